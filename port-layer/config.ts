@@ -1,0 +1,63 @@
+/**
+ * The configuration of a virtual container host: made by vic-machine, stored with the endpoint VM as
+ * `guestinfo.caisson.vch`, read by the endpoint.
+ */
+import { z } from 'zod';
+
+const moRef = z.object({ type: z.string(), value: z.string() });
+
+const listen = z.object({
+  host: z.string(),
+  port: z.number().int().min(0).max(65535),
+  /** PEM. Without it the endpoint speaks plain HTTP. */
+  tls: z
+    .object({
+      cert: z.string(),
+      key: z.string(),
+      /** Client certificates must be signed by this CA; without it any client may connect (`--no-tlsverify`). */
+      clientCa: z.string().optional(),
+    })
+    .optional(),
+});
+
+export const vchConfigSchema = z.object({
+  version: z.literal(1),
+  /** 32 hex digits; part of datastore paths and of every container VM's `caisson.vch`. */
+  id: z.string().regex(/^[0-9a-f]{32}$/),
+  name: z.string(),
+  target: z.object({
+    /** `https://host:port/sdk` */
+    url: z.string(),
+    user: z.string(),
+    password: z.string(),
+    /** SHA-1 of the certificate as vSphere prints it, `AB:CD:…`. */
+    thumbprint: z.string().optional(),
+  }),
+  resourcePool: moRef,
+  folder: moRef,
+  datacenter: z.string(),
+  /** Where images and containers are kept. */
+  imageStore: z.object({ datastore: z.string(), path: z.string() }),
+  bridge: z.object({
+    portGroup: z.string(),
+    /** CIDR; the first address is the gateway's. */
+    subnet: z.string(),
+  }),
+  listen: z.array(listen),
+  registry: z.object({
+    mirrors: z.array(z.string()),
+    insecure: z.array(z.string()),
+    /** PEM certificates trusted besides the system's. */
+    certificateAuthorities: z.array(z.string()),
+  }),
+  container: z.object({
+    cpus: z.number().int().positive(),
+    memoryMiB: z.number().int().positive(),
+    baseImageSizeGiB: z.number().int().positive(),
+  }),
+  /** Directory for channel sockets on the machine that runs the VMs (embedded host). */
+  channelDir: z.string(),
+});
+
+export type VchConfig = z.infer<typeof vchConfigSchema>;
+export type ListenConfig = z.infer<typeof listen>;

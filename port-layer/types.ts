@@ -1,0 +1,265 @@
+/**
+ * The port layer's vocabulary: what the Docker personality asks for and gets back. Plain data, no Docker types; what the
+ * personality wants to keep with a container goes into `annotations`, opaque here.
+ */
+import type { Readable, Writable } from 'node:stream';
+import type { FileSpec, ProcessSpec } from '../tether/program/spec.js';
+
+/**
+ * `created` → `starting` → `running` → `stopping` → `exited` → `starting` …; `removing` from any. `dead`: could not be removed.
+ */
+export type ContainerState = 'created' | 'starting' | 'running' | 'stopping' | 'exited' | 'removing' | 'dead';
+
+/** What a container is, as given at create; kept in the VM's extraConfig. */
+export interface ContainerSpec {
+  version: 1;
+  /** 64 hex digits. */
+  id: string;
+  /** Unique in the VCH, without a leading slash. */
+  name: string;
+  createdAt: string;
+  /** Chain id (`sha256:…`) of the image's last layer; null: an image without layers (an empty root). */
+  layer: string | null;
+  /** Image id (`sha256:…`) and the reference the user gave. */
+  imageId: string;
+  imageName: string;
+  cpus: number;
+  memoryMiB: number;
+  hostname: string;
+  domainname: string;
+  process: ProcessSpec;
+  stopSignal: number;
+  stopTimeoutSeconds: number;
+  readOnlyRoot: boolean;
+  shmSize: number;
+  sysctls: Record<string, string>;
+  /** Name servers, search list and options of /etc/resolv.conf; null: the machine's own, as Docker does. */
+  dns: { servers: string[]; search: string[]; options: string[] } | null;
+  extraHosts: { host: string; address: string }[];
+  /** Further files bind-mounted into the container. */
+  files: FileSpec[];
+  /** Networks to join, by name; the first one gives the default route. Empty: no network card. */
+  networks: { network: string; aliases: string[] }[];
+  /** Remove when it exits. */
+  autoRemove: boolean;
+  /** Opaque to the port layer. */
+  annotations: Record<string, string>;
+}
+
+/** An address a container has on a network while it runs. */
+export interface NetworkEndpoint {
+  network: string;
+  networkId: string;
+  endpointId: string;
+  mac: string;
+  /** Empty strings while the container does not run. */
+  address: string;
+  prefixLength: number;
+  gateway: string;
+  aliases: string[];
+}
+
+/** A container as it is now. */
+export interface ContainerInfo {
+  spec: ContainerSpec;
+  state: ContainerState;
+  startedAt: Date | null;
+  finishedAt: Date | null;
+  /** Of the last run; 0 before the first. */
+  exitCode: number;
+  /** Why the last start failed, or ''. */
+  error: string;
+  oomKilled: boolean;
+  /** Process id in the guest of the first process; 0 when not running. */
+  pid: number;
+  endpoints: NetworkEndpoint[];
+  /** Host process id of the VM is not known to a vSphere client; this is the VM's managed object id and UUID. */
+  vm: { moid: string; uuid: string };
+}
+
+/** How a run ended. */
+export interface ExitStatus {
+  exitCode: number;
+  oomKilled: boolean;
+  error: string;
+}
+
+export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
+
+/** What happened to a container; whoever caused it (this engine, the process itself, an admin in vSphere). */
+export type ContainerEvent =
+  | { type: 'created' | 'started' | 'removed'; container: ContainerInfo; time: Date }
+  | { type: 'exited'; container: ContainerInfo; exitCode: number; time: Date }
+  | { type: 'startFailed'; container: ContainerInfo; error: string; time: Date };
+
+/** One piece of output. `offset`: where its record stands in the output log (session 0 only, else -1). */
+export interface OutputChunk {
+  stream: 'stdout' | 'stderr';
+  timeNs: bigint;
+  data: Buffer;
+  offset: number;
+}
+
+/** A live connection to a session's streams. Its owner must `close()` it. */
+export interface AttachedStreams {
+  /** Object mode, {@link OutputChunk}s; ends when the process has exited and all output was delivered. Backpressure counts. */
+  output: Readable;
+  /** null when stdin was not asked for or is not open. Ending it closes the process's stdin (last writer). */
+  stdin: Writable | null;
+  /** Detaches; the process goes on. */
+  close(): void;
+}
+
+export interface AttachOptions {
+  stdin: boolean;
+  /** Give everything since the start of the current or last run's log first (`logs=1`). */
+  logs: boolean;
+  /** Follow live output (`stream=1`). */
+  stream: boolean;
+}
+
+export interface LogOptions {
+  follow: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  sinceNs?: bigint;
+  untilNs?: bigint;
+  /** Number of last lines; undefined: all. */
+  tail?: number;
+}
+
+/** An exec as it is now. */
+export interface ExecInfo {
+  id: string;
+  containerId: string;
+  process: ProcessSpec;
+  running: boolean;
+  /** null until it has ended. */
+  exitCode: number | null;
+  pid: number;
+  openedStreams: { stdin: boolean; stdout: boolean; stderr: boolean };
+}
+
+export interface NetworkInfo {
+  id: string;
+  name: string;
+  driver: string;
+  createdAt: Date;
+  subnet: string;
+  gateway: string;
+  portGroup: string;
+  /** Running containers on it. */
+  endpoints: (NetworkEndpoint & { containerId: string; containerName: string })[];
+}
+
+/** A stored image layer. */
+export interface LayerInfo {
+  /** `sha256:…` */
+  chainId: string;
+  parent: string | null;
+  diffId: string;
+  /** Bytes of file content in this layer, as Docker counts an image's size. */
+  size: number;
+}
+
+/** Containers. Ids are full ids; resolve names and prefixes with `resolve`. */
+export interface ExecService {
+  create(spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo>;
+  /** By full id, name (with or without a leading slash) or unique id prefix. @throws notFound, conflict (ambiguous prefix) */
+  resolve(reference: string): ContainerInfo;
+  list(): ContainerInfo[];
+  /**
+   * Powers the VM on; resolves when the process runs.
+   * @throws notModified (runs already); invalid with a message that begins with `exec: ` when the process can't be started
+   *   (`StartError` carries exit code 126 or 127); insufficientResources; conflict
+   */
+  start(id: string): Promise<void>;
+  /** Stop signal, then after `timeoutSeconds` (undefined: the container's own; -1: never) SIGKILL. @throws notModified */
+  stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void>;
+  /** Delivers a signal to the first process. @throws conflict when not running */
+  kill(id: string, signal: number): Promise<void>;
+  restart(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void>;
+  wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;
+  /** @throws conflict when running and not `force` */
+  remove(id: string, options: { force: boolean }): Promise<void>;
+  rename(id: string, name: string): Promise<void>;
+  /** Replaces annotations (others stay). */
+  annotate(id: string, annotations: Record<string, string>): Promise<void>;
+}
+
+/** Streams of containers and execs. */
+export interface InteractionService {
+  /** May be called before start: the output then begins with the process's first byte. */
+  attach(id: string, options: AttachOptions, signal?: AbortSignal): Promise<AttachedStreams>;
+  resize(id: string, size: { rows: number; cols: number }): Promise<void>;
+  /** Object mode, {@link OutputChunk}s split at line ends (a chunk is at most one line). */
+  logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable>;
+  execCreate(
+    containerId: string,
+    process: ProcessSpec,
+    streams: { stdin: boolean; stdout: boolean; stderr: boolean },
+  ): Promise<ExecInfo>;
+  /** Starts an exec; `detach`: null. @throws StartError as in `start` (exit code 126/127) */
+  execStart(
+    execId: string,
+    options: { detach: boolean; size?: { rows: number; cols: number } },
+  ): Promise<AttachedStreams | null>;
+  execResize(execId: string, size: { rows: number; cols: number }): Promise<void>;
+  execInspect(execId: string): ExecInfo;
+  /** Execs of a container that are known (running ones, and ended ones for a while). */
+  execIds(containerId: string): string[];
+}
+
+/** Image layers on the datastore. */
+export interface LayerStore {
+  has(chainId: string): boolean;
+  get(chainId: string): LayerInfo | undefined;
+  list(): LayerInfo[];
+  /**
+   * Writes a layer from its uncompressed tar and publishes it in one step; a failed or aborted write leaves nothing. The
+   * caller has the digest checked: `verify` is awaited after the tar's end and before the layer is published.
+   * @throws invalid (bad tar), insufficientResources (datastore full)
+   */
+  write(
+    layer: { chainId: string; parent: string | null; diffId: string },
+    tar: Readable,
+    options: { verify(): Promise<void>; signal?: AbortSignal },
+  ): Promise<LayerInfo>;
+  /** @throws conflict while a layer or container stands on it */
+  delete(chainId: string): Promise<void>;
+}
+
+/** Small durable values on the datastore, each replaced whole. */
+export interface KeyValueStore {
+  get(key: string): Promise<Buffer | undefined>;
+  put(key: string, value: Buffer): Promise<void>;
+  delete(key: string): Promise<void>;
+}
+
+export interface NetworkService {
+  list(): NetworkInfo[];
+  /** By name or id (or unique prefix). @throws notFound */
+  resolve(reference: string): NetworkInfo;
+}
+
+/** What `docker info` shows of the host below. */
+export interface HostInfo {
+  cpus: number;
+  memoryBytes: number;
+  product: string;
+  version: string;
+  kernelVersion: string;
+  hostName: string;
+}
+
+export interface PortLayer {
+  readonly exec: ExecService;
+  readonly interaction: InteractionService;
+  readonly layers: LayerStore;
+  readonly kv: KeyValueStore;
+  readonly network: NetworkService;
+  hostInfo(): Promise<HostInfo>;
+  /** Container events from now on, in order. Returns the unsubscriber. */
+  onEvent(listener: (event: ContainerEvent) => void): () => void;
+  close(): Promise<void>;
+}

@@ -1,0 +1,54 @@
+/**
+ * Where things are kept. One *instance* is one embedded host: its state directory names it, so that a test's host and
+ * the one of `npm start` live side by side.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+
+export const DEFAULT_STATE_DIR = '/var/lib/caisson';
+export const DEFAULT_CACHE_DIR = '/var/cache/caisson';
+
+/** The paths of one embedded host. All absolute. */
+export interface InstancePaths {
+  /** Short name (at most 8 characters) used in namespace and interface names. */
+  readonly instance: string;
+  readonly stateDir: string;
+  /** Datastore `datastore1`. */
+  readonly datastoreDir: string;
+  /** Sockets and pid files; lost at reboot. Kept short: a unix socket path holds 107 bytes. */
+  readonly runDir: string;
+  /** `{url, thumbprint, pid}` of the running hostd. */
+  readonly hostdFile: string;
+  /** `{user, password}`, mode 0600. */
+  readonly credentialsFile: string;
+}
+
+/** The paths of the instance that lives in `stateDir`. */
+export function instancePaths(stateDir: string): InstancePaths {
+  const instance =
+    stateDir === DEFAULT_STATE_DIR ? 'caisson' : createHash('sha256').update(stateDir).digest('hex').slice(0, 8);
+  return {
+    instance,
+    stateDir,
+    datastoreDir: join(stateDir, 'datastore1'),
+    runDir: instance === 'caisson' ? '/run/caisson' : `/run/caisson-${instance}`,
+    hostdFile: join(stateDir, 'hostd.json'),
+    credentialsFile: join(stateDir, 'credentials.json'),
+  };
+}
+
+/** The boot image that set-up prepares: kernel and initramfs, see `tether/image`. */
+export interface BootImage {
+  readonly kernel: string;
+  readonly initramfs: string;
+}
+
+/** The boot image under a cache directory (default {@link DEFAULT_CACHE_DIR}, or `CAISSON_CACHE_DIR`). */
+export function bootImage(cacheDir = cacheDirectory()): BootImage {
+  return { kernel: join(cacheDir, 'boot', 'vmlinuz'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
+}
+
+/** The cache directory in force. */
+export function cacheDirectory(): string {
+  return process.env.CAISSON_CACHE_DIR ?? DEFAULT_CACHE_DIR;
+}

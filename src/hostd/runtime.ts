@@ -1,0 +1,97 @@
+/**
+ * The seam between hostd's inventory (vim25 side) and what carries a powered-on VM: QEMU for container VMs, a local
+ * process for the endpoint VM. The inventory calls down through {@link VmRuntime}; what happens in a running VM comes
+ * up through {@link VmHooks}.
+ */
+
+/** A disk as the hypervisor needs it. */
+export interface RuntimeDisk {
+  bus: number;
+  unit: number;
+  /** Absolute path of the VMDK. */
+  path: string;
+  readOnly: boolean;
+}
+
+/** A network card as the hypervisor needs it. */
+export interface RuntimeNic {
+  /** Order among the VM's cards, 0 first. */
+  index: number;
+  mac: string;
+  /** Name of the port group (the bridge) it is plugged into. */
+  portGroup: string;
+  connected: boolean;
+}
+
+/** A serial port, in the order of the VM's serial ports; shown to the guest as virtio port `serialN`. */
+export interface RuntimeSerial {
+  index: number;
+  backing:
+    | { kind: 'file'; path: string }
+    /** A unix socket somebody (the endpoint) listens on; reconnected every second when lost. */
+    | { kind: 'unixClient'; path: string };
+}
+
+/** All the hypervisor needs to know of one VM. */
+export interface VmDefinition {
+  /** Managed object id, e.g. `vm-12`. */
+  moid: string;
+  uuid: string;
+  name: string;
+  /** Absolute path of the VM's directory on its datastore. */
+  directory: string;
+  cpus: number;
+  memoryMiB: number;
+  disks: RuntimeDisk[];
+  nics: RuntimeNic[];
+  serials: RuntimeSerial[];
+  extraConfig: ReadonlyMap<string, string>;
+}
+
+/** Why a VM stopped running. */
+export type VmExit =
+  | { reason: 'guestPowerOff' }
+  | { reason: 'guestReset' }
+  | { reason: 'powerOff' }
+  | { reason: 'crashed'; message: string };
+
+/** What a running VM tells the inventory. */
+export interface VmHooks {
+  /** GuestRPC `info-get KEY`: the value of an extraConfig key that begins with `guestinfo.`, or undefined. */
+  infoGet(key: string): string | undefined;
+  /** GuestRPC `info-set KEY VALUE`: throws when the key may not be written by a guest. */
+  infoSet(key: string, value: string): void;
+  /** Called exactly once, when the VM no longer runs. */
+  exited(exit: VmExit): void;
+}
+
+/** A VM that is powered on. */
+export interface RunningVm {
+  readonly pid: number;
+  readonly startedAt: Date;
+  /** Hard power-off; resolves when the process is gone and its taps are removed. */
+  powerOff(): Promise<void>;
+  reset(): Promise<void>;
+  /** Asks the guest to shut down (GuestRPC `OS_Halt`); resolves when it was asked. */
+  shutdownGuest(): Promise<void>;
+  /** Asks the guest to reboot (GuestRPC `OS_Reboot`). */
+  rebootGuest(): Promise<void>;
+  suspend(): Promise<void>;
+  resume(): Promise<void>;
+  /** Host memory and CPU the VM really uses. */
+  usage(): Promise<{ residentBytes: number; cpuSeconds: number }>;
+  /** hostd is stopping: lets go of the VM, which goes on running. */
+  release(): void;
+}
+
+/** Starts VMs and finds running ones again. */
+export interface VmRuntime {
+  /**
+   * Starts a VM; resolves when it runs.
+   * @throws CaissonError `insufficientResources` when the host can't carry it, `internal` when it died while starting;
+   *   nothing is left behind then.
+   */
+  powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm>;
+  /** The VM's process, if one runs from before hostd was restarted. Cleans up after one that died meanwhile. */
+  adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null>;
+}

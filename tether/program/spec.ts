@@ -1,0 +1,76 @@
+/**
+ * What a container VM is asked to do, before it is compiled into a program (`compile.ts`) that PID 1 carries out.
+ * Plain data; knows nothing of Docker or vSphere.
+ */
+
+/** A process to run in the container: its first one, or an exec. */
+export interface ProcessSpec {
+  /** argv; `args[0]` without a slash is looked up in the environment's PATH, in the guest. Never empty. */
+  args: string[];
+  /** The complete environment, `KEY=value`. The guest adds HOME (from the user's passwd entry) where it is missing. */
+  env: string[];
+  /** Working directory, absolute; made if missing. */
+  cwd: string;
+  /** `""` (root), `name`, `uid`, `name:group`, `uid:gid`; resolved in the guest from the container's files. */
+  user: string;
+  /** Extra supplementary groups, names or numbers. */
+  additionalGroups: string[];
+  tty: boolean;
+  /** False: stdin is /dev/null. */
+  openStdin: boolean;
+  terminalSize?: { rows: number; cols: number };
+  rlimits: Rlimit[];
+}
+
+/** `name` as in `ulimit`: nofile, nproc, core, stack, memlock, …; -1 is unlimited. */
+export interface Rlimit {
+  name: string;
+  soft: number;
+  hard: number;
+}
+
+/** A network interface of the VM, in the order of the VM's NICs. */
+export interface NicSpec {
+  /** Index of the VM's network card, 0 first. */
+  index: number;
+  name: string;
+  /** `xx:xx:xx:xx:xx:xx`. Set by the guest when the card shows another one (a resumed clone does). */
+  mac: string;
+  /** CIDR, e.g. `172.16.0.2/16`. */
+  address: string;
+  gateway?: string;
+  mtu?: number;
+}
+
+/** A file given to the container without becoming part of its disk: bind-mounted over `path` from memory. */
+export interface FileSpec {
+  path: string;
+  content: string;
+  mode: number;
+}
+
+/** Where a disk is attached: SCSI bus and unit number as in the VM's hardware, e.g. `0:0`. */
+export interface DiskRef {
+  bus: number;
+  unit: number;
+}
+
+/** Everything PID 1 needs to turn a booted kernel into the running container. */
+export interface ProgramSpec {
+  containerId: string;
+  hostname: string;
+  domainname: string;
+  rootDisk: DiskRef;
+  readOnlyRoot: boolean;
+  nics: NicSpec[];
+  files: FileSpec[];
+  sysctls: Record<string, string>;
+  /** Bytes of /dev/shm. */
+  shmSize: number;
+  process: ProcessSpec;
+  /** What a clean guest shutdown sends to the process, and how long it waits before SIGKILL. */
+  stopSignal: number;
+  stopTimeoutSeconds: number;
+  /** Longest wait for the endpoint's `go` before the process is started anyway (vSphere HA: no endpoint in sight). */
+  gateTimeoutMs: number;
+}
