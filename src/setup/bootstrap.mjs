@@ -1,0 +1,83 @@
+/**
+ * The first step of `npm start`, `npm test` and `npm run bench`: plain JavaScript with nothing but Node's own modules,
+ * since on a fresh clone there is neither a dependency nor a build yet. Installs the dependencies, builds, and hands over to
+ * the compiled program. Does each step only where something changed since the last time.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const programs = { start: 'src/cli/start.js', stop: 'src/cli/stop.js', test: 'src/setup/test.js', bench: 'test/bench/main.js', 'vic-machine': 'src/cli/vic-machine.js' };
+
+/** @param {string} message */
+function fail(message) {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}
+
+/**
+ * Runs a command, showing its output only when it fails.
+ * @param {string} title
+ * @param {string} command
+ * @param {string[]} args
+ */
+function step(title, command, args) {
+  const started = Date.now();
+  process.stderr.write(`→ ${title} …`);
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  if (result.status !== 0) {
+    const why = result.error ? result.error.message : `${result.stdout}${result.stderr}`;
+    fail(` failed\n${why.trim()}\n\n${title}: '${command} ${args.join(' ')}' did not succeed; see above.`);
+  }
+  process.stderr.write(` ${((Date.now() - started) / 1000).toFixed(1)} s\n`);
+}
+
+/**
+ * The newest modification time below a directory, in ms.
+ * @param {string} directory
+ * @returns {number}
+ */
+function newest(directory) {
+  let time = 0;
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    if (entry.name === 'node_modules') continue;
+    const path = join(directory, entry.name);
+    time = Math.max(time, entry.isDirectory() ? newest(path) : statSync(path).mtimeMs);
+  }
+  return time;
+}
+
+function installDependencies() {
+  const stamp = join(root, 'node_modules', '.caisson-lock');
+  const wanted = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).update(process.version).digest('hex');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  step('Installing npm dependencies', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  writeFileSync(stamp, wanted);
+}
+
+function build() {
+  const stamp = join(root, 'dist', '.built');
+  const sources = ['src', 'appliance', 'port-layer', 'tether', 'test'].map((name) => newest(join(root, name)));
+  const changed = Math.max(...sources, statSync(join(root, 'tsconfig.json')).mtimeMs);
+  if (existsSync(stamp) && Number(readFileSync(stamp, 'utf8')) >= changed) return;
+  step('Building', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', root]);
+  mkdirSync(dirname(stamp), { recursive: true });
+  writeFileSync(stamp, String(changed));
+}
+
+const [name = '', ...args] = process.argv.slice(2);
+const program = Object.hasOwn(programs, name) ? programs[/** @type {keyof typeof programs} */ (name)] : undefined;
+if (program === undefined) fail(`usage: bootstrap ${Object.keys(programs).join('|')} [option …]`);
+if (Number(process.versions.node.split('.')[0]) < 20) fail(`Caisson needs Node.js 20 or newer; this is ${process.version}.`);
+if (process.platform !== 'linux' || process.arch !== 'x64') {
+  fail(`Caisson's embedded host runs on 64-bit x86 Linux; this is ${process.platform} on ${process.arch}.`);
+}
+
+installDependencies();
+build();
+const path = join(root, 'dist', /** @type {string} */ (program));
+process.argv = [process.execPath, path, ...args];
+await import(pathToFileURL(path).href);

@@ -1,0 +1,94 @@
+/** The Debian packages Caisson needs: which are missing, and installing them with apt. */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { unavailable } from '../common/errors.js';
+import { step } from './console.js';
+
+/** To run: QEMU and its firmware, the network tools, a C compiler for the tether, an unpacker for the kernel. */
+export const RUN_PACKAGES = ['qemu-system-x86', 'iproute2', 'gcc', 'libc6-dev', 'xz-utils', 'zstd'];
+
+/** To test: the judges of disks, the image sources, a registry, and the vSphere side we did not write. */
+export const TEST_PACKAGES = [
+  'qemu-utils',
+  'e2fsprogs',
+  'busybox-static',
+  'docker-registry',
+  'golang-go',
+  'golang-github-vmware-govmomi-dev',
+  'expect',
+];
+
+/** The output of a command. @throws unavailable with its last lines when it fails */
+export async function run(command: string, args: string[], options: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...options.env },
+      cwd: options.cwd,
+    });
+    let out = '';
+    let all = '';
+    child.stdout.on('data', (data: Buffer) => {
+      out += data.toString();
+      all = (all + data.toString()).slice(-20_000);
+    });
+    child.stderr.on('data', (data: Buffer) => {
+      all = (all + data.toString()).slice(-20_000);
+    });
+    child.on('error', (error) => reject(unavailable(`cannot run ${command}: ${error.message}`, error)));
+    child.on('close', (code) => {
+      if (code === 0) resolve(out);
+      else reject(unavailable(`'${command} ${args.join(' ')}' failed:\n${all.trim().split('\n').slice(-15).join('\n')}`));
+    });
+  });
+}
+
+/** Those of `names` that dpkg does not have installed. */
+export async function missingPackages(names: string[]): Promise<string[]> {
+  const listed = await run('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\n']).catch(() => '');
+  const installed = new Set(
+    listed
+      .split('\n')
+      .filter((line) => line.endsWith(' installed'))
+      .map((line) => line.split(' ')[0]),
+  );
+  return names.filter((name) => !installed.has(name));
+}
+
+/** Refreshes apt's lists where there are none, or always when `force`. */
+export async function refreshLists(force: boolean): Promise<void> {
+  const lists = '/var/lib/apt/lists';
+  const have = existsSync(lists) && readdirSync(lists).some((name) => name.endsWith('_Packages') || name.includes('_Packages.'));
+  if (have && !force) return;
+  await step("Refreshing apt's package lists", () => run('apt-get', ['update', '-o', 'DPkg::Lock::Timeout=120']));
+}
+
+/**
+ * Installs what is missing of `names`.
+ * @throws unavailable naming the packages and what to do, without root or without apt
+ */
+export async function installPackages(names: string[]): Promise<void> {
+  const missing = await missingPackages(names);
+  if (missing.length === 0) return;
+  const byHand = `apt-get install ${missing.join(' ')}`;
+  if (!existsSync('/usr/bin/apt-get')) {
+    throw unavailable(`Caisson needs these packages: ${missing.join(', ')}. This machine has no apt-get; install them with its own package manager.`);
+  }
+  if (process.getuid?.() !== 0) {
+    throw unavailable(`Caisson needs these Debian packages: ${missing.join(', ')}.\nRun this command again as root, or install them first: sudo ${byHand}`);
+  }
+  await refreshLists(false);
+  const install = (): Promise<string> =>
+    run('apt-get', ['install', '-y', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=300', ...missing], {
+      env: { DEBIAN_FRONTEND: 'noninteractive' },
+    });
+  await step(`Installing Debian packages: ${missing.join(', ')}`, async () => {
+    try {
+      await install();
+    } catch {
+      // Lists older than the archive name files that are gone: refresh them once.
+      await run('apt-get', ['update', '-o', 'DPkg::Lock::Timeout=120']);
+      await install();
+    }
+  });
+}

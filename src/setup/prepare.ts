@@ -1,0 +1,34 @@
+/**
+ * Makes a fresh machine ready: the Debian packages, the kernel (unpacked into a cache, never installed) and the boot image
+ * with the tether. Every part checks first whether it is there, so that a second run costs next to nothing.
+ */
+import { mkdirSync } from 'node:fs';
+import { messageOf, unavailable } from '../common/errors.js';
+import { cacheDirectory } from '../common/paths.js';
+import { prepareBootImage } from './boot-image.js';
+import { provideDockerCli } from './docker-cli.js';
+import { installPackages, RUN_PACKAGES, TEST_PACKAGES } from './packages.js';
+
+/** @throws unavailable when this user may not run the embedded host */
+export function requireRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw unavailable(
+    'The embedded host makes network namespaces and taps and starts QEMU under a user of its own: it needs root.\nRun the same command as root, for instance with sudo.',
+  );
+}
+
+/** Prepares the machine for `npm start`, and with `tests` for `npm test` too. */
+export async function prepareMachine(options: { tests: boolean }): Promise<void> {
+  requireRoot();
+  await installPackages(options.tests ? [...RUN_PACKAGES, ...TEST_PACKAGES] : RUN_PACKAGES);
+  mkdirSync(cacheDirectory(), { recursive: true });
+  await prepareBootImage();
+  if (options.tests) await provideDockerCli(cacheDirectory());
+}
+
+/** Ends the program with an error a person can act on. */
+export function exitWith(error: unknown): never {
+  process.stderr.write(`\n${messageOf(error)}\n`);
+  if (process.env.CAISSON_DEBUG !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exit(1);
+}
