@@ -10,7 +10,13 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const programs = { start: 'src/cli/start.js', stop: 'src/cli/stop.js', test: 'src/setup/test.js', bench: 'test/bench/main.js', 'vic-machine': 'src/cli/vic-machine.js' };
+const programs = {
+  start: 'src/cli/start.js',
+  stop: 'src/cli/stop.js',
+  test: 'src/setup/test.js',
+  bench: 'test/bench/main.js',
+  'vic-machine': 'src/cli/vic-machine.js',
+};
 
 /** @param {string} message */
 function fail(message) {
@@ -52,7 +58,10 @@ function newest(directory) {
 
 function installDependencies() {
   const stamp = join(root, 'node_modules', '.caisson-lock');
-  const wanted = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).update(process.version).digest('hex');
+  const wanted = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .update(process.version)
+    .digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   step('Installing npm dependencies', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   writeFileSync(stamp, wanted);
@@ -71,7 +80,8 @@ function build() {
 const [name = '', ...args] = process.argv.slice(2);
 const program = Object.hasOwn(programs, name) ? programs[/** @type {keyof typeof programs} */ (name)] : undefined;
 if (program === undefined) fail(`usage: bootstrap ${Object.keys(programs).join('|')} [option …]`);
-if (Number(process.versions.node.split('.')[0]) < 20) fail(`Caisson needs Node.js 20 or newer; this is ${process.version}.`);
+if (Number(process.versions.node.split('.')[0]) < 20)
+  fail(`Caisson needs Node.js 20 or newer; this is ${process.version}.`);
 if (process.platform !== 'linux' || process.arch !== 'x64') {
   fail(`Caisson's embedded host runs on 64-bit x86 Linux; this is ${process.platform} on ${process.arch}.`);
 }

@@ -19,7 +19,11 @@ export const TEST_PACKAGES = [
 ];
 
 /** The output of a command. @throws unavailable with its last lines when it fails */
-export async function run(command: string, args: string[], options: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): Promise<string> {
+export async function run(
+  command: string,
+  args: string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -38,7 +42,8 @@ export async function run(command: string, args: string[], options: { env?: Node
     child.on('error', (error) => reject(unavailable(`cannot run ${command}: ${error.message}`, error)));
     child.on('close', (code) => {
       if (code === 0) resolve(out);
-      else reject(unavailable(`'${command} ${args.join(' ')}' failed:\n${all.trim().split('\n').slice(-15).join('\n')}`));
+      else
+        reject(unavailable(`'${command} ${args.join(' ')}' failed:\n${all.trim().split('\n').slice(-15).join('\n')}`));
     });
   });
 }
@@ -58,7 +63,8 @@ export async function missingPackages(names: string[]): Promise<string[]> {
 /** Refreshes apt's lists where there are none, or always when `force`. */
 export async function refreshLists(force: boolean): Promise<void> {
   const lists = '/var/lib/apt/lists';
-  const have = existsSync(lists) && readdirSync(lists).some((name) => name.endsWith('_Packages') || name.includes('_Packages.'));
+  const have =
+    existsSync(lists) && readdirSync(lists).some((name) => name.endsWith('_Packages') || name.includes('_Packages.'));
   if (have && !force) return;
   await step("Refreshing apt's package lists", () => run('apt-get', ['update', '-o', 'DPkg::Lock::Timeout=120']));
 }
@@ -72,10 +78,14 @@ export async function installPackages(names: string[]): Promise<void> {
   if (missing.length === 0) return;
   const byHand = `apt-get install ${missing.join(' ')}`;
   if (!existsSync('/usr/bin/apt-get')) {
-    throw unavailable(`Caisson needs these packages: ${missing.join(', ')}. This machine has no apt-get; install them with its own package manager.`);
+    throw unavailable(
+      `Caisson needs these packages: ${missing.join(', ')}. This machine has no apt-get; install them with its own package manager.`,
+    );
   }
   if (process.getuid?.() !== 0) {
-    throw unavailable(`Caisson needs these Debian packages: ${missing.join(', ')}.\nRun this command again as root, or install them first: sudo ${byHand}`);
+    throw unavailable(
+      `Caisson needs these Debian packages: ${missing.join(', ')}.\nRun this command again as root, or install them first: sudo ${byHand}`,
+    );
   }
   await refreshLists(false);
   const install = (): Promise<string> =>

@@ -1,0 +1,98 @@
+/** The options of `vic-machine create`, checked and turned into what a virtual container host needs. */
+import { Address4 } from 'ip-address';
+import { invalid } from '../common/errors.js';
+
+/** As commander gives them. */
+export interface CreateOptions {
+  name: string;
+  imageStore: string;
+  computeResource?: string;
+  bridgeNetwork: string;
+  bridgeNetworkRange: string;
+  dockerAddress?: string;
+  tls: boolean;
+  tlsverify: boolean;
+  tlsCname?: string;
+  tlsCertPath?: string;
+  organization: string;
+  registryMirror: string[];
+  insecureRegistry: string[];
+  registryCa: string[];
+  containerCpus: number;
+  containerMemory: number;
+  baseImageSize: number;
+  channelDir?: string;
+  timeout: number;
+}
+
+export const MAX_NAME_LENGTH = 31;
+
+/** @throws invalid */
+export function checkName(name: string): string {
+  if (name.length === 0 || name.length > MAX_NAME_LENGTH) {
+    throw invalid(
+      `Display name ${name} exceeds the permitted ${MAX_NAME_LENGTH} characters limit. Please use a shorter -name parameter`,
+    );
+  }
+  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(name)) {
+    throw invalid(
+      `--name '${name}' may have letters, digits, '_', '.' and '-' only, and begins with a letter or digit`,
+    );
+  }
+  return name;
+}
+
+/** `[ds://]DATASTORE[/PATH]`. @throws invalid */
+export function parseImageStore(text: string): { datastore: string; path: string } {
+  const match = /^(?:ds:\/\/)?([^/]+)(?:\/(.*))?$/.exec(text);
+  if (match === null) throw invalid(`--image-store '${text}' is not of the form datastore[/path]`);
+  const path = (match[2] ?? '').replace(/\/+$/, '');
+  if (path.split('/').includes('..')) throw invalid(`--image-store '${text}': the path may not contain '..'`);
+  return { datastore: match[1]!, path };
+}
+
+/** The subnet of the bridge network: a /16 or smaller network of IPv4. @throws invalid */
+export function parseBridgeRange(text: string): string {
+  if (!Address4.isValid(text) || !text.includes('/'))
+    throw invalid(`--bridge-network-range '${text}' is not an IPv4 network such as 172.16.0.0/16`);
+  const address = new Address4(text);
+  if (address.subnetMask < 8 || address.subnetMask > 29)
+    throw invalid(`--bridge-network-range '${text}': the prefix must be /8 to /29`);
+  return `${address.startAddress().address.split('/')[0]}/${address.subnetMask}`;
+}
+
+/** `HOST:PORT` where the Docker API listens. @throws invalid */
+export function parseDockerAddress(text: string): { host: string; port: number } {
+  const match = /^(?:tcp:\/\/)?(\[[0-9a-f:]+\]|[^:[\]]+):(\d{1,5})$/i.exec(text);
+  const port = Number(match?.[2]);
+  if (match === null || port > 65535) throw invalid(`--docker-address '${text}' is not of the form host:port`);
+  return { host: match[1]!.replace(/^\[|\]$/g, ''), port };
+}
+
+/** Number parser for commander. */
+export function positiveInteger(name: string) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (!Number.isSafeInteger(value) || value <= 0)
+      throw invalid(`${name} takes a positive whole number, not '${text}'`);
+    return value;
+  };
+}
+
+/** Which kind of TLS the options ask for. @throws invalid for contradictions */
+export function tlsMode(options: Pick<CreateOptions, 'tls' | 'tlsverify' | 'tlsCname'>): 'none' | 'server' | 'mutual' {
+  if (!options.tls) {
+    if (options.tlsCname !== undefined) throw invalid('--no-tls and --tls-cname exclude each other');
+    return 'none';
+  }
+  if (!options.tlsverify) return 'server';
+  if (options.tlsCname === undefined) {
+    throw invalid(
+      'Common Name must be provided when generating certificates for client authentication:\n' +
+        '  --tls-cname=<FQDN or address> to generate certificates for this host name\n' +
+        '  --no-tlsverify to accept any client, over TLS\n' +
+        '  --no-tls to speak plain HTTP (a trusted machine only)',
+    );
+  }
+  return 'mutual';
+}

@@ -1,0 +1,300 @@
+/**
+ * Virtual container hosts in a vSphere inventory: a resource pool of the host's name, in it the endpoint VM (first) and the
+ * container VMs. Everything about a host is read back from there; vic-machine keeps nothing.
+ */
+import { randomBytes } from 'node:crypto';
+import { type VchConfig, vchConfigSchema } from '../../port-layer/config.js';
+import { CaissonError, conflict, invalid, notFound } from '../common/errors.js';
+import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
+import { findObject, listObjects } from './inventory.js';
+
+const CONFIG_KEY = 'guestinfo.caisson.vch';
+const APPLIANCE_KEY = 'caisson.appliance';
+const OWNER_KEY = 'caisson.vch';
+
+/** A virtual container host as it stands in the inventory. */
+export interface Vch {
+  id: string;
+  name: string;
+  endpoint: ManagedObjectReference;
+  powerState: string;
+  config: VchConfig;
+}
+
+/** A virtual machine and what of it vic-machine looks at. */
+interface OwnedVm {
+  ref: ManagedObjectReference;
+  name: string;
+  powerState: string;
+  keys: Map<string, string>;
+}
+
+/** What the caller decides of a new host; where it goes is found in the inventory. */
+export interface NewVch {
+  name: string;
+  login: { url: string; user: string; password: string; thumbprint: string };
+  datacenter?: string;
+  imageStore: VchConfig['imageStore'];
+  computeResource?: string;
+  bridge: VchConfig['bridge'];
+  listen: VchConfig['listen'];
+  registry: VchConfig['registry'];
+  container: VchConfig['container'];
+  channelDir: string;
+}
+
+async function listOwnedVms(client: VimClient): Promise<OwnedVm[]> {
+  const vms = await listObjects(client, 'VirtualMachine');
+  if (vms.length === 0) return [];
+  const objects = await client.retrieve(
+    vms.map((vm) => vm.ref),
+    'VirtualMachine',
+    ['name', 'runtime.powerState', 'config.extraConfig'],
+  );
+  return objects.map((object) => ({
+    ref: object.ref,
+    name: object.props.name ?? '',
+    powerState: String(object.props['runtime.powerState'] ?? 'unknown'),
+    keys: new Map((object.props['config.extraConfig'] ?? []).map((option) => [option.key, String(option.value ?? '')])),
+  }));
+}
+
+/** All virtual container hosts of the target. */
+export async function listVchs(client: VimClient): Promise<Vch[]> {
+  const found: Vch[] = [];
+  for (const vm of await listOwnedVms(client)) {
+    const raw = vm.keys.get(CONFIG_KEY);
+    if (vm.keys.get(APPLIANCE_KEY) !== 'endpoint' || raw === undefined) continue;
+    const config = vchConfigSchema.parse(JSON.parse(raw));
+    found.push({ id: config.id, name: config.name, endpoint: vm.ref, powerState: vm.powerState, config });
+  }
+  return found;
+}
+
+/** The host of that name or id. @throws notFound */
+export async function findVch(client: VimClient, wanted: { name?: string; id?: string }): Promise<Vch> {
+  const all = await listVchs(client);
+  const found = all.find((vch) => (wanted.id !== undefined ? vch.id === wanted.id : vch.name === wanted.name));
+  if (found !== undefined) return found;
+  const names = all.map((vch) => vch.name).join(', ') || 'none';
+  throw notFound(`VCH ${wanted.id ?? wanted.name ?? ''} was not found; there is: ${names}`);
+}
+
+/**
+ * Makes a virtual container host and powers its endpoint on; removes what it made when a step fails.
+ * @param progress told each step
+ * @throws conflict when the name is taken
+ */
+export async function createVch(client: VimClient, options: NewVch, progress: (step: string) => void): Promise<Vch> {
+  progress('Validating supplied configuration');
+  const existing = await listVchs(client);
+  if (existing.some((vch) => vch.name === options.name)) throw conflict(`VCH "${options.name}" already exists`);
+  const taken = existing.find((vch) => vch.config.bridge.portGroup === options.bridge.portGroup);
+  if (taken !== undefined) {
+    throw conflict(
+      `Bridge network "${options.bridge.portGroup}" is used by VCH "${taken.name}" already; give this one a network of its own`,
+    );
+  }
+  const datacenter = await findObject(client, 'Datacenter', options.datacenter, '--target …/datacenter');
+  const datastore = await findObject(client, 'Datastore', options.imageStore.datastore, '--image-store');
+  const parent = await findParentPool(client, options.computeResource);
+  const folder = await vmFolder(client, datacenter.ref);
+  const undo: (() => Promise<unknown>)[] = [];
+  try {
+    if (await ensurePortGroup(client, options.bridge.portGroup)) {
+      progress(`Created bridge network "${options.bridge.portGroup}"`);
+      undo.push(() => removePortGroup(client, options.bridge.portGroup));
+    }
+    const network = await findObject(client, 'Network', options.bridge.portGroup, '--bridge-network');
+    progress(`Creating resource pool "${options.name}"`);
+    const pool = await createPool(client, parent, options.name);
+    undo.push(() => client.runTask('Destroy_Task', pool, {}));
+    const config: VchConfig = {
+      version: 1,
+      id: randomBytes(16).toString('hex'),
+      name: options.name,
+      target: options.login,
+      resourcePool: pool,
+      folder,
+      datacenter: datacenter.name,
+      imageStore: { datastore: datastore.name, path: options.imageStore.path },
+      bridge: options.bridge,
+      listen: options.listen,
+      registry: options.registry,
+      container: options.container,
+      channelDir: options.channelDir,
+    };
+    progress('Creating the endpoint VM');
+    const endpoint = await createEndpointVm(client, config, network.ref);
+    undo.push(() => destroyVm(client, endpoint));
+    progress('Powering on the endpoint VM');
+    await client.runTask('PowerOnVM_Task', endpoint, {});
+    undo.length = 0;
+    return { id: config.id, name: config.name, endpoint, powerState: 'poweredOn', config };
+  } catch (error) {
+    for (const step of undo.reverse()) await step().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function findParentPool(client: VimClient, computeResource: string | undefined): Promise<ManagedObjectReference> {
+  const compute = await findObject(client, 'ComputeResource', computeResource, '--compute-resource');
+  const [object] = await client.retrieve([compute.ref], 'ComputeResource', ['resourcePool']);
+  const pool = object?.props.resourcePool;
+  if (pool === undefined) throw invalid(`--compute-resource '${compute.name}' has no resource pool`);
+  return pool;
+}
+
+async function vmFolder(client: VimClient, datacenter: ManagedObjectReference): Promise<ManagedObjectReference> {
+  const [object] = await client.retrieve([datacenter], 'Datacenter', ['vmFolder']);
+  const folder = object?.props.vmFolder;
+  if (folder === undefined) throw invalid('the datacenter has no folder for virtual machines');
+  return folder;
+}
+
+async function createPool(
+  client: VimClient,
+  parent: ManagedObjectReference,
+  name: string,
+): Promise<ManagedObjectReference> {
+  const shares = { level: 'normal' as const, shares: 0 };
+  const allocation = { reservation: 0, expandableReservation: true, limit: -1, shares };
+  return client.call('CreateResourcePool', parent, {
+    name,
+    spec: { cpuAllocation: allocation, memoryAllocation: allocation },
+  });
+}
+
+/** Makes a standard port group on a single host when it is missing. Returns whether it did. */
+async function ensurePortGroup(client: VimClient, name: string): Promise<boolean> {
+  if ((await listObjects(client, 'Network')).some((network) => network.name === name)) return false;
+  if (client.serviceContent.about.apiType !== 'HostAgent') {
+    throw invalid(`--bridge-network '${name}' was not found. On a vCenter, create the port group first.`);
+  }
+  await client.call('AddPortGroup', await hostNetworkSystem(client), {
+    portgrp: { name, vlanId: 0, vswitchName: 'vSwitch0', policy: {} },
+  });
+  return true;
+}
+
+async function removePortGroup(client: VimClient, name: string): Promise<void> {
+  await client.call('RemovePortGroup', await hostNetworkSystem(client), { pgName: name });
+}
+
+async function hostNetworkSystem(client: VimClient): Promise<ManagedObjectReference> {
+  const host = await findObject(client, 'HostSystem', undefined, 'host');
+  const [object] = await client.retrieve([host.ref], 'HostSystem', ['configManager']);
+  const system = object?.props.configManager?.networkSystem;
+  if (system === undefined) throw invalid('the host has no network system');
+  return system;
+}
+
+async function createEndpointVm(
+  client: VimClient,
+  config: VchConfig,
+  network: ManagedObjectReference,
+): Promise<ManagedObjectReference> {
+  return client.runTask('CreateVM_Task', config.folder, {
+    pool: config.resourcePool,
+    config: {
+      name: config.name,
+      guestId: 'other3xLinux64Guest',
+      annotation: 'Endpoint of a virtual container host',
+      files: { vmPathName: `[${config.imageStore.datastore}]` },
+      numCPUs: 1,
+      memoryMB: 2048,
+      deviceChange: [
+        {
+          operation: 'add',
+          device: {
+            $type: 'VirtualVmxnet3',
+            key: -1,
+            backing: { $type: 'VirtualEthernetCardNetworkBackingInfo', deviceName: config.bridge.portGroup, network },
+            connectable: { startConnected: true, allowGuestControl: true, connected: true },
+            addressType: 'generated',
+          },
+        },
+      ],
+      extraConfig: [
+        { key: APPLIANCE_KEY, value: 'endpoint' },
+        { key: OWNER_KEY, value: config.id },
+        { key: CONFIG_KEY, value: JSON.stringify(config) },
+      ],
+    },
+  }) as Promise<ManagedObjectReference>;
+}
+
+/** Writes a changed configuration and restarts the endpoint with it; containers go on running. */
+export async function reconfigureVch(client: VimClient, vch: Vch, config: VchConfig): Promise<void> {
+  await powerOff(client, vch.endpoint);
+  await client.runTask('ReconfigVM_Task', vch.endpoint, {
+    spec: { extraConfig: [{ key: CONFIG_KEY, value: JSON.stringify(config) }] },
+  });
+  await client.runTask('PowerOnVM_Task', vch.endpoint, {});
+}
+
+/** Powers the endpoint on where it is off. */
+export async function powerOnVch(client: VimClient, vch: Vch): Promise<void> {
+  if (vch.powerState !== 'poweredOn') await client.runTask('PowerOnVM_Task', vch.endpoint, {});
+}
+
+/** Stops the endpoint; containers go on running. */
+export async function powerOffVch(client: VimClient, vch: Vch): Promise<void> {
+  await powerOff(client, vch.endpoint);
+}
+
+/**
+ * Removes a host with its containers, images, network and pool.
+ * @throws conflict when containers run and `force` is not given
+ */
+export async function deleteVch(
+  client: VimClient,
+  vch: Vch,
+  options: { force: boolean },
+  progress: (step: string) => void,
+): Promise<void> {
+  const owned = (await listOwnedVms(client)).filter(
+    (vm) => vm.keys.get(OWNER_KEY) === vch.id && vm.ref.value !== vch.endpoint.value,
+  );
+  const running = owned.filter((vm) => vm.powerState === 'poweredOn').map((vm) => vm.name);
+  if (running.length > 0 && !options.force) {
+    throw conflict(
+      `${running.join(', ')} ${running.length === 1 ? 'is' : 'are'} powered on. Specify --force to force delete`,
+    );
+  }
+  progress('Stopping the endpoint VM');
+  await powerOff(client, vch.endpoint);
+  if (owned.length > 0) progress(`Removing ${owned.length} container VM${owned.length === 1 ? '' : 's'}`);
+  for (const vm of owned) await destroyVm(client, vm.ref);
+  progress('Removing images');
+  await removeImageStore(client, vch);
+  progress('Removing the endpoint VM, its network and its resource pool');
+  await destroyVm(client, vch.endpoint);
+  if (client.serviceContent.about.apiType === 'HostAgent') await removePortGroup(client, vch.config.bridge.portGroup);
+  await client.runTask('Destroy_Task', vch.config.resourcePool, {});
+}
+
+async function removeImageStore(client: VimClient, vch: Vch): Promise<void> {
+  const { fileManager } = client.serviceContent;
+  if (fileManager === undefined) return;
+  const { datastore, path } = vch.config.imageStore;
+  const name = `[${datastore}] ${[path, 'VIC', vch.id].filter((part) => part !== '').join('/')}`;
+  const datacenter = await findObject(client, 'Datacenter', vch.config.datacenter, '--target …/datacenter');
+  try {
+    await client.runTask('DeleteDatastoreFile_Task', fileManager, { name, datacenter: datacenter.ref });
+  } catch (error) {
+    // Nothing was ever pulled.
+    if (!(error instanceof CaissonError && error.kind === 'notFound')) throw error;
+  }
+}
+
+async function powerOff(client: VimClient, vm: ManagedObjectReference): Promise<void> {
+  const [object] = await client.retrieve([vm], 'VirtualMachine', ['runtime.powerState']);
+  if (object?.props['runtime.powerState'] === 'poweredOff') return;
+  await client.runTask('PowerOffVM_Task', vm, {});
+}
+
+async function destroyVm(client: VimClient, vm: ManagedObjectReference): Promise<void> {
+  await powerOff(client, vm);
+  await client.runTask('Destroy_Task', vm, {});
+}

@@ -1,0 +1,12 @@
+/**
+ * The vSphere API (vim25) as Caisson uses it: types and a codec generated from facts, and a client. Relies on nothing but HTTPS;
+ * knows nothing of containers. The codec and the types are shared with hostd, which answers the same API.
+ */
+
+export * from './client.js';
+export { arrayOf } from './codec.js';
+export { DatastoreClient, datastorePath, parseDatastorePath } from './datastore.js';
+export { VimFault } from './faults.js';
+export { PropertyWatcher, type WatchedObject } from './property-watcher.js';
+export type { Fault } from './soap-message.js';
+export type * from './types.generated.js';

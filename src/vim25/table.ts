@@ -1,0 +1,103 @@
+/** The generated description of vim25's types and operations, ready for look-ups. */
+import { readFileSync } from 'node:fs';
+
+/** An element of a type or operation, in sequence order. */
+export interface FieldInfo {
+  name: string;
+  type: string;
+  array: boolean;
+  optional: boolean;
+  polymorphic: boolean;
+}
+
+type Row = [string, string, number];
+interface Table {
+  types: Record<string, [string | null, Row[]]>;
+  enums: string[];
+  operations: Record<string, [Row[], Row | null]>;
+  managed: Record<string, Row[]>;
+}
+
+// Compiled code lies in dist/, where the compiler puts no JSON that is not imported: read it from the sources.
+const table = JSON.parse(readFileSync(locate(), 'utf8')) as Table;
+
+function locate(): URL {
+  const compiled = import.meta.url.includes('/dist/src/vim25/');
+  return new URL(compiled ? '../../../src/vim25/table.generated.json' : './table.generated.json', import.meta.url);
+}
+
+const field = ([name, type, flags]: Row): FieldInfo => ({
+  name,
+  type,
+  array: (flags & 1) !== 0,
+  optional: (flags & 2) !== 0,
+  polymorphic: (flags & 4) !== 0,
+});
+
+const ARRAY_OF = /^ArrayOf([A-Z]\w*)$/;
+const fieldsOf = new Map<string, FieldInfo[]>();
+
+/** All elements of a type, inherited ones first (XML Schema extension order), or undefined for an unknown type. */
+export function typeFields(type: string): FieldInfo[] | undefined {
+  const known = fieldsOf.get(type);
+  if (known !== undefined) return known;
+  const entry = Object.hasOwn(table.types, type) ? table.types[type] : undefined;
+  if (entry === undefined) return undefined;
+  const [base, rows] = entry;
+  const fields = [...(base === null ? [] : (typeFields(base) ?? [])), ...rows.map(field)];
+  fieldsOf.set(type, fields);
+  return fields;
+}
+
+/** True when `type` is `ancestor` or derived from it. */
+export function isSubtype(type: string, ancestor: string): boolean {
+  for (let at: string | null | undefined = type; at != null; at = table.types[at]?.[0])
+    if (at === ancestor) return true;
+  return false;
+}
+
+/** `X` for `ArrayOfX`. */
+export function arrayElement(type: string): string | undefined {
+  const name = ARRAY_OF.exec(type)?.[1];
+  if (name === undefined) return undefined;
+  const primitive = name[0]!.toLowerCase() + name.slice(1);
+  return ['string', 'int', 'long', 'short', 'byte', 'boolean', 'double', 'float', 'anyType', 'anyURI'].includes(
+    primitive,
+  )
+    ? primitive
+    : name;
+}
+
+/** What an operation takes (without `_this`) and gives. */
+export interface OperationInfo {
+  args: FieldInfo[];
+  result: FieldInfo | null;
+}
+
+const operations = new Map<string, OperationInfo>(
+  Object.entries(table.operations).map(([name, [args, result]]) => [
+    name,
+    { args: args.map(field), result: result === null ? null : field(result) },
+  ]),
+);
+
+/** An operation by its wire name. */
+export function operationInfo(name: string): OperationInfo | undefined {
+  return operations.get(name);
+}
+
+/** Names of all operations of the subset. */
+export function operationNames(): string[] {
+  return [...operations.keys()];
+}
+
+/** A managed object's property. */
+export function propertyInfo(type: string, property: string): FieldInfo | undefined {
+  const row = table.managed[type]?.find(([name]) => name === property);
+  return row === undefined ? undefined : field(row);
+}
+
+/** All properties of a managed object type of the subset. */
+export function propertyNames(type: string): string[] {
+  return (table.managed[type] ?? []).map(([name]) => name);
+}

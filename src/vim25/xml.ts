@@ -1,0 +1,74 @@
+/** XML as vim25 uses it: elements with attributes and either text or children; namespaces by local name. */
+import { SaxesParser } from 'saxes';
+import { invalid } from '../common/errors.js';
+
+/** An element. Prefixes are dropped; `xsiType` is the local part of xsi:type. */
+export interface XmlElement {
+  name: string;
+  /** Unprefixed attributes. */
+  attributes: Record<string, string>;
+  xsiType: string | undefined;
+  children: XmlElement[];
+  text: string;
+}
+
+const MAX_DEPTH = 100;
+
+const local = (name: string): string => {
+  const colon = name.indexOf(':');
+  return colon < 0 ? name : name.slice(colon + 1);
+};
+
+/**
+ * Parses one document.
+ * @throws invalid for text that is not well-formed XML, is nested deeper than 100, or has a document type
+ */
+export function parseXml(text: string): XmlElement {
+  const parser = new SaxesParser();
+  const root: XmlElement = { name: '', attributes: {}, xsiType: undefined, children: [], text: '' };
+  const stack: XmlElement[] = [root];
+  parser.on('error', (error) => {
+    throw invalid(`malformed XML: ${error.message}`);
+  });
+  parser.on('doctype', () => {
+    throw invalid('a document type is not allowed in a SOAP message');
+  });
+  parser.on('opentag', (tag) => {
+    const element: XmlElement = { name: local(tag.name), attributes: {}, xsiType: undefined, children: [], text: '' };
+    for (const [key, value] of Object.entries(tag.attributes)) {
+      const text = String(value);
+      if (!key.includes(':')) element.attributes[key] = text;
+      else if (local(key) === 'type' && !key.startsWith('xmlns:')) element.xsiType = local(text);
+    }
+    stack[stack.length - 1]!.children.push(element);
+    stack.push(element);
+    if (stack.length > MAX_DEPTH) throw invalid(`XML nested deeper than ${MAX_DEPTH}`);
+  });
+  const addText = (text: string): void => {
+    stack[stack.length - 1]!.text += text;
+  };
+  parser.on('text', addText);
+  parser.on('cdata', addText);
+  parser.on('closetag', () => {
+    stack.pop();
+  });
+  parser.write(text).close();
+  const [document] = root.children;
+  if (document === undefined) throw invalid('empty XML document');
+  return document;
+}
+
+/** The first child of that name. */
+export function child(element: XmlElement | undefined, name: string): XmlElement | undefined {
+  return element?.children.find((one) => one.name === name);
+}
+
+const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\r': '&#13;' };
+
+/** Text for an element or attribute. Characters that XML 1.0 cannot hold become U+FFFD. */
+export function escapeXml(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are just the ones XML cannot hold
+  return text
+    .replace(/[&<>"\r]/g, (c) => ESCAPES[c]!)
+    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '\ufffd');
+}
