@@ -1,0 +1,83 @@
+/** The kernel and initramfs that container VMs boot: Debian's cloud kernel, unpacked into the cache and never installed. */
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buildInitramfs } from '../../tether/image/build.js';
+import { unavailable } from '../common/errors.js';
+import { bootImage, cacheDirectory } from '../common/paths.js';
+import { step } from './console.js';
+import { refreshLists, run } from './packages.js';
+
+/** Meta packages that depend on a small kernel: Debian's, then Ubuntu's. */
+const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linux-image-generic'];
+
+/** Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date. */
+export async function prepareBootImage(): Promise<void> {
+  const cache = cacheDirectory();
+  const kernelDir = join(cache, 'kernel');
+  const marker = join(kernelDir, 'version');
+  let version = await readFile(marker, 'utf8').catch(() => '');
+  if (version === '') {
+    await refreshLists(false);
+    version = await step('Fetching the kernel that container VMs boot', () => fetchKernel(kernelDir));
+    await copyKernel(kernelDir, version);
+    await writeFile(marker, version);
+  }
+  const outDir = join(cache, 'boot');
+  const build = (): Promise<boolean> => buildInitramfs(join(kernelDir, 'modules', version), outDir);
+  const current = await readFile(join(outDir, 'initramfs.key'), 'utf8').catch(() => '');
+  if (current === '') await step('Building the boot image', build);
+  else await build();
+}
+
+async function copyKernel(kernelDir: string, version: string): Promise<void> {
+  const { kernel } = bootImage();
+  await mkdir(join(kernel, '..'), { recursive: true });
+  await copyFile(join(kernelDir, `vmlinuz-${version}`), kernel);
+}
+
+/** Downloads and unpacks the newest kernel package; returns the kernel's version. */
+async function fetchKernel(kernelDir: string): Promise<string> {
+  const work = await mkdtemp(join(tmpdir(), 'caisson-kernel-'));
+  try {
+    for (const meta of KERNEL_PACKAGES) {
+      const image = await imagePackage(meta);
+      if (image === undefined) continue;
+      // Ubuntu keeps the modules in a package of their own.
+      const modules = image.replace('linux-image-', 'linux-modules-').replace('linux-modules-unsigned-', 'linux-modules-');
+      await download(image, work);
+      await download(modules, work).catch(() => undefined);
+      const boot = await readdir(join(work, 'root', 'boot'));
+      const version = boot.find((name) => name.startsWith('vmlinuz-'))?.slice('vmlinuz-'.length);
+      if (version === undefined) continue;
+      await rm(kernelDir, { recursive: true, force: true });
+      await mkdir(join(kernelDir, 'modules'), { recursive: true });
+      await copyFile(join(work, 'root', 'boot', `vmlinuz-${version}`), join(kernelDir, `vmlinuz-${version}`));
+      const moduleDir = await firstExisting([join(work, 'root', 'lib', 'modules', version), join(work, 'root', 'usr', 'lib', 'modules', version)]);
+      await run('cp', ['-r', moduleDir, join(kernelDir, 'modules', version)]);
+      return version;
+    }
+    throw unavailable(`None of the kernel packages ${KERNEL_PACKAGES.join(', ')} can be had from this machine's package archive. Check apt's sources and run 'apt-get update'.`);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** The versioned kernel package that a meta package depends on. */
+async function imagePackage(meta: string): Promise<string | undefined> {
+  const depends = await run('apt-cache', ['depends', meta]).catch(() => '');
+  return /Depends: (linux-image-\S+)/.exec(depends)?.[1];
+}
+
+async function download(name: string, work: string): Promise<void> {
+  await run('apt-get', ['download', name], { cwd: work });
+  for (const deb of (await readdir(work)).filter((file) => file.endsWith('.deb'))) {
+    await run('dpkg', ['-x', join(work, deb), join(work, 'root')]);
+    await rm(join(work, deb));
+  }
+}
+
+async function firstExisting(paths: string[]): Promise<string> {
+  for (const path of paths) if ((await readdir(path).catch(() => null)) !== null) return path;
+  throw unavailable('the kernel package has no modules');
+}

@@ -1,0 +1,128 @@
+/* Bytes: a bounded queue, and reading and writing little-endian fields. */
+#include "tether.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *must(void *p) {
+  if (p == NULL) {
+    say("out of memory");
+    abort();
+  }
+  return p;
+}
+
+size_t buffer_length(const struct buffer *b) { return b->end - b->start; }
+
+void buffer_append(struct buffer *b, const void *data, size_t length) {
+  if (b->end + length > b->capacity) {
+    memmove(b->data, b->data + b->start, buffer_length(b));
+    b->end -= b->start;
+    b->start = 0;
+    if (b->end + length > b->capacity) {
+      b->capacity = (b->end + length) * 2;
+      b->data = must(realloc(b->data, b->capacity));
+    }
+  }
+  memcpy(b->data + b->end, data, length);
+  b->end += length;
+}
+
+void buffer_consume(struct buffer *b, size_t length) {
+  b->start += length;
+  if (b->start == b->end) {
+    b->start = b->end = 0;
+    if (b->capacity > 65536) buffer_clear(b); /* a burst is over: give its memory back */
+  }
+}
+
+void buffer_clear(struct buffer *b) {
+  free(b->data);
+  memset(b, 0, sizeof *b);
+}
+
+static const uint8_t *take(struct reader *r, size_t length) {
+  if (r->bad || (size_t)(r->end - r->at) < length) {
+    r->bad = true;
+    return NULL;
+  }
+  const uint8_t *at = r->at;
+  r->at += length;
+  return at;
+}
+
+uint8_t read_u8(struct reader *r) {
+  const uint8_t *p = take(r, 1);
+  return p == NULL ? 0 : *p;
+}
+
+uint32_t read_u32(struct reader *r) {
+  const uint8_t *p = take(r, 4);
+  return p == NULL ? 0 : (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+uint64_t read_u64(struct reader *r) {
+  uint64_t low = read_u32(r);
+  return low | (uint64_t)read_u32(r) << 32;
+}
+
+char *read_string(struct reader *r) {
+  uint32_t length = read_u32(r);
+  const uint8_t *p = take(r, length);
+  if (p == NULL) return must(strdup(""));
+  char *s = must(malloc((size_t)length + 1));
+  memcpy(s, p, length);
+  s[length] = 0;
+  return s;
+}
+
+char **read_strings(struct reader *r) {
+  uint32_t count = read_u32(r);
+  if (r->bad || count > (size_t)(r->end - r->at) / 4) {
+    r->bad = true;
+    count = 0;
+  }
+  char **list = must(calloc((size_t)count + 1, sizeof *list));
+  for (uint32_t i = 0; i < count; i++) list[i] = read_string(r);
+  return list;
+}
+
+void free_strings(char **strings) {
+  if (strings == NULL) return;
+  for (char **s = strings; *s != NULL; s++) free(*s);
+  free(strings);
+}
+
+void put_u32(uint8_t *to, uint32_t value) {
+  for (int i = 0; i < 4; i++) to[i] = (uint8_t)(value >> (8 * i));
+}
+
+void put_u64(uint8_t *to, uint64_t value) {
+  put_u32(to, (uint32_t)value);
+  put_u32(to + 4, (uint32_t)(value >> 32));
+}
+
+static uint64_t clock_ns(clockid_t clock) {
+  struct timespec t;
+  clock_gettime(clock, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t now_ns(void) { return clock_ns(CLOCK_REALTIME); }
+uint64_t monotonic_ms(void) { return clock_ns(CLOCK_MONOTONIC) / 1000000u; }
+
+void say(const char *format, ...) {
+  static int kmsg = -1;
+  char line[512] = "tether: ";
+  va_list args;
+  va_start(args, format);
+  vsnprintf(line + 8, sizeof line - 8, format, args);
+  va_end(args);
+  if (kmsg < 0) kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+  if (kmsg >= 0 && write(kmsg, line, strlen(line)) < 0) return;
+}

@@ -1,0 +1,132 @@
+/*
+ * The channel to the endpoint over the port `serial0`: frames of u32 length, u8 type, u32 session, payload. Each side begins a
+ * connection with the preamble; whatever comes before it belongs to a connection that broke off, and is passed over.
+ */
+#include "tether.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OUT_BOUND (256u * 1024)
+static const uint8_t PREAMBLE[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'c', 'h', '0', '1'};
+
+static int fd = -1;
+static bool connected, synchronised;
+static struct buffer incoming, outgoing;
+
+void channel_open(void) {
+  fd = port_open("serial0", O_RDWR | O_NONBLOCK);
+  if (fd < 0) {
+    say("no serial0 port");
+    return;
+  }
+  fcntl(fd, F_SETOWN, getpid()); /* SIGIO tells when the host comes and goes */
+  fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC);
+  channel_check();
+}
+
+int channel_fd(void) { return connected ? fd : -1; }
+bool channel_wants_write(void) { return connected && buffer_length(&outgoing) > 0; }
+bool channel_full(void) { return buffer_length(&outgoing) > OUT_BOUND; }
+
+static void disconnect(void) {
+  connected = synchronised = false;
+  buffer_clear(&incoming);
+  buffer_clear(&outgoing);
+  for (struct session *s = sessions; s != NULL; s = s->next) s->subscribed = false;
+}
+
+void channel_check(void) {
+  if (fd < 0) return;
+  struct pollfd p = {fd, POLLIN | POLLOUT, 0};
+  poll(&p, 1, 0);
+  bool here = !(p.revents & POLLHUP);
+  if (here && !connected) {
+    connected = true;
+    buffer_append(&outgoing, PREAMBLE, sizeof PREAMBLE);
+    on_connected();
+  } else if (!here && connected && !(p.revents & POLLIN)) {
+    disconnect();
+  }
+}
+
+void channel_send(enum message type, uint32_t session, const void *payload, size_t length) {
+  if (!connected) return;
+  uint8_t head[9];
+  put_u32(head, (uint32_t)length + 5);
+  head[4] = (uint8_t)type;
+  put_u32(head + 5, session);
+  buffer_append(&outgoing, head, sizeof head);
+  if (length > 0) buffer_append(&outgoing, payload, length);
+}
+
+void channel_writable(void) {
+  while (connected && buffer_length(&outgoing) > 0) {
+    size_t length = buffer_length(&outgoing);
+    ssize_t n = write(fd, outgoing.data + outgoing.start, length > 32768 ? 32768 : length);
+    if (n <= 0) return;
+    buffer_consume(&outgoing, (size_t)n);
+  }
+}
+
+void channel_flush(int timeout_ms) {
+  uint64_t end = monotonic_ms() + (uint64_t)timeout_ms;
+  while (connected && buffer_length(&outgoing) > 0 && monotonic_ms() < end) {
+    struct pollfd p = {fd, POLLOUT, 0};
+    poll(&p, 1, 50);
+    if (p.revents & POLLHUP) return;
+    channel_writable();
+  }
+}
+
+/* Looks for the preamble; true once everything before it is gone. */
+static bool synchronise(void) {
+  uint8_t *found = memmem(incoming.data + incoming.start, buffer_length(&incoming), PREAMBLE, sizeof PREAMBLE);
+  if (found == NULL) {
+    size_t length = buffer_length(&incoming);
+    if (length > sizeof PREAMBLE - 1) buffer_consume(&incoming, length - (sizeof PREAMBLE - 1));
+    return false;
+  }
+  buffer_consume(&incoming, (size_t)(found - (incoming.data + incoming.start)) + sizeof PREAMBLE);
+  return synchronised = true;
+}
+
+static void handle_frames(void) {
+  if (!synchronised && !synchronise()) return;
+  while (buffer_length(&incoming) >= 9) {
+    struct reader r = {incoming.data + incoming.start, incoming.data + incoming.end, false};
+    uint32_t size = read_u32(&r);
+    if (size < 5 || size > MAX_FRAME) { /* a new connection's preamble, or nonsense: look for the next one */
+      synchronised = false;
+      if (!synchronise()) return;
+      on_connected();
+      continue;
+    }
+    if ((size_t)(r.end - r.at) < size) return;
+    r.end = r.at + size;
+    enum message type = read_u8(&r);
+    uint32_t session = read_u32(&r);
+    /* The handler may not keep the payload; it is consumed after. */
+    on_message(type, session, &r);
+    if (!connected) return;
+    buffer_consume(&incoming, (size_t)size + 4);
+  }
+}
+
+void channel_readable(void) {
+  static uint8_t chunk[32768];
+  for (int i = 0; i < 8; i++) {
+    ssize_t n = read(fd, chunk, sizeof chunk);
+    if (n == 0) {
+      disconnect();
+      return;
+    }
+    if (n < 0) break;
+    buffer_append(&incoming, chunk, (size_t)n);
+  }
+  handle_frames();
+}

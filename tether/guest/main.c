@@ -1,0 +1,357 @@
+/*
+ * The tether's main program: boots, gets its program, waits for the endpoint's word, runs the first process, and serves the
+ * channel until that process ends; then reports, unmounts and powers off.
+ */
+#include "tether.h"
+#include "program.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define INITIAL_CREDIT 262144u
+#define INPUT_WINDOW 65536u
+#define STATUS_KEY "guestinfo.caisson.run.status"
+#define DRAIN_MS 500
+#define REPORT_MS 30000 /* hostd may be restarting: the exit code is worth a wait */
+
+static pid_t container = -1;
+static bool go, ending, reboot_after;
+static uint64_t stop_at; /* monotonic ms; SIGKILL is due */
+static bool first_subscribed;
+static uint32_t first_credit = INITIAL_CREDIT;
+
+static void __attribute__((noreturn)) power_off(void) {
+  sync();
+  reboot(reboot_after ? RB_AUTOBOOT : RB_POWER_OFF);
+  for (;;) pause();
+}
+
+static void boot(void) {
+  mkdir("/proc", 0555), mkdir("/sys", 0555), mkdir("/dev", 0755);
+  mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+  mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+  mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
+  load_modules();
+}
+
+static void report_exit(enum message type, uint32_t session, int code, const char *message) {
+  uint8_t payload[4 + 600];
+  put_u32(payload, (uint32_t)code);
+  size_t length = strnlen(message, 600);
+  memcpy(payload + 4, message, length);
+  channel_send(type, session, payload, 4 + length);
+}
+
+static void __attribute__((noreturn)) fail_start(int code, const char *message) {
+  char status[700];
+  snprintf(status, sizeof status, "failed %d %s", code, message);
+  say("%s", status);
+  report_exit(M_FAILED, 0, code, message);
+  channel_flush(1000);
+  rpc_set(STATUS_KEY, status, REPORT_MS);
+  unmount_root();
+  power_off();
+}
+
+static char *decode_base64(const char *text, size_t *length) {
+  static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  char *out = malloc(strlen(text) + 4);
+  if (out == NULL) abort();
+  uint32_t bits = 0;
+  int count = 0;
+  *length = 0;
+  for (; *text != 0 && *text != '='; text++) {
+    const char *at = strchr(alphabet, *text);
+    if (at == NULL) continue;
+    bits = bits << 6 | (uint32_t)(at - alphabet);
+    if ((count += 6) < 8) continue;
+    count -= 8;
+    out[(*length)++] = (char)(bits >> count);
+  }
+  return out;
+}
+
+static void get_program(void) {
+  size_t length;
+  char *text = rpc_get("guestinfo.caisson.program", &length);
+  if (text == NULL) fail_start(128, "this VM has no program");
+  char *bytes = decode_base64(text, &length);
+  free(text);
+  const char *failed = program_load((uint8_t *)bytes, length);
+  if (failed != NULL) fail_start(128, failed);
+  free(bytes);
+}
+
+static void send_started(const struct session *s) {
+  uint8_t payload[4];
+  put_u32(payload, (uint32_t)s->pid);
+  channel_send(M_STARTED, s->id, payload, 4);
+}
+
+static void start_first(void) {
+  struct started started = process_start(&program.process, true, -1);
+  if (started.pid < 0) fail_start(started.code, started.message);
+  container = started.pid;
+  struct session *s = session_add(0, &started, program.process.tty);
+  s->subscribed = first_subscribed && channel_fd() >= 0;
+  s->credit = first_credit;
+  send_started(s);
+  channel_writable();
+  char status[80];
+  snprintf(status, sizeof status, "started %llu %d", (unsigned long long)now_ns(), started.pid);
+  rpc_set(STATUS_KEY, status, 5000);
+}
+
+/* ---- what the endpoint asks ---- */
+
+static void start_exec(uint32_t id, struct reader *payload) {
+  struct process p;
+  bool good = process_read(payload, &p);
+  if (!good || container < 0 || session_find(id) != NULL) {
+    report_exit(M_FAILED, id, 128, good ? "the container is not running" : "damaged request");
+  } else {
+    struct started started = process_start(&p, false, container);
+    if (started.pid < 0) {
+      report_exit(M_FAILED, id, started.code, started.message);
+    } else {
+      struct session *s = session_add(id, &started, p.tty);
+      s->subscribed = true;
+      s->credit = INITIAL_CREDIT;
+      send_started(s);
+    }
+  }
+  process_free(&p);
+}
+
+static void resize(struct session *s, struct reader *payload) {
+  uint16_t rows = (uint16_t)read_u32(payload), cols = (uint16_t)read_u32(payload);
+  struct winsize size = {rows, cols, 0, 0};
+  if (s == NULL && !payload->bad) { /* before the first process runs */
+    program.process.rows = rows;
+    program.process.cols = cols;
+  } else if (s != NULL && s->tty && s->out >= 0) {
+    ioctl(s->out, TIOCSWINSZ, &size);
+  }
+}
+
+static void take_input(struct session *s, struct reader *payload) {
+  size_t length = (size_t)(payload->end - payload->at);
+  if (buffer_length(&s->input) + length > INPUT_WINDOW) {
+    say("input beyond the window was dropped");
+    return;
+  }
+  buffer_append(&s->input, payload->at, length);
+  session_input(s);
+}
+
+void on_message(enum message type, uint32_t id, struct reader *payload) {
+  struct session *s = session_find(id);
+  uint32_t value;
+  switch (type) {
+    case M_GO:
+      go = true;
+      break;
+    case M_SUBSCRIBE:
+      value = read_u32(payload);
+      if (s == NULL && id == 0 && container < 0) first_subscribed = true, first_credit = value;
+      if (s != NULL) s->subscribed = true, s->credit = value;
+      channel_send(M_SUBSCRIBED, id, NULL, 0);
+      break;
+    case M_UNSUBSCRIBE:
+      if (s != NULL) s->subscribed = false;
+      break;
+    case M_CREDIT:
+      value = read_u32(payload);
+      if (s != NULL) s->credit += value;
+      break;
+    case M_STDIN:
+      if (s != NULL) take_input(s, payload);
+      break;
+    case M_STDIN_EOF:
+      if (s != NULL) s->in_eof = true, session_input(s);
+      break;
+    case M_RESIZE:
+      if (s != NULL || id == 0) resize(s, payload);
+      break;
+    case M_SIGNAL:
+      value = read_u32(payload);
+      if (s != NULL && !s->exited && value > 0 && value < 65) kill(s->pid, (int)value);
+      break;
+    case M_EXEC:
+      start_exec(id, payload);
+      break;
+    case M_PING:
+      channel_send(M_PONG, id, NULL, 0);
+      break;
+    default:
+      say("unknown message %d", type);
+  }
+}
+
+/* A connection begins: the host learns what runs. */
+void on_connected(void) {
+  uint8_t version[4];
+  put_u32(version, 1);
+  channel_send(M_HELLO, 0, version, 4);
+  for (struct session *s = sessions; s != NULL; s = s->next) {
+    s->subscribed = false;
+    send_started(s);
+  }
+}
+
+/* ---- processes end ---- */
+
+static void reap(void) {
+  int status;
+  for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+    for (struct session *s = sessions; s != NULL; s = s->next) {
+      if (s->pid != pid) continue;
+      s->exited = true;
+      s->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+      s->code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+      s->drain_until = monotonic_ms() + DRAIN_MS;
+    }
+  }
+}
+
+static bool out_of_memory(void) {
+  FILE *file = fopen("/proc/vmstat", "re");
+  char line[128];
+  unsigned long kills = 0;
+  while (file != NULL && fgets(line, sizeof line, file) != NULL)
+    if (sscanf(line, "oom_kill %lu", &kills) == 1) break;
+  if (file != NULL) fclose(file);
+  return kills > 0;
+}
+
+static void __attribute__((noreturn)) end_container(struct session *first) {
+  bool oom = first->signal == SIGKILL && out_of_memory();
+  uint8_t payload[9];
+  put_u32(payload, (uint32_t)first->code);
+  put_u32(payload + 4, (uint32_t)first->signal);
+  payload[8] = oom;
+  channel_send(M_EXITED, 0, payload, 9);
+  channel_writable();
+  char status[120];
+  snprintf(status, sizeof status, "exited %d %d %d %llu", first->code, first->signal, oom, (unsigned long long)now_ns());
+  unmount_root();
+  rpc_set(STATUS_KEY, status, REPORT_MS);
+  channel_flush(2000);
+  power_off();
+}
+
+/* Sessions whose process is gone and whose output was all passed on. */
+static void finish_sessions(void) {
+  for (struct session *s = sessions, *next; s != NULL; s = next) {
+    next = s->next;
+    bool drained = s->out < 0 && s->err < 0;
+    /* Output held open by a process left behind is not waited for without end; a slow reader is. */
+    bool waiting_for_reader = s->subscribed && (s->credit == 0 || channel_full());
+    if (!s->exited || (!drained && (waiting_for_reader || monotonic_ms() < s->drain_until))) continue;
+    if (s->id == 0) end_container(s);
+    uint8_t payload[9] = {0};
+    put_u32(payload, (uint32_t)s->code);
+    put_u32(payload + 4, (uint32_t)s->signal);
+    channel_send(M_EXITED, s->id, payload, 9);
+    session_remove(s);
+  }
+}
+
+static void ask_to_stop(bool then_reboot) {
+  reboot_after = then_reboot;
+  if (container < 0 || ending) return;
+  ending = true;
+  kill(container, (int)program.stop_signal);
+  stop_at = monotonic_ms() + 1000u * program.stop_timeout_s;
+}
+
+/* ---- the loop ---- */
+
+#define MAX_POLL 256
+
+static bool takes_output(const struct session *s) { return !s->subscribed || (s->credit > 0 && !channel_full()); }
+
+static int timeout_ms(uint64_t gate_end) {
+  uint64_t now = monotonic_ms(), until = UINT64_MAX;
+  if (container < 0) until = gate_end;
+  if (stop_at != 0 && stop_at < until) until = stop_at;
+  for (struct session *s = sessions; s != NULL; s = s->next)
+    if (s->exited && s->drain_until < until) until = s->drain_until > now ? s->drain_until : now + 20;
+  if (until == UINT64_MAX) return -1;
+  return until <= now ? 0 : (int)(until - now > 60000 ? 60000 : until - now);
+}
+
+static void handle_signals(int fd) {
+  struct signalfd_siginfo info[16];
+  ssize_t n = read(fd, info, sizeof info);
+  for (size_t i = 0; n > 0 && i < (size_t)n / sizeof *info; i++) {
+    if (info[i].ssi_signo == SIGCHLD) reap();
+    if (info[i].ssi_signo == SIGIO) channel_check(), rpc_check();
+  }
+}
+
+int main(void) {
+  boot();
+  sigset_t handled;
+  sigemptyset(&handled);
+  sigaddset(&handled, SIGCHLD);
+  sigaddset(&handled, SIGIO);
+  sigprocmask(SIG_BLOCK, &handled, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  int signals = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
+  reboot(RB_DISABLE_CAD);
+  rpc_open();
+  log_open();
+  channel_open();
+  get_program();
+  uint64_t gate_end = monotonic_ms() + program.gate_timeout_ms;
+  for (;;) {
+    if (container < 0 && (go || monotonic_ms() >= gate_end)) start_first();
+    if (stop_at != 0 && monotonic_ms() >= stop_at && container > 0) {
+      kill(container, SIGKILL);
+      stop_at = 0;
+    }
+    finish_sessions();
+    struct pollfd polls[MAX_POLL];
+    struct session *of[MAX_POLL];
+    int kinds[MAX_POLL];
+    nfds_t count = 0;
+    polls[count++] = (struct pollfd){signals, POLLIN, 0};
+    polls[count++] = (struct pollfd){rpc_fd(), POLLIN, 0};
+    polls[count++] = (struct pollfd){channel_fd(), (short)(POLLIN | (channel_wants_write() ? POLLOUT : 0)), 0};
+    for (struct session *s = sessions; s != NULL && count + 3 <= MAX_POLL; s = s->next) {
+      if (s->out >= 0 && takes_output(s)) of[count] = s, kinds[count] = 1, polls[count++] = (struct pollfd){s->out, POLLIN, 0};
+      if (s->err >= 0 && takes_output(s)) of[count] = s, kinds[count] = 2, polls[count++] = (struct pollfd){s->err, POLLIN, 0};
+      if (s->in >= 0 && buffer_length(&s->input) > 0) of[count] = s, kinds[count] = 0, polls[count++] = (struct pollfd){s->in, POLLOUT, 0};
+    }
+    if (poll(polls, count, timeout_ms(gate_end)) < 0) continue;
+    if (polls[0].revents) handle_signals(signals);
+    if (polls[1].revents & POLLIN) {
+      enum rpc_command command = rpc_poll();
+      if (command != RPC_NONE) ask_to_stop(command == RPC_REBOOT);
+    } else if (polls[1].revents & POLLHUP) {
+      rpc_check();
+    }
+    for (nfds_t i = 3; i < count; i++) {
+      if (!polls[i].revents) continue;
+      if (kinds[i] == 0) session_input(of[i]);
+      else if (kinds[i] == 1 && of[i]->out >= 0) session_output(of[i], &of[i]->out, 1);
+      else if (kinds[i] == 2 && of[i]->err >= 0) session_output(of[i], &of[i]->err, 2);
+    }
+    if (polls[2].revents & POLLIN) channel_readable();
+    else if (polls[2].revents & POLLHUP) channel_check();
+    if (channel_wants_write()) channel_writable();
+  }
+}

@@ -1,0 +1,254 @@
+/* Starting processes in the container: namespaces, streams or terminal, user, limits, capabilities, and exec. */
+#include "tether.h"
+#include "program.h"
+#include "user.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern char **environ;
+
+bool process_read(struct reader *r, struct process *p) {
+  memset(p, 0, sizeof *p);
+  uint8_t flags = read_u8(r);
+  p->tty = flags & 1;
+  p->open_stdin = flags & 2;
+  p->user = read_string(r);
+  p->cwd = read_string(r);
+  p->rows = (uint16_t)read_u32(r);
+  p->cols = (uint16_t)read_u32(r);
+  p->capabilities = read_u64(r);
+  p->args = read_strings(r);
+  p->env = read_strings(r);
+  p->groups = read_strings(r);
+  uint32_t count = read_u32(r);
+  if (count > 64) r->bad = true;
+  p->limits = calloc(64, sizeof *p->limits);
+  if (p->limits == NULL) abort();
+  for (uint32_t i = 0; i < count && !r->bad; i++) {
+    p->limits[i].resource = read_u32(r);
+    p->limits[i].soft = read_u64(r);
+    p->limits[i].hard = read_u64(r);
+    p->limit_count = i + 1;
+  }
+  return !r->bad && p->args[0] != NULL;
+}
+
+void process_free(struct process *p) {
+  free(p->user);
+  free(p->cwd);
+  free_strings(p->args);
+  free_strings(p->env);
+  free_strings(p->groups);
+  free(p->limits);
+}
+
+/* The child's report: sent before exec when something fails; closed by a successful exec. */
+struct report {
+  int code;
+  char message[500];
+};
+
+static int report_fd;
+
+static void __attribute__((noreturn, format(printf, 2, 3))) give_up(int code, const char *format, ...) {
+  struct report r = {code, ""};
+  va_list args;
+  va_start(args, format);
+  vsnprintf(r.message, sizeof r.message, format, args);
+  va_end(args);
+  write_all(report_fd, &r, sizeof r);
+  _exit(code);
+}
+
+static const char *variable(char **env, const char *name) {
+  size_t length = strlen(name);
+  for (; *env != NULL; env++)
+    if (strncmp(*env, name, length) == 0 && (*env)[length] == '=') return *env + length + 1;
+  return NULL;
+}
+
+/* As Go's exec.LookPath, whose words Docker shows: why `path` can't be executed, or NULL. */
+static const char *unfit(const char *path) {
+  struct stat st;
+  if (stat(path, &st) != 0) return strerror(errno);
+  if (S_ISDIR(st.st_mode)) return "is a directory";
+  if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0) return "permission denied";
+  return NULL;
+}
+
+static void find_program(const char *name, char **env, char *path, size_t size) {
+  if (strchr(name, '/') != NULL) {
+    snprintf(path, size, "%s", name);
+    const char *why = unfit(path);
+    if (why == NULL) return;
+    if (strcmp(why, "permission denied") == 0 || strcmp(why, "is a directory") == 0) give_up(126, "exec: \"%s\": %s", name, why);
+    give_up(127, "exec: \"%s\": stat %s: %s", name, name, why);
+  }
+  const char *list = variable(env, "PATH");
+  while (list != NULL && *list != 0) {
+    size_t length = strcspn(list, ":");
+    snprintf(path, size, "%.*s/%s", (int)length, length == 0 ? "." : list, name);
+    if (unfit(path) == NULL) return;
+    list += length + (list[length] == ':');
+  }
+  give_up(127, "exec: \"%s\": executable file not found in $PATH", name);
+}
+
+static void limit_capabilities(uint64_t keep) {
+  for (unsigned long cap = 0; cap < 64; cap++)
+    if ((keep >> cap & 1) == 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0) break;
+}
+
+/* Becomes the process; in the container's namespaces and root already. */
+static void __attribute__((noreturn)) become(const struct process *p) {
+  static struct identity who;
+  char problem[400];
+  if (!identify(p->user, p->groups, &who, problem, sizeof problem)) give_up(128, "%s", problem);
+  for (uint32_t i = 0; i < p->limit_count; i++) {
+    struct rlimit64 limit = {p->limits[i].soft, p->limits[i].hard};
+    if (setrlimit64((__rlimit_resource_t)p->limits[i].resource, &limit) != 0) give_up(128, "error setting rlimit %u: %s", p->limits[i].resource, strerror(errno));
+  }
+  const char *failed = setup_directory(p->cwd);
+  if (failed != NULL) give_up(128, "%s", failed);
+  limit_capabilities(p->capabilities);
+  if (setgroups(who.group_count, who.groups) != 0 || setgid(who.gid) != 0 || setuid(who.uid) != 0) give_up(128, "cannot become user %s: %s", p->user, strerror(errno));
+  environ = p->env;
+  if (variable(p->env, "HOME") == NULL) setenv("HOME", who.home, 1);
+  char path[4352];
+  find_program(p->args[0], environ, path, sizeof path);
+  sigset_t none;
+  sigemptyset(&none);
+  for (int s = 1; s < 32; s++) signal(s, SIG_DFL);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  execve(path, p->args, environ);
+  give_up(errno == EACCES ? 126 : errno == ENOENT ? 127 : 126, "exec %s: %s", p->args[0], errno == ENOEXEC ? "exec format error" : strerror(errno));
+}
+
+/* The child of a first process: moves into the container's root and sets it up. */
+static void enter_root(void) {
+  int pts = open("/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  int files = open("/files", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (chdir(ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0) give_up(128, "cannot enter the container's root: %s", strerror(errno));
+  const char *failed = program_setup(pts, files);
+  if (failed != NULL) give_up(128, "%s", failed);
+}
+
+static void enter_container(pid_t container) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/ns/mnt", container);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || setns(fd, CLONE_NEWNS) != 0) give_up(128, "cannot enter the container: %s", strerror(errno));
+  close(fd);
+}
+
+static void use_terminal(int number) {
+  char path[64];
+  snprintf(path, sizeof path, "/dev/pts/%d", number);
+  int slave = open(path, O_RDWR);
+  if (slave < 0 || ioctl(slave, TIOCSCTTY, 0) != 0) give_up(128, "cannot open the terminal: %s", strerror(errno));
+  for (int i = 0; i < 3; i++) dup2(slave, i);
+  if (slave > 2) close(slave);
+}
+
+/* Opens a terminal in the container's devpts; `number` names its other end. */
+static int open_terminal(const struct process *p, int *number) {
+  int master = open("/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), unlock = 0;
+  if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) != 0 || ioctl(master, TIOCGPTN, number) != 0) return -1;
+  struct winsize size = {p->rows, p->cols, 0, 0};
+  if (p->rows != 0) ioctl(master, TIOCSWINSZ, &size);
+  return master;
+}
+
+static pid_t spawn(bool first, pid_t container) {
+  if (first) return (pid_t)syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, NULL, NULL, NULL, NULL);
+  /* setns to a PID namespace counts for children only: go there, fork, come back. */
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/ns/pid", container);
+  int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), other = open(path, O_RDONLY | O_CLOEXEC);
+  pid_t pid = -1;
+  if (own >= 0 && other >= 0 && setns(other, CLONE_NEWPID) == 0) {
+    pid = fork();
+    if (pid != 0 && setns(own, CLONE_NEWPID) != 0) say("setns: %s", strerror(errno));
+  }
+  if (own >= 0) close(own);
+  if (other >= 0) close(other);
+  return pid;
+}
+
+static void close_pair(int pair[2]) {
+  if (pair[0] >= 0) close(pair[0]);
+  if (pair[1] >= 0) close(pair[1]);
+}
+
+struct started process_start(const struct process *p, bool first, pid_t container) {
+  struct started s = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
+  int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1}, report[2] = {-1, -1}, terminal = -1, number = 0;
+  bool ready = pipe2(report, O_CLOEXEC) == 0;
+  if (p->tty) {
+    terminal = open_terminal(p, &number);
+    ready = ready && terminal >= 0;
+  } else {
+    ready = ready && pipe2(out, O_CLOEXEC) == 0 && pipe2(err, O_CLOEXEC) == 0;
+    if (p->open_stdin) ready = ready && pipe2(in, O_CLOEXEC) == 0;
+  }
+  pid_t pid = ready ? spawn(first, container) : -1;
+  if (pid == 0) {
+    report_fd = report[1];
+    setsid();
+    if (first) enter_root();
+    else enter_container(container);
+    if (p->tty) {
+      use_terminal(number);
+    } else {
+      int null = p->open_stdin ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
+      dup2(p->open_stdin ? in[0] : null, 0);
+      dup2(out[1], 1);
+      dup2(err[1], 2);
+    }
+    become(p);
+  }
+  if (report[1] >= 0) close(report[1]);
+  if (in[0] >= 0) close(in[0]);
+  if (out[1] >= 0) close(out[1]);
+  if (err[1] >= 0) close(err[1]);
+  in[0] = out[1] = err[1] = -1;
+  struct report r;
+  ssize_t n = -1;
+  if (pid > 0)
+    while ((n = read(report[0], &r, sizeof r)) < 0 && errno == EINTR) continue;
+  if (report[0] >= 0) close(report[0]);
+  if (n == 0) {
+    s.pid = pid;
+    s.code = 0;
+    s.message[0] = 0;
+    s.in = p->tty ? terminal : in[1];
+    s.out = p->tty ? terminal : out[0];
+    s.err = err[0];
+    return s;
+  }
+  if (n == sizeof r) {
+    s.code = r.code;
+    r.message[sizeof r.message - 1] = 0;
+    snprintf(s.message, sizeof s.message, "%s", r.message);
+  }
+  close_pair(in);
+  close_pair(out);
+  close_pair(err);
+  if (terminal >= 0) close(terminal);
+  return s;
+}

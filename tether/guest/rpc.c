@@ -1,0 +1,140 @@
+/*
+ * GuestRPC to hostd over the port `guestrpc`: what VMware's backdoor RPC is on ESXi. Frames of a u32 length and that many bytes;
+ * requests `info-get KEY`, `info-set KEY VALUE`; replies `R1 VALUE`, `R0 message`; commands `COS_Halt`, `COS_Reboot`.
+ */
+#include "tether.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static int fd = -1;
+static bool connected;
+static struct buffer incoming;
+static enum rpc_command pending = RPC_NONE;
+
+void rpc_open(void) {
+  fd = port_open("guestrpc", O_RDWR | O_NONBLOCK);
+  if (fd < 0) {
+    say("no guestrpc port");
+    return;
+  }
+  fcntl(fd, F_SETOWN, getpid()); /* SIGIO tells when the host comes and goes */
+  fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC);
+  rpc_check();
+}
+
+/* A port whose host is away is always "ready" to poll: it must not be polled then. */
+void rpc_check(void) {
+  if (fd < 0) return;
+  struct pollfd p = {fd, POLLIN, 0};
+  poll(&p, 1, 0);
+  connected = !(p.revents & POLLHUP);
+}
+
+int rpc_fd(void) { return connected ? fd : -1; }
+
+/* Reads what is there. False: nothing came and the host is away. */
+static bool fill(void) {
+  uint8_t chunk[4096];
+  ssize_t n = read(fd, chunk, sizeof chunk);
+  if (n > 0) buffer_append(&incoming, chunk, (size_t)n);
+  return n > 0 || (n < 0 && errno == EAGAIN);
+}
+
+/* Takes one whole frame out of what was read. NULL: none yet. Commands are noted and passed over. */
+static char *next_reply(size_t *length) {
+  while (buffer_length(&incoming) >= 4) {
+    struct reader r = {incoming.data + incoming.start, incoming.data + incoming.end, false};
+    uint32_t size = read_u32(&r);
+    if (size > MAX_FRAME) { /* not ours: start afresh */
+      buffer_clear(&incoming);
+      return NULL;
+    }
+    if ((size_t)(r.end - r.at) < size) return NULL;
+    char *frame = malloc((size_t)size + 1);
+    if (frame == NULL) abort();
+    memcpy(frame, r.at, size);
+    frame[size] = 0;
+    buffer_consume(&incoming, (size_t)size + 4);
+    if (frame[0] == 'R') {
+      *length = size;
+      return frame;
+    }
+    if (strcmp(frame, "COS_Halt") == 0) pending = RPC_HALT;
+    if (strcmp(frame, "COS_Reboot") == 0) pending = RPC_REBOOT;
+    free(frame);
+  }
+  return NULL;
+}
+
+/* One request and its reply. A host that comes back after an absence is asked again. */
+static char *ask(const char *request, size_t size, size_t *length, int timeout_ms) {
+  uint64_t end = monotonic_ms() + (uint64_t)timeout_ms;
+  size_t sent = 0;
+  uint8_t *frame = malloc(size + 4);
+  if (frame == NULL || fd < 0) {
+    free(frame);
+    return NULL;
+  }
+  put_u32(frame, (uint32_t)size);
+  memcpy(frame + 4, request, size);
+  char *reply = NULL;
+  while (reply == NULL && (timeout_ms < 0 || monotonic_ms() < end)) {
+    struct pollfd p = {fd, (short)(POLLIN | (sent < size + 4 ? POLLOUT : 0)), 0};
+    int ready = poll(&p, 1, 50);
+    if (ready < 0) continue;
+    if (p.revents & POLLHUP) { /* the host is away; what was sent may be lost */
+      sent = 0;
+      buffer_clear(&incoming);
+      struct timespec pause = {0, 20000000};
+      nanosleep(&pause, NULL);
+      continue;
+    }
+    if (sent < size + 4 && (p.revents & POLLOUT)) {
+      ssize_t n = write(fd, frame + sent, size + 4 - sent);
+      if (n > 0) sent += (size_t)n;
+    }
+    if (p.revents & POLLIN) fill();
+    reply = next_reply(length);
+  }
+  free(frame);
+  return reply;
+}
+
+char *rpc_get(const char *key, size_t *length) {
+  char request[256];
+  int size = snprintf(request, sizeof request, "info-get %s", key);
+  char *reply = ask(request, (size_t)size, length, -1);
+  if (reply == NULL || *length < 3 || reply[1] != '1') {
+    free(reply);
+    return NULL;
+  }
+  *length -= 3;
+  memmove(reply, reply + 3, *length + 1);
+  return reply;
+}
+
+bool rpc_set(const char *key, const char *value, int timeout_ms) {
+  char request[1024];
+  int size = snprintf(request, sizeof request, "info-set %s %s", key, value);
+  if (size >= (int)sizeof request) size = sizeof request - 1;
+  size_t length;
+  char *reply = ask(request, (size_t)size, &length, timeout_ms);
+  bool done = reply != NULL && length >= 2 && reply[1] == '1';
+  free(reply);
+  return done;
+}
+
+enum rpc_command rpc_poll(void) {
+  size_t length;
+  if (fill()) free(next_reply(&length));
+  enum rpc_command command = pending;
+  pending = RPC_NONE;
+  return command;
+}

@@ -1,0 +1,125 @@
+/* The streams of running processes: output to the log and the channel, input from the channel. */
+#include "tether.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define CHUNK 16384
+#define LOG_HEAD 13
+/* Begins each run's records: readers find their way by it after a record that a crash cut short. */
+static const uint8_t RUN_HEADER[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'l', 'o', 'g', '1'};
+
+struct session *sessions;
+static int log_fd = -1;
+static uint64_t log_offset; /* within this run, from its header on */
+
+void log_open(void) {
+  log_fd = port_open("serial1", O_WRONLY);
+  if (log_fd < 0) return;
+  write_all(log_fd, RUN_HEADER, sizeof RUN_HEADER);
+  log_offset = sizeof RUN_HEADER;
+}
+
+struct session *session_find(uint32_t id) {
+  for (struct session *s = sessions; s != NULL; s = s->next)
+    if (s->id == id) return s;
+  return NULL;
+}
+
+static void set_nonblocking(int fd) {
+  if (fd >= 0) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+struct session *session_add(uint32_t id, const struct started *started, bool tty) {
+  struct session *s = calloc(1, sizeof *s);
+  if (s == NULL) abort();
+  s->id = id;
+  s->pid = started->pid;
+  s->in = started->in;
+  s->out = started->out;
+  s->err = started->err;
+  s->tty = tty;
+  set_nonblocking(s->in);
+  set_nonblocking(s->out);
+  set_nonblocking(s->err);
+  s->next = sessions;
+  sessions = s;
+  return s;
+}
+
+void session_remove(struct session *s) {
+  for (struct session **at = &sessions; *at != NULL; at = &(*at)->next) {
+    if (*at != s) continue;
+    *at = s->next;
+    break;
+  }
+  if (s->in >= 0 && s->in != s->out) close(s->in);
+  if (s->out >= 0) close(s->out);
+  if (s->err >= 0) close(s->err);
+  buffer_clear(&s->input);
+  free(s);
+}
+
+static uint64_t write_log(uint64_t time, uint8_t stream, const uint8_t *data, size_t length) {
+  uint64_t offset = log_offset;
+  if (log_fd < 0) return offset;
+  static uint8_t record[LOG_HEAD + CHUNK];
+  put_u64(record, time);
+  record[8] = stream;
+  put_u32(record + 9, (uint32_t)length);
+  memcpy(record + LOG_HEAD, data, length);
+  write_all(log_fd, record, LOG_HEAD + length);
+  log_offset += LOG_HEAD + length;
+  return offset;
+}
+
+/* Reads once from one of the process's outputs and passes it on; closes it at its end. */
+void session_output(struct session *s, int *fd, uint8_t stream) {
+  static uint8_t frame[17 + CHUNK];
+  size_t room = CHUNK;
+  if (s->subscribed && s->credit < room) room = s->credit;
+  ssize_t n = read(*fd, frame + 17, room);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (n <= 0) { /* a terminal whose last user is gone reads EIO */
+    if (s->tty && s->in == *fd) s->in = -1;
+    close(*fd);
+    *fd = -1;
+    return;
+  }
+  uint64_t time = now_ns();
+  uint64_t offset = s->id == 0 ? write_log(time, stream, frame + 17, (size_t)n) : UINT64_MAX;
+  if (!s->subscribed) return;
+  frame[0] = stream;
+  put_u64(frame + 1, time);
+  put_u64(frame + 9, offset);
+  channel_send(M_OUTPUT, s->id, frame, 17 + (size_t)n);
+  s->credit -= (uint32_t)n;
+}
+
+/* Gives the process what input waits for it; tells the host what room there is again. */
+void session_input(struct session *s) {
+  size_t done = 0;
+  while (s->in >= 0 && buffer_length(&s->input) > 0) {
+    ssize_t n = write(s->in, s->input.data + s->input.start, buffer_length(&s->input));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) break;
+    if (n < 0) { /* nobody reads any more: drop it, as a pipe does */
+      n = (ssize_t)buffer_length(&s->input);
+    }
+    buffer_consume(&s->input, (size_t)n);
+    done += (size_t)n;
+  }
+  if (done > 0) {
+    uint8_t credit[4];
+    put_u32(credit, (uint32_t)done);
+    channel_send(M_STDIN_CREDIT, s->id, credit, 4);
+  }
+  if (s->in_eof && buffer_length(&s->input) == 0 && s->in >= 0 && !s->tty) {
+    close(s->in);
+    s->in = -1;
+  }
+}

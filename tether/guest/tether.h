@@ -1,0 +1,135 @@
+/*
+ * The tether: PID 1 of a container VM. It carries out the program it gets from the host (see ../program), runs the
+ * container's first process and further ones on demand, and passes their streams on. It decides nothing.
+ */
+#ifndef TETHER_H
+#define TETHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define ROOT "/c" /* where the container's disk is mounted */
+#define MAX_FRAME (1u << 20)
+
+/* ---- buffers and bounded parsing (buffer.c) ---- */
+
+/* A growing byte queue with a bound. */
+struct buffer {
+  uint8_t *data;
+  size_t start, end, capacity;
+};
+size_t buffer_length(const struct buffer *b);
+void buffer_append(struct buffer *b, const void *data, size_t length);
+void buffer_consume(struct buffer *b, size_t length);
+void buffer_clear(struct buffer *b);
+
+/* Reads fields from bytes that came from the host; `bad` is set for anything out of bounds. */
+struct reader {
+  const uint8_t *at, *end;
+  bool bad;
+};
+uint8_t read_u8(struct reader *r);
+uint32_t read_u32(struct reader *r);
+uint64_t read_u64(struct reader *r);
+char *read_string(struct reader *r);  /* never NULL; the caller owns it */
+char **read_strings(struct reader *r); /* NULL-terminated; the caller owns it */
+void free_strings(char **strings);
+void put_u32(uint8_t *to, uint32_t value);
+void put_u64(uint8_t *to, uint64_t value);
+uint64_t now_ns(void);      /* wall clock */
+uint64_t monotonic_ms(void);
+void say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* to the kernel's log */
+
+/* ---- virtio ports (port.c) ---- */
+int port_open(const char *name, int flags); /* -1 when there is none */
+bool write_all(int fd, const void *data, size_t length);
+
+/* ---- GuestRPC (rpc.c) ---- */
+void rpc_open(void);
+char *rpc_get(const char *key, size_t *length); /* waits as long as it takes; NULL: no such key */
+bool rpc_set(const char *key, const char *value, int timeout_ms);
+int rpc_fd(void); /* -1 while the host is away */
+void rpc_check(void); /* after SIGIO: did the host come or go? */
+enum rpc_command { RPC_NONE, RPC_HALT, RPC_REBOOT };
+enum rpc_command rpc_poll(void); /* after rpc_fd() is readable */
+
+/* ---- setting the machine up (machine.c, network.c) ---- */
+void load_modules(void);
+const char *mount_root(uint32_t bus, uint32_t unit, bool read_only); /* NULL or what failed */
+const char *mount_system(uint64_t shm_size);
+const char *bind_file(const char *path, uint32_t mode, const char *content);
+const char *set_sysctl(const char *key, const char *value);
+void unmount_root(void);
+void loopback_up(void);
+const char *configure_nic(uint32_t index, const char *name, const char *mac, const char *address, uint32_t prefix,
+                          const char *gateway, uint32_t mtu);
+
+/* ---- processes (process.c) ---- */
+struct process {
+  bool tty, open_stdin;
+  char *user, *cwd;
+  uint16_t rows, cols;
+  char **args, **env, **groups;
+  uint64_t capabilities;
+  struct limit {
+    uint32_t resource;
+    uint64_t soft, hard;
+  } *limits;
+  uint32_t limit_count;
+};
+bool process_read(struct reader *r, struct process *p);
+void process_free(struct process *p);
+
+struct started {
+  pid_t pid;                 /* -1: could not be started */
+  int in, out, err;          /* our ends; -1 where there is none; with a terminal all is `in` */
+  int code;                  /* 126, 127 or 128 when it could not be started */
+  char message[512];
+};
+/* `first`: in new PID and mount namespaces; else in those of process `container`. */
+struct started process_start(const struct process *p, bool first, pid_t container);
+
+/* ---- sessions: the streams of processes (session.c) ---- */
+struct session {
+  struct session *next;
+  uint32_t id;
+  pid_t pid;
+  int in, out, err; /* as in struct started; -1 once closed */
+  bool tty, exited, subscribed, in_eof;
+  uint32_t credit;      /* bytes the host takes */
+  struct buffer input;  /* waiting for the process */
+  int code, signal;
+  uint64_t drain_until; /* monotonic ms; after exit: longest wait for stragglers' output */
+};
+extern struct session *sessions;
+struct session *session_find(uint32_t id);
+struct session *session_add(uint32_t id, const struct started *s, bool tty);
+void session_remove(struct session *s);
+void session_output(struct session *s, int *fd, uint8_t stream);
+void session_input(struct session *s);
+void log_open(void);
+
+/* ---- the channel to the endpoint (channel.c) ---- */
+enum message {
+  /* host to guest */
+  M_GO = 1, M_SUBSCRIBE = 2, M_CREDIT = 3, M_STDIN = 4, M_STDIN_EOF = 5, M_RESIZE = 6, M_SIGNAL = 7, M_EXEC = 8, M_PING = 9, M_UNSUBSCRIBE = 10,
+  /* guest to host */
+  M_HELLO = 65, M_STARTED = 66, M_FAILED = 67, M_OUTPUT = 68, M_OUTPUT_EOF = 69, M_EXITED = 70, M_STDIN_CREDIT = 71, M_PONG = 72, M_SUBSCRIBED = 73,
+};
+void channel_open(void);
+int channel_fd(void);          /* -1 while the host is away */
+bool channel_wants_write(void);
+void channel_readable(void);
+void channel_writable(void);
+void channel_check(void);      /* after SIGIO: did the host come or go? */
+bool channel_full(void);       /* no more output is taken for now */
+void channel_send(enum message type, uint32_t session, const void *payload, size_t length);
+void channel_flush(int timeout_ms);
+
+/* ---- what the main program answers (main.c) ---- */
+void on_message(enum message type, uint32_t session, struct reader *payload);
+void on_connected(void);
+
+#endif

@@ -1,0 +1,92 @@
+/** Builds the boot image: the tether, compiled, and the kernel modules it loads, as an initramfs. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { unavailable } from '../../src/common/errors.js';
+import { CpioWriter } from './cpio.js';
+
+const run = promisify(execFile);
+
+/** In the order they are loaded: each after those it needs. Built-in ones are not there and that is fine. */
+const MODULES = [
+  'virtio_ring',
+  'virtio',
+  'virtio_pci_modern_dev',
+  'virtio_pci_legacy_dev',
+  'virtio_pci',
+  'virtio_console',
+  'virtio_blk',
+  'failover',
+  'net_failover',
+  'virtio_net',
+  'virtio_balloon',
+];
+
+const COMPILER = ['-static', '-Os', '-s', '-D_GNU_SOURCE', '-std=gnu11', '-Wall', '-Wextra', '-Werror'];
+
+/** Where the C sources are: beside this file, or in the source tree when this is the compiled one. */
+function guestSources(): string {
+  const here = fileURLToPath(new URL('.', import.meta.url));
+  return join(here.replace(/\/dist\/tether\/image\/$/, '/tether/image/'), '..', 'guest');
+}
+
+/**
+ * Builds `initramfs.cpio` in `outDir` unless it is there from the same sources and modules.
+ * @param moduleRoot an unpacked kernel package's `lib/modules/<version>` directory
+ * @returns true when it was built anew
+ * @throws unavailable when the compiler fails
+ */
+export async function buildInitramfs(moduleRoot: string, outDir: string): Promise<boolean> {
+  const sources = guestSources();
+  const names = (await readdir(sources)).sort();
+  const key = createHash('sha256').update(JSON.stringify([moduleRoot, MODULES, COMPILER]));
+  for (const name of names) key.update(name).update(await readFile(join(sources, name)));
+  const wanted = key.digest('hex');
+  const image = join(outDir, 'initramfs.cpio');
+  const stamp = join(outDir, 'initramfs.key');
+  if ((await readFile(stamp, 'utf8').catch(() => '')) === wanted) return false;
+  await mkdir(outDir, { recursive: true });
+  const archive = new CpioWriter().directory('modules').directory('dev').directory('proc').directory('sys');
+  archive.file('init', await compile(sources, names), 0o755);
+  const found = await findModules(moduleRoot);
+  const present = MODULES.filter((name) => found.has(name));
+  for (const name of present) archive.file(`modules/${name}.ko`, await readModule(found.get(name)!));
+  archive.file('modules/order', Buffer.from(present.map((name) => `${name}.ko\n`).join('')));
+  await writeFile(`${image}.new`, archive.bytes());
+  await rename(`${image}.new`, image);
+  await writeFile(stamp, wanted);
+  return true;
+}
+
+async function compile(sources: string, names: string[]): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), 'caisson-tether-'));
+  try {
+    const out = join(directory, 'tether');
+    const files = names.filter((name) => name.endsWith('.c')).map((name) => join(sources, name));
+    await run('gcc', [...COMPILER, '-o', out, ...files]);
+    return await readFile(out);
+  } catch (error) {
+    throw unavailable(`compiling the tether failed: ${(error as { stderr?: string }).stderr ?? String(error)}`, error);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Module files by module name. */
+async function findModules(root: string): Promise<Map<string, string>> {
+  const files = await readdir(root, { recursive: true });
+  const modules = files.filter((file) => /\.ko(\.xz|\.zst)?$/.test(file));
+  return new Map(modules.map((file) => [basename(file).replace(/\.ko.*$/, '').replaceAll('-', '_'), join(root, file)]));
+}
+
+/** A module's bytes, decompressed: the kernel takes them as they are. */
+async function readModule(path: string): Promise<Buffer> {
+  if (path.endsWith('.ko')) return readFile(path);
+  const tool = path.endsWith('.xz') ? 'xz' : 'zstd';
+  const { stdout } = await run(tool, ['-dcq', path], { encoding: 'buffer', maxBuffer: 64 << 20 });
+  return stdout;
+}

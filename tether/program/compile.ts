@@ -1,0 +1,108 @@
+/**
+ * Compiles what a container VM is to do into a program that PID 1 interprets (`tether/guest/program.c`): u32 version, then
+ * steps of u8 operation, u32 length, fields. Integers are little-endian; a string is u32 length and UTF-8; a list is u32 count and
+ * its items.
+ */
+import { invalid } from '../../src/common/errors.js';
+import { FieldWriter } from '../protocol/fields.js';
+import type { ProcessSpec, ProgramSpec } from './spec.js';
+
+const VERSION = 1;
+const STEP = { root: 1, hostname: 2, nic: 3, file: 4, sysctl: 5, shm: 6, stop: 7, gate: 8, process: 9 } as const;
+
+/** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
+const RESOURCES: Record<string, number> = {
+  cpu: 0,
+  fsize: 1,
+  data: 2,
+  stack: 3,
+  core: 4,
+  rss: 5,
+  nproc: 6,
+  nofile: 7,
+  memlock: 8,
+  as: 9,
+  locks: 10,
+  sigpending: 11,
+  msgqueue: 12,
+  nice: 13,
+  rtprio: 14,
+  rttime: 15,
+};
+
+/**
+ * Docker's default capabilities as a bit set (linux/capability.h): chown, dac_override, fowner, fsetid, kill, setgid, setuid,
+ * setpcap, net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap.
+ */
+export const DEFAULT_CAPABILITIES = 0xa80425fbn;
+
+/** Environment block and argument list together must stay below the kernel's limit for one exec and the channel's frame. */
+const MAX_PROCESS_BYTES = 900_000;
+
+/** A process as bytes: part of a program, and the payload of an exec request. @throws invalid */
+export function encodeProcess(process: ProcessSpec): Buffer {
+  if (process.args.length === 0) throw invalid('a process needs a command');
+  const bytes = new FieldWriter()
+    .u8((process.tty ? 1 : 0) | (process.openStdin ? 2 : 0))
+    .string(process.user)
+    .string(process.cwd)
+    .u32(process.terminalSize?.rows ?? 0)
+    .u32(process.terminalSize?.cols ?? 0)
+    .u64(DEFAULT_CAPABILITIES)
+    .strings(process.args)
+    .strings(process.env)
+    .strings(process.additionalGroups)
+    .u32(process.rlimits.length);
+  for (const { name, soft, hard } of process.rlimits) {
+    const resource = RESOURCES[name];
+    if (resource === undefined) throw invalid(`unknown ulimit type: ${name}`);
+    bytes.u32(resource).u64(limit(soft)).u64(limit(hard));
+  }
+  const result = bytes.bytes();
+  if (result.length > MAX_PROCESS_BYTES) throw invalid('argument list too long');
+  return result;
+}
+
+/** -1 is RLIM_INFINITY. */
+function limit(value: number): bigint {
+  return BigInt.asUintN(64, BigInt(value));
+}
+
+/** The program of a container VM. @throws invalid */
+export function compileProgram(spec: ProgramSpec): Buffer {
+  const program = new FieldWriter().u32(VERSION);
+  const step = (operation: number, fields: FieldWriter): void => {
+    const bytes = fields.bytes();
+    program.u8(operation).u32(bytes.length).raw(bytes);
+  };
+  const fields = (): FieldWriter => new FieldWriter();
+  step(STEP.gate, fields().u32(spec.gateTimeoutMs));
+  step(STEP.stop, fields().u32(spec.stopSignal).u32(spec.stopTimeoutSeconds));
+  step(STEP.hostname, fields().string(spec.hostname).string(spec.domainname));
+  for (const nic of spec.nics) {
+    const [address = '', prefix = '32'] = nic.address.split('/');
+    step(
+      STEP.nic,
+      fields()
+        .u32(nic.index)
+        .string(nic.name)
+        .string(nic.mac)
+        .string(address)
+        .u32(Number(prefix))
+        .string(nic.gateway ?? '')
+        .u32(nic.mtu ?? 0),
+    );
+  }
+  for (const file of spec.files) step(STEP.file, fields().string(file.path).u32(file.mode).string(file.content));
+  for (const [key, value] of Object.entries(spec.sysctls)) step(STEP.sysctl, fields().string(key).string(value));
+  step(STEP.shm, fields().u64(BigInt(spec.shmSize)));
+  step(
+    STEP.root,
+    fields()
+      .u32(spec.rootDisk.bus)
+      .u32(spec.rootDisk.unit)
+      .u8(spec.readOnlyRoot ? 1 : 0),
+  );
+  step(STEP.process, fields().raw(encodeProcess(spec.process)));
+  return program.bytes();
+}
