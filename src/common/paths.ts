@@ -45,7 +45,7 @@ export interface BootImage {
 
 /** The boot image under a cache directory (default {@link DEFAULT_CACHE_DIR}, or `CAISSON_CACHE_DIR`). */
 export function bootImage(cacheDir = cacheDirectory()): BootImage {
-  return { kernel: join(cacheDir, 'boot', 'vmlinuz'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
+  return { kernel: join(cacheDir, 'boot', 'kernel'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
 }
 
 /** The cache directory in force. */

@@ -80,7 +80,14 @@ async function compile(sources: string, names: string[]): Promise<Buffer> {
 async function findModules(root: string): Promise<Map<string, string>> {
   const files = await readdir(root, { recursive: true });
   const modules = files.filter((file) => /\.ko(\.xz|\.zst)?$/.test(file));
-  return new Map(modules.map((file) => [basename(file).replace(/\.ko.*$/, '').replaceAll('-', '_'), join(root, file)]));
+  return new Map(
+    modules.map((file) => [
+      basename(file)
+        .replace(/\.ko.*$/, '')
+        .replaceAll('-', '_'),
+      join(root, file),
+    ]),
+  );
 }
 
 /** A module's bytes, decompressed: the kernel takes them as they are. */

@@ -25,7 +25,21 @@ export class CpioWriter {
     const all = [...this.entries, { path: 'TRAILER!!!', mode: 0, data: Buffer.alloc(0) }];
     for (const [index, entry] of all.entries()) {
       const hex = (value: number): string => value.toString(16).padStart(8, '0').toUpperCase();
-      const fields = [index + 1, entry.mode, 0, 0, 1, 0, entry.data.length, 0, 0, 0, 0, Buffer.byteLength(entry.path) + 1, 0];
+      const fields = [
+        index + 1,
+        entry.mode,
+        0,
+        0,
+        1,
+        0,
+        entry.data.length,
+        0,
+        0,
+        0,
+        0,
+        Buffer.byteLength(entry.path) + 1,
+        0,
+      ];
       parts.push(pad(Buffer.from(`070701${fields.map(hex).join('')}${entry.path}\0`)), pad(entry.data));
     }
     return Buffer.concat(parts);

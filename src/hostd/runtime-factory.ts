@@ -1,0 +1,43 @@
+/** Puts the runtime together: QEMU for container VMs, local processes for endpoint VMs, one virtual switch under both. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { bootImage, type InstancePaths } from '../common/paths.js';
+import { isEndpoint, ProcessRuntime } from './process/process-runtime.js';
+import { probeAcceleration } from './qemu/acceleration.js';
+import type { Acceleration } from './qemu/command-line.js';
+import { QemuRuntime } from './qemu/qemu-runtime.js';
+import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
+import { VirtualSwitch } from './switch/virtual-switch.js';
+
+/** Runs VMs of both kinds. */
+export class HostRuntime implements VmRuntime {
+  constructor(
+    private readonly qemu: QemuRuntime,
+    private readonly processes: ProcessRuntime,
+    readonly virtualSwitch: VirtualSwitch,
+    readonly acceleration: Acceleration,
+  ) {}
+
+  powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm> {
+    return isEndpoint(vm) ? this.processes.powerOn(vm, hooks) : this.qemu.powerOn(vm, hooks, signal);
+  }
+
+  adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
+    return isEndpoint(vm) ? this.processes.adopt(vm, hooks) : this.qemu.adopt(vm, hooks);
+  }
+}
+
+/** Makes the runtime of an instance. */
+export async function createRuntime(paths: InstancePaths): Promise<HostRuntime> {
+  await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
+  const boot = bootImage();
+  const acceleration = await probeAcceleration(boot, join(paths.stateDir, 'acceleration.json'));
+  const virtualSwitch = new VirtualSwitch(paths.instance);
+  await virtualSwitch.open();
+  return new HostRuntime(
+    new QemuRuntime(paths, boot, acceleration, virtualSwitch),
+    new ProcessRuntime(paths, virtualSwitch),
+    virtualSwitch,
+    acceleration,
+  );
+}
