@@ -4,43 +4,76 @@
  * elements wrongly and leave xsd:anyType untyped.)
  *
  * Values: managed object references are `{type, value}`; data objects are plain objects, with `$type` where the declared type
- * is a base class; arrays are arrays; xsd:dateTime is `Date`. Of xsd:anyType, primitives are JavaScript primitives, and an
- * `ArrayOfX` decodes to a plain array; it is encoded from `{ $type: 'ArrayOfX', X: [...] }`, see {@link arrayOf}.
+ * is a base class; arrays are arrays; xsd:dateTime is `Date`; xsd:base64Binary is its text. Of xsd:anyType, primitives are
+ * JavaScript primitives, and an `ArrayOfX` decodes to a plain array; {@link arrayOf} and {@link typedValue} make what encodes to
+ * an array or to a primitive of an exact type.
+ *
+ * xsd:long is `number`: whole numbers beyond 2^53 are refused when encoding, and lose their low bits when decoding (vSphere
+ * sends them as "no limit" only).
  */
 import { invalid } from '../common/errors.js';
-import { arrayElement, type FieldInfo, typeFields } from './table.js';
+import { arrayElement, enumValues, type FieldInfo, isSubtype, typeFields } from './table.js';
 import { escapeXml, type XmlElement } from './xml.js';
 
-const XSD: Record<string, string> = {
-  int: 'xsd:int',
-  long: 'xsd:long',
-  short: 'xsd:short',
-  byte: 'xsd:byte',
-  boolean: 'xsd:boolean',
-  string: 'xsd:string',
-  dateTime: 'xsd:dateTime',
-  double: 'xsd:double',
-  float: 'xsd:float',
-  anyURI: 'xsd:anyURI',
-};
-const INTEGERS = new Set(['int', 'long', 'short', 'byte']);
+const PRIMITIVES = new Set([
+  'string',
+  'boolean',
+  'byte',
+  'short',
+  'int',
+  'long',
+  'float',
+  'double',
+  'dateTime',
+  'anyURI',
+  'base64Binary',
+]);
 
-/** A value of an array type for a place of type xsd:anyType. */
-export function arrayOf(element: string, values: unknown[]): object {
+/** Largest magnitude of whole numbers by type (XML Schema part 2); of xsd:long what a double holds exactly. */
+const INTEGER_LIMITS = new Map([
+  ['byte', 2 ** 7],
+  ['short', 2 ** 15],
+  ['int', 2 ** 31],
+  ['long', 2 ** 53],
+]);
+
+/** A value of an array type for a place of type xsd:anyType. `element` is the name of its items' type. */
+export function arrayOf(element: string, values: readonly unknown[]): object {
   const name = element[0]!.toUpperCase() + element.slice(1);
   return { $type: `ArrayOf${name}`, [element]: values };
 }
 
+/**
+ * A value for a place of type xsd:anyType that goes out as exactly the declared type of `field` (of a managed object's property,
+ * say): an xsd:long stays one however small, an enumeration is not a mere string, and an array or data object names its type.
+ */
+export function typedValue(field: FieldInfo, value: unknown): unknown {
+  if (field.array) return arrayOf(field.type, value as unknown[]);
+  if (field.type === 'anyType' || value === undefined || value === null) return value;
+  if (PRIMITIVES.has(field.type) || enumValues(field.type) !== undefined) return { $type: field.type, value };
+  if (field.type === 'ManagedObjectReference' || typeof value !== 'object') return value;
+  return { $type: field.type, ...value };
+}
+
 type Fields = Record<string, unknown>;
+
+const indexes = new WeakMap<FieldInfo[], Map<string, FieldInfo>>();
+
+function byName(fields: FieldInfo[]): Map<string, FieldInfo> {
+  let index = indexes.get(fields);
+  if (index === undefined) {
+    index = new Map(fields.map((field) => [field.name, field]));
+    indexes.set(fields, index);
+  }
+  return index;
+}
 
 // --- encoding -------------------------------------------------------------------------------------------------------
 
 /** The elements of `value` in the order of `fields`. @throws invalid for missing or unknown elements and wrong types */
 export function encodeFields(fields: FieldInfo[], value: Fields, where: string): string {
   let xml = '';
-  const known = new Set(['$type']);
   for (const field of fields) {
-    known.add(field.name);
     const item = value[field.name];
     if (item === undefined || item === null) {
       if (!field.optional && !field.array) throw invalid(`${where}.${field.name} is required`);
@@ -53,13 +86,15 @@ export function encodeFields(fields: FieldInfo[], value: Fields, where: string):
       xml += encodeElement(field, item, where);
     }
   }
+  const known = byName(fields);
   for (const key of Object.keys(value)) {
-    if (!known.has(key) && value[key] !== undefined) throw invalid(`${where} has no element '${key}'`);
+    if (key !== '$type' && value[key] !== undefined && !known.has(key))
+      throw invalid(`${where} has no element '${key}'`);
   }
   return xml;
 }
 
-/** One element named as the field. */
+/** One element named as the field. @throws invalid for a value that is not of the field's type */
 export function encodeElement(field: FieldInfo, value: unknown, where: string): string {
   const path = `${where}.${field.name}`;
   if (field.type === 'anyType') return encodeAny(field.name, value, path);
@@ -67,15 +102,18 @@ export function encodeElement(field: FieldInfo, value: unknown, where: string): 
 }
 
 function encodeTyped(name: string, type: string, value: unknown, where: string): string {
-  if (type in XSD) return `<${name}>${encodePrimitive(type, value, where)}</${name}>`;
+  if (PRIMITIVES.has(type)) return `<${name}>${encodePrimitive(type, value, where)}</${name}>`;
+  if (enumValues(type) !== undefined) return `<${name}>${encodeEnum(type, value, where)}</${name}>`;
   if (type === 'ManagedObjectReference') {
     const { type: kind, value: id } = asReference(value, where);
     return `<${name} type="${escapeXml(kind)}">${escapeXml(id)}</${name}>`;
   }
-  if (typeof value !== 'object' || value === null) throw invalid(`${where} must be a ${type}`);
+  if (type === '?') throw invalid(`${where} is not supported`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`${where} must be a ${type}`);
   const actual = (value as { $type?: string }).$type ?? type;
+  if (type !== 'anyType' && !isSubtype(actual, type)) throw invalid(`${where}: ${actual} is not a ${type}`);
   const element = arrayElement(actual);
-  const fields = typeFields(actual) ?? (element === undefined ? undefined : [arrayField(actual, element)]);
+  const fields = typeFields(actual) ?? (element === undefined ? undefined : arrayFields(actual, element));
   if (fields === undefined) throw invalid(`${where}: unknown type '${actual}'`);
   const attribute = actual === type ? '' : ` xsi:type="${actual}"`;
   return `<${name}${attribute}>${encodeFields(fields, value as Fields, where)}</${name}>`;
@@ -84,26 +122,26 @@ function encodeTyped(name: string, type: string, value: unknown, where: string):
 function encodeAny(name: string, value: unknown, where: string): string {
   const primitive = primitiveType(value);
   if (primitive !== undefined) {
-    return `<${name} xsi:type="${XSD[primitive]}">${encodePrimitive(primitive, value, where)}</${name}>`;
+    return `<${name} xsi:type="xsd:${primitive}">${encodePrimitive(primitive, value, where)}</${name}>`;
   }
   if (isReference(value)) {
     return `<${name} type="${escapeXml(value.type)}" xsi:type="ManagedObjectReference">${escapeXml(value.value)}</${name}>`;
   }
-  if (typeof value !== 'object' || value === null || typeof (value as { $type?: unknown }).$type !== 'string') {
-    throw invalid(`${where}: a value of any type must be a primitive or name its $type`);
+  const type = typeof value === 'object' && value !== null ? (value as { $type?: unknown }).$type : undefined;
+  if (typeof type !== 'string') throw invalid(`${where}: a value of any type must be a primitive or name its $type`);
+  const { value: inner } = value as { value?: unknown };
+  if (PRIMITIVES.has(type)) {
+    return `<${name} xsi:type="xsd:${type}">${encodePrimitive(type, inner, where)}</${name}>`;
   }
+  if (enumValues(type) !== undefined) return `<${name} xsi:type="${type}">${encodeEnum(type, inner, where)}</${name}>`;
   return encodeTyped(name, 'anyType', value, where);
 }
 
-function arrayField(arrayType: string, element: string): FieldInfo {
-  const primitive = element in XSD || element === 'anyType';
-  return {
-    name: primitive ? element : arrayType.slice('ArrayOf'.length),
-    type: element,
-    array: true,
-    optional: true,
-    polymorphic: false,
-  };
+/** `ArrayOfX` has elements named X; those of primitives have the primitive's name. */
+function arrayFields(arrayType: string, element: string): FieldInfo[] {
+  const plain = PRIMITIVES.has(element) || element === 'anyType';
+  const name = plain ? element : arrayType.slice('ArrayOf'.length);
+  return [{ name, type: element, array: true, optional: true, polymorphic: !plain }];
 }
 
 function primitiveType(value: unknown): string | undefined {
@@ -121,24 +159,38 @@ function primitiveType(value: unknown): string | undefined {
 }
 
 function encodePrimitive(type: string, value: unknown, where: string): string {
-  if (INTEGERS.has(type)) {
-    if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw invalid(`${where} must be a whole number`);
-    return String(value);
+  const limit = INTEGER_LIMITS.get(type);
+  if (limit !== undefined) {
+    if (!Number.isInteger(value)) throw invalid(`${where} must be a whole number`);
+    return String(inRange(value as number, limit, where));
   }
   if (type === 'double' || type === 'float') {
     if (typeof value !== 'number') throw invalid(`${where} must be a number`);
-    return String(value);
+    return String(value).replace('Infinity', 'INF');
   }
   if (type === 'boolean') {
     if (typeof value !== 'boolean') throw invalid(`${where} must be true or false`);
     return String(value);
   }
   if (type === 'dateTime') {
-    if (!(value instanceof Date)) throw invalid(`${where} must be a date`);
+    if (!(value instanceof Date) || Number.isNaN(value.getTime())) throw invalid(`${where} must be a date`);
     return value.toISOString();
   }
   if (typeof value !== 'string') throw invalid(`${where} must be text`);
   return escapeXml(value);
+}
+
+function encodeEnum(type: string, value: unknown, where: string): string {
+  if (typeof value !== 'string' || !enumValues(type)!.includes(value)) {
+    throw invalid(`${where}: '${String(value).slice(0, 40)}' is not a ${type}`);
+  }
+  return value;
+}
+
+function inRange(value: number, limit: number, where: string): number {
+  const unsafe = limit === 2 ** 53 && !Number.isSafeInteger(value);
+  if (value < -limit || value >= limit || unsafe) throw invalid(`${where}: ${value} is out of range`);
+  return value;
 }
 
 function isReference(value: unknown): value is { type: string; value: string } {
@@ -159,26 +211,50 @@ function asReference(value: unknown, where: string): { type: string; value: stri
 
 // --- decoding -------------------------------------------------------------------------------------------------------
 
-/** The value of an element's children. Unknown elements (of newer API versions) are passed over. */
-export function decodeFields(fields: FieldInfo[], element: XmlElement, where: string): Fields {
+/**
+ * How to decode. A client is lenient with its server: elements and subclasses of a newer API version are passed over, unknown
+ * enumeration values are kept. A server is strict: what it does not know or what is missing is refused, not ignored.
+ */
+export type Strictness = 'lenient' | 'strict';
+
+/** The value of an element's children. @throws invalid */
+export function decodeFields(
+  fields: FieldInfo[],
+  element: XmlElement,
+  where: string,
+  strictness: Strictness = 'lenient',
+): Fields {
   const value: Fields = {};
-  const byName = new Map(fields.map((field) => [field.name, field]));
+  const known = byName(fields);
   for (const one of element.children) {
-    const field = byName.get(one.name);
-    if (field === undefined) continue;
-    const decoded = decodeElement(field, one, where);
+    const field = known.get(one.name);
+    if (field === undefined || field.type === '?') {
+      if (strictness === 'strict' && one.name !== '_this') throw invalid(`${where} has no element '${one.name}'`);
+      continue;
+    }
+    const decoded = decodeElement(field, one, where, strictness);
     if (!field.array) value[field.name] = decoded;
     else if (Array.isArray(value[field.name])) (value[field.name] as unknown[]).push(decoded);
     else value[field.name] = [decoded];
+  }
+  if (strictness === 'strict') {
+    for (const field of fields) {
+      if (!field.optional && !field.array && value[field.name] === undefined) {
+        throw invalid(`${where}.${field.name} is required`);
+      }
+    }
   }
   return value;
 }
 
 /** The value of one element. @throws invalid for text that is not of its type */
-export function decodeElement(field: FieldInfo, element: XmlElement, where: string): unknown {
-  const path = `${where}.${field.name}`;
-  const type = field.type === 'anyType' ? (element.xsiType ?? guess(element)) : field.type;
-  return decodeTyped(type, element, path);
+export function decodeElement(
+  field: FieldInfo,
+  element: XmlElement,
+  where: string,
+  strictness: Strictness = 'lenient',
+): unknown {
+  return decodeTyped(field.type, element, `${where}.${field.name}`, strictness);
 }
 
 /** xsd:anyType without xsi:type: a reference if it looks like one, else text. */
@@ -186,40 +262,64 @@ function guess(element: XmlElement): string {
   return element.attributes.type !== undefined ? 'ManagedObjectReference' : 'string';
 }
 
-function decodeTyped(type: string, element: XmlElement, where: string): unknown {
-  if (type in XSD) return decodePrimitive(type, element.text, where);
+function decodeTyped(declared: string, element: XmlElement, where: string, strictness: Strictness): unknown {
+  const any = declared === 'anyType';
+  const type = any ? (element.xsiType ?? guess(element)) : declared;
+  if (PRIMITIVES.has(type)) return decodePrimitive(type, element.text, where, strictness);
+  const values = enumValues(type);
+  if (values !== undefined) {
+    const text = element.text.trim();
+    if (strictness === 'strict' && !values.includes(text))
+      throw invalid(`${where}: '${text.slice(0, 40)}' is not a ${type}`);
+    return text;
+  }
   if (type === 'ManagedObjectReference') return { type: element.attributes.type ?? '', value: element.text.trim() };
-  const actual = element.xsiType ?? type;
-  if (actual === 'ManagedObjectReference') return { type: element.attributes.type ?? '', value: element.text.trim() };
-  const item = arrayElement(actual);
-  if (item !== undefined)
-    return element.children.map((one) =>
-      decodeTyped(item === 'anyType' ? (one.xsiType ?? 'string') : item, one, where),
-    );
+  const item = any ? arrayElement(type) : undefined;
+  if (item !== undefined) return element.children.map((one) => decodeTyped(item, one, where, strictness));
+  return decodeObject(type, element, where, strictness);
+}
+
+function decodeObject(declared: string, element: XmlElement, where: string, strictness: Strictness): unknown {
+  const actual = element.xsiType ?? declared;
+  const own = typeFields(actual);
+  if (own !== undefined && !isSubtype(actual, declared)) throw invalid(`${where}: ${actual} is not a ${declared}`);
   // A subclass this side does not know still has the elements of the declared type.
-  const fields = typeFields(actual) ?? typeFields(type);
-  if (fields === undefined) return element.children.length === 0 ? element.text : { $type: actual };
-  const value = decodeFields(fields, element, where);
+  const fields = own ?? (strictness === 'strict' ? undefined : typeFields(declared));
+  if (fields === undefined) {
+    if (strictness === 'strict') throw invalid(`${where}: unknown type '${actual.slice(0, 80)}'`);
+    return element.children.length === 0 ? element.text : { $type: actual };
+  }
+  const value = decodeFields(fields, element, where, strictness);
   if (element.xsiType !== undefined) value.$type = actual;
   return value;
 }
 
-function decodePrimitive(type: string, text: string, where: string): unknown {
+const DATE = /^-?\d{4,9}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?$/;
+
+function decodePrimitive(type: string, text: string, where: string, strictness: Strictness): unknown {
   if (type === 'string' || type === 'anyURI') return text;
   const trimmed = text.trim();
+  const wrong = (what: string): Error => invalid(`${where}: '${trimmed.slice(0, 40)}' is not a ${what}`);
+  if (type === 'base64Binary') return trimmed;
   if (type === 'boolean') {
     if (trimmed === 'true' || trimmed === '1') return true;
     if (trimmed === 'false' || trimmed === '0') return false;
-    throw invalid(`${where}: '${trimmed.slice(0, 40)}' is not a boolean`);
+    throw wrong('boolean');
   }
   if (type === 'dateTime') {
-    const date = new Date(trimmed);
-    if (Number.isNaN(date.getTime())) throw invalid(`${where}: '${trimmed.slice(0, 40)}' is not a date`);
+    const match = DATE.exec(trimmed);
+    // Without a zone JavaScript would take local time; vSphere means UTC.
+    const date = new Date(match === null || match[2] !== undefined ? trimmed : `${trimmed}Z`);
+    if (match === null || Number.isNaN(date.getTime())) throw wrong('date');
     return date;
   }
-  const number = Number(trimmed);
-  if (trimmed === '' || Number.isNaN(number) || (INTEGERS.has(type) && !Number.isInteger(number))) {
-    throw invalid(`${where}: '${trimmed.slice(0, 40)}' is not a number`);
+  const limit = INTEGER_LIMITS.get(type);
+  if (limit !== undefined) {
+    if (!/^[+-]?\d{1,20}$/.test(trimmed)) throw wrong('whole number');
+    const number = Number(trimmed);
+    return strictness === 'strict' ? inRange(number, limit, where) : number;
   }
-  return number;
+  if (/^[+-]?INF$/.test(trimmed)) return trimmed.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  if (!/^([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|NaN)$/.test(trimmed)) throw wrong('number');
+  return Number(trimmed);
 }

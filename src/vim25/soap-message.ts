@@ -1,5 +1,5 @@
 /** SOAP 1.1 envelopes of vim25 (vSphere Web Services SDK, "SOAP messages"). */
-import { unavailable } from '../common/errors.js';
+import { internal, invalid, messageOf, unavailable } from '../common/errors.js';
 import { decodeElement, decodeFields, encodeElement, encodeFields } from './codec.js';
 import { operationInfo } from './table.js';
 import type { ManagedObjectReference } from './types.generated.js';
@@ -17,7 +17,7 @@ export interface Fault {
 /** The content of a request's body element: `_this` and the arguments. */
 export function encodeRequest(operation: string, target: ManagedObjectReference, args: object): string {
   const info = operationInfo(operation);
-  if (info === undefined) throw unavailable(`operation ${operation} is not in the generated subset`);
+  if (info === undefined) throw internal(`operation ${operation} is not in the generated subset`);
   const self = `<_this type="${escapeXml(target.type)}">${escapeXml(target.value)}</_this>`;
   return self + encodeFields(info.args, args as Record<string, unknown>, operation);
 }
@@ -35,17 +35,17 @@ export interface Request {
   operationId: string | undefined;
 }
 
-/** Parses a request. The arguments of an unknown operation are empty. @throws invalid */
+/** Parses a request, strictly. The arguments of an unknown operation are empty. @throws invalid */
 export function decodeRequest(text: string): Request {
   const root = parseXml(text);
   const element = child(root, 'Body')?.children[0];
-  if (element === undefined) throw unavailable('the SOAP message has no body');
+  if (element === undefined) throw invalid('the SOAP message has no body');
   const self = child(element, '_this');
   const info = operationInfo(element.name);
   return {
     operation: element.name,
     target: { type: self?.attributes.type ?? '', value: self?.text.trim() ?? '' },
-    args: info === undefined ? {} : decodeFields(info.args, element, element.name),
+    args: info === undefined ? {} : decodeFields(info.args, element, element.name, 'strict'),
     operationId: child(child(root, 'Header'), 'operationID')?.text,
   };
 }
@@ -74,9 +74,16 @@ export function encodeFault(message: string, fault: Fault | null): string {
 /** What an answer holds. */
 export type Response = { kind: 'result'; value: unknown } | { kind: 'fault'; message: string; fault: Fault | null };
 
-/** Parses the answer to `operation`. @throws invalid for anything that is not one */
+/** Parses the answer to `operation`. @throws unavailable for anything that is not one */
 export function decodeResponse(operation: string, text: string): Response {
-  const body = child(parseXml(text), 'Body');
+  try {
+    return decodeBody(operation, child(parseXml(text), 'Body'));
+  } catch (error) {
+    throw unavailable(`the server's answer to ${operation} is not a vim25 response: ${messageOf(error)}`, error);
+  }
+}
+
+function decodeBody(operation: string, body: XmlElement | undefined): Response {
   const fault = child(body, 'Fault');
   if (fault !== undefined) {
     return {
@@ -86,7 +93,7 @@ export function decodeResponse(operation: string, text: string): Response {
     };
   }
   const answer = child(body, `${operation}Response`);
-  if (answer === undefined) throw unavailable(`the server's answer to ${operation} is not a vim25 response`);
+  if (answer === undefined) throw invalid(`no ${operation}Response in it`);
   const info = operationInfo(operation)?.result ?? null;
   if (info === null) return { kind: 'result', value: undefined };
   const values = answer.children
@@ -98,10 +105,7 @@ export function decodeResponse(operation: string, text: string): Response {
 function decodeDetail(element: XmlElement | undefined): Fault | null {
   if (element === undefined) return null;
   const type = element.xsiType ?? element.name.replace(/Fault$/, '');
-  const value = decodeElement(
-    { name: 'detail', type: 'MethodFault', array: false, optional: false, polymorphic: true },
-    { ...element, xsiType: type },
-    'fault',
-  );
+  const declared = { name: 'detail', type: 'MethodFault', array: false, optional: false, polymorphic: true };
+  const value = decodeElement(declared, { ...element, xsiType: type }, 'fault');
   return { ...(value as object), $type: type };
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 /** An element of a type or operation, in sequence order. */
 export interface FieldInfo {
   name: string;
+  /** An XML Schema primitive, a data object, an enumeration, `ManagedObjectReference`, `anyType`, or `?` for one left out. */
   type: string;
   array: boolean;
   optional: boolean;
@@ -13,7 +14,7 @@ export interface FieldInfo {
 type Row = [string, string, number];
 interface Table {
   types: Record<string, [string | null, Row[]]>;
-  enums: string[];
+  enums: Record<string, string[]>;
   operations: Record<string, [Row[], Row | null]>;
   managed: Record<string, Row[]>;
 }
@@ -34,6 +35,10 @@ const field = ([name, type, flags]: Row): FieldInfo => ({
   polymorphic: (flags & 4) !== 0,
 });
 
+/** Type names come from outside: only own keys count, not `constructor`. */
+const own = <T>(record: Record<string, T>, key: string): T | undefined =>
+  Object.hasOwn(record, key) ? record[key] : undefined;
+
 const ARRAY_OF = /^ArrayOf([A-Z]\w*)$/;
 const fieldsOf = new Map<string, FieldInfo[]>();
 
@@ -41,7 +46,7 @@ const fieldsOf = new Map<string, FieldInfo[]>();
 export function typeFields(type: string): FieldInfo[] | undefined {
   const known = fieldsOf.get(type);
   if (known !== undefined) return known;
-  const entry = Object.hasOwn(table.types, type) ? table.types[type] : undefined;
+  const entry = own(table.types, type);
   if (entry === undefined) return undefined;
   const [base, rows] = entry;
   const fields = [...(base === null ? [] : (typeFields(base) ?? [])), ...rows.map(field)];
@@ -51,9 +56,14 @@ export function typeFields(type: string): FieldInfo[] | undefined {
 
 /** True when `type` is `ancestor` or derived from it. */
 export function isSubtype(type: string, ancestor: string): boolean {
-  for (let at: string | null | undefined = type; at != null; at = table.types[at]?.[0])
+  for (let at: string | null | undefined = type; at != null; at = own(table.types, at)?.[0])
     if (at === ancestor) return true;
   return false;
+}
+
+/** The values of an enumeration, or undefined when `type` is none. */
+export function enumValues(type: string): readonly string[] | undefined {
+  return own(table.enums, type);
 }
 
 /** `X` for `ArrayOfX`. */
@@ -91,13 +101,30 @@ export function operationNames(): string[] {
   return [...operations.keys()];
 }
 
-/** A managed object's property. */
+const properties = new Map<string, Map<string, FieldInfo>>(
+  Object.entries(table.managed).map(([type, rows]) => [type, new Map(rows.map((row) => [row[0], field(row)]))]),
+);
+
+/** A managed object's property (first level, e.g. `config`). */
 export function propertyInfo(type: string, property: string): FieldInfo | undefined {
-  const row = table.managed[type]?.find(([name]) => name === property);
-  return row === undefined ? undefined : field(row);
+  return properties.get(type)?.get(property);
 }
 
 /** All properties of a managed object type of the subset. */
 export function propertyNames(type: string): string[] {
-  return (table.managed[type] ?? []).map(([name]) => name);
+  return [...(properties.get(type)?.keys() ?? [])];
+}
+
+/**
+ * The declared type at a property path such as `config.hardware.device` or `guest.ipAddress` of a managed object. Undefined for
+ * a path that does not exist in the declared types or leads through an array (`config.extraConfig["key"]`).
+ */
+export function propertyPathInfo(type: string, path: string): FieldInfo | undefined {
+  const [first, ...rest] = path.split('.');
+  let at = propertyInfo(type, first!);
+  for (const name of rest) {
+    if (at === undefined || at.array) return undefined;
+    at = typeFields(at.type)?.find((one) => one.name === name);
+  }
+  return at;
 }

@@ -4,8 +4,41 @@
 export type AnyValue = unknown;
 
 export interface AboutInfo extends DynamicData { name: string; fullName: string; vendor: string; version: string; build: string; localeVersion?: string; localeBuild?: string; osType: string; productLineId: string; apiType: string; apiVersion: string; instanceUuid?: string; licenseProductName?: string; licenseProductVersion?: string; }
+export interface AccountCreatedEvent extends HostEvent { spec: AnyHostAccountSpec; group: boolean; }
+export interface AccountRemovedEvent extends HostEvent { account: string; group: boolean; }
+export interface AccountUpdatedEvent extends HostEvent { spec: AnyHostAccountSpec; group: boolean; prevDescription?: string; }
+export interface ActiveDirectoryFault extends VimFault { errorCode?: number; }
+export interface ActiveVMsBlockingEVC extends EVCConfigFault { evcMode?: string; host?: ManagedObjectReference[]; hostName?: string[]; }
+export interface AdminDisabled extends HostConfigFault { }
+export interface AdminNotDisabled extends HostConfigFault { }
+export interface AdminPasswordNotChangedEvent extends HostEvent { }
+export interface AffinityConfigured extends MigrationFault { configuredAffinity?: string[]; }
+export interface AgentInstallFailed extends HostConnectFault { reason?: string; statusCode?: number; installerOutput?: string; }
+export interface AlarmAcknowledgedEvent extends AlarmEvent { source: ManagedEntityEventArgument; entity: ManagedEntityEventArgument; }
+export interface AlarmActionTriggeredEvent extends AlarmEvent { source: ManagedEntityEventArgument; entity: ManagedEntityEventArgument; }
+export interface AlarmClearedEvent extends AlarmEvent { source: ManagedEntityEventArgument; entity: ManagedEntityEventArgument; from: string; }
+export interface AlarmCreatedEvent extends AlarmEvent { entity: ManagedEntityEventArgument; }
+export interface AlarmEmailCompletedEvent extends AlarmEvent { entity: ManagedEntityEventArgument; to: string; }
+export interface AlarmEmailFailedEvent extends AlarmEvent { entity: ManagedEntityEventArgument; to: string; reason: LocalizedMethodFault; }
+export interface AlarmEvent extends Event { alarm: AlarmEventArgument; }
 export interface AlarmEventArgument extends EntityEventArgument { alarm: ManagedObjectReference; }
+export interface AlarmReconfiguredEvent extends AlarmEvent { entity: ManagedEntityEventArgument; configChanges?: ChangesInfoEventArgument; }
+export interface AlarmRemovedEvent extends AlarmEvent { entity: ManagedEntityEventArgument; }
+export interface AlarmScriptCompleteEvent extends AlarmEvent { entity: ManagedEntityEventArgument; script: string; }
+export interface AlarmScriptFailedEvent extends AlarmEvent { entity: ManagedEntityEventArgument; script: string; reason: LocalizedMethodFault; }
+export interface AlarmSnmpCompletedEvent extends AlarmEvent { entity: ManagedEntityEventArgument; }
+export interface AlarmSnmpFailedEvent extends AlarmEvent { entity: ManagedEntityEventArgument; reason: LocalizedMethodFault; }
+export interface AlarmState extends DynamicData { key: string; entity: ManagedObjectReference; alarm: ManagedObjectReference; overallStatus: ManagedEntityStatus; time: Date; acknowledged?: boolean; acknowledgedByUser?: string; acknowledgedTime?: Date; eventKey?: number; disabled?: boolean; }
+export interface AlarmStatusChangedEvent extends AlarmEvent { source: ManagedEntityEventArgument; entity: ManagedEntityEventArgument; from: string; to: string; }
+export interface AllVirtualMachinesLicensedEvent extends LicenseEvent { }
+export interface AlreadyAuthenticatedSessionEvent extends SessionEvent { }
+export interface AlreadyBeingManaged extends HostConnectFault { ipAddress: string; }
+export interface AlreadyConnected extends HostConnectFault { name: string; }
 export interface AlreadyExists extends VimFault { name?: string; }
+export interface AlreadyUpgraded extends VimFault { }
+export interface AnswerFileUpdateFailed extends VimFault { failure?: AnswerFileUpdateFailure[]; }
+export interface AnswerFileUpdateFailure extends DynamicData { userInputPath: ProfilePropertyPath; errMsg: LocalizableMessage; }
+export interface ApplicationQuiesceFault extends SnapshotFault { }
 export interface ArrayOfByte { byte?: number[]; }
 export interface ArrayOfEvent { Event?: AnyEvent[]; }
 export interface ArrayOfGuestNicInfo { GuestNicInfo?: GuestNicInfo[]; }
@@ -17,98 +50,522 @@ export interface ArrayOfVirtualDevice { VirtualDevice?: AnyVirtualDevice[]; }
 export type ArrayUpdateOperation = 'add' | 'remove' | 'edit';
 export interface ArrayUpdateSpec extends DynamicData { operation: ArrayUpdateOperation; removeKey?: AnyValue; }
 export interface AuthMinimumAdminPermission extends VimFault { }
+export interface AuthorizationDescription extends DynamicData { privilege?: AnyElementDescription[]; privilegeGroup?: AnyElementDescription[]; }
+export interface AuthorizationEvent extends Event { }
+export interface AuthorizationPrivilege extends DynamicData { privId: string; onParent: boolean; name: string; privGroupName: string; }
+export interface AuthorizationRole extends DynamicData { roleId: number; system: boolean; name: string; info: AnyDescription; privilege?: string[]; }
+export interface BackupBlobReadFailure extends DvsFault { entityName: string; entityType: string; fault: LocalizedMethodFault; }
+export interface BackupBlobWriteFailure extends DvsFault { entityName: string; entityType: string; fault: LocalizedMethodFault; }
 export interface BadUsernameSessionEvent extends SessionEvent { ipAddress: string; }
+export interface BlockedByFirewall extends HostConfigFault { }
+export interface BoolOption extends OptionType { supported: boolean; defaultValue: boolean; }
+export interface BoolPolicy extends InheritablePolicy { value?: boolean; }
+export interface CAMServerRefusedConnection extends InvalidCAMServer { }
+export interface CanceledHostOperationEvent extends HostEvent { }
 export interface CannotAccessFile extends FileFault { }
+export interface CannotAccessLocalSource extends VimFault { }
+export interface CannotAccessNetwork extends CannotAccessVmDevice { network?: ManagedObjectReference; }
+export interface CannotAccessVmComponent extends VmConfigFault { }
+export interface CannotAccessVmConfig extends CannotAccessVmComponent { reason: LocalizedMethodFault; }
+export interface CannotAccessVmDevice extends CannotAccessVmComponent { device: string; backing: string; connected: boolean; }
+export interface CannotAccessVmDisk extends CannotAccessVmDevice { fault: LocalizedMethodFault; }
+export interface CannotAddHostWithFTVmAsStandalone extends HostConnectFault { }
+export interface CannotAddHostWithFTVmToDifferentCluster extends HostConnectFault { }
+export interface CannotAddHostWithFTVmToNonHACluster extends HostConnectFault { }
+export interface CannotChangeDrsBehaviorForFtSecondary extends VmFaultToleranceIssue { vm: ManagedObjectReference; vmName: string; }
+export interface CannotChangeHaSettingsForFtSecondary extends VmFaultToleranceIssue { vm: ManagedObjectReference; vmName: string; }
+export interface CannotChangeVsanClusterUuid extends VsanFault { }
+export interface CannotChangeVsanNodeUuid extends VsanFault { }
+export interface CannotComputeFTCompatibleHosts extends VmFaultToleranceIssue { vm: ManagedObjectReference; vmName: string; }
+export interface CannotCreateFile extends FileFault { }
+export interface CannotDecryptPasswords extends CustomizationFault { }
+export interface CannotDeleteFile extends FileFault { }
+export interface CannotDisableDrsOnClustersWithVApps extends RuntimeFault { }
+export interface CannotDisableSnapshot extends VmConfigFault { }
+export interface CannotDisconnectHostWithFaultToleranceVm extends VimFault { hostName: string; }
+export interface CannotEnableVmcpForCluster extends VimFault { host?: ManagedObjectReference; hostName?: string; reason?: string; }
+export interface CannotModifyConfigCpuRequirements extends MigrationFault { }
+export interface CannotMoveFaultToleranceVm extends VimFault { moveType: string; vmName: string; }
+export interface CannotMoveHostWithFaultToleranceVm extends VimFault { }
+export interface CannotMoveVmWithDeltaDisk extends MigrationFault { device: string; }
+export interface CannotMoveVmWithNativeDeltaDisk extends MigrationFault { }
+export interface CannotMoveVsanEnabledHost extends VsanFault { }
+export interface CannotPlaceWithoutPrerequisiteMoves extends VimFault { }
+export interface CannotPowerOffVmInCluster extends InvalidState { operation: string; vm: ManagedObjectReference; vmName: string; }
+export interface CannotReconfigureVsanWhenHaEnabled extends VsanFault { }
+export interface CannotUseNetwork extends VmConfigFault { device: string; backing: string; connected: boolean; reason: string; network?: ManagedObjectReference; }
 export interface Capability extends DynamicData { provisioningSupported: boolean; multiHostSupported: boolean; userShellAccessSupported: boolean; supportedEVCMode?: EVCMode[]; supportedEVCGraphicsMode?: FeatureEVCMode[]; networkBackupAndRestoreSupported?: boolean; ftDrsWithoutEvcSupported?: boolean; hciWorkflowSupported?: boolean; computePolicyVersion?: number; clusterPlacementSupported?: boolean; lifecycleManagementSupported?: boolean; scalableSharesSupported?: boolean; hadcsSupported?: boolean; }
 export interface ChangesInfoEventArgument extends DynamicData { modified?: string; added?: string; deleted?: string; }
 export interface ChoiceOption extends OptionType { choiceInfo?: AnyElementDescription[]; defaultIndex?: number; }
+export interface ClockSkew extends HostConfigFault { }
+export interface CloneFromSnapshotNotSupported extends MigrationFault { }
+export interface ClusterComplianceCheckedEvent extends ClusterEvent { profile: ProfileEventArgument; }
+export interface ClusterComputeResourceDVSSetting extends DynamicData { dvSwitch: ManagedObjectReference; pnicDevices?: string[]; dvPortgroupSetting?: ClusterComputeResourceDVSSettingDVPortgroupToServiceMapping[]; }
+export interface ClusterComputeResourceDVSSettingDVPortgroupToServiceMapping extends DynamicData { dvPortgroup: ManagedObjectReference; service: string; }
+export interface ClusterComputeResourceHCIConfigInfo extends DynamicData { workflowState: string; dvsSetting?: ClusterComputeResourceDVSSetting[]; configuredHosts?: ManagedObjectReference[]; hostConfigProfile?: ClusterComputeResourceHostConfigurationProfile; }
+export interface ClusterComputeResourceHostConfigurationProfile extends DynamicData { dateTimeConfig?: HostDateTimeConfig; lockdownMode?: HostLockdownMode; }
 export interface ClusterComputeResourceSummary extends ComputeResourceSummary { currentFailoverLevel: number; admissionControlInfo?: AnyClusterDasAdmissionControlInfo; numVmotions: number; targetBalance?: number; currentBalance?: number; drsScore?: number; numVmsPerDrsScoreBucket?: number[]; usageSummary?: ClusterUsageSummary; currentEVCModeKey?: string; currentEVCGraphicsModeKey?: string; dasData?: AnyClusterDasData; clusterMaintenanceModeStatus?: string; vcsHealthStatus?: string; vcsSlots?: ClusterComputeResourceVcsSlots[]; }
 export interface ClusterComputeResourceVcsSlots extends DynamicData { host: ManagedObjectReference; totalSlots: number; }
+export interface ClusterCreatedEvent extends ClusterEvent { parent: FolderEventArgument; }
 export interface ClusterDasAdmissionControlInfo extends DynamicData { }
 export interface ClusterDasData extends DynamicData { }
 export interface ClusterDasFdmHostState extends DynamicData { state: string; stateReporter?: ManagedObjectReference; }
+export interface ClusterDestroyedEvent extends ClusterEvent { }
+export interface ClusterEvent extends Event { }
+export interface ClusterOvercommittedEvent extends ClusterEvent { }
+export interface ClusterReconfiguredEvent extends ClusterEvent { configChanges?: ChangesInfoEventArgument; }
+export interface ClusterRuleInfo extends DynamicData { key?: number; status?: ManagedEntityStatus; enabled?: boolean; name?: string; mandatory?: boolean; userCreated?: boolean; inCompliance?: boolean; ruleUuid?: string; }
+export interface ClusterStatusChangedEvent extends ClusterEvent { oldStatus: string; newStatus: string; }
 export interface ClusterUsageSummary extends DynamicData { totalCpuCapacityMhz: number; totalMemCapacityMB: number; cpuReservationMhz: number; memReservationMB: number; poweredOffCpuReservationMhz?: number; poweredOffMemReservationMB?: number; cpuDemandMhz: number; memDemandMB: number; statsGenNumber: number; cpuEntitledMhz: number; memEntitledMB: number; poweredOffVmCount: number; totalVmCount: number; }
+export interface CollectorAddressUnset extends DvsFault { }
+export interface ComputeResourceConfigInfo extends DynamicData { vmSwapPlacement: string; spbmEnabled?: boolean; defaultHardwareVersionKey?: string; }
 export interface ComputeResourceEventArgument extends EntityEventArgument { computeResource: ManagedObjectReference; }
+export interface ComputeResourceHostSPBMLicenseInfo extends DynamicData { host: ManagedObjectReference; licenseState: ComputeResourceHostSPBMLicenseInfoHostSPBMLicenseState; }
+export type ComputeResourceHostSPBMLicenseInfoHostSPBMLicenseState = 'licensed' | 'unlicensed' | 'unknown';
 export interface ComputeResourceSummary extends DynamicData { totalCpu: number; totalMemory: number; numCpuCores: number; numCpuThreads: number; effectiveCpu: number; effectiveMemory: number; numHosts: number; numEffectiveHosts: number; overallStatus: ManagedEntityStatus; }
 export interface ConcurrentAccess extends VimFault { }
+export interface ConfigTarget extends DynamicData { numCpus: number; numCpuCores: number; numNumaNodes: number; maxCpusPerHost?: number; smcPresent?: boolean; datastore?: VirtualMachineDatastoreInfo[]; network?: VirtualMachineNetworkInfo[]; opaqueNetwork?: OpaqueNetworkTargetInfo[]; distributedVirtualPortgroup?: DistributedVirtualPortgroupInfo[]; distributedVirtualSwitch?: DistributedVirtualSwitchInfo[]; cdRom?: VirtualMachineCdromInfo[]; serial?: VirtualMachineSerialInfo[]; parallel?: VirtualMachineParallelInfo[]; sound?: VirtualMachineSoundInfo[]; usb?: VirtualMachineUsbInfo[]; floppy?: VirtualMachineFloppyInfo[]; legacyNetworkInfo?: VirtualMachineLegacyNetworkSwitchInfo[]; scsiPassthrough?: VirtualMachineScsiPassthroughInfo[]; scsiDisk?: VirtualMachineScsiDiskDeviceInfo[]; ideDisk?: VirtualMachineIdeDiskDeviceInfo[]; maxMemMBOptimalPerf: number; supportedMaxMemMB?: number; resourcePool?: ResourcePoolRuntimeInfo; autoVmotion?: boolean; pciPassthrough?: AnyVirtualMachinePciPassthroughInfo[]; sriov?: VirtualMachineSriovInfo[]; vFlashModule?: VirtualMachineVFlashModuleInfo[]; sharedGpuPassthroughTypes?: VirtualMachinePciSharedGpuPassthroughInfo[]; availablePersistentMemoryReservationMB?: number; dynamicPassthrough?: VirtualMachineDynamicPassthroughInfo[]; sgxTargetInfo?: VirtualMachineSgxTargetInfo; precisionClockInfo?: VirtualMachinePrecisionClockInfo[]; sevSupported?: boolean; }
+export interface ConflictingConfiguration extends DvsFault { configInConflict?: ConflictingConfigurationConfig[]; }
+export interface ConflictingConfigurationConfig extends DynamicData { entity?: ManagedObjectReference; propertyPath: string; }
+export interface ConflictingDatastoreFound extends RuntimeFault { name: string; url: string; }
+export interface ConnectedIso extends OvfExport { cdrom: VirtualCdrom; filename: string; }
+export interface CpuCompatibilityUnknown extends CpuIncompatible { }
+export interface CpuHotPlugNotSupported extends VmConfigFault { }
+export interface CpuIncompatible extends VirtualHardwareCompatibilityIssue { level: number; registerName: string; registerBits?: string; desiredBits?: string; host?: ManagedObjectReference; }
+export interface CpuIncompatible1ECX extends CpuIncompatible { sse3: boolean; pclmulqdq?: boolean; ssse3: boolean; sse41: boolean; sse42: boolean; aes?: boolean; other: boolean; otherOnly: boolean; }
+export interface CpuIncompatible81EDX extends CpuIncompatible { nx: boolean; ffxsr: boolean; rdtscp: boolean; lm: boolean; other: boolean; otherOnly: boolean; }
 export interface CryptoKeyId extends DynamicData { keyId: string; providerId?: KeyProviderId; }
+export interface CustomFieldDef extends DynamicData { key: number; name: string; type: string; managedObjectType?: string; fieldDefPrivileges?: PrivilegePolicyDef; fieldInstancePrivileges?: PrivilegePolicyDef; }
+export interface CustomFieldDefAddedEvent extends CustomFieldDefEvent { }
+export interface CustomFieldDefEvent extends CustomFieldEvent { fieldKey: number; name: string; }
+export interface CustomFieldDefRemovedEvent extends CustomFieldDefEvent { }
+export interface CustomFieldDefRenamedEvent extends CustomFieldDefEvent { newName: string; }
+export interface CustomFieldEvent extends Event { }
 export interface CustomFieldValue extends DynamicData { key: number; }
+export interface CustomFieldValueChangedEvent extends CustomFieldEvent { entity: ManagedEntityEventArgument; fieldKey: number; name: string; value: string; prevState?: string; }
+export interface CustomizationEvent extends VmEvent { logLocation?: string; }
+export interface CustomizationFailed extends CustomizationEvent { reason?: string; }
+export interface CustomizationFault extends VimFault { }
+export interface CustomizationLinuxIdentityFailed extends CustomizationFailed { }
+export interface CustomizationNetworkSetupFailed extends CustomizationFailed { }
+export interface CustomizationPending extends CustomizationFault { }
+export interface CustomizationStartedEvent extends CustomizationEvent { }
+export interface CustomizationSucceeded extends CustomizationEvent { }
+export interface CustomizationSysprepFailed extends CustomizationFailed { sysprepVersion: string; systemVersion: string; }
+export interface CustomizationUnknownFailure extends CustomizationFailed { }
+export interface DVPortNotSupported extends DeviceBackingNotSupported { }
+export interface DVPortSetting extends DynamicData { blocked?: BoolPolicy; vmDirectPathGen2Allowed?: BoolPolicy; inShapingPolicy?: DVSTrafficShapingPolicy; outShapingPolicy?: DVSTrafficShapingPolicy; vendorSpecificConfig?: DVSVendorSpecificConfig; networkResourcePoolKey?: StringPolicy; filterPolicy?: DvsFilterPolicy; }
+export interface DVPortStatus extends DynamicData { linkUp: boolean; blocked: boolean; vlanIds?: NumericRange[]; trunkingMode?: boolean; mtu?: number; linkPeer?: string; macAddress?: string; statusDetail?: string; vmDirectPathGen2Active?: boolean; vmDirectPathGen2InactiveReasonNetwork?: string[]; vmDirectPathGen2InactiveReasonOther?: string[]; vmDirectPathGen2InactiveReasonExtended?: string; }
+export interface DVPortgroupConfigInfo extends DynamicData { key: string; name: string; numPorts: number; distributedVirtualSwitch?: ManagedObjectReference; defaultPortConfig?: AnyDVPortSetting; description?: string; type: string; backingType?: string; policy: AnyDVPortgroupPolicy; portNameFormat?: string; scope?: ManagedObjectReference[]; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; configVersion?: string; autoExpand?: boolean; vmVnicNetworkResourcePoolKey?: string; uplink?: boolean; transportZoneUuid?: string; transportZoneName?: string; logicalSwitchUuid?: string; segmentId?: string; }
+export interface DVPortgroupConfigSpec extends DynamicData { configVersion?: string; name?: string; numPorts?: number; portNameFormat?: string; defaultPortConfig?: AnyDVPortSetting; description?: string; type?: string; backingType?: string; scope?: ManagedObjectReference[]; policy?: AnyDVPortgroupPolicy; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; autoExpand?: boolean; vmVnicNetworkResourcePoolKey?: string; transportZoneUuid?: string; transportZoneName?: string; logicalSwitchUuid?: string; segmentId?: string; }
+export interface DVPortgroupCreatedEvent extends DVPortgroupEvent { }
+export interface DVPortgroupDestroyedEvent extends DVPortgroupEvent { }
+export interface DVPortgroupEvent extends Event { }
+export interface DVPortgroupPolicy extends DynamicData { blockOverrideAllowed: boolean; shapingOverrideAllowed: boolean; vendorConfigOverrideAllowed: boolean; livePortMovingAllowed: boolean; portConfigResetAtDisconnect: boolean; networkResourcePoolOverrideAllowed?: boolean; trafficFilterOverrideAllowed?: boolean; }
+export interface DVPortgroupReconfiguredEvent extends DVPortgroupEvent { configSpec: DVPortgroupConfigSpec; configChanges?: ChangesInfoEventArgument; }
+export interface DVPortgroupRenamedEvent extends DVPortgroupEvent { oldName: string; newName: string; }
+export interface DVSConfigSpec extends DynamicData { configVersion?: string; name?: string; numStandalonePorts?: number; maxPorts?: number; uplinkPortPolicy?: AnyDVSUplinkPortPolicy; uplinkPortgroup?: ManagedObjectReference[]; defaultPortConfig?: AnyDVPortSetting; host?: DistributedVirtualSwitchHostMemberConfigSpec[]; extensionKey?: string; description?: string; policy?: DVSPolicy; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; contact?: DVSContactInfo; switchIpAddress?: string; defaultProxySwitchMaxNumPorts?: number; infrastructureTrafficResourceConfig?: DvsHostInfrastructureTrafficResource[]; netResourcePoolTrafficResourceConfig?: DvsHostInfrastructureTrafficResource[]; networkResourceControlVersion?: string; }
+export interface DVSContactInfo extends DynamicData { name?: string; contact?: string; }
+export interface DVSHostLocalPortInfo extends DynamicData { switchUuid: string; portKey: string; setting: AnyDVPortSetting; vnic: string; }
+export interface DVSPolicy extends DynamicData { autoPreInstallAllowed?: boolean; autoUpgradeAllowed?: boolean; partialUpgradeAllowed?: boolean; }
+export interface DVSTrafficShapingPolicy extends InheritablePolicy { enabled?: BoolPolicy; averageBandwidth?: LongPolicy; peakBandwidth?: LongPolicy; burstSize?: LongPolicy; }
+export interface DVSUplinkPortPolicy extends DynamicData { }
+export interface DVSVendorSpecificConfig extends InheritablePolicy { keyValue?: DistributedVirtualSwitchKeyedOpaqueBlob[]; }
+export interface DasAdmissionControlDisabledEvent extends ClusterEvent { }
+export interface DasAdmissionControlEnabledEvent extends ClusterEvent { }
+export interface DasAgentFoundEvent extends ClusterEvent { }
+export interface DasAgentUnavailableEvent extends ClusterEvent { }
+export interface DasClusterIsolatedEvent extends ClusterEvent { }
+export interface DasConfigFault extends VimFault { reason?: string; output?: string; event?: AnyEvent[]; }
+export interface DasDisabledEvent extends ClusterEvent { }
+export interface DasEnabledEvent extends ClusterEvent { }
+export interface DasHostFailedEvent extends ClusterEvent { failedHost: HostEventArgument; }
+export interface DasHostIsolatedEvent extends ClusterEvent { isolatedHost: HostEventArgument; }
+export interface DatabaseError extends RuntimeFault { }
+export interface DatacenterConfigInfo extends DynamicData { defaultHardwareVersionKey?: string; }
+export interface DatacenterCreatedEvent extends DatacenterEvent { parent: FolderEventArgument; }
+export interface DatacenterEvent extends Event { }
 export interface DatacenterEventArgument extends EntityEventArgument { datacenter: ManagedObjectReference; }
+export interface DatacenterMismatch extends MigrationFault { invalidArgument?: DatacenterMismatchArgument[]; expectedDatacenter: ManagedObjectReference; }
+export interface DatacenterMismatchArgument extends DynamicData { entity: ManagedObjectReference; inputDatacenter?: ManagedObjectReference; }
+export interface DatacenterRenamedEvent extends DatacenterEvent { oldName: string; newName: string; }
 export interface DatastoreCapability extends DynamicData { directoryHierarchySupported: boolean; rawDiskMappingsSupported: boolean; perFileThinProvisioningSupported: boolean; storageIORMSupported?: boolean; nativeSnapshotSupported?: boolean; topLevelDirectoryCreateSupported?: boolean; seSparseSupported?: boolean; vmfsSparseSupported?: boolean; vsanSparseSupported?: boolean; upitSupported?: boolean; vmdkExpandSupported?: boolean; clusteredVmdkSupported?: boolean; }
+export interface DatastoreCapacityIncreasedEvent extends DatastoreEvent { oldCapacity: number; newCapacity: number; }
+export interface DatastoreDestroyedEvent extends DatastoreEvent { }
+export interface DatastoreDiscoveredEvent extends HostEvent { datastore: DatastoreEventArgument; }
+export interface DatastoreDuplicatedEvent extends DatastoreEvent { }
+export interface DatastoreEvent extends Event { datastore?: DatastoreEventArgument; }
 export interface DatastoreEventArgument extends EntityEventArgument { datastore: ManagedObjectReference; }
+export interface DatastoreFileCopiedEvent extends DatastoreFileEvent { sourceDatastore: DatastoreEventArgument; sourceFile: string; }
+export interface DatastoreFileDeletedEvent extends DatastoreFileEvent { }
+export interface DatastoreFileEvent extends DatastoreEvent { targetFile: string; sourceOfOperation?: string; succeeded?: boolean; }
+export interface DatastoreFileMovedEvent extends DatastoreFileEvent { sourceDatastore: DatastoreEventArgument; sourceFile: string; }
 export interface DatastoreHostMount extends DynamicData { key: ManagedObjectReference; mountInfo: HostMountInfo; }
+export interface DatastoreIORMReconfiguredEvent extends DatastoreEvent { }
 export interface DatastoreInfo extends DynamicData { name: string; url: string; freeSpace: number; maxFileSize: number; maxVirtualDiskCapacity?: number; maxMemoryFileSize?: number; timestamp?: Date; containerId?: string; aliasOf?: string; }
 export interface DatastoreNotWritableOnHost extends InvalidDatastore { host: ManagedObjectReference; }
+export interface DatastoreOption extends DynamicData { unsupportedVolumes?: VirtualMachineDatastoreVolumeOption[]; }
+export interface DatastorePrincipalConfigured extends HostEvent { datastorePrincipal: string; }
+export interface DatastoreRemovedOnHostEvent extends HostEvent { datastore: DatastoreEventArgument; }
+export interface DatastoreRenamedEvent extends DatastoreEvent { oldName: string; newName: string; }
+export interface DatastoreRenamedOnHostEvent extends HostEvent { oldName: string; newName: string; }
 export interface DatastoreSummary extends DynamicData { datastore?: ManagedObjectReference; name: string; url: string; capacity: number; freeSpace: number; uncommitted?: number; accessible: boolean; multipleHostAccess?: boolean; type: string; maintenanceMode?: string; }
+export interface DeltaDiskFormatNotSupported extends VmConfigFault { datastore?: ManagedObjectReference[]; deltaDiskFormat: string; }
 export interface Description extends DynamicData { label: string; summary: string; }
+export interface DestinationSwitchFull extends CannotAccessNetwork { }
+export interface DestinationVsanDisabled extends CannotMoveVsanEnabledHost { destinationCluster: string; }
+export interface DeviceBackingNotSupported extends DeviceNotSupported { backing: string; }
+export interface DeviceControllerNotSupported extends DeviceNotSupported { controller: string; }
+export interface DeviceHotPlugNotSupported extends InvalidDeviceSpec { }
 export interface DeviceNotFound extends InvalidDeviceSpec { }
+export interface DeviceNotSupported extends VirtualHardwareCompatibilityIssue { device: string; reason?: string; }
 export interface DeviceUnsupportedForVmPlatform extends InvalidDeviceSpec { }
+export interface DeviceUnsupportedForVmVersion extends InvalidDeviceSpec { currentVersion: string; expectedVersion: string; }
+export interface DigestNotSupported extends DeviceNotSupported { }
+export interface DirectoryNotEmpty extends FileFault { }
+export interface DisableAdminNotSupported extends HostConfigFault { }
+export interface DisallowedChangeByService extends RuntimeFault { serviceName: string; disallowedChange?: string; }
+export interface DisallowedDiskModeChange extends InvalidDeviceSpec { }
+export interface DisallowedMigrationDeviceAttached extends MigrationFault { fault: LocalizedMethodFault; }
+export interface DisallowedOperationOnFailoverHost extends RuntimeFault { host: ManagedObjectReference; hostname: string; }
+export interface DisconnectedHostsBlockingEVC extends EVCConfigFault { }
+export interface DiskHasPartitions extends VsanDiskFault { }
+export interface DiskIsLastRemainingNonSSD extends VsanDiskFault { }
+export interface DiskIsNonLocal extends VsanDiskFault { }
+export interface DiskIsUSB extends VsanDiskFault { }
+export interface DiskMoveTypeNotSupported extends MigrationFault { }
+export interface DiskNotSupported extends VirtualHardwareCompatibilityIssue { disk: number; }
+export interface DiskTooSmall extends VsanDiskFault { }
+export interface DistributedVirtualPortgroupInfo extends DynamicData { switchName: string; switchUuid: string; portgroupName: string; portgroupKey: string; portgroupType: string; uplinkPortgroup: boolean; portgroup: ManagedObjectReference; networkReservationSupported?: boolean; backingType?: string; logicalSwitchUuid?: string; segmentId?: string; }
+export interface DistributedVirtualSwitchHostMemberBacking extends DynamicData { }
+export interface DistributedVirtualSwitchHostMemberConfigSpec extends DynamicData { operation: string; host: ManagedObjectReference; backing?: AnyDistributedVirtualSwitchHostMemberBacking; maxProxySwitchPorts?: number; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; }
+export interface DistributedVirtualSwitchHostMemberTransportZoneInfo extends DynamicData { uuid: string; type: string; }
+export interface DistributedVirtualSwitchInfo extends DynamicData { switchName: string; switchUuid: string; distributedVirtualSwitch: ManagedObjectReference; networkReservationSupported?: boolean; }
+export interface DistributedVirtualSwitchKeyedOpaqueBlob extends DynamicData { key: string; opaqueData: string; }
+export interface DistributedVirtualSwitchPortConnectee extends DynamicData { connectedEntity?: ManagedObjectReference; nicKey?: string; type?: string; addressHint?: string; }
 export interface DistributedVirtualSwitchPortConnection extends DynamicData { switchUuid: string; portgroupKey?: string; portKey?: string; connectionCookie?: number; }
+export interface DistributedVirtualSwitchProductSpec extends DynamicData { name?: string; vendor?: string; version?: string; build?: string; forwardingClass?: string; bundleId?: string; bundleUrl?: string; }
+export interface DomainNotFound extends ActiveDirectoryFault { domainName: string; }
+export interface DrsDisabledEvent extends ClusterEvent { }
+export interface DrsDisabledOnVm extends VimFault { }
+export interface DrsEnabledEvent extends ClusterEvent { behavior: string; }
+export interface DrsEnteredStandbyModeEvent extends EnteredStandbyModeEvent { }
+export interface DrsEnteringStandbyModeEvent extends EnteringStandbyModeEvent { }
+export interface DrsExitStandbyModeFailedEvent extends ExitStandbyModeFailedEvent { }
+export interface DrsExitedStandbyModeEvent extends ExitedStandbyModeEvent { }
+export interface DrsExitingStandbyModeEvent extends ExitingStandbyModeEvent { }
+export interface DrsInvocationFailedEvent extends ClusterEvent { }
+export interface DrsRecoveredFromFailureEvent extends ClusterEvent { }
+export interface DrsResourceConfigureFailedEvent extends HostEvent { reason: LocalizedMethodFault; }
+export interface DrsResourceConfigureSyncedEvent extends HostEvent { }
+export interface DrsRuleComplianceEvent extends VmEvent { }
+export interface DrsRuleViolationEvent extends VmEvent { }
+export interface DrsSoftRuleViolationEvent extends VmEvent { }
 export interface DrsVmMigratedEvent extends VmMigratedEvent { }
 export interface DrsVmPoweredOnEvent extends VmPoweredOnEvent { }
+export interface DrsVmotionIncompatibleFault extends VirtualHardwareCompatibilityIssue { host: ManagedObjectReference; }
+export interface DuplicateDisks extends VsanDiskFault { }
+export interface DuplicateIpDetectedEvent extends HostEvent { duplicateIP: string; macAddress: string; }
 export interface DuplicateName extends VimFault { name: string; object: ManagedObjectReference; }
+export interface DuplicateVsanNetworkInterface extends VsanFault { device: string; }
+export interface DvpgImportEvent extends DVPortgroupEvent { importType: string; }
+export interface DvpgRestoreEvent extends DVPortgroupEvent { }
+export interface DvsApplyOperationFault extends DvsFault { objectFault?: DvsApplyOperationFaultFaultOnObject[]; }
+export interface DvsApplyOperationFaultFaultOnObject extends DynamicData { objectId: string; type: string; fault: LocalizedMethodFault; }
+export interface DvsCreatedEvent extends DvsEvent { parent: FolderEventArgument; }
+export interface DvsDestroyedEvent extends DvsEvent { }
+export interface DvsEvent extends Event { }
 export interface DvsEventArgument extends EntityEventArgument { dvs: ManagedObjectReference; }
+export interface DvsFault extends VimFault { }
+export interface DvsFilterConfig extends InheritablePolicy { key?: string; agentName?: string; slotNumber?: string; parameters?: DvsFilterParameter; onFailure?: string; }
+export interface DvsFilterParameter extends DynamicData { parameters?: string[]; }
+export interface DvsFilterPolicy extends InheritablePolicy { filterConfig?: AnyDvsFilterConfig[]; }
+export interface DvsHealthStatusChangeEvent extends HostEvent { switchUuid: string; healthResult?: AnyHostMemberHealthCheckResult; }
+export interface DvsHostBackInSyncEvent extends DvsEvent { hostBackInSync: HostEventArgument; }
+export interface DvsHostInfrastructureTrafficResource extends DynamicData { key: string; description?: string; allocationInfo: DvsHostInfrastructureTrafficResourceAllocation; }
+export interface DvsHostInfrastructureTrafficResourceAllocation extends DynamicData { limit?: number; shares?: SharesInfo; reservation?: number; }
+export interface DvsHostJoinedEvent extends DvsEvent { hostJoined: HostEventArgument; }
+export interface DvsHostLeftEvent extends DvsEvent { hostLeft: HostEventArgument; }
+export interface DvsHostStatusUpdated extends DvsEvent { hostMember: HostEventArgument; oldStatus?: string; newStatus?: string; oldStatusDetail?: string; newStatusDetail?: string; }
+export interface DvsHostWentOutOfSyncEvent extends DvsEvent { hostOutOfSync: DvsOutOfSyncHostArgument; }
+export interface DvsImportEvent extends DvsEvent { importType: string; }
+export interface DvsMergedEvent extends DvsEvent { sourceDvs: DvsEventArgument; destinationDvs: DvsEventArgument; }
+export interface DvsNotAuthorized extends DvsFault { sessionExtensionKey?: string; dvsExtensionKey?: string; }
+export interface DvsOperationBulkFault extends DvsFault { hostFault?: DvsOperationBulkFaultFaultOnHost[]; }
+export interface DvsOperationBulkFaultFaultOnHost extends DynamicData { host: ManagedObjectReference; fault: LocalizedMethodFault; }
+export interface DvsOutOfSyncHostArgument extends DynamicData { outOfSyncHost: HostEventArgument; configParamters?: string[]; }
+export interface DvsPortBlockedEvent extends DvsEvent { portKey: string; statusDetail?: string; runtimeInfo?: DVPortStatus; prevBlockState?: string; }
+export interface DvsPortConnectedEvent extends DvsEvent { portKey: string; connectee?: DistributedVirtualSwitchPortConnectee; }
+export interface DvsPortCreatedEvent extends DvsEvent { portKey?: string[]; }
+export interface DvsPortDeletedEvent extends DvsEvent { portKey?: string[]; }
+export interface DvsPortDisconnectedEvent extends DvsEvent { portKey: string; connectee?: DistributedVirtualSwitchPortConnectee; }
+export interface DvsPortEnteredPassthruEvent extends DvsEvent { portKey: string; runtimeInfo?: DVPortStatus; }
+export interface DvsPortExitedPassthruEvent extends DvsEvent { portKey: string; runtimeInfo?: DVPortStatus; }
+export interface DvsPortJoinPortgroupEvent extends DvsEvent { portKey: string; portgroupKey: string; portgroupName: string; }
+export interface DvsPortLeavePortgroupEvent extends DvsEvent { portKey: string; portgroupKey: string; portgroupName: string; }
+export interface DvsPortLinkDownEvent extends DvsEvent { portKey: string; runtimeInfo?: DVPortStatus; }
+export interface DvsPortLinkUpEvent extends DvsEvent { portKey: string; runtimeInfo?: DVPortStatus; }
+export interface DvsPortReconfiguredEvent extends DvsEvent { portKey?: string[]; configChanges?: ChangesInfoEventArgument[]; }
+export interface DvsPortRuntimeChangeEvent extends DvsEvent { portKey: string; runtimeInfo: DVPortStatus; }
+export interface DvsPortUnblockedEvent extends DvsEvent { portKey: string; runtimeInfo?: DVPortStatus; prevBlockState?: string; }
+export interface DvsPortVendorSpecificStateChangeEvent extends DvsEvent { portKey: string; }
+export interface DvsReconfiguredEvent extends DvsEvent { configSpec: AnyDVSConfigSpec; configChanges?: ChangesInfoEventArgument; }
+export interface DvsRenamedEvent extends DvsEvent { oldName: string; newName: string; }
+export interface DvsRestoreEvent extends DvsEvent { }
+export interface DvsScopeViolated extends DvsFault { scope?: ManagedObjectReference[]; entity: ManagedObjectReference; }
+export interface DvsUpgradeAvailableEvent extends DvsEvent { productInfo: DistributedVirtualSwitchProductSpec; }
+export interface DvsUpgradeInProgressEvent extends DvsEvent { productInfo: DistributedVirtualSwitchProductSpec; }
+export interface DvsUpgradeRejectedEvent extends DvsEvent { productInfo: DistributedVirtualSwitchProductSpec; }
+export interface DvsUpgradedEvent extends DvsEvent { productInfo: DistributedVirtualSwitchProductSpec; }
 export interface DynamicData { $type?: string; }
 export interface DynamicProperty { name: string; val: AnyValue; }
+export interface EVCAdmissionFailed extends NotSupportedHostInCluster { faults?: LocalizedMethodFault[]; }
+export interface EVCAdmissionFailedCPUFeaturesForMode extends EVCAdmissionFailed { currentEVCModeKey: string; }
+export interface EVCAdmissionFailedCPUModel extends EVCAdmissionFailed { }
+export interface EVCAdmissionFailedCPUModelForMode extends EVCAdmissionFailed { currentEVCModeKey: string; }
+export interface EVCAdmissionFailedCPUVendor extends EVCAdmissionFailed { clusterCPUVendor: string; hostCPUVendor: string; }
+export interface EVCAdmissionFailedCPUVendorUnknown extends EVCAdmissionFailed { }
+export interface EVCAdmissionFailedHostDisconnected extends EVCAdmissionFailed { }
+export interface EVCAdmissionFailedHostSoftware extends EVCAdmissionFailed { }
+export interface EVCAdmissionFailedHostSoftwareForMode extends EVCAdmissionFailed { }
+export interface EVCAdmissionFailedVmActive extends EVCAdmissionFailed { }
+export interface EVCConfigFault extends VimFault { faults?: LocalizedMethodFault[]; }
 export interface EVCMode extends ElementDescription { guaranteedCPUFeatures?: HostCpuIdInfo[]; featureCapability?: HostFeatureCapability[]; featureMask?: HostFeatureMask[]; featureRequirement?: VirtualMachineFeatureRequirement[]; vendor: string; track?: string[]; vendorTier: number; }
+export interface EVCModeIllegalByVendor extends EVCConfigFault { clusterCPUVendor: string; modeCPUVendor: string; }
+export interface EVCModeUnsupportedByHosts extends EVCConfigFault { evcMode?: string; host?: ManagedObjectReference[]; hostName?: string[]; }
+export interface EVCUnsupportedByHostHardware extends EVCConfigFault { host?: ManagedObjectReference[]; hostName?: string[]; }
+export interface EVCUnsupportedByHostSoftware extends EVCConfigFault { host?: ManagedObjectReference[]; hostName?: string[]; }
+export interface EightHostLimitViolated extends VmConfigFault { }
 export interface ElementDescription extends Description { key: string; }
+export interface EncryptionKeyRequired extends InvalidState { requiredKey?: CryptoKeyId[]; }
+export interface EnteredMaintenanceModeEvent extends HostEvent { }
+export interface EnteredStandbyModeEvent extends HostEvent { }
+export interface EnteringMaintenanceModeEvent extends HostEvent { }
+export interface EnteringStandbyModeEvent extends HostEvent { }
 export interface EntityEventArgument extends EventArgument { name: string; }
+export interface EntityPrivilege extends DynamicData { entity: ManagedObjectReference; privAvailability?: PrivilegeAvailability[]; }
+export interface EnumDescription extends DynamicData { key: string; tags?: AnyElementDescription[]; }
+export interface EnvironmentBrowserConfigOptionQuerySpec extends DynamicData { key?: string; host?: ManagedObjectReference; guestId?: string[]; }
+export interface ErrorUpgradeEvent extends UpgradeEvent { }
 export interface Event extends DynamicData { key: number; chainId: number; createdTime: Date; userName: string; datacenter?: DatacenterEventArgument; computeResource?: ComputeResourceEventArgument; host?: HostEventArgument; vm?: VmEventArgument; ds?: DatastoreEventArgument; net?: NetworkEventArgument; dvs?: DvsEventArgument; fullFormattedMessage?: string; changeTag?: string; }
 export interface EventArgument extends DynamicData { }
+export interface EventDescription extends DynamicData { category?: AnyElementDescription[]; eventInfo?: EventDescriptionEventDetail[]; enumeratedTypes?: EnumDescription[]; }
+export interface EventDescriptionEventDetail extends DynamicData { key: string; description?: string; category: string; formatOnDatacenter: string; formatOnComputeResource: string; formatOnHost: string; formatOnVm: string; fullFormat: string; longDescription?: string; }
 export interface EventEx extends Event { eventTypeId: string; severity?: string; message?: string; arguments?: KeyAnyValue[]; objectId?: string; objectType?: string; objectName?: string; fault?: LocalizedMethodFault; }
 export interface EventFilterSpec extends DynamicData { entity?: EventFilterSpecByEntity; time?: EventFilterSpecByTime; userName?: EventFilterSpecByUsername; eventChainId?: number; alarm?: ManagedObjectReference; scheduledTask?: ManagedObjectReference; disableFullMessage?: boolean; category?: string[]; type?: string[]; tag?: string[]; eventTypeId?: string[]; maxCount?: number; }
 export interface EventFilterSpecByEntity extends DynamicData { entity: ManagedObjectReference; recursion: EventFilterSpecRecursionOption; }
 export interface EventFilterSpecByTime extends DynamicData { beginTime?: Date; endTime?: Date; }
 export interface EventFilterSpecByUsername extends DynamicData { systemUser: boolean; userList?: string[]; }
 export type EventFilterSpecRecursionOption = 'self' | 'children' | 'all';
+export interface ExitMaintenanceModeEvent extends HostEvent { }
+export interface ExitStandbyModeFailedEvent extends HostEvent { }
+export interface ExitedStandbyModeEvent extends HostEvent { }
+export interface ExitingStandbyModeEvent extends HostEvent { }
+export interface ExpiredAddonLicense extends ExpiredFeatureLicense { }
+export interface ExpiredEditionLicense extends ExpiredFeatureLicense { }
+export interface ExpiredFeatureLicense extends NotEnoughLicenses { feature: string; count: number; expirationDate: Date; }
 export interface ExtendedDescription extends Description { messageCatalogKeyPrefix: string; messageArg?: KeyAnyValue[]; }
+export interface ExtendedEvent extends GeneralEvent { eventTypeId: string; managedObject: ManagedObjectReference; data?: ExtendedEventPair[]; }
+export interface ExtendedEventPair extends DynamicData { key: string; value: string; }
+export interface ExtendedFault extends VimFault { faultTypeId: string; data?: KeyValue[]; }
+export interface FailToEnableSPBM extends NotEnoughLicenses { cs: ManagedObjectReference; csName: string; hostLicenseStates?: ComputeResourceHostSPBMLicenseInfo[]; }
+export interface FailToLockFaultToleranceVMs extends RuntimeFault { vmName: string; vm: ManagedObjectReference; alreadyLockedVm: ManagedObjectReference; }
+export interface FailoverLevelRestored extends ClusterEvent { }
+export interface FaultToleranceAntiAffinityViolated extends MigrationFault { hostName: string; host: ManagedObjectReference; }
+export interface FaultToleranceCannotEditMem extends VmConfigFault { vmName: string; vm: ManagedObjectReference; }
+export interface FaultToleranceCpuIncompatible extends CpuIncompatible { model: boolean; family: boolean; stepping: boolean; }
+export interface FaultToleranceNeedsThickDisk extends MigrationFault { vmName: string; }
+export interface FaultToleranceNotLicensed extends VmFaultToleranceIssue { hostName?: string; }
+export interface FaultToleranceNotSameBuild extends MigrationFault { build: string; }
+export interface FaultTolerancePrimaryPowerOnNotAttempted extends VmFaultToleranceIssue { secondaryVm: ManagedObjectReference; primaryVm: ManagedObjectReference; }
+export interface FaultToleranceVmNotDasProtected extends VimFault { vm: ManagedObjectReference; vmName: string; }
+export interface FcoeConfig extends DynamicData { priorityClass: number; sourceMac: string; vlanRange?: FcoeConfigVlanRange[]; capabilities: FcoeConfigFcoeCapabilities; fcoeActive: boolean; }
+export interface FcoeConfigFcoeCapabilities extends DynamicData { priorityClass: boolean; sourceMacAddress: boolean; vlanRange: boolean; }
+export interface FcoeConfigVlanRange extends DynamicData { vlanLow: number; vlanHigh: number; }
+export interface FcoeFault extends VimFault { }
+export interface FcoeFaultPnicHasNoPortSet extends FcoeFault { nicDevice: string; }
 export interface FeatureEVCMode extends ElementDescription { mask?: HostFeatureMask[]; capability?: HostFeatureCapability[]; requirement?: VirtualMachineFeatureRequirement[]; }
+export interface FeatureRequirementsNotMet extends VirtualHardwareCompatibilityIssue { featureRequirement?: VirtualMachineFeatureRequirement[]; vm?: ManagedObjectReference; host?: ManagedObjectReference; }
 export interface FileAlreadyExists extends FileFault { }
+export interface FileBackedPortNotSupported extends DeviceNotSupported { }
 export interface FileFault extends VimFault { file: string; }
 export interface FileInfo extends DynamicData { path: string; friendlyName?: string; fileSize?: number; modification?: Date; owner?: string; }
 export interface FileLocked extends FileFault { }
+export interface FileNameTooLong extends FileFault { }
 export interface FileNotFound extends FileFault { }
+export interface FileNotWritable extends FileFault { }
 export interface FileQuery extends DynamicData { }
 export interface FileQueryFlags extends DynamicData { fileType: boolean; fileSize: boolean; modification: boolean; fileOwner?: boolean; }
+export interface FileTooLarge extends FileFault { datastore: string; fileSize: number; maxFileSize?: number; }
+export interface FilesystemQuiesceFault extends SnapshotFault { }
+export interface FilterInUse extends ResourceInUse { disk?: VirtualDiskId[]; }
 export interface FloppyImageFileInfo extends FileInfo { }
 export interface FloppyImageFileQuery extends FileQuery { }
 export interface FolderEventArgument extends EntityEventArgument { folder: ManagedObjectReference; }
 export interface FolderFileInfo extends FileInfo { }
 export interface FolderFileQuery extends FileQuery { }
+export interface FtIssuesOnHost extends VmFaultToleranceIssue { host: ManagedObjectReference; hostName: string; errors?: LocalizedMethodFault[]; }
+export type FtIssuesOnHostHostSelectionType = 'user' | 'vc' | 'drs';
+export interface FullStorageVMotionNotSupported extends MigrationFeatureNotSupported { }
+export interface GatewayConnectFault extends HostConnectFault { gatewayType: string; gatewayId: string; gatewayInfo: string; details?: LocalizableMessage; }
+export interface GatewayHostNotReachable extends GatewayToHostConnectFault { }
+export interface GatewayNotFound extends GatewayConnectFault { }
+export interface GatewayNotReachable extends GatewayConnectFault { }
+export interface GatewayOperationRefused extends GatewayConnectFault { }
+export interface GatewayToHostAuthFault extends GatewayToHostConnectFault { invalidProperties?: string[]; missingProperties?: string[]; }
+export interface GatewayToHostConnectFault extends GatewayConnectFault { hostname: string; port?: number; }
+export interface GatewayToHostTrustVerifyFault extends GatewayToHostConnectFault { verificationToken: string; propertiesToVerify?: KeyValue[]; }
 export interface GeneralEvent extends Event { message: string; }
+export interface GeneralHostErrorEvent extends GeneralEvent { }
+export interface GeneralHostInfoEvent extends GeneralEvent { }
+export interface GeneralHostWarningEvent extends GeneralEvent { }
+export interface GeneralUserEvent extends GeneralEvent { entity?: ManagedEntityEventArgument; }
+export interface GeneralVmErrorEvent extends GeneralEvent { }
+export interface GeneralVmInfoEvent extends GeneralEvent { }
+export interface GeneralVmWarningEvent extends GeneralEvent { }
 export interface GenericDrsFault extends VimFault { hostFaults?: LocalizedMethodFault[]; }
 export interface GenericVmConfigFault extends VmConfigFault { reason: string; }
+export interface GhostDvsProxySwitchDetectedEvent extends HostEvent { switchUuid?: string[]; }
+export interface GhostDvsProxySwitchRemovedEvent extends HostEvent { switchUuid?: string[]; }
+export interface GlobalMessageChangedEvent extends SessionEvent { message: string; prevMessage?: string; }
+export interface GuestAuthentication extends DynamicData { interactiveSession: boolean; }
+export interface GuestAuthenticationChallenge extends GuestOperationsFault { serverChallenge: AnyGuestAuthentication; sessionID: number; }
+export interface GuestComponentsOutOfDate extends GuestOperationsFault { }
 export interface GuestDiskInfo extends DynamicData { diskPath?: string; capacity?: number; freeSpace?: number; filesystemType?: string; mappings?: GuestInfoVirtualDiskMapping[]; }
 export interface GuestInfo extends DynamicData { toolsStatus?: VirtualMachineToolsStatus; toolsVersionStatus?: string; toolsVersionStatus2?: string; toolsRunningStatus?: string; toolsVersion?: string; toolsInstallType?: string; guestId?: string; guestFamily?: string; guestFullName?: string; hostName?: string; ipAddress?: string; net?: GuestNicInfo[]; ipStack?: GuestStackInfo[]; disk?: GuestDiskInfo[]; screen?: GuestScreenInfo; guestState: string; appHeartbeatStatus?: string; guestKernelCrashed?: boolean; appState?: string; guestOperationsReady?: boolean; interactiveGuestOperationsReady?: boolean; guestStateChangeSupported?: boolean; generationInfo?: GuestInfoNamespaceGenerationInfo[]; hwVersion?: string; }
 export interface GuestInfoNamespaceGenerationInfo extends DynamicData { key: string; generationNo: number; }
 export interface GuestInfoVirtualDiskMapping extends DynamicData { key: number; }
+export interface GuestMultipleMappings extends GuestOperationsFault { }
 export interface GuestNicInfo extends DynamicData { network?: string; ipAddress?: string[]; macAddress?: string; connected: boolean; deviceConfigId: number; dnsConfig?: NetDnsConfigInfo; ipConfig?: NetIpConfigInfo; netBIOSConfig?: AnyNetBIOSConfigInfo; }
+export interface GuestOperationsFault extends VimFault { }
+export interface GuestOperationsUnavailable extends GuestOperationsFault { }
+export interface GuestOsDescriptor extends DynamicData { id: string; family: string; fullName: string; supportedMaxCPUs: number; numSupportedPhysicalSockets?: number; numSupportedCoresPerSocket?: number; supportedMinMemMB: number; supportedMaxMemMB: number; recommendedMemMB: number; recommendedColorDepth: number; supportedDiskControllerList?: string[]; recommendedSCSIController?: string; recommendedDiskController: string; supportedNumDisks: number; recommendedDiskSizeMB: number; recommendedCdromController?: string; supportedEthernetCard?: string[]; recommendedEthernetCard?: string; supportsSlaveDisk?: boolean; cpuFeatureMask?: HostCpuIdInfo[]; smcRequired?: boolean; supportsWakeOnLan: boolean; supportsVMI?: boolean; supportsMemoryHotAdd?: boolean; supportsCpuHotAdd?: boolean; supportsCpuHotRemove?: boolean; supportedFirmware?: string[]; recommendedFirmware?: string; supportedUSBControllerList?: string[]; recommendedUSBController?: string; supports3D?: boolean; recommended3D?: boolean; smcRecommended?: boolean; ich7mRecommended?: boolean; usbRecommended?: boolean; supportLevel?: string; supportedForCreate?: boolean; vRAMSizeInKB?: IntOption; numSupportedFloppyDevices?: number; wakeOnLanEthernetCard?: string[]; supportsPvscsiControllerForBoot?: boolean; diskUuidEnabled?: boolean; supportsHotPlugPCI?: boolean; supportsSecureBoot?: boolean; defaultSecureBoot?: boolean; persistentMemorySupported?: boolean; supportedMinPersistentMemoryMB?: number; supportedMaxPersistentMemoryMB?: number; recommendedPersistentMemoryMB?: number; persistentMemoryHotAddSupported?: boolean; persistentMemoryHotRemoveSupported?: boolean; persistentMemoryColdGrowthSupported?: boolean; persistentMemoryColdGrowthGranularityMB?: number; persistentMemoryHotGrowthSupported?: boolean; persistentMemoryHotGrowthGranularityMB?: number; numRecommendedPhysicalSockets?: number; numRecommendedCoresPerSocket?: number; vvtdSupported?: BoolOption; vbsSupported?: BoolOption; vsgxSupported?: BoolOption; supportsTPM20?: boolean; vwdtSupported?: boolean; }
+export interface GuestPermissionDenied extends GuestOperationsFault { }
+export interface GuestProcessNotFound extends GuestOperationsFault { pid: number; }
+export interface GuestRegistryFault extends GuestOperationsFault { windowsSystemErrorCode: number; }
+export interface GuestRegistryKeyAlreadyExists extends GuestRegistryKeyFault { }
+export interface GuestRegistryKeyFault extends GuestRegistryFault { keyName: string; }
+export interface GuestRegistryKeyHasSubkeys extends GuestRegistryKeyFault { }
+export interface GuestRegistryKeyInvalid extends GuestRegistryKeyFault { }
+export interface GuestRegistryKeyParentVolatile extends GuestRegistryKeyFault { }
+export interface GuestRegistryValueFault extends GuestRegistryFault { keyName: string; valueName: string; }
+export interface GuestRegistryValueNotFound extends GuestRegistryValueFault { }
 export interface GuestScreenInfo extends DynamicData { width: number; height: number; }
 export interface GuestStackInfo extends DynamicData { dnsConfig?: NetDnsConfigInfo; ipRouteConfig?: NetIpRouteConfigInfo; ipStackConfig?: KeyValue[]; dhcpConfig?: NetDhcpConfigInfo; }
+export interface HAErrorsAtDest extends MigrationFault { }
+export interface HealthStatusChangedEvent extends Event { componentId: string; oldStatus: string; newStatus: string; componentName: string; serviceId?: string; }
+export interface HealthSystemRuntime extends DynamicData { systemHealthInfo?: HostSystemHealthInfo; hardwareStatusInfo?: unknown; }
+export interface HeterogenousHostsBlockingEVC extends EVCConfigFault { }
+export interface HostAccessRestrictedToManagementServer extends NotSupported { managementServer: string; }
+export interface HostAccountSpec extends DynamicData { id: string; password?: string; description?: string; }
+export interface HostAddFailedEvent extends HostEvent { hostname: string; }
+export interface HostAddedEvent extends HostEvent { }
+export interface HostAdminDisableEvent extends HostEvent { }
+export interface HostAdminEnableEvent extends HostEvent { }
 export interface HostBIOSInfo extends DynamicData { biosVersion?: string; releaseDate?: Date; vendor?: string; majorRelease?: number; minorRelease?: number; firmwareMajorRelease?: number; firmwareMinorRelease?: number; }
+export interface HostCapability extends DynamicData { recursiveResourcePoolsSupported: boolean; cpuMemoryResourceConfigurationSupported: boolean; rebootSupported: boolean; shutdownSupported: boolean; vmotionSupported: boolean; standbySupported: boolean; ipmiSupported?: boolean; maxSupportedVMs?: number; maxRunningVMs?: number; maxSupportedVcpus?: number; maxRegisteredVMs?: number; datastorePrincipalSupported: boolean; sanSupported: boolean; nfsSupported: boolean; iscsiSupported: boolean; vlanTaggingSupported: boolean; nicTeamingSupported: boolean; highGuestMemSupported: boolean; maintenanceModeSupported: boolean; suspendedRelocateSupported: boolean; restrictedSnapshotRelocateSupported: boolean; perVmSwapFiles: boolean; localSwapDatastoreSupported: boolean; unsharedSwapVMotionSupported: boolean; backgroundSnapshotsSupported: boolean; preAssignedPCIUnitNumbersSupported: boolean; screenshotSupported: boolean; scaledScreenshotSupported: boolean; storageVMotionSupported?: boolean; vmotionWithStorageVMotionSupported?: boolean; vmotionAcrossNetworkSupported?: boolean; maxNumDisksSVMotion?: number; hbrNicSelectionSupported?: boolean; vrNfcNicSelectionSupported?: boolean; recordReplaySupported?: boolean; ftSupported?: boolean; replayUnsupportedReason?: string; replayCompatibilityIssues?: string[]; smpFtSupported?: boolean; ftCompatibilityIssues?: string[]; smpFtCompatibilityIssues?: string[]; maxVcpusPerFtVm?: number; loginBySSLThumbprintSupported?: boolean; cloneFromSnapshotSupported?: boolean; deltaDiskBackingsSupported?: boolean; perVMNetworkTrafficShapingSupported?: boolean; tpmSupported?: boolean; tpmVersion?: string; txtEnabled?: boolean; supportedCpuFeature?: HostCpuIdInfo[]; virtualExecUsageSupported?: boolean; storageIORMSupported?: boolean; vmDirectPathGen2Supported?: boolean; vmDirectPathGen2UnsupportedReason?: string[]; vmDirectPathGen2UnsupportedReasonExtended?: string; supportedVmfsMajorVersion?: number[]; vStorageCapable?: boolean; snapshotRelayoutSupported?: boolean; firewallIpRulesSupported?: boolean; servicePackageInfoSupported?: boolean; maxHostRunningVms?: number; maxHostSupportedVcpus?: number; vmfsDatastoreMountCapable?: boolean; eightPlusHostVmfsSharedAccessSupported?: boolean; nestedHVSupported?: boolean; vPMCSupported?: boolean; interVMCommunicationThroughVMCISupported?: boolean; scheduledHardwareUpgradeSupported?: boolean; featureCapabilitiesSupported?: boolean; latencySensitivitySupported?: boolean; storagePolicySupported?: boolean; accel3dSupported?: boolean; reliableMemoryAware?: boolean; multipleNetworkStackInstanceSupported?: boolean; messageBusProxySupported?: boolean; vsanSupported?: boolean; vFlashSupported?: boolean; hostAccessManagerSupported?: boolean; provisioningNicSelectionSupported?: boolean; nfs41Supported?: boolean; nfs41Krb5iSupported?: boolean; turnDiskLocatorLedSupported?: boolean; virtualVolumeDatastoreSupported?: boolean; markAsSsdSupported?: boolean; markAsLocalSupported?: boolean; smartCardAuthenticationSupported?: boolean; pMemSupported?: boolean; pMemSnapshotSupported?: boolean; cryptoSupported?: boolean; oneKVolumeAPIsSupported?: boolean; gatewayOnNicSupported?: boolean; upitSupported?: boolean; cpuHwMmuSupported?: boolean; encryptedVMotionSupported?: boolean; encryptionChangeOnAddRemoveSupported?: boolean; encryptionHotOperationSupported?: boolean; encryptionWithSnapshotsSupported?: boolean; encryptionFaultToleranceSupported?: boolean; encryptionMemorySaveSupported?: boolean; encryptionRDMSupported?: boolean; encryptionVFlashSupported?: boolean; encryptionCBRCSupported?: boolean; encryptionHBRSupported?: boolean; ftEfiSupported?: boolean; unmapMethodSupported?: string; maxMemMBPerFtVm?: number; virtualMmuUsageIgnored?: boolean; virtualExecUsageIgnored?: boolean; vmCreateDateSupported?: boolean; vmfs3EOLSupported?: boolean; ftVmcpSupported?: boolean; quickBootSupported?: boolean; assignableHardwareSupported?: boolean; useFeatureReqsForOldHWv?: boolean; markPerenniallyReservedSupported?: boolean; hppPspSupported?: boolean; deviceRebindWithoutRebootSupported?: boolean; storagePolicyChangeSupported?: boolean; precisionTimeProtocolSupported?: boolean; remoteDeviceVMotionSupported?: boolean; maxSupportedVmMemory?: number; }
+export interface HostCnxFailedAccountFailedEvent extends HostEvent { }
+export interface HostCnxFailedAlreadyManagedEvent extends HostEvent { serverName: string; }
+export interface HostCnxFailedBadCcagentEvent extends HostEvent { }
+export interface HostCnxFailedBadUsernameEvent extends HostEvent { }
+export interface HostCnxFailedBadVersionEvent extends HostEvent { }
+export interface HostCnxFailedCcagentUpgradeEvent extends HostEvent { }
+export interface HostCnxFailedEvent extends HostEvent { }
+export interface HostCnxFailedNetworkErrorEvent extends HostEvent { }
+export interface HostCnxFailedNoAccessEvent extends HostEvent { }
+export interface HostCnxFailedNoConnectionEvent extends HostEvent { }
+export interface HostCnxFailedNoLicenseEvent extends HostEvent { }
+export interface HostCnxFailedNotFoundEvent extends HostEvent { }
+export interface HostCnxFailedTimeoutEvent extends HostEvent { }
 export interface HostCommunication extends RuntimeFault { }
+export interface HostComplianceCheckedEvent extends HostEvent { profile: ProfileEventArgument; }
+export interface HostCompliantEvent extends HostEvent { }
+export interface HostConfigAppliedEvent extends HostEvent { }
+export interface HostConfigFailed extends HostConfigFault { failure?: LocalizedMethodFault[]; }
 export interface HostConfigFault extends VimFault { }
 export interface HostConfigManager extends DynamicData { cpuScheduler?: ManagedObjectReference; datastoreSystem?: ManagedObjectReference; memoryManager?: ManagedObjectReference; storageSystem?: ManagedObjectReference; networkSystem?: ManagedObjectReference; vmotionSystem?: ManagedObjectReference; virtualNicManager?: ManagedObjectReference; serviceSystem?: ManagedObjectReference; firewallSystem?: ManagedObjectReference; advancedOption?: ManagedObjectReference; diagnosticSystem?: ManagedObjectReference; autoStartManager?: ManagedObjectReference; snmpSystem?: ManagedObjectReference; dateTimeSystem?: ManagedObjectReference; patchManager?: ManagedObjectReference; imageConfigManager?: ManagedObjectReference; bootDeviceSystem?: ManagedObjectReference; firmwareSystem?: ManagedObjectReference; healthStatusSystem?: ManagedObjectReference; pciPassthruSystem?: ManagedObjectReference; licenseManager?: ManagedObjectReference; kernelModuleSystem?: ManagedObjectReference; authenticationManager?: ManagedObjectReference; powerSystem?: ManagedObjectReference; cacheConfigurationManager?: ManagedObjectReference; esxAgentHostManager?: ManagedObjectReference; iscsiManager?: ManagedObjectReference; vFlashManager?: ManagedObjectReference; vsanSystem?: ManagedObjectReference; messageBusProxy?: ManagedObjectReference; userDirectory?: ManagedObjectReference; accountManager?: ManagedObjectReference; hostAccessManager?: ManagedObjectReference; graphicsManager?: ManagedObjectReference; vsanInternalSystem?: ManagedObjectReference; certificateManager?: ManagedObjectReference; cryptoManager?: ManagedObjectReference; nvdimmSystem?: ManagedObjectReference; assignableHardwareManager?: ManagedObjectReference; }
 export interface HostConfigSummary extends DynamicData { name: string; port: number; sslThumbprint?: string; product?: AboutInfo; vmotionEnabled: boolean; faultToleranceEnabled?: boolean; featureVersion?: HostFeatureVersionInfo[]; agentVmDatastore?: ManagedObjectReference; agentVmNetwork?: ManagedObjectReference; }
+export interface HostConnectFault extends VimFault { }
+export interface HostConnectInfo extends DynamicData { serverIp?: string; inDasCluster?: boolean; host: HostListSummary; vm?: VirtualMachineSummary[]; vimAccountNameRequired?: boolean; clusterSupported?: boolean; network?: AnyHostConnectInfoNetworkInfo[]; datastore?: AnyHostDatastoreConnectInfo[]; license?: HostLicenseConnectInfo; capability?: HostCapability; }
+export interface HostConnectInfoNetworkInfo extends DynamicData { summary: AnyNetworkSummary; }
+export interface HostConnectedEvent extends HostEvent { }
+export interface HostConnectionLostEvent extends HostEvent { }
 export interface HostCpuIdInfo extends DynamicData { level: number; vendor?: string; eax?: string; ebx?: string; ecx?: string; edx?: string; }
 export interface HostCpuInfo extends DynamicData { numCpuPackages: number; numCpuCores: number; numCpuThreads: number; hz: number; }
 export interface HostCpuPackage extends DynamicData { index: number; vendor: string; hz: number; busHz: number; description: string; threadId?: number[]; cpuFeature?: HostCpuIdInfo[]; }
 export interface HostCpuPowerManagementInfo extends DynamicData { currentPolicy?: string; hardwareSupport?: string; }
+export interface HostDasDisabledEvent extends HostEvent { }
+export interface HostDasDisablingEvent extends HostEvent { }
+export interface HostDasEnabledEvent extends HostEvent { }
+export interface HostDasEnablingEvent extends HostEvent { }
+export interface HostDasErrorEvent extends HostEvent { message?: string; reason?: string; }
+export interface HostDasEvent extends HostEvent { }
+export interface HostDasOkEvent extends HostEvent { }
 export interface HostDatastoreBrowserSearchSpec extends DynamicData { query?: AnyFileQuery[]; details?: FileQueryFlags; searchCaseInsensitive?: boolean; matchPattern?: string[]; sortFoldersFirst?: boolean; }
+export interface HostDatastoreConnectInfo extends DynamicData { summary: DatastoreSummary; }
+export interface HostDateTimeConfig extends DynamicData { timeZone?: string; ntpConfig?: HostNtpConfig; }
+export interface HostDevice extends DynamicData { deviceName: string; deviceType: string; }
+export interface HostDhcpService extends DynamicData { key: string; spec: HostDhcpServiceSpec; }
+export interface HostDhcpServiceConfig extends DynamicData { changeOperation?: string; key: string; spec: HostDhcpServiceSpec; }
+export interface HostDhcpServiceSpec extends DynamicData { virtualSwitch: string; defaultLeaseDuration: number; leaseBeginIp: string; leaseEndIp: string; maxLeaseDuration: number; unlimitedLease: boolean; ipSubnetAddr: string; ipSubnetMask: string; }
 export interface HostDigestInfo extends DynamicData { digestMethod: string; digestValue?: number[]; objectName?: string; }
+export interface HostDisconnectedEvent extends HostEvent { reason?: string; }
+export interface HostDiskDimensionsLba extends DynamicData { blockSize: number; block: number; }
+export interface HostDnsConfig extends DynamicData { dhcp: boolean; virtualNicDevice?: string; ipv6VirtualNicDevice?: string; hostName: string; domainName: string; address?: string[]; searchDomain?: string[]; }
+export interface HostEnableAdminFailedEvent extends HostEvent { permissions?: Permission[]; }
+export interface HostEvent extends Event { }
 export interface HostEventArgument extends EntityEventArgument { host: ManagedObjectReference; }
+export interface HostExtraNetworksEvent extends HostDasEvent { ips?: string; }
 export interface HostFeatureCapability extends DynamicData { key: string; featureName: string; value: string; }
 export interface HostFeatureMask extends DynamicData { key: string; featureName: string; value: string; }
 export interface HostFeatureVersionInfo extends DynamicData { key: string; value: string; }
 export interface HostFileSystemVolume extends DynamicData { type: string; name: string; capacity: number; }
 export interface HostForceMountedInfo extends DynamicData { persist: boolean; mounted: boolean; }
+export interface HostGetShortNameFailedEvent extends HostEvent { }
 export interface HostHardwareInfo extends DynamicData { systemInfo: HostSystemInfo; cpuPowerManagementInfo?: HostCpuPowerManagementInfo; cpuInfo: HostCpuInfo; cpuPkg?: HostCpuPackage[]; memorySize: number; numaInfo?: HostNumaInfo; smcPresent?: boolean; pciDevice?: HostPciDevice[]; cpuFeature?: HostCpuIdInfo[]; biosInfo?: HostBIOSInfo; reliableMemoryInfo?: HostReliableMemoryInfo; persistentMemoryInfo?: HostPersistentMemoryInfo; sgxInfo?: HostSgxInfo; sevInfo?: HostSevInfo; }
 export interface HostHardwareSummary extends DynamicData { vendor: string; model: string; uuid: string; otherIdentifyingInfo?: HostSystemIdentificationInfo[]; memorySize: number; cpuModel: string; cpuMhz: number; numCpuPkgs: number; numCpuCores: number; numCpuThreads: number; numNics: number; numHBAs: number; }
+export interface HostHasComponentFailure extends VimFault { hostName: string; componentType: string; componentName: string; }
+export interface HostInAuditModeEvent extends HostEvent { }
+export interface HostInDomain extends HostConfigFault { }
+export interface HostIncompatibleForFaultTolerance extends VmFaultToleranceIssue { hostName?: string; reason?: string; }
+export interface HostIncompatibleForRecordReplay extends VimFault { hostName?: string; reason?: string; }
+export interface HostInventoryFull extends NotEnoughLicenses { capacity: number; }
+export interface HostInventoryFullEvent extends LicenseEvent { capacity: number; }
+export interface HostInventoryUnreadableEvent extends Event { }
+export interface HostIpChangedEvent extends HostEvent { oldIP: string; newIP: string; }
+export interface HostIpConfig extends DynamicData { dhcp: boolean; ipAddress?: string; subnetMask?: string; ipV6Config?: HostIpConfigIpV6AddressConfiguration; }
+export interface HostIpConfigIpV6Address extends DynamicData { ipAddress: string; prefixLength: number; origin?: string; dadState?: string; lifetime?: Date; operation?: string; }
+export interface HostIpConfigIpV6AddressConfiguration extends DynamicData { ipV6Address?: HostIpConfigIpV6Address[]; autoConfigurationEnabled?: boolean; dhcpV6Enabled?: boolean; }
+export interface HostIpInconsistentEvent extends HostEvent { ipAddress: string; ipAddress2: string; }
+export interface HostIpRouteConfig extends DynamicData { defaultGateway?: string; gatewayDevice?: string; ipV6DefaultGateway?: string; ipV6GatewayDevice?: string; }
+export interface HostIpRouteEntry extends DynamicData { network: string; prefixLength: number; gateway: string; deviceName?: string; }
+export interface HostIpRouteOp extends DynamicData { changeOperation: string; route: HostIpRouteEntry; }
+export interface HostIpRouteTableConfig extends DynamicData { ipRoute?: HostIpRouteOp[]; ipv6Route?: HostIpRouteOp[]; }
+export interface HostIpRouteTableInfo extends DynamicData { ipRoute?: HostIpRouteEntry[]; ipv6Route?: HostIpRouteEntry[]; }
+export interface HostIpToShortNameFailedEvent extends HostEvent { }
+export interface HostIsolationIpPingFailedEvent extends HostDasEvent { isolationIp: string; }
+export interface HostLicenseConnectInfo extends DynamicData { license: LicenseManagerLicenseInfo; evaluation: LicenseManagerEvaluationInfo; resource?: unknown; }
+export interface HostLicenseExpiredEvent extends LicenseEvent { }
 export interface HostListSummary extends DynamicData { host?: ManagedObjectReference; hardware?: HostHardwareSummary; runtime?: HostRuntimeInfo; config: HostConfigSummary; quickStats: HostListSummaryQuickStats; overallStatus: ManagedEntityStatus; rebootRequired: boolean; customValue?: AnyCustomFieldValue[]; managementServerIp?: string; maxEVCModeKey?: string; currentEVCModeKey?: string; currentEVCGraphicsModeKey?: string; gateway?: unknown; tpmAttestation?: HostTpmAttestationInfo; trustAuthorityAttestationInfos?: HostTrustAuthorityAttestationInfo[]; }
 export interface HostListSummaryQuickStats extends DynamicData { overallCpuUsage?: number; overallMemoryUsage?: number; distributedCpuFairness?: number; distributedMemoryFairness?: number; availablePMemCapacity?: number; uptime?: number; }
+export interface HostLocalPortCreatedEvent extends DvsEvent { hostLocalPort: DVSHostLocalPortInfo; }
+export type HostLockdownMode = 'lockdownDisabled' | 'lockdownNormal' | 'lockdownStrict';
+export interface HostMemberHealthCheckResult extends DynamicData { summary?: string; }
+export interface HostMissingNetworksEvent extends HostDasEvent { ips?: string; }
+export interface HostMonitoringStateChangedEvent extends ClusterEvent { state: string; prevState?: string; }
 export interface HostMountInfo extends DynamicData { path?: string; accessMode: string; mounted?: boolean; accessible?: boolean; inaccessibleReason?: string; }
 export interface HostNasVolume extends HostFileSystemVolume { remoteHost: string; remotePath: string; userName?: string; remoteHostNames?: string[]; securityType?: string; protocolEndpoint?: boolean; }
+export interface HostNatService extends DynamicData { key: string; spec: HostNatServiceSpec; }
+export interface HostNatServiceConfig extends DynamicData { changeOperation?: string; key: string; spec: HostNatServiceSpec; }
+export interface HostNatServiceNameServiceSpec extends DynamicData { dnsAutoDetect: boolean; dnsPolicy: string; dnsRetries: number; dnsTimeout: number; dnsNameServer?: string[]; nbdsTimeout: number; nbnsRetries: number; nbnsTimeout: number; }
+export interface HostNatServicePortForwardSpec extends DynamicData { type: string; name: string; hostPort: number; guestPort: number; guestIpAddress: string; }
+export interface HostNatServiceSpec extends DynamicData { virtualSwitch: string; activeFtp: boolean; allowAnyOui: boolean; configPort: boolean; ipGatewayAddress: string; udpTimeout: number; portForward?: HostNatServicePortForwardSpec[]; nameService?: HostNatServiceNameServiceSpec; }
+export interface HostNetCapabilities extends DynamicData { canSetPhysicalNicLinkSpeed: boolean; supportsNicTeaming: boolean; nicTeamingPolicy?: string[]; supportsVlan: boolean; usesServiceConsoleNic: boolean; supportsNetworkHints: boolean; maxPortGroupsPerVswitch?: number; vswitchConfigSupported: boolean; vnicConfigSupported: boolean; ipRouteConfigSupported: boolean; dnsConfigSupported: boolean; dhcpOnVnicSupported: boolean; ipV6Supported?: boolean; backupNfcNiocSupported?: boolean; }
 export interface HostNetOffloadCapabilities extends DynamicData { csumOffload?: boolean; tcpSegmentation?: boolean; zeroCopyXmit?: boolean; }
+export interface HostNetStackInstance extends DynamicData { key?: string; name?: string; dnsConfig?: AnyHostDnsConfig; ipRouteConfig?: AnyHostIpRouteConfig; requestedMaxNumberOfConnections?: number; congestionControlAlgorithm?: string; ipV6Enabled?: boolean; routeTableConfig?: HostIpRouteTableConfig; }
+export interface HostNetworkConfig extends DynamicData { vswitch?: HostVirtualSwitchConfig[]; proxySwitch?: HostProxySwitchConfig[]; portgroup?: HostPortGroupConfig[]; pnic?: PhysicalNicConfig[]; vnic?: HostVirtualNicConfig[]; consoleVnic?: HostVirtualNicConfig[]; dnsConfig?: AnyHostDnsConfig; ipRouteConfig?: AnyHostIpRouteConfig; consoleIpRouteConfig?: AnyHostIpRouteConfig; routeTableConfig?: HostIpRouteTableConfig; dhcp?: HostDhcpServiceConfig[]; nat?: HostNatServiceConfig[]; ipV6Enabled?: boolean; netStackSpec?: HostNetworkConfigNetStackSpec[]; }
+export interface HostNetworkConfigNetStackSpec extends DynamicData { netStackInstance: HostNetStackInstance; operation?: string; }
+export interface HostNetworkInfo extends DynamicData { vswitch?: HostVirtualSwitch[]; proxySwitch?: HostProxySwitch[]; portgroup?: HostPortGroup[]; pnic?: PhysicalNic[]; rdmaDevice?: HostRdmaDevice[]; vnic?: HostVirtualNic[]; consoleVnic?: HostVirtualNic[]; dnsConfig?: AnyHostDnsConfig; ipRouteConfig?: AnyHostIpRouteConfig; consoleIpRouteConfig?: AnyHostIpRouteConfig; routeTableInfo?: HostIpRouteTableInfo; dhcp?: HostDhcpService[]; nat?: HostNatService[]; ipV6Enabled?: boolean; atBootIpV6Enabled?: boolean; netStackInstance?: HostNetStackInstance[]; opaqueSwitch?: HostOpaqueSwitch[]; opaqueNetwork?: HostOpaqueNetworkInfo[]; nsxTransportNodeId?: string; }
 export interface HostNetworkPolicy extends DynamicData { security?: HostNetworkSecurityPolicy; nicTeaming?: HostNicTeamingPolicy; offloadPolicy?: HostNetOffloadCapabilities; shapingPolicy?: HostNetworkTrafficShapingPolicy; }
 export interface HostNetworkResourceRuntime extends DynamicData { pnicResourceInfo?: HostPnicNetworkResourceInfo[]; }
 export interface HostNetworkSecurityPolicy extends DynamicData { allowPromiscuous?: boolean; macChanges?: boolean; forgedTransmits?: boolean; }
@@ -116,22 +573,65 @@ export interface HostNetworkTrafficShapingPolicy extends DynamicData { enabled?:
 export interface HostNicFailureCriteria extends DynamicData { checkSpeed?: string; speed?: number; checkDuplex?: boolean; fullDuplex?: boolean; checkErrorPercent?: boolean; percentage?: number; checkBeacon?: boolean; }
 export interface HostNicOrderPolicy extends DynamicData { activeNic?: string[]; standbyNic?: string[]; }
 export interface HostNicTeamingPolicy extends DynamicData { policy?: string; reversePolicy?: boolean; notifySwitches?: boolean; rollingOrder?: boolean; failureCriteria?: HostNicFailureCriteria; nicOrder?: HostNicOrderPolicy; }
+export interface HostNoAvailableNetworksEvent extends HostDasEvent { ips?: string; }
+export interface HostNoHAEnabledPortGroupsEvent extends HostDasEvent { }
+export interface HostNoRedundantManagementNetworkEvent extends HostDasEvent { }
+export interface HostNonCompliantEvent extends HostEvent { }
+export interface HostNotConnected extends HostCommunication { }
+export interface HostNotInClusterEvent extends HostDasEvent { }
 export interface HostNotReachable extends HostCommunication { }
+export interface HostNtpConfig extends DynamicData { server?: string[]; configFile?: string[]; }
 export interface HostNumaInfo extends DynamicData { type: string; numNodes: number; numaNode?: HostNumaNode[]; }
 export interface HostNumaNode extends DynamicData { typeId: number; cpuID?: number[]; memoryRangeBegin: number; memoryRangeLength: number; pciId?: string[]; }
+export interface HostNumericSensorInfo extends DynamicData { name: string; healthState?: AnyElementDescription; currentReading: number; unitModifier: number; baseUnits: string; rateUnits?: string; sensorType: string; id?: string; timeStamp?: string; }
+export interface HostOpaqueNetworkInfo extends DynamicData { opaqueNetworkId: string; opaqueNetworkName: string; opaqueNetworkType: string; pnicZone?: string[]; capability?: OpaqueNetworkCapability; extraConfig?: AnyOptionValue[]; }
+export interface HostOpaqueSwitch extends DynamicData { key: string; name?: string; pnic?: string[]; pnicZone?: HostOpaqueSwitchPhysicalNicZone[]; status?: string; vtep?: HostVirtualNic[]; extraConfig?: AnyOptionValue[]; featureCapability?: HostFeatureCapability[]; }
+export interface HostOpaqueSwitchPhysicalNicZone extends DynamicData { key: string; pnicDevice?: string[]; }
+export interface HostOvercommittedEvent extends ClusterOvercommittedEvent { }
 export interface HostPciDevice extends DynamicData { id: string; classId: number; bus: number; slot: number; function: number; vendorId: number; subVendorId: number; vendorName: string; deviceId: number; subDeviceId: number; parentBridge?: string; deviceName: string; }
 export interface HostPersistentMemoryInfo extends DynamicData { capacityInMB?: number; volumeUUID?: string; }
 export interface HostPlacedVirtualNicIdentifier extends DynamicData { vm: ManagedObjectReference; vnicKey: string; reservation?: number; }
 export interface HostPnicNetworkResourceInfo extends DynamicData { pnicDevice: string; availableBandwidthForVMTraffic?: number; unusedBandwidthForVMTraffic?: number; placedVirtualNics?: HostPlacedVirtualNicIdentifier[]; }
+export interface HostPortGroup extends DynamicData { key?: string; port?: HostPortGroupPort[]; vswitch?: string; computedPolicy: HostNetworkPolicy; spec: HostPortGroupSpec; }
+export interface HostPortGroupConfig extends DynamicData { changeOperation?: string; spec?: HostPortGroupSpec; }
+export interface HostPortGroupPort extends DynamicData { key?: string; mac?: string[]; type: string; }
 export interface HostPortGroupSpec extends DynamicData { name: string; vlanId: number; vswitchName: string; policy: HostNetworkPolicy; }
+export interface HostPowerOpFailed extends VimFault { }
+export interface HostPrimaryAgentNotShortNameEvent extends HostDasEvent { primaryAgent: string; }
+export interface HostProfileAppliedEvent extends HostEvent { profile: ProfileEventArgument; }
+export interface HostProxySwitch extends DynamicData { dvsUuid: string; dvsName: string; key: string; numPorts: number; configNumPorts?: number; numPortsAvailable: number; uplinkPort?: KeyValue[]; mtu?: number; pnic?: string[]; spec: HostProxySwitchSpec; hostLag?: HostProxySwitchHostLagConfig[]; networkReservationSupported?: boolean; nsxtEnabled?: boolean; ensEnabled?: boolean; ensInterruptEnabled?: boolean; transportZones?: DistributedVirtualSwitchHostMemberTransportZoneInfo[]; nsxUsedUplinkPort?: string[]; nsxtStatus?: string; nsxtStatusDetail?: string; }
+export interface HostProxySwitchConfig extends DynamicData { changeOperation?: string; uuid: string; spec?: HostProxySwitchSpec; }
+export interface HostProxySwitchHostLagConfig extends DynamicData { lagKey: string; lagName?: string; uplinkPort?: KeyValue[]; }
+export interface HostProxySwitchSpec extends DynamicData { backing?: AnyDistributedVirtualSwitchHostMemberBacking; }
+export interface HostRdmaDevice extends DynamicData { key: string; device: string; driver?: string; description?: string; backing?: AnyHostRdmaDeviceBacking; connectionInfo: HostRdmaDeviceConnectionInfo; capability: HostRdmaDeviceCapability; }
+export interface HostRdmaDeviceBacking extends DynamicData { }
+export interface HostRdmaDeviceCapability extends DynamicData { roceV1Capable: boolean; roceV2Capable: boolean; iWarpCapable: boolean; }
+export interface HostRdmaDeviceConnectionInfo extends DynamicData { state: string; mtu: number; speedInMbps: number; }
+export interface HostReconnectionFailedEvent extends HostEvent { }
 export interface HostReliableMemoryInfo extends DynamicData { memorySize: number; }
-export interface HostRuntimeInfo extends DynamicData { connectionState: HostSystemConnectionState; powerState: HostSystemPowerState; standbyMode?: string; inMaintenanceMode: boolean; inQuarantineMode?: boolean; bootTime?: Date; healthSystemRuntime?: unknown; dasHostState?: ClusterDasFdmHostState; tpmPcrValues?: HostTpmDigestInfo[]; vsanRuntimeInfo?: unknown; networkRuntimeInfo?: HostRuntimeInfoNetworkRuntimeInfo; vFlashResourceRuntimeInfo?: HostVFlashManagerVFlashResourceRunTimeInfo; hostMaxVirtualDiskCapacity?: number; cryptoState?: string; cryptoKeyId?: CryptoKeyId; }
+export interface HostRemovedEvent extends HostEvent { }
+export interface HostRuntimeInfo extends DynamicData { connectionState: HostSystemConnectionState; powerState: HostSystemPowerState; standbyMode?: string; inMaintenanceMode: boolean; inQuarantineMode?: boolean; bootTime?: Date; healthSystemRuntime?: HealthSystemRuntime; dasHostState?: ClusterDasFdmHostState; tpmPcrValues?: HostTpmDigestInfo[]; vsanRuntimeInfo?: unknown; networkRuntimeInfo?: HostRuntimeInfoNetworkRuntimeInfo; vFlashResourceRuntimeInfo?: HostVFlashManagerVFlashResourceRunTimeInfo; hostMaxVirtualDiskCapacity?: number; cryptoState?: string; cryptoKeyId?: CryptoKeyId; }
 export interface HostRuntimeInfoNetStackInstanceRuntimeInfo extends DynamicData { netStackInstanceKey: string; state?: string; vmknicKeys?: string[]; maxNumberOfConnections?: number; currentIpV6Enabled?: boolean; }
 export interface HostRuntimeInfoNetworkRuntimeInfo extends DynamicData { netStackInstanceRuntimeInfo?: HostRuntimeInfoNetStackInstanceRuntimeInfo[]; networkResourceRuntime?: HostNetworkResourceRuntime; }
+export interface HostScsiDisk extends ScsiLun { capacity: HostDiskDimensionsLba; devicePath: string; ssd?: boolean; localDisk?: boolean; physicalLocation?: string[]; emulatedDIXDIFEnabled?: boolean; vsanDiskInfo?: VsanHostVsanDiskInfo; scsiDiskType?: string; }
 export interface HostScsiDiskPartition extends DynamicData { diskName: string; partition: number; }
 export interface HostSevInfo extends DynamicData { sevState: string; maxSevEsGuests: number; }
 export interface HostSgxInfo extends DynamicData { sgxState: string; totalEpcMemory: number; flcMode: string; lePubKeyHash?: string; }
+export interface HostShortNameInconsistentEvent extends HostDasEvent { shortName: string; shortName2: string; }
+export interface HostShortNameToIpFailedEvent extends HostEvent { shortName: string; }
+export interface HostShutdownEvent extends HostEvent { reason: string; }
+export interface HostSpecification extends DynamicData { createdTime: Date; lastModified?: Date; host: ManagedObjectReference; subSpecs?: HostSubSpecification[]; changeID?: string; }
+export interface HostSpecificationChangedEvent extends HostEvent { }
+export interface HostSpecificationOperationFailed extends VimFault { host: ManagedObjectReference; }
+export interface HostSpecificationRequireEvent extends HostEvent { }
+export interface HostSpecificationUpdateEvent extends HostEvent { hostSpec: HostSpecification; }
+export interface HostStatusChangedEvent extends ClusterStatusChangedEvent { }
+export interface HostSubSpecification extends DynamicData { name: string; createdTime: Date; data?: number[]; binaryData?: string; }
+export interface HostSubSpecificationDeleteEvent extends HostEvent { subSpecName: string; }
+export interface HostSubSpecificationUpdateEvent extends HostEvent { hostSubSpec: HostSubSpecification; }
+export interface HostSyncFailedEvent extends HostEvent { reason: LocalizedMethodFault; }
 export type HostSystemConnectionState = 'connected' | 'notResponding' | 'disconnected';
+export interface HostSystemHealthInfo extends DynamicData { numericSensorInfo?: HostNumericSensorInfo[]; }
 export interface HostSystemIdentificationInfo extends DynamicData { identifierValue: string; identifierType: AnyElementDescription; }
 export interface HostSystemInfo extends DynamicData { vendor: string; model: string; uuid: string; otherIdentifyingInfo?: HostSystemIdentificationInfo[]; serialNumber?: string; }
 export type HostSystemPowerState = 'poweredOn' | 'poweredOff' | 'standBy' | 'unknown';
@@ -139,52 +639,246 @@ export interface HostTpmAttestationInfo extends DynamicData { time: Date; status
 export type HostTpmAttestationInfoAcceptanceStatus = 'notAccepted' | 'accepted';
 export interface HostTpmDigestInfo extends HostDigestInfo { pcrNumber: number; }
 export interface HostTrustAuthorityAttestationInfo extends DynamicData { attestationStatus: string; serviceId?: string; attestedAt?: Date; attestedUntil?: Date; messages?: LocalizableMessage[]; }
+export interface HostUpgradeFailedEvent extends HostEvent { }
+export interface HostUserWorldSwapNotEnabledEvent extends HostEvent { }
+export interface HostVFlashManagerVFlashCacheConfigInfoVFlashModuleConfigOption extends DynamicData { vFlashModule: string; vFlashModuleVersion: string; minSupportedModuleVersion: string; cacheConsistencyType: ChoiceOption; cacheMode: ChoiceOption; blockSizeInKBOption: LongOption; reservationInMBOption: LongOption; maxDiskSizeInKB: number; }
 export interface HostVFlashManagerVFlashResourceRunTimeInfo extends DynamicData { usage: number; capacity: number; accessible: boolean; capacityForVmCache: number; freeForVmCache: number; }
+export interface HostVirtualNic extends DynamicData { device: string; key: string; portgroup: string; spec: HostVirtualNicSpec; port?: string; }
+export interface HostVirtualNicConfig extends DynamicData { changeOperation?: string; device?: string; portgroup: string; spec?: HostVirtualNicSpec; }
+export interface HostVirtualNicIpRouteSpec extends DynamicData { ipRouteConfig?: AnyHostIpRouteConfig; }
+export interface HostVirtualNicOpaqueNetworkSpec extends DynamicData { opaqueNetworkId: string; opaqueNetworkType: string; }
+export interface HostVirtualNicSpec extends DynamicData { ip?: HostIpConfig; mac?: string; distributedVirtualPort?: DistributedVirtualSwitchPortConnection; portgroup?: string; mtu?: number; tsoEnabled?: boolean; netStackInstanceKey?: string; opaqueNetwork?: HostVirtualNicOpaqueNetworkSpec; externalId?: string; pinnedPnic?: string; ipRouteSpec?: HostVirtualNicIpRouteSpec; systemOwned?: boolean; }
+export interface HostVirtualSwitch extends DynamicData { name: string; key: string; numPorts: number; numPortsAvailable: number; mtu?: number; portgroup?: string[]; pnic?: string[]; spec: HostVirtualSwitchSpec; }
 export interface HostVirtualSwitchBeaconConfig extends DynamicData { interval: number; }
 export interface HostVirtualSwitchBondBridge extends HostVirtualSwitchBridge { nicDevice?: string[]; beacon?: HostVirtualSwitchBeaconConfig; linkDiscoveryProtocolConfig?: LinkDiscoveryProtocolConfig; }
 export interface HostVirtualSwitchBridge extends DynamicData { }
+export interface HostVirtualSwitchConfig extends DynamicData { changeOperation?: string; name: string; spec?: HostVirtualSwitchSpec; }
+export interface HostVirtualSwitchSpec extends DynamicData { numPorts: number; bridge?: AnyHostVirtualSwitchBridge; policy?: HostNetworkPolicy; mtu?: number; }
 export interface HostVmfsVolume extends HostFileSystemVolume { blockSizeMb: number; blockSize?: number; unmapGranularity?: number; unmapPriority?: string; unmapBandwidthSpec?: VmfsUnmapBandwidthSpec; maxBlocks: number; majorVersion: number; version: string; uuid: string; extent?: HostScsiDiskPartition[]; vmfsUpgradable: boolean; forceMountedInfo?: HostForceMountedInfo; ssd?: boolean; local?: boolean; scsiDiskType?: string; }
+export interface HostVnicConnectedToCustomizedDVPortEvent extends HostEvent { vnic: VnicPortArgument; prevPortKey?: string; }
+export interface HostWwnChangedEvent extends HostEvent { oldNodeWwns?: number[]; oldPortWwns?: number[]; newNodeWwns?: number[]; newPortWwns?: number[]; }
+export interface HostWwnConflictEvent extends HostEvent { conflictedVms?: VmEventArgument[]; conflictedHosts?: HostEventArgument[]; wwn: number; }
+export interface HotSnapshotMoveNotSupported extends SnapshotCopyNotSupported { }
+export interface HttpFault extends VimFault { statusCode: number; statusMessage: string; }
+export interface HttpNfcLeaseCapabilities extends DynamicData { pullModeSupported: boolean; corsSupported: boolean; }
+export interface HttpNfcLeaseDatastoreLeaseInfo extends DynamicData { datastoreKey: string; hosts?: HttpNfcLeaseHostInfo[]; }
+export interface HttpNfcLeaseDeviceUrl extends DynamicData { key: string; importKey: string; url: string; sslThumbprint: string; disk?: boolean; targetId?: string; datastoreKey?: string; fileSize?: number; }
+export interface HttpNfcLeaseHostInfo extends DynamicData { url: string; sslThumbprint: string; }
+export interface HttpNfcLeaseInfo extends DynamicData { lease: ManagedObjectReference; entity: ManagedObjectReference; deviceUrl?: HttpNfcLeaseDeviceUrl[]; totalDiskCapacityInKB: number; leaseTimeout: number; hostMap?: HttpNfcLeaseDatastoreLeaseInfo[]; }
+export type HttpNfcLeaseState = 'initializing' | 'ready' | 'done' | 'error';
 export interface ID extends DynamicData { id: string; }
+export interface IDEDiskNotSupported extends DiskNotSupported { }
+export interface IORMNotSupportedHostOnDatastore extends VimFault { datastore: ManagedObjectReference; datastoreName: string; host?: ManagedObjectReference[]; }
+export interface IScsiBootFailureEvent extends HostEvent { }
+export interface ImportHostAddFailure extends DvsFault { hostIp?: string[]; }
+export interface ImportOperationBulkFault extends DvsFault { importFaults?: ImportOperationBulkFaultFaultOnImport[]; }
+export interface ImportOperationBulkFaultFaultOnImport extends DynamicData { entityType?: string; key?: string; fault: LocalizedMethodFault; }
+export interface ImportSpec extends DynamicData { entityConfig?: VAppEntityConfigInfo; instantiationOst?: OvfConsumerOstNode; }
+export interface InUseFeatureManipulationDisallowed extends NotEnoughLicenses { }
+export interface InaccessibleDatastore extends InvalidDatastore { detail?: string; }
+export interface InaccessibleFTMetadataDatastore extends InaccessibleDatastore { }
+export interface InaccessibleVFlashSource extends VimFault { hostName: string; }
+export interface IncompatibleDefaultDevice extends MigrationFault { device: string; }
+export interface IncompatibleHostForFtSecondary extends VmFaultToleranceIssue { host: ManagedObjectReference; error?: LocalizedMethodFault[]; }
+export interface IncompatibleHostForVmReplication extends ReplicationFault { vmName: string; hostName: string; reason: string; }
+export interface IncompatibleSetting extends InvalidArgument { conflictingProperty: string; }
+export interface IncorrectFileType extends FileFault { }
+export interface IncorrectHostInformation extends NotEnoughLicenses { }
+export interface IncorrectHostInformationEvent extends LicenseEvent { }
+export interface IndependentDiskVMotionNotSupported extends MigrationFeatureNotSupported { }
+export interface InfoUpgradeEvent extends UpgradeEvent { }
+export interface InheritablePolicy extends DynamicData { inherited: boolean; }
+export interface InsufficientAgentVmsDeployed extends InsufficientResourcesFault { hostName: string; requiredNumAgentVms: number; currentNumAgentVms: number; }
+export interface InsufficientCpuResourcesFault extends InsufficientResourcesFault { unreserved: number; requested: number; }
+export interface InsufficientDisks extends VsanDiskFault { }
+export interface InsufficientFailoverResourcesEvent extends ClusterEvent { }
+export interface InsufficientFailoverResourcesFault extends InsufficientResourcesFault { }
+export interface InsufficientGraphicsResourcesFault extends InsufficientResourcesFault { }
 export interface InsufficientHostCapacityFault extends InsufficientResourcesFault { host?: ManagedObjectReference; }
+export interface InsufficientHostCpuCapacityFault extends InsufficientHostCapacityFault { unreserved: number; requested: number; }
+export interface InsufficientHostMemoryCapacityFault extends InsufficientHostCapacityFault { unreserved: number; requested: number; }
 export interface InsufficientMemoryResourcesFault extends InsufficientResourcesFault { unreserved: number; requested: number; }
+export interface InsufficientNetworkCapacity extends InsufficientResourcesFault { }
+export interface InsufficientNetworkResourcePoolCapacity extends InsufficientResourcesFault { dvsName: string; dvsUuid: string; resourcePoolKey: string; available: number; requested: number; device?: string[]; }
+export interface InsufficientPerCpuCapacity extends InsufficientHostCapacityFault { }
 export interface InsufficientResourcesFault extends VimFault { }
+export interface InsufficientStandbyCpuResource extends InsufficientStandbyResource { available: number; requested: number; }
+export interface InsufficientStandbyMemoryResource extends InsufficientStandbyResource { available: number; requested: number; }
+export interface InsufficientStandbyResource extends InsufficientResourcesFault { }
+export interface InsufficientStorageIops extends VimFault { unreservedIops: number; requestedIops: number; datastoreName: string; }
+export interface InsufficientStorageSpace extends InsufficientResourcesFault { }
+export interface InsufficientVFlashResourcesFault extends InsufficientResourcesFault { freeSpaceInMB?: number; freeSpace: number; requestedSpaceInMB?: number; requestedSpace: number; }
+export interface IntOption extends OptionType { min: number; max: number; defaultValue: number; }
+export interface InvalidAffinitySettingFault extends VimFault { }
 export interface InvalidArgument extends RuntimeFault { invalidProperty?: string; }
+export interface InvalidBmcRole extends VimFault { }
+export interface InvalidBundle extends PlatformConfigFault { }
+export interface InvalidCAMCertificate extends InvalidCAMServer { }
+export interface InvalidCAMServer extends ActiveDirectoryFault { camServer: string; }
+export interface InvalidClientCertificate extends InvalidLogin { }
 export interface InvalidCollectorVersion extends MethodFault { }
+export interface InvalidController extends InvalidDeviceSpec { controllerKey: number; }
+export interface InvalidDasConfigArgument extends InvalidArgument { entry?: string; clusterName?: string; }
+export interface InvalidDasRestartPriorityForFtVm extends InvalidArgument { vm: ManagedObjectReference; vmName: string; }
 export interface InvalidDatastore extends VimFault { datastore?: ManagedObjectReference; name?: string; }
 export interface InvalidDatastorePath extends InvalidDatastore { datastorePath: string; }
+export interface InvalidDatastoreState extends InvalidState { datastoreName?: string; }
 export interface InvalidDeviceBacking extends InvalidDeviceSpec { }
 export interface InvalidDeviceOperation extends InvalidDeviceSpec { badOp?: VirtualDeviceConfigSpecOperation; badFileOp?: VirtualDeviceConfigSpecFileOperation; }
 export interface InvalidDeviceSpec extends InvalidVmConfig { deviceIndex: number; }
+export interface InvalidDiskFormat extends InvalidFormat { }
+export interface InvalidDrsBehaviorForFtVm extends InvalidArgument { vm: ManagedObjectReference; vmName: string; }
+export interface InvalidEditionEvent extends LicenseEvent { feature: string; }
+export interface InvalidEditionLicense extends NotEnoughLicenses { feature: string; }
+export interface InvalidEvent extends VimFault { }
 export interface InvalidFolder extends VimFault { target: ManagedObjectReference; }
+export interface InvalidFormat extends VmConfigFault { }
+export interface InvalidGuestLogin extends GuestOperationsFault { }
+export interface InvalidHostConnectionState extends InvalidHostState { }
+export interface InvalidHostName extends HostConfigFault { }
+export interface InvalidHostState extends InvalidState { host?: ManagedObjectReference; }
+export interface InvalidIndexArgument extends InvalidArgument { key: string; }
+export interface InvalidIpfixConfig extends DvsFault { property?: string; }
+export interface InvalidIpmiLoginInfo extends VimFault { }
+export interface InvalidIpmiMacAddress extends VimFault { userProvidedMacAddress: string; observedMacAddress: string; }
+export interface InvalidLicense extends VimFault { licenseContent: string; }
+export interface InvalidLocale extends VimFault { }
 export interface InvalidLogin extends VimFault { }
 export interface InvalidName extends VimFault { name: string; entity?: ManagedObjectReference; }
+export interface InvalidNasCredentials extends NasConfigFault { userName: string; }
+export interface InvalidNetworkInType extends VAppPropertyFault { }
+export interface InvalidNetworkResource extends NasConfigFault { remoteHost: string; remotePath: string; }
+export interface InvalidOperationOnSecondaryVm extends VmFaultToleranceIssue { instanceUuid: string; }
 export interface InvalidPowerState extends InvalidState { requestedState?: VirtualMachinePowerState; existingState: VirtualMachinePowerState; }
+export interface InvalidPrivilege extends VimFault { privilege: string; }
+export interface InvalidProfileReferenceHost extends RuntimeFault { reason?: string; host?: ManagedObjectReference; profile?: ManagedObjectReference; profileName?: string; }
 export interface InvalidProperty extends MethodFault { name: string; }
+export interface InvalidPropertyType extends VAppPropertyFault { }
+export interface InvalidPropertyValue extends VAppPropertyFault { }
 export interface InvalidRequest extends RuntimeFault { }
+export interface InvalidResourcePoolStructureFault extends InsufficientResourcesFault { }
+export interface InvalidSnapshotFormat extends InvalidFormat { }
 export interface InvalidState extends VimFault { }
 export interface InvalidType extends InvalidRequest { argument?: string; }
 export interface InvalidVmConfig extends VmConfigFault { property?: string; }
+export interface InvalidVmState extends InvalidState { vm: ManagedObjectReference; }
+export interface InventoryHasStandardAloneHosts extends NotEnoughLicenses { hosts?: string[]; }
+export interface IpHostnameGeneratorError extends CustomizationFault { }
+export interface IscsiFault extends VimFault { }
+export interface IscsiFaultInvalidVnic extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultPnicInUse extends IscsiFault { pnicDevice: string; }
+export interface IscsiFaultVnicAlreadyBound extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicHasActivePaths extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicHasMultipleUplinks extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicHasNoUplinks extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicHasWrongUplink extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicInUse extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicIsLastPath extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicNotBound extends IscsiFault { vnicDevice: string; }
+export interface IscsiFaultVnicNotFound extends IscsiFault { vnicDevice: string; }
 export interface IsoImageFileInfo extends FileInfo { }
 export interface IsoImageFileQuery extends FileQuery { }
 export interface KeyAnyValue extends DynamicData { key: string; value: AnyValue; }
+export interface KeyNotFound extends VimFault { key: string; }
 export interface KeyProviderId extends DynamicData { id: string; }
 export interface KeyValue extends DynamicData { key: string; value: string; }
+export interface LargeRDMConversionNotSupported extends MigrationFault { device: string; }
+export interface LargeRDMNotSupportedOnDatastore extends VmConfigFault { device: string; datastore: ManagedObjectReference; datastoreName: string; }
 export interface LatencySensitivity extends DynamicData { level: LatencySensitivitySensitivityLevel; sensitivity?: number; }
 export type LatencySensitivitySensitivityLevel = 'low' | 'normal' | 'medium' | 'high' | 'custom';
+export interface LegacyNetworkInterfaceInUse extends CannotAccessNetwork { }
+export interface LicenseAssignmentFailed extends RuntimeFault { reason?: string; }
+export interface LicenseAssignmentManagerLicenseAssignment extends DynamicData { entityId: string; scope?: string; entityDisplayName?: string; assignedLicense: LicenseManagerLicenseInfo; properties?: KeyAnyValue[]; }
+export interface LicenseDiagnostics extends DynamicData { sourceLastChanged: Date; sourceLost: string; sourceLatency: number; licenseRequests: string; licenseRequestFailures: string; licenseFeatureUnknowns: string; opState: LicenseManagerState; lastStatusUpdate: Date; opFailureMessage: string; }
+export interface LicenseDowngradeDisallowed extends NotEnoughLicenses { edition: string; entityId: string; features?: KeyAnyValue[]; }
+export interface LicenseEntityNotFound extends VimFault { entityId: string; }
+export interface LicenseEvent extends Event { }
+export interface LicenseExpired extends NotEnoughLicenses { licenseKey: string; }
+export interface LicenseExpiredEvent extends Event { feature: LicenseFeatureInfo; }
+export interface LicenseFeatureInfo extends DynamicData { key: string; featureName: string; featureDescription?: string; state?: LicenseFeatureInfoState; costUnit: string; sourceRestriction?: string; dependentKey?: string[]; edition?: boolean; expiresOn?: Date; }
+export type LicenseFeatureInfoState = 'enabled' | 'disabled' | 'optional';
+export interface LicenseKeyEntityMismatch extends NotEnoughLicenses { }
+export interface LicenseManagerEvaluationInfo extends DynamicData { properties?: KeyAnyValue[]; }
+export interface LicenseManagerLicenseInfo extends DynamicData { licenseKey: string; editionKey: string; name: string; total: number; used?: number; costUnit: string; properties?: KeyAnyValue[]; labels?: KeyValue[]; }
+export type LicenseManagerState = 'initializing' | 'normal' | 'marginal' | 'fault';
+export interface LicenseNonComplianceEvent extends LicenseEvent { url: string; }
+export interface LicenseRestricted extends NotEnoughLicenses { }
+export interface LicenseRestrictedEvent extends LicenseEvent { }
+export interface LicenseServerAvailableEvent extends LicenseEvent { licenseServer: string; }
+export interface LicenseServerUnavailable extends VimFault { licenseServer: string; }
+export interface LicenseServerUnavailableEvent extends LicenseEvent { licenseServer: string; }
+export interface LicenseSource extends DynamicData { }
+export interface LicenseSourceUnavailable extends NotEnoughLicenses { licenseSource: AnyLicenseSource; }
+export interface LimitExceeded extends VimFault { property?: string; limit?: number; }
 export interface LinkDiscoveryProtocolConfig extends DynamicData { protocol: string; operation: string; }
+export interface LinuxVolumeNotClean extends CustomizationFault { }
+export interface LocalDatastoreCreatedEvent extends HostEvent { datastore: DatastoreEventArgument; datastoreUrl?: string; }
 export interface LocalDatastoreInfo extends DatastoreInfo { path?: string; }
+export interface LocalTSMEnabledEvent extends HostEvent { }
 export interface LocalizableMessage extends DynamicData { key: string; arg?: KeyAnyValue[]; message?: string; }
 export interface LocalizedMethodFault extends DynamicData { fault: AnyMethodFault; localizedMessage?: string; }
+export interface LockerMisconfiguredEvent extends Event { datastore: DatastoreEventArgument; }
+export interface LockerReconfiguredEvent extends Event { oldDatastore?: DatastoreEventArgument; newDatastore?: DatastoreEventArgument; }
+export interface LogBundlingFailed extends VimFault { }
+export interface LongOption extends OptionType { min: number; max: number; defaultValue: number; }
+export interface LongPolicy extends InheritablePolicy { value?: number; }
+export interface MaintenanceModeFileMove extends MigrationFault { }
 export interface ManagedByInfo extends DynamicData { extensionKey: string; type: string; }
 export interface ManagedEntityEventArgument extends EntityEventArgument { entity: ManagedObjectReference; }
 export type ManagedEntityStatus = 'gray' | 'green' | 'yellow' | 'red';
 export interface ManagedObjectNotFound extends RuntimeFault { obj: ManagedObjectReference; }
 export interface ManagedObjectReference { type: string; value: string }
+export interface MemoryFileFormatNotSupportedByDatastore extends UnsupportedDatastore { datastoreName: string; type: string; }
+export interface MemoryHotPlugNotSupported extends VmConfigFault { }
+export interface MemorySizeNotRecommended extends VirtualHardwareCompatibilityIssue { memorySizeMB: number; minMemorySizeMB: number; maxMemorySizeMB: number; }
+export interface MemorySizeNotSupported extends VirtualHardwareCompatibilityIssue { memorySizeMB: number; minMemorySizeMB: number; maxMemorySizeMB: number; }
+export interface MemorySizeNotSupportedByDatastore extends VirtualHardwareCompatibilityIssue { datastore: ManagedObjectReference; memorySizeMB: number; maxMemorySizeMB: number; }
+export interface MemorySnapshotOnIndependentDisk extends SnapshotFault { }
+export interface MethodAlreadyDisabledFault extends RuntimeFault { sourceId: string; }
+export interface MethodDisabled extends RuntimeFault { source?: string; }
 export interface MethodFault { faultCause?: LocalizedMethodFault; faultMessage?: LocalizableMessage[]; }
 export interface MethodNotFound extends InvalidRequest { receiver: ManagedObjectReference; method: string; }
+export interface MigrationDisabled extends MigrationFault { }
+export interface MigrationErrorEvent extends MigrationEvent { }
+export interface MigrationEvent extends VmEvent { fault: LocalizedMethodFault; }
+export interface MigrationFault extends VimFault { }
+export interface MigrationFeatureNotSupported extends MigrationFault { atSourceHost: boolean; failedHostName: string; failedHost: ManagedObjectReference; }
+export interface MigrationHostErrorEvent extends MigrationEvent { dstHost: HostEventArgument; }
+export interface MigrationHostWarningEvent extends MigrationEvent { dstHost: HostEventArgument; }
+export interface MigrationNotReady extends MigrationFault { reason: string; }
+export interface MigrationResourceErrorEvent extends MigrationEvent { dstPool: ResourcePoolEventArgument; dstHost: HostEventArgument; }
+export interface MigrationResourceWarningEvent extends MigrationEvent { dstPool: ResourcePoolEventArgument; dstHost: HostEventArgument; }
+export interface MigrationWarningEvent extends MigrationEvent { }
+export interface MismatchedBundle extends VimFault { bundleUuid: string; hostUuid: string; bundleBuildNumber: number; hostBuildNumber: number; }
+export interface MismatchedNetworkPolicies extends MigrationFault { device: string; backing: string; connected: boolean; }
+export interface MismatchedVMotionNetworkNames extends MigrationFault { sourceNetwork: string; destNetwork: string; }
+export interface MissingBmcSupport extends VimFault { }
+export interface MissingController extends InvalidDeviceSpec { }
+export interface MissingIpPool extends VAppPropertyFault { }
+export interface MissingLinuxCustResources extends CustomizationFault { }
+export interface MissingNetworkIpConfig extends VAppPropertyFault { }
 export interface MissingObject extends DynamicData { obj: ManagedObjectReference; fault: LocalizedMethodFault; }
+export interface MissingPowerOffConfiguration extends VAppConfigFault { }
+export interface MissingPowerOnConfiguration extends VAppConfigFault { }
 export interface MissingProperty extends DynamicData { path: string; fault: LocalizedMethodFault; }
+export interface MissingWindowsCustResources extends CustomizationFault { }
+export interface MksConnectionLimitReached extends InvalidState { connectionLimit: number; }
+export interface MountError extends CustomizationFault { vm: ManagedObjectReference; diskIndex: number; }
+export interface MtuMatchEvent extends DvsHealthStatusChangeEvent { }
+export interface MtuMismatchEvent extends DvsHealthStatusChangeEvent { }
+export interface MultiWriterNotSupported extends DeviceNotSupported { }
+export interface MultipleCertificatesVerifyFault extends HostConnectFault { thumbprintData?: MultipleCertificatesVerifyFaultThumbprintData[]; }
+export interface MultipleCertificatesVerifyFaultThumbprintData extends DynamicData { port: number; thumbprint: string; }
+export interface MultipleSnapshotsNotSupported extends SnapshotFault { }
+export interface NASDatastoreCreatedEvent extends HostEvent { datastore: DatastoreEventArgument; datastoreUrl?: string; }
+export interface NamespaceFull extends VimFault { name: string; currentMaxSize: number; requiredSize?: number; }
+export interface NamespaceLimitReached extends VimFault { limit?: number; }
+export interface NamespaceWriteProtected extends VimFault { name: string; }
+export interface NasConfigFault extends HostConfigFault { name: string; }
+export interface NasConnectionLimitReached extends NasConfigFault { remoteHost: string; remotePath: string; }
 export interface NasDatastoreInfo extends DatastoreInfo { nas?: HostNasVolume; }
+export interface NasSessionCredentialConflict extends NasConfigFault { remoteHost: string; remotePath: string; userName: string; }
+export interface NasVolumeNotMounted extends NasConfigFault { remoteHost: string; remotePath: string; }
 export interface NetBIOSConfigInfo extends DynamicData { mode: string; }
 export interface NetDhcpConfigInfo extends DynamicData { ipv6?: NetDhcpConfigInfoDhcpOptions; ipv4?: NetDhcpConfigInfoDhcpOptions; }
 export interface NetDhcpConfigInfoDhcpOptions extends DynamicData { enable: boolean; config?: KeyValue[]; }
@@ -194,66 +888,369 @@ export interface NetIpConfigInfoIpAddress extends DynamicData { ipAddress: strin
 export interface NetIpRouteConfigInfo extends DynamicData { ipRoute?: NetIpRouteConfigInfoIpRoute[]; }
 export interface NetIpRouteConfigInfoGateway extends DynamicData { ipAddress?: string; device?: string; }
 export interface NetIpRouteConfigInfoIpRoute extends DynamicData { network: string; prefixLength: number; gateway: NetIpRouteConfigInfoGateway; }
+export interface NetworkCopyFault extends FileFault { }
+export interface NetworkDisruptedAndConfigRolledBack extends VimFault { host: string; }
 export interface NetworkEventArgument extends EntityEventArgument { network: ManagedObjectReference; }
+export interface NetworkInaccessible extends NasConfigFault { }
+export interface NetworkRollbackEvent extends Event { methodName: string; transactionId: string; }
 export interface NetworkSummary extends DynamicData { network?: ManagedObjectReference; name: string; accessible: boolean; ipPoolName: string; ipPoolId?: number; }
+export interface NetworksMayNotBeTheSame extends MigrationFault { name?: string; }
+export interface NicSettingMismatch extends CustomizationFault { numberOfNicsInSpec: number; numberOfNicsInVM: number; }
+export interface NoAccessUserEvent extends SessionEvent { ipAddress: string; }
+export interface NoActiveHostInCluster extends InvalidState { computeResource: ManagedObjectReference; }
+export interface NoAvailableIp extends VAppPropertyFault { network: ManagedObjectReference; }
+export interface NoClientCertificate extends VimFault { }
+export interface NoCompatibleDatastore extends VimFault { }
+export interface NoCompatibleHardAffinityHost extends VmConfigFault { vmName: string; }
+export interface NoCompatibleHost extends VimFault { host?: ManagedObjectReference[]; error?: LocalizedMethodFault[]; }
+export interface NoCompatibleHostWithAccessToDevice extends NoCompatibleHost { }
+export interface NoCompatibleSoftAffinityHost extends VmConfigFault { vmName: string; }
+export interface NoConnectedDatastore extends VimFault { }
+export interface NoDatastoresConfiguredEvent extends HostEvent { }
+export interface NoDiskFound extends VimFault { }
 export interface NoDiskSpace extends FileFault { datastore: string; }
+export interface NoDisksToCustomize extends CustomizationFault { }
+export interface NoGateway extends HostConfigFault { }
+export interface NoGuestHeartbeat extends MigrationFault { }
+export interface NoHost extends HostConnectFault { name?: string; }
+export interface NoHostSuitableForFtSecondary extends VmFaultToleranceIssue { vm: ManagedObjectReference; vmName: string; }
+export interface NoLicenseEvent extends LicenseEvent { feature: LicenseFeatureInfo; }
+export interface NoLicenseServerConfigured extends NotEnoughLicenses { }
+export interface NoMaintenanceModeDrsRecommendationForVM extends VmEvent { }
+export interface NoPeerHostFound extends HostPowerOpFailed { }
 export interface NoPermission extends SecurityError { object: ManagedObjectReference; privilegeId: string; }
+export interface NoPermissionOnAD extends ActiveDirectoryFault { }
+export interface NoPermissionOnHost extends HostConnectFault { }
+export interface NoPermissionOnNasVolume extends NasConfigFault { userName?: string; }
+export interface NoSubjectName extends VimFault { }
+export interface NoVcManagedIpConfigured extends VAppPropertyFault { }
+export interface NoVirtualNic extends HostConfigFault { }
+export interface NoVmInVApp extends VAppConfigFault { }
+export interface NonADUserRequired extends ActiveDirectoryFault { }
+export interface NonHomeRDMVMotionNotSupported extends MigrationFeatureNotSupported { device: string; }
+export interface NonPersistentDisksNotSupported extends DeviceNotSupported { }
+export interface NonVIWorkloadDetectedOnDatastoreEvent extends DatastoreEvent { }
+export interface NonVmwareOuiMacNotSupportedHost extends NotSupportedHost { hostName: string; }
+export interface NotADirectory extends FileFault { }
+export interface NotAFile extends FileFault { }
 export interface NotAuthenticated extends NoPermission { }
 export interface NotEnoughCpus extends VirtualHardwareCompatibilityIssue { numCpuDest: number; numCpuVm: number; }
+export interface NotEnoughLicenses extends RuntimeFault { }
+export interface NotEnoughLogicalCpus extends NotEnoughCpus { host?: ManagedObjectReference; }
+export interface NotEnoughResourcesToStartVmEvent extends VmEvent { reason?: string; }
 export interface NotFound extends VimFault { }
 export interface NotImplemented extends RuntimeFault { }
 export interface NotSupported extends RuntimeFault { }
+export interface NotSupportedDeviceForFT extends VmFaultToleranceIssue { host: ManagedObjectReference; hostName?: string; vm: ManagedObjectReference; vmName?: string; deviceType: string; deviceLabel?: string; }
+export interface NotSupportedHost extends HostConnectFault { productName?: string; productVersion?: string; }
+export interface NotSupportedHostForChecksum extends VimFault { }
+export interface NotSupportedHostForVFlash extends NotSupportedHost { hostName: string; }
+export interface NotSupportedHostForVmcp extends NotSupportedHost { hostName: string; }
+export interface NotSupportedHostForVmemFile extends NotSupportedHost { hostName: string; }
+export interface NotSupportedHostForVsan extends NotSupportedHost { hostName: string; }
+export interface NotSupportedHostInCluster extends NotSupportedHost { }
+export interface NotSupportedHostInDvs extends NotSupportedHost { switchProductSpec: DistributedVirtualSwitchProductSpec; }
+export interface NotSupportedHostInHACluster extends NotSupportedHost { hostName: string; build: string; }
+export interface NotUserConfigurableProperty extends VAppPropertyFault { }
+export interface NumVirtualCoresPerSocketNotSupported extends VirtualHardwareCompatibilityIssue { maxSupportedCoresPerSocketDest: number; numCoresPerSocketVm: number; }
+export interface NumVirtualCpusExceedsLimit extends InsufficientResourcesFault { maxSupportedVcpus: number; }
+export interface NumVirtualCpusIncompatible extends VmConfigFault { reason: string; numCpu: number; }
+export interface NumVirtualCpusNotSupported extends VirtualHardwareCompatibilityIssue { maxSupportedVcpusDest: number; numCpuVm: number; }
+export interface NumericRange extends DynamicData { start: number; end: number; }
 export interface ObjectContent extends DynamicData { obj: ManagedObjectReference; propSet?: DynamicProperty[]; missingSet?: MissingProperty[]; }
 export interface ObjectSpec extends DynamicData { obj: ManagedObjectReference; skip?: boolean; selectSet?: AnySelectionSpec[]; }
 export interface ObjectUpdate extends DynamicData { kind: ObjectUpdateKind; obj: ManagedObjectReference; changeSet?: PropertyChange[]; missingSet?: MissingProperty[]; }
 export type ObjectUpdateKind = 'modify' | 'enter' | 'leave';
+export interface OpaqueNetworkCapability extends DynamicData { networkReservationSupported: boolean; }
 export interface OpaqueNetworkSummary extends NetworkSummary { opaqueNetworkId: string; opaqueNetworkType: string; }
+export interface OpaqueNetworkTargetInfo extends VirtualMachineTargetInfo { network: OpaqueNetworkSummary; networkReservationSupported?: boolean; }
+export interface OperationDisabledByGuest extends GuestOperationsFault { }
+export interface OperationDisallowedOnHost extends RuntimeFault { }
+export interface OperationNotSupportedByGuest extends GuestOperationsFault { }
+export interface OptionDef extends ElementDescription { optionType: AnyOptionType; }
 export interface OptionType extends DynamicData { valueIsReadonly?: boolean; }
 export interface OptionValue extends DynamicData { key: string; value: AnyValue; }
 export interface OutOfBounds extends VimFault { argumentName: string; }
+export interface OutOfSyncDvsHost extends DvsEvent { hostOutOfSync?: DvsOutOfSyncHostArgument[]; }
+export interface OvfAttribute extends OvfInvalidPackage { elementName: string; attributeName: string; }
+export interface OvfConnectedDevice extends OvfHardwareExport { }
+export interface OvfConnectedDeviceFloppy extends OvfConnectedDevice { filename: string; }
+export interface OvfConnectedDeviceIso extends OvfConnectedDevice { filename: string; }
+export interface OvfConstraint extends OvfInvalidPackage { name: string; }
+export interface OvfConsumerCallbackFault extends OvfFault { extensionKey: string; extensionName: string; }
+export interface OvfConsumerCommunicationError extends OvfConsumerCallbackFault { description: string; }
+export interface OvfConsumerFault extends OvfConsumerCallbackFault { errorKey: string; message: string; params?: KeyValue[]; }
+export interface OvfConsumerInvalidSection extends OvfConsumerCallbackFault { lineNumber: number; description: string; }
+export interface OvfConsumerOstNode extends DynamicData { id: string; type: string; section?: OvfConsumerOvfSection[]; child?: OvfConsumerOstNode[]; entity?: ManagedObjectReference; }
+export interface OvfConsumerOvfSection extends DynamicData { lineNumber: number; xml: string; }
+export interface OvfConsumerPowerOnFault extends InvalidState { extensionKey: string; extensionName: string; description: string; }
+export interface OvfConsumerUndeclaredSection extends OvfConsumerCallbackFault { qualifiedSectionType: string; }
+export interface OvfConsumerUndefinedPrefix extends OvfConsumerCallbackFault { prefix: string; }
+export interface OvfConsumerValidationFault extends VmConfigFault { extensionKey: string; extensionName: string; message: string; }
+export interface OvfCpuCompatibility extends OvfImport { registerName: string; level: number; registerValue: string; desiredRegisterValue: string; }
+export interface OvfCpuCompatibilityCheckNotSupported extends OvfImport { }
+export interface OvfDiskMappingNotFound extends OvfSystemFault { diskName: string; vmName: string; }
+export interface OvfDiskOrderConstraint extends OvfConstraint { }
+export interface OvfDuplicateElement extends OvfElement { }
+export interface OvfDuplicatedElementBoundary extends OvfElement { boundary: string; }
+export interface OvfDuplicatedPropertyIdExport extends OvfExport { fqid: string; }
+export interface OvfDuplicatedPropertyIdImport extends OvfExport { }
+export interface OvfElement extends OvfInvalidPackage { name: string; }
+export interface OvfElementInvalidValue extends OvfElement { value: string; }
+export interface OvfExport extends OvfFault { }
+export interface OvfExportFailed extends OvfExport { }
+export interface OvfFault extends VimFault { }
+export interface OvfHardwareCheck extends OvfImport { }
+export interface OvfHardwareExport extends OvfExport { device?: AnyVirtualDevice; vmPath: string; }
+export interface OvfHostResourceConstraint extends OvfConstraint { value: string; }
+export interface OvfHostValueNotParsed extends OvfSystemFault { property: string; value: string; }
+export interface OvfImport extends OvfFault { }
+export interface OvfImportFailed extends OvfImport { }
+export interface OvfInternalError extends OvfSystemFault { }
+export interface OvfInvalidPackage extends OvfFault { lineNumber: number; }
+export interface OvfInvalidValue extends OvfAttribute { value: string; }
+export interface OvfInvalidValueConfiguration extends OvfInvalidValue { }
+export interface OvfInvalidValueEmpty extends OvfInvalidValue { }
+export interface OvfInvalidValueFormatMalformed extends OvfInvalidValue { }
+export interface OvfInvalidValueReference extends OvfInvalidValue { }
+export interface OvfInvalidVmName extends OvfUnsupportedPackage { name: string; }
+export interface OvfMappedOsId extends OvfImport { ovfId: number; ovfDescription: string; targetDescription: string; }
+export interface OvfMissingAttribute extends OvfAttribute { }
+export interface OvfMissingElement extends OvfElement { }
+export interface OvfMissingElementNormalBoundary extends OvfMissingElement { boundary: string; }
+export interface OvfMissingHardware extends OvfImport { name: string; resourceType: number; }
+export interface OvfNetworkMappingNotSupported extends OvfImport { }
+export interface OvfNoHostNic extends OvfUnsupportedPackage { }
+export interface OvfNoSpaceOnController extends OvfUnsupportedElement { parent: string; }
+export interface OvfNoSupportedHardwareFamily extends OvfUnsupportedPackage { version: string; }
+export interface OvfProperty extends OvfInvalidPackage { type: string; value: string; }
+export interface OvfPropertyExport extends OvfExport { type: string; value: string; }
+export interface OvfPropertyNetwork extends OvfProperty { }
+export interface OvfPropertyNetworkExport extends OvfExport { network: string; }
+export interface OvfPropertyQualifier extends OvfProperty { qualifier: string; }
+export interface OvfPropertyQualifierDuplicate extends OvfProperty { qualifier: string; }
+export interface OvfPropertyQualifierIgnored extends OvfProperty { qualifier: string; }
+export interface OvfPropertyType extends OvfProperty { }
+export interface OvfPropertyValue extends OvfProperty { }
+export interface OvfSystemFault extends OvfFault { }
+export interface OvfToXmlUnsupportedElement extends OvfSystemFault { name?: string; }
+export interface OvfUnableToExportDisk extends OvfHardwareExport { diskName: string; }
+export interface OvfUnexpectedElement extends OvfElement { }
+export interface OvfUnknownDevice extends OvfSystemFault { device?: AnyVirtualDevice; vmName: string; }
+export interface OvfUnknownDeviceBacking extends OvfHardwareExport { backing: AnyVirtualDeviceBackingInfo; }
+export interface OvfUnknownEntity extends OvfSystemFault { lineNumber: number; }
+export interface OvfUnsupportedAttribute extends OvfUnsupportedPackage { elementName: string; attributeName: string; }
+export interface OvfUnsupportedAttributeValue extends OvfUnsupportedAttribute { value: string; }
+export interface OvfUnsupportedDeviceBackingInfo extends OvfSystemFault { elementName?: string; instanceId?: string; deviceName: string; backingName?: string; }
+export interface OvfUnsupportedDeviceBackingOption extends OvfSystemFault { elementName?: string; instanceId?: string; deviceName: string; backingName?: string; }
+export interface OvfUnsupportedDeviceExport extends OvfHardwareExport { }
+export interface OvfUnsupportedDiskProvisioning extends OvfImport { diskProvisioning: string; supportedDiskProvisioning: string; }
+export interface OvfUnsupportedElement extends OvfUnsupportedPackage { name: string; }
+export interface OvfUnsupportedElementValue extends OvfUnsupportedElement { value: string; }
+export interface OvfUnsupportedPackage extends OvfFault { lineNumber?: number; }
+export interface OvfUnsupportedSection extends OvfUnsupportedElement { info: string; }
+export interface OvfUnsupportedSubType extends OvfUnsupportedPackage { elementName: string; instanceId: string; deviceType: number; deviceSubType: string; }
+export interface OvfUnsupportedType extends OvfUnsupportedPackage { name: string; instanceId: string; deviceType: number; }
+export interface OvfWrongElement extends OvfElement { }
+export interface OvfWrongNamespace extends OvfInvalidPackage { namespaceName: string; }
+export interface OvfXmlFormat extends OvfInvalidPackage { description: string; }
 export interface ParaVirtualSCSIController extends VirtualSCSIController { }
+export interface PasswordExpired extends InvalidLogin { }
+export interface PatchAlreadyInstalled extends PatchNotApplicable { }
+export interface PatchBinariesNotFound extends VimFault { patchID: string; binary?: string[]; }
+export interface PatchInstallFailed extends PlatformConfigFault { rolledBack: boolean; }
+export interface PatchIntegrityError extends PlatformConfigFault { }
+export interface PatchMetadataCorrupted extends PatchMetadataInvalid { }
+export interface PatchMetadataInvalid extends VimFault { patchID: string; metaData?: string[]; }
+export interface PatchMetadataNotFound extends PatchMetadataInvalid { }
+export interface PatchMissingDependencies extends PatchNotApplicable { prerequisitePatch?: string[]; prerequisiteLib?: string[]; }
+export interface PatchNotApplicable extends VimFault { patchID: string; }
+export interface PatchSuperseded extends PatchNotApplicable { supersede?: string[]; }
+export interface PerfCounterInfo extends DynamicData { key: number; nameInfo: AnyElementDescription; groupInfo: AnyElementDescription; unitInfo: AnyElementDescription; rollupType: PerfSummaryType; statsType: PerfStatsType; level?: number; perDeviceLevel?: number; associatedCounterId?: number[]; }
 export interface PerfEntityMetricBase extends DynamicData { entity: ManagedObjectReference; }
+export interface PerfInterval extends DynamicData { key: number; samplingPeriod: number; name: string; length: number; level?: number; enabled: boolean; }
 export interface PerfMetricId extends DynamicData { counterId: number; instance: string; }
 export interface PerfProviderSummary extends DynamicData { entity: ManagedObjectReference; currentSupported: boolean; summarySupported: boolean; refreshRate?: number; }
 export interface PerfQuerySpec extends DynamicData { entity: ManagedObjectReference; startTime?: Date; endTime?: Date; maxSample?: number; metricId?: PerfMetricId[]; intervalId?: number; format?: string; }
+export type PerfStatsType = 'absolute' | 'delta' | 'rate';
+export type PerfSummaryType = 'average' | 'maximum' | 'minimum' | 'latest' | 'summation' | 'none';
+export interface PerformanceDescription extends DynamicData { counterType?: AnyElementDescription[]; statsType?: AnyElementDescription[]; }
+export interface Permission extends DynamicData { entity?: ManagedObjectReference; principal: string; group: boolean; roleId: number; propagate: boolean; }
+export interface PermissionAddedEvent extends PermissionEvent { role: RoleEventArgument; propagate: boolean; }
+export interface PermissionEvent extends AuthorizationEvent { entity: ManagedEntityEventArgument; principal: string; group: boolean; }
+export interface PermissionRemovedEvent extends PermissionEvent { }
+export interface PermissionUpdatedEvent extends PermissionEvent { role: RoleEventArgument; propagate: boolean; prevRole?: RoleEventArgument; prevPropagate?: boolean; }
+export interface PhysCompatRDMNotSupported extends RDMNotSupported { }
+export interface PhysicalNic extends DynamicData { key?: string; device: string; pci: string; driver?: string; linkSpeed?: PhysicalNicLinkInfo; validLinkSpecification?: PhysicalNicLinkInfo[]; spec: PhysicalNicSpec; wakeOnLanSupported: boolean; mac: string; fcoeConfiguration?: FcoeConfig; vmDirectPathGen2Supported?: boolean; vmDirectPathGen2SupportedMode?: string; resourcePoolSchedulerAllowed?: boolean; resourcePoolSchedulerDisallowedReason?: string[]; autoNegotiateSupported?: boolean; enhancedNetworkingStackSupported?: boolean; ensInterruptSupported?: boolean; rdmaDevice?: string; }
+export interface PhysicalNicConfig extends DynamicData { device: string; spec: PhysicalNicSpec; }
+export interface PhysicalNicLinkInfo extends DynamicData { speedMb: number; duplex: boolean; }
+export interface PhysicalNicSpec extends DynamicData { ip?: HostIpConfig; linkSpeed?: PhysicalNicLinkInfo; enableEnhancedNetworkingStack?: boolean; ensInterruptEnabled?: boolean; }
+export interface PlatformConfigFault extends HostConfigFault { text: string; }
+export interface PowerOnFtSecondaryFailed extends VmFaultToleranceIssue { vm: ManagedObjectReference; vmName: string; hostSelectionBy: FtIssuesOnHostHostSelectionType; hostErrors?: LocalizedMethodFault[]; rootCause: LocalizedMethodFault; }
+export interface PowerOnFtSecondaryTimedout extends Timedout { vm: ManagedObjectReference; vmName: string; timeout: number; }
+export interface PrivilegeAvailability extends DynamicData { privId: string; isGranted: boolean; }
+export interface PrivilegePolicyDef extends DynamicData { createPrivilege: string; readPrivilege: string; updatePrivilege: string; deletePrivilege: string; }
+export interface ProfileAssociatedEvent extends ProfileEvent { }
+export interface ProfileChangedEvent extends ProfileEvent { }
+export interface ProfileCreatedEvent extends ProfileEvent { }
+export interface ProfileDissociatedEvent extends ProfileEvent { }
+export interface ProfileEvent extends Event { profile: ProfileEventArgument; }
 export interface ProfileEventArgument extends EventArgument { profile: ManagedObjectReference; name: string; }
+export interface ProfilePropertyPath extends DynamicData { profilePath: string; policyId?: string; parameterId?: string; policyOptionId?: string; }
+export interface ProfileReferenceHostChangedEvent extends ProfileEvent { referenceHost?: ManagedObjectReference; referenceHostName?: string; prevReferenceHostName?: string; }
+export interface ProfileRemovedEvent extends ProfileEvent { }
+export interface ProfileUpdateFailed extends VimFault { failure?: ProfileUpdateFailedUpdateFailure[]; warnings?: ProfileUpdateFailedUpdateFailure[]; }
+export interface ProfileUpdateFailedUpdateFailure extends DynamicData { profilePath: ProfilePropertyPath; errMsg: LocalizableMessage; }
 export interface PropertyChange extends DynamicData { name: string; op: PropertyChangeOp; val: AnyValue; }
 export type PropertyChangeOp = 'add' | 'remove' | 'assign' | 'indirectRemove';
 export interface PropertyFilterSpec extends DynamicData { propSet?: PropertySpec[]; objectSet?: ObjectSpec[]; reportMissingObjectsInResults?: boolean; }
 export interface PropertyFilterUpdate extends DynamicData { filter: ManagedObjectReference; objectSet?: ObjectUpdate[]; missingSet?: MissingObject[]; }
 export interface PropertySpec extends DynamicData { type: string; all?: boolean; pathSet?: string[]; }
+export interface QuarantineModeFault extends VmConfigFault { vmName: string; faultType: string; }
+export interface QuestionPending extends InvalidState { text: string; }
+export interface QuiesceDatastoreIOForHAFailed extends ResourceInUse { host: ManagedObjectReference; hostName: string; ds: ManagedObjectReference; dsName: string; }
+export interface RDMConversionNotSupported extends MigrationFault { device: string; }
+export interface RDMNotPreserved extends MigrationFault { device: string; }
+export interface RDMNotSupported extends DeviceNotSupported { }
+export interface RDMNotSupportedOnDatastore extends VmConfigFault { device: string; datastore: ManagedObjectReference; datastoreName: string; }
+export interface RDMPointsToInaccessibleDisk extends CannotAccessVmDisk { }
+export interface RawDiskNotSupported extends DeviceNotSupported { }
+export interface ReadHostResourcePoolTreeFailed extends HostConnectFault { }
+export interface ReadOnlyDisksWithLegacyDestination extends MigrationFault { roDiskCount: number; timeoutDanger: boolean; }
+export interface RebootRequired extends VimFault { patch?: string; }
+export interface RecordReplayDisabled extends VimFault { }
+export interface RecoveryEvent extends DvsEvent { hostName: string; portKey: string; dvsUuid?: string; vnic?: string; }
+export interface RemoteDeviceNotSupported extends DeviceNotSupported { }
+export interface RemoteTSMEnabledEvent extends HostEvent { }
+export interface RemoveFailed extends VimFault { }
+export interface ReplicationConfigFault extends ReplicationFault { }
 export interface ReplicationConfigSpec extends DynamicData { generation: number; vmReplicationId: string; destination: string; port: number; rpo: number; quiesceGuestEnabled: boolean; paused: boolean; oppUpdatesEnabled: boolean; netCompressionEnabled?: boolean; netEncryptionEnabled?: boolean; encryptionDestination?: string; encryptionPort?: number; remoteCertificateThumbprint?: string; disk?: ReplicationInfoDiskSettings[]; }
+export interface ReplicationDiskConfigFault extends ReplicationConfigFault { reason?: string; vmRef?: ManagedObjectReference; key?: number; }
+export interface ReplicationFault extends VimFault { }
+export interface ReplicationIncompatibleWithFT extends ReplicationFault { }
 export interface ReplicationInfoDiskSettings extends DynamicData { key: number; diskReplicationId: string; }
+export interface ReplicationInvalidOptions extends ReplicationFault { options: string; entity?: ManagedObjectReference; }
+export interface ReplicationNotSupportedOnHost extends ReplicationFault { }
+export interface ReplicationVmConfigFault extends ReplicationConfigFault { reason?: string; vmRef?: ManagedObjectReference; }
+export interface ReplicationVmFault extends ReplicationFault { reason: string; state?: string; instanceId?: string; vm: ManagedObjectReference; }
+export interface ReplicationVmInProgressFault extends ReplicationVmFault { requestedActivity: string; inProgressActivity: string; }
 export interface RequestCanceled extends RuntimeFault { }
 export interface ResourceAllocationInfo extends DynamicData { reservation?: number; expandableReservation?: boolean; limit?: number; shares?: SharesInfo; overheadLimit?: number; }
+export interface ResourceAllocationOption extends DynamicData { sharesOption: SharesOption; }
+export interface ResourceConfigOption extends DynamicData { cpuAllocationOption: ResourceAllocationOption; memoryAllocationOption: ResourceAllocationOption; }
 export interface ResourceConfigSpec extends DynamicData { entity?: ManagedObjectReference; changeVersion?: string; lastModified?: Date; cpuAllocation: ResourceAllocationInfo; memoryAllocation: ResourceAllocationInfo; scaleDescendantsShares?: string; }
 export interface ResourceInUse extends VimFault { type?: string; name?: string; }
+export interface ResourceNotAvailable extends VimFault { containerType?: string; containerName?: string; type?: string; }
 export interface ResourcePoolCreatedEvent extends ResourcePoolEvent { parent: ResourcePoolEventArgument; }
 export interface ResourcePoolDestroyedEvent extends ResourcePoolEvent { }
 export interface ResourcePoolEvent extends Event { resourcePool: ResourcePoolEventArgument; }
 export interface ResourcePoolEventArgument extends EntityEventArgument { resourcePool: ManagedObjectReference; }
+export interface ResourcePoolMovedEvent extends ResourcePoolEvent { oldParent: ResourcePoolEventArgument; newParent: ResourcePoolEventArgument; }
 export interface ResourcePoolQuickStats extends DynamicData { overallCpuUsage?: number; overallCpuDemand?: number; guestMemoryUsage?: number; hostMemoryUsage?: number; distributedCpuEntitlement?: number; distributedMemoryEntitlement?: number; staticCpuEntitlement?: number; staticMemoryEntitlement?: number; privateMemory?: number; sharedMemory?: number; swappedMemory?: number; balloonedMemory?: number; overheadMemory?: number; consumedOverheadMemory?: number; compressedMemory?: number; }
+export interface ResourcePoolReconfiguredEvent extends ResourcePoolEvent { configChanges?: ChangesInfoEventArgument; }
 export interface ResourcePoolResourceUsage extends DynamicData { reservationUsed: number; reservationUsedForVm: number; unreservedForPool: number; unreservedForVm: number; overallUsage: number; maxUsage: number; }
 export interface ResourcePoolRuntimeInfo extends DynamicData { memory: ResourcePoolResourceUsage; cpu: ResourcePoolResourceUsage; overallStatus: ManagedEntityStatus; sharesScalable?: string; }
 export interface ResourcePoolSummary extends DynamicData { name: string; config: ResourceConfigSpec; runtime: ResourcePoolRuntimeInfo; quickStats?: ResourcePoolQuickStats; configuredMemoryMB?: number; }
+export interface ResourceViolatedEvent extends ResourcePoolEvent { }
+export interface RestrictedByAdministrator extends RuntimeFault { details: string; }
+export interface RestrictedVersion extends SecurityError { }
 export interface RetrieveOptions extends DynamicData { maxObjects?: number; }
 export interface RetrieveResult extends DynamicData { token?: string; objects?: ObjectContent[]; }
+export interface RoleAddedEvent extends RoleEvent { privilegeList?: string[]; }
+export interface RoleEvent extends AuthorizationEvent { role: RoleEventArgument; }
 export interface RoleEventArgument extends EventArgument { roleId: number; name: string; }
+export interface RoleRemovedEvent extends RoleEvent { }
+export interface RoleUpdatedEvent extends RoleEvent { privilegeList?: string[]; prevRoleName?: string; privilegesAdded?: string[]; privilegesRemoved?: string[]; }
+export interface RollbackEvent extends DvsEvent { hostName: string; methodName?: string; }
+export interface RollbackFailure extends DvsFault { entityName: string; entityType: string; }
+export interface RuleViolation extends VmConfigFault { host?: ManagedObjectReference; rule?: AnyClusterRuleInfo; }
 export interface RuntimeFault extends MethodFault { }
+export interface SSLDisabledFault extends HostConnectFault { }
+export interface SSLVerifyFault extends HostConnectFault { selfSigned: boolean; thumbprint: string; }
+export interface SSPIChallenge extends VimFault { base64Token: string; }
 export interface ScheduledHardwareUpgradeInfo extends DynamicData { upgradePolicy?: string; versionKey?: string; scheduledHardwareUpgradeStatus?: string; fault?: LocalizedMethodFault; }
+export interface ScheduledTaskCompletedEvent extends ScheduledTaskEvent { }
+export interface ScheduledTaskCreatedEvent extends ScheduledTaskEvent { }
+export interface ScheduledTaskEmailCompletedEvent extends ScheduledTaskEvent { to: string; }
+export interface ScheduledTaskEmailFailedEvent extends ScheduledTaskEvent { to: string; reason: LocalizedMethodFault; }
+export interface ScheduledTaskEvent extends Event { scheduledTask: ScheduledTaskEventArgument; entity: ManagedEntityEventArgument; }
 export interface ScheduledTaskEventArgument extends EntityEventArgument { scheduledTask: ManagedObjectReference; }
+export interface ScheduledTaskFailedEvent extends ScheduledTaskEvent { reason: LocalizedMethodFault; }
+export interface ScheduledTaskReconfiguredEvent extends ScheduledTaskEvent { configChanges?: ChangesInfoEventArgument; }
+export interface ScheduledTaskRemovedEvent extends ScheduledTaskEvent { }
+export interface ScheduledTaskStartedEvent extends ScheduledTaskEvent { }
+export interface ScsiLun extends HostDevice { key?: string; uuid: string; descriptor?: ScsiLunDescriptor[]; canonicalName?: string; displayName?: string; lunType: string; vendor?: string; model?: string; revision?: string; scsiLevel?: number; serialNumber?: string; durableName?: ScsiLunDurableName; alternateName?: ScsiLunDurableName[]; standardInquiry?: number[]; queueDepth?: number; operationalState?: string[]; capabilities?: ScsiLunCapabilities; vStorageSupport?: string; protocolEndpoint?: boolean; perenniallyReserved?: boolean; clusteredVmdkSupported?: boolean; }
+export interface ScsiLunCapabilities extends DynamicData { updateDisplayNameSupported: boolean; }
+export interface ScsiLunDescriptor extends DynamicData { quality: string; id: string; }
+export interface ScsiLunDurableName extends DynamicData { namespace: string; namespaceId: number; data?: number[]; }
+export interface SecondaryVmAlreadyDisabled extends VmFaultToleranceIssue { instanceUuid: string; }
+export interface SecondaryVmAlreadyEnabled extends VmFaultToleranceIssue { instanceUuid: string; }
+export interface SecondaryVmAlreadyRegistered extends VmFaultToleranceIssue { instanceUuid: string; }
+export interface SecondaryVmNotRegistered extends VmFaultToleranceIssue { instanceUuid: string; }
 export interface SecurityError extends RuntimeFault { }
 export interface SelectionSpec extends DynamicData { name?: string; }
+export interface ServerLicenseExpiredEvent extends LicenseEvent { product: string; }
+export interface ServerStartedSessionEvent extends SessionEvent { }
 export interface ServiceContent extends DynamicData { rootFolder: ManagedObjectReference; propertyCollector: ManagedObjectReference; viewManager?: ManagedObjectReference; about: AboutInfo; setting?: ManagedObjectReference; userDirectory?: ManagedObjectReference; sessionManager?: ManagedObjectReference; authorizationManager?: ManagedObjectReference; serviceManager?: ManagedObjectReference; perfManager?: ManagedObjectReference; scheduledTaskManager?: ManagedObjectReference; alarmManager?: ManagedObjectReference; eventManager?: ManagedObjectReference; taskManager?: ManagedObjectReference; extensionManager?: ManagedObjectReference; customizationSpecManager?: ManagedObjectReference; guestCustomizationManager?: ManagedObjectReference; customFieldsManager?: ManagedObjectReference; accountManager?: ManagedObjectReference; diagnosticManager?: ManagedObjectReference; licenseManager?: ManagedObjectReference; searchIndex?: ManagedObjectReference; fileManager?: ManagedObjectReference; datastoreNamespaceManager?: ManagedObjectReference; virtualDiskManager?: ManagedObjectReference; virtualizationManager?: ManagedObjectReference; snmpSystem?: ManagedObjectReference; vmProvisioningChecker?: ManagedObjectReference; vmCompatibilityChecker?: ManagedObjectReference; ovfManager?: ManagedObjectReference; ipPoolManager?: ManagedObjectReference; dvSwitchManager?: ManagedObjectReference; hostProfileManager?: ManagedObjectReference; clusterProfileManager?: ManagedObjectReference; complianceManager?: ManagedObjectReference; localizationManager?: ManagedObjectReference; storageResourceManager?: ManagedObjectReference; guestOperationsManager?: ManagedObjectReference; overheadMemoryManager?: ManagedObjectReference; certificateManager?: ManagedObjectReference; ioFilterManager?: ManagedObjectReference; vStorageObjectManager?: ManagedObjectReference; hostSpecManager?: ManagedObjectReference; cryptoManager?: ManagedObjectReference; healthUpdateManager?: ManagedObjectReference; failoverClusterConfigurator?: ManagedObjectReference; failoverClusterManager?: ManagedObjectReference; tenantManager?: ManagedObjectReference; siteInfoManager?: ManagedObjectReference; storageQueryManager?: ManagedObjectReference; }
 export interface ServiceLocator extends DynamicData { instanceUuid: string; url: string; credential: AnyServiceLocatorCredential; sslThumbprint?: string; }
 export interface ServiceLocatorCredential extends DynamicData { }
 export interface SessionEvent extends Event { }
 export interface SessionManagerGenericServiceTicket extends DynamicData { id: string; hostName?: string; sslThumbprint?: string; }
 export interface SessionManagerServiceRequestSpec extends DynamicData { }
+export interface SessionTerminatedEvent extends SessionEvent { sessionId: string; terminatedUsername: string; }
+export interface SharedBusControllerNotSupported extends DeviceNotSupported { }
 export interface SharesInfo extends DynamicData { shares: number; level: SharesLevel; }
 export type SharesLevel = 'low' | 'normal' | 'high' | 'custom';
+export interface SharesOption extends DynamicData { sharesOption: IntOption; defaultLevel: SharesLevel; }
+export interface ShrinkDiskFault extends VimFault { diskId?: number; }
+export interface SnapshotCloneNotSupported extends SnapshotCopyNotSupported { }
+export interface SnapshotCopyNotSupported extends MigrationFault { }
+export interface SnapshotDisabled extends SnapshotFault { }
+export interface SnapshotFault extends VimFault { }
+export interface SnapshotIncompatibleDeviceInVm extends SnapshotFault { fault: LocalizedMethodFault; }
+export interface SnapshotLocked extends SnapshotFault { }
+export interface SnapshotMoveFromNonHomeNotSupported extends SnapshotCopyNotSupported { }
+export interface SnapshotMoveNotSupported extends SnapshotCopyNotSupported { }
+export interface SnapshotMoveToNonHomeNotSupported extends SnapshotCopyNotSupported { }
+export interface SnapshotNoChange extends SnapshotFault { }
+export interface SnapshotRevertIssue extends MigrationFault { snapshotName?: string; event?: AnyEvent[]; errors: boolean; }
+export interface SoftRuleVioCorrectionDisallowed extends VmConfigFault { vmName: string; }
+export interface SoftRuleVioCorrectionImpact extends VmConfigFault { vmName: string; }
+export interface SolutionUserRequired extends SecurityError { }
+export interface SsdDiskNotAvailable extends VimFault { devicePath: string; }
+export interface StorageDrsCannotMoveDiskInMultiWriterMode extends VimFault { }
+export interface StorageDrsCannotMoveFTVm extends VimFault { }
+export interface StorageDrsCannotMoveIndependentDisk extends VimFault { }
+export interface StorageDrsCannotMoveManuallyPlacedSwapFile extends VimFault { }
+export interface StorageDrsCannotMoveManuallyPlacedVm extends VimFault { }
+export interface StorageDrsCannotMoveSharedDisk extends VimFault { }
+export interface StorageDrsCannotMoveTemplate extends VimFault { }
+export interface StorageDrsCannotMoveVmInUserFolder extends VimFault { }
+export interface StorageDrsCannotMoveVmWithMountedCDROM extends VimFault { }
+export interface StorageDrsCannotMoveVmWithNoFilesInLayout extends VimFault { }
+export interface StorageDrsDatacentersCannotShareDatastore extends VimFault { }
+export interface StorageDrsDisabledOnVm extends VimFault { }
+export interface StorageDrsHbrDiskNotMovable extends VimFault { nonMovableDiskIds: string; }
+export interface StorageDrsHmsMoveInProgress extends VimFault { }
+export interface StorageDrsHmsUnreachable extends VimFault { }
+export interface StorageDrsIolbDisabledInternally extends VimFault { }
+export interface StorageDrsRelocateDisabled extends VimFault { }
+export interface StorageDrsStaleHmsCollection extends VimFault { }
+export interface StorageDrsUnableToMoveFiles extends VimFault { }
 export interface StorageIOAllocationInfo extends DynamicData { limit?: number; shares?: SharesInfo; reservation?: number; }
+export interface StorageIORMInfo extends DynamicData { enabled: boolean; congestionThresholdMode?: string; congestionThreshold: number; percentOfPeakThroughput?: number; statsCollectionEnabled?: boolean; reservationEnabled?: boolean; statsAggregationDisabled?: boolean; reservableIopsThreshold?: number; }
+export interface StorageVMotionNotSupported extends MigrationFeatureNotSupported { }
+export interface StorageVmotionIncompatible extends VirtualHardwareCompatibilityIssue { datastore?: ManagedObjectReference; }
+export interface StringPolicy extends InheritablePolicy { value?: string; }
+export interface SuspendedRelocateNotSupported extends MigrationFault { }
+export interface SwapDatastoreNotWritableOnHost extends DatastoreNotWritableOnHost { }
+export interface SwapDatastoreUnset extends VimFault { }
+export interface SwapPlacementOverrideNotSupported extends InvalidVmConfig { }
+export interface SwitchIpUnset extends DvsFault { }
+export interface SwitchNotInUpgradeMode extends DvsFault { }
 export interface SystemError extends RuntimeFault { reason: string; }
+export interface Tag extends DynamicData { key: string; }
+export interface TaskDescription extends DynamicData { methodInfo?: AnyElementDescription[]; state?: AnyElementDescription[]; reason?: AnyTypeDescription[]; }
 export interface TaskEvent extends Event { info: TaskInfo; }
 export interface TaskFilterSpec extends DynamicData { entity?: TaskFilterSpecByEntity; time?: TaskFilterSpecByTime; userName?: TaskFilterSpecByUsername; activationId?: string[]; state?: TaskInfoState[]; alarm?: ManagedObjectReference; scheduledTask?: ManagedObjectReference; eventChainId?: number[]; tag?: string[]; parentTaskKey?: string[]; rootTaskKey?: string[]; }
 export interface TaskFilterSpecByEntity extends DynamicData { entity: ManagedObjectReference; recursion: TaskFilterSpecRecursionOption; }
@@ -269,22 +1266,111 @@ export interface TaskReasonAlarm extends TaskReason { alarmName: string; alarm: 
 export interface TaskReasonSchedule extends TaskReason { name: string; scheduledTask: ManagedObjectReference; }
 export interface TaskReasonSystem extends TaskReason { }
 export interface TaskReasonUser extends TaskReason { userName: string; }
+export interface TaskTimeoutEvent extends TaskEvent { }
+export interface TeamingMatchEvent extends DvsHealthStatusChangeEvent { }
+export interface TeamingMisMatchEvent extends DvsHealthStatusChangeEvent { }
+export interface TemplateBeingUpgradedEvent extends TemplateUpgradeEvent { }
 export interface TemplateConfigFileInfo extends VmConfigFileInfo { }
 export interface TemplateConfigFileQuery extends VmConfigFileQuery { }
+export interface TemplateUpgradeEvent extends Event { legacyTemplate: string; }
+export interface TemplateUpgradeFailedEvent extends TemplateUpgradeEvent { reason: LocalizedMethodFault; }
+export interface TemplateUpgradedEvent extends TemplateUpgradeEvent { }
+export interface ThirdPartyLicenseAssignmentFailed extends RuntimeFault { host: ManagedObjectReference; module: string; reason?: string; }
+export interface TimedOutHostOperationEvent extends HostEvent { }
 export interface Timedout extends VimFault { }
+export interface TooManyConcurrentNativeClones extends FileFault { }
+export interface TooManyConsecutiveOverrides extends VimFault { }
+export interface TooManyDevices extends InvalidVmConfig { }
+export interface TooManyDisksOnLegacyHost extends MigrationFault { diskCount: number; timeoutDanger: boolean; }
+export interface TooManyGuestLogons extends GuestOperationsFault { }
+export interface TooManyHosts extends HostConnectFault { }
+export interface TooManyNativeCloneLevels extends FileFault { }
+export interface TooManyNativeClonesOnFile extends FileFault { }
+export interface TooManySnapshotLevels extends SnapshotFault { }
+export interface ToolsAlreadyUpgraded extends VmToolsUpgradeFault { }
+export interface ToolsAutoUpgradeNotSupported extends VmToolsUpgradeFault { }
 export interface ToolsConfigInfo extends DynamicData { toolsVersion?: number; toolsInstallType?: string; afterPowerOn?: boolean; afterResume?: boolean; beforeGuestStandby?: boolean; beforeGuestShutdown?: boolean; beforeGuestReboot?: boolean; toolsUpgradePolicy?: string; pendingCustomization?: string; customizationKeyId?: CryptoKeyId; syncTimeWithHostAllowed?: boolean; syncTimeWithHost?: boolean; lastInstallInfo?: ToolsConfigInfoToolsLastInstallInfo; }
 export interface ToolsConfigInfoToolsLastInstallInfo extends DynamicData { counter: number; fault?: LocalizedMethodFault; }
+export interface ToolsImageCopyFailed extends VmToolsUpgradeFault { }
+export interface ToolsImageNotAvailable extends VmToolsUpgradeFault { }
+export interface ToolsImageSignatureCheckFailed extends VmToolsUpgradeFault { }
+export interface ToolsInstallationInProgress extends MigrationFault { }
 export interface ToolsUnavailable extends VimFault { }
+export interface ToolsUpgradeCancelled extends VmToolsUpgradeFault { }
 export interface TraversalSpec extends SelectionSpec { type: string; path: string; skip?: boolean; selectSet?: AnySelectionSpec[]; }
 export interface TypeDescription extends Description { key: string; }
+export interface UnSupportedDatastoreForVFlash extends UnsupportedDatastore { datastoreName: string; type: string; }
+export interface UncommittedUndoableDisk extends MigrationFault { }
+export interface UnconfiguredPropertyValue extends InvalidPropertyValue { }
+export interface UncustomizableGuest extends CustomizationFault { uncustomizableGuestOS: string; }
+export interface UnexpectedCustomizationFault extends CustomizationFault { }
 export interface UnexpectedFault extends RuntimeFault { faultName: string; fault?: LocalizedMethodFault; }
+export interface UnlicensedVirtualMachinesEvent extends LicenseEvent { unlicensed: number; available: number; }
+export interface UnlicensedVirtualMachinesFoundEvent extends LicenseEvent { available: number; }
+export interface UnrecognizedHost extends VimFault { hostName: string; }
+export interface UnsharedSwapVMotionNotSupported extends MigrationFeatureNotSupported { }
+export interface UnsupportedDatastore extends VmConfigFault { datastore?: ManagedObjectReference; }
+export interface UnsupportedGuest extends InvalidVmConfig { unsupportedGuestOS: string; }
+export interface UnsupportedVimApiVersion extends VimFault { version?: string; }
+export interface UnsupportedVmxLocation extends VmConfigFault { }
+export interface UnusedVirtualDiskBlocksNotScrubbed extends DeviceBackingNotSupported { }
 export interface UpdateSet extends DynamicData { version: string; filterSet?: PropertyFilterUpdate[]; truncated?: boolean; }
+export interface UpdatedAgentBeingRestartedEvent extends HostEvent { }
+export interface UpgradeEvent extends Event { message: string; }
+export interface UplinkPortMtuNotSupportEvent extends DvsHealthStatusChangeEvent { }
+export interface UplinkPortMtuSupportEvent extends DvsHealthStatusChangeEvent { }
+export interface UplinkPortVlanTrunkedEvent extends DvsHealthStatusChangeEvent { }
+export interface UplinkPortVlanUntrunkedEvent extends DvsHealthStatusChangeEvent { }
+export interface UserAssignedToGroup extends HostEvent { userLogin: string; group: string; }
 export interface UserLoginSessionEvent extends SessionEvent { ipAddress: string; userAgent?: string; locale: string; sessionId: string; }
 export interface UserLogoutSessionEvent extends SessionEvent { ipAddress?: string; userAgent?: string; callCount?: number; sessionId?: string; loginTime?: Date; }
+export interface UserNotFound extends VimFault { principal: string; unresolved: boolean; }
+export interface UserPasswordChanged extends HostEvent { userLogin: string; }
+export interface UserPrivilegeResult extends DynamicData { entity: ManagedObjectReference; privileges?: string[]; }
 export interface UserSession extends DynamicData { key: string; userName: string; fullName: string; loginTime: Date; lastActiveTime: Date; locale: string; messageLocale: string; extensionSession?: boolean; ipAddress?: string; userAgent?: string; callCount?: number; }
+export interface UserUnassignedFromGroup extends HostEvent { userLogin: string; group: string; }
+export interface UserUpgradeEvent extends UpgradeEvent { }
+export interface VAppConfigFault extends VimFault { }
+export interface VAppConfigInfo extends VmConfigInfo { entityConfig?: VAppEntityConfigInfo[]; annotation: string; instanceUuid?: string; managedBy?: ManagedByInfo; }
+export interface VAppConfigSpec extends VmConfigSpec { entityConfig?: VAppEntityConfigInfo[]; annotation?: string; instanceUuid?: string; managedBy?: ManagedByInfo; }
+export interface VAppEntityConfigInfo extends DynamicData { key?: ManagedObjectReference; tag?: string; startOrder?: number; startDelay?: number; waitingForGuest?: boolean; startAction?: string; stopDelay?: number; stopAction?: string; destroyWithParent?: boolean; }
+export interface VAppIPAssignmentInfo extends DynamicData { supportedAllocationScheme?: string[]; ipAllocationPolicy?: string; supportedIpProtocol?: string[]; ipProtocol?: string; }
+export interface VAppNotRunning extends VmConfigFault { }
+export interface VAppOperationInProgress extends RuntimeFault { }
+export interface VAppOvfSectionInfo extends DynamicData { key?: number; namespace?: string; type?: string; atEnvelopeLevel?: boolean; contents?: string; }
+export interface VAppOvfSectionSpec extends ArrayUpdateSpec { info?: VAppOvfSectionInfo; }
 export interface VAppProductInfo extends DynamicData { key: number; classId?: string; instanceId?: string; name?: string; vendor?: string; version?: string; fullVersion?: string; vendorUrl?: string; productUrl?: string; appUrl?: string; }
+export interface VAppProductSpec extends ArrayUpdateSpec { info?: VAppProductInfo; }
+export interface VAppPropertyFault extends VmConfigFault { id: string; category: string; label: string; type: string; value: string; }
+export interface VAppPropertyInfo extends DynamicData { key: number; classId?: string; instanceId?: string; id?: string; category?: string; label?: string; type?: string; typeReference?: string; userConfigurable?: boolean; defaultValue?: string; value?: string; description?: string; }
+export interface VAppPropertySpec extends ArrayUpdateSpec { info?: VAppPropertyInfo; }
+export interface VAppTaskInProgress extends TaskInProgress { }
+export interface VFlashCacheHotConfigNotSupported extends VmConfigFault { }
+export interface VFlashModuleNotSupported extends VmConfigFault { vmName: string; moduleName: string; reason: string; hostName: string; }
+export interface VFlashModuleVersionIncompatible extends VimFault { moduleName: string; vmRequestModuleVersion: string; hostMinSupportedVerson: string; hostModuleVersion: string; }
+export interface VMFSDatastoreCreatedEvent extends HostEvent { datastore: DatastoreEventArgument; datastoreUrl?: string; }
+export interface VMFSDatastoreExpandedEvent extends HostEvent { datastore: DatastoreEventArgument; }
+export interface VMFSDatastoreExtendedEvent extends HostEvent { datastore: DatastoreEventArgument; }
+export interface VMINotSupported extends DeviceNotSupported { }
+export interface VMOnConflictDVPort extends CannotAccessNetwork { }
+export interface VMOnVirtualIntranet extends CannotAccessNetwork { }
+export interface VMotionAcrossNetworkNotSupported extends MigrationFeatureNotSupported { }
+export interface VMotionInterfaceIssue extends MigrationFault { atSourceHost: boolean; failedHost: string; failedHostEntity?: ManagedObjectReference; }
+export interface VMotionLicenseExpiredEvent extends LicenseEvent { }
+export interface VMotionLinkCapacityLow extends VMotionInterfaceIssue { network: string; }
+export interface VMotionLinkDown extends VMotionInterfaceIssue { network: string; }
+export interface VMotionNotConfigured extends VMotionInterfaceIssue { }
+export interface VMotionNotLicensed extends VMotionInterfaceIssue { }
+export interface VMotionNotSupported extends VMotionInterfaceIssue { }
+export interface VMotionProtocolIncompatible extends MigrationFault { }
+export interface VcAgentUninstallFailedEvent extends HostEvent { reason?: string; }
+export interface VcAgentUninstalledEvent extends HostEvent { }
+export interface VcAgentUpgradeFailedEvent extends HostEvent { reason?: string; }
+export interface VcAgentUpgradedEvent extends HostEvent { }
+export interface VimAccountPasswordChangedEvent extends HostEvent { }
 export interface VimFault extends MethodFault { }
 export interface VirtualAHCIController extends VirtualSATAController { }
+export interface VirtualAppLinkInfo extends DynamicData { key: ManagedObjectReference; destroyWithParent?: boolean; }
 export interface VirtualAppSummary extends ResourcePoolSummary { product?: VAppProductInfo; vAppState?: VirtualAppVAppState; suspended?: boolean; installBootRequired?: boolean; instanceUuid?: string; }
 export type VirtualAppVAppState = 'started' | 'stopped' | 'starting' | 'stopping';
 export interface VirtualBusLogicController extends VirtualSCSIController { }
@@ -297,22 +1383,29 @@ export interface VirtualCdromRemotePassthroughBackingInfo extends VirtualDeviceR
 export interface VirtualController extends VirtualDevice { busNumber: number; device?: number[]; }
 export interface VirtualDevice extends DynamicData { key: number; deviceInfo?: AnyDescription; backing?: AnyVirtualDeviceBackingInfo; connectable?: VirtualDeviceConnectInfo; slotInfo?: AnyVirtualDeviceBusSlotInfo; controllerKey?: number; unitNumber?: number; }
 export interface VirtualDeviceBackingInfo extends DynamicData { }
+export interface VirtualDeviceBackingOption extends DynamicData { type: string; }
 export interface VirtualDeviceBusSlotInfo extends DynamicData { }
+export interface VirtualDeviceBusSlotOption extends DynamicData { type: string; }
 export interface VirtualDeviceConfigSpec extends DynamicData { operation?: VirtualDeviceConfigSpecOperation; fileOperation?: VirtualDeviceConfigSpecFileOperation; device: AnyVirtualDevice; profile?: AnyVirtualMachineProfileSpec[]; backing?: VirtualDeviceConfigSpecBackingSpec; }
 export interface VirtualDeviceConfigSpecBackingSpec extends DynamicData { parent?: VirtualDeviceConfigSpecBackingSpec; crypto?: unknown; }
 export type VirtualDeviceConfigSpecFileOperation = 'create' | 'destroy' | 'replace';
 export type VirtualDeviceConfigSpecOperation = 'add' | 'remove' | 'edit';
 export interface VirtualDeviceConnectInfo extends DynamicData { migrateConnect?: string; startConnected: boolean; allowGuestControl: boolean; connected: boolean; status?: string; }
+export interface VirtualDeviceConnectOption extends DynamicData { startConnected: BoolOption; allowGuestControl: BoolOption; }
 export interface VirtualDeviceDeviceBackingInfo extends VirtualDeviceBackingInfo { deviceName: string; useAutoDetect?: boolean; }
 export interface VirtualDeviceFileBackingInfo extends VirtualDeviceBackingInfo { fileName: string; datastore?: ManagedObjectReference; backingObjectId?: string; }
+export interface VirtualDeviceOption extends DynamicData { type: string; connectOption?: VirtualDeviceConnectOption; busSlotOption?: VirtualDeviceBusSlotOption; controllerType?: string; autoAssignController?: BoolOption; backingOption?: AnyVirtualDeviceBackingOption[]; defaultBackingOptionIndex?: number; licensingLimit?: string[]; deprecated: boolean; plugAndPlay: boolean; hotRemoveSupported?: boolean; }
 export interface VirtualDevicePciBusSlotInfo extends VirtualDeviceBusSlotInfo { pciSlotNumber: number; }
 export interface VirtualDevicePipeBackingInfo extends VirtualDeviceBackingInfo { pipeName: string; }
 export interface VirtualDeviceRemoteDeviceBackingInfo extends VirtualDeviceBackingInfo { deviceName: string; useAutoDetect?: boolean; }
 export interface VirtualDeviceURIBackingInfo extends VirtualDeviceBackingInfo { serviceURI: string; direction: string; proxyURI?: string; }
 export interface VirtualDisk extends VirtualDevice { capacityInKB: number; capacityInBytes?: number; shares?: SharesInfo; storageIOAllocation?: StorageIOAllocationInfo; diskObjectId?: string; vFlashCacheConfigInfo?: VirtualDiskVFlashCacheConfigInfo; iofilter?: string[]; vDiskId?: ID; nativeUnmanagedLinkedClone?: boolean; }
+export interface VirtualDiskBlocksNotFullyProvisioned extends DeviceBackingNotSupported { }
 export interface VirtualDiskFlatVer1BackingInfo extends VirtualDeviceFileBackingInfo { diskMode: string; split?: boolean; writeThrough?: boolean; contentId?: string; parent?: VirtualDiskFlatVer1BackingInfo; }
 export interface VirtualDiskFlatVer2BackingInfo extends VirtualDeviceFileBackingInfo { diskMode: string; split?: boolean; writeThrough?: boolean; thinProvisioned?: boolean; eagerlyScrub?: boolean; uuid?: string; contentId?: string; changeId?: string; parent?: VirtualDiskFlatVer2BackingInfo; deltaDiskFormat?: string; digestEnabled?: boolean; deltaGrainSize?: number; deltaDiskFormatVariant?: string; sharing?: string; keyId?: CryptoKeyId; }
+export interface VirtualDiskId extends DynamicData { vm: ManagedObjectReference; diskId: number; }
 export interface VirtualDiskLocalPMemBackingInfo extends VirtualDeviceFileBackingInfo { diskMode: string; uuid?: string; volumeUUID?: string; contentId?: string; }
+export interface VirtualDiskModeNotSupported extends DeviceNotSupported { mode: string; }
 export interface VirtualDiskPartitionedRawDiskVer2BackingInfo extends VirtualDiskRawDiskVer2BackingInfo { partition?: number[]; }
 export interface VirtualDiskRawDiskMappingVer1BackingInfo extends VirtualDeviceFileBackingInfo { lunUuid?: string; deviceName?: string; compatibilityMode?: string; diskMode?: string; uuid?: string; contentId?: string; changeId?: string; parent?: VirtualDiskRawDiskMappingVer1BackingInfo; deltaDiskFormat?: string; deltaGrainSize?: number; sharing?: string; }
 export interface VirtualDiskRawDiskVer2BackingInfo extends VirtualDeviceDeviceBackingInfo { descriptorFileName: string; uuid?: string; changeId?: string; sharing?: string; }
@@ -328,6 +1421,7 @@ export interface VirtualEthernetCard extends VirtualDevice { addressType?: strin
 export interface VirtualEthernetCardDistributedVirtualPortBackingInfo extends VirtualDeviceBackingInfo { port: DistributedVirtualSwitchPortConnection; }
 export interface VirtualEthernetCardLegacyNetworkBackingInfo extends VirtualDeviceDeviceBackingInfo { }
 export interface VirtualEthernetCardNetworkBackingInfo extends VirtualDeviceDeviceBackingInfo { network?: ManagedObjectReference; inPassthroughMode?: boolean; }
+export interface VirtualEthernetCardNotSupported extends DeviceNotSupported { }
 export interface VirtualEthernetCardOpaqueNetworkBackingInfo extends VirtualDeviceBackingInfo { opaqueNetworkId: string; opaqueNetworkType: string; }
 export interface VirtualEthernetCardResourceAllocation extends DynamicData { reservation?: number; share: SharesInfo; limit?: number; }
 export interface VirtualFloppy extends VirtualDevice { }
@@ -336,6 +1430,8 @@ export interface VirtualFloppyImageBackingInfo extends VirtualDeviceFileBackingI
 export interface VirtualFloppyRemoteDeviceBackingInfo extends VirtualDeviceRemoteDeviceBackingInfo { }
 export interface VirtualHardware extends DynamicData { numCPU: number; numCoresPerSocket?: number; memoryMB: number; virtualICH7MPresent?: boolean; virtualSMCPresent?: boolean; device?: AnyVirtualDevice[]; }
 export interface VirtualHardwareCompatibilityIssue extends VmConfigFault { }
+export interface VirtualHardwareOption extends DynamicData { hwVersion: number; virtualDeviceOption?: AnyVirtualDeviceOption[]; deviceListReadonly: boolean; numCPU?: number[]; numCoresPerSocket?: IntOption; numCpuReadonly: boolean; memoryMB: LongOption; numPCIControllers: IntOption; numIDEControllers: IntOption; numUSBControllers: IntOption; numUSBXHCIControllers?: IntOption; numSIOControllers: IntOption; numPS2Controllers: IntOption; licensingLimit?: string[]; numSupportedWwnPorts?: IntOption; numSupportedWwnNodes?: IntOption; resourceConfigOption?: ResourceConfigOption; numNVDIMMControllers?: IntOption; numTPMDevices?: IntOption; numWDTDevices?: IntOption; numPrecisionClockDevices?: IntOption; epcMemoryMB?: LongOption; }
+export interface VirtualHardwareVersionNotSupported extends VirtualHardwareCompatibilityIssue { hostName: string; host: ManagedObjectReference; }
 export interface VirtualHdAudioCard extends VirtualSoundCard { }
 export interface VirtualIDEController extends VirtualController { }
 export interface VirtualKeyboard extends VirtualDevice { }
@@ -345,39 +1441,58 @@ export interface VirtualMachineAffinityInfo extends DynamicData { affinitySet?: 
 export interface VirtualMachineBootOptions extends DynamicData { bootDelay?: number; enterBIOSSetup?: boolean; efiSecureBootEnabled?: boolean; bootRetryEnabled?: boolean; bootRetryDelay?: number; bootOrder?: AnyVirtualMachineBootOptionsBootableDevice[]; networkBootProtocol?: string; }
 export interface VirtualMachineBootOptionsBootableDevice extends DynamicData { }
 export interface VirtualMachineCapability extends DynamicData { snapshotOperationsSupported: boolean; multipleSnapshotsSupported: boolean; snapshotConfigSupported: boolean; poweredOffSnapshotsSupported: boolean; memorySnapshotsSupported: boolean; revertToSnapshotSupported: boolean; quiescedSnapshotsSupported: boolean; disableSnapshotsSupported: boolean; lockSnapshotsSupported: boolean; consolePreferencesSupported: boolean; cpuFeatureMaskSupported: boolean; s1AcpiManagementSupported: boolean; settingScreenResolutionSupported: boolean; toolsAutoUpdateSupported: boolean; vmNpivWwnSupported: boolean; npivWwnOnNonRdmVmSupported: boolean; vmNpivWwnDisableSupported?: boolean; vmNpivWwnUpdateSupported?: boolean; swapPlacementSupported: boolean; toolsSyncTimeSupported: boolean; virtualMmuUsageSupported: boolean; diskSharesSupported: boolean; bootOptionsSupported: boolean; bootRetryOptionsSupported?: boolean; settingVideoRamSizeSupported: boolean; settingDisplayTopologySupported?: boolean; recordReplaySupported?: boolean; changeTrackingSupported?: boolean; multipleCoresPerSocketSupported?: boolean; hostBasedReplicationSupported?: boolean; guestAutoLockSupported?: boolean; memoryReservationLockSupported?: boolean; featureRequirementSupported?: boolean; poweredOnMonitorTypeChangeSupported?: boolean; seSparseDiskSupported?: boolean; nestedHVSupported?: boolean; vPMCSupported?: boolean; secureBootSupported?: boolean; perVmEvcSupported?: boolean; virtualMmuUsageIgnored?: boolean; virtualExecUsageIgnored?: boolean; diskOnlySnapshotOnSuspendedVMSupported?: boolean; toolsSyncTimeAllowSupported?: boolean; sevSupported?: boolean; }
+export interface VirtualMachineCdromInfo extends VirtualMachineTargetInfo { description?: string; }
 export interface VirtualMachineCloneSpec extends DynamicData { location: VirtualMachineRelocateSpec; template: boolean; config?: VirtualMachineConfigSpec; customization?: unknown; powerOn: boolean; snapshot?: ManagedObjectReference; memory?: boolean; }
-export interface VirtualMachineConfigInfo extends DynamicData { changeVersion: string; modified: Date; name: string; guestFullName: string; version: string; uuid: string; createDate?: Date; instanceUuid?: string; npivNodeWorldWideName?: number[]; npivPortWorldWideName?: number[]; npivWorldWideNameType?: string; npivDesiredNodeWwns?: number; npivDesiredPortWwns?: number; npivTemporaryDisabled?: boolean; npivOnNonRdmDisks?: boolean; locationId?: string; template: boolean; guestId: string; alternateGuestName: string; annotation?: string; files: VirtualMachineFileInfo; tools?: ToolsConfigInfo; flags: VirtualMachineFlagInfo; consolePreferences?: VirtualMachineConsolePreferences; defaultPowerOps: VirtualMachineDefaultPowerOpInfo; hardware: VirtualHardware; vcpuConfig?: VirtualMachineVcpuConfig[]; cpuAllocation?: ResourceAllocationInfo; memoryAllocation?: ResourceAllocationInfo; latencySensitivity?: LatencySensitivity; memoryHotAddEnabled?: boolean; cpuHotAddEnabled?: boolean; cpuHotRemoveEnabled?: boolean; hotPlugMemoryLimit?: number; hotPlugMemoryIncrementSize?: number; cpuAffinity?: VirtualMachineAffinityInfo; memoryAffinity?: VirtualMachineAffinityInfo; networkShaper?: VirtualMachineNetworkShaperInfo; extraConfig?: AnyOptionValue[]; cpuFeatureMask?: HostCpuIdInfo[]; datastoreUrl?: VirtualMachineConfigInfoDatastoreUrlPair[]; swapPlacement?: string; bootOptions?: VirtualMachineBootOptions; ftInfo?: unknown; repConfig?: ReplicationConfigSpec; vAppConfig?: unknown; vAssertsEnabled?: boolean; changeTrackingEnabled?: boolean; firmware?: string; maxMksConnections?: number; guestAutoLockEnabled?: boolean; managedBy?: ManagedByInfo; memoryReservationLockedToMax?: boolean; initialOverhead?: VirtualMachineConfigInfoOverheadInfo; nestedHVEnabled?: boolean; vPMCEnabled?: boolean; scheduledHardwareUpgradeInfo?: ScheduledHardwareUpgradeInfo; forkConfigInfo?: VirtualMachineForkConfigInfo; vFlashCacheReservation?: number; vmxConfigChecksum?: number[]; messageBusTunnelEnabled?: boolean; vmStorageObjectId?: string; swapStorageObjectId?: string; keyId?: CryptoKeyId; guestIntegrityInfo?: VirtualMachineGuestIntegrityInfo; migrateEncryption?: string; sgxInfo?: unknown; contentLibItemInfo?: VirtualMachineContentLibraryItemInfo; guestMonitoringModeInfo?: VirtualMachineGuestMonitoringModeInfo; sevEnabled?: boolean; }
+export interface VirtualMachineConfigInfo extends DynamicData { changeVersion: string; modified: Date; name: string; guestFullName: string; version: string; uuid: string; createDate?: Date; instanceUuid?: string; npivNodeWorldWideName?: number[]; npivPortWorldWideName?: number[]; npivWorldWideNameType?: string; npivDesiredNodeWwns?: number; npivDesiredPortWwns?: number; npivTemporaryDisabled?: boolean; npivOnNonRdmDisks?: boolean; locationId?: string; template: boolean; guestId: string; alternateGuestName: string; annotation?: string; files: VirtualMachineFileInfo; tools?: ToolsConfigInfo; flags: VirtualMachineFlagInfo; consolePreferences?: VirtualMachineConsolePreferences; defaultPowerOps: VirtualMachineDefaultPowerOpInfo; hardware: VirtualHardware; vcpuConfig?: VirtualMachineVcpuConfig[]; cpuAllocation?: ResourceAllocationInfo; memoryAllocation?: ResourceAllocationInfo; latencySensitivity?: LatencySensitivity; memoryHotAddEnabled?: boolean; cpuHotAddEnabled?: boolean; cpuHotRemoveEnabled?: boolean; hotPlugMemoryLimit?: number; hotPlugMemoryIncrementSize?: number; cpuAffinity?: VirtualMachineAffinityInfo; memoryAffinity?: VirtualMachineAffinityInfo; networkShaper?: VirtualMachineNetworkShaperInfo; extraConfig?: AnyOptionValue[]; cpuFeatureMask?: HostCpuIdInfo[]; datastoreUrl?: VirtualMachineConfigInfoDatastoreUrlPair[]; swapPlacement?: string; bootOptions?: VirtualMachineBootOptions; ftInfo?: unknown; repConfig?: ReplicationConfigSpec; vAppConfig?: AnyVmConfigInfo; vAssertsEnabled?: boolean; changeTrackingEnabled?: boolean; firmware?: string; maxMksConnections?: number; guestAutoLockEnabled?: boolean; managedBy?: ManagedByInfo; memoryReservationLockedToMax?: boolean; initialOverhead?: VirtualMachineConfigInfoOverheadInfo; nestedHVEnabled?: boolean; vPMCEnabled?: boolean; scheduledHardwareUpgradeInfo?: ScheduledHardwareUpgradeInfo; forkConfigInfo?: VirtualMachineForkConfigInfo; vFlashCacheReservation?: number; vmxConfigChecksum?: string; messageBusTunnelEnabled?: boolean; vmStorageObjectId?: string; swapStorageObjectId?: string; keyId?: CryptoKeyId; guestIntegrityInfo?: VirtualMachineGuestIntegrityInfo; migrateEncryption?: string; sgxInfo?: unknown; contentLibItemInfo?: VirtualMachineContentLibraryItemInfo; guestMonitoringModeInfo?: VirtualMachineGuestMonitoringModeInfo; sevEnabled?: boolean; }
 export interface VirtualMachineConfigInfoDatastoreUrlPair extends DynamicData { name: string; url: string; }
 export interface VirtualMachineConfigInfoOverheadInfo extends DynamicData { initialMemoryReservation?: number; initialSwapReservation?: number; }
-export interface VirtualMachineConfigSpec extends DynamicData { changeVersion?: string; name?: string; version?: string; createDate?: Date; uuid?: string; instanceUuid?: string; npivNodeWorldWideName?: number[]; npivPortWorldWideName?: number[]; npivWorldWideNameType?: string; npivDesiredNodeWwns?: number; npivDesiredPortWwns?: number; npivTemporaryDisabled?: boolean; npivOnNonRdmDisks?: boolean; npivWorldWideNameOp?: string; locationId?: string; guestId?: string; alternateGuestName?: string; annotation?: string; files?: VirtualMachineFileInfo; tools?: ToolsConfigInfo; flags?: VirtualMachineFlagInfo; consolePreferences?: VirtualMachineConsolePreferences; powerOpInfo?: VirtualMachineDefaultPowerOpInfo; numCPUs?: number; vcpuConfig?: VirtualMachineVcpuConfig[]; numCoresPerSocket?: number; memoryMB?: number; memoryHotAddEnabled?: boolean; cpuHotAddEnabled?: boolean; cpuHotRemoveEnabled?: boolean; virtualICH7MPresent?: boolean; virtualSMCPresent?: boolean; deviceChange?: AnyVirtualDeviceConfigSpec[]; cpuAllocation?: ResourceAllocationInfo; memoryAllocation?: ResourceAllocationInfo; latencySensitivity?: LatencySensitivity; cpuAffinity?: VirtualMachineAffinityInfo; memoryAffinity?: VirtualMachineAffinityInfo; networkShaper?: VirtualMachineNetworkShaperInfo; cpuFeatureMask?: VirtualMachineCpuIdInfoSpec[]; extraConfig?: AnyOptionValue[]; swapPlacement?: string; bootOptions?: VirtualMachineBootOptions; vAppConfig?: unknown; ftInfo?: unknown; repConfig?: ReplicationConfigSpec; vAppConfigRemoved?: boolean; vAssertsEnabled?: boolean; changeTrackingEnabled?: boolean; firmware?: string; maxMksConnections?: number; guestAutoLockEnabled?: boolean; managedBy?: ManagedByInfo; memoryReservationLockedToMax?: boolean; nestedHVEnabled?: boolean; vPMCEnabled?: boolean; scheduledHardwareUpgradeInfo?: ScheduledHardwareUpgradeInfo; vmProfile?: AnyVirtualMachineProfileSpec[]; messageBusTunnelEnabled?: boolean; crypto?: unknown; migrateEncryption?: string; sgxInfo?: unknown; guestMonitoringModeInfo?: VirtualMachineGuestMonitoringModeInfo; sevEnabled?: boolean; }
+export interface VirtualMachineConfigOption extends DynamicData { version: string; description: string; guestOSDescriptor?: GuestOsDescriptor[]; guestOSDefaultIndex: number; hardwareOptions: VirtualHardwareOption; capabilities: VirtualMachineCapability; datastore: DatastoreOption; defaultDevice?: AnyVirtualDevice[]; supportedMonitorType?: string[]; supportedOvfEnvironmentTransport?: string[]; supportedOvfInstallTransport?: string[]; propertyRelations?: VirtualMachinePropertyRelation[]; }
+export interface VirtualMachineConfigSpec extends DynamicData { changeVersion?: string; name?: string; version?: string; createDate?: Date; uuid?: string; instanceUuid?: string; npivNodeWorldWideName?: number[]; npivPortWorldWideName?: number[]; npivWorldWideNameType?: string; npivDesiredNodeWwns?: number; npivDesiredPortWwns?: number; npivTemporaryDisabled?: boolean; npivOnNonRdmDisks?: boolean; npivWorldWideNameOp?: string; locationId?: string; guestId?: string; alternateGuestName?: string; annotation?: string; files?: VirtualMachineFileInfo; tools?: ToolsConfigInfo; flags?: VirtualMachineFlagInfo; consolePreferences?: VirtualMachineConsolePreferences; powerOpInfo?: VirtualMachineDefaultPowerOpInfo; numCPUs?: number; vcpuConfig?: VirtualMachineVcpuConfig[]; numCoresPerSocket?: number; memoryMB?: number; memoryHotAddEnabled?: boolean; cpuHotAddEnabled?: boolean; cpuHotRemoveEnabled?: boolean; virtualICH7MPresent?: boolean; virtualSMCPresent?: boolean; deviceChange?: AnyVirtualDeviceConfigSpec[]; cpuAllocation?: ResourceAllocationInfo; memoryAllocation?: ResourceAllocationInfo; latencySensitivity?: LatencySensitivity; cpuAffinity?: VirtualMachineAffinityInfo; memoryAffinity?: VirtualMachineAffinityInfo; networkShaper?: VirtualMachineNetworkShaperInfo; cpuFeatureMask?: VirtualMachineCpuIdInfoSpec[]; extraConfig?: AnyOptionValue[]; swapPlacement?: string; bootOptions?: VirtualMachineBootOptions; vAppConfig?: AnyVmConfigSpec; ftInfo?: unknown; repConfig?: ReplicationConfigSpec; vAppConfigRemoved?: boolean; vAssertsEnabled?: boolean; changeTrackingEnabled?: boolean; firmware?: string; maxMksConnections?: number; guestAutoLockEnabled?: boolean; managedBy?: ManagedByInfo; memoryReservationLockedToMax?: boolean; nestedHVEnabled?: boolean; vPMCEnabled?: boolean; scheduledHardwareUpgradeInfo?: ScheduledHardwareUpgradeInfo; vmProfile?: AnyVirtualMachineProfileSpec[]; messageBusTunnelEnabled?: boolean; crypto?: unknown; migrateEncryption?: string; sgxInfo?: unknown; guestMonitoringModeInfo?: VirtualMachineGuestMonitoringModeInfo; sevEnabled?: boolean; }
 export interface VirtualMachineConfigSummary extends DynamicData { name: string; template: boolean; vmPathName: string; memorySizeMB?: number; cpuReservation?: number; memoryReservation?: number; numCpu?: number; numEthernetCards?: number; numVirtualDisks?: number; uuid?: string; instanceUuid?: string; guestId?: string; guestFullName?: string; annotation?: string; product?: VAppProductInfo; installBootRequired?: boolean; ftInfo?: unknown; managedBy?: ManagedByInfo; tpmPresent?: boolean; numVmiopBackings?: number; hwVersion?: string; }
 export type VirtualMachineConnectionState = 'connected' | 'disconnected' | 'orphaned' | 'inaccessible' | 'invalid';
 export interface VirtualMachineConsolePreferences extends DynamicData { powerOnWhenOpened?: boolean; enterFullScreenOnPowerOn?: boolean; closeOnPowerOffOrSuspend?: boolean; }
 export interface VirtualMachineContentLibraryItemInfo extends DynamicData { contentLibraryItemUuid: string; contentLibraryItemVersion?: string; }
 export interface VirtualMachineCpuIdInfoSpec extends ArrayUpdateSpec { info?: HostCpuIdInfo; }
+export interface VirtualMachineDatastoreInfo extends VirtualMachineTargetInfo { datastore: DatastoreSummary; capability: DatastoreCapability; maxFileSize: number; maxVirtualDiskCapacity?: number; maxPhysicalRDMFileSize?: number; maxVirtualRDMFileSize?: number; mode: string; vStorageSupport?: string; }
+export interface VirtualMachineDatastoreVolumeOption extends DynamicData { fileSystemType: string; majorVersion?: number; }
 export interface VirtualMachineDefaultPowerOpInfo extends DynamicData { powerOffType?: string; suspendType?: string; resetType?: string; defaultPowerOffType?: string; defaultSuspendType?: string; defaultResetType?: string; standbyAction?: string; }
 export interface VirtualMachineDefaultProfileSpec extends VirtualMachineProfileSpec { }
 export interface VirtualMachineDeviceRuntimeInfo extends DynamicData { runtimeState: AnyVirtualMachineDeviceRuntimeInfoDeviceRuntimeState; key: number; }
 export interface VirtualMachineDeviceRuntimeInfoDeviceRuntimeState extends DynamicData { }
+export interface VirtualMachineDiskDeviceInfo extends VirtualMachineTargetInfo { capacity?: number; vm?: ManagedObjectReference[]; }
+export interface VirtualMachineDynamicPassthroughInfo extends VirtualMachineTargetInfo { vendorName: string; deviceName: string; customLabel?: string; vendorId: number; deviceId: number; }
 export interface VirtualMachineEmptyProfileSpec extends VirtualMachineProfileSpec { }
 export type VirtualMachineFaultToleranceState = 'notConfigured' | 'disabled' | 'enabled' | 'needSecondary' | 'starting' | 'running';
 export interface VirtualMachineFeatureRequirement extends DynamicData { key: string; featureName: string; value: string; }
 export interface VirtualMachineFileInfo extends DynamicData { vmPathName?: string; snapshotDirectory?: string; suspendDirectory?: string; logDirectory?: string; ftMetadataDirectory?: string; }
+export interface VirtualMachineFileLayout extends DynamicData { configFile?: string[]; logFile?: string[]; disk?: VirtualMachineFileLayoutDiskLayout[]; snapshot?: VirtualMachineFileLayoutSnapshotLayout[]; swapFile?: string; }
+export interface VirtualMachineFileLayoutDiskLayout extends DynamicData { key: number; diskFile?: string[]; }
 export interface VirtualMachineFileLayoutEx extends DynamicData { file?: VirtualMachineFileLayoutExFileInfo[]; disk?: VirtualMachineFileLayoutExDiskLayout[]; snapshot?: VirtualMachineFileLayoutExSnapshotLayout[]; timestamp: Date; }
 export interface VirtualMachineFileLayoutExDiskLayout extends DynamicData { key: number; chain?: VirtualMachineFileLayoutExDiskUnit[]; }
 export interface VirtualMachineFileLayoutExDiskUnit extends DynamicData { fileKey?: number[]; }
 export interface VirtualMachineFileLayoutExFileInfo extends DynamicData { key: number; name: string; type: string; size: number; uniqueSize?: number; backingObjectId?: string; accessible?: boolean; }
 export interface VirtualMachineFileLayoutExSnapshotLayout extends DynamicData { key: ManagedObjectReference; dataKey: number; memoryKey?: number; disk?: VirtualMachineFileLayoutExDiskLayout[]; }
+export interface VirtualMachineFileLayoutSnapshotLayout extends DynamicData { key: ManagedObjectReference; snapshotFile?: string[]; }
 export interface VirtualMachineFlagInfo extends DynamicData { disableAcceleration?: boolean; enableLogging?: boolean; useToe?: boolean; runWithDebugInfo?: boolean; monitorType?: string; htSharing?: string; snapshotDisabled?: boolean; snapshotLocked?: boolean; diskUuidEnabled?: boolean; virtualMmuUsage?: string; virtualExecUsage?: string; snapshotPowerOffBehavior?: string; recordReplayEnabled?: boolean; faultToleranceType?: string; cbrcCacheEnabled?: boolean; vvtdEnabled?: boolean; vbsEnabled?: boolean; }
+export interface VirtualMachineFloppyInfo extends VirtualMachineTargetInfo { }
 export interface VirtualMachineForkConfigInfo extends DynamicData { parentEnabled?: boolean; childForkGroupId?: string; parentForkGroupId?: string; childType?: string; }
 export interface VirtualMachineGuestIntegrityInfo extends DynamicData { enabled?: boolean; }
 export interface VirtualMachineGuestMonitoringModeInfo extends DynamicData { gmmFile?: string; gmmAppliance?: string; }
 export interface VirtualMachineGuestSummary extends DynamicData { guestId?: string; guestFullName?: string; toolsStatus?: VirtualMachineToolsStatus; toolsVersionStatus?: string; toolsVersionStatus2?: string; toolsRunningStatus?: string; hostName?: string; ipAddress?: string; hwVersion?: string; }
+export interface VirtualMachineIdeDiskDeviceInfo extends VirtualMachineDiskDeviceInfo { partitionTable?: VirtualMachineIdeDiskDevicePartitionInfo[]; }
+export interface VirtualMachineIdeDiskDevicePartitionInfo extends DynamicData { id: number; capacity: number; }
+export interface VirtualMachineLegacyNetworkSwitchInfo extends DynamicData { name: string; }
 export interface VirtualMachineMessage extends DynamicData { id: string; argument?: AnyValue[]; text?: string; }
 export type VirtualMachineMovePriority = 'lowPriority' | 'highPriority' | 'defaultPriority';
+export interface VirtualMachineNetworkInfo extends VirtualMachineTargetInfo { network: AnyNetworkSummary; vswitch?: string; }
 export interface VirtualMachineNetworkShaperInfo extends DynamicData { enabled?: boolean; peakBps?: number; averageBps?: number; burstSize?: number; }
+export interface VirtualMachineParallelInfo extends VirtualMachineTargetInfo { }
+export interface VirtualMachinePciPassthroughInfo extends VirtualMachineTargetInfo { pciDevice: HostPciDevice; systemId: string; }
+export interface VirtualMachinePciSharedGpuPassthroughInfo extends VirtualMachineTargetInfo { vgpu: string; }
 export type VirtualMachinePowerState = 'poweredOff' | 'poweredOn' | 'suspended';
+export interface VirtualMachinePrecisionClockInfo extends VirtualMachineTargetInfo { systemClockProtocol?: string; }
 export interface VirtualMachineProfileSpec extends DynamicData { }
+export interface VirtualMachinePropertyRelation extends DynamicData { key: DynamicProperty; relations?: DynamicProperty[]; }
 export interface VirtualMachineQuestionInfo extends DynamicData { id: string; text: string; choice: ChoiceOption; message?: VirtualMachineMessage[]; }
 export interface VirtualMachineQuickStats extends DynamicData { overallCpuUsage?: number; overallCpuDemand?: number; overallCpuReadiness?: number; guestMemoryUsage?: number; hostMemoryUsage?: number; guestHeartbeatStatus: ManagedEntityStatus; distributedCpuEntitlement?: number; distributedMemoryEntitlement?: number; staticCpuEntitlement?: number; staticMemoryEntitlement?: number; grantedMemory?: number; privateMemory?: number; sharedMemory?: number; swappedMemory?: number; balloonedMemory?: number; consumedOverheadMemory?: number; ftLogBandwidth?: number; ftSecondaryLatency?: number; ftLatencyStatus?: ManagedEntityStatus; compressedMemory?: number; uptimeSeconds?: number; ssdSwappedMemory?: number; }
 export type VirtualMachineRecordReplayState = 'recording' | 'replaying' | 'inactive';
@@ -387,9 +1502,23 @@ export interface VirtualMachineRelocateSpecDiskLocatorBackingSpec extends Dynami
 export type VirtualMachineRelocateTransformation = 'flat' | 'sparse';
 export interface VirtualMachineRuntimeInfo extends DynamicData { device?: VirtualMachineDeviceRuntimeInfo[]; host?: ManagedObjectReference; connectionState: VirtualMachineConnectionState; powerState: VirtualMachinePowerState; faultToleranceState?: VirtualMachineFaultToleranceState; dasVmProtection?: VirtualMachineRuntimeInfoDasProtectionState; toolsInstallerMounted: boolean; suspendTime?: Date; bootTime?: Date; suspendInterval?: number; question?: VirtualMachineQuestionInfo; memoryOverhead?: number; maxCpuUsage?: number; maxMemoryUsage?: number; numMksConnections: number; recordReplayState?: VirtualMachineRecordReplayState; cleanPowerOff?: boolean; needSecondaryReason?: string; onlineStandby?: boolean; minRequiredEVCModeKey?: string; consolidationNeeded?: boolean; offlineFeatureRequirement?: VirtualMachineFeatureRequirement[]; featureRequirement?: VirtualMachineFeatureRequirement[]; featureMask?: HostFeatureMask[]; vFlashCacheAllocation?: number; paused?: boolean; snapshotInBackground?: boolean; quiescedForkParent?: boolean; instantCloneFrozen?: boolean; cryptoState?: string; }
 export interface VirtualMachineRuntimeInfoDasProtectionState extends DynamicData { dasProtected: boolean; }
+export interface VirtualMachineScsiDiskDeviceInfo extends VirtualMachineDiskDeviceInfo { disk?: HostScsiDisk; transportHint?: string; lunNumber?: number; }
+export interface VirtualMachineScsiPassthroughInfo extends VirtualMachineTargetInfo { scsiClass: string; vendor: string; physicalUnitNumber: number; }
+export interface VirtualMachineSerialInfo extends VirtualMachineTargetInfo { }
+export interface VirtualMachineSgxTargetInfo extends VirtualMachineTargetInfo { maxEpcSize: number; flcModes?: string[]; lePubKeyHashes?: string[]; }
+export interface VirtualMachineSnapshotInfo extends DynamicData { currentSnapshot?: ManagedObjectReference; rootSnapshotList?: VirtualMachineSnapshotTree[]; }
+export interface VirtualMachineSnapshotTree extends DynamicData { snapshot: ManagedObjectReference; vm: ManagedObjectReference; name: string; description: string; id?: number; createTime: Date; state: VirtualMachinePowerState; quiesced: boolean; backupManifest?: string; childSnapshotList?: VirtualMachineSnapshotTree[]; replaySupported?: boolean; }
+export interface VirtualMachineSoundInfo extends VirtualMachineTargetInfo { }
+export interface VirtualMachineSriovDevicePoolInfo extends DynamicData { key: string; }
+export interface VirtualMachineSriovInfo extends VirtualMachinePciPassthroughInfo { virtualFunction: boolean; pnic?: string; devicePool?: AnyVirtualMachineSriovDevicePoolInfo; }
+export interface VirtualMachineStorageInfo extends DynamicData { perDatastoreUsage?: VirtualMachineUsageOnDatastore[]; timestamp: Date; }
 export interface VirtualMachineStorageSummary extends DynamicData { committed: number; uncommitted: number; unshared: number; timestamp: Date; }
 export interface VirtualMachineSummary extends DynamicData { vm?: ManagedObjectReference; runtime: VirtualMachineRuntimeInfo; guest?: VirtualMachineGuestSummary; config: VirtualMachineConfigSummary; storage?: VirtualMachineStorageSummary; quickStats: VirtualMachineQuickStats; overallStatus: ManagedEntityStatus; customValue?: AnyCustomFieldValue[]; }
+export interface VirtualMachineTargetInfo extends DynamicData { name: string; configurationTag?: string[]; }
 export type VirtualMachineToolsStatus = 'toolsNotInstalled' | 'toolsNotRunning' | 'toolsOld' | 'toolsOk';
+export interface VirtualMachineUsageOnDatastore extends DynamicData { datastore: ManagedObjectReference; committed: number; uncommitted: number; unshared: number; }
+export interface VirtualMachineUsbInfo extends VirtualMachineTargetInfo { description: string; vendor: number; product: number; physicalPath: string; family?: string[]; speed?: string[]; summary?: VirtualMachineSummary; }
+export interface VirtualMachineVFlashModuleInfo extends VirtualMachineTargetInfo { vFlashModule: HostVFlashManagerVFlashCacheConfigInfoVFlashModuleConfigOption; }
 export interface VirtualMachineVMCIDevice extends VirtualDevice { id?: number; allowUnrestrictedCommunication?: boolean; filterEnable?: boolean; filterInfo?: VirtualMachineVMCIDeviceFilterInfo; }
 export interface VirtualMachineVMCIDeviceFilterInfo extends DynamicData { filters?: VirtualMachineVMCIDeviceFilterSpec[]; }
 export interface VirtualMachineVMCIDeviceFilterSpec extends DynamicData { rank: number; action: string; protocol: string; direction: string; lowerDstPortBoundary?: number; upperDstPortBoundary?: number; }
@@ -446,62 +1575,230 @@ export interface VirtualVmxnet2 extends VirtualVmxnet { }
 export interface VirtualVmxnet3 extends VirtualVmxnet { }
 export interface VirtualVmxnet3Vrdma extends VirtualVmxnet3 { deviceProtocol?: string; }
 export interface VirtualWDT extends VirtualDevice { runOnBoot: boolean; running: boolean; }
+export interface VmAcquiredMksTicketEvent extends VmEvent { }
+export interface VmAcquiredTicketEvent extends VmEvent { ticketType: string; }
+export interface VmAlreadyExistsInDatacenter extends InvalidFolder { host: ManagedObjectReference; hostname: string; vm?: ManagedObjectReference[]; }
+export interface VmAutoRenameEvent extends VmEvent { oldName: string; newName: string; }
+export interface VmBeingClonedEvent extends VmCloneEvent { destFolder: FolderEventArgument; destName: string; destHost: HostEventArgument; }
+export interface VmBeingClonedNoFolderEvent extends VmCloneEvent { destName: string; destHost: HostEventArgument; }
 export interface VmBeingCreatedEvent extends VmEvent { configSpec?: VirtualMachineConfigSpec; }
+export interface VmBeingDeployedEvent extends VmEvent { srcTemplate: VmEventArgument; }
+export interface VmBeingHotMigratedEvent extends VmEvent { destHost: HostEventArgument; destDatacenter?: DatacenterEventArgument; destDatastore?: DatastoreEventArgument; }
+export interface VmBeingMigratedEvent extends VmEvent { destHost: HostEventArgument; destDatacenter?: DatacenterEventArgument; destDatastore?: DatastoreEventArgument; }
+export interface VmBeingRelocatedEvent extends VmRelocateSpecEvent { destHost: HostEventArgument; destDatacenter?: DatacenterEventArgument; destDatastore?: DatastoreEventArgument; }
+export interface VmCloneEvent extends VmEvent { }
+export interface VmCloneFailedEvent extends VmCloneEvent { destFolder: FolderEventArgument; destName: string; destHost: HostEventArgument; reason: LocalizedMethodFault; }
+export interface VmClonedEvent extends VmCloneEvent { sourceVm: VmEventArgument; }
 export interface VmConfigFault extends VimFault { }
 export interface VmConfigFileEncryptionInfo extends DynamicData { keyId?: CryptoKeyId; }
 export interface VmConfigFileInfo extends FileInfo { configVersion?: number; encryption?: VmConfigFileEncryptionInfo; }
 export interface VmConfigFileQuery extends FileQuery { filter?: VmConfigFileQueryFilter; details?: VmConfigFileQueryFlags; }
 export interface VmConfigFileQueryFilter extends DynamicData { matchConfigVersion?: number[]; encrypted?: boolean; }
 export interface VmConfigFileQueryFlags extends DynamicData { configVersion: boolean; encryption?: boolean; }
+export interface VmConfigIncompatibleForFaultTolerance extends VmConfigFault { fault?: LocalizedMethodFault; }
+export interface VmConfigIncompatibleForRecordReplay extends VmConfigFault { fault?: LocalizedMethodFault; }
+export interface VmConfigInfo extends DynamicData { product?: VAppProductInfo[]; property?: VAppPropertyInfo[]; ipAssignment: VAppIPAssignmentInfo; eula?: string[]; ovfSection?: VAppOvfSectionInfo[]; ovfEnvironmentTransport?: string[]; installBootRequired: boolean; installBootStopDelay: number; }
+export interface VmConfigMissingEvent extends VmEvent { }
+export interface VmConfigSpec extends DynamicData { product?: VAppProductSpec[]; property?: VAppPropertySpec[]; ipAssignment?: VAppIPAssignmentInfo; eula?: string[]; ovfSection?: VAppOvfSectionSpec[]; ovfEnvironmentTransport?: string[]; installBootRequired?: boolean; installBootStopDelay?: number; }
+export interface VmConnectedEvent extends VmEvent { }
 export interface VmCreatedEvent extends VmEvent { }
+export interface VmDasBeingResetEvent extends VmEvent { reason?: string; }
+export interface VmDasBeingResetWithScreenshotEvent extends VmDasBeingResetEvent { screenshotFilePath: string; }
+export interface VmDasResetFailedEvent extends VmEvent { }
+export interface VmDasUpdateErrorEvent extends VmEvent { }
+export interface VmDasUpdateOkEvent extends VmEvent { }
+export interface VmDateRolledBackEvent extends VmEvent { }
+export interface VmDeployFailedEvent extends VmEvent { destDatastore: AnyEntityEventArgument; reason: LocalizedMethodFault; }
+export interface VmDeployedEvent extends VmEvent { srcTemplate: VmEventArgument; }
+export interface VmDisconnectedEvent extends VmEvent { }
+export interface VmDiscoveredEvent extends VmEvent { }
+export interface VmDiskFailedEvent extends VmEvent { disk: string; reason: LocalizedMethodFault; }
 export interface VmDiskFileEncryptionInfo extends DynamicData { keyId?: CryptoKeyId; }
 export interface VmDiskFileInfo extends FileInfo { diskType?: string; capacityKb?: number; hardwareVersion?: number; controllerType?: string; diskExtents?: string[]; thin?: boolean; encryption?: VmDiskFileEncryptionInfo; }
 export interface VmDiskFileQuery extends FileQuery { filter?: VmDiskFileQueryFilter; details?: VmDiskFileQueryFlags; }
 export interface VmDiskFileQueryFilter extends DynamicData { diskType?: string[]; matchHardwareVersion?: number[]; controllerType?: string[]; thin?: boolean; encrypted?: boolean; }
 export interface VmDiskFileQueryFlags extends DynamicData { diskType: boolean; capacityKb: boolean; hardwareVersion: boolean; controllerType?: boolean; diskExtents?: boolean; thin?: boolean; encryption?: boolean; }
+export interface VmEmigratingEvent extends VmEvent { }
+export interface VmEndRecordingEvent extends VmEvent { }
+export interface VmEndReplayingEvent extends VmEvent { }
 export interface VmEvent extends Event { template: boolean; }
 export interface VmEventArgument extends EntityEventArgument { vm: ManagedObjectReference; }
+export interface VmFailedMigrateEvent extends VmEvent { destHost: HostEventArgument; reason: LocalizedMethodFault; destDatacenter?: DatacenterEventArgument; destDatastore?: DatastoreEventArgument; }
+export interface VmFailedRelayoutEvent extends VmEvent { reason: LocalizedMethodFault; }
+export interface VmFailedRelayoutOnVmfs2DatastoreEvent extends VmEvent { }
+export interface VmFailedStartingSecondaryEvent extends VmEvent { reason?: string; }
+export interface VmFailedToPowerOffEvent extends VmEvent { reason: LocalizedMethodFault; }
 export interface VmFailedToPowerOnEvent extends VmEvent { reason: LocalizedMethodFault; }
+export interface VmFailedToRebootGuestEvent extends VmEvent { reason: LocalizedMethodFault; }
+export interface VmFailedToResetEvent extends VmEvent { reason: LocalizedMethodFault; }
+export interface VmFailedToShutdownGuestEvent extends VmEvent { reason: LocalizedMethodFault; }
+export interface VmFailedToStandbyGuestEvent extends VmEvent { reason: LocalizedMethodFault; }
+export interface VmFailedToSuspendEvent extends VmEvent { reason: LocalizedMethodFault; }
+export interface VmFailedUpdatingSecondaryConfig extends VmEvent { }
+export interface VmFailoverFailed extends VmEvent { reason?: LocalizedMethodFault; }
+export interface VmFaultToleranceConfigIssue extends VmFaultToleranceIssue { reason?: string; entityName?: string; entity?: ManagedObjectReference; }
+export interface VmFaultToleranceConfigIssueWrapper extends VmFaultToleranceIssue { entityName?: string; entity?: ManagedObjectReference; error?: LocalizedMethodFault; }
+export interface VmFaultToleranceInvalidFileBacking extends VmFaultToleranceIssue { backingType?: string; backingFilename?: string; }
+export interface VmFaultToleranceIssue extends VimFault { }
+export interface VmFaultToleranceOpIssuesList extends VmFaultToleranceIssue { errors?: LocalizedMethodFault[]; warnings?: LocalizedMethodFault[]; }
+export interface VmFaultToleranceStateChangedEvent extends VmEvent { oldState: VirtualMachineFaultToleranceState; newState: VirtualMachineFaultToleranceState; }
+export interface VmFaultToleranceTooManyFtVcpusOnHost extends InsufficientResourcesFault { hostName?: string; maxNumFtVcpus: number; }
+export interface VmFaultToleranceTooManyVMsOnHost extends InsufficientResourcesFault { hostName?: string; maxNumFtVms: number; }
+export interface VmFaultToleranceTurnedOffEvent extends VmEvent { }
+export interface VmFaultToleranceVmTerminatedEvent extends VmEvent { reason?: string; }
+export interface VmGuestOSCrashedEvent extends VmEvent { }
 export interface VmGuestRebootEvent extends VmEvent { }
 export interface VmGuestShutdownEvent extends VmEvent { }
+export interface VmGuestStandbyEvent extends VmEvent { }
+export interface VmHealthMonitoringStateChangedEvent extends ClusterEvent { state: string; prevState?: string; }
+export interface VmHostAffinityRuleViolation extends VmConfigFault { vmName: string; hostName: string; }
+export interface VmInstanceUuidAssignedEvent extends VmEvent { instanceUuid: string; }
+export interface VmInstanceUuidChangedEvent extends VmEvent { oldInstanceUuid: string; newInstanceUuid: string; }
+export interface VmInstanceUuidConflictEvent extends VmEvent { conflictedVm: VmEventArgument; instanceUuid: string; }
+export interface VmLimitLicense extends NotEnoughLicenses { limit: number; }
 export interface VmLogFileInfo extends FileInfo { }
 export interface VmLogFileQuery extends FileQuery { }
+export interface VmMacAssignedEvent extends VmEvent { adapter: string; mac: string; }
+export interface VmMacChangedEvent extends VmEvent { adapter: string; oldMac: string; newMac: string; }
+export interface VmMacConflictEvent extends VmEvent { conflictedVm: VmEventArgument; mac: string; }
+export interface VmMaxFTRestartCountReached extends VmEvent { }
+export interface VmMaxRestartCountReached extends VmEvent { }
+export interface VmMessageErrorEvent extends VmEvent { message: string; messageInfo?: VirtualMachineMessage[]; }
+export interface VmMessageEvent extends VmEvent { message: string; messageInfo?: VirtualMachineMessage[]; }
+export interface VmMessageWarningEvent extends VmEvent { message: string; messageInfo?: VirtualMachineMessage[]; }
+export interface VmMetadataManagerFault extends VimFault { }
 export interface VmMigratedEvent extends VmEvent { sourceHost: HostEventArgument; sourceDatacenter?: DatacenterEventArgument; sourceDatastore?: DatastoreEventArgument; }
+export interface VmMonitorIncompatibleForFaultTolerance extends VimFault { }
+export interface VmNoCompatibleHostForSecondaryEvent extends VmEvent { }
+export interface VmNoNetworkAccessEvent extends VmEvent { destHost: HostEventArgument; }
 export interface VmNvramFileInfo extends FileInfo { }
 export interface VmNvramFileQuery extends FileQuery { }
+export interface VmOrphanedEvent extends VmEvent { }
+export interface VmPowerOffOnIsolationEvent extends VmPoweredOffEvent { isolatedHost: HostEventArgument; }
+export interface VmPowerOnDisabled extends InvalidState { }
 export interface VmPoweredOffEvent extends VmEvent { }
 export interface VmPoweredOnEvent extends VmEvent { }
+export interface VmPoweringOnWithCustomizedDVPortEvent extends VmEvent { vnic?: VnicPortArgument[]; }
+export interface VmPrimaryFailoverEvent extends VmEvent { reason?: string; }
 export interface VmReconfiguredEvent extends VmEvent { configSpec: VirtualMachineConfigSpec; configChanges?: ChangesInfoEventArgument; }
 export interface VmRegisteredEvent extends VmEvent { }
+export interface VmRelayoutSuccessfulEvent extends VmEvent { }
+export interface VmRelayoutUpToDateEvent extends VmEvent { }
+export interface VmReloadFromPathEvent extends VmEvent { configPath: string; }
+export interface VmReloadFromPathFailedEvent extends VmEvent { configPath: string; }
+export interface VmRelocateFailedEvent extends VmRelocateSpecEvent { destHost: HostEventArgument; reason: LocalizedMethodFault; destDatacenter?: DatacenterEventArgument; destDatastore?: DatastoreEventArgument; }
 export interface VmRelocateSpecEvent extends VmEvent { }
 export interface VmRelocatedEvent extends VmRelocateSpecEvent { sourceHost: HostEventArgument; sourceDatacenter?: DatacenterEventArgument; sourceDatastore?: DatastoreEventArgument; }
+export interface VmRemoteConsoleConnectedEvent extends VmEvent { }
+export interface VmRemoteConsoleDisconnectedEvent extends VmEvent { }
 export interface VmRemovedEvent extends VmEvent { }
 export interface VmRenamedEvent extends VmEvent { oldName: string; newName: string; }
+export interface VmRequirementsExceedCurrentEVCModeEvent extends VmEvent { }
 export interface VmResettingEvent extends VmEvent { }
+export interface VmResourcePoolMovedEvent extends VmEvent { oldParent: ResourcePoolEventArgument; newParent: ResourcePoolEventArgument; }
+export interface VmResourceReallocatedEvent extends VmEvent { configChanges?: ChangesInfoEventArgument; }
+export interface VmRestartedOnAlternateHostEvent extends VmPoweredOnEvent { sourceHost: HostEventArgument; }
+export interface VmResumingEvent extends VmEvent { }
+export interface VmSecondaryAddedEvent extends VmEvent { }
+export interface VmSecondaryDisabledBySystemEvent extends VmEvent { reason?: LocalizedMethodFault; }
+export interface VmSecondaryDisabledEvent extends VmEvent { }
+export interface VmSecondaryEnabledEvent extends VmEvent { }
+export interface VmSecondaryStartedEvent extends VmEvent { }
+export interface VmShutdownOnIsolationEvent extends VmPoweredOffEvent { isolatedHost: HostEventArgument; shutdownResult?: string; }
+export interface VmSmpFaultToleranceTooManyVMsOnHost extends InsufficientResourcesFault { hostName?: string; maxNumSmpFtVms: number; }
 export interface VmSnapshotFileInfo extends FileInfo { }
 export interface VmSnapshotFileQuery extends FileQuery { }
+export interface VmStartRecordingEvent extends VmEvent { }
+export interface VmStartReplayingEvent extends VmEvent { }
 export interface VmStartingEvent extends VmEvent { }
+export interface VmStartingSecondaryEvent extends VmEvent { }
+export interface VmStaticMacConflictEvent extends VmEvent { conflictedVm: VmEventArgument; mac: string; }
 export interface VmStoppingEvent extends VmEvent { }
 export interface VmSuspendedEvent extends VmEvent { }
+export interface VmSuspendingEvent extends VmEvent { }
+export interface VmTimedoutStartingSecondaryEvent extends VmEvent { timeout?: number; }
+export interface VmToolsUpgradeFault extends VimFault { }
+export interface VmUnsupportedStartingEvent extends VmStartingEvent { guestId: string; }
+export interface VmUpgradeCompleteEvent extends VmEvent { version: string; }
+export interface VmUpgradeFailedEvent extends VmEvent { }
+export interface VmUpgradingEvent extends VmEvent { version: string; }
+export interface VmUuidAssignedEvent extends VmEvent { uuid: string; }
+export interface VmUuidChangedEvent extends VmEvent { oldUuid: string; newUuid: string; }
+export interface VmUuidConflictEvent extends VmEvent { conflictedVm: VmEventArgument; uuid: string; }
+export interface VmValidateMaxDevice extends VimFault { device: string; max: number; count: number; }
+export interface VmVnicPoolReservationViolationClearEvent extends DvsEvent { vmVnicResourcePoolKey: string; vmVnicResourcePoolName?: string; }
+export interface VmVnicPoolReservationViolationRaiseEvent extends DvsEvent { vmVnicResourcePoolKey: string; vmVnicResourcePoolName?: string; }
+export interface VmWwnAssignedEvent extends VmEvent { nodeWwns?: number[]; portWwns?: number[]; }
+export interface VmWwnChangedEvent extends VmEvent { oldNodeWwns?: number[]; oldPortWwns?: number[]; newNodeWwns?: number[]; newPortWwns?: number[]; }
+export interface VmWwnConflict extends InvalidVmConfig { vm?: ManagedObjectReference; host?: ManagedObjectReference; name?: string; wwn?: number; }
+export interface VmWwnConflictEvent extends VmEvent { conflictedVms?: VmEventArgument[]; conflictedHosts?: HostEventArgument[]; wwn: number; }
+export interface VmfsAlreadyMounted extends VmfsMountFault { }
+export interface VmfsAmbiguousMount extends VmfsMountFault { }
 export interface VmfsDatastoreInfo extends DatastoreInfo { maxPhysicalRDMFileSize?: number; maxVirtualRDMFileSize?: number; vmfs?: HostVmfsVolume; }
+export interface VmfsMountFault extends HostConfigFault { uuid: string; }
 export interface VmfsUnmapBandwidthSpec extends DynamicData { policy: string; fixedValue: number; dynamicMin: number; dynamicMax: number; }
+export interface VmotionInterfaceNotEnabled extends HostPowerOpFailed { }
+export interface VnicPortArgument extends DynamicData { vnic: string; port: DistributedVirtualSwitchPortConnection; }
+export interface VolumeEditorError extends CustomizationFault { }
+export interface VramLimitLicense extends NotEnoughLicenses { limit: number; }
+export interface VsanClusterUuidMismatch extends CannotMoveVsanEnabledHost { hostClusterUuid: string; destinationClusterUuid: string; }
+export interface VsanDiskFault extends VsanFault { device?: string; }
+export interface VsanFault extends VimFault { }
+export interface VsanHostVsanDiskInfo extends DynamicData { vsanUuid: string; formatVersion: number; }
+export interface VsanIncompatibleDiskMapping extends VsanDiskFault { }
+export interface VspanDestPortConflict extends DvsFault { vspanSessionKey1: string; vspanSessionKey2: string; portKey: string; }
+export interface VspanPortConflict extends DvsFault { vspanSessionKey1: string; vspanSessionKey2: string; portKey: string; }
+export interface VspanPortMoveFault extends DvsFault { srcPortgroupName: string; destPortgroupName: string; portKey: string; }
+export interface VspanPortPromiscChangeFault extends DvsFault { portKey: string; }
+export interface VspanPortgroupPromiscChangeFault extends DvsFault { portgroupName: string; }
+export interface VspanPortgroupTypeChangeFault extends DvsFault { portgroupName: string; }
+export interface VspanPromiscuousPortNotSupported extends DvsFault { vspanSessionKey: string; portKey: string; }
+export interface VspanSameSessionPortConflict extends DvsFault { vspanSessionKey: string; portKey: string; }
 export interface WaitOptions extends DynamicData { maxWaitSeconds?: number; maxObjectUpdates?: number; }
+export interface WakeOnLanNotSupported extends VirtualHardwareCompatibilityIssue { }
+export interface WakeOnLanNotSupportedByVmotionNIC extends HostPowerOpFailed { }
+export interface WarningUpgradeEvent extends UpgradeEvent { }
+export interface WillLoseHAProtection extends MigrationFault { resolution: string; }
+export interface WillModifyConfigCpuRequirements extends MigrationFault { }
+export interface WillResetSnapshotDirectory extends MigrationFault { }
+export interface WipeDiskFault extends VimFault { }
 
 type Typed<N extends string, T> = Omit<T, "$type"> & { $type: N };
 type Base<N extends string, T> = Omit<T, "$type"> & { $type?: N };
 
 export type AnyClusterDasAdmissionControlInfo = Base<'ClusterDasAdmissionControlInfo', ClusterDasAdmissionControlInfo>;
 export type AnyClusterDasData = Base<'ClusterDasData', ClusterDasData>;
+export type AnyClusterRuleInfo = Base<'ClusterRuleInfo', ClusterRuleInfo>;
+export type AnyComputeResourceConfigInfo = Base<'ComputeResourceConfigInfo', ComputeResourceConfigInfo>;
 export type AnyComputeResourceSummary = Base<'ComputeResourceSummary', ComputeResourceSummary> | Typed<'ClusterComputeResourceSummary', ClusterComputeResourceSummary>;
 export type AnyCustomFieldValue = Base<'CustomFieldValue', CustomFieldValue>;
+export type AnyDVPortSetting = Base<'DVPortSetting', DVPortSetting>;
+export type AnyDVPortgroupPolicy = Base<'DVPortgroupPolicy', DVPortgroupPolicy>;
+export type AnyDVSConfigSpec = Base<'DVSConfigSpec', DVSConfigSpec>;
+export type AnyDVSUplinkPortPolicy = Base<'DVSUplinkPortPolicy', DVSUplinkPortPolicy>;
 export type AnyDatastoreInfo = Base<'DatastoreInfo', DatastoreInfo> | Typed<'LocalDatastoreInfo', LocalDatastoreInfo> | Typed<'NasDatastoreInfo', NasDatastoreInfo> | Typed<'VmfsDatastoreInfo', VmfsDatastoreInfo>;
-export type AnyDescription = Base<'Description', Description> | Typed<'ElementDescription', ElementDescription> | Typed<'EVCMode', EVCMode> | Typed<'FeatureEVCMode', FeatureEVCMode> | Typed<'ExtendedDescription', ExtendedDescription> | Typed<'TypeDescription', TypeDescription>;
-export type AnyElementDescription = Base<'ElementDescription', ElementDescription> | Typed<'EVCMode', EVCMode> | Typed<'FeatureEVCMode', FeatureEVCMode>;
-export type AnyEvent = Base<'Event', Event> | Typed<'EventEx', EventEx> | Typed<'GeneralEvent', GeneralEvent> | Typed<'ResourcePoolEvent', ResourcePoolEvent> | Typed<'ResourcePoolCreatedEvent', ResourcePoolCreatedEvent> | Typed<'ResourcePoolDestroyedEvent', ResourcePoolDestroyedEvent> | Typed<'SessionEvent', SessionEvent> | Typed<'BadUsernameSessionEvent', BadUsernameSessionEvent> | Typed<'UserLoginSessionEvent', UserLoginSessionEvent> | Typed<'UserLogoutSessionEvent', UserLogoutSessionEvent> | Typed<'TaskEvent', TaskEvent> | Typed<'VmEvent', VmEvent> | Typed<'VmBeingCreatedEvent', VmBeingCreatedEvent> | Typed<'VmCreatedEvent', VmCreatedEvent> | Typed<'VmFailedToPowerOnEvent', VmFailedToPowerOnEvent> | Typed<'VmGuestRebootEvent', VmGuestRebootEvent> | Typed<'VmGuestShutdownEvent', VmGuestShutdownEvent> | Typed<'VmMigratedEvent', VmMigratedEvent> | Typed<'DrsVmMigratedEvent', DrsVmMigratedEvent> | Typed<'VmPoweredOffEvent', VmPoweredOffEvent> | Typed<'VmPoweredOnEvent', VmPoweredOnEvent> | Typed<'DrsVmPoweredOnEvent', DrsVmPoweredOnEvent> | Typed<'VmReconfiguredEvent', VmReconfiguredEvent> | Typed<'VmRegisteredEvent', VmRegisteredEvent> | Typed<'VmRelocateSpecEvent', VmRelocateSpecEvent> | Typed<'VmRelocatedEvent', VmRelocatedEvent> | Typed<'VmRemovedEvent', VmRemovedEvent> | Typed<'VmRenamedEvent', VmRenamedEvent> | Typed<'VmResettingEvent', VmResettingEvent> | Typed<'VmStartingEvent', VmStartingEvent> | Typed<'VmStoppingEvent', VmStoppingEvent> | Typed<'VmSuspendedEvent', VmSuspendedEvent>;
+export type AnyDescription = Base<'Description', Description> | Typed<'ElementDescription', ElementDescription> | Typed<'EVCMode', EVCMode> | Typed<'FeatureEVCMode', FeatureEVCMode> | Typed<'OptionDef', OptionDef> | Typed<'ExtendedDescription', ExtendedDescription> | Typed<'TypeDescription', TypeDescription>;
+export type AnyDistributedVirtualSwitchHostMemberBacking = Base<'DistributedVirtualSwitchHostMemberBacking', DistributedVirtualSwitchHostMemberBacking>;
+export type AnyDvsFilterConfig = Base<'DvsFilterConfig', DvsFilterConfig>;
+export type AnyElementDescription = Base<'ElementDescription', ElementDescription> | Typed<'EVCMode', EVCMode> | Typed<'FeatureEVCMode', FeatureEVCMode> | Typed<'OptionDef', OptionDef>;
+export type AnyEntityEventArgument = Base<'EntityEventArgument', EntityEventArgument> | Typed<'AlarmEventArgument', AlarmEventArgument> | Typed<'ComputeResourceEventArgument', ComputeResourceEventArgument> | Typed<'DatacenterEventArgument', DatacenterEventArgument> | Typed<'DatastoreEventArgument', DatastoreEventArgument> | Typed<'DvsEventArgument', DvsEventArgument> | Typed<'FolderEventArgument', FolderEventArgument> | Typed<'HostEventArgument', HostEventArgument> | Typed<'ManagedEntityEventArgument', ManagedEntityEventArgument> | Typed<'NetworkEventArgument', NetworkEventArgument> | Typed<'ResourcePoolEventArgument', ResourcePoolEventArgument> | Typed<'ScheduledTaskEventArgument', ScheduledTaskEventArgument> | Typed<'VmEventArgument', VmEventArgument>;
+export type AnyEvent = Base<'Event', Event> | Typed<'AlarmEvent', AlarmEvent> | Typed<'AlarmAcknowledgedEvent', AlarmAcknowledgedEvent> | Typed<'AlarmActionTriggeredEvent', AlarmActionTriggeredEvent> | Typed<'AlarmClearedEvent', AlarmClearedEvent> | Typed<'AlarmCreatedEvent', AlarmCreatedEvent> | Typed<'AlarmEmailCompletedEvent', AlarmEmailCompletedEvent> | Typed<'AlarmEmailFailedEvent', AlarmEmailFailedEvent> | Typed<'AlarmReconfiguredEvent', AlarmReconfiguredEvent> | Typed<'AlarmRemovedEvent', AlarmRemovedEvent> | Typed<'AlarmScriptCompleteEvent', AlarmScriptCompleteEvent> | Typed<'AlarmScriptFailedEvent', AlarmScriptFailedEvent> | Typed<'AlarmSnmpCompletedEvent', AlarmSnmpCompletedEvent> | Typed<'AlarmSnmpFailedEvent', AlarmSnmpFailedEvent> | Typed<'AlarmStatusChangedEvent', AlarmStatusChangedEvent> | Typed<'AuthorizationEvent', AuthorizationEvent> | Typed<'PermissionEvent', PermissionEvent> | Typed<'PermissionAddedEvent', PermissionAddedEvent> | Typed<'PermissionRemovedEvent', PermissionRemovedEvent> | Typed<'PermissionUpdatedEvent', PermissionUpdatedEvent> | Typed<'RoleEvent', RoleEvent> | Typed<'RoleAddedEvent', RoleAddedEvent> | Typed<'RoleRemovedEvent', RoleRemovedEvent> | Typed<'RoleUpdatedEvent', RoleUpdatedEvent> | Typed<'ClusterEvent', ClusterEvent> | Typed<'ClusterComplianceCheckedEvent', ClusterComplianceCheckedEvent> | Typed<'ClusterCreatedEvent', ClusterCreatedEvent> | Typed<'ClusterDestroyedEvent', ClusterDestroyedEvent> | Typed<'ClusterOvercommittedEvent', ClusterOvercommittedEvent> | Typed<'HostOvercommittedEvent', HostOvercommittedEvent> | Typed<'ClusterReconfiguredEvent', ClusterReconfiguredEvent> | Typed<'ClusterStatusChangedEvent', ClusterStatusChangedEvent> | Typed<'HostStatusChangedEvent', HostStatusChangedEvent> | Typed<'DasAdmissionControlDisabledEvent', DasAdmissionControlDisabledEvent> | Typed<'DasAdmissionControlEnabledEvent', DasAdmissionControlEnabledEvent> | Typed<'DasAgentFoundEvent', DasAgentFoundEvent> | Typed<'DasAgentUnavailableEvent', DasAgentUnavailableEvent> | Typed<'DasClusterIsolatedEvent', DasClusterIsolatedEvent> | Typed<'DasDisabledEvent', DasDisabledEvent> | Typed<'DasEnabledEvent', DasEnabledEvent> | Typed<'DasHostFailedEvent', DasHostFailedEvent> | Typed<'DasHostIsolatedEvent', DasHostIsolatedEvent> | Typed<'DrsDisabledEvent', DrsDisabledEvent> | Typed<'DrsEnabledEvent', DrsEnabledEvent> | Typed<'DrsInvocationFailedEvent', DrsInvocationFailedEvent> | Typed<'DrsRecoveredFromFailureEvent', DrsRecoveredFromFailureEvent> | Typed<'FailoverLevelRestored', FailoverLevelRestored> | Typed<'HostMonitoringStateChangedEvent', HostMonitoringStateChangedEvent> | Typed<'InsufficientFailoverResourcesEvent', InsufficientFailoverResourcesEvent> | Typed<'VmHealthMonitoringStateChangedEvent', VmHealthMonitoringStateChangedEvent> | Typed<'CustomFieldEvent', CustomFieldEvent> | Typed<'CustomFieldDefEvent', CustomFieldDefEvent> | Typed<'CustomFieldDefAddedEvent', CustomFieldDefAddedEvent> | Typed<'CustomFieldDefRemovedEvent', CustomFieldDefRemovedEvent> | Typed<'CustomFieldDefRenamedEvent', CustomFieldDefRenamedEvent> | Typed<'CustomFieldValueChangedEvent', CustomFieldValueChangedEvent> | Typed<'DVPortgroupEvent', DVPortgroupEvent> | Typed<'DVPortgroupCreatedEvent', DVPortgroupCreatedEvent> | Typed<'DVPortgroupDestroyedEvent', DVPortgroupDestroyedEvent> | Typed<'DVPortgroupReconfiguredEvent', DVPortgroupReconfiguredEvent> | Typed<'DVPortgroupRenamedEvent', DVPortgroupRenamedEvent> | Typed<'DvpgImportEvent', DvpgImportEvent> | Typed<'DvpgRestoreEvent', DvpgRestoreEvent> | Typed<'DatacenterEvent', DatacenterEvent> | Typed<'DatacenterCreatedEvent', DatacenterCreatedEvent> | Typed<'DatacenterRenamedEvent', DatacenterRenamedEvent> | Typed<'DatastoreEvent', DatastoreEvent> | Typed<'DatastoreCapacityIncreasedEvent', DatastoreCapacityIncreasedEvent> | Typed<'DatastoreDestroyedEvent', DatastoreDestroyedEvent> | Typed<'DatastoreDuplicatedEvent', DatastoreDuplicatedEvent> | Typed<'DatastoreFileEvent', DatastoreFileEvent> | Typed<'DatastoreFileCopiedEvent', DatastoreFileCopiedEvent> | Typed<'DatastoreFileDeletedEvent', DatastoreFileDeletedEvent> | Typed<'DatastoreFileMovedEvent', DatastoreFileMovedEvent> | Typed<'DatastoreIORMReconfiguredEvent', DatastoreIORMReconfiguredEvent> | Typed<'DatastoreRenamedEvent', DatastoreRenamedEvent> | Typed<'NonVIWorkloadDetectedOnDatastoreEvent', NonVIWorkloadDetectedOnDatastoreEvent> | Typed<'DvsEvent', DvsEvent> | Typed<'DvsCreatedEvent', DvsCreatedEvent> | Typed<'DvsDestroyedEvent', DvsDestroyedEvent> | Typed<'DvsHostBackInSyncEvent', DvsHostBackInSyncEvent> | Typed<'DvsHostJoinedEvent', DvsHostJoinedEvent> | Typed<'DvsHostLeftEvent', DvsHostLeftEvent> | Typed<'DvsHostStatusUpdated', DvsHostStatusUpdated> | Typed<'DvsHostWentOutOfSyncEvent', DvsHostWentOutOfSyncEvent> | Typed<'DvsImportEvent', DvsImportEvent> | Typed<'DvsMergedEvent', DvsMergedEvent> | Typed<'DvsPortBlockedEvent', DvsPortBlockedEvent> | Typed<'DvsPortConnectedEvent', DvsPortConnectedEvent> | Typed<'DvsPortCreatedEvent', DvsPortCreatedEvent> | Typed<'DvsPortDeletedEvent', DvsPortDeletedEvent> | Typed<'DvsPortDisconnectedEvent', DvsPortDisconnectedEvent> | Typed<'DvsPortEnteredPassthruEvent', DvsPortEnteredPassthruEvent> | Typed<'DvsPortExitedPassthruEvent', DvsPortExitedPassthruEvent> | Typed<'DvsPortJoinPortgroupEvent', DvsPortJoinPortgroupEvent> | Typed<'DvsPortLeavePortgroupEvent', DvsPortLeavePortgroupEvent> | Typed<'DvsPortLinkDownEvent', DvsPortLinkDownEvent> | Typed<'DvsPortLinkUpEvent', DvsPortLinkUpEvent> | Typed<'DvsPortReconfiguredEvent', DvsPortReconfiguredEvent> | Typed<'DvsPortRuntimeChangeEvent', DvsPortRuntimeChangeEvent> | Typed<'DvsPortUnblockedEvent', DvsPortUnblockedEvent> | Typed<'DvsPortVendorSpecificStateChangeEvent', DvsPortVendorSpecificStateChangeEvent> | Typed<'DvsReconfiguredEvent', DvsReconfiguredEvent> | Typed<'DvsRenamedEvent', DvsRenamedEvent> | Typed<'DvsRestoreEvent', DvsRestoreEvent> | Typed<'DvsUpgradeAvailableEvent', DvsUpgradeAvailableEvent> | Typed<'DvsUpgradeInProgressEvent', DvsUpgradeInProgressEvent> | Typed<'DvsUpgradeRejectedEvent', DvsUpgradeRejectedEvent> | Typed<'DvsUpgradedEvent', DvsUpgradedEvent> | Typed<'HostLocalPortCreatedEvent', HostLocalPortCreatedEvent> | Typed<'OutOfSyncDvsHost', OutOfSyncDvsHost> | Typed<'RecoveryEvent', RecoveryEvent> | Typed<'RollbackEvent', RollbackEvent> | Typed<'VmVnicPoolReservationViolationClearEvent', VmVnicPoolReservationViolationClearEvent> | Typed<'VmVnicPoolReservationViolationRaiseEvent', VmVnicPoolReservationViolationRaiseEvent> | Typed<'EventEx', EventEx> | Typed<'GeneralEvent', GeneralEvent> | Typed<'ExtendedEvent', ExtendedEvent> | Typed<'GeneralHostErrorEvent', GeneralHostErrorEvent> | Typed<'GeneralHostInfoEvent', GeneralHostInfoEvent> | Typed<'GeneralHostWarningEvent', GeneralHostWarningEvent> | Typed<'GeneralUserEvent', GeneralUserEvent> | Typed<'GeneralVmErrorEvent', GeneralVmErrorEvent> | Typed<'GeneralVmInfoEvent', GeneralVmInfoEvent> | Typed<'GeneralVmWarningEvent', GeneralVmWarningEvent> | Typed<'HealthStatusChangedEvent', HealthStatusChangedEvent> | Typed<'HostEvent', HostEvent> | Typed<'AccountCreatedEvent', AccountCreatedEvent> | Typed<'AccountRemovedEvent', AccountRemovedEvent> | Typed<'AccountUpdatedEvent', AccountUpdatedEvent> | Typed<'AdminPasswordNotChangedEvent', AdminPasswordNotChangedEvent> | Typed<'CanceledHostOperationEvent', CanceledHostOperationEvent> | Typed<'DatastoreDiscoveredEvent', DatastoreDiscoveredEvent> | Typed<'DatastorePrincipalConfigured', DatastorePrincipalConfigured> | Typed<'DatastoreRemovedOnHostEvent', DatastoreRemovedOnHostEvent> | Typed<'DatastoreRenamedOnHostEvent', DatastoreRenamedOnHostEvent> | Typed<'DrsResourceConfigureFailedEvent', DrsResourceConfigureFailedEvent> | Typed<'DrsResourceConfigureSyncedEvent', DrsResourceConfigureSyncedEvent> | Typed<'DuplicateIpDetectedEvent', DuplicateIpDetectedEvent> | Typed<'DvsHealthStatusChangeEvent', DvsHealthStatusChangeEvent> | Typed<'MtuMatchEvent', MtuMatchEvent> | Typed<'MtuMismatchEvent', MtuMismatchEvent> | Typed<'TeamingMatchEvent', TeamingMatchEvent> | Typed<'TeamingMisMatchEvent', TeamingMisMatchEvent> | Typed<'UplinkPortMtuNotSupportEvent', UplinkPortMtuNotSupportEvent> | Typed<'UplinkPortMtuSupportEvent', UplinkPortMtuSupportEvent> | Typed<'UplinkPortVlanTrunkedEvent', UplinkPortVlanTrunkedEvent> | Typed<'UplinkPortVlanUntrunkedEvent', UplinkPortVlanUntrunkedEvent> | Typed<'EnteredMaintenanceModeEvent', EnteredMaintenanceModeEvent> | Typed<'EnteredStandbyModeEvent', EnteredStandbyModeEvent> | Typed<'DrsEnteredStandbyModeEvent', DrsEnteredStandbyModeEvent> | Typed<'EnteringMaintenanceModeEvent', EnteringMaintenanceModeEvent> | Typed<'EnteringStandbyModeEvent', EnteringStandbyModeEvent> | Typed<'DrsEnteringStandbyModeEvent', DrsEnteringStandbyModeEvent> | Typed<'ExitMaintenanceModeEvent', ExitMaintenanceModeEvent> | Typed<'ExitStandbyModeFailedEvent', ExitStandbyModeFailedEvent> | Typed<'DrsExitStandbyModeFailedEvent', DrsExitStandbyModeFailedEvent> | Typed<'ExitedStandbyModeEvent', ExitedStandbyModeEvent> | Typed<'DrsExitedStandbyModeEvent', DrsExitedStandbyModeEvent> | Typed<'ExitingStandbyModeEvent', ExitingStandbyModeEvent> | Typed<'DrsExitingStandbyModeEvent', DrsExitingStandbyModeEvent> | Typed<'GhostDvsProxySwitchDetectedEvent', GhostDvsProxySwitchDetectedEvent> | Typed<'GhostDvsProxySwitchRemovedEvent', GhostDvsProxySwitchRemovedEvent> | Typed<'HostAddFailedEvent', HostAddFailedEvent> | Typed<'HostAddedEvent', HostAddedEvent> | Typed<'HostAdminDisableEvent', HostAdminDisableEvent> | Typed<'HostAdminEnableEvent', HostAdminEnableEvent> | Typed<'HostCnxFailedAccountFailedEvent', HostCnxFailedAccountFailedEvent> | Typed<'HostCnxFailedAlreadyManagedEvent', HostCnxFailedAlreadyManagedEvent> | Typed<'HostCnxFailedBadCcagentEvent', HostCnxFailedBadCcagentEvent> | Typed<'HostCnxFailedBadUsernameEvent', HostCnxFailedBadUsernameEvent> | Typed<'HostCnxFailedBadVersionEvent', HostCnxFailedBadVersionEvent> | Typed<'HostCnxFailedCcagentUpgradeEvent', HostCnxFailedCcagentUpgradeEvent> | Typed<'HostCnxFailedEvent', HostCnxFailedEvent> | Typed<'HostCnxFailedNetworkErrorEvent', HostCnxFailedNetworkErrorEvent> | Typed<'HostCnxFailedNoAccessEvent', HostCnxFailedNoAccessEvent> | Typed<'HostCnxFailedNoConnectionEvent', HostCnxFailedNoConnectionEvent> | Typed<'HostCnxFailedNoLicenseEvent', HostCnxFailedNoLicenseEvent> | Typed<'HostCnxFailedNotFoundEvent', HostCnxFailedNotFoundEvent> | Typed<'HostCnxFailedTimeoutEvent', HostCnxFailedTimeoutEvent> | Typed<'HostComplianceCheckedEvent', HostComplianceCheckedEvent> | Typed<'HostCompliantEvent', HostCompliantEvent> | Typed<'HostConfigAppliedEvent', HostConfigAppliedEvent> | Typed<'HostConnectedEvent', HostConnectedEvent> | Typed<'HostConnectionLostEvent', HostConnectionLostEvent> | Typed<'HostDasDisabledEvent', HostDasDisabledEvent> | Typed<'HostDasDisablingEvent', HostDasDisablingEvent> | Typed<'HostDasEnabledEvent', HostDasEnabledEvent> | Typed<'HostDasEnablingEvent', HostDasEnablingEvent> | Typed<'HostDasErrorEvent', HostDasErrorEvent> | Typed<'HostDasEvent', HostDasEvent> | Typed<'HostExtraNetworksEvent', HostExtraNetworksEvent> | Typed<'HostIsolationIpPingFailedEvent', HostIsolationIpPingFailedEvent> | Typed<'HostMissingNetworksEvent', HostMissingNetworksEvent> | Typed<'HostNoAvailableNetworksEvent', HostNoAvailableNetworksEvent> | Typed<'HostNoHAEnabledPortGroupsEvent', HostNoHAEnabledPortGroupsEvent> | Typed<'HostNoRedundantManagementNetworkEvent', HostNoRedundantManagementNetworkEvent> | Typed<'HostNotInClusterEvent', HostNotInClusterEvent> | Typed<'HostPrimaryAgentNotShortNameEvent', HostPrimaryAgentNotShortNameEvent> | Typed<'HostShortNameInconsistentEvent', HostShortNameInconsistentEvent> | Typed<'HostDasOkEvent', HostDasOkEvent> | Typed<'HostDisconnectedEvent', HostDisconnectedEvent> | Typed<'HostEnableAdminFailedEvent', HostEnableAdminFailedEvent> | Typed<'HostGetShortNameFailedEvent', HostGetShortNameFailedEvent> | Typed<'HostInAuditModeEvent', HostInAuditModeEvent> | Typed<'HostIpChangedEvent', HostIpChangedEvent> | Typed<'HostIpInconsistentEvent', HostIpInconsistentEvent> | Typed<'HostIpToShortNameFailedEvent', HostIpToShortNameFailedEvent> | Typed<'HostNonCompliantEvent', HostNonCompliantEvent> | Typed<'HostProfileAppliedEvent', HostProfileAppliedEvent> | Typed<'HostReconnectionFailedEvent', HostReconnectionFailedEvent> | Typed<'HostRemovedEvent', HostRemovedEvent> | Typed<'HostShortNameToIpFailedEvent', HostShortNameToIpFailedEvent> | Typed<'HostShutdownEvent', HostShutdownEvent> | Typed<'HostSpecificationChangedEvent', HostSpecificationChangedEvent> | Typed<'HostSpecificationRequireEvent', HostSpecificationRequireEvent> | Typed<'HostSpecificationUpdateEvent', HostSpecificationUpdateEvent> | Typed<'HostSubSpecificationDeleteEvent', HostSubSpecificationDeleteEvent> | Typed<'HostSubSpecificationUpdateEvent', HostSubSpecificationUpdateEvent> | Typed<'HostSyncFailedEvent', HostSyncFailedEvent> | Typed<'HostUpgradeFailedEvent', HostUpgradeFailedEvent> | Typed<'HostUserWorldSwapNotEnabledEvent', HostUserWorldSwapNotEnabledEvent> | Typed<'HostVnicConnectedToCustomizedDVPortEvent', HostVnicConnectedToCustomizedDVPortEvent> | Typed<'HostWwnChangedEvent', HostWwnChangedEvent> | Typed<'HostWwnConflictEvent', HostWwnConflictEvent> | Typed<'IScsiBootFailureEvent', IScsiBootFailureEvent> | Typed<'LocalDatastoreCreatedEvent', LocalDatastoreCreatedEvent> | Typed<'LocalTSMEnabledEvent', LocalTSMEnabledEvent> | Typed<'NASDatastoreCreatedEvent', NASDatastoreCreatedEvent> | Typed<'NoDatastoresConfiguredEvent', NoDatastoresConfiguredEvent> | Typed<'RemoteTSMEnabledEvent', RemoteTSMEnabledEvent> | Typed<'TimedOutHostOperationEvent', TimedOutHostOperationEvent> | Typed<'UpdatedAgentBeingRestartedEvent', UpdatedAgentBeingRestartedEvent> | Typed<'UserAssignedToGroup', UserAssignedToGroup> | Typed<'UserPasswordChanged', UserPasswordChanged> | Typed<'UserUnassignedFromGroup', UserUnassignedFromGroup> | Typed<'VMFSDatastoreCreatedEvent', VMFSDatastoreCreatedEvent> | Typed<'VMFSDatastoreExpandedEvent', VMFSDatastoreExpandedEvent> | Typed<'VMFSDatastoreExtendedEvent', VMFSDatastoreExtendedEvent> | Typed<'VcAgentUninstallFailedEvent', VcAgentUninstallFailedEvent> | Typed<'VcAgentUninstalledEvent', VcAgentUninstalledEvent> | Typed<'VcAgentUpgradeFailedEvent', VcAgentUpgradeFailedEvent> | Typed<'VcAgentUpgradedEvent', VcAgentUpgradedEvent> | Typed<'VimAccountPasswordChangedEvent', VimAccountPasswordChangedEvent> | Typed<'HostInventoryUnreadableEvent', HostInventoryUnreadableEvent> | Typed<'LicenseEvent', LicenseEvent> | Typed<'AllVirtualMachinesLicensedEvent', AllVirtualMachinesLicensedEvent> | Typed<'HostInventoryFullEvent', HostInventoryFullEvent> | Typed<'HostLicenseExpiredEvent', HostLicenseExpiredEvent> | Typed<'IncorrectHostInformationEvent', IncorrectHostInformationEvent> | Typed<'InvalidEditionEvent', InvalidEditionEvent> | Typed<'LicenseNonComplianceEvent', LicenseNonComplianceEvent> | Typed<'LicenseRestrictedEvent', LicenseRestrictedEvent> | Typed<'LicenseServerAvailableEvent', LicenseServerAvailableEvent> | Typed<'LicenseServerUnavailableEvent', LicenseServerUnavailableEvent> | Typed<'NoLicenseEvent', NoLicenseEvent> | Typed<'ServerLicenseExpiredEvent', ServerLicenseExpiredEvent> | Typed<'UnlicensedVirtualMachinesEvent', UnlicensedVirtualMachinesEvent> | Typed<'UnlicensedVirtualMachinesFoundEvent', UnlicensedVirtualMachinesFoundEvent> | Typed<'VMotionLicenseExpiredEvent', VMotionLicenseExpiredEvent> | Typed<'LicenseExpiredEvent', LicenseExpiredEvent> | Typed<'LockerMisconfiguredEvent', LockerMisconfiguredEvent> | Typed<'LockerReconfiguredEvent', LockerReconfiguredEvent> | Typed<'NetworkRollbackEvent', NetworkRollbackEvent> | Typed<'ProfileEvent', ProfileEvent> | Typed<'ProfileAssociatedEvent', ProfileAssociatedEvent> | Typed<'ProfileChangedEvent', ProfileChangedEvent> | Typed<'ProfileCreatedEvent', ProfileCreatedEvent> | Typed<'ProfileDissociatedEvent', ProfileDissociatedEvent> | Typed<'ProfileReferenceHostChangedEvent', ProfileReferenceHostChangedEvent> | Typed<'ProfileRemovedEvent', ProfileRemovedEvent> | Typed<'ResourcePoolEvent', ResourcePoolEvent> | Typed<'ResourcePoolCreatedEvent', ResourcePoolCreatedEvent> | Typed<'ResourcePoolDestroyedEvent', ResourcePoolDestroyedEvent> | Typed<'ResourcePoolMovedEvent', ResourcePoolMovedEvent> | Typed<'ResourcePoolReconfiguredEvent', ResourcePoolReconfiguredEvent> | Typed<'ResourceViolatedEvent', ResourceViolatedEvent> | Typed<'ScheduledTaskEvent', ScheduledTaskEvent> | Typed<'ScheduledTaskCompletedEvent', ScheduledTaskCompletedEvent> | Typed<'ScheduledTaskCreatedEvent', ScheduledTaskCreatedEvent> | Typed<'ScheduledTaskEmailCompletedEvent', ScheduledTaskEmailCompletedEvent> | Typed<'ScheduledTaskEmailFailedEvent', ScheduledTaskEmailFailedEvent> | Typed<'ScheduledTaskFailedEvent', ScheduledTaskFailedEvent> | Typed<'ScheduledTaskReconfiguredEvent', ScheduledTaskReconfiguredEvent> | Typed<'ScheduledTaskRemovedEvent', ScheduledTaskRemovedEvent> | Typed<'ScheduledTaskStartedEvent', ScheduledTaskStartedEvent> | Typed<'SessionEvent', SessionEvent> | Typed<'AlreadyAuthenticatedSessionEvent', AlreadyAuthenticatedSessionEvent> | Typed<'BadUsernameSessionEvent', BadUsernameSessionEvent> | Typed<'GlobalMessageChangedEvent', GlobalMessageChangedEvent> | Typed<'NoAccessUserEvent', NoAccessUserEvent> | Typed<'ServerStartedSessionEvent', ServerStartedSessionEvent> | Typed<'SessionTerminatedEvent', SessionTerminatedEvent> | Typed<'UserLoginSessionEvent', UserLoginSessionEvent> | Typed<'UserLogoutSessionEvent', UserLogoutSessionEvent> | Typed<'TaskEvent', TaskEvent> | Typed<'TaskTimeoutEvent', TaskTimeoutEvent> | Typed<'TemplateUpgradeEvent', TemplateUpgradeEvent> | Typed<'TemplateBeingUpgradedEvent', TemplateBeingUpgradedEvent> | Typed<'TemplateUpgradeFailedEvent', TemplateUpgradeFailedEvent> | Typed<'TemplateUpgradedEvent', TemplateUpgradedEvent> | Typed<'UpgradeEvent', UpgradeEvent> | Typed<'ErrorUpgradeEvent', ErrorUpgradeEvent> | Typed<'InfoUpgradeEvent', InfoUpgradeEvent> | Typed<'UserUpgradeEvent', UserUpgradeEvent> | Typed<'WarningUpgradeEvent', WarningUpgradeEvent> | Typed<'VmEvent', VmEvent> | Typed<'CustomizationEvent', CustomizationEvent> | Typed<'CustomizationFailed', CustomizationFailed> | Typed<'CustomizationLinuxIdentityFailed', CustomizationLinuxIdentityFailed> | Typed<'CustomizationNetworkSetupFailed', CustomizationNetworkSetupFailed> | Typed<'CustomizationSysprepFailed', CustomizationSysprepFailed> | Typed<'CustomizationUnknownFailure', CustomizationUnknownFailure> | Typed<'CustomizationStartedEvent', CustomizationStartedEvent> | Typed<'CustomizationSucceeded', CustomizationSucceeded> | Typed<'DrsRuleComplianceEvent', DrsRuleComplianceEvent> | Typed<'DrsRuleViolationEvent', DrsRuleViolationEvent> | Typed<'DrsSoftRuleViolationEvent', DrsSoftRuleViolationEvent> | Typed<'MigrationEvent', MigrationEvent> | Typed<'MigrationErrorEvent', MigrationErrorEvent> | Typed<'MigrationHostErrorEvent', MigrationHostErrorEvent> | Typed<'MigrationHostWarningEvent', MigrationHostWarningEvent> | Typed<'MigrationResourceErrorEvent', MigrationResourceErrorEvent> | Typed<'MigrationResourceWarningEvent', MigrationResourceWarningEvent> | Typed<'MigrationWarningEvent', MigrationWarningEvent> | Typed<'NoMaintenanceModeDrsRecommendationForVM', NoMaintenanceModeDrsRecommendationForVM> | Typed<'NotEnoughResourcesToStartVmEvent', NotEnoughResourcesToStartVmEvent> | Typed<'VmAcquiredMksTicketEvent', VmAcquiredMksTicketEvent> | Typed<'VmAcquiredTicketEvent', VmAcquiredTicketEvent> | Typed<'VmAutoRenameEvent', VmAutoRenameEvent> | Typed<'VmBeingCreatedEvent', VmBeingCreatedEvent> | Typed<'VmBeingDeployedEvent', VmBeingDeployedEvent> | Typed<'VmBeingHotMigratedEvent', VmBeingHotMigratedEvent> | Typed<'VmBeingMigratedEvent', VmBeingMigratedEvent> | Typed<'VmCloneEvent', VmCloneEvent> | Typed<'VmBeingClonedEvent', VmBeingClonedEvent> | Typed<'VmBeingClonedNoFolderEvent', VmBeingClonedNoFolderEvent> | Typed<'VmCloneFailedEvent', VmCloneFailedEvent> | Typed<'VmClonedEvent', VmClonedEvent> | Typed<'VmConfigMissingEvent', VmConfigMissingEvent> | Typed<'VmConnectedEvent', VmConnectedEvent> | Typed<'VmCreatedEvent', VmCreatedEvent> | Typed<'VmDasBeingResetEvent', VmDasBeingResetEvent> | Typed<'VmDasBeingResetWithScreenshotEvent', VmDasBeingResetWithScreenshotEvent> | Typed<'VmDasResetFailedEvent', VmDasResetFailedEvent> | Typed<'VmDasUpdateErrorEvent', VmDasUpdateErrorEvent> | Typed<'VmDasUpdateOkEvent', VmDasUpdateOkEvent> | Typed<'VmDateRolledBackEvent', VmDateRolledBackEvent> | Typed<'VmDeployFailedEvent', VmDeployFailedEvent> | Typed<'VmDeployedEvent', VmDeployedEvent> | Typed<'VmDisconnectedEvent', VmDisconnectedEvent> | Typed<'VmDiscoveredEvent', VmDiscoveredEvent> | Typed<'VmDiskFailedEvent', VmDiskFailedEvent> | Typed<'VmEmigratingEvent', VmEmigratingEvent> | Typed<'VmEndRecordingEvent', VmEndRecordingEvent> | Typed<'VmEndReplayingEvent', VmEndReplayingEvent> | Typed<'VmFailedMigrateEvent', VmFailedMigrateEvent> | Typed<'VmFailedRelayoutEvent', VmFailedRelayoutEvent> | Typed<'VmFailedRelayoutOnVmfs2DatastoreEvent', VmFailedRelayoutOnVmfs2DatastoreEvent> | Typed<'VmFailedStartingSecondaryEvent', VmFailedStartingSecondaryEvent> | Typed<'VmFailedToPowerOffEvent', VmFailedToPowerOffEvent> | Typed<'VmFailedToPowerOnEvent', VmFailedToPowerOnEvent> | Typed<'VmFailedToRebootGuestEvent', VmFailedToRebootGuestEvent> | Typed<'VmFailedToResetEvent', VmFailedToResetEvent> | Typed<'VmFailedToShutdownGuestEvent', VmFailedToShutdownGuestEvent> | Typed<'VmFailedToStandbyGuestEvent', VmFailedToStandbyGuestEvent> | Typed<'VmFailedToSuspendEvent', VmFailedToSuspendEvent> | Typed<'VmFailedUpdatingSecondaryConfig', VmFailedUpdatingSecondaryConfig> | Typed<'VmFailoverFailed', VmFailoverFailed> | Typed<'VmFaultToleranceStateChangedEvent', VmFaultToleranceStateChangedEvent> | Typed<'VmFaultToleranceTurnedOffEvent', VmFaultToleranceTurnedOffEvent> | Typed<'VmFaultToleranceVmTerminatedEvent', VmFaultToleranceVmTerminatedEvent> | Typed<'VmGuestOSCrashedEvent', VmGuestOSCrashedEvent> | Typed<'VmGuestRebootEvent', VmGuestRebootEvent> | Typed<'VmGuestShutdownEvent', VmGuestShutdownEvent> | Typed<'VmGuestStandbyEvent', VmGuestStandbyEvent> | Typed<'VmInstanceUuidAssignedEvent', VmInstanceUuidAssignedEvent> | Typed<'VmInstanceUuidChangedEvent', VmInstanceUuidChangedEvent> | Typed<'VmInstanceUuidConflictEvent', VmInstanceUuidConflictEvent> | Typed<'VmMacAssignedEvent', VmMacAssignedEvent> | Typed<'VmMacChangedEvent', VmMacChangedEvent> | Typed<'VmMacConflictEvent', VmMacConflictEvent> | Typed<'VmMaxFTRestartCountReached', VmMaxFTRestartCountReached> | Typed<'VmMaxRestartCountReached', VmMaxRestartCountReached> | Typed<'VmMessageErrorEvent', VmMessageErrorEvent> | Typed<'VmMessageEvent', VmMessageEvent> | Typed<'VmMessageWarningEvent', VmMessageWarningEvent> | Typed<'VmMigratedEvent', VmMigratedEvent> | Typed<'DrsVmMigratedEvent', DrsVmMigratedEvent> | Typed<'VmNoCompatibleHostForSecondaryEvent', VmNoCompatibleHostForSecondaryEvent> | Typed<'VmNoNetworkAccessEvent', VmNoNetworkAccessEvent> | Typed<'VmOrphanedEvent', VmOrphanedEvent> | Typed<'VmPoweredOffEvent', VmPoweredOffEvent> | Typed<'VmPowerOffOnIsolationEvent', VmPowerOffOnIsolationEvent> | Typed<'VmShutdownOnIsolationEvent', VmShutdownOnIsolationEvent> | Typed<'VmPoweredOnEvent', VmPoweredOnEvent> | Typed<'DrsVmPoweredOnEvent', DrsVmPoweredOnEvent> | Typed<'VmRestartedOnAlternateHostEvent', VmRestartedOnAlternateHostEvent> | Typed<'VmPoweringOnWithCustomizedDVPortEvent', VmPoweringOnWithCustomizedDVPortEvent> | Typed<'VmPrimaryFailoverEvent', VmPrimaryFailoverEvent> | Typed<'VmReconfiguredEvent', VmReconfiguredEvent> | Typed<'VmRegisteredEvent', VmRegisteredEvent> | Typed<'VmRelayoutSuccessfulEvent', VmRelayoutSuccessfulEvent> | Typed<'VmRelayoutUpToDateEvent', VmRelayoutUpToDateEvent> | Typed<'VmReloadFromPathEvent', VmReloadFromPathEvent> | Typed<'VmReloadFromPathFailedEvent', VmReloadFromPathFailedEvent> | Typed<'VmRelocateSpecEvent', VmRelocateSpecEvent> | Typed<'VmBeingRelocatedEvent', VmBeingRelocatedEvent> | Typed<'VmRelocateFailedEvent', VmRelocateFailedEvent> | Typed<'VmRelocatedEvent', VmRelocatedEvent> | Typed<'VmRemoteConsoleConnectedEvent', VmRemoteConsoleConnectedEvent> | Typed<'VmRemoteConsoleDisconnectedEvent', VmRemoteConsoleDisconnectedEvent> | Typed<'VmRemovedEvent', VmRemovedEvent> | Typed<'VmRenamedEvent', VmRenamedEvent> | Typed<'VmRequirementsExceedCurrentEVCModeEvent', VmRequirementsExceedCurrentEVCModeEvent> | Typed<'VmResettingEvent', VmResettingEvent> | Typed<'VmResourcePoolMovedEvent', VmResourcePoolMovedEvent> | Typed<'VmResourceReallocatedEvent', VmResourceReallocatedEvent> | Typed<'VmResumingEvent', VmResumingEvent> | Typed<'VmSecondaryAddedEvent', VmSecondaryAddedEvent> | Typed<'VmSecondaryDisabledBySystemEvent', VmSecondaryDisabledBySystemEvent> | Typed<'VmSecondaryDisabledEvent', VmSecondaryDisabledEvent> | Typed<'VmSecondaryEnabledEvent', VmSecondaryEnabledEvent> | Typed<'VmSecondaryStartedEvent', VmSecondaryStartedEvent> | Typed<'VmStartRecordingEvent', VmStartRecordingEvent> | Typed<'VmStartReplayingEvent', VmStartReplayingEvent> | Typed<'VmStartingEvent', VmStartingEvent> | Typed<'VmUnsupportedStartingEvent', VmUnsupportedStartingEvent> | Typed<'VmStartingSecondaryEvent', VmStartingSecondaryEvent> | Typed<'VmStaticMacConflictEvent', VmStaticMacConflictEvent> | Typed<'VmStoppingEvent', VmStoppingEvent> | Typed<'VmSuspendedEvent', VmSuspendedEvent> | Typed<'VmSuspendingEvent', VmSuspendingEvent> | Typed<'VmTimedoutStartingSecondaryEvent', VmTimedoutStartingSecondaryEvent> | Typed<'VmUpgradeCompleteEvent', VmUpgradeCompleteEvent> | Typed<'VmUpgradeFailedEvent', VmUpgradeFailedEvent> | Typed<'VmUpgradingEvent', VmUpgradingEvent> | Typed<'VmUuidAssignedEvent', VmUuidAssignedEvent> | Typed<'VmUuidChangedEvent', VmUuidChangedEvent> | Typed<'VmUuidConflictEvent', VmUuidConflictEvent> | Typed<'VmWwnAssignedEvent', VmWwnAssignedEvent> | Typed<'VmWwnChangedEvent', VmWwnChangedEvent> | Typed<'VmWwnConflictEvent', VmWwnConflictEvent>;
 export type AnyFileQuery = Base<'FileQuery', FileQuery> | Typed<'FloppyImageFileQuery', FloppyImageFileQuery> | Typed<'FolderFileQuery', FolderFileQuery> | Typed<'IsoImageFileQuery', IsoImageFileQuery> | Typed<'VmConfigFileQuery', VmConfigFileQuery> | Typed<'TemplateConfigFileQuery', TemplateConfigFileQuery> | Typed<'VmDiskFileQuery', VmDiskFileQuery> | Typed<'VmLogFileQuery', VmLogFileQuery> | Typed<'VmNvramFileQuery', VmNvramFileQuery> | Typed<'VmSnapshotFileQuery', VmSnapshotFileQuery>;
-export type AnyMethodFault = Base<'MethodFault', MethodFault> | Typed<'InvalidCollectorVersion', InvalidCollectorVersion> | Typed<'InvalidProperty', InvalidProperty> | Typed<'RuntimeFault', RuntimeFault> | Typed<'HostCommunication', HostCommunication> | Typed<'HostNotReachable', HostNotReachable> | Typed<'InvalidArgument', InvalidArgument> | Typed<'InvalidRequest', InvalidRequest> | Typed<'InvalidType', InvalidType> | Typed<'MethodNotFound', MethodNotFound> | Typed<'ManagedObjectNotFound', ManagedObjectNotFound> | Typed<'NotImplemented', NotImplemented> | Typed<'NotSupported', NotSupported> | Typed<'RequestCanceled', RequestCanceled> | Typed<'SecurityError', SecurityError> | Typed<'NoPermission', NoPermission> | Typed<'NotAuthenticated', NotAuthenticated> | Typed<'SystemError', SystemError> | Typed<'UnexpectedFault', UnexpectedFault> | Typed<'VimFault', VimFault> | Typed<'AlreadyExists', AlreadyExists> | Typed<'AuthMinimumAdminPermission', AuthMinimumAdminPermission> | Typed<'ConcurrentAccess', ConcurrentAccess> | Typed<'DuplicateName', DuplicateName> | Typed<'FileFault', FileFault> | Typed<'CannotAccessFile', CannotAccessFile> | Typed<'FileAlreadyExists', FileAlreadyExists> | Typed<'FileLocked', FileLocked> | Typed<'FileNotFound', FileNotFound> | Typed<'NoDiskSpace', NoDiskSpace> | Typed<'GenericDrsFault', GenericDrsFault> | Typed<'HostConfigFault', HostConfigFault> | Typed<'InsufficientResourcesFault', InsufficientResourcesFault> | Typed<'InsufficientHostCapacityFault', InsufficientHostCapacityFault> | Typed<'InsufficientMemoryResourcesFault', InsufficientMemoryResourcesFault> | Typed<'InvalidDatastore', InvalidDatastore> | Typed<'DatastoreNotWritableOnHost', DatastoreNotWritableOnHost> | Typed<'InvalidDatastorePath', InvalidDatastorePath> | Typed<'InvalidFolder', InvalidFolder> | Typed<'InvalidLogin', InvalidLogin> | Typed<'InvalidName', InvalidName> | Typed<'InvalidState', InvalidState> | Typed<'InvalidPowerState', InvalidPowerState> | Typed<'NotFound', NotFound> | Typed<'OutOfBounds', OutOfBounds> | Typed<'ResourceInUse', ResourceInUse> | Typed<'TaskInProgress', TaskInProgress> | Typed<'Timedout', Timedout> | Typed<'ToolsUnavailable', ToolsUnavailable> | Typed<'VmConfigFault', VmConfigFault> | Typed<'GenericVmConfigFault', GenericVmConfigFault> | Typed<'InvalidVmConfig', InvalidVmConfig> | Typed<'InvalidDeviceSpec', InvalidDeviceSpec> | Typed<'DeviceNotFound', DeviceNotFound> | Typed<'DeviceUnsupportedForVmPlatform', DeviceUnsupportedForVmPlatform> | Typed<'InvalidDeviceBacking', InvalidDeviceBacking> | Typed<'InvalidDeviceOperation', InvalidDeviceOperation> | Typed<'VirtualHardwareCompatibilityIssue', VirtualHardwareCompatibilityIssue> | Typed<'NotEnoughCpus', NotEnoughCpus>;
+export type AnyGuestAuthentication = Base<'GuestAuthentication', GuestAuthentication>;
+export type AnyHostAccountSpec = Base<'HostAccountSpec', HostAccountSpec>;
+export type AnyHostConnectInfoNetworkInfo = Base<'HostConnectInfoNetworkInfo', HostConnectInfoNetworkInfo>;
+export type AnyHostDatastoreConnectInfo = Base<'HostDatastoreConnectInfo', HostDatastoreConnectInfo>;
+export type AnyHostDnsConfig = Base<'HostDnsConfig', HostDnsConfig>;
+export type AnyHostIpRouteConfig = Base<'HostIpRouteConfig', HostIpRouteConfig>;
+export type AnyHostMemberHealthCheckResult = Base<'HostMemberHealthCheckResult', HostMemberHealthCheckResult>;
+export type AnyHostRdmaDeviceBacking = Base<'HostRdmaDeviceBacking', HostRdmaDeviceBacking>;
+export type AnyHostVirtualSwitchBridge = Base<'HostVirtualSwitchBridge', HostVirtualSwitchBridge> | Typed<'HostVirtualSwitchBondBridge', HostVirtualSwitchBondBridge>;
+export type AnyImportSpec = Base<'ImportSpec', ImportSpec>;
+export type AnyLicenseSource = Base<'LicenseSource', LicenseSource>;
+export type AnyMethodFault = Base<'MethodFault', MethodFault> | Typed<'InvalidCollectorVersion', InvalidCollectorVersion> | Typed<'InvalidProperty', InvalidProperty> | Typed<'RuntimeFault', RuntimeFault> | Typed<'CannotDisableDrsOnClustersWithVApps', CannotDisableDrsOnClustersWithVApps> | Typed<'ConflictingDatastoreFound', ConflictingDatastoreFound> | Typed<'DatabaseError', DatabaseError> | Typed<'DisallowedChangeByService', DisallowedChangeByService> | Typed<'DisallowedOperationOnFailoverHost', DisallowedOperationOnFailoverHost> | Typed<'FailToLockFaultToleranceVMs', FailToLockFaultToleranceVMs> | Typed<'HostCommunication', HostCommunication> | Typed<'HostNotConnected', HostNotConnected> | Typed<'HostNotReachable', HostNotReachable> | Typed<'InvalidArgument', InvalidArgument> | Typed<'IncompatibleSetting', IncompatibleSetting> | Typed<'InvalidDasConfigArgument', InvalidDasConfigArgument> | Typed<'InvalidDasRestartPriorityForFtVm', InvalidDasRestartPriorityForFtVm> | Typed<'InvalidDrsBehaviorForFtVm', InvalidDrsBehaviorForFtVm> | Typed<'InvalidIndexArgument', InvalidIndexArgument> | Typed<'InvalidProfileReferenceHost', InvalidProfileReferenceHost> | Typed<'InvalidRequest', InvalidRequest> | Typed<'InvalidType', InvalidType> | Typed<'MethodNotFound', MethodNotFound> | Typed<'LicenseAssignmentFailed', LicenseAssignmentFailed> | Typed<'ManagedObjectNotFound', ManagedObjectNotFound> | Typed<'MethodAlreadyDisabledFault', MethodAlreadyDisabledFault> | Typed<'MethodDisabled', MethodDisabled> | Typed<'NotEnoughLicenses', NotEnoughLicenses> | Typed<'ExpiredFeatureLicense', ExpiredFeatureLicense> | Typed<'ExpiredAddonLicense', ExpiredAddonLicense> | Typed<'ExpiredEditionLicense', ExpiredEditionLicense> | Typed<'FailToEnableSPBM', FailToEnableSPBM> | Typed<'HostInventoryFull', HostInventoryFull> | Typed<'InUseFeatureManipulationDisallowed', InUseFeatureManipulationDisallowed> | Typed<'IncorrectHostInformation', IncorrectHostInformation> | Typed<'InvalidEditionLicense', InvalidEditionLicense> | Typed<'InventoryHasStandardAloneHosts', InventoryHasStandardAloneHosts> | Typed<'LicenseDowngradeDisallowed', LicenseDowngradeDisallowed> | Typed<'LicenseExpired', LicenseExpired> | Typed<'LicenseKeyEntityMismatch', LicenseKeyEntityMismatch> | Typed<'LicenseRestricted', LicenseRestricted> | Typed<'LicenseSourceUnavailable', LicenseSourceUnavailable> | Typed<'NoLicenseServerConfigured', NoLicenseServerConfigured> | Typed<'VmLimitLicense', VmLimitLicense> | Typed<'VramLimitLicense', VramLimitLicense> | Typed<'NotImplemented', NotImplemented> | Typed<'NotSupported', NotSupported> | Typed<'HostAccessRestrictedToManagementServer', HostAccessRestrictedToManagementServer> | Typed<'OperationDisallowedOnHost', OperationDisallowedOnHost> | Typed<'RequestCanceled', RequestCanceled> | Typed<'RestrictedByAdministrator', RestrictedByAdministrator> | Typed<'SecurityError', SecurityError> | Typed<'NoPermission', NoPermission> | Typed<'NotAuthenticated', NotAuthenticated> | Typed<'RestrictedVersion', RestrictedVersion> | Typed<'SolutionUserRequired', SolutionUserRequired> | Typed<'SystemError', SystemError> | Typed<'ThirdPartyLicenseAssignmentFailed', ThirdPartyLicenseAssignmentFailed> | Typed<'UnexpectedFault', UnexpectedFault> | Typed<'VAppOperationInProgress', VAppOperationInProgress> | Typed<'VimFault', VimFault> | Typed<'ActiveDirectoryFault', ActiveDirectoryFault> | Typed<'DomainNotFound', DomainNotFound> | Typed<'InvalidCAMServer', InvalidCAMServer> | Typed<'CAMServerRefusedConnection', CAMServerRefusedConnection> | Typed<'InvalidCAMCertificate', InvalidCAMCertificate> | Typed<'NoPermissionOnAD', NoPermissionOnAD> | Typed<'NonADUserRequired', NonADUserRequired> | Typed<'AlreadyExists', AlreadyExists> | Typed<'AlreadyUpgraded', AlreadyUpgraded> | Typed<'AnswerFileUpdateFailed', AnswerFileUpdateFailed> | Typed<'AuthMinimumAdminPermission', AuthMinimumAdminPermission> | Typed<'CannotAccessLocalSource', CannotAccessLocalSource> | Typed<'CannotDisconnectHostWithFaultToleranceVm', CannotDisconnectHostWithFaultToleranceVm> | Typed<'CannotEnableVmcpForCluster', CannotEnableVmcpForCluster> | Typed<'CannotMoveFaultToleranceVm', CannotMoveFaultToleranceVm> | Typed<'CannotMoveHostWithFaultToleranceVm', CannotMoveHostWithFaultToleranceVm> | Typed<'CannotPlaceWithoutPrerequisiteMoves', CannotPlaceWithoutPrerequisiteMoves> | Typed<'ConcurrentAccess', ConcurrentAccess> | Typed<'CustomizationFault', CustomizationFault> | Typed<'CannotDecryptPasswords', CannotDecryptPasswords> | Typed<'CustomizationPending', CustomizationPending> | Typed<'IpHostnameGeneratorError', IpHostnameGeneratorError> | Typed<'LinuxVolumeNotClean', LinuxVolumeNotClean> | Typed<'MissingLinuxCustResources', MissingLinuxCustResources> | Typed<'MissingWindowsCustResources', MissingWindowsCustResources> | Typed<'MountError', MountError> | Typed<'NicSettingMismatch', NicSettingMismatch> | Typed<'NoDisksToCustomize', NoDisksToCustomize> | Typed<'UncustomizableGuest', UncustomizableGuest> | Typed<'UnexpectedCustomizationFault', UnexpectedCustomizationFault> | Typed<'VolumeEditorError', VolumeEditorError> | Typed<'DasConfigFault', DasConfigFault> | Typed<'DrsDisabledOnVm', DrsDisabledOnVm> | Typed<'DuplicateName', DuplicateName> | Typed<'DvsFault', DvsFault> | Typed<'BackupBlobReadFailure', BackupBlobReadFailure> | Typed<'BackupBlobWriteFailure', BackupBlobWriteFailure> | Typed<'CollectorAddressUnset', CollectorAddressUnset> | Typed<'ConflictingConfiguration', ConflictingConfiguration> | Typed<'DvsApplyOperationFault', DvsApplyOperationFault> | Typed<'DvsNotAuthorized', DvsNotAuthorized> | Typed<'DvsOperationBulkFault', DvsOperationBulkFault> | Typed<'DvsScopeViolated', DvsScopeViolated> | Typed<'ImportHostAddFailure', ImportHostAddFailure> | Typed<'ImportOperationBulkFault', ImportOperationBulkFault> | Typed<'InvalidIpfixConfig', InvalidIpfixConfig> | Typed<'RollbackFailure', RollbackFailure> | Typed<'SwitchIpUnset', SwitchIpUnset> | Typed<'SwitchNotInUpgradeMode', SwitchNotInUpgradeMode> | Typed<'VspanDestPortConflict', VspanDestPortConflict> | Typed<'VspanPortConflict', VspanPortConflict> | Typed<'VspanPortMoveFault', VspanPortMoveFault> | Typed<'VspanPortPromiscChangeFault', VspanPortPromiscChangeFault> | Typed<'VspanPortgroupPromiscChangeFault', VspanPortgroupPromiscChangeFault> | Typed<'VspanPortgroupTypeChangeFault', VspanPortgroupTypeChangeFault> | Typed<'VspanPromiscuousPortNotSupported', VspanPromiscuousPortNotSupported> | Typed<'VspanSameSessionPortConflict', VspanSameSessionPortConflict> | Typed<'EVCConfigFault', EVCConfigFault> | Typed<'ActiveVMsBlockingEVC', ActiveVMsBlockingEVC> | Typed<'DisconnectedHostsBlockingEVC', DisconnectedHostsBlockingEVC> | Typed<'EVCModeIllegalByVendor', EVCModeIllegalByVendor> | Typed<'EVCModeUnsupportedByHosts', EVCModeUnsupportedByHosts> | Typed<'EVCUnsupportedByHostHardware', EVCUnsupportedByHostHardware> | Typed<'EVCUnsupportedByHostSoftware', EVCUnsupportedByHostSoftware> | Typed<'HeterogenousHostsBlockingEVC', HeterogenousHostsBlockingEVC> | Typed<'ExtendedFault', ExtendedFault> | Typed<'FaultToleranceVmNotDasProtected', FaultToleranceVmNotDasProtected> | Typed<'FcoeFault', FcoeFault> | Typed<'FcoeFaultPnicHasNoPortSet', FcoeFaultPnicHasNoPortSet> | Typed<'FileFault', FileFault> | Typed<'CannotAccessFile', CannotAccessFile> | Typed<'CannotCreateFile', CannotCreateFile> | Typed<'CannotDeleteFile', CannotDeleteFile> | Typed<'DirectoryNotEmpty', DirectoryNotEmpty> | Typed<'FileAlreadyExists', FileAlreadyExists> | Typed<'FileLocked', FileLocked> | Typed<'FileNameTooLong', FileNameTooLong> | Typed<'FileNotFound', FileNotFound> | Typed<'FileNotWritable', FileNotWritable> | Typed<'FileTooLarge', FileTooLarge> | Typed<'IncorrectFileType', IncorrectFileType> | Typed<'NetworkCopyFault', NetworkCopyFault> | Typed<'NoDiskSpace', NoDiskSpace> | Typed<'NotADirectory', NotADirectory> | Typed<'NotAFile', NotAFile> | Typed<'TooManyConcurrentNativeClones', TooManyConcurrentNativeClones> | Typed<'TooManyNativeCloneLevels', TooManyNativeCloneLevels> | Typed<'TooManyNativeClonesOnFile', TooManyNativeClonesOnFile> | Typed<'GenericDrsFault', GenericDrsFault> | Typed<'GuestOperationsFault', GuestOperationsFault> | Typed<'GuestAuthenticationChallenge', GuestAuthenticationChallenge> | Typed<'GuestComponentsOutOfDate', GuestComponentsOutOfDate> | Typed<'GuestMultipleMappings', GuestMultipleMappings> | Typed<'GuestOperationsUnavailable', GuestOperationsUnavailable> | Typed<'GuestPermissionDenied', GuestPermissionDenied> | Typed<'GuestProcessNotFound', GuestProcessNotFound> | Typed<'GuestRegistryFault', GuestRegistryFault> | Typed<'GuestRegistryKeyFault', GuestRegistryKeyFault> | Typed<'GuestRegistryKeyAlreadyExists', GuestRegistryKeyAlreadyExists> | Typed<'GuestRegistryKeyHasSubkeys', GuestRegistryKeyHasSubkeys> | Typed<'GuestRegistryKeyInvalid', GuestRegistryKeyInvalid> | Typed<'GuestRegistryKeyParentVolatile', GuestRegistryKeyParentVolatile> | Typed<'GuestRegistryValueFault', GuestRegistryValueFault> | Typed<'GuestRegistryValueNotFound', GuestRegistryValueNotFound> | Typed<'InvalidGuestLogin', InvalidGuestLogin> | Typed<'OperationDisabledByGuest', OperationDisabledByGuest> | Typed<'OperationNotSupportedByGuest', OperationNotSupportedByGuest> | Typed<'TooManyGuestLogons', TooManyGuestLogons> | Typed<'HostConfigFault', HostConfigFault> | Typed<'AdminDisabled', AdminDisabled> | Typed<'AdminNotDisabled', AdminNotDisabled> | Typed<'BlockedByFirewall', BlockedByFirewall> | Typed<'ClockSkew', ClockSkew> | Typed<'DisableAdminNotSupported', DisableAdminNotSupported> | Typed<'HostConfigFailed', HostConfigFailed> | Typed<'HostInDomain', HostInDomain> | Typed<'InvalidHostName', InvalidHostName> | Typed<'NasConfigFault', NasConfigFault> | Typed<'InvalidNasCredentials', InvalidNasCredentials> | Typed<'InvalidNetworkResource', InvalidNetworkResource> | Typed<'NasConnectionLimitReached', NasConnectionLimitReached> | Typed<'NasSessionCredentialConflict', NasSessionCredentialConflict> | Typed<'NasVolumeNotMounted', NasVolumeNotMounted> | Typed<'NetworkInaccessible', NetworkInaccessible> | Typed<'NoPermissionOnNasVolume', NoPermissionOnNasVolume> | Typed<'NoGateway', NoGateway> | Typed<'NoVirtualNic', NoVirtualNic> | Typed<'PlatformConfigFault', PlatformConfigFault> | Typed<'InvalidBundle', InvalidBundle> | Typed<'PatchInstallFailed', PatchInstallFailed> | Typed<'PatchIntegrityError', PatchIntegrityError> | Typed<'VmfsMountFault', VmfsMountFault> | Typed<'VmfsAlreadyMounted', VmfsAlreadyMounted> | Typed<'VmfsAmbiguousMount', VmfsAmbiguousMount> | Typed<'HostConnectFault', HostConnectFault> | Typed<'AgentInstallFailed', AgentInstallFailed> | Typed<'AlreadyBeingManaged', AlreadyBeingManaged> | Typed<'AlreadyConnected', AlreadyConnected> | Typed<'CannotAddHostWithFTVmAsStandalone', CannotAddHostWithFTVmAsStandalone> | Typed<'CannotAddHostWithFTVmToDifferentCluster', CannotAddHostWithFTVmToDifferentCluster> | Typed<'CannotAddHostWithFTVmToNonHACluster', CannotAddHostWithFTVmToNonHACluster> | Typed<'GatewayConnectFault', GatewayConnectFault> | Typed<'GatewayNotFound', GatewayNotFound> | Typed<'GatewayNotReachable', GatewayNotReachable> | Typed<'GatewayOperationRefused', GatewayOperationRefused> | Typed<'GatewayToHostConnectFault', GatewayToHostConnectFault> | Typed<'GatewayHostNotReachable', GatewayHostNotReachable> | Typed<'GatewayToHostAuthFault', GatewayToHostAuthFault> | Typed<'GatewayToHostTrustVerifyFault', GatewayToHostTrustVerifyFault> | Typed<'MultipleCertificatesVerifyFault', MultipleCertificatesVerifyFault> | Typed<'NoHost', NoHost> | Typed<'NoPermissionOnHost', NoPermissionOnHost> | Typed<'NotSupportedHost', NotSupportedHost> | Typed<'NonVmwareOuiMacNotSupportedHost', NonVmwareOuiMacNotSupportedHost> | Typed<'NotSupportedHostForVFlash', NotSupportedHostForVFlash> | Typed<'NotSupportedHostForVmcp', NotSupportedHostForVmcp> | Typed<'NotSupportedHostForVmemFile', NotSupportedHostForVmemFile> | Typed<'NotSupportedHostForVsan', NotSupportedHostForVsan> | Typed<'NotSupportedHostInCluster', NotSupportedHostInCluster> | Typed<'EVCAdmissionFailed', EVCAdmissionFailed> | Typed<'EVCAdmissionFailedCPUFeaturesForMode', EVCAdmissionFailedCPUFeaturesForMode> | Typed<'EVCAdmissionFailedCPUModel', EVCAdmissionFailedCPUModel> | Typed<'EVCAdmissionFailedCPUModelForMode', EVCAdmissionFailedCPUModelForMode> | Typed<'EVCAdmissionFailedCPUVendor', EVCAdmissionFailedCPUVendor> | Typed<'EVCAdmissionFailedCPUVendorUnknown', EVCAdmissionFailedCPUVendorUnknown> | Typed<'EVCAdmissionFailedHostDisconnected', EVCAdmissionFailedHostDisconnected> | Typed<'EVCAdmissionFailedHostSoftware', EVCAdmissionFailedHostSoftware> | Typed<'EVCAdmissionFailedHostSoftwareForMode', EVCAdmissionFailedHostSoftwareForMode> | Typed<'EVCAdmissionFailedVmActive', EVCAdmissionFailedVmActive> | Typed<'NotSupportedHostInDvs', NotSupportedHostInDvs> | Typed<'NotSupportedHostInHACluster', NotSupportedHostInHACluster> | Typed<'ReadHostResourcePoolTreeFailed', ReadHostResourcePoolTreeFailed> | Typed<'SSLDisabledFault', SSLDisabledFault> | Typed<'SSLVerifyFault', SSLVerifyFault> | Typed<'TooManyHosts', TooManyHosts> | Typed<'HostHasComponentFailure', HostHasComponentFailure> | Typed<'HostIncompatibleForRecordReplay', HostIncompatibleForRecordReplay> | Typed<'HostPowerOpFailed', HostPowerOpFailed> | Typed<'NoPeerHostFound', NoPeerHostFound> | Typed<'VmotionInterfaceNotEnabled', VmotionInterfaceNotEnabled> | Typed<'WakeOnLanNotSupportedByVmotionNIC', WakeOnLanNotSupportedByVmotionNIC> | Typed<'HostSpecificationOperationFailed', HostSpecificationOperationFailed> | Typed<'HttpFault', HttpFault> | Typed<'IORMNotSupportedHostOnDatastore', IORMNotSupportedHostOnDatastore> | Typed<'InaccessibleVFlashSource', InaccessibleVFlashSource> | Typed<'InsufficientResourcesFault', InsufficientResourcesFault> | Typed<'InsufficientAgentVmsDeployed', InsufficientAgentVmsDeployed> | Typed<'InsufficientCpuResourcesFault', InsufficientCpuResourcesFault> | Typed<'InsufficientFailoverResourcesFault', InsufficientFailoverResourcesFault> | Typed<'InsufficientGraphicsResourcesFault', InsufficientGraphicsResourcesFault> | Typed<'InsufficientHostCapacityFault', InsufficientHostCapacityFault> | Typed<'InsufficientHostCpuCapacityFault', InsufficientHostCpuCapacityFault> | Typed<'InsufficientHostMemoryCapacityFault', InsufficientHostMemoryCapacityFault> | Typed<'InsufficientPerCpuCapacity', InsufficientPerCpuCapacity> | Typed<'InsufficientMemoryResourcesFault', InsufficientMemoryResourcesFault> | Typed<'InsufficientNetworkCapacity', InsufficientNetworkCapacity> | Typed<'InsufficientNetworkResourcePoolCapacity', InsufficientNetworkResourcePoolCapacity> | Typed<'InsufficientStandbyResource', InsufficientStandbyResource> | Typed<'InsufficientStandbyCpuResource', InsufficientStandbyCpuResource> | Typed<'InsufficientStandbyMemoryResource', InsufficientStandbyMemoryResource> | Typed<'InsufficientStorageSpace', InsufficientStorageSpace> | Typed<'InsufficientVFlashResourcesFault', InsufficientVFlashResourcesFault> | Typed<'InvalidResourcePoolStructureFault', InvalidResourcePoolStructureFault> | Typed<'NumVirtualCpusExceedsLimit', NumVirtualCpusExceedsLimit> | Typed<'VmFaultToleranceTooManyFtVcpusOnHost', VmFaultToleranceTooManyFtVcpusOnHost> | Typed<'VmFaultToleranceTooManyVMsOnHost', VmFaultToleranceTooManyVMsOnHost> | Typed<'VmSmpFaultToleranceTooManyVMsOnHost', VmSmpFaultToleranceTooManyVMsOnHost> | Typed<'InsufficientStorageIops', InsufficientStorageIops> | Typed<'InvalidAffinitySettingFault', InvalidAffinitySettingFault> | Typed<'InvalidBmcRole', InvalidBmcRole> | Typed<'InvalidDatastore', InvalidDatastore> | Typed<'DatastoreNotWritableOnHost', DatastoreNotWritableOnHost> | Typed<'SwapDatastoreNotWritableOnHost', SwapDatastoreNotWritableOnHost> | Typed<'InaccessibleDatastore', InaccessibleDatastore> | Typed<'InaccessibleFTMetadataDatastore', InaccessibleFTMetadataDatastore> | Typed<'InvalidDatastorePath', InvalidDatastorePath> | Typed<'InvalidEvent', InvalidEvent> | Typed<'InvalidFolder', InvalidFolder> | Typed<'VmAlreadyExistsInDatacenter', VmAlreadyExistsInDatacenter> | Typed<'InvalidIpmiLoginInfo', InvalidIpmiLoginInfo> | Typed<'InvalidIpmiMacAddress', InvalidIpmiMacAddress> | Typed<'InvalidLicense', InvalidLicense> | Typed<'InvalidLocale', InvalidLocale> | Typed<'InvalidLogin', InvalidLogin> | Typed<'InvalidClientCertificate', InvalidClientCertificate> | Typed<'PasswordExpired', PasswordExpired> | Typed<'InvalidName', InvalidName> | Typed<'InvalidPrivilege', InvalidPrivilege> | Typed<'InvalidState', InvalidState> | Typed<'CannotPowerOffVmInCluster', CannotPowerOffVmInCluster> | Typed<'EncryptionKeyRequired', EncryptionKeyRequired> | Typed<'InvalidDatastoreState', InvalidDatastoreState> | Typed<'InvalidHostState', InvalidHostState> | Typed<'InvalidHostConnectionState', InvalidHostConnectionState> | Typed<'InvalidPowerState', InvalidPowerState> | Typed<'InvalidVmState', InvalidVmState> | Typed<'MksConnectionLimitReached', MksConnectionLimitReached> | Typed<'NoActiveHostInCluster', NoActiveHostInCluster> | Typed<'OvfConsumerPowerOnFault', OvfConsumerPowerOnFault> | Typed<'QuestionPending', QuestionPending> | Typed<'VmPowerOnDisabled', VmPowerOnDisabled> | Typed<'IscsiFault', IscsiFault> | Typed<'IscsiFaultInvalidVnic', IscsiFaultInvalidVnic> | Typed<'IscsiFaultPnicInUse', IscsiFaultPnicInUse> | Typed<'IscsiFaultVnicAlreadyBound', IscsiFaultVnicAlreadyBound> | Typed<'IscsiFaultVnicHasActivePaths', IscsiFaultVnicHasActivePaths> | Typed<'IscsiFaultVnicHasMultipleUplinks', IscsiFaultVnicHasMultipleUplinks> | Typed<'IscsiFaultVnicHasNoUplinks', IscsiFaultVnicHasNoUplinks> | Typed<'IscsiFaultVnicHasWrongUplink', IscsiFaultVnicHasWrongUplink> | Typed<'IscsiFaultVnicInUse', IscsiFaultVnicInUse> | Typed<'IscsiFaultVnicIsLastPath', IscsiFaultVnicIsLastPath> | Typed<'IscsiFaultVnicNotBound', IscsiFaultVnicNotBound> | Typed<'IscsiFaultVnicNotFound', IscsiFaultVnicNotFound> | Typed<'KeyNotFound', KeyNotFound> | Typed<'LicenseEntityNotFound', LicenseEntityNotFound> | Typed<'LicenseServerUnavailable', LicenseServerUnavailable> | Typed<'LimitExceeded', LimitExceeded> | Typed<'LogBundlingFailed', LogBundlingFailed> | Typed<'MigrationFault', MigrationFault> | Typed<'AffinityConfigured', AffinityConfigured> | Typed<'CannotModifyConfigCpuRequirements', CannotModifyConfigCpuRequirements> | Typed<'CannotMoveVmWithDeltaDisk', CannotMoveVmWithDeltaDisk> | Typed<'CannotMoveVmWithNativeDeltaDisk', CannotMoveVmWithNativeDeltaDisk> | Typed<'CloneFromSnapshotNotSupported', CloneFromSnapshotNotSupported> | Typed<'DatacenterMismatch', DatacenterMismatch> | Typed<'DisallowedMigrationDeviceAttached', DisallowedMigrationDeviceAttached> | Typed<'DiskMoveTypeNotSupported', DiskMoveTypeNotSupported> | Typed<'FaultToleranceAntiAffinityViolated', FaultToleranceAntiAffinityViolated> | Typed<'FaultToleranceNeedsThickDisk', FaultToleranceNeedsThickDisk> | Typed<'FaultToleranceNotSameBuild', FaultToleranceNotSameBuild> | Typed<'HAErrorsAtDest', HAErrorsAtDest> | Typed<'IncompatibleDefaultDevice', IncompatibleDefaultDevice> | Typed<'LargeRDMConversionNotSupported', LargeRDMConversionNotSupported> | Typed<'MaintenanceModeFileMove', MaintenanceModeFileMove> | Typed<'MigrationDisabled', MigrationDisabled> | Typed<'MigrationFeatureNotSupported', MigrationFeatureNotSupported> | Typed<'FullStorageVMotionNotSupported', FullStorageVMotionNotSupported> | Typed<'IndependentDiskVMotionNotSupported', IndependentDiskVMotionNotSupported> | Typed<'NonHomeRDMVMotionNotSupported', NonHomeRDMVMotionNotSupported> | Typed<'StorageVMotionNotSupported', StorageVMotionNotSupported> | Typed<'UnsharedSwapVMotionNotSupported', UnsharedSwapVMotionNotSupported> | Typed<'VMotionAcrossNetworkNotSupported', VMotionAcrossNetworkNotSupported> | Typed<'MigrationNotReady', MigrationNotReady> | Typed<'MismatchedNetworkPolicies', MismatchedNetworkPolicies> | Typed<'MismatchedVMotionNetworkNames', MismatchedVMotionNetworkNames> | Typed<'NetworksMayNotBeTheSame', NetworksMayNotBeTheSame> | Typed<'NoGuestHeartbeat', NoGuestHeartbeat> | Typed<'RDMConversionNotSupported', RDMConversionNotSupported> | Typed<'RDMNotPreserved', RDMNotPreserved> | Typed<'ReadOnlyDisksWithLegacyDestination', ReadOnlyDisksWithLegacyDestination> | Typed<'SnapshotCopyNotSupported', SnapshotCopyNotSupported> | Typed<'HotSnapshotMoveNotSupported', HotSnapshotMoveNotSupported> | Typed<'SnapshotCloneNotSupported', SnapshotCloneNotSupported> | Typed<'SnapshotMoveFromNonHomeNotSupported', SnapshotMoveFromNonHomeNotSupported> | Typed<'SnapshotMoveNotSupported', SnapshotMoveNotSupported> | Typed<'SnapshotMoveToNonHomeNotSupported', SnapshotMoveToNonHomeNotSupported> | Typed<'SnapshotRevertIssue', SnapshotRevertIssue> | Typed<'SuspendedRelocateNotSupported', SuspendedRelocateNotSupported> | Typed<'TooManyDisksOnLegacyHost', TooManyDisksOnLegacyHost> | Typed<'ToolsInstallationInProgress', ToolsInstallationInProgress> | Typed<'UncommittedUndoableDisk', UncommittedUndoableDisk> | Typed<'VMotionInterfaceIssue', VMotionInterfaceIssue> | Typed<'VMotionLinkCapacityLow', VMotionLinkCapacityLow> | Typed<'VMotionLinkDown', VMotionLinkDown> | Typed<'VMotionNotConfigured', VMotionNotConfigured> | Typed<'VMotionNotLicensed', VMotionNotLicensed> | Typed<'VMotionNotSupported', VMotionNotSupported> | Typed<'VMotionProtocolIncompatible', VMotionProtocolIncompatible> | Typed<'WillLoseHAProtection', WillLoseHAProtection> | Typed<'WillModifyConfigCpuRequirements', WillModifyConfigCpuRequirements> | Typed<'WillResetSnapshotDirectory', WillResetSnapshotDirectory> | Typed<'MismatchedBundle', MismatchedBundle> | Typed<'MissingBmcSupport', MissingBmcSupport> | Typed<'NamespaceFull', NamespaceFull> | Typed<'NamespaceLimitReached', NamespaceLimitReached> | Typed<'NamespaceWriteProtected', NamespaceWriteProtected> | Typed<'NetworkDisruptedAndConfigRolledBack', NetworkDisruptedAndConfigRolledBack> | Typed<'NoClientCertificate', NoClientCertificate> | Typed<'NoCompatibleDatastore', NoCompatibleDatastore> | Typed<'NoCompatibleHost', NoCompatibleHost> | Typed<'NoCompatibleHostWithAccessToDevice', NoCompatibleHostWithAccessToDevice> | Typed<'NoConnectedDatastore', NoConnectedDatastore> | Typed<'NoDiskFound', NoDiskFound> | Typed<'NoSubjectName', NoSubjectName> | Typed<'NotFound', NotFound> | Typed<'NotSupportedHostForChecksum', NotSupportedHostForChecksum> | Typed<'OutOfBounds', OutOfBounds> | Typed<'OvfFault', OvfFault> | Typed<'OvfConsumerCallbackFault', OvfConsumerCallbackFault> | Typed<'OvfConsumerCommunicationError', OvfConsumerCommunicationError> | Typed<'OvfConsumerFault', OvfConsumerFault> | Typed<'OvfConsumerInvalidSection', OvfConsumerInvalidSection> | Typed<'OvfConsumerUndeclaredSection', OvfConsumerUndeclaredSection> | Typed<'OvfConsumerUndefinedPrefix', OvfConsumerUndefinedPrefix> | Typed<'OvfExport', OvfExport> | Typed<'ConnectedIso', ConnectedIso> | Typed<'OvfDuplicatedPropertyIdExport', OvfDuplicatedPropertyIdExport> | Typed<'OvfDuplicatedPropertyIdImport', OvfDuplicatedPropertyIdImport> | Typed<'OvfExportFailed', OvfExportFailed> | Typed<'OvfHardwareExport', OvfHardwareExport> | Typed<'OvfConnectedDevice', OvfConnectedDevice> | Typed<'OvfConnectedDeviceFloppy', OvfConnectedDeviceFloppy> | Typed<'OvfConnectedDeviceIso', OvfConnectedDeviceIso> | Typed<'OvfUnableToExportDisk', OvfUnableToExportDisk> | Typed<'OvfUnknownDeviceBacking', OvfUnknownDeviceBacking> | Typed<'OvfUnsupportedDeviceExport', OvfUnsupportedDeviceExport> | Typed<'OvfPropertyExport', OvfPropertyExport> | Typed<'OvfPropertyNetworkExport', OvfPropertyNetworkExport> | Typed<'OvfImport', OvfImport> | Typed<'OvfCpuCompatibility', OvfCpuCompatibility> | Typed<'OvfCpuCompatibilityCheckNotSupported', OvfCpuCompatibilityCheckNotSupported> | Typed<'OvfHardwareCheck', OvfHardwareCheck> | Typed<'OvfImportFailed', OvfImportFailed> | Typed<'OvfMappedOsId', OvfMappedOsId> | Typed<'OvfMissingHardware', OvfMissingHardware> | Typed<'OvfNetworkMappingNotSupported', OvfNetworkMappingNotSupported> | Typed<'OvfUnsupportedDiskProvisioning', OvfUnsupportedDiskProvisioning> | Typed<'OvfInvalidPackage', OvfInvalidPackage> | Typed<'OvfAttribute', OvfAttribute> | Typed<'OvfInvalidValue', OvfInvalidValue> | Typed<'OvfInvalidValueConfiguration', OvfInvalidValueConfiguration> | Typed<'OvfInvalidValueEmpty', OvfInvalidValueEmpty> | Typed<'OvfInvalidValueFormatMalformed', OvfInvalidValueFormatMalformed> | Typed<'OvfInvalidValueReference', OvfInvalidValueReference> | Typed<'OvfMissingAttribute', OvfMissingAttribute> | Typed<'OvfConstraint', OvfConstraint> | Typed<'OvfDiskOrderConstraint', OvfDiskOrderConstraint> | Typed<'OvfHostResourceConstraint', OvfHostResourceConstraint> | Typed<'OvfElement', OvfElement> | Typed<'OvfDuplicateElement', OvfDuplicateElement> | Typed<'OvfDuplicatedElementBoundary', OvfDuplicatedElementBoundary> | Typed<'OvfElementInvalidValue', OvfElementInvalidValue> | Typed<'OvfMissingElement', OvfMissingElement> | Typed<'OvfMissingElementNormalBoundary', OvfMissingElementNormalBoundary> | Typed<'OvfUnexpectedElement', OvfUnexpectedElement> | Typed<'OvfWrongElement', OvfWrongElement> | Typed<'OvfProperty', OvfProperty> | Typed<'OvfPropertyNetwork', OvfPropertyNetwork> | Typed<'OvfPropertyQualifier', OvfPropertyQualifier> | Typed<'OvfPropertyQualifierDuplicate', OvfPropertyQualifierDuplicate> | Typed<'OvfPropertyQualifierIgnored', OvfPropertyQualifierIgnored> | Typed<'OvfPropertyType', OvfPropertyType> | Typed<'OvfPropertyValue', OvfPropertyValue> | Typed<'OvfWrongNamespace', OvfWrongNamespace> | Typed<'OvfXmlFormat', OvfXmlFormat> | Typed<'OvfSystemFault', OvfSystemFault> | Typed<'OvfDiskMappingNotFound', OvfDiskMappingNotFound> | Typed<'OvfHostValueNotParsed', OvfHostValueNotParsed> | Typed<'OvfInternalError', OvfInternalError> | Typed<'OvfToXmlUnsupportedElement', OvfToXmlUnsupportedElement> | Typed<'OvfUnknownDevice', OvfUnknownDevice> | Typed<'OvfUnknownEntity', OvfUnknownEntity> | Typed<'OvfUnsupportedDeviceBackingInfo', OvfUnsupportedDeviceBackingInfo> | Typed<'OvfUnsupportedDeviceBackingOption', OvfUnsupportedDeviceBackingOption> | Typed<'OvfUnsupportedPackage', OvfUnsupportedPackage> | Typed<'OvfInvalidVmName', OvfInvalidVmName> | Typed<'OvfNoHostNic', OvfNoHostNic> | Typed<'OvfNoSupportedHardwareFamily', OvfNoSupportedHardwareFamily> | Typed<'OvfUnsupportedAttribute', OvfUnsupportedAttribute> | Typed<'OvfUnsupportedAttributeValue', OvfUnsupportedAttributeValue> | Typed<'OvfUnsupportedElement', OvfUnsupportedElement> | Typed<'OvfNoSpaceOnController', OvfNoSpaceOnController> | Typed<'OvfUnsupportedElementValue', OvfUnsupportedElementValue> | Typed<'OvfUnsupportedSection', OvfUnsupportedSection> | Typed<'OvfUnsupportedSubType', OvfUnsupportedSubType> | Typed<'OvfUnsupportedType', OvfUnsupportedType> | Typed<'PatchBinariesNotFound', PatchBinariesNotFound> | Typed<'PatchMetadataInvalid', PatchMetadataInvalid> | Typed<'PatchMetadataCorrupted', PatchMetadataCorrupted> | Typed<'PatchMetadataNotFound', PatchMetadataNotFound> | Typed<'PatchNotApplicable', PatchNotApplicable> | Typed<'PatchAlreadyInstalled', PatchAlreadyInstalled> | Typed<'PatchMissingDependencies', PatchMissingDependencies> | Typed<'PatchSuperseded', PatchSuperseded> | Typed<'ProfileUpdateFailed', ProfileUpdateFailed> | Typed<'RebootRequired', RebootRequired> | Typed<'RecordReplayDisabled', RecordReplayDisabled> | Typed<'RemoveFailed', RemoveFailed> | Typed<'ReplicationFault', ReplicationFault> | Typed<'IncompatibleHostForVmReplication', IncompatibleHostForVmReplication> | Typed<'ReplicationConfigFault', ReplicationConfigFault> | Typed<'ReplicationDiskConfigFault', ReplicationDiskConfigFault> | Typed<'ReplicationVmConfigFault', ReplicationVmConfigFault> | Typed<'ReplicationIncompatibleWithFT', ReplicationIncompatibleWithFT> | Typed<'ReplicationInvalidOptions', ReplicationInvalidOptions> | Typed<'ReplicationNotSupportedOnHost', ReplicationNotSupportedOnHost> | Typed<'ReplicationVmFault', ReplicationVmFault> | Typed<'ReplicationVmInProgressFault', ReplicationVmInProgressFault> | Typed<'ResourceInUse', ResourceInUse> | Typed<'FilterInUse', FilterInUse> | Typed<'QuiesceDatastoreIOForHAFailed', QuiesceDatastoreIOForHAFailed> | Typed<'ResourceNotAvailable', ResourceNotAvailable> | Typed<'SSPIChallenge', SSPIChallenge> | Typed<'ShrinkDiskFault', ShrinkDiskFault> | Typed<'SnapshotFault', SnapshotFault> | Typed<'ApplicationQuiesceFault', ApplicationQuiesceFault> | Typed<'FilesystemQuiesceFault', FilesystemQuiesceFault> | Typed<'MemorySnapshotOnIndependentDisk', MemorySnapshotOnIndependentDisk> | Typed<'MultipleSnapshotsNotSupported', MultipleSnapshotsNotSupported> | Typed<'SnapshotDisabled', SnapshotDisabled> | Typed<'SnapshotIncompatibleDeviceInVm', SnapshotIncompatibleDeviceInVm> | Typed<'SnapshotLocked', SnapshotLocked> | Typed<'SnapshotNoChange', SnapshotNoChange> | Typed<'TooManySnapshotLevels', TooManySnapshotLevels> | Typed<'SsdDiskNotAvailable', SsdDiskNotAvailable> | Typed<'StorageDrsCannotMoveDiskInMultiWriterMode', StorageDrsCannotMoveDiskInMultiWriterMode> | Typed<'StorageDrsCannotMoveFTVm', StorageDrsCannotMoveFTVm> | Typed<'StorageDrsCannotMoveIndependentDisk', StorageDrsCannotMoveIndependentDisk> | Typed<'StorageDrsCannotMoveManuallyPlacedSwapFile', StorageDrsCannotMoveManuallyPlacedSwapFile> | Typed<'StorageDrsCannotMoveManuallyPlacedVm', StorageDrsCannotMoveManuallyPlacedVm> | Typed<'StorageDrsCannotMoveSharedDisk', StorageDrsCannotMoveSharedDisk> | Typed<'StorageDrsCannotMoveTemplate', StorageDrsCannotMoveTemplate> | Typed<'StorageDrsCannotMoveVmInUserFolder', StorageDrsCannotMoveVmInUserFolder> | Typed<'StorageDrsCannotMoveVmWithMountedCDROM', StorageDrsCannotMoveVmWithMountedCDROM> | Typed<'StorageDrsCannotMoveVmWithNoFilesInLayout', StorageDrsCannotMoveVmWithNoFilesInLayout> | Typed<'StorageDrsDatacentersCannotShareDatastore', StorageDrsDatacentersCannotShareDatastore> | Typed<'StorageDrsDisabledOnVm', StorageDrsDisabledOnVm> | Typed<'StorageDrsHbrDiskNotMovable', StorageDrsHbrDiskNotMovable> | Typed<'StorageDrsHmsMoveInProgress', StorageDrsHmsMoveInProgress> | Typed<'StorageDrsHmsUnreachable', StorageDrsHmsUnreachable> | Typed<'StorageDrsIolbDisabledInternally', StorageDrsIolbDisabledInternally> | Typed<'StorageDrsRelocateDisabled', StorageDrsRelocateDisabled> | Typed<'StorageDrsStaleHmsCollection', StorageDrsStaleHmsCollection> | Typed<'StorageDrsUnableToMoveFiles', StorageDrsUnableToMoveFiles> | Typed<'SwapDatastoreUnset', SwapDatastoreUnset> | Typed<'TaskInProgress', TaskInProgress> | Typed<'VAppTaskInProgress', VAppTaskInProgress> | Typed<'Timedout', Timedout> | Typed<'PowerOnFtSecondaryTimedout', PowerOnFtSecondaryTimedout> | Typed<'TooManyConsecutiveOverrides', TooManyConsecutiveOverrides> | Typed<'ToolsUnavailable', ToolsUnavailable> | Typed<'UnrecognizedHost', UnrecognizedHost> | Typed<'UnsupportedVimApiVersion', UnsupportedVimApiVersion> | Typed<'UserNotFound', UserNotFound> | Typed<'VAppConfigFault', VAppConfigFault> | Typed<'MissingPowerOffConfiguration', MissingPowerOffConfiguration> | Typed<'MissingPowerOnConfiguration', MissingPowerOnConfiguration> | Typed<'NoVmInVApp', NoVmInVApp> | Typed<'VFlashModuleVersionIncompatible', VFlashModuleVersionIncompatible> | Typed<'VmConfigFault', VmConfigFault> | Typed<'CannotAccessVmComponent', CannotAccessVmComponent> | Typed<'CannotAccessVmConfig', CannotAccessVmConfig> | Typed<'CannotAccessVmDevice', CannotAccessVmDevice> | Typed<'CannotAccessNetwork', CannotAccessNetwork> | Typed<'DestinationSwitchFull', DestinationSwitchFull> | Typed<'LegacyNetworkInterfaceInUse', LegacyNetworkInterfaceInUse> | Typed<'VMOnConflictDVPort', VMOnConflictDVPort> | Typed<'VMOnVirtualIntranet', VMOnVirtualIntranet> | Typed<'CannotAccessVmDisk', CannotAccessVmDisk> | Typed<'RDMPointsToInaccessibleDisk', RDMPointsToInaccessibleDisk> | Typed<'CannotDisableSnapshot', CannotDisableSnapshot> | Typed<'CannotUseNetwork', CannotUseNetwork> | Typed<'CpuHotPlugNotSupported', CpuHotPlugNotSupported> | Typed<'DeltaDiskFormatNotSupported', DeltaDiskFormatNotSupported> | Typed<'EightHostLimitViolated', EightHostLimitViolated> | Typed<'FaultToleranceCannotEditMem', FaultToleranceCannotEditMem> | Typed<'GenericVmConfigFault', GenericVmConfigFault> | Typed<'InvalidFormat', InvalidFormat> | Typed<'InvalidDiskFormat', InvalidDiskFormat> | Typed<'InvalidSnapshotFormat', InvalidSnapshotFormat> | Typed<'InvalidVmConfig', InvalidVmConfig> | Typed<'InvalidDeviceSpec', InvalidDeviceSpec> | Typed<'DeviceHotPlugNotSupported', DeviceHotPlugNotSupported> | Typed<'DeviceNotFound', DeviceNotFound> | Typed<'DeviceUnsupportedForVmPlatform', DeviceUnsupportedForVmPlatform> | Typed<'DeviceUnsupportedForVmVersion', DeviceUnsupportedForVmVersion> | Typed<'DisallowedDiskModeChange', DisallowedDiskModeChange> | Typed<'InvalidController', InvalidController> | Typed<'InvalidDeviceBacking', InvalidDeviceBacking> | Typed<'InvalidDeviceOperation', InvalidDeviceOperation> | Typed<'MissingController', MissingController> | Typed<'SwapPlacementOverrideNotSupported', SwapPlacementOverrideNotSupported> | Typed<'TooManyDevices', TooManyDevices> | Typed<'UnsupportedGuest', UnsupportedGuest> | Typed<'VmWwnConflict', VmWwnConflict> | Typed<'LargeRDMNotSupportedOnDatastore', LargeRDMNotSupportedOnDatastore> | Typed<'MemoryHotPlugNotSupported', MemoryHotPlugNotSupported> | Typed<'NoCompatibleHardAffinityHost', NoCompatibleHardAffinityHost> | Typed<'NoCompatibleSoftAffinityHost', NoCompatibleSoftAffinityHost> | Typed<'NumVirtualCpusIncompatible', NumVirtualCpusIncompatible> | Typed<'OvfConsumerValidationFault', OvfConsumerValidationFault> | Typed<'QuarantineModeFault', QuarantineModeFault> | Typed<'RDMNotSupportedOnDatastore', RDMNotSupportedOnDatastore> | Typed<'RuleViolation', RuleViolation> | Typed<'SoftRuleVioCorrectionDisallowed', SoftRuleVioCorrectionDisallowed> | Typed<'SoftRuleVioCorrectionImpact', SoftRuleVioCorrectionImpact> | Typed<'UnsupportedDatastore', UnsupportedDatastore> | Typed<'MemoryFileFormatNotSupportedByDatastore', MemoryFileFormatNotSupportedByDatastore> | Typed<'UnSupportedDatastoreForVFlash', UnSupportedDatastoreForVFlash> | Typed<'UnsupportedVmxLocation', UnsupportedVmxLocation> | Typed<'VAppNotRunning', VAppNotRunning> | Typed<'VAppPropertyFault', VAppPropertyFault> | Typed<'InvalidNetworkInType', InvalidNetworkInType> | Typed<'InvalidPropertyType', InvalidPropertyType> | Typed<'InvalidPropertyValue', InvalidPropertyValue> | Typed<'UnconfiguredPropertyValue', UnconfiguredPropertyValue> | Typed<'MissingIpPool', MissingIpPool> | Typed<'MissingNetworkIpConfig', MissingNetworkIpConfig> | Typed<'NoAvailableIp', NoAvailableIp> | Typed<'NoVcManagedIpConfigured', NoVcManagedIpConfigured> | Typed<'NotUserConfigurableProperty', NotUserConfigurableProperty> | Typed<'VFlashCacheHotConfigNotSupported', VFlashCacheHotConfigNotSupported> | Typed<'VFlashModuleNotSupported', VFlashModuleNotSupported> | Typed<'VirtualHardwareCompatibilityIssue', VirtualHardwareCompatibilityIssue> | Typed<'CpuIncompatible', CpuIncompatible> | Typed<'CpuCompatibilityUnknown', CpuCompatibilityUnknown> | Typed<'CpuIncompatible1ECX', CpuIncompatible1ECX> | Typed<'CpuIncompatible81EDX', CpuIncompatible81EDX> | Typed<'FaultToleranceCpuIncompatible', FaultToleranceCpuIncompatible> | Typed<'DeviceNotSupported', DeviceNotSupported> | Typed<'DeviceBackingNotSupported', DeviceBackingNotSupported> | Typed<'DVPortNotSupported', DVPortNotSupported> | Typed<'UnusedVirtualDiskBlocksNotScrubbed', UnusedVirtualDiskBlocksNotScrubbed> | Typed<'VirtualDiskBlocksNotFullyProvisioned', VirtualDiskBlocksNotFullyProvisioned> | Typed<'DeviceControllerNotSupported', DeviceControllerNotSupported> | Typed<'DigestNotSupported', DigestNotSupported> | Typed<'FileBackedPortNotSupported', FileBackedPortNotSupported> | Typed<'MultiWriterNotSupported', MultiWriterNotSupported> | Typed<'NonPersistentDisksNotSupported', NonPersistentDisksNotSupported> | Typed<'RDMNotSupported', RDMNotSupported> | Typed<'PhysCompatRDMNotSupported', PhysCompatRDMNotSupported> | Typed<'RawDiskNotSupported', RawDiskNotSupported> | Typed<'RemoteDeviceNotSupported', RemoteDeviceNotSupported> | Typed<'SharedBusControllerNotSupported', SharedBusControllerNotSupported> | Typed<'VMINotSupported', VMINotSupported> | Typed<'VirtualDiskModeNotSupported', VirtualDiskModeNotSupported> | Typed<'VirtualEthernetCardNotSupported', VirtualEthernetCardNotSupported> | Typed<'DiskNotSupported', DiskNotSupported> | Typed<'IDEDiskNotSupported', IDEDiskNotSupported> | Typed<'DrsVmotionIncompatibleFault', DrsVmotionIncompatibleFault> | Typed<'FeatureRequirementsNotMet', FeatureRequirementsNotMet> | Typed<'MemorySizeNotRecommended', MemorySizeNotRecommended> | Typed<'MemorySizeNotSupported', MemorySizeNotSupported> | Typed<'MemorySizeNotSupportedByDatastore', MemorySizeNotSupportedByDatastore> | Typed<'NotEnoughCpus', NotEnoughCpus> | Typed<'NotEnoughLogicalCpus', NotEnoughLogicalCpus> | Typed<'NumVirtualCoresPerSocketNotSupported', NumVirtualCoresPerSocketNotSupported> | Typed<'NumVirtualCpusNotSupported', NumVirtualCpusNotSupported> | Typed<'StorageVmotionIncompatible', StorageVmotionIncompatible> | Typed<'VirtualHardwareVersionNotSupported', VirtualHardwareVersionNotSupported> | Typed<'WakeOnLanNotSupported', WakeOnLanNotSupported> | Typed<'VmConfigIncompatibleForFaultTolerance', VmConfigIncompatibleForFaultTolerance> | Typed<'VmConfigIncompatibleForRecordReplay', VmConfigIncompatibleForRecordReplay> | Typed<'VmHostAffinityRuleViolation', VmHostAffinityRuleViolation> | Typed<'VmFaultToleranceIssue', VmFaultToleranceIssue> | Typed<'CannotChangeDrsBehaviorForFtSecondary', CannotChangeDrsBehaviorForFtSecondary> | Typed<'CannotChangeHaSettingsForFtSecondary', CannotChangeHaSettingsForFtSecondary> | Typed<'CannotComputeFTCompatibleHosts', CannotComputeFTCompatibleHosts> | Typed<'FaultToleranceNotLicensed', FaultToleranceNotLicensed> | Typed<'FaultTolerancePrimaryPowerOnNotAttempted', FaultTolerancePrimaryPowerOnNotAttempted> | Typed<'FtIssuesOnHost', FtIssuesOnHost> | Typed<'HostIncompatibleForFaultTolerance', HostIncompatibleForFaultTolerance> | Typed<'IncompatibleHostForFtSecondary', IncompatibleHostForFtSecondary> | Typed<'InvalidOperationOnSecondaryVm', InvalidOperationOnSecondaryVm> | Typed<'NoHostSuitableForFtSecondary', NoHostSuitableForFtSecondary> | Typed<'NotSupportedDeviceForFT', NotSupportedDeviceForFT> | Typed<'PowerOnFtSecondaryFailed', PowerOnFtSecondaryFailed> | Typed<'SecondaryVmAlreadyDisabled', SecondaryVmAlreadyDisabled> | Typed<'SecondaryVmAlreadyEnabled', SecondaryVmAlreadyEnabled> | Typed<'SecondaryVmAlreadyRegistered', SecondaryVmAlreadyRegistered> | Typed<'SecondaryVmNotRegistered', SecondaryVmNotRegistered> | Typed<'VmFaultToleranceConfigIssue', VmFaultToleranceConfigIssue> | Typed<'VmFaultToleranceConfigIssueWrapper', VmFaultToleranceConfigIssueWrapper> | Typed<'VmFaultToleranceInvalidFileBacking', VmFaultToleranceInvalidFileBacking> | Typed<'VmFaultToleranceOpIssuesList', VmFaultToleranceOpIssuesList> | Typed<'VmMetadataManagerFault', VmMetadataManagerFault> | Typed<'VmMonitorIncompatibleForFaultTolerance', VmMonitorIncompatibleForFaultTolerance> | Typed<'VmToolsUpgradeFault', VmToolsUpgradeFault> | Typed<'ToolsAlreadyUpgraded', ToolsAlreadyUpgraded> | Typed<'ToolsAutoUpgradeNotSupported', ToolsAutoUpgradeNotSupported> | Typed<'ToolsImageCopyFailed', ToolsImageCopyFailed> | Typed<'ToolsImageNotAvailable', ToolsImageNotAvailable> | Typed<'ToolsImageSignatureCheckFailed', ToolsImageSignatureCheckFailed> | Typed<'ToolsUpgradeCancelled', ToolsUpgradeCancelled> | Typed<'VmValidateMaxDevice', VmValidateMaxDevice> | Typed<'VsanFault', VsanFault> | Typed<'CannotChangeVsanClusterUuid', CannotChangeVsanClusterUuid> | Typed<'CannotChangeVsanNodeUuid', CannotChangeVsanNodeUuid> | Typed<'CannotMoveVsanEnabledHost', CannotMoveVsanEnabledHost> | Typed<'DestinationVsanDisabled', DestinationVsanDisabled> | Typed<'VsanClusterUuidMismatch', VsanClusterUuidMismatch> | Typed<'CannotReconfigureVsanWhenHaEnabled', CannotReconfigureVsanWhenHaEnabled> | Typed<'DuplicateVsanNetworkInterface', DuplicateVsanNetworkInterface> | Typed<'VsanDiskFault', VsanDiskFault> | Typed<'DiskHasPartitions', DiskHasPartitions> | Typed<'DiskIsLastRemainingNonSSD', DiskIsLastRemainingNonSSD> | Typed<'DiskIsNonLocal', DiskIsNonLocal> | Typed<'DiskIsUSB', DiskIsUSB> | Typed<'DiskTooSmall', DiskTooSmall> | Typed<'DuplicateDisks', DuplicateDisks> | Typed<'InsufficientDisks', InsufficientDisks> | Typed<'VsanIncompatibleDiskMapping', VsanIncompatibleDiskMapping> | Typed<'WipeDiskFault', WipeDiskFault>;
 export type AnyNetBIOSConfigInfo = Base<'NetBIOSConfigInfo', NetBIOSConfigInfo>;
 export type AnyNetworkSummary = Base<'NetworkSummary', NetworkSummary> | Typed<'OpaqueNetworkSummary', OpaqueNetworkSummary>;
+export type AnyOptionType = Base<'OptionType', OptionType> | Typed<'BoolOption', BoolOption> | Typed<'ChoiceOption', ChoiceOption> | Typed<'IntOption', IntOption> | Typed<'LongOption', LongOption>;
 export type AnyOptionValue = Base<'OptionValue', OptionValue>;
 export type AnyPerfEntityMetricBase = Base<'PerfEntityMetricBase', PerfEntityMetricBase>;
 export type AnyResourcePoolSummary = Base<'ResourcePoolSummary', ResourcePoolSummary> | Typed<'VirtualAppSummary', VirtualAppSummary>;
@@ -509,19 +1806,29 @@ export type AnySelectionSpec = Base<'SelectionSpec', SelectionSpec> | Typed<'Tra
 export type AnyServiceLocatorCredential = Base<'ServiceLocatorCredential', ServiceLocatorCredential>;
 export type AnySessionManagerServiceRequestSpec = Base<'SessionManagerServiceRequestSpec', SessionManagerServiceRequestSpec>;
 export type AnyTaskReason = Base<'TaskReason', TaskReason> | Typed<'TaskReasonAlarm', TaskReasonAlarm> | Typed<'TaskReasonSchedule', TaskReasonSchedule> | Typed<'TaskReasonSystem', TaskReasonSystem> | Typed<'TaskReasonUser', TaskReasonUser>;
+export type AnyTypeDescription = Base<'TypeDescription', TypeDescription>;
 export type AnyVirtualDevice = Base<'VirtualDevice', VirtualDevice> | Typed<'VirtualCdrom', VirtualCdrom> | Typed<'VirtualController', VirtualController> | Typed<'VirtualIDEController', VirtualIDEController> | Typed<'VirtualNVDIMMController', VirtualNVDIMMController> | Typed<'VirtualNVMEController', VirtualNVMEController> | Typed<'VirtualPCIController', VirtualPCIController> | Typed<'VirtualPS2Controller', VirtualPS2Controller> | Typed<'VirtualSATAController', VirtualSATAController> | Typed<'VirtualAHCIController', VirtualAHCIController> | Typed<'VirtualSCSIController', VirtualSCSIController> | Typed<'ParaVirtualSCSIController', ParaVirtualSCSIController> | Typed<'VirtualBusLogicController', VirtualBusLogicController> | Typed<'VirtualLsiLogicController', VirtualLsiLogicController> | Typed<'VirtualLsiLogicSASController', VirtualLsiLogicSASController> | Typed<'VirtualSIOController', VirtualSIOController> | Typed<'VirtualUSBController', VirtualUSBController> | Typed<'VirtualUSBXHCIController', VirtualUSBXHCIController> | Typed<'VirtualDisk', VirtualDisk> | Typed<'VirtualEthernetCard', VirtualEthernetCard> | Typed<'VirtualE1000', VirtualE1000> | Typed<'VirtualE1000e', VirtualE1000e> | Typed<'VirtualPCNet32', VirtualPCNet32> | Typed<'VirtualSriovEthernetCard', VirtualSriovEthernetCard> | Typed<'VirtualVmxnet', VirtualVmxnet> | Typed<'VirtualVmxnet2', VirtualVmxnet2> | Typed<'VirtualVmxnet3', VirtualVmxnet3> | Typed<'VirtualVmxnet3Vrdma', VirtualVmxnet3Vrdma> | Typed<'VirtualFloppy', VirtualFloppy> | Typed<'VirtualKeyboard', VirtualKeyboard> | Typed<'VirtualMachineVMCIDevice', VirtualMachineVMCIDevice> | Typed<'VirtualMachineVMIROM', VirtualMachineVMIROM> | Typed<'VirtualMachineVideoCard', VirtualMachineVideoCard> | Typed<'VirtualNVDIMM', VirtualNVDIMM> | Typed<'VirtualPCIPassthrough', VirtualPCIPassthrough> | Typed<'VirtualParallelPort', VirtualParallelPort> | Typed<'VirtualPointingDevice', VirtualPointingDevice> | Typed<'VirtualPrecisionClock', VirtualPrecisionClock> | Typed<'VirtualSCSIPassthrough', VirtualSCSIPassthrough> | Typed<'VirtualSerialPort', VirtualSerialPort> | Typed<'VirtualSoundCard', VirtualSoundCard> | Typed<'VirtualEnsoniq1371', VirtualEnsoniq1371> | Typed<'VirtualHdAudioCard', VirtualHdAudioCard> | Typed<'VirtualSoundBlaster16', VirtualSoundBlaster16> | Typed<'VirtualTPM', VirtualTPM> | Typed<'VirtualUSB', VirtualUSB> | Typed<'VirtualWDT', VirtualWDT>;
 export type AnyVirtualDeviceBackingInfo = Base<'VirtualDeviceBackingInfo', VirtualDeviceBackingInfo> | Typed<'VirtualDeviceDeviceBackingInfo', VirtualDeviceDeviceBackingInfo> | Typed<'VirtualCdromAtapiBackingInfo', VirtualCdromAtapiBackingInfo> | Typed<'VirtualCdromPassthroughBackingInfo', VirtualCdromPassthroughBackingInfo> | Typed<'VirtualDiskRawDiskVer2BackingInfo', VirtualDiskRawDiskVer2BackingInfo> | Typed<'VirtualDiskPartitionedRawDiskVer2BackingInfo', VirtualDiskPartitionedRawDiskVer2BackingInfo> | Typed<'VirtualEthernetCardLegacyNetworkBackingInfo', VirtualEthernetCardLegacyNetworkBackingInfo> | Typed<'VirtualEthernetCardNetworkBackingInfo', VirtualEthernetCardNetworkBackingInfo> | Typed<'VirtualFloppyDeviceBackingInfo', VirtualFloppyDeviceBackingInfo> | Typed<'VirtualPCIPassthroughDeviceBackingInfo', VirtualPCIPassthroughDeviceBackingInfo> | Typed<'VirtualPCIPassthroughDynamicBackingInfo', VirtualPCIPassthroughDynamicBackingInfo> | Typed<'VirtualParallelPortDeviceBackingInfo', VirtualParallelPortDeviceBackingInfo> | Typed<'VirtualPointingDeviceDeviceBackingInfo', VirtualPointingDeviceDeviceBackingInfo> | Typed<'VirtualSCSIPassthroughDeviceBackingInfo', VirtualSCSIPassthroughDeviceBackingInfo> | Typed<'VirtualSerialPortDeviceBackingInfo', VirtualSerialPortDeviceBackingInfo> | Typed<'VirtualSoundCardDeviceBackingInfo', VirtualSoundCardDeviceBackingInfo> | Typed<'VirtualUSBRemoteHostBackingInfo', VirtualUSBRemoteHostBackingInfo> | Typed<'VirtualUSBUSBBackingInfo', VirtualUSBUSBBackingInfo> | Typed<'VirtualDeviceFileBackingInfo', VirtualDeviceFileBackingInfo> | Typed<'VirtualCdromIsoBackingInfo', VirtualCdromIsoBackingInfo> | Typed<'VirtualDiskFlatVer1BackingInfo', VirtualDiskFlatVer1BackingInfo> | Typed<'VirtualDiskFlatVer2BackingInfo', VirtualDiskFlatVer2BackingInfo> | Typed<'VirtualDiskLocalPMemBackingInfo', VirtualDiskLocalPMemBackingInfo> | Typed<'VirtualDiskRawDiskMappingVer1BackingInfo', VirtualDiskRawDiskMappingVer1BackingInfo> | Typed<'VirtualDiskSeSparseBackingInfo', VirtualDiskSeSparseBackingInfo> | Typed<'VirtualDiskSparseVer1BackingInfo', VirtualDiskSparseVer1BackingInfo> | Typed<'VirtualDiskSparseVer2BackingInfo', VirtualDiskSparseVer2BackingInfo> | Typed<'VirtualFloppyImageBackingInfo', VirtualFloppyImageBackingInfo> | Typed<'VirtualNVDIMMBackingInfo', VirtualNVDIMMBackingInfo> | Typed<'VirtualParallelPortFileBackingInfo', VirtualParallelPortFileBackingInfo> | Typed<'VirtualSerialPortFileBackingInfo', VirtualSerialPortFileBackingInfo> | Typed<'VirtualDevicePipeBackingInfo', VirtualDevicePipeBackingInfo> | Typed<'VirtualSerialPortPipeBackingInfo', VirtualSerialPortPipeBackingInfo> | Typed<'VirtualDeviceRemoteDeviceBackingInfo', VirtualDeviceRemoteDeviceBackingInfo> | Typed<'VirtualCdromRemoteAtapiBackingInfo', VirtualCdromRemoteAtapiBackingInfo> | Typed<'VirtualCdromRemotePassthroughBackingInfo', VirtualCdromRemotePassthroughBackingInfo> | Typed<'VirtualFloppyRemoteDeviceBackingInfo', VirtualFloppyRemoteDeviceBackingInfo> | Typed<'VirtualUSBRemoteClientBackingInfo', VirtualUSBRemoteClientBackingInfo> | Typed<'VirtualDeviceURIBackingInfo', VirtualDeviceURIBackingInfo> | Typed<'VirtualSerialPortURIBackingInfo', VirtualSerialPortURIBackingInfo> | Typed<'VirtualEthernetCardDistributedVirtualPortBackingInfo', VirtualEthernetCardDistributedVirtualPortBackingInfo> | Typed<'VirtualEthernetCardOpaqueNetworkBackingInfo', VirtualEthernetCardOpaqueNetworkBackingInfo> | Typed<'VirtualPCIPassthroughPluginBackingInfo', VirtualPCIPassthroughPluginBackingInfo> | Typed<'VirtualPCIPassthroughVmiopBackingInfo', VirtualPCIPassthroughVmiopBackingInfo> | Typed<'VirtualPrecisionClockSystemClockBackingInfo', VirtualPrecisionClockSystemClockBackingInfo> | Typed<'VirtualSerialPortThinPrintBackingInfo', VirtualSerialPortThinPrintBackingInfo> | Typed<'VirtualSriovEthernetCardSriovBackingInfo', VirtualSriovEthernetCardSriovBackingInfo>;
+export type AnyVirtualDeviceBackingOption = Base<'VirtualDeviceBackingOption', VirtualDeviceBackingOption>;
 export type AnyVirtualDeviceBusSlotInfo = Base<'VirtualDeviceBusSlotInfo', VirtualDeviceBusSlotInfo> | Typed<'VirtualDevicePciBusSlotInfo', VirtualDevicePciBusSlotInfo> | Typed<'VirtualUSBControllerPciBusSlotInfo', VirtualUSBControllerPciBusSlotInfo>;
 export type AnyVirtualDeviceConfigSpec = Base<'VirtualDeviceConfigSpec', VirtualDeviceConfigSpec>;
+export type AnyVirtualDeviceOption = Base<'VirtualDeviceOption', VirtualDeviceOption>;
 export type AnyVirtualDiskSpec = Base<'VirtualDiskSpec', VirtualDiskSpec>;
 export type AnyVirtualMachineBootOptionsBootableDevice = Base<'VirtualMachineBootOptionsBootableDevice', VirtualMachineBootOptionsBootableDevice>;
 export type AnyVirtualMachineDeviceRuntimeInfoDeviceRuntimeState = Base<'VirtualMachineDeviceRuntimeInfoDeviceRuntimeState', VirtualMachineDeviceRuntimeInfoDeviceRuntimeState>;
+export type AnyVirtualMachinePciPassthroughInfo = Base<'VirtualMachinePciPassthroughInfo', VirtualMachinePciPassthroughInfo> | Typed<'VirtualMachineSriovInfo', VirtualMachineSriovInfo>;
 export type AnyVirtualMachineProfileSpec = Base<'VirtualMachineProfileSpec', VirtualMachineProfileSpec> | Typed<'VirtualMachineDefaultProfileSpec', VirtualMachineDefaultProfileSpec> | Typed<'VirtualMachineEmptyProfileSpec', VirtualMachineEmptyProfileSpec>;
+export type AnyVirtualMachineSriovDevicePoolInfo = Base<'VirtualMachineSriovDevicePoolInfo', VirtualMachineSriovDevicePoolInfo>;
+export type AnyVmConfigInfo = Base<'VmConfigInfo', VmConfigInfo> | Typed<'VAppConfigInfo', VAppConfigInfo>;
+export type AnyVmConfigSpec = Base<'VmConfigSpec', VmConfigSpec> | Typed<'VAppConfigSpec', VAppConfigSpec>;
 
 /** Every operation: what it takes besides `_this`, and gives. */
 export interface Operations {
   AcquireGenericServiceTicket: { args: { spec: AnySessionManagerServiceRequestSpec; }; result: SessionManagerGenericServiceTicket };
+  AddCustomFieldDef: { args: { name: string; moType?: string; fieldDefPolicy?: PrivilegePolicyDef; fieldPolicy?: PrivilegePolicyDef; }; result: CustomFieldDef };
   AddPortGroup: { args: { portgrp: HostPortGroupSpec; }; result: void };
+  AddVirtualSwitch: { args: { vswitchName: string; spec?: HostVirtualSwitchSpec; }; result: void };
+  AnswerVM: { args: { questionId: string; answerChoice: string; }; result: void };
   CancelRetrievePropertiesEx: { args: { token: string; }; result: void };
   CancelTask: { args: { }; result: void };
   CancelWaitForUpdates: { args: { }; result: void };
@@ -530,6 +1837,7 @@ export interface Operations {
   ContinueRetrievePropertiesEx: { args: { token: string; }; result: RetrieveResult };
   CopyDatastoreFile_Task: { args: { sourceName: string; sourceDatacenter?: ManagedObjectReference; destinationName: string; destinationDatacenter?: ManagedObjectReference; force?: boolean; }; result: ManagedObjectReference };
   CopyVirtualDisk_Task: { args: { sourceName: string; sourceDatacenter?: ManagedObjectReference; destName: string; destDatacenter?: ManagedObjectReference; destSpec?: AnyVirtualDiskSpec; force?: boolean; }; result: ManagedObjectReference };
+  CreateChildVM_Task: { args: { config: VirtualMachineConfigSpec; host?: ManagedObjectReference; }; result: ManagedObjectReference };
   CreateCollectorForEvents: { args: { filter: EventFilterSpec; }; result: ManagedObjectReference };
   CreateCollectorForTasks: { args: { filter: TaskFilterSpec; }; result: ManagedObjectReference };
   CreateContainerView: { args: { container: ManagedObjectReference; type?: string[]; recursive: boolean; }; result: ManagedObjectReference };
@@ -539,6 +1847,7 @@ export interface Operations {
   CreatePropertyCollector: { args: { }; result: ManagedObjectReference };
   CreateResourcePool: { args: { name: string; spec: ResourceConfigSpec; }; result: ManagedObjectReference };
   CreateSnapshot_Task: { args: { name: string; description?: string; memory: boolean; quiesce: boolean; }; result: ManagedObjectReference };
+  CreateVApp: { args: { name: string; resSpec: ResourceConfigSpec; configSpec: VAppConfigSpec; vmFolder?: ManagedObjectReference; }; result: ManagedObjectReference };
   CreateVM_Task: { args: { config: VirtualMachineConfigSpec; pool: ManagedObjectReference; host?: ManagedObjectReference; }; result: ManagedObjectReference };
   CreateVirtualDisk_Task: { args: { name: string; datacenter?: ManagedObjectReference; spec: AnyVirtualDiskSpec; }; result: ManagedObjectReference };
   CurrentTime: { args: { }; result: Date };
@@ -550,6 +1859,8 @@ export interface Operations {
   DestroyPropertyFilter: { args: { }; result: void };
   DestroyView: { args: { }; result: void };
   Destroy_Task: { args: { }; result: ManagedObjectReference };
+  ExtendVirtualDisk_Task: { args: { name: string; datacenter?: ManagedObjectReference; newCapacityKb: number; eagerZero?: boolean; }; result: ManagedObjectReference };
+  FetchUserPrivilegeOnEntities: { args: { entities?: ManagedObjectReference[]; userName: string; }; result: UserPrivilegeResult[] };
   FindAllByUuid: { args: { datacenter?: ManagedObjectReference; uuid: string; vmSearch: boolean; instanceUuid?: boolean; }; result: ManagedObjectReference[] };
   FindByDatastorePath: { args: { datacenter: ManagedObjectReference; path: string; }; result: ManagedObjectReference | undefined };
   FindByDnsName: { args: { datacenter?: ManagedObjectReference; dnsName: string; vmSearch: boolean; }; result: ManagedObjectReference | undefined };
@@ -557,78 +1868,118 @@ export interface Operations {
   FindByIp: { args: { datacenter?: ManagedObjectReference; ip: string; vmSearch: boolean; }; result: ManagedObjectReference | undefined };
   FindByUuid: { args: { datacenter?: ManagedObjectReference; uuid: string; vmSearch: boolean; instanceUuid?: boolean; }; result: ManagedObjectReference | undefined };
   FindChild: { args: { entity: ManagedObjectReference; name: string; }; result: ManagedObjectReference | undefined };
+  HasPrivilegeOnEntities: { args: { entity?: ManagedObjectReference[]; sessionId: string; privId?: string[]; }; result: EntityPrivilege[] };
+  HasUserPrivilegeOnEntities: { args: { entities?: ManagedObjectReference[]; userName: string; privId?: string[]; }; result: EntityPrivilege[] };
+  HttpNfcLeaseAbort: { args: { fault?: LocalizedMethodFault; }; result: void };
+  HttpNfcLeaseComplete: { args: { }; result: void };
+  HttpNfcLeaseProgress: { args: { percent: number; }; result: void };
+  ImportVApp: { args: { spec: AnyImportSpec; folder?: ManagedObjectReference; host?: ManagedObjectReference; }; result: ManagedObjectReference };
+  LogUserEvent: { args: { entity: ManagedObjectReference; msg: string; }; result: void };
   Login: { args: { userName: string; password: string; locale?: string; }; result: UserSession };
   Logout: { args: { }; result: void };
   MakeDirectory: { args: { name: string; datacenter?: ManagedObjectReference; createParentDirectories?: boolean; }; result: void };
   MarkAsTemplate: { args: { }; result: void };
+  MarkAsVirtualMachine: { args: { pool: ManagedObjectReference; host?: ManagedObjectReference; }; result: void };
   ModifyListView: { args: { add?: ManagedObjectReference[]; remove?: ManagedObjectReference[]; }; result: ManagedObjectReference[] };
   MoveDatastoreFile_Task: { args: { sourceName: string; sourceDatacenter?: ManagedObjectReference; destinationName: string; destinationDatacenter?: ManagedObjectReference; force?: boolean; }; result: ManagedObjectReference };
   MoveIntoFolder_Task: { args: { list?: ManagedObjectReference[]; }; result: ManagedObjectReference };
+  MoveIntoResourcePool: { args: { list?: ManagedObjectReference[]; }; result: void };
+  MoveVirtualDisk_Task: { args: { sourceName: string; sourceDatacenter?: ManagedObjectReference; destName: string; destDatacenter?: ManagedObjectReference; force?: boolean; profile?: AnyVirtualMachineProfileSpec[]; }; result: ManagedObjectReference };
+  PostEvent: { args: { eventToPost: AnyEvent; taskInfo?: TaskInfo; }; result: void };
   PowerOffVM_Task: { args: { }; result: ManagedObjectReference };
   PowerOnMultiVM_Task: { args: { vm?: ManagedObjectReference[]; option?: AnyOptionValue[]; }; result: ManagedObjectReference };
   PowerOnVM_Task: { args: { host?: ManagedObjectReference; }; result: ManagedObjectReference };
+  QueryAssignedLicenses: { args: { entityId?: string; }; result: LicenseAssignmentManagerLicenseAssignment[] };
   QueryAvailablePerfMetric: { args: { entity: ManagedObjectReference; beginTime?: Date; endTime?: Date; intervalId?: number; }; result: PerfMetricId[] };
+  QueryConfigOption: { args: { key?: string; host?: ManagedObjectReference; }; result: VirtualMachineConfigOption | undefined };
+  QueryConfigOptionEx: { args: { spec?: EnvironmentBrowserConfigOptionQuerySpec; }; result: VirtualMachineConfigOption | undefined };
+  QueryConfigTarget: { args: { host?: ManagedObjectReference; }; result: ConfigTarget | undefined };
+  QueryConnectionInfo: { args: { hostname: string; port: number; username: string; password: string; sslThumbprint?: string; }; result: HostConnectInfo };
   QueryEvents: { args: { filter: EventFilterSpec; }; result: AnyEvent[] };
   QueryOptions: { args: { name?: string; }; result: AnyOptionValue[] };
   QueryPerf: { args: { querySpec?: PerfQuerySpec[]; }; result: AnyPerfEntityMetricBase[] };
+  QueryPerfCounter: { args: { counterId?: number[]; }; result: PerfCounterInfo[] };
   QueryPerfProviderSummary: { args: { entity: ManagedObjectReference; }; result: PerfProviderSummary };
+  QueryVirtualDiskUuid: { args: { name: string; datacenter?: ManagedObjectReference; }; result: string };
   ReadNextEvents: { args: { maxCount: number; }; result: AnyEvent[] };
   ReadNextTasks: { args: { maxCount: number; }; result: TaskInfo[] };
   ReadPreviousEvents: { args: { maxCount: number; }; result: AnyEvent[] };
+  ReadPreviousTasks: { args: { maxCount: number; }; result: TaskInfo[] };
   RebootGuest: { args: { }; result: void };
   ReconfigVM_Task: { args: { spec: VirtualMachineConfigSpec; }; result: ManagedObjectReference };
   RefreshDatastore: { args: { }; result: void };
   RefreshDatastoreStorageInfo: { args: { }; result: void };
   RegisterVM_Task: { args: { path: string; name?: string; asTemplate: boolean; pool?: ManagedObjectReference; host?: ManagedObjectReference; }; result: ManagedObjectReference };
+  Reload: { args: { }; result: void };
   RelocateVM_Task: { args: { spec: VirtualMachineRelocateSpec; priority?: VirtualMachineMovePriority; }; result: ManagedObjectReference };
+  RemoveAllSnapshots_Task: { args: { consolidate?: boolean; }; result: ManagedObjectReference };
+  RemoveCustomFieldDef: { args: { key: number; }; result: void };
   RemovePortGroup: { args: { pgName: string; }; result: void };
+  RemoveSnapshot_Task: { args: { removeChildren: boolean; consolidate?: boolean; }; result: ManagedObjectReference };
+  RemoveVirtualSwitch: { args: { vswitchName: string; }; result: void };
   Rename_Task: { args: { newName: string; }; result: ManagedObjectReference };
   ResetCollector: { args: { }; result: void };
+  ResetListView: { args: { obj?: ManagedObjectReference[]; }; result: ManagedObjectReference[] };
   ResetVM_Task: { args: { }; result: ManagedObjectReference };
+  RetrieveEntityPermissions: { args: { entity: ManagedObjectReference; inherited: boolean; }; result: Permission[] };
   RetrieveProperties: { args: { specSet?: PropertyFilterSpec[]; }; result: ObjectContent[] };
   RetrievePropertiesEx: { args: { specSet?: PropertyFilterSpec[]; options: RetrieveOptions; }; result: RetrieveResult | undefined };
   RetrieveServiceContent: { args: { }; result: ServiceContent };
+  RevertToCurrentSnapshot_Task: { args: { host?: ManagedObjectReference; suppressPowerOn?: boolean; }; result: ManagedObjectReference };
   RewindCollector: { args: { }; result: void };
   SearchDatastoreSubFolders_Task: { args: { datastorePath: string; searchSpec?: HostDatastoreBrowserSearchSpec; }; result: ManagedObjectReference };
   SearchDatastore_Task: { args: { datastorePath: string; searchSpec?: HostDatastoreBrowserSearchSpec; }; result: ManagedObjectReference };
   SessionIsActive: { args: { sessionID: string; userName: string; }; result: boolean };
   SetCollectorPageSize: { args: { maxCount: number; }; result: void };
+  SetField: { args: { entity: ManagedObjectReference; key: number; value: string; }; result: void };
   ShutdownGuest: { args: { }; result: void };
   SuspendVM_Task: { args: { }; result: ManagedObjectReference };
+  TerminateSession: { args: { sessionId?: string[]; }; result: void };
   UnregisterVM: { args: { }; result: void };
   UpdateConfig: { args: { name?: string; config?: ResourceConfigSpec; }; result: void };
   UpdateOptions: { args: { changedValue?: AnyOptionValue[]; }; result: void };
+  UpdatePortGroup: { args: { pgName: string; portgrp: HostPortGroupSpec; }; result: void };
   WaitForUpdates: { args: { version?: string; }; result: UpdateSet };
   WaitForUpdatesEx: { args: { version?: string; options?: WaitOptions; }; result: UpdateSet | undefined };
+  setCustomValue: { args: { key: string; value: string; }; result: void };
 }
 
 /** Properties of managed objects. */
 export interface ManagedObjects {
   ServiceInstance: { serverClock?: Date; capability?: Capability; content?: ServiceContent; };
-  ManagedEntity: { parent?: ManagedObjectReference; name?: string; };
-  Folder: { parent?: ManagedObjectReference; name?: string; childType?: string[]; childEntity?: ManagedObjectReference[]; };
-  Datacenter: { parent?: ManagedObjectReference; name?: string; vmFolder?: ManagedObjectReference; hostFolder?: ManagedObjectReference; datastoreFolder?: ManagedObjectReference; networkFolder?: ManagedObjectReference; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; };
-  ComputeResource: { parent?: ManagedObjectReference; name?: string; resourcePool?: ManagedObjectReference; host?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; summary?: AnyComputeResourceSummary; };
-  ClusterComputeResource: { parent?: ManagedObjectReference; name?: string; resourcePool?: ManagedObjectReference; host?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; summary?: AnyComputeResourceSummary; };
-  HostSystem: { parent?: ManagedObjectReference; name?: string; runtime?: HostRuntimeInfo; summary?: HostListSummary; hardware?: HostHardwareInfo; configManager?: HostConfigManager; vm?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; datastoreBrowser?: ManagedObjectReference; };
-  ResourcePool: { parent?: ManagedObjectReference; name?: string; summary?: AnyResourcePoolSummary; runtime?: ResourcePoolRuntimeInfo; owner?: ManagedObjectReference; resourcePool?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; config?: ResourceConfigSpec; };
-  VirtualApp: { parent?: ManagedObjectReference; name?: string; summary?: AnyResourcePoolSummary; runtime?: ResourcePoolRuntimeInfo; owner?: ManagedObjectReference; resourcePool?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; config?: ResourceConfigSpec; };
-  Datastore: { parent?: ManagedObjectReference; name?: string; info?: AnyDatastoreInfo; summary?: DatastoreSummary; host?: DatastoreHostMount[]; vm?: ManagedObjectReference[]; browser?: ManagedObjectReference; capability?: DatastoreCapability; };
-  Network: { parent?: ManagedObjectReference; name?: string; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; };
-  DistributedVirtualPortgroup: { parent?: ManagedObjectReference; name?: string; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; key?: string; };
-  VirtualMachine: { parent?: ManagedObjectReference; name?: string; capability?: VirtualMachineCapability; config?: VirtualMachineConfigInfo; environmentBrowser?: ManagedObjectReference; resourcePool?: ManagedObjectReference; parentVApp?: ManagedObjectReference; runtime?: VirtualMachineRuntimeInfo; guest?: GuestInfo; summary?: VirtualMachineSummary; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; layoutEx?: VirtualMachineFileLayoutEx; guestHeartbeatStatus?: ManagedEntityStatus; };
-  Task: { info?: TaskInfo; };
-  TaskManager: { recentTask?: ManagedObjectReference[]; maxCollector?: number; };
-  EventManager: { latestEvent?: AnyEvent; maxCollector?: number; };
-  EventHistoryCollector: { filter?: AnyValue; latestPage?: AnyEvent[]; };
-  TaskHistoryCollector: { filter?: AnyValue; latestPage?: TaskInfo[]; };
+  SessionManager: { sessionList?: UserSession[]; currentSession?: UserSession; message?: string; messageLocaleList?: string[]; supportedLocaleList?: string[]; defaultLocale?: string; };
   PropertyCollector: { filter?: ManagedObjectReference[]; };
   PropertyFilter: { spec?: PropertyFilterSpec; partialUpdates?: boolean; };
+  ViewManager: { viewList?: ManagedObjectReference[]; };
   ContainerView: { view?: ManagedObjectReference[]; container?: ManagedObjectReference; type?: string[]; recursive?: boolean; };
   ListView: { view?: ManagedObjectReference[]; };
-  ViewManager: { viewList?: ManagedObjectReference[]; };
-  SessionManager: { currentSession?: UserSession; };
-  HostNetworkSystem: { networkInfo?: unknown; };
-  OptionManager: { setting?: AnyOptionValue[]; };
-  HostDatastoreBrowser: { datastore?: ManagedObjectReference[]; };
+  ManagedEntity: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; };
+  Folder: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; childType?: string[]; childEntity?: ManagedObjectReference[]; namespace?: string; };
+  Datacenter: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; vmFolder?: ManagedObjectReference; hostFolder?: ManagedObjectReference; datastoreFolder?: ManagedObjectReference; networkFolder?: ManagedObjectReference; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; configuration?: DatacenterConfigInfo; };
+  ComputeResource: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; resourcePool?: ManagedObjectReference; host?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; summary?: AnyComputeResourceSummary; environmentBrowser?: ManagedObjectReference; configurationEx?: AnyComputeResourceConfigInfo; lifecycleManaged?: boolean; };
+  ClusterComputeResource: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; resourcePool?: ManagedObjectReference; host?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; summary?: AnyComputeResourceSummary; environmentBrowser?: ManagedObjectReference; configurationEx?: AnyComputeResourceConfigInfo; lifecycleManaged?: boolean; configuration?: unknown; recommendation?: unknown[]; drsRecommendation?: unknown[]; hciConfig?: ClusterComputeResourceHCIConfigInfo; migrationHistory?: unknown[]; actionHistory?: unknown[]; drsFault?: unknown[]; };
+  HostSystem: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; runtime?: HostRuntimeInfo; summary?: HostListSummary; hardware?: HostHardwareInfo; capability?: HostCapability; licensableResource?: unknown; remediationState?: unknown; precheckRemediationResult?: unknown; remediationResult?: unknown; complianceCheckState?: unknown; complianceCheckResult?: unknown; configManager?: HostConfigManager; config?: unknown; vm?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; datastoreBrowser?: ManagedObjectReference; systemResources?: unknown; answerFileValidationState?: unknown; answerFileValidationResult?: unknown; };
+  ResourcePool: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyResourcePoolSummary; runtime?: ResourcePoolRuntimeInfo; owner?: ManagedObjectReference; resourcePool?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; config?: ResourceConfigSpec; namespace?: string; childConfiguration?: ResourceConfigSpec[]; };
+  VirtualApp: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyResourcePoolSummary; runtime?: ResourcePoolRuntimeInfo; owner?: ManagedObjectReference; resourcePool?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; config?: ResourceConfigSpec; namespace?: string; childConfiguration?: ResourceConfigSpec[]; parentFolder?: ManagedObjectReference; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; vAppConfig?: VAppConfigInfo; parentVApp?: ManagedObjectReference; childLink?: VirtualAppLinkInfo[]; };
+  Datastore: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; info?: AnyDatastoreInfo; summary?: DatastoreSummary; host?: DatastoreHostMount[]; vm?: ManagedObjectReference[]; browser?: ManagedObjectReference; capability?: DatastoreCapability; iormConfiguration?: StorageIORMInfo; };
+  Network: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; };
+  OpaqueNetwork: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; capability?: OpaqueNetworkCapability; extraConfig?: AnyOptionValue[]; };
+  DistributedVirtualPortgroup: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; key?: string; config?: DVPortgroupConfigInfo; portKeys?: string[]; };
+  VirtualMachine: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; capability?: VirtualMachineCapability; config?: VirtualMachineConfigInfo; layout?: VirtualMachineFileLayout; layoutEx?: VirtualMachineFileLayoutEx; storage?: VirtualMachineStorageInfo; environmentBrowser?: ManagedObjectReference; resourcePool?: ManagedObjectReference; parentVApp?: ManagedObjectReference; resourceConfig?: ResourceConfigSpec; runtime?: VirtualMachineRuntimeInfo; guest?: GuestInfo; summary?: VirtualMachineSummary; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; snapshot?: VirtualMachineSnapshotInfo; rootSnapshot?: ManagedObjectReference[]; guestHeartbeatStatus?: ManagedEntityStatus; };
+  VirtualMachineSnapshot: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; config?: VirtualMachineConfigInfo; childSnapshot?: ManagedObjectReference[]; vm?: ManagedObjectReference; };
+  EnvironmentBrowser: { datastoreBrowser?: ManagedObjectReference; };
+  TaskManager: { recentTask?: ManagedObjectReference[]; description?: TaskDescription; maxCollector?: number; };
+  Task: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; info?: TaskInfo; };
+  TaskHistoryCollector: { filter?: AnyValue; latestPage?: TaskInfo[]; };
+  EventManager: { description?: EventDescription; latestEvent?: AnyEvent; maxCollector?: number; };
+  EventHistoryCollector: { filter?: AnyValue; latestPage?: AnyEvent[]; };
+  HostNetworkSystem: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; capabilities?: HostNetCapabilities; networkInfo?: HostNetworkInfo; offloadCapabilities?: HostNetOffloadCapabilities; networkConfig?: HostNetworkConfig; dnsConfig?: AnyHostDnsConfig; ipRouteConfig?: AnyHostIpRouteConfig; consoleIpRouteConfig?: AnyHostIpRouteConfig; };
+  HostDatastoreBrowser: { datastore?: ManagedObjectReference[]; supportedType?: AnyFileQuery[]; };
+  OptionManager: { supportedOption?: OptionDef[]; setting?: AnyOptionValue[]; };
+  PerformanceManager: { description?: PerformanceDescription; historicalInterval?: PerfInterval[]; perfCounter?: PerfCounterInfo[]; };
+  LicenseManager: { source?: AnyLicenseSource; sourceAvailable?: boolean; diagnostics?: LicenseDiagnostics; featureInfo?: LicenseFeatureInfo[]; licensedEdition?: string; licenses?: LicenseManagerLicenseInfo[]; licenseAssignmentManager?: ManagedObjectReference; evaluation?: LicenseManagerEvaluationInfo; };
+  LicenseAssignmentManager: { };
+  AuthorizationManager: { privilegeList?: AuthorizationPrivilege[]; roleList?: AuthorizationRole[]; description?: AuthorizationDescription; };
+  CustomFieldsManager: { field?: CustomFieldDef[]; };
+  HttpNfcLease: { initializeProgress?: number; transferProgress?: number; mode?: string; capabilities?: HttpNfcLeaseCapabilities; info?: HttpNfcLeaseInfo; state?: HttpNfcLeaseState; error?: LocalizedMethodFault; };
 }

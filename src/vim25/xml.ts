@@ -13,6 +13,8 @@ export interface XmlElement {
 }
 
 const MAX_DEPTH = 100;
+/** An element costs some 200 bytes of memory, however short its text: bound what a small message can grow to. */
+const MAX_ELEMENTS = 4_000_000;
 
 const local = (name: string): string => {
   const colon = name.indexOf(':');
@@ -21,12 +23,13 @@ const local = (name: string): string => {
 
 /**
  * Parses one document.
- * @throws invalid for text that is not well-formed XML, is nested deeper than 100, or has a document type
+ * @throws invalid for text that is not well-formed XML, is nested deeper than 100, has over 4 million elements, or a document type
  */
 export function parseXml(text: string): XmlElement {
   const parser = new SaxesParser();
   const root: XmlElement = { name: '', attributes: {}, xsiType: undefined, children: [], text: '' };
   const stack: XmlElement[] = [root];
+  let elements = 0;
   parser.on('error', (error) => {
     throw invalid(`malformed XML: ${error.message}`);
   });
@@ -42,6 +45,8 @@ export function parseXml(text: string): XmlElement {
     }
     stack[stack.length - 1]!.children.push(element);
     stack.push(element);
+    elements += 1;
+    if (elements > MAX_ELEMENTS) throw invalid(`XML with more than ${MAX_ELEMENTS} elements`);
     if (stack.length > MAX_DEPTH) throw invalid(`XML nested deeper than ${MAX_DEPTH}`);
   });
   const addText = (text: string): void => {
@@ -67,7 +72,6 @@ const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;'
 
 /** Text for an element or attribute. Characters that XML 1.0 cannot hold become U+FFFD. */
 export function escapeXml(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are just the ones XML cannot hold
   return text
     .replace(/[&<>"\r]/g, (c) => ESCAPES[c]!)
     .replace(/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, '\ufffd');

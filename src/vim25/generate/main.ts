@@ -2,7 +2,7 @@
  * Generates `types.generated.ts` and `table.generated.json` from govmomi's Go sources (Debian package
  * golang-github-vmware-govmomi-dev): run by hand when the subset changes.
  *
- *   npm run build && node dist/src/vim25/generate/main.js
+ *   npm run build && node dist/src/vim25/generate/main.js [sources of govmomi/vim25] [target directory]
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -40,6 +40,13 @@ const PRIMITIVES: Record<string, string> = {
   'url.URL': 'anyURI',
 };
 
+/** Go has one type for xsd:byte arrays and xsd:base64Binary; these are the latter (vSphere API reference). */
+const BASE64 = new Set([
+  'VirtualMachineConfigInfo.vmxConfigChecksum',
+  'VirtualMachineConfigSpec.vmxConfigChecksum',
+  'HostSubSpecification.binaryData',
+]);
+
 const structs = new Map<string, Struct>();
 const enums = new Map<string, string[]>();
 
@@ -70,8 +77,10 @@ function parseStructs(source: string): void {
       const type = goType(field[2]!);
       const polymorphic =
         options.includes('typeattr') && type.type !== 'anyType' && !['int', 'long'].includes(type.type);
+      const base64 = BASE64.has(`${name}.${wire}`) ? { type: 'base64Binary', array: false } : {};
       struct.fields.push({
         ...type,
+        ...base64,
         name: wire!,
         optional: type.optional || options.includes('omitempty'),
         polymorphic: type.polymorphic || polymorphic,
@@ -87,27 +96,25 @@ function parseEnums(source: string): void {
   for (const [, type, value] of source.matchAll(/^\s+\w+\s+= (\w+)\("([^"]*)"\)/gm)) enums.get(type!)?.push(value!);
 }
 
-/** Properties of managed objects with inherited ones. */
+/** Properties of managed objects with inherited ones; the base's may stand later in the file. */
 function parseManagedObjects(source: string): Map<string, Map<string, Field>> {
+  const bodies = new Map([...source.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm)].map((m) => [m[1]!, m[2]!]));
   const result = new Map<string, Map<string, Field>>();
-  for (const [, name, body] of source.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm)) {
-    const own = new Map<string, Field>();
-    for (const line of body!.split('\n')) {
+  const resolve = (name: string): Map<string, Field> => {
+    const done = result.get(name);
+    if (done !== undefined) return done;
+    const properties = new Map<string, Field>();
+    for (const line of (bodies.get(name) ?? '').split('\n')) {
       const embedded = /^\t(\w+)$/.exec(line);
-      if (embedded !== null)
-        for (const [key, field] of result.get(embedded[1]!) ?? pending(source, embedded[1]!)) own.set(key, field);
+      if (embedded !== null) for (const [key, field] of resolve(embedded[1]!)) properties.set(key, field);
       const field = /^\t(\w+)\s+(\S+)\s+`mo:"([^"]+)"/.exec(line);
-      if (field !== null) own.set(field[3]!, { ...goType(field[2]!), name: field[3]!, optional: true });
+      if (field !== null) properties.set(field[3]!, { ...goType(field[2]!), name: field[3]!, optional: true });
     }
-    result.set(name!, own);
-  }
+    result.set(name, properties);
+    return properties;
+  };
+  for (const name of bodies.keys()) resolve(name);
   return result;
-}
-
-/** Properties of a managed object that stands later in the file than one that inherits from it. */
-function pending(source: string, name: string): Map<string, Field> {
-  const match = new RegExp(`^type ${name} struct \\{\\n[\\s\\S]*?^\\}`, 'm').exec(source);
-  return match === null ? new Map() : (parseManagedObjects(match[0] + '\n').get(name) ?? new Map());
 }
 
 const read = (path: string): string => readFileSync(join(SOURCE, path), 'utf8');
@@ -158,14 +165,11 @@ for (const name of OPERATIONS) {
   if (result !== null) include(result.type);
 }
 for (const name of SUBCLASSES) include(name);
-const managedSubset = Object.entries(MANAGED_OBJECTS).map(([name, properties]) => {
-  const all = managed.get(name);
-  const fields = properties.split(' ').map((property) => {
-    const field = all?.get(property) ?? managed.get('ManagedEntity')?.get(property);
-    if (field === undefined) throw new Error(`no property ${name}.${property}`);
-    include(field.type);
-    return field;
-  });
+const managedSubset = MANAGED_OBJECTS.map((name) => {
+  const properties = managed.get(name);
+  if (properties === undefined) throw new Error(`no managed object ${name}`);
+  const fields = [...properties.values()];
+  for (const field of fields) include(field.type);
   return [name, fields] as const;
 });
 
@@ -182,6 +186,7 @@ const TS: Record<string, string> = {
   dateTime: 'Date',
   anyType: 'AnyValue',
   anyURI: 'string',
+  base64Binary: 'string',
 };
 const known = (type: string): boolean => included.has(type);
 function tsType(field: Field): string {
@@ -258,10 +263,10 @@ out.push('}', '');
 writeFileSync(join(TARGET, 'types.generated.ts'), out.join('\n'));
 
 // --- the codec's table ----------------------------------------------------------------------------------------------
-/** `[name, type, flags]`; flags: 1 array, 2 optional, 4 polymorphic. */
+/** `[name, type, flags]`; flags: 1 array, 2 optional, 4 polymorphic. The type `?` is one that was left out. */
 const row = (field: Field): [string, string, number] => [
   field.name,
-  enums.has(field.type) ? 'string' : TS[field.type] !== undefined || known(field.type) ? field.type : 'anyType',
+  TS[field.type] !== undefined || known(field.type) ? field.type : '?',
   (field.array ? 1 : 0) | (field.optional ? 2 : 0) | (field.polymorphic ? 4 : 0),
 ];
 const table = {
@@ -270,7 +275,7 @@ const table = {
       .filter((type) => structs.has(type) && type !== 'ManagedObjectReference')
       .map((type) => [type, [structs.get(type)!.base, structs.get(type)!.fields.map(row)]]),
   ),
-  enums: sortedTypes.filter((type) => enums.has(type)),
+  enums: Object.fromEntries(sortedTypes.filter((type) => enums.has(type)).map((type) => [type, enums.get(type)])),
   operations: Object.fromEntries(
     [...operations]
       .sort()

@@ -2,21 +2,26 @@
 
 /** Operations by wire name. */
 export const OPERATIONS = `
-RetrieveServiceContent CurrentTime Login Logout SessionIsActive AcquireGenericServiceTicket
+RetrieveServiceContent CurrentTime Login Logout SessionIsActive TerminateSession AcquireGenericServiceTicket
 RetrieveProperties RetrievePropertiesEx ContinueRetrievePropertiesEx CancelRetrievePropertiesEx CreateFilter DestroyPropertyFilter
 WaitForUpdates WaitForUpdatesEx CheckForUpdates CancelWaitForUpdates CreatePropertyCollector DestroyPropertyCollector
-CreateContainerView CreateListView DestroyView ModifyListView
+CreateContainerView CreateListView DestroyView ModifyListView ResetListView
 FindByUuid FindAllByUuid FindByInventoryPath FindByIp FindByDnsName FindChild FindByDatastorePath
 CreateVM_Task CreateFolder RegisterVM_Task MoveIntoFolder_Task
 PowerOnVM_Task PowerOffVM_Task ResetVM_Task SuspendVM_Task ShutdownGuest RebootGuest ReconfigVM_Task UnregisterVM
-CreateSnapshot_Task CloneVM_Task MarkAsTemplate RelocateVM_Task
-Destroy_Task Rename_Task CreateResourcePool UpdateConfig DestroyChildren PowerOnMultiVM_Task
-CancelTask CreateCollectorForTasks ReadNextTasks
+CreateSnapshot_Task RevertToCurrentSnapshot_Task RemoveSnapshot_Task RemoveAllSnapshots_Task CloneVM_Task MarkAsTemplate MarkAsVirtualMachine RelocateVM_Task AnswerVM
+Destroy_Task Rename_Task Reload setCustomValue CreateResourcePool UpdateConfig DestroyChildren MoveIntoResourcePool
+CreateChildVM_Task CreateVApp ImportVApp PowerOnMultiVM_Task QueryConnectionInfo
+CancelTask CreateCollectorForTasks ReadNextTasks ReadPreviousTasks
+HttpNfcLeaseProgress HttpNfcLeaseComplete HttpNfcLeaseAbort
 QueryEvents CreateCollectorForEvents ReadNextEvents ReadPreviousEvents SetCollectorPageSize ResetCollector RewindCollector DestroyCollector
 MakeDirectory DeleteDatastoreFile_Task MoveDatastoreFile_Task CopyDatastoreFile_Task SearchDatastore_Task SearchDatastoreSubFolders_Task
-CreateVirtualDisk_Task DeleteVirtualDisk_Task CopyVirtualDisk_Task
-AddPortGroup RemovePortGroup RefreshDatastore RefreshDatastoreStorageInfo
-QueryOptions UpdateOptions QueryPerfProviderSummary QueryAvailablePerfMetric QueryPerf
+CreateVirtualDisk_Task DeleteVirtualDisk_Task CopyVirtualDisk_Task MoveVirtualDisk_Task ExtendVirtualDisk_Task QueryVirtualDiskUuid
+AddPortGroup RemovePortGroup UpdatePortGroup AddVirtualSwitch RemoveVirtualSwitch RefreshDatastore RefreshDatastoreStorageInfo
+QueryOptions UpdateOptions QueryPerfProviderSummary QueryAvailablePerfMetric QueryPerfCounter QueryPerf
+HasPrivilegeOnEntities FetchUserPrivilegeOnEntities HasUserPrivilegeOnEntities RetrieveEntityPermissions
+QueryAssignedLicenses AddCustomFieldDef RemoveCustomFieldDef SetField QueryConfigOption QueryConfigOptionEx QueryConfigTarget
+PostEvent LogUserEvent
 `
   .trim()
   .split(/\s+/);
@@ -33,6 +38,8 @@ export const WHOLE_FAMILIES = [
   'TaskReason',
   'EntityEventArgument',
   'EventArgument',
+  'MethodFault',
+  'Event',
 ];
 
 /** Subclasses included by name: events and faults have hundreds. */
@@ -50,41 +57,20 @@ ResourceAllocationInfo VmDiskFileInfo LocalDatastoreInfo VmfsDatastoreInfo NasDa
   .trim()
   .split(/\s+/);
 
-/** Managed objects and their properties. */
-export const MANAGED_OBJECTS: Record<string, string> = {
-  ServiceInstance: 'serverClock capability content',
-  ManagedEntity: 'parent name',
-  Folder: 'parent name childType childEntity',
-  Datacenter: 'parent name vmFolder hostFolder datastoreFolder networkFolder datastore network',
-  ComputeResource: 'parent name resourcePool host datastore network summary',
-  ClusterComputeResource: 'parent name resourcePool host datastore network summary',
-  HostSystem: 'parent name runtime summary hardware configManager vm datastore network datastoreBrowser',
-  ResourcePool: 'parent name summary runtime owner resourcePool vm config',
-  VirtualApp: 'parent name summary runtime owner resourcePool vm config',
-  Datastore: 'parent name info summary host vm browser capability',
-  Network: 'parent name summary host vm',
-  DistributedVirtualPortgroup: 'parent name summary host vm key',
-  VirtualMachine:
-    'parent name capability config environmentBrowser resourcePool parentVApp runtime guest summary datastore network layoutEx guestHeartbeatStatus',
-  Task: 'info',
-  TaskManager: 'recentTask maxCollector',
-  EventManager: 'latestEvent maxCollector',
-  EventHistoryCollector: 'filter latestPage',
-  TaskHistoryCollector: 'filter latestPage',
-  PropertyCollector: 'filter',
-  PropertyFilter: 'spec partialUpdates',
-  ContainerView: 'view container type recursive',
-  ListView: 'view',
-  ViewManager: 'viewList',
-  SessionManager: 'currentSession',
-  HostNetworkSystem: 'networkInfo',
-  OptionManager: 'setting',
-  HostDatastoreBrowser: 'datastore',
-};
+/** Managed objects, with all their properties. */
+export const MANAGED_OBJECTS = `
+ServiceInstance SessionManager PropertyCollector PropertyFilter ViewManager ContainerView ListView
+ManagedEntity Folder Datacenter ComputeResource ClusterComputeResource HostSystem ResourcePool VirtualApp Datastore
+Network OpaqueNetwork DistributedVirtualPortgroup VirtualMachine VirtualMachineSnapshot EnvironmentBrowser
+TaskManager Task TaskHistoryCollector EventManager EventHistoryCollector
+HostNetworkSystem HostDatastoreBrowser OptionManager PerformanceManager LicenseManager LicenseAssignmentManager
+AuthorizationManager CustomFieldsManager HttpNfcLease
+`
+  .trim()
+  .split(/\s+/);
 
 /** Left out where reached: large parts of the model that nobody here looks at. */
 export const CUT = new Set([
-  'HostNetworkInfo',
   'HostConfigInfo',
   'HostListSummaryGatewaySummary',
   'ClusterConfigInfoEx',
@@ -92,18 +78,26 @@ export const CUT = new Set([
   'CustomizationSpec',
   'HostProfileManager',
   'DasVmPriority',
-  'VmConfigInfo',
-  'VAppConfigInfo',
-  'VmConfigSpec',
-  'VAppConfigSpec',
   'HostLicensableResourceInfo',
   'HostFaultToleranceManagerComponentHealthInfo',
   'HostHardwareStatusInfo',
-  'HealthSystemRuntime',
   'VsanHostRuntimeInfo',
   'VirtualMachineProfileRawData',
   'CryptoSpec',
   'VirtualMachineSgxInfo',
   'FaultToleranceConfigInfo',
   'FaultToleranceConfigSpec',
+  'ApplyHostProfileConfigurationSpec',
+  'ApplyHostProfileConfigurationResult',
+  'HostSystemRemediationState',
+  'HostSystemComplianceCheckState',
+  'ComplianceResult',
+  'AnswerFileStatusResult',
+  'HostSystemResourceInfo',
+  'ClusterConfigInfo',
+  'ClusterDrsRecommendation',
+  'ClusterDrsMigration',
+  'ClusterActionHistory',
+  'ClusterDrsFaults',
+  'ClusterRecommendation',
 ]);
