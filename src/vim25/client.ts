@@ -1,5 +1,5 @@
 /** The vSphere client: a session, typed calls, properties and tasks. */
-import { isKind, unauthorized } from '../common/errors.js';
+import { isKind, unauthorized, unavailable } from '../common/errors.js';
 import { currentOperation, logger } from '../common/log.js';
 import { DatastoreClient } from './datastore.js';
 import { VimFault } from './faults.js';
@@ -27,6 +27,7 @@ export interface ConnectOptions {
   password: string;
   /** SHA-1 of the server's certificate, `AB:CD:…`; without it the system's authorities decide. */
   thumbprint?: string;
+  /** Ends the attempt to connect; later logins do not heed it. */
   signal?: AbortSignal;
 }
 
@@ -57,33 +58,48 @@ type PathValue<O, P extends string> = P extends `${infer A}.${infer B}`
     ? Defined<O[P]>
     : unknown;
 
+/** Options of a call. */
+export interface CallOptions {
+  signal?: AbortSignal;
+  /** The server's silence for so long ends the call (default two minutes). */
+  idleTimeoutMs?: number;
+}
+
 /** A logged-in vSphere client. Close it when done. */
 export class VimClient {
   /** Round trips by operation, for those who count them. */
   readonly calls = new Map<string, number>();
   private readonly tasks: TaskWaiter;
   private login: Promise<void> | null = null;
+  /** How often this client has logged in. */
+  private sessions = 0;
+  private content: ServiceContent | undefined;
 
   private constructor(
     private readonly transport: Transport,
     private readonly options: ConnectOptions,
-    readonly serviceContent: ServiceContent,
   ) {
     this.tasks = new TaskWaiter(this);
   }
 
-  /** Connects and logs in. @throws unavailable, unauthorized (a {@link VimFault} InvalidLogin) */
+  /** Connects and logs in. @throws invalid for a bad URL, unavailable, unauthorized (a {@link VimFault} InvalidLogin) */
   static async connect(options: ConnectOptions): Promise<VimClient> {
-    const transport = new Transport(options.url, options.thumbprint);
+    const client = new VimClient(new Transport(options.url, options.thumbprint), options);
+    const { signal } = options;
     try {
-      const content = await send(transport, 'RetrieveServiceContent', SERVICE_INSTANCE, {}, options.signal);
-      const client = new VimClient(transport, options, content as ServiceContent);
-      await client.logIn();
+      const content = await client.send('RetrieveServiceContent', SERVICE_INSTANCE, {}, { signal });
+      client.content = content as ServiceContent;
+      await client.logIn(signal);
       return client;
     } catch (error) {
-      transport.close();
+      client.transport.close();
       throw error;
     }
+  }
+
+  /** The server's singletons and what it is. */
+  get serviceContent(): ServiceContent {
+    return this.content!;
   }
 
   /**
@@ -94,50 +110,41 @@ export class VimClient {
     operation: M,
     target: ManagedObjectReference,
     args: Operations[M]['args'],
-    options: { signal?: AbortSignal; idleTimeoutMs?: number } = {},
+    options: CallOptions = {},
   ): Promise<Operations[M]['result']> {
-    this.calls.set(operation, (this.calls.get(operation) ?? 0) + 1);
+    const session = this.sessions;
     try {
-      return (await send(
-        this.transport,
-        operation,
-        target,
-        args,
-        options.signal,
-        options.idleTimeoutMs,
-      )) as Operations[M]['result'];
+      return (await this.send(operation, target, args, options)) as Operations[M]['result'];
     } catch (error) {
       if (!(error instanceof VimFault && error.is('NotAuthenticated'))) throw error;
-      log.info({ operation }, 'session lost, logging in again');
-      await this.logIn();
-      return (await send(
-        this.transport,
-        operation,
-        target,
-        args,
-        options.signal,
-        options.idleTimeoutMs,
-      )) as Operations[M]['result'];
+      await this.logInAfter(session);
+      return (await this.send(operation, target, args, options)) as Operations[M]['result'];
     }
   }
 
-  /** Properties of objects. Objects that vanished meanwhile are left out. */
+  /** Properties of objects. Objects that vanished meanwhile are left out, as are unset properties. */
   async retrieve<T extends keyof ManagedObjects>(
     refs: ManagedObjectReference[],
     type: T,
     paths: PropertyPath<T>[],
   ): Promise<RetrievedObject<T>[]> {
-    if (refs.length === 0) return [];
-    try {
-      return await this.retrieveAll(refs, type, paths);
-    } catch (error) {
-      if (!isKind(error, 'notFound') || refs.length === 1) {
-        if (isKind(error, 'notFound')) return [];
-        throw error;
+    let left = refs;
+    while (left.length > 0) {
+      try {
+        return await this.retrieveAll(left, type, paths);
+      } catch (error) {
+        if (!isKind(error, 'notFound')) throw error;
+        // One of them is gone, and makes the whole answer a fault: go on without it.
+        const gone = (error as VimFault).fault?.obj as ManagedObjectReference | undefined;
+        const rest = left.filter((ref) => ref.value !== gone?.value);
+        if (rest.length === left.length) {
+          if (left.length === 1) return [];
+          return (await Promise.all(left.map((ref) => this.retrieve([ref], type, paths)))).flat();
+        }
+        left = rest;
       }
-      // One of many is gone: ask one by one.
-      return (await Promise.all(refs.map((ref) => this.retrieve([ref], type, paths)))).flat();
     }
+    return [];
   }
 
   private async retrieveAll<T extends keyof ManagedObjects>(
@@ -164,7 +171,11 @@ export class VimClient {
     return result;
   }
 
-  /** Waits for a task's end. @returns its info; @throws VimFault with the task's error; cancelled */
+  /**
+   * Waits for a task's end; an abort ends the waiting, not the task.
+   * @returns its info
+   * @throws VimFault with the task's error; notFound when the server knows it no more; cancelled
+   */
   waitTask(
     task: ManagedObjectReference,
     options: { signal?: AbortSignal; onProgress?: (percent: number) => void } = {},
@@ -179,66 +190,81 @@ export class VimClient {
     args: Operations[M]['args'],
     options: { signal?: AbortSignal; onProgress?: (percent: number) => void } = {},
   ): Promise<unknown> {
-    const task = (await this.call(operation, target, args)) as ManagedObjectReference;
+    const task = (await this.call(operation, target, args, { signal: options.signal })) as ManagedObjectReference;
     return (await this.waitTask(task, options)).result;
   }
 
   /** Files of a datastore. */
   datastore(name: string, datacenter: string): DatastoreClient {
-    return new DatastoreClient(this.transport, name, datacenter, () => this.logIn());
+    return new DatastoreClient(this.transport, name, datacenter, {
+      number: () => this.sessions,
+      renew: (session) => this.logInAfter(session),
+    });
   }
 
   /** Logs out and closes all connections. */
   async close(): Promise<void> {
     this.tasks.close();
-    if (this.serviceContent.sessionManager !== undefined) {
-      await send(this.transport, 'Logout', this.serviceContent.sessionManager, {}, AbortSignal.timeout(2000)).catch(
-        () => undefined,
-      );
+    const { sessionManager } = this.serviceContent;
+    if (sessionManager !== undefined) {
+      // A server out of reach forgets the session by itself.
+      await this.send('Logout', sessionManager, {}, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
     }
     this.transport.close();
   }
 
-  /** Logs in; several callers at once share one login. */
-  private logIn(): Promise<void> {
-    this.login ??= this.newSession().finally(() => {
+  /** Logs in again, unless somebody has since session number `session`; several callers at once share one login. */
+  private async logInAfter(session: number): Promise<void> {
+    if (this.sessions !== session) return;
+    log.info('session lost, logging in again');
+    await this.logIn();
+  }
+
+  private logIn(signal?: AbortSignal): Promise<void> {
+    this.login ??= this.newSession(signal).finally(() => {
       this.login = null;
     });
     return this.login;
   }
 
-  private async newSession(): Promise<void> {
+  private async newSession(signal: AbortSignal | undefined): Promise<void> {
     const { sessionManager } = this.serviceContent;
     if (sessionManager === undefined) throw unauthorized('the server has no session manager');
-    const { user, password, signal } = this.options;
-    await send(this.transport, 'Login', sessionManager, { userName: user, password }, signal);
+    const { user, password } = this.options;
+    this.transport.dropSession();
+    await this.send('Login', sessionManager, { userName: user, password }, { signal });
+    this.sessions += 1;
+  }
+
+  /** One round trip. */
+  private async send(
+    operation: string,
+    target: ManagedObjectReference,
+    args: object,
+    options: CallOptions,
+  ): Promise<unknown> {
+    const id = currentOperation();
+    const body = `<${operation} xmlns="urn:vim25">${encodeRequest(operation, target, args)}</${operation}>`;
+    const header = id === undefined ? '' : `<operationID xmlns="urn:vim25">${escapeXml(id)}</operationID>`;
+    const text = envelope(body, header);
+    this.calls.set(operation, (this.calls.get(operation) ?? 0) + 1);
+    const answer = await this.transport.exchange({
+      method: 'POST',
+      path: this.transport.sdkPath,
+      headers: { ...HEADERS, 'content-length': Buffer.byteLength(text) },
+      body: text,
+      ...options,
+    });
+    const reply = await readText(answer);
+    // SOAP 1.1, section 6.2: a fault comes with status 500.
+    if (answer.statusCode !== 200 && answer.statusCode !== 500) {
+      throw unavailable(`the server answered ${operation} with HTTP status ${answer.statusCode}`);
+    }
+    const response = decodeResponse(operation, reply);
+    if (response.kind === 'fault') throw new VimFault(operation, response.fault, response.message);
+    return response.value;
   }
 }
 
 /** Operations whose name ends in `_Task`. */
 export type TaskOperation = Extract<keyof Operations, `${string}_Task`>;
-
-async function send(
-  transport: Transport,
-  operation: string,
-  target: ManagedObjectReference,
-  args: object,
-  signal?: AbortSignal,
-  idleTimeoutMs?: number,
-): Promise<unknown> {
-  const id = currentOperation();
-  const body = `<${operation} xmlns="urn:vim25">${encodeRequest(operation, target, args)}</${operation}>`;
-  const header = id === undefined ? '' : `<operationID xmlns="urn:vim25">${escapeXml(id)}</operationID>`;
-  const text = envelope(body, header);
-  const answer = await transport.exchange({
-    method: 'POST',
-    path: transport.sdkPath,
-    headers: { ...HEADERS, 'content-length': Buffer.byteLength(text) },
-    body: text,
-    signal,
-    idleTimeoutMs,
-  });
-  const response = decodeResponse(operation, await readText(answer));
-  if (response.kind === 'fault') throw new VimFault(operation, response.fault, response.message);
-  return response.value;
-}

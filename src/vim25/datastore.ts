@@ -1,10 +1,11 @@
 /** Files of a datastore over HTTPS (vSphere Web Services SDK, "HTTP access to vSphere server files"). */
 import type { IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
-import { CaissonError, type ErrorKind, unavailable } from '../common/errors.js';
+import { type Readable, Transform } from 'node:stream';
+import { CaissonError, type ErrorKind, invalid, isKind, unavailable } from '../common/errors.js';
 import { type ExchangeOptions, readText, type Transport } from './transport.js';
 
 const KINDS: Record<number, ErrorKind> = {
+  400: 'invalid',
   401: 'unauthorized',
   403: 'forbidden',
   404: 'notFound',
@@ -13,51 +14,88 @@ const KINDS: Record<number, ErrorKind> = {
   507: 'insufficientResources',
 };
 
+/** What {@link DatastoreClient.read} takes at most unless told. */
+const MAX_READ = 16 * 1024 * 1024;
+
+/** Options of an upload. */
+export interface PutOptions {
+  /** Bytes of a stream, where known; a server that gets no size gets the body in chunks. */
+  size?: number;
+  signal?: AbortSignal;
+  /** Told how many bytes were handed to the connection so far. */
+  onProgress?: (bytes: number) => void;
+}
+
+/** The session of the client the datastore belongs to. */
+export interface SessionKeeper {
+  /** Number of the session in force. */
+  number(): number;
+  /** Logs in again unless that session was replaced already. */
+  renew(number: number): Promise<void>;
+}
+
 /** One datastore's files. Paths are relative to its root. */
 export class DatastoreClient {
   constructor(
     private readonly transport: Transport,
     private readonly name: string,
     private readonly datacenter: string,
-    private readonly logIn: () => Promise<void>,
+    private readonly session: SessionKeeper,
   ) {}
 
   /**
-   * A file's content, or the bytes of a range (`end` exclusive).
-   * @throws notFound
+   * A file's content, or the bytes of a range (`end` exclusive). The stream fails when the connection breaks off.
+   * @throws notFound; invalid for a range beyond the end
    */
   async get(path: string, options: { start?: number; end?: number; signal?: AbortSignal } = {}): Promise<Readable> {
     const { start = 0, end, signal } = options;
-    const range = start > 0 || end !== undefined ? { range: `bytes=${start}-${end === undefined ? '' : end - 1}` } : {};
-    return this.exchange('GET', path, { headers: range, signal });
+    const ranged = start > 0 || end !== undefined;
+    const headers = ranged ? { range: `bytes=${start}-${end === undefined ? '' : end - 1}` } : {};
+    const answer = await this.exchange('GET', path, { headers, signal });
+    if (ranged && answer.statusCode !== 206) {
+      answer.destroy();
+      throw unavailable(`GET [${this.name}] ${path}: the server does not serve ranges`);
+    }
+    return answer;
   }
 
-  /** A small file, whole. @throws notFound */
-  async read(path: string): Promise<Buffer> {
+  /** A small file, whole. @throws notFound; invalid when it is larger than `limit` bytes (default 16 MiB) */
+  async read(path: string, limit = MAX_READ): Promise<Buffer> {
     const parts: Buffer[] = [];
-    for await (const part of await this.get(path)) parts.push(part as Buffer);
+    let size = 0;
+    for await (const part of await this.get(path)) {
+      size += (part as Buffer).length;
+      if (size > limit) throw invalid(`[${this.name}] ${path} is larger than ${limit} bytes`);
+      parts.push(part as Buffer);
+    }
     return Buffer.concat(parts);
   }
 
-  /** Replaces a file; directories must exist. @throws insufficientResources when the datastore is full */
-  async put(
-    path: string,
-    content: Readable | Buffer | string,
-    options: { size?: number; signal?: AbortSignal } = {},
-  ): Promise<void> {
+  /**
+   * Replaces a file; directories must exist. A stream is destroyed when the upload fails.
+   * @throws insufficientResources when the datastore is full
+   */
+  async put(path: string, content: Readable | Buffer | string, options: PutOptions = {}): Promise<void> {
+    const { signal, onProgress } = options;
     const small = typeof content === 'string' || Buffer.isBuffer(content);
     const size = small ? Buffer.byteLength(content) : options.size;
-    const { Readable: Stream } = await import('node:stream');
-    const body = small ? Stream.from([Buffer.from(content as Buffer)], { objectMode: false }) : (content as Readable);
-    const answer = await this.exchange('PUT', path, {
-      body,
-      headers: {
-        'content-type': 'application/octet-stream',
-        ...(size === undefined ? {} : { 'content-length': size }),
-      },
-      signal: options.signal,
-    });
+    const headers = {
+      'content-type': 'application/octet-stream',
+      ...(size === undefined ? {} : { 'content-length': size }),
+    };
+    // A stream can't be sent twice: see first whether the session lives.
+    if (!small) {
+      try {
+        await this.size(path);
+      } catch (error) {
+        content.destroy();
+        throw error;
+      }
+    }
+    const body = small || onProgress === undefined ? content : counted(content, onProgress);
+    const answer = await this.exchange('PUT', path, { body, headers, signal });
     answer.resume();
+    if (small) onProgress?.(size ?? 0);
   }
 
   /** Size in bytes, or null when there is no such file. */
@@ -67,9 +105,14 @@ export class DatastoreClient {
       answer.resume();
       return Number(answer.headers['content-length'] ?? 0);
     } catch (error) {
-      if (error instanceof CaissonError && error.kind === 'notFound') return null;
+      if (isKind(error, 'notFound')) return null;
       throw error;
     }
+  }
+
+  /** Whether there is such a file. */
+  async exists(path: string): Promise<boolean> {
+    return (await this.size(path)) !== null;
   }
 
   /** @throws notFound */
@@ -78,25 +121,54 @@ export class DatastoreClient {
   }
 
   private async exchange(method: string, path: string, options: Partial<ExchangeOptions>): Promise<IncomingMessage> {
-    const encoded = path.split('/').map(encodeURIComponent).join('/');
     const query = `dcPath=${encodeURIComponent(this.datacenter)}&dsName=${encodeURIComponent(this.name)}`;
-    const request = { ...options, method, path: `/folder/${encoded}?${query}` };
+    const request = { ...options, method, path: `/folder/${encodePath(path)}?${query}` };
+    const repeatable = options.body === undefined || typeof options.body === 'string' || Buffer.isBuffer(options.body);
+    const session = this.session.number();
     let answer = await this.transport.exchange(request);
-    if (answer.statusCode === 401 && options.body === undefined) {
+    if (answer.statusCode === 401 && repeatable) {
       answer.resume();
-      await this.logIn();
+      await this.session.renew(session);
       answer = await this.transport.exchange(request);
     }
     const status = answer.statusCode ?? 0;
     if (status >= 200 && status < 300) return answer;
     const text = method === 'HEAD' ? '' : (await readText(answer)).slice(0, 300);
+    if (method === 'HEAD') answer.resume();
     const message = `${method} [${this.name}] ${path}: ${status} ${text}`.trim();
     const kind = KINDS[status];
     throw kind === undefined ? unavailable(message) : new CaissonError(kind, message);
   }
 }
 
-/** `[datastore] path` of a datastore path. @throws unavailable */
+/** A path for a URL. @throws invalid for one that climbs or is not Unicode text */
+function encodePath(path: string): string {
+  const names = path.split('/');
+  const wrong = (cause?: unknown): Error => invalid(`'${path}' is not a path of a datastore`, cause);
+  if (names.includes('..') || names.includes('.') || path.includes('\0')) throw wrong();
+  try {
+    return names.map(encodeURIComponent).join('/');
+  } catch (error) {
+    throw wrong(error);
+  }
+}
+
+/** The same bytes, counted. */
+function counted(content: Readable, onProgress: (bytes: number) => void): Readable {
+  let bytes = 0;
+  const counter = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length;
+      onProgress(bytes);
+      done(null, chunk);
+    },
+  });
+  content.on('error', (error) => counter.destroy(error));
+  counter.on('close', () => content.destroy());
+  return content.pipe(counter);
+}
+
+/** The parts of a datastore path `[datastore] path`, or null for what is none. */
 export function parseDatastorePath(text: string): { datastore: string; path: string } | null {
   const match = /^\[([^\]]+)\]\s*(.*)$/.exec(text);
   return match === null ? null : { datastore: match[1]!, path: match[2]! };

@@ -1,13 +1,19 @@
-/** An HTTPS agent that trusts exactly one certificate: the one whose SHA-1 thumbprint the admin gave, as vSphere tools do. */
+/** An HTTPS agent that trusts exactly one certificate: the one whose thumbprint the admin gave, as vSphere tools do. */
 import { Agent } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { type ConnectionOptions, connect } from 'node:tls';
 import { unavailable } from '../common/errors.js';
 
+/** A server that does not finish the TLS handshake in this time counts as out of reach. */
+const CONNECT_TIMEOUT_MS = 15_000;
+
+/** Length of a SHA-1 thumbprint, `AB:CD:…`; vSphere 8 also prints SHA-256 ones. */
+const SHA1_LENGTH = 20 * 3 - 1;
+
 /** Keeps connections alive. Without a thumbprint, certificates are checked against the system's authorities. */
 export class PinnedAgent extends Agent {
   constructor(private readonly thumbprint: string | undefined) {
-    super({ keepAlive: true, maxSockets: 64, scheduling: 'lifo' });
+    super({ keepAlive: true, maxSockets: 256, scheduling: 'lifo' });
   }
 
   override createConnection(
@@ -15,21 +21,27 @@ export class PinnedAgent extends Agent {
     callback?: (error: Error | null, stream: Duplex) => void,
   ): Duplex {
     const { thumbprint } = this;
-    if (thumbprint === undefined) return super.createConnection(options as never, callback as never) as Duplex;
-    const socket = connect({ ...options, rejectUnauthorized: false });
+    const socket = connect({ ...options, rejectUnauthorized: thumbprint === undefined });
+    const timer = setTimeout(() => socket.destroy(new Error('the connection timed out')), CONNECT_TIMEOUT_MS);
+    const failed = (error: Error): void => {
+      clearTimeout(timer);
+      callback?.(error, socket);
+    };
+    socket.once('error', failed);
     // Nothing is sent before the certificate was compared: the callback hands the socket over.
     socket.once('secureConnect', () => {
-      const shown = socket.getPeerCertificate().fingerprint;
-      if (shown?.toUpperCase() === thumbprint.toUpperCase()) {
+      clearTimeout(timer);
+      const { fingerprint, fingerprint256 } = socket.getPeerCertificate();
+      const shown = thumbprint?.length === SHA1_LENGTH ? fingerprint : fingerprint256;
+      if (thumbprint === undefined || shown?.toUpperCase() === thumbprint.toUpperCase()) {
         socket.off('error', failed);
         callback?.(null, socket);
       } else {
+        socket.off('error', failed);
         socket.destroy();
-        failed(unavailable(`the server's certificate has the thumbprint ${shown}, not ${thumbprint}`));
+        callback?.(unavailable(`the server's certificate has the thumbprint ${shown}, not ${thumbprint}`), socket);
       }
     });
-    const failed = (error: Error): void => callback?.(error, socket);
-    socket.once('error', failed);
     return undefined as never;
   }
 }

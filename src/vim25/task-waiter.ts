@@ -3,7 +3,7 @@
  * WaitForUpdatesEx, so that a further task costs one filter and no further long poll.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cancelled, isKind, messageOf } from '../common/errors.js';
+import { CaissonError, cancelled, isKind, messageOf, notFound } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import type { VimClient } from './client.js';
 import { VimFault } from './faults.js';
@@ -12,129 +12,243 @@ import type { ManagedObjectReference, TaskInfo, UpdateSet } from './types.genera
 
 const log = logger('vim25');
 
-interface Waiting {
-  filter: ManagedObjectReference | undefined;
+/** One long poll; the server answers earlier when something happens. */
+const POLL_SECONDS = 30;
+/** A server out of reach for so long makes the waits fail. */
+const GRACE_MS = 60_000;
+/**
+ * A server tells of a filter made during a wait at once. vcsim does not when the task has ended by then: where no word of a task
+ * has come for so long, the wait is ended and begun anew from the full state.
+ */
+const NUDGE_MS = 1000;
+
+interface Waiter {
   onProgress: ((percent: number) => void) | undefined;
   resolve(info: TaskInfo): void;
   reject(error: Error): void;
 }
 
+/** A task and all who wait for it. */
+interface Watched {
+  readonly task: ManagedObjectReference;
+  readonly waiters: Set<Waiter>;
+  /** The collector that has a filter for the task, or soon will: when `ready` is there. */
+  collector: ManagedObjectReference | undefined;
+  ready: Promise<void>;
+  filter: ManagedObjectReference | undefined;
+  nudge: NodeJS.Timeout | undefined;
+}
+
 /** Waits for many tasks at once. */
 export class TaskWaiter {
-  private readonly waiting = new Map<string, Waiting>();
-  private collector: Promise<ManagedObjectReference> | null = null;
+  private readonly watched = new Map<string, Watched>();
+  private collector: ManagedObjectReference | undefined;
   private polling = false;
   private readonly stop = new AbortController();
 
   constructor(private readonly client: VimClient) {}
 
-  async wait(
+  /** The task's info when it has succeeded. @throws VimFault of the task; notFound; unavailable; cancelled */
+  wait(
     task: ManagedObjectReference,
     options: { signal?: AbortSignal; onProgress?: (percent: number) => void },
   ): Promise<TaskInfo> {
-    const { signal } = options;
-    signal?.throwIfAborted();
-    const result = new Promise<TaskInfo>((resolve, reject) => {
-      this.waiting.set(task.value, { filter: undefined, onProgress: options.onProgress, resolve, reject });
-    });
-    result.catch(() => undefined);
-    const abort = (): void =>
-      this.settle(task.value, (one) => one.reject(cancelled('waiting for a task was cancelled')));
-    signal?.addEventListener('abort', abort, { once: true });
-    try {
-      await this.watch(task);
-    } catch (error) {
-      this.settle(task.value, (one) => one.reject(error as Error));
+    const { signal, onProgress } = options;
+    if (signal?.aborted === true || this.stop.signal.aborted) {
+      return Promise.reject(cancelled('waiting for a task was cancelled'));
     }
-    return result.finally(() => signal?.removeEventListener('abort', abort));
+    const entry = this.watched.get(task.value) ?? this.add(task);
+    return new Promise((resolve, reject) => {
+      const settled = (): void => {
+        signal?.removeEventListener('abort', abort);
+        entry.waiters.delete(waiter);
+        if (entry.waiters.size === 0 && this.watched.get(task.value) === entry) this.drop(entry);
+      };
+      const waiter: Waiter = {
+        onProgress,
+        resolve: (info) => {
+          settled();
+          resolve(info);
+        },
+        reject: (error) => {
+          settled();
+          reject(error);
+        },
+      };
+      const abort = (): void => waiter.reject(cancelled('waiting for a task was cancelled'));
+      signal?.addEventListener('abort', abort, { once: true });
+      entry.waiters.add(waiter);
+      void this.poll();
+    });
   }
 
+  /** Ends all waits. */
   close(): void {
     this.stop.abort();
-    for (const id of [...this.waiting.keys()])
-      this.settle(id, (one) => one.reject(cancelled('the vSphere client was closed')));
+    this.failAll(cancelled('the vSphere client was closed'));
   }
 
-  private async watch(task: ManagedObjectReference): Promise<void> {
-    this.collector ??= this.client.call('CreatePropertyCollector', this.client.serviceContent.propertyCollector, {});
-    const collector = await this.collector;
-    const filter = await this.client.call('CreateFilter', collector, {
-      spec: { propSet: [{ type: 'Task', pathSet: ['info'], all: false }], objectSet: [{ obj: task, skip: false }] },
-      partialUpdates: false,
-    });
-    const entry = this.waiting.get(task.value);
-    if (entry === undefined) this.dropFilter(filter);
-    else entry.filter = filter;
-    void this.poll(collector);
+  private add(task: ManagedObjectReference): Watched {
+    const entry: Watched = {
+      task,
+      waiters: new Set(),
+      collector: undefined,
+      ready: Promise.resolve(),
+      filter: undefined,
+      nudge: undefined,
+    };
+    this.watched.set(task.value, entry);
+    // The long poll may be under way: the filter is added beside it.
+    if (this.collector !== undefined) this.addFilter(entry, this.collector);
+    return entry;
+  }
+
+  private drop(entry: Watched): void {
+    this.watched.delete(entry.task.value);
+    clearTimeout(entry.nudge);
+    if (entry.filter !== undefined) this.dropFilter(entry.filter);
+  }
+
+  private dropFilter(filter: ManagedObjectReference): void {
+    if (!this.stop.signal.aborted) this.client.call('DestroyPropertyFilter', filter, {}).catch(() => undefined);
+  }
+
+  private failAll(error: Error): void {
+    for (const entry of [...this.watched.values()]) for (const waiter of [...entry.waiters]) waiter.reject(error);
   }
 
   /** The one long poll; ends when nothing is waited for. */
-  private async poll(collector: ManagedObjectReference): Promise<void> {
+  private async poll(): Promise<void> {
     if (this.polling) return;
     this.polling = true;
     let version = '';
-    try {
-      while (this.waiting.size > 0 && !this.stop.signal.aborted) {
+    let failingSince: number | undefined;
+    while (this.watched.size > 0 && !this.stop.signal.aborted) {
+      try {
+        const collector = await this.open();
         const set: UpdateSet | undefined = await this.client.call(
           'WaitForUpdatesEx',
           collector,
-          { version, options: { maxWaitSeconds: 30 } },
-          { signal: this.stop.signal, idleTimeoutMs: 60_000 },
+          { version, options: { maxWaitSeconds: POLL_SECONDS } },
+          { signal: this.stop.signal, idleTimeoutMs: (POLL_SECONDS + 30) * 1000 },
         );
-        if (set === undefined) continue;
-        version = set.version;
-        this.deliver(set);
+        failingSince = undefined;
+        // After a wait without news, from the full state: it holds but the tasks that are running.
+        version = set?.version ?? '';
+        if (set !== undefined) this.deliver(set);
+      } catch (error) {
+        version = '';
+        if (this.stop.signal.aborted) break;
+        if (error instanceof VimFault && error.is('RequestCanceled')) continue;
+        failingSince ??= Date.now();
+        await this.recover(error, Date.now() - failingSince);
       }
-    } catch (error) {
-      if (!this.stop.signal.aborted) await this.recover(error);
-    } finally {
-      this.polling = false;
-      if (this.waiting.size > 0 && !this.stop.signal.aborted)
-        void this.poll(await (this.collector ?? Promise.resolve(collector)));
     }
+    this.polling = false;
   }
 
-  /** The collector died with its session: the tasks are watched anew. */
-  private async recover(error: unknown): Promise<void> {
-    log.warn({ err: messageOf(error) }, 'waiting for tasks was interrupted');
-    this.collector = null;
-    await sleep(200, undefined, { signal: this.stop.signal }).catch(() => undefined);
-    for (const id of [...this.waiting.keys()]) {
-      try {
-        await this.watch({ type: 'Task', value: id });
-      } catch (failure) {
-        if (isKind(failure, 'unavailable') && this.waiting.size > 0) continue;
-        this.settle(id, (one) => one.reject(failure as Error));
+  /** The collector, with a filter for every task. */
+  private async open(): Promise<ManagedObjectReference> {
+    this.collector ??= await this.client.call(
+      'CreatePropertyCollector',
+      this.client.serviceContent.propertyCollector,
+      {},
+      { signal: this.stop.signal },
+    );
+    const { collector } = this;
+    for (const entry of this.watched.values()) if (entry.collector !== collector) this.addFilter(entry, collector);
+    await Promise.all([...this.watched.values()].map((entry) => entry.ready));
+    return collector;
+  }
+
+  private addFilter(entry: Watched, collector: ManagedObjectReference): void {
+    entry.collector = collector;
+    entry.ready = this.createFilter(entry, collector);
+    entry.ready.catch((error: unknown) => {
+      log.debug({ err: messageOf(error) }, 'a task is not watched yet');
+      if (entry.collector === collector) entry.collector = undefined;
+    });
+  }
+
+  private async createFilter(entry: Watched, collector: ManagedObjectReference): Promise<void> {
+    const filter = await this.client.call('CreateFilter', collector, {
+      spec: {
+        propSet: [{ type: 'Task', pathSet: ['info'], all: false }],
+        objectSet: [{ obj: entry.task, skip: false }],
+      },
+      partialUpdates: false,
+    });
+    if (this.watched.get(entry.task.value) !== entry) return this.dropFilter(filter);
+    entry.filter = filter;
+    entry.nudge = setTimeout(() => {
+      if (this.collector === collector) {
+        this.client.call('CancelWaitForUpdates', collector, {}).catch(() => undefined);
       }
+    }, NUDGE_MS);
+    entry.nudge.unref();
+  }
+
+  /** The collector died (with its session, say) or the server can't be reached: looks at the tasks and begins anew. */
+  private async recover(error: unknown, failingMs: number): Promise<void> {
+    log.warn({ err: messageOf(error) }, 'waiting for tasks was interrupted');
+    const old = this.collector;
+    this.collector = undefined;
+    if (failingMs > GRACE_MS) {
+      this.failAll(error instanceof Error ? error : new CaissonError('internal', String(error)));
+      return;
+    }
+    await sleep(Math.min(200 + failingMs / 4, 5000), undefined, { signal: this.stop.signal }).catch(() => undefined);
+    const entries = [...this.watched.values()];
+    for (const entry of entries) {
+      entry.collector = undefined;
+      entry.filter = undefined;
+    }
+    try {
+      if (old !== undefined) {
+        await this.client.call('DestroyPropertyCollector', old, {}).catch((failure: unknown) => {
+          if (isKind(failure, 'unavailable')) throw failure;
+        });
+      }
+      const tasks = await this.client.retrieve(
+        entries.map((entry) => entry.task),
+        'Task',
+        ['info'],
+      );
+      const infos = new Map(tasks.map((task) => [task.ref.value, task.props.info]));
+      for (const entry of entries) {
+        const info = infos.get(entry.task.value);
+        if (info !== undefined) this.report(entry, info);
+        else for (const waiter of [...entry.waiters]) waiter.reject(notFound(`there is no task ${entry.task.value}`));
+      }
+    } catch (failure) {
+      log.debug({ err: messageOf(failure) }, 'looking at the tasks failed');
     }
   }
 
   private deliver(set: UpdateSet): void {
     for (const update of (set.filterSet ?? []).flatMap((filter) => filter.objectSet ?? [])) {
+      const entry = this.watched.get(update.obj.value);
+      if (entry === undefined) continue;
       const info = (update.changeSet ?? []).find((change) => change.name === 'info')?.val as TaskInfo | undefined;
-      if (info === undefined) continue;
-      if (info.state === 'success') {
-        this.settle(update.obj.value, (one) => one.resolve(info));
-      } else if (info.state === 'error') {
-        const fault = (info.error?.fault ?? null) as Fault | null;
-        const failure = new VimFault(info.descriptionId ?? 'task', fault, info.error?.localizedMessage ?? '');
-        this.settle(update.obj.value, (one) => one.reject(failure));
-      } else if (info.progress !== undefined) {
-        this.waiting.get(update.obj.value)?.onProgress?.(info.progress);
+      if (update.kind === 'leave') {
+        for (const waiter of [...entry.waiters]) waiter.reject(notFound(`there is no task ${entry.task.value}`));
+      } else if (info !== undefined) {
+        clearTimeout(entry.nudge);
+        this.report(entry, info);
       }
     }
   }
 
-  private settle(id: string, end: (waiting: Waiting) => void): void {
-    const entry = this.waiting.get(id);
-    if (entry === undefined) return;
-    this.waiting.delete(id);
-    if (entry.filter !== undefined) this.dropFilter(entry.filter);
-    end(entry);
-  }
-
-  private dropFilter(filter: ManagedObjectReference): void {
-    if (this.stop.signal.aborted) return;
-    void this.client.call('DestroyPropertyFilter', filter, {}).catch(() => undefined);
+  private report(entry: Watched, info: TaskInfo): void {
+    for (const waiter of [...entry.waiters]) {
+      if (info.state === 'success') {
+        waiter.resolve(info);
+      } else if (info.state === 'error') {
+        const fault = (info.error?.fault ?? null) as Fault | null;
+        waiter.reject(new VimFault(info.descriptionId, fault, info.error?.localizedMessage ?? ''));
+      } else if (info.progress !== undefined) {
+        waiter.onProgress?.(info.progress);
+      }
+    }
   }
 }

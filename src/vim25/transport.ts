@@ -1,21 +1,22 @@
 /** One SOAP or file exchange over HTTPS: keep-alive, session cookie, operation id, timeouts, cancellation. */
-import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { request } from 'node:https';
-import type { Readable } from 'node:stream';
-import { CaissonError, cancelled, unavailable } from '../common/errors.js';
+import { finished, type Readable } from 'node:stream';
+import { CaissonError, cancelled, errnoOf, invalid, unavailable } from '../common/errors.js';
 import { currentOperation } from '../common/log.js';
 import { PinnedAgent } from './pinned-agent.js';
 
 const MAX_ANSWER = 64 * 1024 * 1024;
+const IDLE_TIMEOUT_MS = 120_000;
 
 /** Options of one exchange. */
 export interface ExchangeOptions {
   method: string;
   path: string;
   headers?: OutgoingHttpHeaders;
-  body?: string | Readable;
+  body?: string | Buffer | Readable;
   signal?: AbortSignal;
-  /** No byte for so long ends it. */
+  /** No byte for so long, while it is the server's turn, ends it. */
   idleTimeoutMs?: number;
 }
 
@@ -25,7 +26,9 @@ export class Transport {
   private readonly url: URL;
   private cookie: string | undefined;
 
+  /** @throws invalid for a URL that is not an https one */
   constructor(url: string, thumbprint: string | undefined) {
+    if (!URL.canParse(url) || new URL(url).protocol !== 'https:') throw invalid(`'${url}' is not an https URL`);
     this.url = new URL(url);
     this.agent = new PinnedAgent(thumbprint);
   }
@@ -35,57 +38,115 @@ export class Transport {
     return this.url.pathname === '/' ? '/sdk' : this.url.pathname;
   }
 
-  /** Sends a request; resolves with the answer's head. @throws unavailable, cancelled */
-  exchange(options: ExchangeOptions): Promise<IncomingMessage> {
+  /**
+   * Sends a request; resolves with the answer's head. A connection that the server closed while it was idle is replaced once.
+   * @throws unavailable, cancelled
+   */
+  async exchange(options: ExchangeOptions): Promise<IncomingMessage> {
+    try {
+      return await this.once(options);
+    } catch (error) {
+      if (!(error instanceof StaleConnection)) throw error;
+      return this.once(options);
+    }
+  }
+
+  private once(options: ExchangeOptions): Promise<IncomingMessage> {
+    const { signal, body } = options;
     const operation = currentOperation();
     return new Promise((resolve, reject) => {
-      const failed = (error: Error): void => {
-        if (error instanceof CaissonError) reject(error);
-        else if (options.signal?.aborted === true) reject(cancelled('the request was cancelled', error));
-        else reject(unavailable(`cannot reach ${this.url.host}: ${error.message}`, error));
-      };
-      const outgoing = request(
-        {
-          host: this.url.hostname.replace(/^\[|\]$/g, ''),
-          port: this.url.port === '' ? 443 : Number(this.url.port),
-          method: options.method,
-          path: options.path,
-          agent: this.agent,
-          signal: options.signal,
-          timeout: options.idleTimeoutMs ?? 120_000,
-          headers: {
-            ...options.headers,
-            ...(this.cookie === undefined ? {} : { cookie: this.cookie }),
-            ...(operation === undefined ? {} : { 'vim25-operationid': operation }),
-          },
-        },
-        (answer) => {
-          for (const cookie of answer.headers['set-cookie'] ?? []) {
-            if (cookie.startsWith('vmware_soap_session=')) this.cookie = cookie.split(';')[0];
-          }
-          resolve(answer);
-        },
-      );
-      outgoing.on('error', failed);
-      outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')));
-      if (options.body === undefined || typeof options.body === 'string') {
-        outgoing.end(options.body);
-      } else {
-        const body = options.body;
-        body.on('error', (error) => outgoing.destroy(error));
-        body.pipe(outgoing);
+      if (signal?.aborted === true) {
+        if (isStream(body)) body.destroy();
+        reject(cancelled('the request was cancelled'));
+        return;
       }
+      let answer: IncomingMessage | undefined;
+      const outgoing = request({
+        host: this.url.hostname.replace(/^\[|\]$/g, ''),
+        port: this.url.port === '' ? 443 : Number(this.url.port),
+        method: options.method,
+        path: options.path,
+        agent: this.agent,
+        timeout: options.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
+        headers: {
+          ...options.headers,
+          ...(this.cookie === undefined ? {} : { cookie: this.cookie }),
+          ...(operation === undefined ? {} : { 'vim25-operationid': operation }),
+        },
+      });
+      // A request that has no socket yet would tell of its end only when it gets one: tell at once.
+      const abort = (): void => {
+        const error = cancelled('the request was cancelled');
+        outgoing.destroy(error);
+        answer?.destroy(error);
+        reject(error);
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      outgoing.on('close', () => signal?.removeEventListener('abort', abort));
+      outgoing.on('error', (error) => {
+        if (error instanceof CaissonError) reject(error);
+        else if (isStale(outgoing, error, answer) && !isStream(body)) reject(new StaleConnection(this.url, error));
+        else reject(unavailable(`cannot reach ${this.url.host}: ${error.message}`, error));
+      });
+      outgoing.on('timeout', () => {
+        if (!isOurTurn(outgoing, answer)) outgoing.destroy(unavailable(`${this.url.host} does not answer`));
+      });
+      outgoing.on('response', (head) => {
+        answer = head;
+        for (const cookie of head.headers['set-cookie'] ?? []) {
+          if (cookie.startsWith('vmware_soap_session=')) this.cookie = cookie.split(';')[0];
+        }
+        resolve(head);
+      });
+      if (!isStream(body)) {
+        outgoing.end(body);
+        return;
+      }
+      finished(body, { writable: false }, (error) => {
+        if (error && answer === undefined) {
+          outgoing.destroy(unavailable(`${options.method} ${options.path} broke off: ${error.message}`, error));
+        }
+      });
+      outgoing.on('close', () => body.destroy());
+      // An answer other than success before the end of the body is a refusal: what is left need not be sent.
+      outgoing.on('response', (head) => {
+        if (outgoing.writableFinished || (head.statusCode ?? 0) < 300) return;
+        body.destroy();
+        head.on('close', () => outgoing.destroy());
+      });
+      body.pipe(outgoing);
     });
   }
 
-  /** The session as a cookie, for other connections of the same user. */
-  get sessionCookie(): string | undefined {
-    return this.cookie;
+  /** Forgets the session: the next login starts a new one. */
+  dropSession(): void {
+    this.cookie = undefined;
   }
 
   close(): void {
     this.agent.destroy();
   }
+}
+
+/** The server closed a kept-alive connection just as it was used again: the request was not looked at. */
+class StaleConnection extends CaissonError {
+  constructor(url: URL, cause: Error) {
+    super('unavailable', `cannot reach ${url.host}: ${cause.message}`, { cause });
+  }
+}
+
+function isStale(outgoing: ClientRequest, error: Error, answer: IncomingMessage | undefined): boolean {
+  return outgoing.reusedSocket && answer === undefined && ['ECONNRESET', 'EPIPE'].includes(errnoOf(error) ?? '');
+}
+
+/** True when nothing moves because this side does not read the answer or has nothing to send. */
+function isOurTurn(outgoing: ClientRequest, answer: IncomingMessage | undefined): boolean {
+  if (answer !== undefined) return answer.readableLength > 0;
+  return !outgoing.writableEnded && outgoing.writableLength === 0 && outgoing.socket !== null;
+}
+
+function isStream(body: ExchangeOptions['body']): body is Readable {
+  return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
 }
 
 /** The whole text of an answer. @throws unavailable when it breaks off or is larger than 64 MiB */
