@@ -1,45 +1,76 @@
-/** Making empty disks: a few kilobytes are written, whatever the capacity. */
-import { randomInt } from 'node:crypto';
-import { open } from 'node:fs/promises';
-import { basename, dirname, relative } from 'node:path';
-import { FileReader } from '../block-device.js';
-import { type Descriptor, decodeHead, encodeHead, type ExtentInfo, HEAD_BYTES, layoutFor, NO_PARENT_CID } from './format.js';
+/** Making empty VMDKs: a few KiB written into a sparse file, whatever the capacity. */
+import { createHash, randomBytes } from 'node:crypto';
+import { open, unlink } from 'node:fs/promises';
+import { basename, dirname, relative, resolve } from 'node:path';
+import { FileBlocks } from '../blocks.js';
+import { encodeDescriptor } from './descriptor.js';
+import { readVmdkInfo } from './extent.js';
+import { encodeDirectory, encodeHeader, layoutFor, SECTOR } from './header.js';
 
-/** Header and descriptor of a VMDK file. @throws invalid */
-export async function inspectVmdk(path: string): Promise<ExtentInfo> {
-  const file = await FileReader.open(path);
+/** A content id that is neither of the two reserved values: from `seed` when given, else random. */
+export function newCid(seed?: string): string {
+  const bytes = seed === undefined ? randomBytes(4) : createHash('sha256').update(`vmdk cid ${seed}`).digest();
+  const value = bytes.readUInt32LE(0);
+  return (value >= 0xfffffffe ? value - 2 : value).toString(16).padStart(8, '0');
+}
+
+/** A new disk's identity. */
+export interface NewVmdk {
+  /** Capacity in bytes, a multiple of 512. */
+  capacity: number;
+  cid: string;
+  parentCid: string | null;
+  parentHint: string | null;
+}
+
+/** The pieces of an empty disk: `[offset, bytes]`, and the file's length; everything between is zeros. */
+export function emptyVmdk(disk: NewVmdk, fileName: string): { pieces: [number, Buffer][]; length: number } {
+  const layout = layoutFor(disk.capacity);
+  return {
+    pieces: [
+      [0, encodeHeader(layout)],
+      [SECTOR, encodeDescriptor(disk, layout.capacity, fileName)],
+      [layout.rgdOffset * SECTOR, encodeDirectory(layout, layout.rgtOffset)],
+      [layout.gdOffset * SECTOR, encodeDirectory(layout, layout.gtOffset)],
+    ],
+    length: layout.overHead * SECTOR,
+  };
+}
+
+async function writeNew(path: string, disk: NewVmdk): Promise<void> {
+  const { pieces, length } = emptyVmdk(disk, basename(path));
+  const file = await open(path, 'wx', 0o600);
   try {
-    return decodeHead(await file.read(0, HEAD_BYTES));
+    await file.truncate(length);
+    for (const [offset, bytes] of pieces) await file.write(bytes, 0, bytes.length, offset);
+  } catch (error) {
+    await unlink(path).catch(() => {});
+    throw error;
   } finally {
     await file.close();
   }
 }
 
-/** Makes an empty child of `parentPath`: the same capacity, nothing written yet. @throws if `path` exists */
-export async function createChild(path: string, parentPath: string): Promise<ExtentInfo> {
-  const parent = await inspectVmdk(parentPath);
-  const descriptor: Descriptor = { cid: newCid(), parentCid: parent.cid, parentHint: relative(dirname(path), parentPath) };
-  return create(path, parent.layout.capacity, descriptor);
+/** Creates an empty disk of `capacity` bytes (a multiple of 512) at `path`, which must not exist (`EEXIST`). */
+export function createEmpty(path: string, capacity: number, cid = newCid()): Promise<void> {
+  return writeNew(path, { capacity, cid, parentCid: null, parentHint: null });
 }
 
-/** Makes an empty disk. @param capacity in bytes, a multiple of 64 KiB */
-export async function createEmpty(path: string, capacity: number): Promise<ExtentInfo> {
-  return create(path, capacity, { cid: newCid(), parentCid: NO_PARENT_CID, parentHint: null });
-}
-
-async function create(path: string, capacity: number, descriptor: Descriptor): Promise<ExtentInfo> {
-  const layout = layoutFor(capacity);
-  const file = await open(path, 'wx', 0o640);
+/**
+ * Creates at `path`, which must not exist, an empty child of the VMDK at `parentPath`: same capacity, all content from
+ * the parent. `hint` is the parent's path as the child shall name it; without it, the path relative to the child.
+ */
+export async function createChild(path: string, parentPath: string, hint?: string): Promise<void> {
+  const parent = await FileBlocks.open(parentPath);
   try {
-    await file.write(encodeHead(layout, descriptor, basename(path)), 0);
-    await file.truncate(layout.dataOffset);
+    const info = await readVmdkInfo(parent);
+    await writeNew(path, {
+      capacity: info.capacity,
+      cid: newCid(),
+      parentCid: info.cid,
+      parentHint: hint ?? relative(dirname(resolve(path)), resolve(parentPath)),
+    });
   } finally {
-    await file.close();
+    await parent.close();
   }
-  return { ...descriptor, layout };
-}
-
-/** A content id; all ones means "no parent" and is avoided. */
-function newCid(): number {
-  return randomInt(1, 0xfffffffe);
 }

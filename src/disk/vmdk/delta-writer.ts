@@ -1,7 +1,16 @@
 /** Writing a delta: a new extent over a parent (or over nothing), in a local file. Deterministic: grains in the order of first writing. */
 import { type FileHandle, open } from 'node:fs/promises';
 import type { ChainReader } from './extent-reader.js';
-import { type Descriptor, encodeHead, type ExtentLayout, GRAIN, layoutFor, SECTOR, TABLE_ENTRIES, tablesOffset } from './format.js';
+import {
+  type Descriptor,
+  type ExtentLayout,
+  encodeHead,
+  GRAIN,
+  layoutFor,
+  SECTOR,
+  TABLE_ENTRIES,
+  tablesOffset,
+} from './format.js';
 
 /** Collects grains; {@link DeltaWriter.finish} writes the tables. */
 export class DeltaWriter {

@@ -57,8 +57,10 @@ export class ChainReader implements BlockReader {
 
   /** @param extents newest first. @throws invalid when capacities differ or the chain is too long */
   constructor(private readonly extents: ExtentReader[]) {
-    if (extents.length === 0 || extents.length > MAX_CHAIN) throw invalid(`a chain of ${extents.length} disks is not supported`);
-    if (extents.some((extent) => extent.info.layout.capacity !== extents[0]!.info.layout.capacity)) throw invalid('the disks of a chain differ in capacity');
+    if (extents.length === 0 || extents.length > MAX_CHAIN)
+      throw invalid(`a chain of ${extents.length} disks is not supported`);
+    if (extents.some((extent) => extent.info.layout.capacity !== extents[0]!.info.layout.capacity))
+      throw invalid('the disks of a chain differ in capacity');
   }
 
   get size(): number {

@@ -36,11 +36,17 @@ export interface ExtentInfo extends Descriptor {
 
 /** The layout of a new extent. @param capacity a multiple of 64 KiB */
 export function layoutFor(capacity: number): ExtentLayout {
-  if (capacity <= 0 || capacity % GRAIN !== 0 || capacity > MAX_CAPACITY) throw invalid(`a disk's capacity must be a multiple of 64 KiB up to 64 TiB, not ${capacity}`);
+  if (capacity <= 0 || capacity % GRAIN !== 0 || capacity > MAX_CAPACITY)
+    throw invalid(`a disk's capacity must be a multiple of 64 KiB up to 64 TiB, not ${capacity}`);
   const tableCount = Math.ceil(capacity / GRAIN / TABLE_ENTRIES);
   const directoryOffset = (DESCRIPTOR_SECTOR + DESCRIPTOR_SECTORS) * SECTOR;
   const directorySize = roundUp(tableCount * 4, SECTOR);
-  return { capacity, directoryOffset, tableCount, dataOffset: roundUp(directoryOffset + directorySize + tableCount * TABLE_ENTRIES * 4, GRAIN) };
+  return {
+    capacity,
+    directoryOffset,
+    tableCount,
+    dataOffset: roundUp(directoryOffset + directorySize + tableCount * TABLE_ENTRIES * 4, GRAIN),
+  };
 }
 
 /** Offset of the first grain table; they follow the directory without gaps. */
@@ -67,7 +73,8 @@ export function encodeHead(layout: ExtentLayout, descriptor: Descriptor, fileNam
   if (Buffer.byteLength(text) > DESCRIPTOR_SECTORS * SECTOR) throw invalid('the path of a parent disk is too long');
   head.write(text, DESCRIPTOR_SECTOR * SECTOR);
   const first = tablesOffset(layout) / SECTOR;
-  for (let i = 0; i < layout.tableCount; i++) head.writeUInt32LE(first + i * ((TABLE_ENTRIES * 4) / SECTOR), layout.directoryOffset + i * 4);
+  for (let i = 0; i < layout.tableCount; i++)
+    head.writeUInt32LE(first + i * ((TABLE_ENTRIES * 4) / SECTOR), layout.directoryOffset + i * 4);
   return head;
 }
 
@@ -104,16 +111,19 @@ export const HEAD_BYTES = (DESCRIPTOR_SECTOR + DESCRIPTOR_SECTORS) * SECTOR;
 export function decodeHead(head: Buffer): ExtentInfo {
   if (head.length < HEAD_BYTES || head.readUInt32LE(0) !== MAGIC) throw invalid('not a sparse VMDK');
   const flags = head.readUInt32LE(8);
-  if ((flags & 0x30000) !== 0 || readU64(head, 20) !== GRAIN_SECTORS || head.readUInt32LE(44) !== TABLE_ENTRIES) throw invalid('this form of VMDK is not supported: monolithicSparse with grains of 64 KiB is');
+  if ((flags & 0x30000) !== 0 || readU64(head, 20) !== GRAIN_SECTORS || head.readUInt32LE(44) !== TABLE_ENTRIES)
+    throw invalid('this form of VMDK is not supported: monolithicSparse with grains of 64 KiB is');
   const capacity = readU64(head, 12) * SECTOR;
   if (capacity <= 0 || capacity > MAX_CAPACITY) throw invalid('damaged VMDK: impossible capacity');
   const text = head.toString('latin1', SECTOR * DESCRIPTOR_SECTOR).split('\0')[0]!;
-  const field = (name: string): string | undefined => new RegExp(`^${name}\\s*=\\s*"?([^"\\n]*)"?\\s*$`, 'm').exec(text)?.[1];
+  const field = (name: string): string | undefined =>
+    new RegExp(`^${name}\\s*=\\s*"?([^"\\n]*)"?\\s*$`, 'm').exec(text)?.[1];
   const parentCid = Number.parseInt(field('parentCID') ?? 'ffffffff', 16);
   return {
     cid: Number.parseInt(field('CID') ?? 'fffffffe', 16),
     parentCid,
-    parentHint: parentCid === NO_PARENT_CID ? null : (Buffer.from(field('parentFileNameHint') ?? '', 'latin1').toString('utf8')),
+    parentHint:
+      parentCid === NO_PARENT_CID ? null : Buffer.from(field('parentFileNameHint') ?? '', 'latin1').toString('utf8'),
     layout: {
       capacity,
       directoryOffset: readU64(head, 56) * SECTOR,

@@ -1,0 +1,141 @@
+/**
+ * Random access to bytes, wherever they are: a local file, a datastore file over HTTP range requests, a disk made of a
+ * chain of VMDKs. Everything in `src/disk` reads through {@link BlockReader}.
+ */
+import { type FileHandle, open } from 'node:fs/promises';
+import { invalid } from '../common/errors.js';
+
+/** Random-access, read-only bytes of a known size. */
+export interface BlockReader {
+  /** Size in bytes. */
+  readonly size: number;
+  /** Exactly `length` bytes from `offset`. Throws `invalid` when that reaches past the end. */
+  read(offset: number, length: number): Promise<Buffer>;
+  /** Releases what the reader holds. */
+  close(): Promise<void>;
+}
+
+/** Random-access writing; gaps read back as zeros. */
+export interface BlockWriter {
+  /** Writes all of `data` at `offset` (bytes). */
+  write(offset: number, data: Buffer): Promise<void>;
+}
+
+/** Throws `invalid` unless `offset … offset+length` lies inside `size` bytes. */
+export function checkRange(size: number, offset: number, length: number): void {
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+    throw invalid(`a read of ${length} bytes at ${offset} makes no sense`);
+  }
+  if (offset + length > size) throw invalid(`a read of ${length} bytes at ${offset} reaches past the end (${size})`);
+}
+
+/** A local file as a {@link BlockReader}. */
+export class FileBlocks implements BlockReader {
+  private constructor(
+    private readonly handle: FileHandle,
+    readonly size: number,
+  ) {}
+
+  /** Opens `path` for reading; its size is that of this moment. */
+  static async open(path: string): Promise<FileBlocks> {
+    const handle = await open(path, 'r');
+    try {
+      return new FileBlocks(handle, (await handle.stat()).size);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    checkRange(this.size, offset, length);
+    const buffer = Buffer.allocUnsafe(length);
+    let done = 0;
+    while (done < length) {
+      const { bytesRead } = await this.handle.read(buffer, done, length - done, offset + done);
+      if (bytesRead === 0) throw invalid(`the file ended at ${offset + done} while being read`);
+      done += bytesRead;
+    }
+    return buffer;
+  }
+
+  close(): Promise<void> {
+    return this.handle.close();
+  }
+}
+
+/** Bytes in memory as a {@link BlockReader}. */
+export class MemoryBlocks implements BlockReader {
+  readonly size: number;
+  constructor(private readonly bytes: Buffer) {
+    this.size = bytes.length;
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    checkRange(this.size, offset, length);
+    return this.bytes.subarray(offset, offset + length);
+  }
+
+  async close(): Promise<void> {}
+}
+
+/**
+ * Caches a reader in pages, least recently used first out: for metadata, which is read in small pieces from nearby
+ * places, over a reader where each call is expensive (an HTTP request).
+ */
+export class CachedBlocks implements BlockReader {
+  readonly size: number;
+  private readonly pages = new Map<number, Promise<Buffer>>();
+
+  /** Keeps at most `limit` pages of `pageSize` bytes. */
+  constructor(
+    private readonly source: BlockReader,
+    private readonly pageSize = 65536,
+    private readonly limit = 64,
+  ) {
+    this.size = source.size;
+  }
+
+  private page(index: number): Promise<Buffer> {
+    const known = this.pages.get(index);
+    if (known) {
+      this.pages.delete(index);
+      this.pages.set(index, known);
+      return known;
+    }
+    const start = index * this.pageSize;
+    const loading = this.source.read(start, Math.min(this.pageSize, this.size - start));
+    this.pages.set(index, loading);
+    loading.catch(() => {
+      if (this.pages.get(index) === loading) this.pages.delete(index);
+    });
+    if (this.pages.size > this.limit) {
+      const oldest = this.pages.keys().next();
+      if (!oldest.done) this.pages.delete(oldest.value);
+    }
+    return loading;
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    checkRange(this.size, offset, length);
+    const first = Math.floor(offset / this.pageSize);
+    const last = length === 0 ? first : Math.floor((offset + length - 1) / this.pageSize);
+    if (length === 0) return Buffer.alloc(0);
+    if (first === last) {
+      const page = await this.page(first);
+      const start = offset - first * this.pageSize;
+      return page.subarray(start, start + length);
+    }
+    // Larger than a page is data, not metadata: it would only push metadata out.
+    if (length > this.pageSize) return this.source.read(offset, length);
+    const [head, tail] = await Promise.all([this.page(first), this.page(last)]);
+    const joined = Buffer.allocUnsafe(length);
+    const copied = head.copy(joined, 0, offset - first * this.pageSize);
+    tail.copy(joined, copied, 0, length - copied);
+    return joined;
+  }
+
+  close(): Promise<void> {
+    return this.source.close();
+  }
+}

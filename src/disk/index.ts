@@ -1,0 +1,23 @@
+/**
+ * Disks as bytes: VMDK files with parent chains, and the ext4 filesystem inside them.
+ *
+ * An image layer is a delta VMDK over its parent layer's; the chain holds one ext4 filesystem that grows layer by layer.
+ * {@link applyLayer} writes such a delta in user space straight from the layer's tar: no mount, no loop device, no root,
+ * no unpacked copy. {@link Ext4Filesystem} reads the result back, a crashed guest's journal included.
+ *
+ * Relies on: {@link BlockReader} for all reading (a local file, or the port layer's HTTP range requests), one local spool file
+ * for writing. Never: opens a network connection, looks at a clock or a random source while writing a layer,
+ * changes an existing disk, or trusts an offset, size or name it was given.
+ */
+export { type BlockReader, type BlockWriter, CachedBlocks, FileBlocks, MemoryBlocks } from './blocks.js';
+export { type DirectoryEntry, Ext4Filesystem, type FileStat, type FileType } from './ext4/filesystem.js';
+export {
+  applyLayer,
+  createFilesystem,
+  DEFAULT_CAPACITY,
+  type LayerOptions,
+  type LayerResult,
+} from './layer/apply.js';
+export { MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
+export { createChild, createEmpty, newCid } from './vmdk/create.js';
+export { readVmdkInfo, type VmdkInfo } from './vmdk/extent.js';
