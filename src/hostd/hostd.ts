@@ -1,0 +1,116 @@
+/**
+ * The embedded vSphere host: answers vim25 over HTTPS for one machine, keeps VMs as .vmx files in a datastore directory, and runs
+ * them through a {@link VmRuntime}. Knows nothing of containers.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { chmod, chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { conflict } from '../common/errors.js';
+import { logger } from '../common/log.js';
+import type { InstancePaths } from '../common/paths.js';
+import type { AboutInfo } from '../vim25/types.generated.js';
+import { Host } from './inventory/host.js';
+import { ServiceInstance } from './inventory/service-instance.js';
+import { identify } from './process-id.js';
+import { QEMU_UID } from './qemu/command-line.js';
+import type { VmRuntime } from './runtime.js';
+import { hostCertificate } from './server/certificate.js';
+import { SessionManager } from './server/session.js';
+import { VimServer } from './server/vim-server.js';
+import type { VirtualSwitch } from './switch/virtual-switch.js';
+
+const log = logger('hostd');
+
+/** A running embedded host. */
+export interface Hostd {
+  url: string;
+  thumbprint: string;
+  user: string;
+  password: string;
+  /** Stops serving; VMs go on running. */
+  close(): Promise<void>;
+}
+
+/** What the embedded host says of itself. */
+function aboutInfo(instanceUuid: string): AboutInfo {
+  return {
+    name: 'Caisson embedded host',
+    fullName: 'Caisson embedded host 7.0.3 (vSphere API)',
+    vendor: 'Caisson',
+    version: '7.0.3',
+    build: '1',
+    localeVersion: 'INTL',
+    localeBuild: '000',
+    osType: 'linux-x64',
+    productLineId: 'embeddedEsx',
+    apiType: 'HostAgent',
+    apiVersion: '7.0',
+    instanceUuid,
+    licenseProductName: 'Caisson embedded host',
+    licenseProductVersion: '7.0',
+  };
+}
+
+/**
+ * Starts hostd on a state directory.
+ * @throws conflict when another one runs on it
+ */
+export async function startHostd(options: {
+  paths: InstancePaths;
+  runtime: VmRuntime;
+  virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null;
+  listen: { host: string; port: number };
+}): Promise<Hostd> {
+  const { paths, runtime, virtualSwitch } = options;
+  await mkdir(paths.datastoreDir, { recursive: true, mode: 0o711 });
+  await chmod(paths.stateDir, 0o711);
+  // QEMU reads images through its group; nobody else does.
+  await chown(paths.datastoreDir, 0, QEMU_UID);
+  await chmod(paths.datastoreDir, 0o750);
+  await refuseTwice(paths);
+  const credentials = await loadCredentials(paths);
+  const certificate = await hostCertificate(paths.stateDir);
+  const about = aboutInfo(credentials.instanceUuid);
+  const host = new Host(paths, runtime, virtualSwitch, about);
+  host.registry.add(new ServiceInstance(about));
+  const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials));
+  await host.load();
+  const server = await VimServer.listen(host, sessions, certificate, options.listen);
+  const { address, port } = server.address;
+  const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;
+  await writeFile(paths.hostdFile, JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid }), {
+    mode: 0o644,
+  });
+  log.info({ url, vms: host.vms().length }, 'hostd is up');
+  return {
+    url,
+    thumbprint: certificate.thumbprint,
+    user: credentials.user,
+    password: credentials.password,
+    async close() {
+      await rm(paths.hostdFile, { force: true });
+      sessions.close();
+      await server.close();
+      host.release();
+    },
+  };
+}
+
+async function refuseTwice(paths: InstancePaths): Promise<void> {
+  const text = await readFile(paths.hostdFile, 'utf8').catch(() => null);
+  if (text === null) return;
+  const { pid } = JSON.parse(text) as { pid: number };
+  if (pid === process.pid || identify(pid) === null) return;
+  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  if (command.includes('hostd') && command.includes(paths.stateDir))
+    throw conflict(`hostd runs on ${paths.stateDir} already (process ${pid})`);
+}
+
+async function loadCredentials(
+  paths: InstancePaths,
+): Promise<{ user: string; password: string; instanceUuid: string }> {
+  const text = await readFile(paths.credentialsFile, 'utf8').catch(() => null);
+  if (text !== null) return JSON.parse(text) as { user: string; password: string; instanceUuid: string };
+  const credentials = { user: 'root', password: randomBytes(18).toString('base64url'), instanceUuid: randomUUID() };
+  await writeFile(paths.credentialsFile, JSON.stringify(credentials), { mode: 0o600 });
+  return credentials;
+}

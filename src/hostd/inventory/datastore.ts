@@ -1,0 +1,115 @@
+/** Datastore `datastore1`: a directory. Datastore paths never lead out of it. */
+import { statfsSync } from 'node:fs';
+import { lstat, realpath } from 'node:fs/promises';
+import { dirname, join, normalize, sep } from 'node:path';
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
+import { ManagedObject } from './managed-object.js';
+
+export const DATASTORE = 'datastore1';
+
+/** The datastore as a managed object and as a place of files. */
+export class Datastore extends ManagedObject {
+  constructor(
+    readonly directory: string,
+    private readonly related: {
+      parent: ManagedObjectReference;
+      browser: ManagedObjectReference;
+      host: ManagedObjectReference;
+      vms(): ManagedObjectReference[];
+    },
+  ) {
+    super('Datastore', DATASTORE);
+  }
+
+  property(name: string): unknown {
+    const { bsize, bavail, blocks } = statfsSync(this.directory);
+    const capacity = bsize * blocks;
+    const freeSpace = bsize * bavail;
+    const url = `/vmfs/volumes/${DATASTORE}`;
+    switch (name) {
+      case 'name':
+        return DATASTORE;
+      case 'parent':
+        return this.related.parent;
+      case 'browser':
+        return this.related.browser;
+      case 'vm':
+        return this.related.vms();
+      case 'host':
+        return [
+          {
+            $type: 'DatastoreHostMount',
+            key: this.related.host,
+            mountInfo: { path: url, accessMode: 'readWrite', mounted: true, accessible: true },
+          },
+        ];
+      case 'summary':
+        return {
+          datastore: this.ref,
+          name: DATASTORE,
+          url,
+          capacity,
+          freeSpace,
+          accessible: true,
+          multipleHostAccess: false,
+          type: 'VMFS',
+          maintenanceMode: 'normal',
+        };
+      case 'info':
+        return { $type: 'LocalDatastoreInfo', name: DATASTORE, url, freeSpace, maxFileSize: 64 * 2 ** 40, path: url };
+      case 'capability':
+        return {
+          directoryHierarchySupported: true,
+          rawDiskMappingsSupported: false,
+          perFileThinProvisioningSupported: true,
+        };
+      default:
+        return undefined;
+    }
+  }
+
+  propertyNames(): string[] {
+    return ['name', 'parent', 'browser', 'vm', 'host', 'summary', 'info', 'capability'];
+  }
+
+  RefreshDatastore(): void {}
+
+  RefreshDatastoreStorageInfo(): void {}
+
+  /** Local path of `[datastore1] path`. @throws InvalidDatastorePath, InvalidDatastore */
+  resolve(datastorePath: string): string {
+    const match = /^\[([^\]]*)\]\s*(.*)$/s.exec(datastorePath);
+    if (match === null)
+      throw fault('InvalidDatastorePath', `'${datastorePath}' is not a datastore path`, { datastorePath });
+    if (match[1] !== DATASTORE)
+      throw fault('InvalidDatastore', `There is no datastore '${match[1]}'`, { name: match[1] });
+    return this.inside(match[2]!, datastorePath);
+  }
+
+  /** Local path of a path below the root. @throws InvalidDatastorePath */
+  inside(path: string, shown = path): string {
+    const clean = normalize(`/${path}`);
+    if (path.includes('\0') || path.split('/').includes('..'))
+      throw fault('InvalidDatastorePath', `'${shown}' is not a path of the datastore`, { datastorePath: shown });
+    return clean === sep ? this.directory : join(this.directory, clean).replace(/\/$/, '');
+  }
+
+  /** Refuses a path that a symbolic link would lead out of the datastore. @throws InvalidDatastorePath */
+  async confine(local: string): Promise<void> {
+    const root = await realpath(this.directory);
+    for (let at = local; at.length > this.directory.length; at = dirname(at)) {
+      const stat = await lstat(at).catch(() => null);
+      if (stat === null) continue;
+      const real = await realpath(at);
+      if (real !== root && !real.startsWith(`${root}${sep}`))
+        throw fault('InvalidDatastorePath', 'The path leads out of the datastore', { datastorePath: at });
+      return;
+    }
+  }
+
+  /** `[datastore1] path` of a local path. */
+  pathOf(local: string): string {
+    return `[${DATASTORE}] ${local.slice(this.directory.length + 1)}`;
+  }
+}

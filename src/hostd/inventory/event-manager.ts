@@ -1,0 +1,161 @@
+/** Events: what happened, kept in a bounded history. */
+import { EventEmitter } from 'node:events';
+import { isSubtype } from '../../vim25/table.js';
+import type { EventFilterSpec, ManagedObjectReference } from '../../vim25/types.generated.js';
+import { ManagedObject } from './managed-object.js';
+import type { Registry } from './registry.js';
+
+const KEPT = 2000;
+const PAGE = 100;
+
+/** An event as it goes on the wire. */
+export interface HostEvent {
+  $type: string;
+  key: number;
+  chainId: number;
+  createdTime: Date;
+  userName: string;
+  fullFormattedMessage: string;
+  vm?: { name: string; vm: ManagedObjectReference };
+  [element: string]: unknown;
+}
+
+/** Posts and answers events. */
+export class EventManager extends ManagedObject {
+  readonly posted = new EventEmitter<{ event: [HostEvent] }>();
+  private readonly events: HostEvent[] = [];
+  private next = 1;
+
+  constructor(private readonly registry: Registry) {
+    super('EventManager', 'ha-eventmgr');
+    this.posted.setMaxListeners(0);
+  }
+
+  override get types(): string[] {
+    return ['EventManager'];
+  }
+
+  property(name: string): unknown {
+    if (name === 'latestEvent') return this.events.at(-1);
+    return name === 'maxCollector' ? 1000 : undefined;
+  }
+
+  propertyNames(): string[] {
+    return ['latestEvent', 'maxCollector'];
+  }
+
+  post(type: string, message: string, user: string, elements: Record<string, unknown> = {}): void {
+    const key = this.next++;
+    const event: HostEvent = {
+      $type: type,
+      key,
+      chainId: key,
+      createdTime: new Date(),
+      userName: user,
+      fullFormattedMessage: message,
+      ...elements,
+    };
+    this.events.push(event);
+    if (this.events.length > KEPT) this.events.shift();
+    this.registry.touch(this, 'latestEvent');
+    this.posted.emit('event', event);
+  }
+
+  QueryEvents(args: { filter: EventFilterSpec }): HostEvent[] {
+    return this.matching(args.filter).slice(-(args.filter.maxCount ?? 1000));
+  }
+
+  CreateCollectorForEvents(args: { filter: EventFilterSpec }): ManagedObjectReference {
+    return this.registry.add(new EventHistoryCollector(this, args.filter, this.registry)).ref;
+  }
+
+  matching(filter: EventFilterSpec): HostEvent[] {
+    return this.events.filter((event) => matches(filter, event));
+  }
+}
+
+/** True when an event passes a filter. Entities above a VM take in all VMs. */
+export function matches(filter: EventFilterSpec, event: HostEvent): boolean {
+  const { entity, time, userName, eventTypeId, eventChainId } = filter;
+  if (entity !== undefined && entity.entity.type === 'VirtualMachine' && event.vm?.vm.value !== entity.entity.value)
+    return false;
+  if (time?.beginTime !== undefined && event.createdTime < time.beginTime) return false;
+  if (time?.endTime !== undefined && event.createdTime > time.endTime) return false;
+  if (userName?.userList !== undefined && userName.userList.length > 0 && !userName.userList.includes(event.userName))
+    return false;
+  if (eventChainId !== undefined && eventChainId !== 0 && event.chainId !== eventChainId) return false;
+  const types = [...(eventTypeId ?? []), ...(filter.type ?? [])].map((id) => id.split('.').at(-1)!);
+  return types.length === 0 || types.some((type) => isSubtype(event.$type, type));
+}
+
+/** A cursor over matching events, with a page of the latest. */
+class EventHistoryCollector extends ManagedObject {
+  private pageSize = PAGE;
+  private position = 0;
+  private readonly onEvent: (event: HostEvent) => void;
+
+  constructor(
+    private readonly manager: EventManager,
+    private readonly filter: EventFilterSpec,
+    private readonly registry: Registry,
+  ) {
+    super(
+      'EventHistoryCollector',
+      `event-collector-${manager.ref.value}-${Date.now()}-${Math.floor(Math.random() * 1e9)}`,
+    );
+    this.onEvent = (event) => {
+      if (matches(filter, event)) registry.touch(this, 'latestPage');
+    };
+    manager.posted.on('event', this.onEvent);
+    this.ResetCollector();
+  }
+
+  override get types(): string[] {
+    return ['EventHistoryCollector', 'HistoryCollector'];
+  }
+
+  property(name: string): unknown {
+    // Newest first, as in vSphere.
+    if (name === 'latestPage') return this.manager.matching(this.filter).slice(-this.pageSize).reverse();
+    return name === 'filter' ? { ...this.filter, $type: 'EventFilterSpec' } : undefined;
+  }
+
+  propertyNames(): string[] {
+    return ['filter', 'latestPage'];
+  }
+
+  SetCollectorPageSize(args: { maxCount: number }): void {
+    this.pageSize = Math.min(Math.max(1, args.maxCount), 1000);
+  }
+
+  ReadNextEvents(args: { maxCount: number }): HostEvent[] {
+    const events = this.manager
+      .matching(this.filter)
+      .filter((event) => event.key > this.position)
+      .slice(0, args.maxCount);
+    this.position = events.at(-1)?.key ?? this.position;
+    return events;
+  }
+
+  ReadPreviousEvents(args: { maxCount: number }): HostEvent[] {
+    const events = this.manager
+      .matching(this.filter)
+      .filter((event) => event.key <= this.position)
+      .slice(-args.maxCount);
+    if (events.length > 0) this.position = events[0]!.key - 1;
+    return events.reverse();
+  }
+
+  ResetCollector(): void {
+    this.position = this.manager.matching(this.filter).at(-1)?.key ?? 0;
+  }
+
+  RewindCollector(): void {
+    this.position = 0;
+  }
+
+  DestroyCollector(): void {
+    this.manager.posted.off('event', this.onEvent);
+    this.registry.remove(this);
+  }
+}

@@ -1,0 +1,213 @@
+/** FileManager, VirtualDiskManager and HostDatastoreBrowser: files of the datastore. */
+import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { createChild, createEmpty } from '../../disk/vmdk/create.js';
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
+import type { CallContext } from '../server/session.js';
+import type { Datastore } from './datastore.js';
+import { ManagedObject } from './managed-object.js';
+import type { TaskManager } from './task.js';
+
+abstract class FileObject extends ManagedObject {
+  constructor(
+    type: string,
+    id: string,
+    protected readonly datastore: Datastore,
+    protected readonly tasks: TaskManager,
+  ) {
+    super(type, id);
+  }
+
+  override get types(): string[] {
+    return [this.ref.type];
+  }
+
+  property(name: string): unknown {
+    return name === 'datastore' ? [this.datastore.ref] : undefined;
+  }
+
+  propertyNames(): string[] {
+    return [];
+  }
+
+  protected async locate(path: string): Promise<string> {
+    const local = this.datastore.resolve(path);
+    await this.datastore.confine(local);
+    return local;
+  }
+
+  protected task(operation: string, context: CallContext, body: () => Promise<unknown>): ManagedObjectReference {
+    return this.tasks.run(operation, this, this.ref.type, context.userName, body);
+  }
+}
+
+/** Directories and files. */
+export class FileManager extends FileObject {
+  constructor(datastore: Datastore, tasks: TaskManager) {
+    super('FileManager', 'ha-nfc-file-manager', datastore, tasks);
+  }
+
+  async MakeDirectory(args: { name: string; createParentDirectories?: boolean }): Promise<void> {
+    const local = await this.locate(args.name);
+    await mkdir(local, { recursive: args.createParentDirectories === true, mode: 0o755 });
+  }
+
+  DeleteDatastoreFile_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
+    return this.task('FileManager.deleteFile', context, async () => {
+      const local = await this.locate(args.name);
+      if (local === this.datastore.directory)
+        throw fault('InvalidDatastorePath', 'The datastore itself cannot be deleted', { datastorePath: args.name });
+      await stat(local);
+      await rm(local, { recursive: true });
+    });
+  }
+
+  MoveDatastoreFile_Task(
+    args: { sourceName: string; destinationName: string; force?: boolean },
+    context: CallContext,
+  ): ManagedObjectReference {
+    return this.task('FileManager.move', context, async () => {
+      const [from, to] = await Promise.all([this.locate(args.sourceName), this.locate(args.destinationName)]);
+      await stat(from);
+      if (await exists(to)) {
+        if (args.force !== true)
+          throw fault('FileAlreadyExists', `File ${args.destinationName} already exists`, {
+            file: args.destinationName,
+          });
+        await rm(to, { recursive: true });
+      }
+      await rename(from, to);
+    });
+  }
+
+  CopyDatastoreFile_Task(
+    args: { sourceName: string; destinationName: string; force?: boolean },
+    context: CallContext,
+  ): ManagedObjectReference {
+    return this.task('FileManager.copy', context, async () => {
+      const [from, to] = await Promise.all([this.locate(args.sourceName), this.locate(args.destinationName)]);
+      if (args.force !== true && (await exists(to)))
+        throw fault('FileAlreadyExists', `File ${args.destinationName} already exists`, { file: args.destinationName });
+      await copyFile(from, to);
+    });
+  }
+}
+
+/** Disks. */
+export class VirtualDiskManager extends FileObject {
+  constructor(datastore: Datastore, tasks: TaskManager) {
+    super('VirtualDiskManager', 'ha-vdiskmanager', datastore, tasks);
+  }
+
+  CreateVirtualDisk_Task(
+    args: { name: string; spec: { capacityKb?: number } },
+    context: CallContext,
+  ): ManagedObjectReference {
+    return this.task('VirtualDiskManager.createVirtualDisk', context, async () => {
+      await createEmpty(await this.locate(args.name), (args.spec.capacityKb ?? 0) * 1024);
+      return args.name;
+    });
+  }
+
+  DeleteVirtualDisk_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualDiskManager.deleteVirtualDisk', context, async () => rm(await this.locate(args.name)));
+  }
+
+  CopyVirtualDisk_Task(args: { sourceName: string; destName: string }, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualDiskManager.copyVirtualDisk', context, async () => {
+      const [from, to] = await Promise.all([this.locate(args.sourceName), this.locate(args.destName)]);
+      if (await exists(to))
+        throw fault('FileAlreadyExists', `File ${args.destName} already exists`, { file: args.destName });
+      await copyFile(from, to);
+    });
+  }
+
+  /** Used by VMs whose device change asks for a new disk. */
+  async create(local: string, parent: string | null, capacityBytes: number): Promise<void> {
+    await mkdir(dirname(local), { recursive: true, mode: 0o755 });
+    if (parent === null) await createEmpty(local, capacityBytes);
+    else await createChild(local, parent);
+  }
+}
+
+interface SearchSpec {
+  matchPattern?: string[];
+  details?: { fileType?: boolean; fileSize?: boolean; modification?: boolean };
+}
+
+/** Looks for files. */
+export class HostDatastoreBrowser extends FileObject {
+  constructor(datastore: () => Datastore, tasks: TaskManager) {
+    super('HostDatastoreBrowser', 'ha-datastorebrowser', undefined as never, tasks);
+    Object.defineProperty(this, 'datastore', { get: datastore });
+  }
+
+  SearchDatastore_Task(
+    args: { datastorePath: string; searchSpec?: SearchSpec },
+    context: CallContext,
+  ): ManagedObjectReference {
+    return this.task('DatastoreBrowser.searchDatastore', context, async () => ({
+      $type: 'HostDatastoreBrowserSearchResults',
+      ...(await this.list(args.datastorePath, args.searchSpec)),
+    }));
+  }
+
+  SearchDatastoreSubFolders_Task(
+    args: { datastorePath: string; searchSpec?: SearchSpec },
+    context: CallContext,
+  ): ManagedObjectReference {
+    return this.task('DatastoreBrowser.searchDatastoreSubFolders', context, async () => {
+      const results: object[] = [];
+      const visit = async (path: string): Promise<void> => {
+        const result = await this.list(path, args.searchSpec);
+        results.push(result);
+        const local = await this.locate(path);
+        for (const entry of await readdir(local, { withFileTypes: true }))
+          if (entry.isDirectory()) await visit(this.datastore.pathOf(join(local, entry.name)));
+      };
+      await visit(args.datastorePath);
+      return { $type: 'ArrayOfHostDatastoreBrowserSearchResults', HostDatastoreBrowserSearchResults: results };
+    });
+  }
+
+  private async list(path: string, spec: SearchSpec = {}): Promise<object> {
+    const local = await this.locate(path);
+    const patterns = (spec.matchPattern ?? ['*']).map(glob);
+    const entries = (await readdir(local, { withFileTypes: true })).filter((entry) =>
+      patterns.some((pattern) => pattern.test(entry.name)),
+    );
+    const file = await Promise.all(
+      entries.map(async (entry) => {
+        const info = await stat(join(local, entry.name)).catch(() => null);
+        return {
+          $type: entry.isDirectory() ? 'FolderFileInfo' : 'FileInfo',
+          path: entry.name,
+          fileSize: info?.size ?? 0,
+          modification: info?.mtime ?? new Date(0),
+        };
+      }),
+    );
+    return {
+      datastore: this.datastore.ref,
+      folderPath: path.endsWith('/') || path.endsWith(']') ? path : `${path}/`,
+      file,
+    };
+  }
+}
+
+function glob(pattern: string): RegExp {
+  return new RegExp(
+    `^${pattern
+      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.')}$`,
+  );
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,434 @@
+/**
+ * The inventory of the embedded host: one datacenter, one host, one datastore, resource pools, networks and VMs. What was made is
+ * kept in `inventory.json`; VMs in their .vmx files.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { cpus, hostname, release, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import type { InstancePaths } from '../../common/paths.js';
+import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
+import type { VmRuntime } from '../runtime.js';
+import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { VirtualMachine } from '../vm/virtual-machine.js';
+import { loadVmx, newVmConfig } from '../vm/vm-config.js';
+import { DATASTORE, Datastore } from './datastore.js';
+import { EventManager } from './event-manager.js';
+import { FileManager, HostDatastoreBrowser, VirtualDiskManager } from './file-manager.js';
+import { Folder } from './folder.js';
+import { HostNetworkSystem } from './host-network-system.js';
+import { Registry } from './registry.js';
+import { type PoolRecord, ResourcePool, UNLIMITED } from './resource-pool.js';
+import { SearchIndex } from './search-index.js';
+import { SimpleObject } from './simple-object.js';
+import { TaskManager } from './task.js';
+import { ViewManager } from './view-manager.js';
+
+const log = logger('inventory');
+const ROOT_POOL = 'ha-root-pool';
+const ref = (type: string, value: string): ManagedObjectReference => ({ type, value });
+
+interface Inventory {
+  nextId: number;
+  pools: PoolRecord[];
+  portGroups: string[];
+  vms: { id: string; vmx: string; pool: string }[];
+}
+
+const EMPTY: Inventory = {
+  nextId: 1,
+  pools: [{ id: ROOT_POOL, name: 'Resources', parent: null, cpu: UNLIMITED, memory: UNLIMITED }],
+  portGroups: ['VM Network'],
+  vms: [],
+};
+
+/** The inventory and what its objects share. */
+export class Host {
+  readonly registry = new Registry();
+  readonly events = new EventManager(this.registry);
+  readonly tasks = new TaskManager(this.registry);
+  readonly hostName = hostname();
+  readonly hostSystem = ref('HostSystem', 'ha-host');
+  readonly computeResource = ref('ComputeResource', 'ha-compute-res');
+  readonly rootFolder = ref('Folder', 'ha-folder-root');
+  readonly datacenter = ref('Datacenter', 'ha-datacenter');
+  readonly vmFolder = ref('Folder', 'ha-folder-vm');
+  readonly portGroups = new Set<string>();
+  readonly datastore: Datastore;
+  readonly disks: VirtualDiskManager;
+  private inventory: Inventory = structuredClone(EMPTY);
+  private saving: Promise<void> = Promise.resolve();
+  private readonly vmsById = new Map<string, VirtualMachine>();
+
+  constructor(
+    readonly paths: InstancePaths,
+    readonly runtime: VmRuntime,
+    private readonly virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null,
+    readonly about: AboutInfo,
+  ) {
+    const { registry, tasks } = this;
+    const browser = registry.add(new HostDatastoreBrowser(() => this.datastore, tasks));
+    this.datastore = registry.add(
+      new Datastore(paths.datastoreDir, {
+        parent: ref('Folder', 'ha-folder-datastore'),
+        browser: browser.ref,
+        host: this.hostSystem,
+        vms: () => this.vms().map((vm) => vm.ref),
+      }),
+    );
+    this.disks = registry.add(new VirtualDiskManager(this.datastore, tasks));
+    registry.add(new FileManager(this.datastore, tasks));
+    registry.add(new ViewManager(registry));
+    registry.add(new SearchIndex(this));
+    registry.add(new HostNetworkSystem(this));
+    registry.add(this.events);
+    registry.add(tasks);
+    this.addFixedObjects();
+  }
+
+  // --- the fixed part -----------------------------------------------------------------------------------------------
+
+  private addFixedObjects(): void {
+    const { registry } = this;
+    const networks = (): ManagedObjectReference[] => [...this.portGroups].map((name) => networkRef(name));
+    const folder = (
+      id: string,
+      name: string,
+      parent: ManagedObjectReference | undefined,
+      childType: string[],
+      children: () => ManagedObjectReference[],
+    ): void => {
+      registry.add(new Folder(this, id, name, parent, childType, children));
+    };
+    folder('ha-folder-root', 'ha-folder-root', undefined, ['Datacenter'], () => [this.datacenter]);
+    folder('ha-folder-vm', 'vm', this.datacenter, ['VirtualMachine'], () => this.vms().map((vm) => vm.ref));
+    folder('ha-folder-host', 'host', this.datacenter, ['ComputeResource'], () => [this.computeResource]);
+    folder('ha-folder-datastore', 'datastore', this.datacenter, ['Datastore'], () => [this.datastore.ref]);
+    folder('ha-folder-network', 'network', this.datacenter, ['Network'], networks);
+    registry.add(
+      new SimpleObject('Datacenter', 'ha-datacenter', {
+        name: 'ha-datacenter',
+        parent: this.rootFolder,
+        vmFolder: this.vmFolder,
+        hostFolder: ref('Folder', 'ha-folder-host'),
+        datastoreFolder: ref('Folder', 'ha-folder-datastore'),
+        networkFolder: ref('Folder', 'ha-folder-network'),
+        datastore: [this.datastore.ref],
+        network: networks,
+      }),
+    );
+    const processors = cpus();
+    const mhz = processors[0]?.speed || 2000;
+    registry.add(
+      new SimpleObject('ComputeResource', 'ha-compute-res', {
+        name: this.hostName,
+        parent: ref('Folder', 'ha-folder-host'),
+        resourcePool: ref('ResourcePool', ROOT_POOL),
+        host: [this.hostSystem],
+        datastore: [this.datastore.ref],
+        network: networks,
+        summary: {
+          $type: 'ComputeResourceSummary',
+          totalCpu: mhz * processors.length,
+          totalMemory: totalmem(),
+          numCpuCores: processors.length,
+          numCpuThreads: processors.length,
+          effectiveCpu: mhz * processors.length,
+          effectiveMemory: Math.floor(totalmem() / 2 ** 20),
+          numHosts: 1,
+          numEffectiveHosts: 1,
+          overallStatus: 'green',
+        },
+      }),
+    );
+    const runtime = {
+      connectionState: 'connected',
+      powerState: 'poweredOn',
+      standbyMode: 'none',
+      inMaintenanceMode: false,
+      bootTime: new Date(Date.now() - 1000),
+    };
+    registry.add(
+      new SimpleObject('HostSystem', 'ha-host', {
+        name: this.hostName,
+        parent: this.computeResource,
+        runtime,
+        vm: () => this.vms().map((vm) => vm.ref),
+        datastore: [this.datastore.ref],
+        network: networks,
+        datastoreBrowser: ref('HostDatastoreBrowser', 'ha-datastorebrowser'),
+        configManager: { networkSystem: ref('HostNetworkSystem', 'networkSystem') },
+        summary: () => ({
+          $type: 'HostListSummary',
+          host: this.hostSystem,
+          hardware: {
+            vendor: 'Caisson',
+            model: 'embedded host',
+            uuid: this.about.instanceUuid ?? '',
+            memorySize: totalmem(),
+            cpuModel: processors[0]?.model.trim() ?? '',
+            cpuMhz: mhz,
+            numCpuPkgs: 1,
+            numCpuCores: processors.length,
+            numCpuThreads: processors.length,
+            numNics: 1,
+            numHBAs: 1,
+          },
+          runtime,
+          config: { name: this.hostName, port: 443, product: this.about, vmotionEnabled: false },
+          quickStats: {},
+          overallStatus: 'green',
+          rebootRequired: false,
+          maxEVCModeKey: release(),
+        }),
+      }),
+    );
+  }
+
+  // --- keeping ------------------------------------------------------------------------------------------------------
+
+  private get file(): string {
+    return join(this.paths.stateDir, 'inventory.json');
+  }
+
+  /** Loads what was kept, and finds running VMs again. */
+  async load(): Promise<void> {
+    await mkdir(this.datastore.directory, { recursive: true, mode: 0o711 });
+    if (existsSync(this.file))
+      this.inventory = { ...EMPTY, ...(JSON.parse(await readFile(this.file, 'utf8')) as Inventory) };
+    for (const record of this.inventory.pools) this.registry.add(new ResourcePool(this, record));
+    for (const name of this.inventory.portGroups) await this.plugPortGroup(name);
+    for (const { id, vmx, pool } of this.inventory.vms) {
+      const path = join(this.datastore.directory, vmx);
+      try {
+        this.include(new VirtualMachine(id, this, path, await loadVmx(path), ref('ResourcePool', pool), this.vmFolder));
+      } catch (error) {
+        log.error({ vmx, err: messageOf(error) }, 'a registered VM cannot be read and is left out');
+      }
+    }
+    await Promise.all(
+      this.vms().map((vm) =>
+        vm
+          .adopt()
+          .catch((error: unknown) =>
+            log.error({ err: messageOf(error), vm: vm.config.name }, 'looking for a running VM failed'),
+          ),
+      ),
+    );
+  }
+
+  /** Writes the inventory file; writes that follow fast become one. */
+  async save(): Promise<void> {
+    this.saving = this.saving.then(async () => {
+      this.inventory.pools = this.pools().map((pool) => pool.record);
+      this.inventory.portGroups = [...this.portGroups];
+      this.inventory.vms = this.vms().map((vm) => ({
+        id: vm.ref.value,
+        vmx: vm.vmx.slice(this.datastore.directory.length + 1),
+        pool: vm.pool.value,
+      }));
+      await writeFile(`${this.file}.new`, JSON.stringify(this.inventory), { mode: 0o600 });
+      await rename(`${this.file}.new`, this.file);
+    });
+    await this.saving;
+  }
+
+  release(): void {
+    for (const vm of this.vms()) vm.release();
+  }
+
+  // --- VMs ----------------------------------------------------------------------------------------------------------
+
+  vms(): VirtualMachine[] {
+    return [...this.vmsById.values()];
+  }
+
+  vmsOf(pool: ManagedObjectReference): ManagedObjectReference[] {
+    return this.vms().flatMap((vm) => (vm.pool.value === pool.value ? [vm.ref] : []));
+  }
+
+  private include(vm: VirtualMachine): VirtualMachine {
+    this.vmsById.set(vm.ref.value, this.registry.add(vm));
+    this.touchLists(vm.pool);
+    return vm;
+  }
+
+  private touchLists(pool: ManagedObjectReference): void {
+    const lists: [ManagedObjectReference, string][] = [
+      [this.vmFolder, 'childEntity'],
+      [this.hostSystem, 'vm'],
+      [this.datastore.ref, 'vm'],
+      [pool, 'vm'],
+    ];
+    for (const [list, property] of lists) {
+      const object = this.registry.find(list);
+      if (object !== undefined) this.registry.touch(object, property);
+    }
+  }
+
+  /** @throws DuplicateName, InvalidName */
+  checkVmName(name: string, self?: VirtualMachine): string {
+    if (name === '') throw fault('InvalidName', 'A VM needs a name', { name });
+    const twin = this.vms().find((vm) => vm !== self && vm.config.name === name);
+    if (twin !== undefined)
+      throw fault('DuplicateName', `The name '${name}' already exists.`, { name, object: twin.ref });
+    return name;
+  }
+
+  /** Makes and registers a VM; leaves nothing behind when that fails. */
+  async createVm(
+    spec: VirtualMachineConfigSpec,
+    poolRef: ManagedObjectReference,
+    folder: ManagedObjectReference,
+    user: string,
+  ): Promise<ManagedObjectReference> {
+    const pool = this.registry.getAs(poolRef, ResourcePool);
+    const name = this.checkVmName(spec.name ?? '');
+    const vmx = await this.newVmxPath(spec.files?.vmPathName, name);
+    const vm = new VirtualMachine(`vm-${this.inventory.nextId++}`, this, vmx, newVmConfig(name), pool.ref, folder);
+    await mkdir(vm.directory, { recursive: true, mode: 0o711 });
+    try {
+      await vm.reconfigure(spec, user, true);
+      this.checkVmName(name);
+    } catch (error) {
+      await rm(vm.directory, { recursive: true, force: true });
+      throw error;
+    }
+    this.include(vm);
+    await this.save();
+    this.events.post('VmCreatedEvent', `Created virtual machine ${name} on ${this.hostName}`, user, {
+      vm: { name, vm: vm.ref },
+      template: false,
+    });
+    return vm.ref;
+  }
+
+  /** Path of a new .vmx file: `[datastore1]`, `[datastore1] dir/` or `[datastore1] dir/name.vmx`. */
+  private async newVmxPath(wanted: string | undefined, name: string): Promise<string> {
+    const safe = name.replace(/[^A-Za-z0-9_.-]/g, '_');
+    const given = wanted === undefined || wanted === '' ? `[${DATASTORE}]` : wanted;
+    const local = this.datastore.resolve(given);
+    await this.datastore.confine(local);
+    let path = local;
+    if (local === this.datastore.directory) path = join(local, safe, `${safe}.vmx`);
+    else if (!local.endsWith('.vmx')) path = join(local, `${safe}.vmx`);
+    if (existsSync(dirname(path))) {
+      if (local !== this.datastore.directory)
+        throw fault('FileAlreadyExists', `${this.datastore.pathOf(dirname(path))} already exists`, {
+          file: this.datastore.pathOf(path),
+        });
+      path = join(local, `${safe}_${this.inventory.nextId}`, `${safe}.vmx`);
+    }
+    return path;
+  }
+
+  async registerVm(
+    path: string,
+    name: string | undefined,
+    poolRef: ManagedObjectReference | undefined,
+    folder: ManagedObjectReference,
+    user: string,
+  ): Promise<ManagedObjectReference> {
+    const local = this.datastore.resolve(path);
+    await this.datastore.confine(local);
+    if (this.vms().some((vm) => vm.vmx === local))
+      throw fault('AlreadyExists', `${path} is registered already`, { name: path });
+    const pool = this.registry.getAs(poolRef ?? ref('ResourcePool', ROOT_POOL), ResourcePool);
+    const config = await loadVmx(local);
+    config.name = this.checkVmName(name ?? config.name);
+    const vm = this.include(new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder));
+    await this.save();
+    this.events.post('VmRegisteredEvent', `Registered ${config.name} on ${this.hostName}`, user, {
+      vm: { name: config.name, vm: vm.ref },
+      template: false,
+    });
+    return vm.ref;
+  }
+
+  /** Takes a VM out of the inventory. */
+  async forget(vm: VirtualMachine): Promise<void> {
+    this.vmsById.delete(vm.ref.value);
+    this.registry.remove(vm);
+    this.touchLists(vm.pool);
+    await this.save();
+  }
+
+  // --- pools and networks -------------------------------------------------------------------------------------------
+
+  pools(): ResourcePool[] {
+    return [...this.registry.all()].filter((object): object is ResourcePool => object instanceof ResourcePool);
+  }
+
+  async addPool(
+    name: string,
+    parent: string,
+    cpu: PoolRecord['cpu'],
+    memory: PoolRecord['memory'],
+  ): Promise<ResourcePool> {
+    const pool = this.registry.add(
+      new ResourcePool(this, { id: `pool-${this.inventory.nextId++}`, name, parent, cpu, memory }),
+    );
+    this.registry.touch(this.registry.get(ref('ResourcePool', parent)), 'resourcePool');
+    await this.save();
+    return pool;
+  }
+
+  async removePool(pool: ResourcePool, parent: ManagedObjectReference): Promise<void> {
+    for (const vm of this.vms()) {
+      if (vm.pool.value !== pool.ref.value) continue;
+      vm.pool = parent;
+      this.registry.touch(vm, 'resourcePool');
+    }
+    this.registry.remove(pool);
+    this.registry.touch(this.registry.get(parent), 'resourcePool', 'vm');
+    await this.save();
+  }
+
+  networkRef(portGroup: string): ManagedObjectReference | undefined {
+    return this.portGroups.has(portGroup) ? networkRef(portGroup) : undefined;
+  }
+
+  private async plugPortGroup(name: string): Promise<void> {
+    await this.virtualSwitch?.addPortGroup(name);
+    this.portGroups.add(name);
+    const network = networkRef(name);
+    this.registry.add(
+      new SimpleObject('Network', network.value, {
+        name,
+        parent: ref('Folder', 'ha-folder-network'),
+        summary: { $type: 'NetworkSummary', network, name, accessible: true, ipPoolName: '' },
+        host: [this.hostSystem],
+        vm: () =>
+          this.vms()
+            .filter((vm) => vm.config.hardware.nics.some((nic) => nic.portGroup === name))
+            .map((vm) => vm.ref),
+      }),
+    );
+  }
+
+  async addPortGroup(name: string): Promise<void> {
+    if (name === '' || name.length > 80)
+      throw fault('InvalidName', `'${name}' is not a name for a port group`, { name });
+    if (this.portGroups.has(name)) throw fault('AlreadyExists', `The port group '${name}' already exists`, { name });
+    await this.plugPortGroup(name);
+    await this.save();
+  }
+
+  async removePortGroup(name: string): Promise<void> {
+    if (!this.portGroups.has(name)) throw fault('NotFound', `There is no port group '${name}'`);
+    if (this.vms().some((vm) => vm.config.hardware.nics.some((nic) => nic.portGroup === name)))
+      throw fault('ResourceInUse', `The port group '${name}' is in use`, { type: 'Network', name });
+    await this.virtualSwitch?.removePortGroup(name);
+    this.portGroups.delete(name);
+    const network = this.registry.find(networkRef(name));
+    if (network !== undefined) this.registry.remove(network);
+    await this.save();
+  }
+}
+
+function networkRef(portGroup: string): ManagedObjectReference {
+  return ref('Network', `HaNetwork-${portGroup}`);
+}

@@ -1,0 +1,399 @@
+/** PropertyCollector: properties by selection, once or as a stream of changes. */
+import { randomUUID } from 'node:crypto';
+import { arrayOf } from '../../vim25/codec.js';
+import { propertyInfo, propertyNames } from '../../vim25/table.js';
+import type {
+  ManagedObjectReference,
+  ObjectUpdate,
+  PropertyChange,
+  PropertyFilterSpec,
+  SelectionSpec,
+  TraversalSpec,
+  UpdateSet,
+  WaitOptions,
+} from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
+import type { CallContext } from '../server/session.js';
+import { ManagedObject } from './managed-object.js';
+import type { Registry } from './registry.js';
+import { SimpleObject } from './simple-object.js';
+
+const DEFAULT_WAIT_S = 1800;
+const MAX_FILTERS = 10_000;
+
+interface Selected {
+  object: ManagedObject;
+  paths: string[];
+}
+
+/** Evaluates one filter's selection. */
+function select(registry: Registry, spec: PropertyFilterSpec, mustExist: boolean): Map<string, Selected> {
+  const found = new Map<string, Selected>();
+  for (const start of spec.objectSet ?? []) {
+    const object = mustExist ? registry.get(start.obj) : registry.find(start.obj);
+    if (object === undefined) continue;
+    const named = new Map<string, TraversalSpec>();
+    collectNamed(start.selectSet ?? [], named);
+    const seen = new Set<string>();
+    if (start.skip !== true) take(spec, object, found);
+    walk(registry, spec, object, start.selectSet ?? [], named, found, seen);
+  }
+  return found;
+}
+
+function collectNamed(specs: SelectionSpec[], named: Map<string, TraversalSpec>): void {
+  for (const one of specs) {
+    if (one.$type !== 'TraversalSpec') continue;
+    const traversal = one as TraversalSpec;
+    if (traversal.name !== undefined && traversal.name !== '') named.set(traversal.name, traversal);
+    collectNamed((traversal.selectSet ?? []) as SelectionSpec[], named);
+  }
+}
+
+function walk(
+  registry: Registry,
+  spec: PropertyFilterSpec,
+  object: ManagedObject,
+  selectSet: SelectionSpec[],
+  named: Map<string, TraversalSpec>,
+  found: Map<string, Selected>,
+  seen: Set<string>,
+): void {
+  for (const one of selectSet) {
+    const traversal = one.$type === 'TraversalSpec' ? (one as TraversalSpec) : named.get(one.name ?? '');
+    if (traversal === undefined || !object.types.includes(traversal.type)) continue;
+    const key = `${object.ref.value} ${traversal.name ?? ''} ${traversal.type} ${traversal.path}`;
+    if (seen.has(key)) continue;
+    seen.add(key);
+    const value = object.value(traversal.path);
+    for (const ref of Array.isArray(value) ? value : [value]) {
+      const target = isReference(ref) ? registry.find(ref) : undefined;
+      if (target === undefined) continue;
+      if (traversal.skip !== true) take(spec, target, found);
+      walk(registry, spec, target, (traversal.selectSet ?? []) as SelectionSpec[], named, found, seen);
+    }
+  }
+}
+
+function take(spec: PropertyFilterSpec, object: ManagedObject, found: Map<string, Selected>): void {
+  const paths = new Set<string>();
+  let matches = false;
+  for (const set of spec.propSet ?? []) {
+    if (!object.types.includes(set.type)) continue;
+    matches = true;
+    if (set.all === true) for (const name of object.propertyNames()) paths.add(name);
+    for (const path of set.pathSet ?? []) paths.add(path);
+  }
+  if (matches) found.set(object.ref.value, { object, paths: [...paths] });
+}
+
+function isReference(value: unknown): value is ManagedObjectReference {
+  return typeof value === 'object' && value !== null && 'type' in value && 'value' in value;
+}
+
+/** A property's value as it goes into an element of any type: arrays need their element's type. */
+function wireValue(object: ManagedObject, path: string): unknown {
+  const value = object.value(path);
+  if (!Array.isArray(value)) return withType(object, path, value);
+  return arrayOf(elementType(object, path, value), value);
+}
+
+function elementType(object: ManagedObject, path: string, value: unknown[]): string {
+  const info = propertyInfo(object.ref.type, path);
+  if (info !== undefined) return info.type;
+  const known = NESTED_ARRAYS[path];
+  if (known !== undefined) return known;
+  if (value.length > 0 && isReference(value[0])) return 'ManagedObjectReference';
+  return 'string';
+}
+
+/** Array properties below the first level that clients ask for by path. */
+const NESTED_ARRAYS: Record<string, string> = {
+  'config.extraConfig': 'OptionValue',
+  'config.hardware.device': 'VirtualDevice',
+  'guest.net': 'GuestNicInfo',
+  'config.datastoreUrl': 'VirtualMachineConfigInfoDatastoreUrlPair',
+};
+
+const NESTED_TYPES: Record<string, string> = {
+  'config.hardware': 'VirtualHardware',
+  'config.files': 'VirtualMachineFileInfo',
+  'summary.config': 'VirtualMachineConfigSummary',
+  'summary.runtime': 'VirtualMachineRuntimeInfo',
+  'summary.guest': 'VirtualMachineGuestSummary',
+  'summary.quickStats': 'VirtualMachineQuickStats',
+};
+
+function withType(object: ManagedObject, path: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || value instanceof Date || isReference(value) || '$type' in value)
+    return value;
+  const type = propertyInfo(object.ref.type, path)?.type ?? NESTED_TYPES[path];
+  return type === undefined ? value : { ...value, $type: type };
+}
+
+/** One filter with what it has told already. */
+class PropertyFilter extends SimpleObject {
+  /** By object: the version told last of each path. */
+  told = new Map<string, { ref: ManagedObjectReference; versions: Map<string, number> }>();
+
+  constructor(
+    readonly spec: PropertyFilterSpec,
+    readonly owner: PropertyCollector,
+    private readonly registry: Registry,
+  ) {
+    super('PropertyFilter', `filter-${randomUUID()}`, { spec, partialUpdates: false }, []);
+  }
+
+  /** What changed since the last call. */
+  update(): ObjectUpdate[] {
+    const selected = select(this.registry, this.spec, false);
+    const updates: ObjectUpdate[] = [];
+    for (const [id, { object, paths }] of selected) {
+      const before = this.told.get(id);
+      const versions = before?.versions ?? new Map<string, number>();
+      const changeSet: PropertyChange[] = [];
+      for (const path of paths) {
+        const version = object.versionOf(path);
+        if (versions.get(path) === version) continue;
+        const value = wireValue(object, path);
+        const toldBefore = versions.has(path);
+        versions.set(path, version);
+        if (value !== undefined) changeSet.push({ name: path, op: 'assign', val: value });
+        else if (toldBefore) changeSet.push({ name: path, op: 'remove', val: undefined });
+      }
+      this.told.set(id, { ref: object.ref, versions });
+      if (before === undefined) updates.push({ kind: 'enter', obj: object.ref, changeSet });
+      else if (changeSet.length > 0) updates.push({ kind: 'modify', obj: object.ref, changeSet });
+    }
+    for (const [id, { ref }] of this.told) {
+      if (selected.has(id)) continue;
+      this.told.delete(id);
+      updates.push({ kind: 'leave', obj: ref });
+    }
+    return updates;
+  }
+
+  DestroyPropertyFilter(): void {
+    this.owner.drop(this);
+  }
+}
+
+/** A property collector: the session's own, or one it made. */
+export class PropertyCollector extends ManagedObject {
+  private readonly filters = new Set<PropertyFilter>();
+  private readonly pages = new Map<string, object[]>();
+  private version = 0;
+  private waiting: { cancel(): void } | null = null;
+
+  constructor(
+    private readonly registry: Registry,
+    id = `session[${randomUUID()}]${randomUUID()}`,
+    private readonly ownId = true,
+  ) {
+    super('PropertyCollector', id);
+  }
+
+  override get types(): string[] {
+    return ['PropertyCollector'];
+  }
+
+  property(name: string): unknown {
+    return name === 'filter' ? [...this.filters].map((filter) => filter.ref) : undefined;
+  }
+
+  propertyNames(): string[] {
+    return ['filter'];
+  }
+
+  CreatePropertyCollector(_args: unknown, context: CallContext): ManagedObjectReference {
+    const collector = new PropertyCollector(this.registry);
+    context.session.collectors.add(collector);
+    return this.registry.add(collector).ref;
+  }
+
+  DestroyPropertyCollector(_args: unknown, context: CallContext): void {
+    if (!this.ownId) throw fault('InvalidRequest', "The session's own property collector cannot be destroyed");
+    context.session.collectors.delete(this);
+    this.dispose();
+  }
+
+  /** Ends with its session. */
+  dispose(): void {
+    this.waiting?.cancel();
+    for (const filter of this.filters) this.registry.remove(filter);
+    this.filters.clear();
+    if (this.ownId) this.registry.remove(this);
+  }
+
+  CreateFilter(args: { spec: PropertyFilterSpec }): ManagedObjectReference {
+    if (this.filters.size >= MAX_FILTERS)
+      throw fault('InvalidRequest', `A collector has at most ${MAX_FILTERS} filters`);
+    select(this.registry, args.spec, true);
+    checkPaths(args.spec);
+    const filter = new PropertyFilter(args.spec, this, this.registry);
+    this.filters.add(this.registry.add(filter));
+    return filter.ref;
+  }
+
+  drop(filter: PropertyFilter): void {
+    this.filters.delete(filter);
+    this.registry.remove(filter);
+  }
+
+  RetrieveProperties(args: { specSet?: PropertyFilterSpec[] }): object[] {
+    return this.contents(args.specSet ?? []);
+  }
+
+  RetrievePropertiesEx(args: {
+    specSet?: PropertyFilterSpec[];
+    options?: { maxObjects?: number };
+  }): object | undefined {
+    const objects = this.contents(args.specSet ?? []);
+    if (objects.length === 0) return undefined;
+    const page = args.options?.maxObjects ?? objects.length;
+    return this.page(objects, Math.max(1, page));
+  }
+
+  ContinueRetrievePropertiesEx(args: { token: string }): object {
+    const rest = this.pages.get(args.token);
+    if (rest === undefined) throw fault('InvalidProperty', 'unknown token', { name: 'token' });
+    this.pages.delete(args.token);
+    return this.page(rest, Number(args.token.split('-')[0]));
+  }
+
+  CancelRetrievePropertiesEx(args: { token: string }): void {
+    this.pages.delete(args.token);
+  }
+
+  private page(objects: object[], size: number): object {
+    if (objects.length <= size) return { objects };
+    const token = `${size}-${randomUUID()}`;
+    this.pages.set(token, objects.slice(size));
+    return { token, objects: objects.slice(0, size) };
+  }
+
+  private contents(specs: PropertyFilterSpec[]): object[] {
+    for (const spec of specs) checkPaths(spec);
+    return specs.flatMap((spec) =>
+      [...select(this.registry, spec, true).values()].map(({ object, paths }) => ({
+        obj: object.ref,
+        propSet: paths.flatMap((name) => {
+          const val = wireValue(object, name);
+          return val === undefined ? [] : [{ name, val }];
+        }),
+      })),
+    );
+  }
+
+  WaitForUpdates(args: { version?: string }, context: CallContext): Promise<UpdateSet | undefined> {
+    return this.wait(args.version, DEFAULT_WAIT_S, context);
+  }
+
+  WaitForUpdatesEx(
+    args: { version?: string; options?: WaitOptions },
+    context: CallContext,
+  ): Promise<UpdateSet | undefined> {
+    return this.wait(args.version, args.options?.maxWaitSeconds ?? DEFAULT_WAIT_S, context);
+  }
+
+  CheckForUpdates(args: { version?: string }, context: CallContext): Promise<UpdateSet | undefined> {
+    return this.wait(args.version, 0, context);
+  }
+
+  CancelWaitForUpdates(): void {
+    this.waiting?.cancel();
+  }
+
+  /** Long poll. A second wait on the same collector ends the first, as in vSphere. */
+  private wait(version: string | undefined, seconds: number, context: CallContext): Promise<UpdateSet | undefined> {
+    this.waiting?.cancel();
+    if (version === undefined || version === '' || version !== String(this.version)) {
+      if (version !== undefined && version !== '' && !/^\d+$/.test(version))
+        throw fault('InvalidCollectorVersion', `unknown version '${version}'`);
+      // The client starts anew, or lost an answer: it is told everything again.
+      for (const filter of this.filters) filter.told.clear();
+    }
+    const first = this.collect();
+    if (first !== undefined) return Promise.resolve(first);
+    return new Promise((resolve, reject) => {
+      const finish = (act: () => void): void => {
+        this.registry.off('changed', look);
+        context.signal.removeEventListener('abort', gone);
+        clearTimeout(timer);
+        if (this.waiting === handle) this.waiting = null;
+        act();
+      };
+      const look = (): void => {
+        const set = this.collect();
+        if (set !== undefined) finish(() => resolve(set));
+      };
+      const gone = (): void => finish(() => resolve(undefined));
+      const handle = { cancel: () => finish(() => reject(fault('RequestCanceled', 'The wait was cancelled'))) };
+      const timer = setTimeout(gone, Math.min(seconds, 3600) * 1000);
+      this.registry.on('changed', look);
+      context.signal.addEventListener('abort', gone);
+      this.waiting = handle;
+    });
+  }
+
+  private collect(): UpdateSet | undefined {
+    const filterSet = [...this.filters].flatMap((filter) => {
+      const objectSet = filter.update();
+      return objectSet.length === 0 ? [] : [{ filter: filter.ref, objectSet }];
+    });
+    if (filterSet.length === 0) return undefined;
+    this.version++;
+    return { version: String(this.version), filterSet };
+  }
+}
+
+/** @throws InvalidProperty for a path whose first part no property of that type has */
+function checkPaths(spec: PropertyFilterSpec): void {
+  for (const set of spec.propSet ?? []) {
+    const names = propertyNames(set.type);
+    if (names.length === 0) continue;
+    for (const path of set.pathSet ?? []) {
+      const first = path.split(/[.[]/)[0]!;
+      if (!names.includes(first) && !COMMON.has(first))
+        throw fault('InvalidProperty', `'${path}' is not a property of ${set.type}`, { name: path });
+    }
+  }
+}
+
+/** Properties of every managed entity or of types whose generated list is shortened. */
+const COMMON = new Set([
+  'name',
+  'parent',
+  'overallStatus',
+  'customValue',
+  'value',
+  'availableField',
+  'config',
+  'tag',
+  'alarmActionsEnabled',
+  'configIssue',
+  'configStatus',
+  'declaredAlarmState',
+  'disabledMethod',
+  'effectiveRole',
+  'permission',
+  'recentTask',
+  'triggeredAlarmState',
+  'snapshot',
+  'rootSnapshot',
+  'storage',
+  'layout',
+  'resourceConfig',
+  'network',
+  'datastore',
+  'systemResources',
+  'capability',
+  'licensableResource',
+  'host',
+  'environmentBrowser',
+  'configurationEx',
+  'childConfiguration',
+  'iormConfiguration',
+  'browser',
+  'hardware',
+]);

@@ -1,0 +1,81 @@
+/** SearchIndex: finding entities by UUID, path, address or name. */
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { Host } from './host.js';
+import { ManagedObject } from './managed-object.js';
+
+/** Looks objects up. */
+export class SearchIndex extends ManagedObject {
+  constructor(private readonly host: Host) {
+    super('SearchIndex', 'ha-searchindex');
+  }
+
+  override get types(): string[] {
+    return ['SearchIndex'];
+  }
+
+  property(): unknown {
+    return undefined;
+  }
+
+  propertyNames(): string[] {
+    return [];
+  }
+
+  FindByUuid(args: { uuid: string; vmSearch: boolean; instanceUuid?: boolean }): ManagedObjectReference | undefined {
+    return this.FindAllByUuid(args)[0];
+  }
+
+  FindAllByUuid(args: { uuid: string; vmSearch: boolean; instanceUuid?: boolean }): ManagedObjectReference[] {
+    if (!args.vmSearch) return args.uuid === this.host.about.instanceUuid ? [this.host.hostSystem] : [];
+    const wanted = args.uuid.toLowerCase();
+    return this.host
+      .vms()
+      .filter((vm) => (args.instanceUuid === true ? vm.config.instanceUuid : vm.config.uuid) === wanted)
+      .map((vm) => vm.ref);
+  }
+
+  FindByIp(args: { ip: string; vmSearch: boolean }): ManagedObjectReference | undefined {
+    return args.vmSearch
+      ? this.host
+          .vms()
+          .find((vm) => vm.powerState === 'poweredOn' && vm.config.extraConfig.get('guestinfo.ip') === args.ip)?.ref
+      : undefined;
+  }
+
+  FindByDnsName(args: { dnsName: string; vmSearch: boolean }): ManagedObjectReference | undefined {
+    if (!args.vmSearch) return args.dnsName === this.host.hostName ? this.host.hostSystem : undefined;
+    return this.host.vms().find((vm) => vm.config.name === args.dnsName)?.ref;
+  }
+
+  FindByDatastorePath(args: { path: string }): ManagedObjectReference | undefined {
+    return this.host.vms().find((vm) => this.host.datastore.pathOf(vm.vmx) === args.path)?.ref;
+  }
+
+  FindByInventoryPath(args: { inventoryPath: string }): ManagedObjectReference | undefined {
+    let at: ManagedObjectReference | undefined = this.host.rootFolder;
+    for (const name of args.inventoryPath.split('/').filter((part) => part !== '')) {
+      at = at === undefined ? undefined : this.child(at, decodeURIComponent(name));
+    }
+    return at;
+  }
+
+  FindChild(args: { entity: ManagedObjectReference; name: string }): ManagedObjectReference | undefined {
+    this.host.registry.get(args.entity);
+    return this.child(args.entity, args.name);
+  }
+
+  private child(entity: ManagedObjectReference, name: string): ManagedObjectReference | undefined {
+    const object = this.host.registry.find(entity);
+    const children = [
+      'childEntity',
+      'vmFolder',
+      'hostFolder',
+      'datastoreFolder',
+      'networkFolder',
+      'resourcePool',
+      'host',
+      'vm',
+    ].flatMap((property) => (object?.property(property) ?? []) as ManagedObjectReference | ManagedObjectReference[]);
+    return children.find((child) => this.host.registry.find(child)?.property('name') === name);
+  }
+}

@@ -1,0 +1,44 @@
+/** ServiceInstance: where every client begins. */
+import type { AboutInfo, ManagedObjectReference, ServiceContent } from '../../vim25/types.generated.js';
+import { ManagedObject } from './managed-object.js';
+
+const ref = (type: string, value: string): ManagedObjectReference => ({ type, value });
+
+/** The entry point. */
+export class ServiceInstance extends ManagedObject {
+  constructor(private readonly about: AboutInfo) {
+    super('ServiceInstance', 'ServiceInstance');
+  }
+
+  override get types(): string[] {
+    return ['ServiceInstance'];
+  }
+
+  property(name: string): unknown {
+    if (name === 'content') return this.RetrieveServiceContent();
+    return name === 'serverClock' ? new Date() : undefined;
+  }
+
+  propertyNames(): string[] {
+    return ['content', 'serverClock'];
+  }
+
+  RetrieveServiceContent(): ServiceContent {
+    return {
+      rootFolder: ref('Folder', 'ha-folder-root'),
+      propertyCollector: ref('PropertyCollector', 'ha-property-collector'),
+      viewManager: ref('ViewManager', 'ViewManager'),
+      about: this.about,
+      sessionManager: ref('SessionManager', 'ha-sessionmgr'),
+      eventManager: ref('EventManager', 'ha-eventmgr'),
+      taskManager: ref('TaskManager', 'ha-taskmgr'),
+      searchIndex: ref('SearchIndex', 'ha-searchindex'),
+      fileManager: ref('FileManager', 'ha-nfc-file-manager'),
+      virtualDiskManager: ref('VirtualDiskManager', 'ha-vdiskmanager'),
+    };
+  }
+
+  CurrentTime(): Date {
+    return new Date();
+  }
+}

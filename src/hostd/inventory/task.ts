@@ -1,0 +1,110 @@
+/** Tasks: operations that take time, their progress and outcome. */
+
+import { logger } from '../../common/log.js';
+import type { ManagedObjectReference, TaskInfo } from '../../vim25/types.generated.js';
+import { fault, toFault } from '../faults.js';
+import { ManagedObject } from './managed-object.js';
+import type { Registry } from './registry.js';
+
+const log = logger('task');
+const KEPT_MS = 600_000;
+const KEPT = 500;
+
+/** A running or finished task. */
+export class Task extends ManagedObject {
+  info: TaskInfo;
+
+  constructor(id: number, operation: string, entity: ManagedObject, entityName: string, user: string) {
+    super('Task', `task-${id}`);
+    this.info = {
+      $type: 'TaskInfo',
+      key: this.ref.value,
+      task: this.ref,
+      name: operation,
+      descriptionId: operation,
+      entity: entity.ref,
+      entityName,
+      state: 'running',
+      cancelled: false,
+      cancelable: false,
+      reason: { $type: 'TaskReasonUser', userName: user },
+      queueTime: new Date(),
+      startTime: new Date(),
+      eventChainId: id,
+    };
+  }
+
+  override get types(): string[] {
+    return ['Task', 'ExtensibleManagedObject'];
+  }
+
+  property(name: string): unknown {
+    return name === 'info' ? this.info : undefined;
+  }
+
+  propertyNames(): string[] {
+    return ['info'];
+  }
+
+  CancelTask(): never {
+    throw fault('NotSupported', 'This task cannot be cancelled');
+  }
+}
+
+/** Makes tasks, runs them, and forgets them ten minutes after their end. */
+export class TaskManager extends ManagedObject {
+  private next = 1;
+  private readonly recent: Task[] = [];
+
+  constructor(private readonly registry: Registry) {
+    super('TaskManager', 'ha-taskmgr');
+  }
+
+  override get types(): string[] {
+    return ['TaskManager'];
+  }
+
+  property(name: string): unknown {
+    if (name === 'recentTask') return this.recent.slice(-200).map((task) => task.ref);
+    return name === 'maxCollector' ? 32 : undefined;
+  }
+
+  propertyNames(): string[] {
+    return ['recentTask', 'maxCollector'];
+  }
+
+  /** Starts `body` as a task and answers its reference at once. */
+  run(
+    operation: string,
+    entity: ManagedObject,
+    entityName: string,
+    user: string,
+    body: (progress: (percent: number) => void) => Promise<unknown>,
+  ): ManagedObjectReference {
+    const task = this.registry.add(new Task(this.next++, operation, entity, entityName, user));
+    this.recent.push(task);
+    while (this.recent.length > KEPT) this.registry.remove(this.recent.shift()!);
+    const change = (info: Partial<TaskInfo>): void => {
+      task.info = { ...task.info, ...info };
+      this.registry.touch(task, 'info');
+    };
+    void body((progress) => change({ progress })).then(
+      (result) => change({ state: 'success', result: result ?? undefined, completeTime: new Date() }),
+      (error: unknown) => {
+        const { fault: detail, message } = toFault(error);
+        log.info({ operation, entity: entityName, fault: detail.$type, err: message }, 'task failed');
+        change({
+          state: 'error',
+          completeTime: new Date(),
+          error: { fault: detail as never, localizedMessage: message },
+        });
+      },
+    );
+    setTimeout(() => {
+      const index = this.recent.indexOf(task);
+      if (index >= 0) this.recent.splice(index, 1);
+      this.registry.remove(task);
+    }, KEPT_MS).unref();
+    return task.ref;
+  }
+}

@@ -1,0 +1,40 @@
+/** hostd as a program. */
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { invalid, messageOf } from '../common/errors.js';
+import { logger } from '../common/log.js';
+import { DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
+import { startHostd } from './hostd.js';
+import { createRuntime } from './runtime-factory.js';
+
+const log = logger('hostd');
+const program = new Command('hostd')
+  .description('The embedded vSphere host')
+  .option('--state-dir <directory>', 'where VMs and the datastore are kept', DEFAULT_STATE_DIR)
+  .option('--listen <host:port>', 'where vim25 is answered', '127.0.0.1:8989')
+  .parse();
+const options = program.opts<{ stateDir: string; listen: string }>();
+
+process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
+process.on('uncaughtException', (error) => log.error({ err: error }, 'uncaught exception'));
+
+try {
+  const listen = /^(.*):(\d+)$/.exec(options.listen);
+  if (listen === null) throw invalid(`--listen '${options.listen}' is not of the form host:port`);
+  const paths = instancePaths(resolve(options.stateDir));
+  const { mkdir } = await import('node:fs/promises');
+  await mkdir(paths.stateDir, { recursive: true, mode: 0o711 });
+  const runtime = await createRuntime(paths);
+  const hostd = await startHostd({
+    paths,
+    runtime,
+    virtualSwitch: runtime.virtualSwitch,
+    listen: { host: listen[1]!, port: Number(listen[2]) },
+  });
+  const stop = (): void => void hostd.close().then(() => process.exit(0));
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+} catch (error) {
+  process.stderr.write(`hostd: ${messageOf(error)}\n`);
+  process.exit(1);
+}

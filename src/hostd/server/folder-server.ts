@@ -1,0 +1,115 @@
+/** `/folder`: files of the datastore over HTTPS (vSphere Web Services SDK, "HTTP access to vSphere server files"). */
+import { randomBytes } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rename, rm, stat } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { errnoOf, messageOf } from '../../common/errors.js';
+import { FaultError } from '../faults.js';
+import { DATASTORE, type Datastore } from '../inventory/datastore.js';
+
+const STATUS: Record<string, number> = {
+  ENOENT: 404,
+  EISDIR: 409,
+  ENOTDIR: 404,
+  ENOSPC: 507,
+  EEXIST: 409,
+  ENAMETOOLONG: 400,
+};
+
+/** Answers one request; the caller has checked who asks. */
+export async function serveFolder(
+  datastore: Datastore,
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  const fail = (status: number, message: string): void => {
+    request.resume();
+    response
+      .writeHead(status, { 'content-type': 'text/plain' })
+      .end(request.method === 'HEAD' ? undefined : `${message}\n`);
+  };
+  const name = url.searchParams.get('dsName');
+  if (name !== null && name !== DATASTORE) return fail(404, `there is no datastore '${name}'`);
+  try {
+    const path = datastore.inside(decodeURIComponent(url.pathname.slice('/folder'.length)));
+    await datastore.confine(path);
+    switch (request.method) {
+      case 'GET':
+      case 'HEAD':
+        return await send(path, request, response, fail);
+      case 'PUT':
+        return await receive(path, request, response);
+      case 'DELETE':
+        if ((await stat(path)).isDirectory()) return fail(409, 'is a directory');
+        await rm(path);
+        response.writeHead(204).end();
+        return;
+      default:
+        return fail(405, 'GET, HEAD, PUT and DELETE are possible');
+    }
+  } catch (error) {
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    if (error instanceof FaultError || error instanceof URIError) return fail(400, messageOf(error));
+    fail(STATUS[errnoOf(error) ?? ''] ?? 500, errnoOf(error) ?? 'internal error');
+  }
+}
+
+async function send(
+  path: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+  fail: (status: number, message: string) => void,
+): Promise<void> {
+  const info = await stat(path);
+  if (info.isDirectory()) return fail(409, 'is a directory');
+  const range = parseRange(request.headers.range, info.size);
+  if (range === 'unsatisfiable') {
+    response.setHeader('content-range', `bytes */${info.size}`);
+    return fail(416, 'the range lies beyond the file');
+  }
+  const { start, end } = range ?? { start: 0, end: info.size };
+  response.writeHead(range === null ? 200 : 206, {
+    'content-type': 'application/octet-stream',
+    'accept-ranges': 'bytes',
+    'content-length': end - start,
+    'last-modified': info.mtime.toUTCString(),
+    ...(range === null ? {} : { 'content-range': `bytes ${start}-${end - 1}/${info.size}` }),
+  });
+  if (request.method === 'HEAD' || end === start) {
+    response.end();
+    return;
+  }
+  await pipeline(createReadStream(path, { start, end: end - 1, highWaterMark: 256 * 1024 }), response);
+}
+
+/** One byte range (RFC 9110, 14.1.2); several are answered with the whole file. */
+function parseRange(header: string | undefined, size: number): { start: number; end: number } | null | 'unsatisfiable' {
+  const match = header === undefined ? null : /^bytes=(\d*)-(\d*)$/.exec(header.trim());
+  if (match === null || (match[1] === '' && match[2] === '')) return null;
+  if (match[1] === '') return { start: Math.max(0, size - Number(match[2])), end: size };
+  const start = Number(match[1]);
+  if (start >= size) return 'unsatisfiable';
+  return { start, end: match[2] === '' ? size : Math.min(size, Number(match[2]) + 1) };
+}
+
+/** Writes beside the file and puts it in place at the end: an upload that breaks off leaves nothing. */
+async function receive(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const partial = `${path}.upload-${randomBytes(4).toString('hex')}`;
+  try {
+    await pipeline(request, createWriteStream(partial, { flags: 'wx', mode: 0o644, highWaterMark: 1024 * 1024 }));
+    const existed = await stat(path).then(
+      () => true,
+      () => false,
+    );
+    await rename(partial, path);
+    response.writeHead(existed ? 200 : 201).end();
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,152 @@
+/** Sessions: who is logged in, and what belongs to them. */
+import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { UserSession } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
+import type { EventManager } from '../inventory/event-manager.js';
+import { ManagedObject } from '../inventory/managed-object.js';
+import { PropertyCollector } from '../inventory/property-collector.js';
+import type { Registry } from '../inventory/registry.js';
+
+const IDLE_MS = 30 * 60_000;
+const MAX_SESSIONS = 500;
+const FAILED_LOGIN_DELAY_MS = 300;
+
+/** One client's session. */
+export class Session {
+  readonly cookie = randomBytes(24).toString('hex');
+  readonly collectors = new Set<PropertyCollector>();
+  readonly views = new Set<ManagedObject>();
+  /** The collector that every client sees under the well-known id. */
+  readonly defaultCollector: PropertyCollector;
+  user: UserSession | null = null;
+  lastUse = Date.now();
+
+  constructor(private readonly registry: Registry) {
+    this.defaultCollector = new PropertyCollector(registry, 'ha-property-collector', false);
+  }
+
+  dispose(): void {
+    this.defaultCollector.dispose();
+    for (const collector of this.collectors) collector.dispose();
+    for (const view of this.views) this.registry.remove(view);
+    this.collectors.clear();
+    this.views.clear();
+    this.user = null;
+  }
+}
+
+/** What an operation knows of its call. */
+export interface CallContext {
+  session: Session;
+  /** Aborted when the client hangs up. */
+  signal: AbortSignal;
+  userName: string;
+}
+
+/** Logs clients in and out. */
+export class SessionManager extends ManagedObject {
+  private readonly sessions = new Map<string, Session>();
+
+  constructor(
+    private readonly registry: Registry,
+    private readonly events: EventManager,
+    private readonly credentials: { user: string; password: string },
+  ) {
+    super('SessionManager', 'ha-sessionmgr');
+    setInterval(() => this.expire(), 60_000).unref();
+  }
+
+  override get types(): string[] {
+    return ['SessionManager'];
+  }
+
+  property(): unknown {
+    return undefined;
+  }
+
+  propertyNames(): string[] {
+    return ['currentSession'];
+  }
+
+  /** The session of a cookie, or a new one that is not logged in. */
+  open(cookie: string | undefined): Session {
+    const known = cookie === undefined ? undefined : this.sessions.get(cookie);
+    if (known !== undefined) {
+      known.lastUse = Date.now();
+      return known;
+    }
+    return new Session(this.registry);
+  }
+
+  async Login(
+    args: { userName: string; password: string; locale?: string },
+    context: CallContext,
+  ): Promise<UserSession> {
+    if (!this.accepts(args.userName, args.password)) {
+      this.events.post(
+        'BadUsernameSessionEvent',
+        `Cannot login user ${args.userName}: incorrect user name or password`,
+        args.userName,
+        { ipAddress: '127.0.0.1' },
+      );
+      await sleep(FAILED_LOGIN_DELAY_MS);
+      throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
+    }
+    if (this.sessions.size >= MAX_SESSIONS) this.dropOldest();
+    const now = new Date();
+    context.session.user = {
+      key: randomUUID(),
+      userName: args.userName,
+      fullName: args.userName,
+      loginTime: now,
+      lastActiveTime: now,
+      locale: args.locale ?? 'en',
+      messageLocale: 'en',
+    };
+    this.sessions.set(context.session.cookie, context.session);
+    this.events.post('UserLoginSessionEvent', `User ${args.userName} logged in`, args.userName, {
+      ipAddress: '127.0.0.1',
+      locale: 'en',
+      sessionId: context.session.user.key,
+    });
+    return context.session.user;
+  }
+
+  /** Constant-time check of user and password. */
+  accepts(user: string, password: string): boolean {
+    const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+    const same = timingSafeEqual(digest(password), digest(this.credentials.password));
+    return timingSafeEqual(digest(user), digest(this.credentials.user)) && same;
+  }
+
+  Logout(_args: unknown, context: CallContext): void {
+    this.events.post('UserLogoutSessionEvent', `User ${context.userName} logged out`, context.userName);
+    this.end(context.session);
+  }
+
+  SessionIsActive(args: { sessionID: string; userName: string }): boolean {
+    return [...this.sessions.values()].some(
+      (session) => session.user?.key === args.sessionID && session.user.userName === args.userName,
+    );
+  }
+
+  private end(session: Session): void {
+    this.sessions.delete(session.cookie);
+    session.dispose();
+  }
+
+  private expire(): void {
+    for (const session of this.sessions.values()) if (Date.now() - session.lastUse > IDLE_MS) this.end(session);
+  }
+
+  private dropOldest(): void {
+    const oldest = [...this.sessions.values()].sort((a, b) => a.lastUse - b.lastUse)[0];
+    if (oldest !== undefined) this.end(oldest);
+  }
+
+  close(): void {
+    for (const session of this.sessions.values()) session.dispose();
+    this.sessions.clear();
+  }
+}

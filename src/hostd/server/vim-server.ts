@@ -1,0 +1,166 @@
+/** The vim25 server: SOAP over HTTPS at `/sdk`, files at `/folder`. */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { messageOf } from '../../common/errors.js';
+import { logger, newOperationId, withOperation } from '../../common/log.js';
+import { decodeRequest, encodeFault, encodeResponse, type Request } from '../../vim25/soap-message.js';
+import { operationInfo } from '../../vim25/table.js';
+import { fault, toFault } from '../faults.js';
+import type { Host } from '../inventory/host.js';
+import type { ManagedObject } from '../inventory/managed-object.js';
+import type { HostCertificate } from './certificate.js';
+import { serveFolder } from './folder-server.js';
+import type { CallContext, Session, SessionManager } from './session.js';
+
+const log = logger('vim-server');
+const MAX_REQUEST = 8 * 1024 * 1024;
+const COOKIE = 'vmware_soap_session';
+/** Operations that need no login. */
+const OPEN = new Set(['RetrieveServiceContent', 'Login', 'CurrentTime', 'Logout']);
+
+const VERSIONS = `<?xml version="1.0" encoding="UTF-8"?>
+<namespaces version="1.0"><namespace><name>urn:vim25</name><version>7.0</version><priorVersions><version>6.7.1</version><version>6.7</version><version>6.5</version><version>6.0</version><version>5.5</version></priorVersions></namespace></namespaces>
+`;
+
+/** A listening server. */
+export class VimServer {
+  private constructor(
+    private readonly server: Server,
+    readonly address: AddressInfo,
+  ) {}
+
+  static async listen(
+    host: Host,
+    sessions: SessionManager,
+    certificate: HostCertificate,
+    listen: { host: string; port: number },
+  ): Promise<VimServer> {
+    const server = createServer(
+      { cert: certificate.cert, key: certificate.key, minVersion: 'TLSv1.2' },
+      (request, response) => {
+        void handle(host, sessions, request, response).catch((error: unknown) => {
+          log.error({ err: error }, 'a request failed');
+          if (!response.headersSent) response.writeHead(500);
+          response.end();
+        });
+      },
+    );
+    server.requestTimeout = 0; // uploads take as long as they take
+    server.keepAliveTimeout = 120_000;
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(listen.port, listen.host, () => resolve());
+    });
+    return new VimServer(server, server.address() as AddressInfo);
+  }
+
+  async close(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise((closed) => this.server.close(closed));
+  }
+}
+
+async function handle(
+  host: Host,
+  sessions: SessionManager,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'https://host');
+  const session = sessions.open(cookieOf(request));
+  const operation = String(request.headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
+  if (url.pathname === '/sdk/vimServiceVersions.xml' || url.pathname === '/sdk/vimService.wsdl') {
+    response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);
+  } else if (url.pathname.replace(/\/$/, '') === '/sdk' && request.method === 'POST') {
+    await withOperation(operation, () => serveSoap(host, session, request, response));
+  } else if (url.pathname === '/folder' || url.pathname.startsWith('/folder/')) {
+    if (session.user === null && !basicAuth(sessions, request)) {
+      request.resume();
+      response.writeHead(401, { 'www-authenticate': 'Basic realm="hostd"' }).end();
+      return;
+    }
+    await withOperation(operation, () => serveFolder(host.datastore, request, response, url));
+  } else {
+    request.resume();
+    response.writeHead(404, { 'content-type': 'text/plain' }).end('not found\n');
+  }
+}
+
+function cookieOf(request: IncomingMessage): string | undefined {
+  return new RegExp(`(?:^|;\\s*)${COOKIE}="?([0-9a-f]+)"?`).exec(request.headers.cookie ?? '')?.[1];
+}
+
+function basicAuth(sessions: SessionManager, request: IncomingMessage): boolean {
+  const encoded = /^Basic (\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+  if (encoded === undefined) return false;
+  const [user = '', ...password] = Buffer.from(encoded, 'base64').toString('utf8').split(':');
+  return sessions.accepts(user, password.join(':'));
+}
+
+async function serveSoap(
+  host: Host,
+  session: Session,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const abort = new AbortController();
+  response.on('close', () => abort.abort());
+  let call: Request | null = null;
+  try {
+    call = decodeRequest(await readBody(request));
+    const result = await invoke(host, session, call, abort.signal);
+    const text = encodeResponse(call.operation, result);
+    if (call.operation === 'Login')
+      response.setHeader('set-cookie', `${COOKIE}="${session.cookie}"; Path=/; HttpOnly; Secure`);
+    reply(response, 200, text);
+  } catch (error) {
+    const { fault: detail, message } = toFault(error);
+    if (detail.$type === 'SystemError') log.error({ operation: call?.operation, err: error }, 'an operation failed');
+    else log.debug({ operation: call?.operation, fault: detail.$type, err: messageOf(error) }, 'fault');
+    reply(response, 500, encodeFault(message, detail));
+  }
+}
+
+function reply(response: ServerResponse, status: number, text: string): void {
+  if (response.destroyed) return;
+  response
+    .writeHead(status, {
+      'content-type': 'text/xml; charset=utf-8',
+      'content-length': Buffer.byteLength(text),
+      'cache-control': 'no-cache',
+    })
+    .end(text);
+}
+
+async function invoke(host: Host, session: Session, call: Request, signal: AbortSignal): Promise<unknown> {
+  const { operation, target, args } = call;
+  if (session.user === null && !OPEN.has(operation))
+    throw fault('NotAuthenticated', 'The session is not authenticated.', {
+      object: target,
+      privilegeId: 'System.View',
+    });
+  const object: ManagedObject =
+    target.value === session.defaultCollector.ref.value ? session.defaultCollector : host.registry.get(target);
+  const method =
+    operationInfo(operation) === undefined ? undefined : (object as unknown as Record<string, unknown>)[operation];
+  if (typeof method !== 'function')
+    throw fault('MethodNotFound', `The method is not supported on the object: ${target.type}.${operation}`, {
+      receiver: target,
+      method: operation,
+    });
+  const context: CallContext = { session, signal, userName: session.user?.userName ?? '' };
+  return (method as (args: unknown, context: CallContext) => unknown).call(object, args, context);
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of request) {
+    size += (part as Buffer).length;
+    if (size > MAX_REQUEST) throw fault('InvalidRequest', 'The request is too large');
+    parts.push(part as Buffer);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}

@@ -1,0 +1,506 @@
+/** VirtualMachine: a VM of the inventory, its operations, and its life as a running one. */
+import { rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { invalid, messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import type {
+  ManagedObjectReference,
+  VirtualDeviceConfigSpec,
+  VirtualMachineConfigSpec,
+} from '../../vim25/types.generated.js';
+import { type FaultError, fault } from '../faults.js';
+import type { Host } from '../inventory/host.js';
+import { ManagedObject } from '../inventory/managed-object.js';
+import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
+import type { CallContext } from '../server/session.js';
+import { applyDeviceChanges, vimDevices } from './hardware.js';
+import { isOwnKey, saveVmx, type VmConfig } from './vm-config.js';
+
+const log = logger('vm');
+const STATUS_PREFIX = 'guestinfo.caisson.run.';
+const MAX_GUEST_VALUE = 4096;
+const MAX_NAME = 80;
+
+type PowerState = 'poweredOff' | 'poweredOn' | 'suspended';
+
+/** A VM. Operations on one VM run one after the other. */
+export class VirtualMachine extends ManagedObject {
+  private state: PowerState = 'poweredOff';
+  private running: RunningVm | null = null;
+  private bootTime: Date | undefined;
+  private queue: Promise<unknown> = Promise.resolve();
+  private saving: Promise<void> = Promise.resolve();
+  private removed = false;
+
+  constructor(
+    id: string,
+    private readonly host: Host,
+    /** Local path of the .vmx file. */
+    readonly vmx: string,
+    public config: VmConfig,
+    public pool: ManagedObjectReference,
+    public folder: ManagedObjectReference,
+  ) {
+    super('VirtualMachine', id);
+  }
+
+  get directory(): string {
+    return dirname(this.vmx);
+  }
+
+  get powerState(): PowerState {
+    return this.state;
+  }
+
+  // --- properties ---------------------------------------------------------------------------------------------------
+
+  property(name: string): unknown {
+    switch (name) {
+      case 'name':
+        return this.config.name;
+      case 'parent':
+        return this.folder;
+      case 'resourcePool':
+        return this.pool;
+      case 'config':
+        return this.configInfo();
+      case 'runtime':
+        return this.runtimeInfo();
+      case 'guest':
+        return this.guestInfo();
+      case 'summary':
+        return this.summary();
+      case 'datastore':
+        return [this.host.datastore.ref];
+      case 'network':
+        return this.networks();
+      case 'capability':
+        return undefined;
+      case 'guestHeartbeatStatus':
+        return this.state === 'poweredOn' ? 'green' : 'gray';
+      default:
+        return undefined;
+    }
+  }
+
+  propertyNames(): string[] {
+    return [
+      'name',
+      'parent',
+      'resourcePool',
+      'config',
+      'runtime',
+      'guest',
+      'summary',
+      'datastore',
+      'network',
+      'guestHeartbeatStatus',
+    ];
+  }
+
+  private networks(): ManagedObjectReference[] {
+    const names = new Set(this.config.hardware.nics.map((nic) => nic.portGroup));
+    return [...names].flatMap((name) => this.host.networkRef(name) ?? []);
+  }
+
+  private configInfo(): object {
+    const { config } = this;
+    const vmPathName = this.host.datastore.pathOf(this.vmx);
+    return {
+      changeVersion: String(config.changeVersion),
+      modified: config.createdAt,
+      name: config.name,
+      guestFullName: 'Other (64-bit)',
+      version: 'vmx-14',
+      uuid: config.uuid,
+      createDate: config.createdAt,
+      instanceUuid: config.instanceUuid,
+      template: false,
+      guestId: config.guestId,
+      alternateGuestName: '',
+      annotation: config.annotation,
+      files: { vmPathName, logDirectory: this.host.datastore.pathOf(this.directory) },
+      flags: {},
+      defaultPowerOps: {},
+      hardware: {
+        numCPU: config.cpus,
+        numCoresPerSocket: 1,
+        memoryMB: config.memoryMiB,
+        device: vimDevices(config.hardware, this.host.datastore.ref, (portGroup) => this.host.networkRef(portGroup)),
+      },
+      extraConfig: [...config.extraConfig].map(([key, value]) => ({ $type: 'OptionValue', key, value })),
+    };
+  }
+
+  private runtimeInfo(): object {
+    return {
+      host: this.host.hostSystem,
+      connectionState: 'connected',
+      powerState: this.state,
+      toolsInstallerMounted: false,
+      bootTime: this.bootTime,
+      numMksConnections: 0,
+      cleanPowerOff: this.state === 'poweredOff',
+    };
+  }
+
+  private guestInfo(): object {
+    const ipAddress = this.config.extraConfig.get('guestinfo.ip');
+    const on = this.state === 'poweredOn';
+    return {
+      toolsStatus: on ? 'toolsOk' : 'toolsNotRunning',
+      toolsRunningStatus: on ? 'guestToolsRunning' : 'guestToolsNotRunning',
+      guestState: on ? 'running' : 'notRunning',
+      ...(on && ipAddress !== undefined ? { ipAddress } : {}),
+    };
+  }
+
+  private summary(): object {
+    const { config } = this;
+    const ipAddress = this.state === 'poweredOn' ? config.extraConfig.get('guestinfo.ip') : undefined;
+    return {
+      vm: this.ref,
+      runtime: this.runtimeInfo(),
+      guest: {
+        toolsStatus: this.state === 'poweredOn' ? 'toolsOk' : 'toolsNotRunning',
+        ...(ipAddress === undefined ? {} : { ipAddress }),
+      },
+      config: {
+        name: config.name,
+        template: false,
+        vmPathName: this.host.datastore.pathOf(this.vmx),
+        memorySizeMB: config.memoryMiB,
+        numCpu: config.cpus,
+        numEthernetCards: config.hardware.nics.length,
+        numVirtualDisks: config.hardware.disks.length,
+        uuid: config.uuid,
+        instanceUuid: config.instanceUuid,
+        guestId: config.guestId,
+        annotation: config.annotation,
+      },
+      quickStats: { guestHeartbeatStatus: 'gray' },
+      overallStatus: 'green',
+    };
+  }
+
+  // --- operations ---------------------------------------------------------------------------------------------------
+
+  PowerOnVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualMachine.powerOn', context, async () => {
+      if (this.state === 'suspended') {
+        await this.running?.resume();
+        this.setState('poweredOn');
+        return;
+      }
+      this.mustBe('poweredOff');
+      await this.start(context.userName);
+    });
+  }
+
+  PowerOffVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualMachine.powerOff', context, async () => {
+      if (this.state === 'poweredOff') throw this.invalidState();
+      await this.running?.powerOff();
+    });
+  }
+
+  ResetVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualMachine.reset', context, async () => {
+      this.mustBe('poweredOn');
+      await this.running?.reset();
+    });
+  }
+
+  SuspendVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualMachine.suspend', context, async () => {
+      this.mustBe('poweredOn');
+      await this.running?.suspend();
+      this.setState('suspended');
+      this.event('VmSuspendedEvent', 'is suspended', context.userName);
+    });
+  }
+
+  async ShutdownGuest(_args: unknown, context: CallContext): Promise<void> {
+    this.mustBe('poweredOn');
+    this.event('VmGuestShutdownEvent', 'guest OS shut down', context.userName);
+    await this.running?.shutdownGuest();
+  }
+
+  async RebootGuest(_args: unknown, context: CallContext): Promise<void> {
+    this.mustBe('poweredOn');
+    this.event('VmGuestRebootEvent', 'guest OS rebooted', context.userName);
+    await this.running?.rebootGuest();
+  }
+
+  ReconfigVM_Task(args: { spec: VirtualMachineConfigSpec }, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualMachine.reconfigure', context, () => this.reconfigure(args.spec, context.userName));
+  }
+
+  Rename_Task(args: { newName: string }, context: CallContext): ManagedObjectReference {
+    return this.task('ManagedEntity.rename', context, () => this.reconfigure({ name: args.newName }, context.userName));
+  }
+
+  Destroy_Task(_args: unknown, context: CallContext): ManagedObjectReference {
+    return this.task('ManagedEntity.destroy', context, async () => {
+      this.mustBe('poweredOff');
+      // Disks elsewhere (volumes, images) belong to others.
+      await this.unregister(context.userName);
+      await rm(this.directory, { recursive: true, force: true });
+    });
+  }
+
+  UnregisterVM(_args: unknown, context: CallContext): Promise<void> {
+    return this.exclusive(async () => {
+      this.mustBe('poweredOff');
+      await this.unregister(context.userName);
+    });
+  }
+
+  CreateSnapshot_Task(): never {
+    throw fault('NotSupported', 'Snapshots are not supported by this host');
+  }
+
+  CloneVM_Task(): never {
+    throw fault('NotSupported', 'Cloning needs a vCenter');
+  }
+
+  MarkAsTemplate(): never {
+    throw fault('NotSupported', 'Templates need a vCenter');
+  }
+
+  RelocateVM_Task(): never {
+    throw fault('NotSupported', 'This is the only host and its only datastore');
+  }
+
+  // --- configuration ------------------------------------------------------------------------------------------------
+
+  /** Applies a spec to a VM that is being created or changed. @throws typed faults; the VM is unchanged then */
+  async reconfigure(spec: VirtualMachineConfigSpec, user: string, creating = false): Promise<void> {
+    if (
+      spec.changeVersion !== undefined &&
+      spec.changeVersion !== '' &&
+      spec.changeVersion !== String(this.config.changeVersion)
+    ) {
+      throw fault('ConcurrentAccess', 'The object has already been modified by another operation');
+    }
+    const { config } = this;
+    const next: VmConfig = { ...config, extraConfig: new Map(config.extraConfig) };
+    if (spec.name !== undefined && spec.name !== config.name) next.name = this.host.checkVmName(spec.name, this);
+    if (next.name.length > MAX_NAME)
+      throw fault('InvalidName', `The name is longer than ${MAX_NAME} characters`, { name: next.name });
+    if (spec.numCPUs !== undefined || spec.memoryMB !== undefined) this.mustBeOff();
+    next.cpus = inRange('numCPUs', spec.numCPUs ?? config.cpus, 1, 256);
+    next.memoryMiB = inRange('memoryMB', spec.memoryMB ?? config.memoryMiB, 32, 16 * 1024 * 1024);
+    if (spec.guestId !== undefined) next.guestId = spec.guestId;
+    if (spec.annotation !== undefined) next.annotation = spec.annotation;
+    if (spec.uuid !== undefined && spec.uuid !== '') next.uuid = spec.uuid.toLowerCase();
+    for (const option of spec.extraConfig ?? []) setExtra(next.extraConfig, option.key, option.value);
+    const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
+    if (changes.length > 0) await this.changeDevices(next, changes, creating);
+    next.changeVersion++;
+    this.config = next;
+    await this.save();
+    this.host.registry.touch(this, 'config', 'name', 'summary', 'guest', 'network');
+    if (!creating) this.event('VmReconfiguredEvent', 'was reconfigured', user, { configSpec: {} });
+  }
+
+  private async changeDevices(next: VmConfig, changes: VirtualDeviceConfigSpec[], creating: boolean): Promise<void> {
+    if (!creating) this.mustBeOff();
+    const base = basename(this.vmx, '.vmx');
+    const { hardware, create, removedFiles } = applyDeviceChanges(next.hardware, changes, {
+      portGroups: this.host.portGroups,
+      defaultDiskFile: (index) =>
+        this.host.datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
+    });
+    const made: string[] = [];
+    try {
+      for (const { disk, parent, capacityBytes } of create) {
+        const local = this.host.datastore.resolve(disk.file);
+        await this.host.datastore.confine(local);
+        await this.host.disks.create(
+          local,
+          parent === null ? null : this.host.datastore.resolve(parent),
+          capacityBytes,
+        );
+        made.push(local);
+      }
+      for (const disk of hardware.disks) await this.host.datastore.confine(this.host.datastore.resolve(disk.file));
+    } catch (error) {
+      for (const file of made) await rm(file, { force: true });
+      throw error;
+    }
+    next.hardware = hardware;
+    for (const file of removedFiles) await rm(this.host.datastore.resolve(file), { force: true });
+  }
+
+  private async save(): Promise<void> {
+    this.saving = this.saving.then(() => (this.removed ? undefined : saveVmx(this.vmx, this.config)));
+    await this.saving;
+  }
+
+  // --- running ------------------------------------------------------------------------------------------------------
+
+  private definition(): VmDefinition {
+    const { config } = this;
+    const { datastore } = this.host;
+    return {
+      moid: this.ref.value,
+      uuid: config.uuid,
+      name: config.name,
+      directory: this.directory,
+      cpus: config.cpus,
+      memoryMiB: config.memoryMiB,
+      disks: config.hardware.disks.map(({ bus, unit, file }) => ({
+        bus,
+        unit,
+        path: datastore.resolve(file),
+        readOnly: false,
+      })),
+      nics: config.hardware.nics.map(({ mac, portGroup, connected }, index) => ({ index, mac, portGroup, connected })),
+      serials: config.hardware.serials.map(({ backing }, index) => ({
+        index,
+        backing:
+          backing.kind === 'file'
+            ? { kind: 'file' as const, path: datastore.resolve(backing.file) }
+            : { kind: 'unixClient' as const, path: backing.serviceUri.slice('unix://'.length) },
+      })),
+      extraConfig: config.extraConfig,
+    };
+  }
+
+  private hooks(): VmHooks {
+    return {
+      infoGet: (key) => (key.startsWith('guestinfo.') ? this.config.extraConfig.get(key) : undefined),
+      infoSet: (key, value) => this.guestSets(key, value),
+      exited: (exit) => this.exited(exit),
+    };
+  }
+
+  private guestSets(key: string, value: string): void {
+    if (!(key.startsWith(STATUS_PREFIX) && key.length < 128) && key !== 'guestinfo.ip')
+      throw invalid(`the guest may not set ${key}`);
+    if (Buffer.byteLength(value) > MAX_GUEST_VALUE) throw invalid('the value is too long');
+    this.config.extraConfig.set(key, value);
+    this.host.registry.touch(this, 'config.extraConfig', ...(key === 'guestinfo.ip' ? ['guest', 'summary.guest'] : []));
+    void this.save().catch((error: unknown) =>
+      log.error({ err: error, vm: this.config.name }, 'saving a .vmx file failed'),
+    );
+  }
+
+  private async start(user: string): Promise<void> {
+    for (const key of this.config.extraConfig.keys())
+      if (key.startsWith(STATUS_PREFIX) || key === 'guestinfo.ip') this.config.extraConfig.delete(key);
+    this.host.registry.touch(this, 'config.extraConfig', 'guest', 'summary.guest');
+    this.event('VmStartingEvent', 'is starting', user);
+    try {
+      this.running = await this.host.runtime.powerOn(this.definition(), this.hooks());
+    } catch (error) {
+      this.event('VmFailedToPowerOnEvent', 'could not be powered on', user, {
+        reason: { fault: { $type: 'SystemError', reason: messageOf(error) }, localizedMessage: messageOf(error) },
+      });
+      throw error;
+    }
+    this.bootTime = this.running.startedAt;
+    this.setState('poweredOn');
+    this.event('VmPoweredOnEvent', 'is powered on', user);
+  }
+
+  /** Finds the VM's process again after a restart of hostd. */
+  async adopt(): Promise<void> {
+    this.running = await this.host.runtime.adopt(this.definition(), this.hooks());
+    if (this.running === null) return;
+    this.bootTime = this.running.startedAt;
+    this.setState('poweredOn');
+    log.info({ vm: this.config.name, pid: this.running.pid }, 'found a running VM');
+  }
+
+  private exited(exit: VmExit): void {
+    this.running = null;
+    this.bootTime = undefined;
+    void this.saving.then(() => {
+      this.setState('poweredOff');
+      const crash = exit.reason === 'crashed' ? `: ${exit.message}` : '';
+      this.event('VmPoweredOffEvent', `is powered off${crash}`, exit.reason === 'powerOff' ? 'root' : '');
+      if (exit.reason === 'guestReset')
+        void this.exclusive(() => this.start('')).catch((error: unknown) =>
+          log.error({ err: error }, 'restart after reset failed'),
+        );
+    });
+  }
+
+  release(): void {
+    this.running?.release();
+  }
+
+  // --- helpers ------------------------------------------------------------------------------------------------------
+
+  private setState(state: PowerState): void {
+    this.state = state;
+    this.host.registry.touch(this, 'runtime', 'summary', 'guest', 'guestHeartbeatStatus');
+  }
+
+  private mustBe(state: PowerState): void {
+    if (this.state !== state) throw this.invalidState();
+  }
+
+  private mustBeOff(): void {
+    if (this.state !== 'poweredOff') throw this.invalidState();
+  }
+
+  private invalidState(): FaultError {
+    return fault(
+      'InvalidPowerState',
+      `The attempted operation cannot be performed in the current state (${this.state === 'poweredOn' ? 'Powered on' : this.state === 'suspended' ? 'Suspended' : 'Powered off'}).`,
+      { existingState: this.state },
+    );
+  }
+
+  private event(type: string, what: string, user: string, elements: Record<string, unknown> = {}): void {
+    this.host.events.post(type, `${this.config.name} on ${this.host.hostName} ${what}`, user, {
+      vm: { name: this.config.name, vm: this.ref },
+      host: { name: this.host.hostName, host: this.host.hostSystem },
+      template: false,
+      ...elements,
+    });
+  }
+
+  private async unregister(user: string): Promise<void> {
+    this.event('VmRemovedEvent', 'was removed', user);
+    this.removed = true;
+    await this.saving;
+    await this.host.forget(this);
+  }
+
+  private task(operation: string, context: CallContext, body: () => Promise<unknown>): ManagedObjectReference {
+    return this.host.tasks.run(operation, this, this.config.name, context.userName, () => this.exclusive(body));
+  }
+
+  private exclusive<T>(body: () => Promise<T>): Promise<T> {
+    const run = this.queue.then(() => {
+      if (this.removed) throw fault('ManagedObjectNotFound', 'The VM has been removed', { obj: this.ref });
+      return body();
+    });
+    this.queue = run.catch(() => undefined);
+    return run;
+  }
+}
+
+function setExtra(extra: Map<string, string>, key: string, value: unknown): void {
+  if (isOwnKey(key))
+    throw fault('InvalidArgument', `'${key}' is not an extra configuration key`, {
+      invalidProperty: 'configSpec.extraConfig',
+    });
+  if (!/^[^\s="]{1,256}$/.test(key))
+    throw fault('InvalidArgument', `'${key}' is not a valid key`, { invalidProperty: 'configSpec.extraConfig' });
+  const text = value === undefined || value === null ? '' : String(value);
+  if (text === '') extra.delete(key);
+  else extra.set(key, text);
+}
+
+function inRange(name: string, value: number, least: number, most: number): number {
+  if (value < least || value > most)
+    throw fault('InvalidArgument', `${name} must be ${least} to ${most}, not ${value}`, {
+      invalidProperty: `configSpec.${name}`,
+    });
+  return value;
+}

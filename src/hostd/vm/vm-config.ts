@@ -1,0 +1,97 @@
+/** A VM's configuration: what its .vmx file holds. */
+import { randomUUID } from 'node:crypto';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { emptyHardware, type Hardware, isDeviceKey, readVmxDevices, vmxDevices } from './hardware.js';
+import { formatVmx, parseVmx } from './vmx.js';
+
+/** Plain data. */
+export interface VmConfig {
+  name: string;
+  uuid: string;
+  instanceUuid: string;
+  guestId: string;
+  annotation: string;
+  cpus: number;
+  memoryMiB: number;
+  createdAt: Date;
+  changeVersion: number;
+  hardware: Hardware;
+  /** Everything that is not hardware: `guestinfo.*` and other free keys. */
+  extraConfig: Map<string, string>;
+}
+
+const OWN_KEYS = new Set([
+  'config.version',
+  'virtualHW.version',
+  'displayName',
+  'guestOS',
+  'annotation',
+  'memsize',
+  'numvcpus',
+  'uuid.bios',
+  'vc.uuid',
+  'caisson.createdAt',
+  'caisson.changeVersion',
+]);
+
+/** Keys that clients may not set as extra configuration. */
+export function isOwnKey(key: string): boolean {
+  return OWN_KEYS.has(key) || isDeviceKey(key);
+}
+
+export function newVmConfig(name: string): VmConfig {
+  return {
+    name,
+    uuid: randomUUID(),
+    instanceUuid: randomUUID(),
+    guestId: 'otherGuest64',
+    annotation: '',
+    cpus: 1,
+    memoryMiB: 32,
+    createdAt: new Date(),
+    changeVersion: 1,
+    hardware: emptyHardware(),
+    extraConfig: new Map(),
+  };
+}
+
+/** Replaces the .vmx file in one step. */
+export async function saveVmx(path: string, config: VmConfig): Promise<void> {
+  const entries: [string, string][] = [
+    ['config.version', '8'],
+    ['virtualHW.version', '14'],
+    ['displayName', config.name],
+    ['guestOS', config.guestId],
+    ['annotation', config.annotation],
+    ['memsize', String(config.memoryMiB)],
+    ['numvcpus', String(config.cpus)],
+    ['uuid.bios', config.uuid],
+    ['vc.uuid', config.instanceUuid],
+    ['caisson.createdAt', config.createdAt.toISOString()],
+    ['caisson.changeVersion', String(config.changeVersion)],
+    ...vmxDevices(config.hardware),
+    ...config.extraConfig,
+  ];
+  // The file holds secrets of the container's configuration.
+  await writeFile(`${path}.new`, formatVmx(entries), { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+/** Reads a .vmx file. */
+export async function loadVmx(path: string): Promise<VmConfig> {
+  const vmx = parseVmx(await readFile(path, 'utf8'));
+  const created = new Date(vmx.get('caisson.createdAt') ?? '');
+  return {
+    ...newVmConfig(vmx.get('displayName') ?? path),
+    uuid: vmx.get('uuid.bios') ?? randomUUID(),
+    instanceUuid: vmx.get('vc.uuid') ?? randomUUID(),
+    guestId: vmx.get('guestOS') ?? 'otherGuest64',
+    annotation: vmx.get('annotation') ?? '',
+    cpus: Number(vmx.get('numvcpus') ?? 1),
+    memoryMiB: Number(vmx.get('memsize') ?? 32),
+    createdAt: Number.isNaN(created.getTime()) ? new Date(0) : created,
+    changeVersion: Number(vmx.get('caisson.changeVersion') ?? 1),
+    hardware: readVmxDevices(vmx),
+    extraConfig: new Map([...vmx].filter(([key]) => !isOwnKey(key))),
+  };
+}
