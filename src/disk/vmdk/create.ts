@@ -39,7 +39,7 @@ export function emptyVmdk(disk: NewVmdk, fileName: string): { pieces: [number, B
 
 async function writeNew(path: string, disk: NewVmdk): Promise<void> {
   const { pieces, length } = emptyVmdk(disk, basename(path));
-  const file = await open(path, 'wx', 0o600);
+  const file = await open(path, 'wx', 0o640);
   try {
     await file.truncate(length);
     for (const [offset, bytes] of pieces) await file.write(bytes, 0, bytes.length, offset);
