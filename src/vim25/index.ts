@@ -4,9 +4,10 @@
  */
 
 export * from './client.js';
-export { arrayOf } from './codec.js';
-export { DatastoreClient, datastorePath, parseDatastorePath } from './datastore.js';
+export { arrayOf, typedValue } from './codec.js';
+export { DatastoreClient, datastorePath, type PutOptions, parseDatastorePath } from './datastore.js';
+export { type EventReaderOptions, readEvents } from './event-reader.js';
 export { VimFault } from './faults.js';
-export { PropertyWatcher, type WatchedObject } from './property-watcher.js';
+export { PropertyWatcher, type WatchedObject, type WatchListener } from './property-watcher.js';
 export type { Fault } from './soap-message.js';
 export type * from './types.generated.js';

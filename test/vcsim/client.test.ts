@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isKind, kindOf } from '../../src/common/errors.js';
 import { type ManagedObjectReference, VimClient, VimFault } from '../../src/vim25/index.js';
+import { createVm, dropSession, inventory, place } from '../support/inventory.js';
 import { startVcsim, type Vcsim } from '../support/vcsim.js';
 
 describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
@@ -19,50 +20,6 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
   });
 
   const connect = (): Promise<VimClient> => VimClient.connect(vcsim);
-
-  /** All objects of a type, by name. */
-  async function inventory(
-    type: 'VirtualMachine' | 'Datastore' | 'ResourcePool' | 'Datacenter' | 'Network' | 'HostSystem' | 'VirtualApp',
-  ): Promise<Map<string, ManagedObjectReference>> {
-    const { viewManager, rootFolder } = client.serviceContent;
-    const view = await client.call('CreateContainerView', viewManager!, {
-      container: rootFolder,
-      type: [type],
-      recursive: true,
-    });
-    const [content] = await client.retrieve([view], 'ContainerView', ['view']);
-    const objects = await client.retrieve(content!.props.view ?? [], type, ['name']);
-    await client.call('DestroyView', view, {});
-    return new Map(objects.map((object) => [object.props.name!, object.ref]));
-  }
-
-  async function place(): Promise<{
-    folder: ManagedObjectReference;
-    pool: ManagedObjectReference;
-    datacenter: string;
-    datastore: string;
-  }> {
-    const [datacenter, dc] = [...(await inventory('Datacenter'))][0]!;
-    const [content] = await client.retrieve([dc], 'Datacenter', ['vmFolder']);
-    const pools = await inventory('ResourcePool');
-    const [datastore] = [...(await inventory('Datastore'))][0]!;
-    return { folder: content!.props.vmFolder!, pool: [...pools.values()][0]!, datacenter, datastore };
-  }
-
-  async function createVm(name: string): Promise<ManagedObjectReference> {
-    const { folder, pool, datastore } = await place();
-    const result = await client.runTask('CreateVM_Task', folder, {
-      pool,
-      config: {
-        name,
-        guestId: 'other3xLinux64Guest',
-        numCPUs: 1,
-        memoryMB: 64,
-        files: { vmPathName: `[${datastore}]` },
-      },
-    });
-    return result as ManagedObjectReference;
-  }
 
   it('logs in and knows what it talks to', () => {
     expect(client.serviceContent.about.apiType).toBe(model === 'vpx' ? 'VirtualCenter' : 'HostAgent');
@@ -82,7 +39,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
   });
 
   it('lists the inventory with typed properties', async () => {
-    const vms = await inventory('VirtualMachine');
+    const vms = await inventory(client, 'VirtualMachine');
     const objects = await client.retrieve([...vms.values()], 'VirtualMachine', [
       'name',
       'runtime.powerState',
@@ -98,7 +55,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
   });
 
   it('leaves out objects that have gone', async () => {
-    const vms = [...(await inventory('VirtualMachine')).values()];
+    const vms = [...(await inventory(client, 'VirtualMachine')).values()];
     const gone = { type: 'VirtualMachine', value: 'vm-gone' };
     const objects = await client.retrieve([vms[0]!, gone, vms[1]!], 'VirtualMachine', ['name']);
     expect(objects.map((object) => object.ref.value).sort()).toEqual([vms[0]!.value, vms[1]!.value].sort());
@@ -106,7 +63,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
   });
 
   it('creates, reconfigures, powers and destroys a VM with all its hardware', async () => {
-    const { folder, pool, datastore } = await place();
+    const { folder, pool, datastore } = await place(client);
     const secret = ' a & b < c > "d" \t\n\r\n é 𝄞 ]]> ';
     const vm = (await client.runTask('CreateVM_Task', folder, {
       pool,
@@ -212,7 +169,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
   });
 
   it('gives the faults of calls their type, kind and fields', async () => {
-    const { pool } = await place();
+    const { pool } = await place(client);
     const shares = { level: 'normal' as const, shares: 0 };
     const allocation = { reservation: 0, expandableReservation: true, limit: -1, shares };
     const args = { name: 'twice', spec: { cpuAllocation: allocation, memoryAllocation: allocation } };
@@ -233,7 +190,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
     const names = Array.from({ length: 8 }, (_, i) => `many-${i}`);
     const before = client.calls.get('WaitForUpdatesEx') ?? 0;
     const started = Date.now();
-    const vms = await Promise.all(names.map(createVm));
+    const vms = await Promise.all(names.map((name) => createVm(client, name)));
     expect(new Set(vms.map((vm) => vm.value)).size).toBe(8);
     expect(Date.now() - started).toBeLessThan(5000);
     expect((client.calls.get('WaitForUpdatesEx') ?? 0) - before).toBeLessThan(40);
@@ -242,7 +199,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
 
   it('reports a task that does not exist, and others are still awaited', async () => {
     const missing = client.waitTask({ type: 'Task', value: 'none' });
-    const vm = createVm('beside a missing task');
+    const vm = createVm(client, 'beside a missing task');
     await expect(missing).rejects.toMatchObject({ kind: 'notFound' });
     await client.runTask('Destroy_Task', await vm, {});
   });
@@ -259,16 +216,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
     const other = await connect();
     const third = await connect();
     try {
-      if (model === 'vpx') {
-        const [manager] = await other.retrieve([other.serviceContent.sessionManager!], 'SessionManager', [
-          'currentSession',
-        ]);
-        await third.call('TerminateSession', third.serviceContent.sessionManager!, {
-          sessionId: [manager!.props.currentSession!.key],
-        });
-      } else {
-        await other.call('Logout', other.serviceContent.sessionManager!, {});
-      }
+      await dropSession(other, third);
       const logins = other.calls.get('Login') ?? 0;
       const service = { type: 'ServiceInstance', value: 'ServiceInstance' };
       const times = await Promise.all(Array.from({ length: 10 }, () => other.call('CurrentTime', service, {})));

@@ -1,0 +1,146 @@
+/** Reading events as they happen, through an EventHistoryCollector (vSphere API reference, "EventHistoryCollector"). */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../common/errors.js';
+import { logger } from '../common/log.js';
+import type { VimClient } from './client.js';
+import type { AnyEvent, EventFilterSpec, ManagedObjectReference } from './types.generated.js';
+
+const log = logger('vim25');
+
+/** Events in a collector's latest page: what one round trip brings. */
+const PAGE = 100;
+const POLL_SECONDS = 55;
+
+/** Which events, and for how long. */
+export interface EventReaderOptions {
+  filter?: EventFilterSpec;
+  signal?: AbortSignal;
+}
+
+/** What one reader has on the server: a history collector, and a property collector that watches its latest page. */
+interface Session {
+  history: ManagedObjectReference;
+  collector: ManagedObjectReference;
+  version: string;
+}
+
+/**
+ * Events from the call on, oldest first; ends when the signal is aborted. A batch of events costs one round trip. After a lost
+ * session or connection a new collector goes on after the last event that was read; as far as the server's history reaches, none
+ * is lost or told twice.
+ * @throws VimFault, unavailable when the first collector can't be made
+ */
+export async function readEvents(
+  client: VimClient,
+  options: EventReaderOptions = {},
+): Promise<AsyncGenerator<AnyEvent, void>> {
+  const session = await open(client, options.filter ?? {});
+  try {
+    const page = await nextPage(client, session, 0, options.signal);
+    return follow(client, options, session, newestOf(page));
+  } catch (error) {
+    await close(client, session);
+    throw error;
+  }
+}
+
+async function* follow(
+  client: VimClient,
+  { filter = {}, signal }: EventReaderOptions,
+  first: Session,
+  after: number,
+): AsyncGenerator<AnyEvent, void> {
+  let session: Session | undefined = first;
+  let last = after;
+  let delayMs = 250;
+  const ended = (): boolean => signal?.aborted === true;
+  try {
+    while (!ended()) {
+      let events: AnyEvent[];
+      try {
+        const fresh: boolean = session === undefined;
+        session ??= await open(client, filter);
+        const page = await nextPage(client, session, fresh ? 0 : POLL_SECONDS, signal);
+        // A server that lost its history counts from the beginning again.
+        if (fresh && newestOf(page) < last) last = 0;
+        events = await newer(client, session, page, last);
+        delayMs = 250;
+      } catch (error) {
+        if (ended()) return;
+        log.warn({ err: messageOf(error) }, 'reading events was interrupted');
+        if (session !== undefined) await close(client, session);
+        session = undefined;
+        await sleep(delayMs, undefined, { signal }).catch(() => undefined);
+        delayMs = Math.min(delayMs * 2, 5000);
+        continue;
+      }
+      for (const event of events) {
+        last = event.key;
+        yield event;
+      }
+    }
+  } finally {
+    if (session !== undefined) await close(client, session);
+  }
+}
+
+async function open(client: VimClient, filter: EventFilterSpec): Promise<Session> {
+  const { eventManager, propertyCollector } = client.serviceContent;
+  const history = await client.call('CreateCollectorForEvents', eventManager!, { filter });
+  await client.call('SetCollectorPageSize', history, { maxCount: PAGE });
+  const collector = await client.call('CreatePropertyCollector', propertyCollector, {});
+  await client.call('CreateFilter', collector, {
+    spec: {
+      propSet: [{ type: 'EventHistoryCollector', pathSet: ['latestPage'], all: false }],
+      objectSet: [{ obj: history, skip: false }],
+    },
+    partialUpdates: false,
+  });
+  return { history, collector, version: '' };
+}
+
+async function close(client: VimClient, session: Session): Promise<void> {
+  const none = (): undefined => undefined;
+  await client.call('DestroyPropertyCollector', session.collector, {}).catch(none);
+  await client.call('DestroyCollector', session.history, {}).catch(none);
+}
+
+/** The latest page when it has changed, or nothing after a while without events. */
+async function nextPage(
+  client: VimClient,
+  session: Session,
+  maxWaitSeconds: number,
+  signal: AbortSignal | undefined,
+): Promise<AnyEvent[]> {
+  const set = await client.call(
+    'WaitForUpdatesEx',
+    session.collector,
+    { version: session.version, options: { maxWaitSeconds } },
+    { signal, idleTimeoutMs: (maxWaitSeconds + 30) * 1000 },
+  );
+  if (set === undefined) return [];
+  session.version = set.version;
+  const changes = (set.filterSet ?? [])
+    .flatMap((filter) => filter.objectSet ?? [])
+    .flatMap((one) => one.changeSet ?? []);
+  return (changes.at(-1)?.val as AnyEvent[] | undefined) ?? [];
+}
+
+/** The events after number `last`, in order; those that the page has no more room for are read back from the history. */
+async function newer(client: VimClient, session: Session, page: AnyEvent[], last: number): Promise<AnyEvent[]> {
+  const found = new Map(page.filter((event) => event.key > last).map((event) => [event.key, event]));
+  if (found.size >= PAGE && last > 0) {
+    await client.call('ResetCollector', session.history, {});
+    for (;;) {
+      const older = await client.call('ReadPreviousEvents', session.history, { maxCount: PAGE });
+      const missed = older.filter((event) => event.key > last && !found.has(event.key));
+      if (missed.length === 0) break;
+      for (const event of missed) found.set(event.key, event);
+    }
+  }
+  return [...found.values()].sort((a, b) => a.key - b.key);
+}
+
+function newestOf(events: AnyEvent[]): number {
+  return events.reduce((newest, event) => Math.max(newest, event.key), 0);
+}
