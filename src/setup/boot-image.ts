@@ -1,5 +1,6 @@
 /** The kernel and initramfs that container VMs boot: Debian's cloud kernel, unpacked into the cache and never installed. */
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,9 +22,9 @@ export async function prepareBootImage(): Promise<void> {
   if (version === '') {
     await refreshLists(false);
     version = await step('Fetching the kernel that container VMs boot', () => fetchKernel(kernelDir));
-    await copyKernel(kernelDir, version);
     await writeFile(marker, version);
   }
+  if (!existsSync(bootImage().kernel)) await step('Unpacking the kernel', () => copyKernel(kernelDir, version));
   const outDir = join(cache, 'boot');
   const build = (): Promise<boolean> => buildInitramfs(join(kernelDir, 'modules', version), outDir);
   const current = await readFile(join(outDir, 'initramfs.key'), 'utf8').catch(() => '');

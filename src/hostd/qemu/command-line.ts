@@ -61,7 +61,9 @@ export function qemuArguments(
     ['-uuid', vm.uuid],
     ['-nodefaults', '-no-user-config', '-no-reboot'],
     ['-display', 'none'],
-    ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
+    // Opens taps and disks as root, then drops to a user without rights; the sandbox has set no_new_privs by then.
+    ['-runas', `${QEMU_UID}:${QEMU_UID}`],
     ['-machine', 'pc,usb=off,hpet=off,vmport=off'],
     acceleration === 'kvm'
       ? ['-accel', 'kvm', '-cpu', 'host']

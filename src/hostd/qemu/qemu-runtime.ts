@@ -127,7 +127,7 @@ export class QemuRuntime implements VmRuntime {
     try {
       const child = spawn(
         'nsenter',
-        [`--net=${this.virtualSwitch.path}`, `--setgid=${QEMU_UID}`, `--setuid=${QEMU_UID}`, '--', QEMU, ...args],
+        [`--net=${this.virtualSwitch.path}`, '--', QEMU, ...args],
         { detached: true, stdio: ['ignore', output.fd, output.fd], cwd: '/' },
       );
       const pid = await new Promise<number>((resolve, reject) => {
