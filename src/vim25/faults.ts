@@ -37,6 +37,8 @@ const KINDS: [string, ErrorKind][] = [
   ['InvalidLogin', 'unauthorized'],
   ['NotAuthenticated', 'unauthorized'],
   ['NoPermission', 'forbidden'],
+  ['SecurityError', 'forbidden'],
+  ['RestrictedByAdministrator', 'forbidden'],
   ['RequestCanceled', 'cancelled'],
   ['Timedout', 'timeout'],
   ['NotSupported', 'unsupported'],
@@ -47,6 +49,11 @@ const KINDS: [string, ErrorKind][] = [
   ['InvalidName', 'invalid'],
   ['InvalidDatastorePath', 'invalid'],
   ['VmConfigFault', 'invalid'],
+  ['InvalidProperty', 'invalid'],
+  ['OutOfBounds', 'invalid'],
+  ['CannotAccessFile', 'unavailable'],
+  ['InvalidDatastore', 'unavailable'],
+  ['ToolsUnavailable', 'unavailable'],
   ['HostCommunication', 'unavailable'],
 ];
 

@@ -77,6 +77,7 @@ export class Transport {
       // A request that has no socket yet would tell of its end only when it gets one: tell at once.
       const abort = (): void => {
         const error = cancelled('the request was cancelled');
+        if (isStream(body)) body.destroy();
         outgoing.destroy(error);
         answer?.destroy(error);
         reject(error);

@@ -6,7 +6,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CUT, MANAGED_OBJECTS, OPERATIONS, SUBCLASSES, WHOLE_FAMILIES } from './subset.js';
+import { CUT, HIDDEN_TYPES, MANAGED_OBJECTS, OPERATIONS } from './subset.js';
 
 const SOURCE = process.argv[2] ?? '/usr/share/gocode/src/github.com/vmware/govmomi/vim25';
 const TARGET = process.argv[3] ?? join(process.cwd(), 'src', 'vim25');
@@ -137,15 +137,13 @@ function include(type: string): void {
   if (struct === undefined) return;
   included.add(type);
   if (struct.base !== null) include(struct.base);
-  for (const field of struct.fields) include(field.type);
-  if (isFamily(type)) for (const child of children.get(type) ?? []) include(child);
+  for (const field of struct.fields) (field.polymorphic ? includeFamily : include)(field.type);
 }
-function isFamily(type: string): boolean {
-  for (let at: string | null = type; at !== null; at = structs.get(at)?.base ?? null)
-    if (WHOLE_FAMILIES.includes(at)) return true;
-  return false;
+/** A type with all its subclasses: what a polymorphic element may hold. */
+function includeFamily(type: string): void {
+  include(type);
+  if (included.has(type)) for (const child of children.get(type) ?? []) includeFamily(child);
 }
-
 interface Operation {
   fields: Field[];
   result: Field | null;
@@ -161,15 +159,16 @@ for (const name of OPERATIONS) {
   if (request === undefined || wire === undefined) throw new Error(`no operation ${name}`);
   const result = structs.get(`${go}Response`)?.fields[0] ?? null;
   operations.set(wire, { fields: request.fields.filter((field) => field.name !== '_this'), result });
-  for (const field of request.fields) include(field.type);
-  if (result !== null) include(result.type);
+  for (const field of [...request.fields, ...(result === null ? [] : [result])]) {
+    (field.polymorphic ? includeFamily : include)(field.type);
+  }
 }
-for (const name of SUBCLASSES) include(name);
+for (const name of HIDDEN_TYPES) include(name);
 const managedSubset = MANAGED_OBJECTS.map((name) => {
   const properties = managed.get(name);
   if (properties === undefined) throw new Error(`no managed object ${name}`);
   const fields = [...properties.values()];
-  for (const field of fields) include(field.type);
+  for (const field of fields) (field.polymorphic ? includeFamily : include)(field.type);
   return [name, fields] as const;
 });
 

@@ -1,4 +1,7 @@
-/** Which part of vim25 is generated: the operations we call or answer, what they reach, and named subclasses. */
+/**
+ * Which part of vim25 is generated: the operations we call or answer, the managed objects, and all types they reach, with all
+ * subclasses where an element is polymorphic. What hides behind xsd:anyType (task results, say) is named here.
+ */
 
 /** Operations by wire name. */
 export const OPERATIONS = `
@@ -26,33 +29,12 @@ PostEvent LogUserEvent
   .trim()
   .split(/\s+/);
 
-/** Subclasses of these are all included. */
-export const WHOLE_FAMILIES = [
-  'VirtualDevice',
-  'VirtualDeviceBackingInfo',
-  'VirtualDeviceBusSlotInfo',
-  'VirtualDeviceConnectInfo',
-  'SelectionSpec',
-  'FileInfo',
-  'FileQuery',
-  'TaskReason',
-  'EntityEventArgument',
-  'EventArgument',
-  'MethodFault',
-  'Event',
-];
-
-/** Subclasses included by name: events and faults have hundreds. */
-export const SUBCLASSES = `
-ArrayOfManagedObjectReference ArrayOfString ArrayOfInt ArrayOfByte ArrayOfOptionValue ArrayOfVirtualDevice ArrayOfGuestNicInfo ArrayOfEvent
-OptionValue ElementDescription ExtendedDescription TypeDescription HostPortGroupSpec DatastoreSummary
-EventEx GeneralEvent UserLoginSessionEvent UserLogoutSessionEvent BadUsernameSessionEvent VmEvent VmBeingCreatedEvent VmCreatedEvent VmStartingEvent VmPoweredOnEvent VmPoweredOffEvent VmSuspendedEvent VmResettingEvent
-VmReconfiguredEvent VmRemovedEvent VmRegisteredEvent VmRenamedEvent VmGuestShutdownEvent VmGuestRebootEvent VmFailedToPowerOnEvent TaskEvent ResourcePoolCreatedEvent ResourcePoolDestroyedEvent VmMigratedEvent VmRelocatedEvent DrsVmMigratedEvent DrsVmPoweredOnEvent VmStoppingEvent
-MethodFault RuntimeFault InvalidArgument InvalidRequest InvalidLogin NotAuthenticated NoPermission NotSupported NotImplemented MethodNotFound ManagedObjectNotFound InvalidPowerState InvalidState TaskInProgress ConcurrentAccess
-DuplicateName InvalidName FileFault FileNotFound FileAlreadyExists FileLocked CannotAccessFile NoDiskSpace InvalidDatastore InvalidDatastorePath InsufficientResourcesFault InsufficientMemoryResourcesFault InsufficientHostCapacityFault NotEnoughCpus InvalidDeviceSpec InvalidDeviceBacking InvalidDeviceOperation DeviceNotFound DeviceUnsupportedForVmPlatform
-InvalidProperty InvalidCollectorVersion InvalidType RequestCanceled SystemError GenericVmConfigFault VmConfigFault InvalidVmConfig NotFound AlreadyExists HostConfigFault ResourceInUse InvalidFolder ToolsUnavailable HostCommunication HostNotReachable SecurityError AuthMinimumAdminPermission Timedout OutOfBounds GenericDrsFault DatastoreNotWritableOnHost UnexpectedFault
-VirtualMachineDefaultProfileSpec VirtualMachineEmptyProfileSpec ClusterComputeResourceSummary HostVirtualSwitchBondBridge VirtualAppSummary ResourcePoolSummary NetworkSummary OpaqueNetworkSummary VirtualMachineConfigSpec TaskInfo UpdateSet LocalizedMethodFault
-ResourceAllocationInfo VmDiskFileInfo LocalDatastoreInfo VmfsDatastoreInfo NasDatastoreInfo
+/** Types that nothing reaches by declaration. */
+export const HIDDEN_TYPES = `
+ArrayOfManagedObjectReference ArrayOfString ArrayOfInt ArrayOfByte ArrayOfOptionValue ArrayOfVirtualDevice
+ArrayOfGuestNicInfo ArrayOfEvent ArrayOfTaskInfo ArrayOfObjectContent
+HostDatastoreBrowserSearchResults ArrayOfHostDatastoreBrowserSearchResults ClusterPowerOnVmResult
+VirtualAppSummary OpaqueNetworkSummary VmDiskFileInfo
 `
   .trim()
   .split(/\s+/);
