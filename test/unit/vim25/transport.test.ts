@@ -1,18 +1,14 @@
 /** The client's side of HTTPS against a server that misbehaves. */
-import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { makeCertificates } from '../../../src/cli/certificates.js';
 import { withOperation } from '../../../src/common/log.js';
 import { readText, Transport } from '../../../src/vim25/transport.js';
 
-let directory: string;
 let server: Server;
 let certificate: X509Certificate;
 let transport: Transport;
@@ -20,24 +16,9 @@ let answer: (request: IncomingMessage, response: ServerResponse) => void;
 const sockets = new Set<Socket>();
 
 beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'caisson-transport-'));
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-  const openssl = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-subj',
-    '/CN=test',
-  ];
-  execFileSync('openssl', [...openssl, '-days', '1', '-keyout', key, '-out', cert], { stdio: 'ignore' });
-  certificate = new X509Certificate(readFileSync(cert));
-  server = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (request, response) =>
-    answer(request, response),
-  );
+  const { serverCert, serverKey } = await makeCertificates('localhost', ['127.0.0.1'], 'test');
+  certificate = new X509Certificate(serverCert);
+  server = createTlsServer({ key: serverKey, cert: serverCert }, (request, response) => answer(request, response));
   server.on('secureConnection', (socket: Socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
@@ -47,7 +28,6 @@ beforeAll(async () => {
 afterAll(() => {
   server.closeAllConnections();
   server.close();
-  rmSync(directory, { recursive: true });
 });
 beforeEach(() => {
   transport = new Transport(url(), certificate.fingerprint);
