@@ -1,0 +1,160 @@
+/** HTTP as a registry client needs it: our trust roots, bounded waits, redirects that don't leak credentials. */
+import { readFileSync } from 'node:fs';
+import { rootCertificates } from 'node:tls';
+import { Agent, type Dispatcher, request } from 'undici';
+import { RegistryFailure, transportFailure } from './registry-errors.js';
+
+/** How long to wait, in milliseconds. */
+export interface HttpTimeouts {
+  /** For a connection, TLS included. */
+  connect: number;
+  /** For the head of an answer. */
+  headers: number;
+  /** Between two pieces of a body. */
+  idle: number;
+}
+
+export const DEFAULT_TIMEOUTS: HttpTimeouts = { connect: 15_000, headers: 30_000, idle: 60_000 };
+
+export interface HttpRequest {
+  method: 'GET' | 'HEAD' | 'POST';
+  url: URL;
+  headers: Record<string, string>;
+  body?: string;
+  /** Don't verify the certificate of the first host; a redirect elsewhere is verified. */
+  insecure: boolean;
+  signal: AbortSignal;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly statusText: string;
+  readonly headers: Dispatcher.ResponseData['headers'];
+  /** Must be read to its end or destroyed. */
+  readonly body: Dispatcher.ResponseData['body'];
+  /** Where the answer came from, after redirects. */
+  readonly url: URL;
+}
+
+/** As Go's http.Client. */
+const REDIRECTS_MAX = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** Debian's bundle of what the machine's administrator trusts; Node itself only knows Mozilla's. */
+const SYSTEM_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
+const CONNECTIONS_PER_HOST = 8;
+
+function systemCertificates(): string[] {
+  try {
+    return [readFileSync(SYSTEM_BUNDLE, 'utf8')];
+  } catch {
+    // A machine without the bundle; Mozilla's roots remain.
+    return [];
+  }
+}
+
+/** Makes requests; owns its connections until `close()`. */
+export class HttpClient {
+  readonly #verifying: Agent;
+  readonly #trusting: Agent;
+
+  constructor(certificateAuthorities: string[], timeouts: HttpTimeouts) {
+    const common = {
+      headersTimeout: timeouts.headers,
+      bodyTimeout: timeouts.idle,
+      connections: CONNECTIONS_PER_HOST,
+      maxHeaderSize: 64 * 1024,
+    };
+    const ca = [...rootCertificates, ...systemCertificates(), ...certificateAuthorities];
+    this.#verifying = new Agent({ ...common, connect: { timeout: timeouts.connect, ca } });
+    this.#trusting = new Agent({ ...common, connect: { timeout: timeouts.connect, rejectUnauthorized: false } });
+  }
+
+  /**
+   * Sends a request and follows redirects of a GET or HEAD; `authorization` is not sent to another host.
+   * @throws RegistryFailure when no answer came; cancelled when the signal fired
+   */
+  async send(options: HttpRequest): Promise<HttpResponse> {
+    let { url } = options;
+    let headers = { 'user-agent': 'caisson', ...options.headers };
+    for (let redirects = 0; ; redirects++) {
+      const response = await this.#once(url, headers, options);
+      const location = REDIRECTS.has(response.status) ? response.headers.location : undefined;
+      if (options.method === 'POST' || typeof location !== 'string') return response;
+      response.body.destroy();
+      const failure = (reason: string) =>
+        new RegistryFailure('unavailable', `${options.method} "${url.href}": ${reason}`, { retriable: false });
+      if (redirects === REDIRECTS_MAX) throw failure(`stopped after ${REDIRECTS_MAX} redirects`);
+      const next = URL.canParse(location, url.href) ? new URL(location, url.href) : undefined;
+      if (!next || (next.protocol !== 'https:' && next.protocol !== 'http:')) {
+        throw failure(`redirect to an unusable location`);
+      }
+      if (next.host !== url.host || next.protocol !== url.protocol) {
+        const { authorization: _, ...rest } = headers as Record<string, string>;
+        headers = rest as typeof headers;
+      }
+      url = next;
+    }
+  }
+
+  async #once(url: URL, headers: Record<string, string>, options: HttpRequest): Promise<HttpResponse> {
+    const trusting = options.insecure && url.host === options.url.host;
+    try {
+      const response = await request(url, {
+        method: options.method,
+        headers,
+        body: options.body ?? null,
+        signal: options.signal,
+        dispatcher: trusting ? this.#trusting : this.#verifying,
+      });
+      // Its abort is reported to whoever reads it; nobody may be reading (yet).
+      response.body.on('error', () => {});
+      return {
+        status: response.statusCode,
+        statusText: response.statusText,
+        headers: response.headers,
+        body: response.body,
+        url,
+      };
+    } catch (error) {
+      throw transportFailure(options.method, url, error, options.signal);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#verifying.destroy(), this.#trusting.destroy()]);
+  }
+}
+
+/**
+ * Reads a body of at most `limit` bytes.
+ * @throws RegistryFailure when it is longer or breaks off
+ */
+export async function readBody(response: HttpResponse, limit: number, signal: AbortSignal): Promise<Buffer> {
+  const tooLong = () =>
+    new RegistryFailure('invalid', `the answer of ${response.url.host} is larger than ${limit} bytes`, {
+      retriable: false,
+    });
+  if (Number(response.headers['content-length'] ?? 0) > limit) {
+    response.body.destroy();
+    throw tooLong();
+  }
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of response.body as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      if (length > limit) throw tooLong();
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    response.body.destroy();
+    throw transportFailure('GET', response.url, error, signal);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** A single-valued header, or undefined. */
+export function header(response: HttpResponse, name: string): string | undefined {
+  const value = response.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}

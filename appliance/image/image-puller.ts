@@ -1,0 +1,245 @@
+/** One pull: from a reference to a recorded image, with Docker's words on the way (moby `distribution/pull_v2.go`). */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cancelled, invalid, messageOf, unsupported } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import { type HttpClient, readBody } from './http.js';
+import { chainIdsOf, type ImageStore } from './image-store.js';
+import type { LayerFetcher, WantedLayer } from './layer-fetcher.js';
+import {
+  CONFIG_SIZE_MAX,
+  type Descriptor,
+  type Manifest,
+  parseConfig,
+  parseManifest,
+  selectManifest,
+} from './manifest.js';
+import {
+  DEFAULT_PLATFORM,
+  formatPlatform,
+  type Platform,
+  parsePlatform,
+  platformMatch,
+  platformOf,
+} from './platform.js';
+import { familiarString, type Reference } from './reference.js';
+import { connect, digestLike, type RegistryClient } from './registry-client.js';
+import type { RegistryEndpoint, RegistryEndpoints } from './registry-endpoints.js';
+import { isRetriable, pullFailure, RegistryFailure } from './registry-errors.js';
+import type { Image, ImageConfig, PullOptions } from './types.js';
+
+const log = logger('image');
+/** Attempts for manifests and configurations; layers have their own. */
+const DOCUMENT_ATTEMPTS = 3;
+
+/** What a pull stands on. */
+export interface PullContext {
+  http: HttpClient;
+  endpoints: RegistryEndpoints;
+  store: ImageStore;
+  fetcher: LayerFetcher;
+  retryDelayMs: number;
+  /** Keeps layers from being collected while `body` runs. */
+  holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T>;
+  /** Keeps images from being removed while `body` runs. */
+  exclusive<T>(body: () => Promise<T>): Promise<T>;
+}
+
+/** An image as its documents describe it. */
+interface Described {
+  /** Digest the reference stands for: of the index, or of the manifest. */
+  digest: string;
+  id: string;
+  config: ImageConfig;
+  rawConfig: Buffer;
+  layers: Descriptor[];
+}
+
+/**
+ * Pulls a reference that has a tag or a digest. Nothing is reported as progress before the registry has given a manifest:
+ * until then a failure is the whole answer.
+ * @throws notFound, unauthorized, unavailable, timeout, invalid, unsupported, insufficientResources, cancelled
+ */
+export async function pullImage(context: PullContext, reference: Reference, options: PullOptions): Promise<Image> {
+  const signal = options.signal ?? new AbortController().signal;
+  const platform = options.platform ? parsePlatform(options.platform) : undefined;
+  const endpoints = context.endpoints.of(reference.domain);
+  const from = (some: RegistryEndpoint[], auth: PullOptions['auth']) =>
+    new Pull(context, reference, platform, { ...options, auth, signal }).run(some);
+  let mirrorFailure: unknown;
+  try {
+    for (const mirror of endpoints.filter((endpoint) => endpoint.mirror)) {
+      try {
+        // Credentials are for Docker Hub, not for whoever mirrors it.
+        return await from([mirror], undefined);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        log.warn({ mirror: mirror.url, reason: messageOf(error) }, 'mirror failed, going on to the next registry');
+        mirrorFailure = error;
+      }
+    }
+    const registry = endpoints.filter((endpoint) => !endpoint.mirror);
+    return await from(registry, options.auth);
+  } catch (error) {
+    if (signal.aborted) throw cancelled('context canceled', error);
+    // Without a way to Docker Hub, what the mirror said is the better answer.
+    const unreachable = error instanceof RegistryFailure && error.details.unreachable === true;
+    throw pullFailure(unreachable && mirrorFailure !== undefined ? mirrorFailure : error, reference);
+  }
+}
+
+class Pull {
+  readonly #store: ImageStore;
+  readonly #signal: AbortSignal;
+
+  constructor(
+    private readonly context: PullContext,
+    private readonly reference: Reference,
+    private readonly platform: Platform | undefined,
+    private readonly options: PullOptions & { signal: AbortSignal },
+  ) {
+    this.#store = context.store;
+    this.#signal = options.signal;
+  }
+
+  async run(endpoints: RegistryEndpoint[]): Promise<Image> {
+    const { context, reference } = this;
+    const client = await connect(context.http, endpoints, reference.path, this.options.auth ?? {}, this.#signal);
+    const known = await this.#knownImage(client);
+    if (known) {
+      const image = await context.holding(known.image.chainIds, async () => {
+        // Removed in between: pulled as if it had never been here.
+        if (!this.#store.get(known.image.id)) return undefined;
+        this.#announce();
+        return this.#record({ ...known.image, digest: known.digest });
+      });
+      if (image) return image;
+    }
+    const described = await this.#describe(client);
+    const chainIds = chainIdsOf(described.config.rootfs.diff_ids);
+    return context.holding(chainIds, async () => {
+      if (!this.#store.get(described.id)) await this.#fetchLayers(client, described, chainIds);
+      return this.#record(described);
+    });
+  }
+
+  #announce(): void {
+    const { reference } = this;
+    this.options.progress({
+      status: `Pulling from ${reference.path}`,
+      id: reference.digest ? familiarString(reference) : reference.tag,
+    });
+  }
+
+  /** The image we have for what the registry says the reference means; asks without costing a pull of its rate limit. */
+  async #knownImage(client: RegistryClient): Promise<{ image: Image; digest: string } | undefined> {
+    const { reference } = this;
+    if (this.#store.idOf(reference) === undefined) return undefined;
+    const digest = await client.headManifest(reference.digest ?? reference.tag!, this.#signal).catch((error) => {
+      if (this.#signal.aborted) throw error;
+      // The GET that follows finds out what is wrong.
+      return undefined;
+    });
+    if (digest === undefined) return undefined;
+    const id = this.#store.idOf({ domain: reference.domain, path: reference.path, digest });
+    const image = id === undefined ? undefined : this.#store.get(id);
+    if (!image) return undefined;
+    if (this.platform && platformMatch(this.platform, platformOf(image.config)) === 0) return undefined;
+    return { image, digest };
+  }
+
+  /** Gets manifest and configuration. */
+  async #describe(client: RegistryClient): Promise<Described> {
+    const { reference } = this;
+    const name = familiarString(reference);
+    const top = await this.#retrying(() => client.manifest(reference.digest ?? reference.tag!, this.#signal));
+    let manifest = parseManifest(top, name);
+    this.#announce();
+    if (manifest.kind === 'index') {
+      const chosen = selectManifest(manifest, this.platform ?? DEFAULT_PLATFORM);
+      const fetched = await this.#retrying(() => client.manifest(chosen.digest, this.#signal));
+      if (fetched.body.length !== chosen.size) {
+        throw invalid(
+          `manifest ${chosen.digest} has ${fetched.body.length} bytes, the manifest list says ${chosen.size}`,
+        );
+      }
+      manifest = parseManifest(fetched, name);
+      if (manifest.kind === 'index') throw unsupported('a manifest list within a manifest list is not supported');
+    }
+    return { digest: top.digest, ...(await this.#configuration(client, manifest)), layers: manifest.layers };
+  }
+
+  async #configuration(client: RegistryClient, manifest: Manifest & { kind: 'image' }) {
+    const { digest, size } = manifest.config;
+    if (size > CONFIG_SIZE_MAX) throw invalid(`the image configuration of ${size} bytes is too large`);
+    const rawConfig = await this.#retrying(async () => {
+      const { response } = await client.blob(digest, 0, this.#signal);
+      return readBody(response, size, this.#signal);
+    });
+    if (digestLike(digest, rawConfig) !== digest)
+      throw invalid(`image config verification failed for digest ${digest}`);
+    const config = parseConfig(rawConfig);
+    if (config.rootfs.diff_ids.length !== manifest.layers.length) {
+      throw invalid("layers from manifest don't match image configuration");
+    }
+    const offered = platformOf(config);
+    if (offered.os !== 'linux') {
+      throw unsupported(
+        `image operating system "${config.os}" cannot be used on this platform: operating system is not supported`,
+      );
+    }
+    return { id: digestLike('sha256:', rawConfig), rawConfig, config };
+  }
+
+  async #fetchLayers(client: RegistryClient, described: Described, chainIds: string[]): Promise<void> {
+    const wanted = described.layers.map(
+      (descriptor, index): WantedLayer => ({
+        descriptor,
+        chainId: chainIds[index]!,
+        parent: index === 0 ? null : chainIds[index - 1]!,
+        diffId: described.config.rootfs.diff_ids[index]!,
+      }),
+    );
+    const { progress } = this.options;
+    await this.context.fetcher.fetch(wanted, { client, signal: this.#signal, progress });
+  }
+
+  /** Records the image under its reference and the digest; the last step, and the one that counts. */
+  async #record(described: Omit<Described, 'layers'>): Promise<Image> {
+    const { reference } = this;
+    const { id, digest } = described;
+    this.#signal.throwIfAborted();
+    const updated = await this.context.exclusive(async () => {
+      const before = this.#store.idOf(reference);
+      await this.#store.add(id, described.rawConfig, described.config);
+      await this.#store.refer([{ domain: reference.domain, path: reference.path, digest }, reference], id);
+      return before !== id;
+    });
+    this.#report(described, updated);
+    return this.#store.get(id)!;
+  }
+
+  #report(described: Omit<Described, 'layers'>, updated: boolean): void {
+    const { progress } = this.options;
+    const name = familiarString(this.reference);
+    progress({ status: `Digest: ${described.digest}` });
+    progress({ status: `Status: ${updated ? 'Downloaded newer image' : 'Image is up to date'} for ${name}` });
+    const actual = platformOf(described.config);
+    if (this.platform && platformMatch(this.platform, actual) === 0) {
+      progress({
+        status: `WARNING: image with reference ${name} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(this.platform)})`,
+      });
+    }
+  }
+
+  async #retrying<T>(body: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await body();
+      } catch (error) {
+        if (this.#signal.aborted || attempt === DOCUMENT_ATTEMPTS || !isRetriable(error)) throw error;
+        log.warn({ attempt, reason: messageOf(error) }, 'request to the registry failed, retrying');
+        await sleep(attempt * this.context.retryDelayMs, undefined, { signal: this.#signal });
+      }
+    }
+  }
+}

@@ -1,0 +1,232 @@
+/** The image service: one per endpoint, the owner of images, their references, and layers that nothing needs any more. */
+import { mkdir, rm } from 'node:fs/promises';
+import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
+import { invalid, isKind, messageOf, unauthorized } from '../../src/common/errors.js';
+import { shortId } from '../../src/common/ids.js';
+import { logger } from '../../src/common/log.js';
+import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
+import { pullImage } from './image-puller.js';
+import { type RemovalEffects, removeImage } from './image-removal.js';
+import { ImageStore } from './image-store.js';
+import { LayerFetcher } from './layer-fetcher.js';
+import { familiarName, familiarString, parseReference, withDefaultTag } from './reference.js';
+import { connect } from './registry-client.js';
+import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
+import { isRetriable } from './registry-errors.js';
+import { Semaphore } from './semaphore.js';
+import type { Image, ImageDeletion, ImageEvent, ImageService, PullOptions, RegistryAuth } from './types.js';
+
+const log = logger('image');
+const DEFAULT_RETRY_DELAY_MS = 1000;
+const LOGIN_TIMEOUT_MS = 60_000;
+
+export interface ImageServiceOptions {
+  layers: LayerStore;
+  kv: KeyValueStore;
+  registry: RegistryConfig;
+  /** Directory for downloads under way; it belongs to the service, which empties it. */
+  spoolDir: string;
+  timeouts?: Partial<HttpTimeouts>;
+  /** Milliseconds before the first retry of a request; grows with each. Default 1000. */
+  retryDelayMs?: number;
+}
+
+/** An {@link ImageService} that holds connections and must be closed. */
+export type OpenImageService = ImageService & { close(): Promise<void> };
+
+/**
+ * Opens the image service: reads its records, clears what an interrupted pull left.
+ * @throws invalid for a bad registry configuration; whatever the stores throw
+ */
+export async function openImageService(options: ImageServiceOptions): Promise<OpenImageService> {
+  const endpoints = new RegistryEndpoints(options.registry);
+  await rm(options.spoolDir, { recursive: true, force: true });
+  await mkdir(options.spoolDir, { recursive: true, mode: 0o700 });
+  const store = await ImageStore.open(options.kv, options.layers);
+  const service = new Service(options, endpoints, store);
+  await service.collectGarbage();
+  return service;
+}
+
+class Service implements OpenImageService {
+  readonly #http: HttpClient;
+  readonly #layers: LayerStore;
+  readonly #fetcher: LayerFetcher;
+  readonly #retryDelayMs: number;
+  /** Held while records change or layers are deleted. */
+  readonly #changes = new Semaphore(1);
+  /** Chain ids that pulls under way count on. */
+  readonly #held = new Map<string, number>();
+  readonly #listeners = new Set<(event: ImageEvent) => void>();
+  readonly #closing = new AbortController();
+
+  constructor(
+    options: ImageServiceOptions,
+    private readonly endpoints: RegistryEndpoints,
+    private readonly store: ImageStore,
+  ) {
+    this.#http = new HttpClient(options.registry.certificateAuthorities, { ...DEFAULT_TIMEOUTS, ...options.timeouts });
+    this.#layers = options.layers;
+    this.#retryDelayMs = options.retryDelayMs ?? DEFAULT_RETRY_DELAY_MS;
+    this.#fetcher = new LayerFetcher(options.layers, options.spoolDir, this.#retryDelayMs);
+  }
+
+  list(): Image[] {
+    return this.store.list();
+  }
+
+  resolve(reference: string): Image {
+    return this.store.resolve(reference);
+  }
+
+  async pull(text: string, options: PullOptions): Promise<Image> {
+    const reference = withDefaultTag(parseReference(text));
+    if (familiarName(reference) === 'scratch') throw invalid("'scratch' is a reserved name");
+    const signal = options.signal ? AbortSignal.any([options.signal, this.#closing.signal]) : this.#closing.signal;
+    const context = {
+      http: this.#http,
+      endpoints: this.endpoints,
+      store: this.store,
+      fetcher: this.#fetcher,
+      retryDelayMs: this.#retryDelayMs,
+      holding: <T>(chainIds: string[], body: () => Promise<T>) => this.#holding(chainIds, body),
+      exclusive: <T>(body: () => Promise<T>) => this.#changes.run(body),
+    };
+    const image = await pullImage(context, reference, { ...options, signal });
+    this.#emit('pull', familiarString(reference), familiarName(reference), image);
+    return image;
+  }
+
+  async tag(source: string, target: string): Promise<void> {
+    const parsed = parseReference(target);
+    if (parsed.digest) throw invalid('refusing to create a tag with a digest reference');
+    const reference = withDefaultTag(parsed);
+    if (/^(sha256|sha384|sha512)$/.test(familiarName(reference))) {
+      throw invalid('refusing to create an ambiguous tag using digest algorithm as name');
+    }
+    await this.#changes.run(async () => {
+      const image = this.store.resolve(source);
+      await this.store.refer([reference], image.id);
+      this.#emit('tag', image.id, familiarString(reference), image);
+    });
+  }
+
+  remove(
+    reference: string,
+    options: { force: boolean; noPrune: boolean; usedBy(imageId: string): { id: string; running: boolean }[] },
+  ): Promise<ImageDeletion[]> {
+    // `noPrune` spares untagged parents, which only a builder makes: no image here has a parent.
+    return this.#changes.run(async () => {
+      const image = this.store.resolve(reference);
+      const effects: RemovalEffects = {
+        untagged: (id) => this.#emit('untag', id, id, image),
+        deleted: (id) => this.#emit('delete', id, id, image),
+        releaseLayers: (chainIds) => this.#releaseLayers(chainIds),
+      };
+      const records = await removeImage(this.store, reference, options, effects);
+      if (records.some((record) => 'Deleted' in record)) await this.#collect();
+      return records;
+    });
+  }
+
+  async login(auth: RegistryAuth): Promise<string> {
+    const registry = registryOfLogin(auth.serveraddress ?? '');
+    const endpoints = this.endpoints.of(registry).filter((endpoint) => !endpoint.mirror);
+    const signal = AbortSignal.any([AbortSignal.timeout(LOGIN_TIMEOUT_MS), this.#closing.signal]);
+    const client = await connect(this.#http, endpoints, null, auth, signal);
+    try {
+      await client.login(signal);
+    } catch (error) {
+      if (isKind(error, 'unauthorized') && !isRetriable(error)) {
+        throw unauthorized(`login attempt to ${registry} failed: ${messageOf(error)}`, error);
+      }
+      throw error;
+    }
+    return 'Login Succeeded';
+  }
+
+  onEvent(listener: (event: ImageEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Pulls under way are abandoned. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#http.close();
+  }
+
+  /** Deletes layers that no image needs and no container stands on: leftovers of interrupted pulls and removals. */
+  collectGarbage(): Promise<void> {
+    return this.#changes.run(() => this.#collect());
+  }
+
+  async #collect(): Promise<void> {
+    const used = this.store.usedChainIds();
+    const depth = (chain: string): number => {
+      const parent = this.#layers.get(chain)?.parent;
+      return parent ? 1 + depth(parent) : 0;
+    };
+    const unused = this.#layers
+      .list()
+      .map(({ chainId }) => chainId)
+      .filter((chain) => !used.has(chain));
+    // Children first: a layer can't go before what stands on it.
+    const ordered = unused.map((chain) => ({ chain, depth: depth(chain) })).sort((a, b) => b.depth - a.depth);
+    for (const { chain } of ordered) {
+      if (await this.#deleteLayer(chain)) log.info({ layer: shortId(chain) }, 'unused layer deleted');
+    }
+  }
+
+  async #releaseLayers(chainIds: string[]): Promise<string[]> {
+    const used = this.store.usedChainIds();
+    const released: string[] = [];
+    for (const chain of chainIds.toReversed()) {
+      // What another image needs, it needs with all that lies below.
+      if (used.has(chain) || !(await this.#deleteLayer(chain))) break;
+      released.push(chain);
+    }
+    return released;
+  }
+
+  /** False when a pull or a container needs it: then a later collection takes it. */
+  async #deleteLayer(chain: string): Promise<boolean> {
+    if (this.#held.has(chain)) return false;
+    try {
+      await this.#layers.delete(chain);
+      return true;
+    } catch (error) {
+      if (!isKind(error, 'conflict')) log.warn({ layer: chain, reason: messageOf(error) }, 'layer not deleted');
+      return false;
+    }
+  }
+
+  async #holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T> {
+    // Under the lock: a removal under way has either not looked yet or has finished deleting.
+    await this.#changes.run(async () => {
+      for (const chain of chainIds) this.#held.set(chain, (this.#held.get(chain) ?? 0) + 1);
+    });
+    try {
+      return await body();
+    } finally {
+      for (const chain of chainIds) {
+        const count = this.#held.get(chain)! - 1;
+        if (count === 0) this.#held.delete(chain);
+        else this.#held.set(chain, count);
+      }
+    }
+  }
+
+  #emit(action: ImageEvent['action'], id: string, name: string, image: Image): void {
+    const event = { action, id, name, labels: image.config.config.Labels ?? {} };
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+/** The registry a login means: the CLI gives `https://index.docker.io/v1/`, a host, or a URL. */
+function registryOfLogin(address: string): string {
+  const host = address.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
+  if (host === '' || isDockerHub(host)) return 'docker.io';
+  if (!/^[A-Za-z0-9._:[\]-]+$/.test(host)) throw invalid(`invalid registry address "${address}"`);
+  return host;
+}

@@ -1,0 +1,207 @@
+/**
+ * The records of stored images and of the references to them, kept in the key-value store: the key `images` holds the
+ * index, `image-<hex>` an image's configuration, byte for byte. Read once, at open; every change is written through before
+ * it counts.
+ */
+import { z } from 'zod';
+import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
+import { internal, messageOf, notFound } from '../../src/common/errors.js';
+import { chainId, sha256 } from '../../src/common/ids.js';
+import { logger } from '../../src/common/log.js';
+import { parseConfig } from './manifest.js';
+import {
+  canonicalString,
+  familiarString,
+  parseAnyReference,
+  parseReference,
+  type Reference,
+  repositoryName,
+  withDefaultTag,
+} from './reference.js';
+import type { Image, ImageConfig } from './types.js';
+
+const log = logger('image');
+const INDEX_KEY = 'images';
+const configKey = (id: string): string => `image-${id.replace('sha256:', '')}`;
+
+const indexSchema = z.object({
+  version: z.literal(1),
+  images: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/)),
+  /** Normal form of a reference (`docker.io/library/busybox:latest`) to the image's id. */
+  references: z.record(z.string(), z.string()),
+});
+
+interface Stored {
+  readonly id: string;
+  readonly config: ImageConfig;
+  readonly rawConfig: Buffer;
+  readonly chainIds: string[];
+}
+
+/** The chain ids of an image's layers, lowest first. */
+export function chainIdsOf(diffIds: string[]): string[] {
+  const chain: string[] = [];
+  for (const diffId of diffIds) chain.push(chainId(chain.at(-1) ?? null, diffId));
+  return chain;
+}
+
+/** Where a reference is looked up: with a digest, the tag doesn't count (its content may have changed). */
+function lookupKey(reference: Reference): string {
+  const full = withDefaultTag(reference);
+  return full.digest ? `${repositoryName(full)}@${full.digest}` : canonicalString(full);
+}
+
+/** See the file's head. */
+export class ImageStore {
+  #images = new Map<string, Stored>();
+  #references = new Map<string, { reference: Reference; id: string }>();
+  #saving: Promise<void> = Promise.resolve();
+
+  private constructor(
+    private readonly kv: KeyValueStore,
+    private readonly layers: LayerStore,
+  ) {}
+
+  /** Reads the records. An image whose configuration or layers are gone is dropped: it can be pulled again. */
+  static async open(kv: KeyValueStore, layers: LayerStore): Promise<ImageStore> {
+    const store = new ImageStore(kv, layers);
+    const data = await kv.get(INDEX_KEY);
+    if (!data) return store;
+    let index: z.infer<typeof indexSchema>;
+    try {
+      index = indexSchema.parse(JSON.parse(data.toString('utf8')));
+    } catch (error) {
+      throw internal(`the record of images (${INDEX_KEY}) can't be read: ${messageOf(error)}`, error);
+    }
+    for (const id of index.images) {
+      try {
+        store.#images.set(id, await store.#load(id));
+      } catch (error) {
+        log.error({ image: id, reason: messageOf(error) }, 'image dropped');
+      }
+    }
+    for (const [name, id] of Object.entries(index.references)) {
+      if (store.#images.has(id)) store.#references.set(name, { reference: parseReference(name), id });
+    }
+    return store;
+  }
+
+  async #load(id: string): Promise<Stored> {
+    const rawConfig = await this.kv.get(configKey(id));
+    if (!rawConfig) throw internal('its configuration is missing');
+    if (`sha256:${sha256(rawConfig)}` !== id) throw internal('its configuration is damaged');
+    const config = parseConfig(rawConfig);
+    const chainIds = chainIdsOf(config.rootfs.diff_ids);
+    const missing = chainIds.find((chain) => !this.layers.has(chain));
+    if (missing) throw internal(`its layer ${missing} is missing`);
+    return { id, config, rawConfig, chainIds };
+  }
+
+  /** Newest first, as `docker images` shows them. */
+  list(): Image[] {
+    const created = (image: Image) => Date.parse(image.config.created ?? '') || 0;
+    return [...this.#images.values()].map((stored) => this.#present(stored)).sort((a, b) => created(b) - created(a));
+  }
+
+  get(id: string): Image | undefined {
+    const stored = this.#images.get(id);
+    return stored && this.#present(stored);
+  }
+
+  /** By reference, id or unique id prefix. @throws notFound, invalid in Docker's words */
+  resolve(text: string): Image {
+    const any = parseAnyReference(text);
+    if (any.kind === 'id') {
+      const image = this.get(any.id);
+      if (!image) throw notFound(`No such image: ${any.id}`);
+      return image;
+    }
+    const id = this.idOf(any.reference) ?? this.#search(text);
+    const image = id === undefined ? undefined : this.get(id);
+    if (!image) throw notFound(`No such image: ${familiarString(withDefaultTag(any.reference))}`);
+    return image;
+  }
+
+  /** The image a reference means, without looking at ids. */
+  idOf(reference: Reference): string | undefined {
+    return this.#references.get(lookupKey(reference))?.id;
+  }
+
+  #search(prefix: string): string | undefined {
+    const hex = prefix.replace(/^sha256:/, '');
+    if (!/^[0-9a-f]+$/.test(hex)) return undefined;
+    const found = [...this.#images.keys()].filter((id) => id.startsWith(`sha256:${hex}`));
+    return found.length === 1 ? found[0] : undefined;
+  }
+
+  /** References to an image, in the order of their normal form. */
+  referencesTo(id: string): Reference[] {
+    return [...this.#references]
+      .filter(([, entry]) => entry.id === id)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, entry]) => entry.reference);
+  }
+
+  /** Chain ids that stored images need. */
+  usedChainIds(): Set<string> {
+    return new Set([...this.#images.values()].flatMap((image) => image.chainIds));
+  }
+
+  /** Records an image whose layers are in the store; nothing new when it is known. */
+  async add(id: string, rawConfig: Buffer, config: ImageConfig): Promise<void> {
+    if (this.#images.has(id)) return;
+    await this.kv.put(configKey(id), rawConfig);
+    this.#images.set(id, { id, config, rawConfig, chainIds: chainIdsOf(config.rootfs.diff_ids) });
+    await this.#save();
+  }
+
+  /** Points references (with a tag or a digest each) at an image. */
+  async refer(references: Reference[], id: string): Promise<void> {
+    let changed = false;
+    for (const reference of references) {
+      const key = lookupKey(reference);
+      if (this.#references.get(key)?.id === id) continue;
+      this.#references.set(key, { reference: parseReference(key), id });
+      changed = true;
+    }
+    if (changed) await this.#save();
+  }
+
+  /** Removes one reference; nothing happens when there is none. */
+  async unrefer(reference: Reference): Promise<void> {
+    if (this.#references.delete(lookupKey(reference))) await this.#save();
+  }
+
+  /** Removes an image's record; its references must be gone. */
+  async delete(id: string): Promise<void> {
+    if (!this.#images.delete(id)) return;
+    await this.#save();
+    await this.kv.delete(configKey(id));
+  }
+
+  #present(stored: Stored): Image {
+    const references = this.referencesTo(stored.id);
+    const familiar = (wanted: (reference: Reference) => boolean) =>
+      references.filter(wanted).map(familiarString).sort();
+    return {
+      ...stored,
+      repoTags: familiar((reference) => reference.digest === undefined),
+      repoDigests: familiar((reference) => reference.digest !== undefined),
+      size: stored.chainIds.reduce((sum, chain) => sum + (this.layers.get(chain)?.size ?? 0), 0),
+    };
+  }
+
+  /** Writes the index as it is when its turn comes: writes never overtake each other. */
+  #save(): Promise<void> {
+    const saved = this.#saving.then(() => {
+      const index: z.infer<typeof indexSchema> = {
+        version: 1,
+        images: [...this.#images.keys()],
+        references: Object.fromEntries([...this.#references].map(([key, { id }]) => [key, id])),
+      };
+      return this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(index)));
+    });
+    this.#saving = saved.catch(() => {});
+    return saved;
+  }
+}

@@ -1,0 +1,21 @@
+/**
+ * Images: pulls them from registries and keeps the records of what is there.
+ *
+ * It speaks the registry HTTP API v2 (OCI distribution-spec) with token and basic authentication, mirrors and resumed
+ * downloads; verifies everything it takes by digest; turns layers' blobs into tars; and decides what `docker rmi` takes away.
+ * It relies on the port layer for keeping layers (`LayerStore`, which reads the tars) and records (`KeyValueStore`), and on
+ * a local directory for blobs on their way. It never looks into a tar, never runs anything, and knows no HTTP status of the
+ * Docker API: its errors are CaissonError kinds with Docker's words.
+ */
+export { type ImageServiceOptions, type OpenImageService, openImageService } from './image-service.js';
+export {
+  familiarName,
+  familiarString,
+  joinReference,
+  parseReference,
+  type Reference,
+  repositoryName,
+  withDefaultTag,
+} from './reference.js';
+export type { RegistryConfig } from './registry-endpoints.js';
+export type * from './types.js';

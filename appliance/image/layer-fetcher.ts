@@ -1,0 +1,179 @@
+/**
+ * Brings layers from a registry into the layer store: downloads side by side, writes in order, each blob and each layer
+ * once however many pulls want it.
+ */
+import { randomBytes } from 'node:crypto';
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LayerStore } from '../../port-layer/types.js';
+import { cancelled, messageOf } from '../../src/common/errors.js';
+import { shortId } from '../../src/common/ids.js';
+import { logger } from '../../src/common/log.js';
+import { downloadBlob } from './blob-download.js';
+import { decompress, sniffCompression } from './decompress.js';
+import { LayerTar } from './layer-tar.js';
+import type { Descriptor } from './manifest.js';
+import { layerProgress, layerStatus, ProgressMeter } from './progress.js';
+import type { RegistryClient } from './registry-client.js';
+import { Semaphore } from './semaphore.js';
+import { SharedTasks } from './shared-tasks.js';
+import type { ProgressMessage } from './types.js';
+
+const log = logger('image');
+/** As dockerd's `max-concurrent-downloads`; for the whole engine. */
+const DOWNLOADS_AT_ONCE = 3;
+const READ_SIZE = 512 * 1024;
+const HEAD_SIZE = 16;
+
+/** A layer to have: its blob, its place in the chain. */
+export interface WantedLayer {
+  readonly descriptor: Descriptor;
+  readonly chainId: string;
+  readonly parent: string | null;
+  readonly diffId: string;
+}
+
+export interface FetchOptions {
+  client: RegistryClient;
+  signal: AbortSignal;
+  progress(message: ProgressMessage): void;
+}
+
+interface Spooled {
+  readonly path: string;
+}
+
+/** See the file's head. Spool files live in `spoolDir` while a pull needs them. */
+export class LayerFetcher {
+  readonly #blobs = new SharedTasks<Spooled, ProgressMessage>((blob) => rm(blob.path, { force: true }));
+  readonly #writes = new SharedTasks<void, ProgressMessage>();
+  readonly #slots = new Semaphore(DOWNLOADS_AT_ONCE);
+
+  constructor(
+    private readonly layers: LayerStore,
+    private readonly spoolDir: string,
+    private readonly retryDelayMs: number,
+  ) {}
+
+  /**
+   * Makes sure all of `wanted` (lowest first) are in the store.
+   * @throws as downloadBlob and LayerStore.write; what was written stays
+   */
+  async fetch(wanted: WantedLayer[], options: FetchOptions): Promise<void> {
+    // One failed layer ends the others' downloads of this pull.
+    const abort = new AbortController();
+    const signal = AbortSignal.any([options.signal, abort.signal]);
+    const missing: WantedLayer[] = [];
+    for (const layer of wanted) {
+      const exists = this.layers.has(layer.chainId);
+      options.progress(layerStatus(layer.descriptor.digest, exists ? 'Already exists' : 'Pulling fs layer'));
+      if (!exists) missing.push(layer);
+    }
+    const context = { ...options, signal };
+    // A failed pull returns only after the write it gives up has let go of its files.
+    const writes: Promise<void>[] = [];
+    const downloads = missing.map((layer) => this.#download(layer.descriptor, context, options.progress));
+    try {
+      const failed = new Promise<never>((_, reject) => {
+        for (const download of downloads) download.catch(reject);
+      });
+      for (const [index, layer] of missing.entries()) {
+        await Promise.race([downloads[index], failed]);
+        const write = this.#write(layer, context, options.progress);
+        writes.push(write);
+        await Promise.race([write, failed]);
+      }
+    } catch (error) {
+      abort.abort(cancelled('context canceled'));
+      throw options.signal.aborted ? cancelled('context canceled', error) : error;
+    } finally {
+      const held = await Promise.allSettled(downloads);
+      await Promise.all(held.map((lease) => (lease.status === 'fulfilled' ? lease.value.release() : undefined)));
+      await Promise.allSettled(writes);
+    }
+  }
+
+  #download(descriptor: Descriptor, options: FetchOptions, listener: (message: ProgressMessage) => void) {
+    return this.#blobs.join(
+      descriptor.digest,
+      async ({ signal, emit }) => {
+        if (!this.#slots.available) emit(layerStatus(descriptor.digest, 'Waiting'));
+        const name = `${shortId(descriptor.digest)}-${randomBytes(6).toString('hex')}.blob`;
+        const path = join(this.spoolDir, name);
+        const { client } = options;
+        const { retryDelayMs } = this;
+        await this.#slots.run(() => downloadBlob({ client, descriptor, path, signal, emit, retryDelayMs }), signal);
+        return { path };
+      },
+      // Its own function each time: an image may have the same layer twice.
+      (message) => listener(message),
+      options.signal,
+    );
+  }
+
+  async #write(layer: WantedLayer, options: FetchOptions, listener: (message: ProgressMessage) => void): Promise<void> {
+    const lease = await this.#writes.join(
+      layer.chainId,
+      async ({ signal, emit }) => {
+        // Another pull may have finished it between our look and now.
+        if (!this.layers.has(layer.chainId)) {
+          const blob = await this.#download(layer.descriptor, { ...options, signal }, () => {});
+          try {
+            await this.#extract(layer, blob.value.path, signal, emit);
+          } finally {
+            await blob.release();
+          }
+        }
+        emit(layerStatus(layer.descriptor.digest, 'Pull complete'));
+      },
+      listener,
+      options.signal,
+    );
+    await lease.release();
+  }
+
+  async #extract(
+    layer: WantedLayer,
+    path: string,
+    signal: AbortSignal,
+    emit: (message: ProgressMessage) => void,
+  ): Promise<void> {
+    const { descriptor, diffId } = layer;
+    const meter = new ProgressMeter(descriptor.size, (current) =>
+      emit(layerProgress(descriptor.digest, 'Extracting', current, descriptor.size)),
+    );
+    const file = await open(path, 'r');
+    const head = Buffer.alloc(HEAD_SIZE);
+    let tar: LayerTar | undefined;
+    try {
+      const { bytesRead } = await file.read(head, 0, HEAD_SIZE, 0);
+      const compression = sniffCompression(head.subarray(0, bytesRead));
+      const blob = file.createReadStream({ start: 0, highWaterMark: READ_SIZE, autoClose: false });
+      let current = 0;
+      blob.on('data', (chunk: string | Buffer) => {
+        current += chunk.length;
+        meter.update(current);
+      });
+      // Listening must not start the flow before the decompressor does.
+      blob.pause();
+      tar = new LayerTar(decompress(blob, compression));
+      const started = performance.now();
+      const { chainId, parent } = layer;
+      const info = await this.layers.write({ chainId, parent, diffId }, tar.tar, {
+        verify: () => tar!.verify(diffId),
+        signal,
+      });
+      const ms = Math.round(performance.now() - started);
+      log.info(
+        { layer: shortId(chainId), digest: descriptor.digest, compressed: descriptor.size, size: info.size, ms },
+        'layer written',
+      );
+    } catch (error) {
+      log.warn({ digest: descriptor.digest, reason: messageOf(error) }, 'layer not written');
+      throw signal.aborted ? cancelled('context canceled', error) : error;
+    } finally {
+      await tar?.close();
+      await file.close();
+    }
+  }
+}

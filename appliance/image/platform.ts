@@ -1,0 +1,66 @@
+/** Platforms of images (OCI image-spec, image-index.md "platform"), normalised as containerd and Docker do. */
+import { invalid } from '../../src/common/errors.js';
+
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  /** '' when there is none. */
+  readonly variant: string;
+}
+
+/** What the container VMs are. */
+export const DEFAULT_PLATFORM: Platform = { os: 'linux', architecture: 'amd64', variant: '' };
+
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x86_64: 'amd64',
+  'x86-64': 'amd64',
+  aarch64: 'arm64',
+  i386: '386',
+  i686: '386',
+  armhf: 'arm',
+  armel: 'arm',
+};
+
+function normalise(os: string, architecture: string, variant: string): Platform {
+  const name = architecture.toLowerCase();
+  const arch = ARCHITECTURES[name] ?? name;
+  let kind = variant.toLowerCase();
+  if (kind !== '' && /^\d/.test(kind)) kind = `v${kind}`;
+  // The variants every machine of the architecture has are not told apart.
+  if ((arch === 'amd64' && kind === 'v1') || (arch === 'arm64' && kind === 'v8')) kind = '';
+  if (arch === 'arm' && kind === '') kind = name === 'armel' ? 'v6' : 'v7';
+  return { os: os.toLowerCase(), architecture: arch, variant: kind };
+}
+
+/** Parses `os/arch[/variant]`, `os` or `arch`. @throws invalid in Docker's words */
+export function parsePlatform(text: string): Platform {
+  const parts = text.split('/');
+  const usable = parts.length <= 3 && parts.every((part) => /^[A-Za-z0-9_.-]+$/.test(part));
+  if (!usable) throw invalid(`"${text}": invalid platform specifier`);
+  const [first, architecture, variant] = parts as [string, string | undefined, string | undefined];
+  if (architecture !== undefined) return normalise(first, architecture, variant ?? '');
+  if (/^(linux|windows|darwin|freebsd)$/i.test(first)) return normalise(first, DEFAULT_PLATFORM.architecture, '');
+  return normalise(DEFAULT_PLATFORM.os, first, '');
+}
+
+/** From the fields of a descriptor or an image's configuration. */
+export function platformOf(fields: { os: string; architecture: string; variant?: string | undefined }): Platform {
+  return normalise(fields.os, fields.architecture, fields.variant ?? '');
+}
+
+/** `linux/arm64/v9` */
+export function formatPlatform(platform: Platform): string {
+  return [platform.os, platform.architecture, platform.variant].filter((part) => part !== '').join('/');
+}
+
+/**
+ * How well something built for `offered` runs on `wanted`: 0 not at all, higher is better. A variant `vN` of arm and
+ * amd64 also runs what was built for a lower one.
+ */
+export function platformMatch(wanted: Platform, offered: Platform): number {
+  if (wanted.os !== offered.os || wanted.architecture !== offered.architecture) return 0;
+  if (wanted.variant === offered.variant) return 1000;
+  const level = (variant: string) => (variant === '' ? 1 : Number(/^v(\d+)$/.exec(variant)?.[1] ?? Number.NaN));
+  const [have, need] = [level(wanted.variant), level(offered.variant)];
+  return need <= have ? 1 + need : 0;
+}

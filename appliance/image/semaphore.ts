@@ -1,0 +1,55 @@
+/** Limits how many things happen at once. First come, first served. */
+import { unlessAborted } from './shared-tasks.js';
+
+export class Semaphore {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** True when {@link run} would not have to wait. */
+  get available(): boolean {
+    return this.#free > 0;
+  }
+
+  /** Runs `body` when there is room. @throws what `body` throws, or the signal's reason if it fires while waiting */
+  async run<T>(body: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    await this.#acquire(signal);
+    try {
+      return await body();
+    } finally {
+      this.#release();
+    }
+  }
+
+  async #acquire(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    if (this.#free > 0) {
+      this.#free--;
+      return;
+    }
+    let grant!: () => void;
+    const granted = new Promise<void>((resolve) => {
+      grant = resolve;
+    });
+    this.#waiting.push(grant);
+    if (!signal) return granted;
+    try {
+      await unlessAborted(granted, signal);
+    } catch (error) {
+      const index = this.#waiting.indexOf(grant);
+      // Not waiting any more: it was granted in the same turn and has to be passed on.
+      if (index < 0) this.#release();
+      else this.#waiting.splice(index, 1);
+      throw error;
+    }
+  }
+
+  #release(): void {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#free++;
+  }
+}

@@ -1,0 +1,122 @@
+/** Work that several pulls want at once and that is done once: a blob's download, a layer's writing. */
+import { cancelled } from '../../src/common/errors.js';
+
+/** Runs one piece of work; `signal` fires when nobody wants it any more. */
+export type SharedWork<T, E> = (context: { signal: AbortSignal; emit(event: E): void }) => Promise<T>;
+
+/** A share in a finished piece of work. Its owner must call `release()`. */
+export interface Lease<T> {
+  readonly value: T;
+  /** True when another caller had begun the work. */
+  readonly joined: boolean;
+  release(): Promise<void>;
+}
+
+interface Task<T, E> {
+  readonly controller: AbortController;
+  readonly result: Promise<T>;
+  readonly listeners: Set<(event: E) => void>;
+  holders: number;
+  lastEvent?: E;
+}
+
+/**
+ * Single flight by key: the first caller starts the work, others join it. The work is aborted when the last of them has
+ * gone; its value is disposed of when the last lease is released.
+ */
+export class SharedTasks<T, E> {
+  readonly #tasks = new Map<string, Task<T, E>>();
+
+  /** @param dispose frees a value nobody holds any more; must not throw */
+  constructor(private readonly dispose: (value: T) => Promise<void> = async () => {}) {}
+
+  /**
+   * Joins or starts the work named `key`.
+   * @param listener gets the work's events from now on, the latest one first
+   * @param signal takes this caller out; the work goes on for the others
+   * @throws whatever the work throws; cancelled when `signal` fires. A caller who had joined another's work that failed
+   *   starts it again on its own account: the other's registry or credentials may have been the reason.
+   */
+  async join(
+    key: string,
+    work: SharedWork<T, E>,
+    listener: (event: E) => void,
+    signal: AbortSignal,
+  ): Promise<Lease<T>> {
+    for (;;) {
+      signal.throwIfAborted();
+      const existing = this.#tasks.get(key);
+      const task = existing ?? this.#start(key, work);
+      task.holders++;
+      task.listeners.add(listener);
+      if (existing?.lastEvent !== undefined) listener(existing.lastEvent);
+      const leave = once(() => this.#leave(key, task, listener));
+      try {
+        const value = await unlessAborted(task.result, signal);
+        return { value, joined: existing !== undefined, release: leave };
+      } catch (error) {
+        await leave();
+        if (existing === undefined || signal.aborted) throw error;
+      }
+    }
+  }
+
+  #start(key: string, work: SharedWork<T, E>): Task<T, E> {
+    const controller = new AbortController();
+    const listeners = new Set<(event: E) => void>();
+    const emit = (event: E) => {
+      task.lastEvent = event;
+      for (const listener of listeners) listener(event);
+    };
+    const task: Task<T, E> = {
+      controller,
+      listeners,
+      holders: 0,
+      // In a later turn, so that the task is registered before the work's first event.
+      result: Promise.resolve().then(() => work({ signal: controller.signal, emit })),
+    };
+    // A failed task is not joined again. The rejection reaches its holders; this only keeps it from counting as unhandled.
+    task.result.catch(() => this.#forget(key, task));
+    this.#tasks.set(key, task);
+    return task;
+  }
+
+  #forget(key: string, task: Task<T, E>): void {
+    if (this.#tasks.get(key) === task) this.#tasks.delete(key);
+  }
+
+  async #leave(key: string, task: Task<T, E>, listener: (event: E) => void): Promise<void> {
+    task.listeners.delete(listener);
+    if (--task.holders > 0) return;
+    this.#forget(key, task);
+    task.controller.abort(cancelled('context canceled'));
+    const value = await task.result.then(
+      (result) => ({ result }),
+      () => undefined,
+    );
+    if (value) await this.dispose(value.result);
+  }
+}
+
+function once(body: () => Promise<void>): () => Promise<void> {
+  let result: Promise<void> | undefined;
+  return () => {
+    result ??= body();
+    return result;
+  };
+}
+
+/** `promise`, or a rejection as soon as `signal` fires. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort!);
+  }
+}
