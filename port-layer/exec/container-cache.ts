@@ -1,0 +1,53 @@
+/** All containers of the virtual container host, by id and name; kept true by watching their VMs. */
+import { conflict, notFound } from '../../src/common/errors.js';
+import type { Container } from './container.js';
+
+/** Look-ups in Docker's way. */
+export class ContainerCache {
+  private readonly byId = new Map<string, Container>();
+  /** Names of containers that are being created. */
+  private readonly reserved = new Map<string, string>();
+
+  add(container: Container): void {
+    this.byId.set(container.id, container);
+  }
+
+  delete(id: string): void {
+    this.byId.delete(id);
+  }
+
+  get(id: string): Container | undefined {
+    return this.byId.get(id);
+  }
+
+  all(): Container[] {
+    return [...this.byId.values()];
+  }
+
+  byVm(moid: string): Container | undefined {
+    return this.all().find((container) => container.vm.value === moid);
+  }
+
+  /** By full id, name, or unique prefix of an id. @throws notFound, invalid (ambiguous) */
+  resolve(reference: string): Container {
+    const name = reference.replace(/^\//, '');
+    const exact = this.byId.get(name) ?? this.all().find((container) => container.spec.name === name);
+    if (exact !== undefined) return exact;
+    const matching = /^[0-9a-f]+$/.test(name) ? this.all().filter((container) => container.id.startsWith(name)) : [];
+    if (matching.length > 1) throw conflict(`Multiple IDs found with provided prefix: ${name}`);
+    if (matching.length === 0) throw notFound(`No such container: ${reference}`);
+    return matching[0]!;
+  }
+
+  /** Keeps a name for a container. @throws conflict in Docker's words. @returns gives it back */
+  reserve(name: string, id: string): () => void {
+    const holder = this.all().find((container) => container.spec.name === name)?.id ?? this.reserved.get(name);
+    if (holder !== undefined && holder !== id) {
+      throw conflict(
+        `Conflict. The container name "/${name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
+      );
+    }
+    this.reserved.set(name, id);
+    return () => this.reserved.delete(name);
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * A handle gathers what is to change of a container's VM and commits it as one ReconfigVM_Task, guarded by the changeVersion it
+ * was made for, and at most one power operation. When somebody else changed the VM meanwhile, the change is gathered again on a
+ * fresh handle.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isKind } from '../../src/common/errors.js';
+import {
+  type ManagedObjectReference,
+  type VimClient,
+  VimFault,
+  type VirtualMachineConfigSpec,
+} from '../../src/vim25/index.js';
+
+const ATTEMPTS = 5;
+
+/** Gathered changes of one VM. */
+export class Handle {
+  private readonly spec: VirtualMachineConfigSpec = {};
+  private power: 'on' | null = null;
+
+  constructor(
+    private readonly client: VimClient,
+    private readonly vm: ManagedObjectReference,
+    readonly changeVersion: string,
+  ) {}
+
+  /** Joins a key; '' removes it. */
+  key(key: string, value: string): this {
+    this.spec.extraConfig = [...(this.spec.extraConfig ?? []), { key, value }];
+    return this;
+  }
+
+  name(name: string): this {
+    this.spec.name = name;
+    return this;
+  }
+
+  powerOn(): this {
+    this.power = 'on';
+    return this;
+  }
+
+  /** @throws VimFault ConcurrentAccess when the VM is not as it was */
+  async commit(signal?: AbortSignal): Promise<void> {
+    if (Object.keys(this.spec).length > 0) {
+      await this.client.runTask(
+        'ReconfigVM_Task',
+        this.vm,
+        { spec: { ...this.spec, changeVersion: this.changeVersion } },
+        { signal },
+      );
+    }
+    if (this.power === 'on') await this.client.runTask('PowerOnVM_Task', this.vm, {}, { signal });
+  }
+}
+
+/** Gathers a change with `join` and commits it; again from a fresh handle while others change the VM too. */
+export async function change(
+  client: VimClient,
+  vm: ManagedObjectReference,
+  knownVersion: string | null,
+  join: (handle: Handle) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  let version = knownVersion;
+  for (let attempt = 1; ; attempt++) {
+    if (version === null) {
+      const [object] = await client.retrieve([vm], 'VirtualMachine', ['config.changeVersion']);
+      version = String(object?.props['config.changeVersion'] ?? '');
+    }
+    const handle = new Handle(client, vm, version);
+    join(handle);
+    try {
+      await handle.commit(signal);
+      return;
+    } catch (error) {
+      if (
+        attempt === ATTEMPTS ||
+        !(error instanceof VimFault && isKind(error, 'conflict') && error.is('ConcurrentAccess'))
+      )
+        throw error;
+      version = null;
+      await sleep(5 * attempt);
+    }
+  }
+}

@@ -1,0 +1,88 @@
+/** What the container's VM is told to do: its program, from the container's spec and the addresses it was given. */
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { shortId } from '../../src/common/ids.js';
+import type { FileSpec, ProgramSpec } from '../../tether/program/spec.js';
+import type { ContainerSpec, NetworkEndpoint } from '../types.js';
+
+const GATE_TIMEOUT_MS = 15_000;
+const DEFAULT_SERVERS = ['8.8.8.8', '8.8.4.4'];
+
+/** The program of a container that is being started. */
+export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): ProgramSpec {
+  const hostname = spec.hostname === '' ? shortId(spec.id) : spec.hostname;
+  return {
+    containerId: spec.id,
+    hostname,
+    domainname: spec.domainname,
+    rootDisk: { bus: 0, unit: 0 },
+    readOnlyRoot: spec.readOnlyRoot,
+    nics: endpoints.map((endpoint, index) => ({
+      index,
+      name: `eth${index}`,
+      mac: endpoint.mac,
+      address: `${endpoint.address}/${endpoint.prefixLength}`,
+      ...(index === 0 ? { gateway: endpoint.gateway } : {}),
+    })),
+    files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
+    sysctls: spec.sysctls,
+    shmSize: spec.shmSize,
+    process: spec.process,
+    stopSignal: spec.stopSignal,
+    stopTimeoutSeconds: Math.max(0, spec.stopTimeoutSeconds),
+    gateTimeoutMs: GATE_TIMEOUT_MS,
+  };
+}
+
+function networkFiles(spec: ContainerSpec, hostname: string, endpoints: NetworkEndpoint[]): FileSpec[] {
+  const names = spec.domainname === '' ? hostname : `${hostname}.${spec.domainname} ${hostname}`;
+  const hosts = [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    'fe00::\tip6-localnet',
+    'ff00::\tip6-mcastprefix',
+    'ff02::1\tip6-allnodes',
+    'ff02::2\tip6-allrouters',
+    ...spec.extraHosts.map(({ host, address }) => `${address}\t${host}`),
+    ...endpoints.map(({ address }) => `${address}\t${names}`),
+  ];
+  return [
+    { path: '/etc/hostname', content: `${hostname}\n`, mode: 0o644 },
+    { path: '/etc/hosts', content: `${hosts.join('\n')}\n`, mode: 0o644 },
+    { path: '/etc/resolv.conf', content: resolvConf(spec.dns ?? machineDns()), mode: 0o644 },
+  ];
+}
+
+interface Dns {
+  servers: string[];
+  search: string[];
+  options: string[];
+}
+
+function resolvConf({ servers, search, options }: Dns): string {
+  const lines = servers.map((server) => `nameserver ${server}`);
+  if (search.length > 0) lines.push(`search ${search.join(' ')}`);
+  if (options.length > 0) lines.push(`options ${options.join(' ')}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** The machine's own name servers; those on its loopback cannot be reached from a VM and are left out, as Docker does. */
+export function machineDns(text = readResolvConf()): Dns {
+  const dns: Dns = { servers: [], search: [], options: [] };
+  for (const line of text.split('\n')) {
+    const [key, ...values] = line.trim().split(/\s+/);
+    if (key === 'nameserver' && values[0] !== undefined && isIP(values[0]) !== 0 && !/^(127\.|::1$)/.test(values[0]))
+      dns.servers.push(values[0]);
+    if (key === 'search') dns.search = values;
+    if (key === 'options') dns.options = values;
+  }
+  return dns.servers.length === 0 ? { ...dns, servers: DEFAULT_SERVERS } : dns;
+}
+
+function readResolvConf(): string {
+  try {
+    return readFileSync('/etc/resolv.conf', 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,102 @@
+/** A container as a virtual machine: names, hardware and keys (see ARCHITECTURE.md). */
+import { shortId } from '../../src/common/ids.js';
+import type { VirtualMachineConfigSpec } from '../../src/vim25/index.js';
+import { datastorePath } from '../../src/vim25/index.js';
+import type { VchConfig } from '../config.js';
+import type { ContainerSpec } from '../types.js';
+
+export const SPEC_KEY = 'caisson.container';
+export const OWNER_KEY = 'caisson.vch';
+export const PROGRAM_KEY = 'guestinfo.caisson.program';
+const MAX_VM_NAME = 80;
+
+/** Directory of a container's VM, relative to the datastore. */
+export function vmDirectory(config: VchConfig, id: string): string {
+  return [config.imageStore.path, id].filter((part) => part !== '').join('/');
+}
+
+/** The VM's name in the inventory. */
+export function vmName(name: string, id: string): string {
+  return `${name.slice(0, MAX_VM_NAME - 13)}-${shortId(id)}`;
+}
+
+/** Path of the unix socket on which the endpoint waits for the container's VM. */
+export function channelPath(config: VchConfig, id: string): string {
+  return `${config.channelDir}/${shortId(id)}.sock`;
+}
+
+/** The VM of a new container. @param parentDisk path of the image's last layer, relative to the datastore */
+export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDisk: string): VirtualMachineConfigSpec {
+  const { datastore } = config.imageStore;
+  const directory = vmDirectory(config, spec.id);
+  const at = (path: string): string => datastorePath(datastore, path);
+  const networks = spec.networks.length > 0 ? [config.bridge.portGroup] : [];
+  return {
+    name: vmName(spec.name, spec.id),
+    guestId: 'other5xLinux64Guest',
+    annotation: `Container ${spec.name} of ${spec.imageName}`,
+    files: { vmPathName: at(`${directory}/${spec.id}.vmx`) },
+    numCPUs: spec.cpus,
+    memoryMB: spec.memoryMiB,
+    deviceChange: [
+      {
+        operation: 'add',
+        device: { $type: 'ParaVirtualSCSIController', key: -1, busNumber: 0, sharedBus: 'noSharing' },
+      },
+      {
+        operation: 'add',
+        fileOperation: 'create',
+        device: {
+          $type: 'VirtualDisk',
+          key: -2,
+          controllerKey: -1,
+          unitNumber: 0,
+          capacityInKB: 0,
+          backing: {
+            $type: 'VirtualDiskFlatVer2BackingInfo',
+            fileName: at(`${directory}/${spec.id}.vmdk`),
+            diskMode: 'persistent',
+            thinProvisioned: true,
+            parent: { fileName: at(parentDisk), diskMode: 'persistent' },
+          },
+        },
+      },
+      ...networks.map((portGroup, index) => ({
+        operation: 'add' as const,
+        device: {
+          $type: 'VirtualVmxnet3' as const,
+          key: -10 - index,
+          backing: { $type: 'VirtualEthernetCardNetworkBackingInfo' as const, deviceName: portGroup },
+          connectable: { startConnected: true, allowGuestControl: true, connected: true },
+          addressType: 'generated',
+        },
+      })),
+      {
+        operation: 'add',
+        device: {
+          $type: 'VirtualSerialPort',
+          key: -20,
+          yieldOnPoll: true,
+          backing: {
+            $type: 'VirtualSerialPortURIBackingInfo',
+            serviceURI: `unix://${channelPath(config, spec.id)}`,
+            direction: 'client',
+          },
+        },
+      },
+      {
+        operation: 'add',
+        device: {
+          $type: 'VirtualSerialPort',
+          key: -21,
+          yieldOnPoll: true,
+          backing: { $type: 'VirtualSerialPortFileBackingInfo', fileName: at(`${directory}/output.log`) },
+        },
+      },
+    ],
+    extraConfig: [
+      { key: SPEC_KEY, value: JSON.stringify(spec) },
+      { key: OWNER_KEY, value: config.id },
+    ],
+  };
+}

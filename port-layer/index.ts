@@ -1,0 +1,106 @@
+/**
+ * The port layer: turns containers, layers, networks and streams into vSphere operations over vim25, and reads its whole state back
+ * from there: kill the process at any instant and open it again, and every container, layer and address is found. Speaks vim25
+ * and the tether's channel only; knows nothing of Docker or of what answers vim25.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { invalid } from '../src/common/errors.js';
+import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
+import type { VchConfig } from './config.js';
+import { ContainerCache } from './exec/container-cache.js';
+import { Containers, type ObservedVm } from './exec/containers.js';
+import { Interaction } from './interaction/interaction.js';
+import { Networks } from './network/networks.js';
+import { ImageStoreFiles } from './storage/image-store-files.js';
+import { DatastoreKeyValueStore } from './storage/key-value-store.js';
+import { Layers } from './storage/layers.js';
+import type { HostInfo, PortLayer } from './types.js';
+
+const WATCHED = ['runtime.powerState', 'config.extraConfig', 'config.changeVersion', 'config.uuid'];
+
+/** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
+export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
+  const client = await VimClient.connect(config.target);
+  try {
+    const datacenter = await findDatacenter(client, config.datacenter);
+    await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
+    const files = new ImageStoreFiles(client, config, datacenter);
+    const layers = new Layers(files, config, join(config.channelDir, 'spool'));
+    await layers.load();
+    const cache = new ContainerCache();
+    const network = new Networks(config, cache);
+    const exec = new Containers(client, config, cache, network, layers);
+    layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
+    const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', WATCHED, {
+      changed: (object) => exec.observe(observed(object)),
+      left: (ref) => exec.vanished(ref),
+    });
+    await watcher.start();
+    return {
+      exec,
+      interaction: new Interaction(config, cache, files.datastore),
+      layers,
+      kv: new DatastoreKeyValueStore(files),
+      network,
+      hostInfo: () => hostInfo(client),
+      onEvent(listener) {
+        exec.events.on('event', listener);
+        return () => exec.events.off('event', listener);
+      },
+      async close() {
+        await watcher.close();
+        await exec.close();
+        await client.close();
+      },
+    };
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+}
+
+function observed({ ref, props }: WatchedObject): ObservedVm {
+  const options = (props.get('config.extraConfig') ?? []) as { key: string; value?: unknown }[];
+  return {
+    ref,
+    uuid: String(props.get('config.uuid') ?? ''),
+    poweredOn: props.get('runtime.powerState') === 'poweredOn',
+    changeVersion: String(props.get('config.changeVersion') ?? ''),
+    keys: new Map(options.map((option) => [option.key, String(option.value ?? '')])),
+  };
+}
+
+async function findDatacenter(client: VimClient, name: string): Promise<ManagedObjectReference> {
+  const { searchIndex } = client.serviceContent;
+  const found =
+    searchIndex === undefined
+      ? undefined
+      : await client.call('FindByInventoryPath', searchIndex, { inventoryPath: name });
+  if (found === undefined) throw invalid(`the target has no datacenter '${name}'`);
+  return found;
+}
+
+async function hostInfo(client: VimClient): Promise<HostInfo> {
+  const { viewManager, rootFolder, about } = client.serviceContent;
+  const view = await client.call('CreateContainerView', viewManager!, {
+    container: rootFolder,
+    type: ['HostSystem'],
+    recursive: true,
+  });
+  try {
+    const [content] = await client.retrieve([view], 'ContainerView', ['view']);
+    const hosts = await client.retrieve(content?.props.view ?? [], 'HostSystem', ['name', 'summary']);
+    const hardware = hosts.flatMap((host) => host.props.summary?.hardware ?? []);
+    return {
+      cpus: hardware.reduce((sum, one) => sum + one.numCpuThreads, 0),
+      memoryBytes: hardware.reduce((sum, one) => sum + one.memorySize, 0),
+      product: about.fullName,
+      version: about.version,
+      kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
+      hostName: hosts[0]?.props.name ?? '',
+    };
+  } finally {
+    await client.call('DestroyView', view, {}).catch(() => undefined);
+  }
+}

@@ -1,0 +1,235 @@
+/** A running container's channel: waits for its VM on a unix socket, and keeps what is attached across reconnections. */
+import { EventEmitter, once } from 'node:events';
+import { chmod, chown, mkdir, rm } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
+import { conflict, unavailable } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
+import { SessionStreams } from './session-streams.js';
+
+const log = logger('channel');
+/** The group that the embedded host's VMs run as. */
+const VM_GROUP = 64100;
+const CONNECT_MS = 5000;
+
+interface Events {
+  connected: [];
+  started: [session: number, pid: number];
+  failed: [session: number, code: number, message: string];
+  exited: [session: number, exit: TetherExit];
+}
+
+/** Listens for one container's VM. */
+export class ContainerChannel extends EventEmitter<Events> {
+  private server: Server | null = null;
+  private connection: TetherConnection | null = null;
+  private readonly streams = new Map<number, SessionStreams>();
+  private nextSession = 1;
+  private released = false;
+  /** The first process runs. */
+  private runs = false;
+  private size: { rows: number; cols: number } | null = null;
+
+  constructor(private readonly path: string) {
+    super();
+    this.setMaxListeners(0);
+  }
+
+  /** Opens the socket. */
+  async listen(): Promise<void> {
+    await mkdir(dirname(this.path), { recursive: true, mode: 0o711 });
+    await rm(this.path, { force: true });
+    const server = createServer((socket) => this.accept(socket));
+    this.server = server;
+    server.listen(this.path);
+    await once(server, 'listening');
+    await chown(this.path, 0, VM_GROUP);
+    await chmod(this.path, 0o660);
+  }
+
+  async close(): Promise<void> {
+    for (const streams of this.streams.values()) streams.end();
+    this.streams.clear();
+    this.connection?.close();
+    this.connection = null;
+    const { server } = this;
+    this.server = null;
+    if (server !== null) await new Promise((closed) => server.close(closed));
+    await rm(this.path, { force: true });
+  }
+
+  /** Lets the first process start as soon as the VM is connected. */
+  release(): void {
+    this.released = true;
+    this.connection?.go();
+  }
+
+  /** Output of a session from now on. Session 0 may be attached before the VM runs. */
+  attach(session: number): Readable {
+    const streams = this.sessionStreams(session);
+    const first = streams.count === 0;
+    const output = streams.attach();
+    if (first && session === 0) this.connection?.subscribe(0);
+    return output;
+  }
+
+  /** Resolves when output after this moment is sure to come: everything before is in the log. */
+  async subscribed(): Promise<void> {
+    const connection = await this.connected();
+    const answer = new Promise<void>((resolve) => {
+      const heard = (session: number): void => {
+        if (session !== 0) return;
+        connection.off('subscribed', heard);
+        connection.off('close', gone);
+        resolve();
+      };
+      const gone = (): void => heard(0);
+      connection.on('subscribed', heard);
+      connection.once('close', gone);
+    });
+    connection.subscribe(0);
+    this.streams.get(0)?.reset();
+    await answer;
+  }
+
+  stdin(session: number): Writable | null {
+    return this.connection?.stdin(session) ?? null;
+  }
+
+  /** Standard input that may be written before the VM is connected: it waits for the process to start. */
+  deferredStdin(session: number): Writable {
+    const waiting = new PassThrough({ highWaterMark: 65_536 });
+    const flow = (): void => {
+      const input = this.stdin(session);
+      if (input !== null) waiting.pipe(input);
+    };
+    if (this.runs) {
+      flow();
+    } else {
+      const onStarted = (started: number): void => {
+        if (started !== session) return;
+        this.off('started', onStarted);
+        flow();
+      };
+      this.on('started', onStarted);
+      waiting.once('close', () => this.off('started', onStarted));
+    }
+    return waiting;
+  }
+
+  /** Delivers a signal. @throws unavailable when the VM does not connect */
+  async signal(session: number, signal: number): Promise<void> {
+    (await this.connected()).signal(session, signal);
+  }
+
+  async resize(session: number, size: { rows: number; cols: number }): Promise<void> {
+    if (session === 0) this.size = size;
+    this.connection?.resize(session, size);
+  }
+
+  /** Starts a process; its output is attached before it runs. Returns the session's number. */
+  async exec(process: Buffer): Promise<{ session: number; output: Readable; started: Promise<number> }> {
+    const connection = await this.connected();
+    const session = this.nextSession++;
+    const output = this.attach(session);
+    const started = new Promise<number>((resolve, reject) => {
+      const clean = (): void => {
+        this.off('started', onStarted);
+        this.off('failed', onFailed);
+        connection.off('close', onClose);
+      };
+      const onStarted = (id: number, pid: number): void => {
+        if (id !== session) return;
+        clean();
+        resolve(pid);
+      };
+      const onFailed = (id: number, code: number, message: string): void => {
+        if (id !== session) return;
+        clean();
+        this.endSession(session);
+        reject(new ProcessFailure(code, message));
+      };
+      const onClose = (): void => {
+        clean();
+        this.endSession(session);
+        reject(conflict('the container has stopped'));
+      };
+      this.on('started', onStarted);
+      this.on('failed', onFailed);
+      connection.once('close', onClose);
+    });
+    started.catch(() => undefined);
+    connection.exec(session, process);
+    return { session, output, started };
+  }
+
+  private endSession(session: number): void {
+    this.streams.get(session)?.end();
+    this.streams.delete(session);
+  }
+
+  private sessionStreams(session: number): SessionStreams {
+    let streams = this.streams.get(session);
+    if (streams === undefined) {
+      streams = new SessionStreams(
+        (bytes) => this.connection?.credit(session, bytes),
+        () => {
+          // Nobody listens to the first process: its log has everything. An exec's output is taken and dropped.
+          if (session === 0) this.connection?.unsubscribe(0);
+        },
+      );
+      this.streams.set(session, streams);
+    }
+    return streams;
+  }
+
+  private async connected(): Promise<TetherConnection> {
+    if (this.connection !== null) return this.connection;
+    await Promise.race([once(this, 'connected', { signal: AbortSignal.timeout(CONNECT_MS) })]).catch(() => undefined);
+    if (this.connection === null) throw unavailable('the container VM does not connect its channel');
+    return this.connection;
+  }
+
+  private accept(socket: Socket): void {
+    this.connection?.close();
+    const connection = new TetherConnection(socket);
+    this.connection = connection;
+    connection.on('started', (session, pid) => {
+      if (session === 0) this.runs = true;
+      this.emit('started', session, pid);
+    });
+    connection.on('failed', (session, code, message) => this.emit('failed', session, code, message));
+    connection.on('output', ({ session, stream, timeNs, offset, data }) => {
+      const streams = this.streams.get(session);
+      if (streams === undefined) connection.credit(session, data.length);
+      else streams.push({ stream, timeNs, offset, data });
+    });
+    connection.on('exited', (session, exit) => {
+      this.endSession(session);
+      this.emit('exited', session, exit);
+    });
+    connection.once('close', () => {
+      if (this.connection === connection) this.connection = null;
+      log.debug({ path: this.path }, 'channel closed');
+    });
+    if (this.size !== null) connection.resize(0, this.size);
+    for (const [session, streams] of this.streams) {
+      streams.reset();
+      if (streams.count > 0) connection.subscribe(session);
+    }
+    if (this.released) connection.go();
+    this.emit('connected');
+  }
+}
+
+/** A process could not be started. */
+export class ProcessFailure extends Error {
+  constructor(
+    readonly code: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}

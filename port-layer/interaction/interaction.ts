@@ -1,0 +1,286 @@
+/** Streams of containers: attach, logs, and further processes. */
+import { Readable, type Writable } from 'node:stream';
+import { conflict, invalid, notFound } from '../../src/common/errors.js';
+import { newId } from '../../src/common/ids.js';
+import type { DatastoreClient } from '../../src/vim25/index.js';
+import { encodeProcess } from '../../tether/program/compile.js';
+import type { ProcessSpec } from '../../tether/program/spec.js';
+import type { VchConfig } from '../config.js';
+import { StartError } from '../errors.js';
+import type { Container } from '../exec/container.js';
+import type { ContainerCache } from '../exec/container-cache.js';
+import { channelPath, vmDirectory } from '../exec/vm-spec.js';
+import type {
+  AttachedStreams,
+  AttachOptions,
+  ExecInfo,
+  InteractionService,
+  LogOptions,
+  OutputChunk,
+} from '../types.js';
+import { ContainerChannel, ProcessFailure } from './container-channel.js';
+import { LogCursor, logThenLive, readLog, toLines } from './output-log.js';
+
+/** What runc puts before the cause when an exec fails. */
+const EXEC_PREFIX = 'OCI runtime exec failed: exec failed: unable to start container process: ';
+/** Ended execs are remembered for so long. */
+const EXEC_KEPT_MS = 5 * 60_000;
+
+interface Exec extends ExecInfo {
+  session: number;
+  started: boolean;
+  channel: ContainerChannel | null;
+}
+
+/** The interaction component of the port layer. */
+export class Interaction implements InteractionService {
+  private readonly execs = new Map<string, Exec>();
+
+  constructor(
+    private readonly config: VchConfig,
+    private readonly containers: ContainerCache,
+    private readonly datastore: DatastoreClient,
+  ) {}
+
+  private logPath(container: Container): string {
+    return `${vmDirectory(this.config, container.id)}/output.log`;
+  }
+
+  // --- attach --------------------------------------------------------------------------------------------------------
+
+  async attach(id: string, options: AttachOptions, signal?: AbortSignal): Promise<AttachedStreams> {
+    const container = this.containers.resolve(id);
+    const cursor = new LogCursor();
+    const stored = (): AsyncIterable<OutputChunk> => readLog(this.datastore, this.logPath(container), cursor, true);
+    let output: Readable;
+    let live: Readable | null = null;
+    if (options.stream) {
+      const channel = this.channelOf(container);
+      live = channel.attach(0);
+      output = live;
+      if (options.logs && container.running) {
+        await channel.subscribed();
+        output = Readable.from(logThenLive(stored(), cursor, live));
+      }
+    } else {
+      output = Readable.from(options.logs ? stored() : []);
+    }
+    const streams: AttachedStreams = {
+      output,
+      stdin: options.stdin && options.stream && container.spec.process.openStdin ? this.input(container) : null,
+      close: () => {
+        live?.destroy();
+        output.destroy();
+      },
+    };
+    signal?.addEventListener('abort', () => streams.close(), { once: true });
+    return streams;
+  }
+
+  /** The container's channel; one that is not started yet gets its own, so that its first byte is not missed. */
+  private channelOf(container: Container): ContainerChannel {
+    if (container.state === 'removing' || container.state === 'dead')
+      throw conflict(`container ${container.id} is marked for removal and cannot be attached`);
+    container.channel ??= new ContainerChannel(channelPath(this.config, container.id));
+    return container.channel;
+  }
+
+  /** Input may be written before the VM is connected: it waits. */
+  private input(container: Container): Writable {
+    const channel = this.channelOf(container);
+    return channel.deferredStdin(0);
+  }
+
+  async resize(id: string, size: { rows: number; cols: number }): Promise<void> {
+    const container = this.containers.resolve(id);
+    if (!container.running && container.channel === null) throw conflict(`container ${container.id} is not running`);
+    await container.channel?.resize(0, size);
+  }
+
+  // --- logs ----------------------------------------------------------------------------------------------------------
+
+  async logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable> {
+    const container = this.containers.resolve(id);
+    const cursor = new LogCursor();
+    const stored = readLog(this.datastore, this.logPath(container), cursor);
+    let chunks: AsyncIterable<OutputChunk> = stored;
+    let live: Readable | null = null;
+    let past = Number.POSITIVE_INFINITY;
+    if (options.follow && (container.running || container.state === 'starting') && container.channel !== null) {
+      live = container.channel.attach(0);
+      await container.channel.subscribed();
+      past = Number.NaN;
+      chunks = logThenLive(stored, cursor, live);
+    }
+    const lines = filterLines(toLines(chunks), options);
+    // What is followed has no last lines: the tail is taken of what is stored when the following begins.
+    const output =
+      options.tail === undefined
+        ? lines
+        : Number.isNaN(past)
+          ? tailThenFollow(lines, options.tail, live!)
+          : tail(lines, options.tail);
+    const result = Readable.from(output);
+    const close = (): void => {
+      live?.destroy();
+    };
+    result.once('close', close);
+    signal?.addEventListener('abort', () => result.destroy(), { once: true });
+    return result;
+  }
+
+  // --- execs ---------------------------------------------------------------------------------------------------------
+
+  async execCreate(
+    containerId: string,
+    process: ProcessSpec,
+    streams: { stdin: boolean; stdout: boolean; stderr: boolean },
+  ): Promise<ExecInfo> {
+    const container = this.containers.resolve(containerId);
+    if (!container.running) throw conflict(`container ${container.id} is not running`);
+    if (process.args.length === 0) throw invalid('No exec command specified');
+    const exec: Exec = {
+      id: newId(),
+      containerId: container.id,
+      process,
+      running: false,
+      exitCode: null,
+      pid: 0,
+      openedStreams: streams,
+      session: -1,
+      started: false,
+      channel: null,
+    };
+    this.execs.set(exec.id, exec);
+    container.once('removed', () => this.execs.delete(exec.id));
+    return exec;
+  }
+
+  private exec(id: string): Exec {
+    const exec = this.execs.get(id);
+    if (exec === undefined) throw notFound(`No such exec instance: ${id}`);
+    return exec;
+  }
+
+  async execStart(
+    execId: string,
+    options: { detach: boolean; size?: { rows: number; cols: number } },
+  ): Promise<AttachedStreams | null> {
+    const exec = this.exec(execId);
+    const container = this.containers.resolve(exec.containerId);
+    if (exec.started) throw conflict(`Error: Exec command ${exec.id} has already run`);
+    const { channel } = container;
+    if (!container.running || channel === null) throw conflict(`container ${container.id} is not running`);
+    exec.started = true;
+    exec.channel = channel;
+    const process = options.size === undefined ? exec.process : { ...exec.process, terminalSize: options.size };
+    const { session, output, started } = await channel.exec(encodeProcess(process));
+    exec.session = session;
+    const over = new Promise<void>((resolve) => {
+      const finish = (code: number): void => {
+        channel.off('exited', onExited);
+        container.off('exited', onContainer);
+        exec.running = false;
+        exec.exitCode = code;
+        resolve();
+        setTimeout(() => this.execs.delete(exec.id), EXEC_KEPT_MS).unref();
+      };
+      const onExited = (ended: number, exit: { code: number }): void => {
+        if (ended === session) finish(exit.code);
+      };
+      const onContainer = (): void => finish(137);
+      channel.on('exited', onExited);
+      container.once('exited', onContainer);
+      started.then(
+        (pid) => {
+          exec.pid = pid;
+          exec.running = true;
+        },
+        (error: unknown) => finish(error instanceof ProcessFailure ? error.code : 128),
+      );
+    });
+    over.catch(() => undefined);
+    try {
+      await started;
+    } catch (error) {
+      output.destroy();
+      if (error instanceof ProcessFailure) throw new StartError(error.code, `${EXEC_PREFIX}${error.message}`);
+      throw error;
+    }
+    if (options.detach) {
+      output.resume();
+      return null;
+    }
+    return { output, stdin: exec.openedStreams.stdin ? channel.stdin(session) : null, close: () => output.destroy() };
+  }
+
+  async execResize(execId: string, size: { rows: number; cols: number }): Promise<void> {
+    const exec = this.exec(execId);
+    if (exec.channel === null || exec.exitCode !== null) throw conflict(`exec ${execId} is not running`);
+    await exec.channel.resize(exec.session, size);
+  }
+
+  execInspect(execId: string): ExecInfo {
+    const { id, containerId, process, running, exitCode, pid, openedStreams } = this.exec(execId);
+    return { id, containerId, process, running, exitCode, pid, openedStreams };
+  }
+
+  execIds(containerId: string): string[] {
+    return [...this.execs.values()]
+      .filter((exec) => exec.containerId === containerId && exec.running)
+      .map((exec) => exec.id);
+  }
+}
+
+async function* filterLines(lines: AsyncIterable<OutputChunk>, options: LogOptions): AsyncGenerator<OutputChunk> {
+  for await (const line of lines) {
+    if (!(line.stream === 'stdout' ? options.stdout : options.stderr)) continue;
+    if (options.sinceNs !== undefined && line.timeNs < options.sinceNs) continue;
+    if (options.untilNs !== undefined && line.timeNs > options.untilNs) {
+      if (options.follow) return;
+      continue;
+    }
+    yield line;
+  }
+}
+
+async function* tail(lines: AsyncIterable<OutputChunk>, count: number): AsyncGenerator<OutputChunk> {
+  const last: OutputChunk[] = [];
+  for await (const line of lines) {
+    if (count === 0) continue;
+    last.push(line);
+    if (last.length > count) last.shift();
+  }
+  yield* last;
+}
+
+/** The last lines of what was there before `live` gave its first byte, then everything. */
+async function* tailThenFollow(
+  lines: AsyncIterable<OutputChunk>,
+  count: number,
+  live: Readable,
+): AsyncGenerator<OutputChunk> {
+  const iterator = lines[Symbol.asyncIterator]();
+  let last: OutputChunk[] = [];
+  const began = BigInt(Date.now()) * 1_000_000n;
+  for (;;) {
+    const next = iterator.next();
+    // Stored lines come without pause; the first one to be waited for is a live one.
+    const settled = await Promise.race([
+      next,
+      new Promise<'waiting'>((resolve) => setTimeout(() => resolve('waiting'), 150)),
+    ]);
+    const result = settled === 'waiting' ? null : settled;
+    if (result === null || result.done === true || result.value.timeNs >= began) {
+      yield* last;
+      const first = result ?? (await next);
+      if (first.done === true) return;
+      yield first.value;
+      break;
+    }
+    last.push(result.value);
+    if (last.length > count) last = count === 0 ? [] : last.slice(1);
+  }
+  for (let result = await iterator.next(); result.done !== true; result = await iterator.next()) yield result.value;
+  live.destroy();
+}

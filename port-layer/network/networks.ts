@@ -1,0 +1,87 @@
+/** The container networks: for now the bridge network of the virtual container host. */
+
+import { invalid, notFound } from '../../src/common/errors.js';
+import { newId, sha256 } from '../../src/common/ids.js';
+import type { VchConfig } from '../config.js';
+import type { ContainerCache } from '../exec/container-cache.js';
+import type { ContainerSpec, NetworkEndpoint, NetworkInfo, NetworkService } from '../types.js';
+import { AddressPool } from './address-pool.js';
+
+const BRIDGE = 'bridge';
+
+/** Gives addresses to containers that start. */
+export class Networks implements NetworkService {
+  private readonly pool: AddressPool;
+  private readonly bridgeId: string;
+
+  constructor(
+    private readonly config: VchConfig,
+    private readonly containers: ContainerCache,
+  ) {
+    this.pool = new AddressPool(config.bridge.subnet);
+    this.bridgeId = sha256(`network ${config.id} ${BRIDGE}`);
+  }
+
+  /** @throws notFound for a network that is not there, invalid for more than one */
+  check(spec: ContainerSpec): void {
+    for (const { network } of spec.networks) this.resolve(network);
+    if (spec.networks.length > 1)
+      throw invalid('Container cannot be connected to network endpoints: more than one network at create');
+  }
+
+  /** Addresses for a container that is being started. */
+  bind(spec: ContainerSpec, mac: string): NetworkEndpoint[] {
+    return spec.networks.map(({ aliases }) => ({
+      network: BRIDGE,
+      networkId: this.bridgeId,
+      endpointId: newId(),
+      mac,
+      address: this.pool.take(),
+      prefixLength: this.pool.prefixLength,
+      gateway: this.pool.gateway,
+      aliases,
+    }));
+  }
+
+  release(endpoints: NetworkEndpoint[]): void {
+    for (const { address } of endpoints) if (address !== '') this.pool.release(address);
+  }
+
+  /** Addresses of a container that was found running. */
+  claim(endpoints: NetworkEndpoint[]): void {
+    for (const { address } of endpoints) if (address !== '') this.pool.claim(address);
+  }
+
+  list(): NetworkInfo[] {
+    return [
+      {
+        id: this.bridgeId,
+        name: BRIDGE,
+        driver: 'bridge',
+        createdAt: new Date(0),
+        subnet: this.pool.subnet,
+        gateway: this.pool.gateway,
+        portGroup: this.config.bridge.portGroup,
+        endpoints: this.containers
+          .all()
+          .filter((container) => container.running)
+          .flatMap((container) =>
+            container.endpoints.map((endpoint) => ({
+              ...endpoint,
+              containerId: container.id,
+              containerName: container.spec.name,
+            })),
+          ),
+      },
+    ];
+  }
+
+  resolve(reference: string): NetworkInfo {
+    const wanted = reference === 'default' ? BRIDGE : reference;
+    const found = this.list().find(
+      (network) => network.name === wanted || (wanted.length >= 4 && network.id.startsWith(wanted)),
+    );
+    if (found === undefined) throw notFound(`network ${reference} not found`);
+    return found;
+  }
+}

@@ -1,0 +1,92 @@
+/** The virtual container host's part of its datastore: paths, directories and vim25 file operations. */
+import { invalid, isKind } from '../../src/common/errors.js';
+import {
+  type DatastoreClient,
+  datastorePath,
+  type ManagedObjectReference,
+  type VimClient,
+} from '../../src/vim25/index.js';
+import type { VchConfig } from '../config.js';
+
+/** Directories below `VIC/<vch id>` of the image store. */
+export class ImageStoreFiles {
+  readonly datastore: DatastoreClient;
+  /** Relative to the datastore. */
+  readonly root: string;
+
+  constructor(
+    private readonly client: VimClient,
+    private readonly config: VchConfig,
+    private readonly datacenter: ManagedObjectReference,
+  ) {
+    this.datastore = client.datastore(config.imageStore.datastore, config.datacenter);
+    this.root = [config.imageStore.path, 'VIC', config.id].filter((part) => part !== '').join('/');
+  }
+
+  get images(): string {
+    return `${this.root}/images`;
+  }
+
+  private get fileManager(): ManagedObjectReference {
+    const { fileManager } = this.client.serviceContent;
+    if (fileManager === undefined) throw invalid('the target has no file manager');
+    return fileManager;
+  }
+
+  private path(path: string): string {
+    return datastorePath(this.config.imageStore.datastore, path);
+  }
+
+  async makeDirectory(path: string): Promise<void> {
+    try {
+      await this.client.call('MakeDirectory', this.fileManager, {
+        name: this.path(path),
+        datacenter: this.datacenter,
+        createParentDirectories: true,
+      });
+    } catch (error) {
+      if (!isKind(error, 'conflict')) throw error;
+    }
+  }
+
+  /** Moves a file or directory. @throws conflict when the target exists */
+  async move(from: string, to: string): Promise<void> {
+    await this.client.runTask('MoveDatastoreFile_Task', this.fileManager, {
+      sourceName: this.path(from),
+      sourceDatacenter: this.datacenter,
+      destinationName: this.path(to),
+      destinationDatacenter: this.datacenter,
+      force: false,
+    });
+  }
+
+  /** Removes a file or a directory with all in it; nothing there is fine. */
+  async remove(path: string): Promise<void> {
+    try {
+      await this.client.runTask('DeleteDatastoreFile_Task', this.fileManager, {
+        name: this.path(path),
+        datacenter: this.datacenter,
+      });
+    } catch (error) {
+      if (!isKind(error, 'notFound')) throw error;
+    }
+  }
+
+  /** Names in a directory; none where there is no such directory. */
+  async list(path: string): Promise<string[]> {
+    const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
+    const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name', 'browser']);
+    const browser = stores.find((store) => store.props.name === this.config.imageStore.datastore)?.props.browser;
+    if (browser === undefined) throw invalid(`there is no datastore ${this.config.imageStore.datastore}`);
+    try {
+      const result = (await this.client.runTask('SearchDatastore_Task', browser, {
+        datastorePath: this.path(path),
+        searchSpec: { matchPattern: ['*'] },
+      })) as { file?: { path: string }[] };
+      return (result.file ?? []).map((file) => file.path);
+    } catch (error) {
+      if (isKind(error, 'notFound')) return [];
+      throw error;
+    }
+  }
+}
