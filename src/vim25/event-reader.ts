@@ -17,6 +17,12 @@ export interface EventReaderOptions {
   signal?: AbortSignal;
 }
 
+/** The last event that was read: its number and time (Unix milliseconds). */
+interface Mark {
+  key: number;
+  time: number;
+}
+
 /** What one reader has on the server: a history collector, and a property collector that watches its latest page. */
 interface Session {
   history: ManagedObjectReference;
@@ -37,7 +43,7 @@ export async function readEvents(
   const session = await open(client, options.filter ?? {});
   try {
     const page = await nextPage(client, session, 0, options.signal);
-    return follow(client, options, session, newestOf(page));
+    return follow(client, options, session, newestOf(page, { key: 0, time: 0 }));
   } catch (error) {
     await close(client, session);
     throw error;
@@ -48,7 +54,7 @@ async function* follow(
   client: VimClient,
   { filter = {}, signal }: EventReaderOptions,
   first: Session,
-  after: number,
+  after: Mark,
 ): AsyncGenerator<AnyEvent, void> {
   let session: Session | undefined = first;
   let last = after;
@@ -61,9 +67,8 @@ async function* follow(
         const fresh: boolean = session === undefined;
         session ??= await open(client, filter);
         const page = await nextPage(client, session, fresh ? 0 : POLL_SECONDS, signal);
-        // A server that lost its history counts from the beginning again.
-        if (fresh && newestOf(page) < last) last = 0;
-        events = await newer(client, session, page, last);
+        if (fresh) last = findAgain(page, last);
+        events = await newer(client, session, page, last.key);
         delayMs = 250;
       } catch (error) {
         if (ended()) return;
@@ -75,7 +80,7 @@ async function* follow(
         continue;
       }
       for (const event of events) {
-        last = event.key;
+        last = { key: event.key, time: event.createdTime.getTime() };
         yield event;
       }
     }
@@ -141,6 +146,25 @@ async function newer(client: VimClient, session: Session, page: AnyEvent[], last
   return [...found.values()].sort((a, b) => a.key - b.key);
 }
 
-function newestOf(events: AnyEvent[]): number {
-  return events.reduce((newest, event) => Math.max(newest, event.key), 0);
+/** The newest event of a page, or `none`. */
+function newestOf(events: AnyEvent[], none: Mark): Mark {
+  let newest = none;
+  for (const { key, createdTime } of events) if (key > newest.key) newest = { key, time: createdTime.getTime() };
+  return newest;
+}
+
+/**
+ * Where to go on in the history of a new session. A server that was restarted may count from the beginning again: then another
+ * event has the number of the last one that was read, or none has, and the time tells what is new.
+ */
+function findAgain(page: AnyEvent[], last: Mark): Mark {
+  const same = page.find((event) => event.key === last.key);
+  const counts = same === undefined ? newestOf(page, { key: 0, time: 0 }).key > last.key : isAt(same, last.time);
+  if (counts) return last;
+  const read = page.filter((event) => event.createdTime.getTime() <= last.time);
+  return newestOf(read, { key: 0, time: last.time });
+}
+
+function isAt(event: AnyEvent, time: number): boolean {
+  return event.createdTime.getTime() === time;
 }

@@ -1,0 +1,176 @@
+/** hostd (with VMs that are only pretended) held against govmomi, a client that is not ours, and against our own client. */
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { type ManagedObjectReference, PropertyWatcher, readEvents, VimClient } from '../../src/vim25/index.js';
+import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
+import { govmomi } from '../support/govmomi.js';
+import { createVm, inventory, place } from '../support/inventory.js';
+
+let hostd: FakeHostd;
+let client: VimClient;
+
+beforeEach(async () => {
+  hostd = await startFakeHostd();
+  client = await VimClient.connect(hostd);
+});
+afterEach(async () => {
+  await client?.close();
+  await hostd?.stop();
+});
+
+const powerState = async (vm: ManagedObjectReference) =>
+  (await client.retrieve([vm], 'VirtualMachine', ['runtime.powerState']))[0]?.props['runtime.powerState'];
+
+it('is listed, watched and told to power off by govmomi', async () => {
+  expect(await govmomi(hostd)).toEqual([]);
+  const vm = await createVm(client, 'web');
+  await createVm(client, 'off');
+  const extraConfig = [
+    { key: 'guestinfo.a', value: ' <x> & "y" ' },
+    { key: 'caisson.secret', value: 'z' },
+  ];
+  await client.runTask('ReconfigVM_Task', vm, { spec: { extraConfig } });
+  await client.runTask('PowerOnVM_Task', vm, {});
+  hostd.runtime.guests.get('web')!.hooks.infoSet('guestinfo.ip', '172.16.0.2');
+
+  const listed = await govmomi(hostd);
+  expect(listed.map((one) => [one.name, one.powerState]).sort()).toEqual([
+    ['off', 'poweredOff'],
+    ['web', 'poweredOn'],
+  ]);
+  expect(listed.find((one) => one.name === 'web')).toMatchObject({
+    reference: vm.value,
+    ipAddress: '172.16.0.2',
+    guestinfo: { 'guestinfo.a': ' <x> & "y" ', 'guestinfo.ip': '172.16.0.2' },
+  });
+
+  const watching = govmomi(hostd, { watch: 'web' });
+  const off = await govmomi(hostd, { powerOff: 'web' });
+  expect(off.find((one) => one.name === 'web')?.powerState).toBe('poweredOff');
+  expect((await watching).find((one) => one.name === 'web')?.powerState).toBe('poweredOff');
+  expect(await powerState(vm)).toBe('poweredOff');
+  await expect(govmomi(hostd, { powerOff: 'off' })).rejects.toThrow(/state/i);
+  await expect(govmomi({ ...hostd, password: 'no' })).rejects.toThrow(/login/i);
+});
+
+it('refuses what it does not know or what is missing, with a fault', async () => {
+  const { folder } = await place(client);
+  const wrong = (call: Promise<unknown>, type: string) =>
+    expect(call).rejects.toMatchObject({ fault: { $type: type } });
+  await wrong(client.call('PowerOnVM_Task', folder, {}), 'MethodNotFound');
+  await wrong(client.call('PowerOnVM_Task', { type: 'VirtualMachine', value: 'vm-0' }, {}), 'ManagedObjectNotFound');
+  const vm = await createVm(client, 'one');
+  await wrong(client.runTask('PowerOffVM_Task', vm, {}), 'InvalidPowerState');
+  await wrong(createVm(client, 'one'), 'DuplicateName');
+  await wrong(client.retrieve([vm], 'VirtualMachine', ['colour' as 'name']), 'InvalidProperty');
+});
+
+it('tells of every change of a VM, in order', async () => {
+  const states: string[] = [];
+  const watcher = new PropertyWatcher(
+    client,
+    client.serviceContent.rootFolder,
+    'VirtualMachine',
+    ['runtime.powerState', 'config.extraConfig'],
+    {
+      changed: (object) => states.push(String(object.props.get('runtime.powerState'))),
+      left: () => states.push('left'),
+    },
+  );
+  await watcher.start();
+  try {
+    expect(watcher.objects.size).toBe(0);
+    const other = await VimClient.connect(hostd);
+    const vm = await createVm(other, 'watched');
+    await other.runTask('PowerOnVM_Task', vm, {});
+    hostd.runtime.guests.get('watched')!.hooks.infoSet('guestinfo.caisson.run.status', 'started 1 2');
+    await vi.waitFor(() =>
+      expect(watcher.objects.get(vm.value)?.props.get('config.extraConfig')).toContainEqual({
+        key: 'guestinfo.caisson.run.status',
+        value: 'started 1 2',
+      }),
+    );
+    hostd.runtime.guests.get('watched')!.hooks.exited({ reason: 'guestPowerOff' });
+    await vi.waitFor(() => expect(states.at(-1)).toBe('poweredOff'));
+    await other.runTask('Destroy_Task', vm, {});
+    await vi.waitFor(() => expect(states.at(-1)).toBe('left'));
+    expect(states.filter((state, index) => state !== states[index - 1])).toEqual([
+      'poweredOff',
+      'poweredOn',
+      'poweredOff',
+      'left',
+    ]);
+    await other.close();
+  } finally {
+    await watcher.close();
+  }
+});
+
+it('is found again by a client when it was restarted', async () => {
+  const abort = new AbortController();
+  const types: string[] = [];
+  const told: string[] = [];
+  const events = await readEvents(client, { signal: abort.signal });
+  const reading = (async () => {
+    for await (const event of events) types.push(`${event.$type} ${event.vm?.name ?? ''}`);
+  })();
+  const watcher = new PropertyWatcher(client, client.serviceContent.rootFolder, 'VirtualMachine', ['name'], {
+    changed: (object) => told.push(String(object.props.get('name'))),
+    left: (ref) => told.push(`left ${ref.value}`),
+  });
+  await watcher.start();
+  try {
+    const before = await createVm(client, 'before');
+    await vi.waitFor(() => expect(types).toContain('VmCreatedEvent before'));
+    await vi.waitFor(() => expect(told).toEqual(['before']));
+    await hostd.restart();
+    const after = await createVm(client, 'after');
+    expect([...(await inventory(client, 'VirtualMachine')).keys()].sort()).toEqual(['after', 'before']);
+    expect(await powerState(before)).toBe('poweredOff');
+    await vi.waitFor(() => expect(types).toContain('VmCreatedEvent after'), 10_000);
+    await vi.waitFor(() => expect(told).toEqual(['before', 'after']), 10_000);
+    await client.runTask('Destroy_Task', after, {});
+    await vi.waitFor(() => expect(told).toEqual(['before', 'after', `left ${after.value}`]), 10_000);
+  } finally {
+    abort.abort();
+    await reading;
+    await watcher.close();
+  }
+});
+
+it('reports a task that a restart has made an end of', async () => {
+  const vm = await createVm(client, 'slow');
+  vi.spyOn(hostd.runtime, 'powerOn').mockImplementation(() => new Promise(() => undefined));
+  const task = await client.call('PowerOnVM_Task', vm, {});
+  const waiting = client.waitTask(task);
+  waiting.catch(() => undefined);
+  await hostd.restart();
+  await expect(waiting).rejects.toMatchObject({ kind: 'notFound' });
+});
+
+it('keeps files in directories that were made', async () => {
+  const { datastore, datacenter } = await place(client);
+  const files = client.datastore(datastore, datacenter);
+  const path = 'VIC/ü & %41 #?+;=,~ "x"/file';
+  await expect(files.put(path, 'x')).rejects.toMatchObject({ kind: 'notFound' });
+  const [dc] = [...(await inventory(client, 'Datacenter')).values()];
+  await client.call('MakeDirectory', client.serviceContent.fileManager!, {
+    name: `[${datastore}] VIC/ü & %41 #?+;=,~ "x"`,
+    datacenter: dc,
+    createParentDirectories: true,
+  });
+  await files.put(path, 'content');
+  expect(await files.size(path)).toBe(7);
+  let part = '';
+  for await (const bytes of await files.get(path, { start: 2, end: 5 })) part += String(bytes);
+  expect(part).toBe('nte');
+  const [object] = await client.retrieve([...(await inventory(client, 'Datastore')).values()], 'Datastore', [
+    'browser',
+  ]);
+  const result = await client.runTask('SearchDatastore_Task', object!.props.browser!, {
+    datastorePath: `[${datastore}] VIC/ü & %41 #?+;=,~ "x"`,
+    searchSpec: { details: { fileType: false, fileSize: true, modification: true, fileOwner: false } },
+  });
+  expect(result).toMatchObject({ file: [{ path: 'file', fileSize: 7 }] });
+  await files.delete(path);
+  expect(await files.exists(path)).toBe(false);
+});
