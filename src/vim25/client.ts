@@ -1,11 +1,12 @@
 /** The vSphere client: a session, typed calls, properties and tasks. */
-import { isKind, unauthorized, unavailable } from '../common/errors.js';
-import { currentOperation, logger } from '../common/log.js';
+import { isKind, unauthorized } from '../common/errors.js';
+import { logger } from '../common/log.js';
 import { DatastoreClient } from './datastore.js';
 import { VimFault } from './faults.js';
-import { decodeResponse, encodeRequest, envelope } from './soap-message.js';
+import { decodeResponse, encodeRequest } from './soap-message.js';
+import { SoapService } from './soap-service.js';
 import { TaskWaiter } from './task-waiter.js';
-import { readText, Transport } from './transport.js';
+import { Transport } from './transport.js';
 import type {
   ManagedObjectReference,
   ManagedObjects,
@@ -13,11 +14,9 @@ import type {
   ServiceContent,
   TaskInfo,
 } from './types.generated.js';
-import { escapeXml } from './xml.js';
 
 const log = logger('vim25');
 const SERVICE_INSTANCE: ManagedObjectReference = { type: 'ServiceInstance', value: 'ServiceInstance' };
-const HEADERS = { 'content-type': 'text/xml; charset=utf-8', soapaction: 'urn:vim25/6.7' };
 
 /** How to reach and log in to a server. */
 export interface ConnectOptions {
@@ -77,6 +76,7 @@ export class VimClient {
 
   private constructor(
     private readonly transport: Transport,
+    private readonly service: SoapService,
     private readonly options: ConnectOptions,
   ) {
     this.tasks = new TaskWaiter(this);
@@ -84,7 +84,8 @@ export class VimClient {
 
   /** Connects and logs in. @throws invalid for a bad URL, unavailable, unauthorized (a {@link VimFault} InvalidLogin) */
   static async connect(options: ConnectOptions): Promise<VimClient> {
-    const client = new VimClient(new Transport(options.url, options.thumbprint), options);
+    const transport = new Transport(options.url, options.thumbprint);
+    const client = new VimClient(transport, await SoapService.open(transport), options);
     const { signal } = options;
     try {
       const content = await client.send('RetrieveServiceContent', SERVICE_INSTANCE, {}, { signal });
@@ -243,23 +244,9 @@ export class VimClient {
     args: object,
     options: CallOptions,
   ): Promise<unknown> {
-    const id = currentOperation();
-    const body = `<${operation} xmlns="urn:vim25">${encodeRequest(operation, target, args)}</${operation}>`;
-    const header = id === undefined ? '' : `<operationID xmlns="urn:vim25">${escapeXml(id)}</operationID>`;
-    const text = envelope(body, header);
+    const content = encodeRequest(operation, target, args);
     this.calls.set(operation, (this.calls.get(operation) ?? 0) + 1);
-    const answer = await this.transport.exchange({
-      method: 'POST',
-      path: this.transport.sdkPath,
-      headers: { ...HEADERS, 'content-length': Buffer.byteLength(text) },
-      body: text,
-      ...options,
-    });
-    const reply = await readText(answer);
-    // SOAP 1.1, section 6.2: a fault comes with status 500.
-    if (answer.statusCode !== 200 && answer.statusCode !== 500) {
-      throw unavailable(`the server answered ${operation} with HTTP status ${answer.statusCode}`);
-    }
+    const reply = await this.service.call(operation, content, options);
     const response = decodeResponse(operation, reply);
     if (response.kind === 'fault') throw new VimFault(operation, response.fault, response.message);
     return response.value;
