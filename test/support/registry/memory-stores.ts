@@ -1,0 +1,90 @@
+/** A layer store and a key-value store in memory, with the port layer's contracts, for tests of what stands on them. */
+import type { Readable } from 'node:stream';
+import { extract } from 'tar-stream';
+import type { KeyValueStore, LayerInfo, LayerStore } from '../../../port-layer/types.js';
+import { conflict, invalid, notFound } from '../../../src/common/errors.js';
+
+/** Keeps what it was given; can be told to fail. */
+export class MemoryLayerStore implements LayerStore {
+  readonly layers = new Map<string, LayerInfo>();
+  /** Names of each layer's entries. */
+  readonly entries = new Map<string, string[]>();
+  /** Layers something stands on besides other layers. */
+  readonly inUse = new Set<string>();
+  writing = 0;
+  writes = 0;
+  /** Runs before a layer is published; may throw. */
+  beforePublish: (layer: { chainId: string }) => Promise<void> = async () => {};
+
+  has(chainId: string): boolean {
+    return this.layers.has(chainId);
+  }
+
+  get(chainId: string): LayerInfo | undefined {
+    return this.layers.get(chainId);
+  }
+
+  list(): LayerInfo[] {
+    return [...this.layers.values()];
+  }
+
+  async write(
+    layer: { chainId: string; parent: string | null; diffId: string },
+    tar: Readable,
+    options: { verify(): Promise<void>; signal?: AbortSignal },
+  ): Promise<LayerInfo> {
+    if (layer.parent !== null && !this.layers.has(layer.parent)) throw notFound(`no layer ${layer.parent}`);
+    this.writing++;
+    this.writes++;
+    try {
+      const names: string[] = [];
+      let size = 0;
+      const reader = extract();
+      options.signal?.addEventListener('abort', () => reader.destroy(options.signal?.reason), { once: true });
+      tar.on('error', (error) => reader.destroy(error));
+      tar.pipe(reader);
+      try {
+        for await (const entry of reader) {
+          names.push(entry.header.name);
+          size += entry.header.size ?? 0;
+          entry.resume();
+        }
+      } catch (error) {
+        if (error instanceof Error && /tar/i.test(error.message)) throw invalid(error.message, error);
+        throw error;
+      }
+      await this.beforePublish(layer);
+      await options.verify();
+      options.signal?.throwIfAborted();
+      const info = { ...layer, size };
+      this.layers.set(layer.chainId, info);
+      this.entries.set(layer.chainId, names);
+      return info;
+    } finally {
+      this.writing--;
+    }
+  }
+
+  async delete(chainId: string): Promise<void> {
+    const needed = this.inUse.has(chainId) || this.list().some(({ parent }) => parent === chainId);
+    if (needed) throw conflict(`layer ${chainId} is in use`);
+    this.layers.delete(chainId);
+  }
+}
+
+/** A map behind promises. */
+export class MemoryKeyValueStore implements KeyValueStore {
+  readonly values = new Map<string, Buffer>();
+
+  async get(key: string): Promise<Buffer | undefined> {
+    return this.values.get(key);
+  }
+
+  async put(key: string, value: Buffer): Promise<void> {
+    this.values.set(key, Buffer.from(value));
+  }
+
+  async delete(key: string): Promise<void> {
+    this.values.delete(key);
+  }
+}
