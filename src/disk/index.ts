@@ -15,6 +15,8 @@ export {
   applyLayer,
   createFilesystem,
   DEFAULT_CAPACITY,
+  type FilesystemOptions,
+  IMAGE_LABEL,
   type LayerOptions,
   type LayerResult,
 } from './layer/apply.js';

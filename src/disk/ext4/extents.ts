@@ -1,0 +1,158 @@
+/** Extent trees ("ext4 Data Structures and Algorithms", "Extent Tree"): which blocks hold a file's content. */
+import { invalid } from '../../common/errors.js';
+import { BLOCK } from './constants.js';
+
+/** `count` blocks of content from file block `logical` on, at disk block `start`. */
+export interface Extent {
+  logical: number;
+  start: number;
+  count: number;
+  /** Allocated but never written: reads as zeros. */
+  unwritten?: boolean;
+}
+
+const MAGIC = 0xf30a;
+const ROOT_ENTRIES = 4;
+const NODE_ENTRIES = Math.floor((BLOCK - 12) / 12);
+/** Longest written extent. */
+const MAX_COUNT = 32768;
+const MAX_DEPTH = 5;
+/** Bound on what a hostile image can make us hold: far more extents than 32 GiB in single blocks would need. */
+const MAX_EXTENTS = 8 * 2 ** 20;
+
+/** Adds a run to a list of extents, merged with the last one where they touch. */
+export function appendRun(list: Extent[], logical: number, start: number, count: number): void {
+  const last = list.at(-1);
+  if (
+    last &&
+    last.logical + last.count === logical &&
+    last.start + last.count === start &&
+    last.count + count <= MAX_COUNT
+  ) {
+    last.count += count;
+  } else list.push({ logical, start, count });
+}
+
+function writeHeader(node: Buffer, entries: number, max: number, depth: number): void {
+  node.writeUInt16LE(MAGIC, 0);
+  node.writeUInt16LE(entries, 2);
+  node.writeUInt16LE(max, 4);
+  node.writeUInt16LE(depth, 6);
+  node.writeUInt32LE(0, 8);
+}
+
+function writeLeaf(node: Buffer, extents: Extent[], max: number): void {
+  writeHeader(node, extents.length, max, 0);
+  let at = 12;
+  for (const { logical, count, start } of extents) {
+    node.writeUInt32LE(logical, at);
+    node.writeUInt16LE(count, at + 4);
+    node.writeUInt16LE(Math.floor(start / 2 ** 32), at + 6);
+    node.writeUInt32LE(start % 2 ** 32, at + 8);
+    at += 12;
+  }
+}
+
+/**
+ * Builds the tree for `extents` (sorted, without overlap) with its root in the 60 bytes `root`. Further nodes are placed by `allocate` and
+ * given to `write`. Returns the number of blocks these take.
+ */
+export async function buildExtentTree(
+  root: Buffer,
+  extents: Extent[],
+  allocate: () => Promise<number>,
+  write: (block: number, node: Buffer) => Promise<void>,
+): Promise<number> {
+  root.fill(0);
+  if (extents.length <= ROOT_ENTRIES) {
+    writeLeaf(root, extents, ROOT_ENTRIES);
+    return 0;
+  }
+  let blocks = 0;
+  let level: { logical: number; block: number }[] = [];
+  for (let i = 0; i < extents.length; i += NODE_ENTRIES) {
+    const part = extents.slice(i, i + NODE_ENTRIES);
+    const node = Buffer.alloc(BLOCK);
+    writeLeaf(node, part, NODE_ENTRIES);
+    const block = await allocate();
+    await write(block, node);
+    blocks++;
+    level.push({ logical: (part[0] as Extent).logical, block });
+  }
+  for (let depth = 1; ; depth++) {
+    if (level.length <= ROOT_ENTRIES) {
+      writeIndex(root, level, ROOT_ENTRIES, depth);
+      return blocks;
+    }
+    const above: { logical: number; block: number }[] = [];
+    for (let i = 0; i < level.length; i += NODE_ENTRIES) {
+      const part = level.slice(i, i + NODE_ENTRIES);
+      const node = Buffer.alloc(BLOCK);
+      writeIndex(node, part, NODE_ENTRIES, depth);
+      const block = await allocate();
+      await write(block, node);
+      blocks++;
+      above.push({ logical: (part[0] as { logical: number }).logical, block });
+    }
+    level = above;
+  }
+}
+
+function writeIndex(node: Buffer, entries: { logical: number; block: number }[], max: number, depth: number): void {
+  writeHeader(node, entries.length, max, depth);
+  let at = 12;
+  for (const { logical, block } of entries) {
+    node.writeUInt32LE(logical, at);
+    node.writeUInt32LE(block % 2 ** 32, at + 4);
+    node.writeUInt16LE(Math.floor(block / 2 ** 32), at + 8);
+    at += 12;
+  }
+}
+
+/**
+ * Reads the tree under `root`: all extents in file order, and the blocks its nodes are in. Every entry is checked
+ * against the disk's `totalBlocks`; nodes are read at most once.
+ */
+export async function readExtentTree(
+  root: Buffer,
+  totalBlocks: number,
+  readBlock: (block: number) => Promise<Buffer>,
+): Promise<{ extents: Extent[]; nodes: number[] }> {
+  const extents: Extent[] = [];
+  const nodes: number[] = [];
+  const seen = new Set<number>();
+  let next = 0;
+  const visit = async (node: Buffer, depth: number | null): Promise<void> => {
+    if (node.readUInt16LE(0) !== MAGIC) throw invalid('damaged ext4: an extent tree node has no magic');
+    const entries = node.readUInt16LE(2);
+    const level = node.readUInt16LE(6);
+    if (12 + entries * 12 > node.length || level > MAX_DEPTH || (depth !== null && level !== depth)) {
+      throw invalid('damaged ext4: an extent tree node makes no sense');
+    }
+    for (let i = 0; i < entries; i++) {
+      const at = 12 + i * 12;
+      const logical = node.readUInt32LE(at);
+      if (level > 0) {
+        const block = node.readUInt32LE(at + 4) + node.readUInt16LE(at + 8) * 2 ** 32;
+        if (block >= totalBlocks || seen.has(block)) throw invalid('damaged ext4: an extent tree points astray');
+        seen.add(block);
+        nodes.push(block);
+        // A copy: the buffer may be a view of a cache that the reads below change.
+        await visit(Buffer.from(await readBlock(block)), level - 1);
+        continue;
+      }
+      const length = node.readUInt16LE(at + 4);
+      const unwritten = length > MAX_COUNT;
+      const count = unwritten ? length - MAX_COUNT : length;
+      const start = node.readUInt32LE(at + 8) + node.readUInt16LE(at + 6) * 2 ** 32;
+      if (count === 0 || start === 0 || start + count > totalBlocks || logical < next) {
+        throw invalid('damaged ext4: an extent makes no sense');
+      }
+      if (extents.length === MAX_EXTENTS) throw invalid('a file with so many extents is not supported');
+      next = logical + count;
+      extents.push(unwritten ? { logical, start, count, unwritten } : { logical, start, count });
+    }
+  };
+  await visit(Buffer.from(root), null);
+  return { extents, nodes };
+}

@@ -1,0 +1,40 @@
+/** Extended headers: POSIX.1-2017 `pax`, "pax Extended Header". Keys and values are strings, one character per byte. */
+import { invalid } from '../../common/errors.js';
+
+/** Parses records of the form `length key=value\n`. Throws `invalid`. */
+export function parsePax(data: Buffer): Map<string, string> {
+  const records = new Map<string, string>();
+  for (let at = 0; at < data.length; ) {
+    if (data[at] === 0) break; // padding that some writers count as data
+    const space = data.indexOf(32, at);
+    const digits = space < 0 ? '' : data.toString('latin1', at, space);
+    const length = /^[0-9]{1,9}$/.test(digits) ? Number(digits) : 0;
+    const end = at + length;
+    if (length < digits.length + 3 || end > data.length || data[end - 1] !== 10) {
+      throw invalid('a pax header of the tar is malformed');
+    }
+    const record = data.toString('latin1', space + 1, end - 1);
+    const equals = record.indexOf('=');
+    if (equals <= 0) throw invalid('a pax header of the tar is malformed');
+    records.set(record.slice(0, equals), record.slice(equals + 1));
+    at = end;
+  }
+  return records;
+}
+
+/** A non-negative decimal number. */
+export function paxNumber(value: string, key: string): number {
+  const number = /^[0-9]{1,16}$/.test(value) ? Number(value) : Number.NaN;
+  if (!Number.isSafeInteger(number)) throw invalid(`the pax record "${key}" of the tar is not a number`);
+  return number;
+}
+
+/** A time: seconds since 1970, perhaps negative, perhaps with a fraction. */
+export function paxTime(value: string): { sec: number; nsec: number } {
+  const match = /^(-?)([0-9]{1,15})(?:\.([0-9]*))?$/.exec(value);
+  if (!match) throw invalid('a time in a pax header of the tar is malformed');
+  const sec = Number(match[2]);
+  const nsec = Number((match[3] ?? '').slice(0, 9).padEnd(9, '0'));
+  if (match[1] === '') return { sec, nsec };
+  return nsec === 0 ? { sec: -sec, nsec: 0 } : { sec: -sec - 1, nsec: 1e9 - nsec };
+}

@@ -1,0 +1,70 @@
+/** Exact reads from a stream. */
+import type { Readable } from 'node:stream';
+import { invalid } from '../../common/errors.js';
+
+/** Takes bytes from a stream in the amounts asked for. */
+export class ByteSource {
+  private readonly iterator: AsyncIterator<Buffer>;
+  private chunk: Buffer = Buffer.alloc(0);
+  private at = 0;
+  private ended = false;
+
+  constructor(stream: Readable) {
+    this.iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  }
+
+  private async refill(): Promise<boolean> {
+    while (!this.ended && this.at >= this.chunk.length) {
+      const next = await this.iterator.next();
+      if (next.done) this.ended = true;
+      else {
+        this.chunk = Buffer.isBuffer(next.value) ? next.value : Buffer.from(next.value);
+        this.at = 0;
+      }
+    }
+    return this.at < this.chunk.length;
+  }
+
+  /** Between 1 and `limit` bytes, whatever is at hand; null at the end. A view, valid until the next call. */
+  async some(limit: number): Promise<Buffer | null> {
+    if (this.at >= this.chunk.length && !(await this.refill())) return null;
+    const part = this.chunk.subarray(this.at, this.at + limit);
+    this.at += part.length;
+    return part;
+  }
+
+  /** Exactly `length` bytes; null when the stream ends before the first, `invalid` when it ends within. */
+  async exactly(length: number): Promise<Buffer | null> {
+    if (this.chunk.length - this.at >= length) {
+      this.at += length;
+      return this.chunk.subarray(this.at - length, this.at);
+    }
+    const out = Buffer.allocUnsafe(length);
+    let done = 0;
+    while (done < length) {
+      const part = await this.some(length - done);
+      if (!part) {
+        if (done === 0) return null;
+        throw invalid('the tar ends in the middle of an entry');
+      }
+      part.copy(out, done);
+      done += part.length;
+    }
+    return out;
+  }
+
+  /** Passes over `length` bytes. */
+  async pass(length: number): Promise<void> {
+    let left = length;
+    while (left > 0) {
+      const part = await this.some(left);
+      if (!part) throw invalid('the tar ends in the middle of an entry');
+      left -= part.length;
+    }
+  }
+
+  /** Reads the stream to its end. */
+  async drain(): Promise<void> {
+    while (await this.some(Number.MAX_SAFE_INTEGER));
+  }
+}
