@@ -1,6 +1,14 @@
+/** Reading an ext4 filesystem: one of ours, or one a guest's kernel has written to since. */
 import { Readable } from 'node:stream';
-import { unsupported } from '../../common/errors.js';
-import type { BlockReader } from '../blocks.js';
+import { invalid, notFound, unsupported } from '../../common/errors.js';
+import { type BlockReader, CachedBlocks } from '../blocks.js';
+import * as c from './constants.js';
+import { parseDirectoryBlock } from './directory.js';
+import { type Extent, readExtentTree } from './extents.js';
+import { Inode, type Time } from './inode.js';
+import { type JournalledBlock, replayJournal, restoreMagic } from './journal.js';
+import { decodeSuperblock, type Superblock } from './superblock.js';
+import { decodeXattrs } from './xattr.js';
 
 /** The type of a file. */
 export type FileType = 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo' | 'socket';
@@ -35,48 +43,294 @@ export interface DirectoryEntry {
   type: FileType;
 }
 
-/** A read-only ext4 filesystem. A journal left by a killed VM is replayed in memory. */
+const KINDS: Record<number, FileType> = {
+  [c.S_IFREG]: 'file',
+  [c.S_IFDIR]: 'directory',
+  [c.S_IFLNK]: 'symlink',
+  [c.S_IFCHR]: 'char',
+  [c.S_IFBLK]: 'block',
+  [c.S_IFIFO]: 'fifo',
+  [c.S_IFSOCK]: 'socket',
+};
+const DIRENT_KINDS: (FileType | undefined)[] = [
+  undefined,
+  'file',
+  'directory',
+  'char',
+  'block',
+  'fifo',
+  'socket',
+  'symlink',
+];
+
+const MAX_SYMLINKS = 40;
+/** Metadata kept: 256 pages of 64 KiB. */
+const PAGES = 256;
+/** File content is read in pieces of this size. */
+const PIECE = 1 << 20;
+
+const nanoseconds = ({ sec, nsec }: Time): bigint => BigInt(sec) * 1_000_000_000n + BigInt(nsec);
+
+/** A read-only ext4 filesystem. A journal left by a killed VM is replayed in memory. Concurrent use is fine. */
 export class Ext4Filesystem {
-  private constructor(readonly label: string) {}
+  /** Newer content of disk blocks, in the journal: block number → where. */
+  private overlay = new Map<number, JournalledBlock>();
+  private journal: Extent[] = [];
+  private readonly meta: CachedBlocks;
+
+  private constructor(
+    private readonly disk: BlockReader,
+    private sb: Superblock,
+  ) {
+    this.meta = new CachedBlocks(disk, 65536, PAGES);
+  }
 
   /** Opens the filesystem on `disk`, which stays the caller's to close. Throws `invalid` or `unsupported`. */
-  static async open(_disk: BlockReader): Promise<Ext4Filesystem> {
-    throw unsupported('the ext4 reader is not there yet');
+  static async open(disk: BlockReader): Promise<Ext4Filesystem> {
+    if (disk.size < c.SUPER_OFFSET + c.SUPER_SIZE) throw invalid('not an ext4 filesystem: the disk is too small');
+    const raw = Buffer.from(await disk.read(c.SUPER_OFFSET, c.SUPER_SIZE));
+    const filesystem = new Ext4Filesystem(disk, decodeSuperblock(raw, disk.size));
+    if (filesystem.sb.incompat & c.INCOMPAT_RECOVER) await filesystem.replay();
+    return filesystem;
   }
 
-  /** The inode number at `path` (absolute; `.` and `..` are understood and never leave the root). Throws `notFound`. */
-  async resolve(_path: string | Buffer, _options: { followLast: boolean }): Promise<number> {
-    throw unsupported('');
+  /** The volume label. */
+  get label(): string {
+    return this.sb.label;
   }
 
-  /** What is at `path`; a symlink itself, unless `follow`. */
-  async stat(_path: string | Buffer, _options?: { follow?: boolean }): Promise<FileStat> {
-    throw unsupported('');
+  /** The filesystem's UUID, in the usual notation. */
+  get uuid(): string {
+    return this.sb.uuid.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  }
+
+  /** Inode number of the root directory. */
+  readonly root = c.ROOT_INO;
+
+  private async replay(): Promise<void> {
+    const inode = await this.inode(this.sb.journalIno);
+    const { extents } = await readExtentTree(inode.area, this.sb.blocks, (block) => this.block(block));
+    this.journal = extents;
+    const length = Math.floor(inode.size / c.BLOCK);
+    this.overlay = await replayJournal(length, (block) => this.journalBlock(block));
+    const superblock = await this.block(0);
+    this.sb = decodeSuperblock(
+      Buffer.from(superblock.subarray(c.SUPER_OFFSET, c.SUPER_OFFSET + c.SUPER_SIZE)),
+      this.disk.size,
+    );
+  }
+
+  private async journalBlock(index: number): Promise<Buffer> {
+    const extent = this.journal.find(({ logical, count }) => index >= logical && index < logical + count);
+    if (!extent) throw invalid('damaged ext4: the journal has a hole');
+    return this.meta.read((extent.start + index - extent.logical) * c.BLOCK, c.BLOCK);
+  }
+
+  /** A block's present content. Not to be changed. */
+  private async block(block: number): Promise<Buffer> {
+    if (block >= this.sb.blocks) throw invalid(`damaged ext4: there is no block ${block}`);
+    const newer = this.overlay.get(block);
+    if (newer) {
+      const data = await this.journalBlock(newer.journalBlock);
+      return newer.escaped ? restoreMagic(data) : data;
+    }
+    return this.meta.read(block * c.BLOCK, c.BLOCK);
+  }
+
+  private async inode(ino: number): Promise<Inode> {
+    const { sb } = this;
+    if (!Number.isInteger(ino) || ino < 1 || ino > sb.inodes) throw invalid(`there is no inode ${ino}`);
+    const group = Math.floor((ino - 1) / sb.inodesPerGroup);
+    const at = group * sb.descriptorSize;
+    const descriptors = await this.block(1 + Math.floor(at / c.BLOCK));
+    const within = at % c.BLOCK;
+    const high = sb.descriptorSize >= 64 ? descriptors.readUInt32LE(within + 40) : 0;
+    const table = descriptors.readUInt32LE(within + 8) + high * 2 ** 32;
+    const offset = ((ino - 1) % sb.inodesPerGroup) * sb.inodeSize;
+    const block = await this.block(table + Math.floor(offset / c.BLOCK));
+    const start = offset % c.BLOCK;
+    return new Inode(Buffer.from(block.subarray(start, start + sb.inodeSize)));
+  }
+
+  private async extents(inode: Inode): Promise<Extent[]> {
+    if (inode.flags & c.FL_INLINE_DATA) throw unsupported('ext4 inline data is not supported');
+    if (!(inode.flags & c.FL_EXTENTS)) {
+      if (inode.size === 0) return [];
+      throw unsupported('ext4 files without extents are not supported');
+    }
+    return (await readExtentTree(inode.area, this.sb.blocks, (block) => this.block(block))).extents;
+  }
+
+  /**
+   * The inode number at `path`, which counts from the root; `.`, `..` and symlinks never leave it. Throws `notFound`,
+   * also when something on the way is not a directory.
+   */
+  async resolve(path: string | Buffer, options: { followLast: boolean }): Promise<number> {
+    const bytes = Buffer.isBuffer(path) ? path : Buffer.from(path);
+    const shown = bytes.toString();
+    const split = (text: string) => text.split('/').filter((name) => name !== '' && name !== '.');
+    const rest = split(bytes.toString('latin1')).reverse();
+    const parents: number[] = [];
+    let current = c.ROOT_INO;
+    let followed = 0;
+    for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
+      if (name === '..') {
+        current = parents.pop() ?? c.ROOT_INO;
+        continue;
+      }
+      const found = await this.find(current, name);
+      if (!found) throw notFound(`no such file or directory: ${shown}`);
+      if (found.inode.mode >> 12 === c.S_IFLNK >> 12 && (rest.length > 0 || options.followLast)) {
+        if (++followed > MAX_SYMLINKS) throw invalid(`too many levels of symbolic links: ${shown}`);
+        const target = (await this.target(found.inode)).toString('latin1');
+        if (target.startsWith('/')) {
+          current = c.ROOT_INO;
+          parents.length = 0;
+        }
+        rest.push(...split(target).reverse());
+        continue;
+      }
+      if (rest.length > 0 && !found.inode.isDirectory) throw notFound(`not a directory on the way to ${shown}`);
+      parents.push(current);
+      current = found.ino;
+    }
+    return current;
+  }
+
+  private async find(directory: number, name: string): Promise<{ ino: number; inode: Inode } | null> {
+    let ino = 0;
+    await this.scan(directory, (entry, number) => {
+      if (entry !== name) return false;
+      ino = number;
+      return true;
+    });
+    return ino === 0 ? null : { ino, inode: await this.inode(ino) };
+  }
+
+  /** Visits the entries of a directory block by block, until `visit` says true. */
+  private async scan(ino: number, visit: (name: string, ino: number, type: number) => boolean): Promise<void> {
+    for await (const block of this.directoryBlocks(ino)) {
+      let done = false;
+      parseDirectoryBlock(block, (name, number, type) => {
+        if (!done) done = visit(name, number, type);
+      });
+      if (done) return;
+    }
+  }
+
+  private async *directoryBlocks(ino: number): AsyncGenerator<Buffer> {
+    const inode = await this.inode(ino);
+    if (!inode.isDirectory) throw invalid(`inode ${ino} is not a directory`);
+    for (const { start, count, unwritten } of await this.extents(inode)) {
+      if (unwritten) throw invalid('damaged ext4: a directory has unwritten blocks');
+      for (let i = 0; i < count; i++) yield await this.block(start + i);
+    }
+  }
+
+  /** What is at `path`; a symlink itself, unless `follow`. Throws `notFound`. */
+  async stat(path: string | Buffer, options: { follow?: boolean } = {}): Promise<FileStat> {
+    return this.statInode(await this.resolve(path, { followLast: options.follow === true }));
   }
 
   /** What inode `ino` says. */
-  async statInode(_ino: number): Promise<FileStat> {
-    throw unsupported('');
+  async statInode(ino: number): Promise<FileStat> {
+    const inode = await this.inode(ino);
+    const type = KINDS[inode.mode & c.S_IFMT];
+    if (!type) throw invalid(`damaged ext4: inode ${ino} has no type`);
+    return {
+      ino,
+      type,
+      mode: inode.mode & 0o7777,
+      uid: inode.uid,
+      gid: inode.gid,
+      nlink: inode.links,
+      size: inode.size,
+      allocated: inode.blocks * c.BLOCK,
+      mtime: nanoseconds(inode.mtime),
+      atime: nanoseconds(inode.atime),
+      ctime: nanoseconds(inode.ctime),
+      ...inode.device,
+    };
   }
 
   /** The entries of the directory `ino`, without `.` and `..`, in the order they are stored. */
-  // biome-ignore lint/correctness/useYield: a stub
-  async *readdir(_ino: number): AsyncGenerator<DirectoryEntry> {
-    throw unsupported('');
+  async *readdir(ino: number): AsyncGenerator<DirectoryEntry> {
+    for await (const block of this.directoryBlocks(ino)) {
+      const entries: DirectoryEntry[] = [];
+      parseDirectoryBlock(block, (raw, number, type) => {
+        if (raw === '.' || raw === '..') return;
+        const rawName = Buffer.from(raw, 'latin1');
+        const kind = DIRENT_KINDS[type];
+        if (!kind || /[/\0]/.test(raw)) throw invalid('damaged ext4: a directory entry makes no sense');
+        entries.push({ name: rawName.toString(), rawName, ino: number, type: kind });
+      });
+      yield* entries;
+    }
   }
 
   /** The target of the symlink `ino`. */
-  async readlink(_ino: number): Promise<Buffer> {
-    throw unsupported('');
+  async readlink(ino: number): Promise<Buffer> {
+    const inode = await this.inode(ino);
+    if ((inode.mode & c.S_IFMT) !== c.S_IFLNK) throw invalid(`inode ${ino} is not a symbolic link`);
+    return this.target(inode);
+  }
+
+  private async target(inode: Inode): Promise<Buffer> {
+    if (inode.size < 60 && !(inode.flags & c.FL_EXTENTS)) return Buffer.from(inode.area.subarray(0, inode.size));
+    const [extent] = await this.extents(inode);
+    if (!extent || inode.size > c.BLOCK) throw invalid('damaged ext4: a symbolic link makes no sense');
+    return Buffer.from((await this.block(extent.start)).subarray(0, inode.size));
   }
 
   /** Bytes `start … end` (exclusive; default all) of the regular file `ino`, holes as zeros. */
-  readFile(_ino: number, _range?: { start?: number; end?: number }): Readable {
-    return Readable.from([]);
+  readFile(ino: number, range: { start?: number; end?: number } = {}): Readable {
+    return Readable.from(this.content(ino, range), { objectMode: false });
+  }
+
+  private async *content(ino: number, range: { start?: number; end?: number }): AsyncGenerator<Buffer> {
+    const inode = await this.inode(ino);
+    if ((inode.mode & c.S_IFMT) !== c.S_IFREG) throw invalid(`inode ${ino} is not a regular file`);
+    const end = Math.min(range.end ?? inode.size, inode.size);
+    let position = range.start ?? 0;
+    const extents = await this.extents(inode);
+    for (const extent of extents) {
+      const from = extent.logical * c.BLOCK;
+      const to = Math.min(from + extent.count * c.BLOCK, end);
+      if (to <= position) continue;
+      yield* zeros(Math.min(from, end) - position);
+      position = Math.max(position, Math.min(from, end));
+      while (position < to) {
+        const bytes = Math.min(PIECE, to - position);
+        const at = extent.start * c.BLOCK + position - from;
+        yield extent.unwritten ? Buffer.alloc(bytes) : await this.dataAt(at, bytes);
+        position += bytes;
+      }
+    }
+    yield* zeros(end - position);
+  }
+
+  /** Content of files; only a filesystem mounted with `data=journal` has some of it in the journal. */
+  private async dataAt(at: number, length: number): Promise<Buffer> {
+    const data = await this.disk.read(at, length);
+    if (this.overlay.size === 0) return data;
+    const patched = Buffer.from(data);
+    for (let block = Math.floor(at / c.BLOCK); block * c.BLOCK < at + length; block++) {
+      if (!this.overlay.has(block)) continue;
+      const skip = Math.max(0, at - block * c.BLOCK);
+      (await this.block(block)).copy(patched, Math.max(0, block * c.BLOCK - at), skip);
+    }
+    return patched;
   }
 
   /** Extended attributes by full name (`security.capability`, …), ACLs in the form `getxattr` gives. */
-  async xattrs(_ino: number): Promise<Map<string, Buffer>> {
-    throw unsupported('');
+  async xattrs(ino: number): Promise<Map<string, Buffer>> {
+    const inode = await this.inode(ino);
+    return decodeXattrs(inode.inlineXattrs, inode.xattrBlock ? await this.block(inode.xattrBlock) : null);
   }
+}
+
+const ZEROS = Buffer.alloc(65536);
+
+function* zeros(length: number): Generator<Buffer> {
+  for (let left = length; left > 0; left -= ZEROS.length) yield ZEROS.subarray(0, Math.min(left, ZEROS.length));
 }
