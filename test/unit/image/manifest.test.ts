@@ -71,13 +71,18 @@ describe('selectManifest', () => {
   });
 
   test('picks linux/amd64 and no attestation', () => {
-    const chosen = selectManifest(index(['unknown', 'unknown'], ['linux', 'arm64'], ['linux', 'amd64'], ['windows', 'amd64']));
+    const chosen = selectManifest(
+      index(['unknown', 'unknown'], ['linux', 'arm64'], ['linux', 'amd64'], ['windows', 'amd64']),
+    );
     expect(chosen.digest).toBe(`sha256:${'2'.repeat(64)}`);
   });
 
   test('picks the best variant', () => {
     const wanted = parsePlatform('linux/arm/v7');
-    const chosen = selectManifest(index(['linux', 'arm', 'v5'], ['linux', 'arm', 'v8'], ['linux', 'arm', 'v6']), wanted);
+    const chosen = selectManifest(
+      index(['linux', 'arm', 'v5'], ['linux', 'arm', 'v8'], ['linux', 'arm', 'v6']),
+      wanted,
+    );
     expect(chosen.digest).toBe(`sha256:${'2'.repeat(64)}`);
   });
 

@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { humanSize, layerProgress, layerStatus, ProgressMeter, progressBar } from '../../../appliance/image/progress.js';
+import {
+  humanSize,
+  layerProgress,
+  layerStatus,
+  ProgressMeter,
+  progressBar,
+} from '../../../appliance/image/progress.js';
 
 // The expected lines were taken from dockerd 28.5.2.
 test('lines are byte for byte those of dockerd', () => {

@@ -4,14 +4,14 @@ import { RegistryEndpoints } from '../../../appliance/image/registry-endpoints.j
 
 describe('parseChallenges', () => {
   test('a bearer challenge', () => {
-    expect(
-      parseChallenges('Bearer realm="https://auth.x/token",service="x",scope="repository:a/b:pull,push"'),
-    ).toEqual([
-      {
-        scheme: 'bearer',
-        parameters: { realm: 'https://auth.x/token', service: 'x', scope: 'repository:a/b:pull,push' },
-      },
-    ]);
+    expect(parseChallenges('Bearer realm="https://auth.x/token",service="x",scope="repository:a/b:pull,push"')).toEqual(
+      [
+        {
+          scheme: 'bearer',
+          parameters: { realm: 'https://auth.x/token', service: 'x', scope: 'repository:a/b:pull,push' },
+        },
+      ],
+    );
   });
 
   test('several challenges, in one header or more, with quotes and commas', () => {
@@ -39,9 +39,17 @@ describe('RegistryEndpoints', () => {
   });
   const urls = (domain: string) => endpoints.of(domain).map(({ url }) => url);
 
-  test.each(['127.0.0.1:5000', '127.9.9.9', 'localhost', 'localhost:5000', '[::1]:5000', 'reg.lan:5000', '10.1.2.3', '[fd00::1]'])(
-    '%s may be plain http, after https',
-    (domain) => expect(urls(domain)).toEqual([`https://${domain}`, `http://${domain}`]),
+  test.each([
+    '127.0.0.1:5000',
+    '127.9.9.9',
+    'localhost',
+    'localhost:5000',
+    '[::1]:5000',
+    'reg.lan:5000',
+    '10.1.2.3',
+    '[fd00::1]',
+  ])('%s may be plain http, after https', (domain) =>
+    expect(urls(domain)).toEqual([`https://${domain}`, `http://${domain}`]),
   );
 
   test.each(['example.com', 'reg.lan', '11.0.0.1', '128.0.0.1:5000', 'localhost.evil.com'])('%s may not', (domain) =>
