@@ -125,11 +125,11 @@ export class QemuRuntime implements VmRuntime {
   private async spawn(vm: VmDefinition, args: string[]): Promise<ProcessIdentity> {
     const output = await open(join(vm.directory, 'qemu.log'), 'w', 0o640);
     try {
-      const child = spawn(
-        'nsenter',
-        [`--net=${this.virtualSwitch.path}`, '--', QEMU, ...args],
-        { detached: true, stdio: ['ignore', output.fd, output.fd], cwd: '/' },
-      );
+      const child = spawn('nsenter', [`--net=${this.virtualSwitch.path}`, '--', QEMU, ...args], {
+        detached: true,
+        stdio: ['ignore', output.fd, output.fd],
+        cwd: '/',
+      });
       const pid = await new Promise<number>((resolve, reject) => {
         child.once('spawn', () => resolve(child.pid!));
         child.once('error', (error) => reject(internal(`cannot start QEMU: ${error.message}`, error)));

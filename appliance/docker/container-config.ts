@@ -1,0 +1,85 @@
+/** The bodies of `POST /containers/create` and `/exec`: checked once, here. Unknown fields are kept for `inspect`. */
+import { z } from 'zod';
+
+const text = z.string().nullish();
+const texts = z.array(z.string()).nullish();
+/** Old clients send a command as one text. */
+const command = z
+  .union([z.array(z.string()), z.string().transform((value) => (value === '' ? [] : [value]))])
+  .nullish();
+const emptySet = z.record(z.string(), z.unknown()).nullish();
+
+export const portBindings = z.record(
+  z.string(),
+  z.array(z.object({ HostIp: z.string().optional(), HostPort: z.string().optional() })).nullable(),
+);
+
+export const hostConfigSchema = z.looseObject({
+  NetworkMode: text,
+  PortBindings: portBindings.nullish(),
+  PublishAllPorts: z.boolean().nullish(),
+  AutoRemove: z.boolean().nullish(),
+  Memory: z.number().nullish(),
+  NanoCpus: z.number().nullish(),
+  CpusetCpus: text,
+  Dns: texts,
+  DnsOptions: texts,
+  DnsSearch: texts,
+  ExtraHosts: texts,
+  GroupAdd: z.array(z.union([z.string(), z.number()]).transform(String)).nullish(),
+  ShmSize: z.number().nullish(),
+  Sysctls: z.record(z.string(), z.string()).nullish(),
+  Ulimits: z.array(z.object({ Name: z.string(), Soft: z.number(), Hard: z.number() })).nullish(),
+  ReadonlyRootfs: z.boolean().nullish(),
+  RestartPolicy: z.object({ Name: z.string().optional(), MaximumRetryCount: z.number().optional() }).nullish(),
+  LogConfig: z.object({ Type: z.string().optional(), Config: z.record(z.string(), z.string()).nullish() }).nullish(),
+  ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
+});
+
+export const createSchema = z.looseObject({
+  Hostname: text,
+  Domainname: text,
+  User: text,
+  AttachStdin: z.boolean().nullish(),
+  AttachStdout: z.boolean().nullish(),
+  AttachStderr: z.boolean().nullish(),
+  ExposedPorts: emptySet,
+  Tty: z.boolean().nullish(),
+  OpenStdin: z.boolean().nullish(),
+  StdinOnce: z.boolean().nullish(),
+  Env: texts,
+  Cmd: command,
+  Entrypoint: command,
+  Image: text,
+  Volumes: emptySet,
+  WorkingDir: text,
+  NetworkDisabled: z.boolean().nullish(),
+  MacAddress: text,
+  OnBuild: texts,
+  Labels: z.record(z.string(), z.string()).nullish(),
+  StopSignal: text,
+  StopTimeout: z.number().nullish(),
+  Shell: texts,
+  Healthcheck: z.looseObject({ Test: texts }).nullish(),
+  HostConfig: hostConfigSchema.nullish(),
+  NetworkingConfig: z
+    .looseObject({ EndpointsConfig: z.record(z.string(), z.looseObject({ Aliases: texts }).nullable()).nullish() })
+    .nullish(),
+});
+
+export const execSchema = z.looseObject({
+  AttachStdin: z.boolean().nullish(),
+  AttachStdout: z.boolean().nullish(),
+  AttachStderr: z.boolean().nullish(),
+  DetachKeys: text,
+  Tty: z.boolean().nullish(),
+  Env: texts,
+  Cmd: command,
+  Privileged: z.boolean().nullish(),
+  User: text,
+  WorkingDir: text,
+  ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
+});
+
+export type CreateBody = z.infer<typeof createSchema>;
+export type HostConfig = z.infer<typeof hostConfigSchema>;

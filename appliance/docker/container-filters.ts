@@ -1,0 +1,120 @@
+/** The filters of `docker ps`. */
+
+import type { ContainerInfo } from '../../port-layer/types.js';
+import { invalid } from '../../src/common/errors.js';
+import { dockerConfig, dockerState, isUp } from './container-view.js';
+import type { Engine } from './engine.js';
+import { checkFilters } from './request.js';
+
+const KNOWN = [
+  'ancestor',
+  'before',
+  'exited',
+  'expose',
+  'health',
+  'id',
+  'is-task',
+  'isolation',
+  'label',
+  'name',
+  'network',
+  'publish',
+  'since',
+  'status',
+  'volume',
+];
+const STATES = ['created', 'dead', 'exited', 'paused', 'removing', 'restarting', 'running'];
+
+type Test = (container: ContainerInfo, value: string) => boolean;
+
+/** Newest first, filtered. @throws invalid for unknown filters and values; notFound for a `before` or `since` that is not there */
+export function filterContainers(
+  engine: Engine,
+  containers: ContainerInfo[],
+  filters: Map<string, string[]>,
+  options: { all: boolean; limit: number },
+): ContainerInfo[] {
+  checkFilters(filters, KNOWN);
+  for (const status of filters.get('status') ?? [])
+    if (!STATES.includes(status)) throw invalid(`invalid filter 'status=${status}'`);
+  for (const code of filters.get('exited') ?? [])
+    if (!/^-?\d+$/.test(code)) throw invalid(`invalid filter 'exited=${code}'`);
+  const sorted = [...containers].sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
+  const limits = (name: string): number[] =>
+    (filters.get(name) ?? []).map((reference) => Date.parse(engine.portLayer.exec.resolve(reference).spec.createdAt));
+  const before = limits('before');
+  const since = limits('since');
+  const showAll = options.all || filters.has('status') || filters.has('exited');
+  const tests = anyOf(engine);
+  const result = sorted.filter((container) => {
+    const created = Date.parse(container.spec.createdAt);
+    if (!showAll && !isUp(container)) return false;
+    if (before.some((time) => created >= time) || since.some((time) => created <= time)) return false;
+    if (!(filters.get('label') ?? []).every((label) => hasLabel(container, label))) return false;
+    return [...filters].every(([name, values]) => {
+      const test = tests[name];
+      return test === undefined || values.length === 0 || values.some((value) => test(container, value));
+    });
+  });
+  return options.limit > 0 ? result.slice(0, options.limit) : result;
+}
+
+function hasLabel(container: ContainerInfo, label: string): boolean {
+  const [key = '', ...rest] = label.split('=');
+  const value = dockerConfig(container).Labels[key];
+  return value !== undefined && (rest.length === 0 || value === rest.join('='));
+}
+
+/** Filters that pass when any of their values does. */
+function anyOf(engine: Engine): Record<string, Test> {
+  return {
+    id: (container, value) => container.spec.id.startsWith(value),
+    name: (container, value) => matchesName(container.spec.name, value),
+    status: (container, value) => dockerState(container) === value,
+    exited: (container, value) => container.state === 'exited' && container.exitCode === Number(value),
+    ancestor: (container, value) => isAncestor(engine, container, value),
+    network: (container, value) =>
+      container.spec.networks.some(
+        ({ network }) => network === value || engine.portLayer.network.resolve(network).id.startsWith(value),
+      ),
+    publish: (container, value) =>
+      engine.ports.portsOf(container.spec.id).some((port) => portMatches(value, port.containerPort, port.protocol)),
+    expose: (container, value) =>
+      Object.keys(dockerConfig(container).ExposedPorts ?? {}).some((exposed) =>
+        portMatches(value, Number(exposed.split('/')[0]), exposed.split('/')[1] ?? 'tcp'),
+      ),
+    health: (_container, value) => value === 'none',
+    'is-task': (_container, value) => value === 'false' || value === '0',
+    isolation: (_container, value) => value === 'default',
+    volume: () => false,
+  };
+}
+
+/** A regular expression on the name, with and without its slash, as Docker has it. */
+function matchesName(name: string, value: string): boolean {
+  try {
+    const pattern = new RegExp(value.replace(/^\//, ''));
+    return pattern.test(name) || new RegExp(value).test(`/${name}`);
+  } catch {
+    return name.includes(value);
+  }
+}
+
+function portMatches(value: string, port: number, protocol: string): boolean {
+  const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp))?$/.exec(value);
+  if (match === null) throw invalid(`invalid filter: port '${value}'`);
+  const first = Number(match[1]);
+  return port >= first && port <= Number(match[2] ?? first) && protocol === (match[3] ?? 'tcp');
+}
+
+function isAncestor(engine: Engine, container: ContainerInfo, value: string): boolean {
+  try {
+    const ancestor = engine.images.resolve(value);
+    if (ancestor.id === container.spec.imageId) return true;
+    const image = engine.imageOf(container);
+    const top = ancestor.chainIds.at(-1);
+    return image !== undefined && top !== undefined && image.chainIds.includes(top);
+  } catch {
+    return container.spec.imageName === value;
+  }
+}

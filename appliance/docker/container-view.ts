@@ -1,0 +1,293 @@
+/** Containers as the API shows them: `inspect`, and a row of `ps`. */
+import type { ContainerInfo, NetworkEndpoint } from '../../port-layer/types.js';
+import type { PublishedPort } from '../gateway/published-ports.js';
+import type { HostConfig } from './container-config.js';
+import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec.js';
+import { humanDuration } from './human.js';
+
+const NEVER = '0001-01-01T00:00:00Z';
+export const DRIVER = 'vmdk';
+
+/** What the CLI expects of every HostConfig, beneath what was given. */
+const HOST_CONFIG_DEFAULTS = {
+  Binds: null,
+  ContainerIDFile: '',
+  LogConfig: { Type: 'json-file', Config: {} },
+  NetworkMode: 'bridge',
+  PortBindings: {},
+  RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
+  AutoRemove: false,
+  VolumeDriver: '',
+  VolumesFrom: null,
+  ConsoleSize: [0, 0],
+  CapAdd: null,
+  CapDrop: null,
+  CgroupnsMode: 'private',
+  Dns: [],
+  DnsOptions: [],
+  DnsSearch: [],
+  ExtraHosts: null,
+  GroupAdd: null,
+  IpcMode: 'private',
+  Cgroup: '',
+  Links: null,
+  OomScoreAdj: 0,
+  PidMode: '',
+  Privileged: false,
+  PublishAllPorts: false,
+  ReadonlyRootfs: false,
+  SecurityOpt: null,
+  UTSMode: '',
+  UsernsMode: '',
+  ShmSize: 67108864,
+  Runtime: 'vm',
+  Isolation: '',
+  CpuShares: 0,
+  Memory: 0,
+  NanoCpus: 0,
+  CgroupParent: '',
+  BlkioWeight: 0,
+  BlkioWeightDevice: [],
+  BlkioDeviceReadBps: [],
+  BlkioDeviceWriteBps: [],
+  BlkioDeviceReadIOps: [],
+  BlkioDeviceWriteIOps: [],
+  CpuPeriod: 0,
+  CpuQuota: 0,
+  CpuRealtimePeriod: 0,
+  CpuRealtimeRuntime: 0,
+  CpusetCpus: '',
+  CpusetMems: '',
+  Devices: [],
+  DeviceCgroupRules: null,
+  DeviceRequests: null,
+  MemoryReservation: 0,
+  MemorySwap: 0,
+  MemorySwappiness: null,
+  OomKillDisable: false,
+  PidsLimit: null,
+  Ulimits: [],
+  CpuCount: 0,
+  CpuPercent: 0,
+  IOMaximumIOps: 0,
+  IOMaximumBandwidth: 0,
+  MaskedPaths: null,
+  ReadonlyPaths: null,
+};
+
+/** The kept configuration of a container. */
+export function dockerConfig(container: ContainerInfo): DockerConfig {
+  return JSON.parse(container.spec.annotations[CONFIG_KEY] ?? '{}') as DockerConfig;
+}
+
+/** The kept host configuration. */
+export function hostConfig(container: ContainerInfo): HostConfig {
+  return JSON.parse(container.spec.annotations[HOST_CONFIG_KEY] ?? '{}') as HostConfig;
+}
+
+/** Docker's word for a state. */
+export function dockerState(container: ContainerInfo): string {
+  switch (container.state) {
+    case 'starting':
+      return 'created';
+    case 'stopping':
+      return 'running';
+    default:
+      return container.state;
+  }
+}
+
+function endpointView(endpoint: NetworkEndpoint): object {
+  return {
+    IPAMConfig: null,
+    Links: null,
+    Aliases: endpoint.aliases.length > 0 ? endpoint.aliases : null,
+    MacAddress: endpoint.mac,
+    DriverOpts: null,
+    GwPriority: 0,
+    NetworkID: endpoint.networkId,
+    EndpointID: endpoint.endpointId,
+    Gateway: endpoint.gateway,
+    IPAddress: endpoint.address,
+    IPPrefixLen: endpoint.prefixLength,
+    IPv6Gateway: '',
+    GlobalIPv6Address: '',
+    GlobalIPv6PrefixLen: 0,
+    DNSNames: null,
+  };
+}
+
+const NO_ENDPOINT = { networkId: '', endpointId: '', mac: '', address: '', prefixLength: 0, gateway: '', aliases: [] };
+
+/** By network name; a container that does not run has them without addresses. */
+function networksView(container: ContainerInfo): Record<string, object> {
+  const entries = container.spec.networks.map(
+    ({ network, aliases }) =>
+      [
+        network,
+        endpointView(
+          container.endpoints.find((one) => one.network === network) ?? { ...NO_ENDPOINT, network, aliases },
+        ),
+      ] as const,
+  );
+  return entries.length === 0
+    ? { none: endpointView({ ...NO_ENDPOINT, network: 'none' }) }
+    : Object.fromEntries(entries);
+}
+
+/** Published ports by `80/tcp`; exposed ones that are not published have null. */
+function portsView(
+  container: ContainerInfo,
+  published: PublishedPort[],
+): Record<string, { HostIp: string; HostPort: string }[] | null> {
+  const view: Record<string, { HostIp: string; HostPort: string }[] | null> = {};
+  if (!isUp(container)) return view;
+  for (const port of Object.keys(dockerConfig(container).ExposedPorts ?? {}))
+    view[port.includes('/') ? port : `${port}/tcp`] = null;
+  for (const { containerPort, protocol, hostIp, hostPort } of published) {
+    const key = `${containerPort}/${protocol}`;
+    view[key] = [...(view[key] ?? []), { HostIp: hostIp, HostPort: String(hostPort) }];
+  }
+  return view;
+}
+
+export function isUp(container: ContainerInfo): boolean {
+  return container.state === 'running' || container.state === 'stopping';
+}
+
+/** `GET /containers/{id}/json` */
+export function inspectView(container: ContainerInfo, published: PublishedPort[], execIds: string[]): object {
+  const { spec } = container;
+  const config = dockerConfig(container);
+  const [path = '', ...args] = spec.process.args;
+  const first = container.endpoints[0];
+  return {
+    Id: spec.id,
+    Created: spec.createdAt,
+    Path: path,
+    Args: args,
+    State: {
+      Status: dockerState(container),
+      Running: isUp(container),
+      Paused: false,
+      Restarting: false,
+      OOMKilled: container.oomKilled,
+      Dead: container.state === 'dead',
+      Pid: container.pid,
+      ExitCode: container.exitCode,
+      Error: container.error,
+      StartedAt: container.startedAt?.toISOString() ?? NEVER,
+      FinishedAt: container.finishedAt?.toISOString() ?? NEVER,
+    },
+    Image: spec.imageId,
+    ResolvConfPath: '',
+    HostnamePath: '',
+    HostsPath: '',
+    LogPath: '',
+    Name: `/${spec.name}`,
+    RestartCount: 0,
+    Driver: DRIVER,
+    Platform: 'linux',
+    MountLabel: '',
+    ProcessLabel: '',
+    AppArmorProfile: '',
+    ExecIDs: execIds.length === 0 ? null : execIds,
+    HostConfig: { ...HOST_CONFIG_DEFAULTS, ...definedOnly(hostConfig(container)) },
+    GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
+    Mounts: [],
+    Config: config,
+    NetworkSettings: {
+      Bridge: '',
+      SandboxID: '',
+      SandboxKey: '',
+      Ports: portsView(container, published),
+      HairpinMode: false,
+      LinkLocalIPv6Address: '',
+      LinkLocalIPv6PrefixLen: 0,
+      SecondaryIPAddresses: null,
+      SecondaryIPv6Addresses: null,
+      EndpointID: first?.endpointId ?? '',
+      Gateway: first?.gateway ?? '',
+      GlobalIPv6Address: '',
+      GlobalIPv6PrefixLen: 0,
+      IPAddress: first?.address ?? '',
+      IPPrefixLen: first?.prefixLength ?? 0,
+      IPv6Gateway: '',
+      MacAddress: first?.mac ?? '',
+      Networks: networksView(container),
+    },
+  };
+}
+
+function definedOnly(value: object): object {
+  return Object.fromEntries(
+    Object.entries(value).filter(
+      ([key, one]) =>
+        one !== null &&
+        !(key === 'RestartPolicy' && one.Name === '') &&
+        !(key === 'LogConfig' && one.Type === '') &&
+        !(one === '' && key !== 'ContainerIDFile') &&
+        !(key === 'NetworkMode' && one === 'default') &&
+        !(key === 'ShmSize' && one === 0),
+    ),
+  );
+}
+
+/** `Up 5 minutes`, `Exited (0) 2 hours ago`, `Created` … */
+export function statusText(container: ContainerInfo, now = Date.now()): string {
+  const ago = (since: Date | null): string => humanDuration(now - (since?.getTime() ?? now));
+  switch (container.state) {
+    case 'running':
+    case 'stopping':
+      return `Up ${ago(container.startedAt)}`;
+    case 'exited':
+      return `Exited (${container.exitCode}) ${ago(container.finishedAt)} ago`;
+    case 'removing':
+      return 'Removal In Progress';
+    case 'dead':
+      return 'Dead';
+    default:
+      return 'Created';
+  }
+}
+
+/** Docker quotes a command's arguments where they have spaces or quotes. */
+function commandText(args: string[]): string {
+  return args.map((arg) => (/[\s"'\\$]/.test(arg) || arg === '' ? `'${arg.replaceAll("'", `'\\''`)}'` : arg)).join(' ');
+}
+
+/** A row of `GET /containers/json`. @param imageName what to call the image now */
+export function listView(container: ContainerInfo, published: PublishedPort[], imageName: string): object {
+  const { spec } = container;
+  const config = dockerConfig(container);
+  return {
+    Id: spec.id,
+    Names: [`/${spec.name}`],
+    Image: imageName,
+    ImageID: spec.imageId,
+    Command: commandText(spec.process.args),
+    Created: Math.floor(Date.parse(spec.createdAt) / 1000),
+    Ports: isUp(container) ? listPorts(config, published) : [],
+    Labels: config.Labels,
+    State: dockerState(container),
+    Status: statusText(container),
+    HostConfig: { NetworkMode: hostConfig(container).NetworkMode || 'bridge' },
+    NetworkSettings: { Networks: networksView(container) },
+    Mounts: [],
+  };
+}
+
+function listPorts(config: DockerConfig, published: PublishedPort[]): object[] {
+  const ports: object[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
+    IP: hostIp,
+    PrivatePort: containerPort,
+    PublicPort: hostPort,
+    Type: protocol,
+  }));
+  for (const exposed of Object.keys(config.ExposedPorts ?? {})) {
+    const [port, protocol = 'tcp'] = exposed.split('/');
+    if (!published.some((one) => one.containerPort === Number(port) && one.protocol === protocol))
+      ports.push({ PrivatePort: Number(port), Type: protocol });
+  }
+  return ports;
+}

@@ -1,0 +1,85 @@
+/** Docker's events: a bounded history, and those who listen. */
+import { EventEmitter } from 'node:events';
+
+const KEPT = 256;
+
+/** An event as the API gives it. */
+export interface DockerEvent {
+  status?: string;
+  id?: string;
+  from?: string;
+  Type: string;
+  Action: string;
+  Actor: { ID: string; Attributes: Record<string, string> };
+  scope: 'local';
+  time: number;
+  timeNano: number;
+}
+
+/** Publishes events. */
+export class EventBus {
+  private readonly emitter = new EventEmitter<{ event: [DockerEvent] }>().setMaxListeners(0);
+  private readonly history: { event: DockerEvent; ns: bigint }[] = [];
+
+  publish(type: string, action: string, id: string, attributes: Record<string, string>, time = new Date()): void {
+    const ns = BigInt(time.getTime()) * 1_000_000n + (process.hrtime.bigint() % 1_000_000n);
+    const event: DockerEvent = {
+      // The form of API versions before 1.22, for containers and images.
+      ...(type === 'container' || type === 'image' ? { status: action, id } : {}),
+      ...(type === 'container' && attributes.image !== undefined ? { from: attributes.image } : {}),
+      Type: type,
+      Action: action,
+      Actor: { ID: id, Attributes: attributes },
+      scope: 'local',
+      time: Math.floor(time.getTime() / 1000),
+      timeNano: Number(ns),
+    };
+    this.history.push({ event, ns });
+    if (this.history.length > KEPT) this.history.shift();
+    this.emitter.emit('event', event);
+  }
+
+  /** Kept events of a period (nanoseconds). */
+  past(since: bigint, until: bigint): DockerEvent[] {
+    return this.history.filter(({ ns }) => ns >= since && ns <= until).map(({ event }) => event);
+  }
+
+  listen(listener: (event: DockerEvent) => void): () => void {
+    this.emitter.on('event', listener);
+    return () => this.emitter.off('event', listener);
+  }
+}
+
+/** True when an event passes Docker's filters. */
+export function passes(event: DockerEvent, filters: Map<string, string[]>): boolean {
+  const any = (name: string, test: (value: string) => boolean): boolean => {
+    const values = filters.get(name);
+    return values === undefined || values.length === 0 || values.some(test);
+  };
+  const attributes = event.Actor.Attributes;
+  const isActor =
+    (type: string) =>
+    (value: string): boolean =>
+      event.Type === type &&
+      (event.Actor.ID === value || event.Actor.ID.startsWith(value) || attributes.name === value);
+  return (
+    any('type', (value) => event.Type === value) &&
+    any('event', (value) => event.Action === value || event.Action.startsWith(`${value}:`)) &&
+    any('container', isActor('container')) &&
+    any(
+      'image',
+      (value) =>
+        isActor('image')(value) ||
+        attributes.image === value ||
+        attributes.image === `${value}:latest` ||
+        attributes.name === `${value}:latest`,
+    ) &&
+    any('network', isActor('network')) &&
+    any('volume', isActor('volume')) &&
+    any('scope', (value) => event.scope === value) &&
+    (filters.get('label') ?? []).every((label) => {
+      const [key = '', ...rest] = label.split('=');
+      return attributes[key] !== undefined && (rest.length === 0 || attributes[key] === rest.join('='));
+    })
+  );
+}

@@ -1,0 +1,217 @@
+/** Routes of images. */
+import type { Request, Router } from 'express';
+import { z } from 'zod';
+import { invalid, messageOf, unsupported } from '../../../src/common/errors.js';
+import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
+import { DRIVER } from '../container-view.js';
+import type { Engine } from '../engine.js';
+import { body, checkFilters, filters, flag, hangup, query } from '../request.js';
+
+const authSchema = z.looseObject({
+  username: z.string().optional(),
+  password: z.string().optional(),
+  auth: z.string().optional(),
+  serveraddress: z.string().optional(),
+  identitytoken: z.string().optional(),
+  registrytoken: z.string().optional(),
+});
+
+/** Adds the routes. */
+export function imageRoutes(router: Router, engine: Engine): void {
+  const { images } = engine;
+
+  router.get('/images/json', (request, response) => {
+    const given = filters(request);
+    checkFilters(given, ['dangling', 'label', 'before', 'since', 'reference', 'until']);
+    response.json(filterImages(engine, given).map((image) => listRow(engine, image)));
+  });
+
+  router.post('/images/create', async (request, response) => {
+    if (query(request, 'fromSrc')) throw unsupported('importing images is not implemented');
+    const name = query(request, 'fromImage') ?? '';
+    if (name === '') throw invalid('invalid reference format');
+    const tag = query(request, 'tag') ?? '';
+    const reference = tag === '' ? name : tag.startsWith('sha256:') ? `${name}@${tag}` : `${name}:${tag}`;
+    if (tag === '' && !/[:@][^/]*$/.test(name.split('/').at(-1) ?? ''))
+      throw unsupported('pulling all tags of a repository is not implemented: name a tag');
+    const progress = (message: ProgressMessage): void => {
+      if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' });
+      response.write(`${JSON.stringify(message)}\r\n`);
+    };
+    try {
+      const platform = query(request, 'platform');
+      await images.pull(reference, {
+        auth: registryAuth(request),
+        ...(platform ? { platform } : {}),
+        signal: hangup(response),
+        progress,
+      });
+    } catch (error) {
+      // Before the first message it is an answer with a status; after, part of the stream.
+      if (!response.headersSent) throw error;
+      progress({ errorDetail: { message: messageOf(error) }, error: messageOf(error) });
+    }
+    response.end();
+  });
+
+  // Names contain slashes: the route takes all of the path between its ends.
+  router.get('/images/*name/json', (request, response) => {
+    response.json(inspect(images.resolve(imageName(request))));
+  });
+
+  router.get('/images/*name/history', (request, response) => {
+    response.json(history(images.resolve(imageName(request))));
+  });
+
+  router.post('/images/*name/tag', async (request, response) => {
+    const repository = query(request, 'repo') ?? '';
+    const tag = query(request, 'tag') ?? '';
+    await images.tag(imageName(request), tag === '' ? repository : `${repository}:${tag}`);
+    response.status(201).end();
+  });
+
+  router.delete('/images/*name', async (request, response) => {
+    const deleted = await images.remove(imageName(request), {
+      force: flag(request, 'force'),
+      noPrune: flag(request, 'noprune'),
+      usedBy: (id) => engine.usersOf(id),
+    });
+    response.json(deleted);
+  });
+
+  router.post('/auth', async (request, response) => {
+    const auth = await body(request, authSchema);
+    response.json({ Status: await images.login(auth), IdentityToken: '' });
+  });
+}
+
+function imageName(request: Request): string {
+  const name: unknown = request.params.name;
+  return Array.isArray(name) ? name.join('/') : String(name);
+}
+
+function registryAuth(request: Request): RegistryAuth | undefined {
+  const header = request.headers['x-registry-auth'];
+  if (typeof header !== 'string' || header === '') return undefined;
+  try {
+    return authSchema.parse(JSON.parse(Buffer.from(header, 'base64url').toString('utf8') || '{}'));
+  } catch {
+    // As Docker: credentials that cannot be read are none.
+    return undefined;
+  }
+}
+
+function createdSeconds(image: Image): number {
+  const time = Date.parse(image.config.created ?? '');
+  return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
+}
+
+function listRow(engine: Engine, image: Image): object {
+  const labels = image.config.config.Labels ?? {};
+  return {
+    Containers: engine.usersOf(image.id).length,
+    Created: createdSeconds(image),
+    Id: image.id,
+    Labels: Object.keys(labels).length === 0 ? null : labels,
+    ParentId: '',
+    RepoDigests: image.repoDigests,
+    RepoTags: image.repoTags,
+    SharedSize: -1,
+    Size: image.size,
+  };
+}
+
+function filterImages(engine: Engine, given: Map<string, string[]>): Image[] {
+  const { images } = engine;
+  const time = (reference: string): number => createdSeconds(images.resolve(reference));
+  const [before, since] = [(given.get('before') ?? []).map(time), (given.get('since') ?? []).map(time)];
+  return images
+    .list()
+    .filter((image) => {
+      const created = createdSeconds(image);
+      const dangling = given.get('dangling')?.[0];
+      if (dangling !== undefined && (dangling === 'true' || dangling === '1') !== (image.repoTags.length === 0))
+        return false;
+      if (before.some((limit) => created >= limit) || since.some((limit) => created <= limit)) return false;
+      const labels = image.config.config.Labels ?? {};
+      const labelled = (given.get('label') ?? []).every((label) => {
+        const [key = '', ...rest] = label.split('=');
+        return labels[key] !== undefined && (rest.length === 0 || labels[key] === rest.join('='));
+      });
+      const references = given.get('reference') ?? [];
+      return (
+        labelled &&
+        (references.length === 0 ||
+          references.some((pattern) => image.repoTags.some((tag) => matchesReference(tag, pattern))))
+      );
+    })
+    .sort((a, b) => createdSeconds(b) - createdSeconds(a));
+}
+
+/** `busy*`, `*:latest`, `repo/name:tag`: stars do not cross slashes. */
+function matchesReference(tag: string, pattern: string): boolean {
+  const expression = new RegExp(
+    `^${pattern
+      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '[^/]*')
+      .replaceAll('?', '[^/]')}$`,
+  );
+  const at = tag.lastIndexOf(':');
+  return expression.test(tag) || expression.test(tag.slice(0, at));
+}
+
+function inspect(image: Image): object {
+  const { config } = image;
+  return {
+    Id: image.id,
+    RepoTags: image.repoTags,
+    RepoDigests: image.repoDigests,
+    Parent: '',
+    Comment: config.history?.at(-1)?.comment ?? '',
+    Created: config.created ?? '0001-01-01T00:00:00Z',
+    DockerVersion: '',
+    Author: config.author ?? '',
+    Architecture: config.architecture,
+    ...(config.variant === undefined ? {} : { Variant: config.variant }),
+    Os: config.os,
+    Size: image.size,
+    GraphDriver: { Data: null, Name: DRIVER },
+    RootFS: { Type: 'layers', Layers: config.rootfs.diff_ids },
+    Metadata: { LastTagTime: '0001-01-01T00:00:00Z' },
+    Config: {
+      Cmd: null,
+      Entrypoint: null,
+      Env: null,
+      Labels: null,
+      OnBuild: null,
+      User: '',
+      Volumes: null,
+      WorkingDir: '',
+      ...config.config,
+    },
+  };
+}
+
+function history(image: Image): object[] {
+  const rows = (image.config.history ?? []).map((entry) => ({
+    Comment: entry.comment ?? '',
+    Created: Math.floor(Date.parse(entry.created ?? image.config.created ?? '1970-01-01T00:00:00Z') / 1000),
+    CreatedBy: entry.created_by ?? '',
+    Id: '<missing>',
+    Size: 0,
+    Tags: null as string[] | null,
+  }));
+  if (rows.length === 0)
+    rows.push({
+      Comment: '',
+      Created: createdSeconds(image),
+      CreatedBy: '',
+      Id: image.id,
+      Size: image.size,
+      Tags: image.repoTags,
+    });
+  const last = rows.at(-1)!;
+  last.Id = image.id;
+  last.Tags = image.repoTags.length === 0 ? null : image.repoTags;
+  return rows.reverse();
+}

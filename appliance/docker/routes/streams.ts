@@ -1,0 +1,179 @@
+/** Routes that carry streams: attach, logs, and execs. */
+import type { Router } from 'express';
+import { z } from 'zod';
+import type { OutputChunk } from '../../../port-layer/types.js';
+import { conflict, invalid } from '../../../src/common/errors.js';
+import type { ProcessSpec } from '../../../tether/program/spec.js';
+import { execSchema } from '../container-config.js';
+import { mergeEnv } from '../container-spec.js';
+import type { Engine } from '../engine.js';
+import { body, flag, hangup, hijack, integer, query, versionOf } from '../request.js';
+import {
+  connectStreams,
+  DEFAULT_DETACH_KEYS,
+  parseDetachKeys,
+  RAW_STREAM,
+  sendOutput,
+  streamType,
+} from '../streams.js';
+import { formatTime, parseTime } from '../timestamps.js';
+
+const execStartSchema = z.looseObject({
+  Detach: z.boolean().nullish(),
+  Tty: z.boolean().nullish(),
+  ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
+});
+
+/** Adds the routes. */
+export function streamRoutes(router: Router, engine: Engine): void {
+  const { exec, interaction } = engine.portLayer;
+  const detachKeys = new Map<string, string>();
+
+  router.post('/containers/:id/attach', async (request, response) => {
+    const container = exec.resolve(request.params.id);
+    const { tty } = container.spec.process;
+    const keys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
+    const streams = await interaction.attach(container.spec.id, {
+      stdin: flag(request, 'stdin'),
+      logs: flag(request, 'logs'),
+      stream: flag(request, 'stream'),
+    });
+    const client = hijack(request, response, streamType(tty, versionOf(request)));
+    engine.publish(container, 'attach');
+    const detached = await connectStreams(client, streams, {
+      tty,
+      stdout: flag(request, 'stdout'),
+      stderr: flag(request, 'stderr'),
+      detachKeys: keys,
+    });
+    if (detached) engine.publish(exec.resolve(container.spec.id), 'detach');
+  });
+
+  router.get('/containers/:id/logs', async (request, response) => {
+    const container = exec.resolve(request.params.id);
+    const [stdout, stderr] = [flag(request, 'stdout'), flag(request, 'stderr')];
+    if (!stdout && !stderr) throw invalid('Bad parameters: you must choose at least one stream');
+    const { tty } = container.spec.process;
+    const [since, until, tail] = [query(request, 'since'), query(request, 'until'), query(request, 'tail')];
+    const lines = await interaction.logs(
+      container.spec.id,
+      {
+        follow: flag(request, 'follow'),
+        stdout,
+        stderr,
+        ...(since !== undefined && since !== '' && since !== '0' ? { sinceNs: parseTime(since) } : {}),
+        ...(until !== undefined && until !== '' && until !== '0' ? { untilNs: parseTime(until) } : {}),
+        // Docker takes anything that is not a number for all.
+        ...(tail !== undefined && /^\d+$/.test(tail) ? { tail: Number(tail) } : {}),
+      },
+      hangup(response),
+    );
+    response.writeHead(200, { 'content-type': streamType(tty, versionOf(request)) });
+    response.flushHeaders();
+    const stamp = (chunk: OutputChunk): Buffer =>
+      Buffer.concat([Buffer.from(`${formatTime(chunk.timeNs)} `), chunk.data]);
+    await sendOutput(lines, response, {
+      tty,
+      stdout,
+      stderr,
+      ...(flag(request, 'timestamps') ? { render: stamp } : {}),
+    });
+    response.end();
+  });
+
+  router.post('/containers/:id/exec', async (request, response) => {
+    const wanted = await body(request, execSchema);
+    const container = exec.resolve(request.params.id);
+    if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
+    if (wanted.Privileged === true) throw invalid('privileged execs are not implemented');
+    if (container.state !== 'running' && container.state !== 'stopping')
+      throw conflict(`container ${container.spec.id} is not running`);
+    const { process } = container.spec;
+    const spec: ProcessSpec = {
+      args: wanted.Cmd!,
+      env: mergeEnv(
+        [...process.env.filter((entry) => !entry.startsWith('TERM=')), ...(wanted.Tty === true ? ['TERM=xterm'] : [])],
+        wanted.Env ?? [],
+      ),
+      cwd: wanted.WorkingDir || process.cwd,
+      user: wanted.User || process.user,
+      additionalGroups: wanted.User ? [] : process.additionalGroups,
+      tty: wanted.Tty === true,
+      openStdin: wanted.AttachStdin === true,
+      rlimits: process.rlimits,
+    };
+    const streams = {
+      stdin: wanted.AttachStdin === true,
+      stdout: wanted.AttachStdout === true,
+      stderr: wanted.AttachStderr === true,
+    };
+    const created = await interaction.execCreate(container.spec.id, spec, streams);
+    if (wanted.DetachKeys) detachKeys.set(created.id, wanted.DetachKeys);
+    engine.publish(container, `exec_create: ${spec.args.join(' ')}`, { execID: created.id });
+    response.status(201).json({ Id: created.id });
+  });
+
+  router.post('/exec/:id/start', async (request, response) => {
+    const wanted = await body(request, execStartSchema);
+    const before = interaction.execInspect(request.params.id);
+    const container = exec.resolve(before.containerId);
+    const detach = wanted.Detach === true;
+    const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
+    const size = wanted.ConsoleSize;
+    const streams = await interaction.execStart(before.id, {
+      detach,
+      ...(size && size[0] > 0 ? { size: { rows: size[0], cols: size[1] } } : {}),
+    });
+    engine.publish(container, `exec_start: ${before.process.args.join(' ')}`, { execID: before.id });
+    if (streams === null) {
+      response.status(200).end();
+      return;
+    }
+    const { tty } = before.process;
+    const client = hijack(request, response, tty ? RAW_STREAM : streamType(tty, versionOf(request)));
+    await connectStreams(client, streams, {
+      tty,
+      stdout: before.openedStreams.stdout,
+      stderr: before.openedStreams.stderr,
+      detachKeys: keys,
+    });
+    const after = interaction.execInspect(before.id);
+    if (after.exitCode !== null)
+      engine.publish(container, 'exec_die', { execID: before.id, exitCode: String(after.exitCode) });
+    detachKeys.delete(before.id);
+  });
+
+  router.post('/exec/:id/resize', async (request, response) => {
+    await interaction.execResize(request.params.id, {
+      rows: integer(request, 'h') ?? 0,
+      cols: integer(request, 'w') ?? 0,
+    });
+    response.status(200).end();
+  });
+
+  router.get('/exec/:id/json', (request, response) => {
+    const { id, containerId, process, running, exitCode, pid, openedStreams } = interaction.execInspect(
+      request.params.id,
+    );
+    const [entrypoint = '', ...args] = process.args;
+    response.json({
+      ID: id,
+      Running: running,
+      ExitCode: exitCode,
+      ProcessConfig: {
+        tty: process.tty,
+        entrypoint,
+        arguments: args,
+        privileged: false,
+        ...(process.user === '' ? {} : { user: process.user }),
+      },
+      OpenStdin: openedStreams.stdin,
+      OpenStderr: openedStreams.stderr,
+      OpenStdout: openedStreams.stdout,
+      CanRemove: exitCode !== null,
+      ContainerID: containerId,
+      DetachKeys: '',
+      Pid: pid,
+    });
+  });
+}

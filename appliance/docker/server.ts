@@ -1,0 +1,120 @@
+/**
+ * The Docker personality: the Engine API over HTTP(S). It parses at the edge, turns requests into calls of the port layer and the
+ * image service, and their results into Docker's answers. It keeps no state that cannot be read back from there.
+ */
+import { createServer as createHttpServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import express, { type NextFunction, type Request, type Response } from 'express';
+import type { ListenConfig } from '../../port-layer/config.js';
+import { notFound } from '../../src/common/errors.js';
+import { logger, newOperationId, withOperation } from '../../src/common/log.js';
+import { API_VERSION, checkVersion } from './api-version.js';
+import type { Engine } from './engine.js';
+import { sendError } from './errors.js';
+import { extrasOf } from './request.js';
+import { containerRoutes } from './routes/containers.js';
+import { imageRoutes } from './routes/images.js';
+import { notImplementedRoutes } from './routes/not-implemented.js';
+import { streamRoutes } from './routes/streams.js';
+import { ENGINE_VERSION, systemRoutes } from './routes/system.js';
+
+const log = logger('docker');
+
+/** The request handler of the API. */
+export function dockerApp(engine: Engine): express.Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.set('query parser', 'simple');
+  app.use((request, response, next) => {
+    response.set({
+      'Api-Version': API_VERSION,
+      'Docker-Experimental': 'false',
+      Ostype: 'linux',
+      Server: `Caisson/${ENGINE_VERSION} (linux)`,
+    });
+    const match = /^\/v(\d+\.\d+)(\/.*)$/.exec(request.url);
+    if (match !== null) {
+      extrasOf(request).apiVersion = checkVersion(match[1]!);
+      request.url = match[2]!;
+    }
+    const started = Date.now();
+    const { method, url } = request;
+    withOperation(newOperationId(), () => {
+      response.once('close', () =>
+        log.debug({ method, url, status: response.statusCode, ms: Date.now() - started }, 'request'),
+      );
+      next();
+    });
+  });
+  const router = express.Router();
+  systemRoutes(router, engine);
+  containerRoutes(router, engine);
+  streamRoutes(router, engine);
+  // Fixed names under /images/ come before those that take any name.
+  notImplementedRoutes(router);
+  imageRoutes(router, engine);
+  app.use(router);
+  app.use(() => {
+    throw notFound('page not found');
+  });
+  app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => sendError(response, error));
+  return app;
+}
+
+/** A listening server. */
+export interface DockerServer {
+  address: AddressInfo;
+  close(): Promise<void>;
+}
+
+/** Serves the API. @throws when the address is taken */
+export async function listenDocker(app: express.Express, listen: ListenConfig): Promise<DockerServer> {
+  const { tls } = listen;
+  const server: Server =
+    tls === undefined
+      ? createHttpServer(app)
+      : createHttpsServer(
+          {
+            cert: tls.cert,
+            key: tls.key,
+            minVersion: 'TLSv1.2',
+            ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+          },
+          app,
+        );
+  // Streams and waits last as long as they last.
+  server.requestTimeout = 0;
+  server.keepAliveTimeout = 60_000;
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
+    upgrade(app, request, socket as Socket, head),
+  );
+  server.on('clientError', (_error, socket) => {
+    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(listen.port, listen.host, () => resolve());
+  });
+  return {
+    address: server.address() as AddressInfo,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((closed) => server.close(closed));
+    },
+  };
+}
+
+/** A request that may become a raw stream goes the way of all requests; its route takes the connection over or answers plainly. */
+function upgrade(app: express.Express, request: IncomingMessage, socket: Socket, head: Buffer): void {
+  const response = new ServerResponse(request);
+  response.assignSocket(socket);
+  response.shouldKeepAlive = false;
+  extrasOf(request).upgraded = { socket, head };
+  socket.on('error', () => socket.destroy());
+  // An answer that is no stream ends the connection.
+  response.once('finish', () => socket.end());
+  app(request, response);
+}

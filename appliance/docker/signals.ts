@@ -1,0 +1,21 @@
+/** Signals by name or number, as Linux on x86 numbers them. */
+import { constants } from 'node:os';
+import { invalid } from '../../src/common/errors.js';
+
+/** `KILL`, `SIGKILL`, `9`, `RTMIN+1`. @throws invalid in Docker's words */
+export function parseSignal(text: string): number {
+  const name = text.trim().toUpperCase().replace(/^SIG/, '');
+  if (/^\d+$/.test(name)) {
+    const number = Number(name);
+    if (number > 0 && number <= 64) return number;
+    throw invalid(`Invalid signal: ${text}`);
+  }
+  const real = /^RT(MIN|MAX)(?:([+-])(\d+))?$/.exec(name);
+  if (real !== null) {
+    const number = (real[1] === 'MIN' ? 34 : 64) + (real[2] === '-' ? -1 : 1) * Number(real[3] ?? 0);
+    if (number >= 34 && number <= 64) return number;
+  }
+  const known = (constants.signals as Record<string, number | undefined>)[`SIG${name}`];
+  if (known === undefined) throw invalid(`Invalid signal: ${text}`);
+  return known;
+}

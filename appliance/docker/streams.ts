@@ -1,0 +1,129 @@
+/** Raw and multiplexed streams (Engine API, "Attach to a container"), and the keys that detach. */
+import { once } from 'node:events';
+import type { Duplex, Readable, Writable } from 'node:stream';
+import type { AttachedStreams, OutputChunk } from '../../port-layer/types.js';
+import { invalid } from '../../src/common/errors.js';
+import { atLeast } from './api-version.js';
+
+export const RAW_STREAM = 'application/vnd.docker.raw-stream';
+const MULTIPLEXED_STREAM = 'application/vnd.docker.multiplexed-stream';
+
+/** The content type of a stream: newer clients are told whether it is multiplexed. */
+export function streamType(tty: boolean, apiVersion: string): string {
+  return !tty && atLeast(apiVersion, '1.42') ? MULTIPLEXED_STREAM : RAW_STREAM;
+}
+
+/** One frame of a multiplexed stream: stream number, three zeros, length (big-endian), payload. */
+export function frame(stream: OutputChunk['stream'], data: Buffer): Buffer {
+  const head = Buffer.alloc(8);
+  head[0] = stream === 'stderr' ? 2 : 1;
+  head.writeUInt32BE(data.length, 4);
+  return Buffer.concat([head, data]);
+}
+
+/** Writes output as it comes and waits while the client is behind. Ends at the output's end or when the client has gone. */
+export async function sendOutput(
+  output: Readable,
+  client: Writable,
+  options: { tty: boolean; stdout: boolean; stderr: boolean; render?: (chunk: OutputChunk) => Buffer },
+): Promise<void> {
+  const gone = (): void => void output.destroy();
+  client.once('close', gone);
+  try {
+    for await (const item of output) {
+      const chunk = item as OutputChunk;
+      if (!(chunk.stream === 'stdout' ? options.stdout : options.stderr)) continue;
+      const data = options.render?.(chunk) ?? chunk.data;
+      if (client.destroyed || client.writableEnded) return;
+      if (!client.write(options.tty ? data : frame(chunk.stream, data)))
+        await Promise.race([once(client, 'drain'), once(client, 'close')]);
+    }
+  } catch (error) {
+    if (!client.destroyed) throw error;
+  } finally {
+    client.off('close', gone);
+  }
+}
+
+const SPECIAL: Record<string, number> = { '@': 0, '[': 27, '\\': 28, ']': 29, '^': 30, _: 31 };
+export const DEFAULT_DETACH_KEYS = 'ctrl-p,ctrl-q';
+
+/** A sequence such as `ctrl-p,ctrl-q` as bytes. @throws invalid in Docker's words */
+export function parseDetachKeys(text: string): number[] {
+  return text.split(',').map((key) => {
+    if (key.length === 1) return key.charCodeAt(0);
+    const control = /^ctrl-(.)$/.exec(key)?.[1]?.toLowerCase();
+    if (control !== undefined && /[a-z]/.test(control)) return control.charCodeAt(0) - 96;
+    if (control !== undefined && SPECIAL[control] !== undefined) return SPECIAL[control];
+    throw invalid(`Invalid detach keys (${text}) provided`);
+  });
+}
+
+/** Finds the detach sequence in typed input. What may begin it is held back until it is clear. */
+export class DetachFilter {
+  private matched = 0;
+
+  constructor(private readonly keys: number[]) {}
+
+  /** The input to pass on, and whether the sequence was typed. */
+  push(input: Buffer): { pass: Buffer; detached: boolean } {
+    const pass: number[] = [];
+    for (const byte of input) {
+      if (byte === this.keys[this.matched]) {
+        this.matched++;
+        if (this.matched === this.keys.length) return { pass: Buffer.from(pass), detached: true };
+        continue;
+      }
+      pass.push(...this.keys.slice(0, this.matched));
+      this.matched = byte === this.keys[0] ? 1 : 0;
+      if (this.matched === 0) pass.push(byte);
+    }
+    return { pass: Buffer.from(pass), detached: false };
+  }
+}
+
+/**
+ * Connects a client's raw connection with a session's streams until the output ends, the client leaves, or it detaches.
+ * @returns true when it detached
+ */
+export async function connectStreams(
+  client: Duplex,
+  streams: AttachedStreams,
+  options: { tty: boolean; stdout: boolean; stderr: boolean; detachKeys: number[] | null },
+): Promise<boolean> {
+  let detached = false;
+  const { stdin } = streams;
+  client.on('error', () => undefined);
+  client.once('close', () => streams.close());
+  if (stdin !== null) {
+    stdin.on('error', () => undefined);
+    const filter = options.tty && options.detachKeys !== null ? new DetachFilter(options.detachKeys) : null;
+    client.on('data', (data: Buffer) => {
+      const { pass, detached: typed } = filter?.push(data) ?? { pass: data, detached: false };
+      if (pass.length > 0 && !stdin.destroyed && !stdin.write(pass)) {
+        client.pause();
+        const resume = (): void => {
+          stdin.off('drain', resume);
+          stdin.off('close', resume);
+          client.resume();
+        };
+        stdin.on('drain', resume);
+        stdin.on('close', resume);
+      }
+      if (typed) {
+        detached = true;
+        streams.close();
+        client.end();
+      }
+    });
+    client.once('end', () => {
+      if (!detached) stdin.end();
+    });
+  } else {
+    // Nobody takes input, but the client's leaving must be seen.
+    client.resume();
+  }
+  await sendOutput(streams.output, client, options);
+  client.end();
+  return detached;
+}

@@ -1,0 +1,81 @@
+/** The endpoint's side of its gateway worker: a process in the endpoint VM's network namespace that serves published ports. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import type { Server } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { unavailable } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+
+const log = logger('gateway');
+
+/** Messages to the worker; `listen` comes with the socket. */
+export type WorkerMessage =
+  | { kind: 'listen'; id: number; protocol: 'tcp' | 'udp' }
+  | { kind: 'target'; id: number; address: string; port: number }
+  | { kind: 'close'; id: number };
+
+/** Starts the worker and talks to it. `onDeath` is told when it ended without being asked: what it served must be set up again. */
+export class GatewayWorker {
+  private child: ChildProcess | null = null;
+  private closing = false;
+
+  /**
+   * @param namespace path of the network namespace; undefined: this process's own
+   * @param address the gateway's address with prefix length, set on eth0 of the namespace
+   */
+  constructor(
+    private readonly namespace: string | undefined,
+    private readonly address: string,
+    private readonly onDeath: () => void,
+  ) {}
+
+  /** Starts the worker; resolves when its address is set. */
+  async start(): Promise<void> {
+    const program = fileURLToPath(new URL('./worker.js', import.meta.url));
+    const command = [process.execPath, program, ...(this.namespace === undefined ? [] : [this.address])];
+    const all = this.namespace === undefined ? command : ['nsenter', `--net=${this.namespace}`, '--', ...command];
+    const child = spawn(all[0]!, all.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.child = child;
+    child.once('exit', (code) => {
+      if (this.closing || this.child !== child) return;
+      log.error({ code }, 'the gateway worker ended and is started again');
+      this.child = null;
+      setTimeout(
+        () =>
+          void this.start().then(this.onDeath, (error: unknown) =>
+            log.error({ err: error }, 'the gateway worker cannot be started'),
+          ),
+        500,
+      );
+    });
+    const [answer] = (await Promise.race([once(child, 'message'), once(child, 'exit')])) as [unknown];
+    if (answer !== 'ready') throw unavailable('the gateway worker does not start; see the log');
+  }
+
+  listen(id: number, protocol: 'tcp' | 'udp', socket: Server | UdpSocket): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.child === null) {
+        reject(unavailable('the gateway is not ready'));
+        return;
+      }
+      this.child.send({ kind: 'listen', id, protocol } satisfies WorkerMessage, socket, (error) =>
+        error === null ? resolve() : reject(error),
+      );
+    });
+  }
+
+  target(id: number, address: string, port: number): void {
+    this.child?.send({ kind: 'target', id, address, port } satisfies WorkerMessage);
+  }
+
+  close(id: number): void {
+    if (this.child?.connected === true) this.child.send({ kind: 'close', id } satisfies WorkerMessage);
+  }
+
+  /** Ends the worker. */
+  stop(): void {
+    this.closing = true;
+    this.child?.kill();
+  }
+}

@@ -1,0 +1,151 @@
+/** Published ports: which are wanted, listening for them on the machine, and handing them to the worker in the bridge's namespace. */
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { createServer, isIPv6, type Server } from 'node:net';
+import type { CaissonError } from '../../src/common/errors.js';
+import { errnoOf, internal, invalid, messageOf } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import type { GatewayWorker } from './gateway-worker.js';
+
+const log = logger('gateway');
+
+export type Protocol = 'tcp' | 'udp';
+
+/** A port to publish. `hostPort` 0: any free one. */
+export interface PortRequest {
+  containerPort: number;
+  protocol: Protocol;
+  hostIp: string;
+  hostPort: number;
+}
+
+/** A port that is listened on. */
+export interface PublishedPort extends PortRequest {
+  id: number;
+}
+
+type Bindings = Record<string, { HostIp?: string; HostPort?: string }[] | null>;
+
+/** `80/tcp` and the like. @throws invalid */
+export function parsePort(text: string): { port: number; protocol: Protocol } {
+  const [number = '', protocol = 'tcp'] = text.split('/');
+  const port = Number(number);
+  if (!/^\d+$/.test(number) || port < 1 || port > 65535) throw invalid(`invalid port specification: "${text}"`);
+  if (protocol === 'sctp') throw invalid('publishing sctp ports is not supported');
+  if (protocol !== 'tcp' && protocol !== 'udp') throw invalid(`invalid proto: ${protocol}`);
+  return { port, protocol };
+}
+
+/** What a container wants published. @throws invalid in Docker's words */
+export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: boolean): PortRequest[] {
+  const wanted: PortRequest[] = [];
+  for (const [key, list] of Object.entries(bindings)) {
+    const { port: containerPort, protocol } = parsePort(key);
+    for (const binding of list ?? [{}]) {
+      const text = binding.HostPort ?? '';
+      if (text !== '' && !/^\d+$/.test(text))
+        throw invalid(`invalid port specification: "${text}": host port ranges must be expanded by the client`);
+      const hostPort = text === '' ? 0 : Number(text);
+      if (hostPort > 65535) throw invalid(`invalid port specification: "${text}"`);
+      wanted.push({ containerPort, protocol, hostIp: binding.HostIp || '0.0.0.0', hostPort });
+    }
+  }
+  if (publishAll) {
+    for (const key of exposed) {
+      const { port: containerPort, protocol } = parsePort(key);
+      if (!wanted.some((one) => one.containerPort === containerPort && one.protocol === protocol))
+        wanted.push({ containerPort, protocol, hostIp: '0.0.0.0', hostPort: 0 });
+    }
+  }
+  return wanted;
+}
+
+/** Publishes ports. The worker serves them; this remembers which are whose. */
+export class PortMapper {
+  private readonly published = new Map<string, PublishedPort[]>();
+  private next = 1;
+
+  constructor(private readonly worker: GatewayWorker) {}
+
+  /** What a container has published. */
+  portsOf(containerId: string): PublishedPort[] {
+    return this.published.get(containerId) ?? [];
+  }
+
+  /**
+   * Listens for a container's ports. Connections wait until {@link activate}.
+   * @throws internal in Docker's words when a port is taken; none is listened on then
+   */
+  async reserve(containerId: string, name: string, wanted: PortRequest[]): Promise<PublishedPort[]> {
+    const ports: PublishedPort[] = [];
+    this.published.set(containerId, ports);
+    try {
+      for (const request of wanted) {
+        const id = this.next++;
+        const hostPort =
+          request.protocol === 'tcp' ? await this.listenTcp(id, request) : await this.listenUdp(id, request);
+        ports.push({ ...request, hostPort, id });
+      }
+      return ports;
+    } catch (error) {
+      this.release(containerId);
+      throw bindError(name, error);
+    }
+  }
+
+  /** The container runs at that address: connections go there. */
+  activate(containerId: string, address: string): void {
+    for (const { id, containerPort } of this.portsOf(containerId)) this.worker.target(id, address, containerPort);
+  }
+
+  /** Stops listening for a container. */
+  release(containerId: string): void {
+    for (const { id } of this.portsOf(containerId)) this.worker.close(id);
+    this.published.delete(containerId);
+  }
+
+  private async listenTcp(id: number, request: PortRequest): Promise<number> {
+    const server = createServer({ pauseOnConnect: true });
+    await listening(server, (done) =>
+      server.listen(
+        { host: request.hostIp, port: request.hostPort, exclusive: true, ipv6Only: isIPv6(request.hostIp) },
+        done,
+      ),
+    );
+    const { port } = server.address() as { port: number };
+    await this.worker.listen(id, 'tcp', server);
+    // The worker has the socket now; this side must not accept from it.
+    await new Promise((closed) => server.close(closed));
+    return port;
+  }
+
+  private async listenUdp(id: number, request: PortRequest): Promise<number> {
+    const socket: UdpSocket = createSocket({ type: isIPv6(request.hostIp) ? 'udp6' : 'udp4' });
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.bind({ address: request.hostIp, port: request.hostPort, exclusive: true }, resolve);
+    });
+    const { port } = socket.address();
+    await this.worker.listen(id, 'udp', socket);
+    socket.close();
+    return port;
+  }
+}
+
+function listening(server: Server, listen: (done: () => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    listen(resolve);
+  });
+}
+
+function bindError(name: string, error: unknown): CaissonError {
+  const address = error as { address?: string; port?: number };
+  const where = `${address.address ?? ''}:${address.port ?? ''}`;
+  const why =
+    errnoOf(error) === 'EADDRINUSE' ? `Bind for ${where} failed: port is already allocated` : messageOf(error);
+  log.info({ container: name, err: messageOf(error) }, 'a port could not be published');
+  return internal(
+    `failed to set up container networking: driver failed programming external connectivity on endpoint ${name}: ${why}`,
+    error,
+  );
+}

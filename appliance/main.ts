@@ -1,0 +1,85 @@
+/** The endpoint of a virtual container host: port layer, image service, published ports and the Docker API in one process. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type VchConfig, vchConfigSchema } from '../port-layer/config.js';
+import { openPortLayer } from '../port-layer/index.js';
+import type { PortLayer } from '../port-layer/types.js';
+import { invalid, messageOf } from '../src/common/errors.js';
+import { logger } from '../src/common/log.js';
+import { Engine } from './docker/engine.js';
+import { dockerApp, listenDocker } from './docker/server.js';
+import { GatewayWorker } from './gateway/gateway-worker.js';
+import { PortMapper } from './gateway/published-ports.js';
+import { openImageService } from './image/index.js';
+
+const log = logger('endpoint');
+const CONFIG_KEY = 'guestinfo.caisson.vch';
+
+async function readConfig(): Promise<VchConfig> {
+  const path = process.env.CAISSON_GUESTINFO;
+  if (path === undefined) throw invalid('CAISSON_GUESTINFO is not set: the endpoint is started by the host it runs on');
+  const keys = JSON.parse(await readFile(path, 'utf8')) as Record<string, string>;
+  return vchConfigSchema.parse(JSON.parse(keys[CONFIG_KEY] ?? 'null'));
+}
+
+/** vSphere may be starting too: tries for a while. */
+async function connect(config: VchConfig): Promise<PortLayer> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await openPortLayer(config);
+    } catch (error) {
+      if (attempt === 30) throw error;
+      log.warn({ err: messageOf(error), attempt }, 'vSphere is not to be reached yet');
+      await sleep(Math.min(2000, 100 * attempt));
+    }
+  }
+}
+
+async function main(): Promise<void> {
+  const config = await readConfig();
+  const portLayer = await connect(config);
+  await mkdir(config.channelDir, { recursive: true });
+  const images = await openImageService({
+    layers: portLayer.layers,
+    kv: portLayer.kv,
+    registry: config.registry,
+    spoolDir: join(config.channelDir, 'downloads'),
+  });
+  const [network] = portLayer.network.list();
+  const gatewayAddress = `${network?.gateway}/${network?.subnet.split('/')[1]}`;
+  const worker = new GatewayWorker(process.env.CAISSON_NETNS, gatewayAddress, () => void engine.restorePorts());
+  const engine = new Engine(portLayer, images, new PortMapper(worker), config);
+  await worker.start();
+  await engine.restorePorts();
+  const app = dockerApp(engine);
+  const servers = await Promise.all(config.listen.map((listen) => listenDocker(app, listen)));
+  const addresses = servers.map((server) => server.address);
+  await writeFile(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
+  log.info({ vch: config.name, addresses }, 'the endpoint is up');
+
+  const stop = async (): Promise<void> => {
+    log.info('the endpoint stops');
+    await Promise.all(servers.map((server) => server.close()));
+    worker.stop();
+    engine.close();
+    await images.close();
+    await portLayer.close();
+    process.exit(0);
+  };
+  process.once('SIGTERM', () => void stop());
+  process.once('SIGINT', () => void stop());
+}
+
+process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
+process.on('uncaughtException', (error) => {
+  log.fatal({ err: error }, 'uncaught exception');
+  process.exit(1);
+});
+
+try {
+  await main();
+} catch (error) {
+  log.fatal({ err: error }, 'the endpoint cannot start');
+  process.exit(1);
+}
