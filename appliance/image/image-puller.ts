@@ -176,7 +176,7 @@ class Pull {
       return readBody(response, size, this.#signal);
     });
     if (digestLike(digest, rawConfig) !== digest)
-      throw invalid(`image config verification failed for digest ${digest}`);
+      throw invalid(`error pulling image configuration: image config verification failed for digest ${digest}`);
     const config = parseConfig(rawConfig);
     if (config.rootfs.diff_ids.length !== manifest.layers.length) {
       throw invalid("layers from manifest don't match image configuration");

@@ -1,7 +1,7 @@
 /** The image service: one per endpoint, the owner of images, their references, and layers that nothing needs any more. */
 import { mkdir, rm } from 'node:fs/promises';
 import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
-import { invalid, isKind, messageOf, unauthorized } from '../../src/common/errors.js';
+import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
@@ -12,7 +12,6 @@ import { LayerFetcher } from './layer-fetcher.js';
 import { familiarName, familiarString, parseReference, withDefaultTag } from './reference.js';
 import { connect } from './registry-client.js';
 import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
-import { isRetriable } from './registry-errors.js';
 import { Semaphore } from './semaphore.js';
 import type { Image, ImageDeletion, ImageEvent, ImageService, PullOptions, RegistryAuth } from './types.js';
 
@@ -134,14 +133,7 @@ class Service implements OpenImageService {
     const endpoints = this.endpoints.of(registry).filter((endpoint) => !endpoint.mirror);
     const signal = AbortSignal.any([AbortSignal.timeout(LOGIN_TIMEOUT_MS), this.#closing.signal]);
     const client = await connect(this.#http, endpoints, null, auth, signal);
-    try {
-      await client.login(signal);
-    } catch (error) {
-      if (isKind(error, 'unauthorized') && !isRetriable(error)) {
-        throw unauthorized(`login attempt to ${registry} failed: ${messageOf(error)}`, error);
-      }
-      throw error;
-    }
+    await client.login(signal);
     return 'Login Succeeded';
   }
 

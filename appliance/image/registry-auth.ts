@@ -85,13 +85,17 @@ export class Authorizer {
     return true;
   }
 
-  /** The `Authorization` header to send now, if any. @throws unauthorized, RegistryFailure from the token server */
-  async header(signal: AbortSignal): Promise<string | undefined> {
+  /**
+   * The `Authorization` header to send now, if any.
+   * @param request what it is for, to begin messages with
+   * @throws unauthorized, RegistryFailure from the token server
+   */
+  async header(request: string, signal: AbortSignal): Promise<string | undefined> {
     if (this.auth.registrytoken) return `Bearer ${this.auth.registrytoken}`;
     if (!this.#challenge) return undefined;
     if (this.#challenge.scheme === 'basic') {
       const credentials = basicCredentials(this.auth);
-      if (!credentials) throw unauthorized('no basic auth credentials');
+      if (!credentials) throw unauthorized(`${request}: no basic auth credentials`);
       return basicHeader(credentials);
     }
     if (this.#token && this.#token.expires - RENEW_BEFORE_MS > Date.now()) return `Bearer ${this.#token.value}`;
@@ -134,7 +138,6 @@ export class Authorizer {
       response = await this.http.send({ method: 'GET', url, headers, insecure, signal });
     }
     const body = (await readBody(response, TOKEN_BODY_MAX, signal)).toString('utf8');
-    if (response.status === 401) throw unauthorized('unauthorized: incorrect username or password');
     if (response.status !== 200) throw statusFailure(response.status, response.statusText, body);
     return this.#accept(body);
   }

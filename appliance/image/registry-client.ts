@@ -1,6 +1,6 @@
 /** One repository on one registry, over HTTP API v2 (OCI distribution-spec "Pull"). */
 import { createHash } from 'node:crypto';
-import { CaissonError, invalid } from '../../src/common/errors.js';
+import { CaissonError, invalid, unauthorized } from '../../src/common/errors.js';
 import { type HttpClient, type HttpResponse, header, readBody } from './http.js';
 import { MANIFEST_MEDIA_TYPES } from './media-types.js';
 import { isDigest } from './reference.js';
@@ -54,8 +54,13 @@ export class RegistryClient {
 
   /** Checks credentials. @throws unauthorized */
   async login(signal: AbortSignal): Promise<void> {
-    const response = await this.#request('GET', '/v2/', {}, signal);
-    response.body.destroy();
+    try {
+      const response = await this.#request('GET', '/v2/', {}, signal);
+      response.body.destroy();
+    } catch (error) {
+      if (!(error instanceof RegistryFailure) || error.details.status !== 401) throw error;
+      throw unauthorized(`login attempt to ${this.endpoint.url}/v2/ failed with status: 401 Unauthorized`, error);
+    }
   }
 
   /** The digest a tag has on the registry now, when the registry says; costs no rate limit. @throws RegistryFailure */
@@ -114,10 +119,12 @@ export class RegistryClient {
     headers: Record<string, string>,
     signal: AbortSignal,
   ): Promise<HttpResponse> {
-    let response = await this.#send(method, path, headers, signal, await this.#authorizer.header(signal));
+    const request = `${method === 'GET' ? 'Get' : 'Head'} "${this.endpoint.url}${path}"`;
+    const send = async () => this.#send(method, path, headers, signal, await this.#authorizer.header(request, signal));
+    let response = await send();
     if (response.status === 401 && this.#authorizer.learn(response)) {
       response.body.destroy();
-      response = await this.#send(method, path, headers, signal, await this.#authorizer.header(signal));
+      response = await send();
     }
     if (response.status === 200 || response.status === 206) return response;
     const body = await readBody(response, ERROR_BODY_MAX, signal).catch((error) => {

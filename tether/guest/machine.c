@@ -1,8 +1,6 @@
 /* Setting the machine and the container's root up. What works on paths of the container runs inside its root (`setup_*`). */
 #include "tether.h"
 
-#define DISK "/d" /* the whole filesystem */
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -63,22 +61,17 @@ const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) {
     if (i == 2500) return "the container's disk did not appear";
     nanosleep(&pause, NULL);
   }
-  /* The container's root is a directory of the filesystem, beside lost+found. */
-  mkdir(DISK, 0755);
   mkdir(ROOT, 0755);
-  if (mount(device, DISK, "ext4", read_only ? MS_RDONLY : 0, "") == 0 && (mkdir(DISK "/rootfs", 0755) == 0 || errno == EEXIST) && mount(DISK "/rootfs", ROOT, NULL, MS_BIND, NULL) == 0) return NULL;
+  if (mount(device, ROOT, "ext4", read_only ? MS_RDONLY : 0, "") == 0) return NULL;
   snprintf(problem, sizeof problem, "cannot mount the container's disk: %s", strerror(errno));
   return problem;
 }
 
 void unmount_root(void) {
   sync();
-  const char *mounts[] = {ROOT, DISK};
-  for (int m = 0; m < 2; m++) {
-    for (int i = 0; i < 50 && umount2(mounts[m], 0) != 0 && errno == EBUSY; i++) {
-      struct timespec pause = {0, 10000000};
-      nanosleep(&pause, NULL);
-    }
+  for (int i = 0; i < 50 && umount2(ROOT, 0) != 0 && errno == EBUSY; i++) {
+    struct timespec pause = {0, 10000000};
+    nanosleep(&pause, NULL);
   }
 }
 
