@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -353,7 +355,7 @@ describe('registries that misbehave', () => {
       fault: ({ path }) => (isBlob(path, image.id) ? { kind: 'corrupt' } : undefined),
     });
     await expect(harness.pull(`${address}/x`)).rejects.toThrow(
-      `image config verification failed for digest ${image.id}`,
+      `error pulling image configuration: image config verification failed for digest ${image.id}`,
     );
   });
 
@@ -376,6 +378,15 @@ describe('registries that misbehave', () => {
       kind: 'cancelled',
     });
     expect(performance.now() - started).toBeLessThan(600);
+  });
+
+  test('takes connections and says nothing', async () => {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await expect(harness.pull(`127.0.0.1:${port}/x`)).rejects.toMatchObject({ kind: 'timeout' });
+    server.close();
   });
 
   test('redirects without end', async () => {
@@ -428,7 +439,10 @@ describe('credentials', () => {
 
   test('basic', async () => {
     const { address } = await registry({ auth: { kind: 'basic', user: 'me', password: 'secret' } });
-    await expect(harness.pull(`${address}/x`)).rejects.toMatchObject({ kind: 'unauthorized' });
+    await expect(harness.pull(`${address}/x`)).rejects.toMatchObject({
+      kind: 'unauthorized',
+      message: `Get "http://${address}/v2/x/manifests/latest": no basic auth credentials`,
+    });
     await expect(harness.pull(`${address}/x`, { auth: { ...login, password: 'no' } })).rejects.toMatchObject({
       kind: 'unauthorized',
     });
@@ -436,7 +450,10 @@ describe('credentials', () => {
     expect(await harness.service.login({ ...login, serveraddress: address })).toBe('Login Succeeded');
     await expect(
       harness.service.login({ ...login, password: 'no', serveraddress: `http://${address}/v2/` }),
-    ).rejects.toMatchObject({ kind: 'unauthorized' });
+    ).rejects.toMatchObject({
+      kind: 'unauthorized',
+      message: `login attempt to http://${address}/v2/ failed with status: 401 Unauthorized`,
+    });
   });
 
   test('anonymous token', async () => {
