@@ -181,6 +181,19 @@ describe('records', () => {
     await expect(harness.reopen()).rejects.toMatchObject({ kind: 'internal' });
   });
 
+  test('a removal leaves alone the layers a pull under way counts on', async () => {
+    const base = (await harness.pull(`${registry.address}/base`)).image;
+    await remove(name);
+    expect([...harness.layers.layers.keys()]).toEqual(base.chainIds);
+    let removed: ReturnType<typeof remove> | undefined;
+    harness.layers.beforePublish = async () => {
+      removed = remove(`${registry.address}/base`);
+      expect((await removed).some((record) => 'Deleted' in record && record.Deleted === base.chainIds[0])).toBe(false);
+    };
+    expect((await harness.pull(name)).image.chainIds.every((chain) => harness.layers.has(chain))).toBe(true);
+    expect(removed).toBeDefined();
+  });
+
   test('a removal during a pull of the same image leaves a whole image', async () => {
     for (let round = 0; round < 10; round++) {
       const [pulled] = await Promise.allSettled([harness.pull(name), remove(name), harness.pull(name), remove(name)]);
