@@ -23,8 +23,11 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  expect(await harness.spooled()).toEqual([]);
-  await harness.close();
+  try {
+    expect(await harness.spooled()).toEqual([]);
+  } finally {
+    await harness.close();
+  }
 });
 
 test.each(SMALL_IMAGES)('%s is pulled whole', async (name) => {

@@ -43,11 +43,14 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  // Nothing of any pull, good or bad, may be left in the spool, nor a layer half written.
-  expect(await harness.spooled()).toEqual([]);
-  expect(harness.layers.writing).toBe(0);
-  await harness.close();
-  await Promise.all(registries.splice(0).map((registry) => registry.stop()));
+  try {
+    // Nothing of any pull, good or bad, may be left in the spool, nor a layer half written.
+    expect(await harness.spooled()).toEqual([]);
+    expect(harness.layers.writing).toBe(0);
+  } finally {
+    await harness.close();
+    await Promise.all(registries.splice(0).map((registry) => registry.stop()));
+  }
 });
 
 async function registry(options: FaultyOptions = {}): Promise<FaultyRegistry> {
