@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
-import { type Headers, pack } from 'tar-stream';
+import { type Header, pack } from 'tar-stream';
 import { applyLayer, Ext4Filesystem, type FileStat, type LayerResult, VmdkChain } from '../../../src/disk/index.js';
 
 const run = promisify(execFile);
@@ -18,7 +18,7 @@ export async function temporaryDirectory(): Promise<{ path: string; remove: () =
 }
 
 /** An entry for {@link tarOf}: tar-stream's header, and content. */
-export type Entry = Headers & { content?: Buffer | string };
+export type Entry = Partial<Header> & { name: string; content?: Buffer | string };
 
 /** A tar of `entries`, made by a writer that is not ours. */
 export async function tarOf(entries: Entry[]): Promise<Buffer> {

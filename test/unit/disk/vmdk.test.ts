@@ -95,8 +95,6 @@ describe('chains', () => {
       `write -P 5 ${GRAIN} 512`,
       '-c',
       'write -P 6 20M 1M',
-      '-c',
-      `read -P 3 ${GRAIN + 512} 0`,
       at('2.vmdk'),
     );
     expect(io).toMatchObject({ code: 0 });

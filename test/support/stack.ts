@@ -1,0 +1,125 @@
+/**
+ * The whole engine for a test: hostd as a process of its own on a temporary state directory, a virtual container host made with
+ * vic-machine, and a registry with the test images as its mirror. Runs beside a running `npm start`.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
+import { runningHostd, startHostdProcess, stopHostdProcess } from '../../src/cli/hostd-process.js';
+import { removeEngine } from '../../src/cli/stop-engine.js';
+import type { Login } from '../../src/cli/target.js';
+
+const dist = fileURLToPath(new URL('../../dist', import.meta.url));
+
+/** What a command printed and how it ended. */
+export interface Outcome {
+  stdout: string;
+  stderr: string;
+  code: number;
+}
+
+/** Runs a command. `input` is its standard input; without, there is none. */
+export function run(command: string, args: string[], options: { input?: string | Buffer; env?: NodeJS.ProcessEnv; timeoutMs?: number } = {}): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { env: { ...process.env, ...options.env }, stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 60_000);
+    let stdout = '';
+    let stderr = '';
+    child.stdout?.on('data', (data: Buffer) => {
+      stdout += data.toString();
+    });
+    child.stderr?.on('data', (data: Buffer) => {
+      stderr += data.toString();
+    });
+    child.on('error', reject);
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve({ stdout, stderr, code: code ?? -1 });
+    });
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(options.input);
+  });
+}
+
+/** A TCP port that is free now. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** A running engine. */
+export interface Stack {
+  paths: InstancePaths;
+  dockerHost: string;
+  port: number;
+  login(): Login;
+  /** Runs the docker CLI. */
+  docker(...args: string[]): Promise<Outcome>;
+  dockerWith(options: { input?: string | Buffer; timeoutMs?: number }, ...args: string[]): Promise<Outcome>;
+  /** Runs vic-machine against the embedded host. */
+  vicMachine(...args: string[]): Promise<Outcome>;
+  /** Stops hostd's process and starts it again; VMs and the endpoint go on. */
+  restartHostd(): Promise<void>;
+  endpointLog(): string;
+  stop(): Promise<void>;
+}
+
+/** Starts the engine. @param mirror address of a registry for plain image names */
+export async function startStack(options: { mirror?: string; createOptions?: string[] } = {}): Promise<Stack> {
+  const paths = instancePaths(mkdtempSync(join(tmpdir(), 'caisson-stack-')));
+  const port = await freePort();
+  const dockerHost = `tcp://127.0.0.1:${port}`;
+  await startHostdProcess(paths, '127.0.0.1:0');
+  const login = (): Login => {
+    const running = runningHostd(paths);
+    if (running === null) throw new Error('hostd does not run');
+    return running;
+  };
+  const vicMachine = async (...args: string[]): Promise<Outcome> => {
+    const { url, user, password, thumbprint } = login();
+    const target = ['--target', new URL(url).host, '--user', user, '--thumbprint', thumbprint];
+    return run(process.execPath, [join(dist, 'src/cli/vic-machine.js'), ...args.slice(0, 1), ...target, ...args.slice(1)], { env: { VIC_MACHINE_PASSWORD: password } });
+  };
+  const stack: Stack = {
+    paths,
+    dockerHost,
+    port,
+    login,
+    vicMachine,
+    docker: (...args) => stack.dockerWith({}, ...args),
+    dockerWith: (how, ...args) => run('docker', args, { ...how, env: { DOCKER_HOST: dockerHost, DOCKER_CONFIG: paths.stateDir } }),
+    async restartHostd() {
+      const { host } = new URL(login().url);
+      await stopHostdProcess(paths);
+      await startHostdProcess(paths, host);
+    },
+    endpointLog() {
+      const directory = join(paths.datastoreDir, readdirSync(paths.datastoreDir).find((name) => name === 'test') ?? '');
+      return readFileSync(join(directory, 'endpoint.log'), 'utf8');
+    },
+    stop: () => removeEngine(paths),
+  };
+  try {
+    const created = await vicMachine(
+      'create', '--name', 'test', '--image-store', 'datastore1', '--bridge-network', 'test-bridge', '--no-tls',
+      '--docker-address', `127.0.0.1:${port}`, '--channel-dir', join(paths.runDir, 'vch', 'test'),
+      ...(options.mirror === undefined ? [] : ['--registry-mirror', `http://${options.mirror}`]),
+      ...(options.createOptions ?? []),
+    );
+    if (created.code !== 0) throw new Error(`vic-machine create: ${created.stderr}`);
+    return stack;
+  } catch (error) {
+    await stack.stop();
+    throw error;
+  }
+}
