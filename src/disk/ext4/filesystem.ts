@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream';
 import { invalid, notFound, unsupported } from '../../common/errors.js';
 import { type BlockReader, CachedBlocks } from '../blocks.js';
+import { readBlockMap } from './block-map.js';
 import * as c from './constants.js';
 import { parseDirectoryBlock } from './directory.js';
 import { type Extent, readExtentTree } from './extents.js';
@@ -154,11 +155,10 @@ export class Ext4Filesystem {
 
   private async extents(inode: Inode): Promise<Extent[]> {
     if (inode.flags & c.FL_INLINE_DATA) throw unsupported('ext4 inline data is not supported');
-    if (!(inode.flags & c.FL_EXTENTS)) {
-      if (inode.size === 0) return [];
-      throw unsupported('ext4 files without extents are not supported');
-    }
-    return (await readExtentTree(inode.area, this.sb.blocks, (block) => this.block(block))).extents;
+    const read = (block: number) => this.block(block);
+    // Kernels give every file an extent tree; e2fsck makes `lost+found` without one.
+    if (!(inode.flags & c.FL_EXTENTS)) return readBlockMap(inode.area, inode.size, this.sb.blocks, read);
+    return (await readExtentTree(inode.area, this.sb.blocks, read)).extents;
   }
 
   /**

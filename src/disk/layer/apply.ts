@@ -67,6 +67,8 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
   }
   const onAbort = () => tar.destroy(cancelled('the layer was cancelled'));
   signal?.addEventListener('abort', onAbort, { once: true });
+  // A stream may fail before it is read; reading then tells. Until then nobody else must be startled by the event.
+  tar.on('error', ignoreForNow);
   let disk: DeltaDisk | null = null;
   try {
     checkAborted(signal);
@@ -98,8 +100,11 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
     throw error;
   } finally {
     signal?.removeEventListener('abort', onAbort);
+    if (!tar.destroyed) tar.off('error', ignoreForNow);
   }
 }
+
+const ignoreForNow = (): void => {};
 
 function checkAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw cancelled('the layer was cancelled', signal.reason);
