@@ -172,8 +172,10 @@ export interface ExecService {
    * Powers the VM on; resolves when the process runs.
    * @throws notModified (runs already); invalid with a message that begins with `exec: ` when the process can't be started
    *   (`StartError` carries exit code 126 or 127); insufficientResources; conflict
+   * @param prepare what the caller must have ready before the VM is powered on; gives annotations to keep. When it fails, the
+   *   start has failed.
    */
-  start(id: string): Promise<void>;
+  start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void>;
   /** Stop signal, then after `timeoutSeconds` (undefined: the container's own; -1: never) SIGKILL. @throws notModified */
   stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void>;
   /** Delivers a signal to the first process. @throws conflict when not running */

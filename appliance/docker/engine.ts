@@ -95,27 +95,15 @@ export class Engine {
   /** Starts a container with its published ports. */
   async start(id: string): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
-    if (container.state !== 'running' && container.state !== 'stopping' && container.state !== 'starting') {
+    await this.portLayer.exec.start(container.spec.id, async () => {
       const host = hostConfig(container);
+      const exposed = Object.keys(dockerConfig(container).ExposedPorts ?? {});
       const wanted =
         container.spec.networks.length === 0
           ? []
-          : wantedPorts(
-              host.PortBindings ?? {},
-              Object.keys(dockerConfig(container).ExposedPorts ?? {}),
-              host.PublishAllPorts === true,
-            );
-      if (wanted.length > 0) {
-        const published = await this.ports.reserve(container.spec.id, container.spec.name, wanted);
-        try {
-          await this.portLayer.exec.annotate(container.spec.id, { [PORTS_KEY]: JSON.stringify(published) });
-        } catch (error) {
-          this.ports.release(container.spec.id);
-          throw error;
-        }
-      }
-    }
-    await this.portLayer.exec.start(container.spec.id);
+          : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
+      return { [PORTS_KEY]: JSON.stringify(await this.ports.reserve(container.spec.id, container.spec.name, wanted)) };
+    });
   }
 
   /** Publishes the ports of containers that were running before this endpoint was started. */

@@ -36,7 +36,8 @@ export function dockerApp(engine: Engine): express.Express {
       Server: `Caisson/${ENGINE_VERSION} (linux)`,
     });
     // Exactly this type, without a character set: clients compare it.
-    response.json = (value: unknown) => response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
+    response.json = (value: unknown) =>
+      response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
     const match = /^\/v(\d+\.\d+)(\/.*)$/.exec(request.url);
     if (match !== null) {
       extrasOf(request).apiVersion = checkVersion(match[1]!);

@@ -214,7 +214,7 @@ export class Containers implements ExecService {
 
   // --- start ---------------------------------------------------------------------------------------------------------
 
-  start(id: string): Promise<void> {
+  start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void> {
     const container = this.cache.resolve(id);
     return container.exclusive(async () => {
       if (container.running || container.state === 'starting')
@@ -223,7 +223,7 @@ export class Containers implements ExecService {
       const before = container.state;
       container.become('starting');
       try {
-        await this.run(container);
+        await this.run(container, (await prepare?.()) ?? {});
       } catch (error) {
         await this.startFailed(container, before, error);
         throw error;
@@ -231,8 +231,9 @@ export class Containers implements ExecService {
     });
   }
 
-  private async run(container: Container): Promise<void> {
-    const { spec } = container;
+  private async run(container: Container, annotations: Record<string, string>): Promise<void> {
+    const spec = { ...container.spec, annotations: { ...container.spec.annotations, ...annotations } };
+    container.spec = spec;
     container.failure = null;
     container.endpoints = this.networks.bind(spec, container.mac ?? (await this.readMac(container)));
     const channel = container.channel ?? new ContainerChannel(channelPath(this.config, container.id));
@@ -245,6 +246,7 @@ export class Containers implements ExecService {
     const startedAt = new Date();
     const run: RunRecord = { startedAt: startedAt.toISOString(), endpoints: container.endpoints };
     await change(this.client, container.vm, container.changeVersion, (handle) => {
+      if (Object.keys(annotations).length > 0) handle.key(SPEC_KEY, JSON.stringify(spec));
       handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(run)).powerOn();
     });
     const pid = await started;

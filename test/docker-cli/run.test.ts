@@ -9,7 +9,8 @@ let stack: Stack;
 
 beforeAll(async () => {
   registry = await startRegistry();
-  for (const name of ['busybox', 'hello'] as const) await registry.push(await testImage(name), `library/${name}:latest`);
+  for (const name of ['busybox', 'hello'] as const)
+    await registry.push(await testImage(name), `library/${name}:latest`);
   stack = await startStack({ mirror: registry.address });
   const pulled = await stack.docker('pull', 'busybox');
   expect(pulled.stdout).toContain('Status: Downloaded newer image for busybox:latest');
@@ -47,7 +48,23 @@ describe('docker run', () => {
 
   it('gives environment, directory, user, groups, host name and labels', async () => {
     const script = 'echo $A $HOSTNAME $HOME; pwd; id; hostname';
-    const outcome = await run('--rm', '-e', 'A=1', '-w', '/made/up', '-u', 'www-data', '-h', 'box', '-l', 'k=v', 'busybox', 'sh', '-c', script);
+    const outcome = await run(
+      '--rm',
+      '-e',
+      'A=1',
+      '-w',
+      '/made/up',
+      '-u',
+      'www-data',
+      '-h',
+      'box',
+      '-l',
+      'k=v',
+      'busybox',
+      'sh',
+      '-c',
+      script,
+    );
     const [variables, directory, id, host] = outcome.stdout.split('\n');
     expect(variables).toBe('1 box /var/www');
     expect(directory).toBe('/made/up');
@@ -66,16 +83,43 @@ describe('docker run', () => {
   });
 
   it('has process 1, the usual mounts and devices, and Docker’s capabilities', async () => {
-    const outcome = await run('--rm', 'busybox', 'sh', '-c', 'echo $$; grep CapEff /proc/self/status; cut -d" " -f2 /proc/mounts; ls /dev');
+    const outcome = await run(
+      '--rm',
+      'busybox',
+      'sh',
+      '-c',
+      'echo $$; grep CapEff /proc/self/status; cut -d" " -f2 /proc/mounts; ls /dev',
+    );
     expect(outcome.stdout).toMatch(/^1\nCapEff:\t00000000a80425fb\n/);
-    for (const mount of ['/', '/proc', '/sys', '/dev', '/dev/pts', '/dev/shm', '/dev/mqueue', '/etc/hosts', '/etc/hostname', '/etc/resolv.conf']) {
+    for (const mount of [
+      '/',
+      '/proc',
+      '/sys',
+      '/dev',
+      '/dev/pts',
+      '/dev/shm',
+      '/dev/mqueue',
+      '/etc/hosts',
+      '/etc/hostname',
+      '/etc/resolv.conf',
+    ]) {
       expect(outcome.stdout.split('\n')).toContain(mount);
     }
     expect(outcome.stdout).toMatch(/\bnull\n/);
   });
 
   it('sizes the machine as asked', async () => {
-    const outcome = await run('--rm', '-m', '256m', '--cpus', '1.5', 'busybox', 'sh', '-c', 'nproc; grep MemTotal /proc/meminfo');
+    const outcome = await run(
+      '--rm',
+      '-m',
+      '256m',
+      '--cpus',
+      '1.5',
+      'busybox',
+      'sh',
+      '-c',
+      'nproc; grep MemTotal /proc/meminfo',
+    );
     const [processors, memory] = outcome.stdout.split('\n');
     expect(processors).toBe('2');
     const kilobytes = Number(/(\d+) kB/.exec(memory ?? '')?.[1]);
@@ -87,25 +131,41 @@ describe('docker run', () => {
     const outcome = await run('--rm', '-v', '/tmp:/host', 'busybox', 'true');
     expect(outcome.stderr).toContain('HostConfig.Binds is not implemented');
     expect(outcome.code).toBe(125);
-    expect((await run('--rm', '--privileged', 'busybox', 'true')).stderr).toContain('HostConfig.Privileged is not implemented');
+    expect((await run('--rm', '--privileged', 'busybox', 'true')).stderr).toContain(
+      'HostConfig.Privileged is not implemented',
+    );
   });
 });
 
 describe('the life of a container', () => {
   it('is listed, logged, inspected, stopped, started again with its files, and removed', async () => {
-    const script = 'echo started; test -f /kept && cat /kept; echo was here > /kept; trap "echo bye; exit 3" TERM; while :; do sleep 0.1; done';
-    expect((await run('-d', '--name', 'web', '-l', 'role=web', 'busybox', 'sh', '-c', script)).stdout).toMatch(/^[0-9a-f]{64}\n$/);
+    const script =
+      'echo started; test -f /kept && cat /kept; echo was here > /kept; trap "echo bye; exit 3" TERM; while :; do sleep 0.1; done';
+    expect((await run('-d', '--name', 'web', '-l', 'role=web', 'busybox', 'sh', '-c', script)).stdout).toMatch(
+      /^[0-9a-f]{64}\n$/,
+    );
     expect((await stack.docker('ps', '--format', '{{.Names}} {{.State}}')).stdout).toBe('web running\n');
-    const address = (await stack.docker('inspect', '-f', '{{.NetworkSettings.IPAddress}} {{.NetworkSettings.MacAddress}} {{.State.Running}}', 'web')).stdout;
+    const address = (
+      await stack.docker(
+        'inspect',
+        '-f',
+        '{{.NetworkSettings.IPAddress}} {{.NetworkSettings.MacAddress}} {{.State.Running}}',
+        'web',
+      )
+    ).stdout;
     expect(address).toMatch(/^172\.16\.\d+\.\d+ ([0-9a-f]{2}:){5}[0-9a-f]{2} true\n$/);
     const waiting = stack.docker('wait', 'web');
     expect((await stack.docker('stop', 'web')).code).toBe(0);
     expect((await waiting).stdout).toBe('3\n');
     expect((await stack.docker('logs', 'web')).stdout).toBe('started\nbye\n');
-    expect((await stack.docker('ps', '-a', '--filter', 'label=role=web', '--format', '{{.Status}}')).stdout).toMatch(/^Exited \(3\)/);
+    expect((await stack.docker('ps', '-a', '--filter', 'label=role=web', '--format', '{{.Status}}')).stdout).toMatch(
+      /^Exited \(3\)/,
+    );
     expect((await stack.docker('start', 'web')).code).toBe(0);
     expect((await stack.docker('restart', '-t', '5', 'web')).code).toBe(0);
-    await expect.poll(async () => (await stack.docker('logs', '--tail', '2', 'web')).stdout).toBe('started\nwas here\n');
+    await expect
+      .poll(async () => (await stack.docker('logs', '--tail', '2', 'web')).stdout)
+      .toBe('started\nwas here\n');
     const stamped = (await stack.docker('logs', '-t', '--since', '1h', 'web')).stdout.split('\n')[0];
     expect(stamped).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z started$/);
     const running = await stack.docker('rm', 'web');
@@ -115,20 +175,38 @@ describe('the life of a container', () => {
   });
 
   it('takes any signal, and kills', async () => {
-    await run('-d', '--name', 'sig', 'busybox', 'sh', '-c', 'trap "echo usr1" USR1; while :; do sleep 0.1; done');
+    await run(
+      '-d',
+      '--name',
+      'sig',
+      'busybox',
+      'sh',
+      '-c',
+      'trap "echo usr1" USR1; echo ready; while :; do sleep 0.1; done',
+    );
+    await expect.poll(async () => (await stack.docker('logs', 'sig')).stdout).toBe('ready\n');
     expect((await stack.docker('kill', '-s', 'USR1', 'sig')).code).toBe(0);
-    await expect.poll(async () => (await stack.docker('logs', 'sig')).stdout).toBe('usr1\n');
+    await expect.poll(async () => (await stack.docker('logs', 'sig')).stdout).toBe('ready\nusr1\n');
     const nonsense = await stack.docker('kill', '-s', 'NOPE', 'sig');
     expect(nonsense.stderr).toContain('Invalid signal: NOPE');
     expect((await stack.docker('kill', 'sig')).code).toBe(0);
-    expect((await stack.docker('inspect', '-f', '{{.State.Status}} {{.State.ExitCode}}', 'sig')).stdout).toBe('exited 137\n');
+    expect((await stack.docker('inspect', '-f', '{{.State.Status}} {{.State.ExitCode}}', 'sig')).stdout).toBe(
+      'exited 137\n',
+    );
     await stack.docker('rm', 'sig');
   });
 
   it('runs further processes', async () => {
     await run('-d', '--name', 'box', 'busybox', 'sleep', '600');
-    expect(await stack.docker('exec', 'box', 'sh', '-c', 'echo in; echo e >&2; exit 5')).toEqual({ stdout: 'in\n', stderr: 'e\n', code: 5 });
-    expect((await stack.docker('exec', '-e', 'B=2', '-w', '/tmp', '-u', 'daemon', 'box', 'sh', '-c', 'echo $B; pwd; id -u')).stdout).toBe('2\n/tmp\n1\n');
+    expect(await stack.docker('exec', 'box', 'sh', '-c', 'echo in; echo e >&2; exit 5')).toEqual({
+      stdout: 'in\n',
+      stderr: 'e\n',
+      code: 5,
+    });
+    expect(
+      (await stack.docker('exec', '-e', 'B=2', '-w', '/tmp', '-u', 'daemon', 'box', 'sh', '-c', 'echo $B; pwd; id -u'))
+        .stdout,
+    ).toBe('2\n/tmp\n1\n');
     expect((await stack.dockerWith({ input: 'to be read\n' }, 'exec', '-i', 'box', 'cat')).stdout).toBe('to be read\n');
     expect((await stack.docker('exec', 'box', 'nosuch')).code).toBe(127);
     const many = await Promise.all(Array.from({ length: 8 }, (_, i) => stack.docker('exec', 'box', 'echo', String(i))));
@@ -153,9 +231,26 @@ describe('the life of a container', () => {
 
 describe('networks', () => {
   it('publishes a port, and containers reach each other by address', async () => {
-    await run('-d', '--name', 'srv', '-p', '127.0.0.1:0:80', 'busybox', 'sh', '-c', 'mkdir /www; echo it works > /www/index.html; httpd -f -p 80 -h /www');
+    await run(
+      '-d',
+      '--name',
+      'srv',
+      '-p',
+      '127.0.0.1:0:80',
+      'busybox',
+      'sh',
+      '-c',
+      'mkdir /www; echo it works > /www/index.html; httpd -f -p 80 -h /www',
+    );
     const published = (await stack.docker('port', 'srv', '80')).stdout.trim();
-    await expect.poll(async () => fetch(`http://${published}/`).then((answer) => answer.text(), () => '')).toBe('it works\n');
+    await expect
+      .poll(async () =>
+        fetch(`http://${published}/`).then(
+          (answer) => answer.text(),
+          () => '',
+        ),
+      )
+      .toBe('it works\n');
     const address = (await stack.docker('inspect', '-f', '{{.NetworkSettings.IPAddress}}', 'srv')).stdout.trim();
     expect((await run('--rm', 'busybox', 'wget', '-qO-', `http://${address}/`)).stdout).toBe('it works\n');
     const port = published.split(':')[1]!;
@@ -171,24 +266,61 @@ describe('events', () => {
   it('come as Docker words them', async () => {
     const since = Math.floor(Date.now() / 1000) - 1;
     await run('--rm', '--name', 'ev', 'busybox', 'true');
-    await expect.poll(async () => {
-      const events = await stack.docker('events', '--since', String(since), '--until', String(Math.floor(Date.now() / 1000)), '--filter', 'container=ev', '--format', '{{.Action}}');
-      return events.stdout.trim().split('\n');
-    }).toEqual(['create', 'attach', 'start', 'die', 'destroy']);
+    await expect
+      .poll(async () => {
+        const events = await stack.docker(
+          'events',
+          '--since',
+          String(since),
+          '--until',
+          String(Math.floor(Date.now() / 1000)),
+          '--filter',
+          'container=ev',
+          '--format',
+          '{{.Action}}',
+        );
+        return events.stdout.trim().split('\n');
+      })
+      .toEqual(['create', 'attach', 'start', 'die', 'destroy']);
   });
 });
 
 describe('what outlives what', () => {
   it('a running container outlives hostd and the endpoint, and is found again', async () => {
-    await run('-d', '--name', 'survivor', '-p', '127.0.0.1:0:80', 'busybox', 'sh', '-c', 'mkdir /www; echo alive > /www/index.html; httpd -p 80 -h /www; trap "exit 4" TERM; while :; do sleep 0.1; done');
+    await run(
+      '-d',
+      '--name',
+      'survivor',
+      '-p',
+      '127.0.0.1:0:80',
+      'busybox',
+      'sh',
+      '-c',
+      'mkdir /www; echo alive > /www/index.html; httpd -p 80 -h /www; trap "exit 4" TERM; while :; do sleep 0.1; done',
+    );
     const published = (await stack.docker('port', 'survivor', '80')).stdout.trim();
     await stack.restartHostd();
     expect((await stack.docker('exec', 'survivor', 'echo', 'still here')).stdout).toBe('still here\n');
-    const { pid } = JSON.parse(await import('node:fs').then((fs) => fs.readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8'))) as { pid: number };
+    const { pid } = JSON.parse(
+      await import('node:fs').then((fs) => fs.readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8')),
+    ) as { pid: number };
     process.kill(pid, 'SIGKILL');
-    await expect.poll(async () => (await stack.docker('ps', '--format', '{{.Names}}')).stdout, { timeout: 15_000 }).toBe('survivor\n');
-    await expect.poll(async () => fetch(`http://${published}/`).then((answer) => answer.text(), () => ''), { timeout: 5000 }).toBe('alive\n');
-    await expect.poll(async () => (await stack.docker('exec', 'survivor', 'echo', 'again')).stdout, { timeout: 10_000 }).toBe('again\n');
+    await expect
+      .poll(async () => (await stack.docker('ps', '--format', '{{.Names}}')).stdout, { timeout: 15_000 })
+      .toBe('survivor\n');
+    await expect
+      .poll(
+        async () =>
+          fetch(`http://${published}/`).then(
+            (answer) => answer.text(),
+            () => '',
+          ),
+        { timeout: 5000 },
+      )
+      .toBe('alive\n');
+    await expect
+      .poll(async () => (await stack.docker('exec', 'survivor', 'echo', 'again')).stdout, { timeout: 10_000 })
+      .toBe('again\n');
     await stack.docker('stop', 'survivor');
     expect((await stack.docker('inspect', '-f', '{{.State.ExitCode}}', 'survivor')).stdout).toBe('4\n');
     await stack.docker('rm', 'survivor');

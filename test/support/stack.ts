@@ -8,10 +8,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { runningHostd, startHostdProcess, stopHostdProcess } from '../../src/cli/hostd-process.js';
 import { removeEngine } from '../../src/cli/stop-engine.js';
 import type { Login } from '../../src/cli/target.js';
+import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 
 const dist = fileURLToPath(new URL('../../dist', import.meta.url));
 
@@ -23,9 +23,16 @@ export interface Outcome {
 }
 
 /** Runs a command. `input` is its standard input; without, there is none. */
-export function run(command: string, args: string[], options: { input?: string | Buffer; env?: NodeJS.ProcessEnv; timeoutMs?: number } = {}): Promise<Outcome> {
+export function run(
+  command: string,
+  args: string[],
+  options: { input?: string | Buffer; env?: NodeJS.ProcessEnv; timeoutMs?: number } = {},
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { env: { ...process.env, ...options.env }, stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+    const child = spawn(command, args, {
+      env: { ...process.env, ...options.env },
+      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    });
     const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 60_000);
     let stdout = '';
     let stderr = '';
@@ -88,7 +95,11 @@ export async function startStack(options: { mirror?: string; createOptions?: str
   const vicMachine = async (...args: string[]): Promise<Outcome> => {
     const { url, user, password, thumbprint } = login();
     const target = ['--target', new URL(url).host, '--user', user, '--thumbprint', thumbprint];
-    return run(process.execPath, [join(dist, 'src/cli/vic-machine.js'), ...args.slice(0, 1), ...target, ...args.slice(1)], { env: { VIC_MACHINE_PASSWORD: password } });
+    return run(
+      process.execPath,
+      [join(dist, 'src/cli/vic-machine.js'), ...args.slice(0, 1), ...target, ...args.slice(1)],
+      { env: { VIC_MACHINE_PASSWORD: password } },
+    );
   };
   const stack: Stack = {
     paths,
@@ -97,7 +108,8 @@ export async function startStack(options: { mirror?: string; createOptions?: str
     login,
     vicMachine,
     docker: (...args) => stack.dockerWith({}, ...args),
-    dockerWith: (how, ...args) => run('docker', args, { ...how, env: { DOCKER_HOST: dockerHost, DOCKER_CONFIG: paths.stateDir } }),
+    dockerWith: (how, ...args) =>
+      run('docker', args, { ...how, env: { DOCKER_HOST: dockerHost, DOCKER_CONFIG: paths.stateDir } }),
     async restartHostd() {
       const { host } = new URL(login().url);
       await stopHostdProcess(paths);
@@ -111,8 +123,18 @@ export async function startStack(options: { mirror?: string; createOptions?: str
   };
   try {
     const created = await vicMachine(
-      'create', '--name', 'test', '--image-store', 'datastore1', '--bridge-network', 'test-bridge', '--no-tls',
-      '--docker-address', `127.0.0.1:${port}`, '--channel-dir', join(paths.runDir, 'vch', 'test'),
+      'create',
+      '--name',
+      'test',
+      '--image-store',
+      'datastore1',
+      '--bridge-network',
+      'test-bridge',
+      '--no-tls',
+      '--docker-address',
+      `127.0.0.1:${port}`,
+      '--channel-dir',
+      join(paths.runDir, 'vch', 'test'),
       ...(options.mirror === undefined ? [] : ['--registry-mirror', `http://${options.mirror}`]),
       ...(options.createOptions ?? []),
     );

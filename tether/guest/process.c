@@ -82,10 +82,18 @@ static const char *variable(char **env, const char *name) {
   return NULL;
 }
 
+/* The system's message for errno as Go has it: without a capital. Clients look for these texts. */
+static const char *cause(void) {
+  static char text[128];
+  snprintf(text, sizeof text, "%s", strerror(errno));
+  if (text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z')) text[0] = (char)(text[0] + 32);
+  return text;
+}
+
 /* As Go's exec.LookPath, whose words Docker shows: why `path` can't be executed, or NULL. */
 static const char *unfit(const char *path) {
   struct stat st;
-  if (stat(path, &st) != 0) return strerror(errno);
+  if (stat(path, &st) != 0) return cause();
   if (S_ISDIR(st.st_mode)) return "is a directory";
   if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0) return "permission denied";
   return NULL;
@@ -136,7 +144,7 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   for (int s = 1; s < 32; s++) signal(s, SIG_DFL);
   sigprocmask(SIG_SETMASK, &none, NULL);
   execve(path, p->args, environ);
-  give_up(errno == EACCES ? 126 : errno == ENOENT ? 127 : 126, "exec %s: %s", p->args[0], errno == ENOEXEC ? "exec format error" : strerror(errno));
+  give_up(errno == EACCES ? 126 : errno == ENOENT ? 127 : 126, "exec %s: %s", p->args[0], errno == ENOEXEC ? "exec format error" : cause());
 }
 
 /* The child of a first process: moves into the container's root and sets it up. */

@@ -17,7 +17,7 @@ GET /services; POST /services/create; GET /services/:id; DELETE /services/:id; P
 GET /tasks; GET /tasks/:id; GET /tasks/:id/logs
 GET /secrets; POST /secrets/create; GET /secrets/:id; DELETE /secrets/:id; POST /secrets/:id/update
 GET /configs; POST /configs/create; GET /configs/:id; DELETE /configs/:id; POST /configs/:id/update
-GET /plugins; GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; GET /plugins/*name/json; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
+GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
 `;
 
 /** Adds a refusing route for each. */

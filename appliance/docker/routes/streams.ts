@@ -1,7 +1,9 @@
 /** Routes that carry streams: attach, logs, and execs. */
+import type { Duplex } from 'node:stream';
 import type { Router } from 'express';
 import { z } from 'zod';
-import type { OutputChunk } from '../../../port-layer/types.js';
+import { StartError } from '../../../port-layer/errors.js';
+import type { AttachedStreams, OutputChunk } from '../../../port-layer/types.js';
 import { conflict, invalid } from '../../../src/common/errors.js';
 import type { ProcessSpec } from '../../../tether/program/spec.js';
 import { execSchema } from '../container-config.js';
@@ -11,6 +13,7 @@ import { body, flag, hangup, hijack, integer, query, versionOf } from '../reques
 import {
   connectStreams,
   DEFAULT_DETACH_KEYS,
+  frame,
   parseDetachKeys,
   RAW_STREAM,
   sendOutput,
@@ -120,17 +123,25 @@ export function streamRoutes(router: Router, engine: Engine): void {
     const detach = wanted.Detach === true;
     const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
     const size = wanted.ConsoleSize;
-    const streams = await interaction.execStart(before.id, {
-      detach,
-      ...(size && size[0] > 0 ? { size: { rows: size[0], cols: size[1] } } : {}),
-    });
+    const { tty } = before.process;
+    const takeOver = (): Duplex => hijack(request, response, tty ? RAW_STREAM : streamType(tty, versionOf(request)));
+    let streams: AttachedStreams | null;
+    try {
+      const terminal = size && size[0] > 0 ? { size: { rows: size[0], cols: size[1] } } : {};
+      streams = await interaction.execStart(before.id, { detach, ...terminal });
+    } catch (error) {
+      if (detach || !(error instanceof StartError)) throw error;
+      // As Docker: the stream is open already, and the cause is the last that comes over it.
+      const text = Buffer.from(`${error.message}\r\n`);
+      takeOver().end(tty ? text : frame('stdout', text));
+      return;
+    }
     engine.publish(container, `exec_start: ${before.process.args.join(' ')}`, { execID: before.id });
     if (streams === null) {
       response.status(200).end();
       return;
     }
-    const { tty } = before.process;
-    const client = hijack(request, response, tty ? RAW_STREAM : streamType(tty, versionOf(request)));
+    const client = takeOver();
     await connectStreams(client, streams, {
       tty,
       stdout: before.openedStreams.stdout,

@@ -5,11 +5,11 @@ import { fileURLToPath } from 'node:url';
 import type { Router } from 'express';
 import type { NetworkInfo } from '../../../port-layer/types.js';
 import { notFound } from '../../../src/common/errors.js';
-import { API_VERSION, atLeast, MIN_API_VERSION } from '../api-version.js';
+import { API_VERSION, MIN_API_VERSION } from '../api-version.js';
 import { DRIVER } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { type DockerEvent, passes } from '../event-bus.js';
-import { checkFilters, filters, query, versionOf } from '../request.js';
+import { checkFilters, filters, query } from '../request.js';
 import { parseTime } from '../timestamps.js';
 
 const manifest = new URL(
@@ -134,9 +134,14 @@ export function systemRoutes(router: Router, engine: Engine): void {
     throw notFound(`get ${request.params.name}: no such volume`);
   });
 
-  router.use((request, response, next) => {
-    if (atLeast(versionOf(request), MIN_API_VERSION)) next();
-    else response.status(400).end();
+  // There are no plugins; `docker inspect` looks for names among them too.
+  router.get('/plugins', (_request, response) => {
+    response.json([]);
+  });
+
+  router.get('/plugins/*name/json', (request) => {
+    const name: unknown = request.params.name;
+    throw notFound(`plugin "${Array.isArray(name) ? name.join('/') : String(name)}" not found`);
   });
 }
 
