@@ -12,6 +12,8 @@ import type { BuiltImage } from './image-builder.js';
 export interface TestRegistry {
   /** `127.0.0.1:40123` */
   address: string;
+  /** Where it keeps its blobs, for a second registry over the same store. */
+  storeDirectory: string;
   /** Stores an image under `name[:tag]`. */
   push(image: BuiltImage, name: string): Promise<void>;
   stop(): Promise<void>;
@@ -52,7 +54,12 @@ export async function startRegistry(): Promise<TestRegistry> {
       child.once('error', reject);
       child.once('exit', () => reject(new Error('docker-registry ended at once')));
     });
-    return { address, push: (image, name) => pushImage(`http://${address}`, image, name), stop };
+    return {
+      address,
+      storeDirectory: `${directory}/store`,
+      push: (image, name) => pushImage(`http://${address}`, image, name),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
