@@ -23,17 +23,18 @@ export class GatewayWorker {
   /**
    * @param namespace path of the network namespace; undefined: this process's own
    * @param address the gateway's address with prefix length, set on eth0 of the namespace
+   * @param program the worker's compiled program
    */
   constructor(
     private readonly namespace: string | undefined,
     private readonly address: string,
     private readonly onDeath: () => void,
+    private readonly program = fileURLToPath(new URL('./worker.js', import.meta.url)),
   ) {}
 
   /** Starts the worker; resolves when its address is set. */
   async start(): Promise<void> {
-    const program = fileURLToPath(new URL('./worker.js', import.meta.url));
-    const command = [process.execPath, program, ...(this.namespace === undefined ? [] : [this.address])];
+    const command = [process.execPath, this.program, ...(this.namespace === undefined ? [] : [this.address])];
     const all = this.namespace === undefined ? command : ['nsenter', `--net=${this.namespace}`, '--', ...command];
     const child = spawn(all[0]!, all.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child = child;

@@ -41,7 +41,12 @@ export async function startHostdProcess(paths: InstancePaths, listen: string): P
   const logFile = join(paths.stateDir, 'hostd.log');
   const log = openSync(logFile, 'a', 0o600);
   // The compiled program, also when this is run from its source (by a test).
-  const main = fileURLToPath(new URL(import.meta.url.includes('/dist/src/cli/') ? '../hostd/main.js' : '../../dist/src/hostd/main.js', import.meta.url));
+  const main = fileURLToPath(
+    new URL(
+      import.meta.url.includes('/dist/src/cli/') ? '../hostd/main.js' : '../../dist/src/hostd/main.js',
+      import.meta.url,
+    ),
+  );
   const child = spawn(process.execPath, [main, '--state-dir', paths.stateDir, '--listen', listen], {
     detached: true,
     stdio: ['ignore', log, log],

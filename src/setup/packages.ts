@@ -50,6 +50,7 @@ export async function run(
 
 /** Those of `names` that dpkg does not have installed. */
 export async function missingPackages(names: string[]): Promise<string[]> {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's own placeholders
   const listed = await run('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\n']).catch(() => '');
   const installed = new Set(
     listed

@@ -11,7 +11,9 @@ const bin = (name: string): string => join(root, 'node_modules', '.bin', name);
 
 try {
   await prepareMachine({ tests: true });
-  await step('Checking form (biome)', () => run(bin('biome'), ['ci', '--error-on-warnings', '.'], { cwd: root }));
+  await step('Checking form (biome)', () =>
+    run(bin('biome'), ['ci', '--colors=off', '--error-on-warnings', '.'], { cwd: root }),
+  );
 } catch (error) {
   exitWith(error);
 }
