@@ -1,0 +1,123 @@
+/** The Docker personality over fakes, listening on a port of its own. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { transformWithOxc } from 'vite';
+import { Engine } from '../../appliance/docker/engine.js';
+import { dockerApp, listenDocker } from '../../appliance/docker/server.js';
+import { GatewayWorker } from '../../appliance/gateway/gateway-worker.js';
+import { PortMapper } from '../../appliance/gateway/published-ports.js';
+import type { VchConfig } from '../../port-layer/config.js';
+import { FakeImageService, fakeImage } from './fake-image-service.js';
+import { FakePortLayer } from './fake-port-layer.js';
+
+const CONFIG: VchConfig = {
+  version: 1,
+  id: '0'.repeat(32),
+  name: 'test',
+  target: { url: 'https://127.0.0.1/sdk', user: '', password: '' },
+  resourcePool: { type: 'ResourcePool', value: 'resgroup-1' },
+  folder: { type: 'Folder', value: 'group-v1' },
+  datacenter: 'dc',
+  imageStore: { datastore: 'datastore1', path: '' },
+  bridge: { portGroup: 'test', subnet: '172.16.0.0/16' },
+  listen: [],
+  registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
+  container: { cpus: 2, memoryMiB: 2048, baseImageSizeGiB: 32 },
+  channelDir: '',
+};
+
+/** An answer. */
+export interface Answer {
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+  text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into it
+  json: any;
+}
+
+/** A running engine. */
+export interface TestEngine {
+  portLayer: FakePortLayer;
+  images: FakeImageService;
+  engine: Engine;
+  port: number;
+  dockerHost: string;
+  call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+/** The worker is a program of its own: compiled here, so that tests of the source need no build. */
+export async function compiledWorker(): Promise<{ program: string; remove(): void }> {
+  const source = fileURLToPath(new URL('../../appliance/gateway/worker.ts', import.meta.url));
+  const { code } = await transformWithOxc(readFileSync(source, 'utf8'), source);
+  const directory = mkdtempSync(join(tmpdir(), 'caisson-worker-'));
+  const program = join(directory, 'worker.mjs');
+  writeFileSync(program, code);
+  return { program, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}
+
+/** Starts it, with `busybox:latest` (command `sh`). */
+export async function startTestEngine(): Promise<TestEngine> {
+  const portLayer = new FakePortLayer();
+  const images = new FakeImageService([
+    fakeImage('busybox:latest', {
+      Cmd: ['sh'],
+      Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
+    }),
+  ]);
+  const compiled = await compiledWorker();
+  const worker = new GatewayWorker(undefined, '', () => void engine.restorePorts(), compiled.program);
+  const engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
+  await worker.start();
+  const server = await listenDocker(dockerApp(engine), { host: '127.0.0.1', port: 0 });
+  const { port } = server.address;
+  return {
+    portLayer,
+    images,
+    engine,
+    port,
+    dockerHost: `tcp://127.0.0.1:${port}`,
+    call: (method, path, body, headers = {}) =>
+      new Promise((resolve, reject) => {
+        const text = typeof body === 'string' ? body : body === undefined ? '' : JSON.stringify(body);
+        const sent = request(
+          {
+            host: '127.0.0.1',
+            port,
+            method,
+            path,
+            headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+          },
+          (response) => {
+            let received = '';
+            response.setEncoding('utf8');
+            response.on('data', (part: string) => {
+              received += part;
+            });
+            response.on('end', () => {
+              let json: unknown;
+              try {
+                json = JSON.parse(received);
+              } catch {
+                json = undefined;
+              }
+              resolve({ status: response.statusCode ?? 0, headers: response.headers, text: received, json });
+            });
+            response.on('error', reject);
+          },
+        );
+        sent.on('error', reject);
+        sent.end(text);
+      }),
+    async close() {
+      await server.close();
+      engine.close();
+      worker.stop();
+      compiled.remove();
+      await portLayer.close();
+    },
+  };
+}

@@ -1,0 +1,112 @@
+/** The image service for tests of what stands on it: images in memory, pulled from nowhere. */
+import { EventEmitter } from 'node:events';
+import type {
+  Image,
+  ImageConfig,
+  ImageDeletion,
+  ImageEvent,
+  ImageService,
+  PullOptions,
+  RegistryAuth,
+} from '../../appliance/image/types.js';
+import { conflict, notFound } from '../../src/common/errors.js';
+import { sha256 } from '../../src/common/ids.js';
+
+/** An image of one layer. */
+export function fakeImage(name: string, config: ImageConfig['config'] = {}): Image {
+  const image: ImageConfig = {
+    created: '2024-05-01T10:00:00.123456789Z',
+    architecture: 'amd64',
+    os: 'linux',
+    config,
+    rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(`layer of ${name}`)}`] },
+    history: [{ created: '2024-05-01T10:00:00Z', created_by: `made for ${name}` }],
+  };
+  const rawConfig = Buffer.from(JSON.stringify(image));
+  return {
+    id: `sha256:${sha256(rawConfig)}`,
+    config: image,
+    rawConfig,
+    repoTags: [name],
+    repoDigests: [`${name.split(':')[0]}@sha256:${sha256(`manifest of ${name}`)}`],
+    chainIds: image.rootfs.diff_ids,
+    size: 1234,
+  };
+}
+
+/** Knows the images it is made with. A pull finds what is in `registry`. */
+export class FakeImageService implements ImageService {
+  private readonly events = new EventEmitter<{ event: [ImageEvent] }>();
+  readonly registry = new Map<string, Image>();
+  readonly pulls: { reference: string; options: PullOptions }[] = [];
+
+  constructor(private images: Image[]) {}
+
+  list(): Image[] {
+    return [...this.images];
+  }
+
+  resolve(reference: string): Image {
+    const name = /:[^/]*$|@/.test(reference) ? reference : `${reference}:latest`;
+    const found = this.images.find(
+      (image) =>
+        image.repoTags.includes(name) ||
+        image.repoDigests.includes(reference) ||
+        image.id === reference ||
+        (/^[0-9a-f]{4,}$/.test(reference) && image.id.startsWith(`sha256:${reference}`)),
+    );
+    if (found === undefined) throw notFound(`No such image: ${name}`);
+    return found;
+  }
+
+  async pull(reference: string, options: PullOptions): Promise<Image> {
+    this.pulls.push({ reference, options });
+    const image = this.registry.get(reference);
+    if (image === undefined)
+      throw notFound(
+        `pull access denied for ${reference.split(':')[0]}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied`,
+      );
+    options.progress({ status: `Pulling from ${reference}`, id: 'latest' });
+    if (image.size < 0) throw conflict('broken in the middle');
+    options.progress({ status: `Status: Downloaded newer image for ${reference}` });
+    this.images.push(image);
+    this.emit('pull', image, reference);
+    return image;
+  }
+
+  private emit(action: ImageEvent['action'], image: Image, name: string): void {
+    this.events.emit('event', { action, id: image.id, name, labels: image.config.config.Labels ?? {} });
+  }
+
+  async tag(source: string, target: string): Promise<void> {
+    const image = this.resolve(source);
+    const name = /:[^/]*$/.test(target) ? target : `${target}:latest`;
+    image.repoTags = [...image.repoTags, name].sort();
+    this.emit('tag', image, name);
+  }
+
+  async remove(
+    reference: string,
+    options: { force: boolean; usedBy(imageId: string): { id: string; running: boolean }[] },
+  ): Promise<ImageDeletion[]> {
+    const image = this.resolve(reference);
+    const [user] = options.usedBy(image.id);
+    if (user !== undefined && !options.force)
+      throw conflict(
+        `conflict: unable to remove repository reference "${reference}" (must force) - container ${user.id.slice(0, 12)} is using its referenced image ${image.id.slice(7, 19)}`,
+      );
+    this.images = this.images.filter((one) => one !== image);
+    this.emit('untag', image, image.repoTags[0] ?? '');
+    this.emit('delete', image, image.id);
+    return [...image.repoTags.map((tag) => ({ Untagged: tag })), { Deleted: image.id }];
+  }
+
+  login(_auth: RegistryAuth): Promise<string> {
+    return Promise.resolve('Login Succeeded');
+  }
+
+  onEvent(listener: (event: ImageEvent) => void): () => void {
+    this.events.on('event', listener);
+    return () => this.events.off('event', listener);
+  }
+}

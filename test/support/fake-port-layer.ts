@@ -1,0 +1,442 @@
+/**
+ * The port layer for tests of what stands on it: containers are child processes of the test (`fake-process.ts`), everything
+ * else is kept in memory. It keeps to the contract in `port-layer/types.ts`.
+ */
+import { EventEmitter, once } from 'node:events';
+import { Readable } from 'node:stream';
+import { StartError } from '../../port-layer/errors.js';
+import type {
+  AttachedStreams,
+  AttachOptions,
+  ContainerEvent,
+  ContainerInfo,
+  ContainerSpec,
+  ExecInfo,
+  ExecService,
+  ExitStatus,
+  HostInfo,
+  InteractionService,
+  KeyValueStore,
+  LayerStore,
+  LogOptions,
+  NetworkInfo,
+  NetworkService,
+  OutputChunk,
+  PortLayer,
+  WaitCondition,
+} from '../../port-layer/types.js';
+import { cancelled, conflict, internal, notFound, notModified } from '../../src/common/errors.js';
+import { newId } from '../../src/common/ids.js';
+import type { ProcessSpec } from '../../tether/program/spec.js';
+import { FakeProcess, waitingStdin } from './fake-process.js';
+
+const START_PREFIX =
+  'failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ';
+const EXEC_PREFIX = 'OCI runtime exec failed: exec failed: unable to start container process: ';
+const BRIDGE_ID = 'b'.repeat(64);
+
+/** A container of the fake. */
+class FakeContainer extends EventEmitter<{ started: [FakeProcess]; exited: [ExitStatus]; removed: [] }> {
+  info: ContainerInfo;
+  process: FakeProcess | null = null;
+  /** Attached before the start. */
+  readonly early = new Set<Readable>();
+  readonly pastRuns: OutputChunk[] = [];
+
+  constructor(spec: ContainerSpec, number: number) {
+    super();
+    this.setMaxListeners(0);
+    this.info = {
+      spec,
+      state: 'created',
+      startedAt: null,
+      finishedAt: null,
+      exitCode: 0,
+      error: '',
+      oomKilled: false,
+      pid: 0,
+      endpoints: [],
+      vm: { moid: `vm-${number}`, uuid: spec.id.slice(0, 32) },
+    };
+  }
+
+  get running(): boolean {
+    return this.info.state === 'running' || this.info.state === 'stopping';
+  }
+
+  get log(): OutputChunk[] {
+    return [...this.pastRuns, ...(this.process?.log ?? [])];
+  }
+}
+
+class FakeExecService implements ExecService {
+  readonly containers = new Map<string, FakeContainer>();
+  readonly events = new EventEmitter<{ event: [ContainerEvent] }>().setMaxListeners(0);
+  /** The next start fails with this. */
+  failStart: Error | null = null;
+  /** Where containers' ports really are: the process runs on the machine itself. */
+  address = '127.0.0.1';
+  private count = 0;
+
+  container(reference: string): FakeContainer {
+    const name = reference.replace(/^\//, '');
+    const all = [...this.containers.values()];
+    const exact = this.containers.get(name) ?? all.find(({ info }) => info.spec.name === name);
+    if (exact !== undefined) return exact;
+    const matching = all.filter(({ info }) => name !== '' && info.spec.id.startsWith(name));
+    if (matching.length > 1) throw conflict(`Multiple IDs found with provided prefix: ${name}`);
+    if (matching.length === 0) throw notFound(`No such container: ${reference}`);
+    return matching[0]!;
+  }
+
+  private emit(type: 'created' | 'started' | 'removed', container: FakeContainer): void {
+    this.events.emit('event', { type, container: { ...container.info }, time: new Date() });
+  }
+
+  async create(spec: ContainerSpec): Promise<ContainerInfo> {
+    this.checkName(spec.name);
+    const container = new FakeContainer(spec, ++this.count);
+    this.containers.set(spec.id, container);
+    this.emit('created', container);
+    return { ...container.info };
+  }
+
+  private checkName(name: string): void {
+    const holder = [...this.containers.values()].find(({ info }) => info.spec.name === name);
+    if (holder !== undefined)
+      throw conflict(
+        `Conflict. The container name "/${name}" is already in use by container "${holder.info.spec.id}". You have to remove (or rename) that container to be able to reuse that name.`,
+      );
+  }
+
+  resolve(reference: string): ContainerInfo {
+    return { ...this.container(reference).info };
+  }
+
+  list(): ContainerInfo[] {
+    return [...this.containers.values()].map(({ info }) => ({ ...info }));
+  }
+
+  async start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void> {
+    const container = this.container(id);
+    const { info } = container;
+    if (container.running) throw notModified(`container ${id} is already running`);
+    const before = info.state;
+    info.state = 'starting';
+    try {
+      await this.annotate(id, (await prepare?.()) ?? {});
+      if (this.failStart !== null) throw this.failStart;
+      if (container.process !== null) container.pastRuns.push(...container.process.log);
+      container.process = new FakeProcess(info.spec.process);
+    } catch (thrown) {
+      const error =
+        thrown instanceof StartError
+          ? new StartError(thrown.exitCode, START_PREFIX + thrown.message)
+          : (thrown as Error);
+      this.failStart = null;
+      Object.assign(info, {
+        state: before,
+        error: error.message,
+        exitCode: error instanceof StartError ? error.exitCode : 128,
+      });
+      this.events.emit('event', {
+        type: 'startFailed',
+        container: { ...info },
+        error: error.message,
+        time: new Date(),
+      });
+      for (const reader of container.early) reader.push(null);
+      container.early.clear();
+      container.emit('exited', this.status(container));
+      if (info.spec.autoRemove) void this.remove(info.spec.id, { force: true });
+      throw error;
+    }
+    const process = container.process;
+    process.adopt(container.early);
+    container.early.clear();
+    Object.assign(info, {
+      state: 'running',
+      pid: process.pid,
+      startedAt: new Date(),
+      finishedAt: null,
+      exitCode: 0,
+      error: '',
+      endpoints: info.spec.networks.map(({ network, aliases }) => ({
+        network,
+        networkId: BRIDGE_ID,
+        endpointId: newId(),
+        mac: '00:50:56:00:00:02',
+        address: this.address,
+        prefixLength: 16,
+        gateway: '172.16.0.1',
+        aliases,
+      })),
+    });
+    this.emit('started', container);
+    container.emit('started', process);
+    void process.over.then((code) => this.ended(container, code));
+  }
+
+  private ended(container: FakeContainer, exitCode: number): void {
+    const { info } = container;
+    Object.assign(info, { state: 'exited', exitCode, pid: 0, finishedAt: new Date(), endpoints: [] });
+    this.events.emit('event', { type: 'exited', container: { ...info }, exitCode, time: new Date() });
+    container.emit('exited', this.status(container));
+    if (info.spec.autoRemove && this.containers.has(info.spec.id)) void this.remove(info.spec.id, { force: true });
+  }
+
+  private status(container: FakeContainer): ExitStatus {
+    return { exitCode: container.info.exitCode, oomKilled: false, error: container.info.error };
+  }
+
+  async stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
+    const container = this.container(id);
+    if (!container.running) throw notModified(`container ${id} is not running`);
+    const exit = once(container, 'exited');
+    container.process!.signal(options.signal ?? container.info.spec.stopSignal);
+    const seconds = options.timeoutSeconds ?? container.info.spec.stopTimeoutSeconds;
+    const timer = seconds < 0 ? undefined : setTimeout(() => container.process!.signal(9), seconds * 1000);
+    await exit;
+    clearTimeout(timer);
+  }
+
+  async kill(id: string, signal: number): Promise<void> {
+    const container = this.container(id);
+    if (!container.running) throw conflict(`container ${container.info.spec.id} is not running`);
+    const exit = once(container, 'exited');
+    container.process!.signal(signal);
+    if (signal === 9) await exit;
+  }
+
+  async restart(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
+    if (this.container(id).running) await this.stop(id, options);
+    await this.start(id);
+  }
+
+  wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus> {
+    const container = this.container(id);
+    if (condition === 'not-running' && !container.running) return Promise.resolve(this.status(container));
+    return new Promise((resolve, reject) => {
+      if (condition !== 'removed') container.once('exited', resolve);
+      container.once('removed', () => resolve(this.status(container)));
+      signal?.addEventListener('abort', () => reject(cancelled('the wait was cancelled')));
+    });
+  }
+
+  async remove(id: string, options: { force: boolean }): Promise<void> {
+    const container = this.container(id);
+    const { spec } = container.info;
+    if (container.running && !options.force)
+      throw conflict(
+        `cannot remove container "/${spec.name}": container is running: stop the container before removing or force remove`,
+      );
+    if (container.running) await this.kill(spec.id, 9);
+    if (!this.containers.delete(spec.id)) return;
+    this.emit('removed', container);
+    container.emit('removed');
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    this.checkName(name);
+    const { info } = this.container(id);
+    info.spec = { ...info.spec, name };
+  }
+
+  async annotate(id: string, annotations: Record<string, string>): Promise<void> {
+    const { info } = this.container(id);
+    info.spec = { ...info.spec, annotations: { ...info.spec.annotations, ...annotations } };
+  }
+}
+
+class FakeInteraction implements InteractionService {
+  /** Terminal sizes that were set, by container or exec id. */
+  readonly sizes: { id: string; rows: number; cols: number }[] = [];
+  private readonly execs = new Map<string, { info: ExecInfo; process: FakeProcess | null }>();
+
+  constructor(private readonly service: FakeExecService) {}
+
+  async attach(id: string, options: AttachOptions): Promise<AttachedStreams> {
+    const container = this.service.container(id);
+    let output: Readable;
+    if (container.running) {
+      output = container.process!.attach(options.logs ? container.log : [], options.stream);
+    } else if (!options.stream) {
+      output = Readable.from(options.logs ? container.log : []);
+    } else {
+      output = new Readable({ objectMode: true, read: () => undefined });
+      container.early.add(output);
+    }
+    const started = container.running
+      ? Promise.resolve(container.process!)
+      : new Promise<FakeProcess>((resolve) => container.once('started', resolve));
+    const open = options.stdin && options.stream && container.info.spec.process.openStdin;
+    return {
+      output,
+      stdin: open ? waitingStdin(started.then((process) => process.stdin)) : null,
+      close: () => void output.destroy(),
+    };
+  }
+
+  async resize(id: string, size: { rows: number; cols: number }): Promise<void> {
+    const container = this.service.container(id);
+    if (!container.running) throw conflict(`container ${id} is not running`);
+    this.sizes.push({ id: container.info.spec.id, ...size });
+  }
+
+  async logs(id: string, options: LogOptions): Promise<Readable> {
+    const container = this.service.container(id);
+    const wanted = ({ stream, timeNs }: OutputChunk): boolean =>
+      (stream === 'stdout' ? options.stdout : options.stderr) &&
+      timeNs >= (options.sinceNs ?? 0n) &&
+      timeNs <= (options.untilNs ?? 1n << 63n);
+    const stored = container.log.flatMap(lines).filter(wanted);
+    const last =
+      options.tail === undefined ? stored : stored.slice(stored.length - Math.min(options.tail, stored.length));
+    if (!options.follow || !container.running) return Readable.from(last);
+    const live = container.process!.attach(last);
+    return Readable.from(
+      (async function* () {
+        for await (const chunk of live) yield* lines(chunk as OutputChunk).filter(wanted);
+      })(),
+    );
+  }
+
+  async execCreate(containerId: string, process: ProcessSpec, streams: ExecInfo['openedStreams']): Promise<ExecInfo> {
+    const container = this.service.container(containerId);
+    if (!container.running) throw conflict(`container ${containerId} is not running`);
+    const info: ExecInfo = {
+      id: newId(),
+      containerId: container.info.spec.id,
+      process,
+      running: false,
+      exitCode: null,
+      pid: 0,
+      openedStreams: streams,
+    };
+    this.execs.set(info.id, { info, process: null });
+    return { ...info };
+  }
+
+  private known(id: string): { info: ExecInfo; process: FakeProcess | null } {
+    const exec = this.execs.get(id);
+    if (exec === undefined) throw notFound(`No such exec instance: ${id}`);
+    return exec;
+  }
+
+  async execStart(id: string, options: { detach: boolean }): Promise<AttachedStreams | null> {
+    const exec = this.known(id);
+    if (exec.process !== null || exec.info.exitCode !== null)
+      throw conflict(`Error: Exec command ${id} has already run`);
+    let process: FakeProcess;
+    try {
+      process = new FakeProcess(exec.info.process);
+    } catch (error) {
+      const failure = error as StartError;
+      exec.info.exitCode = failure.exitCode;
+      throw new StartError(failure.exitCode, EXEC_PREFIX + failure.message);
+    }
+    exec.process = process;
+    Object.assign(exec.info, { running: true, pid: process.pid });
+    void process.over.then((exitCode) => Object.assign(exec.info, { running: false, exitCode, pid: 0 }));
+    if (options.detach) return null;
+    const output = process.attach();
+    return { output, stdin: exec.info.openedStreams.stdin ? process.stdin : null, close: () => void output.destroy() };
+  }
+
+  async execResize(id: string, size: { rows: number; cols: number }): Promise<void> {
+    this.known(id);
+    this.sizes.push({ id, ...size });
+  }
+
+  execInspect(id: string): ExecInfo {
+    return { ...this.known(id).info };
+  }
+
+  execIds(containerId: string): string[] {
+    return [...this.execs.values()]
+      .filter(({ info }) => info.containerId === containerId && info.running)
+      .map(({ info }) => info.id);
+  }
+
+  killAll(): void {
+    for (const { process } of this.execs.values()) process?.signal(9);
+  }
+}
+
+/** A chunk's lines. */
+function lines(chunk: OutputChunk): OutputChunk[] {
+  return (chunk.data.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? []).map((line) => ({
+    ...chunk,
+    data: Buffer.from(line, 'latin1'),
+  }));
+}
+
+class FakeNetworks implements NetworkService {
+  constructor(private readonly service: FakeExecService) {}
+
+  list(): NetworkInfo[] {
+    return [
+      {
+        id: BRIDGE_ID,
+        name: 'bridge',
+        driver: 'bridge',
+        createdAt: new Date(0),
+        subnet: '172.16.0.0/16',
+        gateway: '172.16.0.1',
+        portGroup: 'test',
+        endpoints: this.service
+          .list()
+          .flatMap(({ spec, endpoints }) =>
+            endpoints.map((endpoint) => ({ ...endpoint, containerId: spec.id, containerName: spec.name })),
+          ),
+      },
+    ];
+  }
+
+  resolve(reference: string): NetworkInfo {
+    const found = this.list().find(({ id, name }) => name === reference || id.startsWith(reference));
+    if (found === undefined) throw notFound(`network ${reference} not found`);
+    return found;
+  }
+}
+
+/** The whole port layer. `close` kills what still runs. */
+export class FakePortLayer implements PortLayer {
+  readonly exec = new FakeExecService();
+  readonly interaction = new FakeInteraction(this.exec);
+  readonly network = new FakeNetworks(this.exec);
+  readonly kv: KeyValueStore = {
+    get: () => Promise.resolve(undefined),
+    put: () => Promise.resolve(),
+    delete: () => Promise.resolve(),
+  };
+
+  get layers(): LayerStore {
+    throw internal('the fake keeps no layers');
+  }
+
+  hostInfo(): Promise<HostInfo> {
+    return Promise.resolve({
+      cpus: 2,
+      memoryBytes: 4 * 2 ** 30,
+      product: 'Test host',
+      version: '1.0',
+      kernelVersion: '6.1.0',
+      hostName: 'test',
+    });
+  }
+
+  onEvent(listener: (event: ContainerEvent) => void): () => void {
+    this.exec.events.on('event', listener);
+    return () => this.exec.events.off('event', listener);
+  }
+
+  async close(): Promise<void> {
+    this.interaction.killAll();
+    for (const container of this.exec.containers.values()) {
+      container.info.spec = { ...container.info.spec, autoRemove: false };
+      container.process?.signal(9);
+      await container.process?.over;
+    }
+  }
+}
