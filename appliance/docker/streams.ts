@@ -119,10 +119,9 @@ export async function connectStreams(
     client.once('end', () => {
       if (!detached) stdin.end();
     });
-  } else {
-    // Nobody takes input, but the client's leaving must be seen.
-    client.resume();
   }
+  // Without a taker of input the client's leaving must be seen too; and a connection whose request had a body was paused.
+  client.resume();
   await sendOutput(streams.output, client, options);
   client.end();
   return detached;
