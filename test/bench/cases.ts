@@ -1,4 +1,5 @@
 /** What is measured, with the docker CLI from end to end. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type BenchCase, docker, type Engine } from './measure.js';
 
 const busybox = (engine: Engine): string => `${engine.registry}/busybox:latest`;
@@ -55,8 +56,10 @@ export const cases: BenchCase[] = [
         busybox(engine),
         'sh',
         '-c',
-        'trap "exit 0" TERM; while :; do sleep 0.05; done',
+        'trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done',
       );
+      // Before the trap is set the signal would be ignored, as for any process 1.
+      while ((await docker(engine, 'logs', 'bench-stop')) !== 'ready') await sleep(20);
     },
     run: (engine) => docker(engine, 'stop', 'bench-stop'),
     clean: (engine) => removeNamed(engine, 'bench-stop'),
