@@ -207,6 +207,8 @@ export interface InteractionService {
     options: { detach: boolean; size?: { rows: number; cols: number } },
   ): Promise<AttachedStreams | null>;
   execResize(execId: string, size: { rows: number; cols: number }): Promise<void>;
+  /** The exit code, when a started exec has ended. */
+  execWait(execId: string): Promise<number>;
   execInspect(execId: string): ExecInfo;
   /** Execs of a container that are known (running ones, and ended ones for a while). */
   execIds(containerId: string): string[];

@@ -20,6 +20,7 @@ export const hostConfigSchema = z.looseObject({
   PublishAllPorts: z.boolean().nullish(),
   AutoRemove: z.boolean().nullish(),
   Memory: z.number().nullish(),
+  MemorySwap: z.number().nullish(),
   NanoCpus: z.number().nullish(),
   CpusetCpus: text,
   Dns: texts,

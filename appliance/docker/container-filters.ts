@@ -23,7 +23,9 @@ const KNOWN = [
   'status',
   'volume',
 ];
-const STATES = ['created', 'dead', 'exited', 'paused', 'removing', 'restarting', 'running'];
+const STATES = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];
+const HEALTH = ['none', 'starting', 'healthy', 'unhealthy'];
+const BOOLEANS = ['0', '1', 'true', 'false'];
 
 type Test = (container: ContainerInfo, value: string) => boolean;
 
@@ -36,9 +38,20 @@ export function filterContainers(
 ): ContainerInfo[] {
   checkFilters(filters, KNOWN);
   for (const status of filters.get('status') ?? [])
-    if (!STATES.includes(status)) throw invalid(`invalid filter 'status=${status}'`);
+    if (!STATES.includes(status))
+      throw invalid(
+        `invalid filter 'status=${status}': invalid value for state (${status}): must be one of ${STATES.slice(0, -1).join(', ')}, ${STATES.at(-1)}`,
+      );
   for (const code of filters.get('exited') ?? [])
-    if (!/^-?\d+$/.test(code)) throw invalid(`invalid filter 'exited=${code}'`);
+    if (!/^-?\d+$/.test(code))
+      throw invalid(`invalid filter 'exited=${code}': strconv.Atoi: parsing "${code}": invalid syntax`);
+  for (const health of filters.get('health') ?? [])
+    if (!HEALTH.includes(health))
+      throw invalid(
+        `invalid filter 'health=${health}': invalid value for health (${health}): must be one of ${HEALTH.join(', ')}`,
+      );
+  for (const task of filters.get('is-task') ?? [])
+    if (!BOOLEANS.includes(task)) throw invalid(`invalid filter 'is-task=[${task}]'`);
   const sorted = [...containers].sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
   const limits = (name: string): number[] =>
     (filters.get(name) ?? []).map((reference) => Date.parse(engine.portLayer.exec.resolve(reference).spec.createdAt));
@@ -85,7 +98,6 @@ function anyOf(engine: Engine): Record<string, Test> {
       ),
     health: (_container, value) => value === 'none',
     'is-task': (_container, value) => value === 'false' || value === '0',
-    isolation: (_container, value) => value === 'default',
     volume: () => false,
   };
 }
@@ -101,7 +113,7 @@ function matchesName(name: string, value: string): boolean {
 }
 
 function portMatches(value: string, port: number, protocol: string): boolean {
-  const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp))?$/.exec(value);
+  const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp|sctp))?$/.exec(value);
   if (match === null) throw invalid(`invalid filter: port '${value}'`);
   const first = Number(match[1]);
   return port >= first && port <= Number(match[2] ?? first) && protocol === (match[3] ?? 'tcp');

@@ -1,11 +1,12 @@
 /** From a create request and its image to a container of the port layer. */
+import { isIP } from 'node:net';
 
 import type { VchConfig } from '../../port-layer/config.js';
 import type { ContainerSpec } from '../../port-layer/types.js';
 import { invalid, unsupported } from '../../src/common/errors.js';
 import { newId, shortId } from '../../src/common/ids.js';
 import type { Image } from '../image/types.js';
-import type { CreateBody } from './container-config.js';
+import type { CreateBody, HostConfig } from './container-config.js';
 import { checkHostOptions } from './host-options.js';
 import { parseSignal } from './signals.js';
 
@@ -47,37 +48,45 @@ export interface DockerConfig {
   Shell?: string[];
 }
 
-/** @throws invalid in Docker's words */
+/** The name without its slash. @throws invalid in Docker's words */
 export function checkContainerName(name: string): string {
   const bare = name.replace(/^\//, '');
-  if (!NAME.test(bare)) throw invalid(`Invalid container name (${bare}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
+  if (!NAME.test(bare)) throw invalid(`Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
   return bare;
 }
 
-/** The image's environment with the request's on top; a request's `KEY` without `=` removes it. */
-export function mergeEnv(image: string[], request: string[]): string[] {
-  const merged = new Map<string, string>();
-  for (const entry of [...image, ...request]) {
-    const at = entry.indexOf('=');
-    if (entry === '' || at === 0) throw invalid(`invalid environment variable: ${entry}`);
-    const key = at < 0 ? entry : entry.slice(0, at);
-    if (at < 0) merged.delete(key);
-    else merged.set(key, entry);
+function variable(entry: string): string {
+  const [name = ''] = entry.split('=', 1);
+  if (name === '') throw invalid(`invalid environment variable: ${entry}`);
+  return name;
+}
+
+/** The request's environment, and what the image has besides: the order in which `inspect` shows it. @throws invalid */
+export function mergeEnv(request: string[], image: string[]): string[] {
+  const given = new Set(request.map(variable));
+  return [...request, ...image.filter((entry) => !given.has(variable(entry)))];
+}
+
+/** An environment with variables set in place or added; a `KEY` without `=` is taken out. @throws invalid */
+export function replaceEnv(env: string[], changes: string[]): string[] {
+  const result = new Map(env.map((entry) => [variable(entry), entry]));
+  for (const entry of changes) {
+    const name = variable(entry);
+    if (entry.includes('=')) result.set(name, entry);
+    else result.delete(name);
   }
-  return [...merged.values()];
+  return [...result.values()];
+}
+
+/** The environment of a process of a container: Docker's own variables under the configured ones. */
+export function processEnv(config: Pick<DockerConfig, 'Hostname' | 'Env'>, tty: boolean): string[] {
+  return replaceEnv([DEFAULT_PATH, `HOSTNAME=${config.Hostname}`, ...(tty ? ['TERM=xterm'] : [])], config.Env);
 }
 
 /** Merges a request with its image as Docker does. */
 export function mergeConfig(request: CreateBody, image: Image, id: string): DockerConfig {
   const base = image.config.config;
-  const entrypointGiven = request.Entrypoint !== undefined && request.Entrypoint !== null;
-  const cmdGiven = request.Cmd !== undefined && request.Cmd !== null && request.Cmd.length > 0;
-  // An entrypoint of its own drops the image's command; `--entrypoint ""` (one empty text) clears the image's entrypoint.
-  const cleared =
-    entrypointGiven &&
-    (request.Entrypoint!.length === 0 || (request.Entrypoint!.length === 1 && request.Entrypoint![0] === ''));
-  const entrypoint = entrypointGiven ? (cleared ? null : request.Entrypoint!) : (base.Entrypoint ?? null);
-  const cmd = cmdGiven ? request.Cmd! : entrypointGiven ? null : (base.Cmd ?? null);
+  const { entrypoint, cmd } = command(request, base);
   const exposed = { ...base.ExposedPorts, ...(request.ExposedPorts as Record<string, object> | null | undefined) };
   const volumes = { ...base.Volumes, ...(request.Volumes as Record<string, object> | null | undefined) };
   const config: DockerConfig = {
@@ -90,7 +99,7 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
     Tty: request.Tty === true,
     OpenStdin: request.OpenStdin === true,
     StdinOnce: request.StdinOnce === true,
-    Env: mergeEnv(base.Env ?? [], request.Env ?? []),
+    Env: mergeEnv(request.Env ?? [], base.Env ?? []),
     Cmd: cmd,
     Image: request.Image ?? '',
     Volumes: Object.keys(volumes).length === 0 ? null : volumes,
@@ -108,25 +117,51 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
   return config;
 }
 
-function processors(host: NonNullable<CreateBody['HostConfig']>, fallback: number): number {
-  const nano = host.NanoCpus ?? 0;
-  if (nano < 0) throw invalid('NanoCPUs must not be negative');
-  const set = host.CpusetCpus ?? '';
-  if (set !== '' && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(set)) throw invalid(`Invalid value ${set} for cpuset cpus`);
-  // A virtual machine has whole processors of its own: a set of n gives it n, a share of them is rounded up.
-  const inSet = set === '' ? 0 : new Set(set.split(',').flatMap(range)).size;
-  if (nano > 0) return Math.max(1, Math.ceil(nano / 1e9));
-  return inSet > 0 ? inSet : fallback;
+/** Entrypoint and command: an entrypoint of its own drops the image's command; `--entrypoint ""` (one empty text) clears both. */
+function command(
+  request: CreateBody,
+  base: Image['config']['config'],
+): { entrypoint: string[] | null; cmd: string[] | null } {
+  const given = request.Entrypoint ?? null;
+  const cmd = (request.Cmd ?? []).length > 0 ? request.Cmd! : null;
+  if (given === null) return { entrypoint: base.Entrypoint ?? null, cmd: cmd ?? base.Cmd ?? null };
+  // A list without anything in it says nothing of the command.
+  if (given.length === 0) return { entrypoint: [], cmd: cmd ?? base.Cmd ?? null };
+  return { entrypoint: given.length === 1 && given[0] === '' ? null : given, cmd };
 }
 
-function range(text: string): number[] {
-  const [from = 0, to = from] = text.split('-').map(Number);
-  if (to < from || to > 4095) throw invalid(`Invalid value ${text} for cpuset cpus`);
+/**
+ * Processors of the virtual machine. It has whole ones of its own: a set of n gives it n, a share of them is rounded up.
+ * @param available of the host
+ */
+function processors(host: HostConfig, fallback: number, available: number): number {
+  const nano = host.NanoCpus ?? 0;
+  if (nano < 0 || nano > available * 1e9)
+    throw invalid(`range of CPUs is from 0.01 to ${available}.00, as there are only ${available} CPUs available`);
+  const set = host.CpusetCpus ?? '';
+  if (set !== '' && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(set))
+    throw invalid(`Invalid value ${set} for cpuset cpus: invalid format: ${set}`);
+  const inSet = new Set(set === '' ? [] : set.split(',').flatMap((part) => cpus(part, set, available)));
+  if (nano > 0) return Math.max(1, Math.ceil(nano / 1e9));
+  return inSet.size > 0 ? inSet.size : fallback;
+}
+
+function cpus(part: string, set: string, available: number): number[] {
+  const [from = 0, to = from] = part.split('-').map(Number);
+  if (to < from) throw invalid(`Invalid value ${set} for cpuset cpus: invalid format: ${set}`);
+  if (to >= available)
+    throw invalid(`Requested CPUs are not available - requested ${set}, available: 0-${available - 1}`);
   return Array.from({ length: to - from + 1 }, (_, i) => from + i);
 }
 
-function memory(host: NonNullable<CreateBody['HostConfig']>, fallbackMiB: number): number {
+/** Memory of the virtual machine in MiB: what was asked for is the container's, the kernel's comes on top. */
+function memory(host: HostConfig, fallbackMiB: number): number {
   const bytes = host.Memory ?? 0;
+  const swap = host.MemorySwap ?? 0;
+  // The machine has no swap: any limit on memory and swap together that memory keeps to is kept.
+  if (bytes === 0 && swap > 0)
+    throw invalid('You should always set the Memory limit when using Memoryswap limit, see usage');
+  if (swap > 0 && swap < bytes) throw invalid('Minimum memoryswap limit should be larger than memory limit, see usage');
   if (bytes === 0) return fallbackMiB;
   if (bytes < MIN_MEMORY) throw invalid('Minimum memory limit allowed is 6MB');
   return Math.ceil(bytes / 2 ** 20) + OVERHEAD_MIB;
@@ -148,6 +183,7 @@ function networks(request: CreateBody): ContainerSpec['networks'] {
 
 /**
  * A new container.
+ * @param hostCpus processors that the host has
  * @throws invalid, unsupported for what cannot be done, before anything is made
  */
 export function containerSpec(
@@ -155,6 +191,7 @@ export function containerSpec(
   image: Image,
   name: string,
   defaults: VchConfig['container'],
+  hostCpus: number,
 ): ContainerSpec {
   checkHostOptions(request);
   const id = newId();
@@ -170,11 +207,6 @@ export function containerSpec(
     return { name: Name, soft: Soft, hard: Hard };
   });
   const dns = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
-  const env = [
-    ...(config.Env.some((entry) => entry.startsWith('PATH=')) ? [] : [DEFAULT_PATH]),
-    `HOSTNAME=${config.Hostname}`,
-    ...(config.Tty ? ['TERM=xterm'] : []),
-  ];
   return {
     version: 1,
     id,
@@ -183,13 +215,13 @@ export function containerSpec(
     layer: image.chainIds.at(-1) ?? null,
     imageId: image.id,
     imageName: config.Image,
-    cpus: processors(host, defaults.cpus),
+    cpus: processors(host, defaults.cpus, hostCpus),
     memoryMiB: memory(host, defaults.memoryMiB),
     hostname: config.Hostname,
     domainname: config.Domainname,
     process: {
       args,
-      env: mergeEnv(env, config.Env),
+      env: processEnv(config, config.Tty),
       cwd: config.WorkingDir || '/',
       user: config.User,
       additionalGroups: host.GroupAdd ?? [],
@@ -221,5 +253,7 @@ function extraHost(text: string): { host: string; address: string } {
   const match = /^([^:=]+)[:=](.+)$/.exec(text);
   if (match === null) throw invalid(`bad format for add-host: "${text}"`);
   if (match[2] === 'host-gateway') throw unsupported("HostConfig.ExtraHosts: 'host-gateway' is not implemented");
-  return { host: match[1]!, address: match[2]!.replace(/^\[|\]$/g, '') };
+  const address = match[2]!.replace(/^\[|\]$/g, '');
+  if (isIP(address) === 0) throw invalid(`invalid IP address in add-host: "${address}"`);
+  return { host: match[1]!, address };
 }

@@ -192,7 +192,7 @@ export function inspectView(container: ContainerInfo, published: PublishedPort[]
     ProcessLabel: '',
     AppArmorProfile: '',
     ExecIDs: execIds.length === 0 ? null : execIds,
-    HostConfig: { ...HOST_CONFIG_DEFAULTS, ...definedOnly(hostConfig(container)) },
+    HostConfig: { ...HOST_CONFIG_DEFAULTS, ...definedOnly(hostConfig(container)), ...bindingsView(container) },
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
     Mounts: [],
     Config: config,
@@ -217,6 +217,15 @@ export function inspectView(container: ContainerInfo, published: PublishedPort[]
       Networks: networksView(container),
     },
   };
+}
+
+/** Published ports as they were asked for, each with both of its fields. */
+function bindingsView(container: ContainerInfo): object {
+  const bindings = Object.entries(hostConfig(container).PortBindings ?? {}).map(([port, list]) => [
+    port,
+    (list ?? []).map(({ HostIp = '', HostPort = '' }) => ({ HostIp, HostPort })),
+  ]);
+  return { PortBindings: Object.fromEntries(bindings) };
 }
 
 function definedOnly(value: object): object {

@@ -2,18 +2,21 @@
 
 import type { VchConfig } from '../../port-layer/config.js';
 import type { ContainerEvent, ContainerInfo, PortLayer } from '../../port-layer/types.js';
-import { messageOf } from '../../src/common/errors.js';
+import { conflict, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
 import { wantedPorts } from '../gateway/published-ports.js';
 import type { Image, ImageService } from '../image/types.js';
-import { dockerConfig, hostConfig } from './container-view.js';
+import { dockerConfig, hostConfig, isUp } from './container-view.js';
 import { EventBus } from './event-bus.js';
 
 const log = logger('docker');
 /** The ports of the current run, so that an endpoint that restarts publishes the same ones. */
 const PORTS_KEY = 'docker.ports';
+const SIGKILL = 9;
+/** The longest that a timer can be set to. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** The Docker engine over a port layer. */
 export class Engine {
@@ -76,14 +79,14 @@ export class Engine {
       }
       case 'exited': {
         this.ports.release(container.spec.id);
+        this.network(container, 'disconnect');
         const seconds = Math.max(0, Math.floor((time.getTime() - (container.startedAt ?? time).getTime()) / 1000));
         this.publish(container, 'die', { execDuration: String(seconds), exitCode: String(event.exitCode) }, time);
-        this.network(container, 'disconnect');
         break;
       }
       case 'startFailed':
         this.ports.release(container.spec.id);
-        this.publish(container, 'die', { execDuration: '0', exitCode: String(container.exitCode) }, time);
+        this.network(container, 'disconnect');
         break;
       case 'removed':
         this.ports.release(container.spec.id);
@@ -104,6 +107,37 @@ export class Engine {
           : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
       return { [PORTS_KEY]: JSON.stringify(await this.ports.reserve(container.spec.id, container.spec.name, wanted)) };
     });
+  }
+
+  /** Stops a container, with the events of the signals that it is sent. @throws notModified when it does not run */
+  async stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
+    const container = this.portLayer.exec.resolve(id);
+    const { spec } = container;
+    const seconds = options.timeoutSeconds ?? spec.stopTimeoutSeconds;
+    if (isUp(container)) this.publish(container, 'kill', { signal: String(options.signal ?? spec.stopSignal) });
+    const killing = setTimeout(
+      () => this.publish(container, 'kill', { signal: String(SIGKILL) }),
+      seconds < 0 ? MAX_TIMER_MS : Math.min(seconds * 1000, MAX_TIMER_MS),
+    );
+    try {
+      await this.portLayer.exec.stop(spec.id, options);
+    } finally {
+      clearTimeout(killing);
+    }
+    this.publish(container, 'stop');
+  }
+
+  /** Removes a container. @throws conflict in Docker's words when it runs and may not be killed */
+  async remove(reference: string, force: boolean): Promise<void> {
+    const container = this.portLayer.exec.resolve(reference);
+    if (isUp(container)) {
+      if (!force)
+        throw conflict(
+          `cannot remove container "${reference}": container is running: stop the container before removing or force remove`,
+        );
+      this.publish(container, 'kill', { signal: String(SIGKILL) });
+    }
+    await this.portLayer.exec.remove(container.spec.id, { force });
   }
 
   /** Publishes the ports of containers that were running before this endpoint was started. */

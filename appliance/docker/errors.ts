@@ -22,7 +22,8 @@ const STATUS: Record<ErrorKind, number> = {
 
 /** Answers with `{"message": …}` and the status of the error's kind. */
 export function sendError(response: Response, error: unknown): void {
-  const kind = kindOf(error);
+  // What express refuses (a path that cannot be decoded) carries a status of its own.
+  const kind = (error as { status?: unknown } | null)?.status === 400 ? 'invalid' : kindOf(error);
   const status = STATUS[kind];
   if (kind === 'internal') log.error({ err: error }, 'a request failed');
   if (response.headersSent) {

@@ -39,9 +39,9 @@ export class EventBus {
     this.emitter.emit('event', event);
   }
 
-  /** Kept events of a period (nanoseconds). */
-  past(since: bigint, until: bigint): DockerEvent[] {
-    return this.history.filter(({ ns }) => ns >= since && ns <= until).map(({ event }) => event);
+  /** Kept events of a period (nanoseconds); `until` null: up to now. */
+  past(since: bigint, until: bigint | null): DockerEvent[] {
+    return this.history.filter(({ ns }) => ns >= since && (until === null || ns <= until)).map(({ event }) => event);
   }
 
   listen(listener: (event: DockerEvent) => void): () => void {

@@ -1,8 +1,8 @@
 /**
  * Which options of HostConfig are there: one table. An option that is not done is refused when it asks for anything; none is ignored.
  */
-import { unsupported } from '../../src/common/errors.js';
-import type { CreateBody } from './container-config.js';
+import { invalid, unsupported } from '../../src/common/errors.js';
+import type { CreateBody, HostConfig } from './container-config.js';
 
 /** Done: read in `container-spec.ts` or `published-ports.ts`. */
 const DONE = new Set([
@@ -11,6 +11,7 @@ const DONE = new Set([
   'PublishAllPorts',
   'AutoRemove',
   'Memory',
+  'MemorySwap',
   'NanoCpus',
   'CpusetCpus',
   'Dns',
@@ -44,6 +45,7 @@ const HARMLESS: Record<string, unknown[]> = {
 function asksForNothing(name: string, value: unknown): boolean {
   if (value === null || value === undefined || value === '' || value === 0 || value === false) return true;
   if (Array.isArray(value)) return value.length === 0;
+  if (name === 'IPAMConfig') return Object.values(value).every((one) => asksForNothing('', one));
   if (typeof value === 'object') return Object.keys(value).length === 0;
   return HARMLESS[name]?.includes(value) === true;
 }
@@ -59,6 +61,11 @@ export function checkHostOptions(create: CreateBody): void {
       );
     throw unsupported(`HostConfig.${name} is not implemented`);
   }
+  checkRestartPolicy(host);
+  if ((host.ShmSize ?? 0) < 0) throw invalid('SHM size can not be less than 0');
+  const score = host.OomScoreAdj;
+  if (typeof score === 'number' && Math.abs(score) > 1000)
+    throw invalid(`Invalid value ${score}, range for oom score adj is [-1000, 1000]`);
   const policy = host.RestartPolicy?.Name ?? '';
   if (policy !== '' && policy !== 'no') throw unsupported(`HostConfig.RestartPolicy '${policy}' is not implemented`);
   const driver = host.LogConfig?.Type ?? '';
@@ -66,7 +73,36 @@ export function checkHostOptions(create: CreateBody): void {
     throw unsupported(`HostConfig.LogConfig: log driver '${driver}' is not implemented`);
   if (Object.keys(host.LogConfig?.Config ?? {}).length > 0)
     throw unsupported('HostConfig.LogConfig: log options are not implemented');
+  // Directories that an image names as volumes are part of the container's own disk; those of a request would have to outlive it.
+  if (Object.keys(create.Volumes ?? {}).length > 0) throw unsupported('Volumes is not implemented');
+  checkEndpoints(create);
   if ((create.MacAddress ?? '') !== '') throw unsupported('MacAddress is not implemented');
   const check = create.Healthcheck?.Test ?? [];
   if (check.length > 0 && check[0] !== 'NONE') throw unsupported('Healthcheck is not implemented');
+}
+
+/** What is wrong in itself is told before what is not done. */
+function checkRestartPolicy(host: HostConfig): void {
+  const { Name: name = '', MaximumRetryCount: retries = 0 } = host.RestartPolicy ?? {};
+  if (!['', 'no', 'always', 'on-failure', 'unless-stopped'].includes(name))
+    throw invalid(
+      `invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
+    );
+  if (retries !== 0 && name !== 'on-failure')
+    throw invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'");
+  if (host.AutoRemove === true && name !== '' && name !== 'no')
+    throw invalid("can't create 'AutoRemove' container with restart policy");
+}
+
+/** Of what can be said of a network at create, aliases are done, and one network. */
+function checkEndpoints(create: CreateBody): void {
+  const mode = create.HostConfig?.NetworkMode || 'default';
+  const same = mode === 'default' || mode === 'bridge' ? ['default', 'bridge'] : [mode];
+  for (const [network, endpoint] of Object.entries(create.NetworkingConfig?.EndpointsConfig ?? {})) {
+    if (!same.includes(network))
+      throw unsupported(`NetworkingConfig: a further network ('${network}' besides '${mode}') is not implemented`);
+    for (const [name, value] of Object.entries(endpoint ?? {}))
+      if (name !== 'Aliases' && name !== 'DNSNames' && !asksForNothing(name, value))
+        throw unsupported(`NetworkingConfig.EndpointsConfig.${network}.${name} is not implemented`);
+  }
 }

@@ -1,12 +1,12 @@
 /** A request of the Docker API: its version, query, body, and the connection it may take over. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { Duplex as DuplexStream } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { Request, Response } from 'express';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { invalid } from '../../src/common/errors.js';
 import { API_VERSION } from './api-version.js';
+import { RAW_STREAM } from './streams.js';
 
 const MAX_BODY = 4 * 1024 * 1024;
 
@@ -53,33 +53,37 @@ export function integer(request: Request, name: string): number | undefined {
   return Number(value);
 }
 
+/** By name, all values: as a list, or (since 1.22) as an object that has them as keys. */
+const filtersSchema = z.record(
+  z.string(),
+  z.union([z.array(z.string()), z.record(z.string(), z.boolean()).transform((values) => Object.keys(values))]),
+);
+
 /** The `filters` parameter: by name, all values. @throws invalid */
 export function filters(request: Request): Map<string, string[]> {
   const text = query(request, 'filters');
-  const result = new Map<string, string[]>();
-  if (text === undefined || text === '') return result;
-  let parsed: unknown;
+  if (text === undefined || text === '') return new Map();
   try {
-    parsed = JSON.parse(text);
+    return new Map(Object.entries(filtersSchema.parse(JSON.parse(text) ?? {})));
   } catch (error) {
-    throw invalid(`invalid filter: ${text}`, error);
+    throw invalid('invalid filter', error);
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw invalid(`invalid filter: ${text}`);
-  for (const [name, value] of Object.entries(parsed)) {
-    // A list of values, or (since 1.22) an object with the values as keys.
-    const values: unknown[] = Array.isArray(value)
-      ? value
-      : typeof value === 'object' && value !== null
-        ? Object.keys(value)
-        : [];
-    result.set(name, values.map(String));
-  }
-  return result;
 }
 
 /** @throws invalid for a filter that the route does not know */
 export function checkFilters(given: Map<string, string[]>, known: string[]): void {
   for (const name of given.keys()) if (!known.includes(name)) throw invalid(`invalid filter '${name}'`);
+}
+
+/** The size of a terminal, `h` and `w`. @throws invalid in Docker's words */
+export function terminalSize(request: Request): { rows: number; cols: number } {
+  const side = (name: string, word: string): number => {
+    const value = query(request, name) ?? '';
+    if (!/^\d+$/.test(value)) throw invalid(`invalid resize ${word} "${value}": invalid syntax`);
+    if (Number(value) > 0xffff) throw invalid(`invalid resize ${word} "${value}": value out of range`);
+    return Number(value);
+  };
+  return { rows: side('h', 'height'), cols: side('w', 'width') };
 }
 
 /** The raw body. @throws invalid when it is too large */
@@ -115,23 +119,27 @@ async function readBody(request: Request): Promise<Buffer> {
   return body;
 }
 
-/** A JSON body, checked. An empty body is `{}` where the schema allows it. @throws invalid in Docker's words */
+/**
+ * A JSON body, checked. No body is `{}`.
+ * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.
+ */
 export async function body<T>(request: Request, schema: z.ZodType<T>): Promise<T> {
   const text = (await readBody(request)).toString('utf8');
   const type = request.headers['content-type'];
-  if (text !== '' && type !== undefined && !/^application\/json\b/i.test(type)) {
+  if (text !== '' && type === undefined) throw invalid('malformed Content-Type header (): mime: no media type');
+  if (type !== undefined && !/^application\/json\s*(;|$)/i.test(type)) {
     throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
   }
   let value: unknown;
   try {
-    value = text.trim() === '' ? {} : JSON.parse(text);
+    value = text.trim() === '' ? {} : (JSON.parse(text) ?? {});
   } catch (error) {
     throw invalid(`invalid JSON: ${(error as Error).message}`, error);
   }
   const checked = schema.safeParse(value);
   if (checked.success) return checked.data;
   const issue = checked.error.issues[0];
-  throw invalid(`invalid JSON: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'unexpected value'}`);
+  throw invalid(`invalid JSON: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`);
 }
 
 /** Aborted when the client hangs up before the answer is complete. */
@@ -141,24 +149,34 @@ export function hangup(response: ServerResponse): AbortSignal {
   return abort.signal;
 }
 
+/** A connection that was taken over. */
+export interface RawConnection {
+  input: Readable;
+  output: Writable;
+  /** False: the client can send nothing (a request that came without body and without `Upgrade`); its input never ends. */
+  hasInput: boolean;
+}
+
 /**
- * Takes the connection over for raw streams. With `Upgrade: tcp` it is answered 101 and becomes the stream; without, the request's
- * body is the input and the answer's body the output.
+ * Takes the connection over for raw streams. With `Upgrade: tcp` it is answered 101 and becomes the stream (`upgradeType` is its
+ * content type); without, the request's body is the input and the rest of the connection the output.
  */
-export function hijack(request: Request, response: Response, contentType: string): Duplex {
+export function hijack(request: Request, response: Response, upgradeType: string): RawConnection {
   const { upgraded } = extrasOf(request);
   if (upgraded === undefined) {
-    response.writeHead(200, { 'content-type': contentType, connection: 'close' });
+    // The stream goes on the connection as it is, without chunks, and ends with it.
+    response.useChunkedEncodingByDefault = false;
+    response.writeHead(200, { 'content-type': RAW_STREAM, connection: 'close' });
     response.flushHeaders();
-    const stream = DuplexStream.from({ readable: request, writable: response });
-    response.once('close', () => stream.destroy());
-    return stream;
+    const hasInput =
+      request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
+    return { input: request, output: response, hasInput };
   }
   const { socket, head } = upgraded;
   response.detachSocket(socket);
   socket.setNoDelay(true);
-  socket.write(`HTTP/1.1 101 UPGRADED\r\nContent-Type: ${contentType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`);
+  socket.write(`HTTP/1.1 101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`);
   if (head.length > 0) socket.unshift(head);
   upgraded.head = Buffer.alloc(0);
-  return socket;
+  return { input: socket, output: socket, hasInput: true };
 }

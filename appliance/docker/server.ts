@@ -84,6 +84,8 @@ export async function listenDocker(app: express.Express, listen: ListenConfig): 
             cert: tls.cert,
             key: tls.key,
             minVersion: 'TLSv1.2',
+            // A client that has sent all its input still waits for output.
+            allowHalfOpen: true,
             ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
           },
           app,
@@ -94,6 +96,11 @@ export async function listenDocker(app: express.Express, listen: ListenConfig): 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
     upgrade(app, request, socket as Socket, head),
   );
+  const connections = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+  });
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
   });
@@ -104,8 +111,10 @@ export async function listenDocker(app: express.Express, listen: ListenConfig): 
   return {
     address: server.address() as AddressInfo,
     async close() {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
+      const closed = new Promise((resolve) => server.close(resolve));
+      // Also those that were taken over for streams, which the server no longer counts.
+      for (const socket of connections) socket.destroy();
+      await closed;
     },
   };
 }

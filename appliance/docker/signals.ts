@@ -8,7 +8,7 @@ export function parseSignal(text: string): number {
   if (/^\d+$/.test(name)) {
     const number = Number(name);
     if (number > 0 && number <= 64) return number;
-    throw invalid(`Invalid signal: ${text}`);
+    throw invalid(number > 64 ? `the linux daemon does not support signal ${number}` : `invalid signal: ${text}`);
   }
   const real = /^RT(MIN|MAX)(?:([+-])(\d+))?$/.exec(name);
   if (real !== null) {
@@ -16,6 +16,6 @@ export function parseSignal(text: string): number {
     if (number >= 34 && number <= 64) return number;
   }
   const known = (constants.signals as Record<string, number | undefined>)[`SIG${name}`];
-  if (known === undefined) throw invalid(`Invalid signal: ${text}`);
+  if (known === undefined) throw invalid(`invalid signal: ${text}`);
   return known;
 }

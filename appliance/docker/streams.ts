@@ -1,9 +1,9 @@
 /** Raw and multiplexed streams (Engine API, "Attach to a container"), and the keys that detach. */
-import { once } from 'node:events';
-import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { AttachedStreams, OutputChunk } from '../../port-layer/types.js';
-import { invalid } from '../../src/common/errors.js';
+import { errnoOf, invalid } from '../../src/common/errors.js';
 import { atLeast } from './api-version.js';
+import type { RawConnection } from './request.js';
 
 export const RAW_STREAM = 'application/vnd.docker.raw-stream';
 const MULTIPLEXED_STREAM = 'application/vnd.docker.multiplexed-stream';
@@ -35,14 +35,27 @@ export async function sendOutput(
       if (!(chunk.stream === 'stdout' ? options.stdout : options.stderr)) continue;
       const data = options.render?.(chunk) ?? chunk.data;
       if (client.destroyed || client.writableEnded) return;
-      if (!client.write(options.tty ? data : frame(chunk.stream, data)))
-        await Promise.race([once(client, 'drain'), once(client, 'close')]);
+      if (!client.write(options.tty ? data : frame(chunk.stream, data))) await drained(client);
     }
   } catch (error) {
-    if (!client.destroyed) throw error;
+    // Detached, or the client has gone: that ends the output, it is no failure of it.
+    if (errnoOf(error) !== 'ERR_STREAM_PREMATURE_CLOSE' && !client.destroyed) throw error;
   } finally {
     client.off('close', gone);
   }
+}
+
+/** Resolves when a stream takes more, or never will. */
+function drained(client: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      client.off('drain', done);
+      client.off('close', done);
+      resolve();
+    };
+    client.on('drain', done);
+    client.on('close', done);
+  });
 }
 
 const SPECIAL: Record<string, number> = { '@': 0, '[': 27, '\\': 28, ']': 29, '^': 30, _: 31 };
@@ -82,47 +95,49 @@ export class DetachFilter {
   }
 }
 
+/** How a client's connection with a session ended: the output did, the client detached, or it left. */
+export type StreamEnd = 'ended' | 'detached' | 'left';
+
 /**
  * Connects a client's raw connection with a session's streams until the output ends, the client leaves, or it detaches.
- * @returns true when it detached
+ * @param options.closeStdin the end of the client's input is the end of the process's (never on a terminal); without, it is a
+ *   detaching, as Docker has it
  */
 export async function connectStreams(
-  client: Duplex,
+  client: RawConnection,
   streams: AttachedStreams,
-  options: { tty: boolean; stdout: boolean; stderr: boolean; detachKeys: number[] | null },
-): Promise<boolean> {
-  let detached = false;
+  options: { tty: boolean; stdout: boolean; stderr: boolean; detachKeys: number[]; closeStdin: boolean },
+): Promise<StreamEnd> {
+  const { input, output } = client;
   const { stdin } = streams;
-  client.on('error', () => undefined);
-  client.once('close', () => streams.close());
-  if (stdin !== null) {
+  let end: StreamEnd = 'ended';
+  const leave = (how: StreamEnd): void => {
+    if (end === 'ended') end = how;
+    streams.close();
+  };
+  output.on('error', () => undefined);
+  input.on('error', () => undefined);
+  output.once('close', () => leave('left'));
+  if (stdin !== null && client.hasInput) {
     stdin.on('error', () => undefined);
-    const filter = options.tty && options.detachKeys !== null ? new DetachFilter(options.detachKeys) : null;
-    client.on('data', (data: Buffer) => {
-      const { pass, detached: typed } = filter?.push(data) ?? { pass: data, detached: false };
+    const filter = options.tty ? new DetachFilter(options.detachKeys) : null;
+    input.on('data', (data: Buffer) => {
+      if (end !== 'ended') return;
+      const { pass, detached } = filter?.push(data) ?? { pass: data, detached: false };
       if (pass.length > 0 && !stdin.destroyed && !stdin.write(pass)) {
-        client.pause();
-        const resume = (): void => {
-          stdin.off('drain', resume);
-          stdin.off('close', resume);
-          client.resume();
-        };
-        stdin.on('drain', resume);
-        stdin.on('close', resume);
+        input.pause();
+        void drained(stdin).then(() => input.resume());
       }
-      if (typed) {
-        detached = true;
-        streams.close();
-        client.end();
-      }
+      if (detached) leave('detached');
     });
-    client.once('end', () => {
-      if (!detached) stdin.end();
+    input.once('end', () => {
+      if (options.closeStdin && !options.tty) stdin.end();
+      else leave('left');
     });
   }
   // Without a taker of input the client's leaving must be seen too; and a connection whose request had a body was paused.
-  client.resume();
-  await sendOutput(streams.output, client, options);
-  client.end();
-  return detached;
+  input.resume();
+  await sendOutput(streams.output, output, options);
+  output.end();
+  return end;
 }

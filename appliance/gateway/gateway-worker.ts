@@ -1,13 +1,14 @@
 /** The endpoint's side of its gateway worker: a process in the endpoint VM's network namespace that serves published ports. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket as UdpSocket } from 'node:dgram';
-import { once } from 'node:events';
 import type { Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 
 const log = logger('gateway');
+const RESTART_MS = 500;
 
 /** Messages to the worker; `listen` comes with the socket. */
 export type WorkerMessage =
@@ -19,6 +20,9 @@ export type WorkerMessage =
 export class GatewayWorker {
   private child: ChildProcess | null = null;
   private closing = false;
+  private ready = false;
+  /** The first start has succeeded. */
+  private begun = false;
 
   /**
    * @param namespace path of the network namespace; undefined: this process's own
@@ -39,24 +43,38 @@ export class GatewayWorker {
     const child = spawn(all[0]!, all.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child = child;
     child.once('exit', (code) => {
-      if (this.closing || this.child !== child) return;
+      // One that never was ready at the endpoint's own start is the starter's matter.
+      if (this.closing || this.child !== child || !this.begun) return;
       log.error({ code }, 'the gateway worker ended and is started again');
       this.child = null;
-      setTimeout(
-        () =>
-          void this.start().then(this.onDeath, (error: unknown) =>
-            log.error({ err: error }, 'the gateway worker cannot be started'),
-          ),
-        500,
-      );
+      void this.startAgain();
     });
-    const [answer] = (await Promise.race([once(child, 'message'), once(child, 'exit')])) as [unknown];
-    if (answer !== 'ready') throw unavailable('the gateway worker does not start; see the log');
+    const ready = new Promise<boolean>((resolve) => {
+      child.once('message', (answer) => resolve(answer === 'ready'));
+      child.once('exit', () => resolve(false));
+      child.on('error', () => resolve(false));
+    });
+    if (!(await ready)) throw unavailable('the gateway worker does not start; see the log');
+    this.ready = true;
+    this.begun = true;
+  }
+
+  /** A worker that ended at its start is tried again by its own `exit`. */
+  private async startAgain(): Promise<void> {
+    this.ready = false;
+    await sleep(RESTART_MS);
+    if (this.closing) return;
+    try {
+      await this.start();
+      this.onDeath();
+    } catch (error) {
+      log.error({ err: error }, 'the gateway worker cannot be started');
+    }
   }
 
   listen(id: number, protocol: 'tcp' | 'udp', socket: Server | UdpSocket): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.child === null) {
+      if (this.child === null || !this.ready) {
         reject(unavailable('the gateway is not ready'));
         return;
       }
@@ -67,7 +85,7 @@ export class GatewayWorker {
   }
 
   target(id: number, address: string, port: number): void {
-    this.child?.send({ kind: 'target', id, address, port } satisfies WorkerMessage);
+    if (this.child?.connected === true) this.child.send({ kind: 'target', id, address, port } satisfies WorkerMessage);
   }
 
   close(id: number): void {

@@ -1,6 +1,6 @@
 /** Published ports: which are wanted, listening for them on the machine, and handing them to the worker in the bridge's namespace. */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
-import { createServer, isIPv6, type Server } from 'node:net';
+import { createServer, isIP, isIPv6, type Server } from 'node:net';
 import type { CaissonError } from '../../src/common/errors.js';
 import { errnoOf, internal, invalid, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -10,12 +10,13 @@ const log = logger('gateway');
 
 export type Protocol = 'tcp' | 'udp';
 
-/** A port to publish. `hostPort` 0: any free one. */
+/** A port to publish. `hostPort` 0: any free one; with `lastHostPort`, any free one from `hostPort` to there. */
 export interface PortRequest {
   containerPort: number;
   protocol: Protocol;
   hostIp: string;
   hostPort: number;
+  lastHostPort?: number;
 }
 
 /** A port that is listened on. */
@@ -35,18 +36,23 @@ export function parsePort(text: string): { port: number; protocol: Protocol } {
   return { port, protocol };
 }
 
+/** `8080`, `8000-8010`, or nothing. @throws invalid */
+function hostPorts(text: string): { hostPort: number; lastHostPort?: number } {
+  const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text === '' ? '0' : text);
+  const [hostPort, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+  if (match === null || last > 65535 || hostPort > last) throw invalid(`invalid port specification: "${text}"`);
+  return last === hostPort ? { hostPort } : { hostPort, lastHostPort: last };
+}
+
 /** What a container wants published. @throws invalid in Docker's words */
 export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: boolean): PortRequest[] {
   const wanted: PortRequest[] = [];
   for (const [key, list] of Object.entries(bindings)) {
     const { port: containerPort, protocol } = parsePort(key);
     for (const binding of list ?? [{}]) {
-      const text = binding.HostPort ?? '';
-      if (text !== '' && !/^\d+$/.test(text))
-        throw invalid(`invalid port specification: "${text}": host port ranges must be expanded by the client`);
-      const hostPort = text === '' ? 0 : Number(text);
-      if (hostPort > 65535) throw invalid(`invalid port specification: "${text}"`);
-      wanted.push({ containerPort, protocol, hostIp: binding.HostIp || '0.0.0.0', hostPort });
+      const hostIp = binding.HostIp || '0.0.0.0';
+      if (isIP(hostIp) === 0) throw invalid(`invalid IP address for a published port: "${hostIp}"`);
+      wanted.push({ containerPort, protocol, hostIp, ...hostPorts(binding.HostPort ?? '') });
     }
   }
   if (publishAll) {
@@ -79,10 +85,9 @@ export class PortMapper {
     const ports: PublishedPort[] = [];
     this.published.set(containerId, ports);
     try {
-      for (const request of wanted) {
+      for (const { lastHostPort, ...request } of wanted) {
         const id = this.next++;
-        const hostPort =
-          request.protocol === 'tcp' ? await this.listenTcp(id, request) : await this.listenUdp(id, request);
+        const hostPort = await this.listenInRange(id, request, lastHostPort ?? request.hostPort);
         ports.push({ ...request, hostPort, id });
       }
       return ports;
@@ -103,8 +108,22 @@ export class PortMapper {
     this.published.delete(containerId);
   }
 
+  /** The first port of a range that is free. */
+  private async listenInRange(id: number, request: PortRequest, last: number): Promise<number> {
+    for (let hostPort = request.hostPort; ; hostPort++) {
+      try {
+        const wanted = { ...request, hostPort };
+        return await (request.protocol === 'tcp' ? this.listenTcp(id, wanted) : this.listenUdp(id, wanted));
+      } catch (error) {
+        if (errnoOf(error) !== 'EADDRINUSE' || hostPort >= last) throw error;
+      }
+    }
+  }
+
   private async listenTcp(id: number, request: PortRequest): Promise<number> {
     const server = createServer({ pauseOnConnect: true });
+    // Until the worker has the socket: nobody would ever answer.
+    server.on('connection', (socket) => socket.destroy());
     await listening(server, (done) =>
       server.listen(
         { host: request.hostIp, port: request.hostPort, exclusive: true, ipv6Only: isIPv6(request.hostIp) },
@@ -112,9 +131,12 @@ export class PortMapper {
       ),
     );
     const { port } = server.address() as { port: number };
-    await this.worker.listen(id, 'tcp', server);
-    // The worker has the socket now; this side must not accept from it.
-    await new Promise((closed) => server.close(closed));
+    try {
+      await this.worker.listen(id, 'tcp', server);
+    } finally {
+      // The worker has the socket now; this side must not accept from it.
+      await new Promise((closed) => server.close(closed));
+    }
     return port;
   }
 
@@ -125,8 +147,11 @@ export class PortMapper {
       socket.bind({ address: request.hostIp, port: request.hostPort, exclusive: true }, resolve);
     });
     const { port } = socket.address();
-    await this.worker.listen(id, 'udp', socket);
-    socket.close();
+    try {
+      await this.worker.listen(id, 'udp', socket);
+    } finally {
+      socket.close();
+    }
     return port;
   }
 }

@@ -11,6 +11,8 @@ import type { WorkerMessage } from './gateway-worker.js';
 const CONNECT_MS = 10_000;
 const UDP_IDLE_MS = 60_000;
 const MAX_UDP_CLIENTS = 1024;
+/** Connections of one published port at a time; more are refused. */
+const MAX_TCP_CLIENTS = 4096;
 
 /** One published port. */
 interface Port {
@@ -20,7 +22,7 @@ interface Port {
 
 class TcpPort implements Port {
   private target: { host: string; port: number } | null = null;
-  private readonly waiting: Socket[] = [];
+  private readonly waiting = new Set<Socket>();
   private readonly open = new Set<Socket>();
 
   constructor(private readonly server: Server) {
@@ -32,7 +34,9 @@ class TcpPort implements Port {
 
   setTarget(host: string, port: number): void {
     this.target = { host, port };
-    for (const socket of this.waiting.splice(0)) this.accept(socket);
+    const sockets = [...this.waiting];
+    this.waiting.clear();
+    for (const socket of sockets) this.connect(socket, { host, port });
   }
 
   close(): void {
@@ -41,15 +45,24 @@ class TcpPort implements Port {
   }
 
   private accept(client: Socket): void {
-    this.open.add(client);
-    client.once('close', () => this.open.delete(client));
-    client.on('error', () => client.destroy());
-    client.pause();
-    if (this.target === null) {
-      this.waiting.push(client);
+    if (this.open.size >= MAX_TCP_CLIENTS) {
+      client.resetAndDestroy();
       return;
     }
-    const upstream = connect({ ...this.target, allowHalfOpen: true, timeout: CONNECT_MS });
+    this.open.add(client);
+    client.once('close', () => {
+      this.open.delete(client);
+      this.waiting.delete(client);
+    });
+    client.on('error', () => client.destroy());
+    client.pause();
+    if (this.target === null) this.waiting.add(client);
+    else this.connect(client, this.target);
+  }
+
+  /** Joins a client with the container. */
+  private connect(client: Socket, target: { host: string; port: number }): void {
+    const upstream = connect({ ...target, allowHalfOpen: true, timeout: CONNECT_MS });
     upstream.once('connect', () => {
       upstream.setTimeout(0);
       client.pipe(upstream);

@@ -30,6 +30,8 @@ interface Exec extends ExecInfo {
   session: number;
   started: boolean;
   channel: ContainerChannel | null;
+  /** Its exit code; from the start on. */
+  over: Promise<number> | null;
 }
 
 /** The interaction component of the port layer. */
@@ -150,6 +152,7 @@ export class Interaction implements InteractionService {
       session: -1,
       started: false,
       channel: null,
+      over: null,
     };
     this.execs.set(exec.id, exec);
     container.once('removed', () => this.execs.delete(exec.id));
@@ -168,7 +171,7 @@ export class Interaction implements InteractionService {
   ): Promise<AttachedStreams | null> {
     const exec = this.exec(execId);
     const container = this.containers.resolve(exec.containerId);
-    if (exec.started) throw conflict(`Error: Exec command ${exec.id} has already run`);
+    if (exec.started) throw conflict(`exec command ${exec.id} has already run`);
     const { channel } = container;
     if (!container.running || channel === null) throw conflict(`container ${container.id} is not running`);
     exec.started = true;
@@ -176,13 +179,13 @@ export class Interaction implements InteractionService {
     const process = options.size === undefined ? exec.process : { ...exec.process, terminalSize: options.size };
     const { session, output, started } = await channel.exec(encodeProcess(process));
     exec.session = session;
-    const over = new Promise<void>((resolve) => {
+    exec.over = new Promise<number>((resolve) => {
       const finish = (code: number): void => {
         channel.off('exited', onExited);
         container.off('exited', onContainer);
         exec.running = false;
         exec.exitCode = code;
-        resolve();
+        resolve(code);
         setTimeout(() => this.execs.delete(exec.id), EXEC_KEPT_MS).unref();
       };
       const onExited = (ended: number, exit: { code: number }): void => {
@@ -199,7 +202,6 @@ export class Interaction implements InteractionService {
         (error: unknown) => finish(error instanceof ProcessFailure ? error.code : 128),
       );
     });
-    over.catch(() => undefined);
     try {
       await started;
     } catch (error) {
@@ -218,6 +220,12 @@ export class Interaction implements InteractionService {
     const exec = this.exec(execId);
     if (exec.channel === null || exec.exitCode !== null) throw conflict(`exec ${execId} is not running`);
     await exec.channel.resize(exec.session, size);
+  }
+
+  execWait(execId: string): Promise<number> {
+    const { over } = this.exec(execId);
+    if (over === null) throw conflict(`exec ${execId} was not started`);
+    return over;
   }
 
   execInspect(execId: string): ExecInfo {

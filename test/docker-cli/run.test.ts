@@ -188,7 +188,7 @@ describe('the life of a container', () => {
     expect((await stack.docker('kill', '-s', 'USR1', 'sig')).code).toBe(0);
     await expect.poll(async () => (await stack.docker('logs', 'sig')).stdout).toBe('ready\nusr1\n');
     const nonsense = await stack.docker('kill', '-s', 'NOPE', 'sig');
-    expect(nonsense.stderr).toContain('Invalid signal: NOPE');
+    expect(nonsense.stderr).toContain('invalid signal: NOPE');
     expect((await stack.docker('kill', 'sig')).code).toBe(0);
     expect((await stack.docker('inspect', '-f', '{{.State.Status}} {{.State.ExitCode}}', 'sig')).stdout).toBe(
       'exited 137\n',

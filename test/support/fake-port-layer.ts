@@ -325,8 +325,7 @@ class FakeInteraction implements InteractionService {
 
   async execStart(id: string, options: { detach: boolean }): Promise<AttachedStreams | null> {
     const exec = this.known(id);
-    if (exec.process !== null || exec.info.exitCode !== null)
-      throw conflict(`Error: Exec command ${id} has already run`);
+    if (exec.process !== null || exec.info.exitCode !== null) throw conflict(`exec command ${id} has already run`);
     let process: FakeProcess;
     try {
       process = new FakeProcess(exec.info.process);
@@ -346,6 +345,12 @@ class FakeInteraction implements InteractionService {
   async execResize(id: string, size: { rows: number; cols: number }): Promise<void> {
     this.known(id);
     this.sizes.push({ id, ...size });
+  }
+
+  async execWait(id: string): Promise<number> {
+    const { process } = this.known(id);
+    if (process === null) throw conflict(`exec ${id} was not started`);
+    return process.over;
   }
 
   execInspect(id: string): ExecInfo {

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
+import { constants as osConstants } from 'node:os';
 import { Readable, Writable } from 'node:stream';
 import { StartError } from '../../port-layer/errors.js';
 import type { OutputChunk } from '../../port-layer/types.js';
@@ -66,7 +67,7 @@ export class FakeProcess {
       this.child.once('close', (code, signal) => {
         this.ended = true;
         for (const reader of this.attached) reader.push(null);
-        resolve(code ?? 128 + ({ SIGKILL: 9, SIGTERM: 15, SIGINT: 2, SIGHUP: 1 }[signal as string] ?? 0));
+        resolve(code ?? 128 + (signal === null ? 0 : osConstants.signals[signal]));
       });
     });
   }

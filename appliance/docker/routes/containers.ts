@@ -1,15 +1,26 @@
 /** Routes of containers: create, look, start, stop, remove. */
 import type { Router } from 'express';
 import type { WaitCondition } from '../../../port-layer/types.js';
-import { conflict, invalid, isKind } from '../../../src/common/errors.js';
+import {
+  CaissonError,
+  conflict,
+  invalid,
+  isKind,
+  kindOf,
+  messageOf,
+  notFound,
+  unsupported,
+} from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/published-ports.js';
-import { createSchema } from '../container-config.js';
+import { formatPlatform, parsePlatform, platformMatch, platformOf } from '../../image/platform.js';
+import type { Image } from '../../image/types.js';
+import { type CreateBody, createSchema } from '../container-config.js';
 import { filterContainers } from '../container-filters.js';
 import { checkContainerName, containerSpec } from '../container-spec.js';
-import { inspectView, listView } from '../container-view.js';
+import { inspectView, isUp, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { randomName } from '../names.js';
-import { body, filters, flag, hangup, integer, query } from '../request.js';
+import { body, filters, flag, hangup, integer, query, terminalSize } from '../request.js';
 import { parseSignal } from '../signals.js';
 
 /** Adds the routes. */
@@ -18,31 +29,29 @@ export function containerRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/create', async (request, response) => {
     const wanted = await body(request, createSchema);
-    const platform = query(request, 'platform') ?? '';
-    if (platform !== '' && !/^linux\/(amd64|x86_64)$/.test(platform))
-      throw invalid(
-        `image with reference ${wanted.Image ?? ''} was found but does not provide the specified platform (${platform})`,
-      );
     const given = query(request, 'name') ?? '';
     const name =
       given === ''
         ? randomName((one) => exec.list().some((container) => container.spec.name === one))
         : checkContainerName(given);
-    if ((wanted.Image ?? '') === '') throw invalid('no image specified');
-    const image = engine.images.resolve(wanted.Image!);
-    const spec = containerSpec(wanted, image, name, engine.config.container);
+    const reference = wanted.Image ?? '';
+    if (Object.keys(wanted).length === 0) throw invalid('config cannot be empty in order to create a container');
+    if (reference === '') throw invalid('no image specified');
+    const image = engine.images.resolve(reference);
+    checkPlatform(image, reference, query(request, 'platform') ?? '');
+    const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
     wantedPorts(
       wanted.HostConfig?.PortBindings ?? {},
       Object.keys(wanted.ExposedPorts ?? {}),
       wanted.HostConfig?.PublishAllPorts === true,
     );
     const created = await exec.create(spec);
-    response.status(201).json({ Id: created.spec.id, Warnings: [] });
+    response.status(201).json({ Id: created.spec.id, Warnings: warnings(image) });
   });
 
   router.get('/containers/json', (request, response) => {
     const limit = integer(request, 'limit') ?? 0;
-    if (flag(request, 'size')) throw invalid('size is not implemented for the list of containers');
+    if (flag(request, 'size')) throw unsupported('the size of containers is not implemented');
     const rows = filterContainers(engine, exec.list(), filters(request), {
       all: flag(request, 'all') || limit > 0,
       limit,
@@ -56,31 +65,31 @@ export function containerRoutes(router: Router, engine: Engine): void {
 
   router.get('/containers/:id/json', (request, response) => {
     const container = exec.resolve(request.params.id);
+    if (flag(request, 'size')) throw unsupported('the size of containers is not implemented');
     response.json(
       inspectView(container, engine.ports.portsOf(container.spec.id), interaction.execIds(container.spec.id)),
     );
   });
 
   router.post('/containers/:id/start', async (request, response) => {
+    if (query(request, 'checkpoint')) throw unsupported('checkpoints are not implemented');
     await engine.start(request.params.id);
     response.status(204).end();
   });
 
   router.post('/containers/:id/stop', async (request, response) => {
-    const container = exec.resolve(request.params.id);
-    await exec.stop(container.spec.id, stopOptions(query(request, 'signal'), integer(request, 't')));
-    engine.publish(container, 'stop');
+    const { spec } = exec.resolve(request.params.id);
+    await engine.stop(spec.id, stopOptions(query(request, 'signal'), integer(request, 't')));
     response.status(204).end();
   });
 
   router.post('/containers/:id/restart', async (request, response) => {
     const container = exec.resolve(request.params.id);
     const options = stopOptions(query(request, 'signal'), integer(request, 't'));
-    if (container.state === 'running') {
-      await exec.stop(container.spec.id, options).catch((error: unknown) => {
+    if (isUp(container)) {
+      await engine.stop(container.spec.id, options).catch((error: unknown) => {
         if (!isKind(error, 'notModified')) throw error;
       });
-      engine.publish(container, 'stop');
     }
     await engine.start(container.spec.id);
     engine.publish(exec.resolve(container.spec.id), 'restart');
@@ -88,12 +97,16 @@ export function containerRoutes(router: Router, engine: Engine): void {
   });
 
   router.post('/containers/:id/kill', async (request, response) => {
-    const container = exec.resolve(request.params.id);
-    const signal = parseSignal(query(request, 'signal') || 'KILL');
-    if (container.state !== 'running' && container.state !== 'stopping')
-      throw conflict(`cannot kill container: ${request.params.id}: container ${container.spec.id} is not running`);
-    engine.publish(container, 'kill', { signal: String(signal) });
-    await exec.kill(container.spec.id, signal);
+    const { id } = request.params;
+    try {
+      const container = exec.resolve(id);
+      const signal = parseSignal(query(request, 'signal') || 'KILL');
+      if (!isUp(container)) throw conflict(`container ${container.spec.id} is not running`);
+      engine.publish(container, 'kill', { signal: String(signal) });
+      await exec.kill(container.spec.id, signal);
+    } catch (error) {
+      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${messageOf(error)}`, { cause: error });
+    }
     response.status(204).end();
   });
 
@@ -108,16 +121,19 @@ export function containerRoutes(router: Router, engine: Engine): void {
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
     try {
-      const { exitCode } = await waiting;
-      response.end(`${JSON.stringify({ StatusCode: exitCode })}\n`);
+      const { exitCode, error } = await waiting;
+      // Who waits while it starts it hears of a failed start from the start.
+      const failure = condition === 'not-running' && error !== '' ? { Error: { Message: error } } : {};
+      const answer = { ...failure, StatusCode: exitCode };
+      response.end(`${JSON.stringify(answer)}\n`);
     } catch {
       response.destroy();
     }
   });
 
   router.delete('/containers/:id', async (request, response) => {
-    if (flag(request, 'link')) throw invalid('removing links is not implemented');
-    await exec.remove(request.params.id, { force: flag(request, 'force') });
+    if (flag(request, 'link')) throw unsupported('links are not implemented');
+    await engine.remove(request.params.id, flag(request, 'force'));
     response.status(204).end();
   });
 
@@ -125,17 +141,21 @@ export function containerRoutes(router: Router, engine: Engine): void {
     const container = exec.resolve(request.params.id);
     const given = query(request, 'name') ?? '';
     if (given === '') throw invalid('Neither old nor new names may be empty');
-    const name = checkContainerName(given);
-    if (name === container.spec.name) throw invalid('Renaming a container with the same name as its current name');
+    if (given.replace(/^\//, '') === container.spec.name)
+      throw invalid('Renaming a container with the same name as its current name');
     const oldName = `/${container.spec.name}`;
-    await exec.rename(container.spec.id, name);
+    try {
+      await exec.rename(container.spec.id, checkContainerName(`/${given.replace(/^\//, '')}`));
+    } catch (error) {
+      throw new CaissonError(kindOf(error), `Error when allocating new name: ${messageOf(error)}`, { cause: error });
+    }
     engine.publish(exec.resolve(container.spec.id), 'rename', { oldName });
     response.status(204).end();
   });
 
   router.post('/containers/:id/resize', async (request, response) => {
     const container = exec.resolve(request.params.id);
-    const [rows, cols] = [integer(request, 'h') ?? 0, integer(request, 'w') ?? 0];
+    const { rows, cols } = terminalSize(request);
     await interaction.resize(container.spec.id, { rows, cols });
     engine.publish(container, 'resize', { height: String(rows), width: String(cols) });
     response.status(200).end();
@@ -150,4 +170,26 @@ function stopOptions(
     ...(signal === undefined || signal === '' ? {} : { signal: parseSignal(signal) }),
     ...(seconds === undefined ? {} : { timeoutSeconds: seconds }),
   };
+}
+
+/** @throws notFound in Docker's words, so that the client pulls the image for the platform */
+function checkPlatform(image: Image, reference: string, wanted: string): void {
+  if (wanted === '') return;
+  const platform = parsePlatform(wanted);
+  const offered = platformOf(image.config);
+  if (platformMatch(platform, offered) === 0)
+    throw notFound(
+      `image with reference ${reference} was found but its platform (${formatPlatform(offered)}) does not match the specified platform (${formatPlatform(platform)})`,
+    );
+}
+
+/** Processors of the host, where the request is about them; else the host is not asked. */
+async function hostCpus(engine: Engine, { HostConfig: host }: CreateBody): Promise<number> {
+  return host?.NanoCpus || host?.CpusetCpus ? (await engine.portLayer.hostInfo()).cpus : Number.POSITIVE_INFINITY;
+}
+
+/** What an image asks for and does not get. */
+function warnings(image: Image): string[] {
+  const check = image.config.config.Healthcheck?.Test ?? [];
+  return check.length === 0 || check[0] === 'NONE' ? [] : ["The image's health check is not run."];
 }

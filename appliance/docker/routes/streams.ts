@@ -1,24 +1,16 @@
 /** Routes that carry streams: attach, logs, and execs. */
-import type { Duplex } from 'node:stream';
 import type { Router } from 'express';
 import { z } from 'zod';
 import { StartError } from '../../../port-layer/errors.js';
 import type { AttachedStreams, OutputChunk } from '../../../port-layer/types.js';
-import { conflict, invalid } from '../../../src/common/errors.js';
+import { conflict, invalid, unsupported } from '../../../src/common/errors.js';
 import type { ProcessSpec } from '../../../tether/program/spec.js';
 import { execSchema } from '../container-config.js';
-import { mergeEnv } from '../container-spec.js';
+import { processEnv, replaceEnv } from '../container-spec.js';
+import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { body, flag, hangup, hijack, integer, query, versionOf } from '../request.js';
-import {
-  connectStreams,
-  DEFAULT_DETACH_KEYS,
-  frame,
-  parseDetachKeys,
-  RAW_STREAM,
-  sendOutput,
-  streamType,
-} from '../streams.js';
+import { body, flag, hangup, hijack, query, type RawConnection, terminalSize, versionOf } from '../request.js';
+import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, sendOutput, streamType } from '../streams.js';
 import { formatTime, parseTime } from '../timestamps.js';
 
 const execStartSchema = z.looseObject({
@@ -30,7 +22,15 @@ const execStartSchema = z.looseObject({
 /** Adds the routes. */
 export function streamRoutes(router: Router, engine: Engine): void {
   const { exec, interaction } = engine.portLayer;
+  /** Of execs that asked for keys of their own. */
   const detachKeys = new Map<string, string>();
+  const isKnown = (execId: string): boolean => {
+    try {
+      return interaction.execInspect(execId).id === execId;
+    } catch {
+      return false;
+    }
+  };
 
   router.post('/containers/:id/attach', async (request, response) => {
     const container = exec.resolve(request.params.id);
@@ -43,13 +43,14 @@ export function streamRoutes(router: Router, engine: Engine): void {
     });
     const client = hijack(request, response, streamType(tty, versionOf(request)));
     engine.publish(container, 'attach');
-    const detached = await connectStreams(client, streams, {
+    const end = await connectStreams(client, streams, {
       tty,
       stdout: flag(request, 'stdout'),
       stderr: flag(request, 'stderr'),
       detachKeys: keys,
+      closeStdin: dockerConfig(container).StdinOnce,
     });
-    if (detached) engine.publish(exec.resolve(container.spec.id), 'detach');
+    if (end === 'detached') engine.publish(exec.resolve(container.spec.id), 'detach');
   });
 
   router.get('/containers/:id/logs', async (request, response) => {
@@ -88,16 +89,14 @@ export function streamRoutes(router: Router, engine: Engine): void {
     const wanted = await body(request, execSchema);
     const container = exec.resolve(request.params.id);
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
-    if (wanted.Privileged === true) throw invalid('privileged execs are not implemented');
+    if (wanted.Privileged === true) throw unsupported('Privileged is not implemented for execs');
+    if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys);
     if (container.state !== 'running' && container.state !== 'stopping')
       throw conflict(`container ${container.spec.id} is not running`);
     const { process } = container.spec;
     const spec: ProcessSpec = {
       args: wanted.Cmd!,
-      env: mergeEnv(
-        [...process.env.filter((entry) => !entry.startsWith('TERM=')), ...(wanted.Tty === true ? ['TERM=xterm'] : [])],
-        wanted.Env ?? [],
-      ),
+      env: replaceEnv(processEnv(dockerConfig(container), wanted.Tty === true), wanted.Env ?? []),
       cwd: wanted.WorkingDir || process.cwd,
       user: wanted.User || process.user,
       additionalGroups: wanted.User ? [] : process.additionalGroups,
@@ -111,8 +110,11 @@ export function streamRoutes(router: Router, engine: Engine): void {
       stderr: wanted.AttachStderr === true,
     };
     const created = await interaction.execCreate(container.spec.id, spec, streams);
-    if (wanted.DetachKeys) detachKeys.set(created.id, wanted.DetachKeys);
-    engine.publish(container, `exec_create: ${spec.args.join(' ')}`, { execID: created.id });
+    if (wanted.DetachKeys) {
+      for (const id of detachKeys.keys()) if (!isKnown(id)) detachKeys.delete(id);
+      detachKeys.set(created.id, wanted.DetachKeys);
+    }
+    engine.publish(container, `exec_create: ${commandLine(spec)}`, { execID: created.id });
     response.status(201).json({ Id: created.id });
   });
 
@@ -124,7 +126,8 @@ export function streamRoutes(router: Router, engine: Engine): void {
     const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
     const size = wanted.ConsoleSize;
     const { tty } = before.process;
-    const takeOver = (): Duplex => hijack(request, response, tty ? RAW_STREAM : streamType(tty, versionOf(request)));
+    const takeOver = (): RawConnection => hijack(request, response, streamType(tty, versionOf(request)));
+    engine.publish(container, `exec_start: ${commandLine(before.process)}`, { execID: before.id });
     let streams: AttachedStreams | null;
     try {
       const terminal = size && size[0] > 0 ? { size: { rows: size[0], cols: size[1] } } : {};
@@ -133,32 +136,30 @@ export function streamRoutes(router: Router, engine: Engine): void {
       if (detach || !(error instanceof StartError)) throw error;
       // As Docker: the stream is open already, and the cause is the last that comes over it.
       const text = Buffer.from(`${error.message}\r\n`);
-      takeOver().end(tty ? text : frame('stdout', text));
+      takeOver().output.end(tty ? text : frame('stdout', text));
       return;
     }
-    engine.publish(container, `exec_start: ${before.process.args.join(' ')}`, { execID: before.id });
+    interaction.execWait(before.id).then(
+      (exitCode) => engine.publish(container, 'exec_die', { execID: before.id, exitCode: String(exitCode) }),
+      () => undefined,
+    );
     if (streams === null) {
       response.status(200).end();
       return;
     }
     const client = takeOver();
-    await connectStreams(client, streams, {
+    const end = await connectStreams(client, streams, {
       tty,
       stdout: before.openedStreams.stdout,
       stderr: before.openedStreams.stderr,
       detachKeys: keys,
+      closeStdin: true,
     });
-    const after = interaction.execInspect(before.id);
-    if (after.exitCode !== null)
-      engine.publish(container, 'exec_die', { execID: before.id, exitCode: String(after.exitCode) });
-    detachKeys.delete(before.id);
+    if (end === 'detached') engine.publish(container, 'exec_detach', { execID: before.id });
   });
 
   router.post('/exec/:id/resize', async (request, response) => {
-    await interaction.execResize(request.params.id, {
-      rows: integer(request, 'h') ?? 0,
-      cols: integer(request, 'w') ?? 0,
-    });
+    await interaction.execResize(request.params.id, terminalSize(request));
     response.status(200).end();
   });
 
@@ -181,10 +182,15 @@ export function streamRoutes(router: Router, engine: Engine): void {
       OpenStdin: openedStreams.stdin,
       OpenStderr: openedStreams.stderr,
       OpenStdout: openedStreams.stdout,
-      CanRemove: exitCode !== null,
+      CanRemove: false,
       ContainerID: containerId,
       DetachKeys: '',
       Pid: pid,
     });
   });
+}
+
+/** A command as it stands in events. */
+function commandLine({ args: [entrypoint = '', ...args] }: ProcessSpec): string {
+  return `${entrypoint} ${args.join(' ')}`;
 }

@@ -4,7 +4,7 @@ import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Router } from 'express';
 import type { NetworkInfo } from '../../../port-layer/types.js';
-import { notFound } from '../../../src/common/errors.js';
+import { invalid, notFound } from '../../../src/common/errors.js';
 import { API_VERSION, MIN_API_VERSION } from '../api-version.js';
 import { DRIVER } from '../container-view.js';
 import type { Engine } from '../engine.js';
@@ -88,18 +88,19 @@ export function systemRoutes(router: Router, engine: Engine): void {
   router.get('/events', (request, response) => {
     const given = filters(request);
     checkFilters(given, EVENT_FILTERS);
-    const [since, until] = [query(request, 'since'), query(request, 'until')];
+    const [since, until] = [query(request, 'since') || null, query(request, 'until') || null];
+    const begin = since === null ? null : parseTime(since);
+    const end = until === null ? null : parseTime(until);
+    if (begin !== null && end !== null && begin > end)
+      throw invalid(`\`since\` time (${since}) cannot be after \`until\` time (${until})`);
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
     const send = (event: DockerEvent): void => {
       if (passes(event, given)) response.write(`${JSON.stringify(event)}\n`);
     };
-    const end = until === undefined || until === '' ? null : parseTime(until);
     const stop = engine.events.listen(send);
     response.once('close', stop);
-    if (since !== undefined && since !== '')
-      for (const event of engine.events.past(parseTime(since), end ?? BigInt(Date.now() + 1000) * 1_000_000n))
-        send(event);
+    if (begin !== null) for (const event of engine.events.past(begin, end)) send(event);
     if (end !== null) {
       const wait = Number(end / 1_000_000n) - Date.now();
       const timer = setTimeout(() => response.end(), Math.min(Math.max(0, wait), 2 ** 31 - 1));
@@ -126,7 +127,8 @@ export function systemRoutes(router: Router, engine: Engine): void {
     response.json(networkView(engine.portLayer.network.resolve(request.params.id), true));
   });
 
-  router.get('/volumes', (_request, response) => {
+  router.get('/volumes', (request, response) => {
+    checkFilters(filters(request), ['dangling', 'driver', 'label', 'name']);
     response.json({ Volumes: [], Warnings: null });
   });
 
