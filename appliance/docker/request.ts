@@ -9,6 +9,7 @@ import { API_VERSION } from './api-version.js';
 import { RAW_STREAM } from './streams.js';
 
 const MAX_BODY = 4 * 1024 * 1024;
+const MAX_DISCARDED = 16 * MAX_BODY;
 
 /** What the server keeps with a request. */
 interface Extras {
@@ -94,9 +95,11 @@ async function readBody(request: Request): Promise<Buffer> {
     let size = 0;
     for await (const part of request) {
       size += (part as Buffer).length;
-      if (size > MAX_BODY) throw invalid('request body too large');
-      parts.push(part as Buffer);
+      if (size <= MAX_BODY) parts.push(part as Buffer);
+      // Read to its end all the same, within reason: only then does the client look for the answer.
+      else if (size > MAX_DISCARDED) request.destroy();
     }
+    if (size > MAX_BODY) throw invalid('request body too large');
     return Buffer.concat(parts);
   }
   // Node parses no body after an Upgrade: take its bytes off the connection.
@@ -166,7 +169,7 @@ export function hijack(request: Request, response: Response, upgradeType: string
   if (upgraded === undefined) {
     // The stream goes on the connection as it is, without chunks, and ends with it.
     response.useChunkedEncodingByDefault = false;
-    response.writeHead(200, { 'content-type': RAW_STREAM, connection: 'close' });
+    response.writeHead(200, { 'Content-Type': RAW_STREAM, Connection: 'close' });
     response.flushHeaders();
     const hasInput =
       request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;

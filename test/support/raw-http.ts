@@ -1,0 +1,69 @@
+/** HTTP by hand, for what comes after a connection was taken over. */
+import { connect, type Socket } from 'node:net';
+import { connect as tlsConnect } from 'node:tls';
+
+/** A connection whose answer's head was read. */
+export interface RawAnswer {
+  socket: Socket;
+  status: number;
+  /** The head, header names as sent. */
+  head: string;
+  /** Resolves with all that came after the head, when the other side has ended. */
+  rest: Promise<Buffer>;
+  /** What came after the head so far. */
+  received(): Buffer;
+}
+
+/** Sends a request and reads the head of its answer. `body` is JSON; the connection stays open for writing. */
+export function rawRequest(
+  port: number,
+  path: string,
+  options: { body?: unknown; upgrade?: boolean; tlsCa?: string; method?: string } = {},
+): Promise<RawAnswer> {
+  return new Promise((resolve, reject) => {
+    const socket =
+      options.tlsCa === undefined
+        ? connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+        : tlsConnect({ port, host: '127.0.0.1', ca: options.tlsCa, allowHalfOpen: true } as Parameters<
+            typeof tlsConnect
+          >[0]);
+    socket.on('error', reject);
+    const body = options.body === undefined ? '' : JSON.stringify(options.body);
+    const head = [
+      `${options.method ?? 'POST'} ${path} HTTP/1.1`,
+      'Host: test',
+      ...(options.upgrade === false ? [] : ['Connection: Upgrade', 'Upgrade: tcp']),
+      ...(body === '' ? [] : ['Content-Type: application/json', `Content-Length: ${body.length}`]),
+    ];
+    socket.write(`${head.join('\r\n')}\r\n\r\n${body}`);
+    let bytes = Buffer.alloc(0);
+    let answered = false;
+    const rest = new Promise<Buffer>((done) => {
+      socket.once('end', () => {
+        socket.end();
+        done(bytes);
+      });
+    });
+    socket.on('data', (data) => {
+      bytes = Buffer.concat([bytes, data]);
+      if (answered) return;
+      const end = bytes.indexOf('\r\n\r\n');
+      if (end < 0) return;
+      answered = true;
+      const text = bytes.subarray(0, end).toString();
+      bytes = bytes.subarray(end + 4);
+      resolve({ socket, status: Number(text.split(' ')[1]), head: text, rest, received: () => bytes });
+    });
+  });
+}
+
+/** The frames of a multiplexed stream, joined per stream. */
+export function demultiplex(bytes: Buffer): { stdout: string; stderr: string } {
+  const result = { stdout: '', stderr: '' };
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes.readUInt32BE(at + 4);
+    result[bytes[at] === 2 ? 'stderr' : 'stdout'] += bytes.subarray(at + 8, at + 8 + length).toString();
+    at += 8 + length;
+  }
+  return result;
+}

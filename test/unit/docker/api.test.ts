@@ -1,0 +1,159 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+
+let engine: TestEngine;
+beforeAll(async () => {
+  engine = await startTestEngine();
+});
+afterAll(() => engine.close());
+
+describe('versions', () => {
+  it('are negotiated by ping, in GET and HEAD', async () => {
+    for (const method of ['GET', 'HEAD']) {
+      const { status, headers, text } = await engine.call(method, '/_ping');
+      expect(status).toBe(200);
+      expect(text).toBe(method === 'GET' ? 'OK' : '');
+      expect(headers).toMatchObject({
+        'api-version': '1.51',
+        'docker-experimental': 'false',
+        ostype: 'linux',
+        'builder-version': '1',
+        'cache-control': 'no-cache, no-store, must-revalidate',
+        pragma: 'no-cache',
+        swarm: 'inactive',
+        server: expect.stringContaining('Caisson/'),
+      });
+    }
+  });
+
+  it.each([
+    [
+      '/v1.23/version',
+      'client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
+    ],
+    ['/v1.52/version', 'client version 1.52 is too new. Maximum supported API version is 1.51'],
+  ])('%s is refused', async (path, message) => {
+    const answer = await engine.call('GET', path);
+    expect(answer).toMatchObject({ status: 400, json: { message } });
+    expect(answer.headers['api-version']).toBe('1.51');
+  });
+
+  it.each(['', '/v1.24', '/v1.41', '/v1.51'])('"%s" is served', async (prefix) => {
+    const { json } = await engine.call('GET', `${prefix}/version`);
+    expect(json).toMatchObject({ ApiVersion: '1.51', MinAPIVersion: '1.24', Os: 'linux', Arch: 'amd64' });
+    expect(json.Components[0]).toMatchObject({ Name: 'Engine', Details: { ApiVersion: '1.51' } });
+  });
+});
+
+describe('requests that mean nothing', () => {
+  it.each([
+    ['GET', '/nosuch'],
+    ['PUT', '/containers/json'],
+    ['GET', '/v1.51'],
+    ['GET', '/vx.1/info'],
+  ])('%s %s: page not found', async (method, path) => {
+    expect(await engine.call(method, path)).toMatchObject({ status: 404, json: { message: 'page not found' } });
+  });
+
+  it('a path that cannot be decoded', async () => {
+    expect((await engine.call('GET', '/containers/%zz/json')).status).toBe(400);
+  });
+
+  it.each([
+    ['{bad', {}, /^invalid JSON: /],
+    ['[]', {}, /^invalid JSON: /],
+    ['{"Image":5}', {}, /^invalid JSON: Image: /],
+    ['{"HostConfig":{"Memory":"much"}}', {}, /^invalid JSON: HostConfig.Memory: /],
+    ['null', {}, /^config cannot be empty in order to create a container$/],
+    [
+      '{}',
+      { 'content-type': 'text/plain' },
+      /^unsupported Content-Type header \(text\/plain\): must be 'application\/json'$/,
+    ],
+  ])('the body %s', async (text, headers, message) => {
+    const answer = await engine.call('POST', '/containers/create', text, headers);
+    expect(answer.status).toBe(400);
+    expect(answer.json.message).toMatch(message);
+  });
+
+  it('a body too large', async () => {
+    const answer = await engine.call('POST', '/containers/create', JSON.stringify({ Image: 'x'.repeat(5 * 2 ** 20) }));
+    expect(answer).toMatchObject({ status: 400, json: { message: 'request body too large' } });
+  });
+
+  it('a body without a type, as a page in a browser can send it', async () => {
+    const answer = await fetch(`http://127.0.0.1:${engine.port}/containers/create`, {
+      method: 'POST',
+      body: new Blob(['{"Image":"busybox"}']),
+    });
+    expect(answer.status).toBe(400);
+    expect(engine.portLayer.exec.list()).toEqual([]);
+  });
+
+  it.each(['{bad', '[]', '"x"', '{"id":"x"}', '{"id":[1]}', '{"id":{"a":1}}'])('filters %s', async (text) => {
+    const answer = await engine.call('GET', `/containers/json?filters=${encodeURIComponent(text)}`);
+    expect(answer).toMatchObject({ status: 400, json: { message: 'invalid filter' } });
+  });
+});
+
+/** Every endpoint of the Engine API 1.51 (its reference, in order) that the engine does not do yet. */
+const NOT_DONE = `
+GET /containers/x/top; GET /containers/x/changes; GET /containers/x/export; GET /containers/x/stats; POST /containers/x/update
+POST /containers/x/pause; POST /containers/x/unpause; GET /containers/x/attach/ws; HEAD /containers/x/archive
+GET /containers/x/archive; PUT /containers/x/archive; POST /containers/prune; POST /build; POST /build/prune; POST /images/x/push
+GET /images/search; POST /images/prune; POST /commit; GET /system/df; GET /images/x/get; GET /images/get; POST /images/load
+POST /volumes/create; PUT /volumes/x; DELETE /volumes/x; POST /volumes/prune; DELETE /networks/x; POST /networks/create
+POST /networks/x/connect; POST /networks/x/disconnect; POST /networks/prune; GET /plugins/privileges; POST /plugins/pull
+DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
+POST /plugins/x/push; POST /plugins/x/set; GET /nodes; GET /nodes/x; DELETE /nodes/x; POST /nodes/x/update; GET /swarm
+POST /swarm/init; POST /swarm/join; POST /swarm/leave; POST /swarm/update; GET /swarm/unlockkey; POST /swarm/unlock; GET /services
+POST /services/create; GET /services/x; DELETE /services/x; POST /services/x/update; GET /services/x/logs; GET /tasks; GET /tasks/x
+GET /tasks/x/logs; GET /secrets; POST /secrets/create; GET /secrets/x; DELETE /secrets/x; POST /secrets/x/update; GET /configs
+POST /configs/create; GET /configs/x; DELETE /configs/x; POST /configs/x/update; GET /distribution/x/json; POST /session
+GET /containers/x/checkpoints; POST /containers/x/checkpoints; DELETE /containers/x/checkpoints/y; GET /images/a/b/get
+POST /images/a/b:1/push`
+  .split(/[;\n]/)
+  .map((one) => one.trim())
+  .filter((one) => one !== '');
+
+describe('endpoints that are not done', () => {
+  it.each(NOT_DONE)('%s', async (endpoint) => {
+    const [method = '', path = ''] = endpoint.split(' ');
+    const answer = await engine.call(method, `/v1.51${path}`);
+    expect(answer.status).toBe(501);
+    if (method !== 'HEAD') expect(answer.json.message).toMatch(/is not implemented$/);
+  });
+});
+
+describe('the engine', () => {
+  it('tells of itself', async () => {
+    const { json } = await engine.call('GET', '/info');
+    expect(json).toMatchObject({
+      OSType: 'linux',
+      NCPU: 2,
+      MemTotal: 4 * 2 ** 30,
+      Name: 'test',
+      Images: 1,
+      Containers: 0,
+    });
+  });
+
+  it('has the bridge network, no volumes and no plugins', async () => {
+    const { json: networks } = await engine.call('GET', '/networks');
+    expect(networks).toMatchObject([
+      { Name: 'bridge', Driver: 'bridge', Scope: 'local', IPAM: { Config: [{ Subnet: '172.16.0.0/16' }] } },
+    ]);
+    expect((await engine.call('GET', '/networks/bridge')).json.Id).toBe(networks[0].Id);
+    expect(await engine.call('GET', '/networks/nosuch')).toMatchObject({
+      status: 404,
+      json: { message: 'network nosuch not found' },
+    });
+    expect((await engine.call('GET', '/volumes')).json).toEqual({ Volumes: [], Warnings: null });
+    expect(await engine.call('GET', '/volumes/v')).toMatchObject({
+      status: 404,
+      json: { message: 'get v: no such volume' },
+    });
+    expect((await engine.call('GET', '/plugins')).json).toEqual([]);
+    expect((await engine.call('GET', '/volumes?filters={"foo":["x"]}')).status).toBe(400);
+  });
+});
