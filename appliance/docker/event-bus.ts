@@ -19,10 +19,14 @@ export interface DockerEvent {
 /** Publishes events. */
 export class EventBus {
   private readonly emitter = new EventEmitter<{ event: [DockerEvent] }>().setMaxListeners(0);
+  private last = 0n;
   private readonly history: { event: DockerEvent; ns: bigint }[] = [];
 
   publish(type: string, action: string, id: string, attributes: Record<string, string>, time = new Date()): void {
-    const ns = BigInt(time.getTime()) * 1_000_000n + (process.hrtime.bigint() % 1_000_000n);
+    // Events of one millisecond keep their order.
+    let ns = BigInt(time.getTime()) * 1_000_000n;
+    if (ns <= this.last && this.last - ns < 1_000_000n) ns = this.last + 1n;
+    this.last = ns;
     const event: DockerEvent = {
       // The form of API versions before 1.22, for containers and images.
       ...(type === 'container' || type === 'image' ? { status: action, id } : {}),

@@ -9,7 +9,7 @@ import { Engine } from '../../appliance/docker/engine.js';
 import { dockerApp, listenDocker } from '../../appliance/docker/server.js';
 import { GatewayWorker } from '../../appliance/gateway/gateway-worker.js';
 import { PortMapper } from '../../appliance/gateway/published-ports.js';
-import type { VchConfig } from '../../port-layer/config.js';
+import type { ListenConfig, VchConfig } from '../../port-layer/config.js';
 import { FakeImageService, fakeImage } from './fake-image-service.js';
 import { FakePortLayer } from './fake-port-layer.js';
 
@@ -59,8 +59,8 @@ export async function compiledWorker(): Promise<{ program: string; remove(): voi
   return { program, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 
-/** Starts it, with `busybox:latest` (command `sh`). */
-export async function startTestEngine(): Promise<TestEngine> {
+/** Starts it, with `busybox:latest` (command `sh`). With `tls`, `call` does not work. */
+export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEngine> {
   const portLayer = new FakePortLayer();
   const images = new FakeImageService([
     fakeImage('busybox:latest', {
@@ -72,7 +72,11 @@ export async function startTestEngine(): Promise<TestEngine> {
   const worker = new GatewayWorker(undefined, '', () => void engine.restorePorts(), compiled.program);
   const engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
   await worker.start();
-  const server = await listenDocker(dockerApp(engine), { host: '127.0.0.1', port: 0 });
+  const server = await listenDocker(dockerApp(engine), {
+    host: '127.0.0.1',
+    port: 0,
+    ...(tls === undefined ? {} : { tls }),
+  });
   const { port } = server.address;
   return {
     portLayer,

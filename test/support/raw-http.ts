@@ -1,6 +1,6 @@
 /** HTTP by hand, for what comes after a connection was taken over. */
 import { connect, type Socket } from 'node:net';
-import { connect as tlsConnect } from 'node:tls';
+import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 
 /** A connection whose answer's head was read. */
 export interface RawAnswer {
@@ -18,15 +18,20 @@ export interface RawAnswer {
 export function rawRequest(
   port: number,
   path: string,
-  options: { body?: unknown; upgrade?: boolean; tlsCa?: string; method?: string } = {},
+  options: {
+    body?: unknown;
+    upgrade?: boolean;
+    tls?: { ca: string; cert?: string; key?: string };
+    method?: string;
+  } = {},
 ): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     const socket =
-      options.tlsCa === undefined
+      options.tls === undefined
         ? connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-        : tlsConnect({ port, host: '127.0.0.1', ca: options.tlsCa, allowHalfOpen: true } as Parameters<
-            typeof tlsConnect
-          >[0]);
+        : tlsConnect({ ...options.tls, port, host: '127.0.0.1', allowHalfOpen: true } as ConnectionOptions);
+    // A server that refuses the client's certificate ends the connection after the handshake.
+    socket.once('close', () => reject(new Error('closed without an answer')));
     socket.on('error', reject);
     const body = options.body === undefined ? '' : JSON.stringify(options.body);
     const head = [

@@ -22,7 +22,9 @@ export function imageRoutes(router: Router, engine: Engine): void {
 
   router.get('/images/json', (request, response) => {
     const given = filters(request);
-    checkFilters(given, ['dangling', 'label', 'before', 'since', 'reference', 'until']);
+    checkFilters(given, ['dangling', 'label', 'before', 'since', 'reference']);
+    for (const value of given.get('dangling') ?? [])
+      if (!['0', '1', 'true', 'false'].includes(value)) throw invalid(`invalid filter 'dangling=[${value}]'`);
     response.json(filterImages(engine, given).map((image) => listRow(engine, image)));
   });
 

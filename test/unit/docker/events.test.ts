@@ -1,0 +1,144 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { EventBus } from '../../../appliance/docker/event-bus.js';
+import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+import { fakeImage } from '../../support/fake-image-service.js';
+
+interface Event {
+  status?: string;
+  id?: string;
+  from?: string;
+  Type: string;
+  Action: string;
+  Actor: { ID: string; Attributes: Record<string, string> };
+  scope: string;
+  time: number;
+  timeNano: number;
+}
+
+let engine: TestEngine;
+beforeAll(async () => {
+  engine = await startTestEngine();
+});
+afterAll(() => engine.close());
+
+const past = async (query = ''): Promise<Event[]> => {
+  const { text } = await engine.call('GET', `/events?since=1&until=${(Date.now() / 1000 + 0.01).toFixed(3)}${query}`);
+  return text
+    .trim()
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as Event);
+};
+const create = (name: string, body: object) =>
+  engine.call('POST', `/containers/create?name=${name}`, { Image: 'busybox', ...body });
+
+describe('events', () => {
+  it('of a container’s life, in Docker’s order and form', async () => {
+    const { json } = await create('aa', {
+      Cmd: ['sh', '-c', 'trap "" TERM; sleep 60 & wait; sleep 60'],
+      Labels: { k: 'v' },
+    });
+    await engine.call('POST', '/containers/aa/start');
+    const exec = await engine.call('POST', '/containers/aa/exec', { Cmd: ['true'] });
+    await engine.call('POST', `/exec/${exec.json.Id}/start`, { Detach: true });
+    await expect.poll(async () => (await past()).map(({ Action }) => Action)).toContain('exec_die');
+    await engine.call('POST', '/containers/aa/stop?t=0');
+    await engine.call('POST', '/containers/aa/rename?name=bb');
+    await engine.call('DELETE', '/containers/bb');
+    const events = await past('&filters={"container":["aa","bb"]}');
+    expect(events.map(({ Action }) => Action)).toEqual([
+      'create',
+      'start',
+      'exec_create: true ',
+      'exec_start: true ',
+      'exec_die',
+      'kill',
+      'kill',
+      'die',
+      'stop',
+      'rename',
+      'destroy',
+    ]);
+    const die = events[7]!;
+    expect(die).toMatchObject({
+      status: 'die',
+      id: json.Id,
+      from: 'busybox',
+      Type: 'container',
+      scope: 'local',
+      Actor: {
+        ID: json.Id,
+        Attributes: {
+          k: 'v',
+          image: 'busybox',
+          name: 'aa',
+          exitCode: '137',
+          execDuration: expect.stringMatching(/^\d+$/),
+        },
+      },
+    });
+    expect(Math.floor(die.timeNano / 1e9)).toBe(die.time);
+    expect(events[4]!.Actor.Attributes).toMatchObject({ execID: exec.json.Id, exitCode: '0' });
+    expect(events.slice(5, 7).map(({ Actor }) => Actor.Attributes.signal)).toEqual(['15', '9']);
+    expect(events[9]!.Actor.Attributes).toMatchObject({ name: 'bb', oldName: '/aa' });
+    expect((await past('&filters={"type":["network"]}')).map(({ Action }) => Action)).toEqual([
+      'connect',
+      'disconnect',
+    ]);
+    expect(await past('&filters={"label":["k=v"],"event":["exec_create"]}')).toHaveLength(1);
+    expect(await past('&filters={"label":["k=w"]}')).toEqual([]);
+    expect(await past('&filters={"event":["die"],"type":["image"]}')).toEqual([]);
+  });
+
+  it('a failed start is no death', async () => {
+    await create('ff', { Cmd: ['nosuch'] });
+    await engine.call('POST', '/containers/ff/start');
+    expect((await past('&filters={"container":["ff"]}')).map(({ Action }) => Action)).toEqual(['create']);
+  });
+
+  it('of images', async () => {
+    engine.images.registry.set('other:1', fakeImage('other:1'));
+    await engine.call('POST', '/images/create?fromImage=other&tag=1');
+    await engine.call('POST', '/images/other:1/tag?repo=third');
+    await engine.call('DELETE', '/images/third');
+    expect((await past('&filters={"type":["image"]}')).map(({ Action }) => Action)).toEqual([
+      'pull',
+      'tag',
+      'untag',
+      'delete',
+    ]);
+    expect((await past('&filters={"image":["other:1"],"event":["pull"]}'))[0]).toMatchObject({
+      status: 'pull',
+      id: 'other:1',
+      Actor: { ID: 'other:1', Attributes: { name: 'other:1' } },
+    });
+  });
+
+  it('come as they happen, until the time that was asked for', async () => {
+    const until = (Date.now() / 1000 + 0.6).toFixed(3);
+    const listening = engine.call('GET', `/events?until=${until}&filters={"event":["create"]}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await create('live', {});
+    const events = (await listening).text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Event);
+    expect(events.map(({ Action, Actor }) => [Action, Actor.Attributes.name])).toEqual([['create', 'live']]);
+  });
+
+  it.each([
+    ['filters={"foo":["x"]}', "invalid filter 'foo'"],
+    ['since=x', 'failed to parse value as time or duration: "x"'],
+    ['since=5&until=4', '`since` time (5) cannot be after `until` time (4)'],
+  ])('%s is refused', async (query, message) => {
+    expect(await engine.call('GET', `/events?${query}`)).toMatchObject({ status: 400, json: { message } });
+  });
+
+  it('are kept up to a number', () => {
+    const bus = new EventBus();
+    for (let i = 0; i < 1000; i++) bus.publish('container', `e${i}`, 'id', {});
+    const kept = bus.past(0n, null);
+    expect(kept).toHaveLength(256);
+    expect(kept.at(-1)?.Action).toBe('e999');
+  });
+});

@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+import { fakeImage } from '../../support/fake-image-service.js';
+
+let engine: TestEngine;
+beforeAll(async () => {
+  engine = await startTestEngine();
+});
+afterAll(() => engine.close());
+
+describe('images', () => {
+  it('are listed and filtered', async () => {
+    engine.images.registry.set('library/nginx:1', fakeImage('library/nginx:1', { Labels: { tier: 'web' } }));
+    await engine.call('POST', '/images/create?fromImage=library/nginx&tag=1');
+    const tags = async (filters: object): Promise<string[]> =>
+      (
+        (await engine.call('GET', `/images/json?filters=${encodeURIComponent(JSON.stringify(filters))}`)).json as {
+          RepoTags: string[];
+        }[]
+      )
+        .flatMap(({ RepoTags }) => RepoTags)
+        .sort();
+    expect(await tags({})).toEqual(['busybox:latest', 'library/nginx:1']);
+    expect(await tags({ reference: ['busy*'] })).toEqual(['busybox:latest']);
+    expect(await tags({ reference: ['*:1'] })).toEqual([]);
+    expect(await tags({ reference: ['*/*:1'] })).toEqual(['library/nginx:1']);
+    expect(await tags({ label: ['tier=web'] })).toEqual(['library/nginx:1']);
+    expect(await tags({ dangling: ['true'] })).toEqual([]);
+    expect((await engine.call('GET', '/images/json?filters={"foo":["x"]}')).json.message).toBe("invalid filter 'foo'");
+    expect((await engine.call('GET', '/images/json?filters={"dangling":["x"]}')).json.message).toBe(
+      "invalid filter 'dangling=[x]'",
+    );
+    expect((await engine.call('GET', '/images/json')).json[0]).toMatchObject({
+      Id: expect.stringMatching(/^sha256:/),
+      ParentId: '',
+      SharedSize: -1,
+      Size: 1234,
+      Created: 1714557600,
+    });
+  });
+
+  it('are inspected, by names with slashes too', async () => {
+    const { json } = await engine.call('GET', '/images/library/nginx:1/json');
+    expect(json).toMatchObject({
+      RepoTags: ['library/nginx:1'],
+      Os: 'linux',
+      Architecture: 'amd64',
+      Created: '2024-05-01T10:00:00.123456789Z',
+      RootFS: { Type: 'layers' },
+      Config: { Labels: { tier: 'web' }, Cmd: null },
+    });
+    expect((await engine.call('GET', '/images/library/nginx:1/history')).json).toMatchObject([
+      { Id: json.Id, CreatedBy: 'made for library/nginx:1', Tags: ['library/nginx:1'] },
+    ]);
+    expect(await engine.call('GET', '/images/no/such/json')).toMatchObject({
+      status: 404,
+      json: { message: 'No such image: no/such:latest' },
+    });
+  });
+
+  it('are pulled with progress, with the credentials of the request', async () => {
+    engine.images.registry.set('p:1', fakeImage('p:1'));
+    const auth = Buffer.from(JSON.stringify({ username: 'u', password: 'p' })).toString('base64url');
+    const answer = await engine.call('POST', '/images/create?fromImage=p&tag=1&platform=linux/amd64', undefined, {
+      'x-registry-auth': auth,
+    });
+    expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
+    expect(
+      answer.text
+        .split('\r\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line).status),
+    ).toEqual(['Pulling from p:1', 'Status: Downloaded newer image for p:1']);
+    expect(engine.images.pulls.at(-1)).toMatchObject({
+      reference: 'p:1',
+      options: { auth: { username: 'u', password: 'p' }, platform: 'linux/amd64' },
+    });
+    const digest = `sha256:${'a'.repeat(64)}`;
+    await engine.call('POST', `/images/create?fromImage=p&tag=${digest}`);
+    expect(engine.images.pulls.at(-1)?.reference).toBe(`p@${digest}`);
+  });
+
+  it('a pull that fails is a status before the first message, and a message after it', async () => {
+    expect(await engine.call('POST', '/images/create?fromImage=nosuch&tag=latest')).toMatchObject({
+      status: 404,
+      json: { message: expect.stringContaining('pull access denied for nosuch') },
+    });
+    engine.images.registry.set('broken:1', { ...fakeImage('broken:1'), size: -1 });
+    const { status, text } = await engine.call('POST', '/images/create?fromImage=broken&tag=1');
+    expect(status).toBe(200);
+    expect(JSON.parse(text.trim().split('\r\n').at(-1)!)).toEqual({
+      errorDetail: { message: 'broken in the middle' },
+      error: 'broken in the middle',
+    });
+    expect((await engine.call('POST', '/images/create?fromSrc=-')).status).toBe(501);
+    expect((await engine.call('POST', '/images/create')).status).toBe(400);
+  });
+
+  it('are tagged and removed, not while a container needs them', async () => {
+    expect((await engine.call('POST', '/images/p:1/tag?repo=q&tag=2')).status).toBe(201);
+    expect((await engine.call('POST', '/images/nosuch/tag?repo=q')).status).toBe(404);
+    await engine.call('POST', '/containers/create?name=user', { Image: 'q:2', Cmd: ['x'] });
+    const used = await engine.call('DELETE', '/images/q:2');
+    expect(used.status).toBe(409);
+    await engine.call('DELETE', '/containers/user');
+    expect(await engine.call('DELETE', '/images/q:2')).toMatchObject({
+      status: 200,
+      json: expect.arrayContaining([{ Untagged: 'q:2' }]),
+    });
+    expect((await engine.call('POST', '/auth', { username: 'u', password: 'p' })).json).toEqual({
+      Status: 'Login Succeeded',
+      IdentityToken: '',
+    });
+  });
+});
