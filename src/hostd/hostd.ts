@@ -11,7 +11,6 @@ import type { AboutInfo } from '../vim25/types.generated.js';
 import { Host } from './inventory/host.js';
 import { ServiceInstance } from './inventory/service-instance.js';
 import { identify } from './process-id.js';
-import { QEMU_UID } from './qemu/command-line.js';
 import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
 import { SessionManager } from './server/session.js';
@@ -63,9 +62,9 @@ export async function startHostd(options: {
   const { paths, runtime, virtualSwitch } = options;
   await mkdir(paths.datastoreDir, { recursive: true, mode: 0o711 });
   await chmod(paths.stateDir, 0o711);
-  // QEMU reads images through its group; nobody else does.
-  await chown(paths.datastoreDir, 0, QEMU_UID);
-  await chmod(paths.datastoreDir, 0o750);
+  // QEMU opens disks before it drops its rights: nobody but root has business here.
+  await chown(paths.datastoreDir, 0, 0);
+  await chmod(paths.datastoreDir, 0o700);
   await refuseTwice(paths);
   const credentials = await loadCredentials(paths);
   const certificate = await hostCertificate(paths.stateDir);

@@ -1,5 +1,5 @@
 /** Processes that outlive hostd: known by their id and start time, since ids are used again. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** A process that can be told from a later one of the same id. */
@@ -9,11 +9,20 @@ export interface ProcessIdentity {
   startTime: string;
 }
 
+/** Clock ticks per second and bytes per page in /proc: fixed by Linux on x86-64 (USER_HZ, PAGE_SIZE). */
+const TICKS = 100;
+const PAGE = 4096;
+
+/** The fields of /proc/<pid>/stat from the third (state) on; see proc(5). @throws when there is no such process */
+function statFields(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
 /** The identity of a running process, or null. A zombie does not run. */
 export function identify(pid: number): ProcessIdentity | null {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const fields = statFields(pid);
     return fields[0] === 'Z' ? null : { pid, startTime: fields[19] ?? '' };
   } catch {
     return null;
@@ -25,11 +34,42 @@ export function isRunning(process: ProcessIdentity): boolean {
   return identify(process.pid)?.startTime === process.startTime;
 }
 
+/** When the process began, as the wall clock has it now. */
+export function startedAt(process: ProcessIdentity): Date {
+  const uptime = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
+  return new Date(Date.now() - (uptime - Number(process.startTime) / TICKS) * 1000);
+}
+
+/** The running process whose arguments contain `text`, or null. */
+export function findProcess(text: string): ProcessIdentity | null {
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      if (readFileSync(`/proc/${entry}/cmdline`, 'utf8').includes(text)) return identify(Number(entry));
+    } catch {
+      // It ended in between.
+    }
+  }
+  return null;
+}
+
 /** Sends a signal if the process still runs. */
-export function signal(target: ProcessIdentity, name: NodeJS.Signals, group = false): void {
-  if (!isRunning(target)) return;
+export function signal(target: ProcessIdentity, name: NodeJS.Signals): void {
+  if (isRunning(target)) send(target.pid, name);
+}
+
+/**
+ * Sends a signal to the process group that the process leads, also when the leader has ended: its id is not given to another
+ * process as long as its group has members.
+ */
+export function signalGroup(leader: ProcessIdentity, name: NodeJS.Signals): void {
+  const now = identify(leader.pid);
+  if (now === null || now.startTime === leader.startTime) send(-leader.pid, name);
+}
+
+function send(pid: number, name: NodeJS.Signals): void {
   try {
-    process.kill(group ? -target.pid : target.pid, name);
+    process.kill(pid, name);
   } catch {
     // It ended in between.
   }
@@ -46,9 +86,11 @@ export async function ended(process: ProcessIdentity, timeoutMs: number): Promis
 /** Resident bytes and CPU seconds, or zeros. */
 export function usage(pid: number): { residentBytes: number; cpuSeconds: number } {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { residentBytes: Number(fields[21]) * 4096, cpuSeconds: (Number(fields[11]) + Number(fields[12])) / 100 };
+    const fields = statFields(pid);
+    return {
+      residentBytes: Number(fields[21]) * PAGE,
+      cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+    };
   } catch {
     return { residentBytes: 0, cpuSeconds: 0 };
   }

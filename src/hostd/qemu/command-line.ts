@@ -4,8 +4,16 @@ import type { VmDefinition } from '../runtime.js';
 
 export type Acceleration = 'kvm' | 'tcg';
 
-/** Unprivileged user and group that QEMU runs as; needs no entry in /etc/passwd. */
-export const QEMU_UID = 64100;
+/** Group that QEMU processes run as, so that they may connect to channel sockets; needs no entry in /etc/group. */
+export const QEMU_GID = 64100;
+/** First of the users of QEMU processes, and how many there are; none needs an entry in /etc/passwd. */
+const FIRST_UID = 64101;
+const UIDS = 1000;
+
+/** The user of a VM's QEMU: another one for each VM (of any thousand in a row), so that one that was taken over cannot harm the others. */
+export function qemuUid(moid: string): number {
+  return FIRST_UID + (Number(/(\d+)$/.exec(moid)?.[1] ?? 0) % UIDS);
+}
 
 /** Where the VM's sockets are. */
 export interface VmSockets {
@@ -62,8 +70,9 @@ export function qemuArguments(
     ['-nodefaults', '-no-user-config', '-no-reboot'],
     ['-display', 'none'],
     ['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
-    // Opens taps and disks as root, then drops to a user without rights; the sandbox has set no_new_privs by then.
-    ['-runas', `${QEMU_UID}:${QEMU_UID}`],
+    // Opens taps and disks as root, then drops to a user without rights (which elevateprivileges=deny would forbid);
+    // the filter has set no_new_privs by then.
+    ['-runas', `${qemuUid(vm.moid)}:${QEMU_GID}`],
     ['-machine', 'pc,usb=off,hpet=off,vmport=off'],
     acceleration === 'kvm'
       ? ['-accel', 'kvm', '-cpu', 'host']

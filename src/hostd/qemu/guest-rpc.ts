@@ -1,15 +1,31 @@
 /**
  * GuestRPC's host side: what VMware's backdoor RPC is on ESXi, over a virtio-serial port. Frames of u32 length (LE) and that many
- * bytes; see ARCHITECTURE.md. The guest is not trusted: frames and replies are bounded.
+ * bytes; see ARCHITECTURE.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters, and a guest that
+ * does not read its replies is not read either.
  */
+
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { VmHooks } from '../runtime.js';
 
 const log = logger('guestrpc');
-const MAX_FRAME = 64 * 1024;
+/** Longest request; longer ones end the connection. */
+const MAX_REQUEST = 64 * 1024;
+/** Longest reply a guest takes (`tether/guest/tether.h`). */
+const MAX_REPLY = 1 << 20;
+/** Different keys one guest may set. */
+const MAX_KEYS = 32;
+/** Requests a guest may make at once, and how long each one takes to be granted again. */
+const BURST = 200;
+const REFILL_MS = 10;
 const RECONNECT_MS = 200;
+const FIRST_CONNECT_MS = 5;
+const KEY = /^[\w.:-]{1,128}$/;
+/** Characters that XML 1.0 cannot carry: such a value could not be told to any vim25 client. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g;
 
 /** One frame as bytes. */
 export function encodeGuestRpc(text: string): Buffer {
@@ -26,7 +42,7 @@ export function takeGuestRpc(pending: Buffer): { requests: string[]; rest: Buffe
   let rest = pending;
   while (rest.length >= 4) {
     const length = rest.readUInt32LE(0);
-    if (length > MAX_FRAME) return null;
+    if (length > MAX_REQUEST) return null;
     if (rest.length < 4 + length) break;
     requests.push(rest.toString('utf8', 4, 4 + length));
     rest = rest.subarray(4 + length);
@@ -34,23 +50,38 @@ export function takeGuestRpc(pending: Buffer): { requests: string[]; rest: Buffe
   return { requests, rest };
 }
 
-/** The reply to one request. */
-export function answerGuestRpc(request: string, hooks: Pick<VmHooks, 'infoGet' | 'infoSet'>): string {
-  const get = /^info-get (\S+)$/.exec(request);
-  if (get !== null) {
-    const value = hooks.infoGet(get[1]!);
-    return value === undefined ? 'R0 No value found' : `R1 ${value}`;
+/** Answers the requests of one guest. */
+export class GuestRpcAnswers {
+  private readonly keysSet = new Set<string>();
+
+  constructor(private readonly hooks: Pick<VmHooks, 'infoGet' | 'infoSet'>) {}
+
+  /** The reply to one request: `R1 VALUE` or `R0 message`. */
+  answer(request: string): string {
+    const match = /^(info-get|info-set) (\S+)(?: ([\s\S]*))?$/.exec(request);
+    if (match === null) return 'R0 Unknown command';
+    const [, command, key, value] = match as unknown as [string, string, string, string | undefined];
+    if (!KEY.test(key)) return 'R0 Invalid key';
+    if (command === 'info-get') return value === undefined ? this.get(key) : 'R0 Unknown command';
+    return this.set(key, value ?? '');
   }
-  const set = /^info-set (\S+) ([\s\S]*)$/.exec(request);
-  if (set !== null) {
+
+  private get(key: string): string {
+    const value = this.hooks.infoGet(key);
+    if (value === undefined) return 'R0 No value found';
+    return Buffer.byteLength(value) + 3 > MAX_REPLY ? 'R0 The value is too long' : `R1 ${value}`;
+  }
+
+  private set(key: string, value: string): string {
+    if (!this.keysSet.has(key) && this.keysSet.size >= MAX_KEYS) return 'R0 Too many keys';
     try {
-      hooks.infoSet(set[1]!, set[2]!);
-      return 'R1 ';
+      this.hooks.infoSet(key, value.replace(UNPRINTABLE, '\ufffd'));
     } catch (error) {
       return `R0 ${messageOf(error)}`;
     }
+    this.keysSet.add(key);
+    return 'R1 ';
   }
-  return 'R0 Unknown command';
 }
 
 /** Keeps a connection to a running VM's GuestRPC port and answers it. */
@@ -58,21 +89,28 @@ export class GuestRpcServer {
   private socket: Socket | null = null;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
-  private commands: string[] = [];
+  private readonly commands: string[] = [];
+  private readonly answers: GuestRpcAnswers;
+  /** Token bucket: requests the guest may make now. */
+  private granted = BURST;
+  private grantedAt = Date.now();
 
   constructor(
     private readonly path: string,
-    private readonly hooks: VmHooks,
+    hooks: VmHooks,
   ) {
+    this.answers = new GuestRpcAnswers(hooks);
     this.connect();
   }
 
   /** Sends a command as soon as the port is connected: `OS_Halt` or `OS_Reboot`. */
   command(name: string): void {
-    this.commands.push(name);
+    // Asking once more changes nothing while the port is not connected.
+    if (!this.commands.includes(name)) this.commands.push(name);
     this.flush();
   }
 
+  /** Lets go of the port. */
   close(): void {
     this.closed = true;
     if (this.timer !== null) clearTimeout(this.timer);
@@ -80,33 +118,62 @@ export class GuestRpcServer {
   }
 
   private connect(): void {
-    let pending: Buffer = Buffer.alloc(0);
-    let ready = false;
     const socket = connect(this.path);
-    socket.on('connect', () => {
+    let ready = false;
+    socket.once('connect', () => {
+      if (this.closed) socket.destroy();
       ready = true;
       this.socket = socket;
       this.flush();
-    });
-    socket.on('data', (bytes: Buffer) => {
-      const taken = takeGuestRpc(pending.length === 0 ? bytes : Buffer.concat([pending, bytes]));
-      if (taken === null) {
-        log.warn({ path: this.path }, 'the guest sent an oversized GuestRPC frame');
-        socket.destroy();
-        return;
-      }
-      pending = taken.rest;
-      for (const request of taken.requests) socket.write(encodeGuestRpc(answerGuestRpc(request, this.hooks)));
+      void this.serve(socket);
     });
     socket.on('error', () => undefined);
-    socket.on('close', () => {
+    socket.once('close', () => {
       this.socket = null;
-      if (!this.closed) this.timer = setTimeout(() => this.connect(), ready ? RECONNECT_MS : 5);
+      if (!this.closed) this.timer = setTimeout(() => this.connect(), ready ? RECONNECT_MS : FIRST_CONNECT_MS);
     });
+  }
+
+  /** One request after the other: neither a flood nor a guest that does not read makes hostd keep more than that. */
+  private async serve(socket: Socket): Promise<void> {
+    let pending: Buffer = Buffer.alloc(0);
+    try {
+      for await (const bytes of socket as AsyncIterable<Buffer>) {
+        const taken = takeGuestRpc(pending.length === 0 ? bytes : Buffer.concat([pending, bytes]));
+        if (taken === null) {
+          log.warn({ path: this.path }, 'the guest sent an oversized GuestRPC frame');
+          break;
+        }
+        pending = taken.rest;
+        for (const request of taken.requests) {
+          await this.grant();
+          await send(socket, this.answers.answer(request));
+        }
+      }
+    } catch {
+      // The connection broke: it is made again.
+    } finally {
+      socket.destroy();
+    }
+  }
+
+  private async grant(): Promise<void> {
+    const now = Date.now();
+    this.granted = Math.min(BURST, this.granted + (now - this.grantedAt) / REFILL_MS);
+    this.grantedAt = now;
+    this.granted--;
+    if (this.granted < 0) await sleep(REFILL_MS);
   }
 
   private flush(): void {
     if (this.socket === null) return;
     for (const name of this.commands.splice(0)) this.socket.write(encodeGuestRpc(`C${name}`));
   }
+}
+
+/** Resolves when the guest's side has taken the reply. */
+function send(socket: Socket, reply: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.write(encodeGuestRpc(reply), (error) => (error ? reject(error) : resolve()));
+  });
 }

@@ -1,28 +1,43 @@
 /** A VM that runs in a QEMU process: found by its pid file and monitor, watched until it ends. */
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
-import { ended, isRunning, type ProcessIdentity, signal, usage } from '../process-id.js';
+import { ended, type ProcessIdentity, signal, startedAt, usage } from '../process-id.js';
 import type { RunningVm, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
 import type { Qmp } from './qmp.js';
 
 const log = logger('qemu');
+/** How long QEMU may take to end by itself before it is killed. */
 const QUIT_MS = 3000;
 
 /** Files of a running VM. */
 export interface VmFiles {
+  /** {@link ProcessIdentity} as JSON. */
   pid: string;
   qmp: string;
   guestRpc: string;
+  /** What QEMU prints; stays after the VM has ended. */
+  log: string;
+}
+
+/** Removes what only a running VM has. */
+export async function removeRunFiles(files: VmFiles): Promise<void> {
+  await Promise.all([files.pid, files.qmp, files.guestRpc].map((path) => rm(path, { force: true })));
+}
+
+/** The end of what QEMU printed, on one line. */
+export async function lastWords(files: VmFiles): Promise<string> {
+  const text = await readFile(files.log, 'utf8').catch(() => '');
+  return text.trim().split('\n').slice(-5).join('; ').slice(-1000);
 }
 
 /** The running VM. `cleanUp` is called once after the process has ended, before the inventory is told. */
 export class QemuVm implements RunningVm {
-  readonly startedAt = new Date();
+  readonly startedAt: Date;
   private readonly rpc: GuestRpcServer;
   private exit: VmExit | null = null;
+  private rebooting = false;
   private readonly gone: Promise<void>;
-  private released = false;
 
   constructor(
     private readonly identity: ProcessIdentity,
@@ -31,6 +46,7 @@ export class QemuVm implements RunningVm {
     private readonly hooks: VmHooks,
     private readonly cleanUp: () => Promise<void>,
   ) {
+    this.startedAt = startedAt(identity);
     this.rpc = new GuestRpcServer(files.guestRpc, hooks);
     qmp.on('event', (name, data) => this.event(name, data));
     this.gone = new Promise((resolve) => qmp.once('close', () => void this.finish().then(resolve)));
@@ -55,6 +71,7 @@ export class QemuVm implements RunningVm {
   }
 
   async rebootGuest(): Promise<void> {
+    this.rebooting = true;
     this.rpc.command('OS_Reboot');
   }
 
@@ -71,7 +88,6 @@ export class QemuVm implements RunningVm {
   }
 
   release(): void {
-    this.released = true;
     this.qmp.release();
     this.rpc.close();
   }
@@ -79,8 +95,12 @@ export class QemuVm implements RunningVm {
   private event(name: string, data: Record<string, unknown>): void {
     if (name !== 'SHUTDOWN') return;
     if (data.reason === 'guest-shutdown') this.exit ??= { reason: 'guestPowerOff' };
-    else if (data.reason === 'guest-reset') this.exit ??= { reason: 'guestReset' };
-    else if (data.reason === 'guest-panic') this.exit ??= { reason: 'crashed', message: 'the guest kernel panicked' };
+    // A kernel that panics resets the machine (`panic=-1`). It must not be started again and again, so a reset that nobody asked
+    // for counts as a crash.
+    else if (data.reason === 'guest-reset')
+      this.exit ??= this.rebooting
+        ? { reason: 'guestReset' }
+        : { reason: 'crashed', message: 'the guest kernel panicked or reset the machine' };
   }
 
   private async end(): Promise<void> {
@@ -89,20 +109,23 @@ export class QemuVm implements RunningVm {
     await this.gone;
   }
 
+  /** The monitor is gone, so QEMU has ended, is ending, or is no longer to be trusted. */
   private async finish(): Promise<void> {
-    if (this.released) return;
+    let killed = false;
     if (!(await ended(this.identity, QUIT_MS))) {
+      killed = true;
       signal(this.identity, 'SIGKILL');
       await ended(this.identity, QUIT_MS);
     }
     this.rpc.close();
-    await Promise.all(Object.values(this.files).map((path: string) => rm(path, { force: true })));
+    await removeRunFiles(this.files);
     await this.cleanUp().catch((error: unknown) => log.error({ err: error }, 'cleaning up after a VM failed'));
-    this.hooks.exited(this.exit ?? { reason: 'crashed', message: 'QEMU ended unexpectedly' });
+    this.hooks.exited(this.exit ?? { reason: 'crashed', message: await this.why(killed) });
   }
 
-  /** True while the process runs. */
-  get running(): boolean {
-    return isRunning(this.identity);
+  private async why(killed: boolean): Promise<string> {
+    const words = await lastWords(this.files);
+    const what = killed ? 'QEMU lost its monitor and was ended' : 'QEMU ended unexpectedly';
+    return words === '' ? what : `${what}: ${words}`;
   }
 }

@@ -4,7 +4,8 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, timeout } from '../../common/errors.js';
 
-interface Message {
+/** A message from QEMU: greeting, reply or event. */
+export interface QmpMessage {
   QMP?: unknown;
   return?: unknown;
   error?: { class: string; desc: string };
@@ -15,17 +16,47 @@ interface Message {
 
 const MAX_LINE = 16 << 20;
 const COMMAND_TIMEOUT_MS = 10_000;
+const POLL_MS = 4;
+
+/** Splits QEMU's text into messages, one a line. */
+export class QmpParser {
+  private pending = '';
+
+  /** The messages complete with this text. @throws internal when it is not QMP, or a line has no end */
+  push(text: string): QmpMessage[] {
+    const lines = (this.pending + text).split('\n');
+    this.pending = lines.pop() ?? '';
+    if (this.pending.length > MAX_LINE) throw internal('QEMU sent a monitor message that is too long');
+    return lines.filter((line) => line.trim() !== '').map(parseMessage);
+  }
+}
+
+function parseMessage(line: string): QmpMessage {
+  let message: unknown;
+  try {
+    message = JSON.parse(line);
+  } catch (error) {
+    throw internal('QEMU sent a damaged monitor message', error);
+  }
+  if (typeof message !== 'object' || message === null) throw internal('QEMU sent a damaged monitor message');
+  return message;
+}
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
 
 interface Events {
   event: [name: string, data: Record<string, unknown>];
   close: [];
 }
 
-/** A connected monitor. Emits `close` once when QEMU has gone. */
+/** A connected monitor. Emits `close` once when QEMU has gone, or does not speak QMP. */
 export class Qmp extends EventEmitter<Events> {
-  private pending = '';
+  private readonly parser = new QmpParser();
   private nextId = 1;
-  private readonly waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  private readonly waiting = new Map<number, Waiting>();
   private greeted: (() => void) | null = null;
 
   private constructor(private readonly socket: Socket) {
@@ -43,31 +74,33 @@ export class Qmp extends EventEmitter<Events> {
   /**
    * Connects and negotiates.
    * @param alive tells whether QEMU still runs: a dead one is not waited for
-   * @throws internal, timeout
+   * @throws internal, timeout, cancelled
    */
-  static async connect(path: string, alive: () => boolean, timeoutMs: number): Promise<Qmp> {
+  static async connect(path: string, alive: () => boolean, timeoutMs: number, signal?: AbortSignal): Promise<Qmp> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
+      signal?.throwIfAborted();
       const socket = await open(path);
       if (socket !== null) {
         const qmp = new Qmp(socket);
-        await Promise.race([
-          new Promise<void>((greeted) => {
-            qmp.greeted = greeted;
-          }),
-          new Promise((_, reject) => qmp.once('close', () => reject(internal('QEMU has ended')))),
-        ]);
-        await qmp.command('qmp_capabilities');
-        return qmp;
+        try {
+          await qmp.greeting(deadline - Date.now());
+          await qmp.command('qmp_capabilities');
+          return qmp;
+        } catch (error) {
+          qmp.release();
+          throw error;
+        }
       }
       if (!alive()) throw internal('QEMU has ended');
       if (Date.now() > deadline) throw timeout('QEMU does not open its monitor');
-      await sleep(4);
+      await sleep(POLL_MS);
     }
   }
 
-  /** Runs a command. @throws internal with QEMU's description */
+  /** Runs a command. @throws internal with QEMU's description, timeout */
   command(execute: string, args: Record<string, unknown> = {}): Promise<unknown> {
+    if (this.socket.destroyed) return Promise.reject(internal('QEMU has ended'));
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -91,17 +124,32 @@ export class Qmp extends EventEmitter<Events> {
     this.socket.destroy();
   }
 
-  private receive(text: string): void {
-    this.pending += text;
-    if (this.pending.length > MAX_LINE) this.socket.destroy();
-    for (let end = this.pending.indexOf('\n'); end >= 0; end = this.pending.indexOf('\n')) {
-      const line = this.pending.slice(0, end).trim();
-      this.pending = this.pending.slice(end + 1);
-      if (line !== '') this.handle(JSON.parse(line) as Message);
-    }
+  private greeting(timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(timeout('QEMU does not open its monitor')), timeoutMs);
+      this.greeted = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.once('close', () => {
+        clearTimeout(timer);
+        reject(internal('QEMU has ended'));
+      });
+    });
   }
 
-  private handle(message: Message): void {
+  private receive(text: string): void {
+    let messages: QmpMessage[];
+    try {
+      messages = this.parser.push(text);
+    } catch (error) {
+      this.socket.destroy(error as Error);
+      return;
+    }
+    for (const message of messages) this.handle(message);
+  }
+
+  private handle(message: QmpMessage): void {
     if (message.QMP !== undefined) {
       this.greeted?.();
     } else if (message.event !== undefined) {

@@ -1,69 +1,69 @@
 /**
  * The virtual switch: port groups as bridges in a network namespace of their own, a tap for each connected card of a VM, and for
- * each endpoint VM a namespace with one veth per card. The machine's own interfaces, routes and firewall are not touched.
+ * each endpoint VM a namespace with one veth per card.
+ *
+ * Relies on `ip` (iproute2) and root. Never: touches the machine's own interfaces, routes or firewall, or gives a bridge an
+ * address (no VM reaches this machine through it). What an earlier hostd made, also one that was killed half way, is found by its
+ * names and used again or replaced.
  */
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { internal, notFound } from '../../common/errors.js';
 import type { RuntimeNic } from '../runtime.js';
+import { interfaces, ip, ipBatch, ipTry } from './ip.js';
 
-/** Runs `ip`; with `batch`, those lines in one process. @throws internal with its message */
-function ip(args: string[], batch?: string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('ip', batch === undefined ? args : [...args, '-batch', '-'], {
-      stdio: ['pipe', 'ignore', 'pipe'],
-    });
-    let text = '';
-    child.stderr.on('data', (data: Buffer) => {
-      text += data.toString();
-    });
-    child.on('error', (error) => reject(internal(`cannot run ip: ${error.message}`, error)));
-    child.on('close', (code) => (code === 0 ? resolve() : reject(internal(`ip ${args.join(' ')}: ${text.trim()}`))));
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(batch === undefined ? '' : `${batch.join('\n')}\n`);
-  });
-}
+/** Where `ip netns` keeps its names. */
+const NAMESPACES = '/run/netns';
+
+/** Keeps the kernel from giving the namespace's own end of a card an IPv6 address: a card belongs to its VM alone. */
+const noAddress = (link: string): string[] =>
+  existsSync('/proc/sys/net/ipv6') ? [`link set ${link} addrgenmode none`] : [];
 
 /** One instance's switch. All calls may be repeated: what is there already stays. */
 export class VirtualSwitch {
   readonly namespace: string;
   private readonly bridges = new Map<string, string>();
+  /** Interfaces of VMs' cards that are known to be there, by VM. */
+  private readonly ports = new Map<string, string[]>();
   private opened: Promise<void> | null = null;
 
+  /** @param instance short name (`InstancePaths.instance`) */
   constructor(instance: string) {
     this.namespace = `csn-${instance}`;
   }
 
   /** Path for `nsenter --net=`. */
   get path(): string {
-    return `/run/netns/${this.namespace}`;
+    return `${NAMESPACES}/${this.namespace}`;
   }
 
-  /** Makes the namespace. */
+  /** Makes the namespace. @throws internal */
   open(): Promise<void> {
-    this.opened ??= (async () => {
-      if (!existsSync(this.path)) await ip(['netns', 'add', this.namespace]);
-      await ip(['-n', this.namespace, 'link', 'set', 'lo', 'up']);
-    })();
+    this.opened ??= ensureNamespace(this.namespace).catch((error: unknown) => {
+      this.opened = null;
+      throw error;
+    });
     return this.opened;
   }
 
-  /** Makes a port group's bridge. */
+  /** Names of the port groups. */
+  list(): string[] {
+    return [...this.bridges.keys()];
+  }
+
+  /** Makes a port group's bridge. @throws internal */
   async addPortGroup(name: string): Promise<void> {
     if (this.bridges.has(name)) return;
     await this.open();
     const bridge = bridgeName(name);
-    const there = await ip(['-n', this.namespace, 'link', 'show', bridge]).then(
-      () => true,
-      () => false,
-    );
-    if (!there) {
-      await ip(
-        ['-n', this.namespace],
-        [`link add ${bridge} type bridge forward_delay 0 mcast_snooping 0`, `link set ${bridge} up`],
-      );
+    if (!(await interfaces(this.namespace)).includes(bridge)) {
+      await ipBatch(this.namespace, [
+        `link add ${bridge} type bridge forward_delay 0 mcast_snooping 0`,
+        ...noAddress(bridge),
+      ]);
     }
+    await ipBatch(this.namespace, [`link set ${bridge} up`]);
     this.bridges.set(name, bridge);
   }
 
@@ -71,99 +71,120 @@ export class VirtualSwitch {
     const bridge = this.bridges.get(name);
     if (bridge === undefined) return;
     this.bridges.delete(name);
-    await ip(['-n', this.namespace, 'link', 'delete', bridge]).catch(() => undefined);
+    await ipTry(this.namespace, [`link delete ${bridge}`]);
   }
 
   /**
-   * Makes the taps of a VM's connected cards, for a QEMU of that user.
+   * Makes the taps of a VM's connected cards, which root alone may open.
    * @returns tap names by card index
+   * @throws notFound for an unknown port group, internal
    */
-  async plug(moid: string, nics: RuntimeNic[], uid: number): Promise<Map<number, string>> {
+  async plug(moid: string, nics: RuntimeNic[]): Promise<Map<number, string>> {
     const taps = new Map<number, string>();
-    const connected = nics.filter((nic) => nic.connected);
-    if (connected.length === 0) return taps;
-    const lines: string[] = [];
-    for (const nic of connected) {
-      const tap = tapName(moid, nic.index);
+    const commands: string[] = [];
+    for (const nic of nics.filter((one) => one.connected)) {
+      const tap = portName(moid, nic.index);
       taps.set(nic.index, tap);
-      lines.push(
-        `tuntap add dev ${tap} mode tap user ${uid}`,
+      commands.push(
+        `tuntap add dev ${tap} mode tap`,
+        ...noAddress(tap),
         `link set ${tap} master ${this.bridge(nic.portGroup)} up`,
       );
     }
-    await this.unplug(
-      moid,
-      [...taps.values()].filter((tap) => this.leftovers.has(tap)),
-    );
-    await ip(['-n', this.namespace], lines);
-    for (const tap of taps.values()) this.leftovers.add(tap);
+    try {
+      await ipBatch(this.namespace, commands);
+    } catch {
+      // Something of an earlier hostd is in the way.
+      await this.unplugStale(moid);
+      await ipBatch(this.namespace, commands);
+    }
+    this.ports.set(moid, [...taps.values()]);
     return taps;
   }
 
-  /** Taps this process has made and not removed; those of a hostd before are found by name. */
-  private readonly leftovers = new Set<string>();
-
-  /** Removes taps. */
-  async unplug(moid: string, taps?: string[]): Promise<void> {
-    const names = taps ?? [...this.leftovers].filter((tap) => tap.startsWith(`${tapPrefix(moid)}n`));
-    for (const name of names) {
-      this.leftovers.delete(name);
-      await ip(['-n', this.namespace, 'link', 'delete', name]).catch(() => undefined);
-    }
+  /** Removes the interfaces of a VM's cards. */
+  async unplug(moid: string): Promise<void> {
+    const names = this.ports.get(moid) ?? [];
+    this.ports.delete(moid);
+    await removeLinks(this.namespace, names);
   }
 
-  /** Removes taps of a VM that an earlier hostd made. */
-  async unplugStale(moid: string, nics: RuntimeNic[]): Promise<void> {
-    await this.unplug(
-      moid,
-      nics.map((nic) => tapName(moid, nic.index)),
+  /** Removes the interfaces of a VM's cards, also those that an earlier hostd made. */
+  async unplugStale(moid: string): Promise<void> {
+    await this.adopt(moid);
+    await this.unplug(moid);
+  }
+
+  /** Finds the interfaces of the cards of a VM that runs since before this hostd. */
+  async adopt(moid: string): Promise<void> {
+    await this.open();
+    const prefix = portName(moid, '');
+    const names = (await interfaces(this.namespace)).filter(
+      (name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)),
     );
-  }
-
-  /** Remembers the taps of a VM that was found running. */
-  adopt(moid: string, nics: RuntimeNic[]): void {
-    for (const nic of nics) if (nic.connected) this.leftovers.add(tapName(moid, nic.index));
+    this.ports.set(moid, names);
   }
 
   /**
-   * Makes the namespace of an endpoint VM, with its cards as eth0, eth1, …
+   * Makes the namespace of an endpoint VM, with its cards as eth0, eth1, …; one that is there already is replaced.
    * @returns its path
+   * @throws notFound for an unknown port group, internal
    */
   async connectEndpoint(moid: string, nics: RuntimeNic[]): Promise<string> {
-    const namespace = `${this.namespace}-${moid}`;
-    const path = `/run/netns/${namespace}`;
-    if (existsSync(path)) return path;
-    await this.open();
-    await ip(['netns', 'add', namespace]);
-    await ip(['-n', namespace, 'link', 'set', 'lo', 'up']);
-    const lines = nics
-      .filter((nic) => nic.connected)
-      .flatMap((nic) => {
-        const outer = tapName(moid, nic.index);
-        return [
-          `link add ${outer} type veth peer name eth${nic.index} netns ${namespace}`,
-          `link set ${outer} master ${this.bridge(nic.portGroup)} up`,
-        ];
-      });
-    if (lines.length > 0) await ip(['-n', this.namespace], lines);
-    for (const nic of nics) await ip(['-n', namespace, 'link', 'set', `eth${nic.index}`, 'address', nic.mac, 'up']);
-    return path;
+    await this.disconnectEndpoint(moid);
+    const namespace = this.endpointNamespace(moid);
+    const connected = nics.filter((nic) => nic.connected);
+    const outer = connected.flatMap((nic) => {
+      const port = portName(moid, nic.index);
+      return [
+        `link add ${port} type veth peer name eth${nic.index} netns ${namespace}`,
+        ...noAddress(port),
+        `link set ${port} master ${this.bridge(nic.portGroup)} up`,
+      ];
+    });
+    const inner = connected.map((nic) => `link set eth${nic.index} address ${nic.mac} up`);
+    try {
+      await ensureNamespace(namespace);
+      await ipBatch(this.namespace, outer);
+      await ipBatch(namespace, inner);
+    } catch (error) {
+      await this.disconnectEndpoint(moid);
+      throw error;
+    }
+    await this.adopt(moid);
+    return `${NAMESPACES}/${namespace}`;
   }
 
+  /** The namespace of an endpoint VM that runs since before this hostd, or null when it is not there with all its cards. */
+  async adoptEndpoint(moid: string, nics: RuntimeNic[]): Promise<string | null> {
+    await this.adopt(moid);
+    const namespace = this.endpointNamespace(moid);
+    if (!existsSync(`${NAMESPACES}/${namespace}`)) return null;
+    const there = await interfaces(namespace).catch((): string[] => []);
+    const complete = nics.every((nic) => !nic.connected || there.includes(`eth${nic.index}`));
+    return complete ? `${NAMESPACES}/${namespace}` : null;
+  }
+
+  /** Removes an endpoint VM's namespace and cards. */
   async disconnectEndpoint(moid: string): Promise<void> {
-    // Its veths go with it.
-    await ip(['netns', 'delete', `${this.namespace}-${moid}`]).catch(() => undefined);
+    // The cards go first: a process that is still in the namespace would keep it, and them, alive.
+    await this.unplugStale(moid);
+    await deleteNamespace(this.endpointNamespace(moid));
   }
 
   /** Removes everything of this instance. */
   async remove(): Promise<void> {
-    if (!existsSync('/run/netns')) return;
-    for (const name of readdirSync('/run/netns')) {
-      if (name === this.namespace || name.startsWith(`${this.namespace}-`))
-        await ip(['netns', 'delete', name]).catch(() => undefined);
+    if (!existsSync(NAMESPACES)) return;
+    for (const name of readdirSync(NAMESPACES)) {
+      if (name === this.namespace || name.startsWith(`${this.namespace}-`)) await deleteNamespace(name);
     }
     this.bridges.clear();
+    this.ports.clear();
     this.opened = null;
+  }
+
+  private endpointNamespace(moid: string): string {
+    return `${this.namespace}-${moid}`;
   }
 
   private bridge(portGroup: string): string {
@@ -173,15 +194,45 @@ export class VirtualSwitch {
   }
 }
 
+/** Makes a network namespace, or repairs a name that is left of one. */
+async function ensureNamespace(namespace: string): Promise<void> {
+  const lo = ['link set lo up'];
+  if (existsSync(`${NAMESPACES}/${namespace}`)) {
+    const usable = await ipBatch(namespace, lo).then(
+      () => true,
+      () => false,
+    );
+    if (usable) return;
+    await deleteNamespace(namespace);
+  }
+  await ip('netns', 'add', namespace);
+  await ipBatch(namespace, lo);
+}
+
+async function deleteNamespace(namespace: string): Promise<void> {
+  const path = `${NAMESPACES}/${namespace}`;
+  if (!existsSync(path)) return;
+  // A name whose namespace is not mounted (made half way) makes ip complain, and is a plain file then.
+  await ip('netns', 'delete', namespace).catch(() => rm(path, { force: true }));
+}
+
+/** Removes interfaces; those that are gone already do not matter. @throws internal when one stays */
+async function removeLinks(namespace: string, names: string[]): Promise<void> {
+  if (names.length === 0) return;
+  await ipTry(
+    namespace,
+    names.map((name) => `link delete ${name}`),
+  );
+  const left = (await interfaces(namespace)).filter((name) => names.includes(name));
+  if (left.length > 0) throw internal(`the interfaces ${left.join(', ')} cannot be removed`);
+}
+
 /** Interface names have at most 15 bytes. */
 function bridgeName(portGroup: string): string {
   return `br${createHash('sha256').update(portGroup).digest('hex').slice(0, 10)}`;
 }
 
-function tapPrefix(moid: string): string {
-  return `t${moid.replace(/^vm-/, '')}`.slice(0, 11);
-}
-
-function tapName(moid: string, index: number): string {
-  return `${tapPrefix(moid)}n${index}`;
+/** The switch's interface for a VM's card: `t<number of the VM>n<card>`. */
+function portName(moid: string, index: number | ''): string {
+  return `t${moid.replace(/^vm-/, '').slice(0, 10)}n${index}`;
 }
