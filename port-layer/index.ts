@@ -9,7 +9,8 @@ import { invalid } from '../src/common/errors.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
 import { ContainerCache } from './exec/container-cache.js';
-import { Containers, type ObservedVm } from './exec/containers.js';
+import { Containers } from './exec/containers.js';
+import type { ObservedVm } from './exec/vm-observer.js';
 import { Interaction } from './interaction/interaction.js';
 import { Networks } from './network/networks.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
@@ -33,10 +34,11 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const exec = new Containers(client, config, cache, network, layers);
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', WATCHED, {
-      changed: (object) => exec.observe(observed(object)),
-      left: (ref) => exec.vanished(ref),
+      changed: (object) => exec.observer.observe(observed(object)),
+      left: (ref) => exec.observer.vanished(ref),
     });
     await watcher.start();
+    await exec.observer.opened();
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),

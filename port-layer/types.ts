@@ -180,7 +180,6 @@ export interface ExecService {
   stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void>;
   /** Delivers a signal to the first process. @throws conflict when not running */
   kill(id: string, signal: number): Promise<void>;
-  restart(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void>;
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;
   /** @throws conflict when running and not `force` */
   remove(id: string, options: { force: boolean }): Promise<void>;

@@ -52,7 +52,8 @@ export function filterContainers(
       );
   for (const task of filters.get('is-task') ?? [])
     if (!BOOLEANS.includes(task)) throw invalid(`invalid filter 'is-task=[${task}]'`);
-  const sorted = [...containers].sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
+  // The port layer's order decides among those of one millisecond: it is that in which they were made.
+  const sorted = [...containers].reverse().sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
   const limits = (name: string): number[] =>
     (filters.get(name) ?? []).map((reference) => Date.parse(engine.portLayer.exec.resolve(reference).spec.createdAt));
   const before = limits('before');

@@ -3,16 +3,20 @@ import { EventEmitter } from 'node:events';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import type { ContainerInfo, ContainerSpec, ContainerState, ExitStatus, NetworkEndpoint } from '../types.js';
+import type { RunStatus } from './run-status.js';
 import { checkTransition } from './state.js';
 
-/** What is kept with the VM of the current or last run (key `caisson.run`). */
-export interface RunRecord {
-  startedAt: string;
-  endpoints: NetworkEndpoint[];
+interface Events {
+  /** A run has ended, or a start has failed. */
+  exited: [ExitStatus];
+  /** Once. */
+  removed: [];
+  /** The VM is seen powered on or off. */
+  power: [on: boolean];
 }
 
-/** Emits `exited` at each end of a run and `removed` once. */
-export class Container extends EventEmitter<{ exited: [ExitStatus]; removed: [] }> {
+/** One container. */
+export class Container extends EventEmitter<Events> {
   state: ContainerState = 'created';
   startedAt: Date | null = null;
   finishedAt: Date | null = null;
@@ -23,11 +27,20 @@ export class Container extends EventEmitter<{ exited: [ExitStatus]; removed: [] 
   endpoints: NetworkEndpoint[] = [];
   mac: string | null = null;
   channel: ContainerChannel | null = null;
+  /** As the inventory told last. */
   changeVersion: string | null = null;
+  /** As the inventory told last. */
   poweredOn = false;
-  /** Why the run that is being started ended at once, when the guest could say it. */
-  failure: Error | null = null;
+  /** What the guest had said when its VM was powered off before the start was through; null: it was not. */
+  endedWhileStarting: RunStatus | null = null;
+  /** The start that is under way. */
+  starting: Promise<void> | null = null;
+  /** Ends the start that is under way. */
+  abortStart: ((reason: Error) => void) | null = null;
+  /** The removal that is under way. */
+  removal: Promise<void> | null = null;
   private queue: Promise<unknown> = Promise.resolve();
+  private closing: Promise<unknown> = Promise.resolve();
 
   constructor(
     public spec: ContainerSpec,
@@ -56,6 +69,40 @@ export class Container extends EventEmitter<{ exited: [ExitStatus]; removed: [] 
     const run = this.queue.then(body);
     this.queue = run.catch(() => undefined);
     return run;
+  }
+
+  /** Resolves when no start is under way, however it ended. */
+  async settled(): Promise<void> {
+    await this.starting?.catch(() => undefined);
+  }
+
+  /** Lets go of the channel: what the VM has sent is still passed on, unless `now`. */
+  closeChannel(now = false): void {
+    const { channel } = this;
+    this.channel = null;
+    if (channel !== null) this.closing = Promise.all([this.closing, channel.close(now)]);
+  }
+
+  /** Resolves when former channels are gone: only then may a new one listen on the same path. */
+  async channelClosed(): Promise<void> {
+    await this.closing;
+  }
+
+  /** True when the VM is seen in that power state within the time. */
+  powerBecomes(on: boolean, timeoutMs: number): Promise<boolean> {
+    if (this.poweredOn === on) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const finish = (seen: boolean): void => {
+        clearTimeout(timer);
+        this.off('power', onPower);
+        resolve(seen);
+      };
+      const onPower = (now: boolean): void => {
+        if (now === on) finish(true);
+      };
+      const timer = setTimeout(() => finish(false), timeoutMs);
+      this.on('power', onPower);
+    });
   }
 
   exitStatus(): ExitStatus {

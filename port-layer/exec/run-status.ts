@@ -1,6 +1,12 @@
 /** What the guest reports of its run, as it stands in `guestinfo.caisson.run.status` (see ARCHITECTURE.md). */
+import { StartError } from '../errors.js';
 
 export const STATUS_KEY = 'guestinfo.caisson.run.status';
+/** What runc and the daemon put before the cause, and clients look for. */
+const START_PREFIX =
+  'failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ';
+/** Exit code of a run whose VM was killed: as of SIGKILL. */
+export const KILLED = 137;
 
 /** A parsed status. */
 export type RunStatus =
@@ -12,16 +18,53 @@ export type RunStatus =
 /** Parses; anything else than the known forms is `none`. */
 export function parseRunStatus(text: string | undefined): RunStatus {
   const [kind, ...rest] = (text ?? '').split(' ');
-  const time = (ns: string | undefined): Date =>
-    new Date(Number(BigInt(/^\d{1,20}$/.test(ns ?? '') ? ns! : '0') / 1_000_000n));
   switch (kind) {
     case 'started':
-      return { kind, at: time(rest[0]), pid: Number(rest[1] ?? 0) || 0 };
+      return { kind, at: time(rest[0]), pid: number(rest[1]) };
     case 'failed':
-      return { kind, code: Number(rest[0]) || 128, message: rest.slice(1).join(' ') };
+      return { kind, code: number(rest[0]) & 0xff || 128, message: rest.slice(1).join(' ') };
     case 'exited':
-      return { kind, code: Number(rest[0]) || 0, oomKilled: rest[2] === '1', at: time(rest[3]) };
+      return { kind, code: number(rest[0]) & 0xff, oomKilled: rest[2] === '1', at: time(rest[3]) };
     default:
       return { kind: 'none' };
   }
+}
+
+function number(text: string | undefined): number {
+  return /^\d{1,10}$/.test(text ?? '') ? Number(text) : 0;
+}
+
+/** A guest's clock is its own affair, but a date must be one that the API can show. */
+function time(ns: string | undefined): Date {
+  return new Date(/^\d{1,19}$/.test(ns ?? '') ? Number(BigInt(ns!) / 1_000_000n) : 0);
+}
+
+/** How a run ended. */
+export interface Outcome {
+  exitCode: number;
+  oomKilled: boolean;
+  error: string;
+  finishedAt: Date;
+}
+
+/** From what the guest could still say. A VM that was killed says nothing: {@link KILLED}, at `fallback`. */
+export function outcome(status: RunStatus, fallback: { at: Date; exitCode: number }): Outcome {
+  switch (status.kind) {
+    case 'exited':
+      return { exitCode: status.code, oomKilled: status.oomKilled, error: '', finishedAt: status.at };
+    case 'failed':
+      return {
+        exitCode: status.code,
+        oomKilled: false,
+        error: startError(status.code, status.message).message,
+        finishedAt: fallback.at,
+      };
+    default:
+      return { exitCode: fallback.exitCode, oomKilled: false, error: '', finishedAt: fallback.at };
+  }
+}
+
+/** What the guest says of a process it can't start, in Docker's words. */
+export function startError(code: number, message: string): StartError {
+  return new StartError(code, `${START_PREFIX}${message}`);
 }

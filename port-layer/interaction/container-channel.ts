@@ -13,6 +13,8 @@ const log = logger('channel');
 /** The group that the embedded host's VMs run as. */
 const VM_GROUP = 64100;
 const CONNECT_MS = 5000;
+/** What a VM that is off had sent is read within this. */
+const DRAIN_MS = 2000;
 
 interface Events {
   connected: [];
@@ -49,15 +51,18 @@ export class ContainerChannel extends EventEmitter<Events> {
     await chmod(this.path, 0o660);
   }
 
-  async close(): Promise<void> {
+  /** Lets the VM go. What a VM that has ended sent before is still passed on, unless `now`. */
+  async close(now = false): Promise<void> {
+    const { server, connection } = this;
+    this.server = null;
+    const closed = server === null ? null : new Promise((resolve) => server.close(resolve));
+    if (connection !== null && !now) await waitForEnd(connection);
     for (const streams of this.streams.values()) streams.end();
     this.streams.clear();
-    this.connection?.close();
+    connection?.close();
     this.connection = null;
-    const { server } = this;
-    this.server = null;
-    if (server !== null) await new Promise((closed) => server.close(closed));
-    await rm(this.path, { force: true });
+    await closed;
+    if (server !== null) await rm(this.path, { force: true });
   }
 
   /** Lets the first process start as soon as the VM is connected. */
@@ -222,6 +227,16 @@ export class ContainerChannel extends EventEmitter<Events> {
     if (this.released) connection.go();
     this.emit('connected');
   }
+}
+
+function waitForEnd(connection: TetherConnection): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, DRAIN_MS);
+    connection.once('close', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
 
 /** A process could not be started. */

@@ -1,15 +1,19 @@
-/** IPv4 addresses of one network: given in order after the last one, as Docker does, and taken back. */
+/** IPv4 addresses of one network: given in order and taken back. */
 import { Address4 } from 'ip-address';
 import { conflict, insufficientResources } from '../../src/common/errors.js';
 
-/** The pool of a subnet. The first address is the gateway's; network and broadcast addresses are never given. */
+/**
+ * The pool of a subnet. The first address is the gateway's; network and broadcast addresses are never given. The search goes on
+ * after the address given last: one that was just given back is still in its neighbours' ARP caches with its old owner's MAC.
+ */
 export class AddressPool {
   readonly prefixLength: number;
   readonly gateway: string;
   private readonly first: bigint;
   private readonly last: bigint;
   private next: bigint;
-  private readonly used = new Set<bigint>();
+  /** Who holds an address. */
+  private readonly owners = new Map<bigint, string>();
 
   /** @param subnet CIDR, e.g. `172.16.0.0/16` */
   constructor(readonly subnet: string) {
@@ -22,28 +26,34 @@ export class AddressPool {
     this.next = this.first;
   }
 
-  /** A free address. @throws insufficientResources when there is none */
-  take(): string {
+  /** A free address for `owner`. @throws insufficientResources when there is none */
+  take(owner: string): string {
     const size = this.last - this.first + 1n;
     for (let tried = 0n; tried < size; tried++) {
       const candidate = this.first + ((this.next - this.first + tried) % size);
-      if (this.used.has(candidate)) continue;
-      this.used.add(candidate);
-      this.next = candidate + 1n > this.last ? this.first : candidate + 1n;
+      if (this.owners.has(candidate)) continue;
+      this.hold(candidate, owner);
       return format(candidate);
     }
     throw insufficientResources(`no available IPv4 addresses on this network's address pools: ${this.subnet}`);
   }
 
-  /** Marks an address as used: that of a container that was found running. @throws conflict when it is in use */
-  claim(address: string): void {
+  /** Takes the address that `owner` was found with. @throws conflict when somebody else holds it or it is none of the pool's */
+  claim(address: string, owner: string): void {
     const value = new Address4(address).bigInt();
-    if (this.used.has(value)) throw conflict('Address already in use');
-    this.used.add(value);
+    if (value < this.first || value > this.last) throw conflict(`${address} is not an address of ${this.subnet}`);
+    if ((this.owners.get(value) ?? owner) !== owner) throw conflict('Address already in use');
+    this.hold(value, owner);
   }
 
-  release(address: string): void {
-    this.used.delete(new Address4(address).bigInt());
+  /** Takes back all that `owner` holds. */
+  release(owner: string): void {
+    for (const [address, holder] of this.owners) if (holder === owner) this.owners.delete(address);
+  }
+
+  private hold(address: bigint, owner: string): void {
+    this.owners.set(address, owner);
+    this.next = address + 1n > this.last ? this.first : address + 1n;
   }
 }
 

@@ -29,27 +29,28 @@ export class Networks implements NetworkService {
       throw invalid('Container cannot be connected to network endpoints: more than one network at create');
   }
 
-  /** Addresses for a container that is being started. */
+  /** Addresses for a container that is being started. @throws insufficientResources when there is none left */
   bind(spec: ContainerSpec, mac: string): NetworkEndpoint[] {
     return spec.networks.map(({ aliases }) => ({
       network: BRIDGE,
       networkId: this.bridgeId,
       endpointId: newId(),
       mac,
-      address: this.pool.take(),
+      address: this.pool.take(spec.id),
       prefixLength: this.pool.prefixLength,
       gateway: this.pool.gateway,
       aliases,
     }));
   }
 
-  release(endpoints: NetworkEndpoint[]): void {
-    for (const { address } of endpoints) if (address !== '') this.pool.release(address);
+  /** Takes back all addresses of a container. */
+  release(containerId: string): void {
+    this.pool.release(containerId);
   }
 
-  /** Addresses of a container that was found running. */
-  claim(endpoints: NetworkEndpoint[]): void {
-    for (const { address } of endpoints) if (address !== '') this.pool.claim(address);
+  /** Addresses of a container that was found running. @throws conflict when another one has one of them */
+  claim(containerId: string, endpoints: NetworkEndpoint[]): void {
+    for (const { address } of endpoints) if (address !== '') this.pool.claim(address, containerId);
   }
 
   list(): NetworkInfo[] {

@@ -1,0 +1,18 @@
+/** What the parts of the exec component share. */
+import type { VimClient } from '../../src/vim25/index.js';
+import type { VchConfig } from '../config.js';
+import type { Networks } from '../network/networks.js';
+import type { ContainerEvent } from '../types.js';
+import type { Container } from './container.js';
+import type { ContainerCache } from './container-cache.js';
+
+/** The port layer below and beside the exec component. */
+export interface ExecContext {
+  readonly client: VimClient;
+  readonly config: VchConfig;
+  readonly cache: ContainerCache;
+  readonly networks: Networks;
+  emit(event: ContainerEvent): void;
+  /** Removes a container whose run has ended, when that was wished for. */
+  removeIfWished(container: Container): void;
+}

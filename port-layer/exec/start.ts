@@ -1,0 +1,227 @@
+/** Starting a container: its VM is given a program, is powered on, and its process runs or tells why it can't. */
+import { conflict, internal, isKind, messageOf, notModified, timeout } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import { compileProgram } from '../../tether/program/compile.js';
+import { StartError } from '../errors.js';
+import { ContainerChannel } from '../interaction/container-channel.js';
+import type { ContainerState } from '../types.js';
+import type { Container } from './container.js';
+import type { ExecContext } from './context.js';
+import { change } from './handle.js';
+import { programSpec } from './program-spec.js';
+import { RUN_KEY, type RunRecord } from './run-record.js';
+import { parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
+import type { VmObserver } from './vm-observer.js';
+import { channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
+
+const log = logger('exec');
+const START_MS = 120_000;
+/** A guest that could not start its process powers itself off within this. */
+const GUEST_OFF_MS = 10_000;
+/** What the inventory has taken in is told within this. */
+const SEEN_MS = 2000;
+/** A run may be over before the inventory has told that it began: after this it is asked. */
+const SHORT_RUN_MS = 300;
+
+/** Starts containers. */
+export class Starter {
+  constructor(
+    private readonly context: ExecContext,
+    private readonly observer: VmObserver,
+  ) {}
+
+  /** See `ExecService.start`. Callers must hold the container ({@link Container.exclusive}). */
+  async start(container: Container, prepare?: () => Promise<Record<string, string>>): Promise<void> {
+    if (container.running) throw notModified(`container ${container.id} is already running`);
+    if (container.removal !== null || container.state === 'removing' || container.state === 'dead')
+      throw conflict('container is marked for removal and cannot be started');
+    const before = container.state;
+    container.become('starting');
+    container.endedWhileStarting = null;
+    container.starting = this.attempt(container, before, prepare).finally(() => {
+      container.starting = null;
+    });
+    await container.starting;
+  }
+
+  private async attempt(
+    container: Container,
+    before: ContainerState,
+    prepare?: () => Promise<Record<string, string>>,
+  ): Promise<void> {
+    const power = { wished: false };
+    try {
+      const annotations = (await prepare?.()) ?? {};
+      const pid = await this.run(container, annotations, power);
+      this.running(container, pid);
+    } catch (error) {
+      await this.failed(container, before, error, power.wished);
+      throw error;
+    }
+  }
+
+  /** Powers the VM on. Resolves with the process's id. */
+  private async run(
+    container: Container,
+    annotations: Record<string, string>,
+    power: { wished: boolean },
+  ): Promise<number> {
+    const { client, config, networks } = this.context;
+    const { former, spec } = {
+      former: container.spec,
+      spec: { ...container.spec, annotations: { ...container.spec.annotations, ...annotations } },
+    };
+    container.endpoints = networks.bind(spec, container.mac ?? (await this.readMac(container)));
+    container.channel ??= new ContainerChannel(channelPath(config, container.id));
+    const { channel } = container;
+    channel.release();
+    await container.channelClosed();
+    await channel.listen();
+    const { started, stopWaiting } = this.awaitStart(container, channel);
+    try {
+      const program = compileProgram(programSpec(spec, container.endpoints)).toString('base64');
+      const record: RunRecord = { startedAt: new Date().toISOString(), endpoints: container.endpoints };
+      container.spec = spec;
+      await change(client, container.vm, container.changeVersion, (handle) => {
+        if (JSON.stringify(spec) !== JSON.stringify(former)) handle.key(SPEC_KEY, JSON.stringify(spec));
+        handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(record)).powerOn();
+        power.wished = true;
+      });
+      return await started;
+    } finally {
+      stopWaiting();
+    }
+  }
+
+  private running(container: Container, pid: number): void {
+    container.pid = pid;
+    container.startedAt = new Date();
+    container.error = '';
+    container.exitCode = 0;
+    container.oomKilled = false;
+    container.finishedAt = null;
+    container.become('running');
+    this.context.emit({ type: 'started', container: container.info(), time: container.startedAt });
+    if (container.endedWhileStarting !== null) this.observer.poweredOff(container, container.endedWhileStarting);
+    else if (!container.poweredOn) void this.lookAfterShortRun(container, container.startedAt);
+  }
+
+  /** The inventory tells states, not changes: a VM that was on for an instant may never be seen on. */
+  private async lookAfterShortRun(container: Container, run: Date): Promise<void> {
+    const unseen = async (ms: number): Promise<boolean> =>
+      !(await container.powerBecomes(true, ms)) && container.running && container.startedAt === run;
+    try {
+      while (await unseen(SHORT_RUN_MS)) {
+        const [object] = await this.context.client.retrieve([container.vm], 'VirtualMachine', [
+          'runtime.powerState',
+          'config.extraConfig',
+        ]);
+        if (object === undefined || object.props['runtime.powerState'] === 'poweredOn') continue;
+        if (!(await unseen(SHORT_RUN_MS))) return;
+        const status = object.props['config.extraConfig']?.find(({ key }) => key === STATUS_KEY);
+        this.observer.poweredOff(container, parseRunStatus(String(status?.value ?? '')));
+      }
+    } catch (error) {
+      log.warn({ container: container.id, err: messageOf(error) }, 'a started VM could not be looked at');
+    }
+  }
+
+  /** `started` resolves with the process's id when it runs, or did. */
+  private awaitStart(
+    container: Container,
+    channel: ContainerChannel,
+  ): { started: Promise<number>; stopWaiting: () => void } {
+    let stopWaiting = (): void => undefined;
+    const started = new Promise<number>((resolve, reject) => {
+      const onStarted = (session: number, pid: number): void => {
+        if (session === 0) resolve(pid);
+      };
+      const onFailed = (session: number, code: number, message: string): void => {
+        if (session === 0) reject(startError(code, message));
+      };
+      const onPower = (on: boolean): void => {
+        if (on || container.endedWhileStarting === null) return;
+        const ended = startOf(container.endedWhileStarting);
+        if (typeof ended === 'number') resolve(ended);
+        else reject(ended);
+      };
+      const timer = setTimeout(() => reject(timeout('the container VM does not start its process in time')), START_MS);
+      channel.on('started', onStarted);
+      channel.on('failed', onFailed);
+      container.on('power', onPower);
+      container.abortStart = reject;
+      stopWaiting = () => {
+        clearTimeout(timer);
+        channel.off('started', onStarted);
+        channel.off('failed', onFailed);
+        container.off('power', onPower);
+        container.abortStart = null;
+      };
+    });
+    started.catch(() => undefined);
+    return { started, stopWaiting };
+  }
+
+  /** @param wished power-on was asked for */
+  private async failed(container: Container, before: ContainerState, error: unknown, wished: boolean): Promise<void> {
+    const { networks, emit, removeIfWished } = this.context;
+    if (wished) await this.powerOff(container, error);
+    container.closeChannel();
+    networks.release(container.id);
+    container.endpoints = [];
+    container.error = messageOf(error);
+    container.exitCode = error instanceof StartError ? error.exitCode : 128;
+    container.state = before;
+    emit({ type: 'startFailed', container: container.info(), error: container.error, time: new Date() });
+    container.emit('exited', container.exitStatus());
+    removeIfWished(container);
+  }
+
+  /** Resolves when the VM of a failed start is off, and was seen off: else it would be taken for one that somebody else runs. */
+  private async powerOff(container: Container, error: unknown): Promise<void> {
+    if (container.endedWhileStarting !== null) return;
+    // The guest reports, unmounts and powers off by itself.
+    if (error instanceof StartError && (await container.powerBecomes(true, SEEN_MS)))
+      await container.powerBecomes(false, GUEST_OFF_MS);
+    try {
+      await this.context.client.runTask('PowerOffVM_Task', container.vm, {});
+    } catch (failure) {
+      // It was never on, is off, or is gone.
+      if (isKind(failure, 'conflict') || isKind(failure, 'notFound')) {
+        if (!container.poweredOn) return;
+      } else {
+        log.error({ container: container.id, err: messageOf(failure) }, 'powering off after a failed start failed');
+        return;
+      }
+    }
+    if (container.endedWhileStarting === null && (await container.powerBecomes(true, SEEN_MS)))
+      await container.powerBecomes(false, SEEN_MS);
+  }
+
+  private async readMac(container: Container): Promise<string> {
+    const [object] = await this.context.client.retrieve([container.vm], 'VirtualMachine', ['config.hardware']);
+    container.mac = macOf(object?.props['config.hardware']?.device ?? []);
+    return container.mac;
+  }
+}
+
+/** The first network card's address; '' for none. */
+export function macOf(devices: readonly object[]): string {
+  for (const device of devices)
+    if ('macAddress' in device && typeof device.macAddress === 'string') return device.macAddress;
+  return '';
+}
+
+/** The process's id of a run that ended before its start was heard of, or why it could not start. */
+function startOf(status: RunStatus): number | Error {
+  switch (status.kind) {
+    case 'failed':
+      return startError(status.code, status.message);
+    case 'started':
+      return status.pid;
+    case 'exited':
+      return 0;
+    default:
+      return internal('container VM has unexpectedly powered off');
+  }
+}

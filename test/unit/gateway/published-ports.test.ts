@@ -1,0 +1,242 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { GatewayWorker } from '../../../appliance/gateway/gateway-worker.js';
+import { PortMapper, parsePort, wantedPorts } from '../../../appliance/gateway/published-ports.js';
+import { compiledWorker } from '../../support/docker-engine.js';
+
+describe('what is wanted', () => {
+  it('comes from bindings and, with -P, from what is exposed', () => {
+    expect(
+      wantedPorts(
+        {
+          '80/tcp': [{ HostPort: '8080' }, { HostIp: '127.0.0.1', HostPort: '' }],
+          '53/udp': [{ HostIp: '::1', HostPort: '8000-8010' }],
+          '9/tcp': null,
+        },
+        ['80/tcp', '81'],
+        true,
+      ),
+    ).toEqual([
+      { containerPort: 80, protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 8080 },
+      { containerPort: 80, protocol: 'tcp', hostIp: '127.0.0.1', hostPort: 0 },
+      { containerPort: 53, protocol: 'udp', hostIp: '::1', hostPort: 8000, lastHostPort: 8010 },
+      { containerPort: 9, protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 0 },
+      { containerPort: 81, protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 0 },
+    ]);
+    expect(parsePort('80')).toEqual({ port: 80, protocol: 'tcp' });
+  });
+
+  it.each([
+    [{ x: [] }, 'invalid port specification: "x"'],
+    [{ '0/tcp': [] }, 'invalid port specification: "0/tcp"'],
+    [{ '70000/tcp': [] }, 'invalid port specification: "70000/tcp"'],
+    [{ '80/foo': [] }, 'invalid proto: foo'],
+    [{ '80/sctp': [] }, 'publishing sctp ports is not supported'],
+    [{ '80/tcp': [{ HostPort: 'abc' }] }, 'invalid port specification: "abc"'],
+    [{ '80/tcp': [{ HostPort: '99999' }] }, 'invalid port specification: "99999"'],
+    [{ '80/tcp': [{ HostPort: '9-8' }] }, 'invalid port specification: "9-8"'],
+    [{ '80/tcp': [{ HostIp: 'nope' }] }, 'invalid IP address for a published port: "nope"'],
+  ])('%j is refused', (bindings, message) => {
+    expect(() => wantedPorts(bindings, [], false)).toThrow(message);
+  });
+});
+
+describe('published ports', () => {
+  let compiled: Awaited<ReturnType<typeof compiledWorker>>;
+  let worker: GatewayWorker;
+  let ports: PortMapper;
+  let inside: Server;
+  let deaths: () => void = () => undefined;
+  /** What the container does with a connection. */
+  let serve: (socket: Socket) => void;
+
+  beforeAll(async () => {
+    compiled = await compiledWorker();
+    worker = new GatewayWorker(undefined, '', () => deaths(), compiled.program);
+    await worker.start();
+    inside = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => undefined);
+      serve(socket);
+    });
+    inside.listen(0, '127.0.0.1');
+    await once(inside, 'listening');
+  });
+  afterAll(() => {
+    worker.stop();
+    inside.close();
+    compiled.remove();
+  });
+  beforeEach(() => {
+    ports = new PortMapper(worker);
+  });
+  afterEach(() => ports.release('c'));
+
+  const publish = async (
+    protocol: 'tcp' | 'udp' = 'tcp',
+    containerPort = (inside.address() as { port: number }).port,
+  ) => {
+    const [port] = await ports.reserve('c', 'name', [{ containerPort, protocol, hostIp: '127.0.0.1', hostPort: 0 }]);
+    return port!.hostPort;
+  };
+  const dial = (port: number): Socket =>
+    connect({ port, host: '127.0.0.1', allowHalfOpen: true }).on('error', () => undefined);
+  const all = (socket: Socket): Promise<string> =>
+    new Promise((resolve) => {
+      let text = '';
+      socket.on('data', (data) => {
+        text += String(data);
+      });
+      socket.once('end', () => {
+        socket.end();
+        resolve(text);
+      });
+      socket.once('error', () => resolve(`error after ${text.length} bytes`));
+    });
+  const refused = (port: number): Promise<unknown> =>
+    new Promise((resolve) =>
+      dial(port)
+        .once('connect', () => resolve(false))
+        .once('error', () => resolve(true)),
+    );
+
+  it('carry connections, each direction ending by itself', async () => {
+    serve = (socket) => {
+      let length = 0;
+      let first = '';
+      socket.on('data', (data) => {
+        length += data.length;
+        first = (first + String(data)).slice(0, 5);
+      });
+      socket.once('end', () => socket.end(`${length} ${first}`));
+    };
+    const port = await publish();
+    expect(port).toBeGreaterThan(0);
+    ports.activate('c', '127.0.0.1');
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, async (_, i) => {
+        const socket = dial(port);
+        socket.end(String(i).repeat(200_000));
+        return all(socket);
+      }),
+    );
+    expect(answers).toEqual(
+      Array.from({ length: 20 }, (_, i) => `${200_000 * String(i).length} ${String(i).repeat(5).slice(0, 5)}`),
+    );
+  });
+
+  it('connections made before the container is up wait for it', async () => {
+    serve = (socket) => socket.end('late');
+    const port = await publish();
+    const early = dial(port);
+    const gone = dial(port);
+    await Promise.all([once(early, 'connect'), once(gone, 'connect')]);
+    gone.destroy();
+    ports.activate('c', '127.0.0.1');
+    expect(await all(early)).toBe('late');
+  });
+
+  it('a slow reader slows the writer', async () => {
+    let written = 0;
+    serve = (socket) => {
+      const block = Buffer.alloc(65_536);
+      const pump = (): void => {
+        while (!socket.destroyed && socket.write(block)) written += block.length;
+      };
+      socket.on('drain', pump);
+      pump();
+    };
+    const port = await publish();
+    ports.activate('c', '127.0.0.1');
+    const socket = dial(port);
+    socket.pause();
+    await once(socket, 'connect');
+    let before = -1;
+    const settled = (): boolean => {
+      const same = written > 0 && written === before;
+      before = written;
+      return same;
+    };
+    await expect.poll(settled, { interval: 300, timeout: 10_000 }).toBe(true);
+    expect(written).toBeLessThan(32 * 2 ** 20);
+    socket.destroy();
+  });
+
+  it('nobody listening inside closes the connection; release closes the port', async () => {
+    const port = await publish('tcp', 1);
+    ports.activate('c', '127.0.0.1');
+    const socket = dial(port);
+    await new Promise((closed) => socket.once('close', closed));
+    ports.release('c');
+    await expect.poll(() => refused(port)).toBe(true);
+  });
+
+  it('a port that is taken is refused in Docker’s words, and none of the others stays open', async () => {
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as { port: number };
+    const request = { containerPort: 80, protocol: 'tcp' as const, hostIp: '127.0.0.1' };
+    const free = await publish();
+    ports.release('c');
+    await expect.poll(() => refused(free)).toBe(true);
+    await expect(
+      ports.reserve('c', 'web', [
+        { ...request, hostPort: free },
+        { ...request, hostPort: port },
+      ]),
+    ).rejects.toThrow(
+      `failed to set up container networking: driver failed programming external connectivity on endpoint web: Bind for 127.0.0.1:${port} failed: port is already allocated`,
+    );
+    expect(ports.portsOf('c')).toEqual([]);
+    await expect.poll(() => refused(free)).toBe(true);
+    // Of a range the next one is taken.
+    const [ranged] = await ports.reserve('c', 'web', [
+      { ...request, hostPort: port, lastHostPort: Math.min(65535, port + 50) },
+    ]);
+    expect(ranged!.hostPort).toBeGreaterThan(port);
+    expect(ranged).not.toHaveProperty('lastHostPort');
+    taken.close();
+  });
+
+  it('carry datagrams, each client its own answers', async () => {
+    const echo = createSocket('udp4', (data, from) => echo.send(`${data} back`, from.port, from.address));
+    echo.bind(0, '127.0.0.1');
+    await once(echo, 'listening');
+    const port = await publish('udp', echo.address().port);
+    ports.activate('c', '127.0.0.1');
+    const ask = (text: string): Promise<string> =>
+      new Promise((resolve) => {
+        const client = createSocket('udp4', (data) => {
+          clearInterval(timer);
+          client.close();
+          resolve(data.toString());
+        });
+        const timer = setInterval(() => client.send(text, port, '127.0.0.1'), 50);
+      });
+    expect(await Promise.all([ask('one'), ask('two')])).toEqual(['one back', 'two back']);
+    echo.close();
+  });
+
+  it('come back when the worker dies', async () => {
+    serve = (socket) => socket.end('alive');
+    const port = await publish();
+    ports.activate('c', '127.0.0.1');
+    expect(await all(dial(port))).toBe('alive');
+    const restored = new Promise<void>((resolve) => {
+      deaths = () => {
+        const published = ports.portsOf('c');
+        ports.release('c');
+        void ports.reserve('c', 'name', published).then(() => {
+          ports.activate('c', '127.0.0.1');
+          resolve();
+        });
+      };
+    });
+    // Its socket is the only one that listens there: find the worker by it.
+    const { child } = worker as unknown as { child: { pid: number } };
+    process.kill(child.pid, 'SIGKILL');
+    await restored;
+    expect(await all(dial(port))).toBe('alive');
+  });
+});

@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest';
+import { qemuArguments, qemuUid } from '../../../src/hostd/qemu/command-line.js';
+import type { VmDefinition } from '../../../src/hostd/runtime.js';
+
+const vm: VmDefinition = {
+  moid: 'vm-7',
+  uuid: '00000000-0000-4000-8000-000000000007',
+  name: 'web,1',
+  directory: '/store/web',
+  cpus: 2,
+  memoryMiB: 2048,
+  disks: [
+    { bus: 0, unit: 0, path: '/store/a,b.vmdk', readOnly: false },
+    { bus: 0, unit: 1, path: '/store/ro.vmdk', readOnly: true },
+  ],
+  nics: [{ index: 0, mac: '00:0c:29:aa:bb:cc', portGroup: 'bridge', connected: true }],
+  serials: [
+    { index: 0, backing: { kind: 'unixClient', path: '/run/c,h.sock' } },
+    { index: 1, backing: { kind: 'file', path: '/store/output.log' } },
+  ],
+  extraConfig: new Map(),
+};
+const options = {
+  acceleration: 'tcg' as const,
+  boot: { kernel: '/boot/kernel', initramfs: '/boot/initramfs' },
+  sockets: { qmp: '/run/vm-7.qmp', guestRpc: '/run/vm-7.rpc' },
+  taps: [{ index: 0, mac: '00:0c:29:aa:bb:cc', tap: 't7n0' }],
+};
+
+/** The values given for an option. */
+function given(option: string, args = qemuArguments(vm, options)): string[] {
+  return args.flatMap((arg, index) => (arg === option ? [args[index + 1]!] : []));
+}
+
+describe("QEMU's command line", () => {
+  it.each([
+    ['-name', ['guest=web,,1']],
+    ['-uuid', ['00000000-0000-4000-8000-000000000007']],
+    ['-smp', ['2']],
+    ['-m', ['2048M']],
+    ['-kernel', ['/boot/kernel']],
+    ['-initrd', ['/boot/initramfs']],
+    ['-runas', ['64108:64100']],
+    ['-sandbox', ['on,obsolete=deny,spawn=deny,resourcecontrol=deny']],
+    [
+      '-drive',
+      [
+        'if=none,id=disk0-0,format=vmdk,file=/store/a,,b.vmdk,cache=writeback',
+        'if=none,id=disk0-1,format=vmdk,file=/store/ro.vmdk,cache=writeback,readonly=on',
+      ],
+    ],
+    ['-netdev', ['tap,id=net0,ifname=t7n0,script=no,downscript=no']],
+  ])('has %s %j', (option, values) => {
+    expect(given(option)).toEqual(values);
+  });
+
+  it('names disks, serial ports and cards so that the guest finds them', () => {
+    const devices = given('-device');
+    expect(devices).toContain('virtio-blk-pci,drive=disk0-0,serial=scsi0:0');
+    expect(devices).toContain('virtio-blk-pci,drive=disk0-1,serial=scsi0:1');
+    expect(devices).toContain('virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc');
+    expect(devices).toContain('virtserialport,bus=ports.0,chardev=serial0,name=serial0');
+    expect(devices).toContain('virtserialport,bus=ports.0,chardev=serial1,name=serial1');
+    expect(devices).toContain('virtio-net-pci,netdev=net0,mac=00:0c:29:aa:bb:cc,romfile=');
+    expect(given('-chardev')).toContain('socket,id=serial0,path=/run/c,,h.sock,server=off,reconnect=1');
+    expect(given('-chardev')).toContain('file,id=serial1,path=/store/output.log,append=on');
+  });
+
+  it('asks for the accelerator that works', () => {
+    expect(given('-accel')[0]).toMatch(/^tcg,thread=multi/);
+    expect(given('-accel', qemuArguments(vm, { ...options, acceleration: 'kvm' }))).toEqual(['kvm']);
+  });
+
+  it('gives neighbours different users', () => {
+    const uids = Array.from({ length: 1000 }, (_, i) => qemuUid(`vm-${i}`));
+    expect(new Set(uids).size).toBe(1000);
+    expect(Math.min(...uids)).toBeGreaterThan(64100);
+    expect(Math.max(...uids)).toBeLessThan(65534);
+  });
+});
