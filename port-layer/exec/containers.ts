@@ -37,9 +37,9 @@ export class Containers implements ExecService, ExecContext {
     this.events.setMaxListeners(0);
   }
 
-  emit(event: ContainerEvent): void {
+  readonly emit = (event: ContainerEvent): void => {
     this.events.emit('event', event);
-  }
+  };
 
   // --- looking -------------------------------------------------------------------------------------------------------
 
@@ -187,12 +187,12 @@ export class Containers implements ExecService, ExecContext {
     await container.removal;
   }
 
-  removeIfWished(container: Container): void {
+  readonly removeIfWished = (container: Container): void => {
     if (!container.spec.autoRemove || container.removal !== null || this.cache.get(container.id) !== container) return;
     this.remove(container.id, { force: true }).catch((error: unknown) =>
       log.error({ container: container.id, err: messageOf(error) }, 'automatic removal failed'),
     );
-  }
+  };
 
   private async destroy(container: Container): Promise<void> {
     container.abortStart?.(conflict('container is marked for removal and cannot be started'));

@@ -12,7 +12,7 @@ export interface ExecContext {
   readonly config: VchConfig;
   readonly cache: ContainerCache;
   readonly networks: Networks;
-  emit(event: ContainerEvent): void;
+  readonly emit: (event: ContainerEvent) => void;
   /** Removes a container whose run has ended, when that was wished for. */
-  removeIfWished(container: Container): void;
+  readonly removeIfWished: (container: Container) => void;
 }
