@@ -140,7 +140,7 @@ describe('docker run', () => {
 describe('the life of a container', () => {
   it('is listed, logged, inspected, stopped, started again with its files, and removed', async () => {
     const script =
-      'echo started; test -f /kept && cat /kept; echo was here > /kept; trap "echo bye; exit 3" TERM; while :; do sleep 0.1; done';
+      'trap "echo bye; exit 3" TERM; echo started; test -f /kept && cat /kept; echo was here > /kept; while :; do sleep 0.1; done';
     expect((await run('-d', '--name', 'web', '-l', 'role=web', 'busybox', 'sh', '-c', script)).stdout).toMatch(
       /^[0-9a-f]{64}\n$/,
     );
@@ -154,6 +154,8 @@ describe('the life of a container', () => {
       )
     ).stdout;
     expect(address).toMatch(/^172\.16\.\d+\.\d+ ([0-9a-f]{2}:){5}[0-9a-f]{2} true\n$/);
+    // Before that it ignores the signal, being process 1.
+    await expect.poll(async () => (await stack.docker('logs', 'web')).stdout).toBe('started\n');
     const waiting = stack.docker('wait', 'web');
     expect((await stack.docker('stop', 'web')).code).toBe(0);
     expect((await waiting).stdout).toBe('3\n');
