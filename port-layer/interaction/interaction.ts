@@ -19,7 +19,16 @@ import type {
   OutputChunk,
 } from '../types.js';
 import { ContainerChannel, ProcessFailure } from './container-channel.js';
-import { LogCursor, logThenLive, readLog, toLines } from './output-log.js';
+import {
+  type FollowedOutput,
+  filterLines,
+  LogCursor,
+  logThenLive,
+  outputOf,
+  readLog,
+  tail,
+  toLines,
+} from './output-log.js';
 
 /** What runc puts before the cause when an exec fails. */
 const EXEC_PREFIX = 'OCI runtime exec failed: exec failed: unable to start container process: ';
@@ -62,7 +71,7 @@ export class Interaction implements InteractionService {
       output = live;
       if (options.logs && container.running) {
         await channel.subscribed();
-        output = Readable.from(logThenLive(stored(), cursor, live));
+        output = Readable.from(outputOf(logThenLive(stored(), cursor, live)));
       }
     } else {
       output = Readable.from(options.logs ? stored() : []);
@@ -105,24 +114,14 @@ export class Interaction implements InteractionService {
     const container = this.containers.resolve(id);
     const cursor = new LogCursor();
     const stored = readLog(this.datastore, this.logPath(container), cursor);
-    let chunks: AsyncIterable<OutputChunk> = stored;
+    let chunks: FollowedOutput = stored;
     let live: Readable | null = null;
-    let past = Number.POSITIVE_INFINITY;
     if (options.follow && (container.running || container.state === 'starting') && container.channel !== null) {
       live = container.channel.attach(0);
       await container.channel.subscribed();
-      past = Number.NaN;
       chunks = logThenLive(stored, cursor, live);
     }
-    const lines = filterLines(toLines(chunks), options);
-    // What is followed has no last lines: the tail is taken of what is stored when the following begins.
-    const output =
-      options.tail === undefined
-        ? lines
-        : Number.isNaN(past)
-          ? tailThenFollow(lines, options.tail, live!)
-          : tail(lines, options.tail);
-    const result = Readable.from(output);
+    const result = Readable.from(tail(filterLines(toLines(chunks), options), options.tail));
     const close = (): void => {
       live?.destroy();
     };
@@ -238,57 +237,4 @@ export class Interaction implements InteractionService {
       .filter((exec) => exec.containerId === containerId && exec.running)
       .map((exec) => exec.id);
   }
-}
-
-async function* filterLines(lines: AsyncIterable<OutputChunk>, options: LogOptions): AsyncGenerator<OutputChunk> {
-  for await (const line of lines) {
-    if (!(line.stream === 'stdout' ? options.stdout : options.stderr)) continue;
-    if (options.sinceNs !== undefined && line.timeNs < options.sinceNs) continue;
-    if (options.untilNs !== undefined && line.timeNs > options.untilNs) {
-      if (options.follow) return;
-      continue;
-    }
-    yield line;
-  }
-}
-
-async function* tail(lines: AsyncIterable<OutputChunk>, count: number): AsyncGenerator<OutputChunk> {
-  const last: OutputChunk[] = [];
-  for await (const line of lines) {
-    if (count === 0) continue;
-    last.push(line);
-    if (last.length > count) last.shift();
-  }
-  yield* last;
-}
-
-/** The last lines of what was there before `live` gave its first byte, then everything. */
-async function* tailThenFollow(
-  lines: AsyncIterable<OutputChunk>,
-  count: number,
-  live: Readable,
-): AsyncGenerator<OutputChunk> {
-  const iterator = lines[Symbol.asyncIterator]();
-  let last: OutputChunk[] = [];
-  const began = BigInt(Date.now()) * 1_000_000n;
-  for (;;) {
-    const next = iterator.next();
-    // Stored lines come without pause; the first one to be waited for is a live one.
-    const settled = await Promise.race([
-      next,
-      new Promise<'waiting'>((resolve) => setTimeout(() => resolve('waiting'), 150)),
-    ]);
-    const result = settled === 'waiting' ? null : settled;
-    if (result === null || result.done === true || result.value.timeNs >= began) {
-      yield* last;
-      const first = result ?? (await next);
-      if (first.done === true) return;
-      yield first.value;
-      break;
-    }
-    last.push(result.value);
-    if (last.length > count) last = count === 0 ? [] : last.slice(1);
-  }
-  for (let result = await iterator.next(); result.done !== true; result = await iterator.next()) yield result.value;
-  live.destroy();
 }

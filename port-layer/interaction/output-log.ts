@@ -2,9 +2,14 @@
 import { isKind } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { LogParser } from '../../tether/protocol/log.js';
-import type { OutputChunk } from '../types.js';
+import type { LogOptions, OutputChunk } from '../types.js';
 
 const MAX_LINE = 16_384;
+
+/** Stands between what was stored and what comes live. */
+export const CAUGHT_UP = Symbol('caught up');
+/** Output, and where in it the live part begins. */
+export type FollowedOutput = AsyncIterable<OutputChunk | typeof CAUGHT_UP>;
 
 /** How far a log was read: the offset, within the newest run, of the last record given; -1: none of that run. */
 export class LogCursor {
@@ -43,23 +48,33 @@ export async function* readLog(
 }
 
 /**
- * The log so far and then live output. `live` must be attached, and its subscription acknowledged, before this is called: what it
+ * The log so far, {@link CAUGHT_UP}, and then live output. `live` must be attached, and its subscription acknowledged, before this is called: what it
  * gives that the log had already is left out.
  */
 export async function* logThenLive(
   log: AsyncIterable<OutputChunk>,
   cursor: LogCursor,
   live: AsyncIterable<OutputChunk>,
-): AsyncGenerator<OutputChunk> {
+): AsyncGenerator<OutputChunk | typeof CAUGHT_UP> {
   yield* log;
+  yield CAUGHT_UP;
   const { last } = cursor;
   for await (const chunk of live) if (chunk.offset > last) yield chunk;
 }
 
+/** Output alone. */
+export async function* outputOf(followed: FollowedOutput): AsyncGenerator<OutputChunk> {
+  for await (const chunk of followed) if (chunk !== CAUGHT_UP) yield chunk;
+}
+
 /** Puts output together to lines: a chunk is one line (or a part of one longer than 16 KiB), with the time of its first byte. */
-export async function* toLines(chunks: AsyncIterable<OutputChunk>): AsyncGenerator<OutputChunk> {
+export async function* toLines(chunks: FollowedOutput): AsyncGenerator<OutputChunk | typeof CAUGHT_UP> {
   const open = new Map<OutputChunk['stream'], OutputChunk>();
   for await (const chunk of chunks) {
+    if (chunk === CAUGHT_UP) {
+      yield chunk;
+      continue;
+    }
     let rest = chunk.data;
     while (rest.length > 0) {
       const before = open.get(chunk.stream);
@@ -79,4 +94,44 @@ export async function* toLines(chunks: AsyncIterable<OutputChunk>): AsyncGenerat
     }
   }
   yield* [...open.values()].sort((a, b) => (a.timeNs < b.timeNs ? -1 : 1));
+}
+
+/** Lines of the wanted streams and times. A line after `untilNs` ends it when output is followed. */
+export async function* filterLines(
+  lines: FollowedOutput,
+  options: LogOptions,
+): AsyncGenerator<OutputChunk | typeof CAUGHT_UP> {
+  for await (const line of lines) {
+    if (line !== CAUGHT_UP) {
+      if (!(line.stream === 'stdout' ? options.stdout : options.stderr)) continue;
+      if (options.sinceNs !== undefined && line.timeNs < options.sinceNs) continue;
+      if (options.untilNs !== undefined && line.timeNs > options.untilNs) {
+        if (options.follow) return;
+        continue;
+      }
+    }
+    yield line;
+  }
+}
+
+/** The last lines of what was stored, and all that follows. @param count undefined: all of them */
+export async function* tail(lines: FollowedOutput, count: number | undefined): AsyncGenerator<OutputChunk> {
+  let last: OutputChunk[] | null = count === undefined ? null : [];
+  for await (const line of lines) {
+    if (line === CAUGHT_UP) {
+      yield* lastOf(last, count);
+      last = null;
+    } else if (last === null) {
+      yield line;
+    } else {
+      last.push(line);
+      // Cut now and then, so that each line costs the same.
+      if (last.length > 2 * count! + 1) last = lastOf(last, count);
+    }
+  }
+  yield* lastOf(last, count);
+}
+
+function lastOf(lines: OutputChunk[] | null, count = 0): OutputChunk[] {
+  return count === 0 ? [] : (lines ?? []).slice(-count);
 }

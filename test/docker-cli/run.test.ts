@@ -220,6 +220,10 @@ describe('the life of a container', () => {
     await run('-d', '--name', 'ticks', 'busybox', 'sh', '-c', 'for i in 1 2 3 4 5; do echo tick $i; sleep 0.3; done');
     const followed = await stack.docker('logs', '-f', 'ticks');
     expect(followed.stdout).toBe('tick 1\ntick 2\ntick 3\ntick 4\ntick 5\n');
+    await stack.docker('start', 'ticks');
+    const tail = await stack.docker('logs', '-f', '--tail', '1', 'ticks');
+    expect(tail.stdout).toMatch(/^tick \d\n(tick \d\n)*tick 5\n$/);
+    expect(tail.stdout.split('\n').length).toBeLessThan(8);
     await stack.docker('rm', 'ticks');
   });
 
