@@ -213,6 +213,13 @@ export interface InteractionService {
   execIds(containerId: string): string[];
 }
 
+/** See {@link LayerStore.write}. */
+export interface LayerWriteOptions {
+  verify(): Promise<void>;
+  applied?(): void;
+  signal?: AbortSignal;
+}
+
 /** Image layers on the datastore. */
 export interface LayerStore {
   has(chainId: string): boolean;
@@ -220,13 +227,14 @@ export interface LayerStore {
   list(): LayerInfo[];
   /**
    * Writes a layer from its uncompressed tar and publishes it in one step; a failed or aborted write leaves nothing. The
-   * caller has the digest checked: `verify` is awaited after the tar's end and before the layer is published.
+   * caller has the digest checked: `verify` is awaited after the tar's end and before the layer is published. `applied` is called
+   * when the next layer may be written on this one, though it is not stored yet; no layer is published before its parent.
    * @throws invalid (bad tar), insufficientResources (datastore full)
    */
   write(
     layer: { chainId: string; parent: string | null; diffId: string },
     tar: Readable,
-    options: { verify(): Promise<void>; signal?: AbortSignal },
+    options: LayerWriteOptions,
   ): Promise<LayerInfo>;
   /** @throws conflict while a layer or container stands on it */
   delete(chainId: string): Promise<void>;

@@ -39,6 +39,9 @@ export interface FetchOptions {
   progress(message: ProgressMessage): void;
 }
 
+/** The layer's disk is made: the next one can be written on it. */
+const APPLIED = Symbol('applied');
+
 interface Spooled {
   readonly path: string;
 }
@@ -46,7 +49,7 @@ interface Spooled {
 /** See the file's head. Spool files live in `spoolDir` while a pull needs them. */
 export class LayerFetcher {
   readonly #blobs = new SharedTasks<Spooled, ProgressMessage>((blob) => rm(blob.path, { force: true }));
-  readonly #writes = new SharedTasks<void, ProgressMessage>();
+  readonly #writes = new SharedTasks<void, ProgressMessage | typeof APPLIED>();
   readonly #slots = new Semaphore(DOWNLOADS_AT_ONCE);
 
   constructor(
@@ -70,19 +73,30 @@ export class LayerFetcher {
       if (!exists) missing.push(layer);
     }
     const context = { ...options, signal };
-    // A failed pull returns only after the write it gives up has let go of its files.
+    // A failed pull returns only after the writes it gives up have let go of their files.
     const writes: Promise<void>[] = [];
     const downloads = missing.map((layer) => this.#download(layer.descriptor, context, options.progress));
     try {
       const failed = new Promise<never>((_, reject) => {
         for (const download of downloads) download.catch(reject);
+        abort.signal.addEventListener('abort', () => reject(abort.signal.reason), { once: true });
       });
+      failed.catch(() => undefined);
       for (const [index, layer] of missing.entries()) {
-        await Promise.race([downloads[index], failed]);
-        const write = this.#write(layer, context, options.progress);
-        writes.push(write);
-        await Promise.race([write, failed]);
+        // While a layer is brought to the datastore the next is written, but no third.
+        await Promise.race([Promise.all([downloads[index], writes[index - 2]]), failed]);
+        await new Promise<void>((applied, reject) => {
+          const write = this.#write(layer, context, options.progress, applied);
+          writes.push(write);
+          write.then(applied, (error: unknown) => {
+            reject(error);
+            // The first error is the one to tell.
+            abort.abort(error);
+          });
+          failed.catch(reject);
+        });
       }
+      await Promise.race([Promise.all(writes), failed]);
     } catch (error) {
       abort.abort(cancelled('context canceled'));
       throw options.signal.aborted ? cancelled('context canceled', error) : error;
@@ -111,7 +125,12 @@ export class LayerFetcher {
     );
   }
 
-  async #write(layer: WantedLayer, options: FetchOptions, listener: (message: ProgressMessage) => void): Promise<void> {
+  async #write(
+    layer: WantedLayer,
+    options: FetchOptions,
+    listener: (message: ProgressMessage) => void,
+    applied: () => void,
+  ): Promise<void> {
     const lease = await this.#writes.join(
       layer.chainId,
       async ({ signal, emit }) => {
@@ -126,7 +145,7 @@ export class LayerFetcher {
         }
         emit(layerStatus(layer.descriptor.digest, 'Pull complete'));
       },
-      listener,
+      (event) => (event === APPLIED ? applied() : listener(event)),
       options.signal,
     );
     await lease.release();
@@ -136,7 +155,7 @@ export class LayerFetcher {
     layer: WantedLayer,
     path: string,
     signal: AbortSignal,
-    emit: (message: ProgressMessage) => void,
+    emit: (message: ProgressMessage | typeof APPLIED) => void,
   ): Promise<void> {
     const { descriptor, diffId } = layer;
     const meter = new ProgressMeter(descriptor.size, (current) =>
@@ -161,6 +180,7 @@ export class LayerFetcher {
       const { chainId, parent } = layer;
       const info = await this.layers.write({ chainId, parent, diffId }, tar.tar, {
         verify: () => tar!.verify(diffId),
+        applied: () => emit(APPLIED),
         signal,
       });
       const ms = Math.round(performance.now() - started);

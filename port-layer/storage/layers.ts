@@ -7,10 +7,10 @@ import { Readable } from 'node:stream';
 import { conflict, internal, isKind, messageOf, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { applyLayer, type BlockReader, CachedBlocks, VmdkChain } from '../../src/disk/index.js';
+import { applyLayer, type BlockReader, CachedBlocks, FileBlocks, VmdkChain } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
-import type { LayerInfo, LayerStore } from '../types.js';
+import type { LayerInfo, LayerStore, LayerWriteOptions } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 
 const log = logger('storage');
@@ -18,10 +18,17 @@ const log = logger('storage');
 const EMPTY_LAYER = `sha256:${sha256('an empty layer')}`;
 const hex = (chainId: string): string => chainId.replace(/^sha256:/, '');
 
+/** A layer that is being written. */
+interface Writing {
+  stored: Promise<LayerInfo>;
+  /** Its disk, once that is whole: the next layer is written on it while it is brought to the datastore. */
+  spool: string | null;
+}
+
 /** The storage component's image side. */
 export class Layers implements LayerStore {
   private readonly layers = new Map<string, LayerInfo>();
-  private readonly writing = new Map<string, Promise<LayerInfo>>();
+  private readonly writing = new Map<string, Writing>();
   private readonly uses = new Map<string, number>();
   /** Set by the port layer: chain ids that containers stand on. */
   usedByContainers: () => Set<string> = () => new Set();
@@ -91,38 +98,64 @@ export class Layers implements LayerStore {
   write(
     layer: { chainId: string; parent: string | null; diffId: string },
     tar: Readable,
-    options: { verify(): Promise<void>; signal?: AbortSignal },
+    options: LayerWriteOptions,
   ): Promise<LayerInfo> {
     const known = this.layers.get(layer.chainId);
     if (known !== undefined) {
       tar.destroy();
+      options.applied?.();
       return Promise.resolve(known);
     }
     const running = this.writing.get(layer.chainId);
     if (running !== undefined) {
       tar.destroy();
-      return running;
+      return running.stored;
     }
-    const writing = this.writeNew(layer, tar, options).finally(() => this.writing.delete(layer.chainId));
+    const name = hex(layer.chainId);
+    const spool = join(this.spoolDir, `${name}-${randomBytes(4).toString('hex')}.vmdk`);
+    const applied = (): void => {
+      writing.spool = spool;
+      options.applied?.();
+    };
+    const stored = this.writeNew(layer, tar, spool, { ...options, applied }).finally(async () => {
+      this.writing.delete(layer.chainId);
+      await rm(spool, { force: true });
+    });
+    const writing: Writing = { stored, spool: null };
     this.writing.set(layer.chainId, writing);
-    return writing;
+    return stored;
   }
 
   private async writeNew(
     layer: { chainId: string; parent: string | null; diffId: string },
     tar: Readable,
-    options: { verify(): Promise<void>; signal?: AbortSignal },
+    spool: string,
+    options: LayerWriteOptions & { applied(): void },
   ): Promise<LayerInfo> {
     const { chainId, parent } = layer;
-    if (parent !== null && !this.layers.has(parent)) throw internal(`the parent layer ${parent} is not stored`);
-    const name = hex(chainId);
-    const spool = join(this.spoolDir, `${name}-${randomBytes(4).toString('hex')}.vmdk`);
-    const upload = `${this.files.images}/${name}.upload-${randomBytes(4).toString('hex')}`;
-    let uploading = false;
-    const chain =
-      parent === null
-        ? null
-        : await VmdkChain.open(this.path(parent), (path) => DatastoreBlocks.open(this.files.datastore, path));
+    const below = parent === null || this.layers.has(parent) ? undefined : this.writing.get(parent);
+    try {
+      const size = await this.apply(layer, tar, spool, options);
+      options.applied();
+      return await this.store({ ...layer, size }, spool, below, options.signal);
+    } catch (error) {
+      // What failed below is the cause of what failed here.
+      await below?.stored;
+      throw error;
+    } finally {
+      tar.destroy();
+      if (below !== undefined) log.debug({ layer: chainId, parent }, 'was written beside its parent');
+    }
+  }
+
+  /** Writes the layer's disk to `spool`. Resolves with the bytes of its files. */
+  private async apply(
+    { chainId, parent }: { chainId: string; parent: string | null },
+    tar: Readable,
+    spool: string,
+    { verify, signal }: LayerWriteOptions,
+  ): Promise<number> {
+    const chain = parent === null ? null : await this.openDisk(parent);
     try {
       const result = await applyLayer({
         parent: chain,
@@ -131,33 +164,54 @@ export class Layers implements LayerStore {
         parentHint: parent === null ? null : posix.join('..', hex(parent), `${hex(parent)}.vmdk`),
         capacity: this.config.container.baseImageSizeGiB * 2 ** 30,
         seed: chainId,
-        signal: options.signal,
+        signal,
       });
-      await options.verify();
-      const info: LayerInfo = { ...layer, size: result.size };
-      uploading = true;
+      await verify();
+      return result.size;
+    } finally {
+      await chain?.close();
+    }
+  }
+
+  /** A layer's disk with all below it, read from where each is. */
+  private openDisk(chainId: string): Promise<VmdkChain> {
+    if (!this.layers.has(chainId) && (this.writing.get(chainId)?.spool ?? null) === null)
+      throw internal(`the parent layer ${chainId} is not stored`);
+    return VmdkChain.open(this.path(chainId), (path) => {
+      const [, writing] = [...this.writing].find(([id]) => this.path(id) === path) ?? [];
+      return writing?.spool ? FileBlocks.open(writing.spool) : DatastoreBlocks.open(this.files.datastore, path);
+    });
+  }
+
+  /** Brings a layer to the datastore and publishes it, after the one `below`. */
+  private async store(
+    info: LayerInfo,
+    spool: string,
+    below: Writing | undefined,
+    signal?: AbortSignal,
+  ): Promise<LayerInfo> {
+    const name = hex(info.chainId);
+    const upload = `${this.files.images}/${name}.upload-${randomBytes(4).toString('hex')}`;
+    try {
       await this.files.makeDirectory(upload);
       const { size } = await stat(spool);
       await this.files.datastore.put(
         `${upload}/${name}.vmdk`,
         createReadStream(spool, { highWaterMark: 1024 * 1024 }),
-        { size, signal: options.signal },
+        { size, signal },
       );
       await this.files.datastore.put(`${upload}/layer.json`, JSON.stringify(info));
+      await below?.stored;
       await this.files.move(upload, `${this.files.images}/${name}`);
-      uploading = false;
-      this.layers.set(chainId, info);
-      log.info({ layer: chainId, bytes: size, entries: result.entries }, 'layer stored');
-      return info;
-    } finally {
-      tar.destroy();
-      await chain?.close();
-      await rm(spool, { force: true });
-      if (uploading)
-        await this.files
-          .remove(upload)
-          .catch((error: unknown) => log.warn({ err: messageOf(error) }, 'an unfinished layer could not be removed'));
+      log.info({ layer: info.chainId, bytes: size }, 'layer stored');
+    } catch (error) {
+      await this.files
+        .remove(upload)
+        .catch((failure: unknown) => log.warn({ err: messageOf(failure) }, 'an unfinished layer could not be removed'));
+      throw error;
     }
+    this.layers.set(info.chainId, info);
+    return info;
   }
 
   async delete(chainId: string): Promise<void> {
