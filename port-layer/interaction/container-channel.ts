@@ -135,7 +135,18 @@ export class ContainerChannel extends EventEmitter<Events> {
   }
 
   /** Starts a process; its output is attached before it runs. Returns the session's number. */
-  async exec(process: Buffer): Promise<{ session: number; output: Readable; started: Promise<number> }> {
+  exec(process: Buffer): Promise<{ session: number; output: Readable; started: Promise<number> }> {
+    return this.begin((connection, session) => connection.exec(session, process));
+  }
+
+  /** Starts a file server (`tether/protocol/files.ts`) as {@link exec} starts a process. */
+  files(view: number): Promise<{ session: number; output: Readable; started: Promise<number> }> {
+    return this.begin((connection, session) => connection.files(session, view));
+  }
+
+  private async begin(
+    send: (connection: TetherConnection, session: number) => void,
+  ): Promise<{ session: number; output: Readable; started: Promise<number> }> {
     const connection = await this.connected();
     const session = this.nextSession++;
     const output = this.attach(session);
@@ -166,7 +177,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       connection.once('close', onClose);
     });
     started.catch(() => undefined);
-    connection.exec(session, process);
+    send(connection, session);
     return { session, output, started };
   }
 

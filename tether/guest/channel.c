@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,7 +38,10 @@ static void disconnect(void) {
   connected = synchronised = false;
   buffer_clear(&incoming);
   buffer_clear(&outgoing);
-  for (struct session *s = sessions; s != NULL; s = s->next) s->subscribed = false;
+  for (struct session *s = sessions; s != NULL; s = s->next) {
+    s->subscribed = false;
+    if (s->files && !s->exited) kill(s->pid, SIGKILL);
+  }
 }
 
 void channel_check(void) {

@@ -4,6 +4,7 @@
  */
 #include "tether.h"
 #include "program.h"
+#include "files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +136,20 @@ static void start_exec(uint32_t id, struct reader *payload) {
   process_free(&p);
 }
 
+static void start_files(uint32_t id, struct reader *payload) {
+  uint8_t view = read_u8(payload);
+  struct started started = {.pid = -1, .message = "the container is not running"};
+  if (!payload->bad && container > 0 && session_find(id) == NULL) started = files_start(view, container);
+  if (started.pid < 0) {
+    report_exit(M_FAILED, id, 128, started.message);
+    return;
+  }
+  struct session *s = session_add(id, &started, false);
+  s->files = s->subscribed = true;
+  s->credit = INITIAL_CREDIT;
+  send_started(s);
+}
+
 static void resize(struct session *s, struct reader *payload) {
   uint16_t rows = (uint16_t)read_u32(payload), cols = (uint16_t)read_u32(payload);
   struct winsize size = {rows, cols, 0, 0};
@@ -192,6 +207,9 @@ void on_message(enum message type, uint32_t id, struct reader *payload) {
     case M_EXEC:
       start_exec(id, payload);
       break;
+    case M_FILES:
+      start_files(id, payload);
+      break;
     case M_PING:
       channel_send(M_PONG, id, NULL, 0);
       break;
@@ -219,6 +237,7 @@ static void reap(void) {
     for (struct session *s = sessions; s != NULL; s = s->next) {
       if (s->pid != pid) continue;
       s->exited = true;
+      if (s->files) files_thaw();
       s->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
       s->code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
       s->drain_until = monotonic_ms() + DRAIN_MS;
@@ -244,6 +263,9 @@ static void __attribute__((noreturn)) end_container(struct session *first) {
   payload[8] = oom;
   channel_send(M_EXITED, 0, payload, 9);
   channel_writable();
+  for (struct session *s = sessions; s != NULL; s = s->next)
+    if (s->files && !s->exited) kill(s->pid, SIGKILL); /* it would keep the disk busy */
+  files_thaw();
   char status[120];
   snprintf(status, sizeof status, "exited %d %d %d %llu", first->code, first->signal, oom, (unsigned long long)now_ns());
   unmount_root();

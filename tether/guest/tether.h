@@ -98,6 +98,7 @@ struct session {
   pid_t pid;
   int in, out, err; /* as in struct started; -1 once closed */
   bool tty, exited, subscribed, in_eof;
+  bool files; /* a file server: it ends with the connection */
   uint32_t credit;      /* bytes the host takes */
   struct buffer input;  /* waiting for the process */
   int code, signal;
@@ -114,7 +115,7 @@ void log_open(void);
 /* ---- the channel to the endpoint (channel.c) ---- */
 enum message {
   /* host to guest */
-  M_GO = 1, M_SUBSCRIBE = 2, M_CREDIT = 3, M_STDIN = 4, M_STDIN_EOF = 5, M_RESIZE = 6, M_SIGNAL = 7, M_EXEC = 8, M_PING = 9, M_UNSUBSCRIBE = 10,
+  M_GO = 1, M_SUBSCRIBE = 2, M_CREDIT = 3, M_STDIN = 4, M_STDIN_EOF = 5, M_RESIZE = 6, M_SIGNAL = 7, M_EXEC = 8, M_PING = 9, M_UNSUBSCRIBE = 10, M_FILES = 11,
   /* guest to host */
   M_HELLO = 65, M_STARTED = 66, M_FAILED = 67, M_OUTPUT = 68, M_OUTPUT_EOF = 69, M_EXITED = 70, M_STDIN_CREDIT = 71, M_PONG = 72, M_SUBSCRIBED = 73,
 };

@@ -93,6 +93,11 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.exec, session, process);
   }
 
+  /** Starts a file server (`files.ts`); `session` as for {@link exec}. */
+  files(session: number, view: number): void {
+    this.send(Message.files, session, new FieldWriter().u8(view).bytes());
+  }
+
   close(): void {
     this.socket.destroy();
   }

@@ -26,6 +26,11 @@ export class FieldWriter {
     return this.u32(bytes.length).raw(bytes);
   }
 
+  /** u32 length and bytes; the string has one character per byte (a path, which need not be UTF-8). */
+  byteString(value: string): this {
+    return this.u32(value.length).raw(Buffer.from(value, 'latin1'));
+  }
+
   /** u32 count and strings. */
   strings(values: string[]): this {
     this.u32(values.length);

@@ -17,6 +17,7 @@ export const Message = {
   exec: 8,
   ping: 9,
   unsubscribe: 10,
+  files: 11,
   hello: 65,
   started: 66,
   failed: 67,

@@ -1,0 +1,151 @@
+/** The files of a running container, through the tether's file server. */
+import type { Readable, Writable } from 'node:stream';
+import { cancelled, conflict, internal } from '../../src/common/errors.js';
+import { FieldWriter } from '../../tether/protocol/fields.js';
+import {
+  CONTENT_PIECE,
+  encodePut,
+  encodeRecord,
+  encodeTimes,
+  type FileEntry,
+  type FileRecord,
+  FileRecordParser,
+  FileRequest,
+  PUT_KEEP_KIND,
+  TREE_ALONE,
+  TREE_CONTENT,
+} from '../../tether/protocol/files.js';
+import type { ContainerChannel } from '../interaction/container-channel.js';
+import { ProcessFailure } from '../interaction/container-channel.js';
+import type { OutputChunk } from '../types.js';
+import { FileError, type RootFiles, type TreeOptions } from './root-files.js';
+
+const SIGKILL = 9;
+
+/** One file server in the guest. */
+export class GuestFiles implements RootFiles {
+  private readonly replies: AsyncIterator<FileRecord>;
+  /** What the server said when it gave up. */
+  private failure: FileError | null = null;
+  private readonly onAbort = (): void => void this.close();
+
+  private constructor(
+    private readonly channel: ContainerChannel,
+    private readonly session: number,
+    private readonly input: Writable,
+    private readonly output: Readable,
+    private readonly signal?: AbortSignal,
+  ) {
+    this.replies = records(output)[Symbol.asyncIterator]();
+    signal?.addEventListener('abort', this.onAbort, { once: true });
+  }
+
+  /** Starts a server. @param view of `FilesView`. @throws conflict, unavailable, cancelled */
+  static async open(channel: ContainerChannel, view: number, signal?: AbortSignal): Promise<GuestFiles> {
+    const { session, output, started } = await channel.files(view);
+    try {
+      await started;
+    } catch (error) {
+      throw error instanceof ProcessFailure ? conflict(error.message) : error;
+    }
+    const input = channel.stdin(session);
+    if (input === null) throw conflict('the container has stopped');
+    const files = new GuestFiles(channel, session, input, output, signal);
+    if (signal?.aborted) {
+      await files.close();
+      throw cancelled('the request was cancelled');
+    }
+    return files;
+  }
+
+  async stat(path: string): Promise<FileEntry> {
+    await this.send(FileRequest.stat, new FieldWriter().byteString(path).bytes());
+    const reply = await this.reply();
+    if (reply.type !== 'entry') throw internal('the guest sent an unexpected record');
+    return reply.entry;
+  }
+
+  async *tree(path: string, { content, alone }: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
+    const flags = (content ? TREE_CONTENT : 0) | (alone ? TREE_ALONE : 0);
+    await this.send(FileRequest.tree, new FieldWriter().u8(flags).byteString(path).bytes());
+    for (;;) {
+      const reply = await this.reply();
+      if (reply.type === 'done') return;
+      if (reply.type === 'entry') yield reply.entry;
+      else if (reply.type === 'content') yield reply.data;
+    }
+  }
+
+  async put(entry: FileEntry, keepKind: boolean): Promise<void> {
+    await this.send(FileRequest.put, encodePut(entry, keepKind ? PUT_KEEP_KIND : 0));
+  }
+
+  async data(bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length; at += CONTENT_PIECE)
+      await this.send(FileRequest.data, bytes.subarray(at, at + CONTENT_PIECE));
+  }
+
+  async times(entry: FileEntry): Promise<void> {
+    await this.send(FileRequest.times, encodeTimes(entry));
+  }
+
+  async finish(): Promise<void> {
+    await this.send(FileRequest.finish, Buffer.alloc(0));
+    await this.done();
+  }
+
+  async freeze(): Promise<void> {
+    await this.send(FileRequest.freeze, Buffer.alloc(0));
+    await this.done();
+  }
+
+  async close(): Promise<void> {
+    this.signal?.removeEventListener('abort', this.onAbort);
+    if (this.output.destroyed) return;
+    this.output.destroy();
+    this.input.destroy();
+    // A server in the middle of a long tree does not look at its input.
+    await this.channel.signal(this.session, SIGKILL).catch(() => undefined);
+  }
+
+  private async done(): Promise<void> {
+    const reply = await this.reply();
+    if (reply.type !== 'done') throw internal('the guest sent an unexpected record');
+  }
+
+  private async reply(): Promise<FileRecord> {
+    const { value, done } = await this.replies.next();
+    if (done === true) throw this.ended();
+    if (value.type === 'error') throw new FileError(value.failure);
+    return value;
+  }
+
+  private async send(type: number, fields: Buffer): Promise<void> {
+    if (this.failure !== null) throw this.failure;
+    const written = await new Promise<boolean>((resolve) =>
+      this.input.write(encodeRecord(type, fields), (error) => resolve(!error)),
+    );
+    if (written) return;
+    // The server gave up: it has said why.
+    const { value, done } = await this.replies.next();
+    if (done !== true && value.type === 'error') {
+      this.failure = new FileError(value.failure);
+      throw this.failure;
+    }
+    throw this.ended();
+  }
+
+  private ended(): Error {
+    return this.signal?.aborted ? cancelled('the request was cancelled') : conflict('the container has stopped');
+  }
+}
+
+async function* records(output: Readable): AsyncGenerator<FileRecord> {
+  const parser = new FileRecordParser();
+  try {
+    for await (const { data } of output as AsyncIterable<OutputChunk>) yield* parser.push(data);
+  } catch (error) {
+    // Closed by ourselves: there is nothing more.
+    if ((error as { code?: string }).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  }
+}
