@@ -11,6 +11,7 @@ import type { VchConfig } from './config.js';
 import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
 import type { ObservedVm } from './exec/vm-observer.js';
+import { ContainerFiles } from './files/container-files.js';
 import { Interaction } from './interaction/interaction.js';
 import { Networks } from './network/networks.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
@@ -42,6 +43,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
+      files: new ContainerFiles(cache),
       layers,
       kv: new DatastoreKeyValueStore(files),
       network,

@@ -220,6 +220,39 @@ export interface LayerWriteOptions {
   signal?: AbortSignal;
 }
 
+/** What is at a path of a container, as `lstat` says it. */
+export interface PathStat {
+  /** The last component of the path that was asked for. */
+  name: string;
+  size: number;
+  /** As in `st_mode`. */
+  mode: number;
+  /** Seconds since 1970 and nanoseconds. */
+  mtime: { sec: number; nsec: number };
+  /** Where a symbolic link leads in the end, inside the container's root; else ''. */
+  linkTarget: string;
+}
+
+/** Files of containers, running or not. Paths are text; nothing leads out of the container's root. */
+export interface FileService {
+  /** @throws notFound (nothing there), unavailable with the system's words */
+  stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat>;
+  /** What is at a path, a symbolic link itself, as a tar; its names begin with the path's last component. */
+  archive(id: string, path: string, signal?: AbortSignal): Promise<{ stat: PathStat; tar: Readable }>;
+  /**
+   * Unpacks a tar into the directory at `path`. `keepKind`: no directory is replaced by something else, nor the other way round;
+   * `asUser`: everything belongs to the container's user.
+   * @throws notFound, invalid (no directory, a read-only root, an unknown user), unavailable
+   */
+  extract(
+    id: string,
+    path: string,
+    tar: Readable,
+    options: { keepKind: boolean; asUser: boolean },
+    signal?: AbortSignal,
+  ): Promise<void>;
+}
+
 /** Image layers on the datastore. */
 export interface LayerStore {
   has(chainId: string): boolean;
@@ -266,6 +299,7 @@ export interface HostInfo {
 export interface PortLayer {
   readonly exec: ExecService;
   readonly interaction: InteractionService;
+  readonly files: FileService;
   readonly layers: LayerStore;
   readonly kv: KeyValueStore;
   readonly network: NetworkService;

@@ -15,6 +15,7 @@ import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
 import { extrasOf } from './request.js';
 import { containerRoutes } from './routes/containers.js';
+import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
 import { streamRoutes } from './routes/streams.js';
@@ -56,6 +57,7 @@ export function dockerApp(engine: Engine): express.Express {
   systemRoutes(router, engine);
   containerRoutes(router, engine);
   streamRoutes(router, engine);
+  fileRoutes(router, engine);
   // Fixed names under /images/ come before those that take any name.
   notImplementedRoutes(router);
   imageRoutes(router, engine);

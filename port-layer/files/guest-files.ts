@@ -1,6 +1,7 @@
 /** The files of a running container, through the tether's file server. */
 import type { Readable, Writable } from 'node:stream';
-import { cancelled, conflict, internal } from '../../src/common/errors.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cancelled, conflict, internal, timeout } from '../../src/common/errors.js';
 import { FieldWriter } from '../../tether/protocol/fields.js';
 import {
   CONTENT_PIECE,
@@ -21,6 +22,7 @@ import type { OutputChunk } from '../types.js';
 import { FileError, type RootFiles, type TreeOptions } from './root-files.js';
 
 const SIGKILL = 9;
+const START_MS = 30_000;
 
 /** One file server in the guest. */
 export class GuestFiles implements RootFiles {
@@ -43,10 +45,20 @@ export class GuestFiles implements RootFiles {
   /** Starts a server. @param view of `FilesView`. @throws conflict, unavailable, cancelled */
   static async open(channel: ContainerChannel, view: number, signal?: AbortSignal): Promise<GuestFiles> {
     const { session, output, started } = await channel.files(view);
+    const late = new AbortController();
     try {
-      await started;
+      await Promise.race([
+        started,
+        // An older boot image does not know the request, and does not answer.
+        sleep(START_MS, undefined, { signal: late.signal }).then(() => {
+          throw timeout("the container VM does not give access to the container's files");
+        }),
+      ]);
     } catch (error) {
+      output.destroy();
       throw error instanceof ProcessFailure ? conflict(error.message) : error;
+    } finally {
+      late.abort();
     }
     const input = channel.stdin(session);
     if (input === null) throw conflict('the container has stopped');

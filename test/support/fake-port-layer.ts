@@ -28,6 +28,7 @@ import type {
 import { cancelled, conflict, internal, notFound, notModified } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
+import { FakeFiles } from './fake-files.js';
 import { FakeProcess, waitingStdin } from './fake-process.js';
 
 const START_PREFIX =
@@ -409,6 +410,7 @@ class FakeNetworks implements NetworkService {
 export class FakePortLayer implements PortLayer {
   readonly exec = new FakeExecService();
   readonly interaction = new FakeInteraction(this.exec);
+  readonly files = new FakeFiles();
   readonly network = new FakeNetworks(this.exec);
   readonly kv: KeyValueStore = {
     get: () => Promise.resolve(undefined),

@@ -1,0 +1,108 @@
+/** The files component of the port layer: what Docker's `cp` asks of a container. */
+import { Readable } from 'node:stream';
+import { CaissonError, conflict, invalid, notFound, unsupported } from '../../src/common/errors.js';
+import { FilesView } from '../../tether/protocol/files.js';
+import type { Container } from '../exec/container.js';
+import type { ContainerCache } from '../exec/container-cache.js';
+import type { FileService, PathStat } from '../types.js';
+import { GuestFiles } from './guest-files.js';
+import { userOf } from './owner.js';
+import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
+import { Errno, type FileEntry, FileError, isDirectory, isSymlink, type RootFiles } from './root-files.js';
+import { unpack } from './tar-in.js';
+import { tarOf } from './tar-out.js';
+
+/** See {@link FileService}. */
+export class ContainerFiles implements FileService {
+  constructor(private readonly containers: ContainerCache) {}
+
+  async stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat> {
+    const container = this.containers.resolve(id);
+    const files = await this.open(container, FilesView.asSeen, signal);
+    try {
+      return (await look(files, absolutePath(toBytes(path)))).stat;
+    } catch (error) {
+      throw told(error, id, path);
+    } finally {
+      await files.close();
+    }
+  }
+
+  async archive(id: string, path: string, signal?: AbortSignal): Promise<{ stat: PathStat; tar: Readable }> {
+    const container = this.containers.resolve(id);
+    const files = await this.open(container, FilesView.asSeen, signal);
+    try {
+      const absolute = absolutePath(toBytes(path));
+      const { stat } = await look(files, absolute);
+      const base = baseName(absolute);
+      const below = base === '/' ? '/' : `${base}/`;
+      const tree = files.tree(absolute, { content: true });
+      const tar = Readable.from(
+        tarOf(tree, (one) => (one === '' ? base : `${below}${one}`)),
+        { objectMode: false, highWaterMark: 256 * 1024 },
+      );
+      tar.once('close', () => void files.close());
+      return { stat, tar };
+    } catch (error) {
+      await files.close();
+      throw told(error, id, path);
+    }
+  }
+
+  async extract(
+    id: string,
+    path: string,
+    tar: Readable,
+    options: { keepKind: boolean; asUser: boolean },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const container = this.containers.resolve(id);
+    const files = await this.open(container, FilesView.asSeen, signal);
+    try {
+      const destination = await followLinks(files, cleanPath(toBytes(path)), 'error').catch((error: unknown) => {
+        throw asEvalSymlinks(error);
+      });
+      if (!isDirectory(await files.stat(destination))) throw invalid('extraction point is not a directory');
+      if (container.spec.readOnlyRoot) throw invalid('container rootfs is marked read-only');
+      const owner = options.asUser ? await userOf(files, container.spec.process.user) : null;
+      await unpack(files, destination, tar, { keepKind: options.keepKind, owner });
+    } catch (error) {
+      throw told(error, id, path);
+    } finally {
+      await files.close();
+      tar.destroy();
+    }
+  }
+
+  /** The container's files; the caller closes them. */
+  private async open(container: Container, view: number, signal?: AbortSignal): Promise<RootFiles> {
+    await container.settled();
+    if (container.running) {
+      if (container.channel === null) throw conflict(`container ${container.id} is not running`);
+      return GuestFiles.open(container.channel, view, signal);
+    }
+    throw unsupported('files of stopped containers are not implemented');
+  }
+}
+
+/** What is at a path, with a link followed to its end. */
+async function look(files: RootFiles, absolute: string): Promise<{ entry: FileEntry; stat: PathStat }> {
+  const entry = await files.stat(absolute);
+  const linkTarget = isSymlink(entry) ? toText(await followLinks(files, absolute, 'keep')) : '';
+  const { size, mode, mtime } = entry;
+  return { entry, stat: { name: toText(baseName(absolute)), size, mode, mtime, linkTarget } };
+}
+
+/** Docker resolves the place to unpack at without saying what it does. */
+function asEvalSymlinks(error: unknown): unknown {
+  if (!(error instanceof FileError) || error.errno === Errno.ENOENT) return error;
+  const message = error.errno === Errno.ELOOP ? 'EvalSymlinks: too many links' : error.reason;
+  return new CaissonError('unavailable', message, { cause: error });
+}
+
+function told(error: unknown, id: string, path: string): unknown {
+  if (!(error instanceof FileError)) return error;
+  if (error.errno === Errno.ENOENT && error.operation === 'lstat')
+    return notFound(`Could not find the file ${path} in container ${id}`, error);
+  return new CaissonError('unavailable', error.message, { cause: error });
+}

@@ -1,0 +1,52 @@
+/** The ids of a container's user, looked up in its own /etc/passwd and /etc/group. */
+import { invalid } from '../../src/common/errors.js';
+import { followLinks } from './paths.js';
+import { type FileEntry, FileError, isRegular, type RootFiles } from './root-files.js';
+
+/** Larger account files are cut here. */
+const MAX_ACCOUNTS = 1 << 20;
+const MAX_ID = 0x7fffffff;
+
+/**
+ * User and group id of `user` (`name`, `uid`, each perhaps with `:group`); null for none given.
+ * @throws invalid in Docker's words
+ */
+export async function userOf(files: RootFiles, user: string): Promise<{ uid: number; gid: number } | null> {
+  if (user === '') return null;
+  const [name = '', group] = user.split(':', 2);
+  const account = (await lines(files, '/etc/passwd')).find(
+    (fields) => fields[0] === name || (isId(name) && fields[2] === name),
+  );
+  if (account === undefined && !isId(name))
+    throw invalid(`failed to look up user "${user}" in container: no matching entries in passwd file`);
+  const uid = account === undefined ? Number(name) : id(account[2]);
+  if (group === undefined || group === '') return { uid, gid: account === undefined ? 0 : id(account[3]) };
+  const entry = (await lines(files, '/etc/group')).find((fields) => fields[0] === group);
+  if (entry === undefined && !isId(group))
+    throw invalid(`failed to look up user "${user}" in container: no matching entries in group file`);
+  return { uid, gid: entry === undefined ? Number(group) : id(entry[2]) };
+}
+
+const isId = (text: string): boolean => /^\d{1,10}$/.test(text) && Number(text) <= MAX_ID;
+const id = (text: string | undefined): number => (text !== undefined && isId(text) ? Number(text) : 0);
+
+async function lines(files: RootFiles, path: string): Promise<string[][]> {
+  try {
+    const parts: Buffer[] = [];
+    let size = 0;
+    const place = await followLinks(files, path, 'error');
+    for await (const part of files.tree(place, { content: true, alone: true })) {
+      if (Buffer.isBuffer(part)) {
+        size += part.length;
+        if (size <= MAX_ACCOUNTS) parts.push(part);
+      } else if (!isRegular(part as FileEntry)) return [];
+    }
+    return Buffer.concat(parts)
+      .toString()
+      .split('\n')
+      .map((line) => line.split(':'));
+  } catch (error) {
+    if (error instanceof FileError) return [];
+    throw error;
+  }
+}

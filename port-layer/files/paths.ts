@@ -1,0 +1,77 @@
+/** Paths of a container's files, as Docker's daemon takes them from a request. One character per byte. */
+import { Errno, FileError, isSymlink, type RootFiles } from './root-files.js';
+
+const MAX_LINKS = 255;
+
+/** Text as bytes, one character each. */
+export function toBytes(text: string): string {
+  return Buffer.from(text).toString('latin1');
+}
+
+/** Bytes as text. */
+export function toText(path: string): string {
+  return Buffer.from(path, 'latin1').toString();
+}
+
+/** `path` counted from the root, without `.`, `..` and doubled slashes; a slash or `/.` at its end is kept. */
+export function absolutePath(path: string): string {
+  const clean = cleanPath(path);
+  const dot = /(^|\/)\.\/*$/.test(path);
+  const slash = path.endsWith('/');
+  const base = clean === '/' ? '' : clean;
+  if (dot) return `${base}/.${slash ? '/' : ''}`;
+  return slash ? `${base}/` : clean;
+}
+
+/** `path` counted from the root, in its shortest form. It never climbs out. */
+export function cleanPath(path: string): string {
+  const parts: string[] = [];
+  for (const part of path.split('/')) {
+    if (part === '..') parts.pop();
+    else if (part !== '' && part !== '.') parts.push(part);
+  }
+  return `/${parts.join('/')}`;
+}
+
+/** The last component, as Go's `filepath.Base`: `/` for the root, `.` for a path that ends so. */
+export function baseName(path: string): string {
+  const trimmed = path.replace(/\/+$/, '');
+  return trimmed === '' ? '/' : trimmed.slice(trimmed.lastIndexOf('/') + 1);
+}
+
+/** The directory that `path` lies in. */
+export function parentOf(path: string): string {
+  const at = path.lastIndexOf('/');
+  return at <= 0 ? '/' : path.slice(0, at);
+}
+
+/**
+ * The path that `path` means with all its symbolic links followed. @param missing what does not exist: an error, or taken as it stands
+ * @throws FileError ENOENT, ENOTDIR, and ELOOP after too many links
+ */
+export async function followLinks(files: RootFiles, path: string, missing: 'error' | 'keep'): Promise<string> {
+  const rest = path.split('/').reverse();
+  let current = '';
+  let followed = 0;
+  for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      current = current.slice(0, Math.max(0, current.lastIndexOf('/')));
+      continue;
+    }
+    const next = `${current}/${name}`;
+    const entry = await files.stat(next).catch((error: unknown) => {
+      const nothing = error instanceof FileError && (error.errno === Errno.ENOENT || error.errno === Errno.ENOTDIR);
+      if (missing === 'keep' && nothing) return null;
+      throw error;
+    });
+    if (entry === null || !isSymlink(entry)) {
+      current = next;
+      continue;
+    }
+    if (++followed > MAX_LINKS) throw new FileError({ errno: Errno.ELOOP, operation: 'lstat', path });
+    if (entry.target.startsWith('/')) current = '';
+    rest.push(...entry.target.split('/').reverse());
+  }
+  return current === '' ? '/' : current;
+}

@@ -1,0 +1,215 @@
+/** Files of containers as a user moves them: `docker cp`, against real virtual machines. */
+import { execFileSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testImage } from '../support/registry/images.js';
+import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
+import { run, type Stack, startStack } from '../support/stack.js';
+
+let registry: TestRegistry;
+let stack: Stack;
+let scratch: string;
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  await registry.push(await testImage('busybox'), 'library/busybox:latest');
+  stack = await startStack({ mirror: registry.address });
+  expect((await stack.docker('pull', 'busybox')).code).toBe(0);
+  scratch = mkdtempSync(join(tmpdir(), 'caisson-files-'));
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await registry?.stop();
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+/** Runs a command that must succeed. */
+async function ok(...args: string[]): Promise<string> {
+  const outcome = await stack.docker(...args);
+  expect(outcome, args.join(' ')).toMatchObject({ code: 0 });
+  return outcome.stdout;
+}
+
+const exec = (container: string, script: string): Promise<string> => ok('exec', container, 'sh', '-c', script);
+
+/** A local tree with what a copy must keep. */
+function localTree(name: string): string {
+  const root = join(scratch, name);
+  mkdirSync(join(root, 'deep/er'), { recursive: true });
+  writeFileSync(join(root, 'deep/er/leaf'), 'leaf\n');
+  writeFileSync(join(root, 'script'), '#!/bin/sh\necho ran\n', { mode: 0o755 });
+  symlinkSync('deep/er/leaf', join(root, 'link'));
+  writeFileSync(join(root, 'big'), Buffer.alloc(3_000_001, 'block of text '));
+  return root;
+}
+
+/** Raw requests, for what the CLI does not show. */
+async function call(
+  method: string,
+  path: string,
+  body?: Buffer,
+): Promise<{ status: number; text: string; headers: Headers }> {
+  const answer = await fetch(`http://127.0.0.1:${stack.port}${path}`, { method, ...(body ? { body } : {}) });
+  return { status: answer.status, text: await answer.text(), headers: answer.headers };
+}
+
+const SETUP =
+  'mkdir -p /t/dir; echo content > /t/dir/f; ln -s /etc/passwd /t/abs; ln -s dir /t/dirl; ln -s /no/where /t/broken; ln -s loop /t/loop;' +
+  'ln -s ../../../../../etc/passwd /t/up; echo s > /t/suid; chmod 4755 /t/suid; ln /t/suid /t/other; echo f > /t/file';
+
+describe('docker cp with a running container', () => {
+  beforeAll(async () => {
+    await ok('run', '-d', '--name', 'live', 'busybox', 'sh', '-c', `${SETUP}; echo ready; exec sleep 10000`);
+    for (let i = 0; i < 50 && !(await ok('logs', 'live')).includes('ready'); i++)
+      await new Promise((r) => setTimeout(r, 100));
+  });
+
+  it('copies a tree in and out again, byte for byte', async () => {
+    const tree = localTree('tree');
+    await ok('cp', tree, 'live:/in');
+    expect(await exec('live', 'cd /in && cat link && ./script && readlink link && wc -c < big')).toBe(
+      'leaf\nran\ndeep/er/leaf\n3000001\n',
+    );
+    const back = join(scratch, 'back');
+    await ok('cp', 'live:/in', back);
+    expect(readFileSync(join(back, 'big')).equals(readFileSync(join(tree, 'big')))).toBe(true);
+    expect(readlinkSync(join(back, 'link'))).toBe('deep/er/leaf');
+    expect(statSync(join(back, 'script')).mode & 0o777).toBe(0o755);
+    const differences = await run('diff', ['-r', tree, back]);
+    expect(differences).toMatchObject({ code: 0, stdout: '' });
+  });
+
+  it('copies one file to a directory, to a new name, and over a file', async () => {
+    const file = join(scratch, 'one');
+    writeFileSync(file, 'one\n');
+    await ok('cp', file, 'live:/tmp');
+    await ok('cp', file, 'live:/tmp/two');
+    writeFileSync(file, 'changed\n');
+    await ok('cp', file, 'live:/tmp/two');
+    expect(await exec('live', 'cat /tmp/one /tmp/two')).toBe('one\nchanged\n');
+    await ok('cp', 'live:/tmp/two', join(scratch, 'three'));
+    expect(readFileSync(join(scratch, 'three'), 'utf8')).toBe('changed\n');
+  });
+
+  it('takes links as Docker does: as they are, and followed inside the root with -L', async () => {
+    await ok('cp', 'live:/t/abs', join(scratch, 'as-link'));
+    expect(readlinkSync(join(scratch, 'as-link'))).toBe('/etc/passwd');
+    await ok('cp', '-L', 'live:/t/up', join(scratch, 'followed'));
+    expect(readFileSync(join(scratch, 'followed'), 'utf8')).toBe(await exec('live', 'cat /etc/passwd'));
+    writeFileSync(join(scratch, 'x'), 'x\n');
+    await ok('cp', join(scratch, 'x'), 'live:/t/dirl/');
+    expect(await exec('live', 'cat /t/dir/x')).toBe('x\n');
+  });
+
+  it('never leaves the root, whatever the archive and the links say', async () => {
+    await exec('live', 'mkdir -p /jail && ln -s ../../../../../../.. /jail/out');
+    writeFileSync(join(scratch, 'y'), 'y\n');
+    await ok('cp', join(scratch, 'y'), 'live:/jail/out/escaped');
+    expect(await exec('live', 'cat /escaped')).toBe('y\n');
+    const climbing = join(scratch, 'climb.tar');
+    mkdirSync(join(scratch, 'in'));
+    writeFileSync(join(scratch, 'outside'), 'bad');
+    await run('tar', ['-P', '-C', join(scratch, 'in'), '-cf', climbing, '../outside']);
+    const refused = await call('PUT', '/containers/live/archive?path=/tmp', readFileSync(climbing));
+    expect(refused).toMatchObject({ status: 500, text: '{"message":"invalid entry name \\"../outside\\""}\n' });
+  });
+
+  it.each([
+    ['GET', 'path=/nope', 404, 'Could not find the file /nope in container live'],
+    ['GET', 'path=/etc/passwd/x', 500, 'lstat /etc/passwd/x: not a directory'],
+    ['PUT', 'path=/nope', 404, 'Could not find the file /nope in container live'],
+    ['PUT', 'path=/t/broken', 404, 'Could not find the file /t/broken in container live'],
+    ['PUT', 'path=/etc/passwd', 400, 'extraction point is not a directory'],
+    ['PUT', 'path=/t/loop', 500, 'EvalSymlinks: too many links'],
+    ['GET', 'path=/proc/1', 404, 'Could not find the file /proc/1 in container live'],
+    ['GET', 'path=/dev/null', 404, 'Could not find the file /dev/null in container live'],
+  ])('%s %s is answered as Docker answers it', async (method, query, status, message) => {
+    const body = method === 'PUT' ? Buffer.alloc(1024) : undefined;
+    const answer = await call(method, `/containers/live/archive?${query}`, body);
+    expect(answer).toMatchObject({ status, text: `${JSON.stringify({ message })}\n` });
+  });
+
+  it('refuses to replace a directory by a file when asked to keep them', async () => {
+    mkdirSync(join(scratch, 'kinds/file'), { recursive: true });
+    writeFileSync(join(scratch, 'kinds/dir'), '');
+    const tar = (name: string): Promise<unknown> =>
+      run('tar', ['-C', join(scratch, 'kinds'), '-cf', join(scratch, `${name}.tar`), name]);
+    await tar('file');
+    await tar('dir');
+    const put = (name: string): ReturnType<typeof call> =>
+      call(
+        'PUT',
+        '/containers/live/archive?path=/t&noOverwriteDirNonDir=1',
+        readFileSync(join(scratch, `${name}.tar`)),
+      );
+    expect((await put('file')).text).toContain('cannot overwrite non-directory \\"file\\" with directory \\"/t\\"');
+    expect((await put('dir')).text).toContain('cannot overwrite directory \\"dir\\" with non-directory \\"/t\\"');
+    expect(await exec('live', 'cat /t/file /t/dir/f')).toBe('f\ncontent\n');
+  });
+
+  it('keeps modes, hard links, and the owner that the archive or -a says', async () => {
+    const tar = join(scratch, 'links.tar');
+    await run('sh', ['-c', `DOCKER_HOST=${stack.dockerHost} docker cp live:/t - > ${tar}`]);
+    const listed = (await run('tar', ['-tvf', tar, '--numeric-owner'])).stdout;
+    expect(listed).toMatch(/-rwsr-xr-x 0\/0 +2 .* t\/other/);
+    expect(listed).toMatch(/hrwsr-xr-x 0\/0 +0 .* t\/suid link to t\/other/);
+    await ok('run', '-d', '--name', 'user', '-u', 'www-data', 'busybox', 'sleep', '10000');
+    await ok('cp', '-a', join(scratch, 'tree'), 'user:/tmp/own');
+    expect(await exec('user', 'stat -c %u:%g /tmp/own/script')).toBe('33:33\n');
+    await ok('rm', '-f', 'user');
+  });
+
+  it('sees the files that were bound into it', async () => {
+    const outcome = await stack.docker('cp', 'live:/etc/hosts', join(scratch, 'hosts'));
+    expect(outcome.code).toBe(0);
+    expect(readFileSync(join(scratch, 'hosts'), 'utf8')).toContain('127.0.0.1\tlocalhost');
+    const over = await call('PUT', '/containers/live/archive?path=/', hostsTar());
+    expect(over).toMatchObject({ status: 500, text: '{"message":"RemoveAll etc/hosts: device or resource busy"}\n' });
+  });
+
+  it('leaves nothing running when the client goes away in the middle', async () => {
+    await exec('live', 'dd if=/dev/zero of=/large bs=1M count=64 2>/dev/null');
+    const gone = new AbortController();
+    const answer = await fetch(`http://127.0.0.1:${stack.port}/containers/live/archive?path=/large`, {
+      signal: gone.signal,
+    });
+    await answer.body?.getReader().read();
+    gone.abort();
+    await ok('cp', 'live:/t/file', join(scratch, 'after'));
+    expect(await exec('live', 'rm /large && echo gone')).toBe('gone\n');
+  });
+
+  it('refuses a read-only root', async () => {
+    await ok('run', '-d', '--name', 'fixed', '--read-only', 'busybox', 'sleep', '10000');
+    const refused = await stack.docker('cp', join(scratch, 'one'), 'fixed:/tmp');
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('container rootfs is marked read-only');
+    await ok('rm', '-f', 'fixed');
+  });
+});
+
+/** `etc/hosts`, which a running container has bound. */
+function hostsTar(): Buffer {
+  mkdirSync(join(scratch, 'bound/etc'), { recursive: true });
+  writeFileSync(join(scratch, 'bound/etc/hosts'), 'x');
+  const path = join(scratch, 'hosts.tar');
+  rmSync(path, { force: true });
+  return tarOf(join(scratch, 'bound'), 'etc/hosts', path);
+}
+
+function tarOf(directory: string, name: string, path: string): Buffer {
+  execFileSync('tar', ['-C', directory, '-cf', path, name]);
+  return readFileSync(path);
+}
