@@ -54,16 +54,17 @@ export function filterContainers(
     if (!BOOLEANS.includes(task)) throw invalid(`invalid filter 'is-task=[${task}]'`);
   // The port layer's order decides among those of one millisecond: it is that in which they were made.
   const sorted = [...containers].reverse().sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
+  const places = new Map(sorted.map((container, place) => [container.spec.id, place]));
   const limits = (name: string): number[] =>
-    (filters.get(name) ?? []).map((reference) => Date.parse(engine.portLayer.exec.resolve(reference).spec.createdAt));
+    (filters.get(name) ?? []).map((reference) => places.get(engine.portLayer.exec.resolve(reference).spec.id) ?? -1);
   const before = limits('before');
   const since = limits('since');
   const showAll = options.all || filters.has('status') || filters.has('exited');
   const tests = anyOf(engine);
   const result = sorted.filter((container) => {
-    const created = Date.parse(container.spec.createdAt);
+    const place = places.get(container.spec.id)!;
     if (!showAll && !isUp(container)) return false;
-    if (before.some((time) => created >= time) || since.some((time) => created <= time)) return false;
+    if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
     if (!(filters.get('label') ?? []).every((label) => hasLabel(container, label))) return false;
     return [...filters].every(([name, values]) => {
       const test = tests[name];

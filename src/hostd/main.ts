@@ -31,7 +31,11 @@ try {
     virtualSwitch: runtime.virtualSwitch,
     listen: { host: listen[1]!, port: Number(listen[2]) },
   });
-  const stop = (): void => void hostd.close().then(() => process.exit(0));
+  const stop = (): void =>
+    void hostd
+      .close()
+      .then(() => runtime.close())
+      .then(() => process.exit(0));
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
 } catch (error) {

@@ -1,10 +1,12 @@
 /** Puts the runtime together: QEMU for container VMs, local processes for endpoint VMs, one virtual switch under both. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bootImage, type InstancePaths } from '../common/paths.js';
+import { bootImage, cacheDirectory, type InstancePaths } from '../common/paths.js';
 import { isEndpoint, ProcessRuntime } from './process/process-runtime.js';
 import { probeAcceleration } from './qemu/acceleration.js';
+import { BootSnapshots } from './qemu/boot-snapshots.js';
 import type { Acceleration } from './qemu/command-line.js';
+import { snapshotHost } from './qemu/host-identity.js';
 import { QemuRuntime } from './qemu/qemu-runtime.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
@@ -22,6 +24,11 @@ export class HostRuntime implements VmRuntime {
     return isEndpoint(vm) ? this.processes.powerOn(vm, hooks) : this.qemu.powerOn(vm, hooks, signal);
   }
 
+  /** Ends what runs for the runtime alone; VMs go on running. */
+  close(): Promise<void> {
+    return this.qemu.close();
+  }
+
   adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
     return isEndpoint(vm) ? this.processes.adopt(vm, hooks) : this.qemu.adopt(vm, hooks);
   }
@@ -34,8 +41,10 @@ export async function createRuntime(paths: InstancePaths): Promise<HostRuntime> 
   const acceleration = await probeAcceleration(boot, join(paths.stateDir, 'acceleration.json'));
   const virtualSwitch = new VirtualSwitch(paths.instance);
   await virtualSwitch.open();
+  const snapshots = new BootSnapshots(join(cacheDirectory(), 'snapshots'), await snapshotHost(boot, acceleration));
+  await snapshots.open();
   return new HostRuntime(
-    new QemuRuntime(paths, boot, acceleration, virtualSwitch),
+    new QemuRuntime(paths, boot, acceleration, virtualSwitch, snapshots),
     new ProcessRuntime(paths, virtualSwitch),
     virtualSwitch,
     acceleration,

@@ -126,3 +126,21 @@ void say(const char *format, ...) {
   if (kmsg < 0) kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
   if (kmsg >= 0 && write(kmsg, line, strlen(line)) < 0) return;
 }
+
+char *decode_base64(const char *text, size_t *length) {
+  static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  char *out = malloc(strlen(text) + 4);
+  if (out == NULL) abort();
+  uint32_t bits = 0;
+  int count = 0;
+  *length = 0;
+  for (; *text != 0 && *text != '='; text++) {
+    const char *at = strchr(alphabet, *text);
+    if (at == NULL) continue;
+    bits = bits << 6 | (uint32_t)(at - alphabet);
+    if ((count += 6) < 8) continue;
+    count -= 8;
+    out[(*length)++] = (char)(bits >> count);
+  }
+  return out;
+}

@@ -27,7 +27,6 @@ void channel_open(void) {
   }
   fcntl(fd, F_SETOWN, getpid()); /* SIGIO tells when the host comes and goes */
   fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC);
-  channel_check();
 }
 
 int channel_fd(void) { return connected ? fd : -1; }

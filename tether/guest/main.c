@@ -66,24 +66,6 @@ static void __attribute__((noreturn)) fail_start(int code, const char *message) 
   power_off();
 }
 
-static char *decode_base64(const char *text, size_t *length) {
-  static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  char *out = malloc(strlen(text) + 4);
-  if (out == NULL) abort();
-  uint32_t bits = 0;
-  int count = 0;
-  *length = 0;
-  for (; *text != 0 && *text != '='; text++) {
-    const char *at = strchr(alphabet, *text);
-    if (at == NULL) continue;
-    bits = bits << 6 | (uint32_t)(at - alphabet);
-    if ((count += 6) < 8) continue;
-    count -= 8;
-    out[(*length)++] = (char)(bits >> count);
-  }
-  return out;
-}
-
 static void get_program(void) {
   size_t length;
   char *text = rpc_get("guestinfo.caisson.program", &length);
@@ -334,10 +316,16 @@ int main(void) {
   signal(SIGPIPE, SIG_IGN);
   int signals = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
   reboot(RB_DISABLE_CAD);
-  rpc_open();
+  port_wait("guestrpc"); /* the last one */
   log_open();
   channel_open();
+  forget_disks();
+  rpc_open(); /* the host takes it as the sign that all is ready to be made a snapshot of */
+  become_instance();
+  log_begin();
+  channel_check();
   get_program();
+  channel_check(); /* the word that the endpoint came may have been taken while the host was waited for */
   uint64_t gate_end = monotonic_ms() + program.gate_timeout_ms;
   for (;;) {
     if (container < 0 && (go || monotonic_ms() >= gate_end)) start_first();

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool has_name(const char *port, const char *wanted) {
@@ -22,7 +23,8 @@ static bool has_name(const char *port, const char *wanted) {
   return strcmp(name, wanted) == 0;
 }
 
-int port_open(const char *name, int flags) {
+/* Opens the port of that name, or only looks for it (0: it is there). */
+static int find_port(const char *name, int flags, bool look) {
   DIR *dir = opendir("/sys/class/virtio-ports");
   if (dir == NULL) return -1;
   int fd = -1;
@@ -30,10 +32,17 @@ int port_open(const char *name, int flags) {
     if (e->d_name[0] == '.' || !has_name(e->d_name, name)) continue;
     char path[300];
     snprintf(path, sizeof path, "/dev/%s", e->d_name);
-    fd = open(path, flags | O_CLOEXEC);
+    fd = look ? 0 : open(path, flags | O_CLOEXEC);
   }
   closedir(dir);
   return fd;
+}
+
+int port_open(const char *name, int flags) { return find_port(name, flags, false); }
+
+void port_wait(const char *name) {
+  struct timespec pause = {0, 1000000};
+  for (int i = 0; i < 5000 && find_port(name, 0, true) < 0; i++) nanosleep(&pause, NULL);
 }
 
 bool write_all(int fd, const void *data, size_t length) {

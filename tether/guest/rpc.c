@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,23 @@ static char *next_reply(size_t *length) {
     free(frame);
   }
   return NULL;
+}
+
+/* The host's coming raises SIGIO (blocked, so it stays pending); the time is for one that is missed. */
+static void wait_for_host(void) {
+  sigset_t io;
+  sigemptyset(&io);
+  sigaddset(&io, SIGIO);
+  struct timespec most = {0, 200000000};
+  sigtimedwait(&io, NULL, &most);
+}
+
+void rpc_wait(void) {
+  for (;;) {
+    struct pollfd p = {fd, POLLIN, 0};
+    if (fd < 0 || (poll(&p, 1, 0) >= 0 && !(p.revents & POLLHUP))) return;
+    wait_for_host();
+  }
 }
 
 /* One request and its reply. A host that comes back after an absence is asked again. */

@@ -17,8 +17,9 @@ struct session *sessions;
 static int log_fd = -1;
 static uint64_t log_offset; /* within this run, from its header on */
 
-void log_open(void) {
-  log_fd = port_open("serial1", O_WRONLY);
+void log_open(void) { log_fd = port_open("serial1", O_WRONLY); }
+
+void log_begin(void) {
   if (log_fd < 0) return;
   write_all(log_fd, RUN_HEADER, sizeof RUN_HEADER);
   log_offset = sizeof RUN_HEADER;

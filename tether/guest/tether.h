@@ -38,22 +38,29 @@ char **read_strings(struct reader *r); /* NULL-terminated; the caller owns it */
 void free_strings(char **strings);
 void put_u32(uint8_t *to, uint32_t value);
 void put_u64(uint8_t *to, uint64_t value);
+char *decode_base64(const char *text, size_t *length); /* the caller owns it */
 uint64_t now_ns(void);      /* wall clock */
 uint64_t monotonic_ms(void);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* to the kernel's log */
 
 /* ---- virtio ports (port.c) ---- */
+void port_wait(const char *name);           /* until it is there; ports come one after the other in the host's order */
 int port_open(const char *name, int flags); /* -1 when there is none */
 bool write_all(int fd, const void *data, size_t length);
 
 /* ---- GuestRPC (rpc.c) ---- */
 void rpc_open(void);
+void rpc_wait(void); /* until the host is there */
 char *rpc_get(const char *key, size_t *length); /* waits as long as it takes; NULL: no such key */
 bool rpc_set(const char *key, const char *value, int timeout_ms);
 int rpc_fd(void); /* -1 while the host is away */
 void rpc_check(void); /* after SIGIO: did the host come or go? */
 enum rpc_command { RPC_NONE, RPC_HALT, RPC_REBOOT };
 enum rpc_command rpc_poll(void); /* after rpc_fd() is readable */
+
+/* ---- being one of many (instance.c) ---- */
+void forget_disks(void);
+void become_instance(void);
 
 /* ---- setting the machine up (machine.c, network.c) ---- */
 void load_modules(void);
@@ -111,6 +118,7 @@ void session_remove(struct session *s);
 void session_output(struct session *s, int *fd, uint8_t stream);
 void session_input(struct session *s);
 void log_open(void);
+void log_begin(void); /* the run's first record may follow */
 
 /* ---- the channel to the endpoint (channel.c) ---- */
 enum message {

@@ -28,6 +28,28 @@ export interface VmTap {
   tap: string;
 }
 
+/** A disk of a resumed VM, by descriptors that QEMU has: it opens the file anew when it has dropped its rights. */
+export interface OpenDisk {
+  readFd: number;
+  /** -1 for a disk that is not written to. */
+  writeFd: number;
+  /** Absolute path of the parent, which is opened but once; null for none. */
+  parent: string | null;
+}
+
+/**
+ * A boot snapshot's part in a VM: `make` when it is being made, with `memory` the file to put the VM's memory into; `resume` for a
+ * VM that goes on from it, with its disks in the order of the definition's.
+ */
+export type SnapshotUse = { use: 'make'; memory: string } | { use: 'resume'; memory: string; disks: OpenDisk[] };
+
+/** For `migrate-set-capabilities`, on both sides: shared memory is not part of the state. */
+export const MIGRATION_CAPABILITIES = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
+/** The file descriptor from which a resumed VM reads its device state. */
+export const STATE_FD = 3;
+/** Id of the GuestRPC port's device: QEMU names it when the guest opens the port. */
+export const GUEST_RPC_PORT = 'guestrpc-port';
+
 /**
  * Kernel parameters: quiet and without waits for hardware that no container VM has. `panic=-1` with QEMU's `-no-reboot` ends a
  * VM whose kernel gives up. Mitigations are off: the guest kernel and the container share one trust domain, and the
@@ -61,9 +83,15 @@ function value(text: string): string {
  */
 export function qemuArguments(
   vm: VmDefinition,
-  options: { acceleration: Acceleration; boot: BootImage; sockets: VmSockets; taps: VmTap[] },
+  options: {
+    acceleration: Acceleration;
+    boot: BootImage;
+    sockets: VmSockets;
+    taps: VmTap[];
+    snapshot?: SnapshotUse;
+  },
 ): string[] {
-  const { acceleration, boot, sockets, taps } = options;
+  const { acceleration, boot, sockets, taps, snapshot } = options;
   const args = [
     ['-name', value(`guest=${vm.name}`)],
     ['-uuid', vm.uuid],
@@ -72,8 +100,10 @@ export function qemuArguments(
     ['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
     // Opens taps and disks as root, then drops to a user without rights (which elevateprivileges=deny would forbid);
     // the filter has set no_new_privs by then.
-    ['-runas', `${qemuUid(vm.moid)}:${QEMU_GID}`],
-    ['-machine', 'pc,usb=off,hpet=off,vmport=off'],
+    // One that makes a snapshot runs nobody's code.
+    ...(snapshot?.use === 'make' ? [] : [['-runas', `${qemuUid(vm.moid)}:${QEMU_GID}`]]),
+    ['-machine', `pc,usb=off,hpet=off,vmport=off${snapshot === undefined ? '' : ',memory-backend=ram'}`],
+    ...memoryArguments(vm.memoryMiB, snapshot),
     acceleration === 'kvm'
       ? ['-accel', 'kvm', '-cpu', 'host']
       : ['-accel', 'tcg,thread=multi,tb-size=64', '-cpu', 'max'],
@@ -84,10 +114,8 @@ export function qemuArguments(
     ['-append', KERNEL_PARAMETERS.join(' ')],
     ['-chardev', `socket,id=qmp,path=${value(sockets.qmp)},server=on,wait=off`],
     ['-mon', 'chardev=qmp,mode=control'],
-    ['-device', 'virtio-balloon-pci,free-page-reporting=on'],
+    ['-device', `virtio-balloon-pci,free-page-reporting=${snapshot === undefined ? 'on' : 'off'}`],
     ['-device', 'virtio-serial-pci,id=ports,max_ports=16'],
-    ['-chardev', `socket,id=guestrpc,path=${value(sockets.guestRpc)},server=on,wait=off`],
-    ['-device', 'virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc'],
   ];
   for (const { index, backing } of vm.serials) {
     const id = `serial${index}`;
@@ -99,12 +127,23 @@ export function qemuArguments(
     ]);
     args.push(['-device', `virtserialport,bus=ports.0,chardev=${id},name=${id}`]);
   }
-  for (const disk of vm.disks) {
+  // The last port: a guest that finds it finds the others.
+  args.push(['-chardev', `socket,id=guestrpc,path=${value(sockets.guestRpc)},server=on,wait=off`]);
+  args.push(['-device', `virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=${GUEST_RPC_PORT}`]);
+  // QEMU saves no VM with VMDKs; what the placeholder of a disk is made of is not part of the state.
+  const format = snapshot?.use === 'make' ? 'raw' : 'vmdk';
+  for (const [index, disk] of vm.disks.entries()) {
     const id = `disk${disk.bus}-${disk.unit}`;
-    args.push([
-      '-drive',
-      `if=none,id=${id},format=vmdk,file=${value(disk.path)},cache=writeback${disk.readOnly ? ',readonly=on' : ''}`,
-    ]);
+    const opened = snapshot?.use === 'resume' ? snapshot.disks[index] : undefined;
+    const drive = [
+      `if=none,id=${id},format=${format},cache=writeback`,
+      opened === undefined ? `file=${value(disk.path)}` : `file.driver=file,file.filename=/dev/fdset/${index}`,
+      ...(opened?.parent ? [`backing.driver=vmdk,backing.file.filename=${value(opened.parent)}`] : []),
+      ...(disk.readOnly ? ['readonly=on'] : []),
+    ];
+    for (const fd of [opened?.readFd ?? -1, opened?.writeFd ?? -1])
+      if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
+    args.push(['-drive', drive.join(',')]);
     args.push(['-device', `virtio-blk-pci,drive=${id},serial=scsi${disk.bus}:${disk.unit}`]);
   }
   for (const { index, mac, tap } of taps) {
@@ -112,4 +151,17 @@ export function qemuArguments(
     args.push(['-device', `virtio-net-pci,netdev=net${index},mac=${mac},romfile=`]);
   }
   return args.flat();
+}
+
+/**
+ * A snapshot's memory is a file that the VM it is made of shares and that others map copy-on-write; only the rest goes into its
+ * state (see {@link MIGRATION_CAPABILITIES}). No free-page reporting then: QEMU would punch the holes into the file that all of them map.
+ */
+function memoryArguments(memoryMiB: number, snapshot: SnapshotUse | undefined): string[][] {
+  if (snapshot === undefined) return [];
+  const share = snapshot.use === 'make' ? 'on' : 'off';
+  return [
+    ['-object', `memory-backend-file,id=ram,size=${memoryMiB}M,mem-path=${value(snapshot.memory)},share=${share}`],
+    ...(snapshot.use === 'resume' ? [['-incoming', 'defer']] : []),
+  ];
 }

@@ -4,6 +4,7 @@
  * does not read its replies is not read either.
  */
 
+import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../common/errors.js';
@@ -26,6 +27,10 @@ const KEY = /^[\w.:-]{1,128}$/;
 /** Characters that XML 1.0 cannot carry: such a value could not be told to any vim25 client. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNPRINTABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g;
+
+/** Asked for by a guest that begins: the time in Unix nanoseconds and, in base64, bytes that no other guest ever gets. */
+const SEED_KEY = 'guestinfo.caisson.seed';
+const SEED_BYTES = 64;
 
 /** One frame as bytes. */
 export function encodeGuestRpc(text: string): Buffer {
@@ -67,7 +72,7 @@ export class GuestRpcAnswers {
   }
 
   private get(key: string): string {
-    const value = this.hooks.infoGet(key);
+    const value = key === SEED_KEY ? seed() : this.hooks.infoGet(key);
     if (value === undefined) return 'R0 No value found';
     return Buffer.byteLength(value) + 3 > MAX_REPLY ? 'R0 The value is too long' : `R1 ${value}`;
   }
@@ -84,6 +89,11 @@ export class GuestRpcAnswers {
   }
 }
 
+function seed(): string {
+  const nanoseconds = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n;
+  return `${nanoseconds} ${randomBytes(SEED_BYTES).toString('base64')}`;
+}
+
 /** Keeps a connection to a running VM's GuestRPC port and answers it. */
 export class GuestRpcServer {
   private socket: Socket | null = null;
@@ -94,6 +104,11 @@ export class GuestRpcServer {
   /** Token bucket: requests the guest may make now. */
   private granted = BURST;
   private grantedAt = Date.now();
+  private heard: () => void = () => undefined;
+  /** Resolves when the guest has asked for something: it lives. */
+  readonly alive = new Promise<void>((resolve) => {
+    this.heard = resolve;
+  });
 
   constructor(
     private readonly path: string,
@@ -146,6 +161,7 @@ export class GuestRpcServer {
         }
         pending = taken.rest;
         for (const request of taken.requests) {
+          this.heard();
           await this.grant();
           await send(socket, this.answers.answer(request));
         }

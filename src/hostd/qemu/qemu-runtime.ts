@@ -7,29 +7,37 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, type FileHandle, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cancelled, insufficientResources, internal, messageOf } from '../../common/errors.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cancelled, insufficientResources, internal, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage, InstancePaths } from '../../common/paths.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
 import { ended, findProcess, identify, isRunning, type ProcessIdentity, signal, usage } from '../process-id.js';
-import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
+import type { RunningVm, VmDefinition, VmExit, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { QEMU } from './acceleration.js';
-import { type Acceleration, qemuArguments } from './command-line.js';
+import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
+import { type Acceleration, MIGRATION_CAPABILITIES, qemuArguments, STATE_FD } from './command-line.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
+import { ResumedFiles } from './resumed-files.js';
+import { SnapshotBuilder } from './snapshot-builder.js';
+import { SnapshotService } from './snapshot-service.js';
 
 const log = logger('qemu');
 /** Longest wait for QEMU's monitor: it is there after 0.05 s on an idle machine. */
 const MONITOR_MS = 20_000;
 const KILL_MS = 5000;
+/** A resumed VM asks for its program within 0.1 s on an idle machine. */
+const RESUME_MS = 30_000;
 /** A VM this young has yet to take the memory it boots with. */
 const YOUNG_MS = 10_000;
 
 /** QEMU as the carrier of VMs. */
 export class QemuRuntime implements VmRuntime {
+  private readonly snapshots: SnapshotService | null;
   private starting = 0;
   /** VMs that started lately: process ids, and when. */
   private readonly young = new Map<number, number>();
@@ -39,7 +47,17 @@ export class QemuRuntime implements VmRuntime {
     private readonly boot: BootImage,
     private readonly acceleration: Acceleration,
     private readonly virtualSwitch: VirtualSwitch,
-  ) {}
+    /** Null: every VM is booted. */
+    snapshots: BootSnapshots | null = null,
+  ) {
+    this.snapshots =
+      snapshots === null
+        ? null
+        : new SnapshotService(
+            snapshots,
+            new SnapshotBuilder(boot, acceleration, virtualSwitch, (args, logFile) => this.spawn(args, logFile)),
+          );
+  }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
     admit(vm, this.promisedMiB());
@@ -70,13 +88,44 @@ export class QemuRuntime implements VmRuntime {
     return null;
   }
 
+  /** Ends what runs for this runtime alone; VMs go on running. */
+  async close(): Promise<void> {
+    await this.snapshots?.close();
+  }
+
+  /** Resumes the VM from a snapshot of one of its shape, or boots it. */
   private async start(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
+    const snapshot =
+      (await this.snapshots?.find(vm).catch((error: unknown) => {
+        log.debug({ vm: vm.name, err: messageOf(error) }, 'no boot snapshot was looked for');
+        return null;
+      })) ?? null;
+    if (snapshot !== null) {
+      try {
+        return await this.launch(vm, hooks, snapshot, abort);
+      } catch (error) {
+        if (abort?.aborted || isKind(error, 'insufficientResources')) throw error;
+        log.warn({ vm: vm.name, err: messageOf(error) }, 'the VM does not go on from its boot snapshot and is booted');
+        await this.snapshots?.discard(snapshot);
+      }
+    }
+    return this.launch(vm, hooks, null, abort);
+  }
+
+  private async launch(
+    vm: VmDefinition,
+    hooks: VmHooks,
+    snapshot: BootSnapshot | null,
+    abort?: AbortSignal,
+  ): Promise<RunningVm> {
     const files = await this.files(vm);
     let identity: ProcessIdentity | null = null;
+    let resumed: ResumedFiles | null = null;
     try {
       abort?.throwIfAborted();
       await prepareFiles(vm, files);
       const taps = await this.virtualSwitch.plug(vm.moid, vm.nics);
+      resumed = snapshot === null ? null : await ResumedFiles.open(vm, snapshot);
       const args = qemuArguments(vm, {
         acceleration: this.acceleration,
         boot: this.boot,
@@ -85,14 +134,26 @@ export class QemuRuntime implements VmRuntime {
           const tap = taps.get(nic.index);
           return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
         }),
+        ...(resumed === null ? {} : { snapshot: resumed.use }),
       });
-      const started = await this.spawn(args, files);
+      const started = await this.spawn(args, files.log, resumed?.inherited);
       identity = started;
       await writeFile(files.pid, JSON.stringify(started));
       const qmp = await Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort);
       this.young.set(started.pid, Date.now());
-      log.info({ vm: vm.name, moid: vm.moid, pid: started.pid }, 'VM started');
-      return new QemuVm(started, qmp, files, hooks, () => this.virtualSwitch.unplug(vm.moid));
+      if (snapshot !== null) {
+        await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
+        await qmp.command('migrate-incoming', { uri: `fd:${STATE_FD}` });
+      }
+      const watched = new WatchedHooks(hooks, snapshot === null);
+      const running = new QemuVm(started, qmp, files, watched, () => this.virtualSwitch.unplug(vm.moid));
+      if (snapshot !== null && !(await within(running.lives(), RESUME_MS))) {
+        await running.powerOff();
+        throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);
+      }
+      log.info({ vm: vm.name, moid: vm.moid, pid: started.pid, resumed: snapshot !== null }, 'VM started');
+      watched.pass();
+      return running;
     } catch (error) {
       if (identity !== null) {
         signal(identity, 'SIGKILL');
@@ -103,6 +164,8 @@ export class QemuRuntime implements VmRuntime {
         .catch((cause: unknown) => log.warn({ err: cause }, 'removing taps failed'));
       await removeRunFiles(files);
       throw await startFailure(vm, files, error, identity !== null);
+    } finally {
+      await resumed?.close();
     }
   }
 
@@ -127,13 +190,14 @@ export class QemuRuntime implements VmRuntime {
     return { pid: path('pid'), qmp: path('qmp'), guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
   }
 
-  private async spawn(args: string[], files: VmFiles): Promise<ProcessIdentity> {
-    const output = await open(files.log, 'w', 0o640);
+  /** @param inherited descriptors that QEMU has as {@link STATE_FD} and on */
+  private async spawn(args: string[], logFile: string, inherited: FileHandle[] = []): Promise<ProcessIdentity> {
+    const output = await open(logFile, 'w', 0o640);
     try {
       // nsenter becomes QEMU: the process id stays.
       const child = spawn('nsenter', [`--net=${this.virtualSwitch.path}`, '--', QEMU, ...args], {
         detached: true,
-        stdio: ['ignore', output.fd, output.fd],
+        stdio: ['ignore', output.fd, output.fd, ...inherited.map(({ fd }) => fd)],
         cwd: '/',
       });
       const pid = await new Promise<number>((resolve, reject) => {
@@ -147,6 +211,46 @@ export class QemuRuntime implements VmRuntime {
     } finally {
       await output.close();
     }
+  }
+}
+
+/** Keeps the inventory from hearing of the end of a VM that it was not given: one that could not be resumed. */
+class WatchedHooks implements VmHooks {
+  private exit: VmExit | null = null;
+
+  constructor(
+    private readonly hooks: VmHooks,
+    private passing: boolean,
+  ) {}
+
+  infoGet(key: string): string | undefined {
+    return this.hooks.infoGet(key);
+  }
+
+  infoSet(key: string, value: string): void {
+    this.hooks.infoSet(key, value);
+  }
+
+  exited(exit: VmExit): void {
+    if (this.passing) this.hooks.exited(exit);
+    else this.exit = exit;
+  }
+
+  /** From now on, and of what was. */
+  pass(): void {
+    this.passing = true;
+    // Not before the inventory has the VM.
+    const { exit } = this;
+    if (exit !== null) setImmediate(() => this.hooks.exited(exit));
+  }
+}
+
+async function within(promise: Promise<boolean>, timeoutMs: number): Promise<boolean> {
+  const timer = new AbortController();
+  try {
+    return await Promise.race([promise, sleep(timeoutMs, false, { signal: timer.signal })]);
+  } finally {
+    timer.abort();
   }
 }
 

@@ -52,6 +52,11 @@ export class QemuVm implements RunningVm {
     this.gone = new Promise((resolve) => qmp.once('close', () => void this.finish().then(resolve)));
   }
 
+  /** Resolves when the guest has asked for something, or with false when it has ended before. */
+  lives(): Promise<boolean> {
+    return Promise.race([this.rpc.alive.then(() => true), this.gone.then(() => false)]);
+  }
+
   get pid(): number {
     return this.identity.pid;
   }

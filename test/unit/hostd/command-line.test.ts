@@ -45,8 +45,8 @@ describe("QEMU's command line", () => {
     [
       '-drive',
       [
-        'if=none,id=disk0-0,format=vmdk,file=/store/a,,b.vmdk,cache=writeback',
-        'if=none,id=disk0-1,format=vmdk,file=/store/ro.vmdk,cache=writeback,readonly=on',
+        'if=none,id=disk0-0,format=vmdk,cache=writeback,file=/store/a,,b.vmdk',
+        'if=none,id=disk0-1,format=vmdk,cache=writeback,file=/store/ro.vmdk,readonly=on',
       ],
     ],
     ['-netdev', ['tap,id=net0,ifname=t7n0,script=no,downscript=no']],
@@ -58,12 +58,36 @@ describe("QEMU's command line", () => {
     const devices = given('-device');
     expect(devices).toContain('virtio-blk-pci,drive=disk0-0,serial=scsi0:0');
     expect(devices).toContain('virtio-blk-pci,drive=disk0-1,serial=scsi0:1');
-    expect(devices).toContain('virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc');
+    expect(devices).toContain('virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=guestrpc-port');
     expect(devices).toContain('virtserialport,bus=ports.0,chardev=serial0,name=serial0');
     expect(devices).toContain('virtserialport,bus=ports.0,chardev=serial1,name=serial1');
     expect(devices).toContain('virtio-net-pci,netdev=net0,mac=00:0c:29:aa:bb:cc,romfile=');
     expect(given('-chardev')).toContain('socket,id=serial0,path=/run/c,,h.sock,server=off,reconnect=1');
     expect(given('-chardev')).toContain('file,id=serial1,path=/store/output.log,append=on');
+  });
+
+  it('of a boot snapshot shares its memory and runs nobody’s code; one that goes on from it maps it and has its disks open', () => {
+    const make = qemuArguments(vm, { ...options, snapshot: { use: 'make', memory: '/s/memory' } });
+    expect(given('-object', make)).toEqual(['memory-backend-file,id=ram,size=2048M,mem-path=/s/memory,share=on']);
+    expect(given('-runas', make)).toEqual([]);
+    expect(given('-drive', make)[0]).toContain('format=raw');
+    const disks = [
+      { readFd: 4, writeFd: 5, parent: '/store/p,q.vmdk' },
+      { readFd: 6, writeFd: -1, parent: null },
+    ];
+    const resume = qemuArguments(vm, { ...options, snapshot: { use: 'resume', memory: '/s/memory', disks } });
+    expect(given('-object', resume)).toEqual(['memory-backend-file,id=ram,size=2048M,mem-path=/s/memory,share=off']);
+    expect(given('-incoming', resume)).toEqual(['defer']);
+    expect(given('-runas', resume)).toEqual(['64108:64100']);
+    expect(given('-add-fd', resume)).toEqual(['fd=4,set=0', 'fd=5,set=0', 'fd=6,set=1']);
+    expect(given('-drive', resume)[0]).toBe(
+      'if=none,id=disk0-0,format=vmdk,cache=writeback,file.driver=file,file.filename=/dev/fdset/0,backing.driver=vmdk,backing.file.filename=/store/p,,q.vmdk',
+    );
+    // Reporting free pages would punch holes into the snapshot.
+    for (const args of [make, resume])
+      expect(given('-device', args)).toContain('virtio-balloon-pci,free-page-reporting=off');
+    expect(given('-device')).toContain('virtio-balloon-pci,free-page-reporting=on');
+    expect(given('-machine', make)).toEqual(given('-machine', resume));
   });
 
   it('asks for the accelerator that works', () => {

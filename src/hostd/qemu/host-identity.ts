@@ -1,0 +1,46 @@
+/** What a boot snapshot depends on besides the VM's shape. */
+import { readFile, realpath, stat } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { internal } from '../../common/errors.js';
+import type { BootImage } from '../../common/paths.js';
+import { QEMU } from './acceleration.js';
+import type { Acceleration } from './command-line.js';
+
+/** Raised when the tether's ready point or what a snapshot's files mean changes. */
+const FORMAT = 1;
+
+/**
+ * One text for QEMU's binary, the accelerator (with the machine's CPU under KVM: its features become the guest's), kernel and
+ * initramfs. @throws internal when one is not there
+ */
+export async function snapshotHost(boot: BootImage, acceleration: Acceleration): Promise<string> {
+  const files = await Promise.all([await findQemu(), boot.kernel, boot.initramfs].map(describe));
+  const cpu = acceleration === 'kvm' ? [cpus()[0]?.model ?? '', await microcode()] : [];
+  return JSON.stringify([FORMAT, acceleration, ...cpu, ...files]);
+}
+
+async function describe(path: string): Promise<string> {
+  const real = await realpath(path);
+  const { size, mtimeMs, ino } = await stat(real);
+  return `${real} ${size} ${mtimeMs} ${ino}`;
+}
+
+async function findQemu(): Promise<string> {
+  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
+    const path = join(directory, QEMU);
+    if (
+      await stat(path).then(
+        () => true,
+        () => false,
+      )
+    )
+      return path;
+  }
+  throw internal(`${QEMU} is not in PATH`);
+}
+
+async function microcode(): Promise<string> {
+  const text = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
+  return /^microcode\s*:\s*(.*)$/m.exec(text)?.[1] ?? '';
+}

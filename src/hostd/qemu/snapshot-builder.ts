@@ -1,0 +1,198 @@
+/**
+ * Makes boot snapshots: boots a VM of the wanted shape, with placeholders for what VMs differ in, to the point where its tether waits
+ * for its host, and saves it. No container's code ever runs in it.
+ */
+import { createWriteStream } from 'node:fs';
+import { mkdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { constants, setPriority } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { internal, messageOf, timeout } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import type { BootImage } from '../../common/paths.js';
+import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
+import type { VmDefinition } from '../runtime.js';
+import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { type Acceleration, GUEST_RPC_PORT, MIGRATION_CAPABILITIES, qemuArguments } from './command-line.js';
+import { Qmp } from './qmp.js';
+
+const log = logger('snapshots');
+/** A boot takes 1.5 s on an idle machine; at the lowest priority on a busy one, much longer. */
+const BOOT_MS = 120_000;
+/** What the kernel does after the tether was started has ended by then. */
+const SETTLE_MS = 300;
+const SAVE_MS = 60_000;
+const KILL_MS = 5000;
+/** The name of the VM that is booted: one at a time for each host. */
+const MAKER = 'vm-snapshot';
+
+/** What VMs that can go on from the same snapshot have in common. */
+export interface VmShape {
+  cpus: number;
+  memoryMiB: number;
+  disks: { bus: number; unit: number; readOnly: boolean; capacityBytes: number }[];
+  serials: ('file' | 'unixClient')[];
+  /** Indexes of connected cards. */
+  nics: number[];
+}
+
+/** Boots and saves. */
+export class SnapshotBuilder {
+  private process: ProcessIdentity | null = null;
+
+  constructor(
+    private readonly boot: BootImage,
+    private readonly acceleration: Acceleration,
+    private readonly virtualSwitch: VirtualSwitch,
+    private readonly launch: (args: string[], logFile: string) => Promise<ProcessIdentity>,
+  ) {}
+
+  /** The command line of the VM that is booted for a shape, in `directory`. */
+  commandLine(shape: VmShape, directory: string, taps = new Map<number, string>()): string[] {
+    return qemuArguments(placeholder(shape, directory), {
+      acceleration: this.acceleration,
+      boot: this.boot,
+      sockets: { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') },
+      taps: shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index) ?? '' })),
+      snapshot: { use: 'make', memory: join(directory, 'memory') },
+    });
+  }
+
+  /** Ends the VM that is being booted: `build` fails. */
+  abort(): void {
+    if (this.process !== null) signal(this.process, 'SIGKILL');
+  }
+
+  /**
+   * Puts `memory` and `state` of a booted VM into `directory`.
+   * @param portGroup for its cards, which stay down
+   * @throws internal, timeout; nothing of the VM is left then
+   */
+  async build(shape: VmShape, portGroup: string | null, directory: string): Promise<void> {
+    const began = performance.now();
+    // QEMU gives up its rights when it has opened its files.
+    const work = join(directory, 'work');
+    await mkdir(work);
+    const vm = placeholder(shape, work);
+    for (const [index, disk] of vm.disks.entries()) await makeSparse(disk.path, shape.disks[index]!.capacityBytes);
+    const nics = shape.nics.map((index) => ({
+      index,
+      mac: placeholderMac(index),
+      portGroup: portGroup ?? '',
+      connected: true,
+    }));
+    const taps = await this.virtualSwitch.plug(MAKER, nics);
+    let running: ProcessIdentity | null = null;
+    try {
+      const process = await this.launch(this.commandLine(shape, work, taps), join(work, 'qemu.log'));
+      running = process;
+      this.process = process;
+      setPriority(process.pid, constants.priority.PRIORITY_LOW);
+      const qmp = await Qmp.connect(join(work, 'qmp'), () => isRunning(process), BOOT_MS);
+      try {
+        await booted(qmp);
+        await sleep(SETTLE_MS);
+        await save(qmp, join(work, 'state.sock'), join(directory, 'state'));
+        await qmp.command('quit').catch(() => undefined);
+      } finally {
+        qmp.release();
+      }
+      if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
+      await rename(join(work, 'memory'), join(directory, 'memory'));
+      log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
+    } catch (error) {
+      const words = (await readFile(join(work, 'qemu.log'), 'utf8').catch(() => '')).trim().slice(-500);
+      throw internal(`${messageOf(error)}${words === '' ? '' : `: ${words}`}`, error);
+    } finally {
+      this.process = null;
+      if (running !== null && isRunning(running)) {
+        signal(running, 'SIGKILL');
+        await ended(running, KILL_MS);
+      }
+      await this.virtualSwitch.unplugStale(MAKER);
+      await rm(work, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Resolves when the guest opens its GuestRPC port: the last thing it does before it waits. */
+function booted(qmp: Qmp): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(timeout('the VM for a boot snapshot does not boot in time')), BOOT_MS);
+    qmp.on('event', (name, data) => {
+      if (name === 'VSERPORT_CHANGE' && data.id === GUEST_RPC_PORT && data.open === true) {
+        clearTimeout(timer);
+        resolve();
+      }
+    });
+    qmp.once('close', () => {
+      clearTimeout(timer);
+      reject(internal('the VM for a boot snapshot ended'));
+    });
+  });
+}
+
+/**
+ * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
+ * QEMU sends it to a socket: it may not open files of its own any more.
+ */
+async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
+  const server = createServer();
+  try {
+    const saved = new Promise<void>((resolve, reject) => {
+      server.once('connection', (socket) => {
+        pipeline(socket, createWriteStream(file, { mode: 0o600 })).then(resolve, reject);
+      });
+    });
+    saved.catch(() => undefined);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(socketPath, resolve);
+    });
+    await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
+    await qmp.command('migrate', { uri: `unix:${socketPath}` });
+    for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
+      const { status } = (await qmp.command('query-migrate')) as { status?: string };
+      if (status === 'completed') break;
+      if (status === 'failed' || status === 'cancelled') throw internal('QEMU could not save its state');
+      if (Date.now() > deadline) throw timeout('QEMU does not save its state in time');
+    }
+    await saved;
+  } finally {
+    server.close();
+  }
+}
+
+async function makeSparse(path: string, bytes: number): Promise<void> {
+  await writeFile(path, '');
+  await truncate(path, bytes);
+}
+
+function placeholder(shape: VmShape, directory: string): VmDefinition {
+  return {
+    moid: MAKER,
+    uuid: '00000000-0000-0000-0000-000000000000',
+    name: 'snapshot',
+    directory,
+    cpus: shape.cpus,
+    memoryMiB: shape.memoryMiB,
+    disks: shape.disks.map(({ bus, unit, readOnly }) => ({
+      bus,
+      unit,
+      readOnly,
+      path: join(directory, `disk${bus}-${unit}`),
+    })),
+    nics: [],
+    serials: shape.serials.map((kind, index) => ({
+      index,
+      backing: { kind, path: join(directory, `serial${index}`) },
+    })),
+    extraConfig: new Map(),
+  };
+}
+
+function placeholderMac(index: number): string {
+  return `00:50:56:00:00:${index.toString(16).padStart(2, '0')}`;
+}

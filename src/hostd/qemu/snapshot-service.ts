@@ -1,0 +1,92 @@
+/** Which VMs can be resumed instead of booted, and the making of snapshots for those that cannot yet. */
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import type { VmDefinition } from '../runtime.js';
+import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
+import { diskInfo } from './resumed-files.js';
+import type { SnapshotBuilder, VmShape } from './snapshot-builder.js';
+
+const log = logger('snapshots');
+/** Making one is not tried again and again on a machine where it fails. */
+const ATTEMPTS = 2;
+/** Snapshots that wait to be made; a host with so many shapes on its way will ask again. */
+const MAX_WAITING = 8;
+
+/** See the file's head. */
+export class SnapshotService {
+  private readonly failures = new Map<string, number>();
+  private readonly waiting = new Map<string, () => Promise<void>>();
+  private working: Promise<void> | null = null;
+  private closed = false;
+
+  constructor(
+    private readonly snapshots: BootSnapshots,
+    private readonly builder: SnapshotBuilder,
+  ) {}
+
+  /** The snapshot that a VM can go on from. Without one it is made in the background, for the next VM of this shape. */
+  async find(vm: VmDefinition): Promise<BootSnapshot | null> {
+    const shape = await shapeOf(vm);
+    const key = this.snapshots.keyOf(this.builder.commandLine(shape, '/'));
+    const snapshot = await this.snapshots.find(key);
+    if (snapshot === null) this.wish(key, shape, vm.nics.find((nic) => nic.connected)?.portGroup ?? null);
+    return snapshot;
+  }
+
+  /** A VM did not come to life from it. */
+  async discard(snapshot: BootSnapshot): Promise<void> {
+    this.failures.set(snapshot.key, (this.failures.get(snapshot.key) ?? 0) + 1);
+    await this.snapshots.discard(snapshot);
+  }
+
+  /** Ends what is being made. */
+  async close(): Promise<void> {
+    this.closed = true;
+    this.waiting.clear();
+    this.builder.abort();
+    await this.working;
+  }
+
+  private wish(key: string, shape: VmShape, portGroup: string | null): void {
+    if (this.closed || this.waiting.size >= MAX_WAITING || (this.failures.get(key) ?? 0) >= ATTEMPTS) return;
+    if (this.waiting.has(key)) return;
+    this.waiting.set(key, () =>
+      this.snapshots.add(key, (directory) => this.builder.build(shape, portGroup, directory)),
+    );
+    this.working ??= this.work().finally(() => {
+      this.working = null;
+    });
+  }
+
+  private async work(): Promise<void> {
+    for (let next = this.waiting.entries().next(); !next.done; next = this.waiting.entries().next()) {
+      const [key, make] = next.value;
+      try {
+        await make();
+      } catch (error) {
+        if (!this.closed) {
+          this.failures.set(key, (this.failures.get(key) ?? 0) + 1);
+          log.warn({ err: messageOf(error) }, 'a boot snapshot could not be made; VMs of this shape are booted');
+        }
+      }
+      this.waiting.delete(key);
+    }
+  }
+}
+
+async function shapeOf(vm: VmDefinition): Promise<VmShape> {
+  return {
+    cpus: vm.cpus,
+    memoryMiB: vm.memoryMiB,
+    disks: await Promise.all(
+      vm.disks.map(async ({ bus, unit, path, readOnly }) => ({
+        bus,
+        unit,
+        readOnly,
+        capacityBytes: (await diskInfo(path)).capacity,
+      })),
+    ),
+    serials: vm.serials.map(({ backing }) => backing.kind),
+    nics: vm.nics.filter((nic) => nic.connected).map((nic) => nic.index),
+  };
+}

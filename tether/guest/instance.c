@@ -1,0 +1,80 @@
+/*
+ * What makes this VM another one than the snapshot it may have been resumed from: it waits, with nothing of its own taken in yet, for
+ * its host; then takes fresh entropy and the time. A VM that was booted does the same: it has little entropy, and a clock in seconds.
+ */
+#include "tether.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SEED_KEY "guestinfo.caisson.seed"
+#define MAX_SEED 512
+
+/* Nothing that was read of a disk may stay in memory: a resumed VM has other disks. */
+void forget_disks(void) {
+  DIR *dir = opendir("/sys/block");
+  if (dir == NULL) return;
+  for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+    if (e->d_name[0] == '.') continue;
+    char path[300];
+    snprintf(path, sizeof path, "/dev/%s", e->d_name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    ioctl(fd, BLKFLSBUF, 0);
+    close(fd);
+  }
+  closedir(dir);
+}
+
+static void add_entropy(const char *bytes, size_t length) {
+  struct {
+    struct rand_pool_info info;
+    char bytes[MAX_SEED];
+  } pool;
+  if (length > MAX_SEED) length = MAX_SEED;
+  pool.info.entropy_count = (int)(length * 8);
+  pool.info.buf_size = (int)length;
+  memcpy(pool.bytes, bytes, length);
+  int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+  /* The second makes every generator start afresh from the pool: until then clones would give the same numbers. */
+  if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0) say("no entropy from the host was taken");
+  if (fd >= 0) close(fd);
+}
+
+static void set_clock(unsigned long long host_ns, uint64_t asked_ns) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  uint64_t took = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - asked_ns;
+  uint64_t ns = host_ns + took / 2; /* the host looked at its clock about half way */
+  struct timespec time = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+  if (clock_settime(CLOCK_REALTIME, &time) != 0) say("cannot set the clock");
+}
+
+/* The host's answer: `<unix ns> <base64>`. A host that has none is an ESXi: there are no snapshots. */
+void become_instance(void) {
+  struct timespec asked;
+  /* While the host is away this takes as long as it takes: only the last question counts. */
+  size_t length;
+  rpc_wait();
+  clock_gettime(CLOCK_MONOTONIC, &asked);
+  char *answer = rpc_get(SEED_KEY, &length);
+  if (answer == NULL) return;
+  char *rest;
+  unsigned long long host_ns = strtoull(answer, &rest, 10);
+  if (host_ns != 0 && *rest == ' ') {
+    set_clock(host_ns, (uint64_t)asked.tv_sec * 1000000000u + (uint64_t)asked.tv_nsec);
+    char *seed = decode_base64(rest + 1, &length);
+    add_entropy(seed, length);
+    explicit_bzero(seed, length);
+    free(seed);
+  }
+  free(answer);
+}
