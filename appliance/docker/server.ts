@@ -10,6 +10,7 @@ import express, { type NextFunction, type Request, type Response } from 'express
 import type { ListenConfig } from '../../port-layer/config.js';
 import { notFound } from '../../src/common/errors.js';
 import { logger, newOperationId, withOperation } from '../../src/common/log.js';
+import { mark } from '../../src/common/trace.js';
 import { API_VERSION, checkVersion } from './api-version.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
@@ -47,9 +48,11 @@ export function dockerApp(engine: Engine): express.Express {
     const started = Date.now();
     const { method, url } = request;
     withOperation(newOperationId(), () => {
-      response.once('close', () =>
-        log.debug({ method, url, status: response.statusCode, ms: Date.now() - started }, 'request'),
-      );
+      mark(`begins ${method} ${url}`);
+      response.once('close', () => {
+        mark(`ended ${method} ${url}`);
+        log.debug({ method, url, status: response.statusCode, ms: Date.now() - started }, 'request');
+      });
       next();
     });
   });

@@ -1,12 +1,14 @@
 /** A container as the port layer keeps it in memory: everything here can be read back from the VM. */
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
-import type { ContainerChannel } from '../interaction/container-channel.js';
+import { ContainerChannel } from '../interaction/container-channel.js';
 import type { ContainerInfo, ContainerSpec, ContainerState, ExitStatus, NetworkEndpoint } from '../types.js';
 import type { RunStatus } from './run-status.js';
 import { checkTransition } from './state.js';
 
 interface Events {
+  /** The process has ended; its VM is on its way down. */
+  ending: [];
   /** A run has ended, or a start has failed. */
   exited: [ExitStatus];
   /** Once. */
@@ -33,6 +35,8 @@ export class Container extends EventEmitter<Events> {
   poweredOn = false;
   /** What the guest had said when its VM was powered off before the start was through; null: it was not. */
   endedWhileStarting: RunStatus | null = null;
+  /** What the guest said of the end of its process; its VM may still be on. */
+  reportedExit: { exitCode: number; oomKilled: boolean; at: Date } | null = null;
   /** The start that is under way. */
   starting: Promise<void> | null = null;
   /** Ends the start that is under way. */
@@ -76,6 +80,19 @@ export class Container extends EventEmitter<Events> {
     await this.starting?.catch(() => undefined);
   }
 
+  /** The channel, made when there is none: one that is not started yet gets its own, so that its first byte is not missed. */
+  channelOn(path: string): ContainerChannel {
+    if (this.channel !== null) return this.channel;
+    const channel = new ContainerChannel(path);
+    channel.on('exited', (session, { code, oomKilled }) => {
+      if (session !== 0 || this.channel !== channel || !this.running) return;
+      this.reportedExit = { exitCode: code, oomKilled, at: new Date() };
+      this.emit('ending');
+    });
+    this.channel = channel;
+    return channel;
+  }
+
   /** Lets go of the channel: what the VM has sent is still passed on, unless `now`. */
   closeChannel(now = false): void {
     const { channel } = this;
@@ -86,6 +103,11 @@ export class Container extends EventEmitter<Events> {
   /** Resolves when former channels are gone: only then may a new one listen on the same path. */
   async channelClosed(): Promise<void> {
     await this.closing;
+  }
+
+  /** Resolves when the run has ended, or the time is over. */
+  async ended(timeoutMs: number): Promise<void> {
+    if (this.running) await once(this, 'exited', { signal: AbortSignal.timeout(timeoutMs) }).catch(() => undefined);
   }
 
   /** True when the VM is seen in that power state within the time. */

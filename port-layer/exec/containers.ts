@@ -101,7 +101,8 @@ export class Containers implements ExecService, ExecContext {
 
   start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void> {
     const container = this.cache.resolve(id);
-    if (container.running) return Promise.reject(notModified(`container ${container.id} is already running`));
+    if (container.running && container.reportedExit === null)
+      return Promise.reject(notModified(`container ${container.id} is already running`));
     return container.exclusive(() => this.starter.start(container, prepare));
   }
 

@@ -48,7 +48,7 @@ export interface Outcome {
 }
 
 /** From what the guest could still say. A VM that was killed says nothing: {@link KILLED}, at `fallback`. */
-export function outcome(status: RunStatus, fallback: { at: Date; exitCode: number }): Outcome {
+export function outcome(status: RunStatus, fallback: { at: Date; exitCode: number; oomKilled?: boolean }): Outcome {
   switch (status.kind) {
     case 'exited':
       return { exitCode: status.code, oomKilled: status.oomKilled, error: '', finishedAt: status.at };
@@ -60,7 +60,12 @@ export function outcome(status: RunStatus, fallback: { at: Date; exitCode: numbe
         finishedAt: fallback.at,
       };
     default:
-      return { exitCode: fallback.exitCode, oomKilled: false, error: '', finishedAt: fallback.at };
+      return {
+        exitCode: fallback.exitCode,
+        oomKilled: fallback.oomKilled ?? false,
+        error: '',
+        finishedAt: fallback.at,
+      };
   }
 }
 

@@ -3,7 +3,7 @@ import { conflict, internal, isKind, messageOf, notModified, timeout } from '../
 import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { StartError } from '../errors.js';
-import { ContainerChannel } from '../interaction/container-channel.js';
+import type { ContainerChannel } from '../interaction/container-channel.js';
 import type { ContainerState } from '../types.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
@@ -18,6 +18,8 @@ const log = logger('exec');
 const START_MS = 120_000;
 /** A guest that could not start its process powers itself off within this. */
 const GUEST_OFF_MS = 10_000;
+/** A VM is off so long after its process has ended. */
+const ENDING_MS = 10_000;
 /** What the inventory has taken in is told within this. */
 const SEEN_MS = 2000;
 /** A run may be over before the inventory has told that it began: after this it is asked. */
@@ -32,12 +34,15 @@ export class Starter {
 
   /** See `ExecService.start`. Callers must hold the container ({@link Container.exclusive}). */
   async start(container: Container, prepare?: () => Promise<Record<string, string>>): Promise<void> {
+    // Who has seen the process end may start it again at once.
+    if (container.reportedExit !== null && container.running) await container.ended(ENDING_MS);
     if (container.running) throw notModified(`container ${container.id} is already running`);
     if (container.removal !== null || container.state === 'removing' || container.state === 'dead')
       throw conflict('container is marked for removal and cannot be started');
     const before = container.state;
     container.become('starting');
     container.endedWhileStarting = null;
+    container.reportedExit = null;
     container.starting = this.attempt(container, before, prepare).finally(() => {
       container.starting = null;
     });
@@ -72,8 +77,7 @@ export class Starter {
       spec: { ...container.spec, annotations: { ...container.spec.annotations, ...annotations } },
     };
     container.endpoints = networks.bind(spec, container.mac ?? (await this.readMac(container)));
-    container.channel ??= new ContainerChannel(channelPath(config, container.id));
-    const { channel } = container;
+    const channel = container.channelOn(channelPath(config, container.id));
     channel.release();
     await container.channelClosed();
     await channel.listen();
@@ -101,9 +105,21 @@ export class Starter {
     container.oomKilled = false;
     container.finishedAt = null;
     container.become('running');
+    if (container.spec.autoRemove) container.once('ending', () => void this.drop(container));
     this.context.emit({ type: 'started', container: container.info(), time: container.startedAt });
     if (container.endedWhileStarting !== null) this.observer.poweredOff(container, container.endedWhileStarting);
     else if (!container.poweredOn) void this.lookAfterShortRun(container, container.startedAt);
+  }
+
+  /** Nothing of this VM is kept: it need not go down in order. */
+  private async drop(container: Container): Promise<void> {
+    try {
+      await this.context.client.runTask('PowerOffVM_Task', container.vm, {});
+    } catch (error) {
+      // It was faster, or somebody else was.
+      if (!isKind(error, 'conflict') && !isKind(error, 'notFound'))
+        log.warn({ container: container.id, err: messageOf(error) }, 'a VM to be removed could not be powered off');
+    }
   }
 
   /** The inventory tells states, not changes: a VM that was on for an instant may never be seen on. */

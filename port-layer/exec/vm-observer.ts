@@ -5,8 +5,8 @@
 import { messageOf } from '../../src/common/errors.js';
 import { isFullId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { mark } from '../../src/common/trace.js';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
-import { ContainerChannel } from '../interaction/container-channel.js';
 import type { ContainerSpec } from '../types.js';
 import { Container } from './container.js';
 import type { ExecContext } from './context.js';
@@ -44,6 +44,7 @@ export class VmObserver {
     if (status.kind === 'started' && container.running) container.pid = status.pid;
     if (container.poweredOn === vm.poweredOn) return;
     container.poweredOn = vm.poweredOn;
+    mark(`seen ${vm.poweredOn ? 'on' : 'off'}`);
     if (!vm.poweredOn) {
       this.poweredOff(container, status);
     } else if (container.state === 'created' || container.state === 'exited') {
@@ -98,7 +99,7 @@ export class VmObserver {
     networks.release(container.id);
     container.endpoints = [];
     container.pid = 0;
-    const killed = { at: new Date(), exitCode: KILLED };
+    const killed = container.reportedExit ?? { at: new Date(), exitCode: KILLED, oomKilled: false };
     Object.assign(container, outcome(status, killed));
     if (status.kind !== 'exited' && status.kind !== 'failed') this.keepEnd(container, killed);
     container.state = 'exited';
@@ -166,8 +167,7 @@ export class VmObserver {
     } catch (error) {
       log.error({ container: container.id, err: messageOf(error) }, 'a running container has an address in use');
     }
-    container.channel ??= new ContainerChannel(channelPath(config, container.id));
-    const { channel } = container;
+    const channel = container.channelOn(channelPath(config, container.id));
     channel.release();
     try {
       await container.channelClosed();

@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { conflict, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { mark } from '../../src/common/trace.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
 import { SessionStreams } from './session-streams.js';
 
@@ -213,6 +214,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     const connection = new TetherConnection(socket);
     this.connection = connection;
     connection.on('started', (session, pid) => {
+      mark(`channel started ${session}`);
       if (session === 0) this.runs = true;
       this.emit('started', session, pid);
     });
@@ -223,6 +225,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       else streams.push({ stream, timeNs, offset, data });
     });
     connection.on('exited', (session, exit) => {
+      mark(`channel exited ${session}`);
       this.endSession(session);
       this.emit('exited', session, exit);
     });
@@ -236,6 +239,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       if (streams.count > 0) connection.subscribe(session);
     }
     if (this.released) connection.go();
+    mark('channel connected');
     this.emit('connected');
   }
 }

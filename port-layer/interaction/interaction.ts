@@ -18,7 +18,7 @@ import type {
   LogOptions,
   OutputChunk,
 } from '../types.js';
-import { ContainerChannel, ProcessFailure } from './container-channel.js';
+import { type ContainerChannel, ProcessFailure } from './container-channel.js';
 import {
   type FollowedOutput,
   filterLines,
@@ -88,12 +88,10 @@ export class Interaction implements InteractionService {
     return streams;
   }
 
-  /** The container's channel; one that is not started yet gets its own, so that its first byte is not missed. */
   private channelOf(container: Container): ContainerChannel {
     if (container.state === 'removing' || container.state === 'dead')
       throw conflict(`container ${container.id} is marked for removal and cannot be attached`);
-    container.channel ??= new ContainerChannel(channelPath(this.config, container.id));
-    return container.channel;
+    return container.channelOn(channelPath(this.config, container.id));
   }
 
   /** Input may be written before the VM is connected: it waits. */

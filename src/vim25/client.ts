@@ -1,6 +1,7 @@
 /** The vSphere client: a session, typed calls, properties and tasks. */
 import { isKind, unauthorized } from '../common/errors.js';
 import { logger } from '../common/log.js';
+import { span } from '../common/trace.js';
 import { DatastoreClient } from './datastore.js';
 import { VimFault } from './faults.js';
 import { decodeResponse, encodeRequest } from './soap-message.js';
@@ -115,7 +116,8 @@ export class VimClient {
   ): Promise<Operations[M]['result']> {
     const session = this.sessions;
     try {
-      return (await this.send(operation, target, args, options)) as Operations[M]['result'];
+      const result = await span(`vim25 ${operation}`, () => this.send(operation, target, args, options));
+      return result as Operations[M]['result'];
     } catch (error) {
       if (!(error instanceof VimFault && error.is('NotAuthenticated'))) throw error;
       await this.logInAfter(session);
@@ -191,8 +193,10 @@ export class VimClient {
     args: Operations[M]['args'],
     options: { signal?: AbortSignal; onProgress?: (percent: number) => void } = {},
   ): Promise<unknown> {
-    const task = (await this.call(operation, target, args, { signal: options.signal })) as ManagedObjectReference;
-    return (await this.waitTask(task, options)).result;
+    return span(`task ${operation}`, async () => {
+      const task = (await this.call(operation, target, args, { signal: options.signal })) as ManagedObjectReference;
+      return (await this.waitTask(task, options)).result;
+    });
   }
 
   /** Files of a datastore. */

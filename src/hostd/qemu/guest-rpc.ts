@@ -9,6 +9,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { mark } from '../../common/trace.js';
 import type { VmHooks } from '../runtime.js';
 
 const log = logger('guestrpc');
@@ -162,6 +163,7 @@ export class GuestRpcServer {
         pending = taken.rest;
         for (const request of taken.requests) {
           this.heard();
+          mark(`guest ${request.slice(0, 60)}`);
           await this.grant();
           await send(socket, this.answers.answer(request));
         }

@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled, insufficientResources, internal, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage, InstancePaths } from '../../common/paths.js';
+import { span } from '../../common/trace.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
 import { ended, findProcess, identify, isRunning, type ProcessIdentity, signal, usage } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks, VmRuntime } from '../runtime.js';
@@ -124,7 +125,7 @@ export class QemuRuntime implements VmRuntime {
     try {
       abort?.throwIfAborted();
       await prepareFiles(vm, files);
-      const taps = await this.virtualSwitch.plug(vm.moid, vm.nics);
+      const taps = await span('plug', () => this.virtualSwitch.plug(vm.moid, vm.nics));
       resumed = snapshot === null ? null : await ResumedFiles.open(vm, snapshot);
       const args = qemuArguments(vm, {
         acceleration: this.acceleration,
@@ -136,10 +137,10 @@ export class QemuRuntime implements VmRuntime {
         }),
         ...(resumed === null ? {} : { snapshot: resumed.use }),
       });
-      const started = await this.spawn(args, files.log, resumed?.inherited);
+      const started = await span('spawn', () => this.spawn(args, files.log, resumed?.inherited));
       identity = started;
       await writeFile(files.pid, JSON.stringify(started));
-      const qmp = await Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort);
+      const qmp = await span('monitor', () => Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort));
       this.young.set(started.pid, Date.now());
       if (snapshot !== null) {
         await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
@@ -147,7 +148,7 @@ export class QemuRuntime implements VmRuntime {
       }
       const watched = new WatchedHooks(hooks, snapshot === null);
       const running = new QemuVm(started, qmp, files, watched, () => this.virtualSwitch.unplug(vm.moid));
-      if (snapshot !== null && !(await within(running.lives(), RESUME_MS))) {
+      if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS)))) {
         await running.powerOff();
         throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);
       }

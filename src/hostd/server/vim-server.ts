@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { messageOf } from '../../common/errors.js';
 import { logger, newOperationId, withOperation } from '../../common/log.js';
+import { span } from '../../common/trace.js';
 import { decodeRequest, encodeFault, encodeResponse, type Request } from '../../vim25/soap-message.js';
 import { operationInfo } from '../../vim25/table.js';
 import { fault, toFault } from '../faults.js';
@@ -74,7 +75,7 @@ async function handle(
   if (url.pathname === '/sdk/vimServiceVersions.xml' || url.pathname === '/sdk/vimService.wsdl') {
     response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);
   } else if (url.pathname.replace(/\/$/, '') === '/sdk' && request.method === 'POST') {
-    await withOperation(operation, () => serveSoap(host, session, request, response));
+    await withOperation(operation, () => span('hostd soap', () => serveSoap(host, session, request, response)));
   } else if (url.pathname === '/folder' || url.pathname.startsWith('/folder/')) {
     if (session.user === null && !basicAuth(sessions, request)) {
       request.resume();

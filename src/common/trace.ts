@@ -1,0 +1,23 @@
+/**
+ * Where the time of an operation goes: spans and marks, written to the log at level `trace` with the operation's id, by the endpoint and
+ * by hostd alike. `test/bench/timeline.ts` puts those of an operation together.
+ */
+import { logger } from './log.js';
+
+const log = logger('trace');
+
+/** Runs `body` and notes how long it took. */
+export async function span<T>(name: string, body: () => Promise<T>): Promise<T> {
+  if (!log.isLevelEnabled('trace')) return body();
+  const began = performance.now();
+  try {
+    return await body();
+  } finally {
+    log.trace({ span: name, ms: Math.round((performance.now() - began) * 10) / 10 }, 'span');
+  }
+}
+
+/** Notes that something happened. */
+export function mark(name: string): void {
+  log.trace({ span: name }, 'mark');
+}
