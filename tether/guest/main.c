@@ -23,6 +23,7 @@
 
 #define INITIAL_CREDIT 262144u
 #define INPUT_WINDOW 65536u
+#define FILES_WINDOW (1u << 20) /* what a file server may be behind: the difference is granted when it starts */
 #define STATUS_KEY "guestinfo.caisson.run.status"
 #define DRAIN_MS 500
 #define REPORT_MS 30000 /* hostd may be restarting: the exit code is worth a wait */
@@ -130,6 +131,9 @@ static void start_files(uint32_t id, struct reader *payload) {
   s->files = s->subscribed = true;
   s->credit = INITIAL_CREDIT;
   send_started(s);
+  uint8_t credit[4];
+  put_u32(credit, FILES_WINDOW - INPUT_WINDOW);
+  channel_send(M_STDIN_CREDIT, id, credit, 4);
 }
 
 static void resize(struct session *s, struct reader *payload) {
@@ -145,7 +149,7 @@ static void resize(struct session *s, struct reader *payload) {
 
 static void take_input(struct session *s, struct reader *payload) {
   size_t length = (size_t)(payload->end - payload->at);
-  if (buffer_length(&s->input) + length > INPUT_WINDOW) {
+  if (buffer_length(&s->input) + length > (s->files ? FILES_WINDOW : INPUT_WINDOW)) {
     say("input beyond the window was dropped");
     return;
   }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define CHUNK 16384
+#define FILES_CHUNK 65536 /* of a file server: no records of the log */
 #define LOG_HEAD 13
 /* Begins each run's records: readers find their way by it after a record that a crash cut short. */
 static const uint8_t RUN_HEADER[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'l', 'o', 'g', '1'};
@@ -80,8 +81,8 @@ static uint64_t write_log(uint64_t time, uint8_t stream, const uint8_t *data, si
 
 /* Reads once from one of the process's outputs and passes it on; closes it at its end. */
 void session_output(struct session *s, int *fd, uint8_t stream) {
-  static uint8_t frame[17 + CHUNK];
-  size_t room = CHUNK;
+  static uint8_t frame[17 + FILES_CHUNK];
+  size_t room = s->files ? FILES_CHUNK : CHUNK;
   if (s->subscribed && s->credit < room) room = s->credit;
   ssize_t n = read(*fd, frame + 17, room);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
