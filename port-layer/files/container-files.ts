@@ -1,10 +1,14 @@
 /** The files component of the port layer: what Docker's `cp` asks of a container. */
 import { Readable } from 'node:stream';
-import { CaissonError, conflict, invalid, notFound, unsupported } from '../../src/common/errors.js';
+import { CaissonError, conflict, invalid, notFound } from '../../src/common/errors.js';
+import type { DatastoreClient } from '../../src/vim25/index.js';
 import { FilesView } from '../../tether/protocol/files.js';
+import type { VchConfig } from '../config.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
+import { vmDirectory } from '../exec/vm-spec.js';
 import type { FileService, PathStat } from '../types.js';
+import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
 import { userOf } from './owner.js';
 import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
@@ -14,7 +18,13 @@ import { tarOf } from './tar-out.js';
 
 /** See {@link FileService}. */
 export class ContainerFiles implements FileService {
-  constructor(private readonly containers: ContainerCache) {}
+  /** @param spoolDir for copies of disks that are changed */
+  constructor(
+    private readonly config: VchConfig,
+    private readonly containers: ContainerCache,
+    private readonly datastore: DatastoreClient,
+    private readonly spoolDir: string,
+  ) {}
 
   async stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat> {
     const container = this.containers.resolve(id);
@@ -74,15 +84,41 @@ export class ContainerFiles implements FileService {
     }
   }
 
-  /** The container's files; the caller closes them. */
+  /** The container's files; the caller closes them. Until then one that does not run is not started. */
   private async open(container: Container, view: number, signal?: AbortSignal): Promise<RootFiles> {
     await container.settled();
     if (container.running) {
       if (container.channel === null) throw conflict(`container ${container.id} is not running`);
       return GuestFiles.open(container.channel, view, signal);
     }
-    throw unsupported('files of stopped containers are not implemented');
+    const release = await hold(container);
+    try {
+      if (container.state === 'removing' || container.state === 'dead')
+        throw conflict(`container ${container.id} is being removed`);
+      if (!container.running) {
+        const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
+        return releasing(await DiskFiles.open(this.datastore, disk, this.spoolDir, signal), release);
+      }
+    } catch (error) {
+      release();
+      throw error;
+    }
+    release();
+    return this.open(container, view, signal);
   }
+}
+
+/** Resolves when nothing else changes the container, with what lets others go on. */
+function hold(container: Container): Promise<() => void> {
+  return new Promise((held) => {
+    void container.exclusive(() => new Promise<void>((release) => held(release)));
+  });
+}
+
+function releasing(files: DiskFiles, release: () => void): RootFiles {
+  const close = files.close.bind(files);
+  files.close = () => close().finally(release);
+  return files;
 }
 
 /** What is at a path, with a link followed to its end. */

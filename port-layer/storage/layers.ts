@@ -7,10 +7,10 @@ import { Readable } from 'node:stream';
 import { conflict, internal, isKind, messageOf, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { applyLayer, type BlockReader, CachedBlocks, FileBlocks, VmdkChain } from '../../src/disk/index.js';
-import type { DatastoreClient } from '../../src/vim25/index.js';
+import { applyLayer, FileBlocks, VmdkChain } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import type { LayerInfo, LayerStore, LayerWriteOptions } from '../types.js';
+import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 
 const log = logger('storage');
@@ -226,28 +226,4 @@ export class Layers implements LayerStore {
       if (!isKind(error, 'notFound')) throw error;
     }
   }
-}
-
-/** A datastore file read by ranges, through a cache: metadata is read in small pieces from nearby places. */
-class DatastoreBlocks implements BlockReader {
-  private constructor(
-    private readonly datastore: DatastoreClient,
-    private readonly path: string,
-    readonly size: number,
-  ) {}
-
-  static async open(datastore: DatastoreClient, path: string): Promise<BlockReader> {
-    const size = await datastore.size(path);
-    if (size === null) throw notFound(`${path} is not on the datastore`);
-    return new CachedBlocks(new DatastoreBlocks(datastore, path, size), 256 * 1024, 128);
-  }
-
-  async read(offset: number, length: number): Promise<Buffer> {
-    const parts: Buffer[] = [];
-    for await (const part of await this.datastore.get(this.path, { start: offset, end: offset + length }))
-      parts.push(part as Buffer);
-    return Buffer.concat(parts);
-  }
-
-  async close(): Promise<void> {}
 }

@@ -7,9 +7,10 @@
  *
  * Relies on: {@link BlockReader} for all reading (a local file, or the port layer's HTTP range requests), one local spool file
  * for writing. Never: opens a network connection, looks at a clock or a random source while writing a layer,
- * changes an existing disk, or trusts an offset, size or name it was given.
+ * or trusts an offset, size or name it was given. {@link ChangedDisk} changes a container's disk while its VM is off.
  */
 export { type BlockReader, type BlockWriter, CachedBlocks, FileBlocks, MemoryBlocks } from './blocks.js';
+export type { FileWriter } from './ext4/file-writer.js';
 export { type DirectoryEntry, Ext4Filesystem, type FileStat, type FileType } from './ext4/filesystem.js';
 export {
   applyLayer,
@@ -20,6 +21,7 @@ export {
   type LayerOptions,
   type LayerResult,
 } from './layer/apply.js';
+export { ChangedDisk } from './layer/changed-disk.js';
 export { MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { readVmdkInfo, type VmdkInfo } from './vmdk/extent.js';

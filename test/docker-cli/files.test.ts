@@ -200,6 +200,38 @@ describe('docker cp with a running container', () => {
   });
 });
 
+describe('docker cp with a container that does not run', () => {
+  it('puts files in before the first start, takes them out after the end, and puts more in', async () => {
+    await ok('create', '--name', 'still', 'busybox', 'sh', '/job/run.sh');
+    mkdirSync(join(scratch, 'job'));
+    writeFileSync(
+      join(scratch, 'job/run.sh'),
+      'cat /job/input > /result; echo done >> /result; cat /job/more 2>/dev/null; true\n',
+    );
+    writeFileSync(join(scratch, 'job/input'), 'data\n');
+    await ok('cp', join(scratch, 'job'), 'still:/job');
+    expect(await ok('start', '-a', 'still')).toBe('');
+    await ok('cp', 'still:/result', join(scratch, 'result'));
+    expect(readFileSync(join(scratch, 'result'), 'utf8')).toBe('data\ndone\n');
+    writeFileSync(join(scratch, 'more'), 'more\n');
+    await ok('cp', join(scratch, 'more'), 'still:/job/more');
+    expect(await ok('start', '-a', 'still')).toBe('more\n');
+    const missing = await stack.docker('cp', 'still:/nope', scratch);
+    expect(missing.stderr).toContain('Could not find the file /nope in container still');
+    await ok('rm', 'still');
+  });
+
+  it('waits with a start until a copy is through', async () => {
+    await ok('create', '--name', 'both', 'busybox', 'cat', '/late');
+    writeFileSync(join(scratch, 'late'), Buffer.alloc(20_000_000, 'late '));
+    const copying = ok('cp', join(scratch, 'late'), 'both:/late');
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    await copying;
+    expect((await ok('start', '-a', 'both')).length).toBe(20_000_000);
+    await ok('rm', 'both');
+  });
+});
+
 /** `etc/hosts`, which a running container has bound. */
 function hostsTar(): Buffer {
   mkdirSync(join(scratch, 'bound/etc'), { recursive: true });

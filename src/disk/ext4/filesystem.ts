@@ -7,7 +7,7 @@ import * as c from './constants.js';
 import { parseDirectoryBlock } from './directory.js';
 import { type Extent, readExtentTree } from './extents.js';
 import { Inode, type Time } from './inode.js';
-import { type JournalledBlock, replayJournal, restoreMagic } from './journal.js';
+import { emptyJournal, type JournalledBlock, replayJournal, restoreMagic } from './journal.js';
 import { decodeSuperblock, type Superblock } from './superblock.js';
 import { decodeXattrs } from './xattr.js';
 
@@ -125,6 +125,21 @@ export class Ext4Filesystem {
     const extent = this.journal.find(({ logical, count }) => index >= logical && index < logical + count);
     if (!extent) throw invalid('damaged ext4: the journal has a hole');
     return this.meta.read((extent.start + index - extent.logical) * c.BLOCK, c.BLOCK);
+  }
+
+  /**
+   * What must be written to the disk to make its journal empty, as a mounting kernel would: the newest content of blocks, then the
+   * superblocks of filesystem and journal. Nothing when there is nothing to replay.
+   */
+  async *recovery(): AsyncGenerator<{ block: number; data: Buffer }> {
+    if (!(this.sb.incompat & c.INCOMPAT_RECOVER)) return;
+    for (const block of this.overlay.keys()) if (block !== 0) yield { block, data: await this.block(block) };
+    const journal = this.journal[0];
+    if (journal === undefined || journal.logical !== 0) throw invalid('damaged ext4: the journal has no beginning');
+    yield { block: journal.start, data: emptyJournal(await this.journalBlock(0)) };
+    const first = Buffer.from(await this.block(0));
+    first.writeUInt32LE(this.sb.incompat & ~c.INCOMPAT_RECOVER, c.SUPER_OFFSET + 96);
+    yield { block: 0, data: first };
   }
 
   /** A block's present content. Not to be changed. */

@@ -71,7 +71,7 @@ export class InodeStore {
   async setXattrs(inode: Inode, xattrs: Xattrs): Promise<void> {
     const block = encodeXattrs(xattrs, inode.inlineXattrs);
     if (inode.xattrBlock) {
-      await this.allocator.freeBlocks(inode.xattrBlock, 1);
+      await this.releaseXattrs(inode.xattrBlock);
       inode.xattrBlock = 0;
       inode.blocks -= 1;
     }
@@ -81,12 +81,22 @@ export class InodeStore {
     await this.disk.write(inode.xattrBlock * c.BLOCK, block);
   }
 
+  /** Gives a block of attributes up. Kernels let inodes with the same attributes share one. */
+  private async releaseXattrs(block: number): Promise<void> {
+    const index = Math.floor(block / c.BLOCKS_PER_GRAIN);
+    const view = await this.block(block);
+    const references = view.readUInt32LE(4);
+    if (references <= 1) return this.allocator.freeBlocks(block, 1);
+    view.writeUInt32LE(references - 1, 4);
+    this.disk.cached(index)!.dirty = true;
+  }
+
   /** Frees `ino` with all its blocks. */
   async free(ino: number, inode: Inode): Promise<void> {
     const { extents, nodes } = await this.extentsOf(inode);
     for (const extent of extents) await this.allocator.freeBlocks(extent.start, extent.count);
     for (const node of nodes) await this.allocator.freeBlocks(node, 1);
-    if (inode.xattrBlock) await this.allocator.freeBlocks(inode.xattrBlock, 1);
+    if (inode.xattrBlock) await this.releaseXattrs(inode.xattrBlock);
     await this.put(ino, Buffer.alloc(c.INODE_SIZE));
     await this.allocator.freeInode(ino, inode.isDirectory);
   }

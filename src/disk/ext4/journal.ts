@@ -47,6 +47,18 @@ export function restoreMagic(block: Buffer): Buffer {
   return copy;
 }
 
+/**
+ * The journal's superblock without a log. Its next transaction gets a number behind all that the log can hold, so that what
+ * still lies there is never taken for a part of a later log.
+ */
+export function emptyJournal(superblock: Buffer): Buffer {
+  const empty = Buffer.from(superblock);
+  const sequence = empty.readUInt32BE(24) + empty.readUInt32BE(16) + 1;
+  empty.writeUInt32BE(sequence >>> 0, 24);
+  empty.writeUInt32BE(0, 28);
+  return empty;
+}
+
 /** Tags of a descriptor block: which disk block each following journal block belongs to. */
 function readTags(block: Buffer, layout: Layout): { block: number; escaped: boolean }[] {
   const tags: { block: number; escaped: boolean }[] = [];

@@ -53,6 +53,8 @@ class InodeSet {
 
 /** For one caller at a time: operations must not overlap. Names are strings with one character per byte. */
 export class WritableExt4 {
+  /** Inode number of the root directory. */
+  readonly root = c.ROOT_INO;
   /** Attributes left out because ext4 or the kernel has no place for them. */
   skippedAttributes = 0;
   /** Inodes made, and directories named or given content, by the layer being applied: what an opaque mark spares. */
@@ -157,6 +159,14 @@ export class WritableExt4 {
     await this.setAttributes(c.ROOT_INO, attributes);
   }
 
+  /** Sets the modification time of the directory `ino`, if it is still one. */
+  async touchDirectory(ino: number, time: Time): Promise<void> {
+    const inode = await this.inodes.read(ino);
+    if (!inode.isDirectory || inode.links === 0) return;
+    inode.setTimes(time, inode.atime);
+    await this.inodes.write(ino, inode);
+  }
+
   /** Puts a regular file at `name`, in place of what was there. `content` feeds its bytes to the writer. */
   async putFile(
     parent: number,
@@ -164,10 +174,21 @@ export class WritableExt4 {
     attributes: Attributes,
     content: ((writer: FileWriter) => Promise<void>) | null,
   ): Promise<void> {
+    const writer = await this.beginFile(parent, name);
+    if (content) await content(writer);
+    await this.endFile(parent, name, attributes);
+  }
+
+  /** Makes place for a regular file at `name`. Its bytes go to the writer; nothing else may happen before {@link endFile}. */
+  async beginFile(parent: number, name: string): Promise<FileWriter> {
     checkName(name);
     await this.remove(parent, name);
     this.writer.begin();
-    if (content) await content(this.writer);
+    return this.writer;
+  }
+
+  /** Puts the file that was begun at `name`. */
+  async endFile(parent: number, name: string, attributes: Attributes): Promise<void> {
     const { size, extents, blocks } = await this.writer.end();
     const inode = Inode.blank(c.S_IFREG);
     inode.links = 1;

@@ -4,11 +4,11 @@
  */
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { invalid } from '../../common/errors.js';
+import { invalid, unsupported } from '../../common/errors.js';
 import { checkRange } from '../blocks.js';
 import type { VmdkChain } from './chain.js';
 import { emptyVmdk } from './create.js';
-import { GRAIN_BYTES, GTES_PER_GT, layoutFor, SECTOR, type SparseLayout } from './header.js';
+import { decodeHeader, GRAIN_BYTES, GTES_PER_GT, layoutFor, SECTOR, type SparseLayout } from './header.js';
 
 /** A grain in memory. Whoever changes `data` sets `dirty` before the next `await`. */
 export interface Grain {
@@ -98,7 +98,7 @@ async function writeAll(file: FileHandle, data: Buffer, at: number): Promise<voi
   }
 }
 
-/** A disk being written. For one caller at a time: operations must not overlap. */
+/** A disk being written: a new one, or one that is changed. For one caller at a time: operations must not overlap. */
 export class DeltaDisk {
   private readonly cache = new Map<number, Grain>();
   /** Sector of each grain stored so far; 0: none. */
@@ -113,9 +113,11 @@ export class DeltaDisk {
     private readonly parent: VmdkChain | null,
     readonly size: number,
     private readonly layout: SparseLayout,
+    /** First sector behind the grains that are there. */
+    end = layout.overHead,
   ) {
     this.sectors = new Uint32Array(layout.tables * GTES_PER_GT);
-    this.appender = new GrainAppender(file, layout.overHead * SECTOR);
+    this.appender = new GrainAppender(file, end * SECTOR);
   }
 
   /** Makes the file at `path`, which must not exist, for a disk of `size` bytes (a multiple of 64 KiB) over `parent`. */
@@ -123,6 +125,32 @@ export class DeltaDisk {
     if (size % GRAIN_BYTES !== 0) throw invalid(`a capacity of ${size} bytes is no multiple of 64 KiB`);
     const layout = layoutFor(size);
     return new DeltaDisk(path, await open(path, 'wx+', 0o640), parent, size, layout);
+  }
+
+  /**
+   * Opens the file at `path` for changes in place: a disk over `parent` that this program or a VM has written. `finish` must get the
+   * identity it had. @throws invalid, unsupported (another layout than this program gives disks)
+   */
+  static async open(path: string, parent: VmdkChain | null): Promise<DeltaDisk> {
+    const file = await open(path, 'r+');
+    try {
+      const { size: length } = await file.stat();
+      const head = Buffer.alloc(SECTOR);
+      await file.read(head, 0, SECTOR, 0);
+      const header = decodeHeader(head, length);
+      const layout = layoutFor(header.capacity * SECTOR);
+      if (header.gdOffset !== layout.gdOffset || header.overHead !== layout.overHead || header.zeroGrains)
+        throw unsupported('only a disk with the layout that this program gives can be changed');
+      const disk = new DeltaDisk(path, file, parent, header.capacity * SECTOR, layout, Math.ceil(length / SECTOR));
+      const tables = Buffer.from(disk.sectors.buffer);
+      const { bytesRead } = await file.read(tables, 0, tables.length, layout.gtOffset * SECTOR);
+      const beyond = disk.sectors.some((sector) => sector !== 0 && sector * SECTOR + GRAIN_BYTES > length);
+      if (bytesRead !== tables.length || beyond) throw invalid('a grain table of a VMDK makes no sense');
+      return disk;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
   }
 
   /** The grain if it is in memory. */

@@ -5,13 +5,14 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { bootImage, cacheDirectory } from '../../../src/common/paths.js';
-import { createChild, Ext4Filesystem, FileBlocks } from '../../../src/disk/index.js';
+import { ChangedDisk, createChild, Ext4Filesystem, FileBlocks, VmdkChain } from '../../../src/disk/index.js';
 import { CpioWriter } from '../../../tether/image/cpio.js';
 import {
   contentOf,
   describe as describeFiles,
   type Entry,
   flatten,
+  fsck,
   program,
   Stack,
   tarOf,
@@ -138,5 +139,44 @@ test.skipIf(!existsSync(kernel))(
       await expect(filesystem.stat('gone')).rejects.toMatchObject({ kind: 'notFound' });
       expect((await filesystem.stat('fresh/zeros')).size).toBe(40 * 65536);
     });
+
+    // Changed in place now: the journal is carried out first.
+    const parent = await VmdkChain.open(stack.top);
+    const disk = await ChangedDisk.open(child, parent);
+    const attributes = {
+      mode: 0o644,
+      uid: 1,
+      gid: 2,
+      mtime: { sec: 5, nsec: 6 },
+      atime: { sec: 7, nsec: 8 },
+      xattrs: null,
+    };
+    const big = (await disk.filesystem.directoryAt(['big'], null)) as number;
+    for (let i = 0; i < 300; i++) {
+      const writer = await disk.filesystem.beginFile(big, `new-${i}`);
+      await writer.write(Buffer.from(`changed ${i}`));
+      await disk.filesystem.endFile(big, `new-${i}`, attributes);
+    }
+    await disk.filesystem.remove(disk.filesystem.root, 'fresh');
+    await disk.finish();
+    await parent.close();
+    const checked = await fsck(child);
+    expect(checked.output).not.toContain('needs_recovery');
+    expect(checked.code, checked.output).toBe(0);
+    await withFilesystem(child, async (filesystem) => {
+      const now = await describeFiles(filesystem);
+      for (const [path, file] of expected.files) {
+        if (/^\/(fresh|big\/new-)/.test(path) || path === '/big' || path === '') continue;
+        expect(now.files.get(path), path).toEqual(path === '/moved' ? { ...file, nlink: 1 } : file);
+      }
+      expect(await contentOf(filesystem, 'big/new-150')).toBe('changed 150');
+      expect(await contentOf(filesystem, 'big/new-299')).toBe('changed 299');
+      await expect(filesystem.stat('fresh')).rejects.toMatchObject({ kind: 'notFound' });
+    });
+
+    // And the kernel takes it.
+    const again = await boot(kernel, initrd, child);
+    expect(again).toContain('ONE content 4321\n');
+    expect(again).not.toMatch(/FAILED|COMPLAINED/);
   },
 );

@@ -1,0 +1,28 @@
+/** Files of a datastore as disks are read. */
+import { notFound } from '../../src/common/errors.js';
+import { type BlockReader, CachedBlocks } from '../../src/disk/index.js';
+import type { DatastoreClient } from '../../src/vim25/index.js';
+
+/** A datastore file read by ranges, through a cache: metadata is read in small pieces from nearby places. */
+export class DatastoreBlocks implements BlockReader {
+  private constructor(
+    private readonly datastore: DatastoreClient,
+    private readonly path: string,
+    readonly size: number,
+  ) {}
+
+  static async open(datastore: DatastoreClient, path: string): Promise<BlockReader> {
+    const size = await datastore.size(path);
+    if (size === null) throw notFound(`${path} is not on the datastore`);
+    return new CachedBlocks(new DatastoreBlocks(datastore, path, size), 256 * 1024, 128);
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    const parts: Buffer[] = [];
+    for await (const part of await this.datastore.get(this.path, { start: offset, end: offset + length }))
+      parts.push(part as Buffer);
+    return Buffer.concat(parts);
+  }
+
+  async close(): Promise<void> {}
+}

@@ -1,0 +1,263 @@
+/** Files of containers that do not run: looked at, taken out and put in on their disks. */
+import { execFileSync } from 'node:child_process';
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { VchConfig } from '../../../port-layer/config.js';
+import { Container } from '../../../port-layer/exec/container.js';
+import { ContainerCache } from '../../../port-layer/exec/container-cache.js';
+import { ContainerFiles } from '../../../port-layer/files/container-files.js';
+import type { ContainerSpec } from '../../../port-layer/types.js';
+import { createChild } from '../../../src/disk/index.js';
+import type { DatastoreClient } from '../../../src/vim25/index.js';
+import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
+
+const ID = 'c'.repeat(64);
+
+/** A datastore that is a local directory. */
+class LocalDatastore {
+  constructor(private readonly root: string) {}
+  async get(path: string, { start, end }: { start?: number; end?: number } = {}): Promise<Readable> {
+    return createReadStream(join(this.root, path), { start, ...(end === undefined ? {} : { end: end - 1 }) });
+  }
+  async put(path: string, content: Readable): Promise<void> {
+    await pipeline(content, createWriteStream(join(this.root, `${path}.new`)));
+    execFileSync('mv', [join(this.root, `${path}.new`), join(this.root, path)]);
+  }
+  async size(path: string): Promise<number | null> {
+    return existsSync(join(this.root, path)) ? statSync(join(this.root, path)).size : null;
+  }
+}
+
+let directory: string;
+let remove: () => Promise<void>;
+let files: ContainerFiles;
+let container: Container;
+let disk: string;
+
+beforeEach(async () => {
+  ({ path: directory, remove } = await temporaryDirectory());
+  const stack = new Stack(directory);
+  await stack.add(
+    await tarOf([
+      { name: 'etc/passwd', content: 'root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/:/bin/sh\n' },
+      { name: 'etc/group', content: 'staff:x:50:\n' },
+      { name: 't/file', content: 'file', mode: 0o4755 },
+      { name: 't/other', type: 'link', linkname: 't/file', mode: 0o4755 },
+      { name: 't/abs', type: 'symlink', linkname: '/etc/passwd' },
+      { name: 't/up', type: 'symlink', linkname: '../../../../etc/passwd' },
+      { name: 't/dirl', type: 'symlink', linkname: 'sub' },
+      { name: 't/broken', type: 'symlink', linkname: '/no/where' },
+      { name: 't/loop', type: 'symlink', linkname: 'loop' },
+      { name: 't/sub/deep', content: 'deep' },
+      { name: 't/fifo', type: 'fifo' },
+    ]),
+  );
+  mkdirSync(join(directory, ID));
+  mkdirSync(join(directory, 'spool'));
+  disk = join(directory, ID, `${ID}.vmdk`);
+  await createChild(disk, stack.top);
+  container = new Container(
+    { id: ID, name: 'box', readOnlyRoot: false, process: { user: 'web' } } as ContainerSpec,
+    { type: 'VirtualMachine', value: 'vm-1' },
+    '',
+  );
+  const cache = new ContainerCache();
+  cache.add(container);
+  const config = { imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
+  const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
+  files = new ContainerFiles(config, cache, datastore, join(directory, 'spool'));
+});
+afterEach(() => remove());
+
+/** `tar -tv` of an archive. */
+function listed(tar: Buffer): string[] {
+  const path = join(directory, 'listed.tar');
+  writeFileSync(path, tar);
+  return execFileSync('tar', ['-tvf', path, '--numeric-owner', '--utc'], { encoding: 'utf8' })
+    .trim()
+    .split('\n')
+    .map((line) => line.replace(/ +/g, ' ').replace(/ \d{4}-\d\d-\d\d \d\d:\d\d/, ''));
+}
+
+const archive = async (path: string): Promise<Buffer> => readAll((await files.archive(ID, path)).tar);
+
+async function put(path: string, entries: Entry[], options = { keepKind: false, asUser: false }): Promise<void> {
+  await files.extract(ID, path, streamOf(await tarOf(entries)), options);
+}
+
+async function contentOf(path: string): Promise<string> {
+  const place = join(directory, 'out.tar');
+  writeFileSync(place, await archive(path));
+  return execFileSync('tar', ['-xOf', place], { encoding: 'utf8' });
+}
+
+describe('looking', () => {
+  it.each([
+    ['/etc', { name: 'etc', linkTarget: '' }],
+    ['/etc/', { name: 'etc' }],
+    ['/etc/.', { name: '.' }],
+    ['/', { name: '/' }],
+    ['../../etc/passwd', { name: 'passwd', size: 53, mode: 0o100644 }],
+    ['/t/abs', { name: 'abs', linkTarget: '/etc/passwd', size: 11 }],
+    ['/t/up', { linkTarget: '/etc/passwd' }],
+    ['/t/broken', { linkTarget: '/no/where' }],
+    ['/t/dirl', { linkTarget: '/t/sub', mode: 0o120777 }],
+    ['/t/dirl/', { linkTarget: '', name: 'dirl', mode: 0o040755 }],
+    ['/t/dirl/deep', { size: 4 }],
+    ['/t/file', { mode: 0o104755 }],
+  ])('%s is told', async (path, expected) => expect(await files.stat(ID, path)).toMatchObject(expected));
+
+  it.each([
+    ['/nope', 'notFound', 'Could not find the file /nope in container'],
+    ['/etc/passwd/', 'unavailable', 'lstat /etc/passwd/: not a directory'],
+    ['/etc/passwd/x', 'unavailable', 'lstat /etc/passwd/x: not a directory'],
+    ['/t/loop', 'unavailable', 'too many levels of symbolic links'],
+  ])('%s is refused', async (path, kind, message) => {
+    await expect(files.stat(ID, path)).rejects.toMatchObject({ kind, message: expect.stringContaining(message) });
+  });
+});
+
+describe('taking out', () => {
+  it("names entries by the path's last component, in order, with links", async () => {
+    expect(listed(await archive('/t'))).toEqual([
+      'drwxr-xr-x 0/0 0 t/',
+      'lrwxrwxrwx 0/0 0 t/abs -> /etc/passwd',
+      'lrwxrwxrwx 0/0 0 t/broken -> /no/where',
+      'lrwxrwxrwx 0/0 0 t/dirl -> sub',
+      'prw-r--r-- 0/0 0 t/fifo',
+      '-rwsr-xr-x 0/0 4 t/file',
+      'lrwxrwxrwx 0/0 0 t/loop -> loop',
+      'hrwsr-xr-x 0/0 0 t/other link to t/file',
+      'drwxr-xr-x 0/0 0 t/sub/',
+      '-rw-r--r-- 0/0 4 t/sub/deep',
+      'lrwxrwxrwx 0/0 0 t/up -> ../../../../etc/passwd',
+    ]);
+    expect(listed(await archive('/t/sub/.'))).toEqual(['drwxr-xr-x 0/0 0 ./', '-rw-r--r-- 0/0 4 ./deep']);
+    expect(listed(await archive('/t/dirl/'))[0]).toBe('drwxr-xr-x 0/0 0 dirl/');
+    expect(listed(await archive('/t/abs'))).toEqual(['lrwxrwxrwx 0/0 0 abs -> /etc/passwd']);
+  });
+
+  it('lets go of the container also when nobody reads', async () => {
+    const { tar } = await files.archive(ID, '/t');
+    let through = false;
+    const next = container.exclusive(async () => {
+      through = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(through).toBe(false);
+    tar.destroy();
+    await next;
+    expect(through).toBe(true);
+  });
+});
+
+describe('putting in', () => {
+  it('makes, replaces and merges, and takes out what it put in', async () => {
+    const long = `${'long/'.repeat(60)}name`;
+    await put('/t', [
+      { name: 'sub', type: 'directory', mode: 0o700, mtime: new Date(1_000_000_000_000) },
+      { name: 'sub/new', content: 'new', mode: 0o600, uid: 1234, gid: 5678 },
+      { name: 'file', content: 'replaced' },
+      { name: 'hard', type: 'link', linkname: 'sub/new', mode: 0o600, uid: 1234, gid: 5678 },
+      { name: 'soft', type: 'symlink', linkname: '../../../etc' },
+      { name: 'null', type: 'character-device', devmajor: 1, devminor: 3 },
+      { name: long, content: 'at the end' },
+      { name: 'größe', content: 'umlaut' },
+    ]);
+    expect((await fsck(disk)).code).toBe(0);
+    expect(await contentOf('/t/file')).toBe('replaced');
+    expect(await contentOf('/t/other')).toBe('file');
+    expect(await contentOf('/t/hard')).toBe('new');
+    expect(await contentOf(`/t/${long}`)).toBe('at the end');
+    expect(await contentOf('/t/größe')).toBe('umlaut');
+    expect(await contentOf('/t/sub/deep')).toBe('deep');
+    const rows = listed(await archive('/t'));
+    expect(rows).toContain('drwx------ 0/0 0 t/sub/');
+    expect(rows).toContain('-rw------- 1234/5678 3 t/hard');
+    expect(rows).toContain('hrw------- 1234/5678 0 t/sub/new link to t/hard');
+    expect(rows).toContain('lrwxrwxrwx 0/0 0 t/soft -> ../../../etc');
+    expect((await files.stat(ID, '/t/sub')).mtime.sec).toBe(1_000_000_000);
+    expect(readdirSync(join(directory, 'spool'))).toEqual([]);
+  });
+
+  it('goes through links and never out of the root', async () => {
+    await put('/t/dirl', [{ name: 'through', content: 'link' }]);
+    expect(await contentOf('/t/sub/through')).toBe('link');
+    await put('/', [{ name: 't/soft', type: 'symlink', linkname: '../../..' }]);
+    await put('/', [{ name: 't/soft/in', content: 'inside' }]);
+    expect(await contentOf('/in')).toBe('inside');
+    await expect(put('/t', [{ name: '../out', content: '' }])).rejects.toMatchObject({
+      message: 'invalid entry name "../out"',
+    });
+    await put('/t', [{ name: '/absolute/name', content: 'below' }]);
+    expect(await contentOf('/t/absolute/name')).toBe('below');
+  });
+
+  it('gives everything to the container’s user when asked', async () => {
+    await put('/', [{ name: 'mine', content: '' }], { keepKind: false, asUser: true });
+    expect(listed(await archive('/mine'))).toEqual(['-rw-r--r-- 33/34 0 mine']);
+    container.spec.process.user = '7:staff';
+    await put('/', [{ name: 'mine', content: '' }], { keepKind: false, asUser: true });
+    expect(listed(await archive('/mine'))).toEqual(['-rw-r--r-- 7/50 0 mine']);
+    container.spec.process.user = 'nosuch';
+    await expect(put('/', [{ name: 'x' }], { keepKind: false, asUser: true })).rejects.toMatchObject({
+      kind: 'invalid',
+      message: 'failed to look up user "nosuch" in container: no matching entries in passwd file',
+    });
+  });
+
+  it.each([
+    ['/nope', 'notFound', 'Could not find the file /nope'],
+    ['/t/broken', 'notFound', 'Could not find the file /t/broken'],
+    ['/etc/passwd', 'invalid', 'extraction point is not a directory'],
+    ['/etc/passwd/x', 'unavailable', 'not a directory'],
+    ['/t/loop', 'unavailable', 'EvalSymlinks: too many links'],
+  ])('%s is refused', async (path, kind, message) => {
+    await expect(put(path, [{ name: 'x' }])).rejects.toMatchObject({ kind, message: expect.stringContaining(message) });
+  });
+
+  it('keeps directories and files apart when asked, and leaves everything as it was on an error', async () => {
+    const keep = { keepKind: true, asUser: false };
+    await expect(
+      put(
+        '/t',
+        [
+          { name: 'first', content: 'x' },
+          { name: 'sub', content: 'no' },
+        ],
+        keep,
+      ),
+    ).rejects.toMatchObject({ message: 'cannot overwrite directory "sub" with non-directory "/t"' });
+    await expect(put('/t', [{ name: 'file', type: 'directory' }], keep)).rejects.toMatchObject({
+      message: 'cannot overwrite non-directory "file" with directory "/t"',
+    });
+    await expect(files.stat(ID, '/t/first')).rejects.toMatchObject({ kind: 'notFound' });
+    await put('/t', [{ name: 'sub', content: 'now a file' }]);
+    expect(await contentOf('/t/sub')).toBe('now a file');
+    expect((await fsck(disk)).code).toBe(0);
+  });
+
+  it('refuses what is no tar, one that is cut, and a read-only root', async () => {
+    const extract = (bytes: Buffer): Promise<void> =>
+      files.extract(ID, '/t', streamOf(bytes), { keepKind: false, asUser: false });
+    await expect(extract(Buffer.alloc(2000, 'x'))).rejects.toMatchObject({
+      message: 'archive/tar: invalid tar header',
+    });
+    const whole = await tarOf([{ name: 'cut', content: 'x'.repeat(3000) }]);
+    await expect(extract(whole.subarray(0, 1500))).rejects.toMatchObject({ message: 'unexpected EOF' });
+    await extract(Buffer.alloc(0));
+    container.spec.readOnlyRoot = true;
+    await expect(put('/t', [])).rejects.toMatchObject({ message: 'container rootfs is marked read-only' });
+  });
+});
