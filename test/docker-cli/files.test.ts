@@ -221,12 +221,10 @@ describe('docker cp with a container that does not run', () => {
     await ok('rm', 'still');
   });
 
-  it('waits with a start until a copy is through', async () => {
+  it('takes in twenty megabytes', async () => {
     await ok('create', '--name', 'both', 'busybox', 'cat', '/late');
     writeFileSync(join(scratch, 'late'), Buffer.alloc(20_000_000, 'late '));
-    const copying = ok('cp', join(scratch, 'late'), 'both:/late');
-    await new Promise((resolve) => setTimeout(resolve, 60));
-    await copying;
+    await ok('cp', join(scratch, 'late'), 'both:/late');
     expect((await ok('start', '-a', 'both')).length).toBe(20_000_000);
     await ok('rm', 'both');
   });
