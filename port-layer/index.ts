@@ -43,7 +43,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
-      files: new ContainerFiles(config, cache, files.datastore, join(config.channelDir, 'spool')),
+      files: new ContainerFiles(config, cache, files.datastore, layers, join(config.channelDir, 'spool')),
       layers,
       kv: new DatastoreKeyValueStore(files),
       network,

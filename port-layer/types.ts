@@ -233,6 +233,13 @@ export interface PathStat {
   linkTarget: string;
 }
 
+/** A difference between a container's root and its image. */
+export interface FileChange {
+  kind: 'modified' | 'added' | 'deleted';
+  /** Absolute. */
+  path: string;
+}
+
 /** Files of containers, running or not. Paths are text; nothing leads out of the container's root. */
 export interface FileService {
   /** @throws notFound (nothing there), unavailable with the system's words */
@@ -251,6 +258,10 @@ export interface FileService {
     options: { keepKind: boolean; asUser: boolean },
     signal?: AbortSignal,
   ): Promise<void>;
+  /** The container's whole root as a tar, without what is mounted in it. */
+  export(id: string, signal?: AbortSignal): Promise<Readable>;
+  /** What was changed since the image, in the order of the paths: a directory of which only the content changed is modified. */
+  changes(id: string, signal?: AbortSignal): Promise<FileChange[]>;
 }
 
 /** Image layers on the datastore. */

@@ -7,7 +7,9 @@ import type { VchConfig } from '../config.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
-import type { FileService, PathStat } from '../types.js';
+import type { Layers } from '../storage/layers.js';
+import type { FileChange, FileService, PathStat } from '../types.js';
+import { compareTrees, shown } from './changes.js';
 import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
 import { userOf } from './owner.js';
@@ -23,6 +25,7 @@ export class ContainerFiles implements FileService {
     private readonly config: VchConfig,
     private readonly containers: ContainerCache,
     private readonly datastore: DatastoreClient,
+    private readonly layers: Pick<Layers, 'diskOf'>,
     private readonly spoolDir: string,
   ) {}
 
@@ -47,12 +50,13 @@ export class ContainerFiles implements FileService {
       const base = baseName(absolute);
       const below = base === '/' ? '/' : `${base}/`;
       const tree = files.tree(absolute, { content: true });
-      const tar = Readable.from(
-        tarOf(tree, (one) => (one === '' ? base : `${below}${one}`)),
-        { objectMode: false, highWaterMark: 256 * 1024 },
-      );
-      tar.once('close', () => void files.close());
-      return { stat, tar };
+      return {
+        stat,
+        tar: stream(
+          files,
+          tarOf(tree, (one) => (one === '' ? base : `${below}${one}`)),
+        ),
+      };
     } catch (error) {
       await files.close();
       throw told(error, id, path);
@@ -84,6 +88,39 @@ export class ContainerFiles implements FileService {
     }
   }
 
+  async export(id: string, signal?: AbortSignal): Promise<Readable> {
+    const files = await this.open(this.containers.resolve(id), FilesView.ofDisk, signal);
+    // The root itself has no entry.
+    return stream(
+      files,
+      tarOf(files.tree('/', { content: true }), (path) => (path === '' ? null : path)),
+    );
+  }
+
+  async changes(id: string, signal?: AbortSignal): Promise<FileChange[]> {
+    const container = this.containers.resolve(id);
+    const files = await this.open(container, FilesView.ofDisk, signal);
+    try {
+      const image = await this.imageOf(container, signal);
+      try {
+        const changes: FileChange[] = [];
+        const trees = [image, files].map((root) => root.tree('/', { content: false }));
+        for await (const change of compareTrees(trees[0]!, trees[1]!, { exact: false })) changes.push(shown(change));
+        return changes;
+      } finally {
+        await image.close();
+      }
+    } finally {
+      await files.close();
+    }
+  }
+
+  /** The files of a container's image, to compare with. */
+  private async imageOf(container: Container, signal?: AbortSignal): Promise<RootFiles> {
+    const disk = await this.layers.diskOf(container.spec.layer);
+    return DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
+  }
+
   /** The container's files; the caller closes them. Until then one that does not run is not started. */
   private async open(container: Container, view: number, signal?: AbortSignal): Promise<RootFiles> {
     await container.settled();
@@ -106,6 +143,13 @@ export class ContainerFiles implements FileService {
     release();
     return this.open(container, view, signal);
   }
+}
+
+/** An archive that is made as it is read; the files are closed with it. */
+function stream(files: RootFiles, tar: AsyncIterable<Buffer>): Readable {
+  const readable = Readable.from(tar, { objectMode: false, highWaterMark: 256 * 1024 });
+  readable.once('close', () => void files.close());
+  return readable;
 }
 
 /** Resolves when nothing else changes the container, with what lets others go on. */

@@ -41,6 +41,8 @@ const KINDS: Record<FileType, number> = {
 export class DiskFiles implements RootFiles {
   private changes: DiskChanges | null = null;
   private spool: string | null = null;
+  /** Inodes of files with several names whose content was given already. */
+  private readonly given = new Set<number>();
 
   private constructor(
     private readonly datastore: DatastoreClient,
@@ -72,21 +74,16 @@ export class DiskFiles implements RootFiles {
   }
 
   async *tree(path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
-    yield* this.walk(await this.find(path), '', options, new Set());
+    yield* this.walk(await this.find(path), '', options);
   }
 
-  private async *walk(
-    ino: number,
-    path: string,
-    options: TreeOptions,
-    given: Set<number>,
-  ): AsyncGenerator<FileEntry | Buffer> {
+  private async *walk(ino: number, path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
     if (this.signal?.aborted) throw cancelled('the request was cancelled');
     const entry = await this.entry(ino, path, options.content);
     yield entry;
     const kind = entry.mode & 0o170000;
-    if (kind === S_IFREG && options.content && (entry.nlink === 1 || !given.has(ino))) {
-      if (entry.nlink > 1) given.add(ino);
+    if (kind === S_IFREG && options.content && (entry.nlink === 1 || !this.given.has(ino))) {
+      if (entry.nlink > 1) this.given.add(ino);
       for await (const part of this.filesystem.readFile(ino, { end: entry.size })) yield part as Buffer;
     }
     if (kind !== S_IFDIR || options.alone) return;
@@ -95,8 +92,7 @@ export class DiskFiles implements RootFiles {
       names.push({ name: rawName.toString('latin1'), ino: child });
     names.sort((a, b) => (a.name < b.name ? -1 : 1));
     if (path.length > 4096) throw new FileError({ errno: Errno.ENAMETOOLONG, operation: 'lstat', path });
-    for (const { name, ino: child } of names)
-      yield* this.walk(child, path === '' ? name : `${path}/${name}`, options, given);
+    for (const { name, ino: child } of names) yield* this.walk(child, path === '' ? name : `${path}/${name}`, options);
   }
 
   /** @throws FileError ENOENT, ENOTDIR, ELOOP */

@@ -230,6 +230,63 @@ describe('docker cp with a container that does not run', () => {
   });
 });
 
+describe('docker diff and export', () => {
+  const CHANGES =
+    'echo x > /new; mkdir -p /nd/sub; echo y > /nd/sub/f; rm /etc/shadow; touch /etc/passwd; chmod 700 /root; mkdir -p /var/www/z;' +
+    'mv /usr/sbin /usr/sbin2; echo l > /etc/hosts; ln -s a /sl; mkfifo /ff; rm -rf /tmp; echo t > /tmp; touch "/a b"; touch /dev/zz';
+  // As Docker's engine told it of the same commands, in the same image.
+  const EXPECTED = [
+    'A /a b',
+    'C /etc',
+    'C /etc/passwd',
+    'D /etc/shadow',
+    'A /ff',
+    'A /nd',
+    'A /nd/sub',
+    'A /nd/sub/f',
+    'A /new',
+    'A /sl',
+    'C /tmp',
+    'C /usr',
+    'D /usr/sbin',
+    'A /usr/sbin2',
+    'C /var',
+    'C /var/www',
+    'A /var/www/z',
+    'A /work',
+    'A /work/dir',
+  ];
+
+  it('tell what was changed, while it runs and after', async () => {
+    await ok(
+      'run',
+      '-d',
+      '--name',
+      'changed',
+      '-w',
+      '/work/dir',
+      'busybox',
+      'sh',
+      '-c',
+      `${CHANGES}; echo ready; exec sleep 1000`,
+    );
+    for (let i = 0; i < 50 && !(await ok('logs', 'changed')).includes('ready'); i++)
+      await new Promise((r) => setTimeout(r, 100));
+    expect((await ok('diff', 'changed')).trim().split('\n')).toEqual(EXPECTED);
+    const live = join(scratch, 'live.tar');
+    await ok('export', '-o', live, 'changed');
+    await ok('stop', '-t', '0', 'changed');
+    expect((await ok('diff', 'changed')).trim().split('\n')).toEqual(EXPECTED);
+    const later = join(scratch, 'later.tar');
+    await ok('export', '-o', later, 'changed');
+    const list = async (tar: string): Promise<string> => (await run('tar', ['-tvf', tar, '--numeric-owner'])).stdout;
+    expect(await list(later)).toBe(await list(live));
+    expect(await list(live)).toMatch(/ new\n/);
+    expect((await run('tar', ['-xOf', live, 'nd/sub/f'])).stdout).toBe('y\n');
+    await ok('rm', 'changed');
+  });
+});
+
 /** `etc/hosts`, which a running container has bound. */
 function hostsTar(): Buffer {
   mkdirSync(join(scratch, 'bound/etc'), { recursive: true });

@@ -1,6 +1,6 @@
 /** Files of containers for tests of the routes: a few fixed ones; what is unpacked is kept. */
 import { Readable } from 'node:stream';
-import type { FileService, PathStat } from '../../port-layer/types.js';
+import type { FileChange, FileService, PathStat } from '../../port-layer/types.js';
 import { notFound } from '../../src/common/errors.js';
 
 /** The same files in every container. */
@@ -14,6 +14,7 @@ export class FakeFiles implements FileService {
   ]);
   /** What was unpacked, by path. */
   readonly extracted: { path: string; bytes: Buffer; options: { keepKind: boolean; asUser: boolean } }[] = [];
+  changed: FileChange[] = [];
   /** The next archive breaks off after its first bytes. */
   breakOff = false;
 
@@ -45,5 +46,13 @@ export class FakeFiles implements FileService {
     const parts: Buffer[] = [];
     for await (const part of tar) parts.push(part as Buffer);
     this.extracted.push({ path, bytes: Buffer.concat(parts), options });
+  }
+
+  async export(): Promise<Readable> {
+    return Readable.from([Buffer.alloc(1024)], { objectMode: false });
+  }
+
+  async changes(): Promise<FileChange[]> {
+    return this.changed;
   }
 }

@@ -12,6 +12,9 @@ import { flag, hangup, query } from '../request.js';
 
 const log = logger('docker');
 
+/** `Kind` of a change: Docker's archive.ChangeType. */
+const KINDS = { modified: 0, added: 1, deleted: 2 } as const;
+
 /** Adds the routes. */
 export function fileRoutes(router: Router, engine: Engine): void {
   const { exec, files } = engine.portLayer;
@@ -29,7 +32,21 @@ export function fileRoutes(router: Router, engine: Engine): void {
     const { stat, tar } = await files.archive(request.params.id, path, hangup(response));
     engine.publish(container, 'archive-path');
     response.setHeader(PATH_STAT_HEADER, pathStatHeader(stat));
-    await sendTar(response, tar);
+    await sendTar(response, tar, 'application/x-tar');
+  });
+
+  router.get('/containers/:id/export', async (request, response) => {
+    const container = exec.resolve(request.params.id);
+    const tar = await files.export(container.spec.id, hangup(response));
+    engine.publish(container, 'export');
+    await sendTar(response, tar, 'application/octet-stream');
+  });
+
+  router.get('/containers/:id/changes', async (request, response) => {
+    const { spec } = exec.resolve(request.params.id);
+    const changes = await files.changes(spec.id, hangup(response));
+    const rows = changes.map(({ path, kind }) => ({ Path: path, Kind: KINDS[kind] }));
+    response.json(rows.length === 0 ? null : rows);
   });
 
   router.put('/containers/:id/archive', async (request, response) => {
@@ -58,8 +75,8 @@ function pathOf(request: Request): string {
 }
 
 /** A tar as the answer. One that breaks off breaks the connection: the client must not take it for whole. */
-export async function sendTar(response: Response, tar: Readable): Promise<void> {
-  response.setHeader('content-type', 'application/x-tar').status(200);
+export async function sendTar(response: Response, tar: Readable, type: string): Promise<void> {
+  response.setHeader('content-type', type).status(200);
   try {
     // Fail before the head goes out, if it fails at once.
     if (tar.readableLength === 0 && !tar.readableEnded) await Promise.race([once(tar, 'readable'), once(tar, 'end')]);

@@ -3,7 +3,7 @@ import type { Router } from 'express';
 import { unsupported } from '../../../src/common/errors.js';
 
 const ENDPOINTS = `
-GET /containers/:id/top; GET /containers/:id/changes; GET /containers/:id/export; GET /containers/:id/stats; POST /containers/:id/update; POST /containers/:id/pause; POST /containers/:id/unpause
+GET /containers/:id/top; GET /containers/:id/stats; POST /containers/:id/update; POST /containers/:id/pause; POST /containers/:id/unpause
 GET /containers/:id/attach/ws; POST /containers/:id/copy; POST /containers/prune
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /build; POST /build/prune; POST /build/cancel; POST /commit; POST /session; POST /grpc

@@ -85,6 +85,29 @@ describe('PUT archive', () => {
   });
 });
 
+describe('changes and export', () => {
+  it('are null without changes, and have their kinds as numbers', async () => {
+    expect((await engine.call('GET', '/containers/box/changes')).text).toBe('null\n');
+    engine.portLayer.files.changed = [
+      { kind: 'modified', path: '/etc' },
+      { kind: 'added', path: '/etc/größe' },
+      { kind: 'deleted', path: '/gone' },
+    ];
+    expect((await engine.call('GET', '/containers/box/changes')).json).toEqual([
+      { Path: '/etc', Kind: 0 },
+      { Path: '/etc/größe', Kind: 1 },
+      { Path: '/gone', Kind: 2 },
+    ]);
+  });
+
+  it('export is a stream of bytes', async () => {
+    const answer = await engine.call('GET', '/containers/box/export');
+    expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'application/octet-stream' } });
+    for (const path of ['changes', 'export'])
+      expect(await engine.call('GET', `/containers/nosuch/${path}`)).toMatchObject({ status: 404 });
+  });
+});
+
 it('publishes the events of cp', async () => {
   const { Id } = (await engine.call('GET', '/containers/box/json')).json;
   expect(Id).toBe(id);

@@ -16,7 +16,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
 import { Container } from '../../../port-layer/exec/container.js';
 import { ContainerCache } from '../../../port-layer/exec/container-cache.js';
+import { compareTrees } from '../../../port-layer/files/changes.js';
 import { ContainerFiles } from '../../../port-layer/files/container-files.js';
+import type { FileEntry } from '../../../port-layer/files/root-files.js';
 import type { ContainerSpec } from '../../../port-layer/types.js';
 import { createChild } from '../../../src/disk/index.js';
 import type { DatastoreClient } from '../../../src/vim25/index.js';
@@ -75,8 +77,9 @@ beforeEach(async () => {
   const cache = new ContainerCache();
   cache.add(container);
   const config = { imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
+  const layers = { diskOf: async () => '0.vmdk' };
   const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
-  files = new ContainerFiles(config, cache, datastore, join(directory, 'spool'));
+  files = new ContainerFiles(config, cache, datastore, layers, join(directory, 'spool'));
 });
 afterEach(() => remove());
 
@@ -261,3 +264,68 @@ describe('putting in', () => {
     await expect(put('/t', [])).rejects.toMatchObject({ message: 'container rootfs is marked read-only' });
   });
 });
+
+describe('changes', () => {
+  const rows = async (): Promise<string[]> => (await files.changes(ID)).map(({ kind, path }) => `${kind[0]} ${path}`);
+
+  it('are none at first', async () => expect(await files.changes(ID)).toEqual([]));
+
+  it('are told in the order of the paths, with the directories above them', async () => {
+    await put('/', [
+      { name: 't/sub/deep', content: 'longer now' },
+      { name: 't/sub/deep.txt', content: '' },
+      { name: 'new/er/leaf', content: '' },
+      { name: 'etc/hosts', content: 'made by the engine' },
+      { name: '.dockerenv', content: '' },
+      { name: 't/fifo', type: 'directory' },
+      { name: 't/abs', type: 'symlink', linkname: '/etc/group' },
+    ]);
+    expect(await rows()).toEqual([
+      'a /new',
+      'a /new/er',
+      'a /new/er/leaf',
+      'm /t',
+      'm /t/abs',
+      'm /t/fifo',
+      'm /t/sub',
+      'm /t/sub/deep',
+      'a /t/sub/deep.txt',
+    ]);
+  });
+
+  it('tell of a directory that is gone, or a file now, once', async () => {
+    await put('/', [{ name: 't', content: 'a file now' }]);
+    expect(await rows()).toEqual(['m /t']);
+    const removed: FileEntry[] = [];
+    const before = [entry('', 0o040755), entry('a', 0o040755), entry('a/x', 0o100644), entry('b', 0o100644)];
+    for await (const change of compareTrees(each(before), each([entry('', 0o040755)]), { exact: false }))
+      removed.push({ ...entry(change.path, 0), target: change.kind });
+    expect(removed.map(({ path, target }) => `${target} ${path}`)).toEqual(['deleted a', 'deleted b']);
+  });
+
+  it('take inodes into account when they must be exact', async () => {
+    const old = entry('file', 0o100644);
+    const changed = { ...old, ctime: { sec: 9, nsec: 9 } };
+    const compare = async (exact: boolean): Promise<number> => {
+      let count = 0;
+      for await (const _ of compareTrees(each([old]), each([changed]), { exact })) count++;
+      return count;
+    };
+    expect([await compare(false), await compare(true)]).toEqual([0, 1]);
+  });
+});
+
+it('exports the whole root, without an entry for the root itself', async () => {
+  const names = listed(await readAll(await files.export(ID))).map((line) => line.split(' ')[3]);
+  expect(names.slice(0, 5)).toEqual(['etc/', 'etc/group', 'etc/passwd', 't/', 't/abs']);
+});
+
+function entry(path: string, mode: number): FileEntry {
+  const time = { sec: 1, nsec: 0 };
+  const ids = { uid: 0, gid: 0, nlink: 1, size: 0, ino: 1n, dev: 0n, major: 0, minor: 0 };
+  return { path, mode, ...ids, mtime: time, ctime: time, atime: time, target: '', capability: null };
+}
+
+async function* each(entries: FileEntry[]): AsyncGenerator<FileEntry> {
+  yield* entries;
+}

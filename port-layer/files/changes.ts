@@ -1,0 +1,134 @@
+/** What a container's root has that its image has not, and the other way round: two trees walked side by side. */
+import type { FileChange } from '../types.js';
+import { toText } from './paths.js';
+import { type FileEntry, isDirectory, isSymlink } from './root-files.js';
+
+/**
+ * What the engine itself makes in a root: mount points and the files that are bound over. That these are there is no change, as
+ * little as in Docker's own initial layer.
+ */
+const MADE = new Set([
+  '.dockerenv',
+  'dev',
+  'dev/console',
+  'dev/pts',
+  'dev/shm',
+  'proc',
+  'sys',
+  'etc',
+  'etc/hosts',
+  'etc/hostname',
+  'etc/resolv.conf',
+  'etc/mtab',
+]);
+
+/** One difference. `path` (one character per byte) has no leading slash. */
+export interface TreeChange {
+  kind: FileChange['kind'];
+  path: string;
+  /** What is there now; null when it was deleted. */
+  entry: FileEntry | null;
+}
+
+export interface CompareOptions {
+  /** Also what only its inode tells apart: for taking every change along. Without, as `docker diff` shows it. */
+  exact: boolean;
+}
+
+/**
+ * The differences, in the order of the trees: a directory before what is in it. A directory of which only the content changed is
+ * modified; of a deleted or new one, only the former comes without what was in it.
+ * @param before and `after`: trees without content, from the root
+ */
+export async function* compareTrees(
+  before: AsyncIterable<FileEntry | Buffer>,
+  after: AsyncIterable<FileEntry | Buffer>,
+  options: CompareOptions,
+): AsyncGenerator<TreeChange> {
+  const [left, right] = [new Cursor(before), new Cursor(after)];
+  await Promise.all([left.advance(), right.advance()]);
+  /** Directories that are in both trees, above the present place, and whether they were told. */
+  const above: { entry: FileEntry; told: boolean }[] = [];
+  const tell = function* (change: TreeChange): Generator<TreeChange> {
+    while (above.length > 0 && !isBelow(change.path, above.at(-1)!.entry.path)) above.pop();
+    for (const directory of above) {
+      if (!directory.told) yield { kind: 'modified', path: directory.entry.path, entry: directory.entry };
+      directory.told = true;
+    }
+    yield change;
+  };
+  while (left.entry !== null || right.entry !== null) {
+    const order = compare(left.entry?.path, right.entry?.path);
+    if (order < 0) {
+      const { path } = left.entry!;
+      yield* tell({ kind: 'deleted', path, entry: null });
+      await left.leave();
+    } else if (order > 0) {
+      const entry = right.entry!;
+      if (!MADE.has(entry.path)) yield* tell({ kind: 'added', path: entry.path, entry });
+      await right.advance();
+    } else {
+      const [old, now] = [left.entry!, right.entry!];
+      const changed = now.path !== '' && differs(old, now, options);
+      if (changed) yield* tell({ kind: 'modified', path: now.path, entry: now });
+      if (isDirectory(old) && !isDirectory(now)) await left.leave();
+      else await left.advance();
+      if (isDirectory(old) && isDirectory(now) && now.path !== '') {
+        while (above.length > 0 && !isBelow(now.path, above.at(-1)!.entry.path)) above.pop();
+        above.push({ entry: now, told: changed });
+      }
+      await right.advance();
+    }
+  }
+}
+
+/** A tree, entry by entry. */
+class Cursor {
+  entry: FileEntry | null = null;
+  private readonly iterator: AsyncIterator<FileEntry | Buffer>;
+
+  constructor(tree: AsyncIterable<FileEntry | Buffer>) {
+    this.iterator = tree[Symbol.asyncIterator]();
+  }
+
+  async advance(): Promise<void> {
+    const { value, done } = await this.iterator.next();
+    this.entry = done === true || Buffer.isBuffer(value) ? null : value;
+  }
+
+  /** On to what is not below the present place. */
+  async leave(): Promise<void> {
+    const { path } = this.entry!;
+    do await this.advance();
+    while (this.entry !== null && isBelow(this.entry.path, path));
+  }
+}
+
+const isBelow = (path: string, directory: string): boolean => directory === '' || path.startsWith(`${directory}/`);
+
+/** The order of a tree: a directory first, then its names in the order of their bytes. No more entries come last. */
+function compare(a: string | undefined, b: string | undefined): number {
+  if (a === undefined || b === undefined) return a === b ? 0 : a === undefined ? 1 : -1;
+  const [left, right] = [a.replaceAll('/', '\0'), b.replaceAll('/', '\0')];
+  return left === right ? 0 : left < right ? -1 : 1;
+}
+
+function differs(old: FileEntry, now: FileEntry, { exact }: CompareOptions): boolean {
+  if (old.mode !== now.mode || old.uid !== now.uid || old.gid !== now.gid) return true;
+  if (old.major !== now.major || old.minor !== now.minor) return true;
+  if (isDirectory(now)) return exact && !sameTime(old.mtime, now.mtime);
+  if (exact && (old.ino !== now.ino || old.ctime.sec !== now.ctime.sec || old.ctime.nsec !== now.ctime.nsec))
+    return true;
+  if (isSymlink(now) && old.target !== now.target) return true;
+  return old.size !== now.size || !sameTime(old.mtime, now.mtime);
+}
+
+/** Times from archives have whole seconds only. */
+function sameTime(a: FileEntry['mtime'], b: FileEntry['mtime']): boolean {
+  return a.sec === b.sec && (a.nsec === b.nsec || a.nsec === 0 || b.nsec === 0);
+}
+
+/** As the personality shows it. */
+export function shown({ kind, path }: TreeChange): FileChange {
+  return { kind, path: `/${toText(path)}` };
+}
