@@ -262,6 +262,11 @@ export interface FileService {
   export(id: string, signal?: AbortSignal): Promise<Readable>;
   /** What was changed since the image, in the order of the paths: a directory of which only the content changed is modified. */
   changes(id: string, signal?: AbortSignal): Promise<FileChange[]>;
+  /**
+   * What was changed since the image as the tar of a layer; only the archive's end when nothing was. `freeze`: processes that change
+   * files wait while it is read.
+   */
+  layer(id: string, options: { freeze: boolean }, signal?: AbortSignal): Promise<Readable>;
 }
 
 /** Image layers on the datastore. */

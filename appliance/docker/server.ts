@@ -15,6 +15,7 @@ import { API_VERSION, checkVersion } from './api-version.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
 import { extrasOf } from './request.js';
+import { commitRoutes } from './routes/commit.js';
 import { containerRoutes } from './routes/containers.js';
 import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
@@ -61,6 +62,7 @@ export function dockerApp(engine: Engine): express.Express {
   containerRoutes(router, engine);
   streamRoutes(router, engine);
   fileRoutes(router, engine);
+  commitRoutes(router, engine);
   // Fixed names under /images/ come before those that take any name.
   notImplementedRoutes(router);
   imageRoutes(router, engine);

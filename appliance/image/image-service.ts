@@ -5,6 +5,7 @@ import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
+import { commitImage } from './image-commit.js';
 import { pullImage } from './image-puller.js';
 import { type RemovalEffects, removeImage } from './image-removal.js';
 import { ImageStore } from './image-store.js';
@@ -13,7 +14,15 @@ import { familiarName, familiarString, parseReference, withDefaultTag } from './
 import { connect } from './registry-client.js';
 import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
 import { Semaphore } from './semaphore.js';
-import type { Image, ImageDeletion, ImageEvent, ImageService, PullOptions, RegistryAuth } from './types.js';
+import type {
+  CommitOptions,
+  Image,
+  ImageDeletion,
+  ImageEvent,
+  ImageService,
+  PullOptions,
+  RegistryAuth,
+} from './types.js';
 
 const log = logger('image');
 const DEFAULT_RETRY_DELAY_MS = 1000;
@@ -52,6 +61,7 @@ class Service implements OpenImageService {
   readonly #layers: LayerStore;
   readonly #fetcher: LayerFetcher;
   readonly #retryDelayMs: number;
+  readonly #spoolDir: string;
   /** Held while records change or layers are deleted. */
   readonly #changes = new Semaphore(1);
   /** Chain ids that pulls under way count on. */
@@ -66,6 +76,7 @@ class Service implements OpenImageService {
   ) {
     this.#http = new HttpClient(options.registry.certificateAuthorities, { ...DEFAULT_TIMEOUTS, ...options.timeouts });
     this.#layers = options.layers;
+    this.#spoolDir = options.spoolDir;
     this.#retryDelayMs = options.retryDelayMs ?? DEFAULT_RETRY_DELAY_MS;
     this.#fetcher = new LayerFetcher(options.layers, options.spoolDir, this.#retryDelayMs);
   }
@@ -108,6 +119,21 @@ class Service implements OpenImageService {
       await this.store.refer([reference], image.id);
       this.#emit('tag', image.id, familiarString(reference), image);
     });
+  }
+
+  async commit(options: CommitOptions): Promise<Image> {
+    const signal = options.signal ? AbortSignal.any([options.signal, this.#closing.signal]) : this.#closing.signal;
+    const context = {
+      store: this.store,
+      layers: this.#layers,
+      spoolDir: this.#spoolDir,
+      holding: <T>(chainIds: string[], body: () => Promise<T>) => this.#holding(chainIds, body),
+      exclusive: <T>(body: () => Promise<T>) => this.#changes.run(body),
+    };
+    const image = await commitImage(context, { ...options, signal });
+    this.#emit('create', image.id, image.id, image);
+    if (options.reference !== null) this.#emit('tag', image.id, familiarString(options.reference), image);
+    return image;
   }
 
   remove(

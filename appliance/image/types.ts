@@ -1,4 +1,6 @@
 /** The image side of the endpoint, as the Docker personality uses it. */
+import type { Readable } from 'node:stream';
+import type { Reference } from './reference.js';
 
 /** The parts of an OCI/Docker image config that the engine acts on (image-spec config.md). */
 export interface ImageConfig {
@@ -71,11 +73,29 @@ export interface PullOptions {
   progress(message: ProgressMessage): void;
 }
 
+/** An image to be made of a container. */
+export interface CommitOptions {
+  /** The image that the container stands on. */
+  base: Image;
+  /** What was changed since, as an uncompressed tar; nothing but the archive's end: no layer. Destroyed at the end. */
+  layer: Readable;
+  /** The image's `config`, and further members of its configuration document. */
+  config: object;
+  fields: Record<string, unknown>;
+  author: string;
+  comment: string;
+  /** The command, for the history. */
+  createdBy: string;
+  /** With a tag; null: none. */
+  reference: Reference | null;
+  signal?: AbortSignal;
+}
+
 /** What `docker rmi` prints. */
 export type ImageDeletion = { Untagged: string } | { Deleted: string };
 
 export type ImageEvent = {
-  action: 'pull' | 'tag' | 'untag' | 'delete';
+  action: 'pull' | 'create' | 'tag' | 'untag' | 'delete';
   id: string;
   name: string;
   labels: Record<string, string>;
@@ -88,6 +108,8 @@ export interface ImageService {
   /** Pulls one reference (`name[:tag|@digest]`, tag default `latest`). @throws notFound, unauthorized, unavailable, invalid with Docker's words */
   pull(reference: string, options: PullOptions): Promise<Image>;
   tag(source: string, target: string): Promise<void>;
+  /** Makes an image of a container. */
+  commit(options: CommitOptions): Promise<Image>;
   /** @param usedBy ids of containers of an image, with whether each runs: decides the conflict message. */
   remove(
     reference: string,

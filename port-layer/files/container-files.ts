@@ -12,6 +12,7 @@ import type { FileChange, FileService, PathStat } from '../types.js';
 import { compareTrees, shown } from './changes.js';
 import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
+import { layerTar } from './layer-tar.js';
 import { userOf } from './owner.js';
 import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
 import { Errno, type FileEntry, FileError, isDirectory, isSymlink, type RootFiles } from './root-files.js';
@@ -112,6 +113,20 @@ export class ContainerFiles implements FileService {
       }
     } finally {
       await files.close();
+    }
+  }
+
+  async layer(id: string, { freeze }: { freeze: boolean }, signal?: AbortSignal): Promise<Readable> {
+    const container = this.containers.resolve(id);
+    const files = await this.open(container, FilesView.ofDisk, signal);
+    try {
+      const image = await this.imageOf(container, signal);
+      const readable = stream(files, layerTar(image, files, freeze));
+      readable.once('close', () => void image.close());
+      return readable;
+    } catch (error) {
+      await files.close();
+      throw error;
     }
   }
 

@@ -55,4 +55,8 @@ export class FakeFiles implements FileService {
   async changes(): Promise<FileChange[]> {
     return this.changed;
   }
+
+  async layer(): Promise<Readable> {
+    return Readable.from([Buffer.alloc(1024)], { objectMode: false });
+  }
 }

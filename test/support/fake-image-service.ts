@@ -1,6 +1,8 @@
 /** The image service for tests of what stands on it: images in memory, pulled from nowhere. */
 import { EventEmitter } from 'node:events';
+import { familiarName } from '../../appliance/image/reference.js';
 import type {
+  CommitOptions,
   Image,
   ImageConfig,
   ImageDeletion,
@@ -83,6 +85,19 @@ export class FakeImageService implements ImageService {
     const name = /:[^/]*$/.test(target) ? target : `${target}:latest`;
     image.repoTags = [...image.repoTags, name].sort();
     this.emit('tag', image, name);
+  }
+
+  /** What was committed. */
+  readonly commits: CommitOptions[] = [];
+
+  async commit(options: CommitOptions): Promise<Image> {
+    options.layer.destroy();
+    this.commits.push(options);
+    const name = options.reference === null ? '' : `${familiarName(options.reference)}:${options.reference.tag}`;
+    const image = fakeImage(name, options.config as ImageConfig['config']);
+    this.images.push({ ...image, repoTags: name === '' ? [] : [name] });
+    this.emit('create', image, image.id);
+    return image;
   }
 
   async remove(

@@ -101,7 +101,7 @@ const NOT_DONE = `
 GET /containers/x/top; GET /containers/x/stats; POST /containers/x/update
 POST /containers/x/pause; POST /containers/x/unpause; GET /containers/x/attach/ws
 POST /containers/prune; POST /build; POST /build/prune; POST /images/x/push
-GET /images/search; POST /images/prune; POST /commit; GET /system/df; GET /images/x/get; GET /images/get; POST /images/load
+GET /images/search; POST /images/prune; GET /system/df; GET /images/x/get; GET /images/get; POST /images/load
 POST /volumes/create; PUT /volumes/x; DELETE /volumes/x; POST /volumes/prune; DELETE /networks/x; POST /networks/create
 POST /networks/x/connect; POST /networks/x/disconnect; POST /networks/prune; GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create

@@ -1,0 +1,117 @@
+/** Making an image of a container: one more layer over the image it stands on, and a configuration. */
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { LayerStore } from '../../port-layer/types.js';
+import { invalid } from '../../src/common/errors.js';
+import { chainId, sha256 } from '../../src/common/ids.js';
+import type { ImageStore } from './image-store.js';
+import { parseConfig } from './manifest.js';
+import { joinReference, parseReference, type Reference, withDefaultTag } from './reference.js';
+import type { CommitOptions, Image } from './types.js';
+
+/** Docker's limit on the layers of an image. */
+const LAYERS_MAX = 125;
+/** An archive without entries. */
+const EMPTY_TAR = 1024;
+
+/** What a commit needs of the image service. */
+export interface CommitContext {
+  store: ImageStore;
+  layers: LayerStore;
+  spoolDir: string;
+  /** Keeps layers from being collected. */
+  holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T>;
+  /** Held while records change. */
+  exclusive<T>(body: () => Promise<T>): Promise<T>;
+}
+
+/** The reference a commit gives: null without a repository. @throws invalid in Docker's words */
+export function commitReference(repository: string, tag: string): Reference | null {
+  if (repository === '') return null;
+  if (parseReference(repository).digest !== undefined) throw invalid('cannot import digest reference');
+  const reference = withDefaultTag(joinReference(repository, tag));
+  if (reference.digest !== undefined) throw invalid('cannot import digest reference');
+  return reference;
+}
+
+/** Stores the layer, then the image. @throws invalid, insufficientResources, cancelled */
+export async function commitImage(context: CommitContext, options: CommitOptions): Promise<Image> {
+  const { base, signal } = options;
+  const path = join(context.spoolDir, `commit-${randomBytes(8).toString('hex')}.tar`);
+  try {
+    return await context.holding(base.chainIds, async () => {
+      const { diffId, size } = await spool(options, path);
+      const empty = size <= EMPTY_TAR;
+      const parent = base.chainIds.at(-1) ?? null;
+      const chain = chainId(parent, diffId);
+      if (empty) return record(context, options, null);
+      if (base.chainIds.length >= LAYERS_MAX) throw invalid('max depth exceeded');
+      return context.holding([chain], async () => {
+        await context.layers.write(
+          { chainId: chain, parent, diffId },
+          createReadStream(path, { highWaterMark: 1 << 20 }),
+          { verify: async () => undefined, ...(signal ? { signal } : {}) },
+        );
+        return record(context, options, diffId);
+      });
+    });
+  } finally {
+    options.layer.destroy();
+    await rm(path, { force: true });
+  }
+}
+
+async function spool({ layer, signal }: CommitOptions, path: string): Promise<{ diffId: string; size: number }> {
+  const hash = createHash('sha256');
+  let size = 0;
+  const hashed = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      hash.update(chunk);
+      size += chunk.length;
+      done(null, chunk);
+    },
+  });
+  await pipeline(layer, hashed, createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 }), { signal });
+  return { diffId: `sha256:${hash.digest('hex')}`, size };
+}
+
+/** Records the image; `diffId` of its own layer, or null without one. */
+async function record(context: CommitContext, options: CommitOptions, diffId: string | null): Promise<Image> {
+  const { base } = options;
+  const created = new Date().toISOString();
+  const { architecture, os, variant } = base.config;
+  const history = {
+    created,
+    ...(options.author === '' ? {} : { author: options.author }),
+    created_by: options.createdBy,
+    ...(options.comment === '' ? {} : { comment: options.comment }),
+    ...(diffId === null ? { empty_layer: true } : {}),
+  };
+  const rawConfig = Buffer.from(
+    JSON.stringify({
+      architecture,
+      ...(options.author === '' ? {} : { author: options.author }),
+      ...options.fields,
+      config: options.config,
+      created,
+      history: [...(base.config.history ?? []), history],
+      os,
+      rootfs: {
+        type: 'layers',
+        diff_ids: [...base.config.rootfs.diff_ids, ...(diffId === null ? [] : [diffId])],
+      },
+      ...(variant === undefined ? {} : { variant }),
+    }),
+  );
+  const id = `sha256:${sha256(rawConfig)}`;
+  const config = parseConfig(rawConfig);
+  return context.exclusive(async () => {
+    await context.store.add(id, rawConfig, config);
+    if (options.reference !== null) await context.store.refer([options.reference], id);
+    return context.store.get(id)!;
+  });
+}

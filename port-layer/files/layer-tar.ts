@@ -1,0 +1,49 @@
+/** What was changed in a container as a layer's tar (image-spec layer.md): what is new or changed, and whiteouts for what is gone. */
+import { TAR_END, tarHeader } from '../../src/disk/tar/writer.js';
+import { compareTrees, type TreeChange } from './changes.js';
+import { baseName, parentOf } from './paths.js';
+import type { RootFiles } from './root-files.js';
+import { TarOutput } from './tar-out.js';
+
+/**
+ * The layer that turns `image` into `files`. Nothing changed: only the archive's end. Everything is compared first; then content is
+ * read. @param freeze nobody may change files in between
+ */
+export async function* layerTar(image: RootFiles, files: RootFiles, freeze: boolean): AsyncGenerator<Buffer> {
+  if (freeze) await files.freeze();
+  const changes: TreeChange[] = [];
+  let added = '';
+  const trees = [image, files].map((root) => root.tree('/', { content: false }));
+  for await (const change of compareTrees(trees[0]!, trees[1]!, { exact: true })) {
+    // What is new comes with all that is in it.
+    if (added !== '' && change.path.startsWith(`${added}/`)) continue;
+    added = change.kind === 'added' ? change.path : '';
+    changes.push(change);
+  }
+  const tar = new TarOutput();
+  for (const { kind, path } of changes) {
+    if (kind === 'deleted') {
+      yield whiteout(path);
+      continue;
+    }
+    const tree = files.tree(`/${path}`, { content: true, alone: kind !== 'added' });
+    for await (const part of tree) {
+      if (Buffer.isBuffer(part)) yield* tar.content(part);
+      else yield tar.entry(part, part.path === '' ? path : `${path}/${part.path}`);
+    }
+  }
+  yield TAR_END;
+}
+
+function whiteout(path: string): Buffer {
+  const directory = parentOf(`/${path}`).slice(1);
+  const name = `.wh.${baseName(path)}`;
+  return tarHeader({
+    type: '0',
+    name: directory === '' ? name : `${directory}/${name}`,
+    mode: 0o600,
+    uid: 0,
+    gid: 0,
+    mtime: Math.floor(Date.now() / 1000),
+  });
+}
