@@ -38,7 +38,7 @@ afterAll(async () => {
 /** Runs a command that must succeed. */
 async function ok(...args: string[]): Promise<string> {
   const outcome = await stack.docker(...args);
-  expect(outcome, args.join(' ')).toMatchObject({ code: 0 });
+  expect(outcome.code, `${args.join(' ')}: ${outcome.stderr}`).toBe(0);
   return outcome.stdout;
 }
 
@@ -284,6 +284,44 @@ describe('docker diff and export', () => {
     expect(await list(live)).toMatch(/ new\n/);
     expect((await run('tar', ['-xOf', live, 'nd/sub/f'])).stdout).toBe('y\n');
     await ok('rm', 'changed');
+  });
+});
+
+describe('docker commit', () => {
+  it('makes an image of a running container, and of one that has ended, that run', async () => {
+    const script =
+      'echo one > /one; rm /etc/shadow; mv /usr/sbin /usr/moved; ln /one /same; echo ready; exec sleep 1000';
+    await ok('run', '-d', '--name', 'source', '-e', 'OWN=1', 'busybox', 'sh', '-c', script);
+    for (let i = 0; i < 50 && !(await ok('logs', 'source')).includes('ready'); i++)
+      await new Promise((r) => setTimeout(r, 100));
+    const id = await ok(
+      'commit',
+      '-a',
+      'Me',
+      '-m',
+      'why',
+      '-c',
+      'CMD ["cat","/one"]',
+      '-c',
+      'ENV A=b',
+      'source',
+      'made:live',
+    );
+    expect(id).toMatch(/^sha256:[0-9a-f]{64}\n$/);
+    expect(await ok('images', '--format', '{{.Repository}}:{{.Tag}}')).toContain('made:live');
+    expect(await ok('run', '--rm', 'made:live')).toBe('one\n');
+    const look = 'ls -d /usr/* /etc/shadow 2>/dev/null; stat -c %h /same; echo $A$OWN';
+    expect(await ok('run', '--rm', 'made:live', 'sh', '-c', look)).toBe('/usr/bin\n/usr/moved\n2\nb1\n');
+    // It goes on, and what it does now is not in the image.
+    expect(await exec('source', 'echo two >> /one && cat /one')).toBe('one\ntwo\n');
+    await ok('stop', '-t', '0', 'source');
+    await ok('commit', 'source', 'made:stopped');
+    expect(await ok('run', '--rm', 'made:stopped', 'cat', '/one')).toBe('one\ntwo\n');
+    expect(await ok('inspect', '-f', '{{.Author}}|{{.Comment}}|{{len .RootFS.Layers}}', 'made:live')).toBe(
+      'Me|why|2\n',
+    );
+    await ok('rm', 'source');
+    await ok('rmi', 'made:live', 'made:stopped');
   });
 });
 
