@@ -1,5 +1,5 @@
 /** The endpoint of a virtual container host: port layer, image service, published ports and the Docker API in one process. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type VchConfig, vchConfigSchema } from '../port-layer/config.js';
@@ -7,6 +7,7 @@ import { openPortLayer } from '../port-layer/index.js';
 import type { PortLayer } from '../port-layer/types.js';
 import { invalid, messageOf } from '../src/common/errors.js';
 import { logger } from '../src/common/log.js';
+import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
 import { GatewayWorker } from './gateway/gateway-worker.js';
@@ -55,7 +56,7 @@ async function main(): Promise<void> {
   const app = dockerApp(engine);
   const servers = await Promise.all(config.listen.map((listen) => listenDocker(app, listen)));
   const addresses = servers.map((server) => server.address);
-  await writeFile(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
+  await writeWhole(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
   log.info({ vch: config.name, addresses }, 'the endpoint is up');
 
   const stop = async (): Promise<void> => {

@@ -6,9 +6,14 @@ import { logger } from './log.js';
 
 const log = logger('trace');
 
+/** True when anybody will see what is noted. */
+export function tracing(): boolean {
+  return log.isLevelEnabled('trace');
+}
+
 /** Runs `body` and notes how long it took. */
 export async function span<T>(name: string, body: () => Promise<T>): Promise<T> {
-  if (!log.isLevelEnabled('trace')) return body();
+  if (!tracing()) return body();
   const began = performance.now();
   try {
     return await body();

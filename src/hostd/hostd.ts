@@ -3,10 +3,11 @@
  * them through a {@link VmRuntime}. Knows nothing of containers.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { chmod, chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises';
 import { conflict } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import type { InstancePaths } from '../common/paths.js';
+import { writeWhole } from '../common/write-whole.js';
 import type { AboutInfo } from '../vim25/types.generated.js';
 import { Host } from './inventory/host.js';
 import { ServiceInstance } from './inventory/service-instance.js';
@@ -76,9 +77,7 @@ export async function startHostd(options: {
   const server = await VimServer.listen(host, sessions, certificate, options.listen);
   const { address, port } = server.address;
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;
-  await writeFile(paths.hostdFile, JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid }), {
-    mode: 0o644,
-  });
+  await writeWhole(paths.hostdFile, JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid }));
   log.info({ url, vms: host.vms().length }, 'hostd is up');
   return {
     url,
@@ -110,6 +109,6 @@ async function loadCredentials(
   const text = await readFile(paths.credentialsFile, 'utf8').catch(() => null);
   if (text !== null) return JSON.parse(text) as { user: string; password: string; instanceUuid: string };
   const credentials = { user: 'root', password: randomBytes(18).toString('base64url'), instanceUuid: randomUUID() };
-  await writeFile(paths.credentialsFile, JSON.stringify(credentials), { mode: 0o600 });
+  await writeWhole(paths.credentialsFile, JSON.stringify(credentials), 0o600);
   return credentials;
 }

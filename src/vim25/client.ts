@@ -195,6 +195,9 @@ export class VimClient {
   ): Promise<unknown> {
     return span(`task ${operation}`, async () => {
       const task = (await this.call(operation, target, args, { signal: options.signal })) as ManagedObjectReference;
+      // Many are done by now: a look is one round trip, waiting is three.
+      const [object] = await this.retrieve([task], 'Task', ['info']);
+      if (object?.props.info?.state === 'success') return object.props.info.result;
       return (await this.waitTask(task, options)).result;
     });
   }

@@ -14,6 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MOVE_MOUNT_F_EMPTY_PATH
+#define MOVE_MOUNT_F_EMPTY_PATH 4 /* linux/mount.h, which does not go with sys/mount.h */
+#endif
+#define DEFAULT_SHM (64u << 20)
+
 /* Loads the modules that the boot image lists, in its order; those for hardware that is not there fail and that is fine. */
 void load_modules(void) {
   FILE *list = fopen("/modules/order", "re");
@@ -31,35 +36,48 @@ void load_modules(void) {
   fclose(list);
 }
 
-/* The block device that the host named `scsi<bus>:<unit>`. */
-static bool find_disk(uint32_t bus, uint32_t unit, char *device, size_t size) {
-  char wanted[32];
-  snprintf(wanted, sizeof wanted, "scsi%u:%u", bus, unit);
+/* Block devices by the name that the host gave them, `scsi<bus>:<unit>`: what a snapshot is made of has the same. */
+static struct disk {
+  char serial[32], device[32];
+} disks[64];
+static int disk_count;
+
+void find_disks(void) {
   DIR *dir = opendir("/sys/block");
-  if (dir == NULL) return false;
-  bool found = false;
-  for (struct dirent *e; !found && (e = readdir(dir)) != NULL;) {
-    char path[300], serial[32] = "";
+  if (dir == NULL) return;
+  disk_count = 0;
+  for (struct dirent *e; disk_count < 64 && (e = readdir(dir)) != NULL;) {
+    char path[300];
+    struct disk *disk = &disks[disk_count];
     snprintf(path, sizeof path, "/sys/block/%s/serial", e->d_name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) continue;
-    if (read(fd, serial, sizeof serial - 1) < 0) serial[0] = 0;
+    ssize_t n = read(fd, disk->serial, sizeof disk->serial - 1);
     close(fd);
-    serial[strcspn(serial, "\n")] = 0;
-    found = strcmp(serial, wanted) == 0;
-    if (found) snprintf(device, size, "/dev/%s", e->d_name);
+    disk->serial[n < 0 ? 0 : n] = 0;
+    disk->serial[strcspn(disk->serial, "\n")] = 0;
+    snprintf(disk->device, sizeof disk->device, "/dev/%.24s", e->d_name);
+    disk_count++;
   }
   closedir(dir);
-  return found;
+}
+
+static const char *find_disk(uint32_t bus, uint32_t unit) {
+  char wanted[32];
+  snprintf(wanted, sizeof wanted, "scsi%u:%u", bus, unit);
+  for (int i = 0; i < disk_count; i++)
+    if (strcmp(disks[i].serial, wanted) == 0) return disks[i].device;
+  return NULL;
 }
 
 const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) {
   static char problem[128];
-  char device[300];
+  const char *device;
   struct timespec pause = {0, 2000000};
-  for (int i = 0; !find_disk(bus, unit, device, sizeof device); i++) {
+  for (int i = 0; (device = find_disk(bus, unit)) == NULL; i++) {
     if (i == 2500) return "the container's disk did not appear";
     nanosleep(&pause, NULL);
+    find_disks();
   }
   mkdir(ROOT, 0755);
   if (mount(device, ROOT, "ext4", read_only ? MS_RDONLY : 0, "") == 0) return NULL;
@@ -104,12 +122,11 @@ static void make_directories(const char *path) {
   }
 }
 
-static const char *attach(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
-  static char problem[300];
+static bool attach(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
   mkdir(target, 0755);
-  if (mount(source, target, type, flags, data) == 0) return NULL;
-  snprintf(problem, sizeof problem, "cannot mount %s: %s", target, strerror(errno));
-  return problem;
+  if (mount(source, target, type, flags, data) == 0) return true;
+  say("cannot mount %s: %s", target, strerror(errno));
+  return false;
 }
 
 static void make_node(const char *path, mode_t mode, unsigned major, unsigned minor) {
@@ -117,31 +134,53 @@ static void make_node(const char *path, mode_t mode, unsigned major, unsigned mi
   chmod(path, mode);
 }
 
-const char *setup_system(uint64_t shm_size, int pts) {
+/* What is the same for every container: made before a snapshot is, so that none has to wait for it. */
+void prepare_system(void) {
   const unsigned long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  char data[64], source[64];
-  const char *failed;
-  if ((failed = attach("proc", "/proc", "proc", quiet, NULL)) != NULL) return failed;
-  if ((failed = attach("sysfs", "/sys", "sysfs", quiet | MS_RDONLY, NULL)) != NULL) return failed;
-  if ((failed = attach("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k")) != NULL) return failed;
-  mkdir("/dev/pts", 0755);
-  snprintf(source, sizeof source, "/proc/self/fd/%d", pts);
-  if ((failed = attach(source, "/dev/pts", NULL, MS_BIND, NULL)) != NULL) return failed;
-  snprintf(data, sizeof data, "mode=1777,size=%llu", (unsigned long long)shm_size);
-  if ((failed = attach("shm", "/dev/shm", "tmpfs", quiet, data)) != NULL) return failed;
-  if ((failed = attach("mqueue", "/dev/mqueue", "mqueue", quiet, NULL)) != NULL) return failed;
-  attach("cgroup", "/sys/fs/cgroup", "cgroup2", quiet | MS_RDONLY, NULL);
+  mkdir(PREPARED, 0755);
+  attach("sysfs", PREPARED "/sys", "sysfs", quiet | MS_RDONLY, NULL);
+  attach("cgroup", PREPARED "/sys/fs/cgroup", "cgroup2", quiet | MS_RDONLY, NULL);
+  attach("tmpfs", PREPARED "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k");
+  attach("devpts", PREPARED "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5");
+  attach("shm", PREPARED "/dev/shm", "tmpfs", quiet, "mode=1777,size=65536k");
+  attach("mqueue", PREPARED "/dev/mqueue", "mqueue", quiet, NULL);
+  attach("tmpfs", "/files", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
   umask(0);
-  make_node("/dev/null", 0666, 1, 3);
-  make_node("/dev/zero", 0666, 1, 5);
-  make_node("/dev/full", 0666, 1, 7);
-  make_node("/dev/random", 0666, 1, 8);
-  make_node("/dev/urandom", 0666, 1, 9);
-  make_node("/dev/tty", 0666, 5, 0);
+  make_node(PREPARED "/dev/null", 0666, 1, 3);
+  make_node(PREPARED "/dev/zero", 0666, 1, 5);
+  make_node(PREPARED "/dev/full", 0666, 1, 7);
+  make_node(PREPARED "/dev/random", 0666, 1, 8);
+  make_node(PREPARED "/dev/urandom", 0666, 1, 9);
+  make_node(PREPARED "/dev/tty", 0666, 5, 0);
   umask(022);
-  const char *links[][2] = {{"pts/ptmx", "/dev/ptmx"}, {"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"}, {"/proc/kcore", "/dev/core"}};
-  for (size_t i = 0; i < sizeof links / sizeof *links; i++)
-    if (symlink(links[i][0], links[i][1]) != 0 && errno != EEXIST) return "cannot make links in /dev";
+  const char *links[][2] = {{"pts/ptmx", "ptmx"}, {"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"/proc/kcore", "core"}};
+  for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+    char path[64];
+    snprintf(path, sizeof path, PREPARED "/dev/%s", links[i][1]);
+    if (symlink(links[i][0], path) != 0) say("cannot make %s", path);
+  }
+  loopback_up();
+}
+
+/* Moves a prepared tree, open as `tree`, to where the container has it. */
+static const char *move_tree(int tree, const char *target) {
+  static char problem[128];
+  mkdir(target, 0755);
+  if (syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0) return NULL;
+  snprintf(problem, sizeof problem, "cannot mount %s: %s", target, strerror(errno));
+  return problem;
+}
+
+const char *setup_system(uint64_t shm_size, int dev, int sys) {
+  const unsigned long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  const char *failed;
+  if (!attach("proc", "/proc", "proc", quiet, NULL)) return "cannot mount /proc";
+  if ((failed = move_tree(sys, "/sys")) != NULL || (failed = move_tree(dev, "/dev")) != NULL) return failed;
+  if (shm_size != DEFAULT_SHM) {
+    char data[64];
+    snprintf(data, sizeof data, "size=%llu", (unsigned long long)shm_size);
+    if (mount("shm", "/dev/shm", NULL, MS_REMOUNT | quiet, data) != 0) return "cannot size /dev/shm";
+  }
   return NULL;
 }
 

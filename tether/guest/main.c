@@ -70,6 +70,7 @@ static void __attribute__((noreturn)) fail_start(int code, const char *message) 
 static void get_program(void) {
   size_t length;
   char *text = rpc_get("guestinfo.caisson.program", &length);
+  trace_mark("program");
   if (text == NULL) fail_start(128, "this VM has no program");
   char *bytes = decode_base64(text, &length);
   free(text);
@@ -85,7 +86,9 @@ static void send_started(const struct session *s) {
 }
 
 static void start_first(void) {
+  trace_mark("gate");
   struct started started = process_start(&program.process, true, -1);
+  trace_mark("process");
   if (started.pid < 0) fail_start(started.code, started.message);
   container = started.pid;
   struct session *s = session_add(0, &started, program.process.tty);
@@ -95,7 +98,8 @@ static void start_first(void) {
   channel_writable();
   char status[80];
   snprintf(status, sizeof status, "started %llu %d", (unsigned long long)now_ns(), started.pid);
-  rpc_set(STATUS_KEY, status, 5000);
+  rpc_tell(STATUS_KEY, status);
+  trace_tell();
 }
 
 /* ---- what the endpoint asks ---- */
@@ -321,9 +325,12 @@ int main(void) {
   int signals = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
   reboot(RB_DISABLE_CAD);
   port_wait("guestrpc"); /* the last one */
+  prepare_system();
   log_open();
   channel_open();
+  find_disks();
   forget_disks();
+  prepare_nics();
   rpc_open(); /* the host takes it as the sign that all is ready to be made a snapshot of */
   become_instance();
   log_begin();

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <net/route.h>
@@ -26,6 +27,14 @@ static bool set_flags(const char *name, short flags) {
   return ioctl(control(), SIOCSIFFLAGS, &r) == 0;
 }
 
+static bool clear_up(const char *name) {
+  struct ifreq r = {0};
+  snprintf(r.ifr_name, sizeof r.ifr_name, "%s", name);
+  if (ioctl(control(), SIOCGIFFLAGS, &r) != 0) return false;
+  r.ifr_flags &= (short)~IFF_UP;
+  return ioctl(control(), SIOCSIFFLAGS, &r) == 0;
+}
+
 void loopback_up(void) { set_flags("lo", IFF_UP | IFF_RUNNING); }
 
 static bool set_address(unsigned long request, const char *name, uint32_t address) {
@@ -35,6 +44,19 @@ static bool set_address(unsigned long request, const char *name, uint32_t addres
   in->sin_family = AF_INET;
   in->sin_addr.s_addr = address;
   return ioctl(control(), request, &r) == 0;
+}
+
+/* Cards are brought up before a snapshot is made, silent: no IPv6 (as in Docker's bridge networks), no address. */
+void prepare_nics(void) {
+  for (int i = 0; i < 16; i++) {
+    char name[IFNAMSIZ], path[64];
+    snprintf(name, sizeof name, "eth%d", i);
+    snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "1", 1) != 1) say("%s: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    if (!set_flags(name, IFF_UP | IFF_RUNNING)) return;
+  }
 }
 
 /* A clone of a snapshot shows the card of the VM the snapshot was taken of. */
@@ -58,6 +80,7 @@ const char *configure_nic(uint32_t index, const char *name, const char *mac, con
   snprintf(current, sizeof current, "eth%u", index);
   struct ifreq r = {0};
   if (strcmp(current, name) != 0) {
+    if (!clear_up(current)) goto failed; /* one that is up keeps its name */
     snprintf(r.ifr_name, sizeof r.ifr_name, "%s", current);
     snprintf(r.ifr_newname, sizeof r.ifr_newname, "%s", name);
     if (ioctl(control(), SIOCSIFNAME, &r) != 0) goto failed;

@@ -149,10 +149,10 @@ static void __attribute__((noreturn)) become(const struct process *p) {
 
 /* The child of a first process: moves into the container's root and sets it up. */
 static void enter_root(void) {
-  int pts = open("/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  int dev = open(PREPARED "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC), sys = open(PREPARED "/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
   int files = open("/files", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (chdir(ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0) give_up(128, "cannot enter the container's root: %s", strerror(errno));
-  const char *failed = program_setup(pts, files);
+  const char *failed = program_setup(dev, sys, files);
   if (failed != NULL) give_up(128, "%s", failed);
 }
 
@@ -175,7 +175,7 @@ static void use_terminal(int number) {
 
 /* Opens a terminal in the container's devpts; `number` names its other end. */
 static int open_terminal(const struct process *p, int *number) {
-  int master = open("/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), unlock = 0;
+  int master = open(PREPARED "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), unlock = 0;
   if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) != 0 || ioctl(master, TIOCGPTN, number) != 0) return -1;
   struct winsize size = {p->rows, p->cols, 0, 0};
   if (p->rows != 0) ioctl(master, TIOCSWINSZ, &size);

@@ -91,11 +91,6 @@ const char *program_load(const uint8_t *bytes, size_t length) {
   static char problem[400];
   struct reader all = {bytes, bytes + length, false};
   if (read_u32(&all) != VERSION) return "the program's version is not this boot image's";
-  mkdir("/pts", 0755);
-  mkdir("/files", 0755);
-  if (mount("devpts", "/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5") != 0) return "cannot mount devpts";
-  if (mount("tmpfs", "/files", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") != 0) return "cannot mount tmpfs";
-  loopback_up();
   while (all.at < all.end && !all.bad) {
     enum step step = read_u8(&all);
     uint32_t size = read_u32(&all);
@@ -108,13 +103,15 @@ const char *program_load(const uint8_t *bytes, size_t length) {
       return problem;
     }
     all.at += size;
+    static const char *const names[] = {"", "root", "hostname", "nic", "file", "sysctl"};
+    if (step < sizeof names / sizeof *names) trace_mark(names[step]);
   }
-  if (first_address[0] != 0) rpc_set("guestinfo.ip", first_address, 2000);
+  if (first_address[0] != 0) rpc_tell("guestinfo.ip", first_address);
   return program.loaded ? NULL : "the program has no process";
 }
 
-const char *program_setup(int pts, int files) {
-  const char *failed = setup_system(program.shm_size, pts);
+const char *program_setup(int dev, int sys, int files) {
+  const char *failed = setup_system(program.shm_size, dev, sys);
   for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], files, i);
   int marker = open("/.dockerenv", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0755);
   if (marker >= 0) close(marker);

@@ -15,11 +15,11 @@ extern struct program program;
 
 /* Reads a program and carries out the steps outside the container's root. NULL or what failed. */
 const char *program_load(const uint8_t *bytes, size_t length);
-/* The steps inside the container's root; `pts` and `files` are directories made outside. */
-const char *program_setup(int pts, int files);
+/* The steps inside the container's root; the directories are prepared outside. */
+const char *program_setup(int dev, int sys, int files);
 
 /* machine.c, inside the container's root */
-const char *setup_system(uint64_t shm_size, int pts);
+const char *setup_system(uint64_t shm_size, int dev, int sys);
 const char *setup_file(const char *path, int files, uint32_t index);
 const char *setup_directory(const char *path);
 

@@ -17,6 +17,7 @@
 static int fd = -1;
 static bool connected;
 static struct buffer incoming;
+static unsigned unawaited; /* replies that will come and that nobody waits for */
 static enum rpc_command pending = RPC_NONE;
 
 void rpc_open(void) {
@@ -63,7 +64,9 @@ static char *next_reply(size_t *length) {
     memcpy(frame, r.at, size);
     frame[size] = 0;
     buffer_consume(&incoming, (size_t)size + 4);
-    if (frame[0] == 'R') {
+    if (frame[0] == 'R' && unawaited > 0) {
+      unawaited--;
+    } else if (frame[0] == 'R') {
       *length = size;
       return frame;
     }
@@ -86,9 +89,10 @@ static void wait_for_host(void) {
 void rpc_wait(void) {
   for (;;) {
     struct pollfd p = {fd, POLLIN, 0};
-    if (fd < 0 || (poll(&p, 1, 0) >= 0 && !(p.revents & POLLHUP))) return;
+    if (fd < 0 || (poll(&p, 1, 0) >= 0 && !(p.revents & POLLHUP))) break;
     wait_for_host();
   }
+  rpc_check();
 }
 
 /* One request and its reply. A host that comes back after an absence is asked again. */
@@ -109,6 +113,7 @@ static char *ask(const char *request, size_t size, size_t *length, int timeout_m
     if (ready < 0) continue;
     if (p.revents & POLLHUP) { /* the host is away; what was sent may be lost */
       sent = 0;
+      unawaited = 0;
       buffer_clear(&incoming);
       struct timespec pause = {0, 20000000};
       nanosleep(&pause, NULL);
@@ -147,6 +152,17 @@ bool rpc_set(const char *key, const char *value, int timeout_ms) {
   bool done = reply != NULL && length >= 2 && reply[1] == '1';
   free(reply);
   return done;
+}
+
+void rpc_tell(const char *key, const char *value) {
+  uint8_t frame[1024];
+  int size = snprintf((char *)frame + 4, sizeof frame - 4, "info-set %s %s", key, value);
+  if (!connected || size >= (int)sizeof frame - 4) {
+    rpc_set(key, value, 5000);
+    return;
+  }
+  put_u32(frame, (uint32_t)size);
+  if (write_all(fd, frame, (size_t)size + 4)) unawaited++;
 }
 
 enum rpc_command rpc_poll(void) {

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #define ROOT "/c" /* where the container's disk is mounted */
+#define PREPARED "/prepared" /* what every container gets */
 #define MAX_FRAME (1u << 20)
 
 /* ---- buffers and bounded parsing (buffer.c) ---- */
@@ -53,6 +54,7 @@ void rpc_open(void);
 void rpc_wait(void); /* until the host is there */
 char *rpc_get(const char *key, size_t *length); /* waits as long as it takes; NULL: no such key */
 bool rpc_set(const char *key, const char *value, int timeout_ms);
+void rpc_tell(const char *key, const char *value); /* without waiting for the answer, when the host is there */
 int rpc_fd(void); /* -1 while the host is away */
 void rpc_check(void); /* after SIGIO: did the host come or go? */
 enum rpc_command { RPC_NONE, RPC_HALT, RPC_REBOOT };
@@ -61,15 +63,20 @@ enum rpc_command rpc_poll(void); /* after rpc_fd() is readable */
 /* ---- being one of many (instance.c) ---- */
 void forget_disks(void);
 void become_instance(void);
+void trace_mark(const char *what); /* the time since the last one */
+void trace_tell(void);
 
 /* ---- setting the machine up (machine.c, network.c) ---- */
 void load_modules(void);
+void find_disks(void); /* once, of all that are there */
+void prepare_system(void);
 const char *mount_root(uint32_t bus, uint32_t unit, bool read_only); /* NULL or what failed */
 const char *mount_system(uint64_t shm_size);
 const char *bind_file(const char *path, uint32_t mode, const char *content);
 const char *set_sysctl(const char *key, const char *value);
 void unmount_root(void);
 void loopback_up(void);
+void prepare_nics(void);
 const char *configure_nic(uint32_t index, const char *name, const char *mac, const char *address, uint32_t prefix,
                           const char *gateway, uint32_t mtu);
 

@@ -1,5 +1,6 @@
 /** Tasks: operations that take time, their progress and outcome. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { logger } from '../../common/log.js';
 import type { ManagedObjectReference, TaskInfo } from '../../vim25/types.generated.js';
 import { fault, toFault } from '../faults.js';
@@ -9,10 +10,14 @@ import type { Registry } from './registry.js';
 const log = logger('task');
 const KEPT_MS = 600_000;
 const KEPT = 500;
+/** Who asks for a task looks at it next: one that ends by then need not be waited for. */
+const SOON_MS = 50;
 
 /** A running or finished task. */
 export class Task extends ManagedObject {
   info: TaskInfo;
+  /** Resolves when it has ended, however. */
+  done: Promise<void> = Promise.resolve();
 
   constructor(id: number, operation: string, entity: ManagedObject, entityName: string, user: string) {
     super('Task', `task-${id}`);
@@ -88,7 +93,7 @@ export class TaskManager extends ManagedObject {
       task.info = { ...task.info, ...info };
       this.registry.touch(task, 'info');
     };
-    void body((progress) => change({ progress })).then(
+    task.done = body((progress) => change({ progress })).then(
       (result) => change({ state: 'success', result: result ?? undefined, completeTime: new Date() }),
       (error: unknown) => {
         const { fault: detail, message } = toFault(error);
@@ -106,5 +111,14 @@ export class TaskManager extends ManagedObject {
       this.registry.remove(task);
     }, KEPT_MS).unref();
     return task.ref;
+  }
+
+  /** Resolves when the task is done, or after a short time. */
+  async soon({ value }: ManagedObjectReference): Promise<void> {
+    const task = this.recent.findLast(({ ref }) => ref.value === value);
+    if (task === undefined) return;
+    const timer = new AbortController();
+    await Promise.race([task.done, sleep(SOON_MS, undefined, { signal: timer.signal }).catch(() => undefined)]);
+    timer.abort();
   }
 }

@@ -4,6 +4,7 @@ import { open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internal, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { writeWhole } from '../../common/write-whole.js';
 import {
   ended,
   identify,
@@ -87,7 +88,7 @@ export class EndpointVm implements RunningVm {
       child.unref();
       const identity = identify(pid);
       if (identity === null) throw internal('the endpoint ended at once');
-      await writeFile(this.pidFile, JSON.stringify(identity));
+      await writeWhole(this.pidFile, JSON.stringify(identity));
       this.watch(identity);
     } finally {
       await output.close();

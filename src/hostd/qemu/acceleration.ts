@@ -4,7 +4,7 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { logger } from '../../common/log.js';
 import type { BootImage } from '../../common/paths.js';
+import { writeWhole } from '../../common/write-whole.js';
 import { type Acceleration, qemuArguments } from './command-line.js';
 
 const log = logger('qemu');
@@ -30,7 +31,7 @@ export async function probeAcceleration(boot: BootImage, cacheFile: string): Pro
   if (known?.key === key) return known.acceleration;
   const acceleration = (await boots(boot)) ? 'kvm' : 'tcg';
   log.info({ acceleration }, 'probed hardware virtualization by booting');
-  await writeFile(cacheFile, JSON.stringify({ key, acceleration }));
+  await writeWhole(cacheFile, JSON.stringify({ key, acceleration }));
   return acceleration;
 }
 

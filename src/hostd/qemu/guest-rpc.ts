@@ -9,7 +9,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { mark } from '../../common/trace.js';
+import { mark, tracing } from '../../common/trace.js';
 import type { VmHooks } from '../runtime.js';
 
 const log = logger('guestrpc');
@@ -92,7 +92,7 @@ export class GuestRpcAnswers {
 
 function seed(): string {
   const nanoseconds = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n;
-  return `${nanoseconds} ${randomBytes(SEED_BYTES).toString('base64')}`;
+  return `${nanoseconds} ${randomBytes(SEED_BYTES).toString('base64')}${tracing() ? ' trace' : ''}`;
 }
 
 /** Keeps a connection to a running VM's GuestRPC port and answers it. */
@@ -163,7 +163,7 @@ export class GuestRpcServer {
         pending = taken.rest;
         for (const request of taken.requests) {
           this.heard();
-          mark(`guest ${request.slice(0, 60)}`);
+          mark(`guest ${request.slice(0, 300)}`);
           await this.grant();
           await send(socket, this.answers.answer(request));
         }

@@ -7,13 +7,14 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, chown, type FileHandle, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, type FileHandle, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled, insufficientResources, internal, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage, InstancePaths } from '../../common/paths.js';
 import { span } from '../../common/trace.js';
+import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
 import { ended, findProcess, identify, isRunning, type ProcessIdentity, signal, usage } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks, VmRuntime } from '../runtime.js';
@@ -139,7 +140,7 @@ export class QemuRuntime implements VmRuntime {
       });
       const started = await span('spawn', () => this.spawn(args, files.log, resumed?.inherited));
       identity = started;
-      await writeFile(files.pid, JSON.stringify(started));
+      await writeWhole(files.pid, JSON.stringify(started), 0o600);
       const qmp = await span('monitor', () => Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort));
       this.young.set(started.pid, Date.now());
       if (snapshot !== null) {

@@ -8,6 +8,7 @@ import { logger, newOperationId, withOperation } from '../../common/log.js';
 import { span } from '../../common/trace.js';
 import { decodeRequest, encodeFault, encodeResponse, type Request } from '../../vim25/soap-message.js';
 import { operationInfo } from '../../vim25/table.js';
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { fault, toFault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
@@ -112,6 +113,7 @@ async function serveSoap(
   try {
     call = decodeRequest(await readBody(request));
     const result = await invoke(host, session, call, abort.signal);
+    if (isTask(result)) await host.tasks.soon(result);
     const text = encodeResponse(call.operation, result);
     if (call.operation === 'Login')
       response.setHeader('set-cookie', `${COOKIE}="${session.cookie}"; Path=/; HttpOnly; Secure`);
@@ -122,6 +124,10 @@ async function serveSoap(
     else log.debug({ operation: call?.operation, fault: detail.$type, err: messageOf(error) }, 'fault');
     reply(response, 500, encodeFault(message, detail));
   }
+}
+
+function isTask(result: unknown): result is ManagedObjectReference {
+  return typeof result === 'object' && result !== null && (result as { type?: unknown }).type === 'Task';
 }
 
 function reply(response: ServerResponse, status: number, text: string): void {

@@ -219,10 +219,13 @@ async function deleteNamespace(namespace: string): Promise<void> {
 /** Removes interfaces; those that are gone already do not matter. @throws internal when one stays */
 async function removeLinks(namespace: string, names: string[]): Promise<void> {
   if (names.length === 0) return;
-  await ipTry(
-    namespace,
-    names.map((name) => `link delete ${name}`),
+  const commands = names.map((name) => `link delete ${name}`);
+  const done = await ipBatch(namespace, commands).then(
+    () => true,
+    () => false,
   );
+  if (done) return;
+  await ipTry(namespace, commands);
   const left = (await interfaces(namespace)).filter((name) => names.includes(name));
   if (left.length > 0) throw internal(`the interfaces ${left.join(', ')} cannot be removed`);
 }
