@@ -19,7 +19,7 @@ import {
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import { ProcessFailure } from '../interaction/container-channel.js';
 import type { OutputChunk } from '../types.js';
-import { FileError, type RootFiles, type TreeOptions } from './root-files.js';
+import { FileError, isRegular, type RootFiles, type TreeOptions } from './root-files.js';
 
 const SIGKILL = 9;
 const START_MS = 30_000;
@@ -27,6 +27,8 @@ const START_MS = 30_000;
 /** One file server in the guest. */
 export class GuestFiles implements RootFiles {
   private readonly replies: AsyncIterator<FileRecord>;
+  /** Inodes of files with several names whose content was given already. */
+  private readonly given = new Set<string>();
   /** What the server said when it gave up. */
   private failure: FileError | null = null;
   private readonly onAbort = (): void => void this.close();
@@ -80,11 +82,20 @@ export class GuestFiles implements RootFiles {
   async *tree(path: string, { content, alone }: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
     const flags = (content ? TREE_CONTENT : 0) | (alone ? TREE_ALONE : 0);
     await this.send(FileRequest.tree, new FieldWriter().u8(flags).byteString(path).bytes());
+    // What a guest sends is not taken for true: a name that climbs would leave the place where somebody unpacks it.
+    const expected = new ExpectedContent(content, this.given);
     for (;;) {
       const reply = await this.reply();
-      if (reply.type === 'done') return;
-      if (reply.type === 'entry') yield reply.entry;
-      else if (reply.type === 'content') yield reply.data;
+      if (reply.type === 'content') {
+        expected.take(reply.data);
+        yield reply.data;
+        continue;
+      }
+      expected.none();
+      if (reply.type !== 'entry') return;
+      checkName(reply.entry.path);
+      expected.begin(reply.entry);
+      yield reply.entry;
     }
   }
 
@@ -150,6 +161,39 @@ export class GuestFiles implements RootFiles {
   private ended(): Error {
     return this.signal?.aborted ? cancelled('the request was cancelled') : conflict('the container has stopped');
   }
+}
+
+/** Content comes behind regular files, as much as their entry says. */
+class ExpectedContent {
+  private left = 0;
+
+  constructor(
+    private readonly withContent: boolean,
+    private readonly given: Set<string>,
+  ) {}
+
+  begin(entry: FileEntry): void {
+    if (!this.withContent || !isRegular(entry)) return;
+    const inode = `${entry.dev}:${entry.ino}`;
+    if (entry.nlink > 1 && this.given.has(inode)) return;
+    if (entry.nlink > 1) this.given.add(inode);
+    this.left = entry.size;
+  }
+
+  take(data: Buffer): void {
+    this.left -= data.length;
+    if (this.left < 0 || data.length === 0) throw internal('the guest sent content that belongs to no file');
+  }
+
+  none(): void {
+    if (this.left > 0) throw internal('the guest sent less content than it said');
+  }
+}
+
+function checkName(path: string): void {
+  if (path === '') return;
+  const wrong = path.includes('\0') || path.split('/').some((part) => part === '' || part === '.' || part === '..');
+  if (wrong) throw internal('the guest sent a path that is none');
 }
 
 async function* records(output: Readable): AsyncGenerator<FileRecord> {

@@ -21,6 +21,8 @@ export const PUT_KEEP_KIND = 1;
 /** Bytes of content in one record. */
 export const CONTENT_PIECE = 65_536;
 const MAX_RECORD = 1 << 20;
+/** As the kernel's PATH_MAX. */
+const MAX_PATH = 4096;
 
 /** Seconds since 1970 (perhaps negative) and nanoseconds. */
 export interface FileTime {
@@ -159,6 +161,7 @@ function decodeEntry(fields: Buffer): FileEntry {
   const path = stringAt(fields, 84);
   const target = stringAt(fields, path.next);
   const capability = stringAt(fields, target.next);
+  if (path.text.length > MAX_PATH || target.text.length > MAX_PATH) throw internal('the guest sent a damaged record');
   const timeAt = (at: number): FileTime => ({
     sec: safe(fields.readBigInt64LE(at)),
     nsec: fields.readUInt32LE(at + 8) % 1_000_000_000,
