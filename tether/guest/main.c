@@ -329,6 +329,7 @@ int main(void) {
   log_open();
   channel_open();
   find_disks();
+  rehearse();
   forget_disks();
   prepare_nics();
   rpc_open(); /* the host takes it as the sign that all is ready to be made a snapshot of */

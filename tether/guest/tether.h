@@ -61,6 +61,7 @@ enum rpc_command { RPC_NONE, RPC_HALT, RPC_REBOOT };
 enum rpc_command rpc_poll(void); /* after rpc_fd() is readable */
 
 /* ---- being one of many (instance.c) ---- */
+void rehearse(void); /* in a VM that a snapshot is made of */
 void forget_disks(void);
 void become_instance(void);
 void trace_mark(const char *what); /* the time since the last one */

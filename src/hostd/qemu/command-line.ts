@@ -111,7 +111,7 @@ export function qemuArguments(
     ['-m', `${vm.memoryMiB}M`],
     ['-kernel', boot.kernel],
     ['-initrd', boot.initramfs],
-    ['-append', KERNEL_PARAMETERS.join(' ')],
+    ['-append', [...KERNEL_PARAMETERS, ...(snapshot?.use === 'make' ? ['caisson.rehearse=1'] : [])].join(' ')],
     ['-chardev', `socket,id=qmp,path=${value(sockets.qmp)},server=on,wait=off`],
     ['-mon', 'chardev=qmp,mode=control'],
     ['-device', `virtio-balloon-pci,free-page-reporting=${snapshot === undefined ? 'on' : 'off'}`],

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, messageOf, timeout } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage } from '../../common/paths.js';
+import { createFilesystem, VmdkChain } from '../../disk/index.js';
 import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
@@ -25,6 +26,7 @@ const BOOT_MS = 120_000;
 const SETTLE_MS = 300;
 const SAVE_MS = 60_000;
 const KILL_MS = 5000;
+const REHEARSAL_BYTES = 16 * 2 ** 20;
 /** The name of the VM that is booted: one at a time for each host. */
 const MAKER = 'vm-snapshot';
 
@@ -76,7 +78,7 @@ export class SnapshotBuilder {
     const work = join(directory, 'work');
     await mkdir(work);
     const vm = placeholder(shape, work);
-    for (const [index, disk] of vm.disks.entries()) await makeSparse(disk.path, shape.disks[index]!.capacityBytes);
+    for (const [index, disk] of vm.disks.entries()) await makeDisk(disk.path, shape.disks[index]!.capacityBytes);
     const nics = shape.nics.map((index) => ({
       index,
       mac: placeholderMac(index),
@@ -165,9 +167,18 @@ async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
   }
 }
 
-async function makeSparse(path: string, bytes: number): Promise<void> {
-  await writeFile(path, '');
-  await truncate(path, bytes);
+/** A disk with a small filesystem, for the kernel to mount once. */
+async function makeDisk(path: string, bytes: number): Promise<void> {
+  const vmdk = `${path}.vmdk`;
+  await createFilesystem({ outPath: vmdk, capacity: REHEARSAL_BYTES, seed: 'rehearsal', label: 'rehearsal' });
+  const chain = await VmdkChain.open(vmdk);
+  try {
+    await writeFile(path, await chain.read(0, REHEARSAL_BYTES));
+    await truncate(path, bytes);
+  } finally {
+    await chain.close();
+    await rm(vmdk);
+  }
 }
 
 function placeholder(shape: VmShape, directory: string): VmDefinition {
