@@ -183,11 +183,13 @@ export class ImageStore {
     const references = this.referencesTo(stored.id);
     const familiar = (wanted: (reference: Reference) => boolean) =>
       references.filter(wanted).map(familiarString).sort();
+    const layerSizes = stored.chainIds.map((chain) => this.layers.get(chain)?.size ?? 0);
     return {
       ...stored,
       repoTags: familiar((reference) => reference.digest === undefined),
       repoDigests: familiar((reference) => reference.digest !== undefined),
-      size: stored.chainIds.reduce((sum, chain) => sum + (this.layers.get(chain)?.size ?? 0), 0),
+      layerSizes,
+      size: layerSizes.reduce((sum, size) => sum + size, 0),
     };
   }
 

@@ -41,6 +41,8 @@ export interface Image {
   repoDigests: string[];
   /** Chain ids of its layers, lowest first. */
   chainIds: string[];
+  /** Their sizes in bytes, in the same order. */
+  layerSizes: number[];
   /** Sum of its layers' sizes in bytes. */
   size: number;
 }

@@ -1,4 +1,5 @@
 /** A running container's channel: waits for its VM on a unix socket, and keeps what is attached across reconnections. */
+import { randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { chmod, chown, mkdir, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -29,7 +30,8 @@ export class ContainerChannel extends EventEmitter<Events> {
   private server: Server | null = null;
   private connection: TetherConnection | null = null;
   private readonly streams = new Map<number, SessionStreams>();
-  private nextSession = 1;
+  /** Not from 1: a VM that outlived the endpoint may still have sessions of the one before. */
+  private nextSession = randomInt(1, 2 ** 31);
   private released = false;
   /** The first process runs. */
   private runs = false;

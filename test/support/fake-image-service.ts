@@ -32,6 +32,7 @@ export function fakeImage(name: string, config: ImageConfig['config'] = {}): Ima
     repoTags: [name],
     repoDigests: [`${name.split(':')[0]}@sha256:${sha256(`manifest of ${name}`)}`],
     chainIds: image.rootfs.diff_ids,
+    layerSizes: [1234],
     size: 1234,
   };
 }

@@ -195,12 +195,13 @@ function inspect(image: Image): object {
 }
 
 function history(image: Image): object[] {
+  const sizes = [...image.layerSizes];
   const rows = (image.config.history ?? []).map((entry) => ({
     Comment: entry.comment ?? '',
     Created: Math.floor(Date.parse(entry.created ?? image.config.created ?? '1970-01-01T00:00:00Z') / 1000),
     CreatedBy: entry.created_by ?? '',
     Id: '<missing>',
-    Size: 0,
+    Size: entry.empty_layer === true ? 0 : (sizes.shift() ?? 0),
     Tags: null as string[] | null,
   }));
   if (rows.length === 0)

@@ -4,7 +4,7 @@ import { unsupported } from '../../../src/common/errors.js';
 
 const ENDPOINTS = `
 GET /containers/:id/top; GET /containers/:id/stats; POST /containers/:id/update; POST /containers/:id/pause; POST /containers/:id/unpause
-GET /containers/:id/attach/ws; POST /containers/:id/copy; POST /containers/prune
+GET /containers/:id/attach/ws; POST /containers/prune
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /build; POST /build/prune; POST /build/cancel; POST /session; POST /grpc
 GET /images/search; GET /images/get; POST /images/load; POST /images/prune; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json

@@ -50,7 +50,7 @@ describe('images', () => {
       Config: { Labels: { tier: 'web' }, Cmd: null },
     });
     expect((await engine.call('GET', '/images/library/nginx:1/history')).json).toMatchObject([
-      { Id: json.Id, CreatedBy: 'made for library/nginx:1', Tags: ['library/nginx:1'] },
+      { Id: json.Id, CreatedBy: 'made for library/nginx:1', Size: 1234, Tags: ['library/nginx:1'] },
     ]);
     expect(await engine.call('GET', '/images/no/such/json')).toMatchObject({
       status: 404,
