@@ -1,45 +1,14 @@
 /** Files of containers that do not run: looked at, taken out and put in on their disks. */
 import { execFileSync } from 'node:child_process';
-import {
-  createReadStream,
-  createWriteStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { VchConfig } from '../../../port-layer/config.js';
-import { Container } from '../../../port-layer/exec/container.js';
-import { ContainerCache } from '../../../port-layer/exec/container-cache.js';
+import type { Container } from '../../../port-layer/exec/container.js';
 import { compareTrees } from '../../../port-layer/files/changes.js';
-import { ContainerFiles } from '../../../port-layer/files/container-files.js';
+import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import type { FileEntry } from '../../../port-layer/files/root-files.js';
-import type { ContainerSpec } from '../../../port-layer/types.js';
-import { createChild } from '../../../src/disk/index.js';
-import type { DatastoreClient } from '../../../src/vim25/index.js';
+import { CONTAINER_ID as ID, stoppedContainer } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
-
-const ID = 'c'.repeat(64);
-
-/** A datastore that is a local directory. */
-class LocalDatastore {
-  constructor(private readonly root: string) {}
-  async get(path: string, { start, end }: { start?: number; end?: number } = {}): Promise<Readable> {
-    return createReadStream(join(this.root, path), { start, ...(end === undefined ? {} : { end: end - 1 }) });
-  }
-  async put(path: string, content: Readable): Promise<void> {
-    await pipeline(content, createWriteStream(join(this.root, `${path}.new`)));
-    execFileSync('mv', [join(this.root, `${path}.new`), join(this.root, path)]);
-  }
-  async size(path: string): Promise<number | null> {
-    return existsSync(join(this.root, path)) ? statSync(join(this.root, path)).size : null;
-  }
-}
 
 let directory: string;
 let remove: () => Promise<void>;
@@ -65,21 +34,7 @@ beforeEach(async () => {
       { name: 't/fifo', type: 'fifo' },
     ]),
   );
-  mkdirSync(join(directory, ID));
-  mkdirSync(join(directory, 'spool'));
-  disk = join(directory, ID, `${ID}.vmdk`);
-  await createChild(disk, stack.top);
-  container = new Container(
-    { id: ID, name: 'box', readOnlyRoot: false, process: { user: 'web' } } as ContainerSpec,
-    { type: 'VirtualMachine', value: 'vm-1' },
-    '',
-  );
-  const cache = new ContainerCache();
-  cache.add(container);
-  const config = { imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
-  const layers = { diskOf: async () => '0.vmdk' };
-  const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
-  files = new ContainerFiles(config, cache, datastore, layers, join(directory, 'spool'));
+  ({ files, container, disk } = await stoppedContainer(directory, stack.top));
 });
 afterEach(() => remove());
 

@@ -1,0 +1,52 @@
+/** A container that does not run, on a datastore that is a local directory: for tests of its files. */
+import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { VchConfig } from '../../port-layer/config.js';
+import { Container } from '../../port-layer/exec/container.js';
+import { ContainerCache } from '../../port-layer/exec/container-cache.js';
+import { ContainerFiles } from '../../port-layer/files/container-files.js';
+import type { ContainerSpec } from '../../port-layer/types.js';
+import { createChild } from '../../src/disk/index.js';
+import type { DatastoreClient } from '../../src/vim25/index.js';
+
+export const CONTAINER_ID = 'c'.repeat(64);
+
+/** As much of a datastore client as the files need. */
+class LocalDatastore {
+  constructor(private readonly root: string) {}
+
+  async get(path: string, { start, end }: { start?: number; end?: number } = {}): Promise<Readable> {
+    return createReadStream(join(this.root, path), { start, ...(end === undefined ? {} : { end: end - 1 }) });
+  }
+
+  async put(path: string, content: Readable): Promise<void> {
+    const partial = join(this.root, `${path}.new`);
+    await pipeline(content, createWriteStream(partial));
+    renameSync(partial, join(this.root, path));
+  }
+
+  async size(path: string): Promise<number | null> {
+    return existsSync(join(this.root, path)) ? statSync(join(this.root, path)).size : null;
+  }
+}
+
+/** One over the layer at `layer`, a VMDK in `directory`. Its user is `web`. */
+export async function stoppedContainer(
+  directory: string,
+  layer: string,
+): Promise<{ files: ContainerFiles; container: Container; disk: string }> {
+  mkdirSync(join(directory, CONTAINER_ID));
+  mkdirSync(join(directory, 'spool'));
+  const disk = join(directory, CONTAINER_ID, `${CONTAINER_ID}.vmdk`);
+  await createChild(disk, layer);
+  const spec = { id: CONTAINER_ID, name: 'box', readOnlyRoot: false, process: { user: 'web' } } as ContainerSpec;
+  const container = new Container(spec, { type: 'VirtualMachine', value: 'vm-1' }, '');
+  const cache = new ContainerCache();
+  cache.add(container);
+  const config = { imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
+  const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
+  const layers = { diskOf: async () => basename(layer) };
+  return { files: new ContainerFiles(config, cache, datastore, layers, join(directory, 'spool')), container, disk };
+}
