@@ -122,6 +122,14 @@ async function readBody(request: Request): Promise<Buffer> {
   return body;
 }
 
+/** Takes a JSON body off a request whose connection becomes a stream: some clients send one that says nothing, and it is no input. */
+export async function dropJson(request: Request): Promise<void> {
+  if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) return;
+  if (Number(request.headers['content-length'] ?? 0) === 0) return;
+  await readBody(request);
+  delete request.headers['content-length'];
+}
+
 /**
  * A JSON body, checked. No body is `{}`.
  * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.

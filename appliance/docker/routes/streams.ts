@@ -9,7 +9,17 @@ import { execSchema } from '../container-config.js';
 import { processEnv, replaceEnv } from '../container-spec.js';
 import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { body, flag, hangup, hijack, query, type RawConnection, terminalSize, versionOf } from '../request.js';
+import {
+  body,
+  dropJson,
+  flag,
+  hangup,
+  hijack,
+  query,
+  type RawConnection,
+  terminalSize,
+  versionOf,
+} from '../request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, sendOutput, streamType } from '../streams.js';
 import { formatTime, parseTime } from '../timestamps.js';
 
@@ -36,6 +46,7 @@ export function streamRoutes(router: Router, engine: Engine): void {
     const container = exec.resolve(request.params.id);
     const { tty } = container.spec.process;
     const keys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
+    await dropJson(request);
     const streams = await interaction.attach(container.spec.id, {
       stdin: flag(request, 'stdin'),
       logs: flag(request, 'logs'),

@@ -1,0 +1,174 @@
+/** The life of a container through dockerode, as programs use it. */
+import { PassThrough } from 'node:stream';
+import Docker from 'dockerode';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testImage } from '../support/registry/images.js';
+import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
+import { type Stack, startStack } from '../support/stack.js';
+
+let registry: TestRegistry;
+let stack: Stack;
+let docker: Docker;
+
+interface Progress {
+  status?: string;
+  id?: string;
+  error?: string;
+}
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  await registry.push(await testImage('busybox'), 'library/busybox:latest');
+  stack = await startStack({ mirror: registry.address });
+  docker = new Docker({ host: '127.0.0.1', port: stack.port });
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await registry?.stop();
+});
+
+/** All of a stream's text. */
+async function text(stream: NodeJS.ReadableStream): Promise<string> {
+  const parts: Buffer[] = [];
+  for await (const part of stream) parts.push(Buffer.from(part as Buffer));
+  return Buffer.concat(parts).toString();
+}
+
+/** Standard output and error of a multiplexed stream. */
+async function both(stream: NodeJS.ReadableStream): Promise<[string, string]> {
+  const out = new PassThrough();
+  const err = new PassThrough();
+  docker.modem.demuxStream(stream, out, err);
+  const texts = Promise.all([text(out), text(err)]);
+  await new Promise<void>((resolve) => stream.once('end', resolve).once('close', resolve));
+  out.end();
+  err.end();
+  return texts;
+}
+
+describe('the engine', () => {
+  it('says what it is', async () => {
+    expect((await docker.ping()).toString()).toBe('OK');
+    const version = await docker.version();
+    expect(version).toMatchObject({ Os: 'linux', Arch: 'amd64', MinAPIVersion: '1.24' });
+    expect(version.KernelVersion).not.toBe('');
+    const info = (await docker.info()) as Record<string, unknown>;
+    expect(info).toMatchObject({ OSType: 'linux', Containers: 0 });
+    expect(info.MemTotal).toBeGreaterThan(2 ** 30);
+  });
+
+  it('pulls, telling of its progress', async () => {
+    const stream = await docker.pull('busybox:latest');
+    const messages = await new Promise<Progress[]>((resolve, reject) => {
+      docker.modem.followProgress(stream, (error, all) => (error ? reject(error) : resolve(all as Progress[])));
+    });
+    const statuses = messages.map(({ status }) => status);
+    expect(statuses).toContain('Pull complete');
+    expect(statuses.at(-1)).toBe('Status: Downloaded newer image for busybox:latest');
+    const [image] = await docker.listImages();
+    expect(image?.RepoTags).toEqual(['busybox:latest']);
+    expect((await docker.getImage('busybox').inspect()).Id).toBe(image?.Id);
+  });
+});
+
+describe('a container', () => {
+  it('is attached before it starts, and misses nothing', async () => {
+    const container = await docker.createContainer({
+      Image: 'busybox',
+      Cmd: ['sh', '-c', 'cat; echo done >&2; exit 3'],
+      OpenStdin: true,
+      StdinOnce: true,
+      AttachStdin: true,
+    });
+    const stream = await container.attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true });
+    const output = both(stream);
+    const waiting = container.wait({ condition: 'next-exit' }) as Promise<{ StatusCode: number }>;
+    await container.start();
+    stream.write('line 1\n');
+    stream.end('line 2\n');
+    expect(await output).toEqual(['line 1\nline 2\n', 'done\n']);
+    expect((await waiting).StatusCode).toBe(3);
+    const logs = await container.logs({ stdout: true, stderr: true });
+    expect(logs.toString()).toContain('line 2\n');
+    expect((await container.inspect()).State).toMatchObject({ Status: 'exited', ExitCode: 3, Running: false });
+    await container.remove();
+  });
+
+  it('is started, looked at, renamed, restarted, stopped, killed and removed', async () => {
+    const container = await docker.createContainer({
+      name: 'life',
+      Image: 'busybox',
+      Cmd: ['sh', '-c', 'trap "exit 5" TERM; echo up; while :; do sleep 0.1; done'],
+      Labels: { role: 'test' },
+      Env: ['A=b'],
+    });
+    await container.start();
+    await expect(container.start()).rejects.toMatchObject({ statusCode: 304 });
+    const up = async (): Promise<string> => (await container.logs({ stdout: true })).toString();
+    await expect.poll(up).toContain('up\n');
+    const [row] = await docker.listContainers({ filters: { label: ['role=test'] } });
+    expect(row).toMatchObject({ Id: container.id, Names: ['/life'], State: 'running', Image: 'busybox' });
+    await container.rename({ name: 'other' });
+    expect((await container.inspect()).Name).toBe('/other');
+    await container.restart({ t: 5 });
+    await expect.poll(async () => (await up()).split('up\n').length).toBe(3);
+    await container.stop();
+    expect((await container.inspect()).State.ExitCode).toBe(5);
+    await expect(container.stop()).rejects.toMatchObject({ statusCode: 304 });
+    await expect(container.kill()).rejects.toMatchObject({ statusCode: 409 });
+    await container.start();
+    await expect(container.remove()).rejects.toMatchObject({ statusCode: 409 });
+    await container.kill();
+    await expect.poll(async () => (await container.inspect()).State.ExitCode).toBe(137);
+    await container.remove();
+    await expect(container.inspect()).rejects.toMatchObject({ statusCode: 404 });
+  });
+
+  it('runs further processes', async () => {
+    const container = await docker.createContainer({ Image: 'busybox', Cmd: ['sleep', '1000'], Env: ['A=b'] });
+    await container.start();
+    const exec = await container.exec({
+      Cmd: ['sh', '-c', 'echo $A $C; echo oops >&2; exit 9'],
+      Env: ['C=d'],
+      AttachStdout: true,
+      AttachStderr: true,
+    });
+    expect(await both(await exec.start({}))).toEqual(['b d\n', 'oops\n']);
+    expect(await exec.inspect()).toMatchObject({ ExitCode: 9, Running: false, ContainerID: container.id });
+    const missing = await container.exec({ Cmd: ['nosuch'], AttachStdout: true });
+    // The stream is open by then: it tells.
+    expect((await both(await missing.start({}))).join('')).toContain(
+      'exec: "nosuch": executable file not found in $PATH',
+    );
+    expect((await missing.inspect()).ExitCode).toBe(127);
+    await container.remove({ force: true });
+  });
+
+  it('is told of in events', async () => {
+    const stream = await docker.getEvents({ filters: { type: ['container'] } });
+    const seen: string[] = [];
+    stream.on('data', (line: Buffer) => {
+      for (const one of line.toString().trim().split('\n')) seen.push((JSON.parse(one) as { Action: string }).Action);
+    });
+    try {
+      const [outcome, container] = await docker.run('busybox', ['true'], new PassThrough().resume());
+      expect(outcome).toMatchObject({ StatusCode: 0 });
+      await container.remove();
+      await expect.poll(() => seen).toEqual(['create', 'attach', 'start', 'die', 'destroy']);
+    } finally {
+      (stream as NodeJS.ReadableStream & { destroy(): void }).destroy();
+    }
+  });
+});
+
+it('errors have Docker’s statuses', async () => {
+  await expect(docker.createContainer({ Image: 'nosuch' })).rejects.toMatchObject({ statusCode: 404 });
+  await expect(docker.getContainer('nosuch').start()).rejects.toMatchObject({ statusCode: 404 });
+  await expect(docker.createContainer({ name: '!', Image: 'busybox' })).rejects.toMatchObject({ statusCode: 400 });
+  const one = await docker.createContainer({ name: 'taken', Image: 'busybox' });
+  await expect(docker.createContainer({ name: 'taken', Image: 'busybox' })).rejects.toMatchObject({ statusCode: 409 });
+  await expect(docker.getImage('busybox').remove()).rejects.toMatchObject({ statusCode: 409 });
+  await one.remove();
+  await expect(docker.getImage('nosuch').inspect()).rejects.toMatchObject({ statusCode: 404 });
+});
