@@ -323,6 +323,33 @@ describe('docker commit', () => {
     await ok('rm', 'source');
     await ok('rmi', 'made:live', 'made:stopped');
   });
+
+  it('takes a picture of one instant, again and again, and lets the container go on', async () => {
+    const put = (name: string): string => `echo $i > /${name}.new; mv /${name}.new /${name}`;
+    const script = `i=0; while :; do i=$((i+1)); ${put('one')}; ${put('two')}; [ $((i%20)) = 0 ] && sync; done`;
+    await ok('run', '-d', '--name', 'busy', 'busybox', 'sh', '-c', script);
+    for (let i = 0; i < 50 && (await stack.docker('exec', 'busy', 'cat', '/two')).code !== 0; i++)
+      await new Promise((r) => setTimeout(r, 100));
+    const names = ['busy:1', 'busy:2', 'busy:3', 'busy:4'];
+    for (const name of names.slice(0, 2)) await ok('commit', 'busy', name);
+    await Promise.all(names.slice(2).map((name) => ok('commit', 'busy', name)));
+    for (const name of names) {
+      await ok('create', '--name', 'picture', name);
+      const read = async (path: string): Promise<number> => {
+        const tar = join(scratch, 'picture.tar');
+        await run('sh', ['-c', `DOCKER_HOST=${stack.dockerHost} docker cp picture:${path} - > ${tar}`]);
+        return Number((await run('tar', ['-xOf', tar])).stdout);
+      };
+      const ahead = (await read('/one')) - (await read('/two'));
+      expect([0, 1], name).toContain(ahead);
+      await ok('rm', 'picture');
+    }
+    const before = Number(await exec('busy', 'cat /one'));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(Number(await exec('busy', 'cat /one'))).toBeGreaterThan(before);
+    await ok('rm', '-f', 'busy');
+    await ok('rmi', ...names);
+  });
 });
 
 /** `etc/hosts`, which a running container has bound. */

@@ -16,12 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DATA 65536u
@@ -480,6 +482,22 @@ static bool read_all(void *data, size_t length) {
   return true;
 }
 
+/* Shared with PID 1, which ends the freeze when this process ends, however that comes. */
+static volatile uint8_t *frozen;
+
+/* Another server may have it frozen: then its end is waited for. */
+static bool freeze(void) {
+  const struct timespec pause = {0, 10000000};
+  for (int i = 0; i < 3000; i++) {
+    *frozen = 1; /* before it is: whoever is killed in between leaves nothing frozen */
+    if (ioctl(root_fd, FIFREEZE, 0) == 0) return true;
+    *frozen = 0;
+    if (errno != EBUSY) return false;
+    nanosleep(&pause, NULL);
+  }
+  return false;
+}
+
 static void carry_out(enum request type, uint8_t *payload, size_t length) {
   struct reader r = {payload, payload + length, false};
   char *path;
@@ -510,7 +528,7 @@ static void carry_out(enum request type, uint8_t *payload, size_t length) {
       put_head(F_DONE, 0);
       break;
     case F_FREEZE:
-      if (ioctl(root_fd, FIFREEZE, 0) != 0) reply_error(errno, "freeze", "/");
+      if (!freeze()) reply_error(errno, "freeze", "/");
       else put_head(F_DONE, 0);
       break;
     default:
@@ -569,10 +587,12 @@ static void __attribute__((noreturn)) serve(uint8_t view, pid_t container) {
   _exit(0);
 }
 
-struct started files_start(uint8_t view, pid_t container) {
+struct started files_start(uint8_t view, pid_t container, volatile uint8_t **flag) {
   struct started s = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
   int in[2] = {-1, -1}, out[2] = {-1, -1};
-  if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) s.pid = fork();
+  void *page = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  frozen = *flag = page == MAP_FAILED ? NULL : page;
+  if (frozen != NULL && pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) s.pid = fork();
   if (s.pid == 0) {
     sigset_t none;
     sigemptyset(&none);
@@ -587,6 +607,7 @@ struct started files_start(uint8_t view, pid_t container) {
   if (s.pid < 0) {
     if (in[1] >= 0) close(in[1]);
     if (out[0] >= 0) close(out[0]);
+    if (frozen != NULL) munmap(page, 1);
     return s;
   }
   fcntl(in[1], F_SETPIPE_SZ, 1 << 20);
@@ -603,4 +624,9 @@ void files_thaw(void) {
   if (fd < 0) return;
   ioctl(fd, FITHAW, 0);
   close(fd);
+}
+
+void files_ended(volatile uint8_t *flag) {
+  if (*flag != 0) files_thaw();
+  munmap((void *)flag, 1);
 }

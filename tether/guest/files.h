@@ -7,10 +7,13 @@
 /* Which files: as the container's processes see them (with what is mounted), or the container's disk alone. */
 enum files_view { FILES_AS_SEEN = 1, FILES_OF_DISK = 2 };
 
-/* Starts a server; its requests come on `in`, its replies go to `out`. */
-struct started files_start(uint8_t view, pid_t container);
+/* Starts a server; its requests come on `in`, its replies go to `out`. `flag` is for files_ended, once a process was started. */
+struct started files_start(uint8_t view, pid_t container, volatile uint8_t **flag);
 
-/* Ends a freeze that a server asked for; nothing happens without one. */
+/* The server has ended: a freeze that it made ends too. */
+void files_ended(volatile uint8_t *flag);
+
+/* Ends whatever freeze there is. */
 void files_thaw(void);
 
 #endif

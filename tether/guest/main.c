@@ -126,13 +126,15 @@ static void start_exec(uint32_t id, struct reader *payload) {
 static void start_files(uint32_t id, struct reader *payload) {
   uint8_t view = read_u8(payload);
   struct started started = {.pid = -1, .message = "the container is not running"};
-  if (!payload->bad && container > 0 && session_find(id) == NULL) started = files_start(view, container);
+  volatile uint8_t *frozen = NULL;
+  if (!payload->bad && container > 0 && session_find(id) == NULL) started = files_start(view, container, &frozen);
   if (started.pid < 0) {
     report_exit(M_FAILED, id, 128, started.message);
     return;
   }
   struct session *s = session_add(id, &started, false);
   s->files = s->subscribed = true;
+  s->frozen = frozen;
   s->credit = INITIAL_CREDIT;
   send_started(s);
   uint8_t credit[4];
@@ -227,7 +229,7 @@ static void reap(void) {
     for (struct session *s = sessions; s != NULL; s = s->next) {
       if (s->pid != pid) continue;
       s->exited = true;
-      if (s->files) files_thaw();
+      if (s->files) files_ended(s->frozen);
       s->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
       s->code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
       s->drain_until = monotonic_ms() + DRAIN_MS;
@@ -245,6 +247,16 @@ static bool out_of_memory(void) {
   return kills > 0;
 }
 
+/* They would keep the disk busy, or frozen. */
+static void end_file_servers(void) {
+  for (struct session *s = sessions; s != NULL; s = s->next)
+    if (s->files && !s->exited) kill(s->pid, SIGKILL);
+  files_thaw(); /* one that waits for another's freeze could not die */
+  for (struct session *s = sessions; s != NULL; s = s->next)
+    while (s->files && !s->exited && waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) continue;
+  files_thaw();
+}
+
 static void __attribute__((noreturn)) end_container(struct session *first) {
   bool oom = first->signal == SIGKILL && out_of_memory();
   uint8_t payload[9];
@@ -253,9 +265,7 @@ static void __attribute__((noreturn)) end_container(struct session *first) {
   payload[8] = oom;
   channel_send(M_EXITED, 0, payload, 9);
   channel_writable();
-  for (struct session *s = sessions; s != NULL; s = s->next)
-    if (s->files && !s->exited) kill(s->pid, SIGKILL); /* it would keep the disk busy */
-  files_thaw();
+  end_file_servers();
   char status[120];
   snprintf(status, sizeof status, "exited %d %d %d %llu", first->code, first->signal, oom, (unsigned long long)now_ns());
   unmount_root();

@@ -114,6 +114,7 @@ struct session {
   int in, out, err; /* as in struct started; -1 once closed */
   bool tty, exited, subscribed, in_eof;
   bool files; /* a file server: it ends with the connection */
+  volatile uint8_t *frozen; /* of a file server: for files_ended */
   uint32_t credit;      /* bytes the host takes */
   struct buffer input;  /* waiting for the process */
   int code, signal;
