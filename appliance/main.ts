@@ -15,6 +15,8 @@ import { PortMapper } from './gateway/published-ports.js';
 import { openImageService } from './image/index.js';
 
 const log = logger('endpoint');
+/** In the channel directory: for clients on the machine that runs the VMs. */
+const DOCKER_SOCKET = 'docker.sock';
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 
 async function readConfig(): Promise<VchConfig> {
@@ -54,7 +56,8 @@ async function main(): Promise<void> {
   await worker.start();
   await engine.restorePorts();
   const app = dockerApp(engine);
-  const servers = await Promise.all(config.listen.map((listen) => listenDocker(app, listen)));
+  const places = [...config.listen, { path: join(config.channelDir, DOCKER_SOCKET) }];
+  const servers = await Promise.all(places.map((place) => listenDocker(app, place)));
   const addresses = servers.map((server) => server.address);
   await writeWhole(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
   log.info({ vch: config.name, addresses }, 'the endpoint is up');

@@ -2,6 +2,7 @@
  * The Docker personality: the Engine API over HTTP(S). It parses at the edge, turns requests into calls of the port layer and the
  * image service, and their results into Docker's answers. It keeps no state that cannot be read back from there.
  */
+import { rmSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
@@ -76,13 +77,17 @@ export function dockerApp(engine: Engine): express.Express {
 
 /** A listening server. */
 export interface DockerServer {
-  address: AddressInfo;
+  /** A path for a unix socket. */
+  address: AddressInfo | string;
   close(): Promise<void>;
 }
 
-/** Serves the API. @throws when the address is taken */
-export async function listenDocker(app: express.Express, listen: ListenConfig): Promise<DockerServer> {
-  const { tls } = listen;
+/** Serves the API, on a TCP port or on a unix socket that root alone may use. @throws when the address is taken */
+export async function listenDocker(
+  app: express.Express,
+  listen: ListenConfig | { path: string },
+): Promise<DockerServer> {
+  const tls = 'path' in listen ? undefined : listen.tls;
   const server: Server =
     tls === undefined
       ? createHttpServer(app)
@@ -113,10 +118,18 @@ export async function listenDocker(app: express.Express, listen: ListenConfig): 
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(listen.port, listen.host, () => resolve());
+    if ('path' in listen) {
+      // One that was killed leaves its socket.
+      rmSync(listen.path, { force: true });
+      const before = process.umask(0o177);
+      server.listen(listen.path, () => resolve());
+      process.umask(before);
+    } else {
+      server.listen(listen.port, listen.host, () => resolve());
+    }
   });
   return {
-    address: server.address() as AddressInfo,
+    address: server.address() as AddressInfo | string,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       // Also those that were taken over for streams, which the server no longer counts.

@@ -150,9 +150,13 @@ function greet(config: VchConfig, hostd: Login, paths: InstancePaths): void {
   say('');
   say(`The virtual container host "${config.name}" is up. Each container is a virtual machine. Point docker at it:`);
   say('');
-  for (const listen of config.listen) say(`  export DOCKER_HOST=${dockerHost(listen)}`);
+  say(`  export DOCKER_HOST=unix://${join(config.channelDir, 'docker.sock')}`);
   say(`  docker run --rm ${example} echo hello`);
   say('');
+  for (const listen of config.listen)
+    say(
+      `Users other than root: DOCKER_HOST=${dockerHost(listen)} (there the docker CLI does not come back from ctrl-p ctrl-q)`,
+    );
   say(`vSphere API: ${hostd.url} (user and password in ${paths.credentialsFile}); kernel: ${bootImage().kernel}`);
   say('npm stop stops the engine; containers go on running. npm stop -- --remove removes everything.');
 }

@@ -1,6 +1,7 @@
 /** The Docker personality over fakes, listening on a port of its own. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -77,7 +78,7 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
     port: 0,
     ...(tls === undefined ? {} : { tls }),
   });
-  const { port } = server.address;
+  const { port } = server.address as AddressInfo;
   return {
     portLayer,
     images,
