@@ -1,5 +1,5 @@
 /** The endpoint of a virtual container host: port layer, image service, published ports and the Docker API in one process. */
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type VchConfig, vchConfigSchema } from '../port-layer/config.js';
@@ -7,6 +7,7 @@ import { openPortLayer } from '../port-layer/index.js';
 import type { PortLayer } from '../port-layer/types.js';
 import { invalid, messageOf } from '../src/common/errors.js';
 import { logger } from '../src/common/log.js';
+import { spoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
@@ -47,7 +48,7 @@ async function main(): Promise<void> {
     layers: portLayer.layers,
     kv: portLayer.kv,
     registry: config.registry,
-    spoolDir: join(config.channelDir, 'downloads'),
+    spoolDir: join(spoolDirectory(config.id), 'downloads'),
   });
   const [network] = portLayer.network.list();
   const gatewayAddress = `${network?.gateway}/${network?.subnet.split('/')[1]}`;
@@ -69,6 +70,7 @@ async function main(): Promise<void> {
     engine.close();
     await images.close();
     await portLayer.close();
+    await rm(spoolDirectory(config.id), { recursive: true, force: true });
     process.exit(0);
   };
   process.once('SIGTERM', () => void stop());

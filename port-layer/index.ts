@@ -6,6 +6,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid } from '../src/common/errors.js';
+import { spoolDirectory } from '../src/common/paths.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
 import { ContainerCache } from './exec/container-cache.js';
@@ -27,8 +28,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
   try {
     const datacenter = await findDatacenter(client, config.datacenter);
     await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
+    const spool = join(spoolDirectory(config.id), 'disks');
     const files = new ImageStoreFiles(client, config, datacenter);
-    const layers = new Layers(files, config, join(config.channelDir, 'spool'));
+    const layers = new Layers(files, config, spool);
     await layers.load();
     const cache = new ContainerCache();
     const network = new Networks(config, cache);
@@ -43,7 +45,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
-      files: new ContainerFiles(config, cache, files.datastore, layers, join(config.channelDir, 'spool')),
+      files: new ContainerFiles(config, cache, files.datastore, layers, spool),
       layers,
       kv: new DatastoreKeyValueStore(files),
       network,

@@ -27,6 +27,10 @@ import {
   type TreeOptions,
 } from './root-files.js';
 
+/** As the kernel's PATH_MAX and NAME_MAX. */
+const MAX_PATH = 4096;
+const MAX_NAME = 255;
+
 const KINDS: Record<FileType, number> = {
   file: S_IFREG,
   directory: S_IFDIR,
@@ -91,7 +95,7 @@ export class DiskFiles implements RootFiles {
     for await (const { rawName, ino: child } of this.filesystem.readdir(ino))
       names.push({ name: rawName.toString('latin1'), ino: child });
     names.sort((a, b) => (a.name < b.name ? -1 : 1));
-    if (path.length > 4096) throw new FileError({ errno: Errno.ENAMETOOLONG, operation: 'lstat', path });
+    if (path.length > MAX_PATH) throw new FileError({ errno: Errno.ENAMETOOLONG, operation: 'lstat', path });
     for (const { name, ino: child } of names) yield* this.walk(child, path === '' ? name : `${path}/${name}`, options);
   }
 
@@ -99,6 +103,8 @@ export class DiskFiles implements RootFiles {
   private async find(path: string): Promise<number> {
     const asDirectory = /\/\.?$/.test(path);
     const failed = (errno: number): FileError => new FileError({ errno, operation: 'lstat', path });
+    if (path.length >= MAX_PATH || path.split('/').some((part) => part.length > MAX_NAME))
+      throw failed(Errno.ENAMETOOLONG);
     try {
       const ino = await this.filesystem.resolve(Buffer.from(path, 'latin1'), { followLast: asDirectory });
       if (asDirectory && (await this.filesystem.statInode(ino)).type !== 'directory') throw failed(Errno.ENOTDIR);

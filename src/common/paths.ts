@@ -52,3 +52,11 @@ export function bootImage(cacheDir = cacheDirectory()): BootImage {
 export function cacheDirectory(): string {
   return process.env.CAISSON_CACHE_DIR ?? DEFAULT_CACHE_DIR;
 }
+
+/**
+ * Where the endpoint of a virtual container host keeps what it downloads or writes before that goes to the datastore. On disk, not
+ * below `/run`: layers and disks are larger than a machine's memory may be.
+ */
+export function spoolDirectory(vchId: string): string {
+  return join(cacheDirectory(), 'spool', vchId);
+}

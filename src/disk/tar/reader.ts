@@ -72,9 +72,12 @@ export class TarReader {
 
   /** The next entry, or null at the end; what is left of the present one's data is passed over. Throws `invalid`. */
   async next(): Promise<TarEntry | null> {
-    await this.source.pass(this.left + this.padding);
+    await this.source.pass(this.left);
+    // As Go's reader: an archive may end where padding would stand.
+    const whole = await this.source.passIfThere(this.padding);
     this.left = 0;
     this.padding = 0;
+    if (!whole) return null;
     let pax = new Map<string, string>();
     let longName: string | null = null;
     let longLink: string | null = null;

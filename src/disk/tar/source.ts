@@ -53,14 +53,20 @@ export class ByteSource {
     return out;
   }
 
-  /** Passes over `length` bytes. */
+  /** Passes over `length` bytes. @throws invalid when the stream ends within */
   async pass(length: number): Promise<void> {
+    if (!(await this.passIfThere(length))) throw invalid('the tar ends in the middle of an entry');
+  }
+
+  /** Passes over at most `length` bytes; false when the stream ends within. */
+  async passIfThere(length: number): Promise<boolean> {
     let left = length;
     while (left > 0) {
       const part = await this.some(left);
-      if (!part) throw invalid('the tar ends in the middle of an entry');
+      if (!part) return false;
       left -= part.length;
     }
+    return true;
   }
 
   /** Reads the stream to its end. */

@@ -81,6 +81,8 @@ describe('looking', () => {
     ['/etc/passwd/', 'unavailable', 'lstat /etc/passwd/: not a directory'],
     ['/etc/passwd/x', 'unavailable', 'lstat /etc/passwd/x: not a directory'],
     ['/t/loop', 'unavailable', 'too many levels of symbolic links'],
+    [`/${'n'.repeat(256)}`, 'unavailable', 'file name too long'],
+    ['/n'.repeat(3000), 'unavailable', 'file name too long'],
   ])('%s is refused', async (path, kind, message) => {
     await expect(files.stat(ID, path)).rejects.toMatchObject({ kind, message: expect.stringContaining(message) });
   });
@@ -215,6 +217,10 @@ describe('putting in', () => {
     const whole = await tarOf([{ name: 'cut', content: 'x'.repeat(3000) }]);
     await expect(extract(whole.subarray(0, 1500))).rejects.toMatchObject({ message: 'unexpected EOF' });
     await extract(Buffer.alloc(0));
+    // An archive may end where padding would stand.
+    const small = await tarOf([{ name: 'small', content: 'abc' }]);
+    await extract(small.subarray(0, 512 + 100));
+    expect(await contentOf('/t/small')).toBe('abc');
     container.spec.readOnlyRoot = true;
     await expect(put('/t', [])).rejects.toMatchObject({ message: 'container rootfs is marked read-only' });
   });
