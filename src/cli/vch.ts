@@ -3,11 +3,14 @@
  * container VMs. Everything about a host is read back from there; vic-machine keeps nothing.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type VchConfig, vchConfigSchema } from '../../port-layer/config.js';
-import { CaissonError, conflict, invalid, notFound } from '../common/errors.js';
+import { CaissonError, conflict, invalid, isKind, notFound } from '../common/errors.js';
 import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
 
+/** Longest time for an endpoint to end by itself. */
+const SHUTDOWN_MS = 8000;
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 const APPLIANCE_KEY = 'caisson.appliance';
 const OWNER_KEY = 'caisson.vch';
@@ -263,7 +266,7 @@ export async function deleteVch(
     );
   }
   progress('Stopping the endpoint VM');
-  await powerOff(client, vch.endpoint);
+  await shutDown(client, vch.endpoint);
   if (owned.length > 0) progress(`Removing ${owned.length} container VM${owned.length === 1 ? '' : 's'}`);
   for (const vm of owned) await destroyVm(client, vm.ref);
   progress('Removing images');
@@ -286,6 +289,20 @@ async function removeImageStore(client: VimClient, vch: Vch): Promise<void> {
     // Nothing was ever pulled.
     if (!(error instanceof CaissonError && error.kind === 'notFound')) throw error;
   }
+}
+
+/** Lets the endpoint clean up after itself; one that does not is powered off. */
+async function shutDown(client: VimClient, vm: ManagedObjectReference): Promise<void> {
+  try {
+    await client.call('ShutdownGuest', vm, {});
+    for (const deadline = Date.now() + SHUTDOWN_MS; Date.now() < deadline; await sleep(50)) {
+      const [object] = await client.retrieve([vm], 'VirtualMachine', ['runtime.powerState']);
+      if (object?.props['runtime.powerState'] === 'poweredOff') return;
+    }
+  } catch (error) {
+    if (isKind(error, 'notFound')) throw error;
+  }
+  await powerOff(client, vm);
 }
 
 async function powerOff(client: VimClient, vm: ManagedObjectReference): Promise<void> {

@@ -126,7 +126,8 @@ function dockerEnvironment(listen: ListenConfig, certificates: string | null): s
 function connectCommand(listen: ListenConfig, certificates: string | null): string {
   const [, , address] = dockerHost(listen).split('/');
   if (listen.tls === undefined) return `docker -H ${address} info`;
-  if (listen.tls.clientCa === undefined) return `docker -H ${address} --tls info`;
+  if (listen.tls.clientCa === undefined)
+    return `docker -H ${address} --tls --tlscacert=${certificates ?? '<directory>'}/ca.pem info`;
   const directory = certificates ?? '<directory>';
   return `docker -H ${address} --tlsverify --tlscacert=${directory}/ca.pem --tlscert=${directory}/cert.pem --tlskey=${directory}/key.pem info`;
 }

@@ -283,7 +283,7 @@ const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
     ]);
   },
   'no-passwd': async () =>
-    buildImage({ layers: [await busyboxLayer({ accounts: false })], config: { Cmd: ['sh'], Entrypoint: null } }),
+    buildImage({ layers: [await busyboxLayer({ accounts: true })], config: { Cmd: ['sh'], Entrypoint: null } }),
   'no-shell': async () => {
     const program = await readFile('/bin/busybox');
     const tar = await new TarBuilder().directory('app').file('app/echo', program, { mode: 0o755 }).build();

@@ -1,0 +1,144 @@
+/** Images from a registry to containers: pulled, listed, looked at, removed, run. */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type FaultyRegistry, startFaultyRegistry } from '../support/registry/faulty-registry.js';
+import { buildImage } from '../support/registry/image-builder.js';
+import { testImage } from '../support/registry/images.js';
+import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
+import { TarBuilder } from '../support/registry/tar-builder.js';
+import { type Stack, startStack } from '../support/stack.js';
+
+const IMAGES = ['busybox', 'hello', 'multi', 'nasty', 'no-passwd', 'no-shell', 'no-tmp', 'debian'] as const;
+let registry: TestRegistry;
+let faulty: FaultyRegistry;
+let stack: Stack;
+/** What the faulty registry does to blobs. */
+let fault: 'corrupt' | 'stall' | undefined;
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  for (const name of IMAGES) await registry.push(await testImage(name), `${name}:latest`);
+  const layer = (text: string): Promise<Buffer> => new TarBuilder().file('a', text).build();
+  const image = buildImage({ layers: [await layer('one'), await layer('two'.repeat(100_000))] });
+  faulty = await startFaultyRegistry({
+    images: { 'bad:latest': image },
+    fault: ({ path }) => {
+      if (!path.includes('/blobs/') || fault === undefined) return undefined;
+      return fault === 'corrupt' ? { kind: 'corrupt' } : { kind: 'stall', after: 10 };
+    },
+  });
+  stack = await startStack();
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await faulty?.stop();
+  await registry?.stop();
+});
+
+const pull = (name: string) => stack.docker('pull', `${registry.address}/${name}`);
+const run = (name: string, ...command: string[]) =>
+  stack.docker('run', '--rm', `${registry.address}/${name}`, ...command);
+/** Names in the datastore's image directory: one for each layer. */
+function layers(): string[] {
+  const vch = join(stack.paths.datastoreDir, 'VIC');
+  return readdirSync(vch).flatMap((id) => readdirSync(join(vch, id, 'images')));
+}
+
+describe('docker pull', () => {
+  it('says what it does, and what it has already', async () => {
+    const first = await pull('multi');
+    expect(first.stdout).toMatch(/^Using default tag: latest\nlatest: Pulling from multi\n/);
+    expect(first.stdout).toMatch(/[0-9a-f]{12}: Pull complete\n/);
+    expect(first.stdout).toMatch(/Digest: sha256:[0-9a-f]{64}\nStatus: Downloaded newer image for /);
+    expect(first.stdout.trim().endsWith(`${registry.address}/multi:latest`)).toBe(true);
+    const again = await pull('multi');
+    expect(again.stdout).toContain(`Status: Image is up to date for ${registry.address}/multi:latest`);
+  });
+
+  it('stores layers that images share once', async () => {
+    await pull('busybox');
+    const before = layers().length;
+    const digest = (
+      await stack.docker('image', 'inspect', '-f', '{{index .RepoDigests 0}}', `${registry.address}/busybox`)
+    ).stdout.trim();
+    expect(digest).toMatch(/busybox@sha256:[0-9a-f]{64}$/);
+    await stack.docker('rmi', `${registry.address}/busybox`);
+    expect((await stack.docker('pull', digest)).code).toBe(0);
+    expect(layers()).toHaveLength(before);
+    await stack.docker('rmi', digest);
+  });
+
+  it('refuses content that is not what its digest says, and leaves nothing of it', async () => {
+    const before = layers();
+    fault = 'corrupt';
+    const outcome = await stack.docker('pull', `${faulty.address}/bad`);
+    expect(outcome.stderr).toMatch(/verification failed for digest sha256:|digest/);
+    expect(outcome.code).toBe(1);
+    expect(layers()).toEqual(before);
+    fault = undefined;
+    expect((await stack.docker('pull', `${faulty.address}/bad`)).code).toBe(0);
+    await stack.docker('rmi', `${faulty.address}/bad`);
+    expect(layers()).toEqual(before);
+  });
+
+  it('that is interrupted leaves nothing, and can be done again', async () => {
+    const before = layers();
+    fault = 'stall';
+    const asked = faulty.requests.length;
+    const client = spawn('docker', ['pull', `${faulty.address}/bad`], {
+      env: { ...process.env, DOCKER_HOST: stack.dockerHost },
+      stdio: 'ignore',
+    });
+    await expect
+      .poll(() => faulty.requests.slice(asked).some(({ path }) => path.includes('/blobs/')), { timeout: 10_000 })
+      .toBe(true);
+    client.kill('SIGINT');
+    const downloads = join(stack.paths.runDir, 'vch', 'test', 'downloads');
+    await expect.poll(() => (existsSync(downloads) ? readdirSync(downloads) : []), { timeout: 10_000 }).toEqual([]);
+    expect(layers()).toEqual(before);
+    fault = undefined;
+    expect((await stack.docker('pull', `${faulty.address}/bad`)).code).toBe(0);
+    await stack.docker('rmi', `${faulty.address}/bad`);
+  });
+});
+
+describe('images', () => {
+  it('are listed, looked at and removed', async () => {
+    await pull('hello');
+    const name = `${registry.address}/hello`;
+    expect((await stack.docker('images', '--format', '{{.Repository}}:{{.Tag}} {{.Size}}')).stdout).toMatch(
+      new RegExp(`^${name}:latest [\\d.]+[kM]B$`, 'm'),
+    );
+    const id = (await stack.docker('images', '-q', '--no-trunc', name)).stdout.trim();
+    expect(id).toMatch(/^sha256:[0-9a-f]{64}$/);
+    const [image] = JSON.parse((await stack.docker('image', 'inspect', name)).stdout) as Record<string, unknown>[];
+    expect(image).toMatchObject({ Id: id, Os: 'linux', Architecture: 'amd64', RepoTags: [`${name}:latest`] });
+    await stack.docker('create', '--name', 'user', name);
+    expect((await stack.docker('rmi', name)).stderr).toMatch(
+      /conflict: unable to remove repository reference .* container [0-9a-f]{12} is using its referenced image/,
+    );
+    await stack.docker('rm', 'user');
+    expect((await stack.docker('rmi', name)).stdout).toMatch(
+      new RegExp(`^Untagged: ${name}:latest\\n(Untagged: .*\\n)?Deleted: ${id}\\n`),
+    );
+    expect((await stack.docker('image', 'inspect', name)).stderr).toContain('No such image');
+  });
+});
+
+describe('any image runs', () => {
+  it.each([
+    ['hello', [], /hello/i],
+    ['no-passwd', ['sh', '-c', 'id -u; ls /etc/passwd 2>&1; true'], /^0\n.*No such file/],
+    ['no-tmp', ['sh', '-c', 'ls -d /tmp 2>&1; true'], /No such file/],
+    ['no-shell', [], /./],
+    ['debian', ['sh', '-c', '. /etc/os-release; echo $ID'], /^debian\n$/],
+    ['nasty', ['true'], /^$/],
+  ])('%s', async (name, command, printed) => {
+    const outcome = await run(name as string, ...(command as string[]));
+    expect(outcome.stdout).toMatch(printed as RegExp);
+    expect(outcome.code).toBe(0);
+  });
+});
