@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { invalid } from './errors.js';
 
 export const DEFAULT_STATE_DIR = '/var/lib/caisson';
 export const DEFAULT_CACHE_DIR = '/var/cache/caisson';
@@ -55,8 +56,9 @@ export function cacheDirectory(): string {
 
 /**
  * Where the endpoint of a virtual container host keeps what it downloads or writes before that goes to the datastore. On disk, not
- * below `/run`: layers and disks are larger than a machine's memory may be.
+ * below `/run`: layers and disks are larger than a machine's memory may be. @throws invalid for an id that is none
  */
 export function spoolDirectory(vchId: string): string {
+  if (!/^[0-9a-f]{1,64}$/.test(vchId)) throw invalid(`'${vchId}' is not the id of a virtual container host`);
   return join(cacheDirectory(), 'spool', vchId);
 }
