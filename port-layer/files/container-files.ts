@@ -1,6 +1,7 @@
 /** The files component of the port layer: what Docker's `cp` asks of a container. */
 import { Readable } from 'node:stream';
-import { CaissonError, conflict, invalid, notFound } from '../../src/common/errors.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CaissonError, conflict, invalid, isKind, notFound } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { FilesView } from '../../tether/protocol/files.js';
 import type { VchConfig } from '../config.js';
@@ -18,6 +19,10 @@ import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from 
 import { Errno, type FileEntry, FileError, isDirectory, isSymlink, type RootFiles } from './root-files.js';
 import { unpack } from './tar-in.js';
 import { tarOf } from './tar-out.js';
+
+/** The longest wait for a VM whose process has ended to be off. */
+const END_MS = 20_000;
+const RETRY_MS = 20;
 
 /** See {@link FileService}. */
 export class ContainerFiles implements FileService {
@@ -140,8 +145,13 @@ export class ContainerFiles implements FileService {
   private async open(container: Container, view: number, signal?: AbortSignal): Promise<RootFiles> {
     await container.settled();
     if (container.running) {
-      if (container.channel === null) throw conflict(`container ${container.id} is not running`);
-      return GuestFiles.open(container.channel, view, signal);
+      try {
+        if (container.channel === null) throw conflict(`container ${container.id} is not running`);
+        return await GuestFiles.open(container.channel, view, signal);
+      } catch (error) {
+        // Its process has ended just now: soon it is one that does not run.
+        if (!isKind(error, 'conflict') || !(await container.powerBecomes(false, END_MS))) throw error;
+      }
     }
     const release = await hold(container);
     try {
@@ -156,6 +166,7 @@ export class ContainerFiles implements FileService {
       throw error;
     }
     release();
+    await sleep(RETRY_MS);
     return this.open(container, view, signal);
   }
 }

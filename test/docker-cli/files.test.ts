@@ -221,6 +221,16 @@ describe('docker cp with a container that does not run', () => {
     await ok('rm', 'still');
   });
 
+  it('takes files out of one that is just ending', async () => {
+    for (let i = 0; i < 3; i++) {
+      await ok('run', '-d', '--name', 'ending', 'busybox', 'sh', '-c', 'echo result > /result; echo over');
+      await ok('logs', '-f', 'ending');
+      await ok('cp', 'ending:/result', join(scratch, 'ended'));
+      expect(readFileSync(join(scratch, 'ended'), 'utf8')).toBe('result\n');
+      await ok('rm', '-f', 'ending');
+    }
+  });
+
   it('takes in twenty megabytes', async () => {
     await ok('create', '--name', 'both', 'busybox', 'cat', '/late');
     writeFileSync(join(scratch, 'late'), Buffer.alloc(20_000_000, 'late '));
