@@ -34,14 +34,17 @@ export class HostRuntime implements VmRuntime {
   }
 }
 
-/** Makes the runtime of an instance. */
-export async function createRuntime(paths: InstancePaths): Promise<HostRuntime> {
+/** Makes the runtime of an instance. Boot snapshots are shared with all hosts of the machine, unless they have a directory of their own. */
+export async function createRuntime(
+  paths: InstancePaths,
+  snapshotDirectory = join(cacheDirectory(), 'snapshots'),
+): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
   const acceleration = await probeAcceleration(boot, join(paths.stateDir, 'acceleration.json'));
   const virtualSwitch = new VirtualSwitch(paths.instance);
   await virtualSwitch.open();
-  const snapshots = new BootSnapshots(join(cacheDirectory(), 'snapshots'), await snapshotHost(boot, acceleration));
+  const snapshots = new BootSnapshots(snapshotDirectory, await snapshotHost(boot, acceleration));
   await snapshots.open();
   return new HostRuntime(
     new QemuRuntime(paths, boot, acceleration, virtualSwitch, snapshots),

@@ -18,7 +18,7 @@ import { TarBuilder } from './registry/tar-builder.js';
 export const PORT_GROUP = 'lab bridge';
 
 /** The commands the scripts of VMs use. */
-const APPLETS = ['sh', 'cat', 'echo', 'sleep', 'dd', 'rm', 'mkdir', 'ping', 'ip', 'wc', 'grep', 'printf'];
+const APPLETS = ['sh', 'cat', 'echo', 'sleep', 'dd', 'rm', 'mkdir', 'ping', 'ip', 'wc', 'grep', 'printf', 'od'];
 
 async function busyboxTar(): Promise<Buffer> {
   const tar = new TarBuilder().directory('bin').file('bin/busybox', await readFile('/bin/busybox'), { mode: 0o755 });
@@ -110,9 +110,10 @@ export class VmLab {
     readonly paths: InstancePaths,
     public runtime: HostRuntime,
     private readonly baseDisk: string,
+    private readonly snapshotDirectory: string | undefined,
   ) {}
 
-  static async open(): Promise<VmLab> {
+  static async open(snapshotDirectory?: string): Promise<VmLab> {
     const paths = instancePaths(await mkdtemp(join(tmpdir(), 'caisson-lab-')));
     const baseDisk = join(paths.datastoreDir, 'base', 'base.vmdk');
     await mkdir(join(baseDisk, '..'), { recursive: true });
@@ -124,9 +125,9 @@ export class VmLab {
       capacity: 2 ** 30,
       seed: 'lab',
     });
-    const runtime = await createRuntime(paths);
+    const runtime = await createRuntime(paths, snapshotDirectory);
     await runtime.virtualSwitch.addPortGroup(PORT_GROUP);
-    return new VmLab(paths, runtime, baseDisk);
+    return new VmLab(paths, runtime, baseDisk, snapshotDirectory);
   }
 
   /** A VM with a disk of its own over the shared one. */
@@ -169,7 +170,7 @@ export class VmLab {
     }
     return new LabGuest({
       moid: `vm-${number}`,
-      uuid: `00000000-0000-4000-8000-0000000000${String(10 + number)}`,
+      uuid: `00000000-0000-4000-8000-${String(10 + number).padStart(12, '0')}`,
       name,
       directory,
       cpus: options.cpus ?? 1,
@@ -196,14 +197,21 @@ export class VmLab {
   async adoptAfterRestart(vm: RunningVm, guest: LabGuest): Promise<RunningVm | null> {
     vm.release();
     this.running.delete(vm);
-    this.runtime = await createRuntime(this.paths);
-    await this.runtime.virtualSwitch.addPortGroup(PORT_GROUP);
+    await this.restart();
     const found = await this.runtime.adopt(guest.definition, guest);
     if (found !== null) this.running.add(found);
     return found;
   }
 
+  /** A new runtime, as after hostd's restart. */
+  async restart(): Promise<void> {
+    await this.runtime.close();
+    this.runtime = await createRuntime(this.paths, this.snapshotDirectory);
+    await this.runtime.virtualSwitch.addPortGroup(PORT_GROUP);
+  }
+
   async close(): Promise<void> {
+    await this.runtime.close();
     await Promise.all([...this.running].map((vm) => vm.powerOff()));
     await this.runtime.virtualSwitch.remove();
     await rm(this.paths.stateDir, { recursive: true, force: true });

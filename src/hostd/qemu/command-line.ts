@@ -106,7 +106,7 @@ export function qemuArguments(
     ...memoryArguments(vm.memoryMiB, snapshot),
     acceleration === 'kvm'
       ? ['-accel', 'kvm', '-cpu', 'host']
-      : ['-accel', 'tcg,thread=multi,tb-size=64', '-cpu', 'max'],
+      : ['-accel', 'tcg,thread=multi,tb-size=32', '-cpu', 'max'],
     ['-smp', String(vm.cpus)],
     ['-m', `${vm.memoryMiB}M`],
     ['-kernel', boot.kernel],
@@ -114,7 +114,7 @@ export function qemuArguments(
     ['-append', [...KERNEL_PARAMETERS, ...(snapshot?.use === 'make' ? ['caisson.rehearse=1'] : [])].join(' ')],
     ['-chardev', `socket,id=qmp,path=${value(sockets.qmp)},server=on,wait=off`],
     ['-mon', 'chardev=qmp,mode=control'],
-    ['-device', `virtio-balloon-pci,free-page-reporting=${snapshot === undefined ? 'on' : 'off'}`],
+    ['-device', 'virtio-balloon-pci,free-page-reporting=on'],
     ['-device', 'virtio-serial-pci,id=ports,max_ports=16'],
   ];
   for (const { index, backing } of vm.serials) {
@@ -155,7 +155,7 @@ export function qemuArguments(
 
 /**
  * A snapshot's memory is a file that the VM it is made of shares and that others map copy-on-write; only the rest goes into its
- * state (see {@link MIGRATION_CAPABILITIES}). No free-page reporting then: QEMU would punch the holes into the file that all of them map.
+ * state (see {@link MIGRATION_CAPABILITIES}). Those must run under the filter of `memory-filter.ts`.
  */
 function memoryArguments(memoryMiB: number, snapshot: SnapshotUse | undefined): string[][] {
   if (snapshot === undefined) return [];

@@ -22,6 +22,7 @@ import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { QEMU } from './acceleration.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
 import { type Acceleration, MIGRATION_CAPABILITIES, qemuArguments, STATE_FD } from './command-line.js';
+import { underMemoryFilter } from './memory-filter.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
 import { ResumedFiles } from './resumed-files.js';
@@ -192,12 +193,13 @@ export class QemuRuntime implements VmRuntime {
     return { pid: path('pid'), qmp: path('qmp'), guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
   }
 
-  /** @param inherited descriptors that QEMU has as {@link STATE_FD} and on */
+  /** @param inherited descriptors that QEMU has as {@link STATE_FD} and on: it resumes a snapshot */
   private async spawn(args: string[], logFile: string, inherited: FileHandle[] = []): Promise<ProcessIdentity> {
     const output = await open(logFile, 'w', 0o640);
     try {
-      // nsenter becomes QEMU: the process id stays.
-      const child = spawn('nsenter', [`--net=${this.virtualSwitch.path}`, '--', QEMU, ...args], {
+      // nsenter becomes QEMU, also by way of the filter: the process id stays.
+      const command = inherited.length === 0 ? [QEMU, ...args] : underMemoryFilter([QEMU, ...args]);
+      const child = spawn('nsenter', [`--net=${this.virtualSwitch.path}`, '--', ...command], {
         detached: true,
         stdio: ['ignore', output.fd, output.fd, ...inherited.map(({ fd }) => fd)],
         cwd: '/',

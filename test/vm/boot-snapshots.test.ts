@@ -1,0 +1,118 @@
+/** VMs that go on from a boot snapshot: as fast, as different from each other, and as separate as they must be. */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync, truncateSync, utimesSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { prepareBootImage } from '../../src/setup/boot-image.js';
+import { until, VmLab } from '../support/vm-lab.js';
+
+const CLONES = 200;
+const AT_ONCE = 4;
+let lab: VmLab;
+let cache: string;
+
+beforeAll(async () => {
+  await prepareBootImage();
+  // Snapshots of its own: those of a running engine are none of a test's business.
+  cache = await mkdtemp(join(tmpdir(), 'caisson-snapshots-'));
+  lab = await VmLab.open(cache);
+});
+
+afterAll(async () => {
+  await lab?.close();
+  await rm(cache, { recursive: true, force: true });
+});
+
+const snapshots = (): string[] => readdirSync(cache).filter((name) => /^[0-9a-f]{32}$/.test(name));
+/** All that says whether a snapshot's memory was changed. */
+function memoryOf(name: string): string {
+  const path = join(cache, name, 'memory');
+  const { size, blocks, mtimeMs } = statSync(path);
+  return `${size} ${blocks} ${mtimeMs} ${createHash('sha256').update(readFileSync(path)).digest('hex')}`;
+}
+
+/** Runs a script in a VM of its own; gives what it printed, and by how many ms its clock was off when its process began. */
+async function clone(script: string): Promise<{ printed: string; clockMs: number }> {
+  const guest = await lab.define({ script });
+  let clockMs = Number.NaN;
+  const infoSet = guest.infoSet.bind(guest);
+  guest.infoSet = (key, value) => {
+    const began = /^started (\d+)/.exec(value)?.[1];
+    if (began !== undefined) clockMs = Date.now() - Number(BigInt(began) / 1_000_000n);
+    infoSet(key, value);
+  };
+  await lab.powerOn(guest);
+  await guest.exit();
+  return { printed: await guest.output(), clockMs };
+}
+
+describe('boot snapshots', () => {
+  it('are made of the first VM’s shape, and serve the next', async () => {
+    await clone('true');
+    await until(async () => snapshots().length === 1, 'a snapshot was made');
+    const [name] = snapshots();
+    const memory = memoryOf(name!);
+    const { printed } = await clone('cat /proc/cmdline');
+    // The command line of the VM that the snapshot was made of.
+    expect(printed).toContain('caisson.rehearse');
+    expect(memoryOf(name!)).toBe(memory);
+  });
+
+  it(`make no two VMs alike, over ${CLONES}`, async () => {
+    const script =
+      'dd if=/dev/urandom bs=16 count=1 2>/dev/null | od -An -tx1; cat /proc/sys/kernel/random/uuid; cat /proc/sys/kernel/random/boot_id';
+    const seen = { random: new Set<string>(), uuid: new Set<string>() };
+    const clocks: number[] = [];
+    let left = CLONES;
+    const work = async (): Promise<void> => {
+      while (left-- > 0) {
+        const { printed, clockMs } = await clone(script);
+        const [random = '', uuid = ''] = printed.split('\n');
+        expect(random).toMatch(/^( [0-9a-f]{2}){16}$/);
+        seen.random.add(random);
+        seen.uuid.add(uuid);
+        clocks.push(clockMs);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    expect(seen.random.size).toBe(CLONES);
+    expect(seen.uuid.size).toBe(CLONES);
+    // What is late on the way to the host looks as if the guest's clock was behind; it is never ahead.
+    clocks.sort((a, b) => a - b);
+    expect(clocks[0]).toBeGreaterThan(-50);
+    expect(clocks[Math.floor(CLONES / 2)]).toBeLessThan(50);
+  }, 240_000);
+
+  it('are not changed by VMs that free memory, which the machine gets back', async () => {
+    const [name] = snapshots();
+    const memory = memoryOf(name!);
+    const guest = await lab.define({
+      script: 'dd if=/dev/zero of=/dev/null bs=120M count=1 2>/dev/null; echo done; sleep 1000',
+    });
+    const vm = await lab.powerOn(guest);
+    let most = 0;
+    await until(async () => {
+      most = Math.max(most, (await vm.usage()).residentBytes);
+      return (await guest.output()).includes('done');
+    }, 'the process has freed its memory');
+    await until(async () => (await vm.usage()).residentBytes < most - 80 * 2 ** 20, 'the machine has got it back');
+    await vm.powerOff();
+    expect(memoryOf(name!)).toBe(memory);
+  });
+
+  it.each([
+    ['whose state is damaged', (path: string) => truncateSync(join(path, 'state'), 1000)],
+    ['whose memory was touched', (path: string) => utimesSync(join(path, 'memory'), 1, 1)],
+  ])('%s are thrown away, and the VM is booted', async (_what, damage) => {
+    await until(async () => snapshots().length === 1, 'there is a snapshot');
+    damage(join(cache, snapshots()[0]!));
+    await lab.restart();
+    const { printed } = await clone('cat /proc/cmdline');
+    expect(printed).toContain('panic=-1');
+    expect(printed).not.toContain('caisson.rehearse');
+    await until(async () => snapshots().length === 1, 'another one was made');
+    expect((await clone('cat /proc/cmdline')).printed).toContain('caisson.rehearse');
+  });
+});
