@@ -111,14 +111,19 @@ export class Starter {
     else if (!container.poweredOn) void this.lookAfterShortRun(container, container.startedAt);
   }
 
-  /** Nothing of this VM is kept: it need not go down in order. */
+  /** Nothing of this VM is kept: it need not go down in order, and nobody waits for it. */
   private async drop(container: Container): Promise<void> {
-    try {
-      await this.context.client.runTask('PowerOffVM_Task', container.vm, {});
-    } catch (error) {
-      // It was faster, or somebody else was.
-      if (!isKind(error, 'conflict') && !isKind(error, 'notFound'))
-        log.warn({ container: container.id, err: messageOf(error) }, 'a VM to be removed could not be powered off');
+    // Somebody removes it by himself.
+    if (container.removal !== null) return;
+    this.observer.giveUp(container);
+    for (const task of ['PowerOffVM_Task', 'Destroy_Task'] as const) {
+      try {
+        await this.context.client.runTask(task, container.vm, {});
+      } catch (error) {
+        // It was off, or somebody else was faster.
+        if (!isKind(error, 'conflict') && !isKind(error, 'notFound'))
+          log.error({ container: container.id, err: messageOf(error), task }, 'the VM of a removed container stays');
+      }
     }
   }
 

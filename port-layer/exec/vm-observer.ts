@@ -31,12 +31,15 @@ export class VmObserver {
   /** Work that the first full picture has given; null once that is done. */
   private opening: Promise<unknown>[] | null = [];
 
+  /** VMs that are being taken down and are nobody's any more. */
+  private readonly given = new Set<string>();
+
   constructor(private readonly context: ExecContext) {}
 
   /** Takes in what the inventory says of a VM. */
   observe(vm: ObservedVm): void {
     const { config, cache } = this.context;
-    if (vm.keys.get(OWNER_KEY) !== config.id) return;
+    if (vm.keys.get(OWNER_KEY) !== config.id || this.given.has(vm.ref.value)) return;
     const container = cache.byVm(vm.ref.value) ?? this.discover(vm);
     if (container === null) return;
     container.changeVersion = vm.changeVersion;
@@ -56,6 +59,7 @@ export class VmObserver {
 
   /** A VM left the inventory. */
   vanished(ref: ManagedObjectReference): void {
+    this.given.delete(ref.value);
     const container = this.context.cache.byVm(ref.value);
     if (container === undefined) return;
     if (container.poweredOn || container.running) {
@@ -63,6 +67,17 @@ export class VmObserver {
       this.poweredOff(container, { kind: 'none' });
       container.emit('power', false);
     }
+    this.forget(container);
+  }
+
+  /**
+   * The process of a container to be removed has ended: so has the container, and it is gone. Its VM is left to the caller; an endpoint
+   * that is restarted before the VM is gone finds a container to be removed.
+   */
+  giveUp(container: Container): void {
+    this.given.add(container.vm.value);
+    container.removal = Promise.resolve();
+    this.poweredOff(container, { kind: 'none' });
     this.forget(container);
   }
 
