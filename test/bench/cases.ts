@@ -1,4 +1,7 @@
 /** What is measured, with the docker CLI from end to end. */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BenchCase, docker, type Engine } from './measure.js';
 
@@ -6,6 +9,49 @@ const busybox = (engine: Engine): string => `${engine.registry}/busybox:latest`;
 const large = (engine: Engine): string => `${engine.registry}/bench100:latest`;
 const PS_CONTAINERS = 50;
 const LOG_MEGABYTES = 20;
+const COPY_MEGABYTES = 200;
+
+/** Files to copy, made once and removed at the end of the process. */
+let copied: string | null = null;
+function filesToCopy(): string {
+  if (copied !== null && existsSync(copied)) return copied;
+  const directory = mkdtempSync(join(tmpdir(), 'caisson-bench-copy-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  writeFileSync(join(directory, 'large'), Buffer.alloc(COPY_MEGABYTES * 1_000_000, 'what is copied '));
+  copied = directory;
+  return directory;
+}
+
+/** Copies in and out, and a commit, of a container that runs or not. */
+function copyCases(what: 'running' | 'stopped'): BenchCase[] {
+  const name = `bench-copy-${what}`;
+  const prepare = async (engine: Engine): Promise<void> => {
+    await havePulled(engine);
+    await removeNamed(engine, name);
+    const start = what === 'running' ? ['run', '-d'] : ['create'];
+    await docker(engine, ...start, '--name', name, busybox(engine), 'sleep', '600');
+    await docker(engine, 'cp', join(filesToCopy(), 'large'), `${name}:/large`);
+  };
+  const one = (title: string, run: (engine: Engine) => Promise<string>): BenchCase => ({
+    name: `${title}, ${what}`,
+    runs: 3,
+    prepare,
+    run,
+    clean: (engine) => removeNamed(engine, name),
+  });
+  return [
+    one(`cp ${COPY_MEGABYTES} MB in`, (engine) => docker(engine, 'cp', join(filesToCopy(), 'large'), `${name}:/large`)),
+    one(`cp ${COPY_MEGABYTES} MB out`, (engine) =>
+      docker(engine, 'cp', `${name}:/large`, join(filesToCopy(), `out-${engine.name}`)),
+    ),
+    one('diff', (engine) => docker(engine, 'diff', name)),
+    one(`commit of ${COPY_MEGABYTES} MB`, async (engine) => {
+      const id = await docker(engine, 'commit', name);
+      await docker(engine, 'rmi', id);
+      return id;
+    }),
+  ];
+}
 
 async function havePulled(engine: Engine): Promise<void> {
   await docker(engine, 'pull', '-q', busybox(engine));
@@ -97,4 +143,6 @@ export const cases: BenchCase[] = [
     run: (engine) => docker(engine, 'logs', 'bench-logs'),
     clean: (engine) => removeNamed(engine, 'bench-logs'),
   },
+  ...copyCases('running'),
+  ...copyCases('stopped'),
 ];
