@@ -2,7 +2,8 @@
  * Free blocks and inodes of a filesystem being written: the group descriptors in memory, the bitmaps on the disk's cache.
  *
  * Allocation goes upwards from behind the last block (inode) in use and only returns to freed space when the end is reached.
- * So a layer's content lies together, in grains of its own, and the parent's grains need not be copied.
+ * So a layer's content lies together, in grains of its own, and the parent's grains need not be copied. With
+ * {@link Allocator.reuseFreed} it also goes back to what was freed, so that a disk does not grow with every change.
  */
 import { insufficientResources, invalid } from '../../common/errors.js';
 import type { DeltaDisk, Grain } from '../vmdk/delta.js';
@@ -47,6 +48,8 @@ function findClear(bits: Buffer, base: number, from: number, to: number): number
 export class Allocator {
   private nextBlock = 0;
   private nextInode = 0;
+  /** Go back to blocks that were freed in grains the disk has of its own: for a disk that is changed again and again. */
+  reuseFreed = false;
 
   private constructor(
     private readonly disk: DeltaDisk,
@@ -185,6 +188,8 @@ export class Allocator {
 
   /** Gives blocks back. */
   async freeBlocks(start: number, count: number): Promise<void> {
+    if (this.reuseFreed && start < this.nextBlock && this.disk.isOwn(Math.floor(start / c.BLOCKS_PER_GRAIN)))
+      this.nextBlock = start;
     for (let block = start; block < start + count; ) {
       const index = Math.floor(block / c.BLOCKS_PER_GROUP);
       const group = this.groups[index];

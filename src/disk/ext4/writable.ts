@@ -72,8 +72,11 @@ export class WritableExt4 {
     this.writer = new FileWriter(inodes.disk, inodes.allocator);
   }
 
-  /** Opens the filesystem on `disk`: one that `formatExt4` made and only this class has changed. */
-  static async open(disk: DeltaDisk): Promise<WritableExt4> {
+  /**
+   * Opens the filesystem on `disk`: one that `formatExt4` made, its journal empty. @param reuseFreed whether freed space in grains of
+   * the disk's own is used again at once
+   */
+  static async open(disk: DeltaDisk, reuseFreed = false): Promise<WritableExt4> {
     const grain = await disk.load(0);
     const raw = Buffer.from(grain.data.subarray(c.SUPER_OFFSET, c.SUPER_OFFSET + c.SUPER_SIZE));
     const sb = decodeSuperblock(raw, disk.size);
@@ -81,6 +84,7 @@ export class WritableExt4 {
       throw unsupported('a layer can only be written over a layer this program wrote');
     }
     const allocator = await Allocator.load(disk, sb);
+    allocator.reuseFreed = reuseFreed;
     const inodes = new InodeStore(disk, allocator, sb.blocks);
     return new WritableExt4(inodes, new DirectoryCache(inodes, sb.hashSeed), sb.inodes);
   }

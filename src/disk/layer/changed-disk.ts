@@ -31,7 +31,7 @@ export class ChangedDisk {
     try {
       const before = await Ext4Filesystem.open(new DeltaBlocks(disk));
       for await (const { block, data } of before.recovery()) await disk.write(block * BLOCK, data);
-      return new ChangedDisk(disk, info, await WritableExt4.open(disk));
+      return new ChangedDisk(disk, info, await WritableExt4.open(disk, true));
     } catch (error) {
       await disk.discard();
       throw error;

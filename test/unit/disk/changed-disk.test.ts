@@ -91,8 +91,9 @@ describe('a disk that is changed in place', () => {
     await put();
     const first = (await readFile(child)).length;
     for (let i = 0; i < 4; i++) await put();
-    // Space that was freed is used again only when the end is reached: it grows by what is put, not by more.
-    expect((await readFile(child)).length).toBeLessThan(first + 4 * 1_300_000);
+    // What is freed is used again; directories and the first allocation may take a grain more.
+    expect((await readFile(child)).length).toBeLessThan(first + 300_000);
+    expect((await fsck(child)).code).toBe(0);
   });
 
   test('refuses a disk over another parent, and leaves the file alone', async () => {
