@@ -1,4 +1,5 @@
 /** Starting a container: its VM is given a program, is powered on, and its process runs or tells why it can't. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { conflict, internal, isKind, messageOf, notModified, timeout } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
@@ -20,6 +21,9 @@ const START_MS = 120_000;
 const GUEST_OFF_MS = 10_000;
 /** A VM is off so long after its process has ended. */
 const ENDING_MS = 10_000;
+/** Taking down the VM of a container that is gone is tried so often, with growing pauses. */
+const DROP_ATTEMPTS = 6;
+const DROP_PAUSE_MS = 200;
 /** What the inventory has taken in is told within this. */
 const SEEN_MS = 2000;
 /** A run may be over before the inventory has told that it began: after this it is asked. */
@@ -116,13 +120,22 @@ export class Starter {
     // Somebody removes it by himself.
     if (container.removal !== null) return;
     this.observer.giveUp(container);
-    for (const task of ['PowerOffVM_Task', 'Destroy_Task'] as const) {
+    const { client } = this.context;
+    for (let attempt = 1; ; attempt++) {
       try {
-        await this.context.client.runTask(task, container.vm, {});
+        await client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
+          // It may be off, or just going off.
+          if (!isKind(error, 'conflict')) throw error;
+        });
+        await client.runTask('Destroy_Task', container.vm, {});
+        return;
       } catch (error) {
-        // It was off, or somebody else was faster.
-        if (!isKind(error, 'conflict') && !isKind(error, 'notFound'))
-          log.error({ container: container.id, err: messageOf(error), task }, 'the VM of a removed container stays');
+        if (isKind(error, 'notFound')) return;
+        if (attempt === DROP_ATTEMPTS) {
+          log.error({ container: container.id, err: messageOf(error) }, 'the VM of a removed container stays');
+          return;
+        }
+        await sleep(attempt * DROP_PAUSE_MS);
       }
     }
   }
