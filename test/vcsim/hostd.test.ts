@@ -52,6 +52,21 @@ it('is listed, watched and told to power off by govmomi', async () => {
   await expect(govmomi({ ...hostd, password: 'no' })).rejects.toThrow(/login/i);
 });
 
+it('tells each client of its own session', async () => {
+  const { sessionManager } = client.serviceContent;
+  const current = async (one: VimClient): Promise<string | undefined> =>
+    (await one.retrieve([sessionManager!], 'SessionManager', ['currentSession']))[0]?.props.currentSession?.key;
+  const other = await VimClient.connect(hostd);
+  try {
+    const [mine, its] = [await current(client), await current(other)];
+    expect(mine).toMatch(/^[0-9a-f-]{36}$/);
+    expect(its).toMatch(/^[0-9a-f-]{36}$/);
+    expect(its).not.toBe(mine);
+  } finally {
+    await other.close();
+  }
+});
+
 it('refuses what it does not know or what is missing, with a fault', async () => {
   const { folder } = await place(client);
   const wrong = (call: Promise<unknown>, type: string) =>

@@ -1,4 +1,5 @@
 /** Sessions: who is logged in, and what belongs to them. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { UserSession } from '../../vim25/types.generated.js';
@@ -11,6 +12,13 @@ import type { Registry } from '../inventory/registry.js';
 const IDLE_MS = 30 * 60_000;
 const MAX_SESSIONS = 500;
 const FAILED_LOGIN_DELAY_MS = 300;
+
+const calling = new AsyncLocalStorage<Session>();
+
+/** Runs a call's body: properties that differ from session to session are `session`'s in it. */
+export function inSession<T>(session: Session, body: () => T): T {
+  return calling.run(session, body);
+}
 
 /** One client's session. */
 export class Session {
@@ -61,8 +69,8 @@ export class SessionManager extends ManagedObject {
     return ['SessionManager'];
   }
 
-  property(): unknown {
-    return undefined;
+  property(name: string): unknown {
+    return name === 'currentSession' ? (calling.getStore()?.user ?? undefined) : undefined;
   }
 
   propertyNames(): string[] {

@@ -14,7 +14,7 @@ import type { Host } from '../inventory/host.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
 import type { HostCertificate } from './certificate.js';
 import { serveFolder } from './folder-server.js';
-import type { CallContext, Session, SessionManager } from './session.js';
+import { type CallContext, inSession, type Session, type SessionManager } from './session.js';
 
 const log = logger('vim-server');
 const MAX_REQUEST = 8 * 1024 * 1024;
@@ -112,7 +112,8 @@ async function serveSoap(
   let call: Request | null = null;
   try {
     call = decodeRequest(await readBody(request));
-    const result = await invoke(host, session, call, abort.signal);
+    const asked = call;
+    const result = await inSession(session, () => invoke(host, session, asked, abort.signal));
     if (isTask(result)) await host.tasks.soon(result);
     const text = encodeResponse(call.operation, result);
     if (call.operation === 'Login')
