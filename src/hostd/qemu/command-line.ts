@@ -109,9 +109,8 @@ export function qemuArguments(
       : ['-accel', 'tcg,thread=multi,tb-size=32', '-cpu', 'max'],
     ['-smp', String(vm.cpus)],
     ['-m', `${vm.memoryMiB}M`],
-    ['-kernel', boot.kernel],
-    ['-initrd', boot.initramfs],
-    ['-append', [...KERNEL_PARAMETERS, ...(snapshot?.use === 'make' ? ['caisson.rehearse=1'] : [])].join(' ')],
+    // What is resumed has its kernel in memory.
+    ...(snapshot?.use === 'resume' ? [] : bootArguments(boot, snapshot?.use === 'make')),
     ['-chardev', `socket,id=qmp,path=${value(sockets.qmp)},server=on,wait=off`],
     ['-mon', 'chardev=qmp,mode=control'],
     ['-device', 'virtio-balloon-pci,free-page-reporting=on'],
@@ -151,6 +150,14 @@ export function qemuArguments(
     args.push(['-device', `virtio-net-pci,netdev=net${index},mac=${mac},romfile=`]);
   }
   return args.flat();
+}
+
+function bootArguments(boot: BootImage, rehearse: boolean): string[][] {
+  return [
+    ['-kernel', boot.kernel],
+    ['-initrd', boot.initramfs],
+    ['-append', [...KERNEL_PARAMETERS, ...(rehearse ? ['caisson.rehearse=1'] : [])].join(' ')],
+  ];
 }
 
 /**
