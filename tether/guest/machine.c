@@ -160,6 +160,9 @@ void prepare_system(void) {
     if (symlink(links[i][0], path) != 0) say("cannot make %s", path);
   }
   loopback_up();
+  /* What wakes an idle machine up: looking twice a second whether memory is to be defragmented, counting pages each second. */
+  set_sysctl("vm.compaction_proactiveness", "0");
+  set_sysctl("vm.stat_interval", "60");
 }
 
 /* Moves a prepared tree, open as `tree`, to where the container has it. */

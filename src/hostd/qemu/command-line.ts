@@ -67,6 +67,7 @@ const KERNEL_PARAMETERS = [
   'rcupdate.rcu_expedited=1',
   'mitigations=off',
   'audit=0',
+  'nowatchdog',
   'i8042.noaux',
   'i8042.nokbd',
   'net.ifnames=0',
