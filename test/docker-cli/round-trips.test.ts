@@ -1,0 +1,82 @@
+/** How many vim25 calls the usual requests cost: each is a round trip to vSphere. A number here may be lowered, not raised unseen. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testImage } from '../support/registry/images.js';
+import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
+import { type Stack, startStack } from '../support/stack.js';
+
+let registry: TestRegistry;
+let stack: Stack;
+const level = process.env.CAISSON_LOG_LEVEL;
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  await registry.push(await testImage('busybox'), 'library/busybox:latest');
+  process.env.CAISSON_LOG_LEVEL = 'trace';
+  stack = await startStack({ mirror: registry.address });
+  await stack.docker('pull', 'busybox');
+});
+
+afterAll(async () => {
+  if (level === undefined) delete process.env.CAISSON_LOG_LEVEL;
+  else process.env.CAISSON_LOG_LEVEL = level;
+  await stack?.stop();
+  await registry?.stop();
+});
+
+interface Line {
+  op?: string;
+  span?: string;
+}
+
+/** The vim25 calls of the latest request whose method and path match, in order. */
+function calls(request: RegExp): string[] {
+  const lines = stack
+    .endpointLog()
+    .split('\n')
+    .filter((line) => line.includes('"span"'))
+    .map((line) => JSON.parse(line) as Line);
+  const op = lines.findLast(({ span }) => span?.startsWith('begins ') && request.test(span))?.op;
+  expect(op, String(request)).toBeDefined();
+  return lines.flatMap((line) => (line.op === op && line.span?.startsWith('vim25 ') ? [line.span.slice(6)] : []));
+}
+
+describe('round trips', () => {
+  it('of create, start, stop and rm', async () => {
+    await stack.docker(
+      'create',
+      '--name',
+      'counted',
+      'busybox',
+      'sh',
+      '-c',
+      'trap "exit 0" TERM; echo up; while :; do sleep 0.1; done',
+    );
+    const create = calls(/POST .*\/containers\/create/);
+    expect(create.filter((call) => call.endsWith('_Task'))).toEqual(['CreateVM_Task']);
+    // Three, or what waiting for the task adds on a busy machine.
+    expect(create.length).toBeLessThanOrEqual(7);
+    await stack.docker('start', 'counted');
+    const start = calls(/POST .*\/start/);
+    expect(start.filter((call) => call.endsWith('_Task'))).toEqual(['ReconfigVM_Task', 'PowerOnVM_Task']);
+    // A power-on that takes longer is waited for: a filter, two answers, and no more filter.
+    expect(start.length).toBeLessThanOrEqual(9);
+    await expect.poll(async () => (await stack.docker('logs', 'counted')).stdout).toBe('up\n');
+    await stack.docker('stop', 'counted');
+    expect(calls(/POST .*\/stop/)).toEqual([]);
+    await stack.docker('rm', 'counted');
+    const remove = calls(/DELETE .*\/containers\//);
+    expect(remove.slice(0, 2)).toEqual(['Destroy_Task', 'RetrievePropertiesEx']);
+    expect(remove.length).toBeLessThanOrEqual(6);
+  });
+
+  it('of ps, inspect and exec: none', async () => {
+    await stack.docker('run', '-d', '--name', 'seen', 'busybox', 'sleep', '1000');
+    await stack.docker('ps', '-a');
+    expect(calls(/GET .*\/containers\/json/)).toEqual([]);
+    await stack.docker('inspect', 'seen');
+    expect(calls(/GET .*\/containers\/seen\/json/)).toEqual([]);
+    await stack.docker('exec', 'seen', 'true');
+    expect(calls(/POST .*\/exec\/.*\/start/)).toEqual([]);
+    await stack.docker('rm', '-f', 'seen');
+  });
+});
