@@ -108,7 +108,7 @@ describe('docker run -it', () => {
   it('start -ai sits down at it again', async () => {
     const { code } = await sit(
       ['start', '-ai', 'kept'],
-      [prompt, ['send', 'echo back; exit 3\n'], ['expect', 'back', SECONDS], ['end', SECONDS]],
+      [prompt, ['send', "echo ba''ck; exit 3\n"], ['expect', 'back', SECONDS], ['end', SECONDS]],
     );
     expect(code).toBe(3);
     await stack.docker('rm', 'kept');
