@@ -22,6 +22,15 @@ function runsHostd(pid: number, stateDir: string): boolean {
   }
 }
 
+/** Value of an option of the running hostd, as its command line has it; null when it was not given, or nothing runs. */
+export function hostdOption(paths: InstancePaths, option: string): string | null {
+  const running = runningHostd(paths);
+  if (running === null) return null;
+  const args = readFileSync(`/proc/${running.pid}/cmdline`, 'utf8').split('\0');
+  const index = args.indexOf(option);
+  return index < 0 ? null : (args[index + 1] ?? null);
+}
+
 /** How to log in to the embedded host, or null when it does not run. */
 export function runningHostd(paths: InstancePaths): (Login & { pid: number }) | null {
   if (!existsSync(paths.hostdFile) || !existsSync(paths.credentialsFile)) return null;
@@ -34,9 +43,14 @@ export function runningHostd(paths: InstancePaths): (Login & { pid: number }) | 
 /**
  * Starts hostd detached and waits until it answers.
  * @param listen `host:port`
+ * @param options further ones of hostd
  * @throws unavailable with the end of its log when it does not come up
  */
-export async function startHostdProcess(paths: InstancePaths, listen: string): Promise<Login & { pid: number }> {
+export async function startHostdProcess(
+  paths: InstancePaths,
+  listen: string,
+  options: string[] = [],
+): Promise<Login & { pid: number }> {
   mkdirSync(paths.stateDir, { recursive: true, mode: 0o711 });
   const logFile = join(paths.stateDir, 'hostd.log');
   const log = openSync(logFile, 'a', 0o600);
@@ -47,7 +61,7 @@ export async function startHostdProcess(paths: InstancePaths, listen: string): P
       import.meta.url,
     ),
   );
-  const child = spawn(process.execPath, [main, '--state-dir', paths.stateDir, '--listen', listen], {
+  const child = spawn(process.execPath, [main, '--state-dir', paths.stateDir, '--listen', listen, ...options], {
     detached: true,
     stdio: ['ignore', log, log],
     cwd: '/',

@@ -7,13 +7,15 @@ import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Command } from 'commander';
 import type { VchConfig } from '../../port-layer/config.js';
+import { conflict } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
+import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
 import { say, step } from '../setup/console.js';
 import { exitWith, prepareMachine } from '../setup/prepare.js';
 import { VimClient } from '../vim25/index.js';
 import { collect } from './config-file.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
-import { runningHostd, startHostdProcess } from './hostd-process.js';
+import { hostdOption, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
 import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
 import { checkName, parseBridgeRange, parseDockerAddress, positiveInteger } from './vch-options.js';
@@ -28,6 +30,7 @@ interface StartOptions {
   containerCpus: number;
   containerMemory: number;
   bridgeNetworkRange: string;
+  warmPool?: string;
   foreground: boolean;
 }
 
@@ -68,6 +71,10 @@ const program = new Command('npm start --')
     2048,
   )
   .option('--bridge-network-range <cidr>', "addresses of the containers' network", '172.16.0.0/16')
+  .option(
+    '--warm-pool <n>',
+    `virtual machines kept ready for the next containers, which then start faster; each takes about 80 MB; 0: none (default: ${DEFAULT_WARM_POOL})`,
+  )
   .option('--foreground', 'stay in the foreground; interrupt to stop the engine (containers go on running)', false)
   .allowExcessArguments(false);
 
@@ -79,10 +86,19 @@ try {
   checkName(options.name);
   const address = parseDockerAddress(options.dockerAddress);
   const bridgeRange = parseBridgeRange(options.bridgeNetworkRange);
+  const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
   await prepareMachine({ tests: false });
+  const running = runningHostd(paths);
+  const runningPool = hostdOption(paths, '--warm-pool') ?? String(DEFAULT_WARM_POOL);
+  if (running !== null && warmPool !== null && warmPool !== runningPool)
+    throw conflict(
+      `the embedded host runs with --warm-pool ${runningPool}: npm stop ends it (containers go on running)`,
+    );
   const hostd =
-    runningHostd(paths) ??
-    (await step('Starting the embedded host', () => startHostdProcess(paths, options.hostdAddress)));
+    running ??
+    (await step('Starting the embedded host', () =>
+      startHostdProcess(paths, options.hostdAddress, warmPool === null ? [] : ['--warm-pool', warmPool]),
+    ));
   const config = await provideVch(hostd, paths, address, bridgeRange);
   greet(config, hostd, paths);
   if (options.foreground) await stayInForeground(paths);

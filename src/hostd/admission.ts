@@ -56,3 +56,5 @@ export function admit(
 
 /** Memory to count for a VM that is being started. */
 export const STARTING_VM_MIB = START_MIB;
+/** With less free than this no spare VM is kept: what is left is for VMs that are wanted. */
+export const SPARE_RESERVE_MIB = RESERVE_MIB + 4 * START_MIB;

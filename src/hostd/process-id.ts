@@ -42,15 +42,40 @@ export function startedAt(process: ProcessIdentity): Date {
 
 /** The running process whose arguments contain `text`, or null. */
 export function findProcess(text: string): ProcessIdentity | null {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
+  return findProcesses(text)[0] ?? null;
+}
+
+/** All of them. */
+export function findProcesses(text: string): ProcessIdentity[] {
+  return processes().flatMap((pid) => {
     try {
-      if (readFileSync(`/proc/${entry}/cmdline`, 'utf8').includes(text)) return identify(Number(entry));
+      if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(text)) return [];
     } catch {
       // It ended in between.
+      return [];
     }
-  }
-  return null;
+    return identify(pid) ?? [];
+  });
+}
+
+/** Effective user ids that processes have. */
+export function usersOfProcesses(): Set<number> {
+  return new Set(
+    processes().flatMap((pid) => {
+      try {
+        // Not the owner of /proc/<pid>: that is root for a process that has changed its user.
+        return Number(/^Uid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+      } catch {
+        return [];
+      }
+    }),
+  );
+}
+
+function processes(): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number);
 }
 
 /** Sends a signal if the process still runs. */

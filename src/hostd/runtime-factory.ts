@@ -34,10 +34,14 @@ export class HostRuntime implements VmRuntime {
   }
 }
 
-/** Makes the runtime of an instance. Boot snapshots are shared with all hosts of the machine, unless they have a directory of their own. */
+/**
+ * Makes the runtime of an instance. Boot snapshots are shared with all hosts of the machine, unless they have a directory of their own.
+ * @param warmPool how many VMs of the usual shape wait to be powered on
+ */
 export async function createRuntime(
   paths: InstancePaths,
   snapshotDirectory = join(cacheDirectory(), 'snapshots'),
+  warmPool = 0,
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
@@ -46,10 +50,7 @@ export async function createRuntime(
   await virtualSwitch.open();
   const snapshots = new BootSnapshots(snapshotDirectory, await snapshotHost(boot, acceleration));
   await snapshots.open();
-  return new HostRuntime(
-    new QemuRuntime(paths, boot, acceleration, virtualSwitch, snapshots),
-    new ProcessRuntime(paths, virtualSwitch),
-    virtualSwitch,
-    acceleration,
-  );
+  const qemu = new QemuRuntime(paths, boot, acceleration, virtualSwitch, snapshots, warmPool);
+  await qemu.open();
+  return new HostRuntime(qemu, new ProcessRuntime(paths, virtualSwitch), virtualSwitch, acceleration);
 }

@@ -18,7 +18,24 @@ import { TarBuilder } from './registry/tar-builder.js';
 export const PORT_GROUP = 'lab bridge';
 
 /** The commands the scripts of VMs use. */
-const APPLETS = ['sh', 'cat', 'echo', 'sleep', 'dd', 'rm', 'mkdir', 'ping', 'ip', 'wc', 'grep', 'printf', 'od'];
+const APPLETS = [
+  'sh',
+  'cat',
+  'echo',
+  'sleep',
+  'dd',
+  'rm',
+  'mkdir',
+  'ping',
+  'ip',
+  'wc',
+  'grep',
+  'printf',
+  'od',
+  'hostname',
+  'date',
+  'sync',
+];
 
 async function busyboxTar(): Promise<Buffer> {
   const tar = new TarBuilder().directory('bin').file('bin/busybox', await readFile('/bin/busybox'), { mode: 0o755 });
@@ -111,9 +128,10 @@ export class VmLab {
     public runtime: HostRuntime,
     private readonly baseDisk: string,
     private readonly snapshotDirectory: string | undefined,
+    private readonly warmPool: number,
   ) {}
 
-  static async open(snapshotDirectory?: string): Promise<VmLab> {
+  static async open(snapshotDirectory?: string, warmPool = 0): Promise<VmLab> {
     const paths = instancePaths(await mkdtemp(join(tmpdir(), 'caisson-lab-')));
     const baseDisk = join(paths.datastoreDir, 'base', 'base.vmdk');
     await mkdir(join(baseDisk, '..'), { recursive: true });
@@ -125,9 +143,9 @@ export class VmLab {
       capacity: 2 ** 30,
       seed: 'lab',
     });
-    const runtime = await createRuntime(paths, snapshotDirectory);
+    const runtime = await createRuntime(paths, snapshotDirectory, warmPool);
     await runtime.virtualSwitch.addPortGroup(PORT_GROUP);
-    return new VmLab(paths, runtime, baseDisk, snapshotDirectory);
+    return new VmLab(paths, runtime, baseDisk, snapshotDirectory, warmPool);
   }
 
   /** A VM with a disk of its own over the shared one. */
@@ -206,7 +224,7 @@ export class VmLab {
   /** A new runtime, as after hostd's restart. */
   async restart(): Promise<void> {
     await this.runtime.close();
-    this.runtime = await createRuntime(this.paths, this.snapshotDirectory);
+    this.runtime = await createRuntime(this.paths, this.snapshotDirectory, this.warmPool);
     await this.runtime.virtualSwitch.addPortGroup(PORT_GROUP);
   }
 

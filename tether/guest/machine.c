@@ -17,7 +17,6 @@
 #ifndef MOVE_MOUNT_F_EMPTY_PATH
 #define MOVE_MOUNT_F_EMPTY_PATH 4 /* linux/mount.h, which does not go with sys/mount.h */
 #endif
-#define DEFAULT_SHM (64u << 20)
 
 /* Loads the modules that the boot image lists, in its order; those for hardware that is not there fail and that is fine. */
 void load_modules(void) {

@@ -109,7 +109,7 @@ static char *ask(const char *request, size_t size, size_t *length, int timeout_m
   char *reply = NULL;
   while (reply == NULL && (timeout_ms < 0 || monotonic_ms() < end)) {
     struct pollfd p = {fd, (short)(POLLIN | (sent < size + 4 ? POLLOUT : 0)), 0};
-    int ready = poll(&p, 1, 50);
+    int ready = poll(&p, 1, timeout_ms < 0 ? 60000 : 50); /* one that waits long is not to be woken for nothing */
     if (ready < 0) continue;
     if (p.revents & POLLHUP) { /* the host is away; what was sent may be lost */
       sent = 0;

@@ -12,6 +12,7 @@
 
 #define ROOT "/c" /* where the container's disk is mounted */
 #define PREPARED "/prepared" /* what every container gets */
+#define DEFAULT_SHM (64u << 20) /* of /dev/shm, as prepared */
 #define MAX_FRAME (1u << 20)
 
 /* ---- buffers and bounded parsing (buffer.c) ---- */
@@ -61,6 +62,8 @@ enum rpc_command { RPC_NONE, RPC_HALT, RPC_REBOOT };
 enum rpc_command rpc_poll(void); /* after rpc_fd() is readable */
 
 /* ---- being one of many (instance.c) ---- */
+#define REHEARSED_PROCESS "/rehearsed"
+int rehearsed_process(void);
 void rehearse(void); /* in a VM that a snapshot is made of */
 void forget_disks(void);
 void become_instance(void);

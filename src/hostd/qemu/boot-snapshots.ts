@@ -1,6 +1,6 @@
 /**
  * Snapshots of booted VMs, from which others of the same shape go on instead of booting. A snapshot is a directory with the VM's
- * memory (`memory`, a sparse file that resumed VMs map copy-on-write), its devices' state (`state`) and `info.json`.
+ * memory (`memory`, a sparse file that resumed VMs map copy-on-write), its devices' state (`state`), a small disk (`rehearsal`) and `info.json`.
  *
  * It fits one QEMU, accelerator, kernel, boot image, command line and shape only: all are in its key. It is checked when it is first
  * used; what does not fit or is damaged is removed. A snapshot that was removed stays usable for those that have it open.
@@ -25,6 +25,8 @@ export interface BootSnapshot {
   readonly directory: string;
   readonly memory: string;
   readonly state: string;
+  /** Begin of a raw disk with a small filesystem, for VMs of the warm pool to rehearse on. */
+  readonly rehearsal: string;
 }
 
 interface Info {
@@ -104,7 +106,7 @@ export class BootSnapshots {
 
   /**
    * Adds a snapshot.
-   * @param make puts `memory` and `state` into the directory it is given
+   * @param make puts `memory`, `state` and `rehearsal` into the directory it is given
    */
   async add(key: string, make: (directory: string) => Promise<void>): Promise<void> {
     const building = join(this.directory, `${key}.${process.pid}.building`);
@@ -174,7 +176,13 @@ export class BootSnapshots {
 }
 
 function files(key: string, directory: string): BootSnapshot {
-  return { key, directory, memory: join(directory, 'memory'), state: join(directory, 'state') };
+  return {
+    key,
+    directory,
+    memory: join(directory, 'memory'),
+    state: join(directory, 'state'),
+    rehearsal: join(directory, 'rehearsal'),
+  };
 }
 
 async function readInfo(directory: string): Promise<Info | null> {

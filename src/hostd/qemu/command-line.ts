@@ -1,6 +1,6 @@
 /** QEMU's command line for a VM: pure. */
 import type { BootImage } from '../../common/paths.js';
-import type { VmDefinition } from '../runtime.js';
+import type { RuntimeSerial, VmDefinition } from '../runtime.js';
 
 export type Acceleration = 'kvm' | 'tcg';
 
@@ -9,16 +9,29 @@ export const QEMU_GID = 64100;
 /** First of the users of QEMU processes, and how many there are; none needs an entry in /etc/passwd. */
 const FIRST_UID = 64101;
 const UIDS = 1000;
+/** First of the users of QEMUs that wait in the warm pool, and stay theirs: no VM that was started otherwise has one of them. */
+const FIRST_SPARE_UID = FIRST_UID + UIDS;
 
 /** The user of a VM's QEMU: another one for each VM (of any thousand in a row), so that one that was taken over cannot harm the others. */
 export function qemuUid(moid: string): number {
-  return FIRST_UID + (Number(/(\d+)$/.exec(moid)?.[1] ?? 0) % UIDS);
+  return FIRST_UID + (vmNumber(moid) % UIDS);
+}
+
+/** The same for a VM of the warm pool. */
+export function spareUid(moid: string): number {
+  return FIRST_SPARE_UID + (vmNumber(moid) % UIDS);
+}
+
+function vmNumber(moid: string): number {
+  return Number(/(\d+)$/.exec(moid)?.[1] ?? 0);
 }
 
 /** Where the VM's sockets are. */
 export interface VmSockets {
   qmp: string;
   guestRpc: string;
+  /** A second monitor, over which a VM of the warm pool is handed open files. */
+  handOver?: string;
 }
 
 /** A tap that is ready, for the card of that index. */
@@ -39,9 +52,12 @@ export interface OpenDisk {
 
 /**
  * A boot snapshot's part in a VM: `make` when it is being made, with `memory` the file to put the VM's memory into; `resume` for a
- * VM that goes on from it, with its disks in the order of the definition's.
+ * VM that goes on from it, with its disks in the order of the definition's; `spare` for one that goes on from it into the warm pool,
+ * with raw placeholders for disks and nothing behind its serial ports.
  */
-export type SnapshotUse = { use: 'make'; memory: string } | { use: 'resume'; memory: string; disks: OpenDisk[] };
+export type SnapshotUse =
+  | { use: 'make'; memory: string }
+  | { use: 'resume' | 'spare'; memory: string; disks: OpenDisk[] };
 
 /** For `migrate-set-capabilities`, on both sides: shared memory is not part of the state. */
 export const MIGRATION_CAPABILITIES = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
@@ -102,7 +118,9 @@ export function qemuArguments(
     // Opens taps and disks as root, then drops to a user without rights (which elevateprivileges=deny would forbid);
     // the filter has set no_new_privs by then.
     // One that makes a snapshot runs nobody's code.
-    ...(snapshot?.use === 'make' ? [] : [['-runas', `${qemuUid(vm.moid)}:${QEMU_GID}`]]),
+    ...(snapshot?.use === 'make'
+      ? []
+      : [['-runas', `${snapshot?.use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid)}:${QEMU_GID}`]]),
     ['-machine', `pc,usb=off,hpet=off,vmport=off${snapshot === undefined ? '' : ',memory-backend=ram'}`],
     ...memoryArguments(vm.memoryMiB, snapshot),
     acceleration === 'kvm'
@@ -111,30 +129,25 @@ export function qemuArguments(
     ['-smp', String(vm.cpus)],
     ['-m', `${vm.memoryMiB}M`],
     // What is resumed has its kernel in memory.
-    ...(snapshot?.use === 'resume' ? [] : bootArguments(boot, snapshot?.use === 'make')),
-    ['-chardev', `socket,id=qmp,path=${value(sockets.qmp)},server=on,wait=off`],
-    ['-mon', 'chardev=qmp,mode=control'],
+    ...(isResumed(snapshot) ? [] : bootArguments(boot, snapshot?.use === 'make')),
+    ...monitorArguments('qmp', sockets.qmp),
+    ...(sockets.handOver === undefined ? [] : monitorArguments('handover', sockets.handOver)),
     ['-device', 'virtio-balloon-pci,free-page-reporting=on'],
     ['-device', 'virtio-serial-pci,id=ports,max_ports=16'],
   ];
   for (const { index, backing } of vm.serials) {
     const id = `serial${index}`;
-    args.push([
-      '-chardev',
-      backing.kind === 'file'
-        ? `file,id=${id},path=${value(backing.path)},append=on`
-        : `socket,id=${id},path=${value(backing.path)},server=off,reconnect=1`,
-    ]);
+    args.push(['-chardev', snapshot?.use === 'spare' ? spareBacking(id, backing) : serialBacking(id, backing)]);
     args.push(['-device', `virtserialport,bus=ports.0,chardev=${id},name=${id}`]);
   }
   // The last port: a guest that finds it finds the others.
   args.push(['-chardev', `socket,id=guestrpc,path=${value(sockets.guestRpc)},server=on,wait=off`]);
   args.push(['-device', `virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=${GUEST_RPC_PORT}`]);
   // QEMU saves no VM with VMDKs; what the placeholder of a disk is made of is not part of the state.
-  const format = snapshot?.use === 'make' ? 'raw' : 'vmdk';
+  const format = snapshot?.use === 'make' || snapshot?.use === 'spare' ? 'raw' : 'vmdk';
   for (const [index, disk] of vm.disks.entries()) {
     const id = `disk${disk.bus}-${disk.unit}`;
-    const opened = snapshot?.use === 'resume' ? snapshot.disks[index] : undefined;
+    const opened = isResumed(snapshot) ? snapshot.disks[index] : undefined;
     const drive = [
       `if=none,id=${id},format=${format},cache=writeback`,
       opened === undefined ? `file=${value(disk.path)}` : `file.driver=file,file.filename=/dev/fdset/${index}`,
@@ -144,13 +157,35 @@ export function qemuArguments(
     for (const fd of [opened?.readFd ?? -1, opened?.writeFd ?? -1])
       if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
     args.push(['-drive', drive.join(',')]);
-    args.push(['-device', `virtio-blk-pci,drive=${id},serial=scsi${disk.bus}:${disk.unit}`]);
+    args.push(['-device', `virtio-blk-pci,id=${id}-device,drive=${id},serial=scsi${disk.bus}:${disk.unit}`]);
   }
   for (const { index, mac, tap } of taps) {
     args.push(['-netdev', `tap,id=net${index},ifname=${tap},script=no,downscript=no`]);
     args.push(['-device', `virtio-net-pci,netdev=net${index},mac=${mac},romfile=`]);
   }
   return args.flat();
+}
+
+function isResumed(snapshot: SnapshotUse | undefined): snapshot is Extract<SnapshotUse, { disks: OpenDisk[] }> {
+  return snapshot !== undefined && snapshot.use !== 'make';
+}
+
+function monitorArguments(id: string, path: string): string[][] {
+  return [
+    ['-chardev', `socket,id=${id},path=${value(path)},server=on,wait=off`],
+    ['-mon', `chardev=${id},mode=control`],
+  ];
+}
+
+function serialBacking(id: string, backing: RuntimeSerial['backing']): string {
+  return backing.kind === 'file'
+    ? `file,id=${id},path=${value(backing.path)},append=on`
+    : `socket,id=${id},path=${value(backing.path)},server=off,reconnect=1`;
+}
+
+/** What looks to the guest as the other does in a snapshot: a file is always there, a socket's listener is not. */
+function spareBacking(id: string, backing: RuntimeSerial['backing']): string {
+  return backing.kind === 'file' ? `file,id=${id},path=/dev/null,append=on` : `null,id=${id}`;
 }
 
 function bootArguments(boot: BootImage, rehearse: boolean): string[][] {
@@ -170,6 +205,6 @@ function memoryArguments(memoryMiB: number, snapshot: SnapshotUse | undefined): 
   const share = snapshot.use === 'make' ? 'on' : 'off';
   return [
     ['-object', `memory-backend-file,id=ram,size=${memoryMiB}M,mem-path=${value(snapshot.memory)},share=${share}`],
-    ...(snapshot.use === 'resume' ? [['-incoming', 'defer']] : []),
+    ...(snapshot.use === 'make' ? [] : [['-incoming', 'defer']]),
   ];
 }

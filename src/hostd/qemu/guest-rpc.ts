@@ -95,13 +95,46 @@ function seed(): string {
   return `${nanoseconds} ${randomBytes(SEED_BYTES).toString('base64')}${tracing() ? ' trace' : ''}`;
 }
 
+/**
+ * What a VM of the warm pool is told instead of a seed: first to rehearse; then nothing until it becomes a VM of the inventory, and
+ * that it has (it asks for its seed then).
+ */
+export class SpareAnswers {
+  private rehearses = true;
+  private finished: () => void = () => undefined;
+  private taken: () => void = () => undefined;
+  private readonly becameVm = new Promise<void>((resolve) => {
+    this.taken = resolve;
+  });
+  /** Resolves when it has rehearsed and waits. */
+  readonly waits = new Promise<void>((resolve) => {
+    this.finished = resolve;
+  });
+
+  /** It is a VM of the inventory from now on. */
+  take(): void {
+    this.taken();
+  }
+
+  async answer(request: string): Promise<string> {
+    if (request !== `info-get ${SEED_KEY}`) return 'R0 No value found';
+    if (this.rehearses) {
+      this.rehearses = false;
+      return 'R1 rehearse';
+    }
+    this.finished();
+    await this.becameVm;
+    return 'R1 taken';
+  }
+}
+
 /** Keeps a connection to a running VM's GuestRPC port and answers it. */
 export class GuestRpcServer {
   private socket: Socket | null = null;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
   private readonly commands: string[] = [];
-  private readonly answers: GuestRpcAnswers;
+  private answers: GuestRpcAnswers | null;
   /** Token bucket: requests the guest may make now. */
   private granted = BURST;
   private grantedAt = Date.now();
@@ -111,12 +144,21 @@ export class GuestRpcServer {
     this.heard = resolve;
   });
 
+  /** @param spare answers until {@link take} */
   constructor(
-    private readonly path: string,
-    hooks: VmHooks,
+    private path: string,
+    hooks: VmHooks | null,
+    private readonly spare: SpareAnswers | null = null,
   ) {
-    this.answers = new GuestRpcAnswers(hooks);
+    this.answers = hooks === null ? null : new GuestRpcAnswers(hooks);
     this.connect();
+  }
+
+  /** A VM of the warm pool becomes one of the inventory. @param path where its port is found now */
+  take(path: string, hooks: VmHooks): void {
+    this.path = path;
+    this.answers = new GuestRpcAnswers(hooks);
+    this.spare?.take();
   }
 
   /** Sends a command as soon as the port is connected: `OS_Halt` or `OS_Reboot`. */
@@ -162,9 +204,13 @@ export class GuestRpcServer {
         }
         pending = taken.rest;
         for (const request of taken.requests) {
+          await this.grant();
+          if (this.answers === null) {
+            await send(socket, (await this.spare?.answer(request)) ?? 'R0 Unknown command');
+            continue;
+          }
           this.heard();
           mark(`guest ${request.slice(0, 300)}`);
-          await this.grant();
           await send(socket, this.answers.answer(request));
         }
       }

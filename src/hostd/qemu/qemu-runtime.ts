@@ -7,27 +7,40 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, chown, type FileHandle, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled, insufficientResources, internal, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage, InstancePaths } from '../../common/paths.js';
 import { span } from '../../common/trace.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
-import { ended, findProcess, identify, isRunning, type ProcessIdentity, signal, usage } from '../process-id.js';
-import type { RunningVm, VmDefinition, VmExit, VmHooks, VmRuntime } from '../runtime.js';
+import {
+  ended,
+  findProcess,
+  findProcesses,
+  identify,
+  isRunning,
+  type ProcessIdentity,
+  signal,
+  usage,
+  usersOfProcesses,
+} from '../process-id.js';
+import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { QEMU } from './acceleration.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
-import { type Acceleration, MIGRATION_CAPABILITIES, qemuArguments, STATE_FD } from './command-line.js';
+import { type Acceleration, MIGRATION_CAPABILITIES, qemuArguments, STATE_FD, spareUid } from './command-line.js';
+import { DescriptorSender } from './descriptor-sender.js';
 import { underMemoryFilter } from './memory-filter.js';
-import { lastWords, QemuVm, removeRunFiles, type VmFiles } from './qemu-vm.js';
+import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
 import { ResumedFiles } from './resumed-files.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
+import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
+import { freeMemoryMiB, WarmPool } from './warm-pool.js';
+import { WatchedHooks, within } from './watched-hooks.js';
 
 const log = logger('qemu');
 /** Longest wait for QEMU's monitor: it is there after 0.05 s on an idle machine. */
@@ -41,6 +54,10 @@ const YOUNG_MS = 10_000;
 /** QEMU as the carrier of VMs. */
 export class QemuRuntime implements VmRuntime {
   private readonly snapshots: SnapshotService | null;
+  private readonly pool: WarmPool<SpareVm>;
+  private readonly sender = new DescriptorSender();
+  private readonly spareMaker: SpareMaker;
+  private spares = 0;
   private starting = 0;
   /** VMs that started lately: process ids, and when. */
   private readonly young = new Map<number, number>();
@@ -52,6 +69,8 @@ export class QemuRuntime implements VmRuntime {
     private readonly virtualSwitch: VirtualSwitch,
     /** Null: every VM is booted. */
     snapshots: BootSnapshots | null = null,
+    /** VMs that wait, resumed, to be powered on. */
+    warmPool = 0,
   ) {
     this.snapshots =
       snapshots === null
@@ -59,16 +78,49 @@ export class QemuRuntime implements VmRuntime {
         : new SnapshotService(
             snapshots,
             new SnapshotBuilder(boot, acceleration, virtualSwitch, (args, logFile) => this.spawn(args, logFile)),
+            () => this.pool.fill(),
           );
+    this.spareMaker = {
+      runDirectory: join(paths.runDir, 'pool'),
+      directory: join(paths.stateDir, 'pool'),
+      virtualSwitch,
+      sender: this.sender,
+      commandLine: (vm, sockets, taps, memory, disks) =>
+        qemuArguments(vm, { acceleration, boot, sockets, taps, snapshot: { use: 'spare', memory, disks } }),
+      launch: (args, logFile, inherited) => this.spawn(args, logFile, inherited, true),
+    };
+    this.pool = new WarmPool<SpareVm>(snapshots === null ? 0 : warmPool, {
+      snapshot: (key) => this.snapshots?.have(key) ?? Promise.resolve(null),
+      make: async (shape, snapshot, gone) => {
+        this.sender.prepare();
+        return SpareVm.make(this.spareMaker, this.spareNumber(), shape, snapshot, gone);
+      },
+      busy: () => this.starting > 0,
+      freeMiB: () => freeMemoryMiB(this.promisedMiB()),
+    });
+  }
+
+  /** Ends what an earlier runtime left that belongs to no VM. Before any VM is powered on or adopted. */
+  async open(): Promise<void> {
+    const given = await this.givenProcesses();
+    const left = findProcesses(`path=${this.spareMaker.runDirectory}/`).filter(({ pid }) => !given.has(pid));
+    await removeStaleSpares(this.spareMaker, left);
   }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
-    admit(vm, this.promisedMiB());
+    try {
+      admit(vm, this.promisedMiB());
+    } catch (error) {
+      // What waits for nobody in particular gives way.
+      if (!isKind(error, 'insufficientResources') || !(await this.pool.giveUp())) throw error;
+      admit(vm, this.promisedMiB());
+    }
     this.starting++;
     try {
       return await this.start(vm, hooks, abort);
     } finally {
       this.starting--;
+      this.pool.fill();
     }
   }
 
@@ -79,7 +131,8 @@ export class QemuRuntime implements VmRuntime {
       try {
         const qmp = await Qmp.connect(files.qmp, () => isRunning(identity), MONITOR_MS);
         await this.virtualSwitch.adopt(vm.moid);
-        return new QemuVm(identity, qmp, files, hooks, () => this.virtualSwitch.unplug(vm.moid));
+        const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
+        return new QemuVm(identity, qmp, files, hooks, () => this.virtualSwitch.unplug(vm.moid), { since });
       } catch (error) {
         log.warn({ vm: vm.name, err: messageOf(error) }, 'a running VM does not answer and is ended');
         signal(identity, 'SIGKILL');
@@ -93,16 +146,23 @@ export class QemuRuntime implements VmRuntime {
 
   /** Ends what runs for this runtime alone; VMs go on running. */
   async close(): Promise<void> {
-    await this.snapshots?.close();
+    await Promise.all([this.pool.close(), this.snapshots?.close()]);
+    this.sender.close();
   }
 
-  /** Resumes the VM from a snapshot of one of its shape, or boots it. */
+  /** Takes a VM of the warm pool, or resumes the VM from a snapshot of one of its shape, or boots it. */
   private async start(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
-    const snapshot =
-      (await this.snapshots?.find(vm).catch((error: unknown) => {
+    const shaped =
+      (await this.snapshots?.shapeOf(vm).catch((error: unknown) => {
         log.debug({ vm: vm.name, err: messageOf(error) }, 'no boot snapshot was looked for');
         return null;
       })) ?? null;
+    if (shaped !== null) {
+      this.pool.note(shaped.key, shaped.shape);
+      const running = await this.startSpare(vm, hooks, shaped.key, abort);
+      if (running !== null) return running;
+    }
+    const snapshot = shaped === null ? null : ((await this.snapshots?.find(vm, shaped.key, shaped.shape)) ?? null);
     if (snapshot !== null) {
       try {
         return await this.launch(vm, hooks, snapshot, abort);
@@ -113,6 +173,37 @@ export class QemuRuntime implements VmRuntime {
       }
     }
     return this.launch(vm, hooks, null, abort);
+  }
+
+  /** The VM as one of the warm pool; null when there is none, or it does not become that VM. */
+  private async startSpare(
+    vm: VmDefinition,
+    hooks: VmHooks,
+    key: string,
+    abort?: AbortSignal,
+  ): Promise<RunningVm | null> {
+    const spare = this.pool.take(key);
+    if (spare === null) return null;
+    const files = await this.files(vm);
+    try {
+      abort?.throwIfAborted();
+      await prepareFiles(vm, files);
+      const watched = new WatchedHooks(hooks, false);
+      const running = await spare.become(vm, watched, files, () => this.virtualSwitch.unplug(vm.moid));
+      if (!(await span('taken', () => within(running.lives(), RESUME_MS)))) throw internal('it asks for nothing');
+      log.info({ vm: vm.name, moid: vm.moid, pid: running.pid, spare: true }, 'VM started');
+      watched.pass();
+      return running;
+    } catch (error) {
+      await spare.dispose();
+      await this.virtualSwitch
+        .unplug(vm.moid)
+        .catch((cause: unknown) => log.warn({ err: cause }, 'removing taps failed'));
+      await removeRunFiles(files);
+      if (abort?.aborted) throw await startFailure(vm, files, error, false);
+      log.warn({ vm: vm.name, err: messageOf(error) }, 'a spare VM does not become the VM, which is started otherwise');
+      return null;
+    }
   }
 
   private async launch(
@@ -172,6 +263,24 @@ export class QemuRuntime implements VmRuntime {
     }
   }
 
+  /** A number whose user no process has. */
+  private spareNumber(): number {
+    const used = usersOfProcesses();
+    do this.spares++;
+    while (used.has(spareUid(String(this.spares))));
+    return this.spares;
+  }
+
+  /** Processes that are VMs of the inventory. */
+  private async givenProcesses(): Promise<Set<number>> {
+    const directory = join(this.paths.runDir, 'vm');
+    const names = existsSync(directory) ? await readdir(directory) : [];
+    const pids = names
+      .filter((name) => name.endsWith('.pid'))
+      .map((name) => readFile(join(directory, name), 'utf8').then((text) => (JSON.parse(text) as VmProcess).pid));
+    return new Set((await Promise.allSettled(pids)).flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])));
+  }
+
   /** Memory in MiB that VMs which were let in have yet to take. */
   private promisedMiB(): number {
     let promised = this.starting * STARTING_VM_MIB;
@@ -193,13 +302,23 @@ export class QemuRuntime implements VmRuntime {
     return { pid: path('pid'), qmp: path('qmp'), guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
   }
 
-  /** @param inherited descriptors that QEMU has as {@link STATE_FD} and on: it resumes a snapshot */
-  private async spawn(args: string[], logFile: string, inherited: FileHandle[] = []): Promise<ProcessIdentity> {
+  /**
+   * @param inherited descriptors that QEMU has as {@link STATE_FD} and on: it resumes a snapshot
+   * @param behind at the lowest priority
+   */
+  private async spawn(
+    args: string[],
+    logFile: string,
+    inherited: FileHandle[] = [],
+    behind = false,
+  ): Promise<ProcessIdentity> {
     const output = await open(logFile, 'w', 0o640);
     try {
       // nsenter becomes QEMU, also by way of the filter: the process id stays.
       const command = inherited.length === 0 ? [QEMU, ...args] : underMemoryFilter([QEMU, ...args]);
-      const child = spawn('nsenter', [`--net=${this.virtualSwitch.path}`, '--', ...command], {
+      const inSwitch = ['nsenter', `--net=${this.virtualSwitch.path}`, '--', ...command];
+      const [program = '', ...rest] = behind ? ['nice', '-n', '19', ...inSwitch] : inSwitch;
+      const child = spawn(program, rest, {
         detached: true,
         stdio: ['ignore', output.fd, output.fd, ...inherited.map(({ fd }) => fd)],
         cwd: '/',
@@ -218,50 +337,10 @@ export class QemuRuntime implements VmRuntime {
   }
 }
 
-/** Keeps the inventory from hearing of the end of a VM that it was not given: one that could not be resumed. */
-class WatchedHooks implements VmHooks {
-  private exit: VmExit | null = null;
-
-  constructor(
-    private readonly hooks: VmHooks,
-    private passing: boolean,
-  ) {}
-
-  infoGet(key: string): string | undefined {
-    return this.hooks.infoGet(key);
-  }
-
-  infoSet(key: string, value: string): void {
-    this.hooks.infoSet(key, value);
-  }
-
-  exited(exit: VmExit): void {
-    if (this.passing) this.hooks.exited(exit);
-    else this.exit = exit;
-  }
-
-  /** From now on, and of what was. */
-  pass(): void {
-    this.passing = true;
-    // Not before the inventory has the VM.
-    const { exit } = this;
-    if (exit !== null) setImmediate(() => this.hooks.exited(exit));
-  }
-}
-
-async function within(promise: Promise<boolean>, timeoutMs: number): Promise<boolean> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([promise, sleep(timeoutMs, false, { signal: timer.signal })]);
-  } finally {
-    timer.abort();
-  }
-}
-
 /** The VM's QEMU process, if it runs. One whose hostd was killed before it wrote the pid file is found by its monitor's path. */
-async function runningProcess(files: VmFiles): Promise<ProcessIdentity | null> {
+async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
   const known = await readFile(files.pid, 'utf8').then(
-    (text) => JSON.parse(text) as ProcessIdentity,
+    (text) => JSON.parse(text) as VmProcess,
     () => null,
   );
   const identity = known ?? (existsSync(files.qmp) ? findProcess(`path=${files.qmp},`) : null);

@@ -10,9 +10,14 @@ const log = logger('qemu');
 /** How long QEMU may take to end by itself before it is killed. */
 const QUIT_MS = 3000;
 
+/** A VM's process. `poweredOn`: when it became the VM, in Unix ms, if it ran before that. */
+export interface VmProcess extends ProcessIdentity {
+  poweredOn?: number;
+}
+
 /** Files of a running VM. */
 export interface VmFiles {
-  /** {@link ProcessIdentity} as JSON. */
+  /** {@link VmProcess} as JSON. */
   pid: string;
   qmp: string;
   guestRpc: string;
@@ -45,9 +50,11 @@ export class QemuVm implements RunningVm {
     private readonly files: VmFiles,
     private readonly hooks: VmHooks,
     private readonly cleanUp: () => Promise<void>,
+    /** Of a VM that came from the warm pool: when it became this one, and what has served it so far. */
+    spare: { since?: Date | undefined; rpc?: GuestRpcServer } = {},
   ) {
-    this.startedAt = startedAt(identity);
-    this.rpc = new GuestRpcServer(files.guestRpc, hooks);
+    this.startedAt = spare.since ?? startedAt(identity);
+    this.rpc = spare.rpc ?? new GuestRpcServer(files.guestRpc, hooks);
     qmp.on('event', (name, data) => this.event(name, data));
     this.gone = new Promise((resolve) => qmp.once('close', () => void this.finish().then(resolve)));
   }

@@ -68,7 +68,7 @@ export class SnapshotBuilder {
   }
 
   /**
-   * Puts `memory` and `state` of a booted VM into `directory`.
+   * Puts `memory` and `state` of a booted VM, and `rehearsal`, into `directory`.
    * @param portGroup for its cards, which stay down
    * @throws internal, timeout; nothing of the VM is left then
    */
@@ -103,6 +103,7 @@ export class SnapshotBuilder {
       }
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
       await rename(join(work, 'memory'), join(directory, 'memory'));
+      await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
       const words = (await readFile(join(work, 'qemu.log'), 'utf8').catch(() => '')).trim().slice(-500);
@@ -181,7 +182,8 @@ async function makeDisk(path: string, bytes: number): Promise<void> {
   }
 }
 
-function placeholder(shape: VmShape, directory: string): VmDefinition {
+/** A VM of that shape which is nobody's, with its files in `directory`. */
+export function placeholder(shape: VmShape, directory: string): VmDefinition {
   return {
     moid: MAKER,
     uuid: '00000000-0000-0000-0000-000000000000',
@@ -204,6 +206,7 @@ function placeholder(shape: VmShape, directory: string): VmDefinition {
   };
 }
 
-function placeholderMac(index: number): string {
+/** The cards of a snapshot have these, until the guest is told its own. */
+export function placeholderMac(index: number): string {
   return `00:50:56:00:00:${index.toString(16).padStart(2, '0')}`;
 }

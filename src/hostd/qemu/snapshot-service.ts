@@ -22,15 +22,26 @@ export class SnapshotService {
   constructor(
     private readonly snapshots: BootSnapshots,
     private readonly builder: SnapshotBuilder,
+    /** Called when a snapshot was made. */
+    private readonly made: () => void,
   ) {}
 
-  /** The snapshot that a VM can go on from. Without one it is made in the background, for the next VM of this shape. */
-  async find(vm: VmDefinition): Promise<BootSnapshot | null> {
+  /** A VM's shape, and the key of snapshots of that shape. */
+  async shapeOf(vm: VmDefinition): Promise<{ key: string; shape: VmShape }> {
     const shape = await shapeOf(vm);
-    const key = this.snapshots.keyOf(this.builder.commandLine(shape, '/'));
+    return { key: this.snapshots.keyOf(this.builder.commandLine(shape, '/')), shape };
+  }
+
+  /** The snapshot that a VM can go on from. Without one it is made in the background, for the next VM of this shape. */
+  async find(vm: VmDefinition, key: string, shape: VmShape): Promise<BootSnapshot | null> {
     const snapshot = await this.snapshots.find(key);
     if (snapshot === null) this.wish(key, shape, vm.nics.find((nic) => nic.connected)?.portGroup ?? null);
     return snapshot;
+  }
+
+  /** The snapshot of a key, if there is one; none is made. */
+  have(key: string): Promise<BootSnapshot | null> {
+    return this.snapshots.find(key);
   }
 
   /** A VM did not come to life from it. */
@@ -63,6 +74,7 @@ export class SnapshotService {
       const [key, make] = next.value;
       try {
         await make();
+        if (!this.closed) this.made();
       } catch (error) {
         if (!this.closed) {
           this.failures.set(key, (this.failures.get(key) ?? 0) + 1);

@@ -102,6 +102,57 @@ export class VirtualSwitch {
     return taps;
   }
 
+  /**
+   * Makes taps that are plugged in nowhere and stay down, for a VM that has yet to become another one.
+   * @returns tap names by card index
+   * @throws internal
+   */
+  async plugSpare(moid: string, indexes: number[]): Promise<Map<number, string>> {
+    const taps = new Map(indexes.map((index) => [index, portName(moid, index)]));
+    const names = [...taps.values()];
+    await this.open();
+    this.ports.set(moid, names);
+    await ipBatch(
+      this.namespace,
+      names.flatMap((tap) => [`tuntap add dev ${tap} mode tap`, ...noAddress(tap)]),
+    );
+    return taps;
+  }
+
+  /**
+   * Makes the taps of `spare` ({@link plugSpare}) those of the VM `moid`, and plugs them in. Whoever has them open keeps them.
+   * @throws notFound for an unknown port group, internal
+   */
+  async handOver(spare: string, moid: string, nics: RuntimeNic[]): Promise<void> {
+    const connected = nics.filter((nic) => nic.connected);
+    const commands = connected.flatMap((nic) => [
+      // One that is up keeps its name.
+      `link set ${portName(spare, nic.index)} name ${portName(moid, nic.index)}`,
+      `link set ${portName(moid, nic.index)} master ${this.bridge(nic.portGroup)} up`,
+    ]);
+    try {
+      await ipBatch(this.namespace, commands);
+    } catch (error) {
+      // Done half or not at all: both names are the caller's to unplug.
+      await this.adopt(moid);
+      throw error;
+    }
+    this.ports.delete(spare);
+    this.ports.set(
+      moid,
+      connected.map((nic) => portName(moid, nic.index)),
+    );
+  }
+
+  /** Removes what spare VMs of an earlier hostd had. @param isSpare tells their interfaces by name */
+  async unplugSpares(isSpare = /^tpool\d+n\d+$/): Promise<void> {
+    await this.open();
+    await removeLinks(
+      this.namespace,
+      (await interfaces(this.namespace)).filter((name) => isSpare.test(name)),
+    );
+  }
+
   /** Removes the interfaces of a VM's cards. */
   async unplug(moid: string): Promise<void> {
     const names = this.ports.get(moid) ?? [];

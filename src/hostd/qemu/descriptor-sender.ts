@@ -1,0 +1,139 @@
+/**
+ * Hands open files to QEMUs that run: opens them as root and sends the descriptors over a monitor with `add-fd`, since a QEMU that
+ * runs may open next to nothing by itself.
+ *
+ * Node cannot send descriptors, so a small process in Perl (part of every Debian: perl-base) does; it is started when it is first
+ * needed, serves one request after the other, and ends with hostd.
+ */
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { internal, timeout } from '../../common/errors.js';
+
+/** Longest wait for an answer; one takes 1 to 2 ms. */
+const ANSWER_MS = 5000;
+
+/** A file to be opened for QEMU. */
+export interface FileToSend {
+  /** Number of the set that it is found in, as `/dev/fdset/<set>`. */
+  set: number;
+  path: string;
+  access: 'read' | 'write' | 'append';
+}
+
+/**
+ * A request is a line of fields separated by spaces: the monitor's path, then `set`, `access` and path of each file, all paths in
+ * hexadecimal. struct msghdr and struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
+ */
+const PROGRAM = `
+use strict;
+$| = 1;
+sub reply { my ($monitor) = @_;
+  while (defined(my $line = <$monitor>)) {
+    return if $line =~ /^\\s*\\{\\s*"return"/;
+    die "QEMU: $1\\n" if $line =~ /"desc":\\s*"((?:[^"\\\\]|\\\\.)*)"/ && $line =~ /^\\s*\\{\\s*"error"/;
+  }
+  die "QEMU has ended\\n";
+}
+sub hand { my ($path, @files) = @_;
+  socket(my $monitor, 1, 1, 0) or die "socket: $!\\n";
+  connect($monitor, pack("S a*", 1, pack("H*", $path) . "\\0")) or die "monitor: $!\\n";
+  syswrite($monitor, qq({"execute":"qmp_capabilities"}\\n));
+  reply($monitor);
+  while (my ($set, $access, $name) = splice(@files, 0, 3)) {
+    $name = pack("H*", $name);
+    my %flags = (read => 0, write => 2, append => 02001);
+    sysopen(my $file, $name, $flags{$access} | 02000000) or die "$name: $!\\n";
+    my $text = sprintf(qq({"execute":"add-fd","arguments":{"fdset-id":%d}}\\n), $set);
+    my $vector = pack("P Q", $text, length $text);
+    my $control = pack("Q l l l x4", 20, 1, 1, fileno $file);
+    my $message = pack("Q L x4 P Q P Q l x4", 0, 0, $vector, 1, $control, length $control, 0);
+    syscall(46, fileno $monitor, $message, 0) == length $text or die "sendmsg: $!\\n";
+    reply($monitor);
+  }
+}
+while (defined(my $line = <STDIN>)) {
+  chomp $line;
+  eval { hand(split / /, $line) };
+  my $problem = $@;
+  $problem =~ s/\\s+/ /g;
+  print $problem eq "" ? "ok\\n" : "failed $problem\\n";
+}
+`;
+
+interface Waiting {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+type Helper = ChildProcessByStdio<Writable, Readable, null>;
+
+/** Its owner must `close()` it. */
+export class DescriptorSender {
+  private helper: Helper | null = null;
+  private readonly waiting: Waiting[] = [];
+  private closed = false;
+
+  /** Starts the process ahead of the first request. */
+  prepare(): void {
+    if (!this.closed) this.helper ??= this.start();
+  }
+
+  /**
+   * Opens files and gives them to the QEMU whose monitor is at `monitor`, which nobody else may be connected to.
+   * @throws internal naming the file or what QEMU said; timeout
+   */
+  async send(monitor: string, files: readonly FileToSend[]): Promise<void> {
+    if (this.closed) throw internal('hostd is ending');
+    this.prepare();
+    const { helper } = this;
+    if (helper === null) throw internal('files cannot be handed over');
+    const fields = [hex(monitor), ...files.flatMap(({ set, access, path }) => [String(set), access, hex(path)])];
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        // Answers come in order: one that is late ends the process, so that no other answer is taken for it.
+        timer = setTimeout(() => {
+          helper.kill('SIGKILL');
+          reject(timeout('handing files to QEMU takes too long'));
+        }, ANSWER_MS);
+        this.waiting.push({ resolve, reject });
+        helper.stdin.write(`${fields.join(' ')}\n`);
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Ends the process. */
+  close(): void {
+    this.closed = true;
+    this.helper?.kill('SIGKILL');
+  }
+
+  private start(): Helper {
+    const helper = spawn('perl', ['-e', PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/' });
+    const over = (why: string): void => {
+      if (this.helper === helper) this.helper = null;
+      for (const one of this.waiting.splice(0)) one.reject(internal(why));
+    };
+    let pending = '';
+    helper.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (pending + text).split('\n');
+      pending = lines.pop() ?? '';
+      for (const line of lines) {
+        const one = this.waiting.shift();
+        if (line === 'ok') one?.resolve();
+        else one?.reject(internal(line.replace(/^failed /, '')));
+      }
+    });
+    helper.stdin.on('error', () => undefined);
+    helper.once('error', (error) => over(`cannot run perl: ${error.message}`));
+    helper.once('close', () => over('the process that hands files to QEMU has ended'));
+    helper.unref();
+    return helper;
+  }
+}
+
+function hex(text: string): string {
+  return Buffer.from(text).toString('hex');
+}

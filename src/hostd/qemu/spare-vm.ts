@@ -1,0 +1,312 @@
+/**
+ * A VM of the warm pool: resumed from a boot snapshot ahead of time, rehearsed, and waiting to become a VM of the inventory. Until then it
+ * has placeholders for disks, taps that are plugged in nowhere and nothing behind its serial ports, and no container's code has
+ * run in it; its QEMU has a user of its own, which it keeps.
+ *
+ * Becoming another VM: the files are opened by hostd and handed over as descriptors (`descriptor-sender.ts`), disks are put behind the
+ * devices that are there (`qom-set drive`), the ports are connected (`chardev-change`), the taps renamed and plugged in; only then is the guest
+ * told, and takes its seed, its clock and its program. Never: given to a second VM, or kept after anything of that failed.
+ */
+import { readdirSync } from 'node:fs';
+import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises';
+import { constants, setPriority } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { internal, messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import { span } from '../../common/trace.js';
+import { writeWhole } from '../../common/write-whole.js';
+import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
+import type { VmDefinition, VmHooks } from '../runtime.js';
+import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import type { BootSnapshot } from './boot-snapshots.js';
+import { MIGRATION_CAPABILITIES, type OpenDisk, STATE_FD, type VmSockets, type VmTap } from './command-line.js';
+import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
+import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
+import { QemuVm, type VmFiles } from './qemu-vm.js';
+import { Qmp } from './qmp.js';
+import { diskInfo } from './resumed-files.js';
+import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
+
+const log = logger('pool');
+const MONITOR_MS = 60_000;
+/** Resuming and rehearsing take 0.4 s on an idle machine; at the lowest priority on a busy one, much longer. */
+const READY_MS = 120_000;
+const KILL_MS = 5000;
+/** Sets of descriptors that a VM is handed are numbered from here on; its placeholders have those before. */
+const FIRST_SET = 1000;
+
+/** What a spare VM is made with. */
+export interface SpareMaker {
+  /** For its sockets; root's alone. */
+  runDirectory: string;
+  /** For what it prints and its placeholders; on the datastore's filesystem. */
+  directory: string;
+  virtualSwitch: VirtualSwitch;
+  sender: DescriptorSender;
+  /** The arguments for QEMU. */
+  commandLine(vm: VmDefinition, sockets: VmSockets, taps: VmTap[], memory: string, disks: OpenDisk[]): string[];
+  /** Starts QEMU at the lowest priority, with `inherited` as descriptors {@link STATE_FD} and on. */
+  launch(args: string[], logFile: string, inherited: FileHandle[]): Promise<ProcessIdentity>;
+}
+
+/** See the file's head. */
+export class SpareVm {
+  private disposed: Promise<void> | null = null;
+  private spent = false;
+
+  private constructor(
+    readonly key: string,
+    private readonly moid: string,
+    private readonly maker: SpareMaker,
+    private readonly identity: ProcessIdentity,
+    private readonly qmp: Qmp,
+    private readonly rpc: GuestRpcServer,
+    private readonly sockets: Required<VmSockets>,
+    private readonly logFile: string,
+    gone: (spare: SpareVm) => void,
+  ) {
+    qmp.once('close', () => {
+      if (this.spent) return;
+      gone(this);
+      void this.dispose();
+    });
+  }
+
+  /**
+   * Resumes a VM and has it rehearse.
+   * @param number another one for each spare VM of this host
+   * @param gone called when it ends by itself before it became a VM
+   * @throws internal, timeout; nothing of it is left then
+   */
+  static async make(
+    maker: SpareMaker,
+    number: number,
+    shape: VmShape,
+    snapshot: BootSnapshot,
+    gone: (spare: SpareVm) => void,
+  ): Promise<SpareVm> {
+    const moid = `vm-pool${number}`;
+    const path = (suffix: string): string => join(maker.runDirectory, `${number}.${suffix}`);
+    const sockets = { qmp: path('qmp'), guestRpc: path('rpc'), handOver: path('handover') };
+    const logFile = join(maker.directory, `${number}.log`);
+    const opened: FileHandle[] = [];
+    let identity: ProcessIdentity | null = null;
+    let qmp: Qmp | null = null;
+    let rpc: GuestRpcServer | null = null;
+    try {
+      opened.push(await open(snapshot.state, 'r'));
+      const disks = await makeDisks(shape, snapshot, join(maker.directory, String(number)), opened);
+      const taps = await maker.virtualSwitch.plugSpare(moid, shape.nics);
+      const definition = { ...placeholder(shape, maker.directory), moid, name: `spare-${number}` };
+      const cards = shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index)! }));
+      const args = maker.commandLine(definition, sockets, cards, snapshot.memory, disks);
+      const process = await maker.launch(args, logFile, opened);
+      identity = process;
+      const monitor = await Qmp.connect(sockets.qmp, () => isRunning(process), MONITOR_MS);
+      qmp = monitor;
+      await monitor.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
+      await monitor.command('migrate-incoming', { uri: `fd:${STATE_FD}` });
+      const answers = new SpareAnswers();
+      rpc = new GuestRpcServer(sockets.guestRpc, null, answers);
+      await ready(monitor, answers);
+      return new SpareVm(snapshot.key, moid, maker, process, monitor, rpc, sockets, logFile, gone);
+    } catch (error) {
+      rpc?.close();
+      qmp?.release();
+      await end(identity);
+      await clear(maker, moid, sockets, logFile);
+      throw error;
+    } finally {
+      await Promise.all(opened.map((handle) => handle.close()));
+    }
+  }
+
+  get pid(): number {
+    return this.identity.pid;
+  }
+
+  /**
+   * Becomes that VM.
+   * @param files where the VM's sockets, pid file and log belong
+   * @param cleanUp called once when the VM has ended
+   * @throws internal; it has ended then, and all of it is gone
+   */
+  async become(vm: VmDefinition, hooks: VmHooks, files: VmFiles, cleanUp: () => Promise<void>): Promise<QemuVm> {
+    this.spent = true;
+    try {
+      raisePriority(this.identity.pid);
+      // Both are waited for: what goes on while the other has failed would be cleaned up too early.
+      const parts = await span('hand over', () =>
+        Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm)]),
+      );
+      for (const part of parts) if (part.status === 'rejected') throw part.reason;
+      await rm(this.sockets.handOver, { force: true });
+      await Promise.all([
+        rename(this.sockets.qmp, files.qmp),
+        rename(this.sockets.guestRpc, files.guestRpc),
+        rename(this.logFile, files.log),
+      ]);
+      const since = new Date();
+      // From here on a hostd that is started anew takes it for this VM; until then it ends it.
+      await writeWhole(files.pid, JSON.stringify({ ...this.identity, poweredOn: since.getTime() }), 0o600);
+      // Its monitor's end is the VM's now, also one that came meanwhile.
+      const running = new QemuVm(this.identity, this.qmp, files, hooks, cleanUp, { rpc: this.rpc, since });
+      if (!isRunning(this.identity)) throw internal('QEMU has ended');
+      this.rpc.take(files.guestRpc, hooks);
+      return running;
+    } catch (error) {
+      await this.dispose();
+      throw error;
+    }
+  }
+
+  /** Ends it and removes all of it. */
+  dispose(): Promise<void> {
+    this.spent = true;
+    this.disposed ??= this.end();
+    return this.disposed;
+  }
+
+  private async end(): Promise<void> {
+    this.rpc.close();
+    this.qmp.release();
+    await end(this.identity);
+    await clear(this.maker, this.moid, this.sockets, this.logFile);
+  }
+
+  /** Disks and serial ports. */
+  private async handOver(vm: VmDefinition): Promise<void> {
+    const toSend: FileToSend[] = [];
+    const send = (path: string, access: FileToSend['access']): string => {
+      const set = FIRST_SET + toSend.length;
+      toSend.push({ set, path, access });
+      return `/dev/fdset/${set}`;
+    };
+    const disks: { id: string; node: object }[] = [];
+    for (const { bus, unit, path, readOnly } of vm.disks) {
+      const id = `disk${bus}-${unit}`;
+      disks.push({ id, node: { 'node-name': `${id}-node`, ...(await diskNode(path, readOnly, send)) } });
+    }
+    const serials = vm.serials.map(({ index, backing }) => ({
+      id: `serial${index}`,
+      backend:
+        backing.kind === 'file'
+          ? { type: 'file', data: { out: send(backing.path, 'append'), append: true } }
+          : {
+              type: 'socket',
+              data: { addr: { type: 'unix', data: { path: backing.path } }, server: false, reconnect: 1 },
+            },
+    }));
+    await this.maker.sender.send(this.sockets.handOver, toSend);
+    // QEMU carries them out in order.
+    await Promise.all([
+      ...disks.flatMap(({ id, node }) => [
+        this.qmp.command('blockdev-add', { ...node }),
+        this.qmp.command('qom-set', {
+          path: `/machine/peripheral/${id}-device/virtio-backend`,
+          property: 'drive',
+          value: `${id}-node`,
+        }),
+      ]),
+      ...serials.map((change) => this.qmp.command('chardev-change', change)),
+    ]);
+  }
+}
+
+/** Ends what spare VMs an earlier hostd left, and removes their files. @param processes those that became no VM */
+export async function removeStaleSpares(
+  maker: Pick<SpareMaker, 'runDirectory' | 'directory' | 'virtualSwitch'>,
+  processes: readonly ProcessIdentity[],
+): Promise<void> {
+  for (const process of processes) await end(process);
+  for (const directory of [maker.runDirectory, maker.directory]) {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (const name of await readdir(directory)) await rm(join(directory, name), { force: true });
+  }
+  await maker.virtualSwitch.unplugSpares();
+}
+
+/** Waits until the guest has rehearsed. */
+async function ready(qmp: Qmp, answers: SpareAnswers): Promise<void> {
+  const waiting = new AbortController();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(internal('a spare VM is not ready in time')), READY_MS);
+      const ended = (): void => reject(internal('a spare VM has ended'));
+      qmp.once('close', ended);
+      waiting.signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+        qmp.off('close', ended);
+      });
+      void answers.waits.then(resolve);
+    });
+  } finally {
+    waiting.abort();
+  }
+}
+
+/** Placeholders, open and without a name. */
+async function makeDisks(
+  shape: VmShape,
+  snapshot: BootSnapshot,
+  name: string,
+  opened: FileHandle[],
+): Promise<OpenDisk[]> {
+  const keep = (handle: FileHandle): number => STATE_FD + opened.push(handle) - 1;
+  const disks: OpenDisk[] = [];
+  for (const [index, { readOnly, capacityBytes }] of shape.disks.entries()) {
+    const path = `${name}.disk${index}`;
+    try {
+      if (index === 0) await copyFile(snapshot.rehearsal, path);
+      else await (await open(path, 'w', 0o600)).close();
+      await truncate(path, capacityBytes);
+      disks.push({
+        readFd: keep(await open(path, 'r')),
+        writeFd: readOnly ? -1 : keep(await open(path, 'r+')),
+        parent: null,
+      });
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+  return disks;
+}
+
+/** A disk and all it is based on, each as an open file: QEMU follows no path. */
+async function diskNode(
+  path: string,
+  readOnly: boolean,
+  send: (path: string, access: FileToSend['access']) => string,
+): Promise<object> {
+  const { parentHint } = await diskInfo(path);
+  return {
+    driver: 'vmdk',
+    'read-only': readOnly,
+    file: { driver: 'file', filename: send(path, readOnly ? 'read' : 'write'), 'read-only': readOnly },
+    backing: parentHint === null ? null : await diskNode(resolve(dirname(path), parentHint), true, send),
+  };
+}
+
+/** Priorities are the threads' own. */
+function raisePriority(pid: number): void {
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      setPriority(Number(thread), constants.priority.PRIORITY_NORMAL);
+    } catch {
+      // It ended in between.
+    }
+  }
+}
+
+async function end(identity: ProcessIdentity | null): Promise<void> {
+  if (identity === null) return;
+  signal(identity, 'SIGKILL');
+  if (!(await ended(identity, KILL_MS))) log.warn({ pid: identity.pid }, 'a spare VM does not end');
+}
+
+async function clear(maker: SpareMaker, moid: string, sockets: Required<VmSockets>, logFile: string): Promise<void> {
+  await Promise.all([...Object.values(sockets), logFile].map((path) => rm(path, { force: true })));
+  await maker.virtualSwitch
+    .unplug(moid)
+    .catch((error: unknown) => log.warn({ err: messageOf(error) }, 'removing taps failed'));
+}
