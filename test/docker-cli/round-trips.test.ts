@@ -28,15 +28,28 @@ interface Line {
   span?: string;
 }
 
-/** The vim25 calls of the latest request whose method and path match, in order. */
-function calls(request: RegExp): string[] {
-  const lines = stack
+/** Whole lines of the endpoint's log that tell of times; the log is written behind the answers. */
+function traced(): Line[] {
+  return stack
     .endpointLog()
     .split('\n')
+    .slice(0, -1)
     .filter((line) => line.includes('"span"'))
     .map((line) => JSON.parse(line) as Line);
-  const op = lines.findLast(({ span }) => span?.startsWith('begins ') && request.test(span))?.op;
-  expect(op, String(request)).toBeDefined();
+}
+
+/** The vim25 calls of the latest request whose method and path match, in order. */
+async function calls(request: RegExp): Promise<string[]> {
+  const operation = (): string | undefined =>
+    traced().findLast(({ span }) => span?.startsWith('begins ') && request.test(span))?.op;
+  await expect.poll(operation, { message: String(request) }).toBeDefined();
+  const op = operation();
+  // What a request notes is in the log when what a later one notes is.
+  await stack.docker('version');
+  await expect
+    .poll(() => traced().findLastIndex(({ span }) => /^begins .*\/version/.test(span ?? '')))
+    .toBeGreaterThan(traced().findIndex((line) => line.op === op));
+  const lines = traced();
   return lines.flatMap((line) => (line.op === op && line.span?.startsWith('vim25 ') ? [line.span.slice(6)] : []));
 }
 
@@ -51,20 +64,20 @@ describe('round trips', () => {
       '-c',
       'trap "exit 0" TERM; echo up; while :; do sleep 0.1; done',
     );
-    const create = calls(/POST .*\/containers\/create/);
+    const create = await calls(/POST .*\/containers\/create/);
     expect(create.filter((call) => call.endsWith('_Task'))).toEqual(['CreateVM_Task']);
     // Three, or what waiting for the task adds on a busy machine.
     expect(create.length).toBeLessThanOrEqual(7);
     await stack.docker('start', 'counted');
-    const start = calls(/POST .*\/start/);
+    const start = await calls(/POST .*\/start/);
     expect(start.filter((call) => call.endsWith('_Task'))).toEqual(['ReconfigVM_Task', 'PowerOnVM_Task']);
     // A power-on that takes longer is waited for: a filter, two answers, and no more filter.
     expect(start.length).toBeLessThanOrEqual(9);
     await expect.poll(async () => (await stack.docker('logs', 'counted')).stdout).toBe('up\n');
     await stack.docker('stop', 'counted');
-    expect(calls(/POST .*\/stop/)).toEqual([]);
+    expect(await calls(/POST .*\/stop/)).toEqual([]);
     await stack.docker('rm', 'counted');
-    const remove = calls(/DELETE .*\/containers\//);
+    const remove = await calls(/DELETE .*\/containers\//);
     expect(remove.slice(0, 2)).toEqual(['Destroy_Task', 'RetrievePropertiesEx']);
     expect(remove.length).toBeLessThanOrEqual(6);
   });
@@ -72,11 +85,11 @@ describe('round trips', () => {
   it('of ps, inspect and exec: none', async () => {
     await stack.docker('run', '-d', '--name', 'seen', 'busybox', 'sleep', '1000');
     await stack.docker('ps', '-a');
-    expect(calls(/GET .*\/containers\/json/)).toEqual([]);
+    expect(await calls(/GET .*\/containers\/json/)).toEqual([]);
     await stack.docker('inspect', 'seen');
-    expect(calls(/GET .*\/containers\/seen\/json/)).toEqual([]);
+    expect(await calls(/GET .*\/containers\/seen\/json/)).toEqual([]);
     await stack.docker('exec', 'seen', 'true');
-    expect(calls(/POST .*\/exec\/.*\/start/)).toEqual([]);
+    expect(await calls(/POST .*\/exec\/.*\/start/)).toEqual([]);
     await stack.docker('rm', '-f', 'seen');
   });
 });

@@ -118,6 +118,8 @@ export async function until(
   }
 }
 
+const hexByte = (value: number): string => value.toString(16).padStart(2, '0');
+
 /** The runtime and the VMs that were made on it. */
 export class VmLab {
   private count = 0;
@@ -156,7 +158,7 @@ export class VmLab {
     await mkdir(directory);
     const disk = join(directory, `${name}.vmdk`);
     await createChild(disk, this.baseDisk);
-    const mac = `00:0c:29:00:00:${String(10 + number)}`;
+    const mac = `00:0c:29:00:${hexByte(number >> 8)}:${hexByte(number & 255)}`;
     const nics = options.address === undefined ? [] : [{ index: 0, mac, portGroup: PORT_GROUP, connected: true }];
     const extraConfig = new Map<string, string>();
     if (options.script !== undefined) {
