@@ -40,7 +40,7 @@ const post = (path: string, body: string): Promise<Response> =>
 function machines(spare = false): number[] {
   const directory = `${stack.paths.runDir}/vm`;
   // One from the pool is known by its pid file: its command line is still the pool's.
-  const given = readdirSync(directory)
+  const given = (existsSync(directory) ? readdirSync(directory) : [])
     .filter((name) => name.endsWith('.pid'))
     .map((name) => {
       try {
