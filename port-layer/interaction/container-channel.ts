@@ -23,11 +23,13 @@ interface Events {
   started: [session: number, pid: number];
   failed: [session: number, code: number, message: string];
   exited: [session: number, exit: TetherExit];
+  closing: [];
 }
 
 /** Listens for one container's VM. */
 export class ContainerChannel extends EventEmitter<Events> {
   private server: Server | null = null;
+  private closing = false;
   private connection: TetherConnection | null = null;
   private readonly streams = new Map<number, SessionStreams>();
   /** Not from 1: a VM that outlived the endpoint may still have sessions of the one before. */
@@ -58,6 +60,8 @@ export class ContainerChannel extends EventEmitter<Events> {
   async close(now = false): Promise<void> {
     const { server, connection } = this;
     this.server = null;
+    this.closing = true;
+    this.emit('closing');
     const closed = server === null ? null : new Promise((resolve) => server.close(resolve));
     if (connection !== null && !now) await waitForEnd(connection);
     for (const streams of this.streams.values()) streams.end();
@@ -83,7 +87,10 @@ export class ContainerChannel extends EventEmitter<Events> {
     return output;
   }
 
-  /** Resolves when output after this moment is sure to come: everything before is in the log. */
+  /**
+   * Resolves when output after this moment is sure to come: everything before is in the log.
+   * @throws conflict when the VM is off, unavailable when it does not connect
+   */
   async subscribed(): Promise<void> {
     const connection = await this.connected();
     const answer = new Promise<void>((resolve) => {
@@ -127,7 +134,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     return waiting;
   }
 
-  /** Delivers a signal. @throws unavailable when the VM does not connect */
+  /** Delivers a signal. @throws conflict when the VM is off, unavailable when it does not connect */
   async signal(session: number, signal: number): Promise<void> {
     (await this.connected()).signal(session, signal);
   }
@@ -204,11 +211,18 @@ export class ContainerChannel extends EventEmitter<Events> {
     return streams;
   }
 
+  /** @throws conflict when the VM is off, or is so before it connects; unavailable when it does not connect */
   private async connected(): Promise<TetherConnection> {
+    if (this.connection === null && !this.closing) {
+      const waiting = new AbortController();
+      const options = { signal: AbortSignal.any([waiting.signal, AbortSignal.timeout(CONNECT_MS)]) };
+      await Promise.race([once(this, 'connected', options), once(this, 'closing', options)]).catch(() => undefined);
+      waiting.abort();
+    }
     if (this.connection !== null) return this.connection;
-    await Promise.race([once(this, 'connected', { signal: AbortSignal.timeout(CONNECT_MS) })]).catch(() => undefined);
-    if (this.connection === null) throw unavailable('the container VM does not connect its channel');
-    return this.connection;
+    throw this.closing
+      ? conflict('the container has stopped')
+      : unavailable('the container VM does not connect its channel');
   }
 
   private accept(socket: Socket): void {

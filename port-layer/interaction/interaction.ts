@@ -1,6 +1,6 @@
 /** Streams of containers: attach, logs, and further processes. */
 import { Readable, type Writable } from 'node:stream';
-import { conflict, invalid, notFound } from '../../src/common/errors.js';
+import { conflict, invalid, isKind, notFound } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { encodeProcess } from '../../tether/program/compile.js';
@@ -70,8 +70,8 @@ export class Interaction implements InteractionService {
       live = channel.attach(0);
       output = live;
       if (options.logs && container.running) {
-        await channel.subscribed();
-        output = Readable.from(outputOf(logThenLive(stored(), cursor, live)));
+        const followed = (await isLive(channel)) ? logThenLive(stored(), cursor, live) : stored();
+        output = Readable.from(outputOf(followed));
       }
     } else {
       output = Readable.from(options.logs ? stored() : []);
@@ -116,8 +116,7 @@ export class Interaction implements InteractionService {
     let live: Readable | null = null;
     if (options.follow && (container.running || container.state === 'starting') && container.channel !== null) {
       live = container.channel.attach(0);
-      await container.channel.subscribed();
-      chunks = logThenLive(stored, cursor, live);
+      if (await isLive(container.channel)) chunks = logThenLive(stored, cursor, live);
     }
     const result = Readable.from(tail(filterLines(toLines(chunks), options), options.tail));
     const close = (): void => {
@@ -234,5 +233,16 @@ export class Interaction implements InteractionService {
     return [...this.execs.values()]
       .filter((exec) => exec.containerId === containerId && exec.running)
       .map((exec) => exec.id);
+  }
+}
+
+/** Whether there will be output after what is in the log now; not from a VM that is ending. @throws unavailable when it does not connect */
+async function isLive(channel: ContainerChannel): Promise<boolean> {
+  try {
+    await channel.subscribed();
+    return true;
+  } catch (error) {
+    if (isKind(error, 'conflict')) return false;
+    throw error;
   }
 }
