@@ -56,8 +56,8 @@ describe("QEMU's command line", () => {
 
   it('names disks, serial ports and cards so that the guest finds them', () => {
     const devices = given('-device');
-    expect(devices).toContain('virtio-blk-pci,drive=disk0-0,serial=scsi0:0');
-    expect(devices).toContain('virtio-blk-pci,drive=disk0-1,serial=scsi0:1');
+    expect(devices).toContain('virtio-blk-pci,id=disk0-0-device,drive=disk0-0,serial=scsi0:0');
+    expect(devices).toContain('virtio-blk-pci,id=disk0-1-device,drive=disk0-1,serial=scsi0:1');
     expect(devices).toContain('virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=guestrpc-port');
     expect(devices).toContain('virtserialport,bus=ports.0,chardev=serial0,name=serial0');
     expect(devices).toContain('virtserialport,bus=ports.0,chardev=serial1,name=serial1');
