@@ -8,6 +8,7 @@
  * Prints a Markdown table and writes it with the raw numbers to test/bench/out/.
  */
 import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,10 +17,10 @@ import { messageOf } from '../../src/common/errors.js';
 import { exitWith, prepareMachine } from '../../src/setup/prepare.js';
 import { testImage } from '../support/registry/images.js';
 import { startRegistry } from '../support/registry/registry.js';
-import { freePort, startStack } from '../support/stack.js';
-import { cases } from './cases.js';
-import { docker, type Engine, type Outcome, runCase } from './measure.js';
-import { markdown } from './report.js';
+import { freePort, type Stack, startStack } from '../support/stack.js';
+import { cases } from './cases/index.js';
+import { type BenchCase, docker, type Engine, type Outcome, runCase } from './measure.js';
+import { brief, markdown } from './report.js';
 
 try {
   await prepareMachine({ tests: true });
@@ -35,43 +36,69 @@ if (chosen.length === 0)
 const registry = await startRegistry();
 await registry.push(await testImage('busybox'), 'busybox:latest');
 await registry.push(await testImage('large'), 'bench100:latest');
-const stack = await startStack();
-const engines: Engine[] = [{ name: 'ours', dockerHost: stack.dockerHost, registry: registry.address }];
+await registry.push(await testImage('many-files'), 'bench100k:latest');
 const referenceHost = process.env.BENCH_REFERENCE_HOST;
-const stopReferenceRegistry = referenceHost === undefined ? null : await addReference(referenceHost);
+const reference = referenceHost === undefined ? null : await startReference(referenceHost);
+
+/** Our engine as it runs now: one at a time, so that one that waits disturbs no other. */
+const ours: { running: { stack: Stack; warmPool: number | undefined } | null } = { running: null };
+
+async function engines(bench: BenchCase): Promise<Engine[]> {
+  if (ours.running === null || ours.running.warmPool !== bench.warmPool) {
+    await ours.running?.stack.stop();
+    ours.running = null;
+    const hostdOptions = bench.warmPool === undefined ? [] : ['--warm-pool', String(bench.warmPool)];
+    ours.running = { stack: await startStack({ hostdOptions }), warmPool: bench.warmPool };
+  }
+  const { stack } = ours.running;
+  const engine: Engine = {
+    name: 'ours',
+    dockerHost: stack.dockerHost,
+    registry: registry.address,
+    root: stack.paths.stateDir,
+    processes: () => processes((args) => args[0]?.endsWith('node') === true && args.some((arg) => belongs(arg, stack))),
+  };
+  return reference === null ? [engine] : [engine, reference.engine];
+}
+
+const belongs = (arg: string, { paths }: Stack): boolean =>
+  arg.startsWith(paths.stateDir) || arg.startsWith(paths.runDir);
 
 const outcomes: Outcome[] = [];
 try {
   for (const bench of chosen) {
     process.stderr.write(`→ ${bench.name} …`);
     try {
-      const outcome = await runCase(bench, engines);
-      outcomes.push(outcome);
-      process.stderr.write(
-        ` ${outcome.ours.median.toFixed(0)} ms${outcome.ratio === null ? '' : `, ratio ${outcome.ratio.toFixed(2)}`}\n`,
-      );
+      const measured = await runCase(bench, await engines(bench));
+      outcomes.push(...measured);
+      process.stderr.write(` ${measured.map(brief).join('; ')}\n`);
     } catch (error) {
       process.stderr.write(` failed: ${messageOf(error)}\n`);
       process.exitCode = 1;
     }
   }
   const version = (engine: Engine): Promise<string> =>
-    docker(engine, 'version', '-f', 'Docker API {{.Server.Version}}, kernel {{.Server.KernelVersion}}');
-  const [ours, reference] = await Promise.all(engines.map(version));
-  const table = markdown(outcomes, { ours: ours!, reference: reference ?? null });
+    docker(
+      engine,
+      'version',
+      '-f',
+      '{{.Server.Version}} (API {{.Server.APIVersion}}), kernel {{.Server.KernelVersion}}',
+    );
+  const [versionOfOurs, versionOfReference] = await Promise.all((await engines(chosen.at(-1)!)).map(version));
+  const table = markdown(outcomes, { ours: versionOfOurs!, reference: versionOfReference ?? null });
   const out = join(process.cwd(), 'test', 'bench', 'out');
   await mkdir(out, { recursive: true });
   await writeFile(join(out, 'results.json'), JSON.stringify(outcomes, null, 2));
   await writeFile(join(out, 'results.md'), table);
   process.stdout.write(table);
 } finally {
-  await stopReferenceRegistry?.();
-  await stack.stop();
+  await reference?.stop();
+  await ours.running?.stack.stop();
   await registry.stop();
 }
 
-/** The reference engine with a registry of its own over the same store. Returns what stops that. */
-async function addReference(dockerHost: string): Promise<() => Promise<void>> {
+/** The reference engine with a registry of its own over the same store. */
+async function startReference(dockerHost: string): Promise<{ engine: Engine; stop(): Promise<void> }> {
   const port = await freePort();
   const directory = await mkdtemp(join(tmpdir(), 'caisson-bench-'));
   const config = join(directory, 'registry.yml');
@@ -83,9 +110,33 @@ async function addReference(dockerHost: string): Promise<() => Promise<void>> {
   const [command = '', ...args] = [...prefix, 'docker-registry', 'serve', config];
   const child = spawn(command, args, { stdio: 'ignore' });
   await sleep(1500);
-  engines.push({ name: 'reference', dockerHost, registry: `127.0.0.1:${port}` });
-  return async () => {
-    child.kill();
-    await rm(directory, { recursive: true, force: true });
+  const engine: Engine = {
+    name: 'reference',
+    dockerHost,
+    registry: `127.0.0.1:${port}`,
+    root: '',
+    processes: () => processes(([program = '']) => /(^|\/)(dockerd|containerd)$/.test(program)),
   };
+  engine.root = await docker(engine, 'info', '-f', '{{.DockerRootDir}}');
+  return {
+    engine,
+    stop: async () => {
+      child.kill();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Processes of this machine whose arguments are as wanted. */
+function processes(wanted: (args: string[]) => boolean): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return pid !== process.pid && wanted(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'));
+      } catch {
+        return false;
+      }
+    });
 }

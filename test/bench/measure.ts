@@ -1,4 +1,4 @@
-/** Timing two engines in alternation, and summing up. */
+/** Measuring two engines in alternation, and summing up. */
 import { spawn } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
 
@@ -8,9 +8,13 @@ export interface Engine {
   dockerHost: string;
   /** Registry with the benchmark's images, as this engine reaches it (`host:port`). */
   registry: string;
+  /** Where it keeps images and containers. */
+  root: string;
+  /** Process ids of the engine itself, without its containers. */
+  processes(): number[];
 }
 
-/** Times of one case on one engine, in ms. */
+/** Figures of one case on one engine. */
 export interface Sample {
   median: number;
   min: number;
@@ -27,72 +31,115 @@ export interface Outcome {
   ratio: number | null;
 }
 
-/** Runs the docker CLI against an engine. @throws Error with its output when it fails */
-export function docker(engine: Engine, ...args: string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('docker', args, {
-      env: { ...process.env, DOCKER_HOST: engine.dockerHost },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let out = '';
-    let err = '';
-    child.stdout.on('data', (data: Buffer) => {
-      // Only the beginning is looked at; `logs` benchmarks print a lot.
-      if (out.length < 100_000) out += data.toString();
-    });
-    child.stderr.on('data', (data: Buffer) => {
-      err = (err + data.toString()).slice(-4000);
-    });
-    child.on('error', reject);
-    child.on('close', (code) => {
-      if (code === 0) resolve(out.trim());
-      else reject(new Error(`docker ${args.join(' ')} on ${engine.name}: exit ${code}: ${err.trim()}`));
-    });
-  });
-}
-
-/** Median, minimum and maximum. */
-export function summarise(times: number[]): Sample {
-  const sorted = [...times].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-  return { median, min: sorted[0]!, max: sorted[sorted.length - 1]!, runs: sorted.length };
+/** A figure that is not the time of a run. */
+export interface Figure {
+  value: number;
+  unit: string;
 }
 
 /** A benchmark: prepared once per engine, run several times in alternation, cleaned up. */
 export interface BenchCase {
   name: string;
-  /** Counted runs (after one that is not counted). */
+  /** Counted runs (after one that is not counted, unless `cold`). */
   runs: number;
+  /** Without a run that is not counted. */
+  cold?: boolean;
+  /** There is nothing to compare with. */
+  oursOnly?: boolean;
+  /** Size of our warm pool, when not the default. */
+  warmPool?: number;
   prepare?(engine: Engine): Promise<void>;
   /** Before each run, not timed. */
   before?(engine: Engine): Promise<void>;
-  run(engine: Engine): Promise<unknown>;
+  /** @returns figures by name ('': the case's own), or anything else: then the time it took, in ms, is the figure */
+  run(engine: Engine): Promise<Record<string, Figure> | string | undefined>;
   clean?(engine: Engine): Promise<void>;
 }
 
+/** Runs the docker CLI against an engine. @throws Error with its output when it fails */
+export function docker(engine: Engine, ...args: string[]): Promise<string> {
+  return dockerWith(engine, {}, ...args);
+}
+
+/**
+ * The same.
+ * @param options.input its standard input
+ * @param options.onOutput called for each piece that it prints
+ */
+export function dockerWith(
+  engine: Engine,
+  options: { input?: Buffer; onOutput?: (bytes: number) => void },
+  ...args: string[]
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('docker', args, {
+      env: { ...process.env, DOCKER_HOST: engine.dockerHost },
+      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    });
+    const beginning: Buffer[] = [];
+    let kept = 0;
+    let err = '';
+    child.stdout?.on('data', (data: Buffer) => {
+      options.onOutput?.(data.length);
+      // Only the beginning is looked at; some print a lot.
+      if (kept > 100_000) return;
+      kept += data.length;
+      beginning.push(data);
+    });
+    child.stderr?.on('data', (data: Buffer) => {
+      err = (err + data.toString()).slice(-4000);
+    });
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code === 0) resolve(Buffer.concat(beginning).toString().trim());
+      else reject(new Error(`docker ${args.join(' ')} on ${engine.name}: exit ${code}: ${err.trim()}`));
+    });
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(options.input);
+  });
+}
+
+/** Median, minimum and maximum. */
+export function summarise(figures: number[]): Sample {
+  const sorted = [...figures].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return { median, min: sorted[0]!, max: sorted[sorted.length - 1]!, runs: sorted.length };
+}
+
 /** Runs one case on all engines in turn (A B A B …), so that a drifting machine hits both alike. */
-export async function runCase(bench: BenchCase, engines: Engine[]): Promise<Outcome> {
-  const times = new Map<Engine, number[]>(engines.map((engine) => [engine, []]));
+export async function runCase(bench: BenchCase, all: Engine[]): Promise<Outcome[]> {
+  const engines = bench.oursOnly === true ? all.slice(0, 1) : all;
+  const figures = new Map<string, { unit: string; values: Map<Engine, number[]> }>();
+  const note = (engine: Engine, name: string, { value, unit }: Figure): void => {
+    const known = figures.get(name) ?? { unit, values: new Map<Engine, number[]>() };
+    figures.set(name, known);
+    known.values.set(engine, [...(known.values.get(engine) ?? []), value]);
+  };
   try {
     for (const engine of engines) await bench.prepare?.(engine);
-    for (let run = 0; run <= bench.runs; run++) {
+    for (let run = bench.cold === true ? 1 : 0; run <= bench.runs; run++) {
       for (const engine of engines) {
         await bench.before?.(engine);
         const started = performance.now();
-        await bench.run(engine);
-        if (run > 0) times.get(engine)!.push(performance.now() - started);
+        const result = await bench.run(engine);
+        const took = performance.now() - started;
+        if (run === 0) continue;
+        const measured = typeof result === 'object' ? result : { '': { value: took, unit: 'ms' } };
+        for (const [name, figure] of Object.entries(measured)) note(engine, name, figure);
       }
     }
   } finally {
     for (const engine of engines) await bench.clean?.(engine).catch(() => undefined);
   }
-  const [ours, reference] = engines.map((engine) => summarise(times.get(engine)!));
-  return {
-    name: bench.name,
-    unit: 'ms',
-    ours: ours!,
-    reference: reference ?? null,
-    ratio: reference === undefined ? null : ours!.median / reference.median,
-  };
+  return [...figures].map(([name, { unit, values }]) => {
+    const [ours, reference] = engines.map((engine) => summarise(values.get(engine) ?? [Number.NaN]));
+    return {
+      name: name === '' ? bench.name : `${bench.name}: ${name}`,
+      unit,
+      ours: ours!,
+      reference: reference ?? null,
+      ratio: reference === undefined || reference.median === 0 ? null : ours!.median / reference.median,
+    };
+  });
 }

@@ -2,10 +2,20 @@
 import { cpus, totalmem } from 'node:os';
 import type { Outcome, Sample } from './measure.js';
 
-const ms = (sample: Sample): string => `${format(sample.median)} (${format(sample.min)}–${format(sample.max)})`;
+function figures(sample: Sample): string {
+  const range = sample.runs > 1 ? ` (${format(sample.min)}–${format(sample.max)})` : '';
+  return `${format(sample.median)}${range}`;
+}
 
 function format(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value.toFixed(1);
+  if (value >= 100) return value.toFixed(0);
+  return value.toFixed(Math.abs(value) >= 1 ? 1 : 3);
+}
+
+/** One outcome in a few words. */
+export function brief({ name, unit, ours, ratio }: Outcome): string {
+  const title = name.includes(': ') ? `${name.slice(name.indexOf(': ') + 2)} ` : '';
+  return `${title}${format(ours.median)} ${unit}${ratio === null ? '' : `, ratio ${ratio.toFixed(2)}`}`;
 }
 
 /** The machine, in one line. */
@@ -19,15 +29,15 @@ export function markdown(outcomes: Outcome[], versions: { ours: string; referenc
     '# Benchmark results',
     '',
     `${new Date().toISOString().slice(0, 10)} on ${machine()}. Ours: ${versions.ours}. Reference: ${versions.reference ?? 'none'}.`,
-    'Whole docker CLI calls in milliseconds, engines in alternation, median (minimum–maximum); ratio = ours / reference, below 1 is faster. Repeat with `npm run bench`.',
+    'Whole docker CLI calls, engines in alternation, median (minimum–maximum); ratio = ours / reference: of times, below 1 is faster. Repeat with `npm run bench`.',
     '',
-    '| case | ours | reference | ratio |',
-    '|---|---|---|---|',
+    '| case | unit | ours | reference | ratio |',
+    '|---|---|---|---|---|',
   ];
   for (const outcome of outcomes) {
-    const reference = outcome.reference === null ? '–' : ms(outcome.reference);
+    const reference = outcome.reference === null ? '–' : figures(outcome.reference);
     lines.push(
-      `| ${outcome.name} | ${ms(outcome.ours)} | ${reference} | ${outcome.ratio === null ? '–' : outcome.ratio.toFixed(2)} |`,
+      `| ${outcome.name} | ${outcome.unit} | ${figures(outcome.ours)} | ${reference} | ${outcome.ratio === null ? '–' : outcome.ratio.toFixed(2)} |`,
     );
   }
   return `${lines.join('\n')}\n`;

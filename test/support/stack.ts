@@ -83,11 +83,14 @@ export interface Stack {
 }
 
 /** Starts the engine. @param mirror address of a registry for plain image names */
-export async function startStack(options: { mirror?: string; createOptions?: string[] } = {}): Promise<Stack> {
+export async function startStack(
+  options: { mirror?: string; createOptions?: string[]; hostdOptions?: string[] } = {},
+): Promise<Stack> {
   const paths = instancePaths(mkdtempSync(join(tmpdir(), 'caisson-stack-')));
   const port = await freePort();
   const dockerHost = `tcp://127.0.0.1:${port}`;
-  await startHostdProcess(paths, '127.0.0.1:0');
+  const hostdOptions = options.hostdOptions ?? [];
+  await startHostdProcess(paths, '127.0.0.1:0', hostdOptions);
   const login = (): Login => {
     const running = runningHostd(paths);
     if (running === null) throw new Error('hostd does not run');
@@ -114,7 +117,7 @@ export async function startStack(options: { mirror?: string; createOptions?: str
     async restartHostd() {
       const { host } = new URL(login().url);
       await stopHostdProcess(paths);
-      await startHostdProcess(paths, host);
+      await startHostdProcess(paths, host, hostdOptions);
     },
     endpointLog() {
       const directory = join(paths.datastoreDir, readdirSync(paths.datastoreDir).find((name) => name === 'test') ?? '');

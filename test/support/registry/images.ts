@@ -23,7 +23,8 @@ export type TestImageName =
   | 'no-shell'
   | 'no-tmp'
   | 'debian'
-  | 'large';
+  | 'large'
+  | 'many-files';
 
 const PASSWD = [
   'root:x:0:0:root:/root:/bin/sh',
@@ -251,6 +252,20 @@ async function largeImage(): Promise<BuiltImage> {
   return buildImage({ layers, config: { Cmd: ['/none'] } });
 }
 
+/** One layer of 100,000 small files. */
+async function manyFilesImage(): Promise<BuiltImage> {
+  const tar = await cached('many-files.tar', () => {
+    const builder = new TarBuilder();
+    for (let i = 0; i < 100_000; i++) {
+      if (i % 500 === 0) builder.directory(`d${i / 500}`);
+      builder.file(`d${Math.floor(i / 500)}/file-${i}`, `the content of file ${i}\n`.repeat(1 + (i % 20)));
+    }
+    return builder.build();
+  });
+  const blob = await cached('many-files.tar.gz', () => promisify(gzip)(tar, { level: 6 }));
+  return buildImage({ layers: [{ tar, blob }], config: { Cmd: ['/none'] } });
+}
+
 const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
   busybox: async () => buildImage({ layers: [await busyboxLayer()], config: { Cmd: ['sh'] } }),
   hello: async () => {
@@ -299,11 +314,12 @@ const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
       config: { Cmd: ['bash'], Labels: { 'org.opencontainers.image.version': '12' } },
     }),
   large: largeImage,
+  'many-files': manyFilesImage,
 };
 
 const built = new Map<TestImageName, Promise<BuiltImage>>();
 
-/** An image of the tests, by name; `large` (three layers, 100 MB) is for the benchmark. */
+/** An image of the tests, by name; `large` (three layers, 100 MB) and `many-files` are for the benchmark. */
 export function testImage(name: TestImageName): Promise<BuiltImage> {
   const known = built.get(name);
   if (known) return known;
@@ -312,7 +328,7 @@ export function testImage(name: TestImageName): Promise<BuiltImage> {
   return making;
 }
 
-/** All but `large`. */
+/** All but those for the benchmark. */
 export const SMALL_IMAGES: TestImageName[] = (Object.keys(MAKERS) as TestImageName[]).filter(
-  (name) => name !== 'large',
+  (name) => name !== 'large' && name !== 'many-files',
 );

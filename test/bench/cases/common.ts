@@ -1,0 +1,27 @@
+/** What the cases share. */
+import { docker, type Engine } from '../measure.js';
+
+/** The small image's name as this engine pulls it. */
+export function busybox(engine: Engine): string {
+  return `${engine.registry}/busybox:latest`;
+}
+
+/** Pulls the small image. */
+export async function havePulled(engine: Engine): Promise<void> {
+  await docker(engine, 'pull', '-q', busybox(engine));
+}
+
+/** Removes all containers whose names contain `part`. */
+export async function removeNamed(engine: Engine, part: string): Promise<void> {
+  const ids = (await docker(engine, 'ps', '-aq', '--filter', `name=${part}`)).split('\n').filter((id) => id !== '');
+  // A few at a time: one request of the CLI for hundreds would stop them one after the other as well.
+  for (let at = 0; at < ids.length; at += 50) await docker(engine, 'rm', '-f', ...ids.slice(at, at + 50));
+}
+
+/** `count` times `body`, all at once. */
+export async function atOnce<T>(count: number, body: (index: number) => Promise<T>): Promise<T[]> {
+  return Promise.all(Array.from({ length: count }, (_, index) => body(index)));
+}
+
+/** A script that has the trap set when it prints, and ends within 50 ms of SIGTERM. */
+export const OBEDIENT = 'trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done';

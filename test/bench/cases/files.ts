@@ -1,0 +1,52 @@
+/** Copies in and out, and commits. */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type BenchCase, docker, type Engine } from '../measure.js';
+import { busybox, havePulled, removeNamed } from './common.js';
+
+const COPY_MEGABYTES = 200;
+
+/** Files to copy, made once and removed at the end of the process. */
+let copied: string | null = null;
+function filesToCopy(): string {
+  if (copied !== null && existsSync(copied)) return copied;
+  const directory = mkdtempSync(join(tmpdir(), 'caisson-bench-copy-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  writeFileSync(join(directory, 'large'), Buffer.alloc(COPY_MEGABYTES * 1_000_000, 'what is copied '));
+  copied = directory;
+  return directory;
+}
+
+/** Of a container that runs or not. */
+function copyCases(what: 'running' | 'stopped'): BenchCase[] {
+  const name = `bench-copy-${what}`;
+  const prepare = async (engine: Engine): Promise<void> => {
+    await havePulled(engine);
+    await removeNamed(engine, name);
+    const start = what === 'running' ? ['run', '-d'] : ['create'];
+    await docker(engine, ...start, '--name', name, busybox(engine), 'sleep', '600');
+    await docker(engine, 'cp', join(filesToCopy(), 'large'), `${name}:/large`);
+  };
+  const one = (title: string, run: (engine: Engine) => Promise<string>): BenchCase => ({
+    name: `${title}, ${what}`,
+    runs: 3,
+    prepare,
+    run,
+    clean: (engine) => removeNamed(engine, name),
+  });
+  return [
+    one(`cp ${COPY_MEGABYTES} MB in`, (engine) => docker(engine, 'cp', join(filesToCopy(), 'large'), `${name}:/large`)),
+    one(`cp ${COPY_MEGABYTES} MB out`, (engine) =>
+      docker(engine, 'cp', `${name}:/large`, join(filesToCopy(), `out-${engine.name}`)),
+    ),
+    one('diff', (engine) => docker(engine, 'diff', name)),
+    one(`commit of ${COPY_MEGABYTES} MB`, async (engine) => {
+      const id = await docker(engine, 'commit', name);
+      await docker(engine, 'rmi', id);
+      return id;
+    }),
+  ];
+}
+
+export const fileCases: BenchCase[] = [...copyCases('running'), ...copyCases('stopped')];

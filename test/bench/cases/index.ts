@@ -1,0 +1,17 @@
+/** What is measured, with the docker CLI from end to end. */
+import type { BenchCase } from '../measure.js';
+import { fileCases } from './files.js';
+import { imageCases } from './images.js';
+import { manyCases } from './many.js';
+import { runCases } from './run.js';
+import { startupCases } from './startup.js';
+import { streamCases } from './streams.js';
+
+export const cases: BenchCase[] = [
+  ...runCases,
+  ...imageCases,
+  ...streamCases,
+  ...fileCases,
+  ...manyCases,
+  ...startupCases,
+];
