@@ -39,6 +39,7 @@ import { ResumedFiles } from './resumed-files.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
+import { readUsualShape, writeUsualShape } from './usual-shape.js';
 import { freeMemoryMiB, WarmPool } from './warm-pool.js';
 import { WatchedHooks, within } from './watched-hooks.js';
 
@@ -57,6 +58,7 @@ export class QemuRuntime implements VmRuntime {
   private readonly pool: WarmPool<SpareVm>;
   private readonly sender = new DescriptorSender();
   private readonly spareMaker: SpareMaker;
+  private readonly usualShapeFile: string;
   private spares = 0;
   private starting = 0;
   /** VMs that started lately: process ids, and when. */
@@ -80,6 +82,7 @@ export class QemuRuntime implements VmRuntime {
             new SnapshotBuilder(boot, acceleration, virtualSwitch, (args, logFile) => this.spawn(args, logFile)),
             () => this.pool.fill(),
           );
+    this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');
     this.spareMaker = {
       runDirectory: join(paths.runDir, 'pool'),
       directory: join(paths.stateDir, 'pool'),
@@ -105,6 +108,11 @@ export class QemuRuntime implements VmRuntime {
     const given = await this.givenProcesses();
     const left = findProcesses(`path=${this.spareMaker.runDirectory}/`).filter(({ pid }) => !given.has(pid));
     await removeStaleSpares(this.spareMaker, left);
+    const usual = await readUsualShape(this.usualShapeFile);
+    const key = usual === null ? undefined : this.snapshots?.keyOf(usual);
+    if (usual === null || key === undefined) return;
+    this.pool.note(key, usual);
+    this.pool.fill();
   }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
@@ -158,7 +166,10 @@ export class QemuRuntime implements VmRuntime {
         return null;
       })) ?? null;
     if (shaped !== null) {
-      this.pool.note(shaped.key, shaped.shape);
+      if (this.pool.note(shaped.key, shaped.shape))
+        await writeUsualShape(this.usualShapeFile, shaped.shape).catch((error: unknown) =>
+          log.warn({ err: messageOf(error) }, 'the usual shape of VMs is not kept'),
+        );
       const running = await this.startSpare(vm, hooks, shaped.key, abort);
       if (running !== null) return running;
     }

@@ -29,7 +29,12 @@ export class SnapshotService {
   /** A VM's shape, and the key of snapshots of that shape. */
   async shapeOf(vm: VmDefinition): Promise<{ key: string; shape: VmShape }> {
     const shape = await shapeOf(vm);
-    return { key: this.snapshots.keyOf(this.builder.commandLine(shape, '/')), shape };
+    return { key: this.keyOf(shape), shape };
+  }
+
+  /** The key of snapshots of a shape. */
+  keyOf(shape: VmShape): string {
+    return this.snapshots.keyOf(this.builder.commandLine(shape, '/'));
   }
 
   /** The snapshot that a VM can go on from. Without one it is made in the background, for the next VM of this shape. */

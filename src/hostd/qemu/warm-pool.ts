@@ -77,13 +77,18 @@ export class WarmPool<S extends Spare> {
     return index < 0 ? null : (this.spares.splice(index, 1)[0] ?? null);
   }
 
-  /** A VM of that shape is powered on: the pool is kept for the shape that was so most often of late. */
-  note(key: string, shape: VmShape): void {
-    if (this.size === 0) return;
+  /**
+   * A VM of that shape is powered on: the pool is kept for the shape that was so most often of late.
+   * @returns whether that shape is the usual one from now on, and was not before
+   */
+  note(key: string, shape: VmShape): boolean {
+    if (this.size === 0) return false;
+    const before = this.usual();
     this.recent.push(key);
     this.shapes.set(key, shape);
     while (this.recent.length > REMEMBERED) this.recent.shift();
     for (const known of this.shapes.keys()) if (!this.recent.includes(known)) this.shapes.delete(known);
+    return before !== key && this.usual() === key;
   }
 
   /** Fills the pool in the background: after a start, and when a snapshot was made. */

@@ -1,0 +1,27 @@
+/** The shape that VMs were powered on with most often of late, kept in a file: a hostd that is started anew fills its warm pool at once. */
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { writeWhole } from '../../common/write-whole.js';
+import type { VmShape } from './snapshot-builder.js';
+
+const stored = z.strictObject({
+  cpus: z.int().min(1),
+  memoryMiB: z.int().min(1),
+  disks: z.array(z.strictObject({ bus: z.int(), unit: z.int(), readOnly: z.boolean(), capacityBytes: z.int().min(0) })),
+  serials: z.array(z.enum(['file', 'unixClient'])),
+  nics: z.array(z.int()),
+});
+
+/** The shape in a file; null when there is none that can be read. */
+export async function readUsualShape(path: string): Promise<VmShape | null> {
+  try {
+    return stored.parse(JSON.parse(await readFile(path, 'utf8')));
+  } catch {
+    return null;
+  }
+}
+
+/** Puts it there. */
+export async function writeUsualShape(path: string, shape: VmShape): Promise<void> {
+  await writeWhole(path, JSON.stringify(shape), 0o600);
+}
