@@ -1,6 +1,6 @@
 /**
  * Where the time of an operation goes: spans and marks, written to the log at level `trace` with the operation's id, by the endpoint and
- * by hostd alike. `test/bench/timeline.ts` puts those of an operation together.
+ * by hostd alike. `npm run timeline` puts those of a container's run together.
  */
 import { logger } from './log.js';
 

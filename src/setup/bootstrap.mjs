@@ -15,6 +15,7 @@ const programs = {
   stop: 'src/cli/stop.js',
   test: 'src/setup/test.js',
   bench: 'test/bench/main.js',
+  timeline: 'src/cli/timeline.js',
   'vic-machine': 'src/cli/vic-machine.js',
 };
 
