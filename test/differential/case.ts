@@ -1,0 +1,96 @@
+/**
+ * The language of the differential suite: a case is a list of steps, each a docker CLI script or a raw API call. In every text `@word`
+ * is the name of a container of the case (removed at its end), and `{word}` is what an earlier call kept.
+ */
+
+/** A script for `sh`, with `docker` set up for the engine. Compared: exit code, standard output, standard error. */
+export interface ScriptStep {
+  script: string;
+  /** Not compared, only done: its outcome has to be success. */
+  quiet?: boolean;
+  /** Lines of the output come in no order that is promised. */
+  sorted?: boolean;
+}
+
+/** A call of the API. Compared: status, headers that matter, body. */
+export interface CallStep {
+  method: string;
+  /** Below the version. */
+  path: string;
+  /** Default 1.51; '' for none. */
+  version?: string;
+  /** A text is sent as it is, everything else as JSON. */
+  body?: unknown;
+  headers?: Record<string, string>;
+  /** Asks for an upgrade to a raw stream, sends this over it, and half-closes it. */
+  upgrade?: string;
+  /** Hangs up after this long, and compares what came until then. */
+  cutAfterMs?: number;
+  /** By name for later steps: a path in the JSON of the answer. */
+  keep?: Record<string, string>;
+  /** Only these top-level fields of the body (of each element, if it is a list); none: only its form. */
+  only?: string[];
+  quiet?: boolean;
+  /** Elements of the list come in no order that is promised. */
+  sorted?: boolean;
+}
+
+export type Step = ScriptStep | CallStep;
+
+export interface Case {
+  /** Unique in its subject. */
+  name: string;
+  steps: Step[];
+}
+
+/** The cases of one file. */
+export interface Subject {
+  name: string;
+  cases: Case[];
+}
+
+export const isScript = (step: Step): step is ScriptStep => 'script' in step;
+
+type CallOptions = Omit<CallStep, 'method' | 'path' | 'body'>;
+
+export const sh = (script: string, options: Omit<ScriptStep, 'script'> = {}): ScriptStep => ({ script, ...options });
+export const get = (path: string, options: CallOptions = {}): CallStep => ({ method: 'GET', path, ...options });
+export const head = (path: string, options: CallOptions = {}): CallStep => ({ method: 'HEAD', path, ...options });
+export const del = (path: string, options: CallOptions = {}): CallStep => ({ method: 'DELETE', path, ...options });
+export const put = (path: string, body?: unknown, options: CallOptions = {}): CallStep => ({
+  method: 'PUT',
+  path,
+  body,
+  ...options,
+});
+export const post = (path: string, body?: unknown, options: CallOptions = {}): CallStep => ({
+  method: 'POST',
+  path,
+  body,
+  ...options,
+});
+
+/** Makes a container of the test image; what differs is given. Not compared. */
+export const made = (name: string, config: Record<string, unknown> = {}): CallStep =>
+  post(`/containers/create?name=@${name}`, { Image: 'dt/busybox', Cmd: ['sleep', '600'], ...config }, { quiet: true });
+
+/** Starts it. Not compared. */
+export const started = (name: string): CallStep => post(`/containers/@${name}/start`, undefined, { quiet: true });
+
+/** Waits for its end. Not compared. */
+export const ended = (name: string): CallStep => post(`/containers/@${name}/wait`, undefined, { quiet: true });
+
+export const step = {
+  /** What a step does, in one line. */
+  title(one: Step): string {
+    return isScript(one) ? one.script.split('\n')[0]! : `${one.method} ${one.version ?? ''}${one.path}`;
+  },
+  /** The names of containers that a step speaks of. */
+  names(one: Step): string[] {
+    const text = isScript(one) ? one.script : `${one.path} ${JSON.stringify(one.body ?? '')}`;
+    return [...text.matchAll(CONTAINER)].map((match) => match[1]!);
+  },
+};
+
+/** A container's name in a text. */
+export const CONTAINER = /@(?!sha256)([a-z]\w*)/g;

@@ -1,0 +1,9 @@
+/** All subjects of the differential suite. */
+import type { Subject } from '../case.js';
+import { errors } from './errors.js';
+import { inspect } from './inspect.js';
+import { ps } from './ps.js';
+import { runs } from './run.js';
+import { system } from './system.js';
+
+export const SUBJECTS: Subject[] = [runs, ps, inspect, system, errors];

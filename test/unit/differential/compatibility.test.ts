@@ -1,0 +1,7 @@
+/** The compatibility table is what the accepted differences say. */
+import { expect, it } from 'vitest';
+import { compatibilityDocument } from '../../differential/compatibility.js';
+
+it('docs/COMPATIBILITY.md is up to date', async () => {
+  await expect(compatibilityDocument()).toMatchFileSnapshot('../../../docs/COMPATIBILITY.md');
+});
