@@ -62,6 +62,7 @@ async function main(): Promise<void> {
   const addresses = servers.map((server) => server.address);
   await writeWhole(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
   log.info({ vch: config.name, addresses }, 'the endpoint is up');
+  void engine.restore();
 
   const stop = async (): Promise<void> => {
     log.info('the endpoint stops');

@@ -162,6 +162,14 @@ export interface LayerInfo {
   size: number;
 }
 
+/** See {@link ExecService.stop}. */
+export interface StopOptions {
+  signal?: number;
+  timeoutSeconds?: number;
+  /** The container is started again next: it stays, even if it is to be removed when it exits. */
+  keep?: boolean;
+}
+
 /** Containers. Ids are full ids; resolve names and prefixes with `resolve`. */
 export interface ExecService {
   create(spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo>;
@@ -177,7 +185,7 @@ export interface ExecService {
    */
   start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void>;
   /** Stop signal, then after `timeoutSeconds` (undefined: the container's own; -1: never) SIGKILL. @throws notModified */
-  stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void>;
+  stop(id: string, options: StopOptions): Promise<void>;
   /** Delivers a signal to the first process. @throws conflict when not running */
   kill(id: string, signal: number): Promise<void>;
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;

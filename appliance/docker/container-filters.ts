@@ -2,7 +2,7 @@
 
 import type { ContainerInfo } from '../../port-layer/types.js';
 import { invalid } from '../../src/common/errors.js';
-import { dockerConfig, dockerState, isUp } from './container-view.js';
+import { dockerConfig, dockerState } from './container-view.js';
 import type { Engine } from './engine.js';
 import { checkFilters } from './request.js';
 
@@ -63,7 +63,7 @@ export function filterContainers(
   const tests = anyOf(engine);
   const result = sorted.filter((container) => {
     const place = places.get(container.spec.id)!;
-    if (!showAll && !isUp(container)) return false;
+    if (!showAll && !engine.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
     if (!(filters.get('label') ?? []).every((label) => hasLabel(container, label))) return false;
     return [...filters].every(([name, values]) => {
@@ -85,7 +85,7 @@ function anyOf(engine: Engine): Record<string, Test> {
   return {
     id: (container, value) => container.spec.id.startsWith(value),
     name: (container, value) => matchesName(container.spec.name, value),
-    status: (container, value) => dockerState(container) === value,
+    status: (container, value) => dockerState(container, engine.life(container)) === value,
     exited: (container, value) => container.state === 'exited' && container.exitCode === Number(value),
     ancestor: (container, value) => isAncestor(engine, container, value),
     network: (container, value) =>
@@ -98,7 +98,7 @@ function anyOf(engine: Engine): Record<string, Test> {
       Object.keys(dockerConfig(container).ExposedPorts ?? {}).some((exposed) =>
         portMatches(value, Number(exposed.split('/')[0]), exposed.split('/')[1] ?? 'tcp'),
       ),
-    health: (_container, value) => value === 'none',
+    health: (container, value) => (engine.life(container).health?.status ?? 'none') === value,
     'is-task': (_container, value) => value === 'false' || value === '0',
     volume: () => false,
   };

@@ -2,7 +2,9 @@
 import type { ContainerInfo, NetworkEndpoint } from '../../port-layer/types.js';
 import type { PublishedPort } from '../gateway/published-ports.js';
 import type { HostConfig } from './container-config.js';
+import { type ContainerLife, PLAIN_LIFE } from './container-life.js';
 import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec.js';
+import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
@@ -86,7 +88,8 @@ export function hostConfig(container: ContainerInfo): HostConfig {
 }
 
 /** Docker's word for a state. */
-export function dockerState(container: ContainerInfo): string {
+export function dockerState(container: ContainerInfo, life = PLAIN_LIFE): string {
+  if (life.restarting) return 'restarting';
   switch (container.state) {
     case 'starting':
       return 'created';
@@ -156,7 +159,12 @@ export function isUp(container: ContainerInfo): boolean {
 }
 
 /** `GET /containers/{id}/json` */
-export function inspectView(container: ContainerInfo, published: PublishedPort[], execIds: string[]): object {
+export function inspectView(
+  container: ContainerInfo,
+  published: PublishedPort[],
+  execIds: string[],
+  life: ContainerLife,
+): object {
   const { spec } = container;
   const config = dockerConfig(container);
   const [path = '', ...args] = spec.process.args;
@@ -167,10 +175,10 @@ export function inspectView(container: ContainerInfo, published: PublishedPort[]
     Path: path,
     Args: args,
     State: {
-      Status: dockerState(container),
-      Running: isUp(container),
+      Status: dockerState(container, life),
+      Running: isUp(container) || life.restarting,
       Paused: false,
-      Restarting: false,
+      Restarting: life.restarting,
       OOMKilled: container.oomKilled,
       Dead: container.state === 'dead',
       Pid: container.pid,
@@ -178,6 +186,7 @@ export function inspectView(container: ContainerInfo, published: PublishedPort[]
       Error: container.error,
       StartedAt: container.startedAt?.toISOString() ?? NEVER,
       FinishedAt: container.finishedAt?.toISOString() ?? NEVER,
+      ...(life.health === null ? {} : { Health: healthView(life.health) }),
     },
     Image: spec.imageId,
     ResolvConfPath: '',
@@ -185,7 +194,7 @@ export function inspectView(container: ContainerInfo, published: PublishedPort[]
     HostsPath: '',
     LogPath: '',
     Name: `/${spec.name}`,
-    RestartCount: 0,
+    RestartCount: life.restartCount,
     Driver: DRIVER,
     Platform: 'linux',
     MountLabel: '',
@@ -219,6 +228,20 @@ export function inspectView(container: ContainerInfo, published: PublishedPort[]
   };
 }
 
+/** `State.Health` */
+function healthView({ status, failingStreak, log }: HealthState): object {
+  return {
+    Status: status,
+    FailingStreak: failingStreak,
+    Log: log.map(({ start, end, exitCode, output }) => ({
+      Start: start.toISOString(),
+      End: end.toISOString(),
+      ExitCode: exitCode,
+      Output: output,
+    })),
+  };
+}
+
 /** Published ports as they were asked for, each with both of its fields. */
 function bindingsView(container: ContainerInfo): object {
   const bindings = Object.entries(hostConfig(container).PortBindings ?? {}).map(([port, list]) => [
@@ -243,12 +266,15 @@ function definedOnly(value: object): object {
 }
 
 /** `Up 5 minutes`, `Exited (0) 2 hours ago`, `Created` … */
-export function statusText(container: ContainerInfo, now = Date.now()): string {
+export function statusText(container: ContainerInfo, life = PLAIN_LIFE, now = Date.now()): string {
   const ago = (since: Date | null): string => humanDuration(now - (since?.getTime() ?? now));
+  if (life.restarting) return `Restarting (${container.exitCode}) ${ago(container.finishedAt)} ago`;
+  const health =
+    life.health === null ? '' : ` (${life.health.status === 'starting' ? 'health: ' : ''}${life.health.status})`;
   switch (container.state) {
     case 'running':
     case 'stopping':
-      return `Up ${ago(container.startedAt)}`;
+      return `Up ${ago(container.startedAt)}${health}`;
     case 'exited':
       return `Exited (${container.exitCode}) ${ago(container.finishedAt)} ago`;
     case 'removing':
@@ -266,7 +292,12 @@ function commandText(args: string[]): string {
 }
 
 /** A row of `GET /containers/json`. @param imageName what to call the image now */
-export function listView(container: ContainerInfo, published: PublishedPort[], imageName: string): object {
+export function listView(
+  container: ContainerInfo,
+  published: PublishedPort[],
+  imageName: string,
+  life: ContainerLife,
+): object {
   const { spec } = container;
   const config = dockerConfig(container);
   return {
@@ -278,8 +309,8 @@ export function listView(container: ContainerInfo, published: PublishedPort[], i
     Created: Math.floor(Date.parse(spec.createdAt) / 1000),
     Ports: isUp(container) ? listPorts(config, published) : [],
     Labels: config.Labels,
-    State: dockerState(container),
-    Status: statusText(container),
+    State: dockerState(container, life),
+    Status: statusText(container, life),
     HostConfig: { NetworkMode: hostConfig(container).NetworkMode || 'bridge' },
     NetworkSettings: { Networks: networksView(container) },
     Mounts: [],

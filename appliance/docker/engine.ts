@@ -1,15 +1,26 @@
 /** What all routes share: the port layer, images, published ports, events, and what ties them together. */
 
 import type { VchConfig } from '../../port-layer/config.js';
-import type { ContainerEvent, ContainerInfo, PortLayer } from '../../port-layer/types.js';
-import { conflict, messageOf } from '../../src/common/errors.js';
+import type {
+  ContainerEvent,
+  ContainerInfo,
+  ExitStatus,
+  PortLayer,
+  StopOptions,
+  WaitCondition,
+} from '../../port-layer/types.js';
+import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
 import { wantedPorts } from '../gateway/published-ports.js';
 import type { Image, ImageService } from '../image/types.js';
-import { dockerConfig, hostConfig, isUp } from './container-view.js';
+import type { ContainerLife } from './container-life.js';
+import { HOST_CONFIG_KEY } from './container-spec.js';
+import { dockerConfig, dockerState, hostConfig, isUp } from './container-view.js';
 import { EventBus } from './event-bus.js';
+import { RestartSupervisor } from './restart/restart-supervisor.js';
+import { parseSignal } from './signals.js';
 
 const log = logger('docker');
 /** The ports of the current run, so that an endpoint that restarts publishes the same ones. */
@@ -21,6 +32,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** The Docker engine over a port layer. */
 export class Engine {
   readonly events = new EventBus();
+  private readonly restarts: RestartSupervisor;
   private readonly stopListening: (() => void)[];
 
   constructor(
@@ -29,6 +41,11 @@ export class Engine {
     readonly ports: PortMapper,
     readonly config: VchConfig,
   ) {
+    this.restarts = new RestartSupervisor({
+      list: () => portLayer.exec.list(),
+      start: (id, annotations) => this.launch(id, annotations),
+      annotate: (id, annotations) => portLayer.exec.annotate(id, annotations),
+    });
     this.stopListening = [
       portLayer.onEvent((event) => this.onContainer(event)),
       images.onEvent(({ action, id, name, labels }) =>
@@ -38,6 +55,7 @@ export class Engine {
   }
 
   close(): void {
+    this.restarts.close();
     for (const stop of this.stopListening) stop();
   }
 
@@ -81,6 +99,7 @@ export class Engine {
         this.ports.release(container.spec.id);
         this.network(container, 'disconnect');
         const seconds = Math.max(0, Math.floor((time.getTime() - (container.startedAt ?? time).getTime()) / 1000));
+        this.restarts.ended(container);
         this.publish(container, 'die', { execDuration: String(seconds), exitCode: String(event.exitCode) }, time);
         break;
       }
@@ -89,14 +108,43 @@ export class Engine {
         this.network(container, 'disconnect');
         break;
       case 'removed':
+        this.restarts.removed(container.spec.id);
         this.ports.release(container.spec.id);
         this.publish(container, 'destroy', {}, time);
         break;
     }
   }
 
-  /** Starts a container with its published ports. */
+  /** What the engine knows of a container besides its virtual machine. */
+  life(container: ContainerInfo): ContainerLife {
+    return {
+      restarting: this.restarts.isRestarting(container.spec.id),
+      restartCount: this.restarts.restartCount(container),
+      health: null,
+    };
+  }
+
+  /** True for what Docker calls running: also a container that is about to be restarted. */
+  isUp(container: ContainerInfo): boolean {
+    return isUp(container) || this.restarts.isRestarting(container.spec.id);
+  }
+
+  /** @throws conflict in Docker's words for a container that is about to be restarted. @param named what to call it */
+  checkNotRestarting(container: ContainerInfo, named = `Container ${container.spec.id}`): void {
+    if (this.restarts.isRestarting(container.spec.id))
+      throw conflict(`${named} is restarting, wait until the container is running`);
+  }
+
+  /** Starts a container as a user does. @throws notModified when it runs, or is about to be restarted */
   async start(id: string): Promise<void> {
+    const container = this.portLayer.exec.resolve(id);
+    if (this.restarts.isRestarting(container.spec.id))
+      throw notModified(`container ${container.spec.id} is already running`);
+    await this.launch(container.spec.id, () => this.restarts.startedByUser(container));
+  }
+
+  /** Starts a container with its published ports. @param annotations to be kept with it, asked for when it may be started */
+  private async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
     await this.portLayer.exec.start(container.spec.id, async () => {
       const host = hostConfig(container);
@@ -105,39 +153,120 @@ export class Engine {
         container.spec.networks.length === 0
           ? []
           : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
-      return { [PORTS_KEY]: JSON.stringify(await this.ports.reserve(container.spec.id, container.spec.name, wanted)) };
+      const reserved = await this.ports.reserve(container.spec.id, container.spec.name, wanted);
+      return { [PORTS_KEY]: JSON.stringify(reserved), ...annotations() };
     });
   }
 
-  /** Stops a container, with the events of the signals that it is sent. @throws notModified when it does not run */
-  async stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
+  /**
+   * Stops a container, with the events of the signals that it is sent.
+   * @param options `keep`: it is started again at once, so it is not removed even if that is to be done when it ends
+   * @throws notModified when it does not run
+   */
+  async stop(id: string, options: StopOptions): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
     const { spec } = container;
     const seconds = options.timeoutSeconds ?? spec.stopTimeoutSeconds;
+    const waited = this.isUp(container) && this.restarts.signalled(container, true);
+    if (waited !== false && !isUp(container) && (await waited)) {
+      this.publish(container, 'stop');
+      return;
+    }
     if (isUp(container)) this.publish(container, 'kill', { signal: String(options.signal ?? spec.stopSignal) });
     const killing = setTimeout(
       () => this.publish(container, 'kill', { signal: String(SIGKILL) }),
       seconds < 0 ? MAX_TIMER_MS : Math.min(seconds * 1000, MAX_TIMER_MS),
     );
     try {
-      await this.portLayer.exec.stop(spec.id, options);
+      await Promise.all([this.portLayer.exec.stop(spec.id, options), waited]);
     } finally {
       clearTimeout(killing);
     }
     this.publish(container, 'stop');
   }
 
+  /** Stops a container if it runs, and starts it. */
+  async restart(id: string, options: StopOptions): Promise<void> {
+    const { spec } = this.portLayer.exec.resolve(id);
+    if (this.isUp(this.portLayer.exec.resolve(spec.id))) {
+      await this.stop(spec.id, { ...options, keep: true }).catch((error: unknown) => {
+        if (!isKind(error, 'notModified')) throw error;
+      });
+    }
+    await this.start(spec.id);
+    this.publish(this.portLayer.exec.resolve(spec.id), 'restart');
+  }
+
+  /** Sends a signal. @throws conflict when it does not run */
+  async kill(id: string, signal: number): Promise<void> {
+    const container = this.portLayer.exec.resolve(id);
+    const { spec } = container;
+    if (!this.isUp(container)) throw conflict(`container ${spec.id} is not running`);
+    // Without a stop signal of its own, Docker takes any signal for a wish that it ends.
+    const own = dockerConfig(container).StopSignal;
+    const final = own === undefined || signal === SIGKILL || signal === parseSignal(own);
+    const kept = this.restarts.signalled(container, final);
+    if (!isUp(container)) {
+      await kept;
+      return;
+    }
+    this.publish(container, 'kill', { signal: String(signal) });
+    await Promise.all([this.portLayer.exec.kill(spec.id, signal), kept]);
+  }
+
   /** Removes a container. @throws conflict in Docker's words when it runs and may not be killed */
   async remove(reference: string, force: boolean): Promise<void> {
     const container = this.portLayer.exec.resolve(reference);
-    if (isUp(container)) {
+    if (this.isUp(container)) {
       if (!force)
         throw conflict(
-          `cannot remove container "${reference}": container is running: stop the container before removing or force remove`,
+          `cannot remove container "${reference}": container is ${dockerState(container, this.life(container))}: stop the container before removing or force remove`,
         );
-      this.publish(container, 'kill', { signal: String(SIGKILL) });
+      if (isUp(container)) this.publish(container, 'kill', { signal: String(SIGKILL) });
     }
+    this.restarts.removing(container);
     await this.portLayer.exec.remove(container.spec.id, { force });
+  }
+
+  /** Waits as Docker does: a container that is about to be restarted runs. */
+  async wait(id: string, condition: WaitCondition, signal: AbortSignal): Promise<ExitStatus> {
+    const container = this.portLayer.exec.resolve(id);
+    const { exec } = this.portLayer;
+    if (condition === 'removed' || !this.restarts.isRestarting(container.spec.id))
+      return exec.wait(container.spec.id, condition, signal);
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    const givenUp = this.restarts.notRestarted(container.spec.id, either).then(() => {
+      if (either.aborted) throw cancelled('the wait was cancelled');
+      const { exitCode, oomKilled, error } = container;
+      return { exitCode, oomKilled, error };
+    });
+    try {
+      return await Promise.race([exec.wait(container.spec.id, 'next-exit', either), givenUp]);
+    } finally {
+      over.abort();
+      givenUp.catch(() => undefined);
+    }
+  }
+
+  /**
+   * Gives a container another restart policy, of which it has been checked that it is one. It counts from the container's next end on.
+   * @throws conflict in Docker's words for a container that is removed when it ends
+   */
+  async setRestartPolicy(id: string, policy: { Name: string; MaximumRetryCount: number }): Promise<void> {
+    const container = this.portLayer.exec.resolve(id);
+    const host = hostConfig(container);
+    if (host.AutoRemove === true && policy.Name !== 'no' && policy.Name !== '')
+      throw conflict('Restart policy cannot be updated because AutoRemove is enabled for the container');
+    await this.portLayer.exec.annotate(container.spec.id, {
+      [HOST_CONFIG_KEY]: JSON.stringify({ ...host, RestartPolicy: policy }),
+      ...this.restarts.policyChanged(container),
+    });
+  }
+
+  /** Starts what the restart policies want started, when the engine has been started. */
+  restore(): Promise<void> {
+    return this.restarts.restore();
   }
 
   /** Publishes the ports of containers that were running before this endpoint was started. */

@@ -66,8 +66,6 @@ export function checkHostOptions(create: CreateBody): void {
   const score = host.OomScoreAdj;
   if (typeof score === 'number' && Math.abs(score) > 1000)
     throw invalid(`Invalid value ${score}, range for oom score adj is [-1000, 1000]`);
-  const policy = host.RestartPolicy?.Name ?? '';
-  if (policy !== '' && policy !== 'no') throw unsupported(`HostConfig.RestartPolicy '${policy}' is not implemented`);
   const driver = host.LogConfig?.Type ?? '';
   if (driver !== '' && driver !== 'json-file')
     throw unsupported(`HostConfig.LogConfig: log driver '${driver}' is not implemented`);

@@ -41,6 +41,8 @@ export class Container extends EventEmitter<Events> {
   starting: Promise<void> | null = null;
   /** Ends the start that is under way. */
   abortStart: ((reason: Error) => void) | null = null;
+  /** It ends to be started again: it is not removed, even if it is to be removed when it exits. */
+  kept = false;
   /** The removal that is under way. */
   removal: Promise<void> | null = null;
   private queue: Promise<unknown> = Promise.resolve();

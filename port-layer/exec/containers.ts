@@ -7,7 +7,15 @@ import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js
 import type { VchConfig } from '../config.js';
 import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
-import type { ContainerEvent, ContainerInfo, ContainerSpec, ExecService, ExitStatus, WaitCondition } from '../types.js';
+import type {
+  ContainerEvent,
+  ContainerInfo,
+  ContainerSpec,
+  ExecService,
+  ExitStatus,
+  StopOptions,
+  WaitCondition,
+} from '../types.js';
 import { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
 import type { ExecContext } from './context.js';
@@ -108,11 +116,12 @@ export class Containers implements ExecService, ExecContext {
 
   // --- stop ----------------------------------------------------------------------------------------------------------
 
-  async stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
+  async stop(id: string, options: StopOptions): Promise<void> {
     const container = this.cache.resolve(id);
     await container.settled();
     if (!container.running) throw notModified(`container ${container.id} is not running`);
     container.become('stopping');
+    container.kept = options.keep === true;
     const exit = nextExit(container);
     const seconds = options.timeoutSeconds ?? container.spec.stopTimeoutSeconds;
     await container.channel
@@ -189,7 +198,13 @@ export class Containers implements ExecService, ExecContext {
   }
 
   readonly removeIfWished = (container: Container): void => {
-    if (!container.spec.autoRemove || container.removal !== null || this.cache.get(container.id) !== container) return;
+    if (
+      !container.spec.autoRemove ||
+      container.kept ||
+      container.removal !== null ||
+      this.cache.get(container.id) !== container
+    )
+      return;
     this.remove(container.id, { force: true }).catch((error: unknown) =>
       log.error({ container: container.id, err: messageOf(error) }, 'automatic removal failed'),
     );

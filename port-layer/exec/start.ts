@@ -45,6 +45,7 @@ export class Starter {
       throw conflict('container is marked for removal and cannot be started');
     const before = container.state;
     container.become('starting');
+    container.kept = false;
     container.endedWhileStarting = null;
     container.reportedExit = null;
     container.starting = this.attempt(container, before, prepare).finally(() => {
@@ -118,7 +119,7 @@ export class Starter {
   /** Nothing of this VM is kept: it need not go down in order, and nobody waits for it. */
   private async drop(container: Container): Promise<void> {
     // Somebody removes it by himself.
-    if (container.removal !== null) return;
+    if (container.removal !== null || container.kept) return;
     this.observer.giveUp(container);
     const { client } = this.context;
     for (let attempt = 1; ; attempt++) {

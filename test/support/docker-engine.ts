@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transformWithOxc } from 'vite';
 import { Engine } from '../../appliance/docker/engine.js';
-import { dockerApp, listenDocker } from '../../appliance/docker/server.js';
+import { type DockerServer, dockerApp, listenDocker } from '../../appliance/docker/server.js';
 import { GatewayWorker } from '../../appliance/gateway/gateway-worker.js';
 import { PortMapper } from '../../appliance/gateway/published-ports.js';
 import type { ListenConfig, VchConfig } from '../../port-layer/config.js';
@@ -47,6 +47,8 @@ export interface TestEngine {
   port: number;
   dockerHost: string;
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  /** Another engine over the same containers, as if its process had been started again. */
+  restart(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -71,18 +73,18 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
   ]);
   const compiled = await compiledWorker();
   const worker = new GatewayWorker(undefined, '', () => void engine.restorePorts(), compiled.program);
-  const engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
+  let engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
   await worker.start();
-  const server = await listenDocker(dockerApp(engine), {
-    host: '127.0.0.1',
-    port: 0,
-    ...(tls === undefined ? {} : { tls }),
-  });
+  const listen = (port: number): Promise<DockerServer> =>
+    listenDocker(dockerApp(engine), { host: '127.0.0.1', port, ...(tls === undefined ? {} : { tls }) });
+  let server = await listen(0);
   const { port } = server.address as AddressInfo;
   return {
     portLayer,
     images,
-    engine,
+    get engine() {
+      return engine;
+    },
     port,
     dockerHost: `tcp://127.0.0.1:${port}`,
     call: (method, path, body, headers = {}) =>
@@ -117,6 +119,13 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
         sent.on('error', reject);
         sent.end(text);
       }),
+    async restart() {
+      await server.close();
+      engine.close();
+      engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
+      server = await listen(port);
+      await engine.restore();
+    },
     async close() {
       await server.close();
       engine.close();

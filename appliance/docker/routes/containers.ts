@@ -1,23 +1,14 @@
 /** Routes of containers: create, look, start, stop, remove. */
 import type { Router } from 'express';
 import type { WaitCondition } from '../../../port-layer/types.js';
-import {
-  CaissonError,
-  conflict,
-  invalid,
-  isKind,
-  kindOf,
-  messageOf,
-  notFound,
-  unsupported,
-} from '../../../src/common/errors.js';
+import { CaissonError, invalid, kindOf, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/published-ports.js';
 import { formatPlatform, parsePlatform, platformMatch, platformOf } from '../../image/platform.js';
 import type { Image } from '../../image/types.js';
 import { type CreateBody, createSchema } from '../container-config.js';
 import { filterContainers } from '../container-filters.js';
 import { checkContainerName, containerSpec } from '../container-spec.js';
-import { inspectView, isUp, listView } from '../container-view.js';
+import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { randomName } from '../names.js';
 import { body, filters, flag, hangup, integer, query, terminalSize } from '../request.js';
@@ -58,7 +49,12 @@ export function containerRoutes(router: Router, engine: Engine): void {
     });
     response.json(
       rows.map((container) =>
-        listView(container, engine.ports.portsOf(container.spec.id), engine.imageName(container)),
+        listView(
+          container,
+          engine.ports.portsOf(container.spec.id),
+          engine.imageName(container),
+          engine.life(container),
+        ),
       ),
     );
   });
@@ -67,7 +63,12 @@ export function containerRoutes(router: Router, engine: Engine): void {
     const container = exec.resolve(request.params.id);
     if (flag(request, 'size')) throw unsupported('the size of containers is not implemented');
     response.json(
-      inspectView(container, engine.ports.portsOf(container.spec.id), interaction.execIds(container.spec.id)),
+      inspectView(
+        container,
+        engine.ports.portsOf(container.spec.id),
+        interaction.execIds(container.spec.id),
+        engine.life(container),
+      ),
     );
   });
 
@@ -85,14 +86,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/:id/restart', async (request, response) => {
     const container = exec.resolve(request.params.id);
-    const options = stopOptions(query(request, 'signal'), integer(request, 't'));
-    if (isUp(container)) {
-      await engine.stop(container.spec.id, options).catch((error: unknown) => {
-        if (!isKind(error, 'notModified')) throw error;
-      });
-    }
-    await engine.start(container.spec.id);
-    engine.publish(exec.resolve(container.spec.id), 'restart');
+    await engine.restart(container.spec.id, stopOptions(query(request, 'signal'), integer(request, 't')));
     response.status(204).end();
   });
 
@@ -101,9 +95,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
     try {
       const container = exec.resolve(id);
       const signal = parseSignal(query(request, 'signal') || 'KILL');
-      if (!isUp(container)) throw conflict(`container ${container.spec.id} is not running`);
-      engine.publish(container, 'kill', { signal: String(signal) });
-      await exec.kill(container.spec.id, signal);
+      await engine.kill(container.spec.id, signal);
     } catch (error) {
       throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${messageOf(error)}`, { cause: error });
     }
@@ -114,7 +106,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
     const condition = query(request, 'condition') || 'not-running';
     if (!['not-running', 'next-exit', 'removed'].includes(condition))
       throw invalid(`invalid condition: "${condition}"`);
-    const waiting = exec.wait(request.params.id, condition as WaitCondition, hangup(response));
+    const waiting = engine.wait(request.params.id, condition as WaitCondition, hangup(response));
     waiting.catch(() => undefined);
     exec.resolve(request.params.id);
     // The head goes out at once: clients start the container only when they know that the wait is on.

@@ -46,6 +46,7 @@ export function streamRoutes(router: Router, engine: Engine): void {
     const container = exec.resolve(request.params.id);
     const { tty } = container.spec.process;
     const keys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
+    engine.checkNotRestarting(container, `container ${request.params.id}`);
     await dropJson(request);
     const streams = await interaction.attach(container.spec.id, {
       stdin: flag(request, 'stdin'),
@@ -102,6 +103,7 @@ export function streamRoutes(router: Router, engine: Engine): void {
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
     if (wanted.Privileged === true) throw unsupported('Privileged is not implemented for execs');
     if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys);
+    engine.checkNotRestarting(container);
     if (container.state !== 'running' && container.state !== 'stopping')
       throw conflict(`container ${container.spec.id} is not running`);
     const { process } = container.spec;

@@ -266,7 +266,6 @@ describe('options', () => {
     [{ Annotations: { a: '' } }, 'Annotations'],
     [{ NetworkMode: 'host' }, "NetworkMode 'host'"],
     [{ NetworkMode: 'container:x' }, "NetworkMode 'container:x'"],
-    [{ RestartPolicy: { Name: 'always' } }, "RestartPolicy 'always'"],
     [{ LogConfig: { Type: 'syslog' } }, 'LogConfig'],
     [{ LogConfig: { Type: 'json-file', Config: { 'max-size': '1m' } } }, 'LogConfig'],
     [{ Unheard: 'of' }, 'Unheard'],

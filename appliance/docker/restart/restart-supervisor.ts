@@ -1,0 +1,216 @@
+/**
+ * Starts containers again as their restart policies say, and knows of each whether a user stopped it. What must outlast this process
+ * (the number of restarts, the user's stop) is kept with the container.
+ */
+import type { ContainerInfo } from '../../../port-layer/types.js';
+import { messageOf } from '../../../src/common/errors.js';
+import { logger } from '../../../src/common/log.js';
+import { hostConfig } from '../container-view.js';
+import { RestartBackoff, restartPolicy } from './restart-policy.js';
+
+const log = logger('docker');
+/** Annotation with a {@link RestartRecord}. */
+const RESTART_KEY = 'docker.restart';
+/** Containers that are started at once when the engine starts. */
+const STARTS_AT_ONCE = 2;
+
+/** What is kept with a container; without it: none, not stopped. */
+interface RestartRecord {
+  count: number;
+  /** A user stopped or killed it, and has not started it since. */
+  stopped: boolean;
+}
+
+/** What the supervisor does with containers. */
+export interface Supervised {
+  list(): ContainerInfo[];
+  /** Starts a container, and keeps annotations with it in the same step. */
+  start(id: string, annotations: () => Record<string, string>): Promise<void>;
+  annotate(id: string, annotations: Record<string, string>): Promise<void>;
+}
+
+interface Life {
+  backoff: RestartBackoff;
+  manuallyStopped: boolean;
+  /** This run is not followed by another, whatever the policy says: a user has sent the signal that ends it. */
+  cancelled: boolean;
+  /** It has ended and is started again; the timer is null once the start is under way. */
+  pending: { timer: NodeJS.Timeout | null } | null;
+  /** Told when it is given up to restart it. */
+  readonly waiting: Set<() => void>;
+}
+
+/** One per engine. */
+export class RestartSupervisor {
+  private readonly lives = new Map<string, Life>();
+  private closed = false;
+
+  constructor(private readonly containers: Supervised) {}
+
+  /** Nothing is started any more. */
+  close(): void {
+    this.closed = true;
+    for (const { pending } of this.lives.values()) if (pending?.timer) clearTimeout(pending.timer);
+  }
+
+  isRestarting(id: string): boolean {
+    return (this.lives.get(id)?.pending ?? null) !== null;
+  }
+
+  restartCount(container: ContainerInfo): number {
+    return this.of(container).backoff.count;
+  }
+
+  /** A run has ended by itself or by a signal. */
+  ended(container: ContainerInfo): void {
+    const life = this.of(container);
+    if (this.closed || life.cancelled || life.pending !== null) return;
+    const { id } = container.spec;
+    const pauseMs = life.backoff.next(restartPolicy(hostConfig(container).RestartPolicy), runOf(container, life));
+    if (pauseMs === null) return;
+    log.info({ container: id, pauseMs, count: life.backoff.count }, 'a container has ended and is started again');
+    const pending = { timer: setTimeout(() => void this.restart(id, life), pauseMs) as NodeJS.Timeout | null };
+    life.pending = pending;
+  }
+
+  private async restart(id: string, life: Life): Promise<void> {
+    if (life.pending === null) return;
+    life.pending.timer = null;
+    try {
+      await this.containers.start(id, () => this.record(life));
+      life.pending = null;
+    } catch (error) {
+      log.warn({ container: id, err: messageOf(error) }, 'a container could not be started again');
+      this.giveUp(life);
+    }
+  }
+
+  private giveUp(life: Life): void {
+    if (life.pending?.timer) clearTimeout(life.pending.timer);
+    life.pending = null;
+    for (const told of [...life.waiting]) told();
+  }
+
+  /**
+   * A user sends a signal. `final`: it is one that is to end the container. Resolves when that is kept.
+   * @returns true when it was about to be restarted, which is now given up: there is no process to signal
+   */
+  async signalled(container: ContainerInfo, final: boolean): Promise<boolean> {
+    const life = this.of(container);
+    const before = life.manuallyStopped;
+    life.manuallyStopped = true;
+    if (final) life.cancelled = true;
+    const waits = final && life.pending !== null && life.pending.timer !== null;
+    if (waits) this.giveUp(life);
+    if (!before && restartPolicy(hostConfig(container).RestartPolicy).name !== 'no')
+      await this.containers.annotate(container.spec.id, this.record(life));
+    return waits;
+  }
+
+  /** A container is to be removed: nothing is kept. @returns as {@link signalled} */
+  removing(container: ContainerInfo): boolean {
+    const life = this.of(container);
+    life.cancelled = true;
+    const waits = life.pending !== null && life.pending.timer !== null;
+    if (waits) this.giveUp(life);
+    return waits;
+  }
+
+  /** A user starts it: it begins anew. @returns what is to be kept with it */
+  startedByUser(container: ContainerInfo): Record<string, string> {
+    const life = this.of(container);
+    life.backoff.reset();
+    life.manuallyStopped = false;
+    life.cancelled = false;
+    return container.spec.annotations[RESTART_KEY] === undefined ? {} : this.record(life);
+  }
+
+  /** A user gives it another policy: it counts from the next end on (moby `UpdateMonitor`). */
+  policyChanged(container: ContainerInfo): Record<string, string> {
+    return this.record(this.of(container));
+  }
+
+  /** Resolves when it is given up to restart a container that waits for that. */
+  async notRestarted(id: string, signal: AbortSignal): Promise<void> {
+    const life = this.lives.get(id);
+    if (life === undefined || life.pending === null) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        life.waiting.delete(done);
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      life.waiting.add(done);
+      signal.addEventListener('abort', done);
+    });
+  }
+
+  removed(id: string): void {
+    const life = this.lives.get(id);
+    if (life !== undefined) this.giveUp(life);
+    this.lives.delete(id);
+  }
+
+  /** When the engine starts: containers that are not running and should be. Resolves when all were tried. */
+  async restore(): Promise<void> {
+    const wanted = this.containers.list().filter((container) => {
+      const life = this.of(container);
+      if (container.state !== 'exited' || life.pending !== null) return false;
+      const policy = restartPolicy(hostConfig(container).RestartPolicy);
+      return life.backoff.next(policy, runOf(container, life)) !== null;
+    });
+    const queue = wanted.map((container) => async () => {
+      if (this.closed) return;
+      try {
+        await this.containers.start(container.spec.id, () => this.startedByUser(container));
+        log.info({ container: container.spec.id, name: container.spec.name }, 'started by its restart policy');
+      } catch (error) {
+        log.error(
+          { container: container.spec.id, err: messageOf(error) },
+          'could not be started by its restart policy',
+        );
+      }
+    });
+    const work = async (): Promise<void> => {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) await next();
+    };
+    await Promise.all(Array.from({ length: STARTS_AT_ONCE }, work));
+  }
+
+  private of(container: ContainerInfo): Life {
+    const { id } = container.spec;
+    let life = this.lives.get(id);
+    if (life === undefined) {
+      const { count, stopped } = parseRecord(container.spec.annotations[RESTART_KEY]);
+      life = {
+        backoff: new RestartBackoff(count),
+        manuallyStopped: stopped,
+        cancelled: false,
+        pending: null,
+        waiting: new Set(),
+      };
+      this.lives.set(id, life);
+    }
+    return life;
+  }
+
+  private record({ backoff, manuallyStopped }: Life): Record<string, string> {
+    const record: RestartRecord = { count: backoff.count, stopped: manuallyStopped };
+    return { [RESTART_KEY]: JSON.stringify(record) };
+  }
+}
+
+function runOf(container: ContainerInfo, life: Life): Parameters<RestartBackoff['next']>[1] {
+  const { startedAt, finishedAt, exitCode } = container;
+  const durationMs = startedAt === null || finishedAt === null ? 0 : finishedAt.getTime() - startedAt.getTime();
+  return { exitCode, durationMs, manuallyStopped: life.manuallyStopped };
+}
+
+function parseRecord(text: string | undefined): RestartRecord {
+  try {
+    const { count, stopped } = JSON.parse(text ?? '{}') as Partial<RestartRecord>;
+    return { count: Number.isSafeInteger(count) ? count! : 0, stopped: stopped === true };
+  } catch {
+    return { count: 0, stopped: false };
+  }
+}

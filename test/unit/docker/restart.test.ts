@@ -1,0 +1,156 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { RestartBackoff, type RestartPolicy } from '../../../appliance/docker/restart/restart-policy.js';
+import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+
+const policy = (name: RestartPolicy['name'], maximumRetryCount = 0): RestartPolicy => ({ name, maximumRetryCount });
+const run = (exitCode = 0, durationMs = 0, manuallyStopped = false) => ({ exitCode, durationMs, manuallyStopped });
+
+describe('the back-off', () => {
+  it('doubles from 100 ms to a minute, and begins again after 10 s of running', () => {
+    const backoff = new RestartBackoff();
+    const pauses = Array.from({ length: 12 }, () => backoff.next(policy('always'), run(0, 9999)));
+    expect(pauses).toEqual([100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+    expect(backoff.next(policy('always'), run(0, 10_000))).toBe(100);
+    expect(backoff.count).toBe(13);
+    backoff.reset();
+    expect(backoff.count).toBe(0);
+  });
+
+  it.each([
+    ['no', 0, run(1), null],
+    ['always', 0, run(0), 100],
+    ['always', 0, run(0, 0, true), 100],
+    ['unless-stopped', 0, run(0), 100],
+    ['unless-stopped', 0, run(1, 0, true), null],
+    ['on-failure', 0, run(0), null],
+    ['on-failure', 0, run(1), 100],
+    ['on-failure', 0, run(1, 0, true), 100],
+  ] as const)('%s (%i) after %j: %s', (name, count, ended, expected) => {
+    expect(new RestartBackoff(count).next(policy(name), ended)).toBe(expected);
+  });
+
+  it('gives up after as many restarts as on-failure allows', () => {
+    const backoff = new RestartBackoff();
+    const limited = policy('on-failure', 2);
+    expect([1, 2, 3].map(() => backoff.next(limited, run(1)))).toEqual([100, 200, null]);
+    expect(backoff.count).toBe(2);
+  });
+});
+
+describe('a container with a restart policy', () => {
+  let engine: TestEngine;
+  const call = (method: string, path: string, body?: unknown) => engine.call(method, path, body);
+  const names: string[] = [];
+  const runIt = async (name: string, script: string, RestartPolicy: object): Promise<void> => {
+    names.push(name);
+    const created = await call('POST', `/containers/create?name=${name}`, {
+      Image: 'busybox',
+      Cmd: ['sh', '-c', script],
+      HostConfig: { RestartPolicy },
+    });
+    expect(created.status).toBe(201);
+    expect((await call('POST', `/containers/${name}/start`)).status).toBe(204);
+  };
+  const inspect = async (name: string) => (await call('GET', `/containers/${name}/json`)).json;
+  const actions = async (name: string): Promise<string[]> => {
+    const filters = encodeURIComponent(JSON.stringify({ container: [name] }));
+    const until = (Date.now() / 1000 + 0.01).toFixed(3);
+    const { text } = await call('GET', `/events?since=1&until=${until}&filters=${filters}`);
+    return text
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { Action: string }).Action);
+  };
+
+  beforeAll(async () => {
+    engine = await startTestEngine();
+  });
+  afterEach(async () => {
+    for (const name of names.splice(0)) await call('DELETE', `/containers/${name}?force=1`);
+  });
+  afterAll(() => engine.close());
+
+  it('is started again until it has failed too often', async () => {
+    await runIt('failing', 'exit 3', { Name: 'on-failure', MaximumRetryCount: 2 });
+    await expect.poll(async () => (await inspect('failing')).State.Status, { timeout: 3000 }).toBe('restarting');
+    await expect.poll(async () => (await inspect('failing')).State.Status, { timeout: 3000 }).toBe('exited');
+    expect(await inspect('failing')).toMatchObject({ RestartCount: 2, State: { ExitCode: 3, Restarting: false } });
+    expect(await actions('failing')).toEqual(['create', 'start', 'die', 'start', 'die', 'start', 'die']);
+    // A user's start counts anew.
+    expect((await call('POST', '/containers/failing/start')).status).toBe(204);
+    await expect.poll(async () => (await inspect('failing')).RestartCount).toBe(1);
+  });
+
+  it('runs, for Docker, while it waits to be restarted', async () => {
+    await runIt('waiting', 'exit 4', { Name: 'always' });
+    const pausing = async (): Promise<void> => {
+      await expect.poll(async () => (await inspect('waiting')).RestartCount, { timeout: 5000 }).toBeGreaterThan(2);
+      await expect.poll(async () => (await inspect('waiting')).State.Restarting, { interval: 10 }).toBe(true);
+    };
+    await pausing();
+    const { id } = { id: (await inspect('waiting')).Id as string };
+    expect((await inspect('waiting')).State).toMatchObject({
+      Status: 'restarting',
+      Running: true,
+      Restarting: true,
+      Pid: 0,
+      ExitCode: 4,
+    });
+    const [row] = (await call('GET', '/containers/json?filters={"status":["restarting"]}')).json;
+    expect(row).toMatchObject({ State: 'restarting', Status: 'Restarting (4) Less than a second ago' });
+    expect((await call('POST', '/containers/waiting/start')).status).toBe(304);
+    expect(await call('POST', '/containers/waiting/exec', { Cmd: ['true'] })).toMatchObject({
+      status: 409,
+      json: { message: `Container ${id} is restarting, wait until the container is running` },
+    });
+    expect(await call('DELETE', '/containers/waiting')).toMatchObject({
+      status: 409,
+      json: {
+        message:
+          'cannot remove container "waiting": container is restarting: stop the container before removing or force remove',
+      },
+    });
+    // The next one, as it is restarting.
+    expect((await call('POST', '/containers/waiting/wait')).json).toEqual({ StatusCode: 4 });
+    await pausing();
+    const waiting = call('POST', '/containers/waiting/wait');
+    expect((await call('POST', '/containers/waiting/stop')).status).toBe(204);
+    expect((await waiting).json).toEqual({ StatusCode: 4 });
+    expect((await inspect('waiting')).State).toMatchObject({ Status: 'exited', ExitCode: 4, Running: false });
+    expect((await actions('waiting')).slice(-2)).toEqual(['die', 'stop']);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect((await inspect('waiting')).State.Status).toBe('exited');
+  });
+
+  it.each(['stop?t=0', 'kill', 'kill?signal=USR1'])('is not started again after %s', async (verb) => {
+    await runIt('ended', 'trap "exit 5" USR1; while :; do sleep 0.05; done', { Name: 'always' });
+    expect((await call('POST', `/containers/ended/${verb}`)).status).toBe(204);
+    await expect.poll(async () => (await inspect('ended')).State.Status).toBe('exited');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect((await inspect('ended')).State.Status).toBe('exited');
+    expect((await inspect('ended')).RestartCount).toBe(0);
+  });
+
+  it('takes another policy from its next end on', async () => {
+    await runIt('changed', 'sleep 0.3; exit 1', { Name: 'no' });
+    const { Id: id } = await inspect('changed');
+    await engine.engine.setRestartPolicy(id, { Name: 'on-failure', MaximumRetryCount: 1 });
+    await expect.poll(async () => (await inspect('changed')).RestartCount, { timeout: 3000 }).toBe(1);
+    expect((await inspect('changed')).HostConfig.RestartPolicy).toEqual({ Name: 'on-failure', MaximumRetryCount: 1 });
+  });
+
+  it('is started when the engine is, unless a user stopped it', async () => {
+    await runIt('kept', 'while :; do sleep 0.05; done', { Name: 'unless-stopped' });
+    await runIt('always', 'while :; do sleep 0.05; done', { Name: 'always' });
+    await call('POST', '/containers/kept/stop?t=0');
+    await call('POST', '/containers/always/stop?t=0');
+    await engine.restart();
+    await expect.poll(async () => (await inspect('always')).State.Status).toBe('running');
+    expect((await inspect('kept')).State.Status).toBe('exited');
+    await call('POST', '/containers/kept/start');
+    await engine.engine.close();
+    await engine.portLayer.exec.kill('kept', 9);
+    await engine.restart();
+    await expect.poll(async () => (await inspect('kept')).State.Status).toBe('running');
+  });
+});
