@@ -214,6 +214,8 @@ export interface InteractionService {
     options: { detach: boolean; size?: { rows: number; cols: number } },
   ): Promise<AttachedStreams | null>;
   execResize(execId: string, size: { rows: number; cols: number }): Promise<void>;
+  /** Delivers a signal to an exec's process; nothing happens when it has ended. */
+  execKill(execId: string, signal: number): Promise<void>;
   /** The exit code, when a started exec has ended. */
   execWait(execId: string): Promise<number>;
   execInspect(execId: string): ExecInfo;

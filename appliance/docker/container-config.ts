@@ -7,6 +7,8 @@ const texts = z.array(z.string()).nullish();
 const command = z
   .union([z.array(z.string()), z.string().transform((value) => (value === '' ? [] : [value]))])
   .nullish();
+/** Nanoseconds. */
+const duration = z.number().nullish();
 const emptySet = z.record(z.string(), z.unknown()).nullish();
 
 export const portBindings = z.record(
@@ -61,7 +63,16 @@ export const createSchema = z.looseObject({
   StopSignal: text,
   StopTimeout: z.number().nullish(),
   Shell: texts,
-  Healthcheck: z.looseObject({ Test: texts }).nullish(),
+  Healthcheck: z
+    .looseObject({
+      Test: texts,
+      Interval: duration,
+      Timeout: duration,
+      StartPeriod: duration,
+      StartInterval: duration,
+      Retries: z.int().nullish(),
+    })
+    .nullish(),
   HostConfig: hostConfigSchema.nullish(),
   NetworkingConfig: z
     .looseObject({ EndpointsConfig: z.record(z.string(), z.looseObject({ Aliases: texts }).nullable()).nullish() })

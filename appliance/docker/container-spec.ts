@@ -7,6 +7,7 @@ import { invalid, unsupported } from '../../src/common/errors.js';
 import { newId, shortId } from '../../src/common/ids.js';
 import type { Image } from '../image/types.js';
 import type { CreateBody, HostConfig } from './container-config.js';
+import { type HealthConfig, mergeHealthConfig } from './health/health-check.js';
 import { checkHostOptions } from './host-options.js';
 import { parseSignal } from './signals.js';
 
@@ -36,7 +37,7 @@ export interface DockerConfig {
   StdinOnce: boolean;
   Env: string[];
   Cmd: string[] | null;
-  Healthcheck?: unknown;
+  Healthcheck?: HealthConfig;
   Image: string;
   Volumes: Record<string, object> | null;
   WorkingDir: string;
@@ -112,6 +113,8 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
   const stopSignal = request.StopSignal || base.StopSignal;
   if (stopSignal !== undefined && stopSignal !== null && stopSignal !== '') config.StopSignal = stopSignal;
   if (request.StopTimeout !== undefined && request.StopTimeout !== null) config.StopTimeout = request.StopTimeout;
+  const health = mergeHealthConfig(request.Healthcheck, base.Healthcheck);
+  if (health !== undefined) config.Healthcheck = health;
   const shell = request.Shell ?? base.Shell;
   if (shell !== undefined && shell !== null) config.Shell = shell;
   return config;

@@ -19,6 +19,7 @@ import type { ContainerLife } from './container-life.js';
 import { HOST_CONFIG_KEY } from './container-spec.js';
 import { dockerConfig, dockerState, hostConfig, isUp } from './container-view.js';
 import { EventBus } from './event-bus.js';
+import { HealthService } from './health/health-service.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { parseSignal } from './signals.js';
 
@@ -33,6 +34,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 export class Engine {
   readonly events = new EventBus();
   private readonly restarts: RestartSupervisor;
+  private readonly health: HealthService;
   private readonly stopListening: (() => void)[];
 
   constructor(
@@ -46,6 +48,11 @@ export class Engine {
       start: (id, annotations) => this.launch(id, annotations),
       annotate: (id, annotations) => portLayer.exec.annotate(id, annotations),
     });
+    this.health = new HealthService({
+      interaction: portLayer.interaction,
+      publish: (container, action, attributes) => this.publish(container, action, attributes),
+      resolve: (id) => portLayer.exec.resolve(id),
+    });
     this.stopListening = [
       portLayer.onEvent((event) => this.onContainer(event)),
       images.onEvent(({ action, id, name, labels }) =>
@@ -56,6 +63,7 @@ export class Engine {
 
   close(): void {
     this.restarts.close();
+    this.health.close();
     for (const stop of this.stopListening) stop();
   }
 
@@ -92,6 +100,7 @@ export class Engine {
         const first = container.endpoints[0];
         if (first !== undefined) this.ports.activate(container.spec.id, first.address);
         this.network(container, 'connect');
+        this.health.started(container);
         this.publish(container, 'start', {}, time);
         break;
       }
@@ -100,6 +109,7 @@ export class Engine {
         this.network(container, 'disconnect');
         const seconds = Math.max(0, Math.floor((time.getTime() - (container.startedAt ?? time).getTime()) / 1000));
         this.restarts.ended(container);
+        this.health.stopped(container.spec.id);
         this.publish(container, 'die', { execDuration: String(seconds), exitCode: String(event.exitCode) }, time);
         break;
       }
@@ -109,6 +119,7 @@ export class Engine {
         break;
       case 'removed':
         this.restarts.removed(container.spec.id);
+        this.health.removed(container.spec.id);
         this.ports.release(container.spec.id);
         this.publish(container, 'destroy', {}, time);
         break;
@@ -120,7 +131,7 @@ export class Engine {
     return {
       restarting: this.restarts.isRestarting(container.spec.id),
       restartCount: this.restarts.restartCount(container),
-      health: null,
+      health: this.health.state(container.spec.id),
     };
   }
 
@@ -264,8 +275,9 @@ export class Engine {
     });
   }
 
-  /** Starts what the restart policies want started, when the engine has been started. */
+  /** When the engine has been started: looks after the health of what runs, starts what the restart policies want started. */
   restore(): Promise<void> {
+    for (const container of this.portLayer.exec.list()) if (isUp(container)) this.health.started(container);
     return this.restarts.restore();
   }
 

@@ -3,6 +3,7 @@
  */
 import { invalid, unsupported } from '../../src/common/errors.js';
 import type { CreateBody, HostConfig } from './container-config.js';
+import { checkHealthConfig } from './health/health-check.js';
 
 /** Done: read in `container-spec.ts` or `published-ports.ts`. */
 const DONE = new Set([
@@ -75,8 +76,7 @@ export function checkHostOptions(create: CreateBody): void {
   if (Object.keys(create.Volumes ?? {}).length > 0) throw unsupported('Volumes is not implemented');
   checkEndpoints(create);
   if ((create.MacAddress ?? '') !== '') throw unsupported('MacAddress is not implemented');
-  const check = create.Healthcheck?.Test ?? [];
-  if (check.length > 0 && check[0] !== 'NONE') throw unsupported('Healthcheck is not implemented');
+  checkHealthConfig(create.Healthcheck);
 }
 
 /** What is wrong in itself is told before what is not done. */

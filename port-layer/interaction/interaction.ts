@@ -218,6 +218,12 @@ export class Interaction implements InteractionService {
     await exec.channel.resize(exec.session, size);
   }
 
+  async execKill(execId: string, signal: number): Promise<void> {
+    const exec = this.exec(execId);
+    if (exec.channel === null || exec.exitCode !== null) return;
+    await exec.channel.signal(exec.session, signal);
+  }
+
   execWait(execId: string): Promise<number> {
     const { over } = this.exec(execId);
     if (over === null) throw conflict(`exec ${execId} was not started`);

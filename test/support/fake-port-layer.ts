@@ -348,6 +348,10 @@ class FakeInteraction implements InteractionService {
     this.sizes.push({ id, ...size });
   }
 
+  async execKill(id: string, signal: number): Promise<void> {
+    this.known(id).process?.signal(signal);
+  }
+
   async execWait(id: string): Promise<number> {
     const { process } = this.known(id);
     if (process === null) throw conflict(`exec ${id} was not started`);

@@ -37,7 +37,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
       wanted.HostConfig?.PublishAllPorts === true,
     );
     const created = await exec.create(spec);
-    response.status(201).json({ Id: created.spec.id, Warnings: warnings(image) });
+    response.status(201).json({ Id: created.spec.id, Warnings: [] });
   });
 
   router.get('/containers/json', (request, response) => {
@@ -178,10 +178,4 @@ function checkPlatform(image: Image, reference: string, wanted: string): void {
 /** Processors of the host, where the request is about them; else the host is not asked. */
 async function hostCpus(engine: Engine, { HostConfig: host }: CreateBody): Promise<number> {
   return host?.NanoCpus || host?.CpusetCpus ? (await engine.portLayer.hostInfo()).cpus : Number.POSITIVE_INFINITY;
-}
-
-/** What an image asks for and does not get. */
-function warnings(image: Image): string[] {
-  const check = image.config.config.Healthcheck?.Test ?? [];
-  return check.length === 0 || check[0] === 'NONE' ? [] : ["The image's health check is not run."];
 }

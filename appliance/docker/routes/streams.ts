@@ -4,11 +4,10 @@ import { z } from 'zod';
 import { StartError } from '../../../port-layer/errors.js';
 import type { AttachedStreams, OutputChunk } from '../../../port-layer/types.js';
 import { conflict, invalid, unsupported } from '../../../src/common/errors.js';
-import type { ProcessSpec } from '../../../tether/program/spec.js';
 import { execSchema } from '../container-config.js';
-import { processEnv, replaceEnv } from '../container-spec.js';
 import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
+import { commandLine, execProcess } from '../exec-process.js';
 import {
   body,
   dropJson,
@@ -106,17 +105,14 @@ export function streamRoutes(router: Router, engine: Engine): void {
     engine.checkNotRestarting(container);
     if (container.state !== 'running' && container.state !== 'stopping')
       throw conflict(`container ${container.spec.id} is not running`);
-    const { process } = container.spec;
-    const spec: ProcessSpec = {
+    const spec = execProcess(container, {
       args: wanted.Cmd!,
-      env: replaceEnv(processEnv(dockerConfig(container), wanted.Tty === true), wanted.Env ?? []),
-      cwd: wanted.WorkingDir || process.cwd,
-      user: wanted.User || process.user,
-      additionalGroups: wanted.User ? [] : process.additionalGroups,
+      env: wanted.Env ?? [],
+      cwd: wanted.WorkingDir,
+      user: wanted.User,
       tty: wanted.Tty === true,
       openStdin: wanted.AttachStdin === true,
-      rlimits: process.rlimits,
-    };
+    });
     const streams = {
       stdin: wanted.AttachStdin === true,
       stdout: wanted.AttachStdout === true,
@@ -201,9 +197,4 @@ export function streamRoutes(router: Router, engine: Engine): void {
       Pid: pid,
     });
   });
-}
-
-/** A command as it stands in events. */
-function commandLine({ args: [entrypoint = '', ...args] }: ProcessSpec): string {
-  return `${entrypoint} ${args.join(' ')}`;
 }

@@ -279,7 +279,6 @@ describe('options', () => {
   it.each([
     [{ Volumes: { '/data': {} } }, 'Volumes'],
     [{ MacAddress: '02:00:00:00:00:01' }, 'MacAddress'],
-    [{ Healthcheck: { Test: ['CMD', 'true'] } }, 'Healthcheck'],
     [
       { NetworkingConfig: { EndpointsConfig: { bridge: { IPAMConfig: { IPv4Address: '172.16.0.9' } } } } },
       'IPAMConfig',

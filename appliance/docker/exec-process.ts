@@ -1,0 +1,36 @@
+/** Further processes in a container: what an exec, or a probe of its health, runs as. */
+import type { ContainerInfo } from '../../port-layer/types.js';
+import type { ProcessSpec } from '../../tether/program/spec.js';
+import { processEnv, replaceEnv } from './container-spec.js';
+import { dockerConfig } from './container-view.js';
+
+/** What an exec asks for; what it does not say is as for the container's first process. */
+export interface WantedProcess {
+  args: string[];
+  env?: string[];
+  cwd?: string | null | undefined;
+  user?: string | null | undefined;
+  tty?: boolean;
+  openStdin?: boolean;
+}
+
+/** A process beside a container's first one. @throws invalid (environment) */
+export function execProcess(container: ContainerInfo, wanted: WantedProcess): ProcessSpec {
+  const { process } = container.spec;
+  const tty = wanted.tty === true;
+  return {
+    args: wanted.args,
+    env: replaceEnv(processEnv(dockerConfig(container), tty), wanted.env ?? []),
+    cwd: wanted.cwd || process.cwd,
+    user: wanted.user || process.user,
+    additionalGroups: wanted.user ? [] : process.additionalGroups,
+    tty,
+    openStdin: wanted.openStdin === true,
+    rlimits: process.rlimits,
+  };
+}
+
+/** A command as it stands in events. */
+export function commandLine({ args: [entrypoint = '', ...args] }: ProcessSpec): string {
+  return `${entrypoint} ${args.join(' ')}`;
+}
