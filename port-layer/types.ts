@@ -33,6 +33,8 @@ export interface ContainerSpec {
   readOnlyRoot: boolean;
   shmSize: number;
   sysctls: Record<string, string>;
+  /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
+  limits?: Record<string, string>;
   /** Name servers, search list and options of /etc/resolv.conf; null: the machine's own, as Docker does. */
   dns: { servers: string[]; search: string[]; options: string[] } | null;
   extraHosts: { host: string; address: string }[];
@@ -90,6 +92,8 @@ export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
 export type ContainerEvent =
   | { type: 'created' | 'started' | 'removed'; container: ContainerInfo; time: Date }
   | { type: 'exited'; container: ContainerInfo; exitCode: number; time: Date }
+  /** The kernel has killed a process of it for want of memory; the container may go on. */
+  | { type: 'oom'; container: ContainerInfo; time: Date }
   | { type: 'startFailed'; container: ContainerInfo; error: string; time: Date };
 
 /** One piece of output. `offset`: where its record stands in the output log (session 0 only, else -1). */

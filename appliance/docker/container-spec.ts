@@ -6,16 +6,14 @@ import type { ContainerSpec } from '../../port-layer/types.js';
 import { invalid, unsupported } from '../../src/common/errors.js';
 import { newId, shortId } from '../../src/common/ids.js';
 import type { Image } from '../image/types.js';
-import type { CreateBody, HostConfig } from './container-config.js';
+import type { CreateBody } from './container-config.js';
 import { type HealthConfig, mergeHealthConfig } from './health/health-check.js';
 import { checkHostOptions } from './host-options.js';
+import { adaptResources, checkResources, limitsOf, memory, processors } from './resources.js';
 import { parseSignal } from './signals.js';
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const DEFAULT_SHM = 64 * 2 ** 20;
-const MIN_MEMORY = 6 * 2 ** 20;
-/** What the VM's kernel and tether take of its memory, on top of what the container asked for. */
-const OVERHEAD_MIB = 64;
 const DEFAULT_LIMITS = [{ name: 'nofile', soft: 1_048_576, hard: 1_048_576 }];
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
@@ -133,43 +131,6 @@ function command(
   return { entrypoint: given.length === 1 && given[0] === '' ? null : given, cmd };
 }
 
-/**
- * Processors of the virtual machine. It has whole ones of its own: a set of n gives it n, a share of them is rounded up.
- * @param available of the host
- */
-function processors(host: HostConfig, fallback: number, available: number): number {
-  const nano = host.NanoCpus ?? 0;
-  if (nano < 0 || nano > available * 1e9)
-    throw invalid(`range of CPUs is from 0.01 to ${available}.00, as there are only ${available} CPUs available`);
-  const set = host.CpusetCpus ?? '';
-  if (set !== '' && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(set))
-    throw invalid(`Invalid value ${set} for cpuset cpus: invalid format: ${set}`);
-  const inSet = new Set(set === '' ? [] : set.split(',').flatMap((part) => cpus(part, set, available)));
-  if (nano > 0) return Math.max(1, Math.ceil(nano / 1e9));
-  return inSet.size > 0 ? inSet.size : fallback;
-}
-
-function cpus(part: string, set: string, available: number): number[] {
-  const [from = 0, to = from] = part.split('-').map(Number);
-  if (to < from) throw invalid(`Invalid value ${set} for cpuset cpus: invalid format: ${set}`);
-  if (to >= available)
-    throw invalid(`Requested CPUs are not available - requested ${set}, available: 0-${available - 1}`);
-  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
-}
-
-/** Memory of the virtual machine in MiB: what was asked for is the container's, the kernel's comes on top. */
-function memory(host: HostConfig, fallbackMiB: number): number {
-  const bytes = host.Memory ?? 0;
-  const swap = host.MemorySwap ?? 0;
-  // The machine has no swap: any limit on memory and swap together that memory keeps to is kept.
-  if (bytes === 0 && swap > 0)
-    throw invalid('You should always set the Memory limit when using Memoryswap limit, see usage');
-  if (swap > 0 && swap < bytes) throw invalid('Minimum memoryswap limit should be larger than memory limit, see usage');
-  if (bytes === 0) return fallbackMiB;
-  if (bytes < MIN_MEMORY) throw invalid('Minimum memory limit allowed is 6MB');
-  return Math.ceil(bytes / 2 ** 20) + OVERHEAD_MIB;
-}
-
 /** The networks to join. @throws unsupported for modes that need another machine's or container's namespace */
 function networks(request: CreateBody): ContainerSpec['networks'] {
   const mode = request.HostConfig?.NetworkMode ?? '';
@@ -199,7 +160,8 @@ export function containerSpec(
   checkHostOptions(request);
   const id = newId();
   const config = mergeConfig(request, image, id);
-  const host = request.HostConfig ?? {};
+  const host = adaptResources(request.HostConfig ?? {});
+  checkResources(host, hostCpus);
   const args = [...(config.Entrypoint ?? []), ...(config.Cmd ?? [])];
   if (args.length === 0) throw invalid('no command specified');
   if (config.WorkingDir !== '' && !config.WorkingDir.startsWith('/'))
@@ -243,6 +205,7 @@ export function containerSpec(
     readOnlyRoot: host.ReadonlyRootfs === true,
     shmSize: host.ShmSize || DEFAULT_SHM,
     sysctls: host.Sysctls ?? {},
+    limits: limitsOf(host),
     dns: dns.servers.length + dns.search.length + dns.options.length === 0 ? null : dns,
     extraHosts: (host.ExtraHosts ?? []).map(extraHost),
     files: [],

@@ -113,6 +113,9 @@ export class Engine {
         this.publish(container, 'die', { execDuration: String(seconds), exitCode: String(event.exitCode) }, time);
         break;
       }
+      case 'oom':
+        this.publish(container, 'oom', {}, time);
+        break;
       case 'startFailed':
         this.ports.release(container.spec.id);
         this.network(container, 'disconnect');

@@ -13,7 +13,11 @@ const DONE = new Set([
   'AutoRemove',
   'Memory',
   'MemorySwap',
+  'MemoryReservation',
   'NanoCpus',
+  'CpuPeriod',
+  'CpuQuota',
+  'PidsLimit',
   'CpusetCpus',
   'Dns',
   'DnsOptions',
@@ -39,7 +43,6 @@ const HARMLESS: Record<string, unknown[]> = {
   Isolation: ['default'],
   Runtime: ['runc', 'io.containerd.runc.v2'],
   MemorySwappiness: [-1],
-  PidsLimit: [-1],
   Init: [false],
 };
 

@@ -11,6 +11,8 @@ interface Events {
   ending: [];
   /** A run has ended, or a start has failed. */
   exited: [ExitStatus];
+  /** The kernel has killed a process of it for want of memory. */
+  oom: [];
   /** Once. */
   removed: [];
   /** The VM is seen powered on or off. */
@@ -90,6 +92,11 @@ export class Container extends EventEmitter<Events> {
       if (session !== 0 || this.channel !== channel || !this.running) return;
       this.reportedExit = { exitCode: code, oomKilled, at: new Date() };
       this.emit('ending');
+    });
+    channel.on('oom', (news) => {
+      if (this.channel !== channel) return;
+      this.oomKilled = true;
+      if (news) this.emit('oom');
     });
     this.channel = channel;
     return channel;

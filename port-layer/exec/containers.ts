@@ -49,6 +49,11 @@ export class Containers implements ExecService, ExecContext {
     this.events.emit('event', event);
   };
 
+  readonly track = (container: Container): void => {
+    this.cache.add(container);
+    container.on('oom', () => this.emit({ type: 'oom', container: container.info(), time: new Date() }));
+  };
+
   // --- looking -------------------------------------------------------------------------------------------------------
 
   resolve(reference: string): ContainerInfo {
@@ -100,7 +105,7 @@ export class Containers implements ExecService, ExecContext {
     const container = known ?? new Container(spec, vm, String(object?.props['config.uuid'] ?? ''));
     container.changeVersion ??= String(object?.props['config.changeVersion'] ?? '');
     container.mac = macOf(object?.props['config.hardware']?.device ?? []);
-    if (known === undefined) this.cache.add(container);
+    if (known === undefined) this.track(container);
     this.emit({ type: 'created', container: container.info(), time: new Date() });
     return container.info();
   }

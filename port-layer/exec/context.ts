@@ -13,6 +13,8 @@ export interface ExecContext {
   readonly cache: ContainerCache;
   readonly networks: Networks;
   readonly emit: (event: ContainerEvent) => void;
+  /** Takes a container on the list; what it tells becomes events. */
+  readonly track: (container: Container) => void;
   /** Removes a container whose run has ended, when that was wished for. */
   readonly removeIfWished: (container: Container) => void;
 }

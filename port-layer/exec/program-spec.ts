@@ -26,6 +26,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     })),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
     sysctls: spec.sysctls,
+    limits: spec.limits ?? {},
     shmSize: spec.shmSize,
     process: spec.process,
     stopSignal: spec.stopSignal,

@@ -48,6 +48,7 @@ export class Starter {
     container.kept = false;
     container.endedWhileStarting = null;
     container.reportedExit = null;
+    container.oomKilled = false;
     container.starting = this.attempt(container, before, prepare).finally(() => {
       container.starting = null;
     });
@@ -107,7 +108,6 @@ export class Starter {
     container.startedAt = new Date();
     container.error = '';
     container.exitCode = 0;
-    container.oomKilled = false;
     container.finishedAt = null;
     container.become('running');
     if (container.spec.autoRemove) container.once('ending', () => void this.drop(container));

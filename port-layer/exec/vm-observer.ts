@@ -114,7 +114,7 @@ export class VmObserver {
     networks.release(container.id);
     container.endpoints = [];
     container.pid = 0;
-    const killed = container.reportedExit ?? { at: new Date(), exitCode: KILLED, oomKilled: false };
+    const killed = container.reportedExit ?? { at: new Date(), exitCode: KILLED, oomKilled: container.oomKilled };
     Object.assign(container, outcome(status, killed));
     if (status.kind !== 'exited' && status.kind !== 'failed') this.keepEnd(container, killed);
     container.state = 'exited';
@@ -140,7 +140,7 @@ export class VmObserver {
   }
 
   private discover(vm: ObservedVm): Container | null {
-    const { cache } = this.context;
+    const { cache, track } = this.context;
     const spec = readSpec(vm.keys.get(SPEC_KEY));
     if (spec === null) return null;
     if (cache.get(spec.id) !== undefined) {
@@ -159,7 +159,7 @@ export class VmObserver {
         if (status.kind === 'failed') container.finishedAt = null;
       }
     }
-    cache.add(container);
+    track(container);
     return container;
   }
 

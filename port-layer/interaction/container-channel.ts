@@ -5,7 +5,7 @@ import { chmod, chown, mkdir, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { conflict, unavailable } from '../../src/common/errors.js';
+import { conflict, invalid, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
@@ -23,6 +23,8 @@ interface Events {
   started: [session: number, pid: number];
   failed: [session: number, code: number, message: string];
   exited: [session: number, exit: TetherExit];
+  /** See {@link TetherConnection}. */
+  oom: [news: boolean];
   closing: [];
 }
 
@@ -154,6 +156,41 @@ export class ContainerChannel extends EventEmitter<Events> {
     return this.begin((connection, session) => connection.files(session, view));
   }
 
+  /** Starts an observer (`tether/guest/observe.h`) as {@link exec} starts a process. */
+  observe(): Promise<{ session: number; output: Readable; started: Promise<number> }> {
+    return this.begin((connection, session) => connection.observe(session));
+  }
+
+  /** Sets limits of the running container. @throws invalid with the guest's words, unavailable, conflict when it ends meanwhile */
+  async limit(limits: Record<string, string>): Promise<void> {
+    const connection = await this.connected();
+    const request = this.nextSession++;
+    const problem = await new Promise<string>((resolve, reject) => {
+      const clean = (): void => {
+        clearTimeout(timer);
+        connection.off('limited', onLimited);
+        connection.off('close', onClose);
+      };
+      const onLimited = (id: number, text: string): void => {
+        if (id !== request) return;
+        clean();
+        resolve(text);
+      };
+      const onClose = (): void => {
+        clean();
+        reject(conflict('the container has stopped'));
+      };
+      const timer = setTimeout(() => {
+        clean();
+        reject(unavailable('the container VM does not answer'));
+      }, CONNECT_MS);
+      connection.on('limited', onLimited);
+      connection.once('close', onClose);
+      connection.limit(request, limits);
+    });
+    if (problem !== '') throw invalid(problem);
+  }
+
   private async begin(
     send: (connection: TetherConnection, session: number) => void,
   ): Promise<{ session: number; output: Readable; started: Promise<number> }> {
@@ -245,6 +282,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       this.endSession(session);
       this.emit('exited', session, exit);
     });
+    connection.on('oom', (news) => this.emit('oom', news));
     connection.once('close', () => {
       if (this.connection === connection) this.connection = null;
       log.debug({ path: this.path }, 'channel closed');

@@ -39,7 +39,7 @@ static void disconnect(void) {
   buffer_clear(&outgoing);
   for (struct session *s = sessions; s != NULL; s = s->next) {
     s->subscribed = false;
-    if (s->files && !s->exited) kill(s->pid, SIGKILL);
+    if (s->helper && !s->exited) kill(s->pid, SIGKILL);
   }
 }
 

@@ -105,6 +105,7 @@ static void rehearse_start(void) {
   static char root[] = "/", name[] = REHEARSED_PROCESS, nobody[] = "";
   char *args[] = {name, NULL}, *none[] = {NULL};
   struct process p = {.user = nobody, .cwd = root, .args = args, .env = none, .groups = none};
+  cgroup_rehearse(true);
   for (int i = 0; i < 2 && copy_file("/init", ROOT REHEARSED_PROCESS); i++) {
     struct started s = process_start(&p, true, -1);
     if (s.pid < 0) {
@@ -116,6 +117,7 @@ static void rehearse_start(void) {
     close(s.out), close(s.err);
     waitpid(s.pid, NULL, 0);
   }
+  cgroup_rehearse(false);
   unmount_root();
   forget_disks();
 }

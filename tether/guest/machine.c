@@ -138,7 +138,9 @@ void prepare_system(void) {
   const unsigned long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   mkdir(PREPARED, 0755);
   attach("sysfs", PREPARED "/sys", "sysfs", quiet | MS_RDONLY, NULL);
-  attach("cgroup", PREPARED "/sys/fs/cgroup", "cgroup2", quiet | MS_RDONLY, NULL);
+  cgroup_prepare();
+  attach(CGROUP, PREPARED "/sys/fs/cgroup", NULL, MS_BIND, NULL);
+  attach(NULL, PREPARED "/sys/fs/cgroup", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | quiet, NULL);
   attach("tmpfs", PREPARED "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k");
   attach("devpts", PREPARED "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5");
   attach("shm", PREPARED "/dev/shm", "tmpfs", quiet, "mode=1777,size=65536k");

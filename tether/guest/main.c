@@ -5,6 +5,7 @@
 #include "tether.h"
 #include "program.h"
 #include "files.h"
+#include "observe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,13 +134,51 @@ static void start_files(uint32_t id, struct reader *payload) {
     return;
   }
   struct session *s = session_add(id, &started, false);
-  s->files = s->subscribed = true;
+  s->files = s->helper = s->subscribed = true;
   s->frozen = frozen;
   s->credit = INITIAL_CREDIT;
   send_started(s);
   uint8_t credit[4];
   put_u32(credit, FILES_WINDOW - INPUT_WINDOW);
   channel_send(M_STDIN_CREDIT, id, credit, 4);
+}
+
+static void start_observer(uint32_t id) {
+  struct started started = {.pid = -1, .message = "the container is not running"};
+  if (container > 0 && session_find(id) == NULL) started = observe_start(container);
+  if (started.pid < 0) {
+    report_exit(M_FAILED, id, 128, started.message);
+    return;
+  }
+  struct session *s = session_add(id, &started, false);
+  s->helper = s->subscribed = true;
+  s->credit = INITIAL_CREDIT;
+  send_started(s);
+}
+
+/* Limits are written one after the other; the first that fails ends it. The answer is what failed, or nothing. */
+static void set_limits(uint32_t id, struct reader *payload) {
+  const char *failed = NULL;
+  while (failed == NULL && payload->at < payload->end && !payload->bad) {
+    char *file = read_string(payload), *value = read_string(payload);
+    failed = payload->bad ? "damaged request" : cgroup_limit(file, value);
+    free(file), free(value);
+  }
+  channel_send(M_LIMITED, id, failed, failed == NULL ? 0 : strlen(failed));
+}
+
+/* Whether this is `news`, or what a new connection is told. */
+static void tell_kills(bool news) {
+  uint8_t payload = news;
+  channel_send(M_OOM, 0, &payload, 1);
+}
+
+static uint64_t kills_told;
+
+static void check_memory(void) {
+  uint64_t kills = cgroup_kills();
+  if (kills > kills_told) tell_kills(true);
+  kills_told = kills;
 }
 
 static void resize(struct session *s, struct reader *payload) {
@@ -202,6 +241,12 @@ void on_message(enum message type, uint32_t id, struct reader *payload) {
     case M_FILES:
       start_files(id, payload);
       break;
+    case M_OBSERVE:
+      start_observer(id);
+      break;
+    case M_LIMIT:
+      set_limits(id, payload);
+      break;
     case M_PING:
       channel_send(M_PONG, id, NULL, 0);
       break;
@@ -215,6 +260,7 @@ void on_connected(void) {
   uint8_t version[4];
   put_u32(version, 1);
   channel_send(M_HELLO, 0, version, 4);
+  if (kills_told > 0) tell_kills(false);
   for (struct session *s = sessions; s != NULL; s = s->next) {
     s->subscribed = false;
     send_started(s);
@@ -237,35 +283,26 @@ static void reap(void) {
   }
 }
 
-static bool out_of_memory(void) {
-  FILE *file = fopen("/proc/vmstat", "re");
-  char line[128];
-  unsigned long kills = 0;
-  while (file != NULL && fgets(line, sizeof line, file) != NULL)
-    if (sscanf(line, "oom_kill %lu", &kills) == 1) break;
-  if (file != NULL) fclose(file);
-  return kills > 0;
-}
-
 /* They would keep the disk busy, or frozen. */
-static void end_file_servers(void) {
+static void end_helpers(void) {
   for (struct session *s = sessions; s != NULL; s = s->next)
-    if (s->files && !s->exited) kill(s->pid, SIGKILL);
+    if (s->helper && !s->exited) kill(s->pid, SIGKILL);
   files_thaw(); /* one that waits for another's freeze could not die */
   for (struct session *s = sessions; s != NULL; s = s->next)
-    while (s->files && !s->exited && waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) continue;
+    while (s->helper && !s->exited && waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) continue;
   files_thaw();
 }
 
 static void __attribute__((noreturn)) end_container(struct session *first) {
-  bool oom = first->signal == SIGKILL && out_of_memory();
+  check_memory();
+  bool oom = kills_told > 0;
   uint8_t payload[9];
   put_u32(payload, (uint32_t)first->code);
   put_u32(payload + 4, (uint32_t)first->signal);
   payload[8] = oom;
   channel_send(M_EXITED, 0, payload, 9);
   channel_writable();
-  end_file_servers();
+  end_helpers();
   char status[120];
   snprintf(status, sizeof status, "exited %d %d %d %llu", first->code, first->signal, oom, (unsigned long long)now_ns());
   unmount_root();
@@ -364,6 +401,7 @@ int main(int argc, char **argv) {
     polls[count++] = (struct pollfd){signals, POLLIN, 0};
     polls[count++] = (struct pollfd){rpc_fd(), POLLIN, 0};
     polls[count++] = (struct pollfd){channel_fd(), (short)(POLLIN | (channel_wants_write() ? POLLOUT : 0)), 0};
+    polls[count++] = (struct pollfd){container < 0 ? -1 : cgroup_events(), POLLPRI, 0};
     for (struct session *s = sessions; s != NULL && count + 3 <= MAX_POLL; s = s->next) {
       if (s->out >= 0 && takes_output(s)) of[count] = s, kinds[count] = 1, polls[count++] = (struct pollfd){s->out, POLLIN, 0};
       if (s->err >= 0 && takes_output(s)) of[count] = s, kinds[count] = 2, polls[count++] = (struct pollfd){s->err, POLLIN, 0};
@@ -377,7 +415,8 @@ int main(int argc, char **argv) {
     } else if (polls[1].revents & POLLHUP) {
       rpc_check();
     }
-    for (nfds_t i = 3; i < count; i++) {
+    if (polls[3].revents) check_memory();
+    for (nfds_t i = 4; i < count; i++) {
       if (!polls[i].revents) continue;
       if (kinds[i] == 0) session_input(of[i]);
       else if (kinds[i] == 1 && of[i]->out >= 0) session_output(of[i], &of[i]->out, 1);

@@ -151,6 +151,7 @@ static void __attribute__((noreturn)) become(const struct process *p) {
 static void enter_root(void) {
   int dev = open(PREPARED "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC), sys = open(PREPARED "/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
   int files = open("/files", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (unshare(CLONE_NEWCGROUP) != 0) give_up(128, "cannot make a cgroup namespace: %s", strerror(errno));
   if (chdir(ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0) give_up(128, "cannot enter the container's root: %s", strerror(errno));
   const char *failed = program_setup(dev, sys, files);
   if (failed != NULL) give_up(128, "%s", failed);
@@ -158,6 +159,10 @@ static void enter_root(void) {
 
 static void enter_container(pid_t container) {
   char path[64];
+  snprintf(path, sizeof path, "/proc/%d/ns/cgroup", container);
+  int group = open(path, O_RDONLY | O_CLOEXEC);
+  if (group < 0 || setns(group, CLONE_NEWCGROUP) != 0) give_up(128, "cannot enter the container: %s", strerror(errno));
+  close(group);
   snprintf(path, sizeof path, "/proc/%d/ns/mnt", container);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0 || setns(fd, CLONE_NEWNS) != 0) give_up(128, "cannot enter the container: %s", strerror(errno));
@@ -182,15 +187,23 @@ static int open_terminal(const struct process *p, int *number) {
   return master;
 }
 
+/* As fork, but the child begins its life in the container's control group. */
+static pid_t clone_into_group(uint64_t flags) {
+  struct {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+  } args = {.flags = flags | 0x200000000u /* CLONE_INTO_CGROUP */, .exit_signal = SIGCHLD, .cgroup = (uint64_t)cgroup_fd()};
+  return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
 static pid_t spawn(bool first, pid_t container) {
-  if (first) return (pid_t)syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, NULL, NULL, NULL, NULL);
+  if (first) return clone_into_group(CLONE_NEWPID | CLONE_NEWNS);
   /* setns to a PID namespace counts for children only: go there, fork, come back. */
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/ns/pid", container);
   int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), other = open(path, O_RDONLY | O_CLOEXEC);
   pid_t pid = -1;
   if (own >= 0 && other >= 0 && setns(other, CLONE_NEWPID) == 0) {
-    pid = fork();
+    pid = clone_into_group(0);
     if (pid != 0 && setns(own, CLONE_NEWPID) != 0) say("setns: %s", strerror(errno));
   }
   if (own >= 0) close(own);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum step { S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9 };
+enum step { S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9, S_LIMIT = 15 };
 #define VERSION 1
 #define MAX_FILES 64
 
@@ -68,6 +68,11 @@ static const char *carry_out(enum step step, struct reader *r) {
     case S_SYSCTL:
       a = read_string(r), b = read_string(r);
       failed = set_sysctl(a, b);
+      free(a), free(b);
+      return failed;
+    case S_LIMIT:
+      a = read_string(r), b = read_string(r);
+      failed = r->bad ? "damaged step" : cgroup_limit(a, b);
       free(a), free(b);
       return failed;
     case S_SHM:

@@ -8,7 +8,18 @@ import { FieldWriter } from '../protocol/fields.js';
 import type { ProcessSpec, ProgramSpec } from './spec.js';
 
 const VERSION = 1;
-const STEP = { root: 1, hostname: 2, nic: 3, file: 4, sysctl: 5, shm: 6, stop: 7, gate: 8, process: 9 } as const;
+const STEP = {
+  root: 1,
+  hostname: 2,
+  nic: 3,
+  file: 4,
+  sysctl: 5,
+  shm: 6,
+  stop: 7,
+  gate: 8,
+  process: 9,
+  limit: 15,
+} as const;
 
 /** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
 const RESOURCES: Record<string, number> = {
@@ -95,6 +106,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   }
   for (const file of spec.files) step(STEP.file, fields().string(file.path).u32(file.mode).string(file.content));
   for (const [key, value] of Object.entries(spec.sysctls)) step(STEP.sysctl, fields().string(key).string(value));
+  for (const [file, value] of Object.entries(spec.limits ?? {})) step(STEP.limit, fields().string(file).string(value));
   step(STEP.shm, fields().u64(BigInt(spec.shmSize)));
   step(
     STEP.root,

@@ -65,6 +65,8 @@ export interface ProgramSpec {
   nics: NicSpec[];
   files: FileSpec[];
   sysctls: Record<string, string>;
+  /** Files of the container's control group (cgroup v2, e.g. `memory.max`) and what is written to them. */
+  limits?: Record<string, string>;
   /** Bytes of /dev/shm. */
   shmSize: number;
   process: ProcessSpec;

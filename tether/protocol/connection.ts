@@ -28,10 +28,15 @@ interface Events {
   output: [output: TetherOutput];
   exited: [session: number, exit: TetherExit];
   subscribed: [session: number];
+  /** The answer to {@link TetherConnection.limit}; '' when all is set. */
+  limited: [request: number, problem: string];
+  /** The kernel has killed a process of the container for want of memory; `news`: just now, not before the connection began. */
+  oom: [news: boolean];
   close: [];
 }
 
 const STDIN_FRAME = 32_768;
+const MAX_PROBLEM = 512;
 
 /**
  * Sends and receives frames. Whoever consumes output must call {@link credit} with what it has consumed: the guest sends no more
@@ -98,6 +103,18 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.files, session, new FieldWriter().u8(view).bytes());
   }
 
+  /** Starts an observer (`observation.ts`); `session` as for {@link exec}. */
+  observe(session: number): void {
+    this.send(Message.observe, session);
+  }
+
+  /** Writes files of the container's control group; answered by `limited` with the same `request`. */
+  limit(request: number, limits: Record<string, string>): void {
+    const fields = new FieldWriter();
+    for (const [file, value] of Object.entries(limits)) fields.string(file).string(value);
+    this.send(Message.limit, request, fields.bytes());
+  }
+
   close(): void {
     this.socket.destroy();
   }
@@ -144,6 +161,12 @@ export class TetherConnection extends EventEmitter<Events> {
         break;
       case Message.stdinCredit:
         if (payload.length >= 4) this.inputs.get(session)?.grant(payload.readUInt32LE(0));
+        break;
+      case Message.limited:
+        this.emit('limited', session, payload.toString('utf8', 0, MAX_PROBLEM));
+        break;
+      case Message.oom:
+        this.emit('oom', payload[0] === 1);
         break;
       case Message.subscribed:
         this.emit('subscribed', session);

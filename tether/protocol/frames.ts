@@ -18,6 +18,8 @@ export const Message = {
   ping: 9,
   unsubscribe: 10,
   files: 11,
+  limit: 12,
+  observe: 13,
   hello: 65,
   started: 66,
   failed: 67,
@@ -27,6 +29,8 @@ export const Message = {
   stdinCredit: 71,
   pong: 72,
   subscribed: 73,
+  limited: 74,
+  oom: 75,
 } as const;
 
 export const PREAMBLE = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-ch01')]);
