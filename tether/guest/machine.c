@@ -161,6 +161,8 @@ void prepare_system(void) {
     if (symlink(links[i][0], path) != 0) say("cannot make %s", path);
   }
   loopback_up();
+  /* What a process asks for is not measured by this small machine's memory, but what it uses by the container's limit. */
+  set_sysctl("vm.overcommit_memory", "1");
   /* What wakes an idle machine up: looking twice a second whether memory is to be defragmented, counting pages each second. */
   set_sysctl("vm.compaction_proactiveness", "0");
   set_sysctl("vm.stat_interval", "60");
