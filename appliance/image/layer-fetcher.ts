@@ -3,15 +3,14 @@
  * once however many pulls want it.
  */
 import { randomBytes } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LayerStore } from '../../port-layer/types.js';
 import { cancelled, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { downloadBlob } from './blob-download.js';
-import { decompress, sniffCompression } from './decompress.js';
-import { LayerTar } from './layer-tar.js';
+import { type LayerReader, readLayer } from './layer-reader.js';
 import type { Descriptor } from './manifest.js';
 import { layerProgress, layerStatus, ProgressMeter } from './progress.js';
 import type { RegistryClient } from './registry-client.js';
@@ -22,8 +21,6 @@ import type { ProgressMessage } from './types.js';
 const log = logger('image');
 /** As dockerd's `max-concurrent-downloads`; for the whole engine. */
 const DOWNLOADS_AT_ONCE = 3;
-const READ_SIZE = 512 * 1024;
-const HEAD_SIZE = 16;
 
 /** A layer to have: its blob, its place in the chain. */
 export interface WantedLayer {
@@ -161,21 +158,9 @@ export class LayerFetcher {
     const meter = new ProgressMeter(descriptor.size, (current) =>
       emit(layerProgress(descriptor.digest, 'Extracting', current, descriptor.size)),
     );
-    const file = await open(path, 'r');
-    const head = Buffer.alloc(HEAD_SIZE);
-    let tar: LayerTar | undefined;
+    let tar: LayerReader | undefined;
     try {
-      const { bytesRead } = await file.read(head, 0, HEAD_SIZE, 0);
-      const compression = sniffCompression(head.subarray(0, bytesRead));
-      const blob = file.createReadStream({ start: 0, highWaterMark: READ_SIZE, autoClose: false });
-      let current = 0;
-      blob.on('data', (chunk: string | Buffer) => {
-        current += chunk.length;
-        meter.update(current);
-      });
-      // Listening must not start the flow before the decompressor does.
-      blob.pause();
-      tar = new LayerTar(decompress(blob, compression));
+      tar = await readLayer(path, descriptor.size, (current) => meter.update(current));
       const started = performance.now();
       const { chainId, parent } = layer;
       const info = await this.layers.write({ chainId, parent, diffId }, tar.tar, {
@@ -193,7 +178,6 @@ export class LayerFetcher {
       throw signal.aborted ? cancelled('context canceled', error) : error;
     } finally {
       await tar?.close();
-      await file.close();
     }
   }
 }

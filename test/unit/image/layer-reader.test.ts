@@ -1,0 +1,96 @@
+/** Layers read by a thread of their own, and small ones without. */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type LayerReader, readLayer } from '../../../appliance/image/layer-reader.js';
+
+let directory: string;
+let reader: LayerReader | null = null;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'caisson-layer-'));
+});
+afterEach(async () => {
+  await reader?.close();
+  reader = null;
+  // No descriptor of the blob is left open.
+  const open = await readdir('/proc/self/fd');
+  expect(open.length).toBeLessThan(200);
+  await rm(directory, { recursive: true, force: true });
+});
+
+const digestOf = (data: Buffer): string => `sha256:${createHash('sha256').update(data).digest('hex')}`;
+
+async function opened(blob: Buffer, onRead: (bytes: number) => void = () => {}): Promise<LayerReader> {
+  const path = join(directory, 'blob');
+  await writeFile(path, blob);
+  reader = await readLayer(path, blob.length, onRead);
+  return reader;
+}
+
+describe.each([
+  ['a small one', 100_000],
+  ['a large one', 9_000_000],
+])('%s', (_, size) => {
+  const content = randomBytes(size);
+
+  it.each([
+    ['gzip', gzipSync(content, { level: 1 })],
+    ['nothing', content],
+  ])('compressed with %s is passed on whole, and verified', async (_name, blob) => {
+    const reads: number[] = [];
+    const { tar, verify } = await opened(blob, (bytes) => reads.push(bytes)).then((one) => ({
+      tar: one.tar,
+      verify: one.verify.bind(one),
+    }));
+    const parts: Buffer[] = [];
+    for await (const part of tar) parts.push(part as Buffer);
+    expect(Buffer.concat(parts).equals(content)).toBe(true);
+    await verify(digestOf(content));
+    await expect(verify(digestOf(Buffer.from('other')))).rejects.toMatchObject({ kind: 'invalid' });
+    expect(reads.at(-1)).toBe(blob.length);
+  });
+
+  it('is hashed to its end when the reader has enough of it', async () => {
+    const one = await opened(gzipSync(content, { level: 1 }));
+    for await (const part of one.tar) if ((part as Buffer).length > 0) break;
+    await one.verify(digestOf(content));
+  });
+
+  it('is not read further than it is wanted', async () => {
+    let read = 0;
+    const blob = gzipSync(content, { level: 1 });
+    await opened(blob, (bytes) => {
+      read = bytes;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(read).toBeLessThanOrEqual(6_000_000);
+  });
+
+  it('that is torn fails the reader and the verification', async () => {
+    const one = await opened(gzipSync(content, { level: 1 }).subarray(0, -1000));
+    await expect(
+      (async () => {
+        for await (const part of one.tar) void part;
+      })(),
+    ).rejects.toMatchObject({ kind: 'invalid', message: expect.stringContaining('invalid gzip data') });
+    await expect(one.verify(digestOf(content))).rejects.toMatchObject({ kind: 'invalid' });
+  });
+
+  it('compressed with what no registry uses is refused', async () => {
+    const blob = Buffer.concat([Buffer.from('BZh'), content]);
+    const reading = (async () => {
+      for await (const part of (await opened(blob)).tar) void part;
+    })();
+    await expect(reading).rejects.toMatchObject({ kind: 'unsupported' });
+  });
+
+  it('can be closed at any time', async () => {
+    const one = await opened(gzipSync(content, { level: 1 }));
+    await one.close();
+    await expect(one.verify(digestOf(content))).rejects.toThrow();
+  });
+});
