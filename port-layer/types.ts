@@ -3,7 +3,7 @@
  * personality wants to keep with a container goes into `annotations`, opaque here.
  */
 import type { Readable, Writable } from 'node:stream';
-import type { FileSpec, ProcessSpec } from '../tether/program/spec.js';
+import type { FileSpec, ProcessSpec, TmpfsSpec } from '../tether/program/spec.js';
 
 /**
  * `created` → `starting` → `running` → `stopping` → `exited` → `starting` …; `removing` from any. `dead`: could not be removed.
@@ -31,7 +31,18 @@ export interface ContainerSpec {
   stopSignal: number;
   stopTimeoutSeconds: number;
   readOnlyRoot: boolean;
+  /** Bytes that its root filesystem may take; undefined: all of its disk. */
+  rootSize?: number;
+  /** 0: no /dev/shm. */
   shmSize: number;
+  /** What process 1 is: an init that runs {@link process}, or that itself. */
+  init?: boolean;
+  /** All devices of the VM, and /sys can be written to. */
+  privileged?: boolean;
+  userNamespaces?: boolean;
+  tmpfs?: TmpfsSpec[];
+  maskedPaths?: string[];
+  readOnlyPaths?: string[];
   sysctls: Record<string, string>;
   /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
   limits?: Record<string, string>;
@@ -41,7 +52,12 @@ export interface ContainerSpec {
   /** Further files bind-mounted into the container. */
   files: FileSpec[];
   /** Networks to join, by name; the first one gives the default route. Empty: no network card. */
-  networks: { network: string; aliases: string[] }[];
+  networks: {
+    network: string;
+    aliases: string[];
+    /** `xx:xx:xx:xx:xx:xx`; undefined: the host makes one. */
+    mac?: string;
+  }[];
   /** Remove when it exits. */
   autoRemove: boolean;
   /** Opaque to the port layer. */

@@ -38,6 +38,31 @@ export const hostConfigSchema = z.looseObject({
   Sysctls: z.record(z.string(), z.string()).nullish(),
   Ulimits: z.array(z.object({ Name: z.string(), Soft: z.number(), Hard: z.number() })).nullish(),
   ReadonlyRootfs: z.boolean().nullish(),
+  Init: z.boolean().nullish(),
+  Privileged: z.boolean().nullish(),
+  CapAdd: texts,
+  CapDrop: texts,
+  SecurityOpt: texts,
+  MaskedPaths: texts,
+  ReadonlyPaths: texts,
+  Tmpfs: z.record(z.string(), z.string()).nullish(),
+  CpuShares: z.number().int().nullish(),
+  CpusetMems: text,
+  MemorySwappiness: z.number().int().nullish(),
+  OomKillDisable: z.boolean().nullish(),
+  OomScoreAdj: z.number().int().nullish(),
+  StorageOpt: z.record(z.string(), z.string()).nullish(),
+  Annotations: z.record(z.string(), z.string()).nullish(),
+  IpcMode: text,
+  PidMode: text,
+  UTSMode: text,
+  UsernsMode: text,
+  CgroupnsMode: text,
+  Isolation: text,
+  Runtime: text,
+  DeviceRequests: z
+    .array(z.looseObject({ Driver: text, Capabilities: z.array(z.array(z.string())).nullish() }))
+    .nullish(),
   RestartPolicy: z.object({ Name: z.string().optional(), MaximumRetryCount: z.number().optional() }).nullish(),
   LogConfig: z.object({ Type: z.string().optional(), Config: z.record(z.string(), z.string()).nullish() }).nullish(),
   ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
@@ -79,7 +104,9 @@ export const createSchema = z.looseObject({
     .nullish(),
   HostConfig: hostConfigSchema.nullish(),
   NetworkingConfig: z
-    .looseObject({ EndpointsConfig: z.record(z.string(), z.looseObject({ Aliases: texts }).nullable()).nullish() })
+    .looseObject({
+      EndpointsConfig: z.record(z.string(), z.looseObject({ Aliases: texts, MacAddress: text }).nullable()).nullish(),
+    })
     .nullish(),
 });
 

@@ -9,8 +9,10 @@ import type { Image } from '../image/types.js';
 import type { CreateBody } from './container-config.js';
 import { type HealthConfig, mergeHealthConfig } from './health/health-check.js';
 import { checkHostOptions } from './host-options.js';
-import { adaptResources, checkResources, limitsOf, memory, processors } from './resources.js';
+import { privileges } from './privileges.js';
+import { adaptResources, checkResources, kernelSettings, limitsOf, memory, processors, rootSize } from './resources.js';
 import { parseSignal } from './signals.js';
+import { tmpfsMounts } from './tmpfs.js';
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const DEFAULT_SHM = 64 * 2 ** 20;
@@ -45,6 +47,7 @@ export interface DockerConfig {
   StopSignal?: string;
   StopTimeout?: number;
   Shell?: string[];
+  MacAddress?: string;
 }
 
 /** The name without its slash. @throws invalid in Docker's words */
@@ -113,6 +116,7 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
   if (request.StopTimeout !== undefined && request.StopTimeout !== null) config.StopTimeout = request.StopTimeout;
   const health = mergeHealthConfig(request.Healthcheck, base.Healthcheck);
   if (health !== undefined) config.Healthcheck = health;
+  if (request.MacAddress) config.MacAddress = request.MacAddress;
   const shell = request.Shell ?? base.Shell;
   if (shell !== undefined && shell !== null) config.Shell = shell;
   return config;
@@ -142,7 +146,24 @@ function networks(request: CreateBody): ContainerSpec['networks'] {
   const network = mode === '' || mode === 'default' ? 'bridge' : mode;
   const endpoint =
     request.NetworkingConfig?.EndpointsConfig?.[mode] ?? request.NetworkingConfig?.EndpointsConfig?.[network];
-  return [{ network, aliases: endpoint?.Aliases ?? [] }];
+  const mac = macAddress(request.MacAddress ?? '', endpoint?.MacAddress ?? '', network);
+  return [{ network, aliases: endpoint?.Aliases ?? [], ...(mac === '' ? {} : { mac }) }];
+}
+
+/** The card's address: older clients give it to the container, newer ones to its network. @throws invalid in Docker's words */
+function macAddress(own: string, endpoint: string, network: string): string {
+  if (own !== '' && endpoint !== '' && own !== endpoint)
+    throw invalid(
+      'the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty',
+    );
+  const mac = (own || endpoint).toLowerCase().replaceAll('-', ':');
+  if (mac === '') return '';
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac))
+    throw invalid(`invalid config for network ${network}: invalid MAC address ${own || endpoint}`);
+  // The group bit (IEEE 802): no card has such an address.
+  if ((Number.parseInt(mac.slice(0, 2), 16) & 1) !== 0 || mac === '00:00:00:00:00:00')
+    throw invalid(`invalid config for network ${network}: MAC address ${own || endpoint} is not one of a network card`);
+  return mac;
 }
 
 /**
@@ -171,6 +192,8 @@ export function containerSpec(
       throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${Soft} > ${Hard}`);
     return { name: Name, soft: Soft, hard: Hard };
   });
+  const rights = privileges(host);
+  const size = rootSize(host.StorageOpt ?? {}, defaults.baseImageSizeGiB * 2 ** 30);
   const dns = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
   return {
     version: 1,
@@ -199,13 +222,18 @@ export function containerSpec(
         ...DEFAULT_LIMITS.filter((limit) => !limits.some(({ name: given }) => given === limit.name)),
         ...limits,
       ],
+      ...rights.process,
     },
     stopSignal: parseSignal(config.StopSignal ?? 'SIGTERM'),
     stopTimeoutSeconds: config.StopTimeout ?? 10,
     readOnlyRoot: host.ReadonlyRootfs === true,
-    shmSize: host.ShmSize || DEFAULT_SHM,
-    sysctls: host.Sysctls ?? {},
+    ...(size === undefined ? {} : { rootSize: size }),
+    shmSize: host.IpcMode === 'none' ? 0 : host.ShmSize || DEFAULT_SHM,
+    init: host.Init === true,
+    ...rights.container,
+    tmpfs: tmpfsMounts(host.Tmpfs ?? {}),
     limits: limitsOf(host),
+    sysctls: { ...kernelSettings(host), ...host.Sysctls },
     dns: dns.servers.length + dns.search.length + dns.options.length === 0 ? null : dns,
     extraHosts: (host.ExtraHosts ?? []).map(extraHost),
     files: [],

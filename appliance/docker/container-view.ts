@@ -73,8 +73,6 @@ const HOST_CONFIG_DEFAULTS = {
   CpuPercent: 0,
   IOMaximumIOps: 0,
   IOMaximumBandwidth: 0,
-  MaskedPaths: null,
-  ReadonlyPaths: null,
 };
 
 /** The kept configuration of a container. */
@@ -125,11 +123,16 @@ const NO_ENDPOINT = { networkId: '', endpointId: '', mac: '', address: '', prefi
 /** By network name; a container that does not run has them without addresses. */
 function networksView(container: ContainerInfo): Record<string, object> {
   const entries = container.spec.networks.map(
-    ({ network, aliases }) =>
+    ({ network, aliases, mac }) =>
       [
         network,
         endpointView(
-          container.endpoints.find((one) => one.network === network) ?? { ...NO_ENDPOINT, network, aliases },
+          container.endpoints.find((one) => one.network === network) ?? {
+            ...NO_ENDPOINT,
+            network,
+            aliases,
+            mac: mac ?? '',
+          },
         ),
       ] as const,
   );
@@ -201,7 +204,7 @@ export function inspectView(
     ProcessLabel: '',
     AppArmorProfile: '',
     ExecIDs: execIds.length === 0 ? null : execIds,
-    HostConfig: { ...HOST_CONFIG_DEFAULTS, ...definedOnly(hostConfig(container)), ...bindingsView(container) },
+    HostConfig: hostConfigView(container),
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
     Mounts: [],
     Config: config,
@@ -239,6 +242,21 @@ function healthView({ status, failingStreak, log }: HealthState): object {
       ExitCode: exitCode,
       Output: output,
     })),
+  };
+}
+
+/** What was asked for over the defaults, and what Docker makes of some of it. */
+function hostConfigView(container: ContainerInfo): object {
+  const { spec } = container;
+  const host = hostConfig(container);
+  return {
+    ...HOST_CONFIG_DEFAULTS,
+    ...definedOnly(host),
+    ...bindingsView(container),
+    ...(host.MemorySwappiness === -1 ? { MemorySwappiness: null } : {}),
+    MaskedPaths: spec.maskedPaths ?? [],
+    ReadonlyPaths: spec.readOnlyPaths ?? [],
+    ...(spec.privileged === true ? { SecurityOpt: [...(host.SecurityOpt ?? []), 'label=disable'] } : {}),
   };
 }
 

@@ -1,5 +1,6 @@
 /** Further processes in a container: what an exec, or a probe of its health, runs as. */
 import type { ContainerInfo } from '../../port-layer/types.js';
+import { CAPABILITIES } from '../../tether/program/capabilities.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { processEnv, replaceEnv } from './container-spec.js';
 import { dockerConfig } from './container-view.js';
@@ -12,12 +13,15 @@ export interface WantedProcess {
   user?: string | null | undefined;
   tty?: boolean;
   openStdin?: boolean;
+  /** With all capabilities. */
+  privileged?: boolean;
 }
 
 /** A process beside a container's first one. @throws invalid (environment) */
 export function execProcess(container: ContainerInfo, wanted: WantedProcess): ProcessSpec {
   const { process } = container.spec;
   const tty = wanted.tty === true;
+  const capabilities = wanted.privileged === true ? [...CAPABILITIES] : process.capabilities;
   return {
     args: wanted.args,
     env: replaceEnv(processEnv(dockerConfig(container), tty), wanted.env ?? []),
@@ -27,6 +31,9 @@ export function execProcess(container: ContainerInfo, wanted: WantedProcess): Pr
     tty,
     openStdin: wanted.openStdin === true,
     rlimits: process.rlimits,
+    ...(capabilities === undefined ? {} : { capabilities }),
+    noNewPrivileges: process.noNewPrivileges === true,
+    oomScoreAdj: process.oomScoreAdj ?? 0,
   };
 }
 

@@ -5,7 +5,7 @@ import { invalid, unsupported } from '../../src/common/errors.js';
 import type { CreateBody, HostConfig } from './container-config.js';
 import { checkHealthConfig } from './health/health-check.js';
 
-/** Done: read in `container-spec.ts` or `published-ports.ts`. */
+/** Done: read in `container-spec.ts`, `privileges.ts`, `resources.ts`, `tmpfs.ts` or `published-ports.ts`. */
 const DONE = new Set([
   'NetworkMode',
   'PortBindings',
@@ -31,19 +31,58 @@ const DONE = new Set([
   'RestartPolicy',
   'LogConfig',
   'ConsoleSize',
+  'Init',
+  'Privileged',
+  'CapAdd',
+  'CapDrop',
+  'SecurityOpt',
+  'MaskedPaths',
+  'ReadonlyPaths',
+  'Tmpfs',
+  'CpuShares',
+  'CpusetMems',
+  'MemorySwappiness',
+  'OomKillDisable',
+  'OomScoreAdj',
+  'StorageOpt',
+  'Annotations',
 ]);
 
-/** Nothing to do for these in a VM of one's own, whatever they say: a file the CLI writes, and scheduling between namespaces. */
-const MOOT = new Set(['ContainerIDFile', 'OomScoreAdj']);
+/** Nothing to do for these, whatever they say: a file that the CLI writes. */
+const MOOT = new Set(['ContainerIDFile']);
 
 /** Values that ask for nothing, besides empty ones. */
 const HARMLESS: Record<string, unknown[]> = {
-  IpcMode: ['private', 'shareable'],
+  IpcMode: ['private', 'shareable', 'none'],
   CgroupnsMode: ['private', 'host'],
   Isolation: ['default'],
-  Runtime: ['runc', 'io.containerd.runc.v2'],
-  MemorySwappiness: [-1],
-  Init: [false],
+  Runtime: ['vm', 'runc', 'io.containerd.runc.v2'],
+};
+
+const OWN_KERNEL = 'a virtual machine has a kernel of its own';
+const NO_DEVICES = "a virtual machine has no devices of its host's";
+const NO_NEIGHBOURS = 'there is one container in a virtual machine';
+
+/** Why an option is not done, where that can be said. */
+const REASONS: Record<string, string> = {
+  Binds: 'volumes are not available yet, and directories of the host cannot be mounted into a virtual machine',
+  Mounts: 'volumes are not available yet, and directories of the host cannot be mounted into a virtual machine',
+  VolumesFrom: 'volumes are not available yet',
+  IpcMode: OWN_KERNEL,
+  PidMode: OWN_KERNEL,
+  UTSMode: OWN_KERNEL,
+  UsernsMode: OWN_KERNEL,
+  Devices: NO_DEVICES,
+  DeviceCgroupRules: NO_DEVICES,
+  CgroupParent: OWN_KERNEL,
+  CpuRealtimePeriod: OWN_KERNEL,
+  CpuRealtimeRuntime: OWN_KERNEL,
+  BlkioWeight: NO_NEIGHBOURS,
+  BlkioWeightDevice: NO_NEIGHBOURS,
+  BlkioDeviceReadBps: NO_DEVICES,
+  BlkioDeviceWriteBps: NO_DEVICES,
+  BlkioDeviceReadIOps: NO_DEVICES,
+  BlkioDeviceWriteIOps: NO_DEVICES,
 };
 
 function asksForNothing(name: string, value: unknown): boolean {
@@ -57,13 +96,11 @@ function asksForNothing(name: string, value: unknown): boolean {
 /** @throws unsupported naming the first option that asks for what is not done */
 export function checkHostOptions(create: CreateBody): void {
   const host = create.HostConfig ?? {};
+  checkModes(host);
   for (const [name, value] of Object.entries(host)) {
     if (DONE.has(name) || MOOT.has(name) || asksForNothing(name, value)) continue;
-    if (name === 'Binds')
-      throw unsupported(
-        `HostConfig.Binds is not implemented: volumes are not available yet, and directories of the host cannot be mounted into a virtual machine`,
-      );
-    throw unsupported(`HostConfig.${name} is not implemented`);
+    const [text, reason] = [typeof value === 'string' ? ` '${value}'` : '', REASONS[name]];
+    throw unsupported(`HostConfig.${name}${text} is not implemented${reason === undefined ? '' : `: ${reason}`}`);
   }
   checkRestartPolicy(host);
   if ((host.ShmSize ?? 0) < 0) throw invalid('SHM size can not be less than 0');
@@ -78,8 +115,28 @@ export function checkHostOptions(create: CreateBody): void {
   // Directories that an image names as volumes are part of the container's own disk; those of a request would have to outlive it.
   if (Object.keys(create.Volumes ?? {}).length > 0) throw unsupported('Volumes is not implemented');
   checkEndpoints(create);
-  if ((create.MacAddress ?? '') !== '') throw unsupported('MacAddress is not implemented');
   checkHealthConfig(create.Healthcheck);
+}
+
+/** What is nothing that Docker knows, in its words. @throws invalid, unsupported */
+function checkModes(host: HostConfig): void {
+  const [ipc, pid, uts, cgroup] = [host.IpcMode ?? '', host.PidMode ?? '', host.UTSMode ?? '', host.CgroupnsMode ?? ''];
+  if (!/^(|none|host|private|shareable|container:.+)$/.test(ipc)) throw invalid(`invalid IPC mode: ${ipc}`);
+  if (!/^(|host|container:.+)$/.test(pid)) throw invalid(`invalid PID mode: ${pid}`);
+  if (!/^(|host)$/.test(uts)) throw invalid(`invalid UTS mode: ${uts}`);
+  if (!/^(|host|private)$/.test(cgroup)) throw invalid(`invalid cgroup namespace mode: ${cgroup}`);
+  const isolation = host.Isolation ?? '';
+  if (isolation !== '' && isolation.toLowerCase() !== 'default')
+    throw invalid(`invalid isolation (${isolation}): linux only supports 'default'`);
+  const runtime = host.Runtime ?? '';
+  if (runtime !== '' && !HARMLESS.Runtime!.includes(runtime))
+    throw invalid(`unknown or invalid runtime name: ${runtime}`);
+  if (Object.hasOwn(host.Annotations ?? {}, ''))
+    throw invalid('invalid Annotations: the empty string is not permitted as an annotation key');
+  for (const { Driver: driver, Capabilities: wanted } of host.DeviceRequests ?? [])
+    throw unsupported(
+      `HostConfig.DeviceRequests is not implemented: could not select device driver "${driver ?? ''}" with capabilities: [${(wanted ?? []).map((all) => `[${all.join(' ')}]`).join(' ')}]`,
+    );
 }
 
 /** What is wrong in itself is told before what is not done. */
@@ -103,7 +160,7 @@ function checkEndpoints(create: CreateBody): void {
     if (!same.includes(network))
       throw unsupported(`NetworkingConfig: a further network ('${network}' besides '${mode}') is not implemented`);
     for (const [name, value] of Object.entries(endpoint ?? {}))
-      if (name !== 'Aliases' && name !== 'DNSNames' && !asksForNothing(name, value))
+      if (!['Aliases', 'DNSNames', 'MacAddress'].includes(name) && !asksForNothing(name, value))
         throw unsupported(`NetworkingConfig.EndpointsConfig.${network}.${name} is not implemented`);
   }
 }

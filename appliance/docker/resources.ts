@@ -2,13 +2,18 @@
  * What Docker's resource options mean for a container that is a virtual machine: the VM has the processors and memory, and a control
  * group in the guest holds the container's processes to what was asked for (cgroup v2, Documentation/admin-guide/cgroup-v2.rst).
  */
-import { invalid } from '../../src/common/errors.js';
+import { invalid, unsupported } from '../../src/common/errors.js';
 import type { HostConfig } from './container-config.js';
 
 const DEFAULT_PERIOD = 100_000;
 const MIN_MEMORY = 6 * 2 ** 20;
 /** What the VM's kernel and tether take of its memory, on top of what the container asked for. */
 const OVERHEAD_MIB = 64;
+/** vSphere has the memory of a VM in units of so much. */
+const MEMORY_STEP_MIB = 4;
+const [MIN_SHARES, MAX_SHARES] = [2, 262_144];
+/** Of a control group that nobody gave one. */
+const USUAL_WEIGHT = '100';
 
 /** As Docker completes what was asked for: memory and swap together are twice the memory, and no limit of processes is null. */
 export function adaptResources(host: HostConfig): HostConfig {
@@ -16,6 +21,11 @@ export function adaptResources(host: HostConfig): HostConfig {
   if ((host.Memory ?? 0) > 0 && !host.MemorySwap) adapted.MemorySwap = host.Memory! * 2;
   if (host.PidsLimit !== undefined && host.PidsLimit !== null && host.PidsLimit <= 0) delete adapted.PidsLimit;
   return adapted;
+}
+
+/** True when the number of the host's processors matters to a request. */
+export function asksForCpus(host: HostConfig): boolean {
+  return Boolean(host.NanoCpus || host.CpusetCpus || (host.CpuQuota ?? 0) > 0);
 }
 
 /** @param available processors of the host @throws invalid in Docker's words */
@@ -29,7 +39,19 @@ export function checkResources(host: HostConfig, available: number): void {
   if (period && (period < 1000 || period > 1_000_000))
     throw invalid('CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)');
   if (quota && quota > 0 && quota < 1000) throw invalid('CPU cfs quota can not be less than 1ms (i.e. 1000)');
+  const shares = host.CpuShares ?? 0;
+  if (shares < 0) throw invalid(`invalid CPU shares (${shares}): value must be a positive integer`);
   cpuSet(host.CpusetCpus ?? '', available);
+  checkMemoryNodes(host.CpusetMems ?? '');
+}
+
+/** A virtual machine has one memory node. */
+function checkMemoryNodes(set: string): void {
+  if (set === '') return;
+  if (!/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(set))
+    throw invalid(`Invalid value ${set} for cpuset mems: invalid format: ${set}`);
+  if (!/^0(-0)?(,0(-0)?)*$/.test(set))
+    throw invalid(`Requested memory nodes are not available - requested ${set}, available: 0`);
 }
 
 /** The machine has no swap: any limit on memory and swap together that memory keeps to is kept. */
@@ -50,6 +72,10 @@ function checkMemory(host: HostConfig): void {
   if (reservation !== 0 && reservation < MIN_MEMORY) throw invalid('Minimum memory reservation allowed is 6MB');
   if (bytes > 0 && bytes < reservation)
     throw invalid('Minimum memory limit can not be less than memory reservation limit, see usage');
+  if (host.OomKillDisable === true)
+    throw unsupported(
+      'HostConfig.OomKillDisable is not implemented: a virtual machine whose kernel may not kill would stand still when its memory runs out',
+    );
 }
 
 /** The processors of a set such as `0-2,5`. @throws invalid */
@@ -72,13 +98,17 @@ function cpus(part: string, set: string, available: number): number[] {
  * @param available of the host
  */
 export function processors(host: HostConfig, fallback: number, available: number): number {
-  if (host.NanoCpus && host.NanoCpus > 0) return Math.max(1, Math.ceil(host.NanoCpus / 1e9));
-  return cpuSet(host.CpusetCpus ?? '', available).size || fallback;
+  const inSet = cpuSet(host.CpusetCpus ?? '', available).size;
+  const limit = Number(quota(host));
+  if (Number.isNaN(limit)) return inSet || fallback;
+  const whole = Math.max(1, Math.min(Math.ceil(limit / (host.CpuPeriod || DEFAULT_PERIOD)), available));
+  return inSet > 0 ? Math.min(whole, inSet) : whole;
 }
 
 /** Memory of the virtual machine in MiB: what was asked for is the container's, the kernel's comes on top. */
 export function memory(host: HostConfig, fallbackMiB: number): number {
-  return host.Memory && host.Memory > 0 ? Math.ceil(host.Memory / 2 ** 20) + OVERHEAD_MIB : fallbackMiB;
+  if (!host.Memory || host.Memory <= 0) return fallbackMiB;
+  return Math.ceil((host.Memory / 2 ** 20 + OVERHEAD_MIB) / MEMORY_STEP_MIB) * MEMORY_STEP_MIB;
 }
 
 /** Every limit that this table knows, `max` (`0` for a guarantee) where the options ask for none. */
@@ -86,6 +116,7 @@ export function allLimits(host: HostConfig): Record<string, string> {
   return {
     'memory.max': amount(host.Memory),
     'memory.low': host.MemoryReservation && host.MemoryReservation > 0 ? String(host.MemoryReservation) : '0',
+    'cpu.weight': host.CpuShares ? String(weight(host.CpuShares)) : USUAL_WEIGHT,
     'cpu.max': `${quota(host)} ${host.CpuPeriod || DEFAULT_PERIOD}`,
     'pids.max': amount(host.PidsLimit),
   };
@@ -93,9 +124,8 @@ export function allLimits(host: HostConfig): Record<string, string> {
 
 /** The limits of a container that is made: what asks for nothing is left out. */
 export function limitsOf(host: HostConfig): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(allLimits(host)).filter(([, value]) => value !== '0' && !value.startsWith('max')),
-  );
+  const usual = allLimits({});
+  return Object.fromEntries(Object.entries(allLimits(host)).filter(([file, value]) => value !== usual[file]));
 }
 
 function amount(value: number | null | undefined): string {
@@ -106,4 +136,44 @@ function amount(value: number | null | undefined): string {
 function quota({ NanoCpus, CpuQuota }: HostConfig): string {
   if (NanoCpus && NanoCpus > 0) return String(Math.max(1000, Math.round((NanoCpus / 1e9) * DEFAULT_PERIOD)));
   return CpuQuota && CpuQuota > 0 ? String(CpuQuota) : 'max';
+}
+
+/** Shares (2 to 262144, 1024 the usual) as a weight of cgroup version 2 (1 to 10000), as runc converts them. */
+function weight(shares: number): number {
+  const bounded = Math.min(Math.max(shares, MIN_SHARES), MAX_SHARES);
+  return 1 + Math.floor(((bounded - MIN_SHARES) * 9999) / (MAX_SHARES - MIN_SHARES));
+}
+
+/** Settings of the VM's kernel that options other than `--sysctl` stand for. @throws invalid */
+export function kernelSettings(host: HostConfig): Record<string, string> {
+  const swappiness = host.MemorySwappiness ?? -1;
+  if (swappiness === -1) return {};
+  if (swappiness < 0 || swappiness > 100)
+    throw invalid(`Invalid value: ${swappiness}, valid memory swappiness range is 0-100`);
+  return { 'vm.swappiness': String(swappiness) };
+}
+
+/**
+ * `--storage-opt size=`: bytes that the container's root filesystem, image and all, may take.
+ * @param largest of the image store's disks, in bytes
+ * @throws invalid
+ */
+export function rootSize(options: Record<string, string>, largest: number): number | undefined {
+  let size: number | undefined;
+  for (const [key, value] of Object.entries(options)) {
+    if (key.toLowerCase() !== 'size') throw invalid(`Unknown option ${key}`);
+    size = byteSize(value);
+  }
+  if (size !== undefined && size > largest)
+    throw invalid(`--storage-opt size=: the disks of the image store have ${largest / 2 ** 30} GiB`);
+  return size;
+}
+
+/** `10G`, `512m`, `1.5GiB`: powers of 1024, as go-units' RAMInBytes. @throws invalid */
+function byteSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?$/i.exec(text);
+  const bytes =
+    match === null ? 0 : Number(match[1]) * 1024 ** ['', 'k', 'm', 'g', 't', 'p'].indexOf(match[2]!.toLowerCase());
+  if (bytes < 1) throw invalid(`invalid size: '${text}'`);
+  return Math.floor(bytes);
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { shortId } from '../../src/common/ids.js';
-import type { FileSpec, ProgramSpec } from '../../tether/program/spec.js';
+import { type FileSpec, INIT_PATH, type ProgramSpec } from '../../tether/program/spec.js';
 import type { ContainerSpec, NetworkEndpoint } from '../types.js';
 
 const GATE_TIMEOUT_MS = 15_000;
@@ -26,9 +26,16 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     })),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
     sysctls: spec.sysctls,
-    limits: spec.limits ?? {},
     shmSize: spec.shmSize,
-    process: spec.process,
+    ...(spec.rootSize === undefined ? {} : { rootSize: spec.rootSize }),
+    init: spec.init === true,
+    privileged: spec.privileged === true,
+    userNamespaces: spec.userNamespaces === true,
+    tmpfs: spec.tmpfs ?? [],
+    maskedPaths: spec.maskedPaths ?? [],
+    readOnlyPaths: spec.readOnlyPaths ?? [],
+    limits: spec.limits ?? {},
+    process: spec.init === true ? { ...spec.process, args: [INIT_PATH, '--', ...spec.process.args] } : spec.process,
     stopSignal: spec.stopSignal,
     stopTimeoutSeconds: Math.max(0, spec.stopTimeoutSeconds),
     gateTimeoutMs: GATE_TIMEOUT_MS,

@@ -30,7 +30,7 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
   const { datastore } = config.imageStore;
   const directory = vmDirectory(config, spec.id);
   const at = (path: string): string => datastorePath(datastore, path);
-  const networks = spec.networks.length > 0 ? [config.bridge.portGroup] : [];
+  const networks = spec.networks.slice(0, 1).map(({ mac }) => ({ portGroup: config.bridge.portGroup, mac }));
   return {
     name: vmName(spec.name, spec.id),
     guestId: 'other5xLinux64Guest',
@@ -61,14 +61,14 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
           },
         },
       },
-      ...networks.map((portGroup, index) => ({
+      ...networks.map(({ portGroup, mac }, index) => ({
         operation: 'add' as const,
         device: {
           $type: 'VirtualVmxnet3' as const,
           key: -10 - index,
           backing: { $type: 'VirtualEthernetCardNetworkBackingInfo' as const, deviceName: portGroup },
           connectable: { startConnected: true, allowGuestControl: true, connected: true },
-          addressType: 'generated',
+          ...(mac === undefined ? { addressType: 'generated' } : { addressType: 'manual', macAddress: mac }),
         },
       })),
       {

@@ -131,8 +131,8 @@ describe('docker run', () => {
     const outcome = await run('--rm', '-v', '/tmp:/host', 'busybox', 'true');
     expect(outcome.stderr).toContain('HostConfig.Binds is not implemented');
     expect(outcome.code).toBe(125);
-    expect((await run('--rm', '--privileged', 'busybox', 'true')).stderr).toContain(
-      'HostConfig.Privileged is not implemented',
+    expect((await run('--rm', '--pid', 'host', 'busybox', 'true')).stderr).toContain(
+      "HostConfig.PidMode 'host' is not implemented",
     );
   });
 });

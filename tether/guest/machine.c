@@ -1,5 +1,6 @@
 /* Setting the machine and the container's root up. What works on paths of the container runs inside its root (`setup_*`). */
 #include "tether.h"
+#include "confine.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -84,6 +86,33 @@ const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) {
   return problem;
 }
 
+/*
+ * Lets the container's filesystem have `bytes` in all: what its disk has beyond that is kept back
+ * (Documentation/ABI/testing/sysfs-fs-ext4, reserved_clusters).
+ */
+const char *limit_root(uint64_t bytes) {
+  static char problem[128];
+  struct statvfs fs;
+  struct stat st;
+  char path[96], device[32], text[32];
+  if (statvfs(ROOT, &fs) != 0 || stat(ROOT, &st) != 0) return "the container's disk has no size";
+  uint64_t keep = bytes / fs.f_frsize, all = fs.f_blocks;
+  if (keep >= all) return NULL;
+  snprintf(path, sizeof path, "/sys/dev/block/%u:%u", major(st.st_dev), minor(st.st_dev));
+  char target[256];
+  ssize_t n = readlink(path, target, sizeof target - 1);
+  target[n < 0 ? 0 : n] = 0;
+  const char *name = strrchr(target, '/');
+  snprintf(device, sizeof device, "%.30s", name == NULL ? "" : name + 1);
+  snprintf(path, sizeof path, "/sys/fs/ext4/%s/reserved_clusters", device);
+  snprintf(text, sizeof text, "%llu", (unsigned long long)(all - keep));
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  bool good = fd >= 0 && write(fd, text, strlen(text)) > 0;
+  if (!good) snprintf(problem, sizeof problem, "cannot limit the container's disk: %s", strerror(errno));
+  if (fd >= 0) close(fd);
+  return good ? NULL : problem;
+}
+
 void unmount_root(void) {
   sync();
   for (int i = 0; i < 50 && umount2(ROOT, 0) != 0 && errno == EBUSY; i++) {
@@ -141,11 +170,13 @@ void prepare_system(void) {
   cgroup_prepare();
   attach(CGROUP, PREPARED "/sys/fs/cgroup", NULL, MS_BIND, NULL);
   attach(NULL, PREPARED "/sys/fs/cgroup", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | quiet, NULL);
+  confine_devices(true);
   attach("tmpfs", PREPARED "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k");
   attach("devpts", PREPARED "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5");
   attach("shm", PREPARED "/dev/shm", "tmpfs", quiet, "mode=1777,size=65536k");
   attach("mqueue", PREPARED "/dev/mqueue", "mqueue", quiet, NULL);
   attach("tmpfs", "/files", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+  attach("tmpfs", "/empty", "tmpfs", MS_RDONLY, NULL);
   umask(0);
   make_node(PREPARED "/dev/null", 0666, 1, 3);
   make_node(PREPARED "/dev/zero", 0666, 1, 5);
@@ -163,6 +194,8 @@ void prepare_system(void) {
   loopback_up();
   /* What a process asks for is not measured by this small machine's memory, but what it uses by the container's limit. */
   set_sysctl("vm.overcommit_memory", "1");
+  /* As Docker's seccomp profile has it: user namespaces, in which everybody is root, are for who may mount anyway. */
+  set_sysctl("kernel.unprivileged_userns_clone", "0");
   /* What wakes an idle machine up: looking twice a second whether memory is to be defragmented, counting pages each second. */
   set_sysctl("vm.compaction_proactiveness", "0");
   set_sysctl("vm.stat_interval", "60");
@@ -182,7 +215,9 @@ const char *setup_system(uint64_t shm_size, int dev, int sys) {
   const char *failed;
   if (!attach("proc", "/proc", "proc", quiet, NULL)) return "cannot mount /proc";
   if ((failed = move_tree(sys, "/sys")) != NULL || (failed = move_tree(dev, "/dev")) != NULL) return failed;
-  if (shm_size != DEFAULT_SHM) {
+  if (shm_size == 0) {
+    if (umount2("/dev/shm", 0) != 0) return "cannot take /dev/shm away";
+  } else if (shm_size != DEFAULT_SHM) {
     char data[64];
     snprintf(data, sizeof data, "size=%llu", (unsigned long long)shm_size);
     if (mount("shm", "/dev/shm", NULL, MS_REMOUNT | quiet, data) != 0) return "cannot size /dev/shm";
@@ -190,11 +225,10 @@ const char *setup_system(uint64_t shm_size, int dev, int sys) {
   return NULL;
 }
 
-/* Binds file number `index` of the directory `files` over `path`, which is made (empty) where the image has none. */
-const char *setup_file(const char *path, int files, uint32_t index) {
+/* Binds a file over `path`, which is made (empty) where the image has none. */
+const char *setup_bound(const char *source, const char *path, bool read_only) {
   static char problem[300];
-  char source[64], directory[4096];
-  snprintf(source, sizeof source, "/proc/self/fd/%d/%u", files, index);
+  char directory[4096];
   snprintf(directory, sizeof directory, "%s", path);
   char *slash = strrchr(directory, '/');
   if (slash != NULL && slash != directory) {
@@ -203,8 +237,29 @@ const char *setup_file(const char *path, int files, uint32_t index) {
   }
   int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd >= 0) close(fd);
-  if (mount(source, path, NULL, MS_BIND, NULL) == 0) return NULL;
+  if (mount(source, path, NULL, MS_BIND, NULL) == 0 && (!read_only || mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0)) return NULL;
   snprintf(problem, sizeof problem, "cannot bind %.200s: %s", path, strerror(errno));
+  return problem;
+}
+
+/* Binds file number `index` of the directory `files` over `path`. */
+const char *setup_file(const char *path, int files, uint32_t index) {
+  char source[64];
+  snprintf(source, sizeof source, "/proc/self/fd/%d/%u", files, index);
+  return setup_bound(source, path, false);
+}
+
+/* A filesystem in memory; without a mode of its own it has that of the directory it covers. */
+const char *setup_tmpfs(const char *path, unsigned long flags, const char *options) {
+  static char problem[600];
+  char data[512];
+  struct stat st;
+  bool there = stat(path, &st) == 0, mode = strncmp(options, "mode=", 5) == 0 || strstr(options, ",mode=") != NULL;
+  if (!there) make_directories(path);
+  if (there && !mode) snprintf(data, sizeof data, "%.480s%smode=%04o", options, *options == 0 ? "" : ",", st.st_mode & 07777);
+  else snprintf(data, sizeof data, "%.480s", options);
+  if (mount("tmpfs", path, "tmpfs", flags, data) == 0) return NULL;
+  snprintf(problem, sizeof problem, "error mounting \"tmpfs\" to rootfs at \"%.200s\": mount tmpfs:%.100s, flags: 0x%lx, data: %.100s: %s", path, path, flags, options, strerror(errno));
   return problem;
 }
 

@@ -5,6 +5,7 @@
 #include "tether.h"
 #include "program.h"
 #include "files.h"
+#include "init.h"
 #include "observe.h"
 
 #include <errno.h>
@@ -363,6 +364,7 @@ static void handle_signals(int fd) {
 
 int main(int argc, char **argv) {
   if (argc > 0 && strcmp(argv[0], REHEARSED_PROCESS) == 0) return rehearsed_process();
+  if (getpid() != 1 || (argc > 0 && strcmp(argv[0], INIT_PATH) == 0)) return init_process(argc > 0 ? argv + 1 : argv);
   boot();
   sigset_t handled;
   sigemptyset(&handled);

@@ -1,6 +1,7 @@
 /* Starting processes in the container: namespaces, streams or terminal, user, limits, capabilities, and exec. */
 #include "tether.h"
 #include "program.h"
+#include "confine.h"
 #include "user.h"
 
 #include <errno.h>
@@ -45,6 +46,8 @@ bool process_read(struct reader *r, struct process *p) {
     p->limits[i].hard = read_u64(r);
     p->limit_count = i + 1;
   }
+  p->no_new_privileges = read_u8(r) & 1;
+  p->oom_score = (int32_t)read_u32(r);
   return !r->bad && p->args[0] != NULL;
 }
 
@@ -117,9 +120,12 @@ static void find_program(const char *name, char **env, char *path, size_t size) 
   give_up(127, "exec: \"%s\": executable file not found in $PATH", name);
 }
 
-static void limit_capabilities(uint64_t keep) {
-  for (unsigned long cap = 0; cap < 64; cap++)
-    if ((keep >> cap & 1) == 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0) break;
+/* How soon this process is killed when memory runs out. */
+static void set_oom_score(int32_t score) {
+  char text[16];
+  int length = snprintf(text, sizeof text, "%d", score), fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || write(fd, text, (size_t)length) != length) give_up(128, "cannot set the OOM score: %s", strerror(errno));
+  close(fd);
 }
 
 /* Becomes the process; in the container's namespaces and root already. */
@@ -133,8 +139,10 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   }
   const char *failed = setup_directory(p->cwd);
   if (failed != NULL) give_up(128, "%s", failed);
-  limit_capabilities(p->capabilities);
+  if (p->oom_score != 0) set_oom_score(p->oom_score);
+  confine_capabilities(p->capabilities);
   if (setgroups(who.group_count, who.groups) != 0 || setgid(who.gid) != 0 || setuid(who.uid) != 0) give_up(128, "cannot become user %s: %s", p->user, strerror(errno));
+  if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(128, "cannot set no_new_privs: %s", strerror(errno));
   environ = p->env;
   if (variable(p->env, "HOME") == NULL) setenv("HOME", who.home, 1);
   char path[4352];
@@ -147,13 +155,16 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   give_up(errno == EACCES ? 126 : errno == ENOENT ? 127 : 126, "exec %s: %s", p->args[0], errno == ENOEXEC ? "exec format error" : cause());
 }
 
+static int open_directory(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }
+
 /* The child of a first process: moves into the container's root and sets it up. */
 static void enter_root(void) {
-  int dev = open(PREPARED "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC), sys = open(PREPARED "/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  int files = open("/files", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (unshare(CLONE_NEWCGROUP) != 0) give_up(128, "cannot make a cgroup namespace: %s", strerror(errno));
+  struct outside outside = {.dev = open_directory(PREPARED "/dev"), .sys = open_directory(PREPARED "/sys"), .files = open_directory("/files"), .empty = open_directory("/empty"), .machine_dev = -1, .init = -1};
+  if (program.privileged) outside.machine_dev = open_directory("/dev");
+  if (program.init) outside.init = open("/init", O_PATH | O_CLOEXEC);
   if (chdir(ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0) give_up(128, "cannot enter the container's root: %s", strerror(errno));
-  const char *failed = program_setup(dev, sys, files);
+  const char *failed = program_setup(&outside);
   if (failed != NULL) give_up(128, "%s", failed);
 }
 

@@ -1,5 +1,7 @@
 /* Interpreting the program: a list of steps of u8 operation, u32 length, fields. Each is carried out as it is read. */
 #include "program.h"
+#include "confine.h"
+#include "init.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,14 +12,36 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum step { S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9, S_LIMIT = 15 };
+enum step {
+  S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9,
+  S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17,
+};
 #define VERSION 1
 #define MAX_FILES 64
+#define MAX_PATHS 256
 
 struct program program;
 static char *file_paths[MAX_FILES];
 static uint32_t file_count;
 static char first_address[64];
+/* What is mounted over paths of the container, in order. */
+static struct cover {
+  enum step step;
+  char *path, *options;
+  uint64_t flags;
+} covers[MAX_PATHS];
+static uint32_t cover_count;
+
+static const char *step_cover(enum step step, struct reader *r) {
+  if (cover_count == MAX_PATHS) return "too many mounts";
+  struct cover *cover = &covers[cover_count++];
+  cover->step = step;
+  cover->path = read_string(r);
+  if (step != S_TMPFS) return NULL;
+  cover->flags = read_u64(r);
+  cover->options = read_string(r);
+  return NULL;
+}
 
 static const char *step_file(struct reader *r) {
   char *path = read_string(r);
@@ -85,6 +109,22 @@ static const char *carry_out(enum step step, struct reader *r) {
     case S_GATE:
       program.gate_timeout_ms = read_u32(r);
       return NULL;
+    case S_PRIVILEGED:
+      program.privileged = true;
+      confine_devices(false);
+      return NULL;
+    case S_USER_NAMESPACES:
+      set_sysctl("kernel.unprivileged_userns_clone", "1"); /* a kernel without it allows them */
+      return NULL;
+    case S_INIT:
+      program.init = true;
+      return NULL;
+    case S_TMPFS:
+    case S_MASK:
+    case S_READ_ONLY:
+      return step_cover(step, r);
+    case S_ROOT_SIZE:
+      return limit_root(read_u64(r));
     case S_PROCESS:
       program.loaded = process_read(r, &program.process);
       return program.loaded ? NULL : "damaged process";
@@ -115,11 +155,27 @@ const char *program_load(const uint8_t *bytes, size_t length) {
   return program.loaded ? NULL : "the program has no process";
 }
 
-const char *program_setup(int dev, int sys, int files) {
-  const char *failed = setup_system(program.shm_size, dev, sys);
-  for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], files, i);
+static const char *set_cover_up(const struct cover *cover, int empty) {
+  if (cover->step == S_TMPFS) return setup_tmpfs(cover->path, cover->flags, cover->options);
+  return cover->step == S_MASK ? confine_mask(cover->path, empty) : confine_read_only(cover->path);
+}
+
+const char *program_setup(const struct outside *outside) {
+  const char *failed = setup_system(program.shm_size, outside->dev, outside->sys);
+  if (failed == NULL && program.privileged) failed = confine_open_up(outside->machine_dev);
+  /* Filesystems first: what follows may be in them. */
+  for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
+    if (covers[i].step == S_TMPFS) failed = set_cover_up(&covers[i], outside->empty);
+  for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], outside->files, i);
+  if (failed == NULL && program.init) {
+    char source[64];
+    snprintf(source, sizeof source, "/proc/self/fd/%d", outside->init);
+    failed = setup_bound(source, INIT_PATH, true);
+  }
   int marker = open("/.dockerenv", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0755);
   if (marker >= 0) close(marker);
+  for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
+    if (covers[i].step != S_TMPFS) failed = set_cover_up(&covers[i], outside->empty);
   if (failed == NULL && program.read_only && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0) failed = "cannot make the root read-only";
   return failed;
 }

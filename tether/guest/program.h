@@ -6,8 +6,8 @@
 
 struct program {
   uint32_t bus, unit;
-  bool read_only, loaded;
-  uint64_t shm_size;
+  bool read_only, loaded, privileged, init;
+  uint64_t shm_size; /* 0: no /dev/shm */
   uint32_t stop_signal, stop_timeout_s, gate_timeout_ms;
   struct process process;
 };
@@ -15,12 +15,18 @@ extern struct program program;
 
 /* Reads a program and carries out the steps outside the container's root. NULL or what failed. */
 const char *program_load(const uint8_t *bytes, size_t length);
-/* The steps inside the container's root; the directories are prepared outside. */
-const char *program_setup(int dev, int sys, int files);
+/* What was opened outside the container's root for the steps inside: prepared directories, the machine's /dev, and the init. */
+struct outside {
+  int dev, sys, files, empty, machine_dev, init;
+};
+/* The steps inside the container's root. */
+const char *program_setup(const struct outside *outside);
 
 /* machine.c, inside the container's root */
 const char *setup_system(uint64_t shm_size, int dev, int sys);
+const char *setup_tmpfs(const char *path, unsigned long flags, const char *options);
 const char *setup_file(const char *path, int files, uint32_t index);
+const char *setup_bound(const char *source, const char *path, bool read_only);
 const char *setup_directory(const char *path);
 
 #endif

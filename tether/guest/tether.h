@@ -75,8 +75,7 @@ void load_modules(void);
 void find_disks(void); /* once, of all that are there */
 void prepare_system(void);
 const char *mount_root(uint32_t bus, uint32_t unit, bool read_only); /* NULL or what failed */
-const char *mount_system(uint64_t shm_size);
-const char *bind_file(const char *path, uint32_t mode, const char *content);
+const char *limit_root(uint64_t bytes); /* of a root that is mounted */
 const char *set_sysctl(const char *key, const char *value);
 void unmount_root(void);
 void loopback_up(void);
@@ -105,6 +104,8 @@ struct process {
     uint64_t soft, hard;
   } *limits;
   uint32_t limit_count;
+  bool no_new_privileges;
+  int32_t oom_score;
 };
 bool process_read(struct reader *r, struct process *p);
 void process_free(struct process *p);

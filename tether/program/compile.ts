@@ -5,6 +5,7 @@
  */
 import { invalid } from '../../src/common/errors.js';
 import { FieldWriter } from '../protocol/fields.js';
+import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
 import type { ProcessSpec, ProgramSpec } from './spec.js';
 
 const VERSION = 1;
@@ -18,7 +19,14 @@ const STEP = {
   stop: 7,
   gate: 8,
   process: 9,
+  privileged: 10,
+  init: 11,
+  tmpfs: 12,
+  mask: 13,
+  readOnly: 14,
   limit: 15,
+  rootSize: 16,
+  userNamespaces: 17,
 } as const;
 
 /** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
@@ -41,12 +49,6 @@ const RESOURCES: Record<string, number> = {
   rttime: 15,
 };
 
-/**
- * Docker's default capabilities as a bit set (linux/capability.h): chown, dac_override, fowner, fsetid, kill, setgid, setuid,
- * setpcap, net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap.
- */
-export const DEFAULT_CAPABILITIES = 0xa80425fbn;
-
 /** Environment block and argument list together must stay below the kernel's limit for one exec and the channel's frame. */
 const MAX_PROCESS_BYTES = 900_000;
 
@@ -59,7 +61,7 @@ export function encodeProcess(process: ProcessSpec): Buffer {
     .string(process.cwd)
     .u32(process.terminalSize?.rows ?? 0)
     .u32(process.terminalSize?.cols ?? 0)
-    .u64(DEFAULT_CAPABILITIES)
+    .u64(capabilityBits(process.capabilities ?? DEFAULT_CAPABILITIES))
     .strings(process.args)
     .strings(process.env)
     .strings(process.additionalGroups)
@@ -69,6 +71,8 @@ export function encodeProcess(process: ProcessSpec): Buffer {
     if (resource === undefined) throw invalid(`unknown ulimit type: ${name}`);
     bytes.u32(resource).u64(limit(soft)).u64(limit(hard));
   }
+  // A tether of an older boot image takes no notice of what follows.
+  bytes.u8(process.noNewPrivileges === true ? 1 : 0).u32((process.oomScoreAdj ?? 0) >>> 0);
   const result = bytes.bytes();
   if (result.length > MAX_PROCESS_BYTES) throw invalid('argument list too long');
   return result;
@@ -106,7 +110,6 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   }
   for (const file of spec.files) step(STEP.file, fields().string(file.path).u32(file.mode).string(file.content));
   for (const [key, value] of Object.entries(spec.sysctls)) step(STEP.sysctl, fields().string(key).string(value));
-  for (const [file, value] of Object.entries(spec.limits ?? {})) step(STEP.limit, fields().string(file).string(value));
   step(STEP.shm, fields().u64(BigInt(spec.shmSize)));
   step(
     STEP.root,
@@ -115,6 +118,15 @@ export function compileProgram(spec: ProgramSpec): Buffer {
       .u32(spec.rootDisk.unit)
       .u8(spec.readOnlyRoot ? 1 : 0),
   );
+  if (spec.rootSize !== undefined) step(STEP.rootSize, fields().u64(BigInt(spec.rootSize)));
+  if (spec.privileged === true) step(STEP.privileged, fields());
+  if (spec.userNamespaces === true) step(STEP.userNamespaces, fields());
+  if (spec.init === true) step(STEP.init, fields());
+  for (const { path, flags, options } of spec.tmpfs ?? [])
+    step(STEP.tmpfs, fields().string(path).u64(BigInt(flags)).string(options));
+  for (const path of spec.maskedPaths ?? []) step(STEP.mask, fields().string(path));
+  for (const path of spec.readOnlyPaths ?? []) step(STEP.readOnly, fields().string(path));
+  for (const [file, value] of Object.entries(spec.limits ?? {})) step(STEP.limit, fields().string(file).string(value));
   step(STEP.process, fields().raw(encodeProcess(spec.process)));
   return program.bytes();
 }

@@ -3,6 +3,9 @@
  * Plain data; knows nothing of Docker or vSphere.
  */
 
+/** Where a container has the init that it asked for. */
+export const INIT_PATH = '/sbin/docker-init';
+
 /** A process to run in the container: its first one, or an exec. */
 export interface ProcessSpec {
   /** argv; `args[0]` without a slash is looked up in the environment's PATH, in the guest. Never empty. */
@@ -20,6 +23,12 @@ export interface ProcessSpec {
   openStdin: boolean;
   terminalSize?: { rows: number; cols: number };
   rlimits: Rlimit[];
+  /** Those it can have, as `CAP_CHOWN` (`capabilities.ts`); undefined: Docker's default ones. */
+  capabilities?: string[];
+  /** No program gives it rights that it does not have (prctl PR_SET_NO_NEW_PRIVS). */
+  noNewPrivileges?: boolean;
+  /** -1000 to 1000: how soon it is killed when memory runs out. */
+  oomScoreAdj?: number;
 }
 
 /** `name` as in `ulimit`: nofile, nproc, core, stack, memlock, …; -1 is unlimited. */
@@ -49,6 +58,13 @@ export interface FileSpec {
   mode: number;
 }
 
+/** A filesystem in memory. `flags` as of mount(2), `options` as in its data: `size=1m,mode=700`. */
+export interface TmpfsSpec {
+  path: string;
+  flags: number;
+  options: string;
+}
+
 /** Where a disk is attached: SCSI bus and unit number as in the VM's hardware, e.g. `0:0`. */
 export interface DiskRef {
   bus: number;
@@ -62,12 +78,24 @@ export interface ProgramSpec {
   domainname: string;
   rootDisk: DiskRef;
   readOnlyRoot: boolean;
+  /** Bytes that the root filesystem may take; undefined: all of its disk. */
+  rootSize?: number;
+  /** All devices, and /sys can be written to. */
+  privileged?: boolean;
+  /** Who has no rights may make user namespaces, in which he has them. */
+  userNamespaces?: boolean;
+  /** An init is there, at {@link INIT_PATH}; `process.args` is to begin with it. */
+  init?: boolean;
+  tmpfs?: TmpfsSpec[];
+  /** Hidden, and not to be written to. What is not there is passed over. */
+  maskedPaths?: string[];
+  readOnlyPaths?: string[];
   nics: NicSpec[];
   files: FileSpec[];
   sysctls: Record<string, string>;
   /** Files of the container's control group (cgroup v2, e.g. `memory.max`) and what is written to them. */
   limits?: Record<string, string>;
-  /** Bytes of /dev/shm. */
+  /** Bytes of /dev/shm; 0: there is none. */
   shmSize: number;
   process: ProcessSpec;
   /** What a clean guest shutdown sends to the process, and how long it waits before SIGKILL. */

@@ -12,6 +12,7 @@ import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { randomName } from '../names.js';
 import { body, filters, flag, hangup, integer, query, terminalSize } from '../request.js';
+import { asksForCpus } from '../resources.js';
 import { parseSignal } from '../signals.js';
 
 /** Adds the routes. */
@@ -177,5 +178,5 @@ function checkPlatform(image: Image, reference: string, wanted: string): void {
 
 /** Processors of the host, where the request is about them; else the host is not asked. */
 async function hostCpus(engine: Engine, { HostConfig: host }: CreateBody): Promise<number> {
-  return host?.NanoCpus || host?.CpusetCpus ? (await engine.portLayer.hostInfo()).cpus : Number.POSITIVE_INFINITY;
+  return asksForCpus(host ?? {}) ? (await engine.portLayer.hostInfo()).cpus : Number.POSITIVE_INFINITY;
 }

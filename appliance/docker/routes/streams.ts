@@ -3,7 +3,8 @@ import type { Router } from 'express';
 import { z } from 'zod';
 import { StartError } from '../../../port-layer/errors.js';
 import type { AttachedStreams, OutputChunk } from '../../../port-layer/types.js';
-import { conflict, invalid, unsupported } from '../../../src/common/errors.js';
+import { conflict, invalid } from '../../../src/common/errors.js';
+import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema } from '../container-config.js';
 import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
@@ -100,7 +101,6 @@ export function streamRoutes(router: Router, engine: Engine): void {
     const wanted = await body(request, execSchema);
     const container = exec.resolve(request.params.id);
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
-    if (wanted.Privileged === true) throw unsupported('Privileged is not implemented for execs');
     if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys);
     engine.checkNotRestarting(container);
     if (container.state !== 'running' && container.state !== 'stopping')
@@ -112,6 +112,7 @@ export function streamRoutes(router: Router, engine: Engine): void {
       user: wanted.User,
       tty: wanted.Tty === true,
       openStdin: wanted.AttachStdin === true,
+      privileged: wanted.Privileged === true,
     });
     const streams = {
       stdin: wanted.AttachStdin === true,
@@ -185,7 +186,7 @@ export function streamRoutes(router: Router, engine: Engine): void {
         tty: process.tty,
         entrypoint,
         arguments: args,
-        privileged: false,
+        privileged: process.capabilities?.length === CAPABILITIES.length,
         ...(process.user === '' ? {} : { user: process.user }),
       },
       OpenStdin: openedStreams.stdin,

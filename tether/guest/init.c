@@ -1,0 +1,55 @@
+/*
+ * A small init for the container (`--init`): process 1 that passes signals on to one child, buries orphans and ends as the child does.
+ * This program, bound over the container's /sbin/docker-init. Its words and codes are those of tini, which Docker uses.
+ */
+#include "init.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Signals that tell of an error of process 1 itself, and those of the terminal, are not passed on. */
+static void choose_signals(sigset_t *set) {
+  static const int own[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGSYS, SIGTTIN, SIGTTOU};
+  sigfillset(set);
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(set, own[i]);
+}
+
+static void __attribute__((noreturn)) run_child(char **args, const sigset_t *mask) {
+  setpgid(0, 0);
+  /* The terminal is the child's: its group is in the foreground. */
+  if (tcsetpgrp(0, getpgrp()) != 0 && errno != ENOTTY && errno != ENXIO) fprintf(stderr, "[WARN  tini (%d)] tcsetpgrp failed: %s\n", getpid(), strerror(errno));
+  signal(SIGTTIN, SIG_DFL), signal(SIGTTOU, SIG_DFL);
+  sigprocmask(SIG_SETMASK, mask, NULL);
+  execvp(args[0], args);
+  fprintf(stderr, "[FATAL tini (%d)] exec %s failed: %s\n", getpid(), args[0], strerror(errno));
+  _exit(errno == ENOENT ? 127 : errno == EACCES ? 126 : 1);
+}
+
+int init_process(char **args) {
+  if (args[0] != NULL && strcmp(args[0], "--") == 0) args++;
+  if (args[0] == NULL) return 1;
+  sigset_t set, before;
+  choose_signals(&set);
+  sigprocmask(SIG_BLOCK, &set, &before);
+  signal(SIGTTIN, SIG_IGN), signal(SIGTTOU, SIG_IGN);
+  pid_t child = fork();
+  if (child == 0) run_child(args, &before);
+  if (child < 0) {
+    fprintf(stderr, "[FATAL tini (%d)] fork failed: %s\n", getpid(), strerror(errno));
+    return 1;
+  }
+  for (int code = -1; code < 0;) {
+    int number = sigwaitinfo(&set, NULL), status;
+    if (number > 0 && number != SIGCHLD) kill(child, number);
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (pid != child) continue;
+      code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    }
+    if (code >= 0) return code;
+  }
+  return 1;
+}
