@@ -21,6 +21,7 @@ import { containerRoutes } from './routes/containers.js';
 import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
+import { refusedRoutes } from './routes/refused.js';
 import { streamRoutes } from './routes/streams.js';
 import { ENGINE_VERSION, systemRoutes } from './routes/system.js';
 
@@ -65,6 +66,7 @@ export function dockerApp(engine: Engine): express.Express {
   fileRoutes(router, engine);
   commitRoutes(router, engine);
   // Fixed names under /images/ come before those that take any name.
+  refusedRoutes(router);
   notImplementedRoutes(router);
   imageRoutes(router, engine);
   app.use(router);

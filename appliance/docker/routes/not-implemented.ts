@@ -5,18 +5,11 @@ import { unsupported } from '../../../src/common/errors.js';
 const ENDPOINTS = `
 GET /containers/:id/top; GET /containers/:id/stats; POST /containers/:id/update; POST /containers/:id/pause; POST /containers/:id/unpause
 GET /containers/:id/attach/ws; POST /containers/prune
-GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /build; POST /build/prune; POST /build/cancel; POST /session; POST /grpc
 GET /images/search; GET /images/get; POST /images/load; POST /images/prune; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json
 POST /networks/create; POST /networks/prune; DELETE /networks/:id; POST /networks/:id/connect; POST /networks/:id/disconnect
 POST /volumes/create; POST /volumes/prune; DELETE /volumes/:name; PUT /volumes/:name
 GET /system/df
-GET /swarm; POST /swarm/init; POST /swarm/join; POST /swarm/leave; POST /swarm/update; GET /swarm/unlockkey; POST /swarm/unlock
-GET /nodes; GET /nodes/:id; DELETE /nodes/:id; POST /nodes/:id/update
-GET /services; POST /services/create; GET /services/:id; DELETE /services/:id; POST /services/:id/update; GET /services/:id/logs
-GET /tasks; GET /tasks/:id; GET /tasks/:id/logs
-GET /secrets; POST /secrets/create; GET /secrets/:id; DELETE /secrets/:id; POST /secrets/:id/update
-GET /configs; POST /configs/create; GET /configs/:id; DELETE /configs/:id; POST /configs/:id/update
 GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
 `;
 

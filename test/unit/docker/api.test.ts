@@ -105,16 +105,48 @@ GET /images/search; POST /images/prune; GET /system/df; GET /images/x/get; GET /
 POST /volumes/create; PUT /volumes/x; DELETE /volumes/x; POST /volumes/prune; DELETE /networks/x; POST /networks/create
 POST /networks/x/connect; POST /networks/x/disconnect; POST /networks/prune; GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
-POST /plugins/x/push; POST /plugins/x/set; GET /nodes; GET /nodes/x; DELETE /nodes/x; POST /nodes/x/update; GET /swarm
-POST /swarm/init; POST /swarm/join; POST /swarm/leave; POST /swarm/update; GET /swarm/unlockkey; POST /swarm/unlock; GET /services
-POST /services/create; GET /services/x; DELETE /services/x; POST /services/x/update; GET /services/x/logs; GET /tasks; GET /tasks/x
-GET /tasks/x/logs; GET /secrets; POST /secrets/create; GET /secrets/x; DELETE /secrets/x; POST /secrets/x/update; GET /configs
-POST /configs/create; GET /configs/x; DELETE /configs/x; POST /configs/x/update; GET /distribution/x/json; POST /session
-GET /containers/x/checkpoints; POST /containers/x/checkpoints; DELETE /containers/x/checkpoints/y; GET /images/a/b/get
+POST /plugins/x/push; POST /plugins/x/set
+GET /distribution/x/json; POST /session; GET /images/a/b/get
 POST /images/a/b:1/push`
   .split(/[;\n]/)
   .map((one) => one.trim())
   .filter((one) => one !== '');
+
+/** What only a swarm's managers are asked. */
+const OF_A_SWARM = `
+GET /nodes; GET /nodes/x; DELETE /nodes/x; POST /nodes/x/update; GET /swarm
+POST /swarm/leave; POST /swarm/update; GET /swarm/unlockkey; POST /swarm/unlock; GET /services
+POST /services/create; GET /services/x; DELETE /services/x; POST /services/x/update; GET /services/x/logs; GET /tasks; GET /tasks/x
+GET /tasks/x/logs; GET /secrets; POST /secrets/create; GET /secrets/x; DELETE /secrets/x; POST /secrets/x/update; GET /configs
+POST /configs/create; GET /configs/x; DELETE /configs/x; POST /configs/x/update`
+  .split(/[;\n]/)
+  .map((one) => one.trim())
+  .filter((one) => one !== '');
+
+describe('what this engine is not', () => {
+  it.each(OF_A_SWARM)('%s', async (endpoint) => {
+    const [method = '', path = ''] = endpoint.split(' ');
+    const answer = await engine.call(method, `/v1.51${path}`);
+    expect(answer.status).toBe(503);
+    expect(answer.json.message).toMatch(/^This node is not a swarm manager\. /);
+  });
+
+  it.each(['POST /swarm/init', 'POST /swarm/join'])('%s', async (endpoint) => {
+    const [method = '', path = ''] = endpoint.split(' ');
+    const answer = await engine.call(method, `/v1.51${path}`);
+    expect(answer).toMatchObject({ status: 501, json: { message: expect.stringContaining('swarms') } });
+  });
+
+  it.each(['GET /containers/x/checkpoints', 'POST /containers/x/checkpoints', 'DELETE /containers/x/checkpoints/y'])(
+    '%s',
+    async (endpoint) => {
+      const [method = '', path = ''] = endpoint.split(' ');
+      const answer = await engine.call(method, `/v1.51${path}`);
+      expect(answer.status).toBe(501);
+      expect(answer.json.message).toMatch(/^This experimental feature is disabled by default\. /);
+    },
+  );
+});
 
 describe('endpoints that are not done', () => {
   it.each(NOT_DONE)('%s', async (endpoint) => {
