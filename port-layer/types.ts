@@ -132,7 +132,7 @@ export interface AttachedStreams {
 
 export interface AttachOptions {
   stdin: boolean;
-  /** Give everything since the start of the current or last run's log first (`logs=1`). */
+  /** Give what the log has first (`logs=1`). */
   logs: boolean;
   /** Follow live output (`stream=1`). */
   stream: boolean;
@@ -144,7 +144,7 @@ export interface LogOptions {
   stderr: boolean;
   sinceNs?: bigint;
   untilNs?: bigint;
-  /** Number of last lines; undefined: all. */
+  /** Number of last lines, of both streams and all times; undefined: all. */
   tail?: number;
 }
 
@@ -221,7 +221,7 @@ export interface InteractionService {
   /** May be called before start: the output then begins with the process's first byte. */
   attach(id: string, options: AttachOptions, signal?: AbortSignal): Promise<AttachedStreams>;
   resize(id: string, size: { rows: number; cols: number }): Promise<void>;
-  /** Object mode, {@link OutputChunk}s split at line ends (a chunk is at most one line). */
+  /** Object mode: arrays of {@link OutputChunk}s split at line ends (a chunk is at most one line, and not longer than 16 KiB). */
   logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable>;
   execCreate(
     containerId: string,

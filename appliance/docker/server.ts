@@ -20,6 +20,7 @@ import { commitRoutes } from './routes/commit.js';
 import { containerRoutes } from './routes/containers.js';
 import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
+import { logRoutes } from './routes/logs.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
 import { refusedRoutes } from './routes/refused.js';
 import { streamRoutes } from './routes/streams.js';
@@ -63,6 +64,7 @@ export function dockerApp(engine: Engine): express.Express {
   systemRoutes(router, engine);
   containerRoutes(router, engine);
   streamRoutes(router, engine);
+  logRoutes(router, engine);
   fileRoutes(router, engine);
   commitRoutes(router, engine);
   // Fixed names under /images/ come before those that take any name.

@@ -25,7 +25,7 @@ export function frame(stream: OutputChunk['stream'], data: Buffer): Buffer {
 export async function sendOutput(
   output: Readable,
   client: Writable,
-  options: { tty: boolean; stdout: boolean; stderr: boolean; render?: (chunk: OutputChunk) => Buffer },
+  options: { tty: boolean; stdout: boolean; stderr: boolean },
 ): Promise<void> {
   const gone = (): void => void output.destroy();
   client.once('close', gone);
@@ -33,9 +33,8 @@ export async function sendOutput(
     for await (const item of output) {
       const chunk = item as OutputChunk;
       if (!(chunk.stream === 'stdout' ? options.stdout : options.stderr)) continue;
-      const data = options.render?.(chunk) ?? chunk.data;
       if (client.destroyed || client.writableEnded) return;
-      if (!client.write(options.tty ? data : frame(chunk.stream, data))) await drained(client);
+      if (!client.write(options.tty ? chunk.data : frame(chunk.stream, chunk.data))) await drained(client);
     }
   } catch (error) {
     // Detached, or the client has gone: that ends the output, it is no failure of it.
@@ -46,7 +45,7 @@ export async function sendOutput(
 }
 
 /** Resolves when a stream takes more, or never will. */
-function drained(client: Writable): Promise<void> {
+export function drained(client: Writable): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       client.off('drain', done);

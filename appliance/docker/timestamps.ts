@@ -15,6 +15,15 @@ export function parseTime(text: string, now = Date.now()): bigint {
     : BigInt(Math.floor(date.getTime() / 1000)) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0'));
 }
 
+/** Unix seconds with an optional fraction, as `since` and `until` of logs must be. @throws invalid in Docker's words */
+export function parseUnixTime(text: string): bigint {
+  const [seconds = '', ...rest] = text.split('.');
+  const fraction = rest.join('.');
+  for (const part of rest.length === 0 ? [seconds] : [seconds, fraction])
+    if (!/^[+-]?\d{1,18}$/.test(part)) throw invalid(`strconv.ParseInt: parsing "${part}": invalid syntax`);
+  return BigInt(seconds) * 1_000_000_000n + BigInt(fraction.slice(0, 9).padEnd(9, '0'));
+}
+
 const UNITS: Record<string, number> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
 
 /** Go's durations, `1h30m`, in milliseconds; null for anything else. */

@@ -10,28 +10,14 @@ import { StartError } from '../errors.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { channelPath, vmDirectory } from '../exec/vm-spec.js';
-import type {
-  AttachedStreams,
-  AttachOptions,
-  ExecInfo,
-  InteractionService,
-  LogOptions,
-  OutputChunk,
-} from '../types.js';
+import type { AttachedStreams, AttachOptions, ExecInfo, InteractionService, LogOptions } from '../types.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
-import {
-  type FollowedOutput,
-  filterLines,
-  LogCursor,
-  logThenLive,
-  outputOf,
-  readLog,
-  tail,
-  toLines,
-} from './output-log.js';
+import { type LogBatches, LogCursor, logThenLive, outputOf, readLog, selectLines, tailStart } from './output-log.js';
 
 /** What runc puts before the cause when an exec fails. */
 const EXEC_PREFIX = 'OCI runtime exec failed: exec failed: unable to start container process: ';
+/** Batches of log lines that are read ahead of the client. */
+const LOG_BATCHES = 2;
 /** Ended execs are remembered for so long. */
 const EXEC_KEPT_MS = 5 * 60_000;
 
@@ -62,7 +48,7 @@ export class Interaction implements InteractionService {
   async attach(id: string, options: AttachOptions, signal?: AbortSignal): Promise<AttachedStreams> {
     const container = this.containers.resolve(id);
     const cursor = new LogCursor();
-    const stored = (): AsyncIterable<OutputChunk> => readLog(this.datastore, this.logPath(container), cursor, true);
+    const stored = (): LogBatches => readLog(this.datastore, this.logPath(container), cursor);
     let output: Readable;
     let live: Readable | null = null;
     if (options.stream) {
@@ -74,7 +60,7 @@ export class Interaction implements InteractionService {
         output = Readable.from(outputOf(followed));
       }
     } else {
-      output = Readable.from(options.logs ? stored() : []);
+      output = Readable.from(options.logs ? outputOf(stored()) : []);
     }
     const streams: AttachedStreams = {
       output,
@@ -110,15 +96,20 @@ export class Interaction implements InteractionService {
 
   async logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable> {
     const container = this.containers.resolve(id);
+    const path = this.logPath(container);
     const cursor = new LogCursor();
-    const stored = readLog(this.datastore, this.logPath(container), cursor);
-    let chunks: FollowedOutput = stored;
+    // Asked before the log is read: what ends meanwhile is shown by the next reader.
+    const ended = !container.running && container.state !== 'starting';
+    const start = options.tail === undefined ? 0 : await tailStart(this.datastore, path, options.tail);
+    const stored = readLog(this.datastore, path, cursor, start);
+    let batches: LogBatches = stored;
     let live: Readable | null = null;
-    if (options.follow && (container.running || container.state === 'starting') && container.channel !== null) {
+    if (options.follow && !ended && container.channel !== null) {
       live = container.channel.attach(0);
-      if (await isLive(container.channel)) chunks = logThenLive(stored, cursor, live);
+      await container.channel.subscribed();
+      batches = logThenLive(stored, cursor, live);
     }
-    const result = Readable.from(tail(filterLines(toLines(chunks), options), options.tail));
+    const result = Readable.from(selectLines(batches, options, ended), { highWaterMark: LOG_BATCHES });
     const close = (): void => {
       live?.destroy();
     };

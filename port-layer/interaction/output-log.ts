@@ -1,50 +1,58 @@
-/** Reading a container's output log: from the datastore, and on from there live without gap or duplicate. */
+/**
+ * Reading a container's output log: from the datastore, and on from there live without gap or duplicate. Everything goes in batches,
+ * so that a line costs little: a log has many.
+ */
 import { isKind } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { LogParser } from '../../tether/protocol/log.js';
 import type { LogOptions, OutputChunk } from '../types.js';
 
+/** A longer line comes in parts, as Docker's. */
 const MAX_LINE = 16_384;
+/** The end of a log that is looked at first for its last lines; then four times as much, and so on. */
+const TAIL_BYTES = 1 << 20;
 
 /** Stands between what was stored and what comes live. */
 export const CAUGHT_UP = Symbol('caught up');
-/** Output, and where in it the live part begins. */
-export type FollowedOutput = AsyncIterable<OutputChunk | typeof CAUGHT_UP>;
+/** Stands where a run's output ends. */
+export const RUN_END = Symbol('run end');
+export type LogItem = OutputChunk | typeof CAUGHT_UP | typeof RUN_END;
+/** Output in order, some at a time. */
+export type LogBatches = AsyncIterable<LogItem[]>;
 
 /** How far a log was read: the offset, within the newest run, of the last record given; -1: none of that run. */
 export class LogCursor {
   last = -1;
 }
 
-/** The records of a log file as chunks. @param cursor kept up to date */
+/** The records of a log file. @param cursor kept up to date @param start where in the file to begin: at the next mark after it */
 export async function* readLog(
   datastore: DatastoreClient,
   path: string,
   cursor = new LogCursor(),
-  onlyLastRun = false,
-): AsyncGenerator<OutputChunk> {
-  const parser = new LogParser();
-  let run = 0;
-  let held: OutputChunk[] = [];
+  start = 0,
+): AsyncGenerator<LogItem[]> {
+  const parser = new LogParser(start);
+  let run = -1;
   try {
-    for await (const bytes of await datastore.get(path)) {
+    for await (const bytes of await datastore.get(path, { start })) {
+      const batch: LogItem[] = [];
       for (const record of parser.push(bytes as Buffer)) {
-        if (record.position - record.offset !== run) held = [];
-        run = record.position - record.offset;
+        const began = record.position - record.offset;
+        if (began !== run && run >= 0) batch.push(RUN_END);
+        run = began;
         cursor.last = record.offset;
-        const chunk = { stream: record.stream, timeNs: record.timeNs, data: record.data, offset: record.offset };
-        if (onlyLastRun) held.push(chunk);
-        else yield chunk;
+        batch.push(record);
       }
+      if (batch.length > 0) yield batch;
     }
   } catch (error) {
     if (!isKind(error, 'notFound')) throw error;
   }
   if (parser.run !== run) {
     cursor.last = -1;
-    held = [];
+    if (run >= 0) yield [RUN_END];
   }
-  yield* held;
 }
 
 /**
@@ -52,86 +60,148 @@ export async function* readLog(
  * gives that the log had already is left out.
  */
 export async function* logThenLive(
-  log: AsyncIterable<OutputChunk>,
+  log: LogBatches,
   cursor: LogCursor,
   live: AsyncIterable<OutputChunk>,
-): AsyncGenerator<OutputChunk | typeof CAUGHT_UP> {
+): AsyncGenerator<LogItem[]> {
   yield* log;
-  yield CAUGHT_UP;
+  yield [CAUGHT_UP];
   const { last } = cursor;
-  for await (const chunk of live) if (chunk.offset > last) yield chunk;
-}
-
-/** Output alone. */
-export async function* outputOf(followed: FollowedOutput): AsyncGenerator<OutputChunk> {
-  for await (const chunk of followed) if (chunk !== CAUGHT_UP) yield chunk;
+  for await (const chunk of live) if (chunk.offset > last) yield [chunk];
+  yield [RUN_END];
 }
 
 /** Puts output together to lines: a chunk is one line (or a part of one longer than 16 KiB), with the time of its first byte. */
-export async function* toLines(chunks: FollowedOutput): AsyncGenerator<OutputChunk | typeof CAUGHT_UP> {
-  const open = new Map<OutputChunk['stream'], OutputChunk>();
-  for await (const chunk of chunks) {
-    if (chunk === CAUGHT_UP) {
-      yield chunk;
-      continue;
+export class LineAssembler {
+  private readonly open = new Map<OutputChunk['stream'], OutputChunk>();
+
+  /** The lines that are complete with these pieces. A run's end completes what it left open. */
+  push(batch: LogItem[]): LogItem[] {
+    const lines: LogItem[] = [];
+    for (const item of batch) {
+      if (item === RUN_END) lines.push(...this.rest());
+      else if (item === CAUGHT_UP) lines.push(item);
+      else this.split(item, lines);
     }
-    let rest = chunk.data;
-    while (rest.length > 0) {
-      const before = open.get(chunk.stream);
-      const room = MAX_LINE - (before?.data.length ?? 0);
-      const feed = rest.indexOf(10);
-      const whole = feed >= 0 && feed < room;
-      const part = rest.subarray(0, whole ? feed + 1 : Math.min(room, rest.length));
-      rest = rest.subarray(part.length);
-      const line =
-        before === undefined ? { ...chunk, data: part } : { ...before, data: Buffer.concat([before.data, part]) };
-      if (whole || line.data.length >= MAX_LINE) {
-        open.delete(chunk.stream);
-        yield line;
-      } else {
-        open.set(chunk.stream, line);
+    return lines;
+  }
+
+  /** What is no whole line yet. */
+  rest(): OutputChunk[] {
+    const rest = [...this.open.values()].sort((a, b) => (a.timeNs < b.timeNs ? -1 : 1));
+    this.open.clear();
+    return rest;
+  }
+
+  private split({ stream, timeNs, data, offset }: OutputChunk, lines: LogItem[]): void {
+    let at = 0;
+    const before = this.open.get(stream);
+    if (before !== undefined) {
+      at = pieceEnd(data, 0, MAX_LINE - before.data.length);
+      const line = { ...before, data: Buffer.concat([before.data, data.subarray(0, at)]) };
+      if (!isLine(line.data)) {
+        this.open.set(stream, line);
+        return;
       }
+      this.open.delete(stream);
+      lines.push(line);
+    }
+    while (at < data.length) {
+      const end = pieceEnd(data, at, MAX_LINE);
+      const line = { stream, timeNs, data: data.subarray(at, end), offset };
+      if (isLine(line.data)) lines.push(line);
+      else this.open.set(stream, line);
+      at = end;
     }
   }
-  yield* [...open.values()].sort((a, b) => (a.timeNs < b.timeNs ? -1 : 1));
 }
 
-/** Lines of the wanted streams and times. A line after `untilNs` ends it when output is followed. */
-export async function* filterLines(
-  lines: FollowedOutput,
+/** Where the piece of a line that begins at `at` ends. */
+function pieceEnd(data: Buffer, at: number, room: number): number {
+  const feed = data.indexOf(10, at);
+  return Math.min(feed < 0 ? data.length : feed + 1, at + room);
+}
+
+function isLine(data: Buffer): boolean {
+  return data.length >= MAX_LINE || data[data.length - 1] === 10;
+}
+
+/**
+ * The lines that were asked for. As Docker has it, the last ones are counted among all, and then those are left out that are of
+ * another stream or time; one after `untilNs` ends the log.
+ * @param ended the log's last run is over: what it left without a line feed is a line too
+ */
+export async function* selectLines(
+  batches: LogBatches,
   options: LogOptions,
-): AsyncGenerator<OutputChunk | typeof CAUGHT_UP> {
-  for await (const line of lines) {
-    if (line !== CAUGHT_UP) {
-      if (!(line.stream === 'stdout' ? options.stdout : options.stderr)) continue;
-      if (options.sinceNs !== undefined && line.timeNs < options.sinceNs) continue;
-      if (options.untilNs !== undefined && line.timeNs > options.untilNs) {
-        if (options.follow) return;
-        continue;
+  ended: boolean,
+): AsyncGenerator<OutputChunk[]> {
+  const assembler = new LineAssembler();
+  let last: OutputChunk[] | null = options.tail === undefined ? null : [];
+  const count = options.tail ?? 0;
+  const kept = (lines: OutputChunk[]): OutputChunk[] => (count === 0 ? [] : lines.slice(-count));
+  const wanted = ({ stream, timeNs }: OutputChunk): boolean =>
+    (stream === 'stdout' ? options.stdout : options.stderr) &&
+    (options.sinceNs === undefined || timeNs >= options.sinceNs);
+  for await (const batch of withEnd(batches, ended)) {
+    const lines: OutputChunk[] = [];
+    for (const item of assembler.push(batch)) {
+      if (item === RUN_END) continue;
+      if (item === CAUGHT_UP) {
+        lines.push(...kept(last ?? []));
+        last = null;
+      } else if (last === null) {
+        lines.push(item);
+      } else {
+        last.push(item);
+        // Cut now and then, so that each line costs the same.
+        if (last.length > 2 * count + 1000) last = kept(last);
       }
     }
-    yield line;
+    const end = endOf(lines, options.untilNs);
+    const chosen = lines.slice(0, end).filter(wanted);
+    if (chosen.length > 0) yield chosen;
+    if (end < lines.length) return;
   }
+  const tail = last === null ? [] : kept(last);
+  const chosen = tail.slice(0, endOf(tail, options.untilNs)).filter(wanted);
+  if (chosen.length > 0) yield chosen;
 }
 
-/** The last lines of what was stored, and all that follows. @param count undefined: all of them */
-export async function* tail(lines: FollowedOutput, count: number | undefined): AsyncGenerator<OutputChunk> {
-  let last: OutputChunk[] | null = count === undefined ? null : [];
-  for await (const line of lines) {
-    if (line === CAUGHT_UP) {
-      yield* lastOf(last, count);
-      last = null;
-    } else if (last === null) {
-      yield line;
-    } else {
-      last.push(line);
-      // Cut now and then, so that each line costs the same.
-      if (last.length > 2 * count! + 1) last = lastOf(last, count);
-    }
-  }
-  yield* lastOf(last, count);
+async function* withEnd(batches: LogBatches, ended: boolean): AsyncGenerator<LogItem[]> {
+  yield* batches;
+  if (ended) yield [RUN_END];
 }
 
-function lastOf(lines: OutputChunk[] | null, count = 0): OutputChunk[] {
-  return count === 0 ? [] : (lines ?? []).slice(-count);
+function endOf(lines: OutputChunk[], untilNs: bigint | undefined): number {
+  if (untilNs === undefined) return lines.length;
+  const found = lines.findIndex(({ timeNs }) => timeNs > untilNs);
+  return found < 0 ? lines.length : found;
+}
+
+/** Where in a log file to begin reading for its last lines: no further back than is needed, by and large. */
+export async function tailStart(datastore: DatastoreClient, path: string, count: number): Promise<number> {
+  const size = (await datastore.size(path)) ?? 0;
+  for (let bytes = TAIL_BYTES; bytes < size; bytes *= 4) {
+    if (await hasLines(readLog(datastore, path, new LogCursor(), size - bytes), count)) return size - bytes;
+  }
+  return 0;
+}
+
+async function hasLines(batches: LogBatches, count: number): Promise<boolean> {
+  const assembler = new LineAssembler();
+  // After a mark, the first line of each stream may be the end of one.
+  let found = -2;
+  for await (const batch of batches) {
+    found += assembler.push(batch).length;
+    if (found >= count) return true;
+  }
+  return false;
+}
+
+/** Output alone, piece by piece. */
+export async function* outputOf(batches: LogBatches): AsyncGenerator<OutputChunk> {
+  for await (const batch of batches) {
+    for (const item of batch) if (item !== CAUGHT_UP && item !== RUN_END) yield item;
+  }
 }

@@ -290,14 +290,15 @@ class FakeInteraction implements InteractionService {
       (stream === 'stdout' ? options.stdout : options.stderr) &&
       timeNs >= (options.sinceNs ?? 0n) &&
       timeNs <= (options.untilNs ?? 1n << 63n);
-    const stored = container.log.flatMap(lines).filter(wanted);
-    const last =
-      options.tail === undefined ? stored : stored.slice(stored.length - Math.min(options.tail, stored.length));
-    if (!options.follow || !container.running) return Readable.from(last);
+    const stored = container.log.flatMap(lines);
+    const last = (
+      options.tail === undefined ? stored : stored.slice(stored.length - Math.min(options.tail, stored.length))
+    ).filter(wanted);
+    if (!options.follow || !container.running) return Readable.from([last]);
     const live = container.process!.attach(last);
     return Readable.from(
       (async function* () {
-        for await (const chunk of live) yield* lines(chunk as OutputChunk).filter(wanted);
+        for await (const chunk of live) yield lines(chunk as OutputChunk).filter(wanted);
       })(),
     );
   }

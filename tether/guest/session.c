@@ -13,10 +13,14 @@
 #define LOG_HEAD 13
 /* Begins each run's records: readers find their way by it after a record that a crash cut short. */
 static const uint8_t RUN_HEADER[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'l', 'o', 'g', '1'};
+/* Stands between records now and then, with its place in the run, for readers that begin in the middle. */
+static const uint8_t MARK[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'm', 'a', 'r', 'k'};
+#define MARK_EVERY 131072
 
 struct session *sessions;
 static int log_fd = -1;
 static uint64_t log_offset; /* within this run, from its header on */
+static uint64_t last_mark;
 
 void log_open(void) { log_fd = port_open("serial1", O_WRONLY); }
 
@@ -24,6 +28,16 @@ void log_begin(void) {
   if (log_fd < 0) return;
   write_all(log_fd, RUN_HEADER, sizeof RUN_HEADER);
   log_offset = sizeof RUN_HEADER;
+  last_mark = 0;
+}
+
+static void write_mark(void) {
+  uint8_t mark[sizeof MARK + 8];
+  memcpy(mark, MARK, sizeof MARK);
+  put_u64(mark + sizeof MARK, log_offset);
+  write_all(log_fd, mark, sizeof mark);
+  last_mark = log_offset;
+  log_offset += sizeof mark;
 }
 
 struct session *session_find(uint32_t id) {
@@ -67,8 +81,9 @@ void session_remove(struct session *s) {
 }
 
 static uint64_t write_log(uint64_t time, uint8_t stream, const uint8_t *data, size_t length) {
+  if (log_fd < 0) return log_offset;
+  if (log_offset - last_mark >= MARK_EVERY) write_mark();
   uint64_t offset = log_offset;
-  if (log_fd < 0) return offset;
   static uint8_t record[LOG_HEAD + CHUNK];
   put_u64(record, time);
   record[8] = stream;

@@ -1,10 +1,16 @@
 /**
  * The output log of a container (`output.log`): each run begins with a 16-byte header, then records of u64 unix nanoseconds, u8
  * stream (1 stdout, 2 stderr), u32 length, payload (little-endian). Written by `tether/guest/session.c`. A record that a crash cut
- * short is followed by the next run's header; the parser finds it.
+ * short is followed by the next run's header; the parser finds it. Between records, at least every {@link MARK_EVERY} bytes, stands a
+ * mark: 16 bytes and u64, the mark's place within its run. A reader that begins in the middle of the file finds its way by it.
  */
 
+const MAGIC = 0xca15500e;
 export const RUN_HEADER = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-log1')]);
+export const MARK = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-mark')]);
+export const MARK_SIZE = MARK.length + 8;
+/** Bytes of records between marks, not counting the last one. */
+export const MARK_EVERY = 131_072;
 export const RECORD_HEAD = 13;
 export const MAX_RECORD = 16_384;
 
@@ -21,50 +27,29 @@ export interface LogRecord {
 
 /** Takes the log's bytes in order and gives records. Never throws: damaged bytes are passed over. */
 export class LogParser {
-  private pending: Buffer = Buffer.alloc(0);
+  private bytes: Buffer = Buffer.alloc(0);
+  /** Of what is next, in `bytes`. */
+  private at = 0;
   private runStart: number;
+  /** A mark or header must be found first. */
+  private lost: boolean;
+  /** Where the next run's header stands in `bytes`; -1: nowhere. */
+  private header = -1;
 
-  /** @param position of the first byte in the file; 0, or the start of a run */
+  /** @param position of the first byte in the file; any but 0 is somewhere in the middle, and reading begins at the next mark */
   constructor(private position = 0) {
     this.runStart = position;
+    this.lost = position > 0;
   }
 
   /** The records that are complete with these bytes. */
   push(bytes: Buffer): LogRecord[] {
-    this.pending = this.pending.length === 0 ? bytes : Buffer.concat([this.pending, bytes]);
+    const rest = this.bytes.subarray(this.at);
+    this.bytes = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
+    this.at = 0;
+    this.header = this.bytes.indexOf(RUN_HEADER);
     const records: LogRecord[] = [];
-    for (;;) {
-      if (this.atHeader()) {
-        this.runStart = this.position;
-        this.advance(RUN_HEADER.length);
-        continue;
-      }
-      if (this.pending.length < Math.max(RECORD_HEAD, RUN_HEADER.length)) {
-        // A short last record is whole once its own length is there.
-        if (!this.shortRecord()) break;
-      }
-      const length = this.pending.readUInt32LE(9);
-      const stream = this.pending[8];
-      if (length > MAX_RECORD || (stream !== 1 && stream !== 2)) {
-        if (!this.resynchronise()) break;
-        continue;
-      }
-      // A cut-off record swallows the next run's header: a header inside its bounds ends it.
-      const cut = this.pending.subarray(0, RECORD_HEAD + length).indexOf(RUN_HEADER);
-      if (cut > 0) {
-        this.advance(cut);
-        continue;
-      }
-      if (this.pending.length < RECORD_HEAD + length) break;
-      records.push({
-        timeNs: this.pending.readBigUInt64LE(0),
-        stream: stream === 2 ? 'stderr' : 'stdout',
-        data: this.pending.subarray(RECORD_HEAD, RECORD_HEAD + length),
-        position: this.position,
-        offset: this.position - this.runStart,
-      });
-      this.advance(RECORD_HEAD + length);
-    }
+    while (this.next(records));
     return records;
   }
 
@@ -78,30 +63,80 @@ export class LogParser {
     return this.runStart;
   }
 
-  private atHeader(): boolean {
-    return this.pending.length >= RUN_HEADER.length && this.pending.subarray(0, RUN_HEADER.length).equals(RUN_HEADER);
-  }
-
-  private shortRecord(): boolean {
-    return (
-      this.pending.length > RECORD_HEAD &&
-      !RUN_HEADER.subarray(0, 4).equals(this.pending.subarray(0, 4)) &&
-      this.pending.length >= RECORD_HEAD + this.pending.readUInt32LE(9)
-    );
-  }
-
-  private resynchronise(): boolean {
-    const found = this.pending.indexOf(RUN_HEADER, 1);
-    if (found < 0) {
-      this.advance(Math.max(1, this.pending.length - RUN_HEADER.length + 1));
-      return false;
+  /** One record, header or mark; false when more bytes are needed. */
+  private next(records: LogRecord[]): boolean {
+    const { bytes, at } = this;
+    const left = bytes.length - at;
+    if (this.lost) return this.findWay();
+    if (left < RECORD_HEAD) return false;
+    if (bytes.readUInt32BE(at) === MAGIC) {
+      if (left < RUN_HEADER.length) return false;
+      if (bytes.compare(RUN_HEADER, 0, RUN_HEADER.length, at, at + RUN_HEADER.length) === 0) {
+        this.runStart = this.position;
+        this.advance(RUN_HEADER.length);
+        return true;
+      }
+      if (bytes.compare(MARK, 0, MARK.length, at, at + MARK.length) === 0) {
+        if (left < MARK_SIZE) return false;
+        this.advance(MARK_SIZE);
+        return true;
+      }
     }
-    this.advance(found);
+    const length = bytes.readUInt32LE(at + 9);
+    const stream = bytes[at + 8];
+    if (length > MAX_RECORD || (stream !== 1 && stream !== 2)) {
+      this.lost = true;
+      return true;
+    }
+    const end = at + RECORD_HEAD + length;
+    // A cut-off record swallows the next run's header: a header inside its bounds ends it.
+    if (this.header >= 0 && this.header < at) this.header = bytes.indexOf(RUN_HEADER, at);
+    if (this.header > at && this.header < end) {
+      this.advance(this.header - at);
+      return true;
+    }
+    if (bytes.length < end) return false;
+    records.push({
+      timeNs: bytes.readBigUInt64LE(at),
+      stream: stream === 2 ? 'stderr' : 'stdout',
+      data: bytes.subarray(at + RECORD_HEAD, end),
+      position: this.position,
+      offset: this.position - this.runStart,
+    });
+    this.advance(RECORD_HEAD + length);
     return true;
   }
 
+  /** Looks for the next mark, or the next run. */
+  private findWay(): boolean {
+    const { bytes, at } = this;
+    const run = bytes.indexOf(RUN_HEADER, at);
+    for (
+      let mark = bytes.indexOf(MARK, at);
+      mark >= 0 && (run < 0 || mark < run);
+      mark = bytes.indexOf(MARK, mark + 1)
+    ) {
+      if (mark + MARK_SIZE > bytes.length) {
+        this.advance(mark - at);
+        return false;
+      }
+      const place = bytes.readBigUInt64LE(mark + MARK.length);
+      // A process may have written something of the kind: a place that cannot be is none.
+      const runStart = BigInt(this.position + mark - at) - place;
+      if (runStart < 0n) continue;
+      this.runStart = Number(runStart);
+      this.lost = false;
+      this.advance(mark - at);
+      return true;
+    }
+    this.lost = run < 0;
+    // With neither, as far as none can begin.
+    this.advance(run < 0 ? Math.max(0, bytes.length - at - MARK_SIZE + 1) : run - at);
+    return run >= 0;
+  }
+
   private advance(bytes: number): void {
-    this.pending = this.pending.subarray(bytes);
+    this.at += bytes;
     this.position += bytes;
   }
 }

@@ -2,26 +2,15 @@
 import type { Router } from 'express';
 import { z } from 'zod';
 import { StartError } from '../../../port-layer/errors.js';
-import type { AttachedStreams, OutputChunk } from '../../../port-layer/types.js';
+import type { AttachedStreams } from '../../../port-layer/types.js';
 import { conflict, invalid } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema } from '../container-config.js';
 import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { commandLine, execProcess } from '../exec-process.js';
-import {
-  body,
-  dropJson,
-  flag,
-  hangup,
-  hijack,
-  query,
-  type RawConnection,
-  terminalSize,
-  versionOf,
-} from '../request.js';
-import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, sendOutput, streamType } from '../streams.js';
-import { formatTime, parseTime } from '../timestamps.js';
+import { body, dropJson, flag, hijack, query, type RawConnection, terminalSize, versionOf } from '../request.js';
+import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../streams.js';
 
 const execStartSchema = z.looseObject({
   Detach: z.boolean().nullish(),
@@ -63,38 +52,6 @@ export function streamRoutes(router: Router, engine: Engine): void {
       closeStdin: dockerConfig(container).StdinOnce,
     });
     if (end === 'detached') engine.publish(exec.resolve(container.spec.id), 'detach');
-  });
-
-  router.get('/containers/:id/logs', async (request, response) => {
-    const container = exec.resolve(request.params.id);
-    const [stdout, stderr] = [flag(request, 'stdout'), flag(request, 'stderr')];
-    if (!stdout && !stderr) throw invalid('Bad parameters: you must choose at least one stream');
-    const { tty } = container.spec.process;
-    const [since, until, tail] = [query(request, 'since'), query(request, 'until'), query(request, 'tail')];
-    const lines = await interaction.logs(
-      container.spec.id,
-      {
-        follow: flag(request, 'follow'),
-        stdout,
-        stderr,
-        ...(since !== undefined && since !== '' && since !== '0' ? { sinceNs: parseTime(since) } : {}),
-        ...(until !== undefined && until !== '' && until !== '0' ? { untilNs: parseTime(until) } : {}),
-        // Docker takes anything that is not a number for all.
-        ...(tail !== undefined && /^\d+$/.test(tail) ? { tail: Number(tail) } : {}),
-      },
-      hangup(response),
-    );
-    response.writeHead(200, { 'content-type': streamType(tty, versionOf(request)) });
-    response.flushHeaders();
-    const stamp = (chunk: OutputChunk): Buffer =>
-      Buffer.concat([Buffer.from(`${formatTime(chunk.timeNs)} `), chunk.data]);
-    await sendOutput(lines, response, {
-      tty,
-      stdout,
-      stderr,
-      ...(flag(request, 'timestamps') ? { render: stamp } : {}),
-    });
-    response.end();
   });
 
   router.post('/containers/:id/exec', async (request, response) => {

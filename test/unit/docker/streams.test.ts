@@ -198,7 +198,7 @@ describe('exec', () => {
 
 describe('logs', () => {
   it('by stream, tail, time, and with time stamps', async () => {
-    await create('con', { Cmd: ['sh', '-c', 'echo 1; echo 2; echo e >&2; printf 3'] });
+    await create('con', { Cmd: ['sh', '-c', 'echo 1; echo e >&2; sleep 0.1; echo 2; printf 3'] });
     await start('con');
     await engine.call('POST', '/containers/con/wait');
     const logs = async (query: string): Promise<{ stdout: string; stderr: string }> => {
@@ -210,6 +210,12 @@ describe('logs', () => {
     expect(await logs('stdout=1&tail=2')).toEqual({ stdout: '2\n3', stderr: '' });
     expect(await logs('stdout=1&tail=all&since=0')).toEqual({ stdout: '1\n2\n3', stderr: '' });
     expect(await logs(`stdout=1&since=${Math.floor(Date.now() / 1000) + 60}`)).toEqual({ stdout: '', stderr: '' });
+    expect(await logs('stdout=1&tail=-1')).toEqual({ stdout: '1\n2\n3', stderr: '' });
+    expect((await logs('stdout=1&details=1')).stdout).toBe(' 1\n 2\n 3');
+    expect((await logs('stdout=1&details=1&timestamps=1&tail=1')).stdout).toMatch(/Z {2}3$/);
+    expect((await engine.call('GET', '/containers/con/logs?stdout=1&since=10m')).json).toEqual({
+      message: 'strconv.ParseInt: parsing "10m": invalid syntax',
+    });
     expect(await logs('stdout=1&until=5')).toEqual({ stdout: '', stderr: '' });
     expect((await logs('stdout=1&timestamps=1')).stdout).toMatch(/^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z \d\n?){3}$/);
     expect(await engine.call('GET', '/containers/con/logs')).toMatchObject({

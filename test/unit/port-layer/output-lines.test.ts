@@ -2,12 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import {
   CAUGHT_UP,
-  filterLines,
+  type LogBatches,
   LogCursor,
+  type LogItem,
   logThenLive,
   outputOf,
-  tail,
-  toLines,
+  RUN_END,
+  selectLines,
 } from '../../../port-layer/interaction/output-log.js';
 import type { LogOptions, OutputChunk } from '../../../port-layer/types.js';
 
@@ -15,69 +16,111 @@ function chunk(text: string, time: number, stream: OutputChunk['stream'] = 'stdo
   return { stream, timeNs: BigInt(time), data: Buffer.from(text), offset };
 }
 
-async function* from<T>(...items: T[]): AsyncGenerator<T> {
+async function* from(...items: LogItem[]): AsyncGenerator<LogItem[]> {
+  for (const item of items) yield [item];
+}
+
+async function* live(...items: OutputChunk[]): AsyncGenerator<OutputChunk> {
   yield* items;
 }
 
-async function texts(lines: AsyncIterable<OutputChunk | typeof CAUGHT_UP>): Promise<string[]> {
-  const all: string[] = [];
-  for await (const line of lines) all.push(line === CAUGHT_UP ? '|' : line.data.toString());
+async function select(batches: LogBatches, options: Partial<LogOptions> = {}, ended = true): Promise<OutputChunk[]> {
+  const all: OutputChunk[] = [];
+  for await (const batch of selectLines(batches, { follow: false, stdout: true, stderr: true, ...options }, ended))
+    all.push(...batch);
   return all;
 }
 
-const OPTIONS: LogOptions = { follow: false, stdout: true, stderr: true };
+const texts = async (...given: Parameters<typeof select>): Promise<string[]> =>
+  (await select(...given)).map(({ data }) => data.toString());
+
+const described = async (...given: Parameters<typeof select>): Promise<string[]> =>
+  (await select(...given)).map(({ data, timeNs, stream }) => `${stream} ${timeNs} ${data}`);
 
 describe('lines', () => {
+  const parts = (): LogBatches => from(chunk('a', 1), chunk('x\ny', 2, 'stderr'), chunk('b\nc', 3));
+
   it('are whole, with the time of their first byte, and streams are kept apart', async () => {
-    const lines: OutputChunk[] = [];
-    const parts = from(chunk('a', 1), chunk('x\ny', 2, 'stderr'), chunk('b\nc', 3));
-    for await (const line of outputOf(toLines(parts))) lines.push(line);
-    expect(lines.map(({ data, timeNs, stream }) => `${stream} ${timeNs} ${data}`)).toEqual([
-      'stderr 2 x\n',
-      'stdout 1 ab\n',
-      'stderr 2 y',
-      'stdout 3 c',
-    ]);
+    expect(await described(parts())).toEqual(['stderr 2 x\n', 'stdout 1 ab\n', 'stderr 2 y', 'stdout 3 c']);
+  });
+
+  it('that are not whole yet are left out while the process runs', async () => {
+    expect(await texts(parts(), {}, false)).toEqual(['x\n', 'ab\n']);
   });
 
   it('longer than 16 KiB come in parts', async () => {
     const long = `${'z'.repeat(40_000)}\n`;
-    const parts = await texts(toLines(from(chunk(long, 1))));
-    expect(parts.map((part) => part.length)).toEqual([16_384, 16_384, 7233]);
-    expect(parts.join('')).toBe(long);
+    const pieces = await texts(from(chunk('yy', 1), chunk(long, 2)));
+    expect(pieces.map((part) => part.length)).toEqual([16_384, 16_384, 7235]);
+    expect(pieces.join('')).toBe(`yy${long}`);
   });
 
-  it('are those of the wanted streams and times', async () => {
-    const all = () => toLines(from(chunk('1\n', 1), chunk('2\n', 2, 'stderr'), chunk('3\n', 3), chunk('4\n', 4)));
-    expect(await texts(filterLines(all(), { ...OPTIONS, stderr: false }))).toEqual(['1\n', '3\n', '4\n']);
-    expect(await texts(filterLines(all(), { ...OPTIONS, sinceNs: 2n, untilNs: 3n }))).toEqual(['2\n', '3\n']);
+  it('end with their run', async () => {
+    expect(await described(from(chunk('left', 1), RUN_END, chunk('next\n', 2)))).toEqual([
+      'stdout 1 left',
+      'stdout 2 next\n',
+    ]);
+  });
+
+  it('are those of the wanted streams and times; the first one after the end ends it', async () => {
+    const all = () =>
+      from(chunk('1\n', 1), chunk('2\n', 2, 'stderr'), chunk('3\n', 3), chunk('4\n', 4), chunk('5\n', 2));
+    expect(await texts(all(), { stderr: false })).toEqual(['1\n', '3\n', '4\n', '5\n']);
+    expect(await texts(all(), { sinceNs: 2n, untilNs: 3n })).toEqual(['2\n', '3\n']);
+  });
+
+  it('keep every byte', async () => {
+    const bytes = Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 7919) % 256));
+    const chunks: OutputChunk[] = [];
+    for (let at = 0; at < bytes.length; at += 1 + ((at * 31) % 9000))
+      chunks.push({ ...chunk('', at), data: bytes.subarray(at, at + 1 + ((at * 31) % 9000)) });
+    const lines = await select(from(...chunks));
+    expect(Buffer.concat(lines.map(({ data }) => data)).equals(bytes)).toBe(true);
   });
 });
 
 describe('the tail', () => {
-  const stored = () => from<OutputChunk | typeof CAUGHT_UP>(...[1, 2, 3, 4, 5].map((n) => chunk(`${n}\n`, n)));
+  const stored = () => from(...[1, 2, 3, 4, 5].map((n) => chunk(`${n}\n`, n, n === 4 ? 'stderr' : 'stdout')));
   it('is the last lines', async () => {
-    expect(await texts(tail(stored(), 2))).toEqual(['4\n', '5\n']);
-    expect(await texts(tail(stored(), 0))).toEqual([]);
-    expect(await texts(tail(stored(), 9))).toHaveLength(5);
-    expect(await texts(tail(stored(), undefined))).toHaveLength(5);
+    expect(await texts(stored(), { tail: 2 })).toEqual(['4\n', '5\n']);
+    expect(await texts(stored(), { tail: 0 })).toEqual([]);
+    expect(await texts(stored(), { tail: 9 })).toHaveLength(5);
+    expect(await texts(stored())).toHaveLength(5);
+  });
+
+  it('is counted before streams and times are looked at', async () => {
+    expect(await texts(stored(), { tail: 2, stderr: false })).toEqual(['5\n']);
+    expect(await texts(stored(), { tail: 3, untilNs: 4n })).toEqual(['3\n', '4\n']);
   });
 
   it('is of what was stored; what follows comes whole', async () => {
-    const followed = () => logThenLive(from(chunk('1\n', 1), chunk('2\n', 2)), cursorAt(2), from(chunk('3\n', 3)));
-    expect(await texts(tail(followed(), 1))).toEqual(['2\n', '3\n']);
-    expect(await texts(tail(followed(), 0))).toEqual(['3\n']);
+    const followed = () => logThenLive(from(chunk('1\n', 1), chunk('2\n', 2)), cursorAt(2), live(chunk('3\n', 3)));
+    expect(await texts(followed(), { tail: 1 })).toEqual(['2\n', '3\n']);
+    expect(await texts(followed(), { tail: 0 })).toEqual(['3\n']);
   });
 });
 
-it('live output that was stored already is left out', async () => {
-  const live = from(chunk('2\n', 2), chunk('3\n', 3));
-  expect(await texts(logThenLive(from(chunk('1\n', 1), chunk('2\n', 2)), cursorAt(2), live))).toEqual([
-    '1\n',
-    '2\n',
-    '|',
-    '3\n',
-  ]);
+describe('live output', () => {
+  const followed = () =>
+    logThenLive(
+      from(chunk('1\n', 1), chunk('2\n', 2)),
+      cursorAt(2),
+      live(chunk('2\n', 2), chunk('3\n', 3), chunk('4', 4)),
+    );
+
+  it('that was stored already is left out', async () => {
+    const items: string[] = [];
+    for await (const batch of followed())
+      for (const item of batch) items.push(item === CAUGHT_UP ? '|' : item === RUN_END ? '.' : item.data.toString());
+    expect(items).toEqual(['1\n', '2\n', '|', '3\n', '4', '.']);
+    const output: string[] = [];
+    for await (const { data } of outputOf(followed())) output.push(data.toString());
+    expect(output).toEqual(['1\n', '2\n', '3\n', '4']);
+  });
+
+  it('ends with what is no whole line', async () => {
+    expect(await texts(followed(), { follow: true }, false)).toEqual(['1\n', '2\n', '3\n', '4']);
+  });
 });
 
 function cursorAt(offset: number): LogCursor {
