@@ -292,6 +292,8 @@ export interface FileService {
   export(id: string, signal?: AbortSignal): Promise<Readable>;
   /** What was changed since the image, in the order of the paths: a directory of which only the content changed is modified. */
   changes(id: string, signal?: AbortSignal): Promise<FileChange[]>;
+  /** Bytes of the files that are new or changed since the image: what the container takes besides it. */
+  size(id: string, signal?: AbortSignal): Promise<number>;
   /**
    * What was changed since the image as the tar of a layer; only the archive's end when nothing was. `freeze`: processes that change
    * files wait while it is read.

@@ -29,7 +29,7 @@ export class EventBus {
     this.last = ns;
     const event: DockerEvent = {
       // The form of API versions before 1.22, for containers and images.
-      ...(type === 'container' || type === 'image' ? { status: action, id } : {}),
+      ...(type === 'container' || type === 'image' ? { status: action, ...(id === '' ? {} : { id }) } : {}),
       ...(type === 'container' && attributes.image !== undefined ? { from: attributes.image } : {}),
       Type: type,
       Action: action,
@@ -43,47 +43,15 @@ export class EventBus {
     this.emitter.emit('event', event);
   }
 
-  /** Kept events of a period (nanoseconds); `until` null: up to now. */
-  past(since: bigint, until: bigint | null): DockerEvent[] {
-    return this.history.filter(({ ns }) => ns >= since && (until === null || ns <= until)).map(({ event }) => event);
+  /** Kept events of a period (nanoseconds); null: from the first one, up to now. */
+  past(since: bigint | null, until: bigint | null): DockerEvent[] {
+    return this.history
+      .filter(({ ns }) => (since === null || ns >= since) && (until === null || ns <= until))
+      .map(({ event }) => event);
   }
 
   listen(listener: (event: DockerEvent) => void): () => void {
     this.emitter.on('event', listener);
     return () => this.emitter.off('event', listener);
   }
-}
-
-/** True when an event passes Docker's filters. */
-export function passes(event: DockerEvent, filters: Map<string, string[]>): boolean {
-  const any = (name: string, test: (value: string) => boolean): boolean => {
-    const values = filters.get(name);
-    return values === undefined || values.length === 0 || values.some(test);
-  };
-  const attributes = event.Actor.Attributes;
-  const isActor =
-    (type: string) =>
-    (value: string): boolean =>
-      event.Type === type &&
-      (event.Actor.ID === value || event.Actor.ID.startsWith(value) || attributes.name === value);
-  return (
-    any('type', (value) => event.Type === value) &&
-    any('event', (value) => event.Action === value || event.Action.startsWith(`${value}:`)) &&
-    any('container', isActor('container')) &&
-    any(
-      'image',
-      (value) =>
-        isActor('image')(value) ||
-        attributes.image === value ||
-        attributes.image === `${value}:latest` ||
-        attributes.name === `${value}:latest`,
-    ) &&
-    any('network', isActor('network')) &&
-    any('volume', isActor('volume')) &&
-    any('scope', (value) => event.scope === value) &&
-    (filters.get('label') ?? []).every((label) => {
-      const [key = '', ...rest] = label.split('=');
-      return attributes[key] !== undefined && (rest.length === 0 || attributes[key] === rest.join('='));
-    })
-  );
 }

@@ -18,10 +18,13 @@ import { sendError } from './errors.js';
 import { extrasOf } from './request.js';
 import { commitRoutes } from './routes/commit.js';
 import { containerRoutes } from './routes/containers.js';
+import { diskUsageRoutes } from './routes/disk-usage.js';
+import { eventRoutes } from './routes/events.js';
 import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
 import { logRoutes } from './routes/logs.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
+import { pruneRoutes } from './routes/prune.js';
 import { refusedRoutes } from './routes/refused.js';
 import { streamRoutes } from './routes/streams.js';
 import { ENGINE_VERSION, systemRoutes } from './routes/system.js';
@@ -62,11 +65,14 @@ export function dockerApp(engine: Engine): express.Express {
   });
   const router = express.Router();
   systemRoutes(router, engine);
+  eventRoutes(router, engine);
   containerRoutes(router, engine);
   streamRoutes(router, engine);
   logRoutes(router, engine);
   fileRoutes(router, engine);
   commitRoutes(router, engine);
+  pruneRoutes(router, engine);
+  diskUsageRoutes(router, engine);
   // Fixed names under /images/ come before those that take any name.
   refusedRoutes(router);
   notImplementedRoutes(router);

@@ -10,13 +10,13 @@ import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
 import type { Layers } from '../storage/layers.js';
 import type { FileChange, FileService, PathStat } from '../types.js';
-import { compareTrees, shown } from './changes.js';
+import { compareTrees, shown, type TreeChange } from './changes.js';
 import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
 import { layerTar } from './layer-tar.js';
 import { userOf } from './owner.js';
 import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
-import { Errno, type FileEntry, FileError, isDirectory, isSymlink, type RootFiles } from './root-files.js';
+import { Errno, type FileEntry, FileError, isDirectory, isRegular, isSymlink, type RootFiles } from './root-files.js';
 import { unpack } from './tar-in.js';
 import { tarOf } from './tar-out.js';
 
@@ -104,15 +104,32 @@ export class ContainerFiles implements FileService {
   }
 
   async changes(id: string, signal?: AbortSignal): Promise<FileChange[]> {
+    const changes: FileChange[] = [];
+    for await (const change of this.compare(id, signal)) changes.push(shown(change));
+    return changes;
+  }
+
+  async size(id: string, signal?: AbortSignal): Promise<number> {
+    let size = 0;
+    /** Of files with several names, counted once. */
+    const counted = new Set<bigint>();
+    for await (const { entry } of this.compare(id, signal)) {
+      if (entry === null || !(isRegular(entry) || isSymlink(entry)) || counted.has(entry.ino)) continue;
+      if (entry.nlink > 1) counted.add(entry.ino);
+      size += entry.size;
+    }
+    return size;
+  }
+
+  /** What was changed since the image, in the order of the paths. */
+  private async *compare(id: string, signal?: AbortSignal): AsyncGenerator<TreeChange> {
     const container = this.containers.resolve(id);
     const files = await this.open(container, FilesView.ofDisk, signal);
     try {
       const image = await this.imageOf(container, signal);
       try {
-        const changes: FileChange[] = [];
         const trees = [image, files].map((root) => root.tree('/', { content: false }));
-        for await (const change of compareTrees(trees[0]!, trees[1]!, { exact: false })) changes.push(shown(change));
-        return changes;
+        yield* compareTrees(trees[0]!, trees[1]!, { exact: false });
       } finally {
         await image.close();
       }

@@ -15,6 +15,8 @@ export class FakeFiles implements FileService {
   /** What was unpacked, by path. */
   readonly extracted: { path: string; bytes: Buffer; options: { keepKind: boolean; asUser: boolean } }[] = [];
   changed: FileChange[] = [];
+  /** Of every container. */
+  bytes = 0;
   /** The next archive breaks off after its first bytes. */
   breakOff = false;
 
@@ -34,6 +36,10 @@ export class FakeFiles implements FileService {
       yield Buffer.alloc(1024);
     };
     return { stat, tar: Readable.from(parts(), { objectMode: false }) };
+  }
+
+  async size(): Promise<number> {
+    return this.bytes;
   }
 
   async extract(

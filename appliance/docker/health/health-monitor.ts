@@ -6,6 +6,11 @@ import { afterProbe, type HealthState, type ProbeResult } from './health-state.j
 /** The longest that a timer can be set to. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** Exit code of what SIGKILL has ended. */
+const KILLED = 137;
+/** After the end of a probe, the end of its container is heard of within this. */
+const SETTLED_MS = 300;
+
 /** A probe that was run to its end. */
 export interface ProbeOutcome {
   exitCode: number;
@@ -58,6 +63,10 @@ export class HealthMonitor {
       result = { ...(await probe(signal)), start, end: new Date() };
     } catch (error) {
       result = { exitCode: -1, output: messageOf(error), start, end: new Date() };
+    }
+    // It may have ended with its container, of which the end is not heard of yet: that says nothing of the container's health.
+    if (result.exitCode === -1 || result.exitCode === KILLED) {
+      await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
     }
     if (signal.aborted) return;
     changed(afterProbe(state(), result, check, startedAt));

@@ -1,12 +1,13 @@
 /** Routes of containers: create, look, start, stop, remove. */
 import type { Router } from 'express';
-import type { WaitCondition } from '../../../port-layer/types.js';
+import type { ContainerInfo, WaitCondition } from '../../../port-layer/types.js';
 import { CaissonError, invalid, kindOf, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/published-ports.js';
 import { formatPlatform, parsePlatform, platformMatch, platformOf } from '../../image/platform.js';
 import type { Image } from '../../image/types.js';
 import { type CreateBody, createSchema } from '../container-config.js';
 import { filterContainers } from '../container-filters.js';
+import { containerSize, withSizes } from '../container-size.js';
 import { checkContainerName, containerSpec } from '../container-spec.js';
 import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
@@ -41,36 +42,23 @@ export function containerRoutes(router: Router, engine: Engine): void {
     response.status(201).json({ Id: created.spec.id, Warnings: [] });
   });
 
-  router.get('/containers/json', (request, response) => {
+  router.get('/containers/json', async (request, response) => {
     const limit = integer(request, 'limit') ?? 0;
-    if (flag(request, 'size')) throw unsupported('the size of containers is not implemented');
     const rows = filterContainers(engine, exec.list(), filters(request), {
       all: flag(request, 'all') || limit > 0,
       limit,
     });
-    response.json(
-      rows.map((container) =>
-        listView(
-          container,
-          engine.ports.portsOf(container.spec.id),
-          engine.imageName(container),
-          engine.life(container),
-        ),
-      ),
-    );
+    const view = (container: ContainerInfo): object =>
+      listView(container, engine.ports.portsOf(container.spec.id), engine.imageName(container), engine.life(container));
+    response.json(flag(request, 'size') ? await withSizes(engine, rows, hangup(response), view) : rows.map(view));
   });
 
-  router.get('/containers/:id/json', (request, response) => {
+  router.get('/containers/:id/json', async (request, response) => {
     const container = exec.resolve(request.params.id);
-    if (flag(request, 'size')) throw unsupported('the size of containers is not implemented');
-    response.json(
-      inspectView(
-        container,
-        engine.ports.portsOf(container.spec.id),
-        interaction.execIds(container.spec.id),
-        engine.life(container),
-      ),
-    );
+    const { id } = container.spec;
+    const view = inspectView(container, engine.ports.portsOf(id), interaction.execIds(id), engine.life(container));
+    const sizes = flag(request, 'size') ? await containerSize(engine, container, hangup(response)) : {};
+    response.json({ ...view, ...sizes });
   });
 
   router.post('/containers/:id/start', async (request, response) => {

@@ -108,7 +108,8 @@ function createdSeconds(image: Image): number {
   return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
 }
 
-function listRow(engine: Engine, image: Image): object {
+/** A row of `GET /images/json`. */
+export function listRow(engine: Engine, image: Image): object {
   const labels = image.config.config.Labels ?? {};
   return {
     Containers: engine.usersOf(image.id).length,

@@ -4,12 +4,11 @@ import { unsupported } from '../../../src/common/errors.js';
 
 const ENDPOINTS = `
 GET /containers/:id/top; GET /containers/:id/stats; POST /containers/:id/update; POST /containers/:id/pause; POST /containers/:id/unpause
-GET /containers/:id/attach/ws; POST /containers/prune
-POST /build; POST /build/prune; POST /build/cancel; POST /session; POST /grpc
-GET /images/search; GET /images/get; POST /images/load; POST /images/prune; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json
-POST /networks/create; POST /networks/prune; DELETE /networks/:id; POST /networks/:id/connect; POST /networks/:id/disconnect
-POST /volumes/create; POST /volumes/prune; DELETE /volumes/:name; PUT /volumes/:name
-GET /system/df
+GET /containers/:id/attach/ws
+POST /build; POST /build/cancel; POST /session; POST /grpc
+GET /images/search; GET /images/get; POST /images/load; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json
+POST /networks/create; DELETE /networks/:id; POST /networks/:id/connect; POST /networks/:id/disconnect
+POST /volumes/create; DELETE /volumes/:name; PUT /volumes/:name
 GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
 `;
 

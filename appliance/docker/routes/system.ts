@@ -4,13 +4,11 @@ import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Router } from 'express';
 import type { NetworkInfo } from '../../../port-layer/types.js';
-import { invalid, notFound } from '../../../src/common/errors.js';
+import { notFound } from '../../../src/common/errors.js';
 import { API_VERSION, MIN_API_VERSION } from '../api-version.js';
 import { DRIVER } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { type DockerEvent, passes } from '../event-bus.js';
-import { checkFilters, filters, query } from '../request.js';
-import { parseTime } from '../timestamps.js';
+import { checkFilters, filters } from '../request.js';
 
 const manifest = new URL(
   import.meta.url.includes('/dist/') ? '../../../../package.json' : '../../../package.json',
@@ -20,22 +18,6 @@ const manifest = new URL(
 export const ENGINE_VERSION = (JSON.parse(readFileSync(fileURLToPath(manifest), 'utf8')) as { version: string })
   .version;
 const ARCH = arch() === 'x64' ? 'amd64' : arch();
-const EVENT_FILTERS = [
-  'config',
-  'container',
-  'daemon',
-  'event',
-  'image',
-  'label',
-  'network',
-  'node',
-  'plugin',
-  'scope',
-  'secret',
-  'service',
-  'type',
-  'volume',
-];
 
 /** Adds the routes. */
 export function systemRoutes(router: Router, engine: Engine): void {
@@ -83,29 +65,6 @@ export function systemRoutes(router: Router, engine: Engine): void {
 
   router.get('/info', async (_request, response) => {
     response.json(await info(engine));
-  });
-
-  router.get('/events', (request, response) => {
-    const given = filters(request);
-    checkFilters(given, EVENT_FILTERS);
-    const [since, until] = [query(request, 'since') || null, query(request, 'until') || null];
-    const begin = since === null ? null : parseTime(since);
-    const end = until === null ? null : parseTime(until);
-    if (begin !== null && end !== null && begin > end)
-      throw invalid(`\`since\` time (${since}) cannot be after \`until\` time (${until})`);
-    response.writeHead(200, { 'content-type': 'application/json' });
-    response.flushHeaders();
-    const send = (event: DockerEvent): void => {
-      if (passes(event, given)) response.write(`${JSON.stringify(event)}\n`);
-    };
-    const stop = engine.events.listen(send);
-    response.once('close', stop);
-    if (begin !== null) for (const event of engine.events.past(begin, end)) send(event);
-    if (end !== null) {
-      const wait = Number(end / 1_000_000n) - Date.now();
-      const timer = setTimeout(() => response.end(), Math.min(Math.max(0, wait), 2 ** 31 - 1));
-      response.once('close', () => clearTimeout(timer));
-    }
   });
 
   router.get('/networks', (request, response) => {

@@ -100,10 +100,10 @@ describe('requests that mean nothing', () => {
 const NOT_DONE = `
 GET /containers/x/top; GET /containers/x/stats; POST /containers/x/update
 POST /containers/x/pause; POST /containers/x/unpause; GET /containers/x/attach/ws
-POST /containers/prune; POST /build; POST /build/prune; POST /images/x/push
-GET /images/search; POST /images/prune; GET /system/df; GET /images/x/get; GET /images/get; POST /images/load
-POST /volumes/create; PUT /volumes/x; DELETE /volumes/x; POST /volumes/prune; DELETE /networks/x; POST /networks/create
-POST /networks/x/connect; POST /networks/x/disconnect; POST /networks/prune; GET /plugins/privileges; POST /plugins/pull
+POST /build; POST /images/x/push
+GET /images/search; GET /images/x/get; GET /images/get; POST /images/load
+POST /volumes/create; PUT /volumes/x; DELETE /volumes/x; DELETE /networks/x; POST /networks/create
+POST /networks/x/connect; POST /networks/x/disconnect; GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
 POST /plugins/x/push; POST /plugins/x/set
 GET /distribution/x/json; POST /session; GET /images/a/b/get

@@ -279,12 +279,6 @@ describe('the list', () => {
       json: { message },
     });
   });
-
-  it('has no sizes yet, and says so', async () => {
-    expect((await call('GET', '/containers/json?size=1')).status).toBe(501);
-    await create('con');
-    expect((await call('GET', '/containers/con/json?size=1')).status).toBe(501);
-  });
 });
 
 describe('published ports', () => {

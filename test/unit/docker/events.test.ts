@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EventBus } from '../../../appliance/docker/event-bus.js';
+import { passes } from '../../../appliance/docker/event-filters.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 import { fakeImage } from '../../support/fake-image-service.js';
 
@@ -43,9 +44,9 @@ describe('events', () => {
     await engine.call('POST', `/exec/${exec.json.Id}/start`, { Detach: true });
     await expect.poll(async () => (await past()).map(({ Action }) => Action)).toContain('exec_die');
     await engine.call('POST', '/containers/aa/stop?t=0');
-    await engine.call('POST', '/containers/aa/rename?name=bb');
-    await engine.call('DELETE', '/containers/bb');
-    const events = await past('&filters={"container":["aa","bb"]}');
+    await engine.call('POST', '/containers/aa/rename?name=zz');
+    await engine.call('DELETE', '/containers/zz');
+    const events = await past('&filters={"container":["aa","zz"]}');
     expect(events.map(({ Action }) => Action)).toEqual([
       'create',
       'start',
@@ -80,7 +81,7 @@ describe('events', () => {
     expect(Math.floor(die.timeNano / 1e9)).toBe(die.time);
     expect(events[4]!.Actor.Attributes).toMatchObject({ execID: exec.json.Id, exitCode: '0' });
     expect(events.slice(5, 7).map(({ Actor }) => Actor.Attributes.signal)).toEqual(['15', '9']);
-    expect(events[9]!.Actor.Attributes).toMatchObject({ name: 'bb', oldName: '/aa' });
+    expect(events[9]!.Actor.Attributes).toMatchObject({ name: 'zz', oldName: '/aa' });
     expect((await past('&filters={"type":["network"]}')).map(({ Action }) => Action)).toEqual([
       'connect',
       'disconnect',
@@ -115,8 +116,8 @@ describe('events', () => {
   });
 
   it('come as they happen, until the time that was asked for', async () => {
-    const until = (Date.now() / 1000 + 0.6).toFixed(3);
-    const listening = engine.call('GET', `/events?until=${until}&filters={"event":["create"]}`);
+    const [since, until] = [0, 0.6].map((seconds) => (Date.now() / 1000 + seconds).toFixed(3));
+    const listening = engine.call('GET', `/events?since=${since}&until=${until}&filters={"event":["create"]}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
     await create('live', {});
     const events = (await listening).text
@@ -126,9 +127,42 @@ describe('events', () => {
     expect(events.map(({ Action, Actor }) => [Action, Actor.Attributes.name])).toEqual([['create', 'live']]);
   });
 
+  it('that are kept come without a beginning too, and none without an end', async () => {
+    const until = (Date.now() / 1000).toFixed(3);
+    const begun = Date.now();
+    expect((await engine.call('GET', `/events?until=${until}`)).text).toContain('"Action":"create"');
+    expect(Date.now() - begun).toBeLessThan(1000);
+  });
+
+  it.each([
+    [{ container: ['fil'] }, true],
+    [{ container: ['abc'] }, true],
+    [{ container: ['ter'] }, false],
+    [{ container: ['x', 'filter'] }, true],
+    [{ image: ['busybox'] }, true],
+    [{ image: ['busybox:1'] }, true],
+    [{ image: ['busy'] }, false],
+    [{ event: ['exec_create'] }, true],
+    [{ event: ['exec_create: sh -c x'] }, true],
+    [{ event: ['exec_crea'] }, false],
+    [{ event: ['exec_crea', 'health_status'] }, true],
+    [{ type: ['container'], scope: ['local'] }, true],
+    [{ scope: ['swarm'] }, false],
+    [{ daemon: ['x'] }, false],
+    [{ label: ['a'] }, true],
+    [{ label: ['a=b', 'c'] }, false],
+    [{ label: ['exitCode=3'] }, true],
+  ])('%j: %s', (filters, passed) => {
+    const bus = new EventBus();
+    const attributes = { image: 'busybox:1', name: 'filter', a: 'b', exitCode: '3' };
+    bus.publish('container', 'exec_create: sh -c x', 'abcdef', attributes);
+    expect(passes(bus.past(null, null)[0]!, new Map(Object.entries(filters)))).toBe(passed);
+  });
+
   it.each([
     ['filters={"foo":["x"]}', "invalid filter 'foo'"],
-    ['since=x', 'failed to parse value as time or duration: "x"'],
+    ['since=x', 'strconv.ParseInt: parsing "x": invalid syntax'],
+    ['until=5m', 'strconv.ParseInt: parsing "5m": invalid syntax'],
     ['since=5&until=4', '`since` time (5) cannot be after `until` time (4)'],
   ])('%s is refused', async (query, message) => {
     expect(await engine.call('GET', `/events?${query}`)).toMatchObject({ status: 400, json: { message } });

@@ -155,9 +155,18 @@ describe('the state machine', () => {
   it('takes a probe that cannot be run for a failure', async () => {
     answers = [new Error('no such thing')];
     watch({ retries: 1 });
-    await pass(1000);
+    await pass(1300);
     expect(state.status).toBe('unhealthy');
     expect(state.log[0]).toMatchObject({ exitCode: -1, output: 'no such thing' });
+  });
+
+  it('takes nothing from a probe that ends with its container', async () => {
+    answers = [137];
+    watch({ retries: 1 });
+    await pass(1100);
+    monitor.stop();
+    await pass(1000);
+    expect(state).toMatchObject({ status: 'starting', log: [] });
   });
 
   it('counts the interval from the end of a probe, and forgets one that is under way when it stops', async () => {
