@@ -4,6 +4,7 @@ import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { Semaphore } from '../../src/common/semaphore.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
 import { commitImage } from './image-commit.js';
 import { pullImage } from './image-puller.js';
@@ -13,7 +14,6 @@ import { LayerFetcher } from './layer-fetcher.js';
 import { familiarName, familiarString, parseReference, withDefaultTag } from './reference.js';
 import { connect } from './registry-client.js';
 import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
-import { Semaphore } from './semaphore.js';
 import type {
   CommitOptions,
   Image,

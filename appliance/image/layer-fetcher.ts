@@ -9,12 +9,12 @@ import type { LayerStore } from '../../port-layer/types.js';
 import { cancelled, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { Semaphore } from '../../src/common/semaphore.js';
 import { downloadBlob } from './blob-download.js';
 import { type LayerReader, readLayer } from './layer-reader.js';
 import type { Descriptor } from './manifest.js';
 import { layerProgress, layerStatus, ProgressMeter } from './progress.js';
 import type { RegistryClient } from './registry-client.js';
-import { Semaphore } from './semaphore.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { ProgressMessage } from './types.js';
 

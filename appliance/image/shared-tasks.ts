@@ -1,5 +1,6 @@
 /** Work that several pulls want at once and that is done once: a blob's download, a layer's writing. */
 import { cancelled } from '../../src/common/errors.js';
+import { unlessAborted } from '../../src/common/unless-aborted.js';
 
 /** Runs one piece of work; `signal` fires when nobody wants it any more. */
 export type SharedWork<T, E> = (context: { signal: AbortSignal; emit(event: E): void }) => Promise<T>;
@@ -104,19 +105,4 @@ function once(body: () => Promise<void>): () => Promise<void> {
     result ??= body();
     return result;
   };
-}
-
-/** `promise`, or a rejection as soon as `signal` fires. */
-export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  let onAbort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort!);
-  }
 }

@@ -8,10 +8,12 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, chown, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { cancelled, insufficientResources, internal, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage, InstancePaths } from '../../common/paths.js';
+import { Semaphore } from '../../common/semaphore.js';
 import { span } from '../../common/trace.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
@@ -47,6 +49,8 @@ const log = logger('qemu');
 /** Longest wait for QEMU's monitor: it is there after 0.05 s on an idle machine. */
 const MONITOR_MS = 20_000;
 const KILL_MS = 5000;
+/** A start waits for QEMU and the guest about half of its time. */
+const STARTS_AT_ONCE = Math.max(4, 2 * cpus().length);
 /** A resumed VM asks for its program within 0.1 s on an idle machine. */
 const RESUME_MS = 30_000;
 /** A VM this young has yet to take the memory it boots with. */
@@ -60,6 +64,8 @@ export class QemuRuntime implements VmRuntime {
   private readonly spareMaker: SpareMaker;
   private readonly usualShapeFile: string;
   private spares = 0;
+  /** Starts that are under way: more at once would each take longer, and none would be ready sooner. Others wait in their order. */
+  private readonly starts = new Semaphore(STARTS_AT_ONCE);
   private starting = 0;
   /** VMs that started lately: process ids, and when. */
   private readonly young = new Map<number, number>();
@@ -116,19 +122,25 @@ export class QemuRuntime implements VmRuntime {
   }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
+    return this.starts.run(async () => {
+      await this.admit(vm);
+      this.starting++;
+      try {
+        return await this.start(vm, hooks, abort);
+      } finally {
+        this.starting--;
+        if (this.starts.available) this.pool.fill();
+      }
+    }, abort);
+  }
+
+  private async admit(vm: VmDefinition): Promise<void> {
     try {
       admit(vm, this.promisedMiB());
     } catch (error) {
       // What waits for nobody in particular gives way.
       if (!isKind(error, 'insufficientResources') || !(await this.pool.giveUp())) throw error;
       admit(vm, this.promisedMiB());
-    }
-    this.starting++;
-    try {
-      return await this.start(vm, hooks, abort);
-    } finally {
-      this.starting--;
-      this.pool.fill();
     }
   }
 

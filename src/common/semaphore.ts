@@ -1,5 +1,5 @@
 /** Limits how many things happen at once. First come, first served. */
-import { unlessAborted } from './shared-tasks.js';
+import { unlessAborted } from './unless-aborted.js';
 
 export class Semaphore {
   #free: number;
