@@ -7,7 +7,7 @@ import { step } from './console.js';
 /** To run: QEMU and its firmware, the network tools, a C compiler for the tether, an unpacker for the kernel. */
 export const RUN_PACKAGES = ['qemu-system-x86', 'iproute2', 'gcc', 'libc6-dev', 'xz-utils', 'zstd', 'lz4'];
 
-/** To test: the judges of disks, the image sources, a registry, and the vSphere side we did not write. */
+/** To test: the judges of disks, the image sources, a registry, the vSphere side and Docker clients that we did not write. */
 export const TEST_PACKAGES = [
   'qemu-utils',
   'e2fsprogs',
@@ -16,6 +16,8 @@ export const TEST_PACKAGES = [
   'golang-go',
   'golang-github-vmware-govmomi-dev',
   'expect',
+  'docker-compose',
+  'python3-docker',
 ];
 
 /** The output of a command. @throws unavailable with its last lines when it fails */

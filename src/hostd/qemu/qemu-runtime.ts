@@ -122,7 +122,7 @@ export class QemuRuntime implements VmRuntime {
   }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
-    return this.starts.run(async () => {
+    const start = async (): Promise<RunningVm> => {
       await this.admit(vm);
       this.starting++;
       try {
@@ -131,7 +131,12 @@ export class QemuRuntime implements VmRuntime {
         this.starting--;
         if (this.starts.available) this.pool.fill();
       }
-    }, abort);
+    };
+    return this.starts.run(start, abort).catch((error: unknown) => {
+      // While it waited for others.
+      if (abort?.aborted && error === abort.reason) throw cancelled(`starting VM ${vm.name} was cancelled`, error);
+      throw error;
+    });
   }
 
   private async admit(vm: VmDefinition): Promise<void> {
