@@ -10,6 +10,9 @@ import type { FileSpec, ProcessSpec, TmpfsSpec } from '../tether/program/spec.js
  */
 export type ContainerState = 'created' | 'starting' | 'running' | 'stopping' | 'exited' | 'removing' | 'dead';
 
+/** In place of an address: that of the gateway of the container's network, which is the endpoint's. */
+export const HOST_GATEWAY = 'host-gateway';
+
 /** What a container is, as given at create; kept in the VM's extraConfig. */
 export interface ContainerSpec {
   version: 1;
@@ -46,8 +49,9 @@ export interface ContainerSpec {
   sysctls: Record<string, string>;
   /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
   limits?: Record<string, string>;
-  /** Name servers, search list and options of /etc/resolv.conf; null: the machine's own, as Docker does. */
+  /** Name servers, search list and options of /etc/resolv.conf; empty or null: the machine's own, as Docker does. */
   dns: { servers: string[]; search: string[]; options: string[] } | null;
+  /** An address may be {@link HOST_GATEWAY}. */
   extraHosts: { host: string; address: string }[];
   /** Further files bind-mounted into the container. */
   files: FileSpec[];

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 
 import type { VchConfig } from '../../port-layer/config.js';
-import type { ContainerSpec } from '../../port-layer/types.js';
+import { type ContainerSpec, HOST_GATEWAY } from '../../port-layer/types.js';
 import { invalid, unsupported } from '../../src/common/errors.js';
 import { newId, shortId } from '../../src/common/ids.js';
 import type { Image } from '../image/types.js';
@@ -116,7 +116,8 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
   if (request.StopTimeout !== undefined && request.StopTimeout !== null) config.StopTimeout = request.StopTimeout;
   const health = mergeHealthConfig(request.Healthcheck, base.Healthcheck);
   if (health !== undefined) config.Healthcheck = health;
-  if (request.MacAddress) config.MacAddress = request.MacAddress;
+  const mac = request.MacAddress || mainEndpoint(request)?.MacAddress;
+  if (mac) config.MacAddress = mac;
   const shell = request.Shell ?? base.Shell;
   if (shell !== undefined && shell !== null) config.Shell = shell;
   return config;
@@ -135,6 +136,13 @@ function command(
   return { entrypoint: given.length === 1 && given[0] === '' ? null : given, cmd };
 }
 
+/** What a request says of the network of its NetworkMode. */
+function mainEndpoint(request: CreateBody) {
+  const mode = request.HostConfig?.NetworkMode ?? '';
+  const given = request.NetworkingConfig?.EndpointsConfig;
+  return given?.[mode] ?? given?.[mode === '' || mode === 'default' ? 'bridge' : mode];
+}
+
 /** The networks to join. @throws unsupported for modes that need another machine's or container's namespace */
 function networks(request: CreateBody): ContainerSpec['networks'] {
   const mode = request.HostConfig?.NetworkMode ?? '';
@@ -144,8 +152,7 @@ function networks(request: CreateBody): ContainerSpec['networks'] {
       `HostConfig.NetworkMode '${mode}' is not implemented: a virtual machine has a network stack of its own`,
     );
   const network = mode === '' || mode === 'default' ? 'bridge' : mode;
-  const endpoint =
-    request.NetworkingConfig?.EndpointsConfig?.[mode] ?? request.NetworkingConfig?.EndpointsConfig?.[network];
+  const endpoint = mainEndpoint(request);
   const mac = macAddress(request.MacAddress ?? '', endpoint?.MacAddress ?? '', network);
   return [{ network, aliases: endpoint?.Aliases ?? [], ...(mac === '' ? {} : { mac }) }];
 }
@@ -246,7 +253,7 @@ export function containerSpec(
 function extraHost(text: string): { host: string; address: string } {
   const match = /^([^:=]+)[:=](.+)$/.exec(text);
   if (match === null) throw invalid(`bad format for add-host: "${text}"`);
-  if (match[2] === 'host-gateway') throw unsupported("HostConfig.ExtraHosts: 'host-gateway' is not implemented");
+  if (match[2] === HOST_GATEWAY) return { host: match[1]!, address: HOST_GATEWAY };
   const address = match[2]!.replace(/^\[|\]$/g, '');
   if (isIP(address) === 0) throw invalid(`invalid IP address in add-host: "${address}"`);
   return { host: match[1]!, address };

@@ -225,7 +225,7 @@ export function inspectView(
       IPAddress: first?.address ?? '',
       IPPrefixLen: first?.prefixLength ?? 0,
       IPv6Gateway: '',
-      MacAddress: first?.mac ?? '',
+      MacAddress: first?.mac ?? spec.networks[0]?.mac ?? '',
       Networks: networksView(container),
     },
   };
@@ -254,9 +254,13 @@ function hostConfigView(container: ContainerInfo): object {
     ...definedOnly(host),
     ...bindingsView(container),
     ...(host.MemorySwappiness === -1 ? { MemorySwappiness: null } : {}),
-    MaskedPaths: spec.maskedPaths ?? [],
-    ReadonlyPaths: spec.readOnlyPaths ?? [],
-    ...(spec.privileged === true ? { SecurityOpt: [...(host.SecurityOpt ?? []), 'label=disable'] } : {}),
+    ...(spec.privileged === true
+      ? {
+          MaskedPaths: host.MaskedPaths ?? null,
+          ReadonlyPaths: host.ReadonlyPaths ?? null,
+          SecurityOpt: [...(host.SecurityOpt ?? []), 'label=disable'],
+        }
+      : { MaskedPaths: spec.maskedPaths ?? [], ReadonlyPaths: spec.readOnlyPaths ?? [] }),
   };
 }
 

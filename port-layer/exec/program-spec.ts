@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { shortId } from '../../src/common/ids.js';
 import { type FileSpec, INIT_PATH, type ProgramSpec } from '../../tether/program/spec.js';
-import type { ContainerSpec, NetworkEndpoint } from '../types.js';
+import { type ContainerSpec, HOST_GATEWAY, type NetworkEndpoint } from '../types.js';
 
 const GATE_TIMEOUT_MS = 15_000;
 const DEFAULT_SERVERS = ['8.8.8.8', '8.8.4.4'];
@@ -43,7 +43,13 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
 }
 
 function networkFiles(spec: ContainerSpec, hostname: string, endpoints: NetworkEndpoint[]): FileSpec[] {
-  const names = spec.domainname === '' ? hostname : `${hostname}.${spec.domainname} ${hostname}`;
+  const full = spec.domainname === '' ? hostname : `${hostname}.${spec.domainname}`;
+  const short = full.split('.', 1)[0]!;
+  const names = short === full ? full : `${full} ${short}`;
+  const gateway = endpoints[0]?.gateway ?? '';
+  const extra = spec.extraHosts
+    .map(({ host, address }) => ({ host, address: address === HOST_GATEWAY ? gateway : address }))
+    .filter(({ address }) => address !== '');
   const hosts = [
     '127.0.0.1\tlocalhost',
     '::1\tlocalhost ip6-localhost ip6-loopback',
@@ -51,13 +57,13 @@ function networkFiles(spec: ContainerSpec, hostname: string, endpoints: NetworkE
     'ff00::\tip6-mcastprefix',
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
-    ...spec.extraHosts.map(({ host, address }) => `${address}\t${host}`),
+    ...extra.map(({ host, address }) => `${address}\t${host}`),
     ...endpoints.map(({ address }) => `${address}\t${names}`),
   ];
   return [
     { path: '/etc/hostname', content: `${hostname}\n`, mode: 0o644 },
     { path: '/etc/hosts', content: `${hosts.join('\n')}\n`, mode: 0o644 },
-    { path: '/etc/resolv.conf', content: resolvConf(spec.dns ?? machineDns()), mode: 0o644 },
+    { path: '/etc/resolv.conf', content: resolvConf(mergeDns(spec.dns, machineDns())), mode: 0o644 },
   ];
 }
 
@@ -65,6 +71,17 @@ interface Dns {
   servers: string[];
   search: string[];
   options: string[];
+}
+
+/** What was asked for, and the machine's own where nothing was; a search list of `.` is none. */
+function mergeDns(own: Dns | null, machine: Dns): Dns {
+  if (own === null) return machine;
+  const chosen = (mine: string[], its: string[]): string[] => (mine.length > 0 ? mine : its);
+  return {
+    servers: chosen(own.servers, machine.servers),
+    search: chosen(own.search, machine.search).filter((domain) => domain !== '.'),
+    options: chosen(own.options, machine.options),
+  };
 }
 
 function resolvConf({ servers, search, options }: Dns): string {

@@ -71,5 +71,6 @@ export function outcome(status: RunStatus, fallback: { at: Date; exitCode: numbe
 
 /** What the guest says of a process it can't start, in Docker's words. */
 export function startError(code: number, message: string): StartError {
-  return new StartError(code, `${START_PREFIX}${message}`);
+  // Docker looks users and groups up itself, before it has the process started.
+  return new StartError(code, message.startsWith('unable to find ') ? message : `${START_PREFIX}${message}`);
 }

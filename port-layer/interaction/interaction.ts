@@ -21,6 +21,11 @@ const LOG_BATCHES = 2;
 /** Ended execs are remembered for so long. */
 const EXEC_KEPT_MS = 5 * 60_000;
 
+/** What the guest says of an exec it can't start, in Docker's words: it looks users and groups up itself. */
+function execError({ code, message }: ProcessFailure): Error {
+  return message.startsWith('unable to find ') ? invalid(message) : new StartError(code, `${EXEC_PREFIX}${message}`);
+}
+
 interface Exec extends ExecInfo {
   session: number;
   started: boolean;
@@ -193,7 +198,7 @@ export class Interaction implements InteractionService {
       await started;
     } catch (error) {
       output.destroy();
-      if (error instanceof ProcessFailure) throw new StartError(error.code, `${EXEC_PREFIX}${error.message}`);
+      if (error instanceof ProcessFailure) throw execError(error);
       throw error;
     }
     if (options.detach) {

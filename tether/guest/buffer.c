@@ -1,6 +1,7 @@
 /* Bytes: a bounded queue, and reading and writing little-endian fields. */
 #include "tether.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -125,6 +126,14 @@ void say(const char *format, ...) {
   va_end(args);
   if (kmsg < 0) kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
   if (kmsg >= 0 && write(kmsg, line, strlen(line)) < 0) return;
+}
+
+/* The system's message for errno as Go has it: without a capital. Clients look for these texts. */
+const char *cause(void) {
+  static char text[128];
+  snprintf(text, sizeof text, "%s", strerror(errno));
+  if (text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z')) text[0] = (char)(text[0] + 32);
+  return text;
 }
 
 char *decode_base64(const char *text, size_t *length) {

@@ -106,6 +106,7 @@ static void rehearse_start(void) {
   char *args[] = {name, NULL}, *none[] = {NULL};
   struct process p = {.user = nobody, .cwd = root, .args = args, .env = none, .groups = none};
   cgroup_rehearse(true);
+  program_rehearse(true);
   for (int i = 0; i < 2 && copy_file("/init", ROOT REHEARSED_PROCESS); i++) {
     struct started s = process_start(&p, true, -1);
     if (s.pid < 0) {
@@ -117,6 +118,7 @@ static void rehearse_start(void) {
     close(s.out), close(s.err);
     waitpid(s.pid, NULL, 0);
   }
+  program_rehearse(false);
   cgroup_rehearse(false);
   unmount_root();
   forget_disks();

@@ -122,7 +122,7 @@ void unmount_root(void) {
 }
 
 const char *set_sysctl(const char *key, const char *value) {
-  static char problem[256];
+  static char problem[600];
   char path[256];
   if (strlen(key) > 200 || strstr(key, "..") != NULL) return "bad sysctl name";
   snprintf(path, sizeof path, "/proc/sys/%s", key);
@@ -133,7 +133,7 @@ const char *set_sysctl(const char *key, const char *value) {
     close(fd);
     return NULL;
   }
-  snprintf(problem, sizeof problem, "cannot set sysctl %s: %s", key, strerror(errno));
+  snprintf(problem, sizeof problem, "error during container init: %s %s: %s", fd < 0 ? "open" : "write", path, cause());
   if (fd >= 0) close(fd);
   return problem;
 }
@@ -216,7 +216,7 @@ const char *setup_system(uint64_t shm_size, int dev, int sys) {
   if (!attach("proc", "/proc", "proc", quiet, NULL)) return "cannot mount /proc";
   if ((failed = move_tree(sys, "/sys")) != NULL || (failed = move_tree(dev, "/dev")) != NULL) return failed;
   if (shm_size == 0) {
-    if (umount2("/dev/shm", 0) != 0) return "cannot take /dev/shm away";
+    if (umount2("/dev/shm", 0) != 0 || rmdir("/dev/shm") != 0) return "cannot take /dev/shm away";
   } else if (shm_size != DEFAULT_SHM) {
     char data[64];
     snprintf(data, sizeof data, "size=%llu", (unsigned long long)shm_size);
@@ -243,10 +243,10 @@ const char *setup_bound(const char *source, const char *path, bool read_only) {
 }
 
 /* Binds file number `index` of the directory `files` over `path`. */
-const char *setup_file(const char *path, int files, uint32_t index) {
+const char *setup_file(const char *path, int files, uint32_t index, bool read_only) {
   char source[64];
   snprintf(source, sizeof source, "/proc/self/fd/%d/%u", files, index);
-  return setup_bound(source, path, false);
+  return setup_bound(source, path, read_only);
 }
 
 /* A filesystem in memory; without a mode of its own it has that of the directory it covers. */
@@ -259,7 +259,7 @@ const char *setup_tmpfs(const char *path, unsigned long flags, const char *optio
   if (there && !mode) snprintf(data, sizeof data, "%.480s%smode=%04o", options, *options == 0 ? "" : ",", st.st_mode & 07777);
   else snprintf(data, sizeof data, "%.480s", options);
   if (mount("tmpfs", path, "tmpfs", flags, data) == 0) return NULL;
-  snprintf(problem, sizeof problem, "error mounting \"tmpfs\" to rootfs at \"%.200s\": mount tmpfs:%.100s, flags: 0x%lx, data: %.100s: %s", path, path, flags, options, strerror(errno));
+  snprintf(problem, sizeof problem, "error during container init: error mounting \"tmpfs\" to rootfs at \"%.200s\": mount tmpfs:%.100s, flags: 0x%lx, data: %.100s: %s", path, path, flags, options, cause());
   return problem;
 }
 
@@ -269,6 +269,6 @@ const char *setup_directory(const char *path) {
   if (chdir(path) == 0) return NULL;
   if (errno == ENOENT) make_directories(path);
   if (chdir(path) == 0) return NULL;
-  snprintf(problem, sizeof problem, "mkdir %.200s: %s", path, strerror(errno));
+  snprintf(problem, sizeof problem, "mkdir %.200s: %s", path, cause());
   return problem;
 }

@@ -85,14 +85,6 @@ static const char *variable(char **env, const char *name) {
   return NULL;
 }
 
-/* The system's message for errno as Go has it: without a capital. Clients look for these texts. */
-static const char *cause(void) {
-  static char text[128];
-  snprintf(text, sizeof text, "%s", strerror(errno));
-  if (text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z')) text[0] = (char)(text[0] + 32);
-  return text;
-}
-
 /* As Go's exec.LookPath, whose words Docker shows: why `path` can't be executed, or NULL. */
 static const char *unfit(const char *path) {
   struct stat st;
@@ -135,10 +127,9 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   if (!identify(p->user, p->groups, &who, problem, sizeof problem)) give_up(128, "%s", problem);
   for (uint32_t i = 0; i < p->limit_count; i++) {
     struct rlimit64 limit = {p->limits[i].soft, p->limits[i].hard};
-    if (setrlimit64((__rlimit_resource_t)p->limits[i].resource, &limit) != 0) give_up(128, "error setting rlimit %u: %s", p->limits[i].resource, strerror(errno));
+    if (setrlimit64((__rlimit_resource_t)p->limits[i].resource, &limit) != 0) give_up(128, "error during container init: error setting rlimits for ready process: error setting rlimit type %u: %s", p->limits[i].resource, cause());
   }
-  const char *failed = setup_directory(p->cwd);
-  if (failed != NULL) give_up(128, "%s", failed);
+  if (chdir(p->cwd) != 0) give_up(errno == ENOENT ? 127 : 126, "chdir to cwd (\"%s\") set in config.json failed: %s", p->cwd, cause());
   if (p->oom_score != 0) set_oom_score(p->oom_score);
   confine_capabilities(p->capabilities);
   if (setgroups(who.group_count, who.groups) != 0 || setgid(who.gid) != 0 || setuid(who.uid) != 0) give_up(128, "cannot become user %s: %s", p->user, strerror(errno));
@@ -180,13 +171,17 @@ static void enter_container(pid_t container) {
   close(fd);
 }
 
-static void use_terminal(int number) {
+/* Takes terminal `number` as its own; that of the first process is the console too. */
+static void use_terminal(int number, bool first) {
   char path[64];
   snprintf(path, sizeof path, "/dev/pts/%d", number);
   int slave = open(path, O_RDWR);
   if (slave < 0 || ioctl(slave, TIOCSCTTY, 0) != 0) give_up(128, "cannot open the terminal: %s", strerror(errno));
   for (int i = 0; i < 3; i++) dup2(slave, i);
   if (slave > 2) close(slave);
+  if (!first) return;
+  const char *failed = setup_bound(path, "/dev/console", false);
+  if (failed != NULL) give_up(128, "%s", failed);
 }
 
 /* Opens a terminal in the container's devpts; `number` names its other end. */
@@ -245,7 +240,7 @@ struct started process_start(const struct process *p, bool first, pid_t containe
     if (first) enter_root();
     else enter_container(container);
     if (p->tty) {
-      use_terminal(number);
+      use_terminal(number, first);
     } else {
       int null = p->open_stdin ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
       dup2(p->open_stdin ? in[0] : null, 0);

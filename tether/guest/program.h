@@ -19,13 +19,15 @@ const char *program_load(const uint8_t *bytes, size_t length);
 struct outside {
   int dev, sys, files, empty, machine_dev, init;
 };
+/* What most programs ask for, for a rehearsal of them; then nothing again. */
+void program_rehearse(bool on);
 /* The steps inside the container's root. */
 const char *program_setup(const struct outside *outside);
 
 /* machine.c, inside the container's root */
 const char *setup_system(uint64_t shm_size, int dev, int sys);
 const char *setup_tmpfs(const char *path, unsigned long flags, const char *options);
-const char *setup_file(const char *path, int files, uint32_t index);
+const char *setup_file(const char *path, int files, uint32_t index, bool read_only);
 const char *setup_bound(const char *source, const char *path, bool read_only);
 const char *setup_directory(const char *path);
 

@@ -41,6 +41,7 @@ void free_strings(char **strings);
 void put_u32(uint8_t *to, uint32_t value);
 void put_u64(uint8_t *to, uint64_t value);
 char *decode_base64(const char *text, size_t *length); /* the caller owns it */
+const char *cause(void); /* of errno, in Go's words */
 uint64_t now_ns(void);      /* wall clock */
 uint64_t monotonic_ms(void);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* to the kernel's log */

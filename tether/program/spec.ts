@@ -12,7 +12,7 @@ export interface ProcessSpec {
   args: string[];
   /** The complete environment, `KEY=value`. The guest adds HOME (from the user's passwd entry) where it is missing. */
   env: string[];
-  /** Working directory, absolute; made if missing. */
+  /** Working directory, absolute; that of the first process is made if missing. */
   cwd: string;
   /** `""` (root), `name`, `uid`, `name:group`, `uid:gid`; resolved in the guest from the container's files. */
   user: string;
