@@ -111,8 +111,7 @@ export class Interaction implements InteractionService {
     let live: Readable | null = null;
     if (options.follow && !ended && container.channel !== null) {
       live = container.channel.attach(0);
-      await container.channel.subscribed();
-      batches = logThenLive(stored, cursor, live);
+      if (await isLive(container.channel)) batches = logThenLive(stored, cursor, live);
     }
     const result = Readable.from(selectLines(batches, options, ended), { highWaterMark: LOG_BATCHES });
     const close = (): void => {
