@@ -4,24 +4,29 @@ import { invalid } from '../../src/common/errors.js';
 export const API_VERSION = '1.51';
 export const MIN_API_VERSION = '1.24';
 
-const number = (version: string): number => {
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  return major * 1000 + minor;
-};
+/** Below 0: `a` is older than `b`. Numbers between dots, as many as there are; what is no number counts as 0. */
+function compare(a: string, b: string): number {
+  const [left, right] = [a, b].map((version) => version.split('.').map(Number));
+  for (let i = 0; i < Math.max(left!.length, right!.length); i++) {
+    const difference = (left![i] ?? 0) - (right![i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
 
 /** True when `version` is `wanted` or later. */
 export function atLeast(version: string, wanted: string): boolean {
-  return number(version) >= number(wanted);
+  return compare(version, wanted) >= 0;
 }
 
 /** @throws invalid in Docker's words for a version that is not spoken */
 export function checkVersion(version: string): string {
-  if (number(version) < number(MIN_API_VERSION)) {
+  if (!atLeast(version, MIN_API_VERSION)) {
     throw invalid(
       `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,
     );
   }
-  if (number(version) > number(API_VERSION)) {
+  if (compare(version, API_VERSION) > 0) {
     throw invalid(`client version ${version} is too new. Maximum supported API version is ${API_VERSION}`);
   }
   return version;

@@ -1,8 +1,9 @@
 /** The filters of `docker ps`. */
 
 import type { ContainerInfo } from '../../port-layer/types.js';
-import { invalid } from '../../src/common/errors.js';
-import { dockerConfig, dockerState } from './container-view.js';
+import { invalid, isKind } from '../../src/common/errors.js';
+import type { Image } from '../image/types.js';
+import { containerNetworks, dockerConfig, dockerState, type ListPort, listPorts } from './container-view.js';
 import type { Engine } from './engine.js';
 import { checkFilters } from './request.js';
 
@@ -43,15 +44,18 @@ export function filterContainers(
         `invalid filter 'status=${status}': invalid value for state (${status}): must be one of ${STATES.slice(0, -1).join(', ')}, ${STATES.at(-1)}`,
       );
   for (const code of filters.get('exited') ?? [])
-    if (!/^-?\d+$/.test(code))
-      throw invalid(`invalid filter 'exited=${code}': strconv.Atoi: parsing "${code}": invalid syntax`);
+    if (!/^[+-]?\d+$/.test(code) || !Number.isSafeInteger(Number(code)))
+      throw invalid(
+        `invalid filter 'exited=${code}': strconv.Atoi: parsing "${code}": ${/^[+-]?\d+$/.test(code) ? 'value out of range' : 'invalid syntax'}`,
+      );
   for (const health of filters.get('health') ?? [])
     if (!HEALTH.includes(health))
       throw invalid(
         `invalid filter 'health=${health}': invalid value for health (${health}): must be one of ${HEALTH.join(', ')}`,
       );
-  for (const task of filters.get('is-task') ?? [])
-    if (!BOOLEANS.includes(task)) throw invalid(`invalid filter 'is-task=[${task}]'`);
+  const task = filters.get('is-task') ?? [];
+  if (task.length > 1 || !task.every((value) => BOOLEANS.includes(value)))
+    throw invalid(`invalid filter 'is-task=[${task.join(' ')}]'`);
   // The port layer's order decides among those of one millisecond: it is that in which they were made.
   const sorted = [...containers].reverse().sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
   const places = new Map(sorted.map((container, place) => [container.spec.id, place]));
@@ -59,13 +63,15 @@ export function filterContainers(
     (filters.get(name) ?? []).map((reference) => places.get(engine.portLayer.exec.resolve(reference).spec.id) ?? -1);
   const before = limits('before');
   const since = limits('since');
-  const showAll = options.all || filters.has('status') || filters.has('exited');
-  const tests = anyOf(engine);
+  const showAll = options.all || (filters.get('status') ?? []).length > 0;
+  const tests = anyOf(engine, filters);
+  const passesPorts = portFilter(filters);
   const result = sorted.filter((container) => {
     const place = places.get(container.spec.id)!;
     if (!showAll && !engine.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
     if (!(filters.get('label') ?? []).every((label) => hasLabel(container, label))) return false;
+    if (!passesPorts(listPorts(engine, container))) return false;
     return [...filters].every(([name, values]) => {
       const test = tests[name];
       return test === undefined || values.length === 0 || values.some((value) => test(container, value));
@@ -81,23 +87,17 @@ function hasLabel(container: ContainerInfo, label: string): boolean {
 }
 
 /** Filters that pass when any of their values does. */
-function anyOf(engine: Engine): Record<string, Test> {
+function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, Test> {
+  const ancestors = new Map((filters.get('ancestor') ?? []).map((value) => [value, descendants(engine, value)]));
   return {
-    id: (container, value) => container.spec.id.startsWith(value),
+    id: (container, value) => value !== '' && container.spec.id.startsWith(value),
     name: (container, value) => matchesName(container.spec.name, value),
     status: (container, value) => dockerState(container, engine.life(container)) === value,
-    exited: (container, value) => container.state === 'exited' && container.exitCode === Number(value),
-    ancestor: (container, value) => isAncestor(engine, container, value),
+    exited: (container, value) =>
+      container.startedAt !== null && !engine.isUp(container) && container.exitCode === Number(value),
+    ancestor: (container, value) => ancestors.get(value)!.has(container.spec.imageId),
     network: (container, value) =>
-      container.spec.networks.some(
-        ({ network }) => network === value || engine.portLayer.network.resolve(network).id.startsWith(value),
-      ),
-    publish: (container, value) =>
-      engine.ports.portsOf(container.spec.id).some((port) => portMatches(value, port.containerPort, port.protocol)),
-    expose: (container, value) =>
-      Object.keys(dockerConfig(container).ExposedPorts ?? {}).some((exposed) =>
-        portMatches(value, Number(exposed.split('/')[0]), exposed.split('/')[1] ?? 'tcp'),
-      ),
+      containerNetworks(engine, container).some(({ name, id }) => name === value || id.startsWith(value)),
     health: (container, value) => (engine.life(container).health?.status ?? 'none') === value,
     'is-task': (_container, value) => value === 'false' || value === '0',
     volume: () => false,
@@ -110,25 +110,62 @@ function matchesName(name: string, value: string): boolean {
     const pattern = new RegExp(value.replace(/^\//, ''));
     return pattern.test(name) || new RegExp(value).test(`/${name}`);
   } catch {
-    return name.includes(value);
+    return false;
   }
 }
 
-function portMatches(value: string, port: number, protocol: string): boolean {
-  const match = /^(\d+)(?:-(\d+))?(?:\/(tcp|udp|sctp))?$/.exec(value);
-  if (match === null) throw invalid(`invalid filter: port '${value}'`);
-  const first = Number(match[1]);
-  return port >= first && port <= Number(match[2] ?? first) && protocol === (match[3] ?? 'tcp');
+/**
+ * `publish` looks at ports of the host, `expose` at those of the container, and one of all of them is enough. A container that does not
+ * run has neither. @throws invalid for ports that are none
+ */
+function portFilter(filters: Map<string, string[]>): (ports: ListPort[]) => boolean {
+  const ranges = (name: string): PortRange[] => (filters.get(name) ?? []).map((value) => portRange(name, value));
+  const [published, exposed] = [ranges('publish'), ranges('expose')];
+  if (published.length + exposed.length === 0) return () => true;
+  const within = (list: PortRange[], port: number | undefined, type: string): boolean =>
+    port !== undefined && list.some(({ first, last, protocol }) => port >= first && port <= last && protocol === type);
+  return (ports) =>
+    ports.some(
+      ({ PublicPort, PrivatePort, Type }) => within(published, PublicPort, Type) || within(exposed, PrivatePort, Type),
+    );
 }
 
-function isAncestor(engine: Engine, container: ContainerInfo, value: string): boolean {
+interface PortRange {
+  first: number;
+  last: number;
+  protocol: string;
+}
+
+/** `80`, `80-90`, `53/udp`. @throws invalid in Docker's words */
+function portRange(name: string, value: string): PortRange {
+  const [range = '', protocol = 'tcp'] = value.split('/');
+  const wrong = (why: string): Error => invalid(`error while looking up for ${name} ${value}: ${why}`);
+  if (value.includes(':')) throw invalid(`filter for '${name}' should not contain ':': ${value}`);
+  if (range === '') throw wrong('Empty string specified for ports.');
+  const ends = range.includes('-')
+    ? [range.slice(0, range.indexOf('-')), range.slice(range.indexOf('-') + 1)]
+    : [range];
+  const [first = 0, last = first] = ends.map((end) => {
+    if (!/^\d+$/.test(end)) throw wrong(`strconv.ParseUint: parsing "${end}": invalid syntax`);
+    if (Number(end) > 65_535) throw wrong(`strconv.ParseUint: parsing "${end}": value out of range`);
+    return Number(end);
+  });
+  if (last < first) throw wrong(`Invalid range specified for the Port: ${range}`);
+  return { first, last, protocol };
+}
+
+/** An image and those that were made here on top of it; what was pulled stands for itself, whatever layers it shares. */
+function descendants(engine: Engine, reference: string): Set<string> {
+  let ancestor: Image;
   try {
-    const ancestor = engine.images.resolve(value);
-    if (ancestor.id === container.spec.imageId) return true;
-    const image = engine.imageOf(container);
-    const top = ancestor.chainIds.at(-1);
-    return image !== undefined && top !== undefined && image.chainIds.includes(top);
-  } catch {
-    return container.spec.imageName === value;
+    ancestor = engine.images.resolve(reference);
+  } catch (error) {
+    if (isKind(error, 'notFound') || isKind(error, 'invalid')) return new Set();
+    throw error;
   }
+  const top = ancestor.chainIds.at(-1);
+  const children = engine.images
+    .list()
+    .filter(({ repoDigests, chainIds }) => repoDigests.length === 0 && top !== undefined && chainIds.includes(top));
+  return new Set([ancestor.id, ...children.map(({ id }) => id)]);
 }

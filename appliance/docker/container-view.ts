@@ -1,9 +1,11 @@
 /** Containers as the API shows them: `inspect`, and a row of `ps`. */
 import type { ContainerInfo, NetworkEndpoint } from '../../port-layer/types.js';
+import { sha256 } from '../../src/common/ids.js';
 import type { PublishedPort } from '../gateway/published-ports.js';
 import type { HostConfig } from './container-config.js';
-import { type ContainerLife, PLAIN_LIFE } from './container-life.js';
+import { PLAIN_LIFE } from './container-life.js';
 import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec.js';
+import type { Engine } from './engine.js';
 import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
 
@@ -16,7 +18,7 @@ const HOST_CONFIG_DEFAULTS = {
   ContainerIDFile: '',
   LogConfig: { Type: 'json-file', Config: {} },
   NetworkMode: 'bridge',
-  PortBindings: {},
+  PortBindings: null,
   RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
   AutoRemove: false,
   VolumeDriver: '',
@@ -25,9 +27,9 @@ const HOST_CONFIG_DEFAULTS = {
   CapAdd: null,
   CapDrop: null,
   CgroupnsMode: 'private',
-  Dns: [],
-  DnsOptions: [],
-  DnsSearch: [],
+  Dns: null,
+  DnsOptions: null,
+  DnsSearch: null,
   ExtraHosts: null,
   GroupAdd: null,
   IpcMode: 'private',
@@ -49,18 +51,18 @@ const HOST_CONFIG_DEFAULTS = {
   NanoCpus: 0,
   CgroupParent: '',
   BlkioWeight: 0,
-  BlkioWeightDevice: [],
-  BlkioDeviceReadBps: [],
-  BlkioDeviceWriteBps: [],
-  BlkioDeviceReadIOps: [],
-  BlkioDeviceWriteIOps: [],
+  BlkioWeightDevice: null,
+  BlkioDeviceReadBps: null,
+  BlkioDeviceWriteBps: null,
+  BlkioDeviceReadIOps: null,
+  BlkioDeviceWriteIOps: null,
   CpuPeriod: 0,
   CpuQuota: 0,
   CpuRealtimePeriod: 0,
   CpuRealtimeRuntime: 0,
   CpusetCpus: '',
   CpusetMems: '',
-  Devices: [],
+  Devices: null,
   DeviceCgroupRules: null,
   DeviceRequests: null,
   MemoryReservation: 0,
@@ -68,7 +70,7 @@ const HOST_CONFIG_DEFAULTS = {
   MemorySwappiness: null,
   OomKillDisable: false,
   PidsLimit: null,
-  Ulimits: [],
+  Ulimits: null,
   CpuCount: 0,
   CpuPercent: 0,
   IOMaximumIOps: 0,
@@ -118,27 +120,38 @@ function endpointView(endpoint: NetworkEndpoint): object {
   };
 }
 
-const NO_ENDPOINT = { networkId: '', endpointId: '', mac: '', address: '', prefixLength: 0, gateway: '', aliases: [] };
+const NO_ENDPOINT = { endpointId: '', mac: '', address: '', prefixLength: 0, gateway: '', aliases: [] };
+
+/** The networks of a container; their ids are known from its first start on. Without any it is on `none`. */
+export function containerNetworks(engine: Engine, container: ContainerInfo): { name: string; id: string }[] {
+  const started = container.startedAt !== null;
+  const { networks } = container.spec;
+  if (networks.length === 0) return [{ name: 'none', id: started ? noneId(engine) : '' }];
+  return networks.map(({ network }) => ({
+    name: network,
+    id: started ? engine.portLayer.network.resolve(network).id : '',
+  }));
+}
+
+/** The id of `none`, on which nothing is. */
+const noneId = (engine: Engine): string => sha256(`network ${engine.config.id} none`);
 
 /** By network name; a container that does not run has them without addresses. */
-function networksView(container: ContainerInfo): Record<string, object> {
-  const entries = container.spec.networks.map(
-    ({ network, aliases, mac }) =>
-      [
-        network,
-        endpointView(
-          container.endpoints.find((one) => one.network === network) ?? {
-            ...NO_ENDPOINT,
-            network,
-            aliases,
-            mac: mac ?? '',
-          },
-        ),
-      ] as const,
+function networksView(engine: Engine, container: ContainerInfo): Record<string, object> {
+  return Object.fromEntries(
+    containerNetworks(engine, container).map(({ name, id }) => {
+      const wanted = container.spec.networks.find(({ network }) => network === name);
+      const endpoint = container.endpoints.find((one) => one.network === name) ?? {
+        ...NO_ENDPOINT,
+        network: name,
+        networkId: id,
+        endpointId: container.spec.networks.length === 0 && isUp(container) ? sha256(`${id} ${container.spec.id}`) : '',
+        aliases: wanted?.aliases ?? [],
+        mac: wanted?.mac ?? '',
+      };
+      return [name, endpointView(endpoint)];
+    }),
   );
-  return entries.length === 0
-    ? { none: endpointView({ ...NO_ENDPOINT, network: 'none' }) }
-    : Object.fromEntries(entries);
 }
 
 /** Published ports by `80/tcp`; exposed ones that are not published have null. */
@@ -162,14 +175,11 @@ export function isUp(container: ContainerInfo): boolean {
 }
 
 /** `GET /containers/{id}/json` */
-export function inspectView(
-  container: ContainerInfo,
-  published: PublishedPort[],
-  execIds: string[],
-  life: ContainerLife,
-): object {
+export function inspectView(engine: Engine, container: ContainerInfo): object {
   const { spec } = container;
   const config = dockerConfig(container);
+  const life = engine.life(container);
+  const execIds = engine.portLayer.interaction.execIds(spec.id);
   const [path = '', ...args] = spec.process.args;
   const first = container.endpoints[0];
   return {
@@ -212,7 +222,7 @@ export function inspectView(
       Bridge: '',
       SandboxID: '',
       SandboxKey: '',
-      Ports: portsView(container, published),
+      Ports: portsView(container, engine.ports.portsOf(spec.id)),
       HairpinMode: false,
       LinkLocalIPv6Address: '',
       LinkLocalIPv6PrefixLen: 0,
@@ -226,7 +236,7 @@ export function inspectView(
       IPPrefixLen: first?.prefixLength ?? 0,
       IPv6Gateway: '',
       MacAddress: first?.mac ?? spec.networks[0]?.mac ?? '',
-      Networks: networksView(container),
+      Networks: networksView(engine, container),
     },
   };
 }
@@ -266,7 +276,9 @@ function hostConfigView(container: ContainerInfo): object {
 
 /** Published ports as they were asked for, each with both of its fields. */
 function bindingsView(container: ContainerInfo): object {
-  const bindings = Object.entries(hostConfig(container).PortBindings ?? {}).map(([port, list]) => [
+  const given = hostConfig(container).PortBindings ?? null;
+  if (given === null) return {};
+  const bindings = Object.entries(given).map(([port, list]) => [
     port,
     (list ?? []).map(({ HostIp = '', HostPort = '' }) => ({ HostIp, HostPort })),
   ]);
@@ -313,34 +325,42 @@ function commandText(args: string[]): string {
   return args.map((arg) => (/[\s"'\\$]/.test(arg) || arg === '' ? `'${arg.replaceAll("'", `'\\''`)}'` : arg)).join(' ');
 }
 
-/** A row of `GET /containers/json`. @param imageName what to call the image now */
-export function listView(
-  container: ContainerInfo,
-  published: PublishedPort[],
-  imageName: string,
-  life: ContainerLife,
-): object {
+/** A row of `GET /containers/json`. */
+export function listView(engine: Engine, container: ContainerInfo): object {
   const { spec } = container;
   const config = dockerConfig(container);
+  const life = engine.life(container);
   return {
     Id: spec.id,
     Names: [`/${spec.name}`],
-    Image: imageName,
+    Image: engine.imageName(container),
     ImageID: spec.imageId,
     Command: commandText(spec.process.args),
     Created: Math.floor(Date.parse(spec.createdAt) / 1000),
-    Ports: isUp(container) ? listPorts(config, published) : [],
+    Ports: listPorts(engine, container),
     Labels: config.Labels,
     State: dockerState(container, life),
     Status: statusText(container, life),
     HostConfig: { NetworkMode: hostConfig(container).NetworkMode || 'bridge' },
-    NetworkSettings: { Networks: networksView(container) },
+    NetworkSettings: { Networks: networksView(engine, container) },
     Mounts: [],
   };
 }
 
-function listPorts(config: DockerConfig, published: PublishedPort[]): object[] {
-  const ports: object[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
+/** A port in a row of `ps`. */
+export interface ListPort {
+  IP?: string;
+  PrivatePort: number;
+  PublicPort?: number;
+  Type: string;
+}
+
+/** Published and exposed ports by the port in the container; one that does not run has none. */
+export function listPorts(engine: Engine, container: ContainerInfo): ListPort[] {
+  if (!isUp(container)) return [];
+  const config = dockerConfig(container);
+  const published = engine.ports.portsOf(container.spec.id);
+  const ports: ListPort[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
     IP: hostIp,
     PrivatePort: containerPort,
     PublicPort: hostPort,
@@ -351,5 +371,5 @@ function listPorts(config: DockerConfig, published: PublishedPort[]): object[] {
     if (!published.some((one) => one.containerPort === Number(port) && one.protocol === protocol))
       ports.push({ PrivatePort: Number(port), Type: protocol });
   }
-  return ports;
+  return ports.sort((a, b) => a.PrivatePort - b.PrivatePort);
 }

@@ -81,7 +81,9 @@ export class Engine {
 
   private network(container: ContainerInfo, action: 'connect' | 'disconnect'): void {
     for (const { network } of container.spec.networks) {
-      const info = this.portLayer.network.resolve(network);
+      const info = this.portLayer.network.list().find(({ name }) => name === network);
+      // A container may name a network that is not there; it does not start then.
+      if (info === undefined) continue;
       this.events.publish('network', action, info.id, {
         container: container.spec.id,
         name: info.name,

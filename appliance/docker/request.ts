@@ -57,7 +57,11 @@ export function integer(request: Request, name: string): number | undefined {
 /** By name, all values: as a list, or (since 1.22) as an object that has them as keys. */
 const filtersSchema = z.record(
   z.string(),
-  z.union([z.array(z.string()), z.record(z.string(), z.boolean()).transform((values) => Object.keys(values))]),
+  z.union([
+    z.array(z.string()),
+    z.record(z.string(), z.boolean()).transform((values) => Object.keys(values)),
+    z.null().transform((): string[] => []),
+  ]),
 );
 
 /** The `filters` parameter: by name, all values. @throws invalid */
@@ -130,22 +134,38 @@ export async function dropJson(request: Request): Promise<void> {
   delete request.headers['content-length'];
 }
 
+/** What is wrong with a text that is no JSON, in the words of Go's decoder, which reads only as far as it must. */
+function jsonProblem(text: string, { message }: Error): string {
+  const at = Number(/at position (\d+)/.exec(message)?.[1] ?? Number.NaN);
+  if (message.startsWith('Unexpected non-whitespace character after JSON')) return 'unexpected content after JSON';
+  if (message.includes('end of JSON input') || message.startsWith('Unterminated') || at >= text.trimEnd().length)
+    return 'invalid JSON: unexpected EOF';
+  const character = Number.isNaN(at) ? /Unexpected token '(.)'/.exec(message)?.[1] : text[at];
+  return `invalid JSON: invalid character '${character ?? ''}' looking for beginning of value`;
+}
+
 /**
- * A JSON body, checked. No body is `{}`.
+ * A JSON body, checked. No body is `{}`, unless it is `required`.
  * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.
  */
-export async function body<T>(request: Request, schema: z.ZodType<T>): Promise<T> {
+export async function body<T>(
+  request: Request,
+  schema: z.ZodType<T>,
+  options: { required?: boolean } = {},
+): Promise<T> {
   const text = (await readBody(request)).toString('utf8');
   const type = request.headers['content-type'];
   if (text !== '' && type === undefined) throw invalid('malformed Content-Type header (): mime: no media type');
   if (type !== undefined && !/^application\/json\s*(;|$)/i.test(type)) {
     throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
   }
+  if (text.trim() === '' && (text !== '' || options.required === true))
+    throw invalid('invalid JSON: got EOF while reading request body');
   let value: unknown;
   try {
     value = text.trim() === '' ? {} : (JSON.parse(text) ?? {});
   } catch (error) {
-    throw invalid(`invalid JSON: ${(error as Error).message}`, error);
+    throw invalid(jsonProblem(text, error as Error), error);
   }
   const checked = schema.safeParse(value);
   if (checked.success) return checked.data;

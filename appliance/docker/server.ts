@@ -9,12 +9,11 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import type { ListenConfig } from '../../port-layer/config.js';
-import { notFound } from '../../src/common/errors.js';
 import { logger, newOperationId, withOperation } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
-import { API_VERSION, checkVersion } from './api-version.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
+import { ENGINE_VERSION } from './info.js';
 import { extrasOf } from './request.js';
 import { commitRoutes } from './routes/commit.js';
 import { containerRoutes } from './routes/containers.js';
@@ -27,7 +26,8 @@ import { notImplementedRoutes } from './routes/not-implemented.js';
 import { pruneRoutes } from './routes/prune.js';
 import { refusedRoutes } from './routes/refused.js';
 import { streamRoutes } from './routes/streams.js';
-import { ENGINE_VERSION, systemRoutes } from './routes/system.js';
+import { systemRoutes } from './routes/system.js';
+import { noRoute, setHeaders, takeVersion, versionedRouter } from './routing.js';
 
 const log = logger('docker');
 
@@ -38,20 +38,10 @@ export function dockerApp(engine: Engine): express.Express {
   app.disable('etag');
   app.set('query parser', 'simple');
   app.use((request, response, next) => {
-    response.set({
-      'Api-Version': API_VERSION,
-      'Docker-Experimental': 'false',
-      Ostype: 'linux',
-      Server: `Caisson/${ENGINE_VERSION} (linux)`,
-    });
+    setHeaders(response, `Caisson/${ENGINE_VERSION} (linux)`);
     // Exactly this type, without a character set: clients compare it.
     response.json = (value: unknown) =>
       response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
-    const match = /^\/v(\d+\.\d+)(\/.*)$/.exec(request.url);
-    if (match !== null) {
-      extrasOf(request).apiVersion = checkVersion(match[1]!);
-      request.url = match[2]!;
-    }
     const started = Date.now();
     const { method, url } = request;
     withOperation(newOperationId(), () => {
@@ -63,7 +53,8 @@ export function dockerApp(engine: Engine): express.Express {
       next();
     });
   });
-  const router = express.Router();
+  app.use(takeVersion);
+  const router = versionedRouter();
   systemRoutes(router, engine);
   eventRoutes(router, engine);
   containerRoutes(router, engine);
@@ -78,9 +69,7 @@ export function dockerApp(engine: Engine): express.Express {
   notImplementedRoutes(router);
   imageRoutes(router, engine);
   app.use(router);
-  app.use(() => {
-    throw notFound('page not found');
-  });
+  app.use(noRoute);
   app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => sendError(response, error));
   return app;
 }

@@ -71,6 +71,9 @@ export function outcome(status: RunStatus, fallback: { at: Date; exitCode: numbe
 
 /** What the guest says of a process it can't start, in Docker's words. */
 export function startError(code: number, message: string): StartError {
-  // Docker looks users and groups up itself, before it has the process started.
-  return new StartError(code, message.startsWith('unable to find ') ? message : `${START_PREFIX}${message}`);
+  const directory = /^mkdir (.*): Not a directory$/.exec(message)?.[1];
+  // What Docker finds out before it calls runc.
+  if (directory !== undefined) return new StartError(code, `Cannot mkdir: ${directory} is not a directory`);
+  if (message.startsWith('unable to find ')) return new StartError(code, message);
+  return new StartError(code, `${START_PREFIX}${message}`);
 }

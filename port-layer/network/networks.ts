@@ -22,15 +22,19 @@ export class Networks implements NetworkService {
     this.bridgeId = sha256(`network ${config.id} ${BRIDGE}`);
   }
 
-  /** @throws notFound for a network that is not there, invalid for more than one */
+  /** Whether a network is there is looked at only when the container starts. @throws invalid for more than one */
   check(spec: ContainerSpec): void {
-    for (const { network } of spec.networks) this.resolve(network);
     if (spec.networks.length > 1)
       throw invalid('Container cannot be connected to network endpoints: more than one network at create');
   }
 
-  /** Addresses for a container that is being started. @throws insufficientResources when there is none left */
+  /**
+   * Addresses for a container that is being started.
+   * @throws notFound for a network that is not there; insufficientResources when there is no address left
+   */
   bind(spec: ContainerSpec, mac: string): NetworkEndpoint[] {
+    for (const { network } of spec.networks)
+      if (network !== BRIDGE) throw notFound(`failed to set up container networking: network ${network} not found`);
     return spec.networks.map(({ aliases }) => ({
       network: BRIDGE,
       networkId: this.bridgeId,

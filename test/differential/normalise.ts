@@ -69,6 +69,16 @@ function normaliseField(key: string, value: unknown): unknown {
       return Number(value) >= FIRST_CHOSEN_PORT ? '<port>' : value;
     case 'execDuration':
       return '<duration>';
+    case 'Containers':
+    case 'ContainersRunning':
+    case 'ContainersStopped':
+    case 'Images':
+    case 'NFd':
+    case 'NGoroutines':
+    case 'NEventsListener':
+      return number ? '<count>' : value;
+    case 'org.opencontainers.runtime-spec.features':
+      return '<features>';
     default:
       return value;
   }

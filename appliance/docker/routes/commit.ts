@@ -8,8 +8,8 @@ import { type CreateBody, createSchema } from '../container-config.js';
 import type { DockerConfig } from '../container-spec.js';
 import { dockerConfig, isUp } from '../container-view.js';
 import type { Engine } from '../engine.js';
+import { ENGINE_VERSION } from '../info.js';
 import { body, flag, hangup, query } from '../request.js';
-import { ENGINE_VERSION } from './system.js';
 
 /** Adds the route. */
 export function commitRoutes(router: Router, engine: Engine): void {

@@ -21,7 +21,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
   const { exec, interaction } = engine.portLayer;
 
   router.post('/containers/create', async (request, response) => {
-    const wanted = await body(request, createSchema);
+    const wanted = await body(request, createSchema, { required: true });
     const given = query(request, 'name') ?? '';
     const name =
       given === ''
@@ -48,17 +48,14 @@ export function containerRoutes(router: Router, engine: Engine): void {
       all: flag(request, 'all') || limit > 0,
       limit,
     });
-    const view = (container: ContainerInfo): object =>
-      listView(container, engine.ports.portsOf(container.spec.id), engine.imageName(container), engine.life(container));
+    const view = (container: ContainerInfo): object => listView(engine, container);
     response.json(flag(request, 'size') ? await withSizes(engine, rows, hangup(response), view) : rows.map(view));
   });
 
   router.get('/containers/:id/json', async (request, response) => {
     const container = exec.resolve(request.params.id);
-    const { id } = container.spec;
-    const view = inspectView(container, engine.ports.portsOf(id), interaction.execIds(id), engine.life(container));
     const sizes = flag(request, 'size') ? await containerSize(engine, container, hangup(response)) : {};
-    response.json({ ...view, ...sizes });
+    response.json({ ...inspectView(engine, container), ...sizes });
   });
 
   router.post('/containers/:id/start', async (request, response) => {

@@ -59,7 +59,5 @@ function imageUsage(engine: Engine): object {
 
 async function containerUsage(engine: Engine, signal: AbortSignal): Promise<object[]> {
   const containers = engine.portLayer.exec.list().reverse();
-  return withSizes(engine, containers, signal, (container) =>
-    listView(container, engine.ports.portsOf(container.spec.id), engine.imageName(container), engine.life(container)),
-  );
+  return withSizes(engine, containers, signal, (container) => listView(engine, container));
 }

@@ -33,7 +33,7 @@ const cases: Subject['cases'] = [
   run('hosts file', '--add-host one:1.2.3.4 --add-host two:5.6.7.8 dt/busybox grep -E "one|two" /etc/hosts'),
   run(
     'name servers',
-    '--dns 9.9.9.9 --dns-search example.com --dns-option ndots:3 dt/busybox grep -v "^#" /etc/resolv.conf',
+    '--dns 9.9.9.9 --dns-search example.com --dns-option ndots:3 dt/busybox grep -vE "^(#|$)" /etc/resolv.conf',
   ),
   run('read-only root', `--read-only dt/busybox sh -c 'touch /x; echo $?'`),
   run(
@@ -45,8 +45,8 @@ const cases: Subject['cases'] = [
   run('sysctls', '--sysctl net.ipv4.ip_forward=0 dt/busybox cat /proc/sys/net/ipv4/ip_forward'),
   run('capabilities', 'dt/busybox grep Cap /proc/self/status'),
   run('file mode mask', 'dt/busybox sh -c umask'),
-  run('devices', 'dt/busybox ls /dev'),
-  run('mounts', `dt/busybox sh -c "cut -d' ' -f2,3 /proc/mounts | grep -v '^/ '"`),
+  run('devices', 'dt/busybox ls /dev | grep -v core'),
+  run('mounts', `dt/busybox sh -c "cut -d' ' -f2 /proc/mounts | grep -vE 'cgroup|^/(proc|sys)/.|^/$' | sort"`),
   run('terminal', `-t dt/busybox sh -c 'test -t 1 && echo terminal; echo $TERM'`),
   {
     name: 'image that is not there',
@@ -72,11 +72,11 @@ const cases: Subject['cases'] = [
     name: 'options that make no sense',
     steps: [
       sh('docker run --name "-bad" dt/busybox true'),
-      sh('docker run -m 1m dt/busybox true'),
-      sh('docker run --cpus 1000 dt/busybox true'),
-      sh('docker run --stop-signal NOSUCH dt/busybox true'),
-      sh('docker run --network nosuch dt/busybox true'),
-      sh('docker run -p 70000:80 dt/busybox true'),
+      sh('docker run -m 1m --name @memory dt/busybox true'),
+      sh('docker run --cpus 1000 --name @cpus dt/busybox true'),
+      sh('docker run --stop-signal NOSUCH --name @signal dt/busybox true'),
+      sh('docker run --network nosuch --name @network dt/busybox true'),
+      sh('docker run --rm -p 70000:80 dt/busybox true'),
       sh('docker run --log-driver nosuch --name @log dt/busybox true'),
       sh('docker run --runtime nosuch --name @runtime dt/busybox true'),
     ],

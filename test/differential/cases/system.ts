@@ -27,7 +27,11 @@ export const system: Subject = {
     },
     {
       name: 'auth',
-      steps: [post('/auth', {}), post('/auth', { username: 'a', password: 'b', serveraddress: '127.0.0.1:1' })],
+      steps: [
+        post('/auth'),
+        post('/auth', { username: 1 }),
+        post('/auth', { username: 'a', password: 'b', serveraddress: '127.0.0.1:1' }),
+      ],
     },
     {
       name: 'events that are past',

@@ -34,8 +34,32 @@ describe('versions', () => {
     ['/v1.52/version', 'client version 1.52 is too new. Maximum supported API version is 1.51'],
   ])('%s is refused', async (path, message) => {
     const answer = await engine.call('GET', path);
-    expect(answer).toMatchObject({ status: 400, json: { message } });
+    expect(answer.status).toBe(400);
+    expect(answer.json?.message ?? answer.text.trimEnd()).toBe(message);
     expect(answer.headers['api-version']).toBe('1.51');
+  });
+
+  it('clients older than JSON errors are told in plain text', async () => {
+    const answer = await engine.call('GET', '/v1.23/version');
+    expect(answer.headers['content-type']).toBe('text/plain; charset=utf-8');
+    expect(answer.json).toBeUndefined();
+  });
+
+  it('a path that is no route is none in any version, and tells nothing of the engine', async () => {
+    for (const path of ['/nosuch', '/v1.51/nosuch', '/v1.99/nosuch', '/v1.x/version', '/v1.51/version/', '/VERSION']) {
+      const answer = await engine.call('GET', path);
+      expect(answer).toMatchObject({ status: 404, json: { message: 'page not found' } });
+      expect(answer.headers['api-version']).toBeUndefined();
+    }
+    expect((await engine.call('HEAD', '/version')).status).toBe(404);
+    expect((await engine.call('OPTIONS', '/anything')).status).toBe(200);
+  });
+
+  it('a path that is not clean is redirected, with its query', async () => {
+    const answer = await engine.call('GET', '/v1.51/containers//json?all=1');
+    expect(answer).toMatchObject({ status: 301, headers: { location: '/v1.51/containers/json?all=1' } });
+    expect((await engine.call('GET', '/containers/../version')).headers.location).toBe('/version');
+    expect((await engine.call('GET', '/images/%zz/json')).status).toBe(400);
   });
 
   it.each(['', '/v1.24', '/v1.41', '/v1.51'])('"%s" is served', async (prefix) => {

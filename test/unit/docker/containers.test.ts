@@ -309,7 +309,7 @@ describe('published ports', () => {
     const [{ HostIp, HostPort }] = NetworkSettings.Ports[`${inside}/tcp`];
     expect(HostConfig.PortBindings).toEqual({ [`${inside}/tcp`]: [{ HostIp: '127.0.0.1', HostPort: '' }] });
     expect(HostIp).toBe('127.0.0.1');
-    const { json: rows } = await call('GET', `/containers/json?filters={"publish":["${inside}"]}`);
+    const { json: rows } = await call('GET', `/containers/json?filters={"publish":["${HostPort}"]}`);
     expect(rows[0].Ports).toEqual([
       { IP: '127.0.0.1', PrivatePort: inside, PublicPort: Number(HostPort), Type: 'tcp' },
     ]);

@@ -1,0 +1,143 @@
+/** What `/version` and `/info` say of the engine. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { arch, release } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { API_VERSION, atLeast, MIN_API_VERSION } from './api-version.js';
+import { DRIVER } from './container-view.js';
+import type { Engine } from './engine.js';
+
+const manifest = new URL(
+  import.meta.url.includes('/dist/') ? '../../../package.json' : '../../package.json',
+  import.meta.url,
+);
+/** The engine's own version. */
+export const ENGINE_VERSION = (JSON.parse(readFileSync(fileURLToPath(manifest), 'utf8')) as { version: string })
+  .version;
+const ARCH = arch() === 'x64' ? 'amd64' : arch();
+
+/** `GET /version` */
+export async function versionView(engine: Engine): Promise<object> {
+  const details = {
+    ApiVersion: API_VERSION,
+    Arch: ARCH,
+    BuildTime: '',
+    Experimental: 'false',
+    GitCommit: '',
+    GoVersion: '',
+    KernelVersion: release(),
+    MinAPIVersion: MIN_API_VERSION,
+    Os: 'linux',
+  };
+  const host = await engine.portLayer.hostInfo();
+  return {
+    Platform: { Name: 'Caisson: a virtual machine per container' },
+    Components: [
+      { Name: 'Engine', Version: ENGINE_VERSION, Details: details },
+      { Name: 'vSphere', Version: host.version, Details: { Product: host.product } },
+    ],
+    Version: ENGINE_VERSION,
+    ApiVersion: API_VERSION,
+    MinAPIVersion: MIN_API_VERSION,
+    GitCommit: '',
+    GoVersion: `node ${process.version}`,
+    Os: 'linux',
+    Arch: ARCH,
+    KernelVersion: release(),
+    BuildTime: '',
+  };
+}
+
+/** `GET /info`, with the fields of that version of the API. */
+export async function infoView(engine: Engine, apiVersion: string): Promise<object> {
+  const host = await engine.portLayer.hostInfo();
+  // With a slash at its end, as Docker keeps them.
+  const mirrors = engine.config.registry.mirrors.map((mirror) => mirror.replace(/\/?$/, '/'));
+  const since = (version: string, fields: object): object => (atLeast(apiVersion, version) ? fields : {});
+  const before = (version: string, fields: object): object => (atLeast(apiVersion, version) ? {} : fields);
+  const containers = engine.portLayer.exec.list();
+  const running = containers.filter(
+    (container) => container.state === 'running' || container.state === 'stopping',
+  ).length;
+  return {
+    ID: uuid(engine.config.id),
+    Containers: containers.length,
+    ContainersRunning: running,
+    ContainersPaused: 0,
+    ContainersStopped: containers.length - running,
+    Images: engine.images.list().length,
+    Driver: DRIVER,
+    DriverStatus: [
+      ['Virtual container host', engine.config.name],
+      ['vSphere', host.product],
+      ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
+      ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
+    ],
+    Plugins: { Volume: [], Network: ['bridge', 'null'], Authorization: null, Log: ['json-file'] },
+    MemoryLimit: true,
+    SwapLimit: true,
+    CpuCfsPeriod: true,
+    CpuCfsQuota: true,
+    CPUShares: true,
+    CPUSet: true,
+    PidsLimit: true,
+    ...before('1.42', { KernelMemory: false }),
+    ...since('1.42', { KernelMemoryTCP: false }),
+    ...before('1.50', { BridgeNfIptables: false, BridgeNfIp6tables: false }),
+    IPv4Forwarding: true,
+    Debug: false,
+    NFd: readdirSync('/proc/self/fd').length,
+    OomKillDisable: false,
+    // The nearest thing to it: what this process waits for.
+    NGoroutines: process.getActiveResourcesInfo().length,
+    SystemTime: new Date().toISOString(),
+    LoggingDriver: 'json-file',
+    CgroupDriver: 'none',
+    CgroupVersion: '2',
+    NEventsListener: 0,
+    KernelVersion: host.kernelVersion || release(),
+    OperatingSystem: host.product,
+    OSVersion: host.version,
+    OSType: 'linux',
+    Architecture: 'x86_64',
+    IndexServerAddress: 'https://index.docker.io/v1/',
+    RegistryConfig: {
+      ...before('1.49', { AllowNondistributableArtifactsCIDRs: null, AllowNondistributableArtifactsHostnames: null }),
+      InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
+      IndexConfigs: { 'docker.io': { Name: 'docker.io', Mirrors: mirrors, Secure: true, Official: true } },
+      Mirrors: mirrors.length === 0 ? null : mirrors,
+    },
+    NCPU: host.cpus,
+    MemTotal: host.memoryBytes,
+    GenericResources: null,
+    DockerRootDir: '',
+    HttpProxy: '',
+    HttpsProxy: '',
+    NoProxy: '',
+    Name: engine.config.name,
+    Labels: [],
+    ExperimentalBuild: false,
+    ServerVersion: ENGINE_VERSION,
+    Runtimes: { vm: { path: 'qemu' } },
+    DefaultRuntime: 'vm',
+    Swarm: {
+      NodeID: '',
+      NodeAddr: '',
+      LocalNodeState: 'inactive',
+      ControlAvailable: false,
+      Error: '',
+      RemoteManagers: null,
+    },
+    LiveRestoreEnabled: true,
+    Isolation: '',
+    InitBinary: '',
+    ContainerdCommit: { ID: '' },
+    RuncCommit: { ID: '' },
+    CDISpecDirs: [],
+    InitCommit: { ID: '' },
+    SecurityOptions: ['name=virtual-machine'],
+    Warnings: null,
+  };
+}
+
+/** 32 hex digits as a UUID is written. */
+const uuid = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
