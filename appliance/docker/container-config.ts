@@ -9,6 +9,8 @@ const command = z
   .nullish();
 /** Nanoseconds. */
 const duration = z.number().nullish();
+/** Bytes, counts, times: no fractions. */
+const whole = z.number().int().nullish();
 const emptySet = z.record(z.string(), z.unknown()).nullish();
 
 export const portBindings = z.record(
@@ -21,22 +23,22 @@ export const hostConfigSchema = z.looseObject({
   PortBindings: portBindings.nullish(),
   PublishAllPorts: z.boolean().nullish(),
   AutoRemove: z.boolean().nullish(),
-  Memory: z.number().nullish(),
-  MemorySwap: z.number().nullish(),
-  MemoryReservation: z.number().nullish(),
-  NanoCpus: z.number().nullish(),
-  CpuPeriod: z.number().nullish(),
-  CpuQuota: z.number().nullish(),
-  PidsLimit: z.number().nullish(),
+  Memory: whole,
+  MemorySwap: whole,
+  MemoryReservation: whole,
+  NanoCpus: whole,
+  CpuPeriod: whole,
+  CpuQuota: whole,
+  PidsLimit: whole,
   CpusetCpus: text,
   Dns: texts,
   DnsOptions: texts,
   DnsSearch: texts,
   ExtraHosts: texts,
   GroupAdd: z.array(z.union([z.string(), z.number()]).transform(String)).nullish(),
-  ShmSize: z.number().nullish(),
+  ShmSize: whole,
   Sysctls: z.record(z.string(), z.string()).nullish(),
-  Ulimits: z.array(z.object({ Name: z.string(), Soft: z.number(), Hard: z.number() })).nullish(),
+  Ulimits: z.array(z.object({ Name: z.string(), Soft: z.number().int(), Hard: z.number().int() })).nullish(),
   ReadonlyRootfs: z.boolean().nullish(),
   Init: z.boolean().nullish(),
   Privileged: z.boolean().nullish(),
@@ -46,11 +48,11 @@ export const hostConfigSchema = z.looseObject({
   MaskedPaths: texts,
   ReadonlyPaths: texts,
   Tmpfs: z.record(z.string(), z.string()).nullish(),
-  CpuShares: z.number().int().nullish(),
+  CpuShares: whole,
   CpusetMems: text,
-  MemorySwappiness: z.number().int().nullish(),
+  MemorySwappiness: whole,
   OomKillDisable: z.boolean().nullish(),
-  OomScoreAdj: z.number().int().nullish(),
+  OomScoreAdj: whole,
   StorageOpt: z.record(z.string(), z.string()).nullish(),
   Annotations: z.record(z.string(), z.string()).nullish(),
   IpcMode: text,
@@ -90,7 +92,7 @@ export const createSchema = z.looseObject({
   OnBuild: texts,
   Labels: z.record(z.string(), z.string()).nullish(),
   StopSignal: text,
-  StopTimeout: z.number().nullish(),
+  StopTimeout: whole,
   Shell: texts,
   Healthcheck: z
     .looseObject({

@@ -13,7 +13,7 @@ const NEVER = '0001-01-01T00:00:00Z';
 export const DRIVER = 'vmdk';
 
 /** What the CLI expects of every HostConfig, beneath what was given. */
-const HOST_CONFIG_DEFAULTS = {
+export const HOST_CONFIG_DEFAULTS = {
   Binds: null,
   ContainerIDFile: '',
   LogConfig: { Type: 'json-file', Config: {} },

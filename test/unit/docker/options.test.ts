@@ -1,7 +1,9 @@
 /** Options of a container that its VM's guest carries out, from the request to what the guest is told. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createSchema } from '../../../appliance/docker/container-config.js';
+import { createSchema, hostConfigSchema } from '../../../appliance/docker/container-config.js';
 import { containerSpec } from '../../../appliance/docker/container-spec.js';
+import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/container-view.js';
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/privileges.js';
 import { tmpfsMounts } from '../../../appliance/docker/tmpfs.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
@@ -252,5 +254,21 @@ describe('the program', () => {
     expect(compileProgram(programSpec(old as ContainerSpec, [])).length).toBeGreaterThan(0);
     expect([init, privileged, userNamespaces, tmpfs?.length, limits]).toEqual([false, false, false, 0, {}]);
     expect([maskedPaths?.length, readOnlyPaths?.length]).toEqual([12, 5]);
+  });
+});
+
+describe('the table of options', () => {
+  const table = readFileSync(new URL('../../../docs/OPTIONS.md', import.meta.url), 'utf8');
+  const told = (field: string): boolean =>
+    table.includes(`\`${field}\``) ||
+    [...table.matchAll(/`(\w+)\*`/g)].some(([, beginning]) => field.startsWith(beginning!));
+
+  it('has every field', () => {
+    const fields = [
+      ...Object.keys(createSchema.shape),
+      ...Object.keys(hostConfigSchema.shape),
+      ...Object.keys(HOST_CONFIG_DEFAULTS),
+    ].filter((field) => !['HostConfig', 'NetworkingConfig', 'Cgroup'].includes(field));
+    expect(fields.filter((field) => !told(field))).toEqual([]);
   });
 });
