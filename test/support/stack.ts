@@ -8,10 +8,13 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { waitForDocker } from '../../src/cli/docker-probe.js';
 import { runningHostd, startHostdProcess, stopHostdProcess } from '../../src/cli/hostd-process.js';
-import { removeEngine } from '../../src/cli/stop-engine.js';
+import { removeEngine, stopEngine } from '../../src/cli/stop-engine.js';
 import type { Login } from '../../src/cli/target.js';
+import { listVchs, powerOnVch } from '../../src/cli/vch.js';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
+import { VimClient } from '../../src/vim25/index.js';
 
 /** The compiled program, also when this file runs compiled (in the benchmarks). */
 const dist = fileURLToPath(new URL(import.meta.url.includes('/dist/test/') ? '../..' : '../../dist', import.meta.url));
@@ -78,6 +81,8 @@ export interface Stack {
   vicMachine(...args: string[]): Promise<Outcome>;
   /** Stops hostd's process and starts it again; VMs and the endpoint go on. */
   restartHostd(): Promise<void>;
+  /** Stops hostd and the endpoint, as `npm stop` does, and starts them again. @param meanwhile done while neither runs */
+  restart(meanwhile?: () => void): Promise<void>;
   endpointLog(): string;
   stop(): Promise<void>;
 }
@@ -118,6 +123,19 @@ export async function startStack(
       const { host } = new URL(login().url);
       await stopHostdProcess(paths);
       await startHostdProcess(paths, host, hostdOptions);
+    },
+    async restart(meanwhile) {
+      const { host } = new URL(login().url);
+      await stopEngine(paths);
+      meanwhile?.();
+      await startHostdProcess(paths, host);
+      const client = await VimClient.connect(login());
+      try {
+        for (const vch of await listVchs(client)) await powerOnVch(client, vch);
+      } finally {
+        await client.close();
+      }
+      await waitForDocker({ host: '127.0.0.1', port }, 60_000);
     },
     endpointLog() {
       const directory = join(paths.datastoreDir, readdirSync(paths.datastoreDir).find((name) => name === 'test') ?? '');
