@@ -20,10 +20,15 @@ const STATUS: Record<ErrorKind, number> = {
   internal: 500,
 };
 
+/** The kind of any error that a route can end with. */
+function kindAtEdge(error: unknown): ErrorKind {
+  // What express refuses (a path that cannot be decoded) carries a status of its own.
+  return (error as { status?: unknown } | null)?.status === 400 ? 'invalid' : kindOf(error);
+}
+
 /** Answers with `{"message": …}` and the status of the error's kind. */
 export function sendError(response: Response, error: unknown): void {
-  // What express refuses (a path that cannot be decoded) carries a status of its own.
-  const kind = (error as { status?: unknown } | null)?.status === 400 ? 'invalid' : kindOf(error);
+  const kind = kindAtEdge(error);
   const status = STATUS[kind];
   if (kind === 'internal') log.error({ err: error }, 'a request failed');
   if (response.headersSent) {
@@ -32,4 +37,13 @@ export function sendError(response: Response, error: unknown): void {
   }
   if (status === 304) response.status(304).end();
   else response.status(status).json({ message: messageOf(error) });
+}
+
+/** As {@link sendError}, for a request whose connection was to become a stream: the message as it is, and the connection's end. */
+export function sendRawError(response: Response, error: unknown, type: string): void {
+  const kind = kindAtEdge(error);
+  if (kind === 'internal') log.error({ err: error }, 'a request failed');
+  const text = Buffer.from(`${messageOf(error)}\r\n`);
+  response.writeHead(STATUS[kind], { 'Content-Type': type, 'Content-Length': text.length, Connection: 'close' });
+  response.end(text);
 }

@@ -25,7 +25,7 @@ export function frame(stream: OutputChunk['stream'], data: Buffer): Buffer {
 export async function sendOutput(
   output: Readable,
   client: Writable,
-  options: { tty: boolean; stdout: boolean; stderr: boolean },
+  options: { multiplexed: boolean; stdout: boolean; stderr: boolean },
 ): Promise<void> {
   const gone = (): void => void output.destroy();
   client.once('close', gone);
@@ -34,7 +34,7 @@ export async function sendOutput(
       const chunk = item as OutputChunk;
       if (!(chunk.stream === 'stdout' ? options.stdout : options.stderr)) continue;
       if (client.destroyed || client.writableEnded) return;
-      if (!client.write(options.tty ? chunk.data : frame(chunk.stream, chunk.data))) await drained(client);
+      if (!client.write(options.multiplexed ? frame(chunk.stream, chunk.data) : chunk.data)) await drained(client);
     }
   } catch (error) {
     // Detached, or the client has gone: that ends the output, it is no failure of it.
@@ -60,14 +60,14 @@ export function drained(client: Writable): Promise<void> {
 const SPECIAL: Record<string, number> = { '@': 0, '[': 27, '\\': 28, ']': 29, '^': 30, _: 31 };
 export const DEFAULT_DETACH_KEYS = 'ctrl-p,ctrl-q';
 
-/** A sequence such as `ctrl-p,ctrl-q` as bytes. @throws invalid in Docker's words */
-export function parseDetachKeys(text: string): number[] {
+/** A sequence such as `ctrl-p,ctrl-q` as bytes. @throws invalid in Docker's words: an exec's are called something else there */
+export function parseDetachKeys(text: string, called: 'detach' | 'escape' = 'detach'): number[] {
   return text.split(',').map((key) => {
     if (key.length === 1) return key.charCodeAt(0);
     const control = /^ctrl-(.)$/.exec(key)?.[1]?.toLowerCase();
     if (control !== undefined && /[a-z]/.test(control)) return control.charCodeAt(0) - 96;
     if (control !== undefined && SPECIAL[control] !== undefined) return SPECIAL[control];
-    throw invalid(`Invalid detach keys (${text}) provided`);
+    throw invalid(`Invalid ${called} keys (${text}) provided`);
   });
 }
 
@@ -105,7 +105,14 @@ export type StreamEnd = 'ended' | 'detached' | 'left';
 export async function connectStreams(
   client: RawConnection,
   streams: AttachedStreams,
-  options: { tty: boolean; stdout: boolean; stderr: boolean; detachKeys: number[]; closeStdin: boolean },
+  options: {
+    tty: boolean;
+    multiplexed: boolean;
+    stdout: boolean;
+    stderr: boolean;
+    detachKeys: number[];
+    closeStdin: boolean;
+  },
 ): Promise<StreamEnd> {
   const { input, output } = client;
   const { stdin } = streams;

@@ -23,6 +23,8 @@ export type LogBatches = AsyncIterable<LogItem[]>;
 /** How far a log was read: the offset, within the newest run, of the last record given; -1: none of that run. */
 export class LogCursor {
   last = -1;
+  /** Where in the file that run begins. */
+  run = 0;
 }
 
 /** The records of a log file. @param cursor kept up to date @param start where in the file to begin: at the next mark after it */
@@ -49,6 +51,7 @@ export async function* readLog(
   } catch (error) {
     if (!isKind(error, 'notFound')) throw error;
   }
+  cursor.run = parser.run;
   if (parser.run !== run) {
     cursor.last = -1;
     if (run >= 0) yield [RUN_END];
@@ -58,15 +61,17 @@ export async function* readLog(
 /**
  * The log so far, {@link CAUGHT_UP}, and then live output. `live` must be attached, and its subscription acknowledged, before this is called: what it
  * gives that the log had already is left out.
+ * @param next where in the file the run stands that is live, or later
  */
 export async function* logThenLive(
   log: LogBatches,
   cursor: LogCursor,
   live: AsyncIterable<OutputChunk>,
+  next = 0,
 ): AsyncGenerator<LogItem[]> {
   yield* log;
   yield [CAUGHT_UP];
-  const { last } = cursor;
+  const last = cursor.run >= next ? cursor.last : -1;
   for await (const chunk of live) if (chunk.offset > last) yield [chunk];
   yield [RUN_END];
 }

@@ -87,7 +87,10 @@ describe('attach', () => {
     expect(await state('con')).toBe('running');
     const detached = engine.engine.events.past(0n, null).filter(({ Action }) => Action === 'detach');
     expect(detached).toHaveLength(2);
-    expect((await attach('con', 'stream=1&detachKeys=foo')).status).toBe(400);
+    const refused = await attach('con', 'stream=1&stdin=1&detachKeys=foo');
+    expect(refused.status).toBe(400);
+    expect(refused.head).toContain('Content-Type: application/vnd.docker.raw-stream');
+    expect((await refused.rest).toString()).toBe('Invalid detach keys (foo) provided\r\n');
   });
 
   it('without Upgrade: the stream is the rest of the connection, unchunked', async () => {
@@ -100,6 +103,12 @@ describe('attach', () => {
     expect(demultiplex(await rest)).toEqual({ stdout: 'out\n', stderr: 'err\n' });
   });
 
+  it('to no stream ends at once', async () => {
+    await create('con', { Cmd: ['sleep', '60'] });
+    await start('con');
+    expect(await (await attach('con', 'stream=1')).rest).toHaveLength(0);
+  });
+
   it('only what was asked for', async () => {
     await create('con', { Cmd: ['sh', '-c', 'echo out; echo err >&2'] });
     const { rest } = await attach('con', 'stream=1&stderr=1');
@@ -108,8 +117,10 @@ describe('attach', () => {
     expect(demultiplex(await (await attach('con', 'logs=1&stdout=1')).rest)).toEqual({ stdout: 'out\n', stderr: '' });
   });
 
-  it('to what is not there is an answer like any other, and older versions get the older type', async () => {
-    expect((await attach('nosuch')).status).toBe(404);
+  it('to what is not there is an answer without JSON, and older versions get the older type', async () => {
+    const none = await attach('nosuch', 'stream=1&stdout=1', { upgrade: false });
+    expect(none.status).toBe(404);
+    expect((await none.rest).toString()).toBe('No such container: nosuch\r\n');
     await create('con', { Cmd: ['true'] });
     const { head, socket } = await rawRequest(engine.port, '/v1.41/containers/con/attach?stream=1&stdout=1');
     expect(head).toContain('Content-Type: application/vnd.docker.raw-stream');
@@ -138,10 +149,13 @@ describe('exec', () => {
       OpenStdin: true,
       ProcessConfig: { entrypoint: 'sh', tty: false, privileged: false },
     });
-    expect(await engine.call('POST', `/exec/${id}/start`, {})).toMatchObject({
+    expect(await engine.call('POST', `/exec/${id}/start`, { Detach: true })).toMatchObject({
       status: 409,
       json: { message: `exec command ${id} has already run` },
     });
+    const again = await rawRequest(engine.port, `/exec/${id}/start`, { body: {} });
+    expect(again.status).toBe(101);
+    expect(demultiplex(await again.rest).stdout).toBe(`exec command ${id} has already run\r\n`);
   });
 
   it('that cannot be started says so on its stream; detached, as an error', async () => {
@@ -174,6 +188,19 @@ describe('exec', () => {
     await answer.rest;
     expect((await engine.call('GET', `/exec/${id}/json`)).json.Running).toBe(true);
     expect((await engine.call('GET', '/containers/box/json')).json.ExecIDs).toEqual([id]);
+    expect((await engine.call('GET', `/exec/${id}/json`)).json.DetachKeys).toBe('Ag==');
+  });
+
+  it('is framed as the client says that it takes it', async () => {
+    await create('box', { Cmd: ['sleep', '60'] });
+    await start('box');
+    const process = { Cmd: ['sh', '-c', 'echo out; echo err >&2'], AttachStdout: true, AttachStderr: true };
+    const raw = await exec(process, { Tty: true });
+    expect(raw.answer.head).toContain('vnd.docker.raw-stream');
+    expect((await raw.answer.rest).toString()).toBe('out\n');
+    const plain = await exec(process, {}, { upgrade: false });
+    expect(plain.answer.status).toBe(200);
+    expect(demultiplex(await plain.answer.rest)).toEqual({ stdout: 'out\n', stderr: 'err\n' });
   });
 
   it('is refused in Docker’s words', async () => {
@@ -188,7 +215,10 @@ describe('exec', () => {
       status: 400,
       json: { message: 'No exec command specified' },
     });
-    expect((await engine.call('POST', '/containers/box/exec', { Cmd: ['x'], DetachKeys: 'foo' })).status).toBe(400);
+    expect(await engine.call('POST', '/containers/box/exec', { Cmd: ['x'], DetachKeys: 'foo' })).toMatchObject({
+      status: 400,
+      json: { message: 'Invalid escape keys (foo) provided' },
+    });
     expect(await engine.call('GET', '/exec/nosuch/json')).toMatchObject({
       status: 404,
       json: { message: 'No such exec instance: nosuch' },
@@ -280,7 +310,7 @@ describe('the pieces', () => {
       { highWaterMark: 4 },
     );
     const client = new PassThrough({ highWaterMark: 10_000 });
-    const sending = sendOutput(output, client, { tty: true, stdout: true, stderr: true });
+    const sending = sendOutput(output, client, { multiplexed: false, stdout: true, stderr: true });
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(produced).toBeLessThan(50);
     expect(client.listenerCount('close')).toBeLessThan(5);

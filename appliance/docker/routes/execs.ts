@@ -1,15 +1,13 @@
-/** Routes that carry streams: attach, logs, and execs. */
+/** Execs: further processes in a running container. */
 import type { Router } from 'express';
 import { z } from 'zod';
-import { StartError } from '../../../port-layer/errors.js';
 import type { AttachedStreams } from '../../../port-layer/types.js';
-import { conflict, invalid } from '../../../src/common/errors.js';
+import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema } from '../container-config.js';
-import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { commandLine, execProcess } from '../exec-process.js';
-import { body, dropJson, flag, hijack, query, type RawConnection, terminalSize, versionOf } from '../request.js';
+import { body, hijack, type RawConnection, terminalSize, versionOf } from '../request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../streams.js';
 
 const execStartSchema = z.looseObject({
@@ -19,7 +17,7 @@ const execStartSchema = z.looseObject({
 });
 
 /** Adds the routes. */
-export function streamRoutes(router: Router, engine: Engine): void {
+export function execRoutes(router: Router, engine: Engine): void {
   const { exec, interaction } = engine.portLayer;
   /** Of execs that asked for keys of their own. */
   const detachKeys = new Map<string, string>();
@@ -31,34 +29,11 @@ export function streamRoutes(router: Router, engine: Engine): void {
     }
   };
 
-  router.post('/containers/:id/attach', async (request, response) => {
-    const container = exec.resolve(request.params.id);
-    const { tty } = container.spec.process;
-    const keys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
-    engine.checkNotRestarting(container, `container ${request.params.id}`);
-    await dropJson(request);
-    const streams = await interaction.attach(container.spec.id, {
-      stdin: flag(request, 'stdin'),
-      logs: flag(request, 'logs'),
-      stream: flag(request, 'stream'),
-    });
-    const client = hijack(request, response, streamType(tty, versionOf(request)));
-    engine.publish(container, 'attach');
-    const end = await connectStreams(client, streams, {
-      tty,
-      stdout: flag(request, 'stdout'),
-      stderr: flag(request, 'stderr'),
-      detachKeys: keys,
-      closeStdin: dockerConfig(container).StdinOnce,
-    });
-    if (end === 'detached') engine.publish(exec.resolve(container.spec.id), 'detach');
-  });
-
   router.post('/containers/:id/exec', async (request, response) => {
     const wanted = await body(request, execSchema);
     const container = exec.resolve(request.params.id);
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
-    if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys);
+    if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys, 'escape');
     engine.checkNotRestarting(container);
     if (container.state !== 'running' && container.state !== 'stopping')
       throw conflict(`container ${container.spec.id} is not running`);
@@ -76,6 +51,8 @@ export function streamRoutes(router: Router, engine: Engine): void {
       stdout: wanted.AttachStdout === true,
       stderr: wanted.AttachStderr === true,
     };
+    const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
+    if (rows > 0) spec.terminalSize = { rows, cols };
     const created = await interaction.execCreate(container.spec.id, spec, streams);
     if (wanted.DetachKeys) {
       for (const id of detachKeys.keys()) if (!isKnown(id)) detachKeys.delete(id);
@@ -91,19 +68,19 @@ export function streamRoutes(router: Router, engine: Engine): void {
     const container = exec.resolve(before.containerId);
     const detach = wanted.Detach === true;
     const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
-    const size = wanted.ConsoleSize;
-    const { tty } = before.process;
-    const takeOver = (): RawConnection => hijack(request, response, streamType(tty, versionOf(request)));
+    const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
+    // What the client says of a terminal here is how it takes the stream, whatever the process has.
+    const multiplexed = wanted.Tty !== true;
+    const takeOver = (): RawConnection => hijack(request, response, streamType(!multiplexed, versionOf(request)));
     engine.publish(container, `exec_start: ${commandLine(before.process)}`, { execID: before.id });
     let streams: AttachedStreams | null;
     try {
-      const terminal = size && size[0] > 0 ? { size: { rows: size[0], cols: size[1] } } : {};
-      streams = await interaction.execStart(before.id, { detach, ...terminal });
+      streams = await interaction.execStart(before.id, { detach, ...(rows > 0 ? { size: { rows, cols } } : {}) });
     } catch (error) {
-      if (detach || !(error instanceof StartError)) throw error;
+      if (detach) throw error;
       // As Docker: the stream is open already, and the cause is the last that comes over it.
-      const text = Buffer.from(`${error.message}\r\n`);
-      takeOver().output.end(tty ? text : frame('stdout', text));
+      const text = Buffer.from(`${messageOf(error)}\r\n`);
+      takeOver().output.end(multiplexed ? frame('stdout', text) : text);
       return;
     }
     interaction.execWait(before.id).then(
@@ -114,11 +91,11 @@ export function streamRoutes(router: Router, engine: Engine): void {
       response.status(200).end();
       return;
     }
-    const client = takeOver();
-    const end = await connectStreams(client, streams, {
-      tty,
+    const end = await connectStreams(takeOver(), streams, {
+      tty: before.process.tty,
+      multiplexed,
       stdout: before.openedStreams.stdout,
-      stderr: before.openedStreams.stderr,
+      stderr: before.openedStreams.stderr && (multiplexed || before.process.tty),
       detachKeys: keys,
       closeStdin: true,
     });
@@ -151,7 +128,7 @@ export function streamRoutes(router: Router, engine: Engine): void {
       OpenStdout: openedStreams.stdout,
       CanRemove: false,
       ContainerID: containerId,
-      DetachKeys: '',
+      DetachKeys: detachKeys.has(id) ? Buffer.from(parseDetachKeys(detachKeys.get(id)!)).toString('base64') : '',
       Pid: pid,
     });
   });

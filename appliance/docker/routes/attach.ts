@@ -1,0 +1,73 @@
+/** Attaching to a container's streams: over the connection itself, and over a WebSocket. */
+import type { Request, Response, Router } from 'express';
+import type { AttachedStreams, ContainerInfo } from '../../../port-layer/types.js';
+import { dockerConfig } from '../container-view.js';
+import type { Engine } from '../engine.js';
+import { sendRawError } from '../errors.js';
+import { dropJson, flag, hijack, query, type RawConnection, versionOf } from '../request.js';
+import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys, RAW_STREAM, streamType } from '../streams.js';
+import { acceptWebSocket } from '../web-socket.js';
+
+/** A container's streams for one request. */
+interface Attachment {
+  container: ContainerInfo;
+  streams: AttachedStreams;
+  stdout: boolean;
+  stderr: boolean;
+  detachKeys: number[];
+}
+
+/** Adds the routes. */
+export function attachRoutes(router: Router, engine: Engine): void {
+  const { exec, interaction } = engine.portLayer;
+
+  const attach = async (request: Request): Promise<Attachment> => {
+    const detachKeys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
+    const name = String(request.params.id);
+    const container = exec.resolve(name);
+    engine.checkNotRestarting(container, `container ${name}`);
+    const [stdin, stdout, stderr] = [flag(request, 'stdin'), flag(request, 'stdout'), flag(request, 'stderr')];
+    const streams = await interaction.attach(container.spec.id, {
+      stdin,
+      logs: flag(request, 'logs'),
+      // Without any stream there is nothing to wait for.
+      stream: flag(request, 'stream') && (stdin || stdout || stderr),
+    });
+    return { container, streams, stdout, stderr, detachKeys };
+  };
+
+  const connect = async (
+    client: RawConnection,
+    { container, streams, ...wanted }: Attachment,
+    multiplexed: boolean,
+  ): Promise<void> => {
+    engine.publish(container, 'attach');
+    const end = await connectStreams(client, streams, {
+      ...wanted,
+      tty: container.spec.process.tty,
+      multiplexed,
+      closeStdin: dockerConfig(container).StdinOnce,
+    });
+    if (end === 'detached') engine.publish(exec.resolve(container.spec.id), 'detach');
+  };
+
+  router.post('/containers/:id/attach', async (request: Request, response: Response) => {
+    let attachment: Attachment;
+    try {
+      await dropJson(request);
+      attachment = await attach(request);
+    } catch (error) {
+      sendRawError(response, error, RAW_STREAM);
+      return;
+    }
+    const multiplexed = !attachment.container.spec.process.tty;
+    await connect(hijack(request, response, streamType(!multiplexed, versionOf(request))), attachment, multiplexed);
+  });
+
+  router.get('/containers/:id/attach/ws', async (request: Request, response: Response) => {
+    const attachment = await attach(request);
+    const client = await acceptWebSocket(request, response);
+    if (client === null) attachment.streams.close();
+    else await connect(client, attachment, false);
+  });
+}

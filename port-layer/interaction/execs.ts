@@ -1,0 +1,170 @@
+/** Further processes in running containers. */
+import { conflict, invalid, notFound } from '../../src/common/errors.js';
+import { newId } from '../../src/common/ids.js';
+import { encodeProcess } from '../../tether/program/compile.js';
+import type { ProcessSpec } from '../../tether/program/spec.js';
+import { StartError } from '../errors.js';
+import type { ContainerCache } from '../exec/container-cache.js';
+import type { AttachedStreams, ExecInfo } from '../types.js';
+import { type ContainerChannel, ProcessFailure } from './container-channel.js';
+
+/** What runc puts before the cause when an exec fails. */
+const FAILED = 'OCI runtime exec failed: exec failed: ';
+const UNABLE = `${FAILED}unable to start container process: `;
+/** Ended execs are remembered for so long. */
+const KEPT_MS = 5 * 60_000;
+/** As if killed: the container ended with its VM. */
+const KILLED = 137;
+const NOT_STARTED = 128;
+
+interface Exec extends ExecInfo {
+  session: number;
+  started: boolean;
+  channel: ContainerChannel | null;
+  /** Its exit code; from the start on. */
+  over: Promise<number> | null;
+}
+
+/** What the guest says of an exec it can't start, in Docker's words: it looks users and groups up itself. */
+function execError({ code, message }: ProcessFailure): Error {
+  return message.startsWith('unable to find ') ? invalid(message) : new StartError(code, `${UNABLE}${message}`);
+}
+
+/** The execs of all containers. */
+export class Execs {
+  private readonly execs = new Map<string, Exec>();
+
+  constructor(private readonly containers: ContainerCache) {}
+
+  /** @throws conflict when the container does not run; invalid without a command */
+  async create(containerId: string, process: ProcessSpec, streams: ExecInfo['openedStreams']): Promise<ExecInfo> {
+    const container = this.containers.resolve(containerId);
+    if (!container.running) throw conflict(`container ${container.id} is not running`);
+    if (process.args.length === 0) throw invalid('No exec command specified');
+    const exec: Exec = {
+      id: newId(),
+      containerId: container.id,
+      process,
+      running: false,
+      exitCode: null,
+      pid: 0,
+      openedStreams: streams,
+      session: -1,
+      started: false,
+      channel: null,
+      over: null,
+    };
+    this.execs.set(exec.id, exec);
+    // One that was never started is forgotten with this run of the container; one that has ended, some time after it.
+    const forget = (): void => {
+      if (!exec.started) this.execs.delete(exec.id);
+    };
+    container.once('exited', forget);
+    container.once('removed', () => this.execs.delete(exec.id));
+    return exec;
+  }
+
+  private exec(id: string): Exec {
+    const exec = this.execs.get(id);
+    if (exec === undefined) throw notFound(`No such exec instance: ${id}`);
+    return exec;
+  }
+
+  /** See `InteractionService.execStart`. @throws StartError, conflict (ran already, or the container does not run) */
+  async start(
+    execId: string,
+    options: { detach: boolean; size?: { rows: number; cols: number } },
+  ): Promise<AttachedStreams | null> {
+    const exec = this.exec(execId);
+    const container = this.containers.resolve(exec.containerId);
+    if (exec.started) throw conflict(`exec command ${exec.id} has already run`);
+    const { channel } = container;
+    if (!container.running || channel === null) throw conflict(`container ${container.id} is not running`);
+    exec.started = true;
+    exec.channel = channel;
+    const process = options.size === undefined ? exec.process : { ...exec.process, terminalSize: options.size };
+    if (process.cwd !== '' && !process.cwd.startsWith('/')) {
+      this.end(exec, NOT_STARTED);
+      exec.over = Promise.resolve(NOT_STARTED);
+      throw new StartError(NOT_STARTED, `${FAILED}Cwd must be an absolute path`);
+    }
+    const { session, output, started } = await channel.exec(encodeProcess(process)).catch((error: unknown) => {
+      this.end(exec, NOT_STARTED);
+      throw error;
+    });
+    exec.session = session;
+    exec.over = new Promise<number>((resolve) => {
+      const finish = (code: number): void => {
+        channel.off('exited', onExited);
+        container.off('exited', onContainer);
+        this.end(exec, code);
+        resolve(code);
+      };
+      const onExited = (ended: number, exit: { code: number }): void => {
+        if (ended === session) finish(exit.code);
+      };
+      const onContainer = (): void => finish(KILLED);
+      channel.on('exited', onExited);
+      container.once('exited', onContainer);
+      started.then(
+        (pid) => {
+          exec.pid = pid;
+          // A short one may have ended by the time its start is heard of.
+          exec.running = exec.exitCode === null;
+        },
+        (error: unknown) => finish(error instanceof ProcessFailure ? error.code : NOT_STARTED),
+      );
+    });
+    try {
+      await started;
+    } catch (error) {
+      output.destroy();
+      if (error instanceof ProcessFailure) throw execError(error);
+      throw error;
+    }
+    if (options.detach) {
+      output.resume();
+      return null;
+    }
+    return { output, stdin: exec.openedStreams.stdin ? channel.stdin(session) : null, close: () => output.destroy() };
+  }
+
+  private end(exec: Exec, code: number): void {
+    exec.running = false;
+    exec.exitCode = code;
+    setTimeout(() => this.execs.delete(exec.id), KEPT_MS).unref();
+  }
+
+  /** @throws conflict when it does not run */
+  async resize(execId: string, size: { rows: number; cols: number }): Promise<void> {
+    const exec = this.exec(execId);
+    if (exec.channel === null || exec.exitCode !== null) throw conflict(`exec ${execId} is not running`);
+    await exec.channel.resize(exec.session, size);
+  }
+
+  /** Nothing happens to one that has ended. */
+  async kill(execId: string, signal: number): Promise<void> {
+    const exec = this.exec(execId);
+    if (exec.channel === null || exec.exitCode !== null) return;
+    await exec.channel.signal(exec.session, signal);
+  }
+
+  /** Its exit code. @throws conflict when it was not started */
+  wait(execId: string): Promise<number> {
+    const { over } = this.exec(execId);
+    if (over === null) throw conflict(`exec ${execId} was not started`);
+    return over;
+  }
+
+  inspect(execId: string): ExecInfo {
+    const { id, containerId, process, running, exitCode, pid, openedStreams } = this.exec(execId);
+    return { id, containerId, process, running, exitCode, pid, openedStreams };
+  }
+
+  /** Of a container, those that have not ended. */
+  ids(containerId: string): string[] {
+    return [...this.execs.values()]
+      .filter((exec) => exec.containerId === containerId && exec.exitCode === null)
+      .map((exec) => exec.id);
+  }
+}
