@@ -15,6 +15,7 @@ import type { ObservedVm } from './exec/vm-observer.js';
 import { ContainerFiles } from './files/container-files.js';
 import { Interaction } from './interaction/interaction.js';
 import { Networks } from './network/networks.js';
+import { Observe } from './observe/observe.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
 import { Layers } from './storage/layers.js';
@@ -45,6 +46,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
+      observe: new Observe(cache),
       files: new ContainerFiles(config, cache, files.datastore, layers, spool),
       layers,
       kv: new DatastoreKeyValueStore(files),
@@ -71,7 +73,8 @@ function observed({ ref, props }: WatchedObject): ObservedVm {
   return {
     ref,
     uuid: String(props.get('config.uuid') ?? ''),
-    poweredOn: props.get('runtime.powerState') === 'poweredOn',
+    poweredOn: ['poweredOn', 'suspended'].includes(String(props.get('runtime.powerState'))),
+    suspended: props.get('runtime.powerState') === 'suspended',
     changeVersion: String(props.get('config.changeVersion') ?? ''),
     keys: new Map(options.map((option) => [option.key, String(option.value ?? '')])),
   };

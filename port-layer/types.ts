@@ -4,24 +4,14 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { FileSpec, ProcessSpec, TmpfsSpec } from '../tether/program/spec.js';
+import type { ObserveService } from './observe/types.js';
+
+export type { Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';
 
 /**
  * `created` → `starting` → `running` → `stopping` → `exited` → `starting` …; `removing` from any. `dead`: could not be removed.
  */
 export type ContainerState = 'created' | 'starting' | 'running' | 'stopping' | 'exited' | 'removing' | 'dead';
-
-/** Other containers as a container knows them: lines of its hosts file, and variables that its own environment does not set. */
-export interface Links {
-  hosts: { address: string; names: string[] }[];
-  env: string[];
-}
-
-/** What the personality has made ready for a run. */
-export interface Preparation {
-  /** To be kept. */
-  annotations: Record<string, string>;
-  links?: Links | undefined;
-}
 
 /** In place of an address: that of the gateway of the container's network, which is the endpoint's. */
 export const HOST_GATEWAY = 'host-gateway';
@@ -66,8 +56,6 @@ export interface ContainerSpec {
   dns: { servers: string[]; search: string[]; options: string[] } | null;
   /** An address may be {@link HOST_GATEWAY}. */
   extraHosts: { host: string; address: string }[];
-  /** Of its current or last run. */
-  links?: Links;
   /** Further files bind-mounted into the container. */
   files: FileSpec[];
   /** Networks to join, by name; the first one gives the default route. Empty: no network card. */
@@ -107,6 +95,8 @@ export interface ContainerInfo {
   /** Why the last start failed, or ''. */
   error: string;
   oomKilled: boolean;
+  /** Its VM is suspended in memory; `state` is what it was, and will be. */
+  paused: boolean;
   /** Process id in the guest of the first process; 0 when not running. */
   pid: number;
   endpoints: NetworkEndpoint[];
@@ -125,7 +115,7 @@ export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
 
 /** What happened to a container; whoever caused it (this engine, the process itself, an admin in vSphere). */
 export type ContainerEvent =
-  | { type: 'created' | 'started' | 'removed'; container: ContainerInfo; time: Date }
+  | { type: 'created' | 'started' | 'paused' | 'unpaused' | 'removed'; container: ContainerInfo; time: Date }
   | { type: 'exited'; container: ContainerInfo; exitCode: number; time: Date }
   /** The kernel has killed a process of it for want of memory; the container may go on. */
   | { type: 'oom'; container: ContainerInfo; time: Date }
@@ -219,13 +209,18 @@ export interface ExecService {
    * Powers the VM on; resolves when the process runs.
    * @throws notModified (runs already); invalid with a message that begins with `exec: ` when the process can't be started
    *   (`StartError` carries exit code 126 or 127); insufficientResources; conflict
-   * @param prepare what the caller must have ready before the VM is powered on. When it fails, the start has failed.
+   * @param prepare what the caller must have ready before the VM is powered on; gives annotations to keep. When it fails, the
+   *   start has failed.
    */
-  start(id: string, prepare?: () => Promise<Preparation>): Promise<void>;
+  start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void>;
   /** Stop signal, then after `timeoutSeconds` (undefined: the container's own; -1: never) SIGKILL. @throws notModified */
   stop(id: string, options: StopOptions): Promise<void>;
   /** Delivers a signal to the first process. @throws conflict when not running */
   kill(id: string, signal: number): Promise<void>;
+  /** Suspends the VM in memory. @throws conflict in Docker's words when it does not run, or is paused already */
+  pause(id: string): Promise<void>;
+  /** @throws internal in Docker's words when it is not paused */
+  unpause(id: string): Promise<void>;
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;
   /** @throws conflict when running and not `force` */
   remove(id: string, options: { force: boolean }): Promise<void>;
@@ -365,6 +360,7 @@ export interface HostInfo {
 export interface PortLayer {
   readonly exec: ExecService;
   readonly interaction: InteractionService;
+  readonly observe: ObserveService;
   readonly files: FileService;
   readonly layers: LayerStore;
   readonly kv: KeyValueStore;

@@ -47,7 +47,6 @@ export const hostConfigSchema = z.looseObject({
   SecurityOpt: texts,
   MaskedPaths: texts,
   ReadonlyPaths: texts,
-  Links: texts,
   Tmpfs: z.record(z.string(), z.string()).nullish(),
   CpuShares: whole,
   CpusetMems: text,

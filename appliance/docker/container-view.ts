@@ -8,7 +8,6 @@ import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec
 import type { Engine } from './engine.js';
 import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
-import { linkNames, linksView } from './links.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
 export const DRIVER = 'vmdk';
@@ -91,6 +90,7 @@ export function hostConfig(container: ContainerInfo): HostConfig {
 /** Docker's word for a state. */
 export function dockerState(container: ContainerInfo, life = PLAIN_LIFE): string {
   if (life.restarting) return 'restarting';
+  if (container.paused) return 'paused';
   switch (container.state) {
     case 'starting':
       return 'created';
@@ -191,7 +191,7 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
     State: {
       Status: dockerState(container, life),
       Running: isUp(container) || life.restarting,
-      Paused: false,
+      Paused: container.paused,
       Restarting: life.restarting,
       OOMKilled: container.oomKilled,
       Dead: container.state === 'dead',
@@ -215,7 +215,7 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
     ProcessLabel: '',
     AppArmorProfile: '',
     ExecIDs: execIds.length === 0 ? null : execIds,
-    HostConfig: { ...hostConfigView(container), Links: linksView(container, engine.portLayer.exec.list()) },
+    HostConfig: hostConfigView(container),
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
     Mounts: [],
     Config: config,
@@ -304,6 +304,7 @@ function definedOnly(value: object): object {
 export function statusText(container: ContainerInfo, life = PLAIN_LIFE, now = Date.now()): string {
   const ago = (since: Date | null): string => humanDuration(now - (since?.getTime() ?? now));
   if (life.restarting) return `Restarting (${container.exitCode}) ${ago(container.finishedAt)} ago`;
+  if (container.paused) return `Up ${ago(container.startedAt)} (Paused)`;
   const health =
     life.health === null ? '' : ` (${life.health.status === 'starting' ? 'health: ' : ''}${life.health.status})`;
   switch (container.state) {
@@ -333,7 +334,7 @@ export function listView(engine: Engine, container: ContainerInfo): object {
   const life = engine.life(container);
   return {
     Id: spec.id,
-    Names: [...linkNames(container, engine.portLayer.exec.list()), `/${spec.name}`],
+    Names: [`/${spec.name}`],
     Image: engine.imageName(container),
     ImageID: spec.imageId,
     Command: commandText(spec.process.args),

@@ -20,7 +20,6 @@ import { HOST_CONFIG_KEY } from './container-spec.js';
 import { dockerConfig, dockerState, hostConfig, isUp } from './container-view.js';
 import { EventBus } from './event-bus.js';
 import { HealthService } from './health/health-service.js';
-import { resolveLinks } from './links.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { parseSignal } from './signals.js';
 
@@ -116,6 +115,14 @@ export class Engine {
         this.publish(container, 'die', { execDuration: String(seconds), exitCode: String(event.exitCode) }, time);
         break;
       }
+      case 'paused':
+        this.health.stopped(container.spec.id);
+        this.publish(container, 'pause', {}, time);
+        break;
+      case 'unpaused':
+        this.health.resumed(container);
+        this.publish(container, 'unpause', {}, time);
+        break;
       case 'oom':
         this.publish(container, 'oom', {}, time);
         break;
@@ -152,11 +159,17 @@ export class Engine {
       throw conflict(`${named} is restarting, wait until the container is running`);
   }
 
+  /** @throws conflict in Docker's words for a paused container. @param named what to call it @param before what has to wait */
+  checkNotPaused(container: ContainerInfo, named: string, before: string): void {
+    if (container.paused) throw conflict(`${named} is paused, unpause the container before ${before}`);
+  }
+
   /** Starts a container as a user does. @throws notModified when it runs, or is about to be restarted */
   async start(id: string): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
     if (this.restarts.isRestarting(container.spec.id))
       throw notModified(`container ${container.spec.id} is already running`);
+    if (container.paused) throw conflict('cannot start a paused container, try unpause instead');
     await this.launch(container.spec.id, () => this.restarts.startedByUser(container));
   }
 
@@ -164,7 +177,6 @@ export class Engine {
   private async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
     await this.portLayer.exec.start(container.spec.id, async () => {
-      const links = resolveLinks(container, this.portLayer.exec.list());
       const host = hostConfig(container);
       const exposed = Object.keys(dockerConfig(container).ExposedPorts ?? {});
       const wanted =
@@ -172,10 +184,7 @@ export class Engine {
           ? []
           : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
       const reserved = await this.ports.reserve(container.spec.id, container.spec.name, wanted);
-      return {
-        annotations: { [PORTS_KEY]: JSON.stringify(reserved), ...annotations() },
-        links,
-      };
+      return { [PORTS_KEY]: JSON.stringify(reserved), ...annotations() };
     });
   }
 
@@ -233,12 +242,17 @@ export class Engine {
     }
     this.publish(container, 'kill', { signal: String(signal) });
     await Promise.all([this.portLayer.exec.kill(spec.id, signal), kept]);
+    // A paused one is to end, so it has to go on; the port layer sees to that when it is killed.
+    if (final && signal !== SIGKILL && this.portLayer.exec.resolve(spec.id).paused)
+      await this.portLayer.exec.unpause(spec.id);
   }
 
   /** Removes a container. @throws conflict in Docker's words when it runs and may not be killed */
   async remove(reference: string, force: boolean): Promise<void> {
     const container = this.portLayer.exec.resolve(reference);
     if (this.isUp(container)) {
+      if (!force && container.paused)
+        throw conflict(`cannot remove container "${reference}": container is paused and must be unpaused first`);
       if (!force)
         throw conflict(
           `cannot remove container "${reference}": container is ${dockerState(container, this.life(container))}: stop the container before removing or force remove`,

@@ -58,11 +58,12 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
   const running = containers.filter(
     (container) => container.state === 'running' || container.state === 'stopping',
   ).length;
+  const paused = containers.filter((container) => container.paused).length;
   return {
     ID: uuid(engine.config.id),
     Containers: containers.length,
-    ContainersRunning: running,
-    ContainersPaused: 0,
+    ContainersRunning: running - paused,
+    ContainersPaused: paused,
     ContainersStopped: containers.length - running,
     Images: engine.images.list().length,
     Driver: DRIVER,

@@ -25,6 +25,8 @@ import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
 import { logRoutes } from './routes/logs.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
+import { observeRoutes } from './routes/observe.js';
+import { pauseRoutes } from './routes/pause.js';
 import { pruneRoutes } from './routes/prune.js';
 import { refusedRoutes } from './routes/refused.js';
 import { systemRoutes } from './routes/system.js';
@@ -62,6 +64,8 @@ export function dockerApp(engine: Engine): express.Express {
   attachRoutes(router, engine);
   execRoutes(router, engine);
   logRoutes(router, engine);
+  observeRoutes(router, engine);
+  pauseRoutes(router, engine);
   fileRoutes(router, engine);
   commitRoutes(router, engine);
   pruneRoutes(router, engine);

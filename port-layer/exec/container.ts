@@ -2,6 +2,7 @@
 import { EventEmitter, once } from 'node:events';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
 import { ContainerChannel } from '../interaction/container-channel.js';
+import type { ProcessList, ResourceUsage } from '../observe/types.js';
 import type { ContainerInfo, ContainerSpec, ContainerState, ExitStatus, NetworkEndpoint } from '../types.js';
 import type { RunStatus } from './run-status.js';
 import { checkTransition } from './state.js';
@@ -17,6 +18,8 @@ interface Events {
   removed: [];
   /** The VM is seen powered on or off. */
   power: [on: boolean];
+  /** The VM is seen suspended, or running again. */
+  suspended: [yes: boolean];
 }
 
 /** One container. */
@@ -47,6 +50,10 @@ export class Container extends EventEmitter<Events> {
   kept = false;
   /** The removal that is under way. */
   removal: Promise<void> | null = null;
+  /** Its VM is suspended, as the inventory told last. */
+  paused = false;
+  /** What was seen in the guest before this endpoint had its VM suspended. */
+  lastSeen: { processes: ProcessList; usage: ResourceUsage } | null = null;
   private queue: Promise<unknown> = Promise.resolve();
   private closing: Promise<unknown> = Promise.resolve();
 
@@ -149,6 +156,7 @@ export class Container extends EventEmitter<Events> {
       exitCode: this.exitCode,
       error: this.error,
       oomKilled: this.oomKilled,
+      paused: this.paused,
       pid: this.pid,
       endpoints: this.endpoints,
       vm: { moid: this.vm.value, uuid: this.uuid },

@@ -13,7 +13,6 @@ import type {
   ContainerSpec,
   ExecService,
   ExitStatus,
-  Preparation,
   StopOptions,
   WaitCondition,
 } from '../types.js';
@@ -21,6 +20,7 @@ import { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
+import { Pauser } from './pause.js';
 import { macOf, Starter } from './start.js';
 import { VmObserver } from './vm-observer.js';
 import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
@@ -35,6 +35,7 @@ export class Containers implements ExecService, ExecContext {
   /** Takes in what is seen of the VMs. */
   readonly observer = new VmObserver(this);
   private readonly starter = new Starter(this, this.observer);
+  private readonly pauser = new Pauser(this, this.observer);
 
   constructor(
     readonly client: VimClient,
@@ -113,7 +114,7 @@ export class Containers implements ExecService, ExecContext {
 
   // --- start ---------------------------------------------------------------------------------------------------------
 
-  start(id: string, prepare?: () => Promise<Preparation>): Promise<void> {
+  start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void> {
     const container = this.cache.resolve(id);
     if (container.running && container.reportedExit === null)
       return Promise.reject(notModified(`container ${container.id} is already running`));
@@ -135,6 +136,7 @@ export class Containers implements ExecService, ExecContext {
       .catch((error: unknown) =>
         log.warn({ container: container.id, err: messageOf(error) }, 'the stop signal could not be delivered'),
       );
+    await this.wake(container);
     if (seconds < 0) {
       await exit;
       return;
@@ -157,12 +159,31 @@ export class Containers implements ExecService, ExecContext {
   /** SIGKILL in the guest, so that its output is kept; a VM that does not obey is powered off. */
   private async killHard(container: Container, exit: Promise<unknown>): Promise<void> {
     await container.channel?.signal(0, SIGKILL).catch(() => undefined);
+    await this.wake(container);
     if (await within(exit, KILL_MS)) return;
     log.warn({ container: container.id }, 'the VM does not end and is powered off');
     await this.client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
       if (!isKind(error, 'conflict')) throw error;
     });
     await exit;
+  }
+
+  pause(id: string): Promise<void> {
+    const container = this.cache.resolve(id);
+    return container.exclusive(() => this.pauser.pause(container));
+  }
+
+  unpause(id: string): Promise<void> {
+    const container = this.cache.resolve(id);
+    return container.exclusive(() => this.pauser.unpause(container));
+  }
+
+  /** A signal reaches a paused container when its VM runs again. */
+  private async wake(container: Container): Promise<void> {
+    if (!container.paused) return;
+    await this.unpause(container.id).catch((error: unknown) =>
+      log.warn({ container: container.id, err: messageOf(error) }, 'a paused container does not go on'),
+    );
   }
 
   async wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus> {

@@ -21,7 +21,9 @@ const log = logger('exec');
 export interface ObservedVm {
   ref: ManagedObjectReference;
   uuid: string;
+  /** Also while it is suspended. */
   poweredOn: boolean;
+  suspended: boolean;
   changeVersion: string;
   keys: ReadonlyMap<string, string>;
 }
@@ -45,7 +47,10 @@ export class VmObserver {
     container.changeVersion = vm.changeVersion;
     const status = parseRunStatus(vm.keys.get(STATUS_KEY));
     if (status.kind === 'started' && container.running) container.pid = status.pid;
-    if (container.poweredOn === vm.poweredOn) return;
+    if (container.poweredOn === vm.poweredOn) {
+      if (vm.poweredOn) this.suspended(container, vm.suspended);
+      return;
+    }
     container.poweredOn = vm.poweredOn;
     mark(`seen ${vm.poweredOn ? 'on' : 'off'}`);
     if (!vm.poweredOn) {
@@ -55,6 +60,18 @@ export class VmObserver {
       this.opening?.push(adopted);
     }
     container.emit('power', vm.poweredOn);
+    if (vm.poweredOn) this.suspended(container, vm.suspended);
+  }
+
+  /** The VM of a container is, or is no longer, suspended; whoever did it. */
+  suspended(container: Container, yes: boolean): void {
+    if (container.paused === yes) return;
+    container.paused = yes;
+    if (!yes) container.lastSeen = null;
+    log.info({ container: container.id, paused: yes }, 'container paused or resumed');
+    if (this.opening === null)
+      this.context.emit({ type: yes ? 'paused' : 'unpaused', container: container.info(), time: new Date() });
+    container.emit('suspended', yes);
   }
 
   /** A VM left the inventory. */
@@ -114,6 +131,8 @@ export class VmObserver {
     networks.release(container.id);
     container.endpoints = [];
     container.pid = 0;
+    container.paused = false;
+    container.lastSeen = null;
     const killed = container.reportedExit ?? { at: new Date(), exitCode: KILLED, oomKilled: container.oomKilled };
     Object.assign(container, outcome(status, killed));
     if (status.kind !== 'exited' && status.kind !== 'failed') this.keepEnd(container, killed);

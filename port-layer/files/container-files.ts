@@ -161,6 +161,9 @@ export class ContainerFiles implements FileService {
   /** The container's files; the caller closes them. Until then one that does not run is not started. */
   private async open(container: Container, view: number, signal?: AbortSignal): Promise<RootFiles> {
     await container.settled();
+    // Neither can its guest be asked, nor its disk be read that the guest holds in part.
+    if (container.paused)
+      throw conflict(`Container ${container.id} is paused, unpause the container before its files are used`);
     if (container.running) {
       try {
         if (container.channel === null) throw conflict(`container ${container.id} is not running`);

@@ -77,7 +77,10 @@ export interface RunningVm {
   /** Asks the guest to reboot (GuestRPC `OS_Reboot`). */
   rebootGuest(): Promise<void>;
   suspend(): Promise<void>;
+  /** Goes on; the guest is asked to look at its clock (GuestRPC `OS_Resume`). */
   resume(): Promise<void>;
+  /** True while it is suspended. */
+  suspended(): Promise<boolean>;
   /** Host memory and CPU the VM really uses. */
   usage(): Promise<{ residentBytes: number; cpuSeconds: number }>;
   /** hostd is stopping: lets go of the VM, which goes on running. */

@@ -24,6 +24,7 @@ export class FakeRuntime implements VmRuntime {
       reset: async () => undefined,
       rebootGuest: async () => undefined,
       suspend: async () => undefined,
+      suspended: async () => false,
       resume: async () => undefined,
       usage: async () => ({ residentBytes: 1_000_000, cpuSeconds: 1 }),
       release: () => undefined,

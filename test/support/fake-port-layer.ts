@@ -23,13 +23,13 @@ import type {
   NetworkService,
   OutputChunk,
   PortLayer,
-  Preparation,
   WaitCondition,
 } from '../../port-layer/types.js';
 import { cancelled, conflict, internal, notFound, notModified } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { FakeFiles } from './fake-files.js';
+import { FakeObserve } from './fake-observe.js';
 import { FakeProcess, waitingStdin } from './fake-process.js';
 
 const START_PREFIX =
@@ -56,6 +56,7 @@ class FakeContainer extends EventEmitter<{ started: [FakeProcess]; exited: [Exit
       exitCode: 0,
       error: '',
       oomKilled: false,
+      paused: false,
       pid: 0,
       endpoints: [],
       vm: { moid: `vm-${number}`, uuid: spec.id.slice(0, 32) },
@@ -91,7 +92,7 @@ class FakeExecService implements ExecService {
     return matching[0]!;
   }
 
-  private emit(type: 'created' | 'started' | 'removed', container: FakeContainer): void {
+  private emit(type: 'created' | 'started' | 'paused' | 'unpaused' | 'removed', container: FakeContainer): void {
     this.events.emit('event', { type, container: { ...container.info }, time: new Date() });
   }
 
@@ -119,14 +120,14 @@ class FakeExecService implements ExecService {
     return [...this.containers.values()].map(({ info }) => ({ ...info }));
   }
 
-  async start(id: string, prepare?: () => Promise<Preparation>): Promise<void> {
+  async start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void> {
     const container = this.container(id);
     const { info } = container;
     if (container.running) throw notModified(`container ${id} is already running`);
     const before = info.state;
     info.state = 'starting';
     try {
-      await this.annotate(id, (await prepare?.())?.annotations ?? {});
+      await this.annotate(id, (await prepare?.()) ?? {});
       if (this.failStart !== null) throw this.failStart;
       if (container.process !== null) container.pastRuns.push(...container.process.log);
       container.process = new FakeProcess(info.spec.process);
@@ -196,6 +197,7 @@ class FakeExecService implements ExecService {
     if (!container.running) throw notModified(`container ${id} is not running`);
     const exit = once(container, 'exited');
     container.process!.signal(options.signal ?? container.info.spec.stopSignal);
+    this.wake(container);
     const seconds = options.timeoutSeconds ?? container.info.spec.stopTimeoutSeconds;
     const timer = seconds < 0 ? undefined : setTimeout(() => container.process!.signal(9), seconds * 1000);
     await exit;
@@ -207,7 +209,32 @@ class FakeExecService implements ExecService {
     if (!container.running) throw conflict(`container ${container.info.spec.id} is not running`);
     const exit = once(container, 'exited');
     container.process!.signal(signal);
+    if (signal === 9) this.wake(container);
     if (signal === 9) await exit;
+  }
+
+  async pause(id: string): Promise<void> {
+    const container = this.container(id);
+    const { info } = container;
+    if (!container.running) throw conflict(`container ${info.spec.id} is not running`);
+    if (info.paused) throw conflict(`Container ${info.spec.id} is already paused`);
+    container.process!.signal(19);
+    info.paused = true;
+    this.emit('paused', container);
+  }
+
+  async unpause(id: string): Promise<void> {
+    const container = this.container(id);
+    const { info } = container;
+    if (!info.paused) throw internal(`Container ${info.spec.id} is not paused`);
+    this.wake(container);
+  }
+
+  private wake(container: FakeContainer): void {
+    if (!container.info.paused) return;
+    container.process!.signal(18);
+    container.info.paused = false;
+    this.emit('unpaused', container);
   }
 
   async restart(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
@@ -416,6 +443,7 @@ class FakeNetworks implements NetworkService {
 export class FakePortLayer implements PortLayer {
   readonly exec = new FakeExecService();
   readonly interaction = new FakeInteraction(this.exec);
+  readonly observe = new FakeObserve(this.exec);
   readonly files = new FakeFiles();
   readonly network = new FakeNetworks(this.exec);
   readonly kv: KeyValueStore = {

@@ -17,6 +17,7 @@ static const uint8_t PREAMBLE[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's',
 
 static int fd = -1;
 static bool connected, synchronised;
+static bool missed; /* that the host went and came again: a suspended machine hears of both at once */
 static struct buffer incoming, outgoing;
 
 void channel_open(void) {
@@ -33,14 +34,23 @@ int channel_fd(void) { return connected ? fd : -1; }
 bool channel_wants_write(void) { return connected && buffer_length(&outgoing) > 0; }
 bool channel_full(void) { return buffer_length(&outgoing) > OUT_BOUND; }
 
-static void disconnect(void) {
-  connected = synchronised = false;
-  buffer_clear(&incoming);
+static void end_streams(void) {
   buffer_clear(&outgoing);
   for (struct session *s = sessions; s != NULL; s = s->next) {
     s->subscribed = false;
     if (s->helper && !s->exited) kill(s->pid, SIGKILL);
   }
+}
+
+static void disconnect(void) {
+  connected = synchronised = missed = false;
+  buffer_clear(&incoming);
+  end_streams();
+}
+
+static void begin(void) {
+  buffer_append(&outgoing, PREAMBLE, sizeof PREAMBLE);
+  on_connected();
 }
 
 void channel_check(void) {
@@ -50,8 +60,7 @@ void channel_check(void) {
   bool here = !(p.revents & POLLHUP);
   if (here && !connected) {
     connected = true;
-    buffer_append(&outgoing, PREAMBLE, sizeof PREAMBLE);
-    on_connected();
+    begin();
   } else if (!here && connected && !(p.revents & POLLIN)) {
     disconnect();
   }
@@ -100,14 +109,19 @@ static bool synchronise(void) {
 
 static void handle_frames(void) {
   if (!synchronised && !synchronise()) return;
+  if (missed) {
+    missed = false;
+    end_streams();
+    begin();
+  }
   while (buffer_length(&incoming) >= 9) {
     struct reader r = {incoming.data + incoming.start, incoming.data + incoming.end, false};
     uint32_t size = read_u32(&r);
     if (size < 5 || size > MAX_FRAME) { /* a new connection's preamble, or nonsense: look for the next one */
       synchronised = false;
-      if (!synchronise()) return;
-      on_connected();
-      continue;
+      missed = true;
+      handle_frames();
+      return;
     }
     if ((size_t)(r.end - r.at) < size) return;
     r.end = r.at + size;

@@ -413,7 +413,8 @@ int main(int argc, char **argv) {
     if (polls[0].revents) handle_signals(signals);
     if (polls[1].revents & POLLIN) {
       enum rpc_command command = rpc_poll();
-      if (command != RPC_NONE) ask_to_stop(command == RPC_REBOOT);
+      if (command == RPC_RESUME) look_at_clock();
+      else if (command != RPC_NONE) ask_to_stop(command == RPC_REBOOT);
     } else if (polls[1].revents & POLLHUP) {
       rpc_check();
     }

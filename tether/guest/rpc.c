@@ -1,6 +1,6 @@
 /*
  * GuestRPC to hostd over the port `guestrpc`: what VMware's backdoor RPC is on ESXi. Frames of a u32 length and that many bytes;
- * requests `info-get KEY`, `info-set KEY VALUE`; replies `R1 VALUE`, `R0 message`; commands `COS_Halt`, `COS_Reboot`.
+ * requests `info-get KEY`, `info-set KEY VALUE`; replies `R1 VALUE`, `R0 message`; commands `COS_Halt`, `COS_Reboot`, `COS_Resume`.
  */
 #include "tether.h"
 
@@ -72,6 +72,7 @@ static char *next_reply(size_t *length) {
     }
     if (strcmp(frame, "COS_Halt") == 0) pending = RPC_HALT;
     if (strcmp(frame, "COS_Reboot") == 0) pending = RPC_REBOOT;
+    if (strcmp(frame, "COS_Resume") == 0 && pending == RPC_NONE) pending = RPC_RESUME;
     free(frame);
   }
   return NULL;

@@ -59,7 +59,7 @@ bool rpc_set(const char *key, const char *value, int timeout_ms);
 void rpc_tell(const char *key, const char *value); /* without waiting for the answer, when the host is there */
 int rpc_fd(void); /* -1 while the host is away */
 void rpc_check(void); /* after SIGIO: did the host come or go? */
-enum rpc_command { RPC_NONE, RPC_HALT, RPC_REBOOT };
+enum rpc_command { RPC_NONE, RPC_HALT, RPC_REBOOT, RPC_RESUME };
 enum rpc_command rpc_poll(void); /* after rpc_fd() is readable */
 
 /* ---- being one of many (instance.c) ---- */
@@ -68,6 +68,7 @@ int rehearsed_process(void);
 void rehearse(void); /* in a VM that a snapshot is made of */
 void forget_disks(void);
 void become_instance(void);
+void look_at_clock(void); /* it has stood still */
 void trace_mark(const char *what); /* the time since the last one */
 void trace_tell(void);
 

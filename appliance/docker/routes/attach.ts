@@ -25,6 +25,7 @@ export function attachRoutes(router: Router, engine: Engine): void {
     const detachKeys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
     const name = String(request.params.id);
     const container = exec.resolve(name);
+    engine.checkNotPaused(container, `container ${name}`, 'attach');
     engine.checkNotRestarting(container, `container ${name}`);
     const [stdin, stdout, stderr] = [flag(request, 'stdin'), flag(request, 'stdout'), flag(request, 'stderr')];
     const streams = await interaction.attach(container.spec.id, {

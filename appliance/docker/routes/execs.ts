@@ -34,6 +34,7 @@ export function execRoutes(router: Router, engine: Engine): void {
     const container = exec.resolve(request.params.id);
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
     if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys, 'escape');
+    engine.checkNotPaused(container, `Container ${request.params.id}`, 'exec');
     engine.checkNotRestarting(container);
     if (container.state !== 'running' && container.state !== 'stopping')
       throw conflict(`container ${container.spec.id} is not running`);
@@ -66,6 +67,7 @@ export function execRoutes(router: Router, engine: Engine): void {
     const wanted = await body(request, execStartSchema);
     const before = interaction.execInspect(request.params.id);
     const container = exec.resolve(before.containerId);
+    engine.checkNotPaused(container, `Container ${container.spec.id}`, 'exec');
     const detach = wanted.Detach === true;
     const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
     const [rows, cols] = wanted.ConsoleSize ?? [0, 0];

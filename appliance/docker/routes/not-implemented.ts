@@ -3,7 +3,7 @@ import type { Router } from 'express';
 import { unsupported } from '../../../src/common/errors.js';
 
 const ENDPOINTS = `
-GET /containers/:id/top; GET /containers/:id/stats; POST /containers/:id/update; POST /containers/:id/pause; POST /containers/:id/unpause
+POST /containers/:id/update
 POST /build; POST /build/cancel; POST /session; POST /grpc
 GET /images/search; GET /images/get; POST /images/load; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json
 POST /networks/create; DELETE /networks/:id; POST /networks/:id/connect; POST /networks/:id/disconnect

@@ -93,6 +93,13 @@ export class QemuVm implements RunningVm {
 
   async resume(): Promise<void> {
     await this.qmp.command('cont');
+    // Its clock has stood still.
+    this.rpc.command('OS_Resume');
+  }
+
+  async suspended(): Promise<boolean> {
+    const answer = (await this.qmp.command('query-status')) as { status?: unknown } | null;
+    return answer?.status === 'paused';
   }
 
   async usage(): Promise<{ residentBytes: number; cpuSeconds: number }> {

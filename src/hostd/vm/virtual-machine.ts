@@ -410,7 +410,7 @@ export class VirtualMachine extends ManagedObject {
     this.running = await this.host.runtime.adopt(this.definition(), this.hooks());
     if (this.running === null) return;
     this.bootTime = this.running.startedAt;
-    this.setState('poweredOn');
+    this.setState((await this.running.suspended()) ? 'suspended' : 'poweredOn');
     log.info({ vm: this.config.name, pid: this.running.pid }, 'found a running VM');
   }
 

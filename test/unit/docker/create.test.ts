@@ -266,6 +266,7 @@ describe('options', () => {
     [{ IpcMode: 'container:x' }, "IpcMode 'container:x'"],
     [{ SecurityOpt: ['seccomp={}'] }, 'SecurityOpt'],
     [{ SecurityOpt: ['apparmor=mine'] }, 'SecurityOpt'],
+    [{ Links: ['a:b'] }, 'Links'],
     [{ NetworkMode: 'host' }, "NetworkMode 'host'"],
     [{ NetworkMode: 'container:x' }, "NetworkMode 'container:x'"],
     [{ LogConfig: { Type: 'syslog' } }, 'LogConfig'],

@@ -1,0 +1,72 @@
+/** Looking into running containers, through observers in their guests. */
+import { conflict } from '../../src/common/errors.js';
+import { Observation } from '../../tether/protocol/observation.js';
+import type { Container } from '../exec/container.js';
+import type { ContainerCache } from '../exec/container-cache.js';
+import { GuestObserver } from './guest-observer.js';
+import { parseProcesses } from './processes.js';
+import type { Meter, ObserveService, ProcessList, ResourceUsage } from './types.js';
+import { parseUsage } from './usage.js';
+
+/** The observe component of the port layer. */
+export class Observe implements ObserveService {
+  constructor(private readonly cache: ContainerCache) {}
+
+  async processes(id: string, signal?: AbortSignal): Promise<ProcessList> {
+    const container = this.running(id);
+    // A suspended VM cannot be asked, and its processes stay as they are.
+    if (container.paused) return (container.lastSeen ?? unseen(container)).processes;
+    const observer = await this.open(container, signal);
+    try {
+      return parseProcesses(await observer.ask(Observation.processes), new Date());
+    } finally {
+      observer.close();
+    }
+  }
+
+  async meter(id: string, signal?: AbortSignal): Promise<Meter> {
+    const container = this.running(id);
+    let observer: GuestObserver | null = null;
+    const read = async (): Promise<ResourceUsage> => {
+      if (container.paused) return { ...(container.lastSeen ?? unseen(container)).usage, at: new Date() };
+      this.running(id);
+      observer ??= await this.open(container, signal);
+      return parseUsage(await observer.ask(Observation.usage), new Date());
+    };
+    return { read, close: () => observer?.close() };
+  }
+
+  private running(id: string): Container {
+    const container = this.cache.resolve(id);
+    if (!container.running || container.reportedExit !== null)
+      throw conflict(`container ${container.id} is not running`);
+    return container;
+  }
+
+  private async open(container: Container, signal?: AbortSignal): Promise<GuestObserver> {
+    const { channel } = container;
+    if (channel === null) throw conflict(`container ${container.id} is not running`);
+    return GuestObserver.open(channel, signal);
+  }
+}
+
+function unseen({ id }: Container): never {
+  throw conflict(
+    `container ${id} was paused by somebody else, or before this engine was started: unpause it to look into it`,
+  );
+}
+
+/** What a VM that is about to be suspended can be asked for now, and not then. */
+export async function lookOnce(
+  container: Container,
+  signal: AbortSignal,
+): Promise<{ processes: ProcessList; usage: ResourceUsage } | null> {
+  if (container.channel === null) return null;
+  const observer = await GuestObserver.open(container.channel, signal);
+  try {
+    const processes = parseProcesses(await observer.ask(Observation.processes), new Date());
+    return { processes, usage: parseUsage(await observer.ask(Observation.usage), new Date()) };
+  } finally {
+    observer.close();
+  }
+}

@@ -1,0 +1,110 @@
+/** What can be seen of a running container from outside its processes: plain data, read in its guest. */
+
+/** A process of a container, as the guest's kernel describes it (proc(5)). */
+export interface GuestProcess {
+  pid: number;
+  ppid: number;
+  pgrp: number;
+  session: number;
+  /** Device number of the terminal; 0: none. */
+  tty: number;
+  /** Foreground process group of the terminal; -1: none. */
+  tpgid: number;
+  /** One letter. */
+  state: string;
+  comm: string;
+  args: string[];
+  uid: number;
+  euid: number;
+  gid: number;
+  egid: number;
+  flags: number;
+  minorFaults: number;
+  majorFaults: number;
+  /** Processor time used, in seconds. */
+  cpuSeconds: number;
+  priority: number;
+  nice: number;
+  threads: number;
+  startedAt: Date;
+  ageSeconds: number;
+  virtualBytes: number;
+  residentBytes: number;
+  lockedBytes: number;
+  processor: number;
+  /** Scheduling policy, as of sched(7). */
+  policy: number;
+  rtPriority: number;
+}
+
+/** All processes of a container, the first one first. */
+export interface ProcessList {
+  at: Date;
+  /** Memory of the VM. */
+  memoryBytes: number;
+  /** Names of the container's users and groups by number. */
+  users: ReadonlyMap<number, string>;
+  groups: ReadonlyMap<number, string>;
+  processes: GuestProcess[];
+}
+
+/** Counters of a network card, as the container sees it. */
+export interface NetworkUsage {
+  rxBytes: number;
+  rxPackets: number;
+  rxErrors: number;
+  rxDropped: number;
+  txBytes: number;
+  txPackets: number;
+  txErrors: number;
+  txDropped: number;
+}
+
+/** What a container has used so far, and uses now. Counters are of its current run. */
+export interface ResourceUsage {
+  at: Date;
+  /** Processors of the VM, and nanoseconds that it has run. */
+  cpus: number;
+  uptimeNs: number;
+  cpu: {
+    totalNs: number;
+    userNs: number;
+    systemNs: number;
+    periods: number;
+    throttledPeriods: number;
+    throttledNs: number;
+  };
+  memory: {
+    usage: number;
+    /** The container's limit, or the VM's memory. */
+    limit: number;
+    /** Keys of memory.stat (cgroup v2). */
+    stat: Record<string, number>;
+  };
+  /** `limit` null: none. */
+  pids: { current: number; limit: number | null };
+  networks: Record<string, NetworkUsage>;
+  disks: {
+    major: number;
+    minor: number;
+    readBytes: number;
+    writtenBytes: number;
+    reads: number;
+    writes: number;
+  }[];
+}
+
+/** Measures one container for who watches it, who must close it. */
+export interface Meter {
+  /** @throws conflict when the container does not run any more */
+  read(): Promise<ResourceUsage>;
+  close(): void;
+}
+
+/** Looks into running containers. Nothing is measured while nobody asks. */
+export interface ObserveService {
+  /** @throws conflict when the container does not run */
+  processes(id: string, signal?: AbortSignal): Promise<ProcessList>;
+  /** @throws conflict when the container does not run */
+  meter(id: string, signal?: AbortSignal): Promise<Meter>;
+}
