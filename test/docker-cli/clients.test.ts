@@ -1,0 +1,144 @@
+/** Clients that others wrote, older and newer ones: a program in Python, Docker Compose, and the docker CLI of the release. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { oldDocker } from '../support/clients/old-docker.js';
+import { testImage } from '../support/registry/images.js';
+import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
+import { type Outcome, run, type Stack, startStack } from '../support/stack.js';
+
+let registry: TestRegistry;
+let stack: Stack;
+let project: string;
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  await registry.push(await testImage('busybox'), 'library/busybox:latest');
+  await registry.push(await testImage('web'), 'library/web:latest');
+  stack = await startStack({ mirror: registry.address });
+  project = await mkdtemp(join(tmpdir(), 'caisson-compose-'));
+  await writeFile(join(project, 'docker-compose.yml'), COMPOSE);
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await registry?.stop();
+  if (project !== undefined) await rm(project, { recursive: true, force: true });
+});
+
+const COMPOSE = `
+version: "2.4"
+services:
+  web:
+    image: web
+    network_mode: bridge
+    labels: {tier: front}
+    environment: {GREETING: hello}
+    healthcheck: {test: ["CMD", "true"], interval: 1s}
+    ports: ["127.0.0.1::80"]
+  job:
+    image: busybox
+    network_mode: bridge
+    depends_on: [web]
+    command: ["sh", "-c", "echo job done; exit 3"]
+`;
+
+const environment = (): NodeJS.ProcessEnv => ({ DOCKER_HOST: stack.dockerHost, DOCKER_CONFIG: stack.paths.stateDir });
+
+async function ok(command: string, ...args: string[]): Promise<Outcome> {
+  const outcome = await run(command, args, { env: environment(), timeoutMs: 60_000 });
+  expect(outcome.code, `${command} ${args.join(' ')}: ${outcome.stderr}${outcome.stdout}`).toBe(0);
+  return outcome;
+}
+
+it("a program with Docker's library for Python", async () => {
+  const program = fileURLToPath(new URL('../support/clients/round.py', import.meta.url));
+  const { stdout } = await ok('/usr/bin/python3', program, stack.dockerHost, 'busybox:latest');
+  const steps = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { step: string; value: unknown })
+    .map(({ step, value }): [string, unknown] => [step, value]);
+  const { events, ...values } = Object.fromEntries(steps);
+  expect(values).toEqual({
+    ping: true,
+    pull: ['busybox:latest'],
+    run: 'hello\n',
+    fails: [5, 'bad\n'],
+    'not found': 'No such container: nosuch',
+    followed: 'up\n',
+    status: 'running',
+    exec: [3, ['hi\n', 'err\n']],
+    put: true,
+    get: ['file', 'abc'],
+    diff: expect.arrayContaining(['/tmp', '/tmp/file']),
+    top: expect.arrayContaining([expect.stringContaining('sh -c')]),
+    stats: '/py',
+    paused: 'paused',
+    listed: ['py2'],
+    stopped: 4,
+    killed: 137,
+    commit: ['py/image:v1'],
+    left: [],
+  });
+  expect(events).toEqual(
+    expect.arrayContaining(['create', 'start', 'rename', 'stop', 'die', 'restart', 'kill', 'commit', 'destroy']),
+  );
+}, 180_000);
+
+describe.each([
+  ['Docker Compose 1, of Debian', 'docker-compose', [] as string[]],
+  ['Docker Compose 2, where the docker CLI has it', 'docker', ['compose']],
+])('%s', (_, command, prefix) => {
+  const compose = (...args: string[]): Promise<Outcome> =>
+    ok(command, ...prefix, '--project-directory', project, '-f', join(project, 'docker-compose.yml'), ...args);
+
+  it('brings a small stack up, shows it and takes it down', async ({ skip }) => {
+    const there = await run(command, [...prefix, 'version'], { env: environment() });
+    skip(there.code !== 0, `this machine has no ${command} ${prefix.join(' ')}`);
+    await compose('up', '-d');
+    await expect.poll(async () => (await compose('ps', '-a')).stdout, { timeout: 10_000 }).toMatch(/\(healthy\)/);
+    const listed = (await compose('ps', '-a')).stdout;
+    expect(listed).toMatch(/job.*Exit(ed)? \(?3\)?/);
+    expect((await compose('logs', 'job')).stdout).toContain('job done');
+    const port = /:(\d+)/.exec((await compose('port', 'web', '80')).stdout)![1]!;
+    expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('<h1>It works</h1>\n');
+    expect((await compose('exec', '-T', 'web', 'sh', '-c', 'echo $GREETING')).stdout).toBe('hello\n');
+    expect((await compose('top', 'web')).stdout).toContain('httpd -f');
+    await compose('restart', '-t', '1', 'web');
+    await compose('stop', '-t', '1');
+    await compose('down');
+    expect((await stack.docker('ps', '-aq')).stdout).toBe('');
+  }, 180_000);
+});
+
+describe('the docker CLI of the release', () => {
+  it('runs, lists, copies and removes', async () => {
+    const docker = await oldDocker();
+    const version = (await ok(docker, 'version', '--format', '{{.Client.Version}} {{.Server.Version}}')).stdout;
+    expect(version).toMatch(/^\d+\.\d+\.\S+ \d+\.\d+\.\d+\n$/);
+    expect((await ok(docker, 'run', '--rm', 'busybox', 'echo', 'hi')).stdout).toBe('hi\n');
+    const input = await run(docker, ['run', '-i', '--rm', 'busybox', 'wc', '-c'], {
+      env: environment(),
+      input: 'x'.repeat(100_000),
+    });
+    expect(input).toEqual({ stdout: '100000\n', stderr: '', code: 0 });
+    const failed = await run(docker, ['run', '--rm', 'busybox', 'nosuch'], { env: environment() });
+    expect(failed.code).toBe(127);
+    await ok(docker, 'run', '-d', '--name', 'old', 'busybox', 'sleep', '1000');
+    expect((await ok(docker, 'ps', '--format', '{{.Names}} {{.Image}} {{.State}}')).stdout).toBe(
+      'old busybox running\n',
+    );
+    expect((await ok(docker, 'exec', 'old', 'hostname')).stdout).toMatch(/^[0-9a-f]{12}\n$/);
+    await writeFile(join(project, 'copied'), 'content');
+    await ok(docker, 'cp', join(project, 'copied'), 'old:/tmp/');
+    expect((await ok(docker, 'exec', 'old', 'cat', '/tmp/copied')).stdout).toBe('content');
+    expect((await ok(docker, 'stats', '--no-stream', '--format', '{{.Name}}')).stdout).toBe('old\n');
+    await ok(docker, 'stop', '-t', '0', 'old');
+    await ok(docker, 'rm', 'old');
+    expect((await ok(docker, 'images', '--format', '{{.Repository}}')).stdout).toContain('busybox');
+    expect((await ok(docker, 'info', '--format', '{{.ServerVersion}}')).stdout).toMatch(/^\d/);
+  }, 180_000);
+});
