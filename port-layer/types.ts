@@ -13,6 +13,19 @@ export type { Meter, ObserveService, ProcessList, ResourceUsage } from './observ
  */
 export type ContainerState = 'created' | 'starting' | 'running' | 'stopping' | 'exited' | 'removing' | 'dead';
 
+/** Other containers as a container knows them: lines of its hosts file, and variables that its own environment does not set. */
+export interface Links {
+  hosts: { address: string; names: string[] }[];
+  env: string[];
+}
+
+/** What the personality has made ready for a run. */
+export interface Preparation {
+  /** To be kept. */
+  annotations: Record<string, string>;
+  links?: Links | undefined;
+}
+
 /** In place of an address: that of the gateway of the container's network, which is the endpoint's. */
 export const HOST_GATEWAY = 'host-gateway';
 
@@ -56,6 +69,8 @@ export interface ContainerSpec {
   dns: { servers: string[]; search: string[]; options: string[] } | null;
   /** An address may be {@link HOST_GATEWAY}. */
   extraHosts: { host: string; address: string }[];
+  /** Of its current or last run. */
+  links?: Links;
   /** Further files bind-mounted into the container. */
   files: FileSpec[];
   /** Networks to join, by name; the first one gives the default route. Empty: no network card. */
@@ -209,10 +224,9 @@ export interface ExecService {
    * Powers the VM on; resolves when the process runs.
    * @throws notModified (runs already); invalid with a message that begins with `exec: ` when the process can't be started
    *   (`StartError` carries exit code 126 or 127); insufficientResources; conflict
-   * @param prepare what the caller must have ready before the VM is powered on; gives annotations to keep. When it fails, the
-   *   start has failed.
+   * @param prepare what the caller must have ready before the VM is powered on. When it fails, the start has failed.
    */
-  start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void>;
+  start(id: string, prepare?: () => Promise<Preparation>): Promise<void>;
   /** Stop signal, then after `timeoutSeconds` (undefined: the container's own; -1: never) SIGKILL. @throws notModified */
   stop(id: string, options: StopOptions): Promise<void>;
   /** Delivers a signal to the first process. @throws conflict when not running */

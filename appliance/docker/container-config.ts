@@ -47,6 +47,7 @@ export const hostConfigSchema = z.looseObject({
   SecurityOpt: texts,
   MaskedPaths: texts,
   ReadonlyPaths: texts,
+  Links: texts,
   Tmpfs: z.record(z.string(), z.string()).nullish(),
   CpuShares: whole,
   CpusetMems: text,

@@ -81,8 +81,13 @@ export function replaceEnv(env: string[], changes: string[]): string[] {
 }
 
 /** The environment of a process of a container: Docker's own variables under the configured ones. */
-export function processEnv(config: Pick<DockerConfig, 'Hostname' | 'Env'>, tty: boolean): string[] {
-  return replaceEnv([DEFAULT_PATH, `HOSTNAME=${config.Hostname}`, ...(tty ? ['TERM=xterm'] : [])], config.Env);
+export function processEnv(
+  config: Pick<DockerConfig, 'Hostname' | 'Env'>,
+  tty: boolean,
+  links: string[] = [],
+): string[] {
+  const own = [DEFAULT_PATH, `HOSTNAME=${config.Hostname}`, ...(tty ? ['TERM=xterm'] : []), ...links];
+  return replaceEnv(own, config.Env);
 }
 
 /** Merges a request with its image as Docker does. */

@@ -8,6 +8,7 @@ import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec
 import type { Engine } from './engine.js';
 import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
+import { linkNames, linksView } from './links.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
 export const DRIVER = 'vmdk';
@@ -215,7 +216,7 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
     ProcessLabel: '',
     AppArmorProfile: '',
     ExecIDs: execIds.length === 0 ? null : execIds,
-    HostConfig: hostConfigView(container),
+    HostConfig: { ...hostConfigView(container), Links: linksView(container, engine.portLayer.exec.list()) },
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
     Mounts: [],
     Config: config,
@@ -334,7 +335,7 @@ export function listView(engine: Engine, container: ContainerInfo): object {
   const life = engine.life(container);
   return {
     Id: spec.id,
-    Names: [`/${spec.name}`],
+    Names: [...linkNames(container, engine.portLayer.exec.list()), `/${spec.name}`],
     Image: engine.imageName(container),
     ImageID: spec.imageId,
     Command: commandText(spec.process.args),

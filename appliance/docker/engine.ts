@@ -20,6 +20,7 @@ import { HOST_CONFIG_KEY } from './container-spec.js';
 import { dockerConfig, dockerState, hostConfig, isUp } from './container-view.js';
 import { EventBus } from './event-bus.js';
 import { HealthService } from './health/health-service.js';
+import { resolveLinks } from './links.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { parseSignal } from './signals.js';
 
@@ -177,6 +178,7 @@ export class Engine {
   private async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
     await this.portLayer.exec.start(container.spec.id, async () => {
+      const links = resolveLinks(container, this.portLayer.exec.list());
       const host = hostConfig(container);
       const exposed = Object.keys(dockerConfig(container).ExposedPorts ?? {});
       const wanted =
@@ -184,7 +186,10 @@ export class Engine {
           ? []
           : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
       const reserved = await this.ports.reserve(container.spec.id, container.spec.name, wanted);
-      return { [PORTS_KEY]: JSON.stringify(reserved), ...annotations() };
+      return {
+        annotations: { [PORTS_KEY]: JSON.stringify(reserved), ...annotations() },
+        links,
+      };
     });
   }
 

@@ -24,7 +24,7 @@ export function execProcess(container: ContainerInfo, wanted: WantedProcess): Pr
   const capabilities = wanted.privileged === true ? [...CAPABILITIES] : process.capabilities;
   return {
     args: wanted.args,
-    env: replaceEnv(processEnv(dockerConfig(container), tty), wanted.env ?? []),
+    env: replaceEnv(processEnv(dockerConfig(container), tty, container.spec.links?.env), wanted.env ?? []),
     cwd: wanted.cwd || process.cwd,
     user: wanted.user || process.user,
     additionalGroups: wanted.user ? [] : process.additionalGroups,

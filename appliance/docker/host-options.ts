@@ -46,6 +46,7 @@ const DONE = new Set([
   'OomScoreAdj',
   'StorageOpt',
   'Annotations',
+  'Links',
 ]);
 
 /** Nothing to do for these, whatever they say: a file that the CLI writes. */

@@ -13,6 +13,7 @@ import type {
   ContainerSpec,
   ExecService,
   ExitStatus,
+  Preparation,
   StopOptions,
   WaitCondition,
 } from '../types.js';
@@ -114,7 +115,7 @@ export class Containers implements ExecService, ExecContext {
 
   // --- start ---------------------------------------------------------------------------------------------------------
 
-  start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void> {
+  start(id: string, prepare?: () => Promise<Preparation>): Promise<void> {
     const container = this.cache.resolve(id);
     if (container.running && container.reportedExit === null)
       return Promise.reject(notModified(`container ${container.id} is already running`));

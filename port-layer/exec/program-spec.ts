@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { shortId } from '../../src/common/ids.js';
-import { type FileSpec, INIT_PATH, type ProgramSpec } from '../../tether/program/spec.js';
+import { type FileSpec, INIT_PATH, type ProcessSpec, type ProgramSpec } from '../../tether/program/spec.js';
 import { type ContainerSpec, HOST_GATEWAY, type NetworkEndpoint } from '../types.js';
 
 const GATE_TIMEOUT_MS = 15_000;
@@ -35,10 +35,20 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     maskedPaths: spec.maskedPaths ?? [],
     readOnlyPaths: spec.readOnlyPaths ?? [],
     limits: spec.limits ?? {},
-    process: spec.init === true ? { ...spec.process, args: [INIT_PATH, '--', ...spec.process.args] } : spec.process,
+    process: firstProcess(spec),
     stopSignal: spec.stopSignal,
     stopTimeoutSeconds: Math.max(0, spec.stopTimeoutSeconds),
     gateTimeoutMs: GATE_TIMEOUT_MS,
+  };
+}
+
+function firstProcess({ process, init, links }: ContainerSpec): ProcessSpec {
+  const name = (entry: string): string => entry.split('=', 1)[0]!;
+  const own = new Set(process.env.map(name));
+  return {
+    ...process,
+    args: init === true ? [INIT_PATH, '--', ...process.args] : process.args,
+    env: [...process.env, ...(links?.env ?? []).filter((entry) => !own.has(name(entry)))],
   };
 }
 
@@ -58,6 +68,7 @@ function networkFiles(spec: ContainerSpec, hostname: string, endpoints: NetworkE
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
     ...extra.map(({ host, address }) => `${address}\t${host}`),
+    ...(spec.links?.hosts ?? []).map((link) => `${link.address}\t${link.names.join(' ')}`),
     ...endpoints.map(({ address }) => `${address}\t${names}`),
   ];
   return [

@@ -5,7 +5,7 @@ import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { StartError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
-import type { ContainerState } from '../types.js';
+import type { ContainerSpec, ContainerState, Preparation } from '../types.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
@@ -37,7 +37,7 @@ export class Starter {
   ) {}
 
   /** See `ExecService.start`. Callers must hold the container ({@link Container.exclusive}). */
-  async start(container: Container, prepare?: () => Promise<Record<string, string>>): Promise<void> {
+  async start(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
     // Who has seen the process end may start it again at once.
     if (container.reportedExit !== null && container.running) await container.ended(ENDING_MS);
     if (container.running) throw notModified(`container ${container.id} is already running`);
@@ -58,12 +58,11 @@ export class Starter {
   private async attempt(
     container: Container,
     before: ContainerState,
-    prepare?: () => Promise<Record<string, string>>,
+    prepare?: () => Promise<Preparation>,
   ): Promise<void> {
     const power = { wished: false };
     try {
-      const annotations = (await prepare?.()) ?? {};
-      const pid = await this.run(container, annotations, power);
+      const pid = await this.run(container, (await prepare?.()) ?? { annotations: {} }, power);
       this.running(container, pid);
     } catch (error) {
       await this.failed(container, before, error, power.wished);
@@ -74,13 +73,16 @@ export class Starter {
   /** Powers the VM on. Resolves with the process's id. */
   private async run(
     container: Container,
-    annotations: Record<string, string>,
+    { annotations, links }: Preparation,
     power: { wished: boolean },
   ): Promise<number> {
     const { client, config, networks } = this.context;
-    const { former, spec } = {
-      former: container.spec,
-      spec: { ...container.spec, annotations: { ...container.spec.annotations, ...annotations } },
+    const former = container.spec;
+    const { links: _ended, ...lasting } = former;
+    const spec: ContainerSpec = {
+      ...lasting,
+      ...(links === undefined ? {} : { links }),
+      annotations: { ...former.annotations, ...annotations },
     };
     container.endpoints = networks.bind(spec, container.mac ?? (await this.readMac(container)));
     const channel = container.channelOn(channelPath(config, container.id));

@@ -228,6 +228,18 @@ describe('limits and names', () => {
     expect(merged.match(/^nameserver.*$/gm)).toEqual(plain.match(/^nameserver.*$/gm));
   });
 
+  it('of linked containers lead to them, in execs too', async () => {
+    const server = 'echo hi > /index.html; httpd -f -p 80 -h /';
+    await stack.docker('run', '-d', '--name', 'target', '--expose', '80', 'busybox', 'sh', '-c', server);
+    const script = 'until wget -qO- http://db/ 2> /dev/null; do sleep 0.2; done; echo $DB_PORT_80_TCP_PORT; sleep 600';
+    await stack.docker('run', '-d', '--name', 'child', '--link', 'target:db', 'busybox', 'sh', '-c', script);
+    await expect.poll(async () => (await stack.docker('logs', 'child')).stdout, { timeout: 10_000 }).toBe('hi\n80\n');
+    const exec = await stack.docker('exec', 'child', 'sh', '-c', 'echo $DB_NAME; grep -c "db .* target" /etc/hosts');
+    expect(exec.stdout).toBe('/child/db\n1\n');
+    expect(await inspect('child', '.HostConfig.Links')).toEqual(['/target:/child/db']);
+    await stack.docker('rm', '-f', 'child', 'target');
+  });
+
   it('a terminal is the console', async () => {
     expect((await sh(['-t'], 'tty; test -c /dev/console && echo > /dev/console && echo console')).stdout).toBe(
       '/dev/pts/0\r\n\r\nconsole\r\n',

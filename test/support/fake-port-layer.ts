@@ -23,6 +23,7 @@ import type {
   NetworkService,
   OutputChunk,
   PortLayer,
+  Preparation,
   WaitCondition,
 } from '../../port-layer/types.js';
 import { cancelled, conflict, internal, notFound, notModified } from '../../src/common/errors.js';
@@ -120,14 +121,14 @@ class FakeExecService implements ExecService {
     return [...this.containers.values()].map(({ info }) => ({ ...info }));
   }
 
-  async start(id: string, prepare?: () => Promise<Record<string, string>>): Promise<void> {
+  async start(id: string, prepare?: () => Promise<Preparation>): Promise<void> {
     const container = this.container(id);
     const { info } = container;
     if (container.running) throw notModified(`container ${id} is already running`);
     const before = info.state;
     info.state = 'starting';
     try {
-      await this.annotate(id, (await prepare?.()) ?? {});
+      await this.annotate(id, (await prepare?.())?.annotations ?? {});
       if (this.failStart !== null) throw this.failStart;
       if (container.process !== null) container.pastRuns.push(...container.process.log);
       container.process = new FakeProcess(info.spec.process);

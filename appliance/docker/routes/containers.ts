@@ -11,6 +11,7 @@ import { containerSize, withSizes } from '../container-size.js';
 import { checkContainerName, containerSpec } from '../container-spec.js';
 import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
+import { linkAnnotations } from '../links.js';
 import { randomName } from '../names.js';
 import { body, filters, flag, hangup, integer, query, terminalSize } from '../request.js';
 import { asksForCpus } from '../resources.js';
@@ -32,7 +33,9 @@ export function containerRoutes(router: Router, engine: Engine): void {
     if (reference === '') throw invalid('no image specified');
     const image = engine.images.resolve(reference);
     checkPlatform(image, reference, query(request, 'platform') ?? '');
+    const links = linkAnnotations(wanted, exec);
     const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
+    Object.assign(spec.annotations, links);
     wantedPorts(
       wanted.HostConfig?.PortBindings ?? {},
       Object.keys(wanted.ExposedPorts ?? {}),

@@ -266,7 +266,6 @@ describe('options', () => {
     [{ IpcMode: 'container:x' }, "IpcMode 'container:x'"],
     [{ SecurityOpt: ['seccomp={}'] }, 'SecurityOpt'],
     [{ SecurityOpt: ['apparmor=mine'] }, 'SecurityOpt'],
-    [{ Links: ['a:b'] }, 'Links'],
     [{ NetworkMode: 'host' }, "NetworkMode 'host'"],
     [{ NetworkMode: 'container:x' }, "NetworkMode 'container:x'"],
     [{ LogConfig: { Type: 'syslog' } }, 'LogConfig'],
