@@ -335,7 +335,7 @@ export function listView(engine: Engine, container: ContainerInfo): object {
   const life = engine.life(container);
   return {
     Id: spec.id,
-    Names: [...linkNames(container, engine.portLayer.exec.list()), `/${spec.name}`],
+    Names: [...linkNames(container, engine.portLayer.exec.list()), `/${spec.name}`].sort(),
     Image: engine.imageName(container),
     ImageID: spec.imageId,
     Command: commandText(spec.process.args),

@@ -64,15 +64,13 @@ export function linksView(container: ContainerInfo, all: ContainerInfo[]): strin
   return links.length === 0 ? null : links;
 }
 
-/** What other containers call this one: `/container/alias`, sorted. */
+/** What other containers call this one: `/container/alias`. */
 export function linkNames(container: ContainerInfo, all: ContainerInfo[]): string[] {
-  return all
-    .flatMap((other) =>
-      linksOf(other)
-        .filter(({ id }) => id === container.spec.id)
-        .map(({ alias }) => `/${other.spec.name}/${alias}`),
-    )
-    .sort();
+  return all.flatMap((other) =>
+    linksOf(other)
+      .filter(({ id }) => id === container.spec.id)
+      .map(({ alias }) => `/${other.spec.name}/${alias}`),
+  );
 }
 
 /** A container's links for the run that begins; undefined without any. @throws conflict when a target does not run */

@@ -21,6 +21,12 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   armel: 'arm',
 };
 
+/** As GOARCH has them. */
+const KNOWN_ARCHITECTURES = new Set(
+  '386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x sparc64 wasm'.split(' '),
+);
+const COMPONENT = /^[A-Za-z0-9_.-]+$/;
+
 function normalise(os: string, architecture: string, variant: string): Platform {
   const name = architecture.toLowerCase();
   const arch = ARCHITECTURES[name] ?? name;
@@ -35,12 +41,19 @@ function normalise(os: string, architecture: string, variant: string): Platform 
 /** Parses `os/arch[/variant]`, `os` or `arch`. @throws invalid in Docker's words */
 export function parsePlatform(text: string): Platform {
   const parts = text.split('/');
-  const usable = parts.length <= 3 && parts.every((part) => /^[A-Za-z0-9_.-]+$/.test(part));
-  if (!usable) throw invalid(`"${text}": invalid platform specifier`);
+  if (parts.length > 3) throw invalid(`"${text}": cannot parse platform specifier: invalid argument`);
+  for (const part of parts)
+    if (!COMPONENT.test(part))
+      throw invalid(
+        `"${part}" is an invalid component of "${text}": platform specifier component must match "${COMPONENT.source}": invalid argument`,
+      );
   const [first, architecture, variant] = parts as [string, string | undefined, string | undefined];
   if (architecture !== undefined) return normalise(first, architecture, variant ?? '');
   if (/^(linux|windows|darwin|freebsd)$/i.test(first)) return normalise(first, DEFAULT_PLATFORM.architecture, '');
-  return normalise(DEFAULT_PLATFORM.os, first, '');
+  const platform = normalise(DEFAULT_PLATFORM.os, first, '');
+  if (!KNOWN_ARCHITECTURES.has(platform.architecture))
+    throw invalid(`"${text}": unknown operating system or architecture: invalid argument`);
+  return platform;
 }
 
 /** From the fields of a descriptor or an image's configuration. */

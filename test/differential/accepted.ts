@@ -86,6 +86,14 @@ export const ACCEPTED: Accepted[] = [
     path: /^body\.(OomKillDisable|KernelMemory|KernelMemoryTCP|CgroupDriver|CgroupVersion)$/,
   },
   {
+    what: '`docker exec -u` of a user that is not there',
+    docker: '400, before there is a stream',
+    caisson: 'the same words over the stream, exit code 128',
+    reason: 'The guest looks users up, when the process is started.',
+    where: /^options\/privileges of execs#4/,
+    path: /^(code|stdout|stderr)$/,
+  },
+  {
     what: '`inspect`: `Driver`, `GraphDriver`',
     docker: 'overlay2 and its directories',
     caisson: 'vmdk; id and UUID of the virtual machine',

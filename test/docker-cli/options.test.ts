@@ -148,7 +148,7 @@ describe('filesystems', () => {
       '/a tmpfs rw,nosuid,nodev,noexec,relatime',
       '/b tmpfs rw,nosuid,nodev,relatime,size=4096k,mode=700,uid=5,gid=6',
       '/c/d tmpfs ro,nosuid,nodev,noexec,relatime',
-      '/root tmpfs rw,nosuid,nodev,noexec,relatime,mode=700',
+      '/root tmpfs rw,nosuid,nodev,noexec,relatime',
     ]);
     expect(lines.slice(4)).toEqual(['/a 1777 0 0', '/b 700 5 6', '/root 700 0 0', '1', 'noexec', 'exec', 'ro', '']);
     const bad = await sh(['--tmpfs', '/u:size=abc'], 'true');

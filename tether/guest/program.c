@@ -18,7 +18,7 @@ enum step {
 };
 #define VERSION 1
 #define MAX_FILES 64
-#define MAX_PATHS 256
+#define MAX_PATHS 512
 
 struct program program;
 static char *file_paths[MAX_FILES];
