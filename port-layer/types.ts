@@ -80,6 +80,8 @@ export interface ContainerSpec {
     /** `xx:xx:xx:xx:xx:xx`; undefined: the host makes one. */
     mac?: string;
   }[];
+  /** What its output log keeps; undefined: everything. */
+  log?: { kept: boolean; keepBytes?: number };
   /** Remove when it exits. */
   autoRemove: boolean;
   /** Opaque to the port layer. */
@@ -248,7 +250,7 @@ export interface InteractionService {
   /** May be called before start: the output then begins with the process's first byte. */
   attach(id: string, options: AttachOptions, signal?: AbortSignal): Promise<AttachedStreams>;
   resize(id: string, size: { rows: number; cols: number }): Promise<void>;
-  /** Object mode: arrays of {@link OutputChunk}s split at line ends (a chunk is at most one line, and not longer than 16 KiB). */
+  /** @throws unsupported when nothing is kept. Object mode: arrays of {@link OutputChunk}s split at line ends (a chunk is at most one line, and not longer than 16 KiB). */
   logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable>;
   execCreate(
     containerId: string,

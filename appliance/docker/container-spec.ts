@@ -9,6 +9,7 @@ import type { Image } from '../image/types.js';
 import type { CreateBody } from './container-config.js';
 import { type HealthConfig, mergeHealthConfig } from './health/health-check.js';
 import { checkHostOptions } from './host-options.js';
+import { logKeeping } from './logging/log-options.js';
 import { privileges } from './privileges.js';
 import { adaptResources, checkResources, kernelSettings, limitsOf, memory, processors, rootSize } from './resources.js';
 import { parseSignal } from './signals.js';
@@ -251,6 +252,7 @@ export function containerSpec(
     files: [],
     networks: networks(request),
     autoRemove: host.AutoRemove === true,
+    log: logKeeping(host.LogConfig),
     annotations: { [CONFIG_KEY]: JSON.stringify(config), [HOST_CONFIG_KEY]: JSON.stringify(host) },
   };
 }

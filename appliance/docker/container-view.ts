@@ -9,6 +9,7 @@ import type { Engine } from './engine.js';
 import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
 import { linkNames, linksView } from './links.js';
+import { DEFAULT_LOG_DRIVER } from './logging/log-options.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
 export const DRIVER = 'vmdk';
@@ -17,7 +18,7 @@ export const DRIVER = 'vmdk';
 export const HOST_CONFIG_DEFAULTS = {
   Binds: null,
   ContainerIDFile: '',
-  LogConfig: { Type: 'json-file', Config: {} },
+  LogConfig: { Type: DEFAULT_LOG_DRIVER, Config: {} },
   NetworkMode: 'bridge',
   PortBindings: null,
   RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },

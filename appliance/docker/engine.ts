@@ -21,6 +21,7 @@ import { dockerConfig, dockerState, hostConfig, isUp } from './container-view.js
 import { EventBus } from './event-bus.js';
 import { HealthService } from './health/health-service.js';
 import { resolveLinks } from './links.js';
+import { LogForwarding } from './logging/log-forwarding.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { parseSignal } from './signals.js';
 
@@ -36,6 +37,7 @@ export class Engine {
   readonly events = new EventBus();
   private readonly restarts: RestartSupervisor;
   private readonly health: HealthService;
+  private readonly forwarding: LogForwarding;
   private readonly stopListening: (() => void)[];
 
   constructor(
@@ -54,6 +56,7 @@ export class Engine {
       publish: (container, action, attributes) => this.publish(container, action, attributes),
       resolve: (id) => portLayer.exec.resolve(id),
     });
+    this.forwarding = new LogForwarding(portLayer.interaction, portLayer.kv);
     this.stopListening = [
       portLayer.onEvent((event) => this.onContainer(event)),
       images.onEvent(({ action, id, name, labels }) =>
@@ -65,6 +68,7 @@ export class Engine {
   close(): void {
     this.restarts.close();
     this.health.close();
+    this.forwarding.close();
     for (const stop of this.stopListening) stop();
   }
 
@@ -186,6 +190,7 @@ export class Engine {
           ? []
           : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
       const reserved = await this.ports.reserve(container.spec.id, container.spec.name, wanted);
+      await this.forwarding.prepare(container);
       return {
         annotations: { [PORTS_KEY]: JSON.stringify(reserved), ...annotations() },
         links,
@@ -306,7 +311,10 @@ export class Engine {
 
   /** When the engine has been started: looks after the health of what runs, starts what the restart policies want started. */
   restore(): Promise<void> {
-    for (const container of this.portLayer.exec.list()) if (isUp(container)) this.health.started(container);
+    for (const container of this.portLayer.exec.list().filter(isUp)) {
+      this.health.started(container);
+      void this.forwarding.resume(container);
+    }
     return this.restarts.restore();
   }
 

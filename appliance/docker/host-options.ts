@@ -1,9 +1,11 @@
 /**
  * Which options of HostConfig are there: one table. An option that is not done is refused when it asks for anything; none is ignored.
  */
+
 import { invalid, unsupported } from '../../src/common/errors.js';
 import type { CreateBody, HostConfig } from './container-config.js';
 import { checkHealthConfig } from './health/health-check.js';
+import { checkLogConfig } from './logging/log-options.js';
 
 /** Done: read in `container-spec.ts`, `privileges.ts`, `resources.ts`, `tmpfs.ts` or `published-ports.ts`. */
 const DONE = new Set([
@@ -108,11 +110,7 @@ export function checkHostOptions(create: CreateBody): void {
   const score = host.OomScoreAdj;
   if (typeof score === 'number' && Math.abs(score) > 1000)
     throw invalid(`Invalid value ${score}, range for oom score adj is [-1000, 1000]`);
-  const driver = host.LogConfig?.Type ?? '';
-  if (driver !== '' && driver !== 'json-file')
-    throw unsupported(`HostConfig.LogConfig: log driver '${driver}' is not implemented`);
-  if (Object.keys(host.LogConfig?.Config ?? {}).length > 0)
-    throw unsupported('HostConfig.LogConfig: log options are not implemented');
+  checkLogConfig(host.LogConfig);
   // Directories that an image names as volumes are part of the container's own disk; those of a request would have to outlive it.
   if (Object.keys(create.Volumes ?? {}).length > 0) throw unsupported('Volumes is not implemented');
   checkEndpoints(create);

@@ -1,10 +1,12 @@
 /** What `/version` and `/info` say of the engine. */
+
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { API_VERSION, atLeast, MIN_API_VERSION } from './api-version.js';
 import { DRIVER } from './container-view.js';
 import type { Engine } from './engine.js';
+import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from './logging/log-options.js';
 
 const manifest = new URL(
   import.meta.url.includes('/dist/') ? '../../../package.json' : '../../package.json',
@@ -73,7 +75,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
       ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
     ],
-    Plugins: { Volume: [], Network: ['bridge', 'null'], Authorization: null, Log: ['json-file'] },
+    Plugins: { Volume: [], Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
     MemoryLimit: true,
     SwapLimit: true,
     CpuCfsPeriod: true,
@@ -91,7 +93,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     // The nearest thing to it: what this process waits for.
     NGoroutines: process.getActiveResourcesInfo().length,
     SystemTime: new Date().toISOString(),
-    LoggingDriver: 'json-file',
+    LoggingDriver: DEFAULT_LOG_DRIVER,
     CgroupDriver: 'none',
     CgroupVersion: '2',
     NEventsListener: 0,

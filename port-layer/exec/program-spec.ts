@@ -35,6 +35,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     maskedPaths: spec.maskedPaths ?? [],
     readOnlyPaths: spec.readOnlyPaths ?? [],
     limits: spec.limits ?? {},
+    keepLog: spec.log?.kept !== false,
     process: firstProcess(spec),
     stopSignal: spec.stopSignal,
     stopTimeoutSeconds: Math.max(0, spec.stopTimeoutSeconds),

@@ -7,6 +7,8 @@ import type { ContainerSpec } from '../types.js';
 
 export const SPEC_KEY = 'caisson.container';
 export const OWNER_KEY = 'caisson.vch';
+/** Bytes of the output log's end that are to stay on the datastore: for hosts that can let go of the rest. */
+export const KEEP_LOG_KEY = 'caisson.log.keep';
 export const PROGRAM_KEY = 'guestinfo.caisson.program';
 const MAX_VM_NAME = 80;
 
@@ -97,6 +99,7 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
     extraConfig: [
       { key: SPEC_KEY, value: JSON.stringify(spec) },
       { key: OWNER_KEY, value: config.id },
+      ...(spec.log?.keepBytes === undefined ? [] : [{ key: KEEP_LOG_KEY, value: String(spec.log.keepBytes) }]),
     ],
   };
 }

@@ -1,6 +1,6 @@
 /** Streams of containers: attach, logs, and further processes. */
 import { Readable, type Writable } from 'node:stream';
-import { conflict, isKind } from '../../src/common/errors.js';
+import { conflict, isKind, unsupported } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import type { Container } from '../exec/container.js';
@@ -9,7 +9,16 @@ import { channelPath, vmDirectory } from '../exec/vm-spec.js';
 import type { AttachedStreams, AttachOptions, ExecInfo, InteractionService, LogOptions } from '../types.js';
 import type { ContainerChannel } from './container-channel.js';
 import { Execs } from './execs.js';
-import { type LogBatches, LogCursor, logThenLive, outputOf, readLog, selectLines, tailStart } from './output-log.js';
+import {
+  type LogBatches,
+  LogCursor,
+  type LogPart,
+  logPart,
+  logThenLive,
+  outputOf,
+  readLog,
+  selectLines,
+} from './output-log.js';
 
 /** Batches of log lines that are read ahead of the client. */
 const LOG_BATCHES = 2;
@@ -37,6 +46,7 @@ export class Interaction implements InteractionService {
     const cursor = new LogCursor();
     let output: Readable;
     let live: Readable | null = null;
+    if (options.logs) checkKept(container);
     if (options.stream) {
       const channel = this.channelOf(container);
       live = channel.attach(0);
@@ -45,11 +55,13 @@ export class Interaction implements InteractionService {
         // What a run that begins from now on writes stands behind this.
         const next = container.running ? 0 : ((await this.datastore.size(path)) ?? 0);
         const follows = !container.running || (await isLive(channel));
-        const stored = readLog(this.datastore, path, cursor);
+        const stored = readLog(this.datastore, path, cursor, await this.keptPart(container));
         output = Readable.from(outputOf(follows ? logThenLive(stored, cursor, live, next) : stored));
       }
     } else {
-      output = Readable.from(options.logs ? outputOf(readLog(this.datastore, path, cursor)) : []);
+      output = Readable.from(
+        options.logs ? outputOf(readLog(this.datastore, path, cursor, await this.keptPart(container))) : [],
+      );
     }
     const streams: AttachedStreams = {
       output,
@@ -61,6 +73,11 @@ export class Interaction implements InteractionService {
     };
     signal?.addEventListener('abort', () => streams.close(), { once: true });
     return streams;
+  }
+
+  /** What there is to be seen of a container's log. */
+  private keptPart(container: Container): Promise<LogPart> {
+    return logPart(this.datastore, this.logPath(container), { keepBytes: container.spec.log?.keepBytes });
   }
 
   private channelOf(container: Container): ContainerChannel {
@@ -85,12 +102,13 @@ export class Interaction implements InteractionService {
 
   async logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable> {
     const container = this.containers.resolve(id);
+    checkKept(container);
     const path = this.logPath(container);
     const cursor = new LogCursor();
     const { channel } = container;
     let ended = (!container.running && container.state !== 'starting') || container.reportedExit !== null;
-    const start = options.tail === undefined ? 0 : await tailStart(this.datastore, path, options.tail);
-    const stored = readLog(this.datastore, path, cursor, start);
+    const part = await logPart(this.datastore, path, { tail: options.tail, keepBytes: container.spec.log?.keepBytes });
+    const stored = readLog(this.datastore, path, cursor, part);
     let batches: LogBatches = stored;
     let live: Readable | null = null;
     if (options.follow && !ended && channel !== null) {
@@ -147,4 +165,9 @@ async function isLive(channel: ContainerChannel): Promise<boolean> {
     if (isKind(error, 'conflict')) return false;
     throw error;
   }
+}
+
+/** @throws unsupported in Docker's words */
+function checkKept(container: Container): void {
+  if (container.spec.log?.kept === false) throw unsupported('configured logging driver does not support reading');
 }

@@ -4,11 +4,12 @@
  */
 import { isKind } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
-import { LogParser } from '../../tether/protocol/log.js';
+import { LogParser, type LogRecord, MARK_EVERY } from '../../tether/protocol/log.js';
 import type { LogOptions, OutputChunk } from '../types.js';
 
 /** A longer line comes in parts, as Docker's. */
 const MAX_LINE = 16_384;
+const LINE_FEED = 10;
 /** The end of a log that is looked at first for its last lines; then four times as much, and so on. */
 const TAIL_BYTES = 1 << 20;
 
@@ -27,14 +28,25 @@ export class LogCursor {
   run = 0;
 }
 
-/** The records of a log file. @param cursor kept up to date @param start where in the file to begin: at the next mark after it */
+/** Which part of a log file is read. */
+export interface LogPart {
+  /** Where reading begins, at the next mark. */
+  start: number;
+  /** What ends before this is left out, and the rest of a line that began before. */
+  from: number;
+}
+
+const WHOLE: LogPart = { start: 0, from: 0 };
+
+/** The records of a log file. @param cursor kept up to date */
 export async function* readLog(
   datastore: DatastoreClient,
   path: string,
   cursor = new LogCursor(),
-  start = 0,
+  { start, from }: LogPart = WHOLE,
 ): AsyncGenerator<LogItem[]> {
   const parser = new LogParser(start);
+  const trimmer = from > 0 ? new Trimmer(from) : null;
   let run = -1;
   try {
     for await (const bytes of await datastore.get(path, { start })) {
@@ -44,7 +56,8 @@ export async function* readLog(
         if (began !== run && run >= 0) batch.push(RUN_END);
         run = began;
         cursor.last = record.offset;
-        batch.push(record);
+        const kept = trimmer === null ? record : trimmer.take(record);
+        if (kept !== null) batch.push(kept);
       }
       if (batch.length > 0) yield batch;
     }
@@ -55,6 +68,28 @@ export async function* readLog(
   if (parser.run !== run) {
     cursor.last = -1;
     if (run >= 0) yield [RUN_END];
+  }
+}
+
+/** Lets records pass from a place in the file on, each stream from the beginning of a line on. */
+class Trimmer {
+  /** Streams of which the last thing left out was no whole line. */
+  private readonly open = new Set<LogRecord['stream']>();
+
+  constructor(private readonly from: number) {}
+
+  take(record: LogRecord): LogRecord | null {
+    const { stream, data } = record;
+    if (record.position < this.from) {
+      if (data.length === 0 || data[data.length - 1] === LINE_FEED) this.open.delete(stream);
+      else this.open.add(stream);
+      return null;
+    }
+    if (!this.open.has(stream)) return record;
+    const feed = data.indexOf(LINE_FEED);
+    if (feed < 0) return null;
+    this.open.delete(stream);
+    return { ...record, data: data.subarray(feed + 1) };
   }
 }
 
@@ -123,12 +158,12 @@ export class LineAssembler {
 
 /** Where the piece of a line that begins at `at` ends. */
 function pieceEnd(data: Buffer, at: number, room: number): number {
-  const feed = data.indexOf(10, at);
+  const feed = data.indexOf(LINE_FEED, at);
   return Math.min(feed < 0 ? data.length : feed + 1, at + room);
 }
 
 function isLine(data: Buffer): boolean {
-  return data.length >= MAX_LINE || data[data.length - 1] === 10;
+  return data.length >= MAX_LINE || data[data.length - 1] === LINE_FEED;
 }
 
 /**
@@ -184,13 +219,23 @@ function endOf(lines: OutputChunk[], untilNs: bigint | undefined): number {
   return found < 0 ? lines.length : found;
 }
 
-/** Where in a log file to begin reading for its last lines: no further back than is needed, by and large. */
-export async function tailStart(datastore: DatastoreClient, path: string, count: number): Promise<number> {
+/** What to read of a log file: of its last lines, no further back than is needed, by and large; of one that is bounded, its end. */
+export async function logPart(
+  datastore: DatastoreClient,
+  path: string,
+  { tail, keepBytes }: { tail?: number | undefined; keepBytes?: number | undefined },
+): Promise<LogPart> {
+  if (tail === undefined && keepBytes === undefined) return WHOLE;
   const size = (await datastore.size(path)) ?? 0;
-  for (let bytes = TAIL_BYTES; bytes < size; bytes *= 4) {
-    if (await hasLines(readLog(datastore, path, new LogCursor(), size - bytes), count)) return size - bytes;
+  const from = keepBytes === undefined ? 0 : Math.max(0, size - keepBytes);
+  // There is a mark in what a record more than their distance takes.
+  const first = Math.max(0, from - 2 * MARK_EVERY);
+  if (tail === undefined) return { start: first, from };
+  for (let bytes = TAIL_BYTES; size - bytes > first; bytes *= 4) {
+    const part = { start: size - bytes, from };
+    if (await hasLines(readLog(datastore, path, new LogCursor(), part), tail)) return part;
   }
-  return 0;
+  return { start: first, from };
 }
 
 async function hasLines(batches: LogBatches, count: number): Promise<boolean> {

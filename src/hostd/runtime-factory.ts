@@ -9,6 +9,7 @@ import type { Acceleration } from './qemu/command-line.js';
 import { snapshotHost } from './qemu/host-identity.js';
 import { QemuRuntime } from './qemu/qemu-runtime.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
+import { boundSerialFile } from './serial-file-bound.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
 
 /** Runs VMs of both kinds. */
@@ -20,8 +21,15 @@ export class HostRuntime implements VmRuntime {
     readonly acceleration: Acceleration,
   ) {}
 
-  powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm> {
-    return isEndpoint(vm) ? this.processes.powerOn(vm, hooks) : this.qemu.powerOn(vm, hooks, signal);
+  async powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm> {
+    if (isEndpoint(vm)) return this.processes.powerOn(vm, hooks);
+    const bounded = boundSerialFile(vm, hooks);
+    try {
+      return await this.qemu.powerOn(vm, bounded.hooks, signal);
+    } catch (error) {
+      bounded.stop();
+      throw error;
+    }
   }
 
   /** Ends what runs for the runtime alone; VMs go on running. */
@@ -29,8 +37,12 @@ export class HostRuntime implements VmRuntime {
     return this.qemu.close();
   }
 
-  adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
-    return isEndpoint(vm) ? this.processes.adopt(vm, hooks) : this.qemu.adopt(vm, hooks);
+  async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
+    if (isEndpoint(vm)) return this.processes.adopt(vm, hooks);
+    const bounded = boundSerialFile(vm, hooks);
+    const running = await this.qemu.adopt(vm, bounded.hooks);
+    if (running === null) bounded.stop();
+    return running;
   }
 }
 

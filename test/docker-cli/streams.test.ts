@@ -51,10 +51,10 @@ async function exec(body: object): Promise<string> {
 
 describe('attach', () => {
   it('with logs has all that was written, of every run, and goes on without gap', async () => {
-    const script = 'n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo line $n; done; sleep 3';
+    const script = 'n=0; while [ $n -lt 200 ]; do n=$((n+1)); echo line $n; done; sleep 1';
     await stack.docker('run', '-d', '--name', 'counts', 'busybox', 'sh', '-c', script);
     const { rest } = await rawRequest(stack.port, '/containers/counts/attach?logs=1&stream=1&stdout=1');
-    const expected = Array.from({ length: 400 }, (_, i) => `line ${i + 1}\n`).join('');
+    const expected = Array.from({ length: 200 }, (_, i) => `line ${i + 1}\n`).join('');
     expect(demultiplex(await rest).stdout).toBe(expected);
     await stack.docker('wait', 'counts');
     const stopped = await rawRequest(stack.port, '/containers/counts/attach?logs=1&stream=1&stdout=1');

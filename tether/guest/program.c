@@ -14,7 +14,7 @@
 
 enum step {
   S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9,
-  S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17,
+  S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17, S_NO_LOG = 18,
 };
 #define VERSION 1
 #define MAX_FILES 64
@@ -115,6 +115,9 @@ static const char *carry_out(enum step step, struct reader *r) {
       return NULL;
     case S_USER_NAMESPACES:
       set_sysctl("kernel.unprivileged_userns_clone", "1"); /* a kernel without it allows them */
+      return NULL;
+    case S_NO_LOG:
+      log_close();
       return NULL;
     case S_INIT:
       program.init = true;

@@ -24,6 +24,11 @@ static uint64_t last_mark;
 
 void log_open(void) { log_fd = port_open("serial1", O_WRONLY); }
 
+void log_close(void) {
+  if (log_fd >= 0) close(log_fd);
+  log_fd = -1;
+}
+
 void log_begin(void) {
   if (log_fd < 0) return;
   write_all(log_fd, RUN_HEADER, sizeof RUN_HEADER);

@@ -143,6 +143,7 @@ void session_remove(struct session *s);
 void session_output(struct session *s, int *fd, uint8_t stream);
 void session_input(struct session *s);
 void log_open(void);
+void log_close(void); /* nothing is kept */
 void log_begin(void); /* the run's first record may follow */
 
 /* ---- the channel to the endpoint (channel.c) ---- */

@@ -27,6 +27,7 @@ const STEP = {
   limit: 15,
   rootSize: 16,
   userNamespaces: 17,
+  noLog: 18,
 } as const;
 
 /** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
@@ -122,6 +123,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   if (spec.privileged === true) step(STEP.privileged, fields());
   if (spec.userNamespaces === true) step(STEP.userNamespaces, fields());
   if (spec.init === true) step(STEP.init, fields());
+  if (spec.keepLog === false) step(STEP.noLog, fields());
   for (const { path, flags, options } of spec.tmpfs ?? [])
     step(STEP.tmpfs, fields().string(path).u64(BigInt(flags)).string(options));
   for (const path of spec.maskedPaths ?? []) step(STEP.mask, fields().string(path));

@@ -97,6 +97,8 @@ export interface ProgramSpec {
   limits?: Record<string, string>;
   /** Bytes of /dev/shm; 0: there is none. */
   shmSize: number;
+  /** False: the process's output is not written to the output log. */
+  keepLog?: boolean;
   process: ProcessSpec;
   /** What a clean guest shutdown sends to the process, and how long it waits before SIGKILL. */
   stopSignal: number;

@@ -1,9 +1,12 @@
 /** `GET /containers/{id}/logs`. */
 import type { Router } from 'express';
-import type { OutputChunk } from '../../../port-layer/types.js';
+import type { ContainerInfo, OutputChunk } from '../../../port-layer/types.js';
 import { invalid } from '../../../src/common/errors.js';
+import { dockerConfig, hostConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { type LogFormat, renderLines } from '../log-frames.js';
+import { encodeDetails, type LogFormat, renderLines } from '../logging/log-frames.js';
+import { logAttributes, logDriver } from '../logging/log-options.js';
+import { renderTag } from '../logging/log-tag.js';
 import { flag, hangup, query, versionOf } from '../request.js';
 import { drained, streamType } from '../streams.js';
 import { parseUnixTime } from '../timestamps.js';
@@ -25,7 +28,7 @@ export function logRoutes(router: Router, engine: Engine): void {
     const format: LogFormat = {
       tty,
       timestamps: flag(request, 'timestamps'),
-      details: flag(request, 'details') ? '' : null,
+      details: flag(request, 'details') ? details(container) : null,
     };
     const batches = await interaction.logs(
       container.spec.id,
@@ -51,6 +54,18 @@ export function logRoutes(router: Router, engine: Engine): void {
       if (!response.destroyed) throw error;
     }
     response.end();
+  });
+}
+
+function details(container: ContainerInfo): string {
+  const { Labels: labels, Env: env, Image: imageName } = dockerConfig(container);
+  const config = hostConfig(container).LogConfig;
+  // Only `json-file` keeps attributes with its lines.
+  if (logDriver(config) !== 'json-file') return '';
+  const tag = config?.Config?.tag;
+  return encodeDetails({
+    ...logAttributes(config, labels ?? {}, env ?? []),
+    ...(tag ? { tag: renderTag(tag, { ...container.spec, imageName }) } : {}),
   });
 }
 

@@ -1,0 +1,135 @@
+/** Sends the output of containers with the log driver `syslog` on, run by run, line by line. */
+import { LineAssembler, RUN_END } from '../../../port-layer/interaction/output-log.js';
+import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/types.js';
+import { isKind, messageOf, unavailable } from '../../../src/common/errors.js';
+import { logger } from '../../../src/common/log.js';
+import { dockerConfig, hostConfig } from '../container-view.js';
+import { logDriver } from './log-options.js';
+import { renderTag } from './log-tag.js';
+import { syslogMessage } from './syslog-message.js';
+import { syslogSettings } from './syslog-options.js';
+import { openSyslog, type SyslogSender } from './syslog-sender.js';
+
+const log = logger('syslog');
+/** How far was sent is noted this often, for an endpoint that takes over: what it has to send twice is of this time at most. */
+const NOTE_MS = 2000;
+
+const noteKey = (id: string): string => `syslog.${id}`;
+
+/** A run whose output is sent. */
+interface Forwarded {
+  stopped: boolean;
+  /** Ends the output. */
+  stop(): void;
+}
+
+/** Follows running containers. A server that takes messages slowly slows their containers, as Docker's driver does. */
+export class LogForwarding {
+  private readonly open = new Map<string, Forwarded>();
+
+  constructor(
+    private readonly interaction: InteractionService,
+    private readonly kv: KeyValueStore,
+  ) {}
+
+  /** Before a container's start: it is connected with the server, so that its first line is sent. @throws unavailable in Docker's words */
+  async prepare(container: ContainerInfo): Promise<void> {
+    if (logDriver(hostConfig(container).LogConfig) !== 'syslog') return;
+    const { id } = container.spec;
+    this.stop(id);
+    const sender = await this.connect(container).catch((error: unknown) => {
+      throw unavailable(
+        `failed to create task for container: failed to initialize logging driver: ${messageOf(error)}`,
+        error,
+      );
+    });
+    const streams = await this.interaction.attach(id, { stdin: false, logs: false, stream: true });
+    const lines = async function* (): AsyncGenerator<OutputChunk[]> {
+      const assembler = new LineAssembler();
+      for await (const chunk of streams.output) yield chunksOf(assembler.push([chunk as OutputChunk]));
+      yield chunksOf(assembler.push([RUN_END]));
+    };
+    this.forward(container, lines(), sender, () => streams.close());
+  }
+
+  /** For a container that runs already: from where the former endpoint was, or from now on. */
+  async resume(container: ContainerInfo): Promise<void> {
+    if (logDriver(hostConfig(container).LogConfig) !== 'syslog') return;
+    const { id } = container.spec;
+    try {
+      const sender = await this.connect(container);
+      const noted = (await this.kv.get(noteKey(id)))?.toString() ?? '';
+      const sinceNs = /^\d+$/.test(noted) ? BigInt(noted) + 1n : BigInt(Date.now()) * 1_000_000n;
+      const lines = await this.interaction.logs(id, { follow: true, stdout: true, stderr: true, sinceNs });
+      this.forward(container, lines as AsyncIterable<OutputChunk[]>, sender, () => lines.destroy());
+    } catch (error) {
+      log.error({ container: id, err: messageOf(error) }, 'the log of a running container is not sent on');
+    }
+  }
+
+  close(): void {
+    for (const id of this.open.keys()) this.stop(id);
+  }
+
+  private stop(id: string): void {
+    const forwarded = this.open.get(id);
+    if (forwarded === undefined) return;
+    this.open.delete(id);
+    forwarded.stopped = true;
+    forwarded.stop();
+  }
+
+  private connect(container: ContainerInfo): Promise<SyslogSender> {
+    return openSyslog(syslogSettings(hostConfig(container).LogConfig?.Config ?? {}));
+  }
+
+  private forward(
+    container: ContainerInfo,
+    lines: AsyncIterable<OutputChunk[]>,
+    sender: SyslogSender,
+    stop: () => void,
+  ): void {
+    const { spec } = container;
+    const options = hostConfig(container).LogConfig?.Config ?? {};
+    const { address, facility, format } = syslogSettings(options, false);
+    const form = {
+      facility,
+      format,
+      tag: renderTag(options.tag, { ...spec, imageName: dockerConfig(container).Image }),
+      counted: address.scheme === 'tcp+tls' && format.startsWith('rfc5424'),
+    };
+    const entry: Forwarded = { stopped: false, stop };
+    this.open.set(spec.id, entry);
+    let last = 0n;
+    let noted = 0n;
+    const note = setInterval(() => {
+      if (last === noted) return;
+      noted = last;
+      this.kv.put(noteKey(spec.id), Buffer.from(String(last))).catch(() => undefined);
+    }, NOTE_MS);
+    const run = async (): Promise<void> => {
+      try {
+        for await (const batch of lines) {
+          for (const line of batch) {
+            await sender.send(syslogMessage(line, form));
+            last = line.timeNs;
+          }
+        }
+      } catch (error) {
+        if (!isKind(error, 'cancelled'))
+          log.warn({ container: spec.id, err: messageOf(error) }, 'the log of a container is sent on no longer');
+      } finally {
+        clearInterval(note);
+        sender.close();
+        if (this.open.get(spec.id) === entry) this.open.delete(spec.id);
+        // Another endpoint goes on from there.
+        if (noted !== 0n && !entry.stopped) await this.kv.delete(noteKey(spec.id)).catch(() => undefined);
+      }
+    };
+    void run();
+  }
+}
+
+function chunksOf(items: ReturnType<LineAssembler['push']>): OutputChunk[] {
+  return items.filter((item): item is OutputChunk => typeof item === 'object');
+}

@@ -1,0 +1,178 @@
+/**
+ * Log drivers and their options (Docker, "Configure logging drivers"). All but `none` keep a container's output in its output log,
+ * which is what `docker logs` reads; `syslog` also sends it on.
+ */
+import { invalid, unsupported } from '../../../src/common/errors.js';
+import { checkSyslogOptions } from './syslog-options.js';
+
+export const LOG_DRIVERS = ['json-file', 'local', 'syslog'];
+export const DEFAULT_LOG_DRIVER = 'json-file';
+
+/** Docker's, which need services that nothing here speaks to. */
+const NOT_DONE = ['awslogs', 'etwlogs', 'fluentd', 'gcplogs', 'gelf', 'journald', 'splunk'];
+const ATTRIBUTES = ['labels', 'labels-regex', 'env', 'env-regex', 'tag'];
+const CACHE = ['cache-disabled', 'cache-max-size', 'cache-max-file', 'cache-compress'];
+const FILES = ['max-size', 'max-file', 'compress'];
+const SYSLOG = ['syslog-address', 'syslog-facility', 'syslog-format', 'syslog-tls-ca-cert', 'syslog-tls-cert'];
+const SYSLOG_TLS = ['syslog-tls-key', 'syslog-tls-skip-verify'];
+/** For every driver. What does not block may lose output; here none is lost. */
+const ANY = ['mode', 'max-buffer-size'];
+const KNOWN: Record<string, { options: string[]; named: string }> = {
+  'json-file': { options: [...FILES, ...ATTRIBUTES], named: 'json-file log driver' },
+  local: { options: FILES, named: 'log driver local' },
+  syslog: { options: [...SYSLOG, ...SYSLOG_TLS, ...ATTRIBUTES, ...CACHE], named: 'syslog log driver' },
+};
+/** What Docker's `local` keeps unless told, also as the cache of drivers that send logs elsewhere. */
+const LOCAL_SIZE = '20m';
+const LOCAL_FILES = '5';
+
+/** A log configuration as in `HostConfig`. */
+export interface LogConfig {
+  Type?: string | undefined;
+  Config?: Record<string, string> | null | undefined;
+}
+
+/** What a container's log keeps. */
+export interface LogKeeping {
+  /** False: nothing; there is nothing to be read. */
+  kept: boolean;
+  /** Bytes of the newest output that are kept at least; undefined: everything is. */
+  keepBytes?: number;
+}
+
+/** The driver that a configuration means. */
+export function logDriver(config: LogConfig | null | undefined): string {
+  return config?.Type || DEFAULT_LOG_DRIVER;
+}
+
+/**
+ * Checks a configuration as a whole. Docker finds some of what is wrong only when the container is started.
+ * @throws invalid in Docker's words; unsupported for drivers that are not done
+ */
+export function checkLogConfig(config: LogConfig | null | undefined): void {
+  const driver = logDriver(config);
+  const options = config?.Config ?? {};
+  if (driver === 'none') return;
+  const known = KNOWN[driver];
+  if (known === undefined && NOT_DONE.includes(driver))
+    throw unsupported(`HostConfig.LogConfig: log driver '${driver}' is not implemented`);
+  if (known === undefined)
+    throw invalid(`error looking up logging plugin ${driver}: plugin ${JSON.stringify(driver)} not found`);
+  checkMode(options);
+  for (const name of Object.keys(options))
+    if (!known.options.includes(name) && !ANY.includes(name))
+      throw invalid(`unknown log opt '${name}' for ${known.named}`);
+  for (const name of ['labels-regex', 'env-regex']) if (options[name]) pattern(options[name]);
+  logKeeping(config);
+  if (driver === 'syslog') checkSyslogOptions(options);
+}
+
+function checkMode(options: Record<string, string>): void {
+  const { mode = '', 'max-buffer-size': buffer } = options;
+  if (!['', 'blocking', 'non-blocking'].includes(mode)) throw invalid(`logger: logging mode not supported: ${mode}`);
+  if (buffer === undefined) return;
+  if (mode !== 'non-blocking')
+    throw invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'");
+  if (parseSize(buffer) === null) throw invalid(`error parsing option max-buffer-size: invalid size: '${buffer}'`);
+}
+
+/** What is to be kept of a container's output. @throws invalid in Docker's words */
+export function logKeeping(config: LogConfig | null | undefined): LogKeeping {
+  const options = config?.Config ?? {};
+  switch (logDriver(config)) {
+    case 'none':
+      return { kept: false };
+    case 'local':
+      return { kept: true, keepBytes: localBytes(options, '') };
+    case 'syslog': {
+      const disabled = options['cache-disabled'] ?? 'false';
+      if (parseBool(disabled) === null) throw invalid(`invalid value for option cache-disabled: ${disabled}`);
+      return parseBool(disabled) === true ? { kept: false } : { kept: true, keepBytes: localBytes(options, 'cache-') };
+    }
+    default:
+      return fileKeeping(options);
+  }
+}
+
+function fileKeeping(options: Record<string, string>): LogKeeping {
+  const { 'max-size': sizeText, 'max-file': filesText, compress = 'false' } = options;
+  const size = sizeText === undefined ? undefined : parseSize(sizeText);
+  if (size === null) throw invalid(`invalid size: '${sizeText}'`);
+  if (size === 0) throw invalid('max-size must be a positive number');
+  const files = filesText === undefined ? 1 : parseCount(filesText);
+  if (files === null) throw invalid(`strconv.Atoi: parsing "${filesText}": invalid syntax`);
+  if (files < 1) throw invalid('max-file cannot be less than 1');
+  if (parseBool(compress) === null) throw invalid(`strconv.ParseBool: parsing "${compress}": invalid syntax`);
+  if (parseBool(compress) === true && (files < 2 || size === undefined))
+    throw invalid('compress cannot be true when max-file is less than 2 or max-size is not set');
+  return size === undefined ? { kept: true } : { kept: true, keepBytes: size * files };
+}
+
+/** @param prefix of the options' names */
+function localBytes(options: Record<string, string>, prefix: string): number {
+  const option = (name: string, usual: string): string => options[`${prefix}${name}`] ?? usual;
+  const [sizeText, filesText] = [option('max-size', LOCAL_SIZE), option('max-file', LOCAL_FILES)];
+  const compress = option('compress', 'true');
+  const [size, files] = [parseSize(sizeText), parseCount(filesText)];
+  if (size === null) throw invalid(`invalid value for max-size: ${sizeText}: invalid size: '${sizeText}'`);
+  if (files === null)
+    throw invalid(`invalid value for max-file: ${filesText}: strconv.Atoi: parsing "${filesText}": invalid syntax`);
+  if (parseBool(compress) === null)
+    throw invalid(`error reading compress log option: strconv.ParseBool: parsing "${compress}": invalid syntax`);
+  if (files < 2 && parseBool(compress) === true)
+    throw invalid('compression cannot be enabled when max file count is 1');
+  return (size || (parseSize(LOCAL_SIZE) ?? 0)) * Math.max(1, files);
+}
+
+const UNITS = ['', 'k', 'm', 'g', 't', 'p'];
+
+/** A size as Docker reads it: `10k`, `1.5 MB`; null: it is none. */
+function parseSize(text: string): number | null {
+  const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b)?$/i.exec(text);
+  if (match === null) return null;
+  return Math.floor(Number(match[1]) * 1024 ** UNITS.indexOf(match[2]!.toLowerCase()));
+}
+
+function parseCount(text: string): number | null {
+  return /^[+-]?\d+$/.test(text) ? Number(text) : null;
+}
+
+/** Go's strconv.ParseBool. */
+export function parseBool(text: string): boolean | null {
+  if (/^(1|t|T|true|TRUE|True)$/.test(text)) return true;
+  return /^(0|f|F|false|FALSE|False)$/.test(text) ? false : null;
+}
+
+function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (error) {
+    throw invalid(`error parsing regexp: ${(error as Error).message}`, error);
+  }
+}
+
+/** The attributes that `details` shows of a container's lines: labels and variables that the options name. */
+export function logAttributes(
+  config: LogConfig | null | undefined,
+  labels: Record<string, string>,
+  env: string[],
+): Record<string, string> {
+  const options = config?.Config ?? {};
+  const attributes: Record<string, string> = {};
+  const variables = Object.fromEntries(
+    env.map((entry): [string, string] => {
+      const at = entry.indexOf('=');
+      return at < 0 ? [entry, ''] : [entry.slice(0, at), entry.slice(at + 1)];
+    }),
+  );
+  for (const [from, list, regex] of [
+    [labels, options.labels, options['labels-regex']],
+    [variables, options.env, options['env-regex']],
+  ] as const) {
+    const names = new Set((list ?? '').split(','));
+    const matches = regex ? pattern(regex) : null;
+    for (const [name, value] of Object.entries(from))
+      if (names.has(name) || matches?.test(name)) attributes[name] = value;
+  }
+  return attributes;
+}

@@ -1,0 +1,106 @@
+/** Options of the log driver `syslog`. */
+import { readFileSync, statSync } from 'node:fs';
+import { invalid, messageOf, unsupported } from '../../../src/common/errors.js';
+import { checkTag } from './log-tag.js';
+
+/** Where messages go. */
+export type SyslogAddress =
+  | { scheme: 'udp' | 'tcp' | 'tcp+tls'; host: string; port: number }
+  | { scheme: 'unix'; path: string };
+
+export type SyslogFormat = 'unix' | 'rfc3164' | 'rfc5424' | 'rfc5424micro';
+
+/** What the options say. */
+export interface SyslogSettings {
+  address: SyslogAddress;
+  /** 0 to 23 (RFC 5424, 6.2.1). */
+  facility: number;
+  format: SyslogFormat;
+  tls: { ca?: Buffer; cert?: Buffer; key?: Buffer; verify: boolean };
+}
+
+const FACILITIES = 'kern user mail daemon auth syslog lpr news uucp cron authpriv ftp'.split(' ');
+const FIRST_LOCAL = 16;
+const DAEMON = 3;
+const FORMATS: SyslogFormat[] = ['rfc3164', 'rfc5424', 'rfc5424micro'];
+const PORT = 514;
+/** Of the machine's own. */
+const LOCAL: SyslogAddress = { scheme: 'unix', path: '/dev/log' };
+
+/** @throws invalid in Docker's words */
+export function checkSyslogOptions(options: Record<string, string>): void {
+  const { address } = syslogSettings(options, false);
+  if (options['syslog-address'] && address.scheme === 'unix') checkSocket(address.path);
+  checkTag(options.tag);
+}
+
+/** @param readFiles also the certificates @throws invalid in Docker's words */
+export function syslogSettings(options: Record<string, string>, readFiles = true): SyslogSettings {
+  const file = (name: string): Buffer | undefined => {
+    const path = options[name];
+    if (!path || !readFiles) return undefined;
+    try {
+      return readFileSync(path);
+    } catch (error) {
+      throw invalid(`could not read ${name.replace(/^syslog-tls-/, '')} ${JSON.stringify(path)}: ${messageOf(error)}`);
+    }
+  };
+  const [ca, cert, key] = [file('syslog-tls-ca-cert'), file('syslog-tls-cert'), file('syslog-tls-key')];
+  return {
+    address: parseAddress(options['syslog-address'] ?? ''),
+    facility: parseFacility(options['syslog-facility'] ?? ''),
+    format: parseFormat(options['syslog-format'] ?? ''),
+    tls: {
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+      // Docker takes the option's being there for yes.
+      verify: options['syslog-tls-skip-verify'] === undefined,
+    },
+  };
+}
+
+function parseAddress(text: string): SyslogAddress {
+  if (text === '') return LOCAL;
+  const match = /^([a-z0-9+]+):\/\/(.*)$/i.exec(text);
+  const scheme = match?.[1]?.toLowerCase() ?? '';
+  const rest = match?.[2] ?? '';
+  if (scheme === 'unixgram')
+    throw unsupported(
+      'HostConfig.LogConfig: syslog-address: unixgram is not implemented; unix, udp, tcp and tcp+tls are',
+    );
+  if (scheme === 'unix') return { scheme, path: rest };
+  if (scheme !== 'udp' && scheme !== 'tcp' && scheme !== 'tcp+tls') throw invalid(`unsupported scheme: '${scheme}'`);
+  const place = /^(\[[0-9a-f:.%]+\]|[^:/]*)(?::(.*?))?\/?$/i.exec(rest);
+  const port = place?.[2] || String(PORT);
+  if (place === null || !/^\d+$/.test(port) || Number(port) > 65_535)
+    throw invalid(`parse ${JSON.stringify(text)}: invalid port ${JSON.stringify(`:${place?.[2] ?? ''}`)} after host`);
+  return { scheme, host: place[1]!.replace(/^\[(.*)\]$/, '$1') || '127.0.0.1', port: Number(port) };
+}
+
+function checkSocket(path: string): void {
+  try {
+    statSync(path);
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    throw invalid(`stat ${path}: ${missing ? 'no such file or directory' : messageOf(error)}`);
+  }
+}
+
+function parseFacility(text: string): number {
+  if (text === '') return DAEMON;
+  const named = FACILITIES.indexOf(text);
+  const local = /^local([0-7])$/.exec(text);
+  const number = /^\d{1,2}$/.test(text) ? Number(text) : -1;
+  if (named >= 0) return named;
+  if (local !== null) return FIRST_LOCAL + Number(local[1]);
+  if (number < 0 || number > FIRST_LOCAL + 7) throw invalid('invalid syslog facility');
+  return number;
+}
+
+function parseFormat(text: string): SyslogFormat {
+  if (text === '') return 'unix';
+  const format = FORMATS.find((one) => one === text);
+  if (format === undefined) throw invalid('Invalid syslog format');
+  return format;
+}

@@ -1,0 +1,216 @@
+/** What `docker logs` has of real containers, and log drivers. */
+import { createSocket } from 'node:dgram';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testImage } from '../support/registry/images.js';
+import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
+import { run, type Stack, startStack } from '../support/stack.js';
+
+let registry: TestRegistry;
+let stack: Stack;
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  await registry.push(await testImage('busybox'), 'library/busybox:latest');
+  stack = await startStack({ mirror: registry.address });
+  await stack.docker('pull', 'busybox');
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await registry?.stop();
+});
+
+const logs = async (...args: string[]): Promise<string> => (await stack.docker('logs', ...args)).stdout;
+
+describe('docker logs', () => {
+  it('has the lines of all runs, by number and time', async () => {
+    const script = 'echo begin; sleep 1.2; echo end; sleep 0.2; printf rest';
+    await stack.docker('run', '--name', 'runs', 'busybox', 'sh', '-c', script);
+    await stack.docker('start', '-a', 'runs');
+    expect(await logs('runs')).toBe('begin\nend\nrestbegin\nend\nrest');
+    expect(await logs('--tail', '2', 'runs')).toBe('end\nrest');
+    const stamped = (await logs('-t', 'runs')).match(/^\S+Z/gm) ?? [];
+    expect(stamped).toHaveLength(5);
+    const [first = '', second = ''] = stamped;
+    const seconds = (text: string): string => {
+      const at = BigInt(Date.parse(`${text.slice(0, 19)}Z`)) / 1000n;
+      return `${at}.${text.slice(20, 29)}`;
+    };
+    expect(await logs('--until', seconds(first), 'runs')).toBe('begin\n');
+    expect(await logs('--since', seconds(second), '--until', seconds(second), 'runs')).toBe('end\n');
+    expect(await logs('--since', '10m', '--tail', '1', 'runs')).toBe('rest');
+    await stack.docker('rm', 'runs');
+  });
+
+  it('follows from the tail on to the end, both streams apart', async () => {
+    const script = 'for i in 1 2 3 4; do echo out$i; echo err$i >&2; sleep 0.5; done';
+    await stack.docker('run', '-d', '--name', 'followed', 'busybox', 'sh', '-c', script);
+    const outcome = await stack.docker('logs', '-f', '--tail', '100', 'followed');
+    expect(outcome.stdout).toBe('out1\nout2\nout3\nout4\n');
+    expect(outcome.stderr).toBe('err1\nerr2\nerr3\nerr4\n');
+    await stack.docker('rm', '-f', 'followed');
+  });
+
+  it('gives the last lines of a long log, and every byte of what is no text', async () => {
+    const script =
+      'yes 0123456789012345678901234567890123456789 | head -n 40000;' +
+      ' i=0; while [ $i -lt 256 ]; do printf "\\\\$(printf %o $i)"; i=$((i+1)); done; echo; echo last';
+    await stack.docker('run', '--name', 'long', 'busybox', 'sh', '-c', script);
+    expect(await logs('--tail', '1', 'long')).toBe('last\n');
+    const whole = await logs('long');
+    const tail = await logs('--tail', '35000', 'long');
+    expect(whole.endsWith(tail)).toBe(true);
+    expect(tail.split('\n')).toHaveLength(35_001);
+    const bytes = await run('sh', ['-c', 'docker logs long | tail -c 262 | od -An -v -tx1 | tr -d " \\n"'], {
+      env: { DOCKER_HOST: stack.dockerHost },
+    });
+    expect(bytes.stdout).toBe(
+      `${Buffer.from(Array.from({ length: 256 }, (_, i) => i)).toString('hex')}${Buffer.from('\nlast\n').toString('hex')}`,
+    );
+    await stack.docker('rm', 'long');
+  });
+
+  it('shows what the options name of labels and environment', async () => {
+    const options = ['--log-opt', 'labels=a,b', '--log-opt', 'env-regex=^X', '--log-opt', 'tag={{.Name}}'];
+    const labels = ['-l', 'a=1', '-l', 'c=3', '-e', 'XY=z w', '-e', 'Q=1'];
+    await stack.docker('run', '--name', 'detailed', ...options, ...labels, 'busybox', 'echo', 'hi');
+    expect(await logs('--details', 'detailed')).toBe('XY=z+w,a=1,tag=detailed hi\n');
+    await stack.docker('rm', 'detailed');
+  });
+});
+
+describe('log drivers', () => {
+  it('none keeps nothing, and shows everything to who is attached', async () => {
+    const shown = await stack.docker('run', '--name', 'silent', '--log-driver', 'none', 'busybox', 'echo', 'hi');
+    expect(shown.stdout).toBe('hi\n');
+    expect(await stack.docker('logs', 'silent')).toMatchObject({
+      code: 1,
+      stderr: 'Error response from daemon: configured logging driver does not support reading\n',
+    });
+    const inspected = await stack.docker('inspect', '-f', '{{json .HostConfig.LogConfig}}', 'silent');
+    expect(JSON.parse(inspected.stdout)).toEqual({ Type: 'none', Config: {} });
+    await stack.docker('rm', 'silent');
+  });
+
+  it('max-size and max-file bound what is kept: whole lines, the newest, and no more of the disk', async () => {
+    const options = ['--log-opt', 'max-size=100k', '--log-opt', 'max-file=2'];
+    const script =
+      'i=100000; while [ $i -lt 150000 ]; do echo line $i $i $i $i $i $i $i $i $i $i; i=$((i+1)); done; sleep 100';
+    await stack.docker('run', '-d', '--name', 'bounded', ...options, 'busybox', 'sh', '-c', script);
+    await expect
+      .poll(() => logs('--tail', '1', 'bounded'), { timeout: 60_000, interval: 500 })
+      .toContain('line 149999');
+    const lines = (await logs('bounded')).trimEnd().split('\n');
+    expect(lines.length).toBeGreaterThan((200 * 1024) / (75 + 13) - 2);
+    expect(lines.length).toBeLessThan((200 * 1024) / 75);
+    const last = 149_999;
+    for (const [at, line] of lines.entries()) {
+      const number = last - lines.length + 1 + at;
+      expect(line).toBe(`line ${Array(10).fill(number).join(' ')}`);
+    }
+    const { stdout: id } = await stack.docker('inspect', '-f', '{{.Id}}', 'bounded');
+    const file = join(stack.paths.datastoreDir, id.trim(), 'output.log');
+    expect(statSync(file).size).toBeGreaterThan(3_500_000);
+    await expect.poll(() => statSync(file).blocks * 512, { timeout: 10_000 }).toBeLessThan(3_000_000);
+    expect((await logs('bounded')).trimEnd().split('\n')).toEqual(lines);
+    await stack.docker('rm', '-f', 'bounded');
+  }, 90_000);
+
+  it('syslog sends every line to a server, and docker logs has them too', async () => {
+    const socket = createSocket('udp4');
+    const messages: string[] = [];
+    socket.on('message', (message) => messages.push(message.toString()));
+    await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
+    const options = [
+      `syslog-address=udp://127.0.0.1:${socket.address().port}`,
+      'tag={{.Name}}',
+      'syslog-facility=local3',
+    ];
+    const run = [
+      'run',
+      '--rm',
+      '--name',
+      'sent',
+      '--log-driver',
+      'syslog',
+      ...options.flatMap((one) => ['--log-opt', one]),
+    ];
+    expect((await stack.docker(...run, 'busybox', 'sh', '-c', 'echo out; echo err >&2; printf rest')).code).toBe(0);
+    await expect.poll(() => messages.length).toBe(3);
+    const expected = [
+      /^<158>\w{3} [ \d]\d \d\d:\d\d:\d\d sent\[\d+\]: out\n$/,
+      /^<155>.* sent\[\d+\]: err\n$/,
+      /: rest\n$/,
+    ];
+    for (const pattern of expected) expect(messages.some((message) => pattern.test(message))).toBe(true);
+    socket.close();
+  });
+
+  it('syslog over TCP and a unix socket; a server that is not there fails the start', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-syslog-'));
+    const path = join(directory, 'socket');
+    const received = new Map<string, string>();
+    const listen = (place: string | number): Promise<Server> =>
+      new Promise((resolve) => {
+        const server = createServer((socket) =>
+          socket.on('data', (data) =>
+            received.set(String(place), (received.get(String(place)) ?? '') + data.toString()),
+          ),
+        );
+        server.listen(place, () => resolve(server));
+      });
+    const servers = [await listen(0), await listen(path)];
+    const { port } = servers[0]!.address() as { port: number };
+    const run = (address: string, ...args: string[]) =>
+      stack.docker(
+        'run',
+        '--name',
+        'sent',
+        '--log-driver',
+        'syslog',
+        '--log-opt',
+        `syslog-address=${address}`,
+        ...args,
+      );
+    await run(`tcp://127.0.0.1:${port}`, '--log-opt', 'syslog-format=rfc5424micro', 'busybox', 'echo', 'one');
+    await expect
+      .poll(() => received.get('0'))
+      .toMatch(/^<30>1 \d{4}-\d\d-\d\dT[\d:]{8}\.\d{6}Z \S+ [0-9a-f]{12} \d+ [0-9a-f]{12} - one\n$/);
+    expect(await logs('sent')).toBe('one\n');
+    await stack.docker('rm', 'sent');
+    await run(`unix://${path}`, '--log-opt', 'syslog-format=rfc3164', 'busybox', 'echo', 'two');
+    await expect.poll(() => received.get(path)).toMatch(/^<30>\w{3} .{11} \S+ [0-9a-f]{12}\[\d+\]: two\n$/);
+    await stack.docker('rm', 'sent');
+    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+    const failed = await run(`tcp://127.0.0.1:${port}`, 'busybox', 'true');
+    expect(failed.code).toBe(125);
+    expect(failed.stderr).toContain(
+      `failed to create task for container: failed to initialize logging driver: dial tcp 127.0.0.1:${port}: connect: connection refused`,
+    );
+    await stack.docker('rm', 'sent');
+    rmSync(directory, { recursive: true });
+    expect(readdirSync(stack.paths.datastoreDir)).not.toContain('sent');
+  });
+
+  it.each([
+    [['--log-driver', 'nosuch'], 'error looking up logging plugin nosuch: plugin "nosuch" not found'],
+    [['--log-opt', 'foo=1'], "unknown log opt 'foo' for json-file log driver"],
+    [['--log-opt', 'max-size=x'], "invalid size: 'x'"],
+    [['--log-driver', 'local', '--log-opt', 'tag=x'], "unknown log opt 'tag' for log driver local"],
+    [['--log-driver', 'syslog', '--log-opt', 'syslog-address=foo'], "unsupported scheme: ''"],
+    [['--log-driver', 'fluentd'], "log driver 'fluentd' is not implemented"],
+  ])('%j is refused', async (options, message) => {
+    const outcome = await stack.docker('create', ...options, 'busybox', 'true');
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toContain(message);
+  });
+
+  it('info names those there are', async () => {
+    const { stdout } = await stack.docker('info', '-f', '{{.LoggingDriver}} {{json .Plugins.Log}}');
+    expect(stdout).toBe('json-file ["json-file","local","syslog"]\n');
+  });
+});
