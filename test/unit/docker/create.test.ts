@@ -268,8 +268,6 @@ describe('options', () => {
     [{ SecurityOpt: ['apparmor=mine'] }, 'SecurityOpt'],
     [{ NetworkMode: 'host' }, "NetworkMode 'host'"],
     [{ NetworkMode: 'container:x' }, "NetworkMode 'container:x'"],
-    [{ LogConfig: { Type: 'syslog' } }, 'LogConfig'],
-    [{ LogConfig: { Type: 'json-file', Config: { 'max-size': '1m' } } }, 'LogConfig'],
     [{ Unheard: 'of' }, 'Unheard'],
   ])('%j is refused by name', (HostConfig, name) => {
     const [kind, message] = refusal({ HostConfig });
