@@ -65,6 +65,8 @@ export interface ContainerSpec {
   sysctls: Record<string, string>;
   /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
   limits?: Record<string, string>;
+  /** What its VM still has, where that is not {@link cpus} and {@link memoryMiB}: it is changed when it is started next. */
+  hardware?: { cpus: number; memoryMiB: number };
   /** Name servers, search list and options of /etc/resolv.conf; empty or null: the machine's own, as Docker does. */
   dns: { servers: string[]; search: string[]; options: string[] } | null;
   /** An address may be {@link HOST_GATEWAY}. */
@@ -216,6 +218,16 @@ export interface StopOptions {
   keep?: boolean;
 }
 
+/** See {@link ExecService.update}. */
+export interface ResourceUpdate {
+  cpus: number;
+  memoryMiB: number;
+  /** All that are known: those that are no longer wished for say so. */
+  limits: Record<string, string>;
+  /** Added to those there are. */
+  annotations: Record<string, string>;
+}
+
 /** Containers. Ids are full ids; resolve names and prefixes with `resolve`. */
 export interface ExecService {
   create(spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo>;
@@ -235,12 +247,18 @@ export interface ExecService {
   kill(id: string, signal: number): Promise<void>;
   /** Suspends the VM in memory. @throws conflict in Docker's words when it does not run, or is paused already */
   pause(id: string): Promise<void>;
-  /** @throws internal in Docker's words when it is not paused */
+  /** @throws unavailable in Docker's words when it is not paused */
   unpause(id: string): Promise<void>;
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;
   /** @throws conflict when running and not `force` */
   remove(id: string, options: { force: boolean }): Promise<void>;
   rename(id: string, name: string): Promise<void>;
+  /**
+   * Changes what a container may use: its limits at once (when it goes on, if it is paused), its VM at once when that is off, else when
+   * it is started next. Gives what its VM has until then.
+   * @throws invalid with the guest's words, and nothing is changed; conflict
+   */
+  update(id: string, update: ResourceUpdate): Promise<{ cpus: number; memoryMiB: number }>;
   /** Replaces annotations (others stay). */
   annotate(id: string, annotations: Record<string, string>): Promise<void>;
 }

@@ -138,8 +138,8 @@ function checkModes(host: HostConfig): void {
     );
 }
 
-/** What is wrong in itself is told before what is not done. */
-function checkRestartPolicy(host: HostConfig): void {
+/** What is wrong in itself is told before what is not done. @throws invalid in Docker's words */
+export function checkRestartPolicy(host: HostConfig): void {
   const { Name: name = '', MaximumRetryCount: retries = 0 } = host.RestartPolicy ?? {};
   if (!['', 'no', 'always', 'on-failure', 'unless-stopped'].includes(name))
     throw invalid(

@@ -28,9 +28,13 @@ export function asksForCpus(host: HostConfig): boolean {
   return Boolean(host.NanoCpus || host.CpusetCpus || (host.CpuQuota ?? 0) > 0);
 }
 
-/** @param available processors of the host @throws invalid in Docker's words */
-export function checkResources(host: HostConfig, available: number): void {
-  checkMemory(host);
+/**
+ * @param available processors of the host
+ * @param updating what is not said stays as it is
+ * @throws invalid in Docker's words
+ */
+export function checkResources(host: HostConfig, available: number, updating = false): void {
+  checkMemory(host, updating);
   const { NanoCpus: nano = 0, CpuPeriod: period = 0, CpuQuota: quota = 0 } = host;
   if (nano && period) throw invalid('Conflicting options: Nano CPUs and CPU Period cannot both be set');
   if (nano && quota) throw invalid('Conflicting options: Nano CPUs and CPU Quota cannot both be set');
@@ -55,7 +59,7 @@ function checkMemoryNodes(set: string): void {
 }
 
 /** The machine has no swap: any limit on memory and swap together that memory keeps to is kept. */
-function checkMemory(host: HostConfig): void {
+function checkMemory(host: HostConfig, updating: boolean): void {
   const {
     memory: bytes,
     swap,
@@ -66,7 +70,7 @@ function checkMemory(host: HostConfig): void {
     reservation: host.MemoryReservation ?? 0,
   };
   if (bytes !== 0 && bytes < MIN_MEMORY) throw invalid('Minimum memory limit allowed is 6MB');
-  if (bytes === 0 && swap > 0)
+  if (bytes === 0 && swap > 0 && !updating)
     throw invalid('You should always set the Memory limit when using Memoryswap limit, see usage');
   if (swap > 0 && swap < bytes) throw invalid('Minimum memoryswap limit should be larger than memory limit, see usage');
   if (reservation !== 0 && reservation < MIN_MEMORY) throw invalid('Minimum memory reservation allowed is 6MB');

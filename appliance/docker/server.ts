@@ -30,6 +30,7 @@ import { pauseRoutes } from './routes/pause.js';
 import { pruneRoutes } from './routes/prune.js';
 import { refusedRoutes } from './routes/refused.js';
 import { systemRoutes } from './routes/system.js';
+import { updateRoutes } from './routes/update.js';
 import { noRoute, setHeaders, takeVersion, versionedRouter } from './routing.js';
 
 const log = logger('docker');
@@ -66,6 +67,7 @@ export function dockerApp(engine: Engine): express.Express {
   logRoutes(router, engine);
   observeRoutes(router, engine);
   pauseRoutes(router, engine);
+  updateRoutes(router, engine);
   fileRoutes(router, engine);
   commitRoutes(router, engine);
   pruneRoutes(router, engine);

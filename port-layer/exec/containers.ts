@@ -14,15 +14,18 @@ import type {
   ExecService,
   ExitStatus,
   Preparation,
+  ResourceUpdate,
   StopOptions,
   WaitCondition,
 } from '../types.js';
+
 import { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { Pauser } from './pause.js';
 import { macOf, Starter } from './start.js';
+import { renewLimits, updateResources } from './update.js';
 import { VmObserver } from './vm-observer.js';
 import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
 
@@ -54,6 +57,9 @@ export class Containers implements ExecService, ExecContext {
 
   readonly track = (container: Container): void => {
     this.cache.add(container);
+    container.on('suspended', (yes) => {
+      if (!yes) renewLimits(container);
+    });
     container.on('oom', () => this.emit({ type: 'oom', container: container.info(), time: new Date() }));
   };
 
@@ -269,6 +275,11 @@ export class Containers implements ExecService, ExecContext {
         giveBack();
       }
     });
+  }
+
+  update(id: string, update: ResourceUpdate): Promise<{ cpus: number; memoryMiB: number }> {
+    const container = this.cache.resolve(id);
+    return container.exclusive(() => updateResources(this, container, update));
   }
 
   annotate(id: string, annotations: Record<string, string>): Promise<void> {

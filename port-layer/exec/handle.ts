@@ -36,6 +36,13 @@ export class Handle {
     return this;
   }
 
+  /** Of a VM that is off. */
+  hardware({ cpus, memoryMiB }: { cpus: number; memoryMiB: number }): this {
+    this.spec.numCPUs = cpus;
+    this.spec.memoryMB = memoryMiB;
+    return this;
+  }
+
   powerOn(): this {
     this.power = 'on';
     return this;

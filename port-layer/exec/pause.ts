@@ -1,6 +1,6 @@
 /** Pausing a container: its VM is suspended in memory, and goes on from there. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { conflict, internal, messageOf } from '../../src/common/errors.js';
+import { conflict, messageOf, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { lookOnce } from '../observe/observe.js';
 import type { Container } from './container.js';
@@ -35,9 +35,9 @@ export class Pauser {
     await this.seen(container, true);
   }
 
-  /** @throws internal when it is not paused */
+  /** @throws unavailable when it is not paused */
   async unpause(container: Container): Promise<void> {
-    if (!container.running || !container.paused) throw internal(`Container ${container.id} is not paused`);
+    if (!container.running || !container.paused) throw unavailable(`Container ${container.id} is not paused`);
     await this.context.client.runTask('PowerOnVM_Task', container.vm, {});
     await this.seen(container, false);
   }

@@ -78,7 +78,7 @@ export class Starter {
   ): Promise<number> {
     const { client, config, networks } = this.context;
     const former = container.spec;
-    const { links: _ended, ...lasting } = former;
+    const { links: _ended, hardware, ...lasting } = former;
     const spec: ContainerSpec = {
       ...lasting,
       ...(links === undefined ? {} : { links }),
@@ -96,10 +96,14 @@ export class Starter {
       container.spec = spec;
       await change(client, container.vm, container.changeVersion, (handle) => {
         if (JSON.stringify(spec) !== JSON.stringify(former)) handle.key(SPEC_KEY, JSON.stringify(spec));
+        if (hardware !== undefined) handle.hardware(spec);
         handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(record)).powerOn();
         power.wished = true;
       });
       return await started;
+    } catch (error) {
+      if (hardware !== undefined) container.spec = { ...container.spec, hardware };
+      throw error;
     } finally {
       stopWaiting();
     }

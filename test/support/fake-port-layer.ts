@@ -24,8 +24,10 @@ import type {
   OutputChunk,
   PortLayer,
   Preparation,
+  ResourceUpdate,
   WaitCondition,
 } from '../../port-layer/types.js';
+
 import { cancelled, conflict, internal, notFound, notModified } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
@@ -270,6 +272,13 @@ class FakeExecService implements ExecService {
     this.checkName(name);
     const { info } = this.container(id);
     info.spec = { ...info.spec, name };
+  }
+
+  async update(id: string, { annotations, ...update }: ResourceUpdate): Promise<{ cpus: number; memoryMiB: number }> {
+    const { info, running } = this.container(id);
+    const { cpus, memoryMiB } = info.spec;
+    info.spec = { ...info.spec, ...update, annotations: { ...info.spec.annotations, ...annotations } };
+    return running ? { cpus, memoryMiB } : update;
   }
 
   async annotate(id: string, annotations: Record<string, string>): Promise<void> {

@@ -2,7 +2,7 @@
  * The options of `ps` that `docker top` takes, as procps-ng's ps(1) reads them: SysV ones with a dash, BSD ones without, long ones. All
  * processes of the container are selected in any case, and nothing else is there. What is not done is refused by name.
  */
-import { internal } from '../../../src/common/errors.js';
+import { unavailable } from '../../../src/common/errors.js';
 import { COLUMNS, type Column } from './columns.js';
 
 /** What to show, and in which order. */
@@ -54,9 +54,9 @@ const WIDE_LONG = [
   'headers',
 ];
 
-const failure = (message: string): Error => internal(`ps: ${message}`);
+const failure = (message: string): Error => unavailable(`ps: ${message}`);
 
-/** Reads the options. @throws internal in the words of ps, which Docker passes on with status 500 */
+/** Reads the options. @throws unavailable in the words of ps, which Docker passes on with status 500 */
 export function parsePsOptions(text: string): PsFormat {
   const words = text.split(/[ \t\n\v\f\r]+/).filter((word) => word !== '');
   const options = new Options();

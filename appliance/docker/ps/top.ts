@@ -1,6 +1,6 @@
 /** `GET /containers/{id}/top`: a list of processes as `ps` prints it and Docker takes it apart again. */
 import type { ProcessList } from '../../../port-layer/observe/types.js';
-import { internal } from '../../../src/common/errors.js';
+import { unavailable } from '../../../src/common/errors.js';
 import { parsePsOptions } from './options.js';
 
 const DEFAULT_OPTIONS = '-ef';
@@ -13,19 +13,19 @@ export interface Top {
   Titles: string[];
 }
 
-/** Checks options before anybody is asked. @throws internal in the words of Docker, or of ps */
+/** Checks options before anybody is asked. @throws unavailable in the words of Docker, or of ps */
 export function checkPsOptions(options: string): void {
   for (const [, name, value] of ` ${options}`.matchAll(DECEPTIVE))
-    if (name !== 'pid') throw internal(`specifying "${name}=${value}" is not allowed`);
+    if (name !== 'pid') throw unavailable(`specifying "${name}=${value}" is not allowed`);
   parsePsOptions(options || DEFAULT_OPTIONS);
 }
 
-/** @throws internal in the words of Docker, or of ps */
+/** @throws unavailable in the words of Docker, or of ps */
 export function topView(list: ProcessList, options: string): Top {
   const { columns, sort } = parsePsOptions(options || DEFAULT_OPTIONS);
   const words = (text: string): string[] => text.split(/[ \t\n\v\f\r]+/).filter((word) => word !== '');
   const titles = words(columns.map(({ title }) => title).join(' '));
-  if (!titles.includes('PID')) throw internal("Couldn't find PID field in ps output");
+  if (!titles.includes('PID')) throw unavailable("Couldn't find PID field in ps output");
   const sorted = [...list.processes];
   for (const { column, descending } of sort.toReversed()) {
     const key = (process: (typeof sorted)[number]): number | string =>

@@ -3,7 +3,6 @@ import type { Router } from 'express';
 import { unsupported } from '../../../src/common/errors.js';
 
 const ENDPOINTS = `
-POST /containers/:id/update
 POST /build; POST /build/cancel; POST /session; POST /grpc
 GET /images/search; GET /images/get; POST /images/load; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json
 POST /networks/create; DELETE /networks/:id; POST /networks/:id/connect; POST /networks/:id/disconnect

@@ -1,0 +1,53 @@
+/** Changing what a container may use, while it runs or not. */
+import { conflict, messageOf } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import type { ContainerSpec, ResourceUpdate } from '../types.js';
+import type { Container } from './container.js';
+import type { ExecContext } from './context.js';
+import { change } from './handle.js';
+import { SPEC_KEY } from './vm-spec.js';
+
+const log = logger('exec');
+
+/** See `ExecService.update`. Callers must hold the container ({@link Container.exclusive}). */
+export async function updateResources(
+  { client }: ExecContext,
+  container: Container,
+  { cpus, memoryMiB, limits, annotations }: ResourceUpdate,
+): Promise<{ cpus: number; memoryMiB: number }> {
+  if (container.removal !== null || container.state === 'removing' || container.state === 'dead')
+    throw conflict('Container is marked for removal and cannot be "update".');
+  const { hardware: pending, ...former } = container.spec;
+  const has = pending ?? { cpus: former.cpus, memoryMiB: former.memoryMiB };
+  const wanted = { cpus, memoryMiB };
+  const same = has.cpus === cpus && has.memoryMiB === memoryMiB;
+  const later = container.running && !same;
+  if (container.running && !container.paused) await container.channel?.limit(limits);
+  const spec: ContainerSpec = {
+    ...former,
+    ...wanted,
+    limits,
+    annotations: { ...former.annotations, ...annotations },
+    ...(later ? { hardware: has } : {}),
+  };
+  await change(client, container.vm, container.changeVersion, (handle) => {
+    handle.key(SPEC_KEY, JSON.stringify(spec));
+    if (!container.running && !same) handle.hardware(wanted);
+  });
+  container.spec = spec;
+  return later ? has : wanted;
+}
+
+/** What was changed while it was paused. */
+export function renewLimits(container: Container): void {
+  const { limits } = container.spec;
+  if (limits === undefined || container.channel === null) return;
+  container.channel
+    .limit(limits)
+    .catch((error: unknown) =>
+      log.warn(
+        { container: container.id, err: messageOf(error) },
+        'the limits of a container that goes on were not renewed',
+      ),
+    );
+}

@@ -1,0 +1,207 @@
+/** Looking into containers and changing what they may use: top, stats, pause, update and memory that runs out, on real virtual machines. */
+import { get } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testImage } from '../support/registry/images.js';
+import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
+import { type Stack, startStack } from '../support/stack.js';
+
+let registry: TestRegistry;
+let stack: Stack;
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  await registry.push(await testImage('busybox'), 'library/busybox:latest');
+  stack = await startStack({ mirror: registry.address });
+  expect((await stack.docker('pull', 'busybox')).code).toBe(0);
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await registry?.stop();
+});
+
+/** Runs the docker CLI, which must succeed. */
+async function ok(...args: string[]): Promise<string> {
+  const { stdout, stderr, code } = await stack.docker(...args);
+  expect({ args, stderr, code }).toMatchObject({ code: 0 });
+  return stdout;
+}
+
+const start = (name: string, options: string[], ...command: string[]): Promise<string> =>
+  ok('run', '-d', '--name', name, ...options, 'busybox', ...command);
+
+const inspect = async (name: string, format: string): Promise<string> =>
+  (await ok('inspect', '-f', format, name)).trim();
+
+/** One record of `GET …/stats`, and how long it took to come. */
+function stats(name: string, query: string): Promise<{ json: Record<string, Record<string, number>>; ms: number }> {
+  const began = Date.now();
+  return new Promise((resolve, reject) => {
+    get({ host: '127.0.0.1', port: stack.port, path: `/containers/${name}/stats?${query}` }, (response) => {
+      let text = '';
+      response.on('data', (part: Buffer) => {
+        text += part.toString();
+      });
+      response.on('end', () => resolve({ json: JSON.parse(text), ms: Date.now() - began }));
+    }).on('error', reject);
+  });
+}
+
+describe('docker top and stats', () => {
+  beforeAll(async () => {
+    await start('busy', ['-m', '64m', '-u', 'www-data'], 'sh', '-c', 'sleep 900 & while :; do :; done');
+  });
+  afterAll(() => stack.docker('rm', '-f', 'busy'));
+
+  it('shows the processes, those of execs too, without any ps in the image', async () => {
+    await ok('exec', '-d', '-u', 'root', 'busy', 'sleep', '800');
+    const rows = (await ok('top', 'busy')).trim().split('\n');
+    expect(rows[0]).toMatch(/^UID +PID +PPID +C +STIME +TTY +TIME +CMD$/);
+    expect(
+      rows
+        .slice(1)
+        .map((row) => row.split(/ {2,}/))
+        .map((row) => [row[0], row.at(-1)]),
+    ).toEqual([
+      ['www-data', 'sh -c sleep 900 & while :; do :; done'],
+      ['www-data', 'sleep 900'],
+      ['root', 'sleep 800'],
+    ]);
+    const pid = await inspect('busy', '{{.State.Pid}}');
+    expect(rows[1]).toMatch(new RegExp(`^www-data +${pid} +1 `));
+    const custom = (await ok('top', 'busy', '-o', 'pid,stat,user,comm', '--sort', 'pid')).trim().split('\n');
+    expect(custom[0]).toMatch(/^PID +STAT +USER +COMMAND$/);
+    expect(custom[1]).toMatch(new RegExp(`^${pid} +Rs +www-data +sh$`));
+    expect((await stack.docker('top', 'busy', '-o', 'pid,bogus')).stderr).toBe(
+      'Error response from daemon: ps: error: unknown user-defined format specifier "bogus"\n',
+    );
+  });
+
+  it('measures what the container uses, and answers within 1.5 s', async () => {
+    const { json, ms } = await stats('busy', 'stream=false');
+    expect(ms).toBeLessThan(1500);
+    const cpu = json as unknown as {
+      cpu_stats: { cpu_usage: { total_usage: number }; system_cpu_usage: number; online_cpus: number };
+      precpu_stats: { cpu_usage: { total_usage: number }; system_cpu_usage: number };
+    };
+    const used = cpu.cpu_stats.cpu_usage.total_usage - cpu.precpu_stats.cpu_usage.total_usage;
+    const system = cpu.cpu_stats.system_cpu_usage - cpu.precpu_stats.system_cpu_usage;
+    // One process that does nothing else: one processor, less what a busy host takes from it.
+    const share = (used / system) * cpu.cpu_stats.online_cpus;
+    expect(share).toBeGreaterThan(0.2);
+    expect(share).toBeLessThan(1.1);
+    expect(json.memory_stats).toMatchObject({ limit: 64 * 2 ** 20 });
+    expect(json.memory_stats!.usage).toBeGreaterThan(100_000);
+    expect(json.memory_stats!.usage).toBeLessThan(20_000_000);
+    expect(json.pids_stats!.current).toBeGreaterThanOrEqual(2);
+    expect(Object.keys(json.networks!)).toEqual(['eth0']);
+    const oneShot = await stats('busy', 'stream=false&one-shot=true');
+    expect(oneShot.json.preread).toBe('0001-01-01T00:00:00Z');
+    expect(oneShot.ms).toBeLessThan(1000);
+  });
+
+  it('the CLI shows it, and nothing for a container that does not run', async () => {
+    await ok('create', '--name', 'idle', 'busybox', 'true');
+    const format = '{{.Name}}|{{.CPUPerc}}|{{.MemUsage}}|{{.PIDs}}';
+    const rows = (await ok('stats', '--no-stream', '--format', format, 'busy', 'idle')).trim().split('\n');
+    expect(rows[0]).toMatch(/^busy\|\d+\.\d+%\|[\d.]+[KM]iB \/ 64MiB\|\d+$/);
+    expect(Number.parseFloat(rows[0]!.split('|')[1]!)).toBeGreaterThan(20);
+    expect(rows[1]).toBe('idle|0.00%|0B / 0B|0');
+    await ok('rm', 'idle');
+  });
+
+  it('what watches in the guest ends with who watches', async () => {
+    const watching = get({ host: '127.0.0.1', port: stack.port, path: '/containers/busy/stats' });
+    const records = new Promise<number>((resolve) => {
+      let count = 0;
+      watching.on('response', (response) => response.on('data', () => ++count === 3 && resolve(count)));
+    });
+    expect(await records).toBe(3);
+    watching.destroy();
+    // Those that watch are not among what is watched.
+    expect((await ok('top', 'busy', '-o', 'pid,args')).trim().split('\n')).toHaveLength(4);
+  });
+});
+
+describe('docker pause', () => {
+  it('stands still, and its clock is right when it goes on', async () => {
+    await start('paused', [], 'sh', '-c', 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.2; done');
+    await sleep(500);
+    await ok('pause', 'paused');
+    expect(await inspect('paused', '{{.State.Status}} {{.State.Running}} {{.State.Paused}}')).toBe('paused true true');
+    expect(await ok('ps', '--filter', 'status=paused', '--format', '{{.Status}}')).toMatch(/^Up .* \(Paused\)\n$/);
+    const before = await ok('logs', 'paused');
+    await sleep(2500);
+    expect(await ok('logs', 'paused')).toBe(before);
+    // As it was when it was paused.
+    expect(await ok('top', 'paused')).toContain('sh -c i=0;');
+    expect((await stats('paused', 'stream=false')).json.memory_stats!.usage).toBeGreaterThan(0);
+    expect((await stack.docker('exec', 'paused', 'true')).stderr).toBe(
+      'Error response from daemon: Container paused is paused, unpause the container before exec\n',
+    );
+    expect((await stack.docker('cp', 'paused:/etc/passwd', '-')).stderr).toContain('is paused, unpause the container');
+    await ok('unpause', 'paused');
+    expect(Math.abs(Number(await ok('exec', 'paused', 'date', '+%s')) - Date.now() / 1000)).toBeLessThan(2);
+    expect((await ok('logs', 'paused')).length).toBeGreaterThan(before.length);
+  });
+
+  it('outlives the embedded host, and is woken to be stopped', async () => {
+    await ok('pause', 'paused');
+    await stack.restartHostd();
+    await expect.poll(() => inspect('paused', '{{.State.Status}}'), { timeout: 20_000, interval: 200 }).toBe('paused');
+    await expect.poll(async () => (await stack.docker('unpause', 'paused')).code, { timeout: 20_000 }).toBe(0);
+    expect((await ok('exec', 'paused', 'echo', 'again')).trim()).toBe('again');
+    await ok('pause', 'paused');
+    await ok('stop', '-t', '1', 'paused');
+    expect(await inspect('paused', '{{.State.Status}} {{.State.Paused}} {{.State.ExitCode}}')).toBe('exited false 137');
+    await ok('rm', 'paused');
+  });
+});
+
+describe('docker update', () => {
+  const limits = 'cd /sys/fs/cgroup; cat memory.max pids.max cpu.max; nproc';
+
+  it('changes limits while the container runs, and the virtual machine when it is started again', async () => {
+    await start('changed', ['-m', '64m', '--cpus', '0.5'], 'sleep', '900');
+    expect(await ok('exec', 'changed', 'sh', '-c', limits)).toBe('67108864\nmax\n50000 100000\n1\n');
+    const updated = await stack.docker(
+      ...['update', '-m', '100m', '--memory-swap', '200m', '--pids-limit', '50', '--cpus', '2', 'changed'],
+    );
+    expect(updated.code).toBe(0);
+    expect(updated.stdout + updated.stderr).toContain('has 128 MiB of memory until the container is started again');
+    expect(await ok('exec', 'changed', 'sh', '-c', limits)).toBe('104857600\n50\n200000 100000\n1\n');
+    expect(await inspect('changed', '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}')).toBe('104857600 2000000000');
+    await ok('restart', '-t', '0', 'changed');
+    expect(await ok('exec', 'changed', 'sh', '-c', limits)).toBe('104857600\n50\n200000 100000\n2\n');
+    expect(
+      Number(await ok('exec', 'changed', 'sh', '-c', "awk '/MemTotal/ {print $2}' /proc/meminfo")),
+    ).toBeGreaterThan(110_000);
+    await ok('rm', '-f', 'changed');
+  });
+});
+
+describe('memory that runs out', () => {
+  const take = 'dd if=/dev/zero of=/dev/null bs=200M count=1';
+
+  it('ends the process with 137, and is told', async () => {
+    const since = Math.floor(Date.now() / 1000);
+    const outcome = await stack.docker('run', '--name', 'full', '-m', '64m', 'busybox', ...take.split(' '));
+    expect(outcome.code).toBe(137);
+    expect(await inspect('full', '{{.State.OOMKilled}} {{.State.ExitCode}}')).toBe('true 137');
+    const events = await ok(
+      ...['events', '--since', String(since), '--until', String(Math.ceil(Date.now() / 1000))],
+      ...['--filter', 'container=full', '--format', '{{.Action}}'],
+    );
+    expect(events.trim().split('\n').slice(-3)).toEqual(['start', 'oom', 'die']);
+    // It is of the run, not of the container.
+    await ok('rm', 'full');
+  });
+
+  it('of one process of many: the container goes on, and it is known of it', async () => {
+    await start('part', ['-m', '64m'], 'sh', '-c', `${take}; echo $?; sleep 900`);
+    await expect.poll(() => ok('logs', 'part'), { timeout: 20_000, interval: 200 }).toContain('137\n');
+    expect(await inspect('part', '{{.State.OOMKilled}} {{.State.Status}}')).toBe('true running');
+    await ok('rm', '-f', 'part');
+  });
+});
