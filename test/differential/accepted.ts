@@ -158,8 +158,6 @@ export const ACCEPTED: Accepted[] = [
     path: /^stderr$/,
   },
   notYet('Published ports on IPv6', /^ps\/row of a running/),
-  notYet('top, stats, pause, unpause and update', /^errors\/containers that are not there#(2|3|13|14|18)$/),
-  notYet('top, pause and unpause of containers in other states', /^errors\/states that do not allow it#(4|5|13)$/),
   notYet(
     'attach: errors are told as on a raw stream',
     /^errors\/(containers that are not there#19|states that do not allow it#19)$/,
