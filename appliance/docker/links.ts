@@ -55,6 +55,13 @@ function linksOf(container: ContainerInfo): Link[] {
   return text === undefined ? [] : (JSON.parse(text) as Link[]);
 }
 
+/** Annotations of a container without the link of that alias; null when it has none. */
+export function withoutLink(container: ContainerInfo, alias: string): Record<string, string> | null {
+  const links = linksOf(container);
+  const left = links.filter((link) => link.alias !== alias);
+  return left.length === links.length ? null : { [LINKS_KEY]: JSON.stringify(left) };
+}
+
 /** HostConfig.Links as `inspect` shows them: `/target:/container/alias`. */
 export function linksView(container: ContainerInfo, all: ContainerInfo[]): string[] | null {
   const links = linksOf(container).map(({ id, name, alias }) => {

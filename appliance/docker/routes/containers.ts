@@ -1,7 +1,15 @@
 /** Routes of containers: create, look, start, stop, remove. */
 import type { Router } from 'express';
 import type { ContainerInfo, WaitCondition } from '../../../port-layer/types.js';
-import { CaissonError, invalid, kindOf, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
+import {
+  CaissonError,
+  invalid,
+  kindOf,
+  messageOf,
+  notFound,
+  unavailable,
+  unsupported,
+} from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/published-ports.js';
 import { formatPlatform, parsePlatform, platformMatch, platformOf } from '../../image/platform.js';
 import type { Image } from '../../image/types.js';
@@ -11,7 +19,7 @@ import { containerSize, withSizes } from '../container-size.js';
 import { checkContainerName, containerSpec } from '../container-spec.js';
 import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { linkAnnotations } from '../links.js';
+import { linkAnnotations, withoutLink } from '../links.js';
 import { randomName } from '../names.js';
 import { body, filters, flag, hangup, integer, query, terminalSize } from '../request.js';
 import { asksForCpus } from '../resources.js';
@@ -113,8 +121,24 @@ export function containerRoutes(router: Router, engine: Engine): void {
   });
 
   router.delete('/containers/:id', async (request, response) => {
-    if (flag(request, 'link')) throw unsupported('links are not implemented');
+    if (flag(request, 'link')) {
+      exec.resolve(request.params.id);
+      throw unavailable('Conflict, cannot remove the default link name of the container');
+    }
     await engine.remove(request.params.id, flag(request, 'force'));
+    response.status(204).end();
+  });
+
+  // `docker rm --link`: the link goes, the container it leads to stays.
+  router.delete('/containers/:id/:alias', async (request, response) => {
+    const { id, alias } = request.params;
+    const noSuch = notFound(`No such container: ${id}/${alias}`);
+    const container = exec.list().find(({ spec }) => spec.name === id);
+    const annotations = container === undefined ? null : withoutLink(container, alias);
+    if (container === undefined || annotations === null) throw noSuch;
+    if (!flag(request, 'link'))
+      throw invalid(`${id}/${alias} is a link: remove it with --link, or the container by its own name`);
+    await exec.annotate(container.spec.id, annotations);
     response.status(204).end();
   });
 

@@ -39,6 +39,24 @@ describe('links', () => {
     expect(await shown()).toEqual(['/db-1:/child/db', '/db-1:/child/other']);
   });
 
+  it('are removed without the container they lead to', async () => {
+    await create('db', {});
+    await create('child', { Links: ['db:one', 'db:two'] });
+    expect(await engine.call('DELETE', '/containers/child/nosuch?link=1')).toMatchObject({
+      status: 404,
+      json: { message: 'No such container: child/nosuch' },
+    });
+    expect((await engine.call('DELETE', '/containers/child/one')).status).toBe(400);
+    expect(await engine.call('DELETE', '/containers/db?link=1')).toMatchObject({
+      status: 500,
+      json: { message: 'Conflict, cannot remove the default link name of the container' },
+    });
+    expect((await engine.call('DELETE', '/containers/child/one?link=1')).status).toBe(204);
+    expect((await engine.call('DELETE', '/containers/child/one?link=1')).status).toBe(404);
+    expect(await shown()).toEqual(['/db:/child/two']);
+    expect((await engine.call('GET', '/containers/db/json')).status).toBe(200);
+  });
+
   it('become hosts and variables when the container is started', async () => {
     const body = {
       Hostname: 'box',
