@@ -146,7 +146,10 @@ export function checkRestartPolicy(host: HostConfig): void {
       `invalid restart policy: unknown policy '${name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
     );
   if (retries !== 0 && name !== 'on-failure')
-    throw invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'");
+    throw invalid(
+      `invalid restart policy: maximum retry count can only be used with 'on-failure'${retries < 0 ? ' and cannot be negative' : ''}`,
+    );
+  if (retries < 0) throw invalid('invalid restart policy: maximum retry count cannot be negative');
   if (host.AutoRemove === true && name !== '' && name !== 'no')
     throw invalid("can't create 'AutoRemove' container with restart policy");
 }

@@ -5,10 +5,10 @@ import { invalid } from '../../src/common/errors.js';
 /** `KILL`, `SIGKILL`, `9`, `RTMIN+1`. @throws invalid in Docker's words */
 export function parseSignal(text: string): number {
   const name = text.trim().toUpperCase().replace(/^SIG/, '');
-  if (/^\d+$/.test(name)) {
+  if (/^-?\d+$/.test(name)) {
     const number = Number(name);
     if (number > 0 && number <= 64) return number;
-    throw invalid(number > 64 ? `the linux daemon does not support signal ${number}` : `invalid signal: ${text}`);
+    throw invalid(number === 0 ? `invalid signal: ${text}` : `the linux daemon does not support signal ${number}`);
   }
   const real = /^RT(MIN|MAX)(?:([+-])(\d+))?$/.exec(name);
   if (real !== null) {

@@ -7,6 +7,7 @@ import {
   kindOf,
   messageOf,
   notFound,
+  notModified,
   unavailable,
   unsupported,
 } from '../../../src/common/errors.js';
@@ -76,8 +77,12 @@ export function containerRoutes(router: Router, engine: Engine): void {
   });
 
   router.post('/containers/:id/stop', async (request, response) => {
-    const { spec } = exec.resolve(request.params.id);
-    await engine.stop(spec.id, stopOptions(query(request, 'signal'), integer(request, 't')));
+    const seconds = integer(request, 't');
+    const container = exec.resolve(request.params.id);
+    const { id } = container.spec;
+    // Nobody asks for the signal's name where there is nothing to send it to.
+    if (!engine.isUp(container)) throw notModified(`container ${id} is not running`);
+    await engine.stop(id, stopOptions(query(request, 'signal'), seconds));
     response.status(204).end();
   });
 

@@ -14,19 +14,20 @@ const log = logger('docker');
 export function pruneRoutes(router: Router, engine: Engine): void {
   const pruned = (type: string, reclaimed = 0): void =>
     engine.events.publish(type, 'prune', '', { reclaimed: String(reclaimed) });
-  const alone = oneAtATime();
 
+  const containersAlone = oneAtATime();
   router.post('/containers/prune', async (request, response) => {
     const given = filters(request);
     checkFilters(given, ['label', 'label!', 'until']);
     const allowed = new PruneFilters(given);
-    await alone(async () => {
+    await containersAlone(async () => {
       const { deleted, reclaimed } = await pruneContainers(engine, allowed);
       pruned('container', reclaimed);
       response.json({ ContainersDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: reclaimed });
     });
   });
 
+  const imagesAlone = oneAtATime();
   router.post('/images/prune', async (request, response) => {
     const given = filters(request);
     checkFilters(given, ['dangling', 'label', 'label!', 'until']);
@@ -34,7 +35,7 @@ export function pruneRoutes(router: Router, engine: Engine): void {
     if (dangling.length > 1 || !['0', '1', 'true', 'false'].includes(dangling[0] ?? 'true'))
       throw invalid(`invalid filter 'dangling=[${[...dangling].sort().join(' ')}]'`);
     const allowed = new PruneFilters(given);
-    await alone(async () => {
+    await imagesAlone(async () => {
       const { deleted, reclaimed } = await pruneImages(engine, allowed, ['1', 'true'].includes(dangling[0] ?? 'true'));
       pruned('image', reclaimed);
       response.json({ ImagesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: reclaimed });
