@@ -212,7 +212,7 @@ export class Engine {
       this.publish(container, 'stop');
       return;
     }
-    if (isUp(container)) this.publish(container, 'kill', { signal: String(options.signal ?? spec.stopSignal) });
+    if (this.isUp(container)) this.publish(container, 'kill', { signal: String(options.signal ?? spec.stopSignal) });
     const killing = setTimeout(
       () => this.publish(container, 'kill', { signal: String(SIGKILL) }),
       seconds < 0 ? MAX_TIMER_MS : Math.min(seconds * 1000, MAX_TIMER_MS),
@@ -246,10 +246,8 @@ export class Engine {
     const own = dockerConfig(container).StopSignal;
     const final = own === undefined || signal === SIGKILL || signal === parseSignal(own);
     const kept = this.restarts.signalled(container, final);
-    if (!isUp(container)) {
-      await kept;
-      return;
-    }
+    // There is no process between two runs, unless the next one is being started.
+    if (!isUp(container) && ((await kept) || this.restarts.isWaiting(spec.id))) return;
     this.publish(container, 'kill', { signal: String(signal) });
     await Promise.all([this.portLayer.exec.kill(spec.id, signal), kept]);
     // A paused one is to end, so it has to go on; the port layer sees to that when it is killed.

@@ -116,6 +116,7 @@ export class HealthService {
     read.catch(() => undefined);
     const kill = (): void => void interaction.execKill(exec.id, SIGKILL).catch(() => undefined);
     signal.addEventListener('abort', kill, { once: true });
+    if (signal.aborted) kill();
     const timer = new AbortController();
     try {
       const late = sleep(check.timeoutMs, null, { signal: timer.signal });

@@ -3,7 +3,7 @@
  * (the number of restarts, the user's stop) is kept with the container.
  */
 import type { ContainerInfo } from '../../../port-layer/types.js';
-import { messageOf } from '../../../src/common/errors.js';
+import { isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { hostConfig } from '../container-view.js';
 import { RestartBackoff, restartPolicy } from './restart-policy.js';
@@ -13,6 +13,9 @@ const log = logger('docker');
 const RESTART_KEY = 'docker.restart';
 /** Containers that are started at once when the engine starts. */
 const STARTS_AT_ONCE = 2;
+
+/** When vSphere was not to be reached, it is tried again after this. */
+const UNREACHED_MS = 1000;
 
 /** What is kept with a container; without it: none, not stopped. */
 interface RestartRecord {
@@ -57,8 +60,13 @@ export class RestartSupervisor {
     return (this.lives.get(id)?.pending ?? null) !== null;
   }
 
-  restartCount(container: ContainerInfo): number {
-    return this.of(container).backoff.count;
+  /** True while it is restarting and the next start is yet to come. */
+  isWaiting(id: string): boolean {
+    return (this.lives.get(id)?.pending?.timer ?? null) !== null;
+  }
+
+  restartCount({ spec }: ContainerInfo): number {
+    return this.lives.get(spec.id)?.backoff.count ?? parseRecord(spec.annotations[RESTART_KEY]).count;
   }
 
   /** A run has ended by itself or by a signal. */
@@ -69,8 +77,7 @@ export class RestartSupervisor {
     const pauseMs = life.backoff.next(restartPolicy(hostConfig(container).RestartPolicy), runOf(container, life));
     if (pauseMs === null) return;
     log.info({ container: id, pauseMs, count: life.backoff.count }, 'a container has ended and is started again');
-    const pending = { timer: setTimeout(() => void this.restart(id, life), pauseMs) as NodeJS.Timeout | null };
-    life.pending = pending;
+    life.pending = { timer: setTimeout(() => void this.restart(id, life), pauseMs) };
   }
 
   private async restart(id: string, life: Life): Promise<void> {
@@ -81,7 +88,10 @@ export class RestartSupervisor {
       life.pending = null;
     } catch (error) {
       log.warn({ container: id, err: messageOf(error) }, 'a container could not be started again');
-      this.giveUp(life);
+      // vSphere is not to be reached: that says nothing of the container.
+      if (isKind(error, 'unavailable') && !life.cancelled && !this.closed && life.pending !== null)
+        life.pending.timer = setTimeout(() => void this.restart(id, life), UNREACHED_MS);
+      else this.giveUp(life);
     }
   }
 

@@ -14,6 +14,7 @@ import {
 import { wantedPorts } from '../../gateway/published-ports.js';
 import { formatPlatform, parsePlatform, platformMatch, platformOf } from '../../image/platform.js';
 import type { Image } from '../../image/types.js';
+import { atLeast } from '../api-version.js';
 import { type CreateBody, createSchema } from '../container-config.js';
 import { filterContainers } from '../container-filters.js';
 import { containerSize, withSizes } from '../container-size.js';
@@ -22,7 +23,7 @@ import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { linkAnnotations, withoutLink } from '../links.js';
 import { randomName } from '../names.js';
-import { body, filters, flag, hangup, integer, query, terminalSize } from '../request.js';
+import { body, filters, flag, hangup, integer, query, terminalSize, versionOf } from '../request.js';
 import { asksForCpus } from '../resources.js';
 import { parseSignal } from '../signals.js';
 
@@ -32,6 +33,8 @@ export function containerRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/create', async (request, response) => {
     const wanted = await body(request, createSchema, { required: true });
+    // It came with 1.44, and is not heard of before.
+    if (wanted.Healthcheck && !atLeast(versionOf(request), '1.44')) wanted.Healthcheck.StartInterval = 0;
     const given = query(request, 'name') ?? '';
     const name =
       given === ''

@@ -2,10 +2,11 @@
 import type { Request, Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
 import type { Image } from '../../image/types.js';
+import { atLeast } from '../api-version.js';
 import { withSizes } from '../container-size.js';
 import { listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { hangup } from '../request.js';
+import { hangup, versionOf } from '../request.js';
 import { listRow } from './images.js';
 
 const TYPES = ['container', 'image', 'volume', 'build-cache'];
@@ -14,7 +15,9 @@ const TYPES = ['container', 'image', 'volume', 'build-cache'];
 export function diskUsageRoutes(router: Router, engine: Engine): void {
   router.get('/system/df', async (request, response) => {
     const types = wantedTypes(request);
-    const images = types.has('image') ? imageUsage(engine) : { LayersSize: 0, Images: null };
+    const images = types.has('image')
+      ? imageUsage(engine, !atLeast(versionOf(request), '1.44'))
+      : { LayersSize: 0, Images: null };
     const Containers = types.has('container') ? await containerUsage(engine, hangup(response)) : null;
     response.json({
       ...images,
@@ -28,7 +31,7 @@ export function diskUsageRoutes(router: Router, engine: Engine): void {
 /** @throws invalid in Docker's words */
 function wantedTypes(request: Request): Set<string> {
   const given: unknown = request.query.type;
-  if (given === undefined) return new Set(TYPES);
+  if (given === undefined || !atLeast(versionOf(request), '1.42')) return new Set(TYPES);
   const types = (Array.isArray(given) ? given : [given]).map(String);
   for (const type of types) if (!TYPES.includes(type)) throw invalid(`unknown object type: ${type}`);
   return new Set(types);
@@ -41,7 +44,8 @@ function layerUsers(images: Image[]): Map<string, number> {
   return users;
 }
 
-function imageUsage(engine: Engine): object {
+/** @param virtual with the size's former name too */
+function imageUsage(engine: Engine, virtual: boolean): object {
   const images = engine.images.list();
   const users = layerUsers(images);
   const sizes = new Map<string, number>();
@@ -52,7 +56,8 @@ function imageUsage(engine: Engine): object {
       sizes.set(chain, size);
       if ((users.get(chain) ?? 0) > 1) shared += size;
     }
-    return { ...listRow(engine, image), SharedSize: shared };
+    const former = virtual ? { VirtualSize: image.size } : {};
+    return { ...listRow(engine, image), SharedSize: shared, ...former };
   });
   return { LayersSize: [...sizes.values()].reduce((sum, size) => sum + size, 0), Images: rows };
 }

@@ -241,6 +241,14 @@ describe('a container with a health check', () => {
     expect(await list({ health: ['none'] })).toEqual([]);
   });
 
+  it('has a start interval since 1.44', async () => {
+    const Healthcheck = { Test: ['CMD', 'true'], StartInterval: SECOND };
+    await engine.call('POST', '/v1.43/containers/create?name=old', { Image: 'busybox', Healthcheck });
+    await engine.call('POST', '/v1.44/containers/create?name=new', { Image: 'busybox', Healthcheck });
+    expect((await inspect('old')).Config.Healthcheck).toEqual({ Test: ['CMD', 'true'] });
+    expect((await inspect('new')).Config.Healthcheck).toEqual(Healthcheck);
+  });
+
   it('that takes too long is unhealthy, and its probe is ended', async () => {
     await engine.call('POST', '/containers/create?name=slow', {
       Image: 'busybox',

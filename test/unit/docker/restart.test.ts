@@ -1,5 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RestartBackoff, type RestartPolicy } from '../../../appliance/docker/restart/restart-policy.js';
+import { RestartSupervisor } from '../../../appliance/docker/restart/restart-supervisor.js';
+import type { ContainerInfo } from '../../../port-layer/types.js';
+import { internal, unavailable } from '../../../src/common/errors.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 
 const policy = (name: RestartPolicy['name'], maximumRetryCount = 0): RestartPolicy => ({ name, maximumRetryCount });
@@ -34,6 +37,101 @@ describe('the back-off', () => {
     const limited = policy('on-failure', 2);
     expect([1, 2, 3].map(() => backoff.next(limited, run(1)))).toEqual([100, 200, null]);
     expect(backoff.count).toBe(2);
+  });
+});
+
+describe('the supervisor', () => {
+  const ended = (exitCode: number): ContainerInfo =>
+    ({
+      spec: {
+        id: 'box',
+        annotations: { 'docker.hostConfig': JSON.stringify({ RestartPolicy: { Name: 'unless-stopped' } }) },
+      },
+      state: 'exited',
+      exitCode,
+      startedAt: new Date(0),
+      finishedAt: new Date(0),
+    }) as unknown as ContainerInfo;
+  let starts: { resolve(): void; reject(error: Error): void; kept: Record<string, string> }[];
+  let kept: Record<string, string>;
+  let supervisor: RestartSupervisor;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    starts = [];
+    kept = {};
+    supervisor = new RestartSupervisor({
+      list: () => [ended(1)],
+      start: (_id, annotations) =>
+        new Promise((resolve, reject) => starts.push({ resolve, reject, kept: annotations() })),
+      annotate: async (_id, annotations) => void Object.assign(kept, annotations),
+    });
+  });
+  afterEach(() => {
+    supervisor.close();
+    vi.useRealTimers();
+  });
+
+  it('starts a container after the pause, and counts and keeps that', async () => {
+    supervisor.ended(ended(1));
+    expect(supervisor.isRestarting('box')).toBe(true);
+    await vi.advanceTimersByTimeAsync(99);
+    expect(starts).toHaveLength(0);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(starts[0]?.kept).toEqual({ 'docker.restart': '{"count":1,"stopped":false}' });
+    expect([supervisor.isRestarting('box'), supervisor.isWaiting('box')]).toEqual([true, false]);
+    starts[0]!.resolve();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(supervisor.isRestarting('box')).toBe(false);
+    supervisor.ended(ended(1));
+    await vi.advanceTimersByTimeAsync(199);
+    expect(starts).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(starts).toHaveLength(2);
+    expect(supervisor.restartCount(ended(1))).toBe(2);
+  });
+
+  it('gives up between two runs when a user stops it, and says so to who waits', async () => {
+    supervisor.ended(ended(1));
+    const told = vi.fn();
+    void supervisor.notRestarted('box', new AbortController().signal).then(told);
+    expect(await supervisor.signalled(ended(1), true)).toBe(true);
+    expect(told).toHaveBeenCalled();
+    expect(kept).toEqual({ 'docker.restart': '{"count":1,"stopped":true}' });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(starts).toHaveLength(0);
+    // Nor does the next engine start it.
+    await supervisor.restore();
+    expect(starts).toHaveLength(0);
+  });
+
+  it('leaves a signal to the process that is being started, and does not start another', async () => {
+    supervisor.ended(ended(1));
+    await vi.advanceTimersByTimeAsync(100);
+    expect(await supervisor.signalled(ended(1), true)).toBe(false);
+    starts[0]!.resolve();
+    await vi.advanceTimersByTimeAsync(0);
+    supervisor.ended(ended(137));
+    expect(supervisor.isRestarting('box')).toBe(false);
+  });
+
+  it('tries again when vSphere is not to be reached, and gives up on what cannot start', async () => {
+    supervisor.ended(ended(1));
+    await vi.advanceTimersByTimeAsync(100);
+    starts[0]!.reject(unavailable('connect ECONNREFUSED'));
+    await vi.advanceTimersByTimeAsync(999);
+    expect([supervisor.isRestarting('box'), starts.length]).toEqual([true, 1]);
+    await vi.advanceTimersByTimeAsync(1);
+    starts[1]!.reject(internal('no'));
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect([supervisor.isRestarting('box'), starts.length]).toEqual([false, 2]);
+  });
+
+  it('starts nothing any more once it is closed', async () => {
+    supervisor.ended(ended(1));
+    supervisor.close();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(starts).toHaveLength(0);
   });
 });
 
