@@ -33,12 +33,13 @@ export function record(subject: Subject, played: Map<string, Outcome[]>, cli: nu
   const after: Recorded = {};
   for (const one of subject.cases) {
     const outcomes = played.get(one.name);
+    // A case may have lost steps since.
     const others = Object.entries(before[one.name] ?? {}).filter(
-      ([key]) => outcomes === undefined || (key.includes('with') && key !== keyOf(one, Number.parseInt(key, 10), cli)),
+      ([key]) =>
+        Number.parseInt(key, 10) < one.steps.length &&
+        (outcomes === undefined || (key.includes('with') && key !== keyOf(one, Number.parseInt(key, 10), cli))),
     );
-    const kept: Record<string, Outcome> = Object.fromEntries(
-      others.filter(([key]) => Number.parseInt(key, 10) < one.steps.length),
-    );
+    const kept: Record<string, Outcome> = Object.fromEntries(others);
     for (const [index, outcome] of (outcomes ?? []).entries())
       if (!one.steps[index]!.quiet) kept[keyOf(one, index, cli)] = outcome;
     after[one.name] = kept;

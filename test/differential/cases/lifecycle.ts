@@ -5,12 +5,11 @@ import { ended, get, made, post, type ScriptStep, type Subject, sh, started } fr
 const watched = (script: string, options: { sorted?: boolean; without?: string } = {}): ScriptStep =>
   sh(
     [
-      'f=$(mktemp)',
-      `docker events --filter type=container --filter container=@box --format '{{.Action}} {{json .Actor.Attributes}}' >$f & p=$!`,
-      'sleep 1',
+      't=$(date +%s.%N)',
       `{ ${script}; } 2>&1`,
-      'sleep 1; kill $p; wait $p',
-      `grep -v '^${options.without ?? 'nothing'}' $f | sed 's/"execDuration":"[0-9]*"/"execDuration":"N"/'; rm $f`,
+      'sleep 0.5',
+      `docker events --since $t --until $(date +%s.%N) --filter type=container --filter container=@box --format '{{.Action}} {{json .Actor.Attributes}}' |`,
+      `  grep -v '^${options.without ?? 'nothing'}' | sed 's/"execDuration":"[0-9]*"/"execDuration":"N"/'`,
     ].join('\n'),
     options.sorted === true ? { sorted: true } : {},
   );
@@ -52,16 +51,19 @@ export const lifecycle: Subject = {
       name: 'events of a restart',
       steps: [
         watched(`${box(trapping)}; ${ready}; docker restart @box; docker rm -f @box`, { sorted: true }),
-        watched(`docker create --name @box dt/busybox sleep 600; docker restart @box; docker restart -t 0 @box`, {
-          sorted: true,
-        }),
+        watched(
+          `docker create --name @box dt/busybox sleep 600 >/dev/null; docker restart @box; docker restart -t 0 @box`,
+          {
+            sorted: true,
+          },
+        ),
       ],
     },
     {
       name: 'events of a restart with --rm',
       steps: [
         watched(
-          `${box(trapping, '--rm')}; ${ready}; docker restart @box; docker stop -t 0 @box; sleep 1; docker start @box`,
+          `${box(trapping, '--rm')}; ${ready}; docker restart @box; docker kill @box; sleep 1; docker start @box`,
           {
             sorted: true,
           },
@@ -112,7 +114,7 @@ export const lifecycle: Subject = {
     {
       name: 'events of what cannot start',
       steps: [
-        watched(`docker create --name @box dt/busybox nosuch; docker start @box; docker rm @box`),
+        watched(`docker create --name @box dt/busybox nosuch >/dev/null; docker start @box; docker rm @box`),
         watched(`docker run --rm --name @box dt/busybox nosuch`),
       ],
     },
