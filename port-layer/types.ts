@@ -43,6 +43,8 @@ export interface ContainerSpec {
   imageId: string;
   imageName: string;
   cpus: number;
+  /** Weight of its processors against other VMs', 1000 for each is the usual (vSphere's shares); undefined: that. */
+  cpuShares?: number;
   memoryMiB: number;
   hostname: string;
   domainname: string;
@@ -222,6 +224,8 @@ export interface StopOptions {
 export interface ResourceUpdate {
   cpus: number;
   memoryMiB: number;
+  /** As {@link ContainerSpec.cpuShares}. */
+  cpuShares?: number;
   /** All that are known: those that are no longer wished for say so. */
   limits: Record<string, string>;
   /** Added to those there are. */

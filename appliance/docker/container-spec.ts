@@ -11,7 +11,16 @@ import { type HealthConfig, mergeHealthConfig } from './health/health-check.js';
 import { checkHostOptions } from './host-options.js';
 import { logKeeping } from './logging/log-options.js';
 import { privileges } from './privileges.js';
-import { adaptResources, checkResources, kernelSettings, limitsOf, memory, processors, rootSize } from './resources.js';
+import {
+  adaptResources,
+  checkResources,
+  kernelSettings,
+  limitsOf,
+  memory,
+  processors,
+  rootSize,
+  vmShares,
+} from './resources.js';
 import { parseSignal } from './signals.js';
 import { tmpfsMounts } from './tmpfs.js';
 
@@ -205,6 +214,7 @@ export function containerSpec(
       throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${Soft} > ${Hard}`);
     return { name: Name, soft: Soft, hard: Hard };
   });
+  const cpus = processors(host, defaults.cpus, hostCpus);
   const rights = privileges(host);
   const size = rootSize(host.StorageOpt ?? {}, defaults.baseImageSizeGiB * 2 ** 30);
   const dns = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
@@ -216,7 +226,8 @@ export function containerSpec(
     layer: image.chainIds.at(-1) ?? null,
     imageId: image.id,
     imageName: config.Image,
-    cpus: processors(host, defaults.cpus, hostCpus),
+    cpus,
+    ...vmShares(host, cpus),
     memoryMiB: memory(host, defaults.memoryMiB),
     hostname: config.Hostname,
     domainname: config.Domainname,

@@ -12,6 +12,8 @@ const OVERHEAD_MIB = 64;
 /** vSphere has the memory of a VM in units of so much. */
 const MEMORY_STEP_MIB = 4;
 const [MIN_SHARES, MAX_SHARES] = [2, 262_144];
+/** vSphere's bound. */
+const MAX_VM_SHARES = 1_000_000;
 /** Of a control group that nobody gave one. */
 const USUAL_WEIGHT = '100';
 
@@ -180,4 +182,11 @@ function byteSize(text: string): number {
     match === null ? 0 : Number(match[1]) * 1024 ** ['', 'k', 'm', 'g', 't', 'p'].indexOf(match[2]!.toLowerCase());
   if (bytes < 1) throw invalid(`invalid size: '${text}'`);
   return Math.floor(bytes);
+}
+
+/** `--cpu-shares`, 1024 the usual of a container, as shares of a VM: 1000 for each processor the usual. */
+export function vmShares({ CpuShares }: HostConfig, cpus: number): { cpuShares?: number } {
+  if (!CpuShares) return {};
+  const bounded = Math.min(Math.max(CpuShares, MIN_SHARES), MAX_SHARES);
+  return { cpuShares: Math.min(MAX_VM_SHARES, Math.max(1, Math.round((bounded * cpus * 1000) / 1024))) };
 }

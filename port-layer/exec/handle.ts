@@ -43,6 +43,12 @@ export class Handle {
     return this;
   }
 
+  /** Its weight against other VMs. */
+  cpuShares(shares: number): this {
+    this.spec.cpuAllocation = { shares: { level: 'custom', shares } };
+    return this;
+  }
+
   powerOn(): this {
     this.power = 'on';
     return this;

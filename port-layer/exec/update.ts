@@ -13,7 +13,7 @@ const log = logger('exec');
 export async function updateResources(
   { client }: ExecContext,
   container: Container,
-  { cpus, memoryMiB, limits, annotations }: ResourceUpdate,
+  { cpus, memoryMiB, cpuShares, limits, annotations }: ResourceUpdate,
 ): Promise<{ cpus: number; memoryMiB: number }> {
   if (container.removal !== null || container.state === 'removing' || container.state === 'dead')
     throw conflict('Container is marked for removal and cannot be "update".');
@@ -26,6 +26,7 @@ export async function updateResources(
   const spec: ContainerSpec = {
     ...former,
     ...wanted,
+    ...(cpuShares === undefined ? {} : { cpuShares }),
     limits,
     annotations: { ...former.annotations, ...annotations },
     ...(later ? { hardware: has } : {}),
@@ -33,6 +34,7 @@ export async function updateResources(
   await change(client, container.vm, container.changeVersion, (handle) => {
     handle.key(SPEC_KEY, JSON.stringify(spec));
     if (!container.running && !same) handle.hardware(wanted);
+    if (cpuShares !== undefined && cpuShares !== former.cpuShares) handle.cpuShares(cpuShares);
   });
   container.spec = spec;
   return later ? has : wanted;

@@ -40,6 +40,9 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
     files: { vmPathName: at(`${directory}/${spec.id}.vmx`) },
     numCPUs: spec.cpus,
     memoryMB: spec.memoryMiB,
+    ...(spec.cpuShares === undefined
+      ? {}
+      : { cpuAllocation: { shares: { level: 'custom' as const, shares: spec.cpuShares } } }),
     deviceChange: [
       {
         operation: 'add',

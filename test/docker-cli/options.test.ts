@@ -1,4 +1,7 @@
 /** Options of `docker run` that the guest of the container's VM carries out: what a process in it sees, as in a Docker container. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { getPriority } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testImage } from '../support/registry/images.js';
 import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
@@ -185,6 +188,22 @@ describe('limits and names', () => {
     );
     expect(outcome.stdout).toBe('6\n50000 100000\n20\n67108864\n33554432\n1\n0::/\n');
     expect(outcome.stderr).toContain("can't fork: Resource temporarily unavailable");
+  });
+
+  it('of shares weigh the virtual machine', async () => {
+    await stack.docker('run', '-d', '--name', 'light', '--cpus', '1', '--cpu-shares', '512', 'busybox', 'sleep', '600');
+    const directory = join(stack.paths.runDir, 'vm');
+    const levels = (): number[] =>
+      readdirSync(directory)
+        .filter((name) => name.endsWith('.pid'))
+        .map((name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { pid: number })
+        .map(({ pid }) => getPriority(pid));
+    expect(levels()).toContain(3);
+    expect((await stack.docker('update', '--cpu-shares', '256', 'light')).code).toBe(0);
+    expect(levels()).toContain(6);
+    const weight = await stack.docker('exec', 'light', 'cat', '/sys/fs/cgroup/cpu.weight');
+    expect(weight.stdout).toBe('10\n');
+    await stack.docker('rm', '-f', 'light');
   });
 
   it('of processes, the kernel and groups arrive', async () => {

@@ -7,7 +7,7 @@ import { hostConfig, isUp } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { body } from '../request.js';
 import { checkUpdate, joinUpdate, type UpdateBody, updateSchema, updateWarnings } from '../resource-update.js';
-import { allLimits, asksForCpus, memory, processors } from '../resources.js';
+import { allLimits, asksForCpus, memory, processors, vmShares } from '../resources.js';
 
 /** Adds the route. */
 export function updateRoutes(router: Router, engine: Engine): void {
@@ -41,6 +41,7 @@ async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBo
     const asked = { cpus: processors(host, cpus, available), memoryMiB: memory(host, memoryMiB) };
     const has = await exec.update(container.spec.id, {
       ...asked,
+      ...vmShares(host, asked.cpus),
       limits: allLimits(host),
       annotations: { [HOST_CONFIG_KEY]: JSON.stringify(host) },
     });

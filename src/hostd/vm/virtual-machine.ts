@@ -1,4 +1,5 @@
 /** VirtualMachine: a VM of the inventory, its operations, and its life as a running one. */
+
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { invalid, messageOf } from '../../common/errors.js';
@@ -13,6 +14,7 @@ import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import type { CallContext } from '../server/session.js';
+import { MAX_SHARES, sharesInfo, sharesOf, weigh } from './cpu-shares.js';
 import { applyDeviceChanges, vimDevices } from './hardware.js';
 import { isOwnKey, saveVmx, type VmConfig } from './vm-config.js';
 
@@ -128,6 +130,7 @@ export class VirtualMachine extends ManagedObject {
         memoryMB: config.memoryMiB,
         device: vimDevices(config.hardware, this.host.datastore.ref, (portGroup) => this.host.networkRef(portGroup)),
       },
+      cpuAllocation: { shares: sharesInfo(config.cpuShares, config.cpus) },
       extraConfig: [...config.extraConfig].map(([key, value]) => ({ $type: 'OptionValue', key, value })),
     };
   }
@@ -291,6 +294,11 @@ export class VirtualMachine extends ManagedObject {
     if (spec.numCPUs !== undefined || spec.memoryMB !== undefined) this.mustBeOff();
     next.cpus = inRange('numCPUs', spec.numCPUs ?? config.cpus, 1, 256);
     next.memoryMiB = inRange('memoryMB', spec.memoryMB ?? config.memoryMiB, 32, 16 * 1024 * 1024);
+    const shares = spec.cpuAllocation?.shares;
+    if (shares !== undefined) {
+      next.cpuShares = sharesOf(shares.level, shares.shares, next.cpus);
+      if (next.cpuShares !== null) inRange('cpuAllocation.shares', next.cpuShares, 0, MAX_SHARES);
+    }
     if (spec.guestId !== undefined) next.guestId = spec.guestId;
     if (spec.annotation !== undefined) next.annotation = spec.annotation;
     if (spec.uuid !== undefined && spec.uuid !== '') next.uuid = spec.uuid.toLowerCase();
@@ -300,6 +308,7 @@ export class VirtualMachine extends ManagedObject {
     next.changeVersion++;
     this.config = next;
     await this.save();
+    if (next.cpuShares !== config.cpuShares) this.weigh();
     this.host.registry.touch(this, 'config', 'name', 'summary', 'guest', 'network');
     if (!creating) this.event('VmReconfiguredEvent', 'was reconfigured', user, { configSpec: {} });
   }
@@ -401,8 +410,14 @@ export class VirtualMachine extends ManagedObject {
       throw error;
     }
     this.bootTime = this.running.startedAt;
+    if (this.config.cpuShares !== null) this.weigh();
     this.setState('poweredOn');
     this.event('VmPoweredOnEvent', 'is powered on', user);
+  }
+
+  private weigh(): void {
+    const { cpuShares, cpus } = this.config;
+    if (this.running !== null) weigh(this.running.pid, cpuShares ?? 1000 * cpus, cpus);
   }
 
   /** Finds the VM's process again after a restart of hostd. */

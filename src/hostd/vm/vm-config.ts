@@ -13,6 +13,8 @@ export interface VmConfig {
   annotation: string;
   cpus: number;
   memoryMiB: number;
+  /** Its weight for processors (`cpu-shares.ts`); null: the usual. */
+  cpuShares: number | null;
   createdAt: Date;
   changeVersion: number;
   hardware: Hardware;
@@ -28,6 +30,7 @@ const OWN_KEYS = new Set([
   'annotation',
   'memsize',
   'numvcpus',
+  'sched.cpu.shares',
   'uuid.bios',
   'vc.uuid',
   'caisson.createdAt',
@@ -48,6 +51,7 @@ export function newVmConfig(name: string): VmConfig {
     annotation: '',
     cpus: 1,
     memoryMiB: 32,
+    cpuShares: null,
     createdAt: new Date(),
     changeVersion: 1,
     hardware: emptyHardware(),
@@ -65,6 +69,7 @@ export async function saveVmx(path: string, config: VmConfig): Promise<void> {
     ['annotation', config.annotation],
     ['memsize', String(config.memoryMiB)],
     ['numvcpus', String(config.cpus)],
+    ['sched.cpu.shares', config.cpuShares === null ? 'normal' : String(config.cpuShares)],
     ['uuid.bios', config.uuid],
     ['vc.uuid', config.instanceUuid],
     ['caisson.createdAt', config.createdAt.toISOString()],
@@ -89,6 +94,7 @@ export async function loadVmx(path: string): Promise<VmConfig> {
     annotation: vmx.get('annotation') ?? '',
     cpus: Number(vmx.get('numvcpus') ?? 1),
     memoryMiB: Number(vmx.get('memsize') ?? 32),
+    cpuShares: /^\d+$/.test(vmx.get('sched.cpu.shares') ?? '') ? Number(vmx.get('sched.cpu.shares')) : null,
     createdAt: Number.isNaN(created.getTime()) ? new Date(0) : created,
     changeVersion: Number(vmx.get('caisson.changeVersion') ?? 1),
     hardware: readVmxDevices(vmx),

@@ -150,6 +150,13 @@ describe('limits', () => {
     expect(spec(host).limits).toEqual(limits);
   });
 
+  it('of shares are a VM’s too', () => {
+    expect(spec({}).cpuShares).toBeUndefined();
+    expect(spec({ CpuShares: 1024 }).cpuShares).toBe(2000);
+    expect(spec({ CpuShares: 512, NanoCpus: 1e9 }).cpuShares).toBe(500);
+    expect(spec({ CpuShares: 2 ** 18 }).cpuShares).toBe(512_000);
+  });
+
   it('round processors up', () => {
     expect(spec({ CpuQuota: 50000 }).cpus).toBe(1);
     expect(spec({ CpuQuota: 250000 }).cpus).toBe(3);

@@ -1,0 +1,52 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { getPriority, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { niceLevel, sharesInfo, sharesOf, weigh } from '../../../src/hostd/vm/cpu-shares.js';
+import { loadVmx, newVmConfig, saveVmx } from '../../../src/hostd/vm/vm-config.js';
+
+describe('shares of processors', () => {
+  it.each([
+    [1000, 1, 0],
+    [2000, 2, 0],
+    [500, 1, 3],
+    [2000, 1, -3],
+    [2, 1, 19],
+    [0, 1, 19],
+    [1_000_000, 1, -5],
+  ])('%i of %i processors are nice level %i', (shares, cpus, level) => {
+    expect(niceLevel(shares, cpus)).toBe(level);
+  });
+
+  it('have levels, and are kept with the VM', async () => {
+    expect(sharesOf('custom', 700, 2)).toBe(700);
+    expect(sharesOf('high', 0, 2)).toBe(4000);
+    expect(sharesOf('normal', 5, 2)).toBeNull();
+    expect(sharesInfo(null, 2)).toEqual({ level: 'normal', shares: 2000 });
+    expect(sharesInfo(7, 2)).toEqual({ level: 'custom', shares: 7 });
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-shares-'));
+    try {
+      const path = join(directory, 'a.vmx');
+      for (const cpuShares of [null, 500]) {
+        await saveVmx(path, { ...newVmConfig('a'), cpuShares });
+        const read = await loadVmx(path);
+        expect(read.cpuShares).toBe(cpuShares);
+        expect([...read.extraConfig.keys()]).not.toContain('sched.cpu.shares');
+      }
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('are given to a process', () => {
+    const child = spawn('sleep', ['30']);
+    try {
+      weigh(child.pid!, 500, 1);
+      expect(getPriority(child.pid)).toBe(3);
+    } finally {
+      child.kill();
+    }
+    expect(() => weigh(2 ** 30, 500, 1)).not.toThrow();
+  });
+});
