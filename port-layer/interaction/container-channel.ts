@@ -9,7 +9,7 @@ import { conflict, invalid, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
-import { SessionStreams } from './session-streams.js';
+import { type ReaderOptions, SessionStreams } from './session-streams.js';
 
 const log = logger('channel');
 /** The group that the embedded host's VMs run as. */
@@ -81,10 +81,10 @@ export class ContainerChannel extends EventEmitter<Events> {
   }
 
   /** Output of a session from now on. Session 0 may be attached before the VM runs. */
-  attach(session: number): Readable {
+  attach(session: number, options?: ReaderOptions): Readable {
     const streams = this.sessionStreams(session);
     const first = streams.count === 0;
-    const output = streams.attach();
+    const output = streams.attach(options);
     if (first && session === 0) this.connection?.subscribe(0);
     return output;
   }

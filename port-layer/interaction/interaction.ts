@@ -15,10 +15,13 @@ import {
   type LogPart,
   logPart,
   logThenLive,
+  newestRun,
   outputOf,
+  readAfter,
   readLog,
   selectLines,
 } from './output-log.js';
+import type { ReaderOptions } from './session-streams.js';
 
 /** Batches of log lines that are read ahead of the client. */
 const LOG_BATCHES = 2;
@@ -49,7 +52,7 @@ export class Interaction implements InteractionService {
     if (options.logs) checkKept(container);
     if (options.stream) {
       const channel = this.channelOf(container);
-      live = channel.attach(0);
+      live = channel.attach(0, { paces: true, ...this.replay(container) });
       output = live;
       if (options.logs) {
         // What a run that begins from now on writes stands behind this.
@@ -78,6 +81,20 @@ export class Interaction implements InteractionService {
   /** What there is to be seen of a container's log. */
   private keptPart(container: Container): Promise<LogPart> {
     return logPart(this.datastore, this.logPath(container), { keepBytes: container.spec.log?.keepBytes });
+  }
+
+  /** What a reader missed of the current run. */
+  private replay(container: Container): Pick<ReaderOptions, 'replay'> {
+    if (container.spec.log?.kept === false) return {};
+    const path = this.logPath(container);
+    let run: Promise<number> | null = null;
+    const { datastore } = this;
+    return {
+      async *replay(after: number) {
+        run ??= newestRun(datastore, path);
+        yield* readAfter(datastore, path, await run, after);
+      },
+    };
   }
 
   private channelOf(container: Container): ContainerChannel {
@@ -112,7 +129,7 @@ export class Interaction implements InteractionService {
     let batches: LogBatches = stored;
     let live: Readable | null = null;
     if (options.follow && !ended && channel !== null) {
-      live = channel.attach(0);
+      live = channel.attach(0, { paces: false, ...this.replay(container) });
       if (await isLive(channel)) batches = logThenLive(stored, cursor, live);
       else ended = true;
     }

@@ -249,6 +249,35 @@ async function hasLines(batches: LogBatches, count: number): Promise<boolean> {
   return false;
 }
 
+/** Where in a log file the newest run begins that has output. */
+export async function newestRun(datastore: DatastoreClient, path: string): Promise<number> {
+  const size = (await datastore.size(path)) ?? 0;
+  for (const start of [Math.max(0, size - TAIL_BYTES), 0]) {
+    const cursor = new LogCursor();
+    let found = false;
+    for await (const batch of readLog(datastore, path, cursor, { start, from: 0 })) found ||= batch.length > 0;
+    if (found) return cursor.run;
+  }
+  return 0;
+}
+
+/** A run's records after one, as far as they are in the log. @param run where it begins @param after the record's offset; -1: from the beginning */
+export async function* readAfter(
+  datastore: DatastoreClient,
+  path: string,
+  run: number,
+  after: number,
+): AsyncGenerator<OutputChunk> {
+  const start = run + Math.max(0, after);
+  const parser = new LogParser(start, run);
+  for await (const bytes of await datastore.get(path, { start })) {
+    for (const record of parser.push(bytes as Buffer)) {
+      if (record.position - record.offset !== run) return;
+      if (record.offset > after) yield record;
+    }
+  }
+}
+
 /** Output alone, piece by piece. */
 export async function* outputOf(batches: LogBatches): AsyncGenerator<OutputChunk> {
   for await (const batch of batches) {

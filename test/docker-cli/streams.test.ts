@@ -63,6 +63,21 @@ describe('attach', () => {
     await stack.docker('rm', '-f', 'counts');
   });
 
+  it('slowly keeps nobody else waiting, and misses nothing', async () => {
+    const script = 'i=0; while [ $i -lt 40 ]; do yes 0123456789abcdef0123456789abcdef | head -n 8000; i=$((i+1)); done';
+    await stack.docker('create', '--name', 'fast', 'busybox', 'sh', '-c', script);
+    const [slow, quick] = await Promise.all(
+      [1, 2].map(() => rawRequest(stack.port, '/containers/fast/attach?stream=1&stdout=1')),
+    );
+    slow!.socket.pause();
+    await stack.docker('start', 'fast');
+    const all = demultiplex(await quick!.rest).stdout;
+    expect(all).toHaveLength(40 * 8000 * 33);
+    slow!.socket.resume();
+    expect(demultiplex(await slow!.rest).stdout === all).toBe(true);
+    await stack.docker('rm', '-f', 'fast');
+  });
+
   it('over a WebSocket is the container’s terminal', async () => {
     await stack.docker('run', '-dit', '--name', 'shell', 'busybox', 'sh');
     const socket = new WebSocket(

@@ -221,7 +221,7 @@ void on_message(enum message type, uint32_t id, struct reader *payload) {
       break;
     case M_CREDIT:
       value = read_u32(payload);
-      if (s != NULL) s->credit += value;
+      if (s != NULL) s->credit = s->credit + value < INITIAL_CREDIT ? s->credit + value : INITIAL_CREDIT; /* never more than the window */
       break;
     case M_STDIN:
       if (s != NULL) take_input(s, payload);

@@ -36,10 +36,16 @@ export class LogParser {
   /** Where the next run's header stands in `bytes`; -1: nowhere. */
   private header = -1;
 
-  /** @param position of the first byte in the file; any but 0 is somewhere in the middle, and reading begins at the next mark */
-  constructor(private position = 0) {
-    this.runStart = position;
-    this.lost = position > 0;
+  /**
+   * @param position of the first byte in the file; any but 0 is somewhere in the middle, and reading begins at the next mark
+   * @param run where the run begins that it is in: a record, mark or header begins at `position`
+   */
+  constructor(
+    private position = 0,
+    run?: number,
+  ) {
+    this.runStart = run ?? position;
+    this.lost = position > 0 && run === undefined;
   }
 
   /** The records that are complete with these bytes. */
