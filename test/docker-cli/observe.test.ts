@@ -1,4 +1,5 @@
 /** Looking into containers and changing what they may use: top, stats, pause, update and memory that runs out, on real virtual machines. */
+import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -169,11 +170,25 @@ describe('docker pause', () => {
     }
   });
 
-  it('outlives the embedded host, and is woken to be stopped', async () => {
+  it('outlives the embedded host', async () => {
     await ok('pause', 'paused');
     await stack.restartHostd();
     await expect.poll(() => inspect('paused', '{{.State.Status}}'), { timeout: 20_000, interval: 200 }).toBe('paused');
     await expect.poll(async () => (await stack.docker('unpause', 'paused')).code, { timeout: 20_000 }).toBe(0);
+    expect((await ok('exec', 'paused', 'echo', 'again')).trim()).toBe('again');
+  });
+
+  it('outlives the endpoint, and is woken to be stopped', async () => {
+    await ok('pause', 'paused');
+    const { pid } = JSON.parse(readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8')) as { pid: number };
+    process.kill(pid, 'SIGKILL');
+    await expect
+      .poll(async () => (await stack.docker('inspect', '-f', '{{.State.Status}}', 'paused')).stdout, {
+        timeout: 20_000,
+      })
+      .toBe('paused\n');
+    await ok('unpause', 'paused');
+    // The guest hears that the endpoint went and came again only now, of both at once.
     expect((await ok('exec', 'paused', 'echo', 'again')).trim()).toBe('again');
     await ok('pause', 'paused');
     await ok('stop', '-t', '1', 'paused');

@@ -134,10 +134,12 @@ describe('a VM', () => {
     const vm = await lab.powerOn(guest);
     await guest.printed(/\n3\n/);
     await vm.suspend();
+    expect(await vm.suspended()).toBe(true);
     const before = await guest.output();
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(await guest.output()).toBe(before);
     await vm.resume();
+    expect(await vm.suspended()).toBe(false);
     await until(async () => (await guest.output()).length > before.length, 'it goes on');
     await vm.powerOff();
   });
