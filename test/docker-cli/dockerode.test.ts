@@ -1,5 +1,6 @@
 /** The life of a container through dockerode, as programs use it. */
-import { PassThrough } from 'node:stream';
+import { once } from 'node:events';
+import { PassThrough, type Readable } from 'node:stream';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testImage } from '../support/registry/images.js';
@@ -123,6 +124,30 @@ describe('a container', () => {
     await expect.poll(async () => (await container.inspect()).State.ExitCode).toBe(137);
     await container.remove();
     await expect(container.inspect()).rejects.toMatchObject({ statusCode: 404 });
+  });
+
+  it('is measured, paused and given other limits', async () => {
+    const container = await docker.createContainer({
+      Image: 'busybox',
+      Cmd: ['sleep', '1000'],
+      HostConfig: { Memory: 128 * 2 ** 20 },
+    });
+    await container.start();
+    expect(await container.top({ ps_args: 'o pid,args' })).toMatchObject({ Titles: ['PID', 'COMMAND'] });
+    const stats = await container.stats({ stream: false });
+    expect(stats.memory_stats.limit).toBe(128 * 2 ** 20);
+    expect(stats.pids_stats?.current).toBe(1);
+    await container.pause();
+    expect((await container.inspect()).State).toMatchObject({ Paused: true, Status: 'paused' });
+    await expect(container.pause()).rejects.toMatchObject({ statusCode: 409 });
+    await container.unpause();
+    expect(await container.update({ Memory: 64 * 2 ** 20, MemorySwap: -1 })).toEqual({ Warnings: null });
+    expect((await container.stats({ stream: false, 'one-shot': true })).memory_stats.limit).toBe(64 * 2 ** 20);
+    const stream = await container.stats({ stream: true });
+    const [first] = (await once(stream, 'data')) as [Buffer];
+    expect(JSON.parse(first.toString())).toMatchObject({ id: container.id });
+    (stream as unknown as Readable).destroy();
+    await container.remove({ force: true });
   });
 
   it('runs further processes', async () => {
