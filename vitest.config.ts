@@ -14,7 +14,7 @@ export default defineConfig({
       slow('vcsim', ['test/vcsim/**/*.test.ts']),
       slow('registry', ['test/registry/**/*.test.ts']),
       slow('vm', ['test/vm/**/*.test.ts']),
-      { test: { ...slow('differential', ['test/differential/*.test.ts']).test, maxConcurrency: 3 } },
+      { test: { ...slow('differential', ['test/differential/*.test.ts']).test, maxConcurrency: 5 } },
       slow('docker-cli', ['test/docker-cli/**/*.test.ts']),
     ],
   },

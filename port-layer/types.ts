@@ -111,6 +111,8 @@ export interface ContainerInfo {
   state: ContainerState;
   startedAt: Date | null;
   finishedAt: Date | null;
+  /** Of a container that runs: the end of the run before, if that is still known. */
+  lastFinishedAt?: Date | null;
   /** Of the last run; 0 before the first. */
   exitCode: number;
   /** Why the last start failed, or ''. */

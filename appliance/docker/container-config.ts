@@ -120,7 +120,7 @@ export const execSchema = z.looseObject({
   DetachKeys: text,
   Tty: z.boolean().nullish(),
   Env: texts,
-  Cmd: command,
+  Cmd: texts,
   Privileged: z.boolean().nullish(),
   User: text,
   WorkingDir: text,

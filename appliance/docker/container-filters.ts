@@ -5,6 +5,7 @@ import { invalid, isKind } from '../../src/common/errors.js';
 import type { Image } from '../image/types.js';
 import { containerNetworks, dockerConfig, dockerState, type ListPort, listPorts } from './container-view.js';
 import type { Engine } from './engine.js';
+import { parentOf } from './image-view.js';
 import { checkFilters } from './request.js';
 
 const KNOWN = [
@@ -154,7 +155,7 @@ function portRange(name: string, value: string): PortRange {
   return { first, last, protocol };
 }
 
-/** An image and those that were made here on top of it; what was pulled stands for itself, whatever layers it shares. */
+/** An image and those that were committed on top of it; what was pulled stands for itself, whatever layers it shares. */
 function descendants(engine: Engine, reference: string): Set<string> {
   let ancestor: Image;
   try {
@@ -163,9 +164,12 @@ function descendants(engine: Engine, reference: string): Set<string> {
     if (isKind(error, 'notFound') || isKind(error, 'invalid')) return new Set();
     throw error;
   }
-  const top = ancestor.chainIds.at(-1);
-  const children = engine.images
-    .list()
-    .filter(({ repoDigests, chainIds }) => repoDigests.length === 0 && top !== undefined && chainIds.includes(top));
-  return new Set([ancestor.id, ...children.map(({ id }) => id)]);
+  const found = new Set([ancestor.id]);
+  for (const image of engine.images.list()) {
+    const line = [image];
+    for (let parent = parentOf(engine, image); parent !== undefined; parent = parentOf(engine, parent))
+      line.push(parent);
+    if (line.some(({ id }) => id === ancestor.id)) found.add(image.id);
+  }
+  return found;
 }

@@ -201,7 +201,7 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
       ExitCode: container.exitCode,
       Error: container.error,
       StartedAt: container.startedAt?.toISOString() ?? NEVER,
-      FinishedAt: container.finishedAt?.toISOString() ?? NEVER,
+      FinishedAt: (container.finishedAt ?? container.lastFinishedAt)?.toISOString() ?? NEVER,
       ...(life.health === null ? {} : { Health: healthView(life.health) }),
     },
     Image: spec.imageId,

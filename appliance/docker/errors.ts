@@ -2,6 +2,7 @@
 import type { Response } from 'express';
 import { type ErrorKind, kindOf, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { ENGINE_HEADERS } from './request.js';
 
 const log = logger('docker');
 
@@ -44,6 +45,7 @@ export function sendRawError(response: Response, error: unknown, type: string): 
   const kind = kindAtEdge(error);
   if (kind === 'internal') log.error({ err: error }, 'a request failed');
   const text = Buffer.from(`${messageOf(error)}\r\n`);
+  for (const name of ENGINE_HEADERS) response.removeHeader(name);
   response.writeHead(STATUS[kind], { 'Content-Type': type, 'Content-Length': text.length, Connection: 'close' });
   response.end(text);
 }

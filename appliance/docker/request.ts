@@ -8,6 +8,8 @@ import { invalid } from '../../src/common/errors.js';
 import { API_VERSION } from './api-version.js';
 import { RAW_STREAM } from './streams.js';
 
+/** Of every answer but those on raw streams. */
+export const ENGINE_HEADERS = ['Api-Version', 'Docker-Experimental', 'Ostype', 'Server'];
 const MAX_BODY = 4 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_BODY;
 
@@ -190,13 +192,20 @@ export interface RawConnection {
 
 /**
  * Takes the connection over for raw streams. With `Upgrade: tcp` it is answered 101 and becomes the stream (`upgradeType` is its
- * content type); without, the request's body is the input and the rest of the connection the output.
+ * content type); without, the request's body is the input and the rest of the connection the output. `headers`: the answer has the
+ * engine's own headers, as Docker has it for execs and not for attach.
  */
-export function hijack(request: Request, response: Response, upgradeType: string): RawConnection {
+export function hijack(
+  request: Request,
+  response: Response,
+  upgradeType: string,
+  options: { headers?: boolean } = {},
+): RawConnection {
   const { upgraded } = extrasOf(request);
   if (upgraded === undefined) {
     // The stream goes on the connection as it is, without chunks, and ends with it.
     response.useChunkedEncodingByDefault = false;
+    if (options.headers !== true) for (const name of ENGINE_HEADERS) response.removeHeader(name);
     response.writeHead(200, { 'Content-Type': RAW_STREAM, Connection: 'close' });
     response.flushHeaders();
     const hasInput =
@@ -206,7 +215,11 @@ export function hijack(request: Request, response: Response, upgradeType: string
   const { socket, head } = upgraded;
   response.detachSocket(socket);
   socket.setNoDelay(true);
-  socket.write(`HTTP/1.1 101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`);
+  const own =
+    options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
+  socket.write(
+    `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n${own.join('')}\r\n`,
+  );
   if (head.length > 0) socket.unshift(head);
   upgraded.head = Buffer.alloc(0);
   return { input: socket, output: socket, hasInput: true };

@@ -96,6 +96,7 @@ async function record(context: CommitContext, options: CommitOptions, diffId: st
       architecture,
       ...(options.author === '' ? {} : { author: options.author }),
       ...options.fields,
+      parent: base.id,
       config: options.config,
       created,
       history: [...(base.config.history ?? []), history],

@@ -185,6 +185,7 @@ const sha256Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
 const configSchema = z.object({
   created: optional(z.string()),
   author: optional(z.string()),
+  parent: optional(z.string()),
   architecture: z.string(),
   os: z.string(),
   variant: optional(z.string()),

@@ -6,6 +6,8 @@ import type { Reference } from './reference.js';
 export interface ImageConfig {
   created?: string;
   author?: string;
+  /** Of an image that was committed: the id of the one it was made of. */
+  parent?: string;
   architecture: string;
   os: string;
   variant?: string;

@@ -27,6 +27,8 @@ export class Container extends EventEmitter<Events> {
   state: ContainerState = 'created';
   startedAt: Date | null = null;
   finishedAt: Date | null = null;
+  /** Of the run before this one. */
+  lastFinishedAt: Date | null = null;
   exitCode = 0;
   error = '';
   oomKilled = false;
@@ -153,6 +155,7 @@ export class Container extends EventEmitter<Events> {
       state: this.state,
       startedAt: this.startedAt,
       finishedAt: this.finishedAt,
+      lastFinishedAt: this.lastFinishedAt,
       exitCode: this.exitCode,
       error: this.error,
       oomKilled: this.oomKilled,

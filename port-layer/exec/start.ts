@@ -114,6 +114,7 @@ export class Starter {
     container.startedAt = new Date();
     container.error = '';
     container.exitCode = 0;
+    container.lastFinishedAt = container.finishedAt ?? container.lastFinishedAt;
     container.finishedAt = null;
     container.become('running');
     if (container.spec.autoRemove) container.once('ending', () => void this.drop(container));

@@ -1,6 +1,7 @@
 /**
  * The language of the differential suite: a case is a list of steps, each a docker CLI script or a raw API call. In every text `@word`
- * is the name of a container of the case (removed at its end), and `{word}` is what an earlier call kept.
+ * is the name of a container of the case (removed at its end), `{word}` is what an earlier call kept, `{now}` the time in
+ * seconds since 1970, `{begin}` that at which the case began.
  */
 
 /** A script for `sh`, with `docker` set up for the engine. Compared: exit code, standard output, standard error. */

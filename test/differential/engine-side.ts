@@ -38,11 +38,12 @@ export class EngineSide {
   /** Carries out a case and removes its containers. @throws when a step that is not compared fails */
   async play({ name, steps }: Case, subject: string): Promise<Outcome[]> {
     const prefix = `dt-${subject}-${name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')}`;
-    const kept = new Map<string, string>();
+    const seconds = (): string => (Date.now() / 1000).toFixed(3);
+    const kept = new Map([['begin', seconds()]]);
     const filled = (text: string): string =>
       text
         .replaceAll(CONTAINER, (_all, word: string) => `${prefix}-${word}`)
-        .replaceAll(/\{(\w+)\}/g, (all, word: string) => kept.get(word) ?? all);
+        .replaceAll(/\{(\w+)\}/g, (all, word: string) => (word === 'now' ? seconds() : (kept.get(word) ?? all)));
     const names = new Set(steps.flatMap((one) => step.names(one)).map((word) => `${prefix}-${word}`));
     const remove = async (): Promise<void> => {
       for (const one of names)
@@ -173,18 +174,23 @@ async function bodyOf(type: string, bytes: Buffer, path: string): Promise<unknow
   const text = bytes.toString();
   if (!type.startsWith('application/json')) return text;
   try {
-    return JSON.parse(text);
+    // Of events there may be one, and still it is a list.
+    return path.startsWith('/events') && !text.startsWith('{"message"') ? lines(text) : (JSON.parse(text) as unknown);
   } catch {
     try {
-      return text
-        .split(/\r?\n/)
-        .filter((line) => line !== '')
-        .map((line) => JSON.parse(line) as unknown);
+      return lines(text);
     } catch {
       return text;
     }
   }
 }
+
+/** JSON, a value on each line. */
+const lines = (text: string): unknown[] =>
+  text
+    .split(/\r?\n/)
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as unknown);
 
 /** Frames that follow each other on one stream are joined: their borders are nobody's promise. */
 function demultiplexed(bytes: Buffer): unknown {

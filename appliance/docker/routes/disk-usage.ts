@@ -1,13 +1,11 @@
 /** `docker system df`: what images and containers take. */
 import type { Request, Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
-import type { Image } from '../../image/types.js';
-import { atLeast } from '../api-version.js';
 import { withSizes } from '../container-size.js';
 import { listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
+import { imageRow, sharedSizes } from '../image-view.js';
 import { hangup, versionOf } from '../request.js';
-import { listRow } from './images.js';
 
 const TYPES = ['container', 'image', 'volume', 'build-cache'];
 
@@ -15,9 +13,7 @@ const TYPES = ['container', 'image', 'volume', 'build-cache'];
 export function diskUsageRoutes(router: Router, engine: Engine): void {
   router.get('/system/df', async (request, response) => {
     const types = wantedTypes(request);
-    const images = types.has('image')
-      ? imageUsage(engine, !atLeast(versionOf(request), '1.44'))
-      : { LayersSize: 0, Images: null };
+    const images = types.has('image') ? imageUsage(engine, versionOf(request)) : { LayersSize: 0, Images: null };
     const Containers = types.has('container') ? await containerUsage(engine, hangup(response)) : null;
     response.json({
       ...images,
@@ -37,28 +33,16 @@ function wantedTypes(request: Request): Set<string> {
   return new Set(types);
 }
 
-/** How many images stand on each layer. */
-function layerUsers(images: Image[]): Map<string, number> {
-  const users = new Map<string, number>();
-  for (const { chainIds } of images) for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
-  return users;
-}
-
-/** @param virtual with the size's former name too */
-function imageUsage(engine: Engine, virtual: boolean): object {
+function imageUsage(engine: Engine, apiVersion: string): object {
   const images = engine.images.list();
-  const users = layerUsers(images);
+  const shared = sharedSizes(images);
   const sizes = new Map<string, number>();
-  const rows = images.map((image) => {
-    let shared = 0;
-    for (const [i, chain] of image.chainIds.entries()) {
-      const size = image.layerSizes[i] ?? 0;
-      sizes.set(chain, size);
-      if ((users.get(chain) ?? 0) > 1) shared += size;
-    }
-    const former = virtual ? { VirtualSize: image.size } : {};
-    return { ...listRow(engine, image), SharedSize: shared, ...former };
-  });
+  for (const { chainIds, layerSizes } of images)
+    for (const [i, chain] of chainIds.entries()) sizes.set(chain, layerSizes[i] ?? 0);
+  const rows = images.map((image) => ({
+    ...imageRow(engine, image, apiVersion),
+    SharedSize: shared.get(image.id) ?? 0,
+  }));
   return { LayersSize: [...sizes.values()].reduce((sum, size) => sum + size, 0), Images: rows };
 }
 

@@ -73,7 +73,8 @@ export function execRoutes(router: Router, engine: Engine): void {
     const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
     // What the client says of a terminal here is how it takes the stream, whatever the process has.
     const multiplexed = wanted.Tty !== true;
-    const takeOver = (): RawConnection => hijack(request, response, streamType(!multiplexed, versionOf(request)));
+    const takeOver = (): RawConnection =>
+      hijack(request, response, streamType(!multiplexed, versionOf(request)), { headers: true });
     engine.publish(container, `exec_start: ${commandLine(before.process)}`, { execID: before.id });
     let streams: AttachedStreams | null;
     try {

@@ -2,10 +2,12 @@
 import type { Request, Router } from 'express';
 import { z } from 'zod';
 import { invalid, messageOf, unsupported } from '../../../src/common/errors.js';
+import { parsePlatform } from '../../image/platform.js';
+import { familiarString, joinReference } from '../../image/reference.js';
 import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
-import { DRIVER } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { body, checkFilters, filters, flag, hangup, query } from '../request.js';
+import { createdSeconds, imageHistory, imageRow, imageView, sharedSizes } from '../image-view.js';
+import { body, checkFilters, filters, flag, hangup, query, versionOf } from '../request.js';
 
 const authSchema = z.looseObject({
   username: z.string().optional(),
@@ -25,7 +27,14 @@ export function imageRoutes(router: Router, engine: Engine): void {
     checkFilters(given, ['dangling', 'label', 'before', 'since', 'reference']);
     for (const value of given.get('dangling') ?? [])
       if (!['0', '1', 'true', 'false'].includes(value)) throw invalid(`invalid filter 'dangling=[${value}]'`);
-    response.json(filterImages(engine, given).map((image) => listRow(engine, image)));
+    const version = versionOf(request);
+    const shared = flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
+    response.json(
+      filterImages(engine, given).map((image) => ({
+        ...imageRow(engine, image, version),
+        ...(shared === null ? {} : { SharedSize: shared.get(image.id) ?? 0 }),
+      })),
+    );
   });
 
   router.post('/images/create', async (request, response) => {
@@ -34,6 +43,9 @@ export function imageRoutes(router: Router, engine: Engine): void {
     if (name === '') throw invalid('invalid reference format');
     const tag = query(request, 'tag') ?? '';
     const reference = tag === '' ? name : tag.startsWith('sha256:') ? `${name}@${tag}` : `${name}:${tag}`;
+    joinReference(name, tag);
+    const platform = query(request, 'platform');
+    if (platform) parsePlatform(platform);
     if (tag === '' && !/[:@][^/]*$/.test(name.split('/').at(-1) ?? ''))
       throw unsupported('pulling all tags of a repository is not implemented: name a tag');
     const progress = (message: ProgressMessage): void => {
@@ -41,7 +53,6 @@ export function imageRoutes(router: Router, engine: Engine): void {
       response.write(`${JSON.stringify(message)}\r\n`);
     };
     try {
-      const platform = query(request, 'platform');
       await images.pull(reference, {
         auth: registryAuth(request),
         ...(platform ? { platform } : {}),
@@ -58,17 +69,17 @@ export function imageRoutes(router: Router, engine: Engine): void {
 
   // Names contain slashes: the route takes all of the path between its ends.
   router.get('/images/*name/json', (request, response) => {
-    response.json(inspect(images.resolve(imageName(request))));
+    response.json(imageView(engine, images.resolve(imageName(request)), versionOf(request)));
   });
 
   router.get('/images/*name/history', (request, response) => {
-    response.json(history(images.resolve(imageName(request))));
+    response.json(imageHistory(engine, images.resolve(imageName(request))));
   });
 
   router.post('/images/*name/tag', async (request, response) => {
     const repository = query(request, 'repo') ?? '';
     const tag = query(request, 'tag') ?? '';
-    await images.tag(imageName(request), tag === '' ? repository : `${repository}:${tag}`);
+    await images.tag(imageName(request), familiarString(joinReference(repository, tag)));
     response.status(201).end();
   });
 
@@ -101,27 +112,6 @@ function registryAuth(request: Request): RegistryAuth | undefined {
     // As Docker: credentials that cannot be read are none.
     return undefined;
   }
-}
-
-function createdSeconds(image: Image): number {
-  const time = Date.parse(image.config.created ?? '');
-  return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
-}
-
-/** A row of `GET /images/json`. */
-export function listRow(engine: Engine, image: Image): object {
-  const labels = image.config.config.Labels ?? {};
-  return {
-    Containers: engine.usersOf(image.id).length,
-    Created: createdSeconds(image),
-    Id: image.id,
-    Labels: Object.keys(labels).length === 0 ? null : labels,
-    ParentId: '',
-    RepoDigests: image.repoDigests,
-    RepoTags: image.repoTags,
-    SharedSize: -1,
-    Size: image.size,
-  };
 }
 
 function filterImages(engine: Engine, given: Map<string, string[]>): Image[] {
@@ -161,61 +151,4 @@ function matchesReference(tag: string, pattern: string): boolean {
   );
   const at = tag.lastIndexOf(':');
   return expression.test(tag) || expression.test(tag.slice(0, at));
-}
-
-function inspect(image: Image): object {
-  const { config } = image;
-  return {
-    Id: image.id,
-    RepoTags: image.repoTags,
-    RepoDigests: image.repoDigests,
-    Parent: '',
-    Comment: config.history?.at(-1)?.comment ?? '',
-    Created: config.created ?? '0001-01-01T00:00:00Z',
-    DockerVersion: '',
-    Author: config.author ?? '',
-    Architecture: config.architecture,
-    ...(config.variant === undefined ? {} : { Variant: config.variant }),
-    Os: config.os,
-    Size: image.size,
-    GraphDriver: { Data: null, Name: DRIVER },
-    RootFS: { Type: 'layers', Layers: config.rootfs.diff_ids },
-    Metadata: { LastTagTime: '0001-01-01T00:00:00Z' },
-    Config: {
-      Cmd: null,
-      Entrypoint: null,
-      Env: null,
-      Labels: null,
-      OnBuild: null,
-      User: '',
-      Volumes: null,
-      WorkingDir: '',
-      ...config.config,
-    },
-  };
-}
-
-function history(image: Image): object[] {
-  const sizes = [...image.layerSizes];
-  const rows = (image.config.history ?? []).map((entry) => ({
-    Comment: entry.comment ?? '',
-    Created: Math.floor(Date.parse(entry.created ?? image.config.created ?? '1970-01-01T00:00:00Z') / 1000),
-    CreatedBy: entry.created_by ?? '',
-    Id: '<missing>',
-    Size: entry.empty_layer === true ? 0 : (sizes.shift() ?? 0),
-    Tags: null as string[] | null,
-  }));
-  if (rows.length === 0)
-    rows.push({
-      Comment: '',
-      Created: createdSeconds(image),
-      CreatedBy: '',
-      Id: image.id,
-      Size: image.size,
-      Tags: image.repoTags,
-    });
-  const last = rows.at(-1)!;
-  last.Id = image.id;
-  last.Tags = image.repoTags.length === 0 ? null : image.repoTags;
-  return rows.reverse();
 }

@@ -1,12 +1,35 @@
 /** All subjects of the differential suite. */
 import type { Subject } from '../case.js';
+import { attach } from './attach.js';
 import { errors } from './errors.js';
+import { events } from './events.js';
+import { exec } from './exec.js';
+import { files } from './files.js';
+import { images } from './images.js';
 import { inspect } from './inspect.js';
 import { lifecycle } from './lifecycle.js';
+import { logs } from './logs.js';
 import { observe } from './observe.js';
 import { options } from './options.js';
 import { ps } from './ps.js';
 import { runs } from './run.js';
+import { states } from './states.js';
 import { system } from './system.js';
 
-export const SUBJECTS: Subject[] = [runs, options, ps, inspect, system, observe, errors, lifecycle];
+export const SUBJECTS: Subject[] = [
+  runs,
+  options,
+  ps,
+  inspect,
+  lifecycle,
+  states,
+  logs,
+  exec,
+  attach,
+  files,
+  images,
+  events,
+  observe,
+  system,
+  errors,
+];

@@ -1,0 +1,132 @@
+/** Images as the API shows them: a row of the list, `inspect`, and the history. */
+import type { Image } from '../image/types.js';
+import { atLeast } from './api-version.js';
+import { DRIVER } from './container-view.js';
+import type { Engine } from './engine.js';
+
+/** What older versions showed of a configuration that is a container's too. */
+const CONTAINER_FIELDS = {
+  Hostname: '',
+  Domainname: '',
+  AttachStdin: false,
+  AttachStdout: false,
+  AttachStderr: false,
+  Tty: false,
+  OpenStdin: false,
+  StdinOnce: false,
+  Image: '',
+};
+const CONFIG_FIELDS = {
+  Cmd: null,
+  Entrypoint: null,
+  Env: null,
+  Labels: null,
+  OnBuild: null,
+  User: '',
+  Volumes: null,
+  WorkingDir: '',
+};
+
+/** Seconds since 1970; 0 when the image does not say. */
+export function createdSeconds(image: Image): number {
+  const time = Date.parse(image.config.created ?? '');
+  return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
+}
+
+/** The image that this one was committed from, if it is still here. What an image of elsewhere says of a parent is not looked at. */
+export function parentOf(engine: Engine, image: Image): Image | undefined {
+  const { parent } = image.config;
+  if (parent === undefined || image.repoDigests.length > 0) return undefined;
+  const found = engine.images.list().find(({ id }) => id === parent);
+  return found?.chainIds.every((chain, i) => image.chainIds[i] === chain) === true ? found : undefined;
+}
+
+/** Bytes of layers that other images have too, by image id. */
+export function sharedSizes(images: Image[]): Map<string, number> {
+  const users = new Map<string, number>();
+  for (const { chainIds } of images) for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
+  return new Map(
+    images.map(({ id, chainIds, layerSizes }) => [
+      id,
+      chainIds.reduce((sum, chain, i) => sum + ((users.get(chain) ?? 0) > 1 ? (layerSizes[i] ?? 0) : 0), 0),
+    ]),
+  );
+}
+
+const virtualSize = (image: Image, apiVersion: string): object =>
+  atLeast(apiVersion, '1.44') ? {} : { VirtualSize: image.size };
+
+/** A row of `GET /images/json`. */
+export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
+  const labels = image.config.config.Labels ?? {};
+  return {
+    Containers: engine.usersOf(image.id).length,
+    Created: createdSeconds(image),
+    Id: image.id,
+    Labels: Object.keys(labels).length === 0 ? null : labels,
+    ParentId: parentOf(engine, image)?.id ?? '',
+    RepoDigests: image.repoDigests,
+    RepoTags: image.repoTags,
+    SharedSize: -1,
+    Size: image.size,
+    ...virtualSize(image, apiVersion),
+  };
+}
+
+/** `GET /images/{name}/json` */
+export function imageView(engine: Engine, image: Image, apiVersion: string): object {
+  const { config } = image;
+  // Only what is there: an image may have fields without a value.
+  const given = Object.fromEntries(Object.entries(config.config).filter(([, value]) => value !== undefined));
+  return {
+    Id: image.id,
+    RepoTags: image.repoTags,
+    RepoDigests: image.repoDigests,
+    Parent: parentOf(engine, image)?.id ?? '',
+    Comment: config.history?.at(-1)?.comment ?? '',
+    Created: config.created ?? '0001-01-01T00:00:00Z',
+    ...(atLeast(apiVersion, '1.45') ? {} : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
+    DockerVersion: '',
+    Author: config.author ?? '',
+    Architecture: config.architecture,
+    ...(config.variant === undefined ? {} : { Variant: config.variant }),
+    Os: config.os,
+    Size: image.size,
+    ...virtualSize(image, apiVersion),
+    GraphDriver: { Data: null, Name: DRIVER },
+    RootFS: { Type: 'layers', Layers: config.rootfs.diff_ids },
+    Metadata: { LastTagTime: '0001-01-01T00:00:00Z' },
+    Config: { ...(atLeast(apiVersion, '1.50') ? {} : CONTAINER_FIELDS), ...CONFIG_FIELDS, ...given },
+  };
+}
+
+/** `GET /images/{name}/history`, the newest first. The images that this one was made of are named where they are here. */
+export function imageHistory(engine: Engine, image: Image): object[] {
+  const sizes = [...image.layerSizes];
+  const rows = (image.config.history ?? []).map((entry) => ({
+    Comment: entry.comment ?? '',
+    Created: Math.floor(Date.parse(entry.created ?? image.config.created ?? '1970-01-01T00:00:00Z') / 1000),
+    CreatedBy: entry.created_by ?? '',
+    Id: '<missing>',
+    Size: entry.empty_layer === true ? 0 : (sizes.shift() ?? 0),
+    Tags: null as string[] | null,
+  }));
+  if (rows.length === 0)
+    rows.push({
+      Comment: '',
+      Created: createdSeconds(image),
+      CreatedBy: '',
+      Id: image.id,
+      Size: image.size,
+      Tags: image.repoTags,
+    });
+  rows.reverse();
+  let of: Image | undefined = image;
+  for (const row of rows) {
+    if (of === undefined) break;
+    row.Id = of.id;
+    row.Tags = of.repoTags.length === 0 ? null : of.repoTags;
+    of = parentOf(engine, of);
+  }
+  return rows;
+}

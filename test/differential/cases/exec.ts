@@ -1,0 +1,82 @@
+/** `docker exec` and the exec API. */
+import { get, made, post, type Subject, sh, started } from '../case.js';
+
+export const exec: Subject = {
+  name: 'exec',
+  cases: [
+    {
+      name: 'command line',
+      steps: [
+        made('a'),
+        started('a'),
+        sh(`docker exec @a sh -c 'echo out; echo err >&2; exit 7'`),
+        sh('docker exec @a nosuch'),
+        sh('docker exec @a /etc/passwd'),
+        sh('docker exec -u www-data @a id'),
+        sh('docker exec -u nosuch @a id'),
+        sh('docker exec -w /tmp @a pwd'),
+        sh('docker exec -w /nosuch @a pwd'),
+        sh('docker exec -e A=1 -e HOME=/x @a env | grep -E "^(A|HOME)="'),
+        sh('echo hello | docker exec -i @a cat'),
+        sh('docker exec -d @a touch /made && sleep 0.5 && docker exec @a ls /made'),
+        sh(`docker exec @a sh -c 'kill -9 $$'`),
+        sh(`docker exec -t @a sh -c 'test -t 1 && echo terminal'`),
+        sh('docker exec nosuch true'),
+      ],
+    },
+    {
+      name: 'calls',
+      steps: [
+        made('a'),
+        started('a'),
+        post(
+          '/containers/@a/exec',
+          { Cmd: ['sh', '-c', 'echo o; echo e >&2; exit 2'], AttachStdout: true, AttachStderr: true, User: 'root' },
+          { keep: { id: 'Id' } },
+        ),
+        get('/exec/{id}/json'),
+        post('/exec/{id}/start', { Detach: false }, { upgrade: '' }),
+        get('/exec/{id}/json'),
+        post('/exec/{id}/start', { Detach: false }),
+        get('/containers/@a/json', { only: ['ExecIDs'] }),
+      ],
+    },
+    {
+      name: 'without upgrade, with input, with a terminal',
+      steps: [
+        made('a'),
+        started('a'),
+        post('/containers/@a/exec', { Cmd: ['echo', 'x'], AttachStdout: true }, { keep: { one: 'Id' } }),
+        post('/exec/{one}/start', { Detach: false }),
+        post('/containers/@a/exec', { Cmd: ['cat'], AttachStdout: true, AttachStdin: true }, { keep: { two: 'Id' } }),
+        post('/exec/{two}/start', { Detach: false }, { upgrade: 'typed' }),
+        post('/containers/@a/exec', { Cmd: ['echo', 'x'], AttachStdout: true, Tty: true }, { keep: { three: 'Id' } }),
+        post('/exec/{three}/start', { Detach: false, Tty: true }, { upgrade: '' }),
+        post('/containers/@a/exec', { Cmd: ['true'] }, { keep: { four: 'Id' } }),
+        post('/exec/{four}/start', { Detach: true }),
+        get('/exec/{four}/json', { only: ['ProcessConfig', 'OpenStdin', 'OpenStdout', 'OpenStderr'] }),
+      ],
+    },
+    {
+      name: 'refused',
+      steps: [
+        made('a'),
+        post('/containers/@a/exec', { Cmd: ['true'] }),
+        started('a'),
+        post('/containers/@a/exec', {}),
+        post('/containers/@a/exec', { Cmd: [] }),
+        post('/containers/@a/exec', { Cmd: ['true'], DetachKeys: 'ctrl-nosuch' }),
+        post('/containers/@a/exec', { Cmd: 'text' }, { only: [] }),
+        post('/containers/@a/exec', { Cmd: 5 }),
+        post('/containers/@a/exec'),
+        post('/containers/@a/exec', { Cmd: ['nosuch'], AttachStdout: true }, { keep: { id: 'Id' } }),
+        post('/exec/{id}/start', { Detach: false }),
+        get('/exec/{id}/json', { only: ['ExitCode', 'Running'] }),
+        post('/containers/@a/exec', { Cmd: ['nosuch'] }, { keep: { id: 'Id' } }),
+        post('/exec/{id}/start', { Detach: true }),
+        post('/exec/{id}/start', { Detach: true }),
+        post('/exec/{id}/resize?h=1&w=x'),
+      ],
+    },
+  ],
+};
