@@ -1,6 +1,7 @@
 /** `docker system df`: what images and containers take. */
 import type { Request, Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
+import { atLeast } from '../api-version.js';
 import { withSizes } from '../container-size.js';
 import { listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
