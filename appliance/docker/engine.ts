@@ -311,6 +311,8 @@ export class Engine {
   restore(): Promise<void> {
     for (const container of this.portLayer.exec.list().filter(isUp)) {
       this.health.started(container);
+      // It is probed when it goes on.
+      if (container.paused) this.health.stopped(container.spec.id);
       void this.forwarding.resume(container);
     }
     return this.restarts.restore();

@@ -259,7 +259,7 @@ export async function deleteVch(
   const owned = (await listOwnedVms(client)).filter(
     (vm) => vm.keys.get(OWNER_KEY) === vch.id && vm.ref.value !== vch.endpoint.value,
   );
-  const running = owned.filter((vm) => vm.powerState === 'poweredOn').map((vm) => vm.name);
+  const running = owned.filter((vm) => vm.powerState !== 'poweredOff').map((vm) => vm.name);
   if (running.length > 0 && !options.force) {
     throw conflict(
       `${running.join(', ')} ${running.length === 1 ? 'is' : 'are'} powered on. Specify --force to force delete`,

@@ -85,6 +85,22 @@ describe('a paused container', () => {
     expect((await call('POST', '/containers/two/pause')).json.message).toMatch(/^container \w{64} is not running$/);
   });
 
+  it('is not probed, even by an engine that finds it paused', async () => {
+    const body = { Image: 'busybox', Cmd: ['sleep', '100'], Healthcheck: { Test: ['CMD', 'true'], Interval: 5e7 } };
+    const { json } = await call('POST', '/containers/create?name=one', body);
+    const health = async (): Promise<string> => (await call('GET', '/containers/one/json')).json.State.Health.Status;
+    await call('POST', '/containers/one/start');
+    await expect.poll(health).toBe('healthy');
+    await call('POST', '/containers/one/pause');
+    await engine.restart();
+    await expect.poll(health).toMatch(/^(starting|unhealthy)$/);
+    const probes = (await actions(json.Id)).length;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect((await actions(json.Id)).length).toBe(probes);
+    await call('POST', '/containers/one/unpause');
+    await expect.poll(health).toBe('healthy');
+  });
+
   it.each([
     ['POST', '/containers/one/kill', ['pause', 'kill', 'unpause', 'die']],
     ['POST', '/containers/one/kill?signal=USR1', ['pause', 'kill', 'unpause', 'die']],
