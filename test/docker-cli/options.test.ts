@@ -122,6 +122,10 @@ describe('--init', () => {
     expect(await inspect('init', '.State.ExitCode')).toBe(4);
     expect(await inspect('init', '.HostConfig.Init')).toBe(true);
     expect(await inspect('init', '.Path')).toBe('sh');
+    // What is sent before it is ready is not lost.
+    await stack.docker('start', 'init');
+    await stack.docker('kill', '-s', 'USR1', 'init');
+    expect((await stack.docker('wait', 'init')).stdout).toBe('138\n');
     await stack.docker('rm', 'init');
   });
 

@@ -18,12 +18,14 @@ static void choose_signals(sigset_t *set) {
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(set, own[i]);
 }
 
-static void __attribute__((noreturn)) run_child(char **args, const sigset_t *mask) {
+static void __attribute__((noreturn)) run_child(char **args) {
   setpgid(0, 0);
   /* The terminal is the child's: its group is in the foreground. */
   if (tcsetpgrp(0, getpgrp()) != 0 && errno != ENOTTY && errno != ENXIO) fprintf(stderr, "[WARN  tini (%d)] tcsetpgrp failed: %s\n", getpid(), strerror(errno));
   signal(SIGTTIN, SIG_DFL), signal(SIGTTOU, SIG_DFL);
-  sigprocmask(SIG_SETMASK, mask, NULL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
   execvp(args[0], args);
   fprintf(stderr, "[FATAL tini (%d)] exec %s failed: %s\n", getpid(), args[0], strerror(errno));
   _exit(errno == ENOENT ? 127 : errno == EACCES ? 126 : 1);
@@ -32,12 +34,12 @@ static void __attribute__((noreturn)) run_child(char **args, const sigset_t *mas
 int init_process(char **args) {
   if (args[0] != NULL && strcmp(args[0], "--") == 0) args++;
   if (args[0] == NULL) return 1;
-  sigset_t set, before;
+  sigset_t set;
   choose_signals(&set);
-  sigprocmask(SIG_BLOCK, &set, &before);
+  sigprocmask(SIG_SETMASK, &set, NULL); /* it began with all held back: none is lost */
   signal(SIGTTIN, SIG_IGN), signal(SIGTTOU, SIG_IGN);
   pid_t child = fork();
-  if (child == 0) run_child(args, &before);
+  if (child == 0) run_child(args);
   if (child < 0) {
     fprintf(stderr, "[FATAL tini (%d)] fork failed: %s\n", getpid(), strerror(errno));
     return 1;

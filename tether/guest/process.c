@@ -2,6 +2,7 @@
 #include "tether.h"
 #include "program.h"
 #include "confine.h"
+#include "init.h"
 #include "user.h"
 
 #include <errno.h>
@@ -138,10 +139,12 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   if (variable(p->env, "HOME") == NULL) setenv("HOME", who.home, 1);
   char path[4352];
   find_program(p->args[0], environ, path, sizeof path);
-  sigset_t none;
-  sigemptyset(&none);
+  /* The kernel drops what process 1 has no handler for: an init gets what was sent before it was ready. */
+  sigset_t held;
+  if (program.init && strcmp(p->args[0], INIT_PATH) == 0) sigfillset(&held);
+  else sigemptyset(&held);
   for (int s = 1; s < 32; s++) signal(s, SIG_DFL);
-  sigprocmask(SIG_SETMASK, &none, NULL);
+  sigprocmask(SIG_SETMASK, &held, NULL);
   execve(path, p->args, environ);
   give_up(errno == EACCES ? 126 : errno == ENOENT ? 127 : 126, "exec %s: %s", p->args[0], errno == ENOEXEC ? "exec format error" : cause());
 }
