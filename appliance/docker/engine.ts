@@ -107,6 +107,7 @@ export class Engine {
         const first = container.endpoints[0];
         if (first !== undefined) this.ports.activate(container.spec.id, first.address);
         this.network(container, 'connect');
+        this.restarts.started(container.spec.id);
         this.health.started(container);
         this.publish(container, 'start', {}, time);
         break;

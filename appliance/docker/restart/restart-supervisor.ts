@@ -80,17 +80,27 @@ export class RestartSupervisor {
     life.pending = { timer: setTimeout(() => void this.restart(id, life), pauseMs) };
   }
 
+  /** A run has begun. Its end may come before the start is through. */
+  started(id: string): void {
+    const life = this.lives.get(id);
+    if (life === undefined || life.pending === null) return;
+    if (life.pending.timer !== null) clearTimeout(life.pending.timer);
+    life.pending = null;
+  }
+
   private async restart(id: string, life: Life): Promise<void> {
-    if (life.pending === null) return;
-    life.pending.timer = null;
+    const { pending } = life;
+    if (pending === null) return;
+    pending.timer = null;
     try {
       await this.containers.start(id, () => this.record(life));
-      life.pending = null;
+      if (life.pending === pending) life.pending = null;
     } catch (error) {
       log.warn({ container: id, err: messageOf(error) }, 'a container could not be started again');
+      if (life.pending !== pending) return;
       // vSphere is not to be reached: that says nothing of the container.
-      if (isKind(error, 'unavailable') && !life.cancelled && !this.closed && life.pending !== null)
-        life.pending.timer = setTimeout(() => void this.restart(id, life), UNREACHED_MS);
+      if (isKind(error, 'unavailable') && !life.cancelled && !this.closed)
+        pending.timer = setTimeout(() => void this.restart(id, life), UNREACHED_MS);
       else this.giveUp(life);
     }
   }

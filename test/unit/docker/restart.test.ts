@@ -127,6 +127,18 @@ describe('the supervisor', () => {
     expect([supervisor.isRestarting('box'), starts.length]).toEqual([false, 2]);
   });
 
+  it('hears of a run that is over before its start is through', async () => {
+    supervisor.ended(ended(1));
+    await vi.advanceTimersByTimeAsync(100);
+    supervisor.started('box');
+    supervisor.ended(ended(1));
+    starts[0]!.resolve();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(supervisor.isWaiting('box')).toBe(true);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(starts).toHaveLength(2);
+  });
+
   it('starts nothing any more once it is closed', async () => {
     supervisor.ended(ended(1));
     supervisor.close();
