@@ -3,6 +3,7 @@
 import type { ContainerInfo } from '../../port-layer/types.js';
 import { invalid, isKind } from '../../src/common/errors.js';
 import type { Image } from '../image/types.js';
+import { withinTime } from './bounded-time.js';
 import { containerNetworks, dockerConfig, dockerState, type ListPort, listPorts } from './container-view.js';
 import type { Engine } from './engine.js';
 import { parentOf } from './image-view.js';
@@ -28,6 +29,9 @@ const KNOWN = [
 const STATES = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];
 const HEALTH = ['none', 'starting', 'healthy', 'unhealthy'];
 const BOOLEANS = ['0', '1', 'true', 'false'];
+
+/** For all names together. */
+const NAME_MS = 200;
 
 type Test = (container: ContainerInfo, value: string) => boolean;
 
@@ -89,10 +93,12 @@ function hasLabel(container: ContainerInfo, label: string): boolean {
 
 /** Filters that pass when any of their values does. */
 function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, Test> {
+  const names = engine.portLayer.exec.list().map(({ spec }) => spec.name);
+  const named = new Map((filters.get('name') ?? []).map((value) => [value, matchingNames(names, value)]));
   const ancestors = new Map((filters.get('ancestor') ?? []).map((value) => [value, descendants(engine, value)]));
   return {
     id: (container, value) => value !== '' && container.spec.id.startsWith(value),
-    name: (container, value) => matchesName(container.spec.name, value),
+    name: (container, value) => named.get(value)!.has(container.spec.name),
     status: (container, value) => dockerState(container, engine.life(container)) === value,
     exited: (container, value) =>
       container.startedAt !== null && !engine.isUp(container) && container.exitCode === Number(value),
@@ -105,14 +111,23 @@ function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, T
   };
 }
 
-/** A regular expression on the name, with and without its slash, as Docker has it. */
-function matchesName(name: string, value: string): boolean {
+/**
+ * The names that a regular expression fits, with and without their slash, as Docker has it.
+ * @throws invalid for one that takes too long: unlike Go's, these can take for ever
+ */
+function matchingNames(names: string[], value: string): Set<string> {
+  let bare: RegExp;
+  let whole: RegExp;
   try {
-    const pattern = new RegExp(value.replace(/^\//, ''));
-    return pattern.test(name) || new RegExp(value).test(`/${name}`);
+    const [, flags = '', text = value] = /^\(\?([ims]+)\)(.*)$/s.exec(value) ?? [];
+    bare = new RegExp(text.replace(/^\//, ''), flags);
+    whole = new RegExp(text, flags);
   } catch {
-    return false;
+    return new Set();
   }
+  const found = withinTime(NAME_MS, () => names.filter((name) => bare.test(name) || whole.test(`/${name}`)));
+  if (found === undefined) throw invalid(`invalid filter 'name=${value}': the regular expression takes too long`);
+  return new Set(found.value);
 }
 
 /**

@@ -58,6 +58,14 @@ export function dockerApp(engine: Engine): express.Express {
     });
   });
   app.use(takeVersion);
+  app.use(dockerRouter(engine));
+  app.use(noRoute);
+  app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => sendError(response, error));
+  return app;
+}
+
+/** All routes of the API. */
+export function dockerRouter(engine: Engine): express.Router {
   const router = versionedRouter();
   systemRoutes(router, engine);
   eventRoutes(router, engine);
@@ -76,10 +84,7 @@ export function dockerApp(engine: Engine): express.Express {
   refusedRoutes(router);
   notImplementedRoutes(router);
   imageRoutes(router, engine);
-  app.use(router);
-  app.use(noRoute);
-  app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => sendError(response, error));
-  return app;
+  return router;
 }
 
 /** A listening server. */
