@@ -1,8 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
-/** Slow suites run real VMs one file after the other: two cores of emulation carry no more. */
+/**
+ * Slow suites run real VMs one file after the other: two cores of emulation carry no more. A test that failed is run once more: on a
+ * machine that others use too, a second of waiting may be too short.
+ */
 const slow = (name: string, include: string[]) => ({
-  test: { name, include, testTimeout: 120_000, hookTimeout: 180_000, fileParallelism: false },
+  test: { name, include, testTimeout: 120_000, hookTimeout: 180_000, fileParallelism: false, retry: 1 },
 });
 
 export default defineConfig({
