@@ -222,9 +222,7 @@ export const lifecycle: Subject = {
         ended('box'),
         post('/containers/@box/wait?condition=not-running'),
         post('/containers/@box/wait?condition='),
-        sh(
-          `(sleep 0.5; docker rm @box) >/dev/null & docker wait @box; docker run -d --rm --name @box dt/busybox sleep 1 >/dev/null; docker wait @box; docker wait @box`,
-        ),
+        sh('docker run -d --rm --name @two dt/busybox sleep 2 >/dev/null; docker wait @two; docker wait @box @gone'),
       ],
     },
     {
