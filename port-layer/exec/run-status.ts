@@ -71,7 +71,7 @@ export function outcome(status: RunStatus, fallback: { at: Date; exitCode: numbe
 
 /** What the guest says of a process it can't start, in Docker's words. */
 export function startError(code: number, message: string): StartError {
-  const directory = /^mkdir (.*): Not a directory$/.exec(message)?.[1];
+  const directory = /^mkdir (.*): not a directory$/i.exec(message)?.[1];
   // What Docker finds out before it calls runc.
   if (directory !== undefined) return new StartError(code, `Cannot mkdir: ${directory} is not a directory`);
   if (message.startsWith('unable to find ')) return new StartError(code, message);

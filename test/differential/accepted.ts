@@ -139,7 +139,7 @@ export const ACCEPTED: Accepted[] = [
     caisson: '400 or 409, with the same words',
     reason: ASKED_WRONG,
     where:
-      /^(ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove)|logs\/of two streams)/,
+      /^(ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove)|logs\/of two streams|exec\/refused)/,
     path: /^status$/,
   },
   {
@@ -207,7 +207,6 @@ export const ACCEPTED: Accepted[] = [
     path: /^stderr$/,
   },
   notYet('Published ports on IPv6', /^ps\/row of a running/),
-  notYet('run: runtimes and logging drivers that are none', /^run\/options that make no sense#(6|7)$/),
   notYet('events: filters that are none', /^system\/events that are past#3/),
   notYet('logging drivers and their options', /^logs\/(options that are none|without a log|details)#/),
   notYet('images: LastTagTime', /^(images|files)\//, /^body\.Metadata\.LastTagTime$/),
