@@ -21,7 +21,7 @@ import { record, recordedOutcomes } from './recorded.js';
 import { Verdicts } from './verdict.js';
 
 const IMAGES = ['busybox', 'hello', 'web', 'no-shell'] as const;
-const MIN_COMPARISONS = 290;
+const MIN_COMPARISONS = 300;
 const referenceHost = process.env.DIFFERENTIAL_REFERENCE_HOST;
 const recording = process.env.DIFFERENTIAL_RECORD !== undefined && referenceHost !== undefined;
 
@@ -124,7 +124,8 @@ describe.each(SUBJECTS)('$name', ({ name: subject, cases }) => {
 
 describe('the table of accepted differences', () => {
   it('has nothing that no comparison needs', (context) => {
-    if (done < total) context.skip();
+    // With a docker CLI whose answers were never recorded, what only scripts need is not known.
+    if (done < total || verdicts.skipped > 0) context.skip();
     expect(verdicts.unused()).toEqual([]);
   });
 
