@@ -6,17 +6,27 @@ import type { VchConfig } from '../config.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { channelPath, vmDirectory } from '../exec/vm-spec.js';
-import type { AttachedStreams, AttachOptions, ExecInfo, InteractionService, LogOptions } from '../types.js';
+import type {
+  AttachedStreams,
+  AttachOptions,
+  ExecInfo,
+  InteractionService,
+  LogOptions,
+  OutputChunk,
+} from '../types.js';
 import type { ContainerChannel } from './container-channel.js';
 import { Execs } from './execs.js';
 import {
+  CAUGHT_UP,
   type LogBatches,
   LogCursor,
+  type LogItem,
   type LogPart,
   logPart,
   logThenLive,
   newestRun,
   outputOf,
+  RUN_END,
   readAfter,
   readLog,
   selectLines,
@@ -83,6 +93,25 @@ export class Interaction implements InteractionService {
     return logPart(this.datastore, this.logPath(container), { keepBytes: container.spec.log?.keepBytes });
   }
 
+  /** The log of a paused container; when it goes on, what was written before it heard of this reader, and then live output. */
+  private async *whenResumed(
+    container: Container,
+    channel: ContainerChannel,
+    stored: LogBatches,
+    cursor: LogCursor,
+    live: AsyncIterable<OutputChunk>,
+  ): AsyncGenerator<LogItem[]> {
+    yield* stored;
+    yield [CAUGHT_UP];
+    if (!(await isLive(channel))) return;
+    for await (const chunk of readAfter(this.datastore, this.logPath(container), cursor.run, cursor.last)) {
+      cursor.last = chunk.offset;
+      yield [chunk];
+    }
+    for await (const chunk of live) if (chunk.offset > cursor.last) yield [chunk];
+    yield [RUN_END];
+  }
+
   /** What a reader missed of the current run. */
   private replay(container: Container): Pick<ReaderOptions, 'replay'> {
     if (container.spec.log?.kept === false) return {};
@@ -130,7 +159,9 @@ export class Interaction implements InteractionService {
     let live: Readable | null = null;
     if (options.follow && !ended && channel !== null) {
       live = channel.attach(0, { paces: false, ...this.replay(container) });
-      if (await isLive(channel)) batches = logThenLive(stored, cursor, live);
+      // A guest that is suspended answers when it goes on: until then there is what was stored.
+      if (container.paused) batches = this.whenResumed(container, channel, stored, cursor, live);
+      else if (await isLive(channel)) batches = logThenLive(stored, cursor, live);
       else ended = true;
     }
     const result = Readable.from(selectLines(batches, options, ended), { highWaterMark: LOG_BATCHES });
