@@ -7,7 +7,7 @@ import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema } from '../container-config.js';
 import type { Engine } from '../engine.js';
 import { commandLine, execProcess } from '../exec-process.js';
-import { body, hijack, type RawConnection, terminalSize, versionOf } from '../request.js';
+import { body, hijack, terminalSize, versionOf } from '../request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../streams.js';
 
 const execStartSchema = z.looseObject({
@@ -73,28 +73,30 @@ export function execRoutes(router: Router, engine: Engine): void {
     const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
     // What the client says of a terminal here is how it takes the stream, whatever the process has.
     const multiplexed = wanted.Tty !== true;
-    const takeOver = (): RawConnection =>
-      hijack(request, response, streamType(!multiplexed, versionOf(request)), { headers: true });
+    // As Docker: the stream is open before the process is started. Some clients lose output that comes together with the head.
+    const raw = detach
+      ? null
+      : hijack(request, response, streamType(!multiplexed, versionOf(request)), { headers: true });
     engine.publish(container, `exec_start: ${commandLine(before.process)}`, { execID: before.id });
     let streams: AttachedStreams | null;
     try {
       streams = await interaction.execStart(before.id, { detach, ...(rows > 0 ? { size: { rows, cols } } : {}) });
     } catch (error) {
-      if (detach) throw error;
-      // As Docker: the stream is open already, and the cause is the last that comes over it.
+      if (raw === null) throw error;
+      // The cause is the last that comes over the stream.
       const text = Buffer.from(`${messageOf(error)}\r\n`);
-      takeOver().output.end(multiplexed ? frame('stdout', text) : text);
+      raw.output.end(multiplexed ? frame('stdout', text) : text);
       return;
     }
     interaction.execWait(before.id).then(
       (exitCode) => engine.publish(container, 'exec_die', { execID: before.id, exitCode: String(exitCode) }),
       () => undefined,
     );
-    if (streams === null) {
+    if (streams === null || raw === null) {
       response.status(200).end();
       return;
     }
-    const end = await connectStreams(takeOver(), streams, {
+    const end = await connectStreams(raw, streams, {
       tty: before.process.tty,
       multiplexed,
       stdout: before.openedStreams.stdout,
