@@ -256,10 +256,11 @@ export async function deleteVch(
   options: { force: boolean },
   progress: (step: string) => void,
 ): Promise<void> {
-  const owned = (await listOwnedVms(client)).filter(
-    (vm) => vm.keys.get(OWNER_KEY) === vch.id && vm.ref.value !== vch.endpoint.value,
-  );
-  const running = owned.filter((vm) => vm.powerState !== 'poweredOff').map((vm) => vm.name);
+  const containers = async (): Promise<Awaited<ReturnType<typeof listOwnedVms>>> =>
+    (await listOwnedVms(client)).filter(
+      (vm) => vm.keys.get(OWNER_KEY) === vch.id && vm.ref.value !== vch.endpoint.value,
+    );
+  const running = (await containers()).filter((vm) => vm.powerState !== 'poweredOff').map((vm) => vm.name);
   if (running.length > 0 && !options.force) {
     throw conflict(
       `${running.join(', ')} ${running.length === 1 ? 'is' : 'are'} powered on. Specify --force to force delete`,
@@ -267,8 +268,13 @@ export async function deleteVch(
   }
   progress('Stopping the endpoint VM');
   await shutDown(client, vch.endpoint);
+  const owned = await containers();
   if (owned.length > 0) progress(`Removing ${owned.length} container VM${owned.length === 1 ? '' : 's'}`);
-  for (const vm of owned) await destroyVm(client, vm.ref);
+  for (const vm of owned)
+    await destroyVm(client, vm.ref).catch((error: unknown) => {
+      // It was just being removed: what the endpoint had begun goes on without it.
+      if (!isKind(error, 'notFound')) throw error;
+    });
   progress('Removing images');
   await removeImageStore(client, vch);
   progress('Removing the endpoint VM, its network and its resource pool');
