@@ -120,12 +120,14 @@ describe('log drivers', () => {
     const options = ['--log-opt', 'max-size=100k', '--log-opt', 'max-file=2'];
     const script =
       'i=100000; while [ $i -lt 150000 ]; do echo line $i $i $i $i $i $i $i $i $i $i; i=$((i+1)); done; sleep 100';
+    await stack.docker('rm', '-f', 'bounded');
     await stack.docker('run', '-d', '--name', 'bounded', ...options, 'busybox', 'sh', '-c', script);
     await expect
       .poll(() => logs('--tail', '1', 'bounded'), { timeout: 60_000, interval: 500 })
       .toContain('line 149999');
     const lines = (await logs('bounded')).trimEnd().split('\n');
-    expect(lines.length).toBeGreaterThan((200 * 1024) / (75 + 13) - 2);
+    // What is read in one piece by the host is cut into two records here and there.
+    expect(lines.length).toBeGreaterThan((200 * 1024) / (75 + 13) - 10);
     expect(lines.length).toBeLessThan((200 * 1024) / 75);
     const last = 149_999;
     for (const [at, line] of lines.entries()) {

@@ -31,8 +31,11 @@ async function ok(...args: string[]): Promise<string> {
   return stdout;
 }
 
-const start = (name: string, options: string[], ...command: string[]): Promise<string> =>
-  ok('run', '-d', '--name', name, ...options, 'busybox', ...command);
+/** Runs a container; one that an attempt before this one has left makes room. */
+async function start(name: string, options: string[], ...command: string[]): Promise<string> {
+  await stack.docker('rm', '-f', name);
+  return ok('run', '-d', '--name', name, ...options, 'busybox', ...command);
+}
 
 const inspect = async (name: string, format: string): Promise<string> =>
   (await ok('inspect', '-f', format, name)).trim();
@@ -145,7 +148,9 @@ describe('docker pause', () => {
     expect((await stack.docker('cp', 'paused:/etc/passwd', '-')).stderr).toContain('is paused, unpause the container');
     await ok('unpause', 'paused');
     expect(Math.abs(Number(await ok('exec', 'paused', 'date', '+%s')) - Date.now() / 1000)).toBeLessThan(2);
-    expect((await ok('logs', 'paused')).length).toBeGreaterThan(before.length);
+    await expect
+      .poll(async () => (await ok('logs', 'paused')).length, { timeout: 5000 })
+      .toBeGreaterThan(before.length);
   });
 
   it('is what a VM is that was suspended from the vSphere side, and it goes on from there', async () => {
