@@ -329,15 +329,27 @@ function commandText(args: string[]): string {
   return args.map((arg) => (/[\s"'\\$]/.test(arg) || arg === '' ? `'${arg.replaceAll("'", `'\\''`)}'` : arg)).join(' ');
 }
 
-/** A row of `GET /containers/json`. */
-export function listView(engine: Engine, container: ContainerInfo): object {
+/** Makes rows of `GET /containers/json`, as things stand now. */
+export function listView(engine: Engine): (container: ContainerInfo) => object {
+  const links = linkNames(engine.portLayer.exec.list());
+  const images = new Map<string, string>();
+  const imageName = (container: ContainerInfo): string => {
+    const key = `${container.spec.imageId} ${container.spec.imageName}`;
+    const name = images.get(key) ?? engine.imageName(container);
+    images.set(key, name);
+    return name;
+  };
+  return (container) => listRow(engine, container, links.get(container.spec.id) ?? [], imageName(container));
+}
+
+function listRow(engine: Engine, container: ContainerInfo, links: string[], imageName: string): object {
   const { spec } = container;
   const config = dockerConfig(container);
   const life = engine.life(container);
   return {
     Id: spec.id,
-    Names: [...linkNames(container, engine.portLayer.exec.list()), `/${spec.name}`].sort(),
-    Image: engine.imageName(container),
+    Names: [...links, `/${spec.name}`].sort(),
+    Image: imageName,
     ImageID: spec.imageId,
     Command: commandText(spec.process.args),
     Created: Math.floor(Date.parse(spec.createdAt) / 1000),

@@ -71,13 +71,17 @@ export function linksView(container: ContainerInfo, all: ContainerInfo[]): strin
   return links.length === 0 ? null : links;
 }
 
-/** What other containers call this one: `/container/alias`. */
-export function linkNames(container: ContainerInfo, all: ContainerInfo[]): string[] {
-  return all.flatMap((other) =>
-    linksOf(other)
-      .filter(({ id }) => id === container.spec.id)
-      .map(({ alias }) => `/${other.spec.name}/${alias}`),
-  );
+/** What containers are called by others, by their ids: `/container/alias`. */
+export function linkNames(all: ContainerInfo[]): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  for (const other of all)
+    for (const { id, alias } of linksOf(other)) {
+      const known = names.get(id);
+      const name = `/${other.spec.name}/${alias}`;
+      if (known === undefined) names.set(id, [name]);
+      else known.push(name);
+    }
+  return names;
 }
 
 /** A container's links for the run that begins; undefined without any. @throws conflict when a target does not run */

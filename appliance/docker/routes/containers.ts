@@ -1,6 +1,6 @@
 /** Routes of containers: create, look, start, stop, remove. */
 import type { Router } from 'express';
-import type { ContainerInfo, WaitCondition } from '../../../port-layer/types.js';
+import type { WaitCondition } from '../../../port-layer/types.js';
 import {
   CaissonError,
   invalid,
@@ -63,7 +63,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
       all: flag(request, 'all') || limit > 0,
       limit,
     });
-    const view = (container: ContainerInfo): object => listView(engine, container);
+    const view = listView(engine);
     response.json(flag(request, 'size') ? await withSizes(engine, rows, hangup(response), view) : rows.map(view));
   });
 

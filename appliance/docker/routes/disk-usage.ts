@@ -49,5 +49,5 @@ function imageUsage(engine: Engine, apiVersion: string): object {
 
 async function containerUsage(engine: Engine, signal: AbortSignal): Promise<object[]> {
   const containers = engine.portLayer.exec.list().reverse();
-  return withSizes(engine, containers, signal, (container) => listView(engine, container));
+  return withSizes(engine, containers, signal, listView(engine));
 }
