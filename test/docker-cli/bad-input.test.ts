@@ -4,27 +4,20 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { govmomi } from '../support/govmomi.js';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import type { Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 /** The endpoint VM's own interfaces. */
 let endpoint: string[] = [];
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   await stack.docker('pull', 'busybox');
   endpoint = taps();
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 const post = (path: string, body: string): Promise<Response> =>
   fetch(`http://127.0.0.1:${stack.port}${path}`, {

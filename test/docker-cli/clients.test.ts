@@ -5,26 +5,20 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { oldDocker } from '../support/clients/old-docker.js';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Outcome, run, type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import { type Outcome, run, type Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 let project: string;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  await registry.push(await testImage('web'), 'library/web:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox', 'web']);
   project = await mkdtemp(join(tmpdir(), 'caisson-compose-'));
   await writeFile(join(project, 'docker-compose.yml'), COMPOSE);
 });
 
 afterAll(async () => {
   await stack?.stop();
-  await registry?.stop();
   if (project !== undefined) await rm(project, { recursive: true, force: true });
 });
 

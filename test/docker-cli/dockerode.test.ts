@@ -3,11 +3,9 @@ import { once } from 'node:events';
 import { PassThrough, type Readable } from 'node:stream';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import type { Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 let docker: Docker;
 
@@ -18,16 +16,11 @@ interface Progress {
 }
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   docker = new Docker({ host: '127.0.0.1', port: stack.port });
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 /** All of a stream's text. */
 async function text(stream: NodeJS.ReadableStream): Promise<string> {

@@ -13,25 +13,20 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { run, type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import { run, type Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 let scratch: string;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   expect((await stack.docker('pull', 'busybox')).code).toBe(0);
   scratch = mkdtempSync(join(tmpdir(), 'caisson-files-'));
 });
 
 afterAll(async () => {
   await stack?.stop();
-  await registry?.stop();
   rmSync(scratch, { recursive: true, force: true });
 });
 

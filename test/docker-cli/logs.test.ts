@@ -5,25 +5,18 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startMirroredStack } from '../support/mirrored-stack.js';
 import { rawRequest } from '../support/raw-http.js';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { run, type Stack, startStack } from '../support/stack.js';
+import { run, type Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   await stack.docker('pull', 'busybox');
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 const logs = async (...args: string[]): Promise<string> => (await stack.docker('logs', ...args)).stdout;
 

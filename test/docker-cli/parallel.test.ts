@@ -1,24 +1,17 @@
 /** Many containers at once: none fails, none waits for all others. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import type { Stack } from '../support/stack.js';
 
 const MANY = 30;
-let registry: TestRegistry;
 let stack: Stack;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   await stack.docker('run', '--rm', 'busybox', 'true');
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 const patient = { timeoutMs: 120_000 };
 const all = <T>(body: (index: number) => Promise<T>): Promise<T[]> =>

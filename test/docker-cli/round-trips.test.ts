@@ -1,18 +1,14 @@
 /** How many vim25 calls the usual requests cost: each is a round trip to vSphere. A number here may be lowered, not raised unseen. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import type { Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 const level = process.env.CAISSON_LOG_LEVEL;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
   process.env.CAISSON_LOG_LEVEL = 'trace';
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   await stack.docker('pull', 'busybox');
 });
 
@@ -20,7 +16,6 @@ afterAll(async () => {
   if (level === undefined) delete process.env.CAISSON_LOG_LEVEL;
   else process.env.CAISSON_LOG_LEVEL = level;
   await stack?.stop();
-  await registry?.stop();
 });
 
 interface Line {

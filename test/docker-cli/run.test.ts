@@ -1,25 +1,17 @@
 /** `docker run` and its life, typed as a user would, against real virtual machines. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import type { Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  for (const name of ['busybox', 'hello'] as const)
-    await registry.push(await testImage(name), `library/${name}:latest`);
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox', 'hello']);
   const pulled = await stack.docker('pull', 'busybox');
   expect(pulled.stdout).toContain('Status: Downloaded newer image for busybox:latest');
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 const run = (...args: string[]) => stack.docker('run', ...args);
 

@@ -3,26 +3,19 @@ import { createHash } from 'node:crypto';
 import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
+import { startMirroredStack } from '../support/mirrored-stack.js';
 import { demultiplex, rawRequest } from '../support/raw-http.js';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Stack, startStack } from '../support/stack.js';
+import type { Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   await stack.docker('pull', 'busybox');
   await stack.docker('run', '-d', '--name', 'box', '-e', 'A=1', 'busybox', 'sleep', '1000');
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 /** A JSON request. */
 function call(method: string, path: string, body?: object): Promise<{ status: number; json: Record<string, unknown> }> {

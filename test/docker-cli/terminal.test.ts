@@ -1,26 +1,19 @@
 /** Terminals: the docker CLI under a pseudo terminal, as somebody sits before it. */
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { run, type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import { run, type Stack } from '../support/stack.js';
 
 type Step = ['expect', string, number] | ['send', string] | ['size', number, number] | ['end', number];
 
-let registry: TestRegistry;
 let stack: Stack;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   await stack.docker('pull', 'busybox');
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 const DETACH = '\x10\x11';
 const SECONDS = 20;

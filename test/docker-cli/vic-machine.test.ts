@@ -3,24 +3,19 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { freePort, type Outcome, run, type Stack, startStack } from '../support/stack.js';
+import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
+import { freePort, type Outcome, run } from '../support/stack.js';
 
-let registry: TestRegistry;
-let stack: Stack;
+let stack: MirroredStack;
 let directory: string;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   directory = mkdtempSync(join(tmpdir(), 'caisson-vic-'));
 });
 
 afterAll(async () => {
   await stack?.stop();
-  await registry?.stop();
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -49,7 +44,7 @@ describe('vic-machine', () => {
         'no-tls: true',
         `docker-address: 127.0.0.1:${port}`,
         `channel-dir: ${join(stack.paths.runDir, 'vch', 'second')}`,
-        `registry-mirror: [http://${registry.address}]`,
+        `registry-mirror: [http://${stack.registry.address}]`,
         'container-memory: 512',
       ].join('\n'),
     );

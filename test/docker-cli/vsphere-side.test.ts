@@ -3,23 +3,16 @@ import { spawn } from 'node:child_process';
 import { totalmem } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { govmomi } from '../support/govmomi.js';
-import { testImage } from '../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
-import { type Stack, startStack } from '../support/stack.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import type { Stack } from '../support/stack.js';
 
-let registry: TestRegistry;
 let stack: Stack;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 const run = (...args: string[]) => stack.docker('run', ...args);
 const address = async (name: string): Promise<string> =>

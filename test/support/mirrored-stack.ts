@@ -1,0 +1,26 @@
+/** A stack with a registry of its own, which has test images under plain names. */
+import { type TestImageName, testImage } from './registry/images.js';
+import { startRegistry, type TestRegistry } from './registry/registry.js';
+import { type Stack, startStack } from './stack.js';
+
+/** To be stopped as a stack is; the registry is stopped with it. */
+export interface MirroredStack extends Stack {
+  readonly registry: TestRegistry;
+}
+
+/** Starts both. @param images that the registry has, as `library/<name>:latest` */
+export async function startMirroredStack(images: readonly TestImageName[]): Promise<MirroredStack> {
+  const registry = await startRegistry();
+  try {
+    for (const name of images) await registry.push(await testImage(name), `library/${name}:latest`);
+    const stack = await startStack({ mirror: registry.address });
+    const { stop } = stack;
+    return Object.assign(stack, {
+      registry,
+      stop: () => stop().finally(() => registry.stop()),
+    });
+  } catch (error) {
+    await registry.stop();
+    throw error;
+  }
+}
