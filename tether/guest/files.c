@@ -4,6 +4,7 @@
  * (../protocol/files.ts). Every path is resolved inside the container's root by the kernel (openat2 with RESOLVE_IN_ROOT).
  */
 #include "files.h"
+#include "helper.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -588,34 +589,18 @@ static void __attribute__((noreturn)) serve(uint8_t view, pid_t container) {
 }
 
 struct started files_start(uint8_t view, pid_t container, volatile uint8_t **flag) {
-  struct started s = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
-  int in[2] = {-1, -1}, out[2] = {-1, -1};
+  struct started none = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
   void *page = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   frozen = *flag = page == MAP_FAILED ? NULL : page;
-  if (frozen != NULL && pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) s.pid = fork();
-  if (s.pid == 0) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    dup2(in[0], 0);
-    dup2(out[1], 1);
-    close_range(3, ~0u, 0);
-    serve(view, container);
-  }
-  if (in[0] >= 0) close(in[0]);
-  if (out[1] >= 0) close(out[1]);
+  if (frozen == NULL) return none;
+  struct started s = helper_fork();
+  if (s.pid == 0) serve(view, container);
   if (s.pid < 0) {
-    if (in[1] >= 0) close(in[1]);
-    if (out[0] >= 0) close(out[0]);
-    if (frozen != NULL) munmap(page, 1);
+    munmap(page, 1);
     return s;
   }
-  fcntl(in[1], F_SETPIPE_SZ, 1 << 20);
-  fcntl(out[0], F_SETPIPE_SZ, 1 << 20);
-  s.in = in[1];
-  s.out = out[0];
-  s.code = 0;
-  s.message[0] = 0;
+  fcntl(s.in, F_SETPIPE_SZ, 1 << 20);
+  fcntl(s.out, F_SETPIPE_SZ, 1 << 20);
   return s;
 }
 

@@ -3,6 +3,7 @@
  * asks, so that nothing is looked at while nobody does, and a long list holds nothing else up. It ends with its input.
  */
 #include "observe.h"
+#include "helper.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -132,28 +133,7 @@ static void __attribute__((noreturn)) observe(pid_t container) {
 }
 
 struct started observe_start(pid_t container) {
-  struct started s = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
-  int in[2] = {-1, -1}, out[2] = {-1, -1};
-  if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) s.pid = fork();
-  if (s.pid == 0) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    dup2(in[0], 0);
-    dup2(out[1], 1);
-    close_range(3, ~0u, 0);
-    observe(container);
-  }
-  if (in[0] >= 0) close(in[0]);
-  if (out[1] >= 0) close(out[1]);
-  if (s.pid < 0) {
-    if (in[1] >= 0) close(in[1]);
-    if (out[0] >= 0) close(out[0]);
-    return s;
-  }
-  s.in = in[1];
-  s.out = out[0];
-  s.code = 0;
-  s.message[0] = 0;
+  struct started s = helper_fork();
+  if (s.pid == 0) observe(container);
   return s;
 }
