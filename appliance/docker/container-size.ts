@@ -2,6 +2,7 @@
 import type { ContainerInfo } from '../../port-layer/types.js';
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { Semaphore } from '../../src/common/semaphore.js';
 import type { Engine } from './engine.js';
 
 const log = logger('docker');
@@ -31,15 +32,14 @@ export async function withSizes(
   signal: AbortSignal,
   row: (container: ContainerInfo) => object,
 ): Promise<object[]> {
-  const rows: object[] = [];
-  let next = 0;
-  const work = async (): Promise<void> => {
-    for (let i = next++; i < containers.length && !signal.aborted; i = next++) {
-      const container = containers[i]!;
-      const sizes = Object.entries(await containerSize(engine, container, signal)).filter(([, bytes]) => bytes > 0);
-      rows[i] = { ...row(container), ...Object.fromEntries(sizes) };
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
-  return rows;
+  const atOnce = new Semaphore(AT_ONCE);
+  return await Promise.all(
+    containers.map((container) =>
+      atOnce.run(async () => {
+        if (signal.aborted) return row(container);
+        const sizes = Object.entries(await containerSize(engine, container, signal)).filter(([, bytes]) => bytes > 0);
+        return { ...row(container), ...Object.fromEntries(sizes) };
+      }),
+    ),
+  );
 }

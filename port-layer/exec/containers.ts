@@ -1,8 +1,8 @@
 /** Containers as virtual machines: Docker's verbs become VM operations. What is seen of the VMs comes in by {@link VmObserver}. */
 import { EventEmitter } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { within } from '../../src/common/within.js';
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import type { Networks } from '../network/networks.js';
@@ -148,7 +148,7 @@ export class Containers implements ExecService, ExecContext {
       await exit;
       return;
     }
-    if (!(await within(exit, seconds * 1000))) await this.killHard(container, exit);
+    if (!(await settles(exit, seconds * 1000))) await this.killHard(container, exit);
   }
 
   async kill(id: string, signal: number): Promise<void> {
@@ -167,7 +167,7 @@ export class Containers implements ExecService, ExecContext {
   private async killHard(container: Container, exit: Promise<unknown>): Promise<void> {
     await container.channel?.signal(0, SIGKILL).catch(() => undefined);
     await this.wake(container);
-    if (await within(exit, KILL_MS)) return;
+    if (await settles(exit, KILL_MS)) return;
     log.warn({ container: container.id }, 'the VM does not end and is powered off');
     await this.client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
       if (!isKind(error, 'conflict')) throw error;
@@ -307,12 +307,11 @@ function nextExit(container: Container): Promise<ExitStatus> {
   return new Promise((resolve) => container.once('exited', resolve));
 }
 
-/** True when the promise settles in time. */
-async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([promise.then(() => true), sleep(ms, false, { signal: timer.signal })]);
-  } finally {
-    timer.abort();
-  }
+/** True when the promise is kept in time. */
+function settles(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  return within(
+    promise.then(() => true),
+    ms,
+    () => false,
+  );
 }

@@ -1,7 +1,7 @@
 /** Pausing a container: its VM is suspended in memory, and goes on from there. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { conflict, messageOf, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { within } from '../../src/common/within.js';
 import { lookOnce } from '../observe/observe.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
@@ -57,7 +57,7 @@ export class Pauser {
       });
       look();
     });
-    await Promise.race([told, sleep(SEEN_MS, undefined, { signal: over.signal })]);
+    await within(told, SEEN_MS, () => undefined);
     over.abort();
     if (container.running && container.paused !== paused) this.observer.suspended(container, paused);
   }

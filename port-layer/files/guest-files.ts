@@ -1,7 +1,5 @@
 /** The files of a running container, through the tether's file server. */
-import type { Readable, Writable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { cancelled, conflict, internal, timeout } from '../../src/common/errors.js';
+import { internal } from '../../src/common/errors.js';
 import { FieldWriter } from '../../tether/protocol/fields.js';
 import {
   CONTENT_PIECE,
@@ -17,59 +15,24 @@ import {
   TREE_CONTENT,
 } from '../../tether/protocol/files.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
-import { ProcessFailure } from '../interaction/container-channel.js';
-import type { OutputChunk } from '../types.js';
+import { GuestHelper } from '../interaction/guest-helper.js';
 import { FileError, isRegular, type RootFiles, type TreeOptions } from './root-files.js';
 
-const SIGKILL = 9;
 const START_MS = 30_000;
 
 /** One file server in the guest. */
 export class GuestFiles implements RootFiles {
-  private readonly replies: AsyncIterator<FileRecord>;
   /** Inodes of files with several names whose content was given already. */
   private readonly given = new Set<string>();
   /** What the server said when it gave up. */
   private failure: FileError | null = null;
-  private readonly onAbort = (): void => void this.close();
 
-  private constructor(
-    private readonly channel: ContainerChannel,
-    private readonly session: number,
-    private readonly input: Writable,
-    private readonly output: Readable,
-    private readonly signal?: AbortSignal,
-  ) {
-    this.replies = records(output)[Symbol.asyncIterator]();
-    signal?.addEventListener('abort', this.onAbort, { once: true });
-  }
+  private constructor(private readonly helper: GuestHelper<FileRecord>) {}
 
-  /** Starts a server. @param view of `FilesView`. @throws conflict, unavailable, cancelled */
+  /** Starts a server. @param view of `FilesView`. @throws conflict, unavailable, timeout, cancelled */
   static async open(channel: ContainerChannel, view: number, signal?: AbortSignal): Promise<GuestFiles> {
-    const { session, output, started } = await channel.files(view);
-    const late = new AbortController();
-    try {
-      await Promise.race([
-        started,
-        // An older boot image does not know the request, and does not answer.
-        sleep(START_MS, undefined, { signal: late.signal }).then(() => {
-          throw timeout("the container VM does not give access to the container's files");
-        }),
-      ]);
-    } catch (error) {
-      output.destroy();
-      throw error instanceof ProcessFailure ? conflict(error.message) : error;
-    } finally {
-      late.abort();
-    }
-    const input = channel.stdin(session);
-    if (input === null) throw conflict('the container has stopped');
-    const files = new GuestFiles(channel, session, input, output, signal);
-    if (signal?.aborted) {
-      await files.close();
-      throw cancelled('the request was cancelled');
-    }
-    return files;
+    const options = { ms: START_MS, late: "the container VM does not give access to the container's files", signal };
+    return new GuestFiles(await GuestHelper.open(channel, channel.files(view), new FileRecordParser(), options));
   }
 
   async stat(path: string): Promise<FileEntry> {
@@ -122,13 +85,8 @@ export class GuestFiles implements RootFiles {
     await this.done();
   }
 
-  async close(): Promise<void> {
-    this.signal?.removeEventListener('abort', this.onAbort);
-    if (this.output.destroyed) return;
-    this.output.destroy();
-    this.input.destroy();
-    // A server in the middle of a long tree does not look at its input.
-    await this.channel.signal(this.session, SIGKILL).catch(() => undefined);
+  close(): Promise<void> {
+    return this.helper.close();
   }
 
   private async done(): Promise<void> {
@@ -137,8 +95,8 @@ export class GuestFiles implements RootFiles {
   }
 
   private async reply(): Promise<FileRecord> {
-    const { value, done } = await this.replies.next();
-    if (done === true) throw this.ended();
+    const { value, done } = await this.helper.records.next();
+    if (done === true) throw this.helper.ended();
     if (value.type === 'error') throw new FileError(value.failure);
     return value;
   }
@@ -146,20 +104,16 @@ export class GuestFiles implements RootFiles {
   private async send(type: number, fields: Buffer): Promise<void> {
     if (this.failure !== null) throw this.failure;
     const written = await new Promise<boolean>((resolve) =>
-      this.input.write(encodeRecord(type, fields), (error) => resolve(!error)),
+      this.helper.input.write(encodeRecord(type, fields), (error) => resolve(!error)),
     );
     if (written) return;
     // The server gave up: it has said why.
-    const { value, done } = await this.replies.next();
+    const { value, done } = await this.helper.records.next();
     if (done !== true && value.type === 'error') {
       this.failure = new FileError(value.failure);
       throw this.failure;
     }
-    throw this.ended();
-  }
-
-  private ended(): Error {
-    return this.signal?.aborted ? cancelled('the request was cancelled') : conflict('the container has stopped');
+    throw this.helper.ended();
   }
 }
 
@@ -194,14 +148,4 @@ function checkName(path: string): void {
   if (path === '') return;
   const wrong = path.includes('\0') || path.split('/').some((part) => part === '' || part === '.' || part === '..');
   if (wrong) throw internal('the guest sent a path that is none');
-}
-
-async function* records(output: Readable): AsyncGenerator<FileRecord> {
-  const parser = new FileRecordParser();
-  try {
-    for await (const { data } of output as AsyncIterable<OutputChunk>) yield* parser.push(data);
-  } catch (error) {
-    // Closed by ourselves: there is nothing more.
-    if ((error as { code?: string }).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
-  }
 }

@@ -1,8 +1,8 @@
 /** The health of all containers: probes those that run and have a check, by execs, and tells when their health changes. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerInfo, InteractionService, OutputChunk } from '../../../port-layer/types.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
+import { within } from '../../../src/common/within.js';
 import { dockerConfig } from '../container-view.js';
 import { commandLine, execProcess } from '../exec-process.js';
 import { goDuration } from '../human.js';
@@ -117,12 +117,10 @@ export class HealthService {
     const kill = (): void => void interaction.execKill(exec.id, SIGKILL).catch(() => undefined);
     signal.addEventListener('abort', kill, { once: true });
     if (signal.aborted) kill();
-    const timer = new AbortController();
     try {
-      const late = sleep(check.timeoutMs, null, { signal: timer.signal });
-      const exitCode = await Promise.race([over, late]);
+      const exitCode = await within(over, check.timeoutMs, () => null);
       if (exitCode !== null) {
-        await Promise.race([read, sleep(OUTPUT_MS, null, { signal: timer.signal })]);
+        await within(read, OUTPUT_MS, () => undefined);
         return { exitCode, output: output.toString() };
       }
       kill();
@@ -131,7 +129,6 @@ export class HealthService {
       const exceeded = `Health check exceeded timeout (${goDuration(check.timeoutMs)})`;
       return { exitCode: -1, output: text === '' ? exceeded : `${exceeded}: ${text}` };
     } finally {
-      timer.abort();
       signal.removeEventListener('abort', kill);
       streams?.close();
     }

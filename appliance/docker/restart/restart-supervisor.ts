@@ -5,6 +5,7 @@
 import type { ContainerInfo } from '../../../port-layer/types.js';
 import { isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
+import { Semaphore } from '../../../src/common/semaphore.js';
 import { hostConfig } from '../container-view.js';
 import { RestartBackoff, restartPolicy } from './restart-policy.js';
 
@@ -179,22 +180,19 @@ export class RestartSupervisor {
       const policy = restartPolicy(hostConfig(container).RestartPolicy);
       return life.backoff.next(policy, runOf(container, life)) !== null;
     });
-    const queue = wanted.map((container) => async () => {
-      if (this.closed) return;
-      try {
-        await this.containers.start(container.spec.id, () => this.startedByUser(container));
-        log.info({ container: container.spec.id, name: container.spec.name }, 'started by its restart policy');
-      } catch (error) {
-        log.error(
-          { container: container.spec.id, err: messageOf(error) },
-          'could not be started by its restart policy',
-        );
-      }
-    });
-    const work = async (): Promise<void> => {
-      for (let next = queue.shift(); next !== undefined; next = queue.shift()) await next();
-    };
-    await Promise.all(Array.from({ length: STARTS_AT_ONCE }, work));
+    const atOnce = new Semaphore(STARTS_AT_ONCE);
+    await Promise.all(wanted.map((container) => atOnce.run(() => this.restoreOne(container))));
+  }
+
+  private async restoreOne(container: ContainerInfo): Promise<void> {
+    if (this.closed) return;
+    const { id, name } = container.spec;
+    try {
+      await this.containers.start(id, () => this.startedByUser(container));
+      log.info({ container: id, name }, 'started by its restart policy');
+    } catch (error) {
+      log.error({ container: id, err: messageOf(error) }, 'could not be started by its restart policy');
+    }
   }
 
   private of(container: ContainerInfo): Life {

@@ -1,6 +1,7 @@
 /** Every endpoint of the Engine API that is not done yet: each answers 501, none is missing, none pretends. */
 import type { Router } from 'express';
 import { unsupported } from '../../../src/common/errors.js';
+import { routes } from './endpoint-table.js';
 
 const ENDPOINTS = `
 POST /build; POST /build/cancel; POST /session; POST /grpc
@@ -12,11 +13,7 @@ GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugi
 
 /** Adds a refusing route for each. */
 export function notImplementedRoutes(router: Router): void {
-  for (const endpoint of ENDPOINTS.split(/[;\n]/).map((one) => one.trim())) {
-    const [method = '', path = ''] = endpoint.split(' ');
-    if (path === '') continue;
-    router[method.toLowerCase() as 'get' | 'head' | 'post' | 'put' | 'delete'](path, () => {
-      throw unsupported(`${method} ${path.replace(/[:*](\w+)/g, '{$1}')} is not implemented`);
-    });
-  }
+  routes(router, ENDPOINTS, (endpoint) => () => {
+    throw unsupported(`${endpoint.replace(/[:*](\w+)/g, '{$1}')} is not implemented`);
+  });
 }

@@ -1,5 +1,6 @@
 /** Endpoints of what this engine is not, answered as Docker Engine answers when it is not either. */
 import type { Router } from 'express';
+import { routes } from './endpoint-table.js';
 
 const EXPERIMENTAL =
   'This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.';
@@ -25,13 +26,9 @@ GET /configs; POST /configs/create; GET /configs/:id; DELETE /configs/:id; POST 
 const SWARM = 'POST /swarm/init; POST /swarm/join';
 
 function refuse(router: Router, endpoints: string, status: number, message: (endpoint: string) => string): void {
-  for (const endpoint of endpoints.split(/[;\n]/).map((one) => one.trim())) {
-    const [method = '', path = ''] = endpoint.split(' ');
-    if (path === '') continue;
-    router[method.toLowerCase() as 'get' | 'post' | 'delete'](path, (_, response) => {
-      response.status(status).json({ message: message(endpoint) });
-    });
-  }
+  routes(router, endpoints, (endpoint) => (_, response) => {
+    response.status(status).json({ message: message(endpoint) });
+  });
 }
 
 /** Adds the refusals. */

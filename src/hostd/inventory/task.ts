@@ -1,7 +1,7 @@
 /** Tasks: operations that take time, their progress and outcome. */
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { logger } from '../../common/log.js';
+import { within } from '../../common/within.js';
 import type { ManagedObjectReference, TaskInfo } from '../../vim25/types.generated.js';
 import { fault, toFault } from '../faults.js';
 import { ManagedObject } from './managed-object.js';
@@ -117,8 +117,6 @@ export class TaskManager extends ManagedObject {
   async soon({ value }: ManagedObjectReference): Promise<void> {
     const task = this.recent.findLast(({ ref }) => ref.value === value);
     if (task === undefined) return;
-    const timer = new AbortController();
-    await Promise.race([task.done, sleep(SOON_MS, undefined, { signal: timer.signal }).catch(() => undefined)]);
-    timer.abort();
+    await within(task.done, SOON_MS, () => undefined);
   }
 }

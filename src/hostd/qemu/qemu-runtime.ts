@@ -15,6 +15,7 @@ import { logger } from '../../common/log.js';
 import type { BootImage, InstancePaths } from '../../common/paths.js';
 import { Semaphore } from '../../common/semaphore.js';
 import { span } from '../../common/trace.js';
+import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
 import {
@@ -43,7 +44,7 @@ import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
 import { readUsualShape, writeUsualShape } from './usual-shape.js';
 import { freeMemoryMiB, WarmPool } from './warm-pool.js';
-import { WatchedHooks, within } from './watched-hooks.js';
+import { WatchedHooks } from './watched-hooks.js';
 
 const log = logger('qemu');
 /** Longest wait for QEMU's monitor: it is there after 0.05 s on an idle machine. */
@@ -218,7 +219,8 @@ export class QemuRuntime implements VmRuntime {
       await prepareFiles(vm, files);
       const watched = new WatchedHooks(hooks, false);
       const running = await spare.become(vm, watched, files, () => this.virtualSwitch.unplug(vm.moid));
-      if (!(await span('taken', () => within(running.lives(), RESUME_MS)))) throw internal('it asks for nothing');
+      if (!(await span('taken', () => within(running.lives(), RESUME_MS, () => false))))
+        throw internal('it asks for nothing');
       log.info({ vm: vm.name, moid: vm.moid, pid: running.pid, spare: true }, 'VM started');
       watched.pass();
       return running;
@@ -269,7 +271,7 @@ export class QemuRuntime implements VmRuntime {
       }
       const watched = new WatchedHooks(hooks, snapshot === null);
       const running = new QemuVm(started, qmp, files, watched, () => this.virtualSwitch.unplug(vm.moid));
-      if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS)))) {
+      if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
         await running.powerOff();
         throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);
       }

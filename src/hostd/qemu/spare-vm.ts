@@ -14,6 +14,7 @@ import { dirname, join, resolve } from 'node:path';
 import { internal, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { span } from '../../common/trace.js';
+import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition, VmHooks } from '../runtime.js';
@@ -228,20 +229,17 @@ export async function removeStaleSpares(
 
 /** Waits until the guest has rehearsed. */
 async function ready(qmp: Qmp, answers: SpareAnswers): Promise<void> {
-  const waiting = new AbortController();
+  let ended = (): void => undefined;
+  const gone = new Promise<never>((_, reject) => {
+    ended = () => reject(internal('a spare VM has ended'));
+    qmp.once('close', ended);
+  });
   try {
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(internal('a spare VM is not ready in time')), READY_MS);
-      const ended = (): void => reject(internal('a spare VM has ended'));
-      qmp.once('close', ended);
-      waiting.signal.addEventListener('abort', () => {
-        clearTimeout(timer);
-        qmp.off('close', ended);
-      });
-      void answers.waits.then(resolve);
+    await within(Promise.race([answers.waits, gone]), READY_MS, () => {
+      throw internal('a spare VM is not ready in time');
     });
   } finally {
-    waiting.abort();
+    qmp.off('close', ended);
   }
 }
 

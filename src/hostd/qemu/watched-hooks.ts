@@ -1,5 +1,4 @@
 /** A VM that is being started, watched before the inventory has it. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { VmExit, VmHooks } from '../runtime.js';
 
 /** Keeps the inventory from hearing of the end of a VM that it was not given: one that could not be resumed. */
@@ -30,15 +29,5 @@ export class WatchedHooks implements VmHooks {
     // Not before the inventory has the VM.
     const { exit } = this;
     if (exit !== null) setImmediate(() => this.hooks.exited(exit));
-  }
-}
-
-/** What `promise` gives, or false when that takes longer. */
-export async function within(promise: Promise<boolean>, timeoutMs: number): Promise<boolean> {
-  const timer = new AbortController();
-  try {
-    return await Promise.race([promise, sleep(timeoutMs, false, { signal: timer.signal })]);
-  } finally {
-    timer.abort();
   }
 }
