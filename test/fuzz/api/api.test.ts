@@ -11,9 +11,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { dockerRouter } from '../../../appliance/docker/server.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { startTestEngine } from '../../support/docker-engine.js';
-import { testImage } from '../../support/registry/images.js';
-import { startRegistry, type TestRegistry } from '../../support/registry/registry.js';
-import { type Stack, startStack } from '../../support/stack.js';
+import { type MirroredStack, startMirroredStack } from '../../support/mirrored-stack.js';
 import { type FuzzCase, type FuzzRoute, fuzzCase } from './generator.js';
 
 const FROM = Number(process.env.FUZZ_API_FROM ?? 0);
@@ -29,15 +27,12 @@ const MAX_GROWTH_KIB = 200 * 1024;
 /** Where Docker Engine answers 5xx too, and says why: a mirror or registry that is not there, a container that is not paused. */
 const DOCKERS_OWN_5XX = /is not paused|not a swarm manager|experimental|connection refused|lookup |no such host|EOF/;
 
-let registry: TestRegistry;
-let stack: Stack;
+let stack: MirroredStack;
 let routes: FuzzRoute[];
 const ids: string[] = [];
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  stack = await startMirroredStack(['busybox']);
   await stack.docker('pull', '-q', 'busybox');
   for (const name of ['fuzz-target', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_'])
     ids.push((await stack.docker('create', '--name', name, 'busybox', 'true')).stdout.trim());
@@ -47,10 +42,7 @@ beforeAll(async () => {
   await engine.close();
 });
 
-afterAll(async () => {
-  await stack?.stop();
-  await registry?.stop();
-});
+afterAll(() => stack?.stop());
 
 /** Every route of the router, so that none is forgotten. */
 function routesOf(router: ReturnType<typeof dockerRouter>): FuzzRoute[] {

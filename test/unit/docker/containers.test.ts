@@ -1,15 +1,9 @@
 import { createServer } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Answer, startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+import { describe, expect, it } from 'vitest';
+import type { Answer } from '../../support/docker-engine.js';
+import { sharedEngine } from '../../support/shared-engine.js';
 
-let engine: TestEngine;
-beforeAll(async () => {
-  engine = await startTestEngine();
-});
-afterAll(() => engine.close());
-afterEach(async () => {
-  for (const { spec } of engine.portLayer.exec.list()) await engine.portLayer.exec.remove(spec.id, { force: true });
-});
+const engine = sharedEngine();
 
 const call = (method: string, path: string, body?: unknown): Promise<Answer> => engine.call(method, path, body);
 const create = (name: string, body: object = {}): Promise<Answer> =>

@@ -1,17 +1,10 @@
 /** `--link`, against what the reference engine shows. */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { resolveLinks } from '../../../appliance/docker/links.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
-import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+import { sharedEngine } from '../../support/shared-engine.js';
 
-let engine: TestEngine;
-beforeAll(async () => {
-  engine = await startTestEngine();
-});
-afterAll(() => engine.close());
-afterEach(async () => {
-  for (const { spec } of engine.portLayer.exec.list()) await engine.portLayer.exec.remove(spec.id, { force: true });
-});
+const engine = sharedEngine();
 
 const create = (name: string, HostConfig: object, body: object = {}) =>
   engine.call('POST', `/containers/create?name=${name}`, {

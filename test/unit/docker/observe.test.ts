@@ -1,12 +1,12 @@
 import { request } from 'node:http';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { topView } from '../../../appliance/docker/ps/top.js';
 import { parseProcesses } from '../../../port-layer/observe/processes.js';
 import { parseUsage } from '../../../port-layer/observe/usage.js';
 import { FieldWriter } from '../../../tether/protocol/fields.js';
 import { ObservationParser } from '../../../tether/protocol/observation.js';
-import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
-import { facts, PROCESSES, USAGE } from '../../support/fake-observe.js';
+import { facts, PROCESSES } from '../../support/fake-observe.js';
+import { sharedEngine } from '../../support/shared-engine.js';
 
 process.env.TZ = 'UTC';
 const list = parseProcesses(facts(PROCESSES), new Date(Date.UTC(2026, 5, 5, 12)));
@@ -141,15 +141,7 @@ describe('what a guest sends', () => {
 });
 
 describe('the API', () => {
-  let engine: TestEngine;
-  beforeAll(async () => {
-    engine = await startTestEngine();
-  });
-  afterAll(() => engine.close());
-  afterEach(async () => {
-    for (const { spec } of engine.portLayer.exec.list()) await engine.portLayer.exec.remove(spec.id, { force: true });
-    engine.portLayer.observe.usage = USAGE;
-  });
+  const engine = sharedEngine();
 
   const run = async (name: string): Promise<void> => {
     await engine.call('POST', `/containers/create?name=${name}`, { Image: 'busybox', Cmd: ['sleep', '100'] });

@@ -1,18 +1,11 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Answer, startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+import { describe, expect, it } from 'vitest';
+import type { Answer } from '../../support/docker-engine.js';
 import { USAGE } from '../../support/fake-observe.js';
+import { sharedEngine } from '../../support/shared-engine.js';
 
 const MIB = 2 ** 20;
 
-let engine: TestEngine;
-beforeAll(async () => {
-  engine = await startTestEngine();
-});
-afterAll(() => engine.close());
-afterEach(async () => {
-  for (const { spec } of engine.portLayer.exec.list()) await engine.portLayer.exec.remove(spec.id, { force: true });
-  engine.portLayer.observe.usage = USAGE;
-});
+const engine = sharedEngine();
 
 const call = (method: string, path: string, body?: unknown): Promise<Answer> => engine.call(method, path, body);
 

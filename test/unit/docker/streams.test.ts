@@ -1,22 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import fc from 'fast-check';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { DetachFilter, frame, parseDetachKeys, sendOutput, streamType } from '../../../appliance/docker/streams.js';
 import { formatTime, parseTime } from '../../../appliance/docker/timestamps.js';
 import type { OutputChunk } from '../../../port-layer/types.js';
 import { makeCertificates } from '../../../src/cli/certificates.js';
-import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+import { startTestEngine } from '../../support/docker-engine.js';
 import { demultiplex, rawRequest } from '../../support/raw-http.js';
+import { sharedEngine } from '../../support/shared-engine.js';
 
-let engine: TestEngine;
-beforeAll(async () => {
-  engine = await startTestEngine();
-});
-afterAll(() => engine.close());
-afterEach(async () => {
-  for (const { spec } of engine.portLayer.exec.list()) await engine.portLayer.exec.remove(spec.id, { force: true });
-});
+const engine = sharedEngine();
 
 const create = (name: string, body: object) =>
   engine.call('POST', `/containers/create?name=${name}`, { Image: 'busybox', ...body });

@@ -1,16 +1,9 @@
 /** Attaching over a WebSocket, with a client of its own. */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+import { sharedEngine } from '../../support/shared-engine.js';
 
-let engine: TestEngine;
-beforeAll(async () => {
-  engine = await startTestEngine();
-});
-afterAll(() => engine.close());
-afterEach(async () => {
-  for (const { spec } of engine.portLayer.exec.list()) await engine.portLayer.exec.remove(spec.id, { force: true });
-});
+const engine = sharedEngine();
 
 async function run(body: object, start = true): Promise<void> {
   await engine.call('POST', '/containers/create?name=con', { Image: 'busybox', ...body });
