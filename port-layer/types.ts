@@ -276,6 +276,11 @@ export interface InteractionService {
   resize(id: string, size: { rows: number; cols: number }): Promise<void>;
   /** @throws unsupported when nothing is kept. Object mode: arrays of {@link OutputChunk}s split at line ends (a chunk is at most one line, and not longer than 16 KiB). */
   logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * Looks up who an exec with this `ProcessSpec.user` would run as; numbers need no look-up, and none of the container.
+   * @throws invalid in Docker's words when there is no such user or group
+   */
+  checkUser(containerId: string, user: string): Promise<void>;
   execCreate(
     containerId: string,
     process: ProcessSpec,

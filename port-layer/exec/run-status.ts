@@ -69,11 +69,16 @@ export function outcome(status: RunStatus, fallback: { at: Date; exitCode: numbe
   }
 }
 
+/** Whether what the guest says is of the user or group that a process was to run as: Docker finds that out itself. */
+export function isUserProblem(message: string): boolean {
+  return message.startsWith('unable to find ') || message.startsWith('uids and gids ');
+}
+
 /** What the guest says of a process it can't start, in Docker's words. */
 export function startError(code: number, message: string): StartError {
   const directory = /^mkdir (.*): not a directory$/i.exec(message)?.[1];
   // What Docker finds out before it calls runc.
   if (directory !== undefined) return new StartError(code, `Cannot mkdir: ${directory} is not a directory`);
-  if (message.startsWith('unable to find ')) return new StartError(code, message);
+  if (isUserProblem(message)) return new StartError(code, message);
   return new StartError(code, `${START_PREFIX}${message}`);
 }

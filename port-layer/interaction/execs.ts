@@ -5,6 +5,7 @@ import { encodeProcess } from '../../tether/program/compile.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { StartError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
+import { isUserProblem } from '../exec/run-status.js';
 import type { AttachedStreams, ExecInfo } from '../types.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
 
@@ -16,6 +17,7 @@ const KEPT_MS = 5 * 60_000;
 /** As if killed: the container ended with its VM. */
 const KILLED = 137;
 const NOT_STARTED = 128;
+const LARGEST_ID = 2 ** 31 - 1;
 
 interface Exec extends ExecInfo {
   session: number;
@@ -25,9 +27,12 @@ interface Exec extends ExecInfo {
   over: Promise<number> | null;
 }
 
+/** What an older tether, which does not know the question, cannot run. */
+const NOTHING_TO_RUN = '/';
+
 /** What the guest says of an exec it can't start, in Docker's words: it looks users and groups up itself. */
 function execError({ code, message }: ProcessFailure): Error {
-  return message.startsWith('unable to find ') ? invalid(message) : new StartError(code, `${UNABLE}${message}`);
+  return isUserProblem(message) ? invalid(message) : new StartError(code, `${UNABLE}${message}`);
 }
 
 /** The execs of all containers. */
@@ -35,6 +40,32 @@ export class Execs {
   private readonly execs = new Map<string, Exec>();
 
   constructor(private readonly containers: ContainerCache) {}
+
+  /** See `InteractionService.checkUser`. */
+  async checkUser(containerId: string, user: string): Promise<void> {
+    if (user.split(':', 2).every(isUsableId)) return;
+    const { channel } = this.containers.resolve(containerId);
+    if (channel === null) throw conflict(`container ${containerId} is not running`);
+    const question: ProcessSpec = {
+      args: [NOTHING_TO_RUN],
+      env: [],
+      cwd: '/',
+      user,
+      additionalGroups: [],
+      tty: false,
+      openStdin: false,
+      rlimits: [],
+    };
+    const { output, started } = await channel.exec(encodeProcess(question, { identifyOnly: true }));
+    output.resume();
+    try {
+      await started;
+    } catch (error) {
+      if (!(error instanceof ProcessFailure)) throw error;
+      // What else is in the way is told when the exec is started.
+      if (isUserProblem(error.message)) throw invalid(error.message);
+    }
+  }
 
   /** @throws conflict when the container does not run; invalid without a command */
   async create(containerId: string, process: ProcessSpec, streams: ExecInfo['openedStreams']): Promise<ExecInfo> {
@@ -167,4 +198,9 @@ export class Execs {
       .filter((exec) => exec.containerId === containerId && exec.exitCode === null)
       .map((exec) => exec.id);
   }
+}
+
+/** Whether a user or group is given as a number that one can have, or not at all. */
+function isUsableId(text: string): boolean {
+  return /^\d{0,10}$/.test(text) && Number(text) <= LARGEST_ID;
 }

@@ -175,6 +175,10 @@ export class Interaction implements InteractionService {
 
   // --- execs ---------------------------------------------------------------------------------------------------------
 
+  checkUser(containerId: string, user: string): Promise<void> {
+    return this.execs.checkUser(containerId, user);
+  }
+
   execCreate(...given: Parameters<InteractionService['execCreate']>): Promise<ExecInfo> {
     return this.execs.create(...given);
   }

@@ -86,14 +86,6 @@ export const ACCEPTED: Accepted[] = [
     path: /^body\.(OomKillDisable|KernelMemory|KernelMemoryTCP|CgroupDriver|CgroupVersion)$/,
   },
   {
-    what: '`docker exec -u` of a user that is not there',
-    docker: '400, before there is a stream',
-    caisson: 'the same words over the stream, exit code 128',
-    reason: 'The guest looks users up, when the process is started.',
-    where: /^options\/privileges of execs#4/,
-    path: /^(code|stdout|stderr)$/,
-  },
-  {
     what: '`inspect`: `Driver`, `GraphDriver`',
     docker: 'overlay2 and its directories',
     caisson: 'vmdk; id and UUID of the virtual machine',
@@ -181,14 +173,6 @@ export const ACCEPTED: Accepted[] = [
     reason: ASKED_WRONG,
     where: /^images\/(pulls that fail#2|tag and remove#5)$/,
     path: /^(headers|body)/,
-  },
-  {
-    what: '`docker exec -u` with a user that is not there',
-    docker: 'refused when the exec is created; the CLI ends with 1',
-    caisson: 'refused when it is started; 128',
-    reason: 'Users are looked up in the machine, when the process is started.',
-    where: /^exec\/command line#6$/,
-    path: /^(code|stdout|stderr)$/,
   },
   {
     what: '`stats` with `one-shot`: `name`, `id`',

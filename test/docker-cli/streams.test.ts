@@ -113,6 +113,19 @@ describe('exec', () => {
     });
   });
 
+  it.each([
+    ['nosuch', 'unable to find user nosuch: no matching entries in passwd file'],
+    ['1000:nosuch', 'unable to find group nosuch: no matching entries in group file'],
+    ['www-data:nosuch', 'unable to find group nosuch: no matching entries in group file'],
+    ['-1', 'uids and gids must be in range 0-2147483647'],
+    ['0:2147483648', 'uids and gids must be in range 0-2147483647'],
+  ])('as %s is refused when it is created', async (User, message) => {
+    const refused = await call('POST', '/containers/box/exec', { Cmd: ['true'], User });
+    expect(refused).toMatchObject({ status: 400, json: { message } });
+    const outcome = await stack.docker('exec', '-u', User, 'box', 'true');
+    expect(outcome).toEqual({ stdout: '', stderr: `Error response from daemon: ${message}\n`, code: 1 });
+  });
+
   it('takes 50 MB of input and gives it back', async () => {
     const input = Buffer.alloc(50_000_000);
     for (let at = 0; at < input.length; at += 4) input.writeUInt32LE((at * 2654435761) >>> 0, at);

@@ -28,7 +28,7 @@ import type {
   WaitCondition,
 } from '../../port-layer/types.js';
 
-import { cancelled, conflict, internal, notFound, notModified } from '../../src/common/errors.js';
+import { cancelled, conflict, internal, invalid, notFound, notModified } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { FakeFiles } from './fake-files.js';
@@ -339,6 +339,10 @@ class FakeInteraction implements InteractionService {
         for await (const chunk of live) yield lines(chunk as OutputChunk).filter(wanted);
       })(),
     );
+  }
+
+  async checkUser(_containerId: string, user: string): Promise<void> {
+    if (user === 'nosuch') throw invalid('unable to find user nosuch: no matching entries in passwd file');
   }
 
   async execCreate(containerId: string, process: ProcessSpec, streams: ExecInfo['openedStreams']): Promise<ExecInfo> {

@@ -29,6 +29,7 @@ bool process_read(struct reader *r, struct process *p) {
   uint8_t flags = read_u8(r);
   p->tty = flags & 1;
   p->open_stdin = flags & 2;
+  p->identify_only = flags & 4;
   p->user = read_string(r);
   p->cwd = read_string(r);
   p->rows = (uint16_t)read_u32(r);
@@ -126,6 +127,7 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   static struct identity who;
   char problem[400];
   if (!identify(p->user, p->groups, &who, problem, sizeof problem)) give_up(128, "%s", problem);
+  if (p->identify_only) _exit(0);
   for (uint32_t i = 0; i < p->limit_count; i++) {
     struct rlimit64 limit = {p->limits[i].soft, p->limits[i].hard};
     if (setrlimit64((__rlimit_resource_t)p->limits[i].resource, &limit) != 0) give_up(128, "error during container init: error setting rlimits for ready process: error setting rlimit type %u: %s", p->limits[i].resource, cause());

@@ -97,6 +97,7 @@ uint64_t cgroup_kills(void); /* processes that the kernel has killed for want of
 /* ---- processes (process.c) ---- */
 struct process {
   bool tty, open_stdin;
+  bool identify_only; /* nothing is run: only the user is looked up */
   char *user, *cwd;
   uint16_t rows, cols;
   char **args, **env, **groups;

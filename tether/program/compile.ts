@@ -53,11 +53,15 @@ const RESOURCES: Record<string, number> = {
 /** Environment block and argument list together must stay below the kernel's limit for one exec and the channel's frame. */
 const MAX_PROCESS_BYTES = 900_000;
 
-/** A process as bytes: part of a program, and the payload of an exec request. @throws invalid */
-export function encodeProcess(process: ProcessSpec): Buffer {
+/**
+ * A process as bytes: part of a program, and the payload of an exec request.
+ * @param options `identifyOnly`: the guest looks its user and groups up, and runs nothing
+ * @throws invalid
+ */
+export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: boolean } = {}): Buffer {
   if (process.args.length === 0) throw invalid('a process needs a command');
   const bytes = new FieldWriter()
-    .u8((process.tty ? 1 : 0) | (process.openStdin ? 2 : 0))
+    .u8((process.tty ? 1 : 0) | (process.openStdin ? 2 : 0) | (options.identifyOnly === true ? 4 : 0))
     .string(process.user)
     .string(process.cwd)
     .u32(process.terminalSize?.rows ?? 0)

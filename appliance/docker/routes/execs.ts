@@ -38,6 +38,7 @@ export function execRoutes(router: Router, engine: Engine): void {
     engine.checkNotRestarting(container);
     if (container.state !== 'running' && container.state !== 'stopping')
       throw conflict(`container ${container.spec.id} is not running`);
+    if (wanted.User) await interaction.checkUser(container.spec.id, wanted.User);
     const spec = execProcess(container, {
       args: wanted.Cmd!,
       env: wanted.Env ?? [],

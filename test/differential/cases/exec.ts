@@ -58,6 +58,28 @@ export const exec: Subject = {
       ],
     },
     {
+      name: 'users',
+      steps: [
+        made('a'),
+        started('a'),
+        ...[
+          'www-data:daemon',
+          ':www-data',
+          'www-data:',
+          '7:9',
+          '1:nosuch',
+          'root:nosuch',
+          '-1',
+          '0:2147483648',
+          'a:b',
+        ].map((user) => sh(`docker exec -u ${user} @a id`)),
+        post('/containers/@a/exec', { Cmd: ['true'], User: 'nosuch' }),
+        post('/containers/@a/exec', { Cmd: ['true'], User: '4294967296' }),
+        post('/containers/@a/exec', { Cmd: ['true'], User: '99999999999999999999' }),
+        ...['-1', '1:nosuch', '+7', 'nosuch'].map((user) => sh(`docker run --rm -u ${user} dt/busybox id`)),
+      ],
+    },
+    {
       name: 'refused',
       steps: [
         made('a'),
