@@ -46,8 +46,8 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
-      observe: new Observe(cache),
-      files: new ContainerFiles(config, cache, files.datastore, layers, spool),
+      observe: new Observe(cache, (container) => exec.visit(container)),
+      files: new ContainerFiles(config, cache, files.datastore, layers, spool, (container) => exec.visit(container)),
       layers,
       kv: new DatastoreKeyValueStore(files),
       network,

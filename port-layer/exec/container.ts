@@ -20,6 +20,8 @@ interface Events {
   power: [on: boolean];
   /** The VM is seen suspended, or running again. */
   suspended: [yes: boolean];
+  /** It was paused, or goes on. */
+  paused: [yes: boolean];
 }
 
 /** One container. */
@@ -53,7 +55,15 @@ export class Container extends EventEmitter<Events> {
   /** The removal that is under way. */
   removal: Promise<void> | null = null;
   /** Its VM is suspended, as the inventory told last. */
+  suspended = false;
+  /** It stands still: its VM is suspended, or its processes are frozen for as long as somebody looks at its files. */
   paused = false;
+  /** Its processes were frozen before its VM was suspended: the VM may be woken without them. */
+  frozen = false;
+  /** Its VM is, or is about to be, woken without its processes: that it runs does not mean that the container goes on. */
+  held = false;
+  /** Those who look at its files and need its VM awake. */
+  visitors = 0;
   /** What was seen in the guest before this endpoint had its VM suspended. */
   lastSeen: { processes: ProcessList; usage: ResourceUsage } | null = null;
   private queue: Promise<unknown> = Promise.resolve();

@@ -57,8 +57,10 @@ export class Containers implements ExecService, ExecContext {
 
   readonly track = (container: Container): void => {
     this.cache.add(container);
-    container.on('suspended', (yes) => {
-      if (!yes) renewLimits(container);
+    container.on('paused', (yes) => {
+      if (yes) return;
+      this.pauser.goOn(container);
+      renewLimits(container);
     });
     container.on('oom', () => this.emit({ type: 'oom', container: container.info(), time: new Date() }));
   };
@@ -185,6 +187,13 @@ export class Containers implements ExecService, ExecContext {
     return container.exclusive(() => this.pauser.unpause(container));
   }
 
+  /** See {@link Pauser.visit}. */
+  visit(container: Container): Promise<() => void> {
+    return this.pauser.visit(container);
+  }
+
+  readonly foundAwake = (container: Container): Promise<void> => this.pauser.foundAwake(container);
+
   /** A signal reaches a paused container when its VM runs again. */
   private async wake(container: Container): Promise<void> {
     if (!container.paused) return;
@@ -299,6 +308,7 @@ export class Containers implements ExecService, ExecContext {
 
   /** Lets go of all channels; containers go on running. */
   async close(): Promise<void> {
+    await this.pauser.close();
     await Promise.all(this.cache.all().map((container) => container.channel?.close(true)));
   }
 }

@@ -17,4 +17,6 @@ export interface ExecContext {
   readonly track: (container: Container) => void;
   /** Removes a container whose run has ended, when that was wished for. */
   readonly removeIfWished: (container: Container) => void;
+  /** A container that was paused by an earlier endpoint has its VM running. */
+  readonly foundAwake: (container: Container) => Promise<void>;
 }

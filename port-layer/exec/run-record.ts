@@ -8,6 +8,8 @@ export interface RunRecord {
   /** ISO 8601. */
   startedAt: string;
   endpoints: NetworkEndpoint[];
+  /** It is paused, and its processes are frozen. */
+  frozen?: boolean;
   /** How it ended, where the guest could not say it: its VM was killed. */
   killed?: { at: string; exitCode: number };
 }

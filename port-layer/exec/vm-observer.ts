@@ -65,13 +65,22 @@ export class VmObserver {
 
   /** The VM of a container is, or is no longer, suspended; whoever did it. */
   suspended(container: Container, yes: boolean): void {
+    if (container.suspended !== yes) {
+      container.suspended = yes;
+      container.emit('suspended', yes);
+    }
+    if (yes || !container.held) this.paused(container, yes);
+  }
+
+  /** A container stands still, or goes on. */
+  paused(container: Container, yes: boolean): void {
     if (container.paused === yes) return;
     container.paused = yes;
     if (!yes) container.lastSeen = null;
     log.info({ container: container.id, paused: yes }, 'container paused or resumed');
     if (this.opening === null)
       this.context.emit({ type: yes ? 'paused' : 'unpaused', container: container.info(), time: new Date() });
-    container.emit('suspended', yes);
+    container.emit('paused', yes);
   }
 
   /** A VM left the inventory. */
@@ -131,7 +140,7 @@ export class VmObserver {
     networks.release(container.id);
     container.endpoints = [];
     container.pid = 0;
-    container.paused = false;
+    container.suspended = container.paused = container.frozen = container.held = false;
     container.lastSeen = null;
     const killed = container.reportedExit ?? { at: new Date(), exitCode: KILLED, oomKilled: container.oomKilled };
     Object.assign(container, outcome(status, killed));
@@ -203,9 +212,16 @@ export class VmObserver {
     }
     const channel = container.channelOn(channelPath(config, container.id));
     channel.release();
+    container.frozen = opening && run?.frozen === true;
+    const awake = container.frozen && !vm.suspended;
+    if (awake) {
+      container.held = true;
+      this.paused(container, true);
+    }
     try {
       await container.channelClosed();
       if (container.channel === channel) await channel.listen();
+      if (awake) await this.context.foundAwake(container);
     } catch (error) {
       log.error({ container: container.id, err: messageOf(error) }, 'no channel to a running container');
     }

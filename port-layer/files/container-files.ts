@@ -33,6 +33,8 @@ export class ContainerFiles implements FileService {
     private readonly datastore: DatastoreClient,
     private readonly layers: Pick<Layers, 'diskOf'>,
     private readonly spoolDir: string,
+    /** Keeps a running container's guest awake: `Pauser.visit`. */
+    private readonly visit: (container: Container) => Promise<() => void>,
   ) {}
 
   async stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat> {
@@ -161,14 +163,13 @@ export class ContainerFiles implements FileService {
   /** The container's files; the caller closes them. Until then one that does not run is not started. */
   private async open(container: Container, view: number, signal?: AbortSignal): Promise<RootFiles> {
     await container.settled();
-    // Neither can its guest be asked, nor its disk be read that the guest holds in part.
-    if (container.paused)
-      throw conflict(`Container ${container.id} is paused, unpause the container before its files are used`);
     if (container.running) {
+      const leave = await this.visit(container);
       try {
         if (container.channel === null) throw conflict(`container ${container.id} is not running`);
-        return await GuestFiles.open(container.channel, view, signal);
+        return releasing(await GuestFiles.open(container.channel, view, signal), leave);
       } catch (error) {
+        leave();
         // Its process has ended just now: soon it is one that does not run.
         if (!isKind(error, 'conflict') || !(await container.powerBecomes(false, END_MS))) throw error;
       }
@@ -205,7 +206,7 @@ function hold(container: Container): Promise<() => void> {
   });
 }
 
-function releasing(files: DiskFiles, release: () => void): RootFiles {
+function releasing(files: RootFiles, release: () => void): RootFiles {
   const close = files.close.bind(files);
   files.close = () => close().finally(release);
   return files;

@@ -163,32 +163,60 @@ export class ContainerChannel extends EventEmitter<Events> {
 
   /** Sets limits of the running container. @throws invalid with the guest's words, unavailable, conflict when it ends meanwhile */
   async limit(limits: Record<string, string>): Promise<void> {
-    const connection = await this.connected();
-    const request = this.nextSession++;
-    const problem = await new Promise<string>((resolve, reject) => {
-      const clean = (): void => {
-        clearTimeout(timer);
-        connection.off('limited', onLimited);
-        connection.off('close', onClose);
-      };
+    const problem = await this.ask<string>((connection, request, answer) => {
       const onLimited = (id: number, text: string): void => {
-        if (id !== request) return;
-        clean();
-        resolve(text);
+        if (id === request) answer(text);
       };
-      const onClose = (): void => {
-        clean();
-        reject(conflict('the container has stopped'));
-      };
-      const timer = setTimeout(() => {
-        clean();
-        reject(unavailable('the container VM does not answer'));
-      }, CONNECT_MS);
       connection.on('limited', onLimited);
-      connection.once('close', onClose);
       connection.limit(request, limits);
+      return () => connection.off('limited', onLimited);
     });
     if (problem !== '') throw invalid(problem);
+  }
+
+  /**
+   * Stops the container's processes, or lets them go on. @param state of `Freeze` @returns the state that there is now
+   * @throws unavailable with the guest's words or when it does not answer, conflict when it ends meanwhile
+   */
+  async freeze(state: number): Promise<number> {
+    const [now, problem] = await this.ask<[number, string]>((connection, request, answer) => {
+      const onFrozen = (id: number, ...told: [number, string]): void => {
+        if (id === request) answer(told);
+      };
+      connection.on('frozen', onFrozen);
+      connection.freeze(request, state);
+      return () => connection.off('frozen', onFrozen);
+    });
+    if (problem !== '') throw unavailable(problem);
+    return now;
+  }
+
+  /** One request and its answer. @param send sends it, and returns what ends the waiting for its answer */
+  private async ask<T>(
+    send: (connection: TetherConnection, request: number, answer: (answer: T) => void) => () => void,
+  ): Promise<T> {
+    const connection = await this.connected();
+    const request = this.nextSession++;
+    let clean = (): void => undefined;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        const onClose = (): void => reject(conflict('the container has stopped'));
+        const timer = setTimeout(() => reject(unavailable('the container VM does not answer')), CONNECT_MS);
+        connection.once('close', onClose);
+        clean = () => {
+          clearTimeout(timer);
+          connection.off('close', onClose);
+        };
+        const stopListening = send(connection, request, resolve);
+        const before = clean;
+        clean = () => {
+          before();
+          stopListening();
+        };
+      });
+    } finally {
+      clean();
+    }
   }
 
   private async begin(

@@ -8,14 +8,20 @@ import { parseProcesses } from './processes.js';
 import type { Meter, ObserveService, ProcessList, ResourceUsage } from './types.js';
 import { parseUsage } from './usage.js';
 
+const LOOK_MS = 10_000;
+
 /** The observe component of the port layer. */
 export class Observe implements ObserveService {
-  constructor(private readonly cache: ContainerCache) {}
+  /** @param visit keeps a paused container's guest awake: `Pauser.visit` */
+  constructor(
+    private readonly cache: ContainerCache,
+    private readonly visit: (container: Container) => Promise<() => void>,
+  ) {}
 
   async processes(id: string, signal?: AbortSignal): Promise<ProcessList> {
     const container = this.running(id);
     // A suspended VM cannot be asked, and its processes stay as they are.
-    if (container.paused) return (container.lastSeen ?? unseen(container)).processes;
+    if (container.paused) return (await this.seen(container)).processes;
     const observer = await this.open(container, signal);
     try {
       return parseProcesses(await observer.ask(Observation.processes), new Date());
@@ -28,12 +34,25 @@ export class Observe implements ObserveService {
     const container = this.running(id);
     let observer: GuestObserver | null = null;
     const read = async (): Promise<ResourceUsage> => {
-      if (container.paused) return { ...(container.lastSeen ?? unseen(container)).usage, at: new Date() };
+      if (container.paused) return { ...(await this.seen(container)).usage, at: new Date() };
       this.running(id);
       observer ??= await this.open(container, signal);
       return parseUsage(await observer.ask(Observation.usage), new Date());
     };
     return { read, close: () => observer?.close() };
+  }
+
+  /** What a paused container's guest showed when it was paused, or shows now. @throws conflict when its processes would run for that */
+  private async seen(container: Container): Promise<NonNullable<Container['lastSeen']>> {
+    if (container.lastSeen !== null) return container.lastSeen;
+    const leave = await this.visit(container);
+    try {
+      container.lastSeen = await lookOnce(container, AbortSignal.timeout(LOOK_MS));
+    } finally {
+      leave();
+    }
+    if (container.lastSeen === null) throw conflict(`container ${container.id} is not running`);
+    return container.lastSeen;
   }
 
   private running(id: string): Container {
@@ -48,12 +67,6 @@ export class Observe implements ObserveService {
     if (channel === null) throw conflict(`container ${container.id} is not running`);
     return GuestObserver.open(channel, signal);
   }
-}
-
-function unseen({ id }: Container): never {
-  throw conflict(
-    `container ${id} was paused by somebody else, or before this engine was started: unpause it to look into it`,
-  );
 }
 
 /** What a VM that is about to be suspended can be asked for now, and not then. */

@@ -138,7 +138,6 @@ describe('docker pause', () => {
     expect((await stack.docker('exec', 'paused', 'true')).stderr).toBe(
       'Error response from daemon: Container paused is paused, unpause the container before exec\n',
     );
-    expect((await stack.docker('cp', 'paused:/etc/passwd', '-')).stderr).toContain('is paused, unpause the container');
     await ok('unpause', 'paused');
     expect(Math.abs(Number(await ok('exec', 'paused', 'date', '+%s')) - Date.now() / 1000)).toBeLessThan(2);
     await expect
@@ -156,7 +155,9 @@ describe('docker pause', () => {
       const since = Math.floor(Date.now() / 1000);
       await client.runTask('SuspendVM_Task', vm, {});
       await expect.poll(() => inspect('paused', '{{.State.Status}}'), { timeout: 2000, interval: 50 }).toBe('paused');
-      expect((await stack.docker('top', 'paused')).stderr).toContain('was paused by somebody else');
+      expect((await stack.docker('top', 'paused')).stderr).toContain(
+        'was paused by suspending its virtual machine alone',
+      );
       await client.runTask('PowerOnVM_Task', vm, {});
       await expect.poll(() => inspect('paused', '{{.State.Status}}'), { timeout: 2000, interval: 50 }).toBe('running');
       const events = await ok(

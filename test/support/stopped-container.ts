@@ -48,5 +48,13 @@ export async function stoppedContainer(
   const config = { imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
   const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
   const layers = { diskOf: async () => basename(layer) };
-  return { files: new ContainerFiles(config, cache, datastore, layers, join(directory, 'spool')), container, disk };
+  return {
+    files: new ContainerFiles(config, cache, datastore, layers, join(directory, 'spool'), neverVisited),
+    container,
+    disk,
+  };
+}
+
+async function neverVisited(): Promise<never> {
+  throw new Error('this container does not run');
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TOP "/cgroup"
@@ -56,6 +57,31 @@ const char *cgroup_limit(const char *file, const char *value) {
   if (put(path, value)) return NULL;
   snprintf(problem, sizeof problem, "cannot set %s to %.100s: %s", file, value, strerror(errno));
   return problem;
+}
+
+/* Processes in the middle of a long wait for a disk freeze when that is over: they are not waited for without end. */
+static void wait_frozen(void) {
+  const struct timespec pause = {0, 1000000};
+  char text[128];
+  int fd = open(CGROUP "/cgroup.events", O_RDONLY | O_CLOEXEC);
+  for (int i = 0; fd >= 0 && i < 500; i++) {
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    if (n <= 0) break;
+    text[n] = 0;
+    if (strstr(text, "frozen 1") != NULL) break;
+    nanosleep(&pause, NULL);
+  }
+  if (fd >= 0) close(fd);
+}
+
+const char *cgroup_freeze(bool on) {
+  static char problem[128];
+  if (!put(CGROUP "/cgroup.freeze", on ? "1" : "0")) {
+    snprintf(problem, sizeof problem, "cannot %s the processes: %s", on ? "freeze" : "thaw", strerror(errno));
+    return problem;
+  }
+  if (on) wait_frozen();
+  return NULL;
 }
 
 int cgroup_events(void) { return events_fd; }

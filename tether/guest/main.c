@@ -168,6 +168,23 @@ static void set_limits(uint32_t id, struct reader *payload) {
   channel_send(M_LIMITED, id, failed, failed == NULL ? 0 : strlen(failed));
 }
 
+/* Whether the container's processes stand still, and whether the machine runs all the same for somebody who looks at files. */
+enum freeze { THAWED = 0, FROZEN = 1, HELD = 2, ASKED = 255 };
+static enum freeze freeze_state;
+
+static void set_freeze(uint32_t id, struct reader *payload) {
+  uint8_t wanted = read_u8(payload), answer[256];
+  const char *failed = payload->bad || (wanted > HELD && wanted != ASKED) ? "damaged request" : NULL;
+  if (failed == NULL && wanted != ASKED) {
+    if ((wanted == THAWED) != (freeze_state == THAWED)) failed = cgroup_freeze(wanted != THAWED);
+    if (failed == NULL) freeze_state = wanted;
+  }
+  answer[0] = freeze_state;
+  size_t length = failed == NULL ? 0 : strnlen(failed, sizeof answer - 1);
+  if (failed != NULL) memcpy(answer + 1, failed, length);
+  channel_send(M_FROZEN, id, answer, 1 + length);
+}
+
 /* Whether this is `news`, or what a new connection is told. */
 static void tell_kills(bool news) {
   uint8_t payload = news;
@@ -247,6 +264,9 @@ void on_message(enum message type, uint32_t id, struct reader *payload) {
       break;
     case M_LIMIT:
       set_limits(id, payload);
+      break;
+    case M_FREEZE:
+      set_freeze(id, payload);
       break;
     case M_PING:
       channel_send(M_PONG, id, NULL, 0);
@@ -334,6 +354,7 @@ static void ask_to_stop(bool then_reboot) {
   if (container < 0 || ending) return;
   ending = true;
   kill(container, (int)program.stop_signal);
+  if (freeze_state != THAWED) cgroup_freeze(false); /* it is to hear that */
   stop_at = monotonic_ms() + 1000u * program.stop_timeout_s;
 }
 

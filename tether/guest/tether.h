@@ -91,6 +91,7 @@ void cgroup_prepare(void);
 void cgroup_rehearse(bool on); /* processes of a rehearsal are not the container's */
 int cgroup_fd(void); /* where new processes belong */
 const char *cgroup_limit(const char *file, const char *value); /* NULL or what failed */
+const char *cgroup_freeze(bool on); /* stops its processes, or lets them go on; NULL or what failed */
 int cgroup_events(void); /* POLLPRI: something has happened to its memory */
 uint64_t cgroup_kills(void); /* processes that the kernel has killed for want of memory */
 
@@ -150,9 +151,9 @@ void log_begin(void); /* the run's first record may follow */
 /* ---- the channel to the endpoint (channel.c) ---- */
 enum message {
   /* host to guest */
-  M_GO = 1, M_SUBSCRIBE = 2, M_CREDIT = 3, M_STDIN = 4, M_STDIN_EOF = 5, M_RESIZE = 6, M_SIGNAL = 7, M_EXEC = 8, M_PING = 9, M_UNSUBSCRIBE = 10, M_FILES = 11, M_LIMIT = 12, M_OBSERVE = 13,
+  M_GO = 1, M_SUBSCRIBE = 2, M_CREDIT = 3, M_STDIN = 4, M_STDIN_EOF = 5, M_RESIZE = 6, M_SIGNAL = 7, M_EXEC = 8, M_PING = 9, M_UNSUBSCRIBE = 10, M_FILES = 11, M_LIMIT = 12, M_OBSERVE = 13, M_FREEZE = 14,
   /* guest to host */
-  M_HELLO = 65, M_STARTED = 66, M_FAILED = 67, M_OUTPUT = 68, M_OUTPUT_EOF = 69, M_EXITED = 70, M_STDIN_CREDIT = 71, M_PONG = 72, M_SUBSCRIBED = 73, M_LIMITED = 74, M_OOM = 75,
+  M_HELLO = 65, M_STARTED = 66, M_FAILED = 67, M_OUTPUT = 68, M_OUTPUT_EOF = 69, M_EXITED = 70, M_STDIN_CREDIT = 71, M_PONG = 72, M_SUBSCRIBED = 73, M_LIMITED = 74, M_OOM = 75, M_FROZEN = 76,
 };
 void channel_open(void);
 int channel_fd(void);          /* -1 while the host is away */

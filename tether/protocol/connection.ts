@@ -30,6 +30,8 @@ interface Events {
   subscribed: [session: number];
   /** The answer to {@link TetherConnection.limit}; '' when all is set. */
   limited: [request: number, problem: string];
+  /** The answer to {@link TetherConnection.freeze}: the state of `Freeze`; problem: '' when it is as wished. */
+  frozen: [request: number, state: number, problem: string];
   /** The kernel has killed a process of the container for want of memory; `news`: just now, not before the connection began. */
   oom: [news: boolean];
   close: [];
@@ -115,6 +117,11 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.limit, request, fields.bytes());
   }
 
+  /** Stops the container's processes, or lets them go on; answered by `frozen` with the same `request`. @param state of `Freeze` */
+  freeze(request: number, state: number): void {
+    this.send(Message.freeze, request, new FieldWriter().u8(state).bytes());
+  }
+
   close(): void {
     this.socket.destroy();
   }
@@ -164,6 +171,9 @@ export class TetherConnection extends EventEmitter<Events> {
         break;
       case Message.limited:
         this.emit('limited', session, payload.toString('utf8', 0, MAX_PROBLEM));
+        break;
+      case Message.frozen:
+        if (payload.length > 0) this.emit('frozen', session, payload[0]!, payload.toString('utf8', 1, MAX_PROBLEM));
         break;
       case Message.oom:
         this.emit('oom', payload[0] === 1);

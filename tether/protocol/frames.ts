@@ -20,6 +20,7 @@ export const Message = {
   files: 11,
   limit: 12,
   observe: 13,
+  freeze: 14,
   hello: 65,
   started: 66,
   failed: 67,
@@ -31,7 +32,14 @@ export const Message = {
   subscribed: 73,
   limited: 74,
   oom: 75,
+  frozen: 76,
 } as const;
+
+/**
+ * Whether the container's processes stand still. `held`: they do, and the machine runs all the same for somebody who looks at
+ * files; the guest only keeps in mind which. `ask` changes nothing.
+ */
+export const Freeze = { thawed: 0, frozen: 1, held: 2, ask: 255 } as const;
 
 export const PREAMBLE = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-ch01')]);
 export const MAX_FRAME = 1 << 20;

@@ -27,7 +27,8 @@ export function commitRoutes(router: Router, engine: Engine): void {
     if (container.state === 'dead') throw conflict(`You cannot commit container ${name} which is Dead`);
     const base = engine.imageOf(container);
     if (base === undefined) throw notFound(`No such image: ${container.spec.imageId}`);
-    const pause = isUp(container) && (query(request, 'pause') === undefined || flag(request, 'pause'));
+    const pause =
+      isUp(container) && !container.paused && (query(request, 'pause') === undefined || flag(request, 'pause'));
     const signal = hangup(response);
     const [author, comment] = [query(request, 'author') ?? '', query(request, 'comment') ?? ''];
     if (pause) engine.publish(container, 'pause');

@@ -47,6 +47,29 @@ export const files: Subject = {
       ],
     },
     {
+      name: 'of a paused container',
+      steps: [
+        made('a'),
+        started('a'),
+        sh('docker exec @a sh -c "echo x > /made; rm /etc/group" && docker pause @a'),
+        get('/containers/@a/archive?path=/made', { only: [] }),
+        head('/containers/@a/archive?path=/etc'),
+        sh('docker cp @a:/made - | tar -xO'),
+        sh('cd $(mktemp -d) && echo put > f && docker cp -q f @a:/tmp/f && docker cp @a:/tmp/f - | tar -xO'),
+        put('/containers/@a/archive?path=/nosuch', ''),
+        get('/containers/@a/changes', { sorted: true }),
+        sh('docker export @a | tar -xO made tmp/f'),
+        sh('docker commit -m paused @a dt/paused >/dev/null'),
+        sh("docker inspect -f '{{.State.Status}} {{.State.Running}} {{.State.Paused}}' @a"),
+        sh('docker top @a -o pid,args | tail -1 | tr -s " " | cut -d" " -f2-'),
+        sh(
+          'docker events --since {begin} --until $(date +%s) --filter container=@a --filter event=pause --filter event=unpause --format "{{.Action}}"',
+        ),
+        sh('docker unpause @a && docker exec @a cat /tmp/f && docker run --rm dt/paused cat /made /tmp/f'),
+        sh('docker rmi dt/paused >/dev/null', { quiet: true }),
+      ],
+    },
+    {
       name: 'changes',
       steps: [
         made('a', { Cmd: ['sh', '-c', CHANGES] }),

@@ -1,0 +1,162 @@
+/** Files of paused containers: their virtual machines are woken for them, and their processes are not. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
+import { inventory } from '../support/inventory.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import { run, type Stack } from '../support/stack.js';
+
+let stack: Stack;
+let scratch: string;
+let client: VimClient;
+let vm: ManagedObjectReference;
+let since: number;
+
+beforeAll(async () => {
+  stack = await startMirroredStack(['busybox']);
+  scratch = mkdtempSync(join(tmpdir(), 'caisson-paused-'));
+  expect((await stack.docker('pull', 'busybox')).code).toBe(0);
+  client = await VimClient.connect(stack.login());
+  // Counts, and writes what is in the guest's page cache only.
+  await ok(
+    'run',
+    '-d',
+    '--name',
+    'paused',
+    'busybox',
+    'sh',
+    '-c',
+    'i=0; while :; do i=$((i+1)); echo $i >> /count; usleep 20000; done',
+  );
+  const name = `paused-${(await inspect('{{.Id}}')).slice(0, 12)}`;
+  vm = (await inventory(client, 'VirtualMachine')).get(name)!;
+  since = Math.floor(Date.now() / 1000);
+  await ok('pause', 'paused');
+});
+
+afterAll(async () => {
+  await client?.close();
+  await stack?.stop();
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+/** Runs a command that must succeed. */
+async function ok(...args: string[]): Promise<string> {
+  const outcome = await stack.docker(...args);
+  expect(outcome.code, `${args.join(' ')}: ${outcome.stderr}`).toBe(0);
+  return outcome.stdout;
+}
+
+const inspect = async (format: string): Promise<string> => (await ok('inspect', '-f', format, 'paused')).trim();
+const status = (): Promise<string> => inspect('{{.State.Status}}');
+
+async function powerState(): Promise<string> {
+  const [object] = await client.retrieve([vm], 'VirtualMachine', ['runtime.powerState']);
+  return String(object?.props['runtime.powerState']);
+}
+
+/** What the container has counted to. */
+async function count(): Promise<string> {
+  const into = join(scratch, 'count');
+  await ok('cp', '-q', 'paused:/count', into);
+  return readFileSync(into, 'utf8');
+}
+
+async function killEndpoint(): Promise<void> {
+  const { pid } = JSON.parse(readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8')) as { pid: number };
+  process.kill(pid, 'SIGKILL');
+  await expect.poll(async () => (await stack.docker('ps', '-q')).code, { timeout: 20_000, interval: 200 }).toBe(0);
+}
+
+describe('a paused container', () => {
+  it('is copied from and into, and stands still all the while', async () => {
+    const before = await count();
+    expect(before).toMatch(/^1\n/);
+    expect(await powerState()).toBe('poweredOn');
+    expect(await status()).toBe('paused');
+    expect(await ok('ps', '--filter', 'status=paused', '--format', '{{.Status}}')).toMatch(/^Up .* \(Paused\)\n$/);
+    writeFileSync(join(scratch, 'in'), 'put while paused\n');
+    await ok('cp', '-q', join(scratch, 'in'), 'paused:/in');
+    expect(await count()).toBe(before);
+    await expect.poll(powerState, { timeout: 5000, interval: 100 }).toBe('suspended');
+    expect(await count()).toBe(before);
+  });
+
+  it('has its changes told, is exported and committed with what was not on the disk yet', async () => {
+    const counted = await count();
+    expect((await ok('diff', 'paused')).split('\n')).toEqual(expect.arrayContaining(['A /count', 'A /in']));
+    const exported = await run('sh', ['-c', `docker export paused | tar -xO count`], {
+      env: { DOCKER_HOST: stack.dockerHost },
+    });
+    expect(exported.stdout).toBe(counted);
+    await ok('commit', 'paused', 'of/paused');
+    expect(await status()).toBe('paused');
+    expect(await ok('run', '--rm', 'of/paused', 'cat', '/count', '/in')).toBe(`${counted}put while paused\n`);
+    await ok('rmi', 'of/paused');
+    expect(await ok('ps', '-as', '--format', '{{.Size}}')).toMatch(/^[1-9]\d*B \(virtual/);
+    // Nobody is told of any of this.
+    const events = await ok(
+      ...['events', '--since', String(since), '--until', String(Math.ceil(Date.now() / 1000))],
+      ...['--filter', 'container=paused', '--filter', 'event=pause', '--filter', 'event=unpause'],
+      ...['--format', '{{.Action}}'],
+    );
+    expect(events).toBe('pause\n');
+  });
+
+  it('is paused still after the endpoint died, and its files and processes are seen', async () => {
+    await expect.poll(powerState, { timeout: 5000, interval: 100 }).toBe('suspended');
+    await killEndpoint();
+    const before = await count();
+    expect(await ok('top', 'paused')).toContain('sh -c i=0;');
+    // It dies again with the virtual machine awake.
+    expect(await powerState()).toBe('poweredOn');
+    await killEndpoint();
+    expect(await status()).toBe('paused');
+    await expect.poll(powerState, { timeout: 8000, interval: 100 }).toBe('suspended');
+    expect(await count()).toBe(before);
+  });
+
+  it('goes on when it is unpaused, also in the middle of that', async () => {
+    const before = await count();
+    await ok('unpause', 'paused');
+    await expect.poll(count, { timeout: 5000 }).not.toBe(before);
+    expect(await ok('exec', 'paused', 'cat', '/in')).toBe('put while paused\n');
+    // Past the time for which its VM would have been awake.
+    await sleep(1200);
+    expect(await powerState()).toBe('poweredOn');
+    expect(await status()).toBe('running');
+  });
+
+  it('goes on with its processes when its VM is let go from the vSphere side', async () => {
+    await ok('pause', 'paused');
+    const before = await count();
+    await expect.poll(powerState, { timeout: 5000, interval: 100 }).toBe('suspended');
+    await client.runTask('PowerOnVM_Task', vm, {});
+    await expect.poll(status, { timeout: 2000, interval: 50 }).toBe('running');
+    await expect.poll(count, { timeout: 5000 }).not.toBe(before);
+  });
+
+  it('is not woken for its files when its VM alone was suspended: its processes would run', async () => {
+    await client.runTask('SuspendVM_Task', vm, {});
+    await expect.poll(status, { timeout: 2000, interval: 50 }).toBe('paused');
+    expect((await stack.docker('cp', 'paused:/count', '-')).stderr).toContain('was paused by suspending');
+    expect(await powerState()).toBe('suspended');
+    await ok('unpause', 'paused');
+  });
+
+  it('can be paused while its files are read, and ended while its VM is awake', async () => {
+    const reading = fetch(`http://127.0.0.1:${stack.port}/containers/paused/export`);
+    await (await reading).body!.cancel();
+    await ok('pause', 'paused');
+    await count();
+    await ok('stop', '-t', '1', 'paused');
+    expect(await inspect('{{.State.Status}} {{.State.Paused}} {{.State.ExitCode}}')).toBe('exited false 137');
+    await ok('start', 'paused');
+    await ok('pause', 'paused');
+    await count();
+    await ok('rm', '-f', 'paused');
+  });
+});
