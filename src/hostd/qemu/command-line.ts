@@ -1,6 +1,7 @@
 /** QEMU's command line for a VM: pure. */
 import type { BootImage } from '../../common/paths.js';
 import type { RuntimeSerial, VmDefinition } from '../runtime.js';
+import { hostTscKhz } from './host-tsc.js';
 
 export type Acceleration = 'kvm' | 'tcg';
 
@@ -125,11 +126,12 @@ export function qemuArguments(
     ...memoryArguments(vm.memoryMiB, snapshot),
     acceleration === 'kvm'
       ? ['-accel', 'kvm', '-cpu', 'host']
-      : ['-accel', 'tcg,thread=multi,tb-size=32', '-cpu', 'max'],
+      : // With ERMS the guest copies with `rep movsb`, which the emulator carries out byte by byte.
+        ['-accel', 'tcg,thread=multi,tb-size=32', '-cpu', 'max,-erms'],
     ['-smp', String(vm.cpus)],
     ['-m', `${vm.memoryMiB}M`],
     // What is resumed has its kernel in memory.
-    ...(isResumed(snapshot) ? [] : bootArguments(boot, snapshot?.use === 'make')),
+    ...(isResumed(snapshot) ? [] : bootArguments(boot, acceleration, snapshot?.use === 'make')),
     ...monitorArguments('qmp', sockets.qmp),
     ...(sockets.handOver === undefined ? [] : monitorArguments('handover', sockets.handOver)),
     ['-device', 'virtio-balloon-pci,free-page-reporting=on'],
@@ -188,11 +190,14 @@ function spareBacking(id: string, backing: RuntimeSerial['backing']): string {
   return backing.kind === 'file' ? `file,id=${id},path=/dev/null,append=on` : `null,id=${id}`;
 }
 
-function bootArguments(boot: BootImage, rehearse: boolean): string[][] {
+function bootArguments(boot: BootImage, acceleration: Acceleration, rehearse: boolean): string[][] {
+  // An emulated guest that measures its counter on a busy machine may be wrong several times over, and then so is its clock.
+  const tsc = acceleration === 'tcg' ? hostTscKhz() : null;
+  const more = [...(tsc === null ? [] : [`tsc_early_khz=${tsc}`]), ...(rehearse ? ['caisson.rehearse=1'] : [])];
   return [
     ['-kernel', boot.kernel],
     ['-initrd', boot.initramfs],
-    ['-append', [...KERNEL_PARAMETERS, ...(rehearse ? ['caisson.rehearse=1'] : [])].join(' ')],
+    ['-append', [...KERNEL_PARAMETERS, ...more].join(' ')],
   ];
 }
 
