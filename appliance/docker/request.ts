@@ -186,14 +186,12 @@ export function hangup(response: ServerResponse): AbortSignal {
 export interface RawConnection {
   input: Readable;
   output: Writable;
-  /** False: the client can send nothing (a request that came without body and without `Upgrade`); its input never ends. */
-  hasInput: boolean;
 }
 
 /**
  * Takes the connection over for raw streams. With `Upgrade: tcp` it is answered 101 and becomes the stream (`upgradeType` is its
- * content type); without, the request's body is the input and the rest of the connection the output. `headers`: the answer has the
- * engine's own headers, as Docker has it for execs and not for attach.
+ * content type); without, it is answered 200 and becomes the stream all the same, unless the request has a body that was not read yet: that is the
+ * input then. `headers`: the answer has the engine's own headers, as Docker has it for execs and not for attach.
  */
 export function hijack(
   request: Request,
@@ -202,25 +200,37 @@ export function hijack(
   options: { headers?: boolean } = {},
 ): RawConnection {
   const { upgraded } = extrasOf(request);
+  const own =
+    options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
   if (upgraded === undefined) {
-    // The stream goes on the connection as it is, without chunks, and ends with it.
-    response.useChunkedEncodingByDefault = false;
-    if (options.headers !== true) for (const name of ENGINE_HEADERS) response.removeHeader(name);
-    response.writeHead(200, { 'Content-Type': RAW_STREAM, Connection: 'close' });
-    response.flushHeaders();
-    const hasInput =
+    const hasBody =
       request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
-    return { input: request, output: response, hasInput };
+    const socket = request.socket;
+    const input = hasBody && !request.readableEnded ? request : withoutParser(socket);
+    response.detachSocket(socket);
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Type: ${RAW_STREAM}\r\n${own.join('')}\r\n`);
+    return { input, output: socket };
   }
   const { socket, head } = upgraded;
   response.detachSocket(socket);
   socket.setNoDelay(true);
-  const own =
-    options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
   socket.write(
     `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n${own.join('')}\r\n`,
   );
   if (head.length > 0) socket.unshift(head);
   upgraded.head = Buffer.alloc(0);
-  return { input: socket, output: socket, hasInput: true };
+  return { input: socket, output: socket };
+}
+
+/** The connection of a request that was read whole: what comes next on it is no request, and its end is not the client's leaving. */
+function withoutParser(socket: Socket): Socket {
+  for (const event of ['data', 'end', 'drain', 'error', 'timeout']) socket.removeAllListeners(event);
+  // Node's HTTP server reads past the stream's events until somebody listens to them.
+  const none = (): void => undefined;
+  socket.on('data', none).off('data', none);
+  socket.pause();
+  socket.on('error', () => socket.destroy());
+  socket.setTimeout(0);
+  socket.setNoDelay(true);
+  return socket;
 }

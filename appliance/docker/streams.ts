@@ -124,7 +124,7 @@ export async function connectStreams(
   output.on('error', () => undefined);
   input.on('error', () => undefined);
   output.once('close', () => leave('left'));
-  if (stdin !== null && client.hasInput) {
+  if (stdin !== null) {
     stdin.on('error', () => undefined);
     const filter = options.tty ? new DetachFilter(options.detachKeys) : null;
     input.on('data', (data: Buffer) => {
@@ -136,10 +136,13 @@ export async function connectStreams(
       }
       if (detached) leave('detached');
     });
-    input.once('end', () => {
+    const over = (): void => {
       if (options.closeStdin && !options.tty) stdin.end();
       else leave('left');
-    });
+    };
+    // A client may be done with its input before anybody reads it.
+    if (input.readableEnded) over();
+    else input.once('end', over);
   }
   // Without a taker of input the client's leaving must be seen too; and a connection whose request had a body was paused.
   input.resume();

@@ -44,7 +44,7 @@ export async function acceptWebSocket(request: Request, response: Response): Pro
   webSocket.close = (code = NORMAL_CLOSURE, reason) => close(code, reason);
   const stream = createWebSocketStream(webSocket, { decodeStrings: false });
   const output = atLeast(versionOf(request), '1.28') ? stream : asText(stream);
-  return { input: stream, output, hasInput: true };
+  return { input: stream, output };
 }
 
 /** What is written goes on as text: characters that are cut stay together. */

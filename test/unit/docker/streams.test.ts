@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { DetachFilter, frame, parseDetachKeys, sendOutput, streamType } from '../../../appliance/docker/streams.js';
 import { formatTime, parseTime } from '../../../appliance/docker/timestamps.js';
 import type { OutputChunk } from '../../../port-layer/types.js';
@@ -97,6 +97,15 @@ describe('attach', () => {
     expect(demultiplex(await rest)).toEqual({ stdout: 'out\n', stderr: 'err\n' });
   });
 
+  it.each([true, false])('takes input after the head, and its end at any time (Upgrade: %s)', async (upgrade) => {
+    await create('con', { Cmd: ['sh', '-c', 'cat; echo over'], OpenStdin: true, StdinOnce: true });
+    const { socket, rest } = await attach('con', 'stream=1&stdin=1&stdout=1', { upgrade });
+    socket.end('typed\n');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await start('con');
+    expect(demultiplex(await rest).stdout).toBe('typed\nover\n');
+  });
+
   it('to no stream ends at once', async () => {
     await create('con', { Cmd: ['sleep', '60'] });
     await start('con');
@@ -123,6 +132,26 @@ describe('attach', () => {
 });
 
 describe('exec', () => {
+  it.each([true, false])('whose client is done with its input at once (Upgrade: %s)', async (upgrade) => {
+    await create('box', { Cmd: ['sleep', '60'] });
+    await start('box');
+    const { json } = await engine.call('POST', '/containers/box/exec', {
+      Cmd: ['sh', '-c', 'cat; echo over'],
+      AttachStdin: true,
+      AttachStdout: true,
+    });
+    const { interaction } = engine.portLayer;
+    const { execStart } = interaction;
+    const slow = vi.spyOn(interaction, 'execStart').mockImplementation(async (...args) => {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return execStart.apply(interaction, args);
+    });
+    const { socket, rest } = await rawRequest(engine.port, `/exec/${json.Id}/start`, { body: {}, upgrade });
+    socket.end();
+    expect(demultiplex(await rest).stdout).toBe('over\n');
+    slow.mockRestore();
+  });
+
   it('streams, and tells its exit code', async () => {
     await create('box', { Cmd: ['sleep', '60'], Env: ['A=1'] });
     await start('box');
