@@ -1,4 +1,4 @@
-import { CaissonError } from '../src/common/errors.js';
+import { CaissonError, conflict } from '../src/common/errors.js';
 
 /** The container's (or exec's) process could not be started. */
 export class StartError extends CaissonError {
@@ -9,4 +9,11 @@ export class StartError extends CaissonError {
   ) {
     super('invalid', message);
   }
+}
+
+/** A container's name is another container's, in Docker's words. */
+export function nameTaken(name: string, holder: string): CaissonError {
+  return conflict(
+    `Conflict. The container name "/${name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
+  );
 }

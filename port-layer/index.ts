@@ -19,6 +19,8 @@ import { Observe } from './observe/observe.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
 import { Layers } from './storage/layers.js';
+import { VolumeUse } from './storage/volume-use.js';
+import { Volumes } from './storage/volumes.js';
 import type { HostInfo, PortLayer } from './types.js';
 
 const WATCHED = ['runtime.powerState', 'config.extraConfig', 'config.changeVersion', 'config.uuid'];
@@ -34,8 +36,13 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const layers = new Layers(files, config, spool);
     await layers.load();
     const cache = new ContainerCache();
+    const volumeUse = new VolumeUse(() => cache.all());
+    const volumes = new Volumes(files, config, layers, volumeUse, spool);
+    await volumes.load();
+    volumes.usedByContainers = () =>
+      new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
     const network = new Networks(config, cache);
-    const exec = new Containers(client, config, cache, network, layers);
+    const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', WATCHED, {
       changed: (object) => exec.observer.observe(observed(object)),
@@ -49,6 +56,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       observe: new Observe(cache, (container) => exec.visit(container)),
       files: new ContainerFiles(config, cache, files.datastore, layers, spool, (container) => exec.visit(container)),
       layers,
+      volumes,
       kv: new DatastoreKeyValueStore(files),
       network,
       hostInfo: () => hostInfo(client),

@@ -29,6 +29,19 @@ export interface Preparation {
 /** In place of an address: that of the gateway of the container's network, which is the endpoint's. */
 export const HOST_GATEWAY = 'host-gateway';
 
+/** A volume in a container. */
+export interface VolumeMount {
+  /** Its name. */
+  volume: string;
+  /** Absolute, without `.` and `..`; links in it are followed inside the container's root. */
+  path: string;
+  readOnly: boolean;
+  /** A directory in the volume, instead of its root; relative. */
+  subpath?: string;
+  /** It is to be removed with the container: nothing in it need be kept beyond that. */
+  disposable?: boolean;
+}
+
 /** What a container is, as given at create; kept in the VM's extraConfig. */
 export interface ContainerSpec {
   version: 1;
@@ -62,6 +75,7 @@ export interface ContainerSpec {
   privileged?: boolean;
   userNamespaces?: boolean;
   tmpfs?: TmpfsSpec[];
+  volumes?: VolumeMount[];
   maskedPaths?: string[];
   readOnlyPaths?: string[];
   sysctls: Record<string, string>;
@@ -379,6 +393,43 @@ export interface LayerStore {
   delete(chainId: string): Promise<void>;
 }
 
+/** A stored volume. */
+export interface VolumeInfo {
+  name: string;
+  createdAt: string;
+  capacityBytes: number;
+  driver: string;
+  labels: Record<string, string> | null;
+  options: Record<string, string> | null;
+}
+
+/** A volume to be made. Without `capacityBytes` it has the usual capacity, of which only what is written takes room. */
+export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes'> & { capacityBytes?: number };
+
+/** A directory of an image, by its last layer: what a new volume begins with. */
+export interface VolumeContent {
+  layer: string | null;
+  path: string;
+}
+
+/** Volumes on the datastore: disks that outlive containers. */
+export interface VolumeStore {
+  list(): VolumeInfo[];
+  get(name: string): VolumeInfo | undefined;
+  /**
+   * Makes a volume with what the image's directory has, and that directory's owner and mode; an image without it gives nothing. One that
+   * is there already is given as it is.
+   * @throws invalid, insufficientResources, cancelled; nothing is left then
+   */
+  create(volume: NewVolume, content?: VolumeContent | null, signal?: AbortSignal): Promise<VolumeInfo>;
+  /** As the content of `create`, for a volume that is there, if it is empty and not in use. True when it was. @throws notFound */
+  populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean>;
+  /** It is off the list at once. @throws notFound; conflict while a container has it */
+  remove(name: string): Promise<void>;
+  /** Bytes of its files, as last written to the disk. @throws notFound, invalid (it is being changed) */
+  usage(name: string, signal?: AbortSignal): Promise<number>;
+}
+
 /** Small durable values on the datastore, each replaced whole. */
 export interface KeyValueStore {
   get(key: string): Promise<Buffer | undefined>;
@@ -408,6 +459,7 @@ export interface PortLayer {
   readonly observe: ObserveService;
   readonly files: FileService;
   readonly layers: LayerStore;
+  readonly volumes: VolumeStore;
   readonly kv: KeyValueStore;
   readonly network: NetworkService;
   hostInfo(): Promise<HostInfo>;

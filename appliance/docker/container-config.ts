@@ -18,6 +18,36 @@ export const portBindings = z.record(
   z.array(z.object({ HostIp: z.string().optional(), HostPort: z.string().optional() })).nullable(),
 );
 
+const words = z.record(z.string(), z.string()).nullish();
+
+const mountSchema = z.looseObject({
+  Type: text,
+  Source: text,
+  Target: text,
+  ReadOnly: z.boolean().nullish(),
+  Consistency: text,
+  BindOptions: z.looseObject({}).nullish(),
+  ImageOptions: z.looseObject({}).nullish(),
+  VolumeOptions: z
+    .looseObject({
+      NoCopy: z.boolean().nullish(),
+      Labels: words,
+      DriverConfig: z.looseObject({ Name: text, Options: words }).nullish(),
+      Subpath: text,
+    })
+    .nullish(),
+  TmpfsOptions: z
+    .looseObject({
+      SizeBytes: z.number().int().nullish(),
+      Mode: z.number().int().min(0).max(0o7777).nullish(),
+      Options: z.array(z.array(z.string())).nullish(),
+    })
+    .nullish(),
+});
+
+/** One of `HostConfig.Mounts`. */
+export type MountRequest = z.infer<typeof mountSchema>;
+
 export const hostConfigSchema = z.looseObject({
   NetworkMode: text,
   PortBindings: portBindings.nullish(),
@@ -48,6 +78,10 @@ export const hostConfigSchema = z.looseObject({
   MaskedPaths: texts,
   ReadonlyPaths: texts,
   Links: texts,
+  Binds: texts,
+  Mounts: z.array(mountSchema).nullish(),
+  VolumesFrom: texts,
+  VolumeDriver: text,
   Tmpfs: z.record(z.string(), z.string()).nullish(),
   CpuShares: whole,
   CpusetMems: text,

@@ -8,6 +8,7 @@ import { containerNetworks, dockerConfig, dockerState, type ListPort, listPorts 
 import type { Engine } from './engine.js';
 import { parentOf } from './image-view.js';
 import { checkFilters } from './request.js';
+import { mountPoints } from './volumes/mount-points.js';
 
 const KNOWN = [
   'ancestor',
@@ -107,7 +108,8 @@ function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, T
       containerNetworks(engine, container).some(({ name, id }) => name === value || id.startsWith(value)),
     health: (container, value) => (engine.life(container).health?.status ?? 'none') === value,
     'is-task': (_container, value) => value === 'false' || value === '0',
-    volume: () => false,
+    volume: (container, value) =>
+      mountPoints(container).some(({ name, destination }) => destination === value || name === value),
   };
 }
 

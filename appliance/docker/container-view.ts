@@ -10,6 +10,7 @@ import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
 import { linkNames, linksView } from './links.js';
 import { DEFAULT_LOG_DRIVER } from './logging/log-options.js';
+import { listMountsView, mountsView } from './volumes/mount-points.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
 export const DRIVER = 'vmdk';
@@ -80,7 +81,7 @@ export const HOST_CONFIG_DEFAULTS = {
 };
 
 /** The kept configuration of a container. */
-export function dockerConfig(container: ContainerInfo): DockerConfig {
+export function dockerConfig(container: Pick<ContainerInfo, 'spec'>): DockerConfig {
   return JSON.parse(container.spec.annotations[CONFIG_KEY] ?? '{}') as DockerConfig;
 }
 
@@ -219,7 +220,7 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
     ExecIDs: execIds.length === 0 ? null : execIds,
     HostConfig: { ...hostConfigView(container), Links: linksView(container, engine.portLayer.exec.list()) },
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
-    Mounts: [],
+    Mounts: mountsView(container, engine.volumes.sourceOf),
     Config: config,
     NetworkSettings: {
       Bridge: '',
@@ -359,7 +360,7 @@ function listRow(engine: Engine, container: ContainerInfo, links: string[], imag
     Status: statusText(container, life),
     HostConfig: { NetworkMode: hostConfig(container).NetworkMode || 'bridge' },
     NetworkSettings: { Networks: networksView(engine, container) },
-    Mounts: [],
+    Mounts: listMountsView(container, engine.volumes.sourceOf),
   };
 }
 

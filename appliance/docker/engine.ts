@@ -24,6 +24,8 @@ import { resolveLinks } from './links.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { parseSignal } from './signals.js';
+import { mountPoints } from './volumes/mount-points.js';
+import { VolumeService } from './volumes/volume-service.js';
 
 const log = logger('docker');
 /** The ports of the current run, so that an endpoint that restarts publishes the same ones. */
@@ -35,6 +37,9 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** The Docker engine over a port layer. */
 export class Engine {
   readonly events = new EventBus();
+  readonly volumes: VolumeService;
+  /** Containers that are being removed by request: whether their anonymous volumes go too. */
+  private readonly removals = new Map<string, boolean>();
   private readonly restarts: RestartSupervisor;
   private readonly health: HealthService;
   private readonly forwarding: LogForwarding;
@@ -46,6 +51,7 @@ export class Engine {
     readonly ports: PortMapper,
     readonly config: VchConfig,
   ) {
+    this.volumes = new VolumeService(portLayer, this.events, config);
     this.restarts = new RestartSupervisor({
       list: () => portLayer.exec.list(),
       start: (id, annotations) => this.launch(id, annotations),
@@ -97,6 +103,17 @@ export class Engine {
     }
   }
 
+  private mounts(container: ContainerInfo, action: 'mount' | 'unmount'): void {
+    for (const { type, name, driver, destination, rw } of mountPoints(container)) {
+      if (type !== 'volume') continue;
+      this.events.publish('volume', action, name, {
+        container: container.spec.id,
+        ...(action === 'mount' ? { destination, propagation: '', 'read/write': String(rw) } : {}),
+        driver,
+      });
+    }
+  }
+
   private onContainer(event: ContainerEvent): void {
     const { container, time } = event;
     switch (event.type) {
@@ -106,6 +123,7 @@ export class Engine {
       case 'started': {
         const first = container.endpoints[0];
         if (first !== undefined) this.ports.activate(container.spec.id, first.address);
+        this.mounts(container, 'mount');
         this.network(container, 'connect');
         this.restarts.started(container.spec.id);
         this.health.started(container);
@@ -115,6 +133,7 @@ export class Engine {
       case 'exited': {
         this.ports.release(container.spec.id);
         this.network(container, 'disconnect');
+        this.mounts(container, 'unmount');
         const seconds = Math.max(0, Math.floor((time.getTime() - (container.startedAt ?? time).getTime()) / 1000));
         this.restarts.ended(container);
         this.health.stopped(container.spec.id);
@@ -140,6 +159,7 @@ export class Engine {
         this.restarts.removed(container.spec.id);
         this.health.removed(container.spec.id);
         this.ports.release(container.spec.id);
+        if (this.removals.get(container.spec.id) ?? container.spec.autoRemove) void this.volumes.removeWith(container);
         this.publish(container, 'destroy', {}, time);
         break;
     }
@@ -256,8 +276,11 @@ export class Engine {
       await this.portLayer.exec.unpause(spec.id);
   }
 
-  /** Removes a container. @throws conflict in Docker's words when it runs and may not be killed */
-  async remove(reference: string, force: boolean): Promise<void> {
+  /**
+   * Removes a container; with `volumes` also those of its volumes that nobody has named.
+   * @throws conflict in Docker's words when it runs and may not be killed
+   */
+  async remove(reference: string, force: boolean, volumes = false): Promise<void> {
     const container = this.portLayer.exec.resolve(reference);
     if (this.isUp(container)) {
       if (!force && container.paused)
@@ -269,7 +292,15 @@ export class Engine {
       if (isUp(container)) this.publish(container, 'kill', { signal: String(SIGKILL) });
     }
     this.restarts.removing(container);
-    await this.portLayer.exec.remove(container.spec.id, { force });
+    const { id } = container.spec;
+    const first = !this.removals.has(id);
+    if (first) this.removals.set(id, volumes);
+    try {
+      await this.portLayer.exec.remove(id, { force });
+    } finally {
+      if (first) this.removals.delete(id);
+    }
+    await this.volumes.removed(id);
   }
 
   /** Waits as Docker does: a container that is about to be restarted runs. */

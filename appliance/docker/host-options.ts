@@ -7,7 +7,7 @@ import type { CreateBody, HostConfig } from './container-config.js';
 import { checkHealthConfig } from './health/health-check.js';
 import { checkLogConfig } from './logging/log-options.js';
 
-/** Done: read in `container-spec.ts`, `privileges.ts`, `resources.ts`, `tmpfs.ts` or `published-ports.ts`. */
+/** Done: read in `container-spec.ts`, `privileges.ts`, `resources.ts`, `tmpfs.ts`, `volumes/` or `published-ports.ts`. */
 const DONE = new Set([
   'NetworkMode',
   'PortBindings',
@@ -41,6 +41,10 @@ const DONE = new Set([
   'MaskedPaths',
   'ReadonlyPaths',
   'Tmpfs',
+  'Binds',
+  'Mounts',
+  'VolumesFrom',
+  'VolumeDriver',
   'CpuShares',
   'CpusetMems',
   'MemorySwappiness',
@@ -68,9 +72,6 @@ const NO_NEIGHBOURS = 'there is one container in a virtual machine';
 
 /** Why an option is not done, where that can be said. */
 const REASONS: Record<string, string> = {
-  Binds: 'volumes are not available yet, and directories of the host cannot be mounted into a virtual machine',
-  Mounts: 'volumes are not available yet, and directories of the host cannot be mounted into a virtual machine',
-  VolumesFrom: 'volumes are not available yet',
   IpcMode: OWN_KERNEL,
   PidMode: OWN_KERNEL,
   UTSMode: OWN_KERNEL,
@@ -111,8 +112,6 @@ export function checkHostOptions(create: CreateBody): void {
   if (typeof score === 'number' && Math.abs(score) > 1000)
     throw invalid(`Invalid value ${score}, range for oom score adj is [-1000, 1000]`);
   checkLogConfig(host.LogConfig);
-  // Directories that an image names as volumes are part of the container's own disk; those of a request would have to outlive it.
-  if (Object.keys(create.Volumes ?? {}).length > 0) throw unsupported('Volumes is not implemented');
   checkEndpoints(create);
   checkHealthConfig(create.Healthcheck);
 }

@@ -7,6 +7,7 @@ import { API_VERSION, atLeast, MIN_API_VERSION } from './api-version.js';
 import { DRIVER } from './container-view.js';
 import type { Engine } from './engine.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from './logging/log-options.js';
+import { VOLUME_DRIVERS } from './volumes/volume-options.js';
 
 const manifest = new URL(
   import.meta.url.includes('/dist/') ? '../../../package.json' : '../../package.json',
@@ -75,7 +76,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
       ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
     ],
-    Plugins: { Volume: [], Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
+    Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
     MemoryLimit: true,
     SwapLimit: true,
     CpuCfsPeriod: true,

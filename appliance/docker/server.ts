@@ -31,6 +31,7 @@ import { pruneRoutes } from './routes/prune.js';
 import { refusedRoutes } from './routes/refused.js';
 import { systemRoutes } from './routes/system.js';
 import { updateRoutes } from './routes/update.js';
+import { volumeRoutes } from './routes/volumes.js';
 import { noRoute, setHeaders, takeVersion, versionedRouter } from './routing.js';
 
 const log = logger('docker');
@@ -79,6 +80,7 @@ export function dockerRouter(engine: Engine): express.Router {
   fileRoutes(router, engine);
   commitRoutes(router, engine);
   pruneRoutes(router, engine);
+  volumeRoutes(router, engine);
   diskUsageRoutes(router, engine);
   // Fixed names under /images/ come before those that take any name.
   refusedRoutes(router);

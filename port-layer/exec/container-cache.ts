@@ -1,5 +1,6 @@
 /** All containers of the virtual container host, by id and name; kept true by watching their VMs. */
 import { conflict, notFound } from '../../src/common/errors.js';
+import { nameTaken } from '../errors.js';
 import type { Container } from './container.js';
 
 /** Look-ups in Docker's way. */
@@ -42,11 +43,7 @@ export class ContainerCache {
   /** Keeps a name for a container. @throws conflict in Docker's words. @returns gives it back */
   reserve(name: string, id: string): () => void {
     const holder = this.all().find((container) => container.spec.name === name)?.id ?? this.reserved.get(name);
-    if (holder !== undefined && holder !== id) {
-      throw conflict(
-        `Conflict. The container name "/${name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
-      );
-    }
+    if (holder !== undefined && holder !== id) throw nameTaken(name, holder);
     this.reserved.set(name, id);
     return () => this.reserved.delete(name);
   }

@@ -7,6 +7,8 @@ import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js
 import type { VchConfig } from '../config.js';
 import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
+import type { VolumeUse } from '../storage/volume-use.js';
+import type { Volumes } from '../storage/volumes.js';
 import type {
   ContainerEvent,
   ContainerInfo,
@@ -47,6 +49,8 @@ export class Containers implements ExecService, ExecContext {
     readonly cache: ContainerCache,
     readonly networks: Networks,
     private readonly layers: Layers,
+    private readonly volumes: Pick<Volumes, 'keep'>,
+    readonly volumeUse: VolumeUse,
   ) {
     this.events.setMaxListeners(0);
   }
@@ -80,7 +84,9 @@ export class Containers implements ExecService, ExecContext {
   async create(spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo> {
     const giveBack = this.cache.reserve(spec.name, spec.id);
     const release = this.layers.use(spec.layer);
+    let letGo = (): void => undefined;
     try {
+      letGo = this.volumes.keep((spec.volumes ?? []).map(({ volume }) => volume));
       this.networks.check(spec);
       const parent = await this.layers.diskOf(spec.layer);
       const vm = (await this.client.runTask(
@@ -100,6 +106,7 @@ export class Containers implements ExecService, ExecContext {
         throw error;
       }
     } finally {
+      letGo();
       release();
       giveBack();
     }

@@ -2,7 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { shortId } from '../../src/common/ids.js';
-import { type FileSpec, INIT_PATH, type ProcessSpec, type ProgramSpec } from '../../tether/program/spec.js';
+import {
+  type FileSpec,
+  INIT_PATH,
+  type ProcessSpec,
+  type ProgramSpec,
+  type VolumeSpec,
+} from '../../tether/program/spec.js';
+import { volumeDisks } from '../storage/volume-disks.js';
 import { type ContainerSpec, HOST_GATEWAY, type NetworkEndpoint } from '../types.js';
 
 const GATE_TIMEOUT_MS = 15_000;
@@ -32,6 +39,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     privileged: spec.privileged === true,
     userNamespaces: spec.userNamespaces === true,
     tmpfs: spec.tmpfs ?? [],
+    volumes: volumeSpecs(spec),
     maskedPaths: spec.maskedPaths ?? [],
     readOnlyPaths: spec.readOnlyPaths ?? [],
     limits: spec.limits ?? {},
@@ -41,6 +49,14 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     stopTimeoutSeconds: Math.max(0, spec.stopTimeoutSeconds),
     gateTimeoutMs: GATE_TIMEOUT_MS,
   };
+}
+
+function volumeSpecs(spec: ContainerSpec): VolumeSpec[] {
+  const disks = new Map(volumeDisks(spec).map((disk) => [disk.volume, disk]));
+  return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '' }) => {
+    const { unit, readOnly: diskReadOnly } = disks.get(volume)!;
+    return { disk: { bus: 0, unit }, diskReadOnly, path, readOnly, subpath };
+  });
 }
 
 function firstProcess({ process, init, links }: ContainerSpec): ProcessSpec {

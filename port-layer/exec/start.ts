@@ -62,6 +62,9 @@ export class Starter {
   ): Promise<void> {
     const power = { wished: false };
     try {
+      // It counts as starting now: nobody else takes its volumes. Who has them already, to read or change files, is waited for.
+      this.context.volumeUse.check(container.spec);
+      await this.context.volumeUse.free(container.spec);
       const pid = await this.run(container, (await prepare?.()) ?? { annotations: {} }, power);
       this.running(container, pid);
     } catch (error) {
@@ -117,10 +120,21 @@ export class Starter {
     container.lastFinishedAt = container.finishedAt ?? container.lastFinishedAt;
     container.finishedAt = null;
     container.become('running');
-    if (container.spec.autoRemove) container.once('ending', () => void this.drop(container));
+    if (container.spec.autoRemove && this.keepsNothing(container))
+      container.once('ending', () => void this.drop(container));
     this.context.emit({ type: 'started', container: container.info(), time: container.startedAt });
     if (container.endedWhileStarting !== null) this.observer.poweredOff(container, container.endedWhileStarting);
     else if (!container.poweredOn) void this.lookAfterShortRun(container, container.startedAt);
+  }
+
+  /** True when no disk that its VM writes to outlives the container. */
+  private keepsNothing({ id, spec }: Container): boolean {
+    const others = this.context.cache.all().filter((one) => one.id !== id);
+    const isShared = (name: string): boolean =>
+      others.some((one) => (one.spec.volumes ?? []).some(({ volume }) => volume === name));
+    return (spec.volumes ?? []).every(
+      ({ volume, readOnly, disposable }) => readOnly || (disposable === true && !isShared(volume)),
+    );
   }
 
   /** Nothing of this VM is kept: it need not go down in order, and nobody waits for it. */

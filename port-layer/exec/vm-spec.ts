@@ -3,6 +3,7 @@ import { shortId } from '../../src/common/ids.js';
 import type { VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import { datastorePath } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from '../types.js';
 
 export const SPEC_KEY = 'caisson.container';
@@ -66,6 +67,23 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
           },
         },
       },
+      ...volumeDisks(spec).map(({ volume, unit, readOnly }) => ({
+        operation: 'add' as const,
+        device: {
+          $type: 'VirtualDisk' as const,
+          key: -30 - unit,
+          controllerKey: -1,
+          unitNumber: unit,
+          capacityInKB: 0,
+          backing: {
+            $type: 'VirtualDiskFlatVer2BackingInfo' as const,
+            fileName: at(volumeDiskPath(config, volume)),
+            // Independent: no snapshot of the VM holds a volume fast. What is not persistent is opened for reading only.
+            diskMode: readOnly ? 'independent_nonpersistent' : 'independent_persistent',
+            thinProvisioned: true,
+          },
+        },
+      })),
       ...networks.map(({ portGroup, mac }, index) => ({
         operation: 'add' as const,
         device: {

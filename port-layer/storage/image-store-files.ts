@@ -7,6 +7,7 @@ import {
   type VimClient,
 } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { storeRoot } from './volume-disks.js';
 
 /** Directories below `VIC/<vch id>` of the image store. */
 export class ImageStoreFiles {
@@ -20,7 +21,7 @@ export class ImageStoreFiles {
     private readonly datacenter: ManagedObjectReference,
   ) {
     this.datastore = client.datastore(config.imageStore.datastore, config.datacenter);
-    this.root = [config.imageStore.path, 'VIC', config.id].filter((part) => part !== '').join('/');
+    this.root = storeRoot(config);
   }
 
   get images(): string {

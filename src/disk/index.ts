@@ -22,6 +22,7 @@ export {
   type LayerResult,
 } from './layer/apply.js';
 export { ChangedDisk } from './layer/changed-disk.js';
+export { copyTree } from './layer/copy-tree.js';
 export { MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { readVmdkInfo, type VmdkInfo } from './vmdk/extent.js';

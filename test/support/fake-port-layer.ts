@@ -34,6 +34,7 @@ import type { ProcessSpec } from '../../tether/program/spec.js';
 import { FakeFiles } from './fake-files.js';
 import { FakeObserve } from './fake-observe.js';
 import { FakeProcess, waitingStdin } from './fake-process.js';
+import { FakeVolumes } from './fake-volumes.js';
 
 const START_PREFIX =
   'failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ';
@@ -460,6 +461,9 @@ export class FakePortLayer implements PortLayer {
   readonly observe = new FakeObserve(this.exec);
   readonly files = new FakeFiles();
   readonly network = new FakeNetworks(this.exec);
+  readonly volumes = new FakeVolumes((name) =>
+    this.exec.list().some(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name)),
+  );
   readonly kv: KeyValueStore = {
     get: () => Promise.resolve(undefined),
     put: () => Promise.resolve(),

@@ -71,18 +71,45 @@ static const char *find_disk(uint32_t bus, uint32_t unit) {
   return NULL;
 }
 
-const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) {
-  static char problem[128];
+static const char *wait_for_disk(uint32_t bus, uint32_t unit) {
   const char *device;
   struct timespec pause = {0, 2000000};
-  for (int i = 0; (device = find_disk(bus, unit)) == NULL; i++) {
-    if (i == 2500) return "the container's disk did not appear";
+  for (int i = 0; (device = find_disk(bus, unit)) == NULL && i < 2500; i++) {
     nanosleep(&pause, NULL);
     find_disks();
   }
+  return device;
+}
+
+const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) {
+  static char problem[128];
+  const char *device = wait_for_disk(bus, unit);
+  if (device == NULL) return "the container's disk did not appear";
   mkdir(ROOT, 0755);
   if (mount(device, ROOT, "ext4", read_only ? MS_RDONLY : 0, "") == 0) return NULL;
   snprintf(problem, sizeof problem, "cannot mount the container's disk: %s", strerror(errno));
+  return problem;
+}
+
+static bool mounted_volumes[MAX_UNITS];
+
+static void volume_path(char path[64], uint32_t unit) { snprintf(path, 64, VOLUMES "/%u", unit); }
+
+/* Once for each disk, however often the container has it. */
+const char *mount_volume(uint32_t bus, uint32_t unit, bool read_only) {
+  static char problem[128];
+  char path[64];
+  if (mounted_volumes[unit]) return NULL;
+  const char *device = wait_for_disk(bus, unit);
+  if (device == NULL) return "the disk of a volume did not appear";
+  mkdir(VOLUMES, 0700);
+  volume_path(path, unit);
+  mkdir(path, 0700);
+  if (mount(device, path, "ext4", read_only ? MS_RDONLY : 0, "") == 0) {
+    mounted_volumes[unit] = true;
+    return NULL;
+  }
+  snprintf(problem, sizeof problem, "cannot mount the disk of a volume: %s", strerror(errno));
   return problem;
 }
 
@@ -113,12 +140,22 @@ const char *limit_root(uint64_t bytes) {
   return good ? NULL : problem;
 }
 
-void unmount_root(void) {
-  sync();
-  for (int i = 0; i < 50 && umount2(ROOT, 0) != 0 && errno == EBUSY; i++) {
+static void unmount(const char *path) {
+  for (int i = 0; i < 50 && umount2(path, 0) != 0 && errno == EBUSY; i++) {
     struct timespec pause = {0, 10000000};
     nanosleep(&pause, NULL);
   }
+}
+
+void unmount_root(void) {
+  sync();
+  for (uint32_t unit = 0; unit < MAX_UNITS; unit++) {
+    char path[64];
+    volume_path(path, unit);
+    if (mounted_volumes[unit]) unmount(path);
+    mounted_volumes[unit] = false;
+  }
+  unmount(ROOT);
 }
 
 const char *set_sysctl(const char *key, const char *value) {
@@ -262,6 +299,42 @@ const char *setup_tmpfs(const char *path, unsigned long flags, const char *optio
   if (mount("tmpfs", path, "tmpfs", flags, data) == 0 && (early || mode || !there || chmod(path, st.st_mode & 07777) == 0)) return NULL;
   snprintf(problem, sizeof problem, "error during container init: error mounting \"tmpfs\" to rootfs at \"%.200s\": mount tmpfs:%.100s, flags: 0x%lx, data: %.100s: %s", path, path, flags, options, cause());
   return problem;
+}
+
+/*
+ * Binds the volume on disk `unit` over `path`, which is made where the image has none; `volumes` is the directory of all of them. With
+ * `inside` what is at that path in the volume, whose links lead nowhere else.
+ */
+const char *setup_volume(int volumes, uint32_t unit, const char *inside, const char *path, bool read_only) {
+  static char problem[400];
+  char name[16], source[64];
+  snprintf(name, sizeof name, "%u", unit);
+  int whole = openat(volumes, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  struct {
+    uint64_t flags, mode, resolve;
+  } how = {.flags = O_PATH | O_CLOEXEC, .resolve = 0x10 /* RESOLVE_IN_ROOT, linux/openat2.h */};
+  int part = *inside == 0 || whole < 0 ? whole : (int)syscall(SYS_openat2, whole, inside, &how, sizeof how);
+  const char *failed = NULL;
+  struct stat st;
+  if (part < 0 || fstat(part, &st) != 0) {
+    snprintf(problem, sizeof problem, "cannot access path %.300s in the volume: %s", inside, cause());
+    failed = problem;
+  } else {
+    snprintf(source, sizeof source, "/proc/self/fd/%d", part);
+    if (!S_ISDIR(st.st_mode)) {
+      failed = setup_bound(source, path, read_only);
+    } else {
+      struct stat there;
+      if (stat(path, &there) != 0) make_directories(path);
+      if (mount(source, path, NULL, MS_BIND, NULL) != 0 || (read_only && mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0)) {
+        snprintf(problem, sizeof problem, "error during container init: error mounting a volume to rootfs at \"%.200s\": %s", path, cause());
+        failed = problem;
+      }
+    }
+  }
+  if (part >= 0 && part != whole) close(part);
+  if (whole >= 0) close(whole);
+  return failed;
 }
 
 /* Makes the working directory and goes there. */

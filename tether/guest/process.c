@@ -156,7 +156,7 @@ static int open_directory(const char *path) { return open(path, O_PATH | O_DIREC
 /* The child of a first process: moves into the container's root and sets it up. */
 static void enter_root(void) {
   if (unshare(CLONE_NEWCGROUP) != 0) give_up(128, "cannot make a cgroup namespace: %s", strerror(errno));
-  struct outside outside = {.dev = open_directory(PREPARED "/dev"), .sys = open_directory(PREPARED "/sys"), .files = open_directory("/files"), .empty = open_directory("/empty"), .machine_dev = -1, .init = -1};
+  struct outside outside = {.dev = open_directory(PREPARED "/dev"), .sys = open_directory(PREPARED "/sys"), .files = open_directory("/files"), .empty = open_directory("/empty"), .machine_dev = -1, .init = -1, .volumes = open_directory(VOLUMES)};
   if (program.privileged) outside.machine_dev = open_directory("/dev");
   if (program.init) outside.init = open("/init", O_PATH | O_CLOEXEC);
   if (chdir(ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0) give_up(128, "cannot enter the container's root: %s", strerror(errno));

@@ -14,7 +14,7 @@
 
 enum step {
   S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9,
-  S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17, S_NO_LOG = 18,
+  S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17, S_NO_LOG = 18, S_VOLUME = 19,
 };
 #define VERSION 1
 #define MAX_FILES 64
@@ -27,8 +27,9 @@ static char first_address[64];
 /* What is mounted over paths of the container, in order. */
 static struct cover {
   enum step step;
-  char *path, *options;
-  uint64_t flags;
+  char *path, *options; /* of a volume: the directory in it */
+  uint64_t flags;       /* of mount(2) */
+  uint32_t unit;        /* of a volume's disk */
 } covers[MAX_PATHS];
 static uint32_t cover_count;
 
@@ -41,6 +42,21 @@ static const char *step_cover(enum step step, struct reader *r) {
   cover->flags = read_u64(r);
   cover->options = read_string(r);
   return NULL;
+}
+
+static const char *step_volume(struct reader *r) {
+  if (cover_count == MAX_PATHS) return "too many mounts";
+  struct cover *cover = &covers[cover_count];
+  uint32_t bus = read_u32(r);
+  cover->step = S_VOLUME;
+  cover->unit = read_u32(r);
+  uint8_t read_only = read_u8(r); /* 1: this mount, 2: its disk */
+  cover->flags = read_only & 1 ? MS_RDONLY : 0;
+  cover->path = read_string(r);
+  cover->options = read_string(r);
+  if (r->bad || bus != 0 || cover->unit >= MAX_UNITS) return "damaged step";
+  cover_count++;
+  return mount_volume(bus, cover->unit, (read_only & 2) != 0);
 }
 
 static const char *step_file(struct reader *r) {
@@ -126,6 +142,8 @@ static const char *carry_out(enum step step, struct reader *r) {
     case S_MASK:
     case S_READ_ONLY:
       return step_cover(step, r);
+    case S_VOLUME:
+      return step_volume(r);
     case S_ROOT_SIZE:
       return limit_root(read_u64(r));
     case S_PROCESS:
@@ -161,22 +179,25 @@ const char *program_load(const uint8_t *bytes, size_t length) {
 
 void program_rehearse(bool on) {
   static char acpi[] = "/proc/acpi", keys[] = "/proc/keys", bus[] = "/proc/bus";
-  static const struct cover usual[] = {{S_MASK, acpi, NULL, 0}, {S_MASK, keys, NULL, 0}, {S_READ_ONLY, bus, NULL, 0}};
+  static const struct cover usual[] = {{S_MASK, acpi, NULL, 0, 0}, {S_MASK, keys, NULL, 0, 0}, {S_READ_ONLY, bus, NULL, 0, 0}};
   cover_count = on ? sizeof usual / sizeof *usual : 0;
   if (on) memcpy(covers, usual, sizeof usual);
 }
 
-static const char *set_cover_up(const struct cover *cover, int empty) {
+static const char *set_cover_up(const struct cover *cover, const struct outside *outside) {
   if (cover->step == S_TMPFS) return setup_tmpfs(cover->path, cover->flags, cover->options);
-  return cover->step == S_MASK ? confine_mask(cover->path, empty) : confine_read_only(cover->path);
+  if (cover->step == S_VOLUME) return setup_volume(outside->volumes, cover->unit, cover->options, cover->path, cover->flags != 0);
+  return cover->step == S_MASK ? confine_mask(cover->path, outside->empty) : confine_read_only(cover->path);
 }
+
+static bool is_filesystem(const struct cover *cover) { return cover->step == S_TMPFS || cover->step == S_VOLUME; }
 
 const char *program_setup(const struct outside *outside) {
   const char *failed = setup_system(program.shm_size, outside->dev, outside->sys);
   if (failed == NULL && program.privileged) failed = confine_open_up(outside->machine_dev);
   /* Filesystems first: what follows may be in them. */
   for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
-    if (covers[i].step == S_TMPFS) failed = set_cover_up(&covers[i], outside->empty);
+    if (is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);
   for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], outside->files, i, program.read_only);
   if (failed == NULL && program.init) {
     char source[64];
@@ -186,7 +207,7 @@ const char *program_setup(const struct outside *outside) {
   int marker = open("/.dockerenv", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0755);
   if (marker >= 0) close(marker);
   for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
-    if (covers[i].step != S_TMPFS) failed = set_cover_up(&covers[i], outside->empty);
+    if (!is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);
   if (failed == NULL && program.process.cwd != NULL) failed = setup_directory(program.process.cwd);
   if (failed == NULL && program.read_only && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0) failed = "cannot make the root read-only";
   return failed;

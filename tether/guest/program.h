@@ -17,7 +17,7 @@ extern struct program program;
 const char *program_load(const uint8_t *bytes, size_t length);
 /* What was opened outside the container's root for the steps inside: prepared directories, the machine's /dev, and the init. */
 struct outside {
-  int dev, sys, files, empty, machine_dev, init;
+  int dev, sys, files, empty, machine_dev, init, volumes;
 };
 /* What most programs ask for, for a rehearsal of them; then nothing again. */
 void program_rehearse(bool on);
@@ -30,5 +30,6 @@ const char *setup_tmpfs(const char *path, unsigned long flags, const char *optio
 const char *setup_file(const char *path, int files, uint32_t index, bool read_only);
 const char *setup_bound(const char *source, const char *path, bool read_only);
 const char *setup_directory(const char *path);
+const char *setup_volume(int volumes, uint32_t unit, const char *inside, const char *path, bool read_only);
 
 #endif

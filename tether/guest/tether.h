@@ -11,6 +11,8 @@
 #include <sys/types.h>
 
 #define ROOT "/c" /* where the container's disk is mounted */
+#define VOLUMES "/volumes" /* where its volumes' disks are, by unit */
+#define MAX_UNITS 16 /* of a SCSI controller */
 #define PREPARED "/prepared" /* what every container gets */
 #define DEFAULT_SHM (64u << 20) /* of /dev/shm, as prepared */
 #define MAX_FRAME (1u << 20)
@@ -79,7 +81,8 @@ void prepare_system(void);
 const char *mount_root(uint32_t bus, uint32_t unit, bool read_only); /* NULL or what failed */
 const char *limit_root(uint64_t bytes); /* of a root that is mounted */
 const char *set_sysctl(const char *key, const char *value);
-void unmount_root(void);
+const char *mount_volume(uint32_t bus, uint32_t unit, bool read_only);
+void unmount_root(void); /* and volumes */
 void loopback_up(void);
 void prepare_nics(void);
 const char *configure_nic(uint32_t index, const char *name, const char *mac, const char *address, uint32_t prefix,

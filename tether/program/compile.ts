@@ -28,6 +28,7 @@ const STEP = {
   rootSize: 16,
   userNamespaces: 17,
   noLog: 18,
+  volume: 19,
 } as const;
 
 /** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
@@ -128,11 +129,33 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   if (spec.userNamespaces === true) step(STEP.userNamespaces, fields());
   if (spec.init === true) step(STEP.init, fields());
   if (spec.keepLog === false) step(STEP.noLog, fields());
-  for (const { path, flags, options } of spec.tmpfs ?? [])
-    step(STEP.tmpfs, fields().string(path).u64(BigInt(flags)).string(options));
+  for (const { operation, bytes } of filesystems(spec)) step(operation, bytes);
   for (const path of spec.maskedPaths ?? []) step(STEP.mask, fields().string(path));
   for (const path of spec.readOnlyPaths ?? []) step(STEP.readOnly, fields().string(path));
   for (const [file, value] of Object.entries(spec.limits ?? {})) step(STEP.limit, fields().string(file).string(value));
   step(STEP.process, fields().raw(encodeProcess(spec.process)));
   return program.bytes();
+}
+
+/** What is mounted in the root, the outer paths first. */
+function filesystems({ tmpfs = [], volumes = [] }: ProgramSpec): { operation: number; bytes: FieldWriter }[] {
+  const all = [
+    ...tmpfs.map(({ path, flags, options }) => ({
+      path,
+      operation: STEP.tmpfs,
+      bytes: new FieldWriter().string(path).u64(BigInt(flags)).string(options),
+    })),
+    ...volumes.map(({ disk, diskReadOnly, path, readOnly, subpath }) => ({
+      path,
+      operation: STEP.volume,
+      bytes: new FieldWriter()
+        .u32(disk.bus)
+        .u32(disk.unit)
+        .u8((readOnly ? 1 : 0) | (diskReadOnly ? 2 : 0))
+        .string(path)
+        .string(subpath),
+    })),
+  ];
+  const depth = ({ path }: { path: string }): number => path.split('/').length;
+  return all.sort((a, b) => depth(a) - depth(b));
 }

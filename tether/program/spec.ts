@@ -71,6 +71,17 @@ export interface DiskRef {
   unit: number;
 }
 
+/** A volume's filesystem, bound over a path. */
+export interface VolumeSpec {
+  disk: DiskRef;
+  /** No mount of this disk is written to: its filesystem is not either. */
+  diskReadOnly: boolean;
+  path: string;
+  readOnly: boolean;
+  /** What in the volume is bound; '': its root. */
+  subpath: string;
+}
+
 /** Everything PID 1 needs to turn a booted kernel into the running container. */
 export interface ProgramSpec {
   containerId: string;
@@ -86,7 +97,9 @@ export interface ProgramSpec {
   userNamespaces?: boolean;
   /** An init is there, at {@link INIT_PATH}; `process.args` is to begin with it. */
   init?: boolean;
+  /** Mounted with the volumes, the outer paths first. */
   tmpfs?: TmpfsSpec[];
+  volumes?: VolumeSpec[];
   /** Hidden, and not to be written to. What is not there is passed over. */
   maskedPaths?: string[];
   readOnlyPaths?: string[];

@@ -1,6 +1,7 @@
 /** Routes of containers: create, look, start, stop, remove. */
 import type { Router } from 'express';
-import type { WaitCondition } from '../../../port-layer/types.js';
+import { nameTaken } from '../../../port-layer/errors.js';
+import type { ContainerInfo, ContainerSpec, WaitCondition } from '../../../port-layer/types.js';
 import {
   CaissonError,
   invalid,
@@ -53,7 +54,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
       Object.keys(wanted.ExposedPorts ?? {}),
       wanted.HostConfig?.PublishAllPorts === true,
     );
-    const created = await exec.create(spec);
+    const created = await createWithVolumes(engine, wanted, spec);
     response.status(201).json({ Id: created.spec.id, Warnings: [] });
   });
 
@@ -133,7 +134,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
       exec.resolve(request.params.id);
       throw unavailable('Conflict, cannot remove the default link name of the container');
     }
-    await engine.remove(request.params.id, flag(request, 'force'));
+    await engine.remove(request.params.id, flag(request, 'force'), flag(request, 'v'));
     response.status(204).end();
   });
 
@@ -173,6 +174,20 @@ export function containerRoutes(router: Router, engine: Engine): void {
     engine.publish(container, 'resize', { height: String(rows), width: String(cols) });
     response.status(200).end();
   });
+}
+
+/** @throws conflict before a volume is made for a container whose name is taken */
+async function createWithVolumes(engine: Engine, wanted: CreateBody, spec: ContainerSpec): Promise<ContainerInfo> {
+  const { exec } = engine.portLayer;
+  const holder = exec.list().find((container) => container.spec.name === spec.name);
+  if (holder !== undefined) throw nameTaken(spec.name, holder.spec.id);
+  const mounted = await engine.volumes.prepare(wanted, spec);
+  try {
+    return await exec.create(mounted);
+  } catch (error) {
+    await engine.volumes.discardOf(mounted);
+    throw error;
+  }
 }
 
 function stopOptions(

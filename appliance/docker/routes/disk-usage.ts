@@ -1,4 +1,4 @@
-/** `docker system df`: what images and containers take. */
+/** `docker system df`: what images, containers and volumes take. */
 import type { Request, Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
 import { atLeast } from '../api-version.js';
@@ -7,6 +7,7 @@ import { listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { imageRow, sharedSizes } from '../image-view.js';
 import { hangup, versionOf } from '../request.js';
+import { volumeView } from './volumes.js';
 
 const TYPES = ['container', 'image', 'volume', 'build-cache'];
 
@@ -19,7 +20,7 @@ export function diskUsageRoutes(router: Router, engine: Engine): void {
     response.json({
       ...images,
       Containers,
-      Volumes: types.has('volume') ? [] : null,
+      Volumes: types.has('volume') ? await volumeUsage(engine, hangup(response)) : null,
       BuildCache: types.has('build-cache') ? [] : null,
     });
   });
@@ -50,4 +51,15 @@ function imageUsage(engine: Engine, apiVersion: string): object {
 async function containerUsage(engine: Engine, signal: AbortSignal): Promise<object[]> {
   const containers = engine.portLayer.exec.list().reverse();
   return withSizes(engine, containers, signal, listView(engine));
+}
+
+/** A volume that cannot be read now, since it is being written to, has no size. */
+async function volumeUsage(engine: Engine, signal: AbortSignal): Promise<object[]> {
+  const rows: object[] = [];
+  for (const volume of engine.volumes.list()) {
+    const Size = await engine.portLayer.volumes.usage(volume.name, signal).catch(() => -1);
+    const RefCount = engine.volumes.usersOf(volume.name).length;
+    rows.push({ ...volumeView(engine, volume), UsageData: { RefCount, Size } });
+  }
+  return rows;
 }

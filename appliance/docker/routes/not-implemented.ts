@@ -7,7 +7,6 @@ const ENDPOINTS = `
 POST /build; POST /build/cancel; POST /session; POST /grpc
 GET /images/search; GET /images/get; POST /images/load; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json
 POST /networks/create; DELETE /networks/:id; POST /networks/:id/connect; POST /networks/:id/disconnect
-POST /volumes/create; DELETE /volumes/:name; PUT /volumes/:name
 GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
 `;
 

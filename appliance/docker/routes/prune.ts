@@ -51,13 +51,6 @@ export function pruneRoutes(router: Router, engine: Engine): void {
     response.json({ NetworksDeleted: null });
   });
 
-  // No volume can be made yet.
-  router.post('/volumes/prune', (request, response) => {
-    checkFilters(filters(request), ['all', 'label', 'label!']);
-    pruned('volume');
-    response.json({ VolumesDeleted: [], SpaceReclaimed: 0 });
-  });
-
   // Nothing is built here.
   router.post('/build/prune', (request, response) => {
     const given = filters(request);

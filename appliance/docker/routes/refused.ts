@@ -4,7 +4,8 @@ import { routes } from './endpoint-table.js';
 
 const EXPERIMENTAL =
   'This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.';
-const NO_SWARM =
+/** To whom is in no swarm. */
+export const NO_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 
 /** A Docker Engine that is not in experimental mode has none. */

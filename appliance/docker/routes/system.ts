@@ -1,4 +1,4 @@
-/** Routes of the engine itself: ping, version, info, events; and what there is of networks and volumes. */
+/** Routes of the engine itself: ping, version, info; and what there is of networks. */
 import type { RequestHandler, Router } from 'express';
 import type { NetworkInfo } from '../../../port-layer/types.js';
 import { notFound } from '../../../src/common/errors.js';
@@ -46,15 +46,6 @@ export function systemRoutes(router: Router, engine: Engine): void {
 
   router.get('/networks/:id', (request, response) => {
     response.json(networkView(engine.portLayer.network.resolve(request.params.id), true));
-  });
-
-  router.get('/volumes', (request, response) => {
-    checkFilters(filters(request), ['dangling', 'driver', 'label', 'name']);
-    response.json({ Volumes: [], Warnings: null });
-  });
-
-  router.get('/volumes/:name', (request) => {
-    throw notFound(`get ${request.params.name}: no such volume`);
   });
 
   // There are no plugins; `docker inspect` looks for names among them too.

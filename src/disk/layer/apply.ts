@@ -203,13 +203,23 @@ export interface FilesystemOptions {
   seed: string;
   /** At most 16 bytes. */
   label: string;
+  /** Puts the first content into it. */
+  fill?: ((filesystem: WritableExt4) => Promise<void>) | undefined;
 }
 
-/** Creates a disk with an empty ext4 filesystem: for a volume. Takes milliseconds and a few hundred KiB, whatever the capacity. */
+/**
+ * Creates a disk with an ext4 filesystem: for a volume. Takes milliseconds and a few MiB at most, unless it is to be filled.
+ * @throws what `fill` does; nothing is left then
+ */
 export async function createFilesystem(options: FilesystemOptions): Promise<{ bytesWritten: number; cid: string }> {
   const disk = await DeltaDisk.create(options.outPath, null, options.capacity);
   try {
     await formatExt4(disk, options.seed, options.label);
+    if (options.fill !== undefined) {
+      const filesystem = await WritableExt4.open(disk);
+      await options.fill(filesystem);
+      await filesystem.flush();
+    }
     const cid = newCid(options.seed);
     return { bytesWritten: await disk.finish({ cid, parentCid: null, parentHint: null }), cid };
   } catch (error) {

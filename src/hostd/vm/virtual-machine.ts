@@ -359,11 +359,12 @@ export class VirtualMachine extends ManagedObject {
       directory: this.directory,
       cpus: config.cpus,
       memoryMiB: config.memoryMiB,
-      disks: config.hardware.disks.map(({ bus, unit, file }) => ({
+      disks: config.hardware.disks.map(({ bus, unit, file, mode }) => ({
         bus,
         unit,
         path: datastore.resolve(file),
-        readOnly: false,
+        // What a guest writes to such a disk is gone with its run: here it cannot write at all.
+        readOnly: mode === 'independent_nonpersistent',
       })),
       nics: config.hardware.nics.map(({ mac, portGroup, connected }, index) => ({ index, mac, portGroup, connected })),
       serials: config.hardware.serials.map(({ backing }, index) => ({

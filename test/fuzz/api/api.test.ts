@@ -25,7 +25,8 @@ const ANSWER_MS = 8_000;
 const STREAM_MS = 40;
 const MAX_GROWTH_KIB = 200 * 1024;
 /** Where Docker Engine answers 5xx too, and says why: a mirror or registry that is not there, a container that is not paused. */
-const DOCKERS_OWN_5XX = /is not paused|not a swarm manager|experimental|connection refused|lookup |no such host|EOF/;
+const DOCKERS_OWN_5XX =
+  /is not paused|not a swarm manager|swarm is unavailable|experimental|connection refused|lookup |no such host|EOF|^\{"message":"invalid (volume specification|mode): /;
 
 let stack: MirroredStack;
 let routes: FuzzRoute[];

@@ -249,9 +249,6 @@ describe('options', () => {
   });
 
   it.each([
-    [{ Binds: ['/tmp:/x'] }, 'Binds'],
-    [{ Mounts: [{ Type: 'tmpfs', Target: '/x' }] }, 'Mounts'],
-    [{ VolumesFrom: ['x'] }, 'VolumesFrom'],
     [{ Devices: [{ PathOnHost: '/dev/null' }] }, 'Devices'],
     [{ DeviceRequests: [{ Count: -1 }] }, 'DeviceRequests'],
     [{ PidMode: 'host' }, 'PidMode'],
@@ -277,7 +274,6 @@ describe('options', () => {
   });
 
   it.each([
-    [{ Volumes: { '/data': {} } }, 'Volumes'],
     [
       { NetworkingConfig: { EndpointsConfig: { bridge: { IPAMConfig: { IPv4Address: '172.16.0.9' } } } } },
       'IPAMConfig',

@@ -1,0 +1,80 @@
+/** A container's mount points: as they are kept with it, as `inspect` and `ps` show them, and as the port layer mounts them. */
+import { posix } from 'node:path';
+import type { ContainerInfo, ContainerSpec, VolumeMount } from '../../../port-layer/types.js';
+import { tmpfsMounts } from '../tmpfs.js';
+
+const MOUNTS_KEY = 'docker.mounts';
+
+/** A mount of a container. */
+export interface MountPoint {
+  type: 'volume' | 'tmpfs';
+  /** Name of the volume; '' for a tmpfs. */
+  name: string;
+  destination: string;
+  driver: string;
+  mode: string;
+  rw: boolean;
+  /** It goes with the container, when that is wished for: nobody has named it. */
+  anonymous: boolean;
+  subpath?: string;
+  /** Of a tmpfs, as for `--tmpfs`. */
+  tmpfs?: string;
+  /** Rows of `ps` leave its source out, as Docker's do for volumes that the configuration alone tells of. */
+  unsourced?: boolean;
+}
+
+/** A container's mount points, in the order in which they were asked for. */
+export function mountPoints(container: Pick<ContainerInfo, 'spec'>): MountPoint[] {
+  const text = container.spec.annotations[MOUNTS_KEY];
+  return text === undefined ? [] : (JSON.parse(text) as MountPoint[]);
+}
+
+/** What mounts make of a container that is to be created. @throws invalid */
+export function withMounts(spec: ContainerSpec, mounts: MountPoint[]): ContainerSpec {
+  if (mounts.length === 0) return spec;
+  const volumes = mounts
+    .filter(({ type }) => type === 'volume')
+    .map(
+      ({ name, destination, rw, anonymous, subpath }): VolumeMount => ({
+        volume: name,
+        // Docker's image volumes may be relative to the root.
+        path: posix.resolve('/', destination),
+        readOnly: !rw,
+        ...(subpath === undefined ? {} : { subpath }),
+        ...(anonymous ? { disposable: true } : {}),
+      }),
+    );
+  const memory = mounts.filter(({ type }) => type === 'tmpfs');
+  const tmpfs = tmpfsMounts(Object.fromEntries(memory.map((one) => [one.destination, one.tmpfs ?? ''])));
+  return {
+    ...spec,
+    tmpfs: [...(spec.tmpfs ?? []).filter(({ path }) => !mounts.some((one) => one.destination === path)), ...tmpfs],
+    ...(volumes.length === 0 ? {} : { volumes }),
+    annotations: { ...spec.annotations, [MOUNTS_KEY]: JSON.stringify(mounts) },
+  };
+}
+
+/** `Mounts` of `inspect`. @param sourceOf where a volume lies */
+export function mountsView(container: ContainerInfo, sourceOf: (name: string) => string): object[] {
+  return mountPoints(container).map((mount) => mountView(mount, mount.type === 'volume' ? sourceOf(mount.name) : ''));
+}
+
+/** `Mounts` of a row of `ps`. */
+export function listMountsView(container: ContainerInfo, sourceOf: (name: string) => string): object[] {
+  return mountPoints(container).map((mount) =>
+    mountView(mount, mount.type === 'volume' && mount.unsourced !== true ? sourceOf(mount.name) : ''),
+  );
+}
+
+function mountView({ type, name, destination, driver, mode, rw }: MountPoint, source: string): object {
+  return {
+    Type: type,
+    ...(type === 'volume' ? { Name: name } : {}),
+    Source: source,
+    Destination: destination,
+    ...(type === 'volume' ? { Driver: driver } : {}),
+    Mode: mode,
+    RW: rw,
+    Propagation: '',
+  };
+}

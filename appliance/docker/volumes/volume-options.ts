@@ -1,0 +1,75 @@
+/** Drivers of volumes, their options, and volume names. */
+import type { NewVolume } from '../../../port-layer/types.js';
+import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
+
+/** One thing under two names: what Docker calls its own driver, and what the engine's volumes are. */
+export const DEFAULT_DRIVER = 'local';
+export const VOLUME_DRIVERS = [DEFAULT_DRIVER, 'vsphere'];
+/** The label by which Docker knows volumes that were made without a name. */
+export const ANONYMOUS_LABEL = 'com.docker.volume.anonymous';
+
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+/** As for a name of a file. */
+const MAX_NAME = 255;
+/** What Docker's driver can mount from elsewhere: here there is but one store. */
+const MOUNTED_ELSEWHERE = ['type', 'device', 'o'];
+const UNITS: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40, p: 2 ** 50 };
+const MIB = 2 ** 20;
+
+/**
+ * A volume to be made, its driver and options checked.
+ * @throws notFound (no such driver), invalid, unsupported: all begin with `create <name>: `, in Docker's words
+ */
+export function newVolume(
+  name: string,
+  driver: string,
+  options: Record<string, string> | null,
+  labels: Record<string, string> | null,
+): NewVolume {
+  const chosen = driver === '' ? DEFAULT_DRIVER : driver;
+  if (!VOLUME_DRIVERS.includes(chosen))
+    throw notFound(`create ${name}: error looking up volume plugin ${chosen}: plugin "${chosen}" not found`);
+  checkName(name);
+  const capacityBytes = capacity(name, chosen, options ?? {});
+  return { name, driver: chosen, options, labels, ...(capacityBytes === undefined ? {} : { capacityBytes }) };
+}
+
+function checkName(name: string): void {
+  if (name.length === 1)
+    throw invalid(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
+  if (!NAME.test(name))
+    throw invalid(
+      `create ${name}: "${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
+    );
+  if (name.length > MAX_NAME) throw invalid(`create ${name.slice(0, 40)}…: volume name is too long`);
+}
+
+/** Bytes asked for; undefined: none. */
+function capacity(name: string, driver: string, options: Record<string, string>): number | undefined {
+  let bytes: number | undefined;
+  for (const [given, value] of Object.entries(options)) {
+    const option = given.toLowerCase();
+    if (option === 'capacity' || option === 'size') {
+      const size = parseSize(value);
+      // A bare number is in MB where vSphere's users give one.
+      const wanted = option === 'capacity' && /^\d+$/.test(value.trim()) ? Number(value) * MIB : size;
+      if (wanted === undefined) throw invalid(`create ${name}: invalid size: '${value}'`);
+      if (wanted === 0 && option === 'capacity') throw invalid(`create ${name}: Invalid size: ${value}`);
+      if (wanted > 0) bytes = wanted;
+    } else if (option === 'volumestore') {
+      if (value !== 'default') throw notFound(`create ${name}: No volume store named (${value}) exists`);
+    } else if (driver === DEFAULT_DRIVER && MOUNTED_ELSEWHERE.includes(given)) {
+      throw unsupported(
+        `create ${name}: option "${given}" is not implemented: a volume is a disk of its own, and nothing else can be mounted in its place`,
+      );
+    } else if (driver === DEFAULT_DRIVER) throw invalid(`create ${name}: invalid option: "${given}"`);
+    else throw invalid(`create ${name}: bad driver value - ${given} is not a supported option`);
+  }
+  return bytes;
+}
+
+/** `10g`, `512MiB`, `1024`: bytes in powers of 1024, as Docker reads sizes. */
+function parseSize(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
+  return match === null ? undefined : Math.floor(Number(match[1]) * UNITS[match[2]!.toLowerCase()]!);
+}

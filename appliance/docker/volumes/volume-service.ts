@@ -1,0 +1,228 @@
+/** Volumes as Docker has them: made with containers or by themselves, used by containers, removed with them or by themselves. */
+import { posix } from 'node:path';
+import type { VchConfig } from '../../../port-layer/config.js';
+import { volumeDiskPath } from '../../../port-layer/storage/volume-disks.js';
+import type { ContainerInfo, ContainerSpec, PortLayer, VolumeInfo } from '../../../port-layer/types.js';
+import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
+import { newId } from '../../../src/common/ids.js';
+import { logger } from '../../../src/common/log.js';
+import { datastorePath } from '../../../src/vim25/index.js';
+import type { CreateBody } from '../container-config.js';
+import { dockerConfig } from '../container-view.js';
+import type { EventBus } from '../event-bus.js';
+import { type MountPoint, mountPoints, withMounts } from './mount-points.js';
+import { parseBind, parseConfigured, parseMount, parseVolumesFrom, type WantedMount } from './mount-spec.js';
+import { ANONYMOUS_LABEL, newVolume } from './volume-options.js';
+
+const log = logger('docker');
+const MAX_MOUNTS = 100;
+
+/** The volumes of an engine. */
+export class VolumeService {
+  /** Anonymous volumes of removed containers that are on their way out. */
+  private readonly removing = new Map<string, Promise<void>>();
+
+  constructor(
+    private readonly portLayer: PortLayer,
+    private readonly events: EventBus,
+    private readonly config: VchConfig,
+  ) {}
+
+  private get store(): PortLayer['volumes'] {
+    return this.portLayer.volumes;
+  }
+
+  /** Where a volume lies, as vSphere names it. */
+  sourceOf = (name: string): string =>
+    datastorePath(this.config.imageStore.datastore, volumeDiskPath(this.config, name));
+
+  list(): VolumeInfo[] {
+    return this.store.list();
+  }
+
+  /** @throws notFound in Docker's words */
+  get(name: string): VolumeInfo {
+    const volume = this.store.get(name);
+    if (volume === undefined) throw notFound(`get ${name}: no such volume`);
+    return volume;
+  }
+
+  /** Containers that have a volume. */
+  usersOf(name: string): string[] {
+    return this.portLayer.exec
+      .list()
+      .filter((container) => mountPoints(container).some((mount) => mount.name === name))
+      .map(({ spec }) => spec.id);
+  }
+
+  /**
+   * Makes a volume; one of that name that is there already is given as it is. Without a name it is anonymous.
+   * @throws invalid, notFound, unsupported in Docker's words
+   */
+  async create(
+    name: string,
+    driver: string,
+    options: Record<string, string> | null,
+    labels: Record<string, string> | null,
+    content: { layer: string | null; path: string } | null = null,
+    signal?: AbortSignal,
+  ): Promise<{ volume: VolumeInfo; made: boolean }> {
+    const known = name === '' ? undefined : this.store.get(name);
+    if (known !== undefined) {
+      if (driver !== '' && driver !== known.driver) this.checkDriver(name, driver, known);
+      if (content !== null) await this.store.populate(name, content, signal);
+      return { volume: known, made: false };
+    }
+    const chosen = name === '' ? newId() : name;
+    const marked = name === '' ? { ...labels, [ANONYMOUS_LABEL]: '' } : labels;
+    const volume = await this.store.create(newVolume(chosen, driver, options, marked), content, signal);
+    this.events.publish('volume', 'create', chosen, { driver: volume.driver });
+    return { volume, made: true };
+  }
+
+  /** @throws conflict; notFound for a driver that there is not */
+  private checkDriver(name: string, driver: string, known: VolumeInfo): void {
+    newVolume(name, driver, null, null);
+    throw conflict(`create ${name}: conflict: volume name must be unique: "${name}" is of driver ${known.driver}`);
+  }
+
+  /** @throws notFound, conflict in Docker's words */
+  async remove(name: string): Promise<void> {
+    const { driver } = this.get(name);
+    const users = this.usersOf(name);
+    if (users.length > 0) throw conflict(`remove ${name}: volume is in use - [${users.join(', ')}]`);
+    await this.store.remove(name);
+    this.events.publish('volume', 'destroy', name, { driver });
+  }
+
+  /**
+   * Makes the volumes that a create request asks for, and gives the container its mounts.
+   * @throws invalid, unavailable, notFound, unsupported in Docker's words; anonymous volumes that were made are gone then
+   */
+  async prepare(request: CreateBody, spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerSpec> {
+    const wanted = this.wanted(request, dockerConfig({ spec }).Volumes ?? {});
+    const made: string[] = [];
+    const mounts: MountPoint[] = [];
+    try {
+      for (const one of wanted) {
+        if (!('target' in one)) {
+          mounts.push(one);
+          continue;
+        }
+        const mount = await this.mount(one, spec, made, signal);
+        mounts.push(mount);
+      }
+      return withMounts(spec, mounts);
+    } catch (error) {
+      await this.discard(made);
+      throw error;
+    }
+  }
+
+  /** Removes the anonymous volumes of a container that could not be created. */
+  async discardOf(spec: ContainerSpec): Promise<void> {
+    await this.discard(mountPoints({ spec }).flatMap(({ anonymous, name }) => (anonymous ? [name] : [])));
+  }
+
+  /**
+   * Removes the anonymous volumes of a container that is gone, but for those that another one has. They are off the list at once.
+   * @returns resolves when their files are gone too
+   */
+  removeWith(container: ContainerInfo): Promise<void> {
+    const { id } = container.spec;
+    const running = this.removing.get(id);
+    if (running !== undefined) return running;
+    const names = mountPoints(container).flatMap(({ anonymous, name }) =>
+      anonymous && this.store.get(name) !== undefined && this.usersOf(name).every((user) => user === id) ? [name] : [],
+    );
+    const removal = Promise.all(
+      names.map(async (name) => {
+        const { driver } = this.get(name);
+        const removed = this.store.remove(name);
+        this.events.publish('volume', 'destroy', name, { driver });
+        await removed.catch((error: unknown) =>
+          log.warn({ volume: name, err: messageOf(error) }, 'an anonymous volume of a removed container stays'),
+        );
+      }),
+    )
+      .then(() => undefined)
+      .finally(() => this.removing.delete(id));
+    this.removing.set(id, removal);
+    return removal;
+  }
+
+  /** Resolves when no files of a removed container's volumes are being removed. */
+  async removed(id: string): Promise<void> {
+    await this.removing.get(id);
+  }
+
+  private async discard(names: string[]): Promise<void> {
+    for (const name of names)
+      await this.remove(name).catch((error: unknown) =>
+        log.debug({ volume: name, err: messageOf(error) }, 'an anonymous volume stays'),
+      );
+  }
+
+  /** All that is asked for, checked, without anything being made: mounts of other containers, and what the request names itself. */
+  private wanted({ HostConfig: host }: CreateBody, configured: Record<string, object>): (WantedMount | MountPoint)[] {
+    const driver = host?.VolumeDriver ?? '';
+    const all = new Map<string, WantedMount | MountPoint>();
+    for (const text of host?.VolumesFrom ?? [])
+      for (const mount of this.mountsFrom(text)) all.set(mount.destination, mount);
+    const own = new Set<string>();
+    const add = (mount: WantedMount, called: string, taken: boolean): void => {
+      if (taken || own.has(mount.target)) throw invalid(`Duplicate mount point: ${called}`);
+      own.add(mount.target);
+      all.set(mount.target, mount);
+    };
+    const tmpfs = host?.Tmpfs ?? {};
+    for (const text of host?.Binds ?? []) {
+      const mount = parseBind(text, driver);
+      add(mount, mount.target, Object.hasOwn(tmpfs, mount.target));
+    }
+    for (const given of host?.Mounts ?? []) add(parseMount(given), given.Target ?? '', false);
+    for (const path of Object.keys(configured)) {
+      const mount = parseConfigured(path, driver);
+      // What is mounted there anyway comes first.
+      if (!all.has(mount.target) && !Object.hasOwn(tmpfs, mount.target)) all.set(mount.target, mount);
+    }
+    if (all.size > MAX_MOUNTS) throw invalid(`too many mounts: ${all.size}`);
+    return [...all.values()];
+  }
+
+  /** @throws invalid in Docker's words */
+  private mountsFrom(text: string): MountPoint[] {
+    const { reference, readOnly } = parseVolumesFrom(text);
+    let source: ContainerInfo;
+    try {
+      source = this.portLayer.exec.resolve(reference);
+    } catch (error) {
+      throw new CaissonError('invalid', messageOf(error), { cause: error });
+    }
+    return mountPoints(source).map(({ unsourced: _, ...mount }) => ({ ...mount, mode: '', rw: mount.rw && !readOnly }));
+  }
+
+  private async mount(
+    wanted: WantedMount,
+    spec: ContainerSpec,
+    made: string[],
+    signal?: AbortSignal,
+  ): Promise<MountPoint> {
+    const { type, source, target, mode, readOnly, copy, driver, options, labels, subpath, tmpfs, configured } = wanted;
+    const common = { destination: target, rw: !readOnly };
+    if (type === 'tmpfs') return { ...common, type, name: '', driver: '', mode: '', anonymous: false, tmpfs };
+    const content = copy && subpath === '' ? { layer: spec.layer, path: posix.resolve('/', target) } : null;
+    const { volume } = await this.create(source, driver, options, labels, content, signal);
+    if (source === '') made.push(volume.name);
+    return {
+      ...common,
+      type,
+      name: volume.name,
+      driver: volume.driver,
+      mode: mode === '' && !configured ? 'z' : mode,
+      anonymous: source === '',
+      ...(configured ? { unsourced: true } : {}),
+      ...(subpath === '' ? {} : { subpath }),
+    };
+  }
+}

@@ -1,0 +1,52 @@
+/** Volumes as disks of a container's VM: where their files lie, and at which unit each is attached. */
+import { invalid } from '../../src/common/errors.js';
+import { sha256 } from '../../src/common/ids.js';
+import type { VchConfig } from '../config.js';
+import type { ContainerSpec } from '../types.js';
+
+/** Units 0 to 15 of a controller; 0 is the container's own disk, 7 the controller itself. */
+const LAST_UNIT = 15;
+const CONTROLLER_UNIT = 7;
+/** The most volumes that a container can have. */
+export const MAX_VOLUMES = LAST_UNIT - 1;
+
+/** A volume's disk in a container's VM. */
+export interface VolumeDisk {
+  /** Name of the volume. */
+  volume: string;
+  unit: number;
+  /** No mount of it can be written to. */
+  readOnly: boolean;
+}
+
+/** What the virtual container host has on its datastore, relative to that. */
+export function storeRoot({ imageStore, id }: Pick<VchConfig, 'imageStore' | 'id'>): string {
+  return [imageStore.path, 'VIC', id].filter((part) => part !== '').join('/');
+}
+
+/** Name of a volume's directory, and of its disk: any volume name becomes one that every datastore takes. */
+export function volumeId(name: string): string {
+  return sha256(`volume ${name}`);
+}
+
+/** Path of a volume's disk, relative to the datastore. */
+export function volumeDiskPath(config: Pick<VchConfig, 'imageStore' | 'id'>, name: string): string {
+  const id = volumeId(name);
+  return `${storeRoot(config)}/volumes/${id}/${id}.vmdk`;
+}
+
+/** The disks for a container's volumes, each once, in the order of the mounts. @throws invalid: too many */
+export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): VolumeDisk[] {
+  const disks = new Map<string, VolumeDisk>();
+  let unit = 0;
+  for (const { volume, readOnly } of volumes) {
+    const known = disks.get(volume);
+    if (known === undefined) {
+      unit += unit + 1 === CONTROLLER_UNIT ? 2 : 1;
+      disks.set(volume, { volume, unit, readOnly });
+    } else known.readOnly &&= readOnly;
+  }
+  if (disks.size > MAX_VOLUMES)
+    throw invalid(`a container's virtual machine can have ${MAX_VOLUMES} volumes, not ${disks.size}`);
+  return [...disks.values()];
+}

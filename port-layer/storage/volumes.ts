@@ -1,0 +1,289 @@
+/** Volumes: each a disk with a filesystem of its own on the datastore, beside a description of it. */
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { conflict, insufficientResources, invalid, isKind, messageOf, notFound } from '../../src/common/errors.js';
+import { sha256 } from '../../src/common/ids.js';
+import { logger } from '../../src/common/log.js';
+import { copyTree, createFilesystem, Ext4Filesystem, type FileStat, VmdkChain } from '../../src/disk/index.js';
+import type { VchConfig } from '../config.js';
+import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../types.js';
+import { DatastoreBlocks } from './datastore-blocks.js';
+import type { ImageStoreFiles } from './image-store-files.js';
+import type { Layers } from './layers.js';
+import { volumeDiskPath, volumeId } from './volume-disks.js';
+import type { VolumeUse } from './volume-use.js';
+
+const log = logger('storage');
+/** Its file begins with about 3 MiB and grows with what is written. */
+const DEFAULT_CAPACITY = 16 * 2 ** 30;
+const MIN_CAPACITY = 8 * 2 ** 20;
+/** What tables of 4-byte sectors numbers of a VMDK can address. */
+const MAX_CAPACITY = 2 * 2 ** 40;
+/** Capacities are a multiple of a VMDK's grain. */
+const GRAIN = 64 * 1024;
+const LABEL = 'volume';
+/** A disk that is still open in a VM that is just ending cannot be removed on every datastore. */
+const REMOVE_ATTEMPTS = 6;
+const REMOVE_PAUSE_MS = 500;
+
+const described = z.strictObject({
+  name: z.string().min(1),
+  createdAt: z.string(),
+  capacityBytes: z.int().min(1),
+  driver: z.string(),
+  labels: z.record(z.string(), z.string()).nullable(),
+  options: z.record(z.string(), z.string()).nullable(),
+});
+
+/** The storage component's volume side. */
+export class Volumes implements VolumeStore {
+  private readonly volumes = new Map<string, VolumeInfo>();
+  /** The last operation on the files of each name: they follow each other. */
+  private readonly queues = new Map<string, Promise<unknown>>();
+  private readonly uses = new Map<string, number>();
+  /** Set by the port layer: names of volumes that containers have. */
+  usedByContainers: () => Set<string> = () => new Set();
+
+  constructor(
+    private readonly files: ImageStoreFiles,
+    private readonly config: VchConfig,
+    private readonly layers: Pick<Layers, 'diskOf'>,
+    private readonly use: VolumeUse,
+    private readonly spoolDir: string,
+  ) {}
+
+  private get directory(): string {
+    return `${this.files.root}/volumes`;
+  }
+
+  /** Finds the stored volumes and removes what was left half made or half removed. */
+  async load(): Promise<void> {
+    await mkdir(this.spoolDir, { recursive: true, mode: 0o700 });
+    await this.files.makeDirectory(this.directory);
+    const names = await this.files.list(this.directory);
+    await Promise.all(
+      names.map(async (name) => {
+        if (/^[0-9a-f]{64}$/.test(name)) await this.find(name);
+        else await this.files.remove(`${this.directory}/${name}`);
+      }),
+    );
+  }
+
+  /** One that cannot be read is nobody's to remove: it stays, and is said. */
+  private async find(id: string): Promise<void> {
+    try {
+      const text = await this.files.datastore.read(`${this.directory}/${id}/volume.json`);
+      const volume = described.parse(JSON.parse(text.toString('utf8')));
+      if (volumeId(volume.name) !== id) throw invalid(`it says that it is '${volume.name}'`);
+      this.volumes.set(volume.name, volume);
+    } catch (error) {
+      log.error({ volume: id, err: messageOf(error) }, 'a volume cannot be read');
+    }
+  }
+
+  list(): VolumeInfo[] {
+    return [...this.volumes.values()];
+  }
+
+  get(name: string): VolumeInfo | undefined {
+    return this.volumes.get(name);
+  }
+
+  /** Keeps volumes while a container is made with them. @throws notFound. @returns lets go */
+  keep(names: string[]): () => void {
+    const all = [...new Set(names)];
+    for (const name of all) if (!this.volumes.has(name)) throw notFound(`get ${name}: no such volume`);
+    for (const name of all) this.uses.set(name, (this.uses.get(name) ?? 0) + 1);
+    return () => {
+      for (const name of all) {
+        const left = (this.uses.get(name) ?? 1) - 1;
+        if (left > 0) this.uses.set(name, left);
+        else this.uses.delete(name);
+      }
+    };
+  }
+
+  create(volume: NewVolume, content: VolumeContent | null = null, signal?: AbortSignal): Promise<VolumeInfo> {
+    return this.alone(volume.name, async () => {
+      const known = this.volumes.get(volume.name);
+      if (known !== undefined) return known;
+      const { capacityBytes: wanted = DEFAULT_CAPACITY, ...rest } = volume;
+      const capacityBytes = Math.ceil(wanted / GRAIN) * GRAIN;
+      if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
+        throw invalid(`a volume's capacity is from 8 MiB to 2 TiB, not ${wanted} bytes`);
+      const info: VolumeInfo = { ...rest, capacityBytes, createdAt: new Date().toISOString() };
+      const id = volumeId(info.name);
+      const upload = `${this.directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
+      try {
+        await this.files.makeDirectory(upload);
+        await this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal);
+        await this.files.datastore.put(`${upload}/volume.json`, JSON.stringify(info));
+        await this.files.move(upload, `${this.directory}/${id}`);
+      } catch (error) {
+        await this.files
+          .remove(upload)
+          .catch((failure: unknown) =>
+            log.warn({ err: messageOf(failure) }, 'an unfinished volume could not be removed'),
+          );
+        throw error;
+      }
+      this.volumes.set(info.name, info);
+      log.info({ volume: info.name, capacityBytes }, 'volume made');
+      return info;
+    });
+  }
+
+  populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean> {
+    return this.alone(name, async () => {
+      const info = this.volumes.get(name);
+      if (info === undefined) throw notFound(`get ${name}: no such volume`);
+      // What a container works on, or another is being made with, is no longer for an image to fill.
+      if (this.use.userOf(name, { write: true }) !== undefined) return false;
+      const release = await this.use.hold(name, { write: true });
+      try {
+        if (!(await this.isEmpty(name))) return false;
+        if (!(await this.hasDirectory(content))) return false;
+        await this.writeDisk(info, volumeDiskPath(this.config, name), content, signal);
+        return true;
+      } finally {
+        release();
+      }
+    });
+  }
+
+  async remove(name: string): Promise<void> {
+    const info = this.volumes.get(name);
+    if (info === undefined) throw notFound(`get ${name}: no such volume`);
+    if ((this.uses.get(name) ?? 0) > 0 || this.usedByContainers().has(name))
+      throw conflict(`remove ${name}: volume is in use`);
+    // At once: nobody finds it any more, and who makes one of that name waits.
+    this.volumes.delete(name);
+    await this.alone(name, () => this.removeFiles(name)).catch((error: unknown) => {
+      this.volumes.set(name, info);
+      throw error;
+    });
+  }
+
+  private async removeFiles(name: string): Promise<void> {
+    const id = volumeId(name);
+    const removed = `${this.directory}/${id}.removed-${randomBytes(4).toString('hex')}`;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.files.move(`${this.directory}/${id}`, removed);
+        break;
+      } catch (error) {
+        if (isKind(error, 'notFound')) return;
+        if (attempt === REMOVE_ATTEMPTS) throw error;
+        await new Promise((resolve) => setTimeout(resolve, REMOVE_PAUSE_MS));
+      }
+    }
+    // It is no volume any more: what is left of it goes when the endpoint is started the next time.
+    await this.files
+      .remove(removed)
+      .catch((error: unknown) => log.warn({ volume: name, err: messageOf(error) }, 'files of a removed volume stay'));
+  }
+
+  async usage(name: string, signal?: AbortSignal): Promise<number> {
+    if (!this.volumes.has(name)) throw notFound(`get ${name}: no such volume`);
+    return this.withFilesystem(volumeDiskPath(this.config, name), (filesystem) => sizeOf(filesystem, signal));
+  }
+
+  /** The disk, made beside and put in place whole. */
+  private async writeDisk(
+    info: VolumeInfo,
+    path: string,
+    content: VolumeContent | null,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const outPath = join(this.spoolDir, `volume-${randomBytes(8).toString('hex')}.vmdk`);
+    const format = { outPath, capacity: info.capacityBytes, seed: sha256(`${info.name} ${randomBytes(16)}`) };
+    try {
+      await this.withDirectory(content, async (image) => {
+        await createFilesystem({
+          ...format,
+          label: LABEL,
+          fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
+        });
+      });
+      const { size } = await stat(outPath);
+      await this.files.datastore.put(path, createReadStream(outPath, { highWaterMark: 1 << 20 }), { size, signal });
+    } catch (error) {
+      if (isKind(error, 'insufficientResources'))
+        throw insufficientResources(`volume ${info.name}: ${messageOf(error)}`, error);
+      throw error;
+    } finally {
+      await rm(outPath, { force: true });
+    }
+  }
+
+  private async hasDirectory(content: VolumeContent): Promise<boolean> {
+    return this.withDirectory(content, async (image) => image !== null);
+  }
+
+  /** Opens an image's directory, if it has one at the path. */
+  private async withDirectory<T>(
+    content: VolumeContent | null,
+    body: (image: { filesystem: Ext4Filesystem; ino: number } | null) => Promise<T>,
+  ): Promise<T> {
+    if (content === null) return body(null);
+    return this.withFilesystem(await this.layers.diskOf(content.layer), async (filesystem) => {
+      let ino: number;
+      try {
+        ino = await filesystem.resolve(Buffer.from(content.path), { followLast: true });
+      } catch (error) {
+        if (isKind(error, 'notFound') || isKind(error, 'invalid')) return body(null);
+        throw error;
+      }
+      return body((await filesystem.statInode(ino)).type === 'directory' ? { filesystem, ino } : null);
+    });
+  }
+
+  private async isEmpty(name: string): Promise<boolean> {
+    return this.withFilesystem(volumeDiskPath(this.config, name), async (filesystem) => {
+      for await (const _entry of filesystem.readdir(filesystem.root)) return false;
+      return true;
+    });
+  }
+
+  private async withFilesystem<T>(path: string, body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
+    const chain = await VmdkChain.open(path, (file) => DatastoreBlocks.open(this.files.datastore, file));
+    try {
+      return await body(await Ext4Filesystem.open(chain));
+    } finally {
+      await chain.close();
+    }
+  }
+
+  /** Runs operations on the files of a name one after the other. */
+  private alone<T>(name: string, body: () => Promise<T>): Promise<T> {
+    const run = (this.queues.get(name) ?? Promise.resolve()).then(body);
+    const queue = run
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.queues.get(name) === queue) this.queues.delete(name);
+      });
+    this.queues.set(name, queue);
+    return run;
+  }
+}
+
+/** Bytes of all files, those with several names once. */
+async function sizeOf(filesystem: Ext4Filesystem, signal?: AbortSignal): Promise<number> {
+  const counted = new Set<number>();
+  let size = 0;
+  const directories = [filesystem.root];
+  for (let at = directories.pop(); at !== undefined; at = directories.pop()) {
+    signal?.throwIfAborted();
+    for await (const { ino } of filesystem.readdir(at)) {
+      if (counted.has(ino)) continue;
+      const one: FileStat = await filesystem.statInode(ino);
+      if (one.nlink > 1 || one.type === 'directory') counted.add(ino);
+      if (one.type === 'directory') directories.push(ino);
+      else if (one.type === 'file' || one.type === 'symlink') size += one.size;
+    }
+  }
+  return size;
+}

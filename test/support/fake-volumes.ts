@@ -1,0 +1,44 @@
+/** Volumes of the fake port layer: names and what is said of them, nothing in them. */
+import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../port-layer/types.js';
+import { conflict, notFound } from '../../src/common/errors.js';
+
+/** @param used whether a container has a volume */
+export class FakeVolumes implements VolumeStore {
+  private readonly volumes = new Map<string, VolumeInfo>();
+  /** What was to be put into volumes, in order. */
+  readonly contents: (VolumeContent & { volume: string })[] = [];
+
+  constructor(private readonly used: (name: string) => boolean) {}
+
+  list(): VolumeInfo[] {
+    return [...this.volumes.values()];
+  }
+
+  get(name: string): VolumeInfo | undefined {
+    return this.volumes.get(name);
+  }
+
+  async create(volume: NewVolume, content: VolumeContent | null = null): Promise<VolumeInfo> {
+    const known = this.volumes.get(volume.name);
+    if (known !== undefined) return known;
+    const info = { ...volume, capacityBytes: volume.capacityBytes ?? 2 ** 34, createdAt: new Date().toISOString() };
+    this.volumes.set(info.name, info);
+    if (content !== null) this.contents.push({ ...content, volume: info.name });
+    return info;
+  }
+
+  async populate(name: string, content: VolumeContent): Promise<boolean> {
+    this.contents.push({ ...content, volume: name });
+    return true;
+  }
+
+  async remove(name: string): Promise<void> {
+    if (!this.volumes.has(name)) throw notFound(`get ${name}: no such volume`);
+    if (this.used(name)) throw conflict(`remove ${name}: volume is in use`);
+    this.volumes.delete(name);
+  }
+
+  async usage(): Promise<number> {
+    return 4096;
+  }
+}
