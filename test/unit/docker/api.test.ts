@@ -124,7 +124,7 @@ describe('requests that mean nothing', () => {
 const NOT_DONE = `
 POST /build; POST /images/x/push
 GET /images/search; GET /images/x/get; GET /images/get; POST /images/load
-POST /volumes/create; PUT /volumes/x; DELETE /volumes/x; DELETE /networks/x; POST /networks/create
+DELETE /networks/x; POST /networks/create
 POST /networks/x/connect; POST /networks/x/disconnect; GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
 POST /plugins/x/push; POST /plugins/x/set
