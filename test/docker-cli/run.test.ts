@@ -121,7 +121,7 @@ describe('docker run', () => {
 
   it('refuses what it does not do, by name', async () => {
     const outcome = await run('--rm', '-v', '/tmp:/host', 'busybox', 'true');
-    expect(outcome.stderr).toContain('HostConfig.Binds is not implemented');
+    expect(outcome.stderr).toContain("HostConfig.Binds '/tmp:/host' is not implemented");
     expect(outcome.code).toBe(125);
     expect((await run('--rm', '--pid', 'host', 'busybox', 'true')).stderr).toContain(
       "HostConfig.PidMode 'host' is not implemented",
