@@ -20,14 +20,17 @@ static bool connected, synchronised;
 static bool missed; /* that the host went and came again: a suspended machine hears of both at once */
 static struct buffer incoming, outgoing;
 
+/* SIGIO tells when the host comes. While it is here it would come with each piece of data, and poll tells when it goes. */
+static void expect_host(void) { fcntl(fd, F_SETFL, O_NONBLOCK | (connected ? 0 : O_ASYNC)); }
+
 void channel_open(void) {
   fd = port_open("serial0", O_RDWR | O_NONBLOCK);
   if (fd < 0) {
     say("no serial0 port");
     return;
   }
-  fcntl(fd, F_SETOWN, getpid()); /* SIGIO tells when the host comes and goes */
-  fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC);
+  fcntl(fd, F_SETOWN, getpid());
+  expect_host();
 }
 
 int channel_fd(void) { return connected ? fd : -1; }
@@ -46,6 +49,8 @@ static void disconnect(void) {
   connected = synchronised = missed = false;
   buffer_clear(&incoming);
   end_streams();
+  expect_host();
+  kill(getpid(), SIGIO); /* it may have come again before it was expected */
 }
 
 static void begin(void) {
@@ -60,6 +65,7 @@ void channel_check(void) {
   bool here = !(p.revents & POLLHUP);
   if (here && !connected) {
     connected = true;
+    expect_host();
     begin();
   } else if (!here && connected && !(p.revents & POLLIN)) {
     disconnect();
