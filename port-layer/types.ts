@@ -73,6 +73,8 @@ export interface ContainerSpec {
   init?: boolean;
   /** All devices of the VM, and /sys can be written to. */
   privileged?: boolean;
+  /** Its control group can be written to. */
+  writableCgroups?: boolean;
   userNamespaces?: boolean;
   tmpfs?: TmpfsSpec[];
   volumes?: VolumeMount[];

@@ -1,6 +1,6 @@
 /** From a create request and its image to a container of the port layer. */
 import { isIP } from 'node:net';
-
+import { posix } from 'node:path';
 import type { VchConfig } from '../../port-layer/config.js';
 import { type ContainerSpec, HOST_GATEWAY } from '../../port-layer/types.js';
 import { invalid, unsupported } from '../../src/common/errors.js';
@@ -207,8 +207,11 @@ export function containerSpec(
   checkResources(host, hostCpus);
   const args = [...(config.Entrypoint ?? []), ...(config.Cmd ?? [])];
   if (args.length === 0) throw invalid('no command specified');
-  if (config.WorkingDir !== '' && !config.WorkingDir.startsWith('/'))
-    throw invalid(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
+  if (config.WorkingDir !== '') {
+    if (!config.WorkingDir.startsWith('/'))
+      throw invalid(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`);
+    config.WorkingDir = posix.resolve(config.WorkingDir);
+  }
   const limits = (host.Ulimits ?? []).map(({ Name, Soft, Hard }) => {
     if (Hard !== -1 && (Soft === -1 || Soft > Hard))
       throw invalid(`ulimit soft limit must be less than or equal to hard limit: ${Soft} > ${Hard}`);

@@ -2,6 +2,7 @@
 import type { ContainerInfo, NetworkEndpoint } from '../../port-layer/types.js';
 import { sha256 } from '../../src/common/ids.js';
 import type { PublishedPort } from '../gateway/published-ports.js';
+import { atLeast } from './api-version.js';
 import type { HostConfig } from './container-config.js';
 import { PLAIN_LIFE } from './container-life.js';
 import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec.js';
@@ -330,8 +331,8 @@ function commandText(args: string[]): string {
   return args.map((arg) => (/[\s"'\\$]/.test(arg) || arg === '' ? `'${arg.replaceAll("'", `'\\''`)}'` : arg)).join(' ');
 }
 
-/** Makes rows of `GET /containers/json`, as things stand now. */
-export function listView(engine: Engine): (container: ContainerInfo) => object {
+/** Makes rows of `GET /containers/json` for an API version, as things stand now. */
+export function listView(engine: Engine, apiVersion: string): (container: ContainerInfo) => object {
   const links = linkNames(engine.portLayer.exec.list());
   const images = new Map<string, string>();
   const imageName = (container: ContainerInfo): string => {
@@ -340,12 +341,23 @@ export function listView(engine: Engine): (container: ContainerInfo) => object {
     images.set(key, name);
     return name;
   };
-  return (container) => listRow(engine, container, links.get(container.spec.id) ?? [], imageName(container));
+  const annotated = atLeast(apiVersion, '1.46');
+  return (container) => {
+    const own = links.get(container.spec.id) ?? [];
+    return listRow(engine, container, own, imageName(container), annotated);
+  };
 }
 
-function listRow(engine: Engine, container: ContainerInfo, links: string[], imageName: string): object {
+function listRow(
+  engine: Engine,
+  container: ContainerInfo,
+  links: string[],
+  imageName: string,
+  annotated: boolean,
+): object {
   const { spec } = container;
   const config = dockerConfig(container);
+  const host = hostConfig(container);
   const life = engine.life(container);
   return {
     Id: spec.id,
@@ -358,7 +370,12 @@ function listRow(engine: Engine, container: ContainerInfo, links: string[], imag
     Labels: config.Labels,
     State: dockerState(container, life),
     Status: statusText(container, life),
-    HostConfig: { NetworkMode: hostConfig(container).NetworkMode || 'bridge' },
+    HostConfig: {
+      NetworkMode: host.NetworkMode || 'bridge',
+      ...(annotated && host.Annotations && Object.keys(host.Annotations).length > 0
+        ? { Annotations: host.Annotations }
+        : {}),
+    },
     NetworkSettings: { Networks: networksView(engine, container) },
     Mounts: listMountsView(container, engine.volumes.sourceOf),
   };

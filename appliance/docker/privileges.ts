@@ -51,6 +51,7 @@ export function capabilities(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Priv
 
 interface SecurityOptions {
   noNewPrivileges: boolean;
+  writableCgroups: boolean;
   /** User namespaces are not kept from processes without rights, which Docker's seccomp profile does. */
   unconfined: boolean;
 }
@@ -60,17 +61,22 @@ interface SecurityOptions {
  * a profile of one's own would have to be carried out. @throws invalid, unsupported
  */
 function securityOptions(options: string[]): SecurityOptions {
-  const result: SecurityOptions = { noNewPrivileges: false, unconfined: false };
+  const result: SecurityOptions = { noNewPrivileges: false, writableCgroups: false, unconfined: false };
   for (const option of options) {
     if (option === 'no-new-privileges') {
       result.noNewPrivileges = true;
       continue;
     }
     if (option === 'disable') continue;
+    if (option === 'writable-cgroups') {
+      result.writableCgroups = true;
+      continue;
+    }
     const at = option.includes('=') ? option.indexOf('=') : option.indexOf(':');
     if (at < 0) throw invalid(`invalid --security-opt 1: "${option}"`);
     const [key, value] = [option.slice(0, at), option.slice(at + 1)];
-    if (key === 'no-new-privileges' && isBoolean(value)) result.noNewPrivileges = /^(1|t|true)$/i.test(value);
+    if (key === 'no-new-privileges' && isBoolean(value)) result.noNewPrivileges = isTrue(value);
+    else if (key === 'writable-cgroups' && isBoolean(value)) result.writableCgroups = isTrue(value);
     else if (key === 'seccomp') {
       if (value !== 'unconfined' && value !== 'builtin')
         throw unsupported("HostConfig.SecurityOpt: seccomp profiles other than 'unconfined' are not implemented");
@@ -82,6 +88,8 @@ function securityOptions(options: string[]): SecurityOptions {
   }
   return result;
 }
+
+const isTrue = (text: string): boolean => /^(1|t|true)$/i.test(text);
 
 /** As Go's strconv.ParseBool. */
 function isBoolean(text: string): boolean {
@@ -100,7 +108,9 @@ function paths(given: string[] | null | undefined, own: string[], privileged: bo
 /** What a container's VM is told of its privileges. */
 export interface Privileges {
   process: Required<Pick<ProcessSpec, 'capabilities' | 'noNewPrivileges' | 'oomScoreAdj'>>;
-  container: Required<Pick<ContainerSpec, 'privileged' | 'userNamespaces' | 'maskedPaths' | 'readOnlyPaths'>>;
+  container: Required<
+    Pick<ContainerSpec, 'privileged' | 'writableCgroups' | 'userNamespaces' | 'maskedPaths' | 'readOnlyPaths'>
+  >;
 }
 
 /** @throws invalid, unsupported */
@@ -115,6 +125,7 @@ export function privileges(host: HostConfig): Privileges {
     },
     container: {
       privileged,
+      writableCgroups: security.writableCgroups,
       userNamespaces: privileged || security.unconfined,
       maskedPaths: paths(host.MaskedPaths, MASKED_PATHS, privileged),
       readOnlyPaths: paths(host.ReadonlyPaths, READ_ONLY_PATHS, privileged),

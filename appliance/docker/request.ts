@@ -6,6 +6,7 @@ import type { Request, Response } from 'express';
 import { z } from 'zod';
 import { invalid } from '../../src/common/errors.js';
 import { API_VERSION } from './api-version.js';
+import { jsonProblem } from './json-problem.js';
 import { RAW_STREAM } from './streams.js';
 
 /** Of every answer but those on raw streams. */
@@ -86,9 +87,11 @@ export function checkFilters(given: Map<string, string[]>, known: string[]): voi
 export function terminalSize(request: Request): { rows: number; cols: number } {
   const side = (name: string, word: string): number => {
     const value = query(request, name) ?? '';
-    if (!/^\d+$/.test(value)) throw invalid(`invalid resize ${word} "${value}": invalid syntax`);
-    if (Number(value) > 0xffff) throw invalid(`invalid resize ${word} "${value}": value out of range`);
-    return Number(value);
+    if (!/^-?\d+$/.test(value)) throw invalid(`invalid resize ${word} "${value}": invalid syntax`);
+    const cells = Number(value);
+    if (cells < 0 || cells > 0xffffffff) throw invalid(`invalid resize ${word} "${value}": value out of range`);
+    // A terminal's size has 16 bits for each: the kernel drops the others.
+    return cells & 0xffff;
   };
   return { rows: side('h', 'height'), cols: side('w', 'width') };
 }
@@ -136,16 +139,6 @@ export async function dropJson(request: Request): Promise<void> {
   delete request.headers['content-length'];
 }
 
-/** What is wrong with a text that is no JSON, in the words of Go's decoder, which reads only as far as it must. */
-function jsonProblem(text: string, { message }: Error): string {
-  const at = Number(/at position (\d+)/.exec(message)?.[1] ?? Number.NaN);
-  if (message.startsWith('Unexpected non-whitespace character after JSON')) return 'unexpected content after JSON';
-  if (message.includes('end of JSON input') || message.startsWith('Unterminated') || at >= text.trimEnd().length)
-    return 'invalid JSON: unexpected EOF';
-  const character = Number.isNaN(at) ? /Unexpected token '(.)'/.exec(message)?.[1] : text[at];
-  return `invalid JSON: invalid character '${character ?? ''}' looking for beginning of value`;
-}
-
 /**
  * A JSON body, checked. No body is `{}`, unless it is `required`.
  * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.
@@ -167,7 +160,7 @@ export async function body<T>(
   try {
     value = text.trim() === '' ? {} : (JSON.parse(text) ?? {});
   } catch (error) {
-    throw invalid(jsonProblem(text, error as Error), error);
+    throw invalid(jsonProblem(text), error);
   }
   const checked = schema.safeParse(value);
   if (checked.success) return checked.data;
@@ -202,21 +195,25 @@ export function hijack(
   const { upgraded } = extrasOf(request);
   const own =
     options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
+  // Some clients name the protocol without asking for the upgrade in `Connection`: Node takes that for a plain request.
+  const status =
+    request.headers.upgrade === undefined
+      ? `200 OK\r\nContent-Type: ${RAW_STREAM}\r\n`
+      : `101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n`;
+  const answer = `HTTP/1.1 ${status}${own.join('')}\r\n`;
   if (upgraded === undefined) {
     const hasBody =
       request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
     const socket = request.socket;
     const input = hasBody && !request.readableEnded ? request : withoutParser(socket);
     response.detachSocket(socket);
-    socket.write(`HTTP/1.1 200 OK\r\nContent-Type: ${RAW_STREAM}\r\n${own.join('')}\r\n`);
+    socket.write(answer);
     return { input, output: socket };
   }
   const { socket, head } = upgraded;
   response.detachSocket(socket);
   socket.setNoDelay(true);
-  socket.write(
-    `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n${own.join('')}\r\n`,
-  );
+  socket.write(answer);
   if (head.length > 0) socket.unshift(head);
   upgraded.head = Buffer.alloc(0);
   return { input: socket, output: socket };

@@ -4,12 +4,12 @@ import { invalid } from '../../src/common/errors.js';
 
 /** `KILL`, `SIGKILL`, `9`, `RTMIN+1`. @throws invalid in Docker's words */
 export function parseSignal(text: string): number {
-  const name = text.trim().toUpperCase().replace(/^SIG/, '');
-  if (/^-?\d+$/.test(name)) {
-    const number = Number(name);
+  if (/^[+-]?\d+$/.test(text)) {
+    const number = Number(text);
     if (number > 0 && number <= 64) return number;
     throw invalid(number === 0 ? `invalid signal: ${text}` : `the linux daemon does not support signal ${number}`);
   }
+  const name = text.toUpperCase().replace(/^SIG/, '');
   const real = /^RT(MIN|MAX)(?:([+-])(\d+))?$/.exec(name);
   if (real !== null) {
     const number = (real[1] === 'MIN' ? 34 : 64) + (real[2] === '-' ? -1 : 1) * Number(real[3] ?? 0);

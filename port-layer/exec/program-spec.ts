@@ -37,6 +37,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     ...(spec.rootSize === undefined ? {} : { rootSize: spec.rootSize }),
     init: spec.init === true,
     privileged: spec.privileged === true,
+    writableCgroups: spec.writableCgroups === true,
     userNamespaces: spec.userNamespaces === true,
     tmpfs: spec.tmpfs ?? [],
     volumes: volumeSpecs(spec),

@@ -127,6 +127,11 @@ const char *confine_open_up(int machine) {
   copy_devices(openat(machine, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC), 0);
   umask(mask);
   if (mount(NULL, "/sys", NULL, MS_REMOUNT | MS_BIND | quiet, NULL) != 0) return "cannot make /sys writable";
+  return confine_open_cgroups();
+}
+
+const char *confine_open_cgroups(void) {
+  const unsigned long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   if (mount(NULL, "/sys/fs/cgroup", NULL, MS_REMOUNT | MS_BIND | quiet, NULL) != 0) return "cannot make /sys/fs/cgroup writable";
   return NULL;
 }

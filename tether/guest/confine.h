@@ -13,6 +13,8 @@ const char *confine_mask(const char *path, int empty);
 const char *confine_read_only(const char *path);
 /* The machine's devices, of which `machine` is the directory, in the container's /dev; /sys can be written to. */
 const char *confine_open_up(int machine);
+/* The container's own control group can be changed, and divided. */
+const char *confine_open_cgroups(void);
 
 /* Capabilities that are not kept can never be had. */
 void confine_capabilities(uint64_t keep);

@@ -233,6 +233,9 @@ void prepare_system(void) {
   set_sysctl("vm.overcommit_memory", "1");
   /* As Docker's seccomp profile has it: user namespaces, in which everybody is root, are for who may mount anyway. */
   set_sysctl("kernel.unprivileged_userns_clone", "0");
+  /* As in Docker: who is not root may listen on every port, and ping. */
+  set_sysctl("net.ipv4.ip_unprivileged_port_start", "0");
+  set_sysctl("net.ipv4.ping_group_range", "0 2147483647");
   /* What wakes an idle machine up: looking twice a second whether memory is to be defragmented, counting pages each second. */
   set_sysctl("vm.compaction_proactiveness", "0");
   set_sysctl("vm.stat_interval", "60");

@@ -15,6 +15,7 @@
 enum step {
   S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9,
   S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17, S_NO_LOG = 18, S_VOLUME = 19,
+  S_WRITABLE_CGROUPS = 24,
 };
 #define VERSION 1
 #define MAX_FILES 64
@@ -129,6 +130,9 @@ static const char *carry_out(enum step step, struct reader *r) {
       program.privileged = true;
       confine_devices(false);
       return NULL;
+    case S_WRITABLE_CGROUPS:
+      program.writable_cgroups = true;
+      return NULL;
     case S_USER_NAMESPACES:
       set_sysctl("kernel.unprivileged_userns_clone", "1"); /* a kernel without it allows them */
       return NULL;
@@ -195,6 +199,7 @@ static bool is_filesystem(const struct cover *cover) { return cover->step == S_T
 const char *program_setup(const struct outside *outside) {
   const char *failed = setup_system(program.shm_size, outside->dev, outside->sys);
   if (failed == NULL && program.privileged) failed = confine_open_up(outside->machine_dev);
+  if (failed == NULL && program.writable_cgroups) failed = confine_open_cgroups();
   /* Filesystems first: what follows may be in them. */
   for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
     if (is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);

@@ -20,6 +20,7 @@ const STEP = {
   gate: 8,
   process: 9,
   privileged: 10,
+  writableCgroups: 24,
   init: 11,
   tmpfs: 12,
   mask: 13,
@@ -126,6 +127,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   );
   if (spec.rootSize !== undefined) step(STEP.rootSize, fields().u64(BigInt(spec.rootSize)));
   if (spec.privileged === true) step(STEP.privileged, fields());
+  if (spec.writableCgroups === true) step(STEP.writableCgroups, fields());
   if (spec.userNamespaces === true) step(STEP.userNamespaces, fields());
   if (spec.init === true) step(STEP.init, fields());
   if (spec.keepLog === false) step(STEP.noLog, fields());

@@ -93,6 +93,8 @@ export interface ProgramSpec {
   rootSize?: number;
   /** All devices, and /sys can be written to. */
   privileged?: boolean;
+  /** The container's own control group, as it sees it, can be written to. */
+  writableCgroups?: boolean;
   /** Who has no rights may make user namespaces, in which he has them. */
   userNamespaces?: boolean;
   /** An init is there, at {@link INIT_PATH}; `process.args` is to begin with it. */

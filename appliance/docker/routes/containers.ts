@@ -1,5 +1,5 @@
 /** Routes of containers: create, look, start, stop, remove. */
-import type { Router } from 'express';
+import type { Request, Router } from 'express';
 import { nameTaken } from '../../../port-layer/errors.js';
 import type { ContainerInfo, ContainerSpec, WaitCondition } from '../../../port-layer/types.js';
 import {
@@ -24,6 +24,7 @@ import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { linkAnnotations, withoutLink } from '../links.js';
 import { randomName } from '../names.js';
+import { asNewest } from '../older-versions.js';
 import { body, filters, flag, hangup, integer, query, terminalSize, versionOf } from '../request.js';
 import { asksForCpus } from '../resources.js';
 import { parseSignal } from '../signals.js';
@@ -34,18 +35,20 @@ export function containerRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/create', async (request, response) => {
     const wanted = await body(request, createSchema, { required: true });
-    // It came with 1.44, and is not heard of before.
-    if (wanted.Healthcheck && !atLeast(versionOf(request), '1.44')) wanted.Healthcheck.StartInterval = 0;
+    const version = versionOf(request);
+    const empty = Object.keys(wanted).length === 0;
+    asNewest(wanted, version);
     const given = query(request, 'name') ?? '';
     const name =
       given === ''
         ? randomName((one) => exec.list().some((container) => container.spec.name === one))
         : checkContainerName(given);
     const reference = wanted.Image ?? '';
-    if (Object.keys(wanted).length === 0) throw invalid('config cannot be empty in order to create a container');
+    if (empty) throw invalid('config cannot be empty in order to create a container');
+    if (reference === '' && !wanted.Cmd?.length && !wanted.Entrypoint?.length) throw invalid('no command specified');
     if (reference === '') throw invalid('no image specified');
     const image = engine.images.resolve(reference);
-    checkPlatform(image, reference, query(request, 'platform') ?? '');
+    checkPlatform(image, reference, atLeast(version, '1.41') ? (query(request, 'platform') ?? '') : '');
     const links = linkAnnotations(wanted, exec);
     const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
     Object.assign(spec.annotations, links);
@@ -64,7 +67,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
       all: flag(request, 'all') || limit > 0,
       limit,
     });
-    const view = listView(engine);
+    const view = listView(engine, versionOf(request));
     response.json(flag(request, 'size') ? await withSizes(engine, rows, hangup(response), view) : rows.map(view));
   });
 
@@ -81,18 +84,17 @@ export function containerRoutes(router: Router, engine: Engine): void {
   });
 
   router.post('/containers/:id/stop', async (request, response) => {
-    const seconds = integer(request, 't');
     const container = exec.resolve(request.params.id);
     const { id } = container.spec;
     // Nobody asks for the signal's name where there is nothing to send it to.
     if (!engine.isUp(container)) throw notModified(`container ${id} is not running`);
-    await engine.stop(id, stopOptions(query(request, 'signal'), seconds));
+    await engine.stop(id, stopOptions(request));
     response.status(204).end();
   });
 
   router.post('/containers/:id/restart', async (request, response) => {
     const container = exec.resolve(request.params.id);
-    await engine.restart(container.spec.id, stopOptions(query(request, 'signal'), integer(request, 't')));
+    await engine.restart(container.spec.id, stopOptions(request));
     response.status(204).end();
   });
 
@@ -109,7 +111,8 @@ export function containerRoutes(router: Router, engine: Engine): void {
   });
 
   router.post('/containers/:id/wait', async (request, response) => {
-    const condition = query(request, 'condition') || 'not-running';
+    // Conditions came with 1.30.
+    const condition = (atLeast(versionOf(request), '1.30') && query(request, 'condition')) || 'not-running';
     if (!['not-running', 'next-exit', 'removed'].includes(condition))
       throw invalid(`invalid condition: "${condition}"`);
     const waiting = engine.wait(request.params.id, condition as WaitCondition, hangup(response));
@@ -190,10 +193,10 @@ async function createWithVolumes(engine: Engine, wanted: CreateBody, spec: Conta
   }
 }
 
-function stopOptions(
-  signal: string | undefined,
-  seconds: number | undefined,
-): { signal?: number; timeoutSeconds?: number } {
+/** How a container is to be stopped. A signal of one's own came with 1.42, and is not heard of before. @throws invalid */
+function stopOptions(request: Request): { signal?: number; timeoutSeconds?: number } {
+  const seconds = integer(request, 't');
+  const signal = atLeast(versionOf(request), '1.42') ? query(request, 'signal') : undefined;
   return {
     ...(signal === undefined || signal === '' ? {} : { signal: parseSignal(signal) }),
     ...(seconds === undefined ? {} : { timeoutSeconds: seconds }),

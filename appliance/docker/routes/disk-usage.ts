@@ -16,7 +16,9 @@ export function diskUsageRoutes(router: Router, engine: Engine): void {
   router.get('/system/df', async (request, response) => {
     const types = wantedTypes(request);
     const images = types.has('image') ? imageUsage(engine, versionOf(request)) : { LayersSize: 0, Images: null };
-    const Containers = types.has('container') ? await containerUsage(engine, hangup(response)) : null;
+    const Containers = types.has('container')
+      ? await containerUsage(engine, versionOf(request), hangup(response))
+      : null;
     response.json({
       ...images,
       Containers,
@@ -48,9 +50,9 @@ function imageUsage(engine: Engine, apiVersion: string): object {
   return { LayersSize: [...sizes.values()].reduce((sum, size) => sum + size, 0), Images: rows };
 }
 
-async function containerUsage(engine: Engine, signal: AbortSignal): Promise<object[]> {
+async function containerUsage(engine: Engine, apiVersion: string, signal: AbortSignal): Promise<object[]> {
   const containers = engine.portLayer.exec.list().reverse();
-  return withSizes(engine, containers, signal, listView(engine));
+  return withSizes(engine, containers, signal, listView(engine, apiVersion));
 }
 
 /** A volume that cannot be read now, since it is being written to, has no size. */

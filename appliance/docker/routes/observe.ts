@@ -4,10 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Response, Router } from 'express';
 import type { ContainerInfo, Meter, ResourceUsage } from '../../../port-layer/types.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
+import { atLeast } from '../api-version.js';
 import { isUp } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { checkPsOptions, topView } from '../ps/top.js';
-import { flag, hangup, query } from '../request.js';
+import { flag, hangup, query, versionOf } from '../request.js';
 import { statsView } from '../stats.js';
 
 const INTERVAL_MS = 1000;
@@ -31,7 +32,8 @@ export function observeRoutes(router: Router, engine: Engine): void {
 
   router.get('/containers/:id/stats', async (request, response) => {
     const stream = query(request, 'stream') === undefined || flag(request, 'stream');
-    const oneShot = flag(request, 'one-shot');
+    // It came with 1.41.
+    const oneShot = atLeast(versionOf(request), '1.41') && flag(request, 'one-shot');
     if (stream && oneShot) throw invalid('cannot have stream=true and one-shot=true');
     const container = exec.resolve(request.params.id);
     const gone = hangup(response);

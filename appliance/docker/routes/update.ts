@@ -2,10 +2,11 @@
 import type { Router } from 'express';
 import type { ContainerInfo } from '../../../port-layer/types.js';
 import { CaissonError, conflict, kindOf, messageOf } from '../../../src/common/errors.js';
+import { atLeast } from '../api-version.js';
 import { HOST_CONFIG_KEY } from '../container-spec.js';
 import { hostConfig, isUp } from '../container-view.js';
 import type { Engine } from '../engine.js';
-import { body } from '../request.js';
+import { body, versionOf } from '../request.js';
 import { checkUpdate, joinUpdate, type UpdateBody, updateSchema, updateWarnings } from '../resource-update.js';
 import { allLimits, asksForCpus, memory, processors, vmShares } from '../resources.js';
 
@@ -13,6 +14,8 @@ import { allLimits, asksForCpus, memory, processors, vmShares } from '../resourc
 export function updateRoutes(router: Router, engine: Engine): void {
   router.post('/containers/:id/update', async (request, response) => {
     const wanted = await body(request, updateSchema);
+    // It came with 1.40, and is not heard of before.
+    if (!atLeast(versionOf(request), '1.40')) wanted.PidsLimit = undefined;
     checkUpdate(wanted, asksForCpus(wanted) ? (await engine.portLayer.hostInfo()).cpus : Number.POSITIVE_INFINITY);
     const container = engine.portLayer.exec.resolve(request.params.id);
     let warnings: string[] | null;
