@@ -49,7 +49,7 @@ export class Containers implements ExecService, ExecContext {
     readonly cache: ContainerCache,
     readonly networks: Networks,
     private readonly layers: Layers,
-    private readonly volumes: Pick<Volumes, 'keep'>,
+    readonly volumes: Pick<Volumes, 'keep' | 'recover'>,
     readonly volumeUse: VolumeUse,
   ) {
     this.events.setMaxListeners(0);

@@ -3,6 +3,7 @@ import type { VimClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import type { Networks } from '../network/networks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
+import type { Volumes } from '../storage/volumes.js';
 import type { ContainerEvent } from '../types.js';
 import type { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
@@ -13,6 +14,7 @@ export interface ExecContext {
   readonly config: VchConfig;
   readonly cache: ContainerCache;
   readonly networks: Networks;
+  readonly volumes: Pick<Volumes, 'recover'>;
   readonly volumeUse: VolumeUse;
   readonly emit: (event: ContainerEvent) => void;
   /** Takes a container on the list; what it tells becomes events. */

@@ -5,6 +5,7 @@ import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { StartError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
+import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec, ContainerState, Preparation } from '../types.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
@@ -63,8 +64,10 @@ export class Starter {
     const power = { wished: false };
     try {
       // It counts as starting now: nobody else takes its volumes. Who has them already, to read or change files, is waited for.
-      this.context.volumeUse.check(container.spec);
-      await this.context.volumeUse.free(container.spec);
+      const { volumes, volumeUse } = this.context;
+      volumeUse.check(container.spec);
+      await volumeUse.free(container.spec);
+      for (const { volume, readOnly } of volumeDisks(container.spec)) if (readOnly) await volumes.recover(volume);
       const pid = await this.run(container, (await prepare?.()) ?? { annotations: {} }, power);
       this.running(container, pid);
     } catch (error) {

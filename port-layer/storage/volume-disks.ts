@@ -50,3 +50,33 @@ export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): V
     throw invalid(`a container's virtual machine can have ${MAX_VOLUMES} volumes, not ${disks.size}`);
   return [...disks.values()];
 }
+
+/** A volume in a container, for who reads or changes its files while the container does not run. */
+export interface MountedVolume {
+  /** Its name: it is to be held ({@link VolumeUse.hold}) while its disk is used. */
+  volume: string;
+  /** Where it is in the container: absolute; links in it are followed inside the container's root. */
+  path: string;
+  /** Path of its disk, relative to the datastore. */
+  disk: string;
+  readOnly: boolean;
+  /** The directory or file in the volume that is mounted; '': its root. */
+  subpath: string;
+}
+
+/** The volumes of a container, the outer paths first. */
+export function mountedVolumes(
+  config: Pick<VchConfig, 'imageStore' | 'id'>,
+  { volumes = [] }: Pick<ContainerSpec, 'volumes'>,
+): MountedVolume[] {
+  const depth = ({ path }: { path: string }): number => path.split('/').length;
+  return volumes
+    .map(({ volume, path, readOnly, subpath = '' }) => ({
+      volume,
+      path,
+      disk: volumeDiskPath(config, volume),
+      readOnly,
+      subpath,
+    }))
+    .sort((a, b) => depth(a) - depth(b));
+}

@@ -1,13 +1,21 @@
 /** Volumes: each a disk with a filesystem of its own on the datastore, beside a description of it. */
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { conflict, insufficientResources, invalid, isKind, messageOf, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { copyTree, createFilesystem, Ext4Filesystem, type FileStat, VmdkChain } from '../../src/disk/index.js';
+import {
+  ChangedDisk,
+  copyTree,
+  createFilesystem,
+  Ext4Filesystem,
+  type FileStat,
+  VmdkChain,
+} from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../types.js';
 import { DatastoreBlocks } from './datastore-blocks.js';
@@ -20,7 +28,7 @@ const log = logger('storage');
 /** Its file begins with about 3 MiB and grows with what is written. */
 const DEFAULT_CAPACITY = 16 * 2 ** 30;
 const MIN_CAPACITY = 8 * 2 ** 20;
-/** What tables of 4-byte sectors numbers of a VMDK can address. */
+/** What the tables of a VMDK can address: sectors by numbers of 4 bytes. */
 const MAX_CAPACITY = 2 * 2 ** 40;
 /** Capacities are a multiple of a VMDK's grain. */
 const GRAIN = 64 * 1024;
@@ -191,6 +199,30 @@ export class Volumes implements VolumeStore {
     return this.withFilesystem(volumeDiskPath(this.config, name), (filesystem) => sizeOf(filesystem, signal));
   }
 
+  /**
+   * Makes the disk of a volume such that a machine can mount it without writing to it: a journal that a killed VM left is carried out.
+   * Its container must be starting, or the volume held.
+   */
+  recover(name: string, signal?: AbortSignal): Promise<void> {
+    return this.alone(name, async () => {
+      const path = volumeDiskPath(this.config, name);
+      if (!(await this.withFilesystem(path, async (filesystem) => filesystem.needsRecovery))) return;
+      log.info({ volume: name }, 'a volume was not unmounted; its journal is carried out');
+      const local = this.spoolFile();
+      try {
+        await pipeline(
+          await this.files.datastore.get(path, { signal }),
+          createWriteStream(local, { mode: 0o600, highWaterMark: 1 << 20 }),
+        );
+        const disk = await ChangedDisk.open(local, null);
+        await disk.finish();
+        await this.upload(local, path, signal);
+      } finally {
+        await rm(local, { force: true });
+      }
+    });
+  }
+
   /** The disk, made beside and put in place whole. */
   private async writeDisk(
     info: VolumeInfo,
@@ -198,7 +230,7 @@ export class Volumes implements VolumeStore {
     content: VolumeContent | null,
     signal?: AbortSignal,
   ): Promise<void> {
-    const outPath = join(this.spoolDir, `volume-${randomBytes(8).toString('hex')}.vmdk`);
+    const outPath = this.spoolFile();
     const format = { outPath, capacity: info.capacityBytes, seed: sha256(`${info.name} ${randomBytes(16)}`) };
     try {
       await this.withDirectory(content, async (image) => {
@@ -208,8 +240,7 @@ export class Volumes implements VolumeStore {
           fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
         });
       });
-      const { size } = await stat(outPath);
-      await this.files.datastore.put(path, createReadStream(outPath, { highWaterMark: 1 << 20 }), { size, signal });
+      await this.upload(outPath, path, signal);
     } catch (error) {
       if (isKind(error, 'insufficientResources'))
         throw insufficientResources(`volume ${info.name}: ${messageOf(error)}`, error);
@@ -217,6 +248,15 @@ export class Volumes implements VolumeStore {
     } finally {
       await rm(outPath, { force: true });
     }
+  }
+
+  private spoolFile(): string {
+    return join(this.spoolDir, `volume-${randomBytes(8).toString('hex')}.vmdk`);
+  }
+
+  private async upload(local: string, path: string, signal?: AbortSignal): Promise<void> {
+    const { size } = await stat(local);
+    await this.files.datastore.put(path, createReadStream(local, { highWaterMark: 1 << 20 }), { size, signal });
   }
 
   private async hasDirectory(content: VolumeContent): Promise<boolean> {

@@ -108,6 +108,11 @@ export class Ext4Filesystem {
   /** Inode number of the root directory. */
   readonly root = c.ROOT_INO;
 
+  /** It was not unmounted: a journal is to be carried out, which takes writing. */
+  get needsRecovery(): boolean {
+    return (this.sb.incompat & c.INCOMPAT_RECOVER) !== 0;
+  }
+
   private async replay(): Promise<void> {
     const inode = await this.inode(this.sb.journalIno);
     const { extents } = await readExtentTree(inode.area, this.sb.blocks, (block) => this.block(block));
@@ -132,7 +137,7 @@ export class Ext4Filesystem {
    * superblocks of filesystem and journal. Nothing when there is nothing to replay.
    */
   async *recovery(): AsyncGenerator<{ block: number; data: Buffer }> {
-    if (!(this.sb.incompat & c.INCOMPAT_RECOVER)) return;
+    if (!this.needsRecovery) return;
     for (const block of this.overlay.keys()) if (block !== 0) yield { block, data: await this.block(block) };
     const journal = this.journal[0];
     if (journal === undefined || journal.logical !== 0) throw invalid('damaged ext4: the journal has no beginning');

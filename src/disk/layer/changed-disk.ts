@@ -20,13 +20,14 @@ export class ChangedDisk {
   ) {}
 
   /**
-   * Opens the VMDK at `path`, a file of our own, over its parent's chain. A journal that a killed VM left is carried out first.
+   * Opens the VMDK at `path`, a file of our own, over its parent's chain; null: it has none, as a volume's. A journal that a killed VM
+   * left is carried out first.
    * @throws invalid, unsupported (a filesystem or disk that this program did not make)
    */
-  static async open(path: string, parent: VmdkChain): Promise<ChangedDisk> {
+  static async open(path: string, parent: VmdkChain | null): Promise<ChangedDisk> {
     const file = await FileBlocks.open(path);
     const info = await readVmdkInfo(file).finally(() => file.close());
-    if (info.parentCid !== parent.info.cid) throw unsupported('the disk is not a child of its layer');
+    if (info.parentCid !== (parent?.info.cid ?? null)) throw unsupported('the disk is not a child of its layer');
     const disk = await DeltaDisk.open(path, parent);
     try {
       const before = await Ext4Filesystem.open(new DeltaBlocks(disk));

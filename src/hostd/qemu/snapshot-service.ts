@@ -34,7 +34,9 @@ export class SnapshotService {
 
   /** The key of snapshots of a shape. */
   keyOf(shape: VmShape): string {
-    return this.snapshots.keyOf(this.builder.commandLine(shape, '/'));
+    // The command line does not say how large a disk's file is; a guest that was booted knows.
+    const capacities = shape.disks.map(({ capacityBytes }) => String(capacityBytes));
+    return this.snapshots.keyOf([...this.builder.commandLine(shape, '/'), ...capacities]);
   }
 
   /** The snapshot that a VM can go on from. Without one it is made in the background, for the next VM of this shape. */

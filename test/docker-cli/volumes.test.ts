@@ -1,0 +1,174 @@
+/** Volumes through the docker CLI: what containers keep beyond their lives, share, and leave behind. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
+
+let stack: MirroredStack;
+
+beforeAll(async () => {
+  stack = await startMirroredStack(['busybox']);
+  expect((await stack.docker('pull', 'busybox')).code).toBe(0);
+});
+
+afterAll(() => stack?.stop());
+
+afterEach(async () => {
+  const { stdout: containers } = await stack.docker('ps', '-aq');
+  if (containers !== '') await stack.docker('rm', '-f', ...containers.trim().split('\n'));
+  await stack.docker('volume', 'prune', '-af');
+});
+
+/** The output of a command that must go well. */
+const good = async (...args: string[]): Promise<string> => {
+  const { stdout, stderr, code } = await stack.docker(...args);
+  if (code !== 0) throw new Error(`docker ${args.join(' ')}: ${code}: ${stderr}`);
+  return stdout.trim();
+};
+const sh = (options: string[], script: string, image = 'busybox'): Promise<string> =>
+  good('run', '--rm', ...options, image, 'sh', '-c', script);
+const lines = (text: string): string[] => (text === '' ? [] : text.split('\n').sort());
+const volumes = async (): Promise<string[]> => lines(await good('volume', 'ls', '-q'));
+/** Volumes on the datastore, with what is half made or half removed. */
+const stored = (): string[] => {
+  const directory = join(stack.paths.datastoreDir, 'VIC');
+  return readdirSync(directory).flatMap((vch) => readdirSync(join(directory, vch, 'volumes')));
+};
+
+describe('a named volume', () => {
+  it('outlives its containers', async () => {
+    await good('volume', 'create', '--label', 'k=v', 'kept');
+    await sh(['-v', 'kept:/data', '-v', 'other:/o'], 'echo one > /data/f; ln /data/f /data/g; echo two > /o/g');
+    expect(await sh(['-v', 'other:/x/y', '-v', 'kept:/data'], 'cat /data/g /x/y/g; rm /data/f')).toBe('one\ntwo');
+    expect(await volumes()).toEqual(['kept', 'other']);
+    expect(JSON.parse(await good('volume', 'inspect', 'kept'))).toMatchObject([{ Name: 'kept', Labels: { k: 'v' } }]);
+    expect(await good('system', 'df', '-v')).toMatch(/^kept +0 +4B$/m);
+    await good('volume', 'rm', 'kept', 'other');
+    expect(stored()).toEqual([]);
+  });
+
+  it('is as large as was wished for', async () => {
+    await good('volume', 'create', '-d', 'vsphere', '-o', 'Capacity=64MB', 'small');
+    const script = 'df -m /s | tail -1; dd if=/dev/zero of=/s/f bs=1M count=100 2>&1 | grep -o "No space.*"';
+    expect(await sh(['-v', 'small:/s'], script)).toMatch(/ 5\d .*\/s\nNo space left on device$/);
+  });
+
+  it('is written to by one running container at a time, and read by several', async () => {
+    await good('run', '-d', '--name', 'writer', '-v', 'shared:/d', 'busybox', 'sh', '-c', 'echo hi > /d/f; sleep 600');
+    const refused = await stack.docker('run', '--rm', '-v', 'shared:/d:ro', 'busybox', 'true');
+    expect(refused.code).toBe(125);
+    expect(refused.stderr).toMatch(
+      /volume "shared" is in use by container writer \(\w{12}\): .* by one running container/,
+    );
+    expect((await stack.docker('volume', 'rm', 'shared')).stderr).toMatch(
+      /remove shared: volume is in use - \[\w{64}\]/,
+    );
+    // What a killed VM has not unmounted can be mounted all the same, by machines that cannot write to it.
+    await good('kill', 'writer');
+    await good('rm', 'writer');
+    for (const name of ['one', 'two'])
+      await good('run', '-d', '--name', name, '-v', 'shared:/d:ro', 'busybox', 'sleep', '600');
+    expect(await good('exec', 'one', 'cat', '/d/f')).toBe('hi');
+    expect((await stack.docker('exec', 'two', 'sh', '-c', 'cat /d/f; touch /d/no; mount')).stdout).toMatch(
+      /^hi\n.* on \/d type ext4 \(ro,/s,
+    );
+    expect((await stack.docker('run', '--rm', '-v', 'shared:/d', 'busybox', 'true')).stderr).toContain('in use by');
+  });
+});
+
+describe('an empty volume', () => {
+  it('gets what the image has there', async () => {
+    const script =
+      'mkdir -p /srv/in; cd /srv; echo data > in/file; ln in/file in/other; ln -s file in/link; chown -R 12:34 .; chmod 750 .; mkdir /none /real; ln -s real /alias';
+    await good('run', '--name', 'base', 'busybox', 'sh', '-c', script);
+    await good('commit', '-c', 'VOLUME /srv', 'base', 'filled');
+    const look = 'cd /srv; stat -c "%a %u:%g" . in; cat in/link; test in/file -ef in/other && echo same';
+    const content = '750 12:34\n755 12:34\ndata\nsame';
+    // Of the image itself, anonymous; a named one; one that was there and is empty.
+    expect(await sh([], look, 'filled')).toBe(content);
+    expect(await sh(['-v', 'named:/srv'], look, 'filled')).toBe(content);
+    await good('volume', 'create', 'there');
+    await good('create', '--name', 'made', '-v', 'there:/srv', 'filled');
+    expect(await sh(['-v', 'there:/x:ro'], 'cat /x/in/other')).toBe('data');
+    expect(await sh(['-v', 'raw:/srv:nocopy'], 'ls -A /srv; stat -c %a /srv', 'filled')).toBe('755');
+    // What is not empty stays as it is.
+    await sh(['-v', 'mine:/m'], 'echo mine > /m/own');
+    expect(await sh(['-v', 'mine:/srv'], 'ls /srv', 'filled')).toBe('own');
+    // Links are followed inside the root.
+    expect(await sh(['-v', 'mine:/alias/new/m'], 'ls /real/new/m', 'filled')).toBe('own');
+    expect(await sh(['-v', 'nothing:/none'], 'ls -A /none', 'filled')).toBe('');
+    expect(await volumes()).toEqual(['mine', 'named', 'nothing', 'raw', 'there']);
+    await good('rm', '-f', 'base', 'made');
+    await good('rmi', 'filled');
+  });
+});
+
+describe('anonymous volumes', () => {
+  it('go with a container when that is wished for, unless another has them', async () => {
+    await sh(['--mount', 'type=volume,dst=/b', '-v', 'named:/c'], 'touch /b/x /c/x');
+    expect(await volumes()).toEqual(['named']);
+    await good('run', '--name', 'one', '-v', '/a', '-v', 'named:/c', 'busybox', 'sh', '-c', 'echo hi > /a/f');
+    await good('create', '--name', 'two', '--volumes-from', 'one:ro', 'busybox', 'sh', '-c', 'cat /a/f; touch /a/g');
+    await good('rm', '-v', 'one');
+    expect(await volumes()).toHaveLength(2);
+    const { stdout, stderr } = await stack.docker('start', '-a', 'two');
+    expect([stdout, stderr]).toEqual(['hi\n', 'touch: /a/g: Read-only file system\n']);
+    await good('rm', '-v', 'two');
+    expect(await volumes()).toEqual(['named']);
+    expect(stored()).toHaveLength(1);
+  });
+});
+
+describe('what is mounted', () => {
+  it('is bound in the order of the paths, wholly or in part', async () => {
+    const memory = ['--mount', 'type=tmpfs,dst=/o/i/t,tmpfs-mode=700'];
+    const script = 'cd /o/i/t; stat -c %a .; for d in /o /o/i; do echo $d > $d/f; done; mount | grep -c " /o"';
+    expect(await sh(['-v', 'inner:/o/i', ...memory, '-v', 'outer:/o'], script)).toBe('700\n3');
+    expect(await sh(['-v', 'outer:/x', '-v', 'inner:/y'], 'cat /x/f /y/f; ls /x /x/i /y')).toBe(
+      '/o\n/o/i\n/x:\nf\ni\n\n/x/i:\n\n/y:\nf\nt',
+    );
+    await sh(['-v', 'outer:/x'], 'mkdir -p /x/part/deep; echo deep > /x/part/deep/f; ln -s /part/deep /x/way');
+    const part = (subpath: string): string[] => ['--mount', `type=volume,src=outer,dst=/p,volume-subpath=${subpath}`];
+    expect(await sh(part('way'), 'ls /p; cat /p/f')).toBe('f\ndeep');
+    expect((await stack.docker('run', '--rm', ...part('nope'), 'busybox', 'true')).stderr).toContain(
+      'cannot access path nope in the volume: no such file or directory',
+    );
+  });
+
+  it('is no part of the container’s own files', async () => {
+    await good('run', '--name', 'own', '-v', 'data:/data', 'busybox', 'sh', '-c', 'echo x > /data/f; echo y > /y');
+    expect(lines(await good('diff', 'own'))).toEqual(['A /data', 'A /y']);
+    await good('commit', 'own', 'committed');
+    expect(await sh([], 'ls -A /data; cat /y', 'committed')).toBe('y');
+    await good('rmi', 'committed');
+  });
+});
+
+describe('restarts', () => {
+  it('of endpoint and host lose no volume', async () => {
+    await good(
+      'run',
+      '-d',
+      '--name',
+      'runs',
+      '--restart',
+      'always',
+      '-v',
+      'vol:/d',
+      'busybox',
+      'sh',
+      '-c',
+      'date +%s >> /d/f; sleep 600',
+    );
+    await good('run', '-d', '--name', 'dies', '-v', '/a', 'busybox', 'sleep', '600');
+    await stack.restart();
+    expect(await volumes()).toHaveLength(2);
+    for (const deadline = Date.now() + 30_000; Date.now() < deadline; )
+      if ((await stack.docker('exec', 'runs', 'true')).code === 0) break;
+    expect(await good('exec', 'runs', 'cat', '/d/f')).toMatch(/^\d+(\n\d+)?$/);
+    expect((await stack.docker('run', '--rm', '-v', 'vol:/d', 'busybox', 'true')).stderr).toContain('in use by');
+    await good('rm', '-fv', 'runs', 'dies');
+    expect(await volumes()).toEqual(['vol']);
+    expect(await sh(['-v', 'vol:/d'], 'wc -l < /d/f')).toMatch(/^[12]$/);
+  });
+});
