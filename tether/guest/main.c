@@ -5,6 +5,7 @@
 #include "tether.h"
 #include "program.h"
 #include "files.h"
+#include "headstart.h"
 #include "init.h"
 #include "observe.h"
 
@@ -93,6 +94,7 @@ static void start_first(void) {
   trace_mark("process");
   if (started.pid < 0) fail_start(started.code, started.message);
   container = started.pid;
+  headstart_begin(container);
   struct session *s = session_add(0, &started, program.process.tty);
   s->subscribed = first_subscribed && channel_fd() >= 0;
   s->credit = first_credit;
@@ -221,6 +223,10 @@ static void take_input(struct session *s, struct reader *payload) {
 }
 
 void on_message(enum message type, uint32_t id, struct reader *payload) {
+  if (!headstart_keeps(type, id, payload)) act_on(type, id, payload);
+}
+
+void act_on(enum message type, uint32_t id, struct reader *payload) {
   struct session *s = session_find(id);
   uint32_t value;
   switch (type) {
@@ -417,6 +423,8 @@ int main(int argc, char **argv) {
       stop_at = 0;
     }
     finish_sessions();
+    int wait = headstart_look(), most = timeout_ms(gate_end);
+    if (wait < 0 || (most >= 0 && most < wait)) wait = most;
     struct pollfd polls[MAX_POLL];
     struct session *of[MAX_POLL];
     int kinds[MAX_POLL];
@@ -430,7 +438,7 @@ int main(int argc, char **argv) {
       if (s->err >= 0 && takes_output(s)) of[count] = s, kinds[count] = 2, polls[count++] = (struct pollfd){s->err, POLLIN, 0};
       if (s->in >= 0 && buffer_length(&s->input) > 0) of[count] = s, kinds[count] = 0, polls[count++] = (struct pollfd){s->in, POLLOUT, 0};
     }
-    if (poll(polls, count, timeout_ms(gate_end)) < 0) continue;
+    if (poll(polls, count, wait) < 0) continue;
     if (polls[0].revents) handle_signals(signals);
     if (polls[1].revents & POLLIN) {
       enum rpc_command command = rpc_poll();

@@ -170,6 +170,7 @@ void channel_flush(int timeout_ms);
 
 /* ---- what the main program answers (main.c) ---- */
 void on_message(enum message type, uint32_t session, struct reader *payload);
+void act_on(enum message type, uint32_t session, struct reader *payload); /* a message whose time has come */
 void on_connected(void);
 
 #endif

@@ -68,8 +68,8 @@ export class BootSnapshots {
       const path = join(this.directory, name);
       const stale = builder !== undefined ? !processRuns(Number(builder)) : (await readInfo(path))?.host !== this.host;
       if (!stale) continue;
-      // A host that was killed may have left the VM that it was booting.
-      const left = findProcess(`${path}/`);
+      // A host that was killed may have left the VM that it was booting. VMs that go on from a finished snapshot live on without its name.
+      const left = builder === undefined ? null : findProcess(`${path}/`);
       if (left !== null) signal(left, 'SIGKILL');
       await rm(path, { recursive: true, force: true });
     }

@@ -1,0 +1,101 @@
+/*
+ * Who starts a container and at once signals it, or runs something in it, expects that its first process has got going: has set its
+ * handlers, has made the files that it makes first. A process elsewhere has done that by the time the next request arrives; an emulated one has not, and a
+ * signal without a handler is lost on the first process of a PID namespace. So what is asked of a container waits until its first
+ * process waits for something itself, or for a moment.
+ */
+#include "headstart.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MOST_MS 500
+#define LOOK_MS 5
+
+struct kept {
+  struct kept *next;
+  enum message type;
+  uint32_t id;
+  size_t length;
+  uint8_t payload[];
+};
+
+static pid_t first = -1;
+static bool over;
+static uint64_t until; /* monotonic ms */
+static struct kept *kept, **last = &kept;
+
+void headstart_begin(pid_t pid) {
+  first = pid;
+  until = monotonic_ms() + MOST_MS;
+}
+
+/* Its state in /proc/<pid>/stat, behind the name in parentheses; a process that reads its own code from disk is in none of these. */
+static bool waits(void) {
+  char path[32], text[256];
+  snprintf(path, sizeof path, "/proc/%d/stat", first);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return true;
+  ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return true;
+  text[n] = 0;
+  const char *name_end = strrchr(text, ')');
+  return name_end == NULL || name_end + 2 >= text + n || strchr("STtZX", name_end[2]) != NULL;
+}
+
+static bool is_over(void) {
+  if (!over && first >= 0) over = monotonic_ms() >= until || waits();
+  return over;
+}
+
+/* What is asked of the container's processes or files, and what is meant for sessions that are still to begin. */
+static bool is_asked_of_container(enum message type, uint32_t id, struct reader payload) {
+  switch (type) {
+    case M_EXEC:
+    case M_FILES:
+      return true;
+    case M_SIGNAL:
+      if (id == 0) return read_u32(&payload) != SIGKILL;
+      return session_find(id) == NULL;
+    case M_SUBSCRIBE:
+    case M_UNSUBSCRIBE:
+    case M_CREDIT:
+    case M_STDIN:
+    case M_STDIN_EOF:
+    case M_RESIZE:
+      return id != 0 && session_find(id) == NULL;
+    default:
+      return false;
+  }
+}
+
+bool headstart_keeps(enum message type, uint32_t id, const struct reader *payload) {
+  if (first < 0 || (kept == NULL && is_over()) || !is_asked_of_container(type, id, *payload)) return false;
+  size_t length = (size_t)(payload->end - payload->at);
+  struct kept *one = malloc(sizeof *one + length);
+  if (one == NULL) abort();
+  *one = (struct kept){.type = type, .id = id, .length = length};
+  memcpy(one->payload, payload->at, length);
+  *last = one;
+  last = &one->next;
+  return true;
+}
+
+int headstart_look(void) {
+  if (kept == NULL) return -1;
+  if (!is_over()) return LOOK_MS;
+  while (kept != NULL) {
+    struct kept *one = kept;
+    kept = one->next;
+    if (kept == NULL) last = &kept;
+    struct reader payload = {.at = one->payload, .end = one->payload + one->length};
+    act_on(one->type, one->id, &payload);
+    free(one);
+  }
+  return -1;
+}
