@@ -64,7 +64,7 @@ export const DEFAULT_DETACH_KEYS = 'ctrl-p,ctrl-q';
 export function parseDetachKeys(text: string, called: 'detach' | 'escape' = 'detach'): number[] {
   return text.split(',').map((key) => {
     if (key.length === 1) return key.charCodeAt(0);
-    const control = /^ctrl-(.)$/.exec(key)?.[1]?.toLowerCase();
+    const control = /^ctrl-(.)$/.exec(key)?.[1];
     if (control !== undefined && /[a-z]/.test(control)) return control.charCodeAt(0) - 96;
     if (control !== undefined && SPECIAL[control] !== undefined) return SPECIAL[control];
     throw invalid(`Invalid ${called} keys (${text}) provided`);

@@ -26,6 +26,18 @@ const FLAGS: Record<string, { flag: number; clear?: true }> = {
   nostrictatime: { flag: 2 ** 24, clear: true },
 };
 
+/** How mounts below it spread, which replaces what was said of that before; `MS_REC` for those with an `r`. */
+const PROPAGATION: Record<string, number> = {
+  unbindable: 2 ** 17,
+  runbindable: 2 ** 17 + 2 ** 14,
+  private: 2 ** 18,
+  rprivate: 2 ** 18 + 2 ** 14,
+  slave: 2 ** 19,
+  rslave: 2 ** 19 + 2 ** 14,
+  shared: 2 ** 20,
+  rshared: 2 ** 20 + 2 ** 14,
+};
+
 /** What the filesystem itself takes, each with a value. */
 const DATA = new Set(['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blocks', 'mpol']);
 const NOEXEC_NOSUID_NODEV = 8 | 2 | 4;
@@ -49,15 +61,17 @@ function tmpfs(given: string, words: string): TmpfsSpec {
   const path = posix.normalize(given).replace(/(?<=.)\/$/, '');
   if (path === '/') throw invalid("invalid specification: destination can't be '/'");
   let flags = NOEXEC_NOSUID_NODEV;
+  let propagation = 0;
   const data = new Map<string, string>();
   for (const word of words.split(',').filter((one) => one !== '' && one !== 'defaults')) {
     const known = Object.hasOwn(FLAGS, word) ? FLAGS[word] : undefined;
     const [key = '', ...value] = word.split('=');
     if (known !== undefined) flags = known.clear === true ? flags & ~known.flag : flags | known.flag;
+    else if (Object.hasOwn(PROPAGATION, word)) propagation = PROPAGATION[word]!;
     else if (value.length > 0 && DATA.has(key)) data.set(key, value.join('='));
     else throw invalid(`invalid tmpfs option "${word}"`);
   }
   const options = [...data].map(([key, value]) => `${key}=${value}`).join(',');
   if (options.length > MAX_OPTIONS) throw invalid(`invalid tmpfs option "${options.slice(0, 40)}…": too long`);
-  return { path, flags, options };
+  return { path, flags: flags | propagation, options };
 }

@@ -1,6 +1,6 @@
 /** Containers as virtual machines: Docker's verbs become VM operations. What is seen of the VMs comes in by {@link VmObserver}. */
 import { EventEmitter } from 'node:events';
-import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
+import { cancelled, conflict, invalid, isKind, messageOf, notModified } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { within } from '../../src/common/within.js';
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
@@ -32,6 +32,8 @@ import { VmObserver } from './vm-observer.js';
 import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
 
 const log = logger('exec');
+/** Characters of a container's spec as JSON. */
+const MAX_SPEC = 1024 * 1024;
 const KILL_MS = 10_000;
 const SIGKILL = 9;
 
@@ -82,6 +84,11 @@ export class Containers implements ExecService, ExecContext {
   // --- create --------------------------------------------------------------------------------------------------------
 
   async create(spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo> {
+    // All containers' specs travel in one answer of vSphere's.
+    if (JSON.stringify(spec).length > MAX_SPEC)
+      throw invalid(
+        `the container's configuration is larger than ${MAX_SPEC / 1024} KiB: give it fewer ports, variables or labels`,
+      );
     const giveBack = this.cache.reserve(spec.name, spec.id);
     const release = this.layers.use(spec.layer);
     let letGo = (): void => undefined;

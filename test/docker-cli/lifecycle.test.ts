@@ -34,6 +34,23 @@ const actions = async (name: string, execs = false): Promise<string[]> => {
   return all.filter((action) => execs || !action.startsWith('exec_'));
 };
 
+describe('a container that has just been started', () => {
+  it('is signalled, joined and read when its first process has got going', async () => {
+    await start('young', [], "trap 'exit 7' TERM; echo made > /made; while :; do sleep 0.05; done");
+    await docker('kill', '-s', 'TERM', 'young');
+    expect((await docker('wait', 'young')).stdout.trim()).toBe('7');
+    await docker('start', 'young');
+    expect((await docker('stop', 'young')).code).toBe(0);
+    expect(await inspect('young', '{{.State.ExitCode}}')).toBe('7');
+    await start('young2', [], 'echo made > /made; sleep 1000');
+    expect((await docker('exec', 'young2', 'cat', '/made')).stdout).toBe('made\n');
+    // One that never waits for anything is not waited for long.
+    await start('busy', [], "trap 'exit 8' TERM; while :; do :; done");
+    expect((await docker('kill', '-s', 'TERM', 'busy')).code).toBe(0);
+    expect((await docker('wait', 'busy')).stdout.trim()).toBe('8');
+  });
+});
+
 describe('a restart policy', () => {
   it('starts a container again that has failed, as often as it says', async () => {
     await start('failing', ['--restart', 'on-failure:2'], 'exit 3');

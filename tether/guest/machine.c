@@ -294,12 +294,17 @@ const char *setup_tmpfs(const char *path, unsigned long flags, const char *optio
   static char problem[600];
   char data[512];
   struct stat st;
+  /* The kernel takes how mounts spread by itself only. */
+  unsigned long spread = flags & (MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED | MS_REC);
+  flags &= ~spread;
   bool there = stat(path, &st) == 0, mode = strncmp(options, "mode=", 5) == 0 || strstr(options, ",mode=") != NULL;
   if (!there) make_directories(path);
   bool early = there && !mode && (flags & MS_RDONLY) != 0; /* it cannot be changed later */
   if (early) snprintf(data, sizeof data, "%.480s%smode=%04o", options, *options == 0 ? "" : ",", st.st_mode & 07777);
   else snprintf(data, sizeof data, "%.480s", options);
-  if (mount("tmpfs", path, "tmpfs", flags, data) == 0 && (early || mode || !there || chmod(path, st.st_mode & 07777) == 0)) return NULL;
+  if (mount("tmpfs", path, "tmpfs", flags, data) == 0 && (early || mode || !there || chmod(path, st.st_mode & 07777) == 0) &&
+      (spread == 0 || mount(NULL, path, NULL, spread, NULL) == 0))
+    return NULL;
   snprintf(problem, sizeof problem, "error during container init: error mounting \"tmpfs\" to rootfs at \"%.200s\": mount tmpfs:%.100s, flags: 0x%lx, data: %.100s: %s", path, path, flags, options, cause());
   return problem;
 }

@@ -138,7 +138,8 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   if (setgroups(who.group_count, who.groups) != 0 || setgid(who.gid) != 0 || setuid(who.uid) != 0) give_up(128, "cannot become user %s: %s", p->user, strerror(errno));
   if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(128, "cannot set no_new_privs: %s", strerror(errno));
   environ = p->env;
-  if (variable(p->env, "HOME") == NULL) setenv("HOME", who.home, 1);
+  const char *home = variable(p->env, "HOME");
+  if (home == NULL || *home == 0) setenv("HOME", who.home, 1);
   char path[4352];
   find_program(p->args[0], environ, path, sizeof path);
   /* The kernel drops what process 1 has no handler for: an init gets what was sent before it was ready. */

@@ -18,6 +18,7 @@ import { type CallContext, inSession, type Session, type SessionManager } from '
 
 const log = logger('vim-server');
 const MAX_REQUEST = 8 * 1024 * 1024;
+const MAX_DISCARDED = 16 * MAX_REQUEST;
 const COOKIE = 'vmware_soap_session';
 /** Operations that need no login. */
 const OPEN = new Set(['RetrieveServiceContent', 'Login', 'CurrentTime', 'Logout']);
@@ -167,8 +168,10 @@ async function readBody(request: IncomingMessage): Promise<string> {
   let size = 0;
   for await (const part of request) {
     size += (part as Buffer).length;
-    if (size > MAX_REQUEST) throw fault('InvalidRequest', 'The request is too large');
-    parts.push(part as Buffer);
+    if (size <= MAX_REQUEST) parts.push(part as Buffer);
+    // Read to its end all the same, within reason: who is still sending does not look for the answer.
+    else if (size > MAX_DISCARDED) request.destroy();
   }
+  if (size > MAX_REQUEST) throw fault('InvalidRequest', 'The request is too large');
   return Buffer.concat(parts).toString('utf8');
 }

@@ -123,6 +123,9 @@ describe('tmpfs', () => {
   });
 
   it('is mounted from the outside in', () => {
+    expect(tmpfsMounts({ '/s': 'shared,exec,rslave' })).toEqual([
+      { path: '/s', flags: 2 + 4 + 2 ** 19 + 2 ** 14, options: '' },
+    ]);
     expect(tmpfsMounts({ '/a/b/c': '', '/a': '', '/b/': '' }).map(({ path }) => path)).toEqual(['/a', '/b', '/a/b/c']);
   });
 });

@@ -352,7 +352,7 @@ describe('the pieces', () => {
   it('detach keys', () => {
     expect(parseDetachKeys('ctrl-p,ctrl-q')).toEqual([16, 17]);
     expect(parseDetachKeys('a,ctrl-@,ctrl-[,ctrl-_')).toEqual([97, 0, 27, 31]);
-    for (const bad of ['foo', 'ctrl-', 'ctrl-1', 'a,,b'])
+    for (const bad of ['foo', 'ctrl-A', 'ctrl-', 'ctrl-1', 'a,,b'])
       expect(() => parseDetachKeys(bad)).toThrow(`Invalid detach keys (${bad}) provided`);
   });
 
