@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define KEPT (2u << 20) /* memory that is given back and taken again costs more than it is worth */
+
 static void *must(void *p) {
   if (p == NULL) {
     say("out of memory");
@@ -20,7 +22,7 @@ static void *must(void *p) {
 
 size_t buffer_length(const struct buffer *b) { return b->end - b->start; }
 
-void buffer_append(struct buffer *b, const void *data, size_t length) {
+uint8_t *buffer_room(struct buffer *b, size_t length) {
   if (b->end + length > b->capacity) {
     memmove(b->data, b->data + b->start, buffer_length(b));
     b->end -= b->start;
@@ -30,7 +32,11 @@ void buffer_append(struct buffer *b, const void *data, size_t length) {
       b->data = must(realloc(b->data, b->capacity));
     }
   }
-  memcpy(b->data + b->end, data, length);
+  return b->data + b->end;
+}
+
+void buffer_append(struct buffer *b, const void *data, size_t length) {
+  memcpy(buffer_room(b, length), data, length);
   b->end += length;
 }
 
@@ -38,7 +44,7 @@ void buffer_consume(struct buffer *b, size_t length) {
   b->start += length;
   if (b->start == b->end) {
     b->start = b->end = 0;
-    if (b->capacity > 65536) buffer_clear(b); /* a burst is over: give its memory back */
+    if (b->capacity > KEPT) buffer_clear(b); /* a burst is over: give its memory back */
   }
 }
 

@@ -13,11 +13,15 @@
 #include <unistd.h>
 
 #define OUT_BOUND (256u * 1024)
+#define READ_PIECE 4096
+#define READ_MOST (512u * 1024)
+#define MUCH (32u * 1024)
 static const uint8_t PREAMBLE[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'c', 'h', '0', '1'};
 
 static int fd = -1;
 static bool connected, synchronised;
 static bool missed; /* that the host went and came again: a suspended machine hears of both at once */
+static bool streams;
 static struct buffer incoming, outgoing;
 
 /* SIGIO tells when the host comes. While it is here it would come with each piece of data, and poll tells when it goes. */
@@ -140,16 +144,25 @@ static void handle_frames(void) {
   }
 }
 
+/* A port gives a page at a time. */
 void channel_readable(void) {
-  static uint8_t chunk[32768];
-  for (int i = 0; i < 8; i++) {
-    ssize_t n = read(fd, chunk, sizeof chunk);
+  size_t got = 0;
+  while (got < READ_MOST) {
+    ssize_t n = read(fd, buffer_room(&incoming, READ_PIECE), READ_PIECE);
     if (n == 0) {
       disconnect();
       return;
     }
     if (n < 0) break;
-    buffer_append(&incoming, chunk, (size_t)n);
+    incoming.end += (size_t)n;
+    got += (size_t)n;
   }
   handle_frames();
+  streams = got >= MUCH || buffer_length(&incoming) > 0;
+}
+
+bool channel_streams(void) {
+  bool result = streams;
+  streams = false;
+  return result;
 }

@@ -483,6 +483,19 @@ static bool read_all(void *data, size_t length) {
   return true;
 }
 
+/* Content goes from the pipe to the file without passing through here; what is left (the filesystem can't) is returned as not moved. */
+static uint32_t move_data(uint32_t length) {
+  uint32_t moved = 0;
+  while (moved < length) {
+    ssize_t n = splice(0, NULL, file_fd, NULL, length - moved, SPLICE_F_MOVE);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EINVAL) fail(errno, "write", file_path);
+    if (n <= 0) break;
+    moved += (uint32_t)n;
+  }
+  return moved;
+}
+
 /* Shared with PID 1, which ends the freeze when this process ends, however that comes. */
 static volatile uint8_t *frozen;
 
@@ -581,7 +594,9 @@ static void __attribute__((noreturn)) serve(uint8_t view, pid_t container) {
   while (read_all(head, sizeof head)) {
     struct reader r = {head, head + 4, false};
     uint32_t length = read_u32(&r);
-    if (length > MAX_RECORD || !read_all(payload, length)) _exit(1);
+    if (length > MAX_RECORD) _exit(1);
+    if (head[4] == F_DATA && file_fd >= 0) length -= move_data(length);
+    if (!read_all(payload, length)) _exit(1);
     carry_out(head[4], payload, length);
   }
   finish_file();

@@ -22,11 +22,10 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define INITIAL_CREDIT 262144u
-#define INPUT_WINDOW 65536u
-#define FILES_WINDOW (1u << 20) /* what a file server may be behind: the difference is granted when it starts */
 #define STATUS_KEY "guestinfo.caisson.run.status"
 #define DRAIN_MS 500
 #define REPORT_MS 30000 /* hostd may be restarting: the exit code is worth a wait */
@@ -212,16 +211,6 @@ static void resize(struct session *s, struct reader *payload) {
   }
 }
 
-static void take_input(struct session *s, struct reader *payload) {
-  size_t length = (size_t)(payload->end - payload->at);
-  if (buffer_length(&s->input) + length > (s->files ? FILES_WINDOW : INPUT_WINDOW)) {
-    say("input beyond the window was dropped");
-    return;
-  }
-  buffer_append(&s->input, payload->at, length);
-  session_input(s);
-}
-
 void on_message(enum message type, uint32_t id, struct reader *payload) {
   if (!headstart_keeps(type, id, payload)) act_on(type, id, payload);
 }
@@ -247,7 +236,7 @@ void act_on(enum message type, uint32_t id, struct reader *payload) {
       if (s != NULL) s->credit = s->credit + value < INITIAL_CREDIT ? s->credit + value : INITIAL_CREDIT; /* never more than the window */
       break;
     case M_STDIN:
-      if (s != NULL) take_input(s, payload);
+      if (s != NULL && !session_take(s, payload->at, (size_t)(payload->end - payload->at))) say("input beyond the window was dropped");
       break;
     case M_STDIN_EOF:
       if (s != NULL) s->in_eof = true, session_input(s);
@@ -416,6 +405,7 @@ int main(int argc, char **argv) {
   get_program();
   channel_check(); /* the word that the endpoint came may have been taken while the host was waited for */
   uint64_t gate_end = monotonic_ms() + program.gate_timeout_ms;
+  const struct timespec more = {0, 1000000}; /* a stream is taken in large pieces: waking up for each page would cost most of the time */
   for (;;) {
     if (container < 0 && (go || monotonic_ms() >= gate_end)) start_first();
     if (stop_at != 0 && monotonic_ms() >= stop_at && container > 0) {
@@ -423,6 +413,7 @@ int main(int argc, char **argv) {
       stop_at = 0;
     }
     finish_sessions();
+    if (channel_streams()) nanosleep(&more, NULL);
     int wait = headstart_look(), most = timeout_ms(gate_end);
     if (wait < 0 || (most >= 0 && most < wait)) wait = most;
     struct pollfd polls[MAX_POLL];

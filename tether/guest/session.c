@@ -122,7 +122,30 @@ void session_output(struct session *s, int *fd, uint8_t stream) {
   s->credit -= (uint32_t)n;
 }
 
-/* Gives the process what input waits for it; tells the host what room there is again. */
+/* Tells the host what room there is again, now and then: each word costs more than what it speaks of. */
+static void give_credit(struct session *s, size_t taken) {
+  uint8_t credit[4];
+  s->taken += (uint32_t)taken;
+  if (s->taken < (s->files ? FILES_WINDOW : INPUT_WINDOW) / 4) return;
+  put_u32(credit, s->taken);
+  channel_send(M_STDIN_CREDIT, s->id, credit, 4);
+  s->taken = 0;
+}
+
+bool session_take(struct session *s, const uint8_t *data, size_t length) {
+  if (buffer_length(&s->input) + length > (s->files ? FILES_WINDOW : INPUT_WINDOW)) return false;
+  size_t done = 0;
+  if (s->in >= 0 && buffer_length(&s->input) == 0) {
+    ssize_t n = write(s->in, data, length);
+    if (n > 0) done = (size_t)n;
+  }
+  if (done < length) buffer_append(&s->input, data + done, length - done);
+  give_credit(s, done);
+  if (done < length) session_input(s);
+  return true;
+}
+
+/* Gives the process what input waits for it. */
 void session_input(struct session *s) {
   size_t done = 0;
   while (s->in >= 0 && buffer_length(&s->input) > 0) {
@@ -135,11 +158,7 @@ void session_input(struct session *s) {
     buffer_consume(&s->input, (size_t)n);
     done += (size_t)n;
   }
-  if (done > 0) {
-    uint8_t credit[4];
-    put_u32(credit, (uint32_t)done);
-    channel_send(M_STDIN_CREDIT, s->id, credit, 4);
-  }
+  give_credit(s, done);
   if (s->in_eof && buffer_length(&s->input) == 0 && s->in >= 0 && !s->tty) {
     close(s->in);
     s->in = -1;

@@ -25,6 +25,7 @@ struct buffer {
   size_t start, end, capacity;
 };
 size_t buffer_length(const struct buffer *b);
+uint8_t *buffer_room(struct buffer *b, size_t length); /* where as much may be written; `end` is moved after */
 void buffer_append(struct buffer *b, const void *data, size_t length);
 void buffer_consume(struct buffer *b, size_t length);
 void buffer_clear(struct buffer *b);
@@ -137,6 +138,7 @@ struct session {
   bool helper; /* a file server or an observer: it ends with the connection */
   volatile uint8_t *frozen; /* of a file server: for files_ended */
   uint32_t credit;      /* bytes the host takes */
+  uint32_t taken;       /* bytes of input that the host does not know to be taken */
   struct buffer input;  /* waiting for the process */
   int code, signal;
   uint64_t drain_until; /* monotonic ms; after exit: longest wait for stragglers' output */
@@ -147,6 +149,9 @@ struct session *session_add(uint32_t id, const struct started *s, bool tty);
 void session_remove(struct session *s);
 void session_output(struct session *s, int *fd, uint8_t stream);
 void session_input(struct session *s);
+#define INPUT_WINDOW 65536u
+#define FILES_WINDOW (1u << 20) /* what a file server may be behind: the difference is granted when it starts */
+bool session_take(struct session *s, const uint8_t *data, size_t length); /* input; false: more than was granted */
 void log_open(void);
 void log_close(void); /* nothing is kept */
 void log_begin(void); /* the run's first record may follow */
@@ -164,6 +169,7 @@ bool channel_wants_write(void);
 void channel_readable(void);
 void channel_writable(void);
 void channel_check(void);      /* after SIGIO: did the host come or go? */
+bool channel_streams(void);    /* a lot is coming in */
 bool channel_full(void);       /* no more output is taken for now */
 void channel_send(enum message type, uint32_t session, const void *payload, size_t length);
 void channel_flush(int timeout_ms);

@@ -37,7 +37,7 @@ interface Events {
   close: [];
 }
 
-const STDIN_FRAME = 32_768;
+const STDIN_FRAME = 131_072;
 const MAX_PROBLEM = 512;
 
 /**
@@ -102,6 +102,8 @@ export class TetherConnection extends EventEmitter<Events> {
 
   /** Starts a file server (`files.ts`); `session` as for {@link exec}. */
   files(session: number, view: number): void {
+    // The guest grants it a larger window as soon as it runs.
+    this.stdin(session);
     this.send(Message.files, session, new FieldWriter().u8(view).bytes());
   }
 
