@@ -54,7 +54,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
       observe: new Observe(cache, (container) => exec.visit(container)),
-      files: new ContainerFiles(config, cache, files.datastore, layers, spool, (container) => exec.visit(container)),
+      files: new ContainerFiles(config, cache, files.datastore, layers, spool, volumeUse, (container) =>
+        exec.visit(container),
+      ),
       layers,
       volumes,
       kv: new DatastoreKeyValueStore(files),

@@ -9,11 +9,15 @@ import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
 import type { Layers } from '../storage/layers.js';
+import { volumeDiskPath } from '../storage/volume-disks.js';
+import type { VolumeUse } from '../storage/volume-use.js';
 import type { FileChange, FileService, PathStat } from '../types.js';
 import { compareTrees, shown, type TreeChange } from './changes.js';
 import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
 import { layerTar } from './layer-tar.js';
+import { MountedFiles } from './mounted-files.js';
+import { OpenVolumes } from './open-volumes.js';
 import { userOf } from './owner.js';
 import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
 import { Errno, type FileEntry, FileError, isDirectory, isRegular, isSymlink, type RootFiles } from './root-files.js';
@@ -33,6 +37,7 @@ export class ContainerFiles implements FileService {
     private readonly datastore: DatastoreClient,
     private readonly layers: Pick<Layers, 'diskOf'>,
     private readonly spoolDir: string,
+    private readonly volumeUse: VolumeUse,
     /** Keeps a running container's guest awake: `Pauser.visit`. */
     private readonly visit: (container: Container) => Promise<() => void>,
   ) {}
@@ -79,13 +84,13 @@ export class ContainerFiles implements FileService {
     signal?: AbortSignal,
   ): Promise<void> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.asSeen, signal);
+    const files = await this.open(container, FilesView.asSeen, signal, true);
     try {
       const destination = await followLinks(files, cleanPath(toBytes(path)), 'error').catch((error: unknown) => {
         throw asEvalSymlinks(error);
       });
       if (!isDirectory(await files.stat(destination))) throw invalid('extraction point is not a directory');
-      if (container.spec.readOnlyRoot) throw invalid('container rootfs is marked read-only');
+      checkWritable(container, destination);
       const owner = options.asUser ? await userOf(files, container.spec.process.user) : null;
       await unpack(files, destination, tar, { keepKind: options.keepKind, owner });
     } catch (error) {
@@ -160,8 +165,11 @@ export class ContainerFiles implements FileService {
     return DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
   }
 
-  /** The container's files; the caller closes them. Until then one that does not run is not started. */
-  private async open(container: Container, view: number, signal?: AbortSignal): Promise<RootFiles> {
+  /**
+   * The container's files; the caller closes them. Until then one that does not run is not started.
+   * @param write volumes of one that does not run are to be changed too
+   */
+  private async open(container: Container, view: number, signal?: AbortSignal, write = false): Promise<RootFiles> {
     await container.settled();
     if (container.running) {
       const leave = await this.visit(container);
@@ -180,7 +188,8 @@ export class ContainerFiles implements FileService {
         throw conflict(`container ${container.id} is being removed`);
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
-        return releasing(await DiskFiles.open(this.datastore, disk, this.spoolDir, signal), release);
+        const files = releasing(await DiskFiles.open(this.datastore, disk, this.spoolDir, signal), release);
+        return view === FilesView.asSeen ? await this.withVolumes(container, files, write, signal) : files;
       }
     } catch (error) {
       release();
@@ -188,8 +197,42 @@ export class ContainerFiles implements FileService {
     }
     release();
     await sleep(RETRY_MS);
-    return this.open(container, view, signal);
+    return this.open(container, view, signal, write);
   }
+
+  /** The files of one that does not run, with its volumes. @param files closed when it fails */
+  private async withVolumes(
+    container: Container,
+    files: RootFiles,
+    write: boolean,
+    signal?: AbortSignal,
+  ): Promise<RootFiles> {
+    if ((container.spec.volumes ?? []).length === 0) return files;
+    const volumes = new OpenVolumes({
+      use: this.volumeUse,
+      besides: container.id,
+      openDisk: (name) => DiskFiles.open(this.datastore, volumeDiskPath(this.config, name), this.spoolDir, signal),
+      openRunning: (id) => this.open(this.containers.resolve(id), FilesView.asSeen, signal),
+    });
+    try {
+      const mounts = await volumes.mounts(container.spec, write);
+      const mounted = await MountedFiles.open(files, mounts);
+      return releasing(mounted, () => volumes.close());
+    } catch (error) {
+      await volumes.close();
+      await files.close();
+      throw error;
+    }
+  }
+}
+
+/** @throws invalid in Docker's words for a place that nothing can be put at */
+function checkWritable({ spec }: Container, destination: string): void {
+  const inside = (spec.volumes ?? [])
+    .filter(({ path }) => path === destination || destination.startsWith(`${path === '/' ? '' : path}/`))
+    .sort((a, b) => b.path.length - a.path.length)[0];
+  if (inside?.readOnly === true) throw invalid('mounted volume is marked read-only');
+  if (inside === undefined && spec.readOnlyRoot) throw invalid('container rootfs is marked read-only');
 }
 
 /** An archive that is made as it is read; the files are closed with it. */
@@ -206,7 +249,7 @@ function hold(container: Container): Promise<() => void> {
   });
 }
 
-function releasing(files: RootFiles, release: () => void): RootFiles {
+function releasing(files: RootFiles, release: () => void | Promise<void>): RootFiles {
   const close = files.close.bind(files);
   files.close = () => close().finally(release);
   return files;

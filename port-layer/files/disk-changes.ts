@@ -32,7 +32,7 @@ export class DiskChanges {
   /** Both are closed by {@link finish} and {@link discard}. */
   constructor(
     private readonly disk: ChangedDisk,
-    private readonly parentChain: VmdkChain,
+    private readonly parentChain: VmdkChain | null,
   ) {}
 
   async put(entry: FileEntry, keepKind: boolean): Promise<void> {
@@ -58,12 +58,12 @@ export class DiskChanges {
     await this.endFile();
     for (const ino of this.touched) if (!this.given.has(ino)) await this.disk.filesystem.touchDirectory(ino, now());
     await this.disk.finish();
-    await this.parentChain.close();
+    await this.parentChain?.close();
   }
 
   async discard(): Promise<void> {
     await this.disk.discard();
-    await this.parentChain.close();
+    await this.parentChain?.close();
   }
 
   private async endFile(): Promise<void> {

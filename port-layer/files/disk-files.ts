@@ -6,7 +6,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { CaissonError, cancelled, internal, isKind } from '../../src/common/errors.js';
+import { cancelled, internal, isKind } from '../../src/common/errors.js';
 import { ChangedDisk, Ext4Filesystem, type FileStat, type FileType, VmdkChain } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { DatastoreBlocks } from '../storage/datastore-blocks.js';
@@ -184,21 +184,23 @@ export class DiskFiles implements RootFiles {
   private async changed(): Promise<DiskChanges> {
     if (this.changes !== null) return this.changes;
     const { parentHint } = this.chain.info;
-    if (parentHint === null) throw new CaissonError('unsupported', 'the disk has no layer below it');
     this.spool = await mkdtemp(join(this.spoolDir, 'disk-'));
     await pipeline(
       await this.datastore.get(this.path, this.signal ? { signal: this.signal } : {}),
       createWriteStream(this.local(), { mode: 0o600, highWaterMark: 1 << 20 }),
     );
-    const parentPath = posix.join(posix.dirname(this.path), parentHint);
-    const parent = await VmdkChain.open(parentPath, (file) => DatastoreBlocks.open(this.datastore, file));
+    const parent = parentHint === null ? null : await this.openChain(posix.join(posix.dirname(this.path), parentHint));
     try {
       this.changes = new DiskChanges(await ChangedDisk.open(this.local(), parent), parent);
     } catch (error) {
-      await parent.close();
+      await parent?.close();
       throw error;
     }
     return this.changes;
+  }
+
+  private openChain(path: string): Promise<VmdkChain> {
+    return VmdkChain.open(path, (file) => DatastoreBlocks.open(this.datastore, file));
   }
 }
 

@@ -49,7 +49,11 @@ export function parentOf(path: string): string {
  * The path that `path` means with all its symbolic links followed. @param missing what does not exist: an error, or taken as it stands
  * @throws FileError ENOENT, ENOTDIR, and ELOOP after too many links
  */
-export async function followLinks(files: RootFiles, path: string, missing: 'error' | 'keep'): Promise<string> {
+export async function followLinks(
+  files: Pick<RootFiles, 'stat'>,
+  path: string,
+  missing: 'error' | 'keep',
+): Promise<string> {
   const rest = path.split('/').reverse();
   let current = '';
   let followed = 0;

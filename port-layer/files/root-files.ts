@@ -24,7 +24,9 @@ export const isSymlink = ({ mode }: FileEntry): boolean => (mode & S_IFMT) === S
 export const Errno = {
   ENOENT: 2,
   EIO: 5,
+  EBUSY: 16,
   EEXIST: 17,
+  EXDEV: 18,
   ENOTDIR: 20,
   EISDIR: 21,
   EINVAL: 22,

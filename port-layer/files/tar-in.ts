@@ -55,7 +55,9 @@ export async function unpack(
       if (name === '/' && entry.type === 'directory') continue;
       const put = fileEntry(entry, at(name), options.owner);
       if (entry.type === 'link') put.target = at(inside(entry.linkName, 'hardlink'));
-      await files.put(put, options.keepKind);
+      await files.put(put, options.keepKind).catch((error: unknown) => {
+        throw asPut(error, entry, { ...put, path: name.slice(1) });
+      });
       if (entry.type === 'file') await copyContent(reader, entry, files);
       if (entry.type !== 'directory') continue;
       if (directories.length === MAX_DIRECTORIES) throw invalid('too many directories in one archive');
@@ -124,6 +126,37 @@ async function copyContent(reader: TarReader, entry: TarEntry, files: RootFiles)
   await fill(entry.size);
 }
 
+/** What of a put failed is told by what it was to make: on a disk and in a guest it fails at different steps. */
+const MAKING = new Set(['open', 'mkdir', 'link', 'symlink', 'mknod', 'put']);
+
+/** What Docker says of an entry that cannot be put, its system calls included. @param put with its path from the destination */
+function asPut(error: unknown, entry: TarEntry, put: FileEntry): unknown {
+  if (!(error instanceof FileError) || !(error.operation === 'lchown' || MAKING.has(error.operation))) return error;
+  const { errno, path } = error;
+  if (errno === Errno.ENOENT) return new FileError({ errno, path, operation: 'lstat' });
+  const name = toText(put.path);
+  const message =
+    error.operation === 'lchown'
+      ? `failed to Lchown "${name}" for UID ${put.uid}, GID ${put.gid}: lchownat ${name}: `
+      : making(entry, name);
+  return new CaissonError('unavailable', `${message}${error.reason}`, { cause: error });
+}
+
+function making(entry: TarEntry, name: string): string {
+  switch (entry.type) {
+    case 'file':
+      return `openat ${name}: `;
+    case 'directory':
+      return `mkdirat ${name}: `;
+    case 'link':
+      return `linkat ${toText(cleanPath(entry.linkName).slice(1))} ${name}: `;
+    case 'symlink':
+      return `symlinkat ${toText(entry.linkName)} ${name}: `;
+    default:
+      return '';
+  }
+}
+
 /** What Docker says where the file server says it in the system's words. */
 function translate(error: unknown, destination: string): unknown {
   if (isKind(error, 'invalid')) {
@@ -132,7 +165,7 @@ function translate(error: unknown, destination: string): unknown {
       cause: error,
     });
   }
-  if (!(error instanceof FileError)) return error;
+  if (!(error instanceof FileError) || error.operation === 'lstat') return error;
   const path = error.path.slice(destination === '/' ? 1 : destination.length + 1);
   if (error.operation === 'keep') {
     const message =

@@ -7,6 +7,7 @@ import type { VchConfig } from '../../port-layer/config.js';
 import { Container } from '../../port-layer/exec/container.js';
 import { ContainerCache } from '../../port-layer/exec/container-cache.js';
 import { ContainerFiles } from '../../port-layer/files/container-files.js';
+import { VolumeUse } from '../../port-layer/storage/volume-use.js';
 import type { ContainerSpec } from '../../port-layer/types.js';
 import { createChild } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
@@ -49,7 +50,15 @@ export async function stoppedContainer(
   const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
   const layers = { diskOf: async () => basename(layer) };
   return {
-    files: new ContainerFiles(config, cache, datastore, layers, join(directory, 'spool'), neverVisited),
+    files: new ContainerFiles(
+      config,
+      cache,
+      datastore,
+      layers,
+      join(directory, 'spool'),
+      new VolumeUse(() => [container]),
+      neverVisited,
+    ),
     container,
     disk,
   };

@@ -1,0 +1,86 @@
+/** The volumes of a container that does not run, while its files are looked at or changed. */
+
+import { volumeDisks } from '../storage/volume-disks.js';
+import type { VolumeUse } from '../storage/volume-use.js';
+import type { ContainerSpec } from '../types.js';
+import { FilesBelow, type MountedVolume } from './mounted-files.js';
+import { followLinks, toBytes } from './paths.js';
+import type { RootFiles } from './root-files.js';
+
+export interface VolumeSources {
+  use: VolumeUse;
+  /** Id of the container: its own use does not count. */
+  besides: string;
+  /** A volume's disk. */
+  openDisk(volume: string): Promise<RootFiles>;
+  /** All files of another container, which runs. */
+  openRunning(id: string): Promise<RootFiles>;
+}
+
+/** Disks of volumes, or what a running container shows of them. Its owner must {@link close} it. */
+export class OpenVolumes {
+  private readonly opened = new Map<string, Promise<RootFiles>>();
+  private readonly releases: (() => void)[] = [];
+
+  constructor(private readonly sources: VolumeSources) {}
+
+  /**
+   * A container's volumes, each opened when it is looked into. From now on no container is started that would be disturbed.
+   * @throws conflict for a volume that a container has which is just being started
+   */
+  async mounts(spec: ContainerSpec, write: boolean): Promise<MountedVolume[]> {
+    const running = new Map<string, { id: string; path: string }>();
+    // In one order: two that wait for each other's would wait for ever.
+    const disks = volumeDisks(spec).sort((a, b) => (a.volume < b.volume ? -1 : 1));
+    for (const { volume, readOnly } of disks) {
+      const changed = write && !readOnly;
+      const user = this.runningUser(volume, changed);
+      if (user !== null) running.set(volume, user);
+      else this.releases.push(await this.sources.use.hold(volume, { write: changed, besides: this.sources.besides }));
+    }
+    return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '' }) => ({
+      path: toBytes(path),
+      readOnly,
+      subpath: toBytes(subpath),
+      open: () => this.open(volume, running.get(volume)),
+    }));
+  }
+
+  /** Closes the files. What was changed without `finish` may be there or not. */
+  async close(): Promise<void> {
+    const opened = await Promise.allSettled(this.opened.values());
+    this.opened.clear();
+    for (const one of opened) if (one.status === 'fulfilled') await one.value.close();
+    for (const release of this.releases.splice(0)) release();
+  }
+
+  /** A container that runs, keeps others from the disk, and shows all of the volume. */
+  private runningUser(volume: string, write: boolean): { id: string; path: string } | null {
+    const { use, besides } = this.sources;
+    const user = use.userOf(volume, { write, besides });
+    if (user === undefined || !user.running) return null;
+    const mount = (user.spec.volumes ?? []).find(
+      (one) => one.volume === volume && one.subpath === undefined && !(write && one.readOnly),
+    );
+    return mount === undefined ? null : { id: user.spec.id, path: toBytes(mount.path) };
+  }
+
+  private open(volume: string, running: { id: string; path: string } | undefined): Promise<RootFiles> {
+    let files = this.opened.get(volume);
+    if (files === undefined) {
+      files = running === undefined ? this.sources.openDisk(volume) : this.openSeen(running);
+      this.opened.set(volume, files);
+    }
+    return files;
+  }
+
+  private async openSeen({ id, path }: { id: string; path: string }): Promise<RootFiles> {
+    const files = await this.sources.openRunning(id);
+    try {
+      return new FilesBelow(files, await followLinks(files, path, 'error'));
+    } catch (error) {
+      await files.close();
+      throw error;
+    }
+  }
+}
