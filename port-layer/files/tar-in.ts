@@ -48,6 +48,7 @@ export async function unpack(
 ): Promise<void> {
   const reader = new TarReader(tar);
   const directories: FileEntry[] = [];
+  const recent = new RecentEntries();
   const at = (name: string): string => `${destination === '/' ? '' : destination}${name}`;
   try {
     for (let entry = await reader.next(); entry !== null; entry = await reader.next()) {
@@ -55,9 +56,8 @@ export async function unpack(
       if (name === '/' && entry.type === 'directory') continue;
       const put = fileEntry(entry, at(name), options.owner);
       if (entry.type === 'link') put.target = at(inside(entry.linkName, 'hardlink'));
-      await files.put(put, options.keepKind).catch((error: unknown) => {
-        throw asPut(error, entry, { ...put, path: name.slice(1) });
-      });
+      recent.add(put.path, { entry, name: toText(name.slice(1)), put });
+      await files.put(put, options.keepKind);
       if (entry.type === 'file') await copyContent(reader, entry, files);
       if (entry.type !== 'directory') continue;
       if (directories.length === MAX_DIRECTORIES) throw invalid('too many directories in one archive');
@@ -66,7 +66,7 @@ export async function unpack(
     for (const directory of directories) await files.times(directory);
     await files.finish();
   } catch (error) {
-    throw translate(error, destination);
+    throw translate(recent.told(error), destination);
   }
 }
 
@@ -126,20 +126,42 @@ async function copyContent(reader: TarReader, entry: TarEntry, files: RootFiles)
   await fill(entry.size);
 }
 
+/** More than are under way to a file server. */
+const MAX_RECENT = 20_000;
 /** What of a put failed is told by what it was to make: on a disk and in a guest it fails at different steps. */
 const MAKING = new Set(['open', 'mkdir', 'link', 'symlink', 'mknod', 'put']);
 
-/** What Docker says of an entry that cannot be put, its system calls included. @param put with its path from the destination */
-function asPut(error: unknown, entry: TarEntry, put: FileEntry): unknown {
-  if (!(error instanceof FileError) || !(error.operation === 'lchown' || MAKING.has(error.operation))) return error;
-  const { errno, path } = error;
-  if (errno === Errno.ENOENT) return new FileError({ errno, path, operation: 'lstat' });
-  const name = toText(put.path);
-  const message =
-    error.operation === 'lchown'
-      ? `failed to Lchown "${name}" for UID ${put.uid}, GID ${put.gid}: lchownat ${name}: `
-      : making(entry, name);
-  return new CaissonError('unavailable', `${message}${error.reason}`, { cause: error });
+interface RecentEntry {
+  entry: TarEntry;
+  /** From the destination. */
+  name: string;
+  put: FileEntry;
+}
+
+/** The entries put last: a file server tells only later that it could not put one. */
+class RecentEntries {
+  private readonly entries = new Map<string, RecentEntry>();
+
+  add(path: string, one: RecentEntry): void {
+    this.entries.delete(path);
+    this.entries.set(path, one);
+    if (this.entries.size > MAX_RECENT) this.entries.delete(this.entries.keys().next().value!);
+  }
+
+  /** What Docker says of an entry that cannot be put, its system calls included. */
+  told(error: unknown): unknown {
+    if (!(error instanceof FileError)) return error;
+    const { errno, operation, path } = error;
+    const one = this.entries.get(path);
+    if (one === undefined || !(operation === 'lchown' || MAKING.has(operation))) return error;
+    if (errno === Errno.ENOENT) return new FileError({ errno, path, operation: 'lstat' });
+    const { uid, gid } = one.put;
+    const message =
+      operation === 'lchown'
+        ? `failed to Lchown "${one.name}" for UID ${uid}, GID ${gid}: lchownat ${one.name}: `
+        : making(one.entry, one.name);
+    return new CaissonError('unavailable', `${message}${error.reason}`, { cause: error });
+  }
 }
 
 function making(entry: TarEntry, name: string): string {
