@@ -10,7 +10,6 @@ import type {
   WaitCondition,
 } from '../../port-layer/types.js';
 import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
-import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
 import { wantedPorts } from '../gateway/published-ports.js';
@@ -369,14 +368,14 @@ export class Engine {
     }
   }
 
-  /** The image of a container's `ps` row: its name while that still means this image, else its short id. */
+  /** The image of a container's `ps` row: its name while that still means this image, else its id. */
   imageName(container: ContainerInfo): string {
     try {
       return this.images.resolve(container.spec.imageName).id === container.spec.imageId
         ? container.spec.imageName
-        : shortId(container.spec.imageId);
+        : container.spec.imageId;
     } catch {
-      return shortId(container.spec.imageId);
+      return container.spec.imageId;
     }
   }
 
