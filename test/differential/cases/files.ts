@@ -4,6 +4,38 @@ import { del, ended, get, head, made, post, put, type Subject, sh, started } fro
 const CHANGES =
   'mkdir /new; echo x > /new/file; rm /etc/group; echo y >> /etc/passwd; chmod 600 /etc/shadow; ln -s /etc /new/link';
 
+/** Entries of an archive by the types of tar (POSIX.1-1988: 0 file, 1 link, 2 symbolic link, 5 directory, 6 fifo), put into a read-only volume. */
+const BAD_ENTRIES = (
+  [
+    ['q/y', '0', ''],
+    ['q/d', '5', ''],
+    ['q/s', '2', 'x'],
+    ['hl', '1', 'none'],
+    ['q/p', '6', ''],
+    ['q', '5', ''],
+    ['etc/passwd/x', '0', ''],
+  ] as const
+).map(([name, type, link]) =>
+  put('/containers/@a/archive?path=/', tarText(name, type, link), { headers: { 'content-type': 'application/x-tar' } }),
+);
+
+/** An archive of one entry, as a text: it has no bytes above 127. */
+function tarText(name: string, type: string, link: string): string {
+  const head = (sum: string): string =>
+    [
+      name.padEnd(100, '\0'),
+      '0000644\0' + '0000005\0' + '0000005\0' + '00000000000\0' + '00000000000\0',
+      sum,
+      type,
+      link.padEnd(100, '\0'),
+      'ustar\0' + '00',
+    ]
+      .join('')
+      .padEnd(512, '\0');
+  const sum = [...head('        ')].reduce((total, char) => total + char.charCodeAt(0), 0);
+  return head(`${sum.toString(8).padStart(6, '0')}\0 `) + '\0'.repeat(1024);
+}
+
 export const files: Subject = {
   name: 'files',
   cases: [
@@ -44,6 +76,54 @@ export const files: Subject = {
         sh('docker cp nosuch:/etc/passwd /tmp/'),
         sh('docker cp @a:/etc/passwd - | tar -t'),
         sh('docker cp @a:/var - | tar -t'),
+      ],
+    },
+    {
+      name: 'what cannot be unpacked',
+      steps: [
+        made('a', { HostConfig: { Binds: ['dt-read:/q:ro'] } }),
+        ...BAD_ENTRIES,
+        started('a'),
+        ...BAD_ENTRIES,
+        sh('docker rm -f @a && docker volume rm dt-read', { quiet: true }),
+      ],
+    },
+    {
+      name: 'across volumes of a container that does not run',
+      steps: [
+        made('s', { HostConfig: { Binds: ['dt-r:/r'] } }),
+        sh('echo seed > /tmp/dt-seed && docker cp -q /tmp/dt-seed @s:/r/seed && rm /tmp/dt-seed && docker rm @s', {
+          quiet: true,
+        }),
+        made('a', {
+          Cmd: ['sh', '-c', 'cd /data; find . | sort; cat f sub/deep/g viaLink x2 /ro/seed /a/b/c/seed'],
+          HostConfig: { Binds: ['dt-v:/data', 'dt-w:/data/sub/deep', 'dt-r:/ro:ro', 'dt-r:/a/b/c'] },
+        }),
+        sh('cd $(mktemp -d) && echo hello > f && docker cp -q f @a:/data/f && docker cp -q f @a:/data/sub/deep/g'),
+        sh('cd $(mktemp -d) && echo hello > f && docker cp f @a:/ro/x; docker cp f @a:/ro'),
+        sh(
+          'cd $(mktemp -d) && ln -s /etc/passwd abs; ln -s ../etc/passwd rel; ln -s /data/sub/deep/g into; ln -s f here; tar -c abs rel into here | docker cp - @a:/data',
+        ),
+        sh('docker cp -L @a:/data/abs - | tar -xO | head -1'),
+        sh('docker cp -L @a:/data/rel - | tar -xO | head -1'),
+        sh('docker cp -L @a:/data/into - | tar -xO'),
+        sh('docker cp -L @a:/data/here - | tar -xO'),
+        sh("docker cp @a:/data/into - | tar -tv | tr -s ' ' | cut -d' ' -f1,6-"),
+        sh('cd $(mktemp -d) && ln -s /data toData; ln -s data/sub toSub; tar -c toData toSub | docker cp - @a:/'),
+        sh('cd $(mktemp -d) && echo hello > f && docker cp -q f @a:/toData/viaLink'),
+        sh('docker cp @a:/toSub/deep/g - | tar -xO'),
+        sh('cd $(mktemp -d) && echo hello > f && docker cp -q f @a:/toData/sub/deep/../../x2'),
+        sh('docker cp @a:/data - | tar -t | sort'),
+        sh("docker cp @a:/a - | tar -tv | tr -s ' ' | cut -d' ' -f1,2,6- | sort"),
+        sh('cd $(mktemp -d) && echo x > data && tar -c data | docker cp - @a:/'),
+        sh('cd $(mktemp -d) && mkdir d && echo x > d/sub && tar -C d -c sub | docker cp - @a:/data'),
+        head('/containers/@a/archive?path=/data/sub/deep/g'),
+        head('/containers/@a/archive?path=/data/into'),
+        get('/containers/@a/archive?path=/data/nosuch'),
+        put('/containers/@a/archive?path=/data/f', ''),
+        put('/containers/@a/archive?path=/ro', ''),
+        sh('docker start -a @a'),
+        sh('docker rm -f @a && docker volume rm dt-v dt-w dt-r', { quiet: true }),
       ],
     },
     {
