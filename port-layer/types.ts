@@ -84,7 +84,7 @@ export interface ContainerSpec {
   /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
   limits?: Record<string, string>;
   /** What its VM still has, where that is not {@link cpus} and {@link memoryMiB}: it is changed when it is started next. */
-  hardware?: { cpus: number; memoryMiB: number };
+  hardware?: { cpus: number; memoryMiB: number; limits?: Record<string, string> };
   /** Name servers, search list and options of /etc/resolv.conf; empty or null: the machine's own, as Docker does. */
   dns: { servers: string[]; search: string[]; options: string[] } | null;
   /** An address may be {@link HOST_GATEWAY}. */
@@ -246,6 +246,8 @@ export interface ResourceUpdate {
   cpuShares?: number;
   /** All that are known: those that are no longer wished for say so. */
   limits: Record<string, string>;
+  /** As {@link limits}, until the container is started again; undefined: the same. */
+  limitsNow?: Record<string, string>;
   /** Added to those there are. */
   annotations: Record<string, string>;
 }

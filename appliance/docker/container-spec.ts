@@ -218,6 +218,7 @@ export function containerSpec(
     return { name: Name, soft: Soft, hard: Hard };
   });
   const cpus = processors(host, defaults.cpus, hostCpus);
+  const memoryMiB = memory(host, defaults.memoryMiB);
   const rights = privileges(host);
   const size = rootSize(host.StorageOpt ?? {}, defaults.baseImageSizeGiB * 2 ** 30);
   const dns = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
@@ -231,7 +232,7 @@ export function containerSpec(
     imageName: config.Image,
     cpus,
     ...vmShares(host, cpus),
-    memoryMiB: memory(host, defaults.memoryMiB),
+    memoryMiB,
     hostname: config.Hostname,
     domainname: config.Domainname,
     process: {
@@ -259,7 +260,7 @@ export function containerSpec(
     init: host.Init === true,
     ...rights.container,
     tmpfs: tmpfsMounts(host.Tmpfs ?? {}),
-    limits: limitsOf(host),
+    limits: limitsOf(host, memoryMiB),
     sysctls: { ...kernelSettings(host), ...host.Sysctls },
     dns: dns.servers.length + dns.search.length + dns.options.length === 0 ? null : dns,
     extraHosts: (host.ExtraHosts ?? []).map(extraHost),

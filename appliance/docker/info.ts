@@ -90,7 +90,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     IPv4Forwarding: true,
     Debug: false,
     NFd: readdirSync('/proc/self/fd').length,
-    OomKillDisable: false,
+    OomKillDisable: true,
     // The nearest thing to it: what this process waits for.
     NGoroutines: process.getActiveResourcesInfo().length,
     SystemTime: new Date().toISOString(),

@@ -105,6 +105,9 @@ function paths(given: string[] | null | undefined, own: string[], privileged: bo
   return list;
 }
 
+/** The `oom_score_adj` of a process that the kernel does not kill for want of memory: with nothing to kill, who asks for it waits. */
+const NEVER_KILLED = -1000;
+
 /** What a container's VM is told of its privileges. */
 export interface Privileges {
   process: Required<Pick<ProcessSpec, 'capabilities' | 'noNewPrivileges' | 'oomScoreAdj'>>;
@@ -121,7 +124,7 @@ export function privileges(host: HostConfig): Privileges {
     process: {
       capabilities: [...capabilities(host)],
       noNewPrivileges: security.noNewPrivileges,
-      oomScoreAdj: host.OomScoreAdj ?? 0,
+      oomScoreAdj: host.OomKillDisable === true ? NEVER_KILLED : (host.OomScoreAdj ?? 0),
     },
     container: {
       privileged,

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { conflict, invalid, unsupported } from '../../src/common/errors.js';
 import { type HostConfig, hostConfigSchema } from './container-config.js';
 import { checkRestartPolicy } from './host-options.js';
-import { checkResources } from './resources.js';
+import { checkResources, memoryWarning } from './resources.js';
 
 /** The body: the resources of a HostConfig, and a restart policy. */
 export const updateSchema = hostConfigSchema
@@ -85,6 +85,8 @@ export function updateWarnings(
   has: { cpus: number; memoryMiB: number },
 ): string[] | null {
   const warnings: string[] = [];
+  const unlimited = memoryWarning(wanted);
+  if (unlimited !== null) warnings.push(unlimited);
   if (wanted.BlkioWeight)
     warnings.push('A virtual machine has its disks for itself: there is no Block I/O weight. Weight discarded.');
   if (wanted.Memory && asked.memoryMiB > has.memoryMiB)

@@ -2,13 +2,15 @@
  * What Docker's resource options mean for a container that is a virtual machine: the VM has the processors and memory, and a control
  * group in the guest holds the container's processes to what was asked for (cgroup v2, Documentation/admin-guide/cgroup-v2.rst).
  */
-import { invalid, unsupported } from '../../src/common/errors.js';
+import { invalid } from '../../src/common/errors.js';
 import type { HostConfig } from './container-config.js';
 
 const DEFAULT_PERIOD = 100_000;
 const MIN_MEMORY = 6 * 2 ** 20;
 /** What the VM's kernel and tether take of its memory, on top of what the container asked for. */
 const OVERHEAD_MIB = 64;
+/** Besides, where nothing may be killed: the machine's own memory must not run out before the container's limit is reached. */
+const SPARE_MIB = 32;
 /** vSphere has the memory of a VM in units of so much. */
 const MEMORY_STEP_MIB = 4;
 const [MIN_SHARES, MAX_SHARES] = [2, 262_144];
@@ -78,10 +80,6 @@ function checkMemory(host: HostConfig, updating: boolean): void {
   if (reservation !== 0 && reservation < MIN_MEMORY) throw invalid('Minimum memory reservation allowed is 6MB');
   if (bytes > 0 && bytes < reservation)
     throw invalid('Minimum memory limit can not be less than memory reservation limit, see usage');
-  if (host.OomKillDisable === true)
-    throw unsupported(
-      'HostConfig.OomKillDisable is not implemented: a virtual machine whose kernel may not kill would stand still when its memory runs out',
-    );
 }
 
 /** The processors of a set such as `0-2,5`. @throws invalid */
@@ -114,13 +112,36 @@ export function processors(host: HostConfig, fallback: number, available: number
 /** Memory of the virtual machine in MiB: what was asked for is the container's, the kernel's comes on top. */
 export function memory(host: HostConfig, fallbackMiB: number): number {
   if (!host.Memory || host.Memory <= 0) return fallbackMiB;
-  return Math.ceil((host.Memory / 2 ** 20 + OVERHEAD_MIB) / MEMORY_STEP_MIB) * MEMORY_STEP_MIB;
+  const needed = (megabytes: number): number => Math.ceil(megabytes / MEMORY_STEP_MIB) * MEMORY_STEP_MIB;
+  const asked = host.Memory / 2 ** 20 + OVERHEAD_MIB;
+  // Who waits for memory may be given some by `update`: without a new start only if the machine has it.
+  return host.OomKillDisable === true ? Math.max(needed(asked + SPARE_MIB), fallbackMiB) : needed(asked);
 }
 
-/** Every limit that this table knows, `max` (`0` for a guarantee) where the options ask for none. */
-export function allLimits(host: HostConfig): Record<string, string> {
+/**
+ * Bytes that the container's processes may use. Where none of them may be killed that is less than the virtual machine has, whatever
+ * was asked for: a kernel that has no memory for itself and nothing to kill gives up.
+ */
+function memoryLimit(host: HostConfig, machineMiB: number): number {
+  const asked = host.Memory && host.Memory > 0 ? host.Memory : 0;
+  if (host.OomKillDisable !== true) return asked;
+  const most = Math.max(machineMiB - OVERHEAD_MIB - SPARE_MIB, MIN_MEMORY / 2 ** 20) * 2 ** 20;
+  return asked === 0 ? most : Math.min(asked, most);
+}
+
+/** Docker's words for a container whose processes may not be killed, without a limit to stop at; null: there is nothing to be said. */
+export function memoryWarning(host: HostConfig): string | null {
+  if (host.OomKillDisable !== true || (host.Memory && host.Memory > 0)) return null;
+  return 'OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.';
+}
+
+/**
+ * Every limit that this table knows, `max` (`0` for a guarantee) where the options ask for none.
+ * @param machineMiB memory of the virtual machine
+ */
+export function allLimits(host: HostConfig, machineMiB: number): Record<string, string> {
   return {
-    'memory.max': amount(host.Memory),
+    'memory.max': amount(memoryLimit(host, machineMiB)),
     'memory.low': host.MemoryReservation && host.MemoryReservation > 0 ? String(host.MemoryReservation) : '0',
     'cpu.weight': host.CpuShares ? String(weight(host.CpuShares)) : USUAL_WEIGHT,
     'cpu.max': `${quota(host)} ${host.CpuPeriod || DEFAULT_PERIOD}`,
@@ -129,9 +150,11 @@ export function allLimits(host: HostConfig): Record<string, string> {
 }
 
 /** The limits of a container that is made: what asks for nothing is left out. */
-export function limitsOf(host: HostConfig): Record<string, string> {
-  const usual = allLimits({});
-  return Object.fromEntries(Object.entries(allLimits(host)).filter(([file, value]) => value !== usual[file]));
+export function limitsOf(host: HostConfig, machineMiB: number): Record<string, string> {
+  const usual = allLimits({}, machineMiB);
+  return Object.fromEntries(
+    Object.entries(allLimits(host, machineMiB)).filter(([file, value]) => value !== usual[file]),
+  );
 }
 
 function amount(value: number | null | undefined): string {
@@ -152,11 +175,13 @@ function weight(shares: number): number {
 
 /** Settings of the VM's kernel that options other than `--sysctl` stand for. @throws invalid */
 export function kernelSettings(host: HostConfig): Record<string, string> {
+  // Who asks in vain asks again at once: the kernel is not to list all processes each time.
+  const quiet: Record<string, string> = host.OomKillDisable === true ? { 'vm.oom_dump_tasks': '0' } : {};
   const swappiness = host.MemorySwappiness ?? -1;
-  if (swappiness === -1) return {};
+  if (swappiness === -1) return quiet;
   if (swappiness < 0 || swappiness > 100)
     throw invalid(`Invalid value: ${swappiness}, valid memory swappiness range is 0-100`);
-  return { 'vm.swappiness': String(swappiness) };
+  return { ...quiet, 'vm.swappiness': String(swappiness) };
 }
 
 /**

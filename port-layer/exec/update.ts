@@ -13,23 +13,26 @@ const log = logger('exec');
 export async function updateResources(
   { client }: ExecContext,
   container: Container,
-  { cpus, memoryMiB, cpuShares, limits, annotations }: ResourceUpdate,
+  { cpus, memoryMiB, cpuShares, limits, limitsNow, annotations }: ResourceUpdate,
 ): Promise<{ cpus: number; memoryMiB: number }> {
   if (container.removal !== null || container.state === 'removing' || container.state === 'dead')
     throw conflict('Container is marked for removal and cannot be "update".');
   const { hardware: pending, ...former } = container.spec;
-  const has = pending ?? { cpus: former.cpus, memoryMiB: former.memoryMiB };
+  const has =
+    pending !== undefined
+      ? { cpus: pending.cpus, memoryMiB: pending.memoryMiB }
+      : { cpus: former.cpus, memoryMiB: former.memoryMiB };
   const wanted = { cpus, memoryMiB };
   const same = has.cpus === cpus && has.memoryMiB === memoryMiB;
   const later = container.running && !same;
-  if (container.running && !container.paused) await container.channel?.limit(limits);
+  if (container.running && !container.paused) await container.channel?.limit(limitsNow ?? limits);
   const spec: ContainerSpec = {
     ...former,
     ...wanted,
     ...(cpuShares === undefined ? {} : { cpuShares }),
     limits,
     annotations: { ...former.annotations, ...annotations },
-    ...(later ? { hardware: has } : {}),
+    ...(later ? { hardware: { ...has, ...(limitsNow === undefined ? {} : { limits: limitsNow }) } } : {}),
   };
   await change(client, container.vm, container.changeVersion, (handle) => {
     handle.key(SPEC_KEY, JSON.stringify(spec));
@@ -42,7 +45,7 @@ export async function updateResources(
 
 /** What was changed while it was paused. */
 export function renewLimits(container: Container): void {
-  const { limits } = container.spec;
+  const limits = container.spec.hardware?.limits ?? container.spec.limits;
   if (limits === undefined || container.channel === null) return;
   container.channel
     .limit(limits)

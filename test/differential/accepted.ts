@@ -79,11 +79,11 @@ export const ACCEPTED: Accepted[] = [
   },
   {
     what: '`/info`: what control groups of the host can do',
-    docker: '`OomKillDisable`, `KernelMemory`, `CgroupDriver`, `CgroupVersion` as the host has them',
+    docker: '`KernelMemory`, `CgroupDriver`, `CgroupVersion` as the host has them',
     caisson: 'those of the machine: version 2, no driver',
     reason: VM,
     where: info,
-    path: /^body\.(OomKillDisable|KernelMemory|KernelMemoryTCP|CgroupDriver|CgroupVersion)$/,
+    path: /^body\.(KernelMemory|KernelMemoryTCP|CgroupDriver|CgroupVersion)$/,
   },
   {
     what: '`inspect`: `Driver`, `GraphDriver`',

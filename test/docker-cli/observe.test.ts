@@ -243,4 +243,21 @@ describe('memory that runs out', () => {
     expect(await inspect('part', '{{.State.OOMKilled}} {{.State.Status}}')).toBe('true running');
     await ok('rm', '-f', 'part');
   });
+
+  it('with --oom-kill-disable: who asks for more waits until there is more, or it is stopped', async () => {
+    const hog = `awk 'BEGIN { s = "x"; while (length(s) < 33554432) s = s s; print "got", length(s) }'; sleep 900`;
+    await start('waits', ['-m', '16m', '--cpus', '0.5', '--oom-kill-disable'], 'sh', '-c', hog);
+    const used = async (): Promise<number> => {
+      const { json } = await stats('waits', 'stream=0&one-shot=1');
+      return json.memory_stats!.usage! / json.memory_stats!.limit!;
+    };
+    await expect.poll(used, { timeout: 30_000, interval: 300 }).toBeGreaterThan(0.98);
+    expect(await ok('logs', 'waits')).toBe('');
+    expect(await inspect('waits', '{{.State.OOMKilled}} {{.State.Status}}')).toBe('false running');
+    expect(await ok('top', 'waits')).toContain('awk');
+    await ok('update', '-m', '200m', '--memory-swap', '400m', '--cpus', '1', 'waits');
+    await expect.poll(() => ok('logs', 'waits'), { timeout: 30_000, interval: 300 }).toBe('got 33554432\n');
+    expect(await inspect('waits', '{{.State.OOMKilled}} {{.HostConfig.OomKillDisable}}')).toBe('false true');
+    await ok('rm', '-f', 'waits');
+  });
 });

@@ -269,7 +269,6 @@ describe('limits and names', () => {
     [['--pid', 'host'], "HostConfig.PidMode 'host' is not implemented"],
     [['--uts', 'host'], "HostConfig.UTSMode 'host' is not implemented"],
     [['--userns', 'host'], "HostConfig.UsernsMode 'host' is not implemented"],
-    [['--oom-kill-disable'], 'HostConfig.OomKillDisable is not implemented'],
     [['--device-cgroup-rule', 'c 1:3 mr'], 'HostConfig.DeviceCgroupRules is not implemented'],
     [['--blkio-weight', '100'], 'HostConfig.BlkioWeight is not implemented'],
     [['--security-opt', 'apparmor=mine'], 'AppArmor profiles other than'],

@@ -115,11 +115,12 @@ static void find_program(const char *name, char **env, char *path, size_t size) 
 }
 
 /* How soon this process is killed when memory runs out. */
-static void set_oom_score(int32_t score) {
+static bool set_own_score(int32_t score) {
   char text[16];
   int length = snprintf(text, sizeof text, "%d", score), fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (fd < 0 || write(fd, text, (size_t)length) != length) give_up(128, "cannot set the OOM score: %s", strerror(errno));
-  close(fd);
+  bool done = fd >= 0 && write(fd, text, (size_t)length) == length;
+  if (fd >= 0) close(fd);
+  return done;
 }
 
 /* Becomes the process; in the container's namespaces and root already. */
@@ -133,7 +134,7 @@ static void __attribute__((noreturn)) become(const struct process *p) {
     if (setrlimit64((__rlimit_resource_t)p->limits[i].resource, &limit) != 0) give_up(128, "error during container init: error setting rlimits for ready process: error setting rlimit type %u: %s", p->limits[i].resource, cause());
   }
   if (chdir(p->cwd) != 0) give_up(errno == ENOENT ? 127 : 126, "chdir to cwd (\"%s\") set in config.json failed: %s", p->cwd, cause());
-  if (p->oom_score != 0) set_oom_score(p->oom_score);
+  if (p->oom_score != 0 && !set_own_score(p->oom_score)) give_up(128, "cannot set the OOM score: %s", strerror(errno));
   confine_capabilities(p->capabilities);
   if (setgroups(who.group_count, who.groups) != 0 || setgid(who.gid) != 0 || setuid(who.uid) != 0) give_up(128, "cannot become user %s: %s", p->user, strerror(errno));
   if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(128, "cannot set no_new_privs: %s", strerror(errno));
@@ -228,6 +229,18 @@ static void close_pair(int pair[2]) {
   if (pair[1] >= 0) close(pair[1]);
 }
 
+/*
+ * A process that is not to be killed for want of memory is in the container's control group before it can say so itself: it has the
+ * score from the tether then, which as process 1 is not killed either way.
+ */
+static pid_t spawn_with_score(const struct process *p, bool first, pid_t container) {
+  if (p->oom_score >= 0) return spawn(first, container);
+  set_own_score(p->oom_score);
+  pid_t pid = spawn(first, container);
+  if (pid != 0) set_own_score(0);
+  return pid;
+}
+
 struct started process_start(const struct process *p, bool first, pid_t container) {
   struct started s = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
   int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1}, report[2] = {-1, -1}, terminal = -1, number = 0;
@@ -239,7 +252,7 @@ struct started process_start(const struct process *p, bool first, pid_t containe
     ready = ready && pipe2(out, O_CLOEXEC) == 0 && pipe2(err, O_CLOEXEC) == 0;
     if (p->open_stdin) ready = ready && pipe2(in, O_CLOEXEC) == 0;
   }
-  pid_t pid = ready ? spawn(first, container) : -1;
+  pid_t pid = ready ? spawn_with_score(p, first, container) : -1;
   if (pid == 0) {
     report_fd = report[1];
     setsid();

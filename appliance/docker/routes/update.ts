@@ -45,7 +45,8 @@ async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBo
     const has = await exec.update(container.spec.id, {
       ...asked,
       ...vmShares(host, asked.cpus),
-      limits: allLimits(host),
+      limits: allLimits(host, asked.memoryMiB),
+      ...(isUp(container) ? { limitsNow: allLimits(host, (container.spec.hardware ?? container.spec).memoryMiB) } : {}),
       annotations: { [HOST_CONFIG_KEY]: JSON.stringify(host) },
     });
     warnings = updateWarnings(wanted, asked, has);

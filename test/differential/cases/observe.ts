@@ -143,6 +143,21 @@ const cases: Subject['cases'] = [
       sh("docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' @b"),
     ],
   },
+  {
+    name: 'nothing is killed for want of memory',
+    steps: [
+      post(
+        '/containers/create?name=@a',
+        { Image: 'dt/busybox', HostConfig: { OomKillDisable: true } },
+        { only: ['Warnings'] },
+      ),
+      sh("docker inspect -f '{{.HostConfig.OomKillDisable}} {{.HostConfig.OomScoreAdj}} {{.HostConfig.Memory}}' @a"),
+      post('/containers/@a/update', { OomKillDisable: true }),
+      sh('docker run --name @b --oom-kill-disable -m 64m dt/busybox true'),
+      sh("docker inspect -f '{{.State.OOMKilled}} {{.HostConfig.OomKillDisable}} {{.HostConfig.MemorySwap}}' @b"),
+      sh('docker run --rm --oom-kill-disable dt/busybox true'),
+    ],
+  },
 ];
 
 export const observe: Subject = { name: 'observe', cases };

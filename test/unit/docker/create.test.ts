@@ -259,7 +259,6 @@ describe('options', () => {
     [{ DeviceCgroupRules: ['c 1:3 mr'] }, 'DeviceCgroupRules'],
     [{ CpuRealtimeRuntime: 5 }, 'CpuRealtimeRuntime'],
     [{ CgroupParent: 'x' }, 'CgroupParent'],
-    [{ OomKillDisable: true }, 'OomKillDisable'],
     [{ IpcMode: 'container:x' }, "IpcMode 'container:x'"],
     [{ SecurityOpt: ['seccomp={}'] }, 'SecurityOpt'],
     [{ SecurityOpt: ['apparmor=mine'] }, 'SecurityOpt'],

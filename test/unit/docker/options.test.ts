@@ -5,6 +5,7 @@ import { createSchema, hostConfigSchema } from '../../../appliance/docker/contai
 import { containerSpec } from '../../../appliance/docker/container-spec.js';
 import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/container-view.js';
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/privileges.js';
+import { allLimits } from '../../../appliance/docker/resources.js';
 import { tmpfsMounts } from '../../../appliance/docker/tmpfs.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
@@ -131,6 +132,13 @@ describe('tmpfs', () => {
 });
 
 describe('limits', () => {
+  it('without the kernel’s right to kill are within the machine’s memory', () => {
+    expect(spec({ OomKillDisable: true, OomScoreAdj: 5 }).process.oomScoreAdj).toBe(-1000);
+    expect(spec({ OomKillDisable: true, Memory: 64 * MIB }).memoryMiB).toBe(2048);
+    expect(spec({ OomKillDisable: true, Memory: 4096 * MIB }).memoryMiB).toBe(4096 + 96);
+    expect(allLimits({ OomKillDisable: true, Memory: 4096 * MIB }, 2048)['memory.max']).toBe(String(1952 * MIB));
+  });
+
   it.each([
     [{}, {}],
     [{ NanoCpus: 5e8 }, { 'cpu.max': '50000 100000' }],
@@ -149,6 +157,10 @@ describe('limits', () => {
     [{ PidsLimit: 7 }, { 'pids.max': '7' }],
     [{ PidsLimit: 0 }, {}],
     [{ PidsLimit: -7 }, {}],
+    // The machine keeps some for its kernel, whatever is asked for.
+    [{ OomKillDisable: true }, { 'memory.max': String((2048 - 96) * MIB) }],
+    [{ OomKillDisable: true, Memory: 64 * MIB }, { 'memory.max': String(64 * MIB) }],
+    [{ OomKillDisable: true, Memory: 4096 * MIB }, { 'memory.max': String(4096 * MIB) }],
   ])('of %j', (host, limits) => {
     expect(spec(host).limits).toEqual(limits);
   });
