@@ -2,23 +2,6 @@
 import { familiarName, parseReference } from '../image/reference.js';
 import type { DockerEvent } from './event-bus.js';
 
-export const EVENT_FILTERS = [
-  'config',
-  'container',
-  'daemon',
-  'event',
-  'image',
-  'label',
-  'network',
-  'node',
-  'plugin',
-  'scope',
-  'secret',
-  'service',
-  'type',
-  'volume',
-];
-
 /** Kinds of things that are named by the beginning of an id or a name. */
 const ACTORS = ['container', 'daemon', 'plugin', 'volume', 'network', 'node', 'service', 'secret', 'config'];
 /** Actions that say more after a colon: with one of them among the filters, all are taken for beginnings. */

@@ -95,7 +95,7 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     ...virtualSize(image, apiVersion),
     GraphDriver: { Data: null, Name: DRIVER },
     RootFS: { Type: 'layers', Layers: config.rootfs.diff_ids },
-    Metadata: { LastTagTime: '0001-01-01T00:00:00Z' },
+    Metadata: { LastTagTime: image.taggedAt?.toISOString() ?? '0001-01-01T00:00:00Z' },
     Config: { ...(atLeast(apiVersion, '1.50') ? {} : CONTAINER_FIELDS), ...CONFIG_FIELDS, ...given },
   };
 }

@@ -112,7 +112,7 @@ async function record(context: CommitContext, options: CommitOptions, diffId: st
   const config = parseConfig(rawConfig);
   return context.exclusive(async () => {
     await context.store.add(id, rawConfig, config);
-    if (options.reference !== null) await context.store.refer([options.reference], id);
+    if (options.reference !== null) await context.store.tag(options.reference, id);
     return context.store.get(id)!;
   });
 }

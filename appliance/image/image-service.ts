@@ -116,7 +116,7 @@ class Service implements OpenImageService {
     }
     await this.#changes.run(async () => {
       const image = this.store.resolve(source);
-      await this.store.refer([reference], image.id);
+      await this.store.tag(reference, image.id);
       this.#emit('tag', image.id, familiarString(reference), image);
     });
   }

@@ -29,6 +29,8 @@ const indexSchema = z.object({
   images: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/)),
   /** Normal form of a reference (`docker.io/library/busybox:latest`) to the image's id. */
   references: z.record(z.string(), z.string()),
+  /** When an image was last given a tag by hand, by id. */
+  tagged: z.record(z.string(), z.iso.datetime()).optional(),
 });
 
 interface Stored {
@@ -55,6 +57,7 @@ function lookupKey(reference: Reference): string {
 export class ImageStore {
   #images = new Map<string, Stored>();
   #references = new Map<string, { reference: Reference; id: string }>();
+  #tagged = new Map<string, Date>();
   #saving: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -83,6 +86,8 @@ export class ImageStore {
     for (const [name, id] of Object.entries(index.references)) {
       if (store.#images.has(id)) store.#references.set(name, { reference: parseReference(name), id });
     }
+    for (const [id, time] of Object.entries(index.tagged ?? {}))
+      if (store.#images.has(id)) store.#tagged.set(id, new Date(time));
     return store;
   }
 
@@ -167,6 +172,14 @@ export class ImageStore {
     if (changed) await this.#save();
   }
 
+  /** Gives an image a tag, as a user asks for it, at this time. */
+  async tag(reference: Reference, id: string): Promise<void> {
+    this.#tagged.set(id, new Date());
+    const key = lookupKey(reference);
+    this.#references.set(key, { reference: parseReference(key), id });
+    await this.#save();
+  }
+
   /** Removes one reference; nothing happens when there is none. */
   async unrefer(reference: Reference): Promise<void> {
     if (this.#references.delete(lookupKey(reference))) await this.#save();
@@ -175,6 +188,7 @@ export class ImageStore {
   /** Removes an image's record; its references must be gone. */
   async delete(id: string): Promise<void> {
     if (!this.#images.delete(id)) return;
+    this.#tagged.delete(id);
     await this.#save();
     await this.kv.delete(configKey(id));
   }
@@ -186,6 +200,7 @@ export class ImageStore {
     const layerSizes = stored.chainIds.map((chain) => this.layers.get(chain)?.size ?? 0);
     return {
       ...stored,
+      taggedAt: this.#tagged.get(stored.id) ?? null,
       repoTags: familiar((reference) => reference.digest === undefined),
       repoDigests: familiar((reference) => reference.digest !== undefined),
       layerSizes,
@@ -200,6 +215,7 @@ export class ImageStore {
         version: 1,
         images: [...this.#images.keys()],
         references: Object.fromEntries([...this.#references].map(([key, { id }]) => [key, id])),
+        tagged: Object.fromEntries([...this.#tagged].map(([id, time]) => [id, time.toISOString()])),
       };
       return this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(index)));
     });

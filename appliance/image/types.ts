@@ -46,6 +46,8 @@ export interface Image {
   rawConfig: Buffer;
   /** Familiar form: `busybox:latest`, `127.0.0.1:5000/busybox:latest`. Sorted. */
   repoTags: string[];
+  /** When it was last given a tag; a pull gives none in this sense. */
+  taggedAt: Date | null;
   /** `127.0.0.1:5000/busybox@sha256:…` */
   repoDigests: string[];
   /** Chain ids of its layers, lowest first. */

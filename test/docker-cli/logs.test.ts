@@ -214,7 +214,6 @@ describe('log drivers', () => {
   it.each([
     [['--log-driver', 'nosuch'], 'error looking up logging plugin nosuch: plugin "nosuch" not found'],
     [['--log-opt', 'foo=1'], "unknown log opt 'foo' for json-file log driver"],
-    [['--log-opt', 'max-size=x'], "invalid size: 'x'"],
     [['--log-driver', 'local', '--log-opt', 'tag=x'], "unknown log opt 'tag' for log driver local"],
     [['--log-driver', 'syslog', '--log-opt', 'syslog-address=foo'], "unsupported scheme: ''"],
     [['--log-driver', 'fluentd'], "log driver 'fluentd' is not implemented"],

@@ -1,11 +1,12 @@
 /** Sends the output of containers with the log driver `syslog` on, run by run, line by line. */
+import { StartError } from '../../../port-layer/errors.js';
 import { LineAssembler, RUN_END } from '../../../port-layer/interaction/output-log.js';
 import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/types.js';
 import { isKind, messageOf, unavailable } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { dockerConfig, hostConfig } from '../container-view.js';
-import { logDriver } from './log-options.js';
-import { renderTag } from './log-tag.js';
+import { checkLogValues, logDriver } from './log-options.js';
+import { renderTag, type TagSubject } from './log-tag.js';
 import { syslogMessage } from './syslog-message.js';
 import { syslogSettings } from './syslog-options.js';
 import { openSyslog, type SyslogSender } from './syslog-sender.js';
@@ -13,6 +14,9 @@ import { openSyslog, type SyslogSender } from './syslog-sender.js';
 const log = logger('syslog');
 /** How far was sent is noted this often, for an endpoint that takes over: what it has to send twice is of this time at most. */
 const NOTE_MS = 2000;
+
+/** What Docker makes of a file that is missing, whichever it is. */
+const NOT_FOUND = 127;
 
 const noteKey = (id: string): string => `syslog.${id}`;
 
@@ -32,17 +36,25 @@ export class LogForwarding {
     private readonly kv: KeyValueStore,
   ) {}
 
-  /** Before a container's start: it is connected with the server, so that its first line is sent. @throws unavailable in Docker's words */
+  /**
+   * Before a container's start: what its log options say is checked; with `syslog` it is connected with the server, so that its first
+   * line is sent.
+   * @throws unavailable in Docker's words; StartError where a file is missing, as Docker has it
+   */
   async prepare(container: ContainerInfo): Promise<void> {
-    if (logDriver(hostConfig(container).LogConfig) !== 'syslog') return;
     const { id } = container.spec;
+    const config = hostConfig(container).LogConfig;
     this.stop(id);
-    const sender = await this.connect(container).catch((error: unknown) => {
-      throw unavailable(
-        `failed to create task for container: failed to initialize logging driver: ${messageOf(error)}`,
-        error,
-      );
-    });
+    let sender: SyslogSender;
+    try {
+      checkLogValues(config, tagSubject(container));
+      if (logDriver(config) !== 'syslog') return;
+      sender = await this.connect(container);
+    } catch (error) {
+      const message = `failed to create task for container: failed to initialize logging driver: ${messageOf(error)}`;
+      if (message.includes('no such file or directory')) throw new StartError(NOT_FOUND, message);
+      throw unavailable(message, error);
+    }
     const streams = await this.interaction.attach(id, { stdin: false, logs: false, stream: true });
     const lines = async function* (): AsyncGenerator<OutputChunk[]> {
       const assembler = new LineAssembler();
@@ -95,7 +107,7 @@ export class LogForwarding {
     const form = {
       facility,
       format,
-      tag: renderTag(options.tag, { ...spec, imageName: dockerConfig(container).Image }),
+      tag: renderTag(options.tag, tagSubject(container)),
       counted: address.scheme === 'tcp+tls' && format.startsWith('rfc5424'),
     };
     const entry: Forwarded = { stopped: false, stop };
@@ -128,6 +140,10 @@ export class LogForwarding {
     };
     void run();
   }
+}
+
+function tagSubject(container: ContainerInfo): TagSubject {
+  return { ...container.spec, imageName: dockerConfig(container).Image };
 }
 
 function chunksOf(items: ReturnType<LineAssembler['push']>): OutputChunk[] {

@@ -3,6 +3,7 @@
  * which is what `docker logs` reads; `syslog` also sends it on.
  */
 import { invalid, unsupported } from '../../../src/common/errors.js';
+import { renderTag, type TagSubject } from './log-tag.js';
 import { checkSyslogOptions } from './syslog-options.js';
 
 export const LOG_DRIVERS = ['json-file', 'local', 'syslog'];
@@ -46,7 +47,8 @@ export function logDriver(config: LogConfig | null | undefined): string {
 }
 
 /**
- * Checks a configuration as a whole. Docker finds some of what is wrong only when the container is started.
+ * What Docker checks when a container is made: that there is such a driver with such options. What the options say is looked at when the
+ * container is started ({@link checkLogValues}).
  * @throws invalid in Docker's words; unsupported for drivers that are not done
  */
 export function checkLogConfig(config: LogConfig | null | undefined): void {
@@ -62,9 +64,22 @@ export function checkLogConfig(config: LogConfig | null | undefined): void {
   for (const name of Object.keys(options))
     if (!known.options.includes(name) && !ANY.includes(name))
       throw invalid(`unknown log opt '${name}' for ${known.named}`);
+  if (driver === 'syslog') {
+    checkCacheDisabled(options);
+    checkSyslogOptions(options);
+  }
+}
+
+/** What Docker's drivers find wrong when the container is started, in their order. @throws invalid in Docker's words */
+export function checkLogValues(config: LogConfig | null | undefined, subject: TagSubject): void {
+  const driver = logDriver(config);
+  const options = config?.Config ?? {};
+  if (driver === 'none') return;
+  if (driver === 'syslog') renderTag(options.tag, subject);
+  keeping(config);
+  if (driver !== 'json-file') return;
   for (const name of ['labels-regex', 'env-regex']) if (options[name]) pattern(options[name]);
-  logKeeping(config);
-  if (driver === 'syslog') checkSyslogOptions(options);
+  renderTag(options.tag, subject);
 }
 
 function checkMode(options: Record<string, string>): void {
@@ -76,19 +91,32 @@ function checkMode(options: Record<string, string>): void {
   if (parseSize(buffer) === null) throw invalid(`error parsing option max-buffer-size: invalid size: '${buffer}'`);
 }
 
-/** What is to be kept of a container's output. @throws invalid in Docker's words */
+/** What is to be kept of a container's output: all of it where the options make no sense, and the container will not start. */
 export function logKeeping(config: LogConfig | null | undefined): LogKeeping {
+  try {
+    return keeping(config);
+  } catch {
+    return { kept: true };
+  }
+}
+
+function checkCacheDisabled(options: Record<string, string>): boolean {
+  const text = options['cache-disabled'] ?? 'false';
+  const disabled = parseBool(text);
+  if (disabled === null) throw invalid(`invalid value for option cache-disabled: ${text}`);
+  return disabled;
+}
+
+/** @throws invalid in Docker's words */
+function keeping(config: LogConfig | null | undefined): LogKeeping {
   const options = config?.Config ?? {};
   switch (logDriver(config)) {
     case 'none':
       return { kept: false };
     case 'local':
       return { kept: true, keepBytes: localBytes(options, '') };
-    case 'syslog': {
-      const disabled = options['cache-disabled'] ?? 'false';
-      if (parseBool(disabled) === null) throw invalid(`invalid value for option cache-disabled: ${disabled}`);
-      return parseBool(disabled) === true ? { kept: false } : { kept: true, keepBytes: localBytes(options, 'cache-') };
-    }
+    case 'syslog':
+      return checkCacheDisabled(options) ? { kept: false } : { kept: true, keepBytes: localBytes(options, 'cache-') };
     default:
       return fileKeeping(options);
   }
@@ -147,6 +175,9 @@ function pattern(text: string): RegExp {
   try {
     return new RegExp(text);
   } catch (error) {
+    // As Go says of what people get wrong most.
+    if (/Unterminated group/.test((error as Error).message))
+      throw invalid(`error parsing regexp: missing closing ): \`${text}\``, error);
     throw invalid(`error parsing regexp: ${(error as Error).message}`, error);
   }
 }

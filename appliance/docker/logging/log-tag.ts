@@ -30,15 +30,10 @@ export function renderTag(template: string | undefined, subject: TagSubject): st
     const value = Object.hasOwn(FIELDS, field) ? FIELDS[field] : undefined;
     if (value === undefined)
       throw invalid(
-        `template: log-tag:1:${text.indexOf(action) + 1}: executing "log-tag" at <.${field}>: can't evaluate field ${field} in type *logger.Info`,
+        `template: log-tag:1:${text.indexOf(action)}: executing "log-tag" at <.${field}>: can't evaluate field ${field} in type *logger.Info`,
       );
     return value(subject);
   });
   if (text.replace(/\{\{.*?\}\}/gs, '').includes('{{')) throw invalid('template: log-tag:1: unclosed action');
   return filled;
-}
-
-/** @throws as {@link renderTag} */
-export function checkTag(template: string | undefined): void {
-  renderTag(template, { id: '', name: '', imageId: '', imageName: '' });
 }

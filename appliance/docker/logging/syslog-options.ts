@@ -1,7 +1,6 @@
 /** Options of the log driver `syslog`. */
 import { readFileSync, statSync } from 'node:fs';
-import { invalid, messageOf, unsupported } from '../../../src/common/errors.js';
-import { checkTag } from './log-tag.js';
+import { errnoOf, invalid, messageOf, unsupported } from '../../../src/common/errors.js';
 
 /** Where messages go. */
 export type SyslogAddress =
@@ -24,6 +23,7 @@ const FIRST_LOCAL = 16;
 const DAEMON = 3;
 const FORMATS: SyslogFormat[] = ['rfc3164', 'rfc5424', 'rfc5424micro'];
 const PORT = 514;
+const CAUSES: Record<string, string> = { ENOENT: 'no such file or directory', EACCES: 'permission denied' };
 /** Of the machine's own. */
 const LOCAL: SyslogAddress = { scheme: 'unix', path: '/dev/log' };
 
@@ -31,33 +31,41 @@ const LOCAL: SyslogAddress = { scheme: 'unix', path: '/dev/log' };
 export function checkSyslogOptions(options: Record<string, string>): void {
   const { address } = syslogSettings(options, false);
   if (options['syslog-address'] && address.scheme === 'unix') checkSocket(address.path);
-  checkTag(options.tag);
 }
 
 /** @param readFiles also the certificates @throws invalid in Docker's words */
 export function syslogSettings(options: Record<string, string>, readFiles = true): SyslogSettings {
-  const file = (name: string): Buffer | undefined => {
-    const path = options[name];
-    if (!path || !readFiles) return undefined;
-    try {
-      return readFileSync(path);
-    } catch (error) {
-      throw invalid(`could not read ${name.replace(/^syslog-tls-/, '')} ${JSON.stringify(path)}: ${messageOf(error)}`);
-    }
-  };
-  const [ca, cert, key] = [file('syslog-tls-ca-cert'), file('syslog-tls-cert'), file('syslog-tls-key')];
+  // Docker takes the option's being there for yes.
+  const verify = options['syslog-tls-skip-verify'] === undefined;
+  const keys = readFiles ? readKeys(options, verify) : {};
   return {
     address: parseAddress(options['syslog-address'] ?? ''),
     facility: parseFacility(options['syslog-facility'] ?? ''),
     format: parseFormat(options['syslog-format'] ?? ''),
-    tls: {
-      ...(ca === undefined ? {} : { ca }),
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key }),
-      // Docker takes the option's being there for yes.
-      verify: options['syslog-tls-skip-verify'] === undefined,
-    },
+    tls: { ...keys, verify },
   };
+}
+
+function readKeys(options: Record<string, string>, verify: boolean): Omit<SyslogSettings['tls'], 'verify'> {
+  const read = (path: string, what: string): Buffer => {
+    try {
+      return readFileSync(path);
+    } catch (error) {
+      throw invalid(`${what}: open ${path}: ${CAUSES[errnoOf(error) ?? ''] ?? messageOf(error)}`, error);
+    }
+  };
+  const pair = (path: string): Buffer => read(path, 'Could not load X509 key pair');
+  const { 'syslog-tls-ca-cert': ca = '', 'syslog-tls-cert': cert = '', 'syslog-tls-key': key = '' } = options;
+  const keys: Omit<SyslogSettings['tls'], 'verify'> = {};
+  if (verify && ca !== '') {
+    const name = JSON.stringify(ca);
+    keys.ca = read(ca, `could not read CA certificate ${name}`);
+    if (!keys.ca.includes('-----BEGIN CERTIFICATE-----'))
+      throw invalid(`failed to append certificates from PEM file: ${name}`);
+  }
+  // With one of the two, the other is wanted.
+  if (cert !== '' || key !== '') Object.assign(keys, { cert: pair(cert), key: pair(key) });
+  return keys;
 }
 
 function parseAddress(text: string): SyslogAddress {
@@ -73,7 +81,7 @@ function parseAddress(text: string): SyslogAddress {
   if (scheme !== 'udp' && scheme !== 'tcp' && scheme !== 'tcp+tls') throw invalid(`unsupported scheme: '${scheme}'`);
   const place = /^(\[[0-9a-f:.%]+\]|[^:/]*)(?::(.*?))?\/?$/i.exec(rest);
   const port = place?.[2] || String(PORT);
-  if (place === null || !/^\d+$/.test(port) || Number(port) > 65_535)
+  if (place === null || !/^\d+$/.test(port))
     throw invalid(`parse ${JSON.stringify(text)}: invalid port ${JSON.stringify(`:${place?.[2] ?? ''}`)} after host`);
   return { scheme, host: place[1]!.replace(/^\[(.*)\]$/, '$1') || '127.0.0.1', port: Number(port) };
 }

@@ -1,15 +1,48 @@
 /** Connections to a syslog server: datagrams, or a stream that is connected again when it breaks off. */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, isIPv6, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
-import { errnoOf, messageOf, unavailable } from '../../../src/common/errors.js';
+import { connect, isIP, isIPv6, type Socket } from 'node:net';
+import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
+import { errnoOf, invalid, messageOf, unavailable } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import type { SyslogSettings } from './syslog-options.js';
 
 const log = logger('syslog');
 const CONNECT_MS = 5000;
-const CAUSES: Record<string, string> = { ECONNREFUSED: 'connection refused', ETIMEDOUT: 'i/o timeout' };
+const MAX_PORT = 65_535;
+const CAUSES: Record<string, string> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset by peer',
+  EHOSTUNREACH: 'no route to host',
+  ENETUNREACH: 'network is unreachable',
+  ETIMEDOUT: 'connection timed out',
+};
+/** OpenSSL's verdicts on a chain that leads to nobody who is trusted. */
+const UNKNOWN_AUTHORITY = [
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+];
+
+/** What is wrong with a server's certificate, in Go's words; null: nothing is. */
+function certificateProblem(error: unknown): string | null {
+  const code = errnoOf(error) ?? '';
+  if (UNKNOWN_AUTHORITY.includes(code)) return 'certificate signed by unknown authority';
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
+    return 'certificate has expired or is not yet valid';
+  if (code !== 'ERR_TLS_CERT_ALTNAME_INVALID') return null;
+  const { host = '', cert } = error as { host?: string; cert?: { subjectaltname?: string } };
+  const names = (cert?.subjectaltname ?? '').split(', ').map((name) => name.split(/:(.*)/s));
+  const valid = (kind: string): string => names.flatMap(([of, name]) => (of === kind ? [name] : [])).join(', ');
+  if (isIP(host) === 0) return `certificate is valid for ${valid('DNS')}, not ${host}`;
+  return valid('IP Address') === ''
+    ? `cannot validate certificate for ${host} because it doesn't contain any IP SANs`
+    : `certificate is valid for ${valid('IP Address')}, not ${host}`;
+}
+
+const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 
 /** Sends messages; one that can't be sent is told of in the engine's own log, and dropped. */
 export interface SyslogSender {
@@ -22,6 +55,8 @@ export interface SyslogSender {
 /** @throws unavailable in Docker's words when nothing can be connected with */
 export async function openSyslog(settings: SyslogSettings): Promise<SyslogSender> {
   const { address } = settings;
+  if (address.scheme !== 'unix' && address.port > MAX_PORT)
+    throw unavailable(`dial ${address.scheme === 'udp' ? 'udp' : 'tcp'}: address ${address.port}: invalid port`);
   if (address.scheme === 'udp') return datagrams(address.host, address.port);
   const sender = new StreamSender(settings);
   await sender.connect();
@@ -57,6 +92,27 @@ function datagrams(host: string, port: number): SyslogSender {
   };
 }
 
+/** @throws invalid in Docker's words for a certificate and key that are none */
+function openSocket({ address, tls }: SyslogSettings): Socket {
+  if (address.scheme === 'unix') return connect(address.path);
+  const { host, port } = address;
+  if (address.scheme !== 'tcp+tls') return connect({ host, port });
+  const { verify, ca, cert, key } = tls;
+  let secureContext: SecureContext;
+  try {
+    secureContext = createSecureContext({
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    });
+  } catch (error) {
+    throw invalid(`Could not load X509 key pair: tls: ${messageOf(error)}`, error);
+  }
+  // A name only: that of an address is checked all the same.
+  const servername = isIP(host) === 0 ? { servername: host } : {};
+  return connectTls({ host, port, ...servername, rejectUnauthorized: verify, secureContext });
+}
+
 /** Over TCP, TLS or a unix socket. */
 class StreamSender implements SyslogSender {
   private socket: Socket | null = null;
@@ -65,21 +121,8 @@ class StreamSender implements SyslogSender {
   constructor(private readonly settings: SyslogSettings) {}
 
   async connect(): Promise<void> {
-    const { address, tls } = this.settings;
-    const socket =
-      address.scheme === 'unix'
-        ? connect(address.path)
-        : address.scheme === 'tcp+tls'
-          ? connectTls({
-              host: address.host,
-              port: address.port,
-              servername: address.host,
-              rejectUnauthorized: tls.verify,
-              ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-              ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-              ...(tls.key === undefined ? {} : { key: tls.key }),
-            })
-          : connect({ host: address.host, port: address.port });
+    const { address } = this.settings;
+    const socket = openSocket(this.settings);
     try {
       const ready = address.scheme === 'tcp+tls' ? 'secureConnect' : 'connect';
       await once(socket, ready, { signal: AbortSignal.timeout(CONNECT_MS) });
@@ -88,10 +131,13 @@ class StreamSender implements SyslogSender {
       socket.destroy();
       const code = errnoOf(error) ?? '';
       if (address.scheme === 'unix') throw unavailable('Unix syslog delivery error', error);
-      throw unavailable(
-        `dial tcp ${address.host}:${address.port}: connect: ${CAUSES[code] ?? messageOf(error)}`,
-        error,
-      );
+      if (code === 'ENOTFOUND') throw unavailable(`dial tcp: lookup ${address.host}: no such host`, error);
+      const untrusted = certificateProblem(error);
+      if (untrusted !== null) throw unavailable(`tls: failed to verify certificate: x509: ${untrusted}`, error);
+      if (code.startsWith('ERR_SSL') || code === 'EPROTO') throw unavailable(`tls: ${messageOf(error).trim()}`, error);
+      const place = isIPv6(address.host) ? `[${address.host}]` : address.host;
+      if (isAbort(error)) throw unavailable(`dial tcp ${place}:${address.port}: i/o timeout`, error);
+      throw unavailable(`dial tcp ${place}:${address.port}: connect: ${CAUSES[code] ?? messageOf(error)}`, error);
     }
     // What a server says is of no interest; that it has gone is.
     socket.resume();

@@ -88,6 +88,38 @@ export const logs: Subject = {
       })),
     },
     {
+      name: 'what options say is looked at when the container is started',
+      steps: [
+        ...[
+          '--log-opt max-size=x',
+          '--log-opt max-file=0',
+          '--log-opt compress=x',
+          '--log-opt compress=true',
+          "--log-opt 'labels-regex=('",
+          "--log-opt 'tag={{.X}}'",
+          '--log-driver local --log-opt max-file=1',
+          '--log-driver syslog --log-opt syslog-address=tcp://127.0.0.1:9',
+          '--log-driver syslog --log-opt syslog-address=udp://127.0.0.1:9999999',
+          '--log-driver syslog --log-opt syslog-address=tcp+tls://127.0.0.1:9 --log-opt syslog-tls-ca-cert=/nosuch',
+          '--log-driver syslog --log-opt syslog-address=tcp+tls://127.0.0.1:9 --log-opt syslog-tls-cert=/nosuch',
+        ].flatMap((options, index) => [
+          sh(`docker run --name @a${index} ${options} dt/busybox true`),
+          sh(`docker inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}' @a${index}`),
+        ]),
+        ...[
+          '--log-driver syslog --log-opt syslog-address=bogus://x',
+          '--log-driver syslog --log-opt syslog-address=unix:///nosuch',
+          '--log-driver syslog --log-opt syslog-facility=bogus',
+          '--log-driver syslog --log-opt syslog-format=bogus',
+          '--log-driver syslog --log-opt cache-disabled=x',
+          '--log-driver syslog --log-opt max-size=1m',
+          '--log-opt mode=x',
+          '--log-opt max-buffer-size=1m',
+          '--log-opt mode=non-blocking --log-opt max-buffer-size=x',
+        ].map((options) => sh(`docker create --name @b ${options} dt/busybox true`)),
+      ],
+    },
+    {
       name: 'over several runs',
       steps: [
         made('a', { Cmd: ['sh', '-c', 'echo run'] }),

@@ -2,7 +2,12 @@
 import { hostname } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { encodeDetails } from '../../../appliance/docker/logging/log-frames.js';
-import { checkLogConfig, logAttributes, logKeeping } from '../../../appliance/docker/logging/log-options.js';
+import {
+  checkLogConfig,
+  checkLogValues,
+  logAttributes,
+  logKeeping,
+} from '../../../appliance/docker/logging/log-options.js';
 import { renderTag } from '../../../appliance/docker/logging/log-tag.js';
 import { syslogMessage } from '../../../appliance/docker/logging/syslog-message.js';
 import { type SyslogFormat, syslogSettings } from '../../../appliance/docker/logging/syslog-options.js';
@@ -15,13 +20,6 @@ describe('options', () => {
     ['journald', {}, "HostConfig.LogConfig: log driver 'journald' is not implemented"],
     ['json-file', { foo: '1' }, "unknown log opt 'foo' for json-file log driver"],
     ['', { foo: '1' }, "unknown log opt 'foo' for json-file log driver"],
-    ['json-file', { 'max-size': 'x' }, "invalid size: 'x'"],
-    ['json-file', { 'max-size': '-5' }, "invalid size: '-5'"],
-    ['json-file', { 'max-size': '0' }, 'max-size must be a positive number'],
-    ['json-file', { 'max-file': 'x' }, 'strconv.Atoi: parsing "x": invalid syntax'],
-    ['json-file', { 'max-file': '0' }, 'max-file cannot be less than 1'],
-    ['json-file', { compress: 'x' }, 'strconv.ParseBool: parsing "x": invalid syntax'],
-    ['json-file', { compress: 'true' }, 'compress cannot be true when max-file is less than 2 or max-size is not set'],
     ['json-file', { mode: 'foo' }, 'logger: logging mode not supported: foo'],
     [
       'json-file',
@@ -34,8 +32,6 @@ describe('options', () => {
       "error parsing option max-buffer-size: invalid size: 'x'",
     ],
     ['local', { labels: 'a' }, "unknown log opt 'labels' for log driver local"],
-    ['local', { 'max-size': 'x' }, "invalid value for max-size: x: invalid size: 'x'"],
-    ['local', { 'max-file': '1' }, 'compression cannot be enabled when max file count is 1'],
     ['syslog', { 'max-size': '1m' }, "unknown log opt 'max-size' for syslog log driver"],
     ['syslog', { 'syslog-address': 'http://x' }, "unsupported scheme: 'http'"],
     ['syslog', { 'syslog-address': 'udp://127.0.0.1:xx' }, 'parse "udp://127.0.0.1:xx": invalid port ":xx" after host'],
@@ -45,6 +41,27 @@ describe('options', () => {
     ['syslog', { 'cache-disabled': 'x' }, 'invalid value for option cache-disabled: x'],
   ])('%s %j is refused', (type, config, message) => {
     expect(() => checkLogConfig({ Type: type, Config: config as Record<string, string> })).toThrow(message);
+  });
+
+  it.each([
+    ['json-file', { 'max-size': 'x' }, "invalid size: 'x'"],
+    ['json-file', { 'max-size': '-5' }, "invalid size: '-5'"],
+    ['json-file', { 'max-size': '0' }, 'max-size must be a positive number'],
+    ['json-file', { 'max-file': 'x' }, 'strconv.Atoi: parsing "x": invalid syntax'],
+    ['json-file', { 'max-file': '0' }, 'max-file cannot be less than 1'],
+    ['json-file', { compress: 'x' }, 'strconv.ParseBool: parsing "x": invalid syntax'],
+    ['json-file', { compress: 'true' }, 'compress cannot be true when max-file is less than 2 or max-size is not set'],
+    ['local', { 'max-size': 'x' }, "invalid value for max-size: x: invalid size: 'x'"],
+    ['local', { 'max-file': '1' }, 'compression cannot be enabled when max file count is 1'],
+    ['local', { compress: 'x' }, 'error reading compress log option: strconv.ParseBool: parsing "x": invalid syntax'],
+    ['json-file', { 'labels-regex': '(' }, 'error parsing regexp: missing closing ): `(`'],
+    ['json-file', { tag: '{{.X}}' }, `executing "log-tag" at <.X>: can't evaluate field X in type *logger.Info`],
+    ['syslog', { tag: '{{' }, 'template: log-tag:1: unclosed action'],
+  ])('%s %j is found out when the container is started', (type, config, message) => {
+    const log = { Type: type, Config: config as Record<string, string> };
+    expect(() => checkLogConfig(log)).not.toThrow();
+    expect(logKeeping(log).kept).toBe(true);
+    expect(() => checkLogValues(log, { id: '', name: '', imageId: '', imageName: '' })).toThrow(message);
   });
 
   it('say what is kept', () => {
