@@ -56,6 +56,7 @@ async function main(): Promise<void> {
   const engine = new Engine(portLayer, images, new PortMapper(worker), config);
   await worker.start();
   await engine.restorePorts();
+  await engine.recall();
   const app = dockerApp(engine);
   const places = [...config.listen, { path: join(config.channelDir, DOCKER_SOCKET) }];
   const servers = await Promise.all(places.map((place) => listenDocker(app, place)));
@@ -68,7 +69,7 @@ async function main(): Promise<void> {
     log.info('the endpoint stops');
     await Promise.all(servers.map((server) => server.close()));
     worker.stop();
-    engine.close();
+    await engine.close();
     await images.close();
     await portLayer.close();
     await rm(spoolDirectory(config.id), { recursive: true, force: true });

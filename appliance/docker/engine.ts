@@ -58,6 +58,7 @@ export class Engine {
     });
     this.health = new HealthService({
       interaction: portLayer.interaction,
+      kv: portLayer.kv,
       publish: (container, action, attributes) => this.publish(container, action, attributes),
       resolve: (id) => portLayer.exec.resolve(id),
     });
@@ -70,11 +71,11 @@ export class Engine {
     ];
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.restarts.close();
-    this.health.close();
     this.forwarding.close();
     for (const stop of this.stopListening) stop();
+    await this.health.close();
   }
 
   /** Publishes an event of a container, with its labels, image and name. */
@@ -140,7 +141,7 @@ export class Engine {
         break;
       }
       case 'paused':
-        this.health.stopped(container.spec.id);
+        this.health.paused(container.spec.id);
         this.publish(container, 'pause', {}, time);
         break;
       case 'unpaused':
@@ -338,12 +339,17 @@ export class Engine {
     });
   }
 
+  /** Before the API is served: what an engine before this one knew of its containers. */
+  recall(): Promise<void> {
+    return this.health.recall(this.portLayer.exec.list());
+  }
+
   /** When the engine has been started: looks after the health of what runs, starts what the restart policies want started. */
   restore(): Promise<void> {
     for (const container of this.portLayer.exec.list().filter(isUp)) {
-      this.health.started(container);
+      this.health.found(container);
       // It is probed when it goes on.
-      if (container.paused) this.health.stopped(container.spec.id);
+      if (container.paused) this.health.paused(container.spec.id);
       void this.forwarding.resume(container);
     }
     return this.restarts.restore();

@@ -201,6 +201,14 @@ describe('when everything is stopped and started again', () => {
   it('containers run on, and those that ended meanwhile are started as their policies say', async () => {
     const forever = 'sleep 1000';
     await start('goes-on', ['--health-cmd', 'true', '--health-interval', '200ms'], forever);
+    await start(
+      'once-probed',
+      ['--health-cmd', 'echo well', '--health-start-period', '5m', '--health-start-interval', '300ms'],
+      forever,
+    );
+    const health = (): Promise<string> => inspect('once-probed', '{{json .State.Health}}');
+    await eventually(health).toContain('"Status":"healthy"');
+    const found = await health();
     await start('comes-back', ['--restart', 'unless-stopped'], forever);
     await start('stopped', ['--restart', 'unless-stopped'], forever);
     await start('stopped-always', ['--restart', 'always'], forever);
@@ -219,6 +227,7 @@ describe('when everything is stopped and started again', () => {
     // Told by the guest now, and by the endpoint before.
     expect(Math.abs((await startedAt()) - before)).toBeLessThan(1000);
     await eventually(() => status('goes-on')).toMatch(/\(healthy\)$/);
+    expect(await health()).toBe(found);
     expect(await inspect('comes-back', '{{.HostConfig.RestartPolicy.Name}} {{.RestartCount}}')).toBe(
       'unless-stopped 0',
     );

@@ -92,6 +92,7 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
         const text = typeof body === 'string' ? body : body === undefined ? '' : JSON.stringify(body);
         const sent = request(
           {
+            agent: false,
             host: '127.0.0.1',
             port,
             method,
@@ -121,14 +122,15 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
       }),
     async restart() {
       await server.close();
-      engine.close();
+      await engine.close();
       engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
+      await engine.recall();
       server = await listen(port);
       await engine.restore();
     },
     async close() {
       await server.close();
-      engine.close();
+      await engine.close();
       worker.stop();
       compiled.remove();
       await portLayer.close();

@@ -464,10 +464,11 @@ export class FakePortLayer implements PortLayer {
   readonly volumes = new FakeVolumes((name) =>
     this.exec.list().some(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name)),
   );
+  readonly stored = new Map<string, Buffer>();
   readonly kv: KeyValueStore = {
-    get: () => Promise.resolve(undefined),
-    put: () => Promise.resolve(),
-    delete: () => Promise.resolve(),
+    get: async (key) => this.stored.get(key),
+    put: async (key, value) => void this.stored.set(key, value),
+    delete: async (key) => void this.stored.delete(key),
   };
 
   get layers(): LayerStore {

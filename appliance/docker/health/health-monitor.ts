@@ -21,6 +21,8 @@ export interface ProbeOutcome {
 export interface MonitorOptions {
   check: HealthCheck;
   startedAt: Date;
+  /** When one that is taken over was probed last. */
+  lastProbe?: Date | undefined;
   /** Runs the check's command once; a rejection is a failed probe. Ends it when the signal is aborted. */
   probe(signal: AbortSignal): Promise<ProbeOutcome>;
   state(): HealthState;
@@ -34,7 +36,9 @@ export class HealthMonitor {
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: MonitorOptions) {
-    this.schedule();
+    // An endpoint that takes over goes on with the schedule of the one before.
+    const last = options.lastProbe?.getTime() ?? Number.NEGATIVE_INFINITY;
+    this.schedule(last > options.startedAt.getTime() ? Math.max(0, Date.now() - last) : 0);
   }
 
   /** A probe under way is ended, and counts for nothing. */
@@ -43,8 +47,9 @@ export class HealthMonitor {
     clearTimeout(this.timer);
   }
 
-  private schedule(): void {
-    this.timer = setTimeout(() => void this.run(), Math.min(this.interval(), MAX_TIMER_MS));
+  /** @param passed milliseconds since the probe before */
+  private schedule(passed = 0): void {
+    this.timer = setTimeout(() => void this.run(), Math.min(Math.max(0, this.interval() - passed), MAX_TIMER_MS));
   }
 
   /** Milliseconds to the next probe: other ones while the container starts up. */

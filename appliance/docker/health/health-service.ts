@@ -1,5 +1,5 @@
 /** The health of all containers: probes those that run and have a check, by execs, and tells when their health changes. */
-import type { ContainerInfo, InteractionService, OutputChunk } from '../../../port-layer/types.js';
+import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/types.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { within } from '../../../src/common/within.js';
@@ -8,6 +8,7 @@ import { commandLine, execProcess } from '../exec-process.js';
 import { goDuration } from '../human.js';
 import { type HealthCheck, healthCheck } from './health-check.js';
 import { HealthMonitor, type ProbeOutcome } from './health-monitor.js';
+import { HealthRecords } from './health-record.js';
 import { type HealthState, startingHealth, unwatchedHealth } from './health-state.js';
 import { LimitedOutput } from './limited-output.js';
 
@@ -17,6 +18,8 @@ const SIGKILL = 9;
 /** What it does with containers. */
 export interface HealthContext {
   interaction: InteractionService;
+  /** Keeps it for an endpoint that takes over. */
+  kv: KeyValueStore;
   /** Publishes an event. */
   publish(container: ContainerInfo, action: string, attributes?: Record<string, string>): void;
   /** The container as it is now. @throws notFound */
@@ -28,25 +31,59 @@ export class HealthService {
   private readonly states = new Map<string, HealthState>();
   private readonly monitors = new Map<string, HealthMonitor>();
 
-  constructor(private readonly context: HealthContext) {}
+  private readonly records: HealthRecords;
+  /** When the runs that are watched, or paused, began; and of them, those whose newest results are not kept yet. */
+  private readonly runs = new Map<string, Date>();
+  private readonly unkept = new Set<string>();
+
+  constructor(private readonly context: HealthContext) {
+    this.records = new HealthRecords(context.kv);
+  }
 
   /** null: it has no check, or never ran. */
   state(id: string): HealthState | null {
     return this.states.get(id) ?? null;
   }
 
-  close(): void {
+  /** What is known is kept. */
+  async close(): Promise<void> {
     for (const monitor of this.monitors.values()) monitor.stop();
     this.monitors.clear();
+    for (const id of this.unkept) this.keep(id);
+    await this.records.settled();
   }
 
-  /** A run has begun, or one is found under way. */
+  /** A run has begun. */
   started(container: ContainerInfo): void {
     const check = checkOf(container);
     if (check === null) return;
     const { id } = container.spec;
     this.states.set(id, startingHealth(this.state(id)));
+    this.runs.set(id, startOf(container));
     this.watch(container, check);
+  }
+
+  /** Before the API is served: what an endpoint before this one knew. One that runs is watched from {@link found} on. */
+  async recall(containers: ContainerInfo[]): Promise<void> {
+    await Promise.all(
+      containers.map(async (container) => {
+        if (checkOf(container) === null) return;
+        const { id } = container.spec;
+        const runs = container.state === 'running' || container.state === 'stopping';
+        const known = await this.records.read(id, runs ? container.startedAt : null);
+        if (known === null) return;
+        if (known.sameRun) this.runs.set(id, startOf(container));
+        this.states.set(id, known.sameRun || runs ? known.state : unwatchedHealth(known.state));
+      }),
+    );
+  }
+
+  /** A run is found under way: goes on from where the endpoint before was, if that is known. */
+  found(container: ContainerInfo): void {
+    const check = checkOf(container);
+    if (check === null) return;
+    if (!this.runs.has(container.spec.id)) this.started(container);
+    else if (!container.paused) this.watch(container, check, this.state(container.spec.id)?.log.at(-1)?.end);
   }
 
   /** Goes on with one that was paused. */
@@ -55,27 +92,46 @@ export class HealthService {
     if (check !== null && this.states.has(container.spec.id)) this.watch(container, check);
   }
 
-  /** It does not run any more, or is paused: it is not probed. */
-  stopped(id: string): void {
+  /** It is paused: it is not probed. */
+  paused(id: string): void {
     const monitor = this.monitors.get(id);
     const state = this.states.get(id);
     if (monitor === undefined || state === undefined) return;
     monitor.stop();
     this.monitors.delete(id);
     this.states.set(id, unwatchedHealth(state));
+    this.keep(id);
+  }
+
+  /** It does not run any more. */
+  stopped(id: string): void {
+    const [ran, watched] = [this.runs.delete(id), this.monitors.has(id)];
+    this.paused(id);
+    if (ran && !watched) this.keep(id);
   }
 
   removed(id: string): void {
-    this.stopped(id);
+    this.monitors.get(id)?.stop();
+    this.monitors.delete(id);
+    this.runs.delete(id);
+    this.unkept.delete(id);
     this.states.delete(id);
+    this.records.delete(id);
   }
 
-  private watch(container: ContainerInfo, check: HealthCheck): void {
+  private keep(id: string): void {
+    const state = this.states.get(id);
+    this.unkept.delete(id);
+    if (state !== undefined) this.records.write(id, state, this.runs.get(id) ?? null);
+  }
+
+  private watch(container: ContainerInfo, check: HealthCheck, lastProbe?: Date): void {
     const { id } = container.spec;
     this.monitors.get(id)?.stop();
     const monitor = new HealthMonitor({
       check,
-      startedAt: container.startedAt ?? new Date(),
+      startedAt: startOf(container),
+      lastProbe,
       probe: (signal) => this.probe(id, check, signal),
       state: () => this.states.get(id)!,
       changed: (state) => this.changed(id, state),
@@ -86,7 +142,9 @@ export class HealthService {
   private changed(id: string, state: HealthState): void {
     const before = this.states.get(id);
     this.states.set(id, state);
+    this.unkept.add(id);
     if (before?.status === state.status) return;
+    this.keep(id);
     log.info({ container: id, health: state.status }, 'the health of a container has changed');
     try {
       this.context.publish(this.context.resolve(id), `health_status: ${state.status}`);
@@ -137,6 +195,8 @@ export class HealthService {
 
 /** Output that comes so long after the end of a probe is not waited for. */
 const OUTPUT_MS = 1000;
+
+const startOf = ({ startedAt }: ContainerInfo): Date => startedAt ?? new Date();
 
 function checkOf(container: ContainerInfo): HealthCheck | null {
   const { Healthcheck, Shell } = dockerConfig(container);

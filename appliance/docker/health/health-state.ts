@@ -20,7 +20,8 @@ export interface HealthState {
   log: readonly ProbeResult[];
 }
 
-const KEPT_RESULTS = 5;
+/** As many as Docker keeps. */
+export const KEPT_RESULTS = 5;
 
 /** Of a container that has just been started. The log of earlier runs is kept. */
 export function startingHealth(before: HealthState | null): HealthState {

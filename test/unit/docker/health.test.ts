@@ -241,6 +241,50 @@ describe('a container with a health check', () => {
     expect(await list({ health: ['none'] })).toEqual([]);
   });
 
+  it('is as well after the engine was restarted as before, and is probed when it is due', async () => {
+    const Healthcheck = { Test: ['CMD-SHELL', 'echo no; exit 1'], Interval: 1.5 * SECOND, Retries: 9 };
+    await engine.call('POST', '/containers/create?name=kept', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
+    await engine.call('POST', '/containers/kept/start');
+    const health = async () => (await inspect('kept')).State.Health;
+    await expect.poll(async () => (await health()).FailingStreak, { timeout: 3000 }).toBe(1);
+    const before = await health();
+    const id = (await inspect('kept')).Id as string;
+    // One probe like the one before changes nothing that is worth a write.
+    expect(engine.portLayer.stored.has(`health.${id}`)).toBe(false);
+    await engine.restart();
+    expect(engine.portLayer.stored.has(`health.${id}`)).toBe(true);
+    expect(await health()).toEqual(before);
+    await expect.poll(async () => (await health()).FailingStreak, { timeout: 3000 }).toBe(2);
+    const { Log } = await health();
+    const pause = Date.parse(Log[1].Start) - Date.parse(Log[0].End);
+    expect(pause).toBeGreaterThan(1400);
+    expect(pause).toBeLessThan(2500);
+    await engine.call('POST', '/containers/kept/stop?t=0');
+    const ended = await health();
+    expect(ended.Status).toBe('unhealthy');
+    await engine.restart();
+    expect(await health()).toEqual(ended);
+    // Another run begins anew.
+    await engine.call('POST', '/containers/kept/start');
+    expect(await health()).toMatchObject({ Status: 'starting', FailingStreak: 0 });
+    await engine.call('DELETE', '/containers/kept?force=1');
+    await expect.poll(() => engine.portLayer.stored.has(`health.${id}`)).toBe(false);
+  });
+
+  it('is not known of from a damaged record', async () => {
+    const Healthcheck = { Test: ['CMD', 'true'] };
+    await engine.call('POST', '/containers/create?name=odd', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
+    await engine.call('POST', '/containers/odd/start');
+    const id = (await inspect('odd')).Id as string;
+    for (const text of ['', '{', '{"run":1}', `{"run":null,"status":"healthy","failingStreak":-1,"log":[]}`]) {
+      await engine.restart();
+      engine.portLayer.stored.set(`health.${id}`, Buffer.from(text));
+      await engine.restart();
+      expect((await inspect('odd')).State.Health.Status).toBe('starting');
+    }
+    await engine.call('DELETE', '/containers/odd?force=1');
+  });
+
   it('has a start interval since 1.44', async () => {
     const Healthcheck = { Test: ['CMD', 'true'], StartInterval: SECOND };
     await engine.call('POST', '/v1.43/containers/create?name=old', { Image: 'busybox', Healthcheck });
