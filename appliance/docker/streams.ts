@@ -7,6 +7,8 @@ import type { RawConnection } from './request.js';
 
 export const RAW_STREAM = 'application/vnd.docker.raw-stream';
 const MULTIPLEXED_STREAM = 'application/vnd.docker.multiplexed-stream';
+/** Bytes of output that are written to a client together. */
+const AT_ONCE = 131_072;
 
 /** The content type of a stream: newer clients are told whether it is multiplexed. */
 export function streamType(tty: boolean, apiVersion: string): string {
@@ -15,10 +17,14 @@ export function streamType(tty: boolean, apiVersion: string): string {
 
 /** One frame of a multiplexed stream: stream number, three zeros, length (big-endian), payload. */
 export function frame(stream: OutputChunk['stream'], data: Buffer): Buffer {
+  return Buffer.concat([frameHead(stream, data.length), data]);
+}
+
+function frameHead(stream: OutputChunk['stream'], length: number): Buffer {
   const head = Buffer.alloc(8);
   head[0] = stream === 'stderr' ? 2 : 1;
-  head.writeUInt32BE(data.length, 4);
-  return Buffer.concat([head, data]);
+  head.writeUInt32BE(length, 4);
+  return head;
 }
 
 /** Writes output as it comes and waits while the client is behind. Ends at the output's end or when the client has gone. */
@@ -31,10 +37,19 @@ export async function sendOutput(
   client.once('close', gone);
   try {
     for await (const item of output) {
-      const chunk = item as OutputChunk;
-      if (!(chunk.stream === 'stdout' ? options.stdout : options.stderr)) continue;
       if (client.destroyed || client.writableEnded) return;
-      if (!client.write(options.multiplexed ? frame(chunk.stream, chunk.data) : chunk.data)) await drained(client);
+      // What there is goes out at once: each write is a system call, and one to wake the client.
+      client.cork();
+      let bytes = 0;
+      for (let chunk: OutputChunk | null = item as OutputChunk; chunk !== null; chunk = output.read() as typeof chunk) {
+        if (!(chunk.stream === 'stdout' ? options.stdout : options.stderr)) continue;
+        if (options.multiplexed) client.write(frameHead(chunk.stream, chunk.data.length));
+        client.write(chunk.data);
+        bytes += chunk.data.length;
+        if (bytes >= AT_ONCE) break;
+      }
+      client.uncork();
+      if (client.writableNeedDrain) await drained(client);
     }
   } catch (error) {
     // Detached, or the client has gone: that ends the output, it is no failure of it.

@@ -15,6 +15,8 @@ const log = logger('channel');
 /** The group that the embedded host's VMs run as. */
 const VM_GROUP = 64100;
 const CONNECT_MS = 5000;
+/** Input that is kept for a VM which is not connected yet. */
+const INPUT_BUFFER = 65_536;
 /** What a VM that is off had sent is read within this. */
 const DRAIN_MS = 2000;
 
@@ -117,7 +119,7 @@ export class ContainerChannel extends EventEmitter<Events> {
 
   /** Standard input that may be written before the VM is connected: it waits for the process to start. */
   deferredStdin(session: number): Writable {
-    const waiting = new PassThrough({ highWaterMark: 65_536 });
+    const waiting = new PassThrough({ highWaterMark: INPUT_BUFFER });
     const flow = (): void => {
       const input = this.stdin(session);
       if (input !== null) waiting.pipe(input);

@@ -6,7 +6,7 @@ import type { OutputChunk } from '../types.js';
 
 const log = logger('streams');
 
-/** Pieces of output, of 16 KiB at most. */
+/** Pieces of output, of 32 KiB at most. */
 const ATTACHER_BUFFER = 64;
 
 /** How a reader takes part. */

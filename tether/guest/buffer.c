@@ -24,7 +24,7 @@ size_t buffer_length(const struct buffer *b) { return b->end - b->start; }
 
 uint8_t *buffer_room(struct buffer *b, size_t length) {
   if (b->end + length > b->capacity) {
-    memmove(b->data, b->data + b->start, buffer_length(b));
+    if (b->start > 0) memmove(b->data, b->data + b->start, buffer_length(b));
     b->end -= b->start;
     b->start = 0;
     if (b->end + length > b->capacity) {

@@ -76,20 +76,28 @@ void channel_check(void) {
   }
 }
 
-void channel_send(enum message type, uint32_t session, const void *payload, size_t length) {
+uint8_t *channel_frame(size_t length) { return buffer_room(&outgoing, FRAME_HEAD + length); }
+
+void channel_send_frame(enum message type, uint32_t session, size_t length) {
   if (!connected) return;
-  uint8_t head[9];
+  uint8_t *head = outgoing.data + outgoing.end;
   put_u32(head, (uint32_t)length + 5);
   head[4] = (uint8_t)type;
   put_u32(head + 5, session);
-  buffer_append(&outgoing, head, sizeof head);
-  if (length > 0) buffer_append(&outgoing, payload, length);
+  outgoing.end += FRAME_HEAD + length;
+}
+
+void channel_send(enum message type, uint32_t session, const void *payload, size_t length) {
+  if (!connected) return;
+  uint8_t *frame = channel_frame(length);
+  if (length > 0) memcpy(frame + FRAME_HEAD, payload, length);
+  channel_send_frame(type, session, length);
 }
 
 void channel_writable(void) {
   while (connected && buffer_length(&outgoing) > 0) {
     size_t length = buffer_length(&outgoing);
-    ssize_t n = write(fd, outgoing.data + outgoing.start, length > 32768 ? 32768 : length);
+    ssize_t n = write(fd, outgoing.data + outgoing.start, length > PORT_WRITE ? PORT_WRITE : length);
     if (n <= 0) return;
     buffer_consume(&outgoing, (size_t)n);
   }

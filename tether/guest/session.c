@@ -8,9 +8,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define CHUNK 16384
-#define FILES_CHUNK 65536 /* of a file server: no records of the log */
+#define OUTPUT_HEAD 17 /* of an output frame's payload */
 #define LOG_HEAD 13
+/* One frame, and the log's record, is one write to a port. */
+#define CHUNK (PORT_WRITE - FRAME_HEAD - OUTPUT_HEAD)
+#define READS 4 /* from one process before others have their turn */
+#define PIPE_SIZE (4 * 65536) /* of the processes' pipes: the fuller they are, the seldomer must somebody be woken */
+#define GRANT 16384u /* bytes of input that a process takes before the host is told: an older endpoint's window is 64 KiB */
 /* Begins each run's records: readers find their way by it after a record that a crash cut short. */
 static const uint8_t RUN_HEADER[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'l', 'o', 'g', '1'};
 /* Stands between records now and then, with its place in the run, for readers that begin in the middle. */
@@ -51,8 +55,11 @@ struct session *session_find(uint32_t id) {
   return NULL;
 }
 
-static void set_nonblocking(int fd) {
-  if (fd >= 0) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+static void prepare_stream(int fd) {
+  if (fd < 0) return;
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  int size = fcntl(fd, F_GETPIPE_SZ); /* of a terminal: none */
+  if (size >= 0 && size < PIPE_SIZE) fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE);
 }
 
 struct session *session_add(uint32_t id, const struct started *started, bool tty) {
@@ -64,9 +71,9 @@ struct session *session_add(uint32_t id, const struct started *started, bool tty
   s->out = started->out;
   s->err = started->err;
   s->tty = tty;
-  set_nonblocking(s->in);
-  set_nonblocking(s->out);
-  set_nonblocking(s->err);
+  prepare_stream(s->in);
+  prepare_stream(s->out);
+  prepare_stream(s->err);
   s->next = sessions;
   sessions = s;
   return s;
@@ -85,81 +92,88 @@ void session_remove(struct session *s) {
   free(s);
 }
 
-static uint64_t write_log(uint64_t time, uint8_t stream, const uint8_t *data, size_t length) {
+/* There is room for the record's head in front of the data. */
+static uint64_t write_log(uint64_t time, uint8_t stream, uint8_t *data, size_t length) {
   if (log_fd < 0) return log_offset;
   if (log_offset - last_mark >= MARK_EVERY) write_mark();
   uint64_t offset = log_offset;
-  static uint8_t record[LOG_HEAD + CHUNK];
+  uint8_t *record = data - LOG_HEAD;
   put_u64(record, time);
   record[8] = stream;
   put_u32(record + 9, (uint32_t)length);
-  memcpy(record + LOG_HEAD, data, length);
   write_all(log_fd, record, LOG_HEAD + length);
   log_offset += LOG_HEAD + length;
   return offset;
 }
 
-/* Reads once from one of the process's outputs and passes it on; closes it at its end. */
-void session_output(struct session *s, int *fd, uint8_t stream) {
-  static uint8_t frame[17 + FILES_CHUNK];
-  size_t room = s->files ? FILES_CHUNK : CHUNK;
+/* Reads once from one of the process's outputs and passes it on, or closes it at its end; false: there is no more for now. */
+static bool pass_on(struct session *s, int *fd, uint8_t stream) {
+  size_t room = CHUNK;
   if (s->subscribed && s->credit < room) room = s->credit;
-  ssize_t n = read(*fd, frame + 17, room);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  uint8_t *frame = channel_frame(OUTPUT_HEAD + room) + FRAME_HEAD, *data = frame + OUTPUT_HEAD;
+  ssize_t n = read(*fd, data, room);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (n <= 0) { /* a terminal whose last user is gone reads EIO */
     if (s->tty && s->in == *fd) s->in = -1;
     close(*fd);
     *fd = -1;
-    return;
+    return false;
   }
   uint64_t time = now_ns();
-  uint64_t offset = s->id == 0 ? write_log(time, stream, frame + 17, (size_t)n) : UINT64_MAX;
-  if (!s->subscribed) return;
+  uint64_t offset = s->id == 0 ? write_log(time, stream, data, (size_t)n) : UINT64_MAX;
+  if (!s->subscribed) return (size_t)n == room;
   frame[0] = stream;
   put_u64(frame + 1, time);
   put_u64(frame + 9, offset);
-  channel_send(M_OUTPUT, s->id, frame, 17 + (size_t)n);
+  channel_send_frame(M_OUTPUT, s->id, OUTPUT_HEAD + (size_t)n);
   s->credit -= (uint32_t)n;
+  return (size_t)n == room && s->credit > 0 && !channel_full();
+}
+
+void session_output(struct session *s, int *fd, uint8_t stream) {
+  for (int i = 0; i < READS && pass_on(s, fd, stream); i++) continue;
+}
+
+/* Gives the process what it takes; the number of bytes. */
+static size_t feed(const struct session *s, const uint8_t *data, size_t length) {
+  size_t done = 0;
+  while (s->in >= 0 && done < length) {
+    ssize_t n = write(s->in, data + done, length - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) break;
+    if (n < 0) return length; /* nobody reads any more: drop it, as a pipe does */
+    done += (size_t)n;
+  }
+  return done;
 }
 
 /* Tells the host what room there is again, now and then: each word costs more than what it speaks of. */
 static void give_credit(struct session *s, size_t taken) {
   uint8_t credit[4];
   s->taken += (uint32_t)taken;
-  if (s->taken < (s->files ? FILES_WINDOW : INPUT_WINDOW) / 4) return;
+  if (s->taken < (s->files ? FILES_WINDOW / 4 : GRANT)) return;
   put_u32(credit, s->taken);
   channel_send(M_STDIN_CREDIT, s->id, credit, 4);
   s->taken = 0;
 }
 
+/* What the process does not take at once waits. What an endpoint that was replaced had sent is not taken off the next one's window. */
 bool session_take(struct session *s, const uint8_t *data, size_t length) {
-  if (buffer_length(&s->input) + length > (s->files ? FILES_WINDOW : INPUT_WINDOW)) return false;
-  size_t done = 0;
-  if (s->in >= 0 && buffer_length(&s->input) == 0) {
-    ssize_t n = write(s->in, data, length);
-    if (n > 0) done = (size_t)n;
-  }
+  if (buffer_length(&s->input) + length > (s->files ? FILES_WINDOW : 2 * INPUT_WINDOW)) return false;
+  size_t done = buffer_length(&s->input) == 0 ? feed(s, data, length) : 0;
   if (done < length) buffer_append(&s->input, data + done, length - done);
   give_credit(s, done);
-  if (done < length) session_input(s);
   return true;
 }
 
-/* Gives the process what input waits for it. */
+/* Gives the process what input waits for it, and then its end. */
 void session_input(struct session *s) {
-  size_t done = 0;
-  while (s->in >= 0 && buffer_length(&s->input) > 0) {
-    ssize_t n = write(s->in, s->input.data + s->input.start, buffer_length(&s->input));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) break;
-    if (n < 0) { /* nobody reads any more: drop it, as a pipe does */
-      n = (ssize_t)buffer_length(&s->input);
-    }
-    buffer_consume(&s->input, (size_t)n);
-    done += (size_t)n;
-  }
+  size_t done = feed(s, s->input.data + s->input.start, buffer_length(&s->input));
+  buffer_consume(&s->input, done);
   give_credit(s, done);
-  if (s->in_eof && buffer_length(&s->input) == 0 && s->in >= 0 && !s->tty) {
+  if (buffer_length(&s->input) > 0) return;
+  buffer_clear(&s->input); /* each session has one of its own: they do not keep their memory */
+  if (s->in_eof && s->in >= 0 && !s->tty) {
     close(s->in);
     s->in = -1;
   }

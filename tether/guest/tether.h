@@ -16,6 +16,7 @@
 #define PREPARED "/prepared" /* what every container gets */
 #define DEFAULT_SHM (64u << 20) /* of /dev/shm, as prepared */
 #define MAX_FRAME (1u << 20)
+#define PORT_WRITE 32768u /* the most that a virtio-serial port takes at once */
 
 /* ---- buffers and bounded parsing (buffer.c) ---- */
 
@@ -149,7 +150,7 @@ struct session *session_add(uint32_t id, const struct started *s, bool tty);
 void session_remove(struct session *s);
 void session_output(struct session *s, int *fd, uint8_t stream);
 void session_input(struct session *s);
-#define INPUT_WINDOW 65536u
+#define INPUT_WINDOW 262144u
 #define FILES_WINDOW (1u << 20) /* what a file server may be behind: the difference is granted when it starts */
 bool session_take(struct session *s, const uint8_t *data, size_t length); /* input; false: more than was granted */
 void log_open(void);
@@ -172,6 +173,10 @@ void channel_check(void);      /* after SIGIO: did the host come or go? */
 bool channel_streams(void);    /* a lot is coming in */
 bool channel_full(void);       /* no more output is taken for now */
 void channel_send(enum message type, uint32_t session, const void *payload, size_t length);
+#define FRAME_HEAD 9
+/* A frame without a copy: its payload is put at FRAME_HEAD bytes from where this points (`length` at most), and then sent, or not. */
+uint8_t *channel_frame(size_t length);
+void channel_send_frame(enum message type, uint32_t session, size_t length);
 void channel_flush(int timeout_ms);
 
 /* ---- what the main program answers (main.c) ---- */

@@ -3,7 +3,17 @@ import { EventEmitter } from 'node:events';
 import { type Duplex, Writable } from 'node:stream';
 import { conflict, unavailable } from '../../src/common/errors.js';
 import { FieldWriter } from './fields.js';
-import { encodeFrame, type Frame, FrameParser, INPUT_WINDOW, Message, OUTPUT_WINDOW, PREAMBLE } from './frames.js';
+import {
+  encodeFrame,
+  encodeFrameHead,
+  FIRST_INPUT_WINDOW,
+  type Frame,
+  FrameParser,
+  INPUT_WINDOW,
+  Message,
+  OUTPUT_WINDOW,
+  PREAMBLE,
+} from './frames.js';
 
 /** A piece of output as the tether sends it; `offset` is relative to the run's log, -1 for execs. */
 export interface TetherOutput {
@@ -39,6 +49,11 @@ interface Events {
 
 const STDIN_FRAME = 131_072;
 const MAX_PROBLEM = 512;
+const GRANT = OUTPUT_WINDOW / 8;
+/** Sessions whose debt is kept: a guest may make up any number. */
+const MAX_OWED = 1024;
+/** A longer payload is handed to the kernel as it is, not copied behind its head. */
+const LONG = 4096;
 
 /**
  * Sends and receives frames. Whoever consumes output must call {@link credit} with what it has consumed: the guest sends no more
@@ -47,6 +62,9 @@ const MAX_PROBLEM = 512;
 export class TetherConnection extends EventEmitter<Events> {
   private readonly parser = new FrameParser();
   private readonly inputs = new Map<number, SessionInput>();
+  /** Consumed output that the guest was not told of. */
+  private readonly owed = new Map<number, number>();
+  private inputWindow = FIRST_INPUT_WINDOW;
   private closed = false;
 
   constructor(private readonly socket: Duplex) {
@@ -65,6 +83,7 @@ export class TetherConnection extends EventEmitter<Events> {
 
   /** From now on output of the session is sent; the window starts afresh. */
   subscribe(session: number): void {
+    this.owed.delete(session);
     this.send(Message.subscribe, session, u32(OUTPUT_WINDOW));
   }
 
@@ -72,16 +91,22 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.unsubscribe, session);
   }
 
-  /** Bytes of a session's output were consumed. */
+  /** Bytes of a session's output were consumed. The guest is not told for every few: it has most of the window left. */
   credit(session: number, bytes: number): void {
-    if (bytes > 0) this.send(Message.credit, session, u32(bytes));
+    const owed = (this.owed.get(session) ?? 0) + bytes;
+    if (owed < GRANT && this.owed.size < MAX_OWED) {
+      this.owed.set(session, owed);
+      return;
+    }
+    this.owed.delete(session);
+    if (owed > 0) this.send(Message.credit, session, u32(owed));
   }
 
   /** The session's standard input; ending it closes the process's. */
   stdin(session: number): Writable {
     let input = this.inputs.get(session);
     if (input === undefined) {
-      input = new SessionInput((type, payload) => this.send(type, session, payload));
+      input = new SessionInput((type, payload) => this.send(type, session, payload), this.inputWindow);
       this.inputs.set(session, input);
     }
     return input;
@@ -130,7 +155,14 @@ export class TetherConnection extends EventEmitter<Events> {
 
   private send(type: number, session: number, payload?: Buffer): void {
     if (this.closed) throw unavailable('the container VM is not connected');
-    this.socket.write(encodeFrame(type, session, payload));
+    if (payload === undefined || payload.length < LONG) {
+      this.socket.write(encodeFrame(type, session, payload));
+      return;
+    }
+    this.socket.cork();
+    this.socket.write(encodeFrameHead(type, session, payload.length));
+    this.socket.write(payload);
+    this.socket.uncork();
   }
 
   private receive(bytes: Buffer): void {
@@ -147,6 +179,7 @@ export class TetherConnection extends EventEmitter<Events> {
   private handle({ type, session, payload }: Frame): void {
     switch (type) {
       case Message.hello:
+        if (payload.length >= 4 && payload.readUInt32LE(0) >= 2) this.inputWindow = INPUT_WINDOW;
         this.emit('hello');
         break;
       case Message.started:
@@ -162,6 +195,7 @@ export class TetherConnection extends EventEmitter<Events> {
         if (payload.length < 9) break;
         this.inputs.get(session)?.processEnded();
         this.inputs.delete(session);
+        this.owed.delete(session);
         this.emit('exited', session, {
           code: payload.readUInt32LE(0),
           signal: payload.readUInt32LE(4),
@@ -215,12 +249,15 @@ function u32(value: number): Buffer {
 
 /** Standard input of one session: waits while the process is a window behind. */
 class SessionInput extends Writable {
-  private window = INPUT_WINDOW;
   private waiting: (() => void) | null = null;
   private over = false;
 
-  constructor(private readonly send: (type: number, payload?: Buffer) => void) {
-    super({ highWaterMark: INPUT_WINDOW });
+  /** @param window what the process may be behind */
+  constructor(
+    private readonly send: (type: number, payload?: Buffer) => void,
+    private window: number,
+  ) {
+    super({ highWaterMark: window });
     this.on('error', () => undefined);
   }
 

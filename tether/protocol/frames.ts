@@ -43,8 +43,14 @@ export const Freeze = { thawed: 0, frozen: 1, held: 2, ask: 255 } as const;
 
 export const PREAMBLE = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-ch01')]);
 export const MAX_FRAME = 1 << 20;
+/** Of the field that says a frame's length. */
+const LENGTH = 4;
+const FRAME_HEAD = 9;
+const NOTHING = Buffer.alloc(0);
 /** Bytes of input a session's process may be behind before the sender must wait. */
-export const INPUT_WINDOW = 65536;
+export const INPUT_WINDOW = 262_144;
+/** The same for a tether whose `hello` says version 1: a VM that was started by an older engine. */
+export const FIRST_INPUT_WINDOW = 65_536;
 /** Bytes of output a session may send before the receiver grants more. */
 export const OUTPUT_WINDOW = 262_144;
 
@@ -56,49 +62,84 @@ export interface Frame {
 }
 
 /** One frame as bytes. */
-export function encodeFrame(type: number, session: number, payload: Buffer = Buffer.alloc(0)): Buffer {
-  const frame = Buffer.allocUnsafe(9 + payload.length);
-  frame.writeUInt32LE(payload.length + 5, 0);
-  frame.writeUInt8(type, 4);
-  frame.writeUInt32LE(session, 5);
-  payload.copy(frame, 9);
-  return frame;
+export function encodeFrame(type: number, session: number, payload: Buffer = NOTHING): Buffer {
+  return Buffer.concat([encodeFrameHead(type, session, payload.length), payload]);
+}
+
+/** What stands before a payload of so many bytes. */
+export function encodeFrameHead(type: number, session: number, length: number): Buffer {
+  const head = Buffer.allocUnsafe(FRAME_HEAD);
+  head.writeUInt32LE(length + 5, 0);
+  head.writeUInt8(type, 4);
+  head.writeUInt32LE(session, 5);
+  return head;
 }
 
 /** Splits bytes into frames, beginning after the preamble. */
 export class FrameParser {
-  private pending: Buffer = Buffer.alloc(0);
-  private synchronised = false;
+  /** A frame that has begun, or its length: `filled` bytes of it are there. */
+  private begun: Buffer = NOTHING;
+  private filled = 0;
+  /** What may be the beginning of the preamble. */
+  private before: Buffer | null = NOTHING;
 
   /** The frames that are complete with these bytes. @throws internal when the guest sends nonsense */
   push(bytes: Buffer): Frame[] {
-    this.pending = this.pending.length === 0 ? bytes : Buffer.concat([this.pending, bytes]);
     const frames: Frame[] = [];
-    if (!this.synchronised && !this.synchronise()) return frames;
-    let at = 0;
-    while (this.pending.length - at >= 9) {
-      const length = this.pending.readUInt32LE(at);
-      if (length < 5 || length > MAX_FRAME) throw internal('the guest sent a damaged frame');
-      if (this.pending.length - at < 4 + length) break;
-      frames.push({
-        type: this.pending.readUInt8(at + 4),
-        session: this.pending.readUInt32LE(at + 5),
-        payload: this.pending.subarray(at + 9, at + 4 + length),
-      });
-      at += 4 + length;
+    let rest = this.before === null ? bytes : this.synchronise(this.before, bytes);
+    while (this.filled > 0 && rest.length > 0) {
+      const added = rest.copy(this.begun, this.filled);
+      rest = rest.subarray(added);
+      this.filled += added;
+      if (this.filled < this.begun.length) return frames;
+      this.filled = 0;
+      if (this.begun.length > LENGTH) take(this.begun, frames);
+      else this.begin(this.begun);
     }
-    this.pending = this.pending.subarray(at);
+    // A frame that is here as a whole is not copied.
+    this.begin(rest.subarray(take(rest, frames)));
     return frames;
   }
 
-  private synchronise(): boolean {
-    const found = this.pending.indexOf(PREAMBLE);
-    if (found < 0) {
-      this.pending = this.pending.subarray(Math.max(0, this.pending.length - PREAMBLE.length + 1));
-      return false;
-    }
-    this.pending = this.pending.subarray(found + PREAMBLE.length);
-    this.synchronised = true;
-    return true;
+  /** These bytes are the beginning of a frame. */
+  private begin(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    this.begun = Buffer.allocUnsafe(bytes.length < LENGTH ? LENGTH : frameLength(bytes, 0));
+    this.filled = bytes.copy(this.begun);
   }
+
+  /** What comes after the preamble. */
+  private synchronise(before: Buffer, bytes: Buffer): Buffer {
+    const all = Buffer.concat([before, bytes]);
+    const found = all.indexOf(PREAMBLE);
+    if (found >= 0) {
+      this.before = null;
+      return all.subarray(found + PREAMBLE.length);
+    }
+    this.before = all.subarray(Math.max(0, all.length - PREAMBLE.length + 1));
+    return NOTHING;
+  }
+}
+
+/** Adds the whole frames at the beginning of the bytes; returns where they end. */
+function take(bytes: Buffer, frames: Frame[]): number {
+  let at = 0;
+  while (bytes.length - at >= FRAME_HEAD) {
+    const end = at + frameLength(bytes, at);
+    if (bytes.length < end) break;
+    frames.push({
+      type: bytes.readUInt8(at + LENGTH),
+      session: bytes.readUInt32LE(at + LENGTH + 1),
+      payload: bytes.subarray(at + FRAME_HEAD, end),
+    });
+    at = end;
+  }
+  return at;
+}
+
+/** Of the whole frame. @throws internal */
+function frameLength(bytes: Buffer, at: number): number {
+  const length = bytes.readUInt32LE(at);
+  if (length < FRAME_HEAD - LENGTH || length > MAX_FRAME) throw internal('the guest sent a damaged frame');
+  return LENGTH + length;
 }

@@ -12,7 +12,7 @@ export const MARK_SIZE = MARK.length + 8;
 /** Bytes of records between marks, not counting the last one. */
 export const MARK_EVERY = 131_072;
 export const RECORD_HEAD = 13;
-export const MAX_RECORD = 16_384;
+export const MAX_RECORD = 32_768;
 
 /** One record. */
 export interface LogRecord {
