@@ -1,0 +1,62 @@
+/** What clients of older API versions ask for, as the newest understands it. */
+import { describe, expect, it } from 'vitest';
+import { sharedEngine } from '../../support/shared-engine.js';
+
+const engine = sharedEngine();
+const create = async (version: string, body: object, query = ''): Promise<void> => {
+  const { status, text } = await engine.call('POST', `/v${version}/containers/create?name=con${query}`, {
+    Image: 'busybox',
+    Cmd: ['sleep', '60'],
+    ...body,
+  });
+  expect(status, text).toBe(201);
+};
+const inspect = async () => (await engine.call('GET', '/containers/con/json')).json;
+
+describe('create', () => {
+  it.each([
+    ['1.24', { HostConfig: { AutoRemove: true } }, { AutoRemove: false }],
+    ['1.25', { HostConfig: { AutoRemove: true } }, { AutoRemove: true }],
+    ['1.39', {}, { IpcMode: 'shareable' }],
+    ['1.39', { HostConfig: { IpcMode: 'none' } }, { IpcMode: 'none' }],
+    ['1.40', {}, { IpcMode: 'private' }],
+    ['1.39', { HostConfig: { PidsLimit: 20 } }, { PidsLimit: null }],
+    ['1.40', { HostConfig: { PidsLimit: 20 } }, { PidsLimit: 20 }],
+    ['1.43', { HostConfig: { Annotations: { a: 'b' } } }, { Annotations: { a: 'b' } }],
+  ])('%s %j', async (version, body, kept) => {
+    await create(version, body);
+    expect((await inspect()).HostConfig).toMatchObject(kept);
+  });
+
+  it('annotations are not heard before 1.43, and not shown in lists before 1.46', async () => {
+    const annotated = { HostConfig: { Annotations: { a: 'b' } } };
+    await create('1.42', annotated);
+    expect((await inspect()).HostConfig.Annotations).toBeUndefined();
+    await engine.call('DELETE', '/containers/con');
+    await create('1.43', annotated);
+    const row = async (version: string) => (await engine.call('GET', `/v${version}/containers/json?all=1`)).json[0];
+    expect((await row('1.45')).HostConfig).toEqual({ NetworkMode: 'bridge' });
+    expect((await row('1.46')).HostConfig).toEqual({ NetworkMode: 'bridge', Annotations: { a: 'b' } });
+  });
+
+  it('a platform is not heard before 1.41', async () => {
+    await create('1.40', {}, '&platform=linux/arm64');
+    const refused = await engine.call('POST', '/v1.41/containers/create?platform=linux/arm64', { Image: 'busybox' });
+    expect(refused.status).toBe(404);
+  });
+});
+
+it('wait knows conditions from 1.30 on, stop a signal from 1.42 on', async () => {
+  await create('1.51', { Cmd: ['sh', '-c', 'trap "exit 3" TERM; trap "exit 4" USR1; while :; do sleep 0.05; done'] });
+  const ended = await engine.call('POST', '/v1.29/containers/con/wait?condition=bogus');
+  expect([ended.status, ended.json.StatusCode]).toEqual([200, 0]);
+  expect((await engine.call('POST', '/v1.30/containers/con/wait?condition=bogus')).status).toBe(400);
+  await engine.call('POST', '/containers/con/start');
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect((await engine.call('POST', '/v1.41/containers/con/stop?signal=USR1')).status).toBe(204);
+  expect((await inspect()).State.ExitCode).toBe(3);
+  await engine.call('POST', '/containers/con/start');
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect((await engine.call('POST', '/v1.42/containers/con/stop?signal=USR1')).status).toBe(204);
+  expect((await inspect()).State.ExitCode).toBe(4);
+});
