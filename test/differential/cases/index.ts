@@ -15,6 +15,7 @@ import { ps } from './ps.js';
 import { runs } from './run.js';
 import { states } from './states.js';
 import { system } from './system.js';
+import { volumes } from './volumes.js';
 
 export const SUBJECTS: Subject[] = [
   runs,
@@ -27,6 +28,7 @@ export const SUBJECTS: Subject[] = [
   exec,
   attach,
   files,
+  volumes,
   images,
   events,
   observe,
