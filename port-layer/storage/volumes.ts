@@ -144,22 +144,30 @@ export class Volumes implements VolumeStore {
     });
   }
 
-  populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean> {
-    return this.alone(name, async () => {
-      const info = this.volumes.get(name);
-      if (info === undefined) throw notFound(`get ${name}: no such volume`);
-      // What a container works on, or another is being made with, is no longer for an image to fill.
-      if (this.use.userOf(name, { write: true }) !== undefined) return false;
-      const release = await this.use.hold(name, { write: true });
-      try {
-        if (!(await this.isEmpty(name))) return false;
-        if (!(await this.hasDirectory(content))) return false;
+  async populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean> {
+    const release = await this.holdUnused(name);
+    if (release === null) return false;
+    try {
+      return await this.alone(name, async () => {
+        const info = this.volumes.get(name);
+        if (info === undefined) throw notFound(`get ${name}: no such volume`);
+        if (!(await this.isEmpty(name)) || !(await this.hasDirectory(content))) return false;
         await this.writeDisk(info, volumeDiskPath(this.config, name), content, signal);
         return true;
-      } finally {
-        release();
-      }
-    });
+      });
+    } finally {
+      release();
+    }
+  }
+
+  /** Null: a container works on it. Always held before {@link alone}: who holds it may have to wait for that. */
+  private async holdUnused(name: string): Promise<(() => void) | null> {
+    try {
+      return await this.use.hold(name, { write: true });
+    } catch (error) {
+      if (isKind(error, 'conflict')) return null;
+      throw error;
+    }
   }
 
   async remove(name: string): Promise<void> {

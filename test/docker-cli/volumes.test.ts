@@ -1,5 +1,5 @@
 /** Volumes through the docker CLI: what containers keep beyond their lives, share, and leave behind. */
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
@@ -161,8 +161,19 @@ describe('restarts', () => {
       'date +%s >> /d/f; sleep 600',
     );
     await good('run', '-d', '--name', 'dies', '-v', '/a', 'busybox', 'sleep', '600');
-    await stack.restart();
+    const vch = readdirSync(join(stack.paths.datastoreDir, 'VIC'))[0]!;
+    const directory = join(stack.paths.datastoreDir, 'VIC', vch, 'volumes');
+    const unreadable = join(directory, 'f'.repeat(64));
+    await stack.restart(() => {
+      mkdirSync(join(directory, `${'e'.repeat(64)}.upload-1`));
+      mkdirSync(unreadable);
+      writeFileSync(join(unreadable, 'volume.json'), '{"name":"other"');
+    });
+    // What was half made is gone; what cannot be read is not a volume, and stays.
     expect(await volumes()).toHaveLength(2);
+    expect(stored().sort().at(-1)).toBe('f'.repeat(64));
+    expect(stored()).toHaveLength(3);
+    rmSync(unreadable, { recursive: true });
     for (const deadline = Date.now() + 30_000; Date.now() < deadline; )
       if ((await stack.docker('exec', 'runs', 'true')).code === 0) break;
     expect(await good('exec', 'runs', 'cat', '/d/f')).toMatch(/^\d+(\n\d+)?$/);

@@ -113,6 +113,9 @@ const FILTERS = [
   'null',
   '{"a":',
   '{"dangling":["x"]}',
+  '{"dangling":["1"],"driver":["local"]}',
+  '{"volume":["x"]}',
+  '{"all":["x"]}',
   '{"reference":["((("]}',
   `${'['.repeat(2000)}`,
   `{"label":${'['.repeat(2000)}${']'.repeat(2000)}}`,
@@ -264,8 +267,18 @@ const FIELDS = [
   '__proto__',
   'constructor',
   'Driver',
+  'DriverOpts',
+  'VolumeDriver',
+  'VolumesFrom',
+  'VolumeOptions',
+  'TmpfsOptions',
+  'DriverConfig',
+  'Options',
+  'Subpath',
+  'ClusterVolumeSpec',
   'Target',
   'Source',
+  'ReadOnly',
 ] as const;
 
 const CONTENT_TYPES = [

@@ -1,0 +1,49 @@
+/** An image store in a local directory: as much of `ImageStoreFiles` and its datastore client as the stores need. */
+import { createReadStream, createWriteStream, existsSync, statSync } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { ImageStoreFiles } from '../../port-layer/storage/image-store-files.js';
+import { conflict, notFound } from '../../src/common/errors.js';
+
+/** @param directory the datastore. @param root the virtual container host's part of it */
+export function localStore(directory: string, root: string): ImageStoreFiles {
+  const at = (path: string): string => join(directory, path);
+  const files = {
+    root,
+    images: `${root}/images`,
+    datastore: {
+      async get(path: string, { start, end }: { start?: number; end?: number } = {}): Promise<Readable> {
+        return createReadStream(at(path), { start, ...(end === undefined ? {} : { end: end - 1 }) });
+      },
+      async put(path: string, content: Readable | string): Promise<void> {
+        if (typeof content === 'string') return writeFile(at(path), content);
+        await pipeline(content, createWriteStream(at(`${path}.new`)));
+        await rename(at(`${path}.new`), at(path));
+      },
+      async read(path: string): Promise<Buffer> {
+        if (!existsSync(at(path))) throw notFound(path);
+        return readFile(at(path));
+      },
+      async size(path: string): Promise<number | null> {
+        return existsSync(at(path)) ? statSync(at(path)).size : null;
+      },
+    },
+    async makeDirectory(path: string): Promise<void> {
+      await mkdir(at(path), { recursive: true });
+    },
+    async move(from: string, to: string): Promise<void> {
+      if (!existsSync(at(from))) throw notFound(from);
+      if (existsSync(at(to))) throw conflict(to);
+      await rename(at(from), at(to));
+    },
+    async remove(path: string): Promise<void> {
+      await rm(at(path), { recursive: true, force: true });
+    },
+    async list(path: string): Promise<string[]> {
+      return existsSync(at(path)) ? readdir(at(path)) : [];
+    },
+  };
+  return files as unknown as ImageStoreFiles;
+}
