@@ -216,5 +216,5 @@ export const ACCEPTED: Accepted[] = [
   },
   notYet('Published ports on IPv6', /^ps\/row of a running/),
   notYet('images: push, save and search', /^images\/what there is not#/),
-  notYet('networks and volumes: remove', /^images\/networks and volumes#/),
+  notYet('networks: remove', /^images\/networks and volumes#/),
 ];
