@@ -172,12 +172,36 @@ static bool remember(uint64_t device, uint64_t inode) {
   return true;
 }
 
+/* As much of a piece as the kernel moves into the pipe by itself. */
+static size_t splice_content(int fd, size_t length) {
+  size_t done = 0;
+  while (done < length) {
+    ssize_t n = splice(fd, NULL, 1, NULL, length - done, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EPIPE) _exit(1);
+    if (n <= 0) break;
+    done += (size_t)n;
+  }
+  return done;
+}
+
 /* Exactly as many bytes as the entry said, also when the file has become shorter. */
 static void send_content(int fd, uint64_t size) {
   static uint8_t chunk[DATA];
   bool ended = false;
   while (size > 0) {
     size_t want = size < sizeof chunk ? (size_t)size : sizeof chunk;
+    if (want == sizeof chunk && !ended) {
+      put_head(F_CONTENT, want);
+      flush_out();
+      size_t moved = splice_content(fd, want);
+      size -= want;
+      if (moved == want) continue;
+      ended = true; /* shorter than it was, or not to be read: zeros */
+      memset(chunk, 0, want - moved);
+      put_bytes(chunk, want - moved);
+      continue;
+    }
     ssize_t n = ended ? 0 : read(fd, chunk, want);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
@@ -225,17 +249,21 @@ static void walk(int parent, const char *name, size_t length, uint8_t flags) {
   uint8_t capability[256];
   char target[MAX_NAME] = "";
   ssize_t capability_length = 0;
-  int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0 || fstat(fd, &st) != 0) {
-    if (fd >= 0) close(fd);
-    return;
+  if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return;
+  int fd = -1;
+  if (!S_ISREG(st.st_mode)) {
+    fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+      if (fd >= 0) close(fd);
+      return;
+    }
   }
   if (S_ISREG(st.st_mode)) {
     bool content = (flags & TREE_CONTENT) && (st.st_nlink == 1 || remember(st.st_dev, st.st_ino));
     int file = content ? openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
     if (content && (file < 0 || fstat(file, &st) != 0 || !S_ISREG(st.st_mode))) {
       if (file >= 0) close(file);
-      close(fd);
+      if (fd >= 0) close(fd);
       return;
     }
     if (file >= 0) capability_length = fgetxattr(file, "security.capability", capability, sizeof capability);
@@ -266,7 +294,7 @@ static void walk(int parent, const char *name, size_t length, uint8_t flags) {
     }
     free(names);
   }
-  close(fd);
+  if (fd >= 0) close(fd);
 }
 
 static void serve_tree(const char *path, uint8_t flags) {
@@ -310,13 +338,14 @@ static struct attributes {
 } file_attributes;
 static uint8_t file_capability[256];
 static size_t file_capability_length;
+static bool file_owned, file_moded; /* it was made with its owner, with its mode */
 
 static void finish_file(void) {
   if (file_fd < 0) return;
   const struct attributes *a = &file_attributes;
-  if (fchown(file_fd, a->uid, a->gid) != 0) fail(errno, "lchown", file_path);
+  if (!file_owned && fchown(file_fd, a->uid, a->gid) != 0) fail(errno, "lchown", file_path);
   if (file_capability_length > 0 && fsetxattr(file_fd, "security.capability", file_capability, file_capability_length, 0) != 0 && errno != ENOTSUP) fail(errno, "setxattr", file_path);
-  if (fchmod(file_fd, a->mode & 07777) != 0) fail(errno, "chmod", file_path);
+  if (!file_moded && fchmod(file_fd, a->mode & 07777) != 0) fail(errno, "chmod", file_path);
   if (futimens(file_fd, a->times) != 0) fail(errno, "utimensat", file_path);
   if (close(file_fd) != 0) fail(errno, "close", file_path);
   file_fd = -1;
@@ -364,8 +393,45 @@ static void make_missing(const char *path) {
   }
 }
 
+/* The directory that something was put into last: most entries of an archive follow others of theirs. */
+static struct {
+  int fd;
+  char path[MAX_NAME + 1];
+  bool plain; /* new files get the owner and mode that they are made with: no set-group-ID bit, no default ACL */
+} last = {.fd = -1};
+
+static void forget_directory(void) {
+  if (last.fd >= 0) close(last.fd);
+  last.fd = -1;
+}
+
+static int open_directory_of(const char *path, const char **base);
+
+/* As open_directory_of; what is returned stays open, and belongs to `last`. */
+static int parent_of(const char *path, const char **base) {
+  const char *slash = strrchr(path, '/');
+  size_t length = slash == NULL ? 0 : (size_t)(slash - path);
+  *base = slash == NULL ? path : slash + 1;
+  if (last.fd >= 0 && strlen(last.path) == length && memcmp(last.path, path, length) == 0) return last.fd;
+  forget_directory();
+  int found = open_directory_of(path, base);
+  if (found < 0) return -1;
+  int fd = openat(found, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  close(found);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) != 0) {
+    if (fd >= 0) close(fd);
+    return -1;
+  }
+  last.fd = fd;
+  memcpy(last.path, path, length);
+  last.path[length] = 0;
+  last.plain = !(st.st_mode & S_ISGID) && fgetxattr(fd, "system.posix_acl_default", NULL, 0) < 0;
+  return fd;
+}
+
 /* Opens the directory that `path` lies in, making what is missing; `base` is set to the last component, in `path`. */
-static int open_parent(const char *path, const char **base) {
+static int open_directory_of(const char *path, const char **base) {
   char directory[MAX_NAME + 1];
   snprintf(directory, sizeof directory, "%s", path);
   char *slash = strrchr(directory, '/');
@@ -406,6 +472,14 @@ static void make_link(const char *target, int parent, const char *base, const ch
   close(directory);
 }
 
+/* Makes the file that is written next; false: it could not, perhaps because there is something. */
+static bool make_file(int parent, const char *base, const struct attributes *a) {
+  file_moded = last.plain && (a->mode & 07000) == 0;
+  file_owned = last.plain && a->uid == 0 && a->gid == 0;
+  file_fd = openat(parent, base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, file_moded ? a->mode & 0777 : 0600);
+  return file_fd >= 0;
+}
+
 /* Puts a file, directory, link or node in place of what is there; a directory over a directory only changes its attributes. */
 static void serve_put(struct reader *r) {
   struct attributes a;
@@ -418,24 +492,28 @@ static void serve_put(struct reader *r) {
   capability = (char *)r->at;
   mode_t kind = a.mode & S_IFMT;
   const char *base;
-  int parent = open_parent(path, &base);
+  int parent = parent_of(path, &base);
   if (parent < 0) fail(errno, "mkdir", path);
   if (*base == 0) base = ".";
-  struct stat st;
-  bool there = fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0;
-  bool merge = there && S_ISDIR(st.st_mode) && kind == S_IFDIR;
-  if (there && !merge) {
-    if ((flags & PUT_KEEP_KIND) && S_ISDIR(st.st_mode)) fail(EISDIR, "keep", path);
-    if ((flags & PUT_KEEP_KIND) && kind == S_IFDIR) fail(ENOTDIR, "keep", path);
-    if (remove_all(parent, base) != 0) fail(errno, "RemoveAll", path);
+  bool file = kind == S_IFREG && *target == 0, merge = false;
+  /* Mostly there is nothing of that name. */
+  if (!file || !make_file(parent, base, &a)) {
+    struct stat st;
+    bool there = fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    merge = there && S_ISDIR(st.st_mode) && kind == S_IFDIR;
+    if (there && !merge) {
+      if ((flags & PUT_KEEP_KIND) && S_ISDIR(st.st_mode)) fail(EISDIR, "keep", path);
+      if ((flags & PUT_KEEP_KIND) && kind == S_IFDIR) fail(ENOTDIR, "keep", path);
+      if (remove_all(parent, base) != 0) fail(errno, "RemoveAll", path);
+    }
+    if (file && !make_file(parent, base, &a)) fail(errno, "open", path);
   }
   bool times = true;
   if (*target != 0 && kind == S_IFREG) { /* another name of `target` */
     make_link(target, parent, base, path);
+    struct stat st;
     if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)) kind = S_IFLNK;
-  } else if (kind == S_IFREG) {
-    file_fd = openat(parent, base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file_fd < 0) fail(errno, "open", path);
+  } else if (file) {
     snprintf(file_path, sizeof file_path, "%s", path);
     file_attributes = a;
     memcpy(file_capability, capability, file_capability_length = capability_length);
@@ -449,8 +527,10 @@ static void serve_put(struct reader *r) {
   } else {
     fail(EINVAL, "put", path);
   }
-  if (file_fd < 0) set_attributes(parent, base, path, &a, kind == S_IFLNK, times);
-  close(parent);
+  if (file_fd < 0) {
+    set_attributes(parent, base, path, &a, kind == S_IFLNK, times);
+    forget_directory(); /* a path may lead elsewhere from now on */
+  }
   free(path);
   free(target);
 }
@@ -461,31 +541,44 @@ static void serve_times(struct reader *r) {
   read_attributes(r, &a);
   if (r->bad) fail(EINVAL, "put", path);
   const char *base;
-  int parent = open_parent(path, &base);
-  if (parent >= 0) {
-    utimensat(parent, *base == 0 ? "." : base, a.times, AT_SYMLINK_NOFOLLOW);
-    close(parent);
-  }
+  int parent = parent_of(path, &base);
+  if (parent >= 0) utimensat(parent, *base == 0 ? "." : base, a.times, AT_SYMLINK_NOFOLLOW);
   free(path);
 }
 
 /* ---- requests ---- */
 
+/* Small records are read together; in a long file, only their heads: the kernel moves the content. */
+static uint8_t ahead[DATA];
+static size_t ahead_start, ahead_end;
+static bool long_file;
+
 static bool read_all(void *data, size_t length) {
   uint8_t *at = data;
   while (length > 0) {
-    ssize_t n = read(0, at, length);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    at += n;
-    length -= (size_t)n;
+    if (ahead_start == ahead_end) {
+      ssize_t n = read(0, ahead, long_file && length < sizeof ahead ? length : sizeof ahead);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return false;
+      ahead_start = 0;
+      ahead_end = (size_t)n;
+    }
+    size_t part = ahead_end - ahead_start < length ? ahead_end - ahead_start : length;
+    memcpy(at, ahead + ahead_start, part);
+    ahead_start += part;
+    at += part;
+    length -= part;
   }
   return true;
 }
 
-/* Content goes from the pipe to the file without passing through here; what is left (the filesystem can't) is returned as not moved. */
+/* Content goes from the pipe to the file without passing through here, but for what was read ahead. Returns how much did. */
 static uint32_t move_data(uint32_t length) {
-  uint32_t moved = 0;
+  uint32_t moved = (uint32_t)(ahead_end - ahead_start);
+  if (moved > length) moved = length;
+  if (!write_all(file_fd, ahead + ahead_start, moved)) fail(errno, "write", file_path);
+  ahead_start += moved;
+  long_file = length > DATA / 2;
   while (moved < length) {
     ssize_t n = splice(0, NULL, file_fd, NULL, length - moved, SPLICE_F_MOVE);
     if (n < 0 && errno == EINTR) continue;
@@ -595,6 +688,7 @@ static void __attribute__((noreturn)) serve(uint8_t view, pid_t container) {
     struct reader r = {head, head + 4, false};
     uint32_t length = read_u32(&r);
     if (length > MAX_RECORD) _exit(1);
+    if (head[4] != F_DATA) long_file = false;
     if (head[4] == F_DATA && file_fd >= 0) length -= move_data(length);
     if (!read_all(payload, length)) _exit(1);
     carry_out(head[4], payload, length);
