@@ -1,6 +1,6 @@
 /** Containers as virtual machines: Docker's verbs become VM operations. What is seen of the VMs comes in by {@link VmObserver}. */
 import { EventEmitter } from 'node:events';
-import { cancelled, conflict, invalid, isKind, messageOf, notModified } from '../../src/common/errors.js';
+import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { within } from '../../src/common/within.js';
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
@@ -25,6 +25,7 @@ import { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
+import { keptSpec } from './kept-spec.js';
 import { Pauser } from './pause.js';
 import { macOf, Starter } from './start.js';
 import { renewLimits, updateResources } from './update.js';
@@ -32,8 +33,6 @@ import { VmObserver } from './vm-observer.js';
 import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
 
 const log = logger('exec');
-/** Characters of a container's spec as JSON. */
-const MAX_SPEC = 1024 * 1024;
 const KILL_MS = 10_000;
 const SIGKILL = 9;
 
@@ -84,11 +83,6 @@ export class Containers implements ExecService, ExecContext {
   // --- create --------------------------------------------------------------------------------------------------------
 
   async create(spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo> {
-    // All containers' specs travel in one answer of vSphere's.
-    if (JSON.stringify(spec).length > MAX_SPEC)
-      throw invalid(
-        `the container's configuration is larger than ${MAX_SPEC / 1024} KiB: give it fewer ports, variables or labels`,
-      );
     const giveBack = this.cache.reserve(spec.name, spec.id);
     const release = this.layers.use(spec.layer);
     let letGo = (): void => undefined;
@@ -314,7 +308,7 @@ export class Containers implements ExecService, ExecContext {
 
   private async saveSpec(container: Container, spec: ContainerSpec, name?: string): Promise<void> {
     await change(this.client, container.vm, container.changeVersion, (handle) => {
-      handle.key(SPEC_KEY, JSON.stringify(spec));
+      handle.key(SPEC_KEY, keptSpec(spec));
       if (name !== undefined) handle.name(name);
     });
     container.spec = spec;

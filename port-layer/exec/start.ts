@@ -10,6 +10,7 @@ import type { ContainerSpec, ContainerState, Preparation } from '../types.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
+import { keptSpec } from './kept-spec.js';
 import { programSpec } from './program-spec.js';
 import { RUN_KEY, type RunRecord } from './run-record.js';
 import { parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
@@ -101,7 +102,7 @@ export class Starter {
       const record: RunRecord = { startedAt: new Date().toISOString(), endpoints: container.endpoints };
       container.spec = spec;
       await change(client, container.vm, container.changeVersion, (handle) => {
-        if (JSON.stringify(spec) !== JSON.stringify(former)) handle.key(SPEC_KEY, JSON.stringify(spec));
+        if (JSON.stringify(spec) !== JSON.stringify(former)) handle.key(SPEC_KEY, keptSpec(spec));
         if (hardware !== undefined) handle.hardware(spec);
         handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(record)).powerOn();
         power.wished = true;

@@ -5,6 +5,7 @@ import type { ContainerSpec, ResourceUpdate } from '../types.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
+import { keptSpec } from './kept-spec.js';
 import { SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
@@ -35,7 +36,7 @@ export async function updateResources(
     ...(later ? { hardware: { ...has, ...(limitsNow === undefined ? {} : { limits: limitsNow }) } } : {}),
   };
   await change(client, container.vm, container.changeVersion, (handle) => {
-    handle.key(SPEC_KEY, JSON.stringify(spec));
+    handle.key(SPEC_KEY, keptSpec(spec));
     if (!container.running && !same) handle.hardware(wanted);
     if (cpuShares !== undefined && cpuShares !== former.cpuShares) handle.cpuShares(cpuShares);
   });

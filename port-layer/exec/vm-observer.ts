@@ -3,14 +3,13 @@
  * endpoint, by its guest, by an administrator), or vanishes.
  */
 import { messageOf } from '../../src/common/errors.js';
-import { isFullId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
-import type { ContainerSpec } from '../types.js';
 import { Container } from './container.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
+import { readSpec } from './kept-spec.js';
 import { parseRunRecord, RUN_KEY } from './run-record.js';
 import { KILLED, outcome, parseRunStatus, type RunStatus, STATUS_KEY } from './run-status.js';
 import { channelPath, OWNER_KEY, SPEC_KEY } from './vm-spec.js';
@@ -227,14 +226,5 @@ export class VmObserver {
     }
     log.info({ container: container.id, name: container.spec.name }, 'found a running container');
     if (!opening) emit({ type: 'started', container: container.info(), time: container.startedAt });
-  }
-}
-
-function readSpec(text: string | undefined): ContainerSpec | null {
-  try {
-    const spec = JSON.parse(text ?? 'null') as ContainerSpec | null;
-    return typeof spec?.id === 'string' && isFullId(spec.id) && spec.version === 1 ? spec : null;
-  } catch {
-    return null;
   }
 }

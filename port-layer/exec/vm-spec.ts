@@ -5,6 +5,7 @@ import { datastorePath } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from '../types.js';
+import { keptSpec } from './kept-spec.js';
 
 export const SPEC_KEY = 'caisson.container';
 export const OWNER_KEY = 'caisson.vch';
@@ -118,7 +119,7 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
       },
     ],
     extraConfig: [
-      { key: SPEC_KEY, value: JSON.stringify(spec) },
+      { key: SPEC_KEY, value: keptSpec(spec) },
       { key: OWNER_KEY, value: config.id },
       ...(spec.log?.keepBytes === undefined ? [] : [{ key: KEEP_LOG_KEY, value: String(spec.log.keepBytes) }]),
     ],
