@@ -16,6 +16,7 @@ import { compareTrees, shown, type TreeChange } from './changes.js';
 import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
 import { layerTar } from './layer-tar.js';
+import { makeDirectory } from './make-directory.js';
 import { MountedFiles } from './mounted-files.js';
 import { OpenVolumes } from './open-volumes.js';
 import { userOf } from './owner.js';
@@ -188,7 +189,10 @@ export class ContainerFiles implements FileService {
         throw conflict(`container ${container.id} is being removed`);
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
-        const files = releasing(await DiskFiles.open(this.datastore, disk, this.spoolDir, signal), release);
+        const openDisk = (): Promise<DiskFiles> => DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
+        if (container.state === 'created' && view === FilesView.asSeen)
+          await makeDirectory(openDisk, container.spec.process.cwd);
+        const files = releasing(await openDisk(), release);
         return view === FilesView.asSeen ? await this.withVolumes(container, files, write, signal) : files;
       }
     } catch (error) {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -196,6 +197,16 @@ describe('docker cp with a running container', () => {
 });
 
 describe('docker cp with a container that does not run', () => {
+  it('finds the working directory of one that was never started', async () => {
+    await ok('create', '--name', 'workless', '-w', '/home/foo/bar', 'busybox', 'true');
+    await ok('cp', 'workless:/home/foo/bar', join(scratch, 'bar'));
+    expect(readdirSync(join(scratch, 'bar'))).toEqual([]);
+    writeFileSync(join(scratch, 'in-bar'), 'in\n');
+    await ok('cp', join(scratch, 'in-bar'), 'workless:/home/foo/bar');
+    expect((await ok('cp', 'workless:/home/foo/bar/in-bar', '-')).toString()).toContain('in\n');
+    await ok('rm', 'workless');
+  });
+
   it('puts files in before the first start, takes them out after the end, and puts more in', async () => {
     await ok('create', '--name', 'still', 'busybox', 'sh', '/job/run.sh');
     mkdirSync(join(scratch, 'job'));

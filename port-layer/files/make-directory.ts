@@ -1,0 +1,44 @@
+/** The working directory of a container that was never started: Docker makes it with the container, a VM makes it when it starts. */
+import { cleanPath, toBytes } from './paths.js';
+import { Errno, FileError, isDirectory, type RootFiles, S_IFDIR } from './root-files.js';
+
+/**
+ * Makes a directory, and those above it, unless it is there. Where something else is in the way nothing is made: the start will tell.
+ * @param open the container's files; opened once to look, and again where there is something to make
+ */
+export async function makeDirectory(open: () => Promise<RootFiles>, directory: string): Promise<void> {
+  const missing = await using(open, (files) => missingParts(files, cleanPath(toBytes(directory))));
+  if (missing.length === 0) return;
+  await using(open, async (files) => {
+    const now = { sec: Math.floor(Date.now() / 1000), nsec: 0 };
+    const ids = { uid: 0, gid: 0, nlink: 2, size: 0, ino: 0n, dev: 0n, major: 0, minor: 0 };
+    const times = { mtime: now, ctime: now, atime: now };
+    for (const path of missing)
+      await files.put({ path, mode: S_IFDIR | 0o755, ...ids, ...times, target: '', capability: null }, true);
+    await files.finish();
+  });
+}
+
+/** What is to be made, outermost first. */
+async function missingParts(files: RootFiles, path: string): Promise<string[]> {
+  const parts = path.split('/').filter((part) => part !== '');
+  for (let depth = 1; depth <= parts.length; depth++) {
+    const part = (count: number): string => `/${parts.slice(0, count).join('/')}`;
+    try {
+      if (!isDirectory(await files.stat(part(depth)))) return [];
+    } catch (error) {
+      if (!(error instanceof FileError) || error.errno !== Errno.ENOENT) throw error;
+      return parts.slice(depth - 1).map((_, index) => part(depth + index));
+    }
+  }
+  return [];
+}
+
+async function using<T>(open: () => Promise<RootFiles>, body: (files: RootFiles) => Promise<T>): Promise<T> {
+  const files = await open();
+  try {
+    return await body(files);
+  } finally {
+    await files.close();
+  }
+}
