@@ -1,6 +1,7 @@
 /** Measuring two engines in alternation, and summing up. */
 import { spawn } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
+import { Readable } from 'node:stream';
 
 /** An engine under test: what `DOCKER_HOST` names. */
 export interface Engine {
@@ -63,12 +64,12 @@ export function docker(engine: Engine, ...args: string[]): Promise<string> {
 
 /**
  * The same.
- * @param options.input its standard input
+ * @param options.input its standard input, so many `times` over
  * @param options.onOutput called for each piece that it prints
  */
 export function dockerWith(
   engine: Engine,
-  options: { input?: Buffer; onOutput?: (bytes: number) => void },
+  options: { input?: Buffer; times?: number; onOutput?: (bytes: number) => void },
   ...args: string[]
 ): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -95,8 +96,12 @@ export function dockerWith(
       else reject(new Error(`docker ${args.join(' ')} on ${engine.name}: exit ${code}: ${err.trim()}`));
     });
     child.stdin?.on('error', () => undefined);
-    child.stdin?.end(options.input);
+    if (child.stdin !== null) Readable.from(repeat(options.input, options.times ?? 1)).pipe(child.stdin);
   });
+}
+
+function* repeat(input: Buffer | undefined, times: number): Generator<Buffer> {
+  for (let i = 0; i < times && input !== undefined; i++) yield input;
 }
 
 /** Median, minimum and maximum. */
