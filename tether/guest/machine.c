@@ -289,11 +289,21 @@ const char *setup_file(const char *path, int files, uint32_t index, bool read_on
   return setup_bound(source, path, read_only);
 }
 
+/* Nothing of what the kernel tells can be replaced. NULL or what is wrong. */
+static const char *check_mount_point(const char *what, const char *path) {
+  static char problem[600];
+  if (strncmp(path, "/proc", 5) != 0 || (path[5] != 0 && path[5] != '/')) return NULL;
+  snprintf(problem, sizeof problem, "error during container init: error mounting %s to rootfs at \"%.200s\": \"%.200s\" cannot be mounted because it is inside /proc", what, path, path);
+  return problem;
+}
+
 /* A filesystem in memory; without a mode of its own it gets that of the directory it covers. */
 const char *setup_tmpfs(const char *path, unsigned long flags, const char *options) {
   static char problem[600];
   char data[512];
   struct stat st;
+  const char *wrong = check_mount_point("\"tmpfs\"", path);
+  if (wrong != NULL) return wrong;
   /* The kernel takes how mounts spread by itself only. */
   unsigned long spread = flags & (MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED | MS_REC);
   flags &= ~spread;
@@ -316,6 +326,8 @@ const char *setup_tmpfs(const char *path, unsigned long flags, const char *optio
 const char *setup_volume(int volumes, uint32_t unit, const char *inside, const char *path, bool read_only) {
   static char problem[400];
   char name[16], source[64];
+  const char *wrong = check_mount_point("a volume", path);
+  if (wrong != NULL) return wrong;
   snprintf(name, sizeof name, "%u", unit);
   int whole = openat(volumes, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
   struct {
