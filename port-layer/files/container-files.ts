@@ -47,7 +47,9 @@ export class ContainerFiles implements FileService {
     const container = this.containers.resolve(id);
     const files = await this.open(container, FilesView.asSeen, signal);
     try {
-      return (await look(files, absolutePath(toBytes(path)))).stat;
+      const { stat } = await look(files, absolutePath(toBytes(path)));
+      // As Docker: the last component as it was asked for.
+      return { ...stat, name: toText(baseName(toBytes(path))) };
     } catch (error) {
       throw told(error, id, path);
     } finally {

@@ -14,24 +14,27 @@ const MAX_ID = 0x7fffffff;
 export async function userOf(files: RootFiles, user: string): Promise<{ uid: number; gid: number } | null> {
   if (user === '') return null;
   const [name = '', group] = user.split(':', 2);
-  const account = (await lines(files, '/etc/passwd')).find(
-    (fields) => fields[0] === name || (isId(name) && fields[2] === name),
-  );
+  const unknown = (why: string): Error => invalid(`failed to look up user "${user}" in container: ${why}`);
+  const passwd = await lines(files, '/etc/passwd');
+  const account = passwd?.find((fields) => fields[0] === name || (isId(name) && fields[2] === name));
   if (account === undefined && !isId(name))
-    throw invalid(`failed to look up user "${user}" in container: no matching entries in passwd file`);
+    throw unknown(passwd === null ? 'read /etc/passwd: is a directory' : 'no matching entries in passwd file');
   const uid = account === undefined ? Number(name) : id(account[2]);
   if (group === undefined || group === '') return { uid, gid: account === undefined ? 0 : id(account[3]) };
-  const entry = (await lines(files, '/etc/group')).find((fields) => fields[0] === group);
+  const groups = await lines(files, '/etc/group');
+  const entry = groups?.find((fields) => fields[0] === group);
   if (entry === undefined && !isId(group))
-    throw invalid(`failed to look up user "${user}" in container: no matching entries in group file`);
+    throw unknown(groups === null ? 'read /etc/group: is a directory' : 'no matching entries in group file');
   return { uid, gid: entry === undefined ? Number(group) : id(entry[2]) };
 }
 
 const isId = (text: string): boolean => /^\d{1,10}$/.test(text) && Number(text) <= MAX_ID;
 const id = (text: string | undefined): number => (text !== undefined && isId(text) ? Number(text) : 0);
 
-async function lines(files: RootFiles, path: string): Promise<string[][]> {
+/** The fields of a file's lines; none where there is no file, null for what is none. */
+async function lines(files: RootFiles, path: string): Promise<string[][] | null> {
   try {
+    let regular = true;
     const parts: Buffer[] = [];
     let size = 0;
     const place = await followLinks(files, path, 'error');
@@ -39,8 +42,9 @@ async function lines(files: RootFiles, path: string): Promise<string[][]> {
       if (Buffer.isBuffer(part)) {
         size += part.length;
         if (size <= MAX_ACCOUNTS) parts.push(part);
-      } else if (!isRegular(part as FileEntry)) return [];
+      } else regular = isRegular(part as FileEntry);
     }
+    if (!regular) return null;
     return Buffer.concat(parts)
       .toString()
       .split('\n')

@@ -55,7 +55,7 @@ export async function unpack(
       const name = inside(entry.name, 'entry name');
       if (name === '/' && entry.type === 'directory') continue;
       const put = fileEntry(entry, at(name), options.owner);
-      if (entry.type === 'link') put.target = at(inside(entry.linkName, 'hardlink'));
+      if (entry.type === 'link') put.target = at(inside(entry.linkName, 'hardlink target'));
       recent.add(put.path, { entry, name: toText(name.slice(1)), put });
       await files.put(put, options.keepKind);
       if (entry.type === 'file') await copyContent(reader, entry, files);

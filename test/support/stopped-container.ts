@@ -42,7 +42,12 @@ export async function stoppedContainer(
   mkdirSync(join(directory, 'spool'));
   const disk = join(directory, CONTAINER_ID, `${CONTAINER_ID}.vmdk`);
   await createChild(disk, layer);
-  const spec = { id: CONTAINER_ID, name: 'box', readOnlyRoot: false, process: { user: 'web' } } as ContainerSpec;
+  const spec = {
+    id: CONTAINER_ID,
+    name: 'box',
+    readOnlyRoot: false,
+    process: { user: 'web', cwd: '/' },
+  } as ContainerSpec;
   const container = new Container(spec, { type: 'VirtualMachine', value: 'vm-1' }, '');
   const cache = new ContainerCache();
   cache.add(container);
