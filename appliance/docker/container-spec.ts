@@ -272,11 +272,10 @@ export function containerSpec(
   };
 }
 
+/** `name:address`, as Docker's API has it: the CLI makes that of other forms. @throws invalid in Docker's words */
 function extraHost(text: string): { host: string; address: string } {
-  const match = /^([^:=]+)[:=](.+)$/.exec(text);
-  if (match === null) throw invalid(`bad format for add-host: "${text}"`);
-  if (match[2] === HOST_GATEWAY) return { host: match[1]!, address: HOST_GATEWAY };
-  const address = match[2]!.replace(/^\[|\]$/g, '');
-  if (isIP(address) === 0) throw invalid(`invalid IP address in add-host: "${address}"`);
-  return { host: match[1]!, address };
+  const [, host, address] = /^([^:]+):(.*)$/s.exec(text) ?? [];
+  if (host === undefined || address === undefined) throw invalid(`bad format for add-host: "${text}"`);
+  if (address !== HOST_GATEWAY && isIP(address) === 0) throw invalid(`invalid IP address in add-host: "${address}"`);
+  return { host, address };
 }

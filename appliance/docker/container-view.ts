@@ -10,7 +10,7 @@ import type { Engine } from './engine.js';
 import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
 import { linkNames, linksView } from './links.js';
-import { DEFAULT_LOG_DRIVER } from './logging/log-options.js';
+import { DEFAULT_LOG_DRIVER, logDriver } from './logging/log-options.js';
 import { listMountsView, mountsView } from './volumes/mount-points.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
@@ -217,7 +217,9 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
     Platform: 'linux',
     MountLabel: '',
     ProcessLabel: '',
-    AppArmorProfile: '',
+    AppArmorProfile: (hostConfig(container).SecurityOpt ?? []).some((one) => /^apparmor[=:]unconfined$/.test(one))
+      ? 'unconfined'
+      : '',
     ExecIDs: execIds.length === 0 ? null : execIds,
     HostConfig: { ...hostConfigView(container), Links: linksView(container, engine.portLayer.exec.list()) },
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
@@ -267,6 +269,7 @@ function hostConfigView(container: ContainerInfo): object {
   return {
     ...HOST_CONFIG_DEFAULTS,
     ...definedOnly(host),
+    LogConfig: { Type: logDriver(host.LogConfig), Config: host.LogConfig?.Config ?? {} },
     ...bindingsView(container),
     ...(host.MemorySwappiness === -1 ? { MemorySwappiness: null } : {}),
     ...(spec.privileged === true
@@ -296,7 +299,6 @@ function definedOnly(value: object): object {
       ([key, one]) =>
         one !== null &&
         !(key === 'RestartPolicy' && one.Name === '') &&
-        !(key === 'LogConfig' && one.Type === '') &&
         !(one === '' && key !== 'ContainerIDFile') &&
         !(key === 'NetworkMode' && one === 'default') &&
         !(key === 'ShmSize' && one === 0),

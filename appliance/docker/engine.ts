@@ -1,5 +1,6 @@
 /** What all routes share: the port layer, images, published ports, events, and what ties them together. */
 
+import { isIP } from 'node:net';
 import type { VchConfig } from '../../port-layer/config.js';
 import type {
   ContainerEvent,
@@ -9,7 +10,7 @@ import type {
   StopOptions,
   WaitCondition,
 } from '../../port-layer/types.js';
-import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
+import { cancelled, conflict, isKind, messageOf, notModified, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
 import { wantedPorts } from '../gateway/published-ports.js';
@@ -205,6 +206,11 @@ export class Engine {
     await this.portLayer.exec.start(container.spec.id, async () => {
       const links = resolveLinks(container, this.portLayer.exec.list());
       const host = hostConfig(container);
+      for (const server of host.Dns ?? [])
+        if (isIP(server) === 0)
+          throw unavailable(
+            `bad nameserver address ${server}: ParseAddr(${JSON.stringify(server)}): ${whyNoIp(server)}`,
+          );
       const exposed = Object.keys(dockerConfig(container).ExposedPorts ?? {});
       const wanted =
         container.spec.networks.length === 0
@@ -399,4 +405,9 @@ export class Engine {
   imageOf(container: ContainerInfo): Image | undefined {
     return this.images.list().find((image) => image.id === container.spec.imageId);
   }
+}
+
+/** Go's words (net/netip) for a text that is no address. */
+function whyNoIp(text: string): string {
+  return /^\d+(\.\d+){1,2}$/.test(text) ? 'IPv4 address too short' : 'unable to parse IP';
 }

@@ -46,6 +46,8 @@ const DONE = new Set([
   'VolumesFrom',
   'VolumeDriver',
   'CpuShares',
+  'BlkioWeight',
+  'BlkioWeightDevice',
   'CpusetMems',
   'MemorySwappiness',
   'OomKillDisable',
@@ -68,7 +70,6 @@ const HARMLESS: Record<string, unknown[]> = {
 
 const OWN_KERNEL = 'a virtual machine has a kernel of its own';
 const NO_DEVICES = "a virtual machine has no devices of its host's";
-const NO_NEIGHBOURS = 'there is one container in a virtual machine';
 
 /** Why an option is not done, where that can be said. */
 const REASONS: Record<string, string> = {
@@ -81,8 +82,6 @@ const REASONS: Record<string, string> = {
   CgroupParent: OWN_KERNEL,
   CpuRealtimePeriod: OWN_KERNEL,
   CpuRealtimeRuntime: OWN_KERNEL,
-  BlkioWeight: NO_NEIGHBOURS,
-  BlkioWeightDevice: NO_NEIGHBOURS,
   BlkioDeviceReadBps: NO_DEVICES,
   BlkioDeviceWriteBps: NO_DEVICES,
   BlkioDeviceReadIOps: NO_DEVICES,

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { conflict, invalid, unsupported } from '../../src/common/errors.js';
 import { type HostConfig, hostConfigSchema } from './container-config.js';
 import { checkRestartPolicy } from './host-options.js';
-import { checkResources, memoryWarning } from './resources.js';
+import { checkResources, resourceWarnings } from './resources.js';
 
 /** The body: the resources of a HostConfig, and a restart policy. */
 export const updateSchema = hostConfigSchema
@@ -84,11 +84,7 @@ export function updateWarnings(
   asked: { cpus: number; memoryMiB: number },
   has: { cpus: number; memoryMiB: number },
 ): string[] | null {
-  const warnings: string[] = [];
-  const unlimited = memoryWarning(wanted);
-  if (unlimited !== null) warnings.push(unlimited);
-  if (wanted.BlkioWeight)
-    warnings.push('A virtual machine has its disks for itself: there is no Block I/O weight. Weight discarded.');
+  const warnings = resourceWarnings(wanted);
   if (wanted.Memory && asked.memoryMiB > has.memoryMiB)
     warnings.push(
       `The virtual machine has ${has.memoryMiB} MiB of memory until the container is started again, which then has ${asked.memoryMiB} MiB.`,

@@ -19,10 +19,16 @@ const MAX_VM_SHARES = 1_000_000;
 /** Of a control group that nobody gave one. */
 const USUAL_WEIGHT = '100';
 
-/** As Docker completes what was asked for: memory and swap together are twice the memory, and no limit of processes is null. */
+/**
+ * As Docker completes what was asked for: memory and swap together are twice the memory, no limit of processes is null, and what is
+ * warned of ({@link resourceWarnings}) is gone.
+ */
 export function adaptResources(host: HostConfig): HostConfig {
   const adapted = { ...host };
   if ((host.Memory ?? 0) > 0 && !host.MemorySwap) adapted.MemorySwap = host.Memory! * 2;
+  // A virtual machine has its disks for itself: it has no neighbours to weigh it against.
+  delete adapted.BlkioWeight;
+  delete adapted.BlkioWeightDevice;
   if (host.PidsLimit !== undefined && host.PidsLimit !== null && host.PidsLimit <= 0) delete adapted.PidsLimit;
   return adapted;
 }
@@ -129,11 +135,21 @@ function memoryLimit(host: HostConfig, machineMiB: number): number {
   return asked === 0 ? most : Math.min(asked, most);
 }
 
-/** Docker's words for a container whose processes may not be killed, without a limit to stop at; null: there is nothing to be said. */
-export function memoryWarning(host: HostConfig): string | null {
-  if (host.OomKillDisable !== true || (host.Memory && host.Memory > 0)) return null;
-  return 'OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.';
+/** What Docker warns of: what it discards where the kernel has no such thing, and what may have no end. */
+export function resourceWarnings(host: HostConfig): string[] {
+  const warnings: string[] = [];
+  if (host.BlkioWeight) warnings.push(`${NO_BLOCK_WEIGHT('weight')} Weight discarded.`);
+  if (Array.isArray(host.BlkioWeightDevice) && host.BlkioWeightDevice.length > 0)
+    warnings.push(`${NO_BLOCK_WEIGHT('weight_device')} Weight-device discarded.`);
+  if (host.OomKillDisable === true && !(host.Memory && host.Memory > 0))
+    warnings.push(
+      'OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.',
+    );
+  return warnings;
 }
+
+const NO_BLOCK_WEIGHT = (what: string): string =>
+  `Your kernel does not support Block I/O ${what} or the cgroup is not mounted.`;
 
 /**
  * Every limit that this table knows, `max` (`0` for a guarantee) where the options ask for none.

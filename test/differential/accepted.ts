@@ -183,6 +183,14 @@ export const ACCEPTED: Accepted[] = [
     path: /^(headers|body)/,
   },
   {
+    what: 'A stop signal that there is none of, a tmpfs option that is none',
+    docker: 'told when the container is stopped, or started',
+    caisson: 'refused when it is made',
+    reason: ASKED_WRONG,
+    where: /^options\/(life and logs, as they are kept#2[01]|privileges, as they are kept#2[89])$/,
+    path: /./,
+  },
+  {
     what: '`stats` with `one-shot`: `name`, `id`',
     docker: 'missing',
     caisson: 'there, as in all other answers',

@@ -270,7 +270,7 @@ describe('limits and names', () => {
     [['--uts', 'host'], "HostConfig.UTSMode 'host' is not implemented"],
     [['--userns', 'host'], "HostConfig.UsernsMode 'host' is not implemented"],
     [['--device-cgroup-rule', 'c 1:3 mr'], 'HostConfig.DeviceCgroupRules is not implemented'],
-    [['--blkio-weight', '100'], 'HostConfig.BlkioWeight is not implemented'],
+    [['--device-read-bps', '/dev/x:1mb'], 'HostConfig.BlkioDeviceReadBps is not implemented'],
     [['--security-opt', 'apparmor=mine'], 'AppArmor profiles other than'],
   ])('%j is refused', async (options, message) => {
     const outcome = await sh(options, 'true');

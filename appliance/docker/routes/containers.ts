@@ -26,7 +26,7 @@ import { linkAnnotations, withoutLink } from '../links.js';
 import { randomName } from '../names.js';
 import { asNewest } from '../older-versions.js';
 import { body, filters, flag, hangup, integer, query, terminalSize, versionOf } from '../request.js';
-import { asksForCpus, memoryWarning } from '../resources.js';
+import { asksForCpus, resourceWarnings } from '../resources.js';
 import { parseSignal } from '../signals.js';
 
 /** Adds the routes. */
@@ -58,8 +58,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
       wanted.HostConfig?.PublishAllPorts === true,
     );
     const created = await createWithVolumes(engine, wanted, spec);
-    const warning = memoryWarning(wanted.HostConfig ?? {});
-    response.status(201).json({ Id: created.spec.id, Warnings: warning === null ? [] : [warning] });
+    response.status(201).json({ Id: created.spec.id, Warnings: resourceWarnings(wanted.HostConfig ?? {}) });
   });
 
   router.get('/containers/json', async (request, response) => {
