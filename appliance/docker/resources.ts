@@ -27,8 +27,8 @@ export function adaptResources(host: HostConfig): HostConfig {
   const adapted = { ...host };
   if ((host.Memory ?? 0) > 0 && !host.MemorySwap) adapted.MemorySwap = host.Memory! * 2;
   // A virtual machine has its disks for itself: it has no neighbours to weigh it against.
-  delete adapted.BlkioWeight;
-  delete adapted.BlkioWeightDevice;
+  if (host.BlkioWeight) adapted.BlkioWeight = 0;
+  if (host.BlkioWeightDevice) adapted.BlkioWeightDevice = [];
   if (host.PidsLimit !== undefined && host.PidsLimit !== null && host.PidsLimit <= 0) delete adapted.PidsLimit;
   return adapted;
 }

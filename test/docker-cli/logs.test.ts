@@ -1,10 +1,12 @@
 /** What `docker logs` has of real containers, and log drivers. */
 import { createSocket } from 'node:dgram';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeCertificates } from '../../src/cli/certificates.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import { rawRequest } from '../support/raw-http.js';
 import { run, type Stack } from '../support/stack.js';
@@ -53,6 +55,7 @@ describe('docker logs', () => {
     const script = 'i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.1; done';
     await stack.docker('run', '-d', '--name', 'still', 'busybox', 'sh', '-c', script);
     await expect.poll(() => logs('still'), { timeout: 10_000 }).toContain('line 5\n');
+    const before = logs('-f', 'still');
     await stack.docker('pause', 'still');
     expect(await logs('still')).toContain('line 5\n');
     const followed = logs('-f', 'still');
@@ -64,7 +67,10 @@ describe('docker logs', () => {
     await expect.poll(() => early.received().toString(), { timeout: 5000 }).toContain('line 5\n');
     early.socket.destroy();
     await stack.docker('unpause', 'still');
-    expect(await followed).toBe(Array.from({ length: 40 }, (_, i) => `line ${i + 1}\n`).join(''));
+    const all = Array.from({ length: 40 }, (_, i) => `line ${i + 1}\n`).join('');
+    expect(await followed).toBe(all);
+    // Who followed it when it was paused has stayed.
+    expect(await before).toBe(all);
     await stack.docker('rm', 'still');
   });
 
@@ -209,6 +215,48 @@ describe('log drivers', () => {
     await stack.docker('rm', 'sent');
     rmSync(directory, { recursive: true });
     expect(readdirSync(stack.paths.datastoreDir)).not.toContain('sent');
+  });
+
+  it('syslog over TLS, to a server that is known, in messages that say how long they are', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-syslog-'));
+    const certificates = await makeCertificates('localhost', ['127.0.0.1'], 'Test');
+    const ca = join(directory, 'ca.pem');
+    writeFileSync(ca, certificates.ca);
+    let received = '';
+    const server = createTlsServer({ cert: certificates.serverCert, key: certificates.serverKey }, (socket) =>
+      socket.on('data', (data) => {
+        received += data.toString();
+      }),
+    );
+    server.on('tlsClientError', () => undefined);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    const send = (...options: string[]) =>
+      stack.docker(
+        ...[
+          'run',
+          '--name',
+          'sent',
+          '--log-driver',
+          'syslog',
+          '--log-opt',
+          `syslog-address=tcp+tls://127.0.0.1:${port}`,
+        ],
+        ...['syslog-format=rfc5424', 'tag={{.Name}}/{{.ImageName}}', ...options].flatMap((one) => ['--log-opt', one]),
+        ...['busybox', 'echo', 'one'],
+      );
+    const unknown = await send();
+    expect(unknown.code).toBe(125);
+    expect(unknown.stderr).toContain(
+      'failed to initialize logging driver: tls: failed to verify certificate: x509: certificate signed by unknown authority',
+    );
+    await stack.docker('rm', 'sent');
+    expect((await send(`syslog-tls-ca-cert=${ca}`)).code).toBe(0);
+    await expect.poll(() => received).toMatch(/^\d+ <30>1 \S+Z \S+ sent\/busybox \d+ sent\/busybox - one\n$/);
+    expect(Number(received.split(' ', 1)[0])).toBe(received.length - received.indexOf('<'));
+    await stack.docker('rm', 'sent');
+    await new Promise((resolve) => server.close(resolve));
+    rmSync(directory, { recursive: true });
   });
 
   it.each([
