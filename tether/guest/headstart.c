@@ -63,9 +63,8 @@ static bool is_asked_of_container(enum message type, uint32_t id, struct reader 
     case M_SIGNAL:
       if (id == 0) return read_u32(&payload) != SIGKILL;
       return session_find(id) == NULL;
-    case M_SUBSCRIBE: /* output before that is in the log alone */
+    case M_SUBSCRIBE:
     case M_UNSUBSCRIBE:
-      return id == 0 || session_find(id) == NULL;
     case M_CREDIT:
     case M_STDIN:
     case M_STDIN_EOF:
