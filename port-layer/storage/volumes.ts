@@ -1,7 +1,7 @@
 /** Volumes: each a disk with a filesystem of its own on the datastore, beside a description of it. */
 import { randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
@@ -33,6 +33,8 @@ const MAX_CAPACITY = 2 * 2 ** 40;
 /** Capacities are a multiple of a VMDK's grain. */
 const GRAIN = 64 * 1024;
 const LABEL = 'volume';
+/** Bytes of a disk's file that are sent at once. */
+const IN_MEMORY = 8 * 2 ** 20;
 /** A disk that is still open in a VM that is just ending cannot be removed on every datastore. */
 const REMOVE_ATTEMPTS = 6;
 const REMOVE_PAUSE_MS = 500;
@@ -127,8 +129,12 @@ export class Volumes implements VolumeStore {
       const upload = `${this.directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
       try {
         await this.files.makeDirectory(upload);
-        await this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal);
-        await this.files.datastore.put(`${upload}/volume.json`, JSON.stringify(info));
+        // Both are waited for: nothing goes on in a directory that is removed.
+        const parts = await Promise.allSettled([
+          this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal),
+          this.files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
+        ]);
+        for (const part of parts) if (part.status === 'rejected') throw part.reason;
         await this.files.move(upload, `${this.directory}/${id}`);
       } catch (error) {
         await this.files
@@ -264,6 +270,8 @@ export class Volumes implements VolumeStore {
 
   private async upload(local: string, path: string, signal?: AbortSignal): Promise<void> {
     const { size } = await stat(local);
+    // What is in memory is sent without looking first whether the session lives.
+    if (size <= IN_MEMORY) return this.files.datastore.put(path, await readFile(local), { signal });
     await this.files.datastore.put(path, createReadStream(local, { highWaterMark: 1 << 20 }), { size, signal });
   }
 

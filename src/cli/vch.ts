@@ -247,7 +247,7 @@ export async function powerOffVch(client: VimClient, vch: Vch): Promise<void> {
 }
 
 /**
- * Removes a host with its containers, images, network and pool.
+ * Removes a host with its containers, images, volumes, network and pool.
  * @throws conflict when containers run and `force` is not given
  */
 export async function deleteVch(
@@ -275,7 +275,7 @@ export async function deleteVch(
       // It was just being removed: what the endpoint had begun goes on without it.
       if (!isKind(error, 'notFound')) throw error;
     });
-  progress('Removing images');
+  progress('Removing images and volumes');
   await removeImageStore(client, vch);
   progress('Removing the endpoint VM, its network and its resource pool');
   await destroyVm(client, vch.endpoint);

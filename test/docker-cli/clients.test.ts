@@ -36,7 +36,10 @@ services:
     image: busybox
     network_mode: bridge
     depends_on: [web]
-    command: ["sh", "-c", "echo job done; exit 3"]
+    volumes: ["kept:/kept", "/scratch"]
+    command: ["sh", "-c", "touch /scratch/x; echo x >> /kept/f; echo job done $$(wc -l < /kept/f); exit 3"]
+volumes:
+  kept: {labels: {of: job}}
 `;
 
 const environment = (): NodeJS.ProcessEnv => ({ DOCKER_HOST: stack.dockerHost, DOCKER_CONFIG: stack.paths.stateDir });
@@ -96,15 +99,21 @@ describe.each([
     await expect.poll(async () => (await compose('ps', '-a')).stdout, { timeout: 10_000 }).toMatch(/\(healthy\)/);
     const listed = (await compose('ps', '-a')).stdout;
     expect(listed).toMatch(/job.*Exit(ed)? \(?3\)?/);
-    expect((await compose('logs', 'job')).stdout).toContain('job done');
+    expect((await compose('logs', 'job')).stdout).toContain('job done 1');
     const port = /:(\d+)/.exec((await compose('port', 'web', '80')).stdout)![1]!;
     expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('<h1>It works</h1>\n');
     expect((await compose('exec', '-T', 'web', 'sh', '-c', 'echo $GREETING')).stdout).toBe('hello\n');
     expect((await compose('top', 'web')).stdout).toContain('httpd -f');
     await compose('restart', '-t', '1', 'web');
+    await compose('rm', '-f', 'job');
+    await compose('up', '-d', '--no-deps', 'job');
+    await expect.poll(async () => (await compose('logs', 'job')).stdout, { timeout: 10_000 }).toContain('job done 2');
     await compose('stop', '-t', '1');
     await compose('down');
     expect((await stack.docker('ps', '-aq')).stdout).toBe('');
+    expect((await stack.docker('volume', 'ls', '-q', '-f', 'label=of=job')).stdout).toMatch(/_kept\n$/);
+    await compose('down', '-v');
+    expect((await stack.docker('volume', 'ls', '-q', '-f', 'label=of=job')).stdout).toBe('');
   }, 180_000);
 });
 

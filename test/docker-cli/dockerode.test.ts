@@ -180,6 +180,24 @@ describe('a container', () => {
   });
 });
 
+it('volumes are made, listed, mounted, pruned and removed', async () => {
+  const made = await docker.createVolume({ Name: 'kept', Labels: { k: 'v' } });
+  expect(await docker.getVolume('kept').inspect()).toMatchObject({ Name: 'kept', Labels: { k: 'v' }, Driver: 'local' });
+  const HostConfig = { Mounts: [{ Type: 'volume' as const, Source: 'kept', Target: '/d' }] };
+  const write = ['sh', '-c', 'echo hi > /d/f'];
+  const [, one] = await docker.run('busybox', write, new PassThrough().resume(), { HostConfig });
+  await expect(docker.getVolume('kept').remove()).rejects.toMatchObject({ statusCode: 409 });
+  const output = new PassThrough();
+  const [, two] = await docker.run('busybox', ['cat', '/d/f'], output, { HostConfig: { VolumesFrom: [one.id] } });
+  expect(String(output.read())).toContain('hi');
+  await Promise.all([one.remove({ v: true }), two.remove({ v: true })]);
+  const anonymous = await docker.createVolume({});
+  expect((await docker.listVolumes({ filters: { dangling: ['true'] } })).Volumes).toHaveLength(2);
+  expect(await docker.pruneVolumes()).toMatchObject({ VolumesDeleted: [anonymous.name] });
+  await docker.getVolume(made.name).remove();
+  await expect(docker.getVolume('kept').inspect()).rejects.toMatchObject({ statusCode: 404 });
+});
+
 it('errors have Docker’s statuses', async () => {
   await expect(docker.createContainer({ Image: 'nosuch' })).rejects.toMatchObject({ statusCode: 404 });
   await expect(docker.getContainer('nosuch').start()).rejects.toMatchObject({ statusCode: 404 });

@@ -66,6 +66,7 @@ describe('vic-machine', () => {
     expect((await stack.docker('ps', '-a', '--format', '{{.Names}}')).stdout).not.toContain('only-here');
     expect(await names()).toMatch(/second/);
     expect((await stack.vicMachine('create', '--config', file)).stderr).toMatch(/exists|already/);
+    expect((await docker(port, {}, 'volume', 'create', 'goes')).code).toBe(0);
     const kept = await stack.vicMachine('delete', '--name', 'second');
     if (kept.code !== 0) expect((await stack.vicMachine('delete', '--name', 'second', '--force')).code).toBe(0);
     expect(await names()).not.toMatch(/second/);

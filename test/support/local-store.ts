@@ -17,8 +17,8 @@ export function localStore(directory: string, root: string): ImageStoreFiles {
       async get(path: string, { start, end }: { start?: number; end?: number } = {}): Promise<Readable> {
         return createReadStream(at(path), { start, ...(end === undefined ? {} : { end: end - 1 }) });
       },
-      async put(path: string, content: Readable | string): Promise<void> {
-        if (typeof content === 'string') return writeFile(at(path), content);
+      async put(path: string, content: Readable | Buffer | string): Promise<void> {
+        if (typeof content === 'string' || Buffer.isBuffer(content)) return writeFile(at(path), content);
         await pipeline(content, createWriteStream(at(`${path}.new`)));
         await rename(at(`${path}.new`), at(path));
       },
