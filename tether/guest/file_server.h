@@ -1,0 +1,34 @@
+/* What the parts of the file server share: files.c takes the requests, file_tree.c looks, file_put.c writes. */
+#ifndef FILE_SERVER_H
+#define FILE_SERVER_H
+
+#include "tether.h"
+
+#define DATA 65536u
+#define MAX_NAME 4096u
+
+enum request { F_STAT = 1, F_TREE = 2, F_PUT = 3, F_DATA = 4, F_TIMES = 5, F_FINISH = 6, F_FREEZE = 7 };
+enum reply { F_ENTRY = 64, F_CONTENT = 65, F_ERROR = 66, F_DONE = 67 };
+
+/* ---- replies (file_tree.c) ---- */
+void put_head(enum reply type, size_t length); /* as many bytes of fields follow */
+void flush_out(void);
+void reply_error(int error, const char *operation, const char *path);
+void __attribute__((noreturn)) fail(int error, const char *operation, const char *path);
+
+/* ---- looking (file_tree.c) ---- */
+extern int root_fd; /* of the container */
+int open_inside(const char *path, uint64_t flags);
+char **list_names(int fd, size_t *count); /* sorted; the caller owns them */
+void serve_stat(const char *path);
+void serve_tree(const char *path, uint8_t flags);
+
+/* ---- writing (file_put.c) ---- */
+void serve_put(struct reader *r);
+void serve_times(struct reader *r);
+bool file_open(void); /* a file was put, and takes content */
+void file_write(const uint8_t *data, size_t length);
+uint32_t file_splice(int pipe, uint32_t length); /* how much the kernel moved by itself */
+void finish_file(void);
+
+#endif
