@@ -1,18 +1,29 @@
 /** A container that does not run, on a datastore that is a local directory: for tests of its files. */
 import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { VchConfig } from '../../port-layer/config.js';
 import { Container } from '../../port-layer/exec/container.js';
 import { ContainerCache } from '../../port-layer/exec/container-cache.js';
 import { ContainerFiles } from '../../port-layer/files/container-files.js';
+import { volumeDiskPath } from '../../port-layer/storage/volume-disks.js';
 import { VolumeUse } from '../../port-layer/storage/volume-use.js';
 import type { ContainerSpec } from '../../port-layer/types.js';
-import { createChild } from '../../src/disk/index.js';
+import { createChild, createFilesystem } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 
 export const CONTAINER_ID = 'c'.repeat(64);
+
+const CONFIG = { id: 'vch', imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
+
+/** Makes an empty volume on that datastore. Returns its disk. */
+export async function storedVolume(directory: string, name: string): Promise<string> {
+  const outPath = join(directory, volumeDiskPath(CONFIG, name));
+  mkdirSync(dirname(outPath), { recursive: true });
+  await createFilesystem({ outPath, capacity: 16 << 20, seed: name, label: 'volume' });
+  return outPath;
+}
 
 /** As much of a datastore client as the files need. */
 class LocalDatastore {
@@ -37,7 +48,7 @@ class LocalDatastore {
 export async function stoppedContainer(
   directory: string,
   layer: string,
-): Promise<{ files: ContainerFiles; container: Container; disk: string }> {
+): Promise<{ files: ContainerFiles; container: Container; disk: string; cache: ContainerCache }> {
   mkdirSync(join(directory, CONTAINER_ID));
   mkdirSync(join(directory, 'spool'));
   const disk = join(directory, CONTAINER_ID, `${CONTAINER_ID}.vmdk`);
@@ -51,7 +62,7 @@ export async function stoppedContainer(
   const container = new Container(spec, { type: 'VirtualMachine', value: 'vm-1' }, '');
   const cache = new ContainerCache();
   cache.add(container);
-  const config = { imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
+  const config = CONFIG;
   const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
   const layers = { diskOf: async () => basename(layer) };
   return {
@@ -61,11 +72,12 @@ export async function stoppedContainer(
       datastore,
       layers,
       join(directory, 'spool'),
-      new VolumeUse(() => [container]),
+      new VolumeUse(() => cache.all()),
       neverVisited,
     ),
     container,
     disk,
+    cache,
   };
 }
 
