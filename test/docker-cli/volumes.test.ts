@@ -79,7 +79,7 @@ describe('a named volume', () => {
 describe('an empty volume', () => {
   it('gets what the image has there', async () => {
     const script =
-      'mkdir -p /srv/in; cd /srv; echo data > in/file; ln in/file in/other; ln -s file in/link; chown -R 12:34 .; chmod 750 .; mkdir /none /real; ln -s real /alias';
+      'mkdir -p /srv/in; cd /srv; echo data > in/file; ln in/file in/other; ln -s file in/link; chown -R 12:34 .; chmod 750 .; mkdir /none /real; ln -s real /alias; ln -s ../to/come /real/later';
     await good('run', '--name', 'base', 'busybox', 'sh', '-c', script);
     await good('commit', '-c', 'VOLUME /srv', 'base', 'filled');
     const look = 'cd /srv; stat -c "%a %u:%g" . in; cat in/link; test in/file -ef in/other && echo same';
@@ -96,6 +96,7 @@ describe('an empty volume', () => {
     expect(await sh(['-v', 'mine:/srv'], 'ls /srv', 'filled')).toBe('own');
     // Links are followed inside the root.
     expect(await sh(['-v', 'mine:/alias/new/m'], 'ls /real/new/m', 'filled')).toBe('own');
+    expect(await sh(['-v', 'mine:/alias/later/m'], 'ls /to/come/m', 'filled')).toBe('own');
     expect(await sh(['-v', 'nothing:/none'], 'ls -A /none', 'filled')).toBe('');
     expect(await volumes()).toEqual(['mine', 'named', 'nothing', 'raw', 'there']);
     await good('rm', '-f', 'base', 'made');

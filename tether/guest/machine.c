@@ -177,15 +177,31 @@ const char *set_sysctl(const char *key, const char *value) {
 
 /* ---- inside the container's root ---- */
 
-static void make_directories(const char *path) {
-  char part[4096];
+#define MAX_LINKS 40 /* on the way to a path, as the kernel has it (path_resolution(7)) */
+
+/* Where the link at `path` leads: from the root, or from the directory it is in. False for what is no link. */
+static bool link_target(const char *path, char *target, size_t size) {
+  char content[4096];
+  ssize_t n = readlink(path, content, sizeof content - 1);
+  if (n <= 0) return false;
+  content[n] = 0;
+  int base = content[0] == '/' ? 0 : (int)(strrchr(path, '/') + 1 - path);
+  return snprintf(target, size, "%.*s%s", base, path, content) < (int)size;
+}
+
+/* Makes an absolute path's directories, and where a link on the way leads to nothing, those that it leads to. */
+static void make_way(const char *path, int links) {
+  char part[4096], target[4096];
+  struct stat st;
   for (size_t i = 1; path[i - 1] != 0 && i < sizeof part; i++) {
     if (path[i] != '/' && path[i] != 0) continue;
     memcpy(part, path, i);
     part[i] = 0;
-    mkdir(part, 0755);
+    if (mkdir(part, 0755) != 0 && errno == EEXIST && links < MAX_LINKS && stat(part, &st) != 0 && errno == ENOENT && link_target(part, target, sizeof target)) make_way(target, links + 1);
   }
 }
+
+static void make_directories(const char *path) { make_way(path, 0); }
 
 static bool attach(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
   mkdir(target, 0755);
