@@ -84,6 +84,8 @@ export function containerRoutes(router: Router, engine: Engine): void {
   });
 
   router.post('/containers/:id/stop', async (request, response) => {
+    // A time that is none is told of in any case, as Docker does.
+    integer(request, 't');
     const container = exec.resolve(request.params.id);
     const { id } = container.spec;
     // Nobody asks for the signal's name where there is nothing to send it to.
