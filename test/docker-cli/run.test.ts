@@ -119,6 +119,22 @@ describe('docker run', () => {
     expect(kilobytes).toBeLessThan(340_000);
   });
 
+  it('has a clock that keeps the machine’s pace, also on a machine that is busy when it boots', async () => {
+    // A size that no other has: it is booted, or resumed from what was booted for this test.
+    await run('-d', '--name', 'clock', '-m', '333m', 'busybox', 'sleep', '1000');
+    const seconds = async (): Promise<{ guest: number; host: number }> => {
+      const { stdout } = await stack.docker('exec', 'clock', 'cat', '/proc/uptime');
+      return { guest: Number(stdout.split(' ')[0]), host: performance.now() / 1000 };
+    };
+    const first = await seconds();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const second = await seconds();
+    const pace = (second.guest - first.guest) / (second.host - first.host);
+    expect(pace).toBeGreaterThan(0.5);
+    expect(pace).toBeLessThan(2);
+    await stack.docker('rm', '-f', 'clock');
+  });
+
   it('refuses what it does not do, by name', async () => {
     const outcome = await run('--rm', '-v', '/tmp:/host', 'busybox', 'true');
     expect(outcome.stderr).toContain("HostConfig.Binds '/tmp:/host' is not implemented");

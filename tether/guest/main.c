@@ -405,7 +405,7 @@ int main(int argc, char **argv) {
   get_program();
   channel_check(); /* the word that the endpoint came may have been taken while the host was waited for */
   uint64_t gate_end = monotonic_ms() + program.gate_timeout_ms;
-  const struct timespec more = {0, 1000000}; /* a stream is taken in large pieces: waking up for each page would cost most of the time */
+  const struct timespec more = {0, 1000000}; /* a stream is taken in large pieces, input and output: waking up for each page, or waking the writer, would cost most of the time */
   for (;;) {
     if (container < 0 && (go || monotonic_ms() >= gate_end)) start_first();
     if (stop_at != 0 && monotonic_ms() >= stop_at && container > 0) {
@@ -413,7 +413,7 @@ int main(int argc, char **argv) {
       stop_at = 0;
     }
     finish_sessions();
-    if (channel_streams()) nanosleep(&more, NULL);
+    if (channel_streams() | sessions_stream()) nanosleep(&more, NULL);
     int wait = headstart_look(), most = timeout_ms(gate_end);
     if (wait < 0 || (most >= 0 && most < wait)) wait = most;
     struct pollfd polls[MAX_POLL];

@@ -12,7 +12,7 @@
 #define LOG_HEAD 13
 /* One frame, and the log's record, is one write to a port. */
 #define CHUNK (PORT_WRITE - FRAME_HEAD - OUTPUT_HEAD)
-#define READS 4 /* from one process before others have their turn */
+#define READS 8 /* from one process before others have their turn */
 #define PIPE_SIZE (4 * 65536) /* of the processes' pipes: the fuller they are, the seldomer must somebody be woken */
 #define GRANT 16384u /* bytes of input that a process takes before the host is told: an older endpoint's window is 64 KiB */
 /* Begins each run's records: readers find their way by it after a record that a crash cut short. */
@@ -25,6 +25,7 @@ struct session *sessions;
 static int log_fd = -1;
 static uint64_t log_offset; /* within this run, from its header on */
 static uint64_t last_mark;
+static bool streams;
 
 void log_open(void) { log_fd = port_open("serial1", O_WRONLY); }
 
@@ -131,7 +132,13 @@ static bool pass_on(struct session *s, int *fd, uint8_t stream) {
 }
 
 void session_output(struct session *s, int *fd, uint8_t stream) {
-  for (int i = 0; i < READS && pass_on(s, fd, stream); i++) continue;
+  for (int i = 0; i < READS && pass_on(s, fd, stream); i++) streams = true;
+}
+
+bool sessions_stream(void) {
+  bool result = streams;
+  streams = false;
+  return result;
 }
 
 /* Gives the process what it takes; the number of bytes. */

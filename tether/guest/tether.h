@@ -149,6 +149,7 @@ struct session *session_find(uint32_t id);
 struct session *session_add(uint32_t id, const struct started *s, bool tty);
 void session_remove(struct session *s);
 void session_output(struct session *s, int *fd, uint8_t stream);
+bool sessions_stream(void); /* a lot is coming out */
 void session_input(struct session *s);
 #define INPUT_WINDOW 262144u
 #define FILES_WINDOW (1u << 20) /* what a file server may be behind: the difference is granted when it starts */
