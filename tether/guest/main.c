@@ -28,6 +28,7 @@
 #define INITIAL_CREDIT 262144u
 #define STATUS_KEY "guestinfo.caisson.run.status"
 #define DRAIN_MS 500
+#define DRAIN_TURNS 3
 #define REPORT_MS 30000 /* hostd may be restarting: the exit code is worth a wait */
 
 static pid_t container = -1;
@@ -334,7 +335,8 @@ static void finish_sessions(void) {
     bool drained = s->out < 0 && s->err < 0;
     /* Output held open by a process left behind is not waited for without end; a slow reader is. */
     bool waiting_for_reader = s->subscribed && (s->credit == 0 || channel_full());
-    if (!s->exited || (!drained && (waiting_for_reader || monotonic_ms() < s->drain_until))) continue;
+    /* A machine that stood still meanwhile has not looked yet. */
+    if (!s->exited || (!drained && (waiting_for_reader || s->turns++ < DRAIN_TURNS || monotonic_ms() < s->drain_until))) continue;
     if (s->id == 0) end_container(s);
     uint8_t payload[9] = {0};
     put_u32(payload, (uint32_t)s->code);

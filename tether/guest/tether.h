@@ -143,6 +143,7 @@ struct session {
   struct buffer input;  /* waiting for the process */
   int code, signal;
   uint64_t drain_until; /* monotonic ms; after exit: longest wait for stragglers' output */
+  int turns;            /* of the loop, since then */
 };
 extern struct session *sessions;
 struct session *session_find(uint32_t id);
