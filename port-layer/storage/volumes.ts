@@ -39,6 +39,9 @@ const IN_MEMORY = 8 * 2 ** 20;
 const REMOVE_ATTEMPTS = 6;
 const REMOVE_PAUSE_MS = 500;
 
+/** Directories of volumes that are being made or removed. */
+const UNFINISHED = /^[0-9a-f]{64}\.(upload|removed)-[0-9a-f]+$/;
+
 const described = z.strictObject({
   name: z.string().min(1),
   createdAt: z.string(),
@@ -77,7 +80,8 @@ export class Volumes implements VolumeStore {
     await Promise.all(
       names.map(async (name) => {
         if (/^[0-9a-f]{64}$/.test(name)) await this.find(name);
-        else await this.files.remove(`${this.directory}/${name}`);
+        else if (UNFINISHED.test(name)) await this.files.remove(`${this.directory}/${name}`);
+        else log.warn({ name }, 'what is in the directory of volumes besides them is left alone');
       }),
     );
   }

@@ -179,8 +179,10 @@ describe('restarts', () => {
       if ((await stack.docker('exec', 'runs', 'true')).code === 0) break;
     expect(await good('exec', 'runs', 'cat', '/d/f')).toMatch(/^\d+(\n\d+)?$/);
     expect((await stack.docker('run', '--rm', '-v', 'vol:/d', 'busybox', 'true')).stderr).toContain('in use by');
+    await stack.restartHostd();
+    await good('exec', 'runs', 'sh', '-c', 'echo more > /d/more');
     await good('rm', '-fv', 'runs', 'dies');
     expect(await volumes()).toEqual(['vol']);
-    expect(await sh(['-v', 'vol:/d'], 'wc -l < /d/f')).toMatch(/^[12]$/);
+    expect(await sh(['-v', 'vol:/d'], 'wc -l < /d/f; cat /d/more')).toMatch(/^[12]\nmore$/);
   });
 });

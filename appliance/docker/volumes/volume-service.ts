@@ -1,7 +1,7 @@
 /** Volumes as Docker has them: made with containers or by themselves, used by containers, removed with them or by themselves. */
 import { posix } from 'node:path';
 import type { VchConfig } from '../../../port-layer/config.js';
-import { volumeDiskPath } from '../../../port-layer/storage/volume-disks.js';
+import { volumeDiskPath, volumeDisks } from '../../../port-layer/storage/volume-disks.js';
 import type { ContainerInfo, ContainerSpec, PortLayer, VolumeInfo } from '../../../port-layer/types.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
@@ -103,6 +103,7 @@ export class VolumeService {
     const wanted = this.wanted(request, dockerConfig({ spec }).Volumes ?? {});
     const made: string[] = [];
     const mounts: MountPoint[] = [];
+    checkCount(wanted);
     try {
       for (const one of wanted) {
         if (!('target' in one)) {
@@ -225,4 +226,13 @@ export class VolumeService {
       ...(subpath === '' ? {} : { subpath }),
     };
   }
+}
+
+/** @throws invalid: more than a machine can have, before any is made */
+function checkCount(wanted: (WantedMount | MountPoint)[]): void {
+  const volumes = wanted
+    .filter(({ type }) => type === 'volume')
+    .map((one, index) => ('target' in one ? one.source || `${index} without a name` : one.name))
+    .map((volume) => ({ volume, path: '/', readOnly: false }));
+  volumeDisks({ volumes });
 }
