@@ -48,6 +48,7 @@ describe('a container that has just been started', () => {
     await start('busy', [], "trap 'exit 8' TERM; while :; do :; done");
     expect((await docker('kill', '-s', 'TERM', 'busy')).code).toBe(0);
     expect((await docker('wait', 'busy')).stdout.trim()).toBe('8');
+    await docker('rm', '-f', 'young', 'young2', 'busy');
   });
 });
 
