@@ -33,32 +33,21 @@ import { parseSignal } from '../signals.js';
 export function containerRoutes(router: Router, engine: Engine): void {
   const { exec, interaction } = engine.portLayer;
 
+  /** Names that were chosen for containers which are still being made. */
+  const chosen = new Set<string>();
+
   router.post('/containers/create', async (request, response) => {
     const wanted = await body(request, createSchema, { required: true });
-    const version = versionOf(request);
-    const empty = Object.keys(wanted).length === 0;
-    asNewest(wanted, version);
     const given = query(request, 'name') ?? '';
-    const name =
-      given === ''
-        ? randomName((one) => exec.list().some((container) => container.spec.name === one))
-        : checkContainerName(given);
-    const reference = wanted.Image ?? '';
-    if (empty) throw invalid('config cannot be empty in order to create a container');
-    if (reference === '' && !wanted.Cmd?.length && !wanted.Entrypoint?.length) throw invalid('no command specified');
-    if (reference === '') throw invalid('no image specified');
-    const image = engine.images.resolve(reference);
-    checkPlatform(image, reference, atLeast(version, '1.41') ? (query(request, 'platform') ?? '') : '');
-    const links = linkAnnotations(wanted, exec);
-    const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
-    Object.assign(spec.annotations, links);
-    wantedPorts(
-      wanted.HostConfig?.PortBindings ?? {},
-      Object.keys(wanted.ExposedPorts ?? {}),
-      wanted.HostConfig?.PublishAllPorts === true,
-    );
-    const created = await createWithVolumes(engine, wanted, spec);
-    response.status(201).json({ Id: created.spec.id, Warnings: resourceWarnings(wanted.HostConfig ?? {}) });
+    const isTaken = (one: string): boolean => chosen.has(one) || exec.list().some(({ spec }) => spec.name === one);
+    const name = given === '' ? randomName(isTaken) : checkContainerName(given);
+    if (given === '') chosen.add(name);
+    try {
+      const created = await create(engine, wanted, name, request);
+      response.status(201).json({ Id: created.spec.id, Warnings: resourceWarnings(wanted.HostConfig ?? {}) });
+    } finally {
+      if (given === '') chosen.delete(name);
+    }
   });
 
   router.get('/containers/json', async (request, response) => {
@@ -179,6 +168,28 @@ export function containerRoutes(router: Router, engine: Engine): void {
     engine.publish(container, 'resize', { height: String(rows), width: String(cols) });
     response.status(200).end();
   });
+}
+
+/** Makes a container as a request asks for it. @throws invalid, notFound, conflict, unsupported */
+async function create(engine: Engine, wanted: CreateBody, name: string, request: Request): Promise<ContainerInfo> {
+  const version = versionOf(request);
+  const empty = Object.keys(wanted).length === 0;
+  asNewest(wanted, version);
+  const reference = wanted.Image ?? '';
+  if (empty) throw invalid('config cannot be empty in order to create a container');
+  if (reference === '' && !wanted.Cmd?.length && !wanted.Entrypoint?.length) throw invalid('no command specified');
+  if (reference === '') throw invalid('no image specified');
+  const image = engine.images.resolve(reference);
+  checkPlatform(image, reference, atLeast(version, '1.41') ? (query(request, 'platform') ?? '') : '');
+  const links = linkAnnotations(wanted, engine.portLayer.exec);
+  const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
+  Object.assign(spec.annotations, links);
+  wantedPorts(
+    wanted.HostConfig?.PortBindings ?? {},
+    Object.keys(wanted.ExposedPorts ?? {}),
+    wanted.HostConfig?.PublishAllPorts === true,
+  );
+  return createWithVolumes(engine, wanted, spec);
 }
 
 /** @throws conflict before a volume is made for a container whose name is taken */

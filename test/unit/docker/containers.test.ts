@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Answer } from '../../support/docker-engine.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 
@@ -41,6 +41,21 @@ describe('create', () => {
       ExecIDs: null,
       NetworkSettings: { Ports: {}, IPAddress: '', Networks: { bridge: { IPAddress: '' } } },
     });
+  });
+
+  it('gives each of many at once a name of its own', async () => {
+    const { exec } = engine.portLayer;
+    const quick = exec.create.bind(exec);
+    const slow = vi.spyOn(exec, 'create').mockImplementation(async (...args) => {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return quick(...args);
+    });
+    const created = await Promise.all(
+      Array.from({ length: 300 }, () => engine.call('POST', '/containers/create', { Image: 'busybox' })),
+    );
+    slow.mockRestore();
+    expect(new Set(created.map(({ status }) => status))).toEqual(new Set([201]));
+    expect(new Set(exec.list().map(({ spec }) => spec.name)).size).toBe(300);
   });
 
   it('refuses in Docker’s words', async () => {
