@@ -4,6 +4,7 @@ import { invalid, unsupported } from '../../src/common/errors.js';
 import { CAPABILITIES, DEFAULT_CAPABILITIES } from '../../tether/program/capabilities.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import type { HostConfig } from './container-config.js';
+import { parseBool } from './parse-bool.js';
 
 /** What Docker hides of /proc and /sys. */
 export const MASKED_PATHS = [
@@ -75,8 +76,9 @@ function securityOptions(options: string[]): SecurityOptions {
     const at = option.includes('=') ? option.indexOf('=') : option.indexOf(':');
     if (at < 0) throw invalid(`invalid --security-opt 1: "${option}"`);
     const [key, value] = [option.slice(0, at), option.slice(at + 1)];
-    if (key === 'no-new-privileges' && isBoolean(value)) result.noNewPrivileges = isTrue(value);
-    else if (key === 'writable-cgroups' && isBoolean(value)) result.writableCgroups = isTrue(value);
+    const yes = parseBool(value);
+    if (key === 'no-new-privileges' && yes !== null) result.noNewPrivileges = yes;
+    else if (key === 'writable-cgroups' && yes !== null) result.writableCgroups = yes;
     else if (key === 'seccomp') {
       if (value !== 'unconfined' && value !== 'builtin')
         throw unsupported("HostConfig.SecurityOpt: seccomp profiles other than 'unconfined' are not implemented");
@@ -87,13 +89,6 @@ function securityOptions(options: string[]): SecurityOptions {
     } else if (key !== 'label') throw invalid(`invalid --security-opt 2: "${option}"`);
   }
   return result;
-}
-
-const isTrue = (text: string): boolean => /^(1|t|true)$/i.test(text);
-
-/** As Go's strconv.ParseBool. */
-function isBoolean(text: string): boolean {
-  return ['1', 't', 'T', 'TRUE', 'true', 'True', '0', 'f', 'F', 'FALSE', 'false', 'False'].includes(text);
 }
 
 /** Paths of the request or Docker's own; a privileged container has them all. @throws invalid */

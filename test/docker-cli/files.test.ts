@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dockerOk } from '../support/docker-ok.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import { run, type Stack } from '../support/stack.js';
 
@@ -31,12 +32,7 @@ afterAll(async () => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Runs a command that must succeed. */
-async function ok(...args: string[]): Promise<string> {
-  const outcome = await stack.docker(...args);
-  expect(outcome.code, `${args.join(' ')}: ${outcome.stderr}`).toBe(0);
-  return outcome.stdout;
-}
+const ok = (...args: string[]): Promise<string> => dockerOk(stack, ...args);
 
 const exec = (container: string, script: string): Promise<string> => ok('exec', container, 'sh', '-c', script);
 

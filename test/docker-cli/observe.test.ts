@@ -4,6 +4,7 @@ import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VimClient } from '../../src/vim25/index.js';
+import { dockerOk } from '../support/docker-ok.js';
 import { inventory } from '../support/inventory.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import type { Stack } from '../support/stack.js';
@@ -17,12 +18,7 @@ beforeAll(async () => {
 
 afterAll(() => stack?.stop());
 
-/** Runs the docker CLI, which must succeed. */
-async function ok(...args: string[]): Promise<string> {
-  const { stdout, stderr, code } = await stack.docker(...args);
-  expect({ args, stderr, code }).toMatchObject({ code: 0 });
-  return stdout;
-}
+const ok = (...args: string[]): Promise<string> => dockerOk(stack, ...args);
 
 /** Runs a container; one that an attempt before this one has left makes room. */
 async function start(name: string, options: string[], ...command: string[]): Promise<string> {

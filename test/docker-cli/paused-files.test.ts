@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
+import { dockerOk } from '../support/docker-ok.js';
 import { inventory } from '../support/inventory.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import { run, type Stack } from '../support/stack.js';
@@ -43,12 +44,7 @@ afterAll(async () => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Runs a command that must succeed. */
-async function ok(...args: string[]): Promise<string> {
-  const outcome = await stack.docker(...args);
-  expect(outcome.code, `${args.join(' ')}: ${outcome.stderr}`).toBe(0);
-  return outcome.stdout;
-}
+const ok = (...args: string[]): Promise<string> => dockerOk(stack, ...args);
 
 const inspect = async (format: string): Promise<string> => (await ok('inspect', '-f', format, 'paused')).trim();
 const status = (): Promise<string> => inspect('{{.State.Status}}');

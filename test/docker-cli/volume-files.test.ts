@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dockerOk } from '../support/docker-ok.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import { run, type Stack } from '../support/stack.js';
 
@@ -32,12 +33,7 @@ afterAll(async () => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Runs a command that must succeed. */
-async function ok(...args: string[]): Promise<string> {
-  const outcome = await stack.docker(...args);
-  expect(outcome.code, `${args.join(' ')}: ${outcome.stderr}`).toBe(0);
-  return outcome.stdout;
-}
+const ok = (...args: string[]): Promise<string> => dockerOk(stack, ...args);
 
 /** A shell command with the engine as its docker. */
 async function sh(script: string): Promise<string> {

@@ -3,6 +3,7 @@
  * which is what `docker logs` reads; `syslog` also sends it on.
  */
 import { invalid, unsupported } from '../../../src/common/errors.js';
+import { parseBool } from '../parse-bool.js';
 import { renderTag, type TagSubject } from './log-tag.js';
 import { checkSyslogOptions } from './syslog-options.js';
 
@@ -163,12 +164,6 @@ function parseSize(text: string): number | null {
 
 function parseCount(text: string): number | null {
   return /^[+-]?\d+$/.test(text) ? Number(text) : null;
-}
-
-/** Go's strconv.ParseBool. */
-export function parseBool(text: string): boolean | null {
-  if (/^(1|t|T|true|TRUE|True)$/.test(text)) return true;
-  return /^(0|f|F|false|FALSE|False)$/.test(text) ? false : null;
 }
 
 function pattern(text: string): RegExp {

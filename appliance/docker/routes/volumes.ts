@@ -7,6 +7,7 @@ import { logger } from '../../../src/common/log.js';
 import { atLeast } from '../api-version.js';
 import { withinTime } from '../bounded-time.js';
 import type { Engine } from '../engine.js';
+import { parseBool } from '../parse-bool.js';
 import { PruneFilters } from '../prune-filters.js';
 import { body, checkFilters, filters, flag, hangup, versionOf } from '../request.js';
 import { ANONYMOUS_LABEL } from '../volumes/volume-options.js';
@@ -92,12 +93,12 @@ export function volumeRoutes(router: Router, engine: Engine): void {
 
 const orNull = (given: Record<string, string> | null | undefined): Record<string, string> | null => given ?? null;
 
-/** As Go's strconv.ParseBool. @throws invalid in Docker's words */
+/** @throws invalid in Docker's words */
 function allOf(values: string[]): boolean {
   return values.some((value) => {
-    if (/^(1|t|T|TRUE|true|True)$/.test(value)) return true;
-    if (/^(0|f|F|FALSE|false|False)$/.test(value)) return false;
-    throw invalid(`invalid filter 'all': strconv.ParseBool: parsing "${value}": invalid syntax`);
+    const all = parseBool(value);
+    if (all === null) throw invalid(`invalid filter 'all': strconv.ParseBool: parsing "${value}": invalid syntax`);
+    return all;
   });
 }
 
