@@ -10,17 +10,20 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define OUT_BOUND (256u * 1024)
 #define READ_PIECE 4096
 #define READ_MOST (512u * 1024)
 #define MUCH (32u * 1024)
+#define AHEAD_MS 1000
 static const uint8_t PREAMBLE[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'c', 'h', '0', '1'};
 
 static int fd = -1;
 static bool connected, synchronised;
 static bool missed; /* that the host went and came again: a suspended machine hears of both at once */
+static uint64_t ahead_until; /* monotonic ms; until then the end of a connection may be told that the next one has followed already */
 static bool streams;
 static struct buffer incoming, outgoing;
 
@@ -49,7 +52,27 @@ static void end_streams(void) {
   }
 }
 
+static short look(void) {
+  struct pollfd p = {fd, POLLIN | POLLOUT, 0};
+  poll(&p, 1, 0);
+  return p.revents;
+}
+
+/* What the host wrote may be read before the kernel is told that it went and came again. */
+static bool is_told_late(void) {
+  const struct timespec pause = {0, 1000000};
+  while (monotonic_ms() < ahead_until) {
+    if (!(look() & POLLHUP)) {
+      ahead_until = 0;
+      return true;
+    }
+    nanosleep(&pause, NULL);
+  }
+  return false;
+}
+
 static void disconnect(void) {
+  if (is_told_late()) return;
   connected = synchronised = missed = false;
   buffer_clear(&incoming);
   end_streams();
@@ -64,14 +87,13 @@ static void begin(void) {
 
 void channel_check(void) {
   if (fd < 0) return;
-  struct pollfd p = {fd, POLLIN | POLLOUT, 0};
-  poll(&p, 1, 0);
-  bool here = !(p.revents & POLLHUP);
+  short found = look();
+  bool here = !(found & POLLHUP);
   if (here && !connected) {
     connected = true;
     expect_host();
     begin();
-  } else if (!here && connected && !(p.revents & POLLIN)) {
+  } else if (!here && connected && !(found & POLLIN)) {
     disconnect();
   }
 }
@@ -129,6 +151,7 @@ static void handle_frames(void) {
   if (!synchronised && !synchronise()) return;
   if (missed) {
     missed = false;
+    ahead_until = monotonic_ms() + AHEAD_MS;
     end_streams();
     begin();
   }
@@ -155,17 +178,17 @@ static void handle_frames(void) {
 /* A port gives a page at a time. */
 void channel_readable(void) {
   size_t got = 0;
+  bool gone = false;
   while (got < READ_MOST) {
     ssize_t n = read(fd, buffer_room(&incoming, READ_PIECE), READ_PIECE);
-    if (n == 0) {
-      disconnect();
-      return;
-    }
     if (n < 0) break;
+    gone = n == 0;
+    if (gone) break;
     incoming.end += (size_t)n;
     got += (size_t)n;
   }
   handle_frames();
+  if (gone && connected) disconnect();
   streams = got >= MUCH || buffer_length(&incoming) > 0;
 }
 

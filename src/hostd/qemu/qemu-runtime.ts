@@ -158,7 +158,7 @@ export class QemuRuntime implements VmRuntime {
         const qmp = await Qmp.connect(files.qmp, () => isRunning(identity), MONITOR_MS);
         await this.virtualSwitch.adopt(vm.moid);
         const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
-        return new QemuVm(identity, qmp, files, hooks, () => this.virtualSwitch.unplug(vm.moid), { since });
+        return new QemuVm(identity, qmp, files, vm.serials, hooks, () => this.virtualSwitch.unplug(vm.moid), { since });
       } catch (error) {
         log.warn({ vm: vm.name, err: messageOf(error) }, 'a running VM does not answer and is ended');
         signal(identity, 'SIGKILL');
@@ -270,7 +270,7 @@ export class QemuRuntime implements VmRuntime {
         await qmp.command('migrate-incoming', { uri: `fd:${STATE_FD}` });
       }
       const watched = new WatchedHooks(hooks, snapshot === null);
-      const running = new QemuVm(started, qmp, files, watched, () => this.virtualSwitch.unplug(vm.moid));
+      const running = new QemuVm(started, qmp, files, vm.serials, watched, () => this.virtualSwitch.unplug(vm.moid));
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
         await running.powerOff();
         throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);

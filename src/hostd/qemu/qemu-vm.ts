@@ -2,9 +2,10 @@
 import { readFile, rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
 import { ended, type ProcessIdentity, signal, startedAt, usage } from '../process-id.js';
-import type { RunningVm, VmExit, VmHooks } from '../runtime.js';
+import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
 import type { Qmp } from './qmp.js';
+import { disconnectedPorts, tellOfDisconnection } from './serial-ports.js';
 
 const log = logger('qemu');
 /** How long QEMU may take to end by itself before it is killed. */
@@ -48,6 +49,7 @@ export class QemuVm implements RunningVm {
     private readonly identity: ProcessIdentity,
     private readonly qmp: Qmp,
     private readonly files: VmFiles,
+    private readonly serials: readonly RuntimeSerial[],
     private readonly hooks: VmHooks,
     private readonly cleanUp: () => Promise<void>,
     /** Of a VM that came from the warm pool: when it became this one, and what has served it so far. */
@@ -92,7 +94,10 @@ export class QemuVm implements RunningVm {
   }
 
   async resume(): Promise<void> {
+    // Who went while the VM stood still is not reported to it.
+    const gone = await disconnectedPorts(this.qmp, this.serials);
     await this.qmp.command('cont');
+    for (const serial of gone) await tellOfDisconnection(this.qmp, serial);
     // Its clock has stood still.
     this.rpc.command('OS_Resume');
   }

@@ -26,6 +26,7 @@ import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
 import { diskInfo } from './resumed-files.js';
+import { socketBackend } from './serial-ports.js';
 import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
 
 const log = logger('pool');
@@ -151,7 +152,7 @@ export class SpareVm {
       // From here on a hostd that is started anew takes it for this VM; until then it ends it.
       await writeWhole(files.pid, JSON.stringify({ ...this.identity, poweredOn: since.getTime() }), 0o600);
       // Its monitor's end is the VM's now, also one that came meanwhile.
-      const running = new QemuVm(this.identity, this.qmp, files, hooks, cleanUp, { rpc: this.rpc, since });
+      const running = new QemuVm(this.identity, this.qmp, files, vm.serials, hooks, cleanUp, { rpc: this.rpc, since });
       if (!isRunning(this.identity)) throw internal('QEMU has ended');
       this.rpc.take(files.guestRpc, hooks);
       return running;
@@ -193,10 +194,7 @@ export class SpareVm {
       backend:
         backing.kind === 'file'
           ? { type: 'file', data: { out: send(backing.path, 'append'), append: true } }
-          : {
-              type: 'socket',
-              data: { addr: { type: 'unix', data: { path: backing.path } }, server: false, reconnect: 1 },
-            },
+          : socketBackend(backing.path),
     }));
     await this.maker.sender.send(this.sockets.handOver, toSend);
     // QEMU carries them out in order.
