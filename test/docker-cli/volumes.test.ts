@@ -63,6 +63,7 @@ describe('a named volume', () => {
     expect((await stack.docker('volume', 'rm', 'shared')).stderr).toMatch(
       /remove shared: volume is in use - \[\w{64}\]/,
     );
+    await good('exec', 'writer', 'sh', '-c', 'until test -s /d/f; do sleep 0.01; done');
     // What a killed VM has not unmounted can be mounted all the same, by machines that cannot write to it.
     await good('kill', 'writer');
     await good('rm', 'writer');
