@@ -2,7 +2,8 @@
  * Which options of HostConfig are there: one table. An option that is not done is refused when it asks for anything; none is ignored.
  */
 
-import { invalid, unsupported } from '../../src/common/errors.js';
+import type { ExecService } from '../../port-layer/types.js';
+import { invalid, messageOf, unsupported } from '../../src/common/errors.js';
 import type { CreateBody, HostConfig } from './container-config.js';
 import { checkHealthConfig } from './health/health-check.js';
 import { checkLogConfig } from './logging/log-options.js';
@@ -134,6 +135,19 @@ function checkModes(host: HostConfig): void {
     throw unsupported(
       `HostConfig.DeviceRequests is not implemented: could not select device driver "${driver ?? ''}" with capabilities: [${(wanted ?? []).map((all) => `[${all.join(' ')}]`).join(' ')}]`,
     );
+}
+
+/** A container whose namespace is asked for has to be there. @throws invalid in Docker's words */
+export function checkNamespaceOwners({ HostConfig: host }: CreateBody, exec: Pick<ExecService, 'resolve'>): void {
+  for (const mode of [host?.IpcMode ?? '', host?.PidMode ?? '']) {
+    const [, owner] = /^container:(.+)$/.exec(mode) ?? [];
+    if (owner === undefined) continue;
+    try {
+      exec.resolve(owner);
+    } catch (error) {
+      throw invalid(messageOf(error));
+    }
+  }
 }
 
 /** What is wrong in itself is told before what is not done. @throws invalid in Docker's words */

@@ -22,6 +22,7 @@ import { containerSize, withSizes } from '../container-size.js';
 import { checkContainerName, containerSpec } from '../container-spec.js';
 import { inspectView, listView } from '../container-view.js';
 import type { Engine } from '../engine.js';
+import { checkNamespaceOwners } from '../host-options.js';
 import { linkAnnotations, withoutLink } from '../links.js';
 import { randomName } from '../names.js';
 import { asNewest } from '../older-versions.js';
@@ -181,6 +182,7 @@ async function create(engine: Engine, wanted: CreateBody, name: string, request:
   if (reference === '') throw invalid('no image specified');
   const image = engine.images.resolve(reference);
   checkPlatform(image, reference, atLeast(version, '1.41') ? (query(request, 'platform') ?? '') : '');
+  checkNamespaceOwners(wanted, engine.portLayer.exec);
   const links = linkAnnotations(wanted, engine.portLayer.exec);
   const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
   Object.assign(spec.annotations, links);

@@ -1,4 +1,5 @@
 /** Execs: further processes in a running container. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Router } from 'express';
 import { z } from 'zod';
 import type { AttachedStreams } from '../../../port-layer/types.js';
@@ -15,6 +16,13 @@ const execStartSchema = z.looseObject({
   Tty: z.boolean().nullish(),
   ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
 });
+
+/**
+ * Docker's library for Python passes over what it has read together with the answer's head, which is lost. With Docker a process
+ * takes some 80 ms to begin; here it is quick enough to be ahead of a client that has to wait for a processor.
+ */
+const LOSES_OUTPUT = /\bdocker-(sdk-python|py)\//;
+const HEAD_READ_MS = 80;
 
 /** Adds the routes. */
 export function execRoutes(router: Router, engine: Engine): void {
@@ -74,16 +82,18 @@ export function execRoutes(router: Router, engine: Engine): void {
     const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
     // What the client says of a terminal here is how it takes the stream, whatever the process has.
     const multiplexed = wanted.Tty !== true;
-    // As Docker: the stream is open before the process is started. Some clients lose output that comes together with the head.
+    // As Docker: the stream is open before the process is started.
     const raw = detach
       ? null
       : hijack(request, response, streamType(!multiplexed, versionOf(request)), { headers: true });
+    const headRead = LOSES_OUTPUT.test(request.get('user-agent') ?? '') ? sleep(HEAD_READ_MS) : undefined;
     engine.publish(container, `exec_start: ${commandLine(before.process)}`, { execID: before.id });
     let streams: AttachedStreams | null;
     try {
       streams = await interaction.execStart(before.id, { detach, ...(rows > 0 ? { size: { rows, cols } } : {}) });
     } catch (error) {
       if (raw === null) throw error;
+      await headRead;
       // The cause is the last that comes over the stream.
       const text = Buffer.from(`${messageOf(error)}\r\n`);
       raw.output.end(multiplexed ? frame('stdout', text) : text);
@@ -97,6 +107,7 @@ export function execRoutes(router: Router, engine: Engine): void {
       response.status(200).end();
       return;
     }
+    await headRead;
     const end = await connectStreams(raw, streams, {
       tty: before.process.tty,
       multiplexed,

@@ -42,7 +42,7 @@ export const inspect: Subject = {
             ShmSize: 8388608,
             Sysctls: { 'net.ipv4.ip_forward': '1' },
             Ulimits: [{ Name: 'nofile', Soft: 10, Hard: 20 }],
-            PortBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '45080' }, { HostPort: '45081' }] },
+            PortBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '15080' }, { HostPort: '15081' }] },
             AutoRemove: true,
             ConsoleSize: [24, 80],
           },
@@ -55,7 +55,7 @@ export const inspect: Subject = {
       steps: [
         made('a', {
           ExposedPorts: { '80/tcp': {}, '81/tcp': {} },
-          HostConfig: { PortBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '45082' }] } },
+          HostConfig: { PortBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '15082' }] } },
         }),
         started('a'),
         get('/containers/@a/json', { only: ['NetworkSettings', 'HostConfig'] }),
