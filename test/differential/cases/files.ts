@@ -143,7 +143,7 @@ export const files: Subject = {
         sh("docker inspect -f '{{.State.Status}} {{.State.Running}} {{.State.Paused}}' @a"),
         sh('docker top @a -o pid,args | tail -1 | tr -s " " | cut -d" " -f2-'),
         sh(
-          'docker events --since {begin} --until $(date +%s) --filter container=@a --filter event=pause --filter event=unpause --format "{{.Action}}"',
+          'docker events --since {begin} --until $(date +%s.%N) --filter container=@a --filter event=pause --filter event=unpause --format "{{.Action}}"',
         ),
         sh('docker unpause @a && docker exec @a cat /tmp/f && docker run --rm dt/paused cat /made /tmp/f'),
         sh('docker rmi dt/paused >/dev/null', { quiet: true }),

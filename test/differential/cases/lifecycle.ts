@@ -126,7 +126,7 @@ export const lifecycle: Subject = {
         started('term'),
         post('/containers/@term/resize?h=20&w=30'),
         sh(
-          `docker events --since 0 --until $(date +%s) --filter container=@term --filter event=resize --format '{{.Action}} {{json .Actor.Attributes}}'`,
+          `docker events --since 0 --until $(date +%s.%N) --filter container=@term --filter event=resize --format '{{.Action}} {{json .Actor.Attributes}}'`,
         ),
       ],
     },
