@@ -10,7 +10,17 @@ const log = logger('gateway');
 
 export type Protocol = 'tcp' | 'udp';
 
-/** A port to publish. `hostPort` 0: any free one; with `lastHostPort`, any free one from `hostPort` to there. */
+/** As Docker: a port that is published on no address in particular. */
+const ALL_ADDRESSES = ['0.0.0.0', '::'];
+/** A machine without IPv6 says so in one of these ways. */
+const NO_SUCH_FAMILY = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL']);
+/** A port that the kernel gives out for one address may be taken on another. */
+const MOST_FREE_PORTS = 20;
+
+/**
+ * A port to publish. `hostIp` '': on all addresses, with the same port on each. `hostPort` 0: any free one; with `lastHostPort`, any
+ * free one from `hostPort` to there.
+ */
 export interface PortRequest {
   containerPort: number;
   protocol: Protocol;
@@ -19,7 +29,7 @@ export interface PortRequest {
   lastHostPort?: number;
 }
 
-/** A port that is listened on. */
+/** A port that is listened on, at one address. */
 export interface PublishedPort extends PortRequest {
   id: number;
 }
@@ -50,8 +60,8 @@ export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: b
   for (const [key, list] of Object.entries(bindings)) {
     const { port: containerPort, protocol } = parsePort(key);
     for (const binding of list ?? [{}]) {
-      const hostIp = binding.HostIp || '0.0.0.0';
-      if (isIP(hostIp) === 0) throw invalid(`invalid IP address for a published port: "${hostIp}"`);
+      const hostIp = binding.HostIp ?? '';
+      if (hostIp !== '' && isIP(hostIp) === 0) throw invalid(`invalid IP address for a published port: "${hostIp}"`);
       wanted.push({ containerPort, protocol, hostIp, ...hostPorts(binding.HostPort ?? '') });
     }
   }
@@ -59,7 +69,7 @@ export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: b
     for (const key of exposed) {
       const { port: containerPort, protocol } = parsePort(key);
       if (!wanted.some((one) => one.containerPort === containerPort && one.protocol === protocol))
-        wanted.push({ containerPort, protocol, hostIp: '0.0.0.0', hostPort: 0 });
+        wanted.push({ containerPort, protocol, hostIp: '', hostPort: 0 });
     }
   }
   return wanted;
@@ -85,11 +95,7 @@ export class PortMapper {
     const ports: PublishedPort[] = [];
     this.published.set(containerId, ports);
     try {
-      for (const { lastHostPort, ...request } of wanted) {
-        const id = this.next++;
-        const hostPort = await this.listenInRange(id, request, lastHostPort ?? request.hostPort);
-        ports.push({ ...request, hostPort, id });
-      }
+      for (const request of wanted) ports.push(...(await this.listenInRange(request)));
       return ports;
     } catch (error) {
       this.release(containerId);
@@ -109,14 +115,37 @@ export class PortMapper {
   }
 
   /** The first port of a range that is free. */
-  private async listenInRange(id: number, request: PortRequest, last: number): Promise<number> {
-    for (let hostPort = request.hostPort; ; hostPort++) {
+  private async listenInRange({ lastHostPort, ...request }: PortRequest): Promise<PublishedPort[]> {
+    const any = request.hostPort === 0;
+    const tries = any ? MOST_FREE_PORTS : (lastHostPort ?? request.hostPort) - request.hostPort + 1;
+    for (let tried = 1; ; tried++) {
       try {
-        const wanted = { ...request, hostPort };
-        return await (request.protocol === 'tcp' ? this.listenTcp(id, wanted) : this.listenUdp(id, wanted));
+        return await this.listenOnAll({ ...request, hostPort: any ? 0 : request.hostPort + tried - 1 });
       } catch (error) {
-        if (errnoOf(error) !== 'EADDRINUSE' || hostPort >= last) throw error;
+        if (errnoOf(error) !== 'EADDRINUSE' || tried >= tries) throw error;
       }
+    }
+  }
+
+  /** The same port on each address, or on none. */
+  private async listenOnAll(request: PortRequest): Promise<PublishedPort[]> {
+    const everywhere = request.hostIp === '';
+    const ports: PublishedPort[] = [];
+    try {
+      for (const hostIp of everywhere ? ALL_ADDRESSES : [request.hostIp]) {
+        const id = this.next++;
+        const wanted = { ...request, hostIp, hostPort: ports[0]?.hostPort ?? request.hostPort };
+        try {
+          const hostPort = await (request.protocol === 'tcp' ? this.listenTcp(id, wanted) : this.listenUdp(id, wanted));
+          ports.push({ ...wanted, hostPort, id });
+        } catch (error) {
+          if (!everywhere || !isIPv6(hostIp) || !NO_SUCH_FAMILY.has(errnoOf(error) ?? '')) throw error;
+        }
+      }
+      return ports;
+    } catch (error) {
+      for (const { id } of ports) this.worker.close(id);
+      throw error;
     }
   }
 
@@ -141,7 +170,9 @@ export class PortMapper {
   }
 
   private async listenUdp(id: number, request: PortRequest): Promise<number> {
-    const socket: UdpSocket = createSocket({ type: isIPv6(request.hostIp) ? 'udp6' : 'udp4' });
+    const socket: UdpSocket = createSocket(
+      isIPv6(request.hostIp) ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' },
+    );
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject);
       socket.bind({ address: request.hostIp, port: request.hostPort, exclusive: true }, resolve);

@@ -222,7 +222,6 @@ export const ACCEPTED: Accepted[] = [
     where: /^volumes\/directories of the host#/,
     path: /./,
   },
-  notYet('Published ports on IPv6', /^ps\/row of a running/),
   notYet('images: push, save and search', /^images\/what there is not#/),
   notYet('networks: remove', /^images\/networks and volumes#/),
 ];

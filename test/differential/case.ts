@@ -41,6 +41,8 @@ export type Step = ScriptStep | CallStep;
 export interface Case {
   /** Unique in its subject. */
   name: string;
+  /** Not played on a machine without IPv6. */
+  needsIpv6?: boolean;
   steps: Step[];
 }
 

@@ -29,6 +29,7 @@ export const ps: Subject = {
     },
     {
       name: 'row of a running container',
+      needsIpv6: true,
       steps: [
         labelled('a', 'row-r', {
           ExposedPorts: { '80/tcp': {}, '53/udp': {} },

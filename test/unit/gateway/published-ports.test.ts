@@ -1,10 +1,11 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, isIPv6, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { GatewayWorker } from '../../../appliance/gateway/gateway-worker.js';
-import { PortMapper, parsePort, wantedPorts } from '../../../appliance/gateway/published-ports.js';
+import { PortMapper, type PublishedPort, parsePort, wantedPorts } from '../../../appliance/gateway/published-ports.js';
 import { compiledWorker } from '../../support/docker-engine.js';
+import { hasIpv6 } from '../../support/ipv6.js';
 
 describe('what is wanted', () => {
   it('comes from bindings and, with -P, from what is exposed', () => {
@@ -19,11 +20,11 @@ describe('what is wanted', () => {
         true,
       ),
     ).toEqual([
-      { containerPort: 80, protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 8080 },
+      { containerPort: 80, protocol: 'tcp', hostIp: '', hostPort: 8080 },
       { containerPort: 80, protocol: 'tcp', hostIp: '127.0.0.1', hostPort: 0 },
       { containerPort: 53, protocol: 'udp', hostIp: '::1', hostPort: 8000, lastHostPort: 8010 },
-      { containerPort: 9, protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 0 },
-      { containerPort: 81, protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 0 },
+      { containerPort: 9, protocol: 'tcp', hostIp: '', hostPort: 0 },
+      { containerPort: 81, protocol: 'tcp', hostIp: '', hostPort: 0 },
     ]);
     expect(parsePort('80')).toEqual({ port: 80, protocol: 'tcp' });
   });
@@ -199,22 +200,57 @@ describe('published ports', () => {
     taken.close();
   });
 
+  it.runIf(hasIpv6)('are the same on all addresses, of both families, or are on none', async () => {
+    serve = (socket) => socket.end('here');
+    const containerPort = (inside.address() as { port: number }).port;
+    const request = { containerPort, protocol: 'tcp' as const, hostIp: '', hostPort: 0 };
+    const both = await ports.reserve('c', 'web', [request, { ...request, protocol: 'udp' }]);
+    ports.activate('c', '127.0.0.1');
+    expect(both.map(({ protocol, hostIp }) => `${protocol} ${hostIp}`)).toEqual([
+      'tcp 0.0.0.0',
+      'tcp ::',
+      'udp 0.0.0.0',
+      'udp ::',
+    ]);
+    const { hostPort } = both[0]!;
+    expect(both[1]!.hostPort).toBe(hostPort);
+    expect(both[3]!.hostPort).toBe(both[2]!.hostPort);
+    for (const host of ['127.0.0.1', '::1']) expect(await all(connect({ port: hostPort, host }))).toBe('here');
+    ports.release('c');
+    await expect.poll(() => refused(hostPort)).toBe(true);
+    const taken = createServer().listen({ host: '::', port: 0, ipv6Only: true });
+    await once(taken, 'listening');
+    const { port } = taken.address() as { port: number };
+    await expect(ports.reserve('c', 'web', [{ ...request, hostPort: port }])).rejects.toThrow(
+      `Bind for :::${port} failed: port is already allocated`,
+    );
+    await expect.poll(() => refused(port)).toBe(true);
+    taken.close();
+  });
+
   it('carry datagrams, each client its own answers', async () => {
     const echo = createSocket('udp4', (data, from) => echo.send(`${data} back`, from.port, from.address));
     echo.bind(0, '127.0.0.1');
     await once(echo, 'listening');
-    const port = await publish('udp', echo.address().port);
+    const hostIps = ['127.0.0.1', ...(hasIpv6 ? ['::1'] : [])];
+    const containerPort = echo.address().port;
+    const published = await ports.reserve(
+      'c',
+      'name',
+      hostIps.map((hostIp) => ({ containerPort, protocol: 'udp', hostIp, hostPort: 0 })),
+    );
     ports.activate('c', '127.0.0.1');
-    const ask = (text: string): Promise<string> =>
+    const ask = (text: string, { hostIp, hostPort }: PublishedPort): Promise<string> =>
       new Promise((resolve) => {
-        const client = createSocket('udp4', (data) => {
+        const client = createSocket(isIPv6(hostIp) ? 'udp6' : 'udp4', (data) => {
           clearInterval(timer);
           client.close();
           resolve(data.toString());
         });
-        const timer = setInterval(() => client.send(text, port, '127.0.0.1'), 50);
+        const timer = setInterval(() => client.send(text, hostPort, hostIp), 50);
       });
-    expect(await Promise.all([ask('one'), ask('two')])).toEqual(['one back', 'two back']);
+    const asked = published.flatMap((port) => [ask('one', port), ask('two', port)]);
+    expect(await Promise.all(asked)).toEqual(published.flatMap(() => ['one back', 'two back']));
     echo.close();
   });
 
