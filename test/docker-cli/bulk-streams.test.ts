@@ -11,9 +11,9 @@ import { rawRequest } from '../support/raw-http.js';
 import type { Stack } from '../support/stack.js';
 
 const BLOCK = 1 << 20;
-/** Sent through each stream, in megabytes; what a process may grow by meanwhile is less: a VM of the warm pool that is put to use grows, too. */
-const AMOUNT = 120;
-const GROWTH = 90;
+/** Sent through each stream, in megabytes; what a process may grow by meanwhile is far less. */
+const AMOUNT = 80;
+const GROWTH = 60;
 let stack: Stack;
 
 beforeAll(async () => {

@@ -30,7 +30,8 @@ export function engineMemory(stack: Stack): Memory {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     const name = nameOf(pid, stack);
     const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(name === null ? '' : read(`/proc/${pid}/status`))?.[1];
-    if (name !== null && kilobytes !== undefined) memory[name] = Number(kilobytes) / 1024;
+    // A process that is being started is a copy of its parent first, of its name and with less memory.
+    if (name !== null && kilobytes !== undefined) memory[name] = Math.max(memory[name] ?? 0, Number(kilobytes) / 1024);
   }
   return memory;
 }
