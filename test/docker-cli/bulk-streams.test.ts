@@ -12,8 +12,8 @@ import type { Stack } from '../support/stack.js';
 
 const BLOCK = 1 << 20;
 /** Sent through each stream, in megabytes; what a process may grow by meanwhile is far less. */
-const AMOUNT = 80;
-const GROWTH = 60;
+const AMOUNT = 100;
+const GROWTH = 70;
 let stack: Stack;
 
 beforeAll(async () => {
@@ -112,15 +112,15 @@ function execBytes(id: string, read: boolean): Promise<{ bytes: number; close():
   });
 }
 
-it('fifty execs at once give 1 MB each, beside clients that do not read', async () => {
+it('fifty execs at once give 2 MB each, beside clients that do not read', async () => {
   const stuck: { close(): void }[] = [];
   const growth = await growthDuring(stack, async () => {
-    for (let i = 0; i < 3; i++) stuck.push(await execBytes(await startExec(['cat', '/dev/zero']), false));
+    for (let i = 0; i < 5; i++) stuck.push(await execBytes(await startExec(['cat', '/dev/zero']), false));
     const ids = await Promise.all(
-      Array.from({ length: 50 }, () => startExec(['dd', 'if=/dev/zero', 'bs=64k', 'count=16', 'status=none'])),
+      Array.from({ length: 50 }, () => startExec(['dd', 'if=/dev/zero', 'bs=64k', 'count=32', 'status=none'])),
     );
     const outputs = await Promise.all(ids.map((id) => execBytes(id, true)));
-    expect(outputs.map(({ bytes }) => bytes)).toEqual(Array.from({ length: 50 }, () => 1 << 20));
+    expect(outputs.map(({ bytes }) => bytes)).toEqual(Array.from({ length: 50 }, () => 2 << 20));
   });
   for (const { close } of stuck) close();
   expectSteady(growth);
