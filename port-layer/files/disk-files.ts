@@ -7,7 +7,14 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { cancelled, internal, isKind } from '../../src/common/errors.js';
-import { ChangedDisk, Ext4Filesystem, type FileStat, type FileType, VmdkChain } from '../../src/disk/index.js';
+import {
+  ChangedDisk,
+  Ext4Filesystem,
+  type FileStat,
+  type FileType,
+  type TreeGuard,
+  VmdkChain,
+} from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { DatastoreBlocks } from '../storage/datastore-blocks.js';
 import { DiskChanges } from './disk-changes.js';
@@ -78,10 +85,15 @@ export class DiskFiles implements RootFiles {
   }
 
   async *tree(path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
-    yield* this.walk(await this.find(path), '', options);
+    yield* this.walk(await this.find(path), '', options, this.filesystem.treeGuard());
   }
 
-  private async *walk(ino: number, path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
+  private async *walk(
+    ino: number,
+    path: string,
+    options: TreeOptions,
+    guard: TreeGuard,
+  ): AsyncGenerator<FileEntry | Buffer> {
     if (this.signal?.aborted) throw cancelled('the request was cancelled');
     const entry = await this.entry(ino, path, options.content);
     yield entry;
@@ -92,11 +104,12 @@ export class DiskFiles implements RootFiles {
     }
     if (kind !== S_IFDIR || options.alone) return;
     const names: { name: string; ino: number }[] = [];
-    for await (const { rawName, ino: child } of this.filesystem.readdir(ino))
+    for await (const { rawName, ino: child } of this.filesystem.readdir(ino, guard))
       names.push({ name: rawName.toString('latin1'), ino: child });
     names.sort((a, b) => (a.name < b.name ? -1 : 1));
     if (path.length > MAX_PATH) throw new FileError({ errno: Errno.ENAMETOOLONG, operation: 'lstat', path });
-    for (const { name, ino: child } of names) yield* this.walk(child, path === '' ? name : `${path}/${name}`, options);
+    for (const { name, ino: child } of names)
+      yield* this.walk(child, path === '' ? name : `${path}/${name}`, options, guard);
   }
 
   /** @throws FileError ENOENT, ENOTDIR, ELOOP */

@@ -335,12 +335,13 @@ async function sizeOf(filesystem: Ext4Filesystem, signal?: AbortSignal): Promise
   const counted = new Set<number>();
   let size = 0;
   const directories = [filesystem.root];
+  const guard = filesystem.treeGuard();
   for (let at = directories.pop(); at !== undefined; at = directories.pop()) {
     signal?.throwIfAborted();
-    for await (const { ino } of filesystem.readdir(at)) {
+    for await (const { ino } of filesystem.readdir(at, guard)) {
       if (counted.has(ino)) continue;
       const one: FileStat = await filesystem.statInode(ino);
-      if (one.nlink > 1 || one.type === 'directory') counted.add(ino);
+      if (one.nlink > 1 && one.type !== 'directory') counted.add(ino);
       if (one.type === 'directory') directories.push(ino);
       else if (one.type === 'file' || one.type === 'symlink') size += one.size;
     }

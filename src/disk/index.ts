@@ -12,6 +12,7 @@
 export { type BlockReader, type BlockWriter, CachedBlocks, FileBlocks, MemoryBlocks } from './blocks.js';
 export type { FileWriter } from './ext4/file-writer.js';
 export { type DirectoryEntry, Ext4Filesystem, type FileStat, type FileType } from './ext4/filesystem.js';
+export type { TreeGuard } from './ext4/tree-guard.js';
 export {
   applyLayer,
   createFilesystem,

@@ -1,4 +1,5 @@
 /** Directories in memory while a layer is applied. */
+import { Breather } from '../../common/breather.js';
 import { invalid } from '../../common/errors.js';
 import { BLOCK, BLOCKS_PER_GRAIN, FL_EXTENTS, FL_INDEX, FT_DIR, MAX_LINKS } from './constants.js';
 import { buildDirectory, type Dirent, parseDirectoryBlock } from './directory.js';
@@ -29,6 +30,7 @@ export class DirectoryCache {
   private readonly loaded = new Map<number, Directory>();
   private names = 0;
   private tick = 0;
+  private readonly breather = new Breather();
 
   constructor(
     private readonly inodes: InodeStore,
@@ -55,6 +57,7 @@ export class DirectoryCache {
       blocks += extent.count;
       if (blocks > MAX_BLOCKS) throw invalid('a directory of more than 64 MiB is not supported');
       for (let i = 0; i < extent.count; i++) {
+        if (this.breather.due) await this.breather.breathe();
         parseDirectoryBlock(await this.inodes.block(extent.start + i), (name, target, type) => {
           if (name === '..') directory.parent = target;
           else if (name !== '.') directory.entries.set(name, pack(target, type));

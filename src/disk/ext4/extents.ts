@@ -17,8 +17,8 @@ const NODE_ENTRIES = Math.floor((BLOCK - 12) / 12);
 /** Longest written extent. */
 const MAX_COUNT = 32768;
 const MAX_DEPTH = 5;
-/** Bound on what a hostile image can make us hold: far more extents than 32 GiB in single blocks would need. */
-const MAX_EXTENTS = 8 * 2 ** 20;
+/** Bound on what a hostile image can make us hold: a file would need 4 GiB in single blocks for so many. */
+const MAX_EXTENTS = 2 ** 20;
 
 /** Adds a run to a list of extents, merged with the last one where they touch. */
 export function appendRun(list: Extent[], logical: number, start: number, count: number): void {
@@ -111,7 +111,7 @@ function writeIndex(node: Buffer, entries: { logical: number; block: number }[],
 
 /**
  * Reads the tree under `root`: all extents in file order, and the blocks its nodes are in. Every entry is checked
- * against the disk's `totalBlocks`; nodes are read at most once.
+ * against the disk's `totalBlocks`; nodes are read at most once, and no block is in the file twice.
  */
 export async function readExtentTree(
   root: Buffer,
@@ -154,5 +154,26 @@ export async function readExtentTree(
     }
   };
   await visit(Buffer.from(root), null);
+  checkOverlap(extents, nodes);
   return { extents, nodes };
+}
+
+/** @throws invalid when a block is in the file twice: reading it would take far longer than the disk is large */
+export function checkOverlap(extents: readonly Extent[], nodes: readonly number[] = []): void {
+  if (extents.length + nodes.length < 2) return;
+  const starts = new Float64Array(extents.length + nodes.length);
+  const ends = new Float64Array(starts.length);
+  extents.forEach(({ start, count }, i) => {
+    starts[i] = start;
+    ends[i] = start + count;
+  });
+  nodes.forEach((block, i) => {
+    starts[extents.length + i] = block;
+    ends[extents.length + i] = block + 1;
+  });
+  // Runs that do not overlap end in the order in which they begin.
+  starts.sort();
+  ends.sort();
+  for (let i = 1; i < starts.length; i++)
+    if ((starts[i] as number) < (ends[i - 1] as number)) throw invalid('damaged ext4: a block is in a file twice');
 }

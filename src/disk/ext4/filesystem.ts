@@ -1,5 +1,6 @@
 /** Reading an ext4 filesystem: one of ours, or one a guest's kernel has written to since. */
 import { Readable } from 'node:stream';
+import { Breather } from '../../common/breather.js';
 import { invalid, notFound, unsupported } from '../../common/errors.js';
 import { type BlockReader, CachedBlocks } from '../blocks.js';
 import { readBlockMap } from './block-map.js';
@@ -9,6 +10,7 @@ import { type Extent, readExtentTree } from './extents.js';
 import { Inode, type Time } from './inode.js';
 import { emptyJournal, type JournalledBlock, replayJournal, restoreMagic } from './journal.js';
 import { decodeSuperblock, type Superblock } from './superblock.js';
+import { TreeGuard } from './tree-guard.js';
 import { decodeXattrs } from './xattr.js';
 
 /** The type of a file. */
@@ -67,6 +69,8 @@ const DIRENT_KINDS: (FileType | undefined)[] = [
 const MAX_SYMLINKS = 40;
 /** Metadata kept: 256 pages of 64 KiB. */
 const PAGES = 256;
+/** The largest journal: what `mke2fs` makes at most. */
+const MAX_JOURNAL = 2 ** 30;
 /** File content is read in pieces of this size. */
 const PIECE = 1 << 20;
 
@@ -78,6 +82,7 @@ export class Ext4Filesystem {
   private overlay = new Map<number, JournalledBlock>();
   private journal: Extent[] = [];
   private readonly meta: CachedBlocks;
+  private readonly breather = new Breather();
 
   private constructor(
     private readonly disk: BlockReader,
@@ -115,10 +120,11 @@ export class Ext4Filesystem {
 
   private async replay(): Promise<void> {
     const inode = await this.inode(this.sb.journalIno);
+    if (inode.size > MAX_JOURNAL) throw unsupported('an ext4 journal larger than 1 GiB is not supported');
     const { extents } = await readExtentTree(inode.area, this.sb.blocks, (block) => this.block(block));
     this.journal = extents;
     const length = Math.floor(inode.size / c.BLOCK);
-    this.overlay = await replayJournal(length, (block) => this.journalBlock(block));
+    this.overlay = await replayJournal(length, this.sb.blocks, (block) => this.journalBlock(block));
     const superblock = await this.block(0);
     this.sb = decodeSuperblock(
       Buffer.from(superblock.subarray(c.SUPER_OFFSET, c.SUPER_OFFSET + c.SUPER_SIZE)),
@@ -127,8 +133,8 @@ export class Ext4Filesystem {
   }
 
   private async journalBlock(index: number): Promise<Buffer> {
-    const extent = this.journal.find(({ logical, count }) => index >= logical && index < logical + count);
-    if (!extent) throw invalid('damaged ext4: the journal has a hole');
+    const extent = extentAt(this.journal, index);
+    if (extent === null) throw invalid('damaged ext4: the journal has a hole');
     return this.meta.read((extent.start + index - extent.logical) * c.BLOCK, c.BLOCK);
   }
 
@@ -150,6 +156,8 @@ export class Ext4Filesystem {
   /** A block's present content. Not to be changed. */
   private async block(block: number): Promise<Buffer> {
     if (block >= this.sb.blocks) throw invalid(`damaged ext4: there is no block ${block}`);
+    // Nearly all comes from memory, and whatever is done with a filesystem comes by here.
+    if (this.breather.due) await this.breather.breathe();
     const newer = this.overlay.get(block);
     if (newer) {
       const data = await this.journalBlock(newer.journalBlock);
@@ -173,12 +181,13 @@ export class Ext4Filesystem {
     return new Inode(Buffer.from(block.subarray(start, start + sb.inodeSize)));
   }
 
-  private async extents(inode: Inode): Promise<Extent[]> {
+  /** Where a file's content is, and the blocks of its map. */
+  private async map(inode: Inode): Promise<{ extents: Extent[]; nodes: number[] }> {
     if (inode.flags & c.FL_INLINE_DATA) throw unsupported('ext4 inline data is not supported');
     const read = (block: number) => this.block(block);
     // Kernels give every file an extent tree; e2fsck makes `lost+found` without one.
     if (!(inode.flags & c.FL_EXTENTS)) return readBlockMap(inode.area, inode.size, this.sb.blocks, read);
-    return (await readExtentTree(inode.area, this.sb.blocks, read)).extents;
+    return readExtentTree(inode.area, this.sb.blocks, read);
   }
 
   /**
@@ -238,13 +247,25 @@ export class Ext4Filesystem {
     }
   }
 
-  private async *directoryBlocks(ino: number): AsyncGenerator<Buffer> {
+  private async *directoryBlocks(ino: number, guard?: TreeGuard): AsyncGenerator<Buffer> {
     const inode = await this.inode(ino);
     if (!inode.isDirectory) throw invalid(`inode ${ino} is not a directory`);
-    for (const { start, count, unwritten } of await this.extents(inode)) {
+    guard?.enter(ino);
+    const { extents, nodes } = await this.map(inode);
+    if (guard !== undefined) for (const node of nodes) guard.take(node);
+    const blocks = Math.ceil(inode.size / c.BLOCK);
+    for (const { logical, start, count, unwritten } of extents) {
       if (unwritten) throw invalid('damaged ext4: a directory has unwritten blocks');
-      for (let i = 0; i < count; i++) yield await this.block(start + i);
+      for (let i = 0; i < count && logical + i < blocks; i++) {
+        guard?.take(start + i);
+        yield await this.block(start + i);
+      }
     }
+  }
+
+  /** For a walk through directories, to be given to each {@link readdir} of it. */
+  treeGuard(): TreeGuard {
+    return new TreeGuard(this.sb.inodes, this.sb.blocks);
   }
 
   /** What is at `path`; a symlink itself, unless `follow`. Throws `notFound`. */
@@ -273,9 +294,12 @@ export class Ext4Filesystem {
     };
   }
 
-  /** The entries of the directory `ino`, without `.` and `..`, in the order they are stored. */
-  async *readdir(ino: number): AsyncGenerator<DirectoryEntry> {
-    for await (const block of this.directoryBlocks(ino)) {
+  /**
+   * The entries of the directory `ino`, without `.` and `..`, in the order they are stored.
+   * @param guard of the walk that this is a part of: whoever goes down into directories must have one ({@link treeGuard})
+   */
+  async *readdir(ino: number, guard?: TreeGuard): AsyncGenerator<DirectoryEntry> {
+    for await (const block of this.directoryBlocks(ino, guard)) {
       const entries: DirectoryEntry[] = [];
       parseDirectoryBlock(block, (raw, number, type) => {
         if (raw === '.' || raw === '..') return;
@@ -297,8 +321,11 @@ export class Ext4Filesystem {
 
   private async target(inode: Inode): Promise<Buffer> {
     if (inode.size < 60 && !(inode.flags & c.FL_EXTENTS)) return Buffer.from(inode.area.subarray(0, inode.size));
-    const [extent] = await this.extents(inode);
-    if (!extent || inode.size > c.BLOCK) throw invalid('damaged ext4: a symbolic link makes no sense');
+    // One block: its map has no nodes.
+    if (inode.size > c.BLOCK || inode.area.readUInt16LE(6) !== 0)
+      throw invalid('damaged ext4: a symbolic link makes no sense');
+    const [extent] = (await this.map(inode)).extents;
+    if (!extent) throw invalid('damaged ext4: a symbolic link makes no sense');
     return Buffer.from((await this.block(extent.start)).subarray(0, inode.size));
   }
 
@@ -312,7 +339,7 @@ export class Ext4Filesystem {
     if ((inode.mode & c.S_IFMT) !== c.S_IFREG) throw invalid(`inode ${ino} is not a regular file`);
     const end = Math.min(range.end ?? inode.size, inode.size);
     let position = range.start ?? 0;
-    const extents = await this.extents(inode);
+    const { extents } = await this.map(inode);
     for (const extent of extents) {
       const from = extent.logical * c.BLOCK;
       const to = Math.min(from + extent.count * c.BLOCK, end);
@@ -347,6 +374,19 @@ export class Ext4Filesystem {
     const inode = await this.inode(ino);
     return decodeXattrs(inode.inlineXattrs, inode.xattrBlock ? await this.block(inode.xattrBlock) : null);
   }
+}
+
+/** The extent of a sorted list that file block `index` is in. */
+function extentAt(extents: readonly Extent[], index: number): Extent | null {
+  let [low, high] = [0, extents.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { logical, count } = extents[middle] as Extent;
+    if (index < logical) high = middle;
+    else if (index >= logical + count) low = middle + 1;
+    else return extents[middle] as Extent;
+  }
+  return null;
 }
 
 const ZEROS = Buffer.alloc(65536);

@@ -2,6 +2,7 @@
  * The journal a killed VM leaves ("ext4 Data Structures and Algorithms", "Journal (jbd2)"; big-endian). Replaying here means
  * learning which disk blocks have newer content in the journal, and where: nothing is written.
  */
+import { Breather } from '../../common/breather.js';
 import { invalid, unsupported } from '../../common/errors.js';
 import { BLOCK } from './constants.js';
 
@@ -16,6 +17,9 @@ const INCOMPAT_ASYNC_COMMIT = 0x4;
 const INCOMPAT_CSUM_V2 = 0x8;
 const INCOMPAT_CSUM_V3 = 0x10;
 const KNOWN = INCOMPAT_REVOKE | INCOMPAT_64BIT | INCOMPAT_ASYNC_COMMIT | INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3;
+
+/** Most blocks that a log may revoke: what a gigabyte of metadata that was deleted in one go leaves is less. */
+const MAX_REVOKED = 2 ** 18;
 
 const TAG_ESCAPED = 1;
 const TAG_SAME_UUID = 2;
@@ -89,10 +93,11 @@ function readRevokes(block: Buffer, layout: Layout): number[] {
 
 /**
  * Reads the log through `read` (a block of the journal file, which has `length` blocks) and returns the newest committed
- * content of each disk block. An incomplete last transaction does not count. Throws `invalid` or `unsupported`.
+ * content of each disk block (there are `diskBlocks`). An incomplete last transaction does not count. Throws `invalid` or `unsupported`.
  */
 export async function replayJournal(
   length: number,
+  diskBlocks: number,
   read: (journalBlock: number) => Promise<Buffer>,
 ): Promise<Map<number, JournalledBlock>> {
   const superblock = await read(0);
@@ -125,6 +130,7 @@ export async function replayJournal(
       const until = revoked.get(block);
       // A revoked block was freed in that transaction: older content must not come back.
       if (until !== undefined && isAtOrAfter(until, sequence)) continue;
+      if (block >= diskBlocks) throw invalid(`damaged ext4: the journal writes to block ${block}, which is not there`);
       newest.set(block, { journalBlock, escaped });
     }
   }
@@ -151,8 +157,10 @@ async function scan(
     if (at >= layout.maxLength) at = layout.first + (at - layout.maxLength);
   };
   const size = layout.maxLength - layout.first;
+  const breather = new Breather();
   // Each block of the log is looked at once at most, however the log lies.
   for (let seen = 0; seen < size; ) {
+    if (breather.due) await breather.breathe();
     const block = await read(at);
     if (block.readUInt32BE(0) !== MAGIC || block.readUInt32BE(8) !== sequence) break;
     const kind = block.readUInt32BE(4);
@@ -164,8 +172,11 @@ async function scan(
         seen++;
         advance(1);
       }
-    } else if (kind === REVOKE) currentRevokes.push(...readRevokes(block, layout));
-    else if (kind === COMMIT) {
+    } else if (kind === REVOKE) {
+      currentRevokes.push(...readRevokes(block, layout));
+      if (currentRevokes.length + revoked.size > MAX_REVOKED)
+        throw unsupported('an ext4 journal that revokes so many blocks is not supported');
+    } else if (kind === COMMIT) {
       transactions.push(current);
       for (const number of currentRevokes) revoked.set(number, sequence);
       sequence = (sequence + 1) >>> 0;

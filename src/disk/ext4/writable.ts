@@ -2,6 +2,7 @@
 import { invalid, unsupported } from '../../common/errors.js';
 import type { DeltaDisk } from '../vmdk/delta.js';
 import { Allocator } from './allocator.js';
+import { BitSet } from './bit-set.js';
 import * as c from './constants.js';
 import { checkName } from './directory.js';
 import { type Directory, DirectoryCache, inoOf, typeOf } from './directory-cache.js';
@@ -34,23 +35,6 @@ const MAX_SYMLINKS = 40;
 const ACL = 'system.posix_acl_access';
 const CAPABILITY = 'security.capability';
 
-/** One bit for each inode. */
-class InodeSet {
-  private readonly bits: Uint8Array;
-  constructor(inodes: number) {
-    this.bits = new Uint8Array((inodes >> 3) + 1);
-  }
-  has(ino: number): boolean {
-    return (((this.bits[ino >> 3] as number) >> (ino & 7)) & 1) === 1;
-  }
-  add(ino: number): void {
-    this.bits[ino >> 3]! |= 1 << (ino & 7);
-  }
-  delete(ino: number): void {
-    this.bits[ino >> 3]! &= ~(1 << (ino & 7));
-  }
-}
-
 /** For one caller at a time: operations must not overlap. Names are strings with one character per byte. */
 export class WritableExt4 {
   /** Inode number of the root directory. */
@@ -58,7 +42,7 @@ export class WritableExt4 {
   /** Attributes left out because ext4 or the kernel has no place for them. */
   skippedAttributes = 0;
   /** Inodes made, and directories named or given content, by the layer being applied: what an opaque mark spares. */
-  private readonly fresh: InodeSet;
+  private readonly fresh: BitSet;
   /** Names the layer gave to inodes that were there before: `directory inode/name`. */
   private readonly freshLinks = new Set<string>();
   private readonly writer: FileWriter;
@@ -68,7 +52,7 @@ export class WritableExt4 {
     private readonly directories: DirectoryCache,
     inodeCount: number,
   ) {
-    this.fresh = new InodeSet(inodeCount);
+    this.fresh = new BitSet(inodeCount);
     this.writer = new FileWriter(inodes.disk, inodes.allocator);
   }
 

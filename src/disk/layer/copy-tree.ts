@@ -2,6 +2,7 @@
 import { cancelled } from '../../common/errors.js';
 import type { Ext4Filesystem, FileStat } from '../ext4/filesystem.js';
 import type { Time } from '../ext4/inode.js';
+import type { TreeGuard } from '../ext4/tree-guard.js';
 import type { Attributes, WritableExt4 } from '../ext4/writable.js';
 
 /** As the kernel's PATH_MAX: what lies deeper has no path. */
@@ -24,16 +25,19 @@ export async function copyTree(
 class TreeCopy {
   /** Files with several names, by inode: where their first name was put. */
   private readonly linked = new Map<number, { parent: number; name: string }>();
+  private readonly guard: TreeGuard;
 
   constructor(
     private readonly source: Ext4Filesystem,
     private readonly target: WritableExt4,
     private readonly signal?: AbortSignal,
-  ) {}
+  ) {
+    this.guard = source.treeGuard();
+  }
 
   async copyInto(from: number, to: number, depth: number): Promise<void> {
     if (depth > MAX_DEPTH) return;
-    for await (const { rawName, ino } of this.source.readdir(from)) {
+    for await (const { rawName, ino } of this.source.readdir(from, this.guard)) {
       if (this.signal?.aborted) throw cancelled('the copy was cancelled');
       await this.copy(ino, to, rawName.toString('latin1'), depth);
     }

@@ -1,0 +1,30 @@
+/** What a walk through a filesystem's directories has seen: a hostile one may have far more paths than inodes. */
+import { invalid } from '../../common/errors.js';
+import { BitSet } from './bit-set.js';
+
+/**
+ * Refuses what makes a tree none: a directory that has two places in it (a hard link of a directory), and blocks that belong to two
+ * directories. With it a walk takes as long as the filesystem has directory blocks, whatever these say. One for each walk.
+ */
+export class TreeGuard {
+  private readonly directories: BitSet;
+  private readonly blocks: BitSet;
+
+  /** @param inodes and `blocks`: how many the filesystem has */
+  constructor(inodes: number, blocks: number) {
+    this.directories = new BitSet(inodes);
+    this.blocks = new BitSet(blocks);
+  }
+
+  /** Enters the directory `ino`. @throws invalid when the walk was there already */
+  enter(ino: number): void {
+    if (this.directories.has(ino)) throw invalid(`damaged ext4: directory ${ino} is in two places`);
+    this.directories.add(ino);
+  }
+
+  /** Takes a block of a directory, or of its map. @throws invalid when another directory has it */
+  take(block: number): void {
+    if (this.blocks.has(block)) throw invalid(`damaged ext4: block ${block} belongs to two directories`);
+    this.blocks.add(block);
+  }
+}
