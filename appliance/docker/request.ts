@@ -5,8 +5,8 @@ import type { Readable, Writable } from 'node:stream';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import { invalid } from '../../src/common/errors.js';
+import { GoJsonError, readGoJson } from '../../src/common/go-json.js';
 import { API_VERSION } from './api-version.js';
-import { jsonProblem } from './json-problem.js';
 import { RAW_STREAM } from './streams.js';
 
 /** Of every answer but those on raw streams. */
@@ -146,26 +146,37 @@ export async function dropJson(request: Request): Promise<void> {
 export async function body<T>(
   request: Request,
   schema: z.ZodType<T>,
-  options: { required?: boolean } = {},
+  options: { required?: boolean; root?: string } = {},
 ): Promise<T> {
   const text = (await readBody(request)).toString('utf8');
   const type = request.headers['content-type'];
-  if (text !== '' && type === undefined) throw invalid('malformed Content-Type header (): mime: no media type');
-  if (type !== undefined && !/^application\/json\s*(;|$)/i.test(type)) {
-    throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
-  }
-  if (text.trim() === '' && (text !== '' || options.required === true))
-    throw invalid('invalid JSON: got EOF while reading request body');
-  let value: unknown;
+  if (text !== '' || type !== undefined) checkJsonType(type ?? '');
+  if (text === '' && options.required !== true) return readGoJson('{}', schema);
   try {
-    value = text.trim() === '' ? {} : (JSON.parse(text) ?? {});
+    return readGoJson(text, schema, options);
   } catch (error) {
-    throw invalid(jsonProblem(text), error);
+    if (error instanceof z.ZodError) {
+      const issue = error.issues[0];
+      throw invalid(`invalid JSON: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`);
+    }
+    if (!(error instanceof GoJsonError)) throw error;
+    if (error.kind === 'trailing') throw invalid(error.message);
+    throw invalid(`invalid JSON: ${error.kind === 'empty' ? 'got EOF while reading request body' : error.message}`);
   }
-  const checked = schema.safeParse(value);
-  if (checked.success) return checked.data;
-  const issue = checked.error.issues[0];
-  throw invalid(`invalid JSON: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`);
+}
+
+/** @throws invalid in Docker's words for a content type that is no JSON's */
+function checkJsonType(type: string): void {
+  const [, media = '', rest = ''] = /^\s*([^;]*?)\s*(;.*)?$/s.exec(type) ?? [];
+  const malformed = (why: string): Error => invalid(`malformed Content-Type header (${type}): mime: ${why}`);
+  if (media === '') throw malformed('no media type');
+  const [, first = '', second = ''] = /^([^\s/,]+)(?:\/([^\s/,]+))?/.exec(media) ?? [];
+  const plain = second === '' ? first : `${first}/${second}`;
+  if (plain !== media)
+    throw malformed(second === '' ? 'expected slash after first token' : 'unexpected content after media subtype');
+  if (!/^(\s*;\s*[^\s;=]+=("[^"]*"|[^\s;"]+))*\s*;?\s*$/.test(rest)) throw malformed('invalid media parameter');
+  if (media.toLowerCase() !== 'application/json')
+    throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
 }
 
 /** Aborted when the client hangs up before the answer is complete. */

@@ -1,13 +1,15 @@
 /** `POST /containers/{id}/update`: what is asked for joined to what there is, as Docker joins them. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import { conflict, invalid, unsupported } from '../../src/common/errors.js';
+import { goType } from '../../src/common/go-json.js';
 import { type HostConfig, hostConfigSchema } from './container-config.js';
 import { checkRestartPolicy } from './host-options.js';
 import { checkResources, resourceWarnings } from './resources.js';
 
 /** The body: the resources of a HostConfig, and a restart policy. */
-export const updateSchema = hostConfigSchema
-  .pick({
+export const updateSchema = goType(
+  'container.UpdateConfig',
+  hostConfigSchema.pick({
     CpuShares: true,
     CpuPeriod: true,
     CpuQuota: true,
@@ -20,12 +22,11 @@ export const updateSchema = hostConfigSchema
     OomKillDisable: true,
     PidsLimit: true,
     RestartPolicy: true,
-  })
-  .extend({
-    BlkioWeight: z.number().nullish(),
-    CpuRealtimePeriod: z.number().nullish(),
-    CpuRealtimeRuntime: z.number().nullish(),
-  });
+    BlkioWeight: true,
+    CpuRealtimePeriod: true,
+    CpuRealtimeRuntime: true,
+  }),
+);
 
 export type UpdateBody = z.infer<typeof updateSchema>;
 

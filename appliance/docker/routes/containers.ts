@@ -38,7 +38,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
   const chosen = new Set<string>();
 
   router.post('/containers/create', async (request, response) => {
-    const wanted = await body(request, createSchema, { required: true });
+    const wanted = await body(request, createSchema, { required: true, root: '' });
     const given = query(request, 'name') ?? '';
     const isTaken = (one: string): boolean => chosen.has(one) || exec.list().some(({ spec }) => spec.name === one);
     const name = given === '' ? randomName(isTaken) : checkContainerName(given);

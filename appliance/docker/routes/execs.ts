@@ -1,21 +1,14 @@
 /** Execs: further processes in a running container. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Router } from 'express';
-import { z } from 'zod';
 import type { AttachedStreams } from '../../../port-layer/types.js';
 import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
-import { execSchema } from '../container-config.js';
+import { execSchema, execStartSchema } from '../container-config.js';
 import type { Engine } from '../engine.js';
 import { commandLine, execProcess } from '../exec-process.js';
 import { body, hijack, terminalSize, versionOf } from '../request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../streams.js';
-
-const execStartSchema = z.looseObject({
-  Detach: z.boolean().nullish(),
-  Tty: z.boolean().nullish(),
-  ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
-});
 
 /**
  * Docker's library for Python passes over what it has read together with the answer's head, which is lost. With Docker a process

@@ -2,6 +2,7 @@
 import type { Request, Router } from 'express';
 import { z } from 'zod';
 import { invalid, messageOf, unsupported } from '../../../src/common/errors.js';
+import { goType } from '../../../src/common/go-json.js';
 import { parsePlatform } from '../../image/platform.js';
 import { familiarString, joinReference } from '../../image/reference.js';
 import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
@@ -9,14 +10,17 @@ import type { Engine } from '../engine.js';
 import { createdSeconds, imageHistory, imageRow, imageView, sharedSizes } from '../image-view.js';
 import { body, checkFilters, filters, flag, hangup, query, versionOf } from '../request.js';
 
-const authSchema = z.looseObject({
-  username: z.string().optional(),
-  password: z.string().optional(),
-  auth: z.string().optional(),
-  serveraddress: z.string().optional(),
-  identitytoken: z.string().optional(),
-  registrytoken: z.string().optional(),
-});
+const authSchema = goType(
+  'registry.AuthConfig',
+  z.object({
+    username: z.string().optional(),
+    password: z.string().optional(),
+    auth: z.string().optional(),
+    serveraddress: z.string().optional(),
+    identitytoken: z.string().optional(),
+    registrytoken: z.string().optional(),
+  }),
+);
 
 /** Adds the routes. */
 export function imageRoutes(router: Router, engine: Engine): void {

@@ -3,6 +3,7 @@ import type { Router } from 'express';
 import { z } from 'zod';
 import type { VolumeInfo } from '../../../port-layer/types.js';
 import { conflict, invalid, isKind, messageOf } from '../../../src/common/errors.js';
+import { goType } from '../../../src/common/go-json.js';
 import { logger } from '../../../src/common/log.js';
 import { atLeast } from '../api-version.js';
 import { withinTime } from '../bounded-time.js';
@@ -18,13 +19,16 @@ const log = logger('docker');
 const NAME_MS = 200;
 const words = z.record(z.string(), z.string()).nullish();
 
-const createSchema = z.looseObject({
-  Name: z.string().nullish(),
-  Driver: z.string().nullish(),
-  DriverOpts: words,
-  Labels: words,
-  ClusterVolumeSpec: z.looseObject({}).nullish(),
-});
+const createSchema = goType(
+  'volume.CreateOptions',
+  z.object({
+    Name: z.string().nullish(),
+    Driver: z.string().nullish(),
+    DriverOpts: words,
+    Labels: words,
+    ClusterVolumeSpec: goType('volume.ClusterVolumeSpec', z.object({})).nullish(),
+  }),
+);
 
 /** Adds the routes. */
 export function volumeRoutes(router: Router, engine: Engine): void {

@@ -86,8 +86,12 @@ describe('requests that mean nothing', () => {
   it.each([
     ['{bad', {}, /^invalid JSON: /],
     ['[]', {}, /^invalid JSON: /],
-    ['{"Image":5}', {}, /^invalid JSON: Image: /],
-    ['{"HostConfig":{"Memory":"much"}}', {}, /^invalid JSON: HostConfig.Memory: /],
+    ['{"Image":5}', {}, /^invalid JSON: json: cannot unmarshal number into Go struct field \.Image of type string$/],
+    [
+      '{"HostConfig":{"Memory":"much"}}',
+      {},
+      /^invalid JSON: json: cannot unmarshal string into Go struct field \.HostConfig\.Memory of type int64$/,
+    ],
     ['null', {}, /^config cannot be empty in order to create a container$/],
     [
       '{}',

@@ -263,7 +263,6 @@ describe('options', () => {
     [{ SecurityOpt: ['apparmor=mine'] }, 'SecurityOpt'],
     [{ NetworkMode: 'host' }, "NetworkMode 'host'"],
     [{ NetworkMode: 'container:x' }, "NetworkMode 'container:x'"],
-    [{ Unheard: 'of' }, 'Unheard'],
   ])('%j is refused by name', (HostConfig, name) => {
     const [kind, message] = refusal({ HostConfig });
     expect(kind).toBe('unsupported');
