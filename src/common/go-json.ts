@@ -98,13 +98,15 @@ function unwrap(schema: Schema): { core: z.ZodType; nullable: boolean; optional:
   }
 }
 
+const SCALARS = [z.ZodString, z.ZodNumber, z.ZodBoolean];
+
 function decode(value: JsonValue, schema: Schema, before: unknown, place: Place): unknown {
   const { core, nullable, optional } = unwrap(schema);
   if (value === null) {
     if (core instanceof z.ZodUnknown || core instanceof z.ZodAny) return null;
-    if (nullable) return null;
     // Only pointers, lists and maps are emptied by it.
-    if (before !== undefined && !(core instanceof z.ZodArray || core instanceof z.ZodRecord)) return before;
+    if (before !== undefined && before !== null && SCALARS.some((type) => core instanceof type)) return before;
+    if (nullable) return null;
     return optional ? undefined : zero(core, place);
   }
   if (core instanceof z.ZodUnion) return oneOf(value, core, place);

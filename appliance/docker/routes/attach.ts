@@ -4,7 +4,8 @@ import type { AttachedStreams, ContainerInfo } from '../../../port-layer/types.j
 import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { sendRawError } from '../errors.js';
-import { dropJson, flag, hijack, query, type RawConnection, versionOf } from '../request.js';
+import type { RawConnection } from '../http/connection.js';
+import { dropBody, flag, hijack, query, versionOf } from '../request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys, RAW_STREAM, streamType } from '../streams.js';
 import { acceptWebSocket } from '../web-socket.js';
 
@@ -55,7 +56,7 @@ export function attachRoutes(router: Router, engine: Engine): void {
   router.post('/containers/:id/attach', async (request: Request, response: Response) => {
     let attachment: Attachment;
     try {
-      await dropJson(request);
+      await dropBody(request);
       attachment = await attach(request);
     } catch (error) {
       sendRawError(response, error, RAW_STREAM);

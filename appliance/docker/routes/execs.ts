@@ -32,8 +32,8 @@ export function execRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/:id/exec', async (request, response) => {
     const wanted = await body(request, execSchema);
-    const container = exec.resolve(request.params.id);
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
+    const container = exec.resolve(request.params.id);
     if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys, 'escape');
     engine.checkNotPaused(container, `Container ${request.params.id}`, 'exec');
     engine.checkNotRestarting(container);

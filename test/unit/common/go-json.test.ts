@@ -104,7 +104,7 @@ describe('a schema is filled as a struct', () => {
     ['{"autoremove":false,"NOSUCH":{"a":[1]}}', { AutoRemove: false }],
     ['{"CapAdd":"x","Binds":[null,"a:/a"]}', { CapAdd: ['x'], Binds: ['', 'a:/a'] }],
     ['{"Memory":1,"memory":2}', { Memory: 2 }],
-    ['{"memory":2,"Memory":null}', { Memory: null }],
+    ['{"memory":2,"Memory":null}', { Memory: 2 }],
     ['{"Memory":9223372036854775807}', { Memory: 2 ** 63 - 1024 }],
     ['{"Memory":-0}', { Memory: -0 }],
     ['{"Sysctls":{"a":"1"},"sysctls":{"b":"2"}}', { Sysctls: { a: '1', b: '2' } }],
