@@ -146,7 +146,9 @@ export async function body<T>(
   const text = (await readBody(request)).toString('utf8');
   const type = request.headers['content-type'];
   if (text !== '' || type !== undefined) checkJsonType(type ?? '');
-  if (text === '' && options.required !== true) return readGoJson('{}', schema);
+  // A body whose length is not said is expected to be there.
+  const chunked = request.headers['transfer-encoding'] !== undefined;
+  if (text === '' && options.required !== true && !chunked) return readGoJson('{}', schema);
   try {
     return readGoJson(text, schema, options);
   } catch (error) {
