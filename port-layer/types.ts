@@ -101,7 +101,7 @@ export interface ContainerSpec {
     mac?: string;
   }[];
   /** What its output log keeps; undefined: everything. */
-  log?: { kept: boolean; keepBytes?: number };
+  log?: { kept: boolean; keepBytes?: number; rotation?: LogRotation };
   /** Remove when it exits. */
   autoRemove: boolean;
   /** Opaque to the port layer. */
@@ -148,6 +148,15 @@ export interface ExitStatus {
   exitCode: number;
   oomKilled: boolean;
   error: string;
+}
+
+/** A log as so many files of a size, the newest of which are kept. */
+export interface LogRotation {
+  /** What a line takes of a file: as Docker's driver of that name writes it. */
+  format: 'json-file' | 'local';
+  /** A file of this size or more is full. */
+  fileBytes: number;
+  files: number;
 }
 
 export type WaitCondition = 'not-running' | 'next-exit' | 'removed';

@@ -18,6 +18,7 @@ const BODY_STOPS_MS = 300_000;
 /** What the server keeps with a request. */
 interface Extras {
   apiVersion?: string;
+  queryChecked?: boolean;
 }
 
 const extras = new WeakMap<IncomingMessage, Extras>();
@@ -35,11 +36,21 @@ export function versionOf(request: Request): string {
   return extrasOf(request).apiVersion ?? API_VERSION;
 }
 
-/** A query parameter's only or last value. */
+/** A query parameter's only or first value. @throws invalid for a query that Go cannot read */
 export function query(request: Request, name: string): string | undefined {
+  const known = extrasOf(request);
+  if (known.queryChecked !== true) checkQuery(request.url);
+  known.queryChecked = true;
   const value = request.query[name];
-  const last: unknown = Array.isArray(value) ? value.at(-1) : value;
-  return typeof last === 'string' ? last : undefined;
+  const first: unknown = Array.isArray(value) ? value[0] : value;
+  return typeof first === 'string' ? first : undefined;
+}
+
+function checkQuery(url: string): void {
+  const text = url.slice(url.indexOf('?') + 1 || url.length);
+  if (text.includes(';')) throw invalid('invalid semicolon separator in query');
+  const broken = /%(?![0-9a-f]{2}).{0,2}/i.exec(text)?.[0];
+  if (broken !== undefined) throw invalid(`invalid URL escape ${JSON.stringify(broken)}`);
 }
 
 /** Docker's booleans: everything but '', 0, no, false and none is true. */
@@ -52,7 +63,10 @@ export function flag(request: Request, name: string): boolean {
 export function integer(request: Request, name: string): number | undefined {
   const value = query(request, name);
   if (value === undefined || value === '') return undefined;
-  if (!/^-?\d+$/.test(value)) throw invalid(`strconv.Atoi: parsing "${value}": invalid syntax`);
+  const problem = (why: string): Error => invalid(`strconv.Atoi: parsing ${JSON.stringify(value)}: ${why}`);
+  if (!/^[+-]?\d+$/.test(value)) throw problem('invalid syntax');
+  if (BigInt.asIntN(64, BigInt(value.replace('+', ''))) !== BigInt(value.replace('+', '')))
+    throw problem('value out of range');
   return Number(value);
 }
 

@@ -2,6 +2,7 @@
  * Log drivers and their options (Docker, "Configure logging drivers"). All but `none` keep a container's output in its output log,
  * which is what `docker logs` reads; `syslog` also sends it on.
  */
+import type { LogRotation } from '../../../port-layer/types.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
 import { parseBool } from '../parse-bool.js';
 import { renderTag, type TagSubject } from './log-tag.js';
@@ -40,6 +41,8 @@ export interface LogKeeping {
   kept: boolean;
   /** Bytes of the newest output that are kept at least; undefined: everything is. */
   keepBytes?: number;
+  /** How much of them is shown. */
+  rotation?: LogRotation;
 }
 
 /** The driver that a configuration means. */
@@ -115,9 +118,9 @@ function keeping(config: LogConfig | null | undefined): LogKeeping {
     case 'none':
       return { kept: false };
     case 'local':
-      return { kept: true, keepBytes: localBytes(options, '') };
+      return localKeeping(options, '');
     case 'syslog':
-      return checkCacheDisabled(options) ? { kept: false } : { kept: true, keepBytes: localBytes(options, 'cache-') };
+      return checkCacheDisabled(options) ? { kept: false } : localKeeping(options, 'cache-');
     default:
       return fileKeeping(options);
   }
@@ -134,11 +137,11 @@ function fileKeeping(options: Record<string, string>): LogKeeping {
   if (parseBool(compress) === null) throw invalid(`strconv.ParseBool: parsing "${compress}": invalid syntax`);
   if (parseBool(compress) === true && (files < 2 || size === undefined))
     throw invalid('compress cannot be true when max-file is less than 2 or max-size is not set');
-  return size === undefined ? { kept: true } : { kept: true, keepBytes: size * files };
+  return size === undefined ? { kept: true } : rotated('json-file', size, files);
 }
 
 /** @param prefix of the options' names */
-function localBytes(options: Record<string, string>, prefix: string): number {
+function localKeeping(options: Record<string, string>, prefix: string): LogKeeping {
   const option = (name: string, usual: string): string => options[`${prefix}${name}`] ?? usual;
   const [sizeText, filesText] = [option('max-size', LOCAL_SIZE), option('max-file', LOCAL_FILES)];
   const compress = option('compress', 'true');
@@ -150,7 +153,14 @@ function localBytes(options: Record<string, string>, prefix: string): number {
     throw invalid(`error reading compress log option: strconv.ParseBool: parsing "${compress}": invalid syntax`);
   if (files < 2 && parseBool(compress) === true)
     throw invalid('compression cannot be enabled when max file count is 1');
-  return (size || (parseSize(LOCAL_SIZE) ?? 0)) * Math.max(1, files);
+  return rotated('local', size || (parseSize(LOCAL_SIZE) ?? 0), Math.max(1, files));
+}
+
+/** A file takes a last line beyond its size. */
+const LONGEST_LINE = 16_384 + 13;
+
+function rotated(format: LogRotation['format'], fileBytes: number, files: number): LogKeeping {
+  return { kept: true, keepBytes: files * (fileBytes + LONGEST_LINE), rotation: { format, fileBytes, files } };
 }
 
 const UNITS = ['', 'k', 'm', 'g', 't', 'p'];

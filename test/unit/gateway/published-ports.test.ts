@@ -187,8 +187,18 @@ describe('published ports', () => {
         { ...request, hostPort: port },
       ]),
     ).rejects.toThrow(
-      `failed to set up container networking: driver failed programming external connectivity on endpoint web: Bind for 127.0.0.1:${port} failed: port is already allocated`,
+      new RegExp(
+        `^failed to set up container networking: driver failed programming external connectivity on endpoint web \\([0-9a-f]{64}\\): failed to bind host port for 127.0.0.1:${port}:80/tcp: address already in use$`,
+      ),
     );
+    // What another container has published is not in use but allocated.
+    const [held] = await ports.reserve('other', 'other', [{ ...request, hostPort: 0 }]);
+    for (const hostIp of ['127.0.0.1', '0.0.0.0'])
+      await expect(ports.reserve('c', 'web', [{ ...request, hostIp, hostPort: held!.hostPort }])).rejects.toThrow(
+        `: Bind for ${hostIp}:${held!.hostPort} failed: port is already allocated`,
+      );
+    ports.release('other');
+    await expect.poll(() => refused(held!.hostPort)).toBe(true);
     expect(ports.portsOf('c')).toEqual([]);
     await expect.poll(() => refused(free)).toBe(true);
     // Of a range the next one is taken.
@@ -222,7 +232,7 @@ describe('published ports', () => {
     await once(taken, 'listening');
     const { port } = taken.address() as { port: number };
     await expect(ports.reserve('c', 'web', [{ ...request, hostPort: port }])).rejects.toThrow(
-      `Bind for :::${port} failed: port is already allocated`,
+      `failed to bind host port for :::${port}:${containerPort}/tcp: address already in use`,
     );
     await expect.poll(() => refused(port)).toBe(true);
     taken.close();
