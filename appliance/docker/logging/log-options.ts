@@ -26,7 +26,7 @@ const KNOWN: Record<string, { options: string[]; named: string }> = {
   syslog: { options: [...SYSLOG, ...SYSLOG_TLS, ...ATTRIBUTES, ...CACHE], named: 'syslog log driver' },
 };
 /** What Docker's `local` keeps unless told, also as the cache of drivers that send logs elsewhere. */
-const LOCAL_SIZE = '20m';
+const LOCAL_SIZE = 20 * 1024 * 1024;
 const LOCAL_FILES = '5';
 
 /** A log configuration as in `HostConfig`. */
@@ -92,7 +92,8 @@ function checkMode(options: Record<string, string>): void {
   if (buffer === undefined) return;
   if (mode !== 'non-blocking')
     throw invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'");
-  if (parseSize(buffer) === null) throw invalid(`error parsing option max-buffer-size: invalid size: '${buffer}'`);
+  if (parseSize(buffer, 1024) === null)
+    throw invalid(`error parsing option max-buffer-size: invalid size: '${buffer}'`);
 }
 
 /** What is to be kept of a container's output: all of it where the options make no sense, and the container will not start. */
@@ -143,7 +144,7 @@ function fileKeeping(options: Record<string, string>): LogKeeping {
 /** @param prefix of the options' names */
 function localKeeping(options: Record<string, string>, prefix: string): LogKeeping {
   const option = (name: string, usual: string): string => options[`${prefix}${name}`] ?? usual;
-  const [sizeText, filesText] = [option('max-size', LOCAL_SIZE), option('max-file', LOCAL_FILES)];
+  const [sizeText, filesText] = [option('max-size', '0'), option('max-file', LOCAL_FILES)];
   const compress = option('compress', 'true');
   const [size, files] = [parseSize(sizeText), parseCount(filesText)];
   if (size === null) throw invalid(`invalid value for max-size: ${sizeText}: invalid size: '${sizeText}'`);
@@ -153,7 +154,7 @@ function localKeeping(options: Record<string, string>, prefix: string): LogKeepi
     throw invalid(`error reading compress log option: strconv.ParseBool: parsing "${compress}": invalid syntax`);
   if (files < 2 && parseBool(compress) === true)
     throw invalid('compression cannot be enabled when max file count is 1');
-  return rotated('local', size || (parseSize(LOCAL_SIZE) ?? 0), Math.max(1, files));
+  return rotated('local', size || LOCAL_SIZE, Math.max(1, files));
 }
 
 /** A file takes a last line beyond its size. */
@@ -165,11 +166,11 @@ function rotated(format: LogRotation['format'], fileBytes: number, files: number
 
 const UNITS = ['', 'k', 'm', 'g', 't', 'p'];
 
-/** A size as Docker reads it: `10k`, `1.5 MB`; null: it is none. */
-function parseSize(text: string): number | null {
+/** A size as Docker reads it: `10k`, `1.5 MB`; null: it is none. @param kilo what `k` means: 1000 in the size of files, also as `KiB` */
+function parseSize(text: string, kilo = 1000): number | null {
   const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b)?$/i.exec(text);
   if (match === null) return null;
-  return Math.floor(Number(match[1]) * 1024 ** UNITS.indexOf(match[2]!.toLowerCase()));
+  return Math.floor(Number(match[1]) * kilo ** UNITS.indexOf(match[2]!.toLowerCase()));
 }
 
 function parseCount(text: string): number | null {

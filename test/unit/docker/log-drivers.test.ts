@@ -73,9 +73,9 @@ describe('options', () => {
       keepBytes: count * (fileBytes + 16_397),
       rotation: { format, fileBytes, files: count },
     });
-    expect(logKeeping({ Config: { 'max-size': '10k', 'max-file': '3' } })).toEqual(files('json-file', 10_240, 3));
+    expect(logKeeping({ Config: { 'max-size': '10k', 'max-file': '3' } })).toEqual(files('json-file', 10_000, 3));
     expect(logKeeping({ Type: 'local' })).toEqual(files('local', 20 * MIB, 5));
-    expect(logKeeping({ Type: 'syslog', Config: { 'cache-max-size': '1m' } })).toEqual(files('local', MIB, 5));
+    expect(logKeeping({ Type: 'syslog', Config: { 'cache-max-size': '1m' } })).toEqual(files('local', 1_000_000, 5));
     expect(logKeeping({ Type: 'syslog', Config: { 'cache-disabled': 'true' } })).toEqual({ kept: false });
   });
 
