@@ -7,6 +7,7 @@ import { exec } from './exec.js';
 import { files } from './files.js';
 import { images } from './images.js';
 import { inspect } from './inspect.js';
+import { json } from './json.js';
 import { lifecycle } from './lifecycle.js';
 import { logs } from './logs.js';
 import { observe } from './observe.js';
@@ -34,4 +35,5 @@ export const SUBJECTS: Subject[] = [
   observe,
   system,
   errors,
+  json,
 ];

@@ -1,5 +1,7 @@
 /** HTTP as clients of Docker send it, and as Docker Engine 28.5.2 answers it: bytes in, bytes out. */
-import { describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { describe, expect, it, vi } from 'vitest';
 import { BodyDecoder } from '../../../appliance/docker/http/body-decoder.js';
 import { endOfHead, MAX_HEAD, parseHead } from '../../../appliance/docker/http/request-head.js';
 import { demultiplex, rawExchange } from '../../support/raw-http.js';
@@ -205,8 +207,32 @@ describe('connections', () => {
     expect(bodyOf(text)).toBe('OK');
   });
 
-  it('have no limit while nothing is asked, and say nothing of one', async () => {
-    expect(await ask(ping)).not.toMatch(/^keep-alive:/im);
+  it('have no limit while nothing is asked, and say nothing of one; what is begun has to be finished', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const socket = connect({ port: engine.port, host: '127.0.0.1' });
+      let text = '';
+      socket.on('data', (part) => {
+        text += part.toString();
+      });
+      const closed = once(socket, 'close');
+      const answers = async (count: number): Promise<void> => {
+        while (codes(text).length < count) await once(socket, 'data');
+      };
+      socket.write(ping);
+      await answers(1);
+      expect(text).not.toMatch(/^keep-alive:/im);
+      vi.advanceTimersByTime(24 * 3_600_000);
+      socket.write(request('POST /v1.47/containers/create HTTP/1.1', `${JSON_TYPE}Content-Length: 2\r\n`, '{}'));
+      await answers(2);
+      socket.write(`${ping}GET /_p`);
+      await answers(3);
+      vi.advanceTimersByTime(24 * 3_600_000);
+      await closed;
+      expect(codes(text)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400', 'HTTP/1.1 200']);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
