@@ -1,9 +1,12 @@
 /** What Docker Engine takes as JSON, refuses, and says of it: the words are those of Docker Engine 28.5.2 (Go 1.27). */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createSchema, execSchema } from '../../../appliance/docker/container-config.js';
 import { GoJsonError, goType, int64, readGoJson, strSlice } from '../../../src/common/go-json.js';
 import { parseGoJson } from '../../../src/common/go-json-text.js';
+
+const LONE = /\\ud[89a-f][0-9a-f]{2}/g;
 
 function problem(read: () => unknown): string {
   try {
@@ -71,6 +74,31 @@ describe('texts that are no JSON', () => {
     }
     expect(readGoJson('{"a":"\\u00e9\\ud83d\\ude42\\/"}', z.object({ a: z.string() }))).toEqual({ a: 'é🙂/' });
     expect(readGoJson('{"a":"\\ud83dx"}', z.object({ a: z.string() }))).toEqual({ a: '\ufffdx' });
+  });
+
+  it('any text: what is JSON is read as JSON.parse reads it, everything else is refused in words', () => {
+    const any = z.looseObject({});
+    const same = (text: string): void => {
+      let expected: unknown;
+      let problem = false;
+      try {
+        expected = JSON.parse(`{"v":${text}}`);
+      } catch {
+        problem = true;
+      }
+      if (problem) expect(() => readGoJson(`{"v":${text}}`, any)).toThrow(GoJsonError);
+      // Text in JavaScript may have halves of pairs, and -0 is 0 in JSON.stringify.
+      else
+        expect(JSON.stringify(readGoJson(`{"v":${text}}`, any))).toBe(
+          JSON.stringify(expected).replace(LONE, '\\ufffd'),
+        );
+    };
+    fc.assert(fc.property(fc.json({ maxDepth: 5 }), same));
+    fc.assert(
+      fc.property(fc.json({ maxDepth: 4 }), fc.nat(), fc.string({ maxLength: 3 }), (text, at, other) =>
+        same(text.slice(0, at % (text.length + 1)) + other + text.slice((at % (text.length + 1)) + 1)),
+      ),
+    );
   });
 
   it('is deep where nobody looks', () => {
