@@ -135,14 +135,6 @@ export const ACCEPTED: Accepted[] = [
     path: /^status$/,
   },
   {
-    what: 'A field of the wrong type in a request body',
-    docker: '400, `invalid JSON: json: cannot unmarshal …` with names of Go types',
-    caisson: '400, `invalid JSON: <field>: Invalid input: expected …`',
-    reason: 'There are no Go types.',
-    where: /^(errors\/create bodies|system\/auth|exec\/refused)/,
-    path: /^body\.message$/,
-  },
-  {
     what: 'Images: `GraphDriver`, `DockerVersion` of one that was committed',
     docker: 'overlay2 and its directories; the version of Docker',
     caisson: 'vmdk; nothing',
