@@ -51,6 +51,8 @@ export class Connection {
   private response: ServerResponse | undefined;
   private body = new BodyDecoder(0);
   private wanted = false;
+  /** Somebody has begun to read the body. */
+  private asked = false;
   private busy = false;
   private ended = false;
   private taken = false;
@@ -78,8 +80,9 @@ export class Connection {
       if (this.bytes.length > 0) this.refuse(new HeadError(400, 'Bad Request'));
       else this.close();
     } else if (this.state === 'body') {
-      if (this.taken) this.request!.push(null);
-      else this.fail('unexpected EOF');
+      // What came before may not have been taken yet. Who does not want the body has to hear that the client has gone.
+      if (this.asked) this.advance();
+      else this.response?.emit('close');
     } else if (this.state === 'answer') {
       // As in Go: who waits or streams hears that the client has gone; what is being answered is answered.
       if (this.response?.writableFinished === false) this.response.emit('close');
@@ -134,6 +137,7 @@ export class Connection {
     this.scanned = this.bytes.length;
     try {
       if ((end < 0 ? this.bytes.length : end) > MAX_HEAD) throw new HeadError(431, 'Request Header Fields Too Large');
+      if (end < 0 && this.ended) throw new HeadError(400, 'Bad Request');
       if (end < 0) return false;
       this.begin(parseHead(this.bytes.subarray(0, end)), end);
       return true;
@@ -152,6 +156,7 @@ export class Connection {
     this.origin = head.origin;
     this.body = new BodyDecoder(head.framing);
     this.wanted = false;
+    this.asked = false;
     this.discarded = 0;
     const request = new IncomingMessage(this.socket);
     request.method = head.method;
@@ -185,6 +190,7 @@ export class Connection {
   /** Somebody reads the body. */
   private want(): void {
     this.wanted = true;
+    this.asked = true;
     const { head, response } = this;
     if (this.state === 'body' && head?.expectsContinue === true && response?.headersSent === false) {
       head.expectsContinue = false;
@@ -205,6 +211,11 @@ export class Connection {
     if (data === undefined) return false;
     if (data !== null) this.wanted = this.request!.push(data);
     if (this.body.done) this.bodyDone();
+    else if (data === null && this.ended) {
+      if (this.taken) this.bodyDone();
+      else this.fail('unexpected EOF');
+      return false;
+    }
     return data !== null || this.body.done;
   }
 
@@ -246,7 +257,8 @@ export class Connection {
     [this.request, this.response] = [undefined, undefined];
     // What Node decided when it wrote the head.
     const last = (response as unknown as { _last?: boolean })._last === true;
-    if (this.state === 'over' || this.ended || last || !response.shouldKeepAlive) {
+    const over = this.ended && this.bytes.length === 0;
+    if (this.state === 'over' || over || last || !response.shouldKeepAlive) {
       this.close();
       return;
     }
@@ -270,7 +282,8 @@ export class Connection {
       this.state = 'head';
       clearTimeout(this.timer);
     } else if (this.bytes.length === before) {
-      this.limit(HEAD_MS);
+      if (this.ended) this.close();
+      else this.limit(HEAD_MS);
       return false;
     }
     return this.state !== 'over';

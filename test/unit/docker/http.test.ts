@@ -203,8 +203,19 @@ describe('connections', () => {
   });
 
   it('answer a client that has closed its side', async () => {
-    const { text } = await rawExchange(engine.port, [ping], { end: true });
-    expect(bodyOf(text)).toBe('OK');
+    const { text } = await rawExchange(engine.port, [ping + ping], { end: true });
+    expect(codes(text)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200']);
+    expect(bodyOf(text).endsWith('OK')).toBe(true);
+    const body = JSON.stringify({ Image: 'busybox', Env: [`A=${'a'.repeat(1_000_000)}`] });
+    const create = request(
+      'POST /v1.47/containers/create HTTP/1.1',
+      `${JSON_TYPE}Content-Length: ${body.length}\r\n`,
+      body,
+    );
+    expect(codes((await rawExchange(engine.port, [create + ping], { end: true })).text)).toEqual([
+      'HTTP/1.1 201',
+      'HTTP/1.1 200',
+    ]);
   });
 
   it('have no limit while nothing is asked, and say nothing of one; what is begun has to be finished', async () => {
