@@ -251,6 +251,7 @@ export function containerSpec(
         ...limits,
       ],
       ...rights.process,
+      ...(typeof host.Umask === 'number' ? { umask: host.Umask } : {}),
     },
     stopSignal: parseSignal(config.StopSignal ?? 'SIGTERM'),
     stopTimeoutSeconds: config.StopTimeout ?? 10,

@@ -55,6 +55,7 @@ const DONE = new Set([
   'OomScoreAdj',
   'StorageOpt',
   'Annotations',
+  'Umask',
   'Links',
 ]);
 

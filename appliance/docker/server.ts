@@ -13,7 +13,7 @@ import { logger, newOperationId, withOperation } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
-import { ENGINE_VERSION } from './info.js';
+import { SERVER_VERSION } from './info.js';
 import { extrasOf } from './request.js';
 import { attachRoutes } from './routes/attach.js';
 import { commitRoutes } from './routes/commit.js';
@@ -43,7 +43,7 @@ export function dockerApp(engine: Engine): express.Express {
   app.disable('etag');
   app.set('query parser', 'simple');
   app.use((request, response, next) => {
-    setHeaders(response, `Caisson/${ENGINE_VERSION} (linux)`);
+    setHeaders(response, `Docker/${SERVER_VERSION} (linux)`);
     // Exactly this type, without a character set: clients compare it.
     response.json = (value: unknown) =>
       response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
