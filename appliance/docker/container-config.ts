@@ -174,7 +174,7 @@ export const hostConfigSchema = goType(
   }),
 );
 
-const endpointSchema = goType(
+export const endpointSchema = goType(
   'network.EndpointSettings',
   z.looseObject({
     IPAMConfig: goType(

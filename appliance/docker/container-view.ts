@@ -131,6 +131,7 @@ const NO_ENDPOINT = { endpointId: '', mac: '', address: '', prefixLength: 0, gat
 export function containerNetworks(engine: Engine, container: ContainerInfo): { name: string; id: string }[] {
   const started = container.startedAt !== null;
   const { networks } = container.spec;
+  if (leftNetwork(container) !== null || dockerConfig(container).NetworkDisabled === true) return [];
   if (networks.length === 0) return [{ name: 'none', id: started ? noneId(engine) : '' }];
   return networks.map(({ network }) => ({
     name: network,
@@ -138,8 +139,16 @@ export function containerNetworks(engine: Engine, container: ContainerInfo): { n
   }));
 }
 
+/** Annotation of a container that has left its network, and not joined it again: it has the network's name. */
+export const LEFT_KEY = 'docker.left';
+
+/** The network that a container has left; null: it is where it was made to be. */
+export function leftNetwork({ spec }: Pick<ContainerInfo, 'spec'>): string | null {
+  return spec.annotations[LEFT_KEY] || null;
+}
+
 /** The id of `none`, on which nothing is. */
-const noneId = (engine: Engine): string => sha256(`network ${engine.config.id} none`);
+export const noneId = (engine: Engine): string => sha256(`network ${engine.config.id} none`);
 
 /** By network name; a container that does not run has them without addresses. */
 function networksView(engine: Engine, container: ContainerInfo): Record<string, object> {
@@ -307,7 +316,7 @@ function bindingsView(container: ContainerInfo): object {
   if (given === null) return {};
   const bindings = Object.entries(given).map(([port, list]) => [
     port,
-    (list ?? []).map(({ HostIp = '', HostPort = '' }) => ({ HostIp, HostPort })),
+    list?.map(({ HostIp = '', HostPort = '' }) => ({ HostIp, HostPort })) ?? null,
   ]);
   return { PortBindings: Object.fromEntries(bindings) };
 }

@@ -71,8 +71,10 @@ function macAddress(wanted: CreateBody, host: HostConfig, before: (version: stri
   return 'The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.';
 }
 
+/** One without a binding has the usual one, which Docker says it will not always have. */
 function emptyBindings(host: HostConfig): string {
   const ports = Object.entries(host.PortBindings ?? {}).filter(([, list]) => (list ?? []).length === 0);
+  for (const [port] of ports) host.PortBindings![port] = [{ HostIp: '', HostPort: '' }];
   const names = ports.map(([port]) => (port.includes('/') ? port : `${port}/tcp`));
   return names.length === 0
     ? ''

@@ -24,6 +24,7 @@ import { execRoutes } from './routes/execs.js';
 import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
 import { logRoutes } from './routes/logs.js';
+import { networkMemberRoutes } from './routes/network-members.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
 import { observeRoutes } from './routes/observe.js';
 import { pauseRoutes } from './routes/pause.js';
@@ -70,6 +71,7 @@ export function dockerRouter(engine: Engine): express.Router {
   const router = versionedRouter();
   systemRoutes(router, engine);
   eventRoutes(router, engine);
+  networkMemberRoutes(router, engine);
   containerRoutes(router, engine);
   attachRoutes(router, engine);
   execRoutes(router, engine);

@@ -129,7 +129,7 @@ const NOT_DONE = `
 POST /build; POST /images/x/push
 GET /images/search; GET /images/x/get; GET /images/get; POST /images/load
 DELETE /networks/x; POST /networks/create
-POST /networks/x/connect; POST /networks/x/disconnect; GET /plugins/privileges; POST /plugins/pull
+GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
 POST /plugins/x/push; POST /plugins/x/set
 GET /distribution/x/json; POST /session; GET /images/a/b/get
