@@ -150,6 +150,8 @@ export const hostConfigSchema = goType(
     OomScoreAdj: int.nullish(),
     StorageOpt: words,
     Annotations: words,
+    /** Since 1.56; what is not said is the usual one, which 0 is not. */
+    Umask: goType('uint32', z.number().int().min(0).max(0xffffffff)).nullish(),
     IpcMode: named('container.IpcMode'),
     PidMode: named('container.PidMode'),
     UTSMode: named('container.UTSMode'),
@@ -172,7 +174,7 @@ export const hostConfigSchema = goType(
   }),
 );
 
-const endpointSchema = goType(
+export const endpointSchema = goType(
   'network.EndpointSettings',
   z.looseObject({
     IPAMConfig: goType(

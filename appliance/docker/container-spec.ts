@@ -58,6 +58,7 @@ export interface DockerConfig {
   StopTimeout?: number;
   Shell?: string[];
   MacAddress?: string;
+  NetworkDisabled?: boolean;
 }
 
 /** The name without its slash. @throws invalid in Docker's words */
@@ -128,6 +129,7 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
   if (Object.keys(exposed).length > 0) config.ExposedPorts = exposed;
   const stopSignal = request.StopSignal || base.StopSignal;
   if (stopSignal !== undefined && stopSignal !== null && stopSignal !== '') config.StopSignal = stopSignal;
+  if (request.NetworkDisabled === true) config.NetworkDisabled = true;
   if (request.StopTimeout !== undefined && request.StopTimeout !== null) config.StopTimeout = request.StopTimeout;
   const health = mergeHealthConfig(request.Healthcheck, base.Healthcheck);
   if (health !== undefined) config.Healthcheck = health;
@@ -251,6 +253,7 @@ export function containerSpec(
         ...limits,
       ],
       ...rights.process,
+      ...(typeof host.Umask === 'number' ? { umask: host.Umask } : {}),
     },
     stopSignal: parseSignal(config.StopSignal ?? 'SIGTERM'),
     stopTimeoutSeconds: config.StopTimeout ?? 10,

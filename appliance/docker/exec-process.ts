@@ -34,6 +34,7 @@ export function execProcess(container: ContainerInfo, wanted: WantedProcess): Pr
     ...(capabilities === undefined ? {} : { capabilities }),
     noNewPrivileges: process.noNewPrivileges === true,
     oomScoreAdj: process.oomScoreAdj ?? 0,
+    ...(process.umask === undefined ? {} : { umask: process.umask }),
   };
 }
 

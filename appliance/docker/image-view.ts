@@ -1,4 +1,5 @@
 /** Images as the API shows them: a row of the list, `inspect`, and the history. */
+import { parseReference, repositoryName } from '../image/reference.js';
 import type { Image } from '../image/types.js';
 import { atLeast } from './api-version.js';
 import { DRIVER } from './container-view.js';
@@ -56,17 +57,25 @@ export function sharedSizes(images: Image[]): Map<string, number> {
 const virtualSize = (image: Image, apiVersion: string): object =>
   atLeast(apiVersion, '1.44') ? {} : { VirtualSize: image.size };
 
+/** Before 1.43 an image without names had some that say so. */
+function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
+  const nameless = !atLeast(apiVersion, '1.43') && repoDigests.length + repoTags.length === 0;
+  return nameless
+    ? { RepoDigests: ['<none>@<none>'], RepoTags: ['<none>:<none>'] }
+    : { RepoDigests: repoDigests, RepoTags: repoTags };
+}
+
 /** A row of `GET /images/json`. */
 export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
   const labels = image.config.config.Labels ?? {};
   return {
-    Containers: engine.usersOf(image.id).length,
+    // Told of since 1.51.
+    Containers: atLeast(apiVersion, '1.51') ? engine.usersOf(image.id).length : -1,
     Created: createdSeconds(image),
     Id: image.id,
     Labels: Object.keys(labels).length === 0 ? null : labels,
     ParentId: parentOf(engine, image)?.id ?? '',
-    RepoDigests: image.repoDigests,
-    RepoTags: image.repoTags,
+    ...namesOf(image, apiVersion),
     SharedSize: -1,
     Size: image.size,
     ...virtualSize(image, apiVersion),
@@ -76,18 +85,21 @@ export function imageRow(engine: Engine, image: Image, apiVersion: string): obje
 /** `GET /images/{name}/json` */
 export function imageView(engine: Engine, image: Image, apiVersion: string): object {
   const { config } = image;
+  const legacy = !atLeast(apiVersion, '1.52');
+  const filled = (fields: Record<string, string>): object =>
+    legacy ? fields : Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
   // Only what is there: an image may have fields without a value.
   const given = Object.fromEntries(Object.entries(config.config).filter(([, value]) => value !== undefined));
   return {
     Id: image.id,
     RepoTags: image.repoTags,
     RepoDigests: image.repoDigests,
-    Parent: parentOf(engine, image)?.id ?? '',
-    Comment: config.history?.at(-1)?.comment ?? '',
+    ...filled({ Parent: parentOf(engine, image)?.id ?? '', Comment: config.history?.at(-1)?.comment ?? '' }),
     Created: config.created ?? '0001-01-01T00:00:00Z',
-    ...(atLeast(apiVersion, '1.45') ? {} : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
-    DockerVersion: '',
-    Author: config.author ?? '',
+    ...(atLeast(apiVersion, '1.45')
+      ? {}
+      : { Container: '', ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
+    ...filled({ DockerVersion: '', Author: config.author ?? '' }),
     Architecture: config.architecture,
     ...(config.variant === undefined ? {} : { Variant: config.variant }),
     Os: config.os,
@@ -96,8 +108,26 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     GraphDriver: { Data: null, Name: DRIVER },
     RootFS: { Type: 'layers', Layers: config.rootfs.diff_ids },
     Metadata: { LastTagTime: image.taggedAt?.toISOString() ?? '0001-01-01T00:00:00Z' },
-    Config: { ...(atLeast(apiVersion, '1.50') ? {} : CONTAINER_FIELDS), ...CONFIG_FIELDS, ...given },
+    ...(atLeast(apiVersion, '1.53') ? identity(image) : {}),
+    Config: legacy
+      ? { ...(atLeast(apiVersion, '1.50') ? {} : CONTAINER_FIELDS), ...CONFIG_FIELDS, ...given }
+      : set(given),
   };
+}
+
+/** What a configuration says, without what is empty. */
+function set(config: Record<string, unknown>): object {
+  const empty = (value: unknown): boolean =>
+    value === null || value === '' || (typeof value === 'object' && Object.keys(value as object).length === 0);
+  return Object.fromEntries(
+    Object.entries(config).filter(([name, value]) => !(Object.hasOwn(CONFIG_FIELDS, name) && empty(value))),
+  );
+}
+
+/** Where an image was pulled from; one that was made here has nothing to show. */
+function identity({ repoDigests }: Image): object {
+  const from = repoDigests.map((digest) => repositoryName(parseReference(digest)));
+  return from.length === 0 ? {} : { Identity: { Pull: [...new Set(from)].map((Repository) => ({ Repository })) } };
 }
 
 /** `GET /images/{name}/history`, the newest first. The images that this one was made of are named where they are here. */

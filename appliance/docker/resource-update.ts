@@ -23,12 +23,25 @@ export const updateSchema = goType(
     PidsLimit: true,
     RestartPolicy: true,
     BlkioWeight: true,
+    BlkioWeightDevice: true,
+    BlkioDeviceReadBps: true,
+    BlkioDeviceWriteBps: true,
+    BlkioDeviceReadIOps: true,
+    BlkioDeviceWriteIOps: true,
     CpuRealtimePeriod: true,
     CpuRealtimeRuntime: true,
   }),
 );
 
 export type UpdateBody = z.infer<typeof updateSchema>;
+
+/** Limits of single devices. */
+export const DEVICE_RATES = [
+  'BlkioDeviceReadBps',
+  'BlkioDeviceWriteBps',
+  'BlkioDeviceReadIOps',
+  'BlkioDeviceWriteIOps',
+] as const;
 
 /** What stays as it is when it is 0 or empty. */
 const KEPT_WHEN_EMPTY = [
@@ -47,6 +60,9 @@ const KEPT_WHEN_EMPTY = [
 export function checkUpdate(wanted: UpdateBody, available: number): void {
   checkRestartPolicy({ RestartPolicy: wanted.RestartPolicy });
   checkResources(wanted, available, true);
+  for (const name of DEVICE_RATES)
+    if ((wanted[name] ?? []).length > 0)
+      throw unsupported(`${name} is not implemented: a virtual machine has no devices of its host's`);
   for (const name of ['CpuRealtimePeriod', 'CpuRealtimeRuntime'] as const)
     if (wanted[name]) throw unsupported(`${name} is not implemented`);
 }

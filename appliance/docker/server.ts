@@ -12,7 +12,7 @@ import { mark } from '../../src/common/trace.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
 import { Connection } from './http/connection.js';
-import { ENGINE_VERSION } from './info.js';
+import { SERVER_VERSION } from './info.js';
 import { attachRoutes } from './routes/attach.js';
 import { commitRoutes } from './routes/commit.js';
 import { containerRoutes } from './routes/containers.js';
@@ -22,6 +22,7 @@ import { execRoutes } from './routes/execs.js';
 import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
 import { logRoutes } from './routes/logs.js';
+import { networkMemberRoutes } from './routes/network-members.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
 import { observeRoutes } from './routes/observe.js';
 import { pauseRoutes } from './routes/pause.js';
@@ -41,7 +42,7 @@ export function dockerApp(engine: Engine): express.Express {
   app.disable('etag');
   app.set('query parser', 'simple');
   app.use((request, response, next) => {
-    setHeaders(response, `Caisson/${ENGINE_VERSION} (linux)`);
+    setHeaders(response, `Docker/${SERVER_VERSION} (linux)`);
     // Exactly this type, without a character set: clients compare it.
     response.json = (value: unknown) =>
       response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
@@ -68,6 +69,7 @@ export function dockerRouter(engine: Engine): express.Router {
   const router = versionedRouter();
   systemRoutes(router, engine);
   eventRoutes(router, engine);
+  networkMemberRoutes(router, engine);
   containerRoutes(router, engine);
   attachRoutes(router, engine);
   execRoutes(router, engine);

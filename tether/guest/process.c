@@ -50,6 +50,8 @@ bool process_read(struct reader *r, struct process *p) {
   }
   p->no_new_privileges = read_u8(r) & 1;
   p->oom_score = (int32_t)read_u32(r);
+  /* A container that was made before this was told has the usual one. */
+  p->umask = r->at < r->end ? read_u32(r) & 0777 : 022;
   return !r->bad && p->args[0] != NULL;
 }
 
@@ -138,6 +140,7 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   confine_capabilities(p->capabilities);
   if (setgroups(who.group_count, who.groups) != 0 || setgid(who.gid) != 0 || setuid(who.uid) != 0) give_up(128, "cannot become user %s: %s", p->user, strerror(errno));
   if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(128, "cannot set no_new_privs: %s", strerror(errno));
+  umask(p->umask);
   environ = p->env;
   const char *home = variable(p->env, "HOME");
   if (home == NULL || *home == 0) setenv("HOME", who.home, 1);

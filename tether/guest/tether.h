@@ -115,6 +115,7 @@ struct process {
   uint32_t limit_count;
   bool no_new_privileges;
   int32_t oom_score;
+  mode_t umask;
 };
 bool process_read(struct reader *r, struct process *p);
 void process_free(struct process *p);

@@ -52,6 +52,8 @@ const RESOURCES: Record<string, number> = {
   rttime: 15,
 };
 
+const USUAL_UMASK = 0o022;
+
 /** Environment block and argument list together must stay below the kernel's limit for one exec and the channel's frame. */
 const MAX_PROCESS_BYTES = 900_000;
 
@@ -80,6 +82,7 @@ export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: bo
   }
   // A tether of an older boot image takes no notice of what follows.
   bytes.u8(process.noNewPrivileges === true ? 1 : 0).u32((process.oomScoreAdj ?? 0) >>> 0);
+  bytes.u32((process.umask ?? USUAL_UMASK) & 0o777);
   const result = bytes.bytes();
   if (result.length > MAX_PROCESS_BYTES) throw invalid('argument list too long');
   return result;

@@ -29,6 +29,8 @@ export interface ProcessSpec {
   noNewPrivileges?: boolean;
   /** -1000 to 1000: how soon it is killed when memory runs out. */
   oomScoreAdj?: number;
+  /** The mask of the files that it makes, as of umask(2); undefined: 022. */
+  umask?: number;
 }
 
 /** `name` as in `ulimit`: nofile, nproc, core, stack, memlock, …; -1 is unlimited. */

@@ -44,8 +44,9 @@ export function containerRoutes(router: Router, engine: Engine): void {
     const name = given === '' ? randomName(isTaken) : checkContainerName(given);
     if (given === '') chosen.add(name);
     try {
-      const created = await create(engine, wanted, name, request);
-      response.status(201).json({ Id: created.spec.id, Warnings: resourceWarnings(wanted.HostConfig ?? {}) });
+      const { created, warnings } = await create(engine, wanted, name, request);
+      const Warnings = [...resourceWarnings(wanted.HostConfig ?? {}), ...warnings];
+      response.status(201).json({ Id: created.spec.id, Warnings });
     } finally {
       if (given === '') chosen.delete(name);
     }
@@ -53,18 +54,20 @@ export function containerRoutes(router: Router, engine: Engine): void {
 
   router.get('/containers/json', async (request, response) => {
     const limit = integer(request, 'limit') ?? 0;
+    const version = versionOf(request);
     const rows = filterContainers(engine, exec.list(), filters(request), {
+      annotations: atLeast(version, '1.56'),
       all: flag(request, 'all') || limit > 0,
       limit,
     });
-    const view = listView(engine, versionOf(request));
+    const view = listView(engine, version);
     response.json(flag(request, 'size') ? await withSizes(engine, rows, hangup(response), view) : rows.map(view));
   });
 
   router.get('/containers/:id/json', async (request, response) => {
     const container = exec.resolve(request.params.id);
     const sizes = flag(request, 'size') ? await containerSize(engine, container, hangup(response)) : {};
-    response.json({ ...inspectView(engine, container), ...sizes });
+    response.json({ ...inspectView(engine, container, versionOf(request)), ...sizes });
   });
 
   router.post('/containers/:id/start', async (request, response) => {
@@ -172,10 +175,15 @@ export function containerRoutes(router: Router, engine: Engine): void {
 }
 
 /** Makes a container as a request asks for it. @throws invalid, notFound, conflict, unsupported */
-async function create(engine: Engine, wanted: CreateBody, name: string, request: Request): Promise<ContainerInfo> {
+async function create(
+  engine: Engine,
+  wanted: CreateBody,
+  name: string,
+  request: Request,
+): Promise<{ created: ContainerInfo; warnings: string[] }> {
   const version = versionOf(request);
   const empty = Object.keys(wanted).length === 0;
-  asNewest(wanted, version);
+  const warnings = asNewest(wanted, version);
   const reference = wanted.Image ?? '';
   if (empty) throw invalid('config cannot be empty in order to create a container');
   if (reference === '' && !wanted.Cmd?.length && !wanted.Entrypoint?.length) throw invalid('no command specified');
@@ -191,7 +199,7 @@ async function create(engine: Engine, wanted: CreateBody, name: string, request:
     Object.keys(wanted.ExposedPorts ?? {}),
     wanted.HostConfig?.PublishAllPorts === true,
   );
-  return createWithVolumes(engine, wanted, spec);
+  return { created: await createWithVolumes(engine, wanted, spec), warnings };
 }
 
 /** @throws conflict before a volume is made for a container whose name is taken */

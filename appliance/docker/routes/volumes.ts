@@ -10,6 +10,7 @@ import { withinTime } from '../bounded-time.js';
 import type { Engine } from '../engine.js';
 import { parseBool } from '../parse-bool.js';
 import { PruneFilters } from '../prune-filters.js';
+import { type PruneProgress, streamedReport } from '../prune-report.js';
 import { body, checkFilters, filters, flag, hangup, versionOf } from '../request.js';
 import { ANONYMOUS_LABEL } from '../volumes/volume-options.js';
 import { NO_SWARM } from './refused.js';
@@ -81,14 +82,18 @@ export function volumeRoutes(router: Router, engine: Engine): void {
     if (pruning) throw conflict('a prune operation is already running');
     pruning = true;
     try {
-      const { deleted, reclaimed } = await prune(
-        engine,
-        ({ labels }) =>
-          (all || Object.hasOwn(labels ?? {}, ANONYMOUS_LABEL)) && allowed.allow(Number.NaN, labels ?? {}),
-        hangup(response),
-      );
-      engine.events.publish('volume', 'prune', '', { reclaimed: String(reclaimed) });
-      response.json({ VolumesDeleted: deleted, SpaceReclaimed: reclaimed });
+      const signal = hangup(response);
+      await streamedReport(request, response, async (progress) => {
+        const { deleted, reclaimed } = await prune(
+          engine,
+          ({ labels }) =>
+            (all || Object.hasOwn(labels ?? {}, ANONYMOUS_LABEL)) && allowed.allow(Number.NaN, labels ?? {}),
+          signal,
+          progress,
+        );
+        engine.events.publish('volume', 'prune', '', { reclaimed: String(reclaimed) });
+        return { VolumesDeleted: deleted, SpaceReclaimed: reclaimed };
+      });
     } finally {
       pruning = false;
     }
@@ -162,17 +167,19 @@ async function prune(
   engine: Engine,
   allowed: (volume: VolumeInfo) => boolean,
   signal: AbortSignal,
+  progress: PruneProgress,
 ): Promise<{ deleted: string[]; reclaimed: number }> {
   const deleted: string[] = [];
   let reclaimed = 0;
   for (const volume of engine.volumes.list()) {
     const { name } = volume;
-    if (signal.aborted) break;
+    if (signal.aborted || progress.over()) break;
     if (!allowed(volume) || engine.volumes.usersOf(name).length > 0) continue;
     try {
       const size = await engine.portLayer.volumes.usage(name, signal).catch(() => 0);
       await engine.volumes.remove(name);
       deleted.push(name);
+      progress.deleted(name);
       reclaimed += size;
     } catch (error) {
       // A container has it now, or it is gone already.

@@ -244,7 +244,7 @@ describe('volumes by themselves', () => {
         status: 400,
         json: { message },
       });
-    const { json } = await engine.call('GET', '/system/df?type=volume');
+    const { json } = await engine.call('GET', '/v1.51/system/df?type=volume');
     expect(json.Volumes.map((one: { Name: string; UsageData: object }) => [one.Name, one.UsageData])).toEqual([
       ['hv1', { RefCount: 1, Size: 4096 }],
       ['hv4', { RefCount: 0, Size: 4096 }],
