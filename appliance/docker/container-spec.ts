@@ -80,11 +80,12 @@ export function mergeEnv(request: string[], image: string[]): string[] {
   return [...request, ...image.filter((entry) => !given.has(variable(entry)))];
 }
 
-/** An environment with variables set in place or added; a `KEY` without `=` is taken out. @throws invalid */
+/** An environment with variables set in place or added; a `KEY` without `=` is taken out. */
 export function replaceEnv(env: string[], changes: string[]): string[] {
-  const result = new Map(env.map((entry) => [variable(entry), entry]));
+  const nameOf = (entry: string): string => entry.split('=', 1)[0]!;
+  const result = new Map(env.map((entry) => [nameOf(entry), entry]));
   for (const entry of changes) {
-    const name = variable(entry);
+    const name = nameOf(entry);
     if (entry.includes('=')) result.set(name, entry);
     else result.delete(name);
   }

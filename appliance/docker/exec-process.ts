@@ -17,7 +17,7 @@ export interface WantedProcess {
   privileged?: boolean;
 }
 
-/** A process beside a container's first one. @throws invalid (environment) */
+/** A process beside a container's first one. */
 export function execProcess(container: ContainerInfo, wanted: WantedProcess): ProcessSpec {
   const { process } = container.spec;
   const tty = wanted.tty === true;

@@ -13,7 +13,7 @@ import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { programSpec } from './program-spec.js';
 import { RUN_KEY, type RunRecord } from './run-record.js';
-import { parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
+import { environmentProblem, parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
 import type { VmObserver } from './vm-observer.js';
 import { channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
@@ -92,6 +92,8 @@ export class Starter {
       annotations: { ...former.annotations, ...annotations },
     };
     container.endpoints = networks.bind(spec, container.mac ?? (await this.readMac(container)));
+    const wrong = environmentProblem(spec.process.env);
+    if (wrong !== undefined) throw startError(128, `error during container init: ${wrong}`);
     const channel = container.channelOn(channelPath(config, container.id));
     channel.release();
     await container.channelClosed();

@@ -6,7 +6,7 @@ import { encodeProcess } from '../../tether/program/compile.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { StartError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
-import { isUserProblem } from '../exec/run-status.js';
+import { environmentProblem, isUserProblem } from '../exec/run-status.js';
 import type { AttachedStreams, ExecInfo } from '../types.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
 
@@ -133,6 +133,12 @@ export class Execs {
       this.end(exec, NOT_STARTED);
       exec.over = Promise.resolve(NOT_STARTED);
       throw new StartError(NOT_STARTED, `${FAILED}Cwd must be an absolute path`);
+    }
+    const wrong = environmentProblem(process.env);
+    if (wrong !== undefined) {
+      this.end(exec, NOT_STARTED);
+      exec.over = Promise.resolve(NOT_STARTED);
+      throw new StartError(NOT_STARTED, `${UNABLE}${wrong}`);
     }
     const { session, output, started } = await channel.exec(encodeProcess(process)).catch((error: unknown) => {
       this.end(exec, NOT_STARTED);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -215,6 +216,47 @@ static void make_node(const char *path, mode_t mode, unsigned major, unsigned mi
   chmod(path, mode);
 }
 
+/*
+ * The kernel measures its limits by this small machine's memory, and a server that starts asks whether they are those of a large one.
+ * Here they are what a server of 32 GiB has, or what such programs ask for: what a container may use is bounded by the machine.
+ */
+static void raise_limits(void) {
+  static const char *const values[][2] = {
+      {"vm.overcommit_memory", "1"}, /* what is asked for is not measured, but what is used */
+      {"vm.max_map_count", "1048576"},
+      {"kernel.pid_max", "4194304"},
+      {"kernel.threads-max", "255000"},
+      {"fs.file-max", "9223372036854775807"},
+      {"fs.aio-max-nr", "1048576"},
+      {"fs.inotify.max_user_watches", "1048576"},
+      {"fs.inotify.max_user_instances", "8192"},
+      {"fs.fanotify.max_user_marks", "1048576"},
+      {"fs.epoll.max_user_watches", "7000000"},
+      {"net.ipv4.tcp_max_syn_backlog", "4096"},
+      {"net.ipv4.tcp_max_tw_buckets", "262144"},
+      {"net.ipv4.tcp_max_orphans", "131072"},
+      {"net.ipv4.tcp_rmem", "4096 131072 6291456"},
+      {"net.ipv4.tcp_wmem", "4096 16384 4194304"},
+      /* As in Docker: who is not root may listen on every port, and ping. */
+      {"net.ipv4.ip_unprivileged_port_start", "0"},
+      {"net.ipv4.ping_group_range", "0 2147483647"},
+  };
+  static const char *const namespaces[] = {"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"};
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+    const char *failed = set_sysctl(values[i][0], values[i][1]);
+    if (failed != NULL) say("%s", failed);
+  }
+  for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
+    char key[64];
+    snprintf(key, sizeof key, "user.max_%s_namespaces", namespaces[i]);
+    set_sysctl(key, "127500");
+  }
+  /* Every process has these from its parents, the first of which is this one; Docker's service has no limit of processes. */
+  const struct rlimit endless = {RLIM_INFINITY, RLIM_INFINITY}, many = {127500, 127500};
+  setrlimit(RLIMIT_NPROC, &endless);
+  setrlimit(RLIMIT_SIGPENDING, &many);
+}
+
 /* What is the same for every container: made before a snapshot is, so that none has to wait for it. */
 void prepare_system(void) {
   const unsigned long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -245,13 +287,9 @@ void prepare_system(void) {
     if (symlink(links[i][0], path) != 0) say("cannot make %s", path);
   }
   loopback_up();
-  /* What a process asks for is not measured by this small machine's memory, but what it uses by the container's limit. */
-  set_sysctl("vm.overcommit_memory", "1");
+  raise_limits();
   /* As Docker's seccomp profile has it: user namespaces, in which everybody is root, are for who may mount anyway. */
   set_sysctl("kernel.unprivileged_userns_clone", "0");
-  /* As in Docker: who is not root may listen on every port, and ping. */
-  set_sysctl("net.ipv4.ip_unprivileged_port_start", "0");
-  set_sysctl("net.ipv4.ping_group_range", "0 2147483647");
   /* What wakes an idle machine up: looking twice a second whether memory is to be defragmented, counting pages each second. */
   set_sysctl("vm.compaction_proactiveness", "0");
   set_sysctl("vm.stat_interval", "60");
@@ -298,10 +336,10 @@ const char *setup_bound(const char *source, const char *path, bool read_only) {
   return problem;
 }
 
-/* Binds file number `index` of the directory `files` over `path`. */
-const char *setup_file(const char *path, int files, uint32_t index, bool read_only) {
-  char source[64];
-  snprintf(source, sizeof source, "/proc/self/fd/%d/%u", files, index);
+/* Binds the file `name` of the directory `files` over `path`. */
+const char *setup_file(const char *path, int files, const char *name, bool read_only) {
+  char source[320];
+  snprintf(source, sizeof source, "/proc/self/fd/%d/%s", files, name);
   return setup_bound(source, path, read_only);
 }
 

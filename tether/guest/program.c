@@ -22,7 +22,7 @@ enum step {
 #define MAX_PATHS 512
 
 struct program program;
-static char *file_paths[MAX_FILES];
+static char *file_paths[MAX_FILES], *file_sources[MAX_FILES];
 static uint32_t file_count;
 static char first_address[64];
 /* What is mounted over paths of the container, in order. */
@@ -63,14 +63,19 @@ static const char *step_volume(struct reader *r) {
 static const char *step_file(struct reader *r) {
   char *path = read_string(r);
   uint32_t mode = read_u32(r);
-  char *content = read_string(r), name[32];
+  char *content = read_string(r), *source = read_string(r), name[256];
   if (r->bad || file_count == MAX_FILES) return "too many files";
-  snprintf(name, sizeof name, "/files/%u", file_count);
+  if (*source == '/' || strstr(source, "..") != NULL || (size_t)snprintf(name, sizeof name, "/files/%s", source) >= sizeof name) return "bad name of a file";
+  for (char *slash = name + 7; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
+    *slash = 0;
+    mkdir(name, 0755);
+  }
   int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
   if (fd < 0 || !write_all(fd, content, strlen(content))) return "cannot write a file";
   fchmod(fd, mode);
   close(fd);
   free(content);
+  file_sources[file_count] = source;
   file_paths[file_count++] = path;
   return NULL;
 }
@@ -203,7 +208,7 @@ const char *program_setup(const struct outside *outside) {
   /* Filesystems first: what follows may be in them. */
   for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
     if (is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);
-  for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], outside->files, i, program.read_only);
+  for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], outside->files, file_sources[i], program.read_only);
   if (failed == NULL && program.init) {
     char source[64];
     snprintf(source, sizeof source, "/proc/self/fd/%d", outside->init);

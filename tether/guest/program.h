@@ -27,7 +27,7 @@ const char *program_setup(const struct outside *outside);
 /* machine.c, inside the container's root */
 const char *setup_system(uint64_t shm_size, int dev, int sys);
 const char *setup_tmpfs(const char *path, unsigned long flags, const char *options);
-const char *setup_file(const char *path, int files, uint32_t index, bool read_only);
+const char *setup_file(const char *path, int files, const char *name, bool read_only);
 const char *setup_bound(const char *source, const char *path, bool read_only);
 const char *setup_directory(const char *path);
 const char *setup_volume(int volumes, uint32_t unit, const char *inside, const char *path, bool read_only);

@@ -15,7 +15,7 @@
 #define MAX_UNITS 16 /* of a SCSI controller */
 #define PREPARED "/prepared" /* what every container gets */
 #define DEFAULT_SHM (64u << 20) /* of /dev/shm, as prepared */
-#define MAX_FRAME (1u << 20)
+#define MAX_FRAME (8u << 20) /* from the host: a process has the environment and arguments that the kernel takes */
 #define PORT_WRITE 32768u /* the most that a virtio-serial port takes at once */
 
 /* ---- buffers and bounded parsing (buffer.c) ---- */
@@ -104,6 +104,7 @@ uint64_t cgroup_kills(void); /* processes that the kernel has killed for want of
 struct process {
   bool tty, open_stdin;
   bool identify_only; /* nothing is run: only the user is looked up */
+  bool unfit_args;    /* one has a zero byte, which is the end of what was read of it */
   char *user, *cwd;
   uint16_t rows, cols;
   char **args, **env, **groups;

@@ -17,7 +17,7 @@ import { serveFolder } from './folder-server.js';
 import { type CallContext, inSession, type Session, type SessionManager } from './session.js';
 
 const log = logger('vim-server');
-const MAX_REQUEST = 8 * 1024 * 1024;
+const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
 const COOKIE = 'vmware_soap_session';
 /** Operations that need no login. */
