@@ -69,7 +69,7 @@ export class Starter {
       volumeUse.check(container.spec);
       await volumeUse.free(container.spec);
       for (const { volume, readOnly } of volumeDisks(container.spec)) if (readOnly) await volumes.recover(volume);
-      const pid = await this.run(container, (await prepare?.()) ?? { annotations: {} }, power);
+      const pid = await this.run(container, (await prepare?.()) ?? { annotations: {} }, before === 'created', power);
       this.running(container, pid);
     } catch (error) {
       await this.failed(container, before, error, power.wished);
@@ -81,6 +81,7 @@ export class Starter {
   private async run(
     container: Container,
     { annotations, links }: Preparation,
+    first: boolean,
     power: { wished: boolean },
   ): Promise<number> {
     const { client, config, networks } = this.context;
@@ -98,7 +99,7 @@ export class Starter {
     await channel.listen();
     const { started, stopWaiting } = this.awaitStart(container, channel);
     try {
-      const program = compileProgram(programSpec(spec, container.endpoints)).toString('base64');
+      const program = compileProgram(programSpec(spec, container.endpoints, first)).toString('base64');
       const record: RunRecord = { startedAt: new Date().toISOString(), endpoints: container.endpoints };
       container.spec = spec;
       await change(client, container.vm, container.changeVersion, (handle) => {

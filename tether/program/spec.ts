@@ -89,6 +89,8 @@ export interface ProgramSpec {
   domainname: string;
   rootDisk: DiskRef;
   readOnlyRoot: boolean;
+  /** It starts for the first time: what Docker's init layer has is made first (`tether/guest/place.c`). */
+  initLayer?: boolean;
   /** Bytes that the root filesystem may take; undefined: all of its disk. */
   rootSize?: number;
   /** All devices, and /sys can be written to. */
