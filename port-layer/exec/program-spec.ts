@@ -24,7 +24,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
     domainname: spec.domainname,
     rootDisk: { bus: 0, unit: 0 },
     readOnlyRoot: spec.readOnlyRoot,
-    initLayer: first,
+    ...(first ? { initLayer: Math.floor(Date.parse(spec.createdAt) / 1000) } : {}),
     nics: endpoints.map((endpoint, index) => ({
       index,
       name: `eth${index}`,

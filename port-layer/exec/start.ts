@@ -19,6 +19,8 @@ import { channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
 const START_MS = 120_000;
+/** So much more for each volume: an emulated machine that is busy takes long to find and mount many disks. */
+const VOLUME_MS = 3000;
 /** A guest that could not start its process powers itself off within this. */
 const GUEST_OFF_MS = 10_000;
 /** A VM is off so long after its process has ended. */
@@ -206,7 +208,8 @@ export class Starter {
         if (typeof ended === 'number') resolve(ended);
         else reject(ended);
       };
-      const timer = setTimeout(() => reject(timeout('the container VM does not start its process in time')), START_MS);
+      const tooLong = (): void => reject(timeout('the container VM does not start its process in time'));
+      const timer = setTimeout(tooLong, START_MS + VOLUME_MS * volumeDisks(container.spec).length);
       channel.on('started', onStarted);
       channel.on('failed', onFailed);
       container.on('power', onPower);

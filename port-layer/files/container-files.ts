@@ -194,7 +194,7 @@ export class ContainerFiles implements FileService {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
         const openDisk = (): Promise<DiskFiles> => DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
         if (container.state === 'created') {
-          await makeInitLayer(openDisk);
+          await makeInitLayer(openDisk, container.spec.createdAt);
           if (view === FilesView.asSeen) await makeDirectory(openDisk, container.spec.process.cwd);
         }
         const files = releasing(await openDisk(), release);

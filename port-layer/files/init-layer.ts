@@ -18,6 +18,8 @@ import {
 
 type Fixture = 'directory' | 'file' | { link: string };
 
+const MARKER = '.dockerenv';
+
 /** By path without its leading slash; a directory before what is in it. */
 const FIXTURES: ReadonlyMap<string, Fixture> = new Map<string, Fixture>([
   ['dev', 'directory'],
@@ -26,12 +28,13 @@ const FIXTURES: ReadonlyMap<string, Fixture> = new Map<string, Fixture>([
   ['dev/console', 'file'],
   ['proc', 'directory'],
   ['sys', 'directory'],
-  ['.dockerenv', 'file'],
   ['etc', 'directory'],
   ['etc/resolv.conf', 'file'],
   ['etc/hosts', 'file'],
   ['etc/hostname', 'file'],
   ['etc/mtab', { link: '/proc/mounts' }],
+  // Last: it says that all was made.
+  [MARKER, 'file'],
 ]);
 
 /** Whether the init layer has something at the path. */
@@ -49,11 +52,13 @@ export function isFixture(entry: FileEntry): boolean {
 }
 
 /**
- * Makes the init layer on a disk, unless it is there.
+ * Makes the init layer on a disk, unless that was done: what was put there since stays.
  * @param open the container's files; opened once to look, and again where there is something to make
+ * @param createdAt when the container was, ISO 8601: its `/.dockerenv` is younger, an image's is not
  */
-export async function makeInitLayer(open: () => Promise<RootFiles>): Promise<void> {
-  const missing = await using(open, missingFixtures);
+export async function makeInitLayer(open: () => Promise<RootFiles>, createdAt: string): Promise<void> {
+  const created = Math.floor(Date.parse(createdAt) / 1000);
+  const missing = await using(open, (files) => missingFixtures(files, created));
   if (missing.length === 0) return;
   await using(open, async (files) => {
     for (const path of missing) await files.put(fixtureEntry(path), false);
@@ -61,14 +66,16 @@ export async function makeInitLayer(open: () => Promise<RootFiles>): Promise<voi
   });
 }
 
-async function missingFixtures(files: RootFiles): Promise<string[]> {
+async function missingFixtures(files: RootFiles, created: number): Promise<string[]> {
+  const marker = await entryAt(files, MARKER);
+  if (marker !== null && isRegular(marker) && marker.ctime.sec >= created) return [];
   const missing = new Set<string>();
   for (const [path, fixture] of FIXTURES) {
     const slash = path.lastIndexOf('/');
     const there = missing.has(path.slice(0, Math.max(slash, 0))) ? null : await entryAt(files, path);
     if (there !== null && isDirectory(there)) continue;
     const same = there !== null && fixture !== 'directory' && there.nlink === 1 && isFixture(there);
-    if (!same) missing.add(path);
+    if (!same || path === MARKER) missing.add(path);
   }
   return [...missing];
 }

@@ -86,7 +86,7 @@ const char *place_problem(void) {
 static const struct fixture {
   const char *path, *link;
 } fixtures[] = {
-  {"/dev/pts", NULL}, {"/dev/shm", NULL}, {"/proc", NULL}, {"/sys", NULL}, {"/.dockerenv", ""}, {"/etc/resolv.conf", ""}, {"/etc/hosts", ""}, {"/etc/hostname", ""}, {"/dev/console", ""}, {"/etc/mtab", "/proc/mounts"},
+  {"/dev/pts", NULL}, {"/dev/shm", NULL}, {"/proc", NULL}, {"/sys", NULL}, {"/etc/resolv.conf", ""}, {"/etc/hosts", ""}, {"/etc/hostname", ""}, {"/dev/console", ""}, {"/etc/mtab", "/proc/mounts"}, {"/.dockerenv", ""},
 };
 
 /* Takes away what is no directory at the path and at each one on the way to it. */
@@ -99,8 +99,10 @@ static void clear_way(const char *path) {
   }
 }
 
-const char *place_init_layer(void) {
+const char *place_init_layer(uint64_t created) {
   static char problem[200];
+  struct stat done;
+  if (lstat("/.dockerenv", &done) == 0 && S_ISREG(done.st_mode) && done.st_ctime > 0 && (uint64_t)done.st_ctime >= created) return NULL;
   for (const struct fixture *f = fixtures; f < fixtures + sizeof fixtures / sizeof *fixtures; f++) {
     struct stat st;
     clear_way(f->path);

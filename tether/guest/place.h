@@ -15,6 +15,7 @@ const char *place_problem(void); /* of errno, for a mount, in runc's words */
 
 /*
  * As Docker's init layer (moby, daemon/initlayer): what is no directory at these paths, or on the way to them, is taken away, and what is
- * missing is made. Once, before the container starts for the first time. NULL or what failed.
+ * missing is made. Once, before the container starts for the first time: a /.dockerenv that is younger than the container, which was
+ * created at `created` in Unix seconds, says that it was done. NULL or what failed.
  */
-const char *place_init_layer(void);
+const char *place_init_layer(uint64_t created);

@@ -146,6 +146,7 @@ static const char *carry_out(enum step step, struct reader *r) {
       return NULL;
     case S_INIT_LAYER:
       program.init_layer = true;
+      program.created = read_u64(r);
       return NULL;
     case S_TMPFS:
     case S_MASK:
@@ -202,7 +203,7 @@ static const char *set_cover_up(const struct cover *cover, const struct outside 
 static bool is_filesystem(const struct cover *cover) { return cover->step == S_TMPFS || cover->step == S_VOLUME; }
 
 const char *program_setup(const struct outside *outside) {
-  const char *failed = program.init_layer ? place_init_layer() : NULL;
+  const char *failed = program.init_layer ? place_init_layer(program.created) : NULL;
   if (failed == NULL) failed = setup_system(program.shm_size, outside->dev, outside->sys);
   if (failed == NULL && program.privileged) failed = confine_open_up(outside->machine_dev);
   if (failed == NULL && program.writable_cgroups) failed = confine_open_cgroups();

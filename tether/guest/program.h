@@ -7,6 +7,7 @@
 struct program {
   uint32_t bus, unit;
   bool read_only, loaded, privileged, writable_cgroups, init, init_layer;
+  uint64_t created; /* seconds; for init_layer */
   uint64_t shm_size; /* 0: no /dev/shm */
   uint32_t stop_signal, stop_timeout_s, gate_timeout_ms;
   struct process process;

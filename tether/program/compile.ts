@@ -126,7 +126,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
       .u32(spec.rootDisk.unit)
       .u8(spec.readOnlyRoot ? 1 : 0),
   );
-  if (spec.initLayer === true) step(STEP.initLayer, fields());
+  if (spec.initLayer !== undefined) step(STEP.initLayer, fields().u64(BigInt(spec.initLayer)));
   if (spec.rootSize !== undefined) step(STEP.rootSize, fields().u64(BigInt(spec.rootSize)));
   if (spec.privileged === true) step(STEP.privileged, fields());
   if (spec.writableCgroups === true) step(STEP.writableCgroups, fields());

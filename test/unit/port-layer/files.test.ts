@@ -236,7 +236,6 @@ describe('changes', () => {
       { name: 't/sub/deep', content: 'longer now' },
       { name: 't/sub/deep.txt', content: '' },
       { name: 'new/er/leaf', content: '' },
-      { name: 'etc/hosts', content: 'made by the engine' },
       { name: '.dockerenv', content: '' },
       { name: 't/fifo', type: 'directory' },
       { name: 't/abs', type: 'symlink', linkname: '/etc/group' },
