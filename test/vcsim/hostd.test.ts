@@ -1,6 +1,12 @@
 /** hostd (with VMs that are only pretended) held against govmomi, a client that is not ours, and against our own client. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { type ManagedObjectReference, PropertyWatcher, readEvents, VimClient } from '../../src/vim25/index.js';
+import {
+  type AnyVirtualDevice,
+  type ManagedObjectReference,
+  PropertyWatcher,
+  readEvents,
+  VimClient,
+} from '../../src/vim25/index.js';
 import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
 import { govmomi } from '../support/govmomi.js';
 import { createVm, inventory, place } from '../support/inventory.js';
@@ -81,17 +87,17 @@ it('refuses what it does not know or what is missing, with a fault', async () =>
 
 it('has up to four SCSI controllers with fifteen disks each', async () => {
   const vm = await createVm(client, 'many');
-  const reconfigure = (...devices: object[]) =>
+  const reconfigure = (...devices: AnyVirtualDevice[]) =>
     client.runTask('ReconfigVM_Task', vm, {
-      spec: { deviceChange: devices.map((device) => ({ operation: 'add', device })) },
+      spec: { deviceChange: devices.map((device) => ({ operation: 'add' as const, device })) },
     });
-  const controller = (busNumber: number): object => ({
+  const controller = (busNumber: number): AnyVirtualDevice => ({
     $type: 'ParaVirtualSCSIController',
     key: -100 - busNumber,
     busNumber,
     sharedBus: 'noSharing',
   });
-  const disk = (controllerKey: number, unitNumber: number): object => ({
+  const disk = (controllerKey: number, unitNumber: number): AnyVirtualDevice => ({
     $type: 'VirtualDisk',
     key: -200 - unitNumber,
     controllerKey,
@@ -104,8 +110,8 @@ it('has up to four SCSI controllers with fifteen disks each', async () => {
     },
   });
   const devices = async (): Promise<Record<string, unknown>[]> => {
-    const [object] = await client.retrieve([vm], 'VirtualMachine', ['config.hardware.device']);
-    return object?.props['config.hardware.device'] as Record<string, unknown>[];
+    const [object] = await client.retrieve([vm], 'VirtualMachine', ['config.hardware']);
+    return (object?.props['config.hardware']?.device ?? []) as unknown as Record<string, unknown>[];
   };
   const before = (await devices()).filter(({ $type }) => $type === 'ParaVirtualSCSIController').length;
   await reconfigure(...[0, 1, 2, 3].slice(before).map(controller), disk(-103, 15), disk(-103, 0));
