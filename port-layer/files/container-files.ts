@@ -15,6 +15,7 @@ import type { FileChange, FileService, PathStat } from '../types.js';
 import { compareTrees, shown, type TreeChange } from './changes.js';
 import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
+import { makeInitLayer } from './init-layer.js';
 import { layerTar } from './layer-tar.js';
 import { makeDirectory } from './make-directory.js';
 import { MountedFiles } from './mounted-files.js';
@@ -192,8 +193,10 @@ export class ContainerFiles implements FileService {
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
         const openDisk = (): Promise<DiskFiles> => DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
-        if (container.state === 'created' && view === FilesView.asSeen)
-          await makeDirectory(openDisk, container.spec.process.cwd);
+        if (container.state === 'created') {
+          await makeInitLayer(openDisk, container.spec.createdAt);
+          if (view === FilesView.asSeen) await makeDirectory(openDisk, container.spec.process.cwd);
+        }
         const files = releasing(await openDisk(), release);
         return view === FilesView.asSeen ? await this.withVolumes(container, files, write, signal) : files;
       }

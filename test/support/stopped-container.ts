@@ -56,6 +56,7 @@ export async function stoppedContainer(
   const spec = {
     id: CONTAINER_ID,
     name: 'box',
+    createdAt: new Date().toISOString(),
     readOnlyRoot: false,
     process: { user: 'web', cwd: '/' },
   } as ContainerSpec;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <signal.h>
@@ -163,6 +164,9 @@ static void __attribute__((noreturn)) become(const struct process *p) {
     if (setrlimit64((__rlimit_resource_t)p->limits[i].resource, &limit) != 0) give_up(128, "error during container init: error setting rlimits for ready process: error setting rlimit type %u: %s", p->limits[i].resource, cause());
   }
   if (chdir(p->cwd) != 0) give_up(errno == ENOENT ? 127 : 126, "chdir to cwd (\"%s\") set in config.json failed: %s", p->cwd, cause());
+  /* Links of /proc lead to what this process has open outside (CVE-2024-21626). */
+  char inside[PATH_MAX];
+  if (syscall(SYS_getcwd, inside, sizeof inside) < 0 || inside[0] != '/') give_up(128, "current working directory is outside of container mount namespace root -- possible container breakout detected");
   if (p->oom_score != 0 && !set_own_score(p->oom_score)) give_up(128, "cannot set the OOM score: %s", strerror(errno));
   give_streams(who.uid);
   confine_capabilities(p->capabilities);

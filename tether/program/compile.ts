@@ -31,6 +31,7 @@ const STEP = {
   userNamespaces: 17,
   noLog: 18,
   volume: 19,
+  initLayer: 30,
 } as const;
 
 /** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
@@ -147,6 +148,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
       .u32(spec.rootDisk.unit)
       .u8(spec.readOnlyRoot ? 1 : 0),
   );
+  if (spec.initLayer !== undefined) step(STEP.initLayer, fields().u64(BigInt(spec.initLayer)));
   if (spec.rootSize !== undefined) step(STEP.rootSize, fields().u64(BigInt(spec.rootSize)));
   if (spec.privileged === true) step(STEP.privileged, fields());
   if (spec.writableCgroups === true) step(STEP.writableCgroups, fields());

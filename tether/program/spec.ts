@@ -91,6 +91,11 @@ export interface ProgramSpec {
   domainname: string;
   rootDisk: DiskRef;
   readOnlyRoot: boolean;
+  /**
+   * It never ran: what Docker's init layer has is made first (`tether/guest/place.c`), unless that was done since it was created, at
+   * this time in Unix seconds.
+   */
+  initLayer?: number;
   /** Bytes that the root filesystem may take; undefined: all of its disk. */
   rootSize?: number;
   /** All devices, and /sys can be written to. */

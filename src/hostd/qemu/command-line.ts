@@ -147,6 +147,7 @@ export function qemuArguments(
   args.push(['-device', `virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=${GUEST_RPC_PORT}`]);
   // QEMU saves no VM with VMDKs; what the placeholder of a disk is made of is not part of the state.
   const format = snapshot?.use === 'make' || snapshot?.use === 'spare' ? 'raw' : 'vmdk';
+  let further = -1;
   for (const [index, disk] of vm.disks.entries()) {
     const id = `disk${disk.bus}-${disk.unit}`;
     const opened = isResumed(snapshot) ? snapshot.disks[index] : undefined;
@@ -159,13 +160,28 @@ export function qemuArguments(
     for (const fd of [opened?.readFd ?? -1, opened?.writeFd ?? -1])
       if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
     args.push(['-drive', drive.join(',')]);
-    args.push(['-device', `virtio-blk-pci,id=${id}-device,drive=${id},serial=scsi${disk.bus}:${disk.unit}`]);
+    if (disk.bus > 0) further++;
+    const device = `virtio-blk-pci,id=${id}-device,drive=${id},serial=scsi${disk.bus}:${disk.unit}`;
+    args.push(['-device', `${device}${disk.bus > 0 ? furtherAddress(further) : ''}`]);
   }
   for (const { index, mac, tap } of taps) {
     args.push(['-netdev', `tap,id=net${index},ifname=${tap},script=no,downscript=no`]);
     args.push(['-device', `virtio-net-pci,netdev=net${index},mac=${mac},romfile=`]);
   }
   return args.flat();
+}
+
+/** PCI slots for the disks of further SCSI controllers, 45 at most: from this one up to the last, 0x1f. */
+const FURTHER_SLOT = 0x1a;
+const FUNCTIONS = 8;
+
+/**
+ * Where on the PCI bus a disk is: those of the first controller have a slot each, as they come. A machine has not enough of them for
+ * the others, which are functions of common slots; `index` counts them.
+ */
+function furtherAddress(index: number): string {
+  const slot = FURTHER_SLOT + Math.floor(index / FUNCTIONS);
+  return `,num-queues=1,ioeventfd=off,disable-legacy=on,multifunction=on,addr=0x${slot.toString(16)}.${index % FUNCTIONS}`;
 }
 
 function isResumed(snapshot: SnapshotUse | undefined): snapshot is Extract<SnapshotUse, { disks: OpenDisk[] }> {

@@ -178,11 +178,12 @@ export class QemuRuntime implements VmRuntime {
 
   /** Takes a VM of the warm pool, or resumes the VM from a snapshot of one of its shape, or boots it. */
   private async start(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
-    const shaped =
-      (await this.snapshots?.shapeOf(vm).catch((error: unknown) => {
-        log.debug({ vm: vm.name, err: messageOf(error) }, 'no boot snapshot was looked for');
-        return null;
-      })) ?? null;
+    const shaped = hasManyDisks(vm)
+      ? null
+      : ((await this.snapshots?.shapeOf(vm).catch((error: unknown) => {
+          log.debug({ vm: vm.name, err: messageOf(error) }, 'no boot snapshot was looked for');
+          return null;
+        })) ?? null);
     if (shaped !== null) {
       if (this.pool.note(shaped.key, shaped.shape))
         await writeUsualShape(this.usualShapeFile, shaped.shape).catch((error: unknown) =>
@@ -393,4 +394,9 @@ async function startFailure(vm: VmDefinition, files: VmFiles, error: unknown, sp
   const why = (spawned ? await lastWords(files) : '') || messageOf(error);
   const make = /cannot allocate memory|cannot set up guest memory/i.test(why) ? insufficientResources : internal;
   return make(`VM ${vm.name} could not be started: ${why}`, error);
+}
+
+/** Its snapshot would take long to make and much room, and hardly another VM is of its shape. */
+function hasManyDisks(vm: VmDefinition): boolean {
+  return vm.disks.some(({ bus }) => bus > 0);
 }

@@ -35,7 +35,10 @@ export interface Hardware {
 
 /** Device keys as vSphere numbers them. */
 const KEY = { scsi: 1000, disk: 2000, nic: 4000, serial: 9000 };
-const MAX_UNITS = 64;
+const MAX_CONTROLLERS = 4;
+const MAX_UNITS = 16;
+/** The controller itself. */
+const CONTROLLER_UNIT = 7;
 
 export function emptyHardware(): Hardware {
   return { controllers: [], disks: [], nics: [], serials: [] };
@@ -105,6 +108,8 @@ export function applyDeviceChanges(
       case 'VirtualLsiLogicSASController': {
         if (editing) break;
         const bus = device.busNumber ?? next.controllers.length;
+        if (!Number.isInteger(bus) || bus < 0 || bus >= MAX_CONTROLLERS)
+          throw bad(`a virtual machine has SCSI controllers 0 to ${MAX_CONTROLLERS - 1}`);
         if (next.controllers.some((one) => one.bus === bus)) throw bad(`there is a SCSI controller ${bus} already`);
         const controller = { key: KEY.scsi + bus, bus };
         next.controllers.push(controller);
@@ -119,6 +124,8 @@ export function applyDeviceChanges(
           device.unitNumber !== undefined && device.unitNumber >= 0
             ? device.unitNumber
             : freeUnit(next, controller.bus);
+        if (unit !== undefined && (unit >= MAX_UNITS || unit === CONTROLLER_UNIT))
+          throw bad(`a disk cannot be unit ${unit} of a SCSI controller`);
         if (unit === undefined || next.disks.some((disk) => disk.bus === controller.bus && disk.unit === unit))
           throw bad('no free unit number');
         const backing = device.backing;
@@ -214,7 +221,7 @@ function removeDevice(hardware: Hardware, key: number): string | null | undefine
 
 function freeUnit(hardware: Hardware, bus: number): number | undefined {
   for (let unit = 0; unit < MAX_UNITS; unit++)
-    if (unit !== 7 && !hardware.disks.some((disk) => disk.bus === bus && disk.unit === unit)) return unit;
+    if (unit !== CONTROLLER_UNIT && !hardware.disks.some((disk) => disk.bus === bus && disk.unit === unit)) return unit;
   return undefined;
 }
 
@@ -243,7 +250,7 @@ export function vimDevices(
       device: hardware.disks.filter((disk) => disk.bus === bus).map((disk) => disk.key),
       hotAddRemove: true,
       sharedBus: 'noSharing',
-      scsiCtlrUnitNumber: 7,
+      scsiCtlrUnitNumber: CONTROLLER_UNIT,
     })),
     ...hardware.disks.map(({ key, bus, unit, file, mode }, index) => ({
       $type: 'VirtualDisk',

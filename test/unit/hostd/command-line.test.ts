@@ -88,6 +88,21 @@ describe("QEMU's command line", () => {
     expect(given('-machine', make)).toEqual(given('-machine', resume));
   });
 
+  it('puts the disks of further controllers into common slots, each slot with its first function', () => {
+    const place = (index: number): { bus: number; unit: number } => ({
+      bus: 1 + Math.floor(index / 15),
+      unit: index % 15,
+    });
+    const disks = Array.from({ length: 45 }, (_, i) => ({ ...place(i), path: `/store/${i}.vmdk`, readOnly: false }));
+    const args = qemuArguments({ ...vm, disks: [...vm.disks, ...disks] }, options);
+    const devices = given('-device', args).filter((device) => device.startsWith('virtio-blk-pci'));
+    expect(devices.slice(0, 2).join()).not.toContain('addr=');
+    const addresses = devices.slice(2).map((device) => /multifunction=on,addr=0x(..)\.(.)$/.exec(device)?.slice(1));
+    expect(addresses[0]).toEqual(['1a', '0']);
+    expect(addresses[44]).toEqual(['1f', '4']);
+    expect(new Set(addresses.map((address) => address?.join('.'))).size).toBe(45);
+  });
+
   it('asks for the accelerator that works', () => {
     expect(given('-accel')[0]).toMatch(/^tcg,thread=multi/);
     expect(given('-accel', qemuArguments(vm, { ...options, acceleration: 'kvm' }))).toEqual(['kvm']);

@@ -236,7 +236,6 @@ describe('changes', () => {
       { name: 't/sub/deep', content: 'longer now' },
       { name: 't/sub/deep.txt', content: '' },
       { name: 'new/er/leaf', content: '' },
-      { name: 'etc/hosts', content: 'made by the engine' },
       { name: '.dockerenv', content: '' },
       { name: 't/fifo', type: 'directory' },
       { name: 't/abs', type: 'symlink', linkname: '/etc/group' },
@@ -278,7 +277,8 @@ describe('changes', () => {
 
 it('exports the whole root, without an entry for the root itself', async () => {
   const names = listed(await readAll(await files.export(ID))).map((line) => line.split(' ')[3]);
-  expect(names.slice(0, 5)).toEqual(['etc/', 'etc/group', 'etc/passwd', 't/', 't/abs']);
+  expect(names.slice(0, 3)).toEqual(['.dockerenv', 'dev/', 'dev/console']);
+  expect(names).toEqual(expect.arrayContaining(['etc/', 'etc/group', 'etc/passwd', 't/', 't/abs']));
 });
 
 function entry(path: string, mode: number): FileEntry {

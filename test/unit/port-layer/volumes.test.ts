@@ -33,9 +33,20 @@ describe('the disks of volumes', () => {
       'h9',
     ]);
     expect(volumeDisks({})).toEqual([]);
-    const many = Array.from({ length: 15 }, (_, i) => mountOf(`v${i}`));
-    expect(volumeDisks({ volumes: many.slice(1) }).at(-1)?.unit).toBe(15);
-    expect(() => volumeDisks({ volumes: many })).toThrow('can have 14 volumes, not 15');
+    const many = Array.from({ length: 60 }, (_, i) => mountOf(`v${i}`));
+    expect(() => volumeDisks({ volumes: many })).toThrow('can have 59 volumes, not 60');
+    const places = volumeDisks({ volumes: many.slice(1) }).map(({ bus, unit }) => `${bus}:${unit}`);
+    expect(new Set(places).size).toBe(59);
+    expect([13, 14, 20, 21, 28, 29, 58].map((index) => places[index])).toEqual([
+      '0:15',
+      '1:0',
+      '1:6',
+      '1:8',
+      '1:15',
+      '2:0',
+      '3:15',
+    ]);
+    expect(places.filter((place) => place.endsWith(':7'))).toEqual([]);
   });
 
   it('are written to when one of their mounts is', () => {
@@ -219,7 +230,12 @@ describe('volumes', () => {
     const content = { layer: 'x', path: '/srv' };
     await volumes.create(named('v'));
     expect(await volumes.populate('v', { ...content, path: '/nosuch' })).toBe(false);
-    expect(await volumes.populate('v', { ...content, path: '/plain' })).toBe(false);
+    await expect(volumes.populate('v', { ...content, path: '/plain' })).rejects.toThrow(
+      'source /plain is not directory',
+    );
+    await expect(volumes.populate('v', { ...content, path: '/plain/x' })).rejects.toThrow(
+      'lstat /plain/x: not a directory',
+    );
     users = [user('1', 'running', mountOf('v', '/v', true))];
     expect(await volumes.populate('v', content)).toBe(false);
     users = [];
