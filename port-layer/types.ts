@@ -237,6 +237,8 @@ export interface LayerInfo {
   diffId: string;
   /** Bytes of file content in this layer, as Docker counts an image's size. */
   size: number;
+  /** The layer below (its chain id) whose disk is this one's too: this one changes nothing. Without it, a disk of its own. */
+  disk?: string;
 }
 
 /** See {@link ExecService.stop}. */

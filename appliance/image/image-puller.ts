@@ -1,13 +1,15 @@
 /** One pull: from a reference to a recorded image, with Docker's words on the way (moby `distribution/pull_v2.go`). */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cancelled, invalid, messageOf, unsupported } from '../../src/common/errors.js';
+import { CaissonError, cancelled, invalid, messageOf, unsupported } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { type HttpClient, readBody } from './http.js';
 import { chainIdsOf, type ImageStore } from './image-store.js';
 import type { LayerFetcher, WantedLayer } from './layer-fetcher.js';
 import {
   CONFIG_SIZE_MAX,
+  DEPTH_EXCEEDED,
   type Descriptor,
+  LAYERS_MAX,
   type Manifest,
   parseConfig,
   parseManifest,
@@ -199,6 +201,9 @@ class Pull {
         diffId: described.config.rootfs.diff_ids[index]!,
       }),
     );
+    // As Docker, which finds out when it comes to that layer: the pull has begun.
+    if (wanted.length > LAYERS_MAX)
+      throw new CaissonError('unavailable', `failed to register layer: ${DEPTH_EXCEEDED}`);
     const { progress } = this.options;
     await this.context.fetcher.fetch(wanted, { client, signal: this.#signal, progress });
   }

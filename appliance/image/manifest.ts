@@ -21,7 +21,8 @@ import type { ImageConfig } from './types.js';
 /** The largest image configuration taken; they hold a few KiB. */
 export const CONFIG_SIZE_MAX = 4 * 1024 * 1024;
 /** As Docker (`maxLayerDepth`). */
-const LAYERS_MAX = 125;
+export const LAYERS_MAX = 125;
+export const DEPTH_EXCEEDED = 'max depth exceeded';
 
 const descriptorSchema = z.object({
   mediaType: z.string(),
@@ -99,7 +100,6 @@ function parseImage(json: unknown, name: string): Manifest {
   if (config.mediaType !== DOCKER_CONFIG && config.mediaType !== OCI_CONFIG) {
     throw unsupported(`Encountered remote "${config.mediaType}"(unknown) when fetching ${name}: it is not an image`);
   }
-  if (layers.length > LAYERS_MAX) throw invalid('max depth exceeded');
   for (const { mediaType } of layers) {
     if (isForeignLayer(mediaType)) {
       throw unsupported(`foreign layers (${mediaType}) are not supported: their content is not in the registry`);

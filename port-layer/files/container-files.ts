@@ -37,7 +37,7 @@ export class ContainerFiles implements FileService {
     private readonly config: VchConfig,
     private readonly containers: ContainerCache,
     private readonly datastore: DatastoreClient,
-    private readonly layers: Pick<Layers, 'diskOf'>,
+    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
     private readonly spoolDir: string,
     private readonly volumeUse: VolumeUse,
     /** Keeps a running container's guest awake: `Pauser.visit`. */
@@ -166,7 +166,12 @@ export class ContainerFiles implements FileService {
   /** The files of a container's image, to compare with. */
   private async imageOf(container: Container, signal?: AbortSignal): Promise<RootFiles> {
     const disk = await this.layers.diskOf(container.spec.layer);
-    return DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
+    return this.openOnLayers(disk, signal);
+  }
+
+  /** A disk that stands on layers. */
+  private openOnLayers(disk: string, signal?: AbortSignal): Promise<DiskFiles> {
+    return DiskFiles.open(this.datastore, disk, this.spoolDir, signal, (path) => this.layers.openDisk(path));
   }
 
   /**
@@ -192,7 +197,7 @@ export class ContainerFiles implements FileService {
         throw conflict(`container ${container.id} is being removed`);
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
-        const openDisk = (): Promise<DiskFiles> => DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
+        const openDisk = (): Promise<DiskFiles> => this.openOnLayers(disk, signal);
         if (container.state === 'created') {
           await makeInitLayer(openDisk, container.spec.createdAt);
           if (view === FilesView.asSeen) await makeDirectory(openDisk, container.spec.process.cwd);

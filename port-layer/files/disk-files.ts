@@ -7,7 +7,14 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { cancelled, internal, isKind } from '../../src/common/errors.js';
-import { ChangedDisk, Ext4Filesystem, type FileStat, type FileType, VmdkChain } from '../../src/disk/index.js';
+import {
+  ChangedDisk,
+  Ext4Filesystem,
+  type FileStat,
+  type FileType,
+  type OpenFile,
+  VmdkChain,
+} from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { DatastoreBlocks } from '../storage/datastore-blocks.js';
 import { DiskChanges } from './disk-changes.js';
@@ -52,21 +59,23 @@ export class DiskFiles implements RootFiles {
     private readonly datastore: DatastoreClient,
     private readonly path: string,
     private readonly spoolDir: string,
+    private readonly openFile: OpenFile,
     private readonly chain: VmdkChain,
     private readonly filesystem: Ext4Filesystem,
     private readonly signal?: AbortSignal,
   ) {}
 
-  /** @param path of the disk, relative to the datastore. @param spoolDir for the copy that is changed. @throws notFound, invalid */
+  /** @param path of the disk, relative to the datastore. @param spoolDir for the copy that is changed. @param openFile `Layers.openDisk`, for one that stands on layers. @throws notFound, invalid */
   static async open(
     datastore: DatastoreClient,
     path: string,
     spoolDir: string,
     signal?: AbortSignal,
+    openFile: OpenFile = (file) => DatastoreBlocks.open(datastore, file),
   ): Promise<DiskFiles> {
-    const chain = await VmdkChain.open(path, (file) => DatastoreBlocks.open(datastore, file));
+    const chain = await VmdkChain.open(path, openFile);
     try {
-      return new DiskFiles(datastore, path, spoolDir, chain, await Ext4Filesystem.open(chain), signal);
+      return new DiskFiles(datastore, path, spoolDir, openFile, chain, await Ext4Filesystem.open(chain), signal);
     } catch (error) {
       await chain.close();
       throw error;
@@ -200,7 +209,7 @@ export class DiskFiles implements RootFiles {
   }
 
   private openChain(path: string): Promise<VmdkChain> {
-    return VmdkChain.open(path, (file) => DatastoreBlocks.open(this.datastore, file));
+    return VmdkChain.open(path, this.openFile);
   }
 }
 

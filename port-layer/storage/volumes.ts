@@ -26,7 +26,6 @@ import {
 } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../types.js';
-import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
 import { volumeDiskPath, volumeId } from './volume-disks.js';
@@ -71,7 +70,7 @@ export class Volumes implements VolumeStore {
   constructor(
     private readonly files: ImageStoreFiles,
     private readonly config: VchConfig,
-    private readonly layers: Pick<Layers, 'diskOf'>,
+    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
     private readonly use: VolumeUse,
     private readonly spoolDir: string,
   ) {}
@@ -311,7 +310,7 @@ export class Volumes implements VolumeStore {
   }
 
   private async withFilesystem<T>(path: string, body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
-    const chain = await VmdkChain.open(path, (file) => DatastoreBlocks.open(this.files.datastore, file));
+    const chain = await VmdkChain.open(path, (file) => this.layers.openDisk(file));
     try {
       return await body(await Ext4Filesystem.open(chain));
     } finally {

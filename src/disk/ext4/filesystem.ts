@@ -1,7 +1,7 @@
 /** Reading an ext4 filesystem: one of ours, or one a guest's kernel has written to since. */
 import { Readable } from 'node:stream';
 import { invalid, notFound, unsupported } from '../../common/errors.js';
-import { type BlockReader, CachedBlocks } from '../blocks.js';
+import { type BlockReader, CachedBlocks, PageCache } from '../blocks.js';
 import { readBlockMap } from './block-map.js';
 import * as c from './constants.js';
 import { parseDirectoryBlock } from './directory.js';
@@ -83,7 +83,7 @@ export class Ext4Filesystem {
     private readonly disk: BlockReader,
     private sb: Superblock,
   ) {
-    this.meta = new CachedBlocks(disk, 65536, PAGES);
+    this.meta = new CachedBlocks(disk, new PageCache(65536, PAGES));
   }
 
   /** Opens the filesystem on `disk`, which stays the caller's to close. Throws `invalid` or `unsupported`. */

@@ -43,9 +43,11 @@ export interface LayerResult {
   size: number;
   /** Number of tar entries, whiteouts included. */
   entries: number;
+  /** The layer changes nothing: no file was made, and the parent's disk is this layer's too. */
+  unchanged: boolean;
   /** Length of the file at `outPath` in bytes. */
   bytesWritten: number;
-  /** Content id of the new disk, which a child must name. */
+  /** Content id of the layer's disk, which a child must name. */
   cid: string;
   /** Extended attributes that ext4 does not store (`system.nfs4_acl`, `user.` on a symlink, …), left out as Docker does. */
   skippedAttributes: number;
@@ -56,7 +58,7 @@ const META = '.wh..wh.';
 const OPAQUE = '.wh..wh..opq';
 
 /**
- * Applies one image layer: writes to `outPath` a VMDK that holds what the layer changes in the filesystem of `parent`.
+ * Applies one image layer: writes to `outPath` a VMDK that holds what the layer changes in the filesystem of `parent`, if it changes anything.
  * The same layer over the same parent gives the same bytes. Errors: `invalid` (a broken or hostile tar),
  * `insufficientResources` (the filesystem is full), `unsupported`, `cancelled`. The stream is destroyed on failure.
  */
@@ -72,19 +74,26 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
   let disk: DeltaDisk | null = null;
   try {
     checkAborted(signal);
+    const reader = new TarReader(tar);
+    let entry = await reader.next();
+    if (entry === null && parent !== null) return unchanged(parent, 0, 0);
     disk = await DeltaDisk.create(options.outPath, parent, parent?.size ?? options.capacity ?? DEFAULT_CAPACITY);
     if (!parent) await formatExt4(disk, options.seed, IMAGE_LABEL);
     const filesystem = await WritableExt4.open(disk);
-    const reader = new TarReader(tar);
     let size = 0;
     let entries = 0;
-    for (let entry = await reader.next(); entry; entry = await reader.next()) {
+    for (; entry; entry = await reader.next()) {
       checkAborted(signal);
       entries++;
       size += entry.size;
       await applyEntry(filesystem, entry, reader);
     }
     await filesystem.flush();
+    const { skippedAttributes } = filesystem;
+    if (parent !== null && (await disk.isUnchanged())) {
+      await disk.discard();
+      return { ...unchanged(parent, size, entries), skippedAttributes };
+    }
     const cid = newCid(options.seed);
     const bytesWritten = await disk.finish({
       cid,
@@ -92,7 +101,7 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
       parentHint: options.parentHint,
     });
     checkAborted(signal);
-    return { size, entries, bytesWritten, cid, skippedAttributes: filesystem.skippedAttributes };
+    return { size, entries, unchanged: false, bytesWritten, cid, skippedAttributes };
   } catch (error) {
     tar.destroy();
     await disk?.discard();
@@ -103,6 +112,10 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
     if (!tar.destroyed) tar.off('error', ignoreForNow);
   }
 }
+
+const unchanged = (parent: VmdkChain, size: number, entries: number): LayerResult => {
+  return { size, entries, unchanged: true, bytesWritten: 0, cid: parent.info.cid, skippedAttributes: 0 };
+};
 
 const ignoreForNow = (): void => {};
 

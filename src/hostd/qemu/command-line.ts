@@ -47,8 +47,6 @@ export interface OpenDisk {
   readFd: number;
   /** -1 for a disk that is not written to. */
   writeFd: number;
-  /** Absolute path of the parent, which is opened but once; null for none. */
-  parent: string | null;
 }
 
 /**
@@ -106,6 +104,8 @@ export function qemuArguments(
     boot: BootImage;
     sockets: VmSockets;
     taps: VmTap[];
+    /** Absolute paths of each disk's parents, the nearest first: QEMU joins the hints of a long chain to a path that is too long. */
+    parents?: string[][];
     snapshot?: SnapshotUse;
   },
 ): string[] {
@@ -151,10 +151,12 @@ export function qemuArguments(
   for (const [index, disk] of vm.disks.entries()) {
     const id = `disk${disk.bus}-${disk.unit}`;
     const opened = isResumed(snapshot) ? snapshot.disks[index] : undefined;
+    const parents = options.parents?.[index] ?? [];
+    args.push(...parents.map((path, depth) => parentArguments(id, depth, path, parents.length)).reverse());
     const drive = [
       `if=none,id=${id},format=${format},cache=writeback`,
       opened === undefined ? `file=${value(disk.path)}` : `file.driver=file,file.filename=/dev/fdset/${index}`,
-      ...(opened?.parent ? [`backing.driver=vmdk,backing.file.filename=${value(opened.parent)}`] : []),
+      ...(parents.length > 0 ? [`backing=${parentNode(id, 0)}`] : []),
       ...(disk.readOnly ? ['readonly=on'] : []),
     ];
     for (const fd of [opened?.readFd ?? -1, opened?.writeFd ?? -1])
@@ -182,6 +184,20 @@ const FUNCTIONS = 8;
 function furtherAddress(index: number): string {
   const slot = FURTHER_SLOT + Math.floor(index / FUNCTIONS);
   return `,num-queues=1,ioeventfd=off,disable-legacy=on,multifunction=on,addr=0x${slot.toString(16)}.${index % FUNCTIONS}`;
+}
+
+const parentNode = (disk: string, depth: number): string => `${disk}-parent${depth}`;
+
+/** A parent of a disk, which is opened but once. */
+function parentArguments(disk: string, depth: number, filename: string, count: number): string[] {
+  const node = {
+    driver: 'vmdk',
+    'node-name': parentNode(disk, depth),
+    'read-only': true,
+    file: { driver: 'file', filename, 'read-only': true },
+    backing: depth + 1 < count ? parentNode(disk, depth + 1) : null,
+  };
+  return ['-blockdev', JSON.stringify(node)];
 }
 
 function isResumed(snapshot: SnapshotUse | undefined): snapshot is Extract<SnapshotUse, { disks: OpenDisk[] }> {

@@ -38,7 +38,7 @@ import { DescriptorSender } from './descriptor-sender.js';
 import { underMemoryFilter } from './memory-filter.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
-import { ResumedFiles } from './resumed-files.js';
+import { diskParents, ResumedFiles } from './resumed-files.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
@@ -259,6 +259,7 @@ export class QemuRuntime implements VmRuntime {
           const tap = taps.get(nic.index);
           return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
         }),
+        parents: await Promise.all(vm.disks.map(({ path }) => diskParents(path))),
         ...(resumed === null ? {} : { snapshot: resumed.use }),
       });
       const started = await span('spawn', () => this.spawn(args, files.log, resumed?.inherited));

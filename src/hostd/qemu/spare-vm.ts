@@ -10,7 +10,7 @@
 import { readdirSync } from 'node:fs';
 import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { internal, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { span } from '../../common/trace.js';
@@ -25,7 +25,7 @@ import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
-import { diskInfo } from './resumed-files.js';
+import { diskParents } from './resumed-files.js';
 import { socketBackend } from './serial-ports.js';
 import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
 
@@ -259,7 +259,6 @@ async function makeDisks(
       disks.push({
         readFd: keep(await open(path, 'r')),
         writeFd: readOnly ? -1 : keep(await open(path, 'r+')),
-        parent: null,
       });
     } finally {
       await rm(path, { force: true });
@@ -274,13 +273,18 @@ async function diskNode(
   readOnly: boolean,
   send: (path: string, access: FileToSend['access']) => string,
 ): Promise<object> {
-  const { parentHint } = await diskInfo(path);
-  return {
+  const node = (file: string, write: boolean, backing: object | null): object => ({
     driver: 'vmdk',
-    'read-only': readOnly,
-    file: { driver: 'file', filename: send(path, readOnly ? 'read' : 'write'), 'read-only': readOnly },
-    backing: parentHint === null ? null : await diskNode(resolve(dirname(path), parentHint), true, send),
-  };
+    'read-only': !write,
+    file: { driver: 'file', filename: send(file, write ? 'write' : 'read'), 'read-only': !write },
+    backing,
+  });
+  const parents = await diskParents(path);
+  return node(
+    path,
+    !readOnly,
+    parents.reduceRight<object | null>((below, file) => node(file, false, below), null),
+  );
 }
 
 /** Priorities are the threads' own. */

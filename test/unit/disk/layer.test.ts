@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises';
+import { access, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -402,7 +402,16 @@ describe('bad layers', () => {
 
   test('an empty layer and a stream without any bytes', async () => {
     await layer();
-    await stack.add(Buffer.alloc(0));
+    const { cid } = await stack.add(Buffer.alloc(0));
+    // What changes nothing has no disk of its own: chains stay short.
+    for (const nothing of [Buffer.alloc(0), Buffer.alloc(1024)])
+      expect(await stack.add(nothing)).toMatchObject({ unchanged: true, bytesWritten: 0, size: 0, cid });
+    // A root directory that is as it was, and a whiteout of nothing.
+    const same = [dir('./', { mtime: new Date(5000) }), file('.wh.nothing', '')];
+    await layer(...same);
+    expect(await stack.add(await tarOf(same))).toMatchObject({ unchanged: true, entries: 2 });
+    expect(stack.paths).toHaveLength(2);
+    expect(await readdir(stack.directory)).toHaveLength(2);
     await expectClean();
     await stack.read(async (filesystem) => expect(await tree(filesystem)).toEqual([]));
   });

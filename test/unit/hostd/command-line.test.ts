@@ -72,17 +72,31 @@ describe("QEMU's command line", () => {
     expect(given('-runas', make)).toEqual([]);
     expect(given('-drive', make)[0]).toContain('format=raw');
     const disks = [
-      { readFd: 4, writeFd: 5, parent: '/store/p,q.vmdk' },
-      { readFd: 6, writeFd: -1, parent: null },
+      { readFd: 4, writeFd: 5 },
+      { readFd: 6, writeFd: -1 },
     ];
-    const resume = qemuArguments(vm, { ...options, snapshot: { use: 'resume', memory: '/s/memory', disks } });
+    const parents = [['/store/p,q.vmdk', '/store/r.vmdk'], []];
+    const resume = qemuArguments(vm, { ...options, parents, snapshot: { use: 'resume', memory: '/s/memory', disks } });
     expect(given('-object', resume)).toEqual(['memory-backend-file,id=ram,size=2048M,mem-path=/s/memory,share=off']);
     expect(given('-incoming', resume)).toEqual(['defer']);
     expect(given('-runas', resume)).toEqual(['64108:64100']);
     expect(given('-add-fd', resume)).toEqual(['fd=4,set=0', 'fd=5,set=0', 'fd=6,set=1']);
     expect(given('-drive', resume)[0]).toBe(
-      'if=none,id=disk0-0,format=vmdk,cache=writeback,file.driver=file,file.filename=/dev/fdset/0,backing.driver=vmdk,backing.file.filename=/store/p,,q.vmdk',
+      'if=none,id=disk0-0,format=vmdk,cache=writeback,file.driver=file,file.filename=/dev/fdset/0,backing=disk0-0-parent0',
     );
+    // The deepest first; each with its own path, whatever the length of the chain.
+    expect(given('-blockdev', resume).map((node) => JSON.parse(node) as unknown)).toEqual(
+      [
+        { 'node-name': 'disk0-0-parent1', filename: '/store/r.vmdk', backing: null },
+        { 'node-name': 'disk0-0-parent0', filename: '/store/p,q.vmdk', backing: 'disk0-0-parent1' },
+      ].map(({ filename, ...node }) => ({
+        driver: 'vmdk',
+        'read-only': true,
+        file: { driver: 'file', filename, 'read-only': true },
+        ...node,
+      })),
+    );
+    expect(given('-blockdev')).toEqual([]);
     for (const args of [make, resume])
       expect(given('-device', args)).toContain('virtio-balloon-pci,free-page-reporting=on');
     expect(given('-machine', make)).toEqual(given('-machine', resume));

@@ -2,6 +2,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
+import { DatastoreBlocks } from '../../../port-layer/storage/datastore-blocks.js';
 import { mountedVolumes, volumeDiskPath, volumeDisks, volumeId } from '../../../port-layer/storage/volume-disks.js';
 import { VolumeUse, type VolumeUser } from '../../../port-layer/storage/volume-use.js';
 import { Volumes } from '../../../port-layer/storage/volumes.js';
@@ -136,9 +137,13 @@ describe('volumes', () => {
 
   const root = `store/VIC/${CONFIG.id}`;
   const make = async (): Promise<Volumes> => {
-    const layers = { diskOf: async () => basename(image.top) };
+    const store = localStore(directory, root);
+    const layers = {
+      diskOf: async () => basename(image.top),
+      openDisk: (path: string) => DatastoreBlocks.open(store.datastore, path),
+    };
     const use = new VolumeUse(() => users);
-    const volumes = new Volumes(localStore(directory, root), CONFIG, layers, use, join(directory, 'spool'));
+    const volumes = new Volumes(store, CONFIG, layers, use, join(directory, 'spool'));
     await volumes.load();
     return volumes;
   };
