@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type LayerReader, readLayer } from '../../../appliance/image/layer-reader.js';
@@ -52,6 +53,19 @@ describe.each([
     await verify(digestOf(content));
     await expect(verify(digestOf(Buffer.from('other')))).rejects.toMatchObject({ kind: 'invalid' });
     expect(reads.at(-1)).toBe(blob.length);
+  });
+
+  it('is passed on whole to who reads the last of it long after it was sent', async () => {
+    const { tar } = await opened(gzipSync(content, { level: 1 }));
+    let got = 0;
+    for await (const part of tar) {
+      got += (part as Buffer).length;
+      if (content.length - got > 1_000_000) continue;
+      // Everything is here, and the thread that sent it is gone.
+      while (tar.readableLength < content.length - got) await sleep(10);
+      await sleep(200);
+    }
+    expect(got).toBe(content.length);
   });
 
   it('is hashed to its end when the reader has enough of it', async () => {
