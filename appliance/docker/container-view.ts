@@ -224,7 +224,7 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
     HostConfig: { ...hostConfigView(container), Links: linksView(container, engine.portLayer.exec.list()) },
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
     Mounts: mountsView(container, engine.volumes.sourceOf),
-    Config: config,
+    Config: { ...config, Env: config.Env.length === 0 ? null : config.Env },
     NetworkSettings: {
       Bridge: '',
       SandboxID: '',

@@ -6,6 +6,7 @@ import { goType } from '../../../src/common/go-json.js';
 import { parsePlatform } from '../../image/platform.js';
 import { familiarString, joinReference } from '../../image/reference.js';
 import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
+import { atLeast } from '../api-version.js';
 import type { Engine } from '../engine.js';
 import { createdSeconds, imageHistory, imageRow, imageView, sharedSizes } from '../image-view.js';
 import { body, checkFilters, filters, flag, hangup, query, versionOf } from '../request.js';
@@ -32,7 +33,10 @@ export function imageRoutes(router: Router, engine: Engine): void {
     for (const value of given.get('dangling') ?? [])
       if (!['0', '1', 'true', 'false'].includes(value)) throw invalid(`invalid filter 'dangling=[${value}]'`);
     const version = versionOf(request);
-    const shared = flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
+    // The newest way to say it has been there since 1.25, but old clients were heard until 1.41.
+    const filter = atLeast(version, '1.41') ? '' : (query(request, 'filter') ?? '');
+    if (filter !== '') given.set('reference', [...(given.get('reference') ?? []), filter]);
+    const shared = atLeast(version, '1.42') && flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
     response.json(
       filterImages(engine, given).map((image) => ({
         ...imageRow(engine, image, version),
