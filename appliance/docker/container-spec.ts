@@ -21,7 +21,7 @@ import {
   rootSize,
   vmShares,
 } from './resources.js';
-import { parseSignal } from './signals.js';
+import { parseSignal, signalOr } from './signals.js';
 import { tmpfsMounts } from './tmpfs.js';
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -77,7 +77,8 @@ function variable(entry: string): string {
 /** The request's environment, and what the image has besides: the order in which `inspect` shows it. @throws invalid */
 export function mergeEnv(request: string[], image: string[]): string[] {
   const given = new Set(request.map(variable));
-  return [...request, ...image.filter((entry) => !given.has(variable(entry)))];
+  // An image's own are not looked at.
+  return [...request, ...image.filter((entry) => !given.has(entry.split('=', 1)[0]!))];
 }
 
 /** An environment with variables set in place or added; a `KEY` without `=` is taken out. */
@@ -92,6 +93,9 @@ export function replaceEnv(env: string[], changes: string[]): string[] {
   return [...result.values()];
 }
 
+/** What only an image's environment may have. */
+const isNameless = (entry: string): boolean => entry === '' || entry.startsWith('=');
+
 /** The environment of a process of a container: Docker's own variables under the configured ones. */
 export function processEnv(
   config: Pick<DockerConfig, 'Hostname' | 'Env'>,
@@ -99,7 +103,8 @@ export function processEnv(
   links: string[] = [],
 ): string[] {
   const own = [DEFAULT_PATH, `HOSTNAME=${config.Hostname}`, ...(tty ? ['TERM=xterm'] : []), ...links];
-  return replaceEnv(own, config.Env);
+  const named = config.Env.filter((entry) => !isNameless(entry));
+  return [...replaceEnv(own, named), ...config.Env.filter(isNameless)];
 }
 
 /** Merges a request with its image as Docker does. */
@@ -121,7 +126,7 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
     Env: mergeEnv(request.Env ?? [], base.Env ?? []),
     Cmd: cmd,
     Image: request.Image ?? '',
-    Volumes: Object.keys(volumes).length === 0 ? null : volumes,
+    Volumes: Object.keys(volumes).length === 0 ? (base.Volumes ?? null) : volumes,
     WorkingDir: request.WorkingDir || base.WorkingDir || '',
     Entrypoint: entrypoint,
     OnBuild: null,
@@ -136,7 +141,8 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
   if (health !== undefined) config.Healthcheck = health;
   const mac = request.MacAddress || mainEndpoint(request)?.MacAddress;
   if (mac) config.MacAddress = mac;
-  const shell = request.Shell ?? base.Shell;
+  // An image's is for building on it.
+  const shell = request.Shell;
   if (shell !== undefined && shell !== null) config.Shell = shell;
   return config;
 }
@@ -148,7 +154,8 @@ function command(
 ): { entrypoint: string[] | null; cmd: string[] | null } {
   const given = request.Entrypoint ?? null;
   const cmd = (request.Cmd ?? []).length > 0 ? request.Cmd! : null;
-  if (given === null) return { entrypoint: base.Entrypoint ?? null, cmd: cmd ?? base.Cmd ?? null };
+  const ofImage = base.Entrypoint?.length === 1 && base.Entrypoint[0] === '' ? null : (base.Entrypoint ?? null);
+  if (given === null) return { entrypoint: ofImage, cmd: cmd ?? base.Cmd ?? null };
   // A list without anything in it says nothing of the command.
   if (given.length === 0) return { entrypoint: [], cmd: cmd ?? base.Cmd ?? null };
   return { entrypoint: given.length === 1 && given[0] === '' ? null : given, cmd };
@@ -256,7 +263,9 @@ export function containerSpec(
       ...rights.process,
       ...(typeof host.Umask === 'number' ? { umask: host.Umask } : {}),
     },
-    stopSignal: parseSignal(config.StopSignal ?? 'SIGTERM'),
+    stopSignal: request.StopSignal
+      ? parseSignal(request.StopSignal)
+      : signalOr(config.StopSignal, parseSignal('SIGTERM')),
     stopTimeoutSeconds: config.StopTimeout ?? 10,
     readOnlyRoot: host.ReadonlyRootfs === true,
     ...(size === undefined ? {} : { rootSize: size }),

@@ -238,6 +238,7 @@ export function inspectView(engine: Engine, container: ContainerInfo, apiVersion
     Mounts: mountsView(container, engine.volumes.sourceOf),
     Config: {
       ...config,
+      Env: config.Env.length === 0 ? null : config.Env,
       ...(legacy ? { OnBuild, ...(MacAddress === undefined ? {} : { MacAddress }) } : {}),
       ...(!legacy && OnBuild && OnBuild.length > 0 ? { OnBuild } : {}),
     },

@@ -31,7 +31,7 @@ import { HealthService } from './health/health-service.js';
 import { resolveLinks } from './links.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
-import { parseSignal } from './signals.js';
+import { signalOr } from './signals.js';
 import { mountPoints } from './volumes/mount-points.js';
 import { VolumeService } from './volumes/volume-service.js';
 
@@ -282,7 +282,7 @@ export class Engine {
     if (!this.isUp(container)) throw conflict(`container ${spec.id} is not running`);
     // Without a stop signal of its own, Docker takes any signal for a wish that it ends.
     const own = dockerConfig(container).StopSignal;
-    const final = own === undefined || signal === SIGKILL || signal === parseSignal(own);
+    const final = own === undefined || signal === SIGKILL || signal === signalOr(own, -1);
     const kept = this.restarts.signalled(container, final);
     // There is no process between two runs, unless the next one is being started.
     if (!isUp(container) && ((await kept) || this.restarts.isWaiting(spec.id))) return;

@@ -8,8 +8,10 @@ import { pipeline } from 'node:stream/promises';
 import type { LayerStore } from '../../port-layer/types.js';
 import { CaissonError, invalid } from '../../src/common/errors.js';
 import { chainId, sha256 } from '../../src/common/ids.js';
+import { parseConfig } from './image-config.js';
 import type { ImageStore } from './image-store.js';
-import { DEPTH_EXCEEDED, LAYERS_MAX, parseConfig } from './manifest.js';
+import { DEPTH_EXCEEDED, LAYERS_MAX } from './manifest.js';
+import { DEFAULT_PLATFORM } from './platform.js';
 import { joinReference, parseReference, type Reference, withDefaultTag } from './reference.js';
 import type { CommitOptions, Image } from './types.js';
 
@@ -92,14 +94,14 @@ async function record(context: CommitContext, options: CommitOptions, diffId: st
   };
   const rawConfig = Buffer.from(
     JSON.stringify({
-      architecture,
+      architecture: architecture || DEFAULT_PLATFORM.architecture,
       ...(options.author === '' ? {} : { author: options.author }),
       ...options.fields,
       parent: base.id,
       config: options.config,
       created,
       history: [...(base.config.history ?? []), history],
-      os,
+      os: os || DEFAULT_PLATFORM.os,
       rootfs: {
         type: 'layers',
         diff_ids: [...base.config.rootfs.diff_ids, ...(diffId === null ? [] : [diffId])],

@@ -13,7 +13,7 @@ import {
   unsupported,
 } from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/published-ports.js';
-import { formatPlatform, parsePlatform, platformMatch, platformOf } from '../../image/platform.js';
+import { formatPlatform, parsePlatform, platformMatch, platformOf, platformWarning } from '../../image/platform.js';
 import type { Image } from '../../image/types.js';
 import { atLeast } from '../api-version.js';
 import { type CreateBody, createSchema } from '../container-config.js';
@@ -45,7 +45,11 @@ export function containerRoutes(router: Router, engine: Engine): void {
     if (given === '') chosen.add(name);
     try {
       const { created, warnings } = await create(engine, wanted, name, request);
-      const Warnings = [...resourceWarnings(wanted.HostConfig ?? {}), ...warnings];
+      const Warnings = [
+        ...resourceWarnings(wanted.HostConfig ?? {}),
+        ...warnings,
+        ...platformWarnings(engine, created, request),
+      ];
       response.status(201).json({ Id: created.spec.id, Warnings });
     } finally {
       if (given === '') chosen.delete(name);
@@ -189,7 +193,7 @@ async function create(
   if (reference === '' && !wanted.Cmd?.length && !wanted.Entrypoint?.length) throw invalid('no command specified');
   if (reference === '') throw invalid('no image specified');
   const image = engine.images.resolve(reference);
-  checkPlatform(image, reference, atLeast(version, '1.41') ? (query(request, 'platform') ?? '') : '');
+  checkPlatform(image, reference, platformAsked(request));
   checkNamespaceOwners(wanted, engine.portLayer.exec);
   const links = linkAnnotations(wanted, engine.portLayer.exec);
   const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
@@ -236,6 +240,18 @@ function checkPlatform(image: Image, reference: string, wanted: string): void {
       `image with reference ${reference} was found but its platform (${formatPlatform(offered)}) does not match the specified platform (${formatPlatform(platform)})`,
     );
 }
+
+/** What is said of an image for other machines, unless the request names a platform. */
+function platformWarnings(engine: Engine, { spec }: ContainerInfo, request: Request): string[] {
+  if (platformAsked(request) !== '') return [];
+  const image = engine.images.list().find(({ id }) => id === spec.imageId);
+  const warning = image === undefined ? null : platformWarning(image.config);
+  return warning === null ? [] : [warning];
+}
+
+/** The platform that a request names; older clients cannot. */
+const platformAsked = (request: Request): string =>
+  atLeast(versionOf(request), '1.41') ? (query(request, 'platform') ?? '') : '';
 
 /** Processors of the host, where the request is about them; else the host is not asked. */
 async function hostCpus(engine: Engine, { HostConfig: host }: CreateBody): Promise<number> {

@@ -35,6 +35,9 @@ export function imageRoutes(router: Router, engine: Engine): void {
     const version = versionOf(request);
     if (atLeast(version, '1.54') && flag(request, 'identity') && !flag(request, 'manifests'))
       throw invalid('conflicting options: identity requires manifests=1');
+    // The newest way to say it has been there since 1.25, but old clients were heard until 1.41.
+    const filter = atLeast(version, '1.41') ? '' : (query(request, 'filter') ?? '');
+    if (filter !== '') given.set('reference', [...(given.get('reference') ?? []), filter]);
     const shared = atLeast(version, '1.42') && flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
     response.json(
       filterImages(engine, given).map((image) => ({
