@@ -15,6 +15,7 @@ import type { VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
 import { loadVmx, newVmConfig } from '../vm/vm-config.js';
+import { viewsOfSession } from '../server/session.js';
 import { DATASTORE, Datastore } from './datastore.js';
 import { EventManager } from './event-manager.js';
 import { FileManager, HostDatastoreBrowser, VirtualDiskManager } from './file-manager.js';
@@ -81,7 +82,7 @@ export class Host {
     );
     this.disks = registry.add(new VirtualDiskManager(this.datastore, tasks));
     registry.add(new FileManager(this.datastore, tasks));
-    registry.add(new ViewManager(registry));
+    registry.add(new ViewManager(registry, viewsOfSession));
     registry.add(new SearchIndex(this));
     registry.add(new HostNetworkSystem(this));
     registry.add(this.events);

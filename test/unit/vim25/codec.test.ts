@@ -87,7 +87,7 @@ describe('the codec', () => {
     expect(() => encodeElement(field('anyType'), typedValue(state, 'odd'), 't')).toThrow(/VirtualMachinePowerState/);
     const refs = typedValue(propertyInfo('Datacenter', 'datastore')!, [{ type: 'Datastore', value: 'ds-1' }]);
     expect(encodeElement(field('anyType'), refs, 't')).toBe(
-      '<x xsi:type="ArrayOfManagedObjectReference"><ManagedObjectReference type="Datastore">ds-1</ManagedObjectReference></x>',
+      '<x xsi:type="ArrayOfManagedObjectReference"><ManagedObjectReference type="Datastore" xsi:type="ManagedObjectReference">ds-1</ManagedObjectReference></x>',
     );
     const runtime = typedValue(propertyInfo('ServiceInstance', 'content')!, {
       rootFolder: { type: 'Folder', value: 'f' },
