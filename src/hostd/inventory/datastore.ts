@@ -60,6 +60,8 @@ export class Datastore extends ManagedObject {
           url: URL,
           freeSpace: this.space().freeSpace,
           maxFileSize: 64 * 2 ** 40,
+          maxVirtualDiskCapacity: 2 ** 40,
+          maxMemoryFileSize: 64 * 2 ** 40,
           timestamp: new Date(),
           path: URL,
         };

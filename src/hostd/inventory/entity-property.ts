@@ -1,14 +1,16 @@
-/** What every managed entity has, besides what is its own. */
+/** What every managed entity has besides what is its own, and other extensible objects of it. */
 import type { ManagedObject } from './managed-object.js';
 
-/** A property of ManagedEntity (vSphere API reference) that the entity itself says nothing of. */
-export function entityProperty(entity: ManagedObject, name: string): unknown {
+/** A property of ManagedEntity or ExtensibleManagedObject (vSphere API reference) that the object itself says nothing of. */
+export function inheritedProperty(object: ManagedObject, name: string): unknown {
+  if (name === 'value' || name === 'availableField') return [];
+  if (!object.isEntity()) return undefined;
   switch (name) {
     case 'overallStatus':
     case 'configStatus':
       return 'green';
     case 'recentTask':
-      return entity.recentTasks;
+      return object.recentTasks;
     case 'alarmActionsEnabled':
       return true;
     // Role -1: administrator. Who is logged in to this host may do everything.
@@ -16,8 +18,6 @@ export function entityProperty(entity: ManagedObject, name: string): unknown {
       return [-1];
     case 'configIssue':
     case 'customValue':
-    case 'value':
-    case 'availableField':
     case 'permission':
     case 'disabledMethod':
     case 'declaredAlarmState':

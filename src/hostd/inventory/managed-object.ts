@@ -1,7 +1,7 @@
 /** A managed object: a reference, properties that can be asked for by path, and operations named as in vim25. */
-import { propertyNames } from '../../vim25/table.js';
+import { propertyInfo, propertyNames } from '../../vim25/table.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
-import { entityProperty } from './entity-property.js';
+import { inheritedProperty } from './entity-property.js';
 import { checkPath, WireValues } from './wire-value.js';
 
 /** Base of all managed objects. Operations are methods named as in vim25, called by the dispatcher. */
@@ -31,7 +31,7 @@ export abstract class ManagedObject {
 
   /** As {@link property}, with what all managed entities have. */
   read(name: string): unknown {
-    return this.property(name) ?? (this.isEntity() ? entityProperty(this, name) : undefined);
+    return this.property(name) ?? (propertyInfo(this.ref.type, name) ? inheritedProperty(this, name) : undefined);
   }
 
   isEntity(): boolean {

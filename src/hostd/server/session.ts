@@ -43,6 +43,13 @@ export class Session {
     this.defaultCollector = new PropertyCollector(registry, DEFAULT_COLLECTOR, false);
   }
 
+  /** Notes a call for who looks at the session. */
+  used(): void {
+    if (this.user === null) return;
+    this.user.lastActiveTime = new Date();
+    this.user.callCount = (this.user.callCount ?? 0) + 1;
+  }
+
   dispose(): void {
     this.defaultCollector.dispose();
     for (const collector of this.collectors) collector.dispose();
@@ -67,6 +74,8 @@ export interface CallContext {
   /** Aborted when the client hangs up. */
   signal: AbortSignal;
   userName: string;
+  /** Who calls: address and what it says it is. */
+  client: { address: string; agent: string };
 }
 
 /** Logs clients in and out. */
@@ -113,6 +122,7 @@ export class SessionManager extends ManagedObject {
     const known = cookie === undefined ? undefined : this.sessions.get(cookie);
     if (known !== undefined) {
       known.lastUse = Date.now();
+      known.used();
       return known;
     }
     return new Session(this.registry);
@@ -127,7 +137,7 @@ export class SessionManager extends ManagedObject {
         'BadUsernameSessionEvent',
         `Cannot login user ${args.userName}: incorrect user name or password`,
         args.userName,
-        { ipAddress: '127.0.0.1' },
+        { ipAddress: context.client.address },
       );
       await sleep(FAILED_LOGIN_DELAY_MS);
       throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
@@ -142,10 +152,15 @@ export class SessionManager extends ManagedObject {
       lastActiveTime: now,
       locale: args.locale ?? 'en',
       messageLocale: 'en',
+      extensionSession: false,
+      ipAddress: context.client.address,
+      userAgent: context.client.agent,
+      callCount: 0,
     };
     this.sessions.set(context.session.cookie, context.session);
     this.events.post('UserLoginSessionEvent', `User ${args.userName} logged in`, args.userName, {
-      ipAddress: '127.0.0.1',
+      ipAddress: context.client.address,
+      userAgent: context.client.agent,
       locale: 'en',
       sessionId: context.session.user.key,
     });

@@ -120,7 +120,9 @@ async function serveSoap(
   try {
     call = decodeRequest(await readBody(request));
     const asked = call;
-    const result = await inSession(session, () => invoke(host, session, asked, abort.signal));
+    const result = await inSession(session, () =>
+      invoke(host, session, asked, { signal: abort.signal, client: clientOf(request) }),
+    );
     if (isTask(result)) await host.tasks.soon(result);
     const text = encodeResponse(call.operation, result);
     if (call.operation === 'Login')
@@ -149,7 +151,17 @@ function reply(response: ServerResponse, status: number, text: string): void {
     .end(text);
 }
 
-async function invoke(host: Host, session: Session, call: Request, signal: AbortSignal): Promise<unknown> {
+function clientOf(request: IncomingMessage): CallContext['client'] {
+  const address = (request.socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+  return { address, agent: (request.headers['user-agent'] ?? '').slice(0, 256) };
+}
+
+async function invoke(
+  host: Host,
+  session: Session,
+  call: Request,
+  caller: Pick<CallContext, 'signal' | 'client'>,
+): Promise<unknown> {
   const { operation, target, args } = call;
   if (session.user === null && !isOpen(call)) {
     const { specSet = [] } = args as { specSet?: PropertyFilterSpec[] };
@@ -169,7 +181,7 @@ async function invoke(host: Host, session: Session, call: Request, signal: Abort
       receiver: target,
       method: operation,
     });
-  const context: CallContext = { session, signal, userName: session.user?.userName ?? '' };
+  const context: CallContext = { session, ...caller, userName: session.user?.userName ?? '' };
   return (method as (args: unknown, context: CallContext) => unknown).call(object, args, context);
 }
 

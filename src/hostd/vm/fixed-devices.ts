@@ -52,6 +52,7 @@ export function fixedDevices(pci: number[], serial: number[]): object[] {
       ...input('VirtualPointingDevice', KEY.pointing, 1, 'Pointing device', 'Pointing device; Device'),
       backing: {
         $type: 'VirtualPointingDeviceDeviceBackingInfo',
+        deviceName: '',
         useAutoDetect: false,
         hostPointingDevice: 'autodetect',
       },

@@ -88,6 +88,7 @@ export function fileLayout(vm: VmView): object {
     configFile: files.filter(({ type }) => type === 'config').map((file) => name(file.name)),
     logFile: files.filter(({ type }) => type === 'log').map((file) => name(file.name)),
     disk: chains(vm).map(({ key, files: diskFile }) => ({ key, diskFile })),
+    snapshot: [],
   };
 }
 
@@ -107,6 +108,7 @@ export function fileLayoutEx(vm: VmView): object {
       key,
       chain: names.map((name) => ({ fileKey: files.filter((file) => file.name === name).map((file) => file.key) })),
     })),
+    snapshot: [],
     timestamp: new Date(),
   };
 }

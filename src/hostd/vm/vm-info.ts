@@ -111,7 +111,9 @@ export function configInfo(vm: VmView): object {
     },
     cpuAllocation: allocation(sharesInfo(config.cpuShares, config.cpus)),
     memoryAllocation: allocation(memoryShares),
-    latencySensitivity: { level: 'normal' },
+    latencySensitivity: { level: 'normal', sensitivity: 0 },
+    vcpuConfig: [],
+    cpuFeatureMask: [],
     memoryHotAddEnabled: false,
     cpuHotAddEnabled: false,
     cpuHotRemoveEnabled: false,
@@ -120,7 +122,13 @@ export function configInfo(vm: VmView): object {
     },
     datastoreUrl: [datastore.urlPair()],
     swapPlacement: 'inherit',
-    bootOptions: { bootDelay: 0, enterBIOSSetup: false, bootRetryEnabled: false, bootRetryDelay: 10_000 },
+    bootOptions: {
+      bootDelay: 0,
+      enterBIOSSetup: false,
+      bootRetryEnabled: false,
+      bootRetryDelay: 10_000,
+      bootOrder: [],
+    },
     vAssertsEnabled: false,
     changeTrackingEnabled: false,
     firmware: 'bios',
@@ -168,6 +176,7 @@ export function resourceConfig(vm: VmView): object {
 /** VirtualMachineRuntimeInfo. */
 export function runtimeInfo(vm: VmView): object {
   return {
+    device: [],
     host: vm.host.hostSystem,
     connectionState: 'connected',
     powerState: vm.powerState,
@@ -249,6 +258,7 @@ export function vmSummary(vm: VmView): object {
       guestFullName: guestName(config),
       annotation: config.annotation,
       installBootRequired: false,
+      numVmiopBackings: 0,
       hwVersion: HARDWARE_VERSION,
     },
     get storage() {
@@ -259,6 +269,9 @@ export function vmSummary(vm: VmView): object {
       overallCpuDemand: 0,
       guestMemoryUsage: 0,
       hostMemoryUsage: 0,
+      swappedMemory: 0,
+      balloonedMemory: 0,
+      compressedMemory: 0,
       guestHeartbeatStatus: on ? 'green' : 'gray',
       uptimeSeconds:
         vm.bootTime === undefined ? 0 : Math.max(0, Math.floor((Date.now() - vm.bootTime.getTime()) / 1000)),
