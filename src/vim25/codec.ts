@@ -298,7 +298,11 @@ function decodeTyped(declared: string, element: XmlElement, where: string, stric
   if (type === 'ManagedObjectReference') return { type: element.attributes.type ?? '', value: element.text.trim() };
   const item = any ? arrayElement(type) : undefined;
   if (item !== undefined) return element.children.map((one) => decodeTyped(item, one, where, strictness));
-  return decodeObject(type, element, where, strictness);
+  const value = decodeObject(type, element, where, strictness);
+  // The name stands where it says more than the declaration does.
+  const named = any ? element.xsiType : undefined;
+  if (named !== undefined && typeof value === 'object' && value !== null) (value as Fields).$type = named;
+  return value;
 }
 
 function decodeObject(declared: string, element: XmlElement, where: string, strictness: Strictness): unknown {

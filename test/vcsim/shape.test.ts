@@ -69,6 +69,8 @@ const NOT_HERE: [type: string, paths: RegExp, reason: string][] = [
     'no hot plugging, no fibre channel, no flash cache',
   ],
   ['VirtualMachine', /^guest\.(disk|generationInfo|ipStack)$/, 'the guest does not tell'],
+  ['ResourcePool', /runtime\.sharesScalable$/, 'of API 7.0: clients of 6.7 cannot read it'],
+  ['VirtualMachine', /^summary\.config\.hwVersion$/, 'of API 7.0: clients of 6.7 cannot read it'],
   ['Task', /^info\.(locked|progress)$/, 'optional; progress is told while there is some'],
 ];
 

@@ -4,7 +4,7 @@ import { isSubtype } from '../../vim25/table.js';
 import type { EventFilterSpec, ManagedObjectReference } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
-import { eventDescription } from './descriptions.js';
+import { EVENT_DESCRIPTION } from './descriptions.js';
 import { ManagedObject } from './managed-object.js';
 import type { Registry } from './registry.js';
 
@@ -40,7 +40,7 @@ export class EventManager extends ManagedObject {
   }
 
   property(name: string): unknown {
-    if (name === 'description') return eventDescription();
+    if (name === 'description') return EVENT_DESCRIPTION;
     if (name === 'latestEvent') return this.events.at(-1);
     return name === 'maxCollector' ? MAX_COLLECTORS : undefined;
   }

@@ -63,7 +63,6 @@ export class ResourcePool extends ManagedObject {
           memory: this.usage(this.record.memory, totalmem()),
           cpu: this.usage(this.record.cpu, cpuMhz() * cpus().length),
           overallStatus: 'green',
-          sharesScalable: 'disabled',
         };
       case 'summary':
         return {

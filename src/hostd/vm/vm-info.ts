@@ -259,7 +259,6 @@ export function vmSummary(vm: VmView): object {
       annotation: config.annotation,
       installBootRequired: false,
       numVmiopBackings: 0,
-      hwVersion: HARDWARE_VERSION,
     },
     get storage() {
       return storageSummary(vm);
