@@ -14,7 +14,7 @@ import { ServiceInstance } from './inventory/service-instance.js';
 import { identify } from './process-id.js';
 import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
-import { SessionManager } from './server/session.js';
+import { defaultCollector, SessionManager } from './server/session.js';
 import { VimServer } from './server/vim-server.js';
 import type { VirtualSwitch } from './switch/virtual-switch.js';
 
@@ -72,6 +72,7 @@ export async function startHostd(options: {
   const about = aboutInfo(credentials.instanceUuid);
   const host = new Host(paths, runtime, virtualSwitch, about);
   host.registry.add(new ServiceInstance(about));
+  host.registry.add(defaultCollector());
   const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials));
   await host.load();
   const server = await VimServer.listen(host, sessions, certificate, options.listen);

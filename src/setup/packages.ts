@@ -18,6 +18,7 @@ export const TEST_PACKAGES = [
   'expect',
   'docker-compose',
   'python3-docker',
+  'python3-pyvmomi',
 ];
 
 /** The output of a command. @throws unavailable with its last lines when it fails */
