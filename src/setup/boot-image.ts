@@ -13,8 +13,11 @@ import { refreshLists, run } from './packages.js';
 /** Meta packages that depend on a small kernel: Debian's, then Ubuntu's. */
 const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linux-image-generic'];
 
-/** Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date. */
-export async function prepareBootImage(): Promise<void> {
+/**
+ * Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date.
+ * @param options.strict a warning of the compiler is a failure
+ */
+export async function prepareBootImage(options: { strict: boolean }): Promise<void> {
   const cache = cacheDirectory();
   const kernelDir = join(cache, 'kernel');
   const marker = join(kernelDir, 'version');
@@ -26,7 +29,7 @@ export async function prepareBootImage(): Promise<void> {
   }
   if (!existsSync(bootImage().kernel)) await step('Unpacking the kernel', () => copyKernel(kernelDir, version));
   const outDir = join(cache, 'boot');
-  const build = (): Promise<boolean> => buildInitramfs(join(kernelDir, 'modules', version), outDir);
+  const build = (): Promise<boolean> => buildInitramfs(join(kernelDir, 'modules', version), outDir, options);
   const current = await readFile(join(outDir, 'initramfs.key'), 'utf8').catch(() => '');
   if (current === '') await step('Building the boot image', build);
   else await build();

@@ -18,6 +18,7 @@ export const TEST_PACKAGES = [
   'expect',
   'docker-compose',
   'python3-docker',
+  'debootstrap',
 ];
 
 /** The output of a command. @throws unavailable with its last lines when it fails */

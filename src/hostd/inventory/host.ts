@@ -9,7 +9,13 @@ import { dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
-import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import type {
+  AboutInfo,
+  AnyElementDescription,
+  HostSystemIdentificationInfo,
+  ManagedObjectReference,
+  VirtualMachineConfigSpec,
+} from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
@@ -68,6 +74,8 @@ export class Host {
     readonly runtime: VmRuntime,
     private readonly virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null,
     readonly about: AboutInfo,
+    /** What runs VMs and why, in words. */
+    private readonly acceleration = '',
   ) {
     const { registry, tasks } = this;
     const browser = registry.add(new HostDatastoreBrowser(() => this.datastore, tasks));
@@ -168,6 +176,7 @@ export class Host {
             vendor: 'Caisson',
             model: 'embedded host',
             uuid: this.about.instanceUuid ?? '',
+            otherIdentifyingInfo: acceleratedBy(this.acceleration),
             memorySize: totalmem(),
             cpuModel: processors[0]?.model.trim() ?? '',
             cpuMhz: mhz,
@@ -431,4 +440,16 @@ export class Host {
 
 function networkRef(portGroup: string): ManagedObjectReference {
   return ref('Network', `HaNetwork-${portGroup}`);
+}
+
+/** As vSphere tells what vendors know of a host besides. */
+function acceleratedBy(acceleration: string): HostSystemIdentificationInfo[] {
+  if (acceleration === '') return [];
+  const identifierType: AnyElementDescription = {
+    $type: 'ElementDescription',
+    key: 'Acceleration',
+    label: 'Acceleration',
+    summary: 'What runs virtual machines, and why',
+  };
+  return [{ identifierType, identifierValue: acceleration }];
 }
