@@ -47,7 +47,8 @@ const docker = (...args: string[]): string => run('docker', args);
 
 function expect(what: string, seen: string, wanted: RegExp): void {
   if (!wanted.test(seen)) throw new Error(`${what}: '${seen.trim()}' is not ${wanted}`);
-  say(`${what}: ${seen.trim().split('\n')[0]}`);
+  const line = seen.split('\n').find((one) => wanted.test(one)) ?? seen;
+  say(`${what}: ${line.trim()}`);
 }
 
 /** What hostd has logged, one object a line. */
@@ -72,7 +73,7 @@ function latest(): Record<string, unknown> {
 const registry = await startRegistry();
 let status = 0;
 try {
-  await registry.push(await testImage('busybox'), 'busybox:latest');
+  await registry.push(await testImage('busybox'), 'library/busybox:latest');
   const ports = [await freePort(), await freePort()];
   const start = (...more: string[]): string =>
     run(
