@@ -43,6 +43,9 @@ function run(command: string, args: string[], shown = false): string {
   return stdout;
 }
 
+/** What the container writes when it starts, as soon as it is there. */
+const FILE = 'until grep -q kept /file; do sleep 1; done 2>/dev/null; cat /file';
+
 const docker = (...args: string[]): string => run('docker', args);
 
 function expect(what: string, seen: string, wanted: RegExp): void {
@@ -93,7 +96,7 @@ try {
   expect('run again', docker('run', '--rm', 'busybox', 'echo', 'again'), /^again$/m);
   if (latest().resumed !== true) throw new Error(`the VM did not go on from the snapshot: ${JSON.stringify(latest())}`);
   docker('run', '-d', '--name', 'kept', 'busybox', 'sh', '-c', 'echo kept > /file; while :; do sleep 1; done');
-  expect('exec', docker('exec', 'kept', 'cat', '/file'), /^kept$/m);
+  expect('exec', docker('exec', 'kept', 'sh', '-c', FILE), /^kept$/m);
   docker('pause', 'kept');
   docker('unpause', 'kept');
   expect('exec after a pause', docker('exec', 'kept', 'echo', 'on'), /^on$/m);
@@ -103,15 +106,17 @@ try {
   start('--warm-pool', '1');
   if (docker('inspect', '-f', '{{.State.StartedAt}}', 'kept') !== before)
     throw new Error('the container was restarted');
-  expect('exec after a restart of the engine', docker('exec', 'kept', 'cat', '/file'), /^kept$/m);
+  expect('exec after a restart of the engine', docker('exec', 'kept', 'sh', '-c', FILE), /^kept$/m);
   await until('a spare VM waits', () => readdirSync(join(paths.runDir, 'pool')).some((name) => name.endsWith('.rpc')));
   await until('the container of a spare VM', () => {
     docker('run', '--rm', 'busybox', 'true');
     return latest().spare === true;
   });
-  expect('logs', docker('logs', docker('run', '-d', 'busybox', 'echo', 'logged').trim()), /^(logged)?$/m);
+  docker('run', '-d', '--name', 'logged', 'busybox', 'echo', 'logged');
+  docker('wait', 'logged');
+  expect('logs', docker('logs', 'logged'), /^logged$/m);
   docker('restart', '-t', '0', 'kept');
-  expect('exec after a restart of the container', docker('exec', 'kept', 'cat', '/file'), /^kept$/m);
+  expect('exec after a restart of the container', docker('exec', 'kept', 'sh', '-c', FILE), /^kept$/m);
   docker('stop', '-t', '0', 'kept');
   say('everything works');
 } catch (error) {
