@@ -1,5 +1,6 @@
 /** A VM with working hardware virtualization: a Debian root as its disk, under QEMU's emulation of a CPU with AMD-V (nested SVM). */
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,6 +41,12 @@ export async function runMachine(root: DebianRoot, command: string, limitSeconds
     .at(-1);
   if (kernel === undefined) throw unavailable(`${root.path} has no kernel`);
   const work = await mkdtemp(join(tmpdir(), 'caisson-kvm-machine-'));
+  // The disk is large.
+  const interrupted = (): void => {
+    rmSync(work, { recursive: true, force: true });
+    process.exit(124);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupted);
   const disk = join(work, 'disk');
   try {
     const init = join(root.path, 'init.sh');
@@ -50,6 +57,7 @@ export async function runMachine(root: DebianRoot, command: string, limitSeconds
     );
     return await boot(root, kernel, disk, limitSeconds);
   } finally {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupted);
     await rm(work, { recursive: true, force: true });
   }
 }

@@ -1,4 +1,6 @@
 /** The tests of one Debian release, in its root. */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { cacheDirectory } from '../../common/paths.js';
 import { say } from '../console.js';
 import { debianRoot, furnish, rootsDirectory } from './debian-root.js';
@@ -15,6 +17,10 @@ const SHORT = ['-t', 'boots, asks for its program|keeps its disk over runs'];
 export async function testRelease(suite: string, project: string, options: { short: boolean }): Promise<boolean> {
   const root = await debianRoot(rootsDirectory(cacheDirectory()), suite);
   await furnish(root, project);
+  // What an earlier run left: boot snapshots are to be made anew, and one that was killed left its files.
+  for (const left of ['var/cache/caisson/snapshots', 'tmp'])
+    await rm(join(root.path, left), { recursive: true, force: true });
+  await mkdir(join(root.path, 'tmp'), { mode: 0o1777 });
   const commands: { title: string; network: 'machine' | 'none'; command: string[] }[] = [
     { title: 'its kernel and boot image', network: 'machine', command: ['node', 'dist/src/setup/prepare-only.js'] },
     {
