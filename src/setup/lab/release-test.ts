@@ -1,5 +1,5 @@
 /** The tests of one Debian release, in its root. */
-import { mkdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheDirectory } from '../../common/paths.js';
 import { say } from '../console.js';
@@ -20,7 +20,8 @@ export async function testRelease(suite: string, project: string, options: { sho
   // What an earlier run left: boot snapshots are to be made anew, and one that was killed left its files.
   for (const left of ['var/cache/caisson/snapshots', 'tmp'])
     await rm(join(root.path, left), { recursive: true, force: true });
-  await mkdir(join(root.path, 'tmp'), { mode: 0o1777 });
+  await mkdir(join(root.path, 'tmp'));
+  await chmod(join(root.path, 'tmp'), 0o1777);
   const commands: { title: string; network: 'machine' | 'none'; command: string[] }[] = [
     { title: 'its kernel and boot image', network: 'machine', command: ['node', 'dist/src/setup/prepare-only.js'] },
     {
