@@ -466,6 +466,8 @@ export interface HostInfo {
   version: string;
   kernelVersion: string;
   hostName: string;
+  /** What runs its machines and why, where it tells; otherwise empty. */
+  acceleration: string;
 }
 
 export interface PortLayer {

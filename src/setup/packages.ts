@@ -19,6 +19,7 @@ export const TEST_PACKAGES = [
   'docker-compose',
   'python3-docker',
   'python3-pyvmomi',
+  'debootstrap',
 ];
 
 /** The output of a command. @throws unavailable with its last lines when it fails */

@@ -1,7 +1,12 @@
 /** What HostSystem says of the machine: hardware, capabilities, configuration. */
 import { readFileSync } from 'node:fs';
 import { cpus, freemem, hostname, loadavg, release, totalmem, uptime } from 'node:os';
-import type { AboutInfo, ManagedObjectReference } from '../../vim25/types.generated.js';
+import type {
+  AboutInfo,
+  AnyElementDescription,
+  HostSystemIdentificationInfo,
+  ManagedObjectReference,
+} from '../../vim25/types.generated.js';
 
 /** Hz is told in whole MHz; a machine that tells none is taken for one of 2 GHz. */
 const MHZ = cpus()[0]?.speed || 2000;
@@ -99,8 +104,16 @@ export function hostRuntime(): object {
   };
 }
 
-/** HostListSummary. */
-export function hostSummary(host: ManagedObjectReference, name: string, about: AboutInfo): object {
+/**
+ * HostListSummary.
+ * @param acceleration what runs virtual machines, and why; empty: nothing is said of it
+ */
+export function hostSummary(
+  host: ManagedObjectReference,
+  name: string,
+  about: AboutInfo,
+  acceleration: string,
+): object {
   const { uuid, model, threads, mhz } = machine(about);
   const busy = Math.min(1, (loadavg()[0] ?? 0) / threads);
   return {
@@ -110,7 +123,7 @@ export function hostSummary(host: ManagedObjectReference, name: string, about: A
       vendor: 'Caisson',
       model: 'embedded host',
       uuid,
-      otherIdentifyingInfo: [],
+      otherIdentifyingInfo: acceleratedBy(acceleration),
       memorySize: totalmem(),
       cpuModel: model,
       cpuMhz: mhz,
@@ -233,4 +246,16 @@ export function hostLicensable(): object {
   const count = cpus().length;
   const one = (key: string, value: number): object => ({ key, value: { $type: 'long', value } });
   return { resource: [one('numCpuPackages', 1), one('numCpuCores', count), one('numVmsStarted', 0)] };
+}
+
+/** As vSphere tells what vendors know of a host besides. */
+function acceleratedBy(acceleration: string): HostSystemIdentificationInfo[] {
+  if (acceleration === '') return [];
+  const identifierType: AnyElementDescription = {
+    $type: 'ElementDescription',
+    key: 'Acceleration',
+    label: 'Acceleration',
+    summary: 'What runs virtual machines, and why',
+  };
+  return [{ identifierType, identifierValue: acceleration }];
 }

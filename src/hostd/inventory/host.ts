@@ -80,6 +80,8 @@ export class Host {
     readonly runtime: VmRuntime,
     private readonly virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null,
     readonly about: AboutInfo,
+    /** What runs VMs and why, in words. */
+    private readonly acceleration = '',
   ) {
     const { registry, tasks } = this;
     const browser = registry.add(new HostDatastoreBrowser(() => this.datastore, tasks));
@@ -179,7 +181,7 @@ export class Host {
         ),
         config: () => hostConfig(this.hostSystem, this.about, this.portGroups),
         licensableResource: hostLicensable,
-        summary: () => hostSummary(this.hostSystem, this.hostName, this.about),
+        summary: () => hostSummary(this.hostSystem, this.hostName, this.about, this.acceleration),
       }),
     );
   }

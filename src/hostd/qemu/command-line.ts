@@ -1,6 +1,7 @@
 /** QEMU's command line for a VM: pure. */
 import type { BootImage } from '../../common/paths.js';
 import type { RuntimeSerial, VmDefinition } from '../runtime.js';
+import type { QemuDialect } from './capabilities.js';
 import { hostTscKhz } from './host-tsc.js';
 
 export type Acceleration = 'kvm' | 'tcg';
@@ -101,6 +102,7 @@ export function qemuArguments(
   vm: VmDefinition,
   options: {
     acceleration: Acceleration;
+    dialect: QemuDialect;
     boot: BootImage;
     sockets: VmSockets;
     taps: VmTap[];
@@ -109,7 +111,7 @@ export function qemuArguments(
     snapshot?: SnapshotUse;
   },
 ): string[] {
-  const { acceleration, boot, sockets, taps, snapshot } = options;
+  const { acceleration, dialect, boot, sockets, taps, snapshot } = options;
   const args = [
     ['-name', value(`guest=${vm.name}`)],
     ['-uuid', vm.uuid],
@@ -121,7 +123,7 @@ export function qemuArguments(
     // One that makes a snapshot runs nobody's code.
     ...(snapshot?.use === 'make'
       ? []
-      : [['-runas', `${snapshot?.use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid)}:${QEMU_GID}`]]),
+      : [userOption(dialect, `${snapshot?.use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid)}:${QEMU_GID}`)]),
     ['-machine', `pc,usb=off,hpet=off,vmport=off${snapshot === undefined ? '' : ',memory-backend=ram'}`],
     ...memoryArguments(vm.memoryMiB, snapshot),
     acceleration === 'kvm'
@@ -139,7 +141,10 @@ export function qemuArguments(
   ];
   for (const { index, backing } of vm.serials) {
     const id = `serial${index}`;
-    args.push(['-chardev', snapshot?.use === 'spare' ? spareBacking(id, backing) : serialBacking(id, backing)]);
+    args.push([
+      '-chardev',
+      snapshot?.use === 'spare' ? spareBacking(id, backing) : serialBacking(id, backing, dialect),
+    ]);
     args.push(['-device', `virtserialport,bus=ports.0,chardev=${id},name=${id}`]);
   }
   // The last port: a guest that finds it finds the others.
@@ -211,10 +216,20 @@ function monitorArguments(id: string, path: string): string[][] {
   ];
 }
 
-function serialBacking(id: string, backing: RuntimeSerial['backing']): string {
+function userOption(dialect: QemuDialect, user: string): string[] {
+  return dialect.user === 'runas' ? ['-runas', user] : ['-run-with', `user=${user}`];
+}
+
+/** A socket is connected to again a second after it was closed: the parameter, as this QEMU has it. */
+export function reconnectParameter({ reconnect }: Pick<QemuDialect, 'reconnect'>): Record<string, number> {
+  return { [reconnect]: reconnect === 'reconnect' ? 1 : 1000 };
+}
+
+function serialBacking(id: string, backing: RuntimeSerial['backing'], dialect: QemuDialect): string {
+  const again = Object.entries(reconnectParameter(dialect)).map(([name, time]) => `${name}=${time}`);
   return backing.kind === 'file'
     ? `file,id=${id},path=${value(backing.path)},append=on`
-    : `socket,id=${id},path=${value(backing.path)},server=off,reconnect=1`;
+    : `socket,id=${id},path=${value(backing.path)},server=off,${again.join(',')}`;
 }
 
 /** What looks to the guest as the other does in a snapshot: a file is always there, a socket's listener is not. */

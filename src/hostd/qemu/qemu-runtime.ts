@@ -31,8 +31,8 @@ import {
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
-import { QEMU } from './acceleration.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
+import { QEMU, type QemuDialect } from './capabilities.js';
 import { type Acceleration, MIGRATION_CAPABILITIES, qemuArguments, STATE_FD, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
 import { underMemoryFilter } from './memory-filter.js';
@@ -75,6 +75,7 @@ export class QemuRuntime implements VmRuntime {
     private readonly paths: InstancePaths,
     private readonly boot: BootImage,
     private readonly acceleration: Acceleration,
+    private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
     /** Null: every VM is booted. */
     snapshots: BootSnapshots | null = null,
@@ -86,7 +87,9 @@ export class QemuRuntime implements VmRuntime {
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, virtualSwitch, (args, logFile) => this.spawn(args, logFile)),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, (args, logFile) =>
+              this.spawn(args, logFile),
+            ),
             () => this.pool.fill(),
           );
     this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');
@@ -95,8 +98,9 @@ export class QemuRuntime implements VmRuntime {
       directory: join(paths.stateDir, 'pool'),
       virtualSwitch,
       sender: this.sender,
+      dialect,
       commandLine: (vm, sockets, taps, memory, disks) =>
-        qemuArguments(vm, { acceleration, boot, sockets, taps, snapshot: { use: 'spare', memory, disks } }),
+        qemuArguments(vm, { acceleration, dialect, boot, sockets, taps, snapshot: { use: 'spare', memory, disks } }),
       launch: (args, logFile, inherited) => this.spawn(args, logFile, inherited, true),
     };
     this.pool = new WarmPool<SpareVm>(snapshots === null ? 0 : warmPool, {
@@ -253,6 +257,7 @@ export class QemuRuntime implements VmRuntime {
       resumed = snapshot === null ? null : await ResumedFiles.open(vm, snapshot);
       const args = qemuArguments(vm, {
         acceleration: this.acceleration,
+        dialect: this.dialect,
         boot: this.boot,
         sockets: files,
         taps: vm.nics.flatMap((nic) => {

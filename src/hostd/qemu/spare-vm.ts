@@ -20,6 +20,7 @@ import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js
 import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
+import type { QemuDialect } from './capabilities.js';
 import { MIGRATION_CAPABILITIES, type OpenDisk, STATE_FD, type VmSockets, type VmTap } from './command-line.js';
 import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
@@ -45,6 +46,7 @@ export interface SpareMaker {
   directory: string;
   virtualSwitch: VirtualSwitch;
   sender: DescriptorSender;
+  dialect: QemuDialect;
   /** The arguments for QEMU. */
   commandLine(vm: VmDefinition, sockets: VmSockets, taps: VmTap[], memory: string, disks: OpenDisk[]): string[];
   /** Starts QEMU at the lowest priority, with `inherited` as descriptors {@link STATE_FD} and on. */
@@ -194,7 +196,7 @@ export class SpareVm {
       backend:
         backing.kind === 'file'
           ? { type: 'file', data: { out: send(backing.path, 'append'), append: true } }
-          : socketBackend(backing.path),
+          : socketBackend(backing.path, this.maker.dialect),
     }));
     await this.maker.sender.send(this.sockets.handOver, toSend);
     // QEMU carries them out in order.

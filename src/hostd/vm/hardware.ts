@@ -39,7 +39,7 @@ export interface Hardware {
 const MAX_CONTROLLERS = 4;
 const MAX_UNITS = 16;
 /** The controller itself. */
-const CONTROLLER_UNIT = 7;
+export const CONTROLLER_UNIT = 7;
 
 /** Kinds of controllers and cards by their name in the .vmx file. The guest sees a virtio device whatever the name is. */
 const CONTROLLERS = new Map([

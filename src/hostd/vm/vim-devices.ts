@@ -2,7 +2,7 @@
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import type { DiskFacts } from './disk-facts.js';
 import { fixedDevices, KEY, PCI_UNIT } from './fixed-devices.js';
-import type { Disk, Hardware } from './hardware.js';
+import { CONTROLLER_UNIT, type Disk, type Hardware } from './hardware.js';
 
 /** What is known of the devices besides the VM's own hardware. */
 export interface DeviceSurroundings {
@@ -38,7 +38,7 @@ export function vimDevices(hardware: Hardware, around: DeviceSurroundings): obje
       device: hardware.disks.filter((disk) => disk.bus === bus).map((disk) => disk.key),
       hotAddRemove: true,
       sharedBus: 'noSharing',
-      scsiCtlrUnitNumber: 7,
+      scsiCtlrUnitNumber: CONTROLLER_UNIT,
     })),
     ...hardware.disks.map((disk, index) => vimDisk(disk, index, around)),
     ...hardware.nics.map(({ key, type, portGroup, mac, manualMac, connected }, index) => ({
