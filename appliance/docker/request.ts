@@ -149,17 +149,18 @@ export async function dropBody(request: Request): Promise<void> {
 }
 
 /**
- * A JSON body, checked. No body is `{}`, unless it is `required`.
+ * A JSON body, checked. No body is `{}`, unless it is `required`. `root`: see {@link readGoJson}. `plain`: of any type, and what is
+ * wrong is told without a prefix; some of Docker's routes are so.
  * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.
  */
 export async function body<T>(
   request: Request,
   schema: z.ZodType<T>,
-  options: { required?: boolean; root?: string } = {},
+  options: { required?: boolean; root?: string; plain?: boolean } = {},
 ): Promise<T> {
   const text = (await readBody(request)).toString('utf8');
   const type = request.headers['content-type'];
-  if (text !== '' || type !== undefined) checkJsonType(type ?? '');
+  if (options.plain !== true && (text !== '' || type !== undefined)) checkJsonType(type ?? '');
   // A body whose length is not said is expected to be there.
   const chunked = request.headers['transfer-encoding'] !== undefined;
   if (text === '' && options.required !== true && !chunked) return readGoJson('{}', schema);
@@ -171,7 +172,7 @@ export async function body<T>(
       throw invalid(`invalid JSON: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`);
     }
     if (!(error instanceof GoJsonError)) throw error;
-    if (error.kind === 'trailing') throw invalid(error.message);
+    if (error.kind === 'trailing' || options.plain === true) throw invalid(error.message);
     throw invalid(`invalid JSON: ${error.kind === 'empty' ? 'got EOF while reading request body' : error.message}`);
   }
 }

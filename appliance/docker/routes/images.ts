@@ -114,7 +114,7 @@ export function imageRoutes(router: Router, engine: Engine): void {
   });
 
   router.post('/auth', async (request, response) => {
-    const auth = await body(request, authSchema);
+    const auth = await body(request, authSchema, { required: true, root: '', plain: true });
     response.json({ Status: await images.login(auth), IdentityToken: '' });
   });
 }

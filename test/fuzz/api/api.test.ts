@@ -80,6 +80,8 @@ function send(one: FuzzCase): Promise<Answer> {
         port: stack.port,
         method: one.method,
         path: one.path,
+        // A redirection repeats what it was asked.
+        maxHeaderSize: 2 ** 21,
         headers: {
           ...one.headers,
           ...(one.body === undefined || one.headers['transfer-encoding'] !== undefined
