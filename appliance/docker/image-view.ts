@@ -98,7 +98,7 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     Created: config.created ?? '0001-01-01T00:00:00Z',
     ...(atLeast(apiVersion, '1.45')
       ? {}
-      : { Container: '', ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
+      : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
     ...filled({ DockerVersion: '', Author: config.author ?? '' }),
     Architecture: config.architecture,
     ...(config.variant === undefined ? {} : { Variant: config.variant }),
