@@ -96,9 +96,7 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     RepoDigests: image.repoDigests,
     ...filled({ Parent: parentOf(engine, image)?.id ?? '', Comment: config.history?.at(-1)?.comment ?? '' }),
     Created: config.created ?? '0001-01-01T00:00:00Z',
-    ...(atLeast(apiVersion, '1.45')
-      ? {}
-      : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
+    ...(atLeast(apiVersion, '1.45') ? {} : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
     ...filled({ DockerVersion: '', Author: config.author ?? '' }),
     Architecture: config.architecture,
     ...(config.variant === undefined ? {} : { Variant: config.variant }),
