@@ -124,6 +124,8 @@ export const hostConfigSchema = goType(
     ReadonlyRootfs: bool,
     Init: bool,
     Privileged: bool,
+    /** Of 1.40 alone. */
+    Capabilities: texts,
     CapAdd: command,
     CapDrop: command,
     SecurityOpt: texts,

@@ -127,7 +127,7 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     ...createdView(config.created, apiVersion),
     ...(atLeast(apiVersion, '1.45')
       ? {}
-      : { Container: '', ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS, ...config.container_config } }),
+      : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS, ...config.container_config } }),
     ...filled({ DockerVersion: config.docker_version ?? '', Author: config.author ?? '' }),
     Architecture: config.architecture,
     ...(config.variant ? { Variant: config.variant } : {}),

@@ -12,6 +12,11 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
   const before = (wantedVersion: string): boolean => !atLeast(version, wantedVersion);
   // Before, clients removed the containers themselves.
   if (before('1.25')) host.AutoRemove = false;
+  if (version === '1.40' && (host.Capabilities ?? []).length > 0)
+    throw invalid(
+      'the HostConfig.Capabilities field is not supported by this daemon; use CapAdd and CapDrop to set capabilities',
+    );
+  delete host.Capabilities;
   if (before('1.40') && (host.IpcMode ?? '') === '') host.IpcMode = 'shareable';
   if (before('1.40')) host.PidsLimit = null;
   if (before('1.42')) host.ConsoleSize = null;

@@ -41,9 +41,24 @@ export const ACCEPTED: Accepted[] = [
   {
     what: 'The `Server` header',
     docker: '`Docker/28.5.2 (linux)`',
-    caisson: '`Caisson/<version> (linux)`',
+    caisson: '`Docker/29.8.0+caisson.<version> (linux)`',
     reason: OWN_ENGINE,
     path: /^headers\.server$/,
+  },
+  {
+    what: 'The newest version of the API',
+    docker: '1.51',
+    caisson: '1.56',
+    reason: 'It is that of Docker Engine 29.8; what is asked for in an older version is answered in that version.',
+    path: /^headers\.api-version$|^body\.ApiVersion$/,
+  },
+  {
+    what: 'Versions that are too new: which one is the newest',
+    docker: '`Maximum supported API version is 1.51`',
+    caisson: '`Maximum supported API version is 1.56`',
+    reason: 'It is that of Docker Engine 29.8.',
+    where: /^system\/(versions that are not spoken#[234]|cli#0)$/,
+    path: /^(body\.message|stdout)$/,
   },
   {
     what: '`/_ping`: `Builder-Version`',
@@ -56,7 +71,7 @@ export const ACCEPTED: Accepted[] = [
   {
     what: '`/version`: names and versions of components, build time, commit',
     docker: 'Engine, containerd, runc, docker-init',
-    caisson: 'Engine, vSphere',
+    caisson: 'Engine, Caisson, vSphere',
     reason: OWN_ENGINE,
     where: /^system\/version/,
     path: /^body\.(Platform\.Name|Version|GitCommit|GoVersion|BuildTime|Components\[)/,

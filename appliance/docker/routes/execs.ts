@@ -1,9 +1,10 @@
 /** Execs: further processes in a running container. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Router } from 'express';
+import type { Request, Router } from 'express';
 import type { AttachedStreams } from '../../../port-layer/types.js';
 import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
+import { atLeast } from '../api-version.js';
 import { execSchema, execStartSchema } from '../container-config.js';
 import type { Engine } from '../engine.js';
 import { commandLine, execProcess } from '../exec-process.js';
@@ -16,6 +17,12 @@ import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType
  */
 const LOSES_OUTPUT = /\bdocker-(sdk-python|py)\//;
 const HEAD_READ_MS = 80;
+
+/** Heard of since 1.42. */
+const consoleSize = (
+  request: Request,
+  given: readonly [number, number] | null | undefined,
+): readonly [number, number] => (atLeast(versionOf(request), '1.42') ? given : null) ?? [0, 0];
 
 /** Adds the routes. */
 export function execRoutes(router: Router, engine: Engine): void {
@@ -54,7 +61,7 @@ export function execRoutes(router: Router, engine: Engine): void {
       stdout: wanted.AttachStdout === true,
       stderr: wanted.AttachStderr === true,
     };
-    const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
+    const [rows, cols] = consoleSize(request, wanted.ConsoleSize);
     if (rows > 0) spec.terminalSize = { rows, cols };
     const created = await interaction.execCreate(container.spec.id, spec, streams);
     if (wanted.DetachKeys) {
@@ -72,7 +79,7 @@ export function execRoutes(router: Router, engine: Engine): void {
     engine.checkNotPaused(container, `Container ${container.spec.id}`, 'exec');
     const detach = wanted.Detach === true;
     const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
-    const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
+    const [rows, cols] = consoleSize(request, wanted.ConsoleSize);
     // What the client says of a terminal here is how it takes the stream, whatever the process has.
     const multiplexed = wanted.Tty !== true;
     // As Docker: the stream is open before the process is started.
