@@ -159,26 +159,20 @@ describe('what is mounted', () => {
   it('goes where links lead inside the root, and nowhere else', async () => {
     const at = ['/var/run/act', '/data', '/out/x'].flatMap((path, i) => ['-v', `at${i}:${path}`]);
     expect(
-      await sh([...at, '--tmpfs', '/data/t'], "mount | grep -oE ' /(run|nowhere|out)[^ ]*' | sort", 'odd-tree'),
-    ).toBe('/nowhere/data\n /nowhere/data/t\n /out/side/x\n /run/act');
-    const refused = async (...options: string[]): Promise<string> =>
-      (await stack.docker('run', '--rm', ...options, 'odd-tree', 'true')).stderr;
-    expect(await refused('-v', 'a:/plain')).toContain('source /plain is not directory');
-    expect(await refused('-v', 'a:/loop')).toContain('evalSymlinksInScope: too many links in /loop');
-    expect(await refused('--tmpfs', '/loop')).toContain('too many levels of symbolic links');
-    expect(await refused('-v', 'a:/proc/1')).toContain('"/proc/1" cannot be mounted because it is inside /proc');
-    expect(await refused('--tmpfs', '/plain')).toContain(
-      'not a directory: Are you trying to mount a directory onto a file',
-    );
-    expect(await refused('--tmpfs', '/self/5')).not.toBe('');
-    expect(await refused('-w', '/proc/self/fd/4')).toMatch(/possible container breakout detected|not a directory/);
+      await sh([...at, '--tmpfs', '/data/t'], "mount | grep -oE ' /(run|nowhere|nw)[^ ]*' | sort", 'odd-tree'),
+    ).toBe('/nowhere/data\n /nowhere/data/t\n /nw/side/x\n /run/act');
   });
 
   it('covers whatever an image has where the engine mounts something', async () => {
-    const script =
-      'ls -l /etc/resolv.conf /etc/mtab; grep -c localhost /etc/hosts; cat /etc/other; ls -d /proc/1 /dev/null; id -G';
-    const expected =
-      /^l\S+ .* \/etc\/mtab -> \/proc\/mounts\n-rw-r--r-- .* \/etc\/resolv.conf\n2\nshared\/dev\/null\n\/proc\/1\n77$/;
+    // Nothing that looks a name up: a program that opens this /etc/passwd waits for ever.
+    const looks = [
+      'stat -c %F /etc/resolv.conf',
+      'readlink /etc/mtab',
+      'grep -c localhost /etc/hosts',
+      'cat /etc/other',
+    ];
+    const script = [...looks, 'ls -d /proc/1 /dev/null', 'grep Gid /proc/self/status'].join('; ');
+    const expected = /^regular file\n\/proc\/mounts\n2\nshared\/dev\/null\n\/proc\/1\nGid:\t77\t/;
     for (const options of [[], ['--read-only'], ['--tmpfs', '/run']])
       expect(await sh([...options, '-u', '5:blank'], script, 'odd-tree')).toMatch(expected);
     await good('create', '--name', 'odd', 'odd-tree', 'true');

@@ -83,7 +83,7 @@ function oddTree(): Promise<Buffer> {
     .symlink('dev', '../../run/dev')
     .symlink('var/run', '/run')
     .symlink('data', '/nowhere/data')
-    .symlink('out', '../../../../out/side')
+    .symlink('out', '../../../../nw/side')
     .symlink('self', '/proc/self/fd')
     .symlink('loop', '/loop')
     .file('plain', 'x')
