@@ -1,7 +1,9 @@
 /** The endpoint's side of one connection to a tether. */
 import { EventEmitter } from 'node:events';
+import { Socket } from 'node:net';
 import { type Duplex, Writable } from 'node:stream';
 import { conflict, invalid, unavailable } from '../../src/common/errors.js';
+import { keepReading } from '../../src/common/keep-reading.js';
 import { FieldWriter } from './fields.js';
 import {
   encodeFrame,
@@ -72,6 +74,8 @@ export class TetherConnection extends EventEmitter<Events> {
 
   constructor(private readonly socket: Duplex) {
     super();
+    // A machine that has been powered off takes no credit any more, but its last output may be unread.
+    if (socket instanceof Socket) keepReading(socket);
     socket.on('data', (bytes: Buffer) => this.receive(bytes));
     socket.on('error', () => undefined);
     socket.on('close', () => this.ended());

@@ -118,6 +118,17 @@ describe('requests that mean nothing', () => {
     expect(engine.portLayer.exec.list()).toEqual([]);
   });
 
+  it.each([
+    ['1.24', 0],
+    ['1.32', 0],
+    ['1.40', 0],
+    ['1.41', 1],
+    ['1.51', 1],
+  ])('images of version %s by the filter of old', async (version, count) => {
+    expect((await engine.call('GET', `/v${version}/images/json?filter=nosuch`)).json).toHaveLength(count);
+    expect((await engine.call('GET', `/v${version}/images/json?filter=busyb*`)).json).toHaveLength(1);
+  });
+
   it.each(['{bad', '[]', '"x"', '{"id":"x"}', '{"id":[1]}', '{"id":{"a":1}}'])('filters %s', async (text) => {
     const answer = await engine.call('GET', `/containers/json?filters=${encodeURIComponent(text)}`);
     expect(answer).toMatchObject({ status: 400, json: { message: 'invalid filter' } });

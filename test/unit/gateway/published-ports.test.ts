@@ -164,6 +164,21 @@ describe('published ports', () => {
     socket.destroy();
   });
 
+  it('what one side has said before it went reaches the other, who says nothing but in vain', async () => {
+    // The container answers without reading all, and is gone: as a server does that refuses an upload.
+    serve = (socket) => socket.once('data', () => socket.write('x'.repeat(2_000_000), () => socket.destroy()));
+    const port = await publish();
+    ports.activate('c', '127.0.0.1');
+    const socket = dial(port);
+    socket.pause();
+    const upload = setInterval(() => socket.write('y'.repeat(1000)), 5);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const answer = all(socket);
+    socket.resume();
+    expect((await answer).length).toBeGreaterThan(1_000_000);
+    clearInterval(upload);
+  });
+
   it('nobody listening inside closes the connection; release closes the port', async () => {
     const port = await publish('tcp', 1);
     ports.activate('c', '127.0.0.1');
