@@ -56,6 +56,8 @@ export interface LayerResult {
 const WHITEOUT = '.wh.';
 const META = '.wh..wh.';
 const OPAQUE = '.wh..wh..opq';
+/** Where AUFS kept files that have several names: hard links of the layer lead there, the directory itself is no part of an image. */
+const AUFS_LINKS = '.wh..wh.plnk';
 
 /**
  * Applies one image layer: writes to `outPath` a VMDK that holds what the layer changes in the filesystem of `parent`, if it changes anything.
@@ -88,6 +90,8 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
       size += entry.size;
       await applyEntry(filesystem, entry, reader);
     }
+    // Kept until here for the hard links to what is in it.
+    await filesystem.remove(filesystem.root, AUFS_LINKS);
     await filesystem.flush();
     const { skippedAttributes } = filesystem;
     if (parent !== null && (await disk.isUnchanged())) {
@@ -135,12 +139,16 @@ async function applyEntry(filesystem: WritableExt4, entry: TarEntry, reader: Tar
   };
   const name = path.pop();
   if (name === undefined) {
-    if (entry.type !== 'directory') throw invalid('the layer would replace the root directory');
-    await filesystem.setRootAttributes(attributes);
+    // The root stays, whatever an entry of that name claims to be.
+    if (entry.type === 'directory') await filesystem.setRootAttributes(attributes);
     return;
   }
   // AUFS's own files at the root (".wh..wh.plnk", …) are no part of an image.
   const first = path[0] ?? name;
+  if (first === AUFS_LINKS && path.length > 0 && entry.type === 'file') {
+    const links = (await filesystem.directoryAt([AUFS_LINKS], entry.mtime)) as number;
+    return put(filesystem, links, name, attributes, entry, reader);
+  }
   if (first.startsWith(META) && !(path.length === 0 && first === OPAQUE)) return;
   const parent = (await filesystem.directoryAt(path, entry.mtime)) as number;
   if (name === OPAQUE) await filesystem.removeLower(parent);
@@ -179,6 +187,8 @@ async function put(
     case 'link': {
       const target = cleanPath(entry.linkName);
       const targetName = target.pop();
+      // By its last name alone, as it was kept.
+      if (target[0] === AUFS_LINKS) target.splice(1);
       const targetParent = targetName === undefined ? null : await filesystem.directoryAt(target, null);
       if (targetName === undefined || targetParent === null) {
         throw invalid(`a hard link in the layer has no target: ${JSON.stringify(entry.linkName.slice(0, 200))}`);

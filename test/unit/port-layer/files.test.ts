@@ -229,6 +229,24 @@ describe('putting in', () => {
 describe('changes', () => {
   const rows = async (): Promise<string[]> => (await files.changes(ID)).map(({ kind, path }) => `${kind[0]} ${path}`);
 
+  it('are none of the destination itself, whatever an entry of that name claims to be', async () => {
+    for (const name of ['.', './.', 'x/..', '/'])
+      await put('/t', [
+        { name, content: 'data' },
+        { name, type: 'symlink', linkname: '/etc' },
+        { name, type: 'link', linkname: 'sub/deep' },
+        { name, type: 'fifo' },
+      ]);
+    expect(await rows()).toEqual([]);
+    for (const linkname of ['.', 'x/..'])
+      await expect(put('/t', [{ name: 'h', type: 'link', linkname }])).rejects.toMatchObject({
+        message: `invalid hardlink target "${linkname}"`,
+      });
+    await expect(put('/t', [{ name: '/../up', content: '' }])).rejects.toMatchObject({
+      message: 'invalid entry name "/../up"',
+    });
+  });
+
   it('are none at first', async () => expect(await files.changes(ID)).toEqual([]));
 
   it('are told in the order of the paths, with the directories above them', async () => {
