@@ -214,6 +214,14 @@ export const ACCEPTED: Accepted[] = [
     path: /^stderr$/,
   },
   {
+    what: 'A program that the kernel refuses (`exec format error`, `argument list too long`): the exit code',
+    docker: '1 or 255, as runc is older than 1.2 or not',
+    caisson: '255',
+    reason: 'As new versions of runc have it.',
+    where: /^first-process\//,
+    path: /^(code|body\.State\.ExitCode)$/,
+  },
+  {
     what: 'Volumes: `Mountpoint`, and `Source` of a mount',
     docker: 'a directory of the host',
     caisson: 'the disk, `[datastore] path`',

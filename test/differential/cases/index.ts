@@ -5,6 +5,7 @@ import { errors } from './errors.js';
 import { events } from './events.js';
 import { exec } from './exec.js';
 import { files } from './files.js';
+import { firstProcess } from './first-process.js';
 import { images } from './images.js';
 import { inspect } from './inspect.js';
 import { json } from './json.js';
@@ -20,6 +21,7 @@ import { volumes } from './volumes.js';
 
 export const SUBJECTS: Subject[] = [
   runs,
+  firstProcess,
   options,
   ps,
   inspect,
