@@ -118,6 +118,10 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
       version: about.version,
       kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
       hostName: hosts[0]?.props.name ?? '',
+      acceleration:
+        hardware
+          .flatMap((one) => one.otherIdentifyingInfo ?? [])
+          .find(({ identifierType }) => identifierType.key === 'Acceleration')?.identifierValue ?? '',
     };
   } finally {
     await client.call('DestroyView', view, {}).catch(() => undefined);

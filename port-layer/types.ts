@@ -101,7 +101,7 @@ export interface ContainerSpec {
     mac?: string;
   }[];
   /** What its output log keeps; undefined: everything. */
-  log?: { kept: boolean; keepBytes?: number };
+  log?: { kept: boolean; keepBytes?: number; rotation?: LogRotation };
   /** Remove when it exits. */
   autoRemove: boolean;
   /** Opaque to the port layer. */
@@ -148,6 +148,15 @@ export interface ExitStatus {
   exitCode: number;
   oomKilled: boolean;
   error: string;
+}
+
+/** A log as so many files of a size, the newest of which are kept. */
+export interface LogRotation {
+  /** What a line takes of a file: as Docker's driver of that name writes it. */
+  format: 'json-file' | 'local';
+  /** A file of this size or more is full. */
+  fileBytes: number;
+  files: number;
 }
 
 export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
@@ -228,6 +237,8 @@ export interface LayerInfo {
   diffId: string;
   /** Bytes of file content in this layer, as Docker counts an image's size. */
   size: number;
+  /** The layer below (its chain id) whose disk is this one's too: this one changes nothing. Without it, a disk of its own. */
+  disk?: string;
 }
 
 /** See {@link ExecService.stop}. */
@@ -455,6 +466,8 @@ export interface HostInfo {
   version: string;
   kernelVersion: string;
   hostName: string;
+  /** What runs its machines and why, where it tells; otherwise empty. */
+  acceleration: string;
 }
 
 export interface PortLayer {

@@ -1,7 +1,7 @@
 /** API versions: which are spoken, and what a request's version changes. */
 import { invalid } from '../../src/common/errors.js';
 
-export const API_VERSION = '1.51';
+export const API_VERSION = '1.56';
 export const MIN_API_VERSION = '1.24';
 
 /** Below 0: `a` is older than `b`. Numbers between dots, as many as there are; what is no number counts as 0. */

@@ -4,7 +4,14 @@ import type { ContainerInfo } from '../../port-layer/types.js';
 import { invalid, isKind } from '../../src/common/errors.js';
 import type { Image } from '../image/types.js';
 import { withinTime } from './bounded-time.js';
-import { containerNetworks, dockerConfig, dockerState, type ListPort, listPorts } from './container-view.js';
+import {
+  containerNetworks,
+  dockerConfig,
+  dockerState,
+  hostConfig,
+  type ListPort,
+  listPorts,
+} from './container-view.js';
 import type { Engine } from './engine.js';
 import { parentOf } from './image-view.js';
 import { checkFilters } from './request.js';
@@ -41,9 +48,10 @@ export function filterContainers(
   engine: Engine,
   containers: ContainerInfo[],
   filters: Map<string, string[]>,
-  options: { all: boolean; limit: number },
+  options: { all: boolean; limit: number; annotations?: boolean },
 ): ContainerInfo[] {
-  checkFilters(filters, KNOWN);
+  // That of annotations came with 1.56.
+  checkFilters(filters, options.annotations === true ? [...KNOWN, 'annotation'] : KNOWN);
   for (const status of filters.get('status') ?? [])
     if (!STATES.includes(status))
       throw invalid(
@@ -76,7 +84,9 @@ export function filterContainers(
     const place = places.get(container.spec.id)!;
     if (!showAll && !engine.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
-    if (!(filters.get('label') ?? []).every((label) => hasLabel(container, label))) return false;
+    if (!(filters.get('label') ?? []).every((label) => has(dockerConfig(container).Labels, label))) return false;
+    if (!(filters.get('annotation') ?? []).every((one) => has(hostConfig(container).Annotations ?? {}, one)))
+      return false;
     if (!passesPorts(listPorts(engine, container))) return false;
     return [...filters].every(([name, values]) => {
       const test = tests[name];
@@ -86,9 +96,10 @@ export function filterContainers(
   return options.limit > 0 ? result.slice(0, options.limit) : result;
 }
 
-function hasLabel(container: ContainerInfo, label: string): boolean {
-  const [key = '', ...rest] = label.split('=');
-  const value = dockerConfig(container).Labels[key];
+/** `key`, or `key=value`. */
+function has(words: Record<string, string>, wanted: string): boolean {
+  const [key = '', ...rest] = wanted.split('=');
+  const value = Object.hasOwn(words, key) ? words[key] : undefined;
   return value !== undefined && (rest.length === 0 || value === rest.join('='));
 }
 

@@ -21,7 +21,7 @@ import {
   rootSize,
   vmShares,
 } from './resources.js';
-import { parseSignal } from './signals.js';
+import { parseSignal, signalOr } from './signals.js';
 import { tmpfsMounts } from './tmpfs.js';
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -58,6 +58,7 @@ export interface DockerConfig {
   StopTimeout?: number;
   Shell?: string[];
   MacAddress?: string;
+  NetworkDisabled?: boolean;
 }
 
 /** The name without its slash. @throws invalid in Docker's words */
@@ -76,19 +77,24 @@ function variable(entry: string): string {
 /** The request's environment, and what the image has besides: the order in which `inspect` shows it. @throws invalid */
 export function mergeEnv(request: string[], image: string[]): string[] {
   const given = new Set(request.map(variable));
-  return [...request, ...image.filter((entry) => !given.has(variable(entry)))];
+  // An image's own are not looked at.
+  return [...request, ...image.filter((entry) => !given.has(entry.split('=', 1)[0]!))];
 }
 
-/** An environment with variables set in place or added; a `KEY` without `=` is taken out. @throws invalid */
+/** An environment with variables set in place or added; a `KEY` without `=` is taken out. */
 export function replaceEnv(env: string[], changes: string[]): string[] {
-  const result = new Map(env.map((entry) => [variable(entry), entry]));
+  const nameOf = (entry: string): string => entry.split('=', 1)[0]!;
+  const result = new Map(env.map((entry) => [nameOf(entry), entry]));
   for (const entry of changes) {
-    const name = variable(entry);
+    const name = nameOf(entry);
     if (entry.includes('=')) result.set(name, entry);
     else result.delete(name);
   }
   return [...result.values()];
 }
+
+/** What only an image's environment may have. */
+const isNameless = (entry: string): boolean => entry === '' || entry.startsWith('=');
 
 /** The environment of a process of a container: Docker's own variables under the configured ones. */
 export function processEnv(
@@ -97,7 +103,8 @@ export function processEnv(
   links: string[] = [],
 ): string[] {
   const own = [DEFAULT_PATH, `HOSTNAME=${config.Hostname}`, ...(tty ? ['TERM=xterm'] : []), ...links];
-  return replaceEnv(own, config.Env);
+  const named = config.Env.filter((entry) => !isNameless(entry));
+  return [...replaceEnv(own, named), ...config.Env.filter(isNameless)];
 }
 
 /** Merges a request with its image as Docker does. */
@@ -119,7 +126,7 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
     Env: mergeEnv(request.Env ?? [], base.Env ?? []),
     Cmd: cmd,
     Image: request.Image ?? '',
-    Volumes: Object.keys(volumes).length === 0 ? null : volumes,
+    Volumes: Object.keys(volumes).length === 0 ? (base.Volumes ?? null) : volumes,
     WorkingDir: request.WorkingDir || base.WorkingDir || '',
     Entrypoint: entrypoint,
     OnBuild: null,
@@ -128,12 +135,14 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
   if (Object.keys(exposed).length > 0) config.ExposedPorts = exposed;
   const stopSignal = request.StopSignal || base.StopSignal;
   if (stopSignal !== undefined && stopSignal !== null && stopSignal !== '') config.StopSignal = stopSignal;
+  if (request.NetworkDisabled === true) config.NetworkDisabled = true;
   if (request.StopTimeout !== undefined && request.StopTimeout !== null) config.StopTimeout = request.StopTimeout;
   const health = mergeHealthConfig(request.Healthcheck, base.Healthcheck);
   if (health !== undefined) config.Healthcheck = health;
   const mac = request.MacAddress || mainEndpoint(request)?.MacAddress;
   if (mac) config.MacAddress = mac;
-  const shell = request.Shell ?? base.Shell;
+  // An image's is for building on it.
+  const shell = request.Shell;
   if (shell !== undefined && shell !== null) config.Shell = shell;
   return config;
 }
@@ -145,7 +154,8 @@ function command(
 ): { entrypoint: string[] | null; cmd: string[] | null } {
   const given = request.Entrypoint ?? null;
   const cmd = (request.Cmd ?? []).length > 0 ? request.Cmd! : null;
-  if (given === null) return { entrypoint: base.Entrypoint ?? null, cmd: cmd ?? base.Cmd ?? null };
+  const ofImage = base.Entrypoint?.length === 1 && base.Entrypoint[0] === '' ? null : (base.Entrypoint ?? null);
+  if (given === null) return { entrypoint: ofImage, cmd: cmd ?? base.Cmd ?? null };
   // A list without anything in it says nothing of the command.
   if (given.length === 0) return { entrypoint: [], cmd: cmd ?? base.Cmd ?? null };
   return { entrypoint: given.length === 1 && given[0] === '' ? null : given, cmd };
@@ -251,8 +261,11 @@ export function containerSpec(
         ...limits,
       ],
       ...rights.process,
+      ...(typeof host.Umask === 'number' ? { umask: host.Umask } : {}),
     },
-    stopSignal: parseSignal(config.StopSignal ?? 'SIGTERM'),
+    stopSignal: request.StopSignal
+      ? parseSignal(request.StopSignal)
+      : signalOr(config.StopSignal, parseSignal('SIGTERM')),
     stopTimeoutSeconds: config.StopTimeout ?? 10,
     readOnlyRoot: host.ReadonlyRootfs === true,
     ...(size === undefined ? {} : { rootSize: size }),

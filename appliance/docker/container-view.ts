@@ -2,7 +2,7 @@
 import type { ContainerInfo, NetworkEndpoint } from '../../port-layer/types.js';
 import { sha256 } from '../../src/common/ids.js';
 import type { PublishedPort } from '../gateway/published-ports.js';
-import { atLeast } from './api-version.js';
+import { API_VERSION, atLeast } from './api-version.js';
 import type { HostConfig } from './container-config.js';
 import { PLAIN_LIFE } from './container-life.js';
 import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec.js';
@@ -131,6 +131,7 @@ const NO_ENDPOINT = { endpointId: '', mac: '', address: '', prefixLength: 0, gat
 export function containerNetworks(engine: Engine, container: ContainerInfo): { name: string; id: string }[] {
   const started = container.startedAt !== null;
   const { networks } = container.spec;
+  if (leftNetwork(container) !== null || dockerConfig(container).NetworkDisabled === true) return [];
   if (networks.length === 0) return [{ name: 'none', id: started ? noneId(engine) : '' }];
   return networks.map(({ network }) => ({
     name: network,
@@ -138,8 +139,16 @@ export function containerNetworks(engine: Engine, container: ContainerInfo): { n
   }));
 }
 
+/** Annotation of a container that has left its network, and not joined it again: it has the network's name. */
+export const LEFT_KEY = 'docker.left';
+
+/** The network that a container has left; null: it is where it was made to be. */
+export function leftNetwork({ spec }: Pick<ContainerInfo, 'spec'>): string | null {
+  return spec.annotations[LEFT_KEY] || null;
+}
+
 /** The id of `none`, on which nothing is. */
-const noneId = (engine: Engine): string => sha256(`network ${engine.config.id} none`);
+export const noneId = (engine: Engine): string => sha256(`network ${engine.config.id} none`);
 
 /** By network name; a container that does not run has them without addresses. */
 function networksView(engine: Engine, container: ContainerInfo): Record<string, object> {
@@ -179,14 +188,16 @@ export function isUp(container: ContainerInfo): boolean {
   return container.state === 'running' || container.state === 'stopping';
 }
 
-/** `GET /containers/{id}/json` */
-export function inspectView(engine: Engine, container: ContainerInfo): object {
+/** `GET /containers/{id}/json` as a version of the API has it. */
+export function inspectView(engine: Engine, container: ContainerInfo, apiVersion = API_VERSION): object {
   const { spec } = container;
-  const config = dockerConfig(container);
+  const whole = dockerConfig(container);
   const life = engine.life(container);
   const execIds = engine.portLayer.interaction.execIds(spec.id);
   const [path = '', ...args] = spec.process.args;
-  const first = container.endpoints[0];
+  // What clients are to look for below `Networks`, and in their own configuration, is gone since 1.52.
+  const legacy = !atLeast(apiVersion, '1.52');
+  const { MacAddress, OnBuild, ...config } = whole;
   return {
     Id: spec.id,
     Created: spec.createdAt,
@@ -221,30 +232,43 @@ export function inspectView(engine: Engine, container: ContainerInfo): object {
       ? 'unconfined'
       : '',
     ExecIDs: execIds.length === 0 ? null : execIds,
-    HostConfig: { ...hostConfigView(container), Links: linksView(container, engine.portLayer.exec.list()) },
+    HostConfig: { ...hostConfigView(container, apiVersion), Links: linksView(container, engine.portLayer.exec.list()) },
+    ...(legacy ? {} : { Storage: { RootFS: { Snapshot: { Name: DRIVER } } } }),
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
     Mounts: mountsView(container, engine.volumes.sourceOf),
-    Config: config,
+    Config: {
+      ...config,
+      Env: config.Env.length === 0 ? null : config.Env,
+      ...(legacy ? { OnBuild, ...(MacAddress === undefined ? {} : { MacAddress }) } : {}),
+      ...(!legacy && OnBuild && OnBuild.length > 0 ? { OnBuild } : {}),
+    },
     NetworkSettings: {
-      Bridge: '',
+      ...(legacy ? { Bridge: '' } : {}),
       SandboxID: '',
       SandboxKey: '',
       Ports: portsView(container, engine.ports.portsOf(spec.id)),
-      HairpinMode: false,
-      LinkLocalIPv6Address: '',
-      LinkLocalIPv6PrefixLen: 0,
-      SecondaryIPAddresses: null,
-      SecondaryIPv6Addresses: null,
-      EndpointID: first?.endpointId ?? '',
-      Gateway: first?.gateway ?? '',
-      GlobalIPv6Address: '',
-      GlobalIPv6PrefixLen: 0,
-      IPAddress: first?.address ?? '',
-      IPPrefixLen: first?.prefixLength ?? 0,
-      IPv6Gateway: '',
-      MacAddress: first?.mac ?? spec.networks[0]?.mac ?? '',
+      ...(legacy ? legacyAddresses(container) : {}),
       Networks: networksView(engine, container),
     },
+  };
+}
+
+/** What was the only network's before there were several. */
+function legacyAddresses({ endpoints: [first], spec }: ContainerInfo): object {
+  return {
+    HairpinMode: false,
+    LinkLocalIPv6Address: '',
+    LinkLocalIPv6PrefixLen: 0,
+    SecondaryIPAddresses: null,
+    SecondaryIPv6Addresses: null,
+    EndpointID: first?.endpointId ?? '',
+    Gateway: first?.gateway ?? '',
+    GlobalIPv6Address: '',
+    GlobalIPv6PrefixLen: 0,
+    IPAddress: first?.address ?? '',
+    IPPrefixLen: first?.prefixLength ?? 0,
+    IPv6Gateway: '',
+    MacAddress: first?.mac ?? spec.networks[0]?.mac ?? '',
   };
 }
 
@@ -263,24 +287,29 @@ function healthView({ status, failingStreak, log }: HealthState): object {
 }
 
 /** What was asked for over the defaults, and what Docker makes of some of it. */
-function hostConfigView(container: ContainerInfo): object {
+function hostConfigView(container: ContainerInfo, apiVersion: string): object {
   const { spec } = container;
-  const host = hostConfig(container);
+  const { Umask, ...host } = hostConfig(container);
   return {
     ...HOST_CONFIG_DEFAULTS,
     ...definedOnly(host),
     LogConfig: { Type: logDriver(host.LogConfig), Config: host.LogConfig?.Config ?? {} },
     ...bindingsView(container),
+    ...(atLeast(apiVersion, '1.56') && typeof Umask === 'number' ? { Umask } : {}),
     ...(host.MemorySwappiness === -1 ? { MemorySwappiness: null } : {}),
     ...(spec.privileged === true
       ? {
           MaskedPaths: host.MaskedPaths ?? null,
           ReadonlyPaths: host.ReadonlyPaths ?? null,
-          SecurityOpt: [...(host.SecurityOpt ?? []), 'label=disable'],
+          SecurityOpt: privilegedOptions(host.SecurityOpt ?? []),
         }
       : { MaskedPaths: spec.maskedPaths ?? [], ReadonlyPaths: spec.readOnlyPaths ?? [] }),
   };
 }
+
+/** As Docker completes the options of a privileged container: what was said of labels stays. */
+const privilegedOptions = (given: string[]): string[] =>
+  given.some((one) => one.split('=', 1)[0] === 'label') ? given : [...given, 'label=disable'];
 
 /** Published ports as they were asked for, each with both of its fields. */
 function bindingsView(container: ContainerInfo): object {
@@ -288,7 +317,7 @@ function bindingsView(container: ContainerInfo): object {
   if (given === null) return {};
   const bindings = Object.entries(given).map(([port, list]) => [
     port,
-    (list ?? []).map(({ HostIp = '', HostPort = '' }) => ({ HostIp, HostPort })),
+    list?.map(({ HostIp = '', HostPort = '' }) => ({ HostIp, HostPort })) ?? null,
   ]);
   return { PortBindings: Object.fromEntries(bindings) };
 }
@@ -344,9 +373,13 @@ export function listView(engine: Engine, apiVersion: string): (container: Contai
     return name;
   };
   const annotated = atLeast(apiVersion, '1.46');
+  const healthy = atLeast(apiVersion, '1.52');
   return (container) => {
     const own = links.get(container.spec.id) ?? [];
-    return listRow(engine, container, own, imageName(container), annotated);
+    const row = listRow(engine, container, own, imageName(container), annotated);
+    const { health } = engine.life(container);
+    const Health = { Status: health?.status ?? 'none', FailingStreak: health?.failingStreak ?? 0 };
+    return healthy ? { ...row, Health } : row;
   };
 }
 

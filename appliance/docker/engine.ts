@@ -10,20 +10,28 @@ import type {
   StopOptions,
   WaitCondition,
 } from '../../port-layer/types.js';
-import { cancelled, conflict, isKind, messageOf, notModified, unavailable } from '../../src/common/errors.js';
+import {
+  cancelled,
+  conflict,
+  isKind,
+  messageOf,
+  notModified,
+  unavailable,
+  unsupported,
+} from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
 import { wantedPorts } from '../gateway/published-ports.js';
 import type { Image, ImageService } from '../image/types.js';
 import type { ContainerLife } from './container-life.js';
 import { HOST_CONFIG_KEY } from './container-spec.js';
-import { dockerConfig, dockerState, hostConfig, isUp } from './container-view.js';
+import { dockerConfig, dockerState, hostConfig, isUp, leftNetwork } from './container-view.js';
 import { EventBus } from './event-bus.js';
 import { HealthService } from './health/health-service.js';
 import { resolveLinks } from './links.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
-import { parseSignal } from './signals.js';
+import { signalOr } from './signals.js';
 import { mountPoints } from './volumes/mount-points.js';
 import { VolumeService } from './volumes/volume-service.js';
 
@@ -203,6 +211,9 @@ export class Engine {
   /** Starts a container with its published ports. @param annotations to be kept with it, asked for when it may be started */
   private async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
+    const left = leftNetwork(container);
+    if (left !== null)
+      throw unsupported(`starting a container that was disconnected from its network ('${left}') is not implemented`);
     await this.portLayer.exec.start(container.spec.id, async () => {
       const links = resolveLinks(container, this.portLayer.exec.list());
       const host = hostConfig(container);
@@ -271,7 +282,7 @@ export class Engine {
     if (!this.isUp(container)) throw conflict(`container ${spec.id} is not running`);
     // Without a stop signal of its own, Docker takes any signal for a wish that it ends.
     const own = dockerConfig(container).StopSignal;
-    const final = own === undefined || signal === SIGKILL || signal === parseSignal(own);
+    const final = own === undefined || signal === SIGKILL || signal === signalOr(own, -1);
     const kept = this.restarts.signalled(container, final);
     // There is no process between two runs, unless the next one is being started.
     if (!isUp(container) && ((await kept) || this.restarts.isWaiting(spec.id))) return;

@@ -5,6 +5,7 @@ const KEPT = 256;
 
 /** An event as the API gives it. */
 export interface DockerEvent {
+  /** `status`, `id` and `from`: the form of versions before 1.22, sent up to 1.51. */
   status?: string;
   id?: string;
   from?: string;

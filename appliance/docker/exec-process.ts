@@ -17,7 +17,7 @@ export interface WantedProcess {
   privileged?: boolean;
 }
 
-/** A process beside a container's first one. @throws invalid (environment) */
+/** A process beside a container's first one. */
 export function execProcess(container: ContainerInfo, wanted: WantedProcess): ProcessSpec {
   const { process } = container.spec;
   const tty = wanted.tty === true;
@@ -34,6 +34,7 @@ export function execProcess(container: ContainerInfo, wanted: WantedProcess): Pr
     ...(capabilities === undefined ? {} : { capabilities }),
     noNewPrivileges: process.noNewPrivileges === true,
     oomScoreAdj: process.oomScoreAdj ?? 0,
+    ...(process.umask === undefined ? {} : { umask: process.umask }),
   };
 }
 

@@ -7,6 +7,7 @@ import { invalid, messageOf, unsupported } from '../../src/common/errors.js';
 import type { CreateBody, HostConfig } from './container-config.js';
 import { checkHealthConfig } from './health/health-check.js';
 import { checkLogConfig } from './logging/log-options.js';
+import { checkEndpoints } from './network-endpoints.js';
 
 /** Done: read in `container-spec.ts`, `privileges.ts`, `resources.ts`, `tmpfs.ts`, `volumes/` or `published-ports.ts`. */
 const DONE = new Set([
@@ -55,6 +56,7 @@ const DONE = new Set([
   'OomScoreAdj',
   'StorageOpt',
   'Annotations',
+  'Umask',
   'Links',
 ]);
 
@@ -92,7 +94,6 @@ const REASONS: Record<string, string> = {
 function asksForNothing(name: string, value: unknown): boolean {
   if (value === null || value === undefined || value === '' || value === 0 || value === false) return true;
   if (Array.isArray(value)) return value.length === 0;
-  if (name === 'IPAMConfig') return Object.values(value).every((one) => asksForNothing('', one));
   if (typeof value === 'object') return Object.keys(value).length === 0;
   return HARMLESS[name]?.includes(value) === true;
 }
@@ -164,17 +165,4 @@ export function checkRestartPolicy(host: HostConfig): void {
   if (retries < 0) throw invalid('invalid restart policy: maximum retry count cannot be negative');
   if (host.AutoRemove === true && name !== '' && name !== 'no')
     throw invalid("can't create 'AutoRemove' container with restart policy");
-}
-
-/** Of what can be said of a network at create, aliases are done, and one network. */
-function checkEndpoints(create: CreateBody): void {
-  const mode = create.HostConfig?.NetworkMode || 'default';
-  const same = mode === 'default' || mode === 'bridge' ? ['default', 'bridge'] : [mode];
-  for (const [network, endpoint] of Object.entries(create.NetworkingConfig?.EndpointsConfig ?? {})) {
-    if (!same.includes(network))
-      throw unsupported(`NetworkingConfig: a further network ('${network}' besides '${mode}') is not implemented`);
-    for (const [name, value] of Object.entries(endpoint ?? {}))
-      if (!['Aliases', 'DNSNames', 'MacAddress'].includes(name) && !asksForNothing(name, value))
-        throw unsupported(`NetworkingConfig.EndpointsConfig.${network}.${name} is not implemented`);
-  }
 }

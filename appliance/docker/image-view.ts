@@ -1,4 +1,7 @@
 /** Images as the API shows them: a row of the list, `inspect`, and the history. */
+import { formatGoTime } from '../../src/common/go-time.js';
+import { DEFAULT_PLATFORM } from '../image/platform.js';
+import { parseReference, repositoryName } from '../image/reference.js';
 import type { Image } from '../image/types.js';
 import { atLeast } from './api-version.js';
 import { DRIVER } from './container-view.js';
@@ -27,9 +30,30 @@ const CONFIG_FIELDS = {
   WorkingDir: '',
 };
 
+/** What an image says of its containers. */
+const IMAGE_FIELDS = [
+  'User',
+  'ExposedPorts',
+  'Env',
+  'Entrypoint',
+  'Cmd',
+  'Volumes',
+  'WorkingDir',
+  'Labels',
+  'StopSignal',
+  'Healthcheck',
+  'Shell',
+  'ArgsEscaped',
+  'OnBuild',
+] as const;
+
 /** Seconds since 1970; 0 when the image does not say. */
 export function createdSeconds(image: Image): number {
-  const time = Date.parse(image.config.created ?? '');
+  return secondsOf(image.config.created);
+}
+
+function secondsOf(created: string | undefined): number {
+  const time = Date.parse(created ?? '');
   return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
 }
 
@@ -56,17 +80,24 @@ export function sharedSizes(images: Image[]): Map<string, number> {
 const virtualSize = (image: Image, apiVersion: string): object =>
   atLeast(apiVersion, '1.44') ? {} : { VirtualSize: image.size };
 
+/** Before 1.43 an image without names had some that say so. */
+function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
+  const nameless = !atLeast(apiVersion, '1.43') && repoDigests.length + repoTags.length === 0;
+  return nameless
+    ? { RepoDigests: ['<none>@<none>'], RepoTags: ['<none>:<none>'] }
+    : { RepoDigests: repoDigests, RepoTags: repoTags };
+}
+
 /** A row of `GET /images/json`. */
 export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
-  const labels = image.config.config.Labels ?? {};
   return {
-    Containers: engine.usersOf(image.id).length,
+    // Told of since 1.51.
+    Containers: atLeast(apiVersion, '1.51') ? engine.usersOf(image.id).length : -1,
     Created: createdSeconds(image),
     Id: image.id,
-    Labels: Object.keys(labels).length === 0 ? null : labels,
+    Labels: image.config.config.Labels ?? null,
     ParentId: parentOf(engine, image)?.id ?? '',
-    RepoDigests: image.repoDigests,
-    RepoTags: image.repoTags,
+    ...namesOf(image, apiVersion),
     SharedSize: -1,
     Size: image.size,
     ...virtualSize(image, apiVersion),
@@ -76,50 +107,68 @@ export function imageRow(engine: Engine, image: Image, apiVersion: string): obje
 /** `GET /images/{name}/json` */
 export function imageView(engine: Engine, image: Image, apiVersion: string): object {
   const { config } = image;
-  // Only what is there: an image may have fields without a value.
-  const given = Object.fromEntries(Object.entries(config.config).filter(([, value]) => value !== undefined));
+  const legacy = !atLeast(apiVersion, '1.52');
+  const filled = (fields: Record<string, string>): object =>
+    legacy ? fields : Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
+  // What has no value is shown as what is not there.
+  const given = Object.fromEntries(
+    IMAGE_FIELDS.map((name) => [name, config.config[name]] as const).filter(
+      ([name, value]) => value !== undefined && (name === 'Healthcheck' || !isEmpty(value)),
+    ),
+  );
   return {
     Id: image.id,
     RepoTags: image.repoTags,
     RepoDigests: image.repoDigests,
-    Parent: parentOf(engine, image)?.id ?? '',
-    Comment: config.history?.at(-1)?.comment ?? '',
-    Created: config.created ?? '0001-01-01T00:00:00Z',
-    ...(atLeast(apiVersion, '1.45') ? {} : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS } }),
-    DockerVersion: '',
-    Author: config.author ?? '',
+    ...filled({
+      Parent: parentOf(engine, image)?.id ?? '',
+      Comment: config.comment || (config.history?.at(-1)?.comment ?? ''),
+    }),
+    ...createdView(config.created, apiVersion),
+    ...(atLeast(apiVersion, '1.45')
+      ? {}
+      : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS, ...config.container_config } }),
+    ...filled({ DockerVersion: config.docker_version ?? '', Author: config.author ?? '' }),
     Architecture: config.architecture,
-    ...(config.variant === undefined ? {} : { Variant: config.variant }),
-    Os: config.os,
+    ...(config.variant ? { Variant: config.variant } : {}),
+    Os: config.os || DEFAULT_PLATFORM.os,
+    ...(config['os.version'] ? { OsVersion: config['os.version'] } : {}),
     Size: image.size,
     ...virtualSize(image, apiVersion),
     GraphDriver: { Data: null, Name: DRIVER },
-    RootFS: { Type: 'layers', Layers: config.rootfs.diff_ids },
+    RootFS: { Type: config.rootfs.type, Layers: config.rootfs.diff_ids },
     Metadata: { LastTagTime: image.taggedAt?.toISOString() ?? '0001-01-01T00:00:00Z' },
-    Config: { ...(atLeast(apiVersion, '1.50') ? {} : CONTAINER_FIELDS), ...CONFIG_FIELDS, ...given },
+    ...(atLeast(apiVersion, '1.53') ? identity(image) : {}),
+    Config: legacy ? { ...(atLeast(apiVersion, '1.50') ? {} : CONTAINER_FIELDS), ...CONFIG_FIELDS, ...given } : given,
   };
 }
+
+/** Where an image was pulled from; one that was made here has nothing to show. */
+function identity({ repoDigests }: Image): object {
+  const from = repoDigests.map((digest) => repositoryName(parseReference(digest)));
+  return from.length === 0 ? {} : { Identity: { Pull: [...new Set(from)].map((Repository) => ({ Repository })) } };
+}
+
+/** The time of making, as Go writes it. Clients show an image without one as `N/A`; older ones want some. */
+function createdView(created: string | undefined, apiVersion: string): object {
+  if (created !== undefined) return { Created: formatGoTime(created) };
+  return atLeast(apiVersion, '1.44') ? {} : { Created: '0001-01-01T00:00:00Z' };
+}
+
+const isEmpty = (value: unknown): boolean =>
+  value === '' || value === false || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
 
 /** `GET /images/{name}/history`, the newest first. The images that this one was made of are named where they are here. */
 export function imageHistory(engine: Engine, image: Image): object[] {
   const sizes = [...image.layerSizes];
   const rows = (image.config.history ?? []).map((entry) => ({
     Comment: entry.comment ?? '',
-    Created: Math.floor(Date.parse(entry.created ?? image.config.created ?? '1970-01-01T00:00:00Z') / 1000),
+    Created: secondsOf(entry.created),
     CreatedBy: entry.created_by ?? '',
     Id: '<missing>',
     Size: entry.empty_layer === true ? 0 : (sizes.shift() ?? 0),
     Tags: null as string[] | null,
   }));
-  if (rows.length === 0)
-    rows.push({
-      Comment: '',
-      Created: createdSeconds(image),
-      CreatedBy: '',
-      Id: image.id,
-      Size: image.size,
-      Tags: image.repoTags,
-    });
   rows.reverse();
   let of: Image | undefined = image;
   for (const row of rows) {

@@ -16,6 +16,14 @@ const manifest = new URL(
 /** The engine's own version. */
 export const ENGINE_VERSION = (JSON.parse(readFileSync(fileURLToPath(manifest), 'utf8')) as { version: string })
   .version;
+/**
+ * The Docker Engine whose API this is. Tools compare it (Testcontainers wants 1.6.0, Dev Containers 17.6, DDEV 25, MongoDB's Atlas
+ * CLI 27) and look no further than the third number or know semantic versions, where a suffix after `+` does not count;
+ * Debian's engines have one too (`28.5.2+dfsg4`).
+ */
+const DOCKER_VERSION = '29.8.0';
+/** What `/version`, `/info` and the `Server` header say; {@link ENGINE_VERSION} is the truth, and stands in `Components`. */
+export const SERVER_VERSION = `${DOCKER_VERSION}+caisson.${ENGINE_VERSION}`;
 const ARCH = arch() === 'x64' ? 'amd64' : arch();
 
 /** `GET /version` */
@@ -35,10 +43,11 @@ export async function versionView(engine: Engine): Promise<object> {
   return {
     Platform: { Name: 'Caisson: a virtual machine per container' },
     Components: [
-      { Name: 'Engine', Version: ENGINE_VERSION, Details: details },
+      { Name: 'Engine', Version: SERVER_VERSION, Details: details },
+      { Name: 'Caisson', Version: ENGINE_VERSION, Details: { Api: `Docker ${DOCKER_VERSION}`, Node: process.version } },
       { Name: 'vSphere', Version: host.version, Details: { Product: host.product } },
     ],
-    Version: ENGINE_VERSION,
+    Version: SERVER_VERSION,
     ApiVersion: API_VERSION,
     MinAPIVersion: MIN_API_VERSION,
     GitCommit: '',
@@ -75,6 +84,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['vSphere', host.product],
       ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
       ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
+      ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
     ],
     Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
     MemoryLimit: true,
@@ -85,7 +95,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     CPUSet: true,
     PidsLimit: true,
     ...before('1.42', { KernelMemory: false }),
-    ...since('1.42', { KernelMemoryTCP: false }),
+    ...(atLeast(apiVersion, '1.52') ? {} : since('1.42', { KernelMemoryTCP: false })),
     ...before('1.50', { BridgeNfIptables: false, BridgeNfIp6tables: false }),
     IPv4Forwarding: true,
     Debug: false,
@@ -105,7 +115,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     Architecture: 'x86_64',
     IndexServerAddress: 'https://index.docker.io/v1/',
     RegistryConfig: {
-      ...before('1.49', { AllowNondistributableArtifactsCIDRs: null, AllowNondistributableArtifactsHostnames: null }),
+      ...before('1.47', { AllowNondistributableArtifactsCIDRs: null, AllowNondistributableArtifactsHostnames: null }),
       InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
       IndexConfigs: { 'docker.io': { Name: 'docker.io', Mirrors: mirrors, Secure: true, Official: true } },
       Mirrors: mirrors.length === 0 ? null : mirrors,
@@ -120,7 +130,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     Name: engine.config.name,
     Labels: [],
     ExperimentalBuild: false,
-    ServerVersion: ENGINE_VERSION,
+    ServerVersion: SERVER_VERSION,
     Runtimes: { vm: { path: 'qemu' } },
     DefaultRuntime: 'vm',
     Swarm: {

@@ -1,24 +1,24 @@
 /** A request of the Docker API: its version, query, body, and the connection it may take over. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
-import { invalid } from '../../src/common/errors.js';
+import { invalid, messageOf } from '../../src/common/errors.js';
+import { GoJsonError, readGoJson } from '../../src/common/go-json.js';
 import { API_VERSION } from './api-version.js';
-import { jsonProblem } from './json-problem.js';
+import { type RawConnection, takeOver } from './http/connection.js';
 import { RAW_STREAM } from './streams.js';
 
 /** Of every answer but those on raw streams. */
 export const ENGINE_HEADERS = ['Api-Version', 'Docker-Experimental', 'Ostype', 'Server'];
 const MAX_BODY = 4 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_BODY;
+/** A body of which nothing comes for this long is given up. */
+const BODY_STOPS_MS = 300_000;
 
 /** What the server keeps with a request. */
 interface Extras {
   apiVersion?: string;
-  /** The connection of a request with `Upgrade`, and what the client sent after the head. */
-  upgraded?: { socket: Socket; head: Buffer };
+  queryChecked?: boolean;
 }
 
 const extras = new WeakMap<IncomingMessage, Extras>();
@@ -36,11 +36,21 @@ export function versionOf(request: Request): string {
   return extrasOf(request).apiVersion ?? API_VERSION;
 }
 
-/** A query parameter's only or last value. */
+/** A query parameter's only or first value. @throws invalid for a query that Go cannot read */
 export function query(request: Request, name: string): string | undefined {
+  const known = extrasOf(request);
+  if (known.queryChecked !== true) checkQuery(request.url);
+  known.queryChecked = true;
   const value = request.query[name];
-  const last: unknown = Array.isArray(value) ? value.at(-1) : value;
-  return typeof last === 'string' ? last : undefined;
+  const first: unknown = Array.isArray(value) ? value[0] : value;
+  return typeof first === 'string' ? first : undefined;
+}
+
+function checkQuery(url: string): void {
+  const text = url.slice(url.indexOf('?') + 1 || url.length);
+  if (text.includes(';')) throw invalid('invalid semicolon separator in query');
+  const broken = /%(?![0-9a-f]{2}).{0,2}/i.exec(text)?.[0];
+  if (broken !== undefined) throw invalid(`invalid URL escape ${JSON.stringify(broken)}`);
 }
 
 /** Docker's booleans: everything but '', 0, no, false and none is true. */
@@ -53,7 +63,10 @@ export function flag(request: Request, name: string): boolean {
 export function integer(request: Request, name: string): number | undefined {
   const value = query(request, name);
   if (value === undefined || value === '') return undefined;
-  if (!/^-?\d+$/.test(value)) throw invalid(`strconv.Atoi: parsing "${value}": invalid syntax`);
+  const problem = (why: string): Error => invalid(`strconv.Atoi: parsing ${JSON.stringify(value)}: ${why}`);
+  if (!/^[+-]?\d+$/.test(value)) throw problem('invalid syntax');
+  if (BigInt.asIntN(64, BigInt(value.replace('+', ''))) !== BigInt(value.replace('+', '')))
+    throw problem('value out of range');
   return Number(value);
 }
 
@@ -96,76 +109,86 @@ export function terminalSize(request: Request): { rows: number; cols: number } {
   return { rows: side('h', 'height'), cols: side('w', 'width') };
 }
 
-/** The raw body. @throws invalid when it is too large */
+/**
+ * The raw body. @throws invalid when it is too large, is not sent as HTTP has it, or stops
+ */
 async function readBody(request: Request): Promise<Buffer> {
-  const { upgraded } = extrasOf(request);
-  if (upgraded === undefined) {
-    const parts: Buffer[] = [];
-    let size = 0;
+  const parts: Buffer[] = [];
+  let size = 0;
+  const stopped = (): void => void request.destroy(new Error('unexpected EOF'));
+  let timer = setTimeout(stopped, BODY_STOPS_MS);
+  try {
     for await (const part of request) {
+      clearTimeout(timer);
+      timer = setTimeout(stopped, BODY_STOPS_MS);
       size += (part as Buffer).length;
       if (size <= MAX_BODY) parts.push(part as Buffer);
       // Read to its end all the same, within reason: only then does the client look for the answer.
       else if (size > MAX_DISCARDED) request.destroy();
     }
-    if (size > MAX_BODY) throw invalid('request body too large');
-    return Buffer.concat(parts);
+  } catch (error) {
+    throw invalid(`invalid JSON: ${messageOf(error)}`, error);
+  } finally {
+    clearTimeout(timer);
   }
-  // Node parses no body after an Upgrade: take its bytes off the connection.
-  const length = Number(request.headers['content-length'] ?? 0);
-  if (!(length <= MAX_BODY)) throw invalid('request body too large');
-  while (upgraded.head.length < length) {
-    const part = await new Promise<Buffer | null>((resolve) => {
-      upgraded.socket.once('data', (data: Buffer) => {
-        upgraded.socket.pause();
-        resolve(data);
-      });
-      upgraded.socket.once('close', () => resolve(null));
-      upgraded.socket.resume();
-    });
-    if (part === null) throw invalid('unexpected EOF');
-    upgraded.head = Buffer.concat([upgraded.head, part]);
-  }
-  const body = upgraded.head.subarray(0, length);
-  upgraded.head = upgraded.head.subarray(length);
-  return body;
+  if (size > MAX_BODY) throw invalid('request body too large');
+  return Buffer.concat(parts);
 }
 
-/** Takes a JSON body off a request whose connection becomes a stream: some clients send one that says nothing, and it is no input. */
-export async function dropJson(request: Request): Promise<void> {
-  if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) return;
-  if (Number(request.headers['content-length'] ?? 0) === 0) return;
-  await readBody(request);
-  delete request.headers['content-length'];
+function hasBody(request: Request): boolean {
+  return request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
 }
 
 /**
- * A JSON body, checked. No body is `{}`, unless it is `required`.
+ * Takes the body off a request whose connection becomes a stream: some clients send one that says nothing (`null`, `{}`), and it is
+ * no input. Without `Upgrade`, a body that is no JSON is the input.
+ */
+export async function dropBody(request: Request): Promise<void> {
+  const isJson = /^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '');
+  if (hasBody(request) && (isJson || request.headers.upgrade !== undefined)) await readBody(request);
+}
+
+/**
+ * A JSON body, checked. No body is `{}`, unless it is `required`. `root`: see {@link readGoJson}. `plain`: of any type, and what is
+ * wrong is told without a prefix; some of Docker's routes are so.
  * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.
  */
 export async function body<T>(
   request: Request,
   schema: z.ZodType<T>,
-  options: { required?: boolean } = {},
+  options: { required?: boolean; root?: string; plain?: boolean } = {},
 ): Promise<T> {
   const text = (await readBody(request)).toString('utf8');
   const type = request.headers['content-type'];
-  if (text !== '' && type === undefined) throw invalid('malformed Content-Type header (): mime: no media type');
-  if (type !== undefined && !/^application\/json\s*(;|$)/i.test(type)) {
-    throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
-  }
-  if (text.trim() === '' && (text !== '' || options.required === true))
-    throw invalid('invalid JSON: got EOF while reading request body');
-  let value: unknown;
+  if (options.plain !== true && (text !== '' || type !== undefined)) checkJsonType(type ?? '');
+  // A body whose length is not said is expected to be there.
+  const chunked = request.headers['transfer-encoding'] !== undefined;
+  if (text === '' && options.required !== true && !chunked) return readGoJson('{}', schema);
   try {
-    value = text.trim() === '' ? {} : (JSON.parse(text) ?? {});
+    return readGoJson(text, schema, options);
   } catch (error) {
-    throw invalid(jsonProblem(text), error);
+    if (error instanceof z.ZodError) {
+      const issue = error.issues[0];
+      throw invalid(`invalid JSON: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`);
+    }
+    if (!(error instanceof GoJsonError)) throw error;
+    if (error.kind === 'trailing' || options.plain === true) throw invalid(error.message);
+    throw invalid(`invalid JSON: ${error.kind === 'empty' ? 'got EOF while reading request body' : error.message}`);
   }
-  const checked = schema.safeParse(value);
-  if (checked.success) return checked.data;
-  const issue = checked.error.issues[0];
-  throw invalid(`invalid JSON: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`);
+}
+
+/** @throws invalid in Docker's words for a content type that is no JSON's */
+function checkJsonType(type: string): void {
+  const [, media = '', rest = ''] = /^\s*([^;]*?)\s*(;.*)?$/s.exec(type) ?? [];
+  const malformed = (why: string): Error => invalid(`malformed Content-Type header (${type}): mime: ${why}`);
+  if (media === '') throw malformed('no media type');
+  const [, first = '', second = ''] = /^([^\s/,]+)(?:\/([^\s/,]+))?/.exec(media) ?? [];
+  const plain = second === '' ? first : `${first}/${second}`;
+  if (plain !== media)
+    throw malformed(second === '' ? 'expected slash after first token' : 'unexpected content after media subtype');
+  if (!/^(\s*;\s*[^\s;=]+=("[^"]*"|[^\s;"]+))*\s*;?\s*$/.test(rest)) throw malformed('invalid media parameter');
+  if (media.toLowerCase() !== 'application/json')
+    throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
 }
 
 /** Aborted when the client hangs up before the answer is complete. */
@@ -175,16 +198,10 @@ export function hangup(response: ServerResponse): AbortSignal {
   return abort.signal;
 }
 
-/** A connection that was taken over. */
-export interface RawConnection {
-  input: Readable;
-  output: Writable;
-}
-
 /**
- * Takes the connection over for raw streams. With `Upgrade: tcp` it is answered 101 and becomes the stream (`upgradeType` is its
- * content type); without, it is answered 200 and becomes the stream all the same, unless the request has a body that was not read yet: that is the
- * input then. `headers`: the answer has the engine's own headers, as Docker has it for execs and not for attach.
+ * Takes the connection over for raw streams. With `Upgrade` it is answered 101 (`upgradeType` is its content type), without 200, and
+ * becomes the stream in both cases; a body that was not read yet is the input then. `headers`: the answer has the engine's own
+ * headers, as Docker has it for execs and not for attach.
  */
 export function hijack(
   request: Request,
@@ -192,42 +209,14 @@ export function hijack(
   upgradeType: string,
   options: { headers?: boolean } = {},
 ): RawConnection {
-  const { upgraded } = extrasOf(request);
   const own =
     options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
-  // Some clients name the protocol without asking for the upgrade in `Connection`: Node takes that for a plain request.
   const status =
     request.headers.upgrade === undefined
       ? `200 OK\r\nContent-Type: ${RAW_STREAM}\r\n`
       : `101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n`;
-  const answer = `HTTP/1.1 ${status}${own.join('')}\r\n`;
-  if (upgraded === undefined) {
-    const hasBody =
-      request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
-    const socket = request.socket;
-    const input = hasBody && !request.readableEnded ? request : withoutParser(socket);
-    response.detachSocket(socket);
-    socket.write(answer);
-    return { input, output: socket };
-  }
-  const { socket, head } = upgraded;
-  response.detachSocket(socket);
-  socket.setNoDelay(true);
-  socket.write(answer);
+  const { input, output, socket, head } = takeOver(request);
+  socket.write(`HTTP/1.1 ${status}${own.join('')}\r\n`);
   if (head.length > 0) socket.unshift(head);
-  upgraded.head = Buffer.alloc(0);
-  return { input: socket, output: socket };
-}
-
-/** The connection of a request that was read whole: what comes next on it is no request, and its end is not the client's leaving. */
-function withoutParser(socket: Socket): Socket {
-  for (const event of ['data', 'end', 'drain', 'error', 'timeout']) socket.removeAllListeners(event);
-  // Node's HTTP server reads past the stream's events until somebody listens to them.
-  const none = (): void => undefined;
-  socket.on('data', none).off('data', none);
-  socket.pause();
-  socket.on('error', () => socket.destroy());
-  socket.setTimeout(0);
-  socket.setNoDelay(true);
-  return socket;
+  return { input, output };
 }

@@ -1,13 +1,15 @@
 /** `POST /containers/{id}/update`: what is asked for joined to what there is, as Docker joins them. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import { conflict, invalid, unsupported } from '../../src/common/errors.js';
+import { goType } from '../../src/common/go-json.js';
 import { type HostConfig, hostConfigSchema } from './container-config.js';
 import { checkRestartPolicy } from './host-options.js';
 import { checkResources, resourceWarnings } from './resources.js';
 
 /** The body: the resources of a HostConfig, and a restart policy. */
-export const updateSchema = hostConfigSchema
-  .pick({
+export const updateSchema = goType(
+  'container.UpdateConfig',
+  hostConfigSchema.pick({
     CpuShares: true,
     CpuPeriod: true,
     CpuQuota: true,
@@ -20,14 +22,26 @@ export const updateSchema = hostConfigSchema
     OomKillDisable: true,
     PidsLimit: true,
     RestartPolicy: true,
-  })
-  .extend({
-    BlkioWeight: z.number().nullish(),
-    CpuRealtimePeriod: z.number().nullish(),
-    CpuRealtimeRuntime: z.number().nullish(),
-  });
+    BlkioWeight: true,
+    BlkioWeightDevice: true,
+    BlkioDeviceReadBps: true,
+    BlkioDeviceWriteBps: true,
+    BlkioDeviceReadIOps: true,
+    BlkioDeviceWriteIOps: true,
+    CpuRealtimePeriod: true,
+    CpuRealtimeRuntime: true,
+  }),
+);
 
 export type UpdateBody = z.infer<typeof updateSchema>;
+
+/** Limits of single devices. */
+export const DEVICE_RATES = [
+  'BlkioDeviceReadBps',
+  'BlkioDeviceWriteBps',
+  'BlkioDeviceReadIOps',
+  'BlkioDeviceWriteIOps',
+] as const;
 
 /** What stays as it is when it is 0 or empty. */
 const KEPT_WHEN_EMPTY = [
@@ -46,6 +60,9 @@ const KEPT_WHEN_EMPTY = [
 export function checkUpdate(wanted: UpdateBody, available: number): void {
   checkRestartPolicy({ RestartPolicy: wanted.RestartPolicy });
   checkResources(wanted, available, true);
+  for (const name of DEVICE_RATES)
+    if ((wanted[name] ?? []).length > 0)
+      throw unsupported(`${name} is not implemented: a virtual machine has no devices of its host's`);
   for (const name of ['CpuRealtimePeriod', 'CpuRealtimeRuntime'] as const)
     if (wanted[name]) throw unsupported(`${name} is not implemented`);
 }

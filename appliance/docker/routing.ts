@@ -1,7 +1,8 @@
 /** Which requests there are: paths as Docker's router takes them, and the version that each route checks. */
 import express, { type NextFunction, type Request, type RequestHandler, type Response, type Router } from 'express';
-import { invalid, messageOf, notFound } from '../../src/common/errors.js';
+import { messageOf, notFound } from '../../src/common/errors.js';
 import { API_VERSION, atLeast, checkVersion, MIN_API_VERSION } from './api-version.js';
+import { originOf } from './http/connection.js';
 import { extrasOf } from './request.js';
 
 const METHODS = ['get', 'head', 'post', 'put', 'delete'] as const;
@@ -14,31 +15,45 @@ const EXPERIMENTAL = 'Docker-Experimental';
 export function takeVersion(request: Request, response: Response, next: NextFunction): void {
   const [path = '', ...rest] = request.url.split('?');
   const query = rest.length === 0 ? '' : `?${rest.join('?')}`;
+  if (request.method === 'OPTIONS' && path === '*') {
+    bare(response).status(200).end();
+    return;
+  }
   const decoded = decode(path);
   const clean = cleanPath(decoded);
   if (clean !== decoded) {
     bare(response)
       .status(301)
-      .set('Location', `${encodeURI(clean)}${query}`)
+      .set('Location', `${originOf(request)}${encode(clean)}${query}`)
       .end();
     return;
   }
-  const match = /^\/v([0-9.]+)(\/.*)$/.exec(path);
-  if (match !== null) {
-    extrasOf(request).apiVersion = match[1]!;
-    request.url = `${match[2]!}${query}`;
+  // Docker's router knows methods as they are; Express would take them in any case.
+  if (request.method !== request.method.toUpperCase()) {
+    noRoute(request, response, next);
+    return;
   }
+  // What is written with escapes that it does not need is the same path.
+  const plain = path
+    .split('/')
+    .map((part) => encodeURIComponent(decode(part)))
+    .join('/');
+  const match = /^\/v([0-9.]+)(\/.*)$/.exec(plain);
+  if (match !== null) extrasOf(request).apiVersion = match[1]!;
+  request.url = `${match === null ? plain : match[2]!}${query}`;
   if (request.method === 'OPTIONS') response.status(200).end();
   else next();
 }
 
+/** Bytes that are no UTF-8 stand for nothing that has a name here. */
 function decode(path: string): string {
-  try {
-    return decodeURIComponent(path);
-  } catch (error) {
-    throw invalid(`invalid URL escape in "${path}"`, error);
-  }
+  const bytes = path.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(bytes, 'latin1').toString('utf8');
 }
+
+/** As Go writes a path. */
+const encode = (path: string): string =>
+  encodeURI(path).replace(/[!'()*?#]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /** A path without empty and dot segments; a slash at its end stays. */
 export function cleanPath(path: string): string {

@@ -3,18 +3,16 @@
  * image service, and their results into Docker's answers. It keeps no state that cannot be read back from there.
  */
 import { rmSync } from 'node:fs';
-import { createServer as createHttpServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import type { ListenConfig } from '../../port-layer/config.js';
 import { logger, newOperationId, withOperation } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
-import { ENGINE_VERSION } from './info.js';
-import { extrasOf } from './request.js';
+import { Connection } from './http/connection.js';
+import { SERVER_VERSION } from './info.js';
 import { attachRoutes } from './routes/attach.js';
 import { commitRoutes } from './routes/commit.js';
 import { containerRoutes } from './routes/containers.js';
@@ -24,6 +22,7 @@ import { execRoutes } from './routes/execs.js';
 import { fileRoutes } from './routes/files.js';
 import { imageRoutes } from './routes/images.js';
 import { logRoutes } from './routes/logs.js';
+import { networkMemberRoutes } from './routes/network-members.js';
 import { notImplementedRoutes } from './routes/not-implemented.js';
 import { observeRoutes } from './routes/observe.js';
 import { pauseRoutes } from './routes/pause.js';
@@ -43,7 +42,7 @@ export function dockerApp(engine: Engine): express.Express {
   app.disable('etag');
   app.set('query parser', 'simple');
   app.use((request, response, next) => {
-    setHeaders(response, `Caisson/${ENGINE_VERSION} (linux)`);
+    setHeaders(response, `Docker/${SERVER_VERSION} (linux)`);
     // Exactly this type, without a character set: clients compare it.
     response.json = (value: unknown) =>
       response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
@@ -70,6 +69,7 @@ export function dockerRouter(engine: Engine): express.Router {
   const router = versionedRouter();
   systemRoutes(router, engine);
   eventRoutes(router, engine);
+  networkMemberRoutes(router, engine);
   containerRoutes(router, engine);
   attachRoutes(router, engine);
   execRoutes(router, engine);
@@ -102,33 +102,26 @@ export async function listenDocker(
   listen: ListenConfig | { path: string },
 ): Promise<DockerServer> {
   const tls = 'path' in listen ? undefined : listen.tls;
+  // A client that has sent all its input still waits for output.
+  const options = { allowHalfOpen: true, noDelay: true };
+  const connections = new Set<Socket>();
+  const serve = (socket: Socket): void => void new Connection(socket, app);
   const server: Server =
     tls === undefined
-      ? createHttpServer(app)
-      : createHttpsServer(
+      ? createServer(options, serve)
+      : createTlsServer(
           {
+            ...options,
             cert: tls.cert,
             key: tls.key,
             minVersion: 'TLSv1.2',
-            // A client that has sent all its input still waits for output.
-            allowHalfOpen: true,
             ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
           },
-          app,
+          serve,
         );
-  // Streams and waits last as long as they last.
-  server.requestTimeout = 0;
-  server.keepAliveTimeout = 60_000;
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
-    upgrade(app, request, socket as Socket, head),
-  );
-  const connections = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
-  });
-  server.on('clientError', (_error, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -151,16 +144,4 @@ export async function listenDocker(
       await closed;
     },
   };
-}
-
-/** A request that may become a raw stream goes the way of all requests; its route takes the connection over or answers plainly. */
-function upgrade(app: express.Express, request: IncomingMessage, socket: Socket, head: Buffer): void {
-  const response = new ServerResponse(request);
-  response.assignSocket(socket);
-  response.shouldKeepAlive = false;
-  extrasOf(request).upgraded = { socket, head };
-  socket.on('error', () => socket.destroy());
-  // An answer that is no stream ends the connection.
-  response.once('finish', () => socket.end());
-  app(request, response);
 }

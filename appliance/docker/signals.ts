@@ -19,3 +19,13 @@ export function parseSignal(text: string): number {
   if (known === undefined) throw invalid(`invalid signal: ${text}`);
   return known;
 }
+
+/** {@link parseSignal}, for a text of an image: one that is no signal is as good as none. */
+export function signalOr(text: string | undefined, fallback: number): number {
+  if (text === undefined) return fallback;
+  try {
+    return parseSignal(text);
+  } catch {
+    return fallback;
+  }
+}

@@ -1,5 +1,6 @@
 /** A container's statistics as the API gives them on a host with cgroup v2. */
 import type { ResourceUsage } from '../../port-layer/observe/types.js';
+import { API_VERSION, atLeast } from './api-version.js';
 import { formatTime } from './timestamps.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
@@ -62,9 +63,14 @@ export function statsView(
   container: { id: string; name: string },
   now: ResourceUsage | null,
   before: ResourceUsage | null,
+  apiVersion = API_VERSION,
 ): object {
   const head = { name: `/${container.name}`, id: container.id };
-  const rest = { num_procs: 0, storage_stats: {} };
+  const rest = {
+    num_procs: 0,
+    storage_stats: {},
+    ...(atLeast(apiVersion, '1.52') ? { os_type: 'linux' } : {}),
+  };
   if (now === null) {
     return {
       ...head,

@@ -3,7 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { AttachedStreams, OutputChunk } from '../../port-layer/types.js';
 import { errnoOf, invalid } from '../../src/common/errors.js';
 import { atLeast } from './api-version.js';
-import type { RawConnection } from './request.js';
+import type { RawConnection } from './http/connection.js';
 
 export const RAW_STREAM = 'application/vnd.docker.raw-stream';
 const MULTIPLEXED_STREAM = 'application/vnd.docker.multiplexed-stream';

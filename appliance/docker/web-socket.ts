@@ -4,7 +4,8 @@ import { StringDecoder } from 'node:string_decoder';
 import type { Request, Response } from 'express';
 import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws';
 import { atLeast } from './api-version.js';
-import { extrasOf, type RawConnection, versionOf } from './request.js';
+import { type RawConnection, takeOver } from './http/connection.js';
+import { versionOf } from './request.js';
 
 /** Of one message, in bytes: it is input, and kept until it is taken. */
 const MAX_MESSAGE = 16 * 1024 * 1024;
@@ -23,21 +24,21 @@ const server = new WebSocketServer({
  * Null: the request is none for it, and is answered.
  */
 export async function acceptWebSocket(request: Request, response: Response): Promise<RawConnection | null> {
-  const { upgraded } = extrasOf(request);
-  if (upgraded === undefined || request.headers.upgrade?.toLowerCase() !== 'websocket') {
+  const asked = /(^|,)\s*upgrade\s*(,|$)/i.test(request.headers.connection ?? '');
+  if (!asked || request.headers.upgrade?.toLowerCase() !== 'websocket') {
     response.writeHead(400, { 'Content-Type': 'text/plain; charset=utf-8', Connection: 'close' });
     response.end('not websocket protocol');
     return null;
   }
-  const { socket, head } = upgraded;
-  response.detachSocket(socket);
-  socket.setNoDelay(true);
+  const { socket, head } = takeOver(request);
   const webSocket = await new Promise<WebSocket | null>((resolve) => {
     // A handshake that is refused was answered, and the connection is ended.
     socket.once('close', () => resolve(null));
     server.handleUpgrade(request, socket, head, resolve);
   });
   if (webSocket === null) return null;
+  // It was paused when it was taken over.
+  socket.resume();
   webSocket.on('error', () => undefined);
   // The stream closes it without saying why: it is a normal end.
   const close = webSocket.close.bind(webSocket);

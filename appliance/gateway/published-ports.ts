@@ -3,6 +3,7 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, isIP, isIPv6, type Server } from 'node:net';
 import type { CaissonError } from '../../src/common/errors.js';
 import { errnoOf, internal, invalid, messageOf } from '../../src/common/errors.js';
+import { newId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import type { GatewayWorker } from './gateway-worker.js';
 
@@ -95,11 +96,17 @@ export class PortMapper {
     const ports: PublishedPort[] = [];
     this.published.set(containerId, ports);
     try {
-      for (const request of wanted) ports.push(...(await this.listenInRange(request)));
+      for (const request of wanted) {
+        try {
+          ports.push(...(await this.listenInRange(request)));
+        } catch (error) {
+          throw this.bindError(name, request, error);
+        }
+      }
       return ports;
     } catch (error) {
       this.release(containerId);
-      throw bindError(name, error);
+      throw error;
     }
   }
 
@@ -185,6 +192,32 @@ export class PortMapper {
     }
     return port;
   }
+
+  /** In Docker's words: another container's port is allocated, another program's is in use. */
+  private bindError(name: string, { containerPort, protocol }: PortRequest, error: unknown): CaissonError {
+    const { address = '', port = 0 } = error as { address?: string; port?: number };
+    const ours = [...this.published.values()]
+      .flat()
+      .some((one) => one.hostPort === port && one.protocol === protocol && overlap(one.hostIp, address));
+    const why =
+      errnoOf(error) !== 'EADDRINUSE'
+        ? messageOf(error)
+        : ours
+          ? `Bind for ${address}:${port} failed: port is already allocated`
+          : `failed to bind host port for ${address}:${port}:${containerPort}/${protocol}: address already in use`;
+    log.info({ container: name, err: messageOf(error) }, 'a port could not be published');
+    return internal(
+      `failed to set up container networking: driver failed programming external connectivity on endpoint ${name} (${newId()}): ${why}`,
+      error,
+    );
+  }
+}
+
+/** Addresses on which a port cannot be listened on twice. */
+function overlap(one: string, other: string): boolean {
+  return (
+    isIPv6(one) === isIPv6(other) && (one === other || ALL_ADDRESSES.includes(one) || ALL_ADDRESSES.includes(other))
+  );
 }
 
 function listening(server: Server, listen: (done: () => void) => void): Promise<void> {
@@ -192,16 +225,4 @@ function listening(server: Server, listen: (done: () => void) => void): Promise<
     server.once('error', reject);
     listen(resolve);
   });
-}
-
-function bindError(name: string, error: unknown): CaissonError {
-  const address = error as { address?: string; port?: number };
-  const where = `${address.address ?? ''}:${address.port ?? ''}`;
-  const why =
-    errnoOf(error) === 'EADDRINUSE' ? `Bind for ${where} failed: port is already allocated` : messageOf(error);
-  log.info({ container: name, err: messageOf(error) }, 'a port could not be published');
-  return internal(
-    `failed to set up container networking: driver failed programming external connectivity on endpoint ${name}: ${why}`,
-    error,
-  );
 }

@@ -6,9 +6,12 @@ import { execFile } from 'node:child_process';
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { connect, type Server, type Socket } from 'node:net';
 import { promisify } from 'node:util';
+import { keepReading } from '../../src/common/keep-reading.js';
 import type { WorkerMessage } from './gateway-worker.js';
 
 const CONNECT_MS = 10_000;
+/** How long a container may take to read what a client that has gone had sent. */
+const GONE_MS = 60_000;
 const UDP_IDLE_MS = 60_000;
 const MAX_UDP_CLIENTS = 1024;
 /** Connections of one published port at a time; more are refused. */
@@ -55,6 +58,7 @@ class TcpPort implements Port {
       this.waiting.delete(client);
     });
     client.on('error', () => client.destroy());
+    keepReading(client);
     client.pause();
     if (this.target === null) this.waiting.add(client);
     else this.connect(client, this.target);
@@ -62,7 +66,7 @@ class TcpPort implements Port {
 
   /** Joins a client with the container. */
   private connect(client: Socket, target: { host: string; port: number }): void {
-    const upstream = connect({ ...target, allowHalfOpen: true, timeout: CONNECT_MS });
+    const upstream = keepReading(connect({ ...target, allowHalfOpen: true, timeout: CONNECT_MS }));
     upstream.once('connect', () => {
       upstream.setTimeout(0);
       client.pipe(upstream);
@@ -70,11 +74,19 @@ class TcpPort implements Port {
     });
     // Nobody listens in the container: the client is told as the container would.
     upstream.once('timeout', () => upstream.destroy());
-    upstream.on('error', () => client.resetAndDestroy());
+    upstream.on('error', () => {
+      // What it has said is the client's, also when it ends badly.
+      if (upstream.bytesRead === 0) client.resetAndDestroy();
+      else client.end();
+    });
     upstream.once('close', () => {
       if (!client.writableEnded) client.destroy();
     });
-    client.once('close', () => upstream.destroy());
+    client.once('close', () => {
+      // So is what the client has said the container's.
+      upstream.setTimeout(GONE_MS, () => upstream.destroy());
+      upstream.destroySoon();
+    });
   }
 }
 

@@ -4,15 +4,16 @@
  */
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { invalid, unsupported } from '../../src/common/errors.js';
+import { invalid } from '../../src/common/errors.js';
+import { throughProgram } from './unpack-program.js';
 import { decodeZstd } from './zstd-frames.js';
 
-export type Compression = 'none' | 'gzip' | 'zstd';
+export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2' | 'xz';
 
 /** Larger than zlib's 16 KiB: each piece is a trip to the thread pool. */
 const GUNZIP_CHUNK = 256 * 1024;
 
-const MAGICS: readonly [name: Compression | 'bzip2' | 'xz', magic: Buffer][] = [
+const MAGICS: readonly [name: Compression, magic: Buffer][] = [
   ['gzip', Buffer.from([0x1f, 0x8b, 0x08])],
   ['zstd', Buffer.from([0x28, 0xb5, 0x2f, 0xfd])],
   ['bzip2', Buffer.from('BZh')],
@@ -22,13 +23,9 @@ const MAGICS: readonly [name: Compression | 'bzip2' | 'xz', magic: Buffer][] = [
 /** True for the first bytes of a Zstandard skippable frame, with which a zstd stream may also begin. */
 const isSkippable = (head: Buffer): boolean => head.length >= 4 && head.readUInt32LE(0) >>> 4 === 0x184d2a5;
 
-/**
- * @param head the first bytes of a blob (at least 8, unless it is shorter)
- * @throws unsupported for a compression no registry uses for layers
- */
+/** @param head the first bytes of a blob (at least 8, unless it is shorter) */
 export function sniffCompression(head: Buffer): Compression {
   const found = MAGICS.find(([, magic]) => head.subarray(0, magic.length).equals(magic))?.[0];
-  if (found === 'bzip2' || found === 'xz') throw unsupported(`layers compressed with ${found} are not supported`);
   return found ?? (isSkippable(head) ? 'zstd' : 'none');
 }
 
@@ -39,6 +36,14 @@ export function decompress(source: Readable, compression: Compression): AsyncIte
     const decoded = Readable.from(decodeZstd(source), { objectMode: false, highWaterMark: GUNZIP_CHUNK });
     decoded.once('close', () => source.destroy());
     return decoded;
+  }
+  if (compression !== 'gzip') {
+    const unpacked = Readable.from(throughProgram(source, compression), {
+      objectMode: false,
+      highWaterMark: GUNZIP_CHUNK,
+    });
+    unpacked.once('close', () => source.destroy());
+    return unpacked;
   }
   const gunzip = createGunzip({ chunkSize: GUNZIP_CHUNK });
   // Errors of either side reach the reader of `gunzip`.

@@ -6,15 +6,15 @@ import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { LayerStore } from '../../port-layer/types.js';
-import { invalid } from '../../src/common/errors.js';
+import { CaissonError, invalid } from '../../src/common/errors.js';
 import { chainId, sha256 } from '../../src/common/ids.js';
+import { parseConfig } from './image-config.js';
 import type { ImageStore } from './image-store.js';
-import { parseConfig } from './manifest.js';
+import { DEPTH_EXCEEDED, LAYERS_MAX } from './manifest.js';
+import { DEFAULT_PLATFORM } from './platform.js';
 import { joinReference, parseReference, type Reference, withDefaultTag } from './reference.js';
 import type { CommitOptions, Image } from './types.js';
 
-/** Docker's limit on the layers of an image. */
-const LAYERS_MAX = 125;
 /** An archive without entries. */
 const EMPTY_TAR = 1024;
 
@@ -48,8 +48,9 @@ export async function commitImage(context: CommitContext, options: CommitOptions
       const empty = size <= EMPTY_TAR;
       const parent = base.chainIds.at(-1) ?? null;
       const chain = chainId(parent, diffId);
+      // As Docker, which registers the layer before it looks whether it is empty.
+      if (base.chainIds.length >= LAYERS_MAX) throw new CaissonError('unavailable', DEPTH_EXCEEDED);
       if (empty) return record(context, options, null);
-      if (base.chainIds.length >= LAYERS_MAX) throw invalid('max depth exceeded');
       return context.holding([chain], async () => {
         await context.layers.write(
           { chainId: chain, parent, diffId },
@@ -93,14 +94,14 @@ async function record(context: CommitContext, options: CommitOptions, diffId: st
   };
   const rawConfig = Buffer.from(
     JSON.stringify({
-      architecture,
+      architecture: architecture || DEFAULT_PLATFORM.architecture,
       ...(options.author === '' ? {} : { author: options.author }),
       ...options.fields,
       parent: base.id,
       config: options.config,
       created,
       history: [...(base.config.history ?? []), history],
-      os,
+      os: os || DEFAULT_PLATFORM.os,
       rootfs: {
         type: 'layers',
         diff_ids: [...base.config.rootfs.diff_ids, ...(diffId === null ? [] : [diffId])],

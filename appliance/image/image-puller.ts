@@ -1,26 +1,22 @@
 /** One pull: from a reference to a recorded image, with Docker's words on the way (moby `distribution/pull_v2.go`). */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cancelled, invalid, messageOf, unsupported } from '../../src/common/errors.js';
+import { CaissonError, cancelled, invalid, messageOf, unsupported } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { type HttpClient, readBody } from './http.js';
+import { checkConfig, parseConfig } from './image-config.js';
 import { chainIdsOf, type ImageStore } from './image-store.js';
 import type { LayerFetcher, WantedLayer } from './layer-fetcher.js';
 import {
   CONFIG_SIZE_MAX,
+  checkImage,
+  DEPTH_EXCEEDED,
   type Descriptor,
+  LAYERS_MAX,
   type Manifest,
-  parseConfig,
   parseManifest,
   selectManifest,
 } from './manifest.js';
-import {
-  DEFAULT_PLATFORM,
-  formatPlatform,
-  type Platform,
-  parsePlatform,
-  platformMatch,
-  platformOf,
-} from './platform.js';
+import { formatPlatform, type Platform, parsePlatform, platformMatch, platformOf } from './platform.js';
 import { familiarString, type Reference } from './reference.js';
 import { connect, digestLike, type RegistryClient } from './registry-client.js';
 import type { RegistryEndpoint, RegistryEndpoints } from './registry-endpoints.js';
@@ -30,6 +26,8 @@ import type { Image, ImageConfig, PullOptions } from './types.js';
 const log = logger('image');
 /** Attempts for manifests and configurations; layers have their own. */
 const DOCUMENT_ATTEMPTS = 3;
+/** Manifest lists within manifest lists. */
+const INDEX_DEPTH = 4;
 
 /** What a pull stands on. */
 export interface PullContext {
@@ -154,18 +152,20 @@ class Pull {
     const top = await this.#retrying(() => client.manifest(reference.digest ?? reference.tag!, this.#signal));
     let manifest = parseManifest(top, name);
     this.#announce();
-    if (manifest.kind === 'index') {
-      const chosen = selectManifest(manifest, this.platform ?? DEFAULT_PLATFORM);
-      const fetched = await this.#retrying(() => client.manifest(chosen.digest, this.#signal));
-      if (fetched.body.length !== chosen.size) {
-        throw invalid(
-          `manifest ${chosen.digest} has ${fetched.body.length} bytes, the manifest list says ${chosen.size}`,
-        );
-      }
-      manifest = parseManifest(fetched, name);
-      if (manifest.kind === 'index') throw unsupported('a manifest list within a manifest list is not supported');
+    for (let depth = 0; manifest.kind === 'index'; depth++) {
+      if (depth === INDEX_DEPTH) throw invalid('manifest lists are nested too deeply');
+      manifest = await this.#chosen(client, selectManifest(manifest, this.platform));
     }
+    checkImage(manifest);
     return { digest: top.digest, ...(await this.#configuration(client, manifest)), layers: manifest.layers };
+  }
+
+  /** What an index refers to. */
+  async #chosen(client: RegistryClient, { digest, size }: Descriptor): Promise<Manifest> {
+    const fetched = await this.#retrying(() => client.manifest(digest, this.#signal));
+    if (fetched.body.length !== size)
+      throw invalid(`manifest ${digest} has ${fetched.body.length} bytes, the manifest list says ${size}`);
+    return parseManifest(fetched, familiarString(this.reference));
   }
 
   async #configuration(client: RegistryClient, manifest: Manifest & { kind: 'image' }) {
@@ -181,6 +181,7 @@ class Pull {
     if (config.rootfs.diff_ids.length !== manifest.layers.length) {
       throw invalid("layers from manifest don't match image configuration");
     }
+    checkConfig(config);
     const offered = platformOf(config);
     if (offered.os !== 'linux') {
       throw unsupported(
@@ -199,6 +200,9 @@ class Pull {
         diffId: described.config.rootfs.diff_ids[index]!,
       }),
     );
+    // As Docker, which finds out when it comes to that layer: the pull has begun.
+    if (wanted.length > LAYERS_MAX)
+      throw new CaissonError('unavailable', `failed to register layer: ${DEPTH_EXCEEDED}`);
     const { progress } = this.options;
     await this.context.fetcher.fetch(wanted, { client, signal: this.#signal, progress });
   }

@@ -8,7 +8,7 @@ import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
 import { internal, messageOf, notFound } from '../../src/common/errors.js';
 import { chainId, sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { parseConfig } from './manifest.js';
+import { parseConfig } from './image-config.js';
 import {
   canonicalString,
   familiarString,

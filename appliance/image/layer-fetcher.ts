@@ -3,6 +3,7 @@
  * once however many pulls want it.
  */
 import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LayerStore } from '../../port-layer/types.js';
@@ -63,6 +64,8 @@ export class LayerFetcher {
     // One failed layer ends the others' downloads of this pull.
     const abort = new AbortController();
     const signal = AbortSignal.any([options.signal, abort.signal]);
+    // Every layer listens.
+    setMaxListeners(0, signal);
     const missing: WantedLayer[] = [];
     for (const layer of wanted) {
       const exists = this.layers.has(layer.chainId);

@@ -102,7 +102,10 @@ class ThreadedReader implements LayerReader {
     tar.on('error', () => {});
     this.tar = tar;
     this.#digest = new Promise((resolve, reject) => {
+      /** All was sent, or a failure told. What was sent may still be unread: the thread's end says nothing of it. */
+      let told = false;
       const fail = (error: Error): void => {
+        told = true;
         tar.destroy(error);
         reject(error);
       };
@@ -117,6 +120,7 @@ class ThreadedReader implements LayerReader {
         }
         onRead(message.read);
         if ('digest' in message) {
+          told = true;
           if (!tar.destroyed) tar.push(null);
           resolve(message.digest);
         } else if (!tar.destroyed) {
@@ -125,7 +129,10 @@ class ThreadedReader implements LayerReader {
         }
       });
       thread.once('error', fail);
-      thread.once('exit', () => fail(internal('reading the layer was ended')));
+      // Node hands out all that a thread has sent before it tells of the thread's end.
+      thread.once('exit', () => {
+        if (!told) fail(internal('reading the layer was ended'));
+      });
     });
     this.#digest.catch(() => {});
   }

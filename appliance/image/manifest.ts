@@ -1,53 +1,65 @@
-/** Manifests, indexes and image configurations: parsed and checked once, plain data afterwards. */
+/** Manifests and indexes: parsed and checked once, plain data afterwards. */
 import { z } from 'zod';
 import { CaissonError, invalid, unsupported } from '../../src/common/errors.js';
+import { GoJsonError, goType, int, int64, readGoJson } from '../../src/common/go-json.js';
 import {
-  DOCKER_CONFIG,
+  checkImageConfig,
+  checkSupported,
   DOCKER_MANIFEST,
   DOCKER_MANIFEST_LIST,
   DOCKER_SCHEMA1,
   DOCKER_SCHEMA1_SIGNED,
-  isForeignLayer,
-  isLayer,
-  OCI_CONFIG,
   OCI_INDEX,
   OCI_MANIFEST,
 } from './media-types.js';
-import { DEFAULT_PLATFORM, formatPlatform, type Platform, platformMatch, platformOf } from './platform.js';
+import {
+  DEFAULT_PLATFORM,
+  formatPlatform,
+  hostPlatform,
+  type Platform,
+  platformMatch,
+  platformOf,
+} from './platform.js';
 import { isDigest } from './reference.js';
 import type { FetchedManifest } from './registry-client.js';
-import type { ImageConfig } from './types.js';
 
 /** The largest image configuration taken; they hold a few KiB. */
 export const CONFIG_SIZE_MAX = 4 * 1024 * 1024;
 /** As Docker (`maxLayerDepth`). */
-const LAYERS_MAX = 125;
+export const LAYERS_MAX = 125;
+export const DEPTH_EXCEEDED = 'max depth exceeded';
+/** How well an entry without a platform fits: less than any that names one that fits. */
+const UNNAMED = 0.1;
 
-const descriptorSchema = z.object({
-  mediaType: z.string(),
-  digest: z.string().refine(isDigest, 'is not a digest'),
-  size: z.number().int().nonnegative(),
-});
+const text = z.string().optional();
+const descriptorSchema = goType(
+  'distribution.Descriptor',
+  z.object({ mediaType: z.string(), digest: z.string(), size: int64 }),
+);
 
 /** Where some content is and what it must be. */
 export type Descriptor = z.infer<typeof descriptorSchema>;
 
-const manifestSchema = z.object({
-  schemaVersion: z.literal(2),
-  mediaType: z.string().optional(),
-  config: descriptorSchema,
-  layers: z.array(descriptorSchema),
-});
+const manifestSchema = goType(
+  'Manifest',
+  z.object({ schemaVersion: int, mediaType: text, config: descriptorSchema, layers: z.array(descriptorSchema) }),
+);
 
-const indexSchema = z.object({
-  schemaVersion: z.literal(2),
-  mediaType: z.string().optional(),
-  manifests: z.array(
-    descriptorSchema.extend({
-      platform: z.object({ architecture: z.string(), os: z.string(), variant: z.string().optional() }).optional(),
-    }),
-  ),
-});
+const platformSchema = goType(
+  'manifestlist.PlatformSpec',
+  z.object({ architecture: z.string(), os: z.string(), variant: text }),
+);
+
+const indexSchema = goType(
+  'ManifestList',
+  z.object({
+    schemaVersion: int,
+    mediaType: text,
+    manifests: z.array(
+      goType('manifestlist.ManifestDescriptor', descriptorSchema.extend({ platform: platformSchema.optional() })),
+    ),
+  }),
+);
 
 /** A manifest or an index. */
 export type Manifest =
@@ -57,10 +69,11 @@ export type Manifest =
 /**
  * Parses what a registry gave for a manifest.
  * @param name for messages: the reference asked for
- * @throws unsupported for schema 1, foreign layers and things that are no images; invalid for anything malformed
+ * @throws unsupported for schema 1; invalid for anything malformed, and for what Docker's own manifests have that is no image
  */
 export function parseManifest(fetched: Pick<FetchedManifest, 'body' | 'mediaType'>, name: string): Manifest {
-  const json = parseJson(fetched.body, 'manifest') as {
+  const { body } = fetched;
+  const json = parseJson(body, 'manifest') as {
     schemaVersion?: unknown;
     mediaType?: unknown;
     manifests?: unknown;
@@ -83,129 +96,65 @@ export function parseManifest(fetched: Pick<FetchedManifest, 'body' | 'mediaType
   switch (inside ?? fetched.mediaType) {
     case DOCKER_MANIFEST_LIST:
     case OCI_INDEX:
-      return parseIndex(json);
+      return parseIndex(body);
     case DOCKER_MANIFEST:
+      return parseImage(body, true);
     case OCI_MANIFEST:
-      return parseImage(json, name);
+      return parseImage(body, false);
     default:
-      if (inside === undefined && json?.manifests !== undefined) return parseIndex(json);
-      if (inside === undefined && json?.layers !== undefined) return parseImage(json, name);
+      if (inside === undefined && json?.manifests !== undefined) return parseIndex(body);
+      if (inside === undefined && json?.layers !== undefined) return parseImage(body, false);
       throw unsupported(`unsupported manifest media type "${inside ?? fetched.mediaType}"`);
   }
 }
 
-function parseImage(json: unknown, name: string): Manifest {
-  const { config, layers } = check(manifestSchema, json, 'manifest');
-  if (config.mediaType !== DOCKER_CONFIG && config.mediaType !== OCI_CONFIG) {
-    throw unsupported(`Encountered remote "${config.mediaType}"(unknown) when fetching ${name}: it is not an image`);
-  }
-  if (layers.length > LAYERS_MAX) throw invalid('max depth exceeded');
-  for (const { mediaType } of layers) {
-    if (isForeignLayer(mediaType)) {
-      throw unsupported(`foreign layers (${mediaType}) are not supported: their content is not in the registry`);
-    }
-    if (!isLayer(mediaType)) throw unsupported(`unsupported layer media type "${mediaType}"`);
-  }
+function parseImage(body: Buffer, ours: boolean): Manifest {
+  const { config, layers } = read(manifestSchema, body, 'manifest');
+  if (ours) checkImageConfig(config.mediaType);
+  for (const descriptor of [config, ...layers]) checkDescriptor(descriptor);
   return { kind: 'image', config, layers };
 }
 
-function parseIndex(json: unknown): Manifest {
-  const { manifests } = check(indexSchema, json, 'manifest list');
+/** Refuses what is no image: OCI's manifests are used for all kinds of things. @throws unsupported in Docker's words */
+export function checkImage({ config, layers }: Manifest & { kind: 'image' }): void {
+  for (const { mediaType } of [config, ...layers]) checkSupported(mediaType);
+}
+
+function parseIndex(body: Buffer): Manifest {
+  const { manifests } = read(indexSchema, body, 'manifest list');
   return {
     kind: 'index',
-    manifests: manifests.map(({ platform, ...descriptor }) => ({
-      ...descriptor,
-      platform: platform && platformOf(platform),
-    })),
+    manifests: manifests.map(({ platform, ...descriptor }) => {
+      checkDescriptor(descriptor);
+      // One that says nothing is none.
+      const named = platform !== undefined && (platform.os !== '' || platform.architecture !== '');
+      return { ...descriptor, platform: named ? platformOf(platform) : undefined };
+    }),
   };
 }
 
+function checkDescriptor({ digest, size }: Descriptor): void {
+  if (!isDigest(digest)) throw invalid(`invalid manifest: "${digest}" is not a digest`);
+  if (size < 0) throw invalid(`invalid manifest: ${digest} has a negative size`);
+}
+
 /**
- * The entry of an index that fits best; the first of equals. Entries without a platform (and attestations, which have
- * `unknown/unknown`) are not images to run.
+ * The entry of an index that fits best; the first of equals. Entries without a platform come after those with one; attestations,
+ * which have `unknown/unknown`, fit nowhere.
  * @throws notFound in Docker's words
  */
-export function selectManifest(index: Manifest & { kind: 'index' }, wanted: Platform = DEFAULT_PLATFORM): Descriptor {
+export function selectManifest(index: Manifest & { kind: 'index' }, wanted?: Platform): Descriptor {
   let best: Descriptor | undefined;
   let bestMatch = 0;
   for (const entry of index.manifests) {
-    const match = entry.platform ? platformMatch(wanted, entry.platform) : 0;
+    const match = entry.platform ? platformMatch(wanted ?? hostPlatform(), entry.platform) : UNNAMED;
     if (match <= bestMatch) continue;
     best = entry;
     bestMatch = match;
   }
   if (best) return best;
-  throw new CaissonError('notFound', `no matching manifest for ${formatPlatform(wanted)} in the manifest list entries`);
-}
-
-/** Go writes unset fields as null. */
-const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
-const strings = z.array(z.string());
-const nanoseconds = z.number().int();
-
-const healthcheckSchema = z.object({
-  Test: optional(strings),
-  Interval: optional(nanoseconds),
-  Timeout: optional(nanoseconds),
-  StartPeriod: optional(nanoseconds),
-  Retries: optional(z.number().int()),
-});
-
-/** A set, in Go's JSON: `{"80/tcp": {}}`. */
-const setSchema = z
-  .record(z.string(), z.unknown())
-  .transform((set): Record<string, object> => Object.fromEntries(Object.keys(set).map((key) => [key, {}])));
-
-const runConfigSchema = z.object({
-  User: optional(z.string()),
-  ExposedPorts: optional(setSchema),
-  Env: optional(strings),
-  Entrypoint: strings.nullish(),
-  Cmd: strings.nullish(),
-  Volumes: optional(setSchema),
-  WorkingDir: optional(z.string()),
-  Labels: optional(z.record(z.string(), z.string())),
-  StopSignal: optional(z.string()),
-  Healthcheck: optional(healthcheckSchema),
-  Shell: optional(strings),
-  ArgsEscaped: optional(z.boolean()),
-  OnBuild: optional(strings),
-});
-
-const historySchema = z.object({
-  created: optional(z.string()),
-  created_by: optional(z.string()),
-  author: optional(z.string()),
-  comment: optional(z.string()),
-  empty_layer: optional(z.boolean()),
-});
-
-const sha256Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
-
-const configSchema = z.object({
-  created: optional(z.string()),
-  author: optional(z.string()),
-  parent: optional(z.string()),
-  architecture: z.string(),
-  os: z.string(),
-  variant: optional(z.string()),
-  config: runConfigSchema.nullish().transform((value) => value ?? {}),
-  rootfs: z.object({
-    type: z.literal('layers'),
-    diff_ids: z
-      .array(sha256Digest)
-      .nullish()
-      .transform((value) => value ?? []),
-  }),
-  history: optional(z.array(historySchema)),
-});
-
-/**
- * Parses an image's configuration (image-spec config.md).
- * @throws invalid
- */
-export function parseConfig(body: Buffer): ImageConfig {
-  return check(configSchema, parseJson(body, 'image configuration'), 'image configuration') as ImageConfig;
+  const name = formatPlatform(wanted ?? DEFAULT_PLATFORM);
+  throw new CaissonError('notFound', `no matching manifest for ${name} in the manifest list entries`);
 }
 
 function parseJson(body: Buffer, what: string): unknown {
@@ -216,9 +165,11 @@ function parseJson(body: Buffer, what: string): unknown {
   }
 }
 
-function check<T extends z.ZodType>(schema: T, value: unknown, what: string): z.output<T> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  throw invalid(`invalid ${what}: ${issue.path.join('.') || 'document'}: ${issue.message}`);
+function read<T>(schema: z.ZodType<T>, body: Buffer, what: string): T {
+  try {
+    return readGoJson(body.toString('utf8'), schema);
+  } catch (error) {
+    if (error instanceof GoJsonError) throw invalid(error.message, error);
+    throw invalid(`invalid ${what}: ${(error as Error).message}`, error);
+  }
 }

@@ -1,4 +1,5 @@
-/** Media types of OCI image-spec (media-types.md) and of Docker's image manifest version 2, schema 2. */
+/** Media types of OCI image-spec (media-types.md) and of Docker's image manifest version 2, schema 2; which of them are images. */
+import { invalid, unsupported } from '../../src/common/errors.js';
 
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 export const DOCKER_MANIFEST_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
@@ -12,17 +13,41 @@ export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
 /** What is asked for. A registry that has only schema 1 may answer with it anyway. */
 export const MANIFEST_MEDIA_TYPES = [DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST];
 
-const LAYERS = new Set([
-  'application/vnd.docker.image.rootfs.diff.tar',
-  'application/vnd.docker.image.rootfs.diff.tar.gzip',
-  'application/vnd.docker.image.rootfs.diff.tar.zstd',
-  'application/vnd.oci.image.layer.v1.tar',
-  'application/vnd.oci.image.layer.v1.tar+gzip',
-  'application/vnd.oci.image.layer.v1.tar+zstd',
+/** Configurations that Docker takes in its own manifests: those of old images were named after how they had been sent. */
+const IMAGE_CONFIGS = new Set([
+  DOCKER_CONFIG,
+  OCI_CONFIG,
+  'application/octet-stream',
+  'application/json',
+  'text/html',
+  '',
 ]);
+const CLASSES: Record<string, string> = { 'application/vnd.docker.plugin.v1+json': 'plugin' };
 
-/** Layers whose content lies elsewhere than in the registry. */
-const FOREIGN = /^application\/vnd\.(docker\.image\.rootfs\.foreign\.|oci\.image\.layer\.nondistributable\.)/;
+/** Of configurations and layers: these, and with a prefix what follows it and a dot. */
+const SUPPORTED = [
+  'application/vnd.oci.image',
+  'application/vnd.docker',
+  'application/octet-stream',
+  'application/json',
+  'text/html',
+  '',
+];
 
-export const isLayer = (mediaType: string): boolean => LAYERS.has(mediaType);
-export const isForeignLayer = (mediaType: string): boolean => FOREIGN.test(mediaType);
+/** Looks at the configuration of one of Docker's own manifests. @throws invalid in Docker's words */
+export function checkImageConfig(mediaType: string): void {
+  if (IMAGE_CONFIGS.has(mediaType)) return;
+  throw invalid(`Encountered remote "${mediaType}"(${CLASSES[mediaType] ?? 'unknown'}) when fetching`);
+}
+
+/**
+ * Looks at what a manifest refers to. A layer that is not for distribution is one as any other, if the registry has it.
+ * @throws unsupported in Docker's words
+ */
+export function checkSupported(mediaType: string): void {
+  const name = mediaType.toLowerCase();
+  if (name.startsWith('application/vnd.docker.ai.'))
+    throw invalid('AI models are not yet supported by the Engine, please use "docker model pull/run" instead');
+  if (SUPPORTED.some((type) => name === type || name.startsWith(`${type}.`))) return;
+  throw unsupported(`unsupported media type ${mediaType}`);
+}

@@ -1,4 +1,5 @@
 /** Platforms of images (OCI image-spec, image-index.md "platform"), normalised as containerd and Docker do. */
+import { readFileSync } from 'node:fs';
 import { invalid } from '../../src/common/errors.js';
 
 export interface Platform {
@@ -10,6 +11,34 @@ export interface Platform {
 
 /** What the container VMs are. */
 export const DEFAULT_PLATFORM: Platform = { os: 'linux', architecture: 'amd64', variant: '' };
+
+/** Processor features of the levels of x86-64 (its ABI, "Micro-architecture levels"), as Linux names them. */
+const LEVELS: readonly string[][] = [
+  ['cx16', 'lahf_lm', 'popcnt', 'sse4_1', 'sse4_2', 'ssse3'],
+  ['avx', 'avx2', 'bmi1', 'bmi2', 'f16c', 'fma', 'abm', 'movbe', 'xsave'],
+];
+let host: Platform | undefined;
+
+/** What container VMs run at best here. Not v4 where the processor has it: an emulated one does not. */
+export function hostPlatform(): Platform {
+  host ??= { ...DEFAULT_PLATFORM, variant: `v${levelOf(cpuFlags())}` };
+  return host;
+}
+
+/** The level, 1 to 3, of a processor with these features. */
+export function levelOf(flags: ReadonlySet<string>): number {
+  const missing = LEVELS.findIndex((level) => !level.every((flag) => flags.has(flag)));
+  return missing === -1 ? LEVELS.length + 1 : missing + 1;
+}
+
+function cpuFlags(): Set<string> {
+  try {
+    const line = /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';
+    return new Set(line.trim().split(/\s+/));
+  } catch {
+    return new Set();
+  }
+}
 
 const ARCHITECTURES: Readonly<Record<string, string>> = {
   x86_64: 'amd64',
@@ -56,9 +85,9 @@ export function parsePlatform(text: string): Platform {
   return platform;
 }
 
-/** From the fields of a descriptor or an image's configuration. */
+/** From the fields of a descriptor or an image's configuration; an operating system that is not named is this one. */
 export function platformOf(fields: { os: string; architecture: string; variant?: string | undefined }): Platform {
-  return normalise(fields.os, fields.architecture, fields.variant ?? '');
+  return normalise(fields.os || DEFAULT_PLATFORM.os, fields.architecture, fields.variant ?? '');
 }
 
 /** `linux/arm64/v9` */
@@ -68,12 +97,31 @@ export function formatPlatform(platform: Platform): string {
 
 /**
  * How well something built for `offered` runs on `wanted`: 0 not at all, higher is better. A variant `vN` of arm and
- * amd64 also runs what was built for a lower one.
+ * amd64 also runs what was built for a lower one, and amd64 what was built for 386.
  */
 export function platformMatch(wanted: Platform, offered: Platform): number {
-  if (wanted.os !== offered.os || wanted.architecture !== offered.architecture) return 0;
+  if (wanted.os !== offered.os) return 0;
+  if (wanted.architecture === 'amd64' && offered.architecture === '386') return offered.variant === '' ? 0.5 : 0;
+  if (wanted.architecture !== offered.architecture) return 0;
   if (wanted.variant === offered.variant) return 1000;
   const level = (variant: string) => (variant === '' ? 1 : Number(/^v(\d+)$/.exec(variant)?.[1] ?? Number.NaN));
   const [have, need] = [level(wanted.variant), level(offered.variant)];
   return need <= have ? 1 + need : 0;
+}
+
+/**
+ * Docker's sentence for an image whose configuration names another platform than this one and that nobody asked for; null for one that
+ * runs here.
+ */
+export function platformWarning(config: {
+  os: string;
+  architecture: string;
+  variant?: string | undefined;
+}): string | null {
+  const offered = platformOf(config);
+  if (platformMatch(hostPlatform(), offered) > 0) return null;
+  // As it is written, where Docker's messages have it so.
+  const name =
+    config.os === '' ? 'unknown' : [config.os, config.architecture, config.variant].filter(Boolean).join('/');
+  return `The requested image's platform (${name}) does not match the detected host platform (${formatPlatform(hostPlatform())}) and no specific platform was requested`;
 }

@@ -8,9 +8,15 @@ export interface ImageConfig {
   author?: string;
   /** Of an image that was committed: the id of the one it was made of. */
   parent?: string;
+  comment?: string;
+  docker_version?: string;
+  /** '' when it is not named. */
   architecture: string;
   os: string;
   variant?: string;
+  'os.version'?: string;
+  /** What is shown of the container that an image of old was made of. */
+  container_config?: object;
   config: {
     User?: string;
     ExposedPorts?: Record<string, object>;
@@ -33,7 +39,7 @@ export interface ImageConfig {
     ArgsEscaped?: boolean;
     OnBuild?: string[];
   };
-  rootfs: { type: 'layers'; diff_ids: string[] };
+  rootfs: { type: string; diff_ids: string[] };
   history?: { created?: string; created_by?: string; author?: string; comment?: string; empty_layer?: boolean }[];
 }
 

@@ -7,7 +7,7 @@ import type { ContainerSpec } from '../types.js';
 /** What is longer is compressed: others stay readable for administrators. */
 const PLAIN = 64 * 1024;
 /** The specs of all containers travel in one answer of vSphere's. */
-const MOST = 1024 * 1024;
+const MOST = 4 * 1024 * 1024;
 const MOST_UNPACKED = 64 * 1024 * 1024;
 const COMPRESSED = 'gzip:';
 

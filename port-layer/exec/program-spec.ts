@@ -15,8 +15,8 @@ import { type ContainerSpec, HOST_GATEWAY, type NetworkEndpoint } from '../types
 const GATE_TIMEOUT_MS = 15_000;
 const DEFAULT_SERVERS = ['8.8.8.8', '8.8.4.4'];
 
-/** The program of a container that is being started. */
-export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): ProgramSpec {
+/** The program of a container that is being started. @param first it never ran */
+export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], first: boolean): ProgramSpec {
   const hostname = spec.hostname === '' ? shortId(spec.id) : spec.hostname;
   return {
     containerId: spec.id,
@@ -24,6 +24,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
     domainname: spec.domainname,
     rootDisk: { bus: 0, unit: 0 },
     readOnlyRoot: spec.readOnlyRoot,
+    ...(first ? { initLayer: Math.floor(Date.parse(spec.createdAt) / 1000) } : {}),
     nics: endpoints.map((endpoint, index) => ({
       index,
       name: `eth${index}`,
@@ -55,8 +56,8 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[]): 
 function volumeSpecs(spec: ContainerSpec): VolumeSpec[] {
   const disks = new Map(volumeDisks(spec).map((disk) => [disk.volume, disk]));
   return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '' }) => {
-    const { unit, readOnly: diskReadOnly } = disks.get(volume)!;
-    return { disk: { bus: 0, unit }, diskReadOnly, path, readOnly, subpath };
+    const { bus, unit, readOnly: diskReadOnly } = disks.get(volume)!;
+    return { disk: { bus, unit }, diskReadOnly, path, readOnly, subpath };
   });
 }
 

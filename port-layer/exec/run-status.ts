@@ -74,11 +74,26 @@ export function isUserProblem(message: string): boolean {
   return message.startsWith('unable to find ') || message.startsWith('uids and gids ');
 }
 
+/** What Docker adds where something on the way to a path is no directory. */
+const MOUNT_HINT =
+  ': Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type';
+
+/** What is wrong with an environment, in runc's words: an exec's is looked at when it starts. Undefined: nothing. */
+export function environmentProblem(env: readonly string[]): string | undefined {
+  for (const entry of env) {
+    const quoted = (): string => JSON.stringify(entry).replaceAll('\\u0000', '\\x00');
+    if (entry.startsWith('=')) return `environment variable name can't be empty: ${quoted()}`;
+    if (entry.includes('\0')) return `environment variable value can't contain null(\\x00): ${quoted()}`;
+  }
+  return undefined;
+}
+
 /** What the guest says of a process it can't start, in Docker's words. */
 export function startError(code: number, message: string): StartError {
   const directory = /^mkdir (.*): not a directory$/i.exec(message)?.[1];
   // What Docker finds out before it calls runc.
   if (directory !== undefined) return new StartError(code, `Cannot mkdir: ${directory} is not a directory`);
   if (isUserProblem(message)) return new StartError(code, message);
-  return new StartError(code, `${START_PREFIX}${message}`);
+  const hint = /^exec: .*: not a directory$/s.test(message) ? MOUNT_HINT : '';
+  return new StartError(code, `${START_PREFIX}${message}${hint}`);
 }

@@ -13,12 +13,14 @@ import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { programSpec } from './program-spec.js';
 import { RUN_KEY, type RunRecord } from './run-record.js';
-import { parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
+import { environmentProblem, parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
 import type { VmObserver } from './vm-observer.js';
 import { channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
 const START_MS = 120_000;
+/** So much more for each volume: an emulated machine that is busy takes long to find and mount many disks. */
+const VOLUME_MS = 3000;
 /** A guest that could not start its process powers itself off within this. */
 const GUEST_OFF_MS = 10_000;
 /** A VM is off so long after its process has ended. */
@@ -69,7 +71,7 @@ export class Starter {
       volumeUse.check(container.spec);
       await volumeUse.free(container.spec);
       for (const { volume, readOnly } of volumeDisks(container.spec)) if (readOnly) await volumes.recover(volume);
-      const pid = await this.run(container, (await prepare?.()) ?? { annotations: {} }, power);
+      const pid = await this.run(container, (await prepare?.()) ?? { annotations: {} }, before === 'created', power);
       this.running(container, pid);
     } catch (error) {
       await this.failed(container, before, error, power.wished);
@@ -81,6 +83,7 @@ export class Starter {
   private async run(
     container: Container,
     { annotations, links }: Preparation,
+    first: boolean,
     power: { wished: boolean },
   ): Promise<number> {
     const { client, config, networks } = this.context;
@@ -92,13 +95,15 @@ export class Starter {
       annotations: { ...former.annotations, ...annotations },
     };
     container.endpoints = networks.bind(spec, container.mac ?? (await this.readMac(container)));
+    const wrong = environmentProblem(spec.process.env);
+    if (wrong !== undefined) throw startError(128, `error during container init: ${wrong}`);
     const channel = container.channelOn(channelPath(config, container.id));
     channel.release();
     await container.channelClosed();
     await channel.listen();
     const { started, stopWaiting } = this.awaitStart(container, channel);
     try {
-      const program = compileProgram(programSpec(spec, container.endpoints)).toString('base64');
+      const program = compileProgram(programSpec(spec, container.endpoints, first)).toString('base64');
       const record: RunRecord = { startedAt: new Date().toISOString(), endpoints: container.endpoints };
       container.spec = spec;
       await change(client, container.vm, container.changeVersion, (handle) => {
@@ -205,7 +210,8 @@ export class Starter {
         if (typeof ended === 'number') resolve(ended);
         else reject(ended);
       };
-      const timer = setTimeout(() => reject(timeout('the container VM does not start its process in time')), START_MS);
+      const tooLong = (): void => reject(timeout('the container VM does not start its process in time'));
+      const timer = setTimeout(tooLong, START_MS + VOLUME_MS * volumeDisks(container.spec).length);
       channel.on('started', onStarted);
       channel.on('failed', onFailed);
       container.on('power', onPower);

@@ -29,11 +29,16 @@ export function channelPath(config: VchConfig, id: string): string {
   return `${config.channelDir}/${shortId(id)}.sock`;
 }
 
+/** Keys of devices in a request: negative, the host gives them their own. */
+const controllerKey = (bus: number): number => -100 - bus;
+
 /** The VM of a new container. @param parentDisk path of the image's last layer, relative to the datastore */
 export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDisk: string): VirtualMachineConfigSpec {
   const { datastore } = config.imageStore;
   const directory = vmDirectory(config, spec.id);
   const at = (path: string): string => datastorePath(datastore, path);
+  const volumes = volumeDisks(spec);
+  const buses = Math.max(0, ...volumes.map(({ bus }) => bus)) + 1;
   const networks = spec.networks.slice(0, 1).map(({ mac }) => ({ portGroup: config.bridge.portGroup, mac }));
   return {
     name: vmName(spec.name, spec.id),
@@ -46,17 +51,22 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
       ? {}
       : { cpuAllocation: { shares: { level: 'custom' as const, shares: spec.cpuShares } } }),
     deviceChange: [
-      {
-        operation: 'add',
-        device: { $type: 'ParaVirtualSCSIController', key: -1, busNumber: 0, sharedBus: 'noSharing' },
-      },
+      ...Array.from({ length: buses }, (_, bus) => ({
+        operation: 'add' as const,
+        device: {
+          $type: 'ParaVirtualSCSIController' as const,
+          key: controllerKey(bus),
+          busNumber: bus,
+          sharedBus: 'noSharing' as const,
+        },
+      })),
       {
         operation: 'add',
         fileOperation: 'create',
         device: {
           $type: 'VirtualDisk',
           key: -2,
-          controllerKey: -1,
+          controllerKey: controllerKey(0),
           unitNumber: 0,
           capacityInKB: 0,
           backing: {
@@ -68,12 +78,12 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
           },
         },
       },
-      ...volumeDisks(spec).map(({ volume, unit, readOnly }) => ({
+      ...volumes.map(({ volume, bus, unit, readOnly }) => ({
         operation: 'add' as const,
         device: {
           $type: 'VirtualDisk' as const,
-          key: -30 - unit,
-          controllerKey: -1,
+          key: -200 - bus * 16 - unit,
+          controllerKey: controllerKey(bus),
           unitNumber: unit,
           capacityInKB: 0,
           backing: {

@@ -1,26 +1,8 @@
 /** What a container's root has that its image has not, and the other way round: two trees walked side by side. */
 import type { FileChange } from '../types.js';
+import { isFixture, isFixturePath } from './init-layer.js';
 import { toText } from './paths.js';
 import { type FileEntry, isDirectory, isSymlink } from './root-files.js';
-
-/**
- * What the engine itself makes in a root: mount points and the files that are bound over. That these are there is no change, as
- * little as in Docker's own initial layer.
- */
-const MADE = new Set([
-  '.dockerenv',
-  'dev',
-  'dev/console',
-  'dev/pts',
-  'dev/shm',
-  'proc',
-  'sys',
-  'etc',
-  'etc/hosts',
-  'etc/hostname',
-  'etc/resolv.conf',
-  'etc/mtab',
-]);
 
 /** One difference. `path` (one character per byte) has no leading slash. */
 export interface TreeChange {
@@ -36,7 +18,8 @@ export interface CompareOptions {
 }
 
 /**
- * The differences, in the order of the trees: a directory before what is in it. A directory of which only the content changed is
+ * The differences, in the order of the trees: a directory before what is in it. What the engine puts into every container
+ * (`init-layer.ts`) is none. A directory of which only the content changed is
  * modified; of a deleted or new one, only the former comes without what was in it.
  * @param before and `after`: trees without content, from the root
  */
@@ -65,15 +48,16 @@ export async function* compareTrees(
       await left.leave();
     } else if (order > 0) {
       const entry = right.entry!;
-      if (!MADE.has(entry.path)) yield* tell({ kind: 'added', path: entry.path, entry });
+      if (!isFixture(entry)) yield* tell({ kind: 'added', path: entry.path, entry });
       await right.advance();
     } else {
       const [old, now] = [left.entry!, right.entry!];
-      const changed = now.path !== '' && differs(old, now, options);
+      const made = isFixture(now) && !(isDirectory(old) && isDirectory(now));
+      const changed = now.path !== '' && !made && differs(old, now, options);
       if (changed) yield* tell({ kind: 'modified', path: now.path, entry: now });
       if (isDirectory(old) && !isDirectory(now)) await left.leave();
       else await left.advance();
-      if (isDirectory(old) && isDirectory(now) && now.path !== '') {
+      if ((isDirectory(old) || made) && isDirectory(now) && now.path !== '') {
         while (above.length > 0 && !isBelow(now.path, above.at(-1)!.entry.path)) above.pop();
         above.push({ entry: now, told: changed });
       }
@@ -116,7 +100,8 @@ function compare(a: string | undefined, b: string | undefined): number {
 function differs(old: FileEntry, now: FileEntry, { exact }: CompareOptions): boolean {
   if (old.mode !== now.mode || old.uid !== now.uid || old.gid !== now.gid) return true;
   if (old.major !== now.major || old.minor !== now.minor) return true;
-  if (isDirectory(now)) return exact && !sameTime(old.mtime, now.mtime);
+  // What the init layer puts into a directory is no change of it.
+  if (isDirectory(now)) return exact && !isFixturePath(now.path) && !sameTime(old.mtime, now.mtime);
   if (exact && (old.ino !== now.ino || old.ctime.sec !== now.ctime.sec || old.ctime.nsec !== now.ctime.nsec))
     return true;
   if (isSymlink(now) && old.target !== now.target) return true;

@@ -15,6 +15,7 @@ import type { FileChange, FileService, PathStat } from '../types.js';
 import { compareTrees, shown, type TreeChange } from './changes.js';
 import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
+import { makeInitLayer } from './init-layer.js';
 import { layerTar } from './layer-tar.js';
 import { makeDirectory } from './make-directory.js';
 import { MountedFiles } from './mounted-files.js';
@@ -36,7 +37,7 @@ export class ContainerFiles implements FileService {
     private readonly config: VchConfig,
     private readonly containers: ContainerCache,
     private readonly datastore: DatastoreClient,
-    private readonly layers: Pick<Layers, 'diskOf'>,
+    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
     private readonly spoolDir: string,
     private readonly volumeUse: VolumeUse,
     /** Keeps a running container's guest awake: `Pauser.visit`. */
@@ -165,7 +166,12 @@ export class ContainerFiles implements FileService {
   /** The files of a container's image, to compare with. */
   private async imageOf(container: Container, signal?: AbortSignal): Promise<RootFiles> {
     const disk = await this.layers.diskOf(container.spec.layer);
-    return DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
+    return this.openOnLayers(disk, signal);
+  }
+
+  /** A disk that stands on layers. */
+  private openOnLayers(disk: string, signal?: AbortSignal): Promise<DiskFiles> {
+    return DiskFiles.open(this.datastore, disk, this.spoolDir, signal, (path) => this.layers.openDisk(path));
   }
 
   /**
@@ -191,9 +197,11 @@ export class ContainerFiles implements FileService {
         throw conflict(`container ${container.id} is being removed`);
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
-        const openDisk = (): Promise<DiskFiles> => DiskFiles.open(this.datastore, disk, this.spoolDir, signal);
-        if (container.state === 'created' && view === FilesView.asSeen)
-          await makeDirectory(openDisk, container.spec.process.cwd);
+        const openDisk = (): Promise<DiskFiles> => this.openOnLayers(disk, signal);
+        if (container.state === 'created') {
+          await makeInitLayer(openDisk, container.spec.createdAt);
+          if (view === FilesView.asSeen) await makeDirectory(openDisk, container.spec.process.cwd);
+        }
         const files = releasing(await openDisk(), release);
         return view === FilesView.asSeen ? await this.withVolumes(container, files, write, signal) : files;
       }

@@ -12,6 +12,7 @@ import {
   Ext4Filesystem,
   type FileStat,
   type FileType,
+  type OpenFile,
   type TreeGuard,
   VmdkChain,
 } from '../../src/disk/index.js';
@@ -59,21 +60,23 @@ export class DiskFiles implements RootFiles {
     private readonly datastore: DatastoreClient,
     private readonly path: string,
     private readonly spoolDir: string,
+    private readonly openFile: OpenFile,
     private readonly chain: VmdkChain,
     private readonly filesystem: Ext4Filesystem,
     private readonly signal?: AbortSignal,
   ) {}
 
-  /** @param path of the disk, relative to the datastore. @param spoolDir for the copy that is changed. @throws notFound, invalid */
+  /** @param path of the disk, relative to the datastore. @param spoolDir for the copy that is changed. @param openFile `Layers.openDisk`, for one that stands on layers. @throws notFound, invalid */
   static async open(
     datastore: DatastoreClient,
     path: string,
     spoolDir: string,
     signal?: AbortSignal,
+    openFile: OpenFile = (file) => DatastoreBlocks.open(datastore, file),
   ): Promise<DiskFiles> {
-    const chain = await VmdkChain.open(path, (file) => DatastoreBlocks.open(datastore, file));
+    const chain = await VmdkChain.open(path, openFile);
     try {
-      return new DiskFiles(datastore, path, spoolDir, chain, await Ext4Filesystem.open(chain), signal);
+      return new DiskFiles(datastore, path, spoolDir, openFile, chain, await Ext4Filesystem.open(chain), signal);
     } catch (error) {
       await chain.close();
       throw error;
@@ -213,7 +216,7 @@ export class DiskFiles implements RootFiles {
   }
 
   private openChain(path: string): Promise<VmdkChain> {
-    return VmdkChain.open(path, (file) => DatastoreBlocks.open(this.datastore, file));
+    return VmdkChain.open(path, this.openFile);
   }
 }
 

@@ -82,7 +82,7 @@ export class MountedFiles implements RootFiles {
     const failed = (errno: number, operation: string): FileError =>
       new FileError({ errno, operation, path: entry.path });
     if (!isDirectory(entry) && this.mounts.some(({ at }) => at === path || isBelow(at, path)))
-      throw keepKind ? failed(Errno.EISDIR, 'keep') : failed(Errno.EBUSY, 'unlinkat');
+      throw keepKind ? failed(Errno.EISDIR, 'keep') : failed(Errno.EBUSY, 'RemoveAll');
     if (place.mount?.volume.readOnly === true)
       throw failed(Errno.EROFS, isDirectory(entry) && (await this.isThere(path)) ? 'lchown' : 'put');
     let { target } = entry;

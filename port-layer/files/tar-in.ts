@@ -53,9 +53,10 @@ export async function unpack(
   try {
     for (let entry = await reader.next(); entry !== null; entry = await reader.next()) {
       const name = inside(entry.name, 'entry name');
-      if (name === '/' && entry.type === 'directory') continue;
+      // What is the destination itself is passed over, whatever it claims to be: the directory stays, with all in it.
+      if (name === '/') continue;
       const put = fileEntry(entry, at(name), options.owner);
-      if (entry.type === 'link') put.target = at(inside(entry.linkName, 'hardlink target'));
+      if (entry.type === 'link') put.target = at(linkTarget(entry.linkName));
       recent.add(put.path, { entry, name: toText(name.slice(1)), put });
       await files.put(put, options.keepKind);
       if (entry.type === 'file') await copyContent(reader, entry, files);
@@ -76,9 +77,16 @@ function inside(name: string, what: string): string {
   for (const part of name.split('/')) {
     if (part === '..') depth--;
     else if (part !== '' && part !== '.') depth++;
-    if (depth < 0 && !name.startsWith('/')) throw new CaissonError('unavailable', `invalid ${what} "${toText(name)}"`);
+    if (depth < 0) throw new CaissonError('unavailable', `invalid ${what} "${toText(name)}"`);
   }
   return cleanPath(name);
+}
+
+/** @throws unavailable for a target that is the destination itself, too */
+function linkTarget(linkName: string): string {
+  const target = inside(linkName, 'hardlink target');
+  if (target === '/') throw new CaissonError('unavailable', `invalid hardlink target "${toText(linkName)}"`);
+  return target;
 }
 
 function fileEntry(entry: TarEntry, path: string, owner: UnpackOptions['owner']): FileEntry {

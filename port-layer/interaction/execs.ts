@@ -1,11 +1,12 @@
 /** Further processes in running containers. */
-import { conflict, invalid, notFound } from '../../src/common/errors.js';
+import { conflict, invalid, notFound, timeout } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
+import { within } from '../../src/common/within.js';
 import { encodeProcess } from '../../tether/program/compile.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { StartError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
-import { isUserProblem } from '../exec/run-status.js';
+import { environmentProblem, isUserProblem } from '../exec/run-status.js';
 import type { AttachedStreams, ExecInfo } from '../types.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
 
@@ -16,12 +17,17 @@ const UNABLE = `${FAILED}unable to start container process: `;
 const KEPT_MS = 5 * 60_000;
 /** As if killed: the container ended with its VM. */
 const KILLED = 137;
+/** How long a new size waits for the start. */
+const RESIZE_MS = 10_000;
 const NOT_STARTED = 128;
 const LARGEST_ID = 2 ** 31 - 1;
 
 interface Exec extends ExecInfo {
   session: number;
   started: boolean;
+  /** Resolves when it was started, or cannot be any more. */
+  begun: Promise<void>;
+  begin(): void;
   channel: ContainerChannel | null;
   /** Its exit code; from the start on. */
   over: Promise<number> | null;
@@ -72,6 +78,10 @@ export class Execs {
     const container = this.containers.resolve(containerId);
     if (!container.running) throw conflict(`container ${container.id} is not running`);
     if (process.args.length === 0) throw invalid('No exec command specified');
+    let begin: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
     const exec: Exec = {
       id: newId(),
       containerId: container.id,
@@ -82,13 +92,17 @@ export class Execs {
       openedStreams: streams,
       session: -1,
       started: false,
+      begun,
+      begin,
       channel: null,
       over: null,
     };
     this.execs.set(exec.id, exec);
     // One that was never started is forgotten with this run of the container; one that has ended, some time after it.
     const forget = (): void => {
-      if (!exec.started) this.execs.delete(exec.id);
+      if (exec.started) return;
+      this.execs.delete(exec.id);
+      exec.begin();
     };
     container.once('exited', forget);
     container.once('removed', () => this.execs.delete(exec.id));
@@ -108,7 +122,8 @@ export class Execs {
   ): Promise<AttachedStreams | null> {
     const exec = this.exec(execId);
     const container = this.containers.resolve(exec.containerId);
-    if (exec.started) throw conflict(`exec command ${exec.id} has already run`);
+    if (exec.started)
+      throw conflict(`exec command ${exec.id} ${exec.exitCode === null ? 'is already running' : 'has already run'}`);
     const { channel } = container;
     if (!container.running || channel === null) throw conflict(`container ${container.id} is not running`);
     exec.started = true;
@@ -119,11 +134,18 @@ export class Execs {
       exec.over = Promise.resolve(NOT_STARTED);
       throw new StartError(NOT_STARTED, `${FAILED}Cwd must be an absolute path`);
     }
+    const wrong = environmentProblem(process.env);
+    if (wrong !== undefined) {
+      this.end(exec, NOT_STARTED);
+      exec.over = Promise.resolve(NOT_STARTED);
+      throw new StartError(NOT_STARTED, `${UNABLE}${wrong}`);
+    }
     const { session, output, started } = await channel.exec(encodeProcess(process)).catch((error: unknown) => {
       this.end(exec, NOT_STARTED);
       throw error;
     });
     exec.session = session;
+    exec.begin();
     exec.over = new Promise<number>((resolve) => {
       const finish = (code: number): void => {
         channel.off('exited', onExited);
@@ -161,15 +183,20 @@ export class Execs {
   }
 
   private end(exec: Exec, code: number): void {
+    exec.begin();
     exec.running = false;
     exec.exitCode = code;
     setTimeout(() => this.execs.delete(exec.id), KEPT_MS).unref();
   }
 
-  /** @throws conflict when it does not run */
+  /** One that is not started is waited for, as in Docker. @throws notFound when it has ended; timeout when it is not started */
   async resize(execId: string, size: { rows: number; cols: number }): Promise<void> {
     const exec = this.exec(execId);
-    if (exec.channel === null || exec.exitCode !== null) throw conflict(`exec ${execId} is not running`);
+    await within(exec.begun, RESIZE_MS, () => {
+      throw timeout('timeout waiting for exec session ready');
+    });
+    if (exec.channel === null || exec.exitCode !== null)
+      throw notFound(`NotFound: process does not exist ${execId}: not found`);
     await exec.channel.resize(exec.session, size);
   }
 

@@ -16,6 +16,7 @@ import type {
 } from '../types.js';
 import type { ContainerChannel } from './container-channel.js';
 import { Execs } from './execs.js';
+import { keptLines } from './log-rotation.js';
 import {
   CAUGHT_UP,
   type LogBatches,
@@ -153,7 +154,12 @@ export class Interaction implements InteractionService {
     const cursor = new LogCursor();
     const { channel } = container;
     let ended = (!container.running && container.state !== 'starting') || container.reportedExit !== null;
-    const part = await logPart(this.datastore, path, { tail: options.tail, keepBytes: container.spec.log?.keepBytes });
+    const { keepBytes, rotation } = container.spec.log ?? {};
+    let { tail } = options;
+    if (rotation !== undefined && keepBytes !== undefined)
+      tail = Math.min(tail ?? Number.POSITIVE_INFINITY, await keptLines(this.datastore, path, rotation, keepBytes));
+    // A line of Docker's file is longer than one of this log: all that it keeps is in as many bytes, but for a last one.
+    const part = await logPart(this.datastore, path, { tail, ...(rotation === undefined ? { keepBytes } : {}) });
     const stored = readLog(this.datastore, path, cursor, part);
     let batches: LogBatches = stored;
     let live: Readable | null = null;
@@ -164,7 +170,9 @@ export class Interaction implements InteractionService {
       else if (await isLive(channel)) batches = logThenLive(stored, cursor, live);
       else ended = true;
     }
-    const result = Readable.from(selectLines(batches, options, ended), { highWaterMark: LOG_BATCHES });
+    const result = Readable.from(selectLines(batches, { ...options, ...(tail === undefined ? {} : { tail }) }, ended), {
+      highWaterMark: LOG_BATCHES,
+    });
     const close = (): void => {
       live?.destroy();
     };

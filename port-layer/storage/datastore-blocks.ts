@@ -1,6 +1,6 @@
 /** Files of a datastore as disks are read. */
 import { notFound } from '../../src/common/errors.js';
-import { type BlockReader, CachedBlocks } from '../../src/disk/index.js';
+import { type BlockReader, CachedBlocks, PageCache } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 
 /** A datastore file read by ranges, through a cache: metadata is read in small pieces from nearby places. */
@@ -11,10 +11,15 @@ export class DatastoreBlocks implements BlockReader {
     readonly size: number,
   ) {}
 
-  static async open(datastore: DatastoreClient, path: string): Promise<BlockReader> {
+  /** @param pages where what is read is kept. @throws notFound */
+  static async open(
+    datastore: DatastoreClient,
+    path: string,
+    pages = new PageCache(256 * 1024, 128),
+  ): Promise<BlockReader> {
     const size = await datastore.size(path);
     if (size === null) throw notFound(`${path} is not on the datastore`);
-    return new CachedBlocks(new DatastoreBlocks(datastore, path, size), 256 * 1024, 128);
+    return new CachedBlocks(new DatastoreBlocks(datastore, path, size), pages);
   }
 
   async read(offset: number, length: number): Promise<Buffer> {

@@ -7,11 +7,11 @@ import { Readable } from 'node:stream';
 import { conflict, internal, isKind, messageOf, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { applyLayer, FileBlocks, VmdkChain } from '../../src/disk/index.js';
+import { applyLayer, FileBlocks, type LayerResult, type OpenFile, VmdkChain } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import type { LayerInfo, LayerStore, LayerWriteOptions } from '../types.js';
-import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
+import { LayerDisks } from './layer-disks.js';
 
 const log = logger('storage');
 /** The layer under containers whose image has none: an empty filesystem. */
@@ -21,7 +21,9 @@ const hex = (chainId: string): string => chainId.replace(/^sha256:/, '');
 /** A layer that is being written. */
 interface Writing {
   stored: Promise<LayerInfo>;
-  /** Its disk, once that is whole: the next layer is written on it while it is brought to the datastore. */
+  /** The layer whose disk is its disk, once that is whole: the next layer is written on it while it is brought to the datastore. */
+  disk: string | null;
+  /** Where its own disk is until then; null: it has none. */
   spool: string | null;
 }
 
@@ -30,6 +32,7 @@ export class Layers implements LayerStore {
   private readonly layers = new Map<string, LayerInfo>();
   private readonly writing = new Map<string, Writing>();
   private readonly uses = new Map<string, number>();
+  private readonly disks: LayerDisks;
   /** Set by the port layer: chain ids that containers stand on. */
   usedByContainers: () => Set<string> = () => new Set();
 
@@ -37,7 +40,9 @@ export class Layers implements LayerStore {
     private readonly files: ImageStoreFiles,
     private readonly config: VchConfig,
     private readonly spoolDir: string,
-  ) {}
+  ) {
+    this.disks = new LayerDisks(files.datastore, files.images);
+  }
 
   /** Finds the stored layers and removes what interrupted writes left. */
   async load(): Promise<void> {
@@ -81,7 +86,12 @@ export class Layers implements LayerStore {
     }
     const layer = this.layers.get(chainId ?? EMPTY_LAYER);
     if (layer === undefined) throw notFound(`layer ${chainId} is not stored`);
-    return this.path(layer.chainId);
+    return this.path(layer.disk ?? layer.chainId);
+  }
+
+  /** For `VmdkChain.open` on the datastore: opens each layer's disk once for all who read it. */
+  openDisk(path: string): ReturnType<OpenFile> {
+    return this.disks.open(path);
   }
 
   /** Keeps a layer while a container is made on it. @returns lets go */
@@ -113,15 +123,16 @@ export class Layers implements LayerStore {
     }
     const name = hex(layer.chainId);
     const spool = join(this.spoolDir, `${name}-${randomBytes(4).toString('hex')}.vmdk`);
-    const applied = (): void => {
-      writing.spool = spool;
+    const applied = (disk: string): void => {
+      writing.disk = disk;
+      if (disk === layer.chainId) writing.spool = spool;
       options.applied?.();
     };
     const stored = this.writeNew(layer, tar, spool, { ...options, applied }).finally(async () => {
       this.writing.delete(layer.chainId);
       await rm(spool, { force: true });
     });
-    const writing: Writing = { stored, spool: null };
+    const writing: Writing = { stored, disk: null, spool: null };
     this.writing.set(layer.chainId, writing);
     return stored;
   }
@@ -130,14 +141,16 @@ export class Layers implements LayerStore {
     layer: { chainId: string; parent: string | null; diffId: string },
     tar: Readable,
     spool: string,
-    options: LayerWriteOptions & { applied(): void },
+    options: Omit<LayerWriteOptions, 'applied'> & { applied(disk: string): void },
   ): Promise<LayerInfo> {
     const { chainId, parent } = layer;
     const below = parent === null || this.layers.has(parent) ? undefined : this.writing.get(parent);
     try {
-      const size = await this.apply(layer, tar, spool, options);
-      options.applied();
-      return await this.store({ ...layer, size }, spool, below, options.signal);
+      const { size, unchanged } = await this.apply(layer, tar, spool, options);
+      const disk = unchanged && parent !== null ? this.diskLayer(parent) : chainId;
+      options.applied(disk);
+      const info = { ...layer, size, ...(disk === chainId ? {} : { disk }) };
+      return await this.store(info, disk === chainId ? spool : null, below, options.signal);
     } catch (error) {
       // What failed below is the cause of what failed here.
       await below?.stored;
@@ -148,45 +161,61 @@ export class Layers implements LayerStore {
     }
   }
 
-  /** Writes the layer's disk to `spool`. Resolves with the bytes of its files. */
+  /** Writes the layer's disk to `spool`, if it changes anything. */
   private async apply(
     { chainId, parent }: { chainId: string; parent: string | null },
     tar: Readable,
     spool: string,
-    { verify, signal }: LayerWriteOptions,
-  ): Promise<number> {
-    const chain = parent === null ? null : await this.openDisk(parent);
+    { verify, signal }: Pick<LayerWriteOptions, 'verify' | 'signal'>,
+  ): Promise<LayerResult> {
+    const below = parent === null ? null : this.diskLayer(parent);
+    const chain = below === null ? null : await this.openChain(below);
     try {
       const result = await applyLayer({
         parent: chain,
         tar,
         outPath: spool,
-        parentHint: parent === null ? null : posix.join('..', hex(parent), `${hex(parent)}.vmdk`),
+        parentHint: below === null ? null : posix.join('..', hex(below), `${hex(below)}.vmdk`),
         capacity: this.config.container.baseImageSizeGiB * 2 ** 30,
         seed: chainId,
         signal,
       });
       await verify();
-      return result.size;
+      return result;
     } finally {
       await chain?.close();
     }
   }
 
-  /** A layer's disk with all below it, read from where each is. */
-  private openDisk(chainId: string): Promise<VmdkChain> {
-    if (!this.layers.has(chainId) && (this.writing.get(chainId)?.spool ?? null) === null)
-      throw internal(`the parent layer ${chainId} is not stored`);
-    return VmdkChain.open(this.path(chainId), (path) => {
-      const [, writing] = [...this.writing].find(([id]) => this.path(id) === path) ?? [];
-      return writing?.spool ? FileBlocks.open(writing.spool) : DatastoreBlocks.open(this.files.datastore, path);
+  /** The layer whose disk is that of `chainId`. */
+  private diskLayer(chainId: string): string {
+    const stored = this.layers.get(chainId);
+    const disk = stored === undefined ? this.writing.get(chainId)?.disk : (stored.disk ?? chainId);
+    if (disk === undefined || disk === null) throw internal(`the parent layer ${chainId} is not stored`);
+    return disk;
+  }
+
+  /** A layer's own disk with all below it, read from where each is. */
+  private openChain(chainId: string): Promise<VmdkChain> {
+    const spools = new Map<string, string>();
+    for (const [id, { spool }] of this.writing) if (spool !== null) spools.set(this.path(id), spool);
+    return VmdkChain.open(this.path(chainId), async (path) => {
+      const spool = spools.get(path);
+      if (spool === undefined) return this.openDisk(path);
+      try {
+        return await FileBlocks.open(spool);
+      } catch (error) {
+        // It has been stored meanwhile.
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        return this.openDisk(path);
+      }
     });
   }
 
-  /** Brings a layer to the datastore and publishes it, after the one `below`. */
+  /** Brings a layer to the datastore, with its disk if it has one of its own, and publishes it, after the one `below`. */
   private async store(
     info: LayerInfo,
-    spool: string,
+    spool: string | null,
     below: Writing | undefined,
     signal?: AbortSignal,
   ): Promise<LayerInfo> {
@@ -194,12 +223,7 @@ export class Layers implements LayerStore {
     const upload = `${this.files.images}/${name}.upload-${randomBytes(4).toString('hex')}`;
     try {
       await this.files.makeDirectory(upload);
-      const { size } = await stat(spool);
-      await this.files.datastore.put(
-        `${upload}/${name}.vmdk`,
-        createReadStream(spool, { highWaterMark: 1024 * 1024 }),
-        { size, signal },
-      );
+      const size = spool === null ? 0 : await this.bring(spool, `${upload}/${name}.vmdk`, signal);
       await this.files.datastore.put(`${upload}/layer.json`, JSON.stringify(info));
       await below?.stored;
       await this.files.move(upload, `${this.files.images}/${name}`);
@@ -214,12 +238,20 @@ export class Layers implements LayerStore {
     return info;
   }
 
+  private async bring(spool: string, path: string, signal?: AbortSignal): Promise<number> {
+    const { size } = await stat(spool);
+    const content = createReadStream(spool, { highWaterMark: 1024 * 1024 });
+    await this.files.datastore.put(path, content, { size, signal });
+    return size;
+  }
+
   async delete(chainId: string): Promise<void> {
     const child = this.list().find((layer) => layer.parent === chainId);
     if (child !== undefined) throw conflict(`layer ${chainId} is the parent of ${child.chainId}`);
     if ((this.uses.get(chainId) ?? 0) > 0 || this.usedByContainers().has(chainId))
       throw conflict(`layer ${chainId} is in use by a container`);
     if (!this.layers.delete(chainId)) return;
+    this.disks.forget(this.path(chainId));
     try {
       await this.files.remove(`${this.files.images}/${hex(chainId)}`);
     } catch (error) {

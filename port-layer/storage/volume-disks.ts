@@ -1,19 +1,23 @@
-/** Volumes as disks of a container's VM: where their files lie, and at which unit each is attached. */
+/** Volumes as disks of a container's VM: where their files lie, and where each is attached. */
 import { invalid } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import type { VchConfig } from '../config.js';
 import type { ContainerSpec } from '../types.js';
 
-/** Units 0 to 15 of a controller; 0 is the container's own disk, 7 the controller itself. */
-const LAST_UNIT = 15;
+/** A machine has up to so many SCSI controllers, with units 0 to 15 (vSphere's configuration maximums). */
+const CONTROLLERS = 4;
+const UNITS = 16;
+/** That unit is the controller itself. */
 const CONTROLLER_UNIT = 7;
-/** The most volumes that a container can have. */
-export const MAX_VOLUMES = LAST_UNIT - 1;
+/** The most volumes that a container can have: its own disk is unit 0 of the first controller. */
+export const MAX_VOLUMES = CONTROLLERS * (UNITS - 1) - 1;
 
 /** A volume's disk in a container's VM. */
 export interface VolumeDisk {
   /** Name of the volume. */
   volume: string;
+  /** Number of the SCSI controller, and its unit. */
+  bus: number;
   unit: number;
   /** No mount of it can be written to. */
   readOnly: boolean;
@@ -38,12 +42,12 @@ export function volumeDiskPath(config: Pick<VchConfig, 'imageStore' | 'id'>, nam
 /** The disks for a container's volumes, each once, in the order of the mounts. @throws invalid: too many */
 export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): VolumeDisk[] {
   const disks = new Map<string, VolumeDisk>();
-  let unit = 0;
+  let place = 0;
   for (const { volume, readOnly } of volumes) {
     const known = disks.get(volume);
     if (known === undefined) {
-      unit += unit + 1 === CONTROLLER_UNIT ? 2 : 1;
-      disks.set(volume, { volume, unit, readOnly });
+      place += (place + 1) % UNITS === CONTROLLER_UNIT ? 2 : 1;
+      disks.set(volume, { volume, bus: Math.floor(place / UNITS), unit: place % UNITS, readOnly });
     } else known.readOnly &&= readOnly;
   }
   if (disks.size > MAX_VOLUMES)

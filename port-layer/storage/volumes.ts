@@ -5,7 +5,15 @@ import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import { conflict, insufficientResources, invalid, isKind, messageOf, notFound } from '../../src/common/errors.js';
+import {
+  conflict,
+  insufficientResources,
+  invalid,
+  isKind,
+  messageOf,
+  notFound,
+  unavailable,
+} from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import {
@@ -18,7 +26,6 @@ import {
 } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../types.js';
-import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
 import { volumeDiskPath, volumeId } from './volume-disks.js';
@@ -63,7 +70,7 @@ export class Volumes implements VolumeStore {
   constructor(
     private readonly files: ImageStoreFiles,
     private readonly config: VchConfig,
-    private readonly layers: Pick<Layers, 'diskOf'>,
+    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
     private readonly use: VolumeUse,
     private readonly spoolDir: string,
   ) {}
@@ -290,14 +297,8 @@ export class Volumes implements VolumeStore {
   ): Promise<T> {
     if (content === null) return body(null);
     return this.withFilesystem(await this.layers.diskOf(content.layer), async (filesystem) => {
-      let ino: number;
-      try {
-        ino = await filesystem.resolve(Buffer.from(content.path), { followLast: true });
-      } catch (error) {
-        if (isKind(error, 'notFound') || isKind(error, 'invalid')) return body(null);
-        throw error;
-      }
-      return body((await filesystem.statInode(ino)).type === 'directory' ? { filesystem, ino } : null);
+      const ino = await findContent(filesystem, content.path);
+      return body(ino === null ? null : { filesystem, ino });
     });
   }
 
@@ -309,7 +310,7 @@ export class Volumes implements VolumeStore {
   }
 
   private async withFilesystem<T>(path: string, body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
-    const chain = await VmdkChain.open(path, (file) => DatastoreBlocks.open(this.files.datastore, file));
+    const chain = await VmdkChain.open(path, (file) => this.layers.openDisk(file));
     try {
       return await body(await Ext4Filesystem.open(chain));
     } finally {
@@ -328,6 +329,23 @@ export class Volumes implements VolumeStore {
     this.queues.set(name, queue);
     return run;
   }
+}
+
+/**
+ * The directory that a new volume gets the content of; null when there is nothing at the path. @throws in Docker's words for what is
+ * none, which Docker tells with status 500
+ */
+async function findContent(filesystem: Ext4Filesystem, path: string): Promise<number | null> {
+  try {
+    const ino = await filesystem.resolve(Buffer.from(path), { followLast: true });
+    if ((await filesystem.statInode(ino)).type === 'directory') return ino;
+  } catch (error) {
+    if (isKind(error, 'invalid')) throw unavailable(`evalSymlinksInScope: too many links in ${path}`);
+    if (!isKind(error, 'notFound')) throw error;
+    if (/^not a directory/.test(messageOf(error))) throw unavailable(`lstat ${path}: not a directory`);
+    return null;
+  }
+  throw unavailable(`source ${path} is not directory`);
 }
 
 /** Bytes of all files, those with several names once. */

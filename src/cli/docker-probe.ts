@@ -46,7 +46,7 @@ export function ping(listen: ListenConfig, identity?: ClientIdentity): Promise<v
   });
 }
 
-/** Waits until the Docker API answers. @throws timeout */
+/** Waits until the Docker API answers, for an endpoint on a machine that cannot be looked into. @throws timeout */
 export async function waitForDocker(listen: ListenConfig, timeoutMs: number, identity?: ClientIdentity): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {

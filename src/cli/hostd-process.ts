@@ -1,16 +1,27 @@
 /** Starting, finding and stopping the embedded host's process. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { timeout, unavailable } from '../common/errors.js';
 import type { InstancePaths } from '../common/paths.js';
 import type { Login } from './target.js';
+import { processTicks, waitWhileMoving } from './wait-moving.js';
 
-const hostdFile = z.object({ url: z.string(), thumbprint: z.string(), pid: z.number() });
+const hostdFile = z.object({
+  url: z.string(),
+  thumbprint: z.string(),
+  pid: z.number(),
+  /** In words, with the reason. */
+  acceleration: z.string().optional(),
+});
+
+/** A hostd that runs. */
+export type RunningHostd = Login & { pid: number; acceleration?: string | undefined };
 const credentialsFile = z.object({ user: z.string(), password: z.string() });
+
+/** A hostd that is to end and does nothing for so long is ended. */
+const STOP_QUIET_MS = 15_000;
 
 /** True while a process of that id runs hostd on that state directory. */
 function runsHostd(pid: number, stateDir: string): boolean {
@@ -32,7 +43,7 @@ export function hostdOption(paths: InstancePaths, option: string): string | null
 }
 
 /** How to log in to the embedded host, or null when it does not run. */
-export function runningHostd(paths: InstancePaths): (Login & { pid: number }) | null {
+export function runningHostd(paths: InstancePaths): RunningHostd | null {
   if (!existsSync(paths.hostdFile) || !existsSync(paths.credentialsFile)) return null;
   const hostd = hostdFile.parse(JSON.parse(readFileSync(paths.hostdFile, 'utf8')));
   if (!runsHostd(hostd.pid, paths.stateDir)) return null;
@@ -41,18 +52,21 @@ export function runningHostd(paths: InstancePaths): (Login & { pid: number }) | 
 }
 
 /**
- * Starts hostd detached and waits until it answers.
+ * Starts hostd detached and waits until it answers, as long as it moves.
  * @param listen `host:port`
  * @param options further ones of hostd
- * @throws unavailable with the end of its log when it does not come up
+ * @param progress told what it is doing
+ * @throws unavailable, timeout with the end of its log when it does not come up
  */
 export async function startHostdProcess(
   paths: InstancePaths,
   listen: string,
   options: string[] = [],
-): Promise<Login & { pid: number }> {
+  progress: (detail: string) => void = () => undefined,
+): Promise<RunningHostd> {
   mkdirSync(paths.stateDir, { recursive: true, mode: 0o711 });
   const logFile = join(paths.stateDir, 'hostd.log');
+  const logFrom = existsSync(logFile) ? statSync(logFile).size : 0;
   const log = openSync(logFile, 'a', 0o600);
   // The compiled program, also when this is run from its source (by a test).
   const main = fileURLToPath(
@@ -71,15 +85,22 @@ export async function startHostdProcess(
   child.on('exit', () => {
     ended = true;
   });
-  const deadline = Date.now() + 120_000;
-  for (;;) {
-    const running = runningHostd(paths);
-    if (running !== null && running.pid === child.pid) return running;
-    if (ended) throw unavailable(`The embedded host did not start. The end of ${logFile}:\n${tail(logFile)}`);
-    if (Date.now() > deadline)
-      throw timeout(`The embedded host is not up after 120 s. The end of ${logFile}:\n${tail(logFile)}`);
-    await sleep(30);
-  }
+  child.on('error', () => {
+    ended = true;
+  });
+  return waitWhileMoving(
+    {
+      what: 'the embedded host',
+      logFile,
+      logFrom,
+      ready: async () => {
+        const running = runningHostd(paths);
+        return running?.pid === child.pid ? running : null;
+      },
+      ticks: () => (ended || child.pid === undefined ? null : (processTicks(child.pid) ?? 0)),
+    },
+    progress,
+  );
 }
 
 /** Stops hostd; VMs go on running. */
@@ -87,11 +108,15 @@ export async function stopHostdProcess(paths: InstancePaths): Promise<boolean> {
   const running = runningHostd(paths);
   if (running === null) return false;
   process.kill(running.pid, 'SIGTERM');
-  for (let waited = 0; waited < 15_000 && runsHostd(running.pid, paths.stateDir); waited += 50) await sleep(50);
-  if (runsHostd(running.pid, paths.stateDir)) process.kill(running.pid, 'SIGKILL');
+  const gone = (): boolean => !runsHostd(running.pid, paths.stateDir);
+  await waitWhileMoving({
+    what: 'the embedded host',
+    logFile: join(paths.stateDir, 'hostd.log'),
+    ready: async () => (gone() ? true : null),
+    ticks: () => processTicks(running.pid) ?? 0,
+    quietMs: STOP_QUIET_MS,
+  }).catch(() => {
+    if (!gone()) process.kill(running.pid, 'SIGKILL');
+  });
   return true;
-}
-
-function tail(path: string): string {
-  return readFileSync(path, 'utf8').trim().split('\n').slice(-10).join('\n');
 }

@@ -9,13 +9,15 @@ import { Command } from 'commander';
 import type { VchConfig } from '../../port-layer/config.js';
 import { conflict } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
+import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
 import { say, step } from '../setup/console.js';
 import { exitWith, prepareMachine } from '../setup/prepare.js';
 import { VimClient } from '../vim25/index.js';
 import { collect } from './config-file.js';
-import { dockerHost, waitForDocker } from './docker-probe.js';
-import { hostdOption, runningHostd, startHostdProcess } from './hostd-process.js';
+import { dockerHost } from './docker-probe.js';
+import { waitForEndpoint } from './endpoint-wait.js';
+import { hostdOption, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
 import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
 import { checkName, parseBridgeRange, parseDockerAddress, positiveInteger } from './vch-options.js';
@@ -31,6 +33,7 @@ interface StartOptions {
   containerMemory: number;
   bridgeNetworkRange: string;
   warmPool?: string;
+  accel?: string;
   foreground: boolean;
 }
 
@@ -75,6 +78,10 @@ const program = new Command('npm start --')
     '--warm-pool <n>',
     `virtual machines kept ready for the next containers, which then start faster; each takes about 80 MB; 0: none (default: ${DEFAULT_WARM_POOL})`,
   )
+  .option(
+    '--accel <kvm|tcg|auto>',
+    'what runs the virtual machines: hardware virtualization, emulation, or what works (default: auto)',
+  )
   .option('--foreground', 'stay in the foreground; interrupt to stop the engine (containers go on running)', false)
   .allowExcessArguments(false);
 
@@ -87,6 +94,7 @@ try {
   const address = parseDockerAddress(options.dockerAddress);
   const bridgeRange = parseBridgeRange(options.bridgeNetworkRange);
   const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
+  const accel = options.accel === undefined ? null : wantedAcceleration(options.accel);
   await prepareMachine({ tests: false });
   const running = runningHostd(paths);
   const runningPool = hostdOption(paths, '--warm-pool') ?? String(DEFAULT_WARM_POOL);
@@ -94,10 +102,17 @@ try {
     throw conflict(
       `the embedded host runs with --warm-pool ${runningPool}: npm stop ends it (containers go on running)`,
     );
+  const runningAccel = hostdOption(paths, '--accel') ?? 'auto';
+  if (running !== null && accel !== null && accel !== runningAccel)
+    throw conflict(`the embedded host runs with --accel ${runningAccel}: npm stop ends it (containers go on running)`);
+  const hostdOptions = [
+    ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
+    ...(accel === null ? [] : ['--accel', accel]),
+  ];
   const hostd =
     running ??
-    (await step('Starting the embedded host', () =>
-      startHostdProcess(paths, options.hostdAddress, warmPool === null ? [] : ['--warm-pool', warmPool]),
+    (await step('Starting the embedded host', (progress) =>
+      startHostdProcess(paths, options.hostdAddress, hostdOptions, progress),
     ));
   const config = await provideVch(hostd, paths, address, bridgeRange);
   greet(config, hostd, paths);
@@ -123,6 +138,7 @@ async function provideVch(
     };
     const existing = (await listVchs(client)).find((vch) => vch.name === options.name);
     let config = existing?.config;
+    let endpoint = existing?.endpoint;
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
         const vch = await createVch(
@@ -136,6 +152,7 @@ async function provideVch(
           },
           progress,
         );
+        endpoint = vch.endpoint;
         return vch.config;
       });
     } else {
@@ -154,14 +171,19 @@ async function provideVch(
       config = changed;
     }
     const [listen] = config.listen;
-    if (listen !== undefined) await step('Waiting for the Docker API', () => waitForDocker(listen, 60_000));
+    if (listen !== undefined && endpoint !== undefined) {
+      const waited = endpoint;
+      await step('Waiting for the Docker API', (progress) =>
+        waitForEndpoint(paths, options.name, waited, listen, progress),
+      );
+    }
     return config;
   } finally {
     await client.close();
   }
 }
 
-function greet(config: VchConfig, hostd: Login, paths: InstancePaths): void {
+function greet(config: VchConfig, hostd: RunningHostd, paths: InstancePaths): void {
   const example = config.registry.mirrors.length > 0 ? 'busybox' : 'REGISTRY/busybox';
   say('');
   say(`The virtual container host "${config.name}" is up. Each container is a virtual machine. Point docker at it:`);
@@ -174,6 +196,7 @@ function greet(config: VchConfig, hostd: Login, paths: InstancePaths): void {
       `Users other than root: DOCKER_HOST=${dockerHost(listen)} (there the docker CLI does not come back from ctrl-p ctrl-q)`,
     );
   say(`vSphere API: ${hostd.url} (user and password in ${paths.credentialsFile}); kernel: ${bootImage().kernel}`);
+  if (hostd.acceleration !== undefined) say(`Acceleration of the virtual machines: ${hostd.acceleration}.`);
   say('npm stop stops the engine; containers go on running. npm stop -- --remove removes everything.');
 }
 

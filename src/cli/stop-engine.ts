@@ -27,7 +27,7 @@ export async function stopEngine(paths: InstancePaths): Promise<boolean> {
 /** Deletes every virtual container host with its containers and images, stops hostd and removes its files. */
 export async function removeEngine(paths: InstancePaths): Promise<void> {
   if (!existsSync(paths.stateDir)) return;
-  const hostd = runningHostd(paths) ?? (await startHostdProcess(paths, '127.0.0.1:0'));
+  const hostd = runningHostd(paths) ?? (await startHostdProcess(paths, '127.0.0.1:0', ['--accel', 'tcg']));
   const client = await VimClient.connect(hostd);
   try {
     for (const vch of await listVchs(client)) {

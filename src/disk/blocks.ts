@@ -79,41 +79,72 @@ export class MemoryBlocks implements BlockReader {
   async close(): Promise<void> {}
 }
 
-/**
- * Caches a reader in pages, least recently used first out: for metadata, which is read in small pieces from nearby
- * places, over a reader where each call is expensive (an HTTP request).
- */
-export class CachedBlocks implements BlockReader {
-  readonly size: number;
+/** Pages of one reader or of many, least recently used first out. */
+export class PageCache {
   private readonly pages = new Map<number, Promise<Buffer>>();
+  private readers = 0;
 
   /** Keeps at most `limit` pages of `pageSize` bytes. */
   constructor(
-    private readonly source: BlockReader,
-    private readonly pageSize = 65536,
-    private readonly limit = 64,
-  ) {
-    this.size = source.size;
+    readonly pageSize: number,
+    private readonly limit: number,
+  ) {}
+
+  /** What a reader puts in front of its pages' numbers. */
+  newReader(): number {
+    return this.readers++;
   }
 
-  private page(index: number): Promise<Buffer> {
-    const known = this.pages.get(index);
+  /** Page `index` of `reader`, which `load` gets where it is not kept. */
+  page(reader: number, index: number, load: () => Promise<Buffer>): Promise<Buffer> {
+    const key = reader * 2 ** 24 + index;
+    const known = this.pages.get(key);
     if (known) {
-      this.pages.delete(index);
-      this.pages.set(index, known);
+      this.pages.delete(key);
+      this.pages.set(key, known);
       return known;
     }
-    const start = index * this.pageSize;
-    const loading = this.source.read(start, Math.min(this.pageSize, this.size - start));
-    this.pages.set(index, loading);
+    const loading = load();
+    this.pages.set(key, loading);
     loading.catch(() => {
-      if (this.pages.get(index) === loading) this.pages.delete(index);
+      if (this.pages.get(key) === loading) this.pages.delete(key);
     });
     if (this.pages.size > this.limit) {
       const oldest = this.pages.keys().next();
       if (!oldest.done) this.pages.delete(oldest.value);
     }
     return loading;
+  }
+
+  /** Lets go of all pages. */
+  clear(): void {
+    this.pages.clear();
+  }
+}
+
+/**
+ * Caches a reader in pages: for metadata, which is read in small pieces from nearby places, over a reader where each call is
+ * expensive (an HTTP request).
+ */
+export class CachedBlocks implements BlockReader {
+  readonly size: number;
+  private readonly pageSize: number;
+  private readonly reader: number;
+
+  constructor(
+    private readonly source: BlockReader,
+    private readonly pages = new PageCache(65536, 64),
+  ) {
+    this.size = source.size;
+    this.pageSize = pages.pageSize;
+    this.reader = pages.newReader();
+  }
+
+  private page(index: number): Promise<Buffer> {
+    const start = index * this.pageSize;
+    return this.pages.page(this.reader, index, () =>
+      this.source.read(start, Math.min(this.pageSize, this.size - start)),
+    );
   }
 
   async read(offset: number, length: number): Promise<Buffer> {

@@ -9,7 +9,7 @@
  * for writing. Never: opens a network connection, looks at a clock or a random source while writing a layer,
  * or trusts an offset, size or name it was given. {@link ChangedDisk} changes a container's disk while its VM is off.
  */
-export { type BlockReader, type BlockWriter, CachedBlocks, FileBlocks, MemoryBlocks } from './blocks.js';
+export { type BlockReader, type BlockWriter, CachedBlocks, FileBlocks, MemoryBlocks, PageCache } from './blocks.js';
 export type { FileWriter } from './ext4/file-writer.js';
 export { type DirectoryEntry, Ext4Filesystem, type FileStat, type FileType } from './ext4/filesystem.js';
 export type { TreeGuard } from './ext4/tree-guard.js';
@@ -26,4 +26,4 @@ export { ChangedDisk } from './layer/changed-disk.js';
 export { copyTree } from './layer/copy-tree.js';
 export { MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
-export { readVmdkInfo, type VmdkInfo } from './vmdk/extent.js';
+export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';

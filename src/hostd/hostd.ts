@@ -14,7 +14,7 @@ import { ServiceInstance } from './inventory/service-instance.js';
 import { identify } from './process-id.js';
 import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
-import { SessionManager } from './server/session.js';
+import { defaultCollector, SessionManager } from './server/session.js';
 import { VimServer } from './server/vim-server.js';
 import type { VirtualSwitch } from './switch/virtual-switch.js';
 
@@ -59,8 +59,10 @@ export async function startHostd(options: {
   runtime: VmRuntime;
   virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null;
   listen: { host: string; port: number };
+  /** What runs VMs and why, in words. */
+  acceleration?: string;
 }): Promise<Hostd> {
-  const { paths, runtime, virtualSwitch } = options;
+  const { paths, runtime, virtualSwitch, acceleration } = options;
   await mkdir(paths.datastoreDir, { recursive: true, mode: 0o711 });
   await chmod(paths.stateDir, 0o711);
   // QEMU opens disks before it drops its rights: nobody but root has business here.
@@ -70,14 +72,18 @@ export async function startHostd(options: {
   const credentials = await loadCredentials(paths);
   const certificate = await hostCertificate(paths.stateDir);
   const about = aboutInfo(credentials.instanceUuid);
-  const host = new Host(paths, runtime, virtualSwitch, about);
+  const host = new Host(paths, runtime, virtualSwitch, about, acceleration);
   host.registry.add(new ServiceInstance(about));
+  host.registry.add(defaultCollector());
   const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials));
   await host.load();
   const server = await VimServer.listen(host, sessions, certificate, options.listen);
   const { address, port } = server.address;
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;
-  await writeWhole(paths.hostdFile, JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid }));
+  await writeWhole(
+    paths.hostdFile,
+    JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid, acceleration }),
+  );
   log.info({ url, vms: host.vms().length }, 'hostd is up');
   return {
     url,

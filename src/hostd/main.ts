@@ -5,6 +5,7 @@ import { invalid, messageOf } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
 import { startHostd } from './hostd.js';
+import { wantedAcceleration } from './qemu/acceleration.js';
 import { createRuntime } from './runtime-factory.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
 
@@ -13,9 +14,10 @@ const program = new Command('hostd')
   .description('The embedded vSphere host')
   .option('--state-dir <directory>', 'where VMs and the datastore are kept', DEFAULT_STATE_DIR)
   .option('--listen <host:port>', 'where vim25 is answered', '127.0.0.1:8989')
+  .option('--accel <kvm|tcg|auto>', 'what runs VMs: hardware virtualization, emulation, or what works', 'auto')
   .option('--warm-pool <n>', 'VMs that wait, resumed, to be powered on; 0: none', String(DEFAULT_WARM_POOL))
   .parse();
-const options = program.opts<{ stateDir: string; listen: string; warmPool: string }>();
+const options = program.opts<{ stateDir: string; listen: string; warmPool: string; accel: string }>();
 
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => log.error({ err: error }, 'uncaught exception'));
@@ -26,11 +28,13 @@ try {
   const paths = instancePaths(resolve(options.stateDir));
   const { mkdir } = await import('node:fs/promises');
   await mkdir(paths.stateDir, { recursive: true, mode: 0o711 });
-  const runtime = await createRuntime(paths, undefined, warmPoolSize(options.warmPool));
+  const accel = wantedAcceleration(options.accel);
+  const runtime = await createRuntime(paths, undefined, warmPoolSize(options.warmPool), accel);
   const hostd = await startHostd({
     paths,
     runtime,
     virtualSwitch: runtime.virtualSwitch,
+    acceleration: `${runtime.acceleration.acceleration}: ${runtime.acceleration.why}`,
     listen: { host: listen[1]!, port: Number(listen[2]) },
   });
   const stop = (): void =>

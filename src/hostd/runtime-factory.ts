@@ -1,16 +1,19 @@
 /** Puts the runtime together: QEMU for container VMs, local processes for endpoint VMs, one virtual switch under both. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { logger } from '../common/log.js';
 import { bootImage, cacheDirectory, type InstancePaths } from '../common/paths.js';
 import { isEndpoint, ProcessRuntime } from './process/process-runtime.js';
-import { probeAcceleration } from './qemu/acceleration.js';
+import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
-import type { Acceleration } from './qemu/command-line.js';
+import { type QemuCapabilities, qemuCapabilities } from './qemu/capabilities.js';
 import { snapshotHost } from './qemu/host-identity.js';
 import { QemuRuntime } from './qemu/qemu-runtime.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
 import { boundSerialFile } from './serial-file-bound.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
+
+const log = logger('hostd');
 
 /** Runs VMs of both kinds. */
 export class HostRuntime implements VmRuntime {
@@ -18,7 +21,8 @@ export class HostRuntime implements VmRuntime {
     private readonly qemu: QemuRuntime,
     private readonly processes: ProcessRuntime,
     readonly virtualSwitch: VirtualSwitch,
-    readonly acceleration: Acceleration,
+    readonly acceleration: AccelerationChoice,
+    readonly capabilities: QemuCapabilities,
   ) {}
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm> {
@@ -49,20 +53,37 @@ export class HostRuntime implements VmRuntime {
 /**
  * Makes the runtime of an instance. Boot snapshots are shared with all hosts of the machine, unless they have a directory of their own.
  * @param warmPool how many VMs of the usual shape wait to be powered on
+ * @throws unavailable when QEMU cannot be used, or the accelerator asked for
  */
 export async function createRuntime(
   paths: InstancePaths,
   snapshotDirectory = join(cacheDirectory(), 'snapshots'),
   warmPool = 0,
+  wanted: WantedAcceleration = 'auto',
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
-  const acceleration = await probeAcceleration(boot, join(paths.stateDir, 'acceleration.json'));
+  const capabilities = await qemuCapabilities();
+  if (!capabilities.snapshots)
+    log.warn({ qemu: capabilities.version }, 'this QEMU saves no state without memory: every VM is booted');
+  const choice = await chooseAcceleration(wanted, capabilities, join(paths.stateDir, 'acceleration.json'), (ms) =>
+    probeKvm(boot, capabilities, ms),
+  );
+  const { acceleration } = choice;
+  log.info({ ...choice, qemu: capabilities.version }, 'acceleration of virtual machines');
   const virtualSwitch = new VirtualSwitch(paths.instance);
   await virtualSwitch.open();
   const snapshots = new BootSnapshots(snapshotDirectory, await snapshotHost(boot, acceleration));
   await snapshots.open();
-  const qemu = new QemuRuntime(paths, boot, acceleration, virtualSwitch, snapshots, warmPool);
+  const qemu = new QemuRuntime(
+    paths,
+    boot,
+    acceleration,
+    capabilities,
+    virtualSwitch,
+    capabilities.snapshots ? snapshots : null,
+    warmPool,
+  );
   await qemu.open();
-  return new HostRuntime(qemu, new ProcessRuntime(paths, virtualSwitch), virtualSwitch, acceleration);
+  return new HostRuntime(qemu, new ProcessRuntime(paths, virtualSwitch), virtualSwitch, choice, capabilities);
 }

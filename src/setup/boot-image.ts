@@ -13,8 +13,11 @@ import { refreshLists, run } from './packages.js';
 /** Meta packages that depend on a small kernel: Debian's, then Ubuntu's. */
 const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linux-image-generic'];
 
-/** Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date. */
-export async function prepareBootImage(): Promise<void> {
+/**
+ * Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date.
+ * @param options.strict a warning of the compiler is a failure
+ */
+export async function prepareBootImage(options: { strict: boolean }): Promise<void> {
   const cache = cacheDirectory();
   const kernelDir = join(cache, 'kernel');
   const marker = join(kernelDir, 'version');
@@ -26,7 +29,7 @@ export async function prepareBootImage(): Promise<void> {
   }
   if (!existsSync(bootImage().kernel)) await step('Unpacking the kernel', () => copyKernel(kernelDir, version));
   const outDir = join(cache, 'boot');
-  const build = (): Promise<boolean> => buildInitramfs(join(kernelDir, 'modules', version), outDir);
+  const build = (): Promise<boolean> => buildInitramfs(join(kernelDir, 'modules', version), outDir, options);
   const current = await readFile(join(outDir, 'initramfs.key'), 'utf8').catch(() => '');
   if (current === '') await step('Building the boot image', build);
   else await build();
@@ -69,18 +72,13 @@ async function fetchKernel(kernelDir: string): Promise<string> {
     for (const meta of KERNEL_PACKAGES) {
       const image = await imagePackage(meta);
       if (image === undefined) continue;
-      // Ubuntu keeps the modules in a package of their own.
-      const modules = image
-        .replace('linux-image-', 'linux-modules-')
-        .replace('linux-modules-unsigned-', 'linux-modules-');
-      await download(image, work);
-      await download(modules, work).catch(() => undefined);
-      const boot = await readdir(join(work, 'root', 'boot'));
-      const version = boot.find((name) => name.startsWith('vmlinuz-'))?.slice('vmlinuz-'.length);
-      if (version === undefined) continue;
+      for (const name of kernelParts(image, await run('apt-cache', ['depends', image]))) await download(name, work);
+      const found = await findKernel(join(work, 'root'));
+      if (found === null) continue;
+      const { version, path } = found;
       await rm(kernelDir, { recursive: true, force: true });
       await mkdir(join(kernelDir, 'modules'), { recursive: true });
-      await copyFile(join(work, 'root', 'boot', `vmlinuz-${version}`), join(kernelDir, `vmlinuz-${version}`));
+      await copyFile(path, join(kernelDir, `vmlinuz-${version}`));
       const moduleDir = await firstExisting([
         join(work, 'root', 'lib', 'modules', version),
         join(work, 'root', 'usr', 'lib', 'modules', version),
@@ -94,6 +92,26 @@ async function fetchKernel(kernelDir: string): Promise<string> {
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/**
+ * The packages that make up a kernel: Ubuntu keeps the modules in one of their own, Debian from 7.x on the kernel too.
+ * @param depends what `apt-cache depends` says of the image's package
+ */
+export function kernelParts(image: string, depends: string): string[] {
+  const parts = [...depends.matchAll(/Depends: (linux-(?:image|binary|modules)-[^\s<>]*\d[^\s<>]*)/g)];
+  return [...new Set([image, ...parts.map((match) => match[1]!)])];
+}
+
+/** The kernel among unpacked packages: in /boot, or beside its modules. */
+async function findKernel(root: string): Promise<{ version: string; path: string } | null> {
+  const boot = await readdir(join(root, 'boot')).catch((): string[] => []);
+  const name = boot.find((one) => one.startsWith('vmlinuz-'));
+  if (name !== undefined) return { version: name.slice('vmlinuz-'.length), path: join(root, 'boot', name) };
+  for (const modules of [join(root, 'usr/lib/modules'), join(root, 'lib/modules')])
+    for (const version of await readdir(modules).catch((): string[] => []))
+      if (existsSync(join(modules, version, 'vmlinuz'))) return { version, path: join(modules, version, 'vmlinuz') };
+  return null;
 }
 
 /** The versioned kernel package that a meta package depends on. */

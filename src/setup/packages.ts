@@ -18,6 +18,8 @@ export const TEST_PACKAGES = [
   'expect',
   'docker-compose',
   'python3-docker',
+  'python3-pyvmomi',
+  'debootstrap',
 ];
 
 /** The output of a command. @throws unavailable with its last lines when it fails */

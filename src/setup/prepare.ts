@@ -5,6 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import { messageOf, unavailable } from '../common/errors.js';
 import { cacheDirectory } from '../common/paths.js';
+import { qemuCapabilities } from '../hostd/qemu/capabilities.js';
 import { prepareBootImage } from './boot-image.js';
 import { provideDockerCli } from './docker-cli.js';
 import { installPackages, RUN_PACKAGES, TEST_PACKAGES } from './packages.js';
@@ -17,12 +18,16 @@ export function requireRoot(): void {
   );
 }
 
-/** Prepares the machine for `npm start`, and with `tests` for `npm test` too. */
+/**
+ * Prepares the machine for `npm start`, and with `tests` for `npm test` too.
+ * @throws unavailable when something is missing that cannot be had, or QEMU cannot be used
+ */
 export async function prepareMachine(options: { tests: boolean }): Promise<void> {
   requireRoot();
   await installPackages(options.tests ? [...RUN_PACKAGES, ...TEST_PACKAGES] : RUN_PACKAGES);
   mkdirSync(cacheDirectory(), { recursive: true });
-  await prepareBootImage();
+  await qemuCapabilities();
+  await prepareBootImage({ strict: options.tests });
   if (options.tests) await provideDockerCli(cacheDirectory());
 }
 

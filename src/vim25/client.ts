@@ -11,6 +11,7 @@ import { Transport } from './transport.js';
 import type {
   ManagedObjectReference,
   ManagedObjects,
+  ObjectContent,
   Operations,
   ServiceContent,
   TaskInfo,
@@ -157,12 +158,16 @@ export class VimClient {
   ): Promise<RetrievedObject<T>[]> {
     const collector = this.serviceContent.propertyCollector;
     const result: RetrievedObject<T>[] = [];
-    let page = await this.call('RetrievePropertiesEx', collector, {
-      specSet: [
-        { propSet: [{ type, pathSet: paths, all: false }], objectSet: refs.map((obj) => ({ obj, skip: false })) },
-      ],
-      options: {},
-    });
+    const session = this.sessions;
+    const specSet = [
+      { propSet: [{ type, pathSet: paths, all: false }], objectSet: refs.map((obj) => ({ obj, skip: false })) },
+    ];
+    let page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
+    // A lost session is no fault here: all that was asked is said to be missing.
+    if (page?.objects?.some(isNotAuthenticated)) {
+      await this.logInAfter(session);
+      page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
+    }
     while (page !== undefined) {
       for (const object of page.objects ?? []) {
         const props = Object.fromEntries((object.propSet ?? []).map((property) => [property.name, property.val]));
@@ -258,6 +263,10 @@ export class VimClient {
     if (response.kind === 'fault') throw new VimFault(operation, response.fault, response.message);
     return response.value;
   }
+}
+
+function isNotAuthenticated({ missingSet }: ObjectContent): boolean {
+  return missingSet?.some(({ fault }) => fault.fault?.$type === 'NotAuthenticated') ?? false;
 }
 
 /** Operations whose name ends in `_Task`. */

@@ -48,7 +48,7 @@ export function arrayOf(element: string, values: readonly unknown[]): object {
  * say): an xsd:long stays one however small, an enumeration is not a mere string, and an array or data object names its type.
  */
 export function typedValue(field: FieldInfo, value: unknown): unknown {
-  if (field.array) return arrayOf(field.type, value as unknown[]);
+  if (field.array && value !== undefined && value !== null) return arrayOf(field.type, value as unknown[]);
   if (field.type === 'anyType' || value === undefined || value === null) return value;
   if (PRIMITIVES.has(field.type) || enumValues(field.type) !== undefined) return { $type: field.type, value };
   if (field.type === 'ManagedObjectReference' || typeof value !== 'object') return value;
@@ -116,7 +116,29 @@ function encodeTyped(name: string, type: string, value: unknown, where: string):
   const fields = typeFields(actual) ?? (element === undefined ? undefined : arrayFields(actual, element));
   if (fields === undefined) throw invalid(`${where}: unknown type '${actual}'`);
   const attribute = actual === type ? '' : ` xsi:type="${actual}"`;
+  if (element !== undefined) return `<${name}${attribute}>${encodeItems(fields[0]!, value as Fields, where)}</${name}>`;
   return `<${name}${attribute}>${encodeFields(fields, value as Fields, where)}</${name}>`;
+}
+
+/**
+ * The items of an `ArrayOfX` in a place of any type. Each names its type, as vSphere has it: clients look at it (libvirt: "AnyType is
+ * missing 'type' property").
+ */
+function encodeItems(field: FieldInfo, value: Fields, where: string): string {
+  const items = value[field.name] ?? [];
+  if (!Array.isArray(items)) throw invalid(`${where}.${field.name} must be an array`);
+  if (Object.keys(value).some((key) => key !== '$type' && key !== field.name))
+    throw invalid(`${where} has elements that are not of type ${field.type}`);
+  return items.map((item) => encodeItem(field, item, where)).join('');
+}
+
+function encodeItem(field: FieldInfo, item: unknown, where: string): string {
+  const any = typedValue({ ...field, array: false }, item);
+  if (typeof any === 'object' && any !== null && '$type' in any && typeof any.$type === 'string') {
+    const known = field.type === 'anyType' || any.$type === field.type || isSubtype(any.$type, field.type);
+    if (!known) throw invalid(`${where}: ${any.$type} is not a ${field.type}`);
+  }
+  return encodeAny(field.name, any, `${where}.${field.name}`);
 }
 
 function encodeAny(name: string, value: unknown, where: string): string {
@@ -276,7 +298,11 @@ function decodeTyped(declared: string, element: XmlElement, where: string, stric
   if (type === 'ManagedObjectReference') return { type: element.attributes.type ?? '', value: element.text.trim() };
   const item = any ? arrayElement(type) : undefined;
   if (item !== undefined) return element.children.map((one) => decodeTyped(item, one, where, strictness));
-  return decodeObject(type, element, where, strictness);
+  const value = decodeObject(type, element, where, strictness);
+  // The name stands where it says more than the declaration does.
+  const named = any ? element.xsiType : undefined;
+  if (named !== undefined && typeof value === 'object' && value !== null) (value as Fields).$type = named;
+  return value;
 }
 
 function decodeObject(declared: string, element: XmlElement, where: string, strictness: Strictness): unknown {
@@ -290,7 +316,7 @@ function decodeObject(declared: string, element: XmlElement, where: string, stri
     return element.children.length === 0 ? element.text : { $type: actual };
   }
   const value = decodeFields(fields, element, where, strictness);
-  if (element.xsiType !== undefined) value.$type = actual;
+  if (element.xsiType !== undefined && actual !== declared) value.$type = actual;
   return value;
 }
 

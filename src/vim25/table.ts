@@ -54,6 +54,32 @@ export function typeFields(type: string): FieldInfo[] | undefined {
   return fields;
 }
 
+const fieldsByName = new Map<string, Map<string, FieldInfo>>();
+
+/** One element of a type, its own or an inherited one. */
+export function typeField(type: string, name: string): FieldInfo | undefined {
+  let index = fieldsByName.get(type);
+  if (index === undefined) {
+    const fields = typeFields(type);
+    if (fields === undefined) return undefined;
+    index = new Map(fields.map((one) => [one.name, one]));
+    fieldsByName.set(type, index);
+  }
+  return index.get(name);
+}
+
+const subtypesOf = new Map<string, string[]>();
+
+/** A type and all that are derived from it. */
+export function typeFamily(type: string): string[] {
+  let family = subtypesOf.get(type);
+  if (family === undefined) {
+    family = Object.keys(table.types).filter((one) => isSubtype(one, type));
+    subtypesOf.set(type, family);
+  }
+  return family;
+}
+
 /** True when `type` is `ancestor` or derived from it. */
 export function isSubtype(type: string, ancestor: string): boolean {
   for (let at: string | null | undefined = type; at != null; at = own(table.types, at)?.[0])

@@ -6,7 +6,7 @@ import { CaissonError, cancelled, errnoOf, invalid, unavailable } from '../commo
 import { currentOperation } from '../common/log.js';
 import { PinnedAgent } from './pinned-agent.js';
 
-const MAX_ANSWER = 64 * 1024 * 1024;
+const MAX_ANSWER = 256 * 1024 * 1024;
 const IDLE_TIMEOUT_MS = 120_000;
 
 /** Options of one exchange. */
@@ -150,7 +150,7 @@ function isStream(body: ExchangeOptions['body']): body is Readable {
   return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
 }
 
-/** The whole text of an answer. @throws unavailable when it breaks off or is larger than 64 MiB */
+/** The whole text of an answer. @throws unavailable when it breaks off or is larger than 256 MiB */
 export async function readText(answer: IncomingMessage): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;

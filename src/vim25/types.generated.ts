@@ -57,6 +57,9 @@ export interface AuthorizationDescription extends DynamicData { privilege?: AnyE
 export interface AuthorizationEvent extends Event { }
 export interface AuthorizationPrivilege extends DynamicData { privId: string; onParent: boolean; name: string; privGroupName: string; }
 export interface AuthorizationRole extends DynamicData { roleId: number; system: boolean; name: string; info: AnyDescription; privilege?: string[]; }
+export interface AutoStartDefaults extends DynamicData { enabled?: boolean; startDelay?: number; stopDelay?: number; waitForHeartbeat?: boolean; stopAction?: string; }
+export interface AutoStartPowerInfo extends DynamicData { key: ManagedObjectReference; startOrder: number; startDelay: number; waitForHeartbeat: AutoStartWaitHeartbeatSetting; startAction: string; stopDelay: number; stopAction: string; }
+export type AutoStartWaitHeartbeatSetting = 'yes' | 'no' | 'systemDefault';
 export interface BackupBlobReadFailure extends DvsFault { entityName: string; entityType: string; fault: LocalizedMethodFault; }
 export interface BackupBlobWriteFailure extends DvsFault { entityName: string; entityType: string; fault: LocalizedMethodFault; }
 export interface BadUsernameSessionEvent extends SessionEvent { ipAddress: string; }
@@ -436,6 +439,7 @@ export interface FcoeFault extends VimFault { }
 export interface FcoeFaultPnicHasNoPortSet extends FcoeFault { nicDevice: string; }
 export interface FeatureEVCMode extends ElementDescription { mask?: HostFeatureMask[]; capability?: HostFeatureCapability[]; requirement?: VirtualMachineFeatureRequirement[]; }
 export interface FeatureRequirementsNotMet extends VirtualHardwareCompatibilityIssue { featureRequirement?: VirtualMachineFeatureRequirement[]; vm?: ManagedObjectReference; host?: ManagedObjectReference; }
+export type FibreChannelPortType = 'fabric' | 'loop' | 'pointToPoint' | 'unknown';
 export interface FileAlreadyExists extends FileFault { }
 export interface FileBackedPortNotSupported extends DeviceNotSupported { }
 export interface FileBackedVirtualDiskSpec extends VirtualDiskSpec { capacityKb: number; profile?: AnyVirtualMachineProfileSpec[]; crypto?: unknown; }
@@ -510,11 +514,21 @@ export interface HealthSystemRuntime extends DynamicData { systemHealthInfo?: Ho
 export interface HeterogenousHostsBlockingEVC extends EVCConfigFault { }
 export interface HostAccessRestrictedToManagementServer extends NotSupported { managementServer: string; }
 export interface HostAccountSpec extends DynamicData { id: string; password?: string; description?: string; }
+export interface HostActiveDirectoryInfo extends HostDirectoryStoreInfo { joinedDomain?: string; trustedDomain?: string[]; domainMembershipStatus?: string; smartCardAuthenticationEnabled?: boolean; }
 export interface HostAddFailedEvent extends HostEvent { hostname: string; }
 export interface HostAddedEvent extends HostEvent { }
 export interface HostAdminDisableEvent extends HostEvent { }
 export interface HostAdminEnableEvent extends HostEvent { }
+export interface HostAssignableHardwareBinding extends DynamicData { instanceId: string; vm: ManagedObjectReference; }
+export interface HostAssignableHardwareConfig extends DynamicData { attributeOverride?: HostAssignableHardwareConfigAttributeOverride[]; }
+export interface HostAssignableHardwareConfigAttributeOverride extends DynamicData { instanceId: string; name: string; value: AnyValue; }
+export interface HostAuthenticationManagerInfo extends DynamicData { authConfig?: AnyHostAuthenticationStoreInfo[]; }
+export interface HostAuthenticationStoreInfo extends DynamicData { enabled: boolean; }
+export interface HostAutoStartManagerConfig extends DynamicData { defaults?: AutoStartDefaults; powerInfo?: AutoStartPowerInfo[]; }
 export interface HostBIOSInfo extends DynamicData { biosVersion?: string; releaseDate?: Date; vendor?: string; majorRelease?: number; minorRelease?: number; firmwareMajorRelease?: number; firmwareMinorRelease?: number; }
+export interface HostBlockAdapterTargetTransport extends HostTargetTransport { }
+export interface HostBlockHba extends HostHostBusAdapter { }
+export interface HostCacheConfigurationInfo extends DynamicData { key: ManagedObjectReference; swapSize: number; }
 export interface HostCapability extends DynamicData { recursiveResourcePoolsSupported: boolean; cpuMemoryResourceConfigurationSupported: boolean; rebootSupported: boolean; shutdownSupported: boolean; vmotionSupported: boolean; standbySupported: boolean; ipmiSupported?: boolean; maxSupportedVMs?: number; maxRunningVMs?: number; maxSupportedVcpus?: number; maxRegisteredVMs?: number; datastorePrincipalSupported: boolean; sanSupported: boolean; nfsSupported: boolean; iscsiSupported: boolean; vlanTaggingSupported: boolean; nicTeamingSupported: boolean; highGuestMemSupported: boolean; maintenanceModeSupported: boolean; suspendedRelocateSupported: boolean; restrictedSnapshotRelocateSupported: boolean; perVmSwapFiles: boolean; localSwapDatastoreSupported: boolean; unsharedSwapVMotionSupported: boolean; backgroundSnapshotsSupported: boolean; preAssignedPCIUnitNumbersSupported: boolean; screenshotSupported: boolean; scaledScreenshotSupported: boolean; storageVMotionSupported?: boolean; vmotionWithStorageVMotionSupported?: boolean; vmotionAcrossNetworkSupported?: boolean; maxNumDisksSVMotion?: number; hbrNicSelectionSupported?: boolean; vrNfcNicSelectionSupported?: boolean; recordReplaySupported?: boolean; ftSupported?: boolean; replayUnsupportedReason?: string; replayCompatibilityIssues?: string[]; smpFtSupported?: boolean; ftCompatibilityIssues?: string[]; smpFtCompatibilityIssues?: string[]; maxVcpusPerFtVm?: number; loginBySSLThumbprintSupported?: boolean; cloneFromSnapshotSupported?: boolean; deltaDiskBackingsSupported?: boolean; perVMNetworkTrafficShapingSupported?: boolean; tpmSupported?: boolean; tpmVersion?: string; txtEnabled?: boolean; supportedCpuFeature?: HostCpuIdInfo[]; virtualExecUsageSupported?: boolean; storageIORMSupported?: boolean; vmDirectPathGen2Supported?: boolean; vmDirectPathGen2UnsupportedReason?: string[]; vmDirectPathGen2UnsupportedReasonExtended?: string; supportedVmfsMajorVersion?: number[]; vStorageCapable?: boolean; snapshotRelayoutSupported?: boolean; firewallIpRulesSupported?: boolean; servicePackageInfoSupported?: boolean; maxHostRunningVms?: number; maxHostSupportedVcpus?: number; vmfsDatastoreMountCapable?: boolean; eightPlusHostVmfsSharedAccessSupported?: boolean; nestedHVSupported?: boolean; vPMCSupported?: boolean; interVMCommunicationThroughVMCISupported?: boolean; scheduledHardwareUpgradeSupported?: boolean; featureCapabilitiesSupported?: boolean; latencySensitivitySupported?: boolean; storagePolicySupported?: boolean; accel3dSupported?: boolean; reliableMemoryAware?: boolean; multipleNetworkStackInstanceSupported?: boolean; messageBusProxySupported?: boolean; vsanSupported?: boolean; vFlashSupported?: boolean; hostAccessManagerSupported?: boolean; provisioningNicSelectionSupported?: boolean; nfs41Supported?: boolean; nfs41Krb5iSupported?: boolean; turnDiskLocatorLedSupported?: boolean; virtualVolumeDatastoreSupported?: boolean; markAsSsdSupported?: boolean; markAsLocalSupported?: boolean; smartCardAuthenticationSupported?: boolean; pMemSupported?: boolean; pMemSnapshotSupported?: boolean; cryptoSupported?: boolean; oneKVolumeAPIsSupported?: boolean; gatewayOnNicSupported?: boolean; upitSupported?: boolean; cpuHwMmuSupported?: boolean; encryptedVMotionSupported?: boolean; encryptionChangeOnAddRemoveSupported?: boolean; encryptionHotOperationSupported?: boolean; encryptionWithSnapshotsSupported?: boolean; encryptionFaultToleranceSupported?: boolean; encryptionMemorySaveSupported?: boolean; encryptionRDMSupported?: boolean; encryptionVFlashSupported?: boolean; encryptionCBRCSupported?: boolean; encryptionHBRSupported?: boolean; ftEfiSupported?: boolean; unmapMethodSupported?: string; maxMemMBPerFtVm?: number; virtualMmuUsageIgnored?: boolean; virtualExecUsageIgnored?: boolean; vmCreateDateSupported?: boolean; vmfs3EOLSupported?: boolean; ftVmcpSupported?: boolean; quickBootSupported?: boolean; assignableHardwareSupported?: boolean; useFeatureReqsForOldHWv?: boolean; markPerenniallyReservedSupported?: boolean; hppPspSupported?: boolean; deviceRebindWithoutRebootSupported?: boolean; storagePolicyChangeSupported?: boolean; precisionTimeProtocolSupported?: boolean; remoteDeviceVMotionSupported?: boolean; maxSupportedVmMemory?: number; }
 export interface HostCnxFailedAccountFailedEvent extends HostEvent { }
 export interface HostCnxFailedAlreadyManagedEvent extends HostEvent { serverName: string; }
@@ -535,6 +549,7 @@ export interface HostCompliantEvent extends HostEvent { }
 export interface HostConfigAppliedEvent extends HostEvent { }
 export interface HostConfigFailed extends HostConfigFault { failure?: LocalizedMethodFault[]; }
 export interface HostConfigFault extends VimFault { }
+export interface HostConfigInfo extends DynamicData { host: ManagedObjectReference; product: AboutInfo; deploymentInfo?: HostDeploymentInfo; hyperThread?: HostHyperThreadScheduleInfo; consoleReservation?: ServiceConsoleReservationInfo; virtualMachineReservation?: VirtualMachineMemoryReservationInfo; storageDevice?: HostStorageDeviceInfo; multipathState?: HostMultipathStateInfo; fileSystemVolume?: HostFileSystemVolumeInfo; systemFile?: string[]; network?: HostNetworkInfo; vmotion?: HostVMotionInfo; virtualNicManagerInfo?: HostVirtualNicManagerInfo; capabilities?: HostNetCapabilities; datastoreCapabilities?: HostDatastoreSystemCapabilities; offloadCapabilities?: HostNetOffloadCapabilities; service?: HostServiceInfo; firewall?: HostFirewallInfo; autoStart?: HostAutoStartManagerConfig; activeDiagnosticPartition?: HostDiagnosticPartition; option?: AnyOptionValue[]; optionDef?: OptionDef[]; datastorePrincipal?: string; localSwapDatastore?: ManagedObjectReference; systemSwapConfiguration?: HostSystemSwapConfiguration; systemResources?: unknown; dateTimeInfo?: HostDateTimeInfo; flags?: HostFlagInfo; adminDisabled?: boolean; lockdownMode?: HostLockdownMode; ipmi?: HostIpmiInfo; sslThumbprintInfo?: HostSslThumbprintInfo; sslThumbprintData?: HostSslThumbprintInfo[]; certificate?: number[]; pciPassthruInfo?: AnyHostPciPassthruInfo[]; authenticationManagerInfo?: HostAuthenticationManagerInfo; featureVersion?: HostFeatureVersionInfo[]; powerSystemCapability?: PowerSystemCapability; powerSystemInfo?: PowerSystemInfo; cacheConfigurationInfo?: HostCacheConfigurationInfo[]; wakeOnLanCapable?: boolean; featureCapability?: HostFeatureCapability[]; maskedFeatureCapability?: HostFeatureCapability[]; vFlashConfigInfo?: HostVFlashManagerVFlashConfigInfo; vsanHostConfig?: VsanHostConfigInfo; domainList?: string[]; scriptCheckSum?: number[]; hostConfigCheckSum?: number[]; descriptionTreeCheckSum?: number[]; graphicsInfo?: HostGraphicsInfo[]; sharedPassthruGpuTypes?: string[]; graphicsConfig?: HostGraphicsConfig; sharedGpuCapabilities?: HostSharedGpuCapabilities[]; ioFilterInfo?: HostIoFilterInfo[]; sriovDevicePool?: AnyHostSriovDevicePoolInfo[]; assignableHardwareBinding?: HostAssignableHardwareBinding[]; assignableHardwareConfig?: HostAssignableHardwareConfig; }
 export interface HostConfigManager extends DynamicData { cpuScheduler?: ManagedObjectReference; datastoreSystem?: ManagedObjectReference; memoryManager?: ManagedObjectReference; storageSystem?: ManagedObjectReference; networkSystem?: ManagedObjectReference; vmotionSystem?: ManagedObjectReference; virtualNicManager?: ManagedObjectReference; serviceSystem?: ManagedObjectReference; firewallSystem?: ManagedObjectReference; advancedOption?: ManagedObjectReference; diagnosticSystem?: ManagedObjectReference; autoStartManager?: ManagedObjectReference; snmpSystem?: ManagedObjectReference; dateTimeSystem?: ManagedObjectReference; patchManager?: ManagedObjectReference; imageConfigManager?: ManagedObjectReference; bootDeviceSystem?: ManagedObjectReference; firmwareSystem?: ManagedObjectReference; healthStatusSystem?: ManagedObjectReference; pciPassthruSystem?: ManagedObjectReference; licenseManager?: ManagedObjectReference; kernelModuleSystem?: ManagedObjectReference; authenticationManager?: ManagedObjectReference; powerSystem?: ManagedObjectReference; cacheConfigurationManager?: ManagedObjectReference; esxAgentHostManager?: ManagedObjectReference; iscsiManager?: ManagedObjectReference; vFlashManager?: ManagedObjectReference; vsanSystem?: ManagedObjectReference; messageBusProxy?: ManagedObjectReference; userDirectory?: ManagedObjectReference; accountManager?: ManagedObjectReference; hostAccessManager?: ManagedObjectReference; graphicsManager?: ManagedObjectReference; vsanInternalSystem?: ManagedObjectReference; certificateManager?: ManagedObjectReference; cryptoManager?: ManagedObjectReference; nvdimmSystem?: ManagedObjectReference; assignableHardwareManager?: ManagedObjectReference; }
 export interface HostConfigSummary extends DynamicData { name: string; port: number; sslThumbprint?: string; product?: AboutInfo; vmotionEnabled: boolean; faultToleranceEnabled?: boolean; featureVersion?: HostFeatureVersionInfo[]; agentVmDatastore?: ManagedObjectReference; agentVmNetwork?: ManagedObjectReference; }
 export interface HostConnectFault extends VimFault { }
@@ -558,12 +573,18 @@ export interface HostDatastoreBrowserSearchSpec extends DynamicData { query?: An
 export interface HostDatastoreConnectInfo extends DynamicData { summary: DatastoreSummary; }
 export interface HostDatastoreExistsConnectInfo extends HostDatastoreConnectInfo { newDatastoreName: string; }
 export interface HostDatastoreNameConflictConnectInfo extends HostDatastoreConnectInfo { newDatastoreName: string; }
+export interface HostDatastoreSystemCapabilities extends DynamicData { nfsMountCreationRequired: boolean; nfsMountCreationSupported: boolean; localDatastoreSupported: boolean; vmfsExtentExpansionSupported?: boolean; }
 export interface HostDateTimeConfig extends DynamicData { timeZone?: string; ntpConfig?: HostNtpConfig; }
+export interface HostDateTimeInfo extends DynamicData { timeZone: HostDateTimeSystemTimeZone; systemClockProtocol?: string; ntpConfig?: HostNtpConfig; }
+export interface HostDateTimeSystemTimeZone extends DynamicData { key: string; name: string; description: string; gmtOffset: number; }
+export interface HostDeploymentInfo extends DynamicData { bootedFromStatelessCache?: boolean; }
 export interface HostDevice extends DynamicData { deviceName: string; deviceType: string; }
 export interface HostDhcpService extends DynamicData { key: string; spec: HostDhcpServiceSpec; }
 export interface HostDhcpServiceConfig extends DynamicData { changeOperation?: string; key: string; spec: HostDhcpServiceSpec; }
 export interface HostDhcpServiceSpec extends DynamicData { virtualSwitch: string; defaultLeaseDuration: number; leaseBeginIp: string; leaseEndIp: string; maxLeaseDuration: number; unlimitedLease: boolean; ipSubnetAddr: string; ipSubnetMask: string; }
+export interface HostDiagnosticPartition extends DynamicData { storageType: string; diagnosticType: string; slots: number; id: HostScsiDiskPartition; }
 export interface HostDigestInfo extends DynamicData { digestMethod: string; digestValue?: number[]; objectName?: string; }
+export interface HostDirectoryStoreInfo extends HostAuthenticationStoreInfo { }
 export interface HostDisconnectedEvent extends HostEvent { reason?: string; }
 export interface HostDiskDimensionsLba extends DynamicData { blockSize: number; block: number; }
 export interface HostDnsConfig extends DynamicData { dhcp: boolean; virtualNicDevice?: string; ipv6VirtualNicDevice?: string; hostName: string; domainName: string; address?: string[]; searchDomain?: string[]; }
@@ -575,20 +596,57 @@ export interface HostExtraNetworksEvent extends HostDasEvent { ips?: string; }
 export interface HostFeatureCapability extends DynamicData { key: string; featureName: string; value: string; }
 export interface HostFeatureMask extends DynamicData { key: string; featureName: string; value: string; }
 export interface HostFeatureVersionInfo extends DynamicData { key: string; value: string; }
+export interface HostFibreChannelHba extends HostHostBusAdapter { portWorldWideName: number; nodeWorldWideName: number; portType: FibreChannelPortType; speed: number; }
+export interface HostFibreChannelOverEthernetHba extends HostFibreChannelHba { underlyingNic: string; linkInfo: HostFibreChannelOverEthernetHbaLinkInfo; isSoftwareFcoe: boolean; markedForRemoval: boolean; }
+export interface HostFibreChannelOverEthernetHbaLinkInfo extends DynamicData { vnportMac: string; fcfMac: string; vlanId: number; }
+export interface HostFibreChannelOverEthernetTargetTransport extends HostFibreChannelTargetTransport { vnportMac: string; fcfMac: string; vlanId: number; }
+export interface HostFibreChannelTargetTransport extends HostTargetTransport { portWorldWideName: number; nodeWorldWideName: number; }
+export interface HostFileSystemMountInfo extends DynamicData { mountInfo: HostMountInfo; volume: AnyHostFileSystemVolume; vStorageSupport?: string; }
 export interface HostFileSystemVolume extends DynamicData { type: string; name: string; capacity: number; }
+export interface HostFileSystemVolumeInfo extends DynamicData { volumeTypeList?: string[]; mountInfo?: HostFileSystemMountInfo[]; }
+export interface HostFirewallDefaultPolicy extends DynamicData { incomingBlocked?: boolean; outgoingBlocked?: boolean; }
+export interface HostFirewallInfo extends DynamicData { defaultPolicy: HostFirewallDefaultPolicy; ruleset?: HostFirewallRuleset[]; }
+export interface HostFirewallRule extends DynamicData { port: number; endPort?: number; direction: HostFirewallRuleDirection; portType?: HostFirewallRulePortType; protocol: string; }
+export type HostFirewallRuleDirection = 'inbound' | 'outbound';
+export type HostFirewallRulePortType = 'src' | 'dst';
+export interface HostFirewallRuleset extends DynamicData { key: string; label: string; required: boolean; rule?: HostFirewallRule[]; service?: string; enabled: boolean; allowedHosts?: HostFirewallRulesetIpList; }
+export interface HostFirewallRulesetIpList extends DynamicData { ipAddress?: string[]; ipNetwork?: HostFirewallRulesetIpNetwork[]; allIp: boolean; }
+export interface HostFirewallRulesetIpNetwork extends DynamicData { network: string; prefixLength: number; }
+export interface HostFlagInfo extends DynamicData { backgroundSnapshotsEnabled?: boolean; }
 export interface HostForceMountedInfo extends DynamicData { persist: boolean; mounted: boolean; }
 export interface HostGetShortNameFailedEvent extends HostEvent { }
+export interface HostGraphicsConfig extends DynamicData { hostDefaultGraphicsType: string; sharedPassthruAssignmentPolicy: string; deviceType?: HostGraphicsConfigDeviceType[]; }
+export interface HostGraphicsConfigDeviceType extends DynamicData { deviceId: string; graphicsType: string; }
+export interface HostGraphicsInfo extends DynamicData { deviceName: string; vendorName: string; pciId: string; graphicsType: string; memorySizeInKB: number; vm?: ManagedObjectReference[]; }
 export interface HostHardwareInfo extends DynamicData { systemInfo: HostSystemInfo; cpuPowerManagementInfo?: HostCpuPowerManagementInfo; cpuInfo: HostCpuInfo; cpuPkg?: HostCpuPackage[]; memorySize: number; numaInfo?: HostNumaInfo; smcPresent?: boolean; pciDevice?: HostPciDevice[]; cpuFeature?: HostCpuIdInfo[]; biosInfo?: HostBIOSInfo; reliableMemoryInfo?: HostReliableMemoryInfo; persistentMemoryInfo?: HostPersistentMemoryInfo; sgxInfo?: HostSgxInfo; sevInfo?: HostSevInfo; }
 export interface HostHardwareSummary extends DynamicData { vendor: string; model: string; uuid: string; otherIdentifyingInfo?: HostSystemIdentificationInfo[]; memorySize: number; cpuModel: string; cpuMhz: number; numCpuPkgs: number; numCpuCores: number; numCpuThreads: number; numNics: number; numHBAs: number; }
 export interface HostHasComponentFailure extends VimFault { hostName: string; componentType: string; componentName: string; }
+export interface HostHostBusAdapter extends DynamicData { key?: string; device: string; bus: number; status: string; model: string; driver?: string; pci?: string; storageProtocol?: string; }
+export interface HostHyperThreadScheduleInfo extends DynamicData { available: boolean; active: boolean; config: boolean; }
 export interface HostInAuditModeEvent extends HostEvent { }
 export interface HostInDomain extends HostConfigFault { }
 export interface HostIncompatibleForFaultTolerance extends VmFaultToleranceIssue { hostName?: string; reason?: string; }
 export interface HostIncompatibleForRecordReplay extends VimFault { hostName?: string; reason?: string; }
+export interface HostInternetScsiHba extends HostHostBusAdapter { isSoftwareBased: boolean; canBeDisabled?: boolean; networkBindingSupport?: HostInternetScsiHbaNetworkBindingSupportType; discoveryCapabilities: HostInternetScsiHbaDiscoveryCapabilities; discoveryProperties: HostInternetScsiHbaDiscoveryProperties; authenticationCapabilities: HostInternetScsiHbaAuthenticationCapabilities; authenticationProperties: HostInternetScsiHbaAuthenticationProperties; digestCapabilities?: HostInternetScsiHbaDigestCapabilities; digestProperties?: HostInternetScsiHbaDigestProperties; ipCapabilities: HostInternetScsiHbaIPCapabilities; ipProperties: HostInternetScsiHbaIPProperties; supportedAdvancedOptions?: OptionDef[]; advancedOptions?: HostInternetScsiHbaParamValue[]; iScsiName: string; iScsiAlias?: string; configuredSendTarget?: HostInternetScsiHbaSendTarget[]; configuredStaticTarget?: HostInternetScsiHbaStaticTarget[]; maxSpeedMb?: number; currentSpeedMb?: number; }
+export interface HostInternetScsiHbaAuthenticationCapabilities extends DynamicData { chapAuthSettable: boolean; krb5AuthSettable: boolean; srpAuthSettable: boolean; spkmAuthSettable: boolean; mutualChapSettable?: boolean; targetChapSettable?: boolean; targetMutualChapSettable?: boolean; }
+export interface HostInternetScsiHbaAuthenticationProperties extends DynamicData { chapAuthEnabled: boolean; chapName?: string; chapSecret?: string; chapAuthenticationType?: string; chapInherited?: boolean; mutualChapName?: string; mutualChapSecret?: string; mutualChapAuthenticationType?: string; mutualChapInherited?: boolean; }
+export interface HostInternetScsiHbaDigestCapabilities extends DynamicData { headerDigestSettable?: boolean; dataDigestSettable?: boolean; targetHeaderDigestSettable?: boolean; targetDataDigestSettable?: boolean; }
+export interface HostInternetScsiHbaDigestProperties extends DynamicData { headerDigestType?: string; headerDigestInherited?: boolean; dataDigestType?: string; dataDigestInherited?: boolean; }
+export interface HostInternetScsiHbaDiscoveryCapabilities extends DynamicData { iSnsDiscoverySettable: boolean; slpDiscoverySettable: boolean; staticTargetDiscoverySettable: boolean; sendTargetsDiscoverySettable: boolean; }
+export interface HostInternetScsiHbaDiscoveryProperties extends DynamicData { iSnsDiscoveryEnabled: boolean; iSnsDiscoveryMethod?: string; iSnsHost?: string; slpDiscoveryEnabled: boolean; slpDiscoveryMethod?: string; slpHost?: string; staticTargetDiscoveryEnabled: boolean; sendTargetsDiscoveryEnabled: boolean; }
+export interface HostInternetScsiHbaIPCapabilities extends DynamicData { addressSettable: boolean; ipConfigurationMethodSettable: boolean; subnetMaskSettable: boolean; defaultGatewaySettable: boolean; primaryDnsServerAddressSettable: boolean; alternateDnsServerAddressSettable: boolean; ipv6Supported?: boolean; arpRedirectSettable?: boolean; mtuSettable?: boolean; hostNameAsTargetAddress?: boolean; nameAliasSettable?: boolean; ipv4EnableSettable?: boolean; ipv6EnableSettable?: boolean; ipv6PrefixLengthSettable?: boolean; ipv6PrefixLength?: number; ipv6DhcpConfigurationSettable?: boolean; ipv6LinkLocalAutoConfigurationSettable?: boolean; ipv6RouterAdvertisementConfigurationSettable?: boolean; ipv6DefaultGatewaySettable?: boolean; ipv6MaxStaticAddressesSupported?: number; }
+export interface HostInternetScsiHbaIPProperties extends DynamicData { mac?: string; address?: string; dhcpConfigurationEnabled: boolean; subnetMask?: string; defaultGateway?: string; primaryDnsServerAddress?: string; alternateDnsServerAddress?: string; ipv6Address?: string; ipv6SubnetMask?: string; ipv6DefaultGateway?: string; arpRedirectEnabled?: boolean; mtu?: number; jumboFramesEnabled?: boolean; ipv4Enabled?: boolean; ipv6Enabled?: boolean; ipv6properties?: HostInternetScsiHbaIPv6Properties; }
+export interface HostInternetScsiHbaIPv6Properties extends DynamicData { iscsiIpv6Address?: HostInternetScsiHbaIscsiIpv6Address[]; ipv6DhcpConfigurationEnabled?: boolean; ipv6LinkLocalAutoConfigurationEnabled?: boolean; ipv6RouterAdvertisementConfigurationEnabled?: boolean; ipv6DefaultGateway?: string; }
+export interface HostInternetScsiHbaIscsiIpv6Address extends DynamicData { address: string; prefixLength: number; origin: string; operation?: string; }
+export type HostInternetScsiHbaNetworkBindingSupportType = 'notsupported' | 'optional' | 'required';
 export interface HostInternetScsiHbaParamValue extends OptionValue { isInherited?: boolean; }
+export interface HostInternetScsiHbaSendTarget extends DynamicData { address: string; port?: number; authenticationProperties?: HostInternetScsiHbaAuthenticationProperties; digestProperties?: HostInternetScsiHbaDigestProperties; supportedAdvancedOptions?: OptionDef[]; advancedOptions?: HostInternetScsiHbaParamValue[]; parent?: string; }
+export interface HostInternetScsiHbaStaticTarget extends DynamicData { address: string; port?: number; iScsiName: string; discoveryMethod?: string; authenticationProperties?: HostInternetScsiHbaAuthenticationProperties; digestProperties?: HostInternetScsiHbaDigestProperties; supportedAdvancedOptions?: OptionDef[]; advancedOptions?: HostInternetScsiHbaParamValue[]; parent?: string; }
+export interface HostInternetScsiTargetTransport extends HostTargetTransport { iScsiName: string; iScsiAlias: string; address?: string[]; }
 export interface HostInventoryFull extends NotEnoughLicenses { capacity: number; }
 export interface HostInventoryFullEvent extends LicenseEvent { capacity: number; }
 export interface HostInventoryUnreadableEvent extends Event { }
+export interface HostIoFilterInfo extends IoFilterInfo { available: boolean; }
 export interface HostIpChangedEvent extends HostEvent { oldIP: string; newIP: string; }
 export interface HostIpConfig extends DynamicData { dhcp: boolean; ipAddress?: string; subnetMask?: string; ipV6Config?: HostIpConfigIpV6AddressConfiguration; }
 export interface HostIpConfigIpV6Address extends DynamicData { ipAddress: string; prefixLength: number; origin?: string; dadState?: string; lifetime?: Date; operation?: string; }
@@ -601,11 +659,15 @@ export interface HostIpRouteOp extends DynamicData { changeOperation: string; ro
 export interface HostIpRouteTableConfig extends DynamicData { ipRoute?: HostIpRouteOp[]; ipv6Route?: HostIpRouteOp[]; }
 export interface HostIpRouteTableInfo extends DynamicData { ipRoute?: HostIpRouteEntry[]; ipv6Route?: HostIpRouteEntry[]; }
 export interface HostIpToShortNameFailedEvent extends HostEvent { }
+export interface HostIpmiInfo extends DynamicData { bmcIpAddress?: string; bmcMacAddress?: string; login?: string; password?: string; }
 export interface HostIsolationIpPingFailedEvent extends HostDasEvent { isolationIp: string; }
-export interface HostLicenseConnectInfo extends DynamicData { license: LicenseManagerLicenseInfo; evaluation: LicenseManagerEvaluationInfo; resource?: unknown; }
+export interface HostLicensableResourceInfo extends DynamicData { resource?: KeyAnyValue[]; }
+export interface HostLicenseConnectInfo extends DynamicData { license: LicenseManagerLicenseInfo; evaluation: LicenseManagerEvaluationInfo; resource?: HostLicensableResourceInfo; }
 export interface HostLicenseExpiredEvent extends LicenseEvent { }
 export interface HostListSummary extends DynamicData { host?: ManagedObjectReference; hardware?: HostHardwareSummary; runtime?: HostRuntimeInfo; config: HostConfigSummary; quickStats: HostListSummaryQuickStats; overallStatus: ManagedEntityStatus; rebootRequired: boolean; customValue?: AnyCustomFieldValue[]; managementServerIp?: string; maxEVCModeKey?: string; currentEVCModeKey?: string; currentEVCGraphicsModeKey?: string; gateway?: unknown; tpmAttestation?: HostTpmAttestationInfo; trustAuthorityAttestationInfos?: HostTrustAuthorityAttestationInfo[]; }
 export interface HostListSummaryQuickStats extends DynamicData { overallCpuUsage?: number; overallMemoryUsage?: number; distributedCpuFairness?: number; distributedMemoryFairness?: number; availablePMemCapacity?: number; uptime?: number; }
+export interface HostLocalAuthenticationInfo extends HostAuthenticationStoreInfo { }
+export interface HostLocalFileSystemVolume extends HostFileSystemVolume { device: string; }
 export interface HostLocalPortCreatedEvent extends DvsEvent { hostLocalPort: DVSHostLocalPortInfo; }
 export type HostLockdownMode = 'lockdownDisabled' | 'lockdownNormal' | 'lockdownStrict';
 export interface HostMemberHealthCheckResult extends DynamicData { summary?: string; }
@@ -613,6 +675,15 @@ export interface HostMemberUplinkHealthCheckResult extends HostMemberHealthCheck
 export interface HostMissingNetworksEvent extends HostDasEvent { ips?: string; }
 export interface HostMonitoringStateChangedEvent extends ClusterEvent { state: string; prevState?: string; }
 export interface HostMountInfo extends DynamicData { path?: string; accessMode: string; mounted?: boolean; accessible?: boolean; inaccessibleReason?: string; }
+export interface HostMultipathInfo extends DynamicData { lun?: HostMultipathInfoLogicalUnit[]; }
+export interface HostMultipathInfoFixedLogicalUnitPolicy extends HostMultipathInfoLogicalUnitPolicy { prefer: string; }
+export interface HostMultipathInfoHppLogicalUnitPolicy extends HostMultipathInfoLogicalUnitPolicy { bytes?: number; iops?: number; path?: string; latencyEvalTime?: number; samplingIosPerPath?: number; }
+export interface HostMultipathInfoLogicalUnit extends DynamicData { key: string; id: string; lun: string; path?: HostMultipathInfoPath[]; policy: AnyHostMultipathInfoLogicalUnitPolicy; storageArrayTypePolicy?: HostMultipathInfoLogicalUnitStorageArrayTypePolicy; }
+export interface HostMultipathInfoLogicalUnitPolicy extends DynamicData { policy: string; }
+export interface HostMultipathInfoLogicalUnitStorageArrayTypePolicy extends DynamicData { policy: string; }
+export interface HostMultipathInfoPath extends DynamicData { key: string; name: string; pathState: string; state?: string; isWorkingPath?: boolean; adapter: string; lun: string; transport?: AnyHostTargetTransport; }
+export interface HostMultipathStateInfo extends DynamicData { path?: HostMultipathStateInfoPath[]; }
+export interface HostMultipathStateInfoPath extends DynamicData { name: string; pathState: string; }
 export interface HostNasVolume extends HostFileSystemVolume { remoteHost: string; remotePath: string; userName?: string; remoteHostNames?: string[]; securityType?: string; protocolEndpoint?: boolean; }
 export interface HostNatService extends DynamicData { key: string; spec: HostNatServiceSpec; }
 export interface HostNatServiceConfig extends DynamicData { changeOperation?: string; key: string; spec: HostNatServiceSpec; }
@@ -644,14 +715,29 @@ export interface HostNtpConfig extends DynamicData { server?: string[]; configFi
 export interface HostNumaInfo extends DynamicData { type: string; numNodes: number; numaNode?: HostNumaNode[]; }
 export interface HostNumaNode extends DynamicData { typeId: number; cpuID?: number[]; memoryRangeBegin: number; memoryRangeLength: number; pciId?: string[]; }
 export interface HostNumericSensorInfo extends DynamicData { name: string; healthState?: AnyElementDescription; currentReading: number; unitModifier: number; baseUnits: string; rateUnits?: string; sensorType: string; id?: string; timeStamp?: string; }
+export interface HostNvmeController extends DynamicData { key: string; controllerNumber: number; subnqn: string; name: string; associatedAdapter: string; transportType: string; fusedOperationSupported: boolean; numberOfQueues: number; queueSize: number; attachedNamespace?: HostNvmeNamespace[]; vendorId?: string; model?: string; serialNumber?: string; firmwareVersion?: string; }
+export interface HostNvmeNamespace extends DynamicData { key: string; name: string; id: number; blockSize: number; capacityInBlocks: number; }
+export interface HostNvmeTopology extends DynamicData { adapter?: HostNvmeTopologyInterface[]; }
+export interface HostNvmeTopologyInterface extends DynamicData { key: string; adapter: string; connectedController?: HostNvmeController[]; }
 export interface HostOpaqueNetworkInfo extends DynamicData { opaqueNetworkId: string; opaqueNetworkName: string; opaqueNetworkType: string; pnicZone?: string[]; capability?: OpaqueNetworkCapability; extraConfig?: AnyOptionValue[]; }
 export interface HostOpaqueSwitch extends DynamicData { key: string; name?: string; pnic?: string[]; pnicZone?: HostOpaqueSwitchPhysicalNicZone[]; status?: string; vtep?: HostVirtualNic[]; extraConfig?: AnyOptionValue[]; featureCapability?: HostFeatureCapability[]; }
 export interface HostOpaqueSwitchPhysicalNicZone extends DynamicData { key: string; pnicDevice?: string[]; }
 export interface HostOvercommittedEvent extends ClusterOvercommittedEvent { }
 export interface HostPMemVolume extends HostFileSystemVolume { uuid: string; version: string; }
+export interface HostParallelScsiHba extends HostHostBusAdapter { }
+export interface HostParallelScsiTargetTransport extends HostTargetTransport { }
 export interface HostPciDevice extends DynamicData { id: string; classId: number; bus: number; slot: number; function: number; vendorId: number; subVendorId: number; vendorName: string; deviceId: number; subDeviceId: number; parentBridge?: string; deviceName: string; }
+export interface HostPciPassthruInfo extends DynamicData { id: string; dependentDevice: string; passthruEnabled: boolean; passthruCapable: boolean; passthruActive: boolean; }
+export interface HostPcieHba extends HostHostBusAdapter { }
+export interface HostPcieTargetTransport extends HostTargetTransport { }
 export interface HostPersistentMemoryInfo extends DynamicData { capacityInMB?: number; volumeUUID?: string; }
 export interface HostPlacedVirtualNicIdentifier extends DynamicData { vm: ManagedObjectReference; vnicKey: string; reservation?: number; }
+export interface HostPlugStoreTopology extends DynamicData { adapter?: HostPlugStoreTopologyAdapter[]; path?: HostPlugStoreTopologyPath[]; target?: HostPlugStoreTopologyTarget[]; device?: HostPlugStoreTopologyDevice[]; plugin?: HostPlugStoreTopologyPlugin[]; }
+export interface HostPlugStoreTopologyAdapter extends DynamicData { key: string; adapter: string; path?: string[]; }
+export interface HostPlugStoreTopologyDevice extends DynamicData { key: string; lun: string; path?: string[]; }
+export interface HostPlugStoreTopologyPath extends DynamicData { key: string; name: string; channelNumber?: number; targetNumber?: number; lunNumber?: number; adapter?: string; target?: string; device?: string; }
+export interface HostPlugStoreTopologyPlugin extends DynamicData { key: string; name: string; device?: string[]; claimedPath?: string[]; }
+export interface HostPlugStoreTopologyTarget extends DynamicData { key: string; transport?: AnyHostTargetTransport; }
 export interface HostPnicNetworkResourceInfo extends DynamicData { pnicDevice: string; availableBandwidthForVMTraffic?: number; unusedBandwidthForVMTraffic?: number; placedVirtualNics?: HostPlacedVirtualNicIdentifier[]; }
 export interface HostPortGroup extends DynamicData { key?: string; port?: HostPortGroupPort[]; vswitch?: string; computedPolicy: HostNetworkPolicy; spec: HostPortGroupSpec; }
 export interface HostPortGroupConfig extends DynamicData { changeOperation?: string; spec?: HostPortGroupSpec; }
@@ -659,6 +745,7 @@ export interface HostPortGroupPort extends DynamicData { key?: string; mac?: str
 export interface HostPortGroupSpec extends DynamicData { name: string; vlanId: number; vswitchName: string; policy: HostNetworkPolicy; }
 export interface HostPosixAccountSpec extends HostAccountSpec { posixId?: number; shellAccess?: boolean; }
 export interface HostPowerOpFailed extends VimFault { }
+export interface HostPowerPolicy extends DynamicData { key: number; name: string; shortName: string; description: string; }
 export interface HostPrimaryAgentNotShortNameEvent extends HostDasEvent { primaryAgent: string; }
 export interface HostProfileAppliedEvent extends HostEvent { profile: ProfileEventArgument; }
 export interface HostProtocolEndpoint extends DynamicData { peType: string; type?: string; uuid: string; hostKey?: ManagedObjectReference[]; storageArray?: string; nfsServer?: string; nfsDir?: string; nfsServerScope?: string; nfsServerMajor?: string; nfsServerAuthType?: string; nfsServerUser?: string; deviceId?: string; }
@@ -671,6 +758,8 @@ export interface HostRdmaDeviceBacking extends DynamicData { }
 export interface HostRdmaDeviceCapability extends DynamicData { roceV1Capable: boolean; roceV2Capable: boolean; iWarpCapable: boolean; }
 export interface HostRdmaDeviceConnectionInfo extends DynamicData { state: string; mtu: number; speedInMbps: number; }
 export interface HostRdmaDevicePnicBacking extends HostRdmaDeviceBacking { pairedUplink: string; }
+export interface HostRdmaHba extends HostHostBusAdapter { associatedRdmaDevice?: string; }
+export interface HostRdmaTargetTransport extends HostTargetTransport { }
 export interface HostReconnectionFailedEvent extends HostEvent { }
 export interface HostReliableMemoryInfo extends DynamicData { memorySize: number; }
 export interface HostRemovedEvent extends HostEvent { }
@@ -679,8 +768,18 @@ export interface HostRuntimeInfoNetStackInstanceRuntimeInfo extends DynamicData 
 export interface HostRuntimeInfoNetworkRuntimeInfo extends DynamicData { netStackInstanceRuntimeInfo?: HostRuntimeInfoNetStackInstanceRuntimeInfo[]; networkResourceRuntime?: HostNetworkResourceRuntime; }
 export interface HostScsiDisk extends ScsiLun { capacity: HostDiskDimensionsLba; devicePath: string; ssd?: boolean; localDisk?: boolean; physicalLocation?: string[]; emulatedDIXDIFEnabled?: boolean; vsanDiskInfo?: VsanHostVsanDiskInfo; scsiDiskType?: string; }
 export interface HostScsiDiskPartition extends DynamicData { diskName: string; partition: number; }
+export interface HostScsiTopology extends DynamicData { adapter?: HostScsiTopologyInterface[]; }
+export interface HostScsiTopologyInterface extends DynamicData { key: string; adapter: string; target?: HostScsiTopologyTarget[]; }
+export interface HostScsiTopologyLun extends DynamicData { key: string; lun: number; scsiLun: string; }
+export interface HostScsiTopologyTarget extends DynamicData { key: string; target: number; lun?: HostScsiTopologyLun[]; transport?: AnyHostTargetTransport; }
+export interface HostSerialAttachedHba extends HostHostBusAdapter { nodeWorldWideName: string; }
+export interface HostSerialAttachedTargetTransport extends HostTargetTransport { }
+export interface HostService extends DynamicData { key: string; label: string; required: boolean; uninstallable: boolean; running: boolean; ruleset?: string[]; policy: string; sourcePackage?: HostServiceSourcePackage; }
+export interface HostServiceInfo extends DynamicData { service?: HostService[]; }
+export interface HostServiceSourcePackage extends DynamicData { sourcePackageName: string; description: string; }
 export interface HostSevInfo extends DynamicData { sevState: string; maxSevEsGuests: number; }
 export interface HostSgxInfo extends DynamicData { sgxState: string; totalEpcMemory: number; flcMode: string; lePubKeyHash?: string; }
+export interface HostSharedGpuCapabilities extends DynamicData { vgpu: string; diskSnapshotSupported: boolean; memorySnapshotSupported: boolean; suspendSupported: boolean; migrateSupported: boolean; }
 export interface HostShortNameInconsistentEvent extends HostDasEvent { shortName: string; shortName2: string; }
 export interface HostShortNameToIpFailedEvent extends HostEvent { shortName: string; }
 export interface HostShutdownEvent extends HostEvent { reason: string; }
@@ -689,7 +788,12 @@ export interface HostSpecificationChangedEvent extends HostEvent { }
 export interface HostSpecificationOperationFailed extends VimFault { host: ManagedObjectReference; }
 export interface HostSpecificationRequireEvent extends HostEvent { }
 export interface HostSpecificationUpdateEvent extends HostEvent { hostSpec: HostSpecification; }
+export interface HostSriovDevicePoolInfo extends DynamicData { key: string; }
+export interface HostSriovInfo extends HostPciPassthruInfo { sriovEnabled: boolean; sriovCapable: boolean; sriovActive: boolean; numVirtualFunctionRequested: number; numVirtualFunction: number; maxVirtualFunctionSupported: number; }
+export interface HostSriovNetworkDevicePoolInfo extends HostSriovDevicePoolInfo { switchKey?: string; switchUuid?: string; pnic?: PhysicalNic[]; }
+export interface HostSslThumbprintInfo extends DynamicData { principal: string; ownerTag?: string; sslThumbprints?: string[]; }
 export interface HostStatusChangedEvent extends ClusterStatusChangedEvent { }
+export interface HostStorageDeviceInfo extends DynamicData { hostBusAdapter?: AnyHostHostBusAdapter[]; scsiLun?: AnyScsiLun[]; scsiTopology?: HostScsiTopology; nvmeTopology?: HostNvmeTopology; multipathInfo?: HostMultipathInfo; plugStoreTopology?: HostPlugStoreTopology; softwareInternetScsiEnabled: boolean; }
 export interface HostSubSpecification extends DynamicData { name: string; createdTime: Date; data?: number[]; binaryData?: string; }
 export interface HostSubSpecificationDeleteEvent extends HostEvent { subSpecName: string; }
 export interface HostSubSpecificationUpdateEvent extends HostEvent { hostSubSpec: HostSubSpecification; }
@@ -699,18 +803,33 @@ export interface HostSystemHealthInfo extends DynamicData { numericSensorInfo?: 
 export interface HostSystemIdentificationInfo extends DynamicData { identifierValue: string; identifierType: AnyElementDescription; }
 export interface HostSystemInfo extends DynamicData { vendor: string; model: string; uuid: string; otherIdentifyingInfo?: HostSystemIdentificationInfo[]; serialNumber?: string; }
 export type HostSystemPowerState = 'poweredOn' | 'poweredOff' | 'standBy' | 'unknown';
+export interface HostSystemSwapConfiguration extends DynamicData { option?: AnyHostSystemSwapConfigurationSystemSwapOption[]; }
+export interface HostSystemSwapConfigurationDatastoreOption extends HostSystemSwapConfigurationSystemSwapOption { datastore: string; }
+export interface HostSystemSwapConfigurationDisabledOption extends HostSystemSwapConfigurationSystemSwapOption { }
+export interface HostSystemSwapConfigurationHostCacheOption extends HostSystemSwapConfigurationSystemSwapOption { }
+export interface HostSystemSwapConfigurationHostLocalSwapOption extends HostSystemSwapConfigurationSystemSwapOption { }
+export interface HostSystemSwapConfigurationSystemSwapOption extends DynamicData { key: number; }
+export interface HostTargetTransport extends DynamicData { }
 export interface HostTpmAttestationInfo extends DynamicData { time: Date; status: HostTpmAttestationInfoAcceptanceStatus; message?: LocalizableMessage; }
 export type HostTpmAttestationInfoAcceptanceStatus = 'notAccepted' | 'accepted';
 export interface HostTpmDigestInfo extends HostDigestInfo { pcrNumber: number; }
 export interface HostTrustAuthorityAttestationInfo extends DynamicData { attestationStatus: string; serviceId?: string; attestedAt?: Date; attestedUntil?: Date; messages?: LocalizableMessage[]; }
 export interface HostUpgradeFailedEvent extends HostEvent { }
 export interface HostUserWorldSwapNotEnabledEvent extends HostEvent { }
+export interface HostVFlashManagerVFlashCacheConfigInfo extends DynamicData { vFlashModuleConfigOption?: HostVFlashManagerVFlashCacheConfigInfoVFlashModuleConfigOption[]; defaultVFlashModule?: string; swapCacheReservationInGB?: number; }
 export interface HostVFlashManagerVFlashCacheConfigInfoVFlashModuleConfigOption extends DynamicData { vFlashModule: string; vFlashModuleVersion: string; minSupportedModuleVersion: string; cacheConsistencyType: ChoiceOption; cacheMode: ChoiceOption; blockSizeInKBOption: LongOption; reservationInMBOption: LongOption; maxDiskSizeInKB: number; }
+export interface HostVFlashManagerVFlashConfigInfo extends DynamicData { vFlashResourceConfigInfo?: HostVFlashManagerVFlashResourceConfigInfo; vFlashCacheConfigInfo?: HostVFlashManagerVFlashCacheConfigInfo; }
+export interface HostVFlashManagerVFlashResourceConfigInfo extends DynamicData { vffs?: HostVffsVolume; capacity: number; }
 export interface HostVFlashManagerVFlashResourceRunTimeInfo extends DynamicData { usage: number; capacity: number; accessible: boolean; capacityForVmCache: number; freeForVmCache: number; }
+export interface HostVMotionInfo extends DynamicData { netConfig?: HostVMotionNetConfig; ipConfig?: HostIpConfig; }
+export interface HostVMotionNetConfig extends DynamicData { candidateVnic?: HostVirtualNic[]; selectedVnic?: string; }
+export interface HostVfatVolume extends HostFileSystemVolume { }
+export interface HostVffsVolume extends HostFileSystemVolume { majorVersion: number; version: string; uuid: string; extent?: HostScsiDiskPartition[]; }
 export interface HostVirtualNic extends DynamicData { device: string; key: string; portgroup: string; spec: HostVirtualNicSpec; port?: string; }
 export interface HostVirtualNicConfig extends DynamicData { changeOperation?: string; device?: string; portgroup: string; spec?: HostVirtualNicSpec; }
 export interface HostVirtualNicConnection extends DynamicData { portgroup?: string; dvPort?: DistributedVirtualSwitchPortConnection; opNetwork?: HostVirtualNicOpaqueNetworkSpec; }
 export interface HostVirtualNicIpRouteSpec extends DynamicData { ipRouteConfig?: AnyHostIpRouteConfig; }
+export interface HostVirtualNicManagerInfo extends DynamicData { netConfig?: VirtualNicManagerNetConfig[]; }
 export interface HostVirtualNicOpaqueNetworkSpec extends DynamicData { opaqueNetworkId: string; opaqueNetworkType: string; }
 export interface HostVirtualNicSpec extends DynamicData { ip?: HostIpConfig; mac?: string; distributedVirtualPort?: DistributedVirtualSwitchPortConnection; portgroup?: string; mtu?: number; tsoEnabled?: boolean; netStackInstanceKey?: string; opaqueNetwork?: HostVirtualNicOpaqueNetworkSpec; externalId?: string; pinnedPnic?: string; ipRouteSpec?: HostVirtualNicIpRouteSpec; systemOwned?: boolean; }
 export interface HostVirtualSwitch extends DynamicData { name: string; key: string; numPorts: number; numPortsAvailable: number; mtu?: number; portgroup?: string[]; pnic?: string[]; spec: HostVirtualSwitchSpec; }
@@ -833,6 +952,7 @@ export interface InvalidType extends InvalidRequest { argument?: string; }
 export interface InvalidVmConfig extends VmConfigFault { property?: string; }
 export interface InvalidVmState extends InvalidState { vm: ManagedObjectReference; }
 export interface InventoryHasStandardAloneHosts extends NotEnoughLicenses { hosts?: string[]; }
+export interface IoFilterInfo extends DynamicData { id: string; name: string; vendor: string; version: string; type?: string; summary?: string; releaseDate?: string; }
 export interface IpAddress extends NegatableExpression { }
 export interface IpHostnameGeneratorError extends CustomizationFault { }
 export interface IpRange extends IpAddress { addressPrefix: string; prefixLength?: number; }
@@ -1175,6 +1295,8 @@ export interface PhysicalNicSpec extends DynamicData { ip?: HostIpConfig; linkSp
 export interface PlatformConfigFault extends HostConfigFault { text: string; }
 export interface PowerOnFtSecondaryFailed extends VmFaultToleranceIssue { vm: ManagedObjectReference; vmName: string; hostSelectionBy: FtIssuesOnHostHostSelectionType; hostErrors?: LocalizedMethodFault[]; rootCause: LocalizedMethodFault; }
 export interface PowerOnFtSecondaryTimedout extends Timedout { vm: ManagedObjectReference; vmName: string; timeout: number; }
+export interface PowerSystemCapability extends DynamicData { availablePolicy?: HostPowerPolicy[]; }
+export interface PowerSystemInfo extends DynamicData { currentPolicy: HostPowerPolicy; }
 export interface PrivilegeAvailability extends DynamicData { privId: string; isGranted: boolean; }
 export interface PrivilegePolicyDef extends DynamicData { createPrivilege: string; readPrivilege: string; updatePrivilege: string; deletePrivilege: string; }
 export interface ProfileAssociatedEvent extends ProfileEvent { }
@@ -1284,6 +1406,7 @@ export interface SecurityError extends RuntimeFault { }
 export interface SelectionSpec extends DynamicData { name?: string; }
 export interface ServerLicenseExpiredEvent extends LicenseEvent { product: string; }
 export interface ServerStartedSessionEvent extends SessionEvent { }
+export interface ServiceConsoleReservationInfo extends DynamicData { serviceConsoleReservedCfg: number; serviceConsoleReserved: number; unreserved: number; }
 export interface ServiceContent extends DynamicData { rootFolder: ManagedObjectReference; propertyCollector: ManagedObjectReference; viewManager?: ManagedObjectReference; about: AboutInfo; setting?: ManagedObjectReference; userDirectory?: ManagedObjectReference; sessionManager?: ManagedObjectReference; authorizationManager?: ManagedObjectReference; serviceManager?: ManagedObjectReference; perfManager?: ManagedObjectReference; scheduledTaskManager?: ManagedObjectReference; alarmManager?: ManagedObjectReference; eventManager?: ManagedObjectReference; taskManager?: ManagedObjectReference; extensionManager?: ManagedObjectReference; customizationSpecManager?: ManagedObjectReference; guestCustomizationManager?: ManagedObjectReference; customFieldsManager?: ManagedObjectReference; accountManager?: ManagedObjectReference; diagnosticManager?: ManagedObjectReference; licenseManager?: ManagedObjectReference; searchIndex?: ManagedObjectReference; fileManager?: ManagedObjectReference; datastoreNamespaceManager?: ManagedObjectReference; virtualDiskManager?: ManagedObjectReference; virtualizationManager?: ManagedObjectReference; snmpSystem?: ManagedObjectReference; vmProvisioningChecker?: ManagedObjectReference; vmCompatibilityChecker?: ManagedObjectReference; ovfManager?: ManagedObjectReference; ipPoolManager?: ManagedObjectReference; dvSwitchManager?: ManagedObjectReference; hostProfileManager?: ManagedObjectReference; clusterProfileManager?: ManagedObjectReference; complianceManager?: ManagedObjectReference; localizationManager?: ManagedObjectReference; storageResourceManager?: ManagedObjectReference; guestOperationsManager?: ManagedObjectReference; overheadMemoryManager?: ManagedObjectReference; certificateManager?: ManagedObjectReference; ioFilterManager?: ManagedObjectReference; vStorageObjectManager?: ManagedObjectReference; hostSpecManager?: ManagedObjectReference; cryptoManager?: ManagedObjectReference; healthUpdateManager?: ManagedObjectReference; failoverClusterConfigurator?: ManagedObjectReference; failoverClusterManager?: ManagedObjectReference; tenantManager?: ManagedObjectReference; siteInfoManager?: ManagedObjectReference; storageQueryManager?: ManagedObjectReference; }
 export interface ServiceLocator extends DynamicData { instanceUuid: string; url: string; credential: AnyServiceLocatorCredential; sslThumbprint?: string; }
 export interface ServiceLocatorCredential extends DynamicData { }
@@ -1658,6 +1781,7 @@ export interface VirtualMachineIdeDiskDeviceInfo extends VirtualMachineDiskDevic
 export interface VirtualMachineIdeDiskDevicePartitionInfo extends DynamicData { id: number; capacity: number; }
 export interface VirtualMachineImportSpec extends ImportSpec { configSpec: VirtualMachineConfigSpec; resPoolEntity?: ManagedObjectReference; }
 export interface VirtualMachineLegacyNetworkSwitchInfo extends DynamicData { name: string; }
+export interface VirtualMachineMemoryReservationInfo extends DynamicData { virtualMachineMin: number; virtualMachineMax: number; virtualMachineReserved: number; allocationPolicy: string; }
 export interface VirtualMachineMessage extends DynamicData { id: string; argument?: AnyValue[]; text?: string; }
 export type VirtualMachineMovePriority = 'lowPriority' | 'highPriority' | 'defaultPriority';
 export interface VirtualMachineNetworkInfo extends VirtualMachineTargetInfo { network: AnyNetworkSummary; vswitch?: string; }
@@ -1711,6 +1835,7 @@ export interface VirtualNVDIMMControllerOption extends VirtualControllerOption {
 export interface VirtualNVDIMMOption extends VirtualDeviceOption { capacityInMB: LongOption; growable: boolean; hotGrowable: boolean; granularityInMB: number; }
 export interface VirtualNVMEController extends VirtualController { }
 export interface VirtualNVMEControllerOption extends VirtualControllerOption { numNVMEDisks: IntOption; }
+export interface VirtualNicManagerNetConfig extends DynamicData { nicType: string; multiSelectAllowed: boolean; candidateVnic?: HostVirtualNic[]; selectedVnic?: string[]; }
 export interface VirtualPCIController extends VirtualController { }
 export interface VirtualPCIControllerOption extends VirtualControllerOption { numSCSIControllers: IntOption; numEthernetCards: IntOption; numVideoCards: IntOption; numSoundCards: IntOption; numVmiRoms: IntOption; numVmciDevices?: IntOption; numPCIPassthroughDevices?: IntOption; numSasSCSIControllers?: IntOption; numVmxnet3EthernetCards?: IntOption; numParaVirtualSCSIControllers?: IntOption; numSATAControllers?: IntOption; numNVMEControllers?: IntOption; numVmxnet3VrdmaEthernetCards?: IntOption; }
 export interface VirtualPCIPassthrough extends VirtualDevice { }
@@ -1977,6 +2102,15 @@ export interface VsanClusterUuidMismatch extends CannotMoveVsanEnabledHost { hos
 export interface VsanDatastoreInfo extends DatastoreInfo { membershipUuid?: string; accessGenNo?: number; }
 export interface VsanDiskFault extends VsanFault { device?: string; }
 export interface VsanFault extends VimFault { }
+export interface VsanHostConfigInfo extends DynamicData { enabled?: boolean; hostSystem?: ManagedObjectReference; clusterInfo?: VsanHostConfigInfoClusterInfo; storageInfo?: VsanHostConfigInfoStorageInfo; networkInfo?: VsanHostConfigInfoNetworkInfo; faultDomainInfo?: VsanHostFaultDomainInfo; }
+export interface VsanHostConfigInfoClusterInfo extends DynamicData { uuid?: string; nodeUuid?: string; }
+export interface VsanHostConfigInfoNetworkInfo extends DynamicData { port?: VsanHostConfigInfoNetworkInfoPortConfig[]; }
+export interface VsanHostConfigInfoNetworkInfoPortConfig extends DynamicData { ipConfig?: VsanHostIpConfig; device: string; }
+export interface VsanHostConfigInfoStorageInfo extends DynamicData { autoClaimStorage?: boolean; diskMapping?: VsanHostDiskMapping[]; diskMapInfo?: VsanHostDiskMapInfo[]; checksumEnabled?: boolean; }
+export interface VsanHostDiskMapInfo extends DynamicData { mapping: VsanHostDiskMapping; mounted: boolean; }
+export interface VsanHostDiskMapping extends DynamicData { ssd: HostScsiDisk; nonSsd?: HostScsiDisk[]; }
+export interface VsanHostFaultDomainInfo extends DynamicData { name: string; }
+export interface VsanHostIpConfig extends DynamicData { upstreamIpAddress: string; downstreamIpAddress: string; }
 export interface VsanHostVsanDiskInfo extends DynamicData { vsanUuid: string; formatVersion: number; }
 export interface VsanIncompatibleDiskMapping extends VsanDiskFault { }
 export interface VspanDestPortConflict extends DvsFault { vspanSessionKey1: string; vspanSessionKey2: string; portKey: string; }
@@ -2025,12 +2159,20 @@ export type AnyFileInfo = Base<'FileInfo', FileInfo> | Typed<'FloppyImageFileInf
 export type AnyFileQuery = Base<'FileQuery', FileQuery> | Typed<'FloppyImageFileQuery', FloppyImageFileQuery> | Typed<'FolderFileQuery', FolderFileQuery> | Typed<'IsoImageFileQuery', IsoImageFileQuery> | Typed<'VmConfigFileQuery', VmConfigFileQuery> | Typed<'TemplateConfigFileQuery', TemplateConfigFileQuery> | Typed<'VmDiskFileQuery', VmDiskFileQuery> | Typed<'VmLogFileQuery', VmLogFileQuery> | Typed<'VmNvramFileQuery', VmNvramFileQuery> | Typed<'VmSnapshotFileQuery', VmSnapshotFileQuery>;
 export type AnyGuestAuthentication = Base<'GuestAuthentication', GuestAuthentication> | Typed<'NamePasswordAuthentication', NamePasswordAuthentication> | Typed<'SAMLTokenAuthentication', SAMLTokenAuthentication> | Typed<'SSPIAuthentication', SSPIAuthentication> | Typed<'TicketedSessionAuthentication', TicketedSessionAuthentication>;
 export type AnyHostAccountSpec = Base<'HostAccountSpec', HostAccountSpec> | Typed<'HostPosixAccountSpec', HostPosixAccountSpec>;
+export type AnyHostAuthenticationStoreInfo = Base<'HostAuthenticationStoreInfo', HostAuthenticationStoreInfo> | Typed<'HostDirectoryStoreInfo', HostDirectoryStoreInfo> | Typed<'HostActiveDirectoryInfo', HostActiveDirectoryInfo> | Typed<'HostLocalAuthenticationInfo', HostLocalAuthenticationInfo>;
 export type AnyHostConnectInfoNetworkInfo = Base<'HostConnectInfoNetworkInfo', HostConnectInfoNetworkInfo> | Typed<'HostNewNetworkConnectInfo', HostNewNetworkConnectInfo>;
 export type AnyHostDatastoreConnectInfo = Base<'HostDatastoreConnectInfo', HostDatastoreConnectInfo> | Typed<'HostDatastoreExistsConnectInfo', HostDatastoreExistsConnectInfo> | Typed<'HostDatastoreNameConflictConnectInfo', HostDatastoreNameConflictConnectInfo>;
 export type AnyHostDnsConfig = Base<'HostDnsConfig', HostDnsConfig> | Typed<'HostDnsConfigSpec', HostDnsConfigSpec>;
+export type AnyHostFileSystemVolume = Base<'HostFileSystemVolume', HostFileSystemVolume> | Typed<'HostLocalFileSystemVolume', HostLocalFileSystemVolume> | Typed<'HostNasVolume', HostNasVolume> | Typed<'HostPMemVolume', HostPMemVolume> | Typed<'HostVfatVolume', HostVfatVolume> | Typed<'HostVffsVolume', HostVffsVolume> | Typed<'HostVmfsVolume', HostVmfsVolume> | Typed<'HostVvolVolume', HostVvolVolume>;
+export type AnyHostHostBusAdapter = Base<'HostHostBusAdapter', HostHostBusAdapter> | Typed<'HostBlockHba', HostBlockHba> | Typed<'HostFibreChannelHba', HostFibreChannelHba> | Typed<'HostFibreChannelOverEthernetHba', HostFibreChannelOverEthernetHba> | Typed<'HostInternetScsiHba', HostInternetScsiHba> | Typed<'HostParallelScsiHba', HostParallelScsiHba> | Typed<'HostPcieHba', HostPcieHba> | Typed<'HostRdmaHba', HostRdmaHba> | Typed<'HostSerialAttachedHba', HostSerialAttachedHba>;
 export type AnyHostIpRouteConfig = Base<'HostIpRouteConfig', HostIpRouteConfig> | Typed<'HostIpRouteConfigSpec', HostIpRouteConfigSpec>;
 export type AnyHostMemberHealthCheckResult = Base<'HostMemberHealthCheckResult', HostMemberHealthCheckResult> | Typed<'HostMemberUplinkHealthCheckResult', HostMemberUplinkHealthCheckResult> | Typed<'VMwareDVSMtuHealthCheckResult', VMwareDVSMtuHealthCheckResult> | Typed<'VMwareDVSVlanHealthCheckResult', VMwareDVSVlanHealthCheckResult> | Typed<'VMwareDVSTeamingHealthCheckResult', VMwareDVSTeamingHealthCheckResult>;
+export type AnyHostMultipathInfoLogicalUnitPolicy = Base<'HostMultipathInfoLogicalUnitPolicy', HostMultipathInfoLogicalUnitPolicy> | Typed<'HostMultipathInfoFixedLogicalUnitPolicy', HostMultipathInfoFixedLogicalUnitPolicy> | Typed<'HostMultipathInfoHppLogicalUnitPolicy', HostMultipathInfoHppLogicalUnitPolicy>;
+export type AnyHostPciPassthruInfo = Base<'HostPciPassthruInfo', HostPciPassthruInfo> | Typed<'HostSriovInfo', HostSriovInfo>;
 export type AnyHostRdmaDeviceBacking = Base<'HostRdmaDeviceBacking', HostRdmaDeviceBacking> | Typed<'HostRdmaDevicePnicBacking', HostRdmaDevicePnicBacking>;
+export type AnyHostSriovDevicePoolInfo = Base<'HostSriovDevicePoolInfo', HostSriovDevicePoolInfo> | Typed<'HostSriovNetworkDevicePoolInfo', HostSriovNetworkDevicePoolInfo>;
+export type AnyHostSystemSwapConfigurationSystemSwapOption = Base<'HostSystemSwapConfigurationSystemSwapOption', HostSystemSwapConfigurationSystemSwapOption> | Typed<'HostSystemSwapConfigurationDatastoreOption', HostSystemSwapConfigurationDatastoreOption> | Typed<'HostSystemSwapConfigurationDisabledOption', HostSystemSwapConfigurationDisabledOption> | Typed<'HostSystemSwapConfigurationHostCacheOption', HostSystemSwapConfigurationHostCacheOption> | Typed<'HostSystemSwapConfigurationHostLocalSwapOption', HostSystemSwapConfigurationHostLocalSwapOption>;
+export type AnyHostTargetTransport = Base<'HostTargetTransport', HostTargetTransport> | Typed<'HostBlockAdapterTargetTransport', HostBlockAdapterTargetTransport> | Typed<'HostFibreChannelTargetTransport', HostFibreChannelTargetTransport> | Typed<'HostFibreChannelOverEthernetTargetTransport', HostFibreChannelOverEthernetTargetTransport> | Typed<'HostInternetScsiTargetTransport', HostInternetScsiTargetTransport> | Typed<'HostParallelScsiTargetTransport', HostParallelScsiTargetTransport> | Typed<'HostPcieTargetTransport', HostPcieTargetTransport> | Typed<'HostRdmaTargetTransport', HostRdmaTargetTransport> | Typed<'HostSerialAttachedTargetTransport', HostSerialAttachedTargetTransport>;
 export type AnyHostVirtualSwitchBridge = Base<'HostVirtualSwitchBridge', HostVirtualSwitchBridge> | Typed<'HostVirtualSwitchAutoBridge', HostVirtualSwitchAutoBridge> | Typed<'HostVirtualSwitchBondBridge', HostVirtualSwitchBondBridge> | Typed<'HostVirtualSwitchSimpleBridge', HostVirtualSwitchSimpleBridge>;
 export type AnyImportSpec = Base<'ImportSpec', ImportSpec> | Typed<'VirtualAppImportSpec', VirtualAppImportSpec> | Typed<'VirtualMachineImportSpec', VirtualMachineImportSpec>;
 export type AnyIpAddress = Base<'IpAddress', IpAddress> | Typed<'IpRange', IpRange> | Typed<'SingleIp', SingleIp>;
@@ -2044,6 +2186,7 @@ export type AnyOptionValue = Base<'OptionValue', OptionValue> | Typed<'HostInter
 export type AnyPerfEntityMetricBase = Base<'PerfEntityMetricBase', PerfEntityMetricBase> | Typed<'PerfEntityMetric', PerfEntityMetric> | Typed<'PerfEntityMetricCSV', PerfEntityMetricCSV>;
 export type AnyPerfMetricSeries = Base<'PerfMetricSeries', PerfMetricSeries> | Typed<'PerfMetricIntSeries', PerfMetricIntSeries> | Typed<'PerfMetricSeriesCSV', PerfMetricSeriesCSV>;
 export type AnyResourcePoolSummary = Base<'ResourcePoolSummary', ResourcePoolSummary> | Typed<'VirtualAppSummary', VirtualAppSummary>;
+export type AnyScsiLun = Base<'ScsiLun', ScsiLun> | Typed<'HostScsiDisk', HostScsiDisk>;
 export type AnySelectionSpec = Base<'SelectionSpec', SelectionSpec> | Typed<'TraversalSpec', TraversalSpec>;
 export type AnyServiceLocatorCredential = Base<'ServiceLocatorCredential', ServiceLocatorCredential> | Typed<'ServiceLocatorNamePassword', ServiceLocatorNamePassword> | Typed<'ServiceLocatorSAMLCredential', ServiceLocatorSAMLCredential>;
 export type AnySessionManagerServiceRequestSpec = Base<'SessionManagerServiceRequestSpec', SessionManagerServiceRequestSpec> | Typed<'SessionManagerHttpServiceRequestSpec', SessionManagerHttpServiceRequestSpec> | Typed<'SessionManagerVmomiServiceRequestSpec', SessionManagerVmomiServiceRequestSpec>;
@@ -2103,6 +2246,7 @@ export interface Operations {
   DestroyView: { args: { }; result: void };
   Destroy_Task: { args: { }; result: ManagedObjectReference };
   ExtendVirtualDisk_Task: { args: { name: string; datacenter?: ManagedObjectReference; newCapacityKb: number; eagerZero?: boolean; }; result: ManagedObjectReference };
+  Fetch: { args: { prop: string; }; result: AnyValue | undefined };
   FetchUserPrivilegeOnEntities: { args: { entities?: ManagedObjectReference[]; userName: string; }; result: UserPrivilegeResult[] };
   FindAllByUuid: { args: { datacenter?: ManagedObjectReference; uuid: string; vmSearch: boolean; instanceUuid?: boolean; }; result: ManagedObjectReference[] };
   FindByDatastorePath: { args: { datacenter: ManagedObjectReference; path: string; }; result: ManagedObjectReference | undefined };
@@ -2163,6 +2307,7 @@ export interface Operations {
   Rename_Task: { args: { newName: string; }; result: ManagedObjectReference };
   ResetCollector: { args: { }; result: void };
   ResetListView: { args: { obj?: ManagedObjectReference[]; }; result: ManagedObjectReference[] };
+  ResetListViewFromView: { args: { view: ManagedObjectReference; }; result: void };
   ResetVM_Task: { args: { }; result: ManagedObjectReference };
   RetrieveEntityPermissions: { args: { entity: ManagedObjectReference; inherited: boolean; }; result: Permission[] };
   RetrieveProperties: { args: { specSet?: PropertyFilterSpec[]; }; result: ObjectContent[] };
@@ -2201,7 +2346,7 @@ export interface ManagedObjects {
   Datacenter: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; vmFolder?: ManagedObjectReference; hostFolder?: ManagedObjectReference; datastoreFolder?: ManagedObjectReference; networkFolder?: ManagedObjectReference; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; configuration?: DatacenterConfigInfo; };
   ComputeResource: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; resourcePool?: ManagedObjectReference; host?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; summary?: AnyComputeResourceSummary; environmentBrowser?: ManagedObjectReference; configurationEx?: AnyComputeResourceConfigInfo; lifecycleManaged?: boolean; };
   ClusterComputeResource: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; resourcePool?: ManagedObjectReference; host?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; summary?: AnyComputeResourceSummary; environmentBrowser?: ManagedObjectReference; configurationEx?: AnyComputeResourceConfigInfo; lifecycleManaged?: boolean; configuration?: unknown; recommendation?: unknown[]; drsRecommendation?: unknown[]; hciConfig?: ClusterComputeResourceHCIConfigInfo; migrationHistory?: unknown[]; actionHistory?: unknown[]; drsFault?: unknown[]; };
-  HostSystem: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; runtime?: HostRuntimeInfo; summary?: HostListSummary; hardware?: HostHardwareInfo; capability?: HostCapability; licensableResource?: unknown; remediationState?: unknown; precheckRemediationResult?: unknown; remediationResult?: unknown; complianceCheckState?: unknown; complianceCheckResult?: unknown; configManager?: HostConfigManager; config?: unknown; vm?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; datastoreBrowser?: ManagedObjectReference; systemResources?: unknown; answerFileValidationState?: unknown; answerFileValidationResult?: unknown; };
+  HostSystem: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; runtime?: HostRuntimeInfo; summary?: HostListSummary; hardware?: HostHardwareInfo; capability?: HostCapability; licensableResource?: HostLicensableResourceInfo; remediationState?: unknown; precheckRemediationResult?: unknown; remediationResult?: unknown; complianceCheckState?: unknown; complianceCheckResult?: unknown; configManager?: HostConfigManager; config?: HostConfigInfo; vm?: ManagedObjectReference[]; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; datastoreBrowser?: ManagedObjectReference; systemResources?: unknown; answerFileValidationState?: unknown; answerFileValidationResult?: unknown; };
   ResourcePool: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyResourcePoolSummary; runtime?: ResourcePoolRuntimeInfo; owner?: ManagedObjectReference; resourcePool?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; config?: ResourceConfigSpec; namespace?: string; childConfiguration?: ResourceConfigSpec[]; };
   VirtualApp: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyResourcePoolSummary; runtime?: ResourcePoolRuntimeInfo; owner?: ManagedObjectReference; resourcePool?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; config?: ResourceConfigSpec; namespace?: string; childConfiguration?: ResourceConfigSpec[]; parentFolder?: ManagedObjectReference; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; vAppConfig?: VAppConfigInfo; parentVApp?: ManagedObjectReference; childLink?: VirtualAppLinkInfo[]; };
   Datastore: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; info?: AnyDatastoreInfo; summary?: DatastoreSummary; host?: DatastoreHostMount[]; vm?: ManagedObjectReference[]; browser?: ManagedObjectReference; capability?: DatastoreCapability; iormConfiguration?: StorageIORMInfo; };
@@ -2218,6 +2363,9 @@ export interface ManagedObjects {
   EventHistoryCollector: { filter?: AnyValue; latestPage?: AnyEvent[]; };
   HostNetworkSystem: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; capabilities?: HostNetCapabilities; networkInfo?: HostNetworkInfo; offloadCapabilities?: HostNetOffloadCapabilities; networkConfig?: HostNetworkConfig; dnsConfig?: AnyHostDnsConfig; ipRouteConfig?: AnyHostIpRouteConfig; consoleIpRouteConfig?: AnyHostIpRouteConfig; };
   HostDatastoreBrowser: { datastore?: ManagedObjectReference[]; supportedType?: AnyFileQuery[]; };
+  SearchIndex: { };
+  FileManager: { };
+  VirtualDiskManager: { };
   OptionManager: { supportedOption?: OptionDef[]; setting?: AnyOptionValue[]; };
   PerformanceManager: { description?: PerformanceDescription; historicalInterval?: PerfInterval[]; perfCounter?: PerfCounterInfo[]; };
   LicenseManager: { source?: AnyLicenseSource; sourceAvailable?: boolean; diagnostics?: LicenseDiagnostics; featureInfo?: LicenseFeatureInfo[]; licensedEdition?: string; licenses?: LicenseManagerLicenseInfo[]; licenseAssignmentManager?: ManagedObjectReference; evaluation?: LicenseManagerEvaluationInfo; };

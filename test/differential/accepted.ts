@@ -41,9 +41,24 @@ export const ACCEPTED: Accepted[] = [
   {
     what: 'The `Server` header',
     docker: '`Docker/28.5.2 (linux)`',
-    caisson: '`Caisson/<version> (linux)`',
+    caisson: '`Docker/29.8.0+caisson.<version> (linux)`',
     reason: OWN_ENGINE,
     path: /^headers\.server$/,
+  },
+  {
+    what: 'The newest version of the API',
+    docker: '1.51',
+    caisson: '1.56',
+    reason: 'It is that of Docker Engine 29.8; what is asked for in an older version is answered in that version.',
+    path: /^headers\.api-version$|^body\.ApiVersion$/,
+  },
+  {
+    what: 'Versions that are too new: which one is the newest',
+    docker: '`Maximum supported API version is 1.51`',
+    caisson: '`Maximum supported API version is 1.56`',
+    reason: 'It is that of Docker Engine 29.8.',
+    where: /^system\/(versions that are not spoken#[234]|cli#0)$/,
+    path: /^(body\.message|stdout)$/,
   },
   {
     what: '`/_ping`: `Builder-Version`',
@@ -56,7 +71,7 @@ export const ACCEPTED: Accepted[] = [
   {
     what: '`/version`: names and versions of components, build time, commit',
     docker: 'Engine, containerd, runc, docker-init',
-    caisson: 'Engine, vSphere',
+    caisson: 'Engine, Caisson, vSphere',
     reason: OWN_ENGINE,
     where: /^system\/version/,
     path: /^body\.(Platform\.Name|Version|GitCommit|GoVersion|BuildTime|Components\[)/,
@@ -135,14 +150,6 @@ export const ACCEPTED: Accepted[] = [
     path: /^status$/,
   },
   {
-    what: 'A field of the wrong type in a request body',
-    docker: '400, `invalid JSON: json: cannot unmarshal …` with names of Go types',
-    caisson: '400, `invalid JSON: <field>: Invalid input: expected …`',
-    reason: 'There are no Go types.',
-    where: /^(errors\/create bodies|system\/auth|exec\/refused)/,
-    path: /^body\.message$/,
-  },
-  {
     what: 'Images: `GraphDriver`, `DockerVersion` of one that was committed',
     docker: 'overlay2 and its directories; the version of Docker',
     caisson: 'vmdk; nothing',
@@ -205,6 +212,14 @@ export const ACCEPTED: Accepted[] = [
     reason: 'As new versions of runc say it.',
     where: /^run\/commands that are not there/,
     path: /^stderr$/,
+  },
+  {
+    what: 'A program that the kernel refuses (`exec format error`, `argument list too long`): the exit code',
+    docker: '1 or 255, as runc is older than 1.2 or not',
+    caisson: '255',
+    reason: 'As new versions of runc have it.',
+    where: /^first-process\//,
+    path: /^(code|body\.State\.ExitCode)$/,
   },
   {
     what: 'Volumes: `Mountpoint`, and `Source` of a mount',

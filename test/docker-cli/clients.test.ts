@@ -121,7 +121,7 @@ describe('the docker CLI of the release', () => {
   it('runs, lists, copies and removes', async () => {
     const docker = await oldDocker();
     const version = (await ok(docker, 'version', '--format', '{{.Client.Version}} {{.Server.Version}}')).stdout;
-    expect(version).toMatch(/^\d+\.\d+\.\S+ \d+\.\d+\.\d+\n$/);
+    expect(version).toMatch(/^\d+\.\d+\.\S+ \d+\.\d+\.\d+\+caisson\.\d+\.\d+\.\d+\n$/);
     expect((await ok(docker, 'run', '--rm', 'busybox', 'echo', 'hi')).stdout).toBe('hi\n');
     const input = await run(docker, ['run', '-i', '--rm', 'busybox', 'wc', '-c'], {
       env: environment(),

@@ -89,6 +89,16 @@ describe('a container', () => {
     await container.remove();
   });
 
+  it('may have much environment, many labels: all of it is in the URL of the request as well', async () => {
+    const Env = [`A=${'a'.repeat(20_000)}`];
+    const Labels = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`label-${i}`, 'x'.repeat(100)]));
+    const container = await docker.createContainer({ name: 'much', Image: 'busybox', Cmd: ['true'], Env, Labels });
+    const { Config } = await container.inspect();
+    expect(Config.Env).toContain(Env[0]);
+    expect(Config.Labels).toEqual(Labels);
+    await container.remove();
+  });
+
   it('is started, looked at, renamed, restarted, stopped, killed and removed', async () => {
     const container = await docker.createContainer({
       name: 'life',

@@ -1,4 +1,6 @@
 /** `docker run` and its life, typed as a user would, against real virtual machines. */
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import type { Stack } from '../support/stack.js';
@@ -273,6 +275,38 @@ describe('networks', () => {
     expect(taken.code).toBe(125);
     await stack.docker('rm', '-f', 'srv');
     await expect(fetch(`http://${published}/`)).rejects.toThrow();
+  });
+
+  it('a port that another program holds: not started, in Docker’s words, until it is free, and free as soon as rm returns', async () => {
+    const holder = createServer().listen(0, '127.0.0.1');
+    await once(holder, 'listening');
+    const { port } = holder.address() as AddressInfo;
+    const serve = 'mkdir /www; echo it works > /www/index.html; httpd -f -p 80 -h /www';
+    const program = ['--name', 'held', '-p', `127.0.0.1:${port}:80`, 'busybox', 'sh', '-c', serve];
+    const held = await run('-d', ...program);
+    expect(held.code).toBe(125);
+    const words = `failed to bind host port for 127.0.0.1:${port}:80/tcp: address already in use`;
+    expect(held.stderr).toContain(words);
+    const state = async (): Promise<string> =>
+      (await stack.docker('inspect', '-f', '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}', 'held')).stdout;
+    expect(await state()).toMatch(/^created 128 failed to set up container networking: /);
+    expect(await state()).toContain(words);
+    await new Promise((closed) => holder.close(closed));
+    await stack.docker('start', 'held');
+    expect(await state()).toBe('running 0 \n');
+    await expect
+      .poll(() =>
+        fetch(`http://127.0.0.1:${port}/`).then(
+          (answer) => answer.text(),
+          () => '',
+        ),
+      )
+      .toBe('it works\n');
+    await stack.docker('rm', '-f', 'held');
+    for (let round = 0; round < 5; round++) {
+      expect((await run('--rm', '-d', ...program)).code).toBe(0);
+      await stack.docker('rm', '-f', 'held');
+    }
   });
 });
 

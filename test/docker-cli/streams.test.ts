@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { startMirroredStack } from '../support/mirrored-stack.js';
-import { demultiplex, rawRequest } from '../support/raw-http.js';
+import { demultiplex, rawExchange, rawRequest } from '../support/raw-http.js';
 import type { Stack } from '../support/stack.js';
 
 let stack: Stack;
@@ -124,6 +124,42 @@ describe('exec', () => {
     expect(refused).toMatchObject({ status: 400, json: { message } });
     const outcome = await stack.docker('exec', '-u', User, 'box', 'true');
     expect(outcome).toEqual({ stdout: '', stderr: `Error response from daemon: ${message}\n`, code: 1 });
+  });
+
+  it('is started as docker-java does it: a body in chunks beside an upgrade', async () => {
+    const id = await exec({ Cmd: ['cat'], AttachStdin: true, AttachStdout: true });
+    const body = '{"Detach":false,"Tty":false}';
+    const head = `POST /v1.44/exec/${id}/start HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    const pieces = [head, `${body.length.toString(16)}\r\n${body}\r\n0\r\n`, '\r\nHELLO\n'];
+    const { text } = await rawExchange(stack.port, pieces, { end: true });
+    expect(text).toMatch(/^HTTP\/1\.1 101 UPGRADED\r\n/);
+    const rest = Buffer.from(text.slice(text.indexOf('\r\n\r\n') + 4), 'latin1');
+    expect(demultiplex(rest)).toEqual({ stdout: 'HELLO\n', stderr: '' });
+  });
+
+  it('is started once: what a second start hears is Docker’s, while it runs and after', async () => {
+    const id = await exec({ Cmd: ['cat'], AttachStdin: true, AttachStdout: true });
+    const body = { Detach: false };
+    const first = await rawRequest(stack.port, `/exec/${id}/start`, { body });
+    first.socket.write('x\n');
+    await expect.poll(() => first.received().length).toBeGreaterThan(0);
+    const again = async (words: string): Promise<void> => {
+      for (const upgrade of [true, false]) {
+        const second = await rawRequest(stack.port, `/exec/${id}/start`, { body, upgrade });
+        expect(second.status).toBe(upgrade ? 101 : 200);
+        expect(demultiplex(await second.rest).stdout).toBe(`exec command ${id} ${words}\r\n`);
+      }
+      expect(await call('POST', `/exec/${id}/start`, { Detach: true })).toEqual({
+        status: 409,
+        json: { message: `exec command ${id} ${words}` },
+      });
+    };
+    await again('is already running');
+    first.socket.end();
+    expect(demultiplex(await first.rest).stdout).toBe('x\n');
+    await expect.poll(async () => (await call('GET', `/exec/${id}/json`)).json.Running).toBe(false);
+    await again('has already run');
+    expect(await call('POST', `/exec/${id}/resize?h=1&w=2`)).toMatchObject({ status: 404 });
   });
 
   it('takes 50 MB of input and gives it back', async () => {

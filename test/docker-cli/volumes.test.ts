@@ -1,5 +1,5 @@
 /** Volumes through the docker CLI: what containers keep beyond their lives, share, and leave behind. */
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
@@ -7,7 +7,7 @@ import { type MirroredStack, startMirroredStack } from '../support/mirrored-stac
 let stack: MirroredStack;
 
 beforeAll(async () => {
-  stack = await startMirroredStack(['busybox']);
+  stack = await startMirroredStack(['busybox', 'odd-tree']);
   expect((await stack.docker('pull', 'busybox')).code).toBe(0);
 });
 
@@ -134,6 +134,53 @@ describe('what is mounted', () => {
     expect(await sh(part('way'), 'ls /p; cat /p/f')).toBe('f\ndeep');
     expect((await stack.docker('run', '--rm', ...part('nope'), 'busybox', 'true')).stderr).toContain(
       'cannot access path nope in the volume: no such file or directory',
+    );
+  });
+
+  it('may be more than one SCSI controller has disks for', async () => {
+    const many = Array.from({ length: 20 }, (_, i) => ['-v', `many${i}:/m/${i}`]).flat();
+    const write = 'for d in /m/*; do echo $d > $d/f; done; mount | grep -c " /m/"; sleep 600';
+    await good('run', '-d', '--name', 'many', ...many, 'busybox', 'sh', '-c', write);
+    await expect.poll(() => good('logs', 'many')).toBe('20');
+    expect(await good('exec', 'many', 'cat', '/m/0/f', '/m/19/f')).toBe('/m/0\n/m/19');
+    await good('restart', '-t', '0', 'many');
+    await good('stop', '-t', '0', 'many');
+    expect(await good('exec', 'many', 'true').catch(String)).toContain('is not running');
+    const copied = join(stack.paths.stateDir, 'copied');
+    await good('cp', 'many:/m/17/f', copied);
+    expect(readFileSync(copied, 'utf8')).toBe('/m/17\n');
+    const tooMany = Array.from({ length: 60 }, (_, i) => ['-v', `more${i}:/m/${i}`]).flat();
+    expect((await stack.docker('create', ...tooMany, 'busybox')).stderr).toContain(
+      "a container's virtual machine can have 59 volumes, not 60",
+    );
+    expect((await volumes()).length).toBe(20);
+  });
+
+  it('goes where links lead inside the root, and nowhere else', async () => {
+    const at = ['/var/run/act', '/data', '/out/x'].flatMap((path, i) => ['-v', `at${i}:${path}`]);
+    expect(
+      await sh([...at, '--tmpfs', '/data/t'], "mount | grep -oE ' /(run|nowhere|nw)[^ ]*' | sort", 'odd-tree'),
+    ).toBe('/nowhere/data\n /nowhere/data/t\n /nw/side/x\n /run/act');
+  });
+
+  it('covers whatever an image has where the engine mounts something', async () => {
+    // Nothing that looks a name up: a program that opens this /etc/passwd waits for ever.
+    const looks = [
+      'stat -c %F /etc/resolv.conf',
+      'readlink /etc/mtab',
+      'grep -c localhost /etc/hosts',
+      'cat /etc/other',
+    ];
+    const script = [...looks, 'ls -d /proc/1 /dev/null', 'grep Gid /proc/self/status'].join('; ');
+    const expected = /^regular file\n\/proc\/mounts\n2\nshared\/dev\/null\n\/proc\/1\nGid:\t77\t/;
+    for (const options of [[], ['--read-only'], ['--tmpfs', '/run']])
+      expect(await sh([...options, '-u', '5:blank'], script, 'odd-tree')).toMatch(expected);
+    await good('create', '--name', 'odd', 'odd-tree', 'true');
+    expect(await good('diff', 'odd')).toBe('');
+    await good('start', '-a', 'odd');
+    expect(await good('diff', 'odd')).toBe('');
+    expect((await stack.docker('run', '--rm', '-u', 'nobody', 'odd-tree', 'true')).stderr).toContain(
+      'unable to find user nobody: no matching entries in passwd file',
     );
   });
 

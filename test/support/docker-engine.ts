@@ -1,9 +1,9 @@
 /** The Docker personality over fakes, listening on a port of its own. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transformWithOxc } from 'vite';
 import { Engine } from '../../appliance/docker/engine.js';
@@ -52,14 +52,21 @@ export interface TestEngine {
   close(): Promise<void>;
 }
 
-/** The worker is a program of its own: compiled here, so that tests of the source need no build. */
+/** The worker is a program of its own: compiled here, with what it imports, so that tests of the source need no build. */
 export async function compiledWorker(): Promise<{ program: string; remove(): void }> {
-  const source = fileURLToPath(new URL('../../appliance/gateway/worker.ts', import.meta.url));
-  const { code } = await transformWithOxc(readFileSync(source, 'utf8'), source);
-  const directory = mkdtempSync(join(tmpdir(), 'caisson-worker-'));
-  const program = join(directory, 'worker.mjs');
-  writeFileSync(program, code);
-  return { program, remove: () => rmSync(directory, { recursive: true, force: true }) };
+  const root = mkdtempSync(join(tmpdir(), 'caisson-worker-'));
+  writeFileSync(join(root, 'package.json'), '{"type":"module"}');
+  const compile = async (file: string): Promise<string> => {
+    const source = fileURLToPath(new URL(`../../${file}.ts`, import.meta.url));
+    const { code } = await transformWithOxc(readFileSync(source, 'utf8'), source);
+    const program = join(root, `${file}.js`);
+    mkdirSync(dirname(program), { recursive: true });
+    writeFileSync(program, code);
+    return program;
+  };
+  await compile('src/common/keep-reading');
+  const program = await compile('appliance/gateway/worker');
+  return { program, remove: () => rmSync(root, { recursive: true, force: true }) };
 }
 
 /** Starts it, with `busybox:latest` (command `sh`). With `tls`, `call` does not work. */

@@ -483,6 +483,7 @@ export class FakePortLayer implements PortLayer {
       version: '1.0',
       kernelVersion: '6.1.0',
       hostName: 'test',
+      acceleration: '',
     });
   }
 

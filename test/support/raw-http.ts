@@ -62,6 +62,35 @@ export function rawRequest(
   });
 }
 
+/** What a server answers to bytes, and whether it ends the connection; `pieces` go out one by one, each when the server has had time for the one before. */
+export function rawExchange(
+  port: number,
+  pieces: (string | Buffer)[],
+  options: { until?: (answer: string) => boolean; end?: boolean } = {},
+): Promise<{ text: string; closed: boolean; socket: Socket }> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    socket.setNoDelay(true);
+    const parts: Buffer[] = [];
+    const text = (): string => Buffer.concat(parts).toString('latin1');
+    socket.on('error', reject);
+    socket.on('data', (part) => {
+      parts.push(part);
+      if (options.until?.(text()) === true) resolve({ text: text(), closed: false, socket });
+    });
+    socket.once('end', () => {
+      socket.end();
+      resolve({ text: text(), closed: true, socket });
+    });
+    const send = (rest: (string | Buffer)[]): void => {
+      const [first, ...others] = rest;
+      if (first !== undefined) socket.write(first, () => setTimeout(send, others.length === 0 ? 0 : 20, others));
+      else if (options.end === true) socket.end();
+    };
+    send(pieces);
+  });
+}
+
 /** The frames of a multiplexed stream, joined per stream. */
 export function demultiplex(bytes: Buffer): { stdout: string; stderr: string } {
   const result = { stdout: '', stderr: '' };

@@ -7,6 +7,7 @@ import type { VchConfig } from '../../port-layer/config.js';
 import { Container } from '../../port-layer/exec/container.js';
 import { ContainerCache } from '../../port-layer/exec/container-cache.js';
 import { ContainerFiles } from '../../port-layer/files/container-files.js';
+import { DatastoreBlocks } from '../../port-layer/storage/datastore-blocks.js';
 import { volumeDiskPath } from '../../port-layer/storage/volume-disks.js';
 import { VolumeUse } from '../../port-layer/storage/volume-use.js';
 import type { ContainerSpec } from '../../port-layer/types.js';
@@ -56,6 +57,7 @@ export async function stoppedContainer(
   const spec = {
     id: CONTAINER_ID,
     name: 'box',
+    createdAt: new Date().toISOString(),
     readOnlyRoot: false,
     process: { user: 'web', cwd: '/' },
   } as ContainerSpec;
@@ -64,7 +66,10 @@ export async function stoppedContainer(
   cache.add(container);
   const config = CONFIG;
   const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
-  const layers = { diskOf: async () => basename(layer) };
+  const layers = {
+    diskOf: async () => basename(layer),
+    openDisk: (path: string) => DatastoreBlocks.open(datastore, path),
+  };
   return {
     files: new ContainerFiles(
       config,

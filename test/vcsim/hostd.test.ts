@@ -1,6 +1,12 @@
 /** hostd (with VMs that are only pretended) held against govmomi, a client that is not ours, and against our own client. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { type ManagedObjectReference, PropertyWatcher, readEvents, VimClient } from '../../src/vim25/index.js';
+import {
+  type AnyVirtualDevice,
+  type ManagedObjectReference,
+  PropertyWatcher,
+  readEvents,
+  VimClient,
+} from '../../src/vim25/index.js';
 import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
 import { govmomi } from '../support/govmomi.js';
 import { createVm, inventory, place } from '../support/inventory.js';
@@ -77,6 +83,52 @@ it('refuses what it does not know or what is missing, with a fault', async () =>
   await wrong(client.runTask('PowerOffVM_Task', vm, {}), 'InvalidPowerState');
   await wrong(createVm(client, 'one'), 'DuplicateName');
   await wrong(client.retrieve([vm], 'VirtualMachine', ['colour' as 'name']), 'InvalidProperty');
+});
+
+it('has up to four SCSI controllers with fifteen disks each', async () => {
+  const vm = await createVm(client, 'many');
+  const reconfigure = (...devices: AnyVirtualDevice[]) =>
+    client.runTask('ReconfigVM_Task', vm, {
+      spec: { deviceChange: devices.map((device) => ({ operation: 'add' as const, device })) },
+    });
+  const controller = (busNumber: number): AnyVirtualDevice => ({
+    $type: 'ParaVirtualSCSIController',
+    key: -100 - busNumber,
+    busNumber,
+    sharedBus: 'noSharing',
+  });
+  const disk = (controllerKey: number, unitNumber: number): AnyVirtualDevice => ({
+    $type: 'VirtualDisk',
+    key: -200 - unitNumber,
+    controllerKey,
+    unitNumber,
+    capacityInKB: 0,
+    backing: {
+      $type: 'VirtualDiskFlatVer2BackingInfo',
+      fileName: `[datastore1] v${unitNumber}.vmdk`,
+      diskMode: 'persistent',
+    },
+  });
+  const devices = async (): Promise<Record<string, unknown>[]> => {
+    const [object] = await client.retrieve([vm], 'VirtualMachine', ['config.hardware']);
+    return (object?.props['config.hardware']?.device ?? []) as unknown as Record<string, unknown>[];
+  };
+  const before = (await devices()).filter(({ $type }) => $type === 'ParaVirtualSCSIController').length;
+  await reconfigure(...[0, 1, 2, 3].slice(before).map(controller), disk(-103, 15), disk(-103, 0));
+  const now = await devices();
+  expect(now.filter(({ $type }) => $type === 'ParaVirtualSCSIController')).toMatchObject([
+    { key: 1000, busNumber: 0 },
+    { key: 1001, busNumber: 1 },
+    { key: 1002, busNumber: 2 },
+    { key: 1003, busNumber: 3, device: [2063, 2048] },
+  ]);
+  expect(now.filter(({ controllerKey }) => controllerKey === 1003)).toMatchObject([
+    { key: 2063, unitNumber: 15 },
+    { key: 2048, unitNumber: 0 },
+  ]);
+  for (const wrong of [controller(4), controller(1), disk(1001, 7), disk(1001, 16), disk(1003, 15), disk(1004, 0)])
+    await expect(reconfigure(wrong)).rejects.toThrow(/Device 0/);
+  expect((await devices()).length).toBe(now.length);
 });
 
 it('tells of every change of a VM, in order', async () => {

@@ -14,7 +14,7 @@ let lab: VmLab;
 let cache: string;
 
 beforeAll(async () => {
-  await prepareBootImage();
+  await prepareBootImage({ strict: true });
   // Snapshots of its own: those of a running engine are none of a test's business.
   cache = await mkdtemp(join(tmpdir(), 'caisson-snapshots-'));
   lab = await VmLab.open(cache);

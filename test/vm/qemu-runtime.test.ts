@@ -123,7 +123,13 @@ describe('a VM', () => {
     const initramfs = join(guest.definition.directory, 'empty.cpio');
     await writeFile(initramfs, new CpioWriter().directory('dev').bytes());
     const boot = { kernel: bootImage().kernel, initramfs };
-    const broken = new QemuRuntime(paths, boot, runtime.acceleration, runtime.virtualSwitch);
+    const broken = new QemuRuntime(
+      paths,
+      boot,
+      runtime.acceleration.acceleration,
+      runtime.capabilities,
+      runtime.virtualSwitch,
+    );
     const vm = await broken.powerOn(guest.definition, guest);
     expect(await guest.exit()).toMatchObject({ reason: 'crashed' });
     expect(isAlive(vm.pid)).toBe(false);

@@ -15,7 +15,7 @@ let lab: VmLab;
 let cache: string;
 
 beforeAll(async () => {
-  await prepareBootImage();
+  await prepareBootImage({ strict: true });
   cache = await mkdtemp(join(tmpdir(), 'caisson-pool-'));
   lab = await VmLab.open(cache, SIZE);
   // The first of a shape is booted, and leaves a snapshot from which the pool is filled.

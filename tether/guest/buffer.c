@@ -144,15 +144,17 @@ const char *cause(void) {
 
 char *decode_base64(const char *text, size_t *length) {
   static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  static uint8_t values[256]; /* one more than what a letter means; 0: it means nothing */
+  for (uint8_t i = 0; i < 64; i++) values[(uint8_t)alphabet[i]] = i + 1;
   char *out = malloc(strlen(text) + 4);
   if (out == NULL) abort();
   uint32_t bits = 0;
   int count = 0;
   *length = 0;
   for (; *text != 0 && *text != '='; text++) {
-    const char *at = strchr(alphabet, *text);
-    if (at == NULL) continue;
-    bits = bits << 6 | (uint32_t)(at - alphabet);
+    uint8_t value = values[(uint8_t)*text];
+    if (value == 0) continue;
+    bits = bits << 6 | (value - 1u);
     if ((count += 6) < 8) continue;
     count -= 8;
     out[(*length)++] = (char)(bits >> count);

@@ -35,6 +35,26 @@ void finish_file(void) {
   file_fd = -1;
 }
 
+/* Whether `name` is a mount point, or one is below it: nothing is removed then, not even what lies beside the mount. */
+static bool holds_mount(int parent, const char *name) {
+  struct statx st;
+  if (statx(parent, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &st) != 0) return false;
+  if (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) return true;
+  if (!S_ISDIR(st.stx_mode)) return false;
+  int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  size_t count;
+  char **names = list_names(fd, &count);
+  bool found = false;
+  for (size_t i = 0; i < count; i++) {
+    if (!found) found = holds_mount(fd, names[i]);
+    free(names[i]);
+  }
+  free(names);
+  close(fd);
+  return found;
+}
+
 /* Removes what is at `name`, with all below it. */
 static int remove_all(int parent, const char *name) {
   if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return 0;
@@ -178,6 +198,9 @@ void serve_put(struct reader *r) {
   const char *base;
   int parent = parent_of(path, &base);
   if (parent < 0) fail(errno, "mkdir", path);
+  /* A path that ends in no name of its own only leads through a directory, which stays. */
+  bool itself = *base == 0 || strcmp(base, ".") == 0 || strcmp(base, "..") == 0;
+  if (itself && kind != S_IFDIR) fail(EISDIR, "put", path);
   if (*base == 0) base = ".";
   bool file = kind == S_IFREG && *target == 0, merge = false;
   /* Mostly there is nothing of that name. */
@@ -188,6 +211,7 @@ void serve_put(struct reader *r) {
     if (there && !merge) {
       if ((flags & PUT_KEEP_KIND) && S_ISDIR(st.st_mode)) fail(EISDIR, "keep", path);
       if ((flags & PUT_KEEP_KIND) && kind == S_IFDIR) fail(ENOTDIR, "keep", path);
+      if (S_ISDIR(st.st_mode) && holds_mount(parent, base)) fail(EBUSY, "RemoveAll", path);
       if (remove_all(parent, base) != 0) fail(errno, "RemoveAll", path);
     }
     if (file && !make_file(parent, base, &a)) fail(errno, "open", path);

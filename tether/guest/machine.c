@@ -1,6 +1,7 @@
 /* Setting the machine and the container's root up. What works on paths of the container runs inside its root (`setup_*`). */
 #include "tether.h"
 #include "confine.h"
+#include "place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -40,14 +42,14 @@ void load_modules(void) {
 /* Block devices by the name that the host gave them, `scsi<bus>:<unit>`: what a snapshot is made of has the same. */
 static struct disk {
   char serial[32], device[32];
-} disks[64];
+} disks[2 * MAX_DISKS];
 static int disk_count;
 
 void find_disks(void) {
   DIR *dir = opendir("/sys/block");
   if (dir == NULL) return;
   disk_count = 0;
-  for (struct dirent *e; disk_count < 64 && (e = readdir(dir)) != NULL;) {
+  for (struct dirent *e; disk_count < 2 * MAX_DISKS && (e = readdir(dir)) != NULL;) {
     char path[300];
     struct disk *disk = &disks[disk_count];
     snprintf(path, sizeof path, "/sys/block/%s/serial", e->d_name);
@@ -91,22 +93,23 @@ const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) {
   return problem;
 }
 
-static bool mounted_volumes[MAX_UNITS];
+static bool mounted_volumes[MAX_DISKS];
 
-static void volume_path(char path[64], uint32_t unit) { snprintf(path, 64, VOLUMES "/%u", unit); }
+static void volume_path(char path[64], uint32_t disk) { snprintf(path, 64, VOLUMES "/%u", disk); }
 
 /* Once for each disk, however often the container has it. */
 const char *mount_volume(uint32_t bus, uint32_t unit, bool read_only) {
   static char problem[128];
   char path[64];
-  if (mounted_volumes[unit]) return NULL;
+  uint32_t disk = disk_number(bus, unit);
+  if (mounted_volumes[disk]) return NULL;
   const char *device = wait_for_disk(bus, unit);
   if (device == NULL) return "the disk of a volume did not appear";
   mkdir(VOLUMES, 0700);
-  volume_path(path, unit);
+  volume_path(path, disk);
   mkdir(path, 0700);
   if (mount(device, path, "ext4", read_only ? MS_RDONLY : 0, "") == 0) {
-    mounted_volumes[unit] = true;
+    mounted_volumes[disk] = true;
     return NULL;
   }
   snprintf(problem, sizeof problem, "cannot mount the disk of a volume: %s", strerror(errno));
@@ -149,11 +152,11 @@ static void unmount(const char *path) {
 
 void unmount_root(void) {
   sync();
-  for (uint32_t unit = 0; unit < MAX_UNITS; unit++) {
+  for (uint32_t disk = 0; disk < MAX_DISKS; disk++) {
     char path[64];
-    volume_path(path, unit);
-    if (mounted_volumes[unit]) unmount(path);
-    mounted_volumes[unit] = false;
+    volume_path(path, disk);
+    if (mounted_volumes[disk]) unmount(path);
+    mounted_volumes[disk] = false;
   }
   unmount(ROOT);
 }
@@ -177,32 +180,6 @@ const char *set_sysctl(const char *key, const char *value) {
 
 /* ---- inside the container's root ---- */
 
-#define MAX_LINKS 40 /* on the way to a path, as the kernel has it (path_resolution(7)) */
-
-/* Where the link at `path` leads: from the root, or from the directory it is in. False for what is no link. */
-static bool link_target(const char *path, char *target, size_t size) {
-  char content[4096];
-  ssize_t n = readlink(path, content, sizeof content - 1);
-  if (n <= 0) return false;
-  content[n] = 0;
-  int base = content[0] == '/' ? 0 : (int)(strrchr(path, '/') + 1 - path);
-  return snprintf(target, size, "%.*s%s", base, path, content) < (int)size;
-}
-
-/* Makes an absolute path's directories, and where a link on the way leads to nothing, those that it leads to. */
-static void make_way(const char *path, int links) {
-  char part[4096], target[4096];
-  struct stat st;
-  for (size_t i = 1; path[i - 1] != 0 && i < sizeof part; i++) {
-    if (path[i] != '/' && path[i] != 0) continue;
-    memcpy(part, path, i);
-    part[i] = 0;
-    if (mkdir(part, 0755) != 0 && errno == EEXIST && links < MAX_LINKS && stat(part, &st) != 0 && errno == ENOENT && link_target(part, target, sizeof target)) make_way(target, links + 1);
-  }
-}
-
-static void make_directories(const char *path) { make_way(path, 0); }
-
 static bool attach(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
   mkdir(target, 0755);
   if (mount(source, target, type, flags, data) == 0) return true;
@@ -213,6 +190,47 @@ static bool attach(const char *source, const char *target, const char *type, uns
 static void make_node(const char *path, mode_t mode, unsigned major, unsigned minor) {
   mknod(path, S_IFCHR | mode, makedev(major, minor));
   chmod(path, mode);
+}
+
+/*
+ * The kernel measures its limits by this small machine's memory, and a server that starts asks whether they are those of a large one.
+ * Here they are what a server of 32 GiB has, or what such programs ask for: what a container may use is bounded by the machine.
+ */
+static void raise_limits(void) {
+  static const char *const values[][2] = {
+      {"vm.overcommit_memory", "1"}, /* what is asked for is not measured, but what is used */
+      {"vm.max_map_count", "1048576"},
+      {"kernel.pid_max", "4194304"},
+      {"kernel.threads-max", "255000"},
+      {"fs.file-max", "9223372036854775807"},
+      {"fs.aio-max-nr", "1048576"},
+      {"fs.inotify.max_user_watches", "1048576"},
+      {"fs.inotify.max_user_instances", "8192"},
+      {"fs.fanotify.max_user_marks", "1048576"},
+      {"fs.epoll.max_user_watches", "7000000"},
+      {"net.ipv4.tcp_max_syn_backlog", "4096"},
+      {"net.ipv4.tcp_max_tw_buckets", "262144"},
+      {"net.ipv4.tcp_max_orphans", "131072"},
+      {"net.ipv4.tcp_rmem", "4096 131072 6291456"},
+      {"net.ipv4.tcp_wmem", "4096 16384 4194304"},
+      /* As in Docker: who is not root may listen on every port, and ping. */
+      {"net.ipv4.ip_unprivileged_port_start", "0"},
+      {"net.ipv4.ping_group_range", "0 2147483647"},
+  };
+  static const char *const namespaces[] = {"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"};
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+    const char *failed = set_sysctl(values[i][0], values[i][1]);
+    if (failed != NULL) say("%s", failed);
+  }
+  for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
+    char key[64];
+    snprintf(key, sizeof key, "user.max_%s_namespaces", namespaces[i]);
+    set_sysctl(key, "127500");
+  }
+  /* Every process has these from its parents, the first of which is this one; Docker's service has no limit of processes. */
+  const struct rlimit endless = {RLIM_INFINITY, RLIM_INFINITY}, many = {127500, 127500};
+  setrlimit(RLIMIT_NPROC, &endless);
+  setrlimit(RLIMIT_SIGPENDING, &many);
 }
 
 /* What is the same for every container: made before a snapshot is, so that none has to wait for it. */
@@ -245,13 +263,9 @@ void prepare_system(void) {
     if (symlink(links[i][0], path) != 0) say("cannot make %s", path);
   }
   loopback_up();
-  /* What a process asks for is not measured by this small machine's memory, but what it uses by the container's limit. */
-  set_sysctl("vm.overcommit_memory", "1");
+  raise_limits();
   /* As Docker's seccomp profile has it: user namespaces, in which everybody is root, are for who may mount anyway. */
   set_sysctl("kernel.unprivileged_userns_clone", "0");
-  /* As in Docker: who is not root may listen on every port, and ping. */
-  set_sysctl("net.ipv4.ip_unprivileged_port_start", "0");
-  set_sysctl("net.ipv4.ping_group_range", "0 2147483647");
   /* What wakes an idle machine up: looking twice a second whether memory is to be defragmented, counting pages each second. */
   set_sysctl("vm.compaction_proactiveness", "0");
   set_sysctl("vm.stat_interval", "60");
@@ -283,33 +297,40 @@ const char *setup_system(uint64_t shm_size, int dev, int sys) {
 
 /* Binds a file over `path`, which is made (empty) where the image has none. */
 const char *setup_bound(const char *source, const char *path, bool read_only) {
-  static char problem[300];
-  char directory[4096];
-  snprintf(directory, sizeof directory, "%s", path);
-  char *slash = strrchr(directory, '/');
-  if (slash != NULL && slash != directory) {
-    *slash = 0;
-    make_directories(directory);
+  static char problem[480];
+  char at[PLACE_SIZE];
+  struct stat st;
+  const char *why = place_find(path, at);
+  if (why == NULL && lstat(at, &st) != 0) {
+    place_parents(at);
+    int fd = open(at, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+    if (fd >= 0) close(fd);
+    else why = cause();
   }
-  int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
-  if (fd >= 0) close(fd);
-  if (mount(source, path, NULL, MS_BIND, NULL) == 0 && (!read_only || mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0)) return NULL;
-  snprintf(problem, sizeof problem, "cannot bind %.200s: %s", path, strerror(errno));
+  if (why == NULL && (mount(source, at, NULL, MS_BIND, NULL) != 0 || (read_only && mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0))) why = place_problem();
+  if (why == NULL) return NULL;
+  snprintf(problem, sizeof problem, "error during container init: error mounting a file to rootfs at \"%.200s\": %s", path, why);
   return problem;
 }
 
-/* Binds file number `index` of the directory `files` over `path`. */
-const char *setup_file(const char *path, int files, uint32_t index, bool read_only) {
-  char source[64];
-  snprintf(source, sizeof source, "/proc/self/fd/%d/%u", files, index);
+/* Binds the file `name` of the directory `files` over `path`. */
+const char *setup_file(const char *path, int files, const char *name, bool read_only) {
+  char source[320];
+  snprintf(source, sizeof source, "/proc/self/fd/%d/%s", files, name);
   return setup_bound(source, path, read_only);
 }
 
 /* Nothing of what the kernel tells can be replaced. NULL or what is wrong. */
-static const char *check_mount_point(const char *what, const char *path) {
+static const char *check_mount_point(const char *what, const char *path, char at[PLACE_SIZE]) {
   static char problem[600];
-  if (strncmp(path, "/proc", 5) != 0 || (path[5] != 0 && path[5] != '/')) return NULL;
-  snprintf(problem, sizeof problem, "error during container init: error mounting %s to rootfs at \"%.200s\": \"%.200s\" cannot be mounted because it is inside /proc", what, path, path);
+  const char *why = place_find(path, at);
+  if (why == NULL && strcmp(at, "/") == 0) why = "destination can't be '/'";
+  if (why != NULL) {
+    snprintf(problem, sizeof problem, "error during container init: error mounting %s to rootfs at \"%.200s\": %s", what, path, why);
+    return problem;
+  }
+  if (strncmp(at, "/proc", 5) != 0 || (at[5] != 0 && at[5] != '/')) return NULL;
+  snprintf(problem, sizeof problem, "error during container init: error mounting %s to rootfs at \"%.200s\": \"%.200s\" cannot be mounted because it is %s", what, path, at, at[5] == 0 ? "not of type proc" : "inside /proc");
   return problem;
 }
 
@@ -318,33 +339,35 @@ const char *setup_tmpfs(const char *path, unsigned long flags, const char *optio
   static char problem[600];
   char data[512];
   struct stat st;
-  const char *wrong = check_mount_point("\"tmpfs\"", path);
+  char at[PLACE_SIZE];
+  const char *wrong = check_mount_point("\"tmpfs\"", path, at);
   if (wrong != NULL) return wrong;
   /* The kernel takes how mounts spread by itself only. */
   unsigned long spread = flags & (MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED | MS_REC);
   flags &= ~spread;
-  bool there = stat(path, &st) == 0, mode = strncmp(options, "mode=", 5) == 0 || strstr(options, ",mode=") != NULL;
-  if (!there) make_directories(path);
+  bool there = stat(at, &st) == 0, mode = strncmp(options, "mode=", 5) == 0 || strstr(options, ",mode=") != NULL;
+  if (!there) place_directories(at);
   bool early = there && !mode && (flags & MS_RDONLY) != 0; /* it cannot be changed later */
   if (early) snprintf(data, sizeof data, "%.480s%smode=%04o", options, *options == 0 ? "" : ",", st.st_mode & 07777);
   else snprintf(data, sizeof data, "%.480s", options);
-  if (mount("tmpfs", path, "tmpfs", flags, data) == 0 && (early || mode || !there || chmod(path, st.st_mode & 07777) == 0) &&
-      (spread == 0 || mount(NULL, path, NULL, spread, NULL) == 0))
+  if (mount("tmpfs", at, "tmpfs", flags, data) == 0 && (early || mode || !there || chmod(at, st.st_mode & 07777) == 0) &&
+      (spread == 0 || mount(NULL, at, NULL, spread, NULL) == 0))
     return NULL;
-  snprintf(problem, sizeof problem, "error during container init: error mounting \"tmpfs\" to rootfs at \"%.200s\": mount tmpfs:%.100s, flags: 0x%lx, data: %.100s: %s", path, path, flags, options, cause());
+  snprintf(problem, sizeof problem, "error during container init: error mounting \"tmpfs\" to rootfs at \"%.200s\": mount tmpfs:%.100s, flags: 0x%lx, data: %.100s: %s", path, path, flags, options, place_problem());
   return problem;
 }
 
 /*
- * Binds the volume on disk `unit` over `path`, which is made where the image has none; `volumes` is the directory of all of them. With
+ * Binds the volume on disk number `disk` over `path`, which is made where the image has none; `volumes` is the directory of all of them. With
  * `inside` what is at that path in the volume, whose links lead nowhere else.
  */
-const char *setup_volume(int volumes, uint32_t unit, const char *inside, const char *path, bool read_only) {
+const char *setup_volume(int volumes, uint32_t disk, const char *inside, const char *path, bool read_only) {
   static char problem[400];
   char name[16], source[64];
-  const char *wrong = check_mount_point("a volume", path);
+  char at[PLACE_SIZE];
+  const char *wrong = check_mount_point("a volume", path, at);
   if (wrong != NULL) return wrong;
-  snprintf(name, sizeof name, "%u", unit);
+  snprintf(name, sizeof name, "%u", disk);
   int whole = openat(volumes, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
   struct {
     uint64_t flags, mode, resolve;
@@ -361,9 +384,9 @@ const char *setup_volume(int volumes, uint32_t unit, const char *inside, const c
       failed = setup_bound(source, path, read_only);
     } else {
       struct stat there;
-      if (stat(path, &there) != 0) make_directories(path);
-      if (mount(source, path, NULL, MS_BIND, NULL) != 0 || (read_only && mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0)) {
-        snprintf(problem, sizeof problem, "error during container init: error mounting a volume to rootfs at \"%.200s\": %s", path, cause());
+      if (lstat(at, &there) != 0) place_directories(at);
+      if (mount(source, at, NULL, MS_BIND, NULL) != 0 || (read_only && mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0)) {
+        snprintf(problem, sizeof problem, "error during container init: error mounting a volume to rootfs at \"%.200s\": %s", path, place_problem());
         failed = problem;
       }
     }
@@ -377,8 +400,13 @@ const char *setup_volume(int volumes, uint32_t unit, const char *inside, const c
 const char *setup_directory(const char *path) {
   static char problem[300];
   if (chdir(path) == 0) return NULL;
-  if (errno == ENOENT) make_directories(path);
-  if (chdir(path) == 0) return NULL;
-  snprintf(problem, sizeof problem, "mkdir %.200s: %s", path, cause());
+  char at[PLACE_SIZE];
+  const char *why = errno == ENOENT ? place_find(path, at) : cause();
+  if (why == NULL) {
+    place_directories(at);
+    if (chdir(at) == 0) return NULL;
+    why = cause();
+  }
+  snprintf(problem, sizeof problem, "mkdir %.200s: %s", path, why);
   return problem;
 }

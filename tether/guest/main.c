@@ -275,7 +275,7 @@ void act_on(enum message type, uint32_t id, struct reader *payload) {
 /* A connection begins: the host learns what runs. */
 void on_connected(void) {
   uint8_t version[4];
-  put_u32(version, 2);
+  put_u32(version, 3);
   channel_send(M_HELLO, 0, version, 4);
   if (kills_told > 0) tell_kills(false);
   for (struct session *s = sessions; s != NULL; s = s->next) {

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <signal.h>
@@ -20,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -30,6 +32,7 @@ bool process_read(struct reader *r, struct process *p) {
   p->tty = flags & 1;
   p->open_stdin = flags & 2;
   p->identify_only = flags & 4;
+  p->unfit_args = flags & 8;
   p->user = read_string(r);
   p->cwd = read_string(r);
   p->rows = (uint16_t)read_u32(r);
@@ -50,6 +53,8 @@ bool process_read(struct reader *r, struct process *p) {
   }
   p->no_new_privileges = read_u8(r) & 1;
   p->oom_score = (int32_t)read_u32(r);
+  /* A container that was made before this was told has the usual one. */
+  p->umask = r->at < r->end ? read_u32(r) & 0777 : 022;
   return !r->bad && p->args[0] != NULL;
 }
 
@@ -62,7 +67,7 @@ void process_free(struct process *p) {
   free(p->limits);
 }
 
-/* The child's report: sent before exec when something fails; closed by a successful exec. */
+/* The child's report: sent before exec when something fails, code 0 for a program that the kernel refuses; closed by a successful exec. */
 struct report {
   int code;
   char message[500];
@@ -80,6 +85,18 @@ static void __attribute__((noreturn, format(printf, 2, 3))) give_up(int code, co
   _exit(code);
 }
 
+/*
+ * The process has begun, but the kernel does not take its program: it says so on its own standard error and ends, as runc's init does,
+ * with the code that runc has since 1.2.
+ */
+static void __attribute__((noreturn)) refuse(const char *path, int why) {
+  const struct report begun = {0, ""};
+  errno = why;
+  dprintf(2, "exec %s: %s\n", path, why == ENOEXEC ? "exec format error" : cause());
+  write_all(report_fd, &begun, sizeof begun);
+  _exit(255);
+}
+
 static const char *variable(char **env, const char *name) {
   size_t length = strlen(name);
   for (; *env != NULL; env++)
@@ -87,28 +104,29 @@ static const char *variable(char **env, const char *name) {
   return NULL;
 }
 
-/* As Go's exec.LookPath, whose words Docker shows: why `path` can't be executed, or NULL. */
-static const char *unfit(const char *path) {
+/* As Go's exec.LookPath: why `path` can't be executed, or 0. */
+static int unfit(const char *path) {
   struct stat st;
-  if (stat(path, &st) != 0) return cause();
-  if (S_ISDIR(st.st_mode)) return "is a directory";
-  if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0) return "permission denied";
-  return NULL;
+  if (stat(path, &st) != 0) return errno;
+  if (S_ISDIR(st.st_mode)) return EISDIR;
+  return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0 ? EACCES : 0;
 }
 
 static void find_program(const char *name, char **env, char *path, size_t size) {
   if (strchr(name, '/') != NULL) {
     snprintf(path, size, "%s", name);
-    const char *why = unfit(path);
-    if (why == NULL) return;
-    if (strcmp(why, "permission denied") == 0 || strcmp(why, "is a directory") == 0) give_up(126, "exec: \"%s\": %s", name, why);
-    give_up(127, "exec: \"%s\": stat %s: %s", name, name, why);
+    errno = unfit(path);
+    if (errno == 0) return;
+    if (errno == EACCES || errno == EISDIR) give_up(126, "exec: \"%s\": %s", name, cause());
+    give_up(errno == ENOENT || errno == ENOTDIR ? 127 : 128, "exec: \"%s\": stat %s: %s", name, name, cause());
   }
   const char *list = variable(env, "PATH");
   while (list != NULL && *list != 0) {
     size_t length = strcspn(list, ":");
-    snprintf(path, size, "%.*s/%s", (int)length, length == 0 ? "." : list, name);
-    if (unfit(path) == NULL) return;
+    size_t shown = length;
+    while (shown > 0 && list[shown - 1] == '/') shown--; /* as Go joins paths */
+    snprintf(path, size, "%.*s/%s", length == 0 ? 1 : (int)shown, length == 0 ? "." : list, name);
+    if (*name != 0 && unfit(path) == 0) return;
     list += length + (list[length] == ':');
   }
   give_up(127, "exec: \"%s\": executable file not found in $PATH", name);
@@ -123,6 +141,18 @@ static bool set_own_score(int32_t score) {
   return done;
 }
 
+/*
+ * Its streams are the process's own: it may open them by name (/dev/stdout is a link to one), and so may others of the same user. As
+ * runc: all but /dev/null, whose owner would change for everybody; the group stays. What cannot be given away stays as it is.
+ */
+static void give_streams(uid_t uid) {
+  for (int fd = 0; fd < 3; fd++) {
+    struct stat st;
+    if (fstat(fd, &st) != 0 || st.st_uid == uid || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))) continue;
+    if (fchown(fd, uid, (gid_t)-1) != 0) say("stream %d stays another user's: %s", fd, strerror(errno));
+  }
+}
+
 /* Becomes the process; in the container's namespaces and root already. */
 static void __attribute__((noreturn)) become(const struct process *p) {
   static struct identity who;
@@ -134,10 +164,15 @@ static void __attribute__((noreturn)) become(const struct process *p) {
     if (setrlimit64((__rlimit_resource_t)p->limits[i].resource, &limit) != 0) give_up(128, "error during container init: error setting rlimits for ready process: error setting rlimit type %u: %s", p->limits[i].resource, cause());
   }
   if (chdir(p->cwd) != 0) give_up(errno == ENOENT ? 127 : 126, "chdir to cwd (\"%s\") set in config.json failed: %s", p->cwd, cause());
+  /* Links of /proc lead to what this process has open outside (CVE-2024-21626). */
+  char inside[PATH_MAX];
+  if (syscall(SYS_getcwd, inside, sizeof inside) < 0 || inside[0] != '/') give_up(128, "current working directory is outside of container mount namespace root -- possible container breakout detected");
   if (p->oom_score != 0 && !set_own_score(p->oom_score)) give_up(128, "cannot set the OOM score: %s", strerror(errno));
+  give_streams(who.uid);
   confine_capabilities(p->capabilities);
   if (setgroups(who.group_count, who.groups) != 0 || setgid(who.gid) != 0 || setuid(who.uid) != 0) give_up(128, "cannot become user %s: %s", p->user, strerror(errno));
   if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(128, "cannot set no_new_privs: %s", strerror(errno));
+  umask(p->umask);
   environ = p->env;
   const char *home = variable(p->env, "HOME");
   if (home == NULL || *home == 0) setenv("HOME", who.home, 1);
@@ -149,8 +184,9 @@ static void __attribute__((noreturn)) become(const struct process *p) {
   else sigemptyset(&held);
   for (int s = 1; s < 32; s++) signal(s, SIG_DFL);
   sigprocmask(SIG_SETMASK, &held, NULL);
+  if (p->unfit_args) refuse(path, EINVAL);
   execve(path, p->args, environ);
-  give_up(errno == EACCES ? 126 : errno == ENOENT ? 127 : 126, "exec %s: %s", p->args[0], errno == ENOEXEC ? "exec format error" : cause());
+  refuse(path, errno);
 }
 
 static int open_directory(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }
@@ -278,7 +314,7 @@ struct started process_start(const struct process *p, bool first, pid_t containe
   if (pid > 0)
     while ((n = read(report[0], &r, sizeof r)) < 0 && errno == EINTR) continue;
   if (report[0] >= 0) close(report[0]);
-  if (n == 0) {
+  if (n == 0 || (n == sizeof r && r.code == 0)) {
     s.pid = pid;
     s.code = 0;
     s.message[0] = 0;

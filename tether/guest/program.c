@@ -2,6 +2,7 @@
 #include "program.h"
 #include "confine.h"
 #include "init.h"
+#include "place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,14 +16,14 @@
 enum step {
   S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9,
   S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17, S_NO_LOG = 18, S_VOLUME = 19,
-  S_WRITABLE_CGROUPS = 24,
+  S_WRITABLE_CGROUPS = 24, S_INIT_LAYER = 30,
 };
 #define VERSION 1
 #define MAX_FILES 64
 #define MAX_PATHS 512
 
 struct program program;
-static char *file_paths[MAX_FILES];
+static char *file_paths[MAX_FILES], *file_sources[MAX_FILES];
 static uint32_t file_count;
 static char first_address[64];
 /* What is mounted over paths of the container, in order. */
@@ -30,7 +31,7 @@ static struct cover {
   enum step step;
   char *path, *options; /* of a volume: the directory in it */
   uint64_t flags;       /* of mount(2) */
-  uint32_t unit;        /* of a volume's disk */
+  uint32_t disk;        /* a volume's, as disk_number has it */
 } covers[MAX_PATHS];
 static uint32_t cover_count;
 
@@ -50,27 +51,33 @@ static const char *step_volume(struct reader *r) {
   struct cover *cover = &covers[cover_count];
   uint32_t bus = read_u32(r);
   cover->step = S_VOLUME;
-  cover->unit = read_u32(r);
+  uint32_t unit = read_u32(r);
   uint8_t read_only = read_u8(r); /* 1: this mount, 2: its disk */
   cover->flags = read_only & 1 ? MS_RDONLY : 0;
   cover->path = read_string(r);
   cover->options = read_string(r);
-  if (r->bad || bus != 0 || cover->unit >= MAX_UNITS) return "damaged step";
+  if (r->bad || bus >= MAX_BUSES || unit >= MAX_UNITS) return "damaged step";
+  cover->disk = disk_number(bus, unit);
   cover_count++;
-  return mount_volume(bus, cover->unit, (read_only & 2) != 0);
+  return mount_volume(bus, unit, (read_only & 2) != 0);
 }
 
 static const char *step_file(struct reader *r) {
   char *path = read_string(r);
   uint32_t mode = read_u32(r);
-  char *content = read_string(r), name[32];
+  char *content = read_string(r), *source = read_string(r), name[256];
   if (r->bad || file_count == MAX_FILES) return "too many files";
-  snprintf(name, sizeof name, "/files/%u", file_count);
+  if (*source == '/' || strstr(source, "..") != NULL || (size_t)snprintf(name, sizeof name, "/files/%s", source) >= sizeof name) return "bad name of a file";
+  for (char *slash = name + 7; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
+    *slash = 0;
+    mkdir(name, 0755);
+  }
   int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
   if (fd < 0 || !write_all(fd, content, strlen(content))) return "cannot write a file";
   fchmod(fd, mode);
   close(fd);
   free(content);
+  file_sources[file_count] = source;
   file_paths[file_count++] = path;
   return NULL;
 }
@@ -142,6 +149,10 @@ static const char *carry_out(enum step step, struct reader *r) {
     case S_INIT:
       program.init = true;
       return NULL;
+    case S_INIT_LAYER:
+      program.init_layer = true;
+      program.created = read_u64(r);
+      return NULL;
     case S_TMPFS:
     case S_MASK:
     case S_READ_ONLY:
@@ -190,27 +201,26 @@ void program_rehearse(bool on) {
 
 static const char *set_cover_up(const struct cover *cover, const struct outside *outside) {
   if (cover->step == S_TMPFS) return setup_tmpfs(cover->path, cover->flags, cover->options);
-  if (cover->step == S_VOLUME) return setup_volume(outside->volumes, cover->unit, cover->options, cover->path, cover->flags != 0);
+  if (cover->step == S_VOLUME) return setup_volume(outside->volumes, cover->disk, cover->options, cover->path, cover->flags != 0);
   return cover->step == S_MASK ? confine_mask(cover->path, outside->empty) : confine_read_only(cover->path);
 }
 
 static bool is_filesystem(const struct cover *cover) { return cover->step == S_TMPFS || cover->step == S_VOLUME; }
 
 const char *program_setup(const struct outside *outside) {
-  const char *failed = setup_system(program.shm_size, outside->dev, outside->sys);
+  const char *failed = program.init_layer ? place_init_layer(program.created) : NULL;
+  if (failed == NULL) failed = setup_system(program.shm_size, outside->dev, outside->sys);
   if (failed == NULL && program.privileged) failed = confine_open_up(outside->machine_dev);
   if (failed == NULL && program.writable_cgroups) failed = confine_open_cgroups();
   /* Filesystems first: what follows may be in them. */
   for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
     if (is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);
-  for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], outside->files, i, program.read_only);
+  for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], outside->files, file_sources[i], program.read_only);
   if (failed == NULL && program.init) {
     char source[64];
     snprintf(source, sizeof source, "/proc/self/fd/%d", outside->init);
     failed = setup_bound(source, INIT_PATH, true);
   }
-  int marker = open("/.dockerenv", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0755);
-  if (marker >= 0) close(marker);
   for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
     if (!is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);
   if (failed == NULL && program.process.cwd != NULL) failed = setup_directory(program.process.cwd);

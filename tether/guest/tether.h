@@ -11,11 +11,13 @@
 #include <sys/types.h>
 
 #define ROOT "/c" /* where the container's disk is mounted */
-#define VOLUMES "/volumes" /* where its volumes' disks are, by unit */
+#define VOLUMES "/volumes" /* where its volumes' disks are, by number */
+#define MAX_BUSES 4  /* SCSI controllers */
 #define MAX_UNITS 16 /* of a SCSI controller */
+#define MAX_DISKS (MAX_BUSES * MAX_UNITS)
 #define PREPARED "/prepared" /* what every container gets */
 #define DEFAULT_SHM (64u << 20) /* of /dev/shm, as prepared */
-#define MAX_FRAME (1u << 20)
+#define MAX_FRAME (8u << 20) /* from the host: a process has the environment and arguments that the kernel takes */
 #define PORT_WRITE 32768u /* the most that a virtio-serial port takes at once */
 
 /* ---- buffers and bounded parsing (buffer.c) ---- */
@@ -83,6 +85,7 @@ void prepare_system(void);
 const char *mount_root(uint32_t bus, uint32_t unit, bool read_only); /* NULL or what failed */
 const char *limit_root(uint64_t bytes); /* of a root that is mounted */
 const char *set_sysctl(const char *key, const char *value);
+static inline uint32_t disk_number(uint32_t bus, uint32_t unit) { return bus * MAX_UNITS + unit; } /* names a volume's directory below VOLUMES */
 const char *mount_volume(uint32_t bus, uint32_t unit, bool read_only);
 void unmount_root(void); /* and volumes */
 void loopback_up(void);
@@ -104,6 +107,7 @@ uint64_t cgroup_kills(void); /* processes that the kernel has killed for want of
 struct process {
   bool tty, open_stdin;
   bool identify_only; /* nothing is run: only the user is looked up */
+  bool unfit_args;    /* one has a zero byte, which is the end of what was read of it */
   char *user, *cwd;
   uint16_t rows, cols;
   char **args, **env, **groups;
@@ -115,6 +119,7 @@ struct process {
   uint32_t limit_count;
   bool no_new_privileges;
   int32_t oom_score;
+  mode_t umask;
 };
 bool process_read(struct reader *r, struct process *p);
 void process_free(struct process *p);

@@ -1,13 +1,17 @@
 /* Who a process runs as: resolved with the container's own /etc/passwd and /etc/group, in Docker's words. */
 #include "user.h"
 
-#include <grp.h>
-#include <pwd.h>
+#include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define LARGEST_ID 0x7fffffffL
+#define MAX_LINE (1u << 20) /* where a file has a longer one, it ends */
+#define MAX_FIELDS 7
 
 /* Whether it is a number at all, as Go's strconv.Atoi has it; one that is too large stays too large for an id. */
 static bool number(const char *text, long *value) {
@@ -29,6 +33,54 @@ static void add_group(struct identity *who, gid_t group) {
   if (who->group_count < MAX_GROUPS) who->groups[who->group_count++] = group;
 }
 
+/* The container may have anything there: what is no file is none, and nothing is waited for. */
+static FILE *open_list(const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  struct stat st;
+  if (fd < 0) return NULL;
+  FILE *file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? fdopen(fd, "r") : NULL;
+  if (file == NULL) close(fd);
+  return file;
+}
+
+/*
+ * Reads a line's fields, as moby/sys/user has them: blanks around a line are none of it, fields that are missing are empty. False at
+ * the end. They are valid until the next line is read.
+ */
+static bool read_fields(FILE *file, char *fields[MAX_FIELDS]) {
+  static char line[MAX_LINE];
+  while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+    size_t length = strlen(line);
+    if (length == sizeof line - 1 && line[length - 1] != '\n') return false;
+    while (length > 0 && isspace((unsigned char)line[length - 1])) line[--length] = 0;
+    char *rest = line + strspn(line, " \t\v\f\r");
+    if (*rest == 0) continue;
+    for (int i = 0; i < MAX_FIELDS; i++) {
+      fields[i] = rest;
+      rest += strcspn(rest, ":");
+      if (*rest == ':') *rest++ = 0;
+    }
+    return true;
+  }
+  return false;
+}
+
+static bool read_group(FILE *file, char *fields[MAX_FIELDS]) {
+  while (read_fields(file, fields))
+    if (fields[0][0] != '#') return true;
+  return false;
+}
+
+/* What is no number counts as 0. */
+static long id_of(const char *text) {
+  long value;
+  return number(text, &value) ? value : 0;
+}
+
+static void close_list(FILE *file) {
+  if (file != NULL) fclose(file);
+}
+
 /* Finds a group by name or number. False: `problem` says why. */
 static bool find_group(const char *text, gid_t *group, char *problem, size_t size) {
   long value;
@@ -36,28 +88,28 @@ static bool find_group(const char *text, gid_t *group, char *problem, size_t siz
     *group = (gid_t)value;
     return in_range(value, problem, size);
   }
-  FILE *file = fopen("/etc/group", "re");
+  FILE *file = open_list("/etc/group");
   bool found = false;
-  for (struct group *g; file != NULL && !found && (g = fgetgrent(file)) != NULL;) {
-    found = strcmp(g->gr_name, text) == 0;
-    if (found) *group = g->gr_gid;
+  for (char *fields[MAX_FIELDS]; !found && read_group(file, fields);) {
+    found = strcmp(fields[0], text) == 0;
+    if (found) *group = (gid_t)id_of(fields[2]);
   }
-  if (file != NULL) fclose(file);
+  close_list(file);
   if (!found) snprintf(problem, size, "unable to find group %s: no matching entries in group file", text);
   return found;
 }
 
-static bool is_member(const struct group *g, const char *name) {
-  for (char **m = g->gr_mem; m != NULL && *m != NULL; m++)
-    if (strcmp(*m, name) == 0) return true;
+static bool is_member(char *list, const char *name) {
+  for (char *one; (one = strsep(&list, ",")) != NULL;)
+    if (*one != 0 && strcmp(one, name) == 0) return true;
   return false;
 }
 
 static void add_memberships(struct identity *who, const char *name) {
-  FILE *file = fopen("/etc/group", "re");
-  for (struct group *g; file != NULL && (g = fgetgrent(file)) != NULL;)
-    if (is_member(g, name)) add_group(who, g->gr_gid);
-  if (file != NULL) fclose(file);
+  FILE *file = open_list("/etc/group");
+  for (char *fields[MAX_FIELDS]; read_group(file, fields);)
+    if (is_member(fields[3], name)) add_group(who, (gid_t)id_of(fields[2]));
+  close_list(file);
 }
 
 bool identify(const char *text, char **groups, struct identity *who, char *problem, size_t size) {
@@ -69,16 +121,16 @@ bool identify(const char *text, char **groups, struct identity *who, char *probl
   snprintf(who->home, sizeof who->home, "/");
   long value;
   bool numeric = number(user, &value), found = false;
-  FILE *file = fopen("/etc/passwd", "re");
-  for (struct passwd *p; file != NULL && !found && (p = fgetpwent(file)) != NULL;) {
-    if (numeric ? (long)p->pw_uid != value : strcmp(p->pw_name, user) != 0) continue;
+  FILE *file = open_list("/etc/passwd");
+  for (char *fields[MAX_FIELDS]; !found && read_fields(file, fields);) {
+    if (numeric ? id_of(fields[2]) != value : strcmp(fields[0], user) != 0) continue;
     found = true;
-    who->uid = p->pw_uid;
-    who->gid = p->pw_gid;
-    snprintf(name, sizeof name, "%s", p->pw_name);
-    snprintf(who->home, sizeof who->home, "%s", p->pw_dir);
+    who->uid = (uid_t)id_of(fields[2]);
+    who->gid = (gid_t)id_of(fields[3]);
+    snprintf(name, sizeof name, "%s", fields[0]);
+    snprintf(who->home, sizeof who->home, "%s", fields[5]);
   }
-  if (file != NULL) fclose(file);
+  close_list(file);
   if (!found && !numeric) {
     snprintf(problem, size, "unable to find user %s: no matching entries in passwd file", user);
     return false;

@@ -11,7 +11,7 @@ import { CpioWriter } from './cpio.js';
 
 const run = promisify(execFile);
 
-/** In the order they are loaded: each after those it needs. Built-in ones are not there and that is fine. */
+/** What is loaded, in this order, each after those it needs. Built-in ones are not there and that is fine. */
 const MODULES = [
   'virtio_ring',
   'virtio',
@@ -36,7 +36,6 @@ const COMPILER = [
   '-std=gnu11',
   '-Wall',
   '-Wextra',
-  '-Werror',
 ];
 
 /** Where the C sources are: beside this file, or in the source tree when this is the compiled one. */
@@ -48,10 +47,11 @@ function guestSources(): string {
 /**
  * Builds `initramfs.cpio` in `outDir` unless it is there from the same sources and modules.
  * @param moduleRoot an unpacked kernel package's `lib/modules/<version>` directory
+ * @param options.strict a warning of the compiler is a failure: a user's may know more of them than ours
  * @returns true when it was built anew
  * @throws unavailable when the compiler fails
  */
-export async function buildInitramfs(moduleRoot: string, outDir: string): Promise<boolean> {
+export async function buildInitramfs(moduleRoot: string, outDir: string, options = { strict: true }): Promise<boolean> {
   const sources = guestSources();
   const names = (await readdir(sources)).sort();
   const key = createHash('sha256').update(JSON.stringify([moduleRoot, MODULES, COMPILER]));
@@ -62,23 +62,26 @@ export async function buildInitramfs(moduleRoot: string, outDir: string): Promis
   if ((await readFile(stamp, 'utf8').catch(() => '')) === wanted) return false;
   await mkdir(outDir, { recursive: true });
   const archive = new CpioWriter().directory('modules').directory('dev').directory('proc').directory('sys');
-  archive.file('init', await compile(sources, names), 0o755);
+  archive.file('init', await compile(sources, names, options.strict), 0o755);
   const found = await findModules(moduleRoot);
-  const present = MODULES.filter((name) => found.has(name));
-  for (const name of present) archive.file(`modules/${name}.ko`, await readModule(found.get(name)!));
-  archive.file('modules/order', Buffer.from(present.map((name) => `${name}.ko\n`).join('')));
+  const modules = await withDependencies(MODULES, async (name) => {
+    const path = found.get(name);
+    return path === undefined ? null : readModule(path);
+  });
+  for (const [name, bytes] of modules) archive.file(`modules/${name}.ko`, bytes);
+  archive.file('modules/order', Buffer.from([...modules.keys()].map((name) => `${name}.ko\n`).join('')));
   await writeFile(`${image}.new`, archive.bytes());
   await rename(`${image}.new`, image);
   await writeFile(stamp, wanted);
   return true;
 }
 
-async function compile(sources: string, names: string[]): Promise<Buffer> {
+async function compile(sources: string, names: string[], strict: boolean): Promise<Buffer> {
   const directory = await mkdtemp(join(tmpdir(), 'caisson-tether-'));
   try {
     const out = join(directory, 'tether');
     const files = names.filter((name) => name.endsWith('.c')).map((name) => join(sources, name));
-    await run('gcc', [...COMPILER, '-o', out, ...files]);
+    await run('gcc', [...COMPILER, ...(strict ? ['-Werror'] : []), '-o', out, ...files]);
     return await readFile(out);
   } catch (error) {
     throw unavailable(`compiling the tether failed: ${(error as { stderr?: string }).stderr ?? String(error)}`, error);
@@ -90,7 +93,7 @@ async function compile(sources: string, names: string[]): Promise<Buffer> {
 /** Module files by module name. */
 async function findModules(root: string): Promise<Map<string, string>> {
   const files = await readdir(root, { recursive: true });
-  const modules = files.filter((file) => /\.ko(\.xz|\.zst)?$/.test(file));
+  const modules = files.filter((file) => /\.ko(\.xz|\.zst|\.gz)?$/.test(file));
   return new Map(
     modules.map((file) => [
       basename(file)
@@ -101,10 +104,34 @@ async function findModules(root: string): Promise<Map<string, string>> {
   );
 }
 
+/**
+ * Modules with those they need, in an order in which they can be loaded. What a module needs differs by kernel; it says so itself, as
+ * `depends=a,b` in its section `.modinfo`.
+ * @param read a module's bytes; null for one that is built in
+ */
+export async function withDependencies(
+  names: readonly string[],
+  read: (name: string) => Promise<Buffer | null>,
+): Promise<Map<string, Buffer>> {
+  const seen = new Set<string>();
+  const ordered = new Map<string, Buffer>();
+  const add = async (name: string): Promise<void> => {
+    if (seen.has(name)) return;
+    seen.add(name);
+    const bytes = await read(name);
+    if (bytes === null) return;
+    const [, needed = ''] = /(?:^|\0)depends=([\w,-]*)\0/.exec(bytes.toString('latin1')) ?? [];
+    for (const one of needed.split(',').filter((part) => part !== '')) await add(one.replaceAll('-', '_'));
+    ordered.set(name, bytes);
+  };
+  for (const name of names) await add(name);
+  return ordered;
+}
+
 /** A module's bytes, decompressed: the kernel takes them as they are. */
 async function readModule(path: string): Promise<Buffer> {
   if (path.endsWith('.ko')) return readFile(path);
-  const tool = path.endsWith('.xz') ? 'xz' : 'zstd';
+  const tool = path.endsWith('.xz') ? 'xz' : path.endsWith('.gz') ? 'gzip' : 'zstd';
   const { stdout } = await run(tool, ['-dcq', path], { encoding: 'buffer', maxBuffer: 64 << 20 });
   return stdout;
 }

@@ -3,6 +3,7 @@
  * steps of u8 operation, u32 length, fields. Integers are little-endian; a string is u32 length and UTF-8; a list is u32 count and
  * its items.
  */
+import { posix } from 'node:path';
 import { invalid } from '../../src/common/errors.js';
 import { FieldWriter } from '../protocol/fields.js';
 import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
@@ -30,6 +31,7 @@ const STEP = {
   userNamespaces: 17,
   noLog: 18,
   volume: 19,
+  initLayer: 30,
 } as const;
 
 /** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
@@ -52,8 +54,10 @@ const RESOURCES: Record<string, number> = {
   rttime: 15,
 };
 
-/** Environment block and argument list together must stay below the kernel's limit for one exec and the channel's frame. */
-const MAX_PROCESS_BYTES = 900_000;
+const USUAL_UMASK = 0o022;
+
+/** Twice what the kernel takes with its usual stack: the guest shows how it refuses what is longer, up to here. */
+const MAX_PROCESS_BYTES = 4 * 1024 * 1024;
 
 /**
  * A process as bytes: part of a program, and the payload of an exec request.
@@ -63,7 +67,12 @@ const MAX_PROCESS_BYTES = 900_000;
 export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: boolean } = {}): Buffer {
   if (process.args.length === 0) throw invalid('a process needs a command');
   const bytes = new FieldWriter()
-    .u8((process.tty ? 1 : 0) | (process.openStdin ? 2 : 0) | (options.identifyOnly === true ? 4 : 0))
+    .u8(
+      (process.tty ? 1 : 0) |
+        (process.openStdin ? 2 : 0) |
+        (options.identifyOnly === true ? 4 : 0) |
+        (process.args.some(hasZero) ? 8 : 0),
+    )
     .string(process.user)
     .string(process.cwd)
     .u32(process.terminalSize?.rows ?? 0)
@@ -80,9 +89,15 @@ export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: bo
   }
   // A tether of an older boot image takes no notice of what follows.
   bytes.u8(process.noNewPrivileges === true ? 1 : 0).u32((process.oomScoreAdj ?? 0) >>> 0);
+  bytes.u32((process.umask ?? USUAL_UMASK) & 0o777);
   const result = bytes.bytes();
   if (result.length > MAX_PROCESS_BYTES) throw invalid('argument list too long');
   return result;
+}
+
+/** What the guest reads ends there, and the kernel takes no such argument. */
+function hasZero(text: string): boolean {
+  return text.includes('\0');
 }
 
 /** -1 is RLIM_INFINITY. */
@@ -115,7 +130,15 @@ export function compileProgram(spec: ProgramSpec): Buffer {
         .u32(nic.mtu ?? 0),
     );
   }
-  for (const file of spec.files) step(STEP.file, fields().string(file.path).u32(file.mode).string(file.content));
+  for (const [index, { path, mode, content }] of spec.files.entries())
+    step(
+      STEP.file,
+      fields()
+        .string(path)
+        .u32(mode)
+        .string(content)
+        .string(fileSource(spec.containerId, path, index)),
+    );
   for (const [key, value] of Object.entries(spec.sysctls)) step(STEP.sysctl, fields().string(key).string(value));
   step(STEP.shm, fields().u64(BigInt(spec.shmSize)));
   step(
@@ -125,6 +148,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
       .u32(spec.rootDisk.unit)
       .u8(spec.readOnlyRoot ? 1 : 0),
   );
+  if (spec.initLayer !== undefined) step(STEP.initLayer, fields().u64(BigInt(spec.initLayer)));
   if (spec.rootSize !== undefined) step(STEP.rootSize, fields().u64(BigInt(spec.rootSize)));
   if (spec.privileged === true) step(STEP.privileged, fields());
   if (spec.writableCgroups === true) step(STEP.writableCgroups, fields());
@@ -137,6 +161,13 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   for (const [file, value] of Object.entries(spec.limits ?? {})) step(STEP.limit, fields().string(file).string(value));
   step(STEP.process, fields().raw(encodeProcess(spec.process)));
   return program.bytes();
+}
+
+/** Programs that look for their container's id read it in `/proc/self/mountinfo`, from where these three are bound: as in Docker. */
+const TELLING = ['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'];
+
+function fileSource(containerId: string, path: string, index: number): string {
+  return TELLING.includes(path) ? `var/lib/docker/containers/${containerId}/${posix.basename(path)}` : `${index}`;
 }
 
 /** What is mounted in the root, the outer paths first. */

@@ -29,6 +29,8 @@ export interface ProcessSpec {
   noNewPrivileges?: boolean;
   /** -1000 to 1000: how soon it is killed when memory runs out. */
   oomScoreAdj?: number;
+  /** The mask of the files that it makes, as of umask(2); undefined: 022. */
+  umask?: number;
 }
 
 /** `name` as in `ulimit`: nofile, nproc, core, stack, memlock, …; -1 is unlimited. */
@@ -89,6 +91,11 @@ export interface ProgramSpec {
   domainname: string;
   rootDisk: DiskRef;
   readOnlyRoot: boolean;
+  /**
+   * It never ran: what Docker's init layer has is made first (`tether/guest/place.c`), unless that was done since it was created, at
+   * this time in Unix seconds.
+   */
+  initLayer?: number;
   /** Bytes that the root filesystem may take; undefined: all of its disk. */
   rootSize?: number;
   /** All devices, and /sys can be written to. */

@@ -1,7 +1,9 @@
 /** The endpoint's side of one connection to a tether. */
 import { EventEmitter } from 'node:events';
+import { Socket } from 'node:net';
 import { type Duplex, Writable } from 'node:stream';
-import { conflict, unavailable } from '../../src/common/errors.js';
+import { conflict, invalid, unavailable } from '../../src/common/errors.js';
+import { keepReading } from '../../src/common/keep-reading.js';
 import { FieldWriter } from './fields.js';
 import {
   encodeFrame,
@@ -52,6 +54,8 @@ const MAX_PROBLEM = 512;
 const GRANT = OUTPUT_WINDOW / 8;
 /** Sessions whose debt is kept: a guest may make up any number. */
 const MAX_OWED = 1024;
+/** Bytes of a process that a tether whose `hello` says version 1 or 2 takes. */
+const FIRST_LONGEST_PROCESS = 900_000;
 /** A longer payload is handed to the kernel as it is, not copied behind its head. */
 const LONG = 4096;
 
@@ -65,10 +69,13 @@ export class TetherConnection extends EventEmitter<Events> {
   /** Consumed output that the guest was not told of. */
   private readonly owed = new Map<number, number>();
   private inputWindow = FIRST_INPUT_WINDOW;
+  private longestProcess = FIRST_LONGEST_PROCESS;
   private closed = false;
 
   constructor(private readonly socket: Duplex) {
     super();
+    // A machine that has been powered off takes no credit any more, but its last output may be unread.
+    if (socket instanceof Socket) keepReading(socket);
     socket.on('data', (bytes: Buffer) => this.receive(bytes));
     socket.on('error', () => undefined);
     socket.on('close', () => this.ended());
@@ -120,8 +127,12 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.signal, session, u32(signal));
   }
 
-  /** Starts a process; `session` is a number not used before on this VM. `process` is from `encodeProcess`. */
+  /**
+   * Starts a process; `session` is a number not used before on this VM. `process` is from `encodeProcess`.
+   * @throws invalid when it is too long for the tether of an older engine's VM
+   */
   exec(session: number, process: Buffer): void {
+    if (process.length > this.longestProcess) throw invalid('argument list too long');
     this.send(Message.exec, session, process);
   }
 
@@ -180,6 +191,7 @@ export class TetherConnection extends EventEmitter<Events> {
     switch (type) {
       case Message.hello:
         if (payload.length >= 4 && payload.readUInt32LE(0) >= 2) this.inputWindow = INPUT_WINDOW;
+        if (payload.length >= 4 && payload.readUInt32LE(0) >= 3) this.longestProcess = Number.POSITIVE_INFINITY;
         this.emit('hello');
         break;
       case Message.started:

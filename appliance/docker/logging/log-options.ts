@@ -2,6 +2,7 @@
  * Log drivers and their options (Docker, "Configure logging drivers"). All but `none` keep a container's output in its output log,
  * which is what `docker logs` reads; `syslog` also sends it on.
  */
+import type { LogRotation } from '../../../port-layer/types.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
 import { parseBool } from '../parse-bool.js';
 import { renderTag, type TagSubject } from './log-tag.js';
@@ -25,7 +26,7 @@ const KNOWN: Record<string, { options: string[]; named: string }> = {
   syslog: { options: [...SYSLOG, ...SYSLOG_TLS, ...ATTRIBUTES, ...CACHE], named: 'syslog log driver' },
 };
 /** What Docker's `local` keeps unless told, also as the cache of drivers that send logs elsewhere. */
-const LOCAL_SIZE = '20m';
+const LOCAL_SIZE = 20 * 1024 * 1024;
 const LOCAL_FILES = '5';
 
 /** A log configuration as in `HostConfig`. */
@@ -40,6 +41,8 @@ export interface LogKeeping {
   kept: boolean;
   /** Bytes of the newest output that are kept at least; undefined: everything is. */
   keepBytes?: number;
+  /** How much of them is shown. */
+  rotation?: LogRotation;
 }
 
 /** The driver that a configuration means. */
@@ -89,7 +92,8 @@ function checkMode(options: Record<string, string>): void {
   if (buffer === undefined) return;
   if (mode !== 'non-blocking')
     throw invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'");
-  if (parseSize(buffer) === null) throw invalid(`error parsing option max-buffer-size: invalid size: '${buffer}'`);
+  if (parseSize(buffer, 1024) === null)
+    throw invalid(`error parsing option max-buffer-size: invalid size: '${buffer}'`);
 }
 
 /** What is to be kept of a container's output: all of it where the options make no sense, and the container will not start. */
@@ -115,9 +119,9 @@ function keeping(config: LogConfig | null | undefined): LogKeeping {
     case 'none':
       return { kept: false };
     case 'local':
-      return { kept: true, keepBytes: localBytes(options, '') };
+      return localKeeping(options, '');
     case 'syslog':
-      return checkCacheDisabled(options) ? { kept: false } : { kept: true, keepBytes: localBytes(options, 'cache-') };
+      return checkCacheDisabled(options) ? { kept: false } : localKeeping(options, 'cache-');
     default:
       return fileKeeping(options);
   }
@@ -134,13 +138,13 @@ function fileKeeping(options: Record<string, string>): LogKeeping {
   if (parseBool(compress) === null) throw invalid(`strconv.ParseBool: parsing "${compress}": invalid syntax`);
   if (parseBool(compress) === true && (files < 2 || size === undefined))
     throw invalid('compress cannot be true when max-file is less than 2 or max-size is not set');
-  return size === undefined ? { kept: true } : { kept: true, keepBytes: size * files };
+  return size === undefined ? { kept: true } : rotated('json-file', size, files);
 }
 
 /** @param prefix of the options' names */
-function localBytes(options: Record<string, string>, prefix: string): number {
+function localKeeping(options: Record<string, string>, prefix: string): LogKeeping {
   const option = (name: string, usual: string): string => options[`${prefix}${name}`] ?? usual;
-  const [sizeText, filesText] = [option('max-size', LOCAL_SIZE), option('max-file', LOCAL_FILES)];
+  const [sizeText, filesText] = [option('max-size', '0'), option('max-file', LOCAL_FILES)];
   const compress = option('compress', 'true');
   const [size, files] = [parseSize(sizeText), parseCount(filesText)];
   if (size === null) throw invalid(`invalid value for max-size: ${sizeText}: invalid size: '${sizeText}'`);
@@ -150,16 +154,23 @@ function localBytes(options: Record<string, string>, prefix: string): number {
     throw invalid(`error reading compress log option: strconv.ParseBool: parsing "${compress}": invalid syntax`);
   if (files < 2 && parseBool(compress) === true)
     throw invalid('compression cannot be enabled when max file count is 1');
-  return (size || (parseSize(LOCAL_SIZE) ?? 0)) * Math.max(1, files);
+  return rotated('local', size || LOCAL_SIZE, Math.max(1, files));
+}
+
+/** A file takes a last line beyond its size. */
+const LONGEST_LINE = 16_384 + 13;
+
+function rotated(format: LogRotation['format'], fileBytes: number, files: number): LogKeeping {
+  return { kept: true, keepBytes: files * (fileBytes + LONGEST_LINE), rotation: { format, fileBytes, files } };
 }
 
 const UNITS = ['', 'k', 'm', 'g', 't', 'p'];
 
-/** A size as Docker reads it: `10k`, `1.5 MB`; null: it is none. */
-function parseSize(text: string): number | null {
+/** A size as Docker reads it: `10k`, `1.5 MB`; null: it is none. @param kilo what `k` means: 1000 in the size of files, also as `KiB` */
+function parseSize(text: string, kilo = 1000): number | null {
   const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b)?$/i.exec(text);
   if (match === null) return null;
-  return Math.floor(Number(match[1]) * 1024 ** UNITS.indexOf(match[2]!.toLowerCase()));
+  return Math.floor(Number(match[1]) * kilo ** UNITS.indexOf(match[2]!.toLowerCase()));
 }
 
 function parseCount(text: string): number | null {

@@ -143,9 +143,12 @@ class StreamSender implements SyslogSender {
     socket.resume();
     socket.unref();
     socket.on('error', () => undefined);
-    socket.once('close', () => {
+    // From its end on nothing is sent on it; what was is still on its way.
+    const gone = (): void => {
       if (this.socket === socket) this.socket = null;
-    });
+    };
+    socket.once('end', gone);
+    socket.once('close', gone);
     this.socket = socket;
   }
 

@@ -1,10 +1,12 @@
 /** Attaching to a container's streams: over the connection itself, and over a WebSocket. */
 import type { Request, Response, Router } from 'express';
 import type { AttachedStreams, ContainerInfo } from '../../../port-layer/types.js';
+import { atLeast } from '../api-version.js';
 import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { sendRawError } from '../errors.js';
-import { dropJson, flag, hijack, query, type RawConnection, versionOf } from '../request.js';
+import type { RawConnection } from '../http/connection.js';
+import { dropBody, flag, hijack, query, versionOf } from '../request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys, RAW_STREAM, streamType } from '../streams.js';
 import { acceptWebSocket } from '../web-socket.js';
 
@@ -21,13 +23,15 @@ interface Attachment {
 export function attachRoutes(router: Router, engine: Engine): void {
   const { exec, interaction } = engine.portLayer;
 
-  const attach = async (request: Request): Promise<Attachment> => {
+  /** @param all of its streams, whatever the request says */
+  const attach = async (request: Request, all = false): Promise<Attachment> => {
     const detachKeys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
     const name = String(request.params.id);
     const container = exec.resolve(name);
     engine.checkNotPaused(container, `container ${name}`, 'attach');
     engine.checkNotRestarting(container, `container ${name}`);
-    const [stdin, stdout, stderr] = [flag(request, 'stdin'), flag(request, 'stdout'), flag(request, 'stderr')];
+    const wants = (stream: string): boolean => all || flag(request, stream);
+    const [stdin, stdout, stderr] = [wants('stdin'), wants('stdout'), wants('stderr')];
     const streams = await interaction.attach(container.spec.id, {
       stdin,
       logs: flag(request, 'logs'),
@@ -55,7 +59,7 @@ export function attachRoutes(router: Router, engine: Engine): void {
   router.post('/containers/:id/attach', async (request: Request, response: Response) => {
     let attachment: Attachment;
     try {
-      await dropJson(request);
+      await dropBody(request);
       attachment = await attach(request);
     } catch (error) {
       sendRawError(response, error, RAW_STREAM);
@@ -66,7 +70,8 @@ export function attachRoutes(router: Router, engine: Engine): void {
   });
 
   router.get('/containers/:id/attach/ws', async (request: Request, response: Response) => {
-    const attachment = await attach(request);
+    // Which streams, can be said since 1.42.
+    const attachment = await attach(request, !atLeast(versionOf(request), '1.42'));
     const client = await acceptWebSocket(request, response);
     if (client === null) attachment.streams.close();
     else await connect(client, attachment, false);

@@ -13,7 +13,7 @@ import {
   unsupported,
 } from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/published-ports.js';
-import { formatPlatform, parsePlatform, platformMatch, platformOf } from '../../image/platform.js';
+import { formatPlatform, parsePlatform, platformMatch, platformOf, platformWarning } from '../../image/platform.js';
 import type { Image } from '../../image/types.js';
 import { atLeast } from '../api-version.js';
 import { type CreateBody, createSchema } from '../container-config.js';
@@ -38,14 +38,19 @@ export function containerRoutes(router: Router, engine: Engine): void {
   const chosen = new Set<string>();
 
   router.post('/containers/create', async (request, response) => {
-    const wanted = await body(request, createSchema, { required: true });
+    const wanted = await body(request, createSchema, { required: true, root: '' });
     const given = query(request, 'name') ?? '';
     const isTaken = (one: string): boolean => chosen.has(one) || exec.list().some(({ spec }) => spec.name === one);
     const name = given === '' ? randomName(isTaken) : checkContainerName(given);
     if (given === '') chosen.add(name);
     try {
-      const created = await create(engine, wanted, name, request);
-      response.status(201).json({ Id: created.spec.id, Warnings: resourceWarnings(wanted.HostConfig ?? {}) });
+      const { created, warnings } = await create(engine, wanted, name, request);
+      const Warnings = [
+        ...resourceWarnings(wanted.HostConfig ?? {}),
+        ...warnings,
+        ...platformWarnings(engine, created, request),
+      ];
+      response.status(201).json({ Id: created.spec.id, Warnings });
     } finally {
       if (given === '') chosen.delete(name);
     }
@@ -53,18 +58,20 @@ export function containerRoutes(router: Router, engine: Engine): void {
 
   router.get('/containers/json', async (request, response) => {
     const limit = integer(request, 'limit') ?? 0;
+    const version = versionOf(request);
     const rows = filterContainers(engine, exec.list(), filters(request), {
+      annotations: atLeast(version, '1.56'),
       all: flag(request, 'all') || limit > 0,
       limit,
     });
-    const view = listView(engine, versionOf(request));
+    const view = listView(engine, version);
     response.json(flag(request, 'size') ? await withSizes(engine, rows, hangup(response), view) : rows.map(view));
   });
 
   router.get('/containers/:id/json', async (request, response) => {
     const container = exec.resolve(request.params.id);
     const sizes = flag(request, 'size') ? await containerSize(engine, container, hangup(response)) : {};
-    response.json({ ...inspectView(engine, container), ...sizes });
+    response.json({ ...inspectView(engine, container, versionOf(request)), ...sizes });
   });
 
   router.post('/containers/:id/start', async (request, response) => {
@@ -172,16 +179,21 @@ export function containerRoutes(router: Router, engine: Engine): void {
 }
 
 /** Makes a container as a request asks for it. @throws invalid, notFound, conflict, unsupported */
-async function create(engine: Engine, wanted: CreateBody, name: string, request: Request): Promise<ContainerInfo> {
+async function create(
+  engine: Engine,
+  wanted: CreateBody,
+  name: string,
+  request: Request,
+): Promise<{ created: ContainerInfo; warnings: string[] }> {
   const version = versionOf(request);
   const empty = Object.keys(wanted).length === 0;
-  asNewest(wanted, version);
+  const warnings = asNewest(wanted, version);
   const reference = wanted.Image ?? '';
   if (empty) throw invalid('config cannot be empty in order to create a container');
   if (reference === '' && !wanted.Cmd?.length && !wanted.Entrypoint?.length) throw invalid('no command specified');
   if (reference === '') throw invalid('no image specified');
   const image = engine.images.resolve(reference);
-  checkPlatform(image, reference, atLeast(version, '1.41') ? (query(request, 'platform') ?? '') : '');
+  checkPlatform(image, reference, platformAsked(request));
   checkNamespaceOwners(wanted, engine.portLayer.exec);
   const links = linkAnnotations(wanted, engine.portLayer.exec);
   const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
@@ -191,7 +203,7 @@ async function create(engine: Engine, wanted: CreateBody, name: string, request:
     Object.keys(wanted.ExposedPorts ?? {}),
     wanted.HostConfig?.PublishAllPorts === true,
   );
-  return createWithVolumes(engine, wanted, spec);
+  return { created: await createWithVolumes(engine, wanted, spec), warnings };
 }
 
 /** @throws conflict before a volume is made for a container whose name is taken */
@@ -228,6 +240,18 @@ function checkPlatform(image: Image, reference: string, wanted: string): void {
       `image with reference ${reference} was found but its platform (${formatPlatform(offered)}) does not match the specified platform (${formatPlatform(platform)})`,
     );
 }
+
+/** What is said of an image for other machines, unless the request names a platform. */
+function platformWarnings(engine: Engine, { spec }: ContainerInfo, request: Request): string[] {
+  if (platformAsked(request) !== '') return [];
+  const image = engine.images.list().find(({ id }) => id === spec.imageId);
+  const warning = image === undefined ? null : platformWarning(image.config);
+  return warning === null ? [] : [warning];
+}
+
+/** The platform that a request names; older clients cannot. */
+const platformAsked = (request: Request): string =>
+  atLeast(versionOf(request), '1.41') ? (query(request, 'platform') ?? '') : '';
 
 /** Processors of the host, where the request is about them; else the host is not asked. */
 async function hostCpus(engine: Engine, { HostConfig: host }: CreateBody): Promise<number> {

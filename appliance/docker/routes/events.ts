@@ -2,10 +2,12 @@
 import type { Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
+import { atLeast } from '../api-version.js';
 import type { Engine } from '../engine.js';
 import type { DockerEvent } from '../event-bus.js';
 import { passes } from '../event-filters.js';
-import { filters, query } from '../request.js';
+import { streamed, streamType } from '../json-stream.js';
+import { filters, query, versionOf } from '../request.js';
 import { parseTime } from '../timestamps.js';
 
 const log = logger('docker');
@@ -24,12 +26,14 @@ export function eventRoutes(router: Router, engine: Engine): void {
       throw invalid(`\`since\` time (${since}) cannot be after \`until\` time (${until})`);
     // As Docker: filters that it does not know are passed over, here alone.
     const given = filters(request);
-    response.writeHead(200, { 'content-type': 'application/json' });
+    const version = versionOf(request);
+    const type = streamType(request, version);
+    response.writeHead(200, { 'content-type': type });
     response.flushHeaders();
     let missed = 0;
     const send = (event: DockerEvent): void => {
       if (!passes(event, given)) return;
-      if (response.writableLength < MAX_WAITING) response.write(`${JSON.stringify(event)}\n`);
+      if (response.writableLength < MAX_WAITING) response.write(streamed(eventView(event, version), type));
       else if (missed++ === 0) log.warn('a client is too slow for the events that it asked for');
     };
     const nothingToCome = end !== null && end < BigInt(Date.now()) * 1_000_000n;
@@ -45,6 +49,13 @@ export function eventRoutes(router: Router, engine: Engine): void {
       response.once('close', () => timer.stop());
     }
   });
+}
+
+/** An event as a version of the API has it. */
+function eventView(event: DockerEvent, version: string): DockerEvent {
+  if (!atLeast(version, '1.52')) return event;
+  const { status: _status, id: _id, from: _from, ...rest } = event;
+  return rest;
 }
 
 /** Unix seconds, with a fraction perhaps; anything else is what clients make this of. @throws invalid in Docker's words */

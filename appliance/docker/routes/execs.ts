@@ -1,21 +1,15 @@
 /** Execs: further processes in a running container. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Router } from 'express';
-import { z } from 'zod';
+import type { Request, Router } from 'express';
 import type { AttachedStreams } from '../../../port-layer/types.js';
 import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
-import { execSchema } from '../container-config.js';
+import { atLeast } from '../api-version.js';
+import { execSchema, execStartSchema } from '../container-config.js';
 import type { Engine } from '../engine.js';
 import { commandLine, execProcess } from '../exec-process.js';
 import { body, hijack, terminalSize, versionOf } from '../request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../streams.js';
-
-const execStartSchema = z.looseObject({
-  Detach: z.boolean().nullish(),
-  Tty: z.boolean().nullish(),
-  ConsoleSize: z.tuple([z.number(), z.number()]).nullish(),
-});
 
 /**
  * Docker's library for Python passes over what it has read together with the answer's head, which is lost. With Docker a process
@@ -23,6 +17,12 @@ const execStartSchema = z.looseObject({
  */
 const LOSES_OUTPUT = /\bdocker-(sdk-python|py)\//;
 const HEAD_READ_MS = 80;
+
+/** Heard of since 1.42. */
+const consoleSize = (
+  request: Request,
+  given: readonly [number, number] | null | undefined,
+): readonly [number, number] => (atLeast(versionOf(request), '1.42') ? given : null) ?? [0, 0];
 
 /** Adds the routes. */
 export function execRoutes(router: Router, engine: Engine): void {
@@ -39,8 +39,8 @@ export function execRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/:id/exec', async (request, response) => {
     const wanted = await body(request, execSchema);
-    const container = exec.resolve(request.params.id);
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
+    const container = exec.resolve(request.params.id);
     if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys, 'escape');
     engine.checkNotPaused(container, `Container ${request.params.id}`, 'exec');
     engine.checkNotRestarting(container);
@@ -61,7 +61,7 @@ export function execRoutes(router: Router, engine: Engine): void {
       stdout: wanted.AttachStdout === true,
       stderr: wanted.AttachStderr === true,
     };
-    const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
+    const [rows, cols] = consoleSize(request, wanted.ConsoleSize);
     if (rows > 0) spec.terminalSize = { rows, cols };
     const created = await interaction.execCreate(container.spec.id, spec, streams);
     if (wanted.DetachKeys) {
@@ -79,7 +79,7 @@ export function execRoutes(router: Router, engine: Engine): void {
     engine.checkNotPaused(container, `Container ${container.spec.id}`, 'exec');
     const detach = wanted.Detach === true;
     const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
-    const [rows, cols] = wanted.ConsoleSize ?? [0, 0];
+    const [rows, cols] = consoleSize(request, wanted.ConsoleSize);
     // What the client says of a terminal here is how it takes the stream, whatever the process has.
     const multiplexed = wanted.Tty !== true;
     // As Docker: the stream is open before the process is started.

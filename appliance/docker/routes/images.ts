@@ -1,22 +1,27 @@
 /** Routes of images. */
 import type { Request, Router } from 'express';
 import { z } from 'zod';
-import { invalid, messageOf, unsupported } from '../../../src/common/errors.js';
+import { invalid, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
+import { goType } from '../../../src/common/go-json.js';
 import { parsePlatform } from '../../image/platform.js';
 import { familiarString, joinReference } from '../../image/reference.js';
 import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
+import { atLeast } from '../api-version.js';
 import type { Engine } from '../engine.js';
 import { createdSeconds, imageHistory, imageRow, imageView, sharedSizes } from '../image-view.js';
 import { body, checkFilters, filters, flag, hangup, query, versionOf } from '../request.js';
 
-const authSchema = z.looseObject({
-  username: z.string().optional(),
-  password: z.string().optional(),
-  auth: z.string().optional(),
-  serveraddress: z.string().optional(),
-  identitytoken: z.string().optional(),
-  registrytoken: z.string().optional(),
-});
+const authSchema = goType(
+  'registry.AuthConfig',
+  z.object({
+    username: z.string().optional(),
+    password: z.string().optional(),
+    auth: z.string().optional(),
+    serveraddress: z.string().optional(),
+    identitytoken: z.string().optional(),
+    registrytoken: z.string().optional(),
+  }),
+);
 
 /** Adds the routes. */
 export function imageRoutes(router: Router, engine: Engine): void {
@@ -28,7 +33,12 @@ export function imageRoutes(router: Router, engine: Engine): void {
     for (const value of given.get('dangling') ?? [])
       if (!['0', '1', 'true', 'false'].includes(value)) throw invalid(`invalid filter 'dangling=[${value}]'`);
     const version = versionOf(request);
-    const shared = flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
+    if (atLeast(version, '1.54') && flag(request, 'identity') && !flag(request, 'manifests'))
+      throw invalid('conflicting options: identity requires manifests=1');
+    // The newest way to say it has been there since 1.25, but old clients were heard until 1.41.
+    const filter = atLeast(version, '1.41') ? '' : (query(request, 'filter') ?? '');
+    if (filter !== '') given.set('reference', [...(given.get('reference') ?? []), filter]);
+    const shared = atLeast(version, '1.42') && flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
     response.json(
       filterImages(engine, given).map((image) => ({
         ...imageRow(engine, image, version),
@@ -48,9 +58,11 @@ export function imageRoutes(router: Router, engine: Engine): void {
     if (platform) parsePlatform(platform);
     if (tag === '' && !/[:@][^/]*$/.test(name.split('/').at(-1) ?? ''))
       throw unsupported('pulling all tags of a repository is not implemented: name a tag');
+    const legacy = !atLeast(versionOf(request), '1.52');
     const progress = (message: ProgressMessage): void => {
       if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' });
-      response.write(`${JSON.stringify(message)}\r\n`);
+      const { error: _error, progress: _bar, ...newest } = message;
+      response.write(`${JSON.stringify(legacy ? message : newest)}\r\n`);
     };
     try {
       await images.pull(reference, {
@@ -70,6 +82,15 @@ export function imageRoutes(router: Router, engine: Engine): void {
   // Names contain slashes: the route takes all of the path between its ends.
   router.get('/images/*name/json', (request, response) => {
     response.json(imageView(engine, images.resolve(imageName(request)), versionOf(request)));
+  });
+
+  // Since 1.55. What is pulled here is one platform's image, without what an index attests of it.
+  router.get('/images/*name/attestations', (request) => {
+    if (!atLeast(versionOf(request), '1.55')) throw notFound('page not found');
+    const { platform } = request.query;
+    if (Array.isArray(platform) && platform.length > 1) throw invalid('only one platform value is currently supported');
+    images.resolve(imageName(request));
+    throw unsupported('the legacy image store does not support attestations');
   });
 
   router.get('/images/*name/history', (request, response) => {
@@ -93,7 +114,7 @@ export function imageRoutes(router: Router, engine: Engine): void {
   });
 
   router.post('/auth', async (request, response) => {
-    const auth = await body(request, authSchema);
+    const auth = await body(request, authSchema, { required: true, root: '', plain: true });
     response.json({ Status: await images.login(auth), IdentityToken: '' });
   });
 }

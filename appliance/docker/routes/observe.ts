@@ -32,12 +32,13 @@ export function observeRoutes(router: Router, engine: Engine): void {
 
   router.get('/containers/:id/stats', async (request, response) => {
     const stream = query(request, 'stream') === undefined || flag(request, 'stream');
+    const version = versionOf(request);
     // It came with 1.41.
-    const oneShot = atLeast(versionOf(request), '1.41') && flag(request, 'one-shot');
+    const oneShot = atLeast(version, '1.41') && flag(request, 'one-shot');
     if (stream && oneShot) throw invalid('cannot have stream=true and one-shot=true');
     const container = exec.resolve(request.params.id);
     const gone = hangup(response);
-    const watch = new Watch(engine, container.spec.id, gone);
+    const watch = new Watch(engine, container.spec.id, gone, version);
     try {
       if (stream) {
         await watch.stream(response, gone);
@@ -46,7 +47,7 @@ export function observeRoutes(router: Router, engine: Engine): void {
       const before = oneShot ? null : await watch.read();
       if (before !== null) await sleep(SPAN_MS, undefined, { signal: gone }).catch(() => undefined);
       const now = oneShot || before !== null ? await watch.read() : null;
-      response.json(statsView(namedAs(exec.resolve(container.spec.id)), now, before));
+      response.json(statsView(namedAs(exec.resolve(container.spec.id)), now, before, version));
     } finally {
       watch.close();
     }
@@ -67,6 +68,7 @@ class Watch {
     private readonly engine: Engine,
     private readonly id: string,
     private readonly signal: AbortSignal,
+    private readonly version: string,
   ) {}
 
   /** What it uses; null while it does not run. */
@@ -96,7 +98,7 @@ class Watch {
       const began = Date.now();
       try {
         const now = await this.read();
-        const record = statsView(namedAs(exec.resolve(this.id)), now, now === null ? null : before);
+        const record = statsView(namedAs(exec.resolve(this.id)), now, now === null ? null : before, this.version);
         before = now;
         if (!response.headersSent) response.writeHead(200);
         // Who does not read holds up nobody but himself.

@@ -6,6 +6,7 @@ import type { Image, ImageDeletion } from '../../image/types.js';
 import { dockerConfig } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { PruneFilters, prefixed } from '../prune-filters.js';
+import { type PruneProgress, streamedReport } from '../prune-report.js';
 import { checkFilters, filters } from '../request.js';
 
 const log = logger('docker');
@@ -20,11 +21,13 @@ export function pruneRoutes(router: Router, engine: Engine): void {
     const given = filters(request);
     checkFilters(given, ['label', 'label!', 'until']);
     const allowed = new PruneFilters(given);
-    await containersAlone(async () => {
-      const { deleted, reclaimed } = await pruneContainers(engine, allowed);
-      pruned('container', reclaimed);
-      response.json({ ContainersDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: reclaimed });
-    });
+    await containersAlone(() =>
+      streamedReport(request, response, async (progress) => {
+        const { deleted, reclaimed } = await pruneContainers(engine, allowed, progress);
+        pruned('container', reclaimed);
+        return { ContainersDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: reclaimed };
+      }),
+    );
   });
 
   const imagesAlone = oneAtATime();
@@ -35,32 +38,39 @@ export function pruneRoutes(router: Router, engine: Engine): void {
     if (dangling.length > 1 || !['0', '1', 'true', 'false'].includes(dangling[0] ?? 'true'))
       throw invalid(`invalid filter 'dangling=[${[...dangling].sort().join(' ')}]'`);
     const allowed = new PruneFilters(given);
-    await imagesAlone(async () => {
-      const { deleted, reclaimed } = await pruneImages(engine, allowed, ['1', 'true'].includes(dangling[0] ?? 'true'));
-      pruned('image', reclaimed);
-      response.json({ ImagesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: reclaimed });
-    });
+    const danglingOnly = ['1', 'true'].includes(dangling[0] ?? 'true');
+    await imagesAlone(() =>
+      streamedReport(request, response, async (progress) => {
+        const { deleted, reclaimed } = await pruneImages(engine, allowed, danglingOnly, progress);
+        pruned('image', reclaimed);
+        return { ImagesDeleted: deleted.length === 0 ? null : deleted, SpaceReclaimed: reclaimed };
+      }),
+    );
   });
 
   // The networks there are came with the virtual container host; none can be made yet.
-  router.post('/networks/prune', (request, response) => {
+  router.post('/networks/prune', async (request, response) => {
     const given = filters(request);
     checkFilters(given, ['label', 'label!', 'until']);
     new PruneFilters(given);
-    pruned('network');
-    response.json({ NetworksDeleted: null });
+    await streamedReport(request, response, async () => {
+      pruned('network');
+      return { NetworksDeleted: null };
+    });
   });
 
   // Nothing is built here.
-  router.post('/build/prune', (request, response) => {
+  router.post('/build/prune', async (request, response) => {
     const given = filters(request);
     const known = ['description', 'id', 'inuse', 'parent', 'private', 'shared', 'type', 'unused-for', 'until'];
     prefixed('failed to prune build cache: ', () => {
       checkFilters(given, [...known, 'label', 'label!']);
       prefixed('"until" filter expects a duration (e.g., \'24h\') or a timestamp: ', () => new PruneFilters(given));
     });
-    pruned('builder');
-    response.json({ CachesDeleted: null, SpaceReclaimed: 0 });
+    await streamedReport(request, response, async () => {
+      pruned('builder');
+      return { CachesDeleted: null, SpaceReclaimed: 0 };
+    });
   });
 }
 
@@ -81,10 +91,12 @@ function oneAtATime(): (body: () => Promise<void>) => Promise<void> {
 async function pruneContainers(
   engine: Engine,
   allowed: PruneFilters,
+  progress: PruneProgress,
 ): Promise<{ deleted: string[]; reclaimed: number }> {
   const deleted: string[] = [];
   let reclaimed = 0;
   for (const container of engine.portLayer.exec.list()) {
+    if (progress.over()) break;
     const { id, createdAt } = container.spec;
     if (engine.isUp(container) || container.state === 'starting') continue;
     if (!allowed.allow(Date.parse(createdAt), dockerConfig(container).Labels)) continue;
@@ -92,6 +104,7 @@ async function pruneContainers(
       const size = await engine.portLayer.files.size(id).catch(() => 0);
       await engine.remove(id, false);
       deleted.push(id);
+      progress.deleted(id);
       reclaimed += size;
     } catch (error) {
       log.warn({ container: id, err: messageOf(error) }, 'a container could not be pruned');
@@ -104,6 +117,7 @@ async function pruneImages(
   engine: Engine,
   allowed: PruneFilters,
   danglingOnly: boolean,
+  progress: PruneProgress,
 ): Promise<{ deleted: ImageDeletion[]; reclaimed: number }> {
   const { images } = engine;
   const sizes = new Map(
@@ -113,11 +127,14 @@ async function pruneImages(
   );
   const deleted: ImageDeletion[] = [];
   for (const image of images.list()) {
+    if (progress.over()) break;
     if (!allowed.allow(Date.parse(image.config.created ?? ''), image.config.config.Labels ?? {})) continue;
     for (const reference of namesToRemove(image, danglingOnly)) {
       try {
         const options = { force: false, noPrune: false, usedBy: (id: string) => engine.usersOf(id) };
-        deleted.push(...(await images.remove(reference, options)));
+        const removed = await images.remove(reference, options);
+        deleted.push(...removed);
+        for (const one of removed) if ('Deleted' in one) progress.deleted(one.Deleted);
       } catch (error) {
         // Used by a container, or gone with another name of it.
         if (!isKind(error, 'conflict') && !isKind(error, 'notFound')) throw error;

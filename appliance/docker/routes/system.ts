@@ -2,6 +2,7 @@
 import type { RequestHandler, Router } from 'express';
 import type { NetworkInfo } from '../../../port-layer/types.js';
 import { notFound } from '../../../src/common/errors.js';
+import { atLeast } from '../api-version.js';
 import type { Engine } from '../engine.js';
 import { infoView, versionView } from '../info.js';
 import { checkFilters, filters, versionOf } from '../request.js';
@@ -41,7 +42,9 @@ export function systemRoutes(router: Router, engine: Engine): void {
           (names?.some((name) => network.name.includes(name)) ?? true) &&
           (ids?.some((id) => network.id.startsWith(id)) ?? true),
       );
-    response.json(wanted.map((network) => networkView(network, false)));
+    // Until 1.28 the list told of containers too.
+    const whole = !atLeast(versionOf(request), '1.28');
+    response.json(wanted.map((network) => networkView(network, whole)));
   });
 
   router.get('/networks/:id', (request, response) => {

@@ -7,7 +7,14 @@ import { HOST_CONFIG_KEY } from '../container-spec.js';
 import { hostConfig, isUp } from '../container-view.js';
 import type { Engine } from '../engine.js';
 import { body, versionOf } from '../request.js';
-import { checkUpdate, joinUpdate, type UpdateBody, updateSchema, updateWarnings } from '../resource-update.js';
+import {
+  checkUpdate,
+  DEVICE_RATES,
+  joinUpdate,
+  type UpdateBody,
+  updateSchema,
+  updateWarnings,
+} from '../resource-update.js';
 import { allLimits, asksForCpus, memory, processors, vmShares } from '../resources.js';
 
 /** Adds the route. */
@@ -16,6 +23,9 @@ export function updateRoutes(router: Router, engine: Engine): void {
     const wanted = await body(request, updateSchema);
     // It came with 1.40, and is not heard of before.
     if (!atLeast(versionOf(request), '1.40')) wanted.PidsLimit = undefined;
+    // Those of single devices came with 1.55.
+    if (!atLeast(versionOf(request), '1.55'))
+      for (const name of ['BlkioWeightDevice', ...DEVICE_RATES] as const) wanted[name] = undefined;
     checkUpdate(wanted, asksForCpus(wanted) ? (await engine.portLayer.hostInfo()).cpus : Number.POSITIVE_INFINITY);
     const container = engine.portLayer.exec.resolve(request.params.id);
     let warnings: string[] | null;

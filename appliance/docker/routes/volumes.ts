@@ -3,12 +3,14 @@ import type { Router } from 'express';
 import { z } from 'zod';
 import type { VolumeInfo } from '../../../port-layer/types.js';
 import { conflict, invalid, isKind, messageOf } from '../../../src/common/errors.js';
+import { goType } from '../../../src/common/go-json.js';
 import { logger } from '../../../src/common/log.js';
 import { atLeast } from '../api-version.js';
 import { withinTime } from '../bounded-time.js';
 import type { Engine } from '../engine.js';
 import { parseBool } from '../parse-bool.js';
 import { PruneFilters } from '../prune-filters.js';
+import { type PruneProgress, streamedReport } from '../prune-report.js';
 import { body, checkFilters, filters, flag, hangup, versionOf } from '../request.js';
 import { ANONYMOUS_LABEL } from '../volumes/volume-options.js';
 import { NO_SWARM } from './refused.js';
@@ -18,13 +20,16 @@ const log = logger('docker');
 const NAME_MS = 200;
 const words = z.record(z.string(), z.string()).nullish();
 
-const createSchema = z.looseObject({
-  Name: z.string().nullish(),
-  Driver: z.string().nullish(),
-  DriverOpts: words,
-  Labels: words,
-  ClusterVolumeSpec: z.looseObject({}).nullish(),
-});
+const createSchema = goType(
+  'volume.CreateOptions',
+  z.object({
+    Name: z.string().nullish(),
+    Driver: z.string().nullish(),
+    DriverOpts: words,
+    Labels: words,
+    ClusterVolumeSpec: goType('volume.ClusterVolumeSpec', z.object({})).nullish(),
+  }),
+);
 
 /** Adds the routes. */
 export function volumeRoutes(router: Router, engine: Engine): void {
@@ -77,14 +82,18 @@ export function volumeRoutes(router: Router, engine: Engine): void {
     if (pruning) throw conflict('a prune operation is already running');
     pruning = true;
     try {
-      const { deleted, reclaimed } = await prune(
-        engine,
-        ({ labels }) =>
-          (all || Object.hasOwn(labels ?? {}, ANONYMOUS_LABEL)) && allowed.allow(Number.NaN, labels ?? {}),
-        hangup(response),
-      );
-      engine.events.publish('volume', 'prune', '', { reclaimed: String(reclaimed) });
-      response.json({ VolumesDeleted: deleted, SpaceReclaimed: reclaimed });
+      const signal = hangup(response);
+      await streamedReport(request, response, async (progress) => {
+        const { deleted, reclaimed } = await prune(
+          engine,
+          ({ labels }) =>
+            (all || Object.hasOwn(labels ?? {}, ANONYMOUS_LABEL)) && allowed.allow(Number.NaN, labels ?? {}),
+          signal,
+          progress,
+        );
+        engine.events.publish('volume', 'prune', '', { reclaimed: String(reclaimed) });
+        return { VolumesDeleted: deleted, SpaceReclaimed: reclaimed };
+      });
     } finally {
       pruning = false;
     }
@@ -158,17 +167,19 @@ async function prune(
   engine: Engine,
   allowed: (volume: VolumeInfo) => boolean,
   signal: AbortSignal,
+  progress: PruneProgress,
 ): Promise<{ deleted: string[]; reclaimed: number }> {
   const deleted: string[] = [];
   let reclaimed = 0;
   for (const volume of engine.volumes.list()) {
     const { name } = volume;
-    if (signal.aborted) break;
+    if (signal.aborted || progress.over()) break;
     if (!allowed(volume) || engine.volumes.usersOf(name).length > 0) continue;
     try {
       const size = await engine.portLayer.volumes.usage(name, signal).catch(() => 0);
       await engine.volumes.remove(name);
       deleted.push(name);
+      progress.deleted(name);
       reclaimed += size;
     } catch (error) {
       // A container has it now, or it is gone already.

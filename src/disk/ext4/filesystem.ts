@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { Breather } from '../../common/breather.js';
 import { invalid, notFound, unsupported } from '../../common/errors.js';
-import { type BlockReader, CachedBlocks } from '../blocks.js';
+import { type BlockReader, CachedBlocks, PageCache } from '../blocks.js';
 import { readBlockMap } from './block-map.js';
 import * as c from './constants.js';
 import { parseDirectoryBlock } from './directory.js';
@@ -88,7 +88,7 @@ export class Ext4Filesystem {
     private readonly disk: BlockReader,
     private sb: Superblock,
   ) {
-    this.meta = new CachedBlocks(disk, 65536, PAGES);
+    this.meta = new CachedBlocks(disk, new PageCache(65536, PAGES));
   }
 
   /** Opens the filesystem on `disk`, which stays the caller's to close. Throws `invalid` or `unsupported`. */

@@ -43,9 +43,11 @@ export interface LayerResult {
   size: number;
   /** Number of tar entries, whiteouts included. */
   entries: number;
+  /** The layer changes nothing: no file was made, and the parent's disk is this layer's too. */
+  unchanged: boolean;
   /** Length of the file at `outPath` in bytes. */
   bytesWritten: number;
-  /** Content id of the new disk, which a child must name. */
+  /** Content id of the layer's disk, which a child must name. */
   cid: string;
   /** Extended attributes that ext4 does not store (`system.nfs4_acl`, `user.` on a symlink, …), left out as Docker does. */
   skippedAttributes: number;
@@ -54,9 +56,11 @@ export interface LayerResult {
 const WHITEOUT = '.wh.';
 const META = '.wh..wh.';
 const OPAQUE = '.wh..wh..opq';
+/** Where AUFS kept files that have several names: hard links of the layer lead there, the directory itself is no part of an image. */
+const AUFS_LINKS = '.wh..wh.plnk';
 
 /**
- * Applies one image layer: writes to `outPath` a VMDK that holds what the layer changes in the filesystem of `parent`.
+ * Applies one image layer: writes to `outPath` a VMDK that holds what the layer changes in the filesystem of `parent`, if it changes anything.
  * The same layer over the same parent gives the same bytes. Errors: `invalid` (a broken or hostile tar),
  * `insufficientResources` (the filesystem is full), `unsupported`, `cancelled`. The stream is destroyed on failure.
  */
@@ -72,19 +76,28 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
   let disk: DeltaDisk | null = null;
   try {
     checkAborted(signal);
+    const reader = new TarReader(tar);
+    let entry = await reader.next();
+    if (entry === null && parent !== null) return unchanged(parent, 0, 0);
     disk = await DeltaDisk.create(options.outPath, parent, parent?.size ?? options.capacity ?? DEFAULT_CAPACITY);
     if (!parent) await formatExt4(disk, options.seed, IMAGE_LABEL);
     const filesystem = await WritableExt4.open(disk);
-    const reader = new TarReader(tar);
     let size = 0;
     let entries = 0;
-    for (let entry = await reader.next(); entry; entry = await reader.next()) {
+    for (; entry; entry = await reader.next()) {
       checkAborted(signal);
       entries++;
       size += entry.size;
       await applyEntry(filesystem, entry, reader);
     }
+    // Kept until here for the hard links to what is in it.
+    await filesystem.remove(filesystem.root, AUFS_LINKS);
     await filesystem.flush();
+    const { skippedAttributes } = filesystem;
+    if (parent !== null && (await disk.isUnchanged())) {
+      await disk.discard();
+      return { ...unchanged(parent, size, entries), skippedAttributes };
+    }
     const cid = newCid(options.seed);
     const bytesWritten = await disk.finish({
       cid,
@@ -92,7 +105,7 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
       parentHint: options.parentHint,
     });
     checkAborted(signal);
-    return { size, entries, bytesWritten, cid, skippedAttributes: filesystem.skippedAttributes };
+    return { size, entries, unchanged: false, bytesWritten, cid, skippedAttributes };
   } catch (error) {
     tar.destroy();
     await disk?.discard();
@@ -103,6 +116,10 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
     if (!tar.destroyed) tar.off('error', ignoreForNow);
   }
 }
+
+const unchanged = (parent: VmdkChain, size: number, entries: number): LayerResult => {
+  return { size, entries, unchanged: true, bytesWritten: 0, cid: parent.info.cid, skippedAttributes: 0 };
+};
 
 const ignoreForNow = (): void => {};
 
@@ -122,12 +139,16 @@ async function applyEntry(filesystem: WritableExt4, entry: TarEntry, reader: Tar
   };
   const name = path.pop();
   if (name === undefined) {
-    if (entry.type !== 'directory') throw invalid('the layer would replace the root directory');
-    await filesystem.setRootAttributes(attributes);
+    // The root stays, whatever an entry of that name claims to be.
+    if (entry.type === 'directory') await filesystem.setRootAttributes(attributes);
     return;
   }
   // AUFS's own files at the root (".wh..wh.plnk", …) are no part of an image.
   const first = path[0] ?? name;
+  if (first === AUFS_LINKS && path.length > 0 && entry.type === 'file') {
+    const links = (await filesystem.directoryAt([AUFS_LINKS], entry.mtime)) as number;
+    return put(filesystem, links, name, attributes, entry, reader);
+  }
   if (first.startsWith(META) && !(path.length === 0 && first === OPAQUE)) return;
   const parent = (await filesystem.directoryAt(path, entry.mtime)) as number;
   if (name === OPAQUE) await filesystem.removeLower(parent);
@@ -166,6 +187,8 @@ async function put(
     case 'link': {
       const target = cleanPath(entry.linkName);
       const targetName = target.pop();
+      // By its last name alone, as it was kept.
+      if (target[0] === AUFS_LINKS) target.splice(1);
       const targetParent = targetName === undefined ? null : await filesystem.directoryAt(target, null);
       if (targetName === undefined || targetParent === null) {
         throw invalid(`a hard link in the layer has no target: ${JSON.stringify(entry.linkName.slice(0, 200))}`);

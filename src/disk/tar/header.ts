@@ -82,7 +82,7 @@ export function parseTarHeader(block: Buffer): TarHeader | null {
     gid: tarNumber(block, 116, 8),
     size,
     mtime: tarNumber(block, 136, 12),
-    type: block[156] === 0 ? '0' : String.fromCharCode(block[156] as number),
+    type: String.fromCharCode(block[156] as number),
     linkName: text(block, 157, 100),
     major: gnu || ustar ? tarNumber(block, 329, 8) : 0,
     minor: gnu || ustar ? tarNumber(block, 337, 8) : 0,

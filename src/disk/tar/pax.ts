@@ -1,9 +1,16 @@
 /** Extended headers: POSIX.1-2017 `pax`, "pax Extended Header". Keys and values are strings, one character per byte. */
 import { invalid } from '../../common/errors.js';
 
+/** Bound on the number of parts of one sparse file. */
+export const MAX_PARTS = 1_000_000;
+/** Offset and length of a part in sparse format 0.0 (GNU tar manual, "Storing Sparse Files"). */
+const SPARSE = ['GNU.sparse.offset', 'GNU.sparse.numbytes'] as const;
+
 /** Parses records of the form `length key=value\n`. Throws `invalid`. */
 export function parsePax(data: Buffer): Map<string, string> {
   const records = new Map<string, string>();
+  /** Of a sparse file in format 0.0: the records come in pairs, as often as it has parts. */
+  const sparse: string[] = [];
   for (let at = 0; at < data.length; ) {
     if (data[at] === 0) break; // padding that some writers count as data
     const space = data.indexOf(32, at);
@@ -16,9 +23,16 @@ export function parsePax(data: Buffer): Map<string, string> {
     const record = data.toString('latin1', space + 1, end - 1);
     const equals = record.indexOf('=');
     if (equals <= 0) throw invalid('a pax header of the tar is malformed');
-    records.set(record.slice(0, equals), record.slice(equals + 1));
+    const [key, value] = [record.slice(0, equals), record.slice(equals + 1)];
+    if (key === SPARSE[0] || key === SPARSE[1]) {
+      if (key !== SPARSE[sparse.length % 2] || value.includes(','))
+        throw invalid('a pax header of the tar is malformed');
+      if (sparse.push(value) > 2 * MAX_PARTS) throw invalid('a sparse file in the tar has too many parts');
+    } else records.set(key, value);
     at = end;
   }
+  // The same file in format 0.1.
+  if (sparse.length > 0) records.set('GNU.sparse.map', sparse.join(','));
   return records;
 }
 

@@ -35,6 +35,7 @@ const MAX_META = 1 << 20;
 const XATTR = 'SCHILY.xattr.';
 const TYPES: Record<string, TarType> = {
   '0': 'file',
+  '\0': 'file', // V7
   '7': 'file', // "contiguous": a hint only
   S: 'file',
   '1': 'link',
@@ -85,11 +86,14 @@ export class TarReader {
       const block = await this.source.exactly(TAR_BLOCK);
       const header = block && parseTarHeader(block);
       if (!header) {
+        // As Go's reader: what follows a block of zeros is another one, or nothing.
+        const second = block && (await this.source.exactly(TAR_BLOCK));
+        if (second && !isZero(second)) throw invalid('not a tar, or a damaged one: something follows a block of zeros');
         await this.source.drain();
         return null;
       }
       if (header.type === 'x') pax = parsePax(await this.meta(header));
-      else if (header.type === 'g') await this.meta(header);
+      else if (header.type === 'g') parsePax(await this.meta(header));
       else if (header.type === 'L') longName = untilNul(await this.meta(header));
       else if (header.type === 'K') longLink = untilNul(await this.meta(header));
       else {
@@ -103,8 +107,8 @@ export class TarReader {
   private async entry(header: TarHeader, pax: Map<string, string>, block: Buffer): Promise<TarEntry> {
     let type = TYPES[header.type];
     if (!type) throw unsupported(`a tar entry of type "${header.type.slice(0, 1)}" is not supported`);
-    const name = pax.get('path') ?? header.name;
-    if (type === 'file' && name.endsWith('/')) type = 'directory'; // V7 had no type for directories
+    const name = pax.get('path') || header.name;
+    if (header.type === '\0' && name.endsWith('/')) type = 'directory'; // V7 had no type for directories
     const sizeRecord = pax.get('size');
     const stored = sizeRecord === undefined ? header.size : paxNumber(sizeRecord, 'size');
     const hasData = type === 'file';
@@ -120,7 +124,7 @@ export class TarReader {
     const entry: TarEntry = {
       type,
       name,
-      linkName: pax.get('linkpath') ?? header.linkName,
+      linkName: pax.get('linkpath') || header.linkName,
       mode: header.mode,
       uid: id(number('uid', header.uid)),
       gid: id(number('gid', header.gid)),
@@ -137,7 +141,7 @@ export class TarReader {
     else if (hasData && (pax.has('GNU.sparse.major') || pax.has('GNU.sparse.map') || pax.has('GNU.sparse.size'))) {
       await this.paxSparse(entry, pax);
     }
-    if (entry.name === '' || /\0/.test(entry.name + entry.linkName)) throw invalid('a name in the tar is malformed');
+    if (/\0/.test(entry.name + entry.linkName)) throw invalid('a name in the tar is malformed');
     return entry;
   }
 
@@ -170,7 +174,10 @@ export class TarReader {
       // The padding was reckoned for a size that differs by whole blocks only.
       entry.parts = checkParts(parts, entry.size, this.left);
       if (blocks === 0) throw invalid('a sparse file in the tar has no map');
-    } else throw unsupported('sparse files of pax format 0.0 are not supported');
+    } else {
+      // Format 0.0, a file without data: no record of a part.
+      entry.parts = checkParts([], entry.size, this.left);
+    }
   }
 
   /** The next bytes of the present entry's data (of a sparse one: of its parts, in order), at most `limit`; null at the end. */
@@ -181,6 +188,10 @@ export class TarReader {
     this.left -= part.length;
     return part;
   }
+}
+
+function isZero(block: Buffer): boolean {
+  return block.every((byte) => byte === 0);
 }
 
 function untilNul(data: Buffer): string {

@@ -1,16 +1,13 @@
 /** Sparse files as GNU tar stores them: the old format and PAX formats 0.0, 0.1 and 1.0 (GNU tar manual, "Storing Sparse Files"). */
 import { invalid } from '../../common/errors.js';
 import { tarNumber } from './header.js';
-import { paxNumber } from './pax.js';
+import { MAX_PARTS, paxNumber } from './pax.js';
 
 /** A stretch of data in a sparse file; what lies between is a hole. */
 export interface SparsePart {
   offset: number;
   length: number;
 }
-
-/** Bound on the number of parts of one file. */
-export const MAX_PARTS = 1_000_000;
 
 /** Parts are in order, do not overlap, lie within `size`, and hold `stored` bytes together. */
 export function checkParts(parts: SparsePart[], size: number, stored: number): SparsePart[] {

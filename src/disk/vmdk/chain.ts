@@ -8,8 +8,11 @@ import { GRAIN_BYTES, GTES_PER_GT } from './header.js';
 /** The longest chain opened. Docker's images have at most 127 layers. */
 export const MAX_CHAIN = 256;
 
-/** Opens the file at `path`: local, on a datastore, … The chain closes what it returns. */
-export type OpenFile = (path: string) => Promise<BlockReader>;
+/**
+ * Opens the file at `path`: local, on a datastore, … The chain closes what it returns. A {@link VmdkExtent} is one that others have
+ * opened already; closing it is up to its reader.
+ */
+export type OpenFile = (path: string) => Promise<BlockReader | VmdkExtent>;
 
 /** A read-only view of a VMDK with its chain of parents. Concurrent reads are fine. */
 export class VmdkChain implements BlockReader {
@@ -34,7 +37,8 @@ export class VmdkChain implements BlockReader {
         if (seen.has(current)) throw invalid(`the chain of ${path} has a cycle at ${current}`);
         if (extents.length === MAX_CHAIN) throw invalid(`the chain of ${path} has more than ${MAX_CHAIN} disks`);
         seen.add(current);
-        const extent = await VmdkExtent.open(await open(current));
+        const opened = await open(current);
+        const extent = opened instanceof VmdkExtent ? opened : await VmdkExtent.open(opened);
         const child = extents.at(-1)?.info;
         extents.push(extent);
         if (child && child.parentCid !== extent.info.cid) {

@@ -153,6 +153,17 @@ export class DeltaDisk {
     }
   }
 
+  /** True when the disk's content is its parent's. Cheap: it looks no further than to the first difference. */
+  async isUnchanged(): Promise<boolean> {
+    if (this.appender.end !== this.layout.overHead * SECTOR) return false;
+    for (const { index, data, dirty } of this.cache.values()) {
+      if (!dirty) continue;
+      const before = await this.parent?.read(index * GRAIN_BYTES, GRAIN_BYTES);
+      if (before === undefined ? !isZero(data) : !data.equals(before)) return false;
+    }
+    return true;
+  }
+
   /** The grain if it is in memory. */
   cached(index: number): Grain | undefined {
     const grain = this.cache.get(index);

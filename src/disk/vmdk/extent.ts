@@ -1,6 +1,6 @@
 /** Reading one monolithicSparse VMDK file: header, descriptor, grain directory and tables. */
 import { invalid, unsupported } from '../../common/errors.js';
-import { type BlockReader, CachedBlocks, checkRange } from '../blocks.js';
+import { type BlockReader, CachedBlocks, checkRange, PageCache } from '../blocks.js';
 import { decodeDescriptor, type VmdkDescriptor } from './descriptor.js';
 import { decodeHeader, GRAIN_BYTES, GRAIN_SECTORS, GTES_PER_GT, SECTOR, type SparseHeader } from './header.js';
 
@@ -48,15 +48,15 @@ export class VmdkExtent {
     readonly info: VmdkInfo,
   ) {}
 
-  /** Opens the VMDK in `file`; takes ownership of `file`, also on failure. */
-  static async open(file: BlockReader): Promise<VmdkExtent> {
+  /** Opens the VMDK in `file`; takes ownership of `file`, also on failure. @param pages where its tables are kept */
+  static async open(file: BlockReader, pages = new PageCache(65536, 16)): Promise<VmdkExtent> {
     try {
       const { header, info } = await readHead(file);
       const count = Math.ceil(header.capacity / (GRAIN_SECTORS * GTES_PER_GT));
       const bytes = await file.read(header.gdOffset * SECTOR, count * 4);
       const directory = new Uint32Array(count);
       for (let i = 0; i < count; i++) directory[i] = bytes.readUInt32LE(i * 4);
-      return new VmdkExtent(file, new CachedBlocks(file, 65536, 16), header, directory, info);
+      return new VmdkExtent(file, new CachedBlocks(file, pages), header, directory, info);
     } catch (error) {
       await file.close();
       throw error;

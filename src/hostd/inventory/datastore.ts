@@ -7,6 +7,7 @@ import { fault } from '../faults.js';
 import { ManagedObject } from './managed-object.js';
 
 export const DATASTORE = 'datastore1';
+const URL = `/vmfs/volumes/${DATASTORE}`;
 
 /** The datastore as a managed object and as a place of files. */
 export class Datastore extends ManagedObject {
@@ -23,10 +24,6 @@ export class Datastore extends ManagedObject {
   }
 
   property(name: string): unknown {
-    const { bsize, bavail, blocks } = statfsSync(this.directory);
-    const capacity = bsize * blocks;
-    const freeSpace = bsize * bavail;
-    const url = `/vmfs/volumes/${DATASTORE}`;
     switch (name) {
       case 'name':
         return DATASTORE;
@@ -41,32 +38,55 @@ export class Datastore extends ManagedObject {
           {
             $type: 'DatastoreHostMount',
             key: this.related.host,
-            mountInfo: { path: url, accessMode: 'readWrite', mounted: true, accessible: true },
+            mountInfo: { path: URL, accessMode: 'readWrite', mounted: true, accessible: true },
           },
         ];
       case 'summary':
         return {
           datastore: this.ref,
           name: DATASTORE,
-          url,
-          capacity,
-          freeSpace,
+          url: URL,
+          ...this.space(),
+          uncommitted: 0,
           accessible: true,
           multipleHostAccess: false,
           type: 'VMFS',
           maintenanceMode: 'normal',
         };
       case 'info':
-        return { $type: 'LocalDatastoreInfo', name: DATASTORE, url, freeSpace, maxFileSize: 64 * 2 ** 40, path: url };
+        return {
+          $type: 'LocalDatastoreInfo',
+          name: DATASTORE,
+          url: URL,
+          freeSpace: this.space().freeSpace,
+          maxFileSize: 64 * 2 ** 40,
+          maxVirtualDiskCapacity: 2 ** 40,
+          maxMemoryFileSize: 64 * 2 ** 40,
+          timestamp: new Date(),
+          path: URL,
+        };
       case 'capability':
         return {
           directoryHierarchySupported: true,
           rawDiskMappingsSupported: false,
           perFileThinProvisioningSupported: true,
+          storageIORMSupported: false,
+          nativeSnapshotSupported: false,
+          seSparseSupported: false,
         };
       default:
         return undefined;
     }
+  }
+
+  private space(): { capacity: number; freeSpace: number } {
+    const { bsize, bavail, blocks } = statfsSync(this.directory);
+    return { capacity: bsize * blocks, freeSpace: bsize * bavail };
+  }
+
+  /** VirtualMachineConfigInfoDatastoreUrlPair. */
+  urlPair(): { name: string; url: string } {
+    return { name: DATASTORE, url: URL };
   }
 
   propertyNames(): string[] {

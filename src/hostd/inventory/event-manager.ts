@@ -2,11 +2,15 @@
 import { EventEmitter } from 'node:events';
 import { isSubtype } from '../../vim25/table.js';
 import type { EventFilterSpec, ManagedObjectReference } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
+import type { CallContext } from '../server/session.js';
+import { EVENT_DESCRIPTION } from './descriptions.js';
 import { ManagedObject } from './managed-object.js';
 import type { Registry } from './registry.js';
 
 const KEPT = 2000;
 const PAGE = 100;
+const MAX_COLLECTORS = 1000;
 
 /** An event as it goes on the wire. */
 export interface HostEvent {
@@ -36,12 +40,13 @@ export class EventManager extends ManagedObject {
   }
 
   property(name: string): unknown {
+    if (name === 'description') return EVENT_DESCRIPTION;
     if (name === 'latestEvent') return this.events.at(-1);
-    return name === 'maxCollector' ? 1000 : undefined;
+    return name === 'maxCollector' ? MAX_COLLECTORS : undefined;
   }
 
   propertyNames(): string[] {
-    return ['latestEvent', 'maxCollector'];
+    return ['description', 'latestEvent', 'maxCollector'];
   }
 
   post(type: string, message: string, user: string, elements: Record<string, unknown> = {}): void {
@@ -65,8 +70,13 @@ export class EventManager extends ManagedObject {
     return this.matching(args.filter).slice(-(args.filter.maxCount ?? 1000));
   }
 
-  CreateCollectorForEvents(args: { filter: EventFilterSpec }): ManagedObjectReference {
-    return this.registry.add(new EventHistoryCollector(this, args.filter, this.registry)).ref;
+  CreateCollectorForEvents(args: { filter: EventFilterSpec }, context: CallContext): ManagedObjectReference {
+    const { readers } = context.session;
+    if (readers.size >= MAX_COLLECTORS)
+      throw fault('InvalidState', `A session has at most ${MAX_COLLECTORS} event collectors`);
+    const collector = this.registry.add(new EventHistoryCollector(this, args.filter, this.registry));
+    readers.add(collector);
+    return collector.ref;
   }
 
   matching(filter: EventFilterSpec): HostEvent[] {
@@ -88,7 +98,7 @@ export function matches(filter: EventFilterSpec, event: HostEvent): boolean {
   return types.length === 0 || types.some((type) => isSubtype(event.$type, type));
 }
 
-/** A cursor over matching events, with a page of the latest. */
+/** A cursor over matching events, at first before the oldest of them, with a page of the latest. Ends with its session. */
 class EventHistoryCollector extends ManagedObject {
   private pageSize = PAGE;
   private position = 0;
@@ -107,7 +117,6 @@ class EventHistoryCollector extends ManagedObject {
       if (matches(filter, event)) registry.touch(this, 'latestPage');
     };
     manager.posted.on('event', this.onEvent);
-    this.ResetCollector();
   }
 
   override get types(): string[] {
@@ -154,7 +163,12 @@ class EventHistoryCollector extends ManagedObject {
     this.position = 0;
   }
 
-  DestroyCollector(): void {
+  DestroyCollector(_args: unknown, context: CallContext): void {
+    context.session.readers.delete(this);
+    this.dispose();
+  }
+
+  dispose(): void {
     this.manager.posted.off('event', this.onEvent);
     this.registry.remove(this);
   }

@@ -5,7 +5,7 @@ import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
-import type { Datastore } from './datastore.js';
+import { DATASTORE, type Datastore } from './datastore.js';
 import { ManagedObject } from './managed-object.js';
 import type { TaskManager } from './task.js';
 
@@ -31,6 +31,11 @@ abstract class FileObject extends ManagedObject {
     return [];
   }
 
+  /** What its tasks are on: a task's entity can be a managed entity only. */
+  protected entity(): ManagedObject {
+    return this;
+  }
+
   protected async locate(path: string): Promise<string> {
     const local = this.datastore.resolve(path);
     await this.datastore.confine(local);
@@ -38,7 +43,7 @@ abstract class FileObject extends ManagedObject {
   }
 
   protected task(operation: string, context: CallContext, body: () => Promise<unknown>): ManagedObjectReference {
-    return this.tasks.run(operation, this, this.ref.type, context.userName, body);
+    return this.tasks.run(operation, this.entity(), DATASTORE, context.userName, body);
   }
 }
 
@@ -141,6 +146,18 @@ export class HostDatastoreBrowser extends FileObject {
   constructor(datastore: () => Datastore, tasks: TaskManager) {
     super('HostDatastoreBrowser', 'ha-datastorebrowser', undefined as never, tasks);
     Object.defineProperty(this, 'datastore', { get: datastore });
+  }
+
+  protected override entity(): ManagedObject {
+    return this.datastore;
+  }
+
+  override propertyNames(): string[] {
+    return ['datastore', 'supportedType'];
+  }
+
+  override property(name: string): unknown {
+    return name === 'supportedType' ? [{ $type: 'FileQuery' }, { $type: 'FolderFileQuery' }] : super.property(name);
   }
 
   SearchDatastore_Task(

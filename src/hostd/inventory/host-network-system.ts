@@ -1,6 +1,7 @@
 /** HostNetworkSystem: port groups. There is one virtual switch, vSwitch0. */
 import { fault } from '../faults.js';
 import type { Host } from './host.js';
+import { hostDns, hostNetwork, hostRoutes } from './host-info.js';
 import { ManagedObject } from './managed-object.js';
 
 const SWITCH = 'vSwitch0';
@@ -15,12 +16,21 @@ export class HostNetworkSystem extends ManagedObject {
     return ['HostNetworkSystem'];
   }
 
-  property(): unknown {
-    return undefined;
+  property(name: string): unknown {
+    switch (name) {
+      case 'networkInfo':
+        return hostNetwork(this.host.portGroups);
+      case 'dnsConfig':
+        return hostDns();
+      case 'ipRouteConfig':
+        return hostRoutes();
+      default:
+        return undefined;
+    }
   }
 
   propertyNames(): string[] {
-    return [];
+    return ['networkInfo', 'dnsConfig', 'ipRouteConfig'];
   }
 
   async AddPortGroup(args: { portgrp: { name: string; vlanId: number; vswitchName: string } }): Promise<void> {

@@ -4,14 +4,16 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { cpus, hostname, release, totalmem } from 'node:os';
+import { cpus, hostname, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
+import { typeFields } from '../../vim25/table.js';
 import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
+import { viewsOfSession } from '../server/session.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
 import { loadVmx, newVmConfig } from '../vm/vm-config.js';
@@ -19,6 +21,15 @@ import { DATASTORE, Datastore } from './datastore.js';
 import { EventManager } from './event-manager.js';
 import { FileManager, HostDatastoreBrowser, VirtualDiskManager } from './file-manager.js';
 import { Folder } from './folder.js';
+import {
+  cpuMhz,
+  hostCapability,
+  hostConfig,
+  hostHardware,
+  hostLicensable,
+  hostRuntime,
+  hostSummary,
+} from './host-info.js';
 import { HostNetworkSystem } from './host-network-system.js';
 import { Registry } from './registry.js';
 import { type PoolRecord, ResourcePool, UNLIMITED } from './resource-pool.js';
@@ -56,6 +67,7 @@ export class Host {
   readonly rootFolder = ref('Folder', 'ha-folder-root');
   readonly datacenter = ref('Datacenter', 'ha-datacenter');
   readonly vmFolder = ref('Folder', 'ha-folder-vm');
+  readonly environmentBrowser = ref('EnvironmentBrowser', 'ha-env-browser');
   readonly portGroups = new Set<string>();
   readonly datastore: Datastore;
   readonly disks: VirtualDiskManager;
@@ -68,6 +80,8 @@ export class Host {
     readonly runtime: VmRuntime,
     private readonly virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null,
     readonly about: AboutInfo,
+    /** What runs VMs and why, in words. */
+    private readonly acceleration = '',
   ) {
     const { registry, tasks } = this;
     const browser = registry.add(new HostDatastoreBrowser(() => this.datastore, tasks));
@@ -81,7 +95,7 @@ export class Host {
     );
     this.disks = registry.add(new VirtualDiskManager(this.datastore, tasks));
     registry.add(new FileManager(this.datastore, tasks));
-    registry.add(new ViewManager(registry));
+    registry.add(new ViewManager(registry, viewsOfSession));
     registry.add(new SearchIndex(this));
     registry.add(new HostNetworkSystem(this));
     registry.add(this.events);
@@ -108,6 +122,8 @@ export class Host {
     folder('ha-folder-host', 'host', this.datacenter, ['ComputeResource'], () => [this.computeResource]);
     folder('ha-folder-datastore', 'datastore', this.datacenter, ['Datastore'], () => [this.datastore.ref]);
     folder('ha-folder-network', 'network', this.datacenter, ['Network'], networks);
+    const browser = ref('HostDatastoreBrowser', 'ha-datastorebrowser');
+    registry.add(new SimpleObject('EnvironmentBrowser', 'ha-env-browser', { datastoreBrowser: browser }, []));
     registry.add(
       new SimpleObject('Datacenter', 'ha-datacenter', {
         name: 'ha-datacenter',
@@ -118,10 +134,11 @@ export class Host {
         networkFolder: ref('Folder', 'ha-folder-network'),
         datastore: [this.datastore.ref],
         network: networks,
+        configuration: { defaultHardwareVersionKey: 'vmx-14' },
       }),
     );
     const processors = cpus();
-    const mhz = processors[0]?.speed || 2000;
+    const mhz = cpuMhz();
     registry.add(
       new SimpleObject('ComputeResource', 'ha-compute-res', {
         name: this.hostName,
@@ -130,6 +147,8 @@ export class Host {
         host: [this.hostSystem],
         datastore: [this.datastore.ref],
         network: networks,
+        environmentBrowser: this.environmentBrowser,
+        configurationEx: { $type: 'ComputeResourceConfigInfo', vmSwapPlacement: 'vmDirectory', spbmEnabled: false },
         summary: {
           $type: 'ComputeResourceSummary',
           totalCpu: mhz * processors.length,
@@ -144,46 +163,25 @@ export class Host {
         },
       }),
     );
-    const runtime = {
-      connectionState: 'connected',
-      powerState: 'poweredOn',
-      standbyMode: 'none',
-      inMaintenanceMode: false,
-      bootTime: new Date(Date.now() - 1000),
-    };
     registry.add(
       new SimpleObject('HostSystem', 'ha-host', {
         name: this.hostName,
         parent: this.computeResource,
-        runtime,
+        runtime: hostRuntime,
         vm: () => this.vms().map((vm) => vm.ref),
         datastore: [this.datastore.ref],
         network: networks,
-        datastoreBrowser: ref('HostDatastoreBrowser', 'ha-datastorebrowser'),
+        datastoreBrowser: browser,
         configManager: { networkSystem: ref('HostNetworkSystem', 'networkSystem') },
-        summary: () => ({
-          $type: 'HostListSummary',
-          host: this.hostSystem,
-          hardware: {
-            vendor: 'Caisson',
-            model: 'embedded host',
-            uuid: this.about.instanceUuid ?? '',
-            memorySize: totalmem(),
-            cpuModel: processors[0]?.model.trim() ?? '',
-            cpuMhz: mhz,
-            numCpuPkgs: 1,
-            numCpuCores: processors.length,
-            numCpuThreads: processors.length,
-            numNics: 1,
-            numHBAs: 1,
-          },
-          runtime,
-          config: { name: this.hostName, port: 443, product: this.about, vmotionEnabled: false },
-          quickStats: {},
-          overallStatus: 'green',
-          rebootRequired: false,
-          maxEVCModeKey: release(),
-        }),
+        hardware: () => hostHardware(this.about),
+        capability: hostCapability(
+          (typeFields('HostCapability') ?? []).flatMap(({ name, optional, array }) =>
+            optional || array ? [] : [name],
+          ),
+        ),
+        config: () => hostConfig(this.hostSystem, this.about, this.portGroups),
+        licensableResource: hostLicensable,
+        summary: () => hostSummary(this.hostSystem, this.hostName, this.about, this.acceleration),
       }),
     );
   }

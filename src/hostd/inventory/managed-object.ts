@@ -1,5 +1,8 @@
 /** A managed object: a reference, properties that can be asked for by path, and operations named as in vim25. */
+import { propertyInfo, propertyNames } from '../../vim25/table.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { inheritedProperty } from './entity-property.js';
+import { checkPath, WireValues } from './wire-value.js';
 
 /** Base of all managed objects. Operations are methods named as in vim25, called by the dispatcher. */
 export abstract class ManagedObject {
@@ -8,6 +11,8 @@ export abstract class ManagedObject {
   readonly versions = new Map<string, number>();
   /** Version at which the object appeared. */
   born = 0;
+  /** Tasks on it, of the last ten minutes. */
+  readonly recentTasks: ManagedObjectReference[] = [];
 
   protected constructor(type: string, value: string) {
     this.ref = { type, value };
@@ -24,10 +29,31 @@ export abstract class ManagedObject {
   /** Names of the first-level properties it has. */
   abstract propertyNames(): string[];
 
+  /** As {@link property}, with what all managed entities have. */
+  read(name: string): unknown {
+    return this.property(name) ?? (propertyInfo(this.ref.type, name) ? inheritedProperty(this, name) : undefined);
+  }
+
+  isEntity(): boolean {
+    return this.types.includes('ManagedEntity');
+  }
+
+  /** Names of all properties that objects of its type can have. */
+  allPropertyNames(): string[] {
+    const declared = propertyNames(this.ref.type);
+    return declared.length > 0 ? declared : this.propertyNames();
+  }
+
+  /** One property by name: how pyVmomi 8 reads each. @throws InvalidProperty */
+  Fetch(args: { prop: string }): unknown {
+    checkPath(this.ref.type, args.prop);
+    return new WireValues(this).at(args.prop);
+  }
+
   /** The value at a path such as `config.extraConfig` or `config.extraConfig["key"]`. */
   value(path: string): unknown {
     const [first, ...rest] = splitPath(path);
-    let value = this.property(first!);
+    let value = this.read(first!);
     for (const part of rest) {
       if (value === null || value === undefined) return undefined;
       if (Array.isArray(value)) value = value.find((item: { key?: unknown }) => String(item.key) === part);
@@ -51,6 +77,6 @@ function isWithin(path: string, ancestor: string): boolean {
 }
 
 /** `a.b["c d"].e` → a, b, c d, e */
-function splitPath(path: string): string[] {
+export function splitPath(path: string): string[] {
   return [...path.matchAll(/\["([^"]*)"\]|\[(\d+)\]|([^.[\]]+)/g)].map((match) => match[1] ?? match[2] ?? match[3]!);
 }

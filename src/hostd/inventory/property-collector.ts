@@ -1,7 +1,6 @@
 /** PropertyCollector: properties by selection, once or as a stream of changes. */
 import { randomUUID } from 'node:crypto';
-import { arrayOf } from '../../vim25/codec.js';
-import { propertyInfo, propertyNames } from '../../vim25/table.js';
+import { propertyNames } from '../../vim25/table.js';
 import type {
   ManagedObjectReference,
   ObjectUpdate,
@@ -17,6 +16,7 @@ import type { CallContext } from '../server/session.js';
 import { ManagedObject } from './managed-object.js';
 import type { Registry } from './registry.js';
 import { SimpleObject } from './simple-object.js';
+import { checkPath, WireValues } from './wire-value.js';
 
 const DEFAULT_WAIT_S = 1800;
 const MAX_FILTERS = 10_000;
@@ -81,7 +81,7 @@ function take(spec: PropertyFilterSpec, object: ManagedObject, found: Map<string
   for (const set of spec.propSet ?? []) {
     if (!object.types.includes(set.type)) continue;
     matches = true;
-    if (set.all === true) for (const name of object.propertyNames()) paths.add(name);
+    if (set.all === true) for (const name of object.allPropertyNames()) paths.add(name);
     for (const path of set.pathSet ?? []) paths.add(path);
   }
   if (matches) found.set(object.ref.value, { object, paths: [...paths] });
@@ -89,46 +89,6 @@ function take(spec: PropertyFilterSpec, object: ManagedObject, found: Map<string
 
 function isReference(value: unknown): value is ManagedObjectReference {
   return typeof value === 'object' && value !== null && 'type' in value && 'value' in value;
-}
-
-/** A property's value as it goes into an element of any type: arrays need their element's type. */
-function wireValue(object: ManagedObject, path: string): unknown {
-  const value = object.value(path);
-  if (!Array.isArray(value)) return withType(object, path, value);
-  return arrayOf(elementType(object, path, value), value);
-}
-
-function elementType(object: ManagedObject, path: string, value: unknown[]): string {
-  const info = propertyInfo(object.ref.type, path);
-  if (info !== undefined) return info.type;
-  const known = NESTED_ARRAYS[path];
-  if (known !== undefined) return known;
-  if (value.length > 0 && isReference(value[0])) return 'ManagedObjectReference';
-  return 'string';
-}
-
-/** Array properties below the first level that clients ask for by path. */
-const NESTED_ARRAYS: Record<string, string> = {
-  'config.extraConfig': 'OptionValue',
-  'config.hardware.device': 'VirtualDevice',
-  'guest.net': 'GuestNicInfo',
-  'config.datastoreUrl': 'VirtualMachineConfigInfoDatastoreUrlPair',
-};
-
-const NESTED_TYPES: Record<string, string> = {
-  'config.hardware': 'VirtualHardware',
-  'config.files': 'VirtualMachineFileInfo',
-  'summary.config': 'VirtualMachineConfigSummary',
-  'summary.runtime': 'VirtualMachineRuntimeInfo',
-  'summary.guest': 'VirtualMachineGuestSummary',
-  'summary.quickStats': 'VirtualMachineQuickStats',
-};
-
-function withType(object: ManagedObject, path: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || value instanceof Date || isReference(value) || '$type' in value)
-    return value;
-  const type = propertyInfo(object.ref.type, path)?.type ?? NESTED_TYPES[path];
-  return type === undefined ? value : { ...value, $type: type };
 }
 
 /** One filter with what it has told already. */
@@ -152,10 +112,11 @@ class PropertyFilter extends SimpleObject {
       const before = this.told.get(id);
       const versions = before?.versions ?? new Map<string, number>();
       const changeSet: PropertyChange[] = [];
+      const values = new WireValues(object);
       for (const path of paths) {
         const version = object.versionOf(path);
         if (versions.get(path) === version) continue;
-        const value = wireValue(object, path);
+        const value = values.at(path);
         const toldBefore = versions.has(path);
         versions.set(path, version);
         if (value !== undefined) changeSet.push({ name: path, op: 'assign', val: value });
@@ -275,13 +236,14 @@ export class PropertyCollector extends ManagedObject {
   private contents(specs: PropertyFilterSpec[]): object[] {
     for (const spec of specs) checkPaths(spec);
     return specs.flatMap((spec) =>
-      [...select(this.registry, spec, true).values()].map(({ object, paths }) => ({
-        obj: object.ref,
-        propSet: paths.flatMap((name) => {
-          const val = wireValue(object, name);
+      [...select(this.registry, spec, true).values()].map(({ object, paths }) => {
+        const values = new WireValues(object);
+        const propSet = paths.flatMap((name) => {
+          const val = values.at(name);
           return val === undefined ? [] : [{ name, val }];
-        }),
-      })),
+        });
+        return { obj: object.ref, propSet };
+      }),
     );
   }
 
@@ -347,53 +309,32 @@ export class PropertyCollector extends ManagedObject {
   }
 }
 
-/** @throws InvalidProperty for a path whose first part no property of that type has */
+/** @throws InvalidProperty for a path that no object of its type can have */
 function checkPaths(spec: PropertyFilterSpec): void {
-  for (const set of spec.propSet ?? []) {
-    const names = propertyNames(set.type);
-    if (names.length === 0) continue;
-    for (const path of set.pathSet ?? []) {
-      const first = path.split(/[.[]/)[0]!;
-      if (!names.includes(first) && !COMMON.has(first))
-        throw fault('InvalidProperty', `'${path}' is not a property of ${set.type}`, { name: path });
-    }
-  }
+  for (const set of spec.propSet ?? []) for (const path of set.pathSet ?? []) checkPath(set.type, path);
 }
 
-/** Properties of every managed entity or of types whose generated list is shortened. */
-const COMMON = new Set([
-  'name',
-  'parent',
-  'overallStatus',
-  'customValue',
-  'value',
-  'availableField',
-  'config',
-  'tag',
-  'alarmActionsEnabled',
-  'configIssue',
-  'configStatus',
-  'declaredAlarmState',
-  'disabledMethod',
-  'effectiveRole',
-  'permission',
-  'recentTask',
-  'triggeredAlarmState',
-  'snapshot',
-  'rootSnapshot',
-  'storage',
-  'layout',
-  'resourceConfig',
-  'network',
-  'datastore',
-  'systemResources',
-  'capability',
-  'licensableResource',
-  'host',
-  'environmentBrowser',
-  'configurationEx',
-  'childConfiguration',
-  'iormConfiguration',
-  'browser',
-  'hardware',
-]);
+/**
+ * What one who is not logged in is told: the objects asked for by name, with all that was asked of them missing. vSphere answers so
+ * rather than with a fault, and govc looks at the current session like this to see whether it must log in.
+ */
+export function notAuthenticated(specs: PropertyFilterSpec[]): object[] {
+  return specs.flatMap((spec) =>
+    (spec.objectSet ?? []).map(({ obj }) => ({
+      obj,
+      missingSet: missingPaths(spec, obj).map((path) => ({
+        path,
+        fault: {
+          fault: { $type: 'NotAuthenticated', object: obj, privilegeId: 'System.View' },
+          localizedMessage: 'The session is not authenticated.',
+        },
+      })),
+    })),
+  );
+}
+
+function missingPaths(spec: PropertyFilterSpec, { type }: ManagedObjectReference): string[] {
+  const sets = (spec.propSet ?? []).filter((set) => set.type === type || set.type === 'ManagedEntity');
+  const paths = sets.flatMap((set) => (set.all === true ? propertyNames(type) : (set.pathSet ?? [])));
+  return [...new Set(paths)];
+}

@@ -1,8 +1,11 @@
 /** Resource pools. */
+import { cpus, totalmem } from 'node:os';
+import { propertyNames } from '../../vim25/table.js';
 import type { ManagedObjectReference, ResourceConfigSpec } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import type { Host } from './host.js';
+import { cpuMhz } from './host-info.js';
 import { ManagedObject } from './managed-object.js';
 
 /** What is kept of a pool. */
@@ -56,26 +59,47 @@ export class ResourcePool extends ManagedObject {
       case 'config':
         return config;
       case 'runtime':
-        return { memory: this.usage(this.record.memory), cpu: this.usage(this.record.cpu), overallStatus: 'green' };
+        return {
+          memory: this.usage(this.record.memory, totalmem()),
+          cpu: this.usage(this.record.cpu, cpuMhz() * cpus().length),
+          overallStatus: 'green',
+        };
       case 'summary':
-        return { $type: 'ResourcePoolSummary', name: this.record.name, config, runtime: this.property('runtime') };
+        return {
+          $type: 'ResourcePoolSummary',
+          name: this.record.name,
+          config,
+          runtime: this.property('runtime'),
+          quickStats: { overallCpuUsage: 0, overallCpuDemand: 0, guestMemoryUsage: 0, hostMemoryUsage: 0 },
+          configuredMemoryMB: this.configuredMemory(),
+        };
+      case 'childConfiguration':
+        return [];
       default:
         return undefined;
     }
   }
 
   propertyNames(): string[] {
-    return ['name', 'parent', 'owner', 'resourcePool', 'vm', 'config', 'runtime', 'summary'];
+    return propertyNames('ResourcePool');
   }
 
-  private usage(allocation: Allocation): object {
+  private configuredMemory(): number {
+    return this.host
+      .vms()
+      .filter((vm) => vm.pool.value === this.record.id)
+      .reduce((sum, vm) => sum + vm.config.memoryMiB, 0);
+  }
+
+  /** @param most what the machine has: bytes of memory or MHz */
+  private usage(allocation: Allocation, most: number): object {
     return {
       reservationUsed: 0,
       reservationUsedForVm: 0,
-      unreservedForPool: 0,
-      unreservedForVm: 0,
+      unreservedForPool: most,
+      unreservedForVm: most,
       overallUsage: 0,
-      maxUsage: allocation.limit,
+      maxUsage: allocation.limit === -1 ? most : allocation.limit,
     };
   }
 

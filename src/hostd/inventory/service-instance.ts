@@ -16,11 +16,13 @@ export class ServiceInstance extends ManagedObject {
 
   property(name: string): unknown {
     if (name === 'content') return this.RetrieveServiceContent();
+    if (name === 'capability')
+      return { provisioningSupported: false, multiHostSupported: false, userShellAccessSupported: false };
     return name === 'serverClock' ? new Date() : undefined;
   }
 
   propertyNames(): string[] {
-    return ['content', 'serverClock'];
+    return ['content', 'capability', 'serverClock'];
   }
 
   RetrieveServiceContent(): ServiceContent {

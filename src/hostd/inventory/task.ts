@@ -4,6 +4,7 @@ import { logger } from '../../common/log.js';
 import { within } from '../../common/within.js';
 import type { ManagedObjectReference, TaskInfo } from '../../vim25/types.generated.js';
 import { fault, toFault } from '../faults.js';
+import { TASK_DESCRIPTION } from './descriptions.js';
 import { ManagedObject } from './managed-object.js';
 import type { Registry } from './registry.js';
 
@@ -19,7 +20,14 @@ export class Task extends ManagedObject {
   /** Resolves when it has ended, however. */
   done: Promise<void> = Promise.resolve();
 
-  constructor(id: number, operation: string, entity: ManagedObject, entityName: string, user: string) {
+  /** @param entity what it works on; a ManagedEntity is named in its info, as nothing else may be */
+  constructor(
+    id: number,
+    operation: string,
+    readonly entity: ManagedObject,
+    entityName: string,
+    user: string,
+  ) {
     super('Task', `task-${id}`);
     this.info = {
       $type: 'TaskInfo',
@@ -27,8 +35,7 @@ export class Task extends ManagedObject {
       task: this.ref,
       name: operation,
       descriptionId: operation,
-      entity: entity.ref,
-      entityName,
+      ...(entity.isEntity() ? { entity: entity.ref, entityName } : {}),
       state: 'running',
       cancelled: false,
       cancelable: false,
@@ -71,11 +78,12 @@ export class TaskManager extends ManagedObject {
 
   property(name: string): unknown {
     if (name === 'recentTask') return this.recent.slice(-200).map((task) => task.ref);
+    if (name === 'description') return TASK_DESCRIPTION;
     return name === 'maxCollector' ? 32 : undefined;
   }
 
   propertyNames(): string[] {
-    return ['recentTask', 'maxCollector'];
+    return ['recentTask', 'description', 'maxCollector'];
   }
 
   /** Starts `body` as a task and answers its reference at once. */
@@ -88,7 +96,10 @@ export class TaskManager extends ManagedObject {
   ): ManagedObjectReference {
     const task = this.registry.add(new Task(this.next++, operation, entity, entityName, user));
     this.recent.push(task);
-    while (this.recent.length > KEPT) this.registry.remove(this.recent.shift()!);
+    while (this.recent.length > KEPT) this.forget(this.recent.shift()!);
+    this.registry.touch(this, 'recentTask');
+    entity.recentTasks.push(task.ref);
+    this.registry.touch(entity, 'recentTask');
     const change = (info: Partial<TaskInfo>): void => {
       task.info = { ...task.info, ...info };
       this.registry.touch(task, 'info');
@@ -108,9 +119,19 @@ export class TaskManager extends ManagedObject {
     setTimeout(() => {
       const index = this.recent.indexOf(task);
       if (index >= 0) this.recent.splice(index, 1);
-      this.registry.remove(task);
+      this.forget(task);
+      this.registry.touch(this, 'recentTask');
     }, KEPT_MS).unref();
     return task.ref;
+  }
+
+  private forget(task: Task): void {
+    this.registry.remove(task);
+    const { recentTasks } = task.entity;
+    const index = recentTasks.findIndex(({ value }) => value === task.ref.value);
+    if (index < 0) return;
+    recentTasks.splice(index, 1);
+    this.registry.touch(task.entity, 'recentTask');
   }
 
   /** Resolves when the task is done, or after a short time. */

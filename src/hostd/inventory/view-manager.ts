@@ -1,13 +1,18 @@
 /** Views: live lists of objects, for the property collector. */
 import { randomUUID } from 'node:crypto';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { ManagedObject } from './managed-object.js';
 import type { Registry } from './registry.js';
 
 /** Makes views. */
 export class ViewManager extends ManagedObject {
-  constructor(private readonly registry: Registry) {
+  /** @param views those of the session that asks */
+  constructor(
+    private readonly registry: Registry,
+    private readonly views: () => ManagedObjectReference[],
+  ) {
     super('ViewManager', 'ViewManager');
   }
 
@@ -15,12 +20,12 @@ export class ViewManager extends ManagedObject {
     return ['ViewManager'];
   }
 
-  property(): unknown {
-    return undefined;
+  property(name: string): unknown {
+    return name === 'viewList' ? this.views() : undefined;
   }
 
   propertyNames(): string[] {
-    return [];
+    return ['viewList'];
   }
 
   CreateContainerView(
@@ -140,5 +145,22 @@ class ListView extends View {
     ];
     this.registry.touch(this, 'view');
     return unresolved;
+  }
+
+  ResetListView(args: { obj?: ManagedObjectReference[] }): ManagedObjectReference[] {
+    const wanted = new Map((args.obj ?? []).map((ref) => [ref.value, ref]));
+    const found = [...wanted.values()].filter((ref) => this.registry.find(ref) !== undefined);
+    this.members = found;
+    this.registry.touch(this, 'view');
+    return [...wanted.values()].filter((ref) => !found.includes(ref));
+  }
+
+  ResetListViewFromView(args: { view: ManagedObjectReference }): void {
+    const other = this.registry.get(args.view);
+    const members = other.property('view');
+    if (!other.types.includes('View') || !Array.isArray(members))
+      throw fault('InvalidArgument', `'${args.view.value}' is not a view`, { invalidProperty: 'view' });
+    this.members = [...(members as ManagedObjectReference[])];
+    this.registry.touch(this, 'view');
   }
 }

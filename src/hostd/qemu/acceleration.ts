@@ -1,42 +1,123 @@
 /**
- * Which accelerator works. `/dev/kvm` may exist, open, and still hang a guest: the answer comes from booting one, and is remembered
- * for this kernel and QEMU.
+ * Which accelerator is used, and why. `/dev/kvm` may exist, open, and still hang a guest: the answer comes from booting one. What is
+ * definite (it booted; QEMU or the guest gave up) is remembered for this kernel and QEMU. That nothing came of it in time is no answer:
+ * the machine may have been busy, and it is tried again at the next start, with more time.
  */
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
+import { z } from 'zod';
+import { invalid, unavailable } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage } from '../../common/paths.js';
 import { writeWhole } from '../../common/write-whole.js';
+import { QEMU, type QemuCapabilities } from './capabilities.js';
 import { type Acceleration, qemuArguments } from './command-line.js';
 
 const log = logger('qemu');
-const PROBE_MS = 6000;
-export const QEMU = 'qemu-system-x86_64';
+/** How long a guest may take to boot, in ms: at the first try, the second, …; the last is kept. */
+const PROBE_MS = [6000, 20_000, 60_000];
+/** Someone who asks for KVM waits for it. */
+const WANTED_MS = 120_000;
+/** What a QEMU says that goes on running though its guest does not. */
+const GAVE_UP = /.*(KVM internal error|kvm run failed).*/i;
 
-/** The accelerator to use. `cacheFile` keeps the answer. */
-export async function probeAcceleration(boot: BootImage, cacheFile: string): Promise<Acceleration> {
-  if (!existsSync('/dev/kvm')) return 'tcg';
-  const { stdout } = await promisify(execFile)(QEMU, ['--version']);
-  const key = `${release()} ${stdout.split('\n')[0]}`;
-  const known = await readFile(cacheFile, 'utf8').then(
-    (text) => JSON.parse(text) as { key: string; acceleration: Acceleration },
-    () => null,
-  );
-  if (known?.key === key) return known.acceleration;
-  const acceleration = (await boots(boot)) ? 'kvm' : 'tcg';
-  log.info({ acceleration }, 'probed hardware virtualization by booting');
-  await writeWhole(cacheFile, JSON.stringify({ key, acceleration }));
-  return acceleration;
+/** What a user may ask for. */
+export type WantedAcceleration = Acceleration | 'auto';
+
+/** What is used, with the reason in words for people. */
+export interface AccelerationChoice {
+  acceleration: Acceleration;
+  why: string;
 }
 
-/** True when a VM under KVM boots to the tether's first request. */
-async function boots(boot: BootImage): Promise<boolean> {
+/** How a try ended. */
+export type ProbeResult = { outcome: 'boots' } | { outcome: 'fails'; why: string } | { outcome: 'timeout' };
+
+const memoryFile = z.object({
+  key: z.string(),
+  /** The definite answer; null while there is none. */
+  answer: z.object({ acceleration: z.enum(['kvm', 'tcg']), why: z.string() }).nullable(),
+  /** Tries that ran out of time. */
+  timeouts: z.number().int().nonnegative(),
+});
+
+/** Reads `--accel`. @throws invalid */
+export function wantedAcceleration(text: string): WantedAcceleration {
+  if (text === 'kvm' || text === 'tcg' || text === 'auto') return text;
+  throw invalid(`--accel '${text}' is none of kvm, tcg and auto`);
+}
+
+/**
+ * The accelerator to use.
+ * @param memory the file that keeps what was found out
+ * @param probe boots a guest under KVM within so many ms
+ * @throws unavailable when KVM is asked for and does not work
+ */
+export async function chooseAcceleration(
+  wanted: WantedAcceleration,
+  qemu: QemuCapabilities,
+  memory: string,
+  probe: (ms: number) => Promise<ProbeResult>,
+  device = '/dev/kvm',
+): Promise<AccelerationChoice> {
+  if (wanted === 'tcg') return { acceleration: 'tcg', why: 'emulation was asked for (--accel tcg)' };
+  const found = await findOut(wanted, qemu, memory, probe, device);
+  if (wanted === 'auto' || found.acceleration === 'kvm') return found;
+  throw unavailable(
+    `--accel kvm: hardware virtualization does not work here: ${found.why}.\nSee to it that the processor's virtualization is on (in the firmware, or in the outer machine's settings) and /dev/kvm is there, or start with --accel auto.`,
+  );
+}
+
+async function findOut(
+  wanted: 'kvm' | 'auto',
+  qemu: QemuCapabilities,
+  memory: string,
+  probe: (ms: number) => Promise<ProbeResult>,
+  device: string,
+): Promise<AccelerationChoice> {
+  if (!existsSync(device)) return { acceleration: 'tcg', why: `this machine has no ${device}` };
+  const key = `${release()} ${qemu.version}`;
+  const kept = await readFile(memory, 'utf8').then(
+    (text) => parseMemory(text),
+    () => null,
+  );
+  const known = kept?.key === key ? kept : { key, answer: null, timeouts: 0 };
+  // Who asks for KVM may have mended it.
+  if (known.answer !== null && (wanted === 'auto' || known.answer.acceleration === 'kvm')) return known.answer;
+  const ms = wanted === 'kvm' ? WANTED_MS : PROBE_MS[Math.min(known.timeouts, PROBE_MS.length - 1)]!;
+  log.info({ seconds: ms / 1000 }, 'trying hardware virtualization by booting a machine');
+  const result = await probe(ms);
+  if (result.outcome === 'timeout') {
+    await writeWhole(memory, JSON.stringify({ ...known, timeouts: known.timeouts + 1 }));
+    return {
+      acceleration: 'tcg',
+      why: `a machine under KVM did not boot within ${ms / 1000} s, which is no answer on a busy machine: it is tried again at the next start, unless that has --accel tcg`,
+    };
+  }
+  const answer: AccelerationChoice =
+    result.outcome === 'boots'
+      ? { acceleration: 'kvm', why: 'a machine under KVM boots here' }
+      : { acceleration: 'tcg', why: `a machine under KVM does not boot here: ${result.why}` };
+  await writeWhole(memory, JSON.stringify({ ...known, answer }));
+  return answer;
+}
+
+/** What is kept; null for what is damaged, or was written by an older version, which kept time-outs as answers. */
+function parseMemory(text: string): z.infer<typeof memoryFile> | null {
+  try {
+    return memoryFile.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}
+
+/** Boots a VM under KVM to the tether's first request. */
+export async function probeKvm(boot: BootImage, qemu: QemuCapabilities, ms: number): Promise<ProbeResult> {
   const directory = await mkdtemp(join(tmpdir(), 'caisson-kvm-'));
   const sockets = { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') };
   const args = qemuArguments(
@@ -52,21 +133,32 @@ async function boots(boot: BootImage): Promise<boolean> {
       serials: [],
       extraConfig: new Map(),
     },
-    { acceleration: 'kvm', boot, sockets, taps: [] },
+    { acceleration: 'kvm', dialect: qemu, boot, sockets, taps: [] },
   );
-  const child = spawn(QEMU, args, { stdio: 'ignore' });
-  let running = true;
-  child.on('exit', () => {
-    running = false;
+  const child = spawn(QEMU, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let words = '';
+  let end: string | null = null;
+  child.stderr.on('data', (data: Buffer) => {
+    words = (words + data.toString()).slice(-2000);
   });
-  child.on('error', () => {
-    running = false;
+  // A guest that crashes resets its machine, and QEMU ends (`-no-reboot`).
+  child.on('close', (code, signal) => {
+    const [line = ''] = words.trim().split('\n');
+    end = line || (code === 0 ? 'the guest crashed' : `QEMU ended with ${signal ?? `status ${code}`}`);
+  });
+  child.on('error', (error) => {
+    end = error.message;
   });
   try {
-    for (const deadline = Date.now() + PROBE_MS; running && Date.now() < deadline; await sleep(20)) {
-      if (await asks(sockets.guestRpc, deadline - Date.now())) return true;
+    for (const deadline = Date.now() + ms; end === null; await sleep(20)) {
+      const left = deadline - Date.now();
+      if (left <= 0) {
+        const broken = GAVE_UP.exec(words);
+        return broken === null ? { outcome: 'timeout' } : { outcome: 'fails', why: broken[0] };
+      }
+      if (await asks(sockets.guestRpc, left)) return { outcome: 'boots' };
     }
-    return false;
+    return { outcome: 'fails', why: end };
   } finally {
     child.kill('SIGKILL');
     await rm(directory, { recursive: true, force: true });

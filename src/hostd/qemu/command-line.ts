@@ -1,6 +1,7 @@
 /** QEMU's command line for a VM: pure. */
 import type { BootImage } from '../../common/paths.js';
 import type { RuntimeSerial, VmDefinition } from '../runtime.js';
+import type { QemuDialect } from './capabilities.js';
 import { hostTscKhz } from './host-tsc.js';
 
 export type Acceleration = 'kvm' | 'tcg';
@@ -47,8 +48,6 @@ export interface OpenDisk {
   readFd: number;
   /** -1 for a disk that is not written to. */
   writeFd: number;
-  /** Absolute path of the parent, which is opened but once; null for none. */
-  parent: string | null;
 }
 
 /**
@@ -103,13 +102,16 @@ export function qemuArguments(
   vm: VmDefinition,
   options: {
     acceleration: Acceleration;
+    dialect: QemuDialect;
     boot: BootImage;
     sockets: VmSockets;
     taps: VmTap[];
+    /** Absolute paths of each disk's parents, the nearest first: QEMU joins the hints of a long chain to a path that is too long. */
+    parents?: string[][];
     snapshot?: SnapshotUse;
   },
 ): string[] {
-  const { acceleration, boot, sockets, taps, snapshot } = options;
+  const { acceleration, dialect, boot, sockets, taps, snapshot } = options;
   const args = [
     ['-name', value(`guest=${vm.name}`)],
     ['-uuid', vm.uuid],
@@ -121,7 +123,7 @@ export function qemuArguments(
     // One that makes a snapshot runs nobody's code.
     ...(snapshot?.use === 'make'
       ? []
-      : [['-runas', `${snapshot?.use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid)}:${QEMU_GID}`]]),
+      : [userOption(dialect, `${snapshot?.use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid)}:${QEMU_GID}`)]),
     ['-machine', `pc,usb=off,hpet=off,vmport=off${snapshot === undefined ? '' : ',memory-backend=ram'}`],
     ...memoryArguments(vm.memoryMiB, snapshot),
     acceleration === 'kvm'
@@ -139,7 +141,10 @@ export function qemuArguments(
   ];
   for (const { index, backing } of vm.serials) {
     const id = `serial${index}`;
-    args.push(['-chardev', snapshot?.use === 'spare' ? spareBacking(id, backing) : serialBacking(id, backing)]);
+    args.push([
+      '-chardev',
+      snapshot?.use === 'spare' ? spareBacking(id, backing) : serialBacking(id, backing, dialect),
+    ]);
     args.push(['-device', `virtserialport,bus=ports.0,chardev=${id},name=${id}`]);
   }
   // The last port: a guest that finds it finds the others.
@@ -147,25 +152,57 @@ export function qemuArguments(
   args.push(['-device', `virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=${GUEST_RPC_PORT}`]);
   // QEMU saves no VM with VMDKs; what the placeholder of a disk is made of is not part of the state.
   const format = snapshot?.use === 'make' || snapshot?.use === 'spare' ? 'raw' : 'vmdk';
+  let further = -1;
   for (const [index, disk] of vm.disks.entries()) {
     const id = `disk${disk.bus}-${disk.unit}`;
     const opened = isResumed(snapshot) ? snapshot.disks[index] : undefined;
+    const parents = options.parents?.[index] ?? [];
+    args.push(...parents.map((path, depth) => parentArguments(id, depth, path, parents.length)).reverse());
     const drive = [
       `if=none,id=${id},format=${format},cache=writeback`,
       opened === undefined ? `file=${value(disk.path)}` : `file.driver=file,file.filename=/dev/fdset/${index}`,
-      ...(opened?.parent ? [`backing.driver=vmdk,backing.file.filename=${value(opened.parent)}`] : []),
+      ...(parents.length > 0 ? [`backing=${parentNode(id, 0)}`] : []),
       ...(disk.readOnly ? ['readonly=on'] : []),
     ];
     for (const fd of [opened?.readFd ?? -1, opened?.writeFd ?? -1])
       if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
     args.push(['-drive', drive.join(',')]);
-    args.push(['-device', `virtio-blk-pci,id=${id}-device,drive=${id},serial=scsi${disk.bus}:${disk.unit}`]);
+    if (disk.bus > 0) further++;
+    const device = `virtio-blk-pci,id=${id}-device,drive=${id},serial=scsi${disk.bus}:${disk.unit}`;
+    args.push(['-device', `${device}${disk.bus > 0 ? furtherAddress(further) : ''}`]);
   }
   for (const { index, mac, tap } of taps) {
     args.push(['-netdev', `tap,id=net${index},ifname=${tap},script=no,downscript=no`]);
     args.push(['-device', `virtio-net-pci,netdev=net${index},mac=${mac},romfile=`]);
   }
   return args.flat();
+}
+
+/** PCI slots for the disks of further SCSI controllers, 45 at most: from this one up to the last, 0x1f. */
+const FURTHER_SLOT = 0x1a;
+const FUNCTIONS = 8;
+
+/**
+ * Where on the PCI bus a disk is: those of the first controller have a slot each, as they come. A machine has not enough of them for
+ * the others, which are functions of common slots; `index` counts them.
+ */
+function furtherAddress(index: number): string {
+  const slot = FURTHER_SLOT + Math.floor(index / FUNCTIONS);
+  return `,num-queues=1,ioeventfd=off,disable-legacy=on,multifunction=on,addr=0x${slot.toString(16)}.${index % FUNCTIONS}`;
+}
+
+const parentNode = (disk: string, depth: number): string => `${disk}-parent${depth}`;
+
+/** A parent of a disk, which is opened but once. */
+function parentArguments(disk: string, depth: number, filename: string, count: number): string[] {
+  const node = {
+    driver: 'vmdk',
+    'node-name': parentNode(disk, depth),
+    'read-only': true,
+    file: { driver: 'file', filename, 'read-only': true },
+    backing: depth + 1 < count ? parentNode(disk, depth + 1) : null,
+  };
+  return ['-blockdev', JSON.stringify(node)];
 }
 
 function isResumed(snapshot: SnapshotUse | undefined): snapshot is Extract<SnapshotUse, { disks: OpenDisk[] }> {
@@ -179,10 +216,20 @@ function monitorArguments(id: string, path: string): string[][] {
   ];
 }
 
-function serialBacking(id: string, backing: RuntimeSerial['backing']): string {
+function userOption(dialect: QemuDialect, user: string): string[] {
+  return dialect.user === 'runas' ? ['-runas', user] : ['-run-with', `user=${user}`];
+}
+
+/** A socket is connected to again a second after it was closed: the parameter, as this QEMU has it. */
+export function reconnectParameter({ reconnect }: Pick<QemuDialect, 'reconnect'>): Record<string, number> {
+  return { [reconnect]: reconnect === 'reconnect' ? 1 : 1000 };
+}
+
+function serialBacking(id: string, backing: RuntimeSerial['backing'], dialect: QemuDialect): string {
+  const again = Object.entries(reconnectParameter(dialect)).map(([name, time]) => `${name}=${time}`);
   return backing.kind === 'file'
     ? `file,id=${id},path=${value(backing.path)},append=on`
-    : `socket,id=${id},path=${value(backing.path)},server=off,reconnect=1`;
+    : `socket,id=${id},path=${value(backing.path)},server=off,${again.join(',')}`;
 }
 
 /** What looks to the guest as the other does in a snapshot: a file is always there, a socket's listener is not. */

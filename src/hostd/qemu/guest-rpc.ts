@@ -16,7 +16,7 @@ const log = logger('guestrpc');
 /** Longest request; longer ones end the connection. */
 const MAX_REQUEST = 64 * 1024;
 /** Longest reply a guest takes (`tether/guest/tether.h`). */
-const MAX_REPLY = 1 << 20;
+const MAX_REPLY = 8 << 20;
 /** Different keys one guest may set. */
 const MAX_KEYS = 32;
 /** Requests a guest may make at once, and how long each one takes to be granted again. */

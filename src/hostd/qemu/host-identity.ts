@@ -4,7 +4,7 @@ import { cpus } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { internal } from '../../common/errors.js';
 import type { BootImage } from '../../common/paths.js';
-import { QEMU } from './acceleration.js';
+import { QEMU } from './capabilities.js';
 import type { Acceleration } from './command-line.js';
 
 /** Raised when the tether's ready point or what a snapshot's files mean changes. */

@@ -31,14 +31,14 @@ import {
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
-import { QEMU } from './acceleration.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
+import { QEMU, type QemuDialect } from './capabilities.js';
 import { type Acceleration, MIGRATION_CAPABILITIES, qemuArguments, STATE_FD, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
 import { underMemoryFilter } from './memory-filter.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
-import { ResumedFiles } from './resumed-files.js';
+import { diskParents, ResumedFiles } from './resumed-files.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
@@ -75,6 +75,7 @@ export class QemuRuntime implements VmRuntime {
     private readonly paths: InstancePaths,
     private readonly boot: BootImage,
     private readonly acceleration: Acceleration,
+    private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
     /** Null: every VM is booted. */
     snapshots: BootSnapshots | null = null,
@@ -86,7 +87,9 @@ export class QemuRuntime implements VmRuntime {
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, virtualSwitch, (args, logFile) => this.spawn(args, logFile)),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, (args, logFile) =>
+              this.spawn(args, logFile),
+            ),
             () => this.pool.fill(),
           );
     this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');
@@ -95,8 +98,9 @@ export class QemuRuntime implements VmRuntime {
       directory: join(paths.stateDir, 'pool'),
       virtualSwitch,
       sender: this.sender,
+      dialect,
       commandLine: (vm, sockets, taps, memory, disks) =>
-        qemuArguments(vm, { acceleration, boot, sockets, taps, snapshot: { use: 'spare', memory, disks } }),
+        qemuArguments(vm, { acceleration, dialect, boot, sockets, taps, snapshot: { use: 'spare', memory, disks } }),
       launch: (args, logFile, inherited) => this.spawn(args, logFile, inherited, true),
     };
     this.pool = new WarmPool<SpareVm>(snapshots === null ? 0 : warmPool, {
@@ -178,11 +182,12 @@ export class QemuRuntime implements VmRuntime {
 
   /** Takes a VM of the warm pool, or resumes the VM from a snapshot of one of its shape, or boots it. */
   private async start(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
-    const shaped =
-      (await this.snapshots?.shapeOf(vm).catch((error: unknown) => {
-        log.debug({ vm: vm.name, err: messageOf(error) }, 'no boot snapshot was looked for');
-        return null;
-      })) ?? null;
+    const shaped = hasManyDisks(vm)
+      ? null
+      : ((await this.snapshots?.shapeOf(vm).catch((error: unknown) => {
+          log.debug({ vm: vm.name, err: messageOf(error) }, 'no boot snapshot was looked for');
+          return null;
+        })) ?? null);
     if (shaped !== null) {
       if (this.pool.note(shaped.key, shaped.shape))
         await writeUsualShape(this.usualShapeFile, shaped.shape).catch((error: unknown) =>
@@ -252,12 +257,14 @@ export class QemuRuntime implements VmRuntime {
       resumed = snapshot === null ? null : await ResumedFiles.open(vm, snapshot);
       const args = qemuArguments(vm, {
         acceleration: this.acceleration,
+        dialect: this.dialect,
         boot: this.boot,
         sockets: files,
         taps: vm.nics.flatMap((nic) => {
           const tap = taps.get(nic.index);
           return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
         }),
+        parents: await Promise.all(vm.disks.map(({ path }) => diskParents(path))),
         ...(resumed === null ? {} : { snapshot: resumed.use }),
       });
       const started = await span('spawn', () => this.spawn(args, files.log, resumed?.inherited));
@@ -393,4 +400,9 @@ async function startFailure(vm: VmDefinition, files: VmFiles, error: unknown, sp
   const why = (spawned ? await lastWords(files) : '') || messageOf(error);
   const make = /cannot allocate memory|cannot set up guest memory/i.test(why) ? insufficientResources : internal;
   return make(`VM ${vm.name} could not be started: ${why}`, error);
+}
+
+/** Its snapshot would take long to make and much room, and hardly another VM is of its shape. */
+function hasManyDisks(vm: VmDefinition): boolean {
+  return vm.disks.some(({ bus }) => bus > 0);
 }

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, timeout } from '../../common/errors.js';
+import { keepReading } from '../../common/keep-reading.js';
 
 /** A message from QEMU: greeting, reply or event. */
 export interface QmpMessage {
@@ -61,6 +62,8 @@ export class Qmp extends EventEmitter<Events> {
 
   private constructor(private readonly socket: Socket) {
     super();
+    // A QEMU that ends tells why before.
+    keepReading(socket);
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => this.receive(text));
     socket.on('error', () => undefined);

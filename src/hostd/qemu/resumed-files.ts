@@ -1,7 +1,8 @@
 /** The files that a resumed VM is given open: its devices' state, and its disks. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { FileBlocks, readVmdkInfo, type VmdkInfo } from '../../disk/index.js';
+import { invalid } from '../../common/errors.js';
+import { FileBlocks, MAX_CHAIN, readVmdkInfo, type VmdkInfo } from '../../disk/index.js';
 import type { VmDefinition } from '../runtime.js';
 import type { BootSnapshot } from './boot-snapshots.js';
 import { type OpenDisk, type SnapshotUse, STATE_FD } from './command-line.js';
@@ -22,11 +23,9 @@ export class ResumedFiles {
       keep(await open(snapshot.state, 'r'));
       const disks: OpenDisk[] = [];
       for (const { path, readOnly } of vm.disks) {
-        const { parentHint } = await diskInfo(path);
         disks.push({
           readFd: keep(await open(path, 'r')),
           writeFd: readOnly ? -1 : keep(await open(path, 'r+')),
-          parent: parentHint === null ? null : resolve(dirname(path), parentHint),
         });
       }
       return new ResumedFiles(inherited, { use: 'resume', memory: snapshot.memory, disks });
@@ -38,6 +37,18 @@ export class ResumedFiles {
 
   async close(): Promise<void> {
     await Promise.all(this.inherited.map((handle) => handle.close()));
+  }
+}
+
+/** The absolute paths of a disk's parents, the nearest first. @throws invalid for a chain that has no end */
+export async function diskParents(path: string): Promise<string[]> {
+  const parents: string[] = [];
+  for (let current = path; ; ) {
+    const { parentHint } = await diskInfo(current);
+    if (parentHint === null) return parents;
+    if (parents.length === MAX_CHAIN) throw invalid(`the chain of ${path} has more than ${MAX_CHAIN} disks`);
+    current = resolve(dirname(current), parentHint);
+    parents.push(current);
   }
 }
 

@@ -6,14 +6,19 @@
  * for good, because nothing tells QEMU to take it up again. It has to be told of the disconnection once more.
  */
 import type { RuntimeSerial } from '../runtime.js';
+import { type CommandLineOption, chooseReconnect, type QemuDialect } from './capabilities.js';
+import { reconnectParameter } from './command-line.js';
 import type { Qmp } from './qmp.js';
 
 /** A port whose backing is a socket that the VM connects to. */
 type SocketPort = RuntimeSerial & { backing: { kind: 'unixClient' } };
 
 /** The backend that connects to a socket, and connects again when it is closed: `ChardevBackend` of the QMP schema. */
-export function socketBackend(path: string): object {
-  return { type: 'socket', data: { addr: { type: 'unix', data: { path } }, server: false, reconnect: 1 } };
+export function socketBackend(path: string, dialect: Pick<QemuDialect, 'reconnect'>): object {
+  return {
+    type: 'socket',
+    data: { addr: { type: 'unix', data: { path } }, server: false, ...reconnectParameter(dialect) },
+  };
 }
 
 /** Ports that are connected to nobody now. @throws internal, timeout */
@@ -34,7 +39,10 @@ export async function disconnectedPorts(qmp: Qmp, serials: readonly RuntimeSeria
  * that is always connected is put in place of the socket's, and replaced by one that is not. @throws internal, timeout
  */
 export async function tellOfDisconnection(qmp: Qmp, { index, backing }: SocketPort): Promise<void> {
+  // That of this VM's QEMU, which may be older than the machine's is by now.
+  const options = (await qmp.command('query-command-line-options', { option: 'chardev' })) as CommandLineOption[];
+  const reconnect = chooseReconnect(options) ?? 'reconnect-ms';
   const id = `serial${index}`;
   await qmp.command('chardev-change', { id, backend: { type: 'ringbuf', data: { size: 4096 } } });
-  await qmp.command('chardev-change', { id, backend: socketBackend(backing.path) });
+  await qmp.command('chardev-change', { id, backend: socketBackend(backing.path, { reconnect }) });
 }

@@ -16,6 +16,7 @@ import { createFilesystem, VmdkChain } from '../../disk/index.js';
 import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import type { QemuDialect } from './capabilities.js';
 import { type Acceleration, GUEST_RPC_PORT, MIGRATION_CAPABILITIES, qemuArguments } from './command-line.js';
 import { Qmp } from './qmp.js';
 
@@ -47,6 +48,7 @@ export class SnapshotBuilder {
   constructor(
     private readonly boot: BootImage,
     private readonly acceleration: Acceleration,
+    private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
     private readonly launch: (args: string[], logFile: string) => Promise<ProcessIdentity>,
   ) {}
@@ -55,6 +57,7 @@ export class SnapshotBuilder {
   commandLine(shape: VmShape, directory: string, taps = new Map<number, string>()): string[] {
     return qemuArguments(placeholder(shape, directory), {
       acceleration: this.acceleration,
+      dialect: this.dialect,
       boot: this.boot,
       sockets: { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') },
       taps: shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index) ?? '' })),

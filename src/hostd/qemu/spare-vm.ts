@@ -10,7 +10,7 @@
 import { readdirSync } from 'node:fs';
 import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { internal, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { span } from '../../common/trace.js';
@@ -20,12 +20,13 @@ import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js
 import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
+import type { QemuDialect } from './capabilities.js';
 import { MIGRATION_CAPABILITIES, type OpenDisk, STATE_FD, type VmSockets, type VmTap } from './command-line.js';
 import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
-import { diskInfo } from './resumed-files.js';
+import { diskParents } from './resumed-files.js';
 import { socketBackend } from './serial-ports.js';
 import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
 
@@ -45,6 +46,7 @@ export interface SpareMaker {
   directory: string;
   virtualSwitch: VirtualSwitch;
   sender: DescriptorSender;
+  dialect: QemuDialect;
   /** The arguments for QEMU. */
   commandLine(vm: VmDefinition, sockets: VmSockets, taps: VmTap[], memory: string, disks: OpenDisk[]): string[];
   /** Starts QEMU at the lowest priority, with `inherited` as descriptors {@link STATE_FD} and on. */
@@ -194,7 +196,7 @@ export class SpareVm {
       backend:
         backing.kind === 'file'
           ? { type: 'file', data: { out: send(backing.path, 'append'), append: true } }
-          : socketBackend(backing.path),
+          : socketBackend(backing.path, this.maker.dialect),
     }));
     await this.maker.sender.send(this.sockets.handOver, toSend);
     // QEMU carries them out in order.
@@ -259,7 +261,6 @@ async function makeDisks(
       disks.push({
         readFd: keep(await open(path, 'r')),
         writeFd: readOnly ? -1 : keep(await open(path, 'r+')),
-        parent: null,
       });
     } finally {
       await rm(path, { force: true });
@@ -274,13 +275,18 @@ async function diskNode(
   readOnly: boolean,
   send: (path: string, access: FileToSend['access']) => string,
 ): Promise<object> {
-  const { parentHint } = await diskInfo(path);
-  return {
+  const node = (file: string, write: boolean, backing: object | null): object => ({
     driver: 'vmdk',
-    'read-only': readOnly,
-    file: { driver: 'file', filename: send(path, readOnly ? 'read' : 'write'), 'read-only': readOnly },
-    backing: parentHint === null ? null : await diskNode(resolve(dirname(path), parentHint), true, send),
-  };
+    'read-only': !write,
+    file: { driver: 'file', filename: send(file, write ? 'write' : 'read'), 'read-only': !write },
+    backing,
+  });
+  const parents = await diskParents(path);
+  return node(
+    path,
+    !readOnly,
+    parents.reduceRight<object | null>((below, file) => node(file, false, below), null),
+  );
 }
 
 /** Priorities are the threads' own. */

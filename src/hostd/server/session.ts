@@ -2,13 +2,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { UserSession } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference, UserSession } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { EventManager } from '../inventory/event-manager.js';
 import { ManagedObject } from '../inventory/managed-object.js';
 import { PropertyCollector } from '../inventory/property-collector.js';
 import type { Registry } from '../inventory/registry.js';
+import { SimpleObject } from '../inventory/simple-object.js';
 
+const DEFAULT_COLLECTOR = 'ha-property-collector';
 const IDLE_MS = 30 * 60_000;
 const MAX_SESSIONS = 500;
 const FAILED_LOGIN_DELAY_MS = 300;
@@ -20,28 +22,50 @@ export function inSession<T>(session: Session, body: () => T): T {
   return calling.run(session, body);
 }
 
+/** The views of the session whose call is under way. */
+export function viewsOfSession(): ManagedObjectReference[] {
+  return [...(calling.getStore()?.views ?? [])].map((view) => view.ref);
+}
+
 /** One client's session. */
 export class Session {
   readonly cookie = randomBytes(24).toString('hex');
   readonly collectors = new Set<PropertyCollector>();
   readonly views = new Set<ManagedObject>();
+  /** Collectors of events. */
+  readonly readers = new Set<ManagedObject & { dispose(): void }>();
   /** The collector that every client sees under the well-known id. */
   readonly defaultCollector: PropertyCollector;
   user: UserSession | null = null;
   lastUse = Date.now();
 
   constructor(private readonly registry: Registry) {
-    this.defaultCollector = new PropertyCollector(registry, 'ha-property-collector', false);
+    this.defaultCollector = new PropertyCollector(registry, DEFAULT_COLLECTOR, false);
+  }
+
+  /** Notes a call for who looks at the session. */
+  used(): void {
+    if (this.user === null) return;
+    this.user.lastActiveTime = new Date();
+    this.user.callCount = (this.user.callCount ?? 0) + 1;
   }
 
   dispose(): void {
     this.defaultCollector.dispose();
     for (const collector of this.collectors) collector.dispose();
     for (const view of this.views) this.registry.remove(view);
+    for (const reader of this.readers) reader.dispose();
+    this.readers.clear();
     this.collectors.clear();
     this.views.clear();
     this.user = null;
   }
+}
+
+/** Stands in the inventory for the collector that each session has of its own under the well-known id. */
+export function defaultCollector(): ManagedObject {
+  const filter = (): unknown => calling.getStore()?.defaultCollector.property('filter') ?? [];
+  return new SimpleObject('PropertyCollector', DEFAULT_COLLECTOR, { filter }, []);
 }
 
 /** What an operation knows of its call. */
@@ -50,6 +74,8 @@ export interface CallContext {
   /** Aborted when the client hangs up. */
   signal: AbortSignal;
   userName: string;
+  /** Who calls: address and what it says it is. */
+  client: { address: string; agent: string };
 }
 
 /** Logs clients in and out. */
@@ -70,11 +96,25 @@ export class SessionManager extends ManagedObject {
   }
 
   property(name: string): unknown {
-    return name === 'currentSession' ? (calling.getStore()?.user ?? undefined) : undefined;
+    switch (name) {
+      case 'currentSession':
+        return calling.getStore()?.user ?? undefined;
+      case 'sessionList':
+        return [...this.sessions.values()].flatMap((session) => session.user ?? []);
+      case 'defaultLocale':
+        return 'en';
+      case 'messageLocaleList':
+      case 'supportedLocaleList':
+        return ['en'];
+      case 'message':
+        return '';
+      default:
+        return undefined;
+    }
   }
 
   propertyNames(): string[] {
-    return ['currentSession'];
+    return ['currentSession', 'sessionList', 'defaultLocale', 'messageLocaleList', 'supportedLocaleList', 'message'];
   }
 
   /** The session of a cookie, or a new one that is not logged in. */
@@ -82,6 +122,7 @@ export class SessionManager extends ManagedObject {
     const known = cookie === undefined ? undefined : this.sessions.get(cookie);
     if (known !== undefined) {
       known.lastUse = Date.now();
+      known.used();
       return known;
     }
     return new Session(this.registry);
@@ -96,7 +137,7 @@ export class SessionManager extends ManagedObject {
         'BadUsernameSessionEvent',
         `Cannot login user ${args.userName}: incorrect user name or password`,
         args.userName,
-        { ipAddress: '127.0.0.1' },
+        { ipAddress: context.client.address },
       );
       await sleep(FAILED_LOGIN_DELAY_MS);
       throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
@@ -111,10 +152,15 @@ export class SessionManager extends ManagedObject {
       lastActiveTime: now,
       locale: args.locale ?? 'en',
       messageLocale: 'en',
+      extensionSession: false,
+      ipAddress: context.client.address,
+      userAgent: context.client.agent,
+      callCount: 0,
     };
     this.sessions.set(context.session.cookie, context.session);
     this.events.post('UserLoginSessionEvent', `User ${args.userName} logged in`, args.userName, {
-      ipAddress: '127.0.0.1',
+      ipAddress: context.client.address,
+      userAgent: context.client.agent,
       locale: 'en',
       sessionId: context.session.user.key,
     });
@@ -137,6 +183,17 @@ export class SessionManager extends ManagedObject {
     return [...this.sessions.values()].some(
       (session) => session.user?.key === args.sessionID && session.user.userName === args.userName,
     );
+  }
+
+  /** @throws InvalidArgument for one's own session, NotFound for one that is not there */
+  TerminateSession(args: { sessionId?: string[] }, context: CallContext): void {
+    for (const key of args.sessionId ?? []) {
+      if (key === context.session.user?.key)
+        throw fault('InvalidArgument', 'A session cannot terminate itself', { invalidProperty: 'sessionId' });
+      const session = [...this.sessions.values()].find(({ user }) => user?.key === key);
+      if (session === undefined) throw fault('NotFound', `There is no session '${key.slice(0, 80)}'`);
+      this.end(session);
+    }
   }
 
   private end(session: Session): void {

@@ -8,16 +8,19 @@ import { logger, newOperationId, withOperation } from '../../common/log.js';
 import { span } from '../../common/trace.js';
 import { decodeRequest, encodeFault, encodeResponse, type Request } from '../../vim25/soap-message.js';
 import { operationInfo } from '../../vim25/table.js';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference, PropertyFilterSpec } from '../../vim25/types.generated.js';
+import { describeService } from '../../vim25/wsdl.js';
+import { escapeXml } from '../../vim25/xml.js';
 import { fault, toFault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
+import { notAuthenticated } from '../inventory/property-collector.js';
 import type { HostCertificate } from './certificate.js';
 import { serveFolder } from './folder-server.js';
 import { type CallContext, inSession, type Session, type SessionManager } from './session.js';
 
 const log = logger('vim-server');
-const MAX_REQUEST = 8 * 1024 * 1024;
+const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
 const COOKIE = 'vmware_soap_session';
 /** Operations that need no login. */
@@ -74,8 +77,11 @@ async function handle(
   const url = new URL(request.url ?? '/', 'https://host');
   const session = sessions.open(cookieOf(request));
   const operation = String(request.headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
-  if (url.pathname === '/sdk/vimServiceVersions.xml' || url.pathname === '/sdk/vimService.wsdl') {
+  if (url.pathname === '/sdk/vimServiceVersions.xml') {
     response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);
+  } else if (url.pathname === '/sdk/vimService.wsdl') {
+    const address = `https://${request.headers.host ?? 'localhost'}/sdk`;
+    response.writeHead(200, { 'content-type': 'text/xml' }).end(describeService(escapeXml(address)));
   } else if (url.pathname.replace(/\/$/, '') === '/sdk' && request.method === 'POST') {
     await withOperation(operation, () => span('hostd soap', () => serveSoap(host, session, request, response)));
   } else if (url.pathname === '/folder' || url.pathname.startsWith('/folder/')) {
@@ -114,7 +120,9 @@ async function serveSoap(
   try {
     call = decodeRequest(await readBody(request));
     const asked = call;
-    const result = await inSession(session, () => invoke(host, session, asked, abort.signal));
+    const result = await inSession(session, () =>
+      invoke(host, session, asked, { signal: abort.signal, client: clientOf(request) }),
+    );
     if (isTask(result)) await host.tasks.soon(result);
     const text = encodeResponse(call.operation, result);
     if (call.operation === 'Login')
@@ -143,13 +151,27 @@ function reply(response: ServerResponse, status: number, text: string): void {
     .end(text);
 }
 
-async function invoke(host: Host, session: Session, call: Request, signal: AbortSignal): Promise<unknown> {
+function clientOf(request: IncomingMessage): CallContext['client'] {
+  const address = (request.socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+  return { address, agent: (request.headers['user-agent'] ?? '').slice(0, 256) };
+}
+
+async function invoke(
+  host: Host,
+  session: Session,
+  call: Request,
+  caller: Pick<CallContext, 'signal' | 'client'>,
+): Promise<unknown> {
   const { operation, target, args } = call;
-  if (session.user === null && !OPEN.has(operation))
+  if (session.user === null && !isOpen(call)) {
+    const { specSet = [] } = args as { specSet?: PropertyFilterSpec[] };
+    if (operation === 'RetrieveProperties') return notAuthenticated(specSet);
+    if (operation === 'RetrievePropertiesEx') return { objects: notAuthenticated(specSet) };
     throw fault('NotAuthenticated', 'The session is not authenticated.', {
       object: target,
       privilegeId: 'System.View',
     });
+  }
   const object: ManagedObject =
     target.value === session.defaultCollector.ref.value ? session.defaultCollector : host.registry.get(target);
   const method =
@@ -159,8 +181,18 @@ async function invoke(host: Host, session: Session, call: Request, signal: Abort
       receiver: target,
       method: operation,
     });
-  const context: CallContext = { session, signal, userName: session.user?.userName ?? '' };
+  const context: CallContext = { session, ...caller, userName: session.user?.userName ?? '' };
   return (method as (args: unknown, context: CallContext) => unknown).call(object, args, context);
+}
+
+/** What needs no login. Where every client begins is open by any way of reading it. */
+function isOpen({ operation, target, args }: Request): boolean {
+  if (OPEN.has(operation)) return true;
+  const anyone = (ref: ManagedObjectReference): boolean => ref.type === 'ServiceInstance';
+  if (operation === 'Fetch') return anyone(target);
+  if (operation !== 'RetrieveProperties' && operation !== 'RetrievePropertiesEx') return false;
+  const objects = ((args as { specSet?: PropertyFilterSpec[] }).specSet ?? []).flatMap((spec) => spec.objectSet ?? []);
+  return objects.length > 0 && objects.every(({ obj, selectSet }) => anyone(obj) && (selectSet ?? []).length === 0);
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { VirtualDevice, VirtualDeviceConfigSpec } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
+import { isFixedDevice, KEY } from './fixed-devices.js';
 
 export interface Disk {
   key: number;
@@ -14,6 +15,8 @@ export interface Disk {
 
 export interface Nic {
   key: number;
+  /** Its type in vim25. */
+  type: string;
   portGroup: string;
   mac: string;
   manualMac: boolean;
@@ -27,15 +30,30 @@ export interface Serial {
 
 /** All devices that a VM here can have. */
 export interface Hardware {
-  controllers: { key: number; bus: number }[];
+  controllers: { key: number; bus: number; type: string }[];
   disks: Disk[];
   nics: Nic[];
   serials: Serial[];
 }
 
-/** Device keys as vSphere numbers them. */
-const KEY = { scsi: 1000, disk: 2000, nic: 4000, serial: 9000 };
-const MAX_UNITS = 64;
+const MAX_CONTROLLERS = 4;
+const MAX_UNITS = 16;
+/** The controller itself. */
+export const CONTROLLER_UNIT = 7;
+
+/** Kinds of controllers and cards by their name in the .vmx file. The guest sees a virtio device whatever the name is. */
+const CONTROLLERS = new Map([
+  ['pvscsi', 'ParaVirtualSCSIController'],
+  ['lsilogic', 'VirtualLsiLogicController'],
+  ['lsisas1068', 'VirtualLsiLogicSASController'],
+]);
+const NICS = new Map([
+  ['vmxnet3', 'VirtualVmxnet3'],
+  ['e1000', 'VirtualE1000'],
+  ['e1000e', 'VirtualE1000e'],
+]);
+const nameOf = (kinds: Map<string, string>, type: string): string =>
+  [...kinds].find(([, one]) => one === type)?.[0] ?? [...kinds.keys()][0]!;
 
 export function emptyHardware(): Hardware {
   return { controllers: [], disks: [], nics: [], serials: [] };
@@ -88,6 +106,7 @@ export function applyDeviceChanges(
         property: 'device',
       });
     if (change.operation === 'remove') {
+      if (isFixedDevice(device.key)) throw bad('every virtual machine has it: it cannot be removed');
       const file = removeDevice(next, device.key);
       if (file === undefined)
         throw fault('DeviceNotFound', `There is no device with key ${device.key}`, {
@@ -104,9 +123,11 @@ export function applyDeviceChanges(
       case 'VirtualLsiLogicController':
       case 'VirtualLsiLogicSASController': {
         if (editing) break;
-        const bus = device.busNumber ?? next.controllers.length;
+        const bus = device.busNumber ?? freeBus(next);
+        if (!Number.isInteger(bus) || bus < 0 || bus >= MAX_CONTROLLERS)
+          throw bad(`a virtual machine has SCSI controllers 0 to ${MAX_CONTROLLERS - 1}`);
         if (next.controllers.some((one) => one.bus === bus)) throw bad(`there is a SCSI controller ${bus} already`);
-        const controller = { key: KEY.scsi + bus, bus };
+        const controller = { key: KEY.scsi + bus, bus, type: device.$type };
         next.controllers.push(controller);
         controllers.set(device.key, controller).set(controller.key, controller);
         break;
@@ -119,6 +140,8 @@ export function applyDeviceChanges(
           device.unitNumber !== undefined && device.unitNumber >= 0
             ? device.unitNumber
             : freeUnit(next, controller.bus);
+        if (unit !== undefined && (unit >= MAX_UNITS || unit === CONTROLLER_UNIT))
+          throw bad(`a disk cannot be unit ${unit} of a SCSI controller`);
         if (unit === undefined || next.disks.some((disk) => disk.bus === controller.bus && disk.unit === unit))
           throw bad('no free unit number');
         const backing = device.backing;
@@ -163,6 +186,7 @@ export function applyDeviceChanges(
           });
         const nic: Nic = {
           key: existing?.key ?? freeKey(next.nics, KEY.nic),
+          type: device.$type,
           portGroup,
           mac: manualMac ? device.macAddress!.toLowerCase() : (existing?.mac ?? generateMac()),
           manualMac,
@@ -214,8 +238,14 @@ function removeDevice(hardware: Hardware, key: number): string | null | undefine
 
 function freeUnit(hardware: Hardware, bus: number): number | undefined {
   for (let unit = 0; unit < MAX_UNITS; unit++)
-    if (unit !== 7 && !hardware.disks.some((disk) => disk.bus === bus && disk.unit === unit)) return unit;
+    if (unit !== CONTROLLER_UNIT && !hardware.disks.some((disk) => disk.bus === bus && disk.unit === unit)) return unit;
   return undefined;
+}
+
+function freeBus(hardware: Hardware): number {
+  let bus = 0;
+  while (hardware.controllers.some((one) => one.bus === bus)) bus++;
+  return bus;
 }
 
 function freeKey(devices: { key: number }[], first: number): number {
@@ -227,68 +257,11 @@ function generateMac(): string {
   return `00:0c:29:${[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
 }
 
-/** The devices as vim25 has them. `networkOf` gives a port group's network. */
-export function vimDevices(
-  hardware: Hardware,
-  datastore: { type: string; value: string },
-  networkOf: (portGroup: string) => { type: string; value: string } | undefined,
-): object[] {
-  const label = (text: string): object => ({ label: text, summary: text });
-  return [
-    ...hardware.controllers.map(({ key, bus }) => ({
-      $type: 'ParaVirtualSCSIController',
-      key,
-      deviceInfo: label(`SCSI controller ${bus}`),
-      busNumber: bus,
-      device: hardware.disks.filter((disk) => disk.bus === bus).map((disk) => disk.key),
-      hotAddRemove: true,
-      sharedBus: 'noSharing',
-      scsiCtlrUnitNumber: 7,
-    })),
-    ...hardware.disks.map(({ key, bus, unit, file, mode }, index) => ({
-      $type: 'VirtualDisk',
-      key,
-      deviceInfo: label(`Hard disk ${index + 1}`),
-      backing: {
-        $type: 'VirtualDiskFlatVer2BackingInfo',
-        fileName: file,
-        datastore,
-        diskMode: mode,
-        thinProvisioned: true,
-      },
-      controllerKey: KEY.scsi + bus,
-      unitNumber: unit,
-      capacityInKB: 0,
-    })),
-    ...hardware.nics.map(({ key, portGroup, mac, manualMac, connected }, index) => ({
-      $type: 'VirtualVmxnet3',
-      key,
-      deviceInfo: label(`Network adapter ${index + 1}`),
-      backing: { $type: 'VirtualEthernetCardNetworkBackingInfo', deviceName: portGroup, network: networkOf(portGroup) },
-      connectable: { startConnected: connected, allowGuestControl: true, connected },
-      addressType: manualMac ? 'manual' : 'generated',
-      macAddress: mac,
-      wakeOnLanEnabled: false,
-    })),
-    ...hardware.serials.map(({ key, backing }, index) => ({
-      $type: 'VirtualSerialPort',
-      key,
-      deviceInfo: label(`Serial port ${index + 1}`),
-      backing:
-        backing.kind === 'file'
-          ? { $type: 'VirtualSerialPortFileBackingInfo', fileName: backing.file, datastore }
-          : { $type: 'VirtualSerialPortURIBackingInfo', serviceURI: backing.serviceUri, direction: backing.direction },
-      connectable: { startConnected: true, allowGuestControl: true, connected: true },
-      yieldOnPoll: true,
-    })),
-  ];
-}
-
 /** The devices as .vmx settings. */
 export function* vmxDevices(hardware: Hardware): Iterable<[string, string]> {
-  for (const { bus } of hardware.controllers) {
+  for (const { bus, type } of hardware.controllers) {
     yield [`scsi${bus}.present`, 'TRUE'];
-    yield [`scsi${bus}.virtualDev`, 'pvscsi'];
+    yield [`scsi${bus}.virtualDev`, nameOf(CONTROLLERS, type)];
   }
   for (const { bus, unit, file, mode } of hardware.disks) {
     yield [`scsi${bus}:${unit}.present`, 'TRUE'];
@@ -296,10 +269,10 @@ export function* vmxDevices(hardware: Hardware): Iterable<[string, string]> {
     yield [`scsi${bus}:${unit}.fileName`, file];
     yield [`scsi${bus}:${unit}.mode`, mode];
   }
-  for (const { key, portGroup, mac, manualMac, connected } of hardware.nics) {
+  for (const { key, type, portGroup, mac, manualMac, connected } of hardware.nics) {
     const name = `ethernet${key - KEY.nic}`;
     yield [`${name}.present`, 'TRUE'];
-    yield [`${name}.virtualDev`, 'vmxnet3'];
+    yield [`${name}.virtualDev`, nameOf(NICS, type)];
     yield [`${name}.networkName`, portGroup];
     yield [`${name}.addressType`, manualMac ? 'static' : 'generated'];
     yield [`${name}.${manualMac ? 'address' : 'generatedAddress'}`, mac];
@@ -329,7 +302,10 @@ export function readVmxDevices(vmx: ReadonlyMap<string, string>): Hardware {
     const setting = (suffix: string): string => vmx.get(`${name}.${suffix}`) ?? '';
     const numbers = [...name.matchAll(/\d+/g)].map((match) => Number(match[0]));
     const [first = 0, second = 0] = numbers;
-    if (/^scsi\d+$/.test(name)) hardware.controllers.push({ key: KEY.scsi + first, bus: first });
+    if (/^scsi\d+$/.test(name)) {
+      const type = CONTROLLERS.get(setting('virtualDev')) ?? 'ParaVirtualSCSIController';
+      hardware.controllers.push({ key: KEY.scsi + first, bus: first, type });
+    }
     if (/^scsi\d+:\d+$/.test(name))
       hardware.disks.push({
         key: KEY.disk + first * 16 + second,
@@ -342,6 +318,7 @@ export function readVmxDevices(vmx: ReadonlyMap<string, string>): Hardware {
       const manualMac = setting('addressType') === 'static';
       hardware.nics.push({
         key: KEY.nic + first,
+        type: NICS.get(setting('virtualDev')) ?? 'VirtualVmxnet3',
         portGroup: setting('networkName'),
         manualMac,
         mac: setting(manualMac ? 'address' : 'generatedAddress'),

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { invalid, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { propertyNames, typeField } from '../../vim25/table.js';
 import type {
   ManagedObjectReference,
   VirtualDeviceConfigSpec,
@@ -14,14 +15,28 @@ import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import type { CallContext } from '../server/session.js';
-import { MAX_SHARES, sharesInfo, sharesOf, weigh } from './cpu-shares.js';
-import { applyDeviceChanges, vimDevices } from './hardware.js';
+import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
+import { applyDeviceChanges } from './hardware.js';
+import { refuseUnsupported } from './unsupported-options.js';
 import { isOwnKey, saveVmx, type VmConfig } from './vm-config.js';
+import {
+  configInfo,
+  fileLayout,
+  fileLayoutEx,
+  guestInfo,
+  resourceConfig,
+  runtimeInfo,
+  storageInfo,
+  type VmView,
+  vmCapability,
+  vmSummary,
+} from './vm-info.js';
 
 const log = logger('vm');
 const STATUS_PREFIX = 'guestinfo.caisson.run.';
 const MAX_GUEST_VALUE = 4096;
 const MAX_NAME = 80;
+const CAPABILITY = vmCapability((name) => typeField('VirtualMachineCapability', name) !== undefined);
 
 type PowerState = 'poweredOff' | 'poweredOn' | 'suspended';
 
@@ -65,19 +80,31 @@ export class VirtualMachine extends ManagedObject {
       case 'resourcePool':
         return this.pool;
       case 'config':
-        return this.configInfo();
+        return configInfo(this.view());
       case 'runtime':
-        return this.runtimeInfo();
+        return runtimeInfo(this.view());
       case 'guest':
-        return this.guestInfo();
+        return guestInfo(this.view());
       case 'summary':
-        return this.summary();
+        return vmSummary(this.view());
+      case 'resourceConfig':
+        return resourceConfig(this.view());
+      case 'storage':
+        return storageInfo(this.view());
+      case 'layout':
+        return fileLayout(this.view());
+      case 'layoutEx':
+        return fileLayoutEx(this.view());
       case 'datastore':
         return [this.host.datastore.ref];
       case 'network':
         return this.networks();
       case 'capability':
-        return undefined;
+        return CAPABILITY;
+      case 'environmentBrowser':
+        return this.host.environmentBrowser;
+      case 'rootSnapshot':
+        return [];
       case 'guestHeartbeatStatus':
         return this.state === 'poweredOn' ? 'green' : 'gray';
       default:
@@ -86,104 +113,17 @@ export class VirtualMachine extends ManagedObject {
   }
 
   propertyNames(): string[] {
-    return [
-      'name',
-      'parent',
-      'resourcePool',
-      'config',
-      'runtime',
-      'guest',
-      'summary',
-      'datastore',
-      'network',
-      'guestHeartbeatStatus',
-    ];
+    return propertyNames('VirtualMachine');
+  }
+
+  private view(): VmView {
+    const { ref, host, config, vmx, directory, powerState, bootTime } = this;
+    return { ref, host, config, vmx, directory, powerState, bootTime };
   }
 
   private networks(): ManagedObjectReference[] {
     const names = new Set(this.config.hardware.nics.map((nic) => nic.portGroup));
     return [...names].flatMap((name) => this.host.networkRef(name) ?? []);
-  }
-
-  private configInfo(): object {
-    const { config } = this;
-    const vmPathName = this.host.datastore.pathOf(this.vmx);
-    return {
-      changeVersion: String(config.changeVersion),
-      modified: config.createdAt,
-      name: config.name,
-      guestFullName: 'Other (64-bit)',
-      version: 'vmx-14',
-      uuid: config.uuid,
-      createDate: config.createdAt,
-      instanceUuid: config.instanceUuid,
-      template: false,
-      guestId: config.guestId,
-      alternateGuestName: '',
-      annotation: config.annotation,
-      files: { vmPathName, logDirectory: this.host.datastore.pathOf(this.directory) },
-      flags: {},
-      defaultPowerOps: {},
-      hardware: {
-        numCPU: config.cpus,
-        numCoresPerSocket: 1,
-        memoryMB: config.memoryMiB,
-        device: vimDevices(config.hardware, this.host.datastore.ref, (portGroup) => this.host.networkRef(portGroup)),
-      },
-      cpuAllocation: { shares: sharesInfo(config.cpuShares, config.cpus) },
-      extraConfig: [...config.extraConfig].map(([key, value]) => ({ $type: 'OptionValue', key, value })),
-    };
-  }
-
-  private runtimeInfo(): object {
-    return {
-      host: this.host.hostSystem,
-      connectionState: 'connected',
-      powerState: this.state,
-      toolsInstallerMounted: false,
-      bootTime: this.bootTime,
-      numMksConnections: 0,
-      cleanPowerOff: this.state === 'poweredOff',
-    };
-  }
-
-  private guestInfo(): object {
-    const ipAddress = this.config.extraConfig.get('guestinfo.ip');
-    const on = this.state === 'poweredOn';
-    return {
-      toolsStatus: on ? 'toolsOk' : 'toolsNotRunning',
-      toolsRunningStatus: on ? 'guestToolsRunning' : 'guestToolsNotRunning',
-      guestState: on ? 'running' : 'notRunning',
-      ...(on && ipAddress !== undefined ? { ipAddress } : {}),
-    };
-  }
-
-  private summary(): object {
-    const { config } = this;
-    const ipAddress = this.state === 'poweredOn' ? config.extraConfig.get('guestinfo.ip') : undefined;
-    return {
-      vm: this.ref,
-      runtime: this.runtimeInfo(),
-      guest: {
-        toolsStatus: this.state === 'poweredOn' ? 'toolsOk' : 'toolsNotRunning',
-        ...(ipAddress === undefined ? {} : { ipAddress }),
-      },
-      config: {
-        name: config.name,
-        template: false,
-        vmPathName: this.host.datastore.pathOf(this.vmx),
-        memorySizeMB: config.memoryMiB,
-        numCpu: config.cpus,
-        numEthernetCards: config.hardware.nics.length,
-        numVirtualDisks: config.hardware.disks.length,
-        uuid: config.uuid,
-        instanceUuid: config.instanceUuid,
-        guestId: config.guestId,
-        annotation: config.annotation,
-      },
-      quickStats: { guestHeartbeatStatus: 'gray' },
-      overallStatus: 'green',
-    };
   }
 
   // --- operations ---------------------------------------------------------------------------------------------------
@@ -286,6 +226,7 @@ export class VirtualMachine extends ManagedObject {
     ) {
       throw fault('ConcurrentAccess', 'The object has already been modified by another operation');
     }
+    refuseUnsupported(spec, creating);
     const { config } = this;
     const next: VmConfig = { ...config, extraConfig: new Map(config.extraConfig) };
     if (spec.name !== undefined && spec.name !== config.name) next.name = this.host.checkVmName(spec.name, this);
@@ -302,6 +243,8 @@ export class VirtualMachine extends ManagedObject {
     if (spec.guestId !== undefined) next.guestId = spec.guestId;
     if (spec.annotation !== undefined) next.annotation = spec.annotation;
     if (spec.uuid !== undefined && spec.uuid !== '') next.uuid = spec.uuid.toLowerCase();
+    if (spec.instanceUuid !== undefined && spec.instanceUuid !== '')
+      next.instanceUuid = spec.instanceUuid.toLowerCase();
     for (const option of spec.extraConfig ?? []) setExtra(next.extraConfig, option.key, option.value);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) await this.changeDevices(next, changes, creating);
@@ -310,7 +253,13 @@ export class VirtualMachine extends ManagedObject {
     await this.save();
     if (next.cpuShares !== config.cpuShares) this.weigh();
     this.host.registry.touch(this, 'config', 'name', 'summary', 'guest', 'network');
-    if (!creating) this.event('VmReconfiguredEvent', 'was reconfigured', user, { configSpec: {} });
+    if (creating) return;
+    if (next.name !== config.name) {
+      const names = { oldName: config.name, newName: next.name };
+      this.event('VmRenamedEvent', `was renamed from ${config.name} to ${next.name}`, user, names);
+    }
+    if (Object.keys(spec).some((key) => key !== 'name' && key !== '$type'))
+      this.event('VmReconfiguredEvent', 'was reconfigured', user, { configSpec: {} });
   }
 
   private async changeDevices(next: VmConfig, changes: VirtualDeviceConfigSpec[], creating: boolean): Promise<void> {

@@ -6,7 +6,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CUT, HIDDEN_TYPES, MANAGED_OBJECTS, OPERATIONS } from './subset.js';
+import { CUT, HIDDEN_TYPES, MANAGED_OBJECTS, OPERATIONS, UNDESCRIBED } from './subset.js';
 
 const SOURCE = process.argv[2] ?? '/usr/share/gocode/src/github.com/vmware/govmomi/vim25';
 const TARGET = process.argv[3] ?? join(process.cwd(), 'src', 'vim25');
@@ -162,6 +162,19 @@ for (const name of OPERATIONS) {
   for (const field of [...request.fields, ...(result === null ? [] : [result])]) {
     (field.polymorphic ? includeFamily : include)(field.type);
   }
+}
+for (const [name, { args, result }] of Object.entries(UNDESCRIBED)) {
+  const field = (name: string, type: string, optional: boolean): Field => ({
+    name,
+    type,
+    array: false,
+    optional,
+    polymorphic: false,
+  });
+  operations.set(name, {
+    fields: args.map(([name, type]) => field(name, type, false)),
+    result: field('returnval', result, true),
+  });
 }
 for (const name of HIDDEN_TYPES) include(name);
 const managedSubset = MANAGED_OBJECTS.map((name) => {

@@ -8,7 +8,7 @@ export const OPERATIONS = `
 RetrieveServiceContent CurrentTime Login Logout SessionIsActive TerminateSession AcquireGenericServiceTicket
 RetrieveProperties RetrievePropertiesEx ContinueRetrievePropertiesEx CancelRetrievePropertiesEx CreateFilter DestroyPropertyFilter
 WaitForUpdates WaitForUpdatesEx CheckForUpdates CancelWaitForUpdates CreatePropertyCollector DestroyPropertyCollector
-CreateContainerView CreateListView DestroyView ModifyListView ResetListView
+CreateContainerView CreateListView DestroyView ModifyListView ResetListView ResetListViewFromView
 FindByUuid FindAllByUuid FindByInventoryPath FindByIp FindByDnsName FindChild FindByDatastorePath
 CreateVM_Task CreateFolder RegisterVM_Task MoveIntoFolder_Task
 PowerOnVM_Task PowerOffVM_Task ResetVM_Task SuspendVM_Task ShutdownGuest RebootGuest ReconfigVM_Task UnregisterVM
@@ -29,6 +29,14 @@ PostEvent LogUserEvent
   .trim()
   .split(/\s+/);
 
+/**
+ * Operations that no public description has, but that every managed object answers: pyVmomi reads each property with `Fetch`
+ * (pyVmomi 8, `VmomiSupport.py`; it is what vSphere's own clients have always had).
+ */
+export const UNDESCRIBED: Record<string, { args: [name: string, type: string][]; result: string }> = {
+  Fetch: { args: [['prop', 'string']], result: 'anyType' },
+};
+
 /** Types that nothing reaches by declaration. */
 export const HIDDEN_TYPES = `
 ArrayOfManagedObjectReference ArrayOfString ArrayOfInt ArrayOfByte ArrayOfOptionValue ArrayOfVirtualDevice
@@ -45,7 +53,7 @@ ServiceInstance SessionManager PropertyCollector PropertyFilter ViewManager Cont
 ManagedEntity Folder Datacenter ComputeResource ClusterComputeResource HostSystem ResourcePool VirtualApp Datastore
 Network OpaqueNetwork DistributedVirtualPortgroup VirtualMachine VirtualMachineSnapshot EnvironmentBrowser
 TaskManager Task TaskHistoryCollector EventManager EventHistoryCollector
-HostNetworkSystem HostDatastoreBrowser OptionManager PerformanceManager LicenseManager LicenseAssignmentManager
+HostNetworkSystem HostDatastoreBrowser SearchIndex FileManager VirtualDiskManager OptionManager PerformanceManager LicenseManager LicenseAssignmentManager
 AuthorizationManager CustomFieldsManager HttpNfcLease
 `
   .trim()
@@ -53,14 +61,12 @@ AuthorizationManager CustomFieldsManager HttpNfcLease
 
 /** Left out where reached: large parts of the model that nobody here looks at. */
 export const CUT = new Set([
-  'HostConfigInfo',
   'HostListSummaryGatewaySummary',
   'ClusterConfigInfoEx',
   'VirtualMachineProfileDetails',
   'CustomizationSpec',
   'HostProfileManager',
   'DasVmPriority',
-  'HostLicensableResourceInfo',
   'HostFaultToleranceManagerComponentHealthInfo',
   'HostHardwareStatusInfo',
   'VsanHostRuntimeInfo',

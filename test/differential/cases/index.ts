@@ -5,8 +5,10 @@ import { errors } from './errors.js';
 import { events } from './events.js';
 import { exec } from './exec.js';
 import { files } from './files.js';
+import { firstProcess } from './first-process.js';
 import { images } from './images.js';
 import { inspect } from './inspect.js';
+import { json } from './json.js';
 import { lifecycle } from './lifecycle.js';
 import { logs } from './logs.js';
 import { observe } from './observe.js';
@@ -19,6 +21,7 @@ import { volumes } from './volumes.js';
 
 export const SUBJECTS: Subject[] = [
   runs,
+  firstProcess,
   options,
   ps,
   inspect,
@@ -34,4 +37,5 @@ export const SUBJECTS: Subject[] = [
   observe,
   system,
   errors,
+  json,
 ];

@@ -19,7 +19,7 @@ export const system: Subject = {
     },
     {
       name: 'versions that are not spoken',
-      steps: ['1.23', '1.12', '1.52', '1.99', '2.0', '0.1'].map((version) => get('/version', { version })),
+      steps: ['1.23', '1.12', '1.57', '1.99', '2.0', '0.1'].map((version) => get('/version', { version })),
     },
     {
       name: 'versions that are none',

@@ -80,7 +80,14 @@ function send(one: FuzzCase): Promise<Answer> {
         port: stack.port,
         method: one.method,
         path: one.path,
-        headers: { ...one.headers, ...(one.body === undefined ? {} : { 'content-length': one.body.length }) },
+        // A redirection repeats what it was asked.
+        maxHeaderSize: 2 ** 21,
+        headers: {
+          ...one.headers,
+          ...(one.body === undefined || one.headers['transfer-encoding'] !== undefined
+            ? {}
+            : { 'content-length': one.body.length }),
+        },
         agent: upgrading ? false : agent,
       },
       (response) => {

@@ -334,7 +334,13 @@ export function fuzzCase(number: number, routes: readonly FuzzRoute[], targets: 
   if (body !== undefined && type !== '') headers['content-type'] = type;
   if (chance(0.05)) headers['x-registry-auth'] = pick(TEXTS).replaceAll(/[^\x20-\x7e]/g, '');
   if (chance(0.05)) Object.assign(headers, { connection: 'Upgrade', upgrade: pick(['tcp', 'websocket', 'h2c', 'x']) });
-  return { number, method, path: `${pick(VERSIONS)}${path}${query}`, headers, body };
+  // As clients send it: in chunks, asking first, with the target in full, with much in the head.
+  if (body !== undefined && chance(0.15)) headers['transfer-encoding'] = 'chunked';
+  if (body !== undefined && chance(0.02)) headers.expect = '100-continue';
+  if (chance(0.02)) headers['x-registry-auth'] = 'A'.repeat(pick([20_000, 900_000]));
+  const much = chance(0.02) ? `${query === '' ? '?' : '&'}Env=${'a'.repeat(30_000)}` : '';
+  const origin = chance(0.03) ? pick(['http://d', 'http://other:1', 'https://d']) : '';
+  return { number, method, path: `${origin}${pick(VERSIONS)}${path}${query}${much}`, headers, body };
 }
 
 /** Where a case that happens to be right would change the targets, or start something that lasts. */
@@ -362,9 +368,20 @@ function bodyOf(random: () => number, pick: Pick, chance: (probability: number) 
   if (kind < 0.17)
     return Buffer.from(JSON.stringify({ Image: 'nosuch', Env: Array.from({ length: 5000 }, (_, i) => `V${i}=x`) }));
   const whole = kind < 0.5 ? almostRight(random, pick, chance) : valueLike(random, pick, chance, 0, true);
-  const text = JSON.stringify(whole);
+  const text = otherwiseSpelt(JSON.stringify(whole), pick, chance);
   if (chance(0.1)) return Buffer.from(text.slice(0, Math.floor(random() * text.length)));
   return Buffer.from(chance(0.05) ? `${text}${pick(['x', '{}', ' ]', '\u0000'])}` : text);
+}
+
+/** As other programs write it: names in another case, `null` for what is not said, members twice, more digits than there are. */
+function otherwiseSpelt(text: string, pick: Pick, chance: (probability: number) => boolean): string {
+  const name = /"([A-Z]\w*)":/g;
+  if (chance(0.1)) return text.replaceAll(name, (member) => member.toLowerCase());
+  if (chance(0.05)) return text.replaceAll(/:(""|0|\[\]|\{\}|false)/g, ':null');
+  if (chance(0.05))
+    return text.replace('{', `{"${pick(FIELDS)}":${pick(['null', '1', '{}', '[null]', '"x"', '1e400'])},`);
+  if (chance(0.02)) return text.replaceAll(/:(\d+)\b/g, ':$1$1$1$1$1$1$1');
+  return text;
 }
 
 /** A body that makes a container, but for one field. */

@@ -18,6 +18,7 @@ export type TestImageName =
   | 'hello'
   | 'web'
   | 'nasty'
+  | 'odd-tree'
   | 'multi'
   | 'no-passwd'
   | 'no-shell'
@@ -68,6 +69,27 @@ function helloProgram(): Promise<Buffer> {
       await rm(output, { force: true });
     }
   });
+}
+
+/** Links, and other things, where an engine mounts something or users do. */
+function oddTree(): Promise<Buffer> {
+  return new TarBuilder()
+    .symlink('etc/resolv.conf', '../run/systemd/resolve/stub-resolv.conf')
+    .file('etc/other', 'shared')
+    .link('etc/hosts', 'etc/other')
+    .fifo('etc/hostname')
+    .symlink('proc', '/tmp/p')
+    .symlink('sys', '/nowhere/sys')
+    .symlink('dev', '../../run/dev')
+    .symlink('var/run', '/run')
+    .symlink('data', '/nowhere/data')
+    .symlink('out', '../../../../nw/side')
+    .symlink('self', '/proc/self/fd')
+    .symlink('loop', '/loop')
+    .file('plain', 'x')
+    .fifo('etc/passwd')
+    .file('etc/group', 'odd\n  blank:x:77:u  \n#c:x:78:\nbad:x:y:\n')
+    .build();
 }
 
 /** A small system whose every command is busybox. */
@@ -268,6 +290,7 @@ async function manyFilesImage(): Promise<BuiltImage> {
 
 const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
   busybox: async () => buildImage({ layers: [await busyboxLayer()], config: { Cmd: ['sh'] } }),
+  'odd-tree': async () => buildImage({ layers: [await busyboxLayer(), await oddTree()], config: { Cmd: ['sh'] } }),
   hello: async () => {
     const tar = await new TarBuilder().file('hello', await helloProgram(), { mode: 0o755 }).build();
     return buildImage({ layers: [tar], config: { Cmd: ['/hello'] }, format: 'docker' });

@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises';
+import { access, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -354,7 +354,6 @@ describe('bad layers', () => {
     ['a name of 256 bytes', [file('n'.repeat(256))]],
     ['a whiteout of nothing', [file('d/.wh.', '')]],
     ['a whiteout of the directory above', [file('d/.wh...', '')]],
-    ['a file as root', [file('./')].map((entry) => ({ ...entry, type: 'fifo' as const, name: '.' }))],
     ['a device with impossible numbers', [{ name: 'd', type: 'block-device' as const, devmajor: 5000, devminor: 0 }]],
   ])('%s is refused', (_, entries) => refused('invalid', ...entries));
 
@@ -400,9 +399,44 @@ describe('bad layers', () => {
     await expectClean();
   });
 
+  test('an entry that is the root itself leaves it, whatever it claims to be', async () => {
+    await layer(dir('d'), file('d/kept'));
+    for (const name of ['.', './', './.', 'x/..', '/'])
+      await layer(file(name, 'data'), symlink(name, '/etc'), link(name, 'd/kept'), file('after'));
+    await expectClean();
+    await stack.read(async (filesystem) => expect(await tree(filesystem)).toEqual(['after', 'd', 'd/kept']));
+  });
+
+  test('hard links to what AUFS kept, and whiteouts that are hard links', async () => {
+    await layer(dir('gone'), file('gone/x'));
+    await layer(
+      dir('.wh..wh.plnk'),
+      file('.wh..wh.plnk/0001.0002', 'shared'),
+      file('.wh..wh.aufs', ''),
+      link('one', '.wh..wh.plnk/0001.0002'),
+      link('two', '/.wh..wh.plnk/0001.0002'),
+      link('.wh.gone', '.wh..wh.plnk/0001.0002'),
+    );
+    await expectClean();
+    await stack.read(async (filesystem) => {
+      expect(await tree(filesystem)).toEqual(['one', 'two']);
+      const ino = await filesystem.resolve(Buffer.from('/two'), { followLast: false });
+      expect((await filesystem.statInode(ino)).nlink).toBe(2);
+    });
+  });
+
   test('an empty layer and a stream without any bytes', async () => {
     await layer();
-    await stack.add(Buffer.alloc(0));
+    const { cid } = await stack.add(Buffer.alloc(0));
+    // What changes nothing has no disk of its own: chains stay short.
+    for (const nothing of [Buffer.alloc(0), Buffer.alloc(1024)])
+      expect(await stack.add(nothing)).toMatchObject({ unchanged: true, bytesWritten: 0, size: 0, cid });
+    // A root directory that is as it was, and a whiteout of nothing.
+    const same = [dir('./', { mtime: new Date(5000) }), file('.wh.nothing', '')];
+    await layer(...same);
+    expect(await stack.add(await tarOf(same))).toMatchObject({ unchanged: true, entries: 2 });
+    expect(stack.paths).toHaveLength(2);
+    expect(await readdir(stack.directory)).toHaveLength(2);
     await expectClean();
     await stack.read(async (filesystem) => expect(await tree(filesystem)).toEqual([]));
   });

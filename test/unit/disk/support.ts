@@ -76,7 +76,7 @@ export class Stack {
         seed: `layer ${this.paths.length}`,
         signal: options.signal,
       });
-      if (options.outPath === undefined) this.paths.push(outPath);
+      if (options.outPath === undefined && !result.unchanged) this.paths.push(outPath);
       return result;
     } finally {
       await parent?.close();

@@ -49,30 +49,32 @@ describe('reading tars of other programs', () => {
     expect(entries.find((entry) => entry.name === './link')?.linkName).toBe('t'.repeat(300));
   });
 
-  test.each([['--format=gnu'], ['--format=pax', '--sparse-version=0.1'], ['--format=pax', '--sparse-version=1.0']])(
-    'sparse files, %s %s',
-    async (...options) => {
-      const file = await open(join(directory, 'sparse'), 'w');
-      for (let i = 0; i < 40; i++) await file.write(`piece ${i}`, i * 2 ** 20 + 4096);
-      await file.truncate(50 * 2 ** 20);
-      await file.close();
-      const entries = await read(await gnuTar('--sparse', ...options), 1000);
-      const sparse = entries.find((entry) => entry.name.endsWith('sparse'));
-      expect(sparse).toMatchObject({ name: './sparse', size: 50 * 2 ** 20, type: 'file' });
-      const whole = Buffer.alloc(50 * 2 ** 20);
-      let at = 0;
-      for (const { offset, length } of sparse?.parts ?? []) {
-        sparse?.data.copy(whole, offset, at, at + length);
-        at += length;
-      }
-      expect(at).toBe(sparse?.data.length);
-      expect(at).toBeLessThan(2 ** 20);
-      for (let i = 0; i < 40; i++) {
-        const start = i * 2 ** 20 + 4096;
-        expect(whole.toString('latin1', start, start + 8).startsWith(`piece ${i}`)).toBe(true);
-      }
-    },
-  );
+  test.each([
+    ['--format=gnu'],
+    ['--format=pax', '--sparse-version=0.0'],
+    ['--format=pax', '--sparse-version=0.1'],
+    ['--format=pax', '--sparse-version=1.0'],
+  ])('sparse files, %s %s', async (...options) => {
+    const file = await open(join(directory, 'sparse'), 'w');
+    for (let i = 0; i < 40; i++) await file.write(`piece ${i}`, i * 2 ** 20 + 4096);
+    await file.truncate(50 * 2 ** 20);
+    await file.close();
+    const entries = await read(await gnuTar('--sparse', ...options), 1000);
+    const sparse = entries.find((entry) => entry.name.endsWith('sparse'));
+    expect(sparse).toMatchObject({ name: './sparse', size: 50 * 2 ** 20, type: 'file' });
+    const whole = Buffer.alloc(50 * 2 ** 20);
+    let at = 0;
+    for (const { offset, length } of sparse?.parts ?? []) {
+      sparse?.data.copy(whole, offset, at, at + length);
+      at += length;
+    }
+    expect(at).toBe(sparse?.data.length);
+    expect(at).toBeLessThan(2 ** 20);
+    for (let i = 0; i < 40; i++) {
+      const start = i * 2 ** 20 + 4096;
+      expect(whole.toString('latin1', start, start + 8).startsWith(`piece ${i}`)).toBe(true);
+    }
+  });
 
   test('extended attributes with equals signs and line ends in them', async () => {
     const [entry] = await read(

@@ -14,14 +14,14 @@ describe('versions', () => {
       expect(status).toBe(200);
       expect(text).toBe(method === 'GET' ? 'OK' : '');
       expect(headers).toMatchObject({
-        'api-version': '1.51',
+        'api-version': '1.56',
         'docker-experimental': 'false',
         ostype: 'linux',
         'builder-version': '1',
         'cache-control': 'no-cache, no-store, must-revalidate',
         pragma: 'no-cache',
         swarm: 'inactive',
-        server: expect.stringContaining('Caisson/'),
+        server: expect.stringMatching(/^Docker\/29\.\d+\.\d+\+caisson\.\d+\.\d+\.\d+ \(linux\)$/),
       });
     }
   });
@@ -31,12 +31,12 @@ describe('versions', () => {
       '/v1.23/version',
       'client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
     ],
-    ['/v1.52/version', 'client version 1.52 is too new. Maximum supported API version is 1.51'],
+    ['/v1.57/version', 'client version 1.57 is too new. Maximum supported API version is 1.56'],
   ])('%s is refused', async (path, message) => {
     const answer = await engine.call('GET', path);
     expect(answer.status).toBe(400);
     expect(answer.json?.message ?? answer.text.trimEnd()).toBe(message);
-    expect(answer.headers['api-version']).toBe('1.51');
+    expect(answer.headers['api-version']).toBe('1.56');
   });
 
   it('clients older than JSON errors are told in plain text', async () => {
@@ -62,10 +62,10 @@ describe('versions', () => {
     expect((await engine.call('GET', '/images/%zz/json')).status).toBe(400);
   });
 
-  it.each(['', '/v1.24', '/v1.41', '/v1.51'])('"%s" is served', async (prefix) => {
+  it.each(['', '/v1.24', '/v1.41', '/v1.51', '/v1.56'])('"%s" is served', async (prefix) => {
     const { json } = await engine.call('GET', `${prefix}/version`);
-    expect(json).toMatchObject({ ApiVersion: '1.51', MinAPIVersion: '1.24', Os: 'linux', Arch: 'amd64' });
-    expect(json.Components[0]).toMatchObject({ Name: 'Engine', Details: { ApiVersion: '1.51' } });
+    expect(json).toMatchObject({ ApiVersion: '1.56', MinAPIVersion: '1.24', Os: 'linux', Arch: 'amd64' });
+    expect(json.Components[0]).toMatchObject({ Name: 'Engine', Details: { ApiVersion: '1.56' } });
   });
 });
 
@@ -86,8 +86,12 @@ describe('requests that mean nothing', () => {
   it.each([
     ['{bad', {}, /^invalid JSON: /],
     ['[]', {}, /^invalid JSON: /],
-    ['{"Image":5}', {}, /^invalid JSON: Image: /],
-    ['{"HostConfig":{"Memory":"much"}}', {}, /^invalid JSON: HostConfig.Memory: /],
+    ['{"Image":5}', {}, /^invalid JSON: json: cannot unmarshal number into Go struct field \.Image of type string$/],
+    [
+      '{"HostConfig":{"Memory":"much"}}',
+      {},
+      /^invalid JSON: json: cannot unmarshal string into Go struct field \.HostConfig\.Memory of type int64$/,
+    ],
     ['null', {}, /^config cannot be empty in order to create a container$/],
     [
       '{}',
@@ -114,6 +118,17 @@ describe('requests that mean nothing', () => {
     expect(engine.portLayer.exec.list()).toEqual([]);
   });
 
+  it.each([
+    ['1.24', 0],
+    ['1.32', 0],
+    ['1.40', 0],
+    ['1.41', 1],
+    ['1.51', 1],
+  ])('images of version %s by the filter of old', async (version, count) => {
+    expect((await engine.call('GET', `/v${version}/images/json?filter=nosuch`)).json).toHaveLength(count);
+    expect((await engine.call('GET', `/v${version}/images/json?filter=busyb*`)).json).toHaveLength(1);
+  });
+
   it.each(['{bad', '[]', '"x"', '{"id":"x"}', '{"id":[1]}', '{"id":{"a":1}}'])('filters %s', async (text) => {
     const answer = await engine.call('GET', `/containers/json?filters=${encodeURIComponent(text)}`);
     expect(answer).toMatchObject({ status: 400, json: { message: 'invalid filter' } });
@@ -125,7 +140,7 @@ const NOT_DONE = `
 POST /build; POST /images/x/push
 GET /images/search; GET /images/x/get; GET /images/get; POST /images/load
 DELETE /networks/x; POST /networks/create
-POST /networks/x/connect; POST /networks/x/disconnect; GET /plugins/privileges; POST /plugins/pull
+GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
 POST /plugins/x/push; POST /plugins/x/set
 GET /distribution/x/json; POST /session; GET /images/a/b/get

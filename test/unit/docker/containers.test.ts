@@ -20,7 +20,7 @@ describe('create', () => {
     const { status, json } = await create('web', { Labels: { a: 'b' } });
     expect(status).toBe(201);
     expect(json).toEqual({ Id: expect.stringMatching(/^[0-9a-f]{64}$/), Warnings: [] });
-    const { json: seen } = await call('GET', `/containers/${json.Id.slice(0, 8)}/json`);
+    const { json: seen } = await call('GET', `/v1.51/containers/${json.Id.slice(0, 8)}/json`);
     expect(seen).toMatchObject({
       Id: json.Id,
       Name: '/web',

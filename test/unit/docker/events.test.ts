@@ -23,7 +23,10 @@ beforeAll(async () => {
 afterAll(() => engine.close());
 
 const past = async (query = ''): Promise<Event[]> => {
-  const { text } = await engine.call('GET', `/events?since=1&until=${(Date.now() / 1000 + 0.01).toFixed(3)}${query}`);
+  const { text } = await engine.call(
+    'GET',
+    `/v1.51/events?since=1&until=${(Date.now() / 1000 + 0.01).toFixed(3)}${query}`,
+  );
   return text
     .trim()
     .split('\n')

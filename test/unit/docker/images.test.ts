@@ -40,7 +40,7 @@ describe('images', () => {
   });
 
   it('are inspected, by names with slashes too', async () => {
-    const { json } = await engine.call('GET', '/images/library/nginx:1/json');
+    const { json } = await engine.call('GET', '/v1.51/images/library/nginx:1/json');
     expect(json).toMatchObject({
       RepoTags: ['library/nginx:1'],
       Os: 'linux',
@@ -86,7 +86,7 @@ describe('images', () => {
       json: { message: expect.stringContaining('pull access denied for nosuch') },
     });
     engine.images.registry.set('broken:1', { ...fakeImage('broken:1'), size: -1 });
-    const { status, text } = await engine.call('POST', '/images/create?fromImage=broken&tag=1');
+    const { status, text } = await engine.call('POST', '/v1.51/images/create?fromImage=broken&tag=1');
     expect(status).toBe(200);
     expect(JSON.parse(text.trim().split('\r\n').at(-1)!)).toEqual({
       errorDetail: { message: 'broken in the middle' },

@@ -86,7 +86,7 @@ describe('links', () => {
       'D_B_NAME=/child/d-b',
       'D_B_ENV_FOO=bar',
     ]);
-    const program = programSpec({ ...engine.portLayer.exec.resolve('child').spec, links: found }, []);
+    const program = programSpec({ ...engine.portLayer.exec.resolve('child').spec, links: found }, [], true);
     expect(program.files.find(({ path }) => path === '/etc/hosts')?.content).toContain(`${address}\td-b box my-db\n`);
     expect(program.process.env).toContain('MY_DB_NAME=/child/my-db');
     expect(program.process.env.filter((entry) => entry.startsWith('D_B_NAME='))).toEqual(['D_B_NAME=mine']);

@@ -67,12 +67,15 @@ describe('options', () => {
   it('say what is kept', () => {
     expect(logKeeping(null)).toEqual({ kept: true });
     expect(logKeeping({ Type: 'none', Config: { any: 'thing' } })).toEqual({ kept: false });
-    expect(logKeeping({ Config: { 'max-size': '10k', 'max-file': '3' } })).toEqual({ kept: true, keepBytes: 30_720 });
-    expect(logKeeping({ Type: 'local' })).toEqual({ kept: true, keepBytes: 100 * MIB });
-    expect(logKeeping({ Type: 'syslog', Config: { 'cache-max-size': '1m' } })).toEqual({
+    const files = (format: string, fileBytes: number, count: number): object => ({
       kept: true,
-      keepBytes: 5 * MIB,
+      // Each takes a last line beyond its size.
+      keepBytes: count * (fileBytes + 16_397),
+      rotation: { format, fileBytes, files: count },
     });
+    expect(logKeeping({ Config: { 'max-size': '10k', 'max-file': '3' } })).toEqual(files('json-file', 10_000, 3));
+    expect(logKeeping({ Type: 'local' })).toEqual(files('local', 20 * MIB, 5));
+    expect(logKeeping({ Type: 'syslog', Config: { 'cache-max-size': '1m' } })).toEqual(files('local', 1_000_000, 5));
     expect(logKeeping({ Type: 'syslog', Config: { 'cache-disabled': 'true' } })).toEqual({ kept: false });
   });
 

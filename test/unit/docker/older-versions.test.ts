@@ -1,5 +1,5 @@
 /** What clients of older API versions ask for, as the newest understands it. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { sharedEngine } from '../../support/shared-engine.js';
 
 const engine = sharedEngine();
@@ -59,4 +59,31 @@ it('wait knows conditions from 1.30 on, stop a signal from 1.42 on', async () =>
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect((await engine.call('POST', '/v1.42/containers/con/stop?signal=USR1')).status).toBe(204);
   expect((await inspect()).State.ExitCode).toBe(4);
+});
+
+it('capabilities as a whole were of 1.40, and are refused there', async () => {
+  const body = { Image: 'busybox', HostConfig: { Capabilities: ['CAP_CHOWN'] } };
+  const answer = await engine.call('POST', '/v1.40/containers/create?name=con', body);
+  expect(answer).toMatchObject({ status: 400, json: { message: expect.stringContaining('use CapAdd and CapDrop') } });
+  await create('1.41', body);
+  expect((await inspect()).HostConfig).not.toHaveProperty('Capabilities');
+});
+
+it('the size of an exec’s terminal is heard of from 1.42 on', async () => {
+  await create('1.51', {});
+  await engine.call('POST', '/containers/con/start');
+  for (const [version, size] of [
+    ['1.41', undefined],
+    ['1.42', { rows: 11, cols: 22 }],
+  ] as const) {
+    const spy = vi.spyOn(engine.portLayer.interaction, 'execCreate');
+    const made = await engine.call('POST', `/v${version}/containers/con/exec`, {
+      Cmd: ['true'],
+      Tty: true,
+      ConsoleSize: [11, 22],
+    });
+    expect(made.status, made.text).toBe(201);
+    expect(spy.mock.calls.at(-1)?.[1].terminalSize).toEqual(size);
+    spy.mockRestore();
+  }
 });

@@ -32,7 +32,7 @@ describe('pruning containers', () => {
     expect((await prune('containers')).json).toEqual({ ContainersDeleted: [one], SpaceReclaimed: 70 });
     expect(engine.portLayer.exec.list().map(({ spec }) => spec.id)).toEqual([running]);
     const until = (Date.now() / 1000 + 0.01).toFixed(3);
-    const { text } = await engine.call('GET', `/events?until=${until}&filters={"event":["prune"]}`);
+    const { text } = await engine.call('GET', `/v1.51/events?until=${until}&filters={"event":["prune"]}`);
     expect(JSON.parse(text.trim().split('\n').at(-1)!)).toMatchObject({
       status: 'prune',
       Type: 'container',
@@ -89,7 +89,7 @@ describe('filters', () => {
 describe('GET /system/df', () => {
   it('tells what images and containers take', async () => {
     engine.portLayer.files.bytes = 1000;
-    const { json } = await engine.call('GET', '/system/df');
+    const { json } = await engine.call('GET', '/v1.51/system/df');
     expect(json).toMatchObject({ Volumes: [], BuildCache: [] });
     expect(json.Images[0]).toMatchObject({ RepoTags: ['busybox:latest'], SharedSize: 0 });
     expect(json.LayersSize).toBe(json.Images[0].Size);
@@ -98,7 +98,7 @@ describe('GET /system/df', () => {
   });
 
   it('of the kinds that are asked for', async () => {
-    expect((await engine.call('GET', '/system/df?type=volume&type=build-cache')).json).toEqual({
+    expect((await engine.call('GET', '/v1.51/system/df?type=volume&type=build-cache')).json).toEqual({
       LayersSize: 0,
       Images: null,
       Containers: null,

@@ -164,6 +164,21 @@ describe('published ports', () => {
     socket.destroy();
   });
 
+  it('what one side has said before it went reaches the other, who says nothing but in vain', async () => {
+    // The container answers without reading all, and is gone: as a server does that refuses an upload.
+    serve = (socket) => socket.once('data', () => socket.write('x'.repeat(2_000_000), () => socket.destroy()));
+    const port = await publish();
+    ports.activate('c', '127.0.0.1');
+    const socket = dial(port);
+    socket.pause();
+    const upload = setInterval(() => socket.write('y'.repeat(1000)), 5);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const answer = all(socket);
+    socket.resume();
+    expect((await answer).length).toBeGreaterThan(1_000_000);
+    clearInterval(upload);
+  });
+
   it('nobody listening inside closes the connection; release closes the port', async () => {
     const port = await publish('tcp', 1);
     ports.activate('c', '127.0.0.1');
@@ -187,8 +202,18 @@ describe('published ports', () => {
         { ...request, hostPort: port },
       ]),
     ).rejects.toThrow(
-      `failed to set up container networking: driver failed programming external connectivity on endpoint web: Bind for 127.0.0.1:${port} failed: port is already allocated`,
+      new RegExp(
+        `^failed to set up container networking: driver failed programming external connectivity on endpoint web \\([0-9a-f]{64}\\): failed to bind host port for 127.0.0.1:${port}:80/tcp: address already in use$`,
+      ),
     );
+    // What another container has published is not in use but allocated.
+    const [held] = await ports.reserve('other', 'other', [{ ...request, hostPort: 0 }]);
+    for (const hostIp of ['127.0.0.1', '0.0.0.0'])
+      await expect(ports.reserve('c', 'web', [{ ...request, hostIp, hostPort: held!.hostPort }])).rejects.toThrow(
+        `: Bind for ${hostIp}:${held!.hostPort} failed: port is already allocated`,
+      );
+    ports.release('other');
+    await expect.poll(() => refused(held!.hostPort)).toBe(true);
     expect(ports.portsOf('c')).toEqual([]);
     await expect.poll(() => refused(free)).toBe(true);
     // Of a range the next one is taken.
@@ -222,7 +247,7 @@ describe('published ports', () => {
     await once(taken, 'listening');
     const { port } = taken.address() as { port: number };
     await expect(ports.reserve('c', 'web', [{ ...request, hostPort: port }])).rejects.toThrow(
-      `Bind for :::${port} failed: port is already allocated`,
+      `failed to bind host port for :::${port}:${containerPort}/tcp: address already in use`,
     );
     await expect.poll(() => refused(port)).toBe(true);
     taken.close();

@@ -22,6 +22,7 @@ const vm: VmDefinition = {
 };
 const options = {
   acceleration: 'tcg' as const,
+  dialect: { user: 'runas', reconnect: 'reconnect' } as const,
   boot: { kernel: '/boot/kernel', initramfs: '/boot/initramfs' },
   sockets: { qmp: '/run/vm-7.qmp', guestRpc: '/run/vm-7.rpc' },
   taps: [{ index: 0, mac: '00:0c:29:aa:bb:cc', tap: 't7n0' }],
@@ -72,20 +73,49 @@ describe("QEMU's command line", () => {
     expect(given('-runas', make)).toEqual([]);
     expect(given('-drive', make)[0]).toContain('format=raw');
     const disks = [
-      { readFd: 4, writeFd: 5, parent: '/store/p,q.vmdk' },
-      { readFd: 6, writeFd: -1, parent: null },
+      { readFd: 4, writeFd: 5 },
+      { readFd: 6, writeFd: -1 },
     ];
-    const resume = qemuArguments(vm, { ...options, snapshot: { use: 'resume', memory: '/s/memory', disks } });
+    const parents = [['/store/p,q.vmdk', '/store/r.vmdk'], []];
+    const resume = qemuArguments(vm, { ...options, parents, snapshot: { use: 'resume', memory: '/s/memory', disks } });
     expect(given('-object', resume)).toEqual(['memory-backend-file,id=ram,size=2048M,mem-path=/s/memory,share=off']);
     expect(given('-incoming', resume)).toEqual(['defer']);
     expect(given('-runas', resume)).toEqual(['64108:64100']);
     expect(given('-add-fd', resume)).toEqual(['fd=4,set=0', 'fd=5,set=0', 'fd=6,set=1']);
     expect(given('-drive', resume)[0]).toBe(
-      'if=none,id=disk0-0,format=vmdk,cache=writeback,file.driver=file,file.filename=/dev/fdset/0,backing.driver=vmdk,backing.file.filename=/store/p,,q.vmdk',
+      'if=none,id=disk0-0,format=vmdk,cache=writeback,file.driver=file,file.filename=/dev/fdset/0,backing=disk0-0-parent0',
     );
+    // The deepest first; each with its own path, whatever the length of the chain.
+    expect(given('-blockdev', resume).map((node) => JSON.parse(node) as unknown)).toEqual(
+      [
+        { 'node-name': 'disk0-0-parent1', filename: '/store/r.vmdk', backing: null },
+        { 'node-name': 'disk0-0-parent0', filename: '/store/p,q.vmdk', backing: 'disk0-0-parent1' },
+      ].map(({ filename, ...node }) => ({
+        driver: 'vmdk',
+        'read-only': true,
+        file: { driver: 'file', filename, 'read-only': true },
+        ...node,
+      })),
+    );
+    expect(given('-blockdev')).toEqual([]);
     for (const args of [make, resume])
       expect(given('-device', args)).toContain('virtio-balloon-pci,free-page-reporting=on');
     expect(given('-machine', make)).toEqual(given('-machine', resume));
+  });
+
+  it('puts the disks of further controllers into common slots, each slot with its first function', () => {
+    const place = (index: number): { bus: number; unit: number } => ({
+      bus: 1 + Math.floor(index / 15),
+      unit: index % 15,
+    });
+    const disks = Array.from({ length: 45 }, (_, i) => ({ ...place(i), path: `/store/${i}.vmdk`, readOnly: false }));
+    const args = qemuArguments({ ...vm, disks: [...vm.disks, ...disks] }, options);
+    const devices = given('-device', args).filter((device) => device.startsWith('virtio-blk-pci'));
+    expect(devices.slice(0, 2).join()).not.toContain('addr=');
+    const addresses = devices.slice(2).map((device) => /multifunction=on,addr=0x(..)\.(.)$/.exec(device)?.slice(1));
+    expect(addresses[0]).toEqual(['1a', '0']);
+    expect(addresses[44]).toEqual(['1f', '4']);
+    expect(new Set(addresses.map((address) => address?.join('.'))).size).toBe(45);
   });
 
   it('asks for the accelerator that works', () => {

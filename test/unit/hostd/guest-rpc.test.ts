@@ -11,7 +11,7 @@ import type { VmHooks } from '../../../src/hostd/runtime.js';
 
 const values = new Map<string, string>();
 const hooks: VmHooks = {
-  infoGet: (key) => (key === 'guestinfo.long' ? 'x'.repeat(1 << 20) : values.get(key)),
+  infoGet: (key) => (key === 'guestinfo.long' ? 'x'.repeat(8 << 20) : values.get(key)),
   infoSet(key, value) {
     if (key === 'guestinfo.forbidden') throw new Error('the guest may not set it');
     values.set(key, value);

@@ -175,6 +175,21 @@ describe('a good pull', () => {
   });
 });
 
+describe('the number of layers', () => {
+  test('is Docker’s at most, and the same layer counts at each place', async () => {
+    const images = {
+      'most:latest': buildImage({ layers: Array(125).fill(upper) }),
+      'more:latest': buildImage({ layers: Array(126).fill(upper) }),
+    };
+    const { address } = await registry({ images });
+    expect((await harness.pull(`${address}/most`)).image.chainIds).toHaveLength(125);
+    await expect(harness.pull(`${address}/more`)).rejects.toMatchObject({
+      kind: 'unavailable',
+      message: 'failed to register layer: max depth exceeded',
+    });
+  });
+});
+
 describe('pulls side by side', () => {
   test('share layers', async () => {
     const second = buildImage({ layers: [lower], config: { Cmd: ['other'] } });

@@ -2,6 +2,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
+import { DatastoreBlocks } from '../../../port-layer/storage/datastore-blocks.js';
 import { mountedVolumes, volumeDiskPath, volumeDisks, volumeId } from '../../../port-layer/storage/volume-disks.js';
 import { VolumeUse, type VolumeUser } from '../../../port-layer/storage/volume-use.js';
 import { Volumes } from '../../../port-layer/storage/volumes.js';
@@ -33,9 +34,20 @@ describe('the disks of volumes', () => {
       'h9',
     ]);
     expect(volumeDisks({})).toEqual([]);
-    const many = Array.from({ length: 15 }, (_, i) => mountOf(`v${i}`));
-    expect(volumeDisks({ volumes: many.slice(1) }).at(-1)?.unit).toBe(15);
-    expect(() => volumeDisks({ volumes: many })).toThrow('can have 14 volumes, not 15');
+    const many = Array.from({ length: 60 }, (_, i) => mountOf(`v${i}`));
+    expect(() => volumeDisks({ volumes: many })).toThrow('can have 59 volumes, not 60');
+    const places = volumeDisks({ volumes: many.slice(1) }).map(({ bus, unit }) => `${bus}:${unit}`);
+    expect(new Set(places).size).toBe(59);
+    expect([13, 14, 20, 21, 28, 29, 58].map((index) => places[index])).toEqual([
+      '0:15',
+      '1:0',
+      '1:6',
+      '1:8',
+      '1:15',
+      '2:0',
+      '3:15',
+    ]);
+    expect(places.filter((place) => place.endsWith(':7'))).toEqual([]);
   });
 
   it('are written to when one of their mounts is', () => {
@@ -125,9 +137,13 @@ describe('volumes', () => {
 
   const root = `store/VIC/${CONFIG.id}`;
   const make = async (): Promise<Volumes> => {
-    const layers = { diskOf: async () => basename(image.top) };
+    const store = localStore(directory, root);
+    const layers = {
+      diskOf: async () => basename(image.top),
+      openDisk: (path: string) => DatastoreBlocks.open(store.datastore, path),
+    };
     const use = new VolumeUse(() => users);
-    const volumes = new Volumes(localStore(directory, root), CONFIG, layers, use, join(directory, 'spool'));
+    const volumes = new Volumes(store, CONFIG, layers, use, join(directory, 'spool'));
     await volumes.load();
     return volumes;
   };
@@ -219,7 +235,12 @@ describe('volumes', () => {
     const content = { layer: 'x', path: '/srv' };
     await volumes.create(named('v'));
     expect(await volumes.populate('v', { ...content, path: '/nosuch' })).toBe(false);
-    expect(await volumes.populate('v', { ...content, path: '/plain' })).toBe(false);
+    await expect(volumes.populate('v', { ...content, path: '/plain' })).rejects.toThrow(
+      'source /plain is not directory',
+    );
+    await expect(volumes.populate('v', { ...content, path: '/plain/x' })).rejects.toThrow(
+      'lstat /plain/x: not a directory',
+    );
     users = [user('1', 'running', mountOf('v', '/v', true))];
     expect(await volumes.populate('v', content)).toBe(false);
     users = [];

@@ -87,7 +87,7 @@ describe('the codec', () => {
     expect(() => encodeElement(field('anyType'), typedValue(state, 'odd'), 't')).toThrow(/VirtualMachinePowerState/);
     const refs = typedValue(propertyInfo('Datacenter', 'datastore')!, [{ type: 'Datastore', value: 'ds-1' }]);
     expect(encodeElement(field('anyType'), refs, 't')).toBe(
-      '<x xsi:type="ArrayOfManagedObjectReference"><ManagedObjectReference type="Datastore">ds-1</ManagedObjectReference></x>',
+      '<x xsi:type="ArrayOfManagedObjectReference"><ManagedObjectReference type="Datastore" xsi:type="ManagedObjectReference">ds-1</ManagedObjectReference></x>',
     );
     const runtime = typedValue(propertyInfo('ServiceInstance', 'content')!, {
       rootFolder: { type: 'Folder', value: 'f' },
@@ -258,5 +258,35 @@ describe('the codec', () => {
     ]);
     expect(typeFields('constructor')).toBeUndefined();
     expect(operationInfo('constructor')).toBeUndefined();
+  });
+});
+
+describe('items of arrays in a place of any type', () => {
+  const any = { name: 'x', type: 'anyType', array: false, optional: false, polymorphic: false };
+  const sent = (element: string, values: unknown[]): string => encodeElement(any, arrayOf(element, values), 't');
+
+  it('name their types: primitives, enumerations, references, objects and their subclasses', () => {
+    expect(sent('string', ['a'])).toContain('<string xsi:type="xsd:string">a</string>');
+    expect(sent('short', [1])).toContain('<short xsi:type="xsd:short">1</short>');
+    expect(sent('ManagedObjectReference', [{ type: 'Task', value: 't' }])).toContain(
+      'xsi:type="ManagedObjectReference"',
+    );
+    expect(sent('OptionValue', [{ key: 'k', value: 'v' }])).toContain(
+      '<OptionValue xsi:type="OptionValue"><key>k</key>',
+    );
+    const devices = sent('VirtualDevice', [{ $type: 'VirtualKeyboard', key: 1 }]);
+    expect(devices).toBe(
+      '<x xsi:type="ArrayOfVirtualDevice"><VirtualDevice xsi:type="VirtualKeyboard"><key>1</key></VirtualDevice></x>',
+    );
+    expect(decodeElement(any, parseXml(`<x xmlns:xsi="i" ${devices.slice(3)}`), 't')).toEqual([
+      { $type: 'VirtualKeyboard', key: 1 },
+    ]);
+  });
+
+  it('are of the type of the array', () => {
+    expect(() => sent('VirtualDevice', [{ $type: 'OptionValue', key: 'k', value: 'v' }])).toThrow(
+      'is not a VirtualDevice',
+    );
+    expect(() => sent('int', ['a'])).toThrow('must be a whole number');
   });
 });

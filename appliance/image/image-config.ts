@@ -1,0 +1,172 @@
+/**
+ * An image's configuration (image-spec config.md), read as Docker reads it: with Go's `encoding/json` into its `Image` struct, which takes
+ * much that the specification does not.
+ */
+import { z } from 'zod';
+import { invalid } from '../../src/common/errors.js';
+import { duration, GoJsonError, goType, int, int64, nothing, readGoJson, strSlice } from '../../src/common/go-json.js';
+import { parseGoTime } from '../../src/common/go-time.js';
+import type { ImageConfig } from './types.js';
+
+const text = z.string().nullish();
+const texts = z.array(z.string()).nullish();
+const command = strSlice.nullish();
+const bool = z.boolean().nullish();
+const time = goType('time.Time', z.string()).nullish();
+
+/** Also what the engine makes no use of: of another type, Docker refuses it. */
+const containerConfig = goType(
+  'container.Config',
+  z.object({
+    Hostname: text,
+    Domainname: text,
+    User: text,
+    AttachStdin: bool,
+    AttachStdout: bool,
+    AttachStderr: bool,
+    ExposedPorts: goType('nat.PortSet', z.record(z.string(), nothing)).nullish(),
+    Tty: bool,
+    OpenStdin: bool,
+    StdinOnce: bool,
+    Env: texts,
+    Cmd: command,
+    Healthcheck: goType(
+      'container.HealthConfig',
+      z.object({
+        Test: texts,
+        Interval: duration.nullish(),
+        Timeout: duration.nullish(),
+        StartPeriod: duration.nullish(),
+        StartInterval: duration.nullish(),
+        Retries: int.nullish(),
+      }),
+    ).nullish(),
+    ArgsEscaped: bool,
+    Image: text,
+    Volumes: z.record(z.string(), nothing).nullish(),
+    WorkingDir: text,
+    Entrypoint: command,
+    NetworkDisabled: bool,
+    MacAddress: text,
+    OnBuild: texts,
+    Labels: z.record(z.string(), z.string()).nullish(),
+    StopSignal: text,
+    StopTimeout: int.nullish(),
+    Shell: command,
+  }),
+);
+
+const historySchema = goType(
+  'v1.History',
+  z.object({ created: time, created_by: text, author: text, comment: text, empty_layer: bool }),
+);
+
+const configSchema = goType(
+  'image.Image',
+  z.object({
+    id: text,
+    parent: goType('image.ID', z.string()).nullish(),
+    comment: text,
+    created: time,
+    container: text,
+    container_config: containerConfig.nullish(),
+    docker_version: text,
+    author: text,
+    config: containerConfig.nullish(),
+    architecture: text,
+    variant: text,
+    os: text,
+    Size: int64.nullish(),
+    rootfs: goType(
+      'image.RootFS',
+      z.object({ type: text, diff_ids: z.array(goType('layer.DiffID', z.string())).nullish() }),
+    ).nullish(),
+    history: z.array(historySchema).nullish(),
+    'os.version': text,
+    'os.features': texts,
+  }),
+);
+
+/**
+ * Parses an image's configuration. What is not said, or `null`, is left out; `os` and `architecture` are '' then.
+ * @throws invalid in Docker's words
+ */
+export function parseConfig(body: Buffer): ImageConfig {
+  const read = decode(body.toString('utf8'));
+  if (!read.rootfs) throw invalid('invalid rootfs in image configuration');
+  const { os, architecture, config, history, rootfs } = read;
+  const diffIds = rootfs.diff_ids ?? [];
+  // What is not a digest is not the digest of a layer either.
+  if (!diffIds.every((id) => /^sha256:[0-9a-f]{64}$/.test(id)))
+    throw invalid("layers from manifest don't match image configuration");
+  return {
+    ...said(read),
+    os: os ?? '',
+    architecture: architecture ?? '',
+    config: config ? runConfig(config) : {},
+    ...(read.container_config ? { container_config: runConfig(read.container_config) } : {}),
+    rootfs: { type: rootfs.type ?? '', diff_ids: diffIds },
+    ...(history ? { history: history.map(said) } : {}),
+  } as ImageConfig;
+}
+
+/** Looks at what Docker looks at besides, when it takes an image in. @throws invalid in Docker's words */
+export function checkConfig(config: ImageConfig): void {
+  const times = [config.created, ...(config.history ?? []).map(({ created }) => created)];
+  for (const text of times) {
+    if (text === undefined) continue;
+    try {
+      parseGoTime(text);
+    } catch (error) {
+      throw invalid((error as Error).message, error);
+    }
+  }
+  const layers = (config.history ?? []).filter((entry) => entry.empty_layer !== true).length;
+  if (layers > config.rootfs.diff_ids.length) throw invalid('too many non-empty layers in History section');
+}
+
+function decode(text: string): z.infer<typeof configSchema> {
+  try {
+    return readGoJson(text, configSchema);
+  } catch (error) {
+    if (error instanceof GoJsonError) throw invalid(unmarshalWords(error, text), error);
+    throw invalid(`invalid image configuration: ${(error as Error).message}`, error);
+  }
+}
+
+/** Go's words where it reads all of a text at once, not from a stream. */
+function unmarshalWords(error: GoJsonError, text: string): string {
+  if (error.kind === 'empty' || error.message === 'unexpected EOF') return 'unexpected end of JSON input';
+  if (error.kind !== 'trailing') return error.message;
+  return `invalid character '${characterAfter(text)}' after top-level value`;
+}
+
+/** The first character after a text's value: `JSON.parse` tells its place. */
+function characterAfter(text: string): string {
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    const at = /at position (\d+)/.exec((error as Error).message)?.[1];
+    if (at !== undefined) return text.charAt(Number(at));
+  }
+  return '';
+}
+
+/** A configuration of containers; keys of an object say all that there is to it. */
+function runConfig(config: NonNullable<z.infer<typeof containerConfig>>): object {
+  const set = (keys: object | null | undefined) =>
+    keys ? Object.fromEntries(Object.keys(keys).map((key) => [key, {}])) : undefined;
+  return said({
+    ...config,
+    ExposedPorts: set(config.ExposedPorts),
+    Volumes: set(config.Volumes),
+    Healthcheck: config.Healthcheck ? said(config.Healthcheck) : undefined,
+  });
+}
+
+/** An object without what has no value. */
+function said<T extends object>(object: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(object).filter(([, value]) => value !== undefined && value !== null),
+  ) as Partial<T>;
+}

@@ -1,0 +1,30 @@
+/** Compressions that only a program of the machine undoes, as with Docker's daemon. */
+import { spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { errnoOf, invalid } from '../../src/common/errors.js';
+
+/** What `program -d` makes of `source`. @throws Error with the program's words, or that it is not there */
+export async function* throughProgram(source: Readable, program: string): AsyncGenerator<Buffer> {
+  const child = spawn(program, ['-d', '-c', '-q'], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const ended = new Promise<void>((resolve, reject) => {
+    let said = '';
+    child.stderr.on('data', (data: Buffer) => {
+      said = (said + data.toString()).slice(0, 500);
+    });
+    child.on('error', (error) =>
+      reject(errnoOf(error) === 'ENOENT' ? new Error(`exec: "${program}": executable file not found in $PATH`) : error),
+    );
+    child.on('close', (code) => (code === 0 ? resolve() : reject(invalid(said.trim() || `${program} failed`))));
+  });
+  ended.catch(() => undefined);
+  // What the client breaks off ends the program's input early, and the program says so.
+  const fed = pipeline(source, child.stdin).catch(() => undefined);
+  try {
+    yield* child.stdout as AsyncIterable<Buffer>;
+    await ended;
+    await fed;
+  } finally {
+    child.kill('SIGKILL');
+  }
+}

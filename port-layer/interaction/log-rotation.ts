@@ -1,0 +1,94 @@
+/**
+ * How much of a log Docker would still have: it writes lines to files, begins a new one when a file has reached its size, and keeps so
+ * many. What counts is the size of a line as it stands in Docker's file (moby `daemon/logger/jsonfilelog`, `daemon/logger/local`).
+ */
+import type { DatastoreClient } from '../../src/vim25/index.js';
+import type { LogRotation, OutputChunk } from '../types.js';
+import { CAUGHT_UP, LineAssembler, type LogBatches, LogCursor, RUN_END, readLog } from './output-log.js';
+
+/** What is read before the end that can be kept at most: the more of a log's beginning, the more exactly is it known where files end. */
+const BEFORE = 1024 * 1024;
+const LINE_FEED = 10;
+
+/** `{"log":"…","stream":"stdout","time":"…"}` and a line feed, without log, stream and time. */
+const JSON_FRAME = '{"log":"","stream":"","time":""}\n'.length;
+/** Bytes of a character in a JSON text that Docker writes: two for those with a short escape, six for `\u00xx`. */
+const JSON_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  if ('"\\\n\r'.includes(character)) return 2;
+  return byte < 0x20 || '<>&'.includes(character) ? 6 : 1;
+});
+
+/**
+ * Docker takes the time of each line, and writes it without zeros at its end: one in ten is a digit shorter, one in a hundred two. The
+ * lines of one write have one time here, so what they take on average is counted.
+ */
+const TIME = 'YYYY-MM-DDThh:mm:ss.nnnnnnnnnZ'.length - 1 / 9;
+
+function jsonBytes({ data, stream }: OutputChunk): number {
+  let bytes = JSON_FRAME + stream.length + TIME;
+  for (const byte of data) bytes += JSON_BYTES[byte]!;
+  return bytes;
+}
+
+const varint = (value: number): number => (value < 128 ? 1 : value < 16_384 ? 2 : 3);
+/** Lengths before and after the entry. */
+const LOCAL_FRAME = 8;
+const TIME_FIELD = 10;
+
+function localBytes({ data, stream }: OutputChunk): number {
+  const whole = data[data.length - 1] === LINE_FEED;
+  const line = data.length - (whole ? 1 : 0);
+  const text = line === 0 ? 0 : 1 + varint(line) + line;
+  return LOCAL_FRAME + 2 + stream.length + TIME_FIELD + text + (whole ? 0 : 2);
+}
+
+const BYTES: Record<LogRotation['format'], (line: OutputChunk) => number> = {
+  'json-file': jsonBytes,
+  local: localBytes,
+};
+
+/** Counts the lines that are in the last files. */
+export class RotatedLines {
+  /** Lines in each file that is kept, the newest last. */
+  private readonly files = [0];
+  private size = 0;
+
+  constructor(private readonly rotation: LogRotation) {}
+
+  /** A line is written: to a new file, if the last one is full. */
+  add(line: OutputChunk): void {
+    if (this.size >= this.rotation.fileBytes) {
+      this.files.push(0);
+      if (this.files.length > this.rotation.files) this.files.shift();
+      this.size = 0;
+    }
+    this.size += BYTES[this.rotation.format](line);
+    this.files[this.files.length - 1]!++;
+  }
+
+  get count(): number {
+    return this.files.reduce((sum, lines) => sum + lines, 0);
+  }
+}
+
+/**
+ * How many of a log's last lines are still to be seen.
+ * @param keepBytes of the log's end, which are there in any case
+ */
+export async function keptLines(
+  datastore: DatastoreClient,
+  path: string,
+  rotation: LogRotation,
+  keepBytes: number,
+): Promise<number> {
+  const size = (await datastore.size(path)) ?? 0;
+  const start = Math.max(0, size - keepBytes - BEFORE);
+  const lines = new RotatedLines(rotation);
+  const assembler = new LineAssembler();
+  const batches: LogBatches = readLog(datastore, path, new LogCursor(), { start, from: 0 });
+  for await (const batch of batches)
+    for (const line of assembler.push(batch)) if (line !== RUN_END && line !== CAUGHT_UP) lines.add(line);
+  for (const line of assembler.rest()) lines.add(line);
+  return lines.count;
+}

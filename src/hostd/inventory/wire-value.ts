@@ -1,0 +1,69 @@
+/**
+ * Property values as they go into an element of any type: of the type that the schema declares at that path, whatever the value looks
+ * like (an enumeration is no mere string, a short no int, an empty array one of its items' type).
+ */
+import { typedValue } from '../../vim25/codec.js';
+import { type FieldInfo, propertyInfo, propertyNames, typeFamily, typeField } from '../../vim25/table.js';
+import { fault } from '../faults.js';
+import { type ManagedObject, splitPath } from './managed-object.js';
+
+/** Looks values of one object up; each first-level property is made once, however many paths lead into it. */
+export class WireValues {
+  private readonly roots = new Map<string, unknown>();
+
+  constructor(private readonly object: ManagedObject) {}
+
+  /** The value at a path with its type; undefined where it is unset. */
+  at(path: string): unknown {
+    const [first, ...rest] = splitPath(path);
+    let value = this.root(first!);
+    let declared = propertyInfo(this.object.ref.type, first!);
+    for (const part of rest) {
+      if (value === undefined || value === null || declared === undefined) return undefined;
+      if (declared.array) {
+        value = (value as { key?: unknown }[]).find((item) => String(item.key) === part);
+        declared = { ...declared, array: false };
+      } else {
+        if (typeof value !== 'object') return undefined;
+        declared = typeField((value as { $type?: string }).$type ?? declared.type, part);
+        value = (value as Record<string, unknown>)[part];
+      }
+    }
+    return value === undefined || value === null || declared === undefined ? undefined : typedValue(declared, value);
+  }
+
+  private root(name: string): unknown {
+    if (!this.roots.has(name)) this.roots.set(name, this.object.read(name));
+    return this.roots.get(name);
+  }
+}
+
+/** Paths that were found to be right, by type: the same ones are asked for again and again. */
+const good = new Set<string>();
+const MAX_GOOD = 10_000;
+
+/** @throws InvalidProperty for a path that no object of that type can have */
+export function checkPath(type: string, path: string): void {
+  const key = `${type} ${path}`;
+  if (good.has(key)) return;
+  if (!leadsSomewhere(type, path))
+    throw fault('InvalidProperty', `'${path.slice(0, 200)}' is not a property of ${type.slice(0, 80)}`, { name: path });
+  if (good.size < MAX_GOOD) good.add(key);
+}
+
+function leadsSomewhere(type: string, path: string): boolean {
+  const [first, ...rest] = splitPath(path);
+  if (first === undefined) return false;
+  // A type of a newer or older API has no objects here: nothing will be looked up.
+  if (propertyNames(type).length === 0) return true;
+  const start = propertyInfo(type, first);
+  let at: FieldInfo[] = start === undefined ? [] : [start];
+  for (const part of rest) {
+    // What was left out of the table may have anything below it, all of it unset.
+    if (at.some((field) => field.type === '?' || field.type === 'anyType')) return true;
+    at = at.flatMap((field) =>
+      field.array ? [{ ...field, array: false }] : typeFamily(field.type).flatMap((one) => typeField(one, part) ?? []),
+    );
+  }
+  return at.length > 0;
+}

@@ -1,0 +1,185 @@
+/**
+ * What this machine's QEMU can do, asked of QEMU itself: options come and go (`-runas` went with 9.1, `reconnect` with 10), and
+ * distributions leave parts out. Version numbers decide nothing.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { promisify } from 'node:util';
+import { messageOf, timeout, unavailable } from '../../common/errors.js';
+import { within } from '../../common/within.js';
+import { type QmpMessage, QmpParser } from './qmp.js';
+
+export const QEMU = 'qemu-system-x86_64';
+/** QEMU answers within 0.3 s on an idle machine. */
+const ANSWER_MS = 60_000;
+
+/** How this QEMU is told what others are told otherwise. */
+export interface QemuDialect {
+  /** The option that makes it drop to another user. */
+  user: 'runas' | 'run-with';
+  /** What a socket's time until it connects again is called, and in what it is counted. */
+  reconnect: 'reconnect' | 'reconnect-ms';
+}
+
+/** See the file's head. */
+export interface QemuCapabilities extends QemuDialect {
+  /** The first line of `--version`. */
+  version: string;
+  /** It can save a VM's state without its memory, which boot snapshots and the warm pool need. */
+  snapshots: boolean;
+}
+
+/** One of `query-command-line-options`. */
+export interface CommandLineOption {
+  option: string;
+  parameters: { name: string }[];
+}
+
+/** What QEMU answered. */
+export interface QemuAnswers {
+  version: string;
+  /** The output of `-help`: the only place that tells of options which are no groups, such as `-runas`. */
+  help: string;
+  /** Groups of options with their parameters, of `query-command-line-options`. */
+  options: CommandLineOption[];
+  /** Names of `query-machines`. */
+  machines: string[];
+  /** Names of `qom-list-types` below `device`. */
+  devices: string[];
+  /** Names of `query-migrate-capabilities`. */
+  migration: string[];
+  /** The output of `-accel help`. */
+  accelerators: string;
+  /** The output of `-drive format=help`. */
+  formats: string;
+}
+
+const OPTIONS = ['-machine', '-object', '-chardev', '-mon', '-device', '-drive', '-netdev', '-add-fd', '-incoming'];
+const DEVICES = ['virtio-blk-pci', 'virtio-net-pci', 'virtio-serial-pci', 'virtserialport', 'virtio-balloon-pci'];
+
+/** Reads a dialect out of what QEMU answered. @throws unavailable with all that is missing, and what to do */
+export function readCapabilities(answers: QemuAnswers): QemuCapabilities {
+  const parameters = (group: string): string[] => parametersOf(answers.options, group);
+  const has = (option: string): boolean => new RegExp(`^${option}(\\s|$)`, 'm').test(answers.help);
+  const user = parameters('run-with').includes('user') ? 'run-with' : has('-runas') ? 'runas' : null;
+  const reconnect = chooseReconnect(answers.options);
+  const words = answers.formats.split(/\s+/);
+  const missing = [
+    ...(user === null ? ['a way to give up root’s rights (-run-with user= or -runas)'] : []),
+    ...(reconnect === null ? ['sockets that are connected again (-chardev socket,reconnect-ms=)'] : []),
+    ...(parameters('sandbox').includes('resourcecontrol') ? [] : ['its seccomp sandbox (-sandbox)']),
+    ...OPTIONS.filter((option) => !has(option)).map((option) => `the option ${option}`),
+    ...(answers.machines.includes('pc') ? [] : ['the machine type pc']),
+    ...DEVICES.filter((device) => !answers.devices.includes(device)).map((device) => `the device ${device}`),
+    ...['raw', 'vmdk'].filter((format) => !words.includes(format)).map((format) => `disks of the format ${format}`),
+    ...(/^(tcg|kvm)$/m.test(answers.accelerators) ? [] : ['an accelerator (tcg or kvm)']),
+  ];
+  if (user === null || reconnect === null || missing.length > 0) throw unusable(answers.version, missing.join('; '));
+  return { version: answers.version, user, reconnect, snapshots: answers.migration.includes('x-ignore-shared') };
+}
+
+/** How it is told to connect again; null when it cannot. Some versions take both names. */
+export function chooseReconnect(options: CommandLineOption[]): QemuDialect['reconnect'] | null {
+  const chardev = parametersOf(options, 'chardev');
+  return (['reconnect-ms', 'reconnect'] as const).find((name) => chardev.includes(name)) ?? null;
+}
+
+function parametersOf(options: CommandLineOption[], group: string): string[] {
+  return options.find(({ option }) => option === group)?.parameters.map(({ name }) => name) ?? [];
+}
+
+function unusable(version: string, what: string): Error {
+  return unavailable(
+    `${version || QEMU} cannot carry containers: it lacks ${what}.\nCaisson is tested with the QEMU of Debian 12, 13 and sid (7.2, 10.0, 11.1). Install one of these (apt-get install qemu-system-x86), see to it that it is the first ${QEMU} in PATH, and run this command again.`,
+  );
+}
+
+/** Asks the QEMU in PATH. @throws unavailable when there is none, it does not run, or it cannot be used */
+export async function qemuCapabilities(): Promise<QemuCapabilities> {
+  let answers: QemuAnswers;
+  try {
+    const [version, help, accelerators, formats, told] = await Promise.all([
+      output('--version'),
+      output('-help'),
+      output('-accel', 'help'),
+      output('-machine', 'none', '-drive', 'format=help'),
+      ask(),
+    ]);
+    answers = { version: version.split('\n')[0] ?? '', help, accelerators, formats, ...told };
+  } catch (error) {
+    throw unavailable(
+      `${QEMU} does not tell what it can do: ${messageOf(error)}\nInstall it (apt-get install qemu-system-x86) and run this command again.`,
+      error,
+    );
+  }
+  return readCapabilities(answers);
+}
+
+/** What it prints; some versions end with a failure after they were asked for help. */
+async function output(...args: string[]): Promise<string> {
+  const run = promisify(execFile)(QEMU, args, { timeout: ANSWER_MS, maxBuffer: 16 << 20 });
+  const { stdout, stderr } = await run.catch((error: unknown) => {
+    const { stdout, stderr } = error as { stdout?: string; stderr?: string };
+    if (args[0] !== '--version' && `${stdout ?? ''}${stderr ?? ''}` !== '') return { stdout, stderr };
+    throw error;
+  });
+  return `${stdout ?? ''}${stderr ?? ''}`;
+}
+
+const QUESTIONS = [
+  ['qmp_capabilities', {}],
+  ['query-command-line-options', {}],
+  ['query-machines', {}],
+  ['qom-list-types', { implements: 'device' }],
+  ['query-migrate-capabilities', {}],
+  ['quit', {}],
+] as const;
+
+/** A QEMU without a machine answers over its monitor. */
+async function ask(): Promise<Pick<QemuAnswers, 'options' | 'machines' | 'devices' | 'migration'>> {
+  const args = ['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'none', '-S', '-qmp', 'stdio'];
+  const child = spawn(QEMU, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  const replies = new Map<number, unknown>();
+  let words = '';
+  const ended = new Promise<void>((resolve, reject) => {
+    const parser = new QmpParser();
+    const take = ({ id, error, return: value }: QmpMessage): void => {
+      if (error !== undefined) reject(new Error(error.desc));
+      else if (id !== undefined) replies.set(id, value);
+    };
+    child.stdout.on('data', (data: Buffer) => {
+      try {
+        parser.push(data.toString()).forEach(take);
+      } catch (error) {
+        reject(error as Error);
+      }
+    });
+    child.stderr.on('data', (data: Buffer) => {
+      words = (words + data.toString()).slice(-2000);
+    });
+    child.on('error', reject);
+    child.on('close', () => (replies.has(QUESTIONS.length - 2) ? resolve() : reject(new Error(words || 'it ended'))));
+  });
+  child.stdin.on('error', () => undefined);
+  child.stdin.write(
+    QUESTIONS.map(([execute, args], id) => `${JSON.stringify({ execute, arguments: args, id })}\n`).join(''),
+  );
+  try {
+    await within(ended, ANSWER_MS, () => {
+      throw timeout('it does not answer');
+    });
+  } finally {
+    child.kill('SIGKILL');
+  }
+  const names = (index: number, key: string): string[] =>
+    (replies.get(index) as Record<string, unknown>[]).flatMap((one) => [one[key], one.alias].filter(isText));
+  return {
+    options: replies.get(1) as QemuAnswers['options'],
+    machines: names(2, 'name'),
+    devices: names(3, 'name'),
+    migration: names(4, 'capability'),
+  };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}

@@ -1,0 +1,59 @@
+/** What a VM's virtual disks are: capacity, identity and parents, read from the heads of their files and kept. */
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { decodeDescriptor } from '../../disk/vmdk/descriptor.js';
+import { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from '../../disk/vmdk/header.js';
+
+/** One file of a chain. */
+export interface DiskFacts {
+  capacityBytes: number;
+  /** As vSphere writes a disk's UUID: `6000C293-…`, of the path: a disk file has none of its own. */
+  uuid: string;
+  contentId: string;
+  /** Local path of the parent. */
+  parent: string | null;
+}
+
+const KEPT = 5000;
+const known = new Map<string, { inode: number; facts: DiskFacts }>();
+
+/** The facts of a disk by its local path, or null for a file that is none or not there. */
+export function diskFacts(path: string): DiskFacts | null {
+  try {
+    // Capacity and parent never change in a file; a file put in its place is another inode.
+    const { ino, size } = statSync(path);
+    const kept = known.get(path);
+    if (kept?.inode === ino) return kept.facts;
+    const facts = read(path, size);
+    if (known.size >= KEPT) known.clear();
+    known.set(path, { inode: ino, facts });
+    return facts;
+  } catch {
+    return null;
+  }
+}
+
+function read(path: string, size: number): DiskFacts {
+  const head = Buffer.alloc((1 + DESCRIPTOR_SECTORS) * SECTOR);
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, head, 0, head.length, 0);
+  } finally {
+    closeSync(file);
+  }
+  const header = decodeHeader(head, size);
+  const start = header.descriptorOffset * SECTOR;
+  const { cid, parentHint } = decodeDescriptor(head.subarray(start, start + header.descriptorSize * SECTOR));
+  return {
+    capacityBytes: header.capacity * SECTOR,
+    uuid: uuidOf(path),
+    contentId: cid,
+    parent: parentHint === null ? null : resolve(dirname(path), parentHint),
+  };
+}
+
+function uuidOf(path: string): string {
+  const hex = `6000C29${createHash('sha256').update(path).digest('hex').slice(0, 25)}`;
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}

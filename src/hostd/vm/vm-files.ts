@@ -1,0 +1,114 @@
+/** A VM's files as vim25 lists them, and the space that they take. */
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { diskFacts } from './disk-facts.js';
+import type { VmView } from './vm-info.js';
+
+interface VmFile {
+  key: number;
+  name: string;
+  type: string;
+  /** Bytes. */
+  size: number;
+  /** Bytes on the datastore: less than `size` where the file has holes. */
+  used: number;
+}
+
+const TYPES: [RegExp, string][] = [
+  [/\.vmx$/, 'config'],
+  [/\.vmdk$/, 'diskExtent'],
+  [/\.log$/, 'log'],
+];
+
+/** The files in the VM's own directory. */
+function filesOf(vm: VmView): VmFile[] {
+  const files: VmFile[] = [];
+  let names: string[] = [];
+  try {
+    names = readdirSync(vm.directory).sort();
+  } catch {
+    // It is being removed.
+  }
+  for (const name of names) {
+    const path = join(vm.directory, name);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined || !stat.isFile()) continue;
+    const type = TYPES.find(([pattern]) => pattern.test(name))?.[1];
+    if (type === undefined) continue;
+    files.push({
+      key: files.length,
+      name: vm.host.datastore.pathOf(path),
+      type,
+      size: stat.size,
+      used: stat.blocks * 512,
+    });
+  }
+  return files;
+}
+
+function used(vm: VmView): { committed: number; uncommitted: number; unshared: number } {
+  const committed = filesOf(vm).reduce((sum, file) => sum + file.used, 0);
+  const { datastore } = vm.host;
+  const own = vm.config.hardware.disks
+    .map(({ file }) => datastore.resolve(file))
+    .filter((path) => path.startsWith(`${vm.directory}/`));
+  const capacity = own.reduce((sum, path) => sum + (diskFacts(path)?.capacityBytes ?? 0), 0);
+  return { committed, uncommitted: Math.max(0, capacity - committed), unshared: committed };
+}
+
+/** VirtualMachineStorageSummary. */
+export function storageSummary(vm: VmView): object {
+  return { ...used(vm), timestamp: new Date() };
+}
+
+/** VirtualMachineStorageInfo. */
+export function storageInfo(vm: VmView): object {
+  return { perDatastoreUsage: [{ datastore: vm.host.datastore.ref, ...used(vm) }], timestamp: new Date() };
+}
+
+/** The files of each disk, the base first. Those of images lie elsewhere. */
+function chains(vm: VmView): { key: number; files: string[] }[] {
+  const { datastore } = vm.host;
+  return vm.config.hardware.disks.map(({ key, file }) => {
+    const files: string[] = [];
+    for (let at: string | null = datastore.resolve(file); at !== null && files.length < 256; ) {
+      if (!at.startsWith(`${datastore.directory}/`)) break;
+      files.unshift(datastore.pathOf(at));
+      at = diskFacts(at)?.parent ?? null;
+    }
+    return { key, files };
+  });
+}
+
+/** VirtualMachineFileLayout. */
+export function fileLayout(vm: VmView): object {
+  const name = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+  const files = filesOf(vm);
+  return {
+    configFile: files.filter(({ type }) => type === 'config').map((file) => name(file.name)),
+    logFile: files.filter(({ type }) => type === 'log').map((file) => name(file.name)),
+    disk: chains(vm).map(({ key, files: diskFile }) => ({ key, diskFile })),
+    snapshot: [],
+  };
+}
+
+/** VirtualMachineFileLayoutEx. */
+export function fileLayoutEx(vm: VmView): object {
+  const files = filesOf(vm);
+  return {
+    file: files.map(({ key, name, type, size, used: uniqueSize }) => ({
+      key,
+      name,
+      type,
+      size,
+      uniqueSize,
+      accessible: true,
+    })),
+    disk: chains(vm).map(({ key, files: names }) => ({
+      key,
+      chain: names.map((name) => ({ fileKey: files.filter((file) => file.name === name).map((file) => file.key) })),
+    })),
+    snapshot: [],
+    timestamp: new Date(),
+  };
+}

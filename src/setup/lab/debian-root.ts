@@ -1,0 +1,115 @@
+/** Roots of Debian releases, made by debootstrap and kept: to run Caisson on another release than this machine's. */
+import { existsSync } from 'node:fs';
+import { copyFile, cp, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { unavailable } from '../../common/errors.js';
+import { step } from '../console.js';
+import { RUN_PACKAGES, run } from '../packages.js';
+
+/** What the tests need there besides; the docker CLI and Node.js are this machine's own. */
+const LAB_PACKAGES = [
+  ...RUN_PACKAGES,
+  'busybox-static',
+  'ca-certificates',
+  'docker-registry',
+  'e2fsprogs',
+  'libatomic1',
+  'procps',
+  'qemu-utils',
+];
+const PROJECT = '/opt/caisson';
+
+/** A root that is there. */
+export interface DebianRoot {
+  suite: string;
+  path: string;
+}
+
+/**
+ * The archive that this machine's own apt uses: the first one of its sources, in either of apt's formats (sources.list(5)).
+ * @param texts of `sources.list` and the files of `sources.list.d`
+ */
+export function archiveOf(texts: string[]): string | null {
+  for (const text of texts) {
+    const lines = text.split('\n').filter((line) => !line.trim().startsWith('#'));
+    if (lines.some((line) => /^Enabled:\s*no\s*$/i.test(line))) continue;
+    for (const line of lines) {
+      const found = /^URIs:\s*(\S+)/i.exec(line) ?? /^\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)/.exec(line);
+      if (found !== null && !/security/.test(found[1]!)) return found[1]!;
+    }
+  }
+  return null;
+}
+
+async function archive(): Promise<string> {
+  const directory = '/etc/apt/sources.list.d';
+  const names = (await readdir(directory).catch((): string[] => [])).sort();
+  const files = ['/etc/apt/sources.list', ...names.map((name) => join(directory, name))];
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
+  const found = archiveOf(texts);
+  if (found === null) throw unavailable("apt's sources name no archive to make a root from");
+  return found;
+}
+
+/**
+ * Makes the root of a release unless it is there with all packages.
+ * @param directory where roots are kept
+ * @param more packages besides those that Caisson and its tests need
+ * @throws unavailable with debootstrap's words
+ */
+export async function debianRoot(
+  directory: string,
+  suite: string,
+  name = suite,
+  more: string[] = [],
+): Promise<DebianRoot> {
+  const packages = [...LAB_PACKAGES, ...more].sort();
+  const path = join(directory, name);
+  const stamp = join(directory, `${name}.packages`);
+  const wanted = packages.join('\n');
+  if (existsSync(path) && (await readFile(stamp, 'utf8').catch(() => '')) === wanted) return { suite, path };
+  await mkdir(directory, { recursive: true });
+  await rm(stamp, { force: true });
+  await rm(path, { recursive: true, force: true });
+  await step(`Making a root of Debian ${suite} (debootstrap)`, async () => {
+    const aside = `${path}.new`;
+    await rm(aside, { recursive: true, force: true });
+    await run('debootstrap', ['--variant=minbase', `--include=${packages.join(',')}`, suite, aside, await archive()]);
+    await rm(join(aside, 'var/cache/apt/archives'), { recursive: true, force: true });
+    // The archive may be a copy that stands still.
+    await writeFile(join(aside, 'etc/apt/apt.conf.d/99lab'), 'Acquire::Check-Valid-Until "false";\n');
+    await rename(aside, path);
+    await writeFile(stamp, wanted);
+  });
+  return { suite, path };
+}
+
+/** Puts Node.js, the docker CLI and this project, built and with its dependencies, into a root. */
+export async function furnish(root: DebianRoot, project: string): Promise<void> {
+  const bin = join(root.path, 'usr/local/bin');
+  await mkdir(bin, { recursive: true });
+  await copyFile(await realpath(process.execPath), join(bin, 'node'));
+  await copyFile(await realpath(findProgram('docker')), join(bin, 'docker'));
+  const target = join(root.path, PROJECT);
+  await rm(target, { recursive: true, force: true });
+  await mkdir(target, { recursive: true });
+  for (const name of await readdir(project))
+    if (name !== '.git') await cp(join(project, name), join(target, name), { recursive: true, verbatimSymlinks: true });
+}
+
+/** Where a root has the project. */
+export const projectInRoot = PROJECT;
+
+function findProgram(name: string): string {
+  const found = (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((directory) => join(directory, name))
+    .find((path) => existsSync(path));
+  if (found === undefined) throw unavailable(`${name} is not in PATH`);
+  return found;
+}
+
+/** Where roots are kept. @param cacheDir the project's cache */
+export function rootsDirectory(cacheDir: string): string {
+  return join(cacheDir, 'releases');
+}

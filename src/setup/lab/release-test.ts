@@ -1,0 +1,44 @@
+/** The tests of one Debian release, in its root. */
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cacheDirectory } from '../../common/paths.js';
+import { say } from '../console.js';
+import { debianRoot, furnish, rootsDirectory } from './debian-root.js';
+import { inRoot } from './enter-root.js';
+
+/** What of the VM suite is run with `short`. */
+const SHORT = ['-t', 'boots, asks for its program|keeps its disk over runs'];
+
+/**
+ * Makes the root, gives it its own kernel and boot image, and runs the walk (`test/releases/walk.ts`) and the VM suite there.
+ * @param project this checkout, built
+ * @returns false when something failed; it was printed
+ */
+export async function testRelease(suite: string, project: string, options: { short: boolean }): Promise<boolean> {
+  const root = await debianRoot(rootsDirectory(cacheDirectory()), suite);
+  await furnish(root, project);
+  // What an earlier run left: boot snapshots are to be made anew, and one that was killed left its files.
+  for (const left of ['var/cache/caisson/snapshots', 'tmp'])
+    await rm(join(root.path, left), { recursive: true, force: true });
+  await mkdir(join(root.path, 'tmp'));
+  await chmod(join(root.path, 'tmp'), 0o1777);
+  const commands: { title: string; network: 'machine' | 'none'; command: string[] }[] = [
+    { title: 'its kernel and boot image', network: 'machine', command: ['node', 'dist/src/setup/prepare-only.js'] },
+    {
+      title: 'start, run, exec, snapshot, pool, restart',
+      network: 'none',
+      command: ['node', 'dist/test/releases/walk.js'],
+    },
+    {
+      title: options.short ? 'a part of the VM suite' : 'the VM suite',
+      network: 'none',
+      command: ['node', 'node_modules/vitest/vitest.mjs', 'run', '--project', 'vm', ...(options.short ? SHORT : [])],
+    },
+  ];
+  for (const { title, network, command } of commands) {
+    say(`=== Debian ${suite}: ${title}`);
+    const { code } = await inRoot(root, command, { network });
+    if (code !== 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,8 @@
+/** Sets a machine up and does nothing else: the part of `npm start` that may need the package archive. */
+import { exitWith, prepareMachine } from './prepare.js';
+
+try {
+  await prepareMachine({ tests: false });
+} catch (error) {
+  exitWith(error);
+}

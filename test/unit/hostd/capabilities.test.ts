@@ -1,0 +1,127 @@
+import { describe, expect, it } from 'vitest';
+import { type QemuAnswers, readCapabilities } from '../../../src/hostd/qemu/capabilities.js';
+import { qemuArguments } from '../../../src/hostd/qemu/command-line.js';
+import { socketBackend } from '../../../src/hostd/qemu/serial-ports.js';
+
+/** The lines of `-help` that begin with an option, as every version has them. */
+const COMMON_HELP = [
+  '-machine [type=]name[,prop[=value][,...]]',
+  '-object TYPENAME[,PROP1=VALUE1,...]',
+  '-add-fd fd=fd,set=set[,opaque=opaque]',
+  '-device driver[,prop[=value][,...]]',
+  '-drive [file=file][,if=type][,bus=n][,unit=m][,media=d][,index=i]',
+  '-netdev tap,id=str[,fd=h][,fds=x:y:...:z][,ifname=name][,script=file][,downscript=dfile]',
+  '-mon [chardev=]name[,mode=readline|control][,pretty[=on|off]]',
+  '-incoming defer',
+  '-sandbox on[,obsolete=allow|deny][,elevateprivileges=allow|deny|children]',
+];
+const group = (option: string, ...names: string[]) => ({ option, parameters: names.map((name) => ({ name })) });
+const SANDBOX = group('sandbox', 'enable', 'obsolete', 'elevateprivileges', 'spawn', 'resourcecontrol');
+const CHARDEV = ['backend', 'path', 'host', 'port', 'server', 'wait', 'append', 'mux'];
+
+/** What QEMU answered on Debian 12, 13 and sid, as far as it is looked at. */
+const recorded: Record<string, QemuAnswers> = {
+  '7.2': answers('QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)', {
+    help: [
+      '-runas user     change to user id user just before starting the VM',
+      '-chardev socket,id=id,path=path[,reconnect=seconds]',
+    ],
+    options: [SANDBOX, group('chardev', ...CHARDEV, 'reconnect')],
+  }),
+  '10.0': answers('QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)', {
+    help: [
+      '-run-with [async-teardown=on|off][,chroot=dir][user=username|uid:gid]',
+      '-chardev socket,id=id,path=path[,reconnect-ms=milliseconds]',
+    ],
+    options: [
+      SANDBOX,
+      group('run-with', 'async-teardown', 'chroot', 'user'),
+      group('chardev', ...CHARDEV, 'reconnect', 'reconnect-ms'),
+    ],
+  }),
+  '11.1': answers('QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1)', {
+    // The user is told of on the next line there.
+    help: [
+      '-run-with [async-teardown=on|off][,chroot=dir]',
+      '-chardev socket,id=id,path=path[,reconnect-ms=milliseconds]',
+    ],
+    options: [
+      SANDBOX,
+      group('run-with', 'async-teardown', 'chroot', 'exit-with-parent', 'user'),
+      group('chardev', ...CHARDEV, 'reconnect-ms'),
+    ],
+  }),
+};
+
+function answers(version: string, own: { help: string[]; options: QemuAnswers['options'] }): QemuAnswers {
+  return {
+    version,
+    help: [...COMMON_HELP, ...own.help].join('\n'),
+    options: own.options,
+    machines: ['pc-i440fx', 'pc', 'q35', 'none'],
+    devices: ['virtio-blk-pci', 'virtio-net-pci', 'virtio-serial-pci', 'virtserialport', 'virtio-balloon-pci'],
+    migration: ['events', 'x-ignore-shared'],
+    accelerators: 'Accelerators supported in QEMU binary:\ntcg\nkvm\n',
+    formats: 'Supported formats: file qcow2 raw vmdk vvfat\n',
+  };
+}
+
+const vm = {
+  moid: 'vm-7',
+  uuid: '00000000-0000-4000-8000-000000000007',
+  name: 'web',
+  directory: '/store/web',
+  cpus: 1,
+  memoryMiB: 256,
+  disks: [],
+  nics: [],
+  serials: [{ index: 0, backing: { kind: 'unixClient' as const, path: '/run/channel.sock' } }],
+  extraConfig: new Map<string, string>(),
+};
+
+describe('what a QEMU is told', () => {
+  it.each([
+    ['7.2', '-runas 64108:64100', 'reconnect=1', { reconnect: 1 }],
+    ['10.0', '-run-with user=64108:64100', 'reconnect-ms=1000', { 'reconnect-ms': 1000 }],
+    ['11.1', '-run-with user=64108:64100', 'reconnect-ms=1000', { 'reconnect-ms': 1000 }],
+  ])('QEMU %s by what it answers: %s, %s', (version, user, reconnect, member) => {
+    const dialect = readCapabilities(recorded[version]!);
+    expect(dialect.snapshots).toBe(true);
+    const args = qemuArguments(vm, {
+      acceleration: 'tcg',
+      dialect,
+      boot: { kernel: '/k', initramfs: '/i' },
+      sockets: { qmp: '/q', guestRpc: '/r' },
+      taps: [],
+    });
+    expect(args.join(' ')).toContain(user);
+    expect(args).toContain(`socket,id=serial0,path=/run/channel.sock,server=off,${reconnect}`);
+    expect(socketBackend('/run/channel.sock', dialect)).toMatchObject({ data: member });
+  });
+
+  it('is not decided by its version number', () => {
+    const backported = readCapabilities({ ...recorded['10.0']!, version: 'QEMU emulator version 7.2.0' });
+    expect(backported.user).toBe('run-with');
+  });
+
+  it.each<[string, Partial<QemuAnswers>, RegExp]>([
+    [
+      'no way to drop rights',
+      { options: recorded['7.2']!.options, help: recorded['10.0']!.help },
+      /give up root’s rights/,
+    ],
+    ['no seccomp', { options: recorded['10.0']!.options.filter(({ option }) => option !== 'sandbox') }, /-sandbox/],
+    ['no machine', { machines: ['q35'] }, /machine type pc/],
+    ['no balloon', { devices: ['virtio-blk-pci'] }, /virtio-balloon-pci/],
+    ['no VMDKs', { formats: 'Supported formats: raw qcow2' }, /format vmdk/],
+    ['no accelerator', { accelerators: 'Accelerators supported in QEMU binary:\nxen\n' }, /accelerator/],
+  ])('refuses one with %s in words, with what to do', (_, changed, words) => {
+    const refused = (): unknown => readCapabilities({ ...recorded['10.0']!, ...changed });
+    expect(refused).toThrow(words);
+    expect(refused).toThrow(/Install one of these/);
+  });
+
+  it('says it where a state cannot be saved without memory, and goes on', () => {
+    expect(readCapabilities({ ...recorded['7.2']!, migration: ['events'] }).snapshots).toBe(false);
+  });
+});

@@ -1,0 +1,111 @@
+/** Layers on the datastore: what a layer of many costs, and layers that change nothing. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { VchConfig } from '../../../port-layer/config.js';
+import { Layers } from '../../../port-layer/storage/layers.js';
+import type { LayerInfo } from '../../../port-layer/types.js';
+import { chainId, sha256 } from '../../../src/common/ids.js';
+import { Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
+import { localStore } from '../../support/local-store.js';
+import { tarOf, temporaryDirectory } from '../disk/support.js';
+
+const ROOT = 'store/VIC/v';
+const CONFIG = { container: { baseImageSizeGiB: 1 } } as VchConfig;
+const EMPTY = Buffer.alloc(1024);
+
+let directory: string;
+let remove: () => Promise<void>;
+let layers: Layers;
+/** Files of the datastore that were opened. */
+let opened: string[];
+
+async function openLayers(): Promise<Layers> {
+  const store = localStore(directory, ROOT);
+  const size = store.datastore.size.bind(store.datastore);
+  store.datastore.size = (path) => {
+    opened.push(path);
+    return size(path);
+  };
+  const found = new Layers(store, CONFIG, join(directory, 'spool'));
+  await found.load();
+  return found;
+}
+
+beforeEach(async () => {
+  ({ path: directory, remove } = await temporaryDirectory());
+  opened = [];
+  layers = await openLayers();
+});
+afterEach(() => remove());
+
+/** Writes layers, each over the one before. */
+async function write(tars: Buffer[], onto: string | null = null): Promise<LayerInfo[]> {
+  const infos: LayerInfo[] = [];
+  let parent = onto;
+  for (const tar of tars) {
+    const diffId = `sha256:${sha256(tar)}`;
+    const layer = { chainId: chainId(parent, diffId), parent, diffId };
+    infos.push(await layers.write(layer, Readable.from([tar]), { verify: async () => undefined }));
+    parent = layer.chainId;
+  }
+  return infos;
+}
+
+const fileTar = (name: string): Promise<Buffer> => tarOf([{ name, content: name, mode: 0o644 }]);
+
+async function names(chain: string): Promise<string[]> {
+  const disk = await VmdkChain.open(await layers.diskOf(chain), (path) => layers.openDisk(path));
+  const filesystem = await Ext4Filesystem.open(disk);
+  const found: string[] = [];
+  for await (const { name } of filesystem.readdir(filesystem.root)) found.push(name);
+  await disk.close();
+  return found.sort();
+}
+
+it('of a long chain each is opened once, not once for each that follows', async () => {
+  const tars = await Promise.all(Array.from({ length: 12 }, (_, i) => fileTar(`f${i}`)));
+  const infos = await write(tars);
+  expect(new Set(opened).size).toBe(opened.length);
+  expect(opened.length).toBeLessThanOrEqual(tars.length);
+  expect(await names(infos.at(-1)!.chainId)).toHaveLength(12);
+});
+
+it('one that changes nothing has the disk of the layer below, also for what follows and when it is found again', async () => {
+  const [base, first, second, upper] = await write([await fileTar('a'), EMPTY, EMPTY, await fileTar('b')]);
+  expect([first!.disk, second!.disk]).toEqual([base!.chainId, base!.chainId]);
+  expect(upper!.disk).toBeUndefined();
+  expect(new Set([base, first, second, upper].map((info) => info!.chainId)).size).toBe(4);
+  expect(await layers.diskOf(second!.chainId)).toBe(await layers.diskOf(base!.chainId));
+  expect(await names(upper!.chainId)).toEqual(['a', 'b']);
+  const stored = join(directory, `${ROOT}/images`, second!.chainId.slice(7));
+  expect(await readdir(stored)).toEqual(['layer.json']);
+
+  layers = await openLayers();
+  expect(layers.list()).toHaveLength(4);
+  expect(await layers.diskOf(second!.chainId)).toBe(await layers.diskOf(base!.chainId));
+  const [over] = await write([await fileTar('c')], second!.chainId);
+  expect(await names(over!.chainId)).toEqual(['a', 'c']);
+});
+
+it('the disk stays as long as a layer has it', async () => {
+  const [base, empty] = await write([await fileTar('a'), EMPTY]);
+  await expect(layers.delete(base!.chainId)).rejects.toMatchObject({ kind: 'conflict' });
+  layers.usedByContainers = () => new Set([empty!.chainId]);
+  await expect(layers.delete(empty!.chainId)).rejects.toMatchObject({ kind: 'conflict' });
+  layers.usedByContainers = () => new Set();
+  await layers.delete(empty!.chainId);
+  await layers.delete(base!.chainId);
+  expect(await readdir(join(directory, `${ROOT}/images`))).toEqual([]);
+  // What was read of a removed one is not taken for a new one.
+  const again = await write([await fileTar('a'), await fileTar('b')]);
+  expect(await names(again[1]!.chainId)).toEqual(['a', 'b']);
+});
+
+it('the first layer of an image may be an empty one', async () => {
+  const [empty, upper] = await write([EMPTY, await fileTar('a')]);
+  expect(empty!.disk).toBeUndefined();
+  expect(await names(empty!.chainId)).toEqual([]);
+  expect(await names(upper!.chainId)).toEqual(['a']);
+});
