@@ -11,6 +11,7 @@ import { logger, newOperationId, withOperation } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
+import { browserGuard } from './http/browser-guard.js';
 import { Connection } from './http/connection.js';
 import { SERVER_VERSION } from './info.js';
 import { attachRoutes } from './routes/attach.js';
@@ -57,6 +58,7 @@ export function dockerApp(engine: Engine): express.Express {
       next();
     });
   });
+  app.use(browserGuard);
   app.use(takeVersion);
   app.use(dockerRouter(engine));
   app.use(noRoute);

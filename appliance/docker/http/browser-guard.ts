@@ -1,0 +1,56 @@
+/**
+ * Keeps web pages away from the API. A page may send requests to any address that the browser reaches: without asking, to a form's
+ * measure (CSRF), by WebSocket, and in full where its own host name comes to resolve to this machine (DNS rebinding). Browsers say of
+ * each request where it comes from (Fetch Standard, `Origin`; Fetch Metadata, `Sec-Fetch-Site`), and a page's requests bear its own
+ * host name. Docker's clients say nothing of the first two, and name the host that they were told to connect to.
+ */
+import { isIP, Socket } from 'node:net';
+import { hostname } from 'node:os';
+import type { NextFunction, Request, Response } from 'express';
+import { forbidden } from '../../../src/common/errors.js';
+
+/** `host` of a `Host` header without its port, in lower case. */
+function nameOf(host: string): string {
+  const [, bracketed, plain = ''] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(host) ?? [];
+  return (bracketed ?? plain).toLowerCase().replace(/\.$/, '');
+}
+
+/**
+ * A name that no page of a stranger can have: an address, a name of this machine, or one without a domain (`docker`, as CI services are
+ * called), which nobody can register.
+ */
+function isKnown(host: string): boolean {
+  const name = nameOf(host);
+  if (isIP(name) !== 0 || !name.includes('.') || name.endsWith('.localhost')) return true;
+  return name.split('.')[0] === hostname().toLowerCase().split('.')[0];
+}
+
+/**
+ * Refuses what a web page sends, with 403. A unix socket is out of a browser's reach; with TLS, the certificate says whose name it is.
+ */
+export function browserGuard(request: Request, _response: Response, next: NextFunction): void {
+  const { socket, headers } = request;
+  if (!(socket instanceof Socket) || socket.remoteAddress === undefined) {
+    next();
+    return;
+  }
+  const { host = '', origin } = headers;
+  const site = headers['sec-fetch-site'];
+  const encrypted = 'encrypted' in socket;
+  if (!encrypted && host !== '' && !isKnown(host))
+    throw forbidden(
+      `the host name ${JSON.stringify(host.slice(0, 100))} is not this machine's: use its address, or TLS (web pages may make up names to get here)`,
+    );
+  if (origin !== undefined && !isSame(origin, host))
+    throw forbidden(
+      `web pages have no access to the Docker API: this request says that it comes from ${JSON.stringify(origin.slice(0, 100))}`,
+    );
+  if (site !== undefined && site !== 'same-origin' && site !== 'none')
+    throw forbidden('web pages have no access to the Docker API: this request says that another site has sent it');
+  next();
+}
+
+/** Clients of WebSockets that are no browsers say the address that they connect to. */
+function isSame(origin: string, host: string): boolean {
+  return /^(?:https?|wss?):\/\/(.*)$/.exec(origin.toLowerCase())?.[1] === host.toLowerCase();
+}

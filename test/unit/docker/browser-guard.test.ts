@@ -1,0 +1,102 @@
+/** Web pages have no access to the API. */
+import { request } from 'node:http';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type DockerServer, dockerApp, listenDocker } from '../../../appliance/docker/server.js';
+import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
+
+let engine: TestEngine;
+let local: DockerServer;
+const path = join(tmpdir(), `caisson-guard-${process.pid}.sock`);
+beforeAll(async () => {
+  engine = await startTestEngine();
+  local = await listenDocker(dockerApp(engine.engine), { path });
+});
+afterAll(async () => {
+  await local.close();
+  await engine.close();
+});
+
+/** The status of a request with these headers; an upgrade's too. */
+function status(
+  method: string,
+  url: string,
+  headers: Record<string, string>,
+  where: { port: number } | { socketPath: string } = { port: engine.port },
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ ...where, host: '127.0.0.1', method, path: url, headers, agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    sent.once('upgrade', (response, socket) => {
+      socket.destroy();
+      resolve(response.statusCode ?? 0);
+    });
+    sent.once('error', reject);
+    sent.end();
+  });
+}
+
+/** Requests of each kind: plain, one that changes something, streams, and those that become WebSockets. */
+const REQUESTS: [method: string, url: string, headers: Record<string, string>][] = [
+  ['GET', '/_ping', {}],
+  ['GET', '/v1.47/containers/json', {}],
+  ['POST', '/v1.47/images/create?fromImage=busybox', {}],
+  ['POST', '/containers/prune', {}],
+  ['POST', '/containers/x/attach?stream=1&stdin=1', { 'content-type': 'text/plain' }],
+  ['POST', '/containers/x/attach?stream=1', { connection: 'Upgrade', upgrade: 'tcp' }],
+  ['POST', '/exec/x/start', { connection: 'Upgrade', upgrade: 'tcp' }],
+  ['POST', '/session', { connection: 'Upgrade', upgrade: 'h2c' }],
+  [
+    'GET',
+    '/containers/x/attach/ws?stream=1&stdin=1',
+    {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+    },
+  ],
+  ['OPTIONS', '/containers/json', {}],
+  ['GET', '/nothing-of-that-name', {}],
+];
+
+describe.each(REQUESTS)('%s %s', (method, url, headers) => {
+  const host = (): string => `127.0.0.1:${engine.port}`;
+
+  test('is refused to a page whose name was made to resolve to this machine', async () => {
+    for (const foreign of [
+      'evil.example',
+      `evil.example:${engine.port}`,
+      '127.0.0.1.evil.example',
+      'localhost.evil.example:80',
+    ])
+      expect(await status(method, url, { ...headers, host: foreign })).toBe(403);
+  });
+
+  test('is refused to a page of another site', async () => {
+    for (const origin of ['https://evil.example', 'null', `http://localhost:${engine.port + 1}`, 'file://'])
+      expect(await status(method, url, { ...headers, host: host(), origin })).toBe(403);
+    for (const site of ['cross-site', 'same-site'])
+      expect(await status(method, url, { ...headers, host: host(), 'sec-fetch-site': site })).toBe(403);
+  });
+
+  test('is answered to clients, by whatever name they know this machine', async () => {
+    for (const known of ['localhost:2375', '[::1]:2375', '192.0.2.7', 'docker:2375', hostname(), 'engine.localhost'])
+      expect(await status(method, url, { ...headers, host: known })).not.toBe(403);
+    expect(await status(method, url, { ...headers, host: host(), origin: `http://${host()}` })).not.toBe(403);
+    expect(await status(method, url, { ...headers, host: host(), 'sec-fetch-site': 'none' })).not.toBe(403);
+  });
+
+  test('is answered on a unix socket, where no browser comes', async () => {
+    const answer = await status(method, url, { ...headers, host: 'evil.example' }, { socketPath: path });
+    expect(answer).not.toBe(403);
+  });
+});
+
+test('the refusal says what to do', async () => {
+  const answer = await engine.call('GET', '/containers/json', undefined, { host: 'evil.example' });
+  expect(answer.json.message).toMatch(/"evil\.example" is not this machine's: use its address, or TLS/);
+});
