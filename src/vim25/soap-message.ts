@@ -36,8 +36,8 @@ export interface Request {
 }
 
 /** Parses a request, strictly. The arguments of an unknown operation are empty. @throws invalid */
-export function decodeRequest(text: string): Request {
-  const root = parseXml(text);
+export function decodeRequest(text: string, maxElements?: number): Request {
+  const root = parseXml(text, maxElements);
   const element = child(root, 'Body')?.children[0];
   if (element === undefined) throw invalid('the SOAP message has no body');
   const self = child(element, '_this');

@@ -1,7 +1,6 @@
 /** Sessions: who is logged in, and what belongs to them. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ManagedObjectReference, UserSession } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { EventManager } from '../inventory/event-manager.js';
@@ -9,11 +8,11 @@ import { ManagedObject } from '../inventory/managed-object.js';
 import { PropertyCollector } from '../inventory/property-collector.js';
 import type { Registry } from '../inventory/registry.js';
 import { SimpleObject } from '../inventory/simple-object.js';
+import { LoginGuard } from './login-guard.js';
 
 const DEFAULT_COLLECTOR = 'ha-property-collector';
 const IDLE_MS = 30 * 60_000;
 const MAX_SESSIONS = 500;
-const FAILED_LOGIN_DELAY_MS = 300;
 
 const calling = new AsyncLocalStorage<Session>();
 
@@ -81,6 +80,7 @@ export interface CallContext {
 /** Logs clients in and out. */
 export class SessionManager extends ManagedObject {
   private readonly sessions = new Map<string, Session>();
+  private readonly guard: LoginGuard;
 
   constructor(
     private readonly registry: Registry,
@@ -88,6 +88,7 @@ export class SessionManager extends ManagedObject {
     private readonly credentials: { user: string; password: string },
   ) {
     super('SessionManager', 'ha-sessionmgr');
+    this.guard = new LoginGuard(events);
     setInterval(() => this.expire(), 60_000).unref();
   }
 
@@ -132,16 +133,8 @@ export class SessionManager extends ManagedObject {
     args: { userName: string; password: string; locale?: string },
     context: CallContext,
   ): Promise<UserSession> {
-    if (!this.accepts(args.userName, args.password)) {
-      this.events.post(
-        'BadUsernameSessionEvent',
-        `Cannot login user ${args.userName}: incorrect user name or password`,
-        args.userName,
-        { ipAddress: context.client.address },
-      );
-      await sleep(FAILED_LOGIN_DELAY_MS);
+    if (!(await this.accepts(args.userName, args.password, context.client.address)))
       throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
-    }
     if (this.sessions.size >= MAX_SESSIONS) this.dropOldest();
     const now = new Date();
     context.session.user = {
@@ -167,15 +160,18 @@ export class SessionManager extends ManagedObject {
     return context.session.user;
   }
 
-  /** Constant-time check of user and password. */
-  accepts(user: string, password: string): boolean {
+  /** Checks user and password in constant time; a wrong one from `address` waits for its answer. @throws RequestCanceled */
+  async accepts(user: string, password: string, address: string): Promise<boolean> {
     const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
     const same = timingSafeEqual(digest(password), digest(this.credentials.password));
-    return timingSafeEqual(digest(user), digest(this.credentials.user)) && same;
+    if (timingSafeEqual(digest(user), digest(this.credentials.user)) && same) return true;
+    await this.guard.failed(address);
+    return false;
   }
 
   Logout(_args: unknown, context: CallContext): void {
-    this.events.post('UserLogoutSessionEvent', `User ${context.userName} logged out`, context.userName);
+    if (context.session.user !== null)
+      this.events.post('UserLogoutSessionEvent', `User ${context.userName} logged out`, context.userName);
     this.end(context.session);
   }
 

@@ -17,11 +17,14 @@ import type { ManagedObject } from '../inventory/managed-object.js';
 import { notAuthenticated } from '../inventory/property-collector.js';
 import type { HostCertificate } from './certificate.js';
 import { serveFolder } from './folder-server.js';
+import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './login-guard.js';
 import { type CallContext, inSession, type Session, type SessionManager } from './session.js';
 
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
+/** All clients together. The endpoints of virtual container hosts have a handful each. */
+const MAX_CONNECTIONS = 1000;
 const COOKIE = 'vmware_soap_session';
 /** Operations that need no login. */
 const OPEN = new Set(['RetrieveServiceContent', 'Login', 'CurrentTime', 'Logout']);
@@ -55,6 +58,7 @@ export class VimServer {
     );
     server.requestTimeout = 0; // uploads take as long as they take
     server.keepAliveTimeout = 120_000;
+    server.maxConnections = MAX_CONNECTIONS;
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(listen.port, listen.host, () => resolve());
@@ -85,7 +89,7 @@ async function handle(
   } else if (url.pathname.replace(/\/$/, '') === '/sdk' && request.method === 'POST') {
     await withOperation(operation, () => span('hostd soap', () => serveSoap(host, session, request, response)));
   } else if (url.pathname === '/folder' || url.pathname.startsWith('/folder/')) {
-    if (session.user === null && !basicAuth(sessions, request)) {
+    if (session.user === null && !(await basicAuth(sessions, request))) {
       request.resume();
       response.writeHead(401, { 'www-authenticate': 'Basic realm="hostd"' }).end();
       return;
@@ -101,11 +105,11 @@ function cookieOf(request: IncomingMessage): string | undefined {
   return new RegExp(`(?:^|;\\s*)${COOKIE}="?([0-9a-f]+)"?`).exec(request.headers.cookie ?? '')?.[1];
 }
 
-function basicAuth(sessions: SessionManager, request: IncomingMessage): boolean {
+async function basicAuth(sessions: SessionManager, request: IncomingMessage): Promise<boolean> {
   const encoded = /^Basic (\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
   if (encoded === undefined) return false;
   const [user = '', ...password] = Buffer.from(encoded, 'base64').toString('utf8').split(':');
-  return sessions.accepts(user, password.join(':'));
+  return sessions.accepts(user, password.join(':'), clientOf(request).address).catch(() => false);
 }
 
 async function serveSoap(
@@ -118,7 +122,9 @@ async function serveSoap(
   response.on('close', () => abort.abort());
   let call: Request | null = null;
   try {
-    call = decodeRequest(await readBody(request));
+    const stranger = session.user === null;
+    const body = await readBody(request, stranger ? STRANGER_BYTES : MAX_REQUEST);
+    call = decodeRequest(body, stranger ? STRANGER_ELEMENTS : undefined);
     const asked = call;
     const result = await inSession(session, () =>
       invoke(host, session, asked, { signal: abort.signal, client: clientOf(request) }),
@@ -195,15 +201,21 @@ function isOpen({ operation, target, args }: Request): boolean {
   return objects.length > 0 && objects.every(({ obj, selectSet }) => anyone(obj) && (selectSet ?? []).length === 0);
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
+/** A message whole. @throws InvalidRequest for one of more than `limit` bytes */
+async function readBody(request: IncomingMessage, limit: number): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;
-  for await (const part of request) {
-    size += (part as Buffer).length;
-    if (size <= MAX_REQUEST) parts.push(part as Buffer);
-    // Read to its end all the same, within reason: who is still sending does not look for the answer.
-    else if (size > MAX_DISCARDED) request.destroy();
+  const late = setTimeout(() => request.destroy(), STRANGER_MS);
+  try {
+    for await (const part of request) {
+      size += (part as Buffer).length;
+      if (size <= limit) parts.push(part as Buffer);
+      // Read to its end all the same, within reason: who is still sending does not look for the answer.
+      else if (size > MAX_DISCARDED) request.destroy();
+    }
+  } finally {
+    clearTimeout(late);
   }
-  if (size > MAX_REQUEST) throw fault('InvalidRequest', 'The request is too large');
+  if (size > limit) throw fault('InvalidRequest', 'The request is too large');
   return Buffer.concat(parts).toString('utf8');
 }
