@@ -15,6 +15,7 @@ const HEAD_MS = 300_000;
 const MAX_AHEAD = 64 * 1024;
 /** Of a body that nobody wants, this much is read: many clients look for the answer only when they have sent it. */
 const MAX_DISCARDED = 64 * 1024 * 1024;
+const KEEP_ALIVE_MS = 60_000;
 /** A client that is told to go has this long to read it. */
 const LINGER_MS = 5_000;
 
@@ -64,6 +65,8 @@ export class Connection {
     private readonly handler: Handler,
   ) {
     socket.setNoDelay?.(true);
+    // There is no limit on idle connections: one whose client is gone without a word is found by this.
+    socket.setKeepAlive?.(true, KEEP_ALIVE_MS);
     socket.on('data', this.onData).on('end', this.onEnd).on('drain', this.onDrain).on('close', this.onClose);
     socket.on('error', () => socket.destroy());
     this.limit(HEAD_MS);
@@ -131,7 +134,11 @@ export class Connection {
   }
 
   private stepHead(): boolean {
-    if (this.bytes.length === 0) return false;
+    if (this.bytes.length === 0) {
+      // The client has closed its side, and all that it sent has been answered.
+      if (this.ended) this.close();
+      return false;
+    }
     if (this.scanned === 0) this.limit(HEAD_MS);
     const end = endOfHead(this.bytes, Math.max(this.scanned - 2, 0));
     this.scanned = this.bytes.length;

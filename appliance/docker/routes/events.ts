@@ -43,7 +43,11 @@ export function eventRoutes(router: Router, engine: Engine): void {
       return;
     }
     const stop = engine.events.listen(send);
-    response.once('close', stop);
+    response.once('close', () => {
+      stop();
+      // A client that has only closed its side still has the other open.
+      response.end();
+    });
     if (end !== null) {
       const timer = endAt(Number(end / 1_000_000n), () => response.end());
       response.once('close', () => timer.stop());

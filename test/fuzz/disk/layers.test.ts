@@ -121,12 +121,16 @@ async function check(steps: Step[][]): Promise<void> {
       const tar = await tarOf(accepted.map(entryOf));
       // Once in odd chunks to be thrown away: the bytes must not depend on how they come.
       const again = join(place, 'again.vmdk');
-      await stack.add(streamOf(tar, 1 + ((tar.length * 7919) % 5000)), { outPath: again });
-      await stack.add(tar);
-      const [one, two] = await Promise.all([readFile(again), readFile(stack.top)]);
-      // The descriptor (sectors 1 … 20) names its own file.
-      expect(one.subarray(21 * 512).equals(two.subarray(21 * 512))).toBe(true);
-      await rm(again);
+      const first = await stack.add(streamOf(tar, 1 + ((tar.length * 7919) % 5000)), { outPath: again });
+      const second = await stack.add(tar);
+      expect(first.unchanged).toBe(second.unchanged);
+      // One that changes nothing has no disk of its own.
+      if (!second.unchanged) {
+        const [one, two] = await Promise.all([readFile(again), readFile(stack.top)]);
+        // The descriptor (sectors 1 … 20) names its own file.
+        expect(one.subarray(21 * 512).equals(two.subarray(21 * 512))).toBe(true);
+        await rm(again);
+      }
       expect(await fsck(stack.top)).toMatchObject({ code: 0 });
       if (i === steps.length - 1) expect(await program('qemu-img', 'check', stack.top)).toMatchObject({ code: 0 });
       const [ours, theirs] = [await stack.read(describeFiles), oracle.describe()];

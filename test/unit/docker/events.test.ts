@@ -3,6 +3,7 @@ import { EventBus } from '../../../appliance/docker/event-bus.js';
 import { passes } from '../../../appliance/docker/event-filters.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 import { fakeImage } from '../../support/fake-image-service.js';
+import { rawRequest } from '../../support/raw-http.js';
 
 interface Event {
   status?: string;
@@ -168,6 +169,19 @@ describe('events', () => {
     ['since=5&until=4', '`since` time (5) cannot be after `until` time (4)'],
   ])('%s is refused', async (query, message) => {
     expect(await engine.call('GET', `/events?${query}`)).toMatchObject({ status: 400, json: { message } });
+  });
+
+  it('end when the client has closed its side, also with a body that nobody asked for', async () => {
+    for (const body of [undefined, { not: 'asked for' }]) {
+      const { socket, status, rest } = await rawRequest(engine.port, '/events', {
+        method: 'GET',
+        upgrade: false,
+        body,
+      });
+      expect(status).toBe(200);
+      socket.end();
+      await rest;
+    }
   });
 
   it('are kept up to a number', () => {
