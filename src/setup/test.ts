@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { step } from './console.js';
+import { say, step } from './console.js';
+import { onDebian } from './lab/debian-root.js';
 import { testRelease } from './lab/release-test.js';
 import { run } from './packages.js';
 import { exitWith, prepareMachine } from './prepare.js';
@@ -22,8 +23,9 @@ const narrowed = process.argv.slice(2);
 const tests = spawnSync(bin('vitest'), ['run', ...narrowed], { cwd: root, stdio: 'inherit' });
 let status = tests.status ?? 1;
 if (status === 0 && narrowed.length === 0) {
-  // On the current stable release, whatever this machine is.
-  const ok = await testRelease('trixie', root, { short: true }).catch(exitWith);
-  if (!ok) status = 1;
+  // On the current stable release, whichever this machine has.
+  if (!onDebian())
+    say('The release test of Debian 13 is left out: its root is made from the archive of a machine that runs Debian.');
+  else if (!(await testRelease('trixie', root, { short: true }).catch(exitWith))) status = 1;
 }
 process.exit(status);

@@ -17,6 +17,7 @@ import type { BootImage } from '../../common/paths.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { QEMU, type QemuCapabilities } from './capabilities.js';
 import { type Acceleration, qemuArguments } from './command-line.js';
+import { complaints } from './qemu-words.js';
 
 const log = logger('qemu');
 /** How long a guest may take to boot, in ms: at the first try, the second, …; the last is kept. */
@@ -143,7 +144,7 @@ export async function probeKvm(boot: BootImage, qemu: QemuCapabilities, ms: numb
   });
   // A guest that crashes resets its machine, and QEMU ends (`-no-reboot`).
   child.on('close', (code, signal) => {
-    const [line = ''] = words.trim().split('\n');
+    const [line = ''] = complaints(words);
     end = line || (code === 0 ? 'the guest crashed' : `QEMU ended with ${signal ?? `status ${code}`}`);
   });
   child.on('error', (error) => {

@@ -1,6 +1,6 @@
 /**
- * What this machine's QEMU can do, asked of QEMU itself: options come and go (`-runas` went with 9.1, `reconnect` with 10), and
- * distributions leave parts out. Version numbers decide nothing.
+ * What this machine's QEMU can do, asked of QEMU itself: options come and go (`-runas` and `reconnect` are gone from Debian's 10.0 and
+ * 11.1), and distributions leave parts out. Version numbers decide nothing.
  */
 import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -18,6 +18,10 @@ export interface QemuDialect {
   user: 'runas' | 'run-with';
   /** What a socket's time until it connects again is called, and in what it is counted. */
   reconnect: 'reconnect' | 'reconnect-ms';
+  /** How it is given a saved state in an open file: newer versions take none as `fd:` any more. */
+  state: 'fd' | 'file';
+  /** How it is given a monitor: newer versions warn of `-mon`. */
+  monitor: 'mon' | 'object';
 }
 
 /** See the file's head. */
@@ -47,13 +51,17 @@ export interface QemuAnswers {
   devices: string[];
   /** Names of `query-migrate-capabilities`. */
   migration: string[];
+  /** Names of `qom-list-types` below `user-creatable`: what `-object` makes. */
+  objects: string[];
+  /** Enumerations of `query-qmp-schema`, whose names QEMU hides. */
+  enumerations: string[][];
   /** The output of `-accel help`. */
   accelerators: string;
   /** The output of `-drive format=help`. */
   formats: string;
 }
 
-const OPTIONS = ['-machine', '-object', '-chardev', '-mon', '-device', '-drive', '-netdev', '-add-fd', '-incoming'];
+const OPTIONS = ['-machine', '-object', '-chardev', '-device', '-drive', '-netdev', '-add-fd', '-incoming'];
 const DEVICES = ['virtio-blk-pci', 'virtio-net-pci', 'virtio-serial-pci', 'virtserialport', 'virtio-balloon-pci'];
 
 /** Reads a dialect out of what QEMU answered. @throws unavailable with all that is missing, and what to do */
@@ -62,10 +70,12 @@ export function readCapabilities(answers: QemuAnswers): QemuCapabilities {
   const has = (option: string): boolean => new RegExp(`^${option}(\\s|$)`, 'm').test(answers.help);
   const user = parameters('run-with').includes('user') ? 'run-with' : has('-runas') ? 'runas' : null;
   const reconnect = chooseReconnect(answers.options);
+  const monitor = answers.objects.includes('monitor-qmp') ? 'object' : has('-mon') ? 'mon' : null;
   const words = answers.formats.split(/\s+/);
   const missing = [
     ...(user === null ? ['a way to give up root’s rights (-run-with user= or -runas)'] : []),
     ...(reconnect === null ? ['sockets that are connected again (-chardev socket,reconnect-ms=)'] : []),
+    ...(monitor === null ? ['a monitor (-object monitor-qmp or -mon)'] : []),
     ...(parameters('sandbox').includes('resourcecontrol') ? [] : ['its seccomp sandbox (-sandbox)']),
     ...OPTIONS.filter((option) => !has(option)).map((option) => `the option ${option}`),
     ...(answers.machines.includes('pc') ? [] : ['the machine type pc']),
@@ -73,8 +83,16 @@ export function readCapabilities(answers: QemuAnswers): QemuCapabilities {
     ...['raw', 'vmdk'].filter((format) => !words.includes(format)).map((format) => `disks of the format ${format}`),
     ...(/^(tcg|kvm)$/m.test(answers.accelerators) ? [] : ['an accelerator (tcg or kvm)']),
   ];
-  if (user === null || reconnect === null || missing.length > 0) throw unusable(answers.version, missing.join('; '));
-  return { version: answers.version, user, reconnect, snapshots: answers.migration.includes('x-ignore-shared') };
+  if (user === null || reconnect === null || monitor === null || missing.length > 0)
+    throw unusable(answers.version, missing.join('; '));
+  const state = readsStateFiles(answers.enumerations) ? 'file' : 'fd';
+  const snapshots = answers.migration.includes('x-ignore-shared');
+  return { version: answers.version, user, reconnect, state, monitor, snapshots };
+}
+
+/** `file:` is among the kinds of addresses that a state comes from (MigrationAddressType in QEMU's qapi/migration.json). */
+function readsStateFiles(enumerations: string[][]): boolean {
+  return enumerations.some((values) => ['socket', 'exec', 'rdma', 'file'].every((kind) => values.includes(kind)));
 }
 
 /** How it is told to connect again; null when it cannot. Some versions take both names. */
@@ -131,11 +149,13 @@ const QUESTIONS = [
   ['query-machines', {}],
   ['qom-list-types', { implements: 'device' }],
   ['query-migrate-capabilities', {}],
+  ['qom-list-types', { implements: 'user-creatable' }],
+  ['query-qmp-schema', {}],
   ['quit', {}],
 ] as const;
 
 /** A QEMU without a machine answers over its monitor. */
-async function ask(): Promise<Pick<QemuAnswers, 'options' | 'machines' | 'devices' | 'migration'>> {
+async function ask(): Promise<Omit<QemuAnswers, 'version' | 'help' | 'accelerators' | 'formats'>> {
   const args = ['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'none', '-S', '-qmp', 'stdio'];
   const child = spawn(QEMU, args, { stdio: ['pipe', 'pipe', 'pipe'] });
   const replies = new Map<number, unknown>();
@@ -177,6 +197,8 @@ async function ask(): Promise<Pick<QemuAnswers, 'options' | 'machines' | 'device
     machines: names(2, 'name'),
     devices: names(3, 'name'),
     migration: names(4, 'capability'),
+    objects: names(5, 'name'),
+    enumerations: (replies.get(6) as { values?: string[] }[]).flatMap(({ values }) => (values ? [values] : [])),
   };
 }
 

@@ -63,6 +63,14 @@ export type SnapshotUse =
 export const MIGRATION_CAPABILITIES = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
 /** The file descriptor from which a resumed VM reads its device state. */
 export const STATE_FD = 3;
+/** The set that it is in; those of disks are numbered from 0, those of files that are handed over from 1000. */
+const STATE_SET = 999;
+
+/** For `migrate-incoming`: where the state of a VM that was started for it is. */
+export function incomingState({ state }: Pick<QemuDialect, 'state'>): { uri: string } {
+  return { uri: state === 'file' ? `file:/dev/fdset/${STATE_SET}` : `fd:${STATE_FD}` };
+}
+
 /** Id of the GuestRPC port's device: QEMU names it when the guest opens the port. */
 export const GUEST_RPC_PORT = 'guestrpc-port';
 
@@ -134,8 +142,9 @@ export function qemuArguments(
     ['-m', `${vm.memoryMiB}M`],
     // What is resumed has its kernel in memory.
     ...(isResumed(snapshot) ? [] : bootArguments(boot, acceleration, snapshot?.use === 'make')),
-    ...monitorArguments('qmp', sockets.qmp),
-    ...(sockets.handOver === undefined ? [] : monitorArguments('handover', sockets.handOver)),
+    ...(isResumed(snapshot) && dialect.state === 'file' ? [['-add-fd', `fd=${STATE_FD},set=${STATE_SET}`]] : []),
+    ...monitorArguments('qmp', sockets.qmp, dialect),
+    ...(sockets.handOver === undefined ? [] : monitorArguments('handover', sockets.handOver, dialect)),
     ['-device', 'virtio-balloon-pci,free-page-reporting=on'],
     ['-device', 'virtio-serial-pci,id=ports,max_ports=16'],
   ];
@@ -209,10 +218,12 @@ function isResumed(snapshot: SnapshotUse | undefined): snapshot is Extract<Snaps
   return snapshot !== undefined && snapshot.use !== 'make';
 }
 
-function monitorArguments(id: string, path: string): string[][] {
+function monitorArguments(id: string, path: string, { monitor }: QemuDialect): string[][] {
   return [
     ['-chardev', `socket,id=${id},path=${value(path)},server=on,wait=off`],
-    ['-mon', `chardev=${id},mode=control`],
+    monitor === 'mon'
+      ? ['-mon', `chardev=${id},mode=control`]
+      : ['-object', `monitor-qmp,id=${id}-monitor,chardev=${id}`],
   ];
 }
 

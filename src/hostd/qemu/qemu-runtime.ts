@@ -33,7 +33,7 @@ import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js'
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
 import { QEMU, type QemuDialect } from './capabilities.js';
-import { type Acceleration, MIGRATION_CAPABILITIES, qemuArguments, STATE_FD, spareUid } from './command-line.js';
+import { type Acceleration, incomingState, MIGRATION_CAPABILITIES, qemuArguments, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
 import { underMemoryFilter } from './memory-filter.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
@@ -274,7 +274,7 @@ export class QemuRuntime implements VmRuntime {
       this.young.set(started.pid, Date.now());
       if (snapshot !== null) {
         await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
-        await qmp.command('migrate-incoming', { uri: `fd:${STATE_FD}` });
+        await qmp.command('migrate-incoming', incomingState(this.dialect));
       }
       const watched = new WatchedHooks(hooks, snapshot === null);
       const running = new QemuVm(started, qmp, files, vm.serials, watched, () => this.virtualSwitch.unplug(vm.moid));
@@ -340,7 +340,7 @@ export class QemuRuntime implements VmRuntime {
   }
 
   /**
-   * @param inherited descriptors that QEMU has as {@link STATE_FD} and on: it resumes a snapshot
+   * @param inherited descriptors that QEMU has as `STATE_FD` and on: it resumes a snapshot
    * @param behind at the lowest priority
    */
   private async spawn(

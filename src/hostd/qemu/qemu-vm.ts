@@ -4,6 +4,7 @@ import { logger } from '../../common/log.js';
 import { ended, type ProcessIdentity, signal, startedAt, usage } from '../process-id.js';
 import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
+import { complaints } from './qemu-words.js';
 import type { Qmp } from './qmp.js';
 import { disconnectedPorts, tellOfDisconnection } from './serial-ports.js';
 
@@ -34,7 +35,7 @@ export async function removeRunFiles(files: VmFiles): Promise<void> {
 /** The end of what QEMU printed, on one line. */
 export async function lastWords(files: VmFiles): Promise<string> {
   const text = await readFile(files.log, 'utf8').catch(() => '');
-  return text.trim().split('\n').slice(-5).join('; ').slice(-1000);
+  return complaints(text).slice(-5).join('; ').slice(-1000);
 }
 
 /** The running VM. `cleanUp` is called once after the process has ended, before the inventory is told. */

@@ -18,6 +18,7 @@ import type { VmDefinition } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { QemuDialect } from './capabilities.js';
 import { type Acceleration, GUEST_RPC_PORT, MIGRATION_CAPABILITIES, qemuArguments } from './command-line.js';
+import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
 const log = logger('snapshots');
@@ -109,7 +110,9 @@ export class SnapshotBuilder {
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
-      const words = (await readFile(join(work, 'qemu.log'), 'utf8').catch(() => '')).trim().slice(-500);
+      const words = complaints(await readFile(join(work, 'qemu.log'), 'utf8').catch(() => ''))
+        .join('; ')
+        .slice(-500);
       throw internal(`${messageOf(error)}${words === '' ? '' : `: ${words}`}`, error);
     } finally {
       this.process = null;

@@ -21,7 +21,14 @@ import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
 import type { QemuDialect } from './capabilities.js';
-import { MIGRATION_CAPABILITIES, type OpenDisk, STATE_FD, type VmSockets, type VmTap } from './command-line.js';
+import {
+  incomingState,
+  MIGRATION_CAPABILITIES,
+  type OpenDisk,
+  STATE_FD,
+  type VmSockets,
+  type VmTap,
+} from './command-line.js';
 import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
@@ -109,7 +116,7 @@ export class SpareVm {
       const monitor = await Qmp.connect(sockets.qmp, () => isRunning(process), MONITOR_MS);
       qmp = monitor;
       await monitor.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
-      await monitor.command('migrate-incoming', { uri: `fd:${STATE_FD}` });
+      await monitor.command('migrate-incoming', incomingState(maker.dialect));
       const answers = new SpareAnswers();
       rpc = new GuestRpcServer(sockets.guestRpc, null, answers);
       await ready(monitor, answers);

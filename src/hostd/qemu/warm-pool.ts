@@ -78,11 +78,11 @@ export class WarmPool<S extends Spare> {
   }
 
   /**
-   * A VM of that shape is powered on: the pool is kept for the shape that was so most often of late.
+   * A VM of that shape is powered on: the pool is kept for the shape that was so most often of late. One of no size notes it too, for the
+   * next hostd, whose pool may have one.
    * @returns whether that shape is the usual one from now on, and was not before
    */
   note(key: string, shape: VmShape): boolean {
-    if (this.size === 0) return false;
     const before = this.usual();
     this.recent.push(key);
     this.shapes.set(key, shape);

@@ -1,12 +1,13 @@
 /** Roots of Debian releases, made by debootstrap and kept: to run Caisson on another release than this machine's. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { unavailable } from '../../common/errors.js';
 import { step } from '../console.js';
 import { RUN_PACKAGES, run } from '../packages.js';
+import { archive } from './apt-archive.js';
 
-/** What the tests need there besides; the docker CLI and Node.js are this machine's own. */
+/** What the tests need there besides; the docker CLI and, where it can be, Node.js are this machine's own. */
 const LAB_PACKAGES = [
   ...RUN_PACKAGES,
   'busybox-static',
@@ -19,36 +20,16 @@ const LAB_PACKAGES = [
 ];
 const PROJECT = '/opt/caisson';
 
+/** Whether this machine runs Debian, whose archive roots are made from; see os-release(5). */
+export function onDebian(): boolean {
+  const about = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
+  return /^ID="?debian"?$/m.test(about);
+}
+
 /** A root that is there. */
 export interface DebianRoot {
   suite: string;
   path: string;
-}
-
-/**
- * The archive that this machine's own apt uses: the first one of its sources, in either of apt's formats (sources.list(5)).
- * @param texts of `sources.list` and the files of `sources.list.d`
- */
-export function archiveOf(texts: string[]): string | null {
-  for (const text of texts) {
-    const lines = text.split('\n').filter((line) => !line.trim().startsWith('#'));
-    if (lines.some((line) => /^Enabled:\s*no\s*$/i.test(line))) continue;
-    for (const line of lines) {
-      const found = /^URIs:\s*(\S+)/i.exec(line) ?? /^\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)/.exec(line);
-      if (found !== null && !/security/.test(found[1]!)) return found[1]!;
-    }
-  }
-  return null;
-}
-
-async function archive(): Promise<string> {
-  const directory = '/etc/apt/sources.list.d';
-  const names = (await readdir(directory).catch((): string[] => [])).sort();
-  const files = ['/etc/apt/sources.list', ...names.map((name) => join(directory, name))];
-  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
-  const found = archiveOf(texts);
-  if (found === null) throw unavailable("apt's sources name no archive to make a root from");
-  return found;
 }
 
 /**
@@ -63,7 +44,7 @@ export async function debianRoot(
   name = suite,
   more: string[] = [],
 ): Promise<DebianRoot> {
-  const packages = [...LAB_PACKAGES, ...more].sort();
+  const packages = [...LAB_PACKAGES, ...more, ...((await nodeStandsAlone()) ? [] : ['nodejs'])].sort();
   const path = join(directory, name);
   const stamp = join(directory, `${name}.packages`);
   const wanted = packages.join('\n');
@@ -74,7 +55,12 @@ export async function debianRoot(
   await step(`Making a root of Debian ${suite} (debootstrap)`, async () => {
     const aside = `${path}.new`;
     await rm(aside, { recursive: true, force: true });
-    await run('debootstrap', ['--variant=minbase', `--include=${packages.join(',')}`, suite, aside, await archive()]);
+    const what = ['--variant=minbase', `--include=${packages.join(',')}`, suite, aside, await archive()];
+    // Its processes and mounts are gone when it has ended, or this program has: what is left is removed the next time.
+    await run('setpriv', [
+      ...['--pdeathsig', 'KILL', 'unshare', '-m', '-p', '-f', '--kill-child', '--mount-proc'],
+      ...['debootstrap', ...what],
+    ]);
     await rm(join(aside, 'var/cache/apt/archives'), { recursive: true, force: true });
     // The archive may be a copy that stands still.
     await writeFile(join(aside, 'etc/apt/apt.conf.d/99lab'), 'Acquire::Check-Valid-Until "false";\n');
@@ -88,13 +74,20 @@ export async function debianRoot(
 export async function furnish(root: DebianRoot, project: string): Promise<void> {
   const bin = join(root.path, 'usr/local/bin');
   await mkdir(bin, { recursive: true });
-  await copyFile(await realpath(process.execPath), join(bin, 'node'));
+  const node = join(bin, 'node');
+  if (await nodeStandsAlone()) await copyFile(await realpath(process.execPath), node);
+  else await rm(node, { force: true });
   await copyFile(await realpath(findProgram('docker')), join(bin, 'docker'));
   const target = join(root.path, PROJECT);
   await rm(target, { recursive: true, force: true });
   await mkdir(target, { recursive: true });
   for (const name of await readdir(project))
     if (name !== '.git') await cp(join(project, name), join(target, name), { recursive: true, verbatimSymlinks: true });
+}
+
+/** Debian's own package of Node.js has most of it in libraries of that release; a root has that package then. */
+async function nodeStandsAlone(): Promise<boolean> {
+  return !/\blibnode\./.test(await run('ldd', [process.execPath]));
 }
 
 /** Where a root has the project. */

@@ -3,8 +3,9 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheDirectory } from '../../common/paths.js';
 import { say } from '../console.js';
-import { debianRoot, furnish, rootsDirectory } from './debian-root.js';
+import { type DebianRoot, debianRoot, furnish, rootsDirectory } from './debian-root.js';
 import { inRoot } from './enter-root.js';
+import { hold } from './hold.js';
 
 /** What of the VM suite is run with `short`. */
 const SHORT = ['-t', 'boots, asks for its program|keeps its disk over runs'];
@@ -15,7 +16,17 @@ const SHORT = ['-t', 'boots, asks for its program|keeps its disk over runs'];
  * @returns false when something failed; it was printed
  */
 export async function testRelease(suite: string, project: string, options: { short: boolean }): Promise<boolean> {
-  const root = await debianRoot(rootsDirectory(cacheDirectory()), suite);
+  const roots = rootsDirectory(cacheDirectory());
+  await mkdir(roots, { recursive: true });
+  const release = await hold(join(roots, `${suite}.lock`));
+  try {
+    return await runIn(await debianRoot(roots, suite), project, options);
+  } finally {
+    await release();
+  }
+}
+
+async function runIn(root: DebianRoot, project: string, options: { short: boolean }): Promise<boolean> {
   await furnish(root, project);
   // What an earlier run left: boot snapshots are to be made anew, and one that was killed left its files.
   for (const left of ['var/cache/caisson/snapshots', 'tmp'])
@@ -36,7 +47,7 @@ export async function testRelease(suite: string, project: string, options: { sho
     },
   ];
   for (const { title, network, command } of commands) {
-    say(`=== Debian ${suite}: ${title}`);
+    say(`=== Debian ${root.suite}: ${title}`);
     const { code } = await inRoot(root, command, { network });
     if (code !== 0) return false;
   }

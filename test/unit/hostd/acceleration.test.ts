@@ -12,7 +12,14 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
-const qemu = { version: 'QEMU 7.2', user: 'runas', reconnect: 'reconnect', snapshots: true } as const;
+const qemu = {
+  version: 'QEMU 7.2',
+  user: 'runas',
+  reconnect: 'reconnect',
+  state: 'fd',
+  monitor: 'mon',
+  snapshots: true,
+} as const;
 
 /** A machine on which tries end as given, one after the other; counts the time each was given. */
 function machine(...results: ProbeResult[]) {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type QemuAnswers, readCapabilities } from '../../../src/hostd/qemu/capabilities.js';
-import { qemuArguments } from '../../../src/hostd/qemu/command-line.js';
+import { incomingState, qemuArguments } from '../../../src/hostd/qemu/command-line.js';
+import { complaints } from '../../../src/hostd/qemu/qemu-words.js';
 import { socketBackend } from '../../../src/hostd/qemu/serial-ports.js';
 
 /** The lines of `-help` that begin with an option, as every version has them. */
@@ -38,6 +39,7 @@ const recorded: Record<string, QemuAnswers> = {
       group('run-with', 'async-teardown', 'chroot', 'user'),
       group('chardev', ...CHARDEV, 'reconnect', 'reconnect-ms'),
     ],
+    addresses: ['socket', 'exec', 'rdma', 'file'],
   }),
   '11.1': answers('QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1)', {
     // The user is told of on the next line there.
@@ -50,10 +52,19 @@ const recorded: Record<string, QemuAnswers> = {
       group('run-with', 'async-teardown', 'chroot', 'exit-with-parent', 'user'),
       group('chardev', ...CHARDEV, 'reconnect-ms'),
     ],
+    addresses: ['socket', 'exec', 'rdma', 'file'],
+    monitors: ['monitor-hmp', 'monitor-qmp'],
   }),
 };
 
-function answers(version: string, own: { help: string[]; options: QemuAnswers['options'] }): QemuAnswers {
+interface Own {
+  help: string[];
+  options: QemuAnswers['options'];
+  addresses?: string[];
+  monitors?: string[];
+}
+
+function answers(version: string, own: Own): QemuAnswers {
   return {
     version,
     help: [...COMMON_HELP, ...own.help].join('\n'),
@@ -61,6 +72,8 @@ function answers(version: string, own: { help: string[]; options: QemuAnswers['o
     machines: ['pc-i440fx', 'pc', 'q35', 'none'],
     devices: ['virtio-blk-pci', 'virtio-net-pci', 'virtio-serial-pci', 'virtserialport', 'virtio-balloon-pci'],
     migration: ['events', 'x-ignore-shared'],
+    objects: ['memory-backend-file', ...(own.monitors ?? [])],
+    enumerations: [['none', 'file', 'socket'], ...(own.addresses === undefined ? [] : [own.addresses])],
     accelerators: 'Accelerators supported in QEMU binary:\ntcg\nkvm\n',
     formats: 'Supported formats: file qcow2 raw vmdk vvfat\n',
   };
@@ -99,6 +112,25 @@ describe('what a QEMU is told', () => {
     expect(socketBackend('/run/channel.sock', dialect)).toMatchObject({ data: member });
   });
 
+  it.each([
+    ['7.2', 'fd:3', '-mon chardev=qmp,mode=control'],
+    ['10.0', 'file:/dev/fdset/999', '-mon chardev=qmp,mode=control'],
+    ['11.1', 'file:/dev/fdset/999', '-object monitor-qmp,id=qmp-monitor,chardev=qmp'],
+  ])('QEMU %s has its saved state from %s, and its monitor by %s', (version, uri, monitor) => {
+    const dialect = readCapabilities(recorded[version]!);
+    expect(incomingState(dialect)).toEqual({ uri });
+    const args = qemuArguments(vm, {
+      acceleration: 'tcg',
+      dialect,
+      boot: { kernel: '/k', initramfs: '/i' },
+      sockets: { qmp: '/q', guestRpc: '/r' },
+      taps: [],
+      snapshot: { use: 'resume', memory: '/m', disks: [] },
+    }).join(' ');
+    expect(args).toContain(monitor);
+    expect(args.includes('-add-fd fd=3,set=999')).toBe(uri.startsWith('file:'));
+  });
+
   it('is not decided by its version number', () => {
     const backported = readCapabilities({ ...recorded['10.0']!, version: 'QEMU emulator version 7.2.0' });
     expect(backported.user).toBe('run-with');
@@ -114,11 +146,18 @@ describe('what a QEMU is told', () => {
     ['no machine', { machines: ['q35'] }, /machine type pc/],
     ['no balloon', { devices: ['virtio-blk-pci'] }, /virtio-balloon-pci/],
     ['no VMDKs', { formats: 'Supported formats: raw qcow2' }, /format vmdk/],
+    ['no monitor', { help: recorded['10.0']!.help.replace(/^-mon .*$/m, '') }, /a monitor/],
     ['no accelerator', { accelerators: 'Accelerators supported in QEMU binary:\nxen\n' }, /accelerator/],
   ])('refuses one with %s in words, with what to do', (_, changed, words) => {
     const refused = (): unknown => readCapabilities({ ...recorded['10.0']!, ...changed });
     expect(refused).toThrow(words);
     expect(refused).toThrow(/Install one of these/);
+  });
+
+  it('does not take its warnings for why it ended', () => {
+    const printed = "qemu: -mon x: warning: '-mon' is deprecated\nqemu: -drive y: Could not open 'y'\n";
+    expect(complaints(printed)).toEqual(["qemu: -drive y: Could not open 'y'"]);
+    expect(complaints('qemu: warning: only this\n')).toEqual([]);
   });
 
   it('says it where a state cannot be saved without memory, and goes on', () => {

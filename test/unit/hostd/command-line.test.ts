@@ -22,7 +22,7 @@ const vm: VmDefinition = {
 };
 const options = {
   acceleration: 'tcg' as const,
-  dialect: { user: 'runas', reconnect: 'reconnect' } as const,
+  dialect: { user: 'runas', reconnect: 'reconnect', state: 'fd', monitor: 'mon' } as const,
   boot: { kernel: '/boot/kernel', initramfs: '/boot/initramfs' },
   sockets: { qmp: '/run/vm-7.qmp', guestRpc: '/run/vm-7.rpc' },
   taps: [{ index: 0, mac: '00:0c:29:aa:bb:cc', tap: 't7n0' }],

@@ -1,0 +1,35 @@
+/** A root is one run's at a time: it puts its project into it, and its processes use the same paths. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { unavailable } from '../../common/errors.js';
+import { say } from '../console.js';
+
+/**
+ * Waits until nobody else, another process included, holds the file of that name, and holds it.
+ * @returns lets go of it; the end of this process does too
+ * @throws unavailable
+ */
+export async function hold(file: string): Promise<() => Promise<void>> {
+  // It holds the lock until its input ends, as it does with this process.
+  const holder = spawn('flock', ['--exclusive', file, 'sh', '-c', 'echo held; exec cat >/dev/null'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    detached: true,
+  });
+  const ended = once(holder, 'close');
+  holder.stdin.on('error', () => undefined);
+  const waits = setTimeout(() => say(`Waiting for ${file}, which another run holds`), 1000);
+  try {
+    await Promise.race([
+      once(holder.stdout, 'data'),
+      ended.then(() => {
+        throw unavailable(`${file} cannot be locked`);
+      }),
+    ]);
+  } finally {
+    clearTimeout(waits);
+  }
+  return async () => {
+    holder.stdin.end();
+    await ended;
+  };
+}
