@@ -17,6 +17,9 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
       'the HostConfig.Capabilities field is not supported by this daemon; use CapAdd and CapDrop to set capabilities',
     );
   delete host.Capabilities;
+  const noKernelMemory = before('1.42') && (host.KernelMemory ?? 0) > 0;
+  delete host.KernelMemory;
+  if (before('1.40') || !before('1.52')) delete host.KernelMemoryTCP;
   if (before('1.40') && (host.IpcMode ?? '') === '') host.IpcMode = 'shareable';
   if (before('1.40')) host.PidsLimit = null;
   if (before('1.42')) host.ConsoleSize = null;
@@ -24,6 +27,9 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
   if (before('1.44') && wanted.Healthcheck) wanted.Healthcheck.StartInterval = 0;
   if (before('1.56')) host.Umask = null;
   olderMounts(host, before);
+  if (before('1.48'))
+    for (const endpoint of Object.values(wanted.NetworkingConfig?.EndpointsConfig ?? {}))
+      if (endpoint) endpoint.GwPriority = 0;
   const networks = Object.keys(wanted.NetworkingConfig?.EndpointsConfig ?? {});
   if (before('1.44') && networks.length > 1)
     throw invalid(`Container cannot be created with multiple network endpoints: ${networks.join(', ')}`);
@@ -31,6 +37,10 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
     volumeDriver(host, before('1.48')),
     macAddress(wanted, host, before),
     before('1.52') ? '' : emptyBindings(host),
+    // As Docker says it where control groups are of version 2, which the kernel of a VM has.
+    noKernelMemory
+      ? 'Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.'
+      : '',
   ];
   wanted.HostConfig = host;
   return warnings.filter((warning) => warning !== '');
