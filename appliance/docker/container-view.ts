@@ -293,6 +293,10 @@ function hostConfigView(container: ContainerInfo, apiVersion: string): object {
   return {
     ...HOST_CONFIG_DEFAULTS,
     ...definedOnly(host),
+    RestartPolicy: {
+      Name: host.RestartPolicy?.Name || 'no',
+      MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
+    },
     LogConfig: { Type: logDriver(host.LogConfig), Config: host.LogConfig?.Config ?? {} },
     ...bindingsView(container),
     ...(atLeast(apiVersion, '1.56') && typeof Umask === 'number' ? { Umask } : {}),
@@ -327,7 +331,6 @@ function definedOnly(value: object): object {
     Object.entries(value).filter(
       ([key, one]) =>
         one !== null &&
-        !(key === 'RestartPolicy' && one.Name === '') &&
         !(one === '' && key !== 'ContainerIDFile') &&
         !(key === 'NetworkMode' && one === 'default') &&
         !(key === 'ShmSize' && one === 0),

@@ -21,7 +21,6 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
   delete host.KernelMemory;
   if (before('1.40') || !before('1.52')) delete host.KernelMemoryTCP;
   if (before('1.40') && (host.IpcMode ?? '') === '') host.IpcMode = 'shareable';
-  if (before('1.40')) host.PidsLimit = null;
   if (before('1.42')) host.ConsoleSize = null;
   if (before('1.43')) host.Annotations = null;
   if (before('1.44') && wanted.Healthcheck) wanted.Healthcheck.StartInterval = 0;
@@ -49,8 +48,8 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
 function olderMounts(host: HostConfig, before: (version: string) => boolean): void {
   for (const mount of host.Mounts ?? []) {
     // Told of what is no option of theirs since 1.42, not before.
-    if (before('1.42') && mount.Type !== 'volume') mount.VolumeOptions = null;
-    if (before('1.42') && mount.Type !== 'tmpfs') mount.TmpfsOptions = null;
+    if (before('1.42') && mount.Type !== 'volume') delete mount.VolumeOptions;
+    if (before('1.42') && mount.Type !== 'tmpfs') delete mount.TmpfsOptions;
     if (before('1.44') && mount.Type === 'bind' && mount.BindOptions?.ReadOnlyForceRecursive === true)
       throw invalid('BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer');
     if (before('1.45') && mount.VolumeOptions?.Subpath) throw invalid('VolumeOptions.Subpath needs API v1.45 or newer');
