@@ -111,6 +111,9 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
     const [content] = await client.retrieve([view], 'ContainerView', ['view']);
     const hosts = await client.retrieve(content?.props.view ?? [], 'HostSystem', ['name', 'summary']);
     const hardware = hosts.flatMap((host) => host.props.summary?.hardware ?? []);
+    const told = (key: string): string =>
+      hardware.flatMap((one) => one.otherIdentifyingInfo ?? []).find(({ identifierType }) => identifierType.key === key)
+        ?.identifierValue ?? '';
     return {
       cpus: hardware.reduce((sum, one) => sum + one.numCpuThreads, 0),
       memoryBytes: hardware.reduce((sum, one) => sum + one.memorySize, 0),
@@ -118,10 +121,9 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
       version: about.version,
       kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
       hostName: hosts[0]?.props.name ?? '',
-      acceleration:
-        hardware
-          .flatMap((one) => one.otherIdentifyingInfo ?? [])
-          .find(({ identifierType }) => identifierType.key === 'Acceleration')?.identifierValue ?? '',
+      acceleration: told('Acceleration'),
+      emulator: told('Emulator'),
+      containerKernel: told('ContainerKernel'),
     };
   } finally {
     await client.call('DestroyView', view, {}).catch(() => undefined);

@@ -466,8 +466,12 @@ export interface HostInfo {
   version: string;
   kernelVersion: string;
   hostName: string;
-  /** What runs its machines and why, where it tells; otherwise empty. */
+  /** What runs its machines and why, where it tells; otherwise empty. The next two too. */
   acceleration: string;
+  /** The program that runs them, with its version: `QEMU emulator version 7.2.22 (…)`. */
+  emulator: string;
+  /** The version of the kernel that containers see. */
+  containerKernel: string;
 }
 
 export interface PortLayer {

@@ -126,6 +126,10 @@ export const hostConfigSchema = goType(
     Privileged: bool,
     /** Of 1.40 alone. */
     Capabilities: texts,
+    /** Before 1.42. */
+    KernelMemory: whole,
+    /** Of 1.40 to 1.51. */
+    KernelMemoryTCP: whole,
     CapAdd: command,
     CapDrop: command,
     SecurityOpt: texts,
@@ -178,7 +182,7 @@ export const hostConfigSchema = goType(
 
 export const endpointSchema = goType(
   'network.EndpointSettings',
-  z.looseObject({
+  z.object({
     IPAMConfig: goType(
       'network.EndpointIPAMConfig',
       z.object({ IPv4Address: text, IPv6Address: text, LinkLocalIPs: texts }),

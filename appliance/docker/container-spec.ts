@@ -32,6 +32,8 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 /** Keys of annotations that this personality keeps with a container. */
 export const CONFIG_KEY = 'docker.config';
 export const HOST_CONFIG_KEY = 'docker.hostConfig';
+/** Which of several networks leads out; with one it is only shown. */
+export const GATEWAY_PRIORITY_KEY = 'docker.gatewayPriority';
 
 /** The configuration of a container as `inspect` shows it: the request merged with the image's. */
 export interface DockerConfig {
@@ -53,6 +55,7 @@ export interface DockerConfig {
   WorkingDir: string;
   Entrypoint: string[] | null;
   OnBuild: string[] | null;
+  ArgsEscaped?: boolean;
   Labels: Record<string, string>;
   StopSignal?: string;
   StopTimeout?: number;
@@ -129,12 +132,13 @@ export function mergeConfig(request: CreateBody, image: Image, id: string): Dock
     Volumes: Object.keys(volumes).length === 0 ? (base.Volumes ?? null) : volumes,
     WorkingDir: request.WorkingDir || base.WorkingDir || '',
     Entrypoint: entrypoint,
-    OnBuild: null,
+    OnBuild: request.OnBuild ?? null,
     Labels: { ...base.Labels, ...request.Labels },
   };
   if (Object.keys(exposed).length > 0) config.ExposedPorts = exposed;
   const stopSignal = request.StopSignal || base.StopSignal;
   if (stopSignal !== undefined && stopSignal !== null && stopSignal !== '') config.StopSignal = stopSignal;
+  if (request.ArgsEscaped === true) config.ArgsEscaped = true;
   if (request.NetworkDisabled === true) config.NetworkDisabled = true;
   if (request.StopTimeout !== undefined && request.StopTimeout !== null) config.StopTimeout = request.StopTimeout;
   const health = mergeHealthConfig(request.Healthcheck, base.Healthcheck);
@@ -230,6 +234,7 @@ export function containerSpec(
   const cpus = processors(host, defaults.cpus, hostCpus);
   const memoryMiB = memory(host, defaults.memoryMiB);
   const rights = privileges(host);
+  const priority = mainEndpoint(request)?.GwPriority ?? 0;
   const size = rootSize(host.StorageOpt ?? {}, defaults.baseImageSizeGiB * 2 ** 30);
   const dns = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
   return {
@@ -281,7 +286,11 @@ export function containerSpec(
     networks: networks(request),
     autoRemove: host.AutoRemove === true,
     log: logKeeping(host.LogConfig),
-    annotations: { [CONFIG_KEY]: JSON.stringify(config), [HOST_CONFIG_KEY]: JSON.stringify(host) },
+    annotations: {
+      [CONFIG_KEY]: JSON.stringify(config),
+      [HOST_CONFIG_KEY]: JSON.stringify(host),
+      ...(priority === 0 ? {} : { [GATEWAY_PRIORITY_KEY]: String(priority) }),
+    },
   };
 }
 

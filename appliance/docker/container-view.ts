@@ -5,7 +5,7 @@ import type { PublishedPort } from '../gateway/published-ports.js';
 import { API_VERSION, atLeast } from './api-version.js';
 import type { HostConfig } from './container-config.js';
 import { PLAIN_LIFE } from './container-life.js';
-import { CONFIG_KEY, type DockerConfig, HOST_CONFIG_KEY } from './container-spec.js';
+import { CONFIG_KEY, type DockerConfig, GATEWAY_PRIORITY_KEY, HOST_CONFIG_KEY } from './container-spec.js';
 import type { Engine } from './engine.js';
 import type { HealthState } from './health/health-state.js';
 import { humanDuration } from './human.js';
@@ -105,14 +105,14 @@ export function dockerState(container: ContainerInfo, life = PLAIN_LIFE): string
   }
 }
 
-function endpointView(endpoint: NetworkEndpoint): object {
+function endpointView(endpoint: NetworkEndpoint, { spec }: ContainerInfo): object {
   return {
     IPAMConfig: null,
     Links: null,
     Aliases: endpoint.aliases.length > 0 ? endpoint.aliases : null,
     MacAddress: endpoint.mac,
     DriverOpts: null,
-    GwPriority: 0,
+    GwPriority: Number(spec.annotations[GATEWAY_PRIORITY_KEY] ?? 0),
     NetworkID: endpoint.networkId,
     EndpointID: endpoint.endpointId,
     Gateway: endpoint.gateway,
@@ -163,7 +163,7 @@ function networksView(engine: Engine, container: ContainerInfo): Record<string, 
         aliases: wanted?.aliases ?? [],
         mac: wanted?.mac ?? '',
       };
-      return [name, endpointView(endpoint)];
+      return [name, endpointView(endpoint, container)];
     }),
   );
 }
@@ -293,6 +293,10 @@ function hostConfigView(container: ContainerInfo, apiVersion: string): object {
   return {
     ...HOST_CONFIG_DEFAULTS,
     ...definedOnly(host),
+    RestartPolicy: {
+      Name: host.RestartPolicy?.Name || 'no',
+      MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
+    },
     LogConfig: { Type: logDriver(host.LogConfig), Config: host.LogConfig?.Config ?? {} },
     ...bindingsView(container),
     ...(atLeast(apiVersion, '1.56') && typeof Umask === 'number' ? { Umask } : {}),
@@ -327,7 +331,6 @@ function definedOnly(value: object): object {
     Object.entries(value).filter(
       ([key, one]) =>
         one !== null &&
-        !(key === 'RestartPolicy' && one.Name === '') &&
         !(one === '' && key !== 'ContainerIDFile') &&
         !(key === 'NetworkMode' && one === 'default') &&
         !(key === 'ShmSize' && one === 0),

@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { HostInfo } from '../../port-layer/types.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from './api-version.js';
 import { DRIVER } from './container-view.js';
 import type { Engine } from './engine.js';
@@ -17,9 +18,12 @@ const manifest = new URL(
 export const ENGINE_VERSION = (JSON.parse(readFileSync(fileURLToPath(manifest), 'utf8')) as { version: string })
   .version;
 /**
- * The Docker Engine whose API this is. Tools compare it (Testcontainers wants 1.6.0, Dev Containers 17.6, DDEV 25, MongoDB's Atlas
- * CLI 27) and look no further than the third number or know semantic versions, where a suffix after `+` does not count;
- * Debian's engines have one too (`28.5.2+dfsg4`).
+ * The Docker Engine whose API this is. What was seen in the sources of tools: Testcontainers (Java) compares the parts between dots
+ * as numbers, up to the first that differ (`1.6.0` is wanted; a first number of 1 would make it read on, and fail at the suffix); Dev
+ * Containers take the digits and dots that it begins with; moby's own comparison, which Go programs use, takes a part that is no
+ * number for 0. Compose 2 and DDEV compare the version of the API, docker-py and dockerode no version of the engine; Compose 1 asks
+ * whether it begins with `ucp`. By their specification semantic versions pass over what follows `+`; after `-` it would be
+ * older than the release. Debian's engines have such a suffix too (`28.5.2+dfsg4`).
  */
 const DOCKER_VERSION = '29.8.0';
 /** What `/version`, `/info` and the `Server` header say; {@link ENGINE_VERSION} is the truth, and stands in `Components`. */
@@ -28,6 +32,7 @@ const ARCH = arch() === 'x64' ? 'amd64' : arch();
 
 /** `GET /version` */
 export async function versionView(engine: Engine): Promise<object> {
+  const host = await engine.portLayer.hostInfo();
   const details = {
     ApiVersion: API_VERSION,
     Arch: ARCH,
@@ -35,17 +40,17 @@ export async function versionView(engine: Engine): Promise<object> {
     Experimental: 'false',
     GitCommit: '',
     GoVersion: '',
-    KernelVersion: release(),
+    KernelVersion: kernelOf(host),
     MinAPIVersion: MIN_API_VERSION,
     Os: 'linux',
   };
-  const host = await engine.portLayer.hostInfo();
   return {
     Platform: { Name: 'Caisson: a virtual machine per container' },
     Components: [
       { Name: 'Engine', Version: SERVER_VERSION, Details: details },
       { Name: 'Caisson', Version: ENGINE_VERSION, Details: { Api: `Docker ${DOCKER_VERSION}`, Node: process.version } },
       { Name: 'vSphere', Version: host.version, Details: { Product: host.product } },
+      ...emulator(host),
     ],
     Version: SERVER_VERSION,
     ApiVersion: API_VERSION,
@@ -54,7 +59,7 @@ export async function versionView(engine: Engine): Promise<object> {
     GoVersion: `node ${process.version}`,
     Os: 'linux',
     Arch: ARCH,
-    KernelVersion: release(),
+    KernelVersion: kernelOf(host),
     BuildTime: '',
   };
 }
@@ -84,6 +89,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['vSphere', host.product],
       ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
       ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
+      ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
     ],
     Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
@@ -108,7 +114,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     CgroupDriver: 'none',
     CgroupVersion: '2',
     NEventsListener: 0,
-    KernelVersion: host.kernelVersion || release(),
+    KernelVersion: kernelOf(host),
     OperatingSystem: host.product,
     OSVersion: host.version,
     OSType: 'linux',
@@ -151,6 +157,17 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     SecurityOptions: ['name=virtual-machine'],
     Warnings: null,
   };
+}
+
+/** As in Docker that which containers see; a vSphere host does not know it, and has its own. */
+const kernelOf = (host: HostInfo): string => host.containerKernel || host.kernelVersion || release();
+
+/** What runs the virtual machines, where the host tells. */
+function emulator({ emulator: whole, acceleration, containerKernel }: HostInfo): object[] {
+  const [, name = '', version] = /^(\S+).* version (\S+)/.exec(whole) ?? [];
+  if (version === undefined) return [];
+  const Details = { Emulator: whole, Acceleration: acceleration, Kernel: containerKernel };
+  return [{ Name: name, Version: version, Details }];
 }
 
 /** 32 hex digits as a UUID is written. */

@@ -17,13 +17,18 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
       'the HostConfig.Capabilities field is not supported by this daemon; use CapAdd and CapDrop to set capabilities',
     );
   delete host.Capabilities;
+  const noKernelMemory = before('1.42') && (host.KernelMemory ?? 0) > 0;
+  delete host.KernelMemory;
+  if (before('1.40') || !before('1.52')) delete host.KernelMemoryTCP;
   if (before('1.40') && (host.IpcMode ?? '') === '') host.IpcMode = 'shareable';
-  if (before('1.40')) host.PidsLimit = null;
   if (before('1.42')) host.ConsoleSize = null;
   if (before('1.43')) host.Annotations = null;
   if (before('1.44') && wanted.Healthcheck) wanted.Healthcheck.StartInterval = 0;
   if (before('1.56')) host.Umask = null;
   olderMounts(host, before);
+  if (before('1.48'))
+    for (const endpoint of Object.values(wanted.NetworkingConfig?.EndpointsConfig ?? {}))
+      if (endpoint) endpoint.GwPriority = 0;
   const networks = Object.keys(wanted.NetworkingConfig?.EndpointsConfig ?? {});
   if (before('1.44') && networks.length > 1)
     throw invalid(`Container cannot be created with multiple network endpoints: ${networks.join(', ')}`);
@@ -31,6 +36,10 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
     volumeDriver(host, before('1.48')),
     macAddress(wanted, host, before),
     before('1.52') ? '' : emptyBindings(host),
+    // As Docker says it where control groups are of version 2, which the kernel of a VM has.
+    noKernelMemory
+      ? 'Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.'
+      : '',
   ];
   wanted.HostConfig = host;
   return warnings.filter((warning) => warning !== '');
@@ -39,8 +48,8 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
 function olderMounts(host: HostConfig, before: (version: string) => boolean): void {
   for (const mount of host.Mounts ?? []) {
     // Told of what is no option of theirs since 1.42, not before.
-    if (before('1.42') && mount.Type !== 'volume') mount.VolumeOptions = null;
-    if (before('1.42') && mount.Type !== 'tmpfs') mount.TmpfsOptions = null;
+    if (before('1.42') && mount.Type !== 'volume') delete mount.VolumeOptions;
+    if (before('1.42') && mount.Type !== 'tmpfs') delete mount.TmpfsOptions;
     if (before('1.44') && mount.Type === 'bind' && mount.BindOptions?.ReadOnlyForceRecursive === true)
       throw invalid('BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer');
     if (before('1.45') && mount.VolumeOptions?.Subpath) throw invalid('VolumeOptions.Subpath needs API v1.45 or newer');

@@ -55,12 +55,12 @@ function hostPorts(text: string): { hostPort: number; lastHostPort?: number } {
   return last === hostPort ? { hostPort } : { hostPort, lastHostPort: last };
 }
 
-/** What a container wants published. @throws invalid in Docker's words */
+/** What a container wants published: a port without bindings is not (API 1.52 and later: `older-versions.ts`). @throws invalid in Docker's words */
 export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: boolean): PortRequest[] {
   const wanted: PortRequest[] = [];
   for (const [key, list] of Object.entries(bindings)) {
     const { port: containerPort, protocol } = parsePort(key);
-    for (const binding of list ?? [{}]) {
+    for (const binding of list ?? []) {
       const hostIp = binding.HostIp ?? '';
       if (hostIp !== '' && isIP(hostIp) === 0) throw invalid(`invalid IP address for a published port: "${hostIp}"`);
       wanted.push({ containerPort, protocol, hostIp, ...hostPorts(binding.HostPort ?? '') });

@@ -49,6 +49,9 @@ export function bootImage(cacheDir = cacheDirectory()): BootImage {
   return { kernel: join(cacheDir, 'boot', 'kernel'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
 }
 
+/** Has the version of the kernel that is booted. */
+export const kernelVersionFile = (): string => join(cacheDirectory(), 'kernel', 'version');
+
 /** The cache directory in force. */
 export function cacheDirectory(): string {
   return process.env.CAISSON_CACHE_DIR ?? DEFAULT_CACHE_DIR;

@@ -10,6 +10,7 @@ import type { InstancePaths } from '../common/paths.js';
 import { writeWhole } from '../common/write-whole.js';
 import type { AboutInfo } from '../vim25/types.generated.js';
 import { Host } from './inventory/host.js';
+import type { RunsMachines } from './inventory/host-info.js';
 import { ServiceInstance } from './inventory/service-instance.js';
 import { identify } from './process-id.js';
 import type { VmRuntime } from './runtime.js';
@@ -59,10 +60,9 @@ export async function startHostd(options: {
   runtime: VmRuntime;
   virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null;
   listen: { host: string; port: number };
-  /** What runs VMs and why, in words. */
-  acceleration?: string;
+  runs?: RunsMachines;
 }): Promise<Hostd> {
-  const { paths, runtime, virtualSwitch, acceleration } = options;
+  const { paths, runtime, virtualSwitch, runs } = options;
   await mkdir(paths.datastoreDir, { recursive: true, mode: 0o711 });
   await chmod(paths.stateDir, 0o711);
   // QEMU opens disks before it drops its rights: nobody but root has business here.
@@ -72,7 +72,7 @@ export async function startHostd(options: {
   const credentials = await loadCredentials(paths);
   const certificate = await hostCertificate(paths.stateDir);
   const about = aboutInfo(credentials.instanceUuid);
-  const host = new Host(paths, runtime, virtualSwitch, about, acceleration);
+  const host = new Host(paths, runtime, virtualSwitch, about, runs);
   host.registry.add(new ServiceInstance(about));
   host.registry.add(defaultCollector());
   const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials));
@@ -82,7 +82,7 @@ export async function startHostd(options: {
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;
   await writeWhole(
     paths.hostdFile,
-    JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid, acceleration }),
+    JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid, acceleration: runs?.acceleration }),
   );
   log.info({ url, vms: host.vms().length }, 'hostd is up');
   return {

@@ -1,9 +1,10 @@
 /** hostd as a program. */
+import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { invalid, messageOf } from '../common/errors.js';
 import { logger } from '../common/log.js';
-import { DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
+import { DEFAULT_STATE_DIR, instancePaths, kernelVersionFile } from '../common/paths.js';
 import { startHostd } from './hostd.js';
 import { wantedAcceleration } from './qemu/acceleration.js';
 import { createRuntime } from './runtime-factory.js';
@@ -34,7 +35,11 @@ try {
     paths,
     runtime,
     virtualSwitch: runtime.virtualSwitch,
-    acceleration: `${runtime.acceleration.acceleration}: ${runtime.acceleration.why}`,
+    runs: {
+      acceleration: `${runtime.acceleration.acceleration}: ${runtime.acceleration.why}`,
+      emulator: runtime.capabilities.version,
+      kernel: await readFile(kernelVersionFile(), 'utf8').catch(() => ''),
+    },
     listen: { host: listen[1]!, port: Number(listen[2]) },
   });
   const stop = (): void =>

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildInitramfs } from '../../tether/image/build.js';
 import { unavailable } from '../common/errors.js';
-import { bootImage, cacheDirectory } from '../common/paths.js';
+import { bootImage, cacheDirectory, kernelVersionFile } from '../common/paths.js';
 import { step } from './console.js';
 import { refreshLists, run } from './packages.js';
 
@@ -20,7 +20,7 @@ const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linu
 export async function prepareBootImage(options: { strict: boolean }): Promise<void> {
   const cache = cacheDirectory();
   const kernelDir = join(cache, 'kernel');
-  const marker = join(kernelDir, 'version');
+  const marker = kernelVersionFile();
   let version = await readFile(marker, 'utf8').catch(() => '');
   if (version === '') {
     await refreshLists(false);

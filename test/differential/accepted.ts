@@ -71,10 +71,10 @@ export const ACCEPTED: Accepted[] = [
   {
     what: '`/version`: names and versions of components, build time, commit',
     docker: 'Engine, containerd, runc, docker-init',
-    caisson: 'Engine, Caisson, vSphere',
+    caisson: 'Engine, Caisson, vSphere, QEMU',
     reason: OWN_ENGINE,
     where: /^system\/version/,
-    path: /^body\.(Platform\.Name|Version|GitCommit|GoVersion|BuildTime|Components\[)/,
+    path: /^body\.(Platform\.Name|KernelVersion|Version|GitCommit|GoVersion|BuildTime|Components\[)/,
   },
   {
     what: '`/info`: driver, host, runtimes, security options, plugins, registry mirrors',

@@ -22,12 +22,14 @@ export interface CallStep {
   version?: string;
   /** A text is sent as it is, everything else as JSON. */
   body?: unknown;
+  /** Instead: what `inspect` showed of the container that an earlier call kept under this word, as tools post it back to `create`. */
+  postedBack?: string;
   headers?: Record<string, string>;
   /** Asks for an upgrade to a raw stream, sends this over it, and half-closes it. */
   upgrade?: string;
   /** Hangs up after this long, and compares what came until then. */
   cutAfterMs?: number;
-  /** By name for later steps: a path in the JSON of the answer. */
+  /** By name for later steps: a path in the JSON of the answer ('': all of it). */
   keep?: Record<string, string>;
   /** Only these top-level fields of the body (of each element, if it is a list); none: only its form. */
   only?: string[];

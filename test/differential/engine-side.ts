@@ -73,7 +73,7 @@ export class EngineSide {
   }
 
   private async call(wanted: CallStep, filled: (text: string) => string, kept: Map<string, string>): Promise<Outcome> {
-    const { body } = wanted;
+    const body = wanted.postedBack === undefined ? wanted.body : createBody(kept.get(wanted.postedBack) ?? '');
     const text = body === undefined ? undefined : filled(typeof body === 'string' ? body : JSON.stringify(body));
     const version = wanted.version ?? '1.51';
     const address = new URL(this.dockerHost);
@@ -95,16 +95,22 @@ export class EngineSide {
       HEADERS.flatMap((one) => (answer.headers[one] === undefined ? [] : [[one, String(answer.headers[one])]])),
     );
     let value = await bodyOf(headers['content-type'] ?? '', answer.bytes, wanted.path);
-    for (const [word, path] of Object.entries(wanted.keep ?? {}))
-      kept.set(
-        word,
-        String(path.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown>)?.[key], value)),
-      );
+    for (const [word, path] of Object.entries(wanted.keep ?? {})) {
+      const keys = path === '' ? [] : path.split('.');
+      const found = keys.reduce<unknown>((at, key) => (at as Record<string, unknown>)?.[key], value);
+      kept.set(word, typeof found === 'object' ? JSON.stringify(found) : String(found));
+    }
     if (wanted.only !== undefined) value = reduce(value, wanted.only);
     if (wanted.sorted && Array.isArray(value))
       value = value.sort((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)));
     return { status: answer.status, headers, body: value };
   }
+}
+
+/** From an answer of `inspect` to the body of `create`. */
+function createBody(inspected: string): object {
+  const { Config, HostConfig, NetworkSettings } = JSON.parse(inspected) as Record<string, Record<string, unknown>>;
+  return { ...Config, HostConfig, NetworkingConfig: { EndpointsConfig: NetworkSettings?.Networks } };
 }
 
 /** JSON in a query may be written as it is. */

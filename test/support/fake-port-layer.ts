@@ -483,7 +483,9 @@ export class FakePortLayer implements PortLayer {
       version: '1.0',
       kernelVersion: '6.1.0',
       hostName: 'test',
-      acceleration: '',
+      acceleration: 'kvm: it works here',
+      emulator: 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)',
+      containerKernel: '6.1.0-50-cloud-amd64',
     });
   }
 

@@ -104,16 +104,18 @@ export function hostRuntime(): object {
   };
 }
 
-/**
- * HostListSummary.
- * @param acceleration what runs virtual machines, and why; empty: nothing is said of it
- */
-export function hostSummary(
-  host: ManagedObjectReference,
-  name: string,
-  about: AboutInfo,
-  acceleration: string,
-): object {
+/** What runs virtual machines; nothing is said of what is empty. */
+export interface RunsMachines {
+  /** What executes their code, and why. */
+  acceleration?: string;
+  /** The emulator, with its version. */
+  emulator?: string;
+  /** The version of the kernel that containers' machines boot. */
+  kernel?: string;
+}
+
+/** HostListSummary. */
+export function hostSummary(host: ManagedObjectReference, name: string, about: AboutInfo, runs: RunsMachines): object {
   const { uuid, model, threads, mhz } = machine(about);
   const busy = Math.min(1, (loadavg()[0] ?? 0) / threads);
   return {
@@ -123,7 +125,7 @@ export function hostSummary(
       vendor: 'Caisson',
       model: 'embedded host',
       uuid,
-      otherIdentifyingInfo: acceleratedBy(acceleration),
+      otherIdentifyingInfo: identify(runs),
       memorySize: totalmem(),
       cpuModel: model,
       cpuMhz: mhz,
@@ -249,13 +251,15 @@ export function hostLicensable(): object {
 }
 
 /** As vSphere tells what vendors know of a host besides. */
-function acceleratedBy(acceleration: string): HostSystemIdentificationInfo[] {
-  if (acceleration === '') return [];
-  const identifierType: AnyElementDescription = {
-    $type: 'ElementDescription',
-    key: 'Acceleration',
-    label: 'Acceleration',
-    summary: 'What runs virtual machines, and why',
-  };
-  return [{ identifierType, identifierValue: acceleration }];
+function identify({ acceleration, emulator, kernel }: RunsMachines): HostSystemIdentificationInfo[] {
+  const known: [key: string, summary: string, value: string | undefined][] = [
+    ['Acceleration', 'What runs virtual machines, and why', acceleration],
+    ['Emulator', 'The program that runs virtual machines', emulator],
+    ['ContainerKernel', 'The kernel that virtual machines of containers boot', kernel],
+  ];
+  return known.flatMap(([key, summary, identifierValue]) => {
+    if (!identifierValue) return [];
+    const identifierType: AnyElementDescription = { $type: 'ElementDescription', key, label: key, summary };
+    return [{ identifierType, identifierValue }];
+  });
 }

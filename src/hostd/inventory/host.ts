@@ -29,6 +29,7 @@ import {
   hostLicensable,
   hostRuntime,
   hostSummary,
+  type RunsMachines,
 } from './host-info.js';
 import { HostNetworkSystem } from './host-network-system.js';
 import { Registry } from './registry.js';
@@ -80,8 +81,7 @@ export class Host {
     readonly runtime: VmRuntime,
     private readonly virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null,
     readonly about: AboutInfo,
-    /** What runs VMs and why, in words. */
-    private readonly acceleration = '',
+    private readonly runs: RunsMachines = {},
   ) {
     const { registry, tasks } = this;
     const browser = registry.add(new HostDatastoreBrowser(() => this.datastore, tasks));
@@ -181,7 +181,7 @@ export class Host {
         ),
         config: () => hostConfig(this.hostSystem, this.about, this.portGroups),
         licensableResource: hostLicensable,
-        summary: () => hostSummary(this.hostSystem, this.hostName, this.about, this.acceleration),
+        summary: () => hostSummary(this.hostSystem, this.hostName, this.about, this.runs),
       }),
     );
   }

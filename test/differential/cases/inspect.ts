@@ -1,5 +1,25 @@
 /** `docker inspect` of containers: every field, in every state and version. */
-import { ended, get, made, type Subject, sh, started } from '../case.js';
+import { type Case, del, ended, get, made, post, type Step, type Subject, sh, started } from '../case.js';
+
+/** What `inspect` shows is posted back to `create`, twice, the old container away, as tools do it. */
+function postedBack(
+  name: string,
+  config: Record<string, unknown>,
+  { version, before = [], runs = true }: { version: string; before?: Step[]; runs?: boolean },
+): Case {
+  const running = runs ? [started('a')] : [];
+  const again: Step[] = [
+    ...running,
+    get('/containers/@a/json', { version, keep: { seen: '' }, only: ['Config', 'HostConfig'] }),
+    del('/containers/@a?force=1&v=1', { quiet: true }),
+    post('/containers/create?name=%2F@a', undefined, { version, postedBack: 'seen' }),
+  ];
+  const last = get('/containers/@a/json', { version, only: ['Config', 'HostConfig', 'NetworkSettings'] });
+  return {
+    name: `posted back: ${name}`,
+    steps: [...before, made('a', config), ...again, ...again, started('a'), last],
+  };
+}
 
 export const inspect: Subject = {
   name: 'inspect',
@@ -94,6 +114,36 @@ export const inspect: Subject = {
         ),
       ],
     },
+    postedBack(
+      'ports, volumes, limits',
+      {
+        ExposedPorts: { '80/tcp': {}, '81/tcp': {}, '82/tcp': {} },
+        Volumes: { '/data': {} },
+        HostConfig: {
+          PortBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '' }], '81/tcp': null, '82/tcp': [] },
+          RestartPolicy: { Name: 'always' },
+          Memory: 134217728,
+          PidsLimit: 100,
+          Ulimits: [{ Name: 'nofile', Soft: 100, Hard: 200 }],
+          Mounts: [{ Type: 'tmpfs', Target: '/t' }],
+        },
+      },
+      // Docker may find a port taken by the container that it has just removed.
+      { version: '1.25', runs: false },
+    ),
+    postedBack(
+      'privileged, links',
+      { HostConfig: { Privileged: true, Links: ['@b:db'] } },
+      {
+        version: '1.44',
+        before: [made('b'), started('b')],
+      },
+    ),
+    postedBack(
+      'no network, another log driver',
+      { OnBuild: ['RUN true'], HostConfig: { NetworkMode: 'none', Runtime: '', LogConfig: { Type: 'local' } } },
+      { version: '1.51' },
+    ),
     {
       name: 'by prefix and by name with a slash',
       steps: [

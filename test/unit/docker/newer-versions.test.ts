@@ -1,5 +1,5 @@
 /** What API 1.52 to 1.56 have changed, and that older versions do not hear of it (moby's version history and routers). */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { streamType } from '../../../appliance/docker/json-stream.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 
@@ -229,5 +229,24 @@ it('the engine says which Docker it is like, and what it is', async () => {
   expect(Version).toMatch(/^(\d+)\.(\d+)\.(\d+)\+caisson\.\d+\.\d+\.\d+$/);
   expect((await get('/info')).ServerVersion).toBe(Version);
   const named = Object.fromEntries(Components.map((one: { Name: string; Version: string }) => [one.Name, one.Version]));
-  expect(named).toMatchObject({ Engine: Version, Caisson: Version.split('+caisson.')[1] });
+  expect(named).toMatchObject({ Engine: Version, Caisson: Version.split('+caisson.')[1], QEMU: '7.2.22' });
+});
+
+it('the kernel is the one that containers see; what runs them is told of where it is known', async () => {
+  const { KernelVersion, Components } = await get('/version');
+  const info = await get('/info');
+  expect([KernelVersion, info.KernelVersion]).toEqual(Array(2).fill('6.1.0-50-cloud-amd64'));
+  expect(Components.at(-1).Details).toEqual({
+    Emulator: expect.stringContaining('QEMU emulator version 7.2.22'),
+    Acceleration: 'kvm: it works here',
+    Kernel: KernelVersion,
+  });
+  expect(info.DriverStatus).toContainEqual(['Emulator', expect.stringContaining('7.2.22')]);
+  const host = await engine.portLayer.hostInfo();
+  const unknown = vi.spyOn(engine.portLayer, 'hostInfo');
+  unknown.mockResolvedValue({ ...host, acceleration: '', emulator: '', containerKernel: '' });
+  const seen = await get('/version');
+  unknown.mockRestore();
+  expect(seen.KernelVersion).toBe('6.1.0');
+  expect(seen.Components.at(-1).Name).toBe('vSphere');
 });

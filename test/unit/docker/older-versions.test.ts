@@ -20,12 +20,23 @@ describe('create', () => {
     ['1.39', {}, { IpcMode: 'shareable' }],
     ['1.39', { HostConfig: { IpcMode: 'none' } }, { IpcMode: 'none' }],
     ['1.40', {}, { IpcMode: 'private' }],
-    ['1.39', { HostConfig: { PidsLimit: 20 } }, { PidsLimit: null }],
-    ['1.40', { HostConfig: { PidsLimit: 20 } }, { PidsLimit: 20 }],
+    ['1.39', { HostConfig: { PidsLimit: 20 } }, { PidsLimit: 20 }],
+    [
+      '1.25',
+      { HostConfig: { RestartPolicy: { Name: 'always' } } },
+      { RestartPolicy: { Name: 'always', MaximumRetryCount: 0 } },
+    ],
+    ['1.51', { HostConfig: { RestartPolicy: {} } }, { RestartPolicy: { Name: 'no', MaximumRetryCount: 0 } }],
     ['1.43', { HostConfig: { Annotations: { a: 'b' } } }, { Annotations: { a: 'b' } }],
   ])('%s %j', async (version, body, kept) => {
     await create(version, body);
     expect((await inspect()).HostConfig).toMatchObject(kept);
+  });
+
+  it('options of other kinds of mounts are not there before 1.42', async () => {
+    const mounts = [{ Type: 'tmpfs', Target: '/t' }];
+    await create('1.41', { HostConfig: { Mounts: [{ ...mounts[0], VolumeOptions: {} }] } });
+    expect((await inspect()).HostConfig.Mounts).toEqual(mounts);
   });
 
   it('annotations are not heard before 1.43, and not shown in lists before 1.46', async () => {

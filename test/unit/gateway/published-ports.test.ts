@@ -15,6 +15,7 @@ describe('what is wanted', () => {
           '80/tcp': [{ HostPort: '8080' }, { HostIp: '127.0.0.1', HostPort: '' }],
           '53/udp': [{ HostIp: '::1', HostPort: '8000-8010' }],
           '9/tcp': null,
+          '10/tcp': [],
         },
         ['80/tcp', '81'],
         true,
@@ -23,7 +24,6 @@ describe('what is wanted', () => {
       { containerPort: 80, protocol: 'tcp', hostIp: '', hostPort: 8080 },
       { containerPort: 80, protocol: 'tcp', hostIp: '127.0.0.1', hostPort: 0 },
       { containerPort: 53, protocol: 'udp', hostIp: '::1', hostPort: 8000, lastHostPort: 8010 },
-      { containerPort: 9, protocol: 'tcp', hostIp: '', hostPort: 0 },
       { containerPort: 81, protocol: 'tcp', hostIp: '', hostPort: 0 },
     ]);
     expect(parsePort('80')).toEqual({ port: 80, protocol: 'tcp' });
