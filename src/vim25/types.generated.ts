@@ -2362,6 +2362,7 @@ export interface ManagedObjects {
   EventManager: { description?: EventDescription; latestEvent?: AnyEvent; maxCollector?: number; };
   EventHistoryCollector: { filter?: AnyValue; latestPage?: AnyEvent[]; };
   HostNetworkSystem: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; capabilities?: HostNetCapabilities; networkInfo?: HostNetworkInfo; offloadCapabilities?: HostNetOffloadCapabilities; networkConfig?: HostNetworkConfig; dnsConfig?: AnyHostDnsConfig; ipRouteConfig?: AnyHostIpRouteConfig; consoleIpRouteConfig?: AnyHostIpRouteConfig; };
+  HostAutoStartManager: { config?: HostAutoStartManagerConfig; };
   HostDatastoreBrowser: { datastore?: ManagedObjectReference[]; supportedType?: AnyFileQuery[]; };
   SearchIndex: { };
   FileManager: { };

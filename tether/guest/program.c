@@ -25,7 +25,7 @@ enum step {
 struct program program;
 static char *file_paths[MAX_FILES], *file_sources[MAX_FILES];
 static uint32_t file_count;
-static char first_address[64];
+static char first_address[64], addresses[900]; /* of all cards: MAC=address/prefix,... */
 /* What is mounted over paths of the container, in order. */
 static struct cover {
   enum step step;
@@ -91,6 +91,9 @@ static const char *step_nic(struct reader *r) {
   if (r->bad) return "damaged step";
   const char *failed = configure_nic(index, name, mac, address, prefix, gateway, mtu);
   if (first_address[0] == 0) snprintf(first_address, sizeof first_address, "%s", address);
+  size_t told = strlen(addresses);
+  int size = snprintf(addresses + told, sizeof addresses - told, "%s%s=%s/%u", told == 0 ? "" : ",", mac, address, prefix);
+  if (address[0] == 0 || size < 0 || (size_t)size >= sizeof addresses - told) addresses[told] = 0;
   free(name), free(mac), free(address), free(gateway);
   return failed;
 }
@@ -188,6 +191,7 @@ const char *program_load(const uint8_t *bytes, size_t length) {
     static const char *const names[] = {"", "root", "hostname", "nic", "file", "sysctl"};
     if (step < sizeof names / sizeof *names) trace_mark(names[step]);
   }
+  if (addresses[0] != 0) rpc_tell("guestinfo.caisson.run.addresses", addresses);
   if (first_address[0] != 0) rpc_tell("guestinfo.ip", first_address);
   return program.loaded ? NULL : "the program has no process";
 }

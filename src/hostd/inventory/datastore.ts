@@ -7,7 +7,8 @@ import { fault } from '../faults.js';
 import { ManagedObject } from './managed-object.js';
 
 export const DATASTORE = 'datastore1';
-const URL = `/vmfs/volumes/${DATASTORE}`;
+/** Where the host has it mounted, as it tells clients. */
+export const DATASTORE_MOUNT = `/vmfs/volumes/${DATASTORE}`;
 
 /** The datastore as a managed object and as a place of files. */
 export class Datastore extends ManagedObject {
@@ -38,14 +39,14 @@ export class Datastore extends ManagedObject {
           {
             $type: 'DatastoreHostMount',
             key: this.related.host,
-            mountInfo: { path: URL, accessMode: 'readWrite', mounted: true, accessible: true },
+            mountInfo: { path: DATASTORE_MOUNT, accessMode: 'readWrite', mounted: true, accessible: true },
           },
         ];
       case 'summary':
         return {
           datastore: this.ref,
           name: DATASTORE,
-          url: URL,
+          url: DATASTORE_MOUNT,
           ...this.space(),
           uncommitted: 0,
           accessible: true,
@@ -57,13 +58,13 @@ export class Datastore extends ManagedObject {
         return {
           $type: 'LocalDatastoreInfo',
           name: DATASTORE,
-          url: URL,
+          url: DATASTORE_MOUNT,
           freeSpace: this.space().freeSpace,
           maxFileSize: 64 * 2 ** 40,
           maxVirtualDiskCapacity: 2 ** 40,
           maxMemoryFileSize: 64 * 2 ** 40,
           timestamp: new Date(),
-          path: URL,
+          path: DATASTORE_MOUNT,
         };
       case 'capability':
         return {
@@ -86,7 +87,7 @@ export class Datastore extends ManagedObject {
 
   /** VirtualMachineConfigInfoDatastoreUrlPair. */
   urlPair(): { name: string; url: string } {
-    return { name: DATASTORE, url: URL };
+    return { name: DATASTORE, url: DATASTORE_MOUNT };
   }
 
   propertyNames(): string[] {

@@ -43,7 +43,16 @@ abstract class FileObject extends ManagedObject {
   }
 
   protected task(operation: string, context: CallContext, body: () => Promise<unknown>): ManagedObjectReference {
-    return this.tasks.run(operation, this.entity(), DATASTORE, context.userName, body);
+    return this.tasks.run(operation, this.entity(), DATASTORE, context.userName, () => this.named(body));
+  }
+
+  /** Faults of files name them as clients do, and no path of this machine. */
+  protected async named<T>(body: () => Promise<T>): Promise<T> {
+    try {
+      return await body();
+    } catch (error) {
+      throw fileFault(error, this.datastore);
+    }
   }
 }
 
@@ -55,7 +64,7 @@ export class FileManager extends FileObject {
 
   async MakeDirectory(args: { name: string; createParentDirectories?: boolean }): Promise<void> {
     const local = await this.locate(args.name);
-    await mkdir(local, { recursive: args.createParentDirectories === true, mode: 0o755 });
+    await this.named(() => mkdir(local, { recursive: args.createParentDirectories === true, mode: 0o755 }));
   }
 
   DeleteDatastoreFile_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
@@ -227,4 +236,24 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** An error of the file system as a fault about the datastore's file; any other one as it is. */
+function fileFault(error: unknown, datastore: Datastore): unknown {
+  const { code, path } = (error ?? {}) as NodeJS.ErrnoException;
+  if (code === undefined || path === undefined || !path.startsWith(datastore.directory)) return error;
+  const file = datastore.pathOf(path);
+  switch (code) {
+    case 'ENOENT':
+      return fault('FileNotFound', `File ${file} was not found`, { file });
+    case 'EEXIST':
+    case 'ENOTEMPTY':
+      return fault('FileAlreadyExists', `File ${file} already exists`, { file });
+    case 'ENOTDIR':
+      return fault('NotADirectory', `${file} is not a directory`, { file });
+    case 'ENOSPC':
+      return error;
+    default:
+      return fault('CannotAccessFile', `Unable to access file ${file} (${code})`, { file });
+  }
 }

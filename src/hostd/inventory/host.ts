@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
+import { Saver } from '../../common/saver.js';
 import { typeFields } from '../../vim25/table.js';
 import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
@@ -73,7 +74,7 @@ export class Host {
   readonly datastore: Datastore;
   readonly disks: VirtualDiskManager;
   private inventory: Inventory = structuredClone(EMPTY);
-  private saving: Promise<void> = Promise.resolve();
+  private readonly saver = new Saver(() => this.write());
   private readonly vmsById = new Map<string, VirtualMachine>();
 
   constructor(
@@ -123,6 +124,26 @@ export class Host {
     folder('ha-folder-datastore', 'datastore', this.datacenter, ['Datastore'], () => [this.datastore.ref]);
     folder('ha-folder-network', 'network', this.datacenter, ['Network'], networks);
     const browser = ref('HostDatastoreBrowser', 'ha-datastorebrowser');
+    // Nothing starts by itself here: libvirt looks at this for what it says of any VM, and ends by a crash where there is none.
+    registry.add(
+      new SimpleObject(
+        'HostAutoStartManager',
+        'ha-autostart-mgr',
+        {
+          config: {
+            defaults: {
+              enabled: false,
+              startDelay: 120,
+              stopDelay: 120,
+              waitForHeartbeat: false,
+              stopAction: 'powerOff',
+            },
+            powerInfo: [],
+          },
+        },
+        [],
+      ),
+    );
     registry.add(new SimpleObject('EnvironmentBrowser', 'ha-env-browser', { datastoreBrowser: browser }, []));
     registry.add(
       new SimpleObject('Datacenter', 'ha-datacenter', {
@@ -172,7 +193,10 @@ export class Host {
         datastore: [this.datastore.ref],
         network: networks,
         datastoreBrowser: browser,
-        configManager: { networkSystem: ref('HostNetworkSystem', 'networkSystem') },
+        configManager: {
+          networkSystem: ref('HostNetworkSystem', 'networkSystem'),
+          autoStartManager: ref('HostAutoStartManager', 'ha-autostart-mgr'),
+        },
         hardware: () => hostHardware(this.about),
         capability: hostCapability(
           (typeFields('HostCapability') ?? []).flatMap(({ name, optional, array }) =>
@@ -202,7 +226,8 @@ export class Host {
     for (const { id, vmx, pool } of this.inventory.vms) {
       const path = join(this.datastore.directory, vmx);
       try {
-        this.include(new VirtualMachine(id, this, path, await loadVmx(path), ref('ResourcePool', pool), this.vmFolder));
+        const config = await loadVmx(path, this.datastore.pathOf(dirname(path)));
+        this.include(new VirtualMachine(id, this, path, config, ref('ResourcePool', pool), this.vmFolder));
       } catch (error) {
         log.error({ vmx, err: messageOf(error) }, 'a registered VM cannot be read and is left out');
       }
@@ -218,20 +243,21 @@ export class Host {
     );
   }
 
+  private async write(): Promise<void> {
+    this.inventory.pools = this.pools().map((pool) => pool.record);
+    this.inventory.portGroups = [...this.portGroups];
+    this.inventory.vms = this.vms().map((vm) => ({
+      id: vm.ref.value,
+      vmx: vm.vmx.slice(this.datastore.directory.length + 1),
+      pool: vm.pool.value,
+    }));
+    await writeFile(`${this.file}.new`, JSON.stringify(this.inventory), { mode: 0o600 });
+    await rename(`${this.file}.new`, this.file);
+  }
+
   /** Writes the inventory file; writes that follow fast become one. */
-  async save(): Promise<void> {
-    this.saving = this.saving.then(async () => {
-      this.inventory.pools = this.pools().map((pool) => pool.record);
-      this.inventory.portGroups = [...this.portGroups];
-      this.inventory.vms = this.vms().map((vm) => ({
-        id: vm.ref.value,
-        vmx: vm.vmx.slice(this.datastore.directory.length + 1),
-        pool: vm.pool.value,
-      }));
-      await writeFile(`${this.file}.new`, JSON.stringify(this.inventory), { mode: 0o600 });
-      await rename(`${this.file}.new`, this.file);
-    });
-    await this.saving;
+  save(): Promise<void> {
+    return this.saver.save();
   }
 
   release(): void {
@@ -335,7 +361,7 @@ export class Host {
     if (this.vms().some((vm) => vm.vmx === local))
       throw fault('AlreadyExists', `${path} is registered already`, { name: path });
     const pool = this.registry.getAs(poolRef ?? ref('ResourcePool', ROOT_POOL), ResourcePool);
-    const config = await loadVmx(local);
+    const config = await loadVmx(local, this.datastore.pathOf(dirname(local)));
     config.name = this.checkVmName(name ?? config.name);
     const vm = this.include(new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder));
     await this.save();

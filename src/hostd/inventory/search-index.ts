@@ -1,5 +1,6 @@
 /** SearchIndex: finding entities by UUID, path, address or name. */
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { hasAddress } from '../vm/guest-addresses.js';
 import type { Host } from './host.js';
 import { ManagedObject } from './managed-object.js';
 
@@ -36,9 +37,7 @@ export class SearchIndex extends ManagedObject {
 
   FindByIp(args: { ip: string; vmSearch: boolean }): ManagedObjectReference | undefined {
     return args.vmSearch
-      ? this.host
-          .vms()
-          .find((vm) => vm.powerState === 'poweredOn' && vm.config.extraConfig.get('guestinfo.ip') === args.ip)?.ref
+      ? this.host.vms().find((vm) => vm.powerState === 'poweredOn' && hasAddress(vm.config.extraConfig, args.ip))?.ref
       : undefined;
   }
 

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { invalid, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { Saver } from '../../common/saver.js';
 import { propertyNames, typeField } from '../../vim25/table.js';
 import type {
   ManagedObjectReference,
@@ -16,6 +17,7 @@ import { ManagedObject } from '../inventory/managed-object.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import type { CallContext } from '../server/session.js';
 import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
+import { isAddressKey } from './guest-addresses.js';
 import { applyDeviceChanges } from './hardware.js';
 import { refuseUnsupported } from './unsupported-options.js';
 import { isOwnKey, saveVmx, type VmConfig } from './vm-config.js';
@@ -46,7 +48,9 @@ export class VirtualMachine extends ManagedObject {
   private running: RunningVm | null = null;
   private bootTime: Date | undefined;
   private queue: Promise<unknown> = Promise.resolve();
-  private saving: Promise<void> = Promise.resolve();
+  private readonly file = new Saver(async () => {
+    if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
+  });
   private removed = false;
 
   constructor(
@@ -292,8 +296,7 @@ export class VirtualMachine extends ManagedObject {
   }
 
   private async save(): Promise<void> {
-    this.saving = this.saving.then(() => (this.removed ? undefined : saveVmx(this.vmx, this.config)));
-    await this.saving;
+    await this.file.save();
   }
 
   // --- running ------------------------------------------------------------------------------------------------------
@@ -336,11 +339,11 @@ export class VirtualMachine extends ManagedObject {
   }
 
   private guestSets(key: string, value: string): void {
-    if (!(key.startsWith(STATUS_PREFIX) && key.length < 128) && key !== 'guestinfo.ip')
+    if (!(key.startsWith(STATUS_PREFIX) && key.length < 128) && !isAddressKey(key))
       throw invalid(`the guest may not set ${key}`);
     if (Buffer.byteLength(value) > MAX_GUEST_VALUE) throw invalid('the value is too long');
     this.config.extraConfig.set(key, value);
-    this.host.registry.touch(this, 'config.extraConfig', ...(key === 'guestinfo.ip' ? ['guest', 'summary.guest'] : []));
+    this.host.registry.touch(this, 'config.extraConfig', ...(isAddressKey(key) ? ['guest', 'summary.guest'] : []));
     void this.save().catch((error: unknown) =>
       log.error({ err: error, vm: this.config.name }, 'saving a .vmx file failed'),
     );
@@ -348,7 +351,7 @@ export class VirtualMachine extends ManagedObject {
 
   private async start(user: string): Promise<void> {
     for (const key of this.config.extraConfig.keys())
-      if (key.startsWith(STATUS_PREFIX) || key === 'guestinfo.ip') this.config.extraConfig.delete(key);
+      if (key.startsWith(STATUS_PREFIX) || isAddressKey(key)) this.config.extraConfig.delete(key);
     this.host.registry.touch(this, 'config.extraConfig', 'guest', 'summary.guest');
     this.event('VmStartingEvent', 'is starting', user);
     try {
@@ -382,7 +385,7 @@ export class VirtualMachine extends ManagedObject {
   private exited(exit: VmExit): void {
     this.running = null;
     this.bootTime = undefined;
-    void this.saving.then(() => {
+    void this.file.idle().then(() => {
       this.setState('poweredOff');
       const crash = exit.reason === 'crashed' ? `: ${exit.message}` : '';
       this.event('VmPoweredOffEvent', `is powered off${crash}`, exit.reason === 'powerOff' ? 'root' : '');
@@ -432,7 +435,7 @@ export class VirtualMachine extends ManagedObject {
   private async unregister(user: string): Promise<void> {
     this.event('VmRemovedEvent', 'was removed', user);
     this.removed = true;
-    await this.saving;
+    await this.file.idle();
     await this.host.forget(this);
   }
 

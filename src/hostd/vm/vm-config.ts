@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { emptyHardware, type Hardware, isDeviceKey, readVmxDevices, vmxDevices } from './hardware.js';
 import { formatVmx, parseVmx } from './vmx.js';
+import { fromVmxFile, toVmxFile, withFiles } from './vmx-files.js';
 
 /** Plain data. */
 export interface VmConfig {
@@ -59,8 +60,8 @@ export function newVmConfig(name: string): VmConfig {
   };
 }
 
-/** Replaces the .vmx file in one step. */
-export async function saveVmx(path: string, config: VmConfig): Promise<void> {
+/** Replaces the .vmx file in one step. @param directory its directory, as a datastore path */
+export async function saveVmx(path: string, directory: string, config: VmConfig): Promise<void> {
   const entries: [string, string][] = [
     ['config.version', '8'],
     ['virtualHW.version', '14'],
@@ -74,7 +75,7 @@ export async function saveVmx(path: string, config: VmConfig): Promise<void> {
     ['vc.uuid', config.instanceUuid],
     ['caisson.createdAt', config.createdAt.toISOString()],
     ['caisson.changeVersion', String(config.changeVersion)],
-    ...vmxDevices(config.hardware),
+    ...vmxDevices(withFiles(config.hardware, (file) => toVmxFile(file, directory))),
     ...config.extraConfig,
   ];
   // The file holds secrets of the container's configuration.
@@ -82,8 +83,8 @@ export async function saveVmx(path: string, config: VmConfig): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
-/** Reads a .vmx file. */
-export async function loadVmx(path: string): Promise<VmConfig> {
+/** Reads a .vmx file. @param directory its directory, as a datastore path */
+export async function loadVmx(path: string, directory: string): Promise<VmConfig> {
   const vmx = parseVmx(await readFile(path, 'utf8'));
   const created = new Date(vmx.get('caisson.createdAt') ?? '');
   return {
@@ -97,7 +98,7 @@ export async function loadVmx(path: string): Promise<VmConfig> {
     cpuShares: /^\d+$/.test(vmx.get('sched.cpu.shares') ?? '') ? Number(vmx.get('sched.cpu.shares')) : null,
     createdAt: Number.isNaN(created.getTime()) ? new Date(0) : created,
     changeVersion: Number(vmx.get('caisson.changeVersion') ?? 1),
-    hardware: readVmxDevices(vmx),
+    hardware: withFiles(readVmxDevices(vmx), (name) => fromVmxFile(name, directory)),
     extraConfig: new Map([...vmx].filter(([key]) => !isOwnKey(key))),
   };
 }

@@ -4,6 +4,7 @@ import type { Host } from '../inventory/host.js';
 import { cpuMhz } from '../inventory/host-info.js';
 import { sharesInfo } from './cpu-shares.js';
 import { diskFacts } from './disk-facts.js';
+import { firstAddress, guestAddresses } from './guest-addresses.js';
 import { vimDevices } from './vim-devices.js';
 import type { VmConfig } from './vm-config.js';
 import { fileLayout, fileLayoutEx, storageInfo, storageSummary } from './vm-files.js';
@@ -36,7 +37,7 @@ const isOn = (vm: VmView): boolean => vm.powerState === 'poweredOn';
 
 /** The first address the guest told, while it runs. */
 function addressOf(vm: VmView): string | undefined {
-  return isOn(vm) ? vm.config.extraConfig.get('guestinfo.ip') : undefined;
+  return isOn(vm) ? firstAddress(vm.config.extraConfig) : undefined;
 }
 
 /** VirtualMachineConfigInfo. Devices and keys are made only where they are looked at. */
@@ -200,14 +201,20 @@ export function guestInfo(vm: VmView): object {
   const { config } = vm;
   const on = isOn(vm);
   const ipAddress = addressOf(vm);
-  // The guest tells its first card's address only.
-  const net = config.hardware.nics.map(({ key, portGroup, mac, connected }, index) => ({
-    network: portGroup,
-    ...(index === 0 && ipAddress !== undefined ? { ipAddress: [ipAddress] } : {}),
-    macAddress: mac,
-    connected,
-    deviceConfigId: key,
-  }));
+  const told = guestAddresses(config.extraConfig);
+  const net = config.hardware.nics.map(({ key, portGroup, mac, connected }, index) => {
+    const card = told.get(mac.toLowerCase());
+    const address = card?.ipAddress ?? (index === 0 ? ipAddress : undefined);
+    return {
+      network: portGroup,
+      ...(address === undefined ? {} : { ipAddress: [address] }),
+      macAddress: mac,
+      connected,
+      deviceConfigId: key,
+      // `govc vm.ip -a` waits until each card has one.
+      ...(card === undefined ? {} : { ipConfig: { ipAddress: [{ ...card, state: 'preferred' }] } }),
+    };
+  });
   return {
     toolsStatus: on ? 'toolsOk' : 'toolsNotRunning',
     toolsVersionStatus: 'guestToolsUnmanaged',

@@ -29,8 +29,8 @@ describe('shares of processors', () => {
     try {
       const path = join(directory, 'a.vmx');
       for (const cpuShares of [null, 500]) {
-        await saveVmx(path, { ...newVmConfig('a'), cpuShares });
-        const read = await loadVmx(path);
+        await saveVmx(path, '[datastore1] a', { ...newVmConfig('a'), cpuShares });
+        const read = await loadVmx(path, '[datastore1] a');
         expect(read.cpuShares).toBe(cpuShares);
         expect([...read.extraConfig.keys()]).not.toContain('sched.cpu.shares');
       }

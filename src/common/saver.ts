@@ -1,0 +1,30 @@
+/** Writes what follows changing state to a file. */
+
+/** One write at a time; those asked for while one waits for its turn become one. A write that failed hinders no later one. */
+export class Saver {
+  private running: Promise<void> = Promise.resolve();
+  private next: Promise<void> | null = null;
+
+  /** @param write writes the state as it is when it is called */
+  constructor(private readonly write: () => Promise<void>) {}
+
+  /** Resolves when the state as it is now is written. */
+  save(): Promise<void> {
+    this.next ??= this.queue();
+    return this.next;
+  }
+
+  /** Resolves when nothing is being written any more, however that ended. */
+  async idle(): Promise<void> {
+    await this.running;
+  }
+
+  private queue(): Promise<void> {
+    const turn = this.running.then(() => {
+      this.next = null;
+      return this.write();
+    });
+    this.running = turn.catch(() => undefined);
+    return turn;
+  }
+}

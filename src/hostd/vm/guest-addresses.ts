@@ -1,0 +1,38 @@
+/** What the guest tells of its addresses. It may be anyone's program: only what is an address of one of the VM's cards counts. */
+import { isIP } from 'node:net';
+
+const FIRST = 'guestinfo.ip';
+/** `MAC=address/prefix`, one per card, with commas between them. */
+const ALL = 'guestinfo.caisson.run.addresses';
+const ENTRY = /^([0-9a-f]{2}(?::[0-9a-f]{2}){5})=([0-9a-f.:]{2,45})\/(\d{1,3})$/i;
+const MAX_LENGTH = 4096;
+
+/** True for the keys that addresses are told by. */
+export function isAddressKey(key: string): boolean {
+  return key === FIRST || key === ALL;
+}
+
+/** The first address that was told, as it is. */
+export function firstAddress(extraConfig: ReadonlyMap<string, string>): string | undefined {
+  return extraConfig.get(FIRST);
+}
+
+/** Addresses with the lengths of their prefixes, by MAC address in small letters. */
+export function guestAddresses(
+  extraConfig: ReadonlyMap<string, string>,
+): Map<string, { ipAddress: string; prefixLength: number }> {
+  const found = new Map<string, { ipAddress: string; prefixLength: number }>();
+  for (const entry of (extraConfig.get(ALL) ?? '').slice(0, MAX_LENGTH).split(',')) {
+    const [, mac = '', ipAddress = '', prefix = ''] = ENTRY.exec(entry) ?? [];
+    const family = isIP(ipAddress);
+    if (family === 0 || Number(prefix) > (family === 4 ? 32 : 128)) continue;
+    found.set(mac.toLowerCase(), { ipAddress, prefixLength: Number(prefix) });
+  }
+  return found;
+}
+
+/** Whether one of its cards has that address. */
+export function hasAddress(extraConfig: ReadonlyMap<string, string>, address: string): boolean {
+  if (firstAddress(extraConfig) === address) return true;
+  return [...guestAddresses(extraConfig).values()].some(({ ipAddress }) => ipAddress === address);
+}

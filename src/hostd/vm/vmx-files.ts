@@ -1,0 +1,36 @@
+/**
+ * Names of files in a .vmx. VMware writes the bare name of a file that lies beside the .vmx, else its path below the datastore's mount
+ * point; `[datastore] path`, the form of the API, is none that readers of these files take (libvirt: "Could not handle file name").
+ */
+import { DATASTORE, DATASTORE_MOUNT } from '../inventory/datastore.js';
+import type { Hardware } from './hardware.js';
+
+const ROOT = `[${DATASTORE}] `;
+
+/** The name in a .vmx. @param file a datastore path @param directory the datastore path of the .vmx's directory */
+export function toVmxFile(file: string, directory: string): string {
+  if (!file.startsWith(ROOT)) return file;
+  const name = file.slice(directory.length + 1);
+  if (file === `${directory}/${name}` && name !== '' && !name.includes('/')) return name;
+  return `${DATASTORE_MOUNT}/${file.slice(ROOT.length)}`;
+}
+
+/** The datastore path of a name in a .vmx; one that is a datastore path stays (.vmx files written here earlier have these). */
+export function fromVmxFile(name: string, directory: string): string {
+  if (name.startsWith(`${DATASTORE_MOUNT}/`)) return `${ROOT}${name.slice(DATASTORE_MOUNT.length + 1)}`;
+  if (name === '' || name.startsWith('[') || name.startsWith('/')) return name;
+  return directory === ROOT ? `${ROOT}${name}` : `${directory}/${name}`;
+}
+
+/** The hardware with another form of its files' names; network serial ports have none. */
+export function withFiles(hardware: Hardware, change: (file: string) => string): Hardware {
+  return {
+    ...hardware,
+    disks: hardware.disks.map((disk) => ({ ...disk, file: change(disk.file) })),
+    serials: hardware.serials.map((serial) =>
+      serial.backing.kind === 'file'
+        ? { ...serial, backing: { kind: 'file', file: change(serial.backing.file) } }
+        : serial,
+    ),
+  };
+}
