@@ -6,7 +6,7 @@
  *   node dist/test/releases/walk.js [kvm|tcg|auto]
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -124,11 +124,15 @@ try {
 } catch (error) {
   status = 1;
   process.stderr.write(`FAILED: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.stderr.write(
-    `${readFileSync(join(paths.stateDir, 'hostd.log'), 'utf8').split('\n').slice(-20).join('\n')}\n`,
-  );
+  const log = join(paths.stateDir, 'hostd.log');
+  if (existsSync(log)) process.stderr.write(`${readFileSync(log, 'utf8').split('\n').slice(-20).join('\n')}\n`);
 } finally {
-  run(process.execPath, [cli('stop'), '--state-dir', paths.stateDir, '--remove']);
+  try {
+    run(process.execPath, [cli('stop'), '--state-dir', paths.stateDir, '--remove']);
+  } catch (error) {
+    status = 1;
+    process.stderr.write(`FAILED: ${error instanceof Error ? error.message : String(error)}\n`);
+  }
   await registry.stop();
 }
 process.exit(status);
