@@ -51,8 +51,17 @@ export function typedValue(field: FieldInfo, value: unknown): unknown {
   if (field.array && value !== undefined && value !== null) return arrayOf(field.type, value as unknown[]);
   if (field.type === 'anyType' || value === undefined || value === null) return value;
   if (PRIMITIVES.has(field.type) || enumValues(field.type) !== undefined) return { $type: field.type, value };
-  if (field.type === 'ManagedObjectReference' || typeof value !== 'object') return value;
+  if (field.type === 'ManagedObjectReference' || typeof value !== 'object' || '$type' in value) return value;
   return { $type: field.type, ...value };
+}
+
+/** Data objects that never change, with their elements' XML by name and declared type. */
+const constants = new WeakMap<object, Map<string, string>>();
+
+/** Says that a data object never changes: it is encoded once only. For what goes out with very many objects. */
+export function constant<T extends object>(value: T): T {
+  constants.set(value, new Map());
+  return value;
 }
 
 type Fields = Record<string, unknown>;
@@ -110,6 +119,18 @@ function encodeTyped(name: string, type: string, value: unknown, where: string):
   }
   if (type === '?') throw invalid(`${where} is not supported`);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`${where} must be a ${type}`);
+  const kept = constants.get(value);
+  if (kept === undefined) return encodeObject(name, type, value, where);
+  const key = `${name} ${type}`;
+  let xml = kept.get(key);
+  if (xml === undefined) {
+    xml = encodeObject(name, type, value, where);
+    kept.set(key, xml);
+  }
+  return xml;
+}
+
+function encodeObject(name: string, type: string, value: object, where: string): string {
   const actual = (value as { $type?: string }).$type ?? type;
   if (type !== 'anyType' && !isSubtype(actual, type)) throw invalid(`${where}: ${actual} is not a ${type}`);
   const element = arrayElement(actual);

@@ -2,8 +2,10 @@
 import { spawn } from 'node:child_process';
 import { totalmem } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { VimClient } from '../../src/vim25/index.js';
 import { govmomi } from '../support/govmomi.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
+import { flaws, shapes } from '../support/shapes.js';
 import type { Stack } from '../support/stack.js';
 
 let stack: Stack;
@@ -27,6 +29,16 @@ describe('a vSphere client', () => {
     expect(vm).toMatchObject({ powerState: 'poweredOn', ipAddress: await address('seen') });
     expect(vm?.guestinfo['guestinfo.caisson.run.status']).toMatch(/^started \d+ \d+$/);
     expect(vms.find(({ name }) => name.startsWith('idle-'))?.powerState).toBe('poweredOff');
+    // Every property of every object, of VMs that run, and an address of each card with its prefix: `govc vm.ip -a` waits for these.
+    expect(flaws(await shapes(stack.login()))).toEqual([]);
+    const client = await VimClient.connect(stack.login());
+    const [object] = await client.retrieve([{ type: 'VirtualMachine', value: vm!.reference }], 'VirtualMachine', [
+      'guest.net',
+    ]);
+    await client.close();
+    expect(object?.props['guest.net']).toMatchObject([
+      { ipConfig: { ipAddress: [{ ipAddress: await address('seen'), prefixLength: 16 }] } },
+    ]);
     const events = spawn(
       'docker',
       ['events', '--filter', 'container=seen', '--format', '{{.Action}} {{.Actor.Attributes.exitCode}}'],

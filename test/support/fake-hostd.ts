@@ -13,7 +13,7 @@ export class FakeRuntime implements VmRuntime {
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
     this.guests.set(vm.name, { vm, hooks });
-    const ended = (reason: 'powerOff' | 'guestPowerOff'): void => {
+    const ended = (reason: 'powerOff' | 'guestPowerOff' | 'guestReset'): void => {
       if (this.guests.delete(vm.name)) hooks.exited({ reason });
     };
     return {
@@ -21,7 +21,7 @@ export class FakeRuntime implements VmRuntime {
       startedAt: new Date(),
       powerOff: async () => ended('powerOff'),
       shutdownGuest: async () => ended('guestPowerOff'),
-      reset: async () => undefined,
+      reset: async () => ended('guestReset'),
       rebootGuest: async () => undefined,
       suspend: async () => undefined,
       suspended: async () => false,

@@ -1,4 +1,5 @@
 /** A VM with all the hardware that a container has: a chain of disks, a card, two serial ports. */
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createEmpty } from '../../src/disk/vmdk/create.js';
@@ -13,7 +14,8 @@ export const FULL_VM_DISK = 64 * 2 ** 20;
 export async function createFullVm(client: VimClient, hostd: FakeHostd, name: string): Promise<ManagedObjectReference> {
   const { folder, pool, datastore } = await place(client);
   await mkdir(join(hostd.paths.datastoreDir, 'images'), { recursive: true });
-  await createEmpty(join(hostd.paths.datastoreDir, 'images/base.vmdk'), FULL_VM_DISK);
+  const base = join(hostd.paths.datastoreDir, 'images/base.vmdk');
+  if (!existsSync(base)) await createEmpty(base, FULL_VM_DISK);
   const config = {
     name,
     guestId: 'other5xLinux64Guest',

@@ -180,3 +180,55 @@ describe('an option that the host cannot give', () => {
     await client.runTask('ReconfigVM_Task', vm, { spec });
   });
 });
+
+it('tells of each card the address that the guest tells, with its prefix', async () => {
+  const vm = await createFullVm(client, hostd, 'cards');
+  await client.runTask('PowerOnVM_Task', vm, {});
+  const net = async (): Promise<unknown> => {
+    const [object] = await client.retrieve([vm], 'VirtualMachine', ['guest.net']);
+    return object?.props['guest.net'];
+  };
+  const [first, second] = (await net()) as { macAddress: string }[];
+  const { infoSet } = hostd.runtime.guests.get('cards')!.hooks;
+  infoSet(
+    'guestinfo.caisson.run.addresses',
+    `${first!.macAddress}=172.16.0.2/16,${second!.macAddress}=10.0.0.2/8,02:00:00:00:00:01=10.0.0.3/8,x`,
+  );
+  infoSet('guestinfo.ip', '172.16.0.2');
+  expect(await net()).toMatchObject([
+    { ipAddress: ['172.16.0.2'], ipConfig: { ipAddress: [{ ipAddress: '172.16.0.2', prefixLength: 16 }] } },
+    { ipAddress: ['10.0.0.2'], ipConfig: { ipAddress: [{ ipAddress: '10.0.0.2', prefixLength: 8 }] } },
+  ]);
+  // Each of these is done when its task says so: the next one finds the VM as it should be.
+  await client.runTask('PowerOffVM_Task', vm, {});
+  await client.runTask('PowerOnVM_Task', vm, {});
+  await client.runTask('ResetVM_Task', vm, {});
+  await client.runTask('SuspendVM_Task', vm, {});
+  await client.runTask('PowerOnVM_Task', vm, {});
+  expect((await net()) as object[]).not.toContainEqual(expect.objectContaining({ ipConfig: expect.anything() }));
+});
+
+it('names files of the datastore in its faults as clients do, and no path of the machine', async () => {
+  const manager = { type: 'FileManager', value: 'ha-nfc-file-manager' };
+  const make = (name: string): Promise<unknown> => client.call('MakeDirectory', manager, { name });
+  await make('[datastore1] twice');
+  await expect(make('[datastore1] twice')).rejects.toMatchObject({
+    message: expect.stringContaining('File [datastore1] twice already exists'),
+    fault: { $type: 'FileAlreadyExists', file: '[datastore1] twice' },
+  });
+  await expect(make('[datastore1] none/below')).rejects.toMatchObject({
+    message: expect.stringContaining('File [datastore1] none/below was not found'),
+    fault: { $type: 'FileNotFound', file: '[datastore1] none/below' },
+  });
+  await expect(client.runTask('DeleteDatastoreFile_Task', manager, { name: '[datastore1] none' })).rejects.toThrow(
+    'File [datastore1] none was not found',
+  );
+});
+
+it('says that no VM starts by itself: libvirt asks before it tells anything of a VM', async () => {
+  const host = { type: 'HostSystem', value: 'ha-host' };
+  const [system] = await client.retrieve([host], 'HostSystem', ['configManager.autoStartManager']);
+  const autoStart = system?.props['configManager.autoStartManager'] as { type: string; value: string };
+  const [manager] = await client.retrieve([autoStart], 'HostAutoStartManager', ['config.defaults']);
+  expect(manager?.props['config.defaults']).toMatchObject({ enabled: false, stopAction: 'powerOff' });
+});

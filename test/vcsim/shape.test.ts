@@ -1,36 +1,11 @@
 /** What hostd says of each object has the shape that another implementation of vSphere gives it: govmomi reads both. */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { VimClient } from '../../src/vim25/index.js';
 import { startFakeHostd } from '../support/fake-hostd.js';
 import { createFullVm } from '../support/full-vm.js';
-import { buildGo } from '../support/go.js';
-import type { GovmomiTarget } from '../support/govmomi.js';
 import { createVm } from '../support/inventory.js';
+import { flaws, shapes } from '../support/shapes.js';
 import { startVcsim } from '../support/vcsim.js';
-
-interface Shape {
-  type: string;
-  value: string;
-  /** Go types by property path. */
-  types: Record<string, string>;
-  /** Required properties that are not there. */
-  required: string[];
-  error?: string;
-}
-
-async function shapes(target: GovmomiTarget): Promise<Shape[]> {
-  const url = new URL(target.url);
-  url.username = encodeURIComponent(target.user);
-  url.password = encodeURIComponent(target.password);
-  const program = await buildGo(new URL('./shape', import.meta.url).pathname);
-  const { stdout } = await promisify(execFile)(program, ['-url', url.href], { maxBuffer: 256 * 1024 * 1024 });
-  return stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Shape);
-}
 
 /** Managers and parts of a machine that hostd has none of: a later version's, or nothing here to speak of. */
 const NOT_HERE: [type: string, paths: RegExp, reason: string][] = [
@@ -85,9 +60,7 @@ it('gives every object the properties and types that vcsim gives it', async () =
     await client.close();
 
     const [theirs, ours] = [await shapes(vcsim), await shapes(hostd)];
-    expect(
-      ours.flatMap(({ type, value, error, required }) => (error ? [`${type} ${value}: ${error}`] : required)),
-    ).toEqual([]);
+    expect(flaws(ours)).toEqual([]);
     expect(new Set(ours.map(({ type }) => type))).toContain('VirtualMachine');
 
     const wanted = new Map<string, Map<string, Set<string>>>();

@@ -1,5 +1,7 @@
 /** The devices that every VM has and nobody adds: buses, keyboard, mouse, video card, with the keys vSphere gives them. */
 
+import { constant } from '../../vim25/codec.js';
+
 /** Device keys as vSphere numbers them. */
 export const KEY = {
   pci: 100,
@@ -25,8 +27,27 @@ export function isFixedDevice(key: number): boolean {
   return FIXED.has(key);
 }
 
-/** The fixed devices as vim25 has them. @param pci keys of the devices on the PCI bus @param serial those of the serial ports */
-export function fixedDevices(pci: number[], serial: number[]): object[] {
+/** Sets of fixed devices by the keys in them: they differ in what is on the buses only, and that is alike in most VMs. */
+const known = new Map<string, readonly object[]>();
+const MAX_KNOWN = 500;
+
+/**
+ * The fixed devices as vim25 has them. They are made and encoded once for all VMs with the same keys: half of what a VM's hardware is on
+ * the wire would be made anew at each look.
+ * @param pci keys of the devices on the PCI bus @param serial those of the serial ports
+ */
+export function fixedDevices(pci: number[], serial: number[]): readonly object[] {
+  const key = `${pci.join()} ${serial.join()}`;
+  let devices = known.get(key);
+  if (devices === undefined) {
+    devices = make(pci, serial).map(constant);
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.set(key, devices);
+  }
+  return devices;
+}
+
+function make(pci: number[], serial: number[]): object[] {
   const controller = (type: string, key: number, busNumber: number, label: string, device: number[]): object => ({
     $type: type,
     key,

@@ -36,6 +36,8 @@ export interface Hardware {
   serials: Serial[];
 }
 
+/** What the URI of a serial port's socket begins with. */
+const UNIX = 'unix://';
 const MAX_CONTROLLERS = 4;
 const MAX_UNITS = 16;
 /** The controller itself. */
@@ -281,9 +283,10 @@ export function* vmxDevices(hardware: Hardware): Iterable<[string, string]> {
   for (const { key, backing } of hardware.serials) {
     const name = `serial${key - KEY.serial}`;
     yield [`${name}.present`, 'TRUE'];
-    yield [`${name}.fileType`, backing.kind === 'file' ? 'file' : 'network'];
-    yield [`${name}.fileName`, backing.kind === 'file' ? backing.file : backing.serviceUri];
-    if (backing.kind === 'uri') yield [`${name}.network.endPoint`, backing.direction];
+    yield [`${name}.fileType`, backing.kind === 'file' ? 'file' : 'pipe'];
+    yield [`${name}.fileName`, backing.kind === 'file' ? backing.file : backing.serviceUri.slice(UNIX.length)];
+    // A socket is a named pipe in these files; readers take a network port for a TCP one (libvirt: "doesn't contain a port part").
+    if (backing.kind === 'uri') yield [`${name}.pipe.endPoint`, backing.direction];
   }
 }
 
@@ -326,15 +329,21 @@ export function readVmxDevices(vmx: ReadonlyMap<string, string>): Hardware {
       });
     }
     if (/^serial\d+$/.test(name)) {
-      const file = setting('fileName');
-      hardware.serials.push({
-        key: KEY.serial + first,
-        backing:
-          setting('fileType') === 'file'
-            ? { kind: 'file', file }
-            : { kind: 'uri', serviceUri: file, direction: setting('network.endPoint') },
-      });
+      hardware.serials.push({ key: KEY.serial + first, backing: storedBacking(setting) });
     }
   }
   return hardware;
+}
+
+/** A serial port's backing. Ports of type `network` are in .vmx files that were written here earlier, with the URI as it is. */
+function storedBacking(setting: (suffix: string) => string): Serial['backing'] {
+  const file = setting('fileName');
+  switch (setting('fileType')) {
+    case 'file':
+      return { kind: 'file', file };
+    case 'pipe':
+      return { kind: 'uri', serviceUri: `${UNIX}${file}`, direction: setting('pipe.endPoint') };
+    default:
+      return { kind: 'uri', serviceUri: file, direction: setting('network.endPoint') };
+  }
 }

@@ -18,6 +18,9 @@ export interface DeviceSurroundings {
 /** As many files as a chain may have. */
 const MAX_CHAIN = 256;
 
+/** Made once: that takes longer than all else about a device. */
+const THOUSANDS = new Intl.NumberFormat('en-US');
+
 const label = (name: string, summary = name): object => ({ label: name, summary });
 
 /** All devices, those that every VM has first. */
@@ -89,12 +92,13 @@ export function vimDevices(hardware: Hardware, around: DeviceSurroundings): obje
 }
 
 function vimDisk({ key, bus, unit, file, mode }: Disk, index: number, around: DeviceSurroundings): object {
-  const capacityInBytes = around.disk(file)?.capacityBytes ?? 0;
+  const facts = around.disk(file);
+  const capacityInBytes = facts?.capacityBytes ?? 0;
   return {
     $type: 'VirtualDisk',
     key,
-    deviceInfo: label(`Hard disk ${index + 1}`, `${(capacityInBytes / 1024).toLocaleString('en-US')} KB`),
-    backing: diskBacking(file, mode, around, 0),
+    deviceInfo: label(`Hard disk ${index + 1}`, `${THOUSANDS.format(capacityInBytes / 1024)} KB`),
+    backing: diskBacking(file, facts, mode, around, 0),
     controllerKey: KEY.scsi + bus,
     unitNumber: unit,
     capacityInKB: Math.floor(capacityInBytes / 1024),
@@ -104,8 +108,13 @@ function vimDisk({ key, bus, unit, file, mode }: Disk, index: number, around: De
 }
 
 /** A file of a disk with the chain of its parents. */
-function diskBacking(file: string, mode: string, around: DeviceSurroundings, depth: number): object {
-  const facts = around.disk(file);
+function diskBacking(
+  file: string,
+  facts: DiskFacts | null,
+  mode: string,
+  around: DeviceSurroundings,
+  depth: number,
+): object {
   return {
     $type: 'VirtualDiskFlatVer2BackingInfo',
     fileName: file,
@@ -117,7 +126,7 @@ function diskBacking(file: string, mode: string, around: DeviceSurroundings, dep
     ...(facts === null ? {} : { uuid: facts.uuid, contentId: facts.contentId }),
     ...(facts === null || facts.parent === null || depth >= MAX_CHAIN
       ? {}
-      : { parent: diskBacking(facts.parent, mode, around, depth + 1) }),
+      : { parent: diskBacking(facts.parent, around.disk(facts.parent), mode, around, depth + 1) }),
     digestEnabled: false,
     sharing: 'sharingNone',
   };

@@ -48,6 +48,10 @@ export class VirtualMachine extends ManagedObject {
   private running: RunningVm | null = null;
   private bootTime: Date | undefined;
   private queue: Promise<unknown> = Promise.resolve();
+  /** When it is known everywhere that the last run has ended. */
+  private ended: Promise<void> = Promise.resolve();
+  /** A reset is under way, and starts it again itself. */
+  private resetting = false;
   private readonly file = new Saver(async () => {
     if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
   });
@@ -148,13 +152,23 @@ export class VirtualMachine extends ManagedObject {
     return this.task('VirtualMachine.powerOff', context, async () => {
       if (this.state === 'poweredOff') throw this.invalidState();
       await this.running?.powerOff();
+      // Who was told that it is off may power it on at once.
+      await this.ended;
     });
   }
 
   ResetVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
     return this.task('VirtualMachine.reset', context, async () => {
       this.mustBe('poweredOn');
-      await this.running?.reset();
+      this.resetting = true;
+      try {
+        await this.running?.reset();
+        await this.ended;
+      } finally {
+        this.resetting = false;
+      }
+      // It is on when the task is done: the next thing asked of it may need that.
+      if (this.state === 'poweredOff') await this.start(context.userName);
     });
   }
 
@@ -385,11 +399,11 @@ export class VirtualMachine extends ManagedObject {
   private exited(exit: VmExit): void {
     this.running = null;
     this.bootTime = undefined;
-    void this.file.idle().then(() => {
+    this.ended = this.file.idle().then(() => {
       this.setState('poweredOff');
       const crash = exit.reason === 'crashed' ? `: ${exit.message}` : '';
       this.event('VmPoweredOffEvent', `is powered off${crash}`, exit.reason === 'powerOff' ? 'root' : '');
-      if (exit.reason === 'guestReset')
+      if (exit.reason === 'guestReset' && !this.resetting)
         void this.exclusive(() => this.start('')).catch((error: unknown) =>
           log.error({ err: error }, 'restart after reset failed'),
         );

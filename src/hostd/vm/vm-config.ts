@@ -1,6 +1,7 @@
 /** A VM's configuration: what its .vmx file holds. */
 import { randomUUID } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
+import { fromGuestOs, toGuestOs } from './guest-os.js';
 import { emptyHardware, type Hardware, isDeviceKey, readVmxDevices, vmxDevices } from './hardware.js';
 import { formatVmx, parseVmx } from './vmx.js';
 import { fromVmxFile, toVmxFile, withFiles } from './vmx-files.js';
@@ -66,7 +67,7 @@ export async function saveVmx(path: string, directory: string, config: VmConfig)
     ['config.version', '8'],
     ['virtualHW.version', '14'],
     ['displayName', config.name],
-    ['guestOS', config.guestId],
+    ['guestOS', toGuestOs(config.guestId)],
     ['annotation', config.annotation],
     ['memsize', String(config.memoryMiB)],
     ['numvcpus', String(config.cpus)],
@@ -91,7 +92,7 @@ export async function loadVmx(path: string, directory: string): Promise<VmConfig
     ...newVmConfig(vmx.get('displayName') ?? path),
     uuid: vmx.get('uuid.bios') ?? randomUUID(),
     instanceUuid: vmx.get('vc.uuid') ?? randomUUID(),
-    guestId: vmx.get('guestOS') ?? 'otherGuest64',
+    guestId: fromGuestOs(vmx.get('guestOS') ?? 'otherGuest64'),
     annotation: vmx.get('annotation') ?? '',
     cpus: Number(vmx.get('numvcpus') ?? 1),
     memoryMiB: Number(vmx.get('memsize') ?? 32),

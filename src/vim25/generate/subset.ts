@@ -42,7 +42,7 @@ export const HIDDEN_TYPES = `
 ArrayOfManagedObjectReference ArrayOfString ArrayOfInt ArrayOfByte ArrayOfOptionValue ArrayOfVirtualDevice
 ArrayOfGuestNicInfo ArrayOfEvent ArrayOfTaskInfo ArrayOfObjectContent
 HostDatastoreBrowserSearchResults ArrayOfHostDatastoreBrowserSearchResults ClusterPowerOnVmResult
-VirtualAppSummary OpaqueNetworkSummary VmDiskFileInfo
+VirtualAppSummary OpaqueNetworkSummary VmDiskFileInfo VirtualMachineGuestOsIdentifier
 `
   .trim()
   .split(/\s+/);

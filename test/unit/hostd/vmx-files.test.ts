@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -41,7 +41,13 @@ describe('names of files in a .vmx', () => {
       );
       await saveVmx(path, DIRECTORY, config);
       const names = [...readFileSync(path, 'utf8').matchAll(/fileName = "(.*)"/g)].map((match) => match[1]);
-      expect(names).toEqual(['a.vmdk', 'output.log', 'unix:///run/x.sock']);
+      expect(names).toEqual(['a.vmdk', 'output.log', '/run/x.sock']);
+      expect((await loadVmx(path, DIRECTORY)).hardware).toEqual(config.hardware);
+      const earlier = readFileSync(path, 'utf8')
+        .replace('"pipe"', '"network"')
+        .replace('"/run/x.sock"', '"unix:///run/x.sock"')
+        .replace('pipe.endPoint', 'network.endPoint');
+      writeFileSync(path, earlier);
       expect((await loadVmx(path, DIRECTORY)).hardware).toEqual(config.hardware);
     } finally {
       rmSync(directory, { recursive: true });

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   arrayOf,
+  constant,
   decodeElement,
   decodeFields,
   encodeElement,
@@ -264,6 +265,20 @@ describe('the codec', () => {
 describe('items of arrays in a place of any type', () => {
   const any = { name: 'x', type: 'anyType', array: false, optional: false, polymorphic: false };
   const sent = (element: string, values: unknown[]): string => encodeElement(any, arrayOf(element, values), 't');
+
+  it('that never change are encoded once by name and declared type', () => {
+    const keyboard = constant({ $type: 'VirtualKeyboard', key: 1 });
+    const item = { name: 'device', type: 'VirtualDevice', array: true, optional: true, polymorphic: true };
+    const own = { ...item, name: 'keyboard', type: 'VirtualKeyboard' };
+    for (let time = 0; time < 2; time++) {
+      expect(encodeElement(item, keyboard, 't')).toBe('<device xsi:type="VirtualKeyboard"><key>1</key></device>');
+      expect(encodeElement(own, keyboard, 't')).toBe('<keyboard><key>1</key></keyboard>');
+      expect(sent('VirtualDevice', [keyboard])).toContain('<VirtualDevice xsi:type="VirtualKeyboard"><key>1</key>');
+      expect(() => encodeElement({ ...item, type: 'Description' }, keyboard, 't')).toThrow('is not a Description');
+    }
+    keyboard.key = 2;
+    expect(encodeElement(own, keyboard, 't')).toBe('<keyboard><key>1</key></keyboard>');
+  });
 
   it('name their types: primitives, enumerations, references, objects and their subclasses', () => {
     expect(sent('string', ['a'])).toContain('<string xsi:type="xsd:string">a</string>');

@@ -1,0 +1,34 @@
+/** Every property of every object of a vSphere host, as govmomi reads it: the Go program of test/vcsim/shape. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { buildGo } from './go.js';
+import type { GovmomiTarget } from './govmomi.js';
+
+/** What one object has. */
+export interface Shape {
+  type: string;
+  value: string;
+  /** Go types by property path. */
+  types: Record<string, string>;
+  /** Required properties that are not there. */
+  required: string[];
+  error?: string;
+}
+
+/** Walks all objects. @throws with govmomi's message when it cannot begin */
+export async function shapes(target: GovmomiTarget): Promise<Shape[]> {
+  const url = new URL(target.url);
+  url.username = encodeURIComponent(target.user);
+  url.password = encodeURIComponent(target.password);
+  const program = await buildGo(new URL('../vcsim/shape', import.meta.url).pathname);
+  const { stdout } = await promisify(execFile)(program, ['-url', url.href], { maxBuffer: 256 * 1024 * 1024 });
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Shape);
+}
+
+/** What is wrong with them: objects that could not be read, and required properties that are missing. */
+export function flaws(all: Shape[]): string[] {
+  return all.flatMap(({ type, value, error, required }) => (error ? [`${type} ${value}: ${error}`] : required));
+}
