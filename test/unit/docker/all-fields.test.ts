@@ -251,6 +251,17 @@ describe('a field of create is done, or refused by its name', () => {
   });
 });
 
+it('lists and maps without anything in them are not shown where Docker leaves them out', async () => {
+  const empty = { Annotations: {}, Mounts: [], StorageOpt: {}, Sysctls: {}, Tmpfs: {} };
+  const { seen } = await create({ HostConfig: empty });
+  for (const name of Object.keys(empty)) expect(seen.HostConfig).not.toHaveProperty(name);
+});
+
+it('an endpoint of which nothing is said is none, as in Docker', async () => {
+  const { status, message } = await create({ NetworkingConfig: { EndpointsConfig: { bridge: null } } });
+  expect([status, message]).toEqual([400, 'invalid config for network bridge: EndpointsConfig is nil']);
+});
+
 describe('update takes what Docker takes', () => {
   const RESOURCES = Object.keys(HOST).slice(Object.keys(HOST).indexOf('CpuShares'));
   const update = async (body: object): Promise<[number, string]> => {
