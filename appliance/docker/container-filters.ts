@@ -50,7 +50,7 @@ export function filterContainers(
   filters: Map<string, string[]>,
   options: { all: boolean; limit: number; annotations?: boolean },
 ): ContainerInfo[] {
-  // That of annotations came with 1.56.
+  // That of annotations came with 1.56; engines of older versions take it for unknown.
   checkFilters(filters, options.annotations === true ? [...KNOWN, 'annotation'] : KNOWN);
   for (const status of filters.get('status') ?? [])
     if (!STATES.includes(status))

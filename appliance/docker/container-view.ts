@@ -326,11 +326,15 @@ function bindingsView(container: ContainerInfo): object {
   return { PortBindings: Object.fromEntries(bindings) };
 }
 
+/** As Go writes fields with `omitempty`. */
+const OMITTED_WHEN_EMPTY = new Set(['Annotations', 'Mounts', 'StorageOpt', 'Sysctls', 'Tmpfs']);
+
 function definedOnly(value: object): object {
   return Object.fromEntries(
     Object.entries(value).filter(
       ([key, one]) =>
         one !== null &&
+        !(OMITTED_WHEN_EMPTY.has(key) && Object.keys(one).length === 0) &&
         !(one === '' && key !== 'ContainerIDFile') &&
         !(key === 'NetworkMode' && one === 'default') &&
         !(key === 'ShmSize' && one === 0),

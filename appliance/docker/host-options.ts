@@ -58,6 +58,7 @@ const DONE = new Set([
   'Annotations',
   'Umask',
   'Links',
+  'CpuPercent',
 ]);
 
 /** Nothing to do for these, whatever they say: a file that the CLI writes. */
@@ -102,6 +103,9 @@ function asksForNothing(name: string, value: unknown): boolean {
 export function checkHostOptions(create: CreateBody): void {
   const host = create.HostConfig ?? {};
   checkModes(host);
+  if (host.IOMaximumBandwidth)
+    throw invalid('invalid option: QoS maximum bandwidth configuration is not supported on linux');
+  if (host.IOMaximumIOps) throw invalid('invalid option: QoS maximum IOPs configuration is not supported on linux');
   for (const [name, value] of Object.entries(host)) {
     if (DONE.has(name) || MOOT.has(name) || asksForNothing(name, value)) continue;
     const [text, reason] = [typeof value === 'string' ? ` '${value}'` : '', REASONS[name]];

@@ -34,7 +34,8 @@ export function checkEndpoints(create: CreateBody): void {
   for (const [network, endpoint] of Object.entries(create.NetworkingConfig?.EndpointsConfig ?? {})) {
     if (!same.includes(network))
       throw unsupported(`NetworkingConfig: a further network ('${network}' besides '${mode}') is not implemented`);
-    checkEndpoint(network, endpoint ?? {}, `invalid config for network ${network}: `);
+    if (endpoint === null) throw invalid(`invalid config for network ${network}: EndpointsConfig is nil`);
+    checkEndpoint(network, endpoint, `invalid config for network ${network}: `);
   }
 }
 

@@ -30,6 +30,19 @@ export const updateSchema = goType(
     BlkioDeviceWriteIOps: true,
     CpuRealtimePeriod: true,
     CpuRealtimeRuntime: true,
+    // Docker changes nothing of these, whatever they say, but checks them.
+    CgroupParent: true,
+    Devices: true,
+    DeviceCgroupRules: true,
+    DeviceRequests: true,
+    MemorySwappiness: true,
+    Ulimits: true,
+    CpuCount: true,
+    CpuPercent: true,
+    IOMaximumIOps: true,
+    IOMaximumBandwidth: true,
+    KernelMemory: true,
+    KernelMemoryTCP: true,
   }),
 );
 
@@ -59,6 +72,8 @@ const KEPT_WHEN_EMPTY = [
 /** @param available processors of the host @throws invalid, unsupported for what is wrong whatever container it is for */
 export function checkUpdate(wanted: UpdateBody, available: number): void {
   checkRestartPolicy({ RestartPolicy: wanted.RestartPolicy });
+  if (wanted.IOMaximumIOps || wanted.IOMaximumBandwidth)
+    throw invalid('Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps');
   checkResources(wanted, available, true);
   for (const name of DEVICE_RATES)
     if ((wanted[name] ?? []).length > 0)

@@ -28,6 +28,7 @@ export function adaptResources(host: HostConfig): HostConfig {
   if ((host.Memory ?? 0) > 0 && !host.MemorySwap) adapted.MemorySwap = host.Memory! * 2;
   // A virtual machine has its disks for itself: it has no neighbours to weigh it against.
   if (host.BlkioWeight) adapted.BlkioWeight = 0;
+  if (host.CpuPercent) adapted.CpuPercent = 0;
   if (host.BlkioWeightDevice) adapted.BlkioWeightDevice = [];
   if (host.PidsLimit !== undefined && host.PidsLimit !== null && host.PidsLimit <= 0) delete adapted.PidsLimit;
   return adapted;
@@ -45,6 +46,9 @@ export function asksForCpus(host: HostConfig): boolean {
  */
 export function checkResources(host: HostConfig, available: number, updating = false): void {
   checkMemory(host, updating);
+  const swappiness = host.MemorySwappiness ?? -1;
+  if (swappiness < -1 || swappiness > 100)
+    throw invalid(`Invalid value: ${swappiness}, valid memory swappiness range is 0-100`);
   const { NanoCpus: nano = 0, CpuPeriod: period = 0, CpuQuota: quota = 0 } = host;
   if (nano && period) throw invalid('Conflicting options: Nano CPUs and CPU Period cannot both be set');
   if (nano && quota) throw invalid('Conflicting options: Nano CPUs and CPU Quota cannot both be set');
@@ -138,6 +142,7 @@ function memoryLimit(host: HostConfig, machineMiB: number): number {
 /** What Docker warns of: what it discards where the kernel has no such thing, and what may have no end. */
 export function resourceWarnings(host: HostConfig): string[] {
   const warnings: string[] = [];
+  if ((host.CpuPercent ?? 0) > 0) warnings.push('linux does not support CPU percent. Percent discarded.');
   if (host.BlkioWeight) warnings.push(`${NO_BLOCK_WEIGHT('weight')} Weight discarded.`);
   if (Array.isArray(host.BlkioWeightDevice) && host.BlkioWeightDevice.length > 0)
     warnings.push(`${NO_BLOCK_WEIGHT('weight_device')} Weight-device discarded.`);
@@ -195,8 +200,6 @@ export function kernelSettings(host: HostConfig): Record<string, string> {
   const quiet: Record<string, string> = host.OomKillDisable === true ? { 'vm.oom_dump_tasks': '0' } : {};
   const swappiness = host.MemorySwappiness ?? -1;
   if (swappiness === -1) return quiet;
-  if (swappiness < 0 || swappiness > 100)
-    throw invalid(`Invalid value: ${swappiness}, valid memory swappiness range is 0-100`);
   return { ...quiet, 'vm.swappiness': String(swappiness) };
 }
 

@@ -11,6 +11,7 @@ import {
   execStartSchema,
   hostConfigSchema,
 } from '../../../appliance/docker/container-config.js';
+import { updateSchema } from '../../../appliance/docker/resource-update.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 
 const engine = sharedEngine();
@@ -204,7 +205,8 @@ describe('schemas have the fields that Docker has', () => {
 describe('a field of create is done, or refused by its name', () => {
   it.each(Object.keys(HOST))('HostConfig.%s', async (name) => {
     const { status, message, seen, warnings } = await create({ HostConfig: { [name]: HOST[name], ...BESIDE[name] } });
-    if (name.startsWith('BlkioWeight')) expect(warnings).toEqual([expect.stringMatching(/Weight(-device)? discarded/)]);
+    if (/^BlkioWeight|^CpuPercent/.test(name)) expect(warnings).toEqual([expect.stringMatching(/ discarded\.$/)]);
+    else if (name.startsWith('IOMaximum')) expect(message).toMatch(/^invalid option: QoS maximum (bandwidth|IOPs) /);
     else if (name === 'Links') expect(seen.HostConfig.Links).toEqual(['/other:/con/o']);
     else if (status === 201) expect(seen.HostConfig[name]).toEqual(HOST[name]);
     else expect(message).toContain(`HostConfig.${name}`);
@@ -246,6 +248,42 @@ describe('a field of create is done, or refused by its name', () => {
     const { status, message, seen } = await create({ HostConfig: { Mounts: [mount] } });
     if (status === 201) expect(seen.HostConfig.Mounts[0][name]).toEqual(value);
     else expect(message).toContain(name);
+  });
+});
+
+it('lists and maps without anything in them are not shown where Docker leaves them out', async () => {
+  const empty = { Annotations: {}, Mounts: [], StorageOpt: {}, Sysctls: {}, Tmpfs: {} };
+  const { seen } = await create({ HostConfig: empty });
+  for (const name of Object.keys(empty)) expect(seen.HostConfig).not.toHaveProperty(name);
+});
+
+it('an endpoint of which nothing is said is none, as in Docker', async () => {
+  const { status, message } = await create({ NetworkingConfig: { EndpointsConfig: { bridge: null } } });
+  expect([status, message]).toEqual([400, 'invalid config for network bridge: EndpointsConfig is nil']);
+});
+
+describe('update takes what Docker takes', () => {
+  const RESOURCES = Object.keys(HOST).slice(Object.keys(HOST).indexOf('CpuShares'));
+  const update = async (body: object): Promise<[number, string]> => {
+    const { status, json } = await engine.call('POST', '/v1.56/containers/con/update', body);
+    return [status, json.message ?? (json.Warnings ?? []).join()];
+  };
+
+  it('has its fields', () => {
+    const older = ['KernelMemory', 'KernelMemoryTCP'];
+    expect(fieldsOf(updateSchema)).toEqual(known(RESOURCES, ['RestartPolicy'], older));
+  });
+
+  it('looks at those too that it does not change', async () => {
+    await create({});
+    expect(await update({ MemorySwappiness: 500 })).toEqual([400, expect.stringContaining('range is 0-100')]);
+    expect(await update({ IOMaximumIOps: 5 })).toEqual([400, expect.stringContaining('Invalid QoS settings')]);
+    expect(await update({ CpuPercent: 5 })).toEqual([200, expect.stringContaining('Percent discarded')]);
+    expect(await update({ Ulimits: 'x' })).toEqual([400, expect.stringContaining('cannot unmarshal string')]);
+    const before = (await engine.call('GET', '/containers/con/json')).json.HostConfig;
+    const { Ulimits, Devices, CgroupParent, DeviceCgroupRules, CpuCount } = HOST;
+    expect(await update({ Ulimits, Devices, CgroupParent, DeviceCgroupRules, CpuCount })).toEqual([200, '']);
+    expect((await engine.call('GET', '/containers/con/json')).json.HostConfig).toEqual(before);
   });
 });
 
