@@ -37,6 +37,7 @@ const registry = await startRegistry();
 await registry.push(await testImage('busybox'), 'busybox:latest');
 await registry.push(await testImage('large'), 'bench100:latest');
 await registry.push(await testImage('many-files'), 'bench100k:latest');
+await registry.push(await testImage('many-layers'), 'bench124:latest');
 const referenceHost = process.env.BENCH_REFERENCE_HOST;
 const reference = referenceHost === undefined ? null : await startReference(referenceHost);
 

@@ -57,6 +57,26 @@ async function call(
   return { status: answer.status, text: await answer.text(), headers: answer.headers };
 }
 
+/** A ustar archive of empty entries, with names that no program writes. */
+function oddTar(...entries: [name: string, kind: keyof typeof TAR_KINDS][]): Buffer {
+  const blocks = entries.map(([name, kind]) => {
+    const head = Buffer.alloc(512);
+    head.write(name);
+    head.write('0000644\0', 100);
+    head.write('00000000000\0', 124);
+    head.write(TAR_KINDS[kind], 156);
+    if (kind.endsWith('link')) head.write('etc', 157);
+    head.write('ustar\x0000', 257);
+    head.fill(' ', 148, 156);
+    const sum = head.reduce((all, byte) => all + byte, 0);
+    head.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    return head;
+  });
+  return Buffer.concat([...blocks, Buffer.alloc(1024)]);
+}
+
+const TAR_KINDS = { file: '0', link: '1', symlink: '2', fifo: '6' };
+
 const SETUP =
   'mkdir -p /t/dir; echo content > /t/dir/f; ln -s /etc/passwd /t/abs; ln -s dir /t/dirl; ln -s /no/where /t/broken; ln -s loop /t/loop;' +
   'ln -s ../../../../../etc/passwd /t/up; echo s > /t/suid; chmod 4755 /t/suid; ln /t/suid /t/other; echo f > /t/file';
@@ -131,6 +151,29 @@ describe('docker cp with a running container', () => {
     const body = method === 'PUT' ? Buffer.alloc(1024) : undefined;
     const answer = await call(method, `/containers/live/archive?${query}`, body);
     expect(answer).toMatchObject({ status, text: `${JSON.stringify({ message })}\n` });
+  });
+
+  it('passes over entries that are the destination itself, whatever they claim to be', async () => {
+    await ok('run', '-d', '--name', 'whole', '-v', 'whole-v:/vp/v', 'busybox', 'sleep', '10000');
+    try {
+      await exec('whole', 'echo kept > /vp/v/file; echo kept > /tmp/file');
+      const before = await exec('whole', 'ls / /bin /etc | wc -l');
+      for (const path of ['/', '/tmp', '/vp'])
+        for (const name of ['', '.', './.', 'x/..', '/'])
+          expect(
+            await call('PUT', `/containers/whole/archive?path=${path}`, oddTar([name, 'file'], ['in', 'file'])),
+            `${name} at ${path}`,
+          ).toMatchObject({ status: 200 });
+      const odd = oddTar(['.', 'symlink'], ['.', 'link'], ['.', 'fifo'], ['in', 'file']);
+      await call('PUT', '/containers/whole/archive?path=/vp', odd);
+      expect(await exec('whole', 'cat /vp/v/file /tmp/file; ls -d /in /tmp/in /vp/in; rm /in')).toBe(
+        'kept\nkept\n/in\n/tmp/in\n/vp/in\n',
+      );
+      expect(await exec('whole', 'ls / /bin /etc | wc -l')).toBe(before);
+    } finally {
+      await ok('rm', '-f', 'whole');
+      await ok('volume', 'rm', 'whole-v');
+    }
   });
 
   it('refuses to replace a directory by a file when asked to keep them', async () => {

@@ -142,3 +142,22 @@ describe('any image runs', () => {
     expect(outcome.code).toBe(0);
   });
 });
+
+describe('an image of 125 layers', () => {
+  it('runs, and is as deep as one can be', async () => {
+    await registry.push(await testImage('many-layers'), 'deep:latest');
+    const empty = await new TarBuilder().build();
+    await registry.push(buildImage({ layers: Array.from({ length: 126 }, () => empty) }), 'deeper:latest');
+    const before = layers();
+    const name = `${registry.address}/deep`;
+    expect(await pull('deep')).toMatchObject({ code: 0 });
+    expect((await stack.docker('run', '--name', 'deep', name)).stdout).toBe('35\n');
+    const over = await pull('deeper');
+    expect(over.stderr).toContain('max depth exceeded');
+    const committed = await stack.docker('commit', 'deep', 'deeper');
+    expect(committed.stderr).toContain('max depth exceeded');
+    await stack.docker('rm', 'deep');
+    await stack.docker('rmi', name);
+    expect(layers()).toEqual(before);
+  });
+});

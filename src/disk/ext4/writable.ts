@@ -79,24 +79,24 @@ export class WritableExt4 {
 
   /**
    * The directory at `path`. Symlinks are followed inside the root. Directories that are missing are made with mode 0755 and `time`,
-   * unless it is null: then the result is null.
+   * unless it is null: then the result is null. So is the target of a link that leads nowhere, as Docker makes it.
+   * @param replaceLower whether a file of a layer below gives way to a directory, as in Docker, which unpacks a layer by itself
    */
-  async directoryAt(path: string[], time: Time | null): Promise<number | null> {
+  async directoryAt(path: string[], time: Time | null, replaceLower = false): Promise<number | null> {
     let current = c.ROOT_INO;
-    // Components still to go, the next one last; those that came from a symlink's target are never made.
-    const rest = path.map((name) => ({ name, linked: false })).reverse();
+    // Components still to go, the next one last.
+    const rest = [...path].reverse();
     let followed = 0;
-    for (let step = rest.pop(); step; step = rest.pop()) {
+    for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
       const directory = await this.directory(current);
-      if (step.name === '..') {
+      if (name === '..') {
         current = directory.parent;
         continue;
       }
-      const packed = directory.entries.get(step.name);
+      const packed = directory.entries.get(name);
       if (packed === undefined) {
         if (time === null) return null;
-        if (step.linked) throw invalid(`a symbolic link on the way to ${shown(path)} leads nowhere`);
-        current = await this.makeDirectory(current, step.name, implied(time));
+        current = await this.makeDirectory(current, name, implied(time));
         continue;
       }
       const type = typeOf(packed);
@@ -105,10 +105,13 @@ export class WritableExt4 {
         if (++followed > MAX_SYMLINKS) throw invalid(`too many symbolic links on the way to ${shown(path)}`);
         const target = await this.inodes.readlink(await this.inodes.read(inoOf(packed)));
         if (target.startsWith('/')) current = c.ROOT_INO;
-        const parts = target.split('/').filter((name) => name !== '' && name !== '.');
-        for (const name of parts.reverse()) rest.push({ name, linked: true });
+        const parts = target.split('/').filter((part) => part !== '' && part !== '.');
+        rest.push(...parts.reverse());
       } else if (time === null) return null;
-      else throw invalid(`${shown([step.name])} on the way to ${shown(path)} is not a directory`);
+      else if (replaceLower && !this.fresh.has(inoOf(packed)) && !this.freshLinks.has(`${current}/${name}`)) {
+        await this.remove(current, name);
+        current = await this.makeDirectory(current, name, implied(time));
+      } else throw invalid(`${shown([name])} on the way to ${shown(path)} is not a directory`);
     }
     return current;
   }

@@ -150,7 +150,7 @@ async function applyEntry(filesystem: WritableExt4, entry: TarEntry, reader: Tar
     return put(filesystem, links, name, attributes, entry, reader);
   }
   if (first.startsWith(META) && !(path.length === 0 && first === OPAQUE)) return;
-  const parent = (await filesystem.directoryAt(path, entry.mtime)) as number;
+  const parent = (await filesystem.directoryAt(path, entry.mtime, true)) as number;
   if (name === OPAQUE) await filesystem.removeLower(parent);
   else if (name.startsWith(WHITEOUT)) {
     const hidden = name.slice(WHITEOUT.length);

@@ -32,6 +32,7 @@ const large = pullCase('image disk use, 3 layers, 100 MB', 'bench100', 1);
 export const imageCases: BenchCase[] = [
   pullCase('pull, 3 layers, 100 MB', 'bench100', 5),
   pullCase('pull, 1 layer, 100,000 files', 'bench100k', 2),
+  pullCase('pull, 124 layers', 'bench124', 2),
   {
     ...large,
     cold: true,

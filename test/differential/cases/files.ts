@@ -19,6 +19,39 @@ const BAD_ENTRIES = (
   put('/containers/@a/archive?path=/', tarText(name, type, link), { headers: { 'content-type': 'application/x-tar' } }),
 );
 
+/** Entries that are the destination itself, or lie outside it: name, type, target of a link, further query. */
+const ENTRIES_OF_ROOT = (
+  [
+    ['.', '0', '', ''],
+    ['', '0', '', ''],
+    ['/', '0', '', ''],
+    ['./.', '0', '', ''],
+    ['x/..', '0', '', ''],
+    ['.', '2', 'etc', ''],
+    ['.', '1', 'etc', ''],
+    ['.', '6', '', '&noOverwriteDirNonDir=1'],
+    ['.', '5', '', '&copyUIDGID=1'],
+    ['//abs', '0', '', ''],
+    ['..', '0', '', ''],
+    ['..', '5', '', ''],
+    ['x/../..', '0', '', ''],
+    ['hl', '1', '.', ''],
+    ['hl', '1', 'x/..', ''],
+    ['hl', '1', '../etc', ''],
+    ['tmp', '0', '', '&noOverwriteDirNonDir=1'],
+  ] as const
+).flatMap(([name, type, link, query]) =>
+  ['/', '/tmp', '/vp'].map((path) =>
+    put(`/containers/@a/archive?path=${path}${query}`, tarText(name, type, link), {
+      headers: { 'content-type': 'application/x-tar' },
+    }),
+  ),
+);
+
+const SEEN_AFTER = sh(
+  'docker exec @a sh -c "ls / /bin | wc -l; ls -la /tmp | tail -n +4 | wc -l; ls /vp /vp/v; stat -c %a:%u /abs /tmp /vp /tmp/abs"',
+);
+
 /** An archive of one entry, as a text: it has no bytes above 127. */
 function tarText(name: string, type: string, link: string): string {
   const head = (sum: string): string =>
@@ -124,6 +157,22 @@ export const files: Subject = {
         put('/containers/@a/archive?path=/ro', ''),
         sh('docker start -a @a'),
         sh('docker rm -f @a && docker volume rm dt-v dt-w dt-r', { quiet: true }),
+      ],
+    },
+    {
+      name: 'entries that are the destination',
+      steps: [
+        made('a', { HostConfig: { Binds: ['dt-vp:/vp/v'] } }),
+        ...ENTRIES_OF_ROOT.slice(0, 6),
+        started('a'),
+        sh('docker exec @a touch /vp/v/file'),
+        ...ENTRIES_OF_ROOT,
+        SEEN_AFTER,
+        sh('docker pause @a', { quiet: true }),
+        ...ENTRIES_OF_ROOT.slice(0, 6),
+        sh('docker unpause @a', { quiet: true }),
+        SEEN_AFTER,
+        sh('docker rm -f @a && docker volume rm dt-vp', { quiet: true }),
       ],
     },
     {

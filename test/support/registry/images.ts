@@ -25,7 +25,8 @@ export type TestImageName =
   | 'no-tmp'
   | 'debian'
   | 'large'
-  | 'many-files';
+  | 'many-files'
+  | 'many-layers';
 
 const PASSWD = [
   'root:x:0:0:root:/root:/bin/sh',
@@ -288,6 +289,16 @@ async function manyFilesImage(): Promise<BuiltImage> {
   return buildImage({ layers: [{ tar, blob }], config: { Cmd: ['/none'] } });
 }
 
+/** A small system under 124 layers: every third is empty, the others write over each other's files. As deep as an image can be. */
+async function manyLayersImage(): Promise<BuiltImage> {
+  const layers = [await busyboxLayer()];
+  for (let i = 0; i < 124; i++) {
+    const tar = new TarBuilder();
+    layers.push(await (i % 3 === 0 ? tar : tar.file(`l${i % 5}/${i % 7}`, `layer ${i}\n`)).build());
+  }
+  return buildImage({ layers, config: { Cmd: ['sh', '-c', 'ls -d /l*/* | wc -l'], Env: ['PATH=/bin'] } });
+}
+
 const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
   busybox: async () => buildImage({ layers: [await busyboxLayer()], config: { Cmd: ['sh'] } }),
   'odd-tree': async () => buildImage({ layers: [await busyboxLayer(), await oddTree()], config: { Cmd: ['sh'] } }),
@@ -338,11 +349,12 @@ const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
     }),
   large: largeImage,
   'many-files': manyFilesImage,
+  'many-layers': manyLayersImage,
 };
 
 const built = new Map<TestImageName, Promise<BuiltImage>>();
 
-/** An image of the tests, by name; `large` (three layers, 100 MB) and `many-files` are for the benchmark. */
+/** An image of the tests, by name; `large` (three layers, 100 MB), `many-files` and `many-layers` are not among the small ones. */
 export function testImage(name: TestImageName): Promise<BuiltImage> {
   const known = built.get(name);
   if (known) return known;
@@ -353,5 +365,5 @@ export function testImage(name: TestImageName): Promise<BuiltImage> {
 
 /** All but those for the benchmark. */
 export const SMALL_IMAGES: TestImageName[] = (Object.keys(MAKERS) as TestImageName[]).filter(
-  (name) => name !== 'large' && name !== 'many-files',
+  (name) => !['large', 'many-files', 'many-layers'].includes(name),
 );

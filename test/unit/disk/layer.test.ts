@@ -349,7 +349,6 @@ describe('bad layers', () => {
     ['a hard link to a directory', [dir('d'), link('x', 'd')]],
     ['a hard link to itself', [file('x'), link('x', 'x')]],
     ['a file below a file', [file('x'), file('x/y')]],
-    ['a file below a link to nothing', [symlink('x', '/nowhere/at/all'), file('x/y/z')]],
     ['a loop of links', [symlink('x', 'y'), symlink('y', 'x'), file('x/z')]],
     ['a name of 256 bytes', [file('n'.repeat(256))]],
     ['a whiteout of nothing', [file('d/.wh.', '')]],
@@ -423,6 +422,17 @@ describe('bad layers', () => {
       const ino = await filesystem.resolve(Buffer.from('/two'), { followLast: false });
       expect((await filesystem.statInode(ino)).nlink).toBe(2);
     });
+  });
+
+  test('below a link to nothing, and below a file of a lower layer, directories are made', async () => {
+    await layer(file('lower'), dir('d'), file('d/lower'));
+    await layer(symlink('x', '/no/where'), file('x/y/z'), file('lower/f'), file('d/lower/a/b'));
+    await expectClean();
+    await stack.read(async (filesystem) => {
+      for (const path of ['/no/where/y/z', '/lower/f', '/d/lower/a/b'])
+        await expect(filesystem.resolve(Buffer.from(path), { followLast: false }), path).resolves.toBeGreaterThan(0);
+    });
+    await expect(layer(file('own'), file('own/f'))).rejects.toMatchObject({ kind: 'invalid' });
   });
 
   test('an empty layer and a stream without any bytes', async () => {
