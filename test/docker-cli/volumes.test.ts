@@ -161,6 +161,19 @@ describe('what is mounted', () => {
     expect(
       await sh([...at, '--tmpfs', '/data/t'], "mount | grep -oE ' /(run|nowhere|nw)[^ ]*' | sort", 'odd-tree'),
     ).toBe('/nowhere/data\n /nowhere/data/t\n /nw/side/x\n /run/act');
+    // Names of more than one letter: the docker CLI takes `a:/` for a drive.
+    for (const [options, words] of [
+      [['-v', 'one:/plain'], 'source /plain is not directory'],
+      [['-v', 'one:/loop'], 'evalSymlinksInScope: too many links in /loop'],
+      [['-v', 'two:/plain/x'], 'lstat /plain/x: not a directory'],
+      [['-v', 'one:/proc/1'], '"/proc/1" cannot be mounted because it is inside /proc'],
+      [['--tmpfs', '/plain'], 'not a directory: Are you trying to mount a directory onto a file'],
+      [['-w', '/proc/self/fd/4'], 'current working directory is outside of container mount namespace root'],
+    ] as const) {
+      const { stderr, code } = await stack.docker('run', '--rm', ...options, 'odd-tree', 'true');
+      expect(stderr).toContain(words);
+      expect(code).toBe(125);
+    }
   });
 
   it('covers whatever an image has where the engine mounts something', async () => {

@@ -219,7 +219,7 @@ function links(chance: Chance, tree: Tree, root: string, name: string): void {
 
 function tarOf(root: string, dialect: string, sparse: boolean, chance: Chance): Buffer {
   const sparseOptions = sparse
-    ? ['--sparse', ...(dialect === 'posix' ? [`--sparse-version=${chance.of(['0.1', '1.0'])}`] : [])]
+    ? ['--sparse', ...(dialect === 'posix' ? [`--sparse-version=${chance.of(['0.0', '0.1', '1.0'])}`] : [])]
     : [];
   const names = chance.below(2) === 0 ? ['.'] : readdirSync(root).sort();
   const list = names.length === 0 ? ['-T', '/dev/null'] : names;
