@@ -14,6 +14,7 @@ import {
   S_IFDIR,
   S_IFLNK,
   S_IFREG,
+  using,
 } from './root-files.js';
 
 type Fixture = 'directory' | 'file' | { link: string };
@@ -96,13 +97,4 @@ function fixtureEntry(path: string): FileEntry {
   const nothing = { uid: 0, gid: 0, nlink: 1, size: 0, ino: 0n, dev: 0n, major: 0, minor: 0, capability: null };
   const target = typeof fixture === 'object' ? fixture.link : '';
   return { path: `/${path}`, mode, ...nothing, mtime: now, ctime: now, atime: now, target };
-}
-
-async function using<T>(open: () => Promise<RootFiles>, body: (files: RootFiles) => Promise<T>): Promise<T> {
-  const files = await open();
-  try {
-    return await body(files);
-  } finally {
-    await files.close();
-  }
 }

@@ -1,6 +1,6 @@
 /** The working directory of a container that was never started: Docker makes it with the container, a VM makes it when it starts. */
 import { cleanPath, toBytes } from './paths.js';
-import { Errno, FileError, isDirectory, type RootFiles, S_IFDIR } from './root-files.js';
+import { Errno, FileError, isDirectory, type RootFiles, S_IFDIR, using } from './root-files.js';
 
 /**
  * Makes a directory, and those above it, unless it is there. Where something else is in the way nothing is made: the start will tell.
@@ -32,13 +32,4 @@ async function missingParts(files: RootFiles, path: string): Promise<string[]> {
     }
   }
   return [];
-}
-
-async function using<T>(open: () => Promise<RootFiles>, body: (files: RootFiles) => Promise<T>): Promise<T> {
-  const files = await open();
-  try {
-    return await body(files);
-  } finally {
-    await files.close();
-  }
 }

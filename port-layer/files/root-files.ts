@@ -120,3 +120,13 @@ export interface RootFiles {
   /** Gives everything back; what was put without {@link finish} may be there or not. */
   close(): Promise<void>;
 }
+
+/** Opens files for as long as `body` needs them. */
+export async function using<T>(open: () => Promise<RootFiles>, body: (files: RootFiles) => Promise<T>): Promise<T> {
+  const files = await open();
+  try {
+    return await body(files);
+  } finally {
+    await files.close();
+  }
+}

@@ -1,21 +1,28 @@
-/** A set of small numbers (inodes, blocks), one bit each. */
-export class BitSet {
-  private readonly bits: Uint8Array;
+/** A set of numbers that lie together (inodes, blocks), one bit each; memory is taken only where there are some. */
 
-  /** @param limit the largest number it can hold */
-  constructor(limit: number) {
-    this.bits = new Uint8Array((limit >> 3) + 1);
-  }
+/** Bits of a page. */
+const PAGE = 32_768;
+
+export class BitSet {
+  private readonly pages = new Map<number, Uint8Array>();
 
   has(number: number): boolean {
-    return (((this.bits[number >> 3] as number) >> (number & 7)) & 1) === 1;
+    const page = this.pages.get(Math.floor(number / PAGE));
+    return page !== undefined && (((page[(number % PAGE) >> 3] as number) >> (number & 7)) & 1) === 1;
   }
 
   add(number: number): void {
-    this.bits[number >> 3]! |= 1 << (number & 7);
+    const index = Math.floor(number / PAGE);
+    let page = this.pages.get(index);
+    if (page === undefined) {
+      page = new Uint8Array(PAGE / 8);
+      this.pages.set(index, page);
+    }
+    page[(number % PAGE) >> 3]! |= 1 << (number & 7);
   }
 
   delete(number: number): void {
-    this.bits[number >> 3]! &= ~(1 << (number & 7));
+    const page = this.pages.get(Math.floor(number / PAGE));
+    if (page !== undefined) page[(number % PAGE) >> 3]! &= ~(1 << (number & 7));
   }
 }

@@ -265,7 +265,7 @@ export class Ext4Filesystem {
 
   /** For a walk through directories, to be given to each {@link readdir} of it. */
   treeGuard(): TreeGuard {
-    return new TreeGuard(this.sb.inodes, this.sb.blocks);
+    return new TreeGuard();
   }
 
   /** What is at `path`; a symlink itself, unless `follow`. Throws `notFound`. */

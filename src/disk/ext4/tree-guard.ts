@@ -7,14 +7,8 @@ import { BitSet } from './bit-set.js';
  * directories. With it a walk takes as long as the filesystem has directory blocks, whatever these say. One for each walk.
  */
 export class TreeGuard {
-  private readonly directories: BitSet;
-  private readonly blocks: BitSet;
-
-  /** @param inodes and `blocks`: how many the filesystem has */
-  constructor(inodes: number, blocks: number) {
-    this.directories = new BitSet(inodes);
-    this.blocks = new BitSet(blocks);
-  }
+  private readonly directories = new BitSet();
+  private readonly blocks = new BitSet();
 
   /** Enters the directory `ino`. @throws invalid when the walk was there already */
   enter(ino: number): void {

@@ -42,7 +42,7 @@ export class WritableExt4 {
   /** Attributes left out because ext4 or the kernel has no place for them. */
   skippedAttributes = 0;
   /** Inodes made, and directories named or given content, by the layer being applied: what an opaque mark spares. */
-  private readonly fresh: BitSet;
+  private readonly fresh = new BitSet();
   /** Names the layer gave to inodes that were there before: `directory inode/name`. */
   private readonly freshLinks = new Set<string>();
   private readonly writer: FileWriter;
@@ -50,9 +50,7 @@ export class WritableExt4 {
   private constructor(
     private readonly inodes: InodeStore,
     private readonly directories: DirectoryCache,
-    inodeCount: number,
   ) {
-    this.fresh = new BitSet(inodeCount);
     this.writer = new FileWriter(inodes.disk, inodes.allocator);
   }
 
@@ -70,7 +68,7 @@ export class WritableExt4 {
     const allocator = await Allocator.load(disk, sb);
     allocator.reuseFreed = reuseFreed;
     const inodes = new InodeStore(disk, allocator, sb.blocks);
-    return new WritableExt4(inodes, new DirectoryCache(inodes, sb.hashSeed), sb.inodes);
+    return new WritableExt4(inodes, new DirectoryCache(inodes, sb.hashSeed));
   }
 
   private directory(ino: number): Directory | Promise<Directory> {
