@@ -1,5 +1,6 @@
 /** The endpoint of a virtual container host: port layer, image service, published ports and the Docker API in one process. */
 import { mkdir, readFile, rm } from 'node:fs/promises';
+import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type VchConfig, vchConfigSchema } from '../port-layer/config.js';
@@ -11,7 +12,7 @@ import { spoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
-import { GatewayWorker } from './gateway/gateway-worker.js';
+import { type Gateway, OwnGateway, PorterGateway, porterChannel } from './gateway/gateway.js';
 import { PortMapper } from './gateway/published-ports.js';
 import { openImageService } from './image/index.js';
 
@@ -52,14 +53,18 @@ async function main(): Promise<void> {
   });
   const [network] = portLayer.network.list();
   const gatewayAddress = `${network?.gateway}/${network?.subnet.split('/')[1]}`;
-  const worker = new GatewayWorker(process.env.CAISSON_NETNS, gatewayAddress, () => void engine.restorePorts());
-  const engine = new Engine(portLayer, images, new PortMapper(worker), config);
-  await worker.start();
+  const porter = porterChannel();
+  const restorePorts = (): void => void engine.restorePorts();
+  const gateway: Gateway = porter === null ? new OwnGateway(restorePorts) : new PorterGateway(porter, restorePorts);
+  const engine = new Engine(portLayer, images, new PortMapper(gateway), config);
+  await gateway.start(gatewayAddress);
   await engine.restorePorts();
   await engine.recall();
   const app = dockerApp(engine);
   const places = [...config.listen, { path: join(config.channelDir, DOCKER_SOCKET) }];
-  const servers = await Promise.all(places.map((place) => listenDocker(app, place)));
+  const opened = async (place: (typeof places)[number]): Promise<Server | undefined> =>
+    gateway instanceof PorterGateway ? gateway.serve('path' in place ? { socket: true } : place) : undefined;
+  const servers = await Promise.all(places.map(async (place) => listenDocker(app, place, await opened(place))));
   const addresses = servers.map((server) => server.address);
   await writeWhole(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
   log.info({ vch: config.name, addresses }, 'the endpoint is up');
@@ -68,7 +73,7 @@ async function main(): Promise<void> {
   const stop = async (): Promise<void> => {
     log.info('the endpoint stops');
     await Promise.all(servers.map((server) => server.close()));
-    worker.stop();
+    gateway.stop();
     await engine.close();
     await images.close();
     await portLayer.close();

@@ -103,11 +103,13 @@ export interface DockerServer {
 /**
  * Serves the API, on a TCP port or on a unix socket, for root and the members of `group`.
  * @param group number of a group; null: for root alone
+ * @param opened listens there already: opened by the endpoint's porter, for this process may not
  * @throws when the address is taken
  */
 export async function listenDocker(
   app: express.Express,
   listen: ListenConfig | { path: string; group?: number | null },
+  opened?: Server,
 ): Promise<DockerServer> {
   const tls = 'path' in listen ? undefined : listen.tls;
   // A client that has sent all its input still waits for output.
@@ -131,6 +133,7 @@ export async function listenDocker(
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
   });
+  if (opened !== undefined) return serveOpened(server, opened, options, connections, listen);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     if ('path' in listen) {
@@ -153,6 +156,28 @@ export async function listenDocker(
       // Also those that were taken over for streams, which the server no longer counts.
       for (const socket of connections) socket.destroy();
       await closed;
+    },
+  };
+}
+
+/** Has `server` serve what connects to another one, whose socket came from another process. */
+function serveOpened(
+  server: Server,
+  opened: Server,
+  options: { allowHalfOpen: boolean; noDelay: boolean },
+  connections: Set<Socket>,
+  listen: ListenConfig | { path: string },
+): DockerServer {
+  Object.assign(opened, options);
+  opened.on('connection', (socket: Socket) => void server.emit('connection', socket));
+  return {
+    address: 'path' in listen ? listen.path : (opened.address() as AddressInfo),
+    async close() {
+      const closed = new Promise((resolve) => opened.close(resolve));
+      for (const socket of connections) socket.destroy();
+      await closed;
+      // The porter, which made it, does not know when it is over.
+      if ('path' in listen) rmSync(listen.path, { force: true });
     },
   };
 }

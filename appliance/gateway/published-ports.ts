@@ -1,15 +1,13 @@
-/** Published ports: which are wanted, listening for them on the machine, and handing them to the worker in the bridge's namespace. */
-import { createSocket, type Socket as UdpSocket } from 'node:dgram';
-import { createServer, isIP, isIPv6, type Server } from 'node:net';
+/** Published ports: which are wanted, and which are listened for on the machine, by the gateway. */
+import { isIP, isIPv6 } from 'node:net';
 import type { CaissonError } from '../../src/common/errors.js';
 import { errnoOf, internal, invalid, messageOf } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import type { GatewayWorker } from './gateway-worker.js';
+import type { Protocol } from '../../src/porter/messages.js';
+import type { Gateway } from './gateway.js';
 
 const log = logger('gateway');
-
-export type Protocol = 'tcp' | 'udp';
 
 /** As Docker: a port that is published on no address in particular. */
 const ALL_ADDRESSES = ['0.0.0.0', '::'];
@@ -76,12 +74,12 @@ export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: b
   return wanted;
 }
 
-/** Publishes ports. The worker serves them; this remembers which are whose. */
+/** Publishes ports. The gateway serves them; this remembers which are whose. */
 export class PortMapper {
   private readonly published = new Map<string, PublishedPort[]>();
   private next = 1;
 
-  constructor(private readonly worker: GatewayWorker) {}
+  constructor(private readonly gateway: Gateway) {}
 
   /** What a container has published. */
   portsOf(containerId: string): PublishedPort[] {
@@ -112,12 +110,12 @@ export class PortMapper {
 
   /** The container runs at that address: connections go there. */
   activate(containerId: string, address: string): void {
-    for (const { id, containerPort } of this.portsOf(containerId)) this.worker.target(id, address, containerPort);
+    for (const { id, containerPort } of this.portsOf(containerId)) this.gateway.target(id, address, containerPort);
   }
 
   /** Stops listening for a container. */
   release(containerId: string): void {
-    for (const { id } of this.portsOf(containerId)) this.worker.close(id);
+    for (const { id } of this.portsOf(containerId)) this.gateway.close(id);
     this.published.delete(containerId);
   }
 
@@ -143,7 +141,7 @@ export class PortMapper {
         const id = this.next++;
         const wanted = { ...request, hostIp, hostPort: ports[0]?.hostPort ?? request.hostPort };
         try {
-          const hostPort = await (request.protocol === 'tcp' ? this.listenTcp(id, wanted) : this.listenUdp(id, wanted));
+          const hostPort = await this.gateway.publish(id, wanted.protocol, wanted.hostIp, wanted.hostPort);
           ports.push({ ...wanted, hostPort, id });
         } catch (error) {
           if (!everywhere || !isIPv6(hostIp) || !NO_SUCH_FAMILY.has(errnoOf(error) ?? '')) throw error;
@@ -151,46 +149,9 @@ export class PortMapper {
       }
       return ports;
     } catch (error) {
-      for (const { id } of ports) this.worker.close(id);
+      for (const { id } of ports) this.gateway.close(id);
       throw error;
     }
-  }
-
-  private async listenTcp(id: number, request: PortRequest): Promise<number> {
-    const server = createServer({ pauseOnConnect: true });
-    // Until the worker has the socket: nobody would ever answer.
-    server.on('connection', (socket) => socket.destroy());
-    await listening(server, (done) =>
-      server.listen(
-        { host: request.hostIp, port: request.hostPort, exclusive: true, ipv6Only: isIPv6(request.hostIp) },
-        done,
-      ),
-    );
-    const { port } = server.address() as { port: number };
-    try {
-      await this.worker.listen(id, 'tcp', server);
-    } finally {
-      // The worker has the socket now; this side must not accept from it.
-      await new Promise((closed) => server.close(closed));
-    }
-    return port;
-  }
-
-  private async listenUdp(id: number, request: PortRequest): Promise<number> {
-    const socket: UdpSocket = createSocket(
-      isIPv6(request.hostIp) ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' },
-    );
-    await new Promise<void>((resolve, reject) => {
-      socket.once('error', reject);
-      socket.bind({ address: request.hostIp, port: request.hostPort, exclusive: true }, resolve);
-    });
-    const { port } = socket.address();
-    try {
-      await this.worker.listen(id, 'udp', socket);
-    } finally {
-      socket.close();
-    }
-    return port;
   }
 
   /** In Docker's words: another container's port is allocated, another program's is in use. */
@@ -218,11 +179,4 @@ function overlap(one: string, other: string): boolean {
   return (
     isIPv6(one) === isIPv6(other) && (one === other || ALL_ADDRESSES.includes(one) || ALL_ADDRESSES.includes(other))
   );
-}
-
-function listening(server: Server, listen: (done: () => void) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    listen(resolve);
-  });
 }

@@ -1,13 +1,11 @@
 /**
  * The gateway worker: runs in the endpoint VM's network namespace, where the containers are, and serves listening sockets that
- * were opened in the machine's. Started with the gateway's address to set on eth0.
+ * were opened in the machine's. It is root nowhere: who starts it puts it there.
  */
-import { execFile } from 'node:child_process';
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { connect, type Server, type Socket } from 'node:net';
-import { promisify } from 'node:util';
 import { keepReading } from '../../src/common/keep-reading.js';
-import type { WorkerMessage } from './gateway-worker.js';
+import type { WorkerMessage } from '../../src/porter/messages.js';
 
 const CONNECT_MS = 10_000;
 /** How long a container may take to read what a client that has gone had sent. */
@@ -153,9 +151,7 @@ process.on('message', (message: WorkerMessage, handle: unknown) => {
       break;
   }
 });
-// The endpoint has gone: whatever takes its place starts a worker of its own.
+// Who started it has gone: whatever takes its place starts a worker of its own.
 process.on('disconnect', () => process.exit(0));
 
-const address = process.argv[2];
-if (address !== undefined) await promisify(execFile)('ip', ['address', 'replace', address, 'dev', 'eth0']);
 process.send?.('ready');

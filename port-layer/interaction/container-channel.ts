@@ -56,7 +56,8 @@ export class ContainerChannel extends EventEmitter<Events> {
     this.server = server;
     server.listen(this.path);
     await once(server, 'listening');
-    await chown(this.path, 0, VM_GROUP);
+    // For who is not root the directory gives it to that group.
+    if (process.getuid?.() === 0) await chown(this.path, 0, VM_GROUP);
     await chmod(this.path, 0o660);
   }
 

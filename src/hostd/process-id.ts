@@ -60,16 +60,21 @@ export function findProcesses(text: string): ProcessIdentity[] {
 
 /** Effective user ids that processes have. */
 export function usersOfProcesses(): Set<number> {
-  return new Set(
-    processes().flatMap((pid) => {
-      try {
-        // Not the owner of /proc/<pid>: that is root for a process that has changed its user.
-        return Number(/^Uid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
-      } catch {
-        return [];
-      }
-    }),
-  );
+  return new Set(processes().flatMap((pid) => userOf(pid) ?? []));
+}
+
+/** Processes that one of these users has. */
+export function processesOf(users: Set<number>): ProcessIdentity[] {
+  return processes().flatMap((pid) => (users.has(userOf(pid) ?? 0) ? (identify(pid) ?? []) : []));
+}
+
+/** Effective user id, or null. Not the owner of /proc/<pid>: that is root for a process that has changed its user. */
+function userOf(pid: number): number | null {
+  try {
+    return Number(/^Uid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+  } catch {
+    return null;
+  }
 }
 
 function processes(): number[] {

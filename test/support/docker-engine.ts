@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { transformWithOxc } from 'vite';
 import { Engine } from '../../appliance/docker/engine.js';
 import { type DockerServer, dockerApp, listenDocker } from '../../appliance/docker/server.js';
-import { GatewayWorker } from '../../appliance/gateway/gateway-worker.js';
+import { OwnGateway } from '../../appliance/gateway/gateway.js';
 import { PortMapper } from '../../appliance/gateway/published-ports.js';
 import type { ListenConfig, VchConfig } from '../../port-layer/config.js';
 import { FakeImageService, fakeImage } from './fake-image-service.js';
@@ -79,7 +79,7 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
     }),
   ]);
   const compiled = await compiledWorker();
-  const worker = new GatewayWorker(undefined, '', () => void engine.restorePorts(), compiled.program);
+  const worker = new OwnGateway(() => void engine.restorePorts(), compiled.program);
   let engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
   await worker.start();
   const listen = (port: number): Promise<DockerServer> =>

@@ -1,26 +1,31 @@
 /** A powered-on endpoint VM: its process, watched and started again when it dies. */
-import { spawn } from 'node:child_process';
-import { open, rm, writeFile } from 'node:fs/promises';
+import { chown, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { internal, unsupported } from '../../common/errors.js';
+import { unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { writeWhole } from '../../common/write-whole.js';
 import {
   ended,
-  identify,
   isRunning,
   type ProcessIdentity,
+  processesOf,
   signal,
   signalGroup,
   startedAt,
   usage,
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
+import { endpointDirectories, provideDirectories } from './endpoint-files.js';
+import { startEndpoint } from './endpoint-processes.js';
+import type { ProgramPlace } from './program-place.js';
+import type { VchUsers } from './vch-users.js';
 
 const log = logger('endpoint-vm');
 const STOP_MS = 8000;
 const KILL_MS = 2000;
 const WATCH_MS = 200;
+/** In the channel directory: of the Docker API. */
+const DOCKER_SOCKET = 'docker.sock';
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 30_000;
 /** A process that ran this long begins with the shortest back-off again. */
@@ -28,19 +33,25 @@ const STABLE_MS = 60_000;
 
 /** Where and how an endpoint VM runs. */
 export interface EndpointPlace {
-  /** For its pid file and its keys; only root may look into it. */
+  /** For its pid file and its keys; only root may write to it. */
   directory: string;
   program: string;
+  /** Where all users can read it. */
+  readable: ProgramPlace;
+  users: VchUsers;
   /** Path of its network namespace. */
   netns: string;
   /** Called once, after its process has ended for good. */
   cleanUp(): Promise<void>;
 }
 
+/** As in its pid file. `porter` is its root part; one of an earlier version has none, and is root itself. */
+export type EndpointIdentity = ProcessIdentity & { porter?: ProcessIdentity };
+
 /** The powered-on VM. Its process is the leader of a process group of its own. */
 export class EndpointVm implements RunningVm {
   startedAt = new Date();
-  private identity: ProcessIdentity | null = null;
+  private identity: EndpointIdentity | null = null;
   private watching: NodeJS.Timeout | null = null;
   private restarting: NodeJS.Timeout | null = null;
   /** A restart under way. */
@@ -66,28 +77,27 @@ export class EndpointVm implements RunningVm {
 
   /** Starts the process. @throws internal */
   async start(): Promise<void> {
-    const keys = [...this.vm.extraConfig].filter(([key]) => key.startsWith('guestinfo.'));
+    const { vm, place } = this;
+    const directories = endpointDirectories(vm);
+    const user = await place.users.of(vm.directory);
+    await provideDirectories(directories, vm, place.users, user.endpoint);
+    const keys = [...vm.extraConfig].filter(([key]) => key.startsWith('guestinfo.'));
+    await rm(this.keysFile, { force: true });
     await writeFile(this.keysFile, JSON.stringify(Object.fromEntries(keys)), { mode: 0o600 });
-    const output = await open(join(this.vm.directory, 'endpoint.log'), 'a', 0o600);
+    await chown(this.keysFile, user.endpoint, user.endpoint);
+    const output = await open(join(vm.directory, 'endpoint.log'), 'a', 0o600);
     try {
-      const child = spawn(process.execPath, [this.place.program], {
-        detached: true,
-        cwd: '/',
-        stdio: ['ignore', output.fd, output.fd],
-        env: {
-          ...process.env,
-          CAISSON_GUESTINFO: this.keysFile,
-          CAISSON_VM_UUID: this.vm.uuid,
-          CAISSON_NETNS: this.place.netns,
-        },
+      const { endpoint, porter } = await startEndpoint({
+        place: place.readable,
+        program: place.program,
+        user,
+        netns: place.netns,
+        socket: join(directories.channel, DOCKER_SOCKET),
+        socketDraft: join(place.directory, `${vm.moid}.docker`),
+        output: output.fd,
+        env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid },
       });
-      const pid = await new Promise<number>((resolve, reject) => {
-        child.once('spawn', () => resolve(child.pid!));
-        child.once('error', (error) => reject(internal(`cannot start the endpoint: ${error.message}`, error)));
-      });
-      child.unref();
-      const identity = identify(pid);
-      if (identity === null) throw internal('the endpoint ended at once');
+      const identity = { ...endpoint, porter };
       await writeWhole(this.pidFile, JSON.stringify(identity));
       this.watch(identity);
     } finally {
@@ -95,8 +105,13 @@ export class EndpointVm implements RunningVm {
     }
   }
 
+  private async startAgain(before: EndpointIdentity): Promise<void> {
+    await this.killLeftovers(before);
+    await this.start();
+  }
+
   /** Watches its process. */
-  watch(identity: ProcessIdentity): void {
+  watch(identity: EndpointIdentity): void {
     this.identity = identity;
     this.startedAt = startedAt(identity);
     if (this.released) return;
@@ -143,9 +158,15 @@ export class EndpointVm implements RunningVm {
     this.stopTimers();
   }
 
-  /** Ends what a process that died has left running. */
-  killLeftovers(identity: ProcessIdentity): void {
+  /** Ends what a process that died has left running: nobody else runs as its users. */
+  async killLeftovers(identity: EndpointIdentity): Promise<void> {
     signalGroup(identity, 'SIGKILL');
+    if (identity.porter !== undefined) signalGroup(identity.porter, 'SIGKILL');
+    const user = await this.place.users.kept(this.vm.directory);
+    if (identity.porter === undefined || user === null) return;
+    const left = processesOf(new Set([user.endpoint, user.worker]));
+    for (const one of left) signal(one, 'SIGKILL');
+    await Promise.all([identity, identity.porter, ...left].map((one) => ended(one, KILL_MS)));
   }
 
   private stopTimers(): void {
@@ -170,7 +191,7 @@ export class EndpointVm implements RunningVm {
     if (this.identity !== null) {
       signal(this.identity, 'SIGTERM');
       await ended(this.identity, STOP_MS);
-      signalGroup(this.identity, 'SIGKILL');
+      await this.killLeftovers(this.identity);
       await ended(this.identity, KILL_MS);
     }
     await rm(this.pidFile, { force: true });
@@ -179,20 +200,19 @@ export class EndpointVm implements RunningVm {
     this.hooks.exited(exit);
   }
 
-  private died(identity: ProcessIdentity): void {
+  private died(identity: EndpointIdentity): void {
     this.stopTimers();
     if (this.stopped !== null || this.released) return;
-    this.killLeftovers(identity);
     if (Date.now() - this.startedAt.getTime() > STABLE_MS) this.backoff = FIRST_BACKOFF_MS;
     log.warn({ vm: this.vm.name, retryMs: this.backoff }, 'the endpoint ended unexpectedly and is restarted');
-    this.restart();
+    this.restart(identity);
   }
 
-  private restart(): void {
+  private restart(before: EndpointIdentity): void {
     this.restarting = setTimeout(() => {
-      this.starting = this.start().catch((error: unknown) => {
+      this.starting = this.startAgain(before).catch((error: unknown) => {
         log.error({ err: error, vm: this.vm.name }, 'restarting the endpoint failed');
-        if (this.stopped === null && !this.released) this.restart();
+        if (this.stopped === null && !this.released) this.restart(before);
       });
     }, this.backoff);
     this.backoff = Math.min(this.backoff * 2, MAX_BACKOFF_MS);

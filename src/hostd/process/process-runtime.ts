@@ -1,17 +1,22 @@
 /**
- * Runs the endpoint VM: the one VM that is not QEMU but a local process. It gets its `guestinfo.*` keys as a file, a network
- * namespace with its cards, and is restarted with back-off when it dies while the VM is powered on.
+ * Runs the endpoint VM: the one VM that is not QEMU but a local process, of a user of its own. It gets its `guestinfo.*` keys as a file, a
+ * network namespace with its cards, a porter that does for it what takes rights (`src/porter`), and is restarted with back-off when it dies while the VM is powered on.
  *
  * Relies on: the virtual switch. Never: runs two processes for one VM, or leaves one of its children behind.
  */
-import { mkdir, readFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
-import { isRunning, type ProcessIdentity } from '../process-id.js';
+import { isRunning } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
-import { EndpointVm } from './endpoint-vm.js';
+import { type EndpointIdentity, EndpointVm } from './endpoint-vm.js';
+import { type ProgramPlace, programPlace } from './program-place.js';
+import { VchUsers } from './vch-users.js';
+
+const log = logger('endpoint-vm');
 
 /** True for a VM that this runtime carries. */
 export function isEndpoint(vm: VmDefinition): boolean {
@@ -20,12 +25,17 @@ export function isEndpoint(vm: VmDefinition): boolean {
 
 /** Local processes as the carrier of endpoint VMs. */
 export class ProcessRuntime implements VmRuntime {
+  private readonly users: VchUsers;
+  private readable: Promise<ProgramPlace> | null = null;
+
   /** @param program what an endpoint VM runs, a Node program */
   constructor(
     private readonly paths: InstancePaths,
     private readonly virtualSwitch: VirtualSwitch,
     private readonly program = fileURLToPath(new URL('../../../appliance/main.js', import.meta.url)),
-  ) {}
+  ) {
+    this.users = new VchUsers(join(paths.stateDir, 'endpoint-users.json'));
+  }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
     const running = await this.vm(vm, hooks, await this.virtualSwitch.connectEndpoint(vm.moid, vm.nics));
@@ -41,7 +51,7 @@ export class ProcessRuntime implements VmRuntime {
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
     const directory = await this.directory();
     const identity = await readFile(join(directory, `${vm.moid}.pid`), 'utf8').then(
-      (text) => JSON.parse(text) as ProcessIdentity,
+      (text) => JSON.parse(text) as EndpointIdentity,
       () => null,
     );
     if (identity === null) {
@@ -49,20 +59,27 @@ export class ProcessRuntime implements VmRuntime {
       return null;
     }
     const netns = await this.virtualSwitch.adoptEndpoint(vm.moid, vm.nics);
-    if (netns !== null && isRunning(identity)) {
+    if (isRunning(identity) && identity.porter === undefined)
+      log.warn({ vm: vm.name }, 'the endpoint is one of an earlier version, which is root: it is started anew');
+    else if (netns !== null && isRunning(identity)) {
       const running = await this.vm(vm, hooks, netns);
       running.watch(identity);
       return running;
     }
     // It is powered on and its process died while no hostd was there to start it again.
-    await this.vm(vm, hooks, '').then((old) => old.killLeftovers(identity));
+    const old = await this.vm(vm, hooks, '');
+    await old.killLeftovers(identity);
     return this.powerOn(vm, hooks);
   }
 
   private async vm(vm: VmDefinition, hooks: VmHooks, netns: string): Promise<EndpointVm> {
+    const directory = await this.directory();
+    this.readable ??= programPlace(directory);
     return new EndpointVm(vm, hooks, {
-      directory: await this.directory(),
+      directory,
       program: this.program,
+      readable: await this.readable,
+      users: this.users,
       netns,
       cleanUp: () => this.virtualSwitch.disconnectEndpoint(vm.moid),
     });
@@ -70,7 +87,9 @@ export class ProcessRuntime implements VmRuntime {
 
   private async directory(): Promise<string> {
     const directory = join(this.paths.runDir, 'endpoint');
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await mkdir(directory, { recursive: true, mode: 0o711 });
+    // An endpoint reads its keys there; one that an earlier version made let nobody in.
+    await chmod(directory, 0o711);
     return directory;
   }
 }

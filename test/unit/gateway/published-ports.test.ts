@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer, isIPv6, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { GatewayWorker } from '../../../appliance/gateway/gateway-worker.js';
+import { OwnGateway } from '../../../appliance/gateway/gateway.js';
 import { PortMapper, type PublishedPort, parsePort, wantedPorts } from '../../../appliance/gateway/published-ports.js';
 import { compiledWorker } from '../../support/docker-engine.js';
 import { hasIpv6 } from '../../support/ipv6.js';
@@ -48,7 +48,7 @@ describe('what is wanted', () => {
 
 describe('published ports', () => {
   let compiled: Awaited<ReturnType<typeof compiledWorker>>;
-  let worker: GatewayWorker;
+  let worker: OwnGateway;
   let ports: PortMapper;
   let inside: Server;
   let deaths: () => void = () => undefined;
@@ -57,7 +57,7 @@ describe('published ports', () => {
 
   beforeAll(async () => {
     compiled = await compiledWorker();
-    worker = new GatewayWorker(undefined, '', () => deaths(), compiled.program);
+    worker = new OwnGateway(() => deaths(), compiled.program);
     await worker.start();
     inside = createServer({ allowHalfOpen: true }, (socket) => {
       socket.on('error', () => undefined);
@@ -298,7 +298,7 @@ describe('published ports', () => {
       };
     });
     // Its socket is the only one that listens there: find the worker by it.
-    const { child } = worker as unknown as { child: { pid: number } };
+    const { child } = (worker as unknown as { worker: { child: { pid: number } } }).worker;
     process.kill(child.pid, 'SIGKILL');
     await restored;
     expect(await all(dial(port))).toBe('alive');

@@ -1,49 +1,37 @@
-/** The endpoint's side of its gateway worker: a process in the endpoint VM's network namespace that serves published ports. */
+/** The gateway's worker, seen from whoever starts it: a process that serves published ports. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { unavailable } from '../../src/common/errors.js';
-import { logger } from '../../src/common/log.js';
+import { unavailable } from '../common/errors.js';
+import { logger } from '../common/log.js';
+import { bindTcp, bindUdp } from './binding.js';
+import type { Protocol, WorkerMessage } from './messages.js';
 
 const log = logger('gateway');
 const RESTART_MS = 500;
 
-/** Messages to the worker; `listen` comes with the socket. */
-export type WorkerMessage =
-  | { kind: 'listen'; id: number; protocol: 'tcp' | 'udp' }
-  | { kind: 'target'; id: number; address: string; port: number }
-  | { kind: 'close'; id: number };
-
-/** Starts the worker and talks to it. `onDeath` is told when it ended without being asked: what it served must be set up again. */
-export class GatewayWorker {
+/** Starts the worker and talks to it. `onDeath` is told when it was started again: what it served must be set up again. */
+export class WorkerProcess {
   private child: ChildProcess | null = null;
   private closing = false;
   private ready = false;
   /** The first start has succeeded. */
   private begun = false;
 
-  /**
-   * @param namespace path of the network namespace; undefined: this process's own
-   * @param address the gateway's address with prefix length, set on eth0 of the namespace
-   * @param program the worker's compiled program
-   */
+  /** @param command that starts it, in the network namespace and with the rights that it is to have */
   constructor(
-    private readonly namespace: string | undefined,
-    private readonly address: string,
+    private readonly command: string[],
     private readonly onDeath: () => void,
-    private readonly program = fileURLToPath(new URL('./worker.js', import.meta.url)),
   ) {}
 
-  /** Starts the worker; resolves when its address is set. */
+  /** Starts the worker; resolves when it serves. @throws unavailable */
   async start(): Promise<void> {
-    const command = [process.execPath, this.program, ...(this.namespace === undefined ? [] : [this.address])];
-    const all = this.namespace === undefined ? command : ['nsenter', `--net=${this.namespace}`, '--', ...command];
-    const child = spawn(all[0]!, all.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const [program = '', ...args] = this.command;
+    const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child = child;
     child.once('exit', (code) => {
-      // One that never was ready at the endpoint's own start is the starter's matter.
+      // One that never was ready at the first start is the starter's matter.
       if (this.closing || this.child !== child || !this.begun) return;
       log.error({ code }, 'the gateway worker ended and is started again');
       this.child = null;
@@ -72,7 +60,35 @@ export class GatewayWorker {
     }
   }
 
-  listen(id: number, protocol: 'tcp' | 'udp', socket: Server | UdpSocket): Promise<void> {
+  /**
+   * Listens on an address of the machine, and gives the worker the socket.
+   * @param port 0: any free one
+   * @returns the port
+   * @throws Error of listen(2) or bind(2), unavailable
+   */
+  async publish(id: number, protocol: Protocol, host: string, port: number): Promise<number> {
+    if (protocol === 'tcp') {
+      const server = await bindTcp(host, port);
+      const bound = (server.address() as { port: number }).port;
+      try {
+        await this.listen(id, protocol, server);
+      } finally {
+        // The worker has the socket now; this side must not accept from it.
+        await new Promise((closed) => server.close(closed));
+      }
+      return bound;
+    }
+    const socket = await bindUdp(host, port);
+    const bound = socket.address().port;
+    try {
+      await this.listen(id, protocol, socket);
+    } finally {
+      socket.close();
+    }
+    return bound;
+  }
+
+  private listen(id: number, protocol: Protocol, socket: Server | UdpSocket): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.child === null || !this.ready) {
         reject(unavailable('the gateway is not ready'));

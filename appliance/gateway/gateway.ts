@@ -1,0 +1,133 @@
+/** How the endpoint gets at the machine's addresses: by its porter, which hostd gives it, or by itself where it was started without one. */
+import type { Server } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { unavailable } from '../../src/common/errors.js';
+import type { PorterAnswer, PorterRequest, Protocol, ServePlace } from '../../src/porter/messages.js';
+import { toldError } from '../../src/porter/messages.js';
+import { WorkerProcess } from '../../src/porter/worker-process.js';
+
+/** Serves published ports. */
+export interface Gateway {
+  /** @param address the gateway's, with prefix length, on the network of the containers @throws unavailable */
+  start(address: string): Promise<void>;
+  /**
+   * Listens for the port `id` on an address of the machine. Connections wait for {@link target}.
+   * @param port 0: any free one
+   * @returns the port
+   * @throws Error of listen(2) or bind(2), unavailable
+   */
+  publish(id: number, protocol: Protocol, host: string, port: number): Promise<number>;
+  target(id: number, address: string, port: number): void;
+  close(id: number): void;
+  stop(): void;
+}
+
+/** By a worker that this process starts itself, in its own network namespace. */
+export class OwnGateway implements Gateway {
+  private readonly worker: WorkerProcess;
+
+  /** @param onDeath told when all published ports have to be set up again */
+  constructor(onDeath: () => void, program = fileURLToPath(new URL('./worker.js', import.meta.url))) {
+    this.worker = new WorkerProcess([process.execPath, program], onDeath);
+  }
+
+  start(): Promise<void> {
+    return this.worker.start();
+  }
+
+  publish(id: number, protocol: Protocol, host: string, port: number): Promise<number> {
+    return this.worker.publish(id, protocol, host, port);
+  }
+
+  target(id: number, address: string, port: number): void {
+    this.worker.target(id, address, port);
+  }
+
+  close(id: number): void {
+    this.worker.close(id);
+  }
+
+  stop(): void {
+    this.worker.stop();
+  }
+}
+
+/** The process that started this one, or rather its porter. */
+export interface PorterChannel {
+  send(message: PorterRequest): void;
+  onMessage(heard: (message: PorterAnswer, socket: unknown) => void): void;
+}
+
+/** The channel that this process was started with, or null. */
+export function porterChannel(): PorterChannel | null {
+  if (process.send === undefined) return null;
+  // Without it nothing is to be had from the machine: whoever started both starts both again.
+  process.on('disconnect', () => process.exit(1));
+  return {
+    send: (message) => void process.send?.(message),
+    onMessage: (heard) => process.on('message', (message, socket) => heard(message as PorterAnswer, socket)),
+  };
+}
+
+interface Waiting {
+  resolve(answer: { port?: number; socket: unknown }): void;
+  reject(error: Error): void;
+}
+
+/** By the porter. */
+export class PorterGateway implements Gateway {
+  private readonly waiting = new Map<number, Waiting>();
+  private last = 0;
+
+  /** @param onDeath told when all published ports have to be set up again */
+  constructor(
+    private readonly porter: PorterChannel,
+    onDeath: () => void,
+  ) {
+    porter.onMessage((message, socket) => {
+      if (message.kind === 'again') {
+        onDeath();
+        return;
+      }
+      const waiting = this.waiting.get(message.request);
+      this.waiting.delete(message.request);
+      if (message.kind === 'failed') waiting?.reject(toldError(message.error));
+      else waiting?.resolve({ ...message, socket });
+    });
+  }
+
+  async start(address: string): Promise<void> {
+    await this.ask((request) => ({ kind: 'gateway', request, address }));
+  }
+
+  async publish(id: number, protocol: Protocol, host: string, port: number): Promise<number> {
+    const answer = await this.ask((request) => ({ kind: 'publish', request, id, protocol, host, port }));
+    return answer.port ?? port;
+  }
+
+  target(id: number, address: string, port: number): void {
+    this.porter.send({ kind: 'target', id, address, port });
+  }
+
+  close(id: number): void {
+    this.porter.send({ kind: 'close', id });
+  }
+
+  /** It ends with this process. */
+  stop(): void {}
+
+  /** A socket that listens where the Docker API is to be served. @throws Error of listen(2) */
+  async serve(place: ServePlace): Promise<Server> {
+    const { socket } = await this.ask((request) => ({ kind: 'serve', request, place }));
+    if (socket === undefined) throw unavailable('the porter sent no socket');
+    return socket as Server;
+  }
+
+  private ask(message: (request: number) => PorterRequest): Promise<{ port?: number; socket: unknown }> {
+    const request = ++this.last;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(request, { resolve, reject });
+      this.porter.send(message(request));
+    });
+  }
+}

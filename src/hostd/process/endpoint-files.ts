@@ -1,0 +1,78 @@
+/**
+ * Directories of an endpoint, which runs as a user of its own: made for it, or given to it where an earlier version's endpoint, which was
+ * root, has left them. Their paths come from the VM's configuration, which is not believed.
+ */
+import { chmod, lchown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { conflict, invalid } from '../../common/errors.js';
+import { spoolDirectory } from '../../common/paths.js';
+import type { VmDefinition } from '../runtime.js';
+import type { VchUsers } from './vch-users.js';
+
+const CONFIG_KEY = 'guestinfo.caisson.vch';
+/** Below it all is root's, so that nobody can put a link in the way. */
+const CHANNEL_DIRECTORY = /^\/run\/caisson(?:-[0-9a-f]{8})?\/vch\/[A-Za-z0-9][A-Za-z0-9_.-]*$/;
+/** Of the QEMUs, which connect to sockets in the channel directory: these get its group. */
+const VM_GROUP = 64_100;
+/** setgid. */
+const CHANNEL_MODE = 0o2711;
+
+/** Where an endpoint keeps things on the machine. */
+export interface EndpointDirectories {
+  /** For sockets: of its containers' channels, and of its API. */
+  channel: string;
+  /** For what it downloads or writes before that goes to the datastore. */
+  spool: string;
+}
+
+/** @throws invalid for a configuration that names other places than an endpoint's */
+export function endpointDirectories(vm: VmDefinition): EndpointDirectories {
+  const { id, channelDir } = JSON.parse(vm.extraConfig.get(CONFIG_KEY) ?? '{}') as Record<string, unknown>;
+  if (typeof channelDir !== 'string' || !CHANNEL_DIRECTORY.test(channelDir))
+    throw invalid(`the directory for channels, ${String(channelDir)}, is not one of those below /run/caisson/vch`);
+  return { channel: channelDir, spool: spoolDirectory(String(id)) };
+}
+
+/** Makes them the endpoint's, and nobody else's. @throws conflict for one that is another endpoint's */
+export async function provideDirectories(
+  { channel, spool }: EndpointDirectories,
+  vm: VmDefinition,
+  users: VchUsers,
+  owner: number,
+): Promise<void> {
+  await mkdir(dirname(channel), { recursive: true, mode: 0o711 });
+  await mkdir(dirname(spool), { recursive: true, mode: 0o711 });
+  // One that an earlier version made let nobody else through.
+  await chmod(dirname(spool), 0o711);
+  await provide(channel, vm, users, { owner, group: VM_GROUP, mode: CHANNEL_MODE });
+  await provide(spool, vm, users, { owner, group: owner, mode: 0o700 });
+}
+
+async function provide(
+  path: string,
+  vm: VmDefinition,
+  users: VchUsers,
+  { owner, group, mode }: { owner: number; group: number; mode: number },
+): Promise<void> {
+  let before = await lstat(path).catch(() => null);
+  if (before !== null && !before.isDirectory()) throw conflict(`${path} is not a directory`);
+  if (before !== null && before.uid !== 0 && before.uid !== owner) {
+    if (await users.isAnothers(vm.directory, before.uid)) throw conflict(`${path} is another endpoint's`);
+    // Of a number that this VM had, or a VM that is no more.
+    await rm(path, { recursive: true, force: true });
+    before = null;
+  }
+  if (before === null) await mkdir(path, { mode: 0o700 });
+  // What root left: nobody else could get in, so nothing changes meanwhile. The directory comes last: it says that all is done.
+  else if (before.uid === 0) await giveAway(path, owner, group);
+  await lchown(path, owner, group);
+  await chmod(path, mode);
+}
+
+async function giveAway(path: string, owner: number, group: number): Promise<void> {
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    const inner = join(path, entry.name);
+    if (entry.isDirectory()) await giveAway(inner, owner, group);
+    await lchown(inner, owner, group);
+  }
+}

@@ -1,0 +1,92 @@
+/** Starts an endpoint and its porter, which it is joined to by a channel of Node's. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { internal } from '../../common/errors.js';
+import { PORTER_SETUP, type PorterSetup } from '../../porter/setup.js';
+import { identify, type ProcessIdentity } from '../process-id.js';
+import type { ProgramPlace } from './program-place.js';
+import { asPorter, asUser } from './rights.js';
+import type { VchUser } from './vch-users.js';
+
+const PORTER = fileURLToPath(new URL('../../porter/main.js', import.meta.url));
+const WORKER = fileURLToPath(new URL('../../../appliance/gateway/worker.js', import.meta.url));
+/** The porter knows a few sockets: what an endpoint sends it is not to fill the machine's memory. */
+const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
+/** Descriptor of the channel in both. */
+const CHANNEL = 3;
+
+/** Of hostd's environment, what an endpoint is told: root's secrets may stand in the rest. */
+const TOLD =
+  /^(?:PATH|TZ|LANG|LC_\w+|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|SSL_CERT_(?:FILE|DIR)|CAISSON_CACHE_DIR|CAISSON_LOG_LEVEL|CAISSON_TRACE\w*|(?:https?|no|all)_proxy)$/i;
+
+/** What is to be started. */
+export interface EndpointCommand {
+  place: ProgramPlace;
+  program: string;
+  user: VchUser;
+  /** Path of the network namespace of its gateway. */
+  netns: string;
+  socket: string;
+  socketDraft: string;
+  /** Descriptor of its log. */
+  output: number;
+  env: Record<string, string>;
+}
+
+/** The two, as they run. The endpoint leads a process group, the porter one of its own. */
+export interface EndpointProcesses {
+  endpoint: ProcessIdentity;
+  porter: ProcessIdentity;
+}
+
+/** @throws internal when one cannot be started */
+export async function startEndpoint(command: EndpointCommand): Promise<EndpointProcesses> {
+  const { place, program, user, netns, socket, socketDraft, output } = command;
+  const setup: PorterSetup = {
+    netns,
+    worker: [
+      ...['nsenter', `--net=${netns}`, '--'],
+      ...place.prefix,
+      ...asUser(user.worker, true),
+      place.node,
+      place.program(WORKER),
+    ],
+    socket,
+    socketDraft,
+  };
+  const told = Object.fromEntries(Object.entries(process.env).filter(([name]) => TOLD.test(name)));
+  const channel = { NODE_CHANNEL_FD: String(CHANNEL) };
+  const porter = start([...asPorter(), process.execPath, ...PORTER_MEMORY, PORTER], 'pipe', output, {
+    ...told,
+    ...channel,
+    [PORTER_SETUP]: JSON.stringify(setup),
+  });
+  // The other end of the porter's channel. Nothing is read from it here: it is closed before the event loop turns.
+  const end = porter.stdio[CHANNEL] as Socket;
+  const { fd } = (end as unknown as { _handle: { fd: number } })._handle;
+  const endpoint = start([...place.prefix, ...asUser(user.endpoint), place.node, place.program(program)], fd, output, {
+    ...told,
+    ...channel,
+    ...command.env,
+  });
+  end.destroy();
+  const [first, second] = await Promise.all([begun(endpoint, 'endpoint'), begun(porter, 'porter')]);
+  return { endpoint: first, porter: second };
+}
+
+function start(command: string[], channel: 'pipe' | number, output: number, env: NodeJS.ProcessEnv): ChildProcess {
+  const [program = '', ...args] = command;
+  return spawn(program, args, { detached: true, cwd: '/', stdio: ['ignore', output, output, channel], env });
+}
+
+async function begun(child: ChildProcess, what: string): Promise<ProcessIdentity> {
+  const pid = await new Promise<number>((resolve, reject) => {
+    child.once('spawn', () => resolve(child.pid!));
+    child.once('error', (error) => reject(internal(`cannot start the ${what}: ${error.message}`, error)));
+  });
+  child.unref();
+  const identity = identify(pid);
+  if (identity === null) throw internal(`the ${what} ended at once`);
+  return identity;
+}

@@ -1,0 +1,99 @@
+/**
+ * The porter of an endpoint: the one process of a virtual container host that is root. hostd starts it with the endpoint, joined to it by
+ * a channel of Node's, over which open sockets go. It listens for the endpoint (its unix socket, low ports), and starts the gateway's
+ * worker in the network namespace where the containers are. It does nothing else, and ends with the endpoint.
+ *
+ * The endpoint is not trusted: what it says is checked here, and is never a path or a command.
+ */
+import { execFile } from 'node:child_process';
+import { isIP, type Server } from 'node:net';
+import { promisify } from 'node:util';
+import { invalid } from '../common/errors.js';
+import { logger } from '../common/log.js';
+import { socketGroup } from '../common/socket-group.js';
+import { bindSocket, bindTcp } from './binding.js';
+import { type PorterAnswer, type PorterRequest, tellError } from './messages.js';
+import { parseRequest } from './parse-request.js';
+import { PORTER_SETUP, type PorterSetup } from './setup.js';
+import { WorkerProcess } from './worker-process.js';
+
+const log = logger('porter');
+const setup = JSON.parse(process.env[PORTER_SETUP] ?? '') as PorterSetup;
+delete process.env[PORTER_SETUP];
+
+let worker: WorkerProcess | null = null;
+
+function answer(message: PorterAnswer, socket?: Server): Promise<void> {
+  // The endpoint may have gone: that is told by the channel.
+  return new Promise((resolve) => process.send?.(message, socket, {}, () => resolve()));
+}
+
+async function serve(request: number, place: (PorterRequest & { kind: 'serve' })['place']): Promise<void> {
+  const group = socketGroup();
+  if ('socket' in place && group === null) log.warn('there is no group "caisson": only root can use the Docker socket');
+  const server =
+    'socket' in place
+      ? await bindSocket(setup.socket, setup.socketDraft, group)
+      : await bindTcp(place.host, place.port);
+  await answer({ kind: 'done', request }, server);
+  server.close();
+}
+
+/** The first one starts the worker; a second would be that of an endpoint which is no longer to be believed. */
+async function startWorker(address: string): Promise<void> {
+  if (worker !== null) throw invalid('the gateway is there already');
+  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again' }));
+  const [ip = '', prefix = ''] = address.split('/');
+  if (isIP(ip) === 0 || !/^\d{1,3}$/.test(prefix)) throw invalid(`'${address}' is no address`);
+  await promisify(execFile)('nsenter', [
+    `--net=${setup.netns}`,
+    '--',
+    'ip',
+    'address',
+    'replace',
+    address,
+    'dev',
+    'eth0',
+  ]);
+  await worker.start();
+}
+
+async function handle(message: PorterRequest): Promise<void> {
+  switch (message.kind) {
+    case 'serve':
+      return serve(message.request, message.place);
+    case 'gateway':
+      await startWorker(message.address);
+      return answer({ kind: 'done', request: message.request });
+    case 'publish': {
+      if (worker === null) throw invalid('there is no gateway');
+      const port = await worker.publish(message.id, message.protocol, message.host, message.port);
+      return answer({ kind: 'done', request: message.request, port });
+    }
+    case 'target':
+      worker?.target(message.id, message.address, message.port);
+      return;
+    case 'close':
+      worker?.close(message.id);
+      return;
+  }
+}
+
+process.on('message', (raw, socket) => {
+  // Nothing comes this way.
+  (socket as { close?(): void } | undefined)?.close?.();
+  const message = parseRequest(raw);
+  if (message === null) {
+    log.error('the endpoint said something that nobody says');
+    return;
+  }
+  handle(message).catch((error: unknown) => {
+    if ('request' in message) void answer({ kind: 'failed', request: message.request, error: tellError(error) });
+    else log.error({ err: error }, 'a port could not be served');
+  });
+});
+process.on('disconnect', () => {
+  worker?.stop();
+  process.exit(0);
+});
+process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));

@@ -1,0 +1,15 @@
+/** What hostd tells a porter. */
+
+/** In the porter's environment: a {@link PorterSetup} as JSON. */
+export const PORTER_SETUP = 'CAISSON_PORTER';
+
+export interface PorterSetup {
+  /** Path of the network namespace where the containers are. */
+  netns: string;
+  /** The command that starts the gateway's worker there, without any rights. */
+  worker: string[];
+  /** Where the Docker API's unix socket goes. */
+  socket: string;
+  /** Where it is made first: in a directory of root's, on the same filesystem. */
+  socketDraft: string;
+}
