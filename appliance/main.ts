@@ -77,7 +77,8 @@ async function main(): Promise<void> {
     await engine.close();
     await images.close();
     await portLayer.close();
-    await rm(spoolDirectory(config.id), { recursive: true, force: true });
+    // What the host made for this process it removes, too.
+    if (porter === null) await rm(spoolDirectory(config.id), { recursive: true, force: true });
     process.exit(0);
   };
   process.once('SIGTERM', () => void stop());

@@ -4,11 +4,13 @@
  */
 import { chmod, lchown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { conflict, invalid } from '../../common/errors.js';
+import { conflict, invalid, messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
 import { spoolDirectory } from '../../common/paths.js';
 import type { VmDefinition } from '../runtime.js';
 import type { VchUsers } from './vch-users.js';
 
+const log = logger('endpoint-vm');
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 /** Below it all is root's, so that nobody can put a link in the way. */
 const CHANNEL_DIRECTORY = /^\/run\/caisson(?:-[0-9a-f]{8})?\/vch\/[A-Za-z0-9][A-Za-z0-9_.-]*$/;
@@ -46,6 +48,15 @@ export async function provideDirectories(
   await chmod(dirname(spool), 0o711);
   await provide(channel, vm, users, { owner, group: VM_GROUP, mode: CHANNEL_MODE });
   await provide(spool, vm, users, { owner, group: owner, mode: 0o700 });
+}
+
+/** Removes what is of use to nobody when the endpoint is off. To be called when no process of it runs. */
+export async function removeDirectories(vm: VmDefinition): Promise<void> {
+  try {
+    await rm(endpointDirectories(vm).spool, { recursive: true, force: true });
+  } catch (error) {
+    log.warn({ err: messageOf(error), vm: vm.name }, 'what the endpoint left cannot be removed');
+  }
 }
 
 async function provide(

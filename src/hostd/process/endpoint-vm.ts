@@ -15,7 +15,7 @@ import {
   usage,
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
-import { endpointDirectories, provideDirectories } from './endpoint-files.js';
+import { endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
 import { startEndpoint } from './endpoint-processes.js';
 import type { ProgramPlace } from './program-place.js';
 import type { VchUsers } from './vch-users.js';
@@ -196,6 +196,7 @@ export class EndpointVm implements RunningVm {
     }
     await rm(this.pidFile, { force: true });
     await rm(this.keysFile, { force: true });
+    await removeDirectories(this.vm);
     await this.place.cleanUp();
     this.hooks.exited(exit);
   }
