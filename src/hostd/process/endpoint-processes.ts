@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { internal } from '../../common/errors.js';
+import { HEARTBEAT_FD } from '../../common/heartbeat.js';
 import { PORTER_SETUP, type PorterSetup } from '../../porter/setup.js';
 import { identify, type ProcessIdentity } from '../process-id.js';
 import type { ProgramPlace } from './program-place.js';
@@ -15,6 +16,8 @@ const WORKER = fileURLToPath(new URL('../../../appliance/gateway/worker.js', imp
 const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
 /** Descriptor of the channel in both. */
 const CHANNEL = 3;
+/** Of the endpoint. */
+const BEAT = 4;
 
 /** Of hostd's environment, what an endpoint is told: root's secrets may stand in the rest. */
 const TOLD =
@@ -31,6 +34,8 @@ export interface EndpointCommand {
   socketDraft: string;
   /** Descriptor of its log. */
   output: number;
+  /** Descriptor of the file to which it says that it turns. */
+  beat: number;
   env: Record<string, string>;
 }
 
@@ -42,7 +47,7 @@ export interface EndpointProcesses {
 
 /** @throws internal when one cannot be started */
 export async function startEndpoint(command: EndpointCommand): Promise<EndpointProcesses> {
-  const { place, program, user, netns, socket, socketDraft, output } = command;
+  const { place, program, user, netns, socket, socketDraft, output, beat } = command;
   const setup: PorterSetup = {
     netns,
     worker: [
@@ -57,7 +62,7 @@ export async function startEndpoint(command: EndpointCommand): Promise<EndpointP
   };
   const told = Object.fromEntries(Object.entries(process.env).filter(([name]) => TOLD.test(name)));
   const channel = { NODE_CHANNEL_FD: String(CHANNEL) };
-  const porter = start([...asPorter(), process.execPath, ...PORTER_MEMORY, PORTER], 'pipe', output, {
+  const porter = start([...asPorter(), process.execPath, ...PORTER_MEMORY, PORTER], [output, output, 'pipe'], {
     ...told,
     ...channel,
     [PORTER_SETUP]: JSON.stringify(setup),
@@ -65,19 +70,24 @@ export async function startEndpoint(command: EndpointCommand): Promise<EndpointP
   // The other end of the porter's channel. Nothing is read from it here: it is closed before the event loop turns.
   const end = porter.stdio[CHANNEL] as Socket;
   const { fd } = (end as unknown as { _handle: { fd: number } })._handle;
-  const endpoint = start([...place.prefix, ...asUser(user.endpoint), place.node, place.program(program)], fd, output, {
-    ...told,
-    ...channel,
-    ...command.env,
-  });
+  const endpoint = start(
+    [...place.prefix, ...asUser(user.endpoint), place.node, place.program(program)],
+    [output, output, fd, beat],
+    {
+      ...told,
+      ...channel,
+      ...command.env,
+      [HEARTBEAT_FD]: String(BEAT),
+    },
+  );
   end.destroy();
   const [first, second] = await Promise.all([begun(endpoint, 'endpoint'), begun(porter, 'porter')]);
   return { endpoint: first, porter: second };
 }
 
-function start(command: string[], channel: 'pipe' | number, output: number, env: NodeJS.ProcessEnv): ChildProcess {
+function start(command: string[], given: ('pipe' | number)[], env: NodeJS.ProcessEnv): ChildProcess {
   const [program = '', ...args] = command;
-  return spawn(program, args, { detached: true, cwd: '/', stdio: ['ignore', output, output, channel], env });
+  return spawn(program, args, { detached: true, cwd: '/', stdio: ['ignore', ...given], env });
 }
 
 async function begun(child: ChildProcess, what: string): Promise<ProcessIdentity> {

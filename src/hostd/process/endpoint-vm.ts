@@ -1,4 +1,4 @@
-/** A powered-on endpoint VM: its process, watched and started again when it dies. */
+/** A powered-on endpoint VM: its process, watched and started again when it dies or hangs. */
 import { chown, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { unsupported } from '../../common/errors.js';
@@ -15,6 +15,7 @@ import {
   usage,
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
+import { watchOver } from '../watchdog.js';
 import { endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
 import { startEndpoint } from './endpoint-processes.js';
 import type { ProgramPlace } from './program-place.js';
@@ -41,6 +42,8 @@ export interface EndpointPlace {
   users: VchUsers;
   /** Path of its network namespace. */
   netns: string;
+  /** A process of which nothing is heard for so long, in ms, hangs. */
+  hangMs: number;
   /** Called once, after its process has ended for good. */
   cleanUp(): Promise<void>;
 }
@@ -53,6 +56,7 @@ export class EndpointVm implements RunningVm {
   startedAt = new Date();
   private identity: EndpointIdentity | null = null;
   private watching: NodeJS.Timeout | null = null;
+  private watchdog: { stop(): void } | null = null;
   private restarting: NodeJS.Timeout | null = null;
   /** A restart under way. */
   private starting: Promise<void> = Promise.resolve();
@@ -61,6 +65,8 @@ export class EndpointVm implements RunningVm {
   private backoff = FIRST_BACKOFF_MS;
   private readonly pidFile: string;
   private readonly keysFile: string;
+  /** Written to by the process as long as its event loop turns. */
+  private readonly beatFile: string;
 
   constructor(
     private readonly vm: VmDefinition,
@@ -69,6 +75,7 @@ export class EndpointVm implements RunningVm {
   ) {
     this.pidFile = join(place.directory, `${vm.moid}.pid`);
     this.keysFile = join(place.directory, `${vm.moid}.guestinfo.json`);
+    this.beatFile = join(place.directory, `${vm.moid}.beat`);
   }
 
   get pid(): number {
@@ -86,6 +93,7 @@ export class EndpointVm implements RunningVm {
     await writeFile(this.keysFile, JSON.stringify(Object.fromEntries(keys)), { mode: 0o600 });
     await chown(this.keysFile, user.endpoint, user.endpoint);
     const output = await open(join(vm.directory, 'endpoint.log'), 'a', 0o600);
+    const beat = await open(this.beatFile, 'w', 0o600);
     try {
       const { endpoint, porter } = await startEndpoint({
         place: place.readable,
@@ -95,6 +103,7 @@ export class EndpointVm implements RunningVm {
         socket: join(directories.channel, DOCKER_SOCKET),
         socketDraft: join(place.directory, `${vm.moid}.docker`),
         output: output.fd,
+        beat: beat.fd,
         env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid },
       });
       const identity = { ...endpoint, porter };
@@ -102,6 +111,7 @@ export class EndpointVm implements RunningVm {
       this.watch(identity);
     } finally {
       await output.close();
+      await beat.close();
     }
   }
 
@@ -119,6 +129,11 @@ export class EndpointVm implements RunningVm {
       if (!isRunning(identity)) this.died(identity);
     }, WATCH_MS);
     this.watching.unref();
+    const hangs = (why: string): void => {
+      log.error({ vm: this.vm.name, pid: identity.pid }, `the endpoint hangs and is ended: ${why}`);
+      signalGroup(identity, 'SIGKILL');
+    };
+    this.watchdog = watchOver(identity, this.beatFile, hangs, this.place.hangMs);
   }
 
   async powerOff(): Promise<void> {
@@ -172,6 +187,7 @@ export class EndpointVm implements RunningVm {
   private stopTimers(): void {
     if (this.watching !== null) clearInterval(this.watching);
     if (this.restarting !== null) clearTimeout(this.restarting);
+    this.watchdog?.stop();
   }
 
   /** Ends the process; a hard one overtakes one that is under way. */
@@ -197,6 +213,7 @@ export class EndpointVm implements RunningVm {
     await rm(this.pidFile, { force: true });
     await rm(this.keysFile, { force: true });
     await removeDirectories(this.vm);
+    await rm(this.beatFile, { force: true });
     await this.place.cleanUp();
     this.hooks.exited(exit);
   }

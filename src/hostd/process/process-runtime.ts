@@ -1,6 +1,7 @@
 /**
  * Runs the endpoint VM: the one VM that is not QEMU but a local process, of a user of its own. It gets its `guestinfo.*` keys as a file, a
- * network namespace with its cards, a porter that does for it what takes rights (`src/porter`), and is restarted with back-off when it dies while the VM is powered on.
+ * network namespace with its cards, a porter that does for it what takes rights (`src/porter`), and is restarted with back-off when it dies
+ * or hangs while the VM is powered on.
  *
  * Relies on: the virtual switch. Never: runs two processes for one VM, or leaves one of its children behind.
  */
@@ -12,6 +13,7 @@ import type { InstancePaths } from '../../common/paths.js';
 import { isRunning } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { HANG_MS } from '../watchdog.js';
 import { type EndpointIdentity, EndpointVm } from './endpoint-vm.js';
 import { type ProgramPlace, programPlace } from './program-place.js';
 import { VchUsers } from './vch-users.js';
@@ -28,10 +30,14 @@ export class ProcessRuntime implements VmRuntime {
   private readonly users: VchUsers;
   private readable: Promise<ProgramPlace> | null = null;
 
-  /** @param program what an endpoint VM runs, a Node program */
+  /**
+   * @param hangMs an endpoint of which nothing is heard for so long is started again
+   * @param program what an endpoint VM runs, a Node program
+   */
   constructor(
     private readonly paths: InstancePaths,
     private readonly virtualSwitch: VirtualSwitch,
+    private readonly hangMs = HANG_MS,
     private readonly program = fileURLToPath(new URL('../../../appliance/main.js', import.meta.url)),
   ) {
     this.users = new VchUsers(join(paths.stateDir, 'endpoint-users.json'));
@@ -81,6 +87,7 @@ export class ProcessRuntime implements VmRuntime {
       readable: await this.readable,
       users: this.users,
       netns,
+      hangMs: this.hangMs,
       cleanUp: () => this.virtualSwitch.disconnectEndpoint(vm.moid),
     });
   }

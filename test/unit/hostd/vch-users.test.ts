@@ -1,0 +1,48 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { VchUsers } from '../../../src/hostd/process/vch-users.js';
+
+let root: string;
+let taken: Set<number>;
+const users = (): VchUsers => new VchUsers(join(root, 'users.json'), () => taken);
+const place = (name: string): string => {
+  mkdirSync(join(root, name), { recursive: true });
+  return join(root, name);
+};
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'caisson-users-'));
+  taken = new Set();
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+it('a VM keeps its two numbers, which no other one has', async () => {
+  const all = users();
+  const names = Array.from({ length: 60 }, (_, i) => place(`vm${i}`));
+  const given = await Promise.all(names.map((name) => all.of(name)));
+  const numbers = given.flatMap(({ endpoint, worker }) => [endpoint, worker]);
+  expect(new Set(numbers).size).toBe(120);
+  expect(Math.min(...numbers)).toBeGreaterThanOrEqual(63_100);
+  expect(Math.max(...numbers)).toBeLessThan(64_100);
+  const later = users();
+  expect(await Promise.all(names.map((name) => later.of(name)))).toEqual(given);
+  expect(await later.isAnothers(names[0]!, given[1]!.worker)).toBe(true);
+  expect(await later.isAnothers(names[0]!, given[0]!.worker)).toBe(false);
+  expect(await later.kept(place('none'))).toBeNull();
+});
+
+it('numbers that the machine uses are left alone; those of VMs that are gone are given again', async () => {
+  for (let number = 63_100; number < 64_098; number++) taken.add(number);
+  const last = { endpoint: 64_098, worker: 64_099 };
+  expect(await users().of(place('first'))).toEqual(last);
+  await expect(users().of(place('second'))).rejects.toThrow('all 500 users');
+  rmSync(join(root, 'first'), { recursive: true });
+  expect(await users().of(place('second'))).toEqual(last);
+});
+
+it('a file that is damaged is told of, not taken for none', async () => {
+  writeFileSync(join(root, 'users.json'), '{"');
+  await expect(users().of(place('vm'))).rejects.toThrow();
+});
