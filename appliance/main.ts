@@ -57,7 +57,7 @@ async function main(): Promise<void> {
   const porter = porterChannel();
   const restorePorts = (): void => void engine.restorePorts();
   const gateway: Gateway = porter === null ? new OwnGateway(restorePorts) : new PorterGateway(porter, restorePorts);
-  const engine = new Engine(portLayer, images, new PortMapper(gateway), config);
+  const engine = new Engine(portLayer, images, new PortMapper(gateway, config.publish), config);
   await gateway.start(gatewayAddress);
   await engine.restorePorts();
   await engine.recall();

@@ -55,9 +55,28 @@ export const vchConfigSchema = z.object({
     memoryMiB: z.number().int().positive(),
     baseImageSizeGiB: z.number().int().positive(),
   }),
+  /** What the log driver `syslog` may name on the endpoint's machine; undefined: only /dev/log. */
+  syslog: z
+    .object({
+      /** Paths of unix sockets. */
+      sockets: z.array(z.string()),
+      /** Certificates and keys by their paths, PEM. */
+      files: z.record(z.string(), z.string()),
+    })
+    .optional(),
+  /** Where containers' ports may be published; undefined: everywhere. */
+  publish: z
+    .object({
+      /** Addresses of the machine; a port that is published on none in particular is on all of these. Undefined: any. */
+      addresses: z.array(z.string()).optional(),
+      lowestPort: z.number().int().min(1).max(65535),
+    })
+    .optional(),
   /** Directory for channel sockets on the machine that runs the VMs (embedded host). */
   channelDir: z.string(),
 });
 
 export type VchConfig = z.infer<typeof vchConfigSchema>;
+export type SyslogGrants = NonNullable<VchConfig['syslog']>;
+export type PublishPolicy = NonNullable<VchConfig['publish']>;
 export type ListenConfig = z.infer<typeof listen>;

@@ -205,6 +205,7 @@ function macAddress(own: string, endpoint: string, network: string): string {
 /**
  * A new container.
  * @param hostCpus processors that the host has
+ * @param syslog what of the endpoint's machine the log driver `syslog` may name
  * @throws invalid, unsupported for what cannot be done, before anything is made
  */
 export function containerSpec(
@@ -213,8 +214,9 @@ export function containerSpec(
   name: string,
   defaults: VchConfig['container'],
   hostCpus: number,
+  syslog?: VchConfig['syslog'],
 ): ContainerSpec {
-  checkHostOptions(request);
+  checkHostOptions(request, syslog);
   const id = newId();
   const config = mergeConfig(request, image, id);
   const host = adaptResources(request.HostConfig ?? {});

@@ -71,7 +71,7 @@ export class Engine {
       publish: (container, action, attributes) => this.publish(container, action, attributes),
       resolve: (id) => portLayer.exec.resolve(id),
     });
-    this.forwarding = new LogForwarding(portLayer.interaction, portLayer.kv);
+    this.forwarding = new LogForwarding(portLayer.interaction, portLayer.kv, config.syslog);
     this.stopListening = [
       portLayer.onEvent((event) => this.onContainer(event)),
       images.onEvent(({ action, id, name, labels }) =>

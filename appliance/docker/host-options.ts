@@ -2,6 +2,7 @@
  * Which options of HostConfig are there: one table. An option that is not done is refused when it asks for anything; none is ignored.
  */
 
+import type { SyslogGrants } from '../../port-layer/config.js';
 import type { ExecService } from '../../port-layer/types.js';
 import { invalid, messageOf, unsupported } from '../../src/common/errors.js';
 import type { CreateBody, HostConfig } from './container-config.js';
@@ -100,7 +101,7 @@ function asksForNothing(name: string, value: unknown): boolean {
 }
 
 /** @throws unsupported naming the first option that asks for what is not done */
-export function checkHostOptions(create: CreateBody): void {
+export function checkHostOptions(create: CreateBody, syslog?: SyslogGrants): void {
   const host = create.HostConfig ?? {};
   checkModes(host);
   if (host.IOMaximumBandwidth)
@@ -116,7 +117,7 @@ export function checkHostOptions(create: CreateBody): void {
   const score = host.OomScoreAdj;
   if (typeof score === 'number' && Math.abs(score) > 1000)
     throw invalid(`Invalid value ${score}, range for oom score adj is [-1000, 1000]`);
-  checkLogConfig(host.LogConfig);
+  checkLogConfig(host.LogConfig, syslog);
   checkEndpoints(create);
   checkHealthConfig(create.Healthcheck);
 }

@@ -1,7 +1,8 @@
 /** Published ports: which are wanted, and which are listened for on the machine, by the gateway. */
 import { isIP, isIPv6 } from 'node:net';
+import type { PublishPolicy } from '../../port-layer/config.js';
 import type { CaissonError } from '../../src/common/errors.js';
-import { errnoOf, internal, invalid, messageOf } from '../../src/common/errors.js';
+import { errnoOf, forbidden, internal, invalid, messageOf } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import type { Protocol } from '../../src/porter/messages.js';
@@ -79,7 +80,11 @@ export class PortMapper {
   private readonly published = new Map<string, PublishedPort[]>();
   private next = 1;
 
-  constructor(private readonly gateway: Gateway) {}
+  /** @param policy where ports may be published */
+  constructor(
+    private readonly gateway: Gateway,
+    private readonly policy: PublishPolicy = { lowestPort: 1 },
+  ) {}
 
   /** What a container has published. */
   portsOf(containerId: string): PublishedPort[] {
@@ -94,6 +99,7 @@ export class PortMapper {
     const ports: PublishedPort[] = [];
     this.published.set(containerId, ports);
     try {
+      for (const request of wanted) this.check(request);
       for (const request of wanted) {
         try {
           ports.push(...(await this.listenInRange(request)));
@@ -119,6 +125,16 @@ export class PortMapper {
     this.published.delete(containerId);
   }
 
+  /** @throws forbidden for a port or address that is not for containers */
+  private check({ hostIp, hostPort, containerPort, protocol }: PortRequest): void {
+    const { addresses, lowestPort } = this.policy;
+    const what = `${hostIp}:${hostPort}:${containerPort}/${protocol}`;
+    if (hostPort !== 0 && hostPort < lowestPort)
+      throw forbidden(`${what} may not be published: only ports from ${lowestPort} on may be`);
+    if (hostIp !== '' && addresses?.includes(hostIp) === false)
+      throw forbidden(`${what} may not be published: only addresses ${addresses.join(', ')} may be used`);
+  }
+
   /** The first port of a range that is free. */
   private async listenInRange({ lastHostPort, ...request }: PortRequest): Promise<PublishedPort[]> {
     const any = request.hostPort === 0;
@@ -137,7 +153,7 @@ export class PortMapper {
     const everywhere = request.hostIp === '';
     const ports: PublishedPort[] = [];
     try {
-      for (const hostIp of everywhere ? ALL_ADDRESSES : [request.hostIp]) {
+      for (const hostIp of everywhere ? (this.policy.addresses ?? ALL_ADDRESSES) : [request.hostIp]) {
         const id = this.next++;
         const wanted = { ...request, hostIp, hostPort: ports[0]?.hostPort ?? request.hostPort };
         try {

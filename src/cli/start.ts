@@ -18,12 +18,13 @@ import { VimClient } from '../vim25/index.js';
 import { collect } from './config-file.js';
 import { dockerHost } from './docker-probe.js';
 import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
+import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
 import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
 import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning, positiveInteger } from './vch-options.js';
 
-interface StartOptions {
+interface StartOptions extends GrantOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
@@ -40,7 +41,7 @@ interface StartOptions {
   foreground: boolean;
 }
 
-const program = new Command('npm start --')
+const program = grantOptions(new Command('npm start --'))
   .description(
     'Sets this machine up, starts the embedded host with a virtual container host, and says how to point docker at it.\nEverything runs on in the background: `npm stop` stops it (containers go on running), `npm stop -- --remove` removes it all.',
   )
@@ -153,12 +154,14 @@ async function provideVch(
     const existing = (await listVchs(client)).find((vch) => vch.name === options.name);
     let config = existing?.config;
     let endpoint = existing?.endpoint;
+    const grants = await hostGrants(options, config);
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
         const vch = await createVch(
           client,
           {
             ...wanted,
+            ...grants,
             listen: listen ?? [],
             name: options.name,
             imageStore: { datastore: 'datastore1', path: '' },
@@ -171,8 +174,10 @@ async function provideVch(
         return vch.config;
       });
     } else {
+      const { syslog: _syslog, publish: _publish, ...rest } = config;
       const changed: VchConfig = {
-        ...config,
+        ...rest,
+        ...grants,
         target: wanted.login,
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,

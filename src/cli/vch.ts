@@ -44,6 +44,8 @@ export interface NewVch {
   registry: VchConfig['registry'];
   container: VchConfig['container'];
   channelDir: string;
+  syslog?: VchConfig['syslog'];
+  publish?: VchConfig['publish'];
 }
 
 async function listOwnedVms(client: VimClient): Promise<OwnedVm[]> {
@@ -126,6 +128,8 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       registry: options.registry,
       container: options.container,
       channelDir: options.channelDir,
+      ...(options.syslog === undefined ? {} : { syslog: options.syslog }),
+      ...(options.publish === undefined ? {} : { publish: options.publish }),
     };
     progress('Creating the endpoint VM');
     const endpoint = await createEndpointVm(client, config, network.ref);

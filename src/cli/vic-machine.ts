@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-/** vic-machine: creates, lists, inspects and deletes virtual container hosts on a vSphere target (or the embedded host). */
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +11,8 @@ import { makeCertificates } from './certificates.js';
 import { applyConfigFile, collect } from './config-file.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
+/** vic-machine: creates, lists, inspects and deletes virtual container hosts on a vSphere target (or the embedded host). */
+import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { connectTarget, type Login, parseTarget, resolveLogin, type TargetOptions } from './target.js';
 import { createVch, deleteVch, findVch, listVchs, type Vch } from './vch.js';
 import {
@@ -164,7 +165,7 @@ const program = new Command('vic-machine')
   .showHelpAfterError()
   .exitOverride();
 
-targetCommand(program, 'create', 'create a virtual container host')
+grantOptions(targetCommand(program, 'create', 'create a virtual container host'))
   .option('--force', "accept the target's certificate whatever it is")
   .option('--name <name>', 'name of the virtual container host, at most 31 characters (required)')
   .option('--image-store <[ds://]datastore[/path]>', 'where images and containers are kept (required)')
@@ -202,7 +203,7 @@ targetCommand(program, 'create', 'create a virtual container host')
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
-      const options = command.opts<CreateOptions & TargetOptions>();
+      const options = command.opts<CreateOptions & TargetOptions & GrantOptions>();
       const name = checkName(options.name);
       const mode = tlsMode(options);
       const address = parseDockerAddress(
@@ -214,6 +215,7 @@ targetCommand(program, 'create', 'create a virtual container host')
         insecure: options.insecureRegistry,
         certificateAuthorities: readPems(options.registryCa),
       };
+      const grants = await hostGrants(options);
       const imageStore = parseImageStore(options.imageStore);
       const subnet = parseBridgeRange(options.bridgeNetworkRange);
       const { tls, directory, identity } = await tlsFor(options, address.host);
@@ -235,6 +237,7 @@ targetCommand(program, 'create', 'create a virtual container host')
             memoryMiB: options.containerMemory,
             baseImageSizeGiB: options.baseImageSize,
           },
+          ...grants,
           channelDir: options.channelDir ?? join(instancePaths(DEFAULT_STATE_DIR).runDir, 'vch', name),
         },
         progress,

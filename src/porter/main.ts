@@ -29,6 +29,8 @@ function answer(message: PorterAnswer, socket?: Server): Promise<void> {
 }
 
 async function serve(request: number, place: (PorterRequest & { kind: 'serve' })['place']): Promise<void> {
+  if ('host' in place && !setup.listen.some(({ host, port }) => host === place.host && port === place.port))
+    throw invalid(`the Docker API is not to be served on ${place.host}:${place.port}`);
   const group = socketGroup();
   if ('socket' in place && group === null) log.warn('there is no group "caisson": only root can use the Docker socket');
   const server =
@@ -58,6 +60,13 @@ async function startWorker(address: string): Promise<void> {
   await worker.start();
 }
 
+/** @throws invalid for what the virtual container host was not given: the endpoint has told its clients so, if it is itself */
+function checkPublished(host: string, port: number): void {
+  const { addresses, lowestPort } = setup.publish;
+  if ((port !== 0 && port < lowestPort) || addresses?.includes(host) === false)
+    throw invalid(`${host}:${port} is not to be published`);
+}
+
 async function handle(message: PorterRequest): Promise<void> {
   switch (message.kind) {
     case 'serve':
@@ -67,6 +76,7 @@ async function handle(message: PorterRequest): Promise<void> {
       return answer({ kind: 'done', request: message.request });
     case 'publish': {
       if (worker === null) throw invalid('there is no gateway');
+      checkPublished(message.host, message.port);
       const port = await worker.publish(message.id, message.protocol, message.host, message.port);
       return answer({ kind: 'done', request: message.request, port });
     }

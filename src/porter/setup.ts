@@ -12,4 +12,8 @@ export interface PorterSetup {
   socket: string;
   /** Where it is made first: in a directory of root's, on the same filesystem. */
   socketDraft: string;
+  /** Where else the Docker API may be served. */
+  listen: { host: string; port: number }[];
+  /** Where ports may be published: see the endpoint's configuration. */
+  publish: { addresses?: string[]; lowestPort: number };
 }

@@ -1,24 +1,37 @@
 /** What `docker logs` has of real containers, and log drivers. */
 import { createSocket } from 'node:dgram';
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeCertificates } from '../../src/cli/certificates.js';
+import { type CertificateSet, makeCertificates } from '../../src/cli/certificates.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import { rawRequest } from '../support/raw-http.js';
 import { run, type Stack } from '../support/stack.js';
 
 let stack: Stack;
+/** What of the machine may be named is below it. */
+let granted: string;
+let certificates: CertificateSet;
 
 beforeAll(async () => {
-  stack = await startMirroredStack(['busybox']);
+  granted = mkdtempSync(join(tmpdir(), 'caisson-syslog-'));
+  // The endpoint is not root.
+  chmodSync(granted, 0o755);
+  certificates = await makeCertificates('localhost', ['127.0.0.1'], 'Test');
+  const ca = join(granted, 'ca.pem');
+  writeFileSync(ca, certificates.ca, { mode: 0o600 });
+  const grants = ['--syslog-socket', join(granted, 'socket'), '--syslog-tls-file', ca];
+  stack = await startMirroredStack(['busybox'], grants);
   await stack.docker('pull', 'busybox');
 });
 
-afterAll(() => stack?.stop());
+afterAll(async () => {
+  await stack?.stop();
+  rmSync(granted, { recursive: true });
+});
 
 const logs = async (...args: string[]): Promise<string> => (await stack.docker('logs', ...args)).stdout;
 
@@ -188,8 +201,7 @@ describe('log drivers', () => {
   });
 
   it('syslog over TCP and a unix socket; a server that is not there fails the start', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'caisson-syslog-'));
-    const path = join(directory, 'socket');
+    const path = join(granted, 'socket');
     const received = new Map<string, string>();
     const listen = (place: string | number): Promise<Server> =>
       new Promise((resolve) => {
@@ -201,6 +213,7 @@ describe('log drivers', () => {
         server.listen(place, () => resolve(server));
       });
     const servers = [await listen(0), await listen(path)];
+    chmodSync(path, 0o666);
     const { port } = servers[0]!.address() as { port: number };
     const run = (address: string, ...args: string[]) =>
       stack.docker(
@@ -229,15 +242,11 @@ describe('log drivers', () => {
       `failed to create task for container: failed to initialize logging driver: dial tcp 127.0.0.1:${port}: connect: connection refused`,
     );
     await stack.docker('rm', 'sent');
-    rmSync(directory, { recursive: true });
     expect(readdirSync(stack.paths.datastoreDir)).not.toContain('sent');
   });
 
   it('syslog over TLS, to a server that is known, in messages that say how long they are', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'caisson-syslog-'));
-    const certificates = await makeCertificates('localhost', ['127.0.0.1'], 'Test');
-    const ca = join(directory, 'ca.pem');
-    writeFileSync(ca, certificates.ca);
+    const ca = join(granted, 'ca.pem');
     let received = '';
     const server = createTlsServer({ cert: certificates.serverCert, key: certificates.serverKey }, (socket) =>
       socket.on('data', (data) => {
@@ -272,7 +281,6 @@ describe('log drivers', () => {
     expect(Number(received.split(' ', 1)[0])).toBe(received.length - received.indexOf('<'));
     await stack.docker('rm', 'sent');
     await new Promise((resolve) => server.close(resolve));
-    rmSync(directory, { recursive: true });
   });
 
   it.each([

@@ -8,7 +8,7 @@ import { dockerConfig, hostConfig } from '../container-view.js';
 import { checkLogValues, logDriver } from './log-options.js';
 import { renderTag, type TagSubject } from './log-tag.js';
 import { syslogMessage } from './syslog-message.js';
-import { syslogSettings } from './syslog-options.js';
+import { checkSyslogSocket, NOTHING_GRANTED, syslogSettings } from './syslog-options.js';
 import { openSyslog, type SyslogSender } from './syslog-sender.js';
 
 const log = logger('syslog');
@@ -34,6 +34,7 @@ export class LogForwarding {
   constructor(
     private readonly interaction: InteractionService,
     private readonly kv: KeyValueStore,
+    private readonly grants = NOTHING_GRANTED,
   ) {}
 
   /**
@@ -91,8 +92,10 @@ export class LogForwarding {
     forwarded.stop();
   }
 
-  private connect(container: ContainerInfo): Promise<SyslogSender> {
-    return openSyslog(syslogSettings(hostConfig(container).LogConfig?.Config ?? {}));
+  private async connect(container: ContainerInfo): Promise<SyslogSender> {
+    const settings = syslogSettings(hostConfig(container).LogConfig?.Config ?? {}, this.grants);
+    checkSyslogSocket(settings, this.grants);
+    return openSyslog(settings);
   }
 
   private forward(
@@ -103,7 +106,7 @@ export class LogForwarding {
   ): void {
     const { spec } = container;
     const options = hostConfig(container).LogConfig?.Config ?? {};
-    const { address, facility, format } = syslogSettings(options, false);
+    const { address, facility, format } = syslogSettings(options, null);
     const form = {
       facility,
       format,

@@ -6,7 +6,7 @@ import type { LogRotation } from '../../../port-layer/types.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
 import { parseBool } from '../parse-bool.js';
 import { renderTag, type TagSubject } from './log-tag.js';
-import { checkSyslogOptions } from './syslog-options.js';
+import { checkSyslogOptions, NOTHING_GRANTED } from './syslog-options.js';
 
 export const LOG_DRIVERS = ['json-file', 'local', 'syslog'];
 export const DEFAULT_LOG_DRIVER = 'json-file';
@@ -53,9 +53,10 @@ export function logDriver(config: LogConfig | null | undefined): string {
 /**
  * What Docker checks when a container is made: that there is such a driver with such options. What the options say is looked at when the
  * container is started ({@link checkLogValues}).
+ * @param grants what of the endpoint's machine may be named
  * @throws invalid in Docker's words; unsupported for drivers that are not done
  */
-export function checkLogConfig(config: LogConfig | null | undefined): void {
+export function checkLogConfig(config: LogConfig | null | undefined, grants = NOTHING_GRANTED): void {
   const driver = logDriver(config);
   const options = config?.Config ?? {};
   if (driver === 'none') return;
@@ -70,7 +71,7 @@ export function checkLogConfig(config: LogConfig | null | undefined): void {
       throw invalid(`unknown log opt '${name}' for ${known.named}`);
   if (driver === 'syslog') {
     checkCacheDisabled(options);
-    checkSyslogOptions(options);
+    checkSyslogOptions(options, grants);
   }
 }
 

@@ -1,6 +1,8 @@
 /** Options of the log driver `syslog`. */
-import { readFileSync, statSync } from 'node:fs';
-import { errnoOf, invalid, messageOf, unsupported } from '../../../src/common/errors.js';
+import { statSync } from 'node:fs';
+import { normalize } from 'node:path';
+import type { SyslogGrants } from '../../../port-layer/config.js';
+import { invalid, unavailable, unsupported } from '../../../src/common/errors.js';
 
 /** Where messages go. */
 export type SyslogAddress =
@@ -23,21 +25,38 @@ const FIRST_LOCAL = 16;
 const DAEMON = 3;
 const FORMATS: SyslogFormat[] = ['rfc3164', 'rfc5424', 'rfc5424micro'];
 const PORT = 514;
-const CAUSES: Record<string, string> = { ENOENT: 'no such file or directory', EACCES: 'permission denied' };
+/** Of a file that is not there, and of one that is nothing to whoever asks: which it is cannot be found out. */
+const MISSING = 'no such file or directory';
+/** Where nothing was said. */
+export const NOTHING_GRANTED: SyslogGrants = { sockets: [], files: {} };
+const LOCAL_SOCKET = '/dev/log';
 /** Of the machine's own. */
-const LOCAL: SyslogAddress = { scheme: 'unix', path: '/dev/log' };
+const LOCAL: SyslogAddress = { scheme: 'unix', path: LOCAL_SOCKET };
 
-/** @throws invalid in Docker's words */
-export function checkSyslogOptions(options: Record<string, string>): void {
-  const { address } = syslogSettings(options, false);
-  if (options['syslog-address'] && address.scheme === 'unix') checkSocket(address.path);
+/** @param grants what of the machine may be named @throws invalid in Docker's words */
+export function checkSyslogOptions(options: Record<string, string>, grants: SyslogGrants): void {
+  const { address } = syslogSettings(options, null);
+  if (
+    options['syslog-address'] &&
+    address.scheme === 'unix' &&
+    !(isGranted(address.path, grants) && isThere(address.path))
+  )
+    throw invalid(`stat ${address.path}: ${MISSING}`);
 }
 
-/** @param readFiles also the certificates @throws invalid in Docker's words */
-export function syslogSettings(options: Record<string, string>, readFiles = true): SyslogSettings {
+/** Refuses a socket that may not be named, as one on which nobody listens. @throws unavailable in Docker's words */
+export function checkSyslogSocket({ address }: SyslogSettings, grants: SyslogGrants): void {
+  if (address.scheme === 'unix' && !isGranted(address.path, grants)) throw unavailable('Unix syslog delivery error');
+}
+
+/**
+ * @param grants the certificates and keys that there are; null: they are not looked at
+ * @throws invalid in Docker's words
+ */
+export function syslogSettings(options: Record<string, string>, grants: SyslogGrants | null): SyslogSettings {
   // Docker takes the option's being there for yes.
   const verify = options['syslog-tls-skip-verify'] === undefined;
-  const keys = readFiles ? readKeys(options, verify) : {};
+  const keys = grants === null ? {} : readKeys(options, verify, grants);
   return {
     address: parseAddress(options['syslog-address'] ?? ''),
     facility: parseFacility(options['syslog-facility'] ?? ''),
@@ -46,13 +65,16 @@ export function syslogSettings(options: Record<string, string>, readFiles = true
   };
 }
 
-function readKeys(options: Record<string, string>, verify: boolean): Omit<SyslogSettings['tls'], 'verify'> {
+/** The files are part of the endpoint's configuration: no file of the machine is opened because a client names it. */
+function readKeys(
+  options: Record<string, string>,
+  verify: boolean,
+  { files }: SyslogGrants,
+): Omit<SyslogSettings['tls'], 'verify'> {
   const read = (path: string, what: string): Buffer => {
-    try {
-      return readFileSync(path);
-    } catch (error) {
-      throw invalid(`${what}: open ${path}: ${CAUSES[errnoOf(error) ?? ''] ?? messageOf(error)}`, error);
-    }
+    const text = Object.hasOwn(files, path) ? files[path] : undefined;
+    if (text === undefined) throw invalid(`${what}: open ${path}: ${MISSING}`);
+    return Buffer.from(text);
   };
   const pair = (path: string): Buffer => read(path, 'Could not load X509 key pair');
   const { 'syslog-tls-ca-cert': ca = '', 'syslog-tls-cert': cert = '', 'syslog-tls-key': key = '' } = options;
@@ -86,13 +108,12 @@ function parseAddress(text: string): SyslogAddress {
   return { scheme, host: place[1]!.replace(/^\[(.*)\]$/, '$1') || '127.0.0.1', port: Number(port) };
 }
 
-function checkSocket(path: string): void {
-  try {
-    statSync(path);
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw invalid(`stat ${path}: ${missing ? 'no such file or directory' : messageOf(error)}`);
-  }
+function isGranted(path: string, { sockets }: SyslogGrants): boolean {
+  return [LOCAL_SOCKET, ...sockets].includes(normalize(path));
+}
+
+function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
 }
 
 function parseFacility(text: string): number {

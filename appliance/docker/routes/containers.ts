@@ -196,7 +196,8 @@ async function create(
   checkPlatform(image, reference, platformAsked(request));
   checkNamespaceOwners(wanted, engine.portLayer.exec);
   const links = linkAnnotations(wanted, engine.portLayer.exec);
-  const spec = containerSpec(wanted, image, name, engine.config.container, await hostCpus(engine, wanted));
+  const { container, syslog } = engine.config;
+  const spec = containerSpec(wanted, image, name, container, await hostCpus(engine, wanted), syslog);
   Object.assign(spec.annotations, links);
   wantedPorts(
     wanted.HostConfig?.PortBindings ?? {},

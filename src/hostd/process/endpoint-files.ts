@@ -4,9 +4,11 @@
  */
 import { chmod, lchown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { z } from 'zod';
 import { conflict, invalid, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { spoolDirectory } from '../../common/paths.js';
+import type { PorterSetup } from '../../porter/setup.js';
 import type { VmDefinition } from '../runtime.js';
 import type { VchUsers } from './vch-users.js';
 
@@ -27,12 +29,36 @@ export interface EndpointDirectories {
   spool: string;
 }
 
+/** Of an endpoint's configuration, what the host has to know. */
+const hostsPart = z.object({
+  id: z.string(),
+  channelDir: z.string(),
+  listen: z.array(z.object({ host: z.string(), port: z.number() })).default([]),
+  publish: z.object({ addresses: z.array(z.string()).optional(), lowestPort: z.number() }).default({ lowestPort: 1 }),
+});
+
+/** @throws invalid for none */
+function configuration(vm: VmDefinition): z.infer<typeof hostsPart> {
+  try {
+    return hostsPart.parse(JSON.parse(vm.extraConfig.get(CONFIG_KEY) ?? 'null'));
+  } catch (error) {
+    throw invalid(`${CONFIG_KEY} is no configuration of an endpoint`, error);
+  }
+}
+
+/** Where the endpoint may listen. @throws invalid */
+export function endpointAddresses(vm: VmDefinition): Pick<PorterSetup, 'listen' | 'publish'> {
+  const { listen, publish } = configuration(vm);
+  const { addresses, lowestPort } = publish;
+  return { listen, publish: { lowestPort, ...(addresses === undefined ? {} : { addresses }) } };
+}
+
 /** @throws invalid for a configuration that names other places than an endpoint's */
 export function endpointDirectories(vm: VmDefinition): EndpointDirectories {
-  const { id, channelDir } = JSON.parse(vm.extraConfig.get(CONFIG_KEY) ?? '{}') as Record<string, unknown>;
-  if (typeof channelDir !== 'string' || !CHANNEL_DIRECTORY.test(channelDir))
-    throw invalid(`the directory for channels, ${String(channelDir)}, is not one of those below /run/caisson/vch`);
-  return { channel: channelDir, spool: spoolDirectory(String(id)) };
+  const { id, channelDir } = configuration(vm);
+  if (!CHANNEL_DIRECTORY.test(channelDir))
+    throw invalid(`the directory for channels, ${channelDir}, is not one of those below /run/caisson/vch`);
+  return { channel: channelDir, spool: spoolDirectory(id) };
 }
 
 /** Makes them the endpoint's, and nobody else's. @throws conflict for one that is another endpoint's */

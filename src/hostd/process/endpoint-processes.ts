@@ -30,8 +30,8 @@ export interface EndpointCommand {
   user: VchUser;
   /** Path of the network namespace of its gateway. */
   netns: string;
-  socket: string;
-  socketDraft: string;
+  /** What its porter may do for it. */
+  allowed: Pick<PorterSetup, 'socket' | 'socketDraft' | 'listen' | 'publish'>;
   /** Descriptor of its log. */
   output: number;
   /** Descriptor of the file to which it says that it turns. */
@@ -47,7 +47,7 @@ export interface EndpointProcesses {
 
 /** @throws internal when one cannot be started */
 export async function startEndpoint(command: EndpointCommand): Promise<EndpointProcesses> {
-  const { place, program, user, netns, socket, socketDraft, output, beat } = command;
+  const { place, program, user, netns, allowed, output, beat } = command;
   const setup: PorterSetup = {
     netns,
     worker: [
@@ -57,8 +57,7 @@ export async function startEndpoint(command: EndpointCommand): Promise<EndpointP
       place.node,
       place.program(WORKER),
     ],
-    socket,
-    socketDraft,
+    ...allowed,
   };
   const told = Object.fromEntries(Object.entries(process.env).filter(([name]) => TOLD.test(name)));
   const channel = { NODE_CHANNEL_FD: String(CHANNEL) };

@@ -16,7 +16,7 @@ import {
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { watchOver } from '../watchdog.js';
-import { endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
+import { endpointAddresses, endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
 import { startEndpoint } from './endpoint-processes.js';
 import type { ProgramPlace } from './program-place.js';
 import type { VchUsers } from './vch-users.js';
@@ -100,8 +100,11 @@ export class EndpointVm implements RunningVm {
         program: place.program,
         user,
         netns: place.netns,
-        socket: join(directories.channel, DOCKER_SOCKET),
-        socketDraft: join(place.directory, `${vm.moid}.docker`),
+        allowed: {
+          socket: join(directories.channel, DOCKER_SOCKET),
+          socketDraft: join(place.directory, `${vm.moid}.docker`),
+          ...endpointAddresses(vm),
+        },
         output: output.fd,
         beat: beat.fd,
         env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid },

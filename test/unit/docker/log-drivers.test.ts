@@ -1,5 +1,7 @@
 /** Log drivers: their options, attributes, tags, and the messages of syslog. */
-import { hostname } from 'node:os';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { encodeDetails } from '../../../appliance/docker/logging/log-frames.js';
 import {
@@ -10,7 +12,11 @@ import {
 } from '../../../appliance/docker/logging/log-options.js';
 import { renderTag } from '../../../appliance/docker/logging/log-tag.js';
 import { syslogMessage } from '../../../appliance/docker/logging/syslog-message.js';
-import { type SyslogFormat, syslogSettings } from '../../../appliance/docker/logging/syslog-options.js';
+import {
+  checkSyslogSocket,
+  type SyslogFormat,
+  syslogSettings,
+} from '../../../appliance/docker/logging/syslog-options.js';
 
 const MIB = 2 ** 20;
 
@@ -104,13 +110,35 @@ it('tags are filled in', () => {
 
 describe('syslog', () => {
   it('addresses', () => {
-    const address = (text: string) => syslogSettings({ 'syslog-address': text }).address;
+    const address = (text: string) => syslogSettings({ 'syslog-address': text }, null).address;
     expect(address('udp://')).toEqual({ scheme: 'udp', host: '127.0.0.1', port: 514 });
     expect(address('tcp://[::1]:99')).toEqual({ scheme: 'tcp', host: '::1', port: 99 });
     expect(address('unix:///run/x')).toEqual({ scheme: 'unix', path: '/run/x' });
     expect(address('')).toEqual({ scheme: 'unix', path: '/dev/log' });
-    expect(syslogSettings({ 'syslog-facility': 'local7' }).facility).toBe(23);
-    expect(syslogSettings({ 'syslog-facility': '5' }).facility).toBe(5);
+    expect(syslogSettings({ 'syslog-facility': 'local7' }, null).facility).toBe(23);
+    expect(syslogSettings({ 'syslog-facility': '5' }, null).facility).toBe(5);
+  });
+
+  it('names nothing of the machine but what its owner lets it name', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-syslog-'));
+    const secret = join(directory, 'secret');
+    writeFileSync(secret, '-----BEGIN CERTIFICATE-----');
+    const check =
+      (path: string, sockets: string[] = []) =>
+      () =>
+        checkLogConfig({ Type: 'syslog', Config: { 'syslog-address': `unix://${path}` } }, { sockets, files: {} });
+    // Files that are there and files that are not look the same.
+    for (const path of [secret, join(directory, 'none'), '/etc/shadow', '/root/none', '/dev/log/../../etc/shadow'])
+      expect(check(path)).toThrow(`stat ${path}: no such file or directory`);
+    expect(check(secret, [secret])).toThrow('no such file');
+    for (const path of [secret, join(directory, 'none'), '/dev/zero', '/etc/shadow', 'toString'])
+      expect(() =>
+        syslogSettings({ 'syslog-address': 'tcp+tls://x', 'syslog-tls-ca-cert': path }, { sockets: [], files: {} }),
+      ).toThrow(`could not read CA certificate "${path}": open ${path}: no such file or directory`);
+    const unix = syslogSettings({ 'syslog-address': `unix://${secret}` }, null);
+    expect(() => checkSyslogSocket(unix, { sockets: [], files: {} })).toThrow('Unix syslog delivery error');
+    expect(() => checkSyslogSocket(unix, { sockets: [secret], files: {} })).not.toThrow();
+    rmSync(directory, { recursive: true });
   });
 
   const line = { stream: 'stderr' as const, timeNs: 1_700_000_000_123_456_789n, data: Buffer.from('text'), offset: 0 };

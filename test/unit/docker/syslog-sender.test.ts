@@ -1,7 +1,7 @@
 /** Sending to syslog servers of every kind, which are real ones on loopback. */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { syslogSettings } from '../../../appliance/docker/logging/syslog-options.js';
 import { openSyslog } from '../../../appliance/docker/logging/syslog-sender.js';
+import type { SyslogGrants } from '../../../port-layer/config.js';
 import { type CertificateSet, makeCertificates } from '../../../src/cli/certificates.js';
 import { messageOf } from '../../../src/common/errors.js';
 
@@ -28,7 +29,10 @@ beforeAll(async () => {
     'key.pem': own.clientKey,
     'none.pem': 'nothing',
   };
-  for (const [name, text] of Object.entries(files)) writeFileSync(file(name), text);
+  grants = {
+    sockets: [],
+    files: Object.fromEntries(Object.entries(files).map(([name, text]) => [file(name), text])),
+  };
 });
 
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -70,8 +74,10 @@ class Receiver {
   }
 }
 
+/** What the machine's owner lets be named. */
+let grants: SyslogGrants;
 const open = (address: string, options: Record<string, string> = {}) =>
-  openSyslog(syslogSettings({ 'syslog-address': address, ...options }));
+  openSyslog(syslogSettings({ 'syslog-address': address, ...options }, grants));
 
 const refusal = async (address: string, options: Record<string, string> = {}): Promise<string> => {
   try {

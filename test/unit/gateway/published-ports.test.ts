@@ -282,6 +282,19 @@ describe('published ports', () => {
     echo.close();
   });
 
+  it('only from the lowest port on, and on the addresses that are for them', async () => {
+    ports = new PortMapper(worker, { lowestPort: 1024, addresses: ['127.0.0.1'] });
+    const wanted = { containerPort: 80, protocol: 'tcp' as const, hostIp: '', hostPort: 0 };
+    await expect(ports.reserve('c', 'name', [{ ...wanted, hostPort: 80 }])).rejects.toThrow(
+      ':80:80/tcp may not be published: only ports from 1024 on may be',
+    );
+    for (const hostIp of ['0.0.0.0', '::', '127.0.0.2'])
+      await expect(ports.reserve('c', 'name', [{ ...wanted, hostIp }])).rejects.toThrow('only addresses 127.0.0.1');
+    expect(ports.portsOf('c')).toEqual([]);
+    const published = await ports.reserve('c', 'name', [wanted]);
+    expect(published).toMatchObject([{ hostIp: '127.0.0.1' }]);
+  });
+
   it('come back when the worker dies', async () => {
     serve = (socket) => socket.end('alive');
     const port = await publish();
