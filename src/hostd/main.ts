@@ -20,6 +20,9 @@ const program = new Command('hostd')
   .parse();
 const options = program.opts<{ stateDir: string; listen: string; warmPool: string; accel: string }>();
 
+// Directories that others pass through are made by their modes here, whatever the shell of who started this has.
+process.umask(0o022);
+
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => log.error({ err: error }, 'uncaught exception'));
 
