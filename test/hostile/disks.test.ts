@@ -2,7 +2,7 @@
  * What a QEMU that was taken over leaves in its disk for the next start, on each of the three ways that a VM is started: booted, resumed
  * from a snapshot, taken from the warm pool. Nothing of it is opened for it, and no QEMU is told a path.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,6 +60,18 @@ function argumentsOf(pid: number): string {
   }
 }
 
+/** The descriptors of a process: where they lead, and how they were opened. */
+function openFiles(pid: number): { path: string; flags: number }[] {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => ({
+    path: readlinkSync(`/proc/${pid}/fd/${fd}`),
+    flags: Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))![1]!, 8),
+  }));
+}
+
+function writable(pid: number): string[] {
+  return openFiles(pid).flatMap(({ path, flags }) => ((flags & 3) === constants.O_RDONLY ? [] : [path]));
+}
+
 /** Writes a descriptor into the file that QEMU has open: header and all are the attacker's. */
 async function become(path: string, content: string): Promise<void> {
   const file = await open(path, 'r+');
@@ -114,6 +126,24 @@ describe.each(WAYS)('a VM that is %s', (way) => {
     expect(told).not.toMatch(/\.vmdk|output\.log|\.sock|snapshots|memory,|mem-path=\/(?!proc\/self\/fd\/\d+)/);
     expect(told).not.toContain(guest.definition.name);
     expect(told).not.toContain(labs[way].paths.datastoreDir);
+    await vm.powerOff();
+  });
+
+  it('has nothing open for writing but its own disk and log, its card and sockets', async () => {
+    const { guest, vm } = await started(labs[way], 'while :; do sleep 1; done');
+    const { directory } = guest.definition;
+    const own = [`${directory}/${guest.definition.name}.vmdk`, `${directory}/output.log`, `${directory}/qemu.log`];
+    const others = writable(vm.pid).filter(
+      (path) =>
+        !own.includes(path) &&
+        !/^(socket:|pipe:|anon_inode:|\/dev\/net\/tun$|\/dev\/null$)/.test(path) &&
+        // What it had for a disk while it waited, which nobody else has.
+        !/\/pool\/\d+\.disk\d+ \(deleted\)$/.test(path),
+    );
+    expect(others).toEqual([]);
+    const memory = openFiles(vm.pid).filter(({ path }) => path.endsWith('/memory'));
+    expect(memory.length > 0).toBe(way !== 'booted');
+    expect(memory.every(({ flags }) => (flags & 3) === constants.O_RDONLY)).toBe(true);
     await vm.powerOff();
   });
 

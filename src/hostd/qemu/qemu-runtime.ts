@@ -12,7 +12,7 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { cancelled, insufficientResources, internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import type { BootImage, InstancePaths } from '../../common/paths.js';
+import { type BootImage, type InstancePaths, memoryLibrary } from '../../common/paths.js';
 import { Semaphore } from '../../common/semaphore.js';
 import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
@@ -37,7 +37,7 @@ import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
 import { QEMU, type QemuDialect } from './capabilities.js';
 import { type Acceleration, qemuArguments, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
-import { connectPorts, Inherited, putDisks, startFiles } from './given-files.js';
+import { checkReadOnly, connectPorts, Inherited, putDisks, startFiles } from './given-files.js';
 import { loadState } from './load-state.js';
 import { underMemoryFilter } from './memory-filter.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
@@ -71,6 +71,8 @@ export class QemuRuntime implements VmRuntime {
   /** Starts that are under way: more at once would each take longer, and none would be ready sooner. Others wait in their order. */
   private readonly starts = new Semaphore(STARTS_AT_ONCE);
   private starting = 0;
+  /** A resumed QEMU of this host was seen to have the snapshot's memory for reading only. */
+  private memoryChecked = false;
   /** VMs that started lately: process ids, and when. */
   private readonly young = new Map<number, number>();
 
@@ -277,7 +279,8 @@ export class QemuRuntime implements VmRuntime {
       await prepareFiles(vm, files);
       const taps = await span('plug', () => this.virtualSwitch.plug(vm.moid, vm.nics));
       if (snapshot !== null) inherited.give(await open(snapshot.state, 'r'));
-      const memory = snapshot === null ? -1 : inherited.give(await open(snapshot.memory, 'r'));
+      const memoryFile = snapshot === null ? null : await open(snapshot.memory, 'r');
+      const memory = memoryFile === null ? -1 : inherited.give(memoryFile);
       const { nodes, ...start } = await startFiles(vm, disks, inherited);
       const args = qemuArguments(vm, {
         acceleration: this.acceleration,
@@ -298,7 +301,12 @@ export class QemuRuntime implements VmRuntime {
       await writeWhole(files.pid, JSON.stringify(started), 0o600);
       const qmp = await span('monitor', () => Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort));
       this.young.set(started.pid, Date.now());
-      if (snapshot !== null) await span('load', () => loadState(qmp, this.dialect));
+      if (memoryFile !== null) {
+        // All are started in the same way.
+        if (!this.memoryChecked) await checkReadOnly(started.pid, memoryFile);
+        this.memoryChecked = true;
+        await span('load', () => loadState(qmp, this.dialect));
+      }
       // It has dropped its rights, and stands still.
       await span('give', () => putDisks(qmp, nodes));
       const watched = new WatchedHooks(hooks, snapshot === null);
@@ -386,6 +394,7 @@ export class QemuRuntime implements VmRuntime {
         detached: true,
         stdio: ['ignore', output.fd, output.fd, ...inherited.map(({ fd }) => fd)],
         cwd: '/',
+        env: sharesMemory ? { ...process.env, LD_PRELOAD: memoryLibrary() } : process.env,
       });
       const pid = await new Promise<number>((resolve, reject) => {
         child.once('spawn', () => resolve(child.pid!));

@@ -31,7 +31,15 @@ import {
   type VmTap,
 } from './command-line.js';
 import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
-import { connectPorts, diskNodes, Inherited, openRaw, openSerialFiles, putDisks } from './given-files.js';
+import {
+  checkReadOnly,
+  connectPorts,
+  diskNodes,
+  Inherited,
+  openRaw,
+  openSerialFiles,
+  putDisks,
+} from './given-files.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
@@ -114,7 +122,8 @@ export class SpareVm {
     let rpc: GuestRpcServer | null = null;
     try {
       inherited.give(await open(snapshot.state, 'r'));
-      const memory = inherited.give(await open(snapshot.memory, 'r'));
+      const memoryFile = await open(snapshot.memory, 'r');
+      const memory = inherited.give(memoryFile);
       const disks = await makeDisks(shape, snapshot, join(maker.directory, String(number)), inherited);
       const plugged = await maker.virtualSwitch.plugSpare(moid, shape.nics);
       const definition = { ...placeholder(shape, maker.directory), moid, name: `spare-${number}` };
@@ -125,6 +134,7 @@ export class SpareVm {
       identity = process;
       const monitor = await Qmp.connect(sockets.qmp, () => isRunning(process), MONITOR_MS);
       qmp = monitor;
+      await checkReadOnly(process.pid, memoryFile);
       await monitor.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
       await monitor.command('migrate-incoming', incomingState(maker.dialect));
       const answers = new SpareAnswers();
