@@ -59,14 +59,24 @@ function children(pid: number): number[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
 }
 
-function processes(name: string): Processes {
-  const { pid } = JSON.parse(readFileSync(join(channels(name), 'endpoint.json'), 'utf8')) as { pid: number };
-  const file = runFile('.pid')
-    .map((path) => JSON.parse(readFileSync(path, 'utf8')) as { pid: number; porter: { pid: number } })
-    .find((one) => one.pid === pid);
-  const porter = file?.porter.pid ?? 0;
-  const [worker = 0] = children(porter);
-  return { endpoint: pid, porter, worker, user: Number(status(pid).get('Uid')?.split('\t')[0]) };
+/** Null while they are being started. */
+function lookFor(name: string): Processes | null {
+  try {
+    const { pid } = JSON.parse(readFileSync(join(channels(name), 'endpoint.json'), 'utf8')) as { pid: number };
+    const file = runFile('.pid')
+      .map((path) => JSON.parse(readFileSync(path, 'utf8')) as { pid: number; porter: { pid: number } })
+      .find((one) => one.pid === pid);
+    const [worker] = children(file!.porter.pid);
+    const user = Number(status(pid).get('Uid')?.split('\t')[0]);
+    return worker === undefined ? null : { endpoint: pid, porter: file!.porter.pid, worker, user };
+  } catch {
+    return null;
+  }
+}
+
+async function processes(name: string): Promise<Processes> {
+  await expect.poll(() => lookFor(name), { timeout: 60_000 }).not.toBeNull();
+  return lookFor(name)!;
 }
 
 /** A command with an endpoint's rights. */
@@ -81,8 +91,8 @@ const answer = (url: string): Promise<string> =>
   );
 
 describe('rights', () => {
-  it('the endpoint and the worker have none; the porter has those of its work', () => {
-    const [mine, other] = [processes('test'), processes('other')];
+  it('the endpoint and the worker have none; the porter has those of its work', async () => {
+    const [mine, other] = [await processes('test'), await processes('other')];
     for (const pid of [mine.endpoint, mine.worker, other.endpoint, other.worker]) {
       const of = status(pid);
       expect(of.get('Uid')).toMatch(/^([1-9]\d*)\t\1\t\1\t\1$/);
@@ -102,22 +112,22 @@ describe('rights', () => {
     expect(BigInt(`0x${porter.get('CapBnd')}`) & 0x08_4b_00_09n).toBe(0n);
   });
 
-  it('the worker is in the network of the containers, the endpoint is not', () => {
-    const { endpoint, worker } = processes('test');
+  it('the worker is in the network of the containers, the endpoint is not', async () => {
+    const { endpoint, worker } = await processes('test');
     const network = (pid: number): number => statSync(`/proc/${pid}/ns/net`).ino;
     expect(network(endpoint)).toBe(network(process.pid));
     expect(network(worker)).not.toBe(network(process.pid));
   });
 
-  it('root’s secrets of hostd are not in its environment', () => {
-    const environment = readFileSync(`/proc/${processes('test').endpoint}/environ`, 'utf8');
+  it('root’s secrets of hostd are not in its environment', async () => {
+    const environment = readFileSync(`/proc/${(await processes('test')).endpoint}/environ`, 'utf8');
     expect(environment).not.toMatch(/PASSWORD|VITEST|HOME=/);
   });
 });
 
 describe('files', () => {
   it('neither hostd’s, nor the datastore, nor another endpoint’s are to be read', async () => {
-    const { user } = processes('test');
+    const { user } = await processes('test');
     const { stateDir, datastoreDir, runDir } = stack.paths;
     const others = statSync(channels('other')).uid;
     const keys = runFile('.guestinfo.json');
@@ -143,7 +153,7 @@ describe('files', () => {
   });
 
   it('no endpoint may use the API, or the channels, of another one', async () => {
-    const { user } = processes('test');
+    const { user } = await processes('test');
     for (const name of readdirSync(channels('other')).filter((one) => one.endsWith('.sock'))) {
       const socket = join(channels('other'), name);
       const tried = await as(user, 'curl', '-sS', '--unix-socket', socket, 'http://x/_ping');
@@ -152,7 +162,7 @@ describe('files', () => {
   });
 
   it('what an endpoint that was root left is given to the new one, links not followed', async () => {
-    const { user } = processes('test');
+    const { user } = await processes('test');
     const marked = join(stack.paths.stateDir, 'roots');
     writeFileSync(marked, 'root’s', { mode: 0o600 });
     const { id } = await vchConfig('test');
@@ -166,7 +176,7 @@ describe('files', () => {
       mkdirSync(channels('test'), { mode: 0o711 });
       writeFileSync(join(channels('test'), 'endpoint.json'), '{}');
     });
-    expect(processes('test').user).toBe(user);
+    expect((await processes('test')).user).toBe(user);
     expect(statSync(marked)).toMatchObject({ uid: 0, gid: 0 });
     expect(statSync(channels('test')).uid).toBe(user);
     expect(statSync(spoolDirectory(id)).uid).toBe(user);
@@ -188,7 +198,7 @@ describe('files', () => {
 });
 
 async function vchConfig(name: string): Promise<{ id: string }> {
-  const { user } = processes(name);
+  const { user } = await processes(name);
   const own = runFile('.guestinfo.json').find((path) => statSync(path).uid === user) ?? '';
   const keys = JSON.parse(readFileSync(own, 'utf8')) as Record<string, string>;
   return JSON.parse(keys['guestinfo.caisson.vch'] ?? '') as { id: string };
@@ -230,20 +240,21 @@ describe('published ports', () => {
     const served = (): Promise<unknown> =>
       expect.poll(() => answer('http://127.0.0.1:907/'), { timeout: 30_000 }).toBe('served\n');
     await served();
-    const { user } = processes('test');
+    const { user } = await processes('test');
     for (const what of ['worker', 'porter', 'endpoint'] as const) {
-      const before = processes('test');
+      const before = await processes('test');
       process.kill(before[what], 'SIGKILL');
       await expect.poll(() => existsSync(`/proc/${before[what]}`), { timeout: 10_000 }).toBe(false);
       await served();
       await expect
         .poll(() => stack.docker('exec', 'stays', 'echo', what).then(({ stdout }) => stdout), { timeout: 30_000 })
         .toBe(`${what}\n`);
-      expect(processes('test').user).toBe(user);
+      expect((await processes('test')).user).toBe(user);
     }
     // What a stopped porter holds goes with it.
-    process.kill(processes('test').porter, 'SIGSTOP');
-    process.kill(processes('test').endpoint, 'SIGKILL');
+    const { porter, endpoint } = await processes('test');
+    process.kill(porter, 'SIGSTOP');
+    process.kill(endpoint, 'SIGKILL');
     await stack.restartHostd();
     await served();
     await expect.poll(() => stack.docker('ps', '-q').then(({ code }) => code), { timeout: 30_000 }).toBe(0);
