@@ -68,10 +68,15 @@ export function processesOf(users: Set<number>): ProcessIdentity[] {
   return processes().flatMap((pid) => (users.has(userOf(pid) ?? 0) ? (identify(pid) ?? []) : []));
 }
 
-/** Effective user id, or null. Not the owner of /proc/<pid>: that is root for a process that has changed its user. */
+/**
+ * Effective user id; null for none, and for a zombie, which does nothing any more and may stay for long. Not the owner of /proc/<pid>: that
+ * is root for a process that has changed its user.
+ */
 function userOf(pid: number): number | null {
   try {
-    return Number(/^Uid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    if (/^State:\tZ/m.test(status)) return null;
+    return Number(/^Uid:\t\d+\t(\d+)/m.exec(status)?.[1] ?? 0);
   } catch {
     return null;
   }

@@ -67,8 +67,8 @@ describe('the log driver syslog', () => {
 describe('published ports', () => {
   it('are where the owner of the machine lets them be', async () => {
     const options = (port: string): string[] => ['-p', port];
-    expect(await refused('', ...options('443:80'))).toContain('only ports from 1024 on may be');
-    expect(await refused('', ...options('0.0.0.0:8443:80'))).toContain('only addresses 127.0.0.1 may be used');
+    expect(await refused('\0', ...options('443:80'))).toContain('only ports from 1024 on may be');
+    expect(await refused('\0', ...options('0.0.0.0:8443:80'))).toContain('only addresses 127.0.0.1 may be used');
     const started = await stack.docker('run', '-d', '--name', 'kept', '-p', '80', 'busybox', 'sleep', '100');
     expect(started.stderr).toBe('');
     expect((await stack.docker('port', 'kept')).stdout).toMatch(/^80\/tcp -> 127\.0\.0\.1:\d+\n$/);

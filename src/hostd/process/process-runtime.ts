@@ -80,7 +80,10 @@ export class ProcessRuntime implements VmRuntime {
 
   private async vm(vm: VmDefinition, hooks: VmHooks, netns: string): Promise<EndpointVm> {
     const directory = await this.directory();
-    this.readable ??= programPlace(directory);
+    this.readable ??= programPlace(directory).catch((error: unknown) => {
+      this.readable = null;
+      throw error;
+    });
     return new EndpointVm(vm, hooks, {
       directory,
       program: this.program,

@@ -2,10 +2,15 @@
  * The endpoint's program where the endpoint's user can read it. A checkout below /root, or Node in root's home, is closed to everybody
  * else: they are mounted where all may look then, in a mount namespace of the endpoint's.
  */
+import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { mkdir, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { logger } from '../../common/log.js';
+
+const log = logger('endpoint-vm');
 
 /** Of the project: what a program of it reads. */
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
@@ -27,6 +32,7 @@ export interface ProgramPlace {
 export async function programPlace(directory: string): Promise<ProgramPlace> {
   const node = await realpath(process.execPath);
   const root = await realpath(ROOT);
+  await openParts(root);
   const mounts: string[] = [];
   let [nodeThere, rootThere] = [node, root];
   if (!isOpen(node)) {
@@ -51,6 +57,20 @@ export async function programPlace(directory: string): Promise<ProgramPlace> {
     node: nodeThere,
     program: (path) => join(rootThere, relative(root, path)),
   };
+}
+
+/** Opens the project's files to readers where it was installed and built with a mask that closes them. */
+async function openParts(root: string): Promise<void> {
+  const samples = [
+    'dist/appliance/main.js',
+    'node_modules/pino/package.json',
+    'src/vim25/table.generated.json',
+    PARTS[3]!,
+  ];
+  if (samples.every((path) => (statSync(join(root, path)).mode & 0o4) === 0o4)) return;
+  log.info({ root }, 'the program is made readable for endpoints, which are not root');
+  const parts = PARTS.map((part) => join(root, part));
+  await promisify(execFile)('chmod', ['-R', 'a+rX', ...parts]);
 }
 
 /** Whether everybody may look there. */
