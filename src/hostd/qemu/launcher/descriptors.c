@@ -1,0 +1,98 @@
+/* The descriptors that the program has: those it inherits, and those that root has to make for it. */
+#include "launcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Gives a descriptor its number, which stays over execve. */
+static void place(int fd, int number)
+{
+    if (fd == number) {
+        if (fcntl(fd, F_SETFD, 0) < 0) fail("keeping a descriptor");
+        return;
+    }
+    if (dup2(fd, number) < 0) fail("numbering a descriptor");
+    close(fd);
+}
+
+/* A new descriptor above all that have a number of their own: the lowest free one may be meant for another. */
+static int aside(int fd, const struct cage *cage)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_INHERITED_FD + cage->inherited);
+    if (high < 0) fail("moving a descriptor");
+    close(fd);
+    return high;
+}
+
+/* Sockets that hostd connects to: root's alone. The program needs no directory that it may write to. */
+void make_listeners(const struct cage *cage)
+{
+    mode_t mask = umask(0177);
+    for (int i = 0; i < cage->listener_count; i++) {
+        const char *path = cage->listeners[i].name;
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        if (strlen(path) >= sizeof address.sun_path) fail("the path of the socket %s is too long", path);
+        strcpy(address.sun_path, path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0) fail("making a socket");
+        fd = aside(fd, cage);
+        if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("binding the socket %s", path);
+        if (listen(fd, 16) < 0) fail("listening at %s", path);
+        place(fd, cage->listeners[i].fd);
+    }
+    umask(mask);
+}
+
+/* Attaches to taps that are there (of the network namespace that this process is in), as QEMU would by their names. */
+void open_taps(const struct cage *cage)
+{
+    for (int i = 0; i < cage->tap_count; i++) {
+        const char *name = cage->taps[i].name;
+        struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+        if (strlen(name) >= sizeof request.ifr_name) fail("the name of the tap %s is too long", name);
+        strcpy(request.ifr_name, name);
+        int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+        if (fd < 0) fail("opening /dev/net/tun");
+        fd = aside(fd, cage);
+        if (ioctl(fd, TUNSETIFF, &request) < 0) fail("attaching to the tap %s", name);
+        int size = 12; /* struct virtio_net_hdr_v1, as QEMU sets it for a modern card */
+        ioctl(fd, TUNSETVNETHDRSZ, &size);
+        place(fd, cage->taps[i].fd);
+    }
+}
+
+static void close_between(unsigned first, unsigned last)
+{
+    if (first > last || syscall(SYS_close_range, first, last, 0) == 0) return;
+    /* Linux before 5.9. */
+    if (errno != ENOSYS) fail("closing descriptors");
+    long most = sysconf(_SC_OPEN_MAX);
+    for (long fd = first; fd <= (long)last && fd < most; fd++) close(fd);
+}
+
+/* `and_this`, if not -1, stays until execve. */
+void close_all_others(const struct cage *cage, int and_this)
+{
+    unsigned from = CONTROL_FD + 1;
+    for (int fd = from; fd < FIRST_INHERITED_FD; fd++) {
+        bool keep = fd == and_this;
+        for (int i = 0; i < cage->listener_count; i++) keep |= cage->listeners[i].fd == fd;
+        for (int i = 0; i < cage->tap_count; i++) keep |= cage->taps[i].fd == fd;
+        if (!keep) close(fd);
+    }
+    from = FIRST_INHERITED_FD + cage->inherited;
+    if (and_this >= (int)from) {
+        close_between(from, and_this - 1);
+        from = and_this + 1;
+    }
+    close_between(from, ~0u);
+}

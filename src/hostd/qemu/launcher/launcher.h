@@ -1,0 +1,87 @@
+/*
+ * The cage in which a QEMU runs. What is done in which order: main.c.
+ *
+ * Every function here ends the launcher by fail() when it cannot do what it is for, unless it says otherwise: half a cage is none.
+ */
+#ifndef CAISSON_LAUNCHER_H
+#define CAISSON_LAUNCHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The socket to hostd: see main.c. */
+#define CONTROL_FD 3
+/* The first descriptor that the program inherits; those between are listeners and taps. `FIRST_FD` of cage.ts. */
+#define FIRST_INHERITED_FD 20
+#define MOST 64
+
+enum part { MOUNT = 1, PID = 2, IPC = 4, UTS = 8, CGROUP = 16 };
+
+/* A descriptor that is made here, and its number in the program. */
+struct made {
+    int fd;
+    const char *name;
+};
+
+struct cage {
+    /* Namespaces of its own. */
+    int parts;
+    const char *netns;
+    /* An existing directory, on which the root is built. */
+    const char *stage;
+    /* Directories of control groups to join. */
+    const char *groups[MOST];
+    int group_count;
+    struct made listeners[MOST];
+    int listener_count;
+    struct made taps[MOST];
+    int tap_count;
+    /* What is there, read-only, while the program is loaded. */
+    const char *binds[MOST];
+    int bind_count;
+    uid_t uid;
+    gid_t gid;
+    int nice;
+    int oom_score;
+    /* How many descriptors it inherits, from FIRST_INHERITED_FD on. */
+    int inherited;
+    int processes;
+    /* Holes punched into a file: succeed and do nothing. */
+    bool pretend_punch;
+    bool kvm;
+    char **program;
+};
+
+/* Tells hostd and ends. With errno if that is not 0. */
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* descriptors.c */
+void make_listeners(const struct cage *cage);
+void open_taps(const struct cage *cage);
+void close_all_others(const struct cage *cage, int and_this);
+
+/* root.c */
+/* Finds the program as execvp(3) does. */
+char *find_program(const char *name);
+void build_root(const struct cage *cage, const char *program);
+/* In the process that is to see itself in it. */
+void mount_proc(void);
+/* Makes an empty directory the root of all processes of this mount namespace. */
+void enclose(void);
+
+/* limits.c */
+void join_groups(const struct cage *cage);
+void set_limits(const struct cage *cage);
+/* Becomes the cage's user, for good and without any capability. */
+void drop_rights(const struct cage *cage);
+
+/* filter.c */
+/* From here on only what is listed there is possible, and execve of just this string in memory. */
+void install_filter(const struct cage *cage, const char *program);
+
+/* probe.c */
+/* Prints which parts of a cage this machine lets us make, one a line: `<part> yes`, or `<part> no <why>`. */
+int probe(void);
+
+#endif

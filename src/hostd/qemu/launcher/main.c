@@ -1,0 +1,203 @@
+/*
+ * caisson-cage: starts a program (QEMU) in a cage.
+ *
+ *   caisson-cage KEY=VALUE... -- PROGRAM ARGUMENT...
+ *   caisson-cage probe
+ *   caisson-cage plain -- PROGRAM ARGUMENT...     (without descriptors other than 0 to 2; no cage)
+ *
+ * The program runs as its own user from its first instruction: what it needs as root is made here and inherited as descriptors.
+ * It is a child, since a process cannot enter a PID namespace itself; this process stays to wait for it, so that nobody is left with
+ * a zombie, and has no rights by then.
+ *
+ * On CONTROL_FD it says `started <process id>` when the program was executed, or `failed <why>`. When it reads anything there, or hostd is gone,
+ * it takes the program's root away (the program has loaded all it needs by then), and says `enclosed`.
+ */
+#include "launcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Where fail() tells: in the child, its parent. */
+static int told = STDERR_FILENO;
+static const char *prefix = "caisson-cage: ";
+
+void fail(const char *format, ...)
+{
+    int error = errno;
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length >= (int)sizeof text) length = sizeof text - 1;
+    char line[1200];
+    int bytes = snprintf(line, sizeof line, "%s%s%s%s\n", prefix, text, error ? ": " : "", error ? strerror(error) : "");
+    if (write(told, line, bytes) < 0) _exit(126);
+    _exit(125);
+}
+
+static long number(const char *text)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end) {
+        errno = 0;
+        fail("'%s' is no number", text);
+    }
+    return value;
+}
+
+static struct made made(char *text)
+{
+    char *colon = strchr(text, ':');
+    if (!colon) fail("'%s' is not of the form descriptor:name", text);
+    *colon = 0;
+    struct made one = {.fd = number(text), .name = colon + 1};
+    if (one.fd <= CONTROL_FD || one.fd >= FIRST_INHERITED_FD) fail("descriptor %d is not for what is made here", one.fd);
+    return one;
+}
+
+static int parts(char *text)
+{
+    static const struct {
+        const char *name;
+        int part;
+    } names[] = {{"mount", MOUNT}, {"pid", PID}, {"ipc", IPC}, {"uts", UTS}, {"cgroup", CGROUP}};
+    int all = 0;
+    for (char *name = strtok(text, ","); name; name = strtok(NULL, ","))
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (!strcmp(names[i].name, name)) all |= names[i].part;
+    return all;
+}
+
+static int one_more(int *count)
+{
+    if (*count == MOST) fail("more than %d of a kind", MOST);
+    return (*count)++;
+}
+
+static void take(struct cage *cage, char *option)
+{
+    char *value = strchr(option, '=');
+    if (!value) fail("'%s' is not of the form key=value", option);
+    *value++ = 0;
+    if (!strcmp(option, "namespaces")) cage->parts = parts(value);
+    else if (!strcmp(option, "netns")) cage->netns = value;
+    else if (!strcmp(option, "stage")) cage->stage = value;
+    else if (!strcmp(option, "group")) cage->groups[one_more(&cage->group_count)] = value;
+    else if (!strcmp(option, "listen")) cage->listeners[one_more(&cage->listener_count)] = made(value);
+    else if (!strcmp(option, "tap")) cage->taps[one_more(&cage->tap_count)] = made(value);
+    else if (!strcmp(option, "bind")) cage->binds[one_more(&cage->bind_count)] = value;
+    else if (!strcmp(option, "user")) cage->uid = cage->gid = number(value);
+    else if (!strcmp(option, "nice")) cage->nice = number(value);
+    else if (!strcmp(option, "oom")) cage->oom_score = number(value);
+    else if (!strcmp(option, "inherited")) cage->inherited = number(value);
+    else if (!strcmp(option, "processes")) cage->processes = number(value);
+    else if (!strcmp(option, "pretend-punch")) cage->pretend_punch = number(value);
+    else if (!strcmp(option, "kvm")) cage->kvm = number(value);
+    else fail("there is no option '%s'", option);
+}
+
+/* The child: becomes the program. `failure` is where its parent reads what went wrong, and is closed when all went well. */
+static void run(const struct cage *cage, const char *program, int failure)
+{
+    told = failure;
+    prefix = "";
+    if (cage->parts & MOUNT) mount_proc();
+    if (cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
+    close_all_others(cage, failure);
+    set_limits(cage);
+    drop_rights(cage);
+    install_filter(cage, program);
+    execve(program, cage->program, (char *[]){"PATH=/usr/bin:/bin", "LC_ALL=C", NULL});
+    fail("%s", program);
+}
+
+/* Nobody is to take this process for the program because of its arguments. */
+static void forget_arguments(char **argv)
+{
+    for (char **argument = argv + 1; *argument; argument++) memset(*argument, 0, strlen(*argument));
+}
+
+static int supervise(const struct cage *cage, pid_t child, int failure)
+{
+    char text[1200];
+    ssize_t length = read(failure, text, sizeof text - 1);
+    if (length > 0) {
+        text[length] = 0;
+        errno = 0;
+        waitpid(child, NULL, 0);
+        fail("%.*s", (int)strcspn(text, "\n"), text);
+    }
+    close(failure);
+    dprintf(CONTROL_FD, "started %d\n", child);
+    char byte;
+    while (read(CONTROL_FD, &byte, 1) < 0 && errno == EINTR) {}
+    if (cage->parts & MOUNT) enclose();
+    drop_rights(cage);
+    dprintf(CONTROL_FD, "enclosed\n");
+    for (int fd = 0; fd <= CONTROL_FD; fd++) close(fd);
+    int status;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int plain(char **program)
+{
+    struct cage none = {0};
+    for (int fd = CONTROL_FD; fd < FIRST_INHERITED_FD; fd++) close(fd);
+    close_all_others(&none, -1);
+    execvp(program[0], program);
+    fail("%s", program[0]);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && !strcmp(argv[1], "probe")) return probe();
+    if (argc > 3 && !strcmp(argv[1], "plain") && !strcmp(argv[2], "--")) return plain(argv + 3);
+    signal(SIGPIPE, SIG_IGN);
+    if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) == 0) {
+        told = CONTROL_FD;
+        prefix = "failed ";
+    }
+    errno = 0;
+    struct cage cage = {.processes = 256};
+    int at = 1;
+    while (at < argc && strcmp(argv[at], "--")) take(&cage, argv[at++]);
+    if (at + 1 >= argc) fail("there is nothing to start");
+    cage.program = argv + at + 1;
+    if (cage.uid == 0) fail("the program needs a user of its own");
+
+    const char *program = find_program(cage.program[0]);
+    join_groups(&cage);
+    make_listeners(&cage);
+    int network = cage.netns ? open(cage.netns, O_RDONLY | O_CLOEXEC) : -1;
+    if (cage.netns && (network < 0 || setns(network, CLONE_NEWNET) < 0)) fail("entering the network namespace %s", cage.netns);
+    open_taps(&cage);
+    int flags = (cage.parts & MOUNT ? CLONE_NEWNS : 0) | (cage.parts & PID ? CLONE_NEWPID : 0) | (cage.parts & IPC ? CLONE_NEWIPC : 0) |
+                (cage.parts & UTS ? CLONE_NEWUTS : 0) | (cage.parts & CGROUP ? CLONE_NEWCGROUP : 0);
+    if (flags && unshare(flags) < 0) fail("making namespaces");
+    if (cage.parts & UTS && sethostname("caisson", 7) < 0) fail("naming the host");
+    if (cage.parts & MOUNT) build_root(&cage, program);
+
+    int failure[2];
+    if (pipe2(failure, O_CLOEXEC) < 0) fail("making a pipe");
+    pid_t child = fork();
+    if (child < 0) fail("making a process");
+    if (child == 0) run(&cage, program, failure[1]);
+    close(failure[1]);
+    forget_arguments(argv);
+    close_all_others(&(struct cage){0}, failure[0]);
+    return supervise(&cage, child, failure[0]);
+}
