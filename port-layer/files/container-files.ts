@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CaissonError, conflict, invalid, isKind, notFound } from '../../src/common/errors.js';
+import type { MayStandOn } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { FilesView } from '../../tether/protocol/files.js';
 import type { VchConfig } from '../config.js';
@@ -37,7 +38,7 @@ export class ContainerFiles implements FileService {
     private readonly config: VchConfig,
     private readonly containers: ContainerCache,
     private readonly datastore: DatastoreClient,
-    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
+    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk' | 'standing' | 'standsOnLayer'>,
     private readonly spoolDir: string,
     private readonly volumeUse: VolumeUse,
     /** Keeps a running container's guest awake: `Pauser.visit`. */
@@ -166,12 +167,19 @@ export class ContainerFiles implements FileService {
   /** The files of a container's image, to compare with. */
   private async imageOf(container: Container, signal?: AbortSignal): Promise<RootFiles> {
     const disk = await this.layers.diskOf(container.spec.layer);
-    return this.openOnLayers(disk, signal);
+    return this.openOnLayers(disk, this.layers.standsOnLayer, signal);
   }
 
   /** A disk that stands on layers. */
-  private openOnLayers(disk: string, signal?: AbortSignal): Promise<DiskFiles> {
-    return DiskFiles.open(this.datastore, disk, this.spoolDir, signal, (path) => this.layers.openDisk(path));
+  private openOnLayers(disk: string, mayStandOn: MayStandOn, signal?: AbortSignal): Promise<DiskFiles> {
+    return DiskFiles.open(
+      this.datastore,
+      disk,
+      this.spoolDir,
+      signal,
+      (path) => this.layers.openDisk(path),
+      mayStandOn,
+    );
   }
 
   /**
@@ -197,7 +205,8 @@ export class ContainerFiles implements FileService {
         throw conflict(`container ${container.id} is being removed`);
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
-        const openDisk = (): Promise<DiskFiles> => this.openOnLayers(disk, signal);
+        const standing = await this.layers.standing(disk, container.spec.layer);
+        const openDisk = (): Promise<DiskFiles> => this.openOnLayers(disk, standing, signal);
         if (container.state === 'created') {
           await makeInitLayer(openDisk, container.spec.createdAt);
           if (view === FilesView.asSeen) await makeDirectory(openDisk, container.spec.process.cwd);

@@ -12,6 +12,7 @@ import {
   Ext4Filesystem,
   type FileStat,
   type FileType,
+  type MayStandOn,
   type OpenFile,
   type TreeGuard,
   VmdkChain,
@@ -61,22 +62,25 @@ export class DiskFiles implements RootFiles {
     private readonly path: string,
     private readonly spoolDir: string,
     private readonly openFile: OpenFile,
+    private readonly mayStandOn: MayStandOn,
     private readonly chain: VmdkChain,
     private readonly filesystem: Ext4Filesystem,
     private readonly signal?: AbortSignal,
   ) {}
 
-  /** @param path of the disk, relative to the datastore. @param spoolDir for the copy that is changed. @param openFile `Layers.openDisk`, for one that stands on layers. @throws notFound, invalid */
+  /** @param path of the disk, relative to the datastore. @param spoolDir for the copy that is changed. @param openFile `Layers.openDisk`, and what it may stand on (`Layers.standing`), for one that stands on layers. @throws notFound, invalid */
   static async open(
     datastore: DatastoreClient,
     path: string,
     spoolDir: string,
     signal?: AbortSignal,
     openFile: OpenFile = (file) => DatastoreBlocks.open(datastore, file),
+    mayStandOn: MayStandOn = () => false,
   ): Promise<DiskFiles> {
-    const chain = await VmdkChain.open(path, openFile);
+    const chain = await VmdkChain.open(path, openFile, mayStandOn);
     try {
-      return new DiskFiles(datastore, path, spoolDir, openFile, chain, await Ext4Filesystem.open(chain), signal);
+      const filesystem = await Ext4Filesystem.open(chain);
+      return new DiskFiles(datastore, path, spoolDir, openFile, mayStandOn, chain, filesystem, signal);
     } catch (error) {
       await chain.close();
       throw error;
@@ -216,7 +220,7 @@ export class DiskFiles implements RootFiles {
   }
 
   private openChain(path: string): Promise<VmdkChain> {
-    return VmdkChain.open(path, this.openFile);
+    return VmdkChain.open(path, this.openFile, this.mayStandOn);
   }
 }
 

@@ -7,7 +7,14 @@ import { Readable } from 'node:stream';
 import { conflict, internal, isKind, messageOf, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { applyLayer, FileBlocks, type LayerResult, type OpenFile, VmdkChain } from '../../src/disk/index.js';
+import {
+  applyLayer,
+  FileBlocks,
+  type LayerResult,
+  type MayStandOn,
+  type OpenFile,
+  VmdkChain,
+} from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import type { LayerInfo, LayerStore, LayerWriteOptions } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
@@ -92,6 +99,22 @@ export class Layers implements LayerStore {
   /** For `VmdkChain.open` on the datastore: opens each layer's disk once for all who read it. */
   openDisk(path: string): ReturnType<OpenFile> {
     return this.disks.open(path);
+  }
+
+  /** For `VmdkChain.open`: layers stand on layers of the same directory alone. */
+  standsOnLayer = (child: string, parent: string): boolean => this.isLayer(child) && this.isLayer(parent);
+
+  /** The same for a disk that is no layer: it stands on one, a container's on the last of its image. @param chainId null: the empty one */
+  async standing(disk: string, chainId: string | null): Promise<MayStandOn> {
+    const layer = await this.diskOf(chainId);
+    return (child, parent) => (child === disk ? parent === layer : this.standsOnLayer(child, parent));
+  }
+
+  private isLayer(path: string): boolean {
+    const [, name, file] = path.startsWith(`${this.files.images}/`)
+      ? path.slice(this.files.images.length).split('/')
+      : [];
+    return name !== undefined && file === `${name}.vmdk` && path === `${this.files.images}/${name}/${file}`;
   }
 
   /** Keeps a layer while a container is made on it. @returns lets go */
@@ -199,17 +222,21 @@ export class Layers implements LayerStore {
   private openChain(chainId: string): Promise<VmdkChain> {
     const spools = new Map<string, string>();
     for (const [id, { spool }] of this.writing) if (spool !== null) spools.set(this.path(id), spool);
-    return VmdkChain.open(this.path(chainId), async (path) => {
-      const spool = spools.get(path);
-      if (spool === undefined) return this.openDisk(path);
-      try {
-        return await FileBlocks.open(spool);
-      } catch (error) {
-        // It has been stored meanwhile.
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-        return this.openDisk(path);
-      }
-    });
+    return VmdkChain.open(
+      this.path(chainId),
+      async (path) => {
+        const spool = spools.get(path);
+        if (spool === undefined) return this.openDisk(path);
+        try {
+          return await FileBlocks.open(spool);
+        } catch (error) {
+          // It has been stored meanwhile.
+          if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+          return this.openDisk(path);
+        }
+      },
+      this.standsOnLayer,
+    );
   }
 
   /** Brings a layer to the datastore, with its disk if it has one of its own, and publishes it, after the one `below`. */

@@ -70,7 +70,7 @@ export class Volumes implements VolumeStore {
   constructor(
     private readonly files: ImageStoreFiles,
     private readonly config: VchConfig,
-    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
+    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk' | 'standsOnLayer'>,
     private readonly use: VolumeUse,
     private readonly spoolDir: string,
   ) {}
@@ -310,7 +310,7 @@ export class Volumes implements VolumeStore {
   }
 
   private async withFilesystem<T>(path: string, body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
-    const chain = await VmdkChain.open(path, (file) => this.layers.openDisk(file));
+    const chain = await VmdkChain.open(path, (file) => this.layers.openDisk(file), this.layers.standsOnLayer);
     try {
       return await body(await Ext4Filesystem.open(chain));
     } finally {

@@ -24,6 +24,7 @@ export {
 } from './layer/apply.js';
 export { ChangedDisk } from './layer/changed-disk.js';
 export { copyTree } from './layer/copy-tree.js';
-export { MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
+export { MAX_CHAIN, type MayStandOn, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
+export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';

@@ -69,6 +69,8 @@ export async function stoppedContainer(
   const layers = {
     diskOf: async () => basename(layer),
     openDisk: (path: string) => DatastoreBlocks.open(datastore, path),
+    standing: async (child: string) => (one: string, parent: string) => one === child && parent === basename(layer),
+    standsOnLayer: () => true,
   };
   return {
     files: new ContainerFiles(

@@ -14,6 +14,9 @@ export const MAX_CHAIN = 256;
  */
 export type OpenFile = (path: string) => Promise<BlockReader | VmdkExtent>;
 
+/** True if the disk at `child` may stand on the one at `parent`, whatever it says itself: a machine that was taken over may have written that. */
+export type MayStandOn = (child: string, parent: string) => boolean;
+
 /** A read-only view of a VMDK with its chain of parents. Concurrent reads are fine. */
 export class VmdkChain implements BlockReader {
   /** Capacity in bytes. */
@@ -27,7 +30,11 @@ export class VmdkChain implements BlockReader {
    * Opens the VMDK at `path` and its parents, found by their hints relative to the file that names them. Parents' content ids must
    * be those their children expect. The default `open` reads local files.
    */
-  static async open(path: string, open: OpenFile = FileBlocks.open): Promise<VmdkChain> {
+  static async open(
+    path: string,
+    open: OpenFile = FileBlocks.open,
+    mayStandOn: MayStandOn = () => true,
+  ): Promise<VmdkChain> {
     const extents: VmdkExtent[] = [];
     const seen = new Set<string>();
     try {
@@ -48,6 +55,8 @@ export class VmdkChain implements BlockReader {
         const hint: string | null = extent.info.parentHint;
         if (hint?.startsWith('/')) throw invalid(`${current} names its parent by an absolute path`);
         next = hint === null ? null : posix.join(posix.dirname(current), hint);
+        if (next !== null && !mayStandOn(current, next))
+          throw invalid(`the disk ${current} says that it stands on ${next}, which it does not`);
       }
       return new VmdkChain(extents);
     } catch (error) {
