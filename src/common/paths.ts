@@ -49,6 +49,9 @@ export function bootImage(cacheDir = cacheDirectory()): BootImage {
   return { kernel: join(cacheDir, 'boot', 'kernel'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
 }
 
+/** The launcher of the cage that QEMU runs in, which set-up compiles. */
+export const launcherPath = (): string => join(cacheDirectory(), 'bin', 'caisson-cage');
+
 /** Has the version of the kernel that is booted. */
 export const kernelVersionFile = (): string => join(cacheDirectory(), 'kernel', 'version');
 

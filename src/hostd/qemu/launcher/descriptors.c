@@ -24,8 +24,7 @@ static void place(int fd, int number)
     close(fd);
 }
 
-/* A new descriptor above all that have a number of their own: the lowest free one may be meant for another. */
-static int aside(int fd, const struct cage *cage)
+int above(int fd, const struct cage *cage)
 {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_INHERITED_FD + cage->inherited);
     if (high < 0) fail("moving a descriptor");
@@ -44,7 +43,7 @@ void make_listeners(const struct cage *cage)
         strcpy(address.sun_path, path);
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0) fail("making a socket");
-        fd = aside(fd, cage);
+        fd = above(fd, cage);
         if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("binding the socket %s", path);
         if (listen(fd, 16) < 0) fail("listening at %s", path);
         place(fd, cage->listeners[i].fd);
@@ -62,37 +61,17 @@ void open_taps(const struct cage *cage)
         strcpy(request.ifr_name, name);
         int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
         if (fd < 0) fail("opening /dev/net/tun");
-        fd = aside(fd, cage);
+        fd = above(fd, cage);
         if (ioctl(fd, TUNSETIFF, &request) < 0) fail("attaching to the tap %s", name);
-        int size = 12; /* struct virtio_net_hdr_v1, as QEMU sets it for a modern card */
-        ioctl(fd, TUNSETVNETHDRSZ, &size);
         place(fd, cage->taps[i].fd);
     }
 }
 
-static void close_between(unsigned first, unsigned last)
+void close_from(int first)
 {
-    if (first > last || syscall(SYS_close_range, first, last, 0) == 0) return;
+    if (syscall(SYS_close_range, first, ~0u, 0) == 0) return;
     /* Linux before 5.9. */
     if (errno != ENOSYS) fail("closing descriptors");
     long most = sysconf(_SC_OPEN_MAX);
-    for (long fd = first; fd <= (long)last && fd < most; fd++) close(fd);
-}
-
-/* `and_this`, if not -1, stays until execve. */
-void close_all_others(const struct cage *cage, int and_this)
-{
-    unsigned from = CONTROL_FD + 1;
-    for (int fd = from; fd < FIRST_INHERITED_FD; fd++) {
-        bool keep = fd == and_this;
-        for (int i = 0; i < cage->listener_count; i++) keep |= cage->listeners[i].fd == fd;
-        for (int i = 0; i < cage->tap_count; i++) keep |= cage->taps[i].fd == fd;
-        if (!keep) close(fd);
-    }
-    from = FIRST_INHERITED_FD + cage->inherited;
-    if (and_this >= (int)from) {
-        close_between(from, and_this - 1);
-        from = and_this + 1;
-    }
-    close_between(from, ~0u);
+    for (long fd = first; fd < most; fd++) close(fd);
 }

@@ -30,8 +30,8 @@ struct cage {
     const char *netns;
     /* An existing directory, on which the root is built. */
     const char *stage;
-    /* Directories of control groups to join. */
-    const char *groups[MOST];
+    /* Directories of control groups to join, and open files of them. */
+    struct made groups[MOST];
     int group_count;
     struct made listeners[MOST];
     int listener_count;
@@ -40,7 +40,11 @@ struct cage {
     /* What is there, read-only, while the program is loaded. */
     const char *binds[MOST];
     int bind_count;
+    /* Directories that stay, at their paths in the empty root: for sockets that it connects to by path. */
+    const char *kept[MOST];
+    int kept_count;
     uid_t uid;
+    gid_t also_group;
     gid_t gid;
     int nice;
     int oom_score;
@@ -59,7 +63,9 @@ void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn
 /* descriptors.c */
 void make_listeners(const struct cage *cage);
 void open_taps(const struct cage *cage);
-void close_all_others(const struct cage *cage, int and_this);
+/* A descriptor, moved above all that have a number of their own: the lowest free one may be meant for another. */
+int above(int fd, const struct cage *cage);
+void close_from(int first);
 
 /* root.c */
 /* Finds the program as execvp(3) does. */
@@ -71,7 +77,11 @@ void mount_proc(void);
 void enclose(void);
 
 /* limits.c */
+/* Before paths change. */
+void open_groups(struct cage *cage);
+/* In the child alone, so that a group is empty when the program has ended. */
 void join_groups(const struct cage *cage);
+void set_oom_score(const struct cage *cage);
 void set_limits(const struct cage *cage);
 /* Becomes the cage's user, for good and without any capability. */
 void drop_rights(const struct cage *cage);

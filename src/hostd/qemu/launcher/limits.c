@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,20 +14,26 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void write_file(const char *path, const char *text)
+void open_groups(struct cage *cage)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, strlen(text)) < 0) fail("writing %s", path);
-    close(fd);
+    for (int i = 0; i < cage->group_count; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/cgroup.procs", cage->groups[i].name);
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0) fail("opening %s", path);
+        cage->groups[i].fd = above(fd, cage);
+    }
 }
 
 void join_groups(const struct cage *cage)
 {
-    for (int i = 0; i < cage->group_count; i++) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/cgroup.procs", cage->groups[i]);
-        write_file(path, "0");
-    }
+    for (int i = 0; i < cage->group_count; i++)
+        if (write(cage->groups[i].fd, "0", 1) < 0) fail("joining the control group %s", cage->groups[i].name);
+    if (cage->parts & CGROUP && unshare(CLONE_NEWCGROUP) < 0) fail("making a control group namespace");
+}
+
+void set_oom_score(const struct cage *cage)
+{
     char score[16];
     snprintf(score, sizeof score, "%d", cage->oom_score);
     /* One that is lower than hostd's may not be set where hostd may not lower its own. */
@@ -70,7 +77,7 @@ void drop_rights(const struct cage *cage)
         if (there && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) fail("giving up capability %d", capability);
     }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (setgroups(0, NULL) < 0) fail("giving up groups");
+    if (setgroups(cage->also_group ? 1 : 0, &cage->also_group) < 0) fail("giving up groups");
     if (setresgid(cage->gid, cage->gid, cage->gid) < 0) fail("becoming group %d", cage->gid);
     if (setresuid(cage->uid, cage->uid, cage->uid) < 0) fail("becoming user %d", cage->uid);
     /* Gone with the user already; also those that it could inherit. */

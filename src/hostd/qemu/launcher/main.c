@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,10 +97,12 @@ static void take(struct cage *cage, char *option)
     if (!strcmp(option, "namespaces")) cage->parts = parts(value);
     else if (!strcmp(option, "netns")) cage->netns = value;
     else if (!strcmp(option, "stage")) cage->stage = value;
-    else if (!strcmp(option, "group")) cage->groups[one_more(&cage->group_count)] = value;
+    else if (!strcmp(option, "group")) cage->groups[one_more(&cage->group_count)].name = value;
     else if (!strcmp(option, "listen")) cage->listeners[one_more(&cage->listener_count)] = made(value);
     else if (!strcmp(option, "tap")) cage->taps[one_more(&cage->tap_count)] = made(value);
     else if (!strcmp(option, "bind")) cage->binds[one_more(&cage->bind_count)] = value;
+    else if (!strcmp(option, "keep")) cage->kept[one_more(&cage->kept_count)] = value;
+    else if (!strcmp(option, "also-group")) cage->also_group = number(value);
     else if (!strcmp(option, "user")) cage->uid = cage->gid = number(value);
     else if (!strcmp(option, "nice")) cage->nice = number(value);
     else if (!strcmp(option, "oom")) cage->oom_score = number(value);
@@ -114,9 +118,13 @@ static void run(const struct cage *cage, const char *program, int failure)
 {
     told = failure;
     prefix = "";
+    join_groups(cage);
     if (cage->parts & MOUNT) mount_proc();
     if (cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
-    close_all_others(cage, failure);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
     set_limits(cage);
     drop_rights(cage);
     install_filter(cage, program);
@@ -125,12 +133,21 @@ static void run(const struct cage *cage, const char *program, int failure)
 }
 
 /* Nobody is to take this process for the program because of its arguments. */
-static void forget_arguments(char **argv)
+static void forget_arguments(int argc, char **argv)
 {
-    for (char **argument = argv + 1; *argument; argument++) memset(*argument, 0, strlen(*argument));
+    memset(argv[1], 0, argv[argc - 1] + strlen(argv[argc - 1]) - argv[1]);
 }
 
-static int supervise(const struct cage *cage, pid_t child, int failure)
+/* Waits until hostd says something, or is gone (true), or a child has ended (false). */
+static bool called(int children)
+{
+    struct pollfd events[] = {{.fd = CONTROL_FD, .events = POLLIN}, {.fd = children, .events = POLLIN}};
+    while (poll(events, 2, -1) < 0)
+        if (errno != EINTR) fail("waiting");
+    return events[1].revents == 0;
+}
+
+static int supervise(const struct cage *cage, pid_t child, int failure, int children)
 {
     char text[1200];
     ssize_t length = read(failure, text, sizeof text - 1);
@@ -142,11 +159,12 @@ static int supervise(const struct cage *cage, pid_t child, int failure)
     }
     close(failure);
     dprintf(CONTROL_FD, "started %d\n", child);
-    char byte;
-    while (read(CONTROL_FD, &byte, 1) < 0 && errno == EINTR) {}
-    if (cage->parts & MOUNT) enclose();
-    drop_rights(cage);
-    dprintf(CONTROL_FD, "enclosed\n");
+    if (called(children)) {
+        if (cage->parts & MOUNT) enclose();
+        drop_rights(cage);
+        dprintf(CONTROL_FD, "enclosed\n");
+    }
+    close(children);
     for (int fd = 0; fd <= CONTROL_FD; fd++) close(fd);
     int status;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
@@ -155,9 +173,7 @@ static int supervise(const struct cage *cage, pid_t child, int failure)
 
 static int plain(char **program)
 {
-    struct cage none = {0};
-    for (int fd = CONTROL_FD; fd < FIRST_INHERITED_FD; fd++) close(fd);
-    close_all_others(&none, -1);
+    close_from(CONTROL_FD);
     execvp(program[0], program);
     fail("%s", program[0]);
 }
@@ -179,25 +195,38 @@ int main(int argc, char **argv)
     cage.program = argv + at + 1;
     if (cage.uid == 0) fail("the program needs a user of its own");
 
+    /* First of all: what was inherited by mistake. */
+    for (int fd = CONTROL_FD + 1; fd < FIRST_INHERITED_FD; fd++) close(fd);
+    close_from(FIRST_INHERITED_FD + cage.inherited);
     const char *program = find_program(cage.program[0]);
-    join_groups(&cage);
+    open_groups(&cage);
+    set_oom_score(&cage);
     make_listeners(&cage);
     int network = cage.netns ? open(cage.netns, O_RDONLY | O_CLOEXEC) : -1;
     if (cage.netns && (network < 0 || setns(network, CLONE_NEWNET) < 0)) fail("entering the network namespace %s", cage.netns);
     open_taps(&cage);
     int flags = (cage.parts & MOUNT ? CLONE_NEWNS : 0) | (cage.parts & PID ? CLONE_NEWPID : 0) | (cage.parts & IPC ? CLONE_NEWIPC : 0) |
-                (cage.parts & UTS ? CLONE_NEWUTS : 0) | (cage.parts & CGROUP ? CLONE_NEWCGROUP : 0);
+                (cage.parts & UTS ? CLONE_NEWUTS : 0);
     if (flags && unshare(flags) < 0) fail("making namespaces");
     if (cage.parts & UTS && sethostname("caisson", 7) < 0) fail("naming the host");
     if (cage.parts & MOUNT) build_root(&cage, program);
 
+    sigset_t ended;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ended, NULL);
+    int children = signalfd(-1, &ended, SFD_CLOEXEC);
+    if (children < 0) fail("watching children");
+    children = above(children, &cage);
     int failure[2];
     if (pipe2(failure, O_CLOEXEC) < 0) fail("making a pipe");
     pid_t child = fork();
     if (child < 0) fail("making a process");
     if (child == 0) run(&cage, program, failure[1]);
     close(failure[1]);
-    forget_arguments(argv);
-    close_all_others(&(struct cage){0}, failure[0]);
-    return supervise(&cage, child, failure[0]);
+    forget_arguments(argc, argv);
+    for (int i = 0; i < cage.listener_count; i++) close(cage.listeners[i].fd);
+    for (int i = 0; i < cage.tap_count; i++) close(cage.taps[i].fd);
+    for (int i = 0; i < cage.inherited; i++) close(FIRST_INHERITED_FD + i);
+    return supervise(&cage, child, failure[0], children);
 }

@@ -76,14 +76,14 @@ static void make_read_only(const char *place)
         fail("making %s read-only", place);
 }
 
-/* A file or directory, read-only. Where it is not there nothing is. */
-static void show(const struct cage *cage, const char *path)
+/* A file or directory of the machine, read-only, below a directory. Where it is not there nothing is. */
+static void show_below(const char *base, const char *path, unsigned long recursive)
 {
     struct stat what;
     if (stat(path, &what) < 0) return;
     char place[2 * PATH_MAX];
-    strcpy(place, staged(cage, path));
-    make_parents(place, strlen(cage->stage));
+    if (snprintf(place, sizeof place, "%s%s", base, path) >= (int)sizeof place) fail("%s is too long", path);
+    make_parents(place, strlen(base));
     if (S_ISDIR(what.st_mode)) {
         if (mkdir(place, 0755) < 0 && errno != EEXIST) fail("making %s", place);
     } else {
@@ -91,8 +91,13 @@ static void show(const struct cage *cage, const char *path)
         if (fd < 0) fail("making %s", place);
         close(fd);
     }
-    if (mount(path, place, NULL, MS_BIND | (S_ISDIR(what.st_mode) ? MS_REC : 0), NULL) < 0) fail("mounting %s", path);
+    if (mount(path, place, NULL, MS_BIND | (S_ISDIR(what.st_mode) ? recursive : 0), NULL) < 0) fail("mounting %s", path);
     make_read_only(place);
+}
+
+static void show(const struct cage *cage, const char *path)
+{
+    show_below(cage->stage, path, MS_REC);
 }
 
 /* /lib and its like: links into /usr, or directories where /usr is not merged. */
@@ -149,8 +154,13 @@ void build_root(const struct cage *cage, const char *program)
     show_device(cage, "/dev/null", 0666, 0);
     show_device(cage, "/dev/urandom", 0444, 0);
     if (cage->kvm) show_device(cage, "/dev/kvm", 0600, cage->uid);
-    if (mount("empty", staged(cage, EMPTY), "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2,mode=0555") < 0)
+    char empty[PATH_MAX];
+    snprintf(empty, sizeof empty, "%s", staged(cage, EMPTY));
+    if (mount("empty", empty, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=32,mode=0755") < 0)
         fail("mounting an empty directory");
+    for (int i = 0; i < cage->kept_count; i++) show_below(empty, cage->kept[i], 0);
+    if (mount(NULL, empty, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+        fail("making the empty directory read-only");
     if (mount(NULL, cage->stage, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) < 0)
         fail("making the root read-only");
     if (chdir(cage->stage) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
