@@ -35,7 +35,7 @@ function fromPool(): number[] {
     .filter((pid) => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-        return line.startsWith('qemu-') && line.includes(`path=${lab.paths.runDir}/pool/`);
+        return line.startsWith('qemu-') && line.includes(`guest=${lab.paths.runDir}/pool/`);
       } catch {
         return false;
       }

@@ -93,7 +93,7 @@ export class QemuRuntime implements VmRuntime {
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups),
             () => this.pool.fill(),
           );
     this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');

@@ -27,6 +27,7 @@ import {
   MIGRATION_CAPABILITIES,
   qemuArguments,
 } from './command-line.js';
+import type { ControlGroups } from './control-groups.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
 import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
@@ -71,6 +72,7 @@ export class SnapshotBuilder {
     private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
     private readonly launch: LaunchQemu,
+    private readonly groups: ControlGroups,
   ) {}
 
   /** The command line of the VM that is booted for a shape, in `directory`: without `devices`, one that all of the shape have in common. */
@@ -158,6 +160,7 @@ export class SnapshotBuilder {
         await ended(running, KILL_MS);
       }
       await this.virtualSwitch.unplugStale(MAKER);
+      await this.groups.remove(MAKER);
       await rm(work, { recursive: true, force: true });
     }
   }
