@@ -9,9 +9,9 @@ import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import {
   applyLayer,
+  type BlockReader,
   FileBlocks,
   type LayerResult,
-  type MayStandOn,
   type OpenFile,
   VmdkChain,
 } from '../../src/disk/index.js';
@@ -42,6 +42,8 @@ export class Layers implements LayerStore {
   private readonly disks: LayerDisks;
   /** Set by the port layer: chain ids that containers stand on. */
   usedByContainers: () => Set<string> = () => new Set();
+  /** Set by the port layer: a layer's files are to be removed. */
+  onRemove: () => void = () => undefined;
 
   constructor(
     private readonly files: ImageStoreFiles,
@@ -101,20 +103,19 @@ export class Layers implements LayerStore {
     return this.disks.open(path);
   }
 
-  /** For `VmdkChain.open`: layers stand on layers of the same directory alone. */
-  standsOnLayer = (child: string, parent: string): boolean => this.isLayer(child) && this.isLayer(parent);
-
-  /** The same for a disk that is no layer: it stands on one, a container's on the last of its image. @param chainId null: the empty one */
-  async standing(disk: string, chainId: string | null): Promise<MayStandOn> {
-    const layer = await this.diskOf(chainId);
-    return (child, parent) => (child === disk ? parent === layer : this.standsOnLayer(child, parent));
+  /** The bytes of a layer's disk, or of any other file: each layer's are opened once for all who read them. */
+  openBlocks(path: string): Promise<BlockReader> {
+    return this.disks.openBlocks(path);
   }
 
-  private isLayer(path: string): boolean {
-    const [, name, file] = path.startsWith(`${this.files.images}/`)
-      ? path.slice(this.files.images.length).split('/')
-      : [];
-    return name !== undefined && file === `${name}.vmdk` && path === `${this.files.images}/${name}/${file}`;
+  /** The disks of a layer and of all below it, as {@link diskOf}, the upper ones first. */
+  async chainOf(chainId: string | null): Promise<string[]> {
+    const disks = new Set([await this.diskOf(chainId)]);
+    for (let layer = this.layers.get(chainId ?? EMPTY_LAYER); layer?.parent != null; ) {
+      layer = this.layers.get(layer.parent);
+      if (layer !== undefined) disks.add(this.path(layer.disk ?? layer.chainId));
+    }
+    return [...disks];
   }
 
   /** Keeps a layer while a container is made on it. @returns lets go */
@@ -222,21 +223,17 @@ export class Layers implements LayerStore {
   private openChain(chainId: string): Promise<VmdkChain> {
     const spools = new Map<string, string>();
     for (const [id, { spool }] of this.writing) if (spool !== null) spools.set(this.path(id), spool);
-    return VmdkChain.open(
-      this.path(chainId),
-      async (path) => {
-        const spool = spools.get(path);
-        if (spool === undefined) return this.openDisk(path);
-        try {
-          return await FileBlocks.open(spool);
-        } catch (error) {
-          // It has been stored meanwhile.
-          if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-          return this.openDisk(path);
-        }
-      },
-      this.standsOnLayer,
-    );
+    return VmdkChain.open(this.path(chainId), async (path) => {
+      const spool = spools.get(path);
+      if (spool === undefined) return this.openDisk(path);
+      try {
+        return await FileBlocks.open(spool);
+      } catch (error) {
+        // It has been stored meanwhile.
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        return this.openDisk(path);
+      }
+    });
   }
 
   /** Brings a layer to the datastore, with its disk if it has one of its own, and publishes it, after the one `below`. */
@@ -279,6 +276,7 @@ export class Layers implements LayerStore {
       throw conflict(`layer ${chainId} is in use by a container`);
     if (!this.layers.delete(chainId)) return;
     this.disks.forget(this.path(chainId));
+    this.onRemove();
     try {
       await this.files.remove(`${this.files.images}/${hex(chainId)}`);
     } catch (error) {

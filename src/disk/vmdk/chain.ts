@@ -14,8 +14,12 @@ export const MAX_CHAIN = 256;
  */
 export type OpenFile = (path: string) => Promise<BlockReader | VmdkExtent>;
 
-/** True if the disk at `child` may stand on the one at `parent`, whatever it says itself: a machine that was taken over may have written that. */
-export type MayStandOn = (child: string, parent: string) => boolean;
+/** `length` bytes of a disk: those at `at` of a file of its chain; zeros where there is none. */
+export interface ChainRun {
+  extent: VmdkExtent | null;
+  at: number;
+  length: number;
+}
 
 /** A read-only view of a VMDK with its chain of parents. Concurrent reads are fine. */
 export class VmdkChain implements BlockReader {
@@ -30,11 +34,7 @@ export class VmdkChain implements BlockReader {
    * Opens the VMDK at `path` and its parents, found by their hints relative to the file that names them. Parents' content ids must
    * be those their children expect. The default `open` reads local files.
    */
-  static async open(
-    path: string,
-    open: OpenFile = FileBlocks.open,
-    mayStandOn: MayStandOn = () => true,
-  ): Promise<VmdkChain> {
+  static async open(path: string, open: OpenFile = FileBlocks.open): Promise<VmdkChain> {
     const extents: VmdkExtent[] = [];
     const seen = new Set<string>();
     try {
@@ -55,8 +55,6 @@ export class VmdkChain implements BlockReader {
         const hint: string | null = extent.info.parentHint;
         if (hint?.startsWith('/')) throw invalid(`${current} names its parent by an absolute path`);
         next = hint === null ? null : posix.join(posix.dirname(current), hint);
-        if (next !== null && !mayStandOn(current, next))
-          throw invalid(`the disk ${current} says that it stands on ${next}, which it does not`);
       }
       return new VmdkChain(extents);
     } catch (error) {
@@ -147,6 +145,27 @@ export class VmdkChain implements BlockReader {
     fetchRun();
     await Promise.all(pending);
     return out;
+  }
+
+  /** Which files of the chain hold `length` bytes from `offset` on, and where; neighbours told together. */
+  async *runs(offset: number, length: number): AsyncGenerator<ChainRun> {
+    checkRange(this.size, offset, length);
+    let run: ChainRun | null = null;
+    for (let done = 0; done < length; ) {
+      const grain = Math.floor((offset + done) / GRAIN_BYTES);
+      const skip = offset + done - grain * GRAIN_BYTES;
+      const bytes = Math.min(GRAIN_BYTES - skip, length - done);
+      const found = await this.find(grain);
+      const at = found === null ? 0 : found.at + skip;
+      const extent = found?.extent ?? null;
+      if (run !== null && run.extent === extent && (extent === null || run.at + run.length === at)) run.length += bytes;
+      else {
+        if (run !== null) yield run;
+        run = { extent, at, length: bytes };
+      }
+      done += bytes;
+    }
+    if (run !== null) yield run;
   }
 
   async close(): Promise<void> {

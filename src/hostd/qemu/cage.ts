@@ -53,6 +53,8 @@ export interface CageContents {
   inherited: readonly FileHandle[];
   /** Its memory is mapped from a snapshot: see `launcher/filter.c`. */
   sharesMemory?: boolean;
+  /** A library that is loaded into it. */
+  preload?: string;
   /** It waits, at the lowest priority, for being used. */
   spare?: boolean;
   kvm?: boolean;
@@ -136,6 +138,7 @@ export class Cages {
       ...(spare ? ['nice=19'] : []),
       ...(contents.kvm ? ['kvm=1'] : []),
       ...(contents.sharesMemory ? ['pretend-punch=1'] : []),
+      ...(contents.preload === undefined ? [] : [`preload=${contents.preload}`]),
       ...groups.map((group) => `group=${group}`),
       ...contents.listeners.map(({ fd, path }) => `listen=${fd}:${path}`),
       ...contents.taps.map(({ fd, name: tap }) => `tap=${fd}:${tap}`),

@@ -1,7 +1,7 @@
 /** What the cage of each kind of QEMU has in it. */
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { BootImage } from '../../common/paths.js';
+import { type BootImage, memoryLibrary } from '../../common/paths.js';
 import type { VmDefinition } from '../runtime.js';
 import type { Caged, Cages } from './cage.js';
 import { QEMU } from './capabilities.js';
@@ -59,6 +59,7 @@ export function qemuLauncher(
       connects: use === 'make' ? [] : channelDirectories(vm, runDir),
       inherited,
       sharesMemory: use === 'resume' || use === 'spare',
+      ...(use === 'boot' ? {} : { preload: memoryLibrary() }),
       spare: use === 'spare',
       kvm: acceleration === 'kvm',
     });

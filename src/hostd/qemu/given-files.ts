@@ -2,8 +2,9 @@
  * What a VM is given of files: descriptors that its QEMU inherits, and disks that are put behind its devices when it has dropped its
  * rights. QEMU follows no path of a disk, and opens none as root.
  */
-import { type FileHandle, open } from 'node:fs/promises';
-import { invalid, isKind, messageOf } from '../../common/errors.js';
+import { constants } from 'node:fs';
+import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
+import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import type { OpenDisk, OpenDisks, OpenFile } from '../disks/open-disks.js';
 import type { VmDefinition } from '../runtime.js';
 import { FIRST_FD } from './cage.js';
@@ -95,6 +96,18 @@ export async function openSerialFiles(
 export async function openRaw(path: string, readOnly: boolean, inherited: Inherited): Promise<DiskBacking> {
   const readFd = inherited.give(await open(path, 'r'));
   return { kind: 'raw', readFd, writeFd: readOnly ? -1 : inherited.give(await open(path, 'r+')) };
+}
+
+/** Makes sure that a process has a file open for reading only. @throws internal */
+export async function checkReadOnly(pid: number, file: FileHandle): Promise<void> {
+  const wanted = await file.stat();
+  for (const fd of await readdir(`/proc/${pid}/fd`)) {
+    const found = await stat(`/proc/${pid}/fd/${fd}`).catch(() => null);
+    if (found?.ino !== wanted.ino || found.dev !== wanted.dev) continue;
+    const flags = /^flags:\s*(\d+)$/m.exec(await readFile(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))?.[1] ?? '2';
+    if ((Number.parseInt(flags, 8) & 3) !== constants.O_RDONLY)
+      throw internal('QEMU has the memory of its boot snapshot open for writing');
+  }
 }
 
 /** Puts disks behind the devices that are there. QEMU carries all out in order. @throws invalid with QEMU's words */

@@ -38,7 +38,7 @@ import { connectsBelow, type LaunchQemu, qemuLauncher } from './caged-qemu.js';
 import type { QemuDialect } from './capabilities.js';
 import { type Acceleration, processName, qemuArguments, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
-import { connectPorts, Inherited, putDisks, startFiles } from './given-files.js';
+import { checkReadOnly, connectPorts, Inherited, putDisks, startFiles } from './given-files.js';
 import { loadState } from './load-state.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
@@ -72,6 +72,8 @@ export class QemuRuntime implements VmRuntime {
   /** Starts that are under way: more at once would each take longer, and none would be ready sooner. Others wait in their order. */
   private readonly starts = new Semaphore(STARTS_AT_ONCE);
   private starting = 0;
+  /** A resumed QEMU of this host was seen to have the snapshot's memory for reading only. */
+  private memoryChecked = false;
   /** VMs that started lately: process ids, and when. */
   private readonly young = new Map<number, number>();
 
@@ -287,7 +289,8 @@ export class QemuRuntime implements VmRuntime {
         return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
       });
       if (snapshot !== null) inherited.give(await open(snapshot.state, 'r'));
-      const memory = snapshot === null ? -1 : inherited.give(await open(snapshot.memory, 'r'));
+      const memoryFile = snapshot === null ? null : await open(snapshot.memory, 'r');
+      const memory = memoryFile === null ? -1 : inherited.give(memoryFile);
       const { nodes, ...start } = await startFiles(vm, disks, inherited);
       const args = qemuArguments(vm, {
         acceleration: this.acceleration,
@@ -315,7 +318,12 @@ export class QemuRuntime implements VmRuntime {
       const qmp = await span('monitor', () => Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort));
       this.young.set(started.pid, Date.now());
       await span('enclose', () => started.enclose());
-      if (snapshot !== null) await span('load', () => loadState(qmp, this.dialect));
+      if (memoryFile !== null) {
+        // All are started in the same way.
+        if (!this.memoryChecked) await checkReadOnly(started.pid, memoryFile);
+        this.memoryChecked = true;
+        await span('load', () => loadState(qmp, this.dialect));
+      }
       // It has dropped its rights, and stands still.
       await span('give', () => putDisks(qmp, nodes));
       const watched = new WatchedHooks(hooks, snapshot === null);

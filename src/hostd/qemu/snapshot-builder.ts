@@ -117,8 +117,6 @@ export class SnapshotBuilder {
     try {
       const memoryFile = await open(join(directory, 'memory'), 'wx+', 0o600);
       const memory = inherited.give(memoryFile);
-      // QEMU opens it once more, as its user; it is in a directory of root's.
-      await memoryFile.chmod(0o666);
       await memoryFile.truncate(shape.memoryMiB * 2 ** 20);
       const disks: DiskBacking[] = [];
       for (const { path, readOnly } of vm.disks) disks.push(await openRaw(path, readOnly, inherited));

@@ -33,7 +33,15 @@ import {
 } from './command-line.js';
 import type { ControlGroups } from './control-groups.js';
 import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
-import { connectPorts, diskNodes, Inherited, openRaw, openSerialFiles, putDisks } from './given-files.js';
+import {
+  checkReadOnly,
+  connectPorts,
+  diskNodes,
+  Inherited,
+  openRaw,
+  openSerialFiles,
+  putDisks,
+} from './given-files.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
@@ -116,7 +124,8 @@ export class SpareVm {
     let rpc: GuestRpcServer | null = null;
     try {
       inherited.give(await open(snapshot.state, 'r'));
-      const memory = inherited.give(await open(snapshot.memory, 'r'));
+      const memoryFile = await open(snapshot.memory, 'r');
+      const memory = inherited.give(memoryFile);
       const disks = await makeDisks(shape, snapshot, join(maker.directory, String(number)), inherited);
       const plugged = await maker.virtualSwitch.plugSpare(moid, shape.nics);
       const definition = { ...placeholder(shape, maker.directory), moid, name: `spare-${number}` };
@@ -136,6 +145,7 @@ export class SpareVm {
       const monitor = await Qmp.connect(sockets.qmp, () => isRunning(process), MONITOR_MS);
       qmp = monitor;
       await process.enclose();
+      await checkReadOnly(process.pid, memoryFile);
       await monitor.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
       await monitor.command('migrate-incoming', incomingState(maker.dialect));
       const answers = new SpareAnswers();

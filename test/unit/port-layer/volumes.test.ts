@@ -141,7 +141,6 @@ describe('volumes', () => {
     const layers = {
       diskOf: async () => basename(image.top),
       openDisk: (path: string) => DatastoreBlocks.open(store.datastore, path),
-      standsOnLayer: () => true,
     };
     const use = new VolumeUse(() => users);
     const volumes = new Volumes(store, CONFIG, layers, use, join(directory, 'spool'));

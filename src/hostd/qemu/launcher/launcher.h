@@ -40,6 +40,8 @@ struct cage {
     /* What is there, read-only, while the program is loaded. */
     const char *binds[MOST];
     int bind_count;
+    /* A library that is loaded into it; null for none. */
+    const char *preload;
     /* Directories that stay, at their paths in the empty root: for sockets that it connects to by path. */
     const char *kept[MOST];
     int kept_count;
@@ -71,8 +73,6 @@ void close_from(int first);
 /* Finds the program as execvp(3) does. */
 char *find_program(const char *name);
 void build_root(const struct cage *cage, const char *program);
-/* In the process that is to see itself in it. */
-void mount_proc(void);
 /* Makes an empty directory the root of all processes of this mount namespace. */
 void enclose(void);
 

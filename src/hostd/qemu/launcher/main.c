@@ -3,7 +3,6 @@
  *
  *   caisson-cage KEY=VALUE... -- PROGRAM ARGUMENT...
  *   caisson-cage probe
- *   caisson-cage plain -- PROGRAM ARGUMENT...     (without descriptors other than 0 to 2; no cage)
  *
  * The program runs as its own user from its first instruction: what it needs as root is made here and inherited as descriptors.
  * It is a child, since a process cannot enter a PID namespace itself; this process stays to wait for it, so that nobody is left with
@@ -16,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -101,6 +101,7 @@ static void take(struct cage *cage, char *option)
     else if (!strcmp(option, "listen")) cage->listeners[one_more(&cage->listener_count)] = made(value);
     else if (!strcmp(option, "tap")) cage->taps[one_more(&cage->tap_count)] = made(value);
     else if (!strcmp(option, "bind")) cage->binds[one_more(&cage->bind_count)] = value;
+    else if (!strcmp(option, "preload")) cage->binds[one_more(&cage->bind_count)] = cage->preload = value;
     else if (!strcmp(option, "keep")) cage->kept[one_more(&cage->kept_count)] = value;
     else if (!strcmp(option, "also-group")) cage->also_group = number(value);
     else if (!strcmp(option, "user")) cage->uid = cage->gid = number(value);
@@ -119,7 +120,6 @@ static void run(const struct cage *cage, const char *program, int failure)
     told = failure;
     prefix = "";
     join_groups(cage);
-    if (cage->parts & MOUNT) mount_proc();
     if (cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
     sigset_t none;
     sigemptyset(&none);
@@ -128,7 +128,9 @@ static void run(const struct cage *cage, const char *program, int failure)
     set_limits(cage);
     drop_rights(cage);
     install_filter(cage, program);
-    execve(program, cage->program, (char *[]){"PATH=/usr/bin:/bin", "LC_ALL=C", NULL});
+    char preload[PATH_MAX + 16];
+    snprintf(preload, sizeof preload, "LD_PRELOAD=%s", cage->preload ? cage->preload : "");
+    execve(program, cage->program, (char *[]){"PATH=/usr/bin:/bin", "LC_ALL=C", cage->preload ? preload : NULL, NULL});
     fail("%s", program);
 }
 
@@ -171,17 +173,9 @@ static int supervise(const struct cage *cage, pid_t child, int failure, int chil
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static int plain(char **program)
-{
-    close_from(CONTROL_FD);
-    execvp(program[0], program);
-    fail("%s", program[0]);
-}
-
 int main(int argc, char **argv)
 {
     if (argc == 2 && !strcmp(argv[1], "probe")) return probe();
-    if (argc > 3 && !strcmp(argv[1], "plain") && !strcmp(argv[2], "--")) return plain(argv + 3);
     signal(SIGPIPE, SIG_IGN);
     if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) == 0) {
         told = CONTROL_FD;

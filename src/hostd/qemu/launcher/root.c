@@ -2,7 +2,7 @@
  * The root that the program is loaded from, and the one that it has afterwards.
  *
  * The first is a small filesystem in memory with what a program from this machine's packages needs: /usr and the loader's cache, read-only, the files that
- * hostd names, three devices, and /proc of its own PID namespace. The second is an empty directory, read-only, and takes the first's place
+ * hostd names, and three devices. The second is an empty directory, read-only, and takes the first's place
  * as soon as the program runs: then there is no path at all that it could open.
  */
 #include "launcher.h"
@@ -148,7 +148,7 @@ void build_root(const struct cage *cage, const char *program)
     show(cage, "/etc/alternatives");
     show_program(cage, program);
     for (int i = 0; i < cage->bind_count; i++) show(cage, cage->binds[i]);
-    static const char *const directories[] = {"/dev", "/proc", EMPTY};
+    static const char *const directories[] = {"/dev", EMPTY};
     for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
         if (mkdir(staged(cage, directories[i]), 0755) < 0) fail("making %s", directories[i]);
     show_device(cage, "/dev/null", 0666, 0);
@@ -165,11 +165,6 @@ void build_root(const struct cage *cage, const char *program)
         fail("making the root read-only");
     if (chdir(cage->stage) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         fail("changing the root");
-}
-
-void mount_proc(void)
-{
-    if (mount("proc", "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) fail("mounting /proc");
 }
 
 /* pivot_root moves all processes that have the old root. */
