@@ -133,6 +133,8 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
       kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
       hostName: hosts[0]?.props.name ?? '',
       acceleration: told('Acceleration'),
+      cage: told('Cage'),
+      cageLacks: told('CageLacks'),
       emulator: told('Emulator'),
       containerKernel: told('ContainerKernel'),
     };

@@ -40,8 +40,9 @@ export class HostRuntime implements VmRuntime {
   }
 
   /** Ends what runs for the runtime alone; VMs go on running. */
-  close(): Promise<void> {
-    return this.qemu.close();
+  async close(): Promise<void> {
+    await this.qemu.close();
+    await this.cages.groups.close();
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {

@@ -112,6 +112,10 @@ export interface RunsMachines {
   emulator?: string;
   /** The version of the kernel that containers' machines boot. */
   kernel?: string;
+  /** What the emulator is kept in. */
+  cage?: string;
+  /** What this machine does not allow of it, with the reasons. */
+  cageLacks?: string;
 }
 
 /** HostListSummary. */
@@ -251,11 +255,13 @@ export function hostLicensable(): object {
 }
 
 /** As vSphere tells what vendors know of a host besides. */
-function identify({ acceleration, emulator, kernel }: RunsMachines): HostSystemIdentificationInfo[] {
+function identify({ acceleration, emulator, kernel, cage, cageLacks }: RunsMachines): HostSystemIdentificationInfo[] {
   const known: [key: string, summary: string, value: string | undefined][] = [
     ['Acceleration', 'What runs virtual machines, and why', acceleration],
     ['Emulator', 'The program that runs virtual machines', emulator],
     ['ContainerKernel', 'The kernel that virtual machines of containers boot', kernel],
+    ['Cage', 'What the emulator is kept in', cage],
+    ['CageLacks', 'What this machine does not allow of that', cageLacks],
   ];
   return known.flatMap(([key, summary, identifierValue]) => {
     if (!identifierValue) return [];

@@ -30,7 +30,7 @@ const OVERHEAD_MIB = 256;
 /** Threads of QEMU: 64 at most wait for disks, one for each virtual processor, and a few of its own. */
 const THREADS = 96;
 /** OOM scores: a machine in the warm pool goes first, then VMs; hostd and endpoints stay as long as anything else is there. */
-const VM_OOM_SCORE = 300;
+export const VM_OOM_SCORE = 300;
 const SPARE_OOM_SCORE = 500;
 
 /** What a program is started with. */

@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 
@@ -38,87 +38,127 @@ interface Hierarchy {
 
 /** The groups of one host. */
 export class ControlGroups {
+  /** Directories of groups, by their names. */
+  private readonly groups = new Map<string, string[]>();
+  /** Directories that are to be removed. */
   private readonly left = new Set<string>();
+  private turn: Promise<unknown> = Promise.resolve();
 
   private constructor(
+    private readonly name: string,
     private readonly places: Place[],
+    private readonly hierarchies: Hierarchy[],
     /** As they are told of, e.g. `cgroup-memory`. */
     readonly limits: string[],
     /** With the reasons. */
     readonly missing: string[],
   ) {}
 
-  /** Finds where groups can be made, and removes what an earlier hostd left. @param name of the group that has all of them */
+  /** Finds where groups can be made. @param name of the group that has all of them */
   static async open(name: string, proc = '/proc/self'): Promise<ControlGroups> {
     const places: Place[] = [];
     const reasons = new Map<Controller, string>();
-    const [mounts, groups] = await Promise.all(
+    const [mounts = '', groups = ''] = await Promise.all(
       ['mountinfo', 'cgroup'].map((file) => readFile(join(proc, file), 'utf8').catch(() => '')),
     );
-    const hierarchies = readHierarchies(mounts ?? '');
+    const hierarchies = readHierarchies(mounts);
     for (const controller of CONTROLLERS) {
       try {
-        places.push(await place(name, controller, hierarchies, groups ?? ''));
+        places.push(await place(name, controller, hierarchies, groups));
       } catch (error) {
         reasons.set(controller, messageOf(error));
       }
     }
     const merged = merge(places);
-    const all = new ControlGroups(
+    return new ControlGroups(
+      name,
       merged,
+      hierarchies,
       merged.flatMap(({ controllers }) => controllers.map((one) => `cgroup-${one}`)),
       [...reasons].map(([controller, why]) => `control group for ${controller} (${why})`),
     );
-    await all.sweep();
-    return all;
   }
 
   /** Makes a group. @returns its directories, to be joined; none where that is not possible any more */
-  async make(name: string, limits: GroupLimits): Promise<string[]> {
-    const made: string[] = [];
-    this.left.delete(name);
-    for (const { version, controllers, directory } of this.places) {
-      const group = join(directory, name);
-      try {
-        await mkdir(group, { recursive: true });
-        for (const controller of controllers)
-          for (const [file, value] of settings(version, controller, limits))
-            await writeFile(join(group, file), value, { flag: 'r+' });
-        made.push(group);
-      } catch (error) {
-        log.warn({ group, err: messageOf(error) }, 'a VM has no control group');
+  make(name: string, limits: GroupLimits): Promise<string[]> {
+    return this.inTurn(async () => {
+      const made: string[] = [];
+      for (const { version, controllers, directory } of this.places) {
+        const group = join(directory, name);
+        try {
+          await mkdir(group, { recursive: true });
+          for (const controller of controllers)
+            for (const [file, value] of settings(version, controller, limits))
+              await writeFile(join(group, file), value, { flag: 'r+' });
+          made.push(group);
+          this.left.delete(group);
+        } catch (error) {
+          log.warn({ group, err: messageOf(error) }, 'a VM has no control group');
+        }
       }
-    }
-    return made;
+      this.groups.set(name, made);
+      return made;
+    });
+  }
+
+  /** Takes over the group of a process that runs since before this hostd, perhaps elsewhere. @returns its name here */
+  async adopt(pid: number): Promise<string> {
+    const name = `process ${pid}`;
+    this.groups.set(name, await this.of(pid));
+    return name;
   }
 
   /** Removes the group of what has ended. One that the kernel is not done with yet is removed with the next. */
   async remove(name: string): Promise<void> {
-    this.left.add(name);
-    for (const one of [...this.left]) {
-      const gone = await Promise.all(this.places.map(({ directory }) => removed(join(directory, one))));
-      if (gone.every(Boolean)) this.left.delete(one);
-    }
+    for (const group of this.groups.get(name) ?? []) this.left.add(group);
+    this.groups.delete(name);
+    await this.inTurn(() => this.clear());
   }
 
-  /** The name of the group of a running process, or null. */
-  async of(pid: number): Promise<string | null> {
-    const text = await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '');
-    const parents = this.places.map(({ directory }) => directory.split('/').at(-1));
-    const found = [...text.matchAll(/\/([^/\n]+)\/([^/\n]+)$/gm)].find(([, parent]) => parents.includes(parent));
-    return found?.[2] ?? null;
+  /** Removes groups that an earlier hostd left. */
+  async sweep(): Promise<void> {
+    const used = new Set([...this.groups.values()].flat());
+    for (const { directory } of this.places)
+      for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => []))
+        if (entry.isDirectory() && !used.has(join(directory, entry.name))) this.left.add(join(directory, entry.name));
+    await this.inTurn(() => this.clear());
   }
 
   /** Removes all groups, as far as they have no processes, and what they are in. */
   async close(): Promise<void> {
     await this.sweep();
-    for (const { directory } of this.places) await rmdir(directory).catch(() => undefined);
+    for (const { directory } of this.places) await removed(directory);
   }
 
-  private async sweep(): Promise<void> {
-    for (const { directory } of this.places)
-      for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => []))
-        if (entry.isDirectory()) await removed(join(directory, entry.name));
+  /** Directories of the groups of a process, as far as they are ours. */
+  private async of(pid: number): Promise<string[]> {
+    const text = await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '');
+    return text.split('\n').flatMap((line) => {
+      const [, controllers = '', ...rest] = line.split(':');
+      const path = rest.join(':');
+      const hierarchy = this.hierarchies.find((one) =>
+        one.version === 2
+          ? controllers === ''
+          : controllers !== '' && one.controllers.includes(controllers.split(',')[0]!),
+      );
+      return hierarchy !== undefined && basename(dirname(path)) === this.name ? [inside(hierarchy, path)] : [];
+    });
+  }
+
+  private async clear(): Promise<void> {
+    for (const group of [...this.left]) {
+      if (!(await removed(group))) continue;
+      this.left.delete(group);
+      // Of an earlier hostd that was started elsewhere.
+      if (!this.places.some(({ directory }) => directory === dirname(group))) await removed(dirname(group));
+    }
+  }
+
+  /** What is made must not be removed because it was there before. */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.turn.then(work);
+    this.turn = done.catch(() => undefined);
+    return done;
   }
 }
 

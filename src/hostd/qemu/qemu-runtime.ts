@@ -128,6 +128,7 @@ export class QemuRuntime implements VmRuntime {
       ({ pid }) => !given.has(pid),
     );
     await removeStaleSpares(this.spareMaker, left);
+    await this.cages.groups.sweep();
     const usual = await readUsualShape(this.usualShapeFile);
     const key = usual === null ? undefined : this.snapshots?.keyOf(usual);
     if (usual === null || key === undefined) return;
@@ -176,7 +177,7 @@ export class QemuRuntime implements VmRuntime {
         const qmp = await Qmp.connect(files.qmp, () => isRunning(identity), MONITOR_MS);
         await this.virtualSwitch.adopt(vm.moid);
         const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
-        const cleanUp = this.cleanUp(vm.moid, await this.cages.groups.of(identity.pid));
+        const cleanUp = this.cleanUp(vm.moid, await this.cages.groups.adopt(identity.pid));
         return new QemuVm(identity, qmp, files, vm.serials, hooks, cleanUp, { since });
       } catch (error) {
         log.warn({ vm: vm.name, err: messageOf(error) }, 'a running VM does not answer and is ended');
@@ -354,9 +355,9 @@ export class QemuRuntime implements VmRuntime {
   }
 
   /** Removes what a VM had on this machine besides its files. @param group its control group */
-  private cleanUp(moid: string, group: string | null): () => Promise<void> {
+  private cleanUp(moid: string, group: string): () => Promise<void> {
     return async () => {
-      if (group !== null) await this.cages.groups.remove(group);
+      await this.cages.groups.remove(group);
       await this.virtualSwitch.unplug(moid);
     };
   }

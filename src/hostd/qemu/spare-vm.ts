@@ -8,7 +8,7 @@
  * told, and takes its seed, its clock and its program. Never: given to a second VM, or kept after anything of that failed.
  */
 import { readdirSync } from 'node:fs';
-import { copyFile, mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { internal, messageOf } from '../../common/errors.js';
@@ -21,6 +21,7 @@ import { ended, identityOf, isRunning, type ProcessIdentity, signal } from '../p
 import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
+import { VM_OOM_SCORE } from './cage.js';
 import type { LaunchQemu } from './caged-qemu.js';
 import type { QemuDialect } from './capabilities.js';
 import {
@@ -184,6 +185,7 @@ export class SpareVm {
     this.spent = true;
     try {
       raisePriority(this.identity.pid);
+      await raiseScore(this.identity.pid);
       // Both are waited for: what goes on while the other has failed would be cleaned up too early.
       const parts = await span('hand over', () =>
         Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm, disks)]),
@@ -301,6 +303,11 @@ async function makeDisks(
     }
   }
   return disks;
+}
+
+/** It is no longer the first to go when memory runs out. */
+async function raiseScore(pid: number): Promise<void> {
+  await writeFile(`/proc/${pid}/oom_score_adj`, String(VM_OOM_SCORE)).catch(() => undefined);
 }
 
 /** Priorities are the threads' own. */
