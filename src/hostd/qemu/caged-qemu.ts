@@ -56,7 +56,8 @@ export function qemuLauncher(
         // Its state is sent to a socket there; nobody's code runs in it.
         ...(use === 'make' ? [dirname(sockets.qmp)] : []),
       ],
-      connects: use === 'make' ? [] : channelDirectories(vm, runDir),
+      // Which machine a spare one will be is not known yet.
+      connects: use === 'make' ? [] : use === 'spare' ? [runDir] : channelDirectories(vm, runDir),
       inherited,
       sharesMemory: use === 'resume' || use === 'spare',
       ...(use === 'boot' ? {} : { preload: memoryLibrary() }),

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
+#include <net/if.h>
 #include <linux/if_tun.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -59,6 +59,8 @@ void open_taps(const struct cage *cage)
         struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
         if (strlen(name) >= sizeof request.ifr_name) fail("the name of the tap %s is too long", name);
         strcpy(request.ifr_name, name);
+        /* One that is not there would be made. */
+        if (if_nametoindex(name) == 0) fail("attaching to the tap %s", name);
         int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
         if (fd < 0) fail("opening /dev/net/tun");
         fd = above(fd, cage);
