@@ -54,9 +54,14 @@ export async function inSteps(steps: Step[]): Promise<void> {
   await run('sh', ['-c', STEPS, 'steps', ...args], '');
 }
 
-/** Runs `nft` on this text, in the network namespace at that path: all of it or nothing. Returns what it printed. @throws internal with its message */
-export function nft(namespacePath: string, text: string, ...options: string[]): Promise<string> {
-  return run('nsenter', [`--net=${namespacePath}`, '--', 'nft', ...options, '-f', '-'], text);
+/** Runs `nft` on this text, in the network namespace at that path: all of it or nothing. @throws internal with its message */
+export async function nft(namespacePath: string, text: string): Promise<void> {
+  await run('nsenter', [`--net=${namespacePath}`, '--', 'nft', '-f', '-'], text);
+}
+
+/** What `nft` has in the network namespace at that path, as JSON. @throws internal with its message */
+export function nftList(namespacePath: string, table: string): Promise<string> {
+  return run('nsenter', [`--net=${namespacePath}`, '--', 'nft', '--json', 'list', 'table', ...table.split(' ')], '');
 }
 
 /** Runs a shell script in the network namespace at that path. @throws internal with its message */

@@ -6,8 +6,16 @@
  */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { nft } from './ip.js';
-import { type CardSources, changeText, type Elements, elementsOf, parseElements, tableText } from './source-rules.js';
+import { nft, nftList } from './ip.js';
+import {
+  type CardSources,
+  changeText,
+  type Elements,
+  elementsOf,
+  parseElements,
+  TABLE,
+  tableText,
+} from './source-rules.js';
 
 const log = logger('switch');
 
@@ -19,6 +27,7 @@ interface Change {
 }
 
 const NOTHING: Elements = new Map();
+const FORGET_MS = 300;
 
 /** The checks in one network namespace. Changes that come while others are being made go together. */
 export class SourceChecks {
@@ -27,7 +36,8 @@ export class SourceChecks {
   /** What the kernel has, by port. */
   private known = new Map<string, Elements>();
   private waiting: Change[] = [];
-  private busy = false;
+  private working: Promise<void> | null = null;
+  private timer: NodeJS.Timeout | undefined;
 
   /** @param namespacePath of the switch */
   constructor(private readonly namespacePath: string) {}
@@ -40,41 +50,51 @@ export class SourceChecks {
       this.problem = null;
     } catch (error) {
       this.problem = messageOf(error).split('\n')[0] ?? '';
+      // Half of it would cut everybody off.
+      await nft(this.namespacePath, `delete table ${TABLE}`).catch(() => undefined);
     }
   }
 
   /** Forgets the ports that are not among these. */
   async keep(ports: readonly string[]): Promise<void> {
-    await this.forget([...this.known.keys()].filter((port) => !ports.includes(port)));
+    this.forget([...this.known.keys()].filter((port) => !ports.includes(port)));
+    await this.flush();
   }
 
   /** From when it resolves on, a port's card may send from there. @throws internal */
   allow(port: string, card: CardSources): Promise<void> {
-    return this.become(port, elementsOf(port, card));
-  }
-
-  /** Cuts ports off, and leaves nothing of them behind. */
-  async forget(ports: readonly string[]): Promise<void> {
-    const known = ports.filter((port) => this.known.has(port) || this.waiting.some((one) => one.port === port));
-    await Promise.all(
-      known.map((port) =>
-        this.become(port, NOTHING).catch((error: unknown) =>
-          log.warn({ port, err: messageOf(error) }, "a card's source checks stay"),
-        ),
-      ),
-    );
-  }
-
-  private become(port: string, elements: Elements): Promise<void> {
     if (this.problem !== null) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      this.waiting.push({ port, elements, resolve, reject });
-      if (!this.busy) void this.work();
+      this.waiting.push({ port, elements: elementsOf(port, card), resolve, reject });
+      void this.flush();
     });
   }
 
+  /**
+   * Leaves nothing of ports that are gone behind. It is done with the next change, or soon: names of ports are not used again by others,
+   * and a process for each VM that ends would cost more than it is worth.
+   */
+  forget(ports: readonly string[]): void {
+    const known = ports.filter((port) => this.known.has(port) || this.waiting.some((one) => one.port === port));
+    if (this.problem !== null || known.length === 0) return;
+    for (const port of known) {
+      const reject = (error: unknown): void =>
+        log.warn({ port, err: messageOf(error) }, "a card's source checks stay until hostd is started anew");
+      this.waiting.push({ port, elements: NOTHING, resolve: () => undefined, reject });
+    }
+    this.timer ??= setTimeout(() => void this.flush(), FORGET_MS).unref();
+  }
+
+  private async flush(): Promise<void> {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.working ??= this.work().finally(() => {
+      this.working = null;
+    });
+    await this.working;
+  }
+
   private async work(): Promise<void> {
-    this.busy = true;
     while (this.waiting.length > 0) {
       const changes = this.waiting;
       this.waiting = [];
@@ -86,7 +106,6 @@ export class SourceChecks {
         await this.oneByOne(changes);
       }
     }
-    this.busy = false;
   }
 
   private async oneByOne(changes: Change[]): Promise<void> {
@@ -103,12 +122,8 @@ export class SourceChecks {
 
   /** All or none. */
   private async carryOut(changes: Change[]): Promise<void> {
-    const next = new Map<string, Elements>();
-    const lines: string[] = [];
-    for (const { port, elements } of changes) {
-      lines.push(...changeText(next.get(port) ?? this.known.get(port) ?? NOTHING, elements));
-      next.set(port, elements);
-    }
+    const next = new Map(changes.map(({ port, elements }) => [port, elements]));
+    const lines = [...next].flatMap(([port, elements]) => changeText(this.known.get(port) ?? NOTHING, elements));
     if (lines.length > 0) await nft(this.namespacePath, lines.join('\n'));
     for (const [port, elements] of next) {
       if (elements.size === 0) this.known.delete(port);
@@ -117,6 +132,6 @@ export class SourceChecks {
   }
 
   private async look(): Promise<void> {
-    this.known = parseElements(await nft(this.namespacePath, 'list table bridge caisson', '--json'));
+    this.known = parseElements(await nftList(this.namespacePath, TABLE));
   }
 }

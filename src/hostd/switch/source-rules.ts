@@ -9,7 +9,8 @@
 import { isIP } from 'node:net';
 import { Address6 } from 'ip-address';
 
-const TABLE = 'bridge caisson';
+/** Family and name. */
+export const TABLE = 'bridge caisson';
 
 /** A card of the switch, and what it may send from. */
 export interface CardSources {

@@ -8,12 +8,15 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import { notFound } from '../../common/errors.js';
+import { messageOf, notFound } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
 import { interfaces, ipBatch, ipTry } from './ip.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { type Port, Wiring } from './wiring.js';
+
+const log = logger('switch');
 
 /** Keeps the kernel from giving the namespace's own end of a card an IPv6 address: a card belongs to its VM alone. */
 const noAddress = (link: string): string[] =>
@@ -173,8 +176,7 @@ export class VirtualSwitch {
   async unplug(moid: string): Promise<void> {
     const names = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
-    const { steps, done } = this.wiring.remove(moid, names);
-    await Promise.all([removeLinks(this.namespace, names, steps), done]);
+    await removeLinks(this.namespace, names, this.wiring.remove(moid, names));
   }
 
   /** Removes the interfaces of a VM's cards, also those that an earlier hostd made. */
@@ -186,7 +188,6 @@ export class VirtualSwitch {
   /**
    * Finds the interfaces of a VM that runs since before this hostd, and gives its cards what belongs to them.
    * @param nics its cards; none: it is about to be unplugged
-   * @throws internal
    */
   async adopt(moid: string, nics: RuntimeNic[] = []): Promise<void> {
     await this.open();
@@ -196,7 +197,13 @@ export class VirtualSwitch {
     );
     this.ports.set(moid, names);
     const ports = portsOf(moid, nics).filter(({ name }) => names.includes(name));
-    if (ports.length > 0) await this.wiring.add(moid, ports);
+    if (ports.length === 0) return;
+    // A machine that runs is not ended for it: at worst it is cut off.
+    await this.wiring
+      .add(moid, ports)
+      .catch((error: unknown) =>
+        log.warn({ moid, err: messageOf(error) }, 'a running VM is not connected as it should be'),
+      );
   }
 
   /**

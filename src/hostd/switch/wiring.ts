@@ -116,16 +116,17 @@ export class Wiring {
   /**
    * Leaves nothing of a VM's cards behind.
    * @param names of its interfaces
-   * @returns what is still to be run, with what removes the interfaces, and what to wait for besides
+   * @returns what is still to be run, with what removes the interfaces
    */
-  remove(moid: string, names: readonly string[]): { steps: Step[]; done: Promise<void> } {
+  remove(moid: string, names: readonly string[]): Step[] {
     const ports = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
     const steps = this.neighbours.steps(
       'delete',
       ports.map(({ nic }) => nic),
     );
-    return { steps, done: this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]) };
+    this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
+    return steps;
   }
 
   /** Wires an endpoint's cards, which are plugged in, and tells it who is beside it. @param namespace the endpoint's @throws internal */
