@@ -134,9 +134,11 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
       hostName: hosts[0]?.props.name ?? '',
       acceleration: told('Acceleration'),
       cage: told('Cage'),
-      cageLacks: told('CageLacks'),
       emulator: told('Emulator'),
       containerKernel: told('ContainerKernel'),
+      lacks: told('Lacks')
+        .split('\n')
+        .filter((line) => line !== ''),
     };
   } finally {
     await client.call('DestroyView', view, {}).catch(() => undefined);

@@ -474,8 +474,8 @@ export interface HostInfo {
   containerKernel: string;
   /** What the program is kept in, one word for each part; empty where the host does not tell. */
   cage: string;
-  /** What the host does not allow of that, with the reasons; empty where there is nothing. */
-  cageLacks: string;
+  /** What keeps machines apart elsewhere and is not to be had there, one sentence each. */
+  lacks: string[];
 }
 
 export interface PortLayer {

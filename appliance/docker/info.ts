@@ -156,7 +156,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     CDISpecDirs: [],
     InitCommit: { ID: '' },
     SecurityOptions: ['name=virtual-machine'],
-    Warnings: host.cageLacks === '' ? null : [`WARNING: QEMU runs without ${host.cageLacks}`],
+    Warnings: host.lacks.length === 0 ? null : host.lacks.map((what) => `WARNING: ${what}`),
   };
 }
 

@@ -66,7 +66,10 @@ try {
       acceleration: `${runtime.acceleration.acceleration}: ${runtime.acceleration.why}`,
       emulator: runtime.capabilities.version,
       cage: runtime.cages.parts.present.join(' '),
-      cageLacks: runtime.cages.parts.missing.join('; '),
+      lacks: [
+        ...runtime.virtualSwitch.lacks,
+        ...runtime.cages.parts.missing.map((what) => `QEMU runs without a ${what}`),
+      ],
       kernel: await readFile(kernelVersionFile(), 'utf8').catch(() => ''),
     },
     listen: { host: listen[1]!, port: Number(listen[2]) },

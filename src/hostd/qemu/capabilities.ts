@@ -79,8 +79,7 @@ export function readCapabilities(answers: QemuAnswers): QemuCapabilities {
     ...['raw', 'vmdk'].filter((format) => !words.includes(format)).map((format) => `disks of the format ${format}`),
     ...(/^(tcg|kvm)$/m.test(answers.accelerators) ? [] : ['an accelerator (tcg or kvm)']),
   ];
-  if (reconnect === null || monitor === null || missing.length > 0)
-    throw unusable(answers.version, missing.join('; '));
+  if (reconnect === null || monitor === null || missing.length > 0) throw unusable(answers.version, missing.join('; '));
   const state = readsStateFiles(answers.enumerations) ? 'file' : 'fd';
   const snapshots = answers.migration.includes('x-ignore-shared');
   return { version: answers.version, reconnect, state, monitor, snapshots };

@@ -65,6 +65,8 @@ void open_taps(const struct cage *cage)
         if (fd < 0) fail("opening /dev/net/tun");
         fd = above(fd, cage);
         if (ioctl(fd, TUNSETIFF, &request) < 0) fail("attaching to the tap %s", name);
+        /* Without an owner anybody in the namespace could attach to it, where /dev/net/tun is everybody's. */
+        if (ioctl(fd, TUNSETOWNER, (unsigned long)cage->uid) < 0) fail("giving away the tap %s", name);
         place(fd, cage->taps[i].fd);
     }
 }
