@@ -13,7 +13,7 @@ import { invalid, messageOf } from '../../common/errors.js';
 import { type BlockReader, MAX_CHAIN, readVmdkIdentity, type VmdkIdentity, vmdkDifference } from '../../disk/index.js';
 import { DATASTORE } from '../inventory/datastore.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
-import { readRecord, writeRecord } from './disk-records.js';
+import { imagesOf, readRecord, writeRecord } from './disk-records.js';
 
 /** A file that is open, and its path for messages. */
 export interface OpenFile {
@@ -188,11 +188,6 @@ class Chain {
     const through = path === this.disk.path ? '' : `, which ${this.name(this.disk.path)} stands on,`;
     return invalid(`disk ${this.name(path)}${through} cannot be used: ${why}`, cause);
   }
-}
-
-/** The directory of images that a layer's disk is in; null for any other disk. */
-function imagesOf(path: string): string | null {
-  return /^(.*\/VIC\/[^/]+\/images)\/[^/]+\/[^/]+\.vmdk$/.exec(path)?.[1] ?? null;
 }
 
 async function blocks(handle: FileHandle): Promise<BlockReader> {
