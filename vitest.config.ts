@@ -14,6 +14,7 @@ export default defineConfig({
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
       slow('fuzz', ['test/fuzz/**/*.test.ts']),
+      slow('hostile', ['test/hostile/**/*.test.ts']),
       slow('vcsim', ['test/vcsim/**/*.test.ts']),
       slow('registry', ['test/registry/**/*.test.ts']),
       slow('vm', ['test/vm/**/*.test.ts']),
