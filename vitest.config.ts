@@ -14,10 +14,10 @@ export default defineConfig({
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
       slow('fuzz', ['test/fuzz/**/*.test.ts']),
-      slow('hostile', ['test/hostile/**/*.test.ts']),
       slow('vcsim', ['test/vcsim/**/*.test.ts']),
       slow('registry', ['test/registry/**/*.test.ts']),
       slow('vm', ['test/vm/**/*.test.ts']),
+      slow('hostile', ['test/hostile/**/*.test.ts']),
       { test: { ...slow('differential', ['test/differential/*.test.ts']).test, maxConcurrency: 5 } },
       slow('docker-cli', ['test/docker-cli/**/*.test.ts']),
     ],

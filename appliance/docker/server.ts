@@ -2,12 +2,14 @@
  * The Docker personality: the Engine API over HTTP(S). It parses at the edge, turns requests into calls of the port layer and the
  * image service, and their results into Docker's answers. It keeps no state that cannot be read back from there.
  */
-import { rmSync } from 'node:fs';
+import { chmodSync, chownSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import type { ListenConfig } from '../../port-layer/config.js';
+import { messageOf } from '../../src/common/errors.js';
 import { logger, newOperationId, withOperation } from '../../src/common/log.js';
+import { SOCKET_GROUP, socketGroup } from '../../src/common/socket-group.js';
 import { mark } from '../../src/common/trace.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
@@ -98,10 +100,14 @@ export interface DockerServer {
   close(): Promise<void>;
 }
 
-/** Serves the API, on a TCP port or on a unix socket that root alone may use. @throws when the address is taken */
+/**
+ * Serves the API, on a TCP port or on a unix socket, for root and the members of `group`.
+ * @param group number of a group; null: for root alone
+ * @throws when the address is taken
+ */
 export async function listenDocker(
   app: express.Express,
-  listen: ListenConfig | { path: string },
+  listen: ListenConfig | { path: string; group?: number | null },
 ): Promise<DockerServer> {
   const tls = 'path' in listen ? undefined : listen.tls;
   // A client that has sent all its input still waits for output.
@@ -131,7 +137,10 @@ export async function listenDocker(
       // One that was killed leaves its socket.
       rmSync(listen.path, { force: true });
       const before = process.umask(0o177);
-      server.listen(listen.path, () => resolve());
+      server.listen(listen.path, () => {
+        admit(listen.path, listen.group === undefined ? socketGroup() : listen.group);
+        resolve();
+      });
       process.umask(before);
     } else {
       server.listen(listen.port, listen.host, () => resolve());
@@ -146,4 +155,19 @@ export async function listenDocker(
       await closed;
     },
   };
+}
+
+/** Lets a group in. Without that group, or the right to give it the socket, it stays its owner's alone. */
+function admit(path: string, group: number | null): void {
+  if (group === null) {
+    log.warn({ path }, `there is no group "${SOCKET_GROUP}": only root can use the Docker socket`);
+    return;
+  }
+  try {
+    // In this order: nobody else gets in between.
+    chownSync(path, process.geteuid?.() ?? 0, group);
+    chmodSync(path, 0o660);
+  } catch (error) {
+    log.warn({ path, group, err: messageOf(error) }, 'only root can use the Docker socket');
+  }
 }

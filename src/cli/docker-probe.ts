@@ -24,24 +24,23 @@ export function dockerHost(listen: ListenConfig): string {
   return `tcp://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-/** One `GET /_ping`. @throws unavailable */
-export function ping(listen: ListenConfig, identity?: ClientIdentity): Promise<void> {
-  const { host, port } = clientAddress(listen);
+/** One `GET /_ping`, to an address or a unix socket. @throws unavailable */
+export function ping(place: ListenConfig | { socketPath: string }, identity?: ClientIdentity): Promise<void> {
+  const address = 'socketPath' in place ? place : clientAddress(place);
+  const name = 'socketPath' in place ? place.socketPath : dockerHost(place).slice('tcp://'.length);
   return new Promise((resolve, reject) => {
-    const options = { host, port, path: '/_ping', timeout: 5000, agent: false as const };
+    const options = { ...address, path: '/_ping', timeout: 5000, agent: false as const };
     const request =
-      listen.tls === undefined
+      'socketPath' in place || place.tls === undefined
         ? httpRequest(options)
         : httpsRequest({ ...options, ...identity, rejectUnauthorized: false });
     request.on('response', (response) => {
       response.resume();
       if (response.statusCode === 200) resolve();
-      else reject(unavailable(`the Docker API at ${host}:${port} answers ${response.statusCode}`));
+      else reject(unavailable(`the Docker API at ${name} answers ${response.statusCode}`));
     });
     request.on('timeout', () => request.destroy(new Error('no answer')));
-    request.on('error', (error) =>
-      reject(unavailable(`the Docker API at ${host}:${port} does not answer: ${error.message}`)),
-    );
+    request.on('error', (error) => reject(unavailable(`the Docker API at ${name} does not answer: ${error.message}`)));
     request.end();
   });
 }

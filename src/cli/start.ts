@@ -9,6 +9,7 @@ import { Command } from 'commander';
 import type { VchConfig } from '../../port-layer/config.js';
 import { conflict } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
+import { SOCKET_GROUP, socketGroup } from '../common/socket-group.js';
 import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
 import { say, step } from '../setup/console.js';
@@ -16,15 +17,16 @@ import { exitWith, prepareMachine } from '../setup/prepare.js';
 import { VimClient } from '../vim25/index.js';
 import { collect } from './config-file.js';
 import { dockerHost } from './docker-probe.js';
-import { waitForEndpoint } from './endpoint-wait.js';
-import { hostdOption, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
+import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
+import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
 import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
-import { checkName, parseBridgeRange, parseDockerAddress, positiveInteger } from './vch-options.js';
+import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning, positiveInteger } from './vch-options.js';
 
 interface StartOptions {
   name: string;
-  dockerAddress: string;
+  dockerAddress?: string;
+  insecureTcp: boolean;
   hostdAddress: string;
   stateDir: string;
   registryMirror: string[];
@@ -34,6 +36,7 @@ interface StartOptions {
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
+  hangAfter?: number;
   foreground: boolean;
 }
 
@@ -43,10 +46,10 @@ const program = new Command('npm start --')
   )
   .option('--name <name>', 'name of the virtual container host', 'default')
   .option(
-    '--docker-address <host:port>',
-    'where the Docker API listens; anyone who can connect has full use of it',
-    '127.0.0.1:2375',
+    '--docker-address <host:port|none>',
+    'where the Docker API listens besides its unix socket, without TLS: every user of this machine is root in all containers then (default: as before, at first none)',
   )
+  .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
   .option(
@@ -82,6 +85,11 @@ const program = new Command('npm start --')
     '--accel <kvm|tcg|auto>',
     'what runs the virtual machines: hardware virtualization, emulation, or what works (default: auto)',
   )
+  .option(
+    '--hang-after <seconds>',
+    'the embedded host, or an endpoint, of which nothing is heard for so long is started again (default: 30)',
+    positiveInteger('--hang-after'),
+  )
   .option('--foreground', 'stay in the foreground; interrupt to stop the engine (containers go on running)', false)
   .allowExcessArguments(false);
 
@@ -91,7 +99,7 @@ const options = program.opts<StartOptions>();
 try {
   const paths = instancePaths(resolve(options.stateDir));
   checkName(options.name);
-  const address = parseDockerAddress(options.dockerAddress);
+  const listen = askedListen(options);
   const bridgeRange = parseBridgeRange(options.bridgeNetworkRange);
   const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
   const accel = options.accel === undefined ? null : wantedAcceleration(options.accel);
@@ -105,16 +113,23 @@ try {
   const runningAccel = hostdOption(paths, '--accel') ?? 'auto';
   if (running !== null && accel !== null && accel !== runningAccel)
     throw conflict(`the embedded host runs with --accel ${runningAccel}: npm stop ends it (containers go on running)`);
+  const runningHang = hostdOption(paths, '--hang-after') ?? '30';
+  if (running !== null && options.hangAfter !== undefined && String(options.hangAfter) !== runningHang)
+    throw conflict(
+      `the embedded host runs with --hang-after ${runningHang}: npm stop ends it (containers go on running)`,
+    );
   const hostdOptions = [
     ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
     ...(accel === null ? [] : ['--accel', accel]),
+    ...(options.hangAfter === undefined ? [] : ['--hang-after', String(options.hangAfter)]),
   ];
   const hostd =
     running ??
     (await step('Starting the embedded host', (progress) =>
       startHostdProcess(paths, options.hostdAddress, hostdOptions, progress),
     ));
-  const config = await provideVch(hostd, paths, address, bridgeRange);
+  provideSupervisor(paths);
+  const config = await provideVch(hostd, paths, listen, bridgeRange);
   greet(config, hostd, paths);
   if (options.foreground) await stayInForeground(paths);
 } catch (error) {
@@ -125,14 +140,13 @@ try {
 async function provideVch(
   login: Login,
   paths: InstancePaths,
-  address: { host: string; port: number },
+  listen: VchConfig['listen'] | null,
   subnet: string,
 ): Promise<VchConfig> {
   const client = await VimClient.connect(login);
   try {
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
-      listen: [address],
       registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
       container: { cpus: options.containerCpus, memoryMiB: options.containerMemory, baseImageSizeGiB: 32 },
     };
@@ -145,6 +159,7 @@ async function provideVch(
           client,
           {
             ...wanted,
+            listen: listen ?? [],
             name: options.name,
             imageStore: { datastore: 'datastore1', path: '' },
             bridge: { portGroup: `${options.name}-bridge`, subnet },
@@ -159,7 +174,7 @@ async function provideVch(
       const changed: VchConfig = {
         ...config,
         target: wanted.login,
-        listen: wanted.listen,
+        listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,
         container: wanted.container,
       };
@@ -170,12 +185,9 @@ async function provideVch(
         );
       config = changed;
     }
-    const [listen] = config.listen;
-    if (listen !== undefined && endpoint !== undefined) {
-      const waited = endpoint;
-      await step('Waiting for the Docker API', (progress) =>
-        waitForEndpoint(paths, options.name, waited, listen, progress),
-      );
+    if (endpoint !== undefined) {
+      const [waited, known] = [endpoint, config];
+      await step('Waiting for the Docker API', (progress) => waitForEndpoint(paths, known, waited, progress));
     }
     return config;
   } finally {
@@ -183,18 +195,42 @@ async function provideVch(
   }
 }
 
+/** What `--docker-address` asks for; null: nothing, so what is there stays. @throws invalid */
+function askedListen({ dockerAddress, insecureTcp }: StartOptions): VchConfig['listen'] | null {
+  if (dockerAddress === undefined) return null;
+  if (dockerAddress === 'none') return [];
+  const address = parseDockerAddress(dockerAddress);
+  plainTcpWarning(address, insecureTcp);
+  return [address];
+}
+
+/** An address that is served already goes on as it is, with its TLS. */
+function kept(before: VchConfig['listen'], asked: VchConfig['listen']): VchConfig['listen'] {
+  return asked.map((one) => before.find(({ host, port }) => host === one.host && port === one.port) ?? one);
+}
+
 function greet(config: VchConfig, hostd: RunningHostd, paths: InstancePaths): void {
   const example = config.registry.mirrors.length > 0 ? 'busybox' : 'REGISTRY/busybox';
+  const socket = `unix://${dockerSocket(config)}`;
   say('');
   say(`The virtual container host "${config.name}" is up. Each container is a virtual machine. Point docker at it:`);
   say('');
-  say(`  export DOCKER_HOST=unix://${join(config.channelDir, 'docker.sock')}`);
+  say(`  export DOCKER_HOST=${socket}`);
   say(`  docker run --rm ${example} echo hello`);
   say('');
-  for (const listen of config.listen)
-    say(
-      `Users other than root: DOCKER_HOST=${dockerHost(listen)} (there the docker CLI does not come back from ctrl-p ctrl-q)`,
-    );
+  say(`or for good: docker context create caisson --docker host=${socket} && docker context use caisson`);
+  if (socketGroup() !== null) {
+    const user = process.env.SUDO_USER ?? 'USER';
+    say(`Users other than root have to be in the group "${SOCKET_GROUP}", whose members are root in all containers:`);
+    say(`  usermod -aG ${SOCKET_GROUP} ${user === 'root' ? 'USER' : user}     (and log in anew)`);
+  }
+  for (const listen of config.listen) {
+    say(`Also: DOCKER_HOST=${dockerHost(listen)} (there the docker CLI does not come back from ctrl-p ctrl-q)`);
+    if (listen.tls === undefined) {
+      say(plainTcpWarning(listen, true));
+      say('  npm start -- --docker-address none ends that.');
+    }
+  }
   say(`vSphere API: ${hostd.url} (user and password in ${paths.credentialsFile}); kernel: ${bootImage().kernel}`);
   if (hostd.acceleration !== undefined) say(`Acceleration of the virtual machines: ${hostd.acceleration}.`);
   say('npm stop stops the engine; containers go on running. npm stop -- --remove removes everything.');

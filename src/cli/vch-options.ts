@@ -1,4 +1,5 @@
 /** The options of `vic-machine create`, checked and turned into what a virtual container host needs. */
+import { isIPv4, isIPv6 } from 'node:net';
 import { Address4 } from 'ip-address';
 import { invalid } from '../common/errors.js';
 
@@ -67,6 +68,37 @@ export function parseDockerAddress(text: string): { host: string; port: number }
   const port = Number(match?.[2]);
   if (match === null || port > 65535) throw invalid(`--docker-address '${text}' is not of the form host:port`);
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port };
+}
+
+/** True for an address that only this machine's own users reach. */
+export function isLoopback(host: string): boolean {
+  const name = host.toLowerCase();
+  if (name === 'localhost' || name.endsWith('.localhost')) return true;
+  if (isIPv4(name)) return name.startsWith('127.');
+  return (
+    isIPv6(name) &&
+    /^(?:::1|::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4})$/.test(new URL(`http://[${name}]`).hostname.slice(1, -1))
+  );
+}
+
+/**
+ * What plain TCP at this address means, for who asks for it.
+ * @param insisted it was said that anybody on the network is to be let in
+ * @throws invalid for an address that other machines reach, without that
+ */
+export function plainTcpWarning(address: { host: string; port: number }, insisted: boolean): string {
+  const { host, port } = address;
+  const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  if (isLoopback(host))
+    return `Warning: the Docker API listens on ${where} without TLS: every user and program of this machine is root in all containers.`;
+  if (insisted)
+    return `Warning: the Docker API listens on ${where} without TLS: everybody who reaches that address is root in all containers.`;
+  throw invalid(
+    `--docker-address ${where}: other machines reach that address, and without TLS whoever does is root in all containers.\n` +
+      '  vic-machine create --tls-cname <name> makes a virtual container host with TLS\n' +
+      '  --docker-address 127.0.0.1:<port> is for users of this machine alone\n' +
+      '  --insecure-tcp lets everybody in all the same',
+  );
 }
 
 /** Number parser for commander. */

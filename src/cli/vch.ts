@@ -314,7 +314,10 @@ async function shutDown(client: VimClient, vm: ManagedObjectReference): Promise<
 async function powerOff(client: VimClient, vm: ManagedObjectReference): Promise<void> {
   const [object] = await client.retrieve([vm], 'VirtualMachine', ['runtime.powerState']);
   if (object?.props['runtime.powerState'] === 'poweredOff') return;
-  await client.runTask('PowerOffVM_Task', vm, {});
+  await client.runTask('PowerOffVM_Task', vm, {}).catch((error: unknown) => {
+    // It has just gone off by itself.
+    if (!isKind(error, 'conflict')) throw error;
+  });
 }
 
 async function destroyVm(client: VimClient, vm: ManagedObjectReference): Promise<void> {

@@ -11,6 +11,7 @@ import type { VimClient } from '../vim25/index.js';
 import { makeCertificates } from './certificates.js';
 import { applyConfigFile, collect } from './config-file.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
+import { dockerSocket } from './endpoint-wait.js';
 import { connectTarget, type Login, parseTarget, resolveLogin, type TargetOptions } from './target.js';
 import { createVch, deleteVch, findVch, listVchs, type Vch } from './vch.js';
 import {
@@ -19,6 +20,7 @@ import {
   parseBridgeRange,
   parseDockerAddress,
   parseImageStore,
+  plainTcpWarning,
   positiveInteger,
   tlsMode,
 } from './vch-options.js';
@@ -132,10 +134,20 @@ function connectCommand(listen: ListenConfig, certificates: string | null): stri
   return `docker -H ${address} --tlsverify --tlscacert=${directory}/ca.pem --tlscert=${directory}/cert.pem --tlskey=${directory}/key.pem info`;
 }
 
+/** Where the Docker API is on the machine of the embedded host. */
+function localHost(vch: Vch): string {
+  return `unix://${dockerSocket(vch.config)}`;
+}
+
 function describe(vch: Vch, certificates: string | null): void {
   say(`VCH ID: ${vch.id}`);
   say(`VCH name: ${vch.name}`);
   say(`Power state: ${vch.powerState}`);
+  if (vch.config.listen.length === 0) {
+    say('');
+    say('Docker environment variables:');
+    say(`export DOCKER_HOST=${localHost(vch)}`);
+  }
   for (const listen of vch.config.listen) {
     say('');
     say('Docker environment variables:');
@@ -160,7 +172,7 @@ targetCommand(program, 'create', 'create a virtual container host')
   .option('--bridge-network-range <cidr>', 'its IPv4 addresses', '172.16.0.0/16')
   .option('--compute-resource <name>', 'host or cluster, where there are several')
   .option('--docker-address <host:port>', 'where the Docker API listens (default 127.0.0.1:2376; 2375 with --no-tls)')
-  .option('--no-tls', 'plain HTTP, for a trusted machine')
+  .option('--no-tls', 'plain HTTP: whoever reaches the address is root in all containers')
   .option('--no-tlsverify', 'TLS, but any client may connect')
   .option('--tls-cname <name>', 'host name or address for generated certificates; clients must show theirs')
   .option('--tls-cert-path <directory>', 'where generated certificates are written (default ./<name>)')
@@ -196,6 +208,7 @@ targetCommand(program, 'create', 'create a virtual container host')
       const address = parseDockerAddress(
         options.dockerAddress ?? (mode === 'none' ? '127.0.0.1:2375' : '127.0.0.1:2376'),
       );
+      if (mode === 'none') progress(plainTcpWarning(address, true));
       const registry: VchConfig['registry'] = {
         mirrors: options.registryMirror,
         insecure: options.insecureRegistry,
@@ -239,7 +252,7 @@ targetCommand(program, 'ls', 'list virtual container hosts')
     await withTarget(command, [], async (client) => {
       const rows = [['ID', 'NAME', 'POWER STATE', 'DOCKER HOST']];
       for (const vch of await listVchs(client))
-        rows.push([vch.id, vch.name, vch.powerState, vch.config.listen.map(dockerHost).join(' ')]);
+        rows.push([vch.id, vch.name, vch.powerState, vch.config.listen.map(dockerHost).join(' ') || localHost(vch)]);
       const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
       for (const row of rows)
         say(

@@ -9,6 +9,7 @@ import { qemuCapabilities } from '../hostd/qemu/capabilities.js';
 import { prepareBootImage } from './boot-image.js';
 import { provideDockerCli } from './docker-cli.js';
 import { installPackages, RUN_PACKAGES, TEST_PACKAGES } from './packages.js';
+import { provideSocketGroup } from './socket-group.js';
 
 /** @throws unavailable when this user may not run the embedded host */
 export function requireRoot(): void {
@@ -25,6 +26,7 @@ export function requireRoot(): void {
 export async function prepareMachine(options: { tests: boolean }): Promise<void> {
   requireRoot();
   await installPackages(options.tests ? [...RUN_PACKAGES, ...TEST_PACKAGES] : RUN_PACKAGES);
+  await provideSocketGroup();
   mkdirSync(cacheDirectory(), { recursive: true });
   await qemuCapabilities();
   await prepareBootImage({ strict: options.tests });

@@ -40,6 +40,8 @@ export function normaliseText(text: string, known: Known): string {
       .replaceAll(/((?:0\.0\.0\.0|127\.0\.0\.1|::\]?):)(\d{5})\b/g, (all, host: string, port: string) =>
         Number(port) >= FIRST_CHOSEN_PORT ? `${host}<port>` : all,
       )
+      // Newer CLIs say so; with what size, is none of the engine’s.
+      .replaceAll(/^Successfully copied [^\n]*\n/gm, '')
       // How to get help is told in other words by each CLI.
       .replaceAll(/\n(?:See|Run) 'docker [a-z ]*--help'[^\n]*(?:\n|$)/g, '\n')
   );

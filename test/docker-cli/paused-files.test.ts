@@ -57,7 +57,7 @@ async function powerState(): Promise<string> {
 /** What the container has counted to. */
 async function count(): Promise<string> {
   const into = join(scratch, 'count');
-  await ok('cp', '-q', 'paused:/count', into);
+  await ok('cp', 'paused:/count', into);
   return readFileSync(into, 'utf8');
 }
 
@@ -75,7 +75,7 @@ describe('a paused container', () => {
     expect(await status()).toBe('paused');
     expect(await ok('ps', '--filter', 'status=paused', '--format', '{{.Status}}')).toMatch(/^Up .* \(Paused\)\n$/);
     writeFileSync(join(scratch, 'in'), 'put while paused\n');
-    await ok('cp', '-q', join(scratch, 'in'), 'paused:/in');
+    await ok('cp', join(scratch, 'in'), 'paused:/in');
     expect(await count()).toBe(before);
     await expect.poll(powerState, { timeout: 5000, interval: 100 }).toBe('suspended');
     expect(await count()).toBe(before);

@@ -20,7 +20,7 @@ beforeAll(async () => {
   symlinkSync('/etc/passwd', join(scratch, 'tree/out'));
   symlinkSync('/data/sub/deep/leaf', join(scratch, 'tree/across'));
   await ok('create', '--name', 'seeds', '-v', 'read:/r', 'busybox', 'true');
-  await ok('cp', '-q', join(scratch, 'file'), 'seeds:/r/seed');
+  await ok('cp', join(scratch, 'file'), 'seeds:/r/seed');
   // `read` is mounted twice, `inner` inside `outer`, where nothing has been made yet.
   await ok(
     ...['create', '--name', 'box', '-v', 'outer:/data', '-v', 'inner:/data/sub/deep', '-v', 'read:/ro:ro'],
@@ -46,8 +46,8 @@ const refusal = async (...args: string[]): Promise<string> => (await stack.docke
 
 describe('docker cp with a container that does not run', () => {
   it('puts files into its volumes, each into its own, and takes them out', async () => {
-    await ok('cp', '-q', `${scratch}/tree/.`, 'box:/data');
-    await ok('cp', '-q', join(scratch, 'file'), 'box:/data/sub/deep/../up');
+    await ok('cp', `${scratch}/tree/.`, 'box:/data');
+    await ok('cp', join(scratch, 'file'), 'box:/data/sub/deep/../up');
     expect((await sh('docker cp box:/data - | tar -t | sort')).split('\n')).toEqual([
       ...['data/', 'data/across', 'data/out', 'data/sub/', 'data/sub/deep/', 'data/sub/deep/leaf', 'data/sub/up', ''],
     ]);
@@ -59,7 +59,7 @@ describe('docker cp with a container that does not run', () => {
     expect(await sh('docker cp -L box:/data/out - | tar -xO')).toContain('root:');
     symlinkSync('/data/sub', join(scratch, 'into'));
     await sh(`tar -C ${scratch} -c into | docker cp - box:/`);
-    await ok('cp', '-q', join(scratch, 'file'), 'box:/into/deep/linked');
+    await ok('cp', join(scratch, 'file'), 'box:/into/deep/linked');
   });
 
   it('refuses what Docker refuses', async () => {
@@ -88,7 +88,7 @@ describe('docker cp with a container that does not run', () => {
     await ok('create', '--name', 'beside', '-v', 'outer:/o', '-v', 'inner:/o/sub/deep', 'busybox', 'true');
     await ok('exec', 'box', 'sh', '-c', 'echo fresh > /data/fresh');
     expect(await sh('docker cp beside:/o/fresh - | tar -xO')).toBe('fresh\n');
-    await ok('cp', '-q', join(scratch, 'file'), 'beside:/o/sub/deep/beside');
+    await ok('cp', join(scratch, 'file'), 'beside:/o/sub/deep/beside');
     expect(await ok('exec', 'box', 'cat', '/data/sub/deep/beside')).toBe('hello\n');
     // Of one that is paused too, and it stays so.
     await ok('pause', 'box');

@@ -99,12 +99,12 @@ export const files: Subject = {
         made('a'),
         started('a'),
         sh(
-          `cd $(mktemp -d) && echo hello > f && docker cp -q f @a:/tmp/ && docker exec @a sh -c 'cat /tmp/f; stat -c "%u %g %a" /tmp/f'`,
+          `cd $(mktemp -d) && echo hello > f && docker cp f @a:/tmp/ && docker exec @a sh -c 'cat /tmp/f; stat -c "%u %g %a" /tmp/f'`,
         ),
-        sh('cd $(mktemp -d) && docker cp -q @a:/etc/passwd . && wc -l < passwd'),
+        sh('cd $(mktemp -d) && docker cp @a:/etc/passwd . && wc -l < passwd'),
         sh('docker cp @a:/nosuch /tmp/'),
         sh('cd $(mktemp -d) && echo x > f && docker cp f @a:/nosuch/dir/ 2>&1 | tail -1'),
-        sh('cd $(mktemp -d) && echo x > f && docker cp -q f @a:/etc'),
+        sh('cd $(mktemp -d) && echo x > f && docker cp f @a:/etc'),
         sh('cd $(mktemp -d) && mkdir d && docker cp d @a:/etc/passwd 2>&1 | tail -1'),
         sh('docker cp nosuch:/etc/passwd /tmp/'),
         sh('docker cp @a:/etc/passwd - | tar -t'),
@@ -125,14 +125,14 @@ export const files: Subject = {
       name: 'across volumes of a container that does not run',
       steps: [
         made('s', { HostConfig: { Binds: ['dt-r:/r'] } }),
-        sh('echo seed > /tmp/dt-seed && docker cp -q /tmp/dt-seed @s:/r/seed && rm /tmp/dt-seed && docker rm @s', {
+        sh('echo seed > /tmp/dt-seed && docker cp /tmp/dt-seed @s:/r/seed && rm /tmp/dt-seed && docker rm @s', {
           quiet: true,
         }),
         made('a', {
           Cmd: ['sh', '-c', 'cd /data; find . | sort; cat f sub/deep/g viaLink x2 /ro/seed /a/b/c/seed'],
           HostConfig: { Binds: ['dt-v:/data', 'dt-w:/data/sub/deep', 'dt-r:/ro:ro', 'dt-r:/a/b/c'] },
         }),
-        sh('cd $(mktemp -d) && echo hello > f && docker cp -q f @a:/data/f && docker cp -q f @a:/data/sub/deep/g'),
+        sh('cd $(mktemp -d) && echo hello > f && docker cp f @a:/data/f && docker cp f @a:/data/sub/deep/g'),
         sh('cd $(mktemp -d) && echo hello > f && docker cp f @a:/ro/x; docker cp f @a:/ro'),
         sh(
           'cd $(mktemp -d) && ln -s /etc/passwd abs; ln -s ../etc/passwd rel; ln -s /data/sub/deep/g into; ln -s f here; tar -c abs rel into here | docker cp - @a:/data',
@@ -143,9 +143,9 @@ export const files: Subject = {
         sh('docker cp -L @a:/data/here - | tar -xO'),
         sh("docker cp @a:/data/into - | tar -tv | tr -s ' ' | cut -d' ' -f1,6-"),
         sh('cd $(mktemp -d) && ln -s /data toData; ln -s data/sub toSub; tar -c toData toSub | docker cp - @a:/'),
-        sh('cd $(mktemp -d) && echo hello > f && docker cp -q f @a:/toData/viaLink'),
+        sh('cd $(mktemp -d) && echo hello > f && docker cp f @a:/toData/viaLink'),
         sh('docker cp @a:/toSub/deep/g - | tar -xO'),
-        sh('cd $(mktemp -d) && echo hello > f && docker cp -q f @a:/toData/sub/deep/../../x2'),
+        sh('cd $(mktemp -d) && echo hello > f && docker cp f @a:/toData/sub/deep/../../x2'),
         sh('docker cp @a:/data - | tar -t | sort'),
         sh("docker cp @a:/a - | tar -tv | tr -s ' ' | cut -d' ' -f1,2,6- | sort"),
         sh('cd $(mktemp -d) && echo x > data && tar -c data | docker cp - @a:/'),
@@ -184,7 +184,7 @@ export const files: Subject = {
         get('/containers/@a/archive?path=/made', { only: [] }),
         head('/containers/@a/archive?path=/etc'),
         sh('docker cp @a:/made - | tar -xO'),
-        sh('cd $(mktemp -d) && echo put > f && docker cp -q f @a:/tmp/f && docker cp @a:/tmp/f - | tar -xO'),
+        sh('cd $(mktemp -d) && echo put > f && docker cp f @a:/tmp/f && docker cp @a:/tmp/f - | tar -xO'),
         put('/containers/@a/archive?path=/nosuch', ''),
         get('/containers/@a/changes', { sorted: true }),
         sh('docker export @a | tar -xO made tmp/f'),

@@ -10,6 +10,7 @@ import {
   parseBridgeRange,
   parseDockerAddress,
   parseImageStore,
+  plainTcpWarning,
   positiveInteger,
   tlsMode,
 } from '../../../src/cli/vch-options.js';
@@ -48,6 +49,23 @@ describe('values of options', () => {
     expect(parseDockerAddress('[::1]:2375')).toEqual({ host: '::1', port: 2375 });
     expect(() => parseDockerAddress('localhost')).toThrow(/host:port/);
     expect(() => parseDockerAddress('h:70000')).toThrow(/host:port/);
+  });
+  it.each(['127.0.0.1', '127.9.9.9', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1', 'localhost', 'LOCALHOST'])(
+    '%s is for this machine alone: plain TCP there is warned of',
+    (host) => expect(plainTcpWarning({ host, port: 2375 }, false)).toMatch(/^Warning: .*every user .* is root in all/),
+  );
+  it.each([
+    '0.0.0.0',
+    '::',
+    '10.0.0.1',
+    '128.0.0.1',
+    'example.com',
+    '127.0.0.1.example.com',
+    'fe80::1',
+    '::ffff:10.0.0.1',
+  ])('%s is reached by others: plain TCP there is refused unless insisted on', (host) => {
+    expect(() => plainTcpWarning({ host, port: 2375 }, false)).toThrow(/--insecure-tcp/);
+    expect(plainTcpWarning({ host, port: 2375 }, true)).toMatch(/^Warning: .*everybody who reaches/);
   });
   it('parses numbers', () => {
     expect(positiveInteger('--x')('5')).toBe(5);

@@ -1,0 +1,75 @@
+/** An engine that `npm start` brings up, with a state directory of its own. */
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
+import { freePort, type Outcome, run } from './stack.js';
+
+const cli = (name: string): string => fileURLToPath(new URL(`../../dist/src/cli/${name}.js`, import.meta.url));
+
+/** What a user has after `npm start`. */
+export interface Started {
+  paths: InstancePaths;
+  socket: string;
+  hostdPort: number;
+  /** `npm start` again, with these options. */
+  start(...options: string[]): Promise<Outcome>;
+  stop(...options: string[]): Promise<Outcome>;
+  docker(...args: string[]): Promise<Outcome>;
+  /** The docker CLI as a user who is not root, in these groups. */
+  dockerAs(groups: number[], ...args: string[]): Promise<Outcome>;
+}
+
+/** A user id that nobody has. */
+const SOMEBODY = '65533';
+
+/** Starts it. @param options further ones of `npm start` */
+export async function startEngine(...options: string[]): Promise<Started & { output: Outcome }> {
+  const paths = instancePaths(mkdtempSync(join(tmpdir(), 'caisson-started-')));
+  const socket = join(paths.runDir, 'vch/default/docker.sock');
+  const hostdPort = await freePort();
+  const env = { DOCKER_HOST: `unix://${socket}`, DOCKER_CONFIG: '/nonexistent' };
+  const start = (...more: string[]): Promise<Outcome> =>
+    run(
+      process.execPath,
+      [cli('start'), '--state-dir', paths.stateDir, '--hostd-address', `127.0.0.1:${hostdPort}`, ...more],
+      { timeoutMs: 170_000, env: { SUDO_USER: 'alice', CAISSON_LOG_LEVEL: 'info' } },
+    );
+  const output = await start('--warm-pool', '0', ...options);
+  return {
+    paths,
+    socket,
+    hostdPort,
+    output,
+    start,
+    stop: (...more) =>
+      run(process.execPath, [cli('stop'), '--state-dir', paths.stateDir, ...more], { timeoutMs: 120_000 }),
+    docker: (...args) => run('docker', args, { env }),
+    dockerAs: (groups, ...args) =>
+      run(
+        'setpriv',
+        [
+          ...['--reuid', SOMEBODY, '--regid', SOMEBODY, '--bounding-set=-all', '--inh-caps=-all'],
+          ...(groups.length === 0 ? ['--clear-groups'] : ['--groups', groups.join()]),
+          ...['docker', ...args],
+        ],
+        { env },
+      ),
+  };
+}
+
+/** Addresses on which a process listens by TCP. */
+export async function listening(pid: number): Promise<string[]> {
+  const { stdout } = await run('ss', ['-Hltnp']);
+  return stdout
+    .split('\n')
+    .filter((line) => line.includes(`pid=${pid},`))
+    .map((line) => line.split(/\s+/)[3] ?? '');
+}
+
+/** The process of the endpoint of `default`. */
+export function endpointPid(paths: InstancePaths): number {
+  const file = join(paths.runDir, 'vch/default/endpoint.json');
+  return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
+}
