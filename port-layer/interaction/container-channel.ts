@@ -1,7 +1,7 @@
 /** A running container's channel: waits for its VM on a unix socket, and keeps what is attached across reconnections. */
 import { randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { chmod, chown, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, utimes } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
@@ -15,8 +15,6 @@ import { ANSWER, brokeProtocol, fromGuest, type Patience, START } from './patien
 import { type ReaderOptions, SessionStreams } from './session-streams.js';
 
 const log = logger('channel');
-/** The group that the embedded host's VMs run as. */
-const VM_GROUP = 64100;
 const CONNECT_MS = 5000;
 /** Input that is kept for a VM which is not connected yet. */
 const INPUT_BUFFER = 65_536;
@@ -24,6 +22,10 @@ const INPUT_BUFFER = 65_536;
 const DRAIN_MS = 2000;
 /** A second peer waits for so long while it is looked whether the first one lives. */
 const LIVES_MS = 2000;
+/** A VM whose connection has ended is asked for again so often, with growing pauses. */
+const CALLS = 4;
+const CALL_MS = 100;
+const CALL_MOST_MS = 10_000;
 const SIGKILL = 9;
 /** A guest that breaks the protocol again and again is told of as often as this. */
 const TELL_MS = 30_000;
@@ -52,6 +54,8 @@ export class ContainerChannel extends EventEmitter<Events> {
   private readonly share: OutputShare;
   /** Somebody who came while another was connected. */
   private second: Socket | null = null;
+  /** How often in a row the guest has broken the protocol: it is called back later each time. */
+  private breaks = 0;
   private toldAt = Number.NEGATIVE_INFINITY;
   /** Not from 1: a VM that outlived the endpoint may still have sessions of the one before. */
   private nextSession = randomInt(1, 2 ** 31);
@@ -79,10 +83,15 @@ export class ContainerChannel extends EventEmitter<Events> {
     await rm(this.path, { force: true });
     const server = createServer((socket) => this.accept(socket));
     this.server = server;
-    server.listen(this.path);
+    // Nobody but this user and root can connect: the host does, and hands the connection to the VM. Who it is cannot be asked (Node has
+    // no SO_PEERCRED), so it is the socket's mode that tells; it has that from the beginning on.
+    const umask = process.umask(0o177);
+    try {
+      server.listen(this.path);
+    } finally {
+      process.umask(umask);
+    }
     await once(server, 'listening');
-    await chown(this.path, 0, VM_GROUP);
-    await chmod(this.path, 0o660);
   }
 
   /** Lets the VM go. What a VM that has ended sent before is still passed on, unless `now`. */
@@ -370,7 +379,11 @@ export class ContainerChannel extends EventEmitter<Events> {
     connection.on('oom', (news) => this.emit('oom', news));
     connection.on('broken', (how) => this.tell(how));
     connection.once('close', () => {
-      if (this.connection === connection) this.connection = null;
+      if (this.connection === connection) {
+        this.connection = null;
+        this.breaks = connection.broken === null ? 0 : this.breaks + 1;
+        this.callHost(0);
+      }
       for (const session of this.helpers) this.endSession(session, connection.broken);
       if (connection.broken !== null) this.cutOff(brokeProtocol(connection.broken));
       log.debug({ path: this.path }, 'channel closed');
@@ -389,6 +402,18 @@ export class ContainerChannel extends EventEmitter<Events> {
   /** Those who read the output of execs hear of it. What the first process prints goes on with the next connection. */
   private cutOff(error: Error): void {
     for (const [session, streams] of this.streams) if (session !== 0) streams.cut(error);
+  }
+
+  /** The host connects again when the socket is made anew, or touched. It may be busy: this is said a few times. */
+  private callHost(times: number): void {
+    if (times >= CALLS) return;
+    const pause = Math.min(CALL_MOST_MS, CALL_MS * 4 ** times * 2 ** this.breaks);
+    setTimeout(() => {
+      if (this.server === null || this.connection !== null) return;
+      const now = new Date();
+      utimes(this.path, now, now).catch(() => undefined);
+      this.callHost(times + 1);
+    }, pause).unref();
   }
 
   private tell(how: string): void {
