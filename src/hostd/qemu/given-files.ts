@@ -7,7 +7,8 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import type { OpenDisk, OpenDisks, OpenFile } from '../disks/open-disks.js';
 import type { VmDefinition } from '../runtime.js';
-import { type DiskBacking, FIRST_FD, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
+import { FIRST_FD } from './cage.js';
+import { type DiskBacking, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
 import type { Qmp } from './qmp.js';
 
 /** Descriptors that a QEMU inherits. Its owner must `close()` it when QEMU was started, or was not. */
