@@ -165,7 +165,7 @@ function calls(deadlineMs: number): Record<string, Call> {
 it.each(Object.keys(behaviours))(
   'a guest that %s',
   async (behaviour) => {
-    const every = calls(90_000);
+    const every = calls(120_000);
     const ids: string[] = [];
     for (const _ of Object.keys(every)) ids.push(await stack.run(behaviours[behaviour]!));
     const before = process.memoryUsage().rss;
@@ -187,7 +187,8 @@ it.each(Object.keys(behaviours))(
     );
     clearInterval(watch);
     expect(late).toEqual([]);
-    expect(most).toBeLessThan(250 * MIB);
+    // Of all of them together.
+    expect(most).toBeLessThan(400 * MIB);
     const gone = ids.map((id) => stack.call('DELETE', `/containers/${id}?force=1`, { deadlineMs: 60_000 }));
     await Promise.all(gone);
   },
