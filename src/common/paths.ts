@@ -22,6 +22,8 @@ export interface InstancePaths {
   readonly hostdFile: string;
   /** `{user, password}`, mode 0600. */
   readonly credentialsFile: string;
+  /** Users of the embedded host with hashes of their passwords, roles and permissions; mode 0600. */
+  readonly accessFile: string;
 }
 
 /** The paths of the instance that lives in `stateDir`. */
@@ -35,6 +37,7 @@ export function instancePaths(stateDir: string): InstancePaths {
     runDir: instance === 'caisson' ? '/run/caisson' : `/run/caisson-${instance}`,
     hostdFile: join(stateDir, 'hostd.json'),
     credentialsFile: join(stateDir, 'credentials.json'),
+    accessFile: join(stateDir, 'access.json'),
   };
 }
 
