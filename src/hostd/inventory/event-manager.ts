@@ -89,12 +89,13 @@ export class EventManager extends ManagedObject {
     return this.events.filter((event) => matches(filter, event) && this.seen(event));
   }
 
-  /** True for an event that the caller may know of: about what the caller sees, or about the caller. */
+  /** True for an event that the caller may know of: about the caller or what the caller sees, and nothing else. */
   seen(event: HostEvent): boolean {
     const caller = restrictedCaller();
     if (caller === undefined) return true;
     const pool = this.pools.get(event);
-    return pool === undefined ? event.userName === caller.principal : caller.sees(pool);
+    const concerned = pool === undefined ? event.userName === caller.principal : caller.sees(pool);
+    return concerned && caller.redact(event) === event;
   }
 
   private poolOf({ vm, resourcePool }: HostEvent): ManagedObject | undefined {
@@ -120,7 +121,7 @@ export function matches(filter: EventFilterSpec, event: HostEvent): boolean {
 }
 
 /** A cursor over matching events, at first before the oldest of them, with a page of the latest. Ends with its session. */
-class EventHistoryCollector extends ManagedObject {
+export class EventHistoryCollector extends ManagedObject {
   private pageSize = PAGE;
   private position = 0;
   private readonly onEvent: (event: HostEvent) => void;

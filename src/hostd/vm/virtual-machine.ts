@@ -287,7 +287,8 @@ export class VirtualMachine extends ManagedObject {
     if (!creating) this.mustBeOff();
     const base = basename(this.vmx, '.vmx');
     const { hardware, create, removedFiles } = applyDeviceChanges(next.hardware, changes, {
-      portGroups: this.host.portGroups,
+      // Those that a caller may not know of are not there.
+      portGroups: new Set(this.host.seenPortGroups()),
       defaultDiskFile: (index) =>
         this.host.datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
     });
