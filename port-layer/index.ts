@@ -9,6 +9,7 @@ import { invalid } from '../src/common/errors.js';
 import { spoolDirectory } from '../src/common/paths.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
+import { DiskReaders } from './disks/disk-readers.js';
 import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
 import type { ObservedVm } from './exec/vm-observer.js';
@@ -37,7 +38,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await layers.load();
     const cache = new ContainerCache();
     const volumeUse = new VolumeUse(() => cache.all());
-    const volumes = new Volumes(files, config, layers, volumeUse, spool);
+    const readers = new DiskReaders();
+    layers.onRemove = () => readers.forgetLayers();
+    const volumes = new Volumes(files, config, layers, volumeUse, spool, readers);
     await volumes.load();
     volumes.usedByContainers = () =>
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
@@ -54,8 +57,15 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
       observe: new Observe(cache, (container) => exec.visit(container)),
-      files: new ContainerFiles(config, cache, files.datastore, layers, spool, volumeUse, (container) =>
-        exec.visit(container),
+      files: new ContainerFiles(
+        config,
+        cache,
+        files.datastore,
+        layers,
+        spool,
+        volumeUse,
+        (container) => exec.visit(container),
+        readers,
       ),
       layers,
       volumes,
@@ -69,6 +79,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       async close() {
         await watcher.close();
         await exec.close();
+        readers.close();
         await client.close();
       },
     };

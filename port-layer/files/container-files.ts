@@ -5,6 +5,8 @@ import { CaissonError, conflict, invalid, isKind, notFound } from '../../src/com
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { FilesView } from '../../tether/protocol/files.js';
 import type { VchConfig } from '../config.js';
+import { type DiskCall, DiskReaders } from '../disks/disk-readers.js';
+import { type DiskSource, volumeSource } from '../disks/disk-source.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
@@ -13,12 +15,12 @@ import { volumeDiskPath } from '../storage/volume-disks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { FileChange, FileService, PathStat } from '../types.js';
 import { compareTrees, shown, type TreeChange } from './changes.js';
-import { DiskFiles } from './disk-files.js';
 import { GuestFiles } from './guest-files.js';
 import { makeInitLayer } from './init-layer.js';
 import { layerTar } from './layer-tar.js';
 import { makeDirectory } from './make-directory.js';
 import { MountedFiles } from './mounted-files.js';
+import { NameBudget } from './name-budget.js';
 import { OpenVolumes } from './open-volumes.js';
 import { userOf } from './owner.js';
 import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
@@ -37,16 +39,17 @@ export class ContainerFiles implements FileService {
     private readonly config: VchConfig,
     private readonly containers: ContainerCache,
     private readonly datastore: DatastoreClient,
-    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
+    private readonly layers: Pick<Layers, 'chainOf' | 'openBlocks'>,
     private readonly spoolDir: string,
     private readonly volumeUse: VolumeUse,
     /** Keeps a running container's guest awake: `Pauser.visit`. */
     private readonly visit: (container: Container) => Promise<() => void>,
+    private readonly readers = new DiskReaders(),
   ) {}
 
   async stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.asSeen, signal);
+    const files = await this.open(container, FilesView.asSeen, this.readers.call(signal), signal);
     try {
       const { stat } = await look(files, absolutePath(toBytes(path)));
       // As Docker: the last component as it was asked for.
@@ -60,7 +63,7 @@ export class ContainerFiles implements FileService {
 
   async archive(id: string, path: string, signal?: AbortSignal): Promise<{ stat: PathStat; tar: Readable }> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.asSeen, signal);
+    const files = await this.open(container, FilesView.asSeen, this.readers.call(signal), signal);
     try {
       const absolute = absolutePath(toBytes(path));
       const { stat } = await look(files, absolute);
@@ -88,7 +91,7 @@ export class ContainerFiles implements FileService {
     signal?: AbortSignal,
   ): Promise<void> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.asSeen, signal, true);
+    const files = await this.open(container, FilesView.asSeen, this.readers.call(signal), signal, true);
     try {
       const destination = await followLinks(files, cleanPath(toBytes(path)), 'error').catch((error: unknown) => {
         throw asEvalSymlinks(error);
@@ -106,7 +109,7 @@ export class ContainerFiles implements FileService {
   }
 
   async export(id: string, signal?: AbortSignal): Promise<Readable> {
-    const files = await this.open(this.containers.resolve(id), FilesView.ofDisk, signal);
+    const files = await this.open(this.containers.resolve(id), FilesView.ofDisk, this.readers.call(signal), signal);
     // The root itself has no entry.
     return stream(
       files,
@@ -116,7 +119,11 @@ export class ContainerFiles implements FileService {
 
   async changes(id: string, signal?: AbortSignal): Promise<FileChange[]> {
     const changes: FileChange[] = [];
-    for await (const change of this.compare(id, signal)) changes.push(shown(change));
+    const budget = new NameBudget();
+    for await (const change of this.compare(id, signal)) {
+      budget.take(change.path);
+      changes.push(shown(change));
+    }
     return changes;
   }
 
@@ -124,9 +131,13 @@ export class ContainerFiles implements FileService {
     let size = 0;
     /** Of files with several names, counted once. */
     const counted = new Set<bigint>();
+    const budget = new NameBudget();
     for await (const { entry } of this.compare(id, signal)) {
       if (entry === null || !(isRegular(entry) || isSymlink(entry)) || counted.has(entry.ino)) continue;
-      if (entry.nlink > 1) counted.add(entry.ino);
+      if (entry.nlink > 1) {
+        budget.take('');
+        counted.add(entry.ino);
+      }
       size += entry.size;
     }
     return size;
@@ -135,9 +146,10 @@ export class ContainerFiles implements FileService {
   /** What was changed since the image, in the order of the paths. */
   private async *compare(id: string, signal?: AbortSignal): AsyncGenerator<TreeChange> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.ofDisk, signal);
+    const call = this.readers.call(signal);
+    const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
-      const image = await this.imageOf(container, signal);
+      const image = await this.imageOf(container, call);
       try {
         const trees = [image, files].map((root) => root.tree('/', { content: false }));
         yield* compareTrees(trees[0]!, trees[1]!, { exact: false });
@@ -151,9 +163,10 @@ export class ContainerFiles implements FileService {
 
   async layer(id: string, { freeze }: { freeze: boolean }, signal?: AbortSignal): Promise<Readable> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.ofDisk, signal);
+    const call = this.readers.call(signal);
+    const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
-      const image = await this.imageOf(container, signal);
+      const image = await this.imageOf(container, call);
       const readable = stream(files, layerTar(image, files, freeze));
       readable.once('close', () => void image.close());
       return readable;
@@ -164,21 +177,28 @@ export class ContainerFiles implements FileService {
   }
 
   /** The files of a container's image, to compare with. */
-  private async imageOf(container: Container, signal?: AbortSignal): Promise<RootFiles> {
-    const disk = await this.layers.diskOf(container.spec.layer);
-    return this.openOnLayers(disk, signal);
+  private async imageOf({ id, spec }: Container, call: DiskCall): Promise<RootFiles> {
+    const layers = await this.layers.chainOf(spec.layer);
+    return call.open(this.source(`the image of container ${id}`, layers[0]!, layers));
   }
 
   /** A disk that stands on layers. */
-  private openOnLayers(disk: string, signal?: AbortSignal): Promise<DiskFiles> {
-    return DiskFiles.open(this.datastore, disk, this.spoolDir, signal, (path) => this.layers.openDisk(path));
+  private source(what: string, path: string, layers: string[]): DiskSource {
+    const openBlocks = (file: string): ReturnType<Layers['openBlocks']> => this.layers.openBlocks(file);
+    return { what, path, layers, openBlocks, datastore: this.datastore, spoolDir: this.spoolDir };
   }
 
   /**
    * The container's files; the caller closes them. Until then one that does not run is not started.
    * @param write volumes of one that does not run are to be changed too
    */
-  private async open(container: Container, view: number, signal?: AbortSignal, write = false): Promise<RootFiles> {
+  private async open(
+    container: Container,
+    view: number,
+    call: DiskCall,
+    signal?: AbortSignal,
+    write = false,
+  ): Promise<RootFiles> {
     await container.settled();
     if (container.running) {
       const leave = await this.visit(container);
@@ -197,13 +217,16 @@ export class ContainerFiles implements FileService {
         throw conflict(`container ${container.id} is being removed`);
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
-        const openDisk = (): Promise<DiskFiles> => this.openOnLayers(disk, signal);
+        const source = this.source(`container ${container.id}`, disk, await this.layers.chainOf(container.spec.layer));
+        const openDisk = (): Promise<RootFiles> => call.open(source);
         if (container.state === 'created') {
           await makeInitLayer(openDisk, container.spec.createdAt);
           if (view === FilesView.asSeen) await makeDirectory(openDisk, container.spec.process.cwd);
         }
         const files = releasing(await openDisk(), release);
-        return view === FilesView.asSeen ? await this.withVolumes(container, files, write, signal) : files;
+        if (view !== FilesView.asSeen || (container.spec.volumes ?? []).length === 0) return files;
+        source.stepByStep = true;
+        return await this.withVolumes(container, files, write, call, signal);
       }
     } catch (error) {
       release();
@@ -211,7 +234,7 @@ export class ContainerFiles implements FileService {
     }
     release();
     await sleep(RETRY_MS);
-    return this.open(container, view, signal, write);
+    return this.open(container, view, call, signal, write);
   }
 
   /** The files of one that does not run, with its volumes. @param files closed when it fails */
@@ -219,14 +242,15 @@ export class ContainerFiles implements FileService {
     container: Container,
     files: RootFiles,
     write: boolean,
+    call: DiskCall,
     signal?: AbortSignal,
   ): Promise<RootFiles> {
-    if ((container.spec.volumes ?? []).length === 0) return files;
     const volumes = new OpenVolumes({
       use: this.volumeUse,
       besides: container.id,
-      openDisk: (name) => DiskFiles.open(this.datastore, volumeDiskPath(this.config, name), this.spoolDir, signal),
-      openRunning: (id) => this.open(this.containers.resolve(id), FilesView.asSeen, signal),
+      openDisk: (name) =>
+        call.open(volumeSource(name, volumeDiskPath(this.config, name), this.datastore, this.spoolDir)),
+      openRunning: (id) => this.open(this.containers.resolve(id), FilesView.asSeen, call, signal),
     });
     try {
       const mounts = await volumes.mounts(container.spec, write);

@@ -1,6 +1,7 @@
 /** What was changed in a container as a layer's tar (image-spec layer.md): what is new or changed, and whiteouts for what is gone. */
 import { TAR_END, tarHeader } from '../../src/disk/tar/writer.js';
 import { compareTrees, type TreeChange } from './changes.js';
+import { NameBudget } from './name-budget.js';
 import { baseName, parentOf } from './paths.js';
 import type { RootFiles } from './root-files.js';
 import { TarOutput } from './tar-out.js';
@@ -12,12 +13,14 @@ import { TarOutput } from './tar-out.js';
 export async function* layerTar(image: RootFiles, files: RootFiles, freeze: boolean): AsyncGenerator<Buffer> {
   if (freeze) await files.freeze();
   const changes: TreeChange[] = [];
+  const budget = new NameBudget();
   let added = '';
   const trees = [image, files].map((root) => root.tree('/', { content: false }));
   for await (const change of compareTrees(trees[0]!, trees[1]!, { exact: true })) {
     // What is new comes with all that is in it.
     if (added !== '' && change.path.startsWith(`${added}/`)) continue;
     added = change.kind === 'added' ? change.path : '';
+    budget.take(change.path);
     changes.push(change);
   }
   const tar = new TarOutput();

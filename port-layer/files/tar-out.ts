@@ -1,5 +1,6 @@
 /** Files as a tar stream, entry by entry as they come. */
 import { TAR_END, type TarFields, tarHeader, tarPadding } from '../../src/disk/tar/writer.js';
+import { NameBudget } from './name-budget.js';
 import {
   type FileEntry,
   isDirectory,
@@ -26,6 +27,7 @@ const TYPES: Record<number, TarFields['type']> = {
 export class TarOutput {
   /** The names of files that have several, by inode. */
   private readonly named = new Map<string, string>();
+  private readonly budget = new NameBudget();
   /** Content still to come of the last file. */
   private left = 0;
   private size = 0;
@@ -50,6 +52,7 @@ export class TarOutput {
       const inode = `${entry.dev}:${entry.ino}`;
       const first = this.named.get(inode);
       if (first !== undefined) return tarHeader({ ...fields, type: '1', linkName: first });
+      this.budget.take(name);
       this.named.set(inode, name);
     }
     if (isRegular(entry)) {

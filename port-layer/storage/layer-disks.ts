@@ -15,6 +15,7 @@ const IDLE_MS = 30_000;
 export class LayerDisks {
   /** The most recently used last. */
   private readonly extents = new Map<string, Promise<VmdkExtent>>();
+  private readonly files = new Map<string, Promise<BlockReader>>();
   /** 48 MiB of content, 16 MiB of grain tables; for all together. */
   private readonly pages = new PageCache(128 * 1024, 384);
   private readonly tables = new PageCache(64 * 1024, 256);
@@ -29,35 +30,42 @@ export class LayerDisks {
   /** For `VmdkChain.open`: a layer's disk is shared, any other file is opened for who asks. @throws notFound, invalid */
   open(path: string): Promise<BlockReader | VmdkExtent> {
     if (!path.startsWith(`${this.directory}/`)) return DatastoreBlocks.open(this.datastore, path);
-    if (this.idle === null) this.idle = setTimeout(() => this.clear(), IDLE_MS).unref();
-    else this.idle.refresh();
-    const known = this.extents.get(path);
-    this.extents.delete(path);
-    const opening = known ?? this.openNew(path);
-    this.extents.set(path, opening);
-    for (const [oldest] of this.extents) {
-      if (this.extents.size <= MAX_OPEN) break;
-      this.extents.delete(oldest);
-    }
-    return opening;
+    return this.kept(this.extents, path, () =>
+      this.openBlocks(path).then((file) => VmdkExtent.open(file, this.tables)),
+    );
   }
 
-  private openNew(path: string): Promise<VmdkExtent> {
-    const opening = DatastoreBlocks.open(this.datastore, path, this.pages).then((file) =>
-      VmdkExtent.open(file, this.tables),
-    );
-    opening.catch(() => this.forget(path));
+  /** The bytes of such a file. @throws notFound */
+  openBlocks(path: string): Promise<BlockReader> {
+    if (!path.startsWith(`${this.directory}/`)) return DatastoreBlocks.open(this.datastore, path);
+    return this.kept(this.files, path, () => DatastoreBlocks.open(this.datastore, path, this.pages));
+  }
+
+  private kept<T>(all: Map<string, Promise<T>>, path: string, open: () => Promise<T>): Promise<T> {
+    if (this.idle === null) this.idle = setTimeout(() => this.clear(), IDLE_MS).unref();
+    else this.idle.refresh();
+    const known = all.get(path);
+    all.delete(path);
+    const opening = known ?? open();
+    all.set(path, opening);
+    if (known === undefined) opening.catch(() => all.delete(path));
+    for (const [oldest] of all) {
+      if (all.size <= MAX_OPEN) break;
+      all.delete(oldest);
+    }
     return opening;
   }
 
   /** The file is to be removed. */
   forget(path: string): void {
     this.extents.delete(path);
+    this.files.delete(path);
   }
 
   private clear(): void {
     this.idle = null;
     this.extents.clear();
+    this.files.clear();
     this.pages.clear();
     this.tables.clear();
   }

@@ -7,7 +7,14 @@ import { Readable } from 'node:stream';
 import { conflict, internal, isKind, messageOf, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { applyLayer, FileBlocks, type LayerResult, type OpenFile, VmdkChain } from '../../src/disk/index.js';
+import {
+  applyLayer,
+  type BlockReader,
+  FileBlocks,
+  type LayerResult,
+  type OpenFile,
+  VmdkChain,
+} from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import type { LayerInfo, LayerStore, LayerWriteOptions } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
@@ -35,6 +42,8 @@ export class Layers implements LayerStore {
   private readonly disks: LayerDisks;
   /** Set by the port layer: chain ids that containers stand on. */
   usedByContainers: () => Set<string> = () => new Set();
+  /** Set by the port layer: a layer's files are to be removed. */
+  onRemove: () => void = () => undefined;
 
   constructor(
     private readonly files: ImageStoreFiles,
@@ -92,6 +101,21 @@ export class Layers implements LayerStore {
   /** For `VmdkChain.open` on the datastore: opens each layer's disk once for all who read it. */
   openDisk(path: string): ReturnType<OpenFile> {
     return this.disks.open(path);
+  }
+
+  /** The bytes of a layer's disk, or of any other file: each layer's are opened once for all who read them. */
+  openBlocks(path: string): Promise<BlockReader> {
+    return this.disks.openBlocks(path);
+  }
+
+  /** The disks of a layer and of all below it, as {@link diskOf}, the upper ones first. */
+  async chainOf(chainId: string | null): Promise<string[]> {
+    const disks = new Set([await this.diskOf(chainId)]);
+    for (let layer = this.layers.get(chainId ?? EMPTY_LAYER); layer?.parent != null; ) {
+      layer = this.layers.get(layer.parent);
+      if (layer !== undefined) disks.add(this.path(layer.disk ?? layer.chainId));
+    }
+    return [...disks];
   }
 
   /** Keeps a layer while a container is made on it. @returns lets go */
@@ -252,6 +276,7 @@ export class Layers implements LayerStore {
       throw conflict(`layer ${chainId} is in use by a container`);
     if (!this.layers.delete(chainId)) return;
     this.disks.forget(this.path(chainId));
+    this.onRemove();
     try {
       await this.files.remove(`${this.files.images}/${hex(chainId)}`);
     } catch (error) {

@@ -16,15 +16,10 @@ import {
 } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import {
-  ChangedDisk,
-  copyTree,
-  createFilesystem,
-  Ext4Filesystem,
-  type FileStat,
-  VmdkChain,
-} from '../../src/disk/index.js';
+import { copyTree, createFilesystem, Ext4Filesystem, VmdkChain } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
+import { DiskReaders } from '../disks/disk-readers.js';
+import { type DiskSource, volumeSource } from '../disks/disk-source.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
@@ -73,6 +68,7 @@ export class Volumes implements VolumeStore {
     private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
     private readonly use: VolumeUse,
     private readonly spoolDir: string,
+    private readonly readers = new DiskReaders(),
   ) {}
 
   private get directory(): string {
@@ -221,7 +217,7 @@ export class Volumes implements VolumeStore {
 
   async usage(name: string, signal?: AbortSignal): Promise<number> {
     if (!this.volumes.has(name)) throw notFound(`get ${name}: no such volume`);
-    return this.withFilesystem(volumeDiskPath(this.config, name), (filesystem) => sizeOf(filesystem, signal));
+    return this.readers.using(this.source(name), (disk) => disk.usage(), signal);
   }
 
   /**
@@ -231,7 +227,7 @@ export class Volumes implements VolumeStore {
   recover(name: string, signal?: AbortSignal): Promise<void> {
     return this.alone(name, async () => {
       const path = volumeDiskPath(this.config, name);
-      if (!(await this.withFilesystem(path, async (filesystem) => filesystem.needsRecovery))) return;
+      if (!(await this.readers.using(this.source(name), (disk) => disk.isDirty(), signal))) return;
       log.info({ volume: name }, 'a volume was not unmounted; its journal is carried out');
       const local = this.spoolFile();
       try {
@@ -239,8 +235,7 @@ export class Volumes implements VolumeStore {
           await this.files.datastore.get(path, { signal }),
           createWriteStream(local, { mode: 0o600, highWaterMark: 1 << 20 }),
         );
-        const disk = await ChangedDisk.open(local, null);
-        await disk.finish();
+        await this.readers.recover(this.source(name), local, signal);
         await this.upload(local, path, signal);
       } finally {
         await rm(local, { force: true });
@@ -303,12 +298,14 @@ export class Volumes implements VolumeStore {
   }
 
   private async isEmpty(name: string): Promise<boolean> {
-    return this.withFilesystem(volumeDiskPath(this.config, name), async (filesystem) => {
-      for await (const _entry of filesystem.readdir(filesystem.root)) return false;
-      return true;
-    });
+    return this.readers.using(this.source(name), (disk) => disk.isEmpty());
   }
 
+  private source(name: string): DiskSource {
+    return volumeSource(name, volumeDiskPath(this.config, name), this.files.datastore, this.spoolDir);
+  }
+
+  /** An image's filesystem: one that this program made. */
   private async withFilesystem<T>(path: string, body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
     const chain = await VmdkChain.open(path, (file) => this.layers.openDisk(file));
     try {
@@ -346,23 +343,4 @@ async function findContent(filesystem: Ext4Filesystem, path: string): Promise<nu
     return null;
   }
   throw unavailable(`source ${path} is not directory`);
-}
-
-/** Bytes of all files, those with several names once. */
-async function sizeOf(filesystem: Ext4Filesystem, signal?: AbortSignal): Promise<number> {
-  const counted = new Set<number>();
-  let size = 0;
-  const directories = [filesystem.root];
-  const guard = filesystem.treeGuard();
-  for (let at = directories.pop(); at !== undefined; at = directories.pop()) {
-    signal?.throwIfAborted();
-    for await (const { ino } of filesystem.readdir(at, guard)) {
-      if (counted.has(ino)) continue;
-      const one: FileStat = await filesystem.statInode(ino);
-      if (one.nlink > 1 && one.type !== 'directory') counted.add(ino);
-      if (one.type === 'directory') directories.push(ino);
-      else if (one.type === 'file' || one.type === 'symlink') size += one.size;
-    }
-  }
-  return size;
 }

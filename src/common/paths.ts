@@ -20,6 +20,8 @@ export interface InstancePaths {
   readonly runDir: string;
   /** `{url, thumbprint, pid}` of the running hostd. */
   readonly hostdFile: string;
+  /** `{pid, startTime}` of the process that keeps hostd running. */
+  readonly supervisorFile: string;
   /** `{user, password}`, mode 0600. */
   readonly credentialsFile: string;
   /** Users of the embedded host with hashes of their passwords, roles and permissions; mode 0600. */
@@ -30,12 +32,14 @@ export interface InstancePaths {
 export function instancePaths(stateDir: string): InstancePaths {
   const instance =
     stateDir === DEFAULT_STATE_DIR ? 'caisson' : createHash('sha256').update(stateDir).digest('hex').slice(0, 8);
+  const runDir = instance === 'caisson' ? '/run/caisson' : `/run/caisson-${instance}`;
   return {
     instance,
     stateDir,
     datastoreDir: join(stateDir, 'datastore1'),
-    runDir: instance === 'caisson' ? '/run/caisson' : `/run/caisson-${instance}`,
+    runDir,
     hostdFile: join(stateDir, 'hostd.json'),
+    supervisorFile: join(runDir, 'supervisor.json'),
     credentialsFile: join(stateDir, 'credentials.json'),
     accessFile: join(stateDir, 'access.json'),
   };

@@ -16,15 +16,16 @@ export class Semaphore {
 
   /** Runs `body` when there is room. @throws what `body` throws, or the signal's reason if it fires while waiting */
   async run<T>(body: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    await this.#acquire(signal);
+    await this.acquire(signal);
     try {
       return await body();
     } finally {
-      this.#release();
+      this.release();
     }
   }
 
-  async #acquire(signal: AbortSignal | undefined): Promise<void> {
+  /** Takes a place, to be given back by {@link release}. @throws the signal's reason if it fires while waiting */
+  async acquire(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     if (this.#free > 0) {
       this.#free--;
@@ -41,13 +42,14 @@ export class Semaphore {
     } catch (error) {
       const index = this.#waiting.indexOf(grant);
       // Not waiting any more: it was granted in the same turn and has to be passed on.
-      if (index < 0) this.#release();
+      if (index < 0) this.release();
       else this.#waiting.splice(index, 1);
       throw error;
     }
   }
 
-  #release(): void {
+  /** Gives a place back. */
+  release(): void {
     const next = this.#waiting.shift();
     if (next) next();
     else this.#free++;

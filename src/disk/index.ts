@@ -11,7 +11,13 @@
  */
 export { type BlockReader, type BlockWriter, CachedBlocks, FileBlocks, MemoryBlocks, PageCache } from './blocks.js';
 export type { FileWriter } from './ext4/file-writer.js';
-export { type DirectoryEntry, Ext4Filesystem, type FileStat, type FileType } from './ext4/filesystem.js';
+export {
+  type ContentPiece,
+  type DirectoryEntry,
+  Ext4Filesystem,
+  type FileStat,
+  type FileType,
+} from './ext4/filesystem.js';
 export type { TreeGuard } from './ext4/tree-guard.js';
 export {
   applyLayer,
@@ -24,6 +30,6 @@ export {
 } from './layer/apply.js';
 export { ChangedDisk } from './layer/changed-disk.js';
 export { copyTree } from './layer/copy-tree.js';
-export { MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
+export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';

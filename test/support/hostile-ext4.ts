@@ -1,10 +1,11 @@
 /** Ext4 filesystems that lie about their structure, as a guest may write them to its disk: made from a good one, field by field. */
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { CaissonError } from '../../src/common/errors.js';
-import { type BlockReader, Ext4Filesystem } from '../../src/disk/index.js';
+import { type BlockReader, Ext4Filesystem, VmdkChain } from '../../src/disk/index.js';
+import { DeltaDisk } from '../../src/disk/vmdk/delta.js';
 
 const run = promisify(execFile);
 const BLOCK = 4096;
@@ -136,6 +137,18 @@ export class HostileExt4 {
     bytes.writeUInt32BE(sequence, 8);
     return bytes;
   }
+}
+
+/** Puts a filesystem onto a disk in place of what is there, as the guest that has the disk can. */
+export async function writeToDisk(disk: string, image: Buffer): Promise<void> {
+  const chain = await VmdkChain.open(disk);
+  const { cid, parentCid, parentHint } = chain.info;
+  await chain.close();
+  const parent = parentHint === null ? null : await VmdkChain.open(join(dirname(disk), parentHint));
+  const delta = await DeltaDisk.open(disk, parent);
+  await delta.write(0, image);
+  await delta.finish({ cid, parentCid, parentHint });
+  await parent?.close();
 }
 
 /** What looking at a filesystem took. */

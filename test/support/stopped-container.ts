@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { VchConfig } from '../../port-layer/config.js';
+import { DiskReaders } from '../../port-layer/disks/disk-readers.js';
 import { Container } from '../../port-layer/exec/container.js';
 import { ContainerCache } from '../../port-layer/exec/container-cache.js';
 import { ContainerFiles } from '../../port-layer/files/container-files.js';
@@ -11,7 +12,7 @@ import { DatastoreBlocks } from '../../port-layer/storage/datastore-blocks.js';
 import { volumeDiskPath } from '../../port-layer/storage/volume-disks.js';
 import { VolumeUse } from '../../port-layer/storage/volume-use.js';
 import type { ContainerSpec } from '../../port-layer/types.js';
-import { createChild, createFilesystem } from '../../src/disk/index.js';
+import { createChild, createFilesystem, FileBlocks, readVmdkInfo } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 
 export const CONTAINER_ID = 'c'.repeat(64);
@@ -25,6 +26,9 @@ export async function storedVolume(directory: string, name: string): Promise<str
   await createFilesystem({ outPath, capacity: 16 << 20, seed: name, label: 'volume' });
   return outPath;
 }
+
+/** For all tests of a file. */
+const sharedReaders = new DiskReaders();
 
 /** As much of a datastore client as the files need. */
 class LocalDatastore {
@@ -49,6 +53,7 @@ class LocalDatastore {
 export async function stoppedContainer(
   directory: string,
   layer: string,
+  readers = sharedReaders,
 ): Promise<{ files: ContainerFiles; container: Container; disk: string; cache: ContainerCache }> {
   mkdirSync(join(directory, CONTAINER_ID));
   mkdirSync(join(directory, 'spool'));
@@ -65,10 +70,12 @@ export async function stoppedContainer(
   const cache = new ContainerCache();
   cache.add(container);
   const config = CONFIG;
+  // Another directory has others of the same names.
+  readers.forgetLayers();
   const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
   const layers = {
-    diskOf: async () => basename(layer),
-    openDisk: (path: string) => DatastoreBlocks.open(datastore, path),
+    chainOf: () => chainOf(directory, basename(layer)),
+    openBlocks: (path: string) => DatastoreBlocks.open(datastore, path),
   };
   return {
     files: new ContainerFiles(
@@ -79,11 +86,24 @@ export async function stoppedContainer(
       join(directory, 'spool'),
       new VolumeUse(() => cache.all()),
       neverVisited,
+      readers,
     ),
     container,
     disk,
     cache,
   };
+}
+
+/** A layer's disk and those below it, by their hints. */
+async function chainOf(directory: string, layer: string): Promise<string[]> {
+  const disks: string[] = [];
+  for (let next: string | null = layer; next !== null; ) {
+    disks.push(next);
+    const file = await FileBlocks.open(join(directory, next));
+    next = await readVmdkInfo(file).then(({ parentHint }) => parentHint);
+    await file.close();
+  }
+  return disks;
 }
 
 async function neverVisited(): Promise<never> {

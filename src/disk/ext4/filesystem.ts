@@ -38,6 +38,9 @@ export interface FileStat {
   minor: number;
 }
 
+/** A part of a file's content: where it is on the disk (bytes), or that it is zeros. */
+export type ContentPiece = { at: number; length: number } | { zeros: number };
+
 /** A name in a directory. `name` is the UTF-8 reading of `rawName`. */
 export interface DirectoryEntry {
   name: string;
@@ -81,6 +84,8 @@ export class Ext4Filesystem {
   /** Newer content of disk blocks, in the journal: block number → where. */
   private overlay = new Map<number, JournalledBlock>();
   private journal: Extent[] = [];
+  /** The blocks of the overlay in order, once they were asked for. */
+  private journalled: Float64Array | null = null;
   private readonly meta: CachedBlocks;
   private readonly breather = new Breather();
 
@@ -335,6 +340,19 @@ export class Ext4Filesystem {
   }
 
   private async *content(ino: number, range: { start?: number; end?: number }): AsyncGenerator<Buffer> {
+    for await (const piece of this.layout(ino, range)) {
+      if ('zeros' in piece) yield* zeros(piece.zeros);
+      else
+        for (let done = 0; done < piece.length; done += PIECE)
+          yield await this.dataAt(piece.at + done, Math.min(PIECE, piece.length - done));
+    }
+  }
+
+  /**
+   * Where bytes `start … end` of the regular file `ino` are: places on the disk and zeros, in order. Of a place that
+   * {@link isJournalled} the content is elsewhere; {@link dataAt} knows it.
+   */
+  async *layout(ino: number, range: { start?: number; end?: number } = {}): AsyncGenerator<ContentPiece> {
     const inode = await this.inode(ino);
     if ((inode.mode & c.S_IFMT) !== c.S_IFREG) throw invalid(`inode ${ino} is not a regular file`);
     const end = Math.min(range.end ?? inode.size, inode.size);
@@ -344,20 +362,33 @@ export class Ext4Filesystem {
       const from = extent.logical * c.BLOCK;
       const to = Math.min(from + extent.count * c.BLOCK, end);
       if (to <= position) continue;
-      yield* zeros(Math.min(from, end) - position);
+      const hole = Math.min(from, end) - position;
+      if (hole > 0) yield { zeros: hole };
       position = Math.max(position, Math.min(from, end));
-      while (position < to) {
-        const bytes = Math.min(PIECE, to - position);
-        const at = extent.start * c.BLOCK + position - from;
-        yield extent.unwritten ? Buffer.alloc(bytes) : await this.dataAt(at, bytes);
-        position += bytes;
-      }
+      if (extent.unwritten) yield { zeros: to - position };
+      else yield { at: extent.start * c.BLOCK + position - from, length: to - position };
+      position = to;
     }
-    yield* zeros(end - position);
+    if (end > position) yield { zeros: end - position };
   }
 
-  /** Content of files; only a filesystem mounted with `data=journal` has some of it in the journal. */
-  private async dataAt(at: number, length: number): Promise<Buffer> {
+  /** The journal has newer content of some block between these bytes of the disk: their place does not tell it. */
+  isJournalled(at: number, length: number): boolean {
+    if (this.overlay.size === 0) return false;
+    this.journalled ??= Float64Array.from(this.overlay.keys()).sort();
+    const first = Math.floor(at / c.BLOCK);
+    let [low, high] = [0, this.journalled.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.journalled[middle]! < first) low = middle + 1;
+      else high = middle;
+    }
+    const next = this.journalled[low];
+    return next !== undefined && next * c.BLOCK < at + length;
+  }
+
+  /** Content of files, at a place of {@link layout}; only a filesystem mounted with `data=journal` has some of it in the journal. */
+  async dataAt(at: number, length: number): Promise<Buffer> {
     const data = await this.disk.read(at, length);
     if (this.overlay.size === 0) return data;
     const patched = Buffer.from(data);

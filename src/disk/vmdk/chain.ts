@@ -14,6 +14,13 @@ export const MAX_CHAIN = 256;
  */
 export type OpenFile = (path: string) => Promise<BlockReader | VmdkExtent>;
 
+/** `length` bytes of a disk: those at `at` of a file of its chain; zeros where there is none. */
+export interface ChainRun {
+  extent: VmdkExtent | null;
+  at: number;
+  length: number;
+}
+
 /** A read-only view of a VMDK with its chain of parents. Concurrent reads are fine. */
 export class VmdkChain implements BlockReader {
   /** Capacity in bytes. */
@@ -138,6 +145,27 @@ export class VmdkChain implements BlockReader {
     fetchRun();
     await Promise.all(pending);
     return out;
+  }
+
+  /** Which files of the chain hold `length` bytes from `offset` on, and where; neighbours told together. */
+  async *runs(offset: number, length: number): AsyncGenerator<ChainRun> {
+    checkRange(this.size, offset, length);
+    let run: ChainRun | null = null;
+    for (let done = 0; done < length; ) {
+      const grain = Math.floor((offset + done) / GRAIN_BYTES);
+      const skip = offset + done - grain * GRAIN_BYTES;
+      const bytes = Math.min(GRAIN_BYTES - skip, length - done);
+      const found = await this.find(grain);
+      const at = found === null ? 0 : found.at + skip;
+      const extent = found?.extent ?? null;
+      if (run !== null && run.extent === extent && (extent === null || run.at + run.length === at)) run.length += bytes;
+      else {
+        if (run !== null) yield run;
+        run = { extent, at, length: bytes };
+      }
+      done += bytes;
+    }
+    if (run !== null) yield run;
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,232 @@
+/**
+ * The files of a container that does not run, or of a volume, on its disk. A process of its own (`reader-process.ts`) makes sense of the
+ * disk; here its content is fetched from the datastore, and a copy that it changed is put in the disk's place.
+ */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { cancelled, isKind, messageOf, unavailable } from '../../src/common/errors.js';
+import { unlessAborted } from '../../src/common/unless-aborted.js';
+import { type FileEntry, FileError, type RootFiles, type TreeOptions } from '../files/root-files.js';
+import { contentOf } from './disk-content.js';
+import type { DiskSource } from './disk-source.js';
+import type { Frame } from './frames.js';
+import type { DiskRequest } from './messages.js';
+import { ReaderGone, type ReaderProcess } from './reader-process.js';
+import { type PackedRecords, RecordPack, unpackRecords } from './records.js';
+
+/** Batches of records that are under way to the process. */
+const MAX_UNDER_WAY = 8;
+/** Batches of a tree that may be under way from it; as many are wanted again when they were read. */
+const AHEAD = 4;
+
+/** See {@link RootFiles}. Whoever opens it sees to it that the VM stays off. */
+export class DiskFiles implements RootFiles {
+  private spool: string | null = null;
+  private pack = new RecordPack();
+  private underWay = 0;
+  private failure: Error | null = null;
+  private wake: (() => void) | null = null;
+  private closed = false;
+
+  private constructor(
+    private readonly process: ReaderProcess,
+    private readonly source: DiskSource,
+    private readonly number: number,
+    private readonly left: () => void,
+    private readonly signal?: AbortSignal,
+  ) {}
+
+  /** @param left called once it is closed; not when this fails. @throws notFound, cancelled, unavailable */
+  static async open(
+    process: ReaderProcess,
+    source: DiskSource,
+    left: () => void,
+    signal?: AbortSignal,
+  ): Promise<DiskFiles> {
+    const allowed = new Set([source.path, ...source.layers]);
+    const number = process.addDisk(async (path) => {
+      if (!allowed.has(path)) throw unavailable(`it names ${path} as its parent, which is not the layer it stands on`);
+      return source.openBlocks(path);
+    });
+    const files = new DiskFiles(process, source, number, left, signal);
+    try {
+      await files.ask({ op: 'open', path: source.path, layers: source.layers });
+    } catch (error) {
+      process.forgetDisk(number);
+      throw error;
+    }
+    return files;
+  }
+
+  async stat(path: string): Promise<FileEntry> {
+    return (await this.ask({ op: 'stat', path })) as FileEntry;
+  }
+
+  /** Bytes of all files. */
+  async usage(): Promise<number> {
+    return (await this.ask({ op: 'usage' })) as number;
+  }
+
+  /** Whether its root has no entries. */
+  async isEmpty(): Promise<boolean> {
+    return (await this.ask({ op: 'empty' })) as boolean;
+  }
+
+  /** Whether it has a journal that is to be carried out. */
+  async isDirty(): Promise<boolean> {
+    return (await this.ask({ op: 'dirty' })) as boolean;
+  }
+
+  async *tree(path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
+    const batches: Frame<{ records: PackedRecords }>[] = [];
+    let wake: (() => void) | null = null;
+    let wanted = AHEAD;
+    const { id, answer } = this.process.request(this.number, { op: 'tree', path, options }, (batch) => {
+      batches.push(batch);
+      this.process.setIdle(id, --wanted <= 0);
+      wake?.();
+    });
+    let ended = false;
+    const end = (): void => {
+      ended = true;
+      wake?.();
+    };
+    answer.then(end, end);
+    try {
+      for (;;) {
+        if (this.signal?.aborted) throw cancelled('the request was cancelled');
+        const batch = batches.shift();
+        if (batch !== undefined) {
+          wanted++;
+          this.process.setIdle(id, false);
+          this.process.send({ type: 'credit', id, batches: 1 });
+          const records = unpackRecords(batch.message.records, batch.bytes);
+          yield* contentOf(records, (file) => this.process.file(file));
+          continue;
+        }
+        if (ended) break;
+        const more = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        await (this.signal === undefined ? more : unlessAborted(more, this.signal));
+      }
+      await answer;
+    } catch (error) {
+      throw this.told(error);
+    } finally {
+      if (!ended) {
+        this.process.setIdle(id, false);
+        this.process.send({ type: 'cancel', id });
+      }
+    }
+  }
+
+  async put(entry: FileEntry, keepKind: boolean): Promise<void> {
+    if (this.signal?.aborted) throw cancelled('the request was cancelled');
+    await this.copied();
+    this.pack.entry(entry, keepKind);
+    if (this.source.stepByStep === true) {
+      await this.flush();
+      await this.ask({ op: 'sync' });
+    } else if (this.pack.full) await this.flush();
+    if (this.failure !== null) throw this.told(this.failure);
+  }
+
+  async data(bytes: Buffer): Promise<void> {
+    if (this.spool === null) return;
+    this.pack.data(bytes);
+    if (this.pack.full) await this.flush();
+    if (this.failure !== null) throw this.told(this.failure);
+  }
+
+  /** Times of directories are theirs already: nothing here changes them. */
+  async times(): Promise<void> {}
+
+  async finish(): Promise<void> {
+    if (this.spool === null) return;
+    await this.flush();
+    await this.ask({ op: 'finish' });
+    const local = this.local(this.spool);
+    const { size } = await stat(local);
+    const content = createReadStream(local, { highWaterMark: 1 << 20 });
+    const { datastore, path } = this.source;
+    await datastore.put(path, content, { size, ...(this.signal ? { signal: this.signal } : {}) });
+  }
+
+  async freeze(): Promise<void> {}
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    const { answer } = this.process.request(this.number, { op: 'close' });
+    try {
+      if (this.spool !== null) {
+        // The process may still write to it.
+        await answer.catch(() => undefined);
+        await rm(this.spool, { recursive: true, force: true });
+      }
+    } finally {
+      this.process.forgetDisk(this.number);
+      this.left();
+    }
+  }
+
+  private local(spool: string): string {
+    return join(spool, posix.basename(this.source.path));
+  }
+
+  /** Makes the copy that is changed, when something is put for the first time. */
+  private async copied(): Promise<void> {
+    if (this.spool !== null) return;
+    const { datastore, path, spoolDir } = this.source;
+    this.spool = await mkdtemp(join(spoolDir, 'disk-'));
+    await pipeline(
+      await datastore.get(path, this.signal ? { signal: this.signal } : {}),
+      createWriteStream(this.local(this.spool), { mode: 0o600, highWaterMark: 1 << 20 }),
+    );
+    this.process.taken.set(this.number, (error) => {
+      this.underWay--;
+      this.failure ??= error;
+      this.wake?.();
+    });
+    await this.ask({ op: 'change', local: this.local(this.spool) });
+  }
+
+  /** Sends the records that have gathered, when those before have got on. */
+  private async flush(): Promise<void> {
+    if (this.pack.empty) return;
+    while (this.underWay >= MAX_UNDER_WAY && this.failure === null)
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    const { records, parts } = this.pack.take();
+    if (this.failure !== null) return;
+    this.underWay++;
+    this.process.sendRecords(this.number, records, parts);
+  }
+
+  private async ask(request: DiskRequest): Promise<unknown> {
+    const { answer } = this.process.request(this.number, request);
+    try {
+      return await (this.signal === undefined ? answer : unlessAborted(answer, this.signal));
+    } catch (error) {
+      throw this.told(error);
+    }
+  }
+
+  private told(error: unknown): unknown {
+    return unreadable(error, this.source.what, this.spool === null ? 'read' : 'changed');
+  }
+}
+
+/** What a disk that makes no sense, or the end of its reader, is for those who asked. */
+export function unreadable(error: unknown, what: string, verb = 'read'): unknown {
+  if (error instanceof FileError || (error instanceof Error && error.name === 'AbortError')) return error;
+  const hostile = ['invalid', 'unsupported', 'internal', 'unavailable'] as const;
+  if (!(error instanceof ReaderGone) && !hostile.some((kind) => isKind(error, kind))) return error;
+  const message = messageOf(error);
+  const prefix = `the filesystem of ${what} cannot be ${verb}: `;
+  return unavailable(message.startsWith(prefix) ? message : `${prefix}${message}`, error);
+}

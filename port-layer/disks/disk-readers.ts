@@ -1,0 +1,150 @@
+/**
+ * Reading disks that a guest may have written to: in processes of their own, a few at a time, one for each call. A disk that is hostile
+ * costs its own call an error; nobody else waits for it.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cancelled, unavailable } from '../../src/common/errors.js';
+import { Semaphore } from '../../src/common/semaphore.js';
+import { DiskFiles, unreadable } from './disk-files.js';
+import type { DiskSource } from './disk-source.js';
+import { ReaderProcess } from './reader-process.js';
+import { READER_LIMITS, type ReaderLimits } from './reader-watch.js';
+
+/** Calls that read disks side by side; others wait. */
+const AT_ONCE = 8;
+/** Given to a process for leaving off what nobody wants any more. */
+const LEAVE_MS = 2_000;
+
+export class DiskReaders {
+  private readonly slots = new Semaphore(AT_ONCE);
+  /** Those that nobody uses, the one used last at the end, with what ends them. */
+  private readonly idle: { process: ReaderProcess; timer: NodeJS.Timeout }[] = [];
+  private readonly used = new Set<ReaderProcess>();
+  private readonly limits: ReaderLimits;
+  private closed = false;
+
+  constructor(limits: Partial<ReaderLimits> = {}) {
+    this.limits = { ...READER_LIMITS, ...limits };
+  }
+
+  /** Processes that there are. */
+  get size(): number {
+    return this.idle.length + this.used.size;
+  }
+
+  /** Ids of the processes that somebody uses. */
+  get busy(): number[] {
+    return [...this.used].map(({ pid }) => pid);
+  }
+
+  /** What one call of the API does with disks. */
+  call(signal?: AbortSignal): DiskCall {
+    return new DiskCall(this, signal);
+  }
+
+  /** Opens one disk for as long as `body` needs it. */
+  async using<T>(source: DiskSource, body: (disk: DiskFiles) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const disk = await this.call(signal).open(source);
+    try {
+      return await body(disk);
+    } finally {
+      await disk.close();
+    }
+  }
+
+  /** Carries out the journal of a copy of the disk, the file `local`. @throws unavailable, insufficientResources, cancelled */
+  async recover(source: DiskSource, local: string, signal?: AbortSignal): Promise<void> {
+    const process = await this.take(signal);
+    try {
+      await process.request(0, { op: 'recover', local }).answer;
+    } catch (error) {
+      throw unreadable(error, source.what, 'recovered');
+    } finally {
+      void this.giveBack(process);
+    }
+  }
+
+  /** A process for one caller. @throws cancelled */
+  async take(signal?: AbortSignal): Promise<ReaderProcess> {
+    await this.slots.acquire(signal);
+    if (this.closed) {
+      this.slots.release();
+      throw unavailable('the engine is stopping');
+    }
+    for (let one = this.idle.pop(); one !== undefined; one = this.idle.pop()) {
+      clearTimeout(one.timer);
+      if (one.process.worn) {
+        one.process.kill('it has been used for long');
+        continue;
+      }
+      this.used.add(one.process);
+      return one.process;
+    }
+    const process = new ReaderProcess(this.limits);
+    this.used.add(process);
+    return process;
+  }
+
+  /** Its disks were closed. */
+  async giveBack(process: ReaderProcess): Promise<void> {
+    for (let waited = 0; process.isWorking && !process.worn && waited < LEAVE_MS; waited += 20) await sleep(20);
+    this.used.delete(process);
+    this.slots.release();
+    if (process.worn || this.closed || process.isWorking) return process.kill('it was not needed any more');
+    const timer = setTimeout(() => {
+      this.idle.splice(
+        this.idle.findIndex((one) => one.process === process),
+        1,
+      );
+      process.kill('it was not needed any more');
+    }, this.limits.idleMs).unref();
+    this.idle.push({ process, timer });
+  }
+
+  /** Layers were removed: what has them open is not used again. */
+  forgetLayers(): void {
+    for (const { process } of this.idle) process.retire();
+    for (const process of this.used) process.retire();
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const { process, timer } of this.idle.splice(0)) {
+      clearTimeout(timer);
+      process.kill('the engine is stopping');
+    }
+    for (const process of this.used) process.kill('the engine is stopping');
+  }
+}
+
+/** The disks that one call needs, all read by one process: so no call that has one waits for another one. */
+export class DiskCall {
+  private process: Promise<ReaderProcess> | null = null;
+  private opened = 0;
+
+  constructor(
+    private readonly readers: DiskReaders,
+    private readonly signal?: AbortSignal,
+  ) {}
+
+  /** @throws notFound, cancelled, unavailable ("the filesystem of … cannot be read: …") */
+  async open(source: DiskSource): Promise<DiskFiles> {
+    if (this.signal?.aborted) throw cancelled('the request was cancelled');
+    this.opened++;
+    this.process ??= this.readers.take(this.signal);
+    const { process } = this;
+    try {
+      return await DiskFiles.open(await process, source, () => this.leave(), this.signal);
+    } catch (error) {
+      this.leave();
+      throw error;
+    }
+  }
+
+  private leave(): void {
+    if (--this.opened > 0) return;
+    const { process } = this;
+    this.process = null;
+    process?.then((taken) => this.readers.giveBack(taken)).catch(() => undefined);
+  }
+}

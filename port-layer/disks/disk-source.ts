@@ -1,0 +1,26 @@
+/** Which disk is to be read, and what belongs to it. */
+import type { DatastoreClient } from '../../src/vim25/index.js';
+import { DatastoreBlocks } from '../storage/datastore-blocks.js';
+import type { OpenBlocks } from './reader-process.js';
+
+/** A disk on the datastore. */
+export interface DiskSource {
+  /** Whose it is, for messages: `container 1234…`. */
+  what: string;
+  /** Relative to the datastore. */
+  path: string;
+  /** The disks of the layers it stands on: no other file is opened, whatever the disk names as its parent. */
+  layers: string[];
+  openBlocks: OpenBlocks;
+  datastore: DatastoreClient;
+  /** For the copy that is changed. */
+  spoolDir: string;
+  /** Every put says itself what became of it. */
+  stepByStep?: boolean;
+}
+
+/** A volume's disk: it stands on nothing. */
+export function volumeSource(name: string, path: string, datastore: DatastoreClient, spoolDir: string): DiskSource {
+  const openBlocks: OpenBlocks = (file) => DatastoreBlocks.open(datastore, file);
+  return { what: `volume ${name}`, path, layers: [], openBlocks, datastore, spoolDir, stepByStep: true };
+}

@@ -1,0 +1,62 @@
+/** What the endpoint and a process that reads disks say to each other. Bytes travel beside a message (`frames.ts`). */
+import { CaissonError, type ErrorKind, kindOf, messageOf } from '../../src/common/errors.js';
+import type { FileFailure } from '../../tether/protocol/files.js';
+import { FileError, type TreeOptions } from '../files/root-files.js';
+import type { PackedRecords } from './records.js';
+
+/** What is asked of a disk; each is answered once, a tree with batches of records before. */
+export type DiskRequest =
+  | { op: 'open'; path: string; layers: string[] }
+  | { op: 'stat'; path: string }
+  | { op: 'tree'; path: string; options: TreeOptions }
+  /** From now on records are put into the copy at `local`, a file of this machine. */
+  | { op: 'change'; local: string }
+  /** All records so far are put. */
+  | { op: 'sync' }
+  /** And written to the copy, which is closed. */
+  | { op: 'finish' }
+  /** Bytes of all files. */
+  | { op: 'usage' }
+  /** Whether the root has no entries. */
+  | { op: 'empty' }
+  /** Whether a journal is to be carried out. */
+  | { op: 'dirty' }
+  /** Carries out the journal of the copy at `local`. Needs no open disk. */
+  | { op: 'recover'; local: string }
+  | { op: 'close' };
+
+export type ToReader =
+  | { type: 'request'; id: number; disk: number; request: DiskRequest }
+  /** More batches of a tree may be sent. */
+  | { type: 'credit'; id: number; batches: number }
+  | { type: 'cancel'; id: number }
+  /** To be put; bytes: content. */
+  | { type: 'records'; disk: number; records: PackedRecords }
+  | { type: 'file'; id: number; file: number; size: number }
+  /** Bytes: what was read. */
+  | { type: 'bytes'; id: number }
+  | { type: 'refused'; id: number; error: ToldError };
+
+export type FromReader =
+  | { type: 'answer'; id: number; value?: unknown }
+  | { type: 'failed'; id: number; error: ToldError }
+  | { type: 'batch'; id: number; records: PackedRecords }
+  /** A batch of records is done with; the first error that there was. */
+  | { type: 'taken'; disk: number; error?: ToldError }
+  /** Opens a file of the datastore. */
+  | { type: 'file'; id: number; disk: number; path: string }
+  | { type: 'read'; id: number; file: number; offset: number; length: number }
+  | { type: 'drop'; file: number }
+  | { type: 'alive' };
+
+/** An error on its way to the other process. */
+export type ToldError = { file: FileFailure } | { kind: ErrorKind; message: string };
+
+export function tellError(error: unknown): ToldError {
+  if (error instanceof FileError) return { file: { errno: error.errno, operation: error.operation, path: error.path } };
+  return { kind: kindOf(error), message: messageOf(error) };
+}
+
+export function toldError(error: ToldError): FileError | CaissonError {
+  return 'file' in error ? new FileError(error.file) : new CaissonError(error.kind, error.message);
+}

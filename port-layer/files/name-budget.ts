@@ -1,0 +1,21 @@
+/** A bound on the names that are remembered of a container's files: a guest can give one file thousands of long ones. */
+import { unavailable } from '../../src/common/errors.js';
+
+/** Two million names of usual length. */
+const MAX_BYTES = 256 << 20;
+/** What is kept besides a name. */
+const BESIDES = 64;
+
+export class NameBudget {
+  private left: number;
+
+  constructor(bytes = MAX_BYTES) {
+    this.left = bytes;
+  }
+
+  /** @throws unavailable when it is used up */
+  take(name: string): void {
+    this.left -= name.length + BESIDES;
+    if (this.left < 0) throw unavailable('the container has more files than can be told of at once');
+  }
+}

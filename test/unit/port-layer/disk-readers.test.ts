@@ -1,0 +1,152 @@
+/** Disks of containers that harm their reader: the call gets an error, the engine goes on. */
+import { mkdir, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
+import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
+import { createChild, FileBlocks } from '../../../src/disk/index.js';
+import { HostileExt4, makeExt4, writeToDisk } from '../../support/hostile-ext4.js';
+import { CONTAINER_ID as ID, stoppedContainer } from '../../support/stopped-container.js';
+import { readAll, Stack, tarOf, temporaryDirectory } from '../disk/support.js';
+
+const DIRECTORY = 2;
+const FILE = 1;
+const unreadable = (why: string): RegExp => new RegExp(`^the filesystem of container ${ID} cannot be read: ${why}`);
+
+let base: Buffer;
+let directory: string;
+let remove: () => Promise<void>;
+let readers: DiskReaders;
+let files: ContainerFiles;
+let disk: string;
+
+beforeAll(async () => {
+  const made = await temporaryDirectory();
+  base = await makeExt4(made.path, 40);
+  await made.remove();
+});
+afterEach(async () => {
+  readers.close();
+  await remove();
+});
+
+/** A container whose readers have these limits. */
+async function containerWith(limits: ConstructorParameters<typeof DiskReaders>[0] = {}): Promise<void> {
+  ({ path: directory, remove } = await temporaryDirectory());
+  const stack = new Stack(directory);
+  await stack.add(await tarOf([{ name: 'large', content: Buffer.alloc(24 << 20, 'x') }]));
+  readers = new DiskReaders(limits);
+  const made = await stoppedContainer(directory, stack.top, readers);
+  ({ files, disk } = made);
+  // One that has run.
+  made.container.state = 'exited';
+}
+
+it('directories that are hard links of directories', async () => {
+  await containerWith();
+  const hostile = new HostileExt4(base);
+  const chain = Array.from({ length: 30 }, (_, i) => hostile.find(`d${i}`));
+  for (const [i, ino] of chain.slice(0, -1).entries())
+    hostile.setDirectory(
+      hostile.firstBlock(ino),
+      Array.from({ length: 8 }, (_, n) => ({ name: `n${n}`, ino: chain[i + 1]!, type: DIRECTORY })),
+    );
+  await writeToDisk(disk, hostile.image);
+  const refused = unreadable('damaged ext4: directory \\d+ is in two places');
+  await expect(files.changes(ID)).rejects.toThrow(refused);
+  await expect(files.size(ID)).rejects.toThrow(refused);
+  await expect(readAll(await files.export(ID))).rejects.toThrow(refused);
+});
+
+/** A directory of 1500 blocks full of names. */
+function manyNames(): Buffer {
+  const hostile = new HostileExt4(base);
+  const ino = hostile.find('d0');
+  const [first, count] = [5000, 1500];
+  const file = hostile.find('d1');
+  hostile.setExtents(ino, [{ logical: 0, start: first, count }], 0, count * 4096);
+  for (let block = 0; block < count; block++)
+    hostile.setDirectory(
+      first + block,
+      Array.from({ length: 340 }, (_, i) => ({
+        name: (block * 340 + i).toString(36).padStart(4, '0'),
+        ino: file,
+        type: FILE,
+      })),
+    );
+  return hostile.image;
+}
+
+it('one that needs more memory than there is', async () => {
+  await containerWith({ heapMiB: 32 });
+  await writeToDisk(disk, manyNames());
+  await expect(files.size(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
+  // The next call is served by another process.
+  await expect(files.stat(ID, '/d2/a')).resolves.toMatchObject({ name: 'a', size: 5000 });
+});
+
+it('one whose reader takes too long for an answer', async () => {
+  await containerWith({ stepMs: 1 });
+  await writeToDisk(disk, manyNames());
+  await expect(files.size(ID)).rejects.toThrow(unreadable('reading it takes too long'));
+});
+
+/** The process that sends an export which nobody reads on with. */
+async function exporting(): Promise<{ pid: number; rest: () => Promise<string> }> {
+  const tar = await files.export(ID);
+  const iterator = tar[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  await iterator.next();
+  const [pid] = readers.busy;
+  return { pid: pid!, rest: () => text({ [Symbol.asyncIterator]: () => iterator } as never) };
+}
+
+it('a reader that dies costs its own call an error, and no other', async () => {
+  await containerWith();
+  const { pid, rest } = await exporting();
+  process.kill(pid, 'SIGKILL');
+  await expect(rest()).rejects.toThrow(unreadable('its reader ended \\(SIGKILL\\)'));
+  await expect(files.changes(ID)).resolves.toEqual([]);
+});
+
+it('a reader that is silent is ended', async () => {
+  await containerWith({ silentMs: 1000 });
+  // So that a process is there.
+  await files.changes(ID);
+  const change = readers.call();
+  const held = await change
+    .open({
+      what: 'a disk',
+      path: `${ID}/${ID}.vmdk`,
+      layers: [],
+      openBlocks: async () => {
+        process.kill(readers.busy[0]!, 'SIGSTOP');
+        return FileBlocks.open(disk);
+      },
+      datastore: null as never,
+      spoolDir: directory,
+    })
+    .catch((error: Error) => error.message);
+  expect(held).toBe('the filesystem of a disk cannot be read: its reader does not answer');
+  await expect(files.changes(ID)).resolves.toEqual([]);
+});
+
+it('a disk that names another container’s as its parent', async () => {
+  await containerWith();
+  const other = join(directory, 'other', 'other.vmdk');
+  await mkdir(dirname(other));
+  await createChild(other, join(directory, '0.vmdk')).catch(() => createChild(other, disk));
+  const forged = join(directory, 'forged.vmdk');
+  await createChild(forged, other, '../other/other.vmdk');
+  await rename(forged, disk);
+  await expect(files.changes(ID)).rejects.toThrow(
+    unreadable('it names other/other.vmdk as its parent, which is not the layer it stands on'),
+  );
+});
+
+it('several calls go on beside each other, and their processes end when they are not needed', async () => {
+  await containerWith({ idleMs: 50 });
+  const sizes = await Promise.all(Array.from({ length: 20 }, () => files.size(ID)));
+  expect(new Set(sizes).size).toBe(1);
+  await expect.poll(() => readers.size).toBe(0);
+});
