@@ -56,6 +56,9 @@ export function bootImage(cacheDir = cacheDirectory()): BootImage {
   return { kernel: join(cacheDir, 'boot', 'kernel'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
 }
 
+/** What QEMU is given a snapshot's memory with, which set-up compiles. */
+export const memoryLibrary = (): string => join(cacheDirectory(), 'bin', 'caisson-memory.so');
+
 /** Has the version of the kernel that is booted. */
 export const kernelVersionFile = (): string => join(cacheDirectory(), 'kernel', 'version');
 

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import type { Need } from '../access/file-access.js';
+import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
@@ -73,6 +74,7 @@ export class FileManager extends FileObject {
         throw fault('InvalidDatastorePath', 'The datastore itself cannot be deleted', { datastorePath: args.name });
       await stat(local);
       await rm(local, { recursive: true });
+      await forgetRecord(local);
     });
   }
 
@@ -94,6 +96,7 @@ export class FileManager extends FileObject {
         await rm(to, { recursive: true });
       }
       await rename(from, to);
+      await moveRecord(from, to);
     });
   }
 
@@ -109,6 +112,7 @@ export class FileManager extends FileObject {
       if (args.force !== true && (await exists(to)))
         throw fault('FileAlreadyExists', `File ${args.destinationName} already exists`, { file: args.destinationName });
       await copyFile(from, to);
+      await copyRecord(from, to);
     });
   }
 }
@@ -130,9 +134,11 @@ export class VirtualDiskManager extends FileObject {
   }
 
   DeleteVirtualDisk_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
-    return this.task('VirtualDiskManager.deleteVirtualDisk', context, async () =>
-      rm(await this.locate(args.name, 'write')),
-    );
+    return this.task('VirtualDiskManager.deleteVirtualDisk', context, async () => {
+      const local = await this.locate(args.name, 'write');
+      await rm(local);
+      await forgetRecord(local);
+    });
   }
 
   CopyVirtualDisk_Task(args: { sourceName: string; destName: string }, context: CallContext): ManagedObjectReference {
@@ -141,6 +147,7 @@ export class VirtualDiskManager extends FileObject {
       if (await exists(to))
         throw fault('FileAlreadyExists', `File ${args.destName} already exists`, { file: args.destName });
       await copyFile(from, to);
+      await copyRecord(from, to);
     });
   }
 
@@ -149,6 +156,8 @@ export class VirtualDiskManager extends FileObject {
     await mkdir(dirname(local), { recursive: true, mode: 0o755 });
     if (parent === null) await createEmpty(local, capacityBytes);
     else await createChild(local, parent);
+    await forgetRecord(local);
+    await recordDisk(local);
   }
 }
 
@@ -207,8 +216,8 @@ export class HostDatastoreBrowser extends FileObject {
   private async list(path: string, spec: SearchSpec = {}): Promise<object> {
     const local = await this.locate(path, 'read');
     const patterns = (spec.matchPattern ?? ['*']).map(glob);
-    const entries = (await readdir(local, { withFileTypes: true })).filter((entry) =>
-      patterns.some((pattern) => pattern.test(entry.name)),
+    const entries = (await readdir(local, { withFileTypes: true })).filter(
+      (entry) => !isRecordPath(entry.name) && patterns.some((pattern) => pattern.test(entry.name)),
     );
     const file = await Promise.all(
       entries.map(async (entry) => {

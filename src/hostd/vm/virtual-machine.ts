@@ -12,6 +12,7 @@ import type {
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
 import { checkChange, checkDevices, checkKeys } from '../access/machine-access.js';
+import { forgetRecord } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
@@ -305,11 +306,18 @@ export class VirtualMachine extends ManagedObject {
         made.push(local);
       }
     } catch (error) {
-      for (const file of made) await rm(file, { force: true });
+      for (const file of made) {
+        await rm(file, { force: true });
+        await forgetRecord(file);
+      }
       throw error;
     }
     next.hardware = hardware;
-    for (const file of removedFiles) await rm(this.host.datastore.resolve(file), { force: true });
+    for (const file of removedFiles) {
+      const local = this.host.datastore.resolve(file);
+      await rm(local, { force: true });
+      await forgetRecord(local);
+    }
   }
 
   private async save(): Promise<void> {
