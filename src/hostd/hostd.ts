@@ -14,7 +14,7 @@ import { Accounts } from './access/accounts.js';
 import { Authority } from './access/authority.js';
 import { AuthorizationManager } from './access/authorization-manager.js';
 import { isEndpoint } from './access/machine-access.js';
-import { Host } from './inventory/host.js';
+import { Host, type HostSwitch } from './inventory/host.js';
 import type { RunsMachines } from './inventory/host-info.js';
 import { ServiceInstance } from './inventory/service-instance.js';
 import { identify } from './process-id.js';
@@ -22,7 +22,6 @@ import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
 import { defaultCollector, SessionManager } from './server/session.js';
 import { VimServer } from './server/vim-server.js';
-import type { VirtualSwitch } from './switch/virtual-switch.js';
 
 const log = logger('hostd');
 
@@ -63,7 +62,7 @@ function aboutInfo(instanceUuid: string): AboutInfo {
 export async function startHostd(options: {
   paths: InstancePaths;
   runtime: VmRuntime;
-  virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null;
+  virtualSwitch: HostSwitch | null;
   listen: { host: string; port: number };
   runs?: RunsMachines;
 }): Promise<Hostd> {

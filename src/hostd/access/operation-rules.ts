@@ -49,6 +49,7 @@ const RULES = new Map<string, Rule>([
   ['UpdateUser', onHost('Host.Local.ManageUserGroups')],
   ['RemoveUser', onHost('Host.Local.ManageUserGroups')],
   ['AddPortGroup', onHost('Host.Config.Network')],
+  ['UpdatePortGroup', onHost('Host.Config.Network')],
   ['RemovePortGroup', onHost('Host.Config.Network')],
 
   ['CreateFolder', { privilege: 'Folder.Create' }],

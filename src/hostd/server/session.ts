@@ -169,11 +169,6 @@ export class SessionManager extends ManagedObject {
     return new Session(this.registry, this.authority);
   }
 
-  /** True for the cookie of a session that is logged in. */
-  isLoggedIn(cookie: string | undefined): boolean {
-    return cookie !== undefined && this.sessions.has(cookie);
-  }
-
   /** A session for one request of a client that says who it is with the request itself. */
   once(userName: string, address: string): Session {
     const session = new Session(this.registry, this.authority);

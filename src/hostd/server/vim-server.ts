@@ -19,17 +19,14 @@ import type { Host } from '../inventory/host.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
 import { notAuthenticated } from '../inventory/property-collector.js';
 import type { HostCertificate } from './certificate.js';
-import { Connections } from './connections.js';
 import { serveFolder } from './folder-server.js';
+import { HANDSHAKE_MS, isKnownClient, limitConnections } from './host-connections.js';
 import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './login-guard.js';
 import type { CallContext, Session, SessionManager } from './session.js';
 
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
-/** All clients together. The endpoints of virtual container hosts have a handful each. */
-const MAX_CONNECTIONS = 1000;
-const HANDSHAKE_MS = 30_000;
 const COOKIE = 'vmware_soap_session';
 /** Operations that need no login. */
 const OPEN = new Set(['RetrieveServiceContent', 'Login', 'CurrentTime', 'Logout']);
@@ -54,7 +51,6 @@ export class VimServer {
     const server = createServer(
       { cert: certificate.cert, key: certificate.key, minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS },
       (request, response) => {
-        if (sessions.isLoggedIn(cookieOf(request))) connections.known(request.socket);
         void handle(host, sessions, request, response).catch((error: unknown) => {
           log.error({ err: error }, 'a request failed');
           if (!response.headersSent) response.writeHead(500);
@@ -62,10 +58,9 @@ export class VimServer {
         });
       },
     );
-    const connections = new Connections(server);
     server.requestTimeout = 0; // uploads take as long as they take
     server.keepAliveTimeout = 120_000;
-    server.maxConnections = MAX_CONNECTIONS;
+    limitConnections(server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(listen.port, listen.host, () => resolve());
@@ -87,6 +82,7 @@ async function handle(
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'https://host');
   const session = sessions.open(cookieOf(request));
+  if (session.user !== null) isKnownClient(request);
   const operation = String(request.headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
   if (url.pathname === '/sdk/vimServiceVersions.xml') {
     response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);
