@@ -55,10 +55,10 @@ export function mustHave(object: ManagedObject, privilege: string): void {
   if (!callerHas(object, privilege)) throw noPermission(object.ref, privilege);
 }
 
-/** The fault for a missing privilege. */
-export function noPermission(object: ManagedObjectReference, privilegeId: string): Error {
-  const needed = `${privilegeId} on ${object.type} ${object.value}`;
-  return fault('NoPermission', `Permission to perform this operation was denied: it needs ${needed}`, {
+/** The fault for a missing privilege. @param why in words; without it the privilege and the object are named */
+export function noPermission(object: ManagedObjectReference, privilegeId: string, why?: string): Error {
+  const reason = why ?? `it needs ${privilegeId} on ${object.type} ${object.value}`;
+  return fault('NoPermission', `Permission to perform this operation was denied: ${reason}`, {
     object,
     privilegeId,
   });

@@ -8,7 +8,7 @@ import { mustHave, noPermission, restrictedCaller } from './caller.js';
 import { ENDPOINT_KEY, isEndpointConfig, OWNER_KEY } from './scope.js';
 
 /** Keys below `caisson.` that mean nothing to the host, or nothing that reaches beyond the machine. */
-const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep']);
+const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses']);
 const OWN_KEY = /^caisson\./i;
 const UNIX = 'unix://';
 
@@ -48,7 +48,11 @@ export function checkKeys(
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     if (before.get(key) === after.get(key) || !OWN_KEY.test(key) || FREE_KEYS.has(key)) continue;
     if (key === OWNER_KEY && after.get(key) === ownerOf(host, machine)) continue;
-    throw noPermission(machine.ref, 'VirtualMachine.Config.AdvancedConfig');
+    throw noPermission(
+      machine.ref,
+      'VirtualMachine.Config.AdvancedConfig',
+      `the key '${key}' is an administrator's to set`,
+    );
   }
 }
 
