@@ -15,6 +15,7 @@ import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from
 import { callerSees } from '../access/caller.js';
 import { FileAccess } from '../access/file-access.js';
 import { checkDevices, checkKeys } from '../access/machine-access.js';
+import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
 import { viewsOfSession } from '../server/session.js';
@@ -409,6 +410,7 @@ export class Host {
     const vm = new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder);
     checkKeys(this, vm, new Map(), config.extraConfig);
     await checkDevices(this, vm, emptyHardware(), config.hardware);
+    await recordDisks(config.hardware.disks.map(({ file }) => this.datastore.resolve(file)));
     this.include(vm);
     await this.save();
     this.events.post('VmRegisteredEvent', `Registered ${config.name} on ${this.hostName}`, user, {
