@@ -2,6 +2,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { Address4 } from 'ip-address';
 import { invalid } from '../common/errors.js';
+import type { OpsUser } from './vch-login.js';
 
 /** As commander gives them. */
 export interface CreateOptions {
@@ -23,7 +24,28 @@ export interface CreateOptions {
   containerMemory: number;
   baseImageSize: number;
   channelDir?: string;
+  opsUser?: string;
+  opsPassword?: string;
+  opsGrantPerms?: boolean;
   timeout: number;
+}
+
+/**
+ * The user that was given for the endpoint, or undefined for none.
+ * @throws invalid when there is no password with it, or the other way round
+ */
+export function parseOpsUser(
+  options: Pick<CreateOptions, 'opsUser' | 'opsPassword' | 'opsGrantPerms'>,
+  environment: NodeJS.ProcessEnv = process.env,
+): OpsUser | undefined {
+  const { opsUser: user, opsGrantPerms: grant = false } = options;
+  const password = options.opsPassword ?? environment.VIC_MACHINE_OPS_PASSWORD;
+  if (user !== undefined && password !== undefined) return { user, password, grant };
+  if (user !== undefined)
+    throw invalid('--ops-user needs a password: --ops-password, or VIC_MACHINE_OPS_PASSWORD in the environment');
+  if (options.opsPassword !== undefined || grant)
+    throw invalid(`${grant ? '--ops-grant-perms' : '--ops-password'} goes with --ops-user`);
+  return undefined;
 }
 
 export const MAX_NAME_LENGTH = 31;

@@ -11,6 +11,7 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
+import { checkChange, checkDevices, checkKeys } from '../access/machine-access.js';
 import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
@@ -251,6 +252,7 @@ export class VirtualMachine extends ManagedObject {
       throw fault('ConcurrentAccess', 'The object has already been modified by another operation');
     }
     refuseUnsupported(spec, creating);
+    if (!creating) checkChange(this, spec);
     const { config } = this;
     const next: VmConfig = { ...config, extraConfig: new Map(config.extraConfig) };
     if (spec.name !== undefined && spec.name !== config.name) next.name = this.host.checkVmName(spec.name, this);
@@ -270,6 +272,7 @@ export class VirtualMachine extends ManagedObject {
     if (spec.instanceUuid !== undefined && spec.instanceUuid !== '')
       next.instanceUuid = spec.instanceUuid.toLowerCase();
     for (const option of spec.extraConfig ?? []) setExtra(next.extraConfig, option.key, option.value);
+    checkKeys(this.host, this, config.extraConfig, next.extraConfig);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) await this.changeDevices(next, changes, creating);
     next.changeVersion++;
@@ -292,15 +295,16 @@ export class VirtualMachine extends ManagedObject {
     if (!creating) this.mustBeOff();
     const base = basename(this.vmx, '.vmx');
     const { hardware, create, removedFiles } = applyDeviceChanges(next.hardware, changes, {
-      portGroups: this.host.portGroups,
+      // Those that a caller may not know of are not there.
+      portGroups: this.host.seenPortGroups(),
       defaultDiskFile: (index) =>
         this.host.datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
     });
+    await checkDevices(this.host, this, next.hardware, hardware, { create, removed: removedFiles });
     const made: string[] = [];
     try {
       for (const { disk, parent, capacityBytes } of create) {
         const local = this.host.datastore.resolve(disk.file);
-        await this.host.datastore.confine(local);
         await this.host.disks.create(
           local,
           parent === null ? null : this.host.datastore.resolve(parent),
@@ -308,7 +312,6 @@ export class VirtualMachine extends ManagedObject {
         );
         made.push(local);
       }
-      for (const disk of hardware.disks) await this.host.datastore.confine(this.host.datastore.resolve(disk.file));
     } catch (error) {
       for (const file of made) {
         await rm(file, { force: true });
