@@ -1,11 +1,13 @@
 /** The channel's socket of a real VM: who gets at it, and that hostd connects it again. */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import type { RunningVm } from '../../src/hostd/runtime.js';
 import { encodeProcess } from '../../tether/program/compile.js';
+import type { TetherConnection } from '../../tether/protocol/connection.js';
 import { HostileGuest } from '../support/hostile-guest.js';
 import { type LabGuest, until, VmLab } from '../support/vm-lab.js';
 
@@ -76,7 +78,10 @@ it('is connected again when its endpoint is another one, and when the guest was 
   channel.release();
   await works();
   // As when it breaks the protocol.
-  (channel as unknown as { connection: { close(): void } }).connection.close();
+  const { connection } = channel as unknown as { connection: TetherConnection };
+  const closed = once(connection, 'close');
+  connection.close();
+  await closed;
   await works();
 });
 
