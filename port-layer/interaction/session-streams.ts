@@ -47,6 +47,8 @@ class Attacher extends Readable {
     private readonly keeps: (bytes: number) => void,
   ) {
     super({ objectMode: true, highWaterMark: ATTACHER_BUFFER });
+    // Whoever reads is told; when nobody does, or not any more, that must not end the process.
+    this.on('error', () => undefined);
   }
 
   give(chunk: OutputChunk): void {

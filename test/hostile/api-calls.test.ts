@@ -1,8 +1,6 @@
 /** Every API call that touches a guest, with guests that do not do what they should: all end within a deadline, and in bounded memory. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { FieldWriter } from '../../tether/protocol/fields.js';
-import { encodeRecord, FileReply } from '../../tether/protocol/files.js';
 import { Message } from '../../tether/protocol/frames.js';
 import type { Behaviour, HostileGuest } from '../support/hostile-guest.js';
 import { type CallOptions, type HostileStack, startHostileStack } from '../support/hostile-stack.js';
@@ -20,24 +18,13 @@ afterAll(async () => {
   await stack?.close();
 });
 
-const u32 = (value: number): Buffer => new FieldWriter().u32(value).bytes();
-
-/** An entry of a tree: a file without content. */
-function entry(path: string): Buffer {
-  const fields = Buffer.alloc(84);
-  fields.writeUInt32LE(0o100644, 0);
-  fields.writeUInt32LE(1, 12);
-  const rest = new FieldWriter().byteString(path).byteString('').u32(0).u32(0).bytes();
-  return encodeRecord(FileReply.entry, Buffer.concat([fields, rest]));
-}
-
 const begins = (type: number): boolean => type === Message.exec || type === Message.files || type === Message.observe;
 
 /** Sends as fast as is taken. */
 function flood(guest: HostileGuest, next: () => void): void {
   const go = (): void => {
-    for (let i = 0; i < 16 && !guest.closed; i++) next();
-    if (!guest.closed) setTimeout(go, 5);
+    for (let i = 0; i < 16 && !guest.closed && guest.socket.writableLength < MIB; i++) next();
+    if (!guest.closed) setTimeout(go, 20);
   };
   go();
 }
@@ -78,27 +65,6 @@ const behaviours: Record<string, Behaviour> = {
     if (begins(type)) guest.started(session + 1);
     guest.output(session + 7, Buffer.from('here'));
     guest.exited(session + 3);
-  },
-  'sends records without end': (guest, { type, session }) => {
-    if (type === Message.subscribe) guest.say(Message.subscribed, session);
-    if (type === Message.observe) {
-      guest.started(session);
-      guest.output(session, Buffer.concat([u32(8 << 20), Buffer.alloc(1000)]));
-    }
-    if (type !== Message.files) return;
-    guest.started(session);
-    let left = 200_000;
-    let number = 0;
-    guest.socket.on('data', () => {
-      // Any credit will do: they are of 32 KiB.
-      left = Math.min(200_000, left + 32_000);
-    });
-    flood(guest, () => {
-      const records = Buffer.concat(Array.from({ length: 50 }, () => entry(`f${String(number++).padStart(9, '0')}`)));
-      if (left < records.length) return;
-      left -= records.length;
-      guest.output(session, records, { offset: 2n ** 64n - 1n });
-    });
   },
 };
 
@@ -187,7 +153,6 @@ it.each(Object.keys(behaviours))(
     );
     clearInterval(watch);
     expect(late).toEqual([]);
-    // Of all of them together.
     expect(most).toBeLessThan(400 * MIB);
     const gone = ids.map((id) => stack.call('DELETE', `/containers/${id}?force=1`, { deadlineMs: 60_000 }));
     await Promise.all(gone);
