@@ -21,7 +21,16 @@ import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
 import { hostdOption, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
 import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
-import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning, positiveInteger } from './vch-options.js';
+import {
+  checkName,
+  parseBridgeRange,
+  parseDockerAddress,
+  plainTcpWarning,
+  positiveInteger,
+  RESERVE_HELP,
+  storageOf,
+  storageReserve,
+} from './vch-options.js';
 
 interface StartOptions {
   name: string;
@@ -33,6 +42,8 @@ interface StartOptions {
   insecureRegistry: string[];
   containerCpus: number;
   containerMemory: number;
+  storageReserve?: string;
+  imageQuota?: number;
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
@@ -48,6 +59,8 @@ const program = new Command('npm start --')
     '--docker-address <host:port|none>',
     'where the Docker API listens besides its unix socket, without TLS: every user of this machine is root in all containers then (default: as before, at first none)',
   )
+  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
+  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
@@ -135,6 +148,7 @@ async function provideVch(
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
       registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
+      storage: storageOf(options),
       container: { cpus: options.containerCpus, memoryMiB: options.containerMemory, baseImageSizeGiB: 32 },
     };
     const existing = (await listVchs(client)).find((vch) => vch.name === options.name);
@@ -164,6 +178,7 @@ async function provideVch(
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,
         container: wanted.container,
+        storage: wanted.storage,
       };
       if (isDeepStrictEqual(changed, config)) await powerOnVch(client, existing);
       else

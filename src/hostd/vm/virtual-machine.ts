@@ -12,11 +12,13 @@ import type {
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
 import { type FaultError, fault } from '../faults.js';
+import { DATASTORE } from '../inventory/datastore.js';
 import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import type { CallContext } from '../server/session.js';
 import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
+import { DiskStall } from './disk-stall.js';
 import { isAddressKey } from './guest-addresses.js';
 import { applyDeviceChanges } from './hardware.js';
 import { refuseUnsupported } from './unsupported-options.js';
@@ -56,6 +58,7 @@ export class VirtualMachine extends ManagedObject {
     if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
   });
   private removed = false;
+  private readonly stall: DiskStall;
 
   constructor(
     id: string,
@@ -67,6 +70,16 @@ export class VirtualMachine extends ManagedObject {
     public folder: ManagedObjectReference,
   ) {
     super('VirtualMachine', id);
+    this.stall = new DiskStall({
+      directory: this.directory,
+      resume: async () => {
+        await this.running?.resume();
+      },
+      powerOff: async () => {
+        await this.running?.powerOff();
+      },
+      changed: () => this.host.registry.touch(this, 'runtime', 'summary'),
+    });
   }
 
   get directory(): string {
@@ -126,7 +139,7 @@ export class VirtualMachine extends ManagedObject {
 
   private view(): VmView {
     const { ref, host, config, vmx, directory, powerState, bootTime } = this;
-    return { ref, host, config, vmx, directory, powerState, bootTime };
+    return { ref, host, config, vmx, directory, powerState, bootTime, question: this.stall.question };
   }
 
   private networks(): ManagedObjectReference[] {
@@ -146,6 +159,11 @@ export class VirtualMachine extends ManagedObject {
       this.mustBe('poweredOff');
       await this.start(context.userName);
     });
+  }
+
+  /** Of the question that a VM without room for its disks asks. */
+  AnswerVM(args: { questionId: string; answerChoice: string }): Promise<void> {
+    return this.stall.answer(args.questionId, args.answerChoice);
   }
 
   PowerOffVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
@@ -348,6 +366,7 @@ export class VirtualMachine extends ManagedObject {
     return {
       infoGet: (key) => (key.startsWith('guestinfo.') ? this.config.extraConfig.get(key) : undefined),
       infoSet: (key, value) => this.guestSets(key, value),
+      stalled: () => this.stalled(),
       exited: (exit) => this.exited(exit),
     };
   }
@@ -393,10 +412,25 @@ export class VirtualMachine extends ManagedObject {
     if (this.running === null) return;
     this.bootTime = this.running.startedAt;
     this.setState((await this.running.suspended()) ? 'suspended' : 'poweredOn');
+    if (await this.running.stalled()) this.stalled();
     log.info({ vm: this.config.name, pid: this.running.pid }, 'found a running VM');
   }
 
+  /** A disk could not be written: QEMU has stopped the VM. */
+  private stalled(): void {
+    if (this.stall.question !== undefined) return;
+    this.stall.raise();
+    const reason = { fault: { $type: 'NoDiskSpace', file: '', datastore: DATASTORE } };
+    const localizedMessage = 'There is no more space on the datastore';
+    this.event('VmDiskFailedEvent', 'stands still: there is no more space for its disks', '', {
+      disk: this.config.hardware.disks[0]?.file ?? '',
+      reason: { ...reason, localizedMessage },
+    });
+    log.warn({ vm: this.config.name }, 'a VM stands still: there is no more space for its disks');
+  }
+
   private exited(exit: VmExit): void {
+    this.stall.clear();
     this.running = null;
     this.bootTime = undefined;
     this.ended = this.file.idle().then(() => {
@@ -411,6 +445,7 @@ export class VirtualMachine extends ManagedObject {
   }
 
   release(): void {
+    this.stall.clear();
     this.running?.release();
   }
 
