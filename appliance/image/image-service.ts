@@ -6,6 +6,7 @@ import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { Semaphore } from '../../src/common/semaphore.js';
+import type { AddressClass } from './address-class.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
 import { commitImage } from './image-commit.js';
 import { pullImage } from './image-puller.js';
@@ -38,6 +39,8 @@ export interface ImageServiceOptions {
   /** Asked before something is written. */
   room?: StorageReserve;
   timeouts?: Partial<HttpTimeouts>;
+  /** For tests. */
+  classifyAddress?: (address: string) => AddressClass;
   /** Milliseconds before the first retry of a request; grows with each. Default 1000. */
   retryDelayMs?: number;
 }
@@ -78,7 +81,12 @@ class Service implements OpenImageService {
     private readonly endpoints: RegistryEndpoints,
     private readonly store: ImageStore,
   ) {
-    this.#http = new HttpClient(options.registry.certificateAuthorities, { ...DEFAULT_TIMEOUTS, ...options.timeouts });
+    this.#http = new HttpClient(
+      options.registry.certificateAuthorities,
+      { ...DEFAULT_TIMEOUTS, ...options.timeouts },
+      (host) => endpoints.isConfigured(host),
+      options.classifyAddress,
+    );
     this.#layers = options.layers;
     this.#spoolDir = options.spoolDir;
     this.#room = options.room;

@@ -1,5 +1,7 @@
 /** A datastore without room: the container that needs some stands still, says so, and goes on when there is room; others do not notice. */
-import { closeSync, openSync, statfsSync, truncateSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dockerOk } from '../support/docker-ok.js';
@@ -104,12 +106,14 @@ describe('what the engine would write below its reserve', () => {
 
   it('of a copy into a container is refused, and leaves the container as it was', async () => {
     const before = free();
-    const file = join(small.path, 'state', 'sparse');
-    truncateSync(openAndClose(file), 200e6);
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-full-'));
+    const file = join(directory, 'much');
+    writeFileSync(file, randomBytes(100e6));
     const copied = await docker('cp', file, 'stopped:/');
+    rmSync(directory, { recursive: true });
     expect(copied.code).not.toBe(0);
     expect(copied.stderr).toMatch(/no space left on device/);
-    expect((await docker('cp', 'stopped:/sparse', '-')).stderr).toMatch(/Could not find the file/);
+    expect((await docker('cp', 'stopped:/much', '-')).stderr).toMatch(/Could not find the file/);
     expect(free()).toBeGreaterThan(before - 2e6);
   });
 
@@ -117,11 +121,6 @@ describe('what the engine would write below its reserve', () => {
     giveBack();
     giveBack = () => undefined;
     await ok('pull', 'large');
-    await ok('volume', 'create', 'v');
+    await ok('volume', 'create', 'vol');
   });
 });
-
-function openAndClose(file: string): string {
-  closeSync(openSync(file, 'w'));
-  return file;
-}
