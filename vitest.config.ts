@@ -17,6 +17,7 @@ export default defineConfig({
       slow('vcsim', ['test/vcsim/**/*.test.ts']),
       slow('registry', ['test/registry/**/*.test.ts']),
       slow('vm', ['test/vm/**/*.test.ts']),
+      slow('hostile', ['test/hostile/**/*.test.ts']),
       { test: { ...slow('differential', ['test/differential/*.test.ts']).test, maxConcurrency: 5 } },
       slow('docker-cli', ['test/docker-cli/**/*.test.ts']),
     ],

@@ -6,6 +6,7 @@ import { type VchConfig, vchConfigSchema } from '../port-layer/config.js';
 import { openPortLayer } from '../port-layer/index.js';
 import type { PortLayer } from '../port-layer/types.js';
 import { invalid, messageOf } from '../src/common/errors.js';
+import { startHeartbeatIfAsked } from '../src/common/heartbeat.js';
 import { logger } from '../src/common/log.js';
 import { spoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
@@ -80,6 +81,7 @@ async function main(): Promise<void> {
   process.once('SIGINT', () => void stop());
 }
 
+startHeartbeatIfAsked();
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, 'uncaught exception');

@@ -1,12 +1,13 @@
-/** Starting, finding and stopping the embedded host's process. */
+/** Starting, finding and stopping the embedded host's process, and the supervisor that keeps it running. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import type { InstancePaths } from '../common/paths.js';
+import { ended, isRunning, type ProcessIdentity, signal } from '../hostd/process-id.js';
 import type { Login } from './target.js';
-import { processTicks, waitWhileMoving } from './wait-moving.js';
+import { familyTicks, processTicks, waitWhileMoving } from './wait-moving.js';
 
 const hostdFile = z.object({
   url: z.string(),
@@ -22,6 +23,7 @@ const credentialsFile = z.object({ user: z.string(), password: z.string() });
 
 /** A hostd that is to end and does nothing for so long is ended. */
 const STOP_QUIET_MS = 15_000;
+const SUPERVISOR_STOP_MS = 5000;
 
 /** True while a process of that id runs hostd on that state directory. */
 function runsHostd(pid: number, stateDir: string): boolean {
@@ -33,11 +35,18 @@ function runsHostd(pid: number, stateDir: string): boolean {
   }
 }
 
+/** The arguments of the running hostd, without Node's and the program's own; null: none runs. */
+function hostdArguments(paths: InstancePaths): string[] | null {
+  const pid = runningHostd(paths)?.pid ?? runningSupervisor(paths)?.pid;
+  if (pid === undefined) return null;
+  const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+  return args.slice(args.findIndex((arg) => arg.endsWith('/main.js')) + 1);
+}
+
 /** Value of an option of the running hostd, as its command line has it; null when it was not given, or nothing runs. */
 export function hostdOption(paths: InstancePaths, option: string): string | null {
-  const running = runningHostd(paths);
-  if (running === null) return null;
-  const args = readFileSync(`/proc/${running.pid}/cmdline`, 'utf8').split('\0');
+  const args = hostdArguments(paths);
+  if (args === null) return null;
   const index = args.indexOf(option);
   return index < 0 ? null : (args[index + 1] ?? null);
 }
@@ -51,8 +60,54 @@ export function runningHostd(paths: InstancePaths): RunningHostd | null {
   return { ...hostd, ...credentials };
 }
 
+/** The supervisor that keeps hostd running, or null. */
+export function runningSupervisor(paths: InstancePaths): ProcessIdentity | null {
+  try {
+    const supervisor = JSON.parse(readFileSync(paths.supervisorFile, 'utf8')) as ProcessIdentity;
+    return isRunning(supervisor) ? supervisor : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The compiled program, also when this is run from its source (by a test). */
+function compiled(path: string): string {
+  const dist = import.meta.url.includes('/dist/src/cli/') ? '../..' : '../../dist';
+  return fileURLToPath(new URL(`${dist}/${path}`, import.meta.url));
+}
+
 /**
- * Starts hostd detached and waits until it answers, as long as it moves.
+ * Starts a supervisor, detached. It starts hostd, or takes over the one that runs.
+ * @returns its process, and whether it has ended
+ */
+function startSupervisor(paths: InstancePaths, args: string[]): { pid: number | undefined; ended(): boolean } {
+  mkdirSync(paths.stateDir, { recursive: true, mode: 0o711 });
+  const log = openSync(join(paths.stateDir, 'hostd.log'), 'a', 0o600);
+  // It needs little memory, and has a small heap so that it takes no more.
+  const child = spawn(
+    process.execPath,
+    ['--max-old-space-size=16', '--max-semi-space-size=1', compiled('src/hostd/supervisor/main.js'), ...args],
+    { detached: true, stdio: ['ignore', log, log], cwd: '/' },
+  );
+  closeSync(log);
+  child.unref();
+  let ended = false;
+  const end = (): void => {
+    ended = true;
+  };
+  child.on('exit', end).on('error', end);
+  return { pid: child.pid, ended: () => ended };
+}
+
+/** Sees to it that the running hostd has a supervisor. */
+export function provideSupervisor(paths: InstancePaths): void {
+  if (runningSupervisor(paths) !== null) return;
+  const args = hostdArguments(paths);
+  if (args !== null) startSupervisor(paths, args);
+}
+
+/**
+ * Starts hostd under a supervisor, or waits for the one that a supervisor is just starting, as long as it moves.
  * @param listen `host:port`
  * @param options further ones of hostd
  * @param progress told what it is doing
@@ -64,47 +119,41 @@ export async function startHostdProcess(
   options: string[] = [],
   progress: (detail: string) => void = () => undefined,
 ): Promise<RunningHostd> {
-  mkdirSync(paths.stateDir, { recursive: true, mode: 0o711 });
   const logFile = join(paths.stateDir, 'hostd.log');
   const logFrom = existsSync(logFile) ? statSync(logFile).size : 0;
-  const log = openSync(logFile, 'a', 0o600);
-  // The compiled program, also when this is run from its source (by a test).
-  const main = fileURLToPath(
-    new URL(
-      import.meta.url.includes('/dist/src/cli/') ? '../hostd/main.js' : '../../dist/src/hostd/main.js',
-      import.meta.url,
-    ),
-  );
-  const child = spawn(process.execPath, [main, '--state-dir', paths.stateDir, '--listen', listen, ...options], {
-    detached: true,
-    stdio: ['ignore', log, log],
-    cwd: '/',
-  });
-  child.unref();
-  let ended = false;
-  child.on('exit', () => {
-    ended = true;
-  });
-  child.on('error', () => {
-    ended = true;
-  });
+  const supervisor =
+    runningSupervisor(paths) === null
+      ? startSupervisor(paths, ['--state-dir', paths.stateDir, '--listen', listen, ...options])
+      : null;
   return waitWhileMoving(
     {
       what: 'the embedded host',
       logFile,
       logFrom,
-      ready: async () => {
-        const running = runningHostd(paths);
-        return running?.pid === child.pid ? running : null;
+      ready: async () => runningHostd(paths),
+      ticks: () => {
+        const pid =
+          supervisor === null ? runningSupervisor(paths)?.pid : supervisor.ended() ? undefined : supervisor.pid;
+        return pid === undefined ? null : familyTicks(pid);
       },
-      ticks: () => (ended || child.pid === undefined ? null : (processTicks(child.pid) ?? 0)),
     },
     progress,
   );
 }
 
-/** Stops hostd; VMs go on running. */
+/** Ends the supervisor; hostd goes on. */
+export async function stopSupervisor(paths: InstancePaths): Promise<void> {
+  const supervisor = runningSupervisor(paths);
+  if (supervisor === null) return;
+  signal(supervisor, 'SIGTERM');
+  // It may have been stopped, too.
+  if (!(await ended(supervisor, SUPERVISOR_STOP_MS))) signal(supervisor, 'SIGKILL');
+  rmSync(paths.supervisorFile, { force: true });
+}
+
+/** Stops hostd and its supervisor; VMs go on running. */
 export async function stopHostdProcess(paths: InstancePaths): Promise<boolean> {
+  await stopSupervisor(paths);
   const running = runningHostd(paths);
   if (running === null) return false;
   process.kill(running.pid, 'SIGTERM');

@@ -18,7 +18,7 @@ import { VimClient } from '../vim25/index.js';
 import { collect } from './config-file.js';
 import { dockerHost } from './docker-probe.js';
 import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
-import { hostdOption, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
+import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
 import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
 import {
@@ -47,6 +47,7 @@ interface StartOptions {
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
+  hangAfter?: number;
   foreground: boolean;
 }
 
@@ -97,6 +98,11 @@ const program = new Command('npm start --')
     '--accel <kvm|tcg|auto>',
     'what runs the virtual machines: hardware virtualization, emulation, or what works (default: auto)',
   )
+  .option(
+    '--hang-after <seconds>',
+    'the embedded host, or an endpoint, of which nothing is heard for so long is started again (default: 30)',
+    positiveInteger('--hang-after'),
+  )
   .option('--foreground', 'stay in the foreground; interrupt to stop the engine (containers go on running)', false)
   .allowExcessArguments(false);
 
@@ -120,15 +126,22 @@ try {
   const runningAccel = hostdOption(paths, '--accel') ?? 'auto';
   if (running !== null && accel !== null && accel !== runningAccel)
     throw conflict(`the embedded host runs with --accel ${runningAccel}: npm stop ends it (containers go on running)`);
+  const runningHang = hostdOption(paths, '--hang-after') ?? '30';
+  if (running !== null && options.hangAfter !== undefined && String(options.hangAfter) !== runningHang)
+    throw conflict(
+      `the embedded host runs with --hang-after ${runningHang}: npm stop ends it (containers go on running)`,
+    );
   const hostdOptions = [
     ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
     ...(accel === null ? [] : ['--accel', accel]),
+    ...(options.hangAfter === undefined ? [] : ['--hang-after', String(options.hangAfter)]),
   ];
   const hostd =
     running ??
     (await step('Starting the embedded host', (progress) =>
       startHostdProcess(paths, options.hostdAddress, hostdOptions, progress),
     ));
+  provideSupervisor(paths);
   const config = await provideVch(hostd, paths, listen, bridgeRange);
   greet(config, hostd, paths);
   if (options.foreground) await stayInForeground(paths);

@@ -1,18 +1,28 @@
 /** Stopping the engine (containers go on running) and removing all there is of it. */
 import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf, unavailable } from '../common/errors.js';
 import type { InstancePaths } from '../common/paths.js';
 import { step } from '../setup/console.js';
 import { run } from '../setup/packages.js';
 import { VimClient } from '../vim25/index.js';
-import { runningHostd, startHostdProcess, stopHostdProcess } from './hostd-process.js';
+import { runningHostd, runningSupervisor, startHostdProcess, stopHostdProcess } from './hostd-process.js';
 import { deleteVch, listVchs, powerOffVch } from './vch.js';
+
+/** One that has died or hangs is there again in this time, if its supervisor can have it so. */
+const RECOVERY_MS = 90_000;
 
 /** Stops the endpoints and hostd. Returns false when nothing ran. */
 export async function stopEngine(paths: InstancePaths): Promise<boolean> {
-  const hostd = runningHostd(paths);
-  if (hostd === null) return false;
-  const client = await VimClient.connect(hostd);
+  if (runningHostd(paths) === null && runningSupervisor(paths) === null) return false;
+  const client = await connectHostd(paths).catch(async (error: unknown) => {
+    await stopHostdProcess(paths);
+    throw unavailable(
+      `The embedded host did not answer and was ended; endpoints of virtual container hosts go on running until the next npm start and npm stop: ${messageOf(error)}`,
+      error,
+    );
+  });
   try {
     for (const vch of await listVchs(client)) {
       await step(`Stopping the endpoint of "${vch.name}"`, () => powerOffVch(client, vch));
@@ -24,11 +34,25 @@ export async function stopEngine(paths: InstancePaths): Promise<boolean> {
   return true;
 }
 
+/** Logs in to hostd; while that is being started again by its supervisor, waits for it. @throws unavailable */
+async function connectHostd(paths: InstancePaths): Promise<VimClient> {
+  for (const deadline = Date.now() + RECOVERY_MS; ; await sleep(500)) {
+    const hostd = runningHostd(paths);
+    try {
+      if (hostd === null) throw unavailable('it does not run');
+      return await VimClient.connect(hostd);
+    } catch (error) {
+      if (runningSupervisor(paths) === null || Date.now() > deadline) throw error;
+    }
+  }
+}
+
 /** Deletes every virtual container host with its containers and images, stops hostd and removes its files. */
 export async function removeEngine(paths: InstancePaths): Promise<void> {
   if (!existsSync(paths.stateDir)) return;
-  const hostd = runningHostd(paths) ?? (await startHostdProcess(paths, '127.0.0.1:0', ['--accel', 'tcg']));
-  const client = await VimClient.connect(hostd);
+  if (runningHostd(paths) === null && runningSupervisor(paths) === null)
+    await startHostdProcess(paths, '127.0.0.1:0', ['--accel', 'tcg']);
+  const client = await connectHostd(paths);
   try {
     for (const vch of await listVchs(client)) {
       await step(`Removing the virtual container host "${vch.name}"`, (progress) =>

@@ -127,3 +127,17 @@ export function processTicks(pid: number): number | null {
     return null;
   }
 }
+
+/** Processor time of a process and its children in clock ticks; null when there is no such process. */
+export function familyTicks(pid: number): number | null {
+  const own = processTicks(pid);
+  if (own === null) return null;
+  let children = '';
+  try {
+    children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  } catch {
+    // It has ended, or this kernel does not tell.
+  }
+  const pids = children.trim().split(' ').filter(Boolean).map(Number);
+  return pids.reduce((sum, child) => sum + (processTicks(child) ?? 0), own);
+}

@@ -20,6 +20,8 @@ export interface InstancePaths {
   readonly runDir: string;
   /** `{url, thumbprint, pid}` of the running hostd. */
   readonly hostdFile: string;
+  /** `{pid, startTime}` of the process that keeps hostd running. */
+  readonly supervisorFile: string;
   /** `{user, password}`, mode 0600. */
   readonly credentialsFile: string;
 }
@@ -28,12 +30,14 @@ export interface InstancePaths {
 export function instancePaths(stateDir: string): InstancePaths {
   const instance =
     stateDir === DEFAULT_STATE_DIR ? 'caisson' : createHash('sha256').update(stateDir).digest('hex').slice(0, 8);
+  const runDir = instance === 'caisson' ? '/run/caisson' : `/run/caisson-${instance}`;
   return {
     instance,
     stateDir,
     datastoreDir: join(stateDir, 'datastore1'),
-    runDir: instance === 'caisson' ? '/run/caisson' : `/run/caisson-${instance}`,
+    runDir,
     hostdFile: join(stateDir, 'hostd.json'),
+    supervisorFile: join(runDir, 'supervisor.json'),
     credentialsFile: join(stateDir, 'credentials.json'),
   };
 }
@@ -48,6 +52,9 @@ export interface BootImage {
 export function bootImage(cacheDir = cacheDirectory()): BootImage {
   return { kernel: join(cacheDir, 'boot', 'kernel'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
 }
+
+/** What QEMU is given a snapshot's memory with, which set-up compiles. */
+export const memoryLibrary = (): string => join(cacheDirectory(), 'bin', 'caisson-memory.so');
 
 /** Has the version of the kernel that is booted. */
 export const kernelVersionFile = (): string => join(cacheDirectory(), 'kernel', 'version');

@@ -33,3 +33,4 @@ export { copyTree } from './layer/copy-tree.js';
 export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
+export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';

@@ -3,12 +3,16 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { invalid, messageOf } from '../common/errors.js';
+import { startHeartbeat } from '../common/heartbeat.js';
+import { closeInherited } from '../common/inherited-descriptors.js';
 import { logger } from '../common/log.js';
 import { DEFAULT_STATE_DIR, instancePaths, kernelVersionFile } from '../common/paths.js';
 import { startHostd } from './hostd.js';
 import { wantedAcceleration } from './qemu/acceleration.js';
 import { createRuntime } from './runtime-factory.js';
+import { beatFile } from './supervisor/supervisor.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
+import { HANG_MS } from './watchdog.js';
 
 const log = logger('hostd');
 const program = new Command('hostd')
@@ -17,9 +21,21 @@ const program = new Command('hostd')
   .option('--listen <host:port>', 'where vim25 is answered', '127.0.0.1:8989')
   .option('--accel <kvm|tcg|auto>', 'what runs VMs: hardware virtualization, emulation, or what works', 'auto')
   .option('--warm-pool <n>', 'VMs that wait, resumed, to be powered on; 0: none', String(DEFAULT_WARM_POOL))
+  .option(
+    '--hang-after <seconds>',
+    'an endpoint of which nothing is heard for so long is started again',
+    String(HANG_MS / 1000),
+  )
   .parse();
-const options = program.opts<{ stateDir: string; listen: string; warmPool: string; accel: string }>();
+const options = program.opts<{
+  stateDir: string;
+  listen: string;
+  warmPool: string;
+  accel: string;
+  hangAfter: string;
+}>();
 
+closeInherited();
 // Directories that others pass through are made by their modes here, whatever the shell of who started this has.
 process.umask(0o022);
 
@@ -32,8 +48,12 @@ try {
   const paths = instancePaths(resolve(options.stateDir));
   const { mkdir } = await import('node:fs/promises');
   await mkdir(paths.stateDir, { recursive: true, mode: 0o711 });
+  await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
+  const hangSeconds = Number(options.hangAfter);
+  if (!(hangSeconds > 0)) throw invalid(`--hang-after takes a number of seconds, not '${options.hangAfter}'`);
+  startHeartbeat(beatFile(paths));
   const accel = wantedAcceleration(options.accel);
-  const runtime = await createRuntime(paths, undefined, warmPoolSize(options.warmPool), accel);
+  const runtime = await createRuntime(paths, undefined, warmPoolSize(options.warmPool), accel, hangSeconds * 1000);
   const hostd = await startHostd({
     paths,
     runtime,

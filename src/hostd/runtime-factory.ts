@@ -12,6 +12,7 @@ import { QemuRuntime } from './qemu/qemu-runtime.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
 import { boundSerialFile } from './serial-file-bound.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
+import { HANG_MS } from './watchdog.js';
 
 const log = logger('hostd');
 
@@ -53,6 +54,7 @@ export class HostRuntime implements VmRuntime {
 /**
  * Makes the runtime of an instance. Boot snapshots are shared with all hosts of the machine, unless they have a directory of their own.
  * @param warmPool how many VMs of the usual shape wait to be powered on
+ * @param hangMs an endpoint of which nothing is heard for so long is started again
  * @throws unavailable when QEMU cannot be used, or the accelerator asked for
  */
 export async function createRuntime(
@@ -60,6 +62,7 @@ export async function createRuntime(
   snapshotDirectory = join(cacheDirectory(), 'snapshots'),
   warmPool = 0,
   wanted: WantedAcceleration = 'auto',
+  hangMs = HANG_MS,
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
@@ -85,5 +88,5 @@ export async function createRuntime(
     warmPool,
   );
   await qemu.open();
-  return new HostRuntime(qemu, new ProcessRuntime(paths, virtualSwitch), virtualSwitch, choice, capabilities);
+  return new HostRuntime(qemu, new ProcessRuntime(paths, virtualSwitch, hangMs), virtualSwitch, choice, capabilities);
 }

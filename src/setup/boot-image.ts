@@ -8,13 +8,15 @@ import { buildInitramfs } from '../../tether/image/build.js';
 import { unavailable } from '../common/errors.js';
 import { bootImage, cacheDirectory, kernelVersionFile } from '../common/paths.js';
 import { step } from './console.js';
+import { prepareMemoryLibrary } from './memory-library.js';
 import { refreshLists, run } from './packages.js';
 
 /** Meta packages that depend on a small kernel: Debian's, then Ubuntu's. */
 const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linux-image-generic'];
 
 /**
- * Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date.
+ * Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date, and what QEMU needs to go on from
+ * snapshots of them.
  * @param options.strict a warning of the compiler is a failure
  */
 export async function prepareBootImage(options: { strict: boolean }): Promise<void> {
@@ -33,6 +35,7 @@ export async function prepareBootImage(options: { strict: boolean }): Promise<vo
   const current = await readFile(join(outDir, 'initramfs.key'), 'utf8').catch(() => '');
   if (current === '') await step('Building the boot image', build);
   else await build();
+  await prepareMemoryLibrary(options);
 }
 
 /** Kernel compressions by their magic, and what unpacks them. */

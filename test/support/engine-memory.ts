@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Stack } from './stack.js';
 
-/** Resident megabytes by process: `hostd`, `endpoint`, and each `qemu` by its VM's name. */
+/** Resident megabytes by process: `supervisor`, `hostd`, `endpoint`, and each `qemu` by its VM's name. */
 export type Memory = Record<string, number>;
 
 function read(path: string): string {
@@ -20,6 +20,7 @@ function nameOf(pid: string, { paths }: Stack): string | null {
   const belongs = (text: string): boolean => text.includes(`${paths.stateDir}`) || text.includes(`${paths.runDir}/`);
   if (program.endsWith('qemu-system-x86_64')) return args.some(belongs) ? `qemu ${args[1] ?? ''}` : null;
   if (args[0]?.endsWith('/hostd/main.js')) return args.some(belongs) ? 'hostd' : null;
+  if (args.some((arg) => arg.endsWith('/supervisor/main.js'))) return args.some(belongs) ? 'supervisor' : null;
   if (args[0]?.endsWith('/appliance/main.js')) return belongs(read(`/proc/${pid}/environ`)) ? 'endpoint' : null;
   return null;
 }

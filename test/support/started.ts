@@ -34,7 +34,7 @@ export async function startEngine(...options: string[]): Promise<Started & { out
     run(
       process.execPath,
       [cli('start'), '--state-dir', paths.stateDir, '--hostd-address', `127.0.0.1:${hostdPort}`, ...more],
-      { timeoutMs: 170_000, env: { SUDO_USER: 'alice' } },
+      { timeoutMs: 170_000, env: { SUDO_USER: 'alice', CAISSON_LOG_LEVEL: 'info' } },
     );
   const output = await start('--warm-pool', '0', ...options);
   return {

@@ -3,6 +3,7 @@ import { statfsSync } from 'node:fs';
 import { lstat, realpath } from 'node:fs/promises';
 import { dirname, join, normalize, sep } from 'node:path';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { isRecordPath } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import { ManagedObject } from './managed-object.js';
 
@@ -111,7 +112,8 @@ export class Datastore extends ManagedObject {
   /** Local path of a path below the root. @throws InvalidDatastorePath */
   inside(path: string, shown = path): string {
     const clean = normalize(`/${path}`);
-    if (path.includes('\0') || path.split('/').includes('..'))
+    // What hostd keeps of a disk is not for clients.
+    if (path.includes('\0') || path.split('/').includes('..') || isRecordPath(clean))
       throw fault('InvalidDatastorePath', `'${shown}' is not a path of the datastore`, { datastorePath: shown });
     return clean === sep ? this.directory : join(this.directory, clean).replace(/\/$/, '');
   }

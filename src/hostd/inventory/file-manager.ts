@@ -3,6 +3,7 @@ import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
@@ -74,6 +75,7 @@ export class FileManager extends FileObject {
         throw fault('InvalidDatastorePath', 'The datastore itself cannot be deleted', { datastorePath: args.name });
       await stat(local);
       await rm(local, { recursive: true });
+      await forgetRecord(local);
     });
   }
 
@@ -92,6 +94,7 @@ export class FileManager extends FileObject {
         await rm(to, { recursive: true });
       }
       await rename(from, to);
+      await moveRecord(from, to);
     });
   }
 
@@ -104,6 +107,7 @@ export class FileManager extends FileObject {
       if (args.force !== true && (await exists(to)))
         throw fault('FileAlreadyExists', `File ${args.destinationName} already exists`, { file: args.destinationName });
       await copyFile(from, to);
+      await copyRecord(from, to);
     });
   }
 }
@@ -125,7 +129,11 @@ export class VirtualDiskManager extends FileObject {
   }
 
   DeleteVirtualDisk_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
-    return this.task('VirtualDiskManager.deleteVirtualDisk', context, async () => rm(await this.locate(args.name)));
+    return this.task('VirtualDiskManager.deleteVirtualDisk', context, async () => {
+      const local = await this.locate(args.name);
+      await rm(local);
+      await forgetRecord(local);
+    });
   }
 
   CopyVirtualDisk_Task(args: { sourceName: string; destName: string }, context: CallContext): ManagedObjectReference {
@@ -134,6 +142,7 @@ export class VirtualDiskManager extends FileObject {
       if (await exists(to))
         throw fault('FileAlreadyExists', `File ${args.destName} already exists`, { file: args.destName });
       await copyFile(from, to);
+      await copyRecord(from, to);
     });
   }
 
@@ -142,6 +151,8 @@ export class VirtualDiskManager extends FileObject {
     await mkdir(dirname(local), { recursive: true, mode: 0o755 });
     if (parent === null) await createEmpty(local, capacityBytes);
     else await createChild(local, parent);
+    await forgetRecord(local);
+    await recordDisk(local);
   }
 }
 
@@ -200,8 +211,8 @@ export class HostDatastoreBrowser extends FileObject {
   private async list(path: string, spec: SearchSpec = {}): Promise<object> {
     const local = await this.locate(path);
     const patterns = (spec.matchPattern ?? ['*']).map(glob);
-    const entries = (await readdir(local, { withFileTypes: true })).filter((entry) =>
-      patterns.some((pattern) => pattern.test(entry.name)),
+    const entries = (await readdir(local, { withFileTypes: true })).filter(
+      (entry) => !isRecordPath(entry.name) && patterns.some((pattern) => pattern.test(entry.name)),
     );
     const file = await Promise.all(
       entries.map(async (entry) => {

@@ -1,8 +1,9 @@
-/** A powered-on endpoint VM: its process, watched and started again when it dies. */
+/** A powered-on endpoint VM: its process, watched and started again when it dies or hangs. */
 import { spawn } from 'node:child_process';
 import { open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internal, unsupported } from '../../common/errors.js';
+import { HEARTBEAT_FD } from '../../common/heartbeat.js';
 import { logger } from '../../common/log.js';
 import { writeWhole } from '../../common/write-whole.js';
 import {
@@ -16,6 +17,7 @@ import {
   usage,
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
+import { watchOver } from '../watchdog.js';
 
 const log = logger('endpoint-vm');
 const STOP_MS = 8000;
@@ -33,6 +35,8 @@ export interface EndpointPlace {
   program: string;
   /** Path of its network namespace. */
   netns: string;
+  /** A process of which nothing is heard for so long, in ms, hangs. */
+  hangMs: number;
   /** Called once, after its process has ended for good. */
   cleanUp(): Promise<void>;
 }
@@ -42,6 +46,7 @@ export class EndpointVm implements RunningVm {
   startedAt = new Date();
   private identity: ProcessIdentity | null = null;
   private watching: NodeJS.Timeout | null = null;
+  private watchdog: { stop(): void } | null = null;
   private restarting: NodeJS.Timeout | null = null;
   /** A restart under way. */
   private starting: Promise<void> = Promise.resolve();
@@ -50,6 +55,8 @@ export class EndpointVm implements RunningVm {
   private backoff = FIRST_BACKOFF_MS;
   private readonly pidFile: string;
   private readonly keysFile: string;
+  /** Written to by the process as long as its event loop turns. */
+  private readonly beatFile: string;
 
   constructor(
     private readonly vm: VmDefinition,
@@ -58,6 +65,7 @@ export class EndpointVm implements RunningVm {
   ) {
     this.pidFile = join(place.directory, `${vm.moid}.pid`);
     this.keysFile = join(place.directory, `${vm.moid}.guestinfo.json`);
+    this.beatFile = join(place.directory, `${vm.moid}.beat`);
   }
 
   get pid(): number {
@@ -69,16 +77,18 @@ export class EndpointVm implements RunningVm {
     const keys = [...this.vm.extraConfig].filter(([key]) => key.startsWith('guestinfo.'));
     await writeFile(this.keysFile, JSON.stringify(Object.fromEntries(keys)), { mode: 0o600 });
     const output = await open(join(this.vm.directory, 'endpoint.log'), 'a', 0o600);
+    const beat = await open(this.beatFile, 'w', 0o600);
     try {
       const child = spawn(process.execPath, [this.place.program], {
         detached: true,
         cwd: '/',
-        stdio: ['ignore', output.fd, output.fd],
+        stdio: ['ignore', output.fd, output.fd, beat.fd],
         env: {
           ...process.env,
           CAISSON_GUESTINFO: this.keysFile,
           CAISSON_VM_UUID: this.vm.uuid,
           CAISSON_NETNS: this.place.netns,
+          [HEARTBEAT_FD]: '3',
         },
       });
       const pid = await new Promise<number>((resolve, reject) => {
@@ -92,6 +102,7 @@ export class EndpointVm implements RunningVm {
       this.watch(identity);
     } finally {
       await output.close();
+      await beat.close();
     }
   }
 
@@ -104,6 +115,11 @@ export class EndpointVm implements RunningVm {
       if (!isRunning(identity)) this.died(identity);
     }, WATCH_MS);
     this.watching.unref();
+    const hangs = (why: string): void => {
+      log.error({ vm: this.vm.name, pid: identity.pid }, `the endpoint hangs and is ended: ${why}`);
+      signalGroup(identity, 'SIGKILL');
+    };
+    this.watchdog = watchOver(identity, this.beatFile, hangs, this.place.hangMs);
   }
 
   async powerOff(): Promise<void> {
@@ -155,6 +171,7 @@ export class EndpointVm implements RunningVm {
   private stopTimers(): void {
     if (this.watching !== null) clearInterval(this.watching);
     if (this.restarting !== null) clearTimeout(this.restarting);
+    this.watchdog?.stop();
   }
 
   /** Ends the process; a hard one overtakes one that is under way. */
@@ -179,6 +196,7 @@ export class EndpointVm implements RunningVm {
     }
     await rm(this.pidFile, { force: true });
     await rm(this.keysFile, { force: true });
+    await rm(this.beatFile, { force: true });
     await this.place.cleanUp();
     this.hooks.exited(exit);
   }

@@ -1,6 +1,6 @@
 /**
  * Runs the endpoint VM: the one VM that is not QEMU but a local process. It gets its `guestinfo.*` keys as a file, a network
- * namespace with its cards, and is restarted with back-off when it dies while the VM is powered on.
+ * namespace with its cards, and is restarted with back-off when it dies or hangs while the VM is powered on.
  *
  * Relies on: the virtual switch. Never: runs two processes for one VM, or leaves one of its children behind.
  */
@@ -11,6 +11,7 @@ import type { InstancePaths } from '../../common/paths.js';
 import { isRunning, type ProcessIdentity } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { HANG_MS } from '../watchdog.js';
 import { EndpointVm } from './endpoint-vm.js';
 
 /** True for a VM that this runtime carries. */
@@ -20,10 +21,14 @@ export function isEndpoint(vm: VmDefinition): boolean {
 
 /** Local processes as the carrier of endpoint VMs. */
 export class ProcessRuntime implements VmRuntime {
-  /** @param program what an endpoint VM runs, a Node program */
+  /**
+   * @param hangMs an endpoint of which nothing is heard for so long is started again
+   * @param program what an endpoint VM runs, a Node program
+   */
   constructor(
     private readonly paths: InstancePaths,
     private readonly virtualSwitch: VirtualSwitch,
+    private readonly hangMs = HANG_MS,
     private readonly program = fileURLToPath(new URL('../../../appliance/main.js', import.meta.url)),
   ) {}
 
@@ -64,6 +69,7 @@ export class ProcessRuntime implements VmRuntime {
       directory: await this.directory(),
       program: this.program,
       netns,
+      hangMs: this.hangMs,
       cleanUp: () => this.virtualSwitch.disconnectEndpoint(vm.moid),
     });
   }

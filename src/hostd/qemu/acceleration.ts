@@ -134,7 +134,7 @@ export async function probeKvm(boot: BootImage, qemu: QemuCapabilities, ms: numb
       serials: [],
       extraConfig: new Map(),
     },
-    { acceleration: 'kvm', dialect: qemu, boot, sockets, taps: [] },
+    { acceleration: 'kvm', dialect: qemu, boot, sockets, taps: [], disks: [], serialFiles: new Map() },
   );
   const child = spawn(QEMU, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let words = '';

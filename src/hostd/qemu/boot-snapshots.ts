@@ -2,16 +2,16 @@
  * Snapshots of booted VMs, from which others of the same shape go on instead of booting. A snapshot is a directory with the VM's
  * memory (`memory`, a sparse file that resumed VMs map copy-on-write), its devices' state (`state`), a small disk (`rehearsal`) and `info.json`.
  *
- * It fits one QEMU, accelerator, kernel, boot image, command line and shape only: all are in its key. It is checked when it is first
- * used; what does not fit or is damaged is removed. A snapshot that was removed stays usable for those that have it open.
+ * It fits one QEMU, accelerator, kernel, boot image, command line and shape only: all are in its key. Its digests are checked when it is first
+ * used in a host's life; what does not fit or is damaged is removed. No QEMU that goes on from it can write to it (`preload/memory.c`). A snapshot that was removed stays usable for those that have it open.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { findProcess, signal } from '../process-id.js';
+import { memoryDigest } from './memory-digest.js';
 
 const log = logger('snapshots');
 /** Disk space for all snapshots together: those used longest ago make room. */
@@ -33,8 +33,8 @@ interface Info {
   /** What all snapshots of this host must have in common; see {@link BootSnapshots}. */
   host: string;
   stateSha256: string;
-  /** Hashing the memory would take longer than booting. */
-  memory: { size: number; blocks: number; mtimeMs: number };
+  /** See `memory-digest.ts`. */
+  memorySha256: string;
 }
 
 /** The snapshots in one directory. Hosts that share the directory share the snapshots. */
@@ -117,7 +117,8 @@ export class BootSnapshots {
       const { memory, state } = files(key, building);
       // What a VM was resumed from must not be lost half in a crash of the machine.
       await Promise.all([sync(memory), sync(state)]);
-      const info: Info = { host: this.host, stateSha256: await sha256(state), memory: await looks(memory) };
+      const [stateSha256, memorySha256] = await Promise.all([sha256(state), memoryDigest(memory)]);
+      const info: Info = { host: this.host, stateSha256, memorySha256 };
       await writeFile(join(building, 'info.json'), JSON.stringify(info));
       await rename(building, join(this.directory, key)).catch((error: NodeJS.ErrnoException) => {
         // Another host was faster.
@@ -141,7 +142,7 @@ export class BootSnapshots {
       if (
         info.host === this.host &&
         (await sha256(snapshot.state)) === info.stateSha256 &&
-        isDeepStrictEqual(await looks(snapshot.memory), info.memory)
+        (await memoryDigest(snapshot.memory)) === info.memorySha256
       )
         return true;
       log.warn({ snapshot: snapshot.key }, 'a boot snapshot is damaged and is removed');
@@ -197,11 +198,6 @@ async function sha256(path: string): Promise<string> {
   return createHash('sha256')
     .update(await readFile(path))
     .digest('hex');
-}
-
-async function looks(path: string): Promise<Info['memory']> {
-  const { size, blocks, mtimeMs } = await stat(path);
-  return { size, blocks, mtimeMs };
 }
 
 async function sync(path: string): Promise<void> {

@@ -43,28 +43,40 @@ export interface VmTap {
   tap: string;
 }
 
-/** A disk of a resumed VM, by descriptors that QEMU has: it opens the file anew when it has dropped its rights. */
-export interface OpenDisk {
-  readFd: number;
-  /** -1 for a disk that is not written to. */
-  writeFd: number;
+/**
+ * What is behind a disk's device when QEMU starts. A VM gets its disks when QEMU has dropped its rights, and until then has nothing but their
+ * size (`given-files.ts`). What a boot snapshot is made with, and what waits in the warm pool, has raw placeholders, by descriptors that
+ * QEMU inherits: it opens them once more when the state is loaded.
+ */
+export type DiskBacking =
+  | { kind: 'none'; capacityBytes: number }
+  /** `writeFd` is -1 for a disk that is not written to. */
+  | { kind: 'raw'; readFd: number; writeFd: number };
+
+/** An inherited descriptor that QEMU has as `/dev/fdset/<set>`. */
+export interface InheritedSet {
+  set: number;
+  fd: number;
 }
 
 /**
- * A boot snapshot's part in a VM: `make` when it is being made, with `memory` the file to put the VM's memory into; `resume` for a
- * VM that goes on from it, with its disks in the order of the definition's; `spare` for one that goes on from it into the warm pool,
- * with raw placeholders for disks and nothing behind its serial ports.
+ * A boot snapshot's part in a VM: `make` when it is being made, `resume` for a VM that goes on from it, `spare` for one that goes on from it
+ * into the warm pool. `memory` is the descriptor of the file that is the VM's memory, or that it maps copy-on-write.
  */
-export type SnapshotUse =
-  | { use: 'make'; memory: string }
-  | { use: 'resume' | 'spare'; memory: string; disks: OpenDisk[] };
+export interface SnapshotUse {
+  use: 'make' | 'resume' | 'spare';
+  memory: number;
+}
 
 /** For `migrate-set-capabilities`, on both sides: shared memory is not part of the state. */
 export const MIGRATION_CAPABILITIES = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
-/** The file descriptor from which a resumed VM reads its device state. */
-export const STATE_FD = 3;
-/** The set that it is in; those of disks are numbered from 0, those of files that are handed over from 1000. */
+/** The first descriptor that QEMU inherits; a resumed VM reads its device state from it. */
+export const FIRST_FD = 3;
+export const STATE_FD = FIRST_FD;
+/** Sets of descriptors: those of raw disks are numbered from 0, then come files behind serial ports, the state, and what VMs are given. */
+const SERIAL_SET = 500;
 const STATE_SET = 999;
+export const FIRST_GIVEN_SET = 1000;
 
 /** For `migrate-incoming`: where the state of a VM that was started for it is. */
 export function incomingState({ state }: Pick<QemuDialect, 'state'>): { uri: string } {
@@ -114,19 +126,24 @@ export function qemuArguments(
     boot: BootImage;
     sockets: VmSockets;
     taps: VmTap[];
-    /** Absolute paths of each disk's parents, the nearest first: QEMU joins the hints of a long chain to a path that is too long. */
-    parents?: string[][];
+    /** In the order of the definition's. */
+    disks: DiskBacking[];
+    /** Descriptors of the files behind serial ports, by the ports' index. */
+    serialFiles: ReadonlyMap<number, number>;
+    /** What it is to be given before it runs. */
+    given?: InheritedSet[];
     snapshot?: SnapshotUse;
   },
 ): string[] {
-  const { acceleration, dialect, boot, sockets, taps, snapshot } = options;
+  const { acceleration, dialect, boot, sockets, taps, snapshot, given } = options;
   const args = [
-    ['-name', value(`guest=${vm.name}`)],
+    // Every user of the machine can read this: a container's name is nobody's business.
+    ['-name', value(`guest=${vm.moid}`)],
     ['-uuid', vm.uuid],
     ['-nodefaults', '-no-user-config', '-no-reboot'],
     ['-display', 'none'],
     ['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
-    // Opens taps and disks as root, then drops to a user without rights (which elevateprivileges=deny would forbid);
+    // Opens taps as root, then drops to a user without rights (which elevateprivileges=deny would forbid);
     // the filter has set no_new_privs by then.
     // One that makes a snapshot runs nobody's code.
     ...(snapshot?.use === 'make'
@@ -134,6 +151,7 @@ export function qemuArguments(
       : [userOption(dialect, `${snapshot?.use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid)}:${QEMU_GID}`)]),
     ['-machine', `pc,usb=off,hpet=off,vmport=off${snapshot === undefined ? '' : ',memory-backend=ram'}`],
     ...memoryArguments(vm.memoryMiB, snapshot),
+    ...(given === undefined ? [] : [['-S'], ...given.map(({ set, fd }) => ['-add-fd', `fd=${fd},set=${set}`])]),
     acceleration === 'kvm'
       ? ['-accel', 'kvm', '-cpu', 'host']
       : // With ERMS the guest copies with `rep movsb`, which the emulator carries out byte by byte.
@@ -150,32 +168,26 @@ export function qemuArguments(
   ];
   for (const { index, backing } of vm.serials) {
     const id = `serial${index}`;
-    args.push([
-      '-chardev',
-      snapshot?.use === 'spare' ? spareBacking(id, backing) : serialBacking(id, backing, dialect),
-    ]);
+    const file = options.serialFiles.get(index);
+    if (backing.kind === 'file' && file !== undefined) args.push(['-add-fd', `fd=${file},set=${SERIAL_SET + index}`]);
+    args.push(['-chardev', serialBacking(id, backing, SERIAL_SET + index)]);
     args.push(['-device', `virtserialport,bus=ports.0,chardev=${id},name=${id}`]);
   }
   // The last port: a guest that finds it finds the others.
   args.push(['-chardev', `socket,id=guestrpc,path=${value(sockets.guestRpc)},server=on,wait=off`]);
   args.push(['-device', `virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=${GUEST_RPC_PORT}`]);
-  // QEMU saves no VM with VMDKs; what the placeholder of a disk is made of is not part of the state.
-  const format = snapshot?.use === 'make' || snapshot?.use === 'spare' ? 'raw' : 'vmdk';
   let further = -1;
   for (const [index, disk] of vm.disks.entries()) {
     const id = `disk${disk.bus}-${disk.unit}`;
-    const opened = isResumed(snapshot) ? snapshot.disks[index] : undefined;
-    const parents = options.parents?.[index] ?? [];
-    args.push(...parents.map((path, depth) => parentArguments(id, depth, path, parents.length)).reverse());
-    const drive = [
-      `if=none,id=${id},format=${format},cache=writeback`,
-      opened === undefined ? `file=${value(disk.path)}` : `file.driver=file,file.filename=/dev/fdset/${index}`,
-      ...(parents.length > 0 ? [`backing=${parentNode(id, 0)}`] : []),
-      ...(disk.readOnly ? ['readonly=on'] : []),
-    ];
-    for (const fd of [opened?.readFd ?? -1, opened?.writeFd ?? -1])
-      if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
-    args.push(['-drive', drive.join(',')]);
+    const backing = options.disks[index] ?? { kind: 'none', capacityBytes: 0 };
+    const readOnly = disk.readOnly ? ',readonly=on' : '';
+    if (backing.kind === 'none') {
+      args.push(['-drive', `if=none,id=${id},driver=null-co,size=${backing.capacityBytes}${readOnly}`]);
+    } else {
+      for (const fd of [backing.readFd, backing.writeFd]) if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
+      const file = `file.driver=file,file.filename=/dev/fdset/${index}`;
+      args.push(['-drive', `if=none,id=${id},format=raw,cache=writeback,${file}${readOnly}`]);
+    }
     if (disk.bus > 0) further++;
     const device = `virtio-blk-pci,id=${id}-device,drive=${id},serial=scsi${disk.bus}:${disk.unit}`;
     args.push(['-device', `${device}${disk.bus > 0 ? furtherAddress(further) : ''}`]);
@@ -200,21 +212,7 @@ function furtherAddress(index: number): string {
   return `,num-queues=1,ioeventfd=off,disable-legacy=on,multifunction=on,addr=0x${slot.toString(16)}.${index % FUNCTIONS}`;
 }
 
-const parentNode = (disk: string, depth: number): string => `${disk}-parent${depth}`;
-
-/** A parent of a disk, which is opened but once. */
-function parentArguments(disk: string, depth: number, filename: string, count: number): string[] {
-  const node = {
-    driver: 'vmdk',
-    'node-name': parentNode(disk, depth),
-    'read-only': true,
-    file: { driver: 'file', filename, 'read-only': true },
-    backing: depth + 1 < count ? parentNode(disk, depth + 1) : null,
-  };
-  return ['-blockdev', JSON.stringify(node)];
-}
-
-function isResumed(snapshot: SnapshotUse | undefined): snapshot is Extract<SnapshotUse, { disks: OpenDisk[] }> {
+function isResumed(snapshot: SnapshotUse | undefined): boolean {
   return snapshot !== undefined && snapshot.use !== 'make';
 }
 
@@ -236,16 +234,9 @@ export function reconnectParameter({ reconnect }: Pick<QemuDialect, 'reconnect'>
   return { [reconnect]: reconnect === 'reconnect' ? 1 : 1000 };
 }
 
-function serialBacking(id: string, backing: RuntimeSerial['backing'], dialect: QemuDialect): string {
-  const again = Object.entries(reconnectParameter(dialect)).map(([name, time]) => `${name}=${time}`);
-  return backing.kind === 'file'
-    ? `file,id=${id},path=${value(backing.path)},append=on`
-    : `socket,id=${id},path=${value(backing.path)},server=off,${again.join(',')}`;
-}
-
-/** What looks to the guest as the other does in a snapshot: a file is always there, a socket's listener is not. */
-function spareBacking(id: string, backing: RuntimeSerial['backing']): string {
-  return backing.kind === 'file' ? `file,id=${id},path=/dev/null,append=on` : `null,id=${id}`;
+/** A file is always there; what a socket's listener is for is given later, and looks to the guest as one that is not there. */
+function serialBacking(id: string, backing: RuntimeSerial['backing'], set: number): string {
+  return backing.kind === 'file' ? `file,id=${id},path=/dev/fdset/${set},append=on` : `null,id=${id}`;
 }
 
 function bootArguments(boot: BootImage, acceleration: Acceleration, rehearse: boolean): string[][] {
@@ -266,8 +257,9 @@ function bootArguments(boot: BootImage, acceleration: Acceleration, rehearse: bo
 function memoryArguments(memoryMiB: number, snapshot: SnapshotUse | undefined): string[][] {
   if (snapshot === undefined) return [];
   const share = snapshot.use === 'make' ? 'on' : 'off';
+  const path = `/proc/self/fd/${snapshot.memory}`;
   return [
-    ['-object', `memory-backend-file,id=ram,size=${memoryMiB}M,mem-path=${value(snapshot.memory)},share=${share}`],
+    ['-object', `memory-backend-file,id=ram,size=${memoryMiB}M,mem-path=${path},share=${share}`],
     ...(snapshot.use === 'make' ? [] : [['-incoming', 'defer']]),
   ];
 }

@@ -8,7 +8,7 @@ import { QEMU } from './capabilities.js';
 import type { Acceleration } from './command-line.js';
 
 /** Raised when the tether's ready point or what a snapshot's files mean changes. */
-const FORMAT = 2;
+const FORMAT = 3;
 
 /**
  * One text for QEMU's binary, the accelerator (with the machine's CPU under KVM: its features become the guest's), kernel and

@@ -10,14 +10,16 @@ import { existsSync } from 'node:fs';
 import { chmod, chown, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { cancelled, insufficientResources, internal, isKind, messageOf } from '../../common/errors.js';
+import { cancelled, insufficientResources, internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import type { BootImage, InstancePaths } from '../../common/paths.js';
+import { type BootImage, type InstancePaths, memoryLibrary } from '../../common/paths.js';
 import { Semaphore } from '../../common/semaphore.js';
 import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
+import { recordDisk } from '../disks/disk-records.js';
+import { OpenDisks } from '../disks/open-disks.js';
 import {
   ended,
   findProcess,
@@ -33,12 +35,13 @@ import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js'
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
 import { QEMU, type QemuDialect } from './capabilities.js';
-import { type Acceleration, incomingState, MIGRATION_CAPABILITIES, qemuArguments, spareUid } from './command-line.js';
+import { type Acceleration, qemuArguments, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
+import { checkReadOnly, connectPorts, Inherited, putDisks, startFiles } from './given-files.js';
+import { loadState } from './load-state.js';
 import { underMemoryFilter } from './memory-filter.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
-import { diskParents, ResumedFiles } from './resumed-files.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
@@ -68,6 +71,8 @@ export class QemuRuntime implements VmRuntime {
   /** Starts that are under way: more at once would each take longer, and none would be ready sooner. Others wait in their order. */
   private readonly starts = new Semaphore(STARTS_AT_ONCE);
   private starting = 0;
+  /** A resumed QEMU of this host was seen to have the snapshot's memory for reading only. */
+  private memoryChecked = false;
   /** VMs that started lately: process ids, and when. */
   private readonly young = new Map<number, number>();
 
@@ -87,8 +92,8 @@ export class QemuRuntime implements VmRuntime {
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, (args, logFile) =>
-              this.spawn(args, logFile),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, (args, logFile, inherited) =>
+              this.spawn(args, logFile, inherited),
             ),
             () => this.pool.fill(),
           );
@@ -99,9 +104,9 @@ export class QemuRuntime implements VmRuntime {
       virtualSwitch,
       sender: this.sender,
       dialect,
-      commandLine: (vm, sockets, taps, memory, disks) =>
-        qemuArguments(vm, { acceleration, dialect, boot, sockets, taps, snapshot: { use: 'spare', memory, disks } }),
-      launch: (args, logFile, inherited) => this.spawn(args, logFile, inherited, true),
+      commandLine: (vm, { memory, ...devices }) =>
+        qemuArguments(vm, { acceleration, dialect, boot, ...devices, snapshot: { use: 'spare', memory } }),
+      launch: (args, logFile, inherited) => this.spawn(args, logFile, inherited, { sharesMemory: true, behind: true }),
     };
     this.pool = new WarmPool<SpareVm>(snapshots === null ? 0 : warmPool, {
       snapshot: (key) => this.snapshots?.have(key) ?? Promise.resolve(null),
@@ -155,6 +160,11 @@ export class QemuRuntime implements VmRuntime {
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
+    // Disks of VMs that were made before disks were recorded.
+    for (const { path } of vm.disks)
+      await recordDisk(path).catch((error: unknown) =>
+        log.warn({ vm: vm.name, disk: path, err: messageOf(error) }, 'a disk cannot be recorded'),
+      );
     const files = await this.files(vm);
     const identity = await runningProcess(files);
     if (identity !== null) {
@@ -180,38 +190,51 @@ export class QemuRuntime implements VmRuntime {
     this.sender.close();
   }
 
-  /** Takes a VM of the warm pool, or resumes the VM from a snapshot of one of its shape, or boots it. */
   private async start(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
-    const shaped = hasManyDisks(vm)
-      ? null
-      : ((await this.snapshots?.shapeOf(vm).catch((error: unknown) => {
-          log.debug({ vm: vm.name, err: messageOf(error) }, 'no boot snapshot was looked for');
-          return null;
-        })) ?? null);
+    let disks: OpenDisks;
+    try {
+      disks = await span('disks', () => OpenDisks.open(vm, this.paths.datastoreDir));
+    } catch (error) {
+      throw isKind(error, 'invalid')
+        ? invalid(`VM ${vm.name} could not be started: ${messageOf(error)}`, error)
+        : error;
+    }
+    try {
+      return await this.startWith(vm, disks, hooks, abort);
+    } finally {
+      await disks.close();
+    }
+  }
+
+  /** Takes a VM of the warm pool, or resumes the VM from a snapshot of one of its shape, or boots it. */
+  private async startWith(vm: VmDefinition, disks: OpenDisks, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
+    const shaped = hasManyDisks(vm) ? null : (this.snapshots?.shapeOf(vm, disks.disks) ?? null);
     if (shaped !== null) {
       if (this.pool.note(shaped.key, shaped.shape))
         await writeUsualShape(this.usualShapeFile, shaped.shape).catch((error: unknown) =>
           log.warn({ err: messageOf(error) }, 'the usual shape of VMs is not kept'),
         );
-      const running = await this.startSpare(vm, hooks, shaped.key, abort);
+      const running = await this.startSpare(vm, disks, hooks, shaped.key, abort);
       if (running !== null) return running;
     }
     const snapshot = shaped === null ? null : ((await this.snapshots?.find(vm, shaped.key, shaped.shape)) ?? null);
     if (snapshot !== null) {
       try {
-        return await this.launch(vm, hooks, snapshot, abort);
+        return await this.launch(vm, disks, hooks, snapshot, abort);
       } catch (error) {
-        if (abort?.aborted || isKind(error, 'insufficientResources')) throw error;
+        // A disk that QEMU does not read is not the snapshot's fault.
+        if (abort?.aborted || isKind(error, 'insufficientResources') || isKind(error, 'invalid')) throw error;
         log.warn({ vm: vm.name, err: messageOf(error) }, 'the VM does not go on from its boot snapshot and is booted');
         await this.snapshots?.discard(snapshot);
       }
     }
-    return this.launch(vm, hooks, null, abort);
+    return this.launch(vm, disks, hooks, null, abort);
   }
 
   /** The VM as one of the warm pool; null when there is none, or it does not become that VM. */
   private async startSpare(
     vm: VmDefinition,
+    disks: OpenDisks,
     hooks: VmHooks,
     key: string,
     abort?: AbortSignal,
@@ -223,7 +246,7 @@ export class QemuRuntime implements VmRuntime {
       abort?.throwIfAborted();
       await prepareFiles(vm, files);
       const watched = new WatchedHooks(hooks, false);
-      const running = await spare.become(vm, watched, files, () => this.virtualSwitch.unplug(vm.moid));
+      const running = await spare.become(vm, disks, watched, files, () => this.virtualSwitch.unplug(vm.moid));
       if (!(await span('taken', () => within(running.lives(), RESUME_MS, () => false))))
         throw internal('it asks for nothing');
       log.info({ vm: vm.name, moid: vm.moid, pid: running.pid, spare: true }, 'VM started');
@@ -243,18 +266,22 @@ export class QemuRuntime implements VmRuntime {
 
   private async launch(
     vm: VmDefinition,
+    disks: OpenDisks,
     hooks: VmHooks,
     snapshot: BootSnapshot | null,
     abort?: AbortSignal,
   ): Promise<RunningVm> {
     const files = await this.files(vm);
     let identity: ProcessIdentity | null = null;
-    let resumed: ResumedFiles | null = null;
+    const inherited = new Inherited();
     try {
       abort?.throwIfAborted();
       await prepareFiles(vm, files);
       const taps = await span('plug', () => this.virtualSwitch.plug(vm.moid, vm.nics));
-      resumed = snapshot === null ? null : await ResumedFiles.open(vm, snapshot);
+      if (snapshot !== null) inherited.give(await open(snapshot.state, 'r'));
+      const memoryFile = snapshot === null ? null : await open(snapshot.memory, 'r');
+      const memory = memoryFile === null ? -1 : inherited.give(memoryFile);
+      const { nodes, ...start } = await startFiles(vm, disks, inherited);
       const args = qemuArguments(vm, {
         acceleration: this.acceleration,
         dialect: this.dialect,
@@ -264,20 +291,28 @@ export class QemuRuntime implements VmRuntime {
           const tap = taps.get(nic.index);
           return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
         }),
-        parents: await Promise.all(vm.disks.map(({ path }) => diskParents(path))),
-        ...(resumed === null ? {} : { snapshot: resumed.use }),
+        ...start,
+        ...(snapshot === null ? {} : { snapshot: { use: 'resume', memory } }),
       });
-      const started = await span('spawn', () => this.spawn(args, files.log, resumed?.inherited));
+      const started = await span('spawn', () =>
+        this.spawn(args, files.log, inherited.handles, { sharesMemory: snapshot !== null }),
+      );
       identity = started;
       await writeWhole(files.pid, JSON.stringify(started), 0o600);
       const qmp = await span('monitor', () => Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort));
       this.young.set(started.pid, Date.now());
-      if (snapshot !== null) {
-        await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
-        await qmp.command('migrate-incoming', incomingState(this.dialect));
+      if (memoryFile !== null) {
+        // All are started in the same way.
+        if (!this.memoryChecked) await checkReadOnly(started.pid, memoryFile);
+        this.memoryChecked = true;
+        await span('load', () => loadState(qmp, this.dialect));
       }
+      // It has dropped its rights, and stands still.
+      await span('give', () => putDisks(qmp, nodes));
       const watched = new WatchedHooks(hooks, snapshot === null);
       const running = new QemuVm(started, qmp, files, vm.serials, watched, () => this.virtualSwitch.unplug(vm.moid));
+      // The ports of one that has not run yet cannot be changed.
+      await Promise.all([qmp.command('cont'), connectPorts(qmp, vm, this.dialect)]);
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
         await running.powerOff();
         throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);
@@ -296,7 +331,7 @@ export class QemuRuntime implements VmRuntime {
       await removeRunFiles(files);
       throw await startFailure(vm, files, error, identity !== null);
     } finally {
-      await resumed?.close();
+      await inherited.close();
     }
   }
 
@@ -340,25 +375,26 @@ export class QemuRuntime implements VmRuntime {
   }
 
   /**
-   * @param inherited descriptors that QEMU has as `STATE_FD` and on: it resumes a snapshot
-   * @param behind at the lowest priority
+   * @param inherited descriptors that QEMU has as `FIRST_FD` and on
+   * @param how `sharesMemory`: it goes on from a snapshot; `behind`: at the lowest priority
    */
   private async spawn(
     args: string[],
     logFile: string,
-    inherited: FileHandle[] = [],
-    behind = false,
+    inherited: readonly FileHandle[],
+    { sharesMemory = false, behind = false } = {},
   ): Promise<ProcessIdentity> {
     const output = await open(logFile, 'w', 0o640);
     try {
       // nsenter becomes QEMU, also by way of the filter: the process id stays.
-      const command = inherited.length === 0 ? [QEMU, ...args] : underMemoryFilter([QEMU, ...args]);
+      const command = sharesMemory ? underMemoryFilter([QEMU, ...args]) : [QEMU, ...args];
       const inSwitch = ['nsenter', `--net=${this.virtualSwitch.path}`, '--', ...command];
       const [program = '', ...rest] = behind ? ['nice', '-n', '19', ...inSwitch] : inSwitch;
       const child = spawn(program, rest, {
         detached: true,
         stdio: ['ignore', output.fd, output.fd, ...inherited.map(({ fd }) => fd)],
         cwd: '/',
+        env: sharesMemory ? { ...process.env, LD_PRELOAD: memoryLibrary() } : process.env,
       });
       const pid = await new Promise<number>((resolve, reject) => {
         child.once('spawn', () => resolve(child.pid!));
@@ -384,7 +420,7 @@ async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
   return identity !== null && isRunning(identity) ? identity : null;
 }
 
-/** QEMU opens a VM's files as root before it drops its rights: they need no other owner. */
+/** Files that hostd opens for a VM: they need no other owner than root. */
 async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
   await rm(files.qmp, { force: true });
   await rm(files.guestRpc, { force: true });
@@ -398,7 +434,11 @@ async function startFailure(vm: VmDefinition, files: VmFiles, error: unknown, sp
   if (error instanceof Error && error.name === 'AbortError')
     return cancelled(`starting VM ${vm.name} was cancelled`, error);
   const why = (spawned ? await lastWords(files) : '') || messageOf(error);
-  const make = /cannot allocate memory|cannot set up guest memory/i.test(why) ? insufficientResources : internal;
+  const make = /cannot allocate memory|cannot set up guest memory/i.test(why)
+    ? insufficientResources
+    : isKind(error, 'invalid')
+      ? invalid
+      : internal;
   return make(`VM ${vm.name} could not be started: ${why}`, error);
 }
 

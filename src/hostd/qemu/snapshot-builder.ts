@@ -3,7 +3,7 @@
  * for its host, and saves it. No container's code ever runs in it.
  */
 import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +17,15 @@ import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js
 import type { VmDefinition } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { QemuDialect } from './capabilities.js';
-import { type Acceleration, GUEST_RPC_PORT, MIGRATION_CAPABILITIES, qemuArguments } from './command-line.js';
+import {
+  type Acceleration,
+  type DiskBacking,
+  FIRST_FD,
+  GUEST_RPC_PORT,
+  MIGRATION_CAPABILITIES,
+  qemuArguments,
+} from './command-line.js';
+import { Inherited, openRaw, openSerialFiles } from './given-files.js';
 import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
@@ -42,6 +50,15 @@ export interface VmShape {
   nics: number[];
 }
 
+/** Descriptors of the VM that is booted. */
+interface MadeDevices {
+  memory: number;
+  disks: DiskBacking[];
+  serialFiles: Map<number, number>;
+}
+
+const NO_DEVICES: MadeDevices = { memory: FIRST_FD, disks: [], serialFiles: new Map() };
+
 /** Boots and saves. */
 export class SnapshotBuilder {
   private process: ProcessIdentity | null = null;
@@ -51,18 +68,20 @@ export class SnapshotBuilder {
     private readonly acceleration: Acceleration,
     private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
-    private readonly launch: (args: string[], logFile: string) => Promise<ProcessIdentity>,
+    private readonly launch: (args: string[], logFile: string, inherited: FileHandle[]) => Promise<ProcessIdentity>,
   ) {}
 
-  /** The command line of the VM that is booted for a shape, in `directory`. */
-  commandLine(shape: VmShape, directory: string, taps = new Map<number, string>()): string[] {
+  /** The command line of the VM that is booted for a shape, in `directory`: without `devices`, one that all of the shape have in common. */
+  commandLine(shape: VmShape, directory: string, taps = new Map<number, string>(), devices = NO_DEVICES): string[] {
     return qemuArguments(placeholder(shape, directory), {
       acceleration: this.acceleration,
       dialect: this.dialect,
       boot: this.boot,
       sockets: { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') },
       taps: shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index) ?? '' })),
-      snapshot: { use: 'make', memory: join(directory, 'memory') },
+      disks: devices.disks,
+      serialFiles: devices.serialFiles,
+      snapshot: { use: 'make', memory: devices.memory },
     });
   }
 
@@ -78,7 +97,6 @@ export class SnapshotBuilder {
    */
   async build(shape: VmShape, portGroup: string | null, directory: string): Promise<void> {
     const began = performance.now();
-    // QEMU gives up its rights when it has opened its files.
     const work = join(directory, 'work');
     await mkdir(work);
     const vm = placeholder(shape, work);
@@ -91,8 +109,16 @@ export class SnapshotBuilder {
     }));
     const taps = await this.virtualSwitch.plug(MAKER, nics);
     let running: ProcessIdentity | null = null;
+    const inherited = new Inherited();
     try {
-      const process = await this.launch(this.commandLine(shape, work, taps), join(work, 'qemu.log'));
+      const memoryFile = await open(join(directory, 'memory'), 'wx+', 0o600);
+      const memory = inherited.give(memoryFile);
+      await memoryFile.truncate(shape.memoryMiB * 2 ** 20);
+      const disks: DiskBacking[] = [];
+      for (const { path, readOnly } of vm.disks) disks.push(await openRaw(path, readOnly, inherited));
+      const serialFiles = await openSerialFiles(vm, inherited, '/dev/null');
+      const args = this.commandLine(shape, work, taps, { memory, disks, serialFiles });
+      const process = await this.launch(args, join(work, 'qemu.log'), inherited.handles);
       running = process;
       this.process = process;
       setPriority(process.pid, constants.priority.PRIORITY_LOW);
@@ -106,7 +132,6 @@ export class SnapshotBuilder {
         qmp.release();
       }
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
-      await rename(join(work, 'memory'), join(directory, 'memory'));
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
@@ -115,6 +140,7 @@ export class SnapshotBuilder {
         .slice(-500);
       throw internal(`${messageOf(error)}${words === '' ? '' : `: ${words}`}`, error);
     } finally {
+      await inherited.close();
       this.process = null;
       if (running !== null && isRunning(running)) {
         signal(running, 'SIGKILL');

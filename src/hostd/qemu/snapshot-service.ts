@@ -1,9 +1,9 @@
 /** Which VMs can be resumed instead of booted, and the making of snapshots for those that cannot yet. */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import type { OpenDisk } from '../disks/open-disks.js';
 import type { VmDefinition } from '../runtime.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
-import { diskInfo } from './resumed-files.js';
 import type { SnapshotBuilder, VmShape } from './snapshot-builder.js';
 
 const log = logger('snapshots');
@@ -27,14 +27,14 @@ export class SnapshotService {
   ) {}
 
   /** A VM's shape, and the key of snapshots of that shape. */
-  async shapeOf(vm: VmDefinition): Promise<{ key: string; shape: VmShape }> {
-    const shape = await shapeOf(vm);
+  shapeOf(vm: VmDefinition, disks: readonly Pick<OpenDisk, 'capacityBytes'>[]): { key: string; shape: VmShape } {
+    const shape = shapeOf(vm, disks);
     return { key: this.keyOf(shape), shape };
   }
 
   /** The key of snapshots of a shape. */
   keyOf(shape: VmShape): string {
-    // The command line does not say how large a disk's file is; a guest that was booted knows.
+    // The command line does not say how large a disk is; a guest that was booted knows.
     const capacities = shape.disks.map(({ capacityBytes }) => String(capacityBytes));
     return this.snapshots.keyOf([...this.builder.commandLine(shape, '/'), ...capacities]);
   }
@@ -93,18 +93,16 @@ export class SnapshotService {
   }
 }
 
-async function shapeOf(vm: VmDefinition): Promise<VmShape> {
+function shapeOf(vm: VmDefinition, disks: readonly Pick<OpenDisk, 'capacityBytes'>[]): VmShape {
   return {
     cpus: vm.cpus,
     memoryMiB: vm.memoryMiB,
-    disks: await Promise.all(
-      vm.disks.map(async ({ bus, unit, path, readOnly }) => ({
-        bus,
-        unit,
-        readOnly,
-        capacityBytes: (await diskInfo(path)).capacity,
-      })),
-    ),
+    disks: vm.disks.map(({ bus, unit, readOnly }, index) => ({
+      bus,
+      unit,
+      readOnly,
+      capacityBytes: disks[index]!.capacityBytes,
+    })),
     serials: vm.serials.map(({ backing }) => backing.kind),
     nics: vm.nics.filter((nic) => nic.connected).map((nic) => nic.index),
   };

@@ -16,25 +16,33 @@ import { logger } from '../../common/log.js';
 import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
+import type { OpenDisks } from '../disks/open-disks.js';
 import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
 import type { QemuDialect } from './capabilities.js';
 import {
+  type DiskBacking,
+  FIRST_GIVEN_SET,
   incomingState,
   MIGRATION_CAPABILITIES,
-  type OpenDisk,
-  STATE_FD,
   type VmSockets,
   type VmTap,
 } from './command-line.js';
 import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
+import {
+  checkReadOnly,
+  connectPorts,
+  diskNodes,
+  Inherited,
+  openRaw,
+  openSerialFiles,
+  putDisks,
+} from './given-files.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
-import { diskParents } from './resumed-files.js';
-import { socketBackend } from './serial-ports.js';
 import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
 
 const log = logger('pool');
@@ -42,8 +50,16 @@ const MONITOR_MS = 60_000;
 /** Resuming and rehearsing take 0.4 s on an idle machine; at the lowest priority on a busy one, much longer. */
 const READY_MS = 120_000;
 const KILL_MS = 5000;
-/** Sets of descriptors that a VM is handed are numbered from here on; its placeholders have those before. */
-const FIRST_SET = 1000;
+
+/** What a spare VM has of its own. */
+export interface SpareDevices {
+  sockets: VmSockets;
+  taps: VmTap[];
+  /** The descriptor of the snapshot's memory. */
+  memory: number;
+  disks: DiskBacking[];
+  serialFiles: Map<number, number>;
+}
 
 /** What a spare VM is made with. */
 export interface SpareMaker {
@@ -55,7 +71,7 @@ export interface SpareMaker {
   sender: DescriptorSender;
   dialect: QemuDialect;
   /** The arguments for QEMU. */
-  commandLine(vm: VmDefinition, sockets: VmSockets, taps: VmTap[], memory: string, disks: OpenDisk[]): string[];
+  commandLine(vm: VmDefinition, devices: SpareDevices): string[];
   /** Starts QEMU at the lowest priority, with `inherited` as descriptors {@link STATE_FD} and on. */
   launch(args: string[], logFile: string, inherited: FileHandle[]): Promise<ProcessIdentity>;
 }
@@ -100,21 +116,25 @@ export class SpareVm {
     const path = (suffix: string): string => join(maker.runDirectory, `${number}.${suffix}`);
     const sockets = { qmp: path('qmp'), guestRpc: path('rpc'), handOver: path('handover') };
     const logFile = join(maker.directory, `${number}.log`);
-    const opened: FileHandle[] = [];
+    const inherited = new Inherited();
     let identity: ProcessIdentity | null = null;
     let qmp: Qmp | null = null;
     let rpc: GuestRpcServer | null = null;
     try {
-      opened.push(await open(snapshot.state, 'r'));
-      const disks = await makeDisks(shape, snapshot, join(maker.directory, String(number)), opened);
-      const taps = await maker.virtualSwitch.plugSpare(moid, shape.nics);
+      inherited.give(await open(snapshot.state, 'r'));
+      const memoryFile = await open(snapshot.memory, 'r');
+      const memory = inherited.give(memoryFile);
+      const disks = await makeDisks(shape, snapshot, join(maker.directory, String(number)), inherited);
+      const plugged = await maker.virtualSwitch.plugSpare(moid, shape.nics);
       const definition = { ...placeholder(shape, maker.directory), moid, name: `spare-${number}` };
-      const cards = shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index)! }));
-      const args = maker.commandLine(definition, sockets, cards, snapshot.memory, disks);
-      const process = await maker.launch(args, logFile, opened);
+      const serialFiles = await openSerialFiles(definition, inherited, '/dev/null');
+      const taps = shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: plugged.get(index)! }));
+      const args = maker.commandLine(definition, { sockets, taps, memory, disks, serialFiles });
+      const process = await maker.launch(args, logFile, inherited.handles);
       identity = process;
       const monitor = await Qmp.connect(sockets.qmp, () => isRunning(process), MONITOR_MS);
       qmp = monitor;
+      await checkReadOnly(process.pid, memoryFile);
       await monitor.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
       await monitor.command('migrate-incoming', incomingState(maker.dialect));
       const answers = new SpareAnswers();
@@ -128,7 +148,7 @@ export class SpareVm {
       await clear(maker, moid, sockets, logFile);
       throw error;
     } finally {
-      await Promise.all(opened.map((handle) => handle.close()));
+      await inherited.close();
     }
   }
 
@@ -138,17 +158,24 @@ export class SpareVm {
 
   /**
    * Becomes that VM.
+   * @param disks its disks, which stay the caller's
    * @param files where the VM's sockets, pid file and log belong
    * @param cleanUp called once when the VM has ended
    * @throws internal; it has ended then, and all of it is gone
    */
-  async become(vm: VmDefinition, hooks: VmHooks, files: VmFiles, cleanUp: () => Promise<void>): Promise<QemuVm> {
+  async become(
+    vm: VmDefinition,
+    disks: OpenDisks,
+    hooks: VmHooks,
+    files: VmFiles,
+    cleanUp: () => Promise<void>,
+  ): Promise<QemuVm> {
     this.spent = true;
     try {
       raisePriority(this.identity.pid);
       // Both are waited for: what goes on while the other has failed would be cleaned up too early.
       const parts = await span('hand over', () =>
-        Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm)]),
+        Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm, disks)]),
       );
       for (const part of parts) if (part.status === 'rejected') throw part.reason;
       await rm(this.sockets.handOver, { force: true });
@@ -186,37 +213,30 @@ export class SpareVm {
   }
 
   /** Disks and serial ports. */
-  private async handOver(vm: VmDefinition): Promise<void> {
+  private async handOver(vm: VmDefinition, opened: OpenDisks): Promise<void> {
     const toSend: FileToSend[] = [];
     const send = (path: string, access: FileToSend['access']): string => {
-      const set = FIRST_SET + toSend.length;
+      const set = FIRST_GIVEN_SET + toSend.length;
       toSend.push({ set, path, access });
       return `/dev/fdset/${set}`;
     };
-    const disks: { id: string; node: object }[] = [];
-    for (const { bus, unit, path, readOnly } of vm.disks) {
-      const id = `disk${bus}-${unit}`;
-      disks.push({ id, node: { 'node-name': `${id}-node`, ...(await diskNode(path, readOnly, send)) } });
-    }
-    const serials = vm.serials.map(({ index, backing }) => ({
-      id: `serial${index}`,
-      backend:
-        backing.kind === 'file'
-          ? { type: 'file', data: { out: send(backing.path, 'append'), append: true } }
-          : socketBackend(backing.path, this.maker.dialect),
-    }));
+    // The files that were checked, by the descriptors that hostd has of them.
+    const nodes = diskNodes(opened.disks, ({ handle }, access) => send(`/proc/${process.pid}/fd/${handle.fd}`, access));
+    const logs = vm.serials.flatMap(({ index, backing }) =>
+      backing.kind === 'file'
+        ? [
+            {
+              id: `serial${index}`,
+              backend: { type: 'file', data: { out: send(backing.path, 'append'), append: true } },
+            },
+          ]
+        : [],
+    );
     await this.maker.sender.send(this.sockets.handOver, toSend);
-    // QEMU carries them out in order.
     await Promise.all([
-      ...disks.flatMap(({ id, node }) => [
-        this.qmp.command('blockdev-add', { ...node }),
-        this.qmp.command('qom-set', {
-          path: `/machine/peripheral/${id}-device/virtio-backend`,
-          property: 'drive',
-          value: `${id}-node`,
-        }),
-      ]),
-      ...serials.map((change) => this.qmp.command('chardev-change', change)),
+      putDisks(this.qmp, nodes),
+      connectPorts(this.qmp, vm, this.maker.dialect),
+      ...logs.map((change) => this.qmp.command('chardev-change', change)),
     ]);
   }
 }
@@ -255,45 +275,21 @@ async function makeDisks(
   shape: VmShape,
   snapshot: BootSnapshot,
   name: string,
-  opened: FileHandle[],
-): Promise<OpenDisk[]> {
-  const keep = (handle: FileHandle): number => STATE_FD + opened.push(handle) - 1;
-  const disks: OpenDisk[] = [];
+  inherited: Inherited,
+): Promise<DiskBacking[]> {
+  const disks: DiskBacking[] = [];
   for (const [index, { readOnly, capacityBytes }] of shape.disks.entries()) {
     const path = `${name}.disk${index}`;
     try {
       if (index === 0) await copyFile(snapshot.rehearsal, path);
       else await (await open(path, 'w', 0o600)).close();
       await truncate(path, capacityBytes);
-      disks.push({
-        readFd: keep(await open(path, 'r')),
-        writeFd: readOnly ? -1 : keep(await open(path, 'r+')),
-      });
+      disks.push(await openRaw(path, readOnly, inherited));
     } finally {
       await rm(path, { force: true });
     }
   }
   return disks;
-}
-
-/** A disk and all it is based on, each as an open file: QEMU follows no path. */
-async function diskNode(
-  path: string,
-  readOnly: boolean,
-  send: (path: string, access: FileToSend['access']) => string,
-): Promise<object> {
-  const node = (file: string, write: boolean, backing: object | null): object => ({
-    driver: 'vmdk',
-    'read-only': !write,
-    file: { driver: 'file', filename: send(file, write ? 'write' : 'read'), 'read-only': !write },
-    backing,
-  });
-  const parents = await diskParents(path);
-  return node(
-    path,
-    !readOnly,
-    parents.reduceRight<object | null>((below, file) => node(file, false, below), null),
-  );
 }
 
 /** Priorities are the threads' own. */

@@ -5,6 +5,7 @@ import { rename, rm, stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, messageOf } from '../../common/errors.js';
+import { diskReplaced, forgetRecord } from '../disks/disk-records.js';
 import { FaultError } from '../faults.js';
 import { DATASTORE, type Datastore } from '../inventory/datastore.js';
 
@@ -44,6 +45,7 @@ export async function serveFolder(
       case 'DELETE':
         if ((await stat(path)).isDirectory()) return fail(409, 'is a directory');
         await rm(path);
+        await forgetRecord(path);
         response.writeHead(204).end();
         return;
       default:
@@ -107,6 +109,7 @@ async function receive(path: string, request: IncomingMessage, response: ServerR
       () => false,
     );
     await rename(partial, path);
+    if (existed) await diskReplaced(path);
     response.writeHead(existed ? 200 : 201).end();
   } catch (error) {
     await rm(partial, { force: true });

@@ -11,6 +11,7 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
+import { forgetRecord } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
 import { DATASTORE } from '../inventory/datastore.js';
 import type { Host } from '../inventory/host.js';
@@ -320,11 +321,18 @@ export class VirtualMachine extends ManagedObject {
       }
       for (const disk of hardware.disks) await this.host.datastore.confine(this.host.datastore.resolve(disk.file));
     } catch (error) {
-      for (const file of made) await rm(file, { force: true });
+      for (const file of made) {
+        await rm(file, { force: true });
+        await forgetRecord(file);
+      }
       throw error;
     }
     next.hardware = hardware;
-    for (const file of removedFiles) await rm(this.host.datastore.resolve(file), { force: true });
+    for (const file of removedFiles) {
+      const local = this.host.datastore.resolve(file);
+      await rm(local, { force: true });
+      await forgetRecord(local);
+    }
   }
 
   private async save(): Promise<void> {

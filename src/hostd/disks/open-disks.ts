@@ -1,0 +1,217 @@
+/**
+ * A VM's disks with all that they stand on, opened by hostd and checked before its QEMU runs, which gets them as descriptors and
+ * follows no path.
+ *
+ * What a disk of the VM stands on is what was recorded of it (`disk-records.ts`), never what its file says now: a QEMU that was taken
+ * over may have written that. Below it are layers of images, which no QEMU ever has for writing; what these say of their parents is taken,
+ * as long as it stays in the same directory of images. Disks that clients made over plain vSphere stand on what was recorded of each.
+ */
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { invalid, messageOf } from '../../common/errors.js';
+import { type BlockReader, MAX_CHAIN, readVmdkIdentity, type VmdkIdentity, vmdkDifference } from '../../disk/index.js';
+import { DATASTORE } from '../inventory/datastore.js';
+import type { RuntimeDisk, VmDefinition } from '../runtime.js';
+import { readRecord, writeRecord } from './disk-records.js';
+
+/** A file that is open, and its path for messages. */
+export interface OpenFile {
+  path: string;
+  handle: FileHandle;
+}
+
+/** One disk. */
+export interface OpenDisk {
+  bus: number;
+  unit: number;
+  readOnly: boolean;
+  capacityBytes: number;
+  /** The disk's own, open for writing unless it is read-only. */
+  own: OpenFile;
+  /** Open for reading, the nearest first. */
+  parents: OpenFile[];
+}
+
+const VCH_KEY = 'caisson.vch';
+const KEPT = 4000;
+
+interface Known {
+  file: string;
+  identity: VmdkIdentity;
+  cid: string;
+}
+
+/** What layers say of themselves, for as long as they are the same files. */
+const layers = new Map<string, Known>();
+
+/** See the file's head. Its owner must `close()` it. */
+export class OpenDisks {
+  private constructor(
+    readonly disks: OpenDisk[],
+    private readonly handles: FileHandle[],
+  ) {}
+
+  /** @param datastore its directory. @throws invalid naming the disk, and what is wrong with it; nothing stays open then */
+  static async open(vm: Pick<VmDefinition, 'disks' | 'extraConfig'>, datastore: string): Promise<OpenDisks> {
+    const handles: FileHandle[] = [];
+    const chains = vm.disks.map((disk) => new Chain(disk, datastore, vm.extraConfig.get(VCH_KEY), handles).open());
+    const opened = await Promise.allSettled(chains);
+    const failed = opened.find((one) => one.status === 'rejected');
+    if (failed !== undefined) {
+      await closeAll(handles);
+      throw failed.reason;
+    }
+    const disks = opened.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    return new OpenDisks(disks, handles);
+  }
+
+  close(): Promise<void> {
+    return closeAll(this.handles);
+  }
+}
+
+/** One disk and what it stands on, while it is being opened. */
+class Chain {
+  private readonly seen = new Set<string>();
+
+  constructor(
+    private readonly disk: RuntimeDisk,
+    private readonly datastore: string,
+    private readonly vch: string | undefined,
+    private readonly handles: FileHandle[],
+  ) {}
+
+  async open(): Promise<OpenDisk> {
+    const { bus, unit, path, readOnly } = this.disk;
+    if (!readOnly && imagesOf(path) !== null)
+      throw this.refusal(path, 'it is part of an image, which nobody writes to');
+    const own = await this.file(path, readOnly ? constants.O_RDONLY : constants.O_RDWR);
+    let { identity } = await (imagesOf(path) === null ? this.recorded(own) : this.layer(own));
+    const { capacity } = identity;
+    const parents: OpenFile[] = [];
+    for (let child = path; identity.parentHint !== null; ) {
+      if (parents.length === MAX_CHAIN) throw this.refusal(path, `it stands on more than ${MAX_CHAIN} disks`);
+      const parentPath = resolve(dirname(child), identity.parentHint);
+      this.checkPlace(child, parentPath);
+      const parent = await this.file(parentPath, constants.O_RDONLY);
+      const found = imagesOf(parentPath) === null ? await this.recorded(parent) : await this.layer(parent);
+      if (found.cid !== identity.parentCid)
+        throw this.refusal(
+          parentPath,
+          `it was changed after ${this.name(child)} was made on it: its content id is ${found.cid} and was ${identity.parentCid}`,
+        );
+      if (found.identity.capacity > capacity) throw this.refusal(parentPath, 'it is larger than what stands on it');
+      parents.push(parent);
+      child = parentPath;
+      identity = found.identity;
+    }
+    return { bus, unit, readOnly, capacityBytes: capacity, own, parents };
+  }
+
+  /** A regular file, once in a chain. */
+  private async file(path: string, access: number): Promise<OpenFile> {
+    let handle: FileHandle;
+    try {
+      // A pipe in its place is not waited for.
+      handle = await open(path, access | constants.O_NONBLOCK);
+    } catch (error) {
+      throw this.refusal(path, `it cannot be opened: ${messageOf(error)}`, error);
+    }
+    this.handles.push(handle);
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw this.refusal(path, 'it is no regular file');
+    const inode = `${stat.dev}:${stat.ino}`;
+    if (this.seen.has(inode)) throw this.refusal(path, 'it stands on itself');
+    this.seen.add(inode);
+    return { path, handle };
+  }
+
+  /** A disk that VMs write to, or may: it must be what was recorded of it, which is done now for one that is new here. */
+  private async recorded({ path, handle }: OpenFile): Promise<{ identity: VmdkIdentity; cid: string }> {
+    try {
+      const record = await readRecord(path);
+      const found = await readVmdkIdentity(await blocks(handle));
+      if (record === null) await writeRecord(path, found.identity);
+      const difference = record === null ? null : vmdkDifference(record, found.identity);
+      if (difference !== null) throw invalid(`it is not what was recorded of it: ${difference}`);
+      return found;
+    } catch (error) {
+      throw this.refusal(path, messageOf(error), error);
+    }
+  }
+
+  private async layer({ path, handle }: OpenFile): Promise<{ identity: VmdkIdentity; cid: string }> {
+    try {
+      const { dev, ino, size, mtimeNs, ctimeNs } = await handle.stat({ bigint: true });
+      const file = [dev, ino, size, mtimeNs, ctimeNs].join(':');
+      const known = layers.get(path);
+      if (known?.file === file) return known;
+      const found = await readVmdkIdentity(await blocks(handle));
+      if (layers.size >= KEPT) layers.clear();
+      layers.set(path, { file, ...found });
+      return found;
+    } catch (error) {
+      throw this.refusal(path, messageOf(error), error);
+    }
+  }
+
+  /**
+   * Where the parent of `child` may be: what a VCH has stands on its images; an image on others of its directory; what clients made over
+   * plain vSphere on any disk of the datastore.
+   */
+  private checkPlace(child: string, parent: string): void {
+    const images = imagesOf(parent);
+    const own = this.relative(child);
+    const vch = imagesOf(child) ?? /^((?:.*\/)?VIC\/[^/]+)\//.exec(own)?.[1];
+    const place = images === null ? null : this.relative(images);
+    const wanted =
+      imagesOf(child) !== null
+        ? imagesOf(child) === images
+        : vch !== undefined
+          ? place === `${vch}/images`
+          : this.vch !== undefined
+            ? place?.split('/').slice(-3).join('/') === `VIC/${this.vch}/images`
+            : parent.startsWith(`${this.datastore}/`);
+    if (!wanted) throw this.refusal(child, `its parent ${this.name(parent)} is not in the directory of its images`);
+  }
+
+  private relative(path: string): string {
+    return path.startsWith(`${this.datastore}/`) ? path.slice(this.datastore.length + 1) : path;
+  }
+
+  private name(path: string): string {
+    return path.startsWith(`${this.datastore}/`) ? `[${DATASTORE}] ${this.relative(path)}` : path;
+  }
+
+  private refusal(path: string, why: string, cause?: unknown): Error {
+    const through = path === this.disk.path ? '' : `, which ${this.name(this.disk.path)} stands on,`;
+    return invalid(`disk ${this.name(path)}${through} cannot be used: ${why}`, cause);
+  }
+}
+
+/** The directory of images that a layer's disk is in; null for any other disk. */
+function imagesOf(path: string): string | null {
+  return /^(.*\/VIC\/[^/]+\/images)\/[^/]+\/[^/]+\.vmdk$/.exec(path)?.[1] ?? null;
+}
+
+async function blocks(handle: FileHandle): Promise<BlockReader> {
+  const { size } = await handle.stat();
+  return {
+    size,
+    read: async (offset, length) => {
+      const buffer = Buffer.alloc(length);
+      for (let done = 0; done < length; ) {
+        const { bytesRead } = await handle.read(buffer, done, length - done, offset + done);
+        if (bytesRead === 0) throw invalid('the file is too short');
+        done += bytesRead;
+      }
+      return buffer;
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+async function closeAll(handles: FileHandle[]): Promise<void> {
+  await Promise.all(handles.map((handle) => handle.close()));
+}

@@ -1,0 +1,142 @@
+/**
+ * What a VM is given of files: descriptors that its QEMU inherits, and disks that are put behind its devices when it has dropped its
+ * rights. QEMU follows no path of a disk, and opens none as root.
+ */
+import { constants } from 'node:fs';
+import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
+import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
+import type { OpenDisk, OpenDisks, OpenFile } from '../disks/open-disks.js';
+import type { VmDefinition } from '../runtime.js';
+import type { QemuDialect } from './capabilities.js';
+import { type DiskBacking, FIRST_FD, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
+import type { Qmp } from './qmp.js';
+import { socketBackend } from './serial-ports.js';
+
+/** Descriptors that a QEMU inherits. Its owner must `close()` it when QEMU was started, or was not. */
+export class Inherited {
+  /** As descriptors {@link FIRST_FD} and on. */
+  readonly handles: FileHandle[] = [];
+  private readonly own: FileHandle[] = [];
+
+  /** @returns the number that a file has in QEMU; whoever opened it closes it here */
+  lend(handle: FileHandle): number {
+    return FIRST_FD + this.handles.push(handle) - 1;
+  }
+
+  /** @returns the same for one that is closed with this */
+  give(handle: FileHandle): number {
+    this.own.push(handle);
+    return this.lend(handle);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.own.splice(0).map((handle) => handle.close()));
+  }
+}
+
+/** How a file is opened for QEMU. */
+export type Access = 'read' | 'write';
+
+/** A disk as QEMU's monitor takes it, and the device that it belongs behind. */
+export interface DiskNode {
+  id: string;
+  node: object;
+}
+
+/** Disks and all they stand on, each as an open file. @param give tells how QEMU is to name a file that it is given */
+export function diskNodes(disks: readonly OpenDisk[], give: (file: OpenFile, access: Access) => string): DiskNode[] {
+  return disks.map(({ bus, unit, readOnly, own, parents }) => {
+    const node = (file: OpenFile, access: Access, backing: object | null): object => ({
+      driver: 'vmdk',
+      'read-only': access === 'read',
+      file: { driver: 'file', filename: give(file, access), 'read-only': access === 'read' },
+      backing,
+    });
+    const below = parents.reduceRight<object | null>((under, file) => node(file, 'read', under), null);
+    const id = `disk${bus}-${unit}`;
+    return { id, node: { 'node-name': `${id}-node`, ...node(own, readOnly ? 'read' : 'write', below) } };
+  });
+}
+
+/** What a VM that is started gets: its disks, and files behind its serial ports. */
+export interface StartFiles {
+  disks: DiskBacking[];
+  nodes: DiskNode[];
+  serialFiles: Map<number, number>;
+  given: InheritedSet[];
+}
+
+/** @throws as `open` does */
+export async function startFiles(vm: VmDefinition, opened: OpenDisks, inherited: Inherited): Promise<StartFiles> {
+  const serialFiles = await openSerialFiles(vm, inherited);
+  const given: InheritedSet[] = [];
+  const nodes = diskNodes(opened.disks, ({ handle }) => {
+    const set = FIRST_GIVEN_SET + given.length;
+    given.push({ set, fd: inherited.lend(handle) });
+    return `/dev/fdset/${set}`;
+  });
+  const disks = opened.disks.map(({ capacityBytes }) => ({ kind: 'none' as const, capacityBytes }));
+  return { disks, nodes, serialFiles, given };
+}
+
+/** Opens the files that its serial ports write to. @param instead one file for all of them */
+export async function openSerialFiles(
+  { serials }: Pick<VmDefinition, 'serials'>,
+  inherited: Inherited,
+  instead?: string,
+): Promise<Map<number, number>> {
+  const files = new Map<number, number>();
+  for (const { index, backing } of serials)
+    if (backing.kind === 'file') files.set(index, inherited.give(await open(instead ?? backing.path, 'a', 0o640)));
+  return files;
+}
+
+/** A raw placeholder, by descriptors. */
+export async function openRaw(path: string, readOnly: boolean, inherited: Inherited): Promise<DiskBacking> {
+  const readFd = inherited.give(await open(path, 'r'));
+  return { kind: 'raw', readFd, writeFd: readOnly ? -1 : inherited.give(await open(path, 'r+')) };
+}
+
+/** Makes sure that a process has a file open for reading only. @throws internal */
+export async function checkReadOnly(pid: number, file: FileHandle): Promise<void> {
+  const wanted = await file.stat();
+  for (const fd of await readdir(`/proc/${pid}/fd`)) {
+    const found = await stat(`/proc/${pid}/fd/${fd}`).catch(() => null);
+    if (found?.ino !== wanted.ino || found.dev !== wanted.dev) continue;
+    const flags = /^flags:\s*(\d+)$/m.exec(await readFile(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))?.[1] ?? '2';
+    if ((Number.parseInt(flags, 8) & 3) !== constants.O_RDONLY)
+      throw internal('QEMU has the memory of its boot snapshot open for writing');
+  }
+}
+
+/** Puts disks behind the devices that are there. QEMU carries all out in order. @throws invalid with QEMU's words */
+export async function putDisks(qmp: Qmp, nodes: readonly DiskNode[]): Promise<void> {
+  const put = Promise.all(
+    nodes.flatMap(({ id, node }) => [
+      qmp.command('blockdev-add', { ...node }),
+      qmp.command('qom-set', {
+        path: `/machine/peripheral/${id}-device/virtio-backend`,
+        property: 'drive',
+        value: `${id}-node`,
+      }),
+    ]),
+  );
+  await put.catch((error: unknown) => {
+    throw isKind(error, 'internal') ? invalid(`a disk cannot be used: ${messageOf(error)}`, error) : error;
+  });
+}
+
+/** Has a VM connect its serial ports to the sockets that they are for. @throws internal with QEMU's words */
+export async function connectPorts(
+  qmp: Qmp,
+  { serials }: Pick<VmDefinition, 'serials'>,
+  dialect: Pick<QemuDialect, 'reconnect'>,
+): Promise<void> {
+  await Promise.all(
+    serials.flatMap(({ index, backing }) =>
+      backing.kind === 'unixClient'
+        ? [qmp.command('chardev-change', { id: `serial${index}`, backend: socketBackend(backing.path, dialect) })]
+        : [],
+    ),
+  );
+}

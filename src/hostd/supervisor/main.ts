@@ -1,0 +1,72 @@
+/**
+ * The supervisor as a program; takes hostd's arguments. `npm start` leaves it running, `npm stop` ends it. Small on purpose: it has none
+ * of hostd's modules, and does nothing but look twice a second whether all is well.
+ */
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { closeInherited } from '../../common/inherited-descriptors.js';
+import { DEFAULT_STATE_DIR, instancePaths } from '../../common/paths.js';
+import { identify, isRunning, type ProcessIdentity } from '../process-id.js';
+import { Supervisor } from './supervisor.js';
+
+closeInherited();
+process.umask(0o022);
+const args = process.argv.slice(2);
+const option = (name: string): string | undefined => args[args.indexOf(name) + 1 || args.length];
+const paths = instancePaths(resolve(option('--state-dir') ?? DEFAULT_STATE_DIR));
+
+function log(level: 'info' | 'warn' | 'error', message: string): void {
+  const line = { level, time: new Date().toISOString(), pid: process.pid, component: 'supervisor', msg: message };
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+/** Makes this the only supervisor of the instance. Returns false when there is one. */
+function claim(): boolean {
+  mkdirSync(dirname(paths.supervisorFile), { recursive: true, mode: 0o711 });
+  for (;;) {
+    // Linked into place with all that it says.
+    const mine = `${paths.supervisorFile}.${process.pid}`;
+    try {
+      writeFileSync(mine, JSON.stringify(identify(process.pid)), { mode: 0o600 });
+      linkSync(mine, paths.supervisorFile);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    } finally {
+      rmSync(mine, { force: true });
+    }
+    try {
+      if (isRunning(JSON.parse(readFileSync(paths.supervisorFile, 'utf8')) as ProcessIdentity)) return false;
+    } catch {
+      // Gone by now.
+    }
+    rmSync(paths.supervisorFile, { force: true });
+  }
+}
+
+function leave(code: number): void {
+  rmSync(paths.supervisorFile, { force: true });
+  process.exit(code);
+}
+
+if (!claim()) {
+  log('warn', 'there is a supervisor already');
+  process.exit(0);
+}
+const hangSeconds = Number(option('--hang-after') ?? '');
+const supervisor = new Supervisor({
+  paths,
+  program: fileURLToPath(new URL('../main.js', import.meta.url)),
+  args,
+  log,
+  gaveUp: leave,
+  ...(hangSeconds > 0 ? { hangMs: hangSeconds * 1000 } : {}),
+});
+const stop = (): void => {
+  supervisor.stop();
+  leave(0);
+};
+process.once('SIGTERM', stop);
+process.once('SIGINT', stop);
+supervisor.start();

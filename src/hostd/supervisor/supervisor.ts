@@ -1,0 +1,157 @@
+/**
+ * Keeps hostd running: starts it again when it ends or hangs, on the same port, and with a growing pause when that happens again and again.
+ * Virtual machines and endpoints go on meanwhile; the next hostd finds them. Works without systemd, which containers do not have.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { InstancePaths } from '../../common/paths.js';
+import { identify, isRunning, type ProcessIdentity, signal } from '../process-id.js';
+import { HANG_MS, watchOver } from '../watchdog.js';
+
+const LOOK_MS = 500;
+const FIRST_BACKOFF_MS = 1000;
+const MAX_BACKOFF_MS = 60_000;
+/** One that ran this long is started again without a longer pause than the first. */
+const STABLE_MS = 60_000;
+
+/** What it works on. */
+export interface Supervised {
+  paths: InstancePaths;
+  /** A Node program, and its arguments. */
+  program: string;
+  args: string[];
+  log(level: 'info' | 'warn' | 'error', message: string): void;
+  /** hostd never came up: there is nothing to be kept running. */
+  gaveUp(code: number): void;
+  hangMs?: number;
+  firstBackoffMs?: number;
+}
+
+/** Where a process of hostd says that its event loop turns. */
+export function beatFile(paths: InstancePaths): string {
+  return `${paths.runDir}/hostd.beat`;
+}
+
+export class Supervisor {
+  private hostd: ProcessIdentity | null = null;
+  private since = 0;
+  /** What hostd listens on, once it has come up. */
+  private listen: string | null = null;
+  private watching: { stop(): void } | null = null;
+  private timer: NodeJS.Timeout | null = null;
+  private pause: number;
+  private stopped = false;
+
+  constructor(private readonly what: Supervised) {
+    this.pause = what.firstBackoffMs ?? FIRST_BACKOFF_MS;
+  }
+
+  /** The process that it watches over. */
+  get pid(): number | null {
+    return this.hostd?.pid ?? null;
+  }
+
+  /** Takes over the hostd that runs, or starts one. */
+  start(): void {
+    const pid = this.readFile();
+    const running = pid === null || !this.isHostd(pid) ? null : identify(pid);
+    if (running === null) this.spawn();
+    else {
+      this.watch(running);
+      this.readFile();
+    }
+  }
+
+  /** Watches no longer; hostd goes on. */
+  stop(): void {
+    this.stopped = true;
+    this.rest();
+  }
+
+  private rest(): void {
+    this.watching?.stop();
+    if (this.timer !== null) clearTimeout(this.timer);
+  }
+
+  private spawn(): void {
+    const { program, log } = this.what;
+    const child: ChildProcess = spawn(process.execPath, [program, ...this.args()], {
+      detached: true,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      cwd: '/',
+    });
+    child.once('error', (error) => {
+      log('error', `hostd cannot be started: ${error.message}`);
+      if (!this.stopped && child.pid === undefined) this.ended(1);
+    });
+    child.once('exit', (code) => {
+      if (!this.stopped && this.hostd?.pid === child.pid) this.ended(code ?? 1);
+    });
+    const identity = child.pid === undefined ? null : identify(child.pid);
+    if (identity !== null) this.watch(identity);
+  }
+
+  /** The arguments, with the port that the first hostd was given: endpoints know it. */
+  private args(): string[] {
+    const { args } = this.what;
+    const at = args.indexOf('--listen');
+    if (this.listen === null || at < 0) return args;
+    return args.map((arg, index) => (index === at + 1 ? this.listen! : arg));
+  }
+
+  private watch(hostd: ProcessIdentity): void {
+    this.rest();
+    this.hostd = hostd;
+    this.since = performance.now();
+    this.watching = watchOver(
+      hostd,
+      beatFile(this.what.paths),
+      (why) => {
+        this.what.log('error', `hostd (process ${hostd.pid}) hangs and is ended: ${why}`);
+        signal(hostd, 'SIGKILL');
+      },
+      this.what.hangMs ?? HANG_MS,
+    );
+    this.timer = setInterval(() => {
+      if (this.listen === null) this.readFile();
+      if (!isRunning(hostd)) this.ended(1);
+    }, LOOK_MS);
+  }
+
+  /** The process that hostd's file tells of. If that is the one which is watched, it has come up. */
+  private readFile(): number | null {
+    try {
+      const { pid, url } = JSON.parse(readFileSync(this.what.paths.hostdFile, 'utf8')) as { pid: number; url: string };
+      const { hostname, port } = new URL(url);
+      if (pid === this.hostd?.pid) this.listen = `${hostname.replace(/^\[|\]$/g, '')}:${port}`;
+      return pid;
+    } catch {
+      return null;
+    }
+  }
+
+  /** True for a process that runs hostd on this state directory. */
+  private isHostd(pid: number): boolean {
+    try {
+      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return args.some((arg) => arg.endsWith('/hostd/main.js')) && args.includes(this.what.paths.stateDir);
+    } catch {
+      return false;
+    }
+  }
+
+  private ended(code: number): void {
+    this.rest();
+    if (this.listen === null) this.readFile();
+    this.hostd = null;
+    const { log, gaveUp, firstBackoffMs = FIRST_BACKOFF_MS } = this.what;
+    if (this.listen === null) {
+      gaveUp(code);
+      return;
+    }
+    if (performance.now() - this.since > STABLE_MS) this.pause = firstBackoffMs;
+    log('warn', `hostd has ended and is started again in ${this.pause / 1000} s`);
+    this.timer = setTimeout(() => this.spawn(), this.pause);
+    this.pause = Math.min(this.pause * 2, MAX_BACKOFF_MS);
+  }
+}

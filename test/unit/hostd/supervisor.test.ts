@@ -1,0 +1,134 @@
+/** The supervisor, with small programs in hostd's place. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { InstancePaths } from '../../../src/common/paths.js';
+import { identify, signal } from '../../../src/hostd/process-id.js';
+import { Supervisor } from '../../../src/hostd/supervisor/supervisor.js';
+
+let directory: string;
+let paths: InstancePaths;
+let said: string[];
+let gaveUp: number[];
+let supervisor: Supervisor | null;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'caisson-supervisor-'));
+  paths = { runDir: directory, stateDir: directory, hostdFile: join(directory, 'hostd.json') } as InstancePaths;
+  [said, gaveUp, supervisor] = [[], [], null];
+});
+
+afterEach(() => {
+  const pid = supervisor?.pid ?? null;
+  supervisor?.stop();
+  if (pid !== null) process.kill(pid, 'SIGKILL');
+  rmSync(directory, { recursive: true });
+});
+
+/** A program that says it is up, as hostd does, keeps a list of its starts, and beats. */
+const UP = `
+  const fs = require('node:fs');
+  const [directory, listen] = [process.argv[3], process.argv[5]];
+  fs.appendFileSync(directory + '/starts', listen + '\\n');
+  const port = listen.endsWith(':0') ? 4711 : listen.split(':')[1];
+  fs.writeFileSync(directory + '/hostd.json', JSON.stringify({ pid: process.pid, url: 'https://127.0.0.1:' + port + '/sdk' }));
+  const beat = () => fs.writeFileSync(directory + '/hostd.beat', '.');
+  setTimeout(beat, 50); setInterval(beat, 100);
+`;
+
+function start(program: string, hangMs = 30_000): Supervisor {
+  mkdirSync(join(directory, 'hostd'));
+  const file = join(directory, 'hostd', 'main.js');
+  writeFileSync(file, program);
+  supervisor = new Supervisor({
+    paths,
+    program: file,
+    args: ['--state-dir', directory, '--listen', '127.0.0.1:0'],
+    log: (_level, message) => said.push(message),
+    gaveUp: (code) => gaveUp.push(code),
+    hangMs,
+    firstBackoffMs: 20,
+  });
+  supervisor.start();
+  return supervisor;
+}
+
+const starts = (): string[] => {
+  try {
+    return readFileSync(join(directory, 'starts'), 'utf8').trim().split('\n');
+  } catch {
+    return [];
+  }
+};
+/** It has come up, and is heard of. */
+const isUp = (): boolean => existsSync(join(directory, 'hostd.beat'));
+const later = { timeout: 15_000, interval: 20 };
+
+describe('hostd', () => {
+  it.each(['SIGKILL', 'SIGTERM'] as const)('that ends by %s is started again, where it listened', async (how) => {
+    const { pid } = start(UP);
+    await expect.poll(isUp, later).toBe(true);
+    process.kill(pid!, how);
+    await expect.poll(starts, later).toEqual(['127.0.0.1:0', '127.0.0.1:4711']);
+    expect(gaveUp).toEqual([]);
+  });
+
+  it('that is stopped is replaced', async () => {
+    const { pid } = start(UP, 800);
+    await expect.poll(isUp, later).toBe(true);
+    process.kill(pid!, 'SIGSTOP');
+    await expect.poll(starts, later).toHaveLength(2);
+    expect(said.join()).toMatch(/hangs and is ended: it has been stopped/);
+    expect(identify(pid!)).toBeNull();
+  });
+
+  it('that goes round in a circle is replaced', async () => {
+    const loop = `if (fs.readFileSync(directory + '/starts', 'utf8').split('\\n').length === 2) setTimeout(() => { for (;;); }, 300);`;
+    start(UP + loop, 800);
+    await expect.poll(starts, later).toHaveLength(2);
+    expect(said.join()).toMatch(/hangs and is ended: it has gone round in a circle/);
+  });
+
+  it('that dies again and again is started at a growing pause', async () => {
+    start(`${UP}\nsetTimeout(() => process.exit(1), 20);`);
+    await expect.poll(() => said.length, later).toBeGreaterThan(5);
+    const pauses = said.map((text) => Number(/again in (\S+) s/.exec(text)?.[1]));
+    expect(pauses.slice(0, 5)).toEqual([0.02, 0.04, 0.08, 0.16, 0.32]);
+    expect(gaveUp).toEqual([]);
+  });
+
+  it('that never comes up is not tried again: who started it is told', async () => {
+    start('process.exit(7)');
+    await expect.poll(() => gaveUp, later).toEqual([7]);
+    expect(supervisor?.pid).toBeNull();
+  });
+
+  it('that runs already is taken over', async () => {
+    mkdirSync(join(directory, 'hostd'));
+    writeFileSync(join(directory, 'hostd', 'main.js'), UP);
+    const child = spawn(process.execPath, [
+      join(directory, 'hostd', 'main.js'),
+      '--state-dir',
+      directory,
+      '--listen',
+      'h:0',
+    ]);
+    await expect.poll(isUp, later).toBe(true);
+    rmSync(join(directory, 'hostd'), { recursive: true });
+    expect(start(UP).pid).toBe(child.pid);
+    signal(identify(child.pid!)!, 'SIGKILL');
+    await expect.poll(starts, later).toEqual(['h:0', '127.0.0.1:4711']);
+  });
+
+  it('goes on when the supervisor is stopped', async () => {
+    const { pid } = start(UP);
+    await expect.poll(isUp, later).toBe(true);
+    supervisor?.stop();
+    process.kill(pid!, 'SIGKILL');
+    await expect.poll(() => identify(pid!), later).toBeNull();
+    expect(said).toEqual([]);
+    supervisor = null;
+  });
+});

@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+import { Watchdog } from '../../../src/hostd/watchdog.js';
+
+const EVERY_MS = 2000;
+const HANG_MS = 30_000;
+
+/** What becomes of a process that goes on in this way. @returns after how many seconds it was given up, and why */
+function watch(
+  seconds: number,
+  at: (ms: number) => { beat?: number | null; state?: string; usedMs?: number },
+  lookedAt = (ms: number): number => ms,
+): [number, string] | null {
+  const watchdog = new Watchdog(0, EVERY_MS, HANG_MS);
+  for (let ms = 0; ms <= seconds * 1000; ms += EVERY_MS) {
+    const { beat = 1, state = 'S', usedMs = 0 } = at(ms);
+    const why = watchdog.look(lookedAt(ms), { beat, state, ticks: usedMs / 10 });
+    if (why !== null) return [ms / 1000, why];
+  }
+  return null;
+}
+
+describe('a process is left alone', () => {
+  it('while it says that it turns', () =>
+    expect(watch(10_000, (ms) => ({ beat: 1 + ms, state: 'R', usedMs: ms }))).toBeNull());
+
+  it('when it is heard of now and then', () =>
+    expect(watch(10_000, (ms) => ({ beat: 1 + Math.floor(ms / 28_000) }))).toBeNull());
+
+  it('for minutes, when it waits for a processor or a disk', () => {
+    expect(watch(290, (ms) => ({ state: 'R', usedMs: ms / 20 }))).toBeNull();
+    expect(watch(290, () => ({ state: 'D' }))).toBeNull();
+  });
+
+  it('when whoever looks was kept waiting itself, or the machine slept', () =>
+    expect(
+      watch(
+        18,
+        () => ({}),
+        (ms) => (ms > 8000 ? ms + 3_600_000 : ms),
+      ),
+    ).toBeNull());
+
+  it('while it is being loaded', () => expect(watch(590, (ms) => ({ beat: -1, usedMs: ms }))).toBeNull());
+
+  it('when it never says that it turns', () => expect(watch(10_000, () => ({ beat: null }))).toBeNull());
+});
+
+describe('a process is given up', () => {
+  it('when it is stopped', () =>
+    expect(watch(60, () => ({ state: 'T' }))).toEqual([32, expect.stringContaining('stopped')]));
+
+  it('when it waits for what is not the next event', () =>
+    expect(watch(60, () => ({}))).toEqual([32, expect.stringContaining('done nothing')]));
+
+  it('when it goes round in a circle', () =>
+    expect(watch(60, (ms) => ({ state: 'R', usedMs: ms }))).toEqual([32, expect.stringContaining('circle')]));
+
+  it('when it goes round in a circle on a machine that is busy, a little later', () =>
+    expect(watch(600, (ms) => ({ state: 'R', usedMs: ms / 5 }))).toEqual([122, expect.stringContaining('circle')]));
+
+  it('when it got nowhere for ten times as long, whatever the machine does', () =>
+    expect(watch(1000, () => ({ state: 'D' }))).toEqual([302, expect.stringContaining('anywhere')]));
+
+  it('when it never comes up', () =>
+    expect(watch(1000, () => ({ beat: -1 }))).toEqual([602, expect.stringContaining('up')]));
+});
