@@ -93,6 +93,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
+      ...(host.cage === '' ? [] : [['Cage', host.cage]]),
     ],
     Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
     MemoryLimit: true,
@@ -157,7 +158,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     CDISpecDirs: [],
     InitCommit: { ID: '' },
     SecurityOptions: ['name=virtual-machine'],
-    Warnings: warnings(engine, containers),
+    Warnings: warnings(engine, host, containers),
   };
 }
 
@@ -165,9 +166,12 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
 const REFUSED_MS = 3_600_000;
 
 /** What an administrator has to see to. */
-function warnings(engine: Engine, containers: ContainerInfo[]): string[] | null {
+function warnings(engine: Engine, host: HostInfo, containers: ContainerInfo[]): string[] | null {
   const still = containers.filter(({ paused, error }) => paused && error !== '');
-  const told = still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${error}`);
+  const told = [
+    ...host.lacks.map((what) => `WARNING: ${what}`),
+    ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${error}`),
+  ];
   const { lastRefused } = engine.portLayer.room;
   if (lastRefused !== null && Date.now() - lastRefused.at.getTime() < REFUSED_MS)
     told.push(`WARNING: refused at ${lastRefused.at.toISOString()}: ${lastRefused.message}`);
