@@ -20,7 +20,8 @@ import { dockerHost } from './docker-probe.js';
 import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
 import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
-import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
+import { createVch, grantLogin, listVchs, powerOnVch, reconfigureVch, separateLogin } from './vch.js';
+import { keepVchLogin } from './vch-login.js';
 import {
   checkName,
   parseBridgeRange,
@@ -164,7 +165,9 @@ async function provideVch(
       storage: storageOf(options),
       container: { cpus: options.containerCpus, memoryMiB: options.containerMemory, baseImageSizeGiB: 32 },
     };
-    const existing = (await listVchs(client)).find((vch) => vch.name === options.name);
+    const all = await listVchs(client);
+    for (const vch of all) if (vch.name !== options.name) await separateLogin(client, vch, wanted.login);
+    const existing = all.find((vch) => vch.name === options.name);
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     if (existing === undefined || config === undefined) {
@@ -187,12 +190,13 @@ async function provideVch(
     } else {
       const changed: VchConfig = {
         ...config,
-        target: wanted.login,
+        target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,
         container: wanted.container,
         storage: wanted.storage,
       };
+      await grantLogin(client, changed, existing.endpoint);
       if (isDeepStrictEqual(changed, config)) await powerOnVch(client, existing);
       else
         await step(`Reconfiguring the virtual container host "${options.name}"`, () =>

@@ -20,6 +20,7 @@ import {
   parseBridgeRange,
   parseDockerAddress,
   parseImageStore,
+  parseOpsUser,
   plainTcpWarning,
   positiveInteger,
   RESERVE_HELP,
@@ -204,6 +205,12 @@ targetCommand(program, 'create', 'create a virtual container host')
   .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
   .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--channel-dir <directory>', "directory of channel sockets on the embedded host's machine")
+  .option(
+    '--ops-user <name>',
+    'vSphere user that the endpoint works with (default: one made for it; the given one on a vCenter)',
+  )
+  .option('--ops-password <password>', 'its password; better: VIC_MACHINE_OPS_PASSWORD in the environment')
+  .option('--ops-grant-perms', 'set the permissions that the ops user needs')
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
@@ -219,6 +226,7 @@ targetCommand(program, 'create', 'create a virtual container host')
         insecure: options.insecureRegistry,
         certificateAuthorities: readPems(options.registryCa),
       };
+      const opsUser = parseOpsUser(options);
       const imageStore = parseImageStore(options.imageStore);
       const subnet = parseBridgeRange(options.bridgeNetworkRange);
       const { tls, directory, identity } = await tlsFor(options, address.host);
@@ -229,6 +237,7 @@ targetCommand(program, 'create', 'create a virtual container host')
         {
           name,
           login,
+          ...(opsUser === undefined ? {} : { opsUser }),
           ...(datacenter === undefined ? {} : { datacenter }),
           imageStore,
           ...(options.computeResource === undefined ? {} : { computeResource: options.computeResource }),

@@ -11,6 +11,7 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
+import { checkChange, checkDevices, checkKeys } from '../access/machine-access.js';
 import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
 import { DATASTORE } from '../inventory/datastore.js';
@@ -23,6 +24,7 @@ import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
 import { DiskStall } from './disk-stall.js';
 import { isAddressKey } from './guest-addresses.js';
 import { applyDeviceChanges } from './hardware.js';
+import { Paced } from './paced.js';
 import { refuseUnsupported } from './unsupported-options.js';
 import { isOwnKey, saveVmx, type VmConfig } from './vm-config.js';
 import {
@@ -56,6 +58,9 @@ export class VirtualMachine extends ManagedObject {
   private ended: Promise<void> = Promise.resolve();
   /** A reset is under way, and starts it again itself. */
   private resetting = false;
+  /** Properties of what the guest has set lately: it may set something all the time, which writes a file and wakes all that watch. */
+  private readonly guestChanged = new Set<string>();
+  private readonly guestTold = new Paced(() => this.tellGuestValues());
   private readonly file = new Saver(async () => {
     if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
   });
@@ -265,6 +270,7 @@ export class VirtualMachine extends ManagedObject {
       throw fault('ConcurrentAccess', 'The object has already been modified by another operation');
     }
     refuseUnsupported(spec, creating);
+    if (!creating) checkChange(this, spec);
     const { config } = this;
     const next: VmConfig = { ...config, extraConfig: new Map(config.extraConfig) };
     if (spec.name !== undefined && spec.name !== config.name) next.name = this.host.checkVmName(spec.name, this);
@@ -284,6 +290,7 @@ export class VirtualMachine extends ManagedObject {
     if (spec.instanceUuid !== undefined && spec.instanceUuid !== '')
       next.instanceUuid = spec.instanceUuid.toLowerCase();
     for (const option of spec.extraConfig ?? []) setExtra(next.extraConfig, option.key, option.value);
+    checkKeys(this.host, this, config.extraConfig, next.extraConfig);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) await this.changeDevices(next, changes, creating);
     next.changeVersion++;
@@ -306,15 +313,16 @@ export class VirtualMachine extends ManagedObject {
     if (!creating) this.mustBeOff();
     const base = basename(this.vmx, '.vmx');
     const { hardware, create, removedFiles } = applyDeviceChanges(next.hardware, changes, {
-      portGroups: this.host.portGroups,
+      // Those that a caller may not know of are not there.
+      portGroups: this.host.seenPortGroups(),
       defaultDiskFile: (index) =>
         this.host.datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
     });
+    await checkDevices(this.host, this, next.hardware, hardware, { create, removed: removedFiles });
     const made: string[] = [];
     try {
       for (const { disk, parent, capacityBytes } of create) {
         const local = this.host.datastore.resolve(disk.file);
-        await this.host.datastore.confine(local);
         await this.host.disks.create(
           local,
           parent === null ? null : this.host.datastore.resolve(parent),
@@ -322,7 +330,6 @@ export class VirtualMachine extends ManagedObject {
         );
         made.push(local);
       }
-      for (const disk of hardware.disks) await this.host.datastore.confine(this.host.datastore.resolve(disk.file));
     } catch (error) {
       for (const file of made) {
         await rm(file, { force: true });
@@ -400,8 +407,17 @@ export class VirtualMachine extends ManagedObject {
     if (!(key.startsWith(STATUS_PREFIX) && key.length < 128) && !isAddressKey(key))
       throw invalid(`the guest may not set ${key}`);
     if (Buffer.byteLength(value) > MAX_GUEST_VALUE) throw invalid('the value is too long');
+    if (this.config.extraConfig.get(key) === value) return;
     this.config.extraConfig.set(key, value);
-    this.host.registry.touch(this, 'config.extraConfig', ...(isAddressKey(key) ? ['guest', 'summary.guest'] : []));
+    this.guestChanged.add('config.extraConfig');
+    if (isAddressKey(key)) this.guestChanged.add('guest').add('summary.guest');
+    this.guestTold.ask();
+  }
+
+  /** Tells of what the guest has set, and writes it down. */
+  private tellGuestValues(): void {
+    this.host.registry.touch(this, ...this.guestChanged);
+    this.guestChanged.clear();
     void this.save().catch((error: unknown) =>
       log.error({ err: error, vm: this.config.name }, 'saving a .vmx file failed'),
     );
@@ -456,6 +472,8 @@ export class VirtualMachine extends ManagedObject {
 
   private exited(exit: VmExit): void {
     this.stall.clear();
+    // How it ended is known before that it is off.
+    this.guestTold.flush();
     this.running = null;
     this.bootTime = undefined;
     this.ended = this.file.idle().then(() => {
@@ -471,6 +489,7 @@ export class VirtualMachine extends ManagedObject {
 
   release(): void {
     this.stall.clear();
+    this.guestTold.flush();
     this.running?.release();
   }
 
