@@ -167,6 +167,8 @@ export type ContainerEvent =
   | { type: 'exited'; container: ContainerInfo; exitCode: number; time: Date }
   /** The kernel has killed a process of it for want of memory; the container may go on. */
   | { type: 'oom'; container: ContainerInfo; time: Date }
+  /** Its guest sent over the channel what no guest sends, and was hung up on: "the guest broke the protocol: it sent …". */
+  | { type: 'guestBroken'; container: ContainerInfo; error: string; time: Date }
   | { type: 'startFailed'; container: ContainerInfo; error: string; time: Date };
 
 /** One piece of output. `offset`: where its record stands in the output log (session 0 only, else -1). */

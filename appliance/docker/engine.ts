@@ -24,6 +24,7 @@ import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
 import { wantedPorts } from '../gateway/published-ports.js';
 import type { Image, ImageService } from '../image/types.js';
 import type { ContainerLife } from './container-life.js';
+import { ContainerSizes } from './container-size.js';
 import { HOST_CONFIG_KEY } from './container-spec.js';
 import { dockerConfig, dockerState, hostConfig, isUp, leftNetwork } from './container-view.js';
 import { EventBus } from './event-bus.js';
@@ -46,6 +47,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 export class Engine {
   readonly events = new EventBus();
   readonly volumes: VolumeService;
+  readonly sizes: ContainerSizes;
   /** Containers that are being removed by request: whether their anonymous volumes go too. */
   private readonly removals = new Map<string, boolean>();
   private readonly restarts: RestartSupervisor;
@@ -60,6 +62,7 @@ export class Engine {
     readonly config: VchConfig,
   ) {
     this.volumes = new VolumeService(portLayer, this.events, config);
+    this.sizes = new ContainerSizes(portLayer.files);
     this.restarts = new RestartSupervisor({
       list: () => portLayer.exec.list(),
       start: (id, annotations) => this.launch(id, annotations),
@@ -159,6 +162,10 @@ export class Engine {
         break;
       case 'oom':
         this.publish(container, 'oom', {}, time);
+        break;
+      case 'guestBroken':
+        // Docker has no such event: its guests are no machines.
+        this.publish(container, 'guest_error', { error: event.error }, time);
         break;
       case 'startFailed':
         this.ports.release(container.spec.id);

@@ -14,6 +14,8 @@ interface Events {
   exited: [ExitStatus];
   /** The kernel has killed a process of it for want of memory. */
   oom: [];
+  /** See {@link ContainerChannel}. */
+  broken: [how: string];
   /** Once. */
   removed: [];
   /** The VM is seen powered on or off. */
@@ -116,6 +118,9 @@ export class Container extends EventEmitter<Events> {
       if (this.channel !== channel) return;
       this.oomKilled = true;
       if (news) this.emit('oom');
+    });
+    channel.on('broken', (how) => {
+      if (this.channel === channel) this.emit('broken', how);
     });
     this.channel = channel;
     return channel;

@@ -22,6 +22,7 @@ import { ADDRESSES_KEY, assignedAddresses } from './assigned-addresses.js';
 import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
 import { isAddressKey } from './guest-addresses.js';
 import { applyDeviceChanges } from './hardware.js';
+import { Paced } from './paced.js';
 import { refuseUnsupported } from './unsupported-options.js';
 import { isOwnKey, saveVmx, type VmConfig } from './vm-config.js';
 import {
@@ -55,6 +56,9 @@ export class VirtualMachine extends ManagedObject {
   private ended: Promise<void> = Promise.resolve();
   /** A reset is under way, and starts it again itself. */
   private resetting = false;
+  /** Properties of what the guest has set lately: it may set something all the time, which writes a file and wakes all that watch. */
+  private readonly guestChanged = new Set<string>();
+  private readonly guestTold = new Paced(() => this.tellGuestValues());
   private readonly file = new Saver(async () => {
     if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
   });
@@ -384,8 +388,17 @@ export class VirtualMachine extends ManagedObject {
     if (!(key.startsWith(STATUS_PREFIX) && key.length < 128) && !isAddressKey(key))
       throw invalid(`the guest may not set ${key}`);
     if (Buffer.byteLength(value) > MAX_GUEST_VALUE) throw invalid('the value is too long');
+    if (this.config.extraConfig.get(key) === value) return;
     this.config.extraConfig.set(key, value);
-    this.host.registry.touch(this, 'config.extraConfig', ...(isAddressKey(key) ? ['guest', 'summary.guest'] : []));
+    this.guestChanged.add('config.extraConfig');
+    if (isAddressKey(key)) this.guestChanged.add('guest').add('summary.guest');
+    this.guestTold.ask();
+  }
+
+  /** Tells of what the guest has set, and writes it down. */
+  private tellGuestValues(): void {
+    this.host.registry.touch(this, ...this.guestChanged);
+    this.guestChanged.clear();
     void this.save().catch((error: unknown) =>
       log.error({ err: error, vm: this.config.name }, 'saving a .vmx file failed'),
     );
@@ -425,6 +438,8 @@ export class VirtualMachine extends ManagedObject {
   }
 
   private exited(exit: VmExit): void {
+    // How it ended is known before that it is off.
+    this.guestTold.flush();
     this.running = null;
     this.bootTime = undefined;
     this.ended = this.file.idle().then(() => {
@@ -439,6 +454,7 @@ export class VirtualMachine extends ManagedObject {
   }
 
   release(): void {
+    this.guestTold.flush();
     this.running?.release();
   }
 

@@ -155,7 +155,7 @@ describe('the server', () => {
     socket.write(flood);
     await sleep(500);
     expect(asked).toBeGreaterThanOrEqual(200);
-    expect(asked).toBeLessThan(350);
+    expect(asked).toBeLessThan(210);
   });
 
   it('does not go on for a guest that reads no replies', async () => {
