@@ -61,9 +61,11 @@ export class ReaderProcess {
 
   constructor(limits: ReaderLimits) {
     const memory = [`--max-old-space-size=${limits.heapMiB}`, '--max-semi-space-size=4'];
-    this.child = spawn(process.execPath, [...memory, PROGRAM], {
+    // One that does not come to look whether the endpoint is there ends with it all the same.
+    const bound = ['--pdeathsig=KILL', '--no-new-privs', '--'];
+    this.child = spawn('setpriv', [...bound, process.execPath, ...memory, PROGRAM], {
       cwd: '/',
-      env: {},
+      env: { PATH: process.env.PATH ?? '' },
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     });
     this.socket = this.child.stdio[3] as Duplex;
