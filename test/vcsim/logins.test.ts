@@ -480,11 +480,8 @@ describe('what there is to be done', () => {
   it('is not to learn of the files of others by a disk that claims to be a child of theirs', async () => {
     const at = (path: string): string => join(hostd.paths.datastoreDir, path);
     await createChild(at(`${mine.store}/volumes/v/child.vmdk`), at(`${theirs.store}/volumes/v/v.vmdk`));
-    const vm = await makeMachine(
-      { ...mine, store: mine.store },
-      'attacker-child',
-      '',
-      (text) => text.replace('volumes/v/v.vmdk', 'volumes/v/child.vmdk'),
+    const vm = await makeMachine({ ...mine, store: mine.store }, 'attacker-child', '', (text) =>
+      text.replace('volumes/v/v.vmdk', 'volumes/v/child.vmdk'),
     );
     for (const property of ['config', 'layout', 'layoutEx'] as const) {
       const [object] = await mine.client.retrieve([vm], 'VirtualMachine', [property]);
