@@ -60,7 +60,7 @@ export class ReaderProcess {
   private gone: ReaderGone | null = null;
 
   constructor(limits: ReaderLimits) {
-    const memory = [`--max-old-space-size=${limits.heapMiB}`, '--max-semi-space-size=4'];
+    const memory = [`--max-old-space-size=${limits.heapMiB}`, '--max-semi-space-size=8'];
     // One that does not come to look whether the endpoint is there ends with it all the same.
     const bound = ['--pdeathsig=KILL', '--no-new-privs', '--'];
     this.child = spawn('setpriv', [...bound, process.execPath, ...memory, PROGRAM], {
