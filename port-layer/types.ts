@@ -5,6 +5,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { FileSpec, ProcessSpec, TmpfsSpec } from '../tether/program/spec.js';
 import type { ObserveService } from './observe/types.js';
+import type { StorageReserve } from './storage/storage-reserve.js';
 
 export type { Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';
 
@@ -489,6 +490,8 @@ export interface PortLayer {
   readonly volumes: VolumeStore;
   readonly kv: KeyValueStore;
   readonly network: NetworkService;
+  /** What is kept free. */
+  readonly room: StorageReserve;
   hostInfo(): Promise<HostInfo>;
   /** Container events from now on, in order. Returns the unsubscriber. */
   onEvent(listener: (event: ContainerEvent) => void): () => void;

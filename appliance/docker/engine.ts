@@ -154,7 +154,7 @@ export class Engine {
       }
       case 'paused':
         this.health.paused(container.spec.id);
-        this.publish(container, 'pause', {}, time);
+        this.publish(container, 'pause', container.error === '' ? {} : { reason: container.error }, time);
         break;
       case 'unpaused':
         this.health.resumed(container);
@@ -203,7 +203,10 @@ export class Engine {
 
   /** @throws conflict in Docker's words for a paused container. @param named what to call it @param before what has to wait */
   checkNotPaused(container: ContainerInfo, named: string, before: string): void {
-    if (container.paused) throw conflict(`${named} is paused, unpause the container before ${before}`);
+    if (!container.paused) return;
+    // Nobody paused it: its disk has no room.
+    if (container.error !== '') throw conflict(`${named} is paused: ${container.error}`);
+    throw conflict(`${named} is paused, unpause the container before ${before}`);
   }
 
   /** Starts a container as a user does. @throws notModified when it runs, or is about to be restarted */

@@ -6,6 +6,7 @@ import type { ProcessList, ResourceUsage } from '../observe/types.js';
 import type { ContainerInfo, ContainerSpec, ContainerState, ExitStatus, NetworkEndpoint } from '../types.js';
 import type { RunStatus } from './run-status.js';
 import { checkTransition } from './state.js';
+import type { VmQuestion } from './vm-question.js';
 
 interface Events {
   /** The process has ended; its VM is on its way down. */
@@ -58,6 +59,8 @@ export class Container extends EventEmitter<Events> {
   removal: Promise<void> | null = null;
   /** Its VM is suspended, as the inventory told last. */
   suspended = false;
+  /** What its VM asks, and stands still until it is answered. */
+  question: VmQuestion | null = null;
   /** It stands still: its VM is suspended, or its processes are frozen for as long as somebody looks at its files. */
   paused = false;
   /** Its processes were frozen before its VM was suspended: the VM may be woken without them. */

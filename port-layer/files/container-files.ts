@@ -11,6 +11,7 @@ import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
 import type { Layers } from '../storage/layers.js';
+import type { StorageReserve } from '../storage/storage-reserve.js';
 import { volumeDiskPath } from '../storage/volume-disks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { FileChange, FileService, PathStat } from '../types.js';
@@ -46,6 +47,7 @@ export class ContainerFiles implements FileService {
     /** Keeps a running container's guest awake: `Pauser.visit`. */
     private readonly visit: (container: Container) => Promise<() => void>,
     private readonly readers = new DiskReaders(),
+    private readonly room: StorageReserve | null = null,
   ) {}
 
   async stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat> {
@@ -198,7 +200,7 @@ export class ContainerFiles implements FileService {
   /** A disk that stands on layers. */
   private source(what: string, path: string, layers: string[]): DiskSource {
     const openBlocks = (file: string): ReturnType<Layers['openBlocks']> => this.layers.openBlocks(file);
-    return { what, path, layers, openBlocks, datastore: this.datastore, spoolDir: this.spoolDir };
+    return { what, path, layers, openBlocks, datastore: this.datastore, spoolDir: this.spoolDir, room: this.room };
   }
 
   /**
@@ -262,7 +264,7 @@ export class ContainerFiles implements FileService {
       use: this.volumeUse,
       besides: container.id,
       openDisk: (name) =>
-        call.open(volumeSource(name, volumeDiskPath(this.config, name), this.datastore, this.spoolDir)),
+        call.open(volumeSource(name, volumeDiskPath(this.config, name), this.datastore, this.spoolDir, this.room)),
       openRunning: (id) => this.open(this.containers.resolve(id), FilesView.asSeen, call, signal),
     });
     try {

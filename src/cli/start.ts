@@ -22,7 +22,16 @@ import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startH
 import type { Login } from './target.js';
 import { createVch, grantLogin, listVchs, powerOnVch, reconfigureVch, separateLogin } from './vch.js';
 import { keepVchLogin } from './vch-login.js';
-import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning, positiveInteger } from './vch-options.js';
+import {
+  checkName,
+  parseBridgeRange,
+  parseDockerAddress,
+  plainTcpWarning,
+  positiveInteger,
+  RESERVE_HELP,
+  storageOf,
+  storageReserve,
+} from './vch-options.js';
 
 interface StartOptions {
   name: string;
@@ -34,6 +43,8 @@ interface StartOptions {
   insecureRegistry: string[];
   containerCpus: number;
   containerMemory: number;
+  storageReserve?: string;
+  imageQuota?: number;
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
@@ -50,6 +61,8 @@ const program = new Command('npm start --')
     '--docker-address <host:port|none>',
     'where the Docker API listens besides its unix socket, without TLS: every user of this machine is root in all containers then (default: as before, at first none)',
   )
+  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
+  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
@@ -149,6 +162,7 @@ async function provideVch(
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
       registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
+      storage: storageOf(options),
       container: { cpus: options.containerCpus, memoryMiB: options.containerMemory, baseImageSizeGiB: 32 },
     };
     const all = await listVchs(client);
@@ -180,6 +194,7 @@ async function provideVch(
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,
         container: wanted.container,
+        storage: wanted.storage,
       };
       await grantLogin(client, changed, existing.endpoint);
       if (isDeepStrictEqual(changed, config)) await powerOnVch(client, existing);

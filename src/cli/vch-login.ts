@@ -42,7 +42,7 @@ const ROLES = {
       'EditDevice',
     ].map((name) => `VirtualMachine.Config.${name}`),
     ...['Memory', 'RemoveDisk', 'Rename', 'Resource', 'Settings'].map((name) => `VirtualMachine.Config.${name}`),
-    ...['PowerOff', 'PowerOn', 'Reset', 'Suspend'].map((name) => `VirtualMachine.Interact.${name}`),
+    ...['AnswerQuestion', 'PowerOff', 'PowerOn', 'Reset', 'Suspend'].map((name) => `VirtualMachine.Interact.${name}`),
     'VirtualMachine.Inventory.Create',
     'VirtualMachine.Inventory.Delete',
   ],

@@ -1,6 +1,8 @@
 /** The options of `vic-machine create`, checked and turned into what a virtual container host needs. */
 import { isIPv4, isIPv6 } from 'node:net';
 import { Address4 } from 'ip-address';
+import type { VchConfig } from '../../port-layer/config.js';
+import { parseReserve } from '../../port-layer/storage/storage-reserve.js';
 import { invalid } from '../common/errors.js';
 import type { OpsUser } from './vch-login.js';
 
@@ -23,11 +25,31 @@ export interface CreateOptions {
   containerCpus: number;
   containerMemory: number;
   baseImageSize: number;
+  storageReserve?: string;
+  imageQuota?: number;
   channelDir?: string;
   opsUser?: string;
   opsPassword?: string;
   opsGrantPerms?: boolean;
   timeout: number;
+}
+
+export const RESERVE_HELP =
+  'room that images, volumes and copies leave free, such as 5% or 2GiB (default 5%, at most 2GiB)';
+
+/** For an option. @throws invalid */
+export function storageReserve(text: string): string {
+  parseReserve(text);
+  return text;
+}
+
+/** The part of the configuration that these options are. */
+export function storageOf(options: Pick<CreateOptions, 'storageReserve' | 'imageQuota'>): VchConfig['storage'] {
+  const { storageReserve: reserve, imageQuota: imageQuotaGiB } = options;
+  return {
+    ...(reserve === undefined ? {} : { reserve }),
+    ...(imageQuotaGiB === undefined ? {} : { imageQuotaGiB }),
+  };
 }
 
 /**

@@ -49,6 +49,7 @@ export interface NewVch {
   listen: VchConfig['listen'];
   registry: VchConfig['registry'];
   container: VchConfig['container'];
+  storage?: VchConfig['storage'];
   channelDir: string;
 }
 
@@ -138,6 +139,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       listen: options.listen,
       registry: options.registry,
       container: options.container,
+      ...(options.storage === undefined ? {} : { storage: options.storage }),
       channelDir: options.channelDir,
     };
     progress('Creating the endpoint VM');

@@ -23,6 +23,9 @@ import {
   parseOpsUser,
   plainTcpWarning,
   positiveInteger,
+  RESERVE_HELP,
+  storageOf,
+  storageReserve,
   tlsMode,
 } from './vch-options.js';
 
@@ -199,6 +202,8 @@ targetCommand(program, 'create', 'create a virtual container host')
     2048,
   )
   .option('--base-image-size <GiB>', "size of a container's disk", positiveInteger('--base-image-size'), 32)
+  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
+  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--channel-dir <directory>', "directory of channel sockets on the embedded host's machine")
   .option(
     '--ops-user <name>',
@@ -244,6 +249,7 @@ targetCommand(program, 'create', 'create a virtual container host')
             memoryMiB: options.containerMemory,
             baseImageSizeGiB: options.baseImageSize,
           },
+          storage: storageOf(options),
           channelDir: options.channelDir ?? join(instancePaths(DEFAULT_STATE_DIR).runDir, 'vch', name),
         },
         progress,

@@ -130,14 +130,15 @@ export function machineSpec(
   };
 }
 
-/** Makes a machine with the host's own login. */
+/** Makes a machine with the host's own login. @param change of its specification, as JSON */
 export async function makeMachine(
   vch: Pick<TestVch, 'id' | 'config' | 'store' | 'client'>,
   directory: string,
   mark = '',
+  change: (text: string) => string = (text) => text,
 ): Promise<ManagedObjectReference> {
   return (await vch.client.runTask('CreateVM_Task', vch.config.folder, {
     pool: vch.config.resourcePool,
-    config: machineSpec(vch, directory, mark) as never,
+    config: JSON.parse(change(JSON.stringify(machineSpec(vch, directory, mark)))) as never,
   })) as ManagedObjectReference;
 }

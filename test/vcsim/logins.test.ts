@@ -5,6 +5,7 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deleteVch, separateLogin } from '../../src/cli/vch.js';
+import { createChild } from '../../src/disk/vmdk/create.js';
 import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import { operationInfo, operationNames, typeFamily, typeFields } from '../../src/vim25/table.js';
 import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
@@ -474,6 +475,22 @@ describe('what there is to be done', () => {
     await refused(attempt('Destroy_Task', mine.endpoint, {}));
     expect(await everything()).toEqual(before);
     expect((await readdir(hostd.paths.datastoreDir)).filter((name) => name.startsWith('attacker-new'))).toEqual([]);
+  });
+
+  it('is not to learn of the files of others by a disk that claims to be a child of theirs', async () => {
+    const at = (path: string): string => join(hostd.paths.datastoreDir, path);
+    await createChild(at(`${mine.store}/volumes/v/child.vmdk`), at(`${theirs.store}/volumes/v/v.vmdk`));
+    const vm = await makeMachine({ ...mine, store: mine.store }, 'attacker-child', '', (text) =>
+      text.replace('volumes/v/v.vmdk', 'volumes/v/child.vmdk'),
+    );
+    for (const property of ['config', 'layout', 'layoutEx'] as const) {
+      const [object] = await mine.client.retrieve([vm], 'VirtualMachine', [property]);
+      expect(JSON.stringify(object)).toContain('attacker-child');
+      expect(JSON.stringify(object)).not.toContain(theirs.id);
+    }
+    const [seen] = await admin.retrieve([vm], 'VirtualMachine', ['layout']);
+    expect(JSON.stringify(seen)).toContain(theirs.id);
+    await mine.client.runTask('Destroy_Task', vm, {});
   });
 
   it('is all that a host needs for its own machines and files', async () => {

@@ -46,6 +46,12 @@ export class FileAccess {
     if (!allowed) throw noPermission(this.datastore.ref, privilege);
   }
 
+  /** True for a file that the caller may read. @param path relative to the datastore */
+  mayRead(path: string): boolean {
+    const caller = restrictedCaller();
+    return caller === undefined || (caller.has(this.datastore, 'Datastore.Browse') && this.may(caller, path, 'read'));
+  }
+
   private may(caller: Caller, path: string, need: Need): boolean {
     if (need === 'write' && CONFIGURATION.test(path)) return false;
     const owned = this.owned();

@@ -64,6 +64,7 @@ const RULES = new Map<string, Rule>([
   ['PowerOffVM_Task', machine('Interact.PowerOff')],
   ['ResetVM_Task', machine('Interact.Reset')],
   ['SuspendVM_Task', machine('Interact.Suspend')],
+  ['AnswerVM', machine('Interact.AnswerQuestion')],
   ['ShutdownGuest', machine('Interact.PowerOff')],
   ['RebootGuest', machine('Interact.Reset')],
   // What is changed decides about the privileges.

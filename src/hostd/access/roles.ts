@@ -44,6 +44,7 @@ export const PRIVILEGES: readonly string[] = [
   'VirtualMachine.Config.Rename',
   'VirtualMachine.Config.Resource',
   'VirtualMachine.Config.Settings',
+  'VirtualMachine.Interact.AnswerQuestion',
   'VirtualMachine.Interact.PowerOff',
   'VirtualMachine.Interact.PowerOn',
   'VirtualMachine.Interact.Reset',

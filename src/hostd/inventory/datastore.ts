@@ -10,6 +10,8 @@ import { fault } from '../faults.js';
 import { ManagedObject } from './managed-object.js';
 
 export const DATASTORE = 'datastore1';
+/** What is longer would be kept in the faults of tasks. */
+const MAX_PATH = 4096;
 /** Where the host has it mounted, as it tells clients. */
 export const DATASTORE_MOUNT = `/vmfs/volumes/${DATASTORE}`;
 
@@ -105,6 +107,10 @@ export class Datastore extends ManagedObject {
 
   /** Local path of `[datastore1] path`. @throws InvalidDatastorePath, InvalidDatastore */
   resolve(datastorePath: string): string {
+    if (datastorePath.length > MAX_PATH)
+      throw fault('InvalidDatastorePath', `A datastore path has at most ${MAX_PATH} characters`, {
+        datastorePath: datastorePath.slice(0, 100),
+      });
     const match = /^\[([^\]]*)\]\s*(.*)$/s.exec(datastorePath);
     if (match === null)
       throw fault('InvalidDatastorePath', `'${datastorePath}' is not a datastore path`, { datastorePath });

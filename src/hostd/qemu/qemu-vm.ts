@@ -129,7 +129,14 @@ export class QemuVm implements RunningVm {
     this.rpc.close();
   }
 
+  async stalled(): Promise<boolean> {
+    const answer = (await this.qmp.command('query-status')) as { status?: unknown } | null;
+    return answer?.status === 'io-error';
+  }
+
   private event(name: string, data: Record<string, unknown>): void {
+    // QEMU's policy for disks (`werror=enospc`): it stops the VM where there is no room; of other failures the guest is told.
+    if (name === 'BLOCK_IO_ERROR' && data.action === 'stop') this.hooks.stalled();
     if (name !== 'SHUTDOWN') return;
     if (data.reason === 'guest-shutdown') this.exit ??= { reason: 'guestPowerOff' };
     // A kernel that panics resets the machine (`panic=-1`). It must not be started again and again, so a reset that nobody asked

@@ -137,7 +137,8 @@ async function serveSoap(
     );
     if (isTask(result)) await host.tasks.soon(result);
     if (!stranger && session.user === null && call.operation !== 'Logout') throw notLoggedIn(call.target);
-    const text = encodeResponse(call.operation, stranger ? result : session.redact(result));
+    // Some values are made only when they are looked at: that is for the caller too.
+    const text = asCaller(session, () => encodeResponse(asked.operation, stranger ? result : session.redact(result)));
     if (call.operation === 'Login')
       response.setHeader('set-cookie', `${COOKIE}="${session.cookie}"; Path=/; HttpOnly; Secure`);
     reply(response, 200, text);

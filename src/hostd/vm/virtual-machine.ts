@@ -14,12 +14,14 @@ import type {
 import { checkChange, checkDevices, checkKeys } from '../access/machine-access.js';
 import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
+import { DATASTORE } from '../inventory/datastore.js';
 import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
 import type { RunningVm, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import type { CallContext } from '../server/session.js';
 import { ADDRESSES_KEY, assignedAddresses } from './assigned-addresses.js';
 import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
+import { DiskStall } from './disk-stall.js';
 import { isAddressKey } from './guest-addresses.js';
 import { applyDeviceChanges } from './hardware.js';
 import { Paced } from './paced.js';
@@ -63,6 +65,7 @@ export class VirtualMachine extends ManagedObject {
     if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
   });
   private removed = false;
+  private readonly stall: DiskStall;
 
   constructor(
     id: string,
@@ -74,6 +77,16 @@ export class VirtualMachine extends ManagedObject {
     public folder: ManagedObjectReference,
   ) {
     super('VirtualMachine', id);
+    this.stall = new DiskStall({
+      directory: this.directory,
+      resume: async () => {
+        await this.running?.resume();
+      },
+      powerOff: async () => {
+        await this.running?.powerOff();
+      },
+      changed: () => this.host.registry.touch(this, 'runtime', 'summary'),
+    });
   }
 
   get directory(): string {
@@ -133,7 +146,7 @@ export class VirtualMachine extends ManagedObject {
 
   private view(): VmView {
     const { ref, host, config, vmx, directory, powerState, bootTime } = this;
-    return { ref, host, config, vmx, directory, powerState, bootTime };
+    return { ref, host, config, vmx, directory, powerState, bootTime, question: this.stall.question };
   }
 
   private networks(): ManagedObjectReference[] {
@@ -153,6 +166,11 @@ export class VirtualMachine extends ManagedObject {
       this.mustBe('poweredOff');
       await this.start(context.userName);
     });
+  }
+
+  /** Of the question that a VM without room for its disks asks. */
+  AnswerVM(args: { questionId: string; answerChoice: string }): Promise<void> {
+    return this.stall.answer(args.questionId, args.answerChoice);
   }
 
   PowerOffVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
@@ -380,6 +398,7 @@ export class VirtualMachine extends ManagedObject {
     return {
       infoGet: (key) => (key.startsWith('guestinfo.') ? this.config.extraConfig.get(key) : undefined),
       infoSet: (key, value) => this.guestSets(key, value),
+      stalled: () => this.stalled(),
       exited: (exit) => this.exited(exit),
     };
   }
@@ -434,10 +453,25 @@ export class VirtualMachine extends ManagedObject {
     if (this.running === null) return;
     this.bootTime = this.running.startedAt;
     this.setState((await this.running.suspended()) ? 'suspended' : 'poweredOn');
+    if (await this.running.stalled()) this.stalled();
     log.info({ vm: this.config.name, pid: this.running.pid }, 'found a running VM');
   }
 
+  /** A disk could not be written: QEMU has stopped the VM. */
+  private stalled(): void {
+    if (this.stall.question !== undefined) return;
+    this.stall.raise();
+    const reason = { fault: { $type: 'NoDiskSpace', file: '', datastore: DATASTORE } };
+    const localizedMessage = 'There is no more space on the datastore';
+    this.event('VmDiskFailedEvent', 'stands still: there is no more space for its disks', '', {
+      disk: this.config.hardware.disks[0]?.file ?? '',
+      reason: { ...reason, localizedMessage },
+    });
+    log.warn({ vm: this.config.name }, 'a VM stands still: there is no more space for its disks');
+  }
+
   private exited(exit: VmExit): void {
+    this.stall.clear();
     // How it ended is known before that it is off.
     this.guestTold.flush();
     this.running = null;
@@ -454,6 +488,7 @@ export class VirtualMachine extends ManagedObject {
   }
 
   release(): void {
+    this.stall.clear();
     this.guestTold.flush();
     this.running?.release();
   }

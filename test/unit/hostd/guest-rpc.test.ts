@@ -16,6 +16,7 @@ const hooks: VmHooks = {
     if (key === 'guestinfo.forbidden') throw new Error('the guest may not set it');
     values.set(key, value);
   },
+  stalled: () => undefined,
   exited: () => undefined,
 };
 beforeEach(() => values.clear());
