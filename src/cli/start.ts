@@ -21,8 +21,18 @@ import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
-import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
-import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning, positiveInteger } from './vch-options.js';
+import { createVch, grantLogin, listVchs, powerOnVch, reconfigureVch, separateLogin } from './vch.js';
+import { keepVchLogin } from './vch-login.js';
+import {
+  checkName,
+  parseBridgeRange,
+  parseDockerAddress,
+  plainTcpWarning,
+  positiveInteger,
+  RESERVE_HELP,
+  storageOf,
+  storageReserve,
+} from './vch-options.js';
 
 interface StartOptions extends GrantOptions {
   name: string;
@@ -34,6 +44,8 @@ interface StartOptions extends GrantOptions {
   insecureRegistry: string[];
   containerCpus: number;
   containerMemory: number;
+  storageReserve?: string;
+  imageQuota?: number;
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
@@ -50,6 +62,8 @@ const program = grantOptions(new Command('npm start --'))
     '--docker-address <host:port|none>',
     'where the Docker API listens besides its unix socket, without TLS: every user of this machine is root in all containers then (default: as before, at first none)',
   )
+  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
+  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
@@ -149,9 +163,12 @@ async function provideVch(
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
       registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
+      storage: storageOf(options),
       container: { cpus: options.containerCpus, memoryMiB: options.containerMemory, baseImageSizeGiB: 32 },
     };
-    const existing = (await listVchs(client)).find((vch) => vch.name === options.name);
+    const all = await listVchs(client);
+    for (const vch of all) if (vch.name !== options.name) await separateLogin(client, vch, wanted.login);
+    const existing = all.find((vch) => vch.name === options.name);
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     const grants = await hostGrants(options, config);
@@ -178,11 +195,13 @@ async function provideVch(
       const changed: VchConfig = {
         ...rest,
         ...grants,
-        target: wanted.login,
+        target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,
         container: wanted.container,
+        storage: wanted.storage,
       };
+      await grantLogin(client, changed, existing.endpoint);
       if (isDeepStrictEqual(changed, config)) await powerOnVch(client, existing);
       else
         await step(`Reconfiguring the virtual container host "${options.name}"`, () =>

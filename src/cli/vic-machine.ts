@@ -21,8 +21,12 @@ import {
   parseBridgeRange,
   parseDockerAddress,
   parseImageStore,
+  parseOpsUser,
   plainTcpWarning,
   positiveInteger,
+  RESERVE_HELP,
+  storageOf,
+  storageReserve,
   tlsMode,
 } from './vch-options.js';
 
@@ -199,7 +203,15 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
     2048,
   )
   .option('--base-image-size <GiB>', "size of a container's disk", positiveInteger('--base-image-size'), 32)
+  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
+  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--channel-dir <directory>', "directory of channel sockets on the embedded host's machine")
+  .option(
+    '--ops-user <name>',
+    'vSphere user that the endpoint works with (default: one made for it; the given one on a vCenter)',
+  )
+  .option('--ops-password <password>', 'its password; better: VIC_MACHINE_OPS_PASSWORD in the environment')
+  .option('--ops-grant-perms', 'set the permissions that the ops user needs')
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
@@ -216,6 +228,7 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
         certificateAuthorities: readPems(options.registryCa),
       };
       const grants = await hostGrants(options);
+      const opsUser = parseOpsUser(options);
       const imageStore = parseImageStore(options.imageStore);
       const subnet = parseBridgeRange(options.bridgeNetworkRange);
       const { tls, directory, identity } = await tlsFor(options, address.host);
@@ -226,6 +239,7 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
         {
           name,
           login,
+          ...(opsUser === undefined ? {} : { opsUser }),
           ...(datacenter === undefined ? {} : { datacenter }),
           imageStore,
           ...(options.computeResource === undefined ? {} : { computeResource: options.computeResource }),
@@ -238,6 +252,7 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
             baseImageSizeGiB: options.baseImageSize,
           },
           ...grants,
+          storage: storageOf(options),
           channelDir: options.channelDir ?? join(instancePaths(DEFAULT_STATE_DIR).runDir, 'vch', name),
         },
         progress,

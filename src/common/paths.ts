@@ -24,6 +24,8 @@ export interface InstancePaths {
   readonly supervisorFile: string;
   /** `{user, password}`, mode 0600. */
   readonly credentialsFile: string;
+  /** Users of the embedded host with hashes of their passwords, roles and permissions; mode 0600. */
+  readonly accessFile: string;
 }
 
 /** The paths of the instance that lives in `stateDir`. */
@@ -39,6 +41,7 @@ export function instancePaths(stateDir: string): InstancePaths {
     hostdFile: join(stateDir, 'hostd.json'),
     supervisorFile: join(runDir, 'supervisor.json'),
     credentialsFile: join(stateDir, 'credentials.json'),
+    accessFile: join(stateDir, 'access.json'),
   };
 }
 

@@ -24,7 +24,7 @@ beforeAll(async () => {
   const ca = join(granted, 'ca.pem');
   writeFileSync(ca, certificates.ca, { mode: 0o600 });
   const grants = ['--syslog-socket', join(granted, 'socket'), '--syslog-tls-file', ca];
-  stack = await startMirroredStack(['busybox'], grants);
+  stack = await startMirroredStack(['busybox'], { createOptions: grants });
   await stack.docker('pull', 'busybox');
 });
 

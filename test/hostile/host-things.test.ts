@@ -22,7 +22,9 @@ beforeAll(async () => {
   server = createServer(() => {
     connections++;
   }).listen(there('socket'));
-  stack = await startMirroredStack(['busybox'], ['--publish-address', '127.0.0.1', '--publish-lowest-port', '1024']);
+  stack = await startMirroredStack(['busybox'], {
+    createOptions: ['--publish-address', '127.0.0.1', '--publish-lowest-port', '1024'],
+  });
   await stack.docker('pull', 'busybox');
 });
 afterAll(async () => {

@@ -8,15 +8,15 @@ export interface MirroredStack extends Stack {
   readonly registry: TestRegistry;
 }
 
-/** Starts both. @param images that the registry has, as `library/<name>:latest` @param createOptions further ones of vic-machine */
+/** Starts both. @param images that the registry has, as `library/<name>:latest` */
 export async function startMirroredStack(
   images: readonly TestImageName[],
-  createOptions: string[] = [],
+  options: { stateDir?: string; createOptions?: string[]; hostdOptions?: string[] } = {},
 ): Promise<MirroredStack> {
   const registry = await startRegistry();
   try {
     for (const name of images) await registry.push(await testImage(name), `library/${name}:latest`);
-    const stack = await startStack({ mirror: registry.address, createOptions });
+    const stack = await startStack({ ...options, mirror: registry.address });
     const { stop } = stack;
     return Object.assign(stack, {
       registry,

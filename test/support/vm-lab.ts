@@ -69,6 +69,13 @@ export class LabGuest implements VmHooks {
     this.values.set(key, value);
   }
 
+  /** How often it lacked room for its disk. */
+  stalls = 0;
+
+  stalled(): void {
+    this.stalls++;
+  }
+
   exited(exit: VmExit): void {
     this.exits.push(exit);
   }

@@ -244,11 +244,20 @@ describe('the warm pool', () => {
   });
 
   it('gone without hostd: what an earlier one left is removed', async () => {
-    const stale = join(lab.paths.runDir, 'pool', '7.qmp');
+    const stale = join(lab.paths.runDir, 'pool', '700.qmp');
     await writeFile(stale, '');
-    execFileSync('ip', ['-n', lab.runtime.virtualSwitch.namespace, 'tuntap', 'add', 'dev', 'tpool7n0', 'mode', 'tap']);
+    execFileSync('ip', [
+      '-n',
+      lab.runtime.virtualSwitch.namespace,
+      'tuntap',
+      'add',
+      'dev',
+      'tpool700n0',
+      'mode',
+      'tap',
+    ]);
     await lab.restart();
     expect(existsSync(stale)).toBe(false);
-    expect(taps()).not.toContain('tpool7n0');
+    expect(taps()).not.toContain('tpool700n0');
   });
 });

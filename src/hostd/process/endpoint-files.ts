@@ -16,10 +16,8 @@ const log = logger('endpoint-vm');
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 /** Below it all is root's, so that nobody can put a link in the way. */
 const CHANNEL_DIRECTORY = /^\/run\/caisson(?:-[0-9a-f]{8})?\/vch\/[A-Za-z0-9][A-Za-z0-9_.-]*$/;
-/** Of the QEMUs, which connect to sockets in the channel directory: these get its group. */
-const VM_GROUP = 64_100;
-/** setgid. */
-const CHANNEL_MODE = 0o2711;
+/** The API's socket is in it, which others may use. */
+const CHANNEL_MODE = 0o711;
 
 /** Where an endpoint keeps things on the machine. */
 export interface EndpointDirectories {
@@ -72,7 +70,7 @@ export async function provideDirectories(
   await mkdir(dirname(spool), { recursive: true, mode: 0o711 });
   // One that an earlier version made let nobody else through.
   await chmod(dirname(spool), 0o711);
-  await provide(channel, vm, users, { owner, group: VM_GROUP, mode: CHANNEL_MODE });
+  await provide(channel, vm, users, { owner, group: owner, mode: CHANNEL_MODE });
   await provide(spool, vm, users, { owner, group: owner, mode: 0o700 });
 }
 

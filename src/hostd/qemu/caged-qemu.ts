@@ -14,6 +14,7 @@ import {
   type VmSockets,
   type VmTap,
 } from './command-line.js';
+import { isForeign, socketPorts } from './serial-ports.js';
 
 /** A QEMU to be started. */
 export interface QemuStart {
@@ -56,8 +57,7 @@ export function qemuLauncher(
         // Its state is sent to a socket there; nobody's code runs in it.
         ...(use === 'make' ? [dirname(sockets.qmp)] : []),
       ],
-      // Which machine a spare one will be is not known yet.
-      connects: use === 'make' ? [] : use === 'spare' ? [runDir] : channelDirectories(vm, runDir),
+      connects: use === 'make' || use === 'spare' ? [] : foreignDirectories(vm, runDir),
       inherited,
       sharesMemory: use === 'resume' || use === 'spare',
       ...(use === 'boot' ? {} : { preload: memoryLibrary() }),
@@ -66,19 +66,18 @@ export function qemuLauncher(
     });
 }
 
-/** Where the endpoints listen that a VM connects to. */
-function channelDirectories({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): string[] {
-  const elsewhere = serials.flatMap(({ backing }) =>
-    backing.kind === 'unixClient' && !isBelow(backing.path, runDir) ? [dirname(backing.path)] : [],
-  );
-  return [runDir, ...new Set(elsewhere)];
+/** Where somebody listens to whom hostd does not connect: QEMU does so itself, with its own rights. */
+function foreignDirectories({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): string[] {
+  const elsewhere = socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir));
+  // What lies below is hostd's, and the endpoints': no QEMU has business there.
+  return [...new Set(elsewhere.map(({ backing }) => dirname(backing.path)))].filter((path) => !isBelow(path, runDir));
 }
 
-/** A VM of the warm pool can connect to no other sockets. */
+/** A VM of the warm pool can connect to no sockets itself. */
 export function connectsBelow({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): boolean {
-  return serials.every(({ backing }) => backing.kind !== 'unixClient' || isBelow(backing.path, runDir));
+  return socketPorts(serials).every(({ backing }) => !isForeign(backing.path, runDir));
 }
 
 function isBelow(path: string, directory: string): boolean {
-  return path.startsWith(`${directory}/`);
+  return path === directory || path.startsWith(`${directory}/`);
 }

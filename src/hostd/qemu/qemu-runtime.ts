@@ -36,12 +36,14 @@ import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
 import type { Cages } from './cage.js';
 import { connectsBelow, type LaunchQemu, qemuLauncher } from './caged-qemu.js';
 import type { QemuDialect } from './capabilities.js';
+import { ChannelWatch } from './channel-watch.js';
 import { type Acceleration, processName, qemuArguments, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
-import { checkReadOnly, connectPorts, Inherited, putDisks, startFiles } from './given-files.js';
+import { checkReadOnly, Inherited, putDisks, startFiles } from './given-files.js';
 import { loadState } from './load-state.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
+import { type ChannelHost, connectForeignPorts } from './serial-ports.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
@@ -66,6 +68,7 @@ export class QemuRuntime implements VmRuntime {
   private readonly launchQemu: LaunchQemu;
   private readonly pool: WarmPool<SpareVm>;
   private readonly sender = new DescriptorSender();
+  private readonly channels: ChannelHost;
   private readonly spareMaker: SpareMaker;
   private readonly usualShapeFile: string;
   private spares = 0;
@@ -98,12 +101,13 @@ export class QemuRuntime implements VmRuntime {
             new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups),
             () => this.pool.fill(),
           );
+    this.channels = { sender: this.sender, watch: new ChannelWatch(), runDir: paths.runDir };
     this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');
     this.spareMaker = {
       runDirectory: join(paths.runDir, 'pool'),
       directory: join(paths.stateDir, 'pool'),
       virtualSwitch,
-      sender: this.sender,
+      channels: this.channels,
       dialect,
       commandLine: (vm, { memory, ...devices }) =>
         qemuArguments(vm, { acceleration, dialect, boot, ...devices, snapshot: { use: 'spare', memory } }),
@@ -124,6 +128,7 @@ export class QemuRuntime implements VmRuntime {
   /** Ends what an earlier runtime left that belongs to no VM. Before any VM is powered on or adopted. */
   async open(): Promise<void> {
     const given = await this.givenProcesses();
+    this.sender.prepare();
     const left = findProcesses(processName({ qmp: `${this.spareMaker.runDirectory}/` })).filter(
       ({ pid }) => !given.has(pid),
     );
@@ -175,7 +180,9 @@ export class QemuRuntime implements VmRuntime {
         await this.virtualSwitch.adopt(vm.moid, vm.nics);
         const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
         const cleanUp = this.cleanUp(vm.moid, await this.cages.groups.adopt(identity.pid));
-        return new QemuVm(identity, qmp, files, vm.serials, hooks, cleanUp, { since });
+        const found = new QemuVm(identity, qmp, files, vm.serials, this.channels, hooks, cleanUp, { since });
+        void found.connectPorts();
+        return found;
       } catch (error) {
         log.warn({ vm: vm.name, err: messageOf(error) }, 'a running VM does not answer and is ended');
         signal(identity, 'SIGKILL');
@@ -190,6 +197,7 @@ export class QemuRuntime implements VmRuntime {
   /** Ends what runs for this runtime alone; VMs go on running. */
   async close(): Promise<void> {
     await Promise.all([this.pool.close(), this.snapshots?.close()]);
+    this.channels.watch.close();
     this.sender.close();
   }
 
@@ -325,9 +333,11 @@ export class QemuRuntime implements VmRuntime {
       // It has dropped its rights, and stands still.
       await span('give', () => putDisks(qmp, nodes));
       const watched = new WatchedHooks(hooks, snapshot === null);
-      const running = new QemuVm(started, qmp, files, vm.serials, watched, this.cleanUp(vm.moid, vm.moid));
+      const cleanUp = this.cleanUp(vm.moid, vm.moid);
+      const running = new QemuVm(started, qmp, files, vm.serials, this.channels, watched, cleanUp);
       // The ports of one that has not run yet cannot be changed.
-      await Promise.all([qmp.command('cont'), connectPorts(qmp, vm, this.dialect)]);
+      await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
+      void running.connectPorts();
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
         await running.powerOff();
         throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);
@@ -395,7 +405,8 @@ export class QemuRuntime implements VmRuntime {
     await chown(directory, 0, 0);
     await chmod(directory, 0o700);
     const path = (suffix: string): string => join(directory, `${vm.moid}.${suffix}`);
-    return { pid: path('pid'), qmp: path('qmp'), guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
+    const handOver = path('handover');
+    return { pid: path('pid'), qmp: path('qmp'), handOver, guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
   }
 }
 
@@ -413,6 +424,7 @@ async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
 async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
   await rm(files.qmp, { force: true });
   await rm(files.guestRpc, { force: true });
+  await rm(files.handOver, { force: true });
   for (const { backing } of vm.serials) {
     if (backing.kind === 'file') await (await open(backing.path, 'a', 0o640)).close();
   }

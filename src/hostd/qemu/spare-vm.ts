@@ -33,19 +33,12 @@ import {
   type VmTap,
 } from './command-line.js';
 import type { ControlGroups } from './control-groups.js';
-import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
-import {
-  checkReadOnly,
-  connectPorts,
-  diskNodes,
-  Inherited,
-  openRaw,
-  openSerialFiles,
-  putDisks,
-} from './given-files.js';
+import type { FileToSend } from './descriptor-sender.js';
+import { checkReadOnly, diskNodes, Inherited, openRaw, openSerialFiles, putDisks } from './given-files.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
+import { type ChannelHost, connectForeignPorts, connectPorts, isForeign, socketPorts } from './serial-ports.js';
 import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
 
 const log = logger('pool');
@@ -71,7 +64,7 @@ export interface SpareMaker {
   /** For what it prints and its placeholders; on the datastore's filesystem. */
   directory: string;
   virtualSwitch: VirtualSwitch;
-  sender: DescriptorSender;
+  channels: ChannelHost;
   dialect: QemuDialect;
   /** The arguments for QEMU. */
   commandLine(vm: VmDefinition, devices: SpareDevices): string[];
@@ -183,6 +176,7 @@ export class SpareVm {
     cleanUp: () => Promise<void>,
   ): Promise<QemuVm> {
     this.spent = true;
+    const { channels } = this.maker;
     try {
       raisePriority(this.identity.pid);
       await raiseScore(this.identity.pid);
@@ -191,8 +185,8 @@ export class SpareVm {
         Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm, disks)]),
       );
       for (const part of parts) if (part.status === 'rejected') throw part.reason;
-      await rm(this.sockets.handOver, { force: true });
       await Promise.all([
+        rename(this.sockets.handOver, files.handOver),
         rename(this.sockets.qmp, files.qmp),
         rename(this.sockets.guestRpc, files.guestRpc),
         rename(this.logFile, files.log),
@@ -201,7 +195,12 @@ export class SpareVm {
       // From here on a hostd that is started anew takes it for this VM; until then it ends it.
       await writeWhole(files.pid, JSON.stringify({ ...identityOf(this.identity), poweredOn: since.getTime() }), 0o600);
       // Its monitor's end is the VM's now, also one that came meanwhile.
-      const running = new QemuVm(this.identity, this.qmp, files, vm.serials, hooks, cleanUp, { rpc: this.rpc, since });
+      const running = new QemuVm(this.identity, this.qmp, files, vm.serials, channels, hooks, cleanUp, {
+        rpc: this.rpc,
+        since,
+      });
+      // An endpoint that listens no more by now may be there again.
+      void running.connectPorts();
       if (!isRunning(this.identity)) throw internal('QEMU has ended');
       this.rpc.take(files.guestRpc, hooks);
       return running;
@@ -245,10 +244,14 @@ export class SpareVm {
           ]
         : [],
     );
-    await this.maker.sender.send(this.sockets.handOver, toSend);
+    const { sender, runDir } = this.maker.channels;
+    await sender.send(this.sockets.handOver, toSend);
+    const ports = socketPorts(vm.serials).filter(({ backing }) => !isForeign(backing.path, runDir));
     await Promise.all([
       putDisks(this.qmp, nodes),
-      connectPorts(this.qmp, vm, this.maker.dialect),
+      // It is tried again when it is that VM.
+      connectPorts(sender, this.sockets.handOver, ports).catch(() => false),
+      connectForeignPorts(this.qmp, vm.serials, runDir),
       ...logs.map((change) => this.qmp.command('chardev-change', change)),
     ]);
   }
