@@ -12,6 +12,7 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { cancelled, insufficientResources, internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { APPEND_ANEW } from '../../common/log-bound.js';
 import { type BootImage, type InstancePaths, memoryLibrary } from '../../common/paths.js';
 import { Semaphore } from '../../common/semaphore.js';
 import { span } from '../../common/trace.js';
@@ -384,7 +385,7 @@ export class QemuRuntime implements VmRuntime {
     inherited: readonly FileHandle[],
     { sharesMemory = false, behind = false } = {},
   ): Promise<ProcessIdentity> {
-    const output = await open(logFile, 'w', 0o640);
+    const output = await open(logFile, APPEND_ANEW, 0o640);
     try {
       // nsenter becomes QEMU, also by way of the filter: the process id stays.
       const command = sharesMemory ? underMemoryFilter([QEMU, ...args]) : [QEMU, ...args];
