@@ -171,7 +171,7 @@ export class QemuRuntime implements VmRuntime {
     if (identity !== null) {
       try {
         const qmp = await Qmp.connect(files.qmp, () => isRunning(identity), MONITOR_MS);
-        await this.virtualSwitch.adopt(vm.moid);
+        await this.virtualSwitch.adopt(vm.moid, vm.nics);
         const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
         return new QemuVm(identity, qmp, files, vm.serials, hooks, () => this.virtualSwitch.unplug(vm.moid), { since });
       } catch (error) {
