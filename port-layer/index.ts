@@ -133,6 +133,7 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
       kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
       hostName: hosts[0]?.props.name ?? '',
       acceleration: told('Acceleration'),
+      cage: told('Cage'),
       emulator: told('Emulator'),
       containerKernel: told('ContainerKernel'),
       lacks: told('Lacks')

@@ -472,6 +472,8 @@ export interface HostInfo {
   emulator: string;
   /** The version of the kernel that containers see. */
   containerKernel: string;
+  /** What the program is kept in, one word for each part; empty where the host does not tell. */
+  cage: string;
   /** What keeps machines apart elsewhere and is not to be had there, one sentence each. */
   lacks: string[];
 }

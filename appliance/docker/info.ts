@@ -91,6 +91,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
+      ...(host.cage === '' ? [] : [['Cage', host.cage]]),
     ],
     Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
     MemoryLimit: true,

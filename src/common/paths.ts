@@ -53,6 +53,9 @@ export function bootImage(cacheDir = cacheDirectory()): BootImage {
   return { kernel: join(cacheDir, 'boot', 'kernel'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
 }
 
+/** The launcher of the cage that QEMU runs in, which set-up compiles. */
+export const launcherPath = (): string => join(cacheDirectory(), 'bin', 'caisson-cage');
+
 /** What QEMU is given a snapshot's memory with, which set-up compiles. */
 export const memoryLibrary = (): string => join(cacheDirectory(), 'bin', 'caisson-memory.so');
 

@@ -234,6 +234,7 @@ export class VmLab {
     await this.runtime.close();
     await Promise.all([...this.running].map((vm) => vm.powerOff()));
     await this.runtime.virtualSwitch.remove();
+    await this.runtime.cages.groups.close();
     await rm(this.paths.stateDir, { recursive: true, force: true });
     await rm(this.paths.runDir, { recursive: true, force: true });
   }

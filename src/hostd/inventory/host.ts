@@ -12,6 +12,7 @@ import type { InstancePaths } from '../../common/paths.js';
 import { Saver } from '../../common/saver.js';
 import { typeFields } from '../../vim25/table.js';
 import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
 import { viewsOfSession } from '../server/session.js';
@@ -374,6 +375,7 @@ export class Host {
     const pool = this.registry.getAs(poolRef ?? ref('ResourcePool', ROOT_POOL), ResourcePool);
     const config = await loadVmx(local, this.datastore.pathOf(dirname(local)));
     config.name = this.checkVmName(name ?? config.name);
+    await recordDisks(config.hardware.disks.map(({ file }) => this.datastore.resolve(file)));
     const vm = this.include(new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder));
     await this.save();
     this.events.post('VmRegisteredEvent', `Registered ${config.name} on ${this.hostName}`, user, {

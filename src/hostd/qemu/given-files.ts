@@ -7,8 +7,9 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import type { OpenDisk, OpenDisks, OpenFile } from '../disks/open-disks.js';
 import type { VmDefinition } from '../runtime.js';
+import { FIRST_FD } from './cage.js';
 import type { QemuDialect } from './capabilities.js';
-import { type DiskBacking, FIRST_FD, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
+import { type DiskBacking, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
 import type { Qmp } from './qmp.js';
 import { socketBackend } from './serial-ports.js';
 

@@ -11,7 +11,7 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
-import { forgetRecord } from '../disks/disk-records.js';
+import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
@@ -312,6 +312,8 @@ export class VirtualMachine extends ManagedObject {
       }
       throw error;
     }
+    // Before any QEMU has them.
+    await recordDisks(hardware.disks.map(({ file }) => this.host.datastore.resolve(file)));
     next.hardware = hardware;
     for (const file of removedFiles) {
       const local = this.host.datastore.resolve(file);
