@@ -2,6 +2,7 @@
 import { connect } from 'node:tls';
 import { invalid, messageOf, unavailable } from '../common/errors.js';
 import { VimClient } from '../vim25/index.js';
+import { findPassword, PASSWORD_VARIABLE } from './password.js';
 
 /** A parsed target. */
 export interface Target {
@@ -14,13 +15,15 @@ export interface Target {
 
 /** Parses `--target`. @throws invalid */
 export function parseTarget(text: string): Target {
+  // Without the password.
+  const shown = text.replace(/:[^/@]*@/, ':…@');
   let url: URL;
   try {
     url = new URL(text.includes('://') ? text : `https://${text}`);
   } catch (error) {
-    throw invalid(`--target '${text}' is not of the form [user[:password]@]host[:port][/datacenter]`, error);
+    throw invalid(`--target '${shown}' is not of the form [user[:password]@]host[:port][/datacenter]`, error);
   }
-  if (url.protocol !== 'https:') throw invalid(`--target '${text}': vSphere is reached over https only`);
+  if (url.protocol !== 'https:') throw invalid(`--target '${shown}': vSphere is reached over https only`);
   const path = decodeURIComponent(url.pathname.replace(/^\/+|\/+$/g, ''));
   return {
     host: url.hostname,
@@ -63,6 +66,7 @@ export interface TargetOptions {
   target: string;
   user?: string;
   password?: string;
+  passwordFile?: string;
   thumbprint?: string;
   force?: boolean;
 }
@@ -82,10 +86,12 @@ export interface Login {
 export async function resolveLogin(options: TargetOptions): Promise<Login> {
   const target = parseTarget(options.target);
   const user = options.user ?? target.user;
-  const password = options.password ?? target.password ?? process.env.VIC_MACHINE_PASSWORD;
   if (user === undefined) throw invalid('vSphere user must be specified: --user');
+  const password = await findPassword(options, target.password);
   if (password === undefined)
-    throw invalid('vSphere password must be specified: --password, or VIC_MACHINE_PASSWORD in the environment');
+    throw invalid(
+      `vSphere password must be specified: ${PASSWORD_VARIABLE} in the environment, --password-file, or --password`,
+    );
   const shown = await serverThumbprint(target);
   if (options.thumbprint === undefined && options.force !== true) {
     throw invalid(

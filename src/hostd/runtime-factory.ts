@@ -13,6 +13,7 @@ import { QemuRuntime } from './qemu/qemu-runtime.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
 import { boundSerialFile } from './serial-file-bound.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
+import { boundVmLog } from './vm-log-bound.js';
 import { HANG_MS } from './watchdog.js';
 
 const log = logger('hostd');
@@ -29,10 +30,11 @@ export class HostRuntime implements VmRuntime {
   ) {}
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm> {
-    if (isEndpoint(vm)) return this.processes.powerOn(vm, hooks);
-    const bounded = boundSerialFile(vm, hooks);
+    const bounded = boundFiles(vm, hooks);
     try {
-      return await this.qemu.powerOn(vm, bounded.hooks, signal);
+      return isEndpoint(vm)
+        ? await this.processes.powerOn(vm, bounded.hooks)
+        : await this.qemu.powerOn(vm, bounded.hooks, signal);
     } catch (error) {
       bounded.stop();
       throw error;
@@ -46,12 +48,23 @@ export class HostRuntime implements VmRuntime {
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
-    if (isEndpoint(vm)) return this.processes.adopt(vm, hooks);
-    const bounded = boundSerialFile(vm, hooks);
-    const running = await this.qemu.adopt(vm, bounded.hooks);
+    const bounded = boundFiles(vm, hooks);
+    const running = await (isEndpoint(vm) ? this.processes : this.qemu).adopt(vm, bounded.hooks);
     if (running === null) bounded.stop();
     return running;
   }
+}
+
+/** Keeps the files small that a VM's process writes, until it has ended. */
+function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop(): void } {
+  if (isEndpoint(vm)) return boundVmLog(vm, hooks, 'endpoint');
+  const serial = boundSerialFile(vm, hooks);
+  const log = boundVmLog(vm, serial.hooks, 'qemu');
+  const stop = (): void => {
+    serial.stop();
+    log.stop();
+  };
+  return { hooks: log.hooks, stop };
 }
 
 /**

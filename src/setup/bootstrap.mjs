@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { hideArguments } from './hide-arguments.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const programs = {
@@ -83,6 +84,7 @@ function build() {
 }
 
 const [name = '', ...args] = process.argv.slice(2);
+hideArguments(args, `caisson ${name}`);
 const program = Object.hasOwn(programs, name) ? programs[/** @type {keyof typeof programs} */ (name)] : undefined;
 if (program === undefined) fail(`usage: bootstrap ${Object.keys(programs).join('|')} [option …]`);
 if (Number(process.versions.node.split('.')[0]) < 20)

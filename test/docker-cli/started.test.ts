@@ -1,5 +1,5 @@
 /** What `npm start` brings up: who can use it, and what becomes of it when a part of it dies or hangs. */
-import { readFileSync, statSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runningHostd, runningSupervisor } from '../../src/cli/hostd-process.js';
@@ -104,6 +104,21 @@ describe('a container goes on, and can be worked with, when', () => {
     expect((await engine.docker('run', '-d', '--name', 'kept', 'busybox', 'sh', '-c', script)).code).toBe(0);
     await expect.poll(read, { timeout: 30_000 }).toMatch(/^[0-9a-f-]{36}\n$/);
     written = await read();
+    await works();
+  });
+
+  it('its logs and those of the engine grow too long: they are begun anew, and older parts kept', async () => {
+    const { stateDir, datastoreDir } = engine.paths;
+    const machine = readdirSync(datastoreDir).find((name) => existsSync(join(datastoreDir, name, 'qemu.log'))) ?? '';
+    const logs = [
+      join(stateDir, 'hostd.log'),
+      join(datastoreDir, 'default', 'endpoint.log'),
+      join(datastoreDir, machine, 'qemu.log'),
+    ];
+    for (const path of logs) appendFileSync(path, 'x'.repeat(11 * 1024 * 1024));
+    await expect
+      .poll(() => logs.map((path) => statSync(path).size < 1024 * 1024 && existsSync(`${path}.1`)), { timeout: 30_000 })
+      .toEqual([true, true, true]);
     await works();
   });
 

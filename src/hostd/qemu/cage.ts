@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { internal, messageOf, timeout } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { APPEND_ANEW } from '../../common/log-bound.js';
 import { launcherPath } from '../../common/paths.js';
 import { within } from '../../common/within.js';
 import { identify, type ProcessIdentity } from '../process-id.js';
@@ -156,7 +157,7 @@ export class Cages {
   }
 
   private async launch(args: string[], logFile: string, inherited: readonly FileHandle[]): Promise<Caged> {
-    const output = await open(logFile, 'w', 0o640);
+    const output = await open(logFile, APPEND_ANEW, 0o640);
     try {
       const between = Array<'ignore'>(FIRST_FD - CONTROL_FD - 1).fill('ignore');
       const child = spawn(this.launcher, args, {

@@ -3,9 +3,10 @@
  * of hostd's modules, and does nothing but look twice a second whether all is well.
  */
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { closeInherited } from '../../common/inherited-descriptors.js';
+import { ENGINE_LOG, keepBounded } from '../../common/log-bound.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../../common/paths.js';
 import { identify, isRunning, type ProcessIdentity } from '../process-id.js';
 import { Supervisor } from './supervisor.js';
@@ -70,3 +71,6 @@ const stop = (): void => {
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
 supervisor.start();
+keepBounded(join(paths.stateDir, 'hostd.log'), ENGINE_LOG, (error) =>
+  log('warn', `hostd.log cannot be kept small: ${String(error)}`),
+);
