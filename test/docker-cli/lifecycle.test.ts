@@ -1,6 +1,7 @@
 /** Restart policies, health, waiting, pruning and events of real containers, and what of it outlasts the engine's processes. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import type { Stack } from '../support/stack.js';
@@ -202,11 +203,14 @@ describe('when everything is stopped and started again', () => {
   it('containers run on, and those that ended meanwhile are started as their policies say', async () => {
     const forever = 'sleep 1000';
     await start('goes-on', ['--health-cmd', 'true', '--health-interval', '200ms'], forever);
-    await start(
-      'once-probed',
-      ['--health-cmd', 'echo well', '--health-start-period', '5m', '--health-start-interval', '300ms'],
-      forever,
-    );
+    // Debian 12's CLI does not know `--health-start-interval`.
+    const probed = await new Docker({ host: '127.0.0.1', port: stack.port }).createContainer({
+      name: 'once-probed',
+      Image: 'busybox',
+      Cmd: ['sh', '-c', forever],
+      Healthcheck: { Test: ['CMD-SHELL', 'echo well'], StartPeriod: 300e9, StartInterval: 300e6 },
+    });
+    await probed.start();
     const health = (): Promise<string> => inspect('once-probed', '{{json .State.Health}}');
     await eventually(health).toContain('"Status":"healthy"');
     const found = await health();
