@@ -135,6 +135,9 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
       acceleration: told('Acceleration'),
       emulator: told('Emulator'),
       containerKernel: told('ContainerKernel'),
+      lacks: told('Lacks')
+        .split('\n')
+        .filter((line) => line !== ''),
     };
   } finally {
     await client.call('DestroyView', view, {}).catch(() => undefined);

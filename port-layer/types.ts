@@ -472,6 +472,8 @@ export interface HostInfo {
   emulator: string;
   /** The version of the kernel that containers see. */
   containerKernel: string;
+  /** What keeps machines apart elsewhere and is not to be had there, one sentence each. */
+  lacks: string[];
 }
 
 export interface PortLayer {

@@ -16,6 +16,7 @@ const STATUS: Record<ErrorKind, number> = {
   unsupported: 501,
   unavailable: 500,
   insufficientResources: 500,
+  overloaded: 503,
   timeout: 500,
   cancelled: 499,
   internal: 500,

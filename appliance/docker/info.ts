@@ -155,7 +155,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     CDISpecDirs: [],
     InitCommit: { ID: '' },
     SecurityOptions: ['name=virtual-machine'],
-    Warnings: null,
+    Warnings: host.lacks.length === 0 ? null : host.lacks.map((what) => `WARNING: ${what}`),
   };
 }
 

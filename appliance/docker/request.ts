@@ -2,19 +2,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
-import { invalid, messageOf } from '../../src/common/errors.js';
+import { invalid } from '../../src/common/errors.js';
 import { GoJsonError, readGoJson } from '../../src/common/go-json.js';
 import { API_VERSION } from './api-version.js';
+import { readBody } from './http/body-reader.js';
 import { type RawConnection, takeOver } from './http/connection.js';
 import { RAW_STREAM } from './streams.js';
 
 /** Of every answer but those on raw streams. */
 export const ENGINE_HEADERS = ['Api-Version', 'Docker-Experimental', 'Ostype', 'Server'];
-const MAX_BODY = 4 * 1024 * 1024;
-const MAX_DISCARDED = 16 * MAX_BODY;
-/** A body of which nothing comes for this long is given up. */
-const BODY_STOPS_MS = 300_000;
-
 /** What the server keeps with a request. */
 interface Extras {
   apiVersion?: string;
@@ -107,32 +103,6 @@ export function terminalSize(request: Request): { rows: number; cols: number } {
     return cells & 0xffff;
   };
   return { rows: side('h', 'height'), cols: side('w', 'width') };
-}
-
-/**
- * The raw body. @throws invalid when it is too large, is not sent as HTTP has it, or stops
- */
-async function readBody(request: Request): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let size = 0;
-  const stopped = (): void => void request.destroy(new Error('unexpected EOF'));
-  let timer = setTimeout(stopped, BODY_STOPS_MS);
-  try {
-    for await (const part of request) {
-      clearTimeout(timer);
-      timer = setTimeout(stopped, BODY_STOPS_MS);
-      size += (part as Buffer).length;
-      if (size <= MAX_BODY) parts.push(part as Buffer);
-      // Read to its end all the same, within reason: only then does the client look for the answer.
-      else if (size > MAX_DISCARDED) request.destroy();
-    }
-  } catch (error) {
-    throw invalid(`invalid JSON: ${messageOf(error)}`, error);
-  } finally {
-    clearTimeout(timer);
-  }
-  if (size > MAX_BODY) throw invalid('request body too large');
-  return Buffer.concat(parts);
 }
 
 function hasBody(request: Request): boolean {

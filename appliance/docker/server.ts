@@ -7,6 +7,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { createServer as createTlsServer } from 'node:tls';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import type { ListenConfig } from '../../port-layer/config.js';
+import { connectionLimit } from '../../src/common/connection-budget.js';
 import { messageOf } from '../../src/common/errors.js';
 import { logger, newOperationId, withOperation } from '../../src/common/log.js';
 import { SOCKET_GROUP, socketGroup } from '../../src/common/socket-group.js';
@@ -14,7 +15,7 @@ import { mark } from '../../src/common/trace.js';
 import type { Engine } from './engine.js';
 import { sendError } from './errors.js';
 import { browserGuard } from './http/browser-guard.js';
-import { Connection } from './http/connection.js';
+import { Connections, MAX_CONNECTIONS } from './http/connections.js';
 import { SERVER_VERSION } from './info.js';
 import { attachRoutes } from './routes/attach.js';
 import { commitRoutes } from './routes/commit.js';
@@ -37,6 +38,8 @@ import { volumeRoutes } from './routes/volumes.js';
 import { noRoute, setHeaders, takeVersion, versionedRouter } from './routing.js';
 
 const log = logger('docker');
+/** A TLS client has said in this time who it is. */
+const HANDSHAKE_MS = 15_000;
 
 /** The request handler of the API. */
 export function dockerApp(engine: Engine): express.Express {
@@ -102,35 +105,42 @@ export interface DockerServer {
 
 /**
  * Serves the API, on a TCP port or on a unix socket, for root and the members of `group`.
- * @param group number of a group; null: for root alone
+ * @param listen `group`: number of a group; null: for root alone. `connections`: how many are kept at most
  * @throws when the address is taken
  */
 export async function listenDocker(
   app: express.Express,
-  listen: ListenConfig | { path: string; group?: number | null },
+  listen: (ListenConfig | { path: string; group?: number | null }) & { connections?: number },
 ): Promise<DockerServer> {
   const tls = 'path' in listen ? undefined : listen.tls;
   // A client that has sent all its input still waits for output.
   const options = { allowHalfOpen: true, noDelay: true };
-  const connections = new Set<Socket>();
-  const serve = (socket: Socket): void => void new Connection(socket, app);
+  /** The sockets below TLS, by who is at their other end. */
+  const accepted = new Map<string, Socket>();
+  const connections = new Connections(app, listen.connections ?? connectionLimit(MAX_CONNECTIONS));
   const server: Server =
     tls === undefined
-      ? createServer(options, serve)
+      ? createServer(options, (socket) => {
+          if (connections.admit(socket, true)) connections.serve(socket);
+        })
       : createTlsServer(
           {
             ...options,
+            handshakeTimeout: HANDSHAKE_MS,
             cert: tls.cert,
             key: tls.key,
             minVersion: 'TLSv1.2',
             ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
           },
-          serve,
+          (socket) => connections.serve(socket, accepted.get(peer(socket)) ?? socket),
         );
-  server.on('connection', (socket: Socket) => {
-    connections.add(socket);
-    socket.once('close', () => connections.delete(socket));
-  });
+  if (tls !== undefined)
+    server.on('connection', (socket: Socket) => {
+      const key = peer(socket);
+      accepted.set(key, socket);
+      socket.once('close', () => accepted.delete(key));
+      connections.admit(socket, false);
+    });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     if ('path' in listen) {
@@ -150,11 +160,14 @@ export async function listenDocker(
     address: server.address() as AddressInfo | string,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
-      // Also those that were taken over for streams, which the server no longer counts.
-      for (const socket of connections) socket.destroy();
+      connections.close();
       await closed;
     },
   };
+}
+
+function peer({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 /** Lets a group in. Without that group, or the right to give it the socket, it stays its owner's alone. */

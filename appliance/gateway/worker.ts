@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
-import { connect, type Server, type Socket } from 'node:net';
+import { connect, isIPv6, type Server, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { keepReading } from '../../src/common/keep-reading.js';
 import type { WorkerMessage } from './gateway-worker.js';
@@ -14,6 +14,8 @@ const CONNECT_MS = 10_000;
 const GONE_MS = 60_000;
 const UDP_IDLE_MS = 60_000;
 const MAX_UDP_CLIENTS = 1024;
+/** Packets of one client that wait for its socket. */
+const MAX_UDP_WAITING = 64;
 /** Connections of one published port at a time; more are refused. */
 const MAX_TCP_CLIENTS = 4096;
 
@@ -90,9 +92,17 @@ class TcpPort implements Port {
   }
 }
 
+/** What one client's packets to a container go through. */
+interface UdpClient {
+  socket: UdpSocket;
+  timer: NodeJS.Timeout;
+  /** Packets that came while it was being connected; null: it is. */
+  waiting: Buffer[] | null;
+}
+
 class UdpPort implements Port {
   private target: { address: string; port: number } | null = null;
-  private readonly clients = new Map<string, { socket: UdpSocket; timer: NodeJS.Timeout }>();
+  private readonly clients = new Map<string, UdpClient>();
 
   constructor(private readonly socket: UdpSocket) {
     socket.on('message', (data: Buffer, from: RemoteInfo) => this.receive(data, from));
@@ -100,37 +110,61 @@ class UdpPort implements Port {
   }
 
   setTarget(address: string, port: number): void {
+    if (this.target?.address === address && this.target.port === port) return;
+    // They are connected to where the container was.
+    this.forgetAll();
     this.target = { address, port };
   }
 
   close(): void {
     this.socket.close();
-    for (const { socket, timer } of this.clients.values()) {
-      clearTimeout(timer);
-      socket.close();
-    }
-    this.clients.clear();
+    this.forgetAll();
   }
 
   private receive(data: Buffer, from: RemoteInfo): void {
     if (this.target === null) return;
     const key = `${from.address}:${from.port}`;
-    let client = this.clients.get(key);
-    if (client === undefined) {
-      if (this.clients.size >= MAX_UDP_CLIENTS) return;
-      const socket = createSocket('udp4');
-      socket.on('message', (answer) => this.socket.send(answer, from.port, from.address));
-      socket.on('error', () => undefined);
-      client = { socket, timer: setTimeout(() => this.forget(key), UDP_IDLE_MS) };
-      this.clients.set(key, client);
-    }
+    const client = this.clients.get(key) ?? this.open(key, from, this.target);
+    if (client === undefined) return;
     client.timer.refresh();
-    client.socket.send(data, this.target.port, this.target.address);
+    if (client.waiting === null) client.socket.send(data);
+    else if (client.waiting.length < MAX_UDP_WAITING) client.waiting.push(data);
+  }
+
+  /** A socket that is connected to the service: the kernel passes on nobody else's packets. */
+  private open(key: string, from: RemoteInfo, target: { address: string; port: number }): UdpClient | undefined {
+    if (this.clients.size >= MAX_UDP_CLIENTS) return undefined;
+    const socket = createSocket(isIPv6(target.address) ? 'udp6' : 'udp4');
+    const client: UdpClient = { socket, timer: setTimeout(() => this.forget(key), UDP_IDLE_MS), waiting: [] };
+    this.clients.set(key, client);
+    // Nobody listens there just now; the client asks again or does not.
+    socket.on('error', () => undefined);
+    socket.connect(target.port, target.address, (error?: Error) => {
+      if (this.clients.get(key) !== client) return;
+      if (error !== undefined) {
+        this.forget(key);
+        return;
+      }
+      socket.on('message', (answer, { address, port }) => {
+        // What came before it was connected may be from anybody.
+        if (address === target.address && port === target.port) this.socket.send(answer, from.port, from.address);
+      });
+      for (const data of client.waiting ?? []) socket.send(data);
+      client.waiting = null;
+    });
+    return client;
   }
 
   private forget(key: string): void {
-    this.clients.get(key)?.socket.close();
+    const client = this.clients.get(key);
+    if (client === undefined) return;
+    clearTimeout(client.timer);
+    client.socket.close();
     this.clients.delete(key);
+  }
+
+  private forgetAll(): void {
+    for (const key of [...this.clients.keys()]) this.forget(key);
   }
 }
 

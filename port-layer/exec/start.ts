@@ -15,7 +15,7 @@ import { programSpec } from './program-spec.js';
 import { RUN_KEY, type RunRecord } from './run-record.js';
 import { environmentProblem, parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
 import type { VmObserver } from './vm-observer.js';
-import { channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
+import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
 const START_MS = 120_000;
@@ -109,6 +109,7 @@ export class Starter {
       await change(client, container.vm, container.changeVersion, (handle) => {
         if (JSON.stringify(spec) !== JSON.stringify(former)) handle.key(SPEC_KEY, keptSpec(spec));
         if (hardware !== undefined) handle.hardware(spec);
+        handle.key(ADDRESSES_KEY, addressesValue(container.endpoints));
         handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(record)).powerOn();
         power.wished = true;
       });

@@ -4,13 +4,15 @@ import type { VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import { datastorePath } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
-import type { ContainerSpec } from '../types.js';
+import type { ContainerSpec, NetworkEndpoint } from '../types.js';
 import { keptSpec } from './kept-spec.js';
 
 export const SPEC_KEY = 'caisson.container';
 export const OWNER_KEY = 'caisson.vch';
 /** Bytes of the output log's end that are to stay on the datastore: for hosts that can let go of the rest. */
 export const KEEP_LOG_KEY = 'caisson.log.keep';
+/** From which addresses each card may send, `MAC=address,address;…`: for hosts that check it. Not for the guest, which cannot change it. */
+export const ADDRESSES_KEY = 'caisson.addresses';
 export const PROGRAM_KEY = 'guestinfo.caisson.program';
 const MAX_VM_NAME = 80;
 
@@ -31,6 +33,11 @@ export function channelPath(config: VchConfig, id: string): string {
 
 /** Keys of devices in a request: negative, the host gives them their own. */
 const controllerKey = (bus: number): number => -100 - bus;
+
+/** The value of {@link ADDRESSES_KEY}. */
+export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
+  return endpoints.map(({ mac, address }) => `${mac}=${address}`).join(';');
+}
 
 /** The VM of a new container. @param parentDisk path of the image's last layer, relative to the datastore */
 export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDisk: string): VirtualMachineConfigSpec {

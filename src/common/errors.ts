@@ -14,6 +14,7 @@ export type ErrorKind =
   | 'unsupported'
   | 'unavailable'
   | 'insufficientResources'
+  | 'overloaded'
   | 'timeout'
   | 'cancelled'
   | 'internal';
@@ -44,6 +45,7 @@ export const notModified = make('notModified');
 export const unsupported = make('unsupported');
 export const unavailable = make('unavailable');
 export const insufficientResources = make('insufficientResources');
+export const overloaded = make('overloaded');
 export const timeout = make('timeout');
 export const cancelled = make('cancelled');
 export const internal = make('internal');

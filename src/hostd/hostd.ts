@@ -9,7 +9,7 @@ import { logger } from '../common/log.js';
 import type { InstancePaths } from '../common/paths.js';
 import { writeWhole } from '../common/write-whole.js';
 import type { AboutInfo } from '../vim25/types.generated.js';
-import { Host } from './inventory/host.js';
+import { Host, type HostSwitch } from './inventory/host.js';
 import type { RunsMachines } from './inventory/host-info.js';
 import { ServiceInstance } from './inventory/service-instance.js';
 import { identify } from './process-id.js';
@@ -17,7 +17,6 @@ import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
 import { defaultCollector, SessionManager } from './server/session.js';
 import { VimServer } from './server/vim-server.js';
-import type { VirtualSwitch } from './switch/virtual-switch.js';
 
 const log = logger('hostd');
 
@@ -58,7 +57,7 @@ function aboutInfo(instanceUuid: string): AboutInfo {
 export async function startHostd(options: {
   paths: InstancePaths;
   runtime: VmRuntime;
-  virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null;
+  virtualSwitch: HostSwitch | null;
   listen: { host: string; port: number };
   runs?: RunsMachines;
 }): Promise<Hostd> {

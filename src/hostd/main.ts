@@ -61,6 +61,7 @@ try {
     runs: {
       acceleration: `${runtime.acceleration.acceleration}: ${runtime.acceleration.why}`,
       emulator: runtime.capabilities.version,
+      lacks: runtime.virtualSwitch.lacks,
       kernel: await readFile(kernelVersionFile(), 'utf8').catch(() => ''),
     },
     listen: { host: listen[1]!, port: Number(listen[2]) },

@@ -21,6 +21,8 @@ export interface RuntimeNic {
   /** Name of the port group (the bridge) it is plugged into. */
   portGroup: string;
   connected: boolean;
+  /** From where it may send; undefined: nobody has said, and any address will do. */
+  addresses?: readonly string[] | undefined;
 }
 
 /** A serial port, in the order of the VM's serial ports; shown to the guest as virtio port `serialN`. */

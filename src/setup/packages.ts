@@ -5,7 +5,7 @@ import { unavailable } from '../common/errors.js';
 import { step } from './console.js';
 
 /** To run: QEMU and its firmware, the network tools, a C compiler for the tether, an unpacker for the kernel. */
-export const RUN_PACKAGES = ['qemu-system-x86', 'iproute2', 'gcc', 'libc6-dev', 'xz-utils', 'zstd', 'lz4'];
+export const RUN_PACKAGES = ['qemu-system-x86', 'iproute2', 'nftables', 'gcc', 'libc6-dev', 'xz-utils', 'zstd', 'lz4'];
 
 /** To test: the judges of disks, the image sources, a registry, the vSphere side and Docker clients that we did not write. */
 export const TEST_PACKAGES = [

@@ -486,6 +486,7 @@ export class FakePortLayer implements PortLayer {
       acceleration: 'kvm: it works here',
       emulator: 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)',
       containerKernel: '6.1.0-50-cloud-amd64',
+      lacks: [],
     });
   }
 

@@ -247,7 +247,7 @@ void serve_times(struct reader *r) {
   struct attributes a;
   char *path = read_string(r);
   read_attributes(r, &a);
-  if (r->bad) fail(EINVAL, "put", path);
+  if (r->bad || strlen(path) > MAX_NAME) fail(EINVAL, "put", path);
   const char *base;
   int parent = parent_of(path, &base);
   if (parent >= 0) utimensat(parent, *base == 0 ? "." : base, a.times, AT_SYMLINK_NOFOLLOW);

@@ -175,7 +175,7 @@ bool session_take(struct session *s, const uint8_t *data, size_t length) {
 
 /* Gives the process what input waits for it, and then its end. */
 void session_input(struct session *s) {
-  size_t done = feed(s, s->input.data + s->input.start, buffer_length(&s->input));
+  size_t waiting = buffer_length(&s->input), done = waiting == 0 ? 0 : feed(s, s->input.data + s->input.start, waiting);
   buffer_consume(&s->input, done);
   give_credit(s, done);
   if (buffer_length(&s->input) > 0) return;

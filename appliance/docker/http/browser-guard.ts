@@ -22,7 +22,8 @@ function nameOf(host: string): string {
 function isKnown(host: string): boolean {
   const name = nameOf(host);
   if (isIP(name) !== 0 || !name.includes('.') || name.endsWith('.localhost')) return true;
-  return name.split('.')[0] === hostname().toLowerCase().split('.')[0];
+  // All of it: anybody may have `<name of this machine>.example.com`.
+  return name === hostname().toLowerCase().replace(/\.$/, '');
 }
 
 /**

@@ -7,6 +7,7 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable, type Writable } from 'node:stream';
 import { BodyDecoder, BodyError } from './body-decoder.js';
+import { GrowingBuffer } from './growing-buffer.js';
 import { endOfHead, HeadError, MAX_HEAD, parseHead, type RequestHead } from './request-head.js';
 
 /** A head that has begun is there after this long, or the client is given up; Docker's own limit. A connection between requests has none. */
@@ -15,11 +16,22 @@ const HEAD_MS = 300_000;
 const MAX_AHEAD = 64 * 1024;
 /** Of a body that nobody wants, this much is read: many clients look for the answer only when they have sent it. */
 const MAX_DISCARDED = 64 * 1024 * 1024;
+/** What is left of a body that nobody wants has to go on coming. */
+const DISCARD_MS = 60_000;
 const KEEP_ALIVE_MS = 60_000;
 /** A client that is told to go has this long to read it. */
 const LINGER_MS = 5_000;
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** Told what a connection does. */
+export interface ConnectionWatcher {
+  /** Nothing of it is being answered: it waits for a request, or for the rest of one. */
+  idle(): void;
+  busy(): void;
+  /** So many bytes more are kept of a head that is not there yet, or fewer. */
+  keeps(bytes: number): void;
+}
 
 /** A connection that was taken over. */
 export interface RawConnection {
@@ -44,7 +56,9 @@ type State = 'head' | 'body' | 'answer' | 'discard' | 'over';
 export class Connection {
   origin = '';
   private state: State = 'head';
-  private bytes: Buffer = Buffer.alloc(0);
+  private readonly received = new GrowingBuffer();
+  /** Bytes of a head that is not there yet. */
+  private unfinished = 0;
   /** Where to go on looking for the head's end. */
   private scanned = 0;
   private head: RequestHead | undefined;
@@ -63,6 +77,11 @@ export class Connection {
   constructor(
     private readonly socket: Socket,
     private readonly handler: Handler,
+    private readonly watcher: ConnectionWatcher = {
+      idle: () => undefined,
+      busy: () => undefined,
+      keeps: () => undefined,
+    },
   ) {
     socket.setNoDelay?.(true);
     // There is no limit on idle connections: one whose client is gone without a word is found by this.
@@ -73,9 +92,19 @@ export class Connection {
   }
 
   private readonly onData = (data: Buffer): void => {
-    this.bytes = this.bytes.length === 0 ? data : Buffer.concat([this.bytes, data]);
+    this.received.append(data);
     this.advance();
   };
+
+  private get bytes(): Buffer {
+    return this.received.bytes;
+  }
+
+  private keep(bytes: number): void {
+    const more = bytes - this.unfinished;
+    this.unfinished = bytes;
+    if (more !== 0) this.watcher.keeps(more);
+  }
 
   private readonly onEnd = (): void => {
     this.ended = true;
@@ -96,6 +125,7 @@ export class Connection {
 
   private readonly onClose = (): void => {
     clearTimeout(this.timer);
+    this.keep(0);
     if (this.state === 'body') this.fail('unexpected EOF');
     this.state = 'over';
   };
@@ -128,7 +158,7 @@ export class Connection {
         if (this.bytes.length > MAX_AHEAD) this.socket.pause();
         return false;
       case 'over':
-        this.bytes = Buffer.alloc(0);
+        this.received.clear();
         return false;
     }
   }
@@ -140,12 +170,16 @@ export class Connection {
       return false;
     }
     if (this.scanned === 0) this.limit(HEAD_MS);
+    this.watcher.idle();
     const end = endOfHead(this.bytes, Math.max(this.scanned - 2, 0));
     this.scanned = this.bytes.length;
     try {
       if ((end < 0 ? this.bytes.length : end) > MAX_HEAD) throw new HeadError(431, 'Request Header Fields Too Large');
       if (end < 0 && this.ended) throw new HeadError(400, 'Bad Request');
-      if (end < 0) return false;
+      if (end < 0) {
+        this.keep(this.bytes.length);
+        return false;
+      }
       this.begin(parseHead(this.bytes.subarray(0, end)), end);
       return true;
     } catch (error) {
@@ -157,7 +191,9 @@ export class Connection {
 
   private begin(head: RequestHead, end: number): void {
     clearTimeout(this.timer);
-    this.bytes = this.bytes.subarray(end);
+    this.watcher.busy();
+    this.keep(0);
+    this.received.drop(end);
     this.scanned = 0;
     this.head = head;
     this.origin = head.origin;
@@ -230,7 +266,7 @@ export class Connection {
   private take(): Buffer | null | undefined {
     try {
       const { data, used } = this.body.take(this.bytes);
-      this.bytes = this.bytes.subarray(used);
+      this.received.drop(used);
       return data;
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;
@@ -271,6 +307,7 @@ export class Connection {
     }
     if (this.state === 'body') this.state = 'discard';
     else this.state = 'head';
+    this.watcher.idle();
     this.socket.resume();
     this.advance();
   }
@@ -278,7 +315,7 @@ export class Connection {
   private stepDiscard(): boolean {
     const before = this.bytes.length;
     try {
-      this.bytes = this.bytes.subarray(this.body.take(this.bytes).used);
+      this.received.drop(this.body.take(this.bytes).used);
     } catch {
       this.close();
       return false;
@@ -290,7 +327,7 @@ export class Connection {
       clearTimeout(this.timer);
     } else if (this.bytes.length === before) {
       if (this.ended) this.close();
-      else this.limit(HEAD_MS);
+      else this.limit(DISCARD_MS);
       return false;
     }
     return this.state !== 'over';
@@ -310,7 +347,8 @@ export class Connection {
   /** Says the last and waits a little for the client to have read it: closing with bytes unread takes the answer away from it. */
   private close(): void {
     this.state = 'over';
-    this.bytes = Buffer.alloc(0);
+    this.keep(0);
+    this.received.clear();
     this.socket.end();
     this.socket.resume();
     if (!this.socket.destroyed) this.limit(LINGER_MS);

@@ -65,6 +65,16 @@ export async function recordDisk(disk: string): Promise<void> {
   }
 }
 
+/** The directory of images that a layer's disk is in; null for any other disk. Layers need no record: no QEMU has one for writing. */
+export function imagesOf(path: string): string | null {
+  return /^(.*\/VIC\/[^/]+\/images)\/[^/]+\/[^/]+\.vmdk$/.exec(path)?.[1] ?? null;
+}
+
+/** Records the disks that a VM was given, as far as they are there: one that is no disk is told of when it is started. */
+export async function recordDisks(disks: readonly string[]): Promise<void> {
+  for (const disk of disks) if (imagesOf(disk) === null) await recordDisk(disk).catch(() => undefined);
+}
+
 /** A disk was copied: what its copy has to be is known too. */
 export async function copyRecord(from: string, to: string): Promise<void> {
   try {

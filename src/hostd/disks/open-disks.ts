@@ -13,7 +13,7 @@ import { invalid, messageOf } from '../../common/errors.js';
 import { type BlockReader, MAX_CHAIN, readVmdkIdentity, type VmdkIdentity, vmdkDifference } from '../../disk/index.js';
 import { DATASTORE } from '../inventory/datastore.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
-import { readRecord, writeRecord } from './disk-records.js';
+import { imagesOf, readRecord, writeRecord } from './disk-records.js';
 
 /** A file that is open, and its path for messages. */
 export interface OpenFile {
@@ -156,24 +156,24 @@ class Chain {
     }
   }
 
-  /**
-   * Where the parent of `child` may be: what a VCH has stands on its images; an image on others of its directory; what clients made over
-   * plain vSphere on any disk of the datastore.
-   */
   private checkPlace(child: string, parent: string): void {
+    if (!this.mayStandOn(child, parent))
+      throw this.refusal(child, `its parent ${this.name(parent)} is not in the directory of its images`);
+  }
+
+  /**
+   * Where the parent of `child` may be: an image stands on others of its directory; what a VCH has, on its images; what clients made over
+   * plain vSphere, on any disk of the datastore.
+   */
+  private mayStandOn(child: string, parent: string): boolean {
     const images = imagesOf(parent);
-    const own = this.relative(child);
-    const vch = imagesOf(child) ?? /^((?:.*\/)?VIC\/[^/]+)\//.exec(own)?.[1];
-    const place = images === null ? null : this.relative(images);
-    const wanted =
-      imagesOf(child) !== null
-        ? imagesOf(child) === images
-        : vch !== undefined
-          ? place === `${vch}/images`
-          : this.vch !== undefined
-            ? place?.split('/').slice(-3).join('/') === `VIC/${this.vch}/images`
-            : parent.startsWith(`${this.datastore}/`);
-    if (!wanted) throw this.refusal(child, `its parent ${this.name(parent)} is not in the directory of its images`);
+    const childImages = imagesOf(child);
+    if (childImages !== null) return images === childImages;
+    const place = images === null ? null : `/${this.relative(images)}`;
+    const root = /^(.*\/VIC\/[^/]+)\//.exec(`/${this.relative(child)}`)?.[1];
+    if (root !== undefined) return place === `${root}/images`;
+    if (this.vch !== undefined) return place?.endsWith(`/VIC/${this.vch}/images`) === true;
+    return parent.startsWith(`${this.datastore}/`);
   }
 
   private relative(path: string): string {
@@ -188,11 +188,6 @@ class Chain {
     const through = path === this.disk.path ? '' : `, which ${this.name(this.disk.path)} stands on,`;
     return invalid(`disk ${this.name(path)}${through} cannot be used: ${why}`, cause);
   }
-}
-
-/** The directory of images that a layer's disk is in; null for any other disk. */
-function imagesOf(path: string): string | null {
-  return /^(.*\/VIC\/[^/]+\/images)\/[^/]+\/[^/]+\.vmdk$/.exec(path)?.[1] ?? null;
 }
 
 async function blocks(handle: FileHandle): Promise<BlockReader> {

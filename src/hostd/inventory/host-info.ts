@@ -7,6 +7,7 @@ import type {
   HostSystemIdentificationInfo,
   ManagedObjectReference,
 } from '../../vim25/types.generated.js';
+import { REJECT_ALL, type SecurityPolicy } from '../switch/security-policy.js';
 
 /** Hz is told in whole MHz; a machine that tells none is taken for one of 2 GHz. */
 const MHZ = cpus()[0]?.speed || 2000;
@@ -112,6 +113,8 @@ export interface RunsMachines {
   emulator?: string;
   /** The version of the kernel that containers' machines boot. */
   kernel?: string;
+  /** What keeps machines apart elsewhere and is not to be had here, one sentence each. */
+  lacks?: readonly string[];
 }
 
 /** HostListSummary. */
@@ -179,9 +182,10 @@ export function hostCapability(required: string[]): object {
 const SWITCH = 'vSwitch0';
 
 /** HostNetworkInfo: one virtual switch with the port groups. */
-export function hostNetwork(portGroups: Iterable<string>): object {
-  const names = [...portGroups];
-  const policy = { security: { allowPromiscuous: false, macChanges: true, forgedTransmits: true } };
+export function hostNetwork(portGroups: ReadonlyMap<string, SecurityPolicy>): object {
+  const names = [...portGroups.keys()];
+  const policyOf = (name: string): object => ({ security: { ...(portGroups.get(name) ?? REJECT_ALL) } });
+  const policy = policyOf('');
   const key = (name: string): string => `key-vim.host.PortGroup-${name}`;
   return {
     vswitch: [
@@ -197,11 +201,11 @@ export function hostNetwork(portGroups: Iterable<string>): object {
       },
     ],
     proxySwitch: [],
-    portgroup: names.map((name) => ({
+    portgroup: [...portGroups.keys()].map((name) => ({
       key: key(name),
       vswitch: `key-vim.host.VirtualSwitch-${SWITCH}`,
-      computedPolicy: policy,
-      spec: { name, vlanId: 0, vswitchName: SWITCH, policy },
+      computedPolicy: policyOf(name),
+      spec: { name, vlanId: 0, vswitchName: SWITCH, policy: policyOf(name) },
     })),
     pnic: [],
     vnic: [],
@@ -231,7 +235,11 @@ export function hostRoutes(): object {
 }
 
 /** HostConfigInfo. */
-export function hostConfig(host: ManagedObjectReference, about: AboutInfo, portGroups: Iterable<string>): object {
+export function hostConfig(
+  host: ManagedObjectReference,
+  about: AboutInfo,
+  portGroups: ReadonlyMap<string, SecurityPolicy>,
+): object {
   return {
     host,
     product: about,
@@ -251,11 +259,12 @@ export function hostLicensable(): object {
 }
 
 /** As vSphere tells what vendors know of a host besides. */
-function identify({ acceleration, emulator, kernel }: RunsMachines): HostSystemIdentificationInfo[] {
+function identify({ acceleration, emulator, kernel, lacks }: RunsMachines): HostSystemIdentificationInfo[] {
   const known: [key: string, summary: string, value: string | undefined][] = [
     ['Acceleration', 'What runs virtual machines, and why', acceleration],
     ['Emulator', 'The program that runs virtual machines', emulator],
     ['ContainerKernel', 'The kernel that virtual machines of containers boot', kernel],
+    ['Lacks', 'What keeps virtual machines apart elsewhere and is not to be had here', lacks?.join('\n')],
   ];
   return known.flatMap(([key, summary, identifierValue]) => {
     if (!identifierValue) return [];

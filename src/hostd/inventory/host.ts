@@ -12,9 +12,11 @@ import type { InstancePaths } from '../../common/paths.js';
 import { Saver } from '../../common/saver.js';
 import { typeFields } from '../../vim25/table.js';
 import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
 import { viewsOfSession } from '../server/session.js';
+import { REJECT_ALL, type SecurityPolicy, samePolicy } from '../switch/security-policy.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
 import { loadVmx, newVmConfig } from '../vm/vm-config.js';
@@ -44,10 +46,15 @@ const log = logger('inventory');
 const ROOT_POOL = 'ha-root-pool';
 const ref = (type: string, value: string): ManagedObjectReference => ({ type, value });
 
+/** What the inventory needs of the virtual switch. */
+export type HostSwitch = Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'allow'>;
+
 interface Inventory {
   nextId: number;
   pools: PoolRecord[];
   portGroups: string[];
+  /** Of port groups that do not reject everything. */
+  policies?: Record<string, SecurityPolicy>;
   vms: { id: string; vmx: string; pool: string }[];
 }
 
@@ -70,7 +77,8 @@ export class Host {
   readonly datacenter = ref('Datacenter', 'ha-datacenter');
   readonly vmFolder = ref('Folder', 'ha-folder-vm');
   readonly environmentBrowser = ref('EnvironmentBrowser', 'ha-env-browser');
-  readonly portGroups = new Set<string>();
+  /** What each port group lets its cards do. */
+  readonly portGroups = new Map<string, SecurityPolicy>();
   readonly datastore: Datastore;
   readonly disks: VirtualDiskManager;
   private inventory: Inventory = structuredClone(EMPTY);
@@ -80,7 +88,7 @@ export class Host {
   constructor(
     readonly paths: InstancePaths,
     readonly runtime: VmRuntime,
-    private readonly virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup'> | null,
+    readonly virtualSwitch: HostSwitch | null,
     readonly about: AboutInfo,
     private readonly runs: RunsMachines = {},
   ) {
@@ -108,7 +116,7 @@ export class Host {
 
   private addFixedObjects(): void {
     const { registry } = this;
-    const networks = (): ManagedObjectReference[] => [...this.portGroups].map((name) => networkRef(name));
+    const networks = (): ManagedObjectReference[] => [...this.portGroups.keys()].map((name) => networkRef(name));
     const folder = (
       id: string,
       name: string,
@@ -222,7 +230,8 @@ export class Host {
     if (existsSync(this.file))
       this.inventory = { ...EMPTY, ...(JSON.parse(await readFile(this.file, 'utf8')) as Inventory) };
     for (const record of this.inventory.pools) this.registry.add(new ResourcePool(this, record));
-    for (const name of this.inventory.portGroups) await this.plugPortGroup(name);
+    for (const name of this.inventory.portGroups)
+      await this.plugPortGroup(name, this.inventory.policies?.[name] ?? REJECT_ALL);
     for (const { id, vmx, pool } of this.inventory.vms) {
       const path = join(this.datastore.directory, vmx);
       try {
@@ -245,7 +254,10 @@ export class Host {
 
   private async write(): Promise<void> {
     this.inventory.pools = this.pools().map((pool) => pool.record);
-    this.inventory.portGroups = [...this.portGroups];
+    this.inventory.portGroups = [...this.portGroups.keys()];
+    this.inventory.policies = Object.fromEntries(
+      [...this.portGroups].filter(([, policy]) => !samePolicy(policy, REJECT_ALL)),
+    );
     this.inventory.vms = this.vms().map((vm) => ({
       id: vm.ref.value,
       vmx: vm.vmx.slice(this.datastore.directory.length + 1),
@@ -363,6 +375,7 @@ export class Host {
     const pool = this.registry.getAs(poolRef ?? ref('ResourcePool', ROOT_POOL), ResourcePool);
     const config = await loadVmx(local, this.datastore.pathOf(dirname(local)));
     config.name = this.checkVmName(name ?? config.name);
+    await recordDisks(config.hardware.disks.map(({ file }) => this.datastore.resolve(file)));
     const vm = this.include(new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder));
     await this.save();
     this.events.post('VmRegisteredEvent', `Registered ${config.name} on ${this.hostName}`, user, {
@@ -415,9 +428,9 @@ export class Host {
     return this.portGroups.has(portGroup) ? networkRef(portGroup) : undefined;
   }
 
-  private async plugPortGroup(name: string): Promise<void> {
-    await this.virtualSwitch?.addPortGroup(name);
-    this.portGroups.add(name);
+  private async plugPortGroup(name: string, policy: SecurityPolicy): Promise<void> {
+    await this.virtualSwitch?.addPortGroup(name, policy);
+    this.portGroups.set(name, policy);
     const network = networkRef(name);
     this.registry.add(
       new SimpleObject('Network', network.value, {
@@ -433,11 +446,19 @@ export class Host {
     );
   }
 
-  async addPortGroup(name: string): Promise<void> {
+  async addPortGroup(name: string, policy: SecurityPolicy): Promise<void> {
     if (name === '' || name.length > 80)
       throw fault('InvalidName', `'${name}' is not a name for a port group`, { name });
     if (this.portGroups.has(name)) throw fault('AlreadyExists', `The port group '${name}' already exists`, { name });
-    await this.plugPortGroup(name);
+    await this.plugPortGroup(name, policy);
+    await this.save();
+  }
+
+  /** Lets the cards of a port group do more or less, at once. */
+  async changePortGroup(name: string, policy: SecurityPolicy): Promise<void> {
+    if (!this.portGroups.has(name)) throw fault('NotFound', `There is no port group '${name}'`);
+    await this.virtualSwitch?.setPolicy(name, policy);
+    this.portGroups.set(name, policy);
     await this.save();
   }
 

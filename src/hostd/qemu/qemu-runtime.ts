@@ -18,7 +18,7 @@ import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
-import { recordDisk } from '../disks/disk-records.js';
+import { recordDisks } from '../disks/disk-records.js';
 import { OpenDisks } from '../disks/open-disks.js';
 import {
   ended,
@@ -161,16 +161,13 @@ export class QemuRuntime implements VmRuntime {
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
     // Disks of VMs that were made before disks were recorded.
-    for (const { path } of vm.disks)
-      await recordDisk(path).catch((error: unknown) =>
-        log.warn({ vm: vm.name, disk: path, err: messageOf(error) }, 'a disk cannot be recorded'),
-      );
+    await recordDisks(vm.disks.map(({ path }) => path));
     const files = await this.files(vm);
     const identity = await runningProcess(files);
     if (identity !== null) {
       try {
         const qmp = await Qmp.connect(files.qmp, () => isRunning(identity), MONITOR_MS);
-        await this.virtualSwitch.adopt(vm.moid);
+        await this.virtualSwitch.adopt(vm.moid, vm.nics);
         const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
         return new QemuVm(identity, qmp, files, vm.serials, hooks, () => this.virtualSwitch.unplug(vm.moid), { since });
       } catch (error) {

@@ -17,14 +17,13 @@ import type { ManagedObject } from '../inventory/managed-object.js';
 import { notAuthenticated } from '../inventory/property-collector.js';
 import type { HostCertificate } from './certificate.js';
 import { serveFolder } from './folder-server.js';
+import { HANDSHAKE_MS, isKnownClient, limitConnections } from './host-connections.js';
 import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './login-guard.js';
 import { type CallContext, inSession, type Session, type SessionManager } from './session.js';
 
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
-/** All clients together. The endpoints of virtual container hosts have a handful each. */
-const MAX_CONNECTIONS = 1000;
 const COOKIE = 'vmware_soap_session';
 /** Operations that need no login. */
 const OPEN = new Set(['RetrieveServiceContent', 'Login', 'CurrentTime', 'Logout']);
@@ -47,7 +46,7 @@ export class VimServer {
     listen: { host: string; port: number },
   ): Promise<VimServer> {
     const server = createServer(
-      { cert: certificate.cert, key: certificate.key, minVersion: 'TLSv1.2' },
+      { cert: certificate.cert, key: certificate.key, minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS },
       (request, response) => {
         void handle(host, sessions, request, response).catch((error: unknown) => {
           log.error({ err: error }, 'a request failed');
@@ -58,7 +57,7 @@ export class VimServer {
     );
     server.requestTimeout = 0; // uploads take as long as they take
     server.keepAliveTimeout = 120_000;
-    server.maxConnections = MAX_CONNECTIONS;
+    limitConnections(server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(listen.port, listen.host, () => resolve());
@@ -80,6 +79,7 @@ async function handle(
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'https://host');
   const session = sessions.open(cookieOf(request));
+  if (session.user !== null) isKnownClient(request);
   const operation = String(request.headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
   if (url.pathname === '/sdk/vimServiceVersions.xml') {
     response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);

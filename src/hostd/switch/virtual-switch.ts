@@ -2,19 +2,21 @@
  * The virtual switch: port groups as bridges in a network namespace of their own, a tap for each connected card of a VM, and for
  * each endpoint VM a namespace with one veth per card.
  *
- * Relies on `ip` (iproute2) and root. Never: touches the machine's own interfaces, routes or firewall, or gives a bridge an
+ * Relies on `ip`, `bridge` (iproute2) and root. Who is on a network is kept from harming the others by `wiring.ts`. Never: touches the machine's own interfaces, routes or firewall, or gives a bridge an
  * address (no VM reaches this machine through it). What an earlier hostd made, also one that was killed half way, is found by its
  * names and used again or replaced.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { internal, notFound } from '../../common/errors.js';
+import { messageOf, notFound } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
-import { interfaces, ip, ipBatch, ipTry } from './ip.js';
+import { interfaces, ipBatch, ipTry } from './ip.js';
+import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
+import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
+import { type Port, Wiring } from './wiring.js';
 
-/** Where `ip netns` keeps its names. */
-const NAMESPACES = '/run/netns';
+const log = logger('switch');
 
 /** Keeps the kernel from giving the namespace's own end of a card an IPv6 address: a card belongs to its VM alone. */
 const noAddress = (link: string): string[] =>
@@ -26,11 +28,13 @@ export class VirtualSwitch {
   private readonly bridges = new Map<string, string>();
   /** Interfaces of VMs' cards that are known to be there, by VM. */
   private readonly ports = new Map<string, string[]>();
+  private readonly wiring: Wiring;
   private opened: Promise<void> | null = null;
 
   /** @param instance short name (`InstancePaths.instance`) */
   constructor(instance: string) {
     this.namespace = `csn-${instance}`;
+    this.wiring = new Wiring(this.namespace);
   }
 
   /** Path for `nsenter --net=`. */
@@ -38,12 +42,19 @@ export class VirtualSwitch {
     return `${NAMESPACES}/${this.namespace}`;
   }
 
+  /** What this machine cannot do of what keeps VMs from harming each other, in words for a user. */
+  get lacks(): readonly string[] {
+    return this.wiring.lacks;
+  }
+
   /** Makes the namespace. @throws internal */
   open(): Promise<void> {
-    this.opened ??= ensureNamespace(this.namespace).catch((error: unknown) => {
-      this.opened = null;
-      throw error;
-    });
+    this.opened ??= ensureNamespace(this.namespace)
+      .then(() => this.wiring.open())
+      .catch((error: unknown) => {
+        this.opened = null;
+        throw error;
+      });
     return this.opened;
   }
 
@@ -53,18 +64,25 @@ export class VirtualSwitch {
   }
 
   /** Makes a port group's bridge. @throws internal */
-  async addPortGroup(name: string): Promise<void> {
+  async addPortGroup(name: string, policy: SecurityPolicy = REJECT_ALL): Promise<void> {
     if (this.bridges.has(name)) return;
     await this.open();
     const bridge = bridgeName(name);
-    if (!(await interfaces(this.namespace)).includes(bridge)) {
-      await ipBatch(this.namespace, [
-        `link add ${bridge} type bridge forward_delay 0 mcast_snooping 0`,
-        ...noAddress(bridge),
-      ]);
-    }
-    await ipBatch(this.namespace, [`link set ${bridge} up`]);
+    const options = this.wiring.bridgeOptions;
+    const there = (await interfaces(this.namespace)).includes(bridge);
+    await ipBatch(this.namespace, [
+      ...(there
+        ? [`link set ${bridge} type bridge ${options}`]
+        : [`link add ${bridge} type bridge ${options}`, ...noAddress(bridge)]),
+      `link set ${bridge} up`,
+    ]);
+    await this.wiring.setPolicy(name, policy);
     this.bridges.set(name, bridge);
+  }
+
+  /** Says what the cards of a port group may do, those that are plugged in too. @throws internal */
+  setPolicy(name: string, policy: SecurityPolicy): Promise<void> {
+    return this.wiring.setPolicy(name, policy);
   }
 
   async removePortGroup(name: string): Promise<void> {
@@ -80,24 +98,20 @@ export class VirtualSwitch {
    * @throws notFound for an unknown port group, internal
    */
   async plug(moid: string, nics: RuntimeNic[]): Promise<Map<number, string>> {
-    const taps = new Map<number, string>();
-    const commands: string[] = [];
-    for (const nic of nics.filter((one) => one.connected)) {
-      const tap = portName(moid, nic.index);
-      taps.set(nic.index, tap);
-      commands.push(
-        `tuntap add dev ${tap} mode tap`,
-        ...noAddress(tap),
-        `link set ${tap} master ${this.bridge(nic.portGroup)} up`,
-      );
-    }
+    const ports = portsOf(moid, nics);
+    const commands = ports.flatMap((port) => [
+      `tuntap add dev ${port.name} mode tap`,
+      ...noAddress(port.name),
+      ...this.join(port),
+    ]);
     try {
-      await ipBatch(this.namespace, commands);
+      await this.wiring.add(moid, ports, commands);
     } catch {
       // Something of an earlier hostd is in the way.
       await this.unplugStale(moid);
-      await ipBatch(this.namespace, commands);
+      await this.wiring.add(moid, ports, commands);
     }
+    const taps = new Map(ports.map(({ name, nic }) => [nic.index, name]));
     this.ports.set(moid, [...taps.values()]);
     return taps;
   }
@@ -124,14 +138,14 @@ export class VirtualSwitch {
    * @throws notFound for an unknown port group, internal
    */
   async handOver(spare: string, moid: string, nics: RuntimeNic[]): Promise<void> {
-    const connected = nics.filter((nic) => nic.connected);
-    const commands = connected.flatMap((nic) => [
+    const ports = portsOf(moid, nics);
+    const commands = ports.flatMap((port) => [
       // One that is up keeps its name.
-      `link set ${portName(spare, nic.index)} name ${portName(moid, nic.index)}`,
-      `link set ${portName(moid, nic.index)} master ${this.bridge(nic.portGroup)} up`,
+      `link set ${portName(spare, port.nic.index)} name ${port.name}`,
+      ...this.join(port),
     ]);
     try {
-      await ipBatch(this.namespace, commands);
+      await this.wiring.add(moid, ports, commands);
     } catch (error) {
       // Done half or not at all: both names are the caller's to unplug.
       await this.adopt(moid);
@@ -140,8 +154,13 @@ export class VirtualSwitch {
     this.ports.delete(spare);
     this.ports.set(
       moid,
-      connected.map((nic) => portName(moid, nic.index)),
+      ports.map(({ name }) => name),
     );
+  }
+
+  /** Says from which addresses the cards of a VM that is on may send. @throws internal */
+  allow(moid: string, nics: RuntimeNic[]): Promise<void> {
+    return this.wiring.change(moid, nics);
   }
 
   /** Removes what spare VMs of an earlier hostd had. @param isSpare tells their interfaces by name */
@@ -157,7 +176,7 @@ export class VirtualSwitch {
   async unplug(moid: string): Promise<void> {
     const names = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
-    await removeLinks(this.namespace, names);
+    await removeLinks(this.namespace, names, this.wiring.remove(moid, names));
   }
 
   /** Removes the interfaces of a VM's cards, also those that an earlier hostd made. */
@@ -166,14 +185,25 @@ export class VirtualSwitch {
     await this.unplug(moid);
   }
 
-  /** Finds the interfaces of the cards of a VM that runs since before this hostd. */
-  async adopt(moid: string): Promise<void> {
+  /**
+   * Finds the interfaces of a VM that runs since before this hostd, and gives its cards what belongs to them.
+   * @param nics its cards; none: it is about to be unplugged
+   */
+  async adopt(moid: string, nics: RuntimeNic[] = []): Promise<void> {
     await this.open();
     const prefix = portName(moid, '');
     const names = (await interfaces(this.namespace)).filter(
       (name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)),
     );
     this.ports.set(moid, names);
+    const ports = portsOf(moid, nics).filter(({ name }) => names.includes(name));
+    if (ports.length === 0) return;
+    // A machine that runs is not ended for it: at worst it is cut off.
+    await this.wiring
+      .add(moid, ports)
+      .catch((error: unknown) =>
+        log.warn({ moid, err: messageOf(error) }, 'a running VM is not connected as it should be'),
+      );
   }
 
   /**
@@ -184,25 +214,24 @@ export class VirtualSwitch {
   async connectEndpoint(moid: string, nics: RuntimeNic[]): Promise<string> {
     await this.disconnectEndpoint(moid);
     const namespace = this.endpointNamespace(moid);
-    const connected = nics.filter((nic) => nic.connected);
-    const outer = connected.flatMap((nic) => {
-      const port = portName(moid, nic.index);
-      return [
-        `link add ${port} type veth peer name eth${nic.index} netns ${namespace}`,
-        ...noAddress(port),
-        `link set ${port} master ${this.bridge(nic.portGroup)} up`,
-      ];
-    });
-    const inner = connected.map((nic) => `link set eth${nic.index} address ${nic.mac} up`);
+    const ports = portsOf(moid, nics);
+    const outer = ports.flatMap((port) => [
+      `link add ${port.name} type veth peer name eth${port.nic.index} netns ${namespace}`,
+      ...noAddress(port.name),
+      ...this.join(port),
+    ]);
+    const inner = ports.map(({ nic }) => `link set eth${nic.index} address ${nic.mac} up`);
     try {
       await ensureNamespace(namespace);
+      await this.wiring.deafen(namespace);
       await ipBatch(this.namespace, outer);
       await ipBatch(namespace, inner);
+      await this.adopt(moid);
+      await this.wiring.addEndpoint(moid, namespace, ports);
     } catch (error) {
       await this.disconnectEndpoint(moid);
       throw error;
     }
-    await this.adopt(moid);
     return `${NAMESPACES}/${namespace}`;
   }
 
@@ -212,12 +241,16 @@ export class VirtualSwitch {
     const namespace = this.endpointNamespace(moid);
     if (!existsSync(`${NAMESPACES}/${namespace}`)) return null;
     const there = await interfaces(namespace).catch((): string[] => []);
-    const complete = nics.every((nic) => !nic.connected || there.includes(`eth${nic.index}`));
-    return complete ? `${NAMESPACES}/${namespace}` : null;
+    const ports = portsOf(moid, nics);
+    if (!ports.every(({ nic }) => there.includes(`eth${nic.index}`))) return null;
+    await this.wiring.deafen(namespace);
+    await this.wiring.addEndpoint(moid, namespace, ports);
+    return `${NAMESPACES}/${namespace}`;
   }
 
   /** Removes an endpoint VM's namespace and cards. */
   async disconnectEndpoint(moid: string): Promise<void> {
+    this.wiring.removeEndpoint(moid);
     // The cards go first: a process that is still in the namespace would keep it, and them, alive.
     await this.unplugStale(moid);
     await deleteNamespace(this.endpointNamespace(moid));
@@ -238,47 +271,15 @@ export class VirtualSwitch {
     return `${this.namespace}-${moid}`;
   }
 
+  private join(port: Port): string[] {
+    return this.wiring.join(port, this.bridge(port.nic.portGroup));
+  }
+
   private bridge(portGroup: string): string {
     const bridge = this.bridges.get(portGroup);
     if (bridge === undefined) throw notFound(`there is no port group '${portGroup}'`);
     return bridge;
   }
-}
-
-/** Makes a network namespace, or repairs a name that is left of one. */
-async function ensureNamespace(namespace: string): Promise<void> {
-  const lo = ['link set lo up'];
-  if (existsSync(`${NAMESPACES}/${namespace}`)) {
-    const usable = await ipBatch(namespace, lo).then(
-      () => true,
-      () => false,
-    );
-    if (usable) return;
-    await deleteNamespace(namespace);
-  }
-  await ip('netns', 'add', namespace);
-  await ipBatch(namespace, lo);
-}
-
-async function deleteNamespace(namespace: string): Promise<void> {
-  const path = `${NAMESPACES}/${namespace}`;
-  if (!existsSync(path)) return;
-  // A name whose namespace is not mounted (made half way) makes ip complain, and is a plain file then.
-  await ip('netns', 'delete', namespace).catch(() => rm(path, { force: true }));
-}
-
-/** Removes interfaces; those that are gone already do not matter. @throws internal when one stays */
-async function removeLinks(namespace: string, names: string[]): Promise<void> {
-  if (names.length === 0) return;
-  const commands = names.map((name) => `link delete ${name}`);
-  const done = await ipBatch(namespace, commands).then(
-    () => true,
-    () => false,
-  );
-  if (done) return;
-  await ipTry(namespace, commands);
-  const left = (await interfaces(namespace)).filter((name) => names.includes(name));
-  if (left.length > 0) throw internal(`the interfaces ${left.join(', ')} cannot be removed`);
 }
 
 /** Interface names have at most 15 bytes. */
@@ -289,4 +290,8 @@ function bridgeName(portGroup: string): string {
 /** The switch's interface for a VM's card: `t<number of the VM>n<card>`. */
 function portName(moid: string, index: number | ''): string {
   return `t${moid.replace(/^vm-/, '').slice(0, 10)}n${index}`;
+}
+
+function portsOf(moid: string, nics: readonly RuntimeNic[]): Port[] {
+  return nics.filter((nic) => nic.connected).map((nic) => ({ name: portName(moid, nic.index), nic }));
 }

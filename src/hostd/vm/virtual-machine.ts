@@ -11,12 +11,13 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
-import { forgetRecord } from '../disks/disk-records.js';
+import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
-import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
+import type { RunningVm, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import type { CallContext } from '../server/session.js';
+import { ADDRESSES_KEY, assignedAddresses } from './assigned-addresses.js';
 import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
 import { isAddressKey } from './guest-addresses.js';
 import { applyDeviceChanges } from './hardware.js';
@@ -271,6 +272,8 @@ export class VirtualMachine extends ManagedObject {
     this.config = next;
     await this.save();
     if (next.cpuShares !== config.cpuShares) this.weigh();
+    if (this.running !== null && next.extraConfig.get(ADDRESSES_KEY) !== config.extraConfig.get(ADDRESSES_KEY))
+      await this.host.virtualSwitch?.allow(this.ref.value, this.nics());
     this.host.registry.touch(this, 'config', 'name', 'summary', 'guest', 'network');
     if (creating) return;
     if (next.name !== config.name) {
@@ -309,6 +312,8 @@ export class VirtualMachine extends ManagedObject {
       }
       throw error;
     }
+    // Before any QEMU has them.
+    await recordDisks(hardware.disks.map(({ file }) => this.host.datastore.resolve(file)));
     next.hardware = hardware;
     for (const file of removedFiles) {
       const local = this.host.datastore.resolve(file);
@@ -340,7 +345,7 @@ export class VirtualMachine extends ManagedObject {
         // What a guest writes to such a disk is gone with its run: here it cannot write at all.
         readOnly: mode === 'independent_nonpersistent',
       })),
-      nics: config.hardware.nics.map(({ mac, portGroup, connected }, index) => ({ index, mac, portGroup, connected })),
+      nics: this.nics(),
       serials: config.hardware.serials.map(({ backing }, index) => ({
         index,
         backing:
@@ -350,6 +355,18 @@ export class VirtualMachine extends ManagedObject {
       })),
       extraConfig: config.extraConfig,
     };
+  }
+
+  private nics(): RuntimeNic[] {
+    const { hardware, extraConfig } = this.config;
+    const assigned = assignedAddresses(extraConfig);
+    return hardware.nics.map(({ mac, portGroup, connected }, index) => ({
+      index,
+      mac,
+      portGroup,
+      connected,
+      addresses: assigned === undefined ? undefined : (assigned.get(mac.toLowerCase()) ?? []),
+    }));
   }
 
   private hooks(): VmHooks {

@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type DockerServer, dockerApp, listenDocker } from '../../../appliance/docker/server.js';
+import { type DockerServer, dockerApp, dockerRouter, listenDocker } from '../../../appliance/docker/server.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 
 let engine: TestEngine;
@@ -72,6 +72,7 @@ describe.each(REQUESTS)('%s %s', (method, url, headers) => {
       `evil.example:${engine.port}`,
       '127.0.0.1.evil.example',
       'localhost.evil.example:80',
+      `${hostname().split('.')[0]}.evil.example`,
     ])
       expect(await status(method, url, { ...headers, host: foreign })).toBe(403);
   });
@@ -99,4 +100,53 @@ describe.each(REQUESTS)('%s %s', (method, url, headers) => {
 test('the refusal says what to do', async () => {
   const answer = await engine.call('GET', '/containers/json', undefined, { host: 'evil.example' });
   expect(answer.json.message).toMatch(/"evil\.example" is not this machine's: use its address, or TLS/);
+});
+
+describe('every route', () => {
+  const UPGRADES: Record<string, string>[] = [
+    {},
+    { connection: 'Upgrade', upgrade: 'tcp' },
+    { connection: 'Upgrade', upgrade: 'h2c' },
+    {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+    },
+  ];
+
+  /** What the router has, with something for each name in a path. */
+  function routes(): [method: string, path: string][] {
+    return dockerRouter(engine.engine).stack.flatMap(({ route }) => {
+      if (route === undefined) return [];
+      // The methods are there, and in no type.
+      const { path, methods } = route as unknown as { path: string; methods: Record<string, boolean> };
+      const plain = path.replace(/[:*]\w+|[{}]/g, (word) => (word.length === 1 ? '' : 'x'));
+      return Object.keys(methods).map((method): [string, string] => [method.toUpperCase(), plain]);
+    });
+  }
+
+  test('is closed to web pages, with and without an upgrade, in every version of its path', async () => {
+    const table = routes();
+    expect(table.length).toBeGreaterThan(80);
+    const own = `127.0.0.1:${engine.port}`;
+    const foreign: Record<string, string>[] = [
+      { host: 'evil.example' },
+      { host: own, origin: 'https://evil.example' },
+      { host: own, 'sec-fetch-site': 'cross-site' },
+    ];
+    const answers = new Set<string>();
+    for (const [method, path] of table)
+      await Promise.all(
+        UPGRADES.flatMap((upgrade, index) =>
+          foreign.map(async (from) => {
+            const headers = { ...upgrade, ...from };
+            const url = `${index % 2 === 0 ? '' : '/v1.24'}${path}`;
+            const code = await status(method, url, headers);
+            answers.add(code === 403 ? '403' : `${method} ${url} ${JSON.stringify(headers)}: ${code}`);
+          }),
+        ),
+      );
+    expect([...answers]).toEqual(['403']);
+  }, 60_000);
 });

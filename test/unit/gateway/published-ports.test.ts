@@ -1,4 +1,4 @@
-import { createSocket } from 'node:dgram';
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer, isIPv6, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -280,6 +280,46 @@ describe('published ports', () => {
     const asked = published.flatMap((port) => [ask('one', port), ask('two', port)]);
     expect(await Promise.all(asked)).toEqual(published.flatMap(() => ['one back', 'two back']));
     echo.close();
+  });
+
+  it("pass on nobody's datagrams but the service's, and go on with a container that has moved", async () => {
+    // It tells a stranger where the question came from, and answers only when that one has sent there.
+    const stranger = createSocket('udp4');
+    stranger.bind(0, '127.0.0.1');
+    const service = (text: string): UdpSocket =>
+      createSocket('udp4', (_, from) => {
+        stranger.send('forged', from.port, from.address, () => service1.send(text, from.port, from.address));
+      });
+    const service1 = service('true');
+    service1.bind(0, '127.0.0.1');
+    await Promise.all([once(stranger, 'listening'), once(service1, 'listening')]);
+    const wanted = {
+      containerPort: service1.address().port,
+      protocol: 'udp' as const,
+      hostIp: '127.0.0.1',
+      hostPort: 0,
+    };
+    const [port] = await ports.reserve('c', 'name', [wanted]);
+    ports.activate('c', '127.0.0.1');
+    const answers: string[] = [];
+    const client = createSocket('udp4', (data) => answers.push(data.toString()));
+    const ask = async (): Promise<void> => {
+      const before = answers.length;
+      while (answers.length === before) {
+        client.send('?', port!.hostPort, '127.0.0.1');
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    };
+    for (let asked = 0; asked < 5; asked++) await ask();
+    expect([...new Set(answers)]).toEqual(['true']);
+    const moved = createSocket('udp4', (_, from) => moved.send('moved', from.port, from.address));
+    moved.bind(wanted.containerPort, '127.0.0.2');
+    await once(moved, 'listening');
+    ports.activate('c', '127.0.0.2');
+    answers.length = 0;
+    await ask();
+    expect([...new Set(answers)]).toEqual(['moved']);
+    for (const socket of [stranger, service1, client, moved]) socket.close();
   });
 
   it('come back when the worker dies', async () => {

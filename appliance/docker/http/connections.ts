@@ -1,0 +1,79 @@
+/** The connections of one listening socket: so many and no more, and all of them closed at the end. */
+import type { Socket } from 'node:net';
+import { ConnectionBudget } from '../../../src/common/connection-budget.js';
+import { Connection, type Handler } from './connection.js';
+
+/** Of one listening socket. The unix socket has as many of its own: who uses up those of TCP does not keep its users out. */
+export const MAX_CONNECTIONS = 1000;
+/** Heads that have begun to come, of all connections together: each may have a megabyte. */
+const MAX_UNFINISHED_BYTES = 64 * 1024 * 1024;
+/** So many that are turned away are told so at a time; further ones just end. */
+const MAX_TOLD = 50;
+const TELL_MS = 2000;
+
+export class Connections {
+  private readonly sockets = new Set<Socket>();
+  /** By the sockets that the server accepted, below TLS too. */
+  private readonly budget: ConnectionBudget<Socket>;
+  private unfinished = 0;
+  private told = 0;
+
+  constructor(
+    private readonly handler: Handler,
+    limit = MAX_CONNECTIONS,
+  ) {
+    this.budget = new ConnectionBudget(limit, (socket) => socket.destroy());
+  }
+
+  /** Counts a socket that was just accepted. @returns false: there is no room, and it is ended with a word of that, if it is `plain` */
+  admit(socket: Socket, plain: boolean): boolean {
+    this.sockets.add(socket);
+    socket.once('close', () => {
+      this.sockets.delete(socket);
+      this.budget.leave(socket);
+    });
+    if (this.budget.enter(socket)) return true;
+    this.turnAway(socket, plain);
+    return false;
+  }
+
+  /** Serves what is said on a socket. @param accepted the one below, where it is encrypted */
+  serve(socket: Socket, accepted = socket): void {
+    const { budget } = this;
+    new Connection(socket, this.handler, {
+      idle: () => budget.idle(accepted),
+      busy: () => budget.busy(accepted),
+      keeps: (bytes) => {
+        this.unfinished += bytes;
+        while (this.unfinished > MAX_UNFINISHED_BYTES && bytes > 0 && budget.makeRoom());
+      },
+    });
+  }
+
+  close(): void {
+    // Also those that were taken over for streams, which the server no longer counts.
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  private turnAway(socket: Socket, plain: boolean): void {
+    socket.on('error', () => socket.destroy());
+    if (!plain || this.told >= MAX_TOLD) {
+      socket.destroy();
+      return;
+    }
+    this.told++;
+    const timer = setTimeout(() => socket.destroy(), TELL_MS);
+    socket.once('close', () => {
+      clearTimeout(timer);
+      this.told--;
+    });
+    const text = `${JSON.stringify({
+      message: `too many connections: ${this.budget.limit} requests are under way, and no more are served at a time`,
+    })}\n`;
+    const head = `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close`;
+    // Its request is read and forgotten: closing with bytes unread would take the answer away from it.
+    socket.resume();
+    socket.end(`HTTP/1.1 503 Service Unavailable\r\n${head}\r\n\r\n${text}`);
+    socket.once('end', () => socket.destroy());
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * How a bridge treats the ports of its cards: it learns nothing from them, knows each card by a static entry, drops what comes from
+ * another MAC address (`locked`), and floods only broadcasts and multicasts.
+ *
+ * Facts: bridge(8), ip-link(8); `locked` is there from Linux 5.18 on, `fdb_max_learned` from Linux 6.7 and iproute2 6.8 on.
+ */
+import { ipBatch, ipTry, type Step } from './ip.js';
+import type { SecurityPolicy } from './security-policy.js';
+
+/** Entries that a bridge may learn, of port groups that learn. */
+const MAX_LEARNED = 4096;
+const PROBE = 'brprobe';
+const PROBE_PORT = 'tprobe';
+
+/** What this kernel and its `ip` have. */
+export interface BridgeFeatures {
+  locked: boolean;
+  maxLearned: boolean;
+}
+
+/** Tries it on a bridge of its own, which is removed again. */
+export async function bridgeFeatures(namespace: string): Promise<BridgeFeatures> {
+  const works = (command: string): Promise<boolean> =>
+    ipBatch(namespace, [command]).then(
+      () => true,
+      () => false,
+    );
+  const remove = (): Promise<void> => ipTry(namespace, [`link delete ${PROBE_PORT}`, `link delete ${PROBE}`]);
+  await remove();
+  try {
+    await ipBatch(namespace, [
+      `link add ${PROBE} type bridge`,
+      `tuntap add dev ${PROBE_PORT} mode tap`,
+      `link set ${PROBE_PORT} master ${PROBE}`,
+    ]);
+    return {
+      locked: await works(`link set ${PROBE_PORT} type bridge_slave locked on`),
+      maxLearned: await works(`link set ${PROBE} type bridge fdb_max_learned ${MAX_LEARNED}`),
+    };
+  } finally {
+    await remove();
+  }
+}
+
+/** Options of a new bridge. */
+export function bridgeOptions({ maxLearned }: BridgeFeatures): string {
+  return `forward_delay 0 mcast_snooping 0${maxLearned ? ` fdb_max_learned ${MAX_LEARNED}` : ''}`;
+}
+
+/** True when the bridge learns from the cards of such a port group. */
+export const learns = ({ macChanges, forgedTransmits }: SecurityPolicy): boolean => macChanges && forgedTransmits;
+
+/** The command of `ip` that makes a bridge treat a port so. */
+export function portOptions(port: string, policy: SecurityPolicy, { locked }: BridgeFeatures): string {
+  const learning = learns(policy) ? 'on' : 'off';
+  const lock = locked ? ` locked ${policy.forgedTransmits ? 'off' : 'on'}` : '';
+  return `link set ${port} type bridge_slave learning ${learning} flood ${learning}${lock}`;
+}
+
+/** The step that makes cards known to their bridges. */
+export function staticEntries(namespace: string, cards: { port: string; mac: string }[]): Step {
+  return {
+    program: 'bridge',
+    namespace,
+    commands: cards.map(({ port, mac }) => `fdb replace ${mac} dev ${port} master static`),
+  };
+}

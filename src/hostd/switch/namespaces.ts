@@ -1,0 +1,63 @@
+/** Network namespaces by name, and interfaces in them. */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { internal } from '../../common/errors.js';
+import { inSteps, interfaces, ip, ipBatch, ipTry, type Step, shellIn } from './ip.js';
+
+/** Where `ip netns` keeps its names. */
+export const NAMESPACES = '/run/netns';
+
+/** Makes a network namespace, or repairs a name that is left of one. */
+export async function ensureNamespace(namespace: string): Promise<void> {
+  const lo = ['link set lo up'];
+  if (existsSync(`${NAMESPACES}/${namespace}`)) {
+    const usable = await ipBatch(namespace, lo).then(
+      () => true,
+      () => false,
+    );
+    if (usable) return;
+    await deleteNamespace(namespace);
+  }
+  await ip('netns', 'add', namespace);
+  await ipBatch(namespace, lo);
+}
+
+export async function deleteNamespace(namespace: string): Promise<void> {
+  const path = `${NAMESPACES}/${namespace}`;
+  if (!existsSync(path)) return;
+  // A name whose namespace is not mounted (made half way) makes ip complain, and is a plain file then.
+  await ip('netns', 'delete', namespace).catch(() => rm(path, { force: true }));
+}
+
+/**
+ * Removes interfaces; those that are gone already do not matter.
+ * @param besides what is to be done with it, in the same process
+ * @throws internal when one stays
+ */
+export async function removeLinks(namespace: string, names: string[], besides: Step[] = []): Promise<void> {
+  if (names.length === 0 && besides.length === 0) return;
+  const commands = names.map((name) => `link delete ${name}`);
+  const done = await inSteps([...besides, { program: 'ip', namespace, commands }]).then(
+    () => true,
+    () => false,
+  );
+  if (done) return;
+  await ipTry(namespace, commands);
+  const left = (await interfaces(namespace)).filter((name) => names.includes(name));
+  if (left.length > 0) throw internal(`the interfaces ${left.join(', ')} cannot be removed`);
+}
+
+/**
+ * Makes a namespace deaf to what strangers on its networks say of routes and addresses: router advertisements and redirects. New
+ * interfaces too; those that are there already are told.
+ * @throws internal when the kernel's settings cannot be written
+ */
+export async function deafen(namespace: string): Promise<void> {
+  const script = `set -e
+for name in ipv6/accept_ra ipv6/autoconf ipv6/accept_redirects ipv4/accept_redirects ipv4/send_redirects; do
+  for directory in /proc/sys/net/\${name%/*}/conf/*; do
+    [ ! -e "$directory/\${name#*/}" ] || echo 0 >"$directory/\${name#*/}"
+  done
+done`;
+  await shellIn(`${NAMESPACES}/${namespace}`, script);
+}

@@ -1,0 +1,137 @@
+/**
+ * Keeps the source checks of a switch: which cards may send from which addresses (`source-rules.ts`).
+ *
+ * A card that nothing was said of is cut off, so it does not matter whether its interface or its entry is there first. Without
+ * nftables nothing is checked here; {@link problem} says why.
+ */
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import { nft, nftList } from './ip.js';
+import {
+  type CardSources,
+  changeText,
+  type Elements,
+  elementsOf,
+  parseElements,
+  TABLE,
+  tableText,
+} from './source-rules.js';
+
+const log = logger('switch');
+
+interface Change {
+  port: string;
+  elements: Elements;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+const NOTHING: Elements = new Map();
+const FORGET_MS = 300;
+
+/** The checks in one network namespace. Changes that come while others are being made go together. */
+export class SourceChecks {
+  /** Why there are none; null: they work. */
+  problem: string | null = null;
+  /** What the kernel has, by port. */
+  private known = new Map<string, Elements>();
+  private waiting: Change[] = [];
+  private working: Promise<void> | null = null;
+  private timer: NodeJS.Timeout | undefined;
+
+  /** @param namespacePath of the switch */
+  constructor(private readonly namespacePath: string) {}
+
+  /** Makes the rules; entries of an earlier hostd stay until their cards are said to be others or gone. */
+  async open(): Promise<void> {
+    try {
+      await nft(this.namespacePath, tableText());
+      await this.look();
+      this.problem = null;
+    } catch (error) {
+      this.problem = messageOf(error).split('\n')[0] ?? '';
+      // Half of it would cut everybody off.
+      await nft(this.namespacePath, `delete table ${TABLE}`).catch(() => undefined);
+    }
+  }
+
+  /** Forgets the ports that are not among these. */
+  async keep(ports: readonly string[]): Promise<void> {
+    this.forget([...this.known.keys()].filter((port) => !ports.includes(port)));
+    await this.flush();
+  }
+
+  /** From when it resolves on, a port's card may send from there. @throws internal */
+  allow(port: string, card: CardSources): Promise<void> {
+    if (this.problem !== null) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ port, elements: elementsOf(port, card), resolve, reject });
+      void this.flush();
+    });
+  }
+
+  /**
+   * Leaves nothing of ports that are gone behind. It is done with the next change, or soon: names of ports are not used again by others,
+   * and a process for each VM that ends would cost more than it is worth.
+   */
+  forget(ports: readonly string[]): void {
+    const known = ports.filter((port) => this.known.has(port) || this.waiting.some((one) => one.port === port));
+    if (this.problem !== null || known.length === 0) return;
+    for (const port of known) {
+      const reject = (error: unknown): void =>
+        log.warn({ port, err: messageOf(error) }, "a card's source checks stay until hostd is started anew");
+      this.waiting.push({ port, elements: NOTHING, resolve: () => undefined, reject });
+    }
+    this.timer ??= setTimeout(() => void this.flush(), FORGET_MS).unref();
+  }
+
+  private async flush(): Promise<void> {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.working ??= this.work().finally(() => {
+      this.working = null;
+    });
+    await this.working;
+  }
+
+  private async work(): Promise<void> {
+    while (this.waiting.length > 0) {
+      const changes = this.waiting;
+      this.waiting = [];
+      try {
+        await this.carryOut(changes);
+        for (const change of changes) change.resolve();
+      } catch {
+        // One of them, or what the kernel has is not what was thought.
+        await this.oneByOne(changes);
+      }
+    }
+  }
+
+  private async oneByOne(changes: Change[]): Promise<void> {
+    for (const change of changes) {
+      try {
+        await this.look();
+        await this.carryOut([change]);
+        change.resolve();
+      } catch (error) {
+        change.reject(error);
+      }
+    }
+  }
+
+  /** All or none. */
+  private async carryOut(changes: Change[]): Promise<void> {
+    const next = new Map(changes.map(({ port, elements }) => [port, elements]));
+    const lines = [...next].flatMap(([port, elements]) => changeText(this.known.get(port) ?? NOTHING, elements));
+    if (lines.length > 0) await nft(this.namespacePath, lines.join('\n'));
+    for (const [port, elements] of next) {
+      if (elements.size === 0) this.known.delete(port);
+      else this.known.set(port, elements);
+    }
+  }
+
+  private async look(): Promise<void> {
+    this.known = parseElements(await nftList(this.namespacePath, TABLE));
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * Source checks as nftables rules of the bridge family: what a card may send. They stand before the bridge looks at a frame, so
+ * what is dropped is not learnt from. What is not said to be allowed is dropped; a card is an element of a few hash sets, so
+ * a start changes no rule, and a frame costs the same with any number of cards.
+ *
+ * Facts: nft(8); RFC 826 (ARP), 4861 (neighbour discovery: the target of a solicitation or advertisement is at offset 8 of the
+ * ICMPv6 message), 5227 (ARP probes), 4429/4862 (duplicate address detection), 6105 (RA guard).
+ */
+import { isIP } from 'node:net';
+import { Address6 } from 'ip-address';
+
+/** Family and name. */
+export const TABLE = 'bridge caisson';
+
+/** A card of the switch, and what it may send from. */
+export interface CardSources {
+  mac: string;
+  /** IPv4 and IPv6; undefined: not known, any address. */
+  addresses: readonly string[] | undefined;
+  /** Anything goes. */
+  unchecked?: boolean;
+}
+
+/** The sets, each with the type of its elements. `targets6` has the addresses of `addresses6` as numbers: nft before 1.0.8 has no other way to look at an ICMPv6 message's target. */
+const SETS = {
+  unchecked: 'type ifname;',
+  macs: 'type ifname . ether_addr;',
+  anyaddress: 'type ifname;',
+  addresses4: 'type ifname . ipv4_addr;',
+  addresses6: 'type ifname . ipv6_addr;',
+  targets6: 'typeof iifname . @th,64,128;',
+} as const;
+
+export type SetName = keyof typeof SETS;
+export const SET_NAMES = Object.keys(SETS) as SetName[];
+
+/** What a card is in each of the sets, as nft writes it. */
+export type Elements = Map<SetName, Set<string>>;
+
+const CHAINS: Record<string, string[]> = {
+  arp_from_card: [
+    'arp htype != 1 drop',
+    'arp ptype != ip drop',
+    'arp hlen != 6 drop',
+    'arp plen != 4 drop',
+    'iifname . arp saddr ether != @macs drop',
+    'iifname @anyaddress accept',
+    // A probe for an address claims none.
+    'arp operation request arp saddr ip 0.0.0.0 accept',
+    'iifname . arp saddr ip @addresses4 accept',
+    'drop',
+  ],
+  ip4_from_card: [
+    'icmp type { redirect, router-advertisement } drop',
+    // What a DHCP client takes for an answer.
+    'udp dport 68 drop',
+    'iifname @anyaddress accept',
+    'iifname . ip saddr @addresses4 accept',
+    'drop',
+  ],
+  ip6_from_card: [
+    'icmpv6 type { nd-router-advert, nd-redirect } drop',
+    'udp dport 546 drop',
+    'iifname @anyaddress accept',
+    'icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @targets6 drop',
+    'iifname . ip6 saddr @addresses6 accept',
+    // Duplicate address detection, for its own addresses only.
+    'ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @targets6 accept',
+    'ip6 saddr :: icmpv6 type { mld-listener-report, mld2-listener-report } accept',
+    'drop',
+  ],
+  from_card: [
+    'iifname @unchecked accept',
+    'iifname . ether saddr != @macs drop',
+    // Of the frame as it came: with a VLAN tag it is none of these.
+    'ether type vmap { arp : jump arp_from_card, ip : jump ip4_from_card, ip6 : jump ip6_from_card }',
+  ],
+};
+
+/** Makes the table, or gives one that is there these rules; its elements stay. Frames are checked by the old or the new rules at any time. */
+export function tableText(): string {
+  const lines = [`add table ${TABLE}`];
+  for (const [name, type] of Object.entries(SETS)) lines.push(`add set ${TABLE} ${name} { ${type} }`);
+  for (const chain of Object.keys(CHAINS)) {
+    const hook = chain === 'from_card' ? ' { type filter hook prerouting priority -300; policy drop; }' : '';
+    lines.push(`add chain ${TABLE} ${chain}${hook}`, `flush chain ${TABLE} ${chain}`);
+  }
+  for (const [chain, rules] of Object.entries(CHAINS))
+    for (const rule of rules) lines.push(`add rule ${TABLE} ${chain} ${rule}`);
+  return lines.join('\n');
+}
+
+/** A card's elements. */
+export function elementsOf(port: string, { mac, addresses, unchecked }: CardSources): Elements {
+  const elements: Elements = new Map();
+  const add = (set: SetName, ...parts: string[]): void => {
+    const list = elements.get(set) ?? new Set();
+    elements.set(set, list.add([`"${port}"`, ...parts].join(' . ')));
+  };
+  if (unchecked === true) {
+    add('unchecked');
+    return elements;
+  }
+  add('macs', mac.toLowerCase());
+  if (addresses === undefined) add('anyaddress');
+  for (const address of [...(addresses ?? []), linkLocal(mac)]) {
+    if (isIP(address) === 4) add('addresses4', address);
+    if (isIP(address) !== 6) continue;
+    const whole = new Address6(address);
+    add('addresses6', whole.correctForm());
+    add('targets6', `0x${whole.bigInt().toString(16).padStart(32, '0')}`);
+  }
+  return elements;
+}
+
+/** The address that a card's system gives itself, by its MAC address (RFC 4291, appendix A). */
+export function linkLocal(mac: string): string {
+  const bytes = mac.split(':').map((byte) => Number.parseInt(byte, 16));
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = bytes;
+  const group = (high: number, low: number): string => ((high << 8) | low).toString(16);
+  return new Address6(`fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`).correctForm();
+}
+
+/** Commands by which a card's elements become others. */
+export function changeText(before: Elements, after: Elements): string[] {
+  const lines: string[] = [];
+  const change = (verb: string, all: Elements, but: Elements): void => {
+    for (const [set, elements] of all) {
+      const changed = [...elements].filter((one) => but.get(set)?.has(one) !== true);
+      if (changed.length > 0) lines.push(`${verb} element ${TABLE} ${set} { ${changed.join(', ')} }`);
+    }
+  };
+  change('delete', before, after);
+  change('add', after, before);
+  return lines;
+}
+
+/** What `nft --json list ruleset` tells of the sets: each card's elements by its port. */
+export function parseElements(json: string): Map<string, Elements> {
+  const found = new Map<string, Elements>();
+  const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: ListedSet }[] };
+  for (const { set } of nftables) {
+    if (set === undefined || set.table !== 'caisson' || !(set.name in SETS)) continue;
+    const name = set.name as SetName;
+    for (const element of set.elem ?? []) {
+      const parts = typeof element === 'object' ? element.concat : [element];
+      const [port = '', ...rest] = parts.map(String);
+      const elements = found.get(port) ?? new Map<SetName, Set<string>>();
+      const list = elements.get(name) ?? new Set();
+      const written = name === 'targets6' ? rest.map(hexOf) : rest;
+      elements.set(name, list.add([`"${port}"`, ...written].join(' . ')));
+      found.set(port, elements);
+    }
+  }
+  return found;
+}
+
+interface ListedSet {
+  name: string;
+  table: string;
+  elem?: (string | { concat: (string | number)[] })[];
+}
+
+/** Numbers are listed in decimal or hexadecimal, by the version. */
+const hexOf = (number: string): string => `0x${BigInt(number).toString(16).padStart(32, '0')}`;

@@ -1,0 +1,180 @@
+/**
+ * What keeps the cards of a switch from harming each other: how their ports' bridges treat them, the source checks, and what the
+ * endpoints beside them know of them. Ports come and go with `virtual-switch.ts`; here they are given what belongs to them.
+ */
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import type { RuntimeNic } from '../runtime.js';
+import {
+  type BridgeFeatures,
+  bridgeFeatures,
+  bridgeOptions,
+  learns,
+  portOptions,
+  staticEntries,
+} from './bridge-ports.js';
+import { inSteps, interfaces, type Step } from './ip.js';
+import { deafen, NAMESPACES } from './namespaces.js';
+import { Neighbours } from './neighbours.js';
+import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
+import { SourceChecks } from './source-checks.js';
+
+const log = logger('switch');
+
+/** A card and the interface that it is plugged in by. */
+export interface Port {
+  name: string;
+  nic: RuntimeNic;
+}
+
+/** The rules of one switch. */
+export class Wiring {
+  /** What this machine cannot do of it, in words for a user. */
+  readonly lacks: string[] = [];
+  private readonly policies = new Map<string, SecurityPolicy>();
+  /** Connected cards of VMs that are on, by VM; those of endpoints are not among them. */
+  private readonly ports = new Map<string, Port[]>();
+  private readonly neighbours = new Neighbours();
+  private readonly checks: SourceChecks;
+  private features: BridgeFeatures = { locked: false, maxLearned: false };
+
+  /** @param namespace the switch's */
+  constructor(private readonly namespace: string) {
+    this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`);
+  }
+
+  /** Looks at what this machine can do, and makes the rules in the namespace, which is there. */
+  async open(): Promise<void> {
+    this.lacks.length = 0;
+    const lack = (what: string, why: string | null): void => {
+      this.lacks.push(what);
+      log.warn({ why }, what);
+    };
+    const [features] = await Promise.all([
+      bridgeFeatures(this.namespace),
+      this.checks.open(),
+      deafen(this.namespace).catch((error: unknown) =>
+        lack('Container networks: settings of network namespaces cannot be written on this machine', messageOf(error)),
+      ),
+    ]);
+    this.features = features;
+    if (this.checks.problem !== null)
+      lack(
+        'Container networks: sender addresses are not checked, since nftables does not work on this machine',
+        this.checks.problem,
+      );
+    if (!features.locked)
+      lack('Container networks: this machine cannot lock ports of bridges to their MAC addresses', null);
+    await this.checks.keep(await interfaces(this.namespace));
+  }
+
+  /** Options of a new bridge. */
+  get bridgeOptions(): string {
+    return bridgeOptions(this.features);
+  }
+
+  /** Says what the cards of a port group may do; those that are plugged in too. @throws internal */
+  async setPolicy(portGroup: string, policy: SecurityPolicy): Promise<void> {
+    this.policies.set(portGroup, policy);
+    for (const [moid, ports] of this.ports)
+      if (ports.some(({ nic }) => nic.portGroup === portGroup)) await this.add(moid, ports);
+  }
+
+  /** Commands that plug a card into a bridge. Its port comes up last. */
+  join({ name, nic }: Port, bridge: string): string[] {
+    return [`link set ${name} master ${bridge}`, this.options({ name, nic }), `link set ${name} up`];
+  }
+
+  /**
+   * Makes the cards of a VM known to their bridges, to the source checks and to the endpoints beside them. Whoever is not known yet
+   * is cut off, so nothing depends on the order.
+   * @param joining commands that plug them in ({@link join}); none: they are plugged in
+   * @throws internal
+   */
+  async add(moid: string, ports: Port[], joining = ports.map((port) => this.options(port))): Promise<void> {
+    this.ports.set(moid, ports);
+    const nics = ports.map(({ nic }) => nic);
+    await this.rule(ports, joining, this.neighbours.steps('replace', nics));
+  }
+
+  /** From where a VM that is on may send, from now on. @throws internal */
+  async change(moid: string, nics: readonly RuntimeNic[]): Promise<void> {
+    const before = this.ports.get(moid);
+    if (before === undefined) return;
+    await inSteps(
+      this.neighbours.steps(
+        'delete',
+        before.map(({ nic }) => nic),
+      ),
+    );
+    await this.add(
+      moid,
+      before.map(({ name, nic }) => ({ name, nic: nics.find(({ index }) => index === nic.index) ?? nic })),
+    );
+  }
+
+  /**
+   * Leaves nothing of a VM's cards behind.
+   * @param names of its interfaces
+   * @returns what is still to be run, with what removes the interfaces
+   */
+  remove(moid: string, names: readonly string[]): Step[] {
+    const ports = this.ports.get(moid) ?? [];
+    this.ports.delete(moid);
+    const steps = this.neighbours.steps(
+      'delete',
+      ports.map(({ nic }) => nic),
+    );
+    this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
+    return steps;
+  }
+
+  /** Wires an endpoint's cards, which are plugged in, and tells it who is beside it. @param namespace the endpoint's @throws internal */
+  async addEndpoint(moid: string, namespace: string, ports: Port[]): Promise<void> {
+    const others = [...this.ports.values()].flat().map(({ nic }) => nic);
+    const own = ports.map(({ nic }) => nic);
+    await Promise.all([
+      this.rule(
+        ports,
+        ports.map((port) => this.options(port)),
+        [],
+      ),
+      this.neighbours.add(moid, namespace, own, others),
+    ]);
+  }
+
+  removeEndpoint(moid: string): void {
+    this.neighbours.remove(moid);
+  }
+
+  /** Makes an endpoint's namespace deaf to its neighbours; that it cannot be done here was said by {@link open}. */
+  async deafen(namespace: string): Promise<void> {
+    await deafen(namespace).catch((error: unknown) => log.debug({ namespace, err: messageOf(error) }, 'settings stay'));
+  }
+
+  private async rule(ports: Port[], commands: string[], more: Step[]): Promise<void> {
+    const known = ports.filter(({ nic }) => !learns(this.policy(nic)));
+    const done = await Promise.allSettled([
+      inSteps([
+        { program: 'ip', namespace: this.namespace, commands },
+        staticEntries(
+          this.namespace,
+          known.map(({ name, nic }) => ({ port: name, mac: nic.mac })),
+        ),
+        ...more,
+      ]),
+      ...ports.map(({ name, nic: { mac, addresses }, nic }) =>
+        this.checks.allow(name, { mac, addresses, unchecked: this.policy(nic).forgedTransmits }),
+      ),
+    ]);
+    for (const one of done) if (one.status === 'rejected') throw one.reason;
+  }
+
+  private options({ name, nic }: Port): string {
+    return portOptions(name, this.policy(nic), this.features);
+  }
+
+  private policy({ portGroup }: RuntimeNic): SecurityPolicy {
+    return this.policies.get(portGroup) ?? REJECT_ALL;
+  }
+}

@@ -1,0 +1,77 @@
+/* Fuzzes the program that the endpoint gives a machine: its steps, and the process in it. */
+#include "world.h"
+#include "../../../tether/guest/tether.h"
+#include "../../../tether/guest/confine.h"
+#include "../../../tether/guest/init.h"
+#include "../../../tether/guest/place.h"
+#include "../../../tether/guest/program.h"
+#include "../../../tether/guest/user.h"
+#include <grp.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+
+#define open(...) world_file()
+#define close(fd) ((void)(fd), 0)
+#define mkdir(path, mode) (HOLDS(strstr(path, "..") == NULL && strncmp(path, "/files/", 7) == 0), (void)(mode), 0)
+#define fchmod(fd, mode) ((void)(fd), (void)(mode), 0)
+#define mount(...) world_number()
+#define sethostname(name, length) ((void)(name), (void)(length), world_number())
+#define setdomainname(name, length) ((void)(name), (void)(length), world_number())
+
+#define read_string world_string
+#define free world_free
+#include "../../../tether/guest/program.c"
+#undef read_string
+#undef free
+#define process_start real_process_start
+#include "../../../tether/guest/process.c"
+
+const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) { return (void)bus, (void)unit, (void)read_only, NULL; }
+const char *limit_root(uint64_t bytes) { return bytes == 0 ? "no room" : NULL; }
+const char *set_sysctl(const char *key, const char *value) { return strlen(key) + strlen(value) > 200 ? "too long" : NULL; }
+const char *mount_volume(uint32_t bus, uint32_t unit, bool read_only) {
+  HOLDS(bus < MAX_BUSES && unit < MAX_UNITS);
+  return (void)read_only, NULL;
+}
+const char *configure_nic(uint32_t index, const char *name, const char *mac, const char *address, uint32_t prefix, const char *gateway, uint32_t mtu) {
+  return (void)index, (void)prefix, (void)mtu, strlen(name) + strlen(mac) + strlen(address) + strlen(gateway) > 4000 ? "too long" : NULL;
+}
+const char *cgroup_limit(const char *file, const char *value) { return strlen(file) + strlen(value) > 4000 ? "too long" : NULL; }
+void confine_devices(bool confined) { (void)confined; }
+void log_close(void) {}
+void trace_mark(const char *what) { (void)what; }
+void rpc_tell(const char *key, const char *value) { HOLDS(strlen(key) + strlen(value) < 1000); }
+bool write_all(int to, const void *data, size_t length) { return world_write(to, data, length) >= 0; }
+const char *place_init_layer(uint64_t created) { return (void)created, NULL; }
+const char *setup_system(uint64_t shm_size, int dev, int sys) { return (void)shm_size, (void)dev, (void)sys, NULL; }
+const char *setup_tmpfs(const char *path, unsigned long flags, const char *options) { return (void)flags, strlen(path) + strlen(options) > 4000 ? "too long" : NULL; }
+const char *setup_file(const char *path, int files, const char *name, bool read_only) { return (void)files, (void)read_only, strlen(path) + strlen(name) > 4000 ? "too long" : NULL; }
+const char *setup_bound(const char *source, const char *path, bool read_only) { return (void)source, (void)path, (void)read_only, NULL; }
+const char *setup_directory(const char *path) { return *path == 0 ? "none" : NULL; }
+const char *setup_volume(int volumes, uint32_t disk, const char *inside, const char *path, bool read_only) {
+  HOLDS(disk < MAX_DISKS);
+  return (void)volumes, (void)read_only, strlen(inside) + strlen(path) > 4000 ? "too long" : NULL;
+}
+const char *confine_mask(const char *path, int empty) { return (void)empty, *path == 0 ? "none" : NULL; }
+const char *confine_read_only(const char *path) { return *path == 0 ? "none" : NULL; }
+const char *confine_open_up(int machine_dev) { return (void)machine_dev, NULL; }
+const char *confine_open_cgroups(void) { return NULL; }
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  memset(&program, 0, sizeof program);
+  memset(covers, 0, sizeof covers);
+  file_count = cover_count = 0;
+  first_address[0] = addresses[0] = 0;
+  world_begin(data, size);
+  const char *failed = program_load(world.at, (size_t)(world.end - world.at));
+  HOLDS(failed == NULL || strlen(failed) < 600);
+  if (failed == NULL) {
+    struct outside outside = {0};
+    program_setup(&outside);
+  }
+  if (program.process.limits != NULL) process_free(&program.process);
+  world_free_all();
+  return 0;
+}

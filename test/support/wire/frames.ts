@@ -1,0 +1,118 @@
+/** Ethernet frames as a hostile guest makes them, and the program that sends and watches for them inside a container. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Address4, Address6 } from 'ip-address';
+import { run } from '../stack.js';
+
+export const BROADCAST = 'ff:ff:ff:ff:ff:ff';
+const ALL_NODES = '33:33:00:00:00:01';
+
+const mac = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
+const ip4 = (text: string): Buffer => Buffer.from(new Address4(text).toArray());
+const ip6 = (text: string): Buffer => Buffer.from(new Address6(text).bigInt().toString(16).padStart(32, '0'), 'hex');
+const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 0xff]);
+
+export function frame(to: string, from: string, type: number, body: Buffer): Buffer {
+  return Buffer.concat([mac(to), mac(from), u16(type), body]);
+}
+
+/** An ARP request (1) or reply (2). */
+export function arp(
+  operation: 1 | 2,
+  sender: { mac: string; ip: string; frameMac?: string },
+  target: { mac: string; ip: string },
+): Buffer {
+  const head = Buffer.from('0001080006040000', 'hex');
+  head[7] = operation;
+  const body = Buffer.concat([head, mac(sender.mac), ip4(sender.ip), mac(target.mac), ip4(target.ip)]);
+  return frame(target.mac, sender.frameMac ?? sender.mac, 0x0806, body);
+}
+
+function checksum(data: Buffer): Buffer {
+  const even = data.length % 2 === 0 ? data : Buffer.concat([data, Buffer.alloc(1)]);
+  let sum = 0;
+  for (let at = 0; at < even.length; at += 2) sum += even.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return u16(~sum & 0xffff);
+}
+
+/** An IPv4 packet in a frame. */
+export function ipv4(to: string, from: string, source: string, target: string, protocol: number, body: Buffer): Buffer {
+  const head = Buffer.concat([
+    Buffer.from([0x45, 0]),
+    u16(20 + body.length),
+    Buffer.from([0, 1, 0, 0, 64, protocol, 0, 0]),
+    ip4(source),
+    ip4(target),
+  ]);
+  checksum(head).copy(head, 10);
+  return frame(to, from, 0x0800, Buffer.concat([head, body]));
+}
+
+/** A UDP packet's part of an IP packet, without a checksum. */
+export function udp(from: number, to: number, text: string): Buffer {
+  return Buffer.concat([u16(from), u16(to), u16(8 + text.length), u16(0), Buffer.from(text)]);
+}
+
+/** An ICMP message: type, code, and what follows its checksum. */
+export function icmp(type: number, code: number, rest: Buffer): Buffer {
+  const message = Buffer.concat([Buffer.from([type, code, 0, 0]), rest]);
+  checksum(message).copy(message, 2);
+  return message;
+}
+
+/** An IPv6 packet in a frame to all nodes. */
+export function ipv6(from: string, source: string, target: string, next: number, body: Buffer): Buffer {
+  const head = Buffer.concat([
+    Buffer.from([0x60, 0, 0, 0]),
+    u16(body.length),
+    Buffer.from([next, 255]),
+    ip6(source),
+    ip6(target),
+  ]);
+  return frame(ALL_NODES, from, 0x86dd, Buffer.concat([head, body]));
+}
+
+/** An ICMPv6 packet in a frame to all nodes. */
+export function icmpv6(from: string, source: string, target: string, type: number, rest: Buffer): Buffer {
+  const message = Buffer.concat([Buffer.from([type, 0, 0, 0]), rest]);
+  const pseudo = Buffer.concat([ip6(source), ip6(target), u16(0), u16(message.length), Buffer.from([0, 0, 0, 58])]);
+  checksum(Buffer.concat([pseudo, message])).copy(message, 2);
+  return ipv6(from, source, target, 58, message);
+}
+
+/** What follows the checksum of a neighbour advertisement: "I am that address, whatever you knew". */
+export function advertisement(address: string, ownMac: string): Buffer {
+  return Buffer.concat([Buffer.from('20000000', 'hex'), ip6(address), Buffer.from([2, 1]), mac(ownMac)]);
+}
+
+/** A router advertisement with a prefix and a default route, after its checksum. */
+export function routerAdvertisement(prefix: string, ownMac: string): Buffer {
+  return Buffer.concat([
+    Buffer.from('400007080000000000000000', 'hex'),
+    Buffer.from([1, 1]),
+    mac(ownMac),
+    Buffer.from('030440c0000151800000384000000000', 'hex'),
+    ip6(prefix),
+  ]);
+}
+
+/** The link-local address of a card. */
+export function linkLocal(card: string): string {
+  const bytes = mac(card);
+  bytes[0] = bytes[0]! ^ 2;
+  const hex = Buffer.concat([bytes.subarray(0, 3), Buffer.from('fffe', 'hex'), bytes.subarray(3)]).toString('hex');
+  return new Address6(`fe80::${hex.match(/.{4}/g)!.join(':')}`).correctForm();
+}
+
+/** Compiles the program (`frames.c`), statically. @returns its path, and what removes it */
+export async function compileFrames(): Promise<{ path: string; remove(): void }> {
+  const directory = mkdtempSync(join(tmpdir(), 'caisson-frames-'));
+  const path = join(directory, 'frames');
+  const source = fileURLToPath(new URL('./frames.c', import.meta.url));
+  const { code, stderr } = await run('gcc', ['-D_GNU_SOURCE', '-O1', '-static', '-o', path, source]);
+  if (code !== 0) throw new Error(stderr);
+  return { path, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}

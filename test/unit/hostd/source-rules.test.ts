@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest';
+import { addressesValue } from '../../../port-layer/exec/vm-spec.js';
+import { changeText, elementsOf, linkLocal, parseElements, tableText } from '../../../src/hostd/switch/source-rules.js';
+import { ADDRESSES_KEY, assignedAddresses } from '../../../src/hostd/vm/assigned-addresses.js';
+
+const MAC = '00:50:56:aa:bb:cc';
+
+describe('source rules', () => {
+  it('know the address that a card gives itself', () => {
+    expect(linkLocal(MAC)).toBe('fe80::250:56ff:feaa:bbcc');
+    expect(linkLocal('02:00:00:00:00:01')).toBe('fe80::ff:fe00:1');
+  });
+
+  it('allow what is assigned, and nothing else', () => {
+    const elements = elementsOf('t1n0', { mac: MAC.toUpperCase(), addresses: ['172.16.0.2', 'fd00::2'] });
+    expect(Object.fromEntries([...elements].map(([name, list]) => [name, [...list]]))).toEqual({
+      macs: [`"t1n0" . ${MAC}`],
+      addresses4: ['"t1n0" . 172.16.0.2'],
+      addresses6: ['"t1n0" . fd00::2', '"t1n0" . fe80::250:56ff:feaa:bbcc'],
+      targets6: ['"t1n0" . 0xfd000000000000000000000000000002', '"t1n0" . 0xfe80000000000000025056fffeaabbcc'],
+    });
+    expect([...elementsOf('t1n0', { mac: MAC, addresses: undefined }).keys()]).toContain('anyaddress');
+    expect([...elementsOf('t1n0', { mac: MAC, addresses: [] }).keys()]).not.toContain('addresses4');
+    expect([...elementsOf('t1n0', { mac: MAC, addresses: [], unchecked: true }).keys()]).toEqual(['unchecked']);
+    // Whoever is in none of the sets is cut off.
+    expect(tableText()).toContain('policy drop');
+  });
+
+  it('change what differs only', () => {
+    const before = elementsOf('t1n0', { mac: MAC, addresses: ['172.16.0.2'] });
+    const after = elementsOf('t1n0', { mac: MAC, addresses: ['172.16.0.3'] });
+    expect(changeText(before, after)).toEqual([
+      'delete element bridge caisson addresses4 { "t1n0" . 172.16.0.2 }',
+      'add element bridge caisson addresses4 { "t1n0" . 172.16.0.3 }',
+    ]);
+    expect(changeText(before, before)).toEqual([]);
+  });
+
+  it('are found again as nft lists them, numbers in either way', () => {
+    const set = (name: string, elem: unknown[]): object => ({
+      set: { family: 'bridge', table: 'caisson', name, elem },
+    });
+    const listed = (number: string | number): string =>
+      JSON.stringify({
+        nftables: [
+          { metainfo: {} },
+          set('macs', [{ concat: ['t1n0', MAC] }]),
+          set('unchecked', ['t2n0']),
+          set('addresses6', [{ concat: ['t1n0', 'fe80::250:56ff:feaa:bbcc'] }]),
+          set('targets6', [{ concat: ['t1n0', number] }]),
+          set('strange', ['t3n0']),
+        ],
+      });
+    for (const number of ['0xfe80000000000000025056fffeaabbcc', '338288524927261089654185625685049654220'])
+      expect(
+        changeText(parseElements(listed(number)).get('t1n0')!, elementsOf('t1n0', { mac: MAC, addresses: [] })),
+      ).toEqual([]);
+    expect([...parseElements(listed('0x1')).keys()]).toEqual(['t1n0', 't2n0']);
+  });
+});
+
+describe('assigned addresses', () => {
+  const read = (text: string) => assignedAddresses(new Map([[ADDRESSES_KEY, text]]));
+
+  it('are those that the port layer writes', () => {
+    const endpoint = {
+      network: 'bridge',
+      networkId: '',
+      endpointId: '',
+      prefixLength: 16,
+      gateway: '172.16.0.1',
+      aliases: [],
+    };
+    const text = addressesValue([{ ...endpoint, mac: MAC.toUpperCase(), address: '172.16.0.2' }]);
+    expect(read(text)).toEqual(new Map([[MAC, ['172.16.0.2']]]));
+  });
+
+  it('of several cards and families; what is none is left out', () => {
+    expect(read(`${MAC}=172.16.0.2,fd00::2,no,1.2.3.4/8,fe80::1%eth0;junk;02:00:00:00:00:01=`)).toEqual(
+      new Map([
+        [MAC, ['172.16.0.2', 'fd00::2']],
+        ['02:00:00:00:00:01', []],
+      ]),
+    );
+    expect(read('')).toBeUndefined();
+    expect(assignedAddresses(new Map())).toBeUndefined();
+    expect(
+      read(`${MAC}=${Array.from({ length: 1000 }, (_, n) => `10.0.${n >> 8}.${n & 255}`).join(',')}`)?.get(MAC),
+    ).toHaveLength(64);
+  });
+});
