@@ -49,6 +49,7 @@ async function main(): Promise<void> {
     layers: portLayer.layers,
     kv: portLayer.kv,
     registry: config.registry,
+    room: portLayer.room,
     spoolDir: join(spoolDirectory(config.id), 'downloads'),
   });
   const [network] = portLayer.network.list();

@@ -55,6 +55,14 @@ export const vchConfigSchema = z.object({
     memoryMiB: z.number().int().positive(),
     baseImageSizeGiB: z.number().int().positive(),
   }),
+  storage: z
+    .object({
+      /** Kept free of the filesystems that are written to: `5%`, `2GiB`. Without it 5 %, at most 2 GiB. */
+      reserve: z.string().optional(),
+      /** What all images may take. */
+      imageQuotaGiB: z.number().positive().optional(),
+    })
+    .optional(),
   /** Directory for channel sockets on the machine that runs the VMs (embedded host). */
   channelDir: z.string(),
 });

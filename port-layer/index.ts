@@ -13,6 +13,7 @@ import { DiskReaders } from './disks/disk-readers.js';
 import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
 import type { ObservedVm } from './exec/vm-observer.js';
+import { questionOf } from './exec/vm-question.js';
 import { ContainerFiles } from './files/container-files.js';
 import { Interaction } from './interaction/interaction.js';
 import { Networks } from './network/networks.js';
@@ -20,11 +21,12 @@ import { Observe } from './observe/observe.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
 import { Layers } from './storage/layers.js';
+import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
 import { VolumeUse } from './storage/volume-use.js';
 import { Volumes } from './storage/volumes.js';
 import type { HostInfo, PortLayer } from './types.js';
 
-const WATCHED = ['runtime.powerState', 'config.extraConfig', 'config.changeVersion', 'config.uuid'];
+const WATCHED = ['runtime.powerState', 'runtime.question', 'config.extraConfig', 'config.changeVersion', 'config.uuid'];
 
 /** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
 export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
@@ -34,13 +36,21 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
     const spool = join(spoolDirectory(config.id), 'disks');
     const files = new ImageStoreFiles(client, config, datacenter);
-    const layers = new Layers(files, config, spool);
+    const room = new StorageReserve(
+      {
+        [`[${config.imageStore.datastore}]`]: () => files.space(),
+        "the engine's working directory": () => localSpace(spool),
+      },
+      storageLimits(config.storage),
+      () => layers.list().reduce((sum, { size }) => sum + size, 0),
+    );
+    const layers: Layers = new Layers(files, config, spool, room);
     await layers.load();
     const cache = new ContainerCache();
     const volumeUse = new VolumeUse(() => cache.all());
     const readers = new DiskReaders();
     layers.onRemove = () => readers.forgetLayers();
-    const volumes = new Volumes(files, config, layers, volumeUse, spool, readers);
+    const volumes = new Volumes(files, config, layers, volumeUse, spool, readers, room);
     await volumes.load();
     volumes.usedByContainers = () =>
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
@@ -66,7 +76,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
         volumeUse,
         (container) => exec.visit(container),
         readers,
+        room,
       ),
+      room,
       layers,
       volumes,
       kv: new DatastoreKeyValueStore(files),
@@ -96,6 +108,7 @@ function observed({ ref, props }: WatchedObject): ObservedVm {
     uuid: String(props.get('config.uuid') ?? ''),
     poweredOn: ['poweredOn', 'suspended'].includes(String(props.get('runtime.powerState'))),
     suspended: props.get('runtime.powerState') === 'suspended',
+    question: questionOf(props.get('runtime.question')),
     changeVersion: String(props.get('config.changeVersion') ?? ''),
     keys: new Map(options.map((option) => [option.key, String(option.value ?? '')])),
   };
@@ -133,6 +146,7 @@ async function hostInfo(client: VimClient): Promise<HostInfo> {
       kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
       hostName: hosts[0]?.props.name ?? '',
       acceleration: told('Acceleration'),
+      cage: told('Cage'),
       emulator: told('Emulator'),
       containerKernel: told('ContainerKernel'),
       lacks: told('Lacks')

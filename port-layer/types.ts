@@ -5,6 +5,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { FileSpec, ProcessSpec, TmpfsSpec } from '../tether/program/spec.js';
 import type { ObserveService } from './observe/types.js';
+import type { StorageReserve } from './storage/storage-reserve.js';
 
 export type { Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';
 
@@ -167,6 +168,8 @@ export type ContainerEvent =
   | { type: 'exited'; container: ContainerInfo; exitCode: number; time: Date }
   /** The kernel has killed a process of it for want of memory; the container may go on. */
   | { type: 'oom'; container: ContainerInfo; time: Date }
+  /** Its guest sent over the channel what no guest sends, and was hung up on: "the guest broke the protocol: it sent …". */
+  | { type: 'guestBroken'; container: ContainerInfo; error: string; time: Date }
   | { type: 'startFailed'; container: ContainerInfo; error: string; time: Date };
 
 /** One piece of output. `offset`: where its record stands in the output log (session 0 only, else -1). */
@@ -472,6 +475,8 @@ export interface HostInfo {
   emulator: string;
   /** The version of the kernel that containers see. */
   containerKernel: string;
+  /** What the program is kept in, one word for each part; empty where the host does not tell. */
+  cage: string;
   /** What keeps machines apart elsewhere and is not to be had there, one sentence each. */
   lacks: string[];
 }
@@ -485,6 +490,8 @@ export interface PortLayer {
   readonly volumes: VolumeStore;
   readonly kv: KeyValueStore;
   readonly network: NetworkService;
+  /** What is kept free. */
+  readonly room: StorageReserve;
   hostInfo(): Promise<HostInfo>;
   /** Container events from now on, in order. Returns the unsubscriber. */
   onEvent(listener: (event: ContainerEvent) => void): () => void;

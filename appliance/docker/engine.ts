@@ -24,6 +24,7 @@ import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
 import { wantedPorts } from '../gateway/published-ports.js';
 import type { Image, ImageService } from '../image/types.js';
 import type { ContainerLife } from './container-life.js';
+import { ContainerSizes } from './container-size.js';
 import { HOST_CONFIG_KEY } from './container-spec.js';
 import { dockerConfig, dockerState, hostConfig, isUp, leftNetwork } from './container-view.js';
 import { EventBus } from './event-bus.js';
@@ -46,6 +47,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 export class Engine {
   readonly events = new EventBus();
   readonly volumes: VolumeService;
+  readonly sizes: ContainerSizes;
   /** Containers that are being removed by request: whether their anonymous volumes go too. */
   private readonly removals = new Map<string, boolean>();
   private readonly restarts: RestartSupervisor;
@@ -60,6 +62,7 @@ export class Engine {
     readonly config: VchConfig,
   ) {
     this.volumes = new VolumeService(portLayer, this.events, config);
+    this.sizes = new ContainerSizes(portLayer.files);
     this.restarts = new RestartSupervisor({
       list: () => portLayer.exec.list(),
       start: (id, annotations) => this.launch(id, annotations),
@@ -151,7 +154,7 @@ export class Engine {
       }
       case 'paused':
         this.health.paused(container.spec.id);
-        this.publish(container, 'pause', {}, time);
+        this.publish(container, 'pause', container.error === '' ? {} : { reason: container.error }, time);
         break;
       case 'unpaused':
         this.health.resumed(container);
@@ -159,6 +162,10 @@ export class Engine {
         break;
       case 'oom':
         this.publish(container, 'oom', {}, time);
+        break;
+      case 'guestBroken':
+        // Docker has no such event: its guests are no machines.
+        this.publish(container, 'guest_error', { error: event.error }, time);
         break;
       case 'startFailed':
         this.ports.release(container.spec.id);
@@ -196,7 +203,10 @@ export class Engine {
 
   /** @throws conflict in Docker's words for a paused container. @param named what to call it @param before what has to wait */
   checkNotPaused(container: ContainerInfo, named: string, before: string): void {
-    if (container.paused) throw conflict(`${named} is paused, unpause the container before ${before}`);
+    if (!container.paused) return;
+    // Nobody paused it: its disk has no room.
+    if (container.error !== '') throw conflict(`${named} is paused: ${container.error}`);
+    throw conflict(`${named} is paused, unpause the container before ${before}`);
   }
 
   /** Starts a container as a user does. @throws notModified when it runs, or is about to be restarted */

@@ -3,7 +3,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { HostInfo } from '../../port-layer/types.js';
+import type { ContainerInfo, HostInfo } from '../../port-layer/types.js';
+import { humanSize } from '../../src/common/human-size.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from './api-version.js';
 import { DRIVER } from './container-view.js';
 import type { Engine } from './engine.js';
@@ -88,9 +89,11 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['Virtual container host', engine.config.name],
       ['vSphere', host.product],
       ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
+      ...(await spaces(engine)),
       ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
+      ...(host.cage === '' ? [] : [['Cage', host.cage]]),
     ],
     Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
     MemoryLimit: true,
@@ -155,8 +158,33 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     CDISpecDirs: [],
     InitCommit: { ID: '' },
     SecurityOptions: ['name=virtual-machine'],
-    Warnings: host.lacks.length === 0 ? null : host.lacks.map((what) => `WARNING: ${what}`),
+    Warnings: warnings(engine, host, containers),
   };
+}
+
+/** How long it is told that something was refused for want of room. */
+const REFUSED_MS = 3_600_000;
+
+/** What an administrator has to see to. */
+function warnings(engine: Engine, host: HostInfo, containers: ContainerInfo[]): string[] | null {
+  const still = containers.filter(({ paused, error }) => paused && error !== '');
+  const told = [
+    ...host.lacks.map((what) => `WARNING: ${what}`),
+    ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${error}`),
+  ];
+  const { lastRefused } = engine.portLayer.room;
+  if (lastRefused !== null && Date.now() - lastRefused.at.getTime() < REFUSED_MS)
+    told.push(`WARNING: refused at ${lastRefused.at.toISOString()}: ${lastRefused.message}`);
+  return told.length === 0 ? null : told;
+}
+
+/** The room that there is, and what of it is kept free. */
+async function spaces(engine: Engine): Promise<[string, string][]> {
+  const all = await engine.portLayer.room.space().catch(() => []);
+  return all.map(({ place, capacity, free, reserve }) => [
+    `Space of ${place}`,
+    `${humanSize(free)} of ${humanSize(capacity)} free, ${humanSize(reserve)} kept in reserve`,
+  ]);
 }
 
 /** As in Docker that which containers see; a vSphere host does not know it, and has its own. */

@@ -2,6 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Grow } from '../../port-layer/storage/storage-reserve.js';
 import { cancelled, errnoOf, insufficientResources, invalid, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { Descriptor } from './manifest.js';
@@ -26,6 +27,8 @@ export interface DownloadOptions {
   emit(message: ProgressMessage): void;
   /** Wait before the second attempt, in milliseconds; grows by as much with each. */
   retryDelayMs: number;
+  /** Asked before the file grows. */
+  grow?: Grow | undefined;
 }
 
 /**
@@ -100,6 +103,7 @@ class Download {
     let pendingBytes = 0;
     const flush = async () => {
       if (pendingBytes === 0) return;
+      await this.options.grow?.(pendingBytes);
       await writeAll(this.file, pending.splice(0), this.#offset).catch((error) => {
         throw spoolFailure(this.options.path, error);
       });

@@ -1,7 +1,9 @@
 /** HTTP as a registry client needs it: our trust roots, bounded waits, redirects that don't leak credentials. */
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { rootCertificates } from 'node:tls';
-import { Agent, type Dispatcher, request } from 'undici';
+import { Agent, buildConnector, type Dispatcher, request } from 'undici';
+import { type AddressClass, classOf, PrivateAddress, publicLookup } from './address-class.js';
 import { RegistryFailure, transportFailure } from './registry-errors.js';
 
 /** How long to wait, in milliseconds. */
@@ -23,6 +25,8 @@ export interface HttpRequest {
   body?: string;
   /** Don't verify the certificate of the first host; a redirect elsewhere is verified. */
   insecure: boolean;
+  /** Who named this URL, as a registry names its token server: from a public one no private address is gone to. */
+  from?: URL;
   signal: AbortSignal;
 }
 
@@ -52,12 +56,28 @@ function systemCertificates(): string[] {
   }
 }
 
+/** Host and port, also where it is the protocol's own. */
+function hostOf({ hostname, port, protocol }: { hostname: string; port: string; protocol: string }): string {
+  return `${hostname.replace(/^\[|\]$/g, '')}:${port || (protocol === 'https:' ? '443' : '80')}`;
+}
+
 /** Makes requests; owns its connections until `close()`. */
 export class HttpClient {
-  readonly #verifying: Agent;
-  readonly #trusting: Agent;
+  readonly #agents = new Map<string, Agent>();
+  /** Of each host: the class of the address that was connected to last. */
+  readonly #classes = new Map<string, AddressClass>();
+  readonly #makeAgent: (trusting: boolean, publicOnly: boolean) => Agent;
 
-  constructor(certificateAuthorities: string[], timeouts: HttpTimeouts) {
+  /**
+   * @param isConfigured hosts (with port) that an administrator has named: they may be gone to from anywhere
+   * @param classify for tests
+   */
+  constructor(
+    certificateAuthorities: string[],
+    timeouts: HttpTimeouts,
+    private readonly isConfigured: (host: string) => boolean = () => false,
+    classify: (address: string) => AddressClass = classOf,
+  ) {
     const common = {
       headersTimeout: timeouts.headers,
       bodyTimeout: timeouts.idle,
@@ -65,19 +85,52 @@ export class HttpClient {
       maxHeaderSize: 64 * 1024,
     };
     const ca = [...rootCertificates, ...systemCertificates(), ...certificateAuthorities];
-    this.#verifying = new Agent({ ...common, connect: { timeout: timeouts.connect, ca } });
-    this.#trusting = new Agent({ ...common, connect: { timeout: timeouts.connect, rejectUnauthorized: false } });
+    this.#makeAgent = (trusting, publicOnly) => {
+      const connect = buildConnector({
+        timeout: timeouts.connect,
+        ...(trusting ? { rejectUnauthorized: false } : { ca }),
+        ...(publicOnly ? { lookup: publicLookup(classify) } : {}),
+      });
+      return new Agent({
+        ...common,
+        connect: (options, callback) => {
+          const literal = options.hostname.replace(/^\[|\]$/g, '');
+          // An address is not looked up.
+          if (publicOnly && isIP(literal) !== 0 && classify(literal) === 'private')
+            return callback(new PrivateAddress(literal), null);
+          connect(options, (...[error, socket]) => {
+            if (error !== null) return callback(error, null);
+            this.#classes.set(hostOf(options), classify(socket.remoteAddress ?? ''));
+            callback(null, socket);
+          });
+        },
+      });
+    };
+  }
+
+  #agent(trusting: boolean, publicOnly: boolean): Agent {
+    const key = `${trusting} ${publicOnly}`;
+    const agent = this.#agents.get(key) ?? this.#makeAgent(trusting, publicOnly);
+    this.#agents.set(key, agent);
+    return agent;
+  }
+
+  #isPublic(url: URL): boolean {
+    return this.#classes.get(hostOf(url)) === 'public';
   }
 
   /**
-   * Sends a request and follows redirects of a GET or HEAD; `authorization` is not sent to another host.
+   * Sends a request and follows redirects of a GET or HEAD; `authorization` is not sent to another host. From a public address none
+   * leads to a private one, whatever name it has.
    * @throws RegistryFailure when no answer came; cancelled when the signal fired
    */
   async send(options: HttpRequest): Promise<HttpResponse> {
     let { url } = options;
     let headers = { 'user-agent': 'caisson', ...options.headers };
+    let outside = options.from !== undefined && this.#isPublic(options.from);
     for (let redirects = 0; ; redirects++) {
-      const response = await this.#once(url, headers, options);
+      const response = await this.#once(url, headers, options, outside && !this.isConfigured(url.host));
+      outside ||= this.#isPublic(url);
       const location = REDIRECTS.has(response.status) ? response.headers.location : undefined;
       if (options.method === 'POST' || typeof location !== 'string') return response;
       response.body.destroy();
@@ -96,7 +149,12 @@ export class HttpClient {
     }
   }
 
-  async #once(url: URL, headers: Record<string, string>, options: HttpRequest): Promise<HttpResponse> {
+  async #once(
+    url: URL,
+    headers: Record<string, string>,
+    options: HttpRequest,
+    publicOnly: boolean,
+  ): Promise<HttpResponse> {
     const trusting = options.insecure && url.host === options.url.host;
     try {
       const response = await request(url, {
@@ -104,7 +162,7 @@ export class HttpClient {
         headers,
         body: options.body ?? null,
         signal: options.signal,
-        dispatcher: trusting ? this.#trusting : this.#verifying,
+        dispatcher: this.#agent(trusting, publicOnly),
       });
       // Its abort is reported to whoever reads it; nobody may be reading (yet).
       response.body.on('error', () => {});
@@ -116,12 +174,17 @@ export class HttpClient {
         url,
       };
     } catch (error) {
+      if (error instanceof PrivateAddress)
+        throw new RegistryFailure('unavailable', `${options.method} "${url.href}": ${error.message}`, {
+          retriable: false,
+          cause: error,
+        });
       throw transportFailure(options.method, url, error, options.signal);
     }
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#verifying.destroy(), this.#trusting.destroy()]);
+    await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()));
   }
 }
 

@@ -5,6 +5,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import type { Grow, StorageReserve } from '../../port-layer/storage/storage-reserve.js';
 import type { LayerStore } from '../../port-layer/types.js';
 import { CaissonError, invalid } from '../../src/common/errors.js';
 import { chainId, sha256 } from '../../src/common/ids.js';
@@ -23,6 +24,8 @@ export interface CommitContext {
   store: ImageStore;
   layers: LayerStore;
   spoolDir: string;
+  /** Asked before something is written. */
+  room?: StorageReserve | undefined;
   /** Keeps layers from being collected. */
   holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T>;
   /** Held while records change. */
@@ -44,7 +47,7 @@ export async function commitImage(context: CommitContext, options: CommitOptions
   const path = join(context.spoolDir, `commit-${randomBytes(8).toString('hex')}.tar`);
   try {
     return await context.holding(base.chainIds, async () => {
-      const { diffId, size } = await spool(options, path);
+      const { diffId, size } = await spool(options, path, context.room?.growing(true));
       const empty = size <= EMPTY_TAR;
       const parent = base.chainIds.at(-1) ?? null;
       const chain = chainId(parent, diffId);
@@ -66,14 +69,23 @@ export async function commitImage(context: CommitContext, options: CommitOptions
   }
 }
 
-async function spool({ layer, signal }: CommitOptions, path: string): Promise<{ diffId: string; size: number }> {
+async function spool(
+  { layer, signal }: CommitOptions,
+  path: string,
+  grow?: Grow,
+): Promise<{ diffId: string; size: number }> {
   const hash = createHash('sha256');
   let size = 0;
   const hashed = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       hash.update(chunk);
       size += chunk.length;
-      done(null, chunk);
+      if (grow === undefined) done(null, chunk);
+      else
+        grow(chunk.length).then(
+          () => done(null, chunk),
+          (error: Error) => done(error),
+        );
     },
   });
   await pipeline(layer, hashed, createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 }), { signal });

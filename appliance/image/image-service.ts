@@ -1,10 +1,12 @@
 /** The image service: one per endpoint, the owner of images, their references, and layers that nothing needs any more. */
 import { mkdir, rm } from 'node:fs/promises';
+import type { StorageReserve } from '../../port-layer/storage/storage-reserve.js';
 import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { Semaphore } from '../../src/common/semaphore.js';
+import type { AddressClass } from './address-class.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
 import { commitImage } from './image-commit.js';
 import { pullImage } from './image-puller.js';
@@ -34,7 +36,11 @@ export interface ImageServiceOptions {
   registry: RegistryConfig;
   /** Directory for downloads under way; it belongs to the service, which empties it. */
   spoolDir: string;
+  /** Asked before something is written. */
+  room?: StorageReserve;
   timeouts?: Partial<HttpTimeouts>;
+  /** For tests. */
+  classifyAddress?: (address: string) => AddressClass;
   /** Milliseconds before the first retry of a request; grows with each. Default 1000. */
   retryDelayMs?: number;
 }
@@ -62,6 +68,7 @@ class Service implements OpenImageService {
   readonly #fetcher: LayerFetcher;
   readonly #retryDelayMs: number;
   readonly #spoolDir: string;
+  readonly #room: StorageReserve | undefined;
   /** Held while records change or layers are deleted. */
   readonly #changes = new Semaphore(1);
   /** Chain ids that pulls under way count on. */
@@ -74,11 +81,17 @@ class Service implements OpenImageService {
     private readonly endpoints: RegistryEndpoints,
     private readonly store: ImageStore,
   ) {
-    this.#http = new HttpClient(options.registry.certificateAuthorities, { ...DEFAULT_TIMEOUTS, ...options.timeouts });
+    this.#http = new HttpClient(
+      options.registry.certificateAuthorities,
+      { ...DEFAULT_TIMEOUTS, ...options.timeouts },
+      (host) => endpoints.isConfigured(host),
+      options.classifyAddress,
+    );
     this.#layers = options.layers;
     this.#spoolDir = options.spoolDir;
+    this.#room = options.room;
     this.#retryDelayMs = options.retryDelayMs ?? DEFAULT_RETRY_DELAY_MS;
-    this.#fetcher = new LayerFetcher(options.layers, options.spoolDir, this.#retryDelayMs);
+    this.#fetcher = new LayerFetcher(options.layers, options.spoolDir, this.#retryDelayMs, options.room);
   }
 
   list(): Image[] {
@@ -127,6 +140,7 @@ class Service implements OpenImageService {
       store: this.store,
       layers: this.#layers,
       spoolDir: this.#spoolDir,
+      room: this.#room,
       holding: <T>(chainIds: string[], body: () => Promise<T>) => this.#holding(chainIds, body),
       exclusive: <T>(body: () => Promise<T>) => this.#changes.run(body),
     };

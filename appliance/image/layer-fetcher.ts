@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { StorageReserve } from '../../port-layer/storage/storage-reserve.js';
 import type { LayerStore } from '../../port-layer/types.js';
 import { cancelled, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
@@ -54,6 +55,7 @@ export class LayerFetcher {
     private readonly layers: LayerStore,
     private readonly spoolDir: string,
     private readonly retryDelayMs: number,
+    private readonly room: StorageReserve | null = null,
   ) {}
 
   /**
@@ -72,6 +74,10 @@ export class LayerFetcher {
       options.progress(layerStatus(layer.descriptor.digest, exists ? 'Already exists' : 'Pulling fs layer'));
       if (!exists) missing.push(layer);
     }
+    // It takes more when it is unpacked; that is looked at then.
+    const bytes = missing.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
+    if (missing.length > 0) await this.room?.check(bytes);
+    if (missing.length > 0) this.room?.checkQuota(bytes);
     const context = { ...options, signal };
     // A failed pull returns only after the writes it gives up have let go of their files.
     const writes: Promise<void>[] = [];
@@ -116,7 +122,11 @@ export class LayerFetcher {
         const path = join(this.spoolDir, name);
         const { client } = options;
         const { retryDelayMs } = this;
-        await this.#slots.run(() => downloadBlob({ client, descriptor, path, signal, emit, retryDelayMs }), signal);
+        const grow = this.room?.growing(false);
+        await this.#slots.run(
+          () => downloadBlob({ client, descriptor, path, signal, emit, retryDelayMs, grow }),
+          signal,
+        );
         return { path };
       },
       // Its own function each time: an image may have the same layer twice.

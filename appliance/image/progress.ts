@@ -1,20 +1,9 @@
 /** The lines of a pull as Docker's JSON message stream words them (moby `pkg/jsonmessage`, `pkg/streamformatter`). */
+import { humanSize } from '../../src/common/human-size.js';
 import { shortId } from '../../src/common/ids.js';
 import type { ProgressMessage } from './types.js';
 
-const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
 const BAR_WIDTH = 50;
-
-/** A size as Docker prints it: powers of 1000, four significant digits, no trailing zeros (`1.081MB`). */
-export function humanSize(bytes: number): string {
-  let unit = 0;
-  let value = bytes;
-  while (value >= 1000 && unit < UNITS.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${Number(value.toPrecision(4))}${UNITS[unit]}`;
-}
 
 /** `[=====>     ]  36.45kB/1.081MB` */
 export function progressBar(current: number, total: number): string {

@@ -119,6 +119,7 @@ export class Authorizer {
     }
     const wanted = this.scope ?? scope;
     const insecure = this.registry.insecure && url.hostname === new URL(this.registry.url).hostname;
+    const from = new URL(this.registry.url);
     let response: HttpResponse;
     if (this.auth.identitytoken) {
       const form = new URLSearchParams({
@@ -129,13 +130,13 @@ export class Authorizer {
         ...(wanted ? { scope: wanted } : {}),
       });
       const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-      response = await this.http.send({ method: 'POST', url, headers, body: form.toString(), insecure, signal });
+      response = await this.http.send({ method: 'POST', url, headers, body: form.toString(), insecure, from, signal });
     } else {
       if (service) url.searchParams.set('service', service);
       if (wanted) url.searchParams.set('scope', wanted);
       if (credentials) url.searchParams.set('account', credentials.user);
       const headers: Record<string, string> = credentials ? { authorization: basicHeader(credentials) } : {};
-      response = await this.http.send({ method: 'GET', url, headers, insecure, signal });
+      response = await this.http.send({ method: 'GET', url, headers, insecure, from, signal });
     }
     const body = (await readBody(response, TOKEN_BODY_MAX, signal)).toString('utf8');
     if (response.status !== 200) throw statusFailure(response.status, response.statusText, body);

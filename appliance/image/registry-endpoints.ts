@@ -34,6 +34,8 @@ export function isDockerHub(domain: string): boolean {
 export class RegistryEndpoints {
   readonly #insecureNames = new Set<string>();
   readonly #insecureNetworks = new BlockList();
+  /** Of these those that the configuration names. */
+  readonly #namedNetworks = new BlockList();
   readonly #mirrors: string[];
 
   /** @throws invalid for a mirror or insecure registry that can't be meant */
@@ -49,7 +51,8 @@ export class RegistryEndpoints {
     const family = cidr ? isIP(cidr[1]!) : 0;
     if (cidr && family !== 0) {
       try {
-        this.#insecureNetworks.addSubnet(cidr[1]!, Number(cidr[2]), family === 4 ? 'ipv4' : 'ipv6');
+        for (const networks of [this.#insecureNetworks, this.#namedNetworks])
+          networks.addSubnet(cidr[1]!, Number(cidr[2]), family === 4 ? 'ipv4' : 'ipv6');
       } catch (error) {
         throw invalid(`insecure registry ${entry} is not valid`, error);
       }
@@ -63,13 +66,21 @@ export class RegistryEndpoints {
 
   /** True for loopback and what the configuration names. */
   isInsecure(domain: string): boolean {
+    return domain.toLowerCase().replace(/:\d+$/, '') === 'localhost' || this.#isNamed(domain, this.#insecureNetworks);
+  }
+
+  #isNamed(domain: string, networks: BlockList): boolean {
     const name = domain.toLowerCase();
     const host = name.replace(/:\d+$/, '');
     if (this.#insecureNames.has(name) || this.#insecureNames.has(host)) return true;
-    if (host === 'localhost') return true;
     const address = host.replace(/^\[|\]$/g, '');
     const family = isIP(address);
-    return family !== 0 && this.#insecureNetworks.check(address, family === 4 ? 'ipv4' : 'ipv6');
+    return family !== 0 && networks.check(address, family === 4 ? 'ipv4' : 'ipv6');
+  }
+
+  /** True for a host (with port, where it has one) that an administrator has named, as a mirror or as insecure. */
+  isConfigured(host: string): boolean {
+    return this.#mirrors.some((url) => new URL(url).host === host) || this.#isNamed(host, this.#namedNetworks);
   }
 
   /** The places to try for a registry's name, in order. */

@@ -9,6 +9,7 @@ import { pipeline } from 'node:stream/promises';
 import { cancelled, isKind, messageOf, unavailable } from '../../src/common/errors.js';
 import { unlessAborted } from '../../src/common/unless-aborted.js';
 import { type FileEntry, FileError, type RootFiles, type TreeOptions } from '../files/root-files.js';
+import type { Grow } from '../storage/storage-reserve.js';
 import { contentOf } from './disk-content.js';
 import type { DiskSource } from './disk-source.js';
 import type { Frame } from './frames.js';
@@ -29,6 +30,7 @@ export class DiskFiles implements RootFiles {
   private failure: Error | null = null;
   private wake: (() => void) | null = null;
   private closed = false;
+  private grow: Grow | null = null;
 
   private constructor(
     private readonly process: ReaderProcess,
@@ -136,6 +138,7 @@ export class DiskFiles implements RootFiles {
 
   async data(bytes: Buffer): Promise<void> {
     if (this.spool === null) return;
+    await this.grow?.(bytes.length);
     this.pack.data(bytes);
     if (this.pack.full) await this.flush();
     if (this.failure !== null) throw this.told(this.failure);
@@ -150,6 +153,7 @@ export class DiskFiles implements RootFiles {
     await this.ask({ op: 'finish' });
     const local = this.local(this.spool);
     const { size } = await stat(local);
+    await this.source.room?.check(size);
     const content = createReadStream(local, { highWaterMark: 1 << 20 });
     const { datastore, path } = this.source;
     await datastore.put(path, content, { size, ...(this.signal ? { signal: this.signal } : {}) });
@@ -180,7 +184,11 @@ export class DiskFiles implements RootFiles {
   /** Makes the copy that is changed, when something is put for the first time. */
   private async copied(): Promise<void> {
     if (this.spool !== null) return;
-    const { datastore, path, spoolDir } = this.source;
+    const { datastore, path, spoolDir, room } = this.source;
+    if (room != null) {
+      await room.check((await datastore.size(path)) ?? 0);
+      this.grow = room.growing(false);
+    }
     this.spool = await mkdtemp(join(spoolDir, 'disk-'));
     await pipeline(
       await datastore.get(path, this.signal ? { signal: this.signal } : {}),

@@ -1,6 +1,7 @@
 /** Which disk is to be read, and what belongs to it. */
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { DatastoreBlocks } from '../storage/datastore-blocks.js';
+import type { StorageReserve } from '../storage/storage-reserve.js';
 import type { OpenBlocks } from './reader-process.js';
 
 /** A disk on the datastore. */
@@ -15,12 +16,20 @@ export interface DiskSource {
   datastore: DatastoreClient;
   /** For the copy that is changed. */
   spoolDir: string;
+  /** Asked for room for that copy. */
+  room?: StorageReserve | null;
   /** Every put says itself what became of it. */
   stepByStep?: boolean;
 }
 
 /** A volume's disk: it stands on nothing. */
-export function volumeSource(name: string, path: string, datastore: DatastoreClient, spoolDir: string): DiskSource {
+export function volumeSource(
+  name: string,
+  path: string,
+  datastore: DatastoreClient,
+  spoolDir: string,
+  room: StorageReserve | null = null,
+): DiskSource {
   const openBlocks: OpenBlocks = (file) => DatastoreBlocks.open(datastore, file);
-  return { what: `volume ${name}`, path, layers: [], openBlocks, datastore, spoolDir, stepByStep: true };
+  return { what: `volume ${name}`, path, layers: [], openBlocks, datastore, spoolDir, room, stepByStep: true };
 }

@@ -60,10 +60,12 @@ export class ReaderProcess {
   private gone: ReaderGone | null = null;
 
   constructor(limits: ReaderLimits) {
-    const memory = [`--max-old-space-size=${limits.heapMiB}`, '--max-semi-space-size=4'];
-    this.child = spawn(process.execPath, [...memory, PROGRAM], {
+    const memory = [`--max-old-space-size=${limits.heapMiB}`, '--max-semi-space-size=8'];
+    // One that does not come to look whether the endpoint is there ends with it all the same.
+    const bound = ['--pdeathsig=KILL', '--no-new-privs', '--'];
+    this.child = spawn('setpriv', [...bound, process.execPath, ...memory, PROGRAM], {
       cwd: '/',
-      env: {},
+      env: { PATH: process.env.PATH ?? '' },
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     });
     this.socket = this.child.stdio[3] as Duplex;

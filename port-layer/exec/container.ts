@@ -6,6 +6,7 @@ import type { ProcessList, ResourceUsage } from '../observe/types.js';
 import type { ContainerInfo, ContainerSpec, ContainerState, ExitStatus, NetworkEndpoint } from '../types.js';
 import type { RunStatus } from './run-status.js';
 import { checkTransition } from './state.js';
+import type { VmQuestion } from './vm-question.js';
 
 interface Events {
   /** The process has ended; its VM is on its way down. */
@@ -14,6 +15,8 @@ interface Events {
   exited: [ExitStatus];
   /** The kernel has killed a process of it for want of memory. */
   oom: [];
+  /** See {@link ContainerChannel}. */
+  broken: [how: string];
   /** Once. */
   removed: [];
   /** The VM is seen powered on or off. */
@@ -56,6 +59,8 @@ export class Container extends EventEmitter<Events> {
   removal: Promise<void> | null = null;
   /** Its VM is suspended, as the inventory told last. */
   suspended = false;
+  /** What its VM asks, and stands still until it is answered. */
+  question: VmQuestion | null = null;
   /** It stands still: its VM is suspended, or its processes are frozen for as long as somebody looks at its files. */
   paused = false;
   /** Its processes were frozen before its VM was suspended: the VM may be woken without them. */
@@ -116,6 +121,9 @@ export class Container extends EventEmitter<Events> {
       if (this.channel !== channel) return;
       this.oomKilled = true;
       if (news) this.emit('oom');
+    });
+    channel.on('broken', (how) => {
+      if (this.channel === channel) this.emit('broken', how);
     });
     this.channel = channel;
     return channel;

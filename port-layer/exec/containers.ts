@@ -5,6 +5,7 @@ import { logger } from '../../src/common/log.js';
 import { within } from '../../src/common/within.js';
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { brokeProtocol } from '../interaction/patience.js';
 import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
 import type { VolumeUse } from '../storage/volume-use.js';
@@ -67,6 +68,14 @@ export class Containers implements ExecService, ExecContext {
       this.pauser.goOn(container);
       renewLimits(container);
     });
+    container.on('broken', (how) =>
+      this.emit({
+        type: 'guestBroken',
+        container: container.info(),
+        error: brokeProtocol(how).message,
+        time: new Date(),
+      }),
+    );
     container.on('oom', () => this.emit({ type: 'oom', container: container.info(), time: new Date() }));
   };
 

@@ -12,6 +12,7 @@ import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { RUN_KEY, type RunRecord } from './run-record.js';
 import type { VmObserver } from './vm-observer.js';
+import { questionOf } from './vm-question.js';
 
 const log = logger('exec');
 /** What the inventory has taken in is told within this. */
@@ -64,7 +65,8 @@ export class Pauser {
       // One that stays frozen stays paused, though its VM is awake.
       if (!container.frozen || container.suspended) container.held = false;
     }
-    this.observer.paused(container, false);
+    // It may lack room at once, and stands still again.
+    if (container.question === null) this.observer.paused(container, false);
   }
 
   /**
@@ -148,6 +150,7 @@ export class Pauser {
   }
 
   private async wake(container: Container): Promise<void> {
+    if (container.question !== null) throw conflict(`Container ${container.id} is paused: ${container.error}`);
     if (!container.frozen)
       throw conflict(
         `Container ${container.id} was paused by suspending its virtual machine alone: unpause it before it is looked into`,
@@ -201,7 +204,14 @@ export class Pauser {
   }
 
   private async powerOn(container: Container): Promise<void> {
-    await this.context.client.runTask('PowerOnVM_Task', container.vm, {});
+    const { client } = this.context;
+    if (container.question !== null) {
+      // As it is asked now: a host that was started anew asks again.
+      const [vm] = await client.retrieve([container.vm], 'VirtualMachine', ['runtime.question']);
+      const question = questionOf(vm?.props['runtime.question']);
+      if (question !== null)
+        await client.call('AnswerVM', container.vm, { questionId: question.id, answerChoice: question.goOn });
+    } else await client.runTask('PowerOnVM_Task', container.vm, {});
     await this.seen(container, false);
   }
 

@@ -12,6 +12,7 @@ import { change } from './handle.js';
 import { readSpec } from './kept-spec.js';
 import { parseRunRecord, RUN_KEY } from './run-record.js';
 import { KILLED, outcome, parseRunStatus, type RunStatus, STATUS_KEY } from './run-status.js';
+import type { VmQuestion } from './vm-question.js';
 import { channelPath, OWNER_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
@@ -23,6 +24,8 @@ export interface ObservedVm {
   /** Also while it is suspended. */
   poweredOn: boolean;
   suspended: boolean;
+  /** It stands still until this is answered. */
+  question: VmQuestion | null;
   changeVersion: string;
   keys: ReadonlyMap<string, string>;
 }
@@ -47,7 +50,7 @@ export class VmObserver {
     const status = parseRunStatus(vm.keys.get(STATUS_KEY));
     if (status.kind === 'started' && container.running) container.pid = status.pid;
     if (container.poweredOn === vm.poweredOn) {
-      if (vm.poweredOn) this.suspended(container, vm.suspended);
+      if (vm.poweredOn) this.still(container, vm);
       return;
     }
     container.poweredOn = vm.poweredOn;
@@ -59,7 +62,23 @@ export class VmObserver {
       this.opening?.push(adopted);
     }
     container.emit('power', vm.poweredOn);
-    if (vm.poweredOn) this.suspended(container, vm.suspended);
+    if (vm.poweredOn) this.still(container, vm);
+  }
+
+  /** The VM is suspended, asks something, or neither. */
+  private still(container: Container, { suspended, question }: ObservedVm): void {
+    if (container.question?.id !== question?.id) {
+      const before = container.question;
+      if (before !== null) container.error = '';
+      container.question = question;
+      // It is being let go, and went on in between.
+      if (before !== null && question !== null && container.held) this.suspended(container, false);
+      if (question !== null) {
+        container.error = `${question.reason}: the container stands still`;
+        log.error({ container: container.id, reason: question.reason }, 'a container stands still');
+      }
+    }
+    this.suspended(container, suspended || question !== null);
   }
 
   /** The VM of a container is, or is no longer, suspended; whoever did it. */
@@ -141,6 +160,7 @@ export class VmObserver {
     container.pid = 0;
     container.suspended = container.paused = container.frozen = container.held = false;
     container.lastSeen = null;
+    container.question = null;
     const killed = container.reportedExit ?? { at: new Date(), exitCode: KILLED, oomKilled: container.oomKilled };
     Object.assign(container, outcome(status, killed));
     if (status.kind !== 'exited' && status.kind !== 'failed') this.keepEnd(container, killed);

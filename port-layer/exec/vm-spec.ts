@@ -36,7 +36,8 @@ const controllerKey = (bus: number): number => -100 - bus;
 
 /** The value of {@link ADDRESSES_KEY}. */
 export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
-  return endpoints.map(({ mac, address }) => `${mac}=${address}`).join(';');
+  // Something, where a container has left its network: nothing would be anything.
+  return endpoints.map(({ mac, address }) => `${mac}=${address}`).join(';') || 'none';
 }
 
 /** The VM of a new container. @param parentDisk path of the image's last layer, relative to the datastore */

@@ -11,6 +11,7 @@ import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
 import type { Layers } from '../storage/layers.js';
+import type { StorageReserve } from '../storage/storage-reserve.js';
 import { volumeDiskPath } from '../storage/volume-disks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { FileChange, FileService, PathStat } from '../types.js';
@@ -24,6 +25,7 @@ import { NameBudget } from './name-budget.js';
 import { OpenVolumes } from './open-volumes.js';
 import { userOf } from './owner.js';
 import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
+import { Quiet } from './quiet.js';
 import { Errno, type FileEntry, FileError, isDirectory, isRegular, isSymlink, type RootFiles } from './root-files.js';
 import { unpack } from './tar-in.js';
 import { tarOf } from './tar-out.js';
@@ -45,6 +47,7 @@ export class ContainerFiles implements FileService {
     /** Keeps a running container's guest awake: `Pauser.visit`. */
     private readonly visit: (container: Container) => Promise<() => void>,
     private readonly readers = new DiskReaders(),
+    private readonly room: StorageReserve | null = null,
   ) {}
 
   async stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat> {
@@ -128,11 +131,21 @@ export class ContainerFiles implements FileService {
   }
 
   async size(id: string, signal?: AbortSignal): Promise<number> {
+    const container = this.containers.resolve(id);
+    const quiet = new Quiet(`the size of container ${id}`, () => container.channel?.heard() ?? 0, signal);
+    try {
+      return await quiet.run(() => this.count(id, quiet));
+    } finally {
+      quiet.close();
+    }
+  }
+
+  private async count(id: string, quiet: Quiet): Promise<number> {
     let size = 0;
     /** Of files with several names, counted once. */
     const counted = new Set<bigint>();
     const budget = new NameBudget();
-    for await (const { entry } of this.compare(id, signal)) {
+    for await (const { entry } of this.compare(id, quiet.signal, quiet)) {
       if (entry === null || !(isRegular(entry) || isSymlink(entry)) || counted.has(entry.ino)) continue;
       if (entry.nlink > 1) {
         budget.take('');
@@ -144,14 +157,16 @@ export class ContainerFiles implements FileService {
   }
 
   /** What was changed since the image, in the order of the paths. */
-  private async *compare(id: string, signal?: AbortSignal): AsyncGenerator<TreeChange> {
+  private async *compare(id: string, signal?: AbortSignal, quiet?: Quiet): AsyncGenerator<TreeChange> {
     const container = this.containers.resolve(id);
     const call = this.readers.call(signal);
     const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
       const image = await this.imageOf(container, call);
       try {
-        const trees = [image, files].map((root) => root.tree('/', { content: false }));
+        const trees = [image, files]
+          .map((root) => root.tree('/', { content: false }))
+          .map((tree) => quiet?.noting(tree) ?? tree);
         yield* compareTrees(trees[0]!, trees[1]!, { exact: false });
       } finally {
         await image.close();
@@ -185,7 +200,7 @@ export class ContainerFiles implements FileService {
   /** A disk that stands on layers. */
   private source(what: string, path: string, layers: string[]): DiskSource {
     const openBlocks = (file: string): ReturnType<Layers['openBlocks']> => this.layers.openBlocks(file);
-    return { what, path, layers, openBlocks, datastore: this.datastore, spoolDir: this.spoolDir };
+    return { what, path, layers, openBlocks, datastore: this.datastore, spoolDir: this.spoolDir, room: this.room };
   }
 
   /**
@@ -249,7 +264,7 @@ export class ContainerFiles implements FileService {
       use: this.volumeUse,
       besides: container.id,
       openDisk: (name) =>
-        call.open(volumeSource(name, volumeDiskPath(this.config, name), this.datastore, this.spoolDir)),
+        call.open(volumeSource(name, volumeDiskPath(this.config, name), this.datastore, this.spoolDir, this.room)),
       openRunning: (id) => this.open(this.containers.resolve(id), FilesView.asSeen, call, signal),
     });
     try {

@@ -18,7 +18,12 @@ import type { ContainerChannel } from '../interaction/container-channel.js';
 import { GuestHelper } from '../interaction/guest-helper.js';
 import { FileError, isRegular, type RootFiles, type TreeOptions } from './root-files.js';
 
-const START_MS = 30_000;
+/** Each record is waited for so long; a large directory is read and sorted before its first one. */
+const RECORD = { silenceMs: 30_000, mostMs: 120_000 };
+/** Another server may have the filesystem frozen: its end is waited for. */
+const FREEZE = { silenceMs: 30_000, mostMs: 1_800_000 };
+/** Files with several names that are kept in mind for one archive. */
+const MAX_GIVEN = 1_000_000;
 
 /** One file server in the guest. */
 export class GuestFiles implements RootFiles {
@@ -31,8 +36,8 @@ export class GuestFiles implements RootFiles {
 
   /** Starts a server. @param view of `FilesView`. @throws conflict, unavailable, timeout, cancelled */
   static async open(channel: ContainerChannel, view: number, signal?: AbortSignal): Promise<GuestFiles> {
-    const options = { ms: START_MS, late: "the container VM does not give access to the container's files", signal };
-    return new GuestFiles(await GuestHelper.open(channel, channel.files(view), new FileRecordParser(), options));
+    const asking = { patience: RECORD, what: "access to the container's files", signal };
+    return new GuestFiles(await GuestHelper.open(channel, channel.files(view), new FileRecordParser(), asking));
   }
 
   async stat(path: string): Promise<FileEntry> {
@@ -82,35 +87,32 @@ export class GuestFiles implements RootFiles {
 
   async freeze(): Promise<void> {
     await this.send(FileRequest.freeze, Buffer.alloc(0));
-    await this.done();
+    await this.done(FREEZE);
   }
 
   close(): Promise<void> {
     return this.helper.close();
   }
 
-  private async done(): Promise<void> {
-    const reply = await this.reply();
+  private async done(patience = RECORD): Promise<void> {
+    const reply = await this.reply(patience);
     if (reply.type !== 'done') throw internal('the guest sent an unexpected record');
   }
 
-  private async reply(): Promise<FileRecord> {
-    const { value, done } = await this.helper.records.next();
-    if (done === true) throw this.helper.ended();
-    if (value.type === 'error') throw new FileError(value.failure);
-    return value;
+  private async reply(patience = RECORD): Promise<FileRecord> {
+    const reply = await this.helper.next(patience);
+    if (reply.done === true) throw this.helper.ended();
+    if (reply.value.type === 'error') throw new FileError(reply.value.failure);
+    return reply.value;
   }
 
   private async send(type: number, fields: Buffer): Promise<void> {
     if (this.failure !== null) throw this.failure;
-    const written = await new Promise<boolean>((resolve) =>
-      this.helper.input.write(encodeRecord(type, fields), (error) => resolve(!error)),
-    );
-    if (written) return;
+    if (await this.helper.send(encodeRecord(type, fields))) return;
     // The server gave up: it has said why.
-    const { value, done } = await this.helper.records.next();
-    if (done !== true && value.type === 'error') {
-      this.failure = new FileError(value.failure);
+    const reply = await this.helper.next();
+    if (reply.done !== true && reply.value.type === 'error') {
+      this.failure = new FileError(reply.value.failure);
       throw this.failure;
     }
     throw this.helper.ended();
@@ -131,6 +133,7 @@ class ExpectedContent {
     const inode = `${entry.dev}:${entry.ino}`;
     if (entry.nlink > 1 && this.given.has(inode)) return;
     if (entry.nlink > 1) this.given.add(inode);
+    if (this.given.size > MAX_GIVEN) throw internal('the guest sent too many files with several names');
     this.left = entry.size;
   }
 

@@ -1,24 +1,34 @@
 /** A running container's channel: waits for its VM on a unix socket, and keeps what is attached across reconnections. */
 import { randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { chmod, chown, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, utimes } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { conflict, invalid, unavailable } from '../../src/common/errors.js';
+import { conflict, invalid, isKind, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
+import { Freeze } from '../../tether/protocol/frames.js';
+import { type OutputBudget, OutputShare, outputBudget } from './output-budget.js';
+import { ANSWER, brokeProtocol, fromGuest, type Patience, START } from './patience.js';
 import { type ReaderOptions, SessionStreams } from './session-streams.js';
 
 const log = logger('channel');
-/** The group that the embedded host's VMs run as. */
-const VM_GROUP = 64100;
 const CONNECT_MS = 5000;
 /** Input that is kept for a VM which is not connected yet. */
 const INPUT_BUFFER = 65_536;
 /** What a VM that is off had sent is read within this. */
 const DRAIN_MS = 2000;
+/** A second peer waits for so long while it is looked whether the first one lives. */
+const LIVES_MS = 2000;
+/** A VM whose connection has ended is asked for again so often, with growing pauses. */
+const CALLS = 4;
+const CALL_MS = 100;
+const CALL_MOST_MS = 10_000;
+const SIGKILL = 9;
+/** A guest that breaks the protocol again and again is told of as often as this. */
+const TELL_MS = 30_000;
 
 interface Events {
   connected: [];
@@ -27,6 +37,8 @@ interface Events {
   exited: [session: number, exit: TetherExit];
   /** See {@link TetherConnection}. */
   oom: [news: boolean];
+  /** The guest broke the protocol, and was hung up on: "it sent …". Told now and then, not each time. */
+  broken: [how: string];
   closing: [];
 }
 
@@ -35,7 +47,16 @@ export class ContainerChannel extends EventEmitter<Events> {
   private server: Server | null = null;
   private closing = false;
   private connection: TetherConnection | null = null;
+  /** Of sessions that have not ended, and the first process. */
   private readonly streams = new Map<number, SessionStreams>();
+  /** Sessions that end with the connection. */
+  private readonly helpers = new Set<number>();
+  private readonly share: OutputShare;
+  /** Somebody who came while another was connected. */
+  private second: Socket | null = null;
+  /** How often in a row the guest has broken the protocol: it is called back later each time. */
+  private breaks = 0;
+  private toldAt = Number.NEGATIVE_INFINITY;
   /** Not from 1: a VM that outlived the endpoint may still have sessions of the one before. */
   private nextSession = randomInt(1, 2 ** 31);
   private released = false;
@@ -43,9 +64,17 @@ export class ContainerChannel extends EventEmitter<Events> {
   private runs = false;
   private size: { rows: number; cols: number } | null = null;
 
-  constructor(private readonly path: string) {
+  /** @param budget for what readers leave unread */
+  constructor(
+    private readonly path: string,
+    budget: OutputBudget = outputBudget,
+  ) {
     super();
     this.setMaxListeners(0);
+    this.share = new OutputShare(budget, {
+      pause: () => this.connection?.pause(),
+      resume: () => this.connection?.resume(),
+    });
   }
 
   /** Opens the socket. */
@@ -54,10 +83,15 @@ export class ContainerChannel extends EventEmitter<Events> {
     await rm(this.path, { force: true });
     const server = createServer((socket) => this.accept(socket));
     this.server = server;
-    server.listen(this.path);
+    // Nobody but this user and root can connect: the host does, and hands the connection to the VM. Who it is cannot be asked (Node has
+    // no SO_PEERCRED), so it is the socket's mode that tells; it has that from the beginning on.
+    const umask = process.umask(0o177);
+    try {
+      server.listen(this.path);
+    } finally {
+      process.umask(umask);
+    }
     await once(server, 'listening');
-    await chown(this.path, 0, VM_GROUP);
-    await chmod(this.path, 0o660);
   }
 
   /** Lets the VM go. What a VM that has ended sent before is still passed on, unless `now`. */
@@ -67,6 +101,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     this.closing = true;
     this.emit('closing');
     const closed = server === null ? null : new Promise((resolve) => server.close(resolve));
+    this.second?.destroy();
     if (connection !== null && !now) await waitForEnd(connection);
     for (const streams of this.streams.values()) streams.end();
     this.streams.clear();
@@ -93,24 +128,20 @@ export class ContainerChannel extends EventEmitter<Events> {
 
   /**
    * Resolves when output after this moment is sure to come: everything before is in the log.
-   * @throws conflict when the VM is off, unavailable when it does not connect
+   * @param excused while this holds, its answer may take any time: the VM is suspended
+   * @throws conflict when the VM is off, unavailable when it does not connect, timeout
    */
-  async subscribed(): Promise<void> {
+  async subscribed(excused: () => boolean = () => false): Promise<void> {
     const connection = await this.connected();
-    const answer = new Promise<void>((resolve) => {
+    await fromGuest<void>(connection, 'following its output', { ...START, excused }, (resolve) => {
       const heard = (session: number): void => {
-        if (session !== 0) return;
-        connection.off('subscribed', heard);
-        connection.off('close', gone);
-        resolve();
+        if (session === 0) resolve();
       };
-      const gone = (): void => heard(0);
+      connection.subscribe(0);
       connection.on('subscribed', heard);
-      connection.once('close', gone);
+      this.streams.get(0)?.reset();
+      return () => connection.off('subscribed', heard);
     });
-    connection.subscribe(0);
-    this.streams.get(0)?.reset();
-    await answer;
   }
 
   stdin(session: number): Writable | null {
@@ -138,6 +169,12 @@ export class ContainerChannel extends EventEmitter<Events> {
     return waiting;
   }
 
+  /** When the guest was heard of last (`performance.now()`), and asks it for a sign of life. */
+  heard(): number {
+    this.connection?.ping();
+    return this.connection?.heardAt ?? 0;
+  }
+
   /** Delivers a signal. @throws conflict when the VM is off, unavailable when it does not connect */
   async signal(session: number, signal: number): Promise<void> {
     (await this.connected()).signal(session, signal);
@@ -148,29 +185,36 @@ export class ContainerChannel extends EventEmitter<Events> {
     this.connection?.resize(session, size);
   }
 
-  /** Starts a process; its output is attached before it runs. Returns the session's number. */
-  exec(process: Buffer): Promise<{ session: number; output: Readable; started: Promise<number> }> {
-    return this.begin((connection, session) => connection.exec(session, process));
+  /**
+   * Starts a process; its output is attached before it runs. Returns the session's number. `started` rejects with
+   * {@link ProcessFailure}, conflict when the VM goes off meanwhile, timeout; unavailable when it breaks the protocol.
+   */
+  exec(process: Buffer): Promise<Begun> {
+    return this.begin('starting a process', (connection, session) => connection.exec(session, process));
   }
 
-  /** Starts a file server (`tether/protocol/files.ts`) as {@link exec} starts a process. */
-  files(view: number): Promise<{ session: number; output: Readable; started: Promise<number> }> {
-    return this.begin((connection, session) => connection.files(session, view));
+  /** Starts a file server (`tether/protocol/files.ts`) as {@link exec} starts a process. It ends with the connection. */
+  files(view: number): Promise<Begun> {
+    return this.begin(
+      "giving access to the container's files",
+      (connection, session) => connection.files(session, view),
+      true,
+    );
   }
 
-  /** Starts an observer (`tether/guest/observe.h`) as {@link exec} starts a process. */
-  observe(): Promise<{ session: number; output: Readable; started: Promise<number> }> {
-    return this.begin((connection, session) => connection.observe(session));
+  /** Starts an observer (`tether/guest/observe.h`) as {@link exec} starts a process. It ends with the connection. */
+  observe(): Promise<Begun> {
+    return this.begin('looking at its processes', (connection, session) => connection.observe(session), true);
   }
 
   /** Sets limits of the running container. @throws invalid with the guest's words, unavailable, conflict when it ends meanwhile */
   async limit(limits: Record<string, string>): Promise<void> {
-    const problem = await this.ask<string>((connection, request, answer) => {
+    const problem = await this.ask<string>('setting its limits', (connection, request, answer) => {
       const onLimited = (id: number, text: string): void => {
         if (id === request) answer(text);
       };
-      connection.on('limited', onLimited);
       connection.limit(request, limits);
+      connection.on('limited', onLimited);
       return () => connection.off('limited', onLimited);
     });
     if (problem !== '') throw invalid(problem);
@@ -181,86 +225,68 @@ export class ContainerChannel extends EventEmitter<Events> {
    * @throws unavailable with the guest's words or when it does not answer, conflict when it ends meanwhile
    */
   async freeze(state: number): Promise<number> {
-    const [now, problem] = await this.ask<[number, string]>((connection, request, answer) => {
+    const what =
+      state === Freeze.ask ? 'asking whether it stands still' : 'stopping its processes or letting them go on';
+    const [now, problem] = await this.ask<[number, string]>(what, (connection, request, answer) => {
       const onFrozen = (id: number, ...told: [number, string]): void => {
         if (id === request) answer(told);
       };
-      connection.on('frozen', onFrozen);
       connection.freeze(request, state);
+      connection.on('frozen', onFrozen);
       return () => connection.off('frozen', onFrozen);
     });
     if (problem !== '') throw unavailable(problem);
     return now;
   }
 
-  /** One request and its answer. @param send sends it, and returns what ends the waiting for its answer */
+  /** One request and its answer. @param send sends it, and returns what ends the listening for its answer */
   private async ask<T>(
+    what: string,
     send: (connection: TetherConnection, request: number, answer: (answer: T) => void) => () => void,
+    patience: Patience = ANSWER,
   ): Promise<T> {
     const connection = await this.connected();
     const request = this.nextSession++;
-    let clean = (): void => undefined;
-    try {
-      return await new Promise<T>((resolve, reject) => {
-        const onClose = (): void => reject(conflict('the container has stopped'));
-        const timer = setTimeout(() => reject(unavailable('the container VM does not answer')), CONNECT_MS);
-        connection.once('close', onClose);
-        clean = () => {
-          clearTimeout(timer);
-          connection.off('close', onClose);
-        };
-        const stopListening = send(connection, request, resolve);
-        const before = clean;
-        clean = () => {
-          before();
-          stopListening();
-        };
-      });
-    } finally {
-      clean();
-    }
+    return fromGuest<T>(connection, what, patience, (answer) => send(connection, request, answer));
   }
 
   private async begin(
+    what: string,
     send: (connection: TetherConnection, session: number) => void,
-  ): Promise<{ session: number; output: Readable; started: Promise<number> }> {
+    helper = false,
+  ): Promise<Begun> {
     const connection = await this.connected();
     const session = this.nextSession++;
+    send(connection, session);
     const output = this.attach(session);
-    const started = new Promise<number>((resolve, reject) => {
-      const clean = (): void => {
-        this.off('started', onStarted);
-        this.off('failed', onFailed);
-        connection.off('close', onClose);
-      };
+    if (helper) this.helpers.add(session);
+    const started = fromGuest<number>(connection, what, START, (resolve, reject) => {
       const onStarted = (id: number, pid: number): void => {
-        if (id !== session) return;
-        clean();
-        resolve(pid);
+        if (id === session) resolve(pid);
       };
       const onFailed = (id: number, code: number, message: string): void => {
-        if (id !== session) return;
-        clean();
-        this.endSession(session);
-        reject(new ProcessFailure(code, message));
-      };
-      const onClose = (): void => {
-        clean();
-        this.endSession(session);
-        reject(conflict('the container has stopped'));
+        if (id === session) reject(new ProcessFailure(code, message));
       };
       this.on('started', onStarted);
       this.on('failed', onFailed);
-      connection.once('close', onClose);
+      return () => {
+        this.off('started', onStarted);
+        this.off('failed', onFailed);
+      };
     });
-    started.catch(() => undefined);
-    send(connection, session);
+    started.catch((error: unknown) => {
+      this.endSession(session);
+      // If it starts after all, nobody knows of it.
+      if (isKind(error, 'timeout')) void this.signal(session, SIGKILL).catch(() => undefined);
+    });
     return { session, output, started };
   }
 
-  private endSession(session: number): void {
-    this.streams.get(session)?.end();
+  /** @param broken how the guest broke the protocol, if that is why it ends */
+  private endSession(session: number, broken: string | null = null): void {
+    this.streams.get(session)?.end(broken === null ? undefined : brokeProtocol(broken));
     this.streams.delete(session);
+    this.helpers.delete(session);
   }
 
   private sessionStreams(session: number): SessionStreams {
@@ -272,6 +298,7 @@ export class ContainerChannel extends EventEmitter<Events> {
           // Nobody listens to the first process: its log has everything. An exec's output is taken and dropped.
           if (session === 0) this.connection?.unsubscribe(0);
         },
+        (bytes) => this.share.add(bytes),
       );
       this.streams.set(session, streams);
     }
@@ -292,11 +319,48 @@ export class ContainerChannel extends EventEmitter<Events> {
       : unavailable('the container VM does not connect its channel');
   }
 
+  /** One peer at a time: a second one is let in only if the first does not live any more. */
   private accept(socket: Socket): void {
-    this.connection?.close();
-    const connection = new TetherConnection(socket);
+    const first = this.connection;
+    if (first === null) {
+      this.take(new TetherConnection(socket));
+      return;
+    }
+    socket.on('error', () => undefined);
+    if (this.second !== null) {
+      socket.destroy();
+      return;
+    }
+    this.second = socket;
+    const since = performance.now();
+    const decide = (): void => {
+      clearTimeout(timer);
+      first.off('close', decide);
+      this.second = null;
+      if (socket.destroyed) return;
+      if (this.connection !== null && this.connection.heardAt > since) {
+        log.warn({ path: this.path }, 'somebody else connects to the channel of a VM that is connected: refused');
+        socket.destroy();
+        return;
+      }
+      if (this.server === null) {
+        socket.destroy();
+        return;
+      }
+      this.connection?.close();
+      this.connection = null;
+      this.take(new TetherConnection(socket));
+    };
+    const timer = setTimeout(decide, LIVES_MS);
+    first.once('close', decide);
+    first.ping();
+  }
+
+  private take(connection: TetherConnection): void {
     this.connection = connection;
+    if (this.share.paused) connection.pause();
     connection.on('started', (session, pid) => {
+      if (session !== 0 && !this.streams.has(session)) return;
       mark(`channel started ${session}`);
       if (session === 0) this.runs = true;
       this.emit('started', session, pid);
@@ -313,18 +377,51 @@ export class ContainerChannel extends EventEmitter<Events> {
       this.emit('exited', session, exit);
     });
     connection.on('oom', (news) => this.emit('oom', news));
+    connection.on('broken', (how) => this.tell(how));
     connection.once('close', () => {
-      if (this.connection === connection) this.connection = null;
+      if (this.connection === connection) {
+        this.connection = null;
+        this.breaks = connection.broken === null ? 0 : this.breaks + 1;
+        this.callHost(0);
+      }
+      for (const session of this.helpers) this.endSession(session, connection.broken);
+      if (connection.broken !== null) this.cutOff(brokeProtocol(connection.broken));
       log.debug({ path: this.path }, 'channel closed');
     });
     if (this.size !== null) connection.resize(0, this.size);
     for (const [session, streams] of this.streams) {
       streams.reset();
       if (streams.count > 0) connection.subscribe(session);
+      else connection.adopt(session);
     }
     if (this.released) connection.go();
     mark('channel connected');
     this.emit('connected');
+  }
+
+  /** Those who read the output of execs hear of it. What the first process prints goes on with the next connection. */
+  private cutOff(error: Error): void {
+    for (const [session, streams] of this.streams) if (session !== 0) streams.cut(error);
+  }
+
+  /** The host connects again when the socket is made anew, or touched. It may be busy: this is said a few times. */
+  private callHost(times: number): void {
+    if (times >= CALLS) return;
+    const pause = Math.min(CALL_MOST_MS, CALL_MS * 4 ** times * 2 ** this.breaks);
+    setTimeout(() => {
+      if (this.server === null || this.connection !== null) return;
+      const now = new Date();
+      utimes(this.path, now, now).catch(() => undefined);
+      this.callHost(times + 1);
+    }, pause).unref();
+  }
+
+  private tell(how: string): void {
+    const now = performance.now();
+    if (now - this.toldAt < TELL_MS) return;
+    this.toldAt = now;
+    log.warn({ path: this.path, how }, 'the guest broke the protocol and is hung up on');
+    this.emit('broken', how);
   }
 }
 
@@ -336,6 +433,13 @@ function waitForEnd(connection: TetherConnection): Promise<void> {
       resolve();
     });
   });
+}
+
+/** What was started in the guest, or is about to be. */
+export interface Begun {
+  session: number;
+  output: Readable;
+  started: Promise<number>;
 }
 
 /** A process could not be started. */

@@ -1,9 +1,9 @@
 /** A helper of the tether's in a container's VM, asked over a session of the channel: records go in, records come out. */
 import type { Readable, Writable } from 'node:stream';
 import { cancelled, conflict, timeout } from '../../src/common/errors.js';
-import { within } from '../../src/common/within.js';
 import type { OutputChunk } from '../types.js';
-import { type ContainerChannel, ProcessFailure } from './container-channel.js';
+import { type Begun, type ContainerChannel, ProcessFailure } from './container-channel.js';
+import type { Patience } from './patience.js';
 
 const SIGKILL = 9;
 
@@ -12,45 +12,55 @@ export interface RecordParser<T> {
   push(bytes: Buffer): Iterable<T>;
 }
 
-/** How a helper is started: by `ContainerChannel.files` or `observe`. */
-type Starting = Promise<{ session: number; output: Readable; started: Promise<number> }>;
+/** How a helper is asked. */
+export interface Asking {
+  /** How long each record is waited for, and each request is to be taken within. */
+  patience: Patience;
+  /** What is given up then: "reading the container's files". */
+  what: string;
+  signal?: AbortSignal | undefined;
+}
 
 /** One helper that runs. Its owner must {@link close} it. */
 export class GuestHelper<T> {
-  /** What it answers, in order. */
-  readonly records: AsyncIterator<T>;
+  private readonly records: AsyncIterator<T>;
   private readonly onAbort = (): void => void this.close();
+  /** Since when something is waited for; null: nothing is. */
+  private since: number | null = null;
+  private patience: Patience;
+  private watch: NodeJS.Timeout | null = null;
+  private late: Error | null = null;
 
   private constructor(
     private readonly channel: ContainerChannel,
     private readonly session: number,
-    readonly input: Writable,
+    private readonly input: Writable,
     private readonly output: Readable,
     parser: RecordParser<T>,
-    private readonly signal?: AbortSignal,
+    private readonly asking: Asking,
   ) {
+    this.patience = asking.patience;
     this.records = parsed(output, parser)[Symbol.asyncIterator]();
-    signal?.addEventListener('abort', this.onAbort, { once: true });
+    asking.signal?.addEventListener('abort', this.onAbort, { once: true });
   }
 
-  /**
-   * Waits until the helper runs. @param ms for so long @param late what is said when it does not: an older boot image does not know
-   * the request, and does not answer
-   * @throws conflict, unavailable, timeout, cancelled
-   */
+  /** Waits until the helper runs. @throws conflict, unavailable, timeout, cancelled */
   static async open<T>(
     channel: ContainerChannel,
-    starting: Starting,
+    starting: Promise<Begun>,
     parser: RecordParser<T>,
-    { ms, late, signal }: { ms: number; late: string; signal?: AbortSignal | undefined },
+    asking: Asking,
   ): Promise<GuestHelper<T>> {
     const { session, output, started } = await starting;
-    try {
-      await within(started, ms, () => {
-        throw timeout(late);
-      });
-    } catch (error) {
+    const { signal } = asking;
+    const kill = (): void => {
       output.destroy();
+      void channel.signal(session, SIGKILL).catch(() => undefined);
+    };
+    try {
+      await orAborted(started, signal);
+    } catch (error) {
+      kill();
       throw error instanceof ProcessFailure ? conflict(error.message) : error;
     }
     const input = channel.stdin(session);
@@ -58,36 +68,96 @@ export class GuestHelper<T> {
       output.destroy();
       throw conflict('the container has stopped');
     }
-    const helper = new GuestHelper(channel, session, input, output, parser, signal);
-    if (!signal?.aborted) return helper;
-    await helper.close();
-    throw helper.ended();
+    return new GuestHelper(channel, session, input, output, parser, asking);
   }
 
   get closed(): boolean {
     return this.output.destroyed;
   }
 
+  /** What it answers, in order. @throws timeout, cancelled; unavailable when the guest breaks the protocol */
+  async next(patience = this.asking.patience): Promise<IteratorResult<T, undefined>> {
+    this.expect(patience);
+    try {
+      const result = await this.records.next();
+      if (result.done === true && this.late !== null) throw this.late;
+      return result;
+    } finally {
+      this.since = null;
+    }
+  }
+
+  /** Sends a request; false when it takes none any more. @throws timeout */
+  async send(request: Buffer | string): Promise<boolean> {
+    this.expect(this.asking.patience);
+    try {
+      const sent = await new Promise<boolean>((resolve) => this.input.write(request, (error) => resolve(!error)));
+      if (!sent && this.late !== null) throw this.late;
+      return sent;
+    } finally {
+      this.since = null;
+    }
+  }
+
   /** Why there are no more records. */
   ended(): Error {
-    return this.signal?.aborted ? cancelled('the request was cancelled') : conflict('the container has stopped');
+    if (this.late !== null) return this.late;
+    return this.asking.signal?.aborted ? cancelled('the request was cancelled') : conflict('the container has stopped');
   }
 
   async close(): Promise<void> {
-    this.signal?.removeEventListener('abort', this.onAbort);
+    this.asking.signal?.removeEventListener('abort', this.onAbort);
+    if (this.watch !== null) clearInterval(this.watch);
     if (this.output.destroyed) return;
     this.output.destroy();
     this.input.destroy();
     // One that is in the middle of something long does not look at its input.
     await this.channel.signal(this.session, SIGKILL).catch(() => undefined);
   }
+
+  /** One timer for all records: there may be hundreds of thousands. */
+  private expect(patience: Patience): void {
+    this.patience = patience;
+    this.since = performance.now();
+    this.watch ??= setInterval(() => this.look(), patience.silenceMs / 10);
+  }
+
+  private look(): void {
+    if (this.since === null) return;
+    const { silenceMs, mostMs } = this.patience;
+    const now = performance.now();
+    const waited = now - this.since;
+    if (waited < silenceMs / 4) return;
+    const silent = Math.min(waited, now - this.channel.heard());
+    if (silent < silenceMs && waited < mostMs) return;
+    const seconds = Math.round((waited < mostMs ? silent : waited) / 1000);
+    this.late = timeout(`the container VM does not answer: ${this.asking.what} was given up after ${seconds} s`);
+    void this.close();
+  }
 }
 
-async function* parsed<T>(output: Readable, parser: RecordParser<T>): AsyncGenerator<T> {
+async function* parsed<T>(output: Readable, parser: RecordParser<T>): AsyncGenerator<T, undefined> {
   try {
     for await (const { data } of output as AsyncIterable<OutputChunk>) yield* parser.push(data);
   } catch (error) {
     // Closed by ourselves: there is nothing more.
     if ((error as { code?: string }).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  }
+  return undefined;
+}
+
+/** @throws cancelled when the signal comes first */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(cancelled('the request was cancelled'));
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }

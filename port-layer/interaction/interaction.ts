@@ -6,14 +6,7 @@ import type { VchConfig } from '../config.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { channelPath, vmDirectory } from '../exec/vm-spec.js';
-import type {
-  AttachedStreams,
-  AttachOptions,
-  ExecInfo,
-  InteractionService,
-  LogOptions,
-  OutputChunk,
-} from '../types.js';
+import type { AttachedStreams, AttachOptions, ExecInfo, InteractionService, LogOptions } from '../types.js';
 import type { ContainerChannel } from './container-channel.js';
 import { Execs } from './execs.js';
 import { keptLines } from './log-rotation.js';
@@ -68,7 +61,7 @@ export class Interaction implements InteractionService {
       if (options.logs) {
         // What a run that begins from now on writes stands behind this.
         const next = container.running ? 0 : ((await this.datastore.size(path)) ?? 0);
-        const follows = !container.running || (await isLive(channel));
+        const follows = !container.running || (await isLive(container, channel, live));
         const stored = readLog(this.datastore, path, cursor, await this.keptPart(container));
         output = Readable.from(outputOf(follows ? logThenLive(stored, cursor, live, next) : stored));
       }
@@ -100,11 +93,11 @@ export class Interaction implements InteractionService {
     channel: ContainerChannel,
     stored: LogBatches,
     cursor: LogCursor,
-    live: AsyncIterable<OutputChunk>,
+    live: Readable,
   ): AsyncGenerator<LogItem[]> {
     yield* stored;
     yield [CAUGHT_UP];
-    if (!(await isLive(channel))) return;
+    if (!(await isLive(container, channel, live))) return;
     for await (const chunk of readAfter(this.datastore, this.logPath(container), cursor.run, cursor.last)) {
       cursor.last = chunk.offset;
       yield [chunk];
@@ -167,7 +160,7 @@ export class Interaction implements InteractionService {
       live = channel.attach(0, { paces: false, ...this.replay(container) });
       // A guest that is suspended answers when it goes on: until then there is what was stored.
       if (container.paused) batches = this.whenResumed(container, channel, stored, cursor, live);
-      else if (await isLive(channel)) batches = logThenLive(stored, cursor, live);
+      else if (await isLive(container, channel, live)) batches = logThenLive(stored, cursor, live);
       else ended = true;
     }
     const result = Readable.from(selectLines(batches, { ...options, ...(tail === undefined ? {} : { tail }) }, ended), {
@@ -216,13 +209,18 @@ export class Interaction implements InteractionService {
   }
 }
 
-/** Whether there will be output after what is in the log now; not from a VM that is ending. @throws unavailable when it does not connect */
-async function isLive(channel: ContainerChannel): Promise<boolean> {
+/**
+ * Whether there will be output after what is in the log now; not from a VM that is ending. One that is suspended answers when it goes on.
+ * @param live ended when it is not known
+ * @throws unavailable when it does not connect, timeout when it does not answer
+ */
+async function isLive(container: Container, channel: ContainerChannel, live: Readable): Promise<boolean> {
   try {
-    await channel.subscribed();
+    await channel.subscribed(() => container.paused);
     return true;
   } catch (error) {
     if (isKind(error, 'conflict')) return false;
+    live.destroy();
     throw error;
   }
 }

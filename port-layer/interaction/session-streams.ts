@@ -3,11 +3,13 @@ import { Readable } from 'node:stream';
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { OutputChunk } from '../types.js';
+import { ChunkQueue } from './chunk-queue.js';
 
 const log = logger('streams');
 
 /** Pieces of output, of 32 KiB at most. */
 const ATTACHER_BUFFER = 64;
+const ATTACHER_BYTES = 1 << 20;
 
 /** How a reader takes part. */
 export interface ReaderOptions {
@@ -26,6 +28,12 @@ class Attacher extends Readable {
   blocked = false;
   /** It is given nothing live: it reads again what it missed, when it reads on. */
   behind = false;
+  /** What it has been given that does not fit. */
+  private readonly waiting = new ChunkQueue();
+  /** Bytes in its buffer. */
+  private buffered = 0;
+  /** Memory that it takes. */
+  private held = 0;
   /** Offset of the record that it was given last. */
   private last = -1;
   private catchingUp = false;
@@ -36,30 +44,83 @@ class Attacher extends Readable {
   constructor(
     private readonly streams: SessionStreams,
     readonly options: ReaderOptions,
+    private readonly keeps: (bytes: number) => void,
   ) {
     super({ objectMode: true, highWaterMark: ATTACHER_BUFFER });
+    // Whoever reads is told; when nobody does, or not any more, that must not end the process.
+    this.on('error', () => undefined);
   }
 
   give(chunk: OutputChunk): void {
     if (this.destroyed || this.behind) return;
-    this.last = chunk.offset;
-    if (!this.push(chunk)) this.blocked = true;
+    if (this.blocked) this.waiting.add(chunk);
+    else this.pass(chunk);
+    this.count();
+  }
+
+  /** It reads the rest from what is kept, from what it was given last on. */
+  fallBehind(): void {
+    this.behind = true;
+    this.waiting.clear();
+    this.count();
   }
 
   /** No more output comes than there was. */
   finish(): void {
     this.ended = true;
-    if (!this.behind) this.push(null);
-    else void this.catchUp();
+    if (this.behind) void this.catchUp();
+    else if (this.waiting.empty) this.push(null);
+  }
+
+  override read(size?: number): OutputChunk | null {
+    const chunk = super.read(size) as OutputChunk | null;
+    if (chunk === null) return chunk;
+    this.buffered -= chunk.data.length;
+    this.goOn();
+    return chunk;
   }
 
   override _read(): void {
-    this.blocked = false;
+    if (this.behind) void this.catchUp();
+    this.goOn();
+  }
+
+  /** There may be room. */
+  private goOn(): void {
+    if (this.blocked && this.hasRoom()) {
+      this.blocked = false;
+      for (let next = this.waiting.take(); next !== null; next = this.blocked ? null : this.waiting.take())
+        this.pass(next);
+      if (!this.waiting.empty) this.blocked = true;
+      else if (this.ended && !this.behind) this.push(null);
+    }
+    this.count();
+    if (this.blocked) return;
     const { wake } = this;
     this.wake = null;
     wake?.();
-    if (this.behind) void this.catchUp();
-    else this.streams.drained();
+    if (!this.behind) this.streams.drained();
+  }
+
+  private hasRoom(): boolean {
+    return this.readableLength < ATTACHER_BUFFER && this.buffered < ATTACHER_BYTES;
+  }
+
+  private pass(chunk: OutputChunk): void {
+    this.last = chunk.offset;
+    const before = this.readableLength;
+    this.push(chunk);
+    // One that is read just now is given it without its being kept.
+    if (this.readableLength > before) this.buffered += chunk.data.length;
+    this.blocked = !this.hasRoom();
+  }
+
+  private count(): void {
+    const now = this.destroyed ? 0 : this.buffered + this.waiting.bytes;
+    if (now === this.held) return;
+    const before = this.held;
+    this.held = now;
+    this.keeps(now - before);
   }
 
   /** Gives what was missed, until nothing is: then output is live again. */
@@ -73,8 +134,9 @@ class Attacher extends Readable {
         const goal = this.streams.lastOffset;
         for await (const chunk of replay(this.last)) {
           if (this.destroyed) return;
-          this.last = chunk.offset;
-          if (!this.push(chunk)) await this.readOn();
+          this.pass(chunk);
+          this.count();
+          while (this.blocked && !this.destroyed) await this.readOn();
         }
         if (this.last >= this.streams.lastOffset) this.behind = false;
         // It is kept no longer.
@@ -99,6 +161,8 @@ class Attacher extends Readable {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.wake?.();
+    this.waiting.clear();
+    this.count();
     this.streams.detach(this);
     done(error);
   }
@@ -118,10 +182,12 @@ export class SessionStreams {
   /**
    * @param grant tells the guest how many bytes were consumed
    * @param idle called when the last attacher has left
+   * @param keeps is told of each change of the memory that unread output takes, in bytes
    */
   constructor(
     private readonly grant: (bytes: number) => void,
     private readonly idle: () => void,
+    private readonly keeps: (bytes: number) => void = () => undefined,
   ) {}
 
   get count(): number {
@@ -130,7 +196,7 @@ export class SessionStreams {
 
   /** A new reader of everything from now on. */
   attach(options: ReaderOptions = { paces: true }): Readable {
-    const attacher = new Attacher(this, options);
+    const attacher = new Attacher(this, options, this.keeps);
     if (this.ended) attacher.push(null);
     else this.attachers.add(attacher);
     return attacher;
@@ -147,7 +213,7 @@ export class SessionStreams {
     if (chunk.offset >= 0) this.lastOffset = chunk.offset;
     const leave = chunk.offset >= 0 && !this.waits();
     for (const attacher of this.attachers) {
-      if (leave && attacher.blocked && attacher.options.replay !== undefined) attacher.behind = true;
+      if (leave && attacher.blocked && attacher.options.replay !== undefined) attacher.fallBehind();
       attacher.give(chunk);
     }
     this.drained();
@@ -178,9 +244,15 @@ export class SessionStreams {
     this.owed = 0;
   }
 
-  /** No more output comes. */
-  end(): void {
+  /** The readers there are get no more. */
+  cut(error: Error): void {
+    for (const attacher of [...this.attachers]) attacher.destroy(error);
+  }
+
+  /** No more output comes. @param error why the readers are cut short */
+  end(error?: Error): void {
     this.ended = true;
+    if (error !== undefined) this.cut(error);
     for (const attacher of this.attachers) attacher.finish();
     this.attachers.clear();
   }

@@ -1,12 +1,10 @@
 /** One observer in a container's VM: asked, it answers with what the kernel says (`tether/protocol/observation.ts`). */
-import { timeout } from '../../src/common/errors.js';
-import { within } from '../../src/common/within.js';
 import { type Facts, ObservationParser } from '../../tether/protocol/observation.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import { GuestHelper } from '../interaction/guest-helper.js';
 
-const ANSWER_MS = 10_000;
-const NO_ANSWER = 'the container VM does not answer';
+/** An answer is one record. */
+const PATIENCE = { silenceMs: 10_000, mostMs: 20_000 };
 
 /** Its owner must {@link close} it. One question at a time. */
 export class GuestObserver {
@@ -14,19 +12,17 @@ export class GuestObserver {
 
   /** Starts one. @throws conflict, unavailable, cancelled, timeout */
   static async open(channel: ContainerChannel, signal?: AbortSignal): Promise<GuestObserver> {
-    const options = { ms: ANSWER_MS, late: NO_ANSWER, signal };
-    return new GuestObserver(await GuestHelper.open(channel, channel.observe(), new ObservationParser(), options));
+    const asking = { patience: PATIENCE, what: 'looking at its processes', signal };
+    return new GuestObserver(await GuestHelper.open(channel, channel.observe(), new ObservationParser(), asking));
   }
 
   /** @param what of `Observation` @throws conflict when the container ends, timeout, cancelled */
   async ask(what: string): Promise<Facts> {
     if (this.helper.closed) throw this.helper.ended();
-    this.helper.input.write(what);
-    const { value, done } = await within(this.helper.records.next(), ANSWER_MS, () => {
-      throw timeout(NO_ANSWER);
-    });
-    if (done === true) throw this.helper.ended();
-    return value;
+    await this.helper.send(what);
+    const answer = await this.helper.next();
+    if (answer.done === true) throw this.helper.ended();
+    return answer.value;
   }
 
   close(): void {

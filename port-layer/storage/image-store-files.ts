@@ -15,6 +15,8 @@ export class ImageStoreFiles {
   /** Relative to the datastore. */
   readonly root: string;
 
+  private datastoreRef: Promise<ManagedObjectReference> | null = null;
+
   constructor(
     private readonly client: VimClient,
     private readonly config: VchConfig,
@@ -71,6 +73,25 @@ export class ImageStoreFiles {
     } catch (error) {
       if (!isKind(error, 'notFound')) throw error;
     }
+  }
+
+  /** The datastore's, as the inventory tells it. */
+  async space(): Promise<{ capacity: number; free: number }> {
+    this.datastoreRef ??= this.findDatastore();
+    this.datastoreRef.catch(() => {
+      this.datastoreRef = null;
+    });
+    const [store] = await this.client.retrieve([await this.datastoreRef], 'Datastore', ['summary']);
+    const summary = store?.props.summary;
+    return { capacity: summary?.capacity ?? 0, free: summary?.freeSpace ?? 0 };
+  }
+
+  private async findDatastore(): Promise<ManagedObjectReference> {
+    const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
+    const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name']);
+    const store = stores.find(({ props }) => props.name === this.config.imageStore.datastore);
+    if (store === undefined) throw invalid(`there is no datastore ${this.config.imageStore.datastore}`);
+    return store.ref;
   }
 
   /** Names in a directory; none where there is no such directory. */

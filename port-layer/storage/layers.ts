@@ -19,6 +19,7 @@ import type { VchConfig } from '../config.js';
 import type { LayerInfo, LayerStore, LayerWriteOptions } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import { LayerDisks } from './layer-disks.js';
+import { type StorageReserve, withoutRoom } from './storage-reserve.js';
 
 const log = logger('storage');
 /** The layer under containers whose image has none: an empty filesystem. */
@@ -49,6 +50,7 @@ export class Layers implements LayerStore {
     private readonly files: ImageStoreFiles,
     private readonly config: VchConfig,
     private readonly spoolDir: string,
+    private readonly room: StorageReserve | null = null,
   ) {
     this.disks = new LayerDisks(files.datastore, files.images);
   }
@@ -202,10 +204,13 @@ export class Layers implements LayerStore {
         parentHint: below === null ? null : posix.join('..', hex(below), `${hex(below)}.vmdk`),
         capacity: this.config.container.baseImageSizeGiB * 2 ** 30,
         seed: chainId,
+        grow: this.room?.growing(true),
         signal,
       });
       await verify();
       return result;
+    } catch (error) {
+      throw withoutRoom(error);
     } finally {
       await chain?.close();
     }
@@ -264,6 +269,7 @@ export class Layers implements LayerStore {
 
   private async bring(spool: string, path: string, signal?: AbortSignal): Promise<number> {
     const { size } = await stat(spool);
+    await this.room?.check(size);
     const content = createReadStream(spool, { highWaterMark: 1024 * 1024 });
     await this.files.datastore.put(path, content, { size, signal });
     return size;

@@ -23,6 +23,7 @@ import { type DiskSource, volumeSource } from '../disks/disk-source.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
+import { type StorageReserve, withoutRoom } from './storage-reserve.js';
 import { volumeDiskPath, volumeId } from './volume-disks.js';
 import type { VolumeUse } from './volume-use.js';
 
@@ -69,6 +70,7 @@ export class Volumes implements VolumeStore {
     private readonly use: VolumeUse,
     private readonly spoolDir: string,
     private readonly readers = new DiskReaders(),
+    private readonly room: StorageReserve | null = null,
   ) {}
 
   private get directory(): string {
@@ -257,11 +259,13 @@ export class Volumes implements VolumeStore {
         await createFilesystem({
           ...format,
           label: LABEL,
+          grow: this.room?.growing(false),
           fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
         });
       });
       await this.upload(outPath, path, signal);
-    } catch (error) {
+    } catch (failure) {
+      const error = withoutRoom(failure);
       if (isKind(error, 'insufficientResources'))
         throw insufficientResources(`volume ${info.name}: ${messageOf(error)}`, error);
       throw error;
@@ -276,6 +280,7 @@ export class Volumes implements VolumeStore {
 
   private async upload(local: string, path: string, signal?: AbortSignal): Promise<void> {
     const { size } = await stat(local);
+    await this.room?.check(size);
     // What is in memory is sent without looking first whether the session lives.
     if (size <= IN_MEMORY) return this.files.datastore.put(path, await readFile(local), { signal });
     await this.files.datastore.put(path, createReadStream(local, { highWaterMark: 1 << 20 }), { size, signal });
@@ -302,7 +307,7 @@ export class Volumes implements VolumeStore {
   }
 
   private source(name: string): DiskSource {
-    return volumeSource(name, volumeDiskPath(this.config, name), this.files.datastore, this.spoolDir);
+    return volumeSource(name, volumeDiskPath(this.config, name), this.files.datastore, this.spoolDir, this.room);
   }
 
   /** An image's filesystem: one that this program made. */

@@ -20,8 +20,18 @@ import { dockerHost } from './docker-probe.js';
 import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
 import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
 import type { Login } from './target.js';
-import { createVch, listVchs, powerOnVch, reconfigureVch } from './vch.js';
-import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning, positiveInteger } from './vch-options.js';
+import { createVch, grantLogin, listVchs, powerOnVch, reconfigureVch, separateLogin } from './vch.js';
+import { keepVchLogin } from './vch-login.js';
+import {
+  checkName,
+  parseBridgeRange,
+  parseDockerAddress,
+  plainTcpWarning,
+  positiveInteger,
+  RESERVE_HELP,
+  storageOf,
+  storageReserve,
+} from './vch-options.js';
 
 interface StartOptions {
   name: string;
@@ -33,6 +43,8 @@ interface StartOptions {
   insecureRegistry: string[];
   containerCpus: number;
   containerMemory: number;
+  storageReserve?: string;
+  imageQuota?: number;
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
@@ -49,6 +61,8 @@ const program = new Command('npm start --')
     '--docker-address <host:port|none>',
     'where the Docker API listens besides its unix socket, without TLS: every user of this machine is root in all containers then (default: as before, at first none)',
   )
+  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
+  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
@@ -148,9 +162,12 @@ async function provideVch(
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
       registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
+      storage: storageOf(options),
       container: { cpus: options.containerCpus, memoryMiB: options.containerMemory, baseImageSizeGiB: 32 },
     };
-    const existing = (await listVchs(client)).find((vch) => vch.name === options.name);
+    const all = await listVchs(client);
+    for (const vch of all) if (vch.name !== options.name) await separateLogin(client, vch, wanted.login);
+    const existing = all.find((vch) => vch.name === options.name);
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     if (existing === undefined || config === undefined) {
@@ -173,11 +190,13 @@ async function provideVch(
     } else {
       const changed: VchConfig = {
         ...config,
-        target: wanted.login,
+        target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,
         container: wanted.container,
+        storage: wanted.storage,
       };
+      await grantLogin(client, changed, existing.endpoint);
       if (isDeepStrictEqual(changed, config)) await powerOnVch(client, existing);
       else
         await step(`Reconfiguring the virtual container host "${options.name}"`, () =>

@@ -1,7 +1,10 @@
 /** The options of `vic-machine create`, checked and turned into what a virtual container host needs. */
 import { isIPv4, isIPv6 } from 'node:net';
 import { Address4 } from 'ip-address';
+import type { VchConfig } from '../../port-layer/config.js';
+import { parseReserve } from '../../port-layer/storage/storage-reserve.js';
 import { invalid } from '../common/errors.js';
+import type { OpsUser } from './vch-login.js';
 
 /** As commander gives them. */
 export interface CreateOptions {
@@ -22,8 +25,49 @@ export interface CreateOptions {
   containerCpus: number;
   containerMemory: number;
   baseImageSize: number;
+  storageReserve?: string;
+  imageQuota?: number;
   channelDir?: string;
+  opsUser?: string;
+  opsPassword?: string;
+  opsGrantPerms?: boolean;
   timeout: number;
+}
+
+export const RESERVE_HELP =
+  'room that images, volumes and copies leave free, such as 5% or 2GiB (default 5%, at most 2GiB)';
+
+/** For an option. @throws invalid */
+export function storageReserve(text: string): string {
+  parseReserve(text);
+  return text;
+}
+
+/** The part of the configuration that these options are. */
+export function storageOf(options: Pick<CreateOptions, 'storageReserve' | 'imageQuota'>): VchConfig['storage'] {
+  const { storageReserve: reserve, imageQuota: imageQuotaGiB } = options;
+  return {
+    ...(reserve === undefined ? {} : { reserve }),
+    ...(imageQuotaGiB === undefined ? {} : { imageQuotaGiB }),
+  };
+}
+
+/**
+ * The user that was given for the endpoint, or undefined for none.
+ * @throws invalid when there is no password with it, or the other way round
+ */
+export function parseOpsUser(
+  options: Pick<CreateOptions, 'opsUser' | 'opsPassword' | 'opsGrantPerms'>,
+  environment: NodeJS.ProcessEnv = process.env,
+): OpsUser | undefined {
+  const { opsUser: user, opsGrantPerms: grant = false } = options;
+  const password = options.opsPassword ?? environment.VIC_MACHINE_OPS_PASSWORD;
+  if (user !== undefined && password !== undefined) return { user, password, grant };
+  if (user !== undefined)
+    throw invalid('--ops-user needs a password: --ops-password, or VIC_MACHINE_OPS_PASSWORD in the environment');
+  if (options.opsPassword !== undefined || grant)
+    throw invalid(`${grant ? '--ops-grant-perms' : '--ops-password'} goes with --ops-user`);
+  return undefined;
 }
 
 export const MAX_NAME_LENGTH = 31;

@@ -8,12 +8,15 @@ import { type VchConfig, vchConfigSchema } from '../../port-layer/config.js';
 import { CaissonError, conflict, invalid, isKind, notFound } from '../common/errors.js';
 import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
+import { grantVchPermissions, keepVchLogin, makeVchLogin, type OpsUser, removeVchLogin } from './vch-login.js';
 
 /** Longest time for an endpoint to end by itself. */
 const SHUTDOWN_MS = 8000;
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 const APPLIANCE_KEY = 'caisson.appliance';
 const OWNER_KEY = 'caisson.vch';
+/** What of files and sockets is the host's, for the embedded host: `src/hostd/access/scope.ts`. */
+const SCOPE_KEY = 'caisson.scope';
 
 /** A virtual container host as it stands in the inventory. */
 export interface Vch {
@@ -35,7 +38,10 @@ interface OwnedVm {
 /** What the caller decides of a new host; where it goes is found in the inventory. */
 export interface NewVch {
   name: string;
+  /** The target's, with which vic-machine works. */
   login: { url: string; user: string; password: string; thumbprint: string };
+  /** A user that is there for the endpoint; without it one is made where the target has users of its own. */
+  opsUser?: OpsUser;
   datacenter?: string;
   imageStore: VchConfig['imageStore'];
   computeResource?: string;
@@ -43,6 +49,7 @@ export interface NewVch {
   listen: VchConfig['listen'];
   registry: VchConfig['registry'];
   container: VchConfig['container'];
+  storage?: VchConfig['storage'];
   channelDir: string;
 }
 
@@ -112,11 +119,18 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
     progress(`Creating resource pool "${options.name}"`);
     const pool = await createPool(client, parent, options.name);
     undo.push(() => client.runTask('Destroy_Task', pool, {}));
+    const id = randomBytes(16).toString('hex');
+    const { opsUser } = options;
+    const target =
+      opsUser === undefined
+        ? await makeVchLogin(client, id, options.login)
+        : { ...options.login, user: opsUser.user, password: opsUser.password };
+    if (opsUser === undefined) undo.push(() => removeVchLogin(client, id));
     const config: VchConfig = {
       version: 1,
-      id: randomBytes(16).toString('hex'),
+      id,
       name: options.name,
-      target: options.login,
+      target,
       resourcePool: pool,
       folder,
       datacenter: datacenter.name,
@@ -125,11 +139,16 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       listen: options.listen,
       registry: options.registry,
       container: options.container,
+      ...(options.storage === undefined ? {} : { storage: options.storage }),
       channelDir: options.channelDir,
     };
     progress('Creating the endpoint VM');
     const endpoint = await createEndpointVm(client, config, network.ref);
     undo.push(() => destroyVm(client, endpoint));
+    if (opsUser?.grant ?? target.user !== options.login.user) {
+      progress(`Setting the permissions of "${target.user}"`);
+      await grantLogin(client, config, endpoint);
+    }
     progress('Powering on the endpoint VM');
     await client.runTask('PowerOnVM_Task', endpoint, {});
     undo.length = 0;
@@ -221,19 +240,69 @@ async function createEndpointVm(
       extraConfig: [
         { key: APPLIANCE_KEY, value: 'endpoint' },
         { key: OWNER_KEY, value: config.id },
+        { key: SCOPE_KEY, value: scope(config) },
         { key: CONFIG_KEY, value: JSON.stringify(config) },
       ],
     },
   }) as Promise<ManagedObjectReference>;
 }
 
+/** Directories of the host's images and volumes, for its machines, and of their sockets. */
+function scope({ imageStore, id, channelDir }: VchConfig): string {
+  return JSON.stringify({
+    files: [storePath(imageStore, 'VIC', id)],
+    machines: [storePath(imageStore)],
+    sockets: [channelDir],
+  });
+}
+
+function storePath({ datastore, path }: VchConfig['imageStore'], ...below: string[]): string {
+  return `[${datastore}] ${[path, ...below].filter((part) => part !== '').join('/')}`;
+}
+
+/** Sets the permissions of the login in a host's configuration. */
+export async function grantLogin(
+  client: VimClient,
+  config: VchConfig,
+  endpoint: ManagedObjectReference,
+): Promise<void> {
+  const named = async (type: 'Datacenter' | 'Datastore' | 'Network', name: string): Promise<ManagedObjectReference> =>
+    (await findObject(client, type, name, type)).ref;
+  await grantVchPermissions(client, config.target.user, {
+    pool: config.resourcePool,
+    vmFolder: config.folder,
+    datacenter: await named('Datacenter', config.datacenter),
+    datastore: await named('Datastore', config.imageStore.datastore),
+    network: await named('Network', config.bridge.portGroup),
+    endpoint,
+  });
+}
+
 /** Writes a changed configuration and restarts the endpoint with it; containers go on running. */
 export async function reconfigureVch(client: VimClient, vch: Vch, config: VchConfig): Promise<void> {
   await powerOff(client, vch.endpoint);
-  await client.runTask('ReconfigVM_Task', vch.endpoint, {
-    spec: { extraConfig: [{ key: CONFIG_KEY, value: JSON.stringify(config) }] },
-  });
+  await writeConfig(client, vch, config);
   await client.runTask('PowerOnVM_Task', vch.endpoint, {});
+}
+
+async function writeConfig(client: VimClient, vch: Vch, config: VchConfig): Promise<void> {
+  await client.runTask('ReconfigVM_Task', vch.endpoint, {
+    spec: {
+      extraConfig: [
+        { key: SCOPE_KEY, value: scope(config) },
+        { key: CONFIG_KEY, value: JSON.stringify(config) },
+      ],
+    },
+  });
+}
+
+/** Gives a host of an earlier version, whose endpoint has the login of vic-machine, one of its own. */
+export async function separateLogin(client: VimClient, vch: Vch, login: NewVch['login']): Promise<void> {
+  if (vch.config.target.user !== login.user) return;
+  const config = { ...vch.config, target: await keepVchLogin(client, vch.id, vch.config.target, login) };
+  await grantLogin(client, config, vch.endpoint);
+  if (vch.powerState === 'poweredOn') await reconfigureVch(client, vch, config);
+  else await writeConfig(client, vch, config);
 }
 
 /** Powers the endpoint on where it is off. */
@@ -281,13 +350,13 @@ export async function deleteVch(
   await destroyVm(client, vch.endpoint);
   if (client.serviceContent.about.apiType === 'HostAgent') await removePortGroup(client, vch.config.bridge.portGroup);
   await client.runTask('Destroy_Task', vch.config.resourcePool, {});
+  await removeVchLogin(client, vch.id);
 }
 
 async function removeImageStore(client: VimClient, vch: Vch): Promise<void> {
   const { fileManager } = client.serviceContent;
   if (fileManager === undefined) return;
-  const { datastore, path } = vch.config.imageStore;
-  const name = `[${datastore}] ${[path, 'VIC', vch.id].filter((part) => part !== '').join('/')}`;
+  const name = storePath(vch.config.imageStore, 'VIC', vch.id);
   const datacenter = await findObject(client, 'Datacenter', vch.config.datacenter, '--target …/datacenter');
   try {
     await client.runTask('DeleteDatastoreFile_Task', fileManager, { name, datacenter: datacenter.ref });

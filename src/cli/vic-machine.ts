@@ -20,8 +20,12 @@ import {
   parseBridgeRange,
   parseDockerAddress,
   parseImageStore,
+  parseOpsUser,
   plainTcpWarning,
   positiveInteger,
+  RESERVE_HELP,
+  storageOf,
+  storageReserve,
   tlsMode,
 } from './vch-options.js';
 
@@ -198,7 +202,15 @@ targetCommand(program, 'create', 'create a virtual container host')
     2048,
   )
   .option('--base-image-size <GiB>', "size of a container's disk", positiveInteger('--base-image-size'), 32)
+  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
+  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--channel-dir <directory>', "directory of channel sockets on the embedded host's machine")
+  .option(
+    '--ops-user <name>',
+    'vSphere user that the endpoint works with (default: one made for it; the given one on a vCenter)',
+  )
+  .option('--ops-password <password>', 'its password; better: VIC_MACHINE_OPS_PASSWORD in the environment')
+  .option('--ops-grant-perms', 'set the permissions that the ops user needs')
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
@@ -214,6 +226,7 @@ targetCommand(program, 'create', 'create a virtual container host')
         insecure: options.insecureRegistry,
         certificateAuthorities: readPems(options.registryCa),
       };
+      const opsUser = parseOpsUser(options);
       const imageStore = parseImageStore(options.imageStore);
       const subnet = parseBridgeRange(options.bridgeNetworkRange);
       const { tls, directory, identity } = await tlsFor(options, address.host);
@@ -224,6 +237,7 @@ targetCommand(program, 'create', 'create a virtual container host')
         {
           name,
           login,
+          ...(opsUser === undefined ? {} : { opsUser }),
           ...(datacenter === undefined ? {} : { datacenter }),
           imageStore,
           ...(options.computeResource === undefined ? {} : { computeResource: options.computeResource }),
@@ -235,6 +249,7 @@ targetCommand(program, 'create', 'create a virtual container host')
             memoryMiB: options.containerMemory,
             baseImageSizeGiB: options.baseImageSize,
           },
+          storage: storageOf(options),
           channelDir: options.channelDir ?? join(instancePaths(DEFAULT_STATE_DIR).runDir, 'vch', name),
         },
         progress,

@@ -24,6 +24,8 @@ export interface InstancePaths {
   readonly supervisorFile: string;
   /** `{user, password}`, mode 0600. */
   readonly credentialsFile: string;
+  /** Users of the embedded host with hashes of their passwords, roles and permissions; mode 0600. */
+  readonly accessFile: string;
 }
 
 /** The paths of the instance that lives in `stateDir`. */
@@ -39,6 +41,7 @@ export function instancePaths(stateDir: string): InstancePaths {
     hostdFile: join(stateDir, 'hostd.json'),
     supervisorFile: join(runDir, 'supervisor.json'),
     credentialsFile: join(stateDir, 'credentials.json'),
+    accessFile: join(stateDir, 'access.json'),
   };
 }
 
@@ -52,6 +55,9 @@ export interface BootImage {
 export function bootImage(cacheDir = cacheDirectory()): BootImage {
   return { kernel: join(cacheDir, 'boot', 'kernel'), initramfs: join(cacheDir, 'boot', 'initramfs.cpio') };
 }
+
+/** The launcher of the cage that QEMU runs in, which set-up compiles. */
+export const launcherPath = (): string => join(cacheDirectory(), 'bin', 'caisson-cage');
 
 /** What QEMU is given a snapshot's memory with, which set-up compiles. */
 export const memoryLibrary = (): string => join(cacheDirectory(), 'bin', 'caisson-memory.so');

@@ -9,6 +9,11 @@ import { logger } from '../common/log.js';
 import type { InstancePaths } from '../common/paths.js';
 import { writeWhole } from '../common/write-whole.js';
 import type { AboutInfo } from '../vim25/types.generated.js';
+import { HostLocalAccountManager } from './access/account-manager.js';
+import { Accounts } from './access/accounts.js';
+import { Authority } from './access/authority.js';
+import { AuthorizationManager } from './access/authorization-manager.js';
+import { isEndpoint } from './access/machine-access.js';
 import { Host, type HostSwitch } from './inventory/host.js';
 import type { RunsMachines } from './inventory/host-info.js';
 import { ServiceInstance } from './inventory/service-instance.js';
@@ -74,7 +79,15 @@ export async function startHostd(options: {
   const host = new Host(paths, runtime, virtualSwitch, about, runs);
   host.registry.add(new ServiceInstance(about));
   host.registry.add(defaultCollector());
-  const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials));
+  const accounts = new Accounts(paths.accessFile, credentials.user);
+  await accounts.load();
+  // What somebody waits for may be seen, or gone, from now on.
+  accounts.onChange = () => host.registry.notify();
+  const authority = new Authority(accounts, credentials.user, host.registry, host.rootFolder, isEndpoint);
+  host.registry.on('removed', ({ ref }) => accounts.entityRemoved(ref));
+  host.registry.add(new AuthorizationManager(authority, host.registry, host.rootFolder));
+  const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials, authority));
+  host.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
   await host.load();
   const server = await VimServer.listen(host, sessions, certificate, options.listen);
   const { address, port } = server.address;

@@ -1,5 +1,5 @@
 /** hostd as a program. */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { invalid, messageOf } from '../common/errors.js';
@@ -15,6 +15,8 @@ import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
 import { HANG_MS } from './watchdog.js';
 
 const log = logger('hostd');
+/** Less than what runs on a machine by default: 0. */
+const HOSTD_OOM_SCORE = -500;
 const program = new Command('hostd')
   .description('The embedded vSphere host')
   .option('--state-dir <directory>', 'where VMs and the datastore are kept', DEFAULT_STATE_DIR)
@@ -38,6 +40,8 @@ const options = program.opts<{
 closeInherited();
 // Directories that others pass through are made by their modes here, whatever the shell of who started this has.
 process.umask(0o022);
+// When memory runs out machines go first. What is started from here on is like it, except those.
+await writeFile('/proc/self/oom_score_adj', String(HOSTD_OOM_SCORE)).catch(() => undefined);
 
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => log.error({ err: error }, 'uncaught exception'));
@@ -61,7 +65,11 @@ try {
     runs: {
       acceleration: `${runtime.acceleration.acceleration}: ${runtime.acceleration.why}`,
       emulator: runtime.capabilities.version,
-      lacks: runtime.virtualSwitch.lacks,
+      cage: runtime.cages.parts.present.join(' '),
+      lacks: [
+        ...runtime.virtualSwitch.lacks,
+        ...runtime.cages.parts.missing.map((what) => `QEMU runs without a ${what}`),
+      ],
       kernel: await readFile(kernelVersionFile(), 'utf8').catch(() => ''),
     },
     listen: { host: listen[1]!, port: Number(listen[2]) },

@@ -9,6 +9,9 @@ export interface ProcessIdentity {
   startTime: string;
 }
 
+/** What there is to keep of one. */
+export const identityOf = ({ pid, startTime }: ProcessIdentity): ProcessIdentity => ({ pid, startTime });
+
 /** Clock ticks per second and bytes per page in /proc: fixed by Linux on x86-64 (USER_HZ, PAGE_SIZE). */
 const TICKS = 100;
 const PAGE = 4096;

@@ -6,6 +6,7 @@ import { bootImage, cacheDirectory, type InstancePaths } from '../common/paths.j
 import { isEndpoint, ProcessRuntime } from './process/process-runtime.js';
 import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
+import { Cages } from './qemu/cage.js';
 import { type QemuCapabilities, qemuCapabilities } from './qemu/capabilities.js';
 import { snapshotHost } from './qemu/host-identity.js';
 import { QemuRuntime } from './qemu/qemu-runtime.js';
@@ -24,6 +25,7 @@ export class HostRuntime implements VmRuntime {
     readonly virtualSwitch: VirtualSwitch,
     readonly acceleration: AccelerationChoice,
     readonly capabilities: QemuCapabilities,
+    readonly cages: Cages,
   ) {}
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm> {
@@ -38,8 +40,9 @@ export class HostRuntime implements VmRuntime {
   }
 
   /** Ends what runs for the runtime alone; VMs go on running. */
-  close(): Promise<void> {
-    return this.qemu.close();
+  async close(): Promise<void> {
+    await this.qemu.close();
+    await this.cages.groups.close();
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
@@ -69,8 +72,9 @@ export async function createRuntime(
   const capabilities = await qemuCapabilities();
   if (!capabilities.snapshots)
     log.warn({ qemu: capabilities.version }, 'this QEMU saves no state without memory: every VM is booted');
+  const cages = await Cages.open(paths.runDir, paths.instance);
   const choice = await chooseAcceleration(wanted, capabilities, join(paths.stateDir, 'acceleration.json'), (ms) =>
-    probeKvm(boot, capabilities, ms),
+    probeKvm(boot, capabilities, cages, ms),
   );
   const { acceleration } = choice;
   log.info({ ...choice, qemu: capabilities.version }, 'acceleration of virtual machines');
@@ -84,9 +88,17 @@ export async function createRuntime(
     acceleration,
     capabilities,
     virtualSwitch,
+    cages,
     capabilities.snapshots ? snapshots : null,
     warmPool,
   );
   await qemu.open();
-  return new HostRuntime(qemu, new ProcessRuntime(paths, virtualSwitch, hangMs), virtualSwitch, choice, capabilities);
+  return new HostRuntime(
+    qemu,
+    new ProcessRuntime(paths, virtualSwitch, hangMs),
+    virtualSwitch,
+    choice,
+    capabilities,
+    cages,
+  );
 }

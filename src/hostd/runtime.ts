@@ -63,6 +63,8 @@ export interface VmHooks {
   infoGet(key: string): string | undefined;
   /** GuestRPC `info-set KEY VALUE`: throws when the key may not be written by a guest. */
   infoSet(key: string, value: string): void;
+  /** The VM stands still: a disk could not be written, for want of room. */
+  stalled(): void;
   /** Called exactly once, when the VM no longer runs. */
   exited(exit: VmExit): void;
 }
@@ -81,6 +83,8 @@ export interface RunningVm {
   suspend(): Promise<void>;
   /** Goes on; the guest is asked to look at its clock (GuestRPC `OS_Resume`). */
   resume(): Promise<void>;
+  /** True while it stands still because a disk could not be written. */
+  stalled(): Promise<boolean>;
   /** True while it is suspended. */
   suspended(): Promise<boolean>;
   /** Host memory and CPU the VM really uses. */

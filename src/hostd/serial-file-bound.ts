@@ -52,6 +52,7 @@ export function boundSerialFile(vm: VmDefinition, hooks: VmHooks): { hooks: VmHo
     hooks: {
       infoGet: (key) => hooks.infoGet(key),
       infoSet: (key, value) => hooks.infoSet(key, value),
+      stalled: () => hooks.stalled(),
       exited: (exit) => {
         stop();
         hooks.exited(exit);

@@ -8,6 +8,7 @@ import { cacheDirectory } from '../common/paths.js';
 import { qemuCapabilities } from '../hostd/qemu/capabilities.js';
 import { prepareBootImage } from './boot-image.js';
 import { provideDockerCli } from './docker-cli.js';
+import { prepareLauncher } from './launcher.js';
 import { installPackages, RUN_PACKAGES, TEST_PACKAGES } from './packages.js';
 import { provideSocketGroup } from './socket-group.js';
 
@@ -30,6 +31,7 @@ export async function prepareMachine(options: { tests: boolean }): Promise<void>
   mkdirSync(cacheDirectory(), { recursive: true });
   await qemuCapabilities();
   await prepareBootImage({ strict: options.tests });
+  await prepareLauncher({ strict: options.tests });
   if (options.tests) await provideDockerCli(cacheDirectory());
 }
 

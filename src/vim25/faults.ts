@@ -24,6 +24,7 @@ const KINDS: [string, ErrorKind][] = [
   ['FileNotFound', 'notFound'],
   ['ManagedObjectNotFound', 'notFound'],
   ['NotFound', 'notFound'],
+  ['UserNotFound', 'notFound'],
   ['FileAlreadyExists', 'conflict'],
   ['AlreadyExists', 'conflict'],
   ['DuplicateName', 'conflict'],

@@ -2212,6 +2212,7 @@ export type AnyVmwareDistributedVirtualSwitchVlanSpec = Base<'VmwareDistributedV
 /** Every operation: what it takes besides `_this`, and gives. */
 export interface Operations {
   AcquireGenericServiceTicket: { args: { spec: AnySessionManagerServiceRequestSpec; }; result: SessionManagerGenericServiceTicket };
+  AddAuthorizationRole: { args: { name: string; privIds?: string[]; }; result: number };
   AddCustomFieldDef: { args: { name: string; moType?: string; fieldDefPolicy?: PrivilegePolicyDef; fieldPolicy?: PrivilegePolicyDef; }; result: CustomFieldDef };
   AddPortGroup: { args: { portgrp: HostPortGroupSpec; }; result: void };
   AddVirtualSwitch: { args: { vswitchName: string; spec?: HostVirtualSwitchSpec; }; result: void };
@@ -2234,6 +2235,7 @@ export interface Operations {
   CreatePropertyCollector: { args: { }; result: ManagedObjectReference };
   CreateResourcePool: { args: { name: string; spec: ResourceConfigSpec; }; result: ManagedObjectReference };
   CreateSnapshot_Task: { args: { name: string; description?: string; memory: boolean; quiesce: boolean; }; result: ManagedObjectReference };
+  CreateUser: { args: { user: AnyHostAccountSpec; }; result: void };
   CreateVApp: { args: { name: string; resSpec: ResourceConfigSpec; configSpec: VAppConfigSpec; vmFolder?: ManagedObjectReference; }; result: ManagedObjectReference };
   CreateVM_Task: { args: { config: VirtualMachineConfigSpec; pool: ManagedObjectReference; host?: ManagedObjectReference; }; result: ManagedObjectReference };
   CreateVirtualDisk_Task: { args: { name: string; datacenter?: ManagedObjectReference; spec: AnyVirtualDiskSpec; }; result: ManagedObjectReference };
@@ -2301,18 +2303,23 @@ export interface Operations {
   Reload: { args: { }; result: void };
   RelocateVM_Task: { args: { spec: VirtualMachineRelocateSpec; priority?: VirtualMachineMovePriority; }; result: ManagedObjectReference };
   RemoveAllSnapshots_Task: { args: { consolidate?: boolean; }; result: ManagedObjectReference };
+  RemoveAuthorizationRole: { args: { roleId: number; failIfUsed: boolean; }; result: void };
   RemoveCustomFieldDef: { args: { key: number; }; result: void };
+  RemoveEntityPermission: { args: { entity: ManagedObjectReference; user: string; isGroup: boolean; }; result: void };
   RemovePortGroup: { args: { pgName: string; }; result: void };
   RemoveSnapshot_Task: { args: { removeChildren: boolean; consolidate?: boolean; }; result: ManagedObjectReference };
+  RemoveUser: { args: { userName: string; }; result: void };
   RemoveVirtualSwitch: { args: { vswitchName: string; }; result: void };
   Rename_Task: { args: { newName: string; }; result: ManagedObjectReference };
   ResetCollector: { args: { }; result: void };
   ResetListView: { args: { obj?: ManagedObjectReference[]; }; result: ManagedObjectReference[] };
   ResetListViewFromView: { args: { view: ManagedObjectReference; }; result: void };
   ResetVM_Task: { args: { }; result: ManagedObjectReference };
+  RetrieveAllPermissions: { args: { }; result: Permission[] };
   RetrieveEntityPermissions: { args: { entity: ManagedObjectReference; inherited: boolean; }; result: Permission[] };
   RetrieveProperties: { args: { specSet?: PropertyFilterSpec[]; }; result: ObjectContent[] };
   RetrievePropertiesEx: { args: { specSet?: PropertyFilterSpec[]; options: RetrieveOptions; }; result: RetrieveResult | undefined };
+  RetrieveRolePermissions: { args: { roleId: number; }; result: Permission[] };
   RetrieveServiceContent: { args: { }; result: ServiceContent };
   RevertToCurrentSnapshot_Task: { args: { host?: ManagedObjectReference; suppressPowerOn?: boolean; }; result: ManagedObjectReference };
   RewindCollector: { args: { }; result: void };
@@ -2320,14 +2327,17 @@ export interface Operations {
   SearchDatastore_Task: { args: { datastorePath: string; searchSpec?: HostDatastoreBrowserSearchSpec; }; result: ManagedObjectReference };
   SessionIsActive: { args: { sessionID: string; userName: string; }; result: boolean };
   SetCollectorPageSize: { args: { maxCount: number; }; result: void };
+  SetEntityPermissions: { args: { entity: ManagedObjectReference; permission?: Permission[]; }; result: void };
   SetField: { args: { entity: ManagedObjectReference; key: number; value: string; }; result: void };
   ShutdownGuest: { args: { }; result: void };
   SuspendVM_Task: { args: { }; result: ManagedObjectReference };
   TerminateSession: { args: { sessionId?: string[]; }; result: void };
   UnregisterVM: { args: { }; result: void };
+  UpdateAuthorizationRole: { args: { roleId: number; newName: string; privIds?: string[]; }; result: void };
   UpdateConfig: { args: { name?: string; config?: ResourceConfigSpec; }; result: void };
   UpdateOptions: { args: { changedValue?: AnyOptionValue[]; }; result: void };
   UpdatePortGroup: { args: { pgName: string; portgrp: HostPortGroupSpec; }; result: void };
+  UpdateUser: { args: { user: AnyHostAccountSpec; }; result: void };
   WaitForUpdates: { args: { version?: string; }; result: UpdateSet };
   WaitForUpdatesEx: { args: { version?: string; options?: WaitOptions; }; result: UpdateSet | undefined };
   setCustomValue: { args: { key: string; value: string; }; result: void };
@@ -2373,6 +2383,7 @@ export interface ManagedObjects {
   LicenseManager: { source?: AnyLicenseSource; sourceAvailable?: boolean; diagnostics?: LicenseDiagnostics; featureInfo?: LicenseFeatureInfo[]; licensedEdition?: string; licenses?: LicenseManagerLicenseInfo[]; licenseAssignmentManager?: ManagedObjectReference; evaluation?: LicenseManagerEvaluationInfo; };
   LicenseAssignmentManager: { };
   AuthorizationManager: { privilegeList?: AuthorizationPrivilege[]; roleList?: AuthorizationRole[]; description?: AuthorizationDescription; };
+  HostLocalAccountManager: { };
   CustomFieldsManager: { field?: CustomFieldDef[]; };
   HttpNfcLease: { initializeProgress?: number; transferProgress?: number; mode?: string; capabilities?: HttpNfcLeaseCapabilities; info?: HttpNfcLeaseInfo; state?: HttpNfcLeaseState; error?: LocalizedMethodFault; };
 }

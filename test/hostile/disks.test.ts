@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEmpty } from '../../src/disk/index.js';
 import type { RunningVm } from '../../src/hostd/runtime.js';
 import { prepareBootImage } from '../../src/setup/boot-image.js';
+import { prepareLauncher } from '../../src/setup/launcher.js';
 import { type LabGuest, until, VmLab } from '../support/vm-lab.js';
 
 const WAYS = ['booted', 'resumed', 'spare'] as const;
@@ -20,6 +21,7 @@ let labs: Record<(typeof WAYS)[number], VmLab>;
 
 beforeAll(async () => {
   await prepareBootImage({ strict: true });
+  await prepareLauncher({ strict: true });
   cache = await mkdtemp(join(tmpdir(), 'caisson-hostile-'));
   secret = join(cache, 'secret');
   await writeFile(secret, SECRET.padEnd(4096, '.'), { mode: 0o600 });
@@ -42,7 +44,7 @@ async function started(lab: VmLab, script: string): Promise<{ guest: LabGuest; v
 }
 
 function spares(lab: VmLab): number[] {
-  return qemus().filter((pid) => argumentsOf(pid).includes(`path=${lab.paths.runDir}/pool/`));
+  return qemus().filter((pid) => argumentsOf(pid).includes(`${lab.paths.runDir}/pool/`));
 }
 
 function qemus(): number[] {

@@ -335,7 +335,7 @@ describe('a container that sends what it likes', () => {
       expect(left).not.toContain(ip);
       expect(left).not.toContain(mac);
       expect(await inSwitch('bridge', 'fdb', 'show')).not.toContain(mac);
-      expect(await inEndpoint('ip', 'neigh', 'show')).not.toContain(ip);
+      await vi.waitFor(async () => expect(await inEndpoint('ip', 'neigh', 'show')).not.toContain(ip));
     }
   });
 });

@@ -10,6 +10,8 @@ import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../../src/host
 export class FakeRuntime implements VmRuntime {
   /** By name of the VM: what hostd gave to start it, and where its guest speaks to hostd. */
   readonly guests = new Map<string, { vm: VmDefinition; hooks: VmHooks }>();
+  /** Names of VMs that went on. */
+  readonly resumed: string[] = [];
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
     this.guests.set(vm.name, { vm, hooks });
@@ -25,7 +27,10 @@ export class FakeRuntime implements VmRuntime {
       rebootGuest: async () => undefined,
       suspend: async () => undefined,
       suspended: async () => false,
-      resume: async () => undefined,
+      stalled: async () => false,
+      resume: async () => {
+        this.resumed.push(vm.name);
+      },
       usage: async () => ({ residentBytes: 1_000_000, cpuSeconds: 1 }),
       release: () => undefined,
     };

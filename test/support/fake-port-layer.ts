@@ -5,6 +5,7 @@
 import { EventEmitter, once } from 'node:events';
 import { Readable } from 'node:stream';
 import { StartError } from '../../port-layer/errors.js';
+import { StorageReserve, storageLimits } from '../../port-layer/storage/storage-reserve.js';
 import type {
   AttachedStreams,
   AttachOptions,
@@ -465,6 +466,7 @@ export class FakePortLayer implements PortLayer {
     this.exec.list().some(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name)),
   );
   readonly stored = new Map<string, Buffer>();
+  readonly room = new StorageReserve({}, storageLimits());
   readonly kv: KeyValueStore = {
     get: async (key) => this.stored.get(key),
     put: async (key, value) => void this.stored.set(key, value),
@@ -484,6 +486,7 @@ export class FakePortLayer implements PortLayer {
       kernelVersion: '6.1.0',
       hostName: 'test',
       acceleration: 'kvm: it works here',
+      cage: 'user seccomp mount pid',
       emulator: 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)',
       containerKernel: '6.1.0-50-cloud-amd64',
       lacks: [],

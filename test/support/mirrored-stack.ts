@@ -9,11 +9,14 @@ export interface MirroredStack extends Stack {
 }
 
 /** Starts both. @param images that the registry has, as `library/<name>:latest` */
-export async function startMirroredStack(images: readonly TestImageName[]): Promise<MirroredStack> {
+export async function startMirroredStack(
+  images: readonly TestImageName[],
+  options: { stateDir?: string; createOptions?: string[]; hostdOptions?: string[] } = {},
+): Promise<MirroredStack> {
   const registry = await startRegistry();
   try {
     for (const name of images) await registry.push(await testImage(name), `library/${name}:latest`);
-    const stack = await startStack({ mirror: registry.address });
+    const stack = await startStack({ ...options, mirror: registry.address });
     const { stop } = stack;
     return Object.assign(stack, {
       registry,

@@ -87,11 +87,11 @@ export interface Stack {
   stop(): Promise<void>;
 }
 
-/** Starts the engine. @param mirror address of a registry for plain image names */
+/** Starts the engine. @param mirror address of a registry for plain image names. @param stateDir removed with it; a new one */
 export async function startStack(
-  options: { mirror?: string; createOptions?: string[]; hostdOptions?: string[] } = {},
+  options: { mirror?: string; createOptions?: string[]; hostdOptions?: string[]; stateDir?: string } = {},
 ): Promise<Stack> {
-  const paths = instancePaths(mkdtempSync(join(tmpdir(), 'caisson-stack-')));
+  const paths = instancePaths(options.stateDir ?? mkdtempSync(join(tmpdir(), 'caisson-stack-')));
   const port = await freePort();
   const dockerHost = `tcp://127.0.0.1:${port}`;
   const hostdOptions = options.hostdOptions ?? [];

@@ -69,6 +69,13 @@ export class LabGuest implements VmHooks {
     this.values.set(key, value);
   }
 
+  /** How often it lacked room for its disk. */
+  stalls = 0;
+
+  stalled(): void {
+    this.stalls++;
+  }
+
   exited(exit: VmExit): void {
     this.exits.push(exit);
   }
@@ -234,6 +241,7 @@ export class VmLab {
     await this.runtime.close();
     await Promise.all([...this.running].map((vm) => vm.powerOff()));
     await this.runtime.virtualSwitch.remove();
+    await this.runtime.cages.groups.close();
     await rm(this.paths.stateDir, { recursive: true, force: true });
     await rm(this.paths.runDir, { recursive: true, force: true });
   }

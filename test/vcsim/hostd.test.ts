@@ -241,3 +241,27 @@ it('keeps files in directories that were made', async () => {
   await files.delete(path);
   expect(await files.exists(path)).toBe(false);
 });
+
+it('a VM without room for its disk asks what to do, and is answered', async () => {
+  const vm = await createVm(client, 'full');
+  await client.runTask('PowerOnVM_Task', vm, {});
+  const question = async () =>
+    (await client.retrieve([vm], 'VirtualMachine', ['runtime.question']))[0]?.props['runtime.question'];
+  expect(await question()).toBeUndefined();
+  const { hooks } = hostd.runtime.guests.get('full')!;
+  // The temporary directory has room: it goes on by itself.
+  hooks.stalled();
+  const { eventManager } = client.serviceContent;
+  const [latest] = await client.retrieve([eventManager!], 'EventManager', ['latestEvent']);
+  expect(latest?.props.latestEvent?.$type).toBe('VmDiskFailedEvent');
+  expect((await question())?.choice.choiceInfo?.map(({ label }) => label)).toEqual(['Retry', 'Cancel']);
+  await expect.poll(question, { timeout: 10_000 }).toBeUndefined();
+  expect(hostd.runtime.resumed).toEqual(['full']);
+  hooks.stalled();
+  const { id } = (await question())!;
+  await expect(client.call('AnswerVM', vm, { questionId: 'none', answerChoice: '0' })).rejects.toThrow(/question/);
+  await expect(client.call('AnswerVM', vm, { questionId: id, answerChoice: '7' })).rejects.toThrow(/choice/);
+  await client.call('AnswerVM', vm, { questionId: id, answerChoice: '1' });
+  expect(await powerState(vm)).toBe('poweredOff');
+  expect(await question()).toBeUndefined();
+});

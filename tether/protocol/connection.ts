@@ -1,13 +1,14 @@
 /** The endpoint's side of one connection to a tether. */
 import { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
-import { type Duplex, Writable } from 'node:stream';
-import { conflict, invalid, unavailable } from '../../src/common/errors.js';
+import type { Duplex, Writable } from 'node:stream';
+import { invalid, messageOf, unavailable } from '../../src/common/errors.js';
 import { keepReading } from '../../src/common/keep-reading.js';
 import { FieldWriter } from './fields.js';
 import {
   encodeFrame,
   encodeFrameHead,
+  FILES_WINDOW,
   FIRST_INPUT_WINDOW,
   type Frame,
   FrameParser,
@@ -16,6 +17,9 @@ import {
   OUTPUT_WINDOW,
   PREAMBLE,
 } from './frames.js';
+import { OutputWindows } from './output-windows.js';
+import { SessionInput } from './session-input.js';
+import { StrayFrames } from './stray-frames.js';
 
 /** A piece of output as the tether sends it; `offset` is relative to the run's log, -1 for execs. */
 export interface TetherOutput {
@@ -46,41 +50,81 @@ interface Events {
   frozen: [request: number, state: number, problem: string];
   /** The kernel has killed a process of the container for want of memory; `news`: just now, not before the connection began. */
   oom: [news: boolean];
+  /** The guest did what no tether does, and is not listened to any more; `close` follows. `how`: "it sent …". */
+  broken: [how: string];
   close: [];
 }
 
-const STDIN_FRAME = 131_072;
 const MAX_PROBLEM = 512;
 const GRANT = OUTPUT_WINDOW / 8;
-/** Sessions whose debt is kept: a guest may make up any number. */
+/** Sessions whose debt is kept. */
 const MAX_OWED = 1024;
+/** Requests without an answer. */
+const MAX_ASKED = 256;
 /** Bytes of a process that a tether whose `hello` says version 1 or 2 takes. */
 const FIRST_LONGEST_PROCESS = 900_000;
 /** A longer payload is handed to the kernel as it is, not copied behind its head. */
 const LONG = 4096;
+/** Bytes that wait for the guest's machine to take them: with more, no input is sent; no request; and nobody waits any longer. */
+const INPUT_WAITS = 256 * 1024;
+const REQUESTS_WAIT = 8 << 20;
+const MOST_WAITING = 32 << 20;
 
 /**
- * Sends and receives frames. Whoever consumes output must call {@link credit} with what it has consumed: the guest sends no more
- * than the window ahead. Emits `close` once when the connection is gone.
+ * Sends and receives frames. Whoever consumes output must call {@link credit} with what it has consumed: the guest may send no more
+ * than the window ahead. The guest is not trusted with that or anything: one that sends more than it was granted, or what a
+ * tether never sends, is told of by `broken` and hung up on; what it grants is never more than the window. Emits `close` once when
+ * the connection is gone.
  */
 export class TetherConnection extends EventEmitter<Events> {
   private readonly parser = new FrameParser();
+  private readonly windows = new OutputWindows();
+  private readonly stray = new StrayFrames();
+  /** The kernel kills many where memory is short. */
+  private readonly kills = new StrayFrames(10_000, 1000);
   private readonly inputs = new Map<number, SessionInput>();
   /** Consumed output that the guest was not told of. */
   private readonly owed = new Map<number, number>();
+  private readonly asked = new Set<number>();
+  private pings = 0;
+  /** Offset of the first process's last output. */
+  private lastOffset = 0;
+  /** Wait until the guest's machine takes what was sent. */
+  private readonly takers = new Set<() => void>();
   private inputWindow = FIRST_INPUT_WINDOW;
   private longestProcess = FIRST_LONGEST_PROCESS;
+  private greeted = false;
   private closed = false;
+  /** Why it was hung up on; null: it was not. */
+  private wrong: string | null = null;
+  /** When the guest was heard of last: `performance.now()`. */
+  heardAt = performance.now();
 
   constructor(private readonly socket: Duplex) {
     super();
+    this.setMaxListeners(0);
     // A machine that has been powered off takes no credit any more, but its last output may be unread.
     if (socket instanceof Socket) keepReading(socket);
     socket.on('data', (bytes: Buffer) => this.receive(bytes));
     socket.on('error', () => undefined);
+    socket.on('drain', () => this.taken());
     socket.on('close', () => this.ended());
     socket.on('end', () => socket.destroy());
     socket.write(PREAMBLE);
+  }
+
+  /** How the guest broke the protocol; null: it did not. */
+  get broken(): string | null {
+    return this.wrong;
+  }
+
+  /** Reads nothing until {@link resume}: too much of what the guest has sent is still unread. */
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    if (!this.closed) this.socket.resume();
   }
 
   /** Lets the container's first process start. */
@@ -92,6 +136,12 @@ export class TetherConnection extends EventEmitter<Events> {
   subscribe(session: number): void {
     this.owed.delete(session);
     this.send(Message.subscribe, session, u32(OUTPUT_WINDOW));
+    this.windows.subscribe(session);
+  }
+
+  /** A session of an earlier connection that nobody reads: its end is to be heard of. */
+  adopt(session: number): void {
+    this.windows.adopt(session);
   }
 
   unsubscribe(session: number): void {
@@ -100,68 +150,107 @@ export class TetherConnection extends EventEmitter<Events> {
 
   /** Bytes of a session's output were consumed. The guest is not told for every few: it has most of the window left. */
   credit(session: number, bytes: number): void {
+    if (this.closed || !this.windows.has(session)) return;
     const owed = (this.owed.get(session) ?? 0) + bytes;
     if (owed < GRANT && this.owed.size < MAX_OWED) {
       this.owed.set(session, owed);
       return;
     }
     this.owed.delete(session);
-    if (owed > 0) this.send(Message.credit, session, u32(owed));
+    if (owed === 0 || !this.windows.credit(session, owed)) return;
+    this.send(Message.credit, session, u32(owed));
+    // It goes on sending, and reads nothing.
+    if (this.socket.writableLength > MOST_WAITING) this.hangUp('it reads nothing of what it is told');
   }
 
   /** The session's standard input; ending it closes the process's. */
   stdin(session: number): Writable {
+    return this.input(session, INPUT_WINDOW);
+  }
+
+  private input(session: number, most: number): SessionInput {
     let input = this.inputs.get(session);
     if (input === undefined) {
-      input = new SessionInput((type, payload) => this.send(type, session, payload), this.inputWindow);
+      const sender = {
+        send: (type: number, payload?: Buffer) => this.send(type, session, payload),
+        whenTaken: (go: () => void) => this.whenTaken(go),
+      };
+      input = new SessionInput(sender, this.inputWindow, most);
       this.inputs.set(session, input);
+      if (this.closed) input.processEnded();
     }
     return input;
   }
 
   resize(session: number, size: { rows: number; cols: number }): void {
-    this.send(Message.resize, session, new FieldWriter().u32(size.rows).u32(size.cols).bytes());
+    this.request(Message.resize, session, new FieldWriter().u32(size.rows).u32(size.cols).bytes());
   }
 
   signal(session: number, signal: number): void {
-    this.send(Message.signal, session, u32(signal));
+    this.request(Message.signal, session, u32(signal));
   }
 
   /**
    * Starts a process; `session` is a number not used before on this VM. `process` is from `encodeProcess`.
-   * @throws invalid when it is too long for the tether of an older engine's VM
+   * @throws invalid when it is too long for the tether of an older engine's VM, unavailable
    */
   exec(session: number, process: Buffer): void {
     if (process.length > this.longestProcess) throw invalid('argument list too long');
-    this.send(Message.exec, session, process);
+    this.begin(Message.exec, session, process);
   }
 
   /** Starts a file server (`files.ts`); `session` as for {@link exec}. */
   files(session: number, view: number): void {
+    this.begin(Message.files, session, new FieldWriter().u8(view).bytes());
     // The guest grants it a larger window as soon as it runs.
-    this.stdin(session);
-    this.send(Message.files, session, new FieldWriter().u8(view).bytes());
+    this.input(session, FILES_WINDOW);
   }
 
   /** Starts an observer (`observation.ts`); `session` as for {@link exec}. */
   observe(session: number): void {
-    this.send(Message.observe, session);
+    this.begin(Message.observe, session);
   }
 
   /** Writes files of the container's control group; answered by `limited` with the same `request`. */
   limit(request: number, limits: Record<string, string>): void {
     const fields = new FieldWriter();
     for (const [file, value] of Object.entries(limits)) fields.string(file).string(value);
-    this.send(Message.limit, request, fields.bytes());
+    this.ask(Message.limit, request, fields.bytes());
   }
 
   /** Stops the container's processes, or lets them go on; answered by `frozen` with the same `request`. @param state of `Freeze` */
   freeze(request: number, state: number): void {
-    this.send(Message.freeze, request, new FieldWriter().u8(state).bytes());
+    this.ask(Message.freeze, request, new FieldWriter().u8(state).bytes());
+  }
+
+  /** Asks the guest for a sign of life: {@link heardAt} tells when there was one. */
+  ping(): void {
+    if (this.closed || this.pings >= MAX_ASKED || this.socket.writableLength > REQUESTS_WAIT) return;
+    this.pings++;
+    this.send(Message.ping, 0);
   }
 
   close(): void {
     this.socket.destroy();
+  }
+
+  /** @throws unavailable */
+  private begin(type: number, session: number, payload?: Buffer): void {
+    if (this.windows.full) throw unavailable('too many processes were started in the container VM that have not ended');
+    this.request(type, session, payload);
+    this.windows.open(session);
+  }
+
+  private ask(type: number, request: number, payload: Buffer): void {
+    if (this.asked.size >= MAX_ASKED) throw unavailable('the container VM does not answer');
+    this.request(type, request, payload);
+    this.asked.add(request);
+  }
+
+  /** @throws unavailable when the guest takes nothing */
+  private request(type: number, session: number, payload?: Buffer): void {
+    if (this.socket.writableLength > REQUESTS_WAIT) throw unavailable('the container VM does not read its channel');
+    this.send(type, session, payload);
   }
 
   private send(type: number, session: number, payload?: Buffer): void {
@@ -176,63 +265,127 @@ export class TetherConnection extends EventEmitter<Events> {
     this.socket.uncork();
   }
 
+  private whenTaken(go: () => void): void {
+    if (this.closed || this.socket.writableLength <= INPUT_WAITS) go();
+    else this.takers.add(go);
+  }
+
+  private taken(): void {
+    const waiting = [...this.takers];
+    this.takers.clear();
+    for (const go of waiting) go();
+  }
+
   private receive(bytes: Buffer): void {
+    if (this.wrong !== null) return;
+    this.heardAt = performance.now();
     let frames: Frame[];
     try {
       frames = this.parser.push(bytes);
-    } catch {
-      this.socket.destroy();
+    } catch (error) {
+      this.hangUp(messageOf(error));
       return;
     }
-    for (const frame of frames) this.handle(frame);
+    for (const frame of frames) {
+      const wrong = this.handle(frame) ? null : this.stray.take(frame.payload.length);
+      if (wrong !== null) this.hangUp(wrong);
+      if (this.wrong !== null) return;
+    }
   }
 
-  private handle({ type, session, payload }: Frame): void {
+  private hangUp(how: string): void {
+    if (this.wrong !== null || this.closed) return;
+    this.wrong = how;
+    this.emit('broken', how);
+    this.socket.destroy();
+  }
+
+  /** Goes on if nothing is wrong. */
+  private check(wrong: string | null): boolean {
+    if (wrong !== null) this.hangUp(wrong);
+    return wrong === null;
+  }
+
+  /** @returns false for one that nobody has asked for */
+  private handle({ type, session, payload }: Frame): boolean {
     switch (type) {
       case Message.hello:
-        if (payload.length >= 4 && payload.readUInt32LE(0) >= 2) this.inputWindow = INPUT_WINDOW;
-        if (payload.length >= 4 && payload.readUInt32LE(0) >= 3) this.longestProcess = Number.POSITIVE_INFINITY;
-        this.emit('hello');
-        break;
+        return this.hello(payload);
       case Message.started:
-        if (payload.length >= 4) this.emit('started', session, payload.readUInt32LE(0));
-        break;
-      case Message.failed:
-        if (payload.length >= 4) this.emit('failed', session, payload.readUInt32LE(0), payload.toString('utf8', 4));
-        break;
+        if (payload.length < 4) return false;
+        if (this.check(this.windows.started(session))) this.emit('started', session, payload.readUInt32LE(0));
+        return this.windows.has(session);
+      case Message.failed: {
+        const known = this.windows.has(session);
+        if (payload.length < 4 || !known) return false;
+        if (!this.check(this.windows.ended(session))) return true;
+        this.emit('failed', session, payload.readUInt32LE(0), payload.toString('utf8', 4, 4 + 2 * MAX_PROBLEM));
+        return true;
+      }
       case Message.output:
-        if (payload.length >= 17) this.emit('output', decodeOutput(session, payload));
-        break;
+        this.output(session, payload);
+        return true;
       case Message.exited:
-        if (payload.length < 9) break;
-        this.inputs.get(session)?.processEnded();
-        this.inputs.delete(session);
-        this.owed.delete(session);
-        this.emit('exited', session, {
-          code: payload.readUInt32LE(0),
-          signal: payload.readUInt32LE(4),
-          oomKilled: payload[8] === 1,
-        });
-        break;
+        return this.exited(session, payload);
       case Message.stdinCredit:
-        if (payload.length >= 4) this.inputs.get(session)?.grant(payload.readUInt32LE(0));
-        break;
+        return payload.length >= 4 && this.inputs.get(session)?.grant(payload.readUInt32LE(0)) === true;
       case Message.limited:
+        if (!this.asked.delete(session)) return false;
         this.emit('limited', session, payload.toString('utf8', 0, MAX_PROBLEM));
-        break;
+        return true;
       case Message.frozen:
-        if (payload.length > 0) this.emit('frozen', session, payload[0]!, payload.toString('utf8', 1, MAX_PROBLEM));
-        break;
+        if (payload.length === 0 || !this.asked.delete(session)) return false;
+        this.emit('frozen', session, payload[0]!, payload.toString('utf8', 1, MAX_PROBLEM));
+        return true;
       case Message.oom:
-        this.emit('oom', payload[0] === 1);
-        break;
+        if (this.check(this.kills.take(payload.length))) this.emit('oom', payload[0] === 1);
+        return true;
       case Message.subscribed:
+        if (!this.windows.subscribed(session)) return false;
         this.emit('subscribed', session);
-        break;
+        return true;
+      case Message.pong:
+        if (this.pings === 0) return false;
+        this.pings--;
+        return true;
       default:
         // A newer tether may tell more than this endpoint understands.
-        break;
+        return false;
     }
+  }
+
+  private hello(payload: Buffer): boolean {
+    if (this.greeted) return false;
+    this.greeted = true;
+    if (payload.length >= 4 && payload.readUInt32LE(0) >= 2) this.inputWindow = INPUT_WINDOW;
+    if (payload.length >= 4 && payload.readUInt32LE(0) >= 3) this.longestProcess = Number.POSITIVE_INFINITY;
+    this.emit('hello');
+    return true;
+  }
+
+  private output(session: number, payload: Buffer): void {
+    if (!this.check(this.windows.take(session, Math.max(0, payload.length - OUTPUT_HEAD)))) return;
+    const output = decodeOutput(session, payload);
+    if (session === 0) {
+      if (!this.check(output.offset < this.lastOffset ? 'it sent output with a place in the log that cannot be' : null))
+        return;
+      this.lastOffset = output.offset;
+    }
+    this.emit('output', output);
+  }
+
+  private exited(session: number, payload: Buffer): boolean {
+    if (payload.length < 9 || !this.windows.has(session)) return false;
+    if (!this.check(this.windows.ended(session))) return true;
+    this.inputs.get(session)?.processEnded();
+    this.inputs.delete(session);
+    this.owed.delete(session);
+    this.emit('exited', session, {
+      code: payload.readUInt32LE(0),
+      signal: payload.readUInt32LE(4),
+      oomKilled: payload[8] === 1,
+    });
+    return true;
   }
 
   private ended(): void {
@@ -240,9 +393,13 @@ export class TetherConnection extends EventEmitter<Events> {
     this.closed = true;
     for (const input of this.inputs.values()) input.processEnded();
     this.inputs.clear();
+    this.taken();
     this.emit('close');
   }
 }
+
+/** Stream, time and offset in front of output. */
+const OUTPUT_HEAD = 17;
 
 function decodeOutput(session: number, payload: Buffer): TetherOutput {
   const offset = payload.readBigUInt64LE(9);
@@ -251,72 +408,15 @@ function decodeOutput(session: number, payload: Buffer): TetherOutput {
     stream: payload[0] === 2 ? 'stderr' : 'stdout',
     timeNs: payload.readBigUInt64LE(1),
     offset: offset > BigInt(Number.MAX_SAFE_INTEGER) ? -1 : Number(offset),
-    data: payload.subarray(17),
+    data: ofItsOwn(payload.subarray(OUTPUT_HEAD)),
   };
+}
+
+/** Bytes that keep no more memory than they are worth: what stands around them in a packet may be many times as long. */
+function ofItsOwn(bytes: Buffer): Buffer {
+  return bytes.length * 4 < bytes.buffer.byteLength ? Buffer.from(bytes) : bytes;
 }
 
 function u32(value: number): Buffer {
   return new FieldWriter().u32(value).bytes();
-}
-
-/** Standard input of one session: waits while the process is a window behind. */
-class SessionInput extends Writable {
-  private waiting: (() => void) | null = null;
-  private over = false;
-
-  /** @param window what the process may be behind */
-  constructor(
-    private readonly send: (type: number, payload?: Buffer) => void,
-    private window: number,
-  ) {
-    super({ highWaterMark: window });
-    this.on('error', () => undefined);
-  }
-
-  grant(bytes: number): void {
-    this.window += bytes;
-    const resume = this.waiting;
-    this.waiting = null;
-    resume?.();
-  }
-
-  /** What is still written goes nowhere, as into a closed pipe. */
-  processEnded(): void {
-    this.over = true;
-    this.grant(0);
-    this.destroy(conflict('the process has ended'));
-  }
-
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.push(chunk, done);
-  }
-
-  private push(chunk: Buffer, done: (error?: Error | null) => void): void {
-    let rest = chunk;
-    while (rest.length > 0 && !this.over) {
-      const size = Math.min(rest.length, this.window, STDIN_FRAME);
-      if (size === 0) {
-        this.waiting = () => this.push(rest, done);
-        return;
-      }
-      try {
-        this.send(Message.stdin, rest.subarray(0, size));
-      } catch (error) {
-        done(error as Error);
-        return;
-      }
-      this.window -= size;
-      rest = rest.subarray(size);
-    }
-    done();
-  }
-
-  override _final(done: (error?: Error | null) => void): void {
-    try {
-      if (!this.over) this.send(Message.stdinEof);
-    } catch {
-      // The connection is gone, and the process's input with it.
-    }
-    done();
-  }
 }

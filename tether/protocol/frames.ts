@@ -42,14 +42,19 @@ export const Message = {
 export const Freeze = { thawed: 0, frozen: 1, held: 2, ask: 255 } as const;
 
 export const PREAMBLE = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-ch01')]);
-export const MAX_FRAME = 1 << 20;
+/** The longest frame from a guest: it sends what one write to a port takes, 32 KiB. */
+export const MAX_FRAME = 1 << 16;
+/** Before a guest's preamble there may be the rest of what it had to say to somebody else, not more. */
+const MAX_BEFORE = 4 << 20;
 /** Of the field that says a frame's length. */
 const LENGTH = 4;
 const FRAME_HEAD = 9;
 const NOTHING = Buffer.alloc(0);
 /** Bytes of input a session's process may be behind before the sender must wait. */
 export const INPUT_WINDOW = 262_144;
-/** The same for a tether whose `hello` says version 1: a VM that was started by an older engine. */
+/** What a file server may be behind: it grants the difference when it starts. */
+export const FILES_WINDOW = 1 << 20;
+/** {@link INPUT_WINDOW} for a tether whose `hello` says version 1: a VM that was started by an older engine. */
 export const FIRST_INPUT_WINDOW = 65_536;
 /** Bytes of output a session may send before the receiver grants more. */
 export const OUTPUT_WINDOW = 262_144;
@@ -82,6 +87,10 @@ export class FrameParser {
   private filled = 0;
   /** What may be the beginning of the preamble. */
   private before: Buffer | null = NOTHING;
+  private passedOver = 0;
+
+  /** @param longest frame that is taken: {@link MAX_FRAME} for what a guest sends */
+  constructor(private readonly longest = MAX_FRAME) {}
 
   /** The frames that are complete with these bytes. @throws internal when the guest sends nonsense */
   push(bytes: Buffer): Frame[] {
@@ -93,18 +102,18 @@ export class FrameParser {
       this.filled += added;
       if (this.filled < this.begun.length) return frames;
       this.filled = 0;
-      if (this.begun.length > LENGTH) take(this.begun, frames);
+      if (this.begun.length > LENGTH) this.take(this.begun, frames);
       else this.begin(this.begun);
     }
     // A frame that is here as a whole is not copied.
-    this.begin(rest.subarray(take(rest, frames)));
+    this.begin(rest.subarray(this.take(rest, frames)));
     return frames;
   }
 
   /** These bytes are the beginning of a frame. */
   private begin(bytes: Buffer): void {
     if (bytes.length === 0) return;
-    this.begun = Buffer.allocUnsafe(bytes.length < LENGTH ? LENGTH : frameLength(bytes, 0));
+    this.begun = Buffer.allocUnsafe(bytes.length < LENGTH ? LENGTH : this.frameLength(bytes, 0));
     this.filled = bytes.copy(this.begun);
   }
 
@@ -116,30 +125,32 @@ export class FrameParser {
       this.before = null;
       return all.subarray(found + PREAMBLE.length);
     }
-    this.before = all.subarray(Math.max(0, all.length - PREAMBLE.length + 1));
+    this.passedOver += bytes.length;
+    if (this.passedOver > MAX_BEFORE) throw internal('it does not begin the connection');
+    this.before = Buffer.from(all.subarray(Math.max(0, all.length - PREAMBLE.length + 1)));
     return NOTHING;
   }
-}
 
-/** Adds the whole frames at the beginning of the bytes; returns where they end. */
-function take(bytes: Buffer, frames: Frame[]): number {
-  let at = 0;
-  while (bytes.length - at >= FRAME_HEAD) {
-    const end = at + frameLength(bytes, at);
-    if (bytes.length < end) break;
-    frames.push({
-      type: bytes.readUInt8(at + LENGTH),
-      session: bytes.readUInt32LE(at + LENGTH + 1),
-      payload: bytes.subarray(at + FRAME_HEAD, end),
-    });
-    at = end;
+  /** Adds the whole frames at the beginning of the bytes; returns where they end. */
+  private take(bytes: Buffer, frames: Frame[]): number {
+    let at = 0;
+    while (bytes.length - at >= FRAME_HEAD) {
+      const end = at + this.frameLength(bytes, at);
+      if (bytes.length < end) break;
+      frames.push({
+        type: bytes.readUInt8(at + LENGTH),
+        session: bytes.readUInt32LE(at + LENGTH + 1),
+        payload: bytes.subarray(at + FRAME_HEAD, end),
+      });
+      at = end;
+    }
+    return at;
   }
-  return at;
-}
 
-/** Of the whole frame. @throws internal */
-function frameLength(bytes: Buffer, at: number): number {
-  const length = bytes.readUInt32LE(at);
-  if (length < FRAME_HEAD - LENGTH || length > MAX_FRAME) throw internal('the guest sent a damaged frame');
-  return LENGTH + length;
+  /** Of the whole frame. @throws internal */
+  private frameLength(bytes: Buffer, at: number): number {
+    const length = bytes.readUInt32LE(at);
+    if (length < FRAME_HEAD - LENGTH || length > this.longest) throw internal('it sent a damaged frame');
+    return LENGTH + length;
+  }
 }

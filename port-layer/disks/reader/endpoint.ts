@@ -1,7 +1,7 @@
 /** The other side of a process that reads disks: the endpoint, which has the datastore. */
 import type { Duplex } from 'node:stream';
 import { checkRange } from '../../../src/disk/blocks.js';
-import { type BlockReader, type OpenFile, PageCache, VmdkExtent } from '../../../src/disk/index.js';
+import { type BlockReader, CachedBlocks, type OpenFile, PageCache, VmdkExtent } from '../../../src/disk/index.js';
 import { encodeFrame } from '../frames.js';
 import { type FromReader, type ToReader, toldError } from '../messages.js';
 
@@ -9,6 +9,10 @@ import { type FromReader, type ToReader, toldError } from '../messages.js';
 const MAX_READ = 8 << 20;
 /** Disks of layers kept open for the next call. */
 const MAX_LAYERS = 256;
+
+/** Bytes asked for at once, and how many such pages of a disk are kept. */
+const PAGE = 256 * 1024;
+const OWN_PAGES = 32;
 
 type Answer = { type: 'file'; file: number; size: number } | { type: 'bytes'; bytes: Buffer };
 
@@ -21,6 +25,7 @@ export class EndpointFiles {
   /** Layers do not change: their disks stay open. The most recently used last. */
   private readonly layers = new Map<string, Promise<VmdkExtent>>();
   private readonly tables = new PageCache(64 * 1024, 128);
+  private readonly pages = new PageCache(PAGE, 64);
 
   constructor(private readonly socket: Duplex) {}
 
@@ -75,7 +80,9 @@ export class EndpointFiles {
         if (!kept) this.send({ type: 'drop', file });
       },
     };
-    const extent = await VmdkExtent.open(blocks, kept ? this.tables : undefined);
+    // What lies near is asked for soon, and asking takes its time.
+    const cached = new CachedBlocks(blocks, kept ? this.pages : new PageCache(PAGE, OWN_PAGES));
+    const extent = await VmdkExtent.open(cached, kept ? this.tables : undefined);
     this.numbers.set(extent, file);
     return extent;
   }

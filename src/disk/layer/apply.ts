@@ -12,7 +12,7 @@ import { type Attributes, WritableExt4 } from '../ext4/writable.js';
 import { type TarEntry, TarReader } from '../tar/reader.js';
 import type { VmdkChain } from '../vmdk/chain.js';
 import { newCid } from '../vmdk/create.js';
-import { DeltaDisk } from '../vmdk/delta.js';
+import { DeltaDisk, type GrowFile } from '../vmdk/delta.js';
 import { cleanPath } from './path.js';
 
 /** The virtual capacity of the disks of an image store when nothing else is configured: 32 GiB. */
@@ -34,6 +34,8 @@ export interface LayerOptions {
   capacity?: number;
   /** The chain id: everything that would otherwise be random (UUID, hash seed, content id) comes from it. */
   seed: string;
+  /** Asked before the file grows: it may be larger than the layer by far. */
+  grow?: GrowFile | undefined;
   signal?: AbortSignal;
 }
 
@@ -79,7 +81,12 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
     const reader = new TarReader(tar);
     let entry = await reader.next();
     if (entry === null && parent !== null) return unchanged(parent, 0, 0);
-    disk = await DeltaDisk.create(options.outPath, parent, parent?.size ?? options.capacity ?? DEFAULT_CAPACITY);
+    disk = await DeltaDisk.create(
+      options.outPath,
+      parent,
+      parent?.size ?? options.capacity ?? DEFAULT_CAPACITY,
+      options.grow,
+    );
     if (!parent) await formatExt4(disk, options.seed, IMAGE_LABEL);
     const filesystem = await WritableExt4.open(disk);
     let size = 0;
@@ -227,6 +234,8 @@ export interface FilesystemOptions {
   /** At most 16 bytes. */
   label: string;
   /** Puts the first content into it. */
+  /** Asked before the file grows. */
+  grow?: GrowFile | undefined;
   fill?: ((filesystem: WritableExt4) => Promise<void>) | undefined;
 }
 
@@ -235,7 +244,7 @@ export interface FilesystemOptions {
  * @throws what `fill` does; nothing is left then
  */
 export async function createFilesystem(options: FilesystemOptions): Promise<{ bytesWritten: number; cid: string }> {
-  const disk = await DeltaDisk.create(options.outPath, null, options.capacity);
+  const disk = await DeltaDisk.create(options.outPath, null, options.capacity, options.grow);
   try {
     await formatExt4(disk, options.seed, options.label);
     if (options.fill !== undefined) {

@@ -40,6 +40,8 @@ class GrainAppender {
     private readonly file: FileHandle,
     /** File offset of the current batch. */
     private start: number,
+    /** Asked before the file grows. */
+    private readonly grow: GrowFile | null,
   ) {}
 
   get end(): number {
@@ -57,6 +59,7 @@ class GrainAppender {
 
   private async send(): Promise<void> {
     await this.writing;
+    await this.grow?.(this.count * GRAIN_BYTES);
     const [full, bytes, at] = [this.batch, this.count * GRAIN_BYTES, this.start];
     this.writing = writeAll(this.file, full.subarray(0, bytes), at);
     this.writing.catch(() => {}); // reported by the next await of it
@@ -98,6 +101,9 @@ async function writeAll(file: FileHandle, data: Buffer, at: number): Promise<voi
   }
 }
 
+/** The file is to have so many bytes more. What it throws ends the writing. */
+export type GrowFile = (bytes: number) => Promise<void>;
+
 /** A disk being written: a new one, or one that is changed. For one caller at a time: operations must not overlap. */
 export class DeltaDisk {
   private readonly cache = new Map<number, Grain>();
@@ -115,16 +121,22 @@ export class DeltaDisk {
     private readonly layout: SparseLayout,
     /** First sector behind the grains that are there. */
     end = layout.overHead,
+    grow: GrowFile | null = null,
   ) {
     this.sectors = new Uint32Array(layout.tables * GTES_PER_GT);
-    this.appender = new GrainAppender(file, end * SECTOR);
+    this.appender = new GrainAppender(file, end * SECTOR, grow);
   }
 
   /** Makes the file at `path`, which must not exist, for a disk of `size` bytes (a multiple of 64 KiB) over `parent`. */
-  static async create(path: string, parent: VmdkChain | null, size: number): Promise<DeltaDisk> {
+  static async create(
+    path: string,
+    parent: VmdkChain | null,
+    size: number,
+    grow: GrowFile | null = null,
+  ): Promise<DeltaDisk> {
     if (size % GRAIN_BYTES !== 0) throw invalid(`a capacity of ${size} bytes is no multiple of 64 KiB`);
     const layout = layoutFor(size);
-    return new DeltaDisk(path, await open(path, 'wx+', 0o640), parent, size, layout);
+    return new DeltaDisk(path, await open(path, 'wx+', 0o640), parent, size, layout, undefined, grow);
   }
 
   /**

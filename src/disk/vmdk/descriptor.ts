@@ -2,7 +2,7 @@
  * The text descriptor embedded in a VMDK: "Virtual Disk Format 5.0", sections "The Header", "The Extent Description" and
  * "The Disk Database".
  */
-import { invalid } from '../../common/errors.js';
+import { invalid, unsupported } from '../../common/errors.js';
 import { DESCRIPTOR_SECTORS, SECTOR } from './header.js';
 
 /** What the descriptor says about a disk and its parent. */
@@ -17,6 +17,8 @@ export interface VmdkDescriptor {
 }
 
 const NO_PARENT = 'ffffffff';
+/** A line that names a file of the disk's content. */
+const EXTENT = /^(RW|RDONLY|NOACCESS)[ \t]/i;
 const MAX_HINT = 1000; // QEMU refuses more than 1023 bytes
 
 /** Throws `invalid` unless `cid` is eight hex digits and not the mark for "no parent". */
@@ -72,14 +74,22 @@ ddb.virtualHWVersion = "14"
   return b;
 }
 
-/** Parses the text of a descriptor (NUL padding allowed). */
+/** Parses the text of a descriptor (NUL padding allowed), line by line: it may be of any guest, and a megabyte long. */
 export function decodeDescriptor(bytes: Buffer): VmdkDescriptor {
   const end = bytes.indexOf(0);
-  const text = bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
-  const value = (key: string): string | null => {
-    const match = new RegExp(`^${key}[ \\t]*=[ \\t]*"?([^"\\r\\n]*)"?[ \\t\\r]*$`, 'im').exec(text);
-    return match?.[1]?.trim() ?? null;
-  };
+  const lines = bytes.toString('utf8', 0, end < 0 ? bytes.length : end).split(/[\r\n]+/);
+  const values = new Map<string, string>();
+  let extents = 0;
+  for (const line of lines) {
+    if (EXTENT.test(line)) extents++;
+    const equals = line.indexOf('=');
+    const key = line.slice(0, Math.max(0, equals)).trimEnd().toLowerCase();
+    const text = equals < 0 ? null : unquoted(line.slice(equals + 1));
+    // The first one counts.
+    if (text !== null && !values.has(key)) values.set(key, text);
+  }
+  if (extents > 1) throw unsupported(`a VMDK of ${extents} extents is not supported`);
+  const value = (key: string): string | null => values.get(key.toLowerCase()) ?? null;
   const cid = (value('CID') ?? '').toLowerCase().padStart(8, '0');
   const parentCid = (value('parentCID') ?? NO_PARENT).toLowerCase().padStart(8, '0');
   if (!/^[0-9a-f]{8}$/.test(cid) || !/^[0-9a-f]{8}$/.test(parentCid))
@@ -88,4 +98,12 @@ export function decodeDescriptor(bytes: Buffer): VmdkDescriptor {
   const parentHint = hasParent ? value('parentFileNameHint') : null;
   if (hasParent && parentHint === null) throw invalid('a VMDK descriptor names a parent CID but no parent file');
   return { cid, parentCid: hasParent ? parentCid : null, parentHint, createType: value('createType') ?? '' };
+}
+
+/** `value`, `"value"`; null for what has quotes elsewhere. */
+function unquoted(text: string): string | null {
+  let plain = text.trim();
+  if (plain.startsWith('"')) plain = plain.slice(1);
+  if (plain.endsWith('"')) plain = plain.slice(0, -1);
+  return plain.includes('"') ? null : plain.trim();
 }

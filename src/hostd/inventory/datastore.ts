@@ -3,11 +3,15 @@ import { statfsSync } from 'node:fs';
 import { lstat, realpath } from 'node:fs/promises';
 import { dirname, join, normalize, sep } from 'node:path';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { restrictedCaller } from '../access/caller.js';
+import type { Need } from '../access/file-access.js';
 import { isRecordPath } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import { ManagedObject } from './managed-object.js';
 
 export const DATASTORE = 'datastore1';
+/** What is longer would be kept in the faults of tasks. */
+const MAX_PATH = 4096;
 /** Where the host has it mounted, as it tells clients. */
 export const DATASTORE_MOUNT = `/vmfs/volumes/${DATASTORE}`;
 
@@ -20,6 +24,8 @@ export class Datastore extends ManagedObject {
       browser: ManagedObjectReference;
       host: ManagedObjectReference;
       vms(): ManagedObjectReference[];
+      /** Throws NoPermission where the caller may not do that with the file of that relative path. */
+      check(path: string, need: Need): void;
     },
   ) {
     super('Datastore', DATASTORE);
@@ -101,6 +107,10 @@ export class Datastore extends ManagedObject {
 
   /** Local path of `[datastore1] path`. @throws InvalidDatastorePath, InvalidDatastore */
   resolve(datastorePath: string): string {
+    if (datastorePath.length > MAX_PATH)
+      throw fault('InvalidDatastorePath', `A datastore path has at most ${MAX_PATH} characters`, {
+        datastorePath: datastorePath.slice(0, 100),
+      });
     const match = /^\[([^\]]*)\]\s*(.*)$/s.exec(datastorePath);
     if (match === null)
       throw fault('InvalidDatastorePath', `'${datastorePath}' is not a datastore path`, { datastorePath });
@@ -118,21 +128,44 @@ export class Datastore extends ManagedObject {
     return clean === sep ? this.directory : join(this.directory, clean).replace(/\/$/, '');
   }
 
+  /**
+   * Local path of `[datastore1] path` for a caller who wants to do something with it: every file that a request names goes through
+   * here or {@link admit}. @throws NoPermission, InvalidDatastorePath, InvalidDatastore
+   */
+  async locate(datastorePath: string, need: Need): Promise<string> {
+    return this.admit(this.resolve(datastorePath), need);
+  }
+
+  /** As {@link locate}, for a local path. */
+  async admit(local: string, need: Need): Promise<string> {
+    this.related.check(this.relative(local), need);
+    await this.confine(local);
+    return local;
+  }
+
   /** Refuses a path that a symbolic link would lead out of the datastore. @throws InvalidDatastorePath */
-  async confine(local: string): Promise<void> {
+  private async confine(local: string): Promise<void> {
     const root = await realpath(this.directory);
     for (let at = local; at.length > this.directory.length; at = dirname(at)) {
       const stat = await lstat(at).catch(() => null);
       if (stat === null) continue;
       const real = await realpath(at);
       if (real !== root && !real.startsWith(`${root}${sep}`))
-        throw fault('InvalidDatastorePath', 'The path leads out of the datastore', { datastorePath: at });
+        throw fault('InvalidDatastorePath', 'The path leads out of the datastore', { datastorePath: this.pathOf(at) });
+      // Whose a file is, is told by its path: a link could lead to another's.
+      if (restrictedCaller() !== undefined && real !== `${root}${at.slice(this.directory.length)}`)
+        throw fault('InvalidDatastorePath', 'The path leads over a link', { datastorePath: this.pathOf(at) });
       return;
     }
   }
 
+  /** A local path without the datastore's directory; empty for that itself. */
+  relative(local: string): string {
+    return local.slice(this.directory.length + 1);
+  }
+
   /** `[datastore1] path` of a local path. */
   pathOf(local: string): string {
-    return `[${DATASTORE}] ${local.slice(this.directory.length + 1)}`;
+    return `[${DATASTORE}] ${this.relative(local)}`;
   }
 }

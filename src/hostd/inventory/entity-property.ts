@@ -1,4 +1,5 @@
 /** What every managed entity has besides what is its own, and other extensible objects of it. */
+import { currentCaller } from '../access/caller.js';
 import type { ManagedObject } from './managed-object.js';
 
 /** A property of ManagedEntity or ExtensibleManagedObject (vSphere API reference) that the object itself says nothing of. */
@@ -13,12 +14,12 @@ export function inheritedProperty(object: ManagedObject, name: string): unknown 
       return object.recentTasks;
     case 'alarmActionsEnabled':
       return true;
-    // Role -1: administrator. Who is logged in to this host may do everything.
     case 'effectiveRole':
-      return [-1];
+      return currentCaller()?.rolesOn(object) ?? [];
+    case 'permission':
+      return currentCaller()?.permissionsOn(object) ?? [];
     case 'configIssue':
     case 'customValue':
-    case 'permission':
     case 'disabledMethod':
     case 'declaredAlarmState':
     case 'triggeredAlarmState':

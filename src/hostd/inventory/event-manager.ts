@@ -1,7 +1,9 @@
 /** Events: what happened, kept in a bounded history. */
+import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import { isSubtype } from '../../vim25/table.js';
 import type { EventFilterSpec, ManagedObjectReference } from '../../vim25/types.generated.js';
+import { restrictedCaller } from '../access/caller.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { EVENT_DESCRIPTION } from './descriptions.js';
@@ -29,6 +31,8 @@ export class EventManager extends ManagedObject {
   readonly posted = new EventEmitter<{ event: [HostEvent] }>();
   private readonly events: HostEvent[] = [];
   private next = 1;
+  /** The pool of the machine that an event is about, or the pool that it is about: a machine may be gone when it is looked at. */
+  private readonly pools = new WeakMap<HostEvent, ManagedObject>();
 
   constructor(private readonly registry: Registry) {
     super('EventManager', 'ha-eventmgr');
@@ -41,7 +45,7 @@ export class EventManager extends ManagedObject {
 
   property(name: string): unknown {
     if (name === 'description') return EVENT_DESCRIPTION;
-    if (name === 'latestEvent') return this.events.at(-1);
+    if (name === 'latestEvent') return this.events.findLast((event) => this.seen(event));
     return name === 'maxCollector' ? MAX_COLLECTORS : undefined;
   }
 
@@ -60,6 +64,8 @@ export class EventManager extends ManagedObject {
       fullFormattedMessage: message,
       ...elements,
     };
+    const pool = this.poolOf(event);
+    if (pool !== undefined) this.pools.set(event, pool);
     this.events.push(event);
     if (this.events.length > KEPT) this.events.shift();
     this.registry.touch(this, 'latestEvent');
@@ -80,7 +86,23 @@ export class EventManager extends ManagedObject {
   }
 
   matching(filter: EventFilterSpec): HostEvent[] {
-    return this.events.filter((event) => matches(filter, event));
+    return this.events.filter((event) => matches(filter, event) && this.seen(event));
+  }
+
+  /** True for an event that the caller may know of: about the caller or what the caller sees, and nothing else. */
+  seen(event: HostEvent): boolean {
+    const caller = restrictedCaller();
+    if (caller === undefined) return true;
+    const pool = this.pools.get(event);
+    const concerned = pool === undefined ? event.userName === caller.principal : caller.sees(pool);
+    return concerned && caller.redact(event) === event;
+  }
+
+  private poolOf({ vm, resourcePool }: HostEvent): ManagedObject | undefined {
+    const machine = vm === undefined ? undefined : this.registry.find(vm.vm);
+    const ref =
+      machine?.property('resourcePool') ?? (resourcePool as { resourcePool?: unknown } | undefined)?.resourcePool;
+    return ref === undefined ? undefined : this.registry.find(ref as ManagedObjectReference);
   }
 }
 
@@ -99,7 +121,7 @@ export function matches(filter: EventFilterSpec, event: HostEvent): boolean {
 }
 
 /** A cursor over matching events, at first before the oldest of them, with a page of the latest. Ends with its session. */
-class EventHistoryCollector extends ManagedObject {
+export class EventHistoryCollector extends ManagedObject {
   private pageSize = PAGE;
   private position = 0;
   private readonly onEvent: (event: HostEvent) => void;
@@ -113,9 +135,9 @@ class EventHistoryCollector extends ManagedObject {
       'EventHistoryCollector',
       `event-collector-${manager.ref.value}-${Date.now()}-${Math.floor(Math.random() * 1e9)}`,
     );
-    this.onEvent = (event) => {
-      if (matches(filter, event)) registry.touch(this, 'latestPage');
-    };
+    this.onEvent = AsyncResource.bind((event: HostEvent) => {
+      if (matches(filter, event) && manager.seen(event)) registry.touch(this, 'latestPage');
+    });
     manager.posted.on('event', this.onEvent);
   }
 

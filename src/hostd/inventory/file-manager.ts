@@ -3,6 +3,7 @@ import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { Need } from '../access/file-access.js';
 import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
@@ -37,10 +38,8 @@ abstract class FileObject extends ManagedObject {
     return this;
   }
 
-  protected async locate(path: string): Promise<string> {
-    const local = this.datastore.resolve(path);
-    await this.datastore.confine(local);
-    return local;
+  protected locate(path: string, need: Need): Promise<string> {
+    return this.datastore.locate(path, need);
   }
 
   protected task(operation: string, context: CallContext, body: () => Promise<unknown>): ManagedObjectReference {
@@ -64,13 +63,13 @@ export class FileManager extends FileObject {
   }
 
   async MakeDirectory(args: { name: string; createParentDirectories?: boolean }): Promise<void> {
-    const local = await this.locate(args.name);
+    const local = await this.locate(args.name, 'write');
     await this.named(() => mkdir(local, { recursive: args.createParentDirectories === true, mode: 0o755 }));
   }
 
   DeleteDatastoreFile_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
     return this.task('FileManager.deleteFile', context, async () => {
-      const local = await this.locate(args.name);
+      const local = await this.locate(args.name, 'write');
       if (local === this.datastore.directory)
         throw fault('InvalidDatastorePath', 'The datastore itself cannot be deleted', { datastorePath: args.name });
       await stat(local);
@@ -84,7 +83,10 @@ export class FileManager extends FileObject {
     context: CallContext,
   ): ManagedObjectReference {
     return this.task('FileManager.move', context, async () => {
-      const [from, to] = await Promise.all([this.locate(args.sourceName), this.locate(args.destinationName)]);
+      const [from, to] = await Promise.all([
+        this.locate(args.sourceName, 'write'),
+        this.locate(args.destinationName, 'write'),
+      ]);
       await stat(from);
       if (await exists(to)) {
         if (args.force !== true)
@@ -103,7 +105,10 @@ export class FileManager extends FileObject {
     context: CallContext,
   ): ManagedObjectReference {
     return this.task('FileManager.copy', context, async () => {
-      const [from, to] = await Promise.all([this.locate(args.sourceName), this.locate(args.destinationName)]);
+      const [from, to] = await Promise.all([
+        this.locate(args.sourceName, 'read'),
+        this.locate(args.destinationName, 'write'),
+      ]);
       if (args.force !== true && (await exists(to)))
         throw fault('FileAlreadyExists', `File ${args.destinationName} already exists`, { file: args.destinationName });
       await copyFile(from, to);
@@ -123,14 +128,14 @@ export class VirtualDiskManager extends FileObject {
     context: CallContext,
   ): ManagedObjectReference {
     return this.task('VirtualDiskManager.createVirtualDisk', context, async () => {
-      await createEmpty(await this.locate(args.name), (args.spec.capacityKb ?? 0) * 1024);
+      await createEmpty(await this.locate(args.name, 'write'), (args.spec.capacityKb ?? 0) * 1024);
       return args.name;
     });
   }
 
   DeleteVirtualDisk_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
     return this.task('VirtualDiskManager.deleteVirtualDisk', context, async () => {
-      const local = await this.locate(args.name);
+      const local = await this.locate(args.name, 'write');
       await rm(local);
       await forgetRecord(local);
     });
@@ -138,7 +143,7 @@ export class VirtualDiskManager extends FileObject {
 
   CopyVirtualDisk_Task(args: { sourceName: string; destName: string }, context: CallContext): ManagedObjectReference {
     return this.task('VirtualDiskManager.copyVirtualDisk', context, async () => {
-      const [from, to] = await Promise.all([this.locate(args.sourceName), this.locate(args.destName)]);
+      const [from, to] = await Promise.all([this.locate(args.sourceName, 'read'), this.locate(args.destName, 'write')]);
       if (await exists(to))
         throw fault('FileAlreadyExists', `File ${args.destName} already exists`, { file: args.destName });
       await copyFile(from, to);
@@ -199,7 +204,7 @@ export class HostDatastoreBrowser extends FileObject {
       const visit = async (path: string): Promise<void> => {
         const result = await this.list(path, args.searchSpec);
         results.push(result);
-        const local = await this.locate(path);
+        const local = await this.locate(path, 'read');
         for (const entry of await readdir(local, { withFileTypes: true }))
           if (entry.isDirectory()) await visit(this.datastore.pathOf(join(local, entry.name)));
       };
@@ -209,7 +214,7 @@ export class HostDatastoreBrowser extends FileObject {
   }
 
   private async list(path: string, spec: SearchSpec = {}): Promise<object> {
-    const local = await this.locate(path);
+    const local = await this.locate(path, 'read');
     const patterns = (spec.matchPattern ?? ['*']).map(glob);
     const entries = (await readdir(local, { withFileTypes: true })).filter(
       (entry) => !isRecordPath(entry.name) && patterns.some((pattern) => pattern.test(entry.name)),

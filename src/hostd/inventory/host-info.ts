@@ -113,6 +113,8 @@ export interface RunsMachines {
   emulator?: string;
   /** The version of the kernel that containers' machines boot. */
   kernel?: string;
+  /** What the emulator is kept in. */
+  cage?: string;
   /** What keeps machines apart elsewhere and is not to be had here, one sentence each. */
   lacks?: readonly string[];
 }
@@ -259,11 +261,12 @@ export function hostLicensable(): object {
 }
 
 /** As vSphere tells what vendors know of a host besides. */
-function identify({ acceleration, emulator, kernel, lacks }: RunsMachines): HostSystemIdentificationInfo[] {
+function identify({ acceleration, emulator, kernel, cage, lacks }: RunsMachines): HostSystemIdentificationInfo[] {
   const known: [key: string, summary: string, value: string | undefined][] = [
     ['Acceleration', 'What runs virtual machines, and why', acceleration],
     ['Emulator', 'The program that runs virtual machines', emulator],
     ['ContainerKernel', 'The kernel that virtual machines of containers boot', kernel],
+    ['Cage', 'What the emulator is kept in', cage],
     ['Lacks', 'What keeps virtual machines apart elsewhere and is not to be had here', lacks?.join('\n')],
   ];
   return known.flatMap(([key, summary, identifierValue]) => {

@@ -12,12 +12,16 @@ import type { InstancePaths } from '../../common/paths.js';
 import { Saver } from '../../common/saver.js';
 import { typeFields } from '../../vim25/table.js';
 import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import { callerSees } from '../access/caller.js';
+import { FileAccess } from '../access/file-access.js';
+import { checkDevices, checkKeys } from '../access/machine-access.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
 import { viewsOfSession } from '../server/session.js';
 import { REJECT_ALL, type SecurityPolicy, samePolicy } from '../switch/security-policy.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { emptyHardware } from '../vm/hardware.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
 import { loadVmx, newVmConfig } from '../vm/vm-config.js';
 import { DATASTORE, Datastore } from './datastore.js';
@@ -80,10 +84,13 @@ export class Host {
   /** What each port group lets its cards do. */
   readonly portGroups = new Map<string, SecurityPolicy>();
   readonly datastore: Datastore;
+  readonly fileAccess: FileAccess;
   readonly disks: VirtualDiskManager;
   private inventory: Inventory = structuredClone(EMPTY);
   private readonly saver = new Saver(() => this.write());
   private readonly vmsById = new Map<string, VirtualMachine>();
+  /** Machines whose files are being made. */
+  private readonly making = new Set<VirtualMachine>();
 
   constructor(
     readonly paths: InstancePaths,
@@ -100,8 +107,10 @@ export class Host {
         browser: browser.ref,
         host: this.hostSystem,
         vms: () => this.vms().map((vm) => vm.ref),
+        check: (path, need) => this.fileAccess.check(path, need),
       }),
     );
+    this.fileAccess = new FileAccess(this.datastore, registry, () => [...this.vms(), ...this.making]);
     this.disks = registry.add(new VirtualDiskManager(this.datastore, tasks));
     registry.add(new FileManager(this.datastore, tasks));
     registry.add(new ViewManager(registry, viewsOfSession));
@@ -211,7 +220,7 @@ export class Host {
             optional || array ? [] : [name],
           ),
         ),
-        config: () => hostConfig(this.hostSystem, this.about, this.portGroups),
+        config: () => hostConfig(this.hostSystem, this.about, this.seenPortGroups()),
         licensableResource: hostLicensable,
         summary: () => hostSummary(this.hostSystem, this.hostName, this.about, this.runs),
       }),
@@ -282,6 +291,21 @@ export class Host {
     return [...this.vmsById.values()];
   }
 
+  /** Those that the caller may know of. */
+  seenVms(): VirtualMachine[] {
+    return this.vms().filter(callerSees);
+  }
+
+  /** The port groups that the caller may know of. */
+  seenPortGroups(): Map<string, SecurityPolicy> {
+    return new Map(
+      [...this.portGroups].filter(([name]) => {
+        const network = this.registry.find(networkRef(name));
+        return network !== undefined && callerSees(network);
+      }),
+    );
+  }
+
   vmsOf(pool: ManagedObjectReference): ManagedObjectReference[] {
     return this.vms().flatMap((vm) => (vm.pool.value === pool.value ? [vm.ref] : []));
   }
@@ -310,7 +334,10 @@ export class Host {
     if (name === '') throw fault('InvalidName', 'A VM needs a name', { name });
     const twin = this.vms().find((vm) => vm !== self && vm.config.name === name);
     if (twin !== undefined)
-      throw fault('DuplicateName', `The name '${name}' already exists.`, { name, object: twin.ref });
+      throw fault('DuplicateName', `The name '${name}' already exists.`, {
+        name,
+        object: callerSees(twin) ? twin.ref : this.vmFolder,
+      });
     return name;
   }
 
@@ -325,13 +352,18 @@ export class Host {
     const name = this.checkVmName(spec.name ?? '');
     const vmx = await this.newVmxPath(spec.files?.vmPathName, name);
     const vm = new VirtualMachine(`vm-${this.inventory.nextId++}`, this, vmx, newVmConfig(name), pool.ref, folder);
-    await mkdir(vm.directory, { recursive: true, mode: 0o711 });
+    await mkdir(dirname(vm.directory), { recursive: true, mode: 0o711 });
+    // Never the directory of a machine that is being made at the same time.
+    await mkdir(vm.directory, { mode: 0o711 });
+    this.making.add(vm);
     try {
       await vm.reconfigure(spec, user, true);
       this.checkVmName(name);
     } catch (error) {
       await rm(vm.directory, { recursive: true, force: true });
       throw error;
+    } finally {
+      this.making.delete(vm);
     }
     this.include(vm);
     await this.save();
@@ -347,16 +379,17 @@ export class Host {
     const safe = name.replace(/[^A-Za-z0-9_.-]/g, '_');
     const given = wanted === undefined || wanted === '' ? `[${DATASTORE}]` : wanted;
     const local = this.datastore.resolve(given);
-    await this.datastore.confine(local);
     let path = local;
     if (local === this.datastore.directory) path = join(local, safe, `${safe}.vmx`);
     else if (!local.endsWith('.vmx')) path = join(local, `${safe}.vmx`);
+    await this.datastore.admit(dirname(path), 'own');
     if (existsSync(dirname(path))) {
       if (local !== this.datastore.directory)
         throw fault('FileAlreadyExists', `${this.datastore.pathOf(dirname(path))} already exists`, {
           file: this.datastore.pathOf(path),
         });
       path = join(local, `${safe}_${this.inventory.nextId}`, `${safe}.vmx`);
+      await this.datastore.admit(dirname(path), 'own');
     }
     return path;
   }
@@ -368,15 +401,17 @@ export class Host {
     folder: ManagedObjectReference,
     user: string,
   ): Promise<ManagedObjectReference> {
-    const local = this.datastore.resolve(path);
-    await this.datastore.confine(local);
+    const local = await this.datastore.locate(path, 'read');
     if (this.vms().some((vm) => vm.vmx === local))
       throw fault('AlreadyExists', `${path} is registered already`, { name: path });
     const pool = this.registry.getAs(poolRef ?? ref('ResourcePool', ROOT_POOL), ResourcePool);
     const config = await loadVmx(local, this.datastore.pathOf(dirname(local)));
     config.name = this.checkVmName(name ?? config.name);
+    const vm = new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder);
+    checkKeys(this, vm, new Map(), config.extraConfig);
+    await checkDevices(this, vm, emptyHardware(), config.hardware);
     await recordDisks(config.hardware.disks.map(({ file }) => this.datastore.resolve(file)));
-    const vm = this.include(new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder));
+    this.include(vm);
     await this.save();
     this.events.post('VmRegisteredEvent', `Registered ${config.name} on ${this.hostName}`, user, {
       vm: { name: config.name, vm: vm.ref },

@@ -1,6 +1,7 @@
 /** A managed object: a reference, properties that can be asked for by path, and operations named as in vim25. */
 import { propertyInfo, propertyNames } from '../../vim25/table.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { restrictedCaller } from '../access/caller.js';
 import { inheritedProperty } from './entity-property.js';
 import { checkPath, WireValues } from './wire-value.js';
 
@@ -29,9 +30,14 @@ export abstract class ManagedObject {
   /** Names of the first-level properties it has. */
   abstract propertyNames(): string[];
 
-  /** As {@link property}, with what all managed entities have. */
+  /** As {@link property}, with what all managed entities have, as far as the caller may see it. */
   read(name: string): unknown {
-    return this.property(name) ?? (propertyInfo(this.ref.type, name) ? inheritedProperty(this, name) : undefined);
+    const caller = restrictedCaller();
+    if (caller !== undefined && this.isEntity() && name !== 'name' && !caller.has(this, 'System.Read'))
+      return undefined;
+    const value =
+      this.property(name) ?? (propertyInfo(this.ref.type, name) ? inheritedProperty(this, name) : undefined);
+    return caller === undefined ? value : caller.redact(value);
   }
 
   isEntity(): boolean {

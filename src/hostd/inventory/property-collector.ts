@@ -1,5 +1,6 @@
 /** PropertyCollector: properties by selection, once or as a stream of changes. */
-import { randomUUID } from 'node:crypto';
+import { AsyncResource } from 'node:async_hooks';
+import { createHash, randomUUID } from 'node:crypto';
 import { propertyNames } from '../../vim25/table.js';
 import type {
   ManagedObjectReference,
@@ -11,6 +12,8 @@ import type {
   UpdateSet,
   WaitOptions,
 } from '../../vim25/types.generated.js';
+import { isReference } from '../access/authority.js';
+import { callerSees, restrictedCaller } from '../access/caller.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { ManagedObject } from './managed-object.js';
@@ -31,7 +34,7 @@ function select(registry: Registry, spec: PropertyFilterSpec, mustExist: boolean
   const found = new Map<string, Selected>();
   for (const start of spec.objectSet ?? []) {
     const object = mustExist ? registry.get(start.obj) : registry.find(start.obj);
-    if (object === undefined) continue;
+    if (object === undefined || !callerSees(object)) continue;
     const named = new Map<string, TraversalSpec>();
     collectNamed(start.selectSet ?? [], named);
     const seen = new Set<string>();
@@ -68,7 +71,7 @@ function walk(
     const value = object.value(traversal.path);
     for (const ref of Array.isArray(value) ? value : [value]) {
       const target = isReference(ref) ? registry.find(ref) : undefined;
-      if (target === undefined) continue;
+      if (target === undefined || !callerSees(target)) continue;
       if (traversal.skip !== true) take(spec, target, found);
       walk(registry, spec, target, (traversal.selectSet ?? []) as SelectionSpec[], named, found, seen);
     }
@@ -87,14 +90,12 @@ function take(spec: PropertyFilterSpec, object: ManagedObject, found: Map<string
   if (matches) found.set(object.ref.value, { object, paths: [...paths] });
 }
 
-function isReference(value: unknown): value is ManagedObjectReference {
-  return typeof value === 'object' && value !== null && 'type' in value && 'value' in value;
-}
-
 /** One filter with what it has told already. */
-class PropertyFilter extends SimpleObject {
+export class PropertyFilter extends SimpleObject {
   /** By object: the version told last of each path. */
-  told = new Map<string, { ref: ManagedObjectReference; versions: Map<string, number> }>();
+  private readonly told = new Map<string, { ref: ManagedObjectReference; versions: Map<string, number> }>();
+  /** Digests of the values told last, by object and path, for a client that does not see everything. */
+  private readonly values = new Map<string, string>();
 
   constructor(
     readonly spec: PropertyFilterSpec,
@@ -119,6 +120,8 @@ class PropertyFilter extends SimpleObject {
         const value = values.at(path);
         const toldBefore = versions.has(path);
         versions.set(path, version);
+        // What changed may be a part that this client does not see: it is not told that there was anything.
+        if (restrictedCaller() !== undefined && this.isOldNews(`${id} ${path}`, value)) continue;
         if (value !== undefined) changeSet.push({ name: path, op: 'assign', val: value });
         else if (toldBefore) changeSet.push({ name: path, op: 'remove', val: undefined });
       }
@@ -129,9 +132,25 @@ class PropertyFilter extends SimpleObject {
     for (const [id, { ref }] of this.told) {
       if (selected.has(id)) continue;
       this.told.delete(id);
+      for (const key of this.values.keys()) if (key.startsWith(`${id} `)) this.values.delete(key);
       updates.push({ kind: 'leave', obj: ref });
     }
     return updates;
+  }
+
+  private isOldNews(key: string, value: unknown): boolean {
+    const digest = createHash('sha256')
+      .update(JSON.stringify(value) ?? '')
+      .digest('base64');
+    const old = this.values.get(key) === digest;
+    this.values.set(key, digest);
+    return old;
+  }
+
+  /** Tells everything again. */
+  forget(): void {
+    this.told.clear();
+    this.values.clear();
   }
 
   DestroyPropertyFilter(): void {
@@ -273,7 +292,7 @@ export class PropertyCollector extends ManagedObject {
       if (version !== undefined && version !== '' && !/^\d+$/.test(version))
         throw fault('InvalidCollectorVersion', `unknown version '${version}'`);
       // The client starts anew, or lost an answer: it is told everything again.
-      for (const filter of this.filters) filter.told.clear();
+      for (const filter of this.filters) filter.forget();
     }
     const first = this.collect();
     if (first !== undefined) return Promise.resolve(first);
@@ -285,10 +304,11 @@ export class PropertyCollector extends ManagedObject {
         if (this.waiting === handle) this.waiting = null;
         act();
       };
-      const look = (): void => {
+      // A change is told of by whoever makes it: what is seen of it depends on who waits.
+      const look = AsyncResource.bind((): void => {
         const set = this.collect();
         if (set !== undefined) finish(() => resolve(set));
-      };
+      });
       const gone = (): void => finish(() => resolve(undefined));
       const handle = { cancel: () => finish(() => reject(fault('RequestCanceled', 'The wait was cancelled'))) };
       const timer = setTimeout(gone, Math.min(seconds, 3600) * 1000);

@@ -4,8 +4,8 @@ import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { ManagedObject } from './managed-object.js';
 
-/** Emits `changed` after each change, at most once a turn of the event loop. */
-export class Registry extends EventEmitter<{ changed: [] }> {
+/** Emits `changed` after each change, at most once a turn of the event loop, and `removed` for each object that goes. */
+export class Registry extends EventEmitter<{ changed: []; removed: [ManagedObject] }> {
   private readonly objects = new Map<string, ManagedObject>();
   private version = 1;
   private scheduled = false;
@@ -30,6 +30,7 @@ export class Registry extends EventEmitter<{ changed: [] }> {
   remove(object: ManagedObject): void {
     if (this.objects.delete(object.ref.value)) {
       this.version++;
+      this.emit('removed', object);
       this.notify();
     }
   }

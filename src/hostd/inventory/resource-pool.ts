@@ -114,8 +114,7 @@ export class ResourcePool extends ManagedObject {
     const twin = this.children().find((pool) => pool.record.name === args.name);
     if (twin !== undefined)
       throw fault('DuplicateName', `The name '${args.name}' already exists.`, { name: args.name, object: twin.ref });
-    if (args.name === '' || args.name.length > 80)
-      throw fault('InvalidName', `'${args.name}' is not a name for a resource pool`, { name: args.name });
+    checkName(args.name);
     const pool = await this.host.addPool(
       args.name,
       this.record.id,
@@ -130,7 +129,7 @@ export class ResourcePool extends ManagedObject {
   }
 
   async UpdateConfig(args: { name?: string; config?: ResourceConfigSpec }): Promise<void> {
-    if (args.name !== undefined && args.name !== '') this.record.name = args.name;
+    if (args.name !== undefined && args.name !== '') this.record.name = checkName(args.name);
     if (args.config !== undefined) {
       this.record.cpu = allocation(args.config.cpuAllocation);
       this.record.memory = allocation(args.config.memoryAllocation);
@@ -160,6 +159,13 @@ export class ResourcePool extends ManagedObject {
       this.UpdateConfig({ name: args.newName }),
     );
   }
+}
+
+/** @throws InvalidName */
+function checkName(name: string): string {
+  if (name === '' || name.length > 80)
+    throw fault('InvalidName', `'${name.slice(0, 80)}' is not a name for a resource pool`, { name: name.slice(0, 80) });
+  return name;
 }
 
 function allocation(

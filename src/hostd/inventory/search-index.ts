@@ -30,24 +30,25 @@ export class SearchIndex extends ManagedObject {
     if (!args.vmSearch) return args.uuid === this.host.about.instanceUuid ? [this.host.hostSystem] : [];
     const wanted = args.uuid.toLowerCase();
     return this.host
-      .vms()
+      .seenVms()
       .filter((vm) => (args.instanceUuid === true ? vm.config.instanceUuid : vm.config.uuid) === wanted)
       .map((vm) => vm.ref);
   }
 
   FindByIp(args: { ip: string; vmSearch: boolean }): ManagedObjectReference | undefined {
     return args.vmSearch
-      ? this.host.vms().find((vm) => vm.powerState === 'poweredOn' && hasAddress(vm.config.extraConfig, args.ip))?.ref
+      ? this.host.seenVms().find((vm) => vm.powerState === 'poweredOn' && hasAddress(vm.config.extraConfig, args.ip))
+          ?.ref
       : undefined;
   }
 
   FindByDnsName(args: { dnsName: string; vmSearch: boolean }): ManagedObjectReference | undefined {
     if (!args.vmSearch) return args.dnsName === this.host.hostName ? this.host.hostSystem : undefined;
-    return this.host.vms().find((vm) => vm.config.name === args.dnsName)?.ref;
+    return this.host.seenVms().find((vm) => vm.config.name === args.dnsName)?.ref;
   }
 
   FindByDatastorePath(args: { path: string }): ManagedObjectReference | undefined {
-    return this.host.vms().find((vm) => this.host.datastore.pathOf(vm.vmx) === args.path)?.ref;
+    return this.host.seenVms().find((vm) => this.host.datastore.pathOf(vm.vmx) === args.path)?.ref;
   }
 
   FindByInventoryPath(args: { inventoryPath: string }): ManagedObjectReference | undefined {

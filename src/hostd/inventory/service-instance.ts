@@ -32,6 +32,8 @@ export class ServiceInstance extends ManagedObject {
       viewManager: ref('ViewManager', 'ViewManager'),
       about: this.about,
       sessionManager: ref('SessionManager', 'ha-sessionmgr'),
+      authorizationManager: ref('AuthorizationManager', 'ha-authmgr'),
+      accountManager: ref('HostLocalAccountManager', 'ha-localacctmgr'),
       eventManager: ref('EventManager', 'ha-eventmgr'),
       taskManager: ref('TaskManager', 'ha-taskmgr'),
       searchIndex: ref('SearchIndex', 'ha-searchindex'),

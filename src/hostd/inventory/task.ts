@@ -26,7 +26,7 @@ export class Task extends ManagedObject {
     operation: string,
     readonly entity: ManagedObject,
     entityName: string,
-    user: string,
+    readonly user: string,
   ) {
     super('Task', `task-${id}`);
     this.info = {

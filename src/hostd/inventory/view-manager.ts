@@ -60,7 +60,7 @@ abstract class View extends ManagedObject {
 }
 
 /** All objects of some types below a container. */
-class ContainerView extends View {
+export class ContainerView extends View {
   constructor(
     registry: Registry,
     private readonly container: ManagedObject,
@@ -110,7 +110,7 @@ class ContainerView extends View {
 }
 
 /** A list the client keeps. */
-class ListView extends View {
+export class ListView extends View {
   constructor(
     registry: Registry,
     private members: ManagedObjectReference[],

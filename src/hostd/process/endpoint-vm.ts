@@ -142,6 +142,10 @@ export class EndpointVm implements RunningVm {
     throw unsupported('an endpoint VM cannot be suspended');
   }
 
+  async stalled(): Promise<boolean> {
+    return false;
+  }
+
   async suspended(): Promise<boolean> {
     return false;
   }

@@ -3,7 +3,6 @@
  * definite (it booted; QEMU or the guest gave up) is remembered for this kernel and QEMU. That nothing came of it in time is no answer:
  * the machine may have been busy, and it is tried again at the next start, with more time.
  */
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -11,17 +10,21 @@ import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { invalid, unavailable } from '../../common/errors.js';
+import { invalid, messageOf, unavailable } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage } from '../../common/paths.js';
 import { writeWhole } from '../../common/write-whole.js';
-import { QEMU, type QemuCapabilities } from './capabilities.js';
+import { ended, isRunning, signal } from '../process-id.js';
+import type { Caged, Cages } from './cage.js';
+import { qemuLauncher } from './caged-qemu.js';
+import type { QemuCapabilities } from './capabilities.js';
 import { type Acceleration, qemuArguments } from './command-line.js';
 import { complaints } from './qemu-words.js';
 
 const log = logger('qemu');
 /** How long a guest may take to boot, in ms: at the first try, the second, …; the last is kept. */
 const PROBE_MS = [6000, 20_000, 60_000];
+const KILL_MS = 5000;
 /** Someone who asks for KVM waits for it. */
 const WANTED_MS = 120_000;
 /** What a QEMU says that goes on running though its guest does not. */
@@ -118,50 +121,59 @@ function parseMemory(text: string): z.infer<typeof memoryFile> | null {
 }
 
 /** Boots a VM under KVM to the tether's first request. */
-export async function probeKvm(boot: BootImage, qemu: QemuCapabilities, ms: number): Promise<ProbeResult> {
+export async function probeKvm(
+  boot: BootImage,
+  qemu: QemuCapabilities,
+  cages: Cages,
+  ms: number,
+): Promise<ProbeResult> {
   const directory = await mkdtemp(join(tmpdir(), 'caisson-kvm-'));
   const sockets = { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') };
-  const args = qemuArguments(
-    {
-      moid: 'probe',
-      uuid: '00000000-0000-0000-0000-000000000000',
-      name: 'probe',
-      directory,
-      cpus: 1,
-      memoryMiB: 256,
-      disks: [],
-      nics: [],
-      serials: [],
-      extraConfig: new Map(),
-    },
-    { acceleration: 'kvm', dialect: qemu, boot, sockets, taps: [], disks: [], serialFiles: new Map() },
-  );
-  const child = spawn(QEMU, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let words = '';
-  let end: string | null = null;
-  child.stderr.on('data', (data: Buffer) => {
-    words = (words + data.toString()).slice(-2000);
+  const logFile = join(directory, 'log');
+  const vm = {
+    moid: 'probe',
+    uuid: '00000000-0000-0000-0000-000000000000',
+    name: 'probe',
+    directory,
+    cpus: 1,
+    memoryMiB: 256,
+    disks: [],
+    nics: [],
+    serials: [],
+    extraConfig: new Map(),
+  };
+  const args = qemuArguments(vm, {
+    acceleration: 'kvm',
+    dialect: qemu,
+    boot,
+    sockets,
+    taps: [],
+    disks: [],
+    serialFiles: new Map(),
   });
-  // A guest that crashes resets its machine, and QEMU ends (`-no-reboot`).
-  child.on('close', (code, signal) => {
-    const [line = ''] = complaints(words);
-    end = line || (code === 0 ? 'the guest crashed' : `QEMU ended with ${signal ?? `status ${code}`}`);
-  });
-  child.on('error', (error) => {
-    end = error.message;
-  });
+  const launch = qemuLauncher(cages, { boot, acceleration: 'kvm', netns: null, runDir: directory });
+  const words = (): Promise<string> => readFile(logFile, 'utf8').catch(() => '');
+  let process: Caged | null = null;
   try {
-    for (const deadline = Date.now() + ms; end === null; await sleep(20)) {
+    process = await launch({ vm, use: 'boot', args, sockets, taps: [], logFile, inherited: [] });
+    for (const deadline = Date.now() + ms; isRunning(process); await sleep(20)) {
       const left = deadline - Date.now();
       if (left <= 0) {
-        const broken = GAVE_UP.exec(words);
+        const broken = GAVE_UP.exec(await words());
         return broken === null ? { outcome: 'timeout' } : { outcome: 'fails', why: broken[0] };
       }
       if (await asks(sockets.guestRpc, left)) return { outcome: 'boots' };
     }
-    return { outcome: 'fails', why: end };
+    // A guest that crashes resets its machine, and QEMU ends (`-no-reboot`).
+    return { outcome: 'fails', why: complaints(await words())[0] || 'QEMU or the guest ended' };
+  } catch (error) {
+    return { outcome: 'fails', why: messageOf(error) };
   } finally {
-    child.kill('SIGKILL');
+    if (process !== null) {
+      signal(process, 'SIGKILL');
+      await ended(process, KILL_MS);
+    }
+    await cages.groups.remove(vm.moid);
     await rm(directory, { recursive: true, force: true });
   }
 }

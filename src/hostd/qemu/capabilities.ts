@@ -1,5 +1,5 @@
 /**
- * What this machine's QEMU can do, asked of QEMU itself: options come and go (`-runas` and `reconnect` are gone from Debian's 10.0 and
+ * What this machine's QEMU can do, asked of QEMU itself: options come and go (`reconnect` is gone from Debian's 10.0 and
  * 11.1), and distributions leave parts out. Version numbers decide nothing.
  */
 import { execFile, spawn } from 'node:child_process';
@@ -14,8 +14,6 @@ const ANSWER_MS = 60_000;
 
 /** How this QEMU is told what others are told otherwise. */
 export interface QemuDialect {
-  /** The option that makes it drop to another user. */
-  user: 'runas' | 'run-with';
   /** What a socket's time until it connects again is called, and in what it is counted. */
   reconnect: 'reconnect' | 'reconnect-ms';
   /** How it is given a saved state in an open file: newer versions take none as `fd:` any more. */
@@ -41,7 +39,7 @@ export interface CommandLineOption {
 /** What QEMU answered. */
 export interface QemuAnswers {
   version: string;
-  /** The output of `-help`: the only place that tells of options which are no groups, such as `-runas`. */
+  /** The output of `-help`: the only place that tells of options which are no groups, such as `-device`. */
   help: string;
   /** Groups of options with their parameters, of `query-command-line-options`. */
   options: CommandLineOption[];
@@ -68,26 +66,23 @@ const DEVICES = ['virtio-blk-pci', 'virtio-net-pci', 'virtio-serial-pci', 'virts
 export function readCapabilities(answers: QemuAnswers): QemuCapabilities {
   const parameters = (group: string): string[] => parametersOf(answers.options, group);
   const has = (option: string): boolean => new RegExp(`^${option}(\\s|$)`, 'm').test(answers.help);
-  const user = parameters('run-with').includes('user') ? 'run-with' : has('-runas') ? 'runas' : null;
   const reconnect = chooseReconnect(answers.options);
   const monitor = answers.objects.includes('monitor-qmp') ? 'object' : has('-mon') ? 'mon' : null;
   const words = answers.formats.split(/\s+/);
   const missing = [
-    ...(user === null ? ['a way to give up root’s rights (-run-with user= or -runas)'] : []),
     ...(reconnect === null ? ['sockets that are connected again (-chardev socket,reconnect-ms=)'] : []),
     ...(monitor === null ? ['a monitor (-object monitor-qmp or -mon)'] : []),
-    ...(parameters('sandbox').includes('resourcecontrol') ? [] : ['its seccomp sandbox (-sandbox)']),
+    ...(parameters('sandbox').includes('elevateprivileges') ? [] : ['its seccomp sandbox (-sandbox)']),
     ...OPTIONS.filter((option) => !has(option)).map((option) => `the option ${option}`),
     ...(answers.machines.includes('pc') ? [] : ['the machine type pc']),
     ...DEVICES.filter((device) => !answers.devices.includes(device)).map((device) => `the device ${device}`),
     ...['raw', 'vmdk'].filter((format) => !words.includes(format)).map((format) => `disks of the format ${format}`),
     ...(/^(tcg|kvm)$/m.test(answers.accelerators) ? [] : ['an accelerator (tcg or kvm)']),
   ];
-  if (user === null || reconnect === null || monitor === null || missing.length > 0)
-    throw unusable(answers.version, missing.join('; '));
+  if (reconnect === null || monitor === null || missing.length > 0) throw unusable(answers.version, missing.join('; '));
   const state = readsStateFiles(answers.enumerations) ? 'file' : 'fd';
   const snapshots = answers.migration.includes('x-ignore-shared');
-  return { version: answers.version, user, reconnect, state, monitor, snapshots };
+  return { version: answers.version, reconnect, state, monitor, snapshots };
 }
 
 /** `file:` is among the kinds of addresses that a state comes from (MigrationAddressType in QEMU's qapi/migration.json). */

@@ -1,14 +1,15 @@
 /** QEMU's command line for a VM: pure. */
 import type { BootImage } from '../../common/paths.js';
 import type { RuntimeSerial, VmDefinition } from '../runtime.js';
+import { type CageContents, FIRST_FD } from './cage.js';
 import type { QemuDialect } from './capabilities.js';
 import { hostTscKhz } from './host-tsc.js';
 
 export type Acceleration = 'kvm' | 'tcg';
 
-/** Group that QEMU processes run as, so that they may connect to channel sockets; needs no entry in /etc/group. */
-export const QEMU_GID = 64100;
-/** First of the users of QEMU processes, and how many there are; none needs an entry in /etc/passwd. */
+/** The user of the QEMU with which a boot snapshot is made. Each has a group of the same number; none needs an entry in /etc/passwd or /etc/group. */
+export const MAKER_UID = 64100;
+/** First of the users of VMs, and how many there are. */
 const FIRST_UID = 64101;
 const UIDS = 1000;
 /** First of the users of QEMUs that wait in the warm pool, and stay theirs: no VM that was started otherwise has one of them. */
@@ -70,9 +71,13 @@ export interface SnapshotUse {
 
 /** For `migrate-set-capabilities`, on both sides: shared memory is not part of the state. */
 export const MIGRATION_CAPABILITIES = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
-/** The first descriptor that QEMU inherits; a resumed VM reads its device state from it. */
-export const FIRST_FD = 3;
+/** A resumed VM reads its device state from the first descriptor that it inherits. */
 export const STATE_FD = FIRST_FD;
+/** Descriptors of what the launcher makes: the sockets that QEMU listens at, and taps. */
+const QMP_FD = 4;
+const GUEST_RPC_FD = 5;
+const HAND_OVER_FD = 6;
+const FIRST_TAP_FD = 7;
 /** Sets of descriptors: those of raw disks are numbered from 0, then come files behind serial ports, the state, and what VMs are given. */
 const SERIAL_SET = 500;
 const STATE_SET = 999;
@@ -109,6 +114,26 @@ const KERNEL_PARAMETERS = [
   'net.ifnames=0',
 ];
 
+/** What QEMU's command line has of nobody else's. */
+export function processName(sockets: Pick<VmSockets, 'qmp'>): string {
+  return `guest=${sockets.qmp}`;
+}
+
+/** What the launcher makes for QEMU; see `cage.ts`. */
+export function madeDescriptors(
+  sockets: VmSockets,
+  taps: readonly Pick<VmTap, 'tap'>[],
+): Pick<CageContents, 'listeners' | 'taps'> {
+  return {
+    listeners: [
+      { fd: QMP_FD, path: sockets.qmp },
+      { fd: GUEST_RPC_FD, path: sockets.guestRpc },
+      ...(sockets.handOver === undefined ? [] : [{ fd: HAND_OVER_FD, path: sockets.handOver }]),
+    ],
+    taps: taps.map(({ tap }, place) => ({ fd: FIRST_TAP_FD + place, name: tap })),
+  };
+}
+
 /** A value inside a QEMU option list: commas are doubled. */
 function value(text: string): string {
   return text.replaceAll(',', ',,');
@@ -137,18 +162,12 @@ export function qemuArguments(
 ): string[] {
   const { acceleration, dialect, boot, sockets, taps, snapshot, given } = options;
   const args = [
-    // Every user of the machine can read this: a container's name is nobody's business.
-    ['-name', value(`guest=${vm.moid}`)],
+    // By this a process is found again. Every user of the machine can read it: a container's name is nobody's business.
+    ['-name', value(processName(sockets))],
     ['-uuid', vm.uuid],
     ['-nodefaults', '-no-user-config', '-no-reboot'],
     ['-display', 'none'],
-    ['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny'],
-    // Opens taps as root, then drops to a user without rights (which elevateprivileges=deny would forbid);
-    // the filter has set no_new_privs by then.
-    // One that makes a snapshot runs nobody's code.
-    ...(snapshot?.use === 'make'
-      ? []
-      : [userOption(dialect, `${snapshot?.use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid)}:${QEMU_GID}`)]),
+    ['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny,elevateprivileges=deny'],
     ['-machine', `pc,usb=off,hpet=off,vmport=off${snapshot === undefined ? '' : ',memory-backend=ram'}`],
     ...memoryArguments(vm.memoryMiB, snapshot),
     ...(given === undefined ? [] : [['-S'], ...given.map(({ set, fd }) => ['-add-fd', `fd=${fd},set=${set}`])]),
@@ -161,8 +180,8 @@ export function qemuArguments(
     // What is resumed has its kernel in memory.
     ...(isResumed(snapshot) ? [] : bootArguments(boot, acceleration, snapshot?.use === 'make')),
     ...(isResumed(snapshot) && dialect.state === 'file' ? [['-add-fd', `fd=${STATE_FD},set=${STATE_SET}`]] : []),
-    ...monitorArguments('qmp', sockets.qmp, dialect),
-    ...(sockets.handOver === undefined ? [] : monitorArguments('handover', sockets.handOver, dialect)),
+    ...monitorArguments('qmp', QMP_FD, dialect),
+    ...(sockets.handOver === undefined ? [] : monitorArguments('handover', HAND_OVER_FD, dialect)),
     ['-device', 'virtio-balloon-pci,free-page-reporting=on'],
     ['-device', 'virtio-serial-pci,id=ports,max_ports=16'],
   ];
@@ -174,7 +193,7 @@ export function qemuArguments(
     args.push(['-device', `virtserialport,bus=ports.0,chardev=${id},name=${id}`]);
   }
   // The last port: a guest that finds it finds the others.
-  args.push(['-chardev', `socket,id=guestrpc,path=${value(sockets.guestRpc)},server=on,wait=off`]);
+  args.push(['-chardev', `socket,id=guestrpc,fd=${GUEST_RPC_FD},server=on,wait=off`]);
   args.push(['-device', `virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=${GUEST_RPC_PORT}`]);
   let further = -1;
   for (const [index, disk] of vm.disks.entries()) {
@@ -192,8 +211,8 @@ export function qemuArguments(
     const device = `virtio-blk-pci,id=${id}-device,drive=${id},serial=scsi${disk.bus}:${disk.unit}`;
     args.push(['-device', `${device}${disk.bus > 0 ? furtherAddress(further) : ''}`]);
   }
-  for (const { index, mac, tap } of taps) {
-    args.push(['-netdev', `tap,id=net${index},ifname=${tap},script=no,downscript=no`]);
+  for (const [place, { index, mac }] of taps.entries()) {
+    args.push(['-netdev', `tap,id=net${index},fd=${FIRST_TAP_FD + place}`]);
     args.push(['-device', `virtio-net-pci,netdev=net${index},mac=${mac},romfile=`]);
   }
   return args.flat();
@@ -216,17 +235,13 @@ function isResumed(snapshot: SnapshotUse | undefined): boolean {
   return snapshot !== undefined && snapshot.use !== 'make';
 }
 
-function monitorArguments(id: string, path: string, { monitor }: QemuDialect): string[][] {
+function monitorArguments(id: string, fd: number, { monitor }: QemuDialect): string[][] {
   return [
-    ['-chardev', `socket,id=${id},path=${value(path)},server=on,wait=off`],
+    ['-chardev', `socket,id=${id},fd=${fd},server=on,wait=off`],
     monitor === 'mon'
       ? ['-mon', `chardev=${id},mode=control`]
       : ['-object', `monitor-qmp,id=${id}-monitor,chardev=${id}`],
   ];
-}
-
-function userOption(dialect: QemuDialect, user: string): string[] {
-  return dialect.user === 'runas' ? ['-runas', user] : ['-run-with', `user=${user}`];
 }
 
 /** A socket is connected to again a second after it was closed: the parameter, as this QEMU has it. */
@@ -252,7 +267,7 @@ function bootArguments(boot: BootImage, acceleration: Acceleration, rehearse: bo
 
 /**
  * A snapshot's memory is a file that the VM it is made of shares and that others map copy-on-write; only the rest goes into its
- * state (see {@link MIGRATION_CAPABILITIES}). Those must run under the filter of `memory-filter.ts`.
+ * state (see {@link MIGRATION_CAPABILITIES}). Those must seem to punch holes into it (`launcher/filter.c`).
  */
 function memoryArguments(memoryMiB: number, snapshot: SnapshotUse | undefined): string[][] {
   if (snapshot === undefined) return [];

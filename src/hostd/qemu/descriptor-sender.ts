@@ -7,10 +7,12 @@
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import { internal, timeout } from '../../common/errors.js';
+import { internal, messageOf, timeout } from '../../common/errors.js';
 
 /** Longest wait for an answer; one takes 1 to 2 ms. */
 const ANSWER_MS = 5000;
+/** Why one cannot connect to a socket that nobody listens on yet, or nobody takes connections of just now. */
+const ABSENT = ['No such file or directory', 'Connection refused', 'Resource temporarily unavailable'];
 
 /** A file to be opened for QEMU. */
 export interface FileToSend {
@@ -22,7 +24,9 @@ export interface FileToSend {
 
 /**
  * A request is a line of fields separated by spaces: the monitor's path, then `set`, `access` and path of each file, all paths in
- * hexadecimal. struct msghdr and struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
+ * hexadecimal. With the access `connect` the path is a socket's, and instead of the set there is the character device that is to be
+ * connected to it. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
+ * struct msghdr and struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
  */
 const PROGRAM = `
 use strict;
@@ -34,6 +38,13 @@ sub reply { my ($monitor) = @_;
   }
   die "QEMU has ended\\n";
 }
+sub pass { my ($monitor, $file, $text) = @_;
+  my $vector = pack("P Q", $text, length $text);
+  my $control = pack("Q l l l x4", 20, 1, 1, fileno $file);
+  my $message = pack("Q L x4 P Q P Q l x4", 0, 0, $vector, 1, $control, length $control, 0);
+  syscall(46, fileno $monitor, $message, 0) == length $text or die "sendmsg: $!\\n";
+  reply($monitor);
+}
 sub hand { my ($path, @files) = @_;
   socket(my $monitor, 1, 1, 0) or die "socket: $!\\n";
   connect($monitor, pack("S a*", 1, pack("H*", $path) . "\\0")) or die "monitor: $!\\n";
@@ -41,14 +52,22 @@ sub hand { my ($path, @files) = @_;
   reply($monitor);
   while (my ($set, $access, $name) = splice(@files, 0, 3)) {
     $name = pack("H*", $name);
+    if ($access eq "connect") {
+      my @is = lstat $name or die "$name: $!\\n";
+      ($is[2] & 0170000) == 0140000 or die "$name: no socket\\n";
+      socket(my $peer, 1, 1 | 02000000 | 04000, 0) or die "socket: $!\\n";
+      connect($peer, pack("S a*", 1, $name . "\\0")) or die "$name: $!\\n";
+      my (undef, $uid) = unpack("l3", getsockopt($peer, 1, 17));
+      $uid == $is[4] or die "$name: somebody else listens there\\n";
+      pass($monitor, $peer, qq({"execute":"getfd","arguments":{"fdname":"$set"}}\\n));
+      my $backend = qq({"type":"socket","data":{"addr":{"type":"fd","data":{"str":"$set"}},"server":false}});
+      syswrite($monitor, qq({"execute":"chardev-change","arguments":{"id":"$set","backend":$backend}}\\n));
+      reply($monitor);
+      next;
+    }
     my %flags = (read => 0, write => 2, append => 02001);
     sysopen(my $file, $name, $flags{$access} | 02000000) or die "$name: $!\\n";
-    my $text = sprintf(qq({"execute":"add-fd","arguments":{"fdset-id":%d}}\\n), $set);
-    my $vector = pack("P Q", $text, length $text);
-    my $control = pack("Q l l l x4", 20, 1, 1, fileno $file);
-    my $message = pack("Q L x4 P Q P Q l x4", 0, 0, $vector, 1, $control, length $control, 0);
-    syscall(46, fileno $monitor, $message, 0) == length $text or die "sendmsg: $!\\n";
-    reply($monitor);
+    pass($monitor, $file, sprintf(qq({"execute":"add-fd","arguments":{"fdset-id":%d}}\\n), $set));
   }
 }
 while (defined(my $line = <STDIN>)) {
@@ -83,11 +102,29 @@ export class DescriptorSender {
    * @throws internal naming the file or what QEMU said; timeout
    */
   async send(monitor: string, files: readonly FileToSend[]): Promise<void> {
+    await this.request([hex(monitor), ...files.flatMap(({ set, access, path }) => [String(set), access, hex(path)])]);
+  }
+
+  /**
+   * Connects to a socket, as root, and has the QEMU whose monitor is at `monitor`, which nobody else may be connected to, take the
+   * connection for the character device `id`. @returns false when nobody listens there
+   * @throws internal with what QEMU said, or because somebody listens there whose socket it is not; timeout
+   */
+  async connect(monitor: string, id: string, path: string): Promise<boolean> {
+    try {
+      await this.request([hex(monitor), id, 'connect', hex(path)]);
+      return true;
+    } catch (error) {
+      if (ABSENT.some((why) => messageOf(error) === `${path}: ${why}`)) return false;
+      throw error;
+    }
+  }
+
+  private async request(fields: string[]): Promise<void> {
     if (this.closed) throw internal('hostd is ending');
     this.prepare();
     const { helper } = this;
     if (helper === null) throw internal('files cannot be handed over');
-    const fields = [hex(monitor), ...files.flatMap(({ set, access, path }) => [String(set), access, hex(path)])];
     let timer: NodeJS.Timeout | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
@@ -111,7 +148,11 @@ export class DescriptorSender {
   }
 
   private start(): Helper {
-    const helper = spawn('perl', ['-e', PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/' });
+    const helper = spawn('perl', ['-e', PROGRAM], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      cwd: '/',
+      env: { ...process.env, LC_ALL: 'C' },
+    });
     const over = (why: string): void => {
       if (this.helper === helper) this.helper = null;
       for (const one of this.waiting.splice(0)) one.reject(internal(why));

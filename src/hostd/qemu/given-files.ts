@@ -7,10 +7,9 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import type { OpenDisk, OpenDisks, OpenFile } from '../disks/open-disks.js';
 import type { VmDefinition } from '../runtime.js';
-import type { QemuDialect } from './capabilities.js';
-import { type DiskBacking, FIRST_FD, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
+import { FIRST_FD } from './cage.js';
+import { type DiskBacking, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
 import type { Qmp } from './qmp.js';
-import { socketBackend } from './serial-ports.js';
 
 /** Descriptors that a QEMU inherits. Its owner must `close()` it when QEMU was started, or was not. */
 export class Inherited {
@@ -124,19 +123,4 @@ export async function putDisks(qmp: Qmp, nodes: readonly DiskNode[]): Promise<vo
   await put.catch((error: unknown) => {
     throw isKind(error, 'internal') ? invalid(`a disk cannot be used: ${messageOf(error)}`, error) : error;
   });
-}
-
-/** Has a VM connect its serial ports to the sockets that they are for. @throws internal with QEMU's words */
-export async function connectPorts(
-  qmp: Qmp,
-  { serials }: Pick<VmDefinition, 'serials'>,
-  dialect: Pick<QemuDialect, 'reconnect'>,
-): Promise<void> {
-  await Promise.all(
-    serials.flatMap(({ index, backing }) =>
-      backing.kind === 'unixClient'
-        ? [qmp.command('chardev-change', { id: `serial${index}`, backend: socketBackend(backing.path, dialect) })]
-        : [],
-    ),
-  );
 }

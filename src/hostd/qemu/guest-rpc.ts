@@ -21,7 +21,7 @@ const MAX_REPLY = 8 << 20;
 const MAX_KEYS = 32;
 /** Requests a guest may make at once, and how long each one takes to be granted again. */
 const BURST = 200;
-const REFILL_MS = 10;
+const REFILL_MS = 200;
 const RECONNECT_MS = 200;
 const FIRST_CONNECT_MS = 5;
 const KEY = /^[\w.:-]{1,128}$/;

@@ -5,14 +5,13 @@
  * Relies on: the boot image, the virtual switch, `nsenter` and QEMU on the machine. Never: touches a VM's disks while it runs,
  * trusts a process id alone, or leaves a process, tap or socket of a VM that did not start.
  */
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, chown, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { cancelled, insufficientResources, internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { type BootImage, type InstancePaths, memoryLibrary } from '../../common/paths.js';
+import type { BootImage, InstancePaths } from '../../common/paths.js';
 import { Semaphore } from '../../common/semaphore.js';
 import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
@@ -24,7 +23,7 @@ import {
   ended,
   findProcess,
   findProcesses,
-  identify,
+  identityOf,
   isRunning,
   type ProcessIdentity,
   signal,
@@ -34,14 +33,17 @@ import {
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
-import { QEMU, type QemuDialect } from './capabilities.js';
-import { type Acceleration, qemuArguments, spareUid } from './command-line.js';
+import type { Cages } from './cage.js';
+import { connectsBelow, type LaunchQemu, qemuLauncher } from './caged-qemu.js';
+import type { QemuDialect } from './capabilities.js';
+import { ChannelWatch } from './channel-watch.js';
+import { type Acceleration, processName, qemuArguments, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
-import { checkReadOnly, connectPorts, Inherited, putDisks, startFiles } from './given-files.js';
+import { checkReadOnly, Inherited, putDisks, startFiles } from './given-files.js';
 import { loadState } from './load-state.js';
-import { underMemoryFilter } from './memory-filter.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
+import { type ChannelHost, connectForeignPorts } from './serial-ports.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
@@ -63,8 +65,10 @@ const YOUNG_MS = 10_000;
 /** QEMU as the carrier of VMs. */
 export class QemuRuntime implements VmRuntime {
   private readonly snapshots: SnapshotService | null;
+  private readonly launchQemu: LaunchQemu;
   private readonly pool: WarmPool<SpareVm>;
   private readonly sender = new DescriptorSender();
+  private readonly channels: ChannelHost;
   private readonly spareMaker: SpareMaker;
   private readonly usualShapeFile: string;
   private spares = 0;
@@ -82,31 +86,33 @@ export class QemuRuntime implements VmRuntime {
     private readonly acceleration: Acceleration,
     private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
+    private readonly cages: Cages,
     /** Null: every VM is booted. */
     snapshots: BootSnapshots | null = null,
     /** VMs that wait, resumed, to be powered on. */
     warmPool = 0,
   ) {
+    this.launchQemu = qemuLauncher(cages, { boot, acceleration, netns: virtualSwitch.path, runDir: paths.runDir });
     this.snapshots =
       snapshots === null
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, (args, logFile, inherited) =>
-              this.spawn(args, logFile, inherited),
-            ),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups),
             () => this.pool.fill(),
           );
+    this.channels = { sender: this.sender, watch: new ChannelWatch(), runDir: paths.runDir };
     this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');
     this.spareMaker = {
       runDirectory: join(paths.runDir, 'pool'),
       directory: join(paths.stateDir, 'pool'),
       virtualSwitch,
-      sender: this.sender,
+      channels: this.channels,
       dialect,
       commandLine: (vm, { memory, ...devices }) =>
         qemuArguments(vm, { acceleration, dialect, boot, ...devices, snapshot: { use: 'spare', memory } }),
-      launch: (args, logFile, inherited) => this.spawn(args, logFile, inherited, { sharesMemory: true, behind: true }),
+      launch: this.launchQemu,
+      groups: cages.groups,
     };
     this.pool = new WarmPool<SpareVm>(snapshots === null ? 0 : warmPool, {
       snapshot: (key) => this.snapshots?.have(key) ?? Promise.resolve(null),
@@ -122,8 +128,12 @@ export class QemuRuntime implements VmRuntime {
   /** Ends what an earlier runtime left that belongs to no VM. Before any VM is powered on or adopted. */
   async open(): Promise<void> {
     const given = await this.givenProcesses();
-    const left = findProcesses(`path=${this.spareMaker.runDirectory}/`).filter(({ pid }) => !given.has(pid));
+    this.sender.prepare();
+    const left = findProcesses(processName({ qmp: `${this.spareMaker.runDirectory}/` })).filter(
+      ({ pid }) => !given.has(pid),
+    );
     await removeStaleSpares(this.spareMaker, left);
+    await this.cages.groups.sweep();
     const usual = await readUsualShape(this.usualShapeFile);
     const key = usual === null ? undefined : this.snapshots?.keyOf(usual);
     if (usual === null || key === undefined) return;
@@ -169,7 +179,10 @@ export class QemuRuntime implements VmRuntime {
         const qmp = await Qmp.connect(files.qmp, () => isRunning(identity), MONITOR_MS);
         await this.virtualSwitch.adopt(vm.moid, vm.nics);
         const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
-        return new QemuVm(identity, qmp, files, vm.serials, hooks, () => this.virtualSwitch.unplug(vm.moid), { since });
+        const cleanUp = this.cleanUp(vm.moid, await this.cages.groups.adopt(identity.pid));
+        const found = new QemuVm(identity, qmp, files, vm.serials, this.channels, hooks, cleanUp, { since });
+        void found.connectPorts();
+        return found;
       } catch (error) {
         log.warn({ vm: vm.name, err: messageOf(error) }, 'a running VM does not answer and is ended');
         signal(identity, 'SIGKILL');
@@ -184,6 +197,7 @@ export class QemuRuntime implements VmRuntime {
   /** Ends what runs for this runtime alone; VMs go on running. */
   async close(): Promise<void> {
     await Promise.all([this.pool.close(), this.snapshots?.close()]);
+    this.channels.watch.close();
     this.sender.close();
   }
 
@@ -236,6 +250,7 @@ export class QemuRuntime implements VmRuntime {
     key: string,
     abort?: AbortSignal,
   ): Promise<RunningVm | null> {
+    if (!connectsBelow(vm, this.paths.runDir)) return null;
     const spare = this.pool.take(key);
     if (spare === null) return null;
     const files = await this.files(vm);
@@ -243,7 +258,7 @@ export class QemuRuntime implements VmRuntime {
       abort?.throwIfAborted();
       await prepareFiles(vm, files);
       const watched = new WatchedHooks(hooks, false);
-      const running = await spare.become(vm, disks, watched, files, () => this.virtualSwitch.unplug(vm.moid));
+      const running = await spare.become(vm, disks, watched, files, this.cleanUp(vm.moid, spare.moid));
       if (!(await span('taken', () => within(running.lives(), RESUME_MS, () => false))))
         throw internal('it asks for nothing');
       log.info({ vm: vm.name, moid: vm.moid, pid: running.pid, spare: true }, 'VM started');
@@ -275,6 +290,10 @@ export class QemuRuntime implements VmRuntime {
       abort?.throwIfAborted();
       await prepareFiles(vm, files);
       const taps = await span('plug', () => this.virtualSwitch.plug(vm.moid, vm.nics));
+      const cards = vm.nics.flatMap((nic) => {
+        const tap = taps.get(nic.index);
+        return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
+      });
       if (snapshot !== null) inherited.give(await open(snapshot.state, 'r'));
       const memoryFile = snapshot === null ? null : await open(snapshot.memory, 'r');
       const memory = memoryFile === null ? -1 : inherited.give(memoryFile);
@@ -284,20 +303,27 @@ export class QemuRuntime implements VmRuntime {
         dialect: this.dialect,
         boot: this.boot,
         sockets: files,
-        taps: vm.nics.flatMap((nic) => {
-          const tap = taps.get(nic.index);
-          return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
-        }),
+        taps: cards,
         ...start,
         ...(snapshot === null ? {} : { snapshot: { use: 'resume', memory } }),
       });
+      const use = snapshot === null ? 'boot' : 'resume';
       const started = await span('spawn', () =>
-        this.spawn(args, files.log, inherited.handles, { sharesMemory: snapshot !== null }),
+        this.launchQemu({
+          vm,
+          use,
+          args,
+          sockets: files,
+          taps: cards,
+          logFile: files.log,
+          inherited: inherited.handles,
+        }),
       );
       identity = started;
-      await writeWhole(files.pid, JSON.stringify(started), 0o600);
+      await writeWhole(files.pid, JSON.stringify(identityOf(started)), 0o600);
       const qmp = await span('monitor', () => Qmp.connect(files.qmp, () => isRunning(started), MONITOR_MS, abort));
       this.young.set(started.pid, Date.now());
+      await span('enclose', () => started.enclose());
       if (memoryFile !== null) {
         // All are started in the same way.
         if (!this.memoryChecked) await checkReadOnly(started.pid, memoryFile);
@@ -307,9 +333,11 @@ export class QemuRuntime implements VmRuntime {
       // It has dropped its rights, and stands still.
       await span('give', () => putDisks(qmp, nodes));
       const watched = new WatchedHooks(hooks, snapshot === null);
-      const running = new QemuVm(started, qmp, files, vm.serials, watched, () => this.virtualSwitch.unplug(vm.moid));
+      const cleanUp = this.cleanUp(vm.moid, vm.moid);
+      const running = new QemuVm(started, qmp, files, vm.serials, this.channels, watched, cleanUp);
       // The ports of one that has not run yet cannot be changed.
-      await Promise.all([qmp.command('cont'), connectPorts(qmp, vm, this.dialect)]);
+      await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
+      void running.connectPorts();
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
         await running.powerOff();
         throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);
@@ -325,11 +353,20 @@ export class QemuRuntime implements VmRuntime {
       await this.virtualSwitch
         .unplug(vm.moid)
         .catch((cause: unknown) => log.warn({ err: cause }, 'removing taps failed'));
+      await this.cages.groups.remove(vm.moid);
       await removeRunFiles(files);
       throw await startFailure(vm, files, error, identity !== null);
     } finally {
       await inherited.close();
     }
+  }
+
+  /** Removes what a VM had on this machine besides its files. @param group its control group */
+  private cleanUp(moid: string, group: string): () => Promise<void> {
+    return async () => {
+      await this.cages.groups.remove(group);
+      await this.virtualSwitch.unplug(moid);
+    };
   }
 
   /** A number whose user no process has. */
@@ -364,56 +401,22 @@ export class QemuRuntime implements VmRuntime {
   private async files(vm: VmDefinition): Promise<VmFiles> {
     const directory = join(this.paths.runDir, 'vm');
     if (!existsSync(directory)) await mkdir(directory, { recursive: true });
-    // QEMU binds its sockets as root: nobody else has business here.
+    // The sockets of monitors are here: nobody but root has business with them.
     await chown(directory, 0, 0);
     await chmod(directory, 0o700);
     const path = (suffix: string): string => join(directory, `${vm.moid}.${suffix}`);
-    return { pid: path('pid'), qmp: path('qmp'), guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
-  }
-
-  /**
-   * @param inherited descriptors that QEMU has as `FIRST_FD` and on
-   * @param how `sharesMemory`: it goes on from a snapshot; `behind`: at the lowest priority
-   */
-  private async spawn(
-    args: string[],
-    logFile: string,
-    inherited: readonly FileHandle[],
-    { sharesMemory = false, behind = false } = {},
-  ): Promise<ProcessIdentity> {
-    const output = await open(logFile, 'w', 0o640);
-    try {
-      // nsenter becomes QEMU, also by way of the filter: the process id stays.
-      const command = sharesMemory ? underMemoryFilter([QEMU, ...args]) : [QEMU, ...args];
-      const inSwitch = ['nsenter', `--net=${this.virtualSwitch.path}`, '--', ...command];
-      const [program = '', ...rest] = behind ? ['nice', '-n', '19', ...inSwitch] : inSwitch;
-      const child = spawn(program, rest, {
-        detached: true,
-        stdio: ['ignore', output.fd, output.fd, ...inherited.map(({ fd }) => fd)],
-        cwd: '/',
-        env: sharesMemory ? { ...process.env, LD_PRELOAD: memoryLibrary() } : process.env,
-      });
-      const pid = await new Promise<number>((resolve, reject) => {
-        child.once('spawn', () => resolve(child.pid!));
-        child.once('error', (error) => reject(internal(`cannot start QEMU: ${error.message}`, error)));
-      });
-      child.unref();
-      const identity = identify(pid);
-      if (identity === null) throw internal('QEMU ended at once');
-      return identity;
-    } finally {
-      await output.close();
-    }
+    const handOver = path('handover');
+    return { pid: path('pid'), qmp: path('qmp'), handOver, guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
   }
 }
 
-/** The VM's QEMU process, if it runs. One whose hostd was killed before it wrote the pid file is found by its monitor's path. */
+/** The VM's QEMU process, if it runs. One whose hostd was killed before it wrote the pid file is found by its monitor's path, which is its name. */
 async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
   const known = await readFile(files.pid, 'utf8').then(
     (text) => JSON.parse(text) as VmProcess,
     () => null,
   );
-  const identity = known ?? (existsSync(files.qmp) ? findProcess(`path=${files.qmp},`) : null);
+  const identity = known ?? (existsSync(files.qmp) ? findProcess(`${processName(files)}\0`) : null);
   return identity !== null && isRunning(identity) ? identity : null;
 }
 
@@ -421,6 +424,7 @@ async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
 async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
   await rm(files.qmp, { force: true });
   await rm(files.guestRpc, { force: true });
+  await rm(files.handOver, { force: true });
   for (const { backing } of vm.serials) {
     if (backing.kind === 'file') await (await open(backing.path, 'a', 0o640)).close();
   }

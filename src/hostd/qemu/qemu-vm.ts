@@ -6,7 +6,7 @@ import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
 import { complaints } from './qemu-words.js';
 import type { Qmp } from './qmp.js';
-import { disconnectedPorts, tellOfDisconnection } from './serial-ports.js';
+import { type ChannelHost, disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-ports.js';
 
 const log = logger('qemu');
 /** How long QEMU may take to end by itself before it is killed. */
@@ -22,6 +22,8 @@ export interface VmFiles {
   /** {@link VmProcess} as JSON. */
   pid: string;
   qmp: string;
+  /** A further monitor, over which it is given descriptors. */
+  handOver: string;
   guestRpc: string;
   /** What QEMU prints; stays after the VM has ended. */
   log: string;
@@ -29,7 +31,7 @@ export interface VmFiles {
 
 /** Removes what only a running VM has. */
 export async function removeRunFiles(files: VmFiles): Promise<void> {
-  await Promise.all([files.pid, files.qmp, files.guestRpc].map((path) => rm(path, { force: true })));
+  await Promise.all([files.pid, files.qmp, files.handOver, files.guestRpc].map((path) => rm(path, { force: true })));
 }
 
 /** The end of what QEMU printed, on one line. */
@@ -45,12 +47,14 @@ export class QemuVm implements RunningVm {
   private exit: VmExit | null = null;
   private rebooting = false;
   private readonly gone: Promise<void>;
+  private readonly ports: SocketPorts;
 
   constructor(
     private readonly identity: ProcessIdentity,
     private readonly qmp: Qmp,
     private readonly files: VmFiles,
     private readonly serials: readonly RuntimeSerial[],
+    channels: ChannelHost,
     private readonly hooks: VmHooks,
     private readonly cleanUp: () => Promise<void>,
     /** Of a VM that came from the warm pool: when it became this one, and what has served it so far. */
@@ -58,6 +62,7 @@ export class QemuVm implements RunningVm {
   ) {
     this.startedAt = spare.since ?? startedAt(identity);
     this.rpc = spare.rpc ?? new GuestRpcServer(files.guestRpc, hooks);
+    this.ports = new SocketPorts(qmp, files.handOver, serials, channels);
     qmp.on('event', (name, data) => this.event(name, data));
     this.gone = new Promise((resolve) => qmp.once('close', () => void this.finish().then(resolve)));
   }
@@ -99,8 +104,14 @@ export class QemuVm implements RunningVm {
     const gone = await disconnectedPorts(this.qmp, this.serials);
     await this.qmp.command('cont');
     for (const serial of gone) await tellOfDisconnection(this.qmp, serial);
+    void this.connectPorts();
     // Its clock has stood still.
     this.rpc.command('OS_Resume');
+  }
+
+  /** Connects the serial ports that are connected to nobody. Resolves when that is done, or cannot be done now. */
+  connectPorts(): Promise<void> {
+    return this.ports.look();
   }
 
   async suspended(): Promise<boolean> {
@@ -113,11 +124,19 @@ export class QemuVm implements RunningVm {
   }
 
   release(): void {
+    this.ports.close();
     this.qmp.release();
     this.rpc.close();
   }
 
+  async stalled(): Promise<boolean> {
+    const answer = (await this.qmp.command('query-status')) as { status?: unknown } | null;
+    return answer?.status === 'io-error';
+  }
+
   private event(name: string, data: Record<string, unknown>): void {
+    // QEMU's policy for disks (`werror=enospc`): it stops the VM where there is no room; of other failures the guest is told.
+    if (name === 'BLOCK_IO_ERROR' && data.action === 'stop') this.hooks.stalled();
     if (name !== 'SHUTDOWN') return;
     if (data.reason === 'guest-shutdown') this.exit ??= { reason: 'guestPowerOff' };
     // A kernel that panics resets the machine (`panic=-1`). It must not be started again and again, so a reset that nobody asked
@@ -143,6 +162,7 @@ export class QemuVm implements RunningVm {
       await ended(this.identity, QUIT_MS);
     }
     this.rpc.close();
+    this.ports.close();
     await removeRunFiles(this.files);
     await this.cleanUp().catch((error: unknown) => log.error({ err: error }, 'cleaning up after a VM failed'));
     this.hooks.exited(this.exit ?? { reason: 'crashed', message: await this.why(killed) });

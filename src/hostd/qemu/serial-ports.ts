@@ -1,17 +1,136 @@
 /**
- * Serial ports of a VM that are connected to unix sockets, through QEMU's monitor.
+ * Serial ports of a VM that are connected to unix sockets on which an endpoint listens.
+ *
+ * hostd connects, as root, and hands the connection over; QEMU knows no path and may connect to nothing, and the socket is its
+ * listener's alone (mode 0600), so that no other QEMU gets at it. When the listener goes, the port is connected to nobody, and again
+ * when it is back ({@link ChannelWatch}). A socket outside of the instance's directories is not for hostd to connect to with root's
+ * rights: QEMU is told its path and connects with its own.
  *
  * QEMU takes a virtio-serial port's handlers away while the VM is stopped (`virtconsole_enable_backend`). Who hangs up meanwhile is
  * not noticed: the port stays open for the guest, and the first thing the guest writes before the other side is back blocks the port
  * for good, because nothing tells QEMU to take it up again. It has to be told of the disconnection once more.
  */
+import { basename, dirname, relative } from 'node:path';
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
 import type { RuntimeSerial } from '../runtime.js';
 import { type CommandLineOption, chooseReconnect, type QemuDialect } from './capabilities.js';
+import type { ChannelWatch } from './channel-watch.js';
 import { reconnectParameter } from './command-line.js';
+import type { DescriptorSender } from './descriptor-sender.js';
 import type { Qmp } from './qmp.js';
+
+const log = logger('serial');
 
 /** A port whose backing is a socket that the VM connects to. */
 type SocketPort = RuntimeSerial & { backing: { kind: 'unixClient' } };
+
+/** A socket is there before somebody listens on it: so soon it is tried again, in milliseconds. */
+const SOON_MS = [20, 100, 400];
+
+/** Where endpoints listen, below an instance's run directory. */
+const CHANNEL = /^(vch\/[^/]+\/)?[\w.-]+\.sock$/;
+
+/** What all VMs' ports have in common. */
+export interface ChannelHost {
+  sender: DescriptorSender;
+  watch: ChannelWatch;
+  /** Of the instance. */
+  runDir: string;
+}
+
+/** Connects the socket ports of one VM, and again when they are connected to nobody. Its owner must {@link close} it. */
+export class SocketPorts {
+  private readonly ports: SocketPort[];
+  private readonly leave: (() => void)[];
+  private looking: Promise<void> | null = null;
+  private again = false;
+  private closed = false;
+  private told = false;
+
+  /** @param monitor path of a monitor of its QEMU that nobody else is connected to */
+  constructor(
+    private readonly qmp: Qmp,
+    private readonly monitor: string,
+    serials: readonly RuntimeSerial[],
+    private readonly host: ChannelHost,
+  ) {
+    this.ports = socketPorts(serials).filter(({ backing }) => !isForeign(backing.path, host.runDir));
+    this.leave = this.ports.map(({ backing }) => host.watch.add(backing.path, () => void this.look()));
+  }
+
+  /** Connects what is connected to nobody, if somebody listens. */
+  look(): Promise<void> {
+    if (this.looking !== null) {
+      this.again = true;
+      return this.looking;
+    }
+    this.looking = this.connect().finally(() => {
+      this.looking = null;
+      if (!this.again || this.closed) return;
+      this.again = false;
+      void this.look();
+    });
+    return this.looking;
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const leave of this.leave.splice(0)) leave();
+  }
+
+  private async connect(): Promise<void> {
+    try {
+      for (const pause of [...SOON_MS, 0]) {
+        if (this.closed) return;
+        const gone = await disconnectedPorts(this.qmp, this.ports);
+        if (gone.length === 0) return;
+        const { status } = (await this.qmp.command('query-status')) as { status?: unknown };
+        // One that stands still is connected when it goes on.
+        if (status !== 'running') return;
+        if (await connectPorts(this.host.sender, this.monitor, gone)) return;
+        if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    } catch (error) {
+      if (!this.closed && !this.told) log.warn({ err: messageOf(error) }, 'a serial port cannot be connected');
+      this.told = true;
+    }
+  }
+}
+
+/**
+ * Connects ports to the sockets that they are for. @returns whether somebody listened on all of them
+ * @throws internal with QEMU's words, timeout
+ */
+export async function connectPorts(
+  sender: DescriptorSender,
+  monitor: string,
+  ports: readonly SocketPort[],
+): Promise<boolean> {
+  let all = true;
+  for (const { index, backing } of ports) all = (await sender.connect(monitor, `serial${index}`, backing.path)) && all;
+  return all;
+}
+
+/** Ports that go to sockets. */
+export function socketPorts(serials: readonly RuntimeSerial[]): SocketPort[] {
+  return serials.filter((serial): serial is SocketPort => serial.backing.kind === 'unixClient');
+}
+
+/** Whether hostd does not connect to that socket itself. */
+export function isForeign(path: string, runDir: string): boolean {
+  return !CHANNEL.test(relative(runDir, path)) || basename(path) === 'docker.sock' || dirname(path) === path;
+}
+
+/** Has QEMU connect to sockets outside of the instance itself, and again whenever they are closed. @throws internal with QEMU's words */
+export async function connectForeignPorts(qmp: Qmp, serials: readonly RuntimeSerial[], runDir: string): Promise<void> {
+  const foreign = socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir));
+  if (foreign.length === 0) return;
+  const options = (await qmp.command('query-command-line-options', { option: 'chardev' })) as CommandLineOption[];
+  const dialect = { reconnect: chooseReconnect(options) ?? ('reconnect-ms' as const) };
+  for (const { index, backing } of foreign)
+    await qmp.command('chardev-change', { id: `serial${index}`, backend: socketBackend(backing.path, dialect) });
+}
 
 /** The backend that connects to a socket, and connects again when it is closed: `ChardevBackend` of the QMP schema. */
 export function socketBackend(path: string, dialect: Pick<QemuDialect, 'reconnect'>): object {
@@ -24,25 +143,20 @@ export function socketBackend(path: string, dialect: Pick<QemuDialect, 'reconnec
 /** Ports that are connected to nobody now. @throws internal, timeout */
 export async function disconnectedPorts(qmp: Qmp, serials: readonly RuntimeSerial[]): Promise<SocketPort[]> {
   const answer = (await qmp.command('query-chardev')) as { label?: unknown; filename?: unknown }[];
-  const disconnected = new Set(
+  const connected = new Set(
     answer
-      .filter(({ filename }) => typeof filename === 'string' && filename.startsWith('disconnected:'))
+      .filter(({ filename }) => typeof filename === 'string' && filename.startsWith('unix:'))
       .map(({ label }) => label),
   );
-  return serials.filter(
-    (serial): serial is SocketPort => serial.backing.kind === 'unixClient' && disconnected.has(`serial${serial.index}`),
-  );
+  return socketPorts(serials).filter(({ index }) => !connected.has(`serial${index}`));
 }
 
 /**
- * The guest of a running VM hears that the other side of a port went, and then that it came, as soon as it is there again: a backend
- * that is always connected is put in place of the socket's, and replaced by one that is not. @throws internal, timeout
+ * The guest of a running VM hears that the other side of a port went: a backend that is always connected is put in place of the
+ * socket's, and replaced by one that never is. @throws internal, timeout
  */
-export async function tellOfDisconnection(qmp: Qmp, { index, backing }: SocketPort): Promise<void> {
-  // That of this VM's QEMU, which may be older than the machine's is by now.
-  const options = (await qmp.command('query-command-line-options', { option: 'chardev' })) as CommandLineOption[];
-  const reconnect = chooseReconnect(options) ?? 'reconnect-ms';
+export async function tellOfDisconnection(qmp: Qmp, { index }: SocketPort): Promise<void> {
   const id = `serial${index}`;
   await qmp.command('chardev-change', { id, backend: { type: 'ringbuf', data: { size: 4096 } } });
-  await qmp.command('chardev-change', { id, backend: socketBackend(backing.path, { reconnect }) });
+  await qmp.command('chardev-change', { id, backend: { type: 'null', data: {} } });
 }

@@ -3,7 +3,7 @@
  * for its host, and saves it. No container's code ever runs in it.
  */
 import { createWriteStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { chown, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
@@ -16,15 +16,18 @@ import { createFilesystem, VmdkChain } from '../../disk/index.js';
 import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { FIRST_FD } from './cage.js';
+import type { LaunchQemu } from './caged-qemu.js';
 import type { QemuDialect } from './capabilities.js';
 import {
   type Acceleration,
   type DiskBacking,
-  FIRST_FD,
   GUEST_RPC_PORT,
+  MAKER_UID,
   MIGRATION_CAPABILITIES,
   qemuArguments,
 } from './command-line.js';
+import type { ControlGroups } from './control-groups.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
 import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
@@ -68,7 +71,8 @@ export class SnapshotBuilder {
     private readonly acceleration: Acceleration,
     private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
-    private readonly launch: (args: string[], logFile: string, inherited: FileHandle[]) => Promise<ProcessIdentity>,
+    private readonly launch: LaunchQemu,
+    private readonly groups: ControlGroups,
   ) {}
 
   /** The command line of the VM that is booted for a shape, in `directory`: without `devices`, one that all of the shape have in common. */
@@ -117,8 +121,15 @@ export class SnapshotBuilder {
       const disks: DiskBacking[] = [];
       for (const { path, readOnly } of vm.disks) disks.push(await openRaw(path, readOnly, inherited));
       const serialFiles = await openSerialFiles(vm, inherited, '/dev/null');
-      const args = this.commandLine(shape, work, taps, { memory, disks, serialFiles });
-      const process = await this.launch(args, join(work, 'qemu.log'), inherited.handles);
+      const process = await this.launch({
+        vm,
+        use: 'make',
+        args: this.commandLine(shape, work, taps, { memory, disks, serialFiles }),
+        sockets: { qmp: join(work, 'qmp'), guestRpc: join(work, 'rpc') },
+        taps: [...taps.values()].map((tap) => ({ tap })),
+        logFile: join(work, 'qemu.log'),
+        inherited: inherited.handles,
+      });
       running = process;
       this.process = process;
       setPriority(process.pid, constants.priority.PRIORITY_LOW);
@@ -147,6 +158,7 @@ export class SnapshotBuilder {
         await ended(running, KILL_MS);
       }
       await this.virtualSwitch.unplugStale(MAKER);
+      await this.groups.remove(MAKER);
       await rm(work, { recursive: true, force: true });
     }
   }
@@ -186,6 +198,7 @@ async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
       server.once('error', reject);
       server.listen(socketPath, resolve);
     });
+    await chown(socketPath, MAKER_UID, MAKER_UID);
     await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
     await qmp.command('migrate', { uri: `unix:${socketPath}` });
     for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {

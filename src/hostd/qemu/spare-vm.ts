@@ -8,7 +8,7 @@
  * told, and takes its seed, its clock and its program. Never: given to a second VM, or kept after anything of that failed.
  */
 import { readdirSync } from 'node:fs';
-import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { internal, messageOf } from '../../common/errors.js';
@@ -17,10 +17,12 @@ import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { OpenDisks } from '../disks/open-disks.js';
-import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
+import { ended, identityOf, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
+import { VM_OOM_SCORE } from './cage.js';
+import type { LaunchQemu } from './caged-qemu.js';
 import type { QemuDialect } from './capabilities.js';
 import {
   type DiskBacking,
@@ -30,19 +32,13 @@ import {
   type VmSockets,
   type VmTap,
 } from './command-line.js';
-import type { DescriptorSender, FileToSend } from './descriptor-sender.js';
-import {
-  checkReadOnly,
-  connectPorts,
-  diskNodes,
-  Inherited,
-  openRaw,
-  openSerialFiles,
-  putDisks,
-} from './given-files.js';
+import type { ControlGroups } from './control-groups.js';
+import type { FileToSend } from './descriptor-sender.js';
+import { checkReadOnly, diskNodes, Inherited, openRaw, openSerialFiles, putDisks } from './given-files.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
+import { type ChannelHost, connectForeignPorts, connectPorts, isForeign, socketPorts } from './serial-ports.js';
 import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
 
 const log = logger('pool');
@@ -68,12 +64,12 @@ export interface SpareMaker {
   /** For what it prints and its placeholders; on the datastore's filesystem. */
   directory: string;
   virtualSwitch: VirtualSwitch;
-  sender: DescriptorSender;
+  channels: ChannelHost;
   dialect: QemuDialect;
   /** The arguments for QEMU. */
   commandLine(vm: VmDefinition, devices: SpareDevices): string[];
-  /** Starts QEMU at the lowest priority, with `inherited` as descriptors {@link STATE_FD} and on. */
-  launch(args: string[], logFile: string, inherited: FileHandle[]): Promise<ProcessIdentity>;
+  launch: LaunchQemu;
+  groups: ControlGroups;
 }
 
 /** See the file's head. */
@@ -83,7 +79,7 @@ export class SpareVm {
 
   private constructor(
     readonly key: string,
-    private readonly moid: string,
+    readonly moid: string,
     private readonly maker: SpareMaker,
     private readonly identity: ProcessIdentity,
     private readonly qmp: Qmp,
@@ -130,10 +126,19 @@ export class SpareVm {
       const serialFiles = await openSerialFiles(definition, inherited, '/dev/null');
       const taps = shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: plugged.get(index)! }));
       const args = maker.commandLine(definition, { sockets, taps, memory, disks, serialFiles });
-      const process = await maker.launch(args, logFile, inherited.handles);
+      const process = await maker.launch({
+        vm: definition,
+        use: 'spare',
+        args,
+        sockets,
+        taps,
+        logFile,
+        inherited: inherited.handles,
+      });
       identity = process;
       const monitor = await Qmp.connect(sockets.qmp, () => isRunning(process), MONITOR_MS);
       qmp = monitor;
+      await process.enclose();
       await checkReadOnly(process.pid, memoryFile);
       await monitor.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
       await monitor.command('migrate-incoming', incomingState(maker.dialect));
@@ -171,24 +176,31 @@ export class SpareVm {
     cleanUp: () => Promise<void>,
   ): Promise<QemuVm> {
     this.spent = true;
+    const { channels } = this.maker;
     try {
       raisePriority(this.identity.pid);
+      await raiseScore(this.identity.pid);
       // Both are waited for: what goes on while the other has failed would be cleaned up too early.
       const parts = await span('hand over', () =>
         Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm, disks)]),
       );
       for (const part of parts) if (part.status === 'rejected') throw part.reason;
-      await rm(this.sockets.handOver, { force: true });
       await Promise.all([
+        rename(this.sockets.handOver, files.handOver),
         rename(this.sockets.qmp, files.qmp),
         rename(this.sockets.guestRpc, files.guestRpc),
         rename(this.logFile, files.log),
       ]);
       const since = new Date();
       // From here on a hostd that is started anew takes it for this VM; until then it ends it.
-      await writeWhole(files.pid, JSON.stringify({ ...this.identity, poweredOn: since.getTime() }), 0o600);
+      await writeWhole(files.pid, JSON.stringify({ ...identityOf(this.identity), poweredOn: since.getTime() }), 0o600);
       // Its monitor's end is the VM's now, also one that came meanwhile.
-      const running = new QemuVm(this.identity, this.qmp, files, vm.serials, hooks, cleanUp, { rpc: this.rpc, since });
+      const running = new QemuVm(this.identity, this.qmp, files, vm.serials, channels, hooks, cleanUp, {
+        rpc: this.rpc,
+        since,
+      });
+      // An endpoint that listens no more by now may be there again.
+      void running.connectPorts();
       if (!isRunning(this.identity)) throw internal('QEMU has ended');
       this.rpc.take(files.guestRpc, hooks);
       return running;
@@ -232,10 +244,14 @@ export class SpareVm {
           ]
         : [],
     );
-    await this.maker.sender.send(this.sockets.handOver, toSend);
+    const { sender, runDir } = this.maker.channels;
+    await sender.send(this.sockets.handOver, toSend);
+    const ports = socketPorts(vm.serials).filter(({ backing }) => !isForeign(backing.path, runDir));
     await Promise.all([
       putDisks(this.qmp, nodes),
-      connectPorts(this.qmp, vm, this.maker.dialect),
+      // It is tried again when it is that VM.
+      connectPorts(sender, this.sockets.handOver, ports).catch(() => false),
+      connectForeignPorts(this.qmp, vm.serials, runDir),
       ...logs.map((change) => this.qmp.command('chardev-change', change)),
     ]);
   }
@@ -292,6 +308,11 @@ async function makeDisks(
   return disks;
 }
 
+/** It is no longer the first to go when memory runs out. */
+async function raiseScore(pid: number): Promise<void> {
+  await writeFile(`/proc/${pid}/oom_score_adj`, String(VM_OOM_SCORE)).catch(() => undefined);
+}
+
 /** Priorities are the threads' own. */
 function raisePriority(pid: number): void {
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
@@ -311,6 +332,7 @@ async function end(identity: ProcessIdentity | null): Promise<void> {
 
 async function clear(maker: SpareMaker, moid: string, sockets: Required<VmSockets>, logFile: string): Promise<void> {
   await Promise.all([...Object.values(sockets), logFile].map((path) => rm(path, { force: true })));
+  await maker.groups.remove(moid);
   await maker.virtualSwitch
     .unplug(moid)
     .catch((error: unknown) => log.warn({ err: messageOf(error) }, 'removing taps failed'));

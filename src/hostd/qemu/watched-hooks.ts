@@ -18,6 +18,10 @@ export class WatchedHooks implements VmHooks {
     this.hooks.infoSet(key, value);
   }
 
+  stalled(): void {
+    this.hooks.stalled();
+  }
+
   exited(exit: VmExit): void {
     if (this.passing) this.hooks.exited(exit);
     else this.exit = exit;

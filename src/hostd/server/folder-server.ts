@@ -18,7 +18,9 @@ const STATUS: Record<string, number> = {
   ENAMETOOLONG: 400,
 };
 
-/** Answers one request; the caller has checked who asks. */
+const READING = new Set(['GET', 'HEAD']);
+
+/** Answers one request; it is known by now who asks. */
 export async function serveFolder(
   datastore: Datastore,
   request: IncomingMessage,
@@ -34,8 +36,8 @@ export async function serveFolder(
   const name = url.searchParams.get('dsName');
   if (name !== null && name !== DATASTORE) return fail(404, `there is no datastore '${name}'`);
   try {
-    const path = datastore.inside(decodeURIComponent(url.pathname.slice('/folder'.length)));
-    await datastore.confine(path);
+    const named = datastore.inside(decodeURIComponent(url.pathname.slice('/folder'.length)));
+    const path = await datastore.admit(named, READING.has(request.method ?? '') ? 'read' : 'write');
     switch (request.method) {
       case 'GET':
       case 'HEAD':
@@ -56,6 +58,7 @@ export async function serveFolder(
       response.destroy();
       return;
     }
+    if (error instanceof FaultError && error.fault.$type === 'NoPermission') return fail(403, messageOf(error));
     if (error instanceof FaultError || error instanceof URIError) return fail(400, messageOf(error));
     fail(STATUS[errnoOf(error) ?? ''] ?? 500, errnoOf(error) ?? 'internal error');
   }

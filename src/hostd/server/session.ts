@@ -1,11 +1,12 @@
 /** Sessions: who is logged in, and what belongs to them. */
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import type { ManagedObjectReference, UserSession } from '../../vim25/types.generated.js';
+import { type Authority, wirePermission } from '../access/authority.js';
+import { type Caller, currentCaller } from '../access/caller.js';
 import { fault } from '../faults.js';
 import type { EventManager } from '../inventory/event-manager.js';
 import { ManagedObject } from '../inventory/managed-object.js';
-import { PropertyCollector } from '../inventory/property-collector.js';
+import { PropertyCollector, PropertyFilter } from '../inventory/property-collector.js';
 import type { Registry } from '../inventory/registry.js';
 import { SimpleObject } from '../inventory/simple-object.js';
 import { LoginGuard } from './login-guard.js';
@@ -14,20 +15,19 @@ const DEFAULT_COLLECTOR = 'ha-property-collector';
 const IDLE_MS = 30 * 60_000;
 const MAX_SESSIONS = 500;
 
-const calling = new AsyncLocalStorage<Session>();
-
-/** Runs a call's body: properties that differ from session to session are `session`'s in it. */
-export function inSession<T>(session: Session, body: () => T): T {
-  return calling.run(session, body);
+/** The session whose call is under way. */
+function current(): Session | undefined {
+  const caller = currentCaller();
+  return caller instanceof Session ? caller : undefined;
 }
 
 /** The views of the session whose call is under way. */
 export function viewsOfSession(): ManagedObjectReference[] {
-  return [...(calling.getStore()?.views ?? [])].map((view) => view.ref);
+  return [...(current()?.views ?? [])].map((view) => view.ref);
 }
 
 /** One client's session. */
-export class Session {
+export class Session implements Caller {
   readonly cookie = randomBytes(24).toString('hex');
   readonly collectors = new Set<PropertyCollector>();
   readonly views = new Set<ManagedObject>();
@@ -38,8 +38,47 @@ export class Session {
   user: UserSession | null = null;
   lastUse = Date.now();
 
-  constructor(private readonly registry: Registry) {
+  constructor(
+    private readonly registry: Registry,
+    private readonly authority: Authority,
+  ) {
     this.defaultCollector = new PropertyCollector(registry, DEFAULT_COLLECTOR, false);
+  }
+
+  get principal(): string | null {
+    return this.user?.userName ?? null;
+  }
+
+  get restricted(): boolean {
+    return !this.authority.isAdministrator(this.principal);
+  }
+
+  sees(object: ManagedObject): boolean {
+    return this.authority.sees(this, object);
+  }
+
+  has(object: ManagedObject, privilege: string): boolean {
+    return this.authority.has(this.principal, object, privilege);
+  }
+
+  owns(object: ManagedObject): boolean {
+    if (object instanceof PropertyCollector) return object === this.defaultCollector || this.collectors.has(object);
+    if (object instanceof PropertyFilter) return this.owns(object.owner);
+    return this.views.has(object) || [...this.readers].some((reader) => reader === object);
+  }
+
+  rolesOn(object: ManagedObject): number[] {
+    return this.principal === null ? [] : this.authority.rolesOn(this.principal, object);
+  }
+
+  permissionsOn(object: ManagedObject): object[] {
+    const principal = this.restricted ? (this.principal ?? '') : undefined;
+    return this.authority.permissionsOn(object, false, principal).map(wirePermission);
+  }
+
+  redact<T>(value: T): T {
+    // Who has not logged in reads where to begin, and that is the same for all.
+    return this.restricted && this.principal !== null ? this.authority.redact(this, value) : value;
   }
 
   /** Notes a call for who looks at the session. */
@@ -63,7 +102,7 @@ export class Session {
 
 /** Stands in the inventory for the collector that each session has of its own under the well-known id. */
 export function defaultCollector(): ManagedObject {
-  const filter = (): unknown => calling.getStore()?.defaultCollector.property('filter') ?? [];
+  const filter = (): unknown => current()?.defaultCollector.property('filter') ?? [];
   return new SimpleObject('PropertyCollector', DEFAULT_COLLECTOR, { filter }, []);
 }
 
@@ -86,6 +125,7 @@ export class SessionManager extends ManagedObject {
     private readonly registry: Registry,
     private readonly events: EventManager,
     private readonly credentials: { user: string; password: string },
+    private readonly authority: Authority,
   ) {
     super('SessionManager', 'ha-sessionmgr');
     this.guard = new LoginGuard(events);
@@ -99,9 +139,9 @@ export class SessionManager extends ManagedObject {
   property(name: string): unknown {
     switch (name) {
       case 'currentSession':
-        return calling.getStore()?.user ?? undefined;
+        return current()?.user ?? undefined;
       case 'sessionList':
-        return [...this.sessions.values()].flatMap((session) => session.user ?? []);
+        return [...this.sessions.values()].flatMap((session) => (mayLookAt(session) ? (session.user ?? []) : []));
       case 'defaultLocale':
         return 'en';
       case 'messageLocaleList':
@@ -126,7 +166,19 @@ export class SessionManager extends ManagedObject {
       known.used();
       return known;
     }
-    return new Session(this.registry);
+    return new Session(this.registry, this.authority);
+  }
+
+  /** A session for one request of a client that says who it is with the request itself. */
+  once(userName: string, address: string): Session {
+    const session = new Session(this.registry, this.authority);
+    session.user = newUser(userName, { address, agent: '' });
+    return session;
+  }
+
+  /** Ends the sessions of a user who is no more, or has another password now. */
+  endAllOf(userName: string): void {
+    for (const session of this.sessions.values()) if (session.principal === userName) this.end(session);
   }
 
   async Login(
@@ -136,20 +188,7 @@ export class SessionManager extends ManagedObject {
     if (!(await this.accepts(args.userName, args.password, context.client.address)))
       throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
     if (this.sessions.size >= MAX_SESSIONS) this.dropOldest();
-    const now = new Date();
-    context.session.user = {
-      key: randomUUID(),
-      userName: args.userName,
-      fullName: args.userName,
-      loginTime: now,
-      lastActiveTime: now,
-      locale: args.locale ?? 'en',
-      messageLocale: 'en',
-      extensionSession: false,
-      ipAddress: context.client.address,
-      userAgent: context.client.agent,
-      callCount: 0,
-    };
+    context.session.user = newUser(args.userName, context.client, args.locale);
     this.sessions.set(context.session.cookie, context.session);
     this.events.post('UserLoginSessionEvent', `User ${args.userName} logged in`, args.userName, {
       ipAddress: context.client.address,
@@ -160,11 +199,13 @@ export class SessionManager extends ManagedObject {
     return context.session.user;
   }
 
-  /** Checks user and password in constant time; a wrong one from `address` waits for its answer. @throws RequestCanceled */
+  /** Checks user and password; a wrong one from `address` waits for its answer. @throws RequestCanceled */
   async accepts(user: string, password: string, address: string): Promise<boolean> {
     const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
     const same = timingSafeEqual(digest(password), digest(this.credentials.password));
-    if (timingSafeEqual(digest(user), digest(this.credentials.user)) && same) return true;
+    if (timingSafeEqual(digest(user), digest(this.credentials.user))) {
+      if (same) return true;
+    } else if (await this.authority.accounts.accepts(user, password)) return true;
     await this.guard.failed(address);
     return false;
   }
@@ -210,4 +251,27 @@ export class SessionManager extends ManagedObject {
     for (const session of this.sessions.values()) session.dispose();
     this.sessions.clear();
   }
+}
+
+/** True for a session that the caller may know of: an administrator any, others their own. */
+function mayLookAt(session: Session): boolean {
+  const caller = currentCaller();
+  return caller === undefined || !caller.restricted || caller === session;
+}
+
+function newUser(userName: string, client: CallContext['client'], locale = 'en'): UserSession {
+  const now = new Date();
+  return {
+    key: randomUUID(),
+    userName,
+    fullName: userName,
+    loginTime: now,
+    lastActiveTime: now,
+    locale,
+    messageLocale: 'en',
+    extensionSession: false,
+    ipAddress: client.address,
+    userAgent: client.agent,
+    callCount: 0,
+  };
 }

@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { messageOf } from '../../common/errors.js';
+import { internal, messageOf } from '../../common/errors.js';
 import { logger, newOperationId, withOperation } from '../../common/log.js';
 import { span } from '../../common/trace.js';
 import { decodeRequest, encodeFault, encodeResponse, type Request } from '../../vim25/soap-message.js';
@@ -11,6 +11,9 @@ import { operationInfo } from '../../vim25/table.js';
 import type { ManagedObjectReference, PropertyFilterSpec } from '../../vim25/types.generated.js';
 import { describeService } from '../../vim25/wsdl.js';
 import { escapeXml } from '../../vim25/xml.js';
+import { admit } from '../access/admission.js';
+import { asCaller } from '../access/caller.js';
+import { ruleOf } from '../access/operation-rules.js';
 import { fault, toFault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
@@ -19,7 +22,7 @@ import type { HostCertificate } from './certificate.js';
 import { serveFolder } from './folder-server.js';
 import { HANDSHAKE_MS, isKnownClient, limitConnections } from './host-connections.js';
 import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './login-guard.js';
-import { type CallContext, inSession, type Session, type SessionManager } from './session.js';
+import type { CallContext, Session, SessionManager } from './session.js';
 
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;
@@ -89,12 +92,13 @@ async function handle(
   } else if (url.pathname.replace(/\/$/, '') === '/sdk' && request.method === 'POST') {
     await withOperation(operation, () => span('hostd soap', () => serveSoap(host, session, request, response)));
   } else if (url.pathname === '/folder' || url.pathname.startsWith('/folder/')) {
-    if (session.user === null && !(await basicAuth(sessions, request))) {
+    const caller = session.user === null ? await basicAuth(sessions, request) : session;
+    if (caller === null) {
       request.resume();
       response.writeHead(401, { 'www-authenticate': 'Basic realm="hostd"' }).end();
       return;
     }
-    await withOperation(operation, () => serveFolder(host.datastore, request, response, url));
+    await withOperation(operation, () => asCaller(caller, () => serveFolder(host.datastore, request, response, url)));
   } else {
     request.resume();
     response.writeHead(404, { 'content-type': 'text/plain' }).end('not found\n');
@@ -105,11 +109,13 @@ function cookieOf(request: IncomingMessage): string | undefined {
   return new RegExp(`(?:^|;\\s*)${COOKIE}="?([0-9a-f]+)"?`).exec(request.headers.cookie ?? '')?.[1];
 }
 
-async function basicAuth(sessions: SessionManager, request: IncomingMessage): Promise<boolean> {
+async function basicAuth(sessions: SessionManager, request: IncomingMessage): Promise<Session | null> {
   const encoded = /^Basic (\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-  if (encoded === undefined) return false;
+  if (encoded === undefined) return null;
   const [user = '', ...password] = Buffer.from(encoded, 'base64').toString('utf8').split(':');
-  return sessions.accepts(user, password.join(':'), clientOf(request).address).catch(() => false);
+  const { address } = clientOf(request);
+  const right = await sessions.accepts(user, password.join(':'), address).catch(() => false);
+  return right ? sessions.once(user, address) : null;
 }
 
 async function serveSoap(
@@ -126,11 +132,13 @@ async function serveSoap(
     const body = await readBody(request, stranger ? STRANGER_BYTES : MAX_REQUEST);
     call = decodeRequest(body, stranger ? STRANGER_ELEMENTS : undefined);
     const asked = call;
-    const result = await inSession(session, () =>
+    const result = await asCaller(session, () =>
       invoke(host, session, asked, { signal: abort.signal, client: clientOf(request) }),
     );
     if (isTask(result)) await host.tasks.soon(result);
-    const text = encodeResponse(call.operation, result);
+    if (!stranger && session.user === null && call.operation !== 'Logout') throw notLoggedIn(call.target);
+    // Some values are made only when they are looked at: that is for the caller too.
+    const text = asCaller(session, () => encodeResponse(asked.operation, stranger ? result : session.redact(result)));
     if (call.operation === 'Login')
       response.setHeader('set-cookie', `${COOKIE}="${session.cookie}"; Path=/; HttpOnly; Secure`);
     reply(response, 200, text);
@@ -173,10 +181,7 @@ async function invoke(
     const { specSet = [] } = args as { specSet?: PropertyFilterSpec[] };
     if (operation === 'RetrieveProperties') return notAuthenticated(specSet);
     if (operation === 'RetrievePropertiesEx') return { objects: notAuthenticated(specSet) };
-    throw fault('NotAuthenticated', 'The session is not authenticated.', {
-      object: target,
-      privilegeId: 'System.View',
-    });
+    throw notLoggedIn(target);
   }
   const object: ManagedObject =
     target.value === session.defaultCollector.ref.value ? session.defaultCollector : host.registry.get(target);
@@ -187,8 +192,15 @@ async function invoke(
       receiver: target,
       method: operation,
     });
+  const rule = ruleOf(object.ref.type, operation);
+  if (rule === undefined) throw internal(`nobody has said who may call ${target.type}.${operation}`);
+  if (session.user !== null) admit(host, session, rule, object, args);
   const context: CallContext = { session, ...caller, userName: session.user?.userName ?? '' };
   return (method as (args: unknown, context: CallContext) => unknown).call(object, args, context);
+}
+
+function notLoggedIn(object: ManagedObjectReference): Error {
+  return fault('NotAuthenticated', 'The session is not authenticated.', { object, privilegeId: 'System.View' });
 }
 
 /** What needs no login. Where every client begins is open by any way of reading it. */

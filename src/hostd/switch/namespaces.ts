@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { internal } from '../../common/errors.js';
-import { inSteps, interfaces, ip, ipBatch, ipTry, type Step, shellIn } from './ip.js';
+import { interfaces, ip, ipBatch, ipTry, shellIn } from './ip.js';
 
 /** Where `ip netns` keeps its names. */
 export const NAMESPACES = '/run/netns';
@@ -29,15 +29,11 @@ export async function deleteNamespace(namespace: string): Promise<void> {
   await ip('netns', 'delete', namespace).catch(() => rm(path, { force: true }));
 }
 
-/**
- * Removes interfaces; those that are gone already do not matter.
- * @param besides what is to be done with it, in the same process
- * @throws internal when one stays
- */
-export async function removeLinks(namespace: string, names: string[], besides: Step[] = []): Promise<void> {
-  if (names.length === 0 && besides.length === 0) return;
+/** Removes interfaces; those that are gone already do not matter. @throws internal when one stays */
+export async function removeLinks(namespace: string, names: string[]): Promise<void> {
+  if (names.length === 0) return;
   const commands = names.map((name) => `link delete ${name}`);
-  const done = await inSteps([...besides, { program: 'ip', namespace, commands }]).then(
+  const done = await ipBatch(namespace, commands).then(
     () => true,
     () => false,
   );

@@ -176,7 +176,8 @@ export class VirtualSwitch {
   async unplug(moid: string): Promise<void> {
     const names = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
-    await removeLinks(this.namespace, names, this.wiring.remove(moid, names));
+    this.wiring.remove(moid, names);
+    await removeLinks(this.namespace, names);
   }
 
   /** Removes the interfaces of a VM's cards, also those that an earlier hostd made. */

@@ -94,44 +94,31 @@ export class Wiring {
   async add(moid: string, ports: Port[], joining = ports.map((port) => this.options(port))): Promise<void> {
     this.ports.set(moid, ports);
     const nics = ports.map(({ nic }) => nic);
-    await this.rule(ports, joining, this.neighbours.steps('replace', nics));
+    await this.rule(ports, joining, this.neighbours.steps(nics));
   }
 
   /** From where a VM that is on may send, from now on. @throws internal */
   async change(moid: string, nics: readonly RuntimeNic[]): Promise<void> {
     const before = this.ports.get(moid);
     if (before === undefined) return;
-    await inSteps(
-      this.neighbours.steps(
-        'delete',
-        before.map(({ nic }) => nic),
-      ),
-    );
+    this.neighbours.forget(before.map(({ nic }) => nic));
     await this.add(
       moid,
       before.map(({ name, nic }) => ({ name, nic: nics.find(({ index }) => index === nic.index) ?? nic })),
     );
   }
 
-  /**
-   * Leaves nothing of a VM's cards behind.
-   * @param names of its interfaces
-   * @returns what is still to be run, with what removes the interfaces
-   */
-  remove(moid: string, names: readonly string[]): Step[] {
+  /** Leaves nothing of a VM's cards behind, soon. @param names of its interfaces, which are about to be removed */
+  remove(moid: string, names: readonly string[]): void {
     const ports = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
-    const steps = this.neighbours.steps(
-      'delete',
-      ports.map(({ nic }) => nic),
-    );
+    this.neighbours.forget(ports.map(({ nic }) => nic));
     this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
-    return steps;
   }
 
   /** Wires an endpoint's cards, which are plugged in, and tells it who is beside it. @param namespace the endpoint's @throws internal */
   async addEndpoint(moid: string, namespace: string, ports: Port[]): Promise<void> {
-    const others = [...this.ports.values()].flat().map(({ nic }) => nic);
+    const others = (): RuntimeNic[] => [...this.ports.values()].flat().map(({ nic }) => nic);
     const own = ports.map(({ nic }) => nic);
     await Promise.all([
       this.rule(

@@ -4,7 +4,7 @@
  */
 import { isIP } from 'node:net';
 
-/** `MAC=address,address;MAC=`, one per card; a card without addresses has its link-local one alone. */
+/** `MAC=address,address;MAC=`, one per card; a card without addresses, or that is not named, has its link-local one alone. */
 export const ADDRESSES_KEY = 'caisson.addresses';
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i;
 /** Addresses of one card. */

@@ -11,16 +11,20 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
+import { checkChange, checkDevices, checkKeys } from '../access/machine-access.js';
 import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
+import { DATASTORE } from '../inventory/datastore.js';
 import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
 import type { RunningVm, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import type { CallContext } from '../server/session.js';
 import { ADDRESSES_KEY, assignedAddresses } from './assigned-addresses.js';
 import { MAX_SHARES, sharesOf, weigh } from './cpu-shares.js';
+import { DiskStall } from './disk-stall.js';
 import { isAddressKey } from './guest-addresses.js';
 import { applyDeviceChanges } from './hardware.js';
+import { Paced } from './paced.js';
 import { refuseUnsupported } from './unsupported-options.js';
 import { isOwnKey, saveVmx, type VmConfig } from './vm-config.js';
 import {
@@ -54,10 +58,14 @@ export class VirtualMachine extends ManagedObject {
   private ended: Promise<void> = Promise.resolve();
   /** A reset is under way, and starts it again itself. */
   private resetting = false;
+  /** Properties of what the guest has set lately: it may set something all the time, which writes a file and wakes all that watch. */
+  private readonly guestChanged = new Set<string>();
+  private readonly guestTold = new Paced(() => this.tellGuestValues());
   private readonly file = new Saver(async () => {
     if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
   });
   private removed = false;
+  private readonly stall: DiskStall;
 
   constructor(
     id: string,
@@ -69,6 +77,16 @@ export class VirtualMachine extends ManagedObject {
     public folder: ManagedObjectReference,
   ) {
     super('VirtualMachine', id);
+    this.stall = new DiskStall({
+      directory: this.directory,
+      resume: async () => {
+        await this.running?.resume();
+      },
+      powerOff: async () => {
+        await this.running?.powerOff();
+      },
+      changed: () => this.host.registry.touch(this, 'runtime', 'summary'),
+    });
   }
 
   get directory(): string {
@@ -128,7 +146,7 @@ export class VirtualMachine extends ManagedObject {
 
   private view(): VmView {
     const { ref, host, config, vmx, directory, powerState, bootTime } = this;
-    return { ref, host, config, vmx, directory, powerState, bootTime };
+    return { ref, host, config, vmx, directory, powerState, bootTime, question: this.stall.question };
   }
 
   private networks(): ManagedObjectReference[] {
@@ -148,6 +166,11 @@ export class VirtualMachine extends ManagedObject {
       this.mustBe('poweredOff');
       await this.start(context.userName);
     });
+  }
+
+  /** Of the question that a VM without room for its disks asks. */
+  AnswerVM(args: { questionId: string; answerChoice: string }): Promise<void> {
+    return this.stall.answer(args.questionId, args.answerChoice);
   }
 
   PowerOffVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
@@ -247,6 +270,7 @@ export class VirtualMachine extends ManagedObject {
       throw fault('ConcurrentAccess', 'The object has already been modified by another operation');
     }
     refuseUnsupported(spec, creating);
+    if (!creating) checkChange(this, spec);
     const { config } = this;
     const next: VmConfig = { ...config, extraConfig: new Map(config.extraConfig) };
     if (spec.name !== undefined && spec.name !== config.name) next.name = this.host.checkVmName(spec.name, this);
@@ -266,6 +290,7 @@ export class VirtualMachine extends ManagedObject {
     if (spec.instanceUuid !== undefined && spec.instanceUuid !== '')
       next.instanceUuid = spec.instanceUuid.toLowerCase();
     for (const option of spec.extraConfig ?? []) setExtra(next.extraConfig, option.key, option.value);
+    checkKeys(this.host, this, config.extraConfig, next.extraConfig);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) await this.changeDevices(next, changes, creating);
     next.changeVersion++;
@@ -288,15 +313,16 @@ export class VirtualMachine extends ManagedObject {
     if (!creating) this.mustBeOff();
     const base = basename(this.vmx, '.vmx');
     const { hardware, create, removedFiles } = applyDeviceChanges(next.hardware, changes, {
-      portGroups: this.host.portGroups,
+      // Those that a caller may not know of are not there.
+      portGroups: this.host.seenPortGroups(),
       defaultDiskFile: (index) =>
         this.host.datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
     });
+    await checkDevices(this.host, this, next.hardware, hardware, { create, removed: removedFiles });
     const made: string[] = [];
     try {
       for (const { disk, parent, capacityBytes } of create) {
         const local = this.host.datastore.resolve(disk.file);
-        await this.host.datastore.confine(local);
         await this.host.disks.create(
           local,
           parent === null ? null : this.host.datastore.resolve(parent),
@@ -304,7 +330,6 @@ export class VirtualMachine extends ManagedObject {
         );
         made.push(local);
       }
-      for (const disk of hardware.disks) await this.host.datastore.confine(this.host.datastore.resolve(disk.file));
     } catch (error) {
       for (const file of made) {
         await rm(file, { force: true });
@@ -373,6 +398,7 @@ export class VirtualMachine extends ManagedObject {
     return {
       infoGet: (key) => (key.startsWith('guestinfo.') ? this.config.extraConfig.get(key) : undefined),
       infoSet: (key, value) => this.guestSets(key, value),
+      stalled: () => this.stalled(),
       exited: (exit) => this.exited(exit),
     };
   }
@@ -381,8 +407,17 @@ export class VirtualMachine extends ManagedObject {
     if (!(key.startsWith(STATUS_PREFIX) && key.length < 128) && !isAddressKey(key))
       throw invalid(`the guest may not set ${key}`);
     if (Buffer.byteLength(value) > MAX_GUEST_VALUE) throw invalid('the value is too long');
+    if (this.config.extraConfig.get(key) === value) return;
     this.config.extraConfig.set(key, value);
-    this.host.registry.touch(this, 'config.extraConfig', ...(isAddressKey(key) ? ['guest', 'summary.guest'] : []));
+    this.guestChanged.add('config.extraConfig');
+    if (isAddressKey(key)) this.guestChanged.add('guest').add('summary.guest');
+    this.guestTold.ask();
+  }
+
+  /** Tells of what the guest has set, and writes it down. */
+  private tellGuestValues(): void {
+    this.host.registry.touch(this, ...this.guestChanged);
+    this.guestChanged.clear();
     void this.save().catch((error: unknown) =>
       log.error({ err: error, vm: this.config.name }, 'saving a .vmx file failed'),
     );
@@ -418,10 +453,27 @@ export class VirtualMachine extends ManagedObject {
     if (this.running === null) return;
     this.bootTime = this.running.startedAt;
     this.setState((await this.running.suspended()) ? 'suspended' : 'poweredOn');
+    if (await this.running.stalled()) this.stalled();
     log.info({ vm: this.config.name, pid: this.running.pid }, 'found a running VM');
   }
 
+  /** A disk could not be written: QEMU has stopped the VM. */
+  private stalled(): void {
+    if (this.stall.question !== undefined) return;
+    this.stall.raise();
+    const reason = { fault: { $type: 'NoDiskSpace', file: '', datastore: DATASTORE } };
+    const localizedMessage = 'There is no more space on the datastore';
+    this.event('VmDiskFailedEvent', 'stands still: there is no more space for its disks', '', {
+      disk: this.config.hardware.disks[0]?.file ?? '',
+      reason: { ...reason, localizedMessage },
+    });
+    log.warn({ vm: this.config.name }, 'a VM stands still: there is no more space for its disks');
+  }
+
   private exited(exit: VmExit): void {
+    this.stall.clear();
+    // How it ended is known before that it is off.
+    this.guestTold.flush();
     this.running = null;
     this.bootTime = undefined;
     this.ended = this.file.idle().then(() => {
@@ -436,6 +488,8 @@ export class VirtualMachine extends ManagedObject {
   }
 
   release(): void {
+    this.stall.clear();
+    this.guestTold.flush();
     this.running?.release();
   }
 

@@ -72,7 +72,8 @@ function chains(vm: VmView): { key: number; files: string[] }[] {
   return vm.config.hardware.disks.map(({ key, file }) => {
     const files: string[] = [];
     for (let at: string | null = datastore.resolve(file); at !== null && files.length < 256; ) {
-      if (!at.startsWith(`${datastore.directory}/`)) break;
+      // What a disk says of its parents is its guest's word: nothing of others is told by it.
+      if (!at.startsWith(`${datastore.directory}/`) || !vm.host.fileAccess.mayRead(datastore.relative(at))) break;
       files.unshift(datastore.pathOf(at));
       at = diskFacts(at)?.parent ?? null;
     }

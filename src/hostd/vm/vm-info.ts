@@ -1,5 +1,5 @@
 /** What a VM says of itself: its properties as vim25 has them. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference, VirtualMachineQuestionInfo } from '../../vim25/types.generated.js';
 import type { Host } from '../inventory/host.js';
 import { cpuMhz } from '../inventory/host-info.js';
 import { sharesInfo } from './cpu-shares.js';
@@ -19,6 +19,7 @@ export interface VmView {
   directory: string;
   powerState: 'poweredOff' | 'poweredOn' | 'suspended';
   bootTime: Date | undefined;
+  question: VirtualMachineQuestionInfo | undefined;
 }
 
 /** Names that vSphere shows for kinds of guests. */
@@ -152,8 +153,10 @@ function devices(vm: VmView): object[] {
     disk: (file) => {
       const facts = diskFacts(datastore.resolve(file));
       if (facts === null || facts.parent === null) return facts;
-      // A file that claims a parent outside the datastore is not shown one.
-      const inside = facts.parent.startsWith(`${datastore.directory}/`);
+      // A file that claims a parent outside the datastore is not shown one, nor one of others.
+      const inside =
+        facts.parent.startsWith(`${datastore.directory}/`) &&
+        vm.host.fileAccess.mayRead(datastore.relative(facts.parent));
       return { ...facts, parent: inside ? datastore.pathOf(facts.parent) : null };
     },
     on: isOn(vm),
@@ -184,6 +187,7 @@ export function runtimeInfo(vm: VmView): object {
     faultToleranceState: 'notConfigured',
     toolsInstallerMounted: false,
     bootTime: vm.bootTime,
+    question: vm.question,
     suspendInterval: 0,
     memoryOverhead: 0,
     maxCpuUsage: cpuMhz() * vm.config.cpus,

@@ -20,11 +20,19 @@
 #define sethostname(name, length) ((void)(name), (void)(length), world_number())
 #define setdomainname(name, length) ((void)(name), (void)(length), world_number())
 
+/* A program with several processes has the last one. */
+static bool world_process(struct reader *r, struct process *p) {
+  if (p->limits != NULL) process_free(p);
+  return process_read(r, p);
+}
+
+#define process_read world_process
 #define read_string world_string
 #define free world_free
 #include "../../../tether/guest/program.c"
 #undef read_string
 #undef free
+#undef process_read
 #define process_start real_process_start
 #include "../../../tether/guest/process.c"
 

@@ -10,6 +10,7 @@ import {
   VmdkChain,
 } from '../../../src/disk/index.js';
 import { DeltaDisk } from '../../../src/disk/vmdk/delta.js';
+import { decodeDescriptor } from '../../../src/disk/vmdk/descriptor.js';
 import { program, temporaryDirectory } from './support.js';
 
 const GRAIN = 65536;
@@ -197,4 +198,23 @@ describe('hostile files', () => {
     await expect(chain.read(3 * GRAIN, 10)).rejects.toMatchObject({ kind: 'invalid' });
     await chain.close();
   });
+});
+
+test.each([
+  ['CID=', '"x"y'],
+  ['parentFileNameHint=', 'x""'],
+  ['createType', '=x'],
+])('a descriptor line %s with a megabyte of spaces costs no time', (before, after) => {
+  const start = process.cpuUsage();
+  const text = `CID=01234567\n${before}${' '.repeat(1 << 20)}${after}\ncreateType="monolithicSparse"\n`;
+  expect(decodeDescriptor(Buffer.from(text))).toMatchObject({ cid: '01234567', parentCid: null });
+  const { user, system } = process.cpuUsage(start);
+  expect(user + system).toBeLessThan(1_000_000);
+});
+
+test('a descriptor of several extents is refused', () => {
+  const extents = 'RW 8 SPARSE "a.vmdk"\nRW 8 FLAT "/etc/shadow" 0\n';
+  expect(() => decodeDescriptor(Buffer.from(`CID=01234567\ncreateType="monolithicSparse"\n${extents}`))).toThrow(
+    'a VMDK of 2 extents is not supported',
+  );
 });

@@ -195,6 +195,16 @@ describe('endpoints that are not done', () => {
 });
 
 describe('the engine', () => {
+  it('tells what keeps machines apart elsewhere and is not to be had on its host', async () => {
+    const { portLayer } = engine;
+    const before = portLayer.hostInfo.bind(portLayer);
+    expect((await engine.call('GET', '/info')).json.Warnings).toBeNull();
+    portLayer.hostInfo = async () => ({ ...(await before()), lacks: ['Container networks: senders are not checked'] });
+    const { json } = await engine.call('GET', '/info');
+    portLayer.hostInfo = before;
+    expect(json.Warnings).toEqual(['WARNING: Container networks: senders are not checked']);
+  });
+
   it('tells of itself', async () => {
     const { json } = await engine.call('GET', '/info');
     expect(json).toMatchObject({

@@ -14,7 +14,6 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 
 const qemu = {
   version: 'QEMU 7.2',
-  user: 'runas',
   reconnect: 'reconnect',
   state: 'fd',
   monitor: 'mon',

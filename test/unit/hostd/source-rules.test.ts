@@ -82,6 +82,7 @@ describe('assigned addresses', () => {
         ['02:00:00:00:00:01', []],
       ]),
     );
+    expect(read(addressesValue([]))).toEqual(new Map());
     expect(read('')).toBeUndefined();
     expect(assignedAddresses(new Map())).toBeUndefined();
     expect(

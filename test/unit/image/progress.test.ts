@@ -1,11 +1,6 @@
 import { expect, test } from 'vitest';
-import {
-  humanSize,
-  layerProgress,
-  layerStatus,
-  ProgressMeter,
-  progressBar,
-} from '../../../appliance/image/progress.js';
+import { layerProgress, layerStatus, ProgressMeter, progressBar } from '../../../appliance/image/progress.js';
+import { humanSize } from '../../../src/common/human-size.js';
 
 // The expected lines were taken from dockerd 28.5.2.
 test('lines are byte for byte those of dockerd', () => {

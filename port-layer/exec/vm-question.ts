@@ -1,0 +1,27 @@
+/** The question that a VM asks while it stands still: mostly that there is no more room for its disk (vSphere API, VirtualMachineQuestionInfo). */
+import type { VirtualMachineQuestionInfo } from '../../src/vim25/types.generated.js';
+
+export interface VmQuestion {
+  id: string;
+  /** For the user: why the container stands still. */
+  reason: string;
+  /** The answer with which it goes on. */
+  goOn: string;
+}
+
+/** Asked of a VM without room for its disk. */
+const NO_SPACE = /no (more )?space|outofspace/i;
+const GO_ON = /retry|continue|button\.retry/i;
+const MAX_REASON = 1000;
+
+/** @param info as the property `runtime.question` has it; undefined: it asks nothing */
+export function questionOf(info: unknown): VmQuestion | null {
+  if (info === undefined || info === null) return null;
+  const { id, text, choice, message } = info as VirtualMachineQuestionInfo;
+  const words = [text, ...(message ?? []).map((one) => one.id)].join(' ');
+  const told = text.slice(0, MAX_REASON);
+  const choices = choice?.choiceInfo ?? [];
+  const wanted = choices.find(({ key, label, summary }) => GO_ON.test(`${label} ${summary} ${key}`));
+  const goOn = (wanted ?? choices[choice?.defaultIndex ?? 0])?.key ?? '0';
+  return { id, reason: NO_SPACE.test(words) ? 'no space left on device' : told, goOn };
+}

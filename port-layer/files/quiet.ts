@@ -1,0 +1,77 @@
+/** Looking through files as long as something comes. */
+import { timeout } from '../../src/common/errors.js';
+
+/** Nothing comes, and the guest answers nothing. */
+const SILENCE_MS = 3000;
+/** Nothing comes, though it answers. */
+const QUIET_MS = 10_000;
+/** Files may come without end. */
+const MOST_MS = 60_000;
+const LOOK_MS = 250;
+
+/** Aborts when nothing was seen for too long. Its owner must {@link close} it. */
+export class Quiet {
+  private readonly abort = new AbortController();
+  private readonly began = performance.now();
+  private seenAt = this.began;
+  private readonly timer: NodeJS.Timeout;
+  private readonly onAbort = (): void => this.abort.abort(this.outer?.reason);
+
+  /**
+   * @param what is given up, for the error: "the size of container …"
+   * @param heard when the guest was heard of last (`performance.now()`); asks it for a sign of life
+   */
+  constructor(
+    private readonly what: string,
+    private readonly heard: () => number,
+    private readonly outer?: AbortSignal,
+  ) {
+    this.timer = setInterval(() => this.look(), LOOK_MS);
+    outer?.addEventListener('abort', this.onAbort, { once: true });
+    if (outer?.aborted) this.onAbort();
+  }
+
+  get signal(): AbortSignal {
+    return this.abort.signal;
+  }
+
+  /** Passes on what comes, and takes note of it. */
+  async *noting<T>(parts: AsyncIterable<T>): AsyncGenerator<T> {
+    for await (const part of parts) {
+      this.seenAt = performance.now();
+      yield part;
+    }
+  }
+
+  /** What the body gives. @throws timeout when it was given up: whatever the body is waiting for */
+  async run<T>(body: () => Promise<T>): Promise<T> {
+    let onAbort = (): void => undefined;
+    const over = new Promise<never>((_, reject) => {
+      onAbort = () => reject(this.signal.reason);
+      if (this.signal.aborted) onAbort();
+      else this.signal.addEventListener('abort', onAbort, { once: true });
+    });
+    over.catch(() => undefined);
+    try {
+      const result = body();
+      result.catch(() => undefined);
+      return await Promise.race([result, over]);
+    } finally {
+      this.signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.outer?.removeEventListener('abort', this.onAbort);
+  }
+
+  private look(): void {
+    const now = performance.now();
+    const quiet = now - this.seenAt;
+    if (now - this.began < MOST_MS && quiet < SILENCE_MS / 4) return;
+    const silent = Math.min(quiet, now - this.heard());
+    if (silent < SILENCE_MS && quiet < QUIET_MS && now - this.began < MOST_MS) return;
+    this.abort.abort(timeout(`${this.what} was given up after ${Math.round((now - this.began) / 1000)} s`));
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * The login of a virtual container host: a user that sees and may do only what the host needs, so that what takes its endpoint over has
+ * not taken the target over. On a single host (the embedded one, ESXi) vic-machine makes the user; a vCenter has no users of its own:
+ * there one is given by `--ops-user`, or the endpoint works with the target's login.
+ */
+import { randomBytes } from 'node:crypto';
+import { invalid, isKind } from '../common/errors.js';
+import { type ManagedObjectReference, VimClient } from '../vim25/index.js';
+import type { Login } from './target.js';
+
+/** A user that was given for the endpoint. */
+export interface OpsUser {
+  user: string;
+  password: string;
+  /** Whether its permissions are to be set. */
+  grant: boolean;
+}
+
+/** What a host's user gets permissions on. */
+export interface LoginPlaces {
+  pool: ManagedObjectReference;
+  vmFolder: ManagedObjectReference;
+  datacenter: ManagedObjectReference;
+  datastore: ManagedObjectReference;
+  network: ManagedObjectReference;
+  endpoint: ManagedObjectReference;
+}
+
+const READ_ONLY = -2;
+
+/** Roles by name, with what of them is needed (vSphere API reference: required privileges of each method that the port layer calls). */
+const ROLES = {
+  'caisson-vch': [
+    'Resource.AssignVMToPool',
+    ...[
+      'AddExistingDisk',
+      'AddNewDisk',
+      'AddRemoveDevice',
+      'AdvancedConfig',
+      'Annotation',
+      'CPUCount',
+      'EditDevice',
+    ].map((name) => `VirtualMachine.Config.${name}`),
+    ...['Memory', 'RemoveDisk', 'Rename', 'Resource', 'Settings'].map((name) => `VirtualMachine.Config.${name}`),
+    ...['AnswerQuestion', 'PowerOff', 'PowerOn', 'Reset', 'Suspend'].map((name) => `VirtualMachine.Interact.${name}`),
+    'VirtualMachine.Inventory.Create',
+    'VirtualMachine.Inventory.Delete',
+  ],
+  'caisson-vch-folder': ['VirtualMachine.Inventory.Create'],
+  'caisson-vch-datastore': ['Datastore.AllocateSpace', 'Datastore.Browse', 'Datastore.FileManagement'],
+  'caisson-vch-network': ['Network.Assign'],
+} as const;
+
+/** The name of the user that is made for a host. */
+export function vchUserName(id: string): string {
+  return `vch-${id.slice(0, 16)}`;
+}
+
+/** Long, and of all the kinds of characters that ESXi asks for. */
+function newPassword(): string {
+  return `${randomBytes(24).toString('base64url')}.aA1`;
+}
+
+/** Makes the user of a new host; the target's login where the target has no users of its own. @throws conflict when there is one */
+export async function makeVchLogin(client: VimClient, id: string, target: Login): Promise<Login> {
+  const { accountManager } = client.serviceContent;
+  if (accountManager === undefined) return target;
+  const [user, password] = [vchUserName(id), newPassword()];
+  await client.call('CreateUser', accountManager, {
+    user: {
+      $type: 'HostPosixAccountSpec',
+      id: user,
+      password,
+      description: `Virtual container host ${id}`,
+      shellAccess: false,
+    },
+  });
+  return { ...target, user, password };
+}
+
+/** Gives the user of a host a new password, or makes the user where it is gone. */
+async function renewVchLogin(client: VimClient, id: string, target: Login): Promise<Login> {
+  try {
+    return await makeVchLogin(client, id, target);
+  } catch (error) {
+    if (!isKind(error, 'conflict')) throw error;
+  }
+  const [user, password] = [vchUserName(id), newPassword()];
+  await client.call('UpdateUser', client.serviceContent.accountManager!, {
+    user: { $type: 'HostAccountSpec', id: user, password },
+  });
+  return { ...target, user, password };
+}
+
+/**
+ * The login for a host that exists: its own where it has one that still works. One of an earlier version has the target's, and gets a
+ * user of its own.
+ */
+export async function keepVchLogin(
+  client: VimClient,
+  id: string,
+  known: Omit<Login, 'thumbprint'>,
+  target: Login,
+): Promise<Login> {
+  const own = { ...target, user: known.user, password: known.password };
+  if (known.user === target.user) return renewVchLogin(client, id, target);
+  try {
+    await (await VimClient.connect(own)).close();
+    return own;
+  } catch (error) {
+    if (!isKind(error, 'unauthorized') || known.user !== vchUserName(id)) throw error;
+    return renewVchLogin(client, id, target);
+  }
+}
+
+/** Removes the user that was made for a host, and with it all its permissions. */
+export async function removeVchLogin(client: VimClient, id: string): Promise<void> {
+  const { accountManager } = client.serviceContent;
+  if (accountManager === undefined) return;
+  await client.call('RemoveUser', accountManager, { userName: vchUserName(id) }).catch((error: unknown) => {
+    // A host of an earlier version, or one that works with a login that was given.
+    if (!isKind(error, 'notFound')) throw error;
+  });
+}
+
+/** Sets the user's permissions; those that there are already stay as they are. @throws forbidden when the caller may not do that */
+export async function grantVchPermissions(client: VimClient, user: string, places: LoginPlaces): Promise<void> {
+  const manager = client.serviceContent.authorizationManager;
+  if (manager === undefined) throw invalid('the target has no permissions');
+  const [compute] = await client.retrieve([places.pool], 'ResourcePool', ['owner']);
+  const owner = compute?.props.owner;
+  if (owner === undefined) throw invalid('the resource pool has no owner');
+  const [hosts] = await client.retrieve([owner], 'ComputeResource', ['host']);
+  const roles = await ensureRoles(client, manager);
+  const look = [
+    client.serviceContent.rootFolder,
+    places.datacenter,
+    owner,
+    ...(hosts?.props.host ?? []),
+    places.endpoint,
+  ];
+  const grants: [ManagedObjectReference, number, boolean][] = [
+    ...look.map((entity): [ManagedObjectReference, number, boolean] => [entity, READ_ONLY, false]),
+    [places.vmFolder, roles['caisson-vch-folder'], false],
+    [places.datastore, roles['caisson-vch-datastore'], false],
+    [places.network, roles['caisson-vch-network'], false],
+    // All machines of the host are in its pool.
+    [places.pool, roles['caisson-vch'], true],
+  ];
+  for (const [entity, roleId, propagate] of grants)
+    await client.call('SetEntityPermissions', manager, {
+      entity,
+      permission: [{ entity, principal: user, group: false, roleId, propagate }],
+    });
+}
+
+async function ensureRoles(
+  client: VimClient,
+  manager: ManagedObjectReference,
+): Promise<Record<keyof typeof ROLES, number>> {
+  const [object] = await client.retrieve([manager], 'AuthorizationManager', ['roleList']);
+  const known = object?.props.roleList ?? [];
+  const ids: Partial<Record<keyof typeof ROLES, number>> = {};
+  for (const [name, privIds] of Object.entries(ROLES) as [keyof typeof ROLES, readonly string[]][]) {
+    const role = known.find((one) => one.name === name);
+    if (role === undefined)
+      ids[name] = await client.call('AddAuthorizationRole', manager, { name, privIds: [...privIds] });
+    else {
+      ids[name] = role.roleId;
+      if (!privIds.every((privilege) => role.privilege?.includes(privilege)))
+        await client.call('UpdateAuthorizationRole', manager, {
+          roleId: role.roleId,
+          newName: name,
+          privIds: [...privIds],
+        });
+    }
+  }
+  return ids as Record<keyof typeof ROLES, number>;
+}

@@ -1,0 +1,53 @@
+/** The gate that every operation passes: who may call it on which object with which arguments. */
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { Host } from '../inventory/host.js';
+import type { ManagedObject } from '../inventory/managed-object.js';
+import { isReference } from './authority.js';
+import { type Caller, noPermission } from './caller.js';
+import type { Rule } from './operation-rules.js';
+
+const VISIBLE = 'System.View';
+
+/** @throws NoPermission that names the object and the privilege that is missing */
+export function admit(host: Host, caller: Caller, rule: Rule, object: ManagedObject, args: unknown): void {
+  if (!caller.restricted) return;
+  mustSee(caller, object);
+  for (const ref of references(args)) {
+    const named = host.registry.find(ref);
+    if (named !== undefined) mustSee(caller, named);
+  }
+  // What is no entity has no permissions of its own: seeing it is all there is.
+  const on = placeOf(host, rule, object);
+  if (on.isEntity() ? !caller.has(on, rule.privilege) : rule.privilege !== VISIBLE)
+    throw noPermission(on.ref, rule.privilege);
+  for (const [name, privilege] of Object.entries(rule.arguments ?? {})) {
+    const ref = (args as Record<string, unknown>)[name];
+    // Without it the host's root pool or the like would be meant.
+    if (!isReference(ref)) throw noPermission(object.ref, privilege);
+    if (!caller.has(host.registry.get(ref), privilege)) throw noPermission(ref, privilege);
+  }
+}
+
+function mustSee(caller: Caller, object: ManagedObject): void {
+  if (!caller.sees(object)) throw noPermission(object.ref, VISIBLE);
+}
+
+function placeOf(host: Host, rule: Rule, object: ManagedObject): ManagedObject {
+  switch (rule.on) {
+    case 'datastore':
+      return host.datastore;
+    case 'host':
+      return host.registry.get(host.hostSystem);
+    case 'root':
+      return host.registry.get(host.rootFolder);
+    default:
+      return object;
+  }
+}
+
+/** All references in the arguments of a call, however deep. */
+function* references(value: unknown): Iterable<ManagedObjectReference> {
+  if (typeof value !== 'object' || value === null) return;
+  if (isReference(value)) yield value;
+  for (const inner of Array.isArray(value) ? value : Object.values(value)) yield* references(inner);
+}

@@ -1,0 +1,157 @@
+/**
+ * Who may do what on which object: the one place where that is decided. As in vSphere: a role on an object goes before one that is
+ * inherited; without one, the nearest ancestor's that is passed down counts, along each line of ancestors (a machine has two: its
+ * folder and its resource pool). Administrators are those with the role Admin on the root folder.
+ */
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObject } from '../inventory/managed-object.js';
+import type { Registry } from '../inventory/registry.js';
+import { Task } from '../inventory/task.js';
+import type { Accounts, GrantedRole } from './accounts.js';
+import type { Caller } from './caller.js';
+import { ADMINISTRATOR, LOOKING } from './roles.js';
+
+const MAX_DEPTH = 64;
+
+/** Objects that are there once and that everybody who is logged in may use; what they do and tell depends on who asks. */
+const FOR_EVERYBODY = new Set([
+  'ServiceInstance',
+  'SessionManager',
+  'AuthorizationManager',
+  'ViewManager',
+  'SearchIndex',
+  'EventManager',
+  'TaskManager',
+  'FileManager',
+  'VirtualDiskManager',
+  'HostDatastoreBrowser',
+  'EnvironmentBrowser',
+]);
+const DEFAULT_COLLECTOR = 'ha-property-collector';
+
+/** True for a machine that only an administrator may change: one that hostd runs as a process. */
+export type IsEndpoint = (object: ManagedObject) => boolean;
+
+/** Decides. */
+export class Authority {
+  /** The administrator's own permission, which is not kept. */
+  private readonly builtIn: GrantedRole;
+
+  constructor(
+    readonly accounts: Accounts,
+    /** The administrator's name, who is no user of {@link Accounts}. */
+    private readonly administrator: string,
+    private readonly registry: Registry,
+    private readonly rootFolder: ManagedObjectReference,
+    private readonly isEndpoint: IsEndpoint,
+  ) {
+    this.builtIn = { entity: rootFolder, principal: administrator, roleId: ADMINISTRATOR, propagate: true };
+  }
+
+  isAdministrator(principal: string | null): boolean {
+    if (principal === null) return false;
+    if (principal === this.administrator) return true;
+    const granted = this.accounts.permission(principal, this.rootFolder);
+    return granted?.roleId === ADMINISTRATOR && granted.propagate;
+  }
+
+  /** Permissions on an entity, with those that are passed down to it where `inherited`; those of one principal, or all. */
+  permissionsOn(object: ManagedObject, inherited: boolean, principal?: string): GrantedRole[] {
+    const own = this.permissions(principal).filter(({ entity }) => entity.value === object.ref.value);
+    if (!inherited) return own;
+    const above = this.parents(object).flatMap((parent) => this.permissionsOn(parent, true, principal));
+    return [...new Set([...own, ...above.filter(({ propagate }) => propagate)])];
+  }
+
+  /** All permissions, or those of one principal. */
+  permissions(principal?: string): GrantedRole[] {
+    return [this.builtIn, ...this.accounts.permissions()].filter(
+      (one) => principal === undefined || one.principal === principal,
+    );
+  }
+
+  /** Roles that a principal has on an entity, own or inherited. */
+  rolesOn(principal: string, object: ManagedObject): number[] {
+    if (this.isAdministrator(principal)) return [ADMINISTRATOR];
+    const own = this.accounts.permission(principal, object.ref);
+    return own === undefined ? this.inherited(principal, object, 0) : [own.roleId];
+  }
+
+  private inherited(principal: string, object: ManagedObject, depth: number): number[] {
+    if (depth > MAX_DEPTH) return [];
+    return this.parents(object).flatMap((parent) => {
+      const granted = this.accounts.permission(principal, parent.ref);
+      return granted?.propagate === true ? [granted.roleId] : this.inherited(principal, parent, depth + 1);
+    });
+  }
+
+  private parents(object: ManagedObject): ManagedObject[] {
+    const refs = [
+      object.property('parent'),
+      object.ref.type === 'VirtualMachine' ? object.property('resourcePool') : undefined,
+    ] as (ManagedObjectReference | undefined)[];
+    return refs.flatMap((ref) => (ref === undefined ? [] : (this.registry.find(ref) ?? [])));
+  }
+
+  /** Names of the privileges that a principal has on an entity. */
+  privileges(principal: string, object: ManagedObject): string[] {
+    const all = this.rolesOn(principal, object).flatMap((id) => this.accounts.role(id)?.privileges ?? []);
+    return [...new Set(all)].filter((privilege) => this.has(principal, object, privilege));
+  }
+
+  has(principal: string | null, object: ManagedObject, privilege: string): boolean {
+    if (principal === null) return false;
+    if (this.isAdministrator(principal)) return true;
+    // An endpoint is a process of this machine, with what it may do in its configuration.
+    if (!object.isEntity() || (this.isEndpoint(object) && !LOOKING.includes(privilege))) return false;
+    return this.rolesOn(principal, object).some((id) => this.accounts.role(id)?.privileges.includes(privilege));
+  }
+
+  /** True when a caller may know of an object. */
+  sees(caller: Pick<Caller, 'principal' | 'owns'>, object: ManagedObject): boolean {
+    const { principal } = caller;
+    // Where every client begins.
+    if (principal === null) return object.ref.type === 'ServiceInstance';
+    if (this.isAdministrator(principal)) return true;
+    if (object instanceof Task) return object.user === principal || this.has(principal, object.entity, 'System.View');
+    if (object.isEntity()) return this.has(principal, object, 'System.View');
+    return FOR_EVERYBODY.has(object.ref.type) || object.ref.value === DEFAULT_COLLECTOR || caller.owns(object);
+  }
+
+  /** A value without references to what the caller may not see; what is untouched is the same value. */
+  redact<T>(caller: Pick<Caller, 'principal' | 'owns'>, value: T): T {
+    const hidden = (ref: ManagedObjectReference): boolean => {
+      const object = this.registry.find(ref);
+      return object !== undefined && !this.sees(caller, object);
+    };
+    const clean = (at: unknown): unknown => {
+      if (typeof at !== 'object' || at === null || at instanceof Date || Buffer.isBuffer(at)) return at;
+      if (Array.isArray(at)) {
+        const kept = at.map(clean);
+        return kept.every((one, index) => one === at[index]) ? at : kept.filter((one) => one !== undefined);
+      }
+      if (isReference(at)) return hidden(at) ? undefined : at;
+      let copy: Record<string, unknown> | null = null;
+      for (const [key, inner] of Object.entries(at)) {
+        const kept = clean(inner);
+        if (kept === inner) continue;
+        copy ??= { ...at };
+        copy[key] = kept;
+      }
+      return copy ?? at;
+    };
+    return clean(value) as T;
+  }
+}
+
+/** A permission as it goes on the wire. */
+export function wirePermission(granted: GrantedRole): object {
+  return { ...granted, group: false };
+}
+
+/** True for a value that is a reference to a managed object. */
+export function isReference(value: unknown): value is ManagedObjectReference {
+  if (typeof value !== 'object' || value === null) return false;
+  const { type, value: id } = value as { type?: unknown; value?: unknown };
+  return typeof type === 'string' && typeof id === 'string';
+}

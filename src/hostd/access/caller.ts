@@ -1,0 +1,65 @@
+/** Whose call is being carried out. What hostd does by itself has no caller, and may do everything. */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
+import type { ManagedObject } from '../inventory/managed-object.js';
+
+/** One who calls. Authorised by {@link Authority}. */
+export interface Caller {
+  /** The user's name; null for one who has not logged in. */
+  readonly principal: string | null;
+  /** False for an administrator, who sees and may do everything. */
+  readonly restricted: boolean;
+  sees(object: ManagedObject): boolean;
+  has(object: ManagedObject, privilege: string): boolean;
+  /** True for an object that ends with the caller's session, such as a view. */
+  owns(object: ManagedObject): boolean;
+  /** Roles that the caller has on an entity. */
+  rolesOn(object: ManagedObject): number[];
+  /** Permissions on an entity that the caller may know of. */
+  permissionsOn(object: ManagedObject): object[];
+  /** A value without references to what the caller may not see. */
+  redact<T>(value: T): T;
+}
+
+const calling = new AsyncLocalStorage<Caller>();
+
+/** Runs a call's body. */
+export function asCaller<T>(caller: Caller, body: () => T): T {
+  return calling.run(caller, body);
+}
+
+/** Who is calling. */
+export function currentCaller(): Caller | undefined {
+  return calling.getStore();
+}
+
+/** The caller if there is one who may not do everything. */
+export function restrictedCaller(): Caller | undefined {
+  const caller = calling.getStore();
+  return caller?.restricted === true ? caller : undefined;
+}
+
+/** True when the caller may know of the object. */
+export function callerSees(object: ManagedObject): boolean {
+  return restrictedCaller()?.sees(object) ?? true;
+}
+
+/** True when the caller has the privilege on the object. */
+export function callerHas(object: ManagedObject, privilege: string): boolean {
+  return restrictedCaller()?.has(object, privilege) ?? true;
+}
+
+/** @throws NoPermission */
+export function mustHave(object: ManagedObject, privilege: string): void {
+  if (!callerHas(object, privilege)) throw noPermission(object.ref, privilege);
+}
+
+/** The fault for a missing privilege. @param why in words; without it the privilege and the object are named */
+export function noPermission(object: ManagedObjectReference, privilegeId: string, why?: string): Error {
+  const reason = why ?? `it needs ${privilegeId} on ${object.type} ${object.value}`;
+  return fault('NoPermission', `Permission to perform this operation was denied: ${reason}`, {
+    object,
+    privilegeId,
+  });
+}

@@ -1,0 +1,53 @@
+/** Passwords of users: kept as scrypt hashes, looked at without letting strangers spend the machine's time. */
+import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { promisify } from 'node:util';
+import { fault } from '../faults.js';
+
+const derive = promisify<string, Buffer, number, Buffer>(scrypt);
+const KEY_BYTES = 32;
+/** Attempts that wait for their turn; more are turned away. */
+const MAX_WAITING = 20;
+
+/** A password as it is kept. Both in base64. */
+export interface PasswordHash {
+  salt: string;
+  hash: string;
+}
+
+/** @param password at least one character */
+export async function hashPassword(password: string): Promise<PasswordHash> {
+  const salt = randomBytes(16);
+  return { salt: salt.toString('base64'), hash: (await derive(password, salt, KEY_BYTES)).toString('base64') };
+}
+
+/**
+ * Checks passwords, one at a time. A password that was right once is known again by a keyed digest in memory, so that a hash, which is
+ * dear, is made once for each user and not for each attempt of whoever knows a name.
+ */
+export class PasswordChecks {
+  private readonly key = randomBytes(32);
+  private readonly proven = new Map<string, { salt: string; digest: Buffer }>();
+  private queue: Promise<unknown> = Promise.resolve();
+  private waiting = 0;
+
+  /** @throws RequestCanceled when too many wait already */
+  async matches(user: string, password: string, kept: PasswordHash): Promise<boolean> {
+    const digest = createHmac('sha256', this.key).update(password).digest();
+    const known = this.proven.get(user);
+    // Another salt: the password was changed while an attempt with the old one was under way.
+    if (known?.salt === kept.salt) return timingSafeEqual(known.digest, digest);
+    if (this.waiting >= MAX_WAITING)
+      throw fault('RequestCanceled', 'Too many logins are under way. Try again in a while.');
+    this.waiting++;
+    const turn = this.queue.then(() => derive(password, Buffer.from(kept.salt, 'base64'), KEY_BYTES));
+    this.queue = turn.catch(() => undefined);
+    const right = timingSafeEqual(await turn.finally(() => this.waiting--), Buffer.from(kept.hash, 'base64'));
+    if (right) this.proven.set(user, { salt: kept.salt, digest });
+    return right;
+  }
+
+  /** To be called when a user's password changes, or the user goes. */
+  forget(user: string): void {
+    this.proven.delete(user);
+  }
+}

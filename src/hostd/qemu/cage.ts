@@ -1,0 +1,245 @@
+/**
+ * The cage in which each QEMU runs: its own user and group without any capability, its own mount, PID, IPC, UTS and control group
+ * namespaces, an empty root, a list of system calls, limits, and no descriptor that it was not given. A small program in C makes it
+ * (`launcher/`), since Node can do none of that.
+ *
+ * Whatever a machine does not allow is left out, told once in the log and in `docker info`; user, capabilities, descriptors, limits and the
+ * list of system calls there are always.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { internal, messageOf, timeout } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import { launcherPath } from '../../common/paths.js';
+import { within } from '../../common/within.js';
+import { identify, type ProcessIdentity } from '../process-id.js';
+import { ControlGroups } from './control-groups.js';
+
+const log = logger('cage');
+/** The launcher answers within 0.01 s on an idle machine. */
+const ANSWER_MS = 30_000;
+/** The socket to the launcher; see `launcher/main.c`. */
+const CONTROL_FD = 3;
+/** The first descriptor that is inherited. Those between have what the launcher makes: sockets that QEMU listens at, and taps. */
+export const FIRST_FD = 20;
+/** Memory of QEMU besides the machine's own, in MiB: measured 60 to 90, with the code that an emulator makes. */
+const OVERHEAD_MIB = 256;
+/** Threads of QEMU: 64 at most wait for disks, one for each virtual processor, and a few of its own. */
+const THREADS = 96;
+/** OOM scores: a machine in the warm pool goes first, then VMs; hostd and endpoints stay as long as anything else is there. */
+export const VM_OOM_SCORE = 300;
+const SPARE_OOM_SCORE = 500;
+
+/** What a program is started with. */
+export interface CageContents {
+  /** Another one for each that runs on this host. */
+  name: string;
+  /** Its user and its group. */
+  uid: number;
+  cpus: number;
+  memoryMiB: number;
+  /** Unix sockets that it listens at, root's alone, and their descriptors. */
+  listeners: { fd: number; path: string }[];
+  /** Taps that are there, and their descriptors. */
+  taps: { fd: number; name: string }[];
+  /** What it reads while it starts. */
+  files: string[];
+  /** Directories with sockets that it connects to by their paths. */
+  connects?: string[];
+  /** As descriptors {@link FIRST_FD} and on. */
+  inherited: readonly FileHandle[];
+  /** Its memory is mapped from a snapshot: see `launcher/filter.c`. */
+  sharesMemory?: boolean;
+  /** A library that is loaded into it. */
+  preload?: string;
+  /** It waits, at the lowest priority, for being used. */
+  spare?: boolean;
+  kvm?: boolean;
+}
+
+/** A program that was started. */
+export interface Caged extends ProcessIdentity {
+  /** Takes its root away, once it has loaded what it needs. @throws internal, timeout; it is to be ended then */
+  enclose(): Promise<void>;
+}
+
+/** Parts of a cage that a machine may not allow. */
+const PARTS = ['mount', 'pid', 'ipc', 'uts', 'cgroup'] as const;
+type Part = (typeof PARTS)[number];
+
+/** What a host's cages are made of. */
+export interface CageParts {
+  present: string[];
+  /** With the reasons. */
+  missing: string[];
+}
+
+/** Makes the cages of one host. */
+export class Cages {
+  private constructor(
+    private readonly launcher: string,
+    private readonly stage: string,
+    private readonly namespaces: Part[],
+    readonly groups: ControlGroups,
+    readonly parts: CageParts,
+  ) {}
+
+  /**
+   * Finds out what this machine allows.
+   * @param runDir for the directory on which roots are built
+   * @param instance names the control groups
+   * @throws internal when the launcher does not run
+   */
+  static async open(runDir: string, instance: string, launcher = launcherPath()): Promise<Cages> {
+    const stage = join(runDir, 'root');
+    await mkdir(stage, { recursive: true, mode: 0o700 });
+    const answers = await probe(launcher);
+    const groups = await ControlGroups.open(`caisson-${instance}`);
+    const namespaces = PARTS.filter((part) => answers.get(part) === null);
+    const parts = {
+      present: [
+        'user',
+        'seccomp',
+        'rlimits',
+        ...namespaces,
+        ...(namespaces.includes('mount') ? ['empty-root'] : []),
+        ...groups.limits,
+      ],
+      missing: [
+        ...PARTS.flatMap((part) => (answers.get(part) === null ? [] : [`${part} namespace (${answers.get(part)})`])),
+        ...groups.missing,
+      ],
+    };
+    if (parts.missing.length > 0)
+      log.warn({ ...parts }, 'this machine does not allow all of the cage that QEMU runs in');
+    return new Cages(launcher, stage, namespaces, groups, parts);
+  }
+
+  /**
+   * Starts a program in a cage.
+   * @param netns path of the network namespace to enter, or null to stay
+   * @param logFile for what it prints
+   * @throws internal with what could not be made
+   */
+  async start(program: string[], netns: string | null, logFile: string, contents: CageContents): Promise<Caged> {
+    const { name, uid, cpus, memoryMiB, inherited, spare = false } = contents;
+    const processes = THREADS + cpus;
+    const groups = await this.groups.make(name, { memoryMiB: memoryMiB + OVERHEAD_MIB, processes });
+    const options = [
+      ...(this.namespaces.length > 0 ? [`namespaces=${this.namespaces.join(',')}`] : []),
+      ...(netns === null ? [] : [`netns=${netns}`]),
+      `stage=${this.stage}`,
+      `user=${uid}`,
+      `processes=${processes}`,
+      `oom=${spare ? SPARE_OOM_SCORE : VM_OOM_SCORE}`,
+      ...(spare ? ['nice=19'] : []),
+      ...(contents.kvm ? ['kvm=1'] : []),
+      ...(contents.sharesMemory ? ['pretend-punch=1'] : []),
+      ...(contents.preload === undefined ? [] : [`preload=${contents.preload}`]),
+      ...groups.map((group) => `group=${group}`),
+      ...contents.listeners.map(({ fd, path }) => `listen=${fd}:${path}`),
+      ...contents.taps.map(({ fd, name: tap }) => `tap=${fd}:${tap}`),
+      ...contents.files.map((file) => `bind=${file}`),
+      ...(contents.connects ?? []).map((directory) => `keep=${directory}`),
+      ...((contents.connects ?? []).length > 0 ? [`also-group=${CHANNEL_GID}`] : []),
+      `inherited=${inherited.length}`,
+    ];
+    try {
+      return await this.launch([...options, '--', ...program], logFile, inherited);
+    } catch (error) {
+      await this.groups.remove(name);
+      throw error;
+    }
+  }
+
+  private async launch(args: string[], logFile: string, inherited: readonly FileHandle[]): Promise<Caged> {
+    const output = await open(logFile, 'w', 0o640);
+    try {
+      const between = Array<'ignore'>(FIRST_FD - CONTROL_FD - 1).fill('ignore');
+      const child = spawn(this.launcher, args, {
+        detached: true,
+        stdio: ['ignore', output.fd, output.fd, 'pipe', ...between, ...inherited.map(({ fd }) => fd)],
+        cwd: '/',
+      });
+      const control = child.stdio[CONTROL_FD] as Socket;
+      const lines = new ControlLines(control);
+      child.once('error', (error) => lines.fail(internal(`cannot run ${this.launcher}: ${error.message}`, error)));
+      child.unref();
+      const pid = Number(await lines.next('started'));
+      const identity = identify(pid);
+      if (identity === null) throw internal('QEMU ended at once');
+      return {
+        ...identity,
+        enclose: async () => {
+          control.write('e');
+          await lines.next('enclosed');
+          control.destroy();
+        },
+      };
+    } finally {
+      await output.close();
+    }
+  }
+}
+
+/** Group of the sockets that VMs connect to by their paths. */
+const CHANNEL_GID = 64100;
+
+/** What the launcher says: a line for each step. */
+class ControlLines {
+  private text = '';
+  private failure: Error | null = null;
+  private wake = (): void => undefined;
+
+  constructor(private readonly socket: Socket) {
+    socket.setEncoding('utf8');
+    socket.on('data', (data: string) => {
+      this.text += data;
+      this.wake();
+    });
+    socket.on('error', () => undefined);
+    // Whoever waits for it keeps this process alive, not that it may say something one day.
+    socket.unref();
+    socket.on('close', () => this.fail(internal('QEMU’s launcher has ended')));
+  }
+
+  fail(error: Error): void {
+    this.failure ??= error;
+    this.wake();
+  }
+
+  /** The rest of the next line, which is to begin with `word`. @throws internal, timeout */
+  async next(word: string): Promise<string> {
+    this.socket.ref();
+    const line = new Promise<string>((resolve, reject) => {
+      this.wake = () => {
+        const [first, ...rest] = this.text.split('\n');
+        if (rest.length > 0) {
+          this.text = rest.join('\n');
+          if (first === word || first!.startsWith(`${word} `)) resolve(first!.slice(word.length + 1));
+          else reject(internal(first!.replace(/^failed /, '')));
+        } else if (this.failure !== null) reject(this.failure);
+      };
+    });
+    this.wake();
+    try {
+      return await within(line, ANSWER_MS, () => {
+        throw timeout('QEMU’s launcher does not answer');
+      });
+    } finally {
+      this.wake = () => undefined;
+      this.socket.unref();
+    }
+  }
+}
+
+/** Null for each part that works, else why not. */
+async function probe(launcher: string): Promise<Map<string, string | null>> {
+  const { stdout } = await promisify(execFile)(launcher, ['probe'], { timeout: ANSWER_MS }).catch((error: unknown) => {
+    throw internal(`QEMU’s launcher does not run (npm start makes it): ${messageOf(error)}`, error);
+  });
+  return new Map([...stdout.matchAll(/^(\w+) (?:yes|no (.*))$/gm)].map(([, part = '', why]) => [part, why ?? null]));
+}

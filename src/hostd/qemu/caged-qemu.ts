@@ -1,0 +1,83 @@
+/** What the cage of each kind of QEMU has in it. */
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { type BootImage, memoryLibrary } from '../../common/paths.js';
+import type { VmDefinition } from '../runtime.js';
+import type { Caged, Cages } from './cage.js';
+import { QEMU } from './capabilities.js';
+import {
+  type Acceleration,
+  MAKER_UID,
+  madeDescriptors,
+  qemuUid,
+  spareUid,
+  type VmSockets,
+  type VmTap,
+} from './command-line.js';
+import { isForeign, socketPorts } from './serial-ports.js';
+
+/** A QEMU to be started. */
+export interface QemuStart {
+  vm: Pick<VmDefinition, 'moid' | 'cpus' | 'memoryMiB' | 'serials'>;
+  /** `boot` and `resume`: a VM of the inventory; the others are as for boot snapshots. */
+  use: 'boot' | 'resume' | 'spare' | 'make';
+  args: string[];
+  sockets: VmSockets;
+  taps: readonly Pick<VmTap, 'tap'>[];
+  logFile: string;
+  inherited: readonly FileHandle[];
+}
+
+/** Starts QEMUs. */
+export type LaunchQemu = (start: QemuStart) => Promise<Caged>;
+
+/**
+ * A way to start QEMUs.
+ * @param netns path of the network namespace that they run in, or null for this process's
+ * @param runDir where the sockets of endpoints are
+ */
+export function qemuLauncher(
+  cages: Cages,
+  {
+    boot,
+    acceleration,
+    netns,
+    runDir,
+  }: { boot: BootImage; acceleration: Acceleration; netns: string | null; runDir: string },
+): LaunchQemu {
+  return ({ vm, use, args, sockets, taps, logFile, inherited }) =>
+    cages.start([QEMU, ...args], netns, logFile, {
+      name: vm.moid,
+      uid: use === 'make' ? MAKER_UID : use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid),
+      cpus: vm.cpus,
+      memoryMiB: vm.memoryMiB,
+      ...madeDescriptors(sockets, taps),
+      files: [
+        ...(use === 'boot' || use === 'make' ? [boot.kernel, boot.initramfs] : []),
+        // Its state is sent to a socket there; nobody's code runs in it.
+        ...(use === 'make' ? [dirname(sockets.qmp)] : []),
+      ],
+      connects: use === 'make' || use === 'spare' ? [] : foreignDirectories(vm, runDir),
+      inherited,
+      sharesMemory: use === 'resume' || use === 'spare',
+      ...(use === 'boot' ? {} : { preload: memoryLibrary() }),
+      spare: use === 'spare',
+      kvm: acceleration === 'kvm',
+    });
+}
+
+/** Where somebody listens to whom hostd does not connect: QEMU does so itself, with its own rights. */
+function foreignDirectories({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): string[] {
+  const elsewhere = socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir));
+  // What lies below is hostd's, and the endpoints': no QEMU has business there.
+  return [...new Set(elsewhere.map(({ backing }) => dirname(backing.path)))].filter((path) => !isBelow(path, runDir));
+}
+
+/** A VM of the warm pool can connect to no sockets itself. */
+export function connectsBelow({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): boolean {
+  return socketPorts(serials).every(({ backing }) => !isForeign(backing.path, runDir));
+}
+
+function isBelow(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(`${directory}/`);
+}

@@ -1,0 +1,202 @@
+/*
+ * The system calls that the program may make: a list of those that QEMU needs (found by running 7.2, 10.0 and 11.1 with and without KVM
+ * through what a container can ask of its machine), each group with its reason. It is a second wall: QEMU puts up its own `-sandbox`, a list of what is forbidden, on top of it.
+ *
+ * What is not in the list fails with ENOSYS and is not made. Libraries then do what they do on an older kernel, so that a call
+ * which a new version tries first ends nobody's container; whoever took the program over gains as little as by being killed, since he can be as
+ * persistent with another container. Calls of another architecture, and those of x32, which share our architecture's number, end the process: no library makes them.
+ */
+#include "launcher.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#ifndef __x86_64__
+#error "the list has the numbers of x86-64"
+#endif
+
+#define X32_BIT 0x40000000u
+/* For those that the headers of Debian 12 do not have. */
+#define NR_FUTEX_WAITV 449
+
+static const int allowed[] = {
+    /* Every program: memory. With TCG it makes code, so PROT_EXEC cannot be kept from it. */
+    SYS_brk, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise,
+    /* Every program: threads and what they wait by. membarrier is QEMU's smp_mb_global. */
+    SYS_futex, NR_FUTEX_WAITV, SYS_set_robust_list, SYS_get_robust_list, SYS_set_tid_address, SYS_rseq, SYS_arch_prctl, SYS_exit, SYS_exit_group,
+    SYS_sched_yield, SYS_sched_getaffinity, SYS_membarrier, SYS_getcpu,
+    /* Every program: signals. tgkill and tkill wake its own virtual CPUs; nobody else is in its PID namespace. */
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend, SYS_sigaltstack, SYS_tgkill, SYS_tkill,
+    SYS_signalfd4, SYS_restart_syscall,
+    /* Every program: what it is, and what it may use. prlimit64 of others fails: they are not of its user. */
+    SYS_getpid, SYS_gettid, SYS_getppid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_getrlimit, SYS_prlimit64,
+    SYS_getrusage, SYS_times, SYS_getrandom,
+    /* Clocks and timers of the machine. */
+    SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday, SYS_time, SYS_timerfd_create,
+    SYS_timerfd_settime, SYS_timerfd_gettime, SYS_timer_create, SYS_timer_settime, SYS_timer_delete, SYS_timer_gettime,
+    /* Waiting for descriptors: the main loop and the threads behind disks. */
+    SYS_poll, SYS_ppoll, SYS_select, SYS_pselect6, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_wait, SYS_epoll_pwait, SYS_eventfd2, SYS_pipe2,
+    /* Open files: disks by position, logs and taps as they come. fadvise: what was cached of a disk is let go of when a state was loaded. */
+    SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek,
+    SYS_fsync, SYS_fdatasync, SYS_fadvise64, SYS_ftruncate, SYS_close, SYS_close_range, SYS_dup, SYS_dup2, SYS_dup3, SYS_fcntl, SYS_fstat, SYS_fstatfs,
+    /*
+     * Paths: libraries, firmware and kernel while it is loaded. Afterwards its root is empty. unlink: it removes the names of sockets that it closes.
+     */
+    SYS_open, SYS_openat, SYS_access, SYS_stat, SYS_lstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_readlink, SYS_readlinkat, SYS_getcwd, SYS_unlink,
+    /* Connections of its monitors and ports, made by hostd: accepted or handed over. */
+    SYS_accept, SYS_accept4, SYS_listen, SYS_connect, SYS_getsockname, SYS_getpeername, SYS_getsockopt, SYS_setsockopt, SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg,
+    SYS_shutdown,
+    /* Its own sandbox: a filter can only be added to others. */
+    SYS_seccomp,
+};
+
+/* What prctl may do: names of threads, precision of timers, no_new_privs, a further filter. */
+static const int controls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_GET_SECCOMP};
+
+/* What ioctl may do, besides all of KVM's: taps, non-blocking descriptors, asking whether something is a terminal, alignment of disks. */
+static const uint32_t requests[] = {
+    0x800454cf, /* TUNGETFEATURES */
+    0x800454d2, /* TUNGETIFF */
+    0x400454d0, /* TUNSETOFFLOAD */
+    0x400454d4, /* TUNSETSNDBUF */
+    0x800454d7, /* TUNGETVNETHDRSZ */
+    0x400454d8, /* TUNSETVNETHDRSZ */
+    0x400454dc, /* TUNSETVNETLE */
+    0x400454de, /* TUNSETVNETBE */
+    0x5401,     /* TCGETS */
+    0x802c542a, /* TCGETS2 */
+    0x5421,     /* FIONBIO */
+    0x541b,     /* FIONREAD */
+    0x800c581e, /* XFS_IOC_DIOINFO */
+    0x801c581f, /* FS_IOC_FSGETXATTR */
+};
+#define KVM_TYPE 0xae
+
+/* FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
+#define PUNCH 3
+
+static struct sock_filter code[1024];
+static int length;
+
+static void add(uint16_t what, uint8_t yes, uint8_t no, uint32_t value)
+{
+    if (length == sizeof code / sizeof *code) fail("the filter is too long");
+    code[length++] = (struct sock_filter){what, yes, no, value};
+}
+
+static void load(size_t offset)
+{
+    add(BPF_LD | BPF_W | BPF_ABS, 0, 0, offset);
+}
+
+static void answer(uint32_t value)
+{
+    add(BPF_RET | BPF_K, 0, 0, value);
+}
+
+static void answer_if(uint32_t equal, uint32_t value)
+{
+    add(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, equal);
+    answer(value);
+}
+
+static size_t argument(int index, int high)
+{
+    return offsetof(struct seccomp_data, args) + 8 * index + 4 * high;
+}
+
+/* What follows is for that call alone and ends with an answer; returns where it began, for end(). */
+static int begin(int call)
+{
+    add(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, call);
+    return length - 1;
+}
+
+static void end(int begun)
+{
+    code[begun].jf = length - begun - 1;
+    load(offsetof(struct seccomp_data, nr));
+}
+
+#define FAIL(error) (SECCOMP_RET_ERRNO | (error))
+
+static void by_arguments(const struct cage *cage, const char *program)
+{
+    /* First, since KVM_RUN is made most often. The bits above 32 are ignored by the kernel too. */
+    int call = begin(SYS_ioctl);
+    load(argument(1, 0));
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) answer_if(requests[i], SECCOMP_RET_ALLOW);
+    add(BPF_ALU | BPF_AND | BPF_K, 0, 0, 0xff00);
+    answer_if(KVM_TYPE << 8, SECCOMP_RET_ALLOW);
+    answer(FAIL(ENOTTY));
+    end(call);
+
+    /*
+     * Letting go of memory that the guest has freed: first a hole in the file behind it, which all that go on from the same snapshot share and which is
+     * sealed, then the machine's own copy. The first has to seem to succeed for the second to be done.
+     */
+    call = begin(SYS_fallocate);
+    load(argument(1, 0));
+    if (cage->pretend_punch) answer_if(PUNCH, FAIL(0));
+    answer(SECCOMP_RET_ALLOW);
+    end(call);
+
+    /* Threads only: not a process, not a namespace. clone3 cannot be looked into; libraries then use clone. */
+    call = begin(SYS_clone);
+    load(argument(0, 0));
+    add(BPF_ALU | BPF_AND | BPF_K, 0, 0, 0x7e020000 /* CLONE_NEW* */ | 0x10000 /* CLONE_THREAD */ | 0x100 /* CLONE_VM */);
+    answer_if(0x10100, SECCOMP_RET_ALLOW);
+    answer(FAIL(EPERM));
+    end(call);
+
+    /* No network, no netlink, no hypervisor (AF_VSOCK knows no network namespaces). What a unix socket could connect to is not in its root. */
+    static const int sockets[] = {SYS_socket, SYS_socketpair};
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
+        call = begin(sockets[i]);
+        load(argument(0, 0));
+        answer_if(AF_UNIX, SECCOMP_RET_ALLOW);
+        answer(FAIL(EAFNOSUPPORT));
+        end(call);
+    }
+
+    call = begin(SYS_prctl);
+    load(argument(0, 0));
+    for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) answer_if(controls[i], SECCOMP_RET_ALLOW);
+    answer(FAIL(EINVAL));
+    end(call);
+
+    /*
+     * The launcher's own. The program could put another path at that place in memory: its root has nothing to execute by then, and its own sandbox
+     * (spawn=deny) ends a process that tries.
+     */
+    call = begin(SYS_execve);
+    load(argument(0, 0));
+    add(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, (uint32_t)(uintptr_t)program);
+    answer(FAIL(EPERM));
+    load(argument(0, 1));
+    answer_if((uint64_t)(uintptr_t)program >> 32, SECCOMP_RET_ALLOW);
+    answer(FAIL(EPERM));
+    end(call);
+}
+
+void install_filter(const struct cage *cage, const char *program)
+{
+    load(offsetof(struct seccomp_data, arch));
+    add(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
+    answer(SECCOMP_RET_KILL_PROCESS);
+    load(offsetof(struct seccomp_data, nr));
+    add(BPF_JMP | BPF_JGE | BPF_K, 0, 1, X32_BIT);
+    answer(SECCOMP_RET_KILL_PROCESS);
+    by_arguments(cage, program);
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) answer_if(allowed[i], SECCOMP_RET_ALLOW);
+    answer(FAIL(ENOSYS));
+    struct sock_fprog filter = {.len = length, .filter = code};
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) < 0) fail("installing the filter of system calls");
+}

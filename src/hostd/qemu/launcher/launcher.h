@@ -1,0 +1,97 @@
+/*
+ * The cage in which a QEMU runs. What is done in which order: main.c.
+ *
+ * Every function here ends the launcher by fail() when it cannot do what it is for, unless it says otherwise: half a cage is none.
+ */
+#ifndef CAISSON_LAUNCHER_H
+#define CAISSON_LAUNCHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The socket to hostd: see main.c. */
+#define CONTROL_FD 3
+/* The first descriptor that the program inherits; those between are listeners and taps. `FIRST_FD` of cage.ts. */
+#define FIRST_INHERITED_FD 20
+#define MOST 64
+
+enum part { MOUNT = 1, PID = 2, IPC = 4, UTS = 8, CGROUP = 16 };
+
+/* A descriptor that is made here, and its number in the program. */
+struct made {
+    int fd;
+    const char *name;
+};
+
+struct cage {
+    /* Namespaces of its own. */
+    int parts;
+    const char *netns;
+    /* An existing directory, on which the root is built. */
+    const char *stage;
+    /* Directories of control groups to join, and open files of them. */
+    struct made groups[MOST];
+    int group_count;
+    struct made listeners[MOST];
+    int listener_count;
+    struct made taps[MOST];
+    int tap_count;
+    /* What is there, read-only, while the program is loaded. */
+    const char *binds[MOST];
+    int bind_count;
+    /* A library that is loaded into it; null for none. */
+    const char *preload;
+    /* Directories that stay, at their paths in the empty root: for sockets that it connects to by path. */
+    const char *kept[MOST];
+    int kept_count;
+    uid_t uid;
+    gid_t also_group;
+    gid_t gid;
+    int nice;
+    int oom_score;
+    /* How many descriptors it inherits, from FIRST_INHERITED_FD on. */
+    int inherited;
+    int processes;
+    /* Holes punched into a file: succeed and do nothing. */
+    bool pretend_punch;
+    bool kvm;
+    char **program;
+};
+
+/* Tells hostd and ends. With errno if that is not 0. */
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* descriptors.c */
+void make_listeners(const struct cage *cage);
+void open_taps(const struct cage *cage);
+/* A descriptor, moved above all that have a number of their own: the lowest free one may be meant for another. */
+int above(int fd, const struct cage *cage);
+void close_from(int first);
+
+/* root.c */
+/* Finds the program as execvp(3) does. */
+char *find_program(const char *name);
+void build_root(const struct cage *cage, const char *program);
+/* Makes an empty directory the root of all processes of this mount namespace. */
+void enclose(void);
+
+/* limits.c */
+/* Before paths change. */
+void open_groups(struct cage *cage);
+/* In the child alone, so that a group is empty when the program has ended. */
+void join_groups(const struct cage *cage);
+void set_oom_score(const struct cage *cage);
+void set_limits(const struct cage *cage);
+/* Becomes the cage's user, for good and without any capability. */
+void drop_rights(const struct cage *cage);
+
+/* filter.c */
+/* From here on only what is listed there is possible, and execve of just this string in memory. */
+void install_filter(const struct cage *cage, const char *program);
+
+/* probe.c */
+/* Prints which parts of a cage this machine lets us make, one a line: `<part> yes`, or `<part> no <why>`. */
+int probe(void);
+
+#endif

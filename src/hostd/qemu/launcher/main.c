@@ -1,0 +1,226 @@
+/*
+ * caisson-cage: starts a program (QEMU) in a cage.
+ *
+ *   caisson-cage KEY=VALUE... -- PROGRAM ARGUMENT...
+ *   caisson-cage probe
+ *
+ * The program runs as its own user from its first instruction: what it needs as root is made here and inherited as descriptors.
+ * It is a child, since a process cannot enter a PID namespace itself; this process stays to wait for it, so that nobody is left with
+ * a zombie, and has no rights by then.
+ *
+ * On CONTROL_FD it says `started <process id>` when the program was executed, or `failed <why>`. When it reads anything there, or hostd is gone,
+ * it takes the program's root away (the program has loaded all it needs by then), and says `enclosed`.
+ */
+#include "launcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Where fail() tells: in the child, its parent. */
+static int told = STDERR_FILENO;
+static const char *prefix = "caisson-cage: ";
+
+void fail(const char *format, ...)
+{
+    int error = errno;
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length >= (int)sizeof text) length = sizeof text - 1;
+    char line[1200];
+    int bytes = snprintf(line, sizeof line, "%s%s%s%s\n", prefix, text, error ? ": " : "", error ? strerror(error) : "");
+    if (write(told, line, bytes) < 0) _exit(126);
+    _exit(125);
+}
+
+static long number(const char *text)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end) {
+        errno = 0;
+        fail("'%s' is no number", text);
+    }
+    return value;
+}
+
+static struct made made(char *text)
+{
+    char *colon = strchr(text, ':');
+    if (!colon) fail("'%s' is not of the form descriptor:name", text);
+    *colon = 0;
+    struct made one = {.fd = number(text), .name = colon + 1};
+    if (one.fd <= CONTROL_FD || one.fd >= FIRST_INHERITED_FD) fail("descriptor %d is not for what is made here", one.fd);
+    return one;
+}
+
+static int parts(char *text)
+{
+    static const struct {
+        const char *name;
+        int part;
+    } names[] = {{"mount", MOUNT}, {"pid", PID}, {"ipc", IPC}, {"uts", UTS}, {"cgroup", CGROUP}};
+    int all = 0;
+    for (char *name = strtok(text, ","); name; name = strtok(NULL, ","))
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (!strcmp(names[i].name, name)) all |= names[i].part;
+    return all;
+}
+
+static int one_more(int *count)
+{
+    if (*count == MOST) fail("more than %d of a kind", MOST);
+    return (*count)++;
+}
+
+static void take(struct cage *cage, char *option)
+{
+    char *value = strchr(option, '=');
+    if (!value) fail("'%s' is not of the form key=value", option);
+    *value++ = 0;
+    if (!strcmp(option, "namespaces")) cage->parts = parts(value);
+    else if (!strcmp(option, "netns")) cage->netns = value;
+    else if (!strcmp(option, "stage")) cage->stage = value;
+    else if (!strcmp(option, "group")) cage->groups[one_more(&cage->group_count)].name = value;
+    else if (!strcmp(option, "listen")) cage->listeners[one_more(&cage->listener_count)] = made(value);
+    else if (!strcmp(option, "tap")) cage->taps[one_more(&cage->tap_count)] = made(value);
+    else if (!strcmp(option, "bind")) cage->binds[one_more(&cage->bind_count)] = value;
+    else if (!strcmp(option, "preload")) cage->binds[one_more(&cage->bind_count)] = cage->preload = value;
+    else if (!strcmp(option, "keep")) cage->kept[one_more(&cage->kept_count)] = value;
+    else if (!strcmp(option, "also-group")) cage->also_group = number(value);
+    else if (!strcmp(option, "user")) cage->uid = cage->gid = number(value);
+    else if (!strcmp(option, "nice")) cage->nice = number(value);
+    else if (!strcmp(option, "oom")) cage->oom_score = number(value);
+    else if (!strcmp(option, "inherited")) cage->inherited = number(value);
+    else if (!strcmp(option, "processes")) cage->processes = number(value);
+    else if (!strcmp(option, "pretend-punch")) cage->pretend_punch = number(value);
+    else if (!strcmp(option, "kvm")) cage->kvm = number(value);
+    else fail("there is no option '%s'", option);
+}
+
+/* The child: becomes the program. `failure` is where its parent reads what went wrong, and is closed when all went well. */
+static void run(const struct cage *cage, const char *program, int failure)
+{
+    told = failure;
+    prefix = "";
+    join_groups(cage);
+    if (cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    set_limits(cage);
+    drop_rights(cage);
+    install_filter(cage, program);
+    char preload[PATH_MAX + 16];
+    snprintf(preload, sizeof preload, "LD_PRELOAD=%s", cage->preload ? cage->preload : "");
+    execve(program, cage->program, (char *[]){"PATH=/usr/bin:/bin", "LC_ALL=C", cage->preload ? preload : NULL, NULL});
+    fail("%s", program);
+}
+
+/* Nobody is to take this process for the program because of its arguments. */
+static void forget_arguments(int argc, char **argv)
+{
+    memset(argv[1], 0, argv[argc - 1] + strlen(argv[argc - 1]) - argv[1]);
+}
+
+/* Waits until hostd says something, or is gone (true), or a child has ended (false). */
+static bool called(int children)
+{
+    struct pollfd events[] = {{.fd = CONTROL_FD, .events = POLLIN}, {.fd = children, .events = POLLIN}};
+    while (poll(events, 2, -1) < 0)
+        if (errno != EINTR) fail("waiting");
+    return events[1].revents == 0;
+}
+
+static int supervise(const struct cage *cage, pid_t child, int failure, int children)
+{
+    char text[1200];
+    ssize_t length = read(failure, text, sizeof text - 1);
+    if (length > 0) {
+        text[length] = 0;
+        errno = 0;
+        waitpid(child, NULL, 0);
+        fail("%.*s", (int)strcspn(text, "\n"), text);
+    }
+    close(failure);
+    dprintf(CONTROL_FD, "started %d\n", child);
+    if (called(children)) {
+        if (cage->parts & MOUNT) enclose();
+        drop_rights(cage);
+        dprintf(CONTROL_FD, "enclosed\n");
+    }
+    close(children);
+    for (int fd = 0; fd <= CONTROL_FD; fd++) close(fd);
+    int status;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && !strcmp(argv[1], "probe")) return probe();
+    signal(SIGPIPE, SIG_IGN);
+    if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) == 0) {
+        told = CONTROL_FD;
+        prefix = "failed ";
+    }
+    errno = 0;
+    struct cage cage = {.processes = 256};
+    int at = 1;
+    while (at < argc && strcmp(argv[at], "--")) take(&cage, argv[at++]);
+    if (at + 1 >= argc) fail("there is nothing to start");
+    cage.program = argv + at + 1;
+    if (cage.uid == 0) fail("the program needs a user of its own");
+
+    /* First of all: what was inherited by mistake. */
+    for (int fd = CONTROL_FD + 1; fd < FIRST_INHERITED_FD; fd++) close(fd);
+    close_from(FIRST_INHERITED_FD + cage.inherited);
+    const char *program = find_program(cage.program[0]);
+    open_groups(&cage);
+    set_oom_score(&cage);
+    make_listeners(&cage);
+    int network = cage.netns ? open(cage.netns, O_RDONLY | O_CLOEXEC) : -1;
+    if (cage.netns && (network < 0 || setns(network, CLONE_NEWNET) < 0)) fail("entering the network namespace %s", cage.netns);
+    open_taps(&cage);
+    int flags = (cage.parts & MOUNT ? CLONE_NEWNS : 0) | (cage.parts & PID ? CLONE_NEWPID : 0) | (cage.parts & IPC ? CLONE_NEWIPC : 0) |
+                (cage.parts & UTS ? CLONE_NEWUTS : 0);
+    if (flags && unshare(flags) < 0) fail("making namespaces");
+    if (cage.parts & UTS && sethostname("caisson", 7) < 0) fail("naming the host");
+    if (cage.parts & MOUNT) build_root(&cage, program);
+
+    sigset_t ended;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ended, NULL);
+    int children = signalfd(-1, &ended, SFD_CLOEXEC);
+    if (children < 0) fail("watching children");
+    children = above(children, &cage);
+    int failure[2];
+    if (pipe2(failure, O_CLOEXEC) < 0) fail("making a pipe");
+    pid_t child = fork();
+    if (child < 0) fail("making a process");
+    if (child == 0) run(&cage, program, failure[1]);
+    close(failure[1]);
+    forget_arguments(argc, argv);
+    for (int i = 0; i < cage.listener_count; i++) close(cage.listeners[i].fd);
+    for (int i = 0; i < cage.tap_count; i++) close(cage.taps[i].fd);
+    for (int i = 0; i < cage.inherited; i++) close(FIRST_INHERITED_FD + i);
+    return supervise(&cage, child, failure[0], children);
+}

@@ -1,0 +1,39 @@
+/** Doing what a guest causes, but not as often as it likes. */
+
+/** So often at once: what a guest that starts or ends has to tell. After that, {@link EVERY_MS} apart. */
+const BURST = 10;
+const EVERY_MS = 500;
+
+/** Carries an action out at once, or soon, once for all that asked meanwhile. */
+export class Paced {
+  private left = BURST;
+  private at = performance.now();
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(private readonly act: () => void) {}
+
+  /** It is carried out within {@link EVERY_MS}. */
+  ask(): void {
+    if (this.timer !== null) return;
+    const now = performance.now();
+    this.left = Math.min(BURST, this.left + (now - this.at) / EVERY_MS);
+    this.at = now;
+    if (this.left >= 1) {
+      this.left--;
+      this.act();
+      return;
+    }
+    this.timer = setTimeout(() => this.flush(), EVERY_MS * (1 - this.left));
+  }
+
+  /** What was asked for is carried out now. */
+  flush(): void {
+    if (this.timer === null) return;
+    clearTimeout(this.timer);
+    this.timer = null;
+    const now = performance.now();
+    this.left = Math.max(0, Math.min(BURST, this.left + (now - this.at) / EVERY_MS) - 1);
+    this.at = now;
+    this.act();
+  }
+}

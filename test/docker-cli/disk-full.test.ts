@@ -1,0 +1,128 @@
+/** A datastore without room: the container that needs some stands still, says so, and goes on when there is room; others do not notice. */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dockerOk } from '../support/docker-ok.js';
+import { startMirroredStack } from '../support/mirrored-stack.js';
+import { type SmallFilesystem, smallFilesystem } from '../support/small-filesystem.js';
+import type { Outcome, Stack } from '../support/stack.js';
+
+let small: SmallFilesystem;
+let stack: Stack;
+const docker = (...args: string[]): Promise<Outcome> => stack.docker(...args);
+const ok = async (...args: string[]): Promise<string> => (await dockerOk(stack, ...args)).trim();
+const status = (name: string): Promise<string> => ok('inspect', '-f', '{{.State.Status}} {{.State.Error}}', name);
+
+beforeAll(async () => {
+  small = smallFilesystem(400);
+  stack = await startMirroredStack(['busybox', 'large'], { stateDir: join(small.path, 'state') });
+  await ok('pull', 'busybox');
+});
+afterAll(async () => {
+  await stack?.stop();
+  small?.remove();
+});
+
+describe('a container that fills the datastore', () => {
+  let giveBack: () => void;
+  let since: number;
+
+  it('stands still, and says why', async () => {
+    since = Math.floor(Date.now() / 1000);
+    await ok('run', '-d', '--name', 'other', 'busybox', 'sleep', '600');
+    giveBack = small.take(200);
+    const fill = 'echo begun; dd if=/dev/zero of=/big bs=1M count=220 && sync && echo written';
+    await ok('run', '-d', '--name', 'full', 'busybox', 'sh', '-c', fill);
+    await expect
+      .poll(() => status('full'), { timeout: 60_000 })
+      .toBe('paused no space left on device: the container stands still');
+    expect(await ok('ps', '--filter', 'name=full', '--format', '{{.Status}}')).toMatch(/\(Paused\)$/);
+    expect(await ok('info', '--format', '{{json .Warnings}}')).toContain(
+      'container full is paused: no space left on device',
+    );
+    const events = await ok('events', '--since', `${since - 1}`, '--until', `${Math.ceil(Date.now() / 1000)}`);
+    expect(events).toMatch(/container pause .*reason=no space left on device/);
+  });
+
+  it('answers in words whoever wants something of it, and shows its logs', async () => {
+    const executed = await docker('exec', 'full', 'true');
+    expect(executed.code).not.toBe(0);
+    expect(executed.stderr).toMatch(/is paused: no space left on device/);
+    const copied = await docker('cp', 'full:/etc/passwd', '-');
+    expect(copied.stderr).toMatch(/is paused: no space left on device/);
+    expect(await ok('logs', 'full')).toContain('begun');
+  });
+
+  it('stops no other one', async () => {
+    expect(await ok('exec', 'other', 'echo', 'here')).toBe('here');
+    expect(await status('other')).toMatch(/^running/);
+  });
+
+  it('is found again by a hostd that is started anew', async () => {
+    await stack.restartHostd();
+    await expect.poll(() => status('full'), { timeout: 30_000 }).toMatch(/^paused no space left on device/);
+  });
+
+  it('stands still again when it is let go too early', async () => {
+    await ok('unpause', 'full');
+    await expect.poll(() => status('full'), { timeout: 30_000 }).toMatch(/^paused no space left on device/);
+  });
+
+  it('goes on when there is room', async () => {
+    giveBack();
+    expect(await ok('wait', 'full')).toBe('0');
+    expect(await ok('logs', 'full')).toContain('written');
+    expect(await status('full')).toBe('exited');
+  });
+});
+
+describe('what the engine would write below its reserve', () => {
+  const free = (): number => {
+    const { bavail, bsize } = statfsSync(small.path);
+    return bavail * bsize;
+  };
+  let giveBack: () => void;
+
+  beforeAll(async () => {
+    await ok('rm', '-f', 'full', 'other');
+    await ok('create', '--name', 'stopped', 'busybox', 'true');
+    // Its init layer is made, and takes room.
+    await ok('cp', 'stopped:/etc/passwd', '-');
+    // All but 60 MB; 20 MB are kept.
+    giveBack = small.take(Math.floor(free() / 2 ** 20) - 60);
+  });
+  afterAll(() => giveBack());
+
+  it('of an image is refused, and leaves nothing behind', async () => {
+    const before = free();
+    const pulled = await docker('pull', 'large');
+    expect(pulled.code).not.toBe(0);
+    expect(pulled.stderr).toMatch(/no space left on device/);
+    expect(await ok('images', '-q', 'large')).toBe('');
+    expect(free()).toBeGreaterThan(before - 2e6);
+    expect(await ok('info')).toMatch(/Space of \[datastore1\]: .* 20\.97MB kept in reserve/);
+    expect(await ok('info', '--format', '{{json .Warnings}}')).toContain('no space left on device');
+  });
+
+  it('of a copy into a container is refused, and leaves the container as it was', async () => {
+    const before = free();
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-full-'));
+    const file = join(directory, 'much');
+    writeFileSync(file, randomBytes(100e6));
+    const copied = await docker('cp', file, 'stopped:/');
+    rmSync(directory, { recursive: true });
+    expect(copied.code).not.toBe(0);
+    expect(copied.stderr).toMatch(/no space left on device/);
+    expect((await docker('cp', 'stopped:/much', '-')).stderr).toMatch(/Could not find the file/);
+    expect(free()).toBeGreaterThan(before - 2e6);
+  });
+
+  it('is taken again when there is room', async () => {
+    giveBack();
+    giveBack = () => undefined;
+    await ok('pull', 'large');
+    await ok('volume', 'create', 'vol');
+  });
+});

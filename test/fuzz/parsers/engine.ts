@@ -1,0 +1,118 @@
+/**
+ * Fuzzes one parser: inputs are made of seeds and of earlier ones by mutation, and one that makes the parser say something new is kept
+ * and built on. What it says is its outcome: how a coarse look at the result, or the words of its refusal, differ. (Coverage of V8's
+ * would tell more and cost a hundred times as much.)
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CaissonError, messageOf } from '../../../src/common/errors.js';
+import { MAX_INPUT, mutate, type Random, randomOf } from './mutate.js';
+
+/** A parser, and what is known of its inputs. */
+export interface Target {
+  name: string;
+  seeds: readonly Buffer[];
+  /** Pieces that inputs have. */
+  tokens: readonly (string | Buffer)[];
+  /** Errors that are an answer, beside CaissonError. */
+  refusals?: readonly (new (
+    ...args: never[]
+  ) => Error)[];
+  /**
+   * Parses, and checks what must hold. @returns an outcome in a few words
+   * @throws what the parser throws; anything but an answer is a finding
+   */
+  run(input: Buffer, random: Random): string | Promise<string>;
+}
+
+/** An input that a parser did not stand. */
+export class Finding extends Error {
+  constructor(
+    readonly target: string,
+    readonly input: Buffer,
+    readonly why: unknown,
+  ) {
+    super(
+      `${target}: ${why instanceof Error ? (why.stack ?? why.message) : String(why)}\ninput (base64): ${input.toString('base64')}`,
+    );
+  }
+}
+
+/** No parser may take as long for an input of this size, on whatever machine. */
+const HANGS_MS = 20_000;
+const MOST_KEPT = 2000;
+
+/** How long, and from where. */
+export interface Limits {
+  runs?: number;
+  until?: number;
+  seed: number;
+  /** Inputs that were kept earlier. */
+  corpus?: readonly Buffer[];
+}
+
+/** @returns how many inputs were tried, and those that said something new @throws Finding */
+export async function fuzz(target: Target, limits: Limits): Promise<{ runs: number; kept: Buffer[] }> {
+  const random = randomOf(limits.seed);
+  const outcomes = new Set<string>();
+  const pool: Buffer[] = [...target.seeds, ...(limits.corpus ?? [])].map((one) =>
+    Buffer.from(one.subarray(0, MAX_INPUT)),
+  );
+  const kept: Buffer[] = [];
+  let runs = 0;
+  const attempt = async (input: Buffer): Promise<boolean> => {
+    runs++;
+    const outcome = await outcomeOf(target, input, random);
+    if (outcomes.has(outcome) || outcomes.size >= MOST_KEPT) return false;
+    outcomes.add(outcome);
+    return true;
+  };
+  for (const input of [...pool]) await attempt(input);
+  while (
+    runs < (limits.runs ?? Number.POSITIVE_INFINITY) &&
+    (runs % 256 !== 0 || Date.now() < (limits.until ?? Number.POSITIVE_INFINITY))
+  ) {
+    const input = mutate(pool, target.tokens, random);
+    if (!(await attempt(input))) continue;
+    pool.push(input);
+    kept.push(input);
+  }
+  return { runs, kept };
+}
+
+/** One input. @throws Finding */
+export async function outcomeOf(target: Target, input: Buffer, random: Random): Promise<string> {
+  const began = performance.now();
+  try {
+    const result = target.run(input, random);
+    return typeof result === 'string' ? result : await result;
+  } catch (error) {
+    if (!(error instanceof CaissonError) && !target.refusals?.some((refusal) => error instanceof refusal))
+      throw new Finding(target.name, input, error);
+    // What it names is the input's.
+    return messageOf(error)
+      .replace(/["'`].*["'`]|[\d.]+/g, '#')
+      .slice(0, 60);
+  } finally {
+    if (performance.now() - began > HANGS_MS) {
+      // biome-ignore lint/correctness/noUnsafeFinally: an answer that comes so late is none
+      throw new Finding(target.name, input, new Error('it takes too long'));
+    }
+  }
+}
+
+/** The inputs of a directory; none where there is none. */
+export function readCorpus(directory: string): Buffer[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .sort()
+    .map((name) => readFileSync(join(directory, name)));
+}
+
+/** Adds inputs to a directory, each by its digest. */
+export function writeCorpus(directory: string, inputs: readonly Buffer[]): void {
+  mkdirSync(directory, { recursive: true });
+  for (const input of inputs)
+    writeFileSync(join(directory, createHash('sha256').update(input).digest('hex').slice(0, 16)), input);
+}

@@ -1,0 +1,101 @@
+/** The channel's socket of a real VM: who gets at it, and that hostd connects it again. */
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
+import type { RunningVm } from '../../src/hostd/runtime.js';
+import { encodeProcess } from '../../tether/program/compile.js';
+import type { TetherConnection } from '../../tether/protocol/connection.js';
+import { HostileGuest } from '../support/hostile-guest.js';
+import { type LabGuest, until, VmLab } from '../support/vm-lab.js';
+
+let lab: VmLab;
+let guest: LabGuest;
+let vm: RunningVm;
+let path: string;
+let channel: ContainerChannel;
+
+beforeAll(async () => {
+  lab = await VmLab.open();
+  guest = await lab.define({ script: 'while :; do echo on; sleep 0.1; done' });
+  const { backing } = guest.definition.serials[0]!;
+  if (backing.kind !== 'unixClient') throw new Error('the lab gives VMs a channel');
+  path = backing.path;
+  channel = new ContainerChannel(path);
+  await channel.listen();
+  channel.release();
+  vm = await lab.powerOn(guest);
+  await until(() => guest.status.startsWith('started'), 'it has started');
+});
+afterAll(async () => {
+  await channel?.close(true);
+  await lab?.close();
+});
+
+/** Runs something in the guest. */
+async function works(): Promise<void> {
+  const { output, started } = await channel.exec(
+    encodeProcess({
+      args: ['/bin/echo', 'here'],
+      env: [],
+      cwd: '/',
+      user: '',
+      additionalGroups: [],
+      tty: false,
+      openStdin: false,
+      rlimits: [],
+    }),
+  );
+  let said = '';
+  await started;
+  for await (const { data } of output) said += String(data);
+  expect(said).toBe('here\n');
+}
+
+it('is named on no command line, and is for nobody else', async () => {
+  await works();
+  expect(await readFile(`/proc/${vm.pid}/cmdline`, 'latin1')).not.toContain(path);
+  expect((await stat(path)).mode & 0o777).toBe(0o600);
+  // As another QEMU that was taken over.
+  const program = `use Socket; socket(my $s, 1, 1, 0); print connect($s, sockaddr_un("${path}")) ? "in" : "$!"`;
+  const other = ['--reuid', '64999', '--regid', '64100', '--clear-groups', '--no-new-privs', 'perl', '-e', program];
+  const { stdout } = await promisify(execFile)('setpriv', other, { env: { ...process.env, LC_ALL: 'C' } });
+  expect(stdout).toBe('Permission denied');
+});
+
+it('takes no second peer while its VM lives', async () => {
+  const second = await HostileGuest.connect(path);
+  expect(await second.hungUp(10_000)).toBe(true);
+  await works();
+});
+
+it('is connected again when its endpoint is another one, and when the guest was hung up on', async () => {
+  await channel.close(true);
+  channel = new ContainerChannel(path);
+  await channel.listen();
+  channel.release();
+  await works();
+  // As when it breaks the protocol.
+  const { connection } = channel as unknown as { connection: TetherConnection };
+  const closed = once(connection, 'close');
+  connection.close();
+  await closed;
+  await works();
+});
+
+it('is connected again after a restart of hostd, with an endpoint that came meanwhile', async () => {
+  vm.release();
+  await channel.close(true);
+  channel = new ContainerChannel(path);
+  await channel.listen();
+  channel.release();
+  vm = (await lab.adoptAfterRestart(vm, guest))!;
+  expect(vm).not.toBeNull();
+  await works();
+  await channel.close(true);
+  channel = new ContainerChannel(path);
+  await channel.listen();
+  await works();
+});

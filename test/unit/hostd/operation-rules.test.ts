@@ -1,0 +1,29 @@
+/** Every operation that hostd carries out has a rule who may call it: one that is added without fails here. */
+import { beforeAll, expect, test } from 'vitest';
+import { ruleOf } from '../../../src/hostd/access/operation-rules.js';
+import { PRIVILEGES } from '../../../src/hostd/access/roles.js';
+import { implementedOperations } from '../../support/operations.js';
+
+let implemented: [type: string, operation: string][];
+beforeAll(async () => {
+  implemented = await implementedOperations();
+});
+
+test('what is implemented is found', () => {
+  const operations = new Set(implemented.map(([, operation]) => operation));
+  expect(operations.size).toBeGreaterThan(70);
+  for (const operation of ['PowerOnVM_Task', 'MakeDirectory', 'CreateUser', 'ReadNextEvents', 'ModifyListView'])
+    expect(operations).toContain(operation);
+});
+
+test('every implemented operation has a rule', () => {
+  expect(implemented.filter(([type, operation]) => ruleOf(type, operation) === undefined)).toEqual([]);
+});
+
+test('rules ask for privileges that roles can have', () => {
+  const asked = implemented.flatMap(([type, operation]) => {
+    const rule = ruleOf(type, operation);
+    return rule === undefined ? [] : [rule.privilege, ...Object.values(rule.arguments ?? {})];
+  });
+  expect(asked.filter((privilege) => !PRIVILEGES.includes(privilege))).toEqual([]);
+});

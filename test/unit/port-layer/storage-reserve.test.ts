@@ -1,0 +1,64 @@
+/** Room that is kept free: looked at before something is written, and while it is. */
+import { describe, expect, it } from 'vitest';
+import { parseReserve, StorageReserve, storageLimits } from '../../../port-layer/storage/storage-reserve.js';
+
+const GB = 1e9;
+
+describe('the reserve', () => {
+  it.each([
+    ['5%', 5 * GB],
+    ['12.5 %', 12.5 * GB],
+    ['0', 0],
+    ['512m', 2 ** 29],
+    ['2GiB', 2 ** 31],
+    ['2gb', 2 ** 31],
+  ])('%s of 100 GB', (text, bytes) => {
+    expect(parseReserve(text)(100 * GB)).toBe(bytes);
+  });
+
+  it.each(['', '-1', '5', 'x', '100%', '5%%', '1e9'].filter((text) => text !== '5'))('is not %j', (text) => {
+    expect(() => parseReserve(text)).toThrow('is no part of a filesystem and no size');
+  });
+
+  it('is 5 % unless configured, and at most 2 GiB', () => {
+    expect(storageLimits().reserveOf(10 * GB)).toBe(GB / 2);
+    expect(storageLimits().reserveOf(1000 * GB)).toBe(2 ** 31);
+    expect(storageLimits({ reserve: '10%' }).reserveOf(1000 * GB)).toBe(100 * GB);
+  });
+});
+
+/** One filesystem of 10 GB, with so much free. */
+function reserveOf(free: () => number, limits = storageLimits(), images = 0): StorageReserve {
+  return new StorageReserve({ '[store]': async () => ({ capacity: 10 * GB, free: free() }) }, limits, () => images);
+}
+
+it('what would go below the reserve is refused, and remembered', async () => {
+  const reserve = reserveOf(() => 2 * GB);
+  await reserve.check(1.4 * GB);
+  expect(reserve.lastRefused).toBeNull();
+  const words = 'no space left on device: [store] has 2GB free, of which 500MB are kept in reserve';
+  await expect(reserve.check(1.6 * GB)).rejects.toMatchObject({ kind: 'insufficientResources', message: words });
+  expect(reserve.lastRefused?.message).toBe(words);
+});
+
+it('what grows is refused when it comes to the reserve', async () => {
+  let free = GB;
+  const grow = reserveOf(() => free).growing(false);
+  let written = 0;
+  await expect(
+    (async () => {
+      for (; ; written += 4e6, free -= 4e6) await grow(4e6);
+    })(),
+  ).rejects.toThrow('no space left on device');
+  expect(written).toBeGreaterThan(450e6);
+  expect(written).toBeLessThan(500e6);
+});
+
+it('images may take what they may in all, however small they come', async () => {
+  const reserve = reserveOf(() => 9 * GB, storageLimits({ imageQuotaGiB: 1 }), 0.9 * 2 ** 30);
+  const grow = reserve.growing(true);
+  await grow(50 << 20);
+  await expect(grow(60 << 20)).rejects.toThrow('images may take 1.074GB in all (disk quota exceeded)');
+  const volume = reserve.growing(false);
+  await volume(2 ** 31);
+});
