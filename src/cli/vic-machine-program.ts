@@ -12,8 +12,8 @@ import { makeCertificates } from './certificates.js';
 import { applyConfigFile, collect } from './config-file.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
-import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
+import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
 import { connectTarget, type Login, parseTarget, resolveLogin, type TargetOptions } from './target.js';
 import { createVch, deleteVch, findVch, listVchs, type Vch } from './vch.js';
 import {

@@ -22,6 +22,7 @@ export function boundVmLog(
     hooks: {
       infoGet: (key) => hooks.infoGet(key),
       infoSet: (key, value) => hooks.infoSet(key, value),
+      stalled: () => hooks.stalled(),
       exited: (exit) => {
         bound.stop();
         hooks.exited(exit);

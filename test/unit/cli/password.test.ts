@@ -50,7 +50,10 @@ describe('the password', () => {
 it.each([
   [['ls', '--password', 'a b'], ['a b']],
   [['ls', '--password=x=y'], ['x=y']],
-  [['create', '--ops-user', 'o', '--ops-password', 'one', '--ops-password=two'], ['one', 'two']],
+  [
+    ['create', '--ops-user', 'o', '--ops-password', 'one', '--ops-password=two'],
+    ['one', 'two'],
+  ],
   [['ls', '--target', 'root:p:w@h:1/dc'], ['p:w']],
   [['ls', '--target=https://root:pw@h'], ['pw']],
   [['ls', '--target', 'h:8989', '--user', 'root', '--password-file', 'f', '--password'], []],
