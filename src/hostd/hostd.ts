@@ -13,6 +13,7 @@ import { HostLocalAccountManager } from './access/account-manager.js';
 import { Accounts } from './access/accounts.js';
 import { Authority } from './access/authority.js';
 import { AuthorizationManager } from './access/authorization-manager.js';
+import { Holdings } from './access/holdings.js';
 import { isEndpoint } from './access/machine-access.js';
 import { Host, type HostSwitch } from './inventory/host.js';
 import type { RunsMachines } from './inventory/host-info.js';
@@ -65,6 +66,8 @@ export async function startHostd(options: {
   virtualSwitch: HostSwitch | null;
   listen: { host: string; port: number };
   runs?: RunsMachines;
+  /** Memory for what each user has open. */
+  userBytes?: number;
 }): Promise<Hostd> {
   const { paths, runtime, virtualSwitch, runs } = options;
   await mkdir(paths.datastoreDir, { recursive: true, mode: 0o711 });
@@ -83,7 +86,14 @@ export async function startHostd(options: {
   await accounts.load();
   // What somebody waits for may be seen, or gone, from now on.
   accounts.onChange = () => host.registry.notify();
-  const authority = new Authority(accounts, credentials.user, host.registry, host.rootFolder, isEndpoint);
+  const authority = new Authority(
+    accounts,
+    credentials.user,
+    host.registry,
+    host.rootFolder,
+    isEndpoint,
+    new Holdings(options.userBytes),
+  );
   host.registry.on('removed', ({ ref }) => accounts.entityRemoved(ref));
   host.registry.add(new AuthorizationManager(authority, host.registry, host.rootFolder));
   const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials, authority));

@@ -48,6 +48,8 @@ export interface VmDefinition {
   nics: RuntimeNic[];
   serials: RuntimeSerial[];
   extraConfig: ReadonlyMap<string, string>;
+  /** Id of the virtual container host whose pool it is in, whatever its keys say; undefined: it is in none. */
+  vch?: string | undefined;
 }
 
 /** Why a VM stopped running. */

@@ -51,11 +51,11 @@ export interface FakeHostd extends Omit<Hostd, 'close'> {
 }
 
 /** Starts hostd on a free port. Needs root, as hostd does. */
-export async function startFakeHostd(): Promise<FakeHostd> {
+export async function startFakeHostd(options: { userBytes?: number } = {}): Promise<FakeHostd> {
   const paths = instancePaths(await mkdtemp(join(tmpdir(), 'caisson-hostd-')));
   const runtime = new FakeRuntime();
   const start = (port: number): Promise<Hostd> =>
-    startHostd({ paths, runtime, virtualSwitch: null, listen: { host: '127.0.0.1', port } });
+    startHostd({ paths, runtime, virtualSwitch: null, listen: { host: '127.0.0.1', port }, ...options });
   let hostd = await start(0);
   return {
     ...hostd,

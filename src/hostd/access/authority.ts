@@ -9,6 +9,7 @@ import type { Registry } from '../inventory/registry.js';
 import { Task } from '../inventory/task.js';
 import type { Accounts, GrantedRole } from './accounts.js';
 import type { Caller } from './caller.js';
+import { Holdings } from './holdings.js';
 import { ADMINISTRATOR, LOOKING } from './roles.js';
 
 const MAX_DEPTH = 64;
@@ -36,7 +37,6 @@ export type IsEndpoint = (object: ManagedObject) => boolean;
 export class Authority {
   /** The administrator's own permission, which is not kept. */
   private readonly builtIn: GrantedRole;
-
   constructor(
     readonly accounts: Accounts,
     /** The administrator's name, who is no user of {@link Accounts}. */
@@ -44,6 +44,8 @@ export class Authority {
     private readonly registry: Registry,
     private readonly rootFolder: ManagedObjectReference,
     private readonly isEndpoint: IsEndpoint,
+    /** What is kept for each user. */
+    readonly holdings = new Holdings(),
   ) {
     this.builtIn = { entity: rootFolder, principal: administrator, roleId: ADMINISTRATOR, propagate: true };
   }

@@ -6,6 +6,7 @@ import type { Registry } from '../inventory/registry.js';
 import type { CallContext } from '../server/session.js';
 import { type Authority, wirePermission } from './authority.js';
 import { mustHave, noPermission, restrictedCaller } from './caller.js';
+import { Effort } from './effort.js';
 import { PRIVILEGES } from './roles.js';
 
 const described = (key: string, label: string): object => ({ $type: 'ElementDescription', key, label, summary: label });
@@ -96,6 +97,7 @@ export class AuthorizationManager extends ManagedObject {
     context: CallContext,
   ): object[] {
     this.mustBeOwn(args.userName, context);
+    new Effort().step(args.entities.length * PRIVILEGES.length);
     return args.entities.map((entity) => ({
       entity,
       privileges: [...this.authority.privileges(args.userName, this.registry.get(entity))],
@@ -103,6 +105,7 @@ export class AuthorizationManager extends ManagedObject {
   }
 
   private availability(principal: string, entities: ManagedObjectReference[], privileges: string[]): object[] {
+    new Effort().step(entities.length * (1 + privileges.length));
     return entities.map((entity) => {
       const object = this.registry.get(entity);
       return {

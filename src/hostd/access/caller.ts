@@ -3,6 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
+import { NOTHING_HELD, type Release } from './holdings.js';
 
 /** One who calls. Authorised by {@link Authority}. */
 export interface Caller {
@@ -20,6 +21,8 @@ export interface Caller {
   permissionsOn(object: ManagedObject): object[];
   /** A value without references to what the caller may not see. */
   redact<T>(value: T): T;
+  /** Counts what is kept in memory for the caller. @throws LimitExceeded when that is too much */
+  hold(bytes: number): Release;
 }
 
 const calling = new AsyncLocalStorage<Caller>();
@@ -53,6 +56,11 @@ export function callerHas(object: ManagedObject, privilege: string): boolean {
 /** @throws NoPermission */
 export function mustHave(object: ManagedObject, privilege: string): void {
   if (!callerHas(object, privilege)) throw noPermission(object.ref, privilege);
+}
+
+/** Counts what is kept for the caller: not for an administrator. @throws LimitExceeded */
+export function holdForCaller(bytes: number): Release {
+  return restrictedCaller()?.hold(bytes) ?? NOTHING_HELD;
 }
 
 /** The fault for a missing privilege. @param why in words; without it the privilege and the object are named */

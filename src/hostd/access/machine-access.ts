@@ -1,6 +1,6 @@
 /** What of a machine's configuration a caller may decide: which files, sockets and networks it may use, and which keys it may have. */
 import { normalize } from 'node:path';
-import type { VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
 import type { Host } from '../inventory/host.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
 import type { Hardware, NewDisk, Serial } from '../vm/hardware.js';
@@ -47,7 +47,7 @@ export function checkKeys(
   if (restrictedCaller() === undefined) return;
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     if (before.get(key) === after.get(key) || !OWN_KEY.test(key) || FREE_KEYS.has(key)) continue;
-    if (key === OWNER_KEY && after.get(key) === ownerOf(host, machine)) continue;
+    if (key === OWNER_KEY && after.get(key) === ownerOf(host, machine.property('resourcePool') as Ref)) continue;
     throw noPermission(
       machine.ref,
       'VirtualMachine.Config.AdvancedConfig',
@@ -56,13 +56,16 @@ export function checkKeys(
   }
 }
 
-/** Id of the virtual container host whose pool the machine is in. */
-function ownerOf(host: Host, machine: ManagedObject): string | undefined {
-  const pool = (machine.property('resourcePool') as { value: string }).value;
-  return host
-    .vms()
-    .find(({ pool: { value }, config }) => value === pool && isEndpointConfig(config.extraConfig))
-    ?.config.extraConfig.get(OWNER_KEY);
+/** Id of the virtual container host whose pool that is, or one of the pools above it. */
+export function ownerOf(host: Host, pool: Ref): string | undefined {
+  const endpoints = host.vms().filter(({ config }) => isEndpointConfig(config.extraConfig));
+  for (let at: Ref | undefined = pool; at?.type === 'ResourcePool'; ) {
+    const { value } = at;
+    const endpoint = endpoints.find((vm) => vm.pool.value === value);
+    if (endpoint !== undefined) return endpoint.config.extraConfig.get(OWNER_KEY);
+    at = host.registry.find(at)?.property('parent') as Ref | undefined;
+  }
+  return undefined;
 }
 
 /**

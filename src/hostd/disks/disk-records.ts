@@ -27,9 +27,9 @@ export function recordPath(disk: string): string {
   return `${disk}${SUFFIX}`;
 }
 
-/** True for the path of a record. */
+/** True for the path of a record, or of what would lie in a record's place. */
 export function isRecordPath(path: string): boolean {
-  return path.endsWith(SUFFIX);
+  return path.split('/').some((name) => name.endsWith(SUFFIX));
 }
 
 /** The record of a disk; null: there is none. @throws invalid for one that cannot be read: it is not made anew */

@@ -53,9 +53,11 @@ export class OpenDisks {
   ) {}
 
   /** @param datastore its directory. @throws invalid naming the disk, and what is wrong with it; nothing stays open then */
-  static async open(vm: Pick<VmDefinition, 'disks' | 'extraConfig'>, datastore: string): Promise<OpenDisks> {
+  static async open(vm: Pick<VmDefinition, 'disks' | 'extraConfig' | 'vch'>, datastore: string): Promise<OpenDisks> {
     const handles: FileHandle[] = [];
-    const chains = vm.disks.map((disk) => new Chain(disk, datastore, vm.extraConfig.get(VCH_KEY), handles).open());
+    // A host's client makes machines, with the key or without it; in whose pool they are it does not choose.
+    const vch = vm.vch ?? vm.extraConfig.get(VCH_KEY);
+    const chains = vm.disks.map((disk) => new Chain(disk, datastore, vch, handles).open());
     const opened = await Promise.allSettled(chains);
     const failed = opened.find((one) => one.status === 'rejected');
     if (failed !== undefined) {

@@ -159,6 +159,16 @@ export class Datastore extends ManagedObject {
     }
   }
 
+  /** True for a local path, as it may be named by a file of anybody's, of a file that a client may know by it. */
+  has(local: string): boolean {
+    if (!local.startsWith(`${this.directory}/`)) return false;
+    try {
+      return this.inside(this.relative(local)) === local;
+    } catch {
+      return false;
+    }
+  }
+
   /** A local path without the datastore's directory; empty for that itself. */
   relative(local: string): string {
     return local.slice(this.directory.length + 1);

@@ -3,7 +3,8 @@ import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import { isSubtype } from '../../vim25/table.js';
 import type { EventFilterSpec, ManagedObjectReference } from '../../vim25/types.generated.js';
-import { restrictedCaller } from '../access/caller.js';
+import { holdForCaller, restrictedCaller } from '../access/caller.js';
+import { sizeOf } from '../access/holdings.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { EVENT_DESCRIPTION } from './descriptions.js';
@@ -13,6 +14,10 @@ import type { Registry } from './registry.js';
 const KEPT = 2000;
 const PAGE = 100;
 const MAX_COLLECTORS = 1000;
+/** Each looks at every event. */
+const COLLECTOR_BYTES = 16 * 1024;
+/** Values in a filter, which are all looked at for each event. */
+const MAX_FILTER_VALUES = 1000;
 
 /** An event as it goes on the wire. */
 export interface HostEvent {
@@ -31,6 +36,8 @@ export class EventManager extends ManagedObject {
   readonly posted = new EventEmitter<{ event: [HostEvent] }>();
   private readonly events: HostEvent[] = [];
   private next = 1;
+  /** How many events of each source are kept. */
+  private readonly counts = new Map<unknown, number>();
   /** The pool of the machine that an event is about, or the pool that it is about: a machine may be gone when it is looked at. */
   private readonly pools = new WeakMap<HostEvent, ManagedObject>();
 
@@ -67,20 +74,39 @@ export class EventManager extends ManagedObject {
     const pool = this.poolOf(event);
     if (pool !== undefined) this.pools.set(event, pool);
     this.events.push(event);
-    if (this.events.length > KEPT) this.events.shift();
+    this.counts.set(this.sourceOf(event), (this.counts.get(this.sourceOf(event)) ?? 0) + 1);
+    if (this.events.length > KEPT) this.dropOne();
     this.registry.touch(this, 'latestEvent');
     this.posted.emit('event', event);
   }
 
+  /** Whose an event is: a pool's, or of the user who did something. */
+  private sourceOf(event: HostEvent): unknown {
+    return this.pools.get(event) ?? event.userName;
+  }
+
+  /** The oldest event of those who have most: who makes many pushes out no events of others. */
+  private dropOne(): void {
+    let [most, count] = [undefined as unknown, 0];
+    for (const [source, has] of this.counts) if (has > count) [most, count] = [source, has];
+    const index = this.events.findIndex((event) => this.sourceOf(event) === most);
+    this.events.splice(index, 1);
+    if (count > 1) this.counts.set(most, count - 1);
+    else this.counts.delete(most);
+  }
+
   QueryEvents(args: { filter: EventFilterSpec }): HostEvent[] {
+    checkFilter(args.filter);
     return this.matching(args.filter).slice(-(args.filter.maxCount ?? 1000));
   }
 
   CreateCollectorForEvents(args: { filter: EventFilterSpec }, context: CallContext): ManagedObjectReference {
+    const { filter } = args;
+    checkFilter(filter);
     const { readers } = context.session;
     if (readers.size >= MAX_COLLECTORS)
       throw fault('InvalidState', `A session has at most ${MAX_COLLECTORS} event collectors`);
-    const collector = this.registry.add(new EventHistoryCollector(this, args.filter, this.registry));
+    const collector = this.registry.add(new EventHistoryCollector(this, filter, this.registry));
     readers.add(collector);
     return collector.ref;
   }
@@ -106,6 +132,15 @@ export class EventManager extends ManagedObject {
   }
 }
 
+/** @throws InvalidArgument */
+function checkFilter({ eventTypeId, type, userName }: EventFilterSpec): void {
+  for (const values of [eventTypeId, type, userName?.userList])
+    if (values !== undefined && values.length > MAX_FILTER_VALUES)
+      throw fault('InvalidArgument', `A filter has at most ${MAX_FILTER_VALUES} values of each kind`, {
+        invalidProperty: 'filter',
+      });
+}
+
 /** True when an event passes a filter. Entities above a VM take in all VMs. */
 export function matches(filter: EventFilterSpec, event: HostEvent): boolean {
   const { entity, time, userName, eventTypeId, eventChainId } = filter;
@@ -125,6 +160,7 @@ export class EventHistoryCollector extends ManagedObject {
   private pageSize = PAGE;
   private position = 0;
   private readonly onEvent: (event: HostEvent) => void;
+  private readonly kept;
 
   constructor(
     private readonly manager: EventManager,
@@ -135,6 +171,7 @@ export class EventHistoryCollector extends ManagedObject {
       'EventHistoryCollector',
       `event-collector-${manager.ref.value}-${Date.now()}-${Math.floor(Math.random() * 1e9)}`,
     );
+    this.kept = holdForCaller(COLLECTOR_BYTES + sizeOf(filter));
     this.onEvent = AsyncResource.bind((event: HostEvent) => {
       if (matches(filter, event) && manager.seen(event)) registry.touch(this, 'latestPage');
     });
@@ -193,5 +230,6 @@ export class EventHistoryCollector extends ManagedObject {
   dispose(): void {
     this.manager.posted.off('event', this.onEvent);
     this.registry.remove(this);
+    this.kept();
   }
 }

@@ -1,15 +1,26 @@
 /** FileManager, VirtualDiskManager and HostDatastoreBrowser: files of the datastore. */
-import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import type { Dirent } from 'node:fs';
+import { copyFile, mkdir, opendir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { restrictedCaller } from '../access/caller.js';
 import type { Need } from '../access/file-access.js';
 import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
+import { matchesGlob } from './glob.js';
 import { ManagedObject } from './managed-object.js';
 import type { TaskManager } from './task.js';
+
+const MAX_PATTERNS = 50;
+const MAX_PATTERN = 255;
+/** What is found is kept with its task. */
+const MAX_FOUND = 200_000;
+/** Files that are looked at before others have their turn. */
+const AT_ONCE = 200;
 
 abstract class FileObject extends ManagedObject {
   constructor(
@@ -191,7 +202,7 @@ export class HostDatastoreBrowser extends FileObject {
   ): ManagedObjectReference {
     return this.task('DatastoreBrowser.searchDatastore', context, async () => ({
       $type: 'HostDatastoreBrowserSearchResults',
-      ...(await this.list(args.datastorePath, args.searchSpec)),
+      ...(await this.search(args.datastorePath, args.searchSpec)),
     }));
   }
 
@@ -201,11 +212,12 @@ export class HostDatastoreBrowser extends FileObject {
   ): ManagedObjectReference {
     return this.task('DatastoreBrowser.searchDatastoreSubFolders', context, async () => {
       const results: object[] = [];
+      const found = { count: 0 };
       const visit = async (path: string): Promise<void> => {
-        const result = await this.list(path, args.searchSpec);
-        results.push(result);
         const local = await this.locate(path, 'read');
-        for (const entry of await readdir(local, { withFileTypes: true }))
+        const entries = await this.entries(local, found);
+        results.push(await this.list(path, args.searchSpec, local, entries));
+        for (const entry of entries)
           if (entry.isDirectory()) await visit(this.datastore.pathOf(join(local, entry.name)));
       };
       await visit(args.datastorePath);
@@ -213,38 +225,57 @@ export class HostDatastoreBrowser extends FileObject {
     });
   }
 
-  private async list(path: string, spec: SearchSpec = {}): Promise<object> {
+  private async search(path: string, spec?: SearchSpec): Promise<object> {
     const local = await this.locate(path, 'read');
-    const patterns = (spec.matchPattern ?? ['*']).map(glob);
-    const entries = (await readdir(local, { withFileTypes: true })).filter(
-      (entry) => !isRecordPath(entry.name) && patterns.some((pattern) => pattern.test(entry.name)),
-    );
-    const file = await Promise.all(
-      entries.map(async (entry) => {
-        const info = await stat(join(local, entry.name)).catch(() => null);
-        return {
+    return this.list(path, spec, local, await this.entries(local, { count: 0 }));
+  }
+
+  /** What is in a directory. @param found counts for the whole search @throws LimitExceeded */
+  private async entries(local: string, found: { count: number }): Promise<Dirent[]> {
+    const entries: Dirent[] = [];
+    for await (const entry of await opendir(local)) {
+      if (++found.count > MAX_FOUND && restrictedCaller() !== undefined)
+        throw fault('LimitExceeded', `A search finds at most ${MAX_FOUND} files`, {
+          property: 'file',
+          limit: MAX_FOUND,
+        });
+      entries.push(entry);
+    }
+    return entries;
+  }
+
+  private async list(
+    path: string,
+    spec: SearchSpec | undefined,
+    local: string,
+    all: readonly Dirent[],
+  ): Promise<object> {
+    const patterns = spec?.matchPattern ?? ['*'];
+    if (patterns.length > MAX_PATTERNS || patterns.some(({ length }) => length > MAX_PATTERN))
+      throw fault('InvalidArgument', `A search has at most ${MAX_PATTERNS} patterns of ${MAX_PATTERN} characters`, {
+        invalidProperty: 'searchSpec.matchPattern',
+      });
+    const file: object[] = [];
+    for (let at = 0; at < all.length; at += AT_ONCE) {
+      const entries = all
+        .slice(at, at + AT_ONCE)
+        .filter((entry) => !isRecordPath(entry.name) && patterns.some((pattern) => matchesGlob(pattern, entry.name)));
+      const infos = await Promise.all(entries.map((entry) => stat(join(local, entry.name)).catch(() => null)));
+      for (const [index, entry] of entries.entries())
+        file.push({
           $type: entry.isDirectory() ? 'FolderFileInfo' : 'FileInfo',
           path: entry.name,
-          fileSize: info?.size ?? 0,
-          modification: info?.mtime ?? new Date(0),
-        };
-      }),
-    );
+          fileSize: infos[index]?.size ?? 0,
+          modification: infos[index]?.mtime ?? new Date(0),
+        });
+      await setImmediate();
+    }
     return {
       datastore: this.datastore.ref,
       folderPath: path.endsWith('/') || path.endsWith(']') ? path : `${path}/`,
       file,
     };
   }
-}
-
-function glob(pattern: string): RegExp {
-  return new RegExp(
-    `^${pattern
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.')}$`,
-  );
 }
 
 async function exists(path: string): Promise<boolean> {

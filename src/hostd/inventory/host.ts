@@ -3,7 +3,7 @@
  * kept in `inventory.json`; VMs in their .vmx files.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { cpus, hostname, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
@@ -15,6 +15,7 @@ import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from
 import { callerSees } from '../access/caller.js';
 import { FileAccess } from '../access/file-access.js';
 import { checkDevices, checkKeys } from '../access/machine-access.js';
+import { checkBounds } from '../access/machine-bounds.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
@@ -47,6 +48,7 @@ import { TaskManager } from './task.js';
 import { ViewManager } from './view-manager.js';
 
 const log = logger('inventory');
+const MAX_VMX = 64 * 2 ** 20;
 const ROOT_POOL = 'ha-root-pool';
 const ref = (type: string, value: string): ManagedObjectReference => ({ type, value });
 
@@ -110,7 +112,7 @@ export class Host {
         check: (path, need) => this.fileAccess.check(path, need),
       }),
     );
-    this.fileAccess = new FileAccess(this.datastore, registry, () => [...this.vms(), ...this.making]);
+    this.fileAccess = new FileAccess(this.datastore, registry, () => this.allMachines());
     this.disks = registry.add(new VirtualDiskManager(this.datastore, tasks));
     registry.add(new FileManager(this.datastore, tasks));
     registry.add(new ViewManager(registry, viewsOfSession));
@@ -291,6 +293,11 @@ export class Host {
     return [...this.vmsById.values()];
   }
 
+  /** With those that are being made. */
+  allMachines(): VirtualMachine[] {
+    return [...this.vms(), ...this.making];
+  }
+
   /** Those that the caller may know of. */
   seenVms(): VirtualMachine[] {
     return this.vms().filter(callerSees);
@@ -405,10 +412,14 @@ export class Host {
     if (this.vms().some((vm) => vm.vmx === local))
       throw fault('AlreadyExists', `${path} is registered already`, { name: path });
     const pool = this.registry.getAs(poolRef ?? ref('ResourcePool', ROOT_POOL), ResourcePool);
+    const { size } = await stat(local);
+    if (size > MAX_VMX)
+      throw fault('InvalidArgument', `A .vmx file has at most ${MAX_VMX} bytes`, { invalidProperty: 'path' });
     const config = await loadVmx(local, this.datastore.pathOf(dirname(local)));
     config.name = this.checkVmName(name ?? config.name);
     const vm = new VirtualMachine(`vm-${this.inventory.nextId++}`, this, local, config, pool.ref, folder);
     checkKeys(this, vm, new Map(), config.extraConfig);
+    checkBounds(this, pool.ref.value, config, config);
     await checkDevices(this, vm, emptyHardware(), config.hardware);
     await recordDisks(config.hardware.disks.map(({ file }) => this.datastore.resolve(file)));
     this.include(vm);

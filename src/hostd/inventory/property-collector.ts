@@ -13,7 +13,9 @@ import type {
   WaitOptions,
 } from '../../vim25/types.generated.js';
 import { isReference } from '../access/authority.js';
-import { callerSees, restrictedCaller } from '../access/caller.js';
+import { callerSees, holdForCaller, restrictedCaller } from '../access/caller.js';
+import { Effort } from '../access/effort.js';
+import { NOTHING_HELD, type Release, sizeOf } from '../access/holdings.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { ManagedObject } from './managed-object.js';
@@ -23,6 +25,13 @@ import { checkPath, WireValues } from './wire-value.js';
 
 const DEFAULT_WAIT_S = 1800;
 const MAX_FILTERS = 10_000;
+/** Looked through at each change while somebody waits: a thousandfold of these is not for one user. */
+const FILTER_BYTES = 16 * 1024;
+const COLLECTOR_BYTES = 64 * 1024;
+/** What is kept of one property that was told, and of one object. */
+const TOLD_BYTES = 256;
+/** Answers that a client has begun to read. */
+const MAX_PAGES = 100;
 
 interface Selected {
   object: ManagedObject;
@@ -30,16 +39,22 @@ interface Selected {
 }
 
 /** Evaluates one filter's selection. */
-function select(registry: Registry, spec: PropertyFilterSpec, mustExist: boolean): Map<string, Selected> {
+function select(
+  registry: Registry,
+  spec: PropertyFilterSpec,
+  mustExist: boolean,
+  effort: Effort,
+): Map<string, Selected> {
   const found = new Map<string, Selected>();
   for (const start of spec.objectSet ?? []) {
+    effort.step();
     const object = mustExist ? registry.get(start.obj) : registry.find(start.obj);
     if (object === undefined || !callerSees(object)) continue;
     const named = new Map<string, TraversalSpec>();
     collectNamed(start.selectSet ?? [], named);
     const seen = new Set<string>();
-    if (start.skip !== true) take(spec, object, found);
-    walk(registry, spec, object, start.selectSet ?? [], named, found, seen);
+    if (start.skip !== true) take(spec, object, found, effort);
+    walk(registry, spec, object, start.selectSet ?? [], named, found, seen, effort);
   }
   return found;
 }
@@ -61,8 +76,10 @@ function walk(
   named: Map<string, TraversalSpec>,
   found: Map<string, Selected>,
   seen: Set<string>,
+  effort: Effort,
 ): void {
   for (const one of selectSet) {
+    effort.step();
     const traversal = one.$type === 'TraversalSpec' ? (one as TraversalSpec) : named.get(one.name ?? '');
     if (traversal === undefined || !object.types.includes(traversal.type)) continue;
     const key = `${object.ref.value} ${traversal.name ?? ''} ${traversal.type} ${traversal.path}`;
@@ -70,21 +87,25 @@ function walk(
     seen.add(key);
     const value = object.value(traversal.path);
     for (const ref of Array.isArray(value) ? value : [value]) {
+      effort.step();
       const target = isReference(ref) ? registry.find(ref) : undefined;
       if (target === undefined || !callerSees(target)) continue;
-      if (traversal.skip !== true) take(spec, target, found);
-      walk(registry, spec, target, (traversal.selectSet ?? []) as SelectionSpec[], named, found, seen);
+      if (traversal.skip !== true) take(spec, target, found, effort);
+      walk(registry, spec, target, (traversal.selectSet ?? []) as SelectionSpec[], named, found, seen, effort);
     }
   }
 }
 
-function take(spec: PropertyFilterSpec, object: ManagedObject, found: Map<string, Selected>): void {
+function take(spec: PropertyFilterSpec, object: ManagedObject, found: Map<string, Selected>, effort: Effort): void {
   const paths = new Set<string>();
   let matches = false;
   for (const set of spec.propSet ?? []) {
+    effort.step();
     if (!object.types.includes(set.type)) continue;
     matches = true;
-    if (set.all === true) for (const name of object.allPropertyNames()) paths.add(name);
+    const all = set.all === true ? object.allPropertyNames() : [];
+    effort.step(all.length + (set.pathSet?.length ?? 0));
+    for (const name of all) paths.add(name);
     for (const path of set.pathSet ?? []) paths.add(path);
   }
   if (matches) found.set(object.ref.value, { object, paths: [...paths] });
@@ -96,6 +117,10 @@ export class PropertyFilter extends SimpleObject {
   private readonly told = new Map<string, { ref: ManagedObjectReference; versions: Map<string, number> }>();
   /** Digests of the values told last, by object and path, for a client that does not see everything. */
   private readonly values = new Map<string, string>();
+  /** What is kept of the filter, and of what it has told. */
+  private readonly kept: Release;
+  private keptTold: Release = NOTHING_HELD;
+  private toldCount = 0;
 
   constructor(
     readonly spec: PropertyFilterSpec,
@@ -103,21 +128,38 @@ export class PropertyFilter extends SimpleObject {
     private readonly registry: Registry,
   ) {
     super('PropertyFilter', `filter-${randomUUID()}`, { spec, partialUpdates: false }, []);
+    this.kept = holdForCaller(FILTER_BYTES + sizeOf(spec));
   }
 
-  /** What changed since the last call. */
-  update(): ObjectUpdate[] {
-    const selected = select(this.registry, this.spec, false);
+  /** It is of no use any more. */
+  dispose(): void {
+    this.registry.remove(this);
+    this.forget();
+    this.kept();
+  }
+
+  private keepTold(count: number): void {
+    if (count <= this.toldCount) return;
+    this.keptTold();
+    this.toldCount = 0;
+    this.keptTold = holdForCaller(count * TOLD_BYTES);
+    this.toldCount = count;
+  }
+
+  /** What changed since the last call. @throws LimitExceeded */
+  update(effort: Effort): ObjectUpdate[] {
+    const selected = select(this.registry, this.spec, false, effort);
+    this.keepTold([...selected.values()].reduce((sum, { paths }) => sum + 1 + paths.length, 0));
     const updates: ObjectUpdate[] = [];
     for (const [id, { object, paths }] of selected) {
       const before = this.told.get(id);
       const versions = before?.versions ?? new Map<string, number>();
       const changeSet: PropertyChange[] = [];
-      const values = new WireValues(object);
+      const values = new WireValues(object, () => effort.make());
       for (const path of paths) {
         const version = object.versionOf(path);
         if (versions.get(path) === version) continue;
-        const value = values.at(path);
+        const value = effort.answer(values.at(path));
         const toldBefore = versions.has(path);
         versions.set(path, version);
         // What changed may be a part that this client does not see: it is not told that there was anything.
@@ -151,6 +193,9 @@ export class PropertyFilter extends SimpleObject {
   forget(): void {
     this.told.clear();
     this.values.clear();
+    this.keptTold();
+    this.keptTold = NOTHING_HELD;
+    this.toldCount = 0;
   }
 
   DestroyPropertyFilter(): void {
@@ -158,10 +203,19 @@ export class PropertyFilter extends SimpleObject {
   }
 }
 
+/** An answer of which a client has read a part. */
+interface Rest {
+  objects: object[];
+  from: number;
+  size: number;
+  kept: Release;
+}
+
 /** A property collector: the session's own, or one it made. */
 export class PropertyCollector extends ManagedObject {
   private readonly filters = new Set<PropertyFilter>();
-  private readonly pages = new Map<string, object[]>();
+  private readonly pages = new Map<string, Rest>();
+  private readonly kept = holdForCaller(COLLECTOR_BYTES);
   private version = 0;
   private waiting: { cancel(): void } | null = null;
 
@@ -200,15 +254,17 @@ export class PropertyCollector extends ManagedObject {
   /** Ends with its session. */
   dispose(): void {
     this.waiting?.cancel();
-    for (const filter of this.filters) this.registry.remove(filter);
+    for (const filter of this.filters) filter.dispose();
     this.filters.clear();
+    for (const token of [...this.pages.keys()]) this.forgetRest(token);
+    this.kept();
     if (this.ownId) this.registry.remove(this);
   }
 
   CreateFilter(args: { spec: PropertyFilterSpec }): ManagedObjectReference {
     if (this.filters.size >= MAX_FILTERS)
       throw fault('InvalidRequest', `A collector has at most ${MAX_FILTERS} filters`);
-    select(this.registry, args.spec, true);
+    select(this.registry, args.spec, true, new Effort());
     checkPaths(args.spec);
     const filter = new PropertyFilter(args.spec, this, this.registry);
     this.filters.add(this.registry.add(filter));
@@ -217,7 +273,7 @@ export class PropertyCollector extends ManagedObject {
 
   drop(filter: PropertyFilter): void {
     this.filters.delete(filter);
-    this.registry.remove(filter);
+    filter.dispose();
   }
 
   RetrieveProperties(args: { specSet?: PropertyFilterSpec[] }): object[] {
@@ -230,35 +286,51 @@ export class PropertyCollector extends ManagedObject {
   }): object | undefined {
     const objects = this.contents(args.specSet ?? []);
     if (objects.length === 0) return undefined;
-    const page = args.options?.maxObjects ?? objects.length;
-    return this.page(objects, Math.max(1, page));
+    const size = Math.max(1, args.options?.maxObjects ?? objects.length);
+    if (size >= objects.length) return { objects };
+    return this.page({ objects, size, from: 0, kept: holdForCaller(sizeOf(objects)) });
   }
 
   ContinueRetrievePropertiesEx(args: { token: string }): object {
     const rest = this.pages.get(args.token);
     if (rest === undefined) throw fault('InvalidProperty', 'unknown token', { name: 'token' });
     this.pages.delete(args.token);
-    return this.page(rest, Number(args.token.split('-')[0]));
+    return this.page(rest);
   }
 
   CancelRetrievePropertiesEx(args: { token: string }): void {
-    this.pages.delete(args.token);
+    this.forgetRest(args.token);
   }
 
-  private page(objects: object[], size: number): object {
-    if (objects.length <= size) return { objects };
-    const token = `${size}-${randomUUID()}`;
-    this.pages.set(token, objects.slice(size));
-    return { token, objects: objects.slice(0, size) };
+  private forgetRest(token: string): void {
+    this.pages.get(token)?.kept();
+    this.pages.delete(token);
+  }
+
+  private page(rest: Rest): object {
+    const { objects, size } = rest;
+    const page = objects.slice(rest.from, rest.from + size);
+    rest.from += size;
+    if (rest.from >= objects.length) {
+      rest.kept();
+      return { objects: page };
+    }
+    for (const oldest of this.pages.keys()) if (this.pages.size >= MAX_PAGES) this.forgetRest(oldest);
+    const token = randomUUID();
+    this.pages.set(token, rest);
+    return { token, objects: page };
   }
 
   private contents(specs: PropertyFilterSpec[]): object[] {
+    const effort = new Effort();
+    const made = new Map<ManagedObject, WireValues>();
     for (const spec of specs) checkPaths(spec);
     return specs.flatMap((spec) =>
-      [...select(this.registry, spec, true).values()].map(({ object, paths }) => {
-        const values = new WireValues(object);
+      [...select(this.registry, spec, true, effort).values()].map(({ object, paths }) => {
+        const values = made.get(object) ?? new WireValues(object, () => effort.make());
+        made.set(object, values);
         const propSet = paths.flatMap((name) => {
-          const val = values.at(name);
+          const val = effort.answer(values.at(name));
           return val === undefined ? [] : [{ name, val }];
         });
         return { obj: object.ref, propSet };
@@ -306,8 +378,13 @@ export class PropertyCollector extends ManagedObject {
       };
       // A change is told of by whoever makes it: what is seen of it depends on who waits.
       const look = AsyncResource.bind((): void => {
-        const set = this.collect();
-        if (set !== undefined) finish(() => resolve(set));
+        try {
+          const set = this.collect();
+          if (set !== undefined) finish(() => resolve(set));
+        } catch (error) {
+          // It is told to who waits, not to who changed something.
+          finish(() => reject(error as Error));
+        }
       });
       const gone = (): void => finish(() => resolve(undefined));
       const handle = { cancel: () => finish(() => reject(fault('RequestCanceled', 'The wait was cancelled'))) };
@@ -319,10 +396,18 @@ export class PropertyCollector extends ManagedObject {
   }
 
   private collect(): UpdateSet | undefined {
-    const filterSet = [...this.filters].flatMap((filter) => {
-      const objectSet = filter.update();
-      return objectSet.length === 0 ? [] : [{ filter: filter.ref, objectSet }];
-    });
+    const effort = new Effort();
+    const filterSet: NonNullable<UpdateSet['filterSet']> = [];
+    try {
+      for (const filter of this.filters) {
+        const objectSet = filter.update(effort);
+        if (objectSet.length > 0) filterSet.push({ filter: filter.ref, objectSet });
+      }
+    } catch (error) {
+      // What was found so far is not told now, and must be the next time.
+      for (const filter of this.filters) filter.forget();
+      throw error;
+    }
     if (filterSet.length === 0) return undefined;
     this.version++;
     return { version: String(this.version), filterSet };

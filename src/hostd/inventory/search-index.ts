@@ -1,8 +1,11 @@
 /** SearchIndex: finding entities by UUID, path, address or name. */
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { fault } from '../faults.js';
 import { hasAddress } from '../vm/guest-addresses.js';
 import type { Host } from './host.js';
 import { ManagedObject } from './managed-object.js';
+
+const MAX_PATH = 4096;
 
 /** Looks objects up. */
 export class SearchIndex extends ManagedObject {
@@ -52,6 +55,10 @@ export class SearchIndex extends ManagedObject {
   }
 
   FindByInventoryPath(args: { inventoryPath: string }): ManagedObjectReference | undefined {
+    if (args.inventoryPath.length > MAX_PATH)
+      throw fault('InvalidArgument', `An inventory path has at most ${MAX_PATH} characters`, {
+        invalidProperty: 'inventoryPath',
+      });
     let at: ManagedObjectReference | undefined = this.host.rootFolder;
     for (const name of args.inventoryPath.split('/').filter((part) => part !== '')) {
       at = at === undefined ? undefined : this.child(at, decodeURIComponent(name));

@@ -3,6 +3,8 @@
 import { logger } from '../../common/log.js';
 import { within } from '../../common/within.js';
 import type { ManagedObjectReference, TaskInfo } from '../../vim25/types.generated.js';
+import { callerSees, holdForCaller, restrictedCaller } from '../access/caller.js';
+import { NOTHING_HELD, type Release, sizeOf } from '../access/holdings.js';
 import { fault, toFault } from '../faults.js';
 import { TASK_DESCRIPTION } from './descriptions.js';
 import { ManagedObject } from './managed-object.js';
@@ -11,6 +13,10 @@ import type { Registry } from './registry.js';
 const log = logger('task');
 const KEPT_MS = 600_000;
 const KEPT = 500;
+/** Of one user who is no administrator, at once. */
+const MAX_RUNNING = 400;
+/** Of what a task tells of a failure: it may say what the client has sent. */
+const MAX_TEXT = 4096;
 /** Who asks for a task looks at it next: one that ends by then need not be waited for. */
 const SOON_MS = 50;
 
@@ -19,6 +25,8 @@ export class Task extends ManagedObject {
   info: TaskInfo;
   /** Resolves when it has ended, however. */
   done: Promise<void> = Promise.resolve();
+  /** Gives back what its result takes of its user's memory. */
+  kept: Release = NOTHING_HELD;
 
   /** @param entity what it works on; a ManagedEntity is named in its info, as nothing else may be */
   constructor(
@@ -77,7 +85,11 @@ export class TaskManager extends ManagedObject {
   }
 
   property(name: string): unknown {
-    if (name === 'recentTask') return this.recent.slice(-200).map((task) => task.ref);
+    if (name === 'recentTask')
+      return this.recent
+        .filter(callerSees)
+        .slice(-200)
+        .map((task) => task.ref);
     if (name === 'description') return TASK_DESCRIPTION;
     return name === 'maxCollector' ? 32 : undefined;
   }
@@ -94,9 +106,15 @@ export class TaskManager extends ManagedObject {
     user: string,
     body: (progress: (percent: number) => void) => Promise<unknown>,
   ): ManagedObjectReference {
+    const running = this.recent.filter((one) => one.user === user && one.info.state === 'running').length;
+    if (running >= MAX_RUNNING && restrictedCaller() !== undefined)
+      throw fault('LimitExceeded', `A user has at most ${MAX_RUNNING} tasks at once`, {
+        property: 'task',
+        limit: MAX_RUNNING,
+      });
     const task = this.registry.add(new Task(this.next++, operation, entity, entityName, user));
     this.recent.push(task);
-    while (this.recent.length > KEPT) this.forget(this.recent.shift()!);
+    if (this.recent.length > KEPT) this.dropOne();
     this.registry.touch(this, 'recentTask');
     entity.recentTasks.push(task.ref);
     this.registry.touch(entity, 'recentTask');
@@ -104,18 +122,20 @@ export class TaskManager extends ManagedObject {
       task.info = { ...task.info, ...info };
       this.registry.touch(task, 'info');
     };
-    task.done = body((progress) => change({ progress })).then(
-      (result) => change({ state: 'success', result: result ?? undefined, completeTime: new Date() }),
-      (error: unknown) => {
-        const { fault: detail, message } = toFault(error);
-        log.info({ operation, entity: entityName, fault: detail.$type, err: message }, 'task failed');
-        change({
-          state: 'error',
-          completeTime: new Date(),
-          error: { fault: detail as never, localizedMessage: message },
-        });
-      },
-    );
+    const finished = body((progress) => change({ progress })).then((result) => {
+      // It is kept with the task.
+      task.kept = result === undefined || result === null ? NOTHING_HELD : holdForCaller(sizeOf(result));
+      change({ state: 'success', result: result ?? undefined, completeTime: new Date() });
+    });
+    task.done = finished.catch((error: unknown) => {
+      const { fault: detail, message } = toFault(error);
+      log.info({ operation, entity: entityName, fault: detail.$type, err: message }, 'task failed');
+      change({
+        state: 'error',
+        completeTime: new Date(),
+        error: { fault: short(detail) as never, localizedMessage: message.slice(0, MAX_TEXT) },
+      });
+    });
     setTimeout(() => {
       const index = this.recent.indexOf(task);
       if (index >= 0) this.recent.splice(index, 1);
@@ -125,8 +145,22 @@ export class TaskManager extends ManagedObject {
     return task.ref;
   }
 
+  /** The oldest that has ended of the user who has most: nobody loses a task because another one starts many. */
+  private dropOne(): void {
+    const ended = this.recent.filter(({ info }) => info.state !== 'running');
+    const counts = new Map<string, number>();
+    for (const { user } of ended) counts.set(user, (counts.get(user) ?? 0) + 1);
+    const [most] = [...counts].sort((a, b) => b[1] - a[1])[0] ?? [];
+    const oldest = ended.find(({ user }) => user === most);
+    if (oldest === undefined) return;
+    this.recent.splice(this.recent.indexOf(oldest), 1);
+    this.forget(oldest);
+  }
+
   private forget(task: Task): void {
     this.registry.remove(task);
+    task.kept();
+    task.kept = NOTHING_HELD;
     const { recentTasks } = task.entity;
     const index = recentTasks.findIndex(({ value }) => value === task.ref.value);
     if (index < 0) return;
@@ -140,4 +174,12 @@ export class TaskManager extends ManagedObject {
     if (task === undefined) return;
     await within(task.done, SOON_MS, () => undefined);
   }
+}
+
+/** A fault without long texts. */
+function short<T>(value: T): T {
+  if (typeof value === 'string') return value.slice(0, MAX_TEXT) as T;
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
+  if (Array.isArray(value)) return value.slice(0, MAX_TEXT).map(short) as T;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, short(inner)])) as T;
 }

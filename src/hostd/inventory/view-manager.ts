@@ -1,6 +1,8 @@
 /** Views: live lists of objects, for the property collector. */
 import { randomUUID } from 'node:crypto';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { holdForCaller } from '../access/caller.js';
+import { NOTHING_HELD, sizeOf } from '../access/holdings.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../server/session.js';
 import { ManagedObject } from './managed-object.js';
@@ -45,7 +47,11 @@ export class ViewManager extends ManagedObject {
   }
 }
 
+const VIEW_BYTES = 32 * 1024;
+
 abstract class View extends ManagedObject {
+  private kept = NOTHING_HELD;
+
   constructor(
     protected readonly registry: Registry,
     type: string,
@@ -53,9 +59,22 @@ abstract class View extends ManagedObject {
     super(type, `session[${randomUUID()}]${type}`);
   }
 
+  /** Counts what it keeps for its owner, instead of what it kept before. @throws LimitExceeded; it is as it was then */
+  protected keep(content: unknown): void {
+    const kept = holdForCaller(VIEW_BYTES + sizeOf(content));
+    this.kept();
+    this.kept = kept;
+  }
+
+  /** Ends with its session. */
+  dispose(): void {
+    this.registry.remove(this);
+    this.kept();
+  }
+
   DestroyView(_args: unknown, context: CallContext): void {
     context.session.views.delete(this);
-    this.registry.remove(this);
+    this.dispose();
   }
 }
 
@@ -68,6 +87,7 @@ export class ContainerView extends View {
     private readonly recursive: boolean,
   ) {
     super(registry, 'ContainerView');
+    this.keep(wanted);
   }
 
   override get types(): string[] {
@@ -116,6 +136,7 @@ export class ListView extends View {
     private members: ManagedObjectReference[],
   ) {
     super(registry, 'ListView');
+    this.keep(members);
   }
 
   override get types(): string[] {
@@ -136,23 +157,18 @@ export class ListView extends View {
   }): ManagedObjectReference[] {
     const unresolved = (args.add ?? []).filter((ref) => this.registry.find(ref) === undefined);
     const removed = new Set((args.remove ?? []).map((ref) => ref.value));
-    const kept = this.members.filter((ref) => !removed.has(ref.value));
-    this.members = [
-      ...kept,
-      ...(args.add ?? []).filter(
-        (ref) => this.registry.find(ref) !== undefined && !kept.some((one) => one.value === ref.value),
-      ),
-    ];
-    this.registry.touch(this, 'view');
+    const members = new Map(this.members.filter((ref) => !removed.has(ref.value)).map((ref) => [ref.value, ref]));
+    for (const ref of args.add ?? [])
+      if (this.registry.find(ref) !== undefined && !members.has(ref.value)) members.set(ref.value, ref);
+    this.become([...members.values()]);
     return unresolved;
   }
 
   ResetListView(args: { obj?: ManagedObjectReference[] }): ManagedObjectReference[] {
     const wanted = new Map((args.obj ?? []).map((ref) => [ref.value, ref]));
-    const found = [...wanted.values()].filter((ref) => this.registry.find(ref) !== undefined);
-    this.members = found;
-    this.registry.touch(this, 'view');
-    return [...wanted.values()].filter((ref) => !found.includes(ref));
+    const isThere = (ref: ManagedObjectReference): boolean => this.registry.find(ref) !== undefined;
+    this.become([...wanted.values()].filter(isThere));
+    return [...wanted.values()].filter((ref) => !isThere(ref));
   }
 
   ResetListViewFromView(args: { view: ManagedObjectReference }): void {
@@ -160,7 +176,12 @@ export class ListView extends View {
     const members = other.property('view');
     if (!other.types.includes('View') || !Array.isArray(members))
       throw fault('InvalidArgument', `'${args.view.value}' is not a view`, { invalidProperty: 'view' });
-    this.members = [...(members as ManagedObjectReference[])];
+    this.become([...(members as ManagedObjectReference[])]);
+  }
+
+  private become(members: ManagedObjectReference[]): void {
+    this.keep(members);
+    this.members = members;
     this.registry.touch(this, 'view');
   }
 }

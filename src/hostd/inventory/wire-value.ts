@@ -11,7 +11,11 @@ import { type ManagedObject, splitPath } from './managed-object.js';
 export class WireValues {
   private readonly roots = new Map<string, unknown>();
 
-  constructor(private readonly object: ManagedObject) {}
+  /** @param made called before a first-level property is made */
+  constructor(
+    private readonly object: ManagedObject,
+    private readonly made: () => void = () => undefined,
+  ) {}
 
   /** The value at a path with its type; undefined where it is unset. */
   at(path: string): unknown {
@@ -33,7 +37,10 @@ export class WireValues {
   }
 
   private root(name: string): unknown {
-    if (!this.roots.has(name)) this.roots.set(name, this.object.read(name));
+    if (!this.roots.has(name)) {
+      this.made();
+      this.roots.set(name, this.object.read(name));
+    }
     return this.roots.get(name);
   }
 }
@@ -41,13 +48,17 @@ export class WireValues {
 /** Paths that were found to be right, by type: the same ones are asked for again and again. */
 const good = new Set<string>();
 const MAX_GOOD = 10_000;
+/** No property has a longer one; the longest are those of extra configuration keys. */
+const MAX_PATH = 1000;
 
 /** @throws InvalidProperty for a path that no object of that type can have */
 export function checkPath(type: string, path: string): void {
   const key = `${type} ${path}`;
   if (good.has(key)) return;
-  if (!leadsSomewhere(type, path))
-    throw fault('InvalidProperty', `'${path.slice(0, 200)}' is not a property of ${type.slice(0, 80)}`, { name: path });
+  if (key.length > MAX_PATH || !leadsSomewhere(type, path))
+    throw fault('InvalidProperty', `'${path.slice(0, 200)}' is not a property of ${type.slice(0, 80)}`, {
+      name: path.slice(0, MAX_PATH),
+    });
   if (good.size < MAX_GOOD) good.add(key);
 }
 

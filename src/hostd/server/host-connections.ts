@@ -10,6 +10,8 @@ import { ConnectionBudget, connectionLimit } from '../../common/connection-budge
 /** Of each kind. The endpoints of virtual container hosts have a handful each. */
 const MAX_STRANGERS = 250;
 const MAX_KNOWN = 1000;
+/** Of the latter, what one user may have who is no administrator; an endpoint opens 256 at most. */
+const SHARE = 0.35;
 /** A client has said who it is, as TLS has it, in this time. */
 export const HANDSHAKE_MS = 15_000;
 /** What is still to come of a request that was answered: its connection is then given up. */
@@ -19,7 +21,7 @@ const REST_MS = 60_000;
 const clients = new WeakMap<Socket, Client>();
 
 interface Client {
-  known(): void;
+  known(user: string | null): void;
 }
 
 function peer({ remoteAddress, remotePort }: Socket): string {
@@ -36,6 +38,9 @@ export function limitConnections(
   const known = new ConnectionBudget<Socket>(limits.known ?? connectionLimit(MAX_KNOWN), evict);
   /** The sockets below TLS, by who is at their other end. */
   const accepted = new Map<string, Socket>();
+  /** Those of each user who has to leave room for others. */
+  const users = new Map<string, number>();
+  const mostOfUser = Math.max(1, Math.floor(known.limit * SHARE));
 
   server.on('connection', (socket: Socket) => {
     const key = peer(socket);
@@ -48,16 +53,28 @@ export function limitConnections(
     if (!strangers.enter(socket)) socket.destroy();
   });
 
+  const count = (user: string, socket: Socket): boolean => {
+    const there = users.get(user) ?? 0;
+    if (there >= mostOfUser || socket.destroyed) return false;
+    users.set(user, there + 1);
+    socket.once('close', () => {
+      const left = users.get(user)! - 1;
+      if (left > 0) users.set(user, left);
+      else users.delete(user);
+    });
+    return true;
+  };
+
   server.on('secureConnection', (secure: Socket) => {
     const socket = accepted.get(peer(secure));
     if (socket === undefined) return;
     let isKnown = false;
     clients.set(secure, {
-      known() {
+      known(user) {
         if (isKnown) return;
         isKnown = true;
         strangers.leave(socket);
-        if (!known.enter(socket)) socket.destroy();
+        if ((user !== null && !count(user, socket)) || !known.enter(socket)) socket.destroy();
         known.busy(socket);
       },
     });
@@ -84,7 +101,7 @@ export function limitConnections(
   });
 }
 
-/** The client of this request has logged in. */
-export function isKnownClient(request: IncomingMessage): void {
-  clients.get(request.socket)?.known();
+/** The client of this request has logged in. @param user who it is, if that user is to leave room for others */
+export function isKnownClient(request: IncomingMessage, user: string | null): void {
+  clients.get(request.socket)?.known(user);
 }

@@ -3,6 +3,7 @@ import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypt
 import type { ManagedObjectReference, UserSession } from '../../vim25/types.generated.js';
 import { type Authority, wirePermission } from '../access/authority.js';
 import { type Caller, currentCaller } from '../access/caller.js';
+import { NOTHING_HELD, type Release } from '../access/holdings.js';
 import { fault } from '../faults.js';
 import type { EventManager } from '../inventory/event-manager.js';
 import { ManagedObject } from '../inventory/managed-object.js';
@@ -14,6 +15,8 @@ import { LoginGuard } from './login-guard.js';
 const DEFAULT_COLLECTOR = 'ha-property-collector';
 const IDLE_MS = 30 * 60_000;
 const MAX_SESSIONS = 500;
+/** Of one user, but for the administrator: nobody's sessions end because another one logs in again and again. */
+const MAX_OF_USER = 50;
 
 /** The session whose call is under way. */
 function current(): Session | undefined {
@@ -30,7 +33,7 @@ export function viewsOfSession(): ManagedObjectReference[] {
 export class Session implements Caller {
   readonly cookie = randomBytes(24).toString('hex');
   readonly collectors = new Set<PropertyCollector>();
-  readonly views = new Set<ManagedObject>();
+  readonly views = new Set<ManagedObject & { dispose(): void }>();
   /** Collectors of events. */
   readonly readers = new Set<ManagedObject & { dispose(): void }>();
   /** The collector that every client sees under the well-known id. */
@@ -39,7 +42,7 @@ export class Session implements Caller {
   lastUse = Date.now();
 
   constructor(
-    private readonly registry: Registry,
+    registry: Registry,
     private readonly authority: Authority,
   ) {
     this.defaultCollector = new PropertyCollector(registry, DEFAULT_COLLECTOR, false);
@@ -64,7 +67,7 @@ export class Session implements Caller {
   owns(object: ManagedObject): boolean {
     if (object instanceof PropertyCollector) return object === this.defaultCollector || this.collectors.has(object);
     if (object instanceof PropertyFilter) return this.owns(object.owner);
-    return this.views.has(object) || [...this.readers].some((reader) => reader === object);
+    return [...this.views, ...this.readers].some((own) => own === object);
   }
 
   rolesOn(object: ManagedObject): number[] {
@@ -81,6 +84,11 @@ export class Session implements Caller {
     return this.restricted && this.principal !== null ? this.authority.redact(this, value) : value;
   }
 
+  hold(bytes: number): Release {
+    const { principal } = this;
+    return principal === null || !this.restricted ? NOTHING_HELD : this.authority.holdings.take(principal, bytes);
+  }
+
   /** Notes a call for who looks at the session. */
   used(): void {
     if (this.user === null) return;
@@ -91,7 +99,7 @@ export class Session implements Caller {
   dispose(): void {
     this.defaultCollector.dispose();
     for (const collector of this.collectors) collector.dispose();
-    for (const view of this.views) this.registry.remove(view);
+    for (const view of this.views) view.dispose();
     for (const reader of this.readers) reader.dispose();
     this.readers.clear();
     this.collectors.clear();
@@ -187,8 +195,11 @@ export class SessionManager extends ManagedObject {
   ): Promise<UserSession> {
     if (!(await this.accepts(args.userName, args.password, context.client.address)))
       throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
-    if (this.sessions.size >= MAX_SESSIONS) this.dropOldest();
-    context.session.user = newUser(args.userName, context.client, args.locale);
+    // An administrator has all the room that others leave.
+    const own = [...this.sessions.values()].filter(({ principal }) => principal === args.userName);
+    if (own.length >= MAX_OF_USER && args.userName !== this.credentials.user) this.dropOldest(own);
+    if (this.sessions.size >= MAX_SESSIONS) this.dropOldest([...this.sessions.values()]);
+    context.session.user = newUser(args.userName, context.client, args.locale?.slice(0, 32));
     this.sessions.set(context.session.cookie, context.session);
     this.events.post('UserLoginSessionEvent', `User ${args.userName} logged in`, args.userName, {
       ipAddress: context.client.address,
@@ -242,8 +253,8 @@ export class SessionManager extends ManagedObject {
     for (const session of this.sessions.values()) if (Date.now() - session.lastUse > IDLE_MS) this.end(session);
   }
 
-  private dropOldest(): void {
-    const oldest = [...this.sessions.values()].sort((a, b) => a.lastUse - b.lastUse)[0];
+  private dropOldest(sessions: Session[]): void {
+    const oldest = sessions.sort((a, b) => a.lastUse - b.lastUse)[0];
     if (oldest !== undefined) this.end(oldest);
   }
 

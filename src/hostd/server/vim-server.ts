@@ -13,6 +13,7 @@ import { describeService } from '../../vim25/wsdl.js';
 import { escapeXml } from '../../vim25/xml.js';
 import { admit } from '../access/admission.js';
 import { asCaller } from '../access/caller.js';
+import type { Release } from '../access/holdings.js';
 import { ruleOf } from '../access/operation-rules.js';
 import { fault, toFault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
@@ -27,6 +28,11 @@ import type { CallContext, Session, SessionManager } from './session.js';
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
+/** Elements in a request of a user who is no administrator. Each takes some 200 bytes. */
+const USER_ELEMENTS = 100_000;
+/** What is not counted, and what is counted at once. */
+const SMALL_BYTES = 64 * 1024;
+const HELD_BYTES = 1024 * 1024;
 const COOKIE = 'vmware_soap_session';
 /** Operations that need no login. */
 const OPEN = new Set(['RetrieveServiceContent', 'Login', 'CurrentTime', 'Logout']);
@@ -82,7 +88,7 @@ async function handle(
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'https://host');
   const session = sessions.open(cookieOf(request));
-  if (session.user !== null) isKnownClient(request);
+  if (session.user !== null) isKnownClient(request, session.restricted ? session.principal : null);
   const operation = String(request.headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
   if (url.pathname === '/sdk/vimServiceVersions.xml') {
     response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);
@@ -127,10 +133,15 @@ async function serveSoap(
   const abort = new AbortController();
   response.on('close', () => abort.abort());
   let call: Request | null = null;
+  const held: Release[] = [];
+  // Also of an answer that is not read.
+  response.on('close', () => held.splice(0).forEach((release) => void release()));
   try {
     const stranger = session.user === null;
-    const body = await readBody(request, stranger ? STRANGER_BYTES : MAX_REQUEST);
-    call = decodeRequest(body, stranger ? STRANGER_ELEMENTS : undefined);
+    const body = await readBody(request, stranger ? STRANGER_BYTES : MAX_REQUEST, (bytes) =>
+      held.push(session.hold(bytes)),
+    );
+    call = decodeRequest(body, stranger ? STRANGER_ELEMENTS : session.restricted ? USER_ELEMENTS : undefined);
     const asked = call;
     const result = await asCaller(session, () =>
       invoke(host, session, asked, { signal: abort.signal, client: clientOf(request) }),
@@ -139,6 +150,7 @@ async function serveSoap(
     if (!stranger && session.user === null && call.operation !== 'Logout') throw notLoggedIn(call.target);
     // Some values are made only when they are looked at: that is for the caller too.
     const text = asCaller(session, () => encodeResponse(asked.operation, stranger ? result : session.redact(result)));
+    if (text.length > SMALL_BYTES) held.push(session.hold(text.length));
     if (call.operation === 'Login')
       response.setHeader('set-cookie', `${COOKIE}="${session.cookie}"; Path=/; HttpOnly; Secure`);
     reply(response, 200, text);
@@ -214,14 +226,26 @@ function isOpen({ operation, target, args }: Request): boolean {
 }
 
 /** A message whole. @throws InvalidRequest for one of more than `limit` bytes */
-async function readBody(request: IncomingMessage, limit: number): Promise<string> {
+async function readBody(request: IncomingMessage, limit: number, hold: (bytes: number) => void): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;
+  let held = SMALL_BYTES;
+  let refusal: unknown;
   const late = setTimeout(() => request.destroy(), STRANGER_MS);
   try {
     for await (const part of request) {
       size += (part as Buffer).length;
-      if (size <= limit) parts.push(part as Buffer);
+      if (size > held && size <= limit && refusal === undefined) {
+        try {
+          // The bytes, and what is made of them.
+          hold(2 * HELD_BYTES);
+          held += HELD_BYTES;
+        } catch (error) {
+          refusal = error;
+          parts.length = 0;
+        }
+      }
+      if (size <= limit && refusal === undefined) parts.push(part as Buffer);
       // Read to its end all the same, within reason: who is still sending does not look for the answer.
       else if (size > MAX_DISCARDED) request.destroy();
     }
@@ -229,5 +253,6 @@ async function readBody(request: IncomingMessage, limit: number): Promise<string
     clearTimeout(late);
   }
   if (size > limit) throw fault('InvalidRequest', 'The request is too large');
+  if (refusal !== undefined) throw refusal;
   return Buffer.concat(parts).toString('utf8');
 }

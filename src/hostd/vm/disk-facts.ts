@@ -1,6 +1,6 @@
 /** What a VM's virtual disks are: capacity, identity and parents, read from the heads of their files and kept. */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { decodeDescriptor } from '../../disk/vmdk/descriptor.js';
 import { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from '../../disk/vmdk/header.js';
@@ -22,7 +22,10 @@ const known = new Map<string, { inode: number; facts: DiskFacts }>();
 export function diskFacts(path: string): DiskFacts | null {
   try {
     // Capacity and parent never change in a file; a file put in its place is another inode.
-    const { ino, size } = statSync(path);
+    const stat = statSync(path);
+    // Parents are named by files of guests and clients: a device or a pipe of the host is not touched.
+    if (!stat.isFile()) return null;
+    const { ino, size } = stat;
     const kept = known.get(path);
     if (kept?.inode === ino) return kept.facts;
     const facts = read(path, size);
@@ -36,7 +39,7 @@ export function diskFacts(path: string): DiskFacts | null {
 
 function read(path: string, size: number): DiskFacts {
   const head = Buffer.alloc((1 + DESCRIPTOR_SECTORS) * SECTOR);
-  const file = openSync(path, 'r');
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     readSync(file, head, 0, head.length, 0);
   } finally {

@@ -40,6 +40,18 @@ export interface Hardware {
 const UNIX = 'unix://';
 const MAX_CONTROLLERS = 4;
 const MAX_UNITS = 16;
+const MAX_NICS = 64;
+const MAX_SERIALS = 32;
+/** Of a socket's path; one cannot connect to a longer one. */
+const MAX_SOCKET = 107;
+const DISK_MODES = new Set([
+  'persistent',
+  'nonpersistent',
+  'undoable',
+  'append',
+  'independent_persistent',
+  'independent_nonpersistent',
+]);
 /** The controller itself. */
 export const CONTROLLER_UNIT = 7;
 
@@ -154,12 +166,14 @@ export function applyDeviceChanges(
           throw bad('its backing must be VirtualDiskFlatVer2BackingInfo');
         const named = String(backing.fileName ?? '');
         const file = /^\[[^\]]+\]\s*\S/.test(named) ? named : context.defaultDiskFile(next.disks.length);
+        const mode = String(backing.diskMode ?? 'persistent');
+        if (!DISK_MODES.has(mode)) throw bad(`there is no disk mode '${mode.slice(0, 80)}'`);
         const disk: Disk = {
           key: KEY.disk + controller.bus * 16 + unit,
           bus: controller.bus,
           unit,
           file,
-          mode: String(backing.diskMode ?? 'persistent'),
+          mode,
         };
         next.disks.push(disk);
         if (change.fileOperation === 'create') {
@@ -195,6 +209,7 @@ export function applyDeviceChanges(
           connected: device.connectable?.startConnected ?? true,
         };
         if (existing !== undefined) Object.assign(existing, nic);
+        else if (next.nics.length >= MAX_NICS) throw bad(`a virtual machine has at most ${MAX_NICS} cards`);
         else next.nics.push(nic);
         break;
       }
@@ -204,6 +219,8 @@ export function applyDeviceChanges(
           backing: serialBacking(device.backing, bad),
         };
         if (editing) next.serials = next.serials.map((one) => (one.key === serial.key ? serial : one));
+        else if (next.serials.length >= MAX_SERIALS)
+          throw bad(`a virtual machine has at most ${MAX_SERIALS} serial ports`);
         else next.serials.push(serial);
         break;
       }
@@ -224,6 +241,8 @@ function serialBacking(backing: AnyDevice['backing'], bad: (message: string) => 
   const serviceUri = String(backing.serviceURI);
   if (!serviceUri.startsWith('unix:///') || backing.direction !== 'client')
     throw bad("a URI backing must be of direction 'client' to 'unix:///path': this host's VMs have no other way out");
+  if (Buffer.byteLength(serviceUri) > UNIX.length + MAX_SOCKET)
+    throw bad(`the path of a socket has at most ${MAX_SOCKET} bytes`);
   return { kind: 'uri', serviceUri, direction: 'client' };
 }
 

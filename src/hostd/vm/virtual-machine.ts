@@ -11,7 +11,8 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
-import { checkChange, checkDevices, checkKeys } from '../access/machine-access.js';
+import { checkChange, checkDevices, checkKeys, ownerOf } from '../access/machine-access.js';
+import { checkBounds } from '../access/machine-bounds.js';
 import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
 import { DATASTORE } from '../inventory/datastore.js';
@@ -44,6 +45,7 @@ const log = logger('vm');
 const STATUS_PREFIX = 'guestinfo.caisson.run.';
 const MAX_GUEST_VALUE = 4096;
 const MAX_NAME = 80;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const CAPABILITY = vmCapability((name) => typeField('VirtualMachineCapability', name) !== undefined);
 
 type PowerState = 'poweredOff' | 'poweredOn' | 'suspended';
@@ -284,13 +286,14 @@ export class VirtualMachine extends ManagedObject {
       next.cpuShares = sharesOf(shares.level, shares.shares, next.cpus);
       if (next.cpuShares !== null) inRange('cpuAllocation.shares', next.cpuShares, 0, MAX_SHARES);
     }
-    if (spec.guestId !== undefined) next.guestId = spec.guestId;
+    if (spec.guestId !== undefined) next.guestId = checkText('guestId', spec.guestId, /^\w{1,64}$/);
     if (spec.annotation !== undefined) next.annotation = spec.annotation;
-    if (spec.uuid !== undefined && spec.uuid !== '') next.uuid = spec.uuid.toLowerCase();
+    if (spec.uuid !== undefined && spec.uuid !== '') next.uuid = checkText('uuid', spec.uuid, UUID).toLowerCase();
     if (spec.instanceUuid !== undefined && spec.instanceUuid !== '')
-      next.instanceUuid = spec.instanceUuid.toLowerCase();
+      next.instanceUuid = checkText('instanceUuid', spec.instanceUuid, UUID).toLowerCase();
     for (const option of spec.extraConfig ?? []) setExtra(next.extraConfig, option.key, option.value);
     checkKeys(this.host, this, config.extraConfig, next.extraConfig);
+    checkBounds(this.host, this.pool.value, config, next);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) await this.changeDevices(next, changes, creating);
     next.changeVersion++;
@@ -379,6 +382,7 @@ export class VirtualMachine extends ManagedObject {
             : { kind: 'unixClient' as const, path: backing.serviceUri.slice('unix://'.length) },
       })),
       extraConfig: config.extraConfig,
+      vch: ownerOf(this.host, this.pool),
     };
   }
 
@@ -556,6 +560,14 @@ function setExtra(extra: Map<string, string>, key: string, value: unknown): void
   const text = value === undefined || value === null ? '' : String(value);
   if (text === '') extra.delete(key);
   else extra.set(key, text);
+}
+
+function checkText(name: string, text: string, pattern: RegExp): string {
+  if (!pattern.test(text))
+    throw fault('InvalidArgument', `'${text.slice(0, 80)}' cannot be the ${name} of a machine`, {
+      invalidProperty: `configSpec.${name}`,
+    });
+  return text;
 }
 
 function inRange(name: string, value: number, least: number, most: number): number {

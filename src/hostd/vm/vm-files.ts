@@ -73,7 +73,7 @@ function chains(vm: VmView): { key: number; files: string[] }[] {
     const files: string[] = [];
     for (let at: string | null = datastore.resolve(file); at !== null && files.length < 256; ) {
       // What a disk says of its parents is its guest's word: nothing of others is told by it.
-      if (!at.startsWith(`${datastore.directory}/`) || !vm.host.fileAccess.mayRead(datastore.relative(at))) break;
+      if (!datastore.has(at) || !vm.host.fileAccess.mayRead(datastore.relative(at))) break;
       files.unshift(datastore.pathOf(at));
       at = diskFacts(at)?.parent ?? null;
     }

@@ -153,10 +153,8 @@ function devices(vm: VmView): object[] {
     disk: (file) => {
       const facts = diskFacts(datastore.resolve(file));
       if (facts === null || facts.parent === null) return facts;
-      // A file that claims a parent outside the datastore is not shown one, nor one of others.
-      const inside =
-        facts.parent.startsWith(`${datastore.directory}/`) &&
-        vm.host.fileAccess.mayRead(datastore.relative(facts.parent));
+      // A file that claims a parent outside the datastore is not shown one, nor one of others, nor one that is no path of it.
+      const inside = datastore.has(facts.parent) && vm.host.fileAccess.mayRead(datastore.relative(facts.parent));
       return { ...facts, parent: inside ? datastore.pathOf(facts.parent) : null };
     },
     on: isOn(vm),

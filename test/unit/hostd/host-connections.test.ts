@@ -17,7 +17,7 @@ beforeEach(async () => {
   sockets = [];
   held = 0;
   server = createServer({ cert: made.serverCert, key: made.serverKey, handshakeTimeout: 500 }, (request, response) => {
-    if (request.url === '/known') isKnownClient(request);
+    if (request.url === '/known') isKnownClient(request, String(request.headers['x-user'] ?? '') || null);
     if (request.url === '/known' || request.url === '/early') response.end('early');
     request.resume().once('end', () => {
       if (request.url === '/') response.end('done');
@@ -91,4 +91,21 @@ it('the rest of a request that was answered is not waited for for ever', async (
   const { socket, text } = await ask('/early', 'Content-Length: 10\r\n\r\nhalf');
   expect(text).toContain('early');
   await expect.poll(() => socket.closed, { timeout: 5000 }).toBe(true);
+});
+
+it('who has logged in leaves room for others who have', async () => {
+  const asUser = (user: string): string => `Content-Length: 0\r\nX-User: ${user}\r\n\r\n`;
+  const first = await ask('/known', asUser('a'));
+  expect(first.text).toContain('early');
+  // A third of two is one.
+  const second = await ask('/known', asUser('a')).catch(() => null);
+  if (second !== null) await expect.poll(() => second.socket.closed).toBe(true);
+  expect((await ask('/known', asUser('b'))).text).toContain('early');
+  first.socket.destroy();
+  await expect
+    .poll(async () => {
+      const again = await ask('/known', asUser('a')).catch(() => null);
+      return again?.text.includes('early') === true && !again.socket.closed;
+    })
+    .toBe(true);
 });
