@@ -9,12 +9,14 @@ import {
   statSync,
   truncateSync,
   utimesSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SnapshotFiles } from '../../src/hostd/qemu/snapshot-files.js';
 import { prepareBootImage } from '../../src/setup/boot-image.js';
 import { until, VmLab } from '../support/vm-lab.js';
 
@@ -44,9 +46,8 @@ function memoryOf(name: string): string {
 }
 
 /** Changes one byte, and nothing that stat tells. */
-function changeByte(path: string): void {
+function changeByte(path: string, at = 0x100_0000): void {
   const { mtime } = statSync(path);
-  const at = 0x100_0000;
   const file = openSync(path, 'r+');
   const byte = Buffer.alloc(1);
   readSync(file, byte, 0, 1, at);
@@ -124,12 +125,60 @@ describe('boot snapshots', () => {
     expect(memoryOf(name!)).toBe(memory);
   });
 
+  it('stay when QEMU refuses a disk of a VM, or is ended', async () => {
+    const [name] = snapshots();
+    const bad = await lab.define({ script: 'true' });
+    const disk = openSync(bad.definition.disks[0]!.path, 'r+');
+    // Where grains begin: far beyond the file's end. Hostd has no use for that, and QEMU looks.
+    const offset = Buffer.alloc(8);
+    offset.writeBigUInt64LE(2n ** 30n);
+    writeSync(disk, offset, 0, 8, 64);
+    closeSync(disk);
+    await expect(lab.powerOn(bad)).rejects.toThrow(/could not be started.*truncated/i);
+    expect(snapshots()).toEqual([name]);
+
+    const killed = await lab.define({ script: 'cat /proc/cmdline' });
+    const pidFile = join(lab.paths.runDir, 'vm', `${killed.definition.moid}.pid`);
+    const starting = lab.powerOn(killed);
+    let pid = 0;
+    await until(() => {
+      try {
+        ({ pid } = JSON.parse(readFileSync(pidFile, 'utf8')) as { pid: number });
+      } catch {
+        // Not yet.
+      }
+      return pid !== 0;
+    }, 'QEMU is there');
+    process.kill(pid, 'SIGKILL');
+    await starting;
+    await killed.exit();
+    expect(snapshots()).toEqual([name]);
+    expect((await clone('cat /proc/cmdline')).printed).toContain('caisson.rehearse');
+  });
+
+  /** As if the snapshot had been made so. */
+  async function record(path: string): Promise<void> {
+    const files = await SnapshotFiles.open(path);
+    const info = join(path, 'info.json');
+    const was = JSON.parse(readFileSync(info, 'utf8')) as object;
+    writeFileSync(info, JSON.stringify({ ...was, digests: await files.digests() }));
+    await files.close();
+  }
+
   it.each([
     ['whose state is damaged', (path: string) => truncateSync(join(path, 'state'), 1000)],
     ['whose memory was changed', (path: string) => changeByte(join(path, 'memory'))],
+    ['whose rehearsal was changed', (path: string) => changeByte(join(path, 'rehearsal'), 0x10_000)],
+    [
+      'whose state was bad from the start',
+      async (path: string) => {
+        truncateSync(join(path, 'state'), 1000);
+        await record(path);
+      },
+    ],
   ])('%s are thrown away, and the VM is booted', async (_what, damage) => {
     await until(async () => snapshots().length === 1, 'there is a snapshot');
-    damage(join(cache, snapshots()[0]!));
+    await damage(join(cache, snapshots()[0]!));
     await lab.restart();
     const { printed } = await clone('cat /proc/cmdline');
     expect(printed).toContain('panic=-1');

@@ -3,44 +3,43 @@
  * memory (`memory`, a sparse file that resumed VMs map copy-on-write), its devices' state (`state`), a small disk (`rehearsal`) and `info.json`.
  *
  * It fits one QEMU, accelerator, kernel, boot image, command line and shape only: all are in its key. Its digests are checked when it is first
- * used in a host's life; what does not fit or is damaged is removed. No QEMU that goes on from it can write to it (`preload/memory.c`). A snapshot that was removed stays usable for those that have it open.
+ * used in a host's life, by the descriptors that it is used by (`snapshot-files.ts`); what does not fit or is damaged is removed. No QEMU that goes on from it can write to it (`preload/memory.c`). A snapshot that was removed stays usable for those that have it open.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf } from '../../common/errors.js';
+import { z } from 'zod';
+import { internal, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { findProcess, signal } from '../process-id.js';
-import { memoryDigest } from './memory-digest.js';
+import { SNAPSHOT_FILES, SnapshotFiles } from './snapshot-files.js';
 
 const log = logger('snapshots');
 /** Disk space for all snapshots together: those used longest ago make room. */
 const BUDGET_BYTES = 4 * 2 ** 30;
+/** Says what a snapshot is. */
+const INFO = 'info.json';
 /** Bytes in a block of `stat.blocks`, whatever the filesystem; see stat(2). */
 const STAT_BLOCK = 512;
 
-/** A snapshot that may be resumed. Absolute paths. */
+/** A snapshot that may be resumed. */
 export interface BootSnapshot {
   readonly key: string;
-  readonly directory: string;
-  readonly memory: string;
-  readonly state: string;
-  /** Begin of a raw disk with a small filesystem, for VMs of the warm pool to rehearse on. */
-  readonly rehearsal: string;
+  readonly files: Pick<SnapshotFiles, 'again'>;
 }
 
-interface Info {
+const stored = z.object({
   /** What all snapshots of this host must have in common; see {@link BootSnapshots}. */
-  host: string;
-  stateSha256: string;
+  host: z.string(),
   /** See `memory-digest.ts`. */
-  memorySha256: string;
-}
+  digests: z.object({ memory: z.string(), state: z.string(), rehearsal: z.string() }),
+});
+type Info = z.infer<typeof stored>;
 
 /** The snapshots in one directory. Hosts that share the directory share the snapshots. */
 export class BootSnapshots {
-  /** Keys that were checked, or are being checked. */
-  private readonly checked = new Map<string, Promise<boolean>>();
+  /** By key: the files of those that were checked, or are being checked; null for what is none. */
+  private readonly checked = new Map<string, Promise<SnapshotFiles | null>>();
 
   /**
    * @param host says all that makes a snapshot unusable besides the VM's own shape
@@ -77,31 +76,46 @@ export class BootSnapshots {
 
   /** The snapshot of a key, if there is a good one. */
   async find(key: string): Promise<BootSnapshot | null> {
-    const snapshot = this.at(key);
     let checked = this.checked.get(key);
     if (checked === undefined) {
-      checked = this.check(snapshot);
+      checked = this.check(key);
       this.checked.set(key, checked);
     }
-    if (!(await checked)) {
-      this.checked.delete(key);
-      return null;
-    }
+    const files = await checked;
     const now = new Date();
     try {
+      if (files === null) throw internal('there is none');
       // Also tells whether it is still there.
-      await utimes(join(snapshot.directory, 'info.json'), now, now);
-      return snapshot;
+      await utimes(join(this.directory, key, INFO), now, now);
+      return { key, files };
     } catch {
-      this.checked.delete(key);
+      if (this.checked.get(key) === checked) await this.letGo(key);
       return null;
     }
   }
 
   /** Removes a snapshot that turned out to be bad. */
-  async discard(snapshot: BootSnapshot): Promise<void> {
-    this.checked.delete(snapshot.key);
-    await rm(snapshot.directory, { recursive: true, force: true });
+  async discard({ key, files }: BootSnapshot): Promise<void> {
+    const current = (await this.checked.get(key)) ?? files;
+    // There is another one by now.
+    if (current !== files) return;
+    await this.remove(key);
+  }
+
+  private async remove(key: string): Promise<void> {
+    await this.letGo(key);
+    await rm(join(this.directory, key), { recursive: true, force: true });
+  }
+
+  /** Lets go of all files. */
+  async close(): Promise<void> {
+    for (const key of [...this.checked.keys()]) await this.letGo(key);
+  }
+
+  private async letGo(key: string): Promise<void> {
+    const checked = this.checked.get(key);
+    this.checked.delete(key);
+    await (await checked)?.close();
   }
 
   /**
@@ -112,45 +126,48 @@ export class BootSnapshots {
     const building = join(this.directory, `${key}.${process.pid}.building`);
     await rm(building, { recursive: true, force: true });
     await mkdir(building, { mode: 0o700 });
+    let files: SnapshotFiles | null = null;
     try {
       await make(building);
-      const { memory, state } = files(key, building);
+      files = await SnapshotFiles.open(building);
       // What a VM was resumed from must not be lost half in a crash of the machine.
-      await Promise.all([sync(memory), sync(state)]);
-      const [stateSha256, memorySha256] = await Promise.all([sha256(state), memoryDigest(memory)]);
-      const info: Info = { host: this.host, stateSha256, memorySha256 };
-      await writeFile(join(building, 'info.json'), JSON.stringify(info));
-      await rename(building, join(this.directory, key)).catch((error: NodeJS.ErrnoException) => {
+      await files.sync();
+      const info: Info = { host: this.host, digests: await files.digests() };
+      await writeFile(join(building, INFO), JSON.stringify(info));
+      await this.letGo(key);
+      try {
+        await rename(building, join(this.directory, key));
+        this.checked.set(key, Promise.resolve(files));
+        files = null;
+      } catch (error) {
         // Another host was faster.
-        if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
-      });
+        const { code } = error as NodeJS.ErrnoException;
+        if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+      }
     } finally {
+      await files?.close();
       await rm(building, { recursive: true, force: true });
     }
-    this.checked.set(key, Promise.resolve(true));
     await this.makeRoom(key);
   }
 
-  private at(key: string): BootSnapshot {
-    return files(key, join(this.directory, key));
-  }
-
-  private async check(snapshot: BootSnapshot): Promise<boolean> {
-    const info = await readInfo(snapshot.directory);
-    if (info === null) return false;
+  private async check(key: string): Promise<SnapshotFiles | null> {
+    const directory = join(this.directory, key);
+    const info = await readInfo(directory);
+    if (info === null) return null;
+    let files: SnapshotFiles | null = null;
     try {
-      if (
-        info.host === this.host &&
-        (await sha256(snapshot.state)) === info.stateSha256 &&
-        (await memoryDigest(snapshot.memory)) === info.memorySha256
-      )
-        return true;
-      log.warn({ snapshot: snapshot.key }, 'a boot snapshot is damaged and is removed');
+      files = await SnapshotFiles.open(directory);
+      const found = await files.digests();
+      const bad = SNAPSHOT_FILES.filter((name) => found[name] !== info.digests[name]);
+      if (info.host === this.host && bad.length === 0) return files;
+      log.warn({ snapshot: key, bad }, 'a boot snapshot is damaged and is removed');
     } catch (error) {
-      log.warn({ snapshot: snapshot.key, err: messageOf(error) }, 'a boot snapshot cannot be read and is removed');
+      log.warn({ snapshot: key, err: messageOf(error) }, 'a boot snapshot cannot be read and is removed');
     }
-    await this.discard(snapshot);
-    return false;
+    await files?.close();
+    await rm(directory, { recursive: true, force: true });
+    return null;
   }
 
   /** Removes those used longest ago until all fit the budget; `keep` stays in any case. */
@@ -158,54 +175,28 @@ export class BootSnapshots {
     const kept = [];
     for (const name of await readdir(this.directory)) {
       if (!/^[0-9a-f]{32}$/.test(name)) continue;
-      const snapshot = this.at(name);
       const [memory, info] = await Promise.all(
-        [snapshot.memory, join(snapshot.directory, 'info.json')].map((path) => stat(path).catch(() => null)),
+        ['memory', INFO].map((file) => stat(join(this.directory, name, file)).catch(() => null)),
       );
-      kept.push({ snapshot, bytes: (memory?.blocks ?? 0) * STAT_BLOCK, usedMs: info?.mtimeMs ?? 0 });
+      kept.push({ key: name, bytes: (memory?.blocks ?? 0) * STAT_BLOCK, usedMs: info?.mtimeMs ?? 0 });
     }
     kept.sort((a, b) => a.usedMs - b.usedMs);
     let total = kept.reduce((sum, { bytes }) => sum + bytes, 0);
-    for (const { snapshot, bytes } of kept) {
+    for (const { key, bytes } of kept) {
       if (total <= this.budgetBytes) break;
-      if (snapshot.key === keep) continue;
-      log.info({ snapshot: snapshot.key, bytes }, 'a boot snapshot makes room for another');
-      await this.discard(snapshot);
+      if (key === keep) continue;
+      log.info({ snapshot: key, bytes }, 'a boot snapshot makes room for another');
+      await this.remove(key);
       total -= bytes;
     }
   }
 }
 
-function files(key: string, directory: string): BootSnapshot {
-  return {
-    key,
-    directory,
-    memory: join(directory, 'memory'),
-    state: join(directory, 'state'),
-    rehearsal: join(directory, 'rehearsal'),
-  };
-}
-
 async function readInfo(directory: string): Promise<Info | null> {
   try {
-    return JSON.parse(await readFile(join(directory, 'info.json'), 'utf8')) as Info;
+    return stored.parse(JSON.parse(await readFile(join(directory, INFO), 'utf8')));
   } catch {
     return null;
-  }
-}
-
-async function sha256(path: string): Promise<string> {
-  return createHash('sha256')
-    .update(await readFile(path))
-    .digest('hex');
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }
 

@@ -204,7 +204,8 @@ export function qemuArguments(
       args.push(['-drive', `if=none,id=${id},driver=null-co,size=${backing.capacityBytes}${readOnly}`]);
     } else {
       for (const fd of [backing.readFd, backing.writeFd]) if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
-      const file = `file.driver=file,file.filename=/dev/fdset/${index}`;
+      // Nobody else has it; QEMU, which opens it twice, would take its own lock for another's.
+      const file = `file.driver=file,file.locking=off,file.filename=/dev/fdset/${index}`;
       args.push(['-drive', `if=none,id=${id},format=raw,cache=writeback,${file}${readOnly}`]);
     }
     if (disk.bus > 0) further++;

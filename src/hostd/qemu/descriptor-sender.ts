@@ -25,7 +25,7 @@ export interface FileToSend {
 /**
  * A request is a line of fields separated by spaces: the monitor's path, then `set`, `access` and path of each file, all paths in
  * hexadecimal. With the access `connect` the path is a socket's, and instead of the set there is the character device that is to be
- * connected to it. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
+ * connected to it. With `save` it is the file that the state of the VM goes to. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
  * struct msghdr and struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
  */
 const PROGRAM = `
@@ -62,6 +62,13 @@ sub hand { my ($path, @files) = @_;
       pass($monitor, $peer, qq({"execute":"getfd","arguments":{"fdname":"$set"}}\\n));
       my $backend = qq({"type":"socket","data":{"addr":{"type":"fd","data":{"str":"$set"}},"server":false}});
       syswrite($monitor, qq({"execute":"chardev-change","arguments":{"id":"$set","backend":$backend}}\\n));
+      reply($monitor);
+      next;
+    }
+    if ($access eq "save") {
+      sysopen(my $file, $name, 1 | 0400000 | 02000000) or die "$name: $!\\n";
+      pass($monitor, $file, qq({"execute":"getfd","arguments":{"fdname":"state"}}\\n));
+      syswrite($monitor, qq({"execute":"migrate","arguments":{"uri":"fd:state"}}\\n));
       reply($monitor);
       next;
     }
@@ -118,6 +125,14 @@ export class DescriptorSender {
       if (ABSENT.some((why) => messageOf(error) === `${path}: ${why}`)) return false;
       throw error;
     }
+  }
+
+  /**
+   * Has the QEMU whose monitor is at `monitor`, which nobody else may be connected to, begin to write its state to a file.
+   * @throws internal naming the file or what QEMU said; timeout
+   */
+  async save(monitor: string, path: string): Promise<void> {
+    await this.request([hex(monitor), 'state', 'save', hex(path)]);
   }
 
   private async request(fields: string[]): Promise<void> {

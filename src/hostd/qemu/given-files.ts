@@ -48,7 +48,8 @@ export function diskNodes(disks: readonly OpenDisk[], give: (file: OpenFile, acc
     const node = (file: OpenFile, access: Access, backing: object | null): object => ({
       driver: 'vmdk',
       'read-only': access === 'read',
-      file: { driver: 'file', filename: give(file, access), 'read-only': access === 'read' },
+      // It could not lock a file: for that it looks for /dev/null first, of which there is none in its cage, and complains.
+      file: { driver: 'file', locking: 'off', filename: give(file, access), 'read-only': access === 'read' },
       backing,
     });
     const below = parents.reduceRight<object | null>((under, file) => node(file, 'read', under), null);

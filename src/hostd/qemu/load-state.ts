@@ -1,5 +1,5 @@
 /** Loading a boot snapshot's device state into a QEMU that waits for it. */
-import { internal, timeout } from '../../common/errors.js';
+import { internal, messageOf, timeout } from '../../common/errors.js';
 import { within } from '../../common/within.js';
 import type { QemuDialect } from './capabilities.js';
 import { incomingState, MIGRATION_CAPABILITIES } from './command-line.js';
@@ -8,7 +8,25 @@ import type { Qmp } from './qmp.js';
 /** Loading takes 0.02 s on an idle machine. */
 const LOAD_MS = 30_000;
 
-/** Resolves when the state is loaded: the VM runs, or stands still where QEMU was started with `-S`. @throws internal, timeout */
+/** A VM did not go on from its boot snapshot, and that is the snapshot's fault: no other VM would. */
+export class BadSnapshot extends Error {
+  override readonly name = 'BadSnapshot';
+}
+
+/**
+ * Runs a part of a start in which a VM depends on its snapshot. @param guilty tells whether a failure of it is the snapshot's
+ * @throws BadSnapshot for what is, else the failure itself
+ */
+export async function onSnapshot<T>(guilty: () => Promise<boolean>, body: () => Promise<T>): Promise<T> {
+  try {
+    return await body();
+  } catch (error) {
+    if (error instanceof BadSnapshot || !(await guilty())) throw error;
+    throw new BadSnapshot(messageOf(error), { cause: error });
+  }
+}
+
+/** Resolves when the state is loaded: the VM runs, or stands still where QEMU was started with `-S`. @throws BadSnapshot, internal, timeout */
 export async function loadState(qmp: Qmp, dialect: Pick<QemuDialect, 'state'>): Promise<void> {
   const capabilities = [...MIGRATION_CAPABILITIES.capabilities, { capability: 'events', state: true }];
   let over = (): void => undefined;
@@ -16,7 +34,7 @@ export async function loadState(qmp: Qmp, dialect: Pick<QemuDialect, 'state'>): 
     const event = (name: string, { status }: Record<string, unknown>): void => {
       if (name !== 'MIGRATION') return;
       if (status === 'completed') resolve();
-      else if (status === 'failed') reject(internal('QEMU cannot load the state of the boot snapshot'));
+      else if (status === 'failed') reject(new BadSnapshot('QEMU cannot load the state of the boot snapshot'));
     };
     const closed = (): void => reject(internal('QEMU has ended'));
     qmp.on('event', event).once('close', closed);

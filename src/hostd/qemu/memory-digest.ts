@@ -1,11 +1,11 @@
 /**
- * The digest of a boot snapshot's memory: SHA-256 of its blocks of 64 KiB that are not all zeros, each after its offset, and of its size. So the
- * holes of the file, most of it, cost nothing, and it is the same wherever the file's holes are.
+ * The digest of a file of a boot snapshot: SHA-256 of its blocks of 64 KiB that are not all zeros, each after its offset, and of its size. So the
+ * holes of the memory, most of it, cost nothing, and it is the same wherever the file's holes are.
  *
  * A process of its own reads and another one hashes (0.3 s for 120 MB on an idle machine): hostd serves others meanwhile.
  */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+import { spawn } from 'node:child_process';
+import type { FileHandle } from 'node:fs/promises';
 import { internal } from '../../common/errors.js';
 
 /** On a busy machine it takes long. */
@@ -14,10 +14,9 @@ const DIGEST_MS = 120_000;
 /** SEEK_DATA is 3 and SEEK_HOLE is 4; no more data is ENXIO, 6. Where there are no holes all is data; see lseek(2). */
 const PROGRAM = `
 use strict;
-my ($path) = @ARGV;
 my $size = 65536;
 my $zeros = "\\0" x $size;
-sysopen(my $file, $path, 0) or die "$path: $!\\n";
+open(my $file, "<&=", 3) or die "$!\\n";
 my $end = -s $file;
 open(my $digest, "|-", "sha256sum") or die "sha256sum: $!\\n";
 binmode $digest;
@@ -30,7 +29,7 @@ while ($at < $end) {
   $at = $first if $first > $at;
   while ($at < $hole) {
     sysseek($file, $at, 0);
-    defined(sysread($file, my $block, $size)) or die "$path: $!\\n";
+    defined(sysread($file, my $block, $size)) or die "$!\\n";
     print $digest pack("Q<", $at), $block if $block ne substr($zeros, 0, length $block);
     $at += $size;
   }
@@ -39,14 +38,22 @@ print $digest pack("Q<", $end);
 close $digest or die "sha256sum: $!\\n";
 `;
 
-/** The digest of a file. @throws internal when it cannot be read */
-export async function memoryDigest(path: string): Promise<string> {
-  try {
-    const { stdout } = await promisify(execFile)('perl', ['-e', PROGRAM, path], { timeout: DIGEST_MS });
-    const digest = /^[0-9a-f]{64}/.exec(stdout)?.[0];
-    if (digest === undefined) throw new Error(`sha256sum said ${JSON.stringify(stdout.slice(0, 80))}`);
-    return digest;
-  } catch (error) {
-    throw internal(`the memory of a boot snapshot cannot be read: ${(error as Error).message.trim()}`, error);
-  }
+/** The digest of an open file, whatever its name leads to by now. Nobody else may read by this handle meanwhile. @throws internal */
+export async function fileDigest(file: FileHandle): Promise<string> {
+  const child = spawn('perl', ['-e', PROGRAM], { stdio: ['ignore', 'pipe', 'pipe', file.fd], timeout: DIGEST_MS });
+  const said = { out: '', err: '' };
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    said.out += text;
+  });
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    said.err += text;
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', (error) => reject(internal(`cannot run perl: ${error.message}`, error)));
+    child.once('close', resolve);
+  });
+  const digest = /^[0-9a-f]{64}/.exec(said.out)?.[0];
+  if (code !== 0 || digest === undefined)
+    throw internal(`a file of a boot snapshot cannot be read: ${(said.err || said.out).trim().slice(0, 200)}`);
+  return digest;
 }

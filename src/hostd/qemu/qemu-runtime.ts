@@ -6,7 +6,7 @@
  * trusts a process id alone, or leaves a process, tap or socket of a VM that did not start.
  */
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { cancelled, insufficientResources, internal, invalid, isKind, messageOf } from '../../common/errors.js';
@@ -40,11 +40,12 @@ import { ChannelWatch } from './channel-watch.js';
 import { type Acceleration, processName, qemuArguments, spareUid } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
 import { checkReadOnly, Inherited, putDisks, startFiles } from './given-files.js';
-import { loadState } from './load-state.js';
+import { BadSnapshot, loadState, onSnapshot } from './load-state.js';
 import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
 import { type ChannelHost, connectForeignPorts } from './serial-ports.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
+import type { SnapshotFile } from './snapshot-files.js';
 import { SnapshotService } from './snapshot-service.js';
 import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
 import { readUsualShape, writeUsualShape } from './usual-shape.js';
@@ -98,7 +99,7 @@ export class QemuRuntime implements VmRuntime {
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups, this.sender),
             () => this.pool.fill(),
           );
     this.channels = { sender: this.sender, watch: new ChannelWatch(), runDir: paths.runDir };
@@ -231,12 +232,20 @@ export class QemuRuntime implements VmRuntime {
     const snapshot = shaped === null ? null : ((await this.snapshots?.find(vm, shaped.key, shaped.shape)) ?? null);
     if (snapshot !== null) {
       try {
-        return await this.launch(vm, disks, hooks, snapshot, abort);
+        const running = await this.launch(vm, disks, hooks, snapshot, abort);
+        this.snapshots?.succeeded(snapshot);
+        return running;
       } catch (error) {
-        // A disk that QEMU does not read is not the snapshot's fault.
-        if (abort?.aborted || isKind(error, 'insufficientResources') || isKind(error, 'invalid')) throw error;
+        if (abort?.aborted || isKind(error, 'insufficientResources')) throw error;
+        if ((error as Error).cause instanceof BadSnapshot) {
+          await this.snapshots?.discard(snapshot);
+          // Another one is made for the next VM.
+          if (shaped !== null) await this.snapshots?.find(vm, shaped.key, shaped.shape);
+        }
+        // A disk that QEMU does not read would be none for a VM that is booted either.
+        else if (isKind(error, 'invalid')) throw error;
+        else this.snapshots?.failed(snapshot);
         log.warn({ vm: vm.name, err: messageOf(error) }, 'the VM does not go on from its boot snapshot and is booted');
-        await this.snapshots?.discard(snapshot);
       }
     }
     return this.launch(vm, disks, hooks, null, abort);
@@ -294,8 +303,8 @@ export class QemuRuntime implements VmRuntime {
         const tap = taps.get(nic.index);
         return tap === undefined ? [] : [{ index: nic.index, mac: nic.mac, tap }];
       });
-      if (snapshot !== null) inherited.give(await open(snapshot.state, 'r'));
-      const memoryFile = snapshot === null ? null : await open(snapshot.memory, 'r');
+      if (snapshot !== null) inherited.give(await snapshotFile(snapshot, 'state'));
+      const memoryFile = snapshot === null ? null : await snapshotFile(snapshot, 'memory');
       const memory = memoryFile === null ? -1 : inherited.give(memoryFile);
       const { nodes, ...start } = await startFiles(vm, disks, inherited);
       const args = qemuArguments(vm, {
@@ -328,7 +337,9 @@ export class QemuRuntime implements VmRuntime {
         // All are started in the same way.
         if (!this.memoryChecked) await checkReadOnly(started.pid, memoryFile);
         this.memoryChecked = true;
-        await span('load', () => loadState(qmp, this.dialect));
+        // QEMU says what is wrong with a state, and ends. One that was ended by others says nothing.
+        const guilty = async (): Promise<boolean> => (await lastWords(files)) !== '';
+        await span('load', () => onSnapshot(guilty, () => loadState(qmp, this.dialect)));
       }
       // It has dropped its rights, and stands still.
       await span('give', () => putDisks(qmp, nodes));
@@ -339,8 +350,11 @@ export class QemuRuntime implements VmRuntime {
       await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
       void running.connectPorts();
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
+        const words = await lastWords(files);
+        const ownEnd = !isRunning(started) && words === '';
         await running.powerOff();
-        throw internal(`it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`);
+        const why = `it does not come to life: ${words || 'it asks for nothing'}`;
+        throw ownEnd ? internal('QEMU was ended') : new BadSnapshot(why);
       }
       log.info({ vm: vm.name, moid: vm.moid, pid: started.pid, resumed: snapshot !== null }, 'VM started');
       watched.pass();
@@ -408,6 +422,14 @@ export class QemuRuntime implements VmRuntime {
     const handOver = path('handover');
     return { pid: path('pid'), qmp: path('qmp'), handOver, guestRpc: path('rpc'), log: join(vm.directory, 'qemu.log') };
   }
+}
+
+/** @throws BadSnapshot when it is not what was checked */
+async function snapshotFile({ files }: BootSnapshot, name: SnapshotFile): Promise<FileHandle> {
+  return onSnapshot(
+    () => Promise.resolve(true),
+    () => files.again(name),
+  );
 }
 
 /** The VM's QEMU process, if it runs. One whose hostd was killed before it wrote the pid file is found by its monitor's path, which is its name. */

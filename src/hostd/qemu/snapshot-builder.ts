@@ -2,12 +2,9 @@
  * Makes boot snapshots: boots a VM of the wanted shape, with placeholders for what VMs differ in, to the point where its tether waits
  * for its host, and saves it. No container's code ever runs in it.
  */
-import { createWriteStream } from 'node:fs';
-import { chown, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, messageOf, timeout } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -23,11 +20,12 @@ import {
   type Acceleration,
   type DiskBacking,
   GUEST_RPC_PORT,
-  MAKER_UID,
   MIGRATION_CAPABILITIES,
   qemuArguments,
+  type VmSockets,
 } from './command-line.js';
 import type { ControlGroups } from './control-groups.js';
+import type { DescriptorSender } from './descriptor-sender.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
 import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
@@ -73,6 +71,7 @@ export class SnapshotBuilder {
     private readonly virtualSwitch: VirtualSwitch,
     private readonly launch: LaunchQemu,
     private readonly groups: ControlGroups,
+    private readonly sender: DescriptorSender,
   ) {}
 
   /** The command line of the VM that is booted for a shape, in `directory`: without `devices`, one that all of the shape have in common. */
@@ -81,7 +80,7 @@ export class SnapshotBuilder {
       acceleration: this.acceleration,
       dialect: this.dialect,
       boot: this.boot,
-      sockets: { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') },
+      sockets: socketsIn(directory),
       taps: shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index) ?? '' })),
       disks: devices.disks,
       serialFiles: devices.serialFiles,
@@ -125,7 +124,7 @@ export class SnapshotBuilder {
         vm,
         use: 'make',
         args: this.commandLine(shape, work, taps, { memory, disks, serialFiles }),
-        sockets: { qmp: join(work, 'qmp'), guestRpc: join(work, 'rpc') },
+        sockets: socketsIn(work),
         taps: [...taps.values()].map((tap) => ({ tap })),
         logFile: join(work, 'qemu.log'),
         inherited: inherited.handles,
@@ -137,7 +136,7 @@ export class SnapshotBuilder {
       try {
         await booted(qmp);
         await sleep(SETTLE_MS);
-        await save(qmp, join(work, 'state.sock'), join(directory, 'state'));
+        await this.save(qmp, socketsIn(work).handOver, join(directory, 'state'));
         await qmp.command('quit').catch(() => undefined);
       } finally {
         qmp.release();
@@ -162,6 +161,22 @@ export class SnapshotBuilder {
       await rm(work, { recursive: true, force: true });
     }
   }
+
+  /**
+   * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
+   * QEMU is given the file: it may not open any of its own any more.
+   */
+  private async save(qmp: Qmp, monitor: string, path: string): Promise<void> {
+    await (await open(path, 'wx', 0o600)).close();
+    await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
+    await this.sender.save(monitor, path);
+    for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
+      const { status } = (await qmp.command('query-migrate')) as { status?: string };
+      if (status === 'completed') break;
+      if (status === 'failed' || status === 'cancelled') throw internal('QEMU could not save its state');
+      if (Date.now() > deadline) throw timeout('QEMU does not save its state in time');
+    }
+  }
 }
 
 /** Resolves when the guest opens its GuestRPC port: the last thing it does before it waits. */
@@ -181,36 +196,9 @@ function booted(qmp: Qmp): Promise<void> {
   });
 }
 
-/**
- * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
- * QEMU sends it to a socket: it may not open files of its own any more.
- */
-async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
-  const server = createServer();
-  try {
-    const saved = new Promise<void>((resolve, reject) => {
-      server.once('connection', (socket) => {
-        pipeline(socket, createWriteStream(file, { mode: 0o600 })).then(resolve, reject);
-      });
-    });
-    saved.catch(() => undefined);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(socketPath, resolve);
-    });
-    await chown(socketPath, MAKER_UID, MAKER_UID);
-    await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
-    await qmp.command('migrate', { uri: `unix:${socketPath}` });
-    for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
-      const { status } = (await qmp.command('query-migrate')) as { status?: string };
-      if (status === 'completed') break;
-      if (status === 'failed' || status === 'cancelled') throw internal('QEMU could not save its state');
-      if (Date.now() > deadline) throw timeout('QEMU does not save its state in time');
-    }
-    await saved;
-  } finally {
-    server.close();
-  }
+/** Where the monitors and the GuestRPC port of the VM that is booted are. */
+function socketsIn(directory: string): Required<VmSockets> {
+  return { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc'), handOver: join(directory, 'handover') };
 }
 
 /** A disk with a small filesystem, for the kernel to mount once. */

@@ -9,12 +9,16 @@ import type { SnapshotBuilder, VmShape } from './snapshot-builder.js';
 const log = logger('snapshots');
 /** Making one is not tried again and again on a machine where it fails. */
 const ATTEMPTS = 2;
+/** A machine on which VMs do not go on from snapshots that are good boots them, after so many failures with none that went well between. */
+const MAX_FAILED = 3;
 /** Snapshots that wait to be made; a host with so many shapes on its way will ask again. */
 const MAX_WAITING = 8;
 
 /** See the file's head. */
 export class SnapshotService {
   private readonly failures = new Map<string, number>();
+  /** By key: VMs in a row that did not go on from a snapshot for reasons of their own. */
+  private readonly failedStarts = new Map<string, number>();
   private readonly waiting = new Map<string, () => Promise<void>>();
   private working: Promise<void> | null = null;
   private closed = false;
@@ -41,6 +45,7 @@ export class SnapshotService {
 
   /** The snapshot that a VM can go on from. Without one it is made in the background, for the next VM of this shape. */
   async find(vm: VmDefinition, key: string, shape: VmShape): Promise<BootSnapshot | null> {
+    if ((this.failedStarts.get(key) ?? 0) >= MAX_FAILED) return null;
     const snapshot = await this.snapshots.find(key);
     if (snapshot === null) this.wish(key, shape, vm.nics.find((nic) => nic.connected)?.portGroup ?? null);
     return snapshot;
@@ -51,7 +56,19 @@ export class SnapshotService {
     return this.snapshots.find(key);
   }
 
-  /** A VM did not come to life from it. */
+  /** A VM did not come to life, and that was not the snapshot's fault: it stays. */
+  failed({ key }: BootSnapshot): void {
+    const failed = (this.failedStarts.get(key) ?? 0) + 1;
+    this.failedStarts.set(key, failed);
+    if (failed === MAX_FAILED) log.warn({ snapshot: key }, 'VMs do not go on from a boot snapshot here and are booted');
+  }
+
+  /** A VM came to life from it. */
+  succeeded({ key }: BootSnapshot): void {
+    this.failedStarts.delete(key);
+  }
+
+  /** A VM did not come to life from it, and no other one would. */
   async discard(snapshot: BootSnapshot): Promise<void> {
     this.failures.set(snapshot.key, (this.failures.get(snapshot.key) ?? 0) + 1);
     await this.snapshots.discard(snapshot);
@@ -63,6 +80,7 @@ export class SnapshotService {
     this.waiting.clear();
     this.builder.abort();
     await this.working;
+    await this.snapshots.close();
   }
 
   private wish(key: string, shape: VmShape, portGroup: string | null): void {

@@ -117,8 +117,8 @@ export class SpareVm {
     let qmp: Qmp | null = null;
     let rpc: GuestRpcServer | null = null;
     try {
-      inherited.give(await open(snapshot.state, 'r'));
-      const memoryFile = await open(snapshot.memory, 'r');
+      inherited.give(await snapshot.files.again('state'));
+      const memoryFile = await snapshot.files.again('memory');
       const memory = inherited.give(memoryFile);
       const disks = await makeDisks(shape, snapshot, join(maker.directory, String(number)), inherited);
       const plugged = await maker.virtualSwitch.plugSpare(moid, shape.nics);
@@ -297,7 +297,7 @@ async function makeDisks(
   for (const [index, { readOnly, capacityBytes }] of shape.disks.entries()) {
     const path = `${name}.disk${index}`;
     try {
-      if (index === 0) await copyFile(snapshot.rehearsal, path);
+      if (index === 0) await copyRehearsal(snapshot, path);
       else await (await open(path, 'w', 0o600)).close();
       await truncate(path, capacityBytes);
       disks.push(await openRaw(path, readOnly, inherited));
@@ -306,6 +306,15 @@ async function makeDisks(
     }
   }
   return disks;
+}
+
+async function copyRehearsal({ files }: BootSnapshot, path: string): Promise<void> {
+  const file = await files.again('rehearsal');
+  try {
+    await copyFile(`/proc/self/fd/${file.fd}`, path);
+  } finally {
+    await file.close();
+  }
 }
 
 /** It is no longer the first to go when memory runs out. */

@@ -18,7 +18,7 @@ class FakeHost {
   snapshots = new Set(['small', 'large']);
 
   snapshot = async (key: string): Promise<BootSnapshot | null> =>
-    this.snapshots.has(key) ? { key, directory: '', memory: '', state: '', rehearsal: '' } : null;
+    this.snapshots.has(key) ? { key, files: { again: () => Promise.reject(new Error('not read')) } } : null;
   make = async (_: VmShape, { key }: BootSnapshot, gone: (spare: Spare) => void): Promise<Spare> => {
     this.attempts++;
     if (this.fails) throw new Error('it does not work');
