@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { invalid, isKind } from '../common/errors.js';
-import { type ManagedObjectReference, VimClient } from '../vim25/index.js';
+import { type ManagedObjectReference, VimClient, VimFault } from '../vim25/index.js';
 import type { Login } from './target.js';
 
 /** A user that was given for the endpoint. */
@@ -113,7 +113,7 @@ export async function keepVchLogin(
   }
 }
 
-/** Removes the user that was made for a host, and with it all its permissions. */
+/** Removes the user that was made for a host, and with it all its permissions; the roles too when nobody else has one of them. */
 export async function removeVchLogin(client: VimClient, id: string): Promise<void> {
   const { accountManager } = client.serviceContent;
   if (accountManager === undefined) return;
@@ -121,6 +121,23 @@ export async function removeVchLogin(client: VimClient, id: string): Promise<voi
     // A host of an earlier version, or one that works with a login that was given.
     if (!isKind(error, 'notFound')) throw error;
   });
+  const manager = client.serviceContent.authorizationManager;
+  if (manager !== undefined) await removeRoles(client, manager);
+}
+
+async function removeRoles(client: VimClient, manager: ManagedObjectReference): Promise<void> {
+  const [object] = await client.retrieve([manager], 'AuthorizationManager', ['roleList']);
+  const ours = (object?.props.roleList ?? []).filter(({ name }) => name in ROLES);
+  const held = await Promise.all(
+    ours.map(({ roleId }) => client.call('RetrieveRolePermissions', manager, { roleId }).catch(() => null)),
+  );
+  // All or none: a host that is there has each of them.
+  if (held.some((permissions) => permissions === null || permissions.length > 0)) return;
+  for (const { roleId } of ours)
+    await client.call('RemoveAuthorizationRole', manager, { roleId, failIfUsed: true }).catch((error: unknown) => {
+      // Another vic-machine has begun to use it, or has removed it.
+      if (!(error instanceof VimFault && (error.is('RemoveFailed') || error.is('NotFound')))) throw error;
+    });
 }
 
 /** Sets the user's permissions; those that there are already stay as they are. @throws forbidden when the caller may not do that */

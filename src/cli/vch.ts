@@ -123,11 +123,11 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
     undo.push(() => client.runTask('Destroy_Task', pool, {}));
     const id = randomBytes(16).toString('hex');
     const { opsUser } = options;
+    if (opsUser === undefined) undo.push(() => removeVchLogin(client, id));
     const target =
       opsUser === undefined
         ? await makeVchLogin(client, id, options.login)
         : { ...options.login, user: opsUser.user, password: opsUser.password };
-    if (opsUser === undefined) undo.push(() => removeVchLogin(client, id));
     const config: VchConfig = {
       version: 1,
       id,

@@ -253,30 +253,36 @@ describe('what one call', () => {
 });
 
 describe('what is of others', () => {
-  it('is no parent of a disk, also of a machine that says it is of no host', async () => {
+  it('is not made theirs or nobody’s by what a machine says of its host', async () => {
+    const key = `{"key":"caisson.vch","value":"${mine.id}"},`;
+    for (const instead of ['', key.replace(mine.id, theirs.id)])
+      await expect(
+        makeMachine(mine, 'attacker-nobody', '', (text) => text.replace(key, instead)),
+      ).rejects.toMatchObject({ fault: { $type: 'NoPermission' } });
+    const vm = await makeMachine(mine, 'attacker-nobody');
+    for (const value of ['', theirs.id])
+      await expect(
+        mine.client.runTask('ReconfigVM_Task', vm, { spec: { extraConfig: [{ key: 'caisson.vch', value }] } }),
+      ).rejects.toMatchObject({ fault: { $type: 'NoPermission' } });
+    await mine.client.runTask('Destroy_Task', vm, {});
+  });
+
+  it('is no parent of a disk, also of a machine in its pool that says it is of no host', async () => {
     const at = (path: string): string => join(hostd.paths.datastoreDir, path);
-    const vm = await makeMachine(mine, 'attacker-nobody', '', (text) =>
-      text
-        .replace(`{"key":"caisson.vch","value":"${mine.id}"},`, '')
-        .replace('volumes/v/v.vmdk', 'volumes/v/thief.vmdk'),
-    );
-    const [object] = await mine.client.retrieve([vm], 'VirtualMachine', ['config.extraConfig']);
-    expect(JSON.stringify(object)).not.toContain('caisson.vch');
-    // As it would be uploaded, with parents that are the victim's.
-    const disk = at('attacker-nobody/thief.vmdk');
+    const { folder, resourcePool: pool } = mine.config;
+    const config = { name: 'nobodys', files: { vmPathName: '[datastore1] nobodys/nobodys.vmx' } };
+    const vm = (await admin.runTask('CreateVM_Task', folder, { pool, config } as never)) as ManagedObjectReference;
+    const disk = at('nobodys/thief.vmdk');
     for (const parent of [`${theirs.store}/volumes/v/v.vmdk`, `${theirs.store}/images/layer/layer.vmdk`]) {
       await createChild(disk, at(parent));
       await mine.client.runTask('PowerOnVM_Task', vm, {});
-      const { vm: given } = hostd.runtime.guests.get('attacker-nobody')!;
-      const started = OpenDisks.open(
-        { ...given, disks: [{ bus: 0, unit: 0, path: disk, readOnly: false }] },
-        hostd.paths.datastoreDir,
-      );
-      await expect(started.then((disks) => disks.close())).rejects.toThrow('not in the directory of its images');
+      const { vm: given } = hostd.runtime.guests.get('nobodys')!;
+      const disks = [{ bus: 0, unit: 0, path: disk, readOnly: false }];
+      const started = OpenDisks.open({ ...given, disks }, hostd.paths.datastoreDir);
+      await expect(started.then((opened) => opened.close())).rejects.toThrow('not in the directory of its images');
       await mine.client.runTask('PowerOffVM_Task', vm, {});
-      await as(mine.client)('DeleteDatastoreFile_Task', mine.client.serviceContent.fileManager!, {
-        name: '[datastore1] attacker-nobody/thief.vmdk',
-      }).then((task) => mine.client.waitTask(task as ManagedObjectReference));
+      await rm(disk);
+      await rm(`${disk}.caisson-disk`);
     }
     await mine.client.runTask('Destroy_Task', vm, {});
   });

@@ -575,6 +575,21 @@ describe('the login itself', () => {
     await client.close();
     await expect(VimClient.connect(config.target)).rejects.toThrow(/incorrect/);
     expect(await readFile(hostd.paths.accessFile, 'utf8')).not.toContain(config.target.user);
+    // Roles stay while another host has them, and go with the last one.
+    expect(await readFile(hostd.paths.accessFile, 'utf8')).toContain('caisson-vch-folder');
+    for (const vch of [mine, theirs]) await deleteVch(admin, vch, { force: true }, () => undefined);
+    const kept = JSON.parse(await readFile(hostd.paths.accessFile, 'utf8')) as object;
+    expect(kept).toMatchObject({ users: [], roles: [], permissions: [] });
+    // One that is not made whole leaves none either.
+    const before = await view(admin);
+    hostd.runtime.powerOn = () => Promise.reject(new Error('it cannot be started'));
+    await expect(makeVch(hostd, admin, 'half', 'half')).rejects.toThrow('it cannot be started');
+    expect(JSON.parse(await readFile(hostd.paths.accessFile, 'utf8'))).toMatchObject({
+      users: [],
+      roles: [],
+      permissions: [],
+    });
+    expect(await view(admin)).toEqual(before);
     await admin.close();
   });
 });

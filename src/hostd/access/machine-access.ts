@@ -45,9 +45,17 @@ export function checkKeys(
   after: ReadonlyMap<string, string>,
 ): void {
   if (restrictedCaller() === undefined) return;
+  const owner = ownerOf(host, machine.property('resourcePool') as Ref);
+  // By it the machine is found when its host is removed.
+  if (owner !== undefined && after.get(OWNER_KEY) !== owner)
+    throw noPermission(
+      machine.ref,
+      'VirtualMachine.Config.AdvancedConfig',
+      `a machine in this pool is the virtual container host's, and the key '${OWNER_KEY}' says so`,
+    );
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     if (before.get(key) === after.get(key) || !OWN_KEY.test(key) || FREE_KEYS.has(key)) continue;
-    if (key === OWNER_KEY && after.get(key) === ownerOf(host, machine.property('resourcePool') as Ref)) continue;
+    if (key === OWNER_KEY && after.get(key) === owner) continue;
     throw noPermission(
       machine.ref,
       'VirtualMachine.Config.AdvancedConfig',
