@@ -169,6 +169,12 @@ int main(int argc, char **argv)
     if (!strcmp(what, "x32")) syscall(0x40000000 + 20);
     else if (!strcmp(what, "i386")) __asm__ volatile("int $0x80" : : "a"(20) : "memory");
     else if (!strcmp(what, "eat")) for (int i = 0; i < 512; i++) memset(malloc(1 << 20), 1, 1 << 20);
+    else if (!strcmp(what, "sleep")) poll(NULL, 0, -1);
+    else if (!strcmp(what, "many")) {
+        long result = 0;
+        for (int i = 0; i < 2000; i++) result = ioctl(0, 0x5500 + i, 0);
+        tell("many", result);
+    }
     else if (!strcmp(what, "punch")) {
         char text[4] = "";
         tell("punch", fallocate(20, 3 /* FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */, 0, 4096));

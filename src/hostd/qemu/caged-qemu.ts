@@ -5,15 +5,7 @@ import { type BootImage, memoryLibrary } from '../../common/paths.js';
 import type { VmDefinition } from '../runtime.js';
 import type { Caged, Cages } from './cage.js';
 import { QEMU } from './capabilities.js';
-import {
-  type Acceleration,
-  MAKER_UID,
-  madeDescriptors,
-  qemuUid,
-  spareUid,
-  type VmSockets,
-  type VmTap,
-} from './command-line.js';
+import { type Acceleration, madeDescriptors, type VmSockets, type VmTap } from './command-line.js';
 import { isForeign, socketPorts } from './serial-ports.js';
 
 /** A QEMU to be started. */
@@ -48,7 +40,6 @@ export function qemuLauncher(
   return ({ vm, use, args, sockets, taps, logFile, inherited }) =>
     cages.start([QEMU, ...args], netns, logFile, {
       name: vm.moid,
-      uid: use === 'make' ? MAKER_UID : use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid),
       cpus: vm.cpus,
       memoryMiB: vm.memoryMiB,
       ...madeDescriptors(sockets, taps),

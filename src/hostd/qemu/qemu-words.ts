@@ -1,5 +1,10 @@
 /** What QEMU prints, read for why it ended. */
 
+/** System calls that QEMU was refused in its cage, as its launcher tells of them (`launcher/calls.c`), e.g. `ptrace (101): Function not implemented`. */
+export function refusedCalls(printed: string): string[] {
+  return [...printed.matchAll(/^caisson-cage: QEMU was refused the system call (.*)$/gm)].map(([, call = '']) => call);
+}
+
 /** The lines that are no warnings: a newer QEMU warns of options that it still has, and ends for another reason. */
 export function complaints(printed: string): string[] {
   return printed

@@ -23,12 +23,12 @@ import {
   type Acceleration,
   type DiskBacking,
   GUEST_RPC_PORT,
-  MAKER_UID,
   MIGRATION_CAPABILITIES,
   qemuArguments,
 } from './command-line.js';
 import type { ControlGroups } from './control-groups.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
+import { tellRefused } from './qemu-vm.js';
 import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
@@ -137,12 +137,13 @@ export class SnapshotBuilder {
       try {
         await booted(qmp);
         await sleep(SETTLE_MS);
-        await save(qmp, join(work, 'state.sock'), join(directory, 'state'));
+        await save(qmp, join(work, 'state.sock'), process.uid, join(directory, 'state'));
         await qmp.command('quit').catch(() => undefined);
       } finally {
         qmp.release();
       }
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
+      await tellRefused(join(work, 'qemu.log'));
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
@@ -185,7 +186,7 @@ function booted(qmp: Qmp): Promise<void> {
  * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
  * QEMU sends it to a socket: it may not open files of its own any more.
  */
-async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
+async function save(qmp: Qmp, socketPath: string, uid: number, file: string): Promise<void> {
   const server = createServer();
   try {
     const saved = new Promise<void>((resolve, reject) => {
@@ -198,7 +199,7 @@ async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
       server.once('error', reject);
       server.listen(socketPath, resolve);
     });
-    await chown(socketPath, MAKER_UID, MAKER_UID);
+    await chown(socketPath, uid, uid);
     await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
     await qmp.command('migrate', { uri: `unix:${socketPath}` });
     for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
