@@ -170,6 +170,12 @@ int main(int argc, char **argv)
     else if (!strcmp(what, "i386")) __asm__ volatile("int $0x80" : : "a"(20) : "memory");
     else if (!strcmp(what, "eat")) for (int i = 0; i < 512; i++) memset(malloc(1 << 20), 1, 1 << 20);
     else if (!strcmp(what, "sleep")) poll(NULL, 0, -1);
+    else if (!strcmp(what, "rights")) {
+        /* By whatever refuses it first. */
+        tell("setuid", syscall(SYS_setreuid, 0, 0) < 0 ? (errno = EPERM, -1) : 0);
+        OPEN("/etc/shadow", O_RDONLY);
+        TRY(ptrace, 16, 999999999, 0, 0);
+    }
     else if (!strcmp(what, "many")) {
         long result = 0;
         for (int i = 0; i < 2000; i++) result = ioctl(0, 0x5500 + i, 0);

@@ -6,6 +6,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { launcherPath } from '../../src/common/paths.js';
 import { isRunning, parentOf, signal } from '../../src/hostd/process-id.js';
 import { type CageContents, type Caged, Cages } from '../../src/hostd/qemu/cage.js';
 import { freeUsers, inOrder } from '../../src/hostd/qemu/cage-users.js';
@@ -158,6 +159,45 @@ describe('a QEMU that was taken over', () => {
     await expect(start(probe, { taps: [{ fd: 7, name: 'none' }] })).rejects.toThrow(/attaching to the tap/);
     const listeners = [{ fd: 4, path: '/no/such/socket' }];
     await expect(start(probe, { listeners })).rejects.toThrow('binding the socket /no/such/socket: No such file');
+  });
+});
+
+describe('a machine that does not allow all of a cage', () => {
+  it.each([
+    ['namespaces', ['a mount', 'a PID', 'an IPC', 'a UTS', 'a control group'].map((name) => `${name} namespace (`)],
+    ['filters', ['a list of system calls (']],
+    ['told', ['a log of refused system calls (']],
+    ['devices', []],
+  ])('goes on with what there is, and says what is missing (%s)', async (part, missing) => {
+    const without = join(directory, 'without');
+    const source = new URL('cage-without.c', import.meta.url).pathname;
+    execFileSync('gcc', ['-static', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-o', without, source]);
+    const launcher = join(directory, `launcher-${part}`);
+    await writeFile(launcher, `#!/bin/sh\nexec ${without} ${part} ${launcherPath()} "$@"\n`, { mode: 0o755 });
+    const cages = await Cages.open(join(directory, part), `${lab.paths.instance}-${part}`, launcher);
+    const { groups } = lab.runtime.cages;
+    const expected = [...missing, ...groups.missing];
+    expect(cages.parts.missing.map((one) => expected.some((word) => one.startsWith(word)))).toEqual(
+      expected.map(() => true),
+    );
+    expect(cages.filters).toBe(part !== 'filters');
+    expect(cages.parts.present.includes('empty-root')).toBe(part !== 'namespaces');
+    const log = join(directory, `${part}.log`);
+    const contents = { name: part, cpus: 1, memoryMiB: 64, listeners: [], taps: [], files: [], inherited: [] };
+    const started = await cages.start([probe, 'rights'], lab.runtime.virtualSwitch.path, log, contents);
+    await started.enclose();
+    await until(() => !isRunning(started), 'the probe ends');
+    await cages.groups.remove(part);
+    await cages.groups.close();
+    const pid = part === 'namespaces' ? String(started.pid) : '1';
+    expect((await readFile(log, 'utf8')).split('\n').filter((line) => !line.startsWith('caisson-cage: '))).toEqual([
+      `up ${pid} ${started.uid}`,
+      'setuid EPERM',
+      'open:/etc/shadow EACCES'.replace('EACCES', part === 'namespaces' ? 'EACCES' : 'ENOENT'),
+      part === 'filters' ? 'ptrace ESRCH' : 'ptrace ENOSYS',
+      'end',
+      '',
+    ]);
   });
 });
 
