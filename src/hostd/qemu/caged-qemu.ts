@@ -43,11 +43,7 @@ export function qemuLauncher(
       cpus: vm.cpus,
       memoryMiB: vm.memoryMiB,
       ...madeDescriptors(sockets, taps),
-      files: [
-        ...(use === 'boot' || use === 'make' ? [boot.kernel, boot.initramfs] : []),
-        // Its state is sent to a socket there; nobody's code runs in it.
-        ...(use === 'make' ? [dirname(sockets.qmp)] : []),
-      ],
+      files: use === 'boot' || use === 'make' ? [boot.kernel, boot.initramfs] : [],
       connects: use === 'make' || use === 'spare' ? [] : foreignDirectories(vm, runDir),
       inherited,
       sharesMemory: use === 'resume' || use === 'spare',

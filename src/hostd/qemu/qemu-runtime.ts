@@ -97,7 +97,7 @@ export class QemuRuntime implements VmRuntime {
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups, this.sender),
             () => this.pool.fill(),
           );
     this.channels = { sender: this.sender, watch: new ChannelWatch(), runDir: paths.runDir };
