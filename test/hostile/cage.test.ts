@@ -184,7 +184,12 @@ describe('a machine that does not allow all of a cage', () => {
     expect(cages.parts.present.includes('empty-root')).toBe(part !== 'namespaces');
     const log = join(directory, `${part}.log`);
     const contents = { name: part, cpus: 1, memoryMiB: 64, listeners: [], taps: [], files: [], inherited: [] };
-    const started = await cages.start([probe, 'rights'], lab.runtime.virtualSwitch.path, log, contents);
+    const started = await cages.start(
+      [probe, 'rights', ...(part === 'namespaces' ? ['here'] : [])],
+      lab.runtime.virtualSwitch.path,
+      log,
+      contents,
+    );
     await started.enclose();
     await until(() => !isRunning(started), 'the probe ends');
     await cages.groups.remove(part);

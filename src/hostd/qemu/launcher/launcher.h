@@ -92,6 +92,8 @@ void close_from(int first);
 /* Finds the program as execvp(3) does. */
 char *find_program(const char *name);
 void build_root(struct cage *cage, const char *program);
+/* Without a root of its own: the group that it opens /dev/kvm with. */
+void show_machines_kvm(struct cage *cage);
 /* Makes an empty directory the root of all processes of this mount namespace. */
 void enclose(void);
 

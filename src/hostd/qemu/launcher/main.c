@@ -252,6 +252,7 @@ int main(int argc, char **argv)
     if (flags && unshare(flags) < 0) fail("making namespaces");
     if (cage.parts & UTS && sethostname("caisson", 7) < 0) fail("naming the host");
     if (cage.parts & MOUNT) build_root(&cage, program);
+    else if (cage.kvm) show_machines_kvm(&cage);
 
     sigset_t ended;
     sigemptyset(&ended);

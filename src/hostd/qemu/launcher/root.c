@@ -113,6 +113,18 @@ static void show_link(const struct cage *cage, const char *path)
     if (symlink(target, staged(cage, path)) < 0) fail("linking %s", path);
 }
 
+/* Group 0, where that is the device's, means none here: root's group is nobody's to have. */
+static void need_group(struct cage *cage, const struct stat *device)
+{
+    if ((device->st_mode & 0060) == 0060) cage->device_group = device->st_gid;
+}
+
+void show_machines_kvm(struct cage *cage)
+{
+    struct stat what;
+    if (stat("/dev/kvm", &what) == 0) need_group(cage, &what);
+}
+
 /*
  * A device of its own rather than the machine's: its owner and mode are ours to choose. In a container that may make none it is
  * the machine's, for which the program may need its group.
@@ -138,7 +150,7 @@ static void show_device(struct cage *cage, const char *path, mode_t mode, uid_t 
     if (fd < 0) fail("making a place for %s", path);
     close(fd);
     if (mount(path, place, NULL, MS_BIND, NULL) < 0) fail("mounting %s", path);
-    if (owner != 0 && (what.st_mode & 0060) == 0060) cage->device_group = what.st_gid;
+    if (owner != 0) need_group(cage, &what);
 }
 
 /* Whatever lies outside of /usr comes with the directory that it was installed into. */
