@@ -192,8 +192,8 @@ describe('what is unfinished', () => {
       client.socket.write(head(create, JSON_TYPE, 'Content-Length: 1000'));
       for (let i = 0; i < 200 && client.text === ''; i++) {
         client.socket.write(' ');
-        await new Promise((done) => setInterval(done, 50).unref());
-        vi.advanceTimersByTime(30_000);
+        await new Promise((done) => setInterval(done, 20).unref());
+        vi.advanceTimersByTime(10_000);
       }
       expect(client.text).toMatch(/not all of it in 300 seconds/);
     } finally {

@@ -81,15 +81,24 @@ function manyNames(): Buffer {
 it('one that needs more memory than there is', async () => {
   await containerWith({ heapMiB: 32 });
   await writeToDisk(disk, manyNames());
-  await expect(files.size(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
+  // Not its size, which is given up after some seconds.
+  await expect(files.changes(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
   // The next call is served by another process.
   await expect(files.stat(ID, '/d2/a')).resolves.toMatchObject({ name: 'a', size: 5000 });
 });
 
 it('one whose reader takes too long for an answer', async () => {
-  await containerWith({ stepMs: 1 });
-  await writeToDisk(disk, manyNames());
-  await expect(files.size(ID)).rejects.toThrow(unreadable('reading it takes too long'));
+  await containerWith({ stepMs: 1000 });
+  // It says all the while that it is there, and comes to no end.
+  const opening = readers.call().open({
+    what: `container ${ID}`,
+    path: `${ID}/${ID}.vmdk`,
+    layers: [],
+    openBlocks: () => new Promise(() => undefined),
+    datastore: null as never,
+    spoolDir: directory,
+  });
+  await expect(opening).rejects.toThrow(unreadable('reading it takes too long'));
 });
 
 /** The process that sends an export which nobody reads on with. */
