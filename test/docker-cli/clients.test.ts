@@ -96,7 +96,7 @@ describe.each([
     const there = await run(command, [...prefix, 'version'], { env: environment() });
     skip(there.code !== 0, `this machine has no ${command} ${prefix.join(' ')}`);
     await compose('up', '-d');
-    await expect.poll(async () => (await compose('ps', '-a')).stdout, { timeout: 10_000 }).toMatch(/\(healthy\)/);
+    await expect.poll(async () => (await compose('ps', '-a')).stdout).toMatch(/\(healthy\)/);
     const listed = (await compose('ps', '-a')).stdout;
     expect(listed).toMatch(/job.*Exit(ed)? \(?3\)?/);
     expect((await compose('logs', 'job')).stdout).toContain('job done 1');
@@ -107,7 +107,7 @@ describe.each([
     await compose('restart', '-t', '1', 'web');
     await compose('rm', '-f', 'job');
     await compose('up', '-d', '--no-deps', 'job');
-    await expect.poll(async () => (await compose('logs', 'job')).stdout, { timeout: 10_000 }).toContain('job done 2');
+    await expect.poll(async () => (await compose('logs', 'job')).stdout).toContain('job done 2');
     await compose('stop', '-t', '1');
     await compose('down');
     expect((await stack.docker('ps', '-aq')).stdout).toBe('');
