@@ -1,5 +1,8 @@
 /** Files of paused containers: their virtual machines are woken for them, and their processes are not. */
+
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -61,6 +64,27 @@ async function count(): Promise<string> {
   return readFileSync(into, 'utf8');
 }
 
+/** Something is put in that does not come to its end: the virtual machine is awake until `end`. */
+async function heldAwake(): Promise<{ end(): Promise<void> }> {
+  const sent = request({
+    ...{ agent: false, host: '127.0.0.1', port: stack.port, method: 'PUT', path: '/containers/paused/archive?path=/' },
+    headers: { 'content-type': 'application/x-tar' },
+  });
+  const over = once(sent, 'response').then(
+    ([answer]) => once(answer.resume(), 'close'),
+    // The endpoint has died.
+    () => undefined,
+  );
+  sent.write(Buffer.alloc(512));
+  await expect.poll(powerState, { interval: 100 }).toBe('poweredOn');
+  return {
+    async end() {
+      sent.end(Buffer.alloc(512));
+      await over;
+    },
+  };
+}
+
 async function killEndpoint(): Promise<void> {
   const { pid } = JSON.parse(readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8')) as { pid: number };
   process.kill(pid, 'SIGKILL');
@@ -71,8 +95,9 @@ describe('a paused container', () => {
   it('is copied from and into, and stands still all the while', async () => {
     const before = await count();
     expect(before).toMatch(/^1\n/);
-    expect(await powerState()).toBe('poweredOn');
+    const held = await heldAwake();
     expect(await status()).toBe('paused');
+    await held.end();
     expect(await ok('ps', '--filter', 'status=paused', '--format', '{{.Status}}')).toMatch(/^Up .* \(Paused\)\n$/);
     writeFileSync(join(scratch, 'in'), 'put while paused\n');
     await ok('cp', join(scratch, 'in'), 'paused:/in');
@@ -108,8 +133,9 @@ describe('a paused container', () => {
     const before = await count();
     expect(await ok('top', 'paused')).toContain('sh -c i=0;');
     // It dies again with the virtual machine awake.
-    expect(await powerState()).toBe('poweredOn');
+    const held = await heldAwake();
     await killEndpoint();
+    await held.end();
     expect(await status()).toBe('paused');
     await expect.poll(powerState, { interval: 100 }).toBe('suspended');
     expect(await count()).toBe(before);
