@@ -209,7 +209,7 @@ describe('when everything is stopped and started again', () => {
       name: 'once-probed',
       Image: 'busybox',
       Cmd: ['sh', '-c', forever],
-      Healthcheck: { Test: ['CMD-SHELL', 'echo well'], StartPeriod: 300e9, StartInterval: 300e6 },
+      Healthcheck: { Test: ['CMD-SHELL', 'echo well'], Interval: 3600e9, StartPeriod: 300e9, StartInterval: 300e6 },
     });
     await probed.start();
     const health = (): Promise<string> => inspect('once-probed', '{{json .State.Health}}');

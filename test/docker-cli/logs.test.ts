@@ -150,7 +150,7 @@ describe('log drivers', () => {
     await expect.poll(() => statSync(file).blocks * 512).toBeLessThan(3_000_000);
     expect((await logs('bounded')).trimEnd().split('\n')).toEqual(lines);
     await stack.docker('rm', '-f', 'bounded');
-  }, 90_000);
+  });
 
   it('max-size counts what Docker counts: the same program leaves as many lines there', async () => {
     const script = 'i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i+1)); done';

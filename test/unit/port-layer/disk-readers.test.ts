@@ -1,6 +1,6 @@
 /** Disks of containers that harm their reader: the call gets an error, the engine goes on. */
 import { mkdir, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
@@ -34,7 +34,7 @@ afterEach(async () => {
 /** A container whose readers have these limits. */
 async function containerWith(limits: ConstructorParameters<typeof DiskReaders>[0] = {}): Promise<void> {
   ({ path: directory, remove } = await temporaryDirectory());
-  const stack = new Stack(directory);
+  const stack = new Stack(directory, undefined, basename(directory));
   await stack.add(await tarOf([{ name: 'large', content: Buffer.alloc(24 << 20, 'x') }]));
   readers = new DiskReaders(limits);
   const made = await stoppedContainer(directory, stack.top, readers);
@@ -144,7 +144,7 @@ it('a disk that names another container’s as its parent', async () => {
   await containerWith();
   const other = join(directory, 'other', 'other.vmdk');
   await mkdir(dirname(other));
-  await createChild(other, join(directory, '0.vmdk')).catch(() => createChild(other, disk));
+  await createChild(other, join(directory, `${basename(directory)}0.vmdk`)).catch(() => createChild(other, disk));
   const forged = join(directory, 'forged.vmdk');
   await createChild(forged, other, '../other/other.vmdk');
   await rename(forged, disk);
