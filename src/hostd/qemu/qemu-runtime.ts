@@ -28,7 +28,6 @@ import {
   type ProcessIdentity,
   signal,
   usage,
-  usersOfProcesses,
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
@@ -37,17 +36,17 @@ import type { Cages } from './cage.js';
 import { connectsBelow, type LaunchQemu, qemuLauncher } from './caged-qemu.js';
 import type { QemuDialect } from './capabilities.js';
 import { ChannelWatch } from './channel-watch.js';
-import { type Acceleration, processName, qemuArguments, spareUid } from './command-line.js';
+import { type Acceleration, processName, qemuArguments } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
 import { checkReadOnly, Inherited, putDisks, startFiles } from './given-files.js';
 import { BadSnapshot, loadState, onSnapshot } from './load-state.js';
-import { lastWords, QemuVm, removeRunFiles, type VmFiles, type VmProcess } from './qemu-vm.js';
+import { lastWords, QemuVm, removeRunFiles, saidWhy, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
 import { type ChannelHost, connectForeignPorts } from './serial-ports.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import type { SnapshotFile } from './snapshot-files.js';
 import { SnapshotService } from './snapshot-service.js';
-import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
+import { lastSpare, removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
 import { readUsualShape, writeUsualShape } from './usual-shape.js';
 import { freeMemoryMiB, WarmPool } from './warm-pool.js';
 import { WatchedHooks } from './watched-hooks.js';
@@ -119,7 +118,7 @@ export class QemuRuntime implements VmRuntime {
       snapshot: (key) => this.snapshots?.have(key) ?? Promise.resolve(null),
       make: async (shape, snapshot, gone) => {
         this.sender.prepare();
-        return SpareVm.make(this.spareMaker, this.spareNumber(), shape, snapshot, gone);
+        return SpareVm.make(this.spareMaker, ++this.spares, shape, snapshot, gone);
       },
       busy: () => this.starting > 0,
       freeMiB: () => freeMemoryMiB(this.promisedMiB()),
@@ -133,6 +132,7 @@ export class QemuRuntime implements VmRuntime {
     const left = findProcesses(processName({ qmp: `${this.spareMaker.runDirectory}/` })).filter(
       ({ pid }) => !given.has(pid),
     );
+    this.spares = lastSpare(this.spareMaker, given);
     await removeStaleSpares(this.spareMaker, left);
     await this.cages.groups.sweep();
     const usual = await readUsualShape(this.usualShapeFile);
@@ -337,9 +337,13 @@ export class QemuRuntime implements VmRuntime {
         // All are started in the same way.
         if (!this.memoryChecked) await checkReadOnly(started.pid, memoryFile);
         this.memoryChecked = true;
-        // QEMU says what is wrong with a state, and ends. One that was ended by others says nothing.
-        const guilty = async (): Promise<boolean> => (await lastWords(files)) !== '';
-        await span('load', () => onSnapshot(guilty, () => loadState(qmp, this.dialect)));
+        // QEMU says what is wrong with a state, and ends.
+        await span('load', () =>
+          onSnapshot(
+            () => saidWhy(files),
+            () => loadState(qmp, this.dialect),
+          ),
+        );
       }
       // It has dropped its rights, and stands still.
       await span('give', () => putDisks(qmp, nodes));
@@ -350,11 +354,10 @@ export class QemuRuntime implements VmRuntime {
       await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
       void running.connectPorts();
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
-        const words = await lastWords(files);
-        const ownEnd = !isRunning(started) && words === '';
+        const wasEnded = !isRunning(started) && !(await saidWhy(files));
         await running.powerOff();
-        const why = `it does not come to life: ${words || 'it asks for nothing'}`;
-        throw ownEnd ? internal('QEMU was ended') : new BadSnapshot(why);
+        const why = `it does not come to life: ${(await lastWords(files)) || 'it asks for nothing'}`;
+        throw wasEnded ? internal(why) : new BadSnapshot(why);
       }
       log.info({ vm: vm.name, moid: vm.moid, pid: started.pid, resumed: snapshot !== null }, 'VM started');
       watched.pass();
@@ -381,14 +384,6 @@ export class QemuRuntime implements VmRuntime {
       await this.cages.groups.remove(group);
       await this.virtualSwitch.unplug(moid);
     };
-  }
-
-  /** A number whose user no process has. */
-  private spareNumber(): number {
-    const used = usersOfProcesses();
-    do this.spares++;
-    while (used.has(spareUid(String(this.spares))));
-    return this.spares;
   }
 
   /** Processes that are VMs of the inventory. */

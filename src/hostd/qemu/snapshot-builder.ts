@@ -2,9 +2,12 @@
  * Makes boot snapshots: boots a VM of the wanted shape, with placeholders for what VMs differ in, to the point where its tether waits
  * for its host, and saves it. No container's code ever runs in it.
  */
+import { createWriteStream } from 'node:fs';
 import { mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, messageOf, timeout } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -27,6 +30,7 @@ import {
 import type { ControlGroups } from './control-groups.js';
 import type { DescriptorSender } from './descriptor-sender.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
+import { tellRefused } from './qemu-vm.js';
 import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
@@ -58,6 +62,12 @@ interface MadeDevices {
   serialFiles: Map<number, number>;
 }
 
+const sockets = (directory: string): Required<VmSockets> => ({
+  qmp: join(directory, 'qmp'),
+  guestRpc: join(directory, 'rpc'),
+  handOver: join(directory, 'handover'),
+});
+
 const NO_DEVICES: MadeDevices = { memory: FIRST_FD, disks: [], serialFiles: new Map() };
 
 /** Boots and saves. */
@@ -80,7 +90,7 @@ export class SnapshotBuilder {
       acceleration: this.acceleration,
       dialect: this.dialect,
       boot: this.boot,
-      sockets: socketsIn(directory),
+      sockets: sockets(directory),
       taps: shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index) ?? '' })),
       disks: devices.disks,
       serialFiles: devices.serialFiles,
@@ -124,7 +134,7 @@ export class SnapshotBuilder {
         vm,
         use: 'make',
         args: this.commandLine(shape, work, taps, { memory, disks, serialFiles }),
-        sockets: socketsIn(work),
+        sockets: sockets(work),
         taps: [...taps.values()].map((tap) => ({ tap })),
         logFile: join(work, 'qemu.log'),
         inherited: inherited.handles,
@@ -134,14 +144,17 @@ export class SnapshotBuilder {
       setPriority(process.pid, constants.priority.PRIORITY_LOW);
       const qmp = await Qmp.connect(join(work, 'qmp'), () => isRunning(process), BOOT_MS);
       try {
+        await process.enclose();
         await booted(qmp);
         await sleep(SETTLE_MS);
-        await this.save(qmp, socketsIn(work).handOver, join(directory, 'state'));
+        const send = (to: string): Promise<void> => this.sender.save(sockets(work).handOver, to);
+        await save(qmp, send, join(work, 'state.sock'), join(directory, 'state'));
         await qmp.command('quit').catch(() => undefined);
       } finally {
         qmp.release();
       }
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
+      await tellRefused(join(work, 'qemu.log'));
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
@@ -159,22 +172,6 @@ export class SnapshotBuilder {
       await this.virtualSwitch.unplugStale(MAKER);
       await this.groups.remove(MAKER);
       await rm(work, { recursive: true, force: true });
-    }
-  }
-
-  /**
-   * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
-   * QEMU is given the file: it may not open any of its own any more.
-   */
-  private async save(qmp: Qmp, monitor: string, path: string): Promise<void> {
-    await (await open(path, 'wx', 0o600)).close();
-    await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
-    await this.sender.save(monitor, path);
-    for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
-      const { status } = (await qmp.command('query-migrate')) as { status?: string };
-      if (status === 'completed') break;
-      if (status === 'failed' || status === 'cancelled') throw internal('QEMU could not save its state');
-      if (Date.now() > deadline) throw timeout('QEMU does not save its state in time');
     }
   }
 }
@@ -196,9 +193,35 @@ function booted(qmp: Qmp): Promise<void> {
   });
 }
 
-/** Where the monitors and the GuestRPC port of the VM that is booted are. */
-function socketsIn(directory: string): Required<VmSockets> {
-  return { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc'), handOver: join(directory, 'handover') };
+/**
+ * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
+ * QEMU sends it to a socket that hostd connects for it: it has no paths any more.
+ */
+async function save(qmp: Qmp, send: (to: string) => Promise<void>, socketPath: string, file: string): Promise<void> {
+  const server = createServer();
+  try {
+    const saved = new Promise<void>((resolve, reject) => {
+      server.once('connection', (socket) => {
+        pipeline(socket, createWriteStream(file, { mode: 0o600 })).then(resolve, reject);
+      });
+    });
+    saved.catch(() => undefined);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(socketPath, resolve);
+    });
+    await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
+    await send(socketPath);
+    for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
+      const { status } = (await qmp.command('query-migrate')) as { status?: string };
+      if (status === 'completed') break;
+      if (status === 'failed' || status === 'cancelled') throw internal('QEMU could not save its state');
+      if (Date.now() > deadline) throw timeout('QEMU does not save its state in time');
+    }
+    await saved;
+  } finally {
+    server.close();
+  }
 }
 
 /** A disk with a small filesystem, for the kernel to mount once. */
