@@ -32,7 +32,7 @@ const snapshot = (name: string, host: string): void => {
   mkdirSync(join(directory, name));
   writeFileSync(
     join(directory, name, 'info.json'),
-    JSON.stringify({ host, stateSha256: '0'.repeat(64), memorySha256: '0'.repeat(64) }),
+    JSON.stringify({ host, digests: { memory: '0', state: '0', rehearsal: '0' } }),
   );
 };
 
