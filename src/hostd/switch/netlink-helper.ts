@@ -74,6 +74,12 @@ export class NetlinkHelper {
     await this.request(namespace, 'tap', Buffer.from(name));
   }
 
+  /** Ends the process, once it has done what it was asked for; it is started again when it is needed. */
+  close(): void {
+    this.helper?.stdin.end();
+    if (this.waiting.length === 0) this.helper = null;
+  }
+
   private async request(namespace: string, what: string, content: Buffer): Promise<string> {
     this.helper ??= this.start();
     const { helper } = this;

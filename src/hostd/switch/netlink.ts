@@ -97,6 +97,11 @@ export class Netlink {
     await this.helper.tap(namespace, name);
   }
 
+  /** Ends what this has started. */
+  close(): void {
+    this.helper.close();
+  }
+
   private async send(namespace: string, protocol: number, messages: readonly Message[]): Promise<Buffer[][]> {
     const bytes = Buffer.concat(messages.map((message, index) => encode(message, index + 1)));
     const received = decode(await this.helper.ask(namespace, protocol, bytes));

@@ -262,6 +262,7 @@ export class VirtualSwitch {
     this.bridges.clear();
     this.ports.clear();
     this.opened = null;
+    this.netlink.close();
   }
 
   private endpointNamespace(moid: string): string {
