@@ -51,7 +51,7 @@ export class ControlGroups {
       places,
       hierarchies,
       places.flatMap(({ controllers }) => controllers.map((one) => `cgroup-${one}`)),
-      [...reasons].map(([controller, why]) => `control group for ${controller} (${why})`),
+      [...reasons].map(([controller, why]) => `a control group for ${controller} (${why})`),
     );
   }
 

@@ -156,7 +156,7 @@ describe('control groups of version 1', () => {
     kernel.written = (file) => file.includes('/memory/') && basename(file) === 'cgroup.procs' && refuse('EACCES');
     const groups = await ControlGroups.open(NAME, self);
     expect(groups.limits).toEqual(['cgroup-pids']);
-    expect(groups.missing).toEqual(['control group for memory (it is not allowed to change control groups)']);
+    expect(groups.missing).toEqual(['a control group for memory (it is not allowed to change control groups)']);
     expect(existsSync(at('memory', NAME))).toBe(false);
     expect(await groups.make('vm-1', LIMITS)).toEqual([at('pids', NAME, 'vm-1')]);
   });
@@ -190,11 +190,11 @@ describe('control groups of version 2', () => {
   it('are none in a container that has but one group, or may only read them', async () => {
     const why = 'processes are in the group that hostd is in, and it has no other for groups of its own';
     const full = await ControlGroups.open(NAME, version2('.', ['.']));
-    expect(full.missing).toEqual([`control group for memory (${why})`, `control group for pids (${why})`]);
+    expect(full.missing).toEqual([`a control group for memory (${why})`, `a control group for pids (${why})`]);
     const self = version2('.', []);
     kernel.written = () => refuse('EROFS');
     const readOnly = await ControlGroups.open(NAME, self);
-    expect(readOnly.missing[0]).toBe('control group for memory (control groups can be read only)');
+    expect(readOnly.missing[0]).toBe('a control group for memory (control groups can be read only)');
     expect(await readOnly.make('vm-1', LIMITS)).toEqual([]);
     await readOnly.close();
   });
@@ -205,8 +205,8 @@ describe('a machine without control groups', () => {
     const groups = await ControlGroups.open(NAME, proc(['/ / rw - ext4 /dev/sda rw'], []));
     expect(groups.limits).toEqual([]);
     expect(groups.missing).toEqual([
-      'control group for memory (there is no such controller)',
-      'control group for pids (there is no such controller)',
+      'a control group for memory (there is no such controller)',
+      'a control group for pids (there is no such controller)',
     ]);
     expect(await groups.make('vm-1', LIMITS)).toEqual([]);
     await groups.remove('vm-1');
