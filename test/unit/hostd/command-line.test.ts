@@ -100,8 +100,8 @@ describe("QEMU's command line", () => {
     expect(given('-object', make)).toEqual(['memory-backend-file,id=ram,size=2048M,mem-path=/proc/self/fd/3,share=on']);
     expect(given('-add-fd', make)).toEqual(['fd=7,set=501', 'fd=4,set=0', 'fd=5,set=0', 'fd=6,set=1']);
     expect(given('-drive', make)).toEqual([
-      'if=none,id=disk0-0,format=raw,cache=writeback,file.driver=file,file.filename=/dev/fdset/0',
-      'if=none,id=disk0-1,format=raw,cache=writeback,file.driver=file,file.filename=/dev/fdset/1,readonly=on',
+      'if=none,id=disk0-0,format=raw,cache=writeback,file.driver=file,file.locking=off,file.filename=/dev/fdset/0',
+      'if=none,id=disk0-1,format=raw,cache=writeback,file.driver=file,file.locking=off,file.filename=/dev/fdset/1,readonly=on',
     ]);
     const resume = qemuArguments(vm, { ...options, given: [], snapshot: { use: 'resume', memory: 4 } });
     expect(given('-object', resume)).toEqual([
