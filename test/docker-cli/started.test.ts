@@ -8,7 +8,7 @@ import { provideSocketGroup } from '../../src/setup/socket-group.js';
 import { testImage } from '../support/registry/images.js';
 import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
 import { freePort, type Outcome } from '../support/stack.js';
-import { endpointPid, listening, type Started, startEngine } from '../support/started.js';
+import { endpointPid, listening, porterAndWorker, type Started, startEngine } from '../support/started.js';
 
 let engine: Started & { output: Outcome };
 let registry: TestRegistry;
@@ -28,6 +28,11 @@ afterAll(async () => {
 const mirror = (): string[] => ['--registry-mirror', `http://${registry.address}`];
 const hostdPid = (): number | null => runningHostd(engine.paths)?.pid ?? null;
 const log = (): string => readFileSync(join(engine.paths.stateDir, 'hostd.log'), 'utf8');
+const endpointLog = (): string =>
+  readFileSync(join(engine.paths.datastoreDir, 'default', 'endpoint.log'), 'utf8')
+    .split('\n')
+    .slice(-200)
+    .join('\n');
 
 describe('the unix socket', () => {
   it('is what npm start names, with how others may get in', () => {
@@ -92,16 +97,26 @@ describe('a container goes on, and can be worked with, when', () => {
   /** What the container's process wrote when it started: other words each time. */
   let written: string;
   const read = async (): Promise<string> => (await engine.docker('exec', 'kept', 'cat', '/file')).stdout;
+  let published: number;
+  const served = (): Promise<string> =>
+    fetch(`http://127.0.0.1:${published}/`, { signal: AbortSignal.timeout(5000) }).then(
+      (response) => response.text(),
+      () => '',
+    );
   /** What a user does next. */
   const works = async (): Promise<void> => {
     await expect.poll(read, { timeout: 30_000 }).toBe(written);
+    await expect.poll(served, { timeout: 30_000 }).toBe(written);
     expect((await engine.docker('ps', '--format', '{{.Names}}')).stdout).toBe('kept\n');
     expect((await engine.docker('run', '--rm', 'busybox', 'echo', 'another')).stdout).toBe('another\n');
   };
 
   it('nothing has happened', async () => {
-    const script = 'cat /proc/sys/kernel/random/uuid > /file; while :; do sleep 1; done';
-    expect((await engine.docker('run', '-d', '--name', 'kept', 'busybox', 'sh', '-c', script)).code).toBe(0);
+    published = await freePort();
+    const script =
+      'cat /proc/sys/kernel/random/uuid > /file; ln -s /file /index.html; httpd -h /; while :; do sleep 1; done';
+    const options = ['-d', '--name', 'kept', '-p', `127.0.0.1:${published}:80`];
+    expect((await engine.docker('run', ...options, 'busybox', 'sh', '-c', script)).code).toBe(0);
     await expect.poll(read, { timeout: 30_000 }).toMatch(/^[0-9a-f-]{36}\n$/);
     written = await read();
     await works();
@@ -136,6 +151,25 @@ describe('a container goes on, and can be worked with, when', () => {
     await expect.poll(() => endpointPid(engine.paths) !== before, { timeout: 30_000 }).toBe(true);
     await works();
     if (how === 'SIGSTOP') expect(log()).toMatch(/the endpoint hangs and is ended: it has been stopped/);
+  });
+
+  it.each([
+    ['porter', 'SIGKILL'],
+    ['porter', 'SIGSTOP'],
+    ['worker', 'SIGKILL'],
+    ['worker', 'SIGSTOP'],
+  ] as const)('the %s of its published ports gets %s', async (part, how) => {
+    const before = porterAndWorker(engine.paths)!;
+    process.kill(before[part], how);
+    // What is asked for meanwhile ends, one way or the other.
+    const asked = engine.docker('run', '--rm', '-p', '127.0.0.1::80', 'busybox', 'true');
+    await expect
+      .poll(() => ![undefined, before[part]].includes(porterAndWorker(engine.paths)?.[part]), { timeout: 40_000 })
+      .toBe(true);
+    await asked;
+    await works();
+    const said = { porter: log, worker: endpointLog }[part]();
+    if (how === 'SIGSTOP') expect(said).toMatch(/hangs and is ended: it has been stopped/);
   });
 
   it('the supervisor is killed: npm start brings one, which takes the running hostd over', async () => {

@@ -1,5 +1,5 @@
 /** An engine that `npm start` brings up, with a state directory of its own. */
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -72,4 +72,22 @@ export async function listening(pid: number): Promise<string[]> {
 export function endpointPid(paths: InstancePaths): number {
   const file = join(paths.runDir, 'vch/default/endpoint.json');
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
+}
+
+/** The processes that do for the endpoint of `default` what takes rights, and serve its published ports; null while they are being started. */
+export function porterAndWorker(paths: InstancePaths): { porter: number; worker: number } | null {
+  try {
+    const directory = join(paths.runDir, 'endpoint');
+    const endpoint = endpointPid(paths);
+    const porter = readdirSync(directory)
+      .filter((name) => name.endsWith('.pid'))
+      .map(
+        (name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { pid: number; porter: { pid: number } },
+      )
+      .find(({ pid }) => pid === endpoint)!.porter.pid;
+    const worker = Number(readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim());
+    return worker > 0 ? { porter, worker } : null;
+  } catch {
+    return null;
+  }
 }
