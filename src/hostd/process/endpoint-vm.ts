@@ -7,9 +7,11 @@ import { OWN_SPOOL } from '../../common/paths.js';
 import { writeWhole } from '../../common/write-whole.js';
 import {
   ended,
+  identify,
   isRunning,
   type ProcessIdentity,
   processesOf,
+  processesOfGroup,
   signal,
   signalGroup,
   startedAt,
@@ -196,15 +198,23 @@ export class EndpointVm implements RunningVm {
     this.stopTimers();
   }
 
-  /** Ends what a process that died has left running: nobody else runs as its users. */
+  /** Ends what a process that died has left running, or is to be replaced: nobody else runs as its users. */
   async killLeftovers(identity: EndpointIdentity): Promise<void> {
+    const { porter } = identity;
+    // Of an earlier version, which was root, its group is all that is known.
+    const left = porter === undefined ? this.groupOf(identity) : [porter];
     signalGroup(identity, 'SIGKILL');
-    if (identity.porter !== undefined) signalGroup(identity.porter, 'SIGKILL');
-    const user = await this.place.users.kept(this.vm.directory);
-    if (identity.porter === undefined || user === null) return;
-    const left = processesOf(new Set([user.endpoint, user.worker]));
+    if (porter !== undefined) signalGroup(porter, 'SIGKILL');
+    const user = porter === undefined ? null : await this.place.users.kept(this.vm.directory);
+    if (user !== null) left.push(...processesOf(new Set([user.endpoint, user.worker])));
     for (const one of left) signal(one, 'SIGKILL');
-    await Promise.all([identity, identity.porter, ...left].map((one) => ended(one, KILL_MS)));
+    await Promise.all([identity, ...left].map((one) => ended(one, KILL_MS)));
+  }
+
+  /** Unless its number was given to another process meanwhile. */
+  private groupOf(leader: ProcessIdentity): ProcessIdentity[] {
+    const now = identify(leader.pid);
+    return now === null || now.startTime === leader.startTime ? processesOfGroup(leader.pid) : [];
   }
 
   private stopTimers(): void {

@@ -1,10 +1,10 @@
 /** A VM that runs in a QEMU process: found by its pid file and monitor, watched until it ends. */
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
 import { ended, type ProcessIdentity, signal, startedAt, usage } from '../process-id.js';
 import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
-import { complaints } from './qemu-words.js';
+import { complaints, printedIn } from './qemu-words.js';
 import type { Qmp } from './qmp.js';
 import { type ChannelHost, disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-ports.js';
 
@@ -36,8 +36,10 @@ export async function removeRunFiles(files: VmFiles): Promise<void> {
 
 /** The end of what QEMU printed, on one line. */
 export async function lastWords(files: VmFiles): Promise<string> {
-  const text = await readFile(files.log, 'utf8').catch(() => '');
-  return complaints(text).slice(-5).join('; ').slice(-1000);
+  return complaints(await printedIn(files.log))
+    .slice(-5)
+    .join('; ')
+    .slice(-1000);
 }
 
 /** The running VM. `cleanUp` is called once after the process has ended, before the inventory is told. */
