@@ -188,10 +188,10 @@ describe('a container goes on, and can be worked with, when', () => {
   it('the supervisor is killed: npm start brings one, which takes the running hostd over', async () => {
     const [hostd, endpoint] = [hostdPid()!, endpointPid(engine.paths)];
     process.kill(supervisorPid()!, 'SIGKILL');
-    await expect.poll(supervisorPid).toBeNull();
+    await expect.poll(supervisorPid, { timeout: 10_000 }).toBeNull();
     await works();
     expect((await engine.start(...mirror())).code).toBe(0);
-    await expect.poll(supervisorPid).not.toBeNull();
+    await expect.poll(supervisorPid, { timeout: 10_000 }).not.toBeNull();
     expect([hostdPid(), endpointPid(engine.paths)]).toEqual([hostd, endpoint]);
   });
 
@@ -199,7 +199,7 @@ describe('a container goes on, and can be worked with, when', () => {
     const { porter, worker } = porterAndWorker(engine.paths)!;
     const all = [supervisorPid()!, hostdPid()!, endpointPid(engine.paths), porter];
     for (const pid of all) process.kill(pid, 'SIGKILL');
-    await expect.poll(() => [...all, worker].filter(runs)).toEqual([]);
+    await expect.poll(() => [...all, worker].filter(runs), { timeout: 10_000 }).toEqual([]);
     expect((await engine.start(...mirror())).code).toBe(0);
     await works();
     expect(all).not.toContain(supervisorPid());

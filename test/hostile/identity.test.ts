@@ -202,7 +202,7 @@ describe('files', () => {
     for (const pid of [endpoint, porter]) process.kill(pid, 'SIGKILL');
     // It had a worker in its group, and its file tells of no porter.
     const old = spawn('sh', ['-c', 'sleep 1000 & sleep 1000'], { detached: true, stdio: 'ignore' });
-    await expect.poll(() => children(old.pid!)).toHaveLength(2);
+    await expect.poll(() => children(old.pid!), { timeout: 10_000 }).toHaveLength(2);
     const group = [old.pid!, ...children(old.pid!)];
     writeFileSync(pidFile, JSON.stringify(identify(old.pid!)));
     await startHostdProcess(stack.paths, host);
@@ -253,7 +253,7 @@ describe('published ports', () => {
       ],
     );
     expect(started.stderr).not.toContain('Error');
-    await expect.poll(() => answer('http://127.0.0.1:907/')).toBe('served\n');
+    await expect.poll(() => answer('http://127.0.0.1:907/'), { timeout: 30_000 }).toBe('served\n');
     expect(await answer('http://127.0.0.1:908/')).toBe('served\n');
     const ports = (await stack.docker('port', 'low')).stdout;
     expect(ports).toContain('80/tcp -> 0.0.0.0:907');
@@ -359,6 +359,7 @@ describe('secrets', () => {
     const [test, other] = [await processes('test'), await processes('other')];
     const places = [stateDir, runDir, join(spoolDirectory('0'), '..')];
     const found = places.flatMap((place) => filesWith(place, secrets));
+    expect(stack.endpointLog()).toContain('"level":"debug"');
     expect(found.filter(({ path }) => /\.log(?:\.\d+)?$/.test(path))).toEqual([]);
     for (const { path, has } of found) {
       for (const user of [65_533, other.user]) {

@@ -99,8 +99,8 @@ it('a user whose requests never end keeps no other one out', async () => {
   // Two of five are one user's.
   for (let i = 1; i <= 5; i++) {
     ask('/held/greedy').catch(() => undefined);
-    await expect.poll(() => held).toBe(i);
-    await expect.poll(closed).toBe(Math.max(0, i - 2));
+    await expect.poll(() => held, { timeout: 10_000 }).toBe(i);
+    await expect.poll(closed, { timeout: 10_000 }).toBe(Math.max(0, i - 2));
   }
   expect((await ask('/known')).text).toContain('early');
 });
