@@ -49,7 +49,7 @@ export class WorkerProcess {
     });
     this.child = child;
     const watching = child.pid === undefined ? undefined : watch?.watch(child.pid, (why) => this.hangs(child, why));
-    child.once('exit', (code) => {
+    const gone = (code: number | null): void => {
       watching?.stop();
       for (const tell of this.waiting) tell();
       // One that never was ready at the first start is the starter's matter.
@@ -57,6 +57,11 @@ export class WorkerProcess {
       log.error({ code }, 'the gateway worker ended and is started again');
       this.child = null;
       void this.startAgain();
+    };
+    child.once('exit', gone);
+    // One that could not even be started has no exit.
+    child.on('error', () => {
+      if (child.pid === undefined) gone(null);
     });
     const ready = new Promise<boolean>((resolve) => {
       child.once('message', (answer) => resolve(answer === 'ready'));
@@ -73,7 +78,7 @@ export class WorkerProcess {
     child.kill('SIGKILL');
   }
 
-  /** A worker that ended at its start is tried again by its own `exit`. */
+  /** A worker that ended at its start is tried again when that is heard of. */
   private async startAgain(): Promise<void> {
     this.ready = false;
     await sleep(RESTART_MS);

@@ -121,8 +121,8 @@ describe('a container goes on, and can be worked with, when', () => {
     );
   /** What a user does next. */
   const works = async (): Promise<void> => {
-    await expect.poll(read, { timeout: 30_000 }).toBe(written);
-    await expect.poll(served, { timeout: 30_000 }).toBe(written);
+    await expect.poll(read).toBe(written);
+    await expect.poll(served).toBe(written);
     expect((await engine.docker('ps', '--format', '{{.Names}}')).stdout).toBe('kept\n');
     expect((await engine.docker('run', '--rm', 'busybox', 'echo', 'another')).stdout).toBe('another\n');
   };
@@ -133,7 +133,7 @@ describe('a container goes on, and can be worked with, when', () => {
       'cat /proc/sys/kernel/random/uuid > /file; ln -s /file /index.html; httpd -h /; while :; do sleep 1; done';
     const options = ['-d', '--name', 'kept', '-p', `127.0.0.1:${published}:80`];
     expect((await engine.docker('run', ...options, 'busybox', 'sh', '-c', script)).code).toBe(0);
-    await expect.poll(read, { timeout: 30_000 }).toMatch(/^[0-9a-f-]{36}\n$/);
+    await expect.poll(read).toMatch(/^[0-9a-f-]{36}\n$/);
     written = await read();
     await works();
   });
@@ -148,7 +148,7 @@ describe('a container goes on, and can be worked with, when', () => {
     ];
     for (const path of logs) appendFileSync(path, 'x'.repeat(11 * 1024 * 1024));
     await expect
-      .poll(() => logs.map((path) => statSync(path).size < 1024 * 1024 && existsSync(`${path}.1`)), { timeout: 30_000 })
+      .poll(() => logs.map((path) => statSync(path).size < 1024 * 1024 && existsSync(`${path}.1`)))
       .toEqual([true, true, true]);
     await works();
   });
@@ -156,7 +156,7 @@ describe('a container goes on, and can be worked with, when', () => {
   it.each(['SIGKILL', 'SIGSTOP'] as const)('hostd gets %s', async (how) => {
     const before = hostdPid()!;
     process.kill(before, how);
-    await expect.poll(() => ![null, before].includes(hostdPid()), { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => ![null, before].includes(hostdPid())).toBe(true);
     await works();
     if (how === 'SIGSTOP') expect(log()).toMatch(/hostd \(process \d+\) hangs and is ended: it has been stopped/);
   });
@@ -164,7 +164,7 @@ describe('a container goes on, and can be worked with, when', () => {
   it.each(['SIGKILL', 'SIGSTOP'] as const)('the endpoint gets %s', async (how) => {
     const before = endpointPid(engine.paths);
     process.kill(before, how);
-    await expect.poll(() => endpointPid(engine.paths) !== before, { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => endpointPid(engine.paths) !== before).toBe(true);
     await works();
     if (how === 'SIGSTOP') expect(log()).toMatch(/the endpoint hangs and is ended: it has been stopped/);
   });
@@ -188,10 +188,10 @@ describe('a container goes on, and can be worked with, when', () => {
   it('the supervisor is killed: npm start brings one, which takes the running hostd over', async () => {
     const [hostd, endpoint] = [hostdPid()!, endpointPid(engine.paths)];
     process.kill(supervisorPid()!, 'SIGKILL');
-    await expect.poll(supervisorPid, { timeout: 10_000 }).toBeNull();
+    await expect.poll(supervisorPid).toBeNull();
     await works();
     expect((await engine.start(...mirror())).code).toBe(0);
-    await expect.poll(supervisorPid, { timeout: 10_000 }).not.toBeNull();
+    await expect.poll(supervisorPid).not.toBeNull();
     expect([hostdPid(), endpointPid(engine.paths)]).toEqual([hostd, endpoint]);
   });
 
@@ -199,7 +199,7 @@ describe('a container goes on, and can be worked with, when', () => {
     const { porter, worker } = porterAndWorker(engine.paths)!;
     const all = [supervisorPid()!, hostdPid()!, endpointPid(engine.paths), porter];
     for (const pid of all) process.kill(pid, 'SIGKILL');
-    await expect.poll(() => [...all, worker].filter(runs), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => [...all, worker].filter(runs)).toEqual([]);
     expect((await engine.start(...mirror())).code).toBe(0);
     await works();
     expect(all).not.toContain(supervisorPid());

@@ -13,10 +13,13 @@ let sockets: Socket[];
 let held: number;
 const made = await makeCertificates('localhost', ['127.0.0.1'], 'Test');
 
-beforeEach(async () => {
+beforeEach(() => listen());
+afterEach(() => end());
+
+async function listen(handshakeTimeout = 60_000): Promise<void> {
   sockets = [];
   held = 0;
-  server = createServer({ cert: made.serverCert, key: made.serverKey, handshakeTimeout: 500 }, (request, response) => {
+  server = createServer({ cert: made.serverCert, key: made.serverKey, handshakeTimeout }, (request, response) => {
     const user = /^\/(known|held\/\w+)/.exec(request.url ?? '')?.[1];
     if (user !== undefined) isKnownClient(request, user);
     if (request.url === '/known' || request.url === '/early') response.end('early');
@@ -28,13 +31,13 @@ beforeEach(async () => {
   limitConnections(server, { strangers: STRANGERS, known: 5, restMs: 100 });
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   ({ port } = server.address() as AddressInfo);
-});
+}
 
-afterEach(async () => {
+async function end(): Promise<void> {
   for (const socket of sockets) socket.destroy();
   server.closeAllConnections();
   await new Promise((closed) => server.close(closed));
-});
+}
 
 const silent = (): Socket => {
   const socket = connect({ port, host: '127.0.0.1' }).on('error', () => undefined);
@@ -56,8 +59,10 @@ function ask(path: string, rest = '', socket?: TLSSocket): Promise<{ text: strin
 }
 
 it('a client that says nothing is ended when it should have said who it is', async () => {
+  await end();
+  await listen(500);
   const socket = silent();
-  await expect.poll(() => socket.closed, { timeout: 5000 }).toBe(true);
+  await expect.poll(() => socket.closed).toBe(true);
 });
 
 it('clients that say nothing keep nobody out', async () => {
@@ -91,7 +96,7 @@ it('strangers whose requests are being answered are not ended', async () => {
 it('the rest of a request that was answered is not waited for for ever', async () => {
   const { socket, text } = await ask('/early', 'Content-Length: 10\r\n\r\nhalf');
   expect(text).toContain('early');
-  await expect.poll(() => socket.closed, { timeout: 5000 }).toBe(true);
+  await expect.poll(() => socket.closed).toBe(true);
 });
 
 it('a user whose requests never end keeps no other one out', async () => {
@@ -99,8 +104,8 @@ it('a user whose requests never end keeps no other one out', async () => {
   // Two of five are one user's.
   for (let i = 1; i <= 5; i++) {
     ask('/held/greedy').catch(() => undefined);
-    await expect.poll(() => held, { timeout: 10_000 }).toBe(i);
-    await expect.poll(closed, { timeout: 10_000 }).toBe(Math.max(0, i - 2));
+    await expect.poll(() => held).toBe(i);
+    await expect.poll(closed).toBe(Math.max(0, i - 2));
   }
   expect((await ask('/known')).text).toContain('early');
 });

@@ -8,8 +8,6 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { isOwnFile } from '../../../src/hostd/own-files.js';
 import { receiveFile, removeLeftUploads } from '../../../src/hostd/server/uploads.js';
 
-/** The machine may be. */
-const BUSY = { timeout: 10_000 };
 let directory: string;
 let server: Server;
 /** What became of each upload. */
@@ -53,15 +51,15 @@ const answer = (upload: ClientRequest): Promise<unknown> =>
 it('a file is there when it is whole, and not before', async () => {
   const upload = put(null);
   upload.write('begun');
-  await expect.poll(() => readdirSync(directory), BUSY).toHaveLength(1);
+  await expect.poll(() => readdirSync(directory)).toHaveLength(1);
   const [partial = ''] = readdirSync(directory);
   expect(isOwnFile(join(directory, partial))).toBe(true);
   upload.end(' and ended');
-  await expect.poll(() => ends, BUSY).toEqual(['made']);
+  await expect.poll(() => ends).toEqual(['made']);
   expect(readdirSync(directory)).toEqual(['file']);
   expect(readFileSync(join(directory, 'file'), 'utf8')).toBe('begun and ended');
   put(3).end('new');
-  await expect.poll(() => ends, BUSY).toEqual(['made', 'replaced']);
+  await expect.poll(() => ends).toEqual(['made', 'replaced']);
 });
 
 it.each([
@@ -74,7 +72,7 @@ it.each([
   upload.flushHeaders();
   upload.write(sent);
   expect(await told).toBe(408);
-  await expect.poll(() => ends, BUSY).toEqual([expect.stringContaining('does not go on')]);
+  await expect.poll(() => ends).toEqual([expect.stringContaining('does not go on')]);
   expect(readdirSync(directory)).toEqual([]);
 });
 
@@ -94,7 +92,7 @@ it('a slow client that goes on is waited for', async () => {
     await new Promise((resolve) => setTimeout(resolve, 30));
   }
   upload.end();
-  await expect.poll(() => ends, BUSY).toEqual(['made']);
+  await expect.poll(() => ends).toEqual(['made']);
 });
 
 it('what a hostd that was killed has left is removed, and nothing else', async () => {
@@ -107,13 +105,13 @@ it('what a hostd that was killed has left is removed, and nothing else', async (
   symlinkSync(elsewhere, join(directory, 'a/link'));
   const upload = put(null);
   upload.write('begun');
-  await expect.poll(() => readdirSync(directory), BUSY).toHaveLength(3);
+  await expect.poll(() => readdirSync(directory)).toHaveLength(3);
   await removeLeftUploads(directory);
   expect(readdirSync(directory, { recursive: true }).sort()).toEqual([
     expect.stringMatching(/^\.[0-9a-f]{16}\.caisson-upload$/),
     ...['a', 'a/b', 'a/b/kept', 'a/kept.upload-00000000', 'a/link', `a/link/${left}`],
   ]);
   upload.end();
-  await expect.poll(() => ends, BUSY).toEqual(['made']);
+  await expect.poll(() => ends).toEqual(['made']);
   rmSync(elsewhere, { recursive: true });
 });
