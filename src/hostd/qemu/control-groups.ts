@@ -75,7 +75,7 @@ export class ControlGroups {
       merged,
       hierarchies,
       merged.flatMap(({ controllers }) => controllers.map((one) => `cgroup-${one}`)),
-      [...reasons].map(([controller, why]) => `control group for ${controller} (${why})`),
+      [...reasons].map(([controller, why]) => `a control group for ${controller} (${why})`),
     );
   }
 

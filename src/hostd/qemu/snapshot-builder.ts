@@ -3,7 +3,7 @@
  * for its host, and saves it. No container's code ever runs in it.
  */
 import { createWriteStream } from 'node:fs';
-import { chown, mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
@@ -24,12 +24,14 @@ import {
   type Acceleration,
   type DiskBacking,
   GUEST_RPC_PORT,
-  MAKER_UID,
   MIGRATION_CAPABILITIES,
   qemuArguments,
+  type VmSockets,
 } from './command-line.js';
 import type { ControlGroups } from './control-groups.js';
+import type { DescriptorSender } from './descriptor-sender.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
+import { tellRefused } from './qemu-vm.js';
 import { complaints, printedIn } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
@@ -61,6 +63,12 @@ interface MadeDevices {
   serialFiles: Map<number, number>;
 }
 
+const sockets = (directory: string): Required<VmSockets> => ({
+  qmp: join(directory, 'qmp'),
+  guestRpc: join(directory, 'rpc'),
+  handOver: join(directory, 'handover'),
+});
+
 const NO_DEVICES: MadeDevices = { memory: FIRST_FD, disks: [], serialFiles: new Map() };
 
 /** Boots and saves. */
@@ -74,6 +82,7 @@ export class SnapshotBuilder {
     private readonly virtualSwitch: VirtualSwitch,
     private readonly launch: LaunchQemu,
     private readonly groups: ControlGroups,
+    private readonly sender: DescriptorSender,
   ) {}
 
   /** The command line of the VM that is booted for a shape, in `directory`: without `devices`, one that all of the shape have in common. */
@@ -82,7 +91,7 @@ export class SnapshotBuilder {
       acceleration: this.acceleration,
       dialect: this.dialect,
       boot: this.boot,
-      sockets: { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') },
+      sockets: sockets(directory),
       taps: shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index) ?? '' })),
       disks: devices.disks,
       serialFiles: devices.serialFiles,
@@ -130,7 +139,7 @@ export class SnapshotBuilder {
         vm,
         use: 'make',
         args: this.commandLine(shape, work, taps, { memory, disks, serialFiles }),
-        sockets: { qmp: join(work, 'qmp'), guestRpc: join(work, 'rpc') },
+        sockets: sockets(work),
         taps: [...taps.values()].map((tap) => ({ tap })),
         logFile,
         inherited: inherited.handles,
@@ -140,14 +149,17 @@ export class SnapshotBuilder {
       setPriority(process.pid, constants.priority.PRIORITY_LOW);
       const qmp = await Qmp.connect(join(work, 'qmp'), () => isRunning(process), BOOT_MS);
       try {
+        await process.enclose();
         await booted(qmp);
         await sleep(SETTLE_MS);
-        await save(qmp, join(work, 'state.sock'), join(directory, 'state'));
+        const send = (to: string): Promise<void> => this.sender.save(sockets(work).handOver, to);
+        await save(qmp, send, join(work, 'state.sock'), join(directory, 'state'));
         await qmp.command('quit').catch(() => undefined);
       } finally {
         qmp.release();
       }
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
+      await tellRefused(logFile);
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
@@ -189,9 +201,9 @@ function booted(qmp: Qmp): Promise<void> {
 
 /**
  * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
- * QEMU sends it to a socket: it may not open files of its own any more.
+ * QEMU sends it to a socket that hostd connects for it: it has no paths any more.
  */
-async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
+async function save(qmp: Qmp, send: (to: string) => Promise<void>, socketPath: string, file: string): Promise<void> {
   const server = createServer();
   try {
     const saved = new Promise<void>((resolve, reject) => {
@@ -204,9 +216,8 @@ async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
       server.once('error', reject);
       server.listen(socketPath, resolve);
     });
-    await chown(socketPath, MAKER_UID, MAKER_UID);
     await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
-    await qmp.command('migrate', { uri: `unix:${socketPath}` });
+    await send(socketPath);
     for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
       const { status } = (await qmp.command('query-migrate')) as { status?: string };
       if (status === 'completed') break;

@@ -18,7 +18,7 @@ import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { OpenDisks } from '../disks/open-disks.js';
-import { ended, identityOf, isRunning, type ProcessIdentity, signal } from '../process-id.js';
+import { argumentsOf, ended, identityOf, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
@@ -262,6 +262,19 @@ export class SpareVm {
       ...logs.map((change) => this.qmp.command('chardev-change', change)),
     ]);
   }
+}
+
+/**
+ * The highest number of those that became VMs and still run: they keep the name of their control group. Taps and sockets were given others.
+ * @param processes ids
+ */
+export function lastSpare({ runDirectory }: Pick<SpareMaker, 'runDirectory'>, processes: Iterable<number>): number {
+  let last = 0;
+  for (const pid of processes) {
+    const name = argumentsOf(pid).find((one) => one.startsWith(`guest=${runDirectory}/`)) ?? '';
+    last = Math.max(last, Number(/\/(\d+)\.qmp/.exec(name)?.[1] ?? 0));
+  }
+  return last;
 }
 
 /** Ends what spare VMs an earlier hostd left, and removes their files. @param processes those that became no VM */
