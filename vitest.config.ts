@@ -13,7 +13,7 @@ export default defineConfig({
   test: {
     reporters: ['default'],
     projects: [
-      // Loading the program anew for each file would take as long as all else.
+      // Loading the program anew for each file would take as long as all else. A test that mocks a module loads it anew itself.
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], ...patient, isolate: false } },
       slow('fuzz', ['test/fuzz/**/*.test.ts']),
       slow('vcsim', ['test/vcsim/**/*.test.ts']),
