@@ -7,8 +7,9 @@ import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { restrictedCaller } from '../access/caller.js';
 import type { Need } from '../access/file-access.js';
-import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
+import { copyRecord, forgetRecord, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
+import { isOwnFile } from '../own-files.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
 import { matchesGlob } from './glob.js';
@@ -259,7 +260,7 @@ export class HostDatastoreBrowser extends FileObject {
     for (let at = 0; at < all.length; at += AT_ONCE) {
       const entries = all
         .slice(at, at + AT_ONCE)
-        .filter((entry) => !isRecordPath(entry.name) && patterns.some((pattern) => matchesGlob(pattern, entry.name)));
+        .filter((entry) => !isOwnFile(entry.name) && patterns.some((pattern) => matchesGlob(pattern, entry.name)));
       const infos = await Promise.all(entries.map((entry) => stat(join(local, entry.name)).catch(() => null)));
       for (const [index, entry] of entries.entries())
         file.push({
