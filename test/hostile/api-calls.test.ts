@@ -246,3 +246,12 @@ it('silent guests keep nobody from the sizes of the others, and are removed with
   await Promise.all(silent.map((id) => ask('DELETE /containers/:id', id, '?force=1')));
   expect(heard).not.toContain(Message.signal);
 }, 200_000);
+
+it('a probe that floods and does not end, even when it is killed, makes its container unhealthy', async () => {
+  const Healthcheck = { Test: ['CMD', 'true'], Interval: 50e6, Timeout: 200e6, Retries: 1 };
+  const id = await stack.run(loud.floods!, { Healthcheck });
+  const health = async (): Promise<{ Status: string; Log: { Output: string }[] }> =>
+    (JSON.parse((await ask('GET /containers/:id/json', id)).text) as { State: { Health: never } }).State.Health;
+  await expect.poll(async () => (await health()).Status, { timeout: 40_000, interval: 200 }).toBe('unhealthy');
+  expect(Math.max(...(await health()).Log.map(({ Output }) => Output.length))).toBeLessThan(5000);
+}, 60_000);

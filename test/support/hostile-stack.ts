@@ -39,10 +39,15 @@ export interface CallOptions {
 /** The running stack. */
 export interface HostileStack {
   engine: Engine;
-  /** Makes a container whose guest behaves so, in all its runs. @param started its guest says of itself that its process runs @returns its id */
-  create(behaviour: Behaviour, started?: boolean): Promise<string>;
+  /**
+   * Makes a container whose guest behaves so, in all its runs.
+   * @param started its guest says of itself that its process runs
+   * @param config more of what the container is made with
+   * @returns its id
+   */
+  create(behaviour: Behaviour, started?: boolean, config?: object): Promise<string>;
   /** Makes one and starts it. @returns its id */
-  run(behaviour: Behaviour): Promise<string>;
+  run(behaviour: Behaviour, config?: object): Promise<string>;
   /** @throws Error when it takes longer than its deadline */
   call(method: string, path: string, options: CallOptions): Promise<Called>;
   close(): Promise<void>;
@@ -145,7 +150,7 @@ export async function startHostileStack(): Promise<HostileStack> {
         }
         response.on('data', (part: Buffer) => {
           read += part.length;
-          if (text.length < 2000) text += part.toString('latin1', 0, 2000);
+          if (text.length < 65_536) text += part.toString('latin1');
           if (read >= most) end();
         });
         response.on('end', end);
@@ -154,11 +159,11 @@ export async function startHostileStack(): Promise<HostileStack> {
       });
       sent.end(bytes);
     });
-  const create: HostileStack['create'] = async (behaviour, started = true) => {
+  const create: HostileStack['create'] = async (behaviour, started = true, config = {}) => {
     const name = `guest${count++}`;
     behaviours.set(name, { behaviour, started });
     const created = await call('POST', `/containers/create?name=${name}`, {
-      body: { Image: 'guest:latest', OpenStdin: true, HostConfig: { NetworkMode: 'none' } },
+      body: { Image: 'guest:latest', OpenStdin: true, HostConfig: { NetworkMode: 'none' }, ...config },
       deadlineMs: 30_000,
     });
     if (created.status !== 201) throw new Error(`create: ${created.status} ${created.text}`);
@@ -168,8 +173,8 @@ export async function startHostileStack(): Promise<HostileStack> {
     engine,
     call,
     create,
-    async run(behaviour) {
-      const id = await create(behaviour);
+    async run(behaviour, config) {
+      const id = await create(behaviour, true, config);
       const started = await call('POST', `/containers/${id}/start`, { deadlineMs: 60_000 });
       if (started.status !== 204) throw new Error(`start: ${started.status} ${started.text}`);
       return id;
