@@ -146,7 +146,9 @@ export class ContainerFiles implements FileService {
     look: (quiet: Quiet) => Promise<T>,
   ): Promise<T> {
     const container = this.containers.resolve(id);
-    const quiet = new Quiet(`${what} ${id}`, patience, () => container.channel?.heard() ?? 0, signal);
+    // What reads the disk of one that does not run has bounds of its own, and no silence.
+    const heard = (): number => container.channel?.heard() ?? performance.now();
+    const quiet = new Quiet(`${what} ${id}`, patience, heard, signal);
     try {
       return await quiet.run(() => look(quiet));
     } finally {
