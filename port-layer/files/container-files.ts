@@ -146,9 +146,11 @@ export class ContainerFiles implements FileService {
     look: (quiet: Quiet) => Promise<T>,
   ): Promise<T> {
     const container = this.containers.resolve(id);
-    // What reads the disk of one that does not run has bounds of its own, and no silence.
-    const heard = (): number => container.channel?.heard() ?? performance.now();
-    const quiet = new Quiet(`${what} ${id}`, patience, heard, signal);
+    const { channel } = container;
+    // What reads the disk of one that does not run has bounds of its own.
+    const { mostMs } = patience;
+    const guests = channel === null ? { silenceMs: mostMs, quietMs: mostMs, mostMs } : patience;
+    const quiet = new Quiet(`${what} ${id}`, guests, () => container.channel?.heard() ?? 0, signal);
     try {
       return await quiet.run(() => look(quiet));
     } finally {
