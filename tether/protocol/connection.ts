@@ -178,8 +178,9 @@ export class TetherConnection extends EventEmitter<Events> {
         whenTaken: (go: () => void) => this.whenTaken(go),
       };
       input = new SessionInput(sender, this.inputWindow, most);
-      this.inputs.set(session, input);
-      if (this.closed) input.processEnded();
+      // What has ended by now will not end again.
+      if (this.closed || !this.windows.has(session)) input.processEnded();
+      else this.inputs.set(session, input);
     }
     return input;
   }

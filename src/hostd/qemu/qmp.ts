@@ -25,7 +25,8 @@ export class QmpParser {
 
   /** The messages complete with this text. @throws internal when it is not QMP, or a line has no end */
   push(text: string): QmpMessage[] {
-    const lines = (this.pending + text).split('\n');
+    // A long line comes in many pieces: it is put together once.
+    const lines = text.includes('\n') ? (this.pending + text).split('\n') : [this.pending + text];
     this.pending = lines.pop() ?? '';
     if (this.pending.length > MAX_LINE) throw internal('QEMU sent a monitor message that is too long');
     return lines.filter((line) => line.trim() !== '').map(parseMessage);
