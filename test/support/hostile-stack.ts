@@ -164,7 +164,7 @@ export async function startHostileStack(): Promise<HostileStack> {
     behaviours.set(name, { behaviour, started });
     const created = await call('POST', `/containers/create?name=${name}`, {
       body: { Image: 'guest:latest', OpenStdin: true, HostConfig: { NetworkMode: 'none' }, ...config },
-      deadlineMs: 30_000,
+      deadlineMs: 240_000,
     });
     if (created.status !== 201) throw new Error(`create: ${created.status} ${created.text}`);
     return (JSON.parse(created.text) as { Id: string }).Id;
@@ -175,7 +175,7 @@ export async function startHostileStack(): Promise<HostileStack> {
     create,
     async run(behaviour, config) {
       const id = await create(behaviour, true, config);
-      const started = await call('POST', `/containers/${id}/start`, { deadlineMs: 60_000 });
+      const started = await call('POST', `/containers/${id}/start`, { deadlineMs: 240_000 });
       if (started.status !== 204) throw new Error(`start: ${started.status} ${started.text}`);
       return id;
     },
