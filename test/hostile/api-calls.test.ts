@@ -231,7 +231,9 @@ it.each([
     expect(late).toEqual([]);
     expect(most).toBeLessThan(500 * MIB);
     await forEach([...containers.values(), good], AT_ONCE, (id) => ask('DELETE /containers/:id', id, '?force=1'));
-    expect(JSON.parse((await stack.call('GET', '/containers/json?all=1', { deadlineMs: DEADLINE_MS })).text)).toEqual([]);
+    expect(JSON.parse((await stack.call('GET', '/containers/json?all=1', { deadlineMs: DEADLINE_MS })).text)).toEqual(
+      [],
+    );
   },
   900_000,
 );
