@@ -5,7 +5,7 @@ import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { StartError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
-import { FIRST_PROCESS_MS } from '../interaction/patience.js';
+import { FIRST_PROCESS } from '../interaction/patience.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec, ContainerState, Preparation } from '../types.js';
 import type { Container } from './container.js';
@@ -203,7 +203,7 @@ export class Starter {
         else reject(ended);
       };
       const tooLong = (): void => reject(timeout('the container VM does not start its process in time'));
-      const timer = setTimeout(tooLong, FIRST_PROCESS_MS + VOLUME_MS * volumeDisks(container.spec).length);
+      const timer = setTimeout(tooLong, FIRST_PROCESS.mostMs + VOLUME_MS * volumeDisks(container.spec).length);
       channel.on('started', onStarted);
       channel.on('failed', onFailed);
       container.on('power', onPower);

@@ -23,7 +23,7 @@ export const FILE_RECORD: Patience = { silenceMs: 30_000, mostMs: 120_000 };
 /** Another file server may have the filesystem frozen: its end is waited for. */
 export const FILE_FREEZE: Patience = { silenceMs: 30_000, mostMs: 1_800_000 };
 /** From power-on until the first process runs. */
-export const FIRST_PROCESS_MS = 120_000;
+export const FIRST_PROCESS = { mostMs: 120_000 };
 
 /** How long files are looked through as a whole: a guest may tell of them without end. */
 export interface LookPatience {

@@ -10,9 +10,10 @@ import type { Behaviour } from '../support/hostile-guest.js';
 import { type CallOptions, type HostileStack, startHostileStack } from '../support/hostile-stack.js';
 import { TarBuilder } from '../support/registry/tar-builder.js';
 
+const FIRST_PROCESS = vi.hoisted(() => ({ mostMs: 120_000 }));
 vi.mock('../../port-layer/interaction/patience.js', async (original) => {
-  const short = { silenceMs: 2000, mostMs: 4000 };
-  const look = { silenceMs: 1000, quietMs: 2000, mostMs: 5000 };
+  const short = { silenceMs: 3000, mostMs: 6000 };
+  const look = { silenceMs: 2000, quietMs: 4000, mostMs: 8000 };
   const { fromGuest, brokeProtocol } = await original<typeof import('../../port-layer/interaction/patience.js')>();
   return {
     fromGuest,
@@ -22,7 +23,7 @@ vi.mock('../../port-layer/interaction/patience.js', async (original) => {
     OBSERVATION: short,
     FILE_RECORD: short,
     FILE_FREEZE: short,
-    FIRST_PROCESS_MS: 4000,
+    FIRST_PROCESS,
     SIZE: look,
     CHANGES: look,
   };
@@ -213,6 +214,7 @@ it.each([
       most = Math.max(most, process.memoryUsage().rss - before);
     }, 50);
     const late: string[] = [];
+    FIRST_PROCESS.mostMs = 4000;
     const make = async (name: string, { of, make: does }: Call, behaviour: string): Promise<void> => {
       await does(containers.get(`${behaviour} ${of}`)!).catch((error: unknown) => {
         if (/is not answered/.test(String(error))) late.push(`${name} of one that ${behaviour}: ${String(error)}`);
@@ -222,11 +224,16 @@ it.each([
       Object.entries(calls).map(([name, one]) => make(name, one, behaviour)),
     );
     for (const [name, one] of Object.entries(ofAll)) all.push(make(name, one, Object.keys(behaviours)[0]!));
-    const { text } = await ask('POST /containers/:id/exec', good, '', { body: { Cmd: ['true'] } });
-    const { Id: exec } = JSON.parse(text) as { Id: string };
-    await ask('POST /exec/:id/start', exec, '', { body: { Detach: false } });
-    expect(JSON.parse((await ask('GET /exec/:id/json', exec)).text)).toMatchObject({ ExitCode: 3, Running: false });
+    const served = async (): Promise<unknown> => {
+      const { text } = await ask('POST /containers/:id/exec', good, '', { body: { Cmd: ['true'] } });
+      const { Id: exec } = JSON.parse(text) as { Id: string };
+      await ask('POST /exec/:id/start', exec, '', { body: { Detach: false } });
+      return JSON.parse((await ask('GET /exec/:id/json', exec)).text);
+    };
+    // On a machine that is busy it takes longer than it is waited for here.
+    await expect.poll(served, { timeout: DEADLINE_MS }).toMatchObject({ ExitCode: 3, Running: false });
     await Promise.all(all);
+    FIRST_PROCESS.mostMs = 120_000;
     clearInterval(watch);
     expect(late).toEqual([]);
     expect(most).toBeLessThan(500 * MIB);
@@ -239,15 +246,18 @@ it.each([
 );
 
 it('silent guests keep nobody from the sizes of the others, and are removed without being asked', async () => {
-  const heard: number[] = [];
+  let signals = 0;
   const silent = await Promise.all(
-    Array.from({ length: 6 }, () => stack.run((_guest, { type }) => void heard.push(type))),
+    Array.from({ length: 6 }, () =>
+      stack.run((_guest, { type, session }) => {
+        if (type === Message.signal && session === 0) signals++;
+      }),
+    ),
   );
   const asked = await stack.call('GET', '/containers/json?size=1', { deadlineMs: DEADLINE_MS });
   expect(asked.status).toBe(200);
-  heard.length = 0;
   await Promise.all(silent.map((id) => ask('DELETE /containers/:id', id, '?force=1')));
-  expect(heard).not.toContain(Message.signal);
+  expect(signals).toBe(0);
 }, 900_000);
 
 it('a probe that floods and does not end, even when it is killed, makes its container unhealthy', async () => {
