@@ -122,10 +122,10 @@ export class ContainerFiles implements FileService {
   }
 
   async changes(id: string, signal?: AbortSignal): Promise<FileChange[]> {
-    return this.looking('the changes of container', CHANGES, id, signal, async (quiet) => {
+    return this.looking('the changes of container', CHANGES, id, signal, async (quiet, call) => {
       const changes: FileChange[] = [];
       const budget = new NameBudget();
-      for await (const change of this.compare(id, quiet)) {
+      for await (const change of this.compare(id, quiet, call)) {
         budget.take(change.path);
         changes.push(shown(change));
       }
@@ -134,7 +134,7 @@ export class ContainerFiles implements FileService {
   }
 
   async size(id: string, signal?: AbortSignal): Promise<number> {
-    return this.looking('the size of container', SIZE, id, signal, (quiet) => this.count(id, quiet));
+    return this.looking('the size of container', SIZE, id, signal, (quiet, call) => this.count(id, quiet, call));
   }
 
   /** @param what is looked for @throws timeout */
@@ -143,27 +143,25 @@ export class ContainerFiles implements FileService {
     patience: LookPatience,
     id: string,
     signal: AbortSignal | undefined,
-    look: (quiet: Quiet) => Promise<T>,
+    look: (quiet: Quiet, call: DiskCall) => Promise<T>,
   ): Promise<T> {
     const container = this.containers.resolve(id);
-    const { channel } = container;
-    // What reads the disk of one that does not run has bounds of its own.
-    const { mostMs } = patience;
-    const guests = channel === null ? { silenceMs: mostMs, quietMs: mostMs, mostMs } : patience;
-    const quiet = new Quiet(`${what} ${id}`, guests, () => container.channel?.heard() ?? 0, signal);
+    const heard = (): number => container.channel?.heard() ?? call.heard;
+    const quiet = new Quiet(`${what} ${id}`, patience, heard, signal);
+    const call = this.readers.call(quiet.signal);
     try {
-      return await quiet.run(() => look(quiet));
+      return await quiet.run(() => look(quiet, call));
     } finally {
       quiet.close();
     }
   }
 
-  private async count(id: string, quiet: Quiet): Promise<number> {
+  private async count(id: string, quiet: Quiet, call: DiskCall): Promise<number> {
     let size = 0;
     /** Of files with several names, counted once. */
     const counted = new Set<bigint>();
     const budget = new NameBudget();
-    for await (const { entry } of this.compare(id, quiet)) {
+    for await (const { entry } of this.compare(id, quiet, call)) {
       if (entry === null || !(isRegular(entry) || isSymlink(entry)) || counted.has(entry.ino)) continue;
       if (entry.nlink > 1) {
         budget.take('');
@@ -175,10 +173,9 @@ export class ContainerFiles implements FileService {
   }
 
   /** What was changed since the image, in the order of the paths. */
-  private async *compare(id: string, quiet: Quiet): AsyncGenerator<TreeChange> {
+  private async *compare(id: string, quiet: Quiet, call: DiskCall): AsyncGenerator<TreeChange> {
     const { signal } = quiet;
     const container = this.containers.resolve(id);
-    const call = this.readers.call(signal);
     const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
       const image = await this.imageOf(container, call);

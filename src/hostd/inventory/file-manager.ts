@@ -4,8 +4,9 @@ import { dirname, join } from 'node:path';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import type { Need } from '../access/file-access.js';
-import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
+import { copyRecord, forgetRecord, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
+import { isOwnFile } from '../own-files.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
 import { ManagedObject } from './managed-object.js';
@@ -217,7 +218,7 @@ export class HostDatastoreBrowser extends FileObject {
     const local = await this.locate(path, 'read');
     const patterns = (spec.matchPattern ?? ['*']).map(glob);
     const entries = (await readdir(local, { withFileTypes: true })).filter(
-      (entry) => !isRecordPath(entry.name) && patterns.some((pattern) => pattern.test(entry.name)),
+      (entry) => !isOwnFile(entry.name) && patterns.some((pattern) => pattern.test(entry.name)),
     );
     const file = await Promise.all(
       entries.map(async (entry) => {
