@@ -51,6 +51,11 @@ export function originOf(request: IncomingMessage): string {
   return connections.get(request)?.origin ?? '';
 }
 
+/** Whether a request came by a unix socket. */
+export function isOnUnixSocket(request: IncomingMessage): boolean {
+  return connections.get(request)?.onUnixSocket === true;
+}
+
 type State = 'head' | 'body' | 'answer' | 'discard' | 'over';
 
 export class Connection {
@@ -82,6 +87,7 @@ export class Connection {
       busy: () => undefined,
       keeps: () => undefined,
     },
+    readonly onUnixSocket = false,
   ) {
     socket.setNoDelay?.(true);
     // There is no limit on idle connections: one whose client is gone without a word is found by this.
