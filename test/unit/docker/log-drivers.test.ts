@@ -93,6 +93,9 @@ describe('options', () => {
       E: 'e=f',
       AZ: '',
     });
+    // Without a bound this takes years.
+    const slow = { Config: { 'labels-regex': '^(a+)+$' } };
+    expect(() => logAttributes(slow, { [`${'a'.repeat(60)}!`]: '1' }, [])).toThrow('takes too long');
     expect(encodeDetails({ b: '2 &', a: 'ä' })).toBe('a=%C3%A4,b=2+%26');
   });
 });
