@@ -63,7 +63,7 @@ export function checkLogConfig(config: LogConfig | null | undefined, grants = NO
   const driver = logDriver(config);
   const options = config?.Config ?? {};
   if (driver === 'none') return;
-  const known = KNOWN[driver];
+  const known = Object.hasOwn(KNOWN, driver) ? KNOWN[driver] : undefined;
   if (known === undefined && NOT_DONE.includes(driver))
     throw unsupported(`HostConfig.LogConfig: log driver '${driver}' is not implemented`);
   if (known === undefined)

@@ -70,6 +70,10 @@ describe('options', () => {
     expect(() => checkLogValues(log, { id: '', name: '', imageId: '', imageName: '' })).toThrow(message);
   });
 
+  it.each(['constructor', '__proto__', 'toString'])('%s is no driver', (Type) => {
+    expect(() => checkLogConfig({ Type })).toThrow(`plugin "${Type}" not found`);
+  });
+
   it('say what is kept', () => {
     expect(logKeeping(null)).toEqual({ kept: true });
     expect(logKeeping({ Type: 'none', Config: { any: 'thing' } })).toEqual({ kept: false });
