@@ -84,7 +84,8 @@ export class ReaderProcess {
       this.words = (this.words + text.toString()).slice(-MAX_WORDS);
     });
     this.child.once('error', (error) => this.end(`its reader cannot be started: ${error.message}`));
-    this.child.once('exit', (code, signal) => this.end(this.reasonOf(code, signal)));
+    // Not at its exit: what it said last may not have been read then.
+    this.child.once('close', (code, signal) => this.end(this.reasonOf(code, signal)));
     this.watch = new ReaderWatch(
       this.pid,
       limits,

@@ -147,10 +147,7 @@ function exchange(
       );
       sent.destroy();
     };
-    const timer = setTimeout(
-      () => done(cutAfterMs !== undefined && answer !== undefined ? undefined : 'timeout'),
-      cutAfterMs ?? TIMEOUT_MS,
-    );
+    let timer = setTimeout(() => done('timeout'), TIMEOUT_MS);
     const read = (stream: IncomingMessage | Socket): void => {
       stream.on('data', (part: Buffer) => parts.push(part));
       stream.on('end', () => done());
@@ -159,6 +156,9 @@ function exchange(
     const sent = httpRequest({ agent: false, ...options }, (response) => {
       answer = response;
       read(response);
+      if (cutAfterMs === undefined) return;
+      clearTimeout(timer);
+      timer = setTimeout(() => done(), cutAfterMs);
     });
     sent.on('upgrade', (response, socket: Socket, first) => {
       answer = response;

@@ -114,13 +114,13 @@ export class LabGuest implements VmHooks {
   }
 }
 
-/** Waits for a condition. @throws Error naming `what` after 40 s */
+/** Waits for a condition. @throws Error naming `what` after 100 s */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string,
   detail = (): string => '',
 ): Promise<void> {
-  for (const deadline = Date.now() + 40_000; !(await condition()); await sleep(20)) {
+  for (const deadline = Date.now() + 100_000; !(await condition()); await sleep(20)) {
     if (Date.now() > deadline) throw new Error(`it took too long until ${what}. ${detail()}`);
   }
 }

@@ -1,6 +1,6 @@
 /** Disks of containers that harm their reader: the call gets an error, the engine goes on. */
 import { mkdir, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
@@ -34,7 +34,7 @@ afterEach(async () => {
 /** A container whose readers have these limits. */
 async function containerWith(limits: ConstructorParameters<typeof DiskReaders>[0] = {}): Promise<void> {
   ({ path: directory, remove } = await temporaryDirectory());
-  const stack = new Stack(directory);
+  const stack = new Stack(directory, undefined, basename(directory));
   await stack.add(await tarOf([{ name: 'large', content: Buffer.alloc(24 << 20, 'x') }]));
   readers = new DiskReaders(limits);
   const made = await stoppedContainer(directory, stack.top, readers);
@@ -81,15 +81,24 @@ function manyNames(): Buffer {
 it('one that needs more memory than there is', async () => {
   await containerWith({ heapMiB: 32 });
   await writeToDisk(disk, manyNames());
-  await expect(files.size(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
+  // Not its size, which is given up after some seconds.
+  await expect(files.changes(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
   // The next call is served by another process.
   await expect(files.stat(ID, '/d2/a')).resolves.toMatchObject({ name: 'a', size: 5000 });
 });
 
 it('one whose reader takes too long for an answer', async () => {
-  await containerWith({ stepMs: 1 });
-  await writeToDisk(disk, manyNames());
-  await expect(files.size(ID)).rejects.toThrow(unreadable('reading it takes too long'));
+  await containerWith({ stepMs: 1000 });
+  // It says all the while that it is there, and comes to no end.
+  const opening = readers.call().open({
+    what: `container ${ID}`,
+    path: `${ID}/${ID}.vmdk`,
+    layers: [],
+    openBlocks: () => new Promise(() => undefined),
+    datastore: null as never,
+    spoolDir: directory,
+  });
+  await expect(opening).rejects.toThrow(unreadable('reading it takes too long'));
 });
 
 /** The process that sends an export which nobody reads on with. */
@@ -135,7 +144,7 @@ it('a disk that names another container’s as its parent', async () => {
   await containerWith();
   const other = join(directory, 'other', 'other.vmdk');
   await mkdir(dirname(other));
-  await createChild(other, join(directory, '0.vmdk')).catch(() => createChild(other, disk));
+  await createChild(other, join(directory, `${basename(directory)}0.vmdk`)).catch(() => createChild(other, disk));
   const forged = join(directory, 'forged.vmdk');
   await createChild(forged, other, '../other/other.vmdk');
   await rename(forged, disk);

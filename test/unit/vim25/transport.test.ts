@@ -1,13 +1,24 @@
 /** The client's side of HTTPS against a server that misbehaves. */
 import { X509Certificate } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { makeCertificates } from '../../../src/cli/certificates.js';
 import { withOperation } from '../../../src/common/log.js';
 import { readText, Transport } from '../../../src/vim25/transport.js';
+
+/** The request that was made last. */
+let outgoing: ClientRequest;
+vi.mock(import('node:https'), async (original) => {
+  const https = await original();
+  const request = (...args: Parameters<typeof https.request>): ClientRequest => {
+    outgoing = https.request(...args);
+    return outgoing;
+  };
+  return { ...https, request: request as typeof https.request };
+});
 
 let server: Server;
 let certificate: X509Certificate;
@@ -153,15 +164,19 @@ it('does not call a slow reader or a slow source silence of the server', async (
     if (request.method === 'GET') response.end(Buffer.alloc(3_000_000));
     else request.resume().on('end', () => response.end('thanks'));
   };
-  const head = await transport.exchange({ method: 'GET', path: '/', idleTimeoutMs: 100 });
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  const head = await transport.exchange({ method: 'GET', path: '/' });
+  await expect.poll(() => head.readableLength).toBeGreaterThan(0);
+  outgoing.emit('timeout');
   expect(await readText(head)).toHaveLength(3_000_000);
-  let pushed = 0;
-  const slow = new Readable({
-    read() {
-      setTimeout(() => this.push(pushed++ < 2 ? 'x' : null), 250);
-    },
-  });
-  const put = await transport.exchange({ method: 'PUT', path: '/', body: slow, idleTimeoutMs: 100 });
-  expect(await readText(put)).toBe('thanks');
+  const slow = new Readable({ read: () => undefined });
+  const put = transport.exchange({ method: 'PUT', path: '/', body: slow });
+  slow.push('x');
+  await expect.poll(() => outgoing.socket !== null && outgoing.writableLength === 0 && slow.readableLength).toBe(0);
+  outgoing.emit('timeout');
+  slow.push('x');
+  slow.push(null);
+  expect(await readText(await put)).toBe('thanks');
+  const silent = transport.exchange({ method: 'GET', path: '/' });
+  answer = () => outgoing.emit('timeout');
+  await expect(silent).rejects.toThrow(/does not answer/);
 });
