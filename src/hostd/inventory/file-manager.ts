@@ -5,8 +5,9 @@ import { matchesGlob } from '../../common/glob.js';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import type { Need } from '../access/file-access.js';
-import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
+import { copyRecord, forgetRecord, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
+import { isOwnFile } from '../own-files.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
 import { ManagedObject } from './managed-object.js';
@@ -218,7 +219,7 @@ export class HostDatastoreBrowser extends FileObject {
     const local = await this.locate(path, 'read');
     const patterns = spec.matchPattern ?? ['*'];
     const entries = (await readdir(local, { withFileTypes: true })).filter(
-      (entry) => !isRecordPath(entry.name) && patterns.some((pattern) => matchesGlob(entry.name, pattern)),
+      (entry) => !isOwnFile(entry.name) && patterns.some((pattern) => matchesGlob(entry.name, pattern)),
     );
     const file = await Promise.all(
       entries.map(async (entry) => {
