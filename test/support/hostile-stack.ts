@@ -39,6 +39,8 @@ export interface CallOptions {
 /** The running stack. */
 export interface HostileStack {
   engine: Engine;
+  /** Where the API listens, on 127.0.0.1. */
+  port: number;
   /**
    * Makes a container whose guest behaves so, in all its runs.
    * @param started its guest says of itself that its process runs
@@ -171,6 +173,7 @@ export async function startHostileStack(): Promise<HostileStack> {
   };
   return {
     engine,
+    port,
     call,
     create,
     async run(behaviour, config) {
