@@ -15,6 +15,10 @@ export interface ReaderLimits {
   heapMiB: number;
   /** A process that nothing is asked of is ended after this. */
   idleMs: number;
+  /** Without a byte of the client for whom a disk is read or written: the call is given up. */
+  clientMs: number;
+  /** A call that has waited so long for its client, in all, holds up nobody else. */
+  slowClientMs: number;
 }
 
 export const READER_LIMITS: ReaderLimits = {
@@ -25,6 +29,8 @@ export const READER_LIMITS: ReaderLimits = {
   memory: 512 << 20,
   heapMiB: 192,
   idleMs: 15_000,
+  clientMs: 300_000,
+  slowClientMs: 3_000,
 };
 
 const LOOK_MS = 500;
