@@ -140,13 +140,15 @@ export class DiskReaders {
     this.used.delete(process);
     if (place) this.slots.release();
     if (process.worn || this.closed || process.isWorking) return process.kill('it was not needed any more');
+    // One stays for whoever comes next: starting one would take half of a small call.
+    const limit = this.idle.length === 0 ? this.limits.lastIdleMs : this.limits.idleMs;
     const timer = setTimeout(() => {
       this.idle.splice(
         this.idle.findIndex((one) => one.process === process),
         1,
       );
       process.kill('it was not needed any more');
-    }, this.limits.idleMs).unref();
+    }, limit).unref();
     this.idle.push({ process, timer });
   }
 

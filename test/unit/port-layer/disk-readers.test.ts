@@ -3,7 +3,7 @@ import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeAll, expect, it } from 'vitest';
+import { afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
 import type { DiskSource } from '../../../port-layer/disks/disk-source.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
@@ -23,6 +23,9 @@ let readers: DiskReaders;
 let files: ContainerFiles;
 let disk: string;
 let layer: string;
+
+// Many processes are started, or do much, here.
+vi.setConfig({ testTimeout: 90_000 });
 
 beforeAll(async () => {
   const made = await temporaryDirectory();
@@ -97,7 +100,7 @@ function manyNames(): Buffer {
 it('one that needs more memory than there is', async () => {
   await containerWith({ heapMiB: 32 });
   await writeToDisk(disk, manyNames());
-  await expect(readAll(await files.export(ID))).rejects.toThrow(unreadable('reading it takes too much memory'));
+  await expect(exported()).rejects.toThrow(unreadable('reading it takes too much memory'));
   // The next call is served by another process.
   await expect(files.stat(ID, '/d2/a')).resolves.toMatchObject({ name: 'a', size: 5000 });
 });
@@ -105,8 +108,10 @@ it('one that needs more memory than there is', async () => {
 it('one whose reader takes too long for an answer', async () => {
   await containerWith({ stepMs: 1 });
   await writeToDisk(disk, manyNames());
-  await expect(readAll(await files.export(ID))).rejects.toThrow(unreadable('reading it takes too long'));
+  await expect(exported()).rejects.toThrow(unreadable('reading it takes too long'));
 });
+
+const exported = async (): Promise<unknown> => readAll(await files.export(ID));
 
 /** The process that sends an export which nobody reads on with. */
 async function exporting(): Promise<{ pid: number; rest: () => Promise<string> }> {
@@ -210,8 +215,9 @@ it('a disk that names another container’s as its parent', async () => {
 });
 
 it('several calls go on beside each other, and their processes end when they are not needed', async () => {
-  await containerWith({ idleMs: 50 });
+  await containerWith({ idleMs: 50, lastIdleMs: 500 });
   const sizes = await Promise.all(Array.from({ length: 20 }, () => files.size(ID)));
   expect(new Set(sizes).size).toBe(1);
+  await expect.poll(() => readers.size).toBeLessThanOrEqual(1);
   await expect.poll(() => readers.size).toBe(0);
 });
