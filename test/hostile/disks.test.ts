@@ -155,7 +155,7 @@ describe.each(WAYS)('a VM that is %s', (way) => {
     await guest.exit();
     const disk = guest.definition.disks[0]!.path;
     await attack(disk);
-    const before = qemus();
+    const before = spares(lab);
     const failed = await lab.powerOn(guest).then(
       () => 'it was started',
       (error: Error) => error.message,
@@ -163,7 +163,7 @@ describe.each(WAYS)('a VM that is %s', (way) => {
     expect(failed).toMatch(words);
     expect(failed).toContain(`disk [datastore1] ${guest.definition.name}/${guest.definition.name}.vmdk cannot be used`);
     // The one that waited still waits.
-    expect(before.filter((pid) => !qemus().includes(pid))).toEqual([]);
+    expect(before.filter((pid) => !spares(lab).includes(pid))).toEqual([]);
     expect(await guest.output()).not.toContain(SECRET);
   });
 });
