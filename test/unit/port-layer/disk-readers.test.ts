@@ -131,7 +131,7 @@ it('a reader that dies costs its own call an error, and no other', async () => {
 });
 
 it('a reader that is silent is ended', async () => {
-  await containerWith({ silentMs: 1000 });
+  await containerWith({ silentMs: 5000 });
   // So that a process is there.
   await files.changes(ID);
   const change = readers.call();
@@ -174,7 +174,7 @@ it('clients that do not read on hold up nobody, and read on when they like', asy
   expect(await files.changes(ID)).toEqual([]);
   const lengths = await Promise.all(first.map((rest) => rest()));
   expect(Math.min(...lengths)).toBeGreaterThanOrEqual(23 << 20);
-  await expect.poll(() => readers.busy).toEqual([]);
+  await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
 });
 
 it('of many slow clients the slowest is given up when others wait', async () => {
@@ -186,13 +186,13 @@ it('of many slow clients the slowest is given up when others wait', async () => 
   expect(refused.length).toBeGreaterThan(0);
   expect(refused.length).toBeLessThan(16);
   expect(refused[0]).toMatch(/its client is slow, and others wait/);
-  await expect.poll(() => readers.busy).toEqual([]);
+  await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
 });
 
 it('a client that takes or sends nothing for long is given up', async () => {
   await containerWith({ clientMs: 300, slowClientMs: 100 });
   const { rest } = await exporting();
-  await expect.poll(() => readers.busy, { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
   await expect(rest()).rejects.toThrow(/its client did nothing for/);
   const silent = new PassThrough();
   silent.write(Buffer.alloc(100));
@@ -218,6 +218,6 @@ it('several calls go on beside each other, and their processes end when they are
   await containerWith({ idleMs: 50, lastIdleMs: 500 });
   const sizes = await Promise.all(Array.from({ length: 20 }, () => files.size(ID)));
   expect(new Set(sizes).size).toBe(1);
-  await expect.poll(() => readers.size).toBeLessThanOrEqual(1);
-  await expect.poll(() => readers.size).toBe(0);
+  await expect.poll(() => readers.size, { timeout: 30_000 }).toBeLessThanOrEqual(1);
+  await expect.poll(() => readers.size, { timeout: 30_000 }).toBe(0);
 });
