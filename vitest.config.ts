@@ -1,18 +1,20 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Slow suites run real VMs one file after the other: two cores of emulation carry no more. A test that failed is run once more: on a
- * machine that others use too, a second of waiting may be too short.
+ * No test is run a second time: what fails now and then is a race that users meet too. Tests wait for what is to happen, for as long as a
+ * busy machine may take; these limits end only what hangs.
  */
-const slow = (name: string, include: string[]) => ({
-  test: { name, include, testTimeout: 120_000, hookTimeout: 180_000, fileParallelism: false, retry: 1 },
-});
+const patient = { testTimeout: 300_000, hookTimeout: 600_000, expect: { poll: { timeout: 120_000 } } };
+
+/** Slow suites run real VMs one file after the other: two cores of emulation carry no more. */
+const slow = (name: string, include: string[]) => ({ test: { name, include, ...patient, fileParallelism: false } });
 
 export default defineConfig({
   test: {
     reporters: ['default'],
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
+      // Loading the program anew for each file would take as long as all else. A test that mocks a module loads it anew itself.
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], ...patient, isolate: false } },
       slow('fuzz', ['test/fuzz/**/*.test.ts']),
       slow('vcsim', ['test/vcsim/**/*.test.ts']),
       slow('registry', ['test/registry/**/*.test.ts']),

@@ -173,12 +173,18 @@ export class DiskCall {
   /** Those whom its disks are read or written for. */
   readonly client = new ClientWaits();
   private process: Promise<ReaderProcess> | null = null;
+  private taken: ReaderProcess | null = null;
   private opened = 0;
 
   constructor(
     private readonly readers: DiskReaders,
     private readonly signal?: AbortSignal,
   ) {}
+
+  /** When the process that reads was heard of last (`performance.now()`). Infinity: it has not begun; others are served, or it is started. */
+  get heard(): number {
+    return this.taken?.heard ?? Number.POSITIVE_INFINITY;
+  }
 
   /** @throws notFound, cancelled, unavailable ("the filesystem of … cannot be read: …") */
   async open(source: DiskSource): Promise<DiskFiles> {
@@ -187,7 +193,8 @@ export class DiskCall {
     this.process ??= this.take();
     const { process } = this;
     try {
-      return await DiskFiles.open(await process, source, () => this.leave(), this.signal);
+      this.taken = await process;
+      return await DiskFiles.open(this.taken, source, () => this.leave(), this.signal);
     } catch (error) {
       this.leave();
       throw error;
@@ -204,6 +211,7 @@ export class DiskCall {
     if (--this.opened > 0) return;
     const { process } = this;
     this.process = null;
+    this.taken = null;
     process?.then((taken) => this.readers.end(this, taken)).catch(() => undefined);
   }
 }

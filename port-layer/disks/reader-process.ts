@@ -49,6 +49,8 @@ export class ReaderProcess {
   /** Per disk that is changed: told when a batch of records is done with. */
   readonly taken = new Map<number, (error: Error | null) => void>();
   private readonly watch: ReaderWatch;
+  /** When it said something last (`performance.now()`). Infinity: it is being started. */
+  heard = Number.POSITIVE_INFINITY;
   private lastId = 0;
   private lastFile = 0;
   private lastDisk = 0;
@@ -84,7 +86,8 @@ export class ReaderProcess {
       this.words = (this.words + text.toString()).slice(-MAX_WORDS);
     });
     this.child.once('error', (error) => this.end(`its reader cannot be started: ${error.message}`));
-    this.child.once('exit', (code, signal) => this.end(this.reasonOf(code, signal)));
+    // Not at its exit: what it said last may not have been read then.
+    this.child.once('close', (code, signal) => this.end(this.reasonOf(code, signal)));
     this.watch = new ReaderWatch(
       this.pid,
       limits,
@@ -229,6 +232,7 @@ export class ReaderProcess {
   }
 
   private received(message: FromReader, bytes: Buffer): void {
+    this.heard = performance.now();
     this.watch.hear();
     switch (message.type) {
       case 'answer':

@@ -68,7 +68,7 @@ try {
       cage: runtime.cages.parts.present.join(' '),
       lacks: [
         ...runtime.virtualSwitch.lacks,
-        ...runtime.cages.parts.missing.map((what) => `QEMU runs without a ${what}`),
+        ...runtime.cages.parts.missing.map((what) => `QEMU runs without ${what}`),
       ],
       kernel: await readFile(kernelVersionFile(), 'utf8').catch(() => ''),
     },

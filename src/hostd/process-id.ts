@@ -32,6 +32,15 @@ export function identify(pid: number): ProcessIdentity | null {
   }
 }
 
+/** The process that started it, or null. */
+export function parentOf(pid: number): ProcessIdentity | null {
+  try {
+    return identify(Number(statFields(pid)[1]));
+  } catch {
+    return null;
+  }
+}
+
 /** True while just this process runs. */
 export function isRunning(process: ProcessIdentity): boolean {
   return identify(process.pid)?.startTime === process.startTime;
@@ -59,6 +68,15 @@ export function findProcesses(text: string): ProcessIdentity[] {
     }
     return identify(pid) ?? [];
   });
+}
+
+/** What a process was started with; nothing for one that has ended. */
+export function argumentsOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
 }
 
 /** Effective user ids that processes have. */

@@ -82,10 +82,11 @@ export async function createRuntime(
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
-  const capabilities = await qemuCapabilities();
-  if (!capabilities.snapshots)
-    log.warn({ qemu: capabilities.version }, 'this QEMU saves no state without memory: every VM is booted');
+  const found = await qemuCapabilities();
+  if (!found.snapshots)
+    log.warn({ qemu: found.version }, 'this QEMU saves no state without memory: every VM is booted');
   const cages = await Cages.open(paths.runDir, paths.instance);
+  const capabilities = { ...found, unfiltered: !cages.filters };
   const choice = await chooseAcceleration(wanted, capabilities, join(paths.stateDir, 'acceleration.json'), (ms) =>
     probeKvm(boot, capabilities, cages, ms),
   );

@@ -30,12 +30,17 @@ export class WorkerProcess {
     const [program = '', ...args] = this.command;
     const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child = child;
-    child.once('exit', (code) => {
+    const gone = (code: number | null): void => {
       // One that never was ready at the first start is the starter's matter.
       if (this.closing || this.child !== child || !this.begun) return;
       log.error({ code }, 'the gateway worker ended and is started again');
       this.child = null;
       void this.startAgain();
+    };
+    child.once('exit', gone);
+    // One that could not even be started has no exit.
+    child.on('error', () => {
+      if (child.pid === undefined) gone(null);
     });
     const ready = new Promise<boolean>((resolve) => {
       child.once('message', (answer) => resolve(answer === 'ready'));
@@ -47,7 +52,7 @@ export class WorkerProcess {
     this.begun = true;
   }
 
-  /** A worker that ended at its start is tried again by its own `exit`. */
+  /** A worker that ended at its start is tried again when that is heard of. */
   private async startAgain(): Promise<void> {
     this.ready = false;
     await sleep(RESTART_MS);

@@ -66,11 +66,11 @@ it('every answer has the fields of the API, with their types, and no others', as
     },
   } as Dockerode.ContainerCreateOptions);
   await container.start();
-  await expect.poll(async () => (await container.inspect()).State.Health?.Status, { timeout: 20_000 }).toBe('healthy');
+  await expect.poll(async () => (await container.inspect()).State.Health?.Status).toBe('healthy');
   const exec = await container.exec({ Cmd: ['true'], AttachStdout: true, User: 'root' });
   await exec.start({ Detach: true });
   await container.exec({ Cmd: ['touch', '/new'] }).then((one) => one.start({ Detach: true }));
-  await expect.poll(() => get('/containers/whole/changes'), { timeout: 10_000 }).not.toHaveLength(0);
+  await expect.poll(() => get('/containers/whole/changes')).not.toHaveLength(0);
   const answers: Record<string, unknown> = {
     inspect: await get('/containers/whole/json?size=1'),
     list: await get('/containers/json?all=1&size=1'),

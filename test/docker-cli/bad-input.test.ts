@@ -124,7 +124,7 @@ describe('a VM that dies', () => {
     const outcome = await starting;
     expect(outcome.stderr).toMatch(/could not be started|unexpectedly powered off/);
     expect(outcome.code).toBe(1);
-    await expect.poll(async () => (await stack.docker('ps', '-q')).stdout, { timeout: 10_000 }).toBe('');
+    await expect.poll(async () => (await stack.docker('ps', '-q')).stdout).toBe('');
     expect(machines()).toEqual([]);
     expect(taps()).toEqual([]);
     expect((await stack.docker('start', 'dies')).code).toBe(0);
@@ -144,7 +144,7 @@ describe('a VM that dies', () => {
   it('rm -f ends a start that is under way', async () => {
     await stack.docker('create', '--name', 'unwanted', 'busybox', 'sleep', '1000');
     const starting = stack.docker('start', 'unwanted');
-    await expect.poll(() => machines(), { timeout: 20_000, interval: 2 }).not.toEqual([]);
+    await expect.poll(() => machines(), { interval: 2 }).not.toEqual([]);
     expect((await stack.docker('rm', '-f', 'unwanted')).code).toBe(0);
     await starting;
     expect((await stack.docker('ps', '-aq')).stdout).toBe('');
@@ -153,8 +153,8 @@ describe('a VM that dies', () => {
 
 it('nothing is left of all that', async () => {
   expect((await stack.docker('ps', '-aq')).stdout).toBe('');
-  await expect.poll(() => machines(), { timeout: 5000 }).toEqual([]);
-  await expect.poll(taps, { timeout: 5000 }).toEqual([]);
+  await expect.poll(() => machines()).toEqual([]);
+  await expect.poll(taps).toEqual([]);
   expect(directories()).toEqual([]);
   expect((await govmomi(stack.login())).map(({ name }) => name)).toEqual(['test']);
   const sockets = `${stack.paths.runDir}/vch/test`;

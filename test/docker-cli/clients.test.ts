@@ -45,7 +45,7 @@ volumes:
 const environment = (): NodeJS.ProcessEnv => ({ DOCKER_HOST: stack.dockerHost, DOCKER_CONFIG: stack.paths.stateDir });
 
 async function ok(command: string, ...args: string[]): Promise<Outcome> {
-  const outcome = await run(command, args, { env: environment(), timeoutMs: 60_000 });
+  const outcome = await run(command, args, { env: environment(), timeoutMs: 300_000 });
   expect(outcome.code, `${command} ${args.join(' ')}: ${outcome.stderr}${outcome.stdout}`).toBe(0);
   return outcome;
 }
@@ -83,7 +83,7 @@ it("a program with Docker's library for Python", async () => {
   expect(events).toEqual(
     expect.arrayContaining(['create', 'start', 'rename', 'stop', 'die', 'restart', 'kill', 'commit', 'destroy']),
   );
-}, 180_000);
+}, 900_000);
 
 describe.each([
   ['Docker Compose 1, of Debian', 'docker-compose', [] as string[]],
@@ -96,7 +96,7 @@ describe.each([
     const there = await run(command, [...prefix, 'version'], { env: environment() });
     skip(there.code !== 0, `this machine has no ${command} ${prefix.join(' ')}`);
     await compose('up', '-d');
-    await expect.poll(async () => (await compose('ps', '-a')).stdout, { timeout: 10_000 }).toMatch(/\(healthy\)/);
+    await expect.poll(async () => (await compose('ps', '-a')).stdout).toMatch(/\(healthy\)/);
     const listed = (await compose('ps', '-a')).stdout;
     expect(listed).toMatch(/job.*Exit(ed)? \(?3\)?/);
     expect((await compose('logs', 'job')).stdout).toContain('job done 1');
@@ -107,14 +107,14 @@ describe.each([
     await compose('restart', '-t', '1', 'web');
     await compose('rm', '-f', 'job');
     await compose('up', '-d', '--no-deps', 'job');
-    await expect.poll(async () => (await compose('logs', 'job')).stdout, { timeout: 10_000 }).toContain('job done 2');
+    await expect.poll(async () => (await compose('logs', 'job')).stdout).toContain('job done 2');
     await compose('stop', '-t', '1');
     await compose('down');
     expect((await stack.docker('ps', '-aq')).stdout).toBe('');
     expect((await stack.docker('volume', 'ls', '-q', '-f', 'label=of=job')).stdout).toMatch(/_kept\n$/);
     await compose('down', '-v');
     expect((await stack.docker('volume', 'ls', '-q', '-f', 'label=of=job')).stdout).toBe('');
-  }, 180_000);
+  }, 900_000);
 });
 
 describe('the docker CLI of the release', () => {
@@ -143,5 +143,5 @@ describe('the docker CLI of the release', () => {
     await ok(docker, 'rm', 'old');
     expect((await ok(docker, 'images', '--format', '{{.Repository}}')).stdout).toContain('busybox');
     expect((await ok(docker, 'info', '--format', '{{.ServerVersion}}')).stdout).toMatch(/^\d/);
-  }, 180_000);
+  }, 900_000);
 });

@@ -35,9 +35,7 @@ describe('a container that fills the datastore', () => {
     giveBack = small.take(200);
     const fill = 'echo begun; dd if=/dev/zero of=/big bs=1M count=220 && sync && echo written';
     await ok('run', '-d', '--name', 'full', 'busybox', 'sh', '-c', fill);
-    await expect
-      .poll(() => status('full'), { timeout: 60_000 })
-      .toBe('paused no space left on device: the container stands still');
+    await expect.poll(() => status('full')).toBe('paused no space left on device: the container stands still');
     expect(await ok('ps', '--filter', 'name=full', '--format', '{{.Status}}')).toMatch(/\(Paused\)$/);
     expect(await ok('info', '--format', '{{json .Warnings}}')).toContain(
       'container full is paused: no space left on device',
@@ -62,12 +60,12 @@ describe('a container that fills the datastore', () => {
 
   it('is found again by a hostd that is started anew', async () => {
     await stack.restartHostd();
-    await expect.poll(() => status('full'), { timeout: 30_000 }).toMatch(/^paused no space left on device/);
+    await expect.poll(() => status('full')).toMatch(/^paused no space left on device/);
   });
 
   it('stands still again when it is let go too early', async () => {
     await ok('unpause', 'full');
-    await expect.poll(() => status('full'), { timeout: 30_000 }).toMatch(/^paused no space left on device/);
+    await expect.poll(() => status('full')).toMatch(/^paused no space left on device/);
   });
 
   it('goes on when there is room', async () => {

@@ -91,7 +91,7 @@ describe('streams belong to the process’s user', () => {
     expect(await dockerOk(stack, 'exec', '-t', '-u', '1000', 'owned', 'sh', '-c', 'echo x > $(tty)')).toBe('x\r\n');
     expect(await dockerOk(stack, 'exec', '-t', 'owned', 'sh', '-c', 'stat -c %u $(tty)')).toBe('1000\r\n');
     await expect
-      .poll(async () => await stack.docker('logs', 'owned'), { timeout: 10_000 })
+      .poll(async () => await stack.docker('logs', 'owned'))
       .toEqual({ stdout: 'log\n', stderr: 'error\n', code: 0 });
     await stack.docker('rm', '-f', 'owned');
   });
@@ -117,7 +117,7 @@ describe('a program that the kernel refuses', () => {
     const options = ['-dt', '--restart', 'on-failure:2', '--name', 'again', '-w', '/bin'];
     await dockerOk(stack, 'run', ...options, IMAGE, './nointerp');
     await expect
-      .poll(() => inspect('again', '{{.RestartCount}} {{.State.ExitCode}} {{.State.Status}}'), { timeout: 30_000 })
+      .poll(() => inspect('again', '{{.RestartCount}} {{.State.ExitCode}} {{.State.Status}}'))
       .toBe('2 255 exited');
     const line = 'exec ./nointerp: no such file or directory\r\n';
     expect(await dockerOk(stack, 'logs', 'again')).toBe(line.repeat(3));
@@ -138,7 +138,7 @@ describe('a program that the kernel refuses', () => {
     expect((await exec('-t', 'host', '/bin/crlf')).stdout).toBe('exec /bin/crlf: no such file or directory\r\n');
     expect(await exec('-d', 'host', '/bin/crlf')).toMatchObject({ code: 0 });
     await expect
-      .poll(async () => (await exec('host', '/tmp/busy', 'true')).stderr, { timeout: 10_000 })
+      .poll(async () => (await exec('host', '/tmp/busy', 'true')).stderr)
       .toBe('exec /tmp/busy: text file busy\n');
     for (const [program, code, words] of [
       ['/bin/plain', 126, 'exec: "/bin/plain": permission denied'],
@@ -151,7 +151,7 @@ describe('a program that the kernel refuses', () => {
       expect(outcome.code).toBe(code);
       expect(outcome.stdout + outcome.stderr).toContain(`unable to start container process: ${words}`);
     }
-    await expect.poll(() => inspect('host', '{{.State.Health.Status}}'), { timeout: 20_000 }).toBe('unhealthy');
+    await expect.poll(() => inspect('host', '{{.State.Health.Status}}')).toBe('unhealthy');
     await stack.docker('rm', '-f', 'host');
     const loop = await stack.docker('run', '--name', 'never', IMAGE, '/bin/loop');
     expect(loop.code).toBe(125);

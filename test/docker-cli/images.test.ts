@@ -105,12 +105,10 @@ describe('docker pull', () => {
       env: { ...process.env, DOCKER_HOST: stack.dockerHost },
       stdio: 'ignore',
     });
-    await expect
-      .poll(() => faulty.requests.slice(asked).some(({ path }) => path.includes('/blobs/')), { timeout: 10_000 })
-      .toBe(true);
+    await expect.poll(() => faulty.requests.slice(asked).some(({ path }) => path.includes('/blobs/'))).toBe(true);
     client.kill('SIGINT');
     const downloads = join(stack.paths.runDir, 'vch', 'test', 'downloads');
-    await expect.poll(() => (existsSync(downloads) ? readdirSync(downloads) : []), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => (existsSync(downloads) ? readdirSync(downloads) : [])).toEqual([]);
     expect(layers()).toEqual(before);
     fault = undefined;
     expect((await stack.docker('pull', `${faulty.address}/bad`)).code).toBe(0);

@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => stack?.stop());
 
 /** Looks again and again: machines are slow where others run. */
-const eventually = <T>(read: () => Promise<T>) => expect.poll(read, { timeout: 40_000 });
+const eventually = <T>(read: () => Promise<T>) => expect.poll(read);
 const docker = (...args: string[]) => stack.docker(...args);
 /** Runs a container in the background. */
 const start = async (name: string, options: string[], script: string): Promise<void> => {
@@ -65,7 +65,8 @@ describe('a restart policy', () => {
     await start('looping', ['--restart', 'always'], 'exit 4');
     await eventually(() => inspect('looping', '{{.RestartCount}}')).toMatch(/^[4-9]$/);
     await eventually(() => status('looping')).toMatch(/^Restarting \(4\) .* ago$/);
-    expect((await docker('exec', 'looping', 'true')).stderr).toMatch(
+    // It runs for a moment now and then.
+    await eventually(async () => (await docker('exec', 'looping', 'true')).stderr).toMatch(
       /is restarting, wait until the container is running/,
     );
     expect((await docker('stop', 'looping')).code).toBe(0);
@@ -208,7 +209,7 @@ describe('when everything is stopped and started again', () => {
       name: 'once-probed',
       Image: 'busybox',
       Cmd: ['sh', '-c', forever],
-      Healthcheck: { Test: ['CMD-SHELL', 'echo well'], StartPeriod: 300e9, StartInterval: 300e6 },
+      Healthcheck: { Test: ['CMD-SHELL', 'echo well'], Interval: 3600e9, StartPeriod: 300e9, StartInterval: 300e6 },
     });
     await probed.start();
     const health = (): Promise<string> => inspect('once-probed', '{{json .State.Health}}');
@@ -220,7 +221,7 @@ describe('when everything is stopped and started again', () => {
     await start('plain', [], forever);
     await docker('stop', '-t', '0', 'stopped', 'stopped-always');
     const startedAt = async (): Promise<number> => Date.parse(await inspect('goes-on', '{{.State.StartedAt}}'));
-    const before = await startedAt();
+    const restarted = Date.now();
     const machines = await Promise.all(['comes-back', 'plain'].map(machineOf));
     await stack.restart(() => {
       for (const pid of machines) process.kill(pid, 'SIGKILL');
@@ -229,8 +230,8 @@ describe('when everything is stopped and started again', () => {
     await eventually(() => status('stopped-always')).toMatch(/^Up/);
     expect(await status('stopped')).toMatch(/^Exited \(137\)/);
     expect(await status('plain')).toMatch(/^Exited \(137\)/);
-    // Told by the guest now, and by the endpoint before.
-    expect(Math.abs((await startedAt()) - before)).toBeLessThan(1000);
+    // Told by the guest.
+    expect(await startedAt()).toBeLessThan(restarted);
     await eventually(() => status('goes-on')).toMatch(/\(healthy\)$/);
     expect(await health()).toBe(found);
     expect(await inspect('comes-back', '{{.HostConfig.RestartPolicy.Name}} {{.RestartCount}}')).toBe(

@@ -103,10 +103,11 @@ describe('privileges', () => {
 describe('--init', () => {
   it('passes signals on, buries orphans and ends as its child does', async () => {
     const script = `trap "echo got; exit 4" TERM
-      sh -c 'sleep 0.2 &'
-      sleep 1; ps -o pid,stat,args; while :; do sleep 0.1; done`;
+      s=0.2; sh -c "sleep $s &"
+      while ps -o stat,args | grep -qE 'slee[p] 0.2|^Z'; do sleep 0.1; done
+      ps -o pid,stat,args; while :; do sleep 0.1; done`;
     await stack.docker('run', '-d', '--name', 'init', '--init', 'busybox', 'sh', '-c', script);
-    await expect.poll(async () => (await stack.docker('logs', 'init')).stdout, { timeout: 10_000 }).toContain('STAT');
+    await expect.poll(async () => (await stack.docker('logs', 'init')).stdout).toContain('STAT');
     const { stdout } = await stack.docker('logs', 'init');
     expect(stdout).toMatch(/^ +1 S +\/sbin\/docker-init -- sh -c /m);
     expect(stdout).not.toMatch(/^ *\d+ Z/m);
@@ -249,7 +250,7 @@ describe('limits and names', () => {
     await stack.docker('run', '-d', '--name', 'target', '--expose', '80', 'busybox', 'sh', '-c', server);
     const script = 'until wget -qO- http://db/ 2> /dev/null; do sleep 0.2; done; echo $DB_PORT_80_TCP_PORT; sleep 600';
     await stack.docker('run', '-d', '--name', 'child', '--link', 'target:db', 'busybox', 'sh', '-c', script);
-    await expect.poll(async () => (await stack.docker('logs', 'child')).stdout, { timeout: 10_000 }).toBe('hi\n80\n');
+    await expect.poll(async () => (await stack.docker('logs', 'child')).stdout).toBe('hi\n80\n');
     const exec = await stack.docker('exec', 'child', 'sh', '-c', 'echo $DB_NAME; grep -c "db .* target" /etc/hosts');
     expect(exec.stdout).toBe('/child/db\n1\n');
     expect(await inspect('child', '.HostConfig.Links')).toEqual(['/target:/child/db']);

@@ -124,16 +124,19 @@ describe('docker run', () => {
   it('has a clock that keeps the machine’s pace, also on a machine that is busy when it boots', async () => {
     // A size that no other has: it is booted, or resumed from what was booted for this test.
     await run('-d', '--name', 'clock', '-m', '333m', 'busybox', 'sleep', '1000');
-    const seconds = async (): Promise<{ guest: number; host: number }> => {
+    const now = (): number => performance.now() / 1000;
+    // The guest's time is of a moment between the host's two.
+    const seconds = async (): Promise<{ guest: number; before: number; after: number }> => {
+      const before = now();
       const { stdout } = await stack.docker('exec', 'clock', 'cat', '/proc/uptime');
-      return { guest: Number(stdout.split(' ')[0]), host: performance.now() / 1000 };
+      return { guest: Number(stdout.split(' ')[0]), before, after: now() };
     };
     const first = await seconds();
     await new Promise((resolve) => setTimeout(resolve, 1500));
     const second = await seconds();
-    const pace = (second.guest - first.guest) / (second.host - first.host);
-    expect(pace).toBeGreaterThan(0.5);
-    expect(pace).toBeLessThan(2);
+    const passed = second.guest - first.guest;
+    expect(passed).toBeGreaterThan((second.before - first.after) * 0.5);
+    expect(passed).toBeLessThan((second.after - first.before) * 2);
     await stack.docker('rm', '-f', 'clock');
   });
 
@@ -232,7 +235,7 @@ describe('the life of a container', () => {
     expect(followed.stdout).toBe('tick 1\ntick 2\ntick 3\ntick 4\ntick 5\n');
     await stack.docker('start', 'ticks');
     const tail = await stack.docker('logs', '-f', '--tail', '1', 'ticks');
-    expect(tail.stdout).toMatch(/^tick \d\n(tick \d\n)*tick 5\n$/);
+    expect(tail.stdout).toMatch(/^(tick \d\n)*tick 5\n$/);
     expect(tail.stdout.split('\n').length).toBeLessThan(8);
     await stack.docker('rm', 'ticks');
   });
@@ -353,22 +356,16 @@ describe('what outlives what', () => {
       await import('node:fs').then((fs) => fs.readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8')),
     ) as { pid: number };
     process.kill(pid, 'SIGKILL');
+    await expect.poll(async () => (await stack.docker('ps', '--format', '{{.Names}}')).stdout).toBe('survivor\n');
     await expect
-      .poll(async () => (await stack.docker('ps', '--format', '{{.Names}}')).stdout, { timeout: 15_000 })
-      .toBe('survivor\n');
-    await expect
-      .poll(
-        async () =>
-          fetch(`http://${published}/`).then(
-            (answer) => answer.text(),
-            () => '',
-          ),
-        { timeout: 5000 },
+      .poll(async () =>
+        fetch(`http://${published}/`).then(
+          (answer) => answer.text(),
+          () => '',
+        ),
       )
       .toBe('alive\n');
-    await expect
-      .poll(async () => (await stack.docker('exec', 'survivor', 'echo', 'again')).stdout, { timeout: 10_000 })
-      .toBe('again\n');
+    await expect.poll(async () => (await stack.docker('exec', 'survivor', 'echo', 'again')).stdout).toBe('again\n');
     await stack.docker('stop', 'survivor');
     expect((await stack.docker('inspect', '-f', '{{.State.ExitCode}}', 'survivor')).stdout).toBe('4\n');
     await stack.docker('rm', 'survivor');

@@ -94,7 +94,7 @@ describe('a container goes on, and can be worked with, when', () => {
   const read = async (): Promise<string> => (await engine.docker('exec', 'kept', 'cat', '/file')).stdout;
   /** What a user does next. */
   const works = async (): Promise<void> => {
-    await expect.poll(read, { timeout: 30_000 }).toBe(written);
+    await expect.poll(read).toBe(written);
     expect((await engine.docker('ps', '--format', '{{.Names}}')).stdout).toBe('kept\n');
     expect((await engine.docker('run', '--rm', 'busybox', 'echo', 'another')).stdout).toBe('another\n');
   };
@@ -102,7 +102,7 @@ describe('a container goes on, and can be worked with, when', () => {
   it('nothing has happened', async () => {
     const script = 'cat /proc/sys/kernel/random/uuid > /file; while :; do sleep 1; done';
     expect((await engine.docker('run', '-d', '--name', 'kept', 'busybox', 'sh', '-c', script)).code).toBe(0);
-    await expect.poll(read, { timeout: 30_000 }).toMatch(/^[0-9a-f-]{36}\n$/);
+    await expect.poll(read).toMatch(/^[0-9a-f-]{36}\n$/);
     written = await read();
     await works();
   });
@@ -117,7 +117,7 @@ describe('a container goes on, and can be worked with, when', () => {
     ];
     for (const path of logs) appendFileSync(path, 'x'.repeat(11 * 1024 * 1024));
     await expect
-      .poll(() => logs.map((path) => statSync(path).size < 1024 * 1024 && existsSync(`${path}.1`)), { timeout: 30_000 })
+      .poll(() => logs.map((path) => statSync(path).size < 1024 * 1024 && existsSync(`${path}.1`)))
       .toEqual([true, true, true]);
     await works();
   });
@@ -125,7 +125,7 @@ describe('a container goes on, and can be worked with, when', () => {
   it.each(['SIGKILL', 'SIGSTOP'] as const)('hostd gets %s', async (how) => {
     const before = hostdPid()!;
     process.kill(before, how);
-    await expect.poll(() => ![null, before].includes(hostdPid()), { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => ![null, before].includes(hostdPid())).toBe(true);
     await works();
     if (how === 'SIGSTOP') expect(log()).toMatch(/hostd \(process \d+\) hangs and is ended: it has been stopped/);
   });
@@ -133,7 +133,7 @@ describe('a container goes on, and can be worked with, when', () => {
   it.each(['SIGKILL', 'SIGSTOP'] as const)('the endpoint gets %s', async (how) => {
     const before = endpointPid(engine.paths);
     process.kill(before, how);
-    await expect.poll(() => endpointPid(engine.paths) !== before, { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => endpointPid(engine.paths) !== before).toBe(true);
     await works();
     if (how === 'SIGSTOP') expect(log()).toMatch(/the endpoint hangs and is ended: it has been stopped/);
   });
@@ -146,7 +146,7 @@ describe('a container goes on, and can be worked with, when', () => {
     await expect.poll(() => runningSupervisor(engine.paths)).not.toBeNull();
     expect(hostdPid()).toBe(before);
     process.kill(before, 'SIGKILL');
-    await expect.poll(() => ![null, before].includes(hostdPid()), { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => ![null, before].includes(hostdPid())).toBe(true);
     await works();
   });
 

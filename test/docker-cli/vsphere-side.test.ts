@@ -54,7 +54,7 @@ describe('a vSphere client', () => {
       const waiting = stack.docker('wait', 'seen');
       const off = await govmomi(stack.login(), { powerOff: vm!.name });
       expect(off.find(({ name }) => name === vm!.name)?.powerState).toBe('poweredOff');
-      await expect.poll(() => seen, { timeout: 1000 }).toContain('die 137');
+      await expect.poll(() => seen).toContain('die 137');
       expect((await waiting).stdout).toBe('137\n');
     } finally {
       events.kill();

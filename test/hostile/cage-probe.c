@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,12 +164,25 @@ int main(int argc, char **argv)
 {
     printf("up %d %d\n", getpid(), getuid());
     fflush(stdout);
-    /* As QEMU is: its root is taken away when it has started. */
-    for (int i = 0; i < 2000 && access("/usr", F_OK) == 0; i++) nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    /* As QEMU is: its root is taken away when it has started, unless it is known not to be. */
+    bool here = argc > 2 && !strcmp(argv[2], "here");
+    for (int i = 0; !here && i < 2000 && access("/usr", F_OK) == 0; i++) nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "x32")) syscall(0x40000000 + 20);
     else if (!strcmp(what, "i386")) __asm__ volatile("int $0x80" : : "a"(20) : "memory");
     else if (!strcmp(what, "eat")) for (int i = 0; i < 512; i++) memset(malloc(1 << 20), 1, 1 << 20);
+    else if (!strcmp(what, "sleep")) poll(NULL, 0, -1);
+    else if (!strcmp(what, "rights")) {
+        /* By whatever refuses it first. */
+        tell("setuid", syscall(SYS_setreuid, 0, 0) < 0 ? (errno = EPERM, -1) : 0);
+        OPEN("/etc/shadow", O_RDONLY);
+        TRY(ptrace, 16, 999999999, 0, 0);
+    }
+    else if (!strcmp(what, "many")) {
+        long result = 0;
+        for (int i = 0; i < 2000; i++) result = ioctl(0, 0x5500 + i, 0);
+        tell("many", result);
+    }
     else if (!strcmp(what, "punch")) {
         char text[4] = "";
         tell("punch", fallocate(20, 3 /* FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */, 0, 4096));

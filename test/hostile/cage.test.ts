@@ -6,8 +6,10 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { isRunning } from '../../src/hostd/process-id.js';
-import type { CageContents } from '../../src/hostd/qemu/cage.js';
+import { launcherPath } from '../../src/common/paths.js';
+import { isRunning, parentOf, signal } from '../../src/hostd/process-id.js';
+import { type CageContents, type Caged, Cages } from '../../src/hostd/qemu/cage.js';
+import { freeUsers, inOrder } from '../../src/hostd/qemu/cage-users.js';
 import { prepareBootImage } from '../../src/setup/boot-image.js';
 import { prepareLauncher } from '../../src/setup/launcher.js';
 import { until, VmLab } from '../support/vm-lab.js';
@@ -34,24 +36,37 @@ afterAll(async () => {
 });
 
 let count = 0;
-/** Runs the probe where QEMU would run, until it has ended; what it printed. */
-async function inCage(args: string[], contents: Partial<CageContents> = {}): Promise<string[]> {
+/** What the launcher said of it. */
+let said: string[] = [];
+/**
+ * Runs the probe where QEMU would run, until it has ended; what it printed. Its user is `<user>` there.
+ * @param before called before it goes on without a root
+ */
+async function inCage(
+  args: string[],
+  contents: Partial<CageContents> = {},
+  before: (started: Caged) => void = () => undefined,
+): Promise<string[]> {
   const { cages, virtualSwitch } = lab.runtime;
   const name = `probe${++count}`;
   const log = join(directory, `${name}.log`);
-  const whole = { name, uid: 64_900, cpus: 1, memoryMiB: 16, listeners: [], taps: [], files: [], inherited: [] };
+  const whole = { name, cpus: 1, memoryMiB: 16, listeners: [], taps: [], files: [], inherited: [] };
   const started = await cages.start([probe, ...args], virtualSwitch.path, log, { ...whole, ...contents });
   await until(async () => (await readFile(log, 'utf8')).startsWith('up '), 'the probe runs');
+  before(started);
+  const launcher = parentOf(started.pid);
   await started.enclose();
-  await until(() => !isRunning(started), 'the probe ends');
+  await until(() => !isRunning(started) && !isRunning(launcher!), 'the probe ends');
   await cages.groups.remove(name);
-  return (await readFile(log, 'utf8')).trim().split('\n');
+  const lines = (await readFile(log, 'utf8')).trim().replace(`up 1 ${started.uid}`, 'up 1 <user>').split('\n');
+  said = lines.filter((line) => line.startsWith('caisson-cage: '));
+  return lines.filter((line) => !said.includes(line));
 }
 
 describe('a QEMU that was taken over', () => {
   it('can make no system call that leads anywhere, open no path, reach no network', async () => {
     const [up, ...lines] = await inCage([]);
-    expect(up).toBe('up 1 64900');
+    expect(up).toBe('up 1 <user>');
     expect(lines.at(-1)).toBe('end');
     const results = new Map(lines.map((line) => line.split(' ') as [string, string]));
     const allowed = [...results].filter(([, result]) => result === 'allowed').map(([what]) => what);
@@ -63,15 +78,36 @@ describe('a QEMU that was taken over', () => {
     // Its streams, and the one it could make.
     expect(results.get('descriptors')).toBe('4');
     expect(Number(results.get('threads'))).toBeLessThan(128);
+    if (!lab.runtime.cages.parts.missing.some((part) => part.startsWith('a log'))) {
+      // Each once, with what tells them apart; not those that any QEMU tries.
+      for (const call of ['ptrace (101)', 'keyctl (250)', 'landlock_create_ruleset (444)', 'ioctl (16) of 0x5412'])
+        expect(said.filter((line) => line.includes(`was refused the system call ${call}: `))).toHaveLength(1);
+      expect(said.filter((line) => / (clone3|io_uring_setup|memfd_create) /.test(line))).toEqual([]);
+    }
+  });
+
+  it('is told of in bounds, and goes on being refused', async () => {
+    expect(await inCage(['many'])).toEqual(['up 1 <user>', 'many ENOTTY', 'end']);
+    expect(said.length).toBeLessThanOrEqual(100);
+    if (said.length > 0) expect(said.at(-1)).toMatch(/further ones are not told of$/);
   });
 
   it.each(['x32', 'i386'])('is ended when it makes calls of another kind (%s)', async (kind) => {
-    expect(await inCage([kind])).toEqual(['up 1 64900']);
+    expect(await inCage([kind])).toEqual(['up 1 <user>']);
+    expect(said.join()).toMatch(/QEMU was ended by signal 31 \(Bad system call\): it made a system call/);
+  });
+
+  it('ends with its launcher, which keeps its user for it', async () => {
+    const end = inCage(['sleep'], {}, (started) => {
+      setTimeout(() => signal(parentOf(started.pid)!, 'SIGKILL'), 500);
+    });
+    expect(await end).toEqual(['up 1 <user>']);
   });
 
   it('cannot take more memory than its machine has, and some for itself', async (context) => {
     if (!lab.runtime.cages.groups.limits.includes('cgroup-memory')) context.skip();
-    expect(await inCage(['eat'])).toEqual(['up 1 64900']);
+    expect(await inCage(['eat'])).toEqual(['up 1 <user>']);
+    expect(said.join()).toMatch(/QEMU was ended by signal 9 \(Killed\)/);
   });
 
   it('punches no hole into what it shares with others', async () => {
@@ -96,11 +132,17 @@ describe('a QEMU that was taken over', () => {
       chmodSync(join(sockets, name), 0o660);
       return server;
     };
-    const servers = [await listen('own', 64_900), await listen('other', 64_901)];
+    const servers = [await listen('own', 0), await listen('other', 0)];
+    const give = ({ uid }: Caged): void => {
+      chownSync(join(sockets, 'own'), 0, uid);
+      chownSync(join(sockets, 'other'), 0, uid + 1);
+    };
+    const tries = (name: string, connects: string[]): Promise<string[]> =>
+      inCage(['connect', join(sockets, name)], { connects }, give);
     try {
-      expect(await inCage(['connect', join(sockets, 'own')], { connects: [sockets] })).toContain('connect allowed');
-      expect(await inCage(['connect', join(sockets, 'other')], { connects: [sockets] })).toContain('connect EACCES');
-      expect(await inCage(['connect', join(sockets, 'own')])).toContain('connect ENOENT');
+      expect(await tries('own', [sockets])).toContain('connect allowed');
+      expect(await tries('other', [sockets])).toContain('connect EACCES');
+      expect(await tries('own', [])).toContain('connect ENOENT');
     } finally {
       for (const server of servers) server.close();
     }
@@ -108,7 +150,7 @@ describe('a QEMU that was taken over', () => {
 
   it('that cannot be started says why, and leaves nothing', async () => {
     const { cages, virtualSwitch } = lab.runtime;
-    const contents = { name: 'none', uid: 64_900, cpus: 1, memoryMiB: 16, listeners: [], files: [], inherited: [] };
+    const contents = { name: 'none', cpus: 1, memoryMiB: 16, listeners: [], files: [], inherited: [] };
     const log = join(directory, 'none.log');
     const start = (program: string, more: Partial<CageContents> = {}, netns = virtualSwitch.path) =>
       cages.start([program], netns, log, { ...contents, taps: [], ...more });
@@ -117,6 +159,107 @@ describe('a QEMU that was taken over', () => {
     await expect(start(probe, { taps: [{ fd: 7, name: 'none' }] })).rejects.toThrow(/attaching to the tap/);
     const listeners = [{ fd: 4, path: '/no/such/socket' }];
     await expect(start(probe, { listeners })).rejects.toThrow('binding the socket /no/such/socket: No such file');
+  });
+});
+
+describe('a machine that does not allow all of a cage', () => {
+  it.each([
+    ['namespaces', ['a mount', 'a PID', 'an IPC', 'a UTS', 'a control group'].map((name) => `${name} namespace (`)],
+    ['filters', ['a list of system calls (']],
+    ['told', ['a log of refused system calls (']],
+    ['devices', []],
+  ])('goes on with what there is, and says what is missing (%s)', async (part, missing) => {
+    const without = join(directory, 'without');
+    const source = new URL('cage-without.c', import.meta.url).pathname;
+    execFileSync('gcc', ['-static', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-o', without, source]);
+    const launcher = join(directory, `launcher-${part}`);
+    await writeFile(launcher, `#!/bin/sh\nexec ${without} ${part} ${launcherPath()} "$@"\n`, { mode: 0o755 });
+    const cages = await Cages.open(join(directory, part), `${lab.paths.instance}-${part}`, launcher);
+    const { groups } = lab.runtime.cages;
+    const expected = [...missing, ...groups.missing];
+    expect(cages.parts.missing.map((one) => expected.some((word) => one.startsWith(word)))).toEqual(
+      expected.map(() => true),
+    );
+    expect(cages.filters).toBe(part !== 'filters');
+    expect(cages.parts.present.includes('empty-root')).toBe(part !== 'namespaces');
+    const log = join(directory, `${part}.log`);
+    const contents = { name: part, cpus: 1, memoryMiB: 64, listeners: [], taps: [], files: [], inherited: [] };
+    const started = await cages.start(
+      [probe, 'rights', ...(part === 'namespaces' ? ['here'] : [])],
+      lab.runtime.virtualSwitch.path,
+      log,
+      contents,
+    );
+    await started.enclose();
+    await until(() => !isRunning(started), 'the probe ends');
+    await cages.groups.remove(part);
+    await cages.groups.close();
+    const pid = part === 'namespaces' ? String(started.pid) : '1';
+    expect((await readFile(log, 'utf8')).split('\n').filter((line) => !line.startsWith('caisson-cage: '))).toEqual([
+      `up ${pid} ${started.uid}`,
+      'setuid EPERM',
+      'open:/etc/shadow EACCES'.replace('EACCES', part === 'namespaces' ? 'EACCES' : 'ENOENT'),
+      part === 'filters' ? 'ptrace ESRCH' : 'ptrace ENOSYS',
+      'end',
+      '',
+    ]);
+  });
+});
+
+describe('users', () => {
+  it('are never those of two at a time: of one instance, of two beside each other, and of one that is started anew', async () => {
+    const { cages, virtualSwitch } = lab.runtime;
+    const others = await Promise.all(
+      ['one', 'two'].map((name) => Cages.open(join(directory, name), `${lab.paths.instance}-${name}`)),
+    );
+    const running: Caged[] = [];
+    const start = async (by: Cages, name: string): Promise<void> => {
+      const contents = { name, cpus: 1, memoryMiB: 16, listeners: [], taps: [], files: [], inherited: [] };
+      const log = join(directory, `${name}.log`);
+      running.push(await by.start([probe, 'sleep'], virtualSwitch.path, log, contents));
+    };
+    try {
+      // A thousand apart, the same for both instances, and all at once.
+      const names = ['vm-7', 'vm-1007', 'vm-2007', 'vm-pool7', 'vm-snapshot'];
+      await Promise.all([cages, ...others].flatMap((by, i) => names.map((name) => start(by, `${name}-${i}`))));
+      // What a hostd that is started anew knows nothing of yet.
+      const anew = await Cages.open(join(directory, 'one'), `${lab.paths.instance}-one`);
+      await start(anew, 'vm-8');
+      const users = running.map(({ pid }) =>
+        Number(/^Uid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]),
+      );
+      expect(users).toEqual(running.map(({ uid }) => uid));
+      expect(new Set(users).size).toBe(running.length);
+      // One is given again when its program has ended.
+      const first = running.find(({ uid }) => uid === Math.min(...users))!;
+      const launcher = parentOf(first.pid)!;
+      signal(first, 'SIGKILL');
+      await until(() => !isRunning(launcher), 'it ends');
+      await start(cages, 'vm-9');
+      expect(running.at(-1)!.uid).toBeLessThan(Math.max(...users));
+    } finally {
+      for (const one of running) signal(one, 'SIGKILL');
+      await until(() => running.every((one) => !isRunning(one)), 'all have ended');
+      for (const by of [cages, ...others]) await by.groups.sweep();
+      for (const by of others) await by.groups.close();
+    }
+  });
+
+  it('leaves out those that the machine knows, and that no user namespace of a container has', () => {
+    const all = freeUsers(new Set());
+    expect(freeUsers(new Set([64_101, 64_200, 64_201, 65_533]))).toEqual([
+      [64_102, 64_199],
+      [64_202, 65_100],
+      [65_101, 65_532],
+      ...all.slice(2),
+    ]);
+    // Neither kind is without one while there is any.
+    for (const spare of [false, true]) expect([...inOrder(all, spare)].sort((a, b) => a[0] - b[0])).toEqual(all);
+    for (const [first, last] of all) {
+      expect(first).toBeGreaterThan(64_100);
+      for (const never of [65_534, 65_535]) expect(never < first || never > last).toBe(true);
+    }
+    expect(freeUsers(new Set(Array.from({ length: 500 }, (_, i) => 64_102 + 2 * i))).length).toBeLessThanOrEqual(64);
   });
 });
 
@@ -143,7 +286,7 @@ async function audit(pid: number, spare: boolean): Promise<void> {
   const mounts = readFileSync(proc('mounts'), 'utf8').trim().split('\n');
   expect(mounts[0]).toMatch(/^empty \/ tmpfs ro,nosuid,nodev,noexec/);
   for (const mount of mounts) expect(mount.split(' ')[3]).toMatch(/^ro,nosuid,nodev/);
-  expect(readdirSync(proc('root')).filter((name) => name !== 'run')).toEqual([]);
+  expect(readdirSync(proc('root'))).toEqual([]);
   const limits = readFileSync(proc('limits'), 'utf8');
   expect(limits).toMatch(/^Max core file size\s+0\s+0/m);
   expect(limits).toMatch(/^Max processes\s+(\d{2,3})\s+\1 /m);
@@ -199,7 +342,7 @@ describe('every QEMU is in its cage', () => {
     const spares = (): number[] => qemus(`${lab.paths.runDir}/pool/`);
     await until(() => spares().length > 0, 'a machine waits');
     const [waiting] = spares();
-    await until(() => readdirSync(`/proc/${waiting}/root`).every((name) => name === 'run'), 'it has its root');
+    await until(() => readdirSync(`/proc/${waiting}/root`).length === 0, 'it has its root');
     await audit(waiting!, true);
     const guests = await Promise.all([3, 4].map((host) => lab.define({ script, address: `10.9.0.${host}/24` })));
     for (const guest of guests) {

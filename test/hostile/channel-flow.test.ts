@@ -176,9 +176,7 @@ describe('output without credit', () => {
         got += data.length;
       });
     }
-    for (const deadline = Date.now() + 5000; got < 40 * 8 * PIECE && Date.now() < deadline; )
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(got).toBe(40 * 8 * PIECE);
+    await expect.poll(() => got).toBe(40 * 8 * PIECE);
     expect(one.closed).toBe(false);
   });
 });
@@ -311,7 +309,7 @@ describe('a second peer', () => {
     const second = await guest();
     expect(await second.hungUp()).toBe(true);
     expect(first.closed).toBe(false);
-  }, 30_000);
+  });
 
   it('takes the place of one that is gone at once, and of one that answers nothing soon', async () => {
     const first = await guest();
@@ -332,15 +330,15 @@ describe('a guest that says nothing', () => {
     const given = (what: RegExp): object => ({ kind: 'timeout', message: expect.stringMatching(what) });
     await Promise.all([
       expect(channel.exec(Buffer.alloc(1)).then(({ started }) => started)).rejects.toMatchObject(
-        given(/does not answer: starting a process was given up after 1[0-3] s/),
+        given(/does not answer: starting a process was given up after \d\d s/),
       ),
       expect(channel.files(1).then(({ started }) => started)).rejects.toMatchObject(given(/container's files was/)),
       expect(channel.observe().then(({ started }) => started)).rejects.toMatchObject(given(/its processes was/)),
       expect(channel.subscribed()).rejects.toMatchObject(given(/following its output was/)),
-      expect(channel.freeze(1)).rejects.toMatchObject(given(/was given up after [5-7] s/)),
+      expect(channel.freeze(1)).rejects.toMatchObject(given(/was given up after \d+ s/)),
       expect(channel.limit({ 'pids.max': '1' })).rejects.toMatchObject(given(/setting its limits was/)),
     ]);
-  }, 30_000);
+  });
 
   it('is waited for as long as it answers pings, to a point', async () => {
     const live = await guest((self, { type, session }) => {
@@ -350,7 +348,7 @@ describe('a guest that says nothing', () => {
     const { started } = await channel.exec(Buffer.alloc(1));
     expect(await started).toBe(7);
     live.close();
-  }, 30_000);
+  });
 
   it('and reads nothing: requests are refused before they take memory', async () => {
     const one = await guest(undefined, { reads: false });

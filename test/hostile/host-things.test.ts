@@ -39,10 +39,10 @@ const syslog = (...options: string[]): string[] => [
 ];
 /** What a start ended with, less the path that was named. */
 async function refused(path: string, ...options: string[]): Promise<string> {
-  const outcome = await stack.dockerWith({ timeoutMs: 20_000 }, 'run', '--rm', ...options, 'busybox', 'echo', 'ran');
+  const outcome = await stack.docker('run', '--rm', ...options, 'busybox', 'echo', 'ran');
   expect(outcome.stdout).toBe('');
   expect(outcome.code, outcome.stderr).toBeGreaterThan(0);
-  expect((await stack.dockerWith({ timeoutMs: 5000 }, 'version', '-f', '{{.Server.Os}}')).stdout).toBe('linux\n');
+  expect((await stack.docker('version', '-f', '{{.Server.Os}}')).stdout).toBe('linux\n');
   return outcome.stderr.split(path).join('PATH').split('\n')[0] ?? '';
 }
 

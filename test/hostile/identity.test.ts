@@ -75,7 +75,7 @@ function lookFor(name: string): Processes | null {
 }
 
 async function processes(name: string): Promise<Processes> {
-  await expect.poll(() => lookFor(name), { timeout: 60_000 }).not.toBeNull();
+  await expect.poll(() => lookFor(name)).not.toBeNull();
   return lookFor(name)!;
 }
 
@@ -237,17 +237,16 @@ describe('published ports', () => {
 
   it('are back after the end of the worker, of the porter, of the endpoint, and of hostd with it', async () => {
     await stack.docker('run', '-d', '--name', 'stays', '-p', '127.0.0.1:907:80', ...SERVER);
-    const served = (): Promise<unknown> =>
-      expect.poll(() => answer('http://127.0.0.1:907/'), { timeout: 30_000 }).toBe('served\n');
+    const served = (): Promise<unknown> => expect.poll(() => answer('http://127.0.0.1:907/')).toBe('served\n');
     await served();
     const { user } = await processes('test');
     for (const what of ['worker', 'porter', 'endpoint'] as const) {
       const before = await processes('test');
       process.kill(before[what], 'SIGKILL');
-      await expect.poll(() => existsSync(`/proc/${before[what]}`), { timeout: 10_000 }).toBe(false);
+      await expect.poll(() => existsSync(`/proc/${before[what]}`)).toBe(false);
       await served();
       await expect
-        .poll(() => stack.docker('exec', 'stays', 'echo', what).then(({ stdout }) => stdout), { timeout: 30_000 })
+        .poll(() => stack.docker('exec', 'stays', 'echo', what).then(({ stdout }) => stdout))
         .toBe(`${what}\n`);
       expect((await processes('test')).user).toBe(user);
     }
@@ -257,7 +256,7 @@ describe('published ports', () => {
     process.kill(endpoint, 'SIGKILL');
     await stack.restartHostd();
     await served();
-    await expect.poll(() => stack.docker('ps', '-q').then(({ code }) => code), { timeout: 30_000 }).toBe(0);
+    await expect.poll(() => stack.docker('ps', '-q').then(({ code }) => code)).toBe(0);
     await stack.docker('rm', '-f', 'stays');
   });
 });

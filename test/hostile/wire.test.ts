@@ -67,6 +67,7 @@ const entries = (): Promise<string> =>
     'bridge',
     'caisson',
   ]).then(({ stdout }) => stdout);
+const PATIENT = { timeout: 60_000, interval: 200 };
 const page = async (): Promise<string> => (await fetch(url, { signal: AbortSignal.timeout(10_000) })).text();
 
 /** Sends from the attacker, the last one with a text in it, and returns what a bystander has seen by then, in hexadecimal. */
@@ -262,7 +263,7 @@ beforeAll(async () => {
   attacker = await cardOf('attacker');
   gatewayMac = /link\/ether (\S+)/.exec(await inEndpoint('ip', 'link', 'show', 'dev', 'eth0'))![1]!;
   url = `http://${(await stack.docker('port', 'victim', '80')).stdout.trim()}/`;
-  await vi.waitFor(page, { timeout: 30_000, interval: 200 });
+  await vi.waitFor(page, PATIENT);
 });
 
 afterAll(async () => {
@@ -389,13 +390,13 @@ describe('a container that sends what it likes', () => {
       const now = await entries();
       expect(now).not.toContain(attacker.ip);
       return now;
-    });
+    }, PATIENT);
     expect(left).toContain('@macs');
     for (const { ip, mac } of [attacker, victim]) {
       expect(left).not.toContain(ip);
       expect(left).not.toContain(mac);
       expect(await inSwitch('bridge', 'fdb', 'show')).not.toContain(mac);
-      await vi.waitFor(async () => expect(await inEndpoint('ip', 'neigh', 'show')).not.toContain(ip));
+      await expect.poll(() => inEndpoint('ip', 'neigh', 'show')).not.toContain(ip);
     }
   });
 });

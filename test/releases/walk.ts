@@ -93,6 +93,7 @@ try {
     );
   expect('start', start('--warm-pool', '0'), /Acceleration of the virtual machines: (kvm|tcg)/);
   expect('docker info', docker('info'), /Acceleration: (kvm|tcg)/);
+  expect('docker info', docker('info'), /Cage: .*seccomp/);
   expect('run', docker('run', '--rm', 'busybox', 'echo', 'hello'), /^hello$/m);
   expect('kernel', docker('run', '--rm', 'busybox', 'uname', '-r'), /^\d+\.\d+/);
   await until('a boot snapshot was made', () => hostdLog().some(({ msg }) => msg === 'a boot snapshot was made'));
@@ -120,6 +121,8 @@ try {
   docker('restart', '-t', '0', 'kept');
   expect('exec after a restart of the container', docker('exec', 'kept', 'sh', '-c', FILE), /^kept$/m);
   docker('stop', '-t', '0', 'kept');
+  const refused = hostdLog().filter(({ msg }) => msg === 'QEMU was refused system calls');
+  if (refused.length > 0) throw new Error(`QEMU needs more of its cage: ${JSON.stringify(refused)}`);
   say('everything works');
 } catch (error) {
   status = 1;

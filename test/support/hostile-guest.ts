@@ -101,7 +101,7 @@ export class HostileGuest {
     return this.written - before;
   }
 
-  async hungUp(ms = 5000): Promise<boolean> {
+  async hungUp(ms = 60_000): Promise<boolean> {
     for (const deadline = Date.now() + ms; !this.closed && Date.now() < deadline; )
       await new Promise((resolve) => setTimeout(resolve, 5));
     return this.closed;

@@ -49,7 +49,7 @@ class LocalDatastore {
   }
 }
 
-/** One over the layer at `layer`, a VMDK in `directory`. Its user is `web`. */
+/** One over the layer at `layer`, a VMDK in `directory` whose name no other test's has: readers keep it open. Its user is `web`. */
 export async function stoppedContainer(
   directory: string,
   layer: string,
@@ -70,8 +70,6 @@ export async function stoppedContainer(
   const cache = new ContainerCache();
   cache.add(container);
   const config = CONFIG;
-  // Another directory has others of the same names.
-  readers.forgetLayers();
   const datastore = new LocalDatastore(directory) as unknown as DatastoreClient;
   const layers = {
     chainOf: () => chainOf(directory, basename(layer)),

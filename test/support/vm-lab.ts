@@ -2,13 +2,14 @@
  * VMs without the layers above: a runtime on a state directory of its own, disks made from busybox, and what a VM's first process
  * printed. Runs beside an engine; `close` removes everything.
  */
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { applyLayer, createChild } from '../../src/disk/index.js';
+import { refusedCalls } from '../../src/hostd/qemu/qemu-words.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../../src/hostd/runtime.js';
 import { createRuntime, type HostRuntime } from '../../src/hostd/runtime-factory.js';
 import { compileProgram } from '../../tether/program/compile.js';
@@ -114,13 +115,13 @@ export class LabGuest implements VmHooks {
   }
 }
 
-/** Waits for a condition. @throws Error naming `what` after 40 s */
+/** Waits for a condition. @throws Error naming `what` after 100 s */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string,
   detail = (): string => '',
 ): Promise<void> {
-  for (const deadline = Date.now() + 40_000; !(await condition()); await sleep(20)) {
+  for (const deadline = Date.now() + 100_000; !(await condition()); await sleep(20)) {
     if (Date.now() > deadline) throw new Error(`it took too long until ${what}. ${detail()}`);
   }
 }
@@ -242,7 +243,19 @@ export class VmLab {
     await Promise.all([...this.running].map((vm) => vm.powerOff()));
     await this.runtime.virtualSwitch.remove();
     await this.runtime.cages.groups.close();
+    const refused = await this.refused();
     await rm(this.paths.stateDir, { recursive: true, force: true });
     await rm(this.paths.runDir, { recursive: true, force: true });
+    // Whatever a test had VMs do: no QEMU needs more than its cage has.
+    if (refused.length > 0) throw new Error(`QEMU was refused system calls: ${refused.join('; ')}`);
+  }
+
+  private async refused(): Promise<string[]> {
+    const names = await readdir(this.paths.stateDir, { recursive: true });
+    const logs = names.filter((name) => name.endsWith('.log'));
+    const texts = await Promise.all(
+      logs.map((name) => readFile(join(this.paths.stateDir, name), 'utf8').catch(() => '')),
+    );
+    return [...new Set(texts.flatMap(refusedCalls))];
   }
 }

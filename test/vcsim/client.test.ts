@@ -189,10 +189,8 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
   it('awaits many tasks with one long poll', async () => {
     const names = Array.from({ length: 8 }, (_, i) => `many-${i}`);
     const before = client.calls.get('WaitForUpdatesEx') ?? 0;
-    const started = Date.now();
     const vms = await Promise.all(names.map((name) => createVm(client, name)));
     expect(new Set(vms.map((vm) => vm.value)).size).toBe(8);
-    expect(Date.now() - started).toBeLessThan(5000);
     expect((client.calls.get('WaitForUpdatesEx') ?? 0) - before).toBeLessThan(40);
     await Promise.all(vms.map((vm) => client.runTask('Destroy_Task', vm, {})));
   });

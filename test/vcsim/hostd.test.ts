@@ -150,16 +150,16 @@ it('tells of every change of a VM, in order', async () => {
     const vm = await createVm(other, 'watched');
     await other.runTask('PowerOnVM_Task', vm, {});
     hostd.runtime.guests.get('watched')!.hooks.infoSet('guestinfo.caisson.run.status', 'started 1 2');
-    await vi.waitFor(() =>
-      expect(watcher.objects.get(vm.value)?.props.get('config.extraConfig')).toContainEqual({
+    await expect
+      .poll(() => watcher.objects.get(vm.value)?.props.get('config.extraConfig'))
+      .toContainEqual({
         key: 'guestinfo.caisson.run.status',
         value: 'started 1 2',
-      }),
-    );
+      });
     hostd.runtime.guests.get('watched')!.hooks.exited({ reason: 'guestPowerOff' });
-    await vi.waitFor(() => expect(states.at(-1)).toBe('poweredOff'));
+    await expect.poll(() => states.at(-1)).toBe('poweredOff');
     await other.runTask('Destroy_Task', vm, {});
-    await vi.waitFor(() => expect(states.at(-1)).toBe('left'));
+    await expect.poll(() => states.at(-1)).toBe('left');
     expect(states.filter((state, index) => state !== states[index - 1])).toEqual([
       'poweredOff',
       'poweredOn',
@@ -187,16 +187,16 @@ it('is found again by a client when it was restarted', async () => {
   await watcher.start();
   try {
     const before = await createVm(client, 'before');
-    await vi.waitFor(() => expect(types).toContain('VmCreatedEvent before'));
-    await vi.waitFor(() => expect(told).toEqual(['before']));
+    await expect.poll(() => types).toContain('VmCreatedEvent before');
+    await expect.poll(() => told).toEqual(['before']);
     await hostd.restart();
     const after = await createVm(client, 'after');
     expect([...(await inventory(client, 'VirtualMachine')).keys()].sort()).toEqual(['after', 'before']);
     expect(await powerState(before)).toBe('poweredOff');
-    await vi.waitFor(() => expect(types).toContain('VmCreatedEvent after'), 10_000);
-    await vi.waitFor(() => expect(told).toEqual(['before', 'after']), 10_000);
+    await expect.poll(() => types).toContain('VmCreatedEvent after');
+    await expect.poll(() => told).toEqual(['before', 'after']);
     await client.runTask('Destroy_Task', after, {});
-    await vi.waitFor(() => expect(told).toEqual(['before', 'after', `left ${after.value}`]), 10_000);
+    await expect.poll(() => told).toEqual(['before', 'after', `left ${after.value}`]);
   } finally {
     abort.abort();
     await reading;
@@ -255,7 +255,7 @@ it('a VM without room for its disk asks what to do, and is answered', async () =
   const [latest] = await client.retrieve([eventManager!], 'EventManager', ['latestEvent']);
   expect(latest?.props.latestEvent?.$type).toBe('VmDiskFailedEvent');
   expect((await question())?.choice.choiceInfo?.map(({ label }) => label)).toEqual(['Retry', 'Cancel']);
-  await expect.poll(question, { timeout: 10_000 }).toBeUndefined();
+  await expect.poll(question).toBeUndefined();
   expect(hostd.runtime.resumed).toEqual(['full']);
   hooks.stalled();
   const { id } = (await question())!;

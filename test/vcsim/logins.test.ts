@@ -293,7 +293,7 @@ describe('what there is to be done', () => {
     for (const ref of [collector, filter, list, container, history])
       expect(await admin.retrieve([ref], ref.type as never, [])).toBeDefined();
     expect(await call('ReadNextEvents', history, { maxCount: 1 })).toHaveLength(1);
-  }, 240_000);
+  }, 900_000);
 
   it('to files of others is nothing, whatever way they are named', async () => {
     const { fileManager, virtualDiskManager } = mine.client.serviceContent;

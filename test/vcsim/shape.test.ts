@@ -87,4 +87,4 @@ it('gives every object the properties and types that vcsim gives it', async () =
   } finally {
     await Promise.all([vcsim.stop(), hostd.stop()]);
   }
-}, 300_000);
+}, 900_000);

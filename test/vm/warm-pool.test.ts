@@ -97,13 +97,15 @@ describe('a VM from the warm pool', () => {
         'cat /kept 2>/dev/null; echo kept > /kept; hostname; cat /sys/class/net/eth0/address; date +%s; ls / | wc -l',
       address: '10.9.0.4/24',
     });
+    const began = Date.now();
     const vm = await lab.powerOn(guest);
     expect(waiting).toContain(vm.pid);
     expect(await guest.exit()).toEqual({ reason: 'guestPowerOff' });
     const [hostname, mac, seconds] = (await guest.output()).split('\n');
     expect(hostname).toBe(guest.definition.name);
     expect(mac).toBe(guest.definition.nics[0]!.mac);
-    expect(Math.abs(Date.now() / 1000 - Number(seconds))).toBeLessThan(5);
+    expect(Number(seconds)).toBeGreaterThan(began / 1000 - 2);
+    expect(Number(seconds)).toBeLessThan(Date.now() / 1000 + 2);
     execFileSync('qemu-img', ['check', '-q', guest.definition.disks[0]!.path]);
     guest.exits.length = 0;
     await full();
@@ -154,6 +156,7 @@ describe('a VM from the warm pool', () => {
       script: 'trap "exit 4" TERM; echo up; while :; do sleep 0.05; done',
       address: '10.9.0.7/24',
     });
+    const asked = Date.now();
     const vm = await lab.powerOn(guest);
     const poweredOn = Date.now();
     await guest.printed(/up/);
@@ -162,7 +165,8 @@ describe('a VM from the warm pool', () => {
     const spareTaps = taps().filter((name) => name.startsWith('tpool'));
     const found = await lab.adoptAfterRestart(vm, guest);
     expect(found?.pid).toBe(vm.pid);
-    expect(Math.abs(found!.startedAt.getTime() - poweredOn)).toBeLessThan(1500);
+    expect(found!.startedAt.getTime()).toBeGreaterThan(asked - 1000);
+    expect(found!.startedAt.getTime()).toBeLessThan(poweredOn + 1000);
     expect(waiting.filter((pid) => existsSync(`/proc/${pid}/exe`))).toEqual([]);
     await found!.shutdownGuest();
     expect(await guest.exit()).toEqual({ reason: 'guestPowerOff' });
@@ -190,6 +194,8 @@ describe('a VM from the warm pool', () => {
   it(`is like no other, over ${CLONES}`, async () => {
     const seen = { random: new Set<string>(), uuid: new Set<string>() };
     const clocks: number[] = [];
+    const ahead: number[] = [];
+    const behind: number[] = [];
     const pids = new Set<number>();
     for (let i = 0; i < CLONES; i++) {
       const guest = await lab.define({
@@ -199,10 +205,18 @@ describe('a VM from the warm pool', () => {
       const infoSet = guest.infoSet.bind(guest);
       guest.infoSet = (key, value) => {
         const began = /^started (\d+)/.exec(value)?.[1];
-        if (began !== undefined) clocks.push(Date.now() - Number(BigInt(began) / 1_000_000n));
+        if (began !== undefined) {
+          const at = Number(BigInt(began) / 1_000_000n);
+          clocks.push(Date.now() - at);
+          if (at > Date.now() + 50) ahead.push(at);
+          if (at < asked - 50) behind.push(at);
+        }
         infoSet(key, value);
       };
+      // It is filled more slowly than it is emptied here.
+      if (i % 10 === 0) await full();
       const waiting = new Set(fromPool());
+      const asked = Date.now();
       const vm = await lab.powerOn(guest);
       if (waiting.has(vm.pid)) pids.add(vm.pid);
       await guest.exit();
@@ -215,11 +229,10 @@ describe('a VM from the warm pool', () => {
     expect(seen.uuid.size).toBe(CLONES);
     clocks.sort((a, b) => a - b);
     console.log(`${pids.size} of ${CLONES} from the pool; clocks ${clocks[0]} to ${clocks.at(-1)} ms`);
-    // The others were faster than it is filled again.
-    expect(pids.size).toBeGreaterThan(CLONES / 10);
-    expect(clocks[0]).toBeGreaterThan(-50);
-    expect(clocks[Math.floor(CLONES / 2)]).toBeLessThan(50);
-  }, 240_000);
+    expect(pids.size).toBeGreaterThanOrEqual(CLONES / 10);
+    // Each began, by its own clock, after it was asked for and before that was heard of.
+    expect([ahead, behind]).toEqual([[], []]);
+  }, 900_000);
 });
 
 describe('the warm pool', () => {

@@ -183,6 +183,7 @@ export class HealthService {
       }
       kill();
       await over;
+      await within(read, OUTPUT_MS, () => undefined);
       const text = output.toString();
       const exceeded = `Health check exceeded timeout (${goDuration(check.timeoutMs)})`;
       return { exitCode: -1, output: text === '' ? exceeded : `${exceeded}: ${text}` };

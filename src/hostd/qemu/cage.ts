@@ -3,8 +3,8 @@
  * namespaces, an empty root, a list of system calls, limits, and no descriptor that it was not given. A small program in C makes it
  * (`launcher/`), since Node can do none of that.
  *
- * Whatever a machine does not allow is left out, told once in the log and in `docker info`; user, capabilities, descriptors, limits and the
- * list of system calls there are always.
+ * Whatever a machine does not allow is left out, told once in the log and in `docker info`; user, capabilities, descriptors and limits
+ * there are always.
  */
 import { execFile, spawn } from 'node:child_process';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
@@ -17,6 +17,7 @@ import { APPEND_ANEW } from '../../common/log-bound.js';
 import { launcherPath } from '../../common/paths.js';
 import { within } from '../../common/within.js';
 import { identify, type ProcessIdentity } from '../process-id.js';
+import { freeUsers, inOrder, type UserRange } from './cage-users.js';
 import { ControlGroups } from './control-groups.js';
 
 const log = logger('cage');
@@ -38,8 +39,6 @@ const SPARE_OOM_SCORE = 500;
 export interface CageContents {
   /** Another one for each that runs on this host. */
   name: string;
-  /** Its user and its group. */
-  uid: number;
   cpus: number;
   memoryMiB: number;
   /** Unix sockets that it listens at, root's alone, and their descriptors. */
@@ -63,13 +62,22 @@ export interface CageContents {
 
 /** A program that was started. */
 export interface Caged extends ProcessIdentity {
+  /** Its user, and its group: no other caged program of this machine has it while this one runs. */
+  uid: number;
   /** Takes its root away, once it has loaded what it needs. @throws internal, timeout; it is to be ended then */
   enclose(): Promise<void>;
 }
 
-/** Parts of a cage that a machine may not allow. */
-const PARTS = ['mount', 'pid', 'ipc', 'uts', 'cgroup'] as const;
-type Part = (typeof PARTS)[number];
+/** Namespaces that a machine may not allow. */
+const NAMESPACES = ['mount', 'pid', 'ipc', 'uts', 'cgroup'] as const;
+type Namespace = (typeof NAMESPACES)[number];
+const NAMES: Record<Namespace, string> = {
+  mount: 'a mount',
+  pid: 'a PID',
+  ipc: 'an IPC',
+  uts: 'a UTS',
+  cgroup: 'a control group',
+};
 
 /** What a host's cages are made of. */
 export interface CageParts {
@@ -83,7 +91,8 @@ export class Cages {
   private constructor(
     private readonly launcher: string,
     private readonly stage: string,
-    private readonly namespaces: Part[],
+    private readonly namespaces: Namespace[],
+    private readonly users: UserRange[],
     readonly groups: ControlGroups,
     readonly parts: CageParts,
   ) {}
@@ -97,26 +106,34 @@ export class Cages {
   static async open(runDir: string, instance: string, launcher = launcherPath()): Promise<Cages> {
     const stage = join(runDir, 'root');
     await mkdir(stage, { recursive: true, mode: 0o700 });
-    const answers = await probe(launcher);
+    const answers = await probe(launcher, stage);
     const groups = await ControlGroups.open(`caisson-${instance}`);
-    const namespaces = PARTS.filter((part) => answers.get(part) === null);
+    const why = (part: string): string | null => answers.get(part) ?? null;
+    const namespaces = NAMESPACES.filter((part) => why(part) === null);
     const parts = {
       present: [
         'user',
-        'seccomp',
+        ...(why('seccomp') === null ? ['seccomp'] : []),
         'rlimits',
         ...namespaces,
         ...(namespaces.includes('mount') ? ['empty-root'] : []),
         ...groups.limits,
       ],
       missing: [
-        ...PARTS.flatMap((part) => (answers.get(part) === null ? [] : [`${part} namespace (${answers.get(part)})`])),
+        ...NAMESPACES.flatMap((part) => (why(part) === null ? [] : [`${NAMES[part]} namespace (${why(part)})`])),
+        ...(why('seccomp') === null ? [] : [`a list of system calls (${why('seccomp')})`]),
+        ...(why('seccomp') === null && why('told') !== null ? [`a log of refused system calls (${why('told')})`] : []),
         ...groups.missing,
       ],
     };
     if (parts.missing.length > 0)
       log.warn({ ...parts }, 'this machine does not allow all of the cage that QEMU runs in');
-    return new Cages(launcher, stage, namespaces, groups, parts);
+    return new Cages(launcher, stage, namespaces, freeUsers(), groups, parts);
+  }
+
+  /** Whether this machine has filters of system calls, QEMU's own included. */
+  get filters(): boolean {
+    return this.parts.present.includes('seccomp');
   }
 
   /**
@@ -126,14 +143,15 @@ export class Cages {
    * @throws internal with what could not be made
    */
   async start(program: string[], netns: string | null, logFile: string, contents: CageContents): Promise<Caged> {
-    const { name, uid, cpus, memoryMiB, inherited, spare = false } = contents;
+    const { name, cpus, memoryMiB, inherited, spare = false } = contents;
     const processes = THREADS + cpus;
     const groups = await this.groups.make(name, { memoryMiB: memoryMiB + OVERHEAD_MIB, processes });
     const options = [
       ...(this.namespaces.length > 0 ? [`namespaces=${this.namespaces.join(',')}`] : []),
       ...(netns === null ? [] : [`netns=${netns}`]),
       `stage=${this.stage}`,
-      `user=${uid}`,
+      ...inOrder(this.users, spare).map(([first, last]) => `users=${first}-${last}`),
+      ...(this.filters ? [] : ['unfiltered=1']),
       `processes=${processes}`,
       `oom=${spare ? SPARE_OOM_SCORE : VM_OOM_SCORE}`,
       ...(spare ? ['nice=19'] : []),
@@ -145,7 +163,6 @@ export class Cages {
       ...contents.taps.map(({ fd, name: tap }) => `tap=${fd}:${tap}`),
       ...contents.files.map((file) => `bind=${file}`),
       ...(contents.connects ?? []).map((directory) => `keep=${directory}`),
-      ...((contents.connects ?? []).length > 0 ? [`also-group=${CHANNEL_GID}`] : []),
       `inherited=${inherited.length}`,
     ];
     try {
@@ -169,11 +186,12 @@ export class Cages {
       const lines = new ControlLines(control);
       child.once('error', (error) => lines.fail(internal(`cannot run ${this.launcher}: ${error.message}`, error)));
       child.unref();
-      const pid = Number(await lines.next('started'));
-      const identity = identify(pid);
+      const [pid, uid] = (await lines.next('started')).split(' ').map(Number);
+      const identity = identify(pid!);
       if (identity === null) throw internal('QEMU ended at once');
       return {
         ...identity,
+        uid: uid!,
         enclose: async () => {
           control.write('e');
           await lines.next('enclosed');
@@ -185,9 +203,6 @@ export class Cages {
     }
   }
 }
-
-/** Group of the sockets that VMs connect to by their paths. */
-const CHANNEL_GID = 64100;
 
 /** What the launcher says: a line for each step. */
 class ControlLines {
@@ -238,9 +253,11 @@ class ControlLines {
 }
 
 /** Null for each part that works, else why not. */
-async function probe(launcher: string): Promise<Map<string, string | null>> {
-  const { stdout } = await promisify(execFile)(launcher, ['probe'], { timeout: ANSWER_MS }).catch((error: unknown) => {
-    throw internal(`QEMU’s launcher does not run (npm start makes it): ${messageOf(error)}`, error);
-  });
+async function probe(launcher: string, stage: string): Promise<Map<string, string | null>> {
+  const { stdout } = await promisify(execFile)(launcher, ['probe', stage], { timeout: ANSWER_MS }).catch(
+    (error: unknown) => {
+      throw internal(`QEMU’s launcher does not run (npm start makes it): ${messageOf(error)}`, error);
+    },
+  );
   return new Map([...stdout.matchAll(/^(\w+) (?:yes|no (.*))$/gm)].map(([, part = '', why]) => [part, why ?? null]));
 }

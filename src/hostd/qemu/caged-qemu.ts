@@ -1,19 +1,12 @@
 /** What the cage of each kind of QEMU has in it. */
 import type { FileHandle } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, normalize } from 'node:path';
+import { invalid } from '../../common/errors.js';
 import { type BootImage, memoryLibrary } from '../../common/paths.js';
 import type { VmDefinition } from '../runtime.js';
 import type { Caged, Cages } from './cage.js';
 import { QEMU } from './capabilities.js';
-import {
-  type Acceleration,
-  MAKER_UID,
-  madeDescriptors,
-  qemuUid,
-  spareUid,
-  type VmSockets,
-  type VmTap,
-} from './command-line.js';
+import { type Acceleration, madeDescriptors, type VmSockets, type VmTap } from './command-line.js';
 import { isForeign, socketPorts } from './serial-ports.js';
 
 /** A QEMU to be started. */
@@ -48,15 +41,10 @@ export function qemuLauncher(
   return ({ vm, use, args, sockets, taps, logFile, inherited }) =>
     cages.start([QEMU, ...args], netns, logFile, {
       name: vm.moid,
-      uid: use === 'make' ? MAKER_UID : use === 'spare' ? spareUid(vm.moid) : qemuUid(vm.moid),
       cpus: vm.cpus,
       memoryMiB: vm.memoryMiB,
       ...madeDescriptors(sockets, taps),
-      files: [
-        ...(use === 'boot' || use === 'make' ? [boot.kernel, boot.initramfs] : []),
-        // Its state is sent to a socket there; nobody's code runs in it.
-        ...(use === 'make' ? [dirname(sockets.qmp)] : []),
-      ],
+      files: use === 'boot' || use === 'make' ? [boot.kernel, boot.initramfs] : [],
       connects: use === 'make' || use === 'spare' ? [] : foreignDirectories(vm, runDir),
       inherited,
       sharesMemory: use === 'resume' || use === 'spare',
@@ -69,8 +57,13 @@ export function qemuLauncher(
 /** Where somebody listens to whom hostd does not connect: QEMU does so itself, with its own rights. */
 function foreignDirectories({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): string[] {
   const elsewhere = socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir));
+  const inRoot = elsewhere.find(({ backing }) => dirname(normalize(backing.path)) === '/');
+  // It would see the whole machine.
+  if (inRoot !== undefined) throw invalid(`the socket ${inRoot.backing.path} is not in a directory of its own`);
   // What lies below is hostd's, and the endpoints': no QEMU has business there.
-  return [...new Set(elsewhere.map(({ backing }) => dirname(backing.path)))].filter((path) => !isBelow(path, runDir));
+  return [...new Set(elsewhere.map(({ backing }) => dirname(normalize(backing.path))))].filter(
+    (path) => !isBelow(path, runDir),
+  );
 }
 
 /** A VM of the warm pool can connect to no sockets itself. */

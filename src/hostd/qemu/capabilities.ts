@@ -20,6 +20,8 @@ export interface QemuDialect {
   state: 'fd' | 'file';
   /** How it is given a monitor: newer versions warn of `-mon`. */
   monitor: 'mon' | 'object';
+  /** The kernel has no filters of system calls, and QEMU would not start with its own. */
+  unfiltered?: boolean;
 }
 
 /** See the file's head. */

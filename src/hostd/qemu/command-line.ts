@@ -7,28 +7,6 @@ import { hostTscKhz } from './host-tsc.js';
 
 export type Acceleration = 'kvm' | 'tcg';
 
-/** The user of the QEMU with which a boot snapshot is made. Each has a group of the same number; none needs an entry in /etc/passwd or /etc/group. */
-export const MAKER_UID = 64100;
-/** First of the users of VMs, and how many there are. */
-const FIRST_UID = 64101;
-const UIDS = 1000;
-/** First of the users of QEMUs that wait in the warm pool, and stay theirs: no VM that was started otherwise has one of them. */
-const FIRST_SPARE_UID = FIRST_UID + UIDS;
-
-/** The user of a VM's QEMU: another one for each VM (of any thousand in a row), so that one that was taken over cannot harm the others. */
-export function qemuUid(moid: string): number {
-  return FIRST_UID + (vmNumber(moid) % UIDS);
-}
-
-/** The same for a VM of the warm pool. */
-export function spareUid(moid: string): number {
-  return FIRST_SPARE_UID + (vmNumber(moid) % UIDS);
-}
-
-function vmNumber(moid: string): number {
-  return Number(/(\d+)$/.exec(moid)?.[1] ?? 0);
-}
-
 /** Where the VM's sockets are. */
 export interface VmSockets {
   qmp: string;
@@ -167,7 +145,9 @@ export function qemuArguments(
     ['-uuid', vm.uuid],
     ['-nodefaults', '-no-user-config', '-no-reboot'],
     ['-display', 'none'],
-    ['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny,elevateprivileges=deny'],
+    ...(dialect.unfiltered
+      ? []
+      : [['-sandbox', 'on,obsolete=deny,spawn=deny,resourcecontrol=deny,elevateprivileges=deny']]),
     ['-machine', `pc,usb=off,hpet=off,vmport=off${snapshot === undefined ? '' : ',memory-backend=ram'}`],
     ...memoryArguments(vm.memoryMiB, snapshot),
     ...(given === undefined ? [] : [['-S'], ...given.map(({ set, fd }) => ['-add-fd', `fd=${fd},set=${set}`])]),

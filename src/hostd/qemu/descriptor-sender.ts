@@ -25,7 +25,7 @@ export interface FileToSend {
 /**
  * A request is a line of fields separated by spaces: the monitor's path, then `set`, `access` and path of each file, all paths in
  * hexadecimal. With the access `connect` the path is a socket's, and instead of the set there is the character device that is to be
- * connected to it. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
+ * connected to it. With `save` the machine's state goes to that socket. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
  * struct msghdr and struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
  */
 const PROGRAM = `
@@ -52,7 +52,7 @@ sub hand { my ($path, @files) = @_;
   reply($monitor);
   while (my ($set, $access, $name) = splice(@files, 0, 3)) {
     $name = pack("H*", $name);
-    if ($access eq "connect") {
+    if ($access eq "connect" || $access eq "save") {
       my @is = lstat $name or die "$name: $!\\n";
       ($is[2] & 0170000) == 0140000 or die "$name: no socket\\n";
       socket(my $peer, 1, 1 | 02000000 | 04000, 0) or die "socket: $!\\n";
@@ -61,7 +61,8 @@ sub hand { my ($path, @files) = @_;
       $uid == $is[4] or die "$name: somebody else listens there\\n";
       pass($monitor, $peer, qq({"execute":"getfd","arguments":{"fdname":"$set"}}\\n));
       my $backend = qq({"type":"socket","data":{"addr":{"type":"fd","data":{"str":"$set"}},"server":false}});
-      syswrite($monitor, qq({"execute":"chardev-change","arguments":{"id":"$set","backend":$backend}}\\n));
+      syswrite($monitor, $access eq "save" ? qq({"execute":"migrate","arguments":{"uri":"fd:$set"}}\\n)
+        : qq({"execute":"chardev-change","arguments":{"id":"$set","backend":$backend}}\\n));
       reply($monitor);
       next;
     }
@@ -118,6 +119,14 @@ export class DescriptorSender {
       if (ABSENT.some((why) => messageOf(error) === `${path}: ${why}`)) return false;
       throw error;
     }
+  }
+
+  /**
+   * Has the QEMU whose monitor is at `monitor`, which nobody else may be connected to, begin to save its state to a socket.
+   * @throws internal with what QEMU said, timeout
+   */
+  async save(monitor: string, path: string): Promise<void> {
+    await this.request([hex(monitor), 'state', 'save', hex(path)]);
   }
 
   private async request(fields: string[]): Promise<void> {

@@ -28,7 +28,6 @@ import {
   type ProcessIdentity,
   signal,
   usage,
-  usersOfProcesses,
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
@@ -37,7 +36,7 @@ import type { Cages } from './cage.js';
 import { connectsBelow, type LaunchQemu, qemuLauncher } from './caged-qemu.js';
 import type { QemuDialect } from './capabilities.js';
 import { ChannelWatch } from './channel-watch.js';
-import { type Acceleration, processName, qemuArguments, spareUid } from './command-line.js';
+import { type Acceleration, processName, qemuArguments } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
 import { checkReadOnly, Inherited, putDisks, startFiles } from './given-files.js';
 import { loadState } from './load-state.js';
@@ -46,7 +45,7 @@ import { Qmp } from './qmp.js';
 import { type ChannelHost, connectForeignPorts } from './serial-ports.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import { SnapshotService } from './snapshot-service.js';
-import { removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
+import { lastSpare, removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
 import { readUsualShape, writeUsualShape } from './usual-shape.js';
 import { freeMemoryMiB, WarmPool } from './warm-pool.js';
 import { WatchedHooks } from './watched-hooks.js';
@@ -98,7 +97,7 @@ export class QemuRuntime implements VmRuntime {
         ? null
         : new SnapshotService(
             snapshots,
-            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups),
+            new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups, this.sender),
             () => this.pool.fill(),
           );
     this.channels = { sender: this.sender, watch: new ChannelWatch(), runDir: paths.runDir };
@@ -118,7 +117,7 @@ export class QemuRuntime implements VmRuntime {
       snapshot: (key) => this.snapshots?.have(key) ?? Promise.resolve(null),
       make: async (shape, snapshot, gone) => {
         this.sender.prepare();
-        return SpareVm.make(this.spareMaker, this.spareNumber(), shape, snapshot, gone);
+        return SpareVm.make(this.spareMaker, ++this.spares, shape, snapshot, gone);
       },
       busy: () => this.starting > 0,
       freeMiB: () => freeMemoryMiB(this.promisedMiB()),
@@ -132,6 +131,7 @@ export class QemuRuntime implements VmRuntime {
     const left = findProcesses(processName({ qmp: `${this.spareMaker.runDirectory}/` })).filter(
       ({ pid }) => !given.has(pid),
     );
+    this.spares = lastSpare(this.spareMaker, given);
     await removeStaleSpares(this.spareMaker, left);
     await this.cages.groups.sweep();
     const usual = await readUsualShape(this.usualShapeFile);
@@ -364,17 +364,10 @@ export class QemuRuntime implements VmRuntime {
   /** Removes what a VM had on this machine besides its files. @param group its control group */
   private cleanUp(moid: string, group: string): () => Promise<void> {
     return async () => {
-      await this.cages.groups.remove(group);
+      // Nobody waits for that: no other VM has a group of this name before it is gone.
+      void this.cages.groups.remove(group);
       await this.virtualSwitch.unplug(moid);
     };
-  }
-
-  /** A number whose user no process has. */
-  private spareNumber(): number {
-    const used = usersOfProcesses();
-    do this.spares++;
-    while (used.has(spareUid(String(this.spares))));
-    return this.spares;
   }
 
   /** Processes that are VMs of the inventory. */
@@ -422,12 +415,11 @@ async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
 
 /** Files that hostd opens for a VM: they need no other owner than root. */
 async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
-  await rm(files.qmp, { force: true });
-  await rm(files.guestRpc, { force: true });
-  await rm(files.handOver, { force: true });
-  for (const { backing } of vm.serials) {
-    if (backing.kind === 'file') await (await open(backing.path, 'a', 0o640)).close();
-  }
+  const logs = vm.serials.flatMap(({ backing }) => (backing.kind === 'file' ? [backing.path] : []));
+  await Promise.all([
+    ...[files.qmp, files.guestRpc, files.handOver].map((path) => rm(path, { force: true })),
+    ...logs.map(async (path) => (await open(path, 'a', 0o640)).close()),
+  ]);
 }
 
 /** What to tell of a VM that did not start. */

@@ -1,16 +1,18 @@
 /** A VM that runs in a QEMU process: found by its pid file and monitor, watched until it ends. */
 import { readFile, rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
-import { ended, type ProcessIdentity, signal, startedAt, usage } from '../process-id.js';
+import { ended, type ProcessIdentity, parentOf, signal, startedAt, usage } from '../process-id.js';
 import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
-import { complaints } from './qemu-words.js';
+import { complaints, refusedCalls } from './qemu-words.js';
 import type { Qmp } from './qmp.js';
 import { type ChannelHost, disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-ports.js';
 
 const log = logger('qemu');
 /** How long QEMU may take to end by itself before it is killed. */
 const QUIT_MS = 3000;
+/** Its launcher is done as soon as it has ended. */
+const WORDS_MS = 2000;
 
 /** A VM's process. `poweredOn`: when it became the VM, in Unix ms, if it ran before that. */
 export interface VmProcess extends ProcessIdentity {
@@ -34,6 +36,12 @@ export async function removeRunFiles(files: VmFiles): Promise<void> {
   await Promise.all([files.pid, files.qmp, files.handOver, files.guestRpc].map((path) => rm(path, { force: true })));
 }
 
+/** Logs what a QEMU was refused: it needs a call that this version has not needed so far, or was taken over. */
+export async function tellRefused(logFile: string): Promise<void> {
+  const calls = refusedCalls(await readFile(logFile, 'utf8').catch(() => ''));
+  if (calls.length > 0) log.warn({ logFile, calls }, 'QEMU was refused system calls');
+}
+
 /** The end of what QEMU printed, on one line. */
 export async function lastWords(files: VmFiles): Promise<string> {
   const text = await readFile(files.log, 'utf8').catch(() => '');
@@ -48,6 +56,8 @@ export class QemuVm implements RunningVm {
   private rebooting = false;
   private readonly gone: Promise<void>;
   private readonly ports: SocketPorts;
+  /** Its launcher, which tells in QEMU's log what a signal has ended. */
+  private readonly launcher: ProcessIdentity | null;
 
   constructor(
     private readonly identity: ProcessIdentity,
@@ -60,6 +70,7 @@ export class QemuVm implements RunningVm {
     /** Of a VM that came from the warm pool: when it became this one, and what has served it so far. */
     spare: { since?: Date | undefined; rpc?: GuestRpcServer } = {},
   ) {
+    this.launcher = parentOf(identity.pid);
     this.startedAt = spare.since ?? startedAt(identity);
     this.rpc = spare.rpc ?? new GuestRpcServer(files.guestRpc, hooks);
     this.ports = new SocketPorts(qmp, files.handOver, serials, channels);
@@ -165,10 +176,13 @@ export class QemuVm implements RunningVm {
     this.ports.close();
     await removeRunFiles(this.files);
     await this.cleanUp().catch((error: unknown) => log.error({ err: error }, 'cleaning up after a VM failed'));
+    await tellRefused(this.files.log);
     this.hooks.exited(this.exit ?? { reason: 'crashed', message: await this.why(killed) });
   }
 
   private async why(killed: boolean): Promise<string> {
+    // An older version's has another parent, which stays.
+    if (this.launcher !== null && this.launcher.pid > 1) await ended(this.launcher, WORDS_MS);
     const words = await lastWords(this.files);
     const what = killed ? 'QEMU lost its monitor and was ended' : 'QEMU ended unexpectedly';
     return words === '' ? what : `${what}: ${words}`;

@@ -1,9 +1,19 @@
 /** What QEMU prints, read for why it ended. */
 
-/** The lines that are no warnings: a newer QEMU warns of options that it still has, and ends for another reason. */
+/** System calls that QEMU was refused in its cage, as its launcher tells of them (`launcher/calls.c`), e.g. `ptrace (101): Function not implemented`. */
+export function refusedCalls(printed: string): string[] {
+  return [...printed.matchAll(/^caisson-cage: QEMU was refused the system call (.*)$/gm)].map(([, call = '']) => call);
+}
+
+/**
+ * The lines that are no warnings: a newer QEMU warns of options that it still has, and ends for another reason. What its launcher
+ * refused is told if QEMU itself says nothing: most of it is tried in vain on every machine.
+ */
 export function complaints(printed: string): string[] {
-  return printed
+  const lines = printed
     .trim()
     .split('\n')
     .filter((line) => line !== '' && !/: warning: /.test(line));
+  const own = lines.filter((line) => refusedCalls(line).length === 0);
+  return own.length > 0 ? own : lines;
 }

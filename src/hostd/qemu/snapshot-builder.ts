@@ -3,7 +3,7 @@
  * for its host, and saves it. No container's code ever runs in it.
  */
 import { createWriteStream } from 'node:fs';
-import { chown, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
@@ -23,12 +23,14 @@ import {
   type Acceleration,
   type DiskBacking,
   GUEST_RPC_PORT,
-  MAKER_UID,
   MIGRATION_CAPABILITIES,
   qemuArguments,
+  type VmSockets,
 } from './command-line.js';
 import type { ControlGroups } from './control-groups.js';
+import type { DescriptorSender } from './descriptor-sender.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
+import { tellRefused } from './qemu-vm.js';
 import { complaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
@@ -60,6 +62,12 @@ interface MadeDevices {
   serialFiles: Map<number, number>;
 }
 
+const sockets = (directory: string): Required<VmSockets> => ({
+  qmp: join(directory, 'qmp'),
+  guestRpc: join(directory, 'rpc'),
+  handOver: join(directory, 'handover'),
+});
+
 const NO_DEVICES: MadeDevices = { memory: FIRST_FD, disks: [], serialFiles: new Map() };
 
 /** Boots and saves. */
@@ -73,6 +81,7 @@ export class SnapshotBuilder {
     private readonly virtualSwitch: VirtualSwitch,
     private readonly launch: LaunchQemu,
     private readonly groups: ControlGroups,
+    private readonly sender: DescriptorSender,
   ) {}
 
   /** The command line of the VM that is booted for a shape, in `directory`: without `devices`, one that all of the shape have in common. */
@@ -81,7 +90,7 @@ export class SnapshotBuilder {
       acceleration: this.acceleration,
       dialect: this.dialect,
       boot: this.boot,
-      sockets: { qmp: join(directory, 'qmp'), guestRpc: join(directory, 'rpc') },
+      sockets: sockets(directory),
       taps: shape.nics.map((index) => ({ index, mac: placeholderMac(index), tap: taps.get(index) ?? '' })),
       disks: devices.disks,
       serialFiles: devices.serialFiles,
@@ -125,7 +134,7 @@ export class SnapshotBuilder {
         vm,
         use: 'make',
         args: this.commandLine(shape, work, taps, { memory, disks, serialFiles }),
-        sockets: { qmp: join(work, 'qmp'), guestRpc: join(work, 'rpc') },
+        sockets: sockets(work),
         taps: [...taps.values()].map((tap) => ({ tap })),
         logFile: join(work, 'qemu.log'),
         inherited: inherited.handles,
@@ -135,14 +144,17 @@ export class SnapshotBuilder {
       setPriority(process.pid, constants.priority.PRIORITY_LOW);
       const qmp = await Qmp.connect(join(work, 'qmp'), () => isRunning(process), BOOT_MS);
       try {
+        await process.enclose();
         await booted(qmp);
         await sleep(SETTLE_MS);
-        await save(qmp, join(work, 'state.sock'), join(directory, 'state'));
+        const send = (to: string): Promise<void> => this.sender.save(sockets(work).handOver, to);
+        await save(qmp, send, join(work, 'state.sock'), join(directory, 'state'));
         await qmp.command('quit').catch(() => undefined);
       } finally {
         qmp.release();
       }
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
+      await tellRefused(join(work, 'qemu.log'));
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
@@ -183,9 +195,9 @@ function booted(qmp: Qmp): Promise<void> {
 
 /**
  * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
- * QEMU sends it to a socket: it may not open files of its own any more.
+ * QEMU sends it to a socket that hostd connects for it: it has no paths any more.
  */
-async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
+async function save(qmp: Qmp, send: (to: string) => Promise<void>, socketPath: string, file: string): Promise<void> {
   const server = createServer();
   try {
     const saved = new Promise<void>((resolve, reject) => {
@@ -198,9 +210,8 @@ async function save(qmp: Qmp, socketPath: string, file: string): Promise<void> {
       server.once('error', reject);
       server.listen(socketPath, resolve);
     });
-    await chown(socketPath, MAKER_UID, MAKER_UID);
     await qmp.command('migrate-set-capabilities', MIGRATION_CAPABILITIES);
-    await qmp.command('migrate', { uri: `unix:${socketPath}` });
+    await send(socketPath);
     for (const deadline = Date.now() + SAVE_MS; ; await sleep(10)) {
       const { status } = (await qmp.command('query-migrate')) as { status?: string };
       if (status === 'completed') break;

@@ -17,7 +17,7 @@ import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { OpenDisks } from '../disks/open-disks.js';
-import { ended, identityOf, isRunning, type ProcessIdentity, signal } from '../process-id.js';
+import { argumentsOf, ended, identityOf, isRunning, type ProcessIdentity, signal } from '../process-id.js';
 import type { VmDefinition, VmHooks } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot } from './boot-snapshots.js';
@@ -179,10 +179,13 @@ export class SpareVm {
     const { channels } = this.maker;
     try {
       raisePriority(this.identity.pid);
-      await raiseScore(this.identity.pid);
-      // Both are waited for: what goes on while the other has failed would be cleaned up too early.
+      // All are waited for: what goes on while another has failed would be cleaned up too early.
       const parts = await span('hand over', () =>
-        Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm, disks)]),
+        Promise.allSettled([
+          span('wire', () => this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics)),
+          this.handOver(vm, disks),
+          raiseScore(this.identity.pid),
+        ]),
       );
       for (const part of parts) if (part.status === 'rejected') throw part.reason;
       await Promise.all([
@@ -255,6 +258,19 @@ export class SpareVm {
       ...logs.map((change) => this.qmp.command('chardev-change', change)),
     ]);
   }
+}
+
+/**
+ * The highest number of those that became VMs and still run: they keep the name of their control group. Taps and sockets were given others.
+ * @param processes ids
+ */
+export function lastSpare({ runDirectory }: Pick<SpareMaker, 'runDirectory'>, processes: Iterable<number>): number {
+  let last = 0;
+  for (const pid of processes) {
+    const name = argumentsOf(pid).find((one) => one.startsWith(`guest=${runDirectory}/`)) ?? '';
+    last = Math.max(last, Number(/\/(\d+)\.qmp/.exec(name)?.[1] ?? 0));
+  }
+  return last;
 }
 
 /** Ends what spare VMs an earlier hostd left, and removes their files. @param processes those that became no VM */

@@ -34,6 +34,8 @@ export function beatFile(paths: InstancePaths): string {
 
 export class Supervisor {
   private hostd: ProcessIdentity | null = null;
+  /** hostd's process, if it was started here. */
+  private child: ChildProcess | null = null;
   private since = 0;
   /** What hostd listens on, once it has come up. */
   private listen: string | null = null;
@@ -75,17 +77,19 @@ export class Supervisor {
 
   private spawn(): void {
     const { program, log } = this.what;
-    const child: ChildProcess = spawn(process.execPath, [program, ...this.args()], {
+    const child = spawn(process.execPath, [program, ...this.args()], {
       detached: true,
       stdio: ['ignore', 'inherit', 'inherit'],
       cwd: '/',
     });
+    this.child = child;
     child.once('error', (error) => {
       log('error', `hostd cannot be started: ${error.message}`);
       if (!this.stopped && child.pid === undefined) this.ended(1);
     });
+    // Only this event says how it ended, and it comes also when there was nothing to watch any more.
     child.once('exit', (code) => {
-      if (!this.stopped && this.hostd?.pid === child.pid) this.ended(code ?? 1);
+      if (!this.stopped && this.child === child) this.ended(code ?? 1);
     });
     const identity = child.pid === undefined ? null : identify(child.pid);
     if (identity !== null) this.watch(identity);
@@ -114,7 +118,7 @@ export class Supervisor {
     );
     this.timer = setInterval(() => {
       if (this.listen === null) this.readFile();
-      if (!isRunning(hostd)) this.ended(1);
+      if (this.child === null && !isRunning(hostd)) this.ended(1);
     }, LOOK_MS);
   }
 
@@ -143,7 +147,7 @@ export class Supervisor {
   private ended(code: number): void {
     this.rest();
     if (this.listen === null) this.readFile();
-    this.hostd = null;
+    [this.hostd, this.child] = [null, null];
     const { log, gaveUp, firstBackoffMs = FIRST_BACKOFF_MS } = this.what;
     if (this.listen === null) {
       gaveUp(code);

@@ -18,7 +18,7 @@ export const exec: Subject = {
         sh('docker exec -w /nosuch @a pwd'),
         sh('docker exec -e A=1 -e HOME=/x @a env | grep -E "^(A|HOME)="'),
         sh('echo hello | docker exec -i @a cat'),
-        sh('docker exec -d @a touch /made && sleep 0.5 && docker exec @a ls /made'),
+        sh('docker exec -d @a touch /made && docker exec @a sh -c "until ls /made 2>/dev/null; do sleep 0.1; done"'),
         sh(`docker exec @a sh -c 'kill -9 $$'`),
         sh(`docker exec -t @a sh -c 'test -t 1 && echo terminal'`),
         sh('docker exec nosuch true'),

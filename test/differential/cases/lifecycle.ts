@@ -18,13 +18,16 @@ const box = (command: string, options = ''): string =>
   `docker run -d --name @box ${options} dt/busybox ${command} >/dev/null`;
 const trapping = `sh -c 'trap "exit 5" TERM; echo ready; while :; do sleep 0.1; done'`;
 const ready = 'until docker logs @box | grep -q ready; do sleep 0.1; done';
-/** Between the fifth run and the sixth there are 3.2 s. */
+/** Between the sixth restart and the seventh there are 6.4 s. */
 const pausing =
-  'until [ $(docker inspect -f {{.RestartCount}} @box) -ge 5 ] && [ $(docker inspect -f {{.State.Restarting}} @box) = true ]; do sleep 0.1; done';
+  'until [ $(docker inspect -f {{.RestartCount}} @box) -ge 6 ] && [ $(docker inspect -f {{.State.Restarting}} @box) = true ]; do sleep 0.1; done';
 const log0 = `'{{with index .State.Health.Log 0}}{{.ExitCode}} {{.Output}}{{end}}'`;
 const probed = `until docker inspect -f ${log0} @box >/dev/null 2>&1; do sleep 0.1; done`;
 const health = (status: string): string =>
   `until [ $(docker inspect -f {{.State.Health.Status}} @box) = ${status} ]; do sleep 0.1; done`;
+
+const execsEnded = (count: number): string =>
+  `until [ $(docker events --since $t --until $(date +%s.%N) --filter container=@box --filter event=exec_die | wc -l) = ${count} ]; do sleep 0.1; done`;
 
 const prunes = (what: string, filters: object[]) =>
   filters.map((one) => post(`/${what}/prune?filters=${JSON.stringify(one)}`));
@@ -63,7 +66,7 @@ export const lifecycle: Subject = {
       name: 'events of a restart with --rm',
       steps: [
         watched(
-          `${box(trapping, '--rm')}; ${ready}; docker restart @box; docker kill @box; sleep 1; docker start @box`,
+          `${box(trapping, '--rm')}; ${ready}; docker restart @box; docker kill @box; while docker inspect @box >/dev/null 2>&1; do sleep 0.1; done; docker start @box`,
           {
             sorted: true,
           },
@@ -91,7 +94,7 @@ export const lifecycle: Subject = {
       name: 'events of execs',
       steps: [
         watched(
-          `${box('sleep 600')}; docker exec @box true; docker exec -d @box sh -c 'exit 3'; sleep 1; docker exec @box nosuch; docker exec @box sh -c 'exit 4'; docker rm -f @box`,
+          `${box('sleep 600')}; docker exec @box true; docker exec -d @box sh -c 'exit 3'; ${execsEnded(2)}; docker exec @box nosuch; docker exec @box sh -c 'exit 4'; docker rm -f @box`,
         ),
       ],
     },
@@ -174,7 +177,7 @@ export const lifecycle: Subject = {
       name: 'health, well and not',
       steps: [
         watched(
-          `${box('sleep 600', `--health-cmd 'echo looked; test ! -e /sick' --health-interval 300ms --health-retries 2`)}; docker ps --filter name=@box --format '{{.Status}}'; ${health('healthy')}; docker inspect -f ${log0} @box; docker ps --filter name=@box --filter health=healthy --format '{{.Status}}'; docker exec @box touch /sick; ${health('unhealthy')}; docker ps --filter name=@box --filter health=unhealthy --format '{{.Status}}'; docker inspect -f '{{json .Config.Healthcheck}}' @box`,
+          `${box('sleep 600', `--health-cmd 'echo looked; test ! -e /sick' --health-interval 2s --health-retries 2`)}; docker ps --filter name=@box --format '{{.Status}}'; ${health('healthy')}; docker inspect -f ${log0} @box; docker ps --filter name=@box --filter health=healthy --format '{{.Status}}'; docker exec @box touch /sick; ${health('unhealthy')}; docker ps --filter name=@box --filter health=unhealthy --format '{{.Status}}'; docker inspect -f '{{json .Config.Healthcheck}}' @box`,
           { without: 'exec_' },
         ),
         sh(

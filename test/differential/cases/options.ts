@@ -168,10 +168,15 @@ const cases: Subject['cases'] = [
   {
     name: 'init and signals',
     steps: [
-      sh(`docker run -d --init --name @a dt/busybox sh -c 'trap "exit 4" TERM; while :; do sleep 0.1; done'`, {
-        quiet: true,
-      }),
-      sh('sleep 1; docker stop -t 8 @a; docker inspect -f "{{.State.ExitCode}} {{.Path}} {{.HostConfig.Init}}" @a'),
+      sh(
+        `docker run -d --init --name @a dt/busybox sh -c 'trap "exit 4" TERM; echo ready; while :; do sleep 0.1; done'`,
+        {
+          quiet: true,
+        },
+      ),
+      sh(
+        'until docker logs @a | grep -q ready; do sleep 0.1; done; docker stop -t 8 @a; docker inspect -f "{{.State.ExitCode}} {{.Path}} {{.HostConfig.Init}}" @a',
+      ),
       sh('docker start @a; docker kill -s USR1 @a; docker wait @a'),
       sh('docker diff @a'),
     ],

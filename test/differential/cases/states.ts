@@ -159,7 +159,10 @@ export const states: Subject = {
           HostConfig: { RestartPolicy: { Name: 'on-failure', MaximumRetryCount: 1 } },
         }),
         started('a'),
-        sh('sleep 4', { quiet: true }),
+        sh(
+          `until [ "$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' @a)" = '1 exited' ]; do sleep 0.1; done`,
+          { quiet: true },
+        ),
         state('a'),
         get('/containers/@a/json', { only: ['RestartCount'] }),
       ],
@@ -171,7 +174,9 @@ export const states: Subject = {
           Healthcheck: { Test: ['CMD-SHELL', 'echo well'], Interval: 300_000_000, Timeout: 5_000_000_000, Retries: 1 },
         }),
         started('a'),
-        sh('sleep 3', { quiet: true }),
+        sh(`until docker inspect -f '{{.State.Health.Status}}' @a | grep -q '^healthy'; do sleep 0.1; done`, {
+          quiet: true,
+        }),
         sh(
           `docker inspect -f '{{.State.Health.Status}} {{.State.Health.FailingStreak}} {{(index .State.Health.Log 0).Output}}' @a`,
         ),

@@ -48,7 +48,7 @@ function place(model: Map<string, Node>, path: string, node: Node): boolean {
 
 test.each([1, 2, 3, 4])('seed %i', async (seed) => {
   const random = generator(seed);
-  const stack = new Stack(directory);
+  const stack = new Stack(directory, undefined, `seed-${seed}-`);
   const layer = [
     ...Array.from({ length: 300 }, (_, i) => ({ name: `a/many-${i}`, content: `${i}` })),
     { name: 'b/c/file', content: 'from the layer' },

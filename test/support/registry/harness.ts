@@ -6,6 +6,9 @@ import { type ImageServiceOptions, type OpenImageService, openImageService } fro
 import type { ImageEvent, ProgressMessage, PullOptions } from '../../../appliance/image/types.js';
 import { MemoryKeyValueStore, MemoryLayerStore } from './memory-stores.js';
 
+/** Nothing of a test takes so long, not even on a busy machine. */
+const PATIENT = { connect: 60_000, headers: 60_000, idle: 60_000 };
+
 /** Owns what a test of the image service needs; `close()` it. */
 export class ImageHarness {
   readonly layers = new MemoryLayerStore();
@@ -22,7 +25,10 @@ export class ImageHarness {
   }
 
   /** A new service over the same stores, as after a restart. */
-  async reopen(registry: Partial<ImageServiceOptions['registry']> = {}): Promise<void> {
+  async reopen(
+    registry: Partial<ImageServiceOptions['registry']> = {},
+    timeouts: Partial<typeof PATIENT> = {},
+  ): Promise<void> {
     await this.service?.close();
     this.service = await openImageService({
       layers: this.layers,
@@ -30,7 +36,7 @@ export class ImageHarness {
       registry: { mirrors: [], insecure: [], certificateAuthorities: [], ...registry },
       spoolDir: this.spoolDir,
       retryDelayMs: 10,
-      timeouts: { connect: 1000, headers: 700, idle: 700 },
+      timeouts: { ...PATIENT, ...timeouts },
     });
     this.service.onEvent((event) => this.events.push(event));
   }

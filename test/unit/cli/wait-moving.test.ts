@@ -50,10 +50,11 @@ describe('waiting for a process', () => {
   it('bears that one which is started again dies, but not for ever', async () => {
     const lives = [1, null, 1, null, 1];
     const ticks = (): number | null => (lives.length > 1 ? lives.shift()! : 1);
-    expect(await waitWhileMoving({ ...base(), deaths: 3, ready: atLook(5), ticks })).toBe('up');
+    expect(await waitWhileMoving({ ...base(), quietMs: 60_000, deaths: 3, ready: atLook(5), ticks })).toBe('up');
     const dying = [1, null, null, 1, null, 1, null];
     const waited = waitWhileMoving({
       ...base(),
+      quietMs: 60_000,
       deaths: 3,
       ready: async () => null,
       ticks: () => dying.shift() ?? null,

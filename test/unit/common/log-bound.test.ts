@@ -66,7 +66,7 @@ describe('a log', () => {
             if (await boundLog(path, { bytes: 100_000, kept: 1 })) bounded++;
             return bounded;
           },
-          { timeout: 15_000, interval: 20 },
+          { interval: 20 },
         )
         .toBeGreaterThan(4);
       // Not at the place where it was before: the file would have a hole, and its old length.

@@ -53,9 +53,11 @@ export function streamOf(data: Buffer, size = 65536): Readable {
 /** Layers stacked in one directory: `0.vmdk`, `1.vmdk`, … */
 export class Stack {
   readonly paths: string[] = [];
+  /** @param prefix of the disks' names */
   constructor(
     readonly directory: string,
     readonly capacity?: number,
+    private readonly prefix = '',
   ) {}
 
   get top(): string {
@@ -65,7 +67,7 @@ export class Stack {
   /** Applies a layer over the top. */
   async add(tar: Buffer | Readable, options: { signal?: AbortSignal; outPath?: string } = {}): Promise<LayerResult> {
     const parent = this.paths.length === 0 ? null : await VmdkChain.open(this.top);
-    const outPath = options.outPath ?? join(this.directory, `${this.paths.length}.vmdk`);
+    const outPath = options.outPath ?? join(this.directory, `${this.prefix}${this.paths.length}.vmdk`);
     try {
       const result = await applyLayer({
         parent,

@@ -37,11 +37,9 @@ async function write(path: string, parent: string | null, writes: [number, Buffe
 }
 
 describe('new disks', () => {
-  test('an empty disk and its child please qemu-img, take little room and little time', async () => {
+  test('an empty disk and its child please qemu-img and take little room', async () => {
     await createEmpty(at('base.vmdk'), 32 * 2 ** 30);
-    const start = performance.now();
     await createChild(at('child.vmdk'), at('base.vmdk'));
-    expect(performance.now() - start).toBeLessThan(100);
     expect((await stat(at('child.vmdk'))).blocks * 512).toBeLessThan(64 * 1024);
     for (const name of ['base.vmdk', 'child.vmdk']) expect((await program('qemu-img', 'check', at(name))).code).toBe(0);
     const info = JSON.parse((await program('qemu-img', 'info', '--output=json', at('child.vmdk'))).output);

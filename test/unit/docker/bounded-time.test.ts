@@ -12,8 +12,18 @@ it('gives what the work gives, and its error', () => {
 });
 
 it('breaks off what takes too long, and works again afterwards', () => {
-  const started = Date.now();
   expect(withinTime(50, () => /^(a+)+$/.test(`${'a'.repeat(60)}_`))).toBeUndefined();
-  expect(Date.now() - started).toBeLessThan(5000);
   expect(withinTime(1000, () => 'again')).toEqual({ value: 'again' });
+});
+
+it('does not count the time that the machine kept it waiting', () => {
+  let times = 0;
+  const wait = new Int32Array(new SharedArrayBuffer(4));
+  const work = (): string => {
+    // As if others had the processor.
+    if (times++ === 0) for (let i = 0; i < 20; i++) Atomics.wait(wait, 0, 0, 10);
+    return 'done';
+  };
+  expect(withinTime(50, work)).toEqual({ value: 'done' });
+  expect(times).toBe(2);
 });

@@ -1,3 +1,6 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   checkHealthConfig,
@@ -193,6 +196,7 @@ describe('a container with a health check', () => {
   beforeAll(async () => {
     engine = await startTestEngine();
   });
+  afterEach(() => void vi.useRealTimers());
   afterAll(() => engine.close());
   const inspect = async (name: string) => (await engine.call('GET', `/containers/${name}/json`)).json;
   const list = async (filters: object) =>
@@ -204,11 +208,15 @@ describe('a container with a health check', () => {
       Interval: SECOND / 20,
       Retries: 1,
     };
+    // It is not due before it was looked at.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     await engine.call('POST', '/containers/create?name=well', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
     expect((await inspect('well')).State.Health).toBeUndefined();
     await engine.call('POST', '/containers/well/start');
     expect((await list({ name: ['well'] }))[0].Status).toMatch(/^Up .* \(health: starting\)$/);
+    vi.advanceTimersByTime(50);
     await expect.poll(async () => (await inspect('well')).State.Health.Status).toBe('healthy');
+    vi.useRealTimers();
     const { Health } = (await inspect('well')).State;
     expect(Health).toMatchObject({ FailingStreak: 0 });
     expect(Health.Log[0]).toEqual({
@@ -242,11 +250,13 @@ describe('a container with a health check', () => {
   });
 
   it('is as well after the engine was restarted as before, and is probed when it is due', async () => {
-    const Healthcheck = { Test: ['CMD-SHELL', 'echo no; exit 1'], Interval: 1.5 * SECOND, Retries: 9 };
+    const Healthcheck = { Test: ['CMD-SHELL', 'echo no; exit 1'], Interval: 60 * SECOND, Retries: 9 };
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
     await engine.call('POST', '/containers/create?name=kept', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
     await engine.call('POST', '/containers/kept/start');
     const health = async () => (await inspect('kept')).State.Health;
-    await expect.poll(async () => (await health()).FailingStreak, { timeout: 3000 }).toBe(1);
+    vi.advanceTimersByTime(60_000);
+    await expect.poll(async () => (await health()).FailingStreak).toBe(1);
     const before = await health();
     const id = (await inspect('kept')).Id as string;
     // One probe like the one before changes nothing that is worth a write.
@@ -254,11 +264,10 @@ describe('a container with a health check', () => {
     await engine.restart();
     expect(engine.portLayer.stored.has(`health.${id}`)).toBe(true);
     expect(await health()).toEqual(before);
-    await expect.poll(async () => (await health()).FailingStreak, { timeout: 3000 }).toBe(2);
+    vi.advanceTimersByTime(60_000);
+    await expect.poll(async () => (await health()).FailingStreak).toBe(2);
     const { Log } = await health();
-    const pause = Date.parse(Log[1].Start) - Date.parse(Log[0].End);
-    expect(pause).toBeGreaterThan(1400);
-    expect(pause).toBeLessThan(2500);
+    expect(Date.parse(Log[1].Start) - Date.parse(Log[0].End)).toBe(60_000);
     await engine.call('POST', '/containers/kept/stop?t=0');
     const ended = await health();
     expect(ended.Status).toBe('unhealthy');
@@ -294,22 +303,33 @@ describe('a container with a health check', () => {
   });
 
   it('that takes too long is unhealthy, and its probe is ended', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-health-'));
+    const begun = join(directory, 'begun');
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     await engine.call('POST', '/containers/create?name=slow', {
       Image: 'busybox',
       Cmd: ['sleep', '60'],
       Healthcheck: {
-        Test: ['CMD-SHELL', 'echo begun; exec sleep 50'],
+        Test: ['CMD-SHELL', `echo begun; touch ${begun}; exec sleep 50`],
         Interval: SECOND / 20,
         Timeout: SECOND / 5,
         Retries: 1,
       },
     });
     await engine.call('POST', '/containers/slow/start');
-    await expect.poll(async () => (await inspect('slow')).State.Health.Status, { timeout: 3000 }).toBe('unhealthy');
+    vi.advanceTimersByTime(50);
+    await expect.poll(() => existsSync(begun)).toBe(true);
+    const health = async (): Promise<string> => {
+      vi.advanceTimersByTime(100);
+      return (await inspect('slow')).State.Health.Status;
+    };
+    await expect.poll(health).toBe('unhealthy');
+    vi.useRealTimers();
     expect((await inspect('slow')).State.Health.Log[0]).toMatchObject({
       ExitCode: -1,
       Output: 'Health check exceeded timeout (200ms): begun\n',
     });
     await engine.call('DELETE', '/containers/slow?force=1');
+    rmSync(directory, { recursive: true });
   });
 });

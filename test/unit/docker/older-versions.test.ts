@@ -58,16 +58,21 @@ describe('create', () => {
 });
 
 it('wait knows conditions from 1.30 on, stop a signal from 1.42 on', async () => {
-  await create('1.51', { Cmd: ['sh', '-c', 'trap "exit 3" TERM; trap "exit 4" USR1; while :; do sleep 0.05; done'] });
+  await create('1.51', {
+    Cmd: ['sh', '-c', 'trap "exit 3" TERM; trap "exit 4" USR1; echo up; while :; do sleep 0.05; done'],
+  });
   const ended = await engine.call('POST', '/v1.29/containers/con/wait?condition=bogus');
   expect([ended.status, ended.json.StatusCode]).toEqual([200, 0]);
   expect((await engine.call('POST', '/v1.30/containers/con/wait?condition=bogus')).status).toBe(400);
-  await engine.call('POST', '/containers/con/start');
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  const starts = async (times: number): Promise<void> => {
+    await engine.call('POST', '/containers/con/start');
+    const log = async () => (await engine.call('GET', '/containers/con/logs?stdout=1')).text;
+    await expect.poll(log).toMatch(new RegExp(`(up[^]*){${times}}`));
+  };
+  await starts(1);
   expect((await engine.call('POST', '/v1.41/containers/con/stop?signal=USR1')).status).toBe(204);
   expect((await inspect()).State.ExitCode).toBe(3);
-  await engine.call('POST', '/containers/con/start');
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await starts(2);
   expect((await engine.call('POST', '/v1.42/containers/con/stop?signal=USR1')).status).toBe(204);
   expect((await inspect()).State.ExitCode).toBe(4);
 });

@@ -47,9 +47,7 @@ describe('a WebSocket', () => {
     const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251));
     client.socket.send(bytes);
     await expect.poll(() => client.text().length).toBeGreaterThan(0);
-    await expect
-      .poll(() => Buffer.concat(client.messages.map(({ data }) => data)).equals(bytes), { timeout: 5000 })
-      .toBe(true);
+    await expect.poll(() => Buffer.concat(client.messages.map(({ data }) => data)).equals(bytes)).toBe(true);
     client.socket.close();
     await client.closed;
     await expect.poll(async () => (await engine.call('GET', '/containers/con/json')).json.State.Status).toBe('exited');

@@ -143,6 +143,7 @@ describe('the server', () => {
 
   it('slows a flood down', async () => {
     let asked = 0;
+    const begun = performance.now();
     rpc = new GuestRpcServer(path, {
       ...hooks,
       infoGet: () => {
@@ -154,9 +155,10 @@ describe('the server', () => {
     socket.resume();
     const flood = Buffer.concat(Array.from({ length: 2000 }, () => encodeGuestRpc('info-get guestinfo.a')));
     socket.write(flood);
+    await expect.poll(() => asked).toBeGreaterThanOrEqual(200);
     await sleep(500);
-    expect(asked).toBeGreaterThanOrEqual(200);
-    expect(asked).toBeLessThan(210);
+    // So many at once, and some a second.
+    expect(asked).toBeLessThanOrEqual(200 + Math.ceil(((performance.now() - begun) / 1000) * 5));
   });
 
   it('does not go on for a guest that reads no replies', async () => {
@@ -171,8 +173,8 @@ describe('the server', () => {
     const [socket] = (await once(guest, 'connection')) as [Socket];
     socket.pause();
     socket.write(Buffer.concat(Array.from({ length: 150 }, () => encodeGuestRpc('info-get guestinfo.a'))));
+    await expect.poll(() => asked).toBeGreaterThan(0);
     await sleep(300);
-    expect(asked).toBeGreaterThan(0);
     expect(asked).toBeLessThan(20);
   });
 });

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
 import type { DiskSource } from '../../../port-layer/disks/disk-source.js';
+import type { ReaderLimits } from '../../../port-layer/disks/reader-watch.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import { createChild, FileBlocks } from '../../../src/disk/index.js';
 import { HostileExt4, makeExt4, writeToDisk } from '../../support/hostile-ext4.js';
@@ -40,7 +41,7 @@ afterEach(async () => {
 /** A container whose readers have these limits. */
 async function containerWith(limits: ConstructorParameters<typeof DiskReaders>[0] = {}): Promise<void> {
   ({ path: directory, remove } = await temporaryDirectory());
-  const stack = new Stack(directory);
+  const stack = new Stack(directory, undefined, basename(directory));
   await stack.add(await tarOf([{ name: 'large', content: Buffer.alloc(24 << 20, 'x') }]));
   readers = new DiskReaders(limits);
   layer = stack.top;
@@ -100,18 +101,25 @@ function manyNames(): Buffer {
 it('one that needs more memory than there is', async () => {
   await containerWith({ heapMiB: 32 });
   await writeToDisk(disk, manyNames());
-  await expect(exported()).rejects.toThrow(unreadable('reading it takes too much memory'));
+  // Not its size, which is given up after some seconds.
+  await expect(files.changes(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
   // The next call is served by another process.
   await expect(files.stat(ID, '/d2/a')).resolves.toMatchObject({ name: 'a', size: 5000 });
 });
 
 it('one whose reader takes too long for an answer', async () => {
-  await containerWith({ stepMs: 1 });
-  await writeToDisk(disk, manyNames());
-  await expect(exported()).rejects.toThrow(unreadable('reading it takes too long'));
+  await containerWith({ stepMs: 1000 });
+  // It says all the while that it is there, and comes to no end.
+  const opening = readers.call().open({
+    what: `container ${ID}`,
+    path: `${ID}/${ID}.vmdk`,
+    layers: [],
+    openBlocks: () => new Promise(() => undefined),
+    datastore: null as never,
+    spoolDir: directory,
+  });
+  await expect(opening).rejects.toThrow(unreadable('reading it takes too long'));
 });
-
-const exported = async (): Promise<unknown> => readAll(await files.export(ID));
 
 /** The process that sends an export which nobody reads on with. */
 async function exporting(): Promise<{ pid: number; rest: () => Promise<string> }> {
@@ -131,19 +139,24 @@ it('a reader that dies costs its own call an error, and no other', async () => {
 });
 
 it('a reader that is silent is ended', async () => {
-  await containerWith({ silentMs: 5000 });
+  await containerWith();
   // So that a process is there.
   await files.changes(ID);
+  const limits = (readers as unknown as { limits: ReaderLimits }).limits;
+  const { silentMs } = limits;
   const change = readers.call();
   const held = await change
     .open({
       ...source(),
       openBlocks: async () => {
         process.kill(readers.busy[0]!, 'SIGSTOP');
+        // Not before: on a busy machine a good one may be silent for so long, too.
+        limits.silentMs = 1000;
         return FileBlocks.open(disk);
       },
     })
     .catch((error: Error) => error.message);
+  limits.silentMs = silentMs;
   expect(held).toBe('the filesystem of a disk cannot be read: its reader does not answer');
   await expect(files.changes(ID)).resolves.toEqual([]);
 });
@@ -205,7 +218,7 @@ it('a disk that names another container’s as its parent', async () => {
   await containerWith();
   const other = join(directory, 'other', 'other.vmdk');
   await mkdir(dirname(other));
-  await createChild(other, join(directory, '0.vmdk')).catch(() => createChild(other, disk));
+  await createChild(other, join(directory, `${basename(directory)}0.vmdk`)).catch(() => createChild(other, disk));
   const forged = join(directory, 'forged.vmdk');
   await createChild(forged, other, '../other/other.vmdk');
   await rename(forged, disk);

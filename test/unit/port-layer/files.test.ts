@@ -1,7 +1,7 @@
 /** Files of containers that do not run: looked at, taken out and put in on their disks. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Container } from '../../../port-layer/exec/container.js';
 import { compareTrees } from '../../../port-layer/files/changes.js';
@@ -18,7 +18,7 @@ let disk: string;
 
 beforeEach(async () => {
   ({ path: directory, remove } = await temporaryDirectory());
-  const stack = new Stack(directory);
+  const stack = new Stack(directory, undefined, basename(directory));
   await stack.add(
     await tarOf([
       { name: 'etc/passwd', content: 'root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/:/bin/sh\n' },

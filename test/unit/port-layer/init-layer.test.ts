@@ -1,7 +1,7 @@
 /** What Docker's init layer has, in a container that was never started: whatever the image has at these paths. */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import { compileProgram } from '../../../tether/program/compile.js';
@@ -17,7 +17,7 @@ beforeEach(async () => {
 afterEach(() => remove());
 
 async function containerOf(entries: Entry[]): Promise<{ files: ContainerFiles; disk: string }> {
-  const stack = new Stack(directory);
+  const stack = new Stack(directory, undefined, basename(directory));
   await stack.add(await tarOf(entries));
   return stoppedContainer(directory, stack.top);
 }

@@ -1,7 +1,7 @@
 /** Files of containers that do not run and have volumes: one tree over several disks. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Container } from '../../../port-layer/exec/container.js';
 import type { ContainerCache } from '../../../port-layer/exec/container-cache.js';
@@ -19,7 +19,7 @@ let disks: Record<string, string>;
 
 beforeEach(async () => {
   ({ path: directory, remove } = await temporaryDirectory());
-  const stack = new Stack(directory);
+  const stack = new Stack(directory, undefined, basename(directory));
   await stack.add(
     await tarOf([
       { name: 'etc/passwd', content: 'root:x:0:0:root:/root:/bin/sh\n' },

@@ -48,8 +48,7 @@ describe('readers', () => {
     guest.send(100);
     expect(guest.granted).toBeLessThanOrEqual(640);
     const read = offsets(reader);
-    await tick();
-    expect(guest.granted).toBe(1000);
+    await expect.poll(() => guest.granted).toBe(1000);
     guest.streams.end();
     expect(await read).toEqual(counted(100));
   });

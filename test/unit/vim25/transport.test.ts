@@ -1,6 +1,7 @@
 /** The client's side of HTTPS against a server that misbehaves. */
 import { X509Certificate } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
@@ -8,6 +9,15 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { makeCertificates } from '../../../src/cli/certificates.js';
 import { withOperation } from '../../../src/common/log.js';
 import { readText, Transport } from '../../../src/vim25/transport.js';
+
+/** The request that was made last. */
+let outgoing: ClientRequest;
+const MADE = 'http.client.request.start';
+const made = (message: unknown): void => {
+  outgoing = (message as { request: ClientRequest }).request;
+};
+beforeAll(() => subscribe(MADE, made));
+afterAll(() => void unsubscribe(MADE, made));
 
 let server: Server;
 let certificate: X509Certificate;
@@ -153,15 +163,19 @@ it('does not call a slow reader or a slow source silence of the server', async (
     if (request.method === 'GET') response.end(Buffer.alloc(3_000_000));
     else request.resume().on('end', () => response.end('thanks'));
   };
-  const head = await transport.exchange({ method: 'GET', path: '/', idleTimeoutMs: 100 });
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  const head = await transport.exchange({ method: 'GET', path: '/' });
+  await expect.poll(() => head.readableLength).toBeGreaterThan(0);
+  outgoing.emit('timeout');
   expect(await readText(head)).toHaveLength(3_000_000);
-  let pushed = 0;
-  const slow = new Readable({
-    read() {
-      setTimeout(() => this.push(pushed++ < 2 ? 'x' : null), 250);
-    },
-  });
-  const put = await transport.exchange({ method: 'PUT', path: '/', body: slow, idleTimeoutMs: 100 });
-  expect(await readText(put)).toBe('thanks');
+  const slow = new Readable({ read: () => undefined });
+  const put = transport.exchange({ method: 'PUT', path: '/', body: slow });
+  slow.push('x');
+  await expect.poll(() => outgoing.socket !== null && outgoing.writableLength === 0 && slow.readableLength).toBe(0);
+  outgoing.emit('timeout');
+  slow.push('x');
+  slow.push(null);
+  expect(await readText(await put)).toBe('thanks');
+  const silent = transport.exchange({ method: 'GET', path: '/' });
+  answer = () => outgoing.emit('timeout');
+  await expect(silent).rejects.toThrow(/does not answer/);
 });

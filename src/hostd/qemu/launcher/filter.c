@@ -4,7 +4,7 @@
  *
  * What is not in the list fails with ENOSYS and is not made. Libraries then do what they do on an older kernel, so that a call
  * which a new version tries first ends nobody's container; whoever took the program over gains as little as by being killed, since he can be as
- * persistent with another container. Calls of another architecture, and those of x32, which share our architecture's number, end the process: no library makes them.
+ * persistent with another container. The launcher tells of it (calls.c), except for what is known to be tried first. Calls of another architecture, and those of x32, which share our architecture's number, end the process: no library makes them.
  */
 #include "launcher.h"
 
@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #ifndef __x86_64__
 #error "the list has the numbers of x86-64"
@@ -25,6 +26,8 @@
 #define X32_BIT 0x40000000u
 /* For those that the headers of Debian 12 do not have. */
 #define NR_FUTEX_WAITV 449
+#define NR_URETPROBE 335
+#define NR_UPROBE 336
 
 static const int allowed[] = {
     /* Every program: memory. With TCG it makes code, so PROT_EXEC cannot be kept from it. */
@@ -35,6 +38,8 @@ static const int allowed[] = {
     /* Every program: signals. tgkill and tkill wake its own virtual CPUs; nobody else is in its PID namespace. */
     SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigsuspend, SYS_sigaltstack, SYS_tgkill, SYS_tkill,
     SYS_signalfd4, SYS_restart_syscall,
+    /* Put into a program's code by the kernel, where root traces it: they do nothing elsewhere. */
+    NR_URETPROBE, NR_UPROBE,
     /* Every program: what it is, and what it may use. prlimit64 of others fails: they are not of its user. */
     SYS_getpid, SYS_gettid, SYS_getppid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_getrlimit, SYS_prlimit64,
     SYS_getrusage, SYS_times, SYS_getrandom,
@@ -49,7 +54,7 @@ static const int allowed[] = {
     /*
      * Paths: libraries, firmware and kernel while it is loaded. Afterwards its root is empty. unlink: it removes the names of sockets that it closes.
      */
-    SYS_open, SYS_openat, SYS_access, SYS_stat, SYS_lstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_readlink, SYS_readlinkat, SYS_getcwd, SYS_unlink,
+    SYS_open, SYS_openat, SYS_access, SYS_faccessat, SYS_faccessat2, SYS_stat, SYS_lstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_readlink, SYS_readlinkat, SYS_getcwd, SYS_unlink,
     /* Connections of its monitors and ports, made by hostd: accepted or handed over. */
     SYS_accept, SYS_accept4, SYS_listen, SYS_connect, SYS_getsockname, SYS_getpeername, SYS_getsockopt, SYS_setsockopt, SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg,
     SYS_shutdown,
@@ -57,8 +62,23 @@ static const int allowed[] = {
     SYS_seccomp,
 };
 
-/* What prctl may do: names of threads, precision of timers, no_new_privs, a further filter. */
-static const int controls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_GET_SECCOMP};
+/* Tried first by libraries and QEMU, which then do without: refused like all others, but not worth telling of. */
+static const int tried[] = {
+    /* Threads: cannot be looked into by a filter; clone can. */
+    SYS_clone3,
+    /* QEMU's main loop, from 7.2 on: a large part of the kernel that it does not need. */
+    SYS_io_uring_setup,
+    /* libnuma, when it is loaded: the machine's memory is nobody's to place. */
+    SYS_get_mempolicy,
+    /* QEMU asks whether there is such a thing; a machine's memory is anonymous, or an inherited file. */
+    SYS_memfd_create,
+    /* Directories are looked through where the machine's are to be seen: it has no mount namespaces. */
+    SYS_getdents64, SYS_fchdir,
+};
+
+/* What prctl may do: names of threads, precision of timers, no_new_privs, a further filter, hearing early of memory that is broken, which capabilities there are (libcap, when it is loaded). */
+static const int controls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_GET_SECCOMP,
+                               PR_MCE_KILL, PR_CAPBSET_READ};
 
 /* What ioctl may do, besides all of KVM's: taps, non-blocking descriptors, asking whether something is a terminal, alignment of disks. */
 static const uint32_t requests[] = {
@@ -78,6 +98,9 @@ static const uint32_t requests[] = {
     0x801c581f, /* FS_IOC_FSGETXATTR */
 };
 #define KVM_TYPE 0xae
+
+/* As `tried`, of ioctl: QEMU 10 takes a BPF program off a tap that has none. */
+static const uint32_t tried_requests[] = {0x800454e0 /* TUNSETSTEERINGEBPF */};
 
 /* FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
 #define PUNCH 3
@@ -127,15 +150,24 @@ static void end(int begun)
 
 #define FAIL(error) (SECCOMP_RET_ERRNO | (error))
 
+/* Calls that are refused are told of by the launcher. */
+static bool told;
+
+static uint32_t refused(int call)
+{
+    return told ? SECCOMP_RET_USER_NOTIF : FAIL(refusal(call));
+}
+
 static void by_arguments(const struct cage *cage, const char *program)
 {
     /* First, since KVM_RUN is made most often. The bits above 32 are ignored by the kernel too. */
     int call = begin(SYS_ioctl);
     load(argument(1, 0));
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) answer_if(requests[i], SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < sizeof tried_requests / sizeof *tried_requests; i++) answer_if(tried_requests[i], FAIL(refusal(SYS_ioctl)));
     add(BPF_ALU | BPF_AND | BPF_K, 0, 0, 0xff00);
     answer_if(KVM_TYPE << 8, SECCOMP_RET_ALLOW);
-    answer(FAIL(ENOTTY));
+    answer(refused(SYS_ioctl));
     end(call);
 
     /*
@@ -153,7 +185,7 @@ static void by_arguments(const struct cage *cage, const char *program)
     load(argument(0, 0));
     add(BPF_ALU | BPF_AND | BPF_K, 0, 0, 0x7e020000 /* CLONE_NEW* */ | 0x10000 /* CLONE_THREAD */ | 0x100 /* CLONE_VM */);
     answer_if(0x10100, SECCOMP_RET_ALLOW);
-    answer(FAIL(EPERM));
+    answer(refused(SYS_clone));
     end(call);
 
     /* No network, no netlink, no hypervisor (AF_VSOCK knows no network namespaces). What a unix socket could connect to is not in its root. */
@@ -162,14 +194,14 @@ static void by_arguments(const struct cage *cage, const char *program)
         call = begin(sockets[i]);
         load(argument(0, 0));
         answer_if(AF_UNIX, SECCOMP_RET_ALLOW);
-        answer(FAIL(EAFNOSUPPORT));
+        answer(refused(sockets[i]));
         end(call);
     }
 
     call = begin(SYS_prctl);
     load(argument(0, 0));
     for (size_t i = 0; i < sizeof controls / sizeof *controls; i++) answer_if(controls[i], SECCOMP_RET_ALLOW);
-    answer(FAIL(EINVAL));
+    answer(refused(SYS_prctl));
     end(call);
 
     /*
@@ -179,15 +211,16 @@ static void by_arguments(const struct cage *cage, const char *program)
     call = begin(SYS_execve);
     load(argument(0, 0));
     add(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, (uint32_t)(uintptr_t)program);
-    answer(FAIL(EPERM));
+    answer(refused(SYS_execve));
     load(argument(0, 1));
     answer_if((uint64_t)(uintptr_t)program >> 32, SECCOMP_RET_ALLOW);
-    answer(FAIL(EPERM));
+    answer(refused(SYS_execve));
     end(call);
 }
 
-void install_filter(const struct cage *cage, const char *program)
+static void write_filter(const struct cage *cage, const char *program)
 {
+    length = 0;
     load(offsetof(struct seccomp_data, arch));
     add(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
     answer(SECCOMP_RET_KILL_PROCESS);
@@ -196,7 +229,21 @@ void install_filter(const struct cage *cage, const char *program)
     answer(SECCOMP_RET_KILL_PROCESS);
     by_arguments(cage, program);
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) answer_if(allowed[i], SECCOMP_RET_ALLOW);
-    answer(FAIL(ENOSYS));
-    struct sock_fprog filter = {.len = length, .filter = code};
+    for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) answer_if(tried[i], FAIL(ENOSYS));
+    answer(refused(-1));
+}
+
+int install_filter(const struct cage *cage, const char *program)
+{
+    struct sock_fprog filter = {.filter = code};
+    told = true;
+    write_filter(cage, program);
+    filter.len = length;
+    int notifier = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+    if (notifier >= 0) return notifier;
+    told = false;
+    write_filter(cage, program);
+    filter.len = length;
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) < 0) fail("installing the filter of system calls");
+    return -1;
 }

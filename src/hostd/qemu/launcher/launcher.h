@@ -15,6 +15,8 @@
 /* The first descriptor that the program inherits; those between are listeners and taps. `FIRST_FD` of cage.ts. */
 #define FIRST_INHERITED_FD 20
 #define MOST 64
+/* Where users are locked that are taken; users.c. */
+#define USERS_FILE "/run/caisson.users"
 
 enum part { MOUNT = 1, PID = 2, IPC = 4, UTS = 8, CGROUP = 16 };
 
@@ -22,6 +24,11 @@ enum part { MOUNT = 1, PID = 2, IPC = 4, UTS = 8, CGROUP = 16 };
 struct made {
     int fd;
     const char *name;
+};
+
+/* Numbers of users, both ends included. */
+struct range {
+    uid_t first, last;
 };
 
 struct cage {
@@ -45,9 +52,13 @@ struct cage {
     /* Directories that stay, at their paths in the empty root: for sockets that it connects to by path. */
     const char *kept[MOST];
     int kept_count;
+    /* One of these, with the group of the same number. */
+    struct range ranges[MOST];
+    int range_count;
     uid_t uid;
-    gid_t also_group;
     gid_t gid;
+    /* Of /dev/kvm, where it is the machine's own that is shown; 0 for none. */
+    gid_t device_group;
     int nice;
     int oom_score;
     /* How many descriptors it inherits, from FIRST_INHERITED_FD on. */
@@ -56,11 +67,19 @@ struct cage {
     /* Holes punched into a file: succeed and do nothing. */
     bool pretend_punch;
     bool kvm;
+    /* Without a list of system calls. */
+    bool unfiltered;
     char **program;
 };
 
 /* Tells hostd and ends. With errno if that is not 0. */
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* From here on fail() tells there, without a prefix. */
+void tell_failures(int fd);
+
+/* users.c */
+/* Before whatever is the user's own is made. */
+void take_user(struct cage *cage);
 
 /* descriptors.c */
 void make_listeners(const struct cage *cage);
@@ -72,7 +91,9 @@ void close_from(int first);
 /* root.c */
 /* Finds the program as execvp(3) does. */
 char *find_program(const char *name);
-void build_root(const struct cage *cage, const char *program);
+void build_root(struct cage *cage, const char *program);
+/* Without a root of its own: the group that it opens /dev/kvm with. */
+void show_machines_kvm(struct cage *cage);
 /* Makes an empty directory the root of all processes of this mount namespace. */
 void enclose(void);
 
@@ -87,11 +108,25 @@ void set_limits(const struct cage *cage);
 void drop_rights(const struct cage *cage);
 
 /* filter.c */
-/* From here on only what is listed there is possible, and execve of just this string in memory. */
-void install_filter(const struct cage *cage, const char *program);
+/*
+ * From here on only what is listed there is possible, and execve of just this string in memory.
+ * Returns the descriptor by which refused calls are told of, or -1 where that is not possible.
+ */
+int install_filter(const struct cage *cage, const char *program);
+
+/* calls.c */
+/* The error with which a call is refused. */
+int refusal(int call);
+/* Tells of a call, and refuses it. */
+void refuse_call(int notifier);
+void hand_over(int socket, int fd);
+ssize_t take_over(int socket, char *text, size_t size, int *fd);
+
+/* names.c */
+const char *name_of_call(int call);
 
 /* probe.c */
-/* Prints which parts of a cage this machine lets us make, one a line: `<part> yes`, or `<part> no <why>`. */
-int probe(void);
+/* Prints which parts of a cage this machine lets us make, one a line: `<part> yes`, or `<part> no <why>`. `stage`: as a cage's. */
+int probe(const char *stage);
 
 #endif

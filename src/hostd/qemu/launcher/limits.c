@@ -74,10 +74,11 @@ void drop_rights(const struct cage *cage)
     for (int capability = 0; capability < 64; capability++) {
         int there = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
         if (there < 0) break;
-        if (there && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) fail("giving up capability %d", capability);
+        /* Who may not do so has no_new_privs below, with which nothing of it can be had. */
+        if (there && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EPERM) fail("giving up capability %d", capability);
     }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (setgroups(cage->also_group ? 1 : 0, &cage->also_group) < 0) fail("giving up groups");
+    if (setgroups(cage->device_group ? 1 : 0, &cage->device_group) < 0) fail("giving up groups");
     if (setresgid(cage->gid, cage->gid, cage->gid) < 0) fail("becoming group %d", cage->gid);
     if (setresuid(cage->uid, cage->uid, cage->uid) < 0) fail("becoming user %d", cage->uid);
     /* Gone with the user already; also those that it could inherit. */

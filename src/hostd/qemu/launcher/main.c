@@ -2,13 +2,13 @@
  * caisson-cage: starts a program (QEMU) in a cage.
  *
  *   caisson-cage KEY=VALUE... -- PROGRAM ARGUMENT...
- *   caisson-cage probe
+ *   caisson-cage probe STAGE
  *
  * The program runs as its own user from its first instruction: what it needs as root is made here and inherited as descriptors.
  * It is a child, since a process cannot enter a PID namespace itself; this process stays to wait for it, so that nobody is left with
- * a zombie, and has no rights by then.
+ * a zombie, keeps its user from others, and tells what it was refused. It has no rights by then. When it is ended, so is the program.
  *
- * On CONTROL_FD it says `started <process id>` when the program was executed, or `failed <why>`. When it reads anything there, or hostd is gone,
+ * On CONTROL_FD it says `started <process id> <user id>` when the program was executed, or `failed <why>`. When it reads anything there, or hostd is gone,
  * it takes the program's root away (the program has loaded all it needs by then), and says `enclosed`.
  */
 #include "launcher.h"
@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +47,12 @@ void fail(const char *format, ...)
     int bytes = snprintf(line, sizeof line, "%s%s%s%s\n", prefix, text, error ? ": " : "", error ? strerror(error) : "");
     if (write(told, line, bytes) < 0) _exit(126);
     _exit(125);
+}
+
+void tell_failures(int fd)
+{
+    told = fd;
+    prefix = "";
 }
 
 static long number(const char *text)
@@ -83,6 +90,16 @@ static int parts(char *text)
     return all;
 }
 
+static struct range range(char *text)
+{
+    char *dash = strchr(text, '-');
+    if (!dash) fail("'%s' is not of the form first-last", text);
+    *dash = 0;
+    struct range one = {number(text), number(dash + 1)};
+    if (one.first == 0) fail("the program needs a user of its own");
+    return one;
+}
+
 static int one_more(int *count)
 {
     if (*count == MOST) fail("more than %d of a kind", MOST);
@@ -103,22 +120,21 @@ static void take(struct cage *cage, char *option)
     else if (!strcmp(option, "bind")) cage->binds[one_more(&cage->bind_count)] = value;
     else if (!strcmp(option, "preload")) cage->binds[one_more(&cage->bind_count)] = cage->preload = value;
     else if (!strcmp(option, "keep")) cage->kept[one_more(&cage->kept_count)] = value;
-    else if (!strcmp(option, "also-group")) cage->also_group = number(value);
-    else if (!strcmp(option, "user")) cage->uid = cage->gid = number(value);
+    else if (!strcmp(option, "users")) cage->ranges[one_more(&cage->range_count)] = range(value);
     else if (!strcmp(option, "nice")) cage->nice = number(value);
     else if (!strcmp(option, "oom")) cage->oom_score = number(value);
     else if (!strcmp(option, "inherited")) cage->inherited = number(value);
     else if (!strcmp(option, "processes")) cage->processes = number(value);
     else if (!strcmp(option, "pretend-punch")) cage->pretend_punch = number(value);
     else if (!strcmp(option, "kvm")) cage->kvm = number(value);
+    else if (!strcmp(option, "unfiltered")) cage->unfiltered = number(value);
     else fail("there is no option '%s'", option);
 }
 
 /* The child: becomes the program. `failure` is where its parent reads what went wrong, and is closed when all went well. */
 static void run(const struct cage *cage, const char *program, int failure)
 {
-    told = failure;
-    prefix = "";
+    tell_failures(failure);
     join_groups(cage);
     if (cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
     sigset_t none;
@@ -127,7 +143,9 @@ static void run(const struct cage *cage, const char *program, int failure)
     signal(SIGPIPE, SIG_DFL);
     set_limits(cage);
     drop_rights(cage);
-    install_filter(cage, program);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail("being ended with the launcher");
+    int notifier = cage->unfiltered ? -1 : install_filter(cage, program);
+    if (notifier >= 0) hand_over(failure, notifier);
     char preload[PATH_MAX + 16];
     snprintf(preload, sizeof preload, "LD_PRELOAD=%s", cage->preload ? cage->preload : "");
     execve(program, cage->program, (char *[]){"PATH=/usr/bin:/bin", "LC_ALL=C", cage->preload ? preload : NULL, NULL});
@@ -140,19 +158,47 @@ static void forget_arguments(int argc, char **argv)
     memset(argv[1], 0, argv[argc - 1] + strlen(argv[argc - 1]) - argv[1]);
 }
 
-/* Waits until hostd says something, or is gone (true), or a child has ended (false). */
-static bool called(int children)
+/*
+ * Waits until hostd says something, or is gone (true), or a child has ended (false); meanwhile refuses calls.
+ * `control` is -1 when hostd has nothing more to say.
+ */
+static bool called(int control, int children, int notifier)
 {
-    struct pollfd events[] = {{.fd = CONTROL_FD, .events = POLLIN}, {.fd = children, .events = POLLIN}};
-    while (poll(events, 2, -1) < 0)
-        if (errno != EINTR) fail("waiting");
-    return events[1].revents == 0;
+    struct pollfd events[] = {{.fd = control, .events = POLLIN}, {.fd = children, .events = POLLIN}, {.fd = notifier, .events = POLLIN}};
+    for (;;) {
+        if (poll(events, 3, -1) < 0) {
+            if (errno != EINTR) fail("waiting");
+            continue;
+        }
+        if (events[2].revents & POLLIN) refuse_call(notifier);
+        /* Nobody is left who could make calls. */
+        else if (events[2].revents) events[2].fd = -1;
+        if (events[1].revents) return false;
+        if (events[0].revents) return true;
+    }
+}
+
+static int end_of(pid_t child)
+{
+    int status;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    int signal = WTERMSIG(status);
+    dprintf(STDERR_FILENO, "caisson-cage: QEMU was ended by signal %d (%s)%s\n", signal, strsignal(signal),
+            signal == SIGSYS ? ": it made a system call that its own sandbox forbids, or one of another architecture; the kernel's log has its number" : "");
+    return 128 + signal;
 }
 
 static int supervise(const struct cage *cage, pid_t child, int failure, int children)
 {
     char text[1200];
-    ssize_t length = read(failure, text, sizeof text - 1);
+    int notifier;
+    ssize_t length = take_over(failure, text, sizeof text - 1, &notifier);
+    if (length > 0 && notifier >= 0) {
+        int none;
+        notifier = above(notifier, cage);
+        length = take_over(failure, text, sizeof text - 1, &none);
+    }
     if (length > 0) {
         text[length] = 0;
         errno = 0;
@@ -160,22 +206,23 @@ static int supervise(const struct cage *cage, pid_t child, int failure, int chil
         fail("%.*s", (int)strcspn(text, "\n"), text);
     }
     close(failure);
-    dprintf(CONTROL_FD, "started %d\n", child);
-    if (called(children)) {
+    dprintf(CONTROL_FD, "started %d %d\n", child, cage->uid);
+    bool asked = called(CONTROL_FD, children, notifier);
+    if (asked) {
         if (cage->parts & MOUNT) enclose();
         drop_rights(cage);
         dprintf(CONTROL_FD, "enclosed\n");
     }
-    close(children);
-    for (int fd = 0; fd <= CONTROL_FD; fd++) close(fd);
-    int status;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    close(CONTROL_FD);
+    if (asked) called(-1, children, notifier);
+    return end_of(child);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && !strcmp(argv[1], "probe")) return probe();
+    if (argc == 3 && !strcmp(argv[1], "probe")) return probe(argv[2]);
     signal(SIGPIPE, SIG_IGN);
     if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) == 0) {
         told = CONTROL_FD;
@@ -187,12 +234,13 @@ int main(int argc, char **argv)
     while (at < argc && strcmp(argv[at], "--")) take(&cage, argv[at++]);
     if (at + 1 >= argc) fail("there is nothing to start");
     cage.program = argv + at + 1;
-    if (cage.uid == 0) fail("the program needs a user of its own");
+    if (cage.range_count == 0) fail("the program needs a user of its own");
 
     /* First of all: what was inherited by mistake. */
     for (int fd = CONTROL_FD + 1; fd < FIRST_INHERITED_FD; fd++) close(fd);
     close_from(FIRST_INHERITED_FD + cage.inherited);
     const char *program = find_program(cage.program[0]);
+    take_user(&cage);
     open_groups(&cage);
     set_oom_score(&cage);
     make_listeners(&cage);
@@ -204,6 +252,7 @@ int main(int argc, char **argv)
     if (flags && unshare(flags) < 0) fail("making namespaces");
     if (cage.parts & UTS && sethostname("caisson", 7) < 0) fail("naming the host");
     if (cage.parts & MOUNT) build_root(&cage, program);
+    else if (cage.kvm) show_machines_kvm(&cage);
 
     sigset_t ended;
     sigemptyset(&ended);
@@ -213,7 +262,8 @@ int main(int argc, char **argv)
     if (children < 0) fail("watching children");
     children = above(children, &cage);
     int failure[2];
-    if (pipe2(failure, O_CLOEXEC) < 0) fail("making a pipe");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, failure) < 0) fail("making a pair of sockets");
+    for (int i = 0; i < 2; i++) failure[i] = above(failure[i], &cage);
     pid_t child = fork();
     if (child < 0) fail("making a process");
     if (child == 0) run(&cage, program, failure[1]);

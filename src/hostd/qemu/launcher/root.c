@@ -113,14 +113,44 @@ static void show_link(const struct cage *cage, const char *path)
     if (symlink(target, staged(cage, path)) < 0) fail("linking %s", path);
 }
 
-/* A device of its own rather than the machine's: its owner and mode are ours to choose. */
-static void show_device(const struct cage *cage, const char *path, mode_t mode, uid_t owner)
+/* Group 0, where that is the device's, means none here: root's group is nobody's to have. */
+static void need_group(struct cage *cage, const struct stat *device)
+{
+    if ((device->st_mode & 0060) == 0060) cage->device_group = device->st_gid;
+}
+
+void show_machines_kvm(struct cage *cage)
+{
+    struct stat what;
+    if (stat("/dev/kvm", &what) == 0) need_group(cage, &what);
+}
+
+/*
+ * A device of its own rather than the machine's: its owner and mode are ours to choose. In a container that may make none it is
+ * the machine's, for which the program may need its group.
+ */
+static void show_device(struct cage *cage, const char *path, mode_t mode, uid_t owner)
 {
     struct stat what;
     if (stat(path, &what) < 0) fail("%s", path);
     const char *place = staged(cage, path);
-    if (mknod(place, S_IFCHR | mode, what.st_rdev) < 0) fail("making %s", path);
-    if (chmod(place, mode) < 0 || chown(place, owner, owner) < 0) fail("giving away %s", path);
+    if (mknod(place, S_IFCHR | mode, what.st_rdev) < 0) {
+        if (errno != EPERM) fail("making %s", path);
+    } else {
+        if (chmod(place, mode) < 0 || chown(place, owner, owner) < 0) fail("giving away %s", path);
+        /* A user namespace's filesystems have no devices, whatever is made there. */
+        int fd = open(place, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0) {
+            close(fd);
+            return;
+        }
+        if (unlink(place) < 0) fail("removing %s", path);
+    }
+    int fd = open(place, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) fail("making a place for %s", path);
+    close(fd);
+    if (mount(path, place, NULL, MS_BIND, NULL) < 0) fail("mounting %s", path);
+    if (owner != 0) need_group(cage, &what);
 }
 
 /* Whatever lies outside of /usr comes with the directory that it was installed into. */
@@ -135,7 +165,7 @@ static void show_program(const struct cage *cage, const char *program)
     if (*directory) show(cage, directory);
 }
 
-void build_root(const struct cage *cage, const char *program)
+void build_root(struct cage *cage, const char *program)
 {
     if (!cage->stage) fail("there is no directory for a root");
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) fail("making mounts private");
