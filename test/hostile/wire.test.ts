@@ -408,7 +408,7 @@ describe('a machine without nftables', () => {
   ])('%s goes on, and says so', async (_, script) => {
     const directory = mkdtempSync(join(tmpdir(), 'caisson-path-'));
     const path = process.env.PATH ?? '';
-    for (const name of ['ip', 'bridge', 'nsenter', 'sh', 'cat'])
+    for (const name of ['ip', 'bridge', 'nsenter', 'perl', 'sh', 'cat'])
       symlinkSync(execFileSync('which', [name], { encoding: 'utf8' }).trim(), join(directory, name));
     if (script !== null) writeFileSync(join(directory, 'nft'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
     process.env.PATH = directory;
