@@ -3,38 +3,25 @@
  * and with version 2 beside it or beside one above (a group that has groups of its own holds no processes there). No weights of
  * processor time: a machine of the warm pool has to give way by its priority, which counts only within a group.
  */
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import {
+  bound,
+  CONTROLLERS,
+  findPlaces,
+  type GroupLimits,
+  type Hierarchy,
+  inside,
+  type Place,
+  removed,
+} from './control-group-places.js';
 
 const log = logger('cage');
 
-/** What a group is bounded by. */
-export interface GroupLimits {
-  memoryMiB: number;
-  processes: number;
-}
-
-const CONTROLLERS = ['memory', 'pids'] as const;
-type Controller = (typeof CONTROLLERS)[number];
-
-/** Where groups are made, and for which controllers. */
-interface Place {
-  version: 1 | 2;
-  controllers: Controller[];
-  directory: string;
-}
-
-/** A mounted hierarchy: its root's path inside of it, and where that is. */
-interface Hierarchy {
-  version: 1 | 2;
-  /** Of version 1. */
-  controllers: string[];
-  root: string;
-  mountPoint: string;
-}
+/** Groups of an earlier hostd are looked for so deep in a hierarchy. */
+const DEPTH = 6;
 
 /** The groups of one host. */
 export class ControlGroups {
@@ -42,7 +29,9 @@ export class ControlGroups {
   private readonly groups = new Map<string, string[]>();
   /** Directories that are to be removed. */
   private readonly left = new Set<string>();
-  private turn: Promise<unknown> = Promise.resolve();
+  /** What is being done to a group, by its name. */
+  private readonly turns = new Map<string, Promise<unknown>>();
+  private told = false;
 
   private constructor(
     private readonly name: string,
@@ -56,44 +45,31 @@ export class ControlGroups {
 
   /** Finds where groups can be made. @param name of the group that has all of them */
   static async open(name: string, proc = '/proc/self'): Promise<ControlGroups> {
-    const places: Place[] = [];
-    const reasons = new Map<Controller, string>();
-    const [mounts = '', groups = ''] = await Promise.all(
-      ['mountinfo', 'cgroup'].map((file) => readFile(join(proc, file), 'utf8').catch(() => '')),
-    );
-    const hierarchies = readHierarchies(mounts);
-    for (const controller of CONTROLLERS) {
-      try {
-        places.push(await place(name, controller, hierarchies, groups));
-      } catch (error) {
-        reasons.set(controller, messageOf(error));
-      }
-    }
-    const merged = merge(places);
+    const { places, hierarchies, reasons } = await findPlaces(name, proc);
     return new ControlGroups(
       name,
-      merged,
+      places,
       hierarchies,
-      merged.flatMap(({ controllers }) => controllers.map((one) => `cgroup-${one}`)),
+      places.flatMap(({ controllers }) => controllers.map((one) => `cgroup-${one}`)),
       [...reasons].map(([controller, why]) => `a control group for ${controller} (${why})`),
     );
   }
 
   /** Makes a group. @returns its directories, to be joined; none where that is not possible any more */
   make(name: string, limits: GroupLimits): Promise<string[]> {
-    return this.inTurn(async () => {
+    return this.inTurn(name, async () => {
       const made: string[] = [];
       for (const { version, controllers, directory } of this.places) {
         const group = join(directory, name);
+        this.left.delete(group);
         try {
           await mkdir(group, { recursive: true });
-          for (const controller of controllers)
-            for (const [file, value] of settings(version, controller, limits))
-              await writeFile(join(group, file), value, { flag: 'r+' });
+          await bound(group, version, controllers, limits);
           made.push(group);
-          this.left.delete(group);
         } catch (error) {
-          log.warn({ group, err: messageOf(error) }, 'a VM has no control group');
+          log[this.told ? 'debug' : 'warn']({ group, err: messageOf(error) }, 'a VM has no control group');
+          this.told = true;
+          if (!(await removed(group))) this.left.add(group);
         }
       }
       this.groups.set(name, made);
@@ -112,16 +88,18 @@ export class ControlGroups {
   async remove(name: string): Promise<void> {
     for (const group of this.groups.get(name) ?? []) this.left.add(group);
     this.groups.delete(name);
-    await this.inTurn(() => this.clear());
+    await this.clear();
   }
 
-  /** Removes groups that an earlier hostd left. */
+  /** Removes groups that an earlier hostd left, also one that was in another group than this one is. */
   async sweep(): Promise<void> {
     const used = new Set([...this.groups.values()].flat());
-    for (const { directory } of this.places)
-      for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => []))
-        if (entry.isDirectory() && !used.has(join(directory, entry.name))) this.left.add(join(directory, entry.name));
-    await this.inTurn(() => this.clear());
+    const roots = this.hierarchies.filter(({ version, controllers }) => version === 2 || controllers.some(isOurs));
+    const found = await Promise.all(roots.map(({ mountPoint }) => named(this.name, mountPoint)));
+    for (const directory of new Set([...found.flat(), ...this.places.map((one) => one.directory)]))
+      for (const group of await groupsIn(directory)) if (!used.has(group)) this.left.add(group);
+    await this.clear();
+    for (const directory of found.flat()) if (!this.isPlace(directory)) await removed(directory);
   }
 
   /** Removes all groups, as far as they have no processes, and what they are in. */
@@ -146,101 +124,49 @@ export class ControlGroups {
   }
 
   private async clear(): Promise<void> {
-    for (const group of [...this.left]) {
-      if (!(await removed(group))) continue;
-      this.left.delete(group);
-      // Of an earlier hostd that was started elsewhere.
-      if (!this.places.some(({ directory }) => directory === dirname(group))) await removed(dirname(group));
-    }
+    await Promise.all([...this.left].map((group) => this.inTurn(basename(group), () => this.drop(group))));
   }
 
-  /** What is made must not be removed because it was there before. */
-  private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.turn.then(work);
-    this.turn = done.catch(() => undefined);
+  private async drop(group: string): Promise<void> {
+    // It was made again meanwhile.
+    if (!this.left.has(group) || !(await removed(group))) return;
+    this.left.delete(group);
+    // Of an earlier hostd that was started elsewhere.
+    if (!this.isPlace(dirname(group))) await removed(dirname(group));
+  }
+
+  private isPlace(directory: string): boolean {
+    return this.places.some((place) => place.directory === directory);
+  }
+
+  /** What is made must not be removed because it was there before; groups of different names have nothing to do with each other. */
+  private inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const done = (this.turns.get(name) ?? Promise.resolve()).then(work);
+    const over = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.turns.set(name, over);
+    void over.then(() => {
+      if (this.turns.get(name) === over) this.turns.delete(name);
+    });
     return done;
   }
 }
 
-/** True when there is no such group any more; one that has processes stays. */
-function removed(group: string): Promise<boolean> {
-  return rmdir(group).then(
-    () => true,
-    (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT',
+const isOurs = (controller: string): boolean => CONTROLLERS.some((one) => one === controller);
+
+/** Groups of that name below a directory. */
+async function named(name: string, directory: string, depth = DEPTH): Promise<string[]> {
+  if (depth === 0) return [];
+  const below = await groupsIn(directory);
+  const found = await Promise.all(
+    below.map((group) => (basename(group) === name ? [group] : named(name, group, depth - 1))),
   );
+  return found.flat();
 }
 
-/** One place for all controllers of a hierarchy. */
-function merge(places: Place[]): Place[] {
-  const merged = new Map<string, Place>();
-  for (const { version, controllers, directory } of places) {
-    const there = merged.get(directory);
-    if (there === undefined) merged.set(directory, { version, directory, controllers: [...controllers] });
-    else there.controllers.push(...controllers);
-  }
-  return [...merged.values()];
-}
-
-function settings(version: 1 | 2, controller: Controller, limits: GroupLimits): [file: string, value: string][] {
-  if (controller === 'pids') return [['pids.max', String(limits.processes)]];
-  const bytes = String(limits.memoryMiB * 2 ** 20);
-  return [[version === 2 ? 'memory.max' : 'memory.limit_in_bytes', bytes]];
-}
-
-/** See proc_pid_mountinfo(5). */
-export function readHierarchies(mountinfo: string): Hierarchy[] {
-  return mountinfo.split('\n').flatMap((line) => {
-    const [mount = '', rest = ''] = line.split(' - ');
-    const [type, , options = ''] = rest.split(' ');
-    const [, , , root = '/', mountPoint = ''] = mount.split(' ');
-    if (type !== 'cgroup' && type !== 'cgroup2') return [];
-    return [{ version: type === 'cgroup' ? 1 : 2, controllers: options.split(','), root, mountPoint } as const];
-  });
-}
-
-/** Makes the group that has those of all VMs. @throws anything, in words */
-async function place(name: string, controller: Controller, hierarchies: Hierarchy[], own: string): Promise<Place> {
-  const first = hierarchies.find(({ version, controllers }) => version === 1 && controllers.includes(controller));
-  if (first !== undefined) {
-    const line = own.split('\n').find((one) => one.split(':')[1]?.split(',').includes(controller));
-    const directory = join(inside(first, line?.split(':').slice(2).join(':') ?? '/'), name);
-    await mkdir(directory, { recursive: true });
-    return { version: 1, controllers: [controller], directory };
-  }
-  const unified = hierarchies.find(({ version }) => version === 2);
-  if (unified === undefined) throw new Error('there is no such controller');
-  const start = inside(
-    unified,
-    own
-      .split('\n')
-      .find((line) => line.startsWith('0::'))
-      ?.slice(3) ?? '/',
-  );
-  let why = '';
-  for (let above = start; above.startsWith(unified.mountPoint); above = dirname(above)) {
-    try {
-      await enable(above, controller);
-      const directory = join(above, name);
-      await mkdir(directory, { recursive: true });
-      await enable(directory, controller);
-      return { version: 2, controllers: [controller], directory };
-    } catch (error) {
-      why = messageOf(error);
-    }
-  }
-  throw new Error(why);
-}
-
-/** The directory of a group. In a container its path may be that of the machine, which is mounted from its own group on. */
-function inside({ root, mountPoint }: Hierarchy, path: string): string {
-  const below = root !== '/' && path.startsWith(root) ? path.slice(root.length) : path;
-  const directory = join(mountPoint, below);
-  return existsSync(directory) ? directory : mountPoint;
-}
-
-/** Lets the groups in a group have a controller. */
-async function enable(group: string, controller: Controller): Promise<void> {
-  const file = join(group, 'cgroup.subtree_control');
-  if ((await readFile(file, 'utf8')).split(/\s+/).includes(controller)) return;
-  await writeFile(file, `+${controller}`, { flag: 'r+' });
+async function groupsIn(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => join(directory, entry.name));
 }

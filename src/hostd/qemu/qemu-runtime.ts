@@ -364,7 +364,8 @@ export class QemuRuntime implements VmRuntime {
   /** Removes what a VM had on this machine besides its files. @param group its control group */
   private cleanUp(moid: string, group: string): () => Promise<void> {
     return async () => {
-      await this.cages.groups.remove(group);
+      // Nobody waits for that: no other VM has a group of this name before it is gone.
+      void this.cages.groups.remove(group);
       await this.virtualSwitch.unplug(moid);
     };
   }
@@ -414,12 +415,11 @@ async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
 
 /** Files that hostd opens for a VM: they need no other owner than root. */
 async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
-  await rm(files.qmp, { force: true });
-  await rm(files.guestRpc, { force: true });
-  await rm(files.handOver, { force: true });
-  for (const { backing } of vm.serials) {
-    if (backing.kind === 'file') await (await open(backing.path, 'a', 0o640)).close();
-  }
+  const logs = vm.serials.flatMap(({ backing }) => (backing.kind === 'file' ? [backing.path] : []));
+  await Promise.all([
+    ...[files.qmp, files.guestRpc, files.handOver].map((path) => rm(path, { force: true })),
+    ...logs.map(async (path) => (await open(path, 'a', 0o640)).close()),
+  ]);
 }
 
 /** What to tell of a VM that did not start. */

@@ -179,10 +179,13 @@ export class SpareVm {
     const { channels } = this.maker;
     try {
       raisePriority(this.identity.pid);
-      await raiseScore(this.identity.pid);
-      // Both are waited for: what goes on while the other has failed would be cleaned up too early.
+      // All are waited for: what goes on while another has failed would be cleaned up too early.
       const parts = await span('hand over', () =>
-        Promise.allSettled([this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics), this.handOver(vm, disks)]),
+        Promise.allSettled([
+          span('wire', () => this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics)),
+          this.handOver(vm, disks),
+          raiseScore(this.identity.pid),
+        ]),
       );
       for (const part of parts) if (part.status === 'rejected') throw part.reason;
       await Promise.all([

@@ -4,7 +4,8 @@
  *
  * Facts: bridge(8), ip-link(8); `locked` is there from Linux 5.18 on, `fdb_max_learned` from Linux 6.7 and iproute2 6.8 on.
  */
-import { ipBatch, ipTry, type Step } from './ip.js';
+import { ipBatch, ipTry } from './ip.js';
+import type { PortTreatment } from './link-messages.js';
 import type { SecurityPolicy } from './security-policy.js';
 
 /** Entries that a bridge may learn, of port groups that learn. */
@@ -50,18 +51,8 @@ export function bridgeOptions({ maxLearned }: BridgeFeatures): string {
 /** True when the bridge learns from the cards of such a port group. */
 export const learns = ({ macChanges, forgedTransmits }: SecurityPolicy): boolean => macChanges && forgedTransmits;
 
-/** The command of `ip` that makes a bridge treat a port so. */
-export function portOptions(port: string, policy: SecurityPolicy, { locked }: BridgeFeatures): string {
-  const learning = learns(policy) ? 'on' : 'off';
-  const lock = locked ? ` locked ${policy.forgedTransmits ? 'off' : 'on'}` : '';
-  return `link set ${port} type bridge_slave learning ${learning} flood ${learning}${lock}`;
-}
-
-/** The step that makes cards known to their bridges. */
-export function staticEntries(namespace: string, cards: { port: string; mac: string }[]): Step {
-  return {
-    program: 'bridge',
-    namespace,
-    commands: cards.map(({ port, mac }) => `fdb replace ${mac} dev ${port} master static`),
-  };
+/** How a bridge is to treat the ports of such a port group. */
+export function treatment(policy: SecurityPolicy, { locked }: BridgeFeatures): PortTreatment {
+  const learning = learns(policy);
+  return { learning, flood: learning, locked: locked ? !policy.forgedTransmits : undefined };
 }

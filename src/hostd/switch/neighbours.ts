@@ -3,27 +3,30 @@
  * ARP answer counts then, and the first connection to a container asks for nothing.
  */
 import { isIP } from 'node:net';
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
-import { ipTry, type Step } from './ip.js';
+import { ipTry } from './ip.js';
+import { findLink, indexOf, neighbourEntry } from './link-messages.js';
+import { NAMESPACES } from './namespaces.js';
+import { type Message, type Netlink, ROUTE } from './netlink.js';
 
-/** An endpoint's namespace and the names of its cards, by port group. */
+const log = logger('switch');
+
+/** An endpoint's namespace and the numbers of its cards in it, by port group. */
 export interface EndpointCards {
   namespace: string;
-  cards: Map<string, string>;
+  cards: Map<string, number>;
 }
 
-/** @returns the commands that add or remove what an endpoint knows of these cards */
-function commands(verb: 'replace' | 'delete', { cards }: EndpointCards, nics: readonly RuntimeNic[]): string[] {
+/** @returns what adds or removes what an endpoint knows of these cards */
+function entries(verb: 'replace' | 'delete', { cards }: EndpointCards, nics: readonly RuntimeNic[]): Message[] {
   return nics.flatMap(({ connected, portGroup, mac, addresses }) => {
     const card = cards.get(portGroup);
     if (card === undefined || !connected) return [];
     return (addresses ?? [])
       .filter((address) => isIP(address) !== 0)
-      .map((address) =>
-        verb === 'replace'
-          ? `neigh replace ${address} lladdr ${mac} dev ${card} nud permanent`
-          : `neigh delete ${address} dev ${card}`,
-      );
+      .map((address) => neighbourEntry(card, address, verb === 'replace' ? mac : null));
   });
 }
 
@@ -36,27 +39,24 @@ export class Neighbours {
   private gone: RuntimeNic[] = [];
   private timer: NodeJS.Timeout | undefined;
 
-  /** Steps that make VMs' cards known to the endpoints on their networks. That an endpoint is just going does not matter. */
-  steps(nics: readonly RuntimeNic[]): Step[] {
+  constructor(private readonly netlink: Netlink) {}
+
+  /** Makes VMs' cards known to the endpoints on their networks. That an endpoint is just going does not matter. */
+  async learn(nics: readonly RuntimeNic[]): Promise<void> {
     const gone = this.takeGone();
-    return [...this.endpoints.values()].map((endpoint) => ({
-      program: 'ip' as const,
-      namespace: endpoint.namespace,
-      // In this order: an address may have a new owner.
-      commands: [...commands('delete', endpoint, gone), ...commands('replace', endpoint, nics)],
-      soft: true,
-    }));
+    await Promise.all(
+      [...this.endpoints.values()].map((endpoint) =>
+        // In this order: an address may have a new owner.
+        this.tell(endpoint, [...entries('delete', endpoint, gone), ...entries('replace', endpoint, nics)]),
+      ),
+    );
   }
 
   /** These cards are gone, which the endpoints learn with the next news, or soon: nobody waits for it. */
   forget(nics: readonly RuntimeNic[]): void {
     this.gone.push(...nics);
     if (this.gone.length === 0) return;
-    this.timer ??= setTimeout(() => {
-      const gone = this.takeGone();
-      for (const endpoint of this.endpoints.values())
-        void ipTry(endpoint.namespace, commands('delete', endpoint, gone));
-    }, FORGET_MS).unref();
+    this.timer ??= setTimeout(() => void this.learn([]), FORGET_MS).unref();
   }
 
   private takeGone(): RuntimeNic[] {
@@ -74,18 +74,27 @@ export class Neighbours {
     own: readonly RuntimeNic[],
     others: () => readonly RuntimeNic[],
   ): Promise<void> {
-    const cards = new Map(own.filter((nic) => nic.connected).map((nic) => [nic.portGroup, `eth${nic.index}`]));
-    const endpoint = { namespace, cards };
+    const connected = own.filter((nic) => nic.connected);
+    const names = connected.map(({ index }) => `eth${index}`);
     await ipTry(
       namespace,
-      [...cards.values()].map((card) => `neigh flush dev ${card} nud permanent`),
+      names.map((card) => `neigh flush dev ${card} nud permanent`),
     );
+    const found = await this.netlink.carryOut(`${NAMESPACES}/${namespace}`, ROUTE, names.map(findLink));
+    const cards = new Map(connected.map(({ portGroup }, at) => [portGroup, indexOf(found[at] ?? [])]));
+    const endpoint = { namespace, cards };
     // From here on it is told of who comes; who is there already it is told now.
     this.endpoints.set(moid, endpoint);
-    await ipTry(namespace, commands('replace', endpoint, others()));
+    await this.tell(endpoint, entries('replace', endpoint, others()));
   }
 
   remove(moid: string): void {
     this.endpoints.delete(moid);
+  }
+
+  private async tell({ namespace }: EndpointCards, messages: Message[]): Promise<void> {
+    await this.netlink
+      .carryOut(`${NAMESPACES}/${namespace}`, ROUTE, messages)
+      .catch((error: unknown) => log.debug({ namespace, err: messageOf(error) }, 'an endpoint is told of no cards'));
   }
 }

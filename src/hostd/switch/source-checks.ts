@@ -6,10 +6,13 @@
  */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { elementMessages } from './element-messages.js';
 import { nft, nftList } from './ip.js';
+import { NETFILTER, type Netlink } from './netlink.js';
 import {
   type CardSources,
-  changeText,
+  changesOf,
+  type ElementChange,
   type Elements,
   elementsOf,
   parseElements,
@@ -40,7 +43,10 @@ export class SourceChecks {
   private timer: NodeJS.Timeout | undefined;
 
   /** @param namespacePath of the switch */
-  constructor(private readonly namespacePath: string) {}
+  constructor(
+    private readonly namespacePath: string,
+    private readonly netlink: Netlink,
+  ) {}
 
   /** Makes the rules; entries of an earlier hostd stay until their cards are said to be others or gone. */
   async open(): Promise<void> {
@@ -71,8 +77,7 @@ export class SourceChecks {
   }
 
   /**
-   * Leaves nothing of ports that are gone behind. It is done with the next change, or soon: names of ports are not used again by others,
-   * and a process for each VM that ends would cost more than it is worth.
+   * Leaves nothing of ports that are gone behind. It is done with the next change, or soon: names of ports are not used again by others.
    */
   forget(ports: readonly string[]): void {
     const known = ports.filter((port) => this.known.has(port) || this.waiting.some((one) => one.port === port));
@@ -123,8 +128,9 @@ export class SourceChecks {
   /** All or none. */
   private async carryOut(changes: Change[]): Promise<void> {
     const next = new Map(changes.map(({ port, elements }) => [port, elements]));
-    const lines = [...next].flatMap(([port, elements]) => changeText(this.known.get(port) ?? NOTHING, elements));
-    if (lines.length > 0) await nft(this.namespacePath, lines.join('\n'));
+    const all = [...next].flatMap(([port, elements]) => changesOf(this.known.get(port) ?? NOTHING, elements));
+    if (all.length > 0)
+      await this.netlink.carryOut(this.namespacePath, NETFILTER, elementMessages(merged(all)), { whole: true });
     for (const [port, elements] of next) {
       if (elements.size === 0) this.known.delete(port);
       else this.known.set(port, elements);
@@ -134,4 +140,15 @@ export class SourceChecks {
   private async look(): Promise<void> {
     this.known = parseElements(await nftList(this.namespacePath, TABLE));
   }
+}
+
+/** The same changes, a set at a time; what leaves goes first, since a card's new elements may be another's old ones. */
+function merged(changes: readonly ElementChange[]): ElementChange[] {
+  const all = new Map<string, ElementChange>();
+  for (const { verb, set, elements } of [...changes].sort((a, b) => b.verb.localeCompare(a.verb))) {
+    const there = all.get(`${verb} ${set}`);
+    if (there === undefined) all.set(`${verb} ${set}`, { verb, set, elements: [...elements] });
+    else there.elements.push(...elements);
+  }
+  return [...all.values()];
 }

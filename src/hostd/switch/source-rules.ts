@@ -121,18 +121,25 @@ export function linkLocal(mac: string): string {
   return new Address6(`fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`).correctForm();
 }
 
-/** Commands by which a card's elements become others. */
-export function changeText(before: Elements, after: Elements): string[] {
-  const lines: string[] = [];
-  const change = (verb: string, all: Elements, but: Elements): void => {
+/** Elements that come into a set, or leave it. */
+export interface ElementChange {
+  verb: 'add' | 'delete';
+  set: SetName;
+  elements: string[];
+}
+
+/** The changes by which a card's elements become others. */
+export function changesOf(before: Elements, after: Elements): ElementChange[] {
+  const changes: ElementChange[] = [];
+  const change = (verb: ElementChange['verb'], all: Elements, but: Elements): void => {
     for (const [set, elements] of all) {
       const changed = [...elements].filter((one) => but.get(set)?.has(one) !== true);
-      if (changed.length > 0) lines.push(`${verb} element ${TABLE} ${set} { ${changed.join(', ')} }`);
+      if (changed.length > 0) changes.push({ verb, set, elements: changed });
     }
   };
   change('delete', before, after);
   change('add', after, before);
-  return lines;
+  return changes;
 }
 
 /** What `nft --json list ruleset` tells of the sets: each card's elements by its port. */

@@ -12,9 +12,11 @@ import { messageOf, notFound } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
 import { interfaces, ipBatch, ipTry } from './ip.js';
+import { withoutAddress } from './link-messages.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
+import { Netlink, ROUTE } from './netlink.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
-import { type Port, Wiring } from './wiring.js';
+import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
 
@@ -28,13 +30,14 @@ export class VirtualSwitch {
   private readonly bridges = new Map<string, string>();
   /** Interfaces of VMs' cards that are known to be there, by VM. */
   private readonly ports = new Map<string, string[]>();
+  private readonly netlink = new Netlink();
   private readonly wiring: Wiring;
   private opened: Promise<void> | null = null;
 
   /** @param instance short name (`InstancePaths.instance`) */
   constructor(instance: string) {
     this.namespace = `csn-${instance}`;
-    this.wiring = new Wiring(this.namespace);
+    this.wiring = new Wiring(this.namespace, this.netlink);
   }
 
   /** Path for `nsenter --net=`. */
@@ -99,17 +102,17 @@ export class VirtualSwitch {
    */
   async plug(moid: string, nics: RuntimeNic[]): Promise<Map<number, string>> {
     const ports = portsOf(moid, nics);
-    const commands = ports.flatMap((port) => [
-      `tuntap add dev ${port.name} mode tap`,
-      ...noAddress(port.name),
-      ...this.join(port),
-    ]);
+    const plugging = this.plugging(ports);
+    const add = async (): Promise<void> => {
+      await this.makeTaps(ports.map(({ name }) => name));
+      await this.wiring.add(moid, ports, plugging);
+    };
     try {
-      await this.wiring.add(moid, ports, commands);
+      await add();
     } catch {
       // Something of an earlier hostd is in the way.
       await this.unplugStale(moid);
-      await this.wiring.add(moid, ports, commands);
+      await add();
     }
     const taps = new Map(ports.map(({ name, nic }) => [nic.index, name]));
     this.ports.set(moid, [...taps.values()]);
@@ -126,10 +129,7 @@ export class VirtualSwitch {
     const names = [...taps.values()];
     await this.open();
     this.ports.set(moid, names);
-    await ipBatch(
-      this.namespace,
-      names.flatMap((tap) => [`tuntap add dev ${tap} mode tap`, ...noAddress(tap)]),
-    );
+    await this.makeTaps(names);
     return taps;
   }
 
@@ -139,13 +139,9 @@ export class VirtualSwitch {
    */
   async handOver(spare: string, moid: string, nics: RuntimeNic[]): Promise<void> {
     const ports = portsOf(moid, nics);
-    const commands = ports.flatMap((port) => [
-      // One that is up keeps its name.
-      `link set ${portName(spare, port.nic.index)} name ${port.name}`,
-      ...this.join(port),
-    ]);
+    const plugging = { ...this.plugging(ports), before: ({ nic }: Port) => portName(spare, nic.index) };
     try {
-      await this.wiring.add(moid, ports, commands);
+      await this.wiring.add(moid, ports, plugging);
     } catch (error) {
       // Done half or not at all: both names are the caller's to unplug.
       await this.adopt(moid);
@@ -219,8 +215,8 @@ export class VirtualSwitch {
     const outer = ports.flatMap((port) => [
       `link add ${port.name} type veth peer name eth${port.nic.index} netns ${namespace}`,
       ...noAddress(port.name),
-      ...this.join(port),
     ]);
+    const plugging = this.plugging(ports);
     const inner = ports.map(({ nic }) => `link set eth${nic.index} address ${nic.mac} up`);
     try {
       await ensureNamespace(namespace);
@@ -228,7 +224,7 @@ export class VirtualSwitch {
       await ipBatch(this.namespace, outer);
       await ipBatch(namespace, inner);
       await this.adopt(moid);
-      await this.wiring.addEndpoint(moid, namespace, ports);
+      await this.wiring.addEndpoint(moid, namespace, ports, plugging);
     } catch (error) {
       await this.disconnectEndpoint(moid);
       throw error;
@@ -266,14 +262,23 @@ export class VirtualSwitch {
     this.bridges.clear();
     this.ports.clear();
     this.opened = null;
+    this.netlink.close();
   }
 
   private endpointNamespace(moid: string): string {
     return `${this.namespace}-${moid}`;
   }
 
-  private join(port: Port): string[] {
-    return this.wiring.join(port, this.bridge(port.nic.portGroup));
+  /** Taps that nobody has open, and that are down. */
+  private async makeTaps(names: string[]): Promise<void> {
+    for (const name of names) await this.netlink.tap(this.path, name);
+    await this.netlink.carryOut(this.path, ROUTE, names.map(withoutAddress));
+  }
+
+  /** @throws notFound for an unknown port group */
+  private plugging(ports: readonly Port[]): Plugging {
+    const bridges = new Map(ports.map(({ nic: { portGroup } }) => [portGroup, this.bridge(portGroup)]));
+    return { bridge: ({ nic: { portGroup } }) => bridges.get(portGroup)! };
   }
 
   private bridge(portGroup: string): string {

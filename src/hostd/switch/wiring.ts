@@ -5,17 +5,12 @@
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
-import {
-  type BridgeFeatures,
-  bridgeFeatures,
-  bridgeOptions,
-  learns,
-  portOptions,
-  staticEntries,
-} from './bridge-ports.js';
-import { inSteps, interfaces, type Step } from './ip.js';
+import { type BridgeFeatures, bridgeFeatures, bridgeOptions, learns, treatment } from './bridge-ports.js';
+import { interfaces } from './ip.js';
+import { bringUp, findLink, indexOf, joinBridge, renameLink, staticEntry, treatPort } from './link-messages.js';
 import { deafen, NAMESPACES } from './namespaces.js';
 import { Neighbours } from './neighbours.js';
+import { type Netlink, ROUTE } from './netlink.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { SourceChecks } from './source-checks.js';
 
@@ -27,6 +22,14 @@ export interface Port {
   nic: RuntimeNic;
 }
 
+/** How ports are plugged in that are not yet. */
+export interface Plugging {
+  /** The bridge's name. */
+  bridge(port: Port): string;
+  /** What the port is called until then; undefined: as it will be. One that is up keeps its name. */
+  before?(port: Port): string;
+}
+
 /** The rules of one switch. */
 export class Wiring {
   /** What this machine cannot do of it, in words for a user. */
@@ -34,13 +37,17 @@ export class Wiring {
   private readonly policies = new Map<string, SecurityPolicy>();
   /** Connected cards of VMs that are on, by VM; those of endpoints are not among them. */
   private readonly ports = new Map<string, Port[]>();
-  private readonly neighbours = new Neighbours();
+  private readonly neighbours: Neighbours;
   private readonly checks: SourceChecks;
   private features: BridgeFeatures = { locked: false, maxLearned: false };
 
   /** @param namespace the switch's */
-  constructor(private readonly namespace: string) {
-    this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`);
+  constructor(
+    private readonly namespace: string,
+    private readonly netlink: Netlink,
+  ) {
+    this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`, netlink);
+    this.neighbours = new Neighbours(netlink);
   }
 
   /** Looks at what this machine can do, and makes the rules in the namespace, which is there. */
@@ -80,21 +87,16 @@ export class Wiring {
       if (ports.some(({ nic }) => nic.portGroup === portGroup)) await this.add(moid, ports);
   }
 
-  /** Commands that plug a card into a bridge. Its port comes up last. */
-  join({ name, nic }: Port, bridge: string): string[] {
-    return [`link set ${name} master ${bridge}`, this.options({ name, nic }), `link set ${name} up`];
-  }
-
   /**
    * Makes the cards of a VM known to their bridges, to the source checks and to the endpoints beside them. Whoever is not known yet
    * is cut off, so nothing depends on the order.
-   * @param joining commands that plug them in ({@link join}); none: they are plugged in
+   * @param plugging how they are plugged in; none: they are
    * @throws internal
    */
-  async add(moid: string, ports: Port[], joining = ports.map((port) => this.options(port))): Promise<void> {
+  async add(moid: string, ports: Port[], plugging?: Plugging): Promise<void> {
     this.ports.set(moid, ports);
     const nics = ports.map(({ nic }) => nic);
-    await this.rule(ports, joining, this.neighbours.steps(nics));
+    await together([...this.rules(ports, plugging), this.neighbours.learn(nics)]);
   }
 
   /** From where a VM that is on may send, from now on. @throws internal */
@@ -116,18 +118,11 @@ export class Wiring {
     this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
   }
 
-  /** Wires an endpoint's cards, which are plugged in, and tells it who is beside it. @param namespace the endpoint's @throws internal */
-  async addEndpoint(moid: string, namespace: string, ports: Port[]): Promise<void> {
+  /** Wires an endpoint's cards, and tells it who is beside it. @param namespace the endpoint's @throws internal */
+  async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
     const others = (): RuntimeNic[] => [...this.ports.values()].flat().map(({ nic }) => nic);
     const own = ports.map(({ nic }) => nic);
-    await Promise.all([
-      this.rule(
-        ports,
-        ports.map((port) => this.options(port)),
-        [],
-      ),
-      this.neighbours.add(moid, namespace, own, others),
-    ]);
+    await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, others)]);
   }
 
   removeEndpoint(moid: string): void {
@@ -139,29 +134,46 @@ export class Wiring {
     await deafen(namespace).catch((error: unknown) => log.debug({ namespace, err: messageOf(error) }, 'settings stay'));
   }
 
-  private async rule(ports: Port[], commands: string[], more: Step[]): Promise<void> {
-    const known = ports.filter(({ nic }) => !learns(this.policy(nic)));
-    const done = await Promise.allSettled([
-      inSteps([
-        { program: 'ip', namespace: this.namespace, commands },
-        staticEntries(
-          this.namespace,
-          known.map(({ name, nic }) => ({ port: name, mac: nic.mac })),
-        ),
-        ...more,
-      ]),
+  private rules(ports: Port[], plugging: Plugging | undefined): Promise<void>[] {
+    return [
+      this.treat(ports, plugging),
       ...ports.map(({ name, nic: { mac, addresses }, nic }) =>
         this.checks.allow(name, { mac, addresses, unchecked: this.policy(nic).forgedTransmits }),
       ),
-    ]);
-    for (const one of done) if (one.status === 'rejected') throw one.reason;
+    ];
   }
 
-  private options({ name, nic }: Port): string {
-    return portOptions(name, this.policy(nic), this.features);
+  /** Ports come up last. */
+  private async treat(ports: Port[], plugging: Plugging | undefined): Promise<void> {
+    const path = `${NAMESPACES}/${this.namespace}`;
+    const bridges = plugging === undefined ? [] : [...new Set(ports.map((port) => plugging.bridge(port)))];
+    const names = [...ports.map((port) => plugging?.before?.(port) ?? port.name), ...bridges];
+    const found = await this.netlink.carryOut(path, ROUTE, names.map(findLink));
+    const indexes = new Map(names.map((name, at) => [name, indexOf(found[at]!)]));
+    const messages = ports.flatMap((port, at) => {
+      const index = indexes.get(names[at]!)!;
+      const policy = this.policy(port.nic);
+      return [
+        ...(plugging === undefined
+          ? []
+          : [
+              ...(names[at] === port.name ? [] : [renameLink(index, port.name)]),
+              joinBridge(index, indexes.get(plugging.bridge(port))!),
+            ]),
+        treatPort(index, treatment(policy, this.features)),
+        ...(learns(policy) ? [] : [staticEntry(index, port.nic.mac)]),
+        ...(plugging === undefined ? [] : [bringUp(index)]),
+      ];
+    });
+    await this.netlink.carryOut(path, ROUTE, messages);
   }
 
   private policy({ portGroup }: RuntimeNic): SecurityPolicy {
     return this.policies.get(portGroup) ?? REJECT_ALL;
   }
+}
+
+/** All are waited for: what goes on while another has failed would be cleaned up too early. @throws what the first that failed threw */
+async function together(all: Promise<void>[]): Promise<void> {
+  for (const one of await Promise.allSettled(all)) if (one.status === 'rejected') throw one.reason;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { addressesValue } from '../../../port-layer/exec/vm-spec.js';
-import { changeText, elementsOf, linkLocal, parseElements, tableText } from '../../../src/hostd/switch/source-rules.js';
+import { changesOf, elementsOf, linkLocal, parseElements, tableText } from '../../../src/hostd/switch/source-rules.js';
 import { ADDRESSES_KEY, assignedAddresses } from '../../../src/hostd/vm/assigned-addresses.js';
 
 const MAC = '00:50:56:aa:bb:cc';
@@ -29,11 +29,11 @@ describe('source rules', () => {
   it('change what differs only', () => {
     const before = elementsOf('t1n0', { mac: MAC, addresses: ['172.16.0.2'] });
     const after = elementsOf('t1n0', { mac: MAC, addresses: ['172.16.0.3'] });
-    expect(changeText(before, after)).toEqual([
-      'delete element bridge caisson addresses4 { "t1n0" . 172.16.0.2 }',
-      'add element bridge caisson addresses4 { "t1n0" . 172.16.0.3 }',
+    expect(changesOf(before, after)).toEqual([
+      { verb: 'delete', set: 'addresses4', elements: ['"t1n0" . 172.16.0.2'] },
+      { verb: 'add', set: 'addresses4', elements: ['"t1n0" . 172.16.0.3'] },
     ]);
-    expect(changeText(before, before)).toEqual([]);
+    expect(changesOf(before, before)).toEqual([]);
   });
 
   it('are found again as nft lists them, numbers in either way', () => {
@@ -53,7 +53,7 @@ describe('source rules', () => {
       });
     for (const number of ['0xfe80000000000000025056fffeaabbcc', '338288524927261089654185625685049654220'])
       expect(
-        changeText(parseElements(listed(number)).get('t1n0')!, elementsOf('t1n0', { mac: MAC, addresses: [] })),
+        changesOf(parseElements(listed(number)).get('t1n0')!, elementsOf('t1n0', { mac: MAC, addresses: [] })),
       ).toEqual([]);
     expect([...parseElements(listed('0x1')).keys()]).toEqual(['t1n0', 't2n0']);
   });

@@ -1,0 +1,143 @@
+/**
+ * Messages of netlink, as the kernel's interface has them, and what it says to them. Which there are: `link-messages.ts`,
+ * `element-messages.ts`.
+ *
+ * Facts: netlink(7), <linux/netlink.h>. Numbers are in the machine's order, which is little-endian.
+ */
+import { getSystemErrorName } from 'node:util';
+import { internal } from '../../common/errors.js';
+import { NetlinkHelper } from './netlink-helper.js';
+
+/** Protocols of netlink sockets. */
+export const ROUTE = 0;
+export const NETFILTER = 12;
+
+const REQUEST = 1;
+const ACK = 4;
+/** Makes what is not there. */
+export const CREATE = 0x400;
+/** Puts it in the place of what is there. */
+export const REPLACE = 0x100;
+const HEAD_BYTES = 16;
+const ERROR = 2;
+/** What is sent at once: the answers must have room in a socket's buffer. */
+const AT_ONCE = 32;
+
+/** A message without its number. */
+export interface Message {
+  type: number;
+  /** Besides those that each has. */
+  flags?: number;
+  body: Buffer;
+  /** What it does, for who is told that it failed. */
+  what: string;
+  /** One that may fail: what it is about is gone, perhaps. */
+  soft?: boolean;
+  /** One that the kernel does not answer unless it fails. */
+  silent?: boolean;
+}
+
+/** One that the kernel sent. */
+interface Received {
+  type: number;
+  number: number;
+  body: Buffer;
+}
+
+/** An attribute; several are nested in another by `Buffer.concat`. */
+export function attribute(type: number, value: Buffer): Buffer {
+  const whole = Buffer.alloc(aligned(4 + value.length));
+  whole.writeUInt16LE(4 + value.length, 0);
+  whole.writeUInt16LE(type, 2);
+  value.copy(whole, 4);
+  return whole;
+}
+
+/** One that has others in it. */
+export function nest(type: number, ...attributes: Buffer[]): Buffer {
+  return attribute(type | 0x8000, Buffer.concat(attributes));
+}
+
+/** A name, as the kernel has them. */
+export const text = (value: string): Buffer => Buffer.from(`${value}\0`);
+
+/** A number of 32 bits. */
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+/** Talks with the kernel about one network namespace at a time. */
+export class Netlink {
+  constructor(private readonly helper = new NetlinkHelper()) {}
+
+  /**
+   * Has messages carried out, one after the other.
+   * @param namespace path of a network namespace
+   * @param options.whole all of them or, when one fails, none: what the protocol has to be told for that is among them
+   * @returns what the kernel answered to each besides that it is done
+   * @throws internal naming the first that failed; what follows it may have been carried out
+   */
+  async carryOut(
+    namespace: string,
+    protocol: number,
+    messages: readonly Message[],
+    { whole = false } = {},
+  ): Promise<Buffer[][]> {
+    const answers: Buffer[][] = [];
+    const step = whole ? messages.length : AT_ONCE;
+    for (let at = 0; at < messages.length; at += step)
+      answers.push(...(await this.send(namespace, protocol, messages.slice(at, at + step))));
+    return answers;
+  }
+
+  /** Makes a tap. @throws internal */
+  async tap(namespace: string, name: string): Promise<void> {
+    await this.helper.tap(namespace, name);
+  }
+
+  /** Ends what this has started. */
+  close(): void {
+    this.helper.close();
+  }
+
+  private async send(namespace: string, protocol: number, messages: readonly Message[]): Promise<Buffer[][]> {
+    const bytes = Buffer.concat(messages.map((message, index) => encode(message, index + 1)));
+    const received = decode(await this.helper.ask(namespace, protocol, bytes));
+    return messages.map(({ what, soft, silent }, index) => {
+      const own = received.filter(({ number }) => number === index + 1);
+      const code = own.find(({ type }) => type === ERROR)?.body.readInt32LE(0) ?? (silent === true ? 0 : null);
+      if (code === null) throw internal(`${what}: the kernel does not answer`);
+      if (code !== 0 && soft !== true) throw internal(`${what}: ${getSystemErrorName(code)}`);
+      return own.filter(({ type }) => type !== ERROR).map(({ body }) => body);
+    });
+  }
+}
+
+/** A message as it is sent. */
+export function encode({ type, flags = 0, body, silent }: Message, number: number): Buffer {
+  const head = Buffer.alloc(HEAD_BYTES);
+  head.writeUInt32LE(HEAD_BYTES + body.length, 0);
+  head.writeUInt16LE(type, 4);
+  head.writeUInt16LE(REQUEST | (silent === true ? 0 : ACK) | flags, 6);
+  head.writeUInt32LE(number, 8);
+  return Buffer.concat([head, body, Buffer.alloc(aligned(body.length) - body.length)]);
+}
+
+/** The messages in what was received. */
+export function decode(bytes: Buffer): Received[] {
+  const found: Received[] = [];
+  for (let at = 0; at + HEAD_BYTES <= bytes.length; ) {
+    const length = bytes.readUInt32LE(at);
+    if (length < HEAD_BYTES || at + length > bytes.length) break;
+    const body = bytes.subarray(at + HEAD_BYTES, at + length);
+    found.push({ type: bytes.readUInt16LE(at + 4), number: bytes.readUInt32LE(at + 8), body });
+    at += aligned(length);
+  }
+  return found;
+}
+
+function aligned(length: number): number {
+  return (length + 3) & ~3;
+}

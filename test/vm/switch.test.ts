@@ -1,0 +1,96 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RuntimeNic } from '../../src/hostd/runtime.js';
+import { VirtualSwitch } from '../../src/hostd/switch/virtual-switch.js';
+
+const INSTANCE = `swtest${process.pid % 10_000}`;
+const network = new VirtualSwitch(INSTANCE);
+const inside = (namespace: string, program: string, ...args: string[]): string =>
+  execFileSync('nsenter', [`--net=/run/netns/${namespace}`, '--', program, ...args], { encoding: 'utf8' });
+const run = (program: string, ...args: string[]): string => inside(network.namespace, program, ...args);
+const card = (index: number, mac: string, addresses?: string[]): RuntimeNic => ({
+  index,
+  mac,
+  portGroup: 'net',
+  connected: true,
+  addresses,
+});
+const sets = (): string => run('nft', 'list', 'table', 'bridge', 'caisson');
+const link = (name: string) =>
+  (JSON.parse(run('ip', '-d', '-json', 'link', 'show', name)) as Record<string, unknown>[])[0]!;
+/** How a bridge treats it. */
+const treatment = (name: string) =>
+  (link(name).linkinfo as { info_slave_data: Record<string, unknown> }).info_slave_data;
+
+beforeAll(async () => {
+  await network.open();
+  await network.addPortGroup('net');
+});
+
+afterAll(() => network.remove());
+
+describe('the virtual switch, as ip, bridge and nft see it', () => {
+  it('plugs a card in, whether a VM of the warm pool had it or none', async () => {
+    const endpoint = [card(0, '00:50:56:00:00:01', ['172.16.0.1'])];
+    await network.connectEndpoint('vm-1', endpoint);
+    await network.plug('vm-2', [card(0, '00:50:56:00:00:02', ['172.16.0.2', 'fd00::2'])]);
+    await network.plugSpare('vm-pool1', [0]);
+    expect(link('tpool1n0')).toMatchObject({ operstate: 'DOWN' });
+    await network.handOver('vm-pool1', 'vm-3', [card(0, '00:50:56:00:00:03', ['172.16.0.3'])]);
+    for (const [name, mac] of [
+      ['t1n0', '00:50:56:00:00:01'],
+      ['t2n0', '00:50:56:00:00:02'],
+      ['t3n0', '00:50:56:00:00:03'],
+    ] as const) {
+      expect(link(name).flags).toContain('UP');
+      expect(treatment(name)).toMatchObject({ learning: false, flood: false });
+      const entries = JSON.parse(run('bridge', '-json', 'fdb', 'show', 'dev', name)) as Record<string, unknown>[];
+      expect(entries).toContainEqual(expect.objectContaining({ mac, state: 'static' }));
+    }
+    if (existsSync('/proc/sys/net/ipv6')) expect(link('t2n0')).toMatchObject({ inet6_addr_gen_mode: 'none' });
+    expect(run('ip', 'link')).not.toContain('tpool1n0');
+    const known = inside(`${network.namespace}-vm-1`, 'ip', 'neigh', 'show', 'nud', 'permanent');
+    for (const line of ['172.16.0.2 dev eth0 lladdr 00:50:56:00:00:02', 'fd00::2 dev eth0', '172.16.0.3 dev eth0'])
+      expect(known).toContain(line);
+  });
+
+  it('says from where each may send as nft would', async () => {
+    const before = sets();
+    for (const element of [
+      '"t2n0" . 00:50:56:00:00:02',
+      '"t2n0" . 172.16.0.2',
+      '"t2n0" . fd00::2',
+      '"t3n0" . fe80::250:56ff:fe00:3',
+    ])
+      expect(before).toContain(element);
+    // What nft itself adds is there already: the elements are the same to the bit.
+    run(
+      'nft',
+      'add element bridge caisson macs { "t2n0" . 00:50:56:00:00:02 }; ' +
+        'add element bridge caisson addresses4 { "t2n0" . 172.16.0.2 }; ' +
+        'add element bridge caisson addresses6 { "t2n0" . fd00::2 }; ' +
+        'add element bridge caisson targets6 { "t2n0" . 0xfd000000000000000000000000000002 }',
+    );
+    expect(sets()).toBe(before);
+    await network.allow('vm-2', [card(0, '00:50:56:00:00:02', ['172.16.0.9'])]);
+    expect(sets()).toContain('"t2n0" . 172.16.0.9');
+    expect(sets()).not.toMatch(/"t2n0" \. (172\.16\.0\.2|fd00::2)\b/);
+    await network.setPolicy('net', { allowPromiscuous: false, macChanges: true, forgedTransmits: true });
+    expect(sets()).toMatch(/set unchecked \{[^}]*"t2n0"[^}]*\}/);
+    expect(treatment('t2n0')).toMatchObject({ learning: true, flood: true });
+  });
+
+  it('plugs a card in where something of an earlier host is in the way, and leaves nothing', async () => {
+    run('ip', 'tuntap', 'add', 'dev', 't4n0', 'mode', 'tap');
+    await network.plug('vm-4', [card(0, '00:50:56:00:00:04', ['172.16.0.4'])]);
+    expect(link('t4n0')).toHaveProperty('master');
+    await expect(network.plug('vm-5', [{ ...card(0, '00:50:56:00:00:05'), portGroup: 'other' }])).rejects.toThrow(
+      "there is no port group 'other'",
+    );
+    await expect(network.handOver('vm-pool9', 'vm-6', [card(0, '00:50:56:00:00:06')])).rejects.toThrow('ENODEV');
+    for (const moid of ['vm-2', 'vm-3', 'vm-4', 'vm-6']) await network.unplug(moid);
+    expect(run('ip', '-o', 'link')).not.toMatch(/ t[2-6]n0/);
+    await expect.poll(sets).not.toMatch(/"t[2-6]n0"/);
+  });
+});
