@@ -109,7 +109,8 @@ describe('a container goes on, and can be worked with, when', () => {
 
   it('its logs and those of the engine grow too long: they are begun anew, and older parts kept', async () => {
     const { stateDir, datastoreDir } = engine.paths;
-    const machine = readdirSync(datastoreDir).find((name) => existsSync(join(datastoreDir, name, 'qemu.log'))) ?? '';
+    // That of the one before may not be gone yet.
+    const machine = (await engine.docker('ps', '-q', '--no-trunc')).stdout.trim();
     const logs = [
       join(stateDir, 'hostd.log'),
       join(datastoreDir, 'default', 'endpoint.log'),
