@@ -120,12 +120,18 @@ export class DiskReaders {
 /** The disks that one call needs, all read by one process: so no call that has one waits for another one. */
 export class DiskCall {
   private process: Promise<ReaderProcess> | null = null;
+  private taken: ReaderProcess | null = null;
   private opened = 0;
 
   constructor(
     private readonly readers: DiskReaders,
     private readonly signal?: AbortSignal,
   ) {}
+
+  /** When the process that reads was heard of last (`performance.now()`). Infinity: it has not begun; others are served, or it is started. */
+  get heard(): number {
+    return this.taken?.heard ?? Number.POSITIVE_INFINITY;
+  }
 
   /** @throws notFound, cancelled, unavailable ("the filesystem of … cannot be read: …") */
   async open(source: DiskSource): Promise<DiskFiles> {
@@ -134,7 +140,8 @@ export class DiskCall {
     this.process ??= this.readers.take(this.signal);
     const { process } = this;
     try {
-      return await DiskFiles.open(await process, source, () => this.leave(), this.signal);
+      this.taken = await process;
+      return await DiskFiles.open(this.taken, source, () => this.leave(), this.signal);
     } catch (error) {
       this.leave();
       throw error;
@@ -145,6 +152,7 @@ export class DiskCall {
     if (--this.opened > 0) return;
     const { process } = this;
     this.process = null;
+    this.taken = null;
     process?.then((taken) => this.readers.giveBack(taken)).catch(() => undefined);
   }
 }

@@ -49,6 +49,8 @@ export class ReaderProcess {
   /** Per disk that is changed: told when a batch of records is done with. */
   readonly taken = new Map<number, (error: Error | null) => void>();
   private readonly watch: ReaderWatch;
+  /** When it said something last (`performance.now()`). Infinity: it is being started. */
+  heard = Number.POSITIVE_INFINITY;
   private lastId = 0;
   private lastFile = 0;
   private lastDisk = 0;
@@ -230,6 +232,7 @@ export class ReaderProcess {
   }
 
   private received(message: FromReader, bytes: Buffer): void {
+    this.heard = performance.now();
     this.watch.hear();
     switch (message.type) {
       case 'answer':

@@ -132,20 +132,22 @@ export class ContainerFiles implements FileService {
 
   async size(id: string, signal?: AbortSignal): Promise<number> {
     const container = this.containers.resolve(id);
-    const quiet = new Quiet(`the size of container ${id}`, () => container.channel?.heard() ?? 0, signal);
+    const heard = (): number => container.channel?.heard() ?? call.heard;
+    const quiet = new Quiet(`the size of container ${id}`, heard, signal);
+    const call = this.readers.call(quiet.signal);
     try {
-      return await quiet.run(() => this.count(id, quiet));
+      return await quiet.run(() => this.count(id, quiet, call));
     } finally {
       quiet.close();
     }
   }
 
-  private async count(id: string, quiet: Quiet): Promise<number> {
+  private async count(id: string, quiet: Quiet, call: DiskCall): Promise<number> {
     let size = 0;
     /** Of files with several names, counted once. */
     const counted = new Set<bigint>();
     const budget = new NameBudget();
-    for await (const { entry } of this.compare(id, quiet.signal, quiet)) {
+    for await (const { entry } of this.compare(id, quiet.signal, quiet, call)) {
       if (entry === null || !(isRegular(entry) || isSymlink(entry)) || counted.has(entry.ino)) continue;
       if (entry.nlink > 1) {
         budget.take('');
@@ -157,9 +159,13 @@ export class ContainerFiles implements FileService {
   }
 
   /** What was changed since the image, in the order of the paths. */
-  private async *compare(id: string, signal?: AbortSignal, quiet?: Quiet): AsyncGenerator<TreeChange> {
+  private async *compare(
+    id: string,
+    signal?: AbortSignal,
+    quiet?: Quiet,
+    call = this.readers.call(signal),
+  ): AsyncGenerator<TreeChange> {
     const container = this.containers.resolve(id);
-    const call = this.readers.call(signal);
     const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
       const image = await this.imageOf(container, call);

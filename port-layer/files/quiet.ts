@@ -12,14 +12,15 @@ const LOOK_MS = 250;
 /** Aborts when nothing was seen for too long. Its owner must {@link close} it. */
 export class Quiet {
   private readonly abort = new AbortController();
-  private readonly began = performance.now();
+  private began = performance.now();
   private seenAt = this.began;
   private readonly timer: NodeJS.Timeout;
   private readonly onAbort = (): void => this.abort.abort(this.outer?.reason);
 
   /**
    * @param what is given up, for the error: "the size of container …"
-   * @param heard when the guest was heard of last (`performance.now()`); asks it for a sign of life
+   * @param heard when who reads was heard of last (`performance.now()`), the guest or a process of ours; asks a guest for a sign of life.
+   *   Infinity: it is not their turn yet, and the time does not count
    */
   constructor(
     private readonly what: string,
@@ -68,6 +69,11 @@ export class Quiet {
 
   private look(): void {
     const now = performance.now();
+    if (this.heard() === Number.POSITIVE_INFINITY) {
+      this.began = now;
+      this.seenAt = now;
+      return;
+    }
     const quiet = now - this.seenAt;
     if (now - this.began < MOST_MS && quiet < SILENCE_MS / 4) return;
     const silent = Math.min(quiet, now - this.heard());

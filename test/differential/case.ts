@@ -27,6 +27,8 @@ export interface CallStep {
   headers?: Record<string, string>;
   /** Asks for an upgrade to a raw stream, sends this over it, and half-closes it. */
   upgrade?: string;
+  /** Its answer has no end: that it has not come is the outcome, after a while. */
+  neverEnds?: boolean;
   /** Hangs up so long after the answer's head, and compares what came until then. */
   cutAfterMs?: number;
   /** By name for later steps: a path in the JSON of the answer ('': all of it). */

@@ -6,7 +6,9 @@ import { messageOf } from '../../src/common/errors.js';
 import { run } from '../support/stack.js';
 import { type CallStep, type Case, CONTAINER, isScript, type ScriptStep, type Step, step } from './case.js';
 
-const TIMEOUT_MS = 40_000;
+const TIMEOUT_MS = 240_000;
+/** What has not ended by then is taken to have no end, where that is what is expected. */
+const NEVER_MS = 5_000;
 const HEADERS = [
   'api-version',
   'builder-version',
@@ -89,7 +91,7 @@ export class EngineSide {
         ...wanted.headers,
       },
     };
-    const answer = await exchange(options, text, wanted.upgrade, wanted.cutAfterMs);
+    const answer = await exchange(options, text, wanted.upgrade, wanted);
     if ('failure' in answer) return { status: answer.failure, headers: {}, body: null };
     const headers = Object.fromEntries(
       HEADERS.flatMap((one) => (answer.headers[one] === undefined ? [] : [[one, String(answer.headers[one])]])),
@@ -133,7 +135,7 @@ function exchange(
   options: RequestOptions,
   body: string | undefined,
   input: string | undefined,
-  cutAfterMs: number | undefined,
+  { cutAfterMs, neverEnds }: Pick<CallStep, 'cutAfterMs' | 'neverEnds'>,
 ): Promise<Answer> {
   return new Promise((resolve) => {
     const parts: Buffer[] = [];
@@ -147,7 +149,7 @@ function exchange(
       );
       sent.destroy();
     };
-    let timer = setTimeout(() => done('timeout'), TIMEOUT_MS);
+    let timer = setTimeout(() => done('timeout'), neverEnds === true ? NEVER_MS : TIMEOUT_MS);
     const read = (stream: IncomingMessage | Socket): void => {
       stream.on('data', (part: Buffer) => parts.push(part));
       stream.on('end', () => done());

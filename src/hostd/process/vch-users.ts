@@ -26,10 +26,12 @@ export class VchUsers {
   /**
    * @param file where numbers are kept, by the VM's directory: root's alone
    * @param elsewhere numbers that are taken besides, such as those of other hosts of this machine
+   * @param ofProcesses numbers that processes have
    */
   constructor(
     private readonly file: string,
     private readonly elsewhere: () => Set<number> = takenOnMachine,
+    private readonly ofProcesses: () => Set<number> = usersOfProcesses,
   ) {}
 
   /**
@@ -59,7 +61,7 @@ export class VchUsers {
 
   private async find(directory: string): Promise<VchUser> {
     const all = await this.load();
-    const running = usersOfProcesses();
+    const running = this.ofProcesses();
     const kept = all[directory];
     // Another host's VM may have got the same ones while this one was off.
     if (kept !== undefined && !running.has(kept) && !running.has(kept + 1)) return user(kept);

@@ -15,7 +15,7 @@ export const attach: Subject = {
         post('/containers/@a/attach?logs=1&stdout=1&stderr=1', undefined, { upgrade: '' }),
         post('/containers/@a/attach?logs=1&stdout=1', undefined),
         post('/containers/@a/attach?logs=1&stderr=1', undefined, { version: '1.41', upgrade: '' }),
-        post('/containers/@a/attach?stream=1&stdout=1', undefined, { upgrade: '' }),
+        post('/containers/@a/attach?stream=1&stdout=1', undefined, { upgrade: '', neverEnds: true }),
         sh('docker attach @a'),
       ],
     },

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
@@ -60,7 +61,7 @@ it.each([
 ])('the passwords among %j are %j', (args, secrets) => expect(secretArguments(args)).toEqual(secrets));
 
 describe('ps', () => {
-  const SECRET = 'SeKrit-Passw0rd';
+  const SECRET = `SeKrit-${randomUUID()}`;
   const program = fileURLToPath(new URL('../../../dist/src/cli/vic-machine.js', import.meta.url));
   let silent: Server;
   beforeAll(async () => {

@@ -1,8 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ControlGroups } from '../../../src/hostd/qemu/control-groups.js';
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 /** Stands in for the kernel: below the machine's directory, groups are made with their files, and go with them. */
 const kernel = vi.hoisted(() => ({
@@ -36,6 +35,11 @@ vi.mock('node:fs/promises', async (original) => {
     },
   };
 });
+
+// Files share what they have loaded: loaded anew with the mock, and by the next file without it.
+vi.resetModules();
+const { ControlGroups } = await import('../../../src/hostd/qemu/control-groups.js');
+afterAll(() => void vi.resetModules());
 
 const refuse = (code: string): never => {
   throw Object.assign(new Error(code), { code });

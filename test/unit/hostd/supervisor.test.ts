@@ -8,11 +8,6 @@ import type { InstancePaths } from '../../../src/common/paths.js';
 import { identify, signal } from '../../../src/hostd/process-id.js';
 import { Supervisor } from '../../../src/hostd/supervisor/supervisor.js';
 
-vi.mock(import('../../../src/hostd/process-id.js'), async (original) => {
-  const all = await original();
-  return { ...all, identify: vi.fn(all.identify) };
-});
-
 let directory: string;
 let paths: InstancePaths;
 let said: string[];
@@ -43,11 +38,11 @@ const UP = `
   setTimeout(beat, 50); setInterval(beat, 100);
 `;
 
-function start(program: string, hangMs = 30_000): Supervisor {
+function start(program: string, hangMs = 30_000, Kind = Supervisor): Supervisor {
   mkdirSync(join(directory, 'hostd'));
   const file = join(directory, 'hostd', 'main.js');
   writeFileSync(file, program);
-  supervisor = new Supervisor({
+  supervisor = new Kind({
     paths,
     program: file,
     args: ['--state-dir', directory, '--listen', '127.0.0.1:0'],
@@ -120,8 +115,13 @@ describe('hostd', () => {
   });
 
   it('that ends before it can be watched is not waited for', async () => {
-    vi.mocked(identify).mockReturnValueOnce(null);
-    start('process.exit(7)');
+    const processId = '../../../src/hostd/process-id.js';
+    vi.resetModules();
+    vi.doMock(processId, async (original) => ({ ...(await original<object>()), identify: () => null }));
+    const { Supervisor: Blind } = await import('../../../src/hostd/supervisor/supervisor.js');
+    vi.doUnmock(processId);
+    vi.resetModules();
+    start('process.exit(7)', 30_000, Blind);
     await expect.poll(() => gaveUp, later).toEqual([7]);
   });
 

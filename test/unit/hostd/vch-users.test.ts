@@ -6,7 +6,13 @@ import { VchUsers } from '../../../src/hostd/process/vch-users.js';
 
 let root: string;
 let taken: Set<number>;
-const users = (): VchUsers => new VchUsers(join(root, 'users.json'), () => taken);
+// The machine that this runs on may have endpoints.
+const users = (): VchUsers =>
+  new VchUsers(
+    join(root, 'users.json'),
+    () => taken,
+    () => new Set(),
+  );
 const place = (name: string): string => {
   mkdirSync(join(root, name), { recursive: true });
   return join(root, name);

@@ -1,24 +1,23 @@
 /** The client's side of HTTPS against a server that misbehaves. */
 import { X509Certificate } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { makeCertificates } from '../../../src/cli/certificates.js';
 import { withOperation } from '../../../src/common/log.js';
 import { readText, Transport } from '../../../src/vim25/transport.js';
 
 /** The request that was made last. */
 let outgoing: ClientRequest;
-vi.mock(import('node:https'), async (original) => {
-  const https = await original();
-  const request = (...args: Parameters<typeof https.request>): ClientRequest => {
-    outgoing = https.request(...args);
-    return outgoing;
-  };
-  return { ...https, request: request as typeof https.request };
-});
+const MADE = 'http.client.request.start';
+const made = (message: unknown): void => {
+  outgoing = (message as { request: ClientRequest }).request;
+};
+beforeAll(() => subscribe(MADE, made));
+afterAll(() => void unsubscribe(MADE, made));
 
 let server: Server;
 let certificate: X509Certificate;
