@@ -1,5 +1,5 @@
 /** What `npm start` brings up: who can use it, and what becomes of it when a part of it dies or hangs. */
-import { appendFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runningHostd, runningSupervisor } from '../../src/cli/hostd-process.js';
