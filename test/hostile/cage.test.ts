@@ -183,14 +183,17 @@ describe('a machine that does not allow all of a cage', () => {
     expect(cages.filters).toBe(part !== 'filters');
     expect(cages.parts.present.includes('empty-root')).toBe(part !== 'namespaces');
     const log = join(directory, `${part}.log`);
+    const gate = join(directory, 'gate');
+    await writeFile(gate, '');
     const contents = { name: part, cpus: 1, memoryMiB: 64, listeners: [], taps: [], files: [], inherited: [] };
     const started = await cages.start(
-      [probe, 'rights', ...(part === 'namespaces' ? ['here'] : [])],
+      [probe, 'rights', ...(part === 'namespaces' ? [gate] : [])],
       lab.runtime.virtualSwitch.path,
       log,
       contents,
     );
     await started.enclose();
+    await rm(gate);
     await until(() => !isRunning(started), 'the probe ends');
     await cages.groups.remove(part);
     await cages.groups.close();
