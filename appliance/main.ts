@@ -9,7 +9,7 @@ import type { PortLayer } from '../port-layer/types.js';
 import { invalid, messageOf } from '../src/common/errors.js';
 import { startHeartbeatIfAsked } from '../src/common/heartbeat.js';
 import { logger } from '../src/common/log.js';
-import { spoolDirectory } from '../src/common/paths.js';
+import { ownSpoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
@@ -51,7 +51,7 @@ async function main(): Promise<void> {
     kv: portLayer.kv,
     registry: config.registry,
     room: portLayer.room,
-    spoolDir: join(spoolDirectory(config.id), 'downloads'),
+    spoolDir: join(ownSpoolDirectory(config.id), 'downloads'),
   });
   const [network] = portLayer.network.list();
   const gatewayAddress = `${network?.gateway}/${network?.subnet.split('/')[1]}`;
@@ -80,7 +80,7 @@ async function main(): Promise<void> {
     await images.close();
     await portLayer.close();
     // What the host made for this process it removes, too.
-    if (porter === null) await rm(spoolDirectory(config.id), { recursive: true, force: true });
+    if (porter === null) await rm(ownSpoolDirectory(config.id), { recursive: true, force: true });
     process.exit(0);
   };
   process.once('SIGTERM', () => void stop());

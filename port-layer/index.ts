@@ -6,7 +6,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid } from '../src/common/errors.js';
-import { spoolDirectory } from '../src/common/paths.js';
+import { ownSpoolDirectory } from '../src/common/paths.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
 import { DiskReaders } from './disks/disk-readers.js';
@@ -34,7 +34,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
   try {
     const datacenter = await findDatacenter(client, config.datacenter);
     await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
-    const spool = join(spoolDirectory(config.id), 'disks');
+    const spool = join(ownSpoolDirectory(config.id), 'disks');
     const files = new ImageStoreFiles(client, config, datacenter);
     const room = new StorageReserve(
       {

@@ -2,7 +2,7 @@
 import express, { type NextFunction, type Request, type RequestHandler, type Response, type Router } from 'express';
 import { messageOf, notFound } from '../../src/common/errors.js';
 import { API_VERSION, atLeast, checkVersion, MIN_API_VERSION } from './api-version.js';
-import { originOf } from './http/connection.js';
+import { doneWith, originOf } from './http/connection.js';
 import { extrasOf } from './request.js';
 
 const METHODS = ['get', 'head', 'post', 'put', 'delete'] as const;
@@ -73,9 +73,19 @@ export function versionedRouter(): Router {
     const add = router[method].bind(router) as (path: string, ...handlers: RequestHandler[]) => Router;
     // HEAD is a method of its own: a route for GET does not answer it.
     const handlers: RequestHandler[] = method === 'get' ? [onlyGet, checked] : [checked];
-    Object.assign(router, { [method]: (path: string, ...own: RequestHandler[]) => add(path, ...handlers, ...own) });
+    Object.assign(router, {
+      [method]: (path: string, ...own: RequestHandler[]) => add(path, ...handlers, ...own.map(finished)),
+    });
   }
   return router;
+}
+
+/** A route that gives up because its client has gone may leave the answer as it is. */
+function finished(route: RequestHandler): RequestHandler {
+  return async (request, response, next) => {
+    await route(request, response, next);
+    doneWith(request);
+  };
 }
 
 const onlyGet: RequestHandler = (request, _response, next) => next(request.method === 'HEAD' ? 'route' : undefined);

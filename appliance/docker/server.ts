@@ -119,7 +119,7 @@ export async function listenDocker(
   const options = { allowHalfOpen: true, noDelay: true };
   /** The sockets below TLS, by who is at their other end. */
   const accepted = new Map<string, Socket>();
-  const connections = new Connections(app, listen.connections ?? connectionLimit(MAX_CONNECTIONS));
+  const connections = new Connections(app, listen.connections ?? connectionLimit(MAX_CONNECTIONS), 'path' in listen);
   const server: Server =
     tls === undefined
       ? createServer(options, (socket) => {

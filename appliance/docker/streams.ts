@@ -138,7 +138,9 @@ export async function connectStreams(
   };
   output.on('error', () => undefined);
   input.on('error', () => undefined);
-  output.once('close', () => leave('left'));
+  // One that has gone by now is not heard going.
+  if (output.destroyed) leave('left');
+  else output.once('close', () => leave('left'));
   if (stdin !== null) {
     stdin.on('error', () => undefined);
     const filter = options.tty ? new DetachFilter(options.detachKeys) : null;

@@ -6,6 +6,11 @@ import type { PorterAnswer, PorterRequest, Protocol, ServePlace } from '../../sr
 import { toldError } from '../../src/porter/messages.js';
 import { WorkerProcess } from '../../src/porter/worker-process.js';
 
+/** A porter that hangs is ended by hostd long before (`src/hostd/watchdog.ts`), and with it this process. */
+const ANSWER_MS = 60_000;
+/** For what comes first: a worker is started, on a machine that may be busy with many. */
+const BEGIN_MS = 300_000;
+
 /** Serves published ports. */
 export interface Gateway {
   /** @param address the gateway's, with prefix length, on the network of the containers @throws unavailable */
@@ -70,6 +75,9 @@ export function porterChannel(): PorterChannel | null {
 }
 
 interface Waiting {
+  /** Its time is over: what came of it nobody wants. */
+  late: boolean;
+  giveUp(socket: unknown): void;
   resolve(answer: { port?: number; socket: unknown }): void;
   reject(error: Error): void;
 }
@@ -83,6 +91,8 @@ export class PorterGateway implements Gateway {
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
+    private readonly answerMs = ANSWER_MS,
+    private readonly beginMs = BEGIN_MS,
   ) {
     porter.onMessage((message, socket) => {
       if (message.kind === 'again') {
@@ -91,17 +101,27 @@ export class PorterGateway implements Gateway {
       }
       const waiting = this.waiting.get(message.request);
       this.waiting.delete(message.request);
-      if (message.kind === 'failed') waiting?.reject(toldError(message.error));
+      if (waiting?.late === true) {
+        if (message.kind === 'done') waiting.giveUp(socket);
+      } else if (message.kind === 'failed') waiting?.reject(toldError(message.error));
       else waiting?.resolve({ ...message, socket });
     });
   }
 
   async start(address: string): Promise<void> {
-    await this.ask((request) => ({ kind: 'gateway', request, address }));
+    await this.ask(
+      (request) => ({ kind: 'gateway', request, address }),
+      this.beginMs,
+      () => undefined,
+    );
   }
 
   async publish(id: number, protocol: Protocol, host: string, port: number): Promise<number> {
-    const answer = await this.ask((request) => ({ kind: 'publish', request, id, protocol, host, port }));
+    const answer = await this.ask(
+      (request) => ({ kind: 'publish', request, id, protocol, host, port }),
+      this.answerMs,
+      () => this.close(id),
+    );
     return answer.port ?? port;
   }
 
@@ -118,15 +138,40 @@ export class PorterGateway implements Gateway {
 
   /** A socket that listens where the Docker API is to be served. @throws Error of listen(2) */
   async serve(place: ServePlace): Promise<Server> {
-    const { socket } = await this.ask((request) => ({ kind: 'serve', request, place }));
+    const { socket } = await this.ask(
+      (request) => ({ kind: 'serve', request, place }),
+      this.beginMs,
+      (late) => void (late as Server | undefined)?.close(),
+    );
     if (socket === undefined) throw unavailable('the porter sent no socket');
     return socket as Server;
   }
 
-  private ask(message: (request: number) => PorterRequest): Promise<{ port?: number; socket: unknown }> {
+  /** @param giveUp undoes what is answered too late @throws unavailable when nothing is */
+  private ask(
+    message: (request: number) => PorterRequest,
+    ms: number,
+    giveUp: (socket: unknown) => void,
+  ): Promise<{ port?: number; socket: unknown }> {
     const request = ++this.last;
     return new Promise((resolve, reject) => {
-      this.waiting.set(request, { resolve, reject });
+      const timer = setTimeout(() => {
+        waiting.late = true;
+        reject(unavailable(`the porter has not answered for ${ms / 1000} s`));
+      }, ms);
+      const waiting: Waiting = {
+        late: false,
+        giveUp,
+        resolve: (answer) => {
+          clearTimeout(timer);
+          resolve(answer);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+      this.waiting.set(request, waiting);
       this.porter.send(message(request));
     });
   }

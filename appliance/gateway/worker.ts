@@ -4,6 +4,7 @@
  */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { connect, isIPv6, type Server, type Socket } from 'node:net';
+import { startHeartbeatIfAsked } from '../../src/common/heartbeat.js';
 import { keepReading } from '../../src/common/keep-reading.js';
 import type { WorkerMessage } from '../../src/porter/messages.js';
 
@@ -188,4 +189,5 @@ process.on('message', (message: WorkerMessage, handle: unknown) => {
 // Who started it has gone: whatever takes its place starts a worker of its own.
 process.on('disconnect', () => process.exit(0));
 
+startHeartbeatIfAsked();
 process.send?.('ready');

@@ -5,6 +5,7 @@
 
 import { type LookupAddress, lookup as systemLookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { networkInterfaces } from 'node:os';
 
 export type AddressClass = 'public' | 'private';
 
@@ -24,6 +25,9 @@ for (const [network, prefix] of [
   inner.addSubnet(network, prefix, 'ipv4');
 for (const [network, prefix] of [
   ['::', 127],
+  // For NAT64 within a network, and tunnels: where the IPv4 address stands in them is not said.
+  ['64:ff9b:1::', 48],
+  ['2001::', 32],
   ['fc00::', 7],
   ['fe80::', 10],
   ['fec0::', 10],
@@ -31,20 +35,28 @@ for (const [network, prefix] of [
 ] as const)
   inner.addSubnet(network, prefix, 'ipv6');
 
-/** Prefixes of IPv6 addresses that have an IPv4 address in them, and the byte at which it begins: mapped, compatible, NAT64, 6to4. */
+/** Prefixes of IPv6 addresses that have an IPv4 address in them, and the byte at which it begins: mapped, translated, compatible, NAT64, 6to4. */
 const CARRIERS: readonly [prefix: readonly number[], at: number][] = [
   [[0, 0, 0, 0, 0, 0xffff], 12],
+  [[0, 0, 0, 0, 0xffff, 0], 12],
   [[0, 0, 0, 0, 0, 0], 12],
   [[0x64, 0xff9b, 0, 0, 0, 0], 12],
-  [[0x64, 0xff9b, 1, 0, 0, 0], 12],
   [[0x2002], 2],
 ];
+
+/** What listens on an address of this machine's own may be closed to everybody else, however public the address is. */
+function isOwn(address: string): boolean {
+  const own = new BlockList();
+  for (const each of Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []))
+    own.addAddress(each.address, each.family === 'IPv6' ? 'ipv6' : 'ipv4');
+  return own.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+}
 
 /** @param address IPv4 or IPv6, perhaps with a zone; what is none counts as private */
 export function classOf(address: string): AddressClass {
   const plain = address.replace(/%.*$/, '');
   const family = isIP(plain);
-  if (family === 0) return 'private';
+  if (family === 0 || isOwn(plain)) return 'private';
   if (family === 4) return inner.check(plain, 'ipv4') ? 'private' : 'public';
   if (inner.check(plain, 'ipv6')) return 'private';
   const words = wordsOf(plain);

@@ -58,7 +58,7 @@ const COMPONENT = /^[A-Za-z0-9_.-]+$/;
 
 function normalise(os: string, architecture: string, variant: string): Platform {
   const name = architecture.toLowerCase();
-  const arch = ARCHITECTURES[name] ?? name;
+  const arch = (Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined) ?? name;
   let kind = variant.toLowerCase();
   if (kind !== '' && /^\d/.test(kind)) kind = `v${kind}`;
   // The variants every machine of the architecture has are not told apart.

@@ -4,9 +4,12 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, invalid } from '../../src/common/errors.js';
 
+/** What a stream says that it takes to be undone, xz would take: up to 4 GiB. Its own highest level takes 65 MiB. */
+const BOUNDS: Record<string, string[]> = { xz: ['--memlimit-decompress=128MiB'] };
+
 /** What `program -d` makes of `source`. @throws Error with the program's words, or that it is not there */
 export async function* throughProgram(source: Readable, program: string): AsyncGenerator<Buffer> {
-  const child = spawn(program, ['-d', '-c', '-q'], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(program, ['-d', '-c', '-q', ...(BOUNDS[program] ?? [])], { stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = new Promise<void>((resolve, reject) => {
     let said = '';
     child.stderr.on('data', (data: Buffer) => {

@@ -237,7 +237,8 @@ export class Containers implements ExecService, ExecContext {
       const onAbort = (): void => finish(() => reject(cancelled('the wait was cancelled')));
       container.on('exited', onExited);
       container.on('removed', onRemoved);
-      signal?.addEventListener('abort', onAbort);
+      if (signal?.aborted === true) onAbort();
+      else signal?.addEventListener('abort', onAbort);
     });
   }
 

@@ -78,7 +78,7 @@ export class Interaction implements InteractionService {
         output.destroy();
       },
     };
-    signal?.addEventListener('abort', () => streams.close(), { once: true });
+    whenAborted(signal, () => streams.close());
     return streams;
   }
 
@@ -170,7 +170,11 @@ export class Interaction implements InteractionService {
       live?.destroy();
     };
     result.once('close', close);
-    signal?.addEventListener('abort', () => result.destroy(), { once: true });
+    whenAborted(signal, () => {
+      // First: the result closes when the generator behind it has, which may be waiting for this.
+      close();
+      result.destroy();
+    });
     return result;
   }
 
@@ -223,6 +227,12 @@ async function isLive(container: Container, channel: ContainerChannel, live: Rea
     live.destroy();
     throw error;
   }
+}
+
+/** Calls when the signal fires, or now if it has. */
+function whenAborted(signal: AbortSignal | undefined, body: () => void): void {
+  if (signal?.aborted === true) body();
+  else signal?.addEventListener('abort', body, { once: true });
 }
 
 /** @throws unsupported in Docker's words */

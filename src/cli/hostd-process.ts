@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import type { InstancePaths } from '../common/paths.js';
 import { ended, isRunning, type ProcessIdentity, signal } from '../hostd/process-id.js';
+import { supervisorBeat } from '../hostd/supervisor/supervisor.js';
+import { HANG_MS, sightOf } from '../hostd/watchdog.js';
 import type { Login } from './target.js';
 import { familyTicks, processTicks, waitWhileMoving } from './wait-moving.js';
 
@@ -97,6 +99,16 @@ function startSupervisor(paths: InstancePaths, args: string[]): { pid: number | 
   };
   child.on('exit', end).on('error', end);
   return { pid: child.pid, ended: () => ended };
+}
+
+/** Ends a supervisor that does nothing any more. hostd goes on, and gets another one. */
+export async function endHangingSupervisor(paths: InstancePaths): Promise<void> {
+  const supervisor = runningSupervisor(paths);
+  const sight = supervisor === null ? null : sightOf(supervisor.pid, supervisorBeat(paths));
+  if (sight === null) return;
+  const silent = sight.beat !== null && Math.abs(Date.now() - sight.beat) > HANG_MS;
+  // Ending it for nothing, after the clock was set, does no harm.
+  if (silent || sight.state === 'T') await stopSupervisor(paths);
 }
 
 /** Sees to it that the running hostd has a supervisor. */

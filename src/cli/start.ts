@@ -14,12 +14,19 @@ import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
 import { say, step } from '../setup/console.js';
 import { exitWith, prepareMachine } from '../setup/prepare.js';
-import { VimClient } from '../vim25/index.js';
 import { collect } from './config-file.js';
+import { connectHostd } from './connect-hostd.js';
 import { dockerHost } from './docker-probe.js';
 import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
-import { hostdOption, provideSupervisor, type RunningHostd, runningHostd, startHostdProcess } from './hostd-process.js';
+import {
+  endHangingSupervisor,
+  hostdOption,
+  provideSupervisor,
+  type RunningHostd,
+  runningHostd,
+  startHostdProcess,
+} from './hostd-process.js';
 import type { Login } from './target.js';
 import { createVch, grantLogin, listVchs, powerOnVch, reconfigureVch, separateLogin } from './vch.js';
 import { keepVchLogin } from './vch-login.js';
@@ -119,6 +126,7 @@ try {
   const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
   const accel = options.accel === undefined ? null : wantedAcceleration(options.accel);
   await prepareMachine({ tests: false });
+  await endHangingSupervisor(paths);
   const running = runningHostd(paths);
   const runningPool = hostdOption(paths, '--warm-pool') ?? String(DEFAULT_WARM_POOL);
   if (running !== null && warmPool !== null && warmPool !== runningPool)
@@ -145,7 +153,7 @@ try {
     ));
   provideSupervisor(paths);
   const config = await provideVch(hostd, paths, listen, bridgeRange);
-  greet(config, hostd, paths);
+  greet(config, runningHostd(paths) ?? hostd, paths);
   if (options.foreground) await stayInForeground(paths);
 } catch (error) {
   exitWith(error);
@@ -158,7 +166,8 @@ async function provideVch(
   listen: VchConfig['listen'] | null,
   subnet: string,
 ): Promise<VchConfig> {
-  const client = await VimClient.connect(login);
+  // The one that runs may hang: its supervisor, which may be new, finds that out.
+  const client = await connectHostd(paths);
   try {
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },

@@ -1,17 +1,13 @@
 /** Stopping the engine (containers go on running) and removing all there is of it. */
 import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, unavailable } from '../common/errors.js';
 import type { InstancePaths } from '../common/paths.js';
 import { step } from '../setup/console.js';
 import { run } from '../setup/packages.js';
-import { VimClient } from '../vim25/index.js';
+import { connectHostd } from './connect-hostd.js';
 import { runningHostd, runningSupervisor, startHostdProcess, stopHostdProcess } from './hostd-process.js';
 import { deleteVch, listVchs, powerOffVch } from './vch.js';
-
-/** One that has died or hangs is there again in this time, if its supervisor can have it so. */
-const RECOVERY_MS = 90_000;
 
 /** Stops the endpoints and hostd. Returns false when nothing ran. */
 export async function stopEngine(paths: InstancePaths): Promise<boolean> {
@@ -32,19 +28,6 @@ export async function stopEngine(paths: InstancePaths): Promise<boolean> {
   }
   await step('Stopping the embedded host', () => stopHostdProcess(paths));
   return true;
-}
-
-/** Logs in to hostd; while that is being started again by its supervisor, waits for it. @throws unavailable */
-async function connectHostd(paths: InstancePaths): Promise<VimClient> {
-  for (const deadline = Date.now() + RECOVERY_MS; ; await sleep(500)) {
-    const hostd = runningHostd(paths);
-    try {
-      if (hostd === null) throw unavailable('it does not run');
-      return await VimClient.connect(hostd);
-    } catch (error) {
-      if (runningSupervisor(paths) === null || Date.now() > deadline) throw error;
-    }
-  }
 }
 
 /** Deletes every virtual container host with its containers and images, stops hostd and removes its files. */

@@ -16,6 +16,8 @@ export interface LogBound {
 export const ENGINE_LOG: LogBound = { bytes: 10 * 1024 * 1024, kept: 3 };
 /** Of each QEMU, which says next to nothing unless its guest makes it. */
 export const QEMU_LOG: LogBound = { bytes: 1024 * 1024, kept: 1 };
+/** Of a QEMU that is not yet, or never will be, somebody's machine: for whoever asks why it failed. */
+export const SPARE_LOG: LogBound = { bytes: QEMU_LOG.bytes, kept: 0 };
 /** How often it is looked at; in between it may grow longer than it should. */
 export const LOG_LOOK_MS = 3000;
 

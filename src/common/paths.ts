@@ -78,3 +78,11 @@ export function spoolDirectory(vchId: string): string {
   if (!/^[0-9a-f]{1,64}$/.test(vchId)) throw invalid(`'${vchId}' is not the id of a virtual container host`);
   return join(cacheDirectory(), 'spool', vchId);
 }
+
+/** In an endpoint's environment: where it finds its spool directory. */
+export const OWN_SPOOL = 'CAISSON_SPOOL';
+
+/** The spool directory of the endpoint that this process is. @throws invalid */
+export function ownSpoolDirectory(vchId: string): string {
+  return process.env[OWN_SPOOL] ?? spoolDirectory(vchId);
+}

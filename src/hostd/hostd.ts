@@ -21,6 +21,7 @@ import { identify } from './process-id.js';
 import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
 import { defaultCollector, SessionManager } from './server/session.js';
+import { removeLeftUploads } from './server/uploads.js';
 import { VimServer } from './server/vim-server.js';
 
 const log = logger('hostd');
@@ -89,6 +90,7 @@ export async function startHostd(options: {
   const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials, authority));
   host.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
   await host.load();
+  void removeLeftUploads(paths.datastoreDir);
   const server = await VimServer.listen(host, sessions, certificate, options.listen);
   const { address, port } = server.address;
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;

@@ -89,6 +89,18 @@ export function processesOf(users: Set<number>): ProcessIdentity[] {
   return processes().flatMap((pid) => (users.has(userOf(pid) ?? 0) ? (identify(pid) ?? []) : []));
 }
 
+/** Processes of the group that a process led. */
+export function processesOfGroup(leader: number): ProcessIdentity[] {
+  return processes().flatMap((pid) => {
+    try {
+      return Number(statFields(pid)[2]) === leader ? (identify(pid) ?? []) : [];
+    } catch {
+      // It ended in between.
+      return [];
+    }
+  });
+}
+
 /**
  * Effective user id; null for none, and for a zombie, which does nothing any more and may stay for long. Not the owner of /proc/<pid>: that
  * is root for a process that has changed its user.

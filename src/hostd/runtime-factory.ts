@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../common/log.js';
-import { bootImage, cacheDirectory, type InstancePaths } from '../common/paths.js';
+import { bootImage, cacheDirectory, type InstancePaths, memoryLibrary } from '../common/paths.js';
 import { isEndpoint, ProcessRuntime } from './process/process-runtime.js';
 import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
@@ -10,6 +10,7 @@ import { Cages } from './qemu/cage.js';
 import { type QemuCapabilities, qemuCapabilities } from './qemu/capabilities.js';
 import { snapshotHost } from './qemu/host-identity.js';
 import { QemuRuntime } from './qemu/qemu-runtime.js';
+import { makeReadable } from './qemu/readable-files.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
 import { boundSerialFile } from './serial-file-bound.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
@@ -82,6 +83,7 @@ export async function createRuntime(
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
+  await makeReadable([boot.kernel, boot.initramfs, memoryLibrary()]);
   const found = await qemuCapabilities();
   if (!found.snapshots)
     log.warn({ qemu: found.version }, 'this QEMU saves no state without memory: every VM is booted');

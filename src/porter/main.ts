@@ -9,8 +9,11 @@ import { execFile } from 'node:child_process';
 import { isIP, type Server } from 'node:net';
 import { promisify } from 'node:util';
 import { invalid } from '../common/errors.js';
+import { startHeartbeatIfAsked } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
 import { socketGroup } from '../common/socket-group.js';
+import { identify } from '../hostd/process-id.js';
+import { watchOver } from '../hostd/watchdog.js';
 import { bindSocket, bindTcp } from './binding.js';
 import { type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { parseRequest } from './parse-request.js';
@@ -20,6 +23,7 @@ import { WorkerProcess } from './worker-process.js';
 const log = logger('porter');
 const setup = JSON.parse(process.env[PORTER_SETUP] ?? '') as PorterSetup;
 delete process.env[PORTER_SETUP];
+startHeartbeatIfAsked();
 
 let worker: WorkerProcess | null = null;
 
@@ -44,7 +48,14 @@ async function serve(request: number, place: (PorterRequest & { kind: 'serve' })
 /** The first one starts the worker; a second would be that of an endpoint which is no longer to be believed. */
 async function startWorker(address: string): Promise<void> {
   if (worker !== null) throw invalid('the gateway is there already');
-  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again' }));
+  const { descriptor, beatFile, hangMs } = setup.watch;
+  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again' }), {
+    descriptor,
+    watch: (pid, hangs) => {
+      const process = identify(pid);
+      return process === null ? { stop: () => undefined } : watchOver(process, beatFile, hangs, hangMs);
+    },
+  });
   const [ip = '', prefix = ''] = address.split('/');
   if (isIP(ip) === 0 || !/^\d{1,3}$/.test(prefix)) throw invalid(`'${address}' is no address`);
   await promisify(execFile)('nsenter', [

@@ -8,6 +8,8 @@ export interface PorterSetup {
   netns: string;
   /** The command that starts the gateway's worker there, without any rights. */
   worker: string[];
+  /** How it is noticed that the worker hangs: `descriptor` of the porter, and path, of the file to which it says that it turns. */
+  watch: { descriptor: number; beatFile: string; hangMs: number };
   /** Where the Docker API's unix socket goes. */
   socket: string;
   /** Where it is made first: in a directory of root's, on the same filesystem. */

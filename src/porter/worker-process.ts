@@ -4,16 +4,29 @@ import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unavailable } from '../common/errors.js';
+import { HEARTBEAT_FD } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
 import { bindTcp, bindUdp } from './binding.js';
 import type { Protocol, WorkerMessage } from './messages.js';
 
 const log = logger('gateway');
 const RESTART_MS = 500;
+/** Descriptor, in the worker, of the file to which it says that it turns; after the channel's. */
+const BEAT = 4;
+
+/** How it is noticed that the worker hangs. */
+export interface WorkerWatch {
+  /** Of the file to which it says that it turns. */
+  descriptor: number;
+  /** @param hangs to be called when it is to be given up */
+  watch(pid: number, hangs: (why: string) => void): { stop(): void };
+}
 
 /** Starts the worker and talks to it. `onDeath` is told when it was started again: what it served must be set up again. */
 export class WorkerProcess {
   private child: ChildProcess | null = null;
+  /** Those who wait for the worker to take a socket: told when it ends, which Node may not do. */
+  private readonly waiting = new Set<() => void>();
   private closing = false;
   private ready = false;
   /** The first start has succeeded. */
@@ -23,14 +36,22 @@ export class WorkerProcess {
   constructor(
     private readonly command: string[],
     private readonly onDeath: () => void,
+    private readonly watch: WorkerWatch | null = null,
   ) {}
 
   /** Starts the worker; resolves when it serves. @throws unavailable */
   async start(): Promise<void> {
     const [program = '', ...args] = this.command;
-    const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const { watch } = this;
+    const child = spawn(program, args, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...(watch === null ? [] : [watch.descriptor])],
+      env: { ...process.env, ...(watch === null ? {} : { [HEARTBEAT_FD]: String(BEAT) }) },
+    });
     this.child = child;
+    const watching = child.pid === undefined ? undefined : watch?.watch(child.pid, (why) => this.hangs(child, why));
     const gone = (code: number | null): void => {
+      watching?.stop();
+      for (const tell of this.waiting) tell();
       // One that never was ready at the first start is the starter's matter.
       if (this.closing || this.child !== child || !this.begun) return;
       log.error({ code }, 'the gateway worker ended and is started again');
@@ -50,6 +71,11 @@ export class WorkerProcess {
     if (!(await ready)) throw unavailable('the gateway worker does not start; see the log');
     this.ready = true;
     this.begun = true;
+  }
+
+  private hangs(child: ChildProcess, why: string): void {
+    log.error({ pid: child.pid }, `the gateway worker hangs and is ended: ${why}`);
+    child.kill('SIGKILL');
   }
 
   /** A worker that ended at its start is tried again when that is heard of. */
@@ -99,9 +125,16 @@ export class WorkerProcess {
         reject(unavailable('the gateway is not ready'));
         return;
       }
-      this.child.send({ kind: 'listen', id, protocol } satisfies WorkerMessage, socket, (error) =>
-        error === null ? resolve() : reject(error),
-      );
+      const lost = (): void => {
+        this.waiting.delete(lost);
+        reject(unavailable('the gateway ended'));
+      };
+      this.waiting.add(lost);
+      this.child.send({ kind: 'listen', id, protocol } satisfies WorkerMessage, socket, (error) => {
+        this.waiting.delete(lost);
+        if (error === null) resolve();
+        else reject(error);
+      });
     });
   }
 

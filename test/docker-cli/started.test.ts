@@ -4,30 +4,41 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runningHostd, runningSupervisor } from '../../src/cli/hostd-process.js';
 import { socketGroup } from '../../src/common/socket-group.js';
+import { identify } from '../../src/hostd/process-id.js';
 import { provideSocketGroup } from '../../src/setup/socket-group.js';
+import { type ClosedCheckout, closedCheckout } from '../support/closed-checkout.js';
 import { testImage } from '../support/registry/images.js';
 import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
 import { freePort, type Outcome } from '../support/stack.js';
-import { endpointPid, listening, type Started, startEngine } from '../support/started.js';
+import { endpointPid, listening, porterAndWorker, type Started, startEngine } from '../support/started.js';
 
 let engine: Started & { output: Outcome };
 let registry: TestRegistry;
+let checkout: ClosedCheckout;
 
 beforeAll(async () => {
   registry = await startRegistry();
   await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  engine = await startEngine('--hang-after', '5', '--registry-mirror', `http://${registry.address}`);
+  // As in root's home: nothing of what follows is to depend on what others may read.
+  checkout = closedCheckout();
+  engine = await startEngine(['--hang-after', '5', '--registry-mirror', `http://${registry.address}`], checkout);
   expect(engine.output.code, engine.output.stderr).toBe(0);
 });
 
 afterAll(async () => {
   await engine?.stop('--remove');
   await registry?.stop();
+  checkout?.remove();
 });
 
 const mirror = (): string[] => ['--registry-mirror', `http://${registry.address}`];
 const hostdPid = (): number | null => runningHostd(engine.paths)?.pid ?? null;
 const log = (): string => readFileSync(join(engine.paths.stateDir, 'hostd.log'), 'utf8');
+const endpointLog = (): string =>
+  readFileSync(join(engine.paths.datastoreDir, 'default', 'endpoint.log'), 'utf8')
+    .split('\n')
+    .slice(-200)
+    .join('\n');
 
 describe('the unix socket', () => {
   it('is what npm start names, with how others may get in', () => {
@@ -80,6 +91,16 @@ describe('--docker-address', () => {
   });
 });
 
+describe('what is closed to other users', () => {
+  it('stays so: the endpoint has what it needs of the program and the cache in a mount namespace of its own', async () => {
+    const directory = join(checkout.dist, '..');
+    for (const closed of [directory, checkout.cache]) expect(statSync(closed).mode & 0o777).toBe(0o700);
+    const namespace = (pid: number): number => statSync(`/proc/${pid}/ns/mnt`).ino;
+    expect(namespace(endpointPid(engine.paths))).not.toBe(namespace(process.pid));
+    expect(readFileSync('/proc/self/mounts', 'utf8')).not.toContain(engine.paths.runDir);
+  });
+});
+
 describe('the group', () => {
   it('is made once, and nobody is put in it', async () => {
     const before = socketGroup();
@@ -92,16 +113,26 @@ describe('a container goes on, and can be worked with, when', () => {
   /** What the container's process wrote when it started: other words each time. */
   let written: string;
   const read = async (): Promise<string> => (await engine.docker('exec', 'kept', 'cat', '/file')).stdout;
+  let published: number;
+  const served = (): Promise<string> =>
+    fetch(`http://127.0.0.1:${published}/`, { signal: AbortSignal.timeout(5000) }).then(
+      (response) => response.text(),
+      () => '',
+    );
   /** What a user does next. */
   const works = async (): Promise<void> => {
     await expect.poll(read).toBe(written);
+    await expect.poll(served).toBe(written);
     expect((await engine.docker('ps', '--format', '{{.Names}}')).stdout).toBe('kept\n');
     expect((await engine.docker('run', '--rm', 'busybox', 'echo', 'another')).stdout).toBe('another\n');
   };
 
   it('nothing has happened', async () => {
-    const script = 'cat /proc/sys/kernel/random/uuid > /file; while :; do sleep 1; done';
-    expect((await engine.docker('run', '-d', '--name', 'kept', 'busybox', 'sh', '-c', script)).code).toBe(0);
+    published = await freePort();
+    const script =
+      'cat /proc/sys/kernel/random/uuid > /file; ln -s /file /index.html; httpd -h /; while :; do sleep 1; done';
+    const options = ['-d', '--name', 'kept', '-p', `127.0.0.1:${published}:80`];
+    expect((await engine.docker('run', ...options, 'busybox', 'sh', '-c', script)).code).toBe(0);
     await expect.poll(read).toMatch(/^[0-9a-f-]{36}\n$/);
     written = await read();
     await works();
@@ -109,8 +140,7 @@ describe('a container goes on, and can be worked with, when', () => {
 
   it('its logs and those of the engine grow too long: they are begun anew, and older parts kept', async () => {
     const { stateDir, datastoreDir } = engine.paths;
-    // That of the one before may not be gone yet.
-    const machine = (await engine.docker('ps', '-q', '--no-trunc')).stdout.trim();
+    const machine = (await engine.docker('inspect', '-f', '{{.Id}}', 'kept')).stdout.trim();
     const logs = [
       join(stateDir, 'hostd.log'),
       join(datastoreDir, 'default', 'endpoint.log'),
@@ -139,15 +169,50 @@ describe('a container goes on, and can be worked with, when', () => {
     if (how === 'SIGSTOP') expect(log()).toMatch(/the endpoint hangs and is ended: it has been stopped/);
   });
 
+  it.each(['porter', 'worker'] as const)('the %s of its published ports is stopped', async (part) => {
+    const before = porterAndWorker(engine.paths)!;
+    process.kill(before[part], 'SIGSTOP');
+    // What is asked for meanwhile ends, one way or the other.
+    const asked = engine.docker('run', '--rm', '-p', '127.0.0.1::80', 'busybox', 'true');
+    await expect
+      .poll(() => ![undefined, before[part]].includes(porterAndWorker(engine.paths)?.[part]), { timeout: 40_000 })
+      .toBe(true);
+    await asked;
+    await works();
+    expect({ porter: log, worker: endpointLog }[part]()).toMatch(/ hangs and is ended: it has been stopped/);
+  });
+
+  const runs = (pid: number): boolean => identify(pid) !== null;
+  const supervisorPid = (): number | null => runningSupervisor(engine.paths)?.pid ?? null;
+
   it('the supervisor is killed: npm start brings one, which takes the running hostd over', async () => {
-    const before = hostdPid()!;
-    process.kill(runningSupervisor(engine.paths)!.pid, 'SIGKILL');
-    await expect.poll(() => runningSupervisor(engine.paths)).toBeNull();
+    const [hostd, endpoint] = [hostdPid()!, endpointPid(engine.paths)];
+    process.kill(supervisorPid()!, 'SIGKILL');
+    await expect.poll(supervisorPid).toBeNull();
+    await works();
     expect((await engine.start(...mirror())).code).toBe(0);
-    await expect.poll(() => runningSupervisor(engine.paths)).not.toBeNull();
-    expect(hostdPid()).toBe(before);
-    process.kill(before, 'SIGKILL');
-    await expect.poll(() => ![null, before].includes(hostdPid())).toBe(true);
+    await expect.poll(supervisorPid).not.toBeNull();
+    expect([hostdPid(), endpointPid(engine.paths)]).toEqual([hostd, endpoint]);
+  });
+
+  it('all of the engine is killed: npm start brings it back', async () => {
+    const { porter, worker } = porterAndWorker(engine.paths)!;
+    const all = [supervisorPid()!, hostdPid()!, endpointPid(engine.paths), porter];
+    for (const pid of all) process.kill(pid, 'SIGKILL');
+    await expect.poll(() => [...all, worker].filter(runs)).toEqual([]);
+    expect((await engine.start(...mirror())).code).toBe(0);
+    await works();
+    expect(all).not.toContain(supervisorPid());
+  });
+
+  it('supervisor and hostd are stopped: npm start notices, and starts both again', async () => {
+    const [supervisor, hostd] = [supervisorPid()!, hostdPid()!];
+    process.kill(supervisor, 'SIGSTOP');
+    process.kill(hostd, 'SIGSTOP');
+    const started = await engine.start(...mirror());
+    expect(started.code, started.stderr).toBe(0);
+    expect([supervisorPid(), hostdPid()]).not.toEqual([supervisor, hostd]);
+    expect([supervisor, hostd].filter(runs)).toEqual([]);
     await works();
   });
 

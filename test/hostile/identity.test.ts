@@ -1,6 +1,8 @@
 /** An endpoint that was taken over: what its processes may do on the machine, which is next to nothing. */
-
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import {
   existsSync,
   lstatSync,
@@ -12,15 +14,24 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { VchConfig } from '../../port-layer/config.js';
+import { startHostdProcess, stopHostdProcess } from '../../src/cli/hostd-process.js';
 import { spoolDirectory } from '../../src/common/paths.js';
+import { identify } from '../../src/hostd/process-id.js';
+import { VimClient } from '../../src/vim25/index.js';
+import { inventory } from '../support/inventory.js';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
+import { filesWith, processesWith, type Secrets, secretsIn, waysOf } from '../support/secret-search.js';
 import { freePort, type Outcome, run } from '../support/stack.js';
 
 let stack: MirroredStack;
 
 beforeAll(async () => {
+  // What is said when somebody looks for an error has no secrets either.
+  process.env.CAISSON_LOG_LEVEL = 'debug';
   stack = await startMirroredStack(['busybox']);
   const port = await freePort();
   const created = await stack.vicMachine(
@@ -183,6 +194,26 @@ describe('files', () => {
     expect((await stack.docker('run', '--rm', 'busybox', 'echo', 'works')).stdout).toBe('works\n');
   });
 
+  it('an endpoint that an earlier engine started, as root, is ended with all of it when hostd finds it', async () => {
+    const { user, endpoint, porter } = await processes('test');
+    const [pidFile = ''] = runFile('.pid').filter((path) => readFileSync(path, 'utf8').includes(`"pid":${endpoint},`));
+    const { host } = new URL(stack.login().url);
+    await stopHostdProcess(stack.paths);
+    for (const pid of [endpoint, porter]) process.kill(pid, 'SIGKILL');
+    // It had a worker in its group, and its file tells of no porter.
+    const old = spawn('sh', ['-c', 'sleep 1000 & sleep 1000'], { detached: true, stdio: 'ignore' });
+    await expect.poll(() => children(old.pid!)).toHaveLength(2);
+    const group = [old.pid!, ...children(old.pid!)];
+    writeFileSync(pidFile, JSON.stringify(identify(old.pid!)));
+    await startHostdProcess(stack.paths, host);
+    expect(group.filter((pid) => identify(pid) !== null)).toEqual([]);
+    expect((await processes('test')).user).toBe(user);
+    expect(readFileSync(join(stack.paths.stateDir, 'hostd.log'), 'utf8')).toContain(
+      'of an earlier version, which is root',
+    );
+    expect((await stack.docker('run', '--rm', 'busybox', 'echo', 'works')).stdout).toBe('works\n');
+  });
+
   it('a configuration that names somebody else’s directory does not get it', async () => {
     for (const directory of ['/etc', channels('other')]) {
       const created = await stack.vicMachine(
@@ -197,11 +228,11 @@ describe('files', () => {
   });
 });
 
-async function vchConfig(name: string): Promise<{ id: string }> {
+async function vchConfig(name: string): Promise<VchConfig> {
   const { user } = await processes(name);
   const own = runFile('.guestinfo.json').find((path) => statSync(path).uid === user) ?? '';
   const keys = JSON.parse(readFileSync(own, 'utf8')) as Record<string, string>;
-  return JSON.parse(keys['guestinfo.caisson.vch'] ?? '') as { id: string };
+  return JSON.parse(keys['guestinfo.caisson.vch'] ?? '') as VchConfig;
 }
 
 describe('published ports', () => {
@@ -258,6 +289,133 @@ describe('published ports', () => {
     await served();
     await expect.poll(() => stack.docker('ps', '-q').then(({ code }) => code)).toBe(0);
     await stack.docker('rm', '-f', 'stays');
+  });
+});
+
+describe('secrets', () => {
+  const secrets: Secrets = new Map();
+  const mark = (what: string): string => {
+    const secret = `${what.replaceAll(' ', '-')}-${randomBytes(12).toString('hex')}`;
+    secrets.set(what, waysOf(secret, ['somebody']));
+    return secret;
+  };
+  const post = async (path: string, auth?: string, body?: object): Promise<number> => {
+    const headers = {
+      'content-type': 'application/json',
+      ...(auth === undefined ? {} : { 'x-registry-auth': Buffer.from(auth).toString('base64url') }),
+    };
+    const request = { method: 'POST', headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+    const response = await fetch(`http://127.0.0.1:${stack.port}${path}`, request);
+    await response.text();
+    return response.status;
+  };
+
+  it('are used, rightly and wrongly', async () => {
+    const registry = createServer((request, response) => {
+      const wants = { 'www-authenticate': 'Basic realm="private"' };
+      response.writeHead(request.headers.authorization === undefined ? 401 : 500, wants).end('{"errors":[]}');
+    }).listen(0, '127.0.0.1');
+    await once(registry, 'listening');
+    const address = `127.0.0.1:${(registry.address() as { port: number }).port}`;
+    const login = { username: 'somebody', password: mark('password for a registry') };
+    const logins = [
+      JSON.stringify(login),
+      JSON.stringify({ identitytoken: mark('identity token') }),
+      JSON.stringify({ registrytoken: mark('registry token') }),
+      `{"password":"${mark('password in broken JSON')}"`,
+    ];
+    for (const auth of logins)
+      for (const from of [address, '127.0.0.1:1']) await post(`/images/create?fromImage=${from}/private&tag=1`, auth);
+    await post('/auth', undefined, { ...login, serveraddress: address });
+    registry.close();
+
+    const own = mark('variable of a container');
+    await stack.docker('run', '-d', '--name', 'secretive', '-e', `S=${own}`, 'busybox', 'sleep', '1000');
+    const inner = ['-e', `S=${mark('variable of an exec')}`, 'secretive'];
+    expect((await stack.docker('exec', ...inner, 'sh', '-c', 'test -n "$S"')).code).toBe(0);
+    expect((await stack.docker('exec', ...inner, '/nothing')).code).not.toBe(0);
+    expect((await stack.docker('run', '--rm', '-e', `S=${own}`, 'busybox', '/nothing')).code).toBe(127);
+
+    const { url, user, thumbprint } = stack.login();
+    const wrong = mark('wrong password');
+    await expect(VimClient.connect({ url, user, password: wrong, thumbprint })).rejects.toThrow();
+    for (const body of [`<Login>${wrong}`, `<?xml version="1.0"?><Envelope><Body><Login><password>${wrong}</password>`])
+      await run('curl', ['-sk', '--data-binary', '@-', url], { input: body });
+    await run('curl', ['-sk', '-K', '-'], { input: `url = "${new URL('/folder/x', url)}"\nuser = "${user}:${wrong}"` });
+    process.kill((await processes('test')).endpoint, 'SIGKILL');
+    await expect.poll(() => stack.docker('ps', '-q').then(({ code }) => code), { timeout: 60_000 }).toBe(0);
+  });
+
+  it('are in no log, no list of processes, and no file that others can read', async () => {
+    const { stateDir, runDir } = stack.paths;
+    secrets.set('password of the administrator', waysOf(stack.login().password, [stack.login().user]));
+    for (const name of ['test', 'other']) {
+      const { target } = await vchConfig(name);
+      secrets.set(`password of ${name}`, waysOf(target.password, [target.user]));
+    }
+    const key = readFileSync(join(stateDir, 'hostd.key'), 'utf8').split('\n');
+    secrets.set('key of hostd', [key[Math.floor(key.length / 2)]!]);
+    const [test, other] = [await processes('test'), await processes('other')];
+    const places = [stateDir, runDir, join(spoolDirectory('0'), '..')];
+    const found = places.flatMap((place) => filesWith(place, secrets));
+    expect(stack.endpointLog()).toContain('"level":"debug"');
+    expect(found.filter(({ path }) => /\.log(?:\.\d+)?$/.test(path))).toEqual([]);
+    for (const { path, has } of found) {
+      for (const user of [65_533, other.user]) {
+        // The other endpoint has its own password.
+        if (user === other.user && has.join() === 'password of other') continue;
+        expect((await as(user, 'test', '-r', path)).code, `${has} in ${path} for ${user}`).not.toBe(0);
+      }
+    }
+    // Where they have to be, they are: this test can find them.
+    expect(found.flatMap(({ has }) => has)).toEqual(
+      expect.arrayContaining([
+        'password of the administrator',
+        'password of test',
+        'password of other',
+        'key of hostd',
+      ]),
+    );
+    expect(processesWith(secrets)).toEqual([]);
+    expect(identify(test.endpoint)).not.toBeNull();
+  });
+
+  it('are in nothing that is told of an engine, nor in what another host sees of vSphere', async () => {
+    const told = [
+      await stack.docker('info', '--format', '{{json .}}'),
+      await stack.docker('version', '--format', '{{json .}}'),
+      await stack.docker('ps', '-a', '--no-trunc', '--format', '{{json .}}'),
+      await stack.docker('system', 'df', '-v', '--format', '{{json .}}'),
+      await stack.docker('image', 'inspect', 'busybox'),
+      await stack.docker('events', '--since', '1', '--until', String(Math.ceil(Date.now() / 1000))),
+    ];
+    expect(told.map(({ code }) => code)).toEqual(told.map(() => 0));
+    expect(secretsIn(told.map(({ stdout }) => stdout).join('\n'), secrets)).toEqual([]);
+    expect(secretsIn((await stack.docker('inspect', 'secretive')).stdout, secrets)).toEqual([
+      'variable of a container',
+    ]);
+
+    const { target } = await vchConfig('other');
+    const client = await VimClient.connect(target);
+    try {
+      const { eventManager, sessionManager, taskManager } = client.serviceContent;
+      const [sessions] = await client.retrieve([sessionManager!], 'SessionManager', ['sessionList', 'currentSession']);
+      const [tasks] = await client.retrieve([taskManager!], 'TaskManager', ['recentTask']);
+      const seen = [
+        await client.retrieve([...(await inventory(client, 'VirtualMachine')).values()], 'VirtualMachine', [
+          'config',
+          'summary',
+          'guest',
+        ]),
+        await client.call('QueryEvents', eventManager!, { filter: {} }),
+        sessions,
+        await client.retrieve(tasks!.props.recentTask ?? [], 'Task', ['info']),
+      ];
+      // It reads its own configuration.
+      expect(secretsIn(JSON.stringify(seen), secrets)).toEqual(['password of other']);
+    } finally {
+      await client.close();
+    }
   });
 });
 

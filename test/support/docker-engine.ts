@@ -65,6 +65,7 @@ export async function compiledWorker(): Promise<{ program: string; remove(): voi
     return program;
   };
   await compile('src/common/keep-reading');
+  await compile('src/common/heartbeat');
   const program = await compile('appliance/gateway/worker');
   return { program, remove: () => rmSync(root, { recursive: true, force: true }) };
 }

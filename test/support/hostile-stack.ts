@@ -38,6 +38,8 @@ export interface CallOptions {
 /** The running stack. */
 export interface HostileStack {
   engine: Engine;
+  /** Where the API listens, on 127.0.0.1. */
+  port: number;
   /** Runs a container whose guest behaves so. @returns its id */
   run(behaviour: Behaviour): Promise<string>;
   /** @throws Error when it takes longer than its deadline */
@@ -144,6 +146,7 @@ export async function startHostileStack(): Promise<HostileStack> {
     });
   return {
     engine,
+    port,
     call,
     async run(behaviour) {
       const name = `guest${count++}`;

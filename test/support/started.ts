@@ -1,12 +1,13 @@
 /** An engine that `npm start` brings up, with a state directory of its own. */
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
+import type { ClosedCheckout } from './closed-checkout.js';
 import { freePort, type Outcome, run } from './stack.js';
 
-const cli = (name: string): string => fileURLToPath(new URL(`../../dist/src/cli/${name}.js`, import.meta.url));
+const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
 
 /** What a user has after `npm start`. */
 export interface Started {
@@ -24,18 +25,26 @@ export interface Started {
 /** A user id that nobody has. */
 const SOMEBODY = '65533';
 
-/** Starts it. @param options further ones of `npm start` */
-export async function startEngine(...options: string[]): Promise<Started & { output: Outcome }> {
+/** Starts it. @param options further ones of `npm start`. @param checkout where it is run from, by a shell with the mask 077 */
+export async function startEngine(
+  options: string[],
+  checkout?: ClosedCheckout,
+): Promise<Started & { output: Outcome }> {
+  const place = checkout === undefined ? {} : { CAISSON_CACHE_DIR: checkout.cache };
+  const cli = (name: string, args: string[], how: { timeoutMs: number; env: NodeJS.ProcessEnv }): Promise<Outcome> => {
+    const command = [process.execPath, join(checkout?.dist ?? DIST, 'src/cli', `${name}.js`), ...args];
+    const script = `${checkout === undefined ? '' : 'umask 077; '}exec "$@"`;
+    return run('sh', ['-c', script, 'sh', ...command], { ...how, env: { ...how.env, ...place } });
+  };
   const paths = instancePaths(mkdtempSync(join(tmpdir(), 'caisson-started-')));
   const socket = join(paths.runDir, 'vch/default/docker.sock');
   const hostdPort = await freePort();
   const env = { DOCKER_HOST: `unix://${socket}`, DOCKER_CONFIG: '/nonexistent' };
   const start = (...more: string[]): Promise<Outcome> =>
-    run(
-      process.execPath,
-      [cli('start'), '--state-dir', paths.stateDir, '--hostd-address', `127.0.0.1:${hostdPort}`, ...more],
-      { timeoutMs: 170_000, env: { SUDO_USER: 'alice', CAISSON_LOG_LEVEL: 'info' } },
-    );
+    cli('start', ['--state-dir', paths.stateDir, '--hostd-address', `127.0.0.1:${hostdPort}`, ...more], {
+      timeoutMs: 170_000,
+      env: { SUDO_USER: 'alice', CAISSON_LOG_LEVEL: 'info' },
+    });
   const output = await start('--warm-pool', '0', ...options);
   return {
     paths,
@@ -43,8 +52,7 @@ export async function startEngine(...options: string[]): Promise<Started & { out
     hostdPort,
     output,
     start,
-    stop: (...more) =>
-      run(process.execPath, [cli('stop'), '--state-dir', paths.stateDir, ...more], { timeoutMs: 120_000 }),
+    stop: (...more) => cli('stop', ['--state-dir', paths.stateDir, ...more], { timeoutMs: 120_000, env: {} }),
     docker: (...args) => run('docker', args, { env }),
     dockerAs: (groups, ...args) =>
       run(
@@ -72,4 +80,22 @@ export async function listening(pid: number): Promise<string[]> {
 export function endpointPid(paths: InstancePaths): number {
   const file = join(paths.runDir, 'vch/default/endpoint.json');
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
+}
+
+/** The processes that do for the endpoint of `default` what takes rights, and serve its published ports; null while they are being started. */
+export function porterAndWorker(paths: InstancePaths): { porter: number; worker: number } | null {
+  try {
+    const directory = join(paths.runDir, 'endpoint');
+    const endpoint = endpointPid(paths);
+    const porter = readdirSync(directory)
+      .filter((name) => name.endsWith('.pid'))
+      .map(
+        (name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { pid: number; porter: { pid: number } },
+      )
+      .find(({ pid }) => pid === endpoint)!.porter.pid;
+    const worker = Number(readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim());
+    return worker > 0 ? { porter, worker } : null;
+  } catch {
+    return null;
+  }
 }

@@ -4,15 +4,20 @@
  * each request where it comes from (Fetch Standard, `Origin`; Fetch Metadata, `Sec-Fetch-Site`), and a page's requests bear its own
  * host name. Docker's clients say nothing of the first two, and name the host that they were told to connect to.
  */
-import { isIP, Socket } from 'node:net';
+import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import type { NextFunction, Request, Response } from 'express';
 import { forbidden } from '../../../src/common/errors.js';
+import { isOnUnixSocket, originOf } from './connection.js';
 
-/** `host` of a `Host` header without its port, in lower case. */
-function nameOf(host: string): string {
-  const [, bracketed, plain = ''] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(host) ?? [];
-  return (bracketed ?? plain).toLowerCase().replace(/\.$/, '');
+const plain = (name: string): string => name.toLowerCase().replace(/\.$/, '');
+
+/** `host` of a `Host` header without its port, in lower case; undefined: it is no host and port at all. */
+function nameOf(host: string): string | undefined {
+  const [, bracketed, bare] = /^(?:\[([^\]]*)\]|([^:@]+))(?::\d*)?$/.exec(host) ?? [];
+  // Browsers write addresses of IPv6 in brackets, some old clients do not.
+  const name = bracketed ?? bare ?? (isIP(host) === 6 ? host : undefined);
+  return name === undefined ? undefined : plain(name);
 }
 
 /**
@@ -21,9 +26,10 @@ function nameOf(host: string): string {
  */
 function isKnown(host: string): boolean {
   const name = nameOf(host);
+  if (name === undefined) return false;
   if (isIP(name) !== 0 || !name.includes('.') || name.endsWith('.localhost')) return true;
   // All of it: anybody may have `<name of this machine>.example.com`.
-  return name === hostname().toLowerCase().replace(/\.$/, '');
+  return name === plain(hostname());
 }
 
 /**
@@ -31,16 +37,20 @@ function isKnown(host: string): boolean {
  */
 export function browserGuard(request: Request, _response: Response, next: NextFunction): void {
   const { socket, headers } = request;
-  if (!(socket instanceof Socket) || socket.remoteAddress === undefined) {
+  // As it was accepted, and not by what the socket says: of one whose client has gone no address is known.
+  if (isOnUnixSocket(request)) {
     next();
     return;
   }
   const { host = '', origin } = headers;
   const site = headers['sec-fetch-site'];
   const encrypted = 'encrypted' in socket;
-  if (!encrypted && host !== '' && !isKnown(host))
+  // A target that names a host stands for `Host` (RFC 9112, 3.2.2).
+  const named = [host, originOf(request).replace(/^.*\/\//, '')].filter((name) => name !== '');
+  const stranger = encrypted ? undefined : named.find((name) => !isKnown(name));
+  if (stranger !== undefined)
     throw forbidden(
-      `the host name ${JSON.stringify(host.slice(0, 100))} is not this machine's: use its address, or TLS (web pages may make up names to get here)`,
+      `the host name ${JSON.stringify(stranger.slice(0, 100))} is not this machine's: use its address, or TLS (web pages may make up names to get here)`,
     );
   if (origin !== undefined && !isSame(origin, host))
     throw forbidden(

@@ -51,6 +51,16 @@ export function originOf(request: IncomingMessage): string {
   return connections.get(request)?.origin ?? '';
 }
 
+/** A route is done with a request: what it has left open, because the client had gone, is closed. */
+export function doneWith(request: IncomingMessage): void {
+  connections.get(request)?.done(request);
+}
+
+/** Whether a request came by a unix socket. */
+export function isOnUnixSocket(request: IncomingMessage): boolean {
+  return connections.get(request)?.onUnixSocket === true;
+}
+
 type State = 'head' | 'body' | 'answer' | 'discard' | 'over';
 
 export class Connection {
@@ -82,6 +92,7 @@ export class Connection {
       busy: () => undefined,
       keeps: () => undefined,
     },
+    readonly onUnixSocket = false,
   ) {
     socket.setNoDelay?.(true);
     // There is no limit on idle connections: one whose client is gone without a word is found by this.
@@ -310,6 +321,10 @@ export class Connection {
     this.watcher.idle();
     this.socket.resume();
     this.advance();
+  }
+
+  done(request: IncomingMessage): void {
+    if (this.request === request && this.ended && this.response?.writableEnded === false) this.response.end();
   }
 
   private stepDiscard(): boolean {

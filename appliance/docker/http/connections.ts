@@ -21,6 +21,7 @@ export class Connections {
   constructor(
     private readonly handler: Handler,
     limit = MAX_CONNECTIONS,
+    private readonly onUnixSocket = false,
   ) {
     this.budget = new ConnectionBudget(limit, (socket) => socket.destroy());
   }
@@ -40,14 +41,15 @@ export class Connections {
   /** Serves what is said on a socket. @param accepted the one below, where it is encrypted */
   serve(socket: Socket, accepted = socket): void {
     const { budget } = this;
-    new Connection(socket, this.handler, {
+    const watcher = {
       idle: () => budget.idle(accepted),
       busy: () => budget.busy(accepted),
-      keeps: (bytes) => {
+      keeps: (bytes: number) => {
         this.unfinished += bytes;
         while (this.unfinished > MAX_UNFINISHED_BYTES && bytes > 0 && budget.makeRoom());
       },
-    });
+    };
+    new Connection(socket, this.handler, watcher, this.onUnixSocket);
   }
 
   close(): void {

@@ -4,6 +4,7 @@
  */
 import type { LogRotation } from '../../../port-layer/types.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
+import { withinTime } from '../bounded-time.js';
 import { parseBool } from '../parse-bool.js';
 import { renderTag, type TagSubject } from './log-tag.js';
 import { checkSyslogOptions, NOTHING_GRANTED } from './syslog-options.js';
@@ -28,6 +29,8 @@ const KNOWN: Record<string, { options: string[]; named: string }> = {
 /** What Docker's `local` keeps unless told, also as the cache of drivers that send logs elsewhere. */
 const LOCAL_SIZE = 20 * 1024 * 1024;
 const LOCAL_FILES = '5';
+/** A regular expression has so long for all names. */
+const REGEX_MS = 200;
 
 /** A log configuration as in `HostConfig`. */
 export interface LogConfig {
@@ -60,7 +63,7 @@ export function checkLogConfig(config: LogConfig | null | undefined, grants = NO
   const driver = logDriver(config);
   const options = config?.Config ?? {};
   if (driver === 'none') return;
-  const known = KNOWN[driver];
+  const known = Object.hasOwn(KNOWN, driver) ? KNOWN[driver] : undefined;
   if (known === undefined && NOT_DONE.includes(driver))
     throw unsupported(`HostConfig.LogConfig: log driver '${driver}' is not implemented`);
   if (known === undefined)
@@ -189,7 +192,10 @@ function pattern(text: string): RegExp {
   }
 }
 
-/** The attributes that `details` shows of a container's lines: labels and variables that the options name. */
+/**
+ * The attributes that `details` shows of a container's lines: labels and variables that the options name.
+ * @throws invalid for a regular expression that takes too long: unlike Go's, these can
+ */
 export function logAttributes(
   config: LogConfig | null | undefined,
   labels: Record<string, string>,
@@ -209,8 +215,11 @@ export function logAttributes(
   ] as const) {
     const names = new Set((list ?? '').split(','));
     const matches = regex ? pattern(regex) : null;
-    for (const [name, value] of Object.entries(from))
-      if (names.has(name) || matches?.test(name)) attributes[name] = value;
+    const named = withinTime(REGEX_MS, () =>
+      Object.entries(from).filter(([name]) => names.has(name) || matches?.test(name)),
+    );
+    if (named === undefined) throw invalid(`error in regexp: \`${regex}\` takes too long`);
+    for (const [name, value] of named.value) attributes[name] = value;
   }
   return attributes;
 }

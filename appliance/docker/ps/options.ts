@@ -163,7 +163,8 @@ class Options {
   private addSort(keys: string): void {
     if (keys === '') throw failure("error: long sort specification must follow '--sort'");
     for (const key of keys.split(',')) {
-      const column = COLUMNS[key.replace(/^[+-]/, '')];
+      const name = key.replace(/^[+-]/, '');
+      const column = Object.hasOwn(COLUMNS, name) ? COLUMNS[name] : undefined;
       if (column === undefined) throw failure('error: unknown sort specifier');
       this.sort.push({ column, descending: key.startsWith('-') });
     }

@@ -162,7 +162,8 @@ export class RestartSupervisor {
         resolve();
       };
       life.waiting.add(done);
-      signal.addEventListener('abort', done);
+      if (signal.aborted) done();
+      else signal.addEventListener('abort', done);
     });
   }
 

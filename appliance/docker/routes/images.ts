@@ -2,6 +2,7 @@
 import type { Request, Router } from 'express';
 import { z } from 'zod';
 import { invalid, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
+import { matchesGlob } from '../../../src/common/glob.js';
 import { goType } from '../../../src/common/go-json.js';
 import { parsePlatform } from '../../image/platform.js';
 import { familiarString, joinReference } from '../../image/reference.js';
@@ -164,12 +165,11 @@ function filterImages(engine: Engine, given: Map<string, string[]>): Image[] {
 
 /** `busy*`, `*:latest`, `repo/name:tag`: stars do not cross slashes. */
 function matchesReference(tag: string, pattern: string): boolean {
-  const expression = new RegExp(
-    `^${pattern
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replaceAll('*', '[^/]*')
-      .replaceAll('?', '[^/]')}$`,
-  );
+  const parts = pattern.split('/');
+  const fits = (name: string): boolean => {
+    const own = name.split('/');
+    return own.length === parts.length && own.every((part, index) => matchesGlob(part, parts[index]!));
+  };
   const at = tag.lastIndexOf(':');
-  return expression.test(tag) || expression.test(tag.slice(0, at));
+  return fits(tag) || fits(tag.slice(0, at));
 }

@@ -5,8 +5,8 @@ import { dirname, join, normalize, sep } from 'node:path';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { restrictedCaller } from '../access/caller.js';
 import type { Need } from '../access/file-access.js';
-import { isRecordPath } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
+import { isOwnFile } from '../own-files.js';
 import { ManagedObject } from './managed-object.js';
 
 export const DATASTORE = 'datastore1';
@@ -123,7 +123,7 @@ export class Datastore extends ManagedObject {
   inside(path: string, shown = path): string {
     const clean = normalize(`/${path}`);
     // What hostd keeps of a disk is not for clients.
-    if (path.includes('\0') || path.split('/').includes('..') || isRecordPath(clean))
+    if (path.includes('\0') || path.split('/').includes('..') || isOwnFile(clean))
       throw fault('InvalidDatastorePath', `'${shown}' is not a path of the datastore`, { datastorePath: shown });
     return clean === sep ? this.directory : join(this.directory, clean).replace(/\/$/, '');
   }

@@ -1,11 +1,13 @@
 /** FileManager, VirtualDiskManager and HostDatastoreBrowser: files of the datastore. */
 import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { matchesGlob } from '../../common/glob.js';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import type { Need } from '../access/file-access.js';
-import { copyRecord, forgetRecord, isRecordPath, moveRecord, recordDisk } from '../disks/disk-records.js';
+import { copyRecord, forgetRecord, moveRecord, recordDisk } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
+import { isOwnFile } from '../own-files.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
 import { ManagedObject } from './managed-object.js';
@@ -215,9 +217,9 @@ export class HostDatastoreBrowser extends FileObject {
 
   private async list(path: string, spec: SearchSpec = {}): Promise<object> {
     const local = await this.locate(path, 'read');
-    const patterns = (spec.matchPattern ?? ['*']).map(glob);
+    const patterns = spec.matchPattern ?? ['*'];
     const entries = (await readdir(local, { withFileTypes: true })).filter(
-      (entry) => !isRecordPath(entry.name) && patterns.some((pattern) => pattern.test(entry.name)),
+      (entry) => !isOwnFile(entry.name) && patterns.some((pattern) => matchesGlob(entry.name, pattern)),
     );
     const file = await Promise.all(
       entries.map(async (entry) => {
@@ -236,15 +238,6 @@ export class HostDatastoreBrowser extends FileObject {
       file,
     };
   }
-}
-
-function glob(pattern: string): RegExp {
-  return new RegExp(
-    `^${pattern
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.')}$`,
-  );
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -6,6 +6,7 @@ import { internal } from '../../common/errors.js';
 import { HEARTBEAT_FD } from '../../common/heartbeat.js';
 import { PORTER_SETUP, type PorterSetup } from '../../porter/setup.js';
 import { identify, type ProcessIdentity } from '../process-id.js';
+import type { OfEach } from './endpoint-beats.js';
 import type { ProgramPlace } from './program-place.js';
 import { asPorter, asUser } from './rights.js';
 import type { VchUser } from './vch-users.js';
@@ -16,8 +17,10 @@ const WORKER = fileURLToPath(new URL('../../../appliance/gateway/worker.js', imp
 const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
 /** Descriptor of the channel in both. */
 const CHANNEL = 3;
-/** Of the endpoint. */
+/** Descriptor to which each says that it turns. */
 const BEAT = 4;
+/** The porter's, of the file for the worker's. */
+const WORKER_BEAT = 5;
 
 /** Of hostd's environment, what an endpoint is told: root's secrets may stand in the rest. */
 const TOLD =
@@ -27,6 +30,8 @@ const TOLD =
 export interface EndpointCommand {
   place: ProgramPlace;
   program: string;
+  /** What else is mounted for the endpoint. */
+  mounts: string[];
   user: VchUser;
   /** Path of the network namespace of its gateway. */
   netns: string;
@@ -34,8 +39,10 @@ export interface EndpointCommand {
   allowed: Pick<PorterSetup, 'socket' | 'socketDraft' | 'listen' | 'publish'>;
   /** Descriptor of its log. */
   output: number;
-  /** Descriptor of the file to which it says that it turns. */
-  beat: number;
+  /** Where they say that they turn: descriptors. */
+  beats: OfEach<number>;
+  /** How the porter watches over the worker. */
+  watch: Omit<PorterSetup['watch'], 'descriptor'>;
   env: Record<string, string>;
 }
 
@@ -47,37 +54,33 @@ export interface EndpointProcesses {
 
 /** @throws internal when one cannot be started */
 export async function startEndpoint(command: EndpointCommand): Promise<EndpointProcesses> {
-  const { place, program, user, netns, allowed, output, beat } = command;
+  const { place, program, user, netns, allowed, output, beats, watch } = command;
   const setup: PorterSetup = {
     netns,
     worker: [
       ...['nsenter', `--net=${netns}`, '--'],
-      ...place.prefix,
+      ...place.prefix(),
       ...asUser(user.worker, true),
       place.node,
       place.program(WORKER),
     ],
+    watch: { ...watch, descriptor: WORKER_BEAT },
     ...allowed,
   };
   const told = Object.fromEntries(Object.entries(process.env).filter(([name]) => TOLD.test(name)));
-  const channel = { NODE_CHANNEL_FD: String(CHANNEL) };
-  const porter = start([...asPorter(), process.execPath, ...PORTER_MEMORY, PORTER], [output, output, 'pipe'], {
-    ...told,
-    ...channel,
-    [PORTER_SETUP]: JSON.stringify(setup),
-  });
+  const joined = { NODE_CHANNEL_FD: String(CHANNEL), [HEARTBEAT_FD]: String(BEAT) };
+  const porter = start(
+    [...asPorter(), process.execPath, ...PORTER_MEMORY, PORTER],
+    [output, output, 'pipe', beats.porter, beats.worker],
+    { ...told, ...joined, [PORTER_SETUP]: JSON.stringify(setup) },
+  );
   // The other end of the porter's channel. Nothing is read from it here: it is closed before the event loop turns.
   const end = porter.stdio[CHANNEL] as Socket;
   const { fd } = (end as unknown as { _handle: { fd: number } })._handle;
   const endpoint = start(
-    [...place.prefix, ...asUser(user.endpoint), place.node, place.program(program)],
-    [output, output, fd, beat],
-    {
-      ...told,
-      ...channel,
-      ...command.env,
-      [HEARTBEAT_FD]: String(BEAT),
-    },
+    [...place.prefix(command.mounts), ...asUser(user.endpoint), place.node, place.program(program)],
+    [output, output, fd, beats.endpoint],
+    { ...told, ...joined, ...command.env },
   );
   end.destroy();
   const [first, second] = await Promise.all([begun(endpoint, 'endpoint'), begun(porter, 'porter')]);

@@ -1,14 +1,17 @@
 /** A powered-on endpoint VM: its process, watched and started again when it dies or hangs. */
-import { chown, open, rm, writeFile } from 'node:fs/promises';
+import { chown, open, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { OWN_SPOOL } from '../../common/paths.js';
 import { writeWhole } from '../../common/write-whole.js';
 import {
   ended,
+  identify,
   isRunning,
   type ProcessIdentity,
   processesOf,
+  processesOfGroup,
   signal,
   signalGroup,
   startedAt,
@@ -16,9 +19,10 @@ import {
 } from '../process-id.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { watchOver } from '../watchdog.js';
+import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
 import { endpointAddresses, endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
 import { startEndpoint } from './endpoint-processes.js';
-import type { ProgramPlace } from './program-place.js';
+import { openedDirectory, type ProgramPlace } from './program-place.js';
 import type { VchUsers } from './vch-users.js';
 
 const log = logger('endpoint-vm');
@@ -56,7 +60,7 @@ export class EndpointVm implements RunningVm {
   startedAt = new Date();
   private identity: EndpointIdentity | null = null;
   private watching: NodeJS.Timeout | null = null;
-  private watchdog: { stop(): void } | null = null;
+  private watchdogs: { stop(): void }[] = [];
   private restarting: NodeJS.Timeout | null = null;
   /** A restart under way. */
   private starting: Promise<void> = Promise.resolve();
@@ -65,8 +69,10 @@ export class EndpointVm implements RunningVm {
   private backoff = FIRST_BACKOFF_MS;
   private readonly pidFile: string;
   private readonly keysFile: string;
-  /** Written to by the process as long as its event loop turns. */
-  private readonly beatFile: string;
+  /** Where its spool directory is mounted, if it has to be. */
+  private readonly spoolThere: string;
+  /** Written to by its processes as long as their event loops turn. */
+  private readonly beats: OfEach<string>;
 
   constructor(
     private readonly vm: VmDefinition,
@@ -75,7 +81,8 @@ export class EndpointVm implements RunningVm {
   ) {
     this.pidFile = join(place.directory, `${vm.moid}.pid`);
     this.keysFile = join(place.directory, `${vm.moid}.guestinfo.json`);
-    this.beatFile = join(place.directory, `${vm.moid}.beat`);
+    this.spoolThere = join(place.directory, `${vm.moid}.spool`);
+    this.beats = beatFiles(place.directory, vm.moid);
   }
 
   get pid(): number {
@@ -88,16 +95,19 @@ export class EndpointVm implements RunningVm {
     const directories = endpointDirectories(vm);
     const user = await place.users.of(vm.directory);
     await provideDirectories(directories, vm, place.users, user.endpoint);
+    const spool = await openedDirectory(directories.spool, this.spoolThere);
     const keys = [...vm.extraConfig].filter(([key]) => key.startsWith('guestinfo.'));
     await rm(this.keysFile, { force: true });
     await writeFile(this.keysFile, JSON.stringify(Object.fromEntries(keys)), { mode: 0o600 });
     await chown(this.keysFile, user.endpoint, user.endpoint);
     const output = await open(join(vm.directory, 'endpoint.log'), 'a', 0o600);
-    const beat = await open(this.beatFile, 'w', 0o600);
+    let beats: Awaited<ReturnType<typeof openBeats>> | null = null;
     try {
+      beats = await openBeats(this.beats);
       const { endpoint, porter } = await startEndpoint({
         place: place.readable,
         program: place.program,
+        mounts: spool.mounts,
         user,
         netns: place.netns,
         allowed: {
@@ -106,15 +116,16 @@ export class EndpointVm implements RunningVm {
           ...endpointAddresses(vm),
         },
         output: output.fd,
-        beat: beat.fd,
-        env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid },
+        beats: beats.descriptors,
+        watch: { beatFile: this.beats.worker, hangMs: place.hangMs },
+        env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid, [OWN_SPOOL]: spool.path },
       });
       const identity = { ...endpoint, porter };
       await writeWhole(this.pidFile, JSON.stringify(identity));
       this.watch(identity);
     } finally {
       await output.close();
-      await beat.close();
+      await beats?.close();
     }
   }
 
@@ -132,11 +143,18 @@ export class EndpointVm implements RunningVm {
       if (!isRunning(identity)) this.died(identity);
     }, WATCH_MS);
     this.watching.unref();
+    this.watchOver('endpoint', identity);
+    // The endpoint ends with it, and both are started again.
+    if (identity.porter !== undefined) this.watchOver('porter', identity.porter);
+  }
+
+  private watchOver(part: 'endpoint' | 'porter', process: ProcessIdentity): void {
     const hangs = (why: string): void => {
-      log.error({ vm: this.vm.name, pid: identity.pid }, `the endpoint hangs and is ended: ${why}`);
-      signalGroup(identity, 'SIGKILL');
+      const what = part === 'endpoint' ? 'the endpoint' : 'the porter of the endpoint';
+      log.error({ vm: this.vm.name, pid: process.pid }, `${what} hangs and is ended: ${why}`);
+      signalGroup(process, 'SIGKILL');
     };
-    this.watchdog = watchOver(identity, this.beatFile, hangs, this.place.hangMs);
+    this.watchdogs.push(watchOver(process, this.beats[part], hangs, this.place.hangMs));
   }
 
   async powerOff(): Promise<void> {
@@ -180,21 +198,29 @@ export class EndpointVm implements RunningVm {
     this.stopTimers();
   }
 
-  /** Ends what a process that died has left running: nobody else runs as its users. */
+  /** Ends what a process that died has left running, or is to be replaced: nobody else runs as its users. */
   async killLeftovers(identity: EndpointIdentity): Promise<void> {
+    const { porter } = identity;
+    // Of an earlier version, which was root, its group is all that is known.
+    const left = porter === undefined ? this.groupOf(identity) : [porter];
     signalGroup(identity, 'SIGKILL');
-    if (identity.porter !== undefined) signalGroup(identity.porter, 'SIGKILL');
-    const user = await this.place.users.kept(this.vm.directory);
-    if (identity.porter === undefined || user === null) return;
-    const left = processesOf(new Set([user.endpoint, user.worker]));
+    if (porter !== undefined) signalGroup(porter, 'SIGKILL');
+    const user = porter === undefined ? null : await this.place.users.kept(this.vm.directory);
+    if (user !== null) left.push(...processesOf(new Set([user.endpoint, user.worker])));
     for (const one of left) signal(one, 'SIGKILL');
-    await Promise.all([identity, identity.porter, ...left].map((one) => ended(one, KILL_MS)));
+    await Promise.all([identity, ...left].map((one) => ended(one, KILL_MS)));
+  }
+
+  /** Unless its number was given to another process meanwhile. */
+  private groupOf(leader: ProcessIdentity): ProcessIdentity[] {
+    const now = identify(leader.pid);
+    return now === null || now.startTime === leader.startTime ? processesOfGroup(leader.pid) : [];
   }
 
   private stopTimers(): void {
     if (this.watching !== null) clearInterval(this.watching);
     if (this.restarting !== null) clearTimeout(this.restarting);
-    this.watchdog?.stop();
+    for (const watchdog of this.watchdogs.splice(0)) watchdog.stop();
   }
 
   /** Ends the process; a hard one overtakes one that is under way. */
@@ -220,7 +246,8 @@ export class EndpointVm implements RunningVm {
     await rm(this.pidFile, { force: true });
     await rm(this.keysFile, { force: true });
     await removeDirectories(this.vm);
-    await rm(this.beatFile, { force: true });
+    await removeBeats(this.beats);
+    await rmdir(this.spoolThere).catch(() => undefined);
     await this.place.cleanUp();
     this.hooks.exited(exit);
   }

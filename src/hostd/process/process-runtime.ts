@@ -66,7 +66,10 @@ export class ProcessRuntime implements VmRuntime {
     }
     const netns = await this.virtualSwitch.adoptEndpoint(vm.moid, vm.nics);
     if (isRunning(identity) && identity.porter === undefined)
-      log.warn({ vm: vm.name }, 'the endpoint is one of an earlier version, which is root: it is started anew');
+      log.warn(
+        { vm: vm.name },
+        'the endpoint is one of an earlier version, which is root: it is ended, and started anew under a user of its own',
+      );
     else if (netns !== null && isRunning(identity)) {
       const running = await this.vm(vm, hooks, netns);
       running.watch(identity);

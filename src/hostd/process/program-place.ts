@@ -8,6 +8,7 @@ import { mkdir, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { messageOf, unavailable } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 
 const log = logger('endpoint-vm');
@@ -21,8 +22,11 @@ const MOUNT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shift 
 
 /** How programs of the project are run by users who are not root. */
 export interface ProgramPlace {
-  /** What comes before the command. */
-  prefix: string[];
+  /**
+   * What comes before the command.
+   * @param mounts what else is mounted for it: pairs of paths, from where and to where
+   */
+  prefix(mounts?: string[]): string[];
   node: string;
   /** The path there of one of the project's programs. */
   program(path: string): string;
@@ -49,14 +53,41 @@ export async function programPlace(directory: string): Promise<ProgramPlace> {
       mounts.push(from, to);
     }
   }
+  if (mounts.length > 0) await tryMounting(mounts, `${root} or ${node}`);
   return {
-    prefix:
-      mounts.length === 0
-        ? []
-        : ['unshare', '--mount', '--propagation=slave', '--', 'sh', '-c', MOUNT, 'sh', ...mounts, '--'],
+    prefix: (more = []) => mounting([...mounts, ...more]),
     node: nodeThere,
     program: (path) => join(rootThere, relative(root, path)),
   };
+}
+
+/**
+ * A directory that belongs to an endpoint, where its user can get at it.
+ * @param directory the directory itself
+ * @param there where it is mounted if it lies in one that is closed to others
+ * @returns its path for the endpoint, and what is to be mounted for that
+ */
+export async function openedDirectory(directory: string, there: string): Promise<{ path: string; mounts: string[] }> {
+  if (passes(dirname(directory))) return { path: directory, mounts: [] };
+  await mkdir(there, { recursive: true, mode: 0o755 });
+  await tryMounting([directory, there], directory);
+  return { path: there, mounts: [directory, there] };
+}
+
+function mounting(mounts: string[]): string[] {
+  if (mounts.length === 0) return [];
+  return ['unshare', '--mount', '--propagation=slave', '--', 'sh', '-c', MOUNT, 'sh', ...mounts, '--'];
+}
+
+/** @throws unavailable where nothing can be mounted, with what a user can do about it */
+async function tryMounting(mounts: string[], what: string): Promise<void> {
+  const [command = '', ...args] = mounting(mounts);
+  await promisify(execFile)(command, [...args, 'true']).catch((error: unknown) => {
+    throw unavailable(
+      `${what} lies in a directory that is closed to other users than root, and the endpoint is not root. It cannot be mounted elsewhere for it (${messageOf(error)}). Open the directory to those who pass through it (chmod o+x), or move it.`,
+      error,
+    );
+  });
 }
 
 /** Opens the project's files to readers where it was installed and built with a mask that closes them. */

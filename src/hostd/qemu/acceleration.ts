@@ -19,7 +19,7 @@ import type { Caged, Cages } from './cage.js';
 import { qemuLauncher } from './caged-qemu.js';
 import type { QemuCapabilities } from './capabilities.js';
 import { type Acceleration, qemuArguments } from './command-line.js';
-import { complaints } from './qemu-words.js';
+import { complaints, printedIn } from './qemu-words.js';
 
 const log = logger('qemu');
 /** How long a guest may take to boot, in ms: at the first try, the second, …; the last is kept. */
@@ -152,7 +152,7 @@ export async function probeKvm(
     serialFiles: new Map(),
   });
   const launch = qemuLauncher(cages, { boot, acceleration: 'kvm', netns: null, runDir: directory });
-  const words = (): Promise<string> => readFile(logFile, 'utf8').catch(() => '');
+  const words = (): Promise<string> => printedIn(logFile);
   let process: Caged | null = null;
   try {
     process = await launch({ vm, use: 'boot', args, sockets, taps: [], logFile, inherited: [] });
@@ -165,7 +165,7 @@ export async function probeKvm(
       if (await asks(sockets.guestRpc, left)) return { outcome: 'boots' };
     }
     // A guest that crashes resets its machine, and QEMU ends (`-no-reboot`).
-    return { outcome: 'fails', why: complaints(await words())[0] || 'QEMU or the guest ended' };
+    return { outcome: 'fails', why: complaints(await words())[0]?.slice(0, 500) || 'QEMU or the guest ended' };
   } catch (error) {
     return { outcome: 'fails', why: messageOf(error) };
   } finally {

@@ -158,9 +158,9 @@ async function ask(): Promise<Omit<QemuAnswers, 'version' | 'help' | 'accelerato
   let words = '';
   const ended = new Promise<void>((resolve, reject) => {
     const parser = new QmpParser();
-    const take = ({ id, error, return: value }: QmpMessage): void => {
-      if (error !== undefined) reject(new Error(error.desc));
-      else if (id !== undefined) replies.set(id, value);
+    const take = (message: QmpMessage): void => {
+      if ('error' in message) reject(new Error(message.error));
+      else if ('return' in message) replies.set(message.id, message.return);
       if (replies.size === QUESTIONS.length) resolve();
     };
     child.stdout.on('data', (data: Buffer) => {

@@ -1,10 +1,10 @@
 /** A VM that runs in a QEMU process: found by its pid file and monitor, watched until it ends. */
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
 import { ended, type ProcessIdentity, parentOf, signal, startedAt, usage } from '../process-id.js';
 import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
-import { complaints, refusedCalls } from './qemu-words.js';
+import { complaints, printedIn, refusedCalls } from './qemu-words.js';
 import type { Qmp } from './qmp.js';
 import { type ChannelHost, disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-ports.js';
 
@@ -38,14 +38,16 @@ export async function removeRunFiles(files: VmFiles): Promise<void> {
 
 /** Logs what a QEMU was refused: it needs a call that this version has not needed so far, or was taken over. */
 export async function tellRefused(logFile: string): Promise<void> {
-  const calls = refusedCalls(await readFile(logFile, 'utf8').catch(() => ''));
+  const calls = refusedCalls(await printedIn(logFile));
   if (calls.length > 0) log.warn({ logFile, calls }, 'QEMU was refused system calls');
 }
 
 /** The end of what QEMU printed, on one line. */
 export async function lastWords(files: VmFiles): Promise<string> {
-  const text = await readFile(files.log, 'utf8').catch(() => '');
-  return complaints(text).slice(-5).join('; ').slice(-1000);
+  return complaints(await printedIn(files.log))
+    .slice(-5)
+    .join('; ')
+    .slice(-1000);
 }
 
 /** The running VM. `cleanUp` is called once after the process has ended, before the inventory is told. */

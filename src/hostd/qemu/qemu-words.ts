@@ -1,4 +1,25 @@
 /** What QEMU prints, read for why it ended. */
+import { open } from 'node:fs/promises';
+
+/** A guest may have made it print much; a log that is kept small is hardly longer. */
+const MOST_READ = 1024 * 1024;
+
+/** The end of what is in its log; '' for none. */
+export async function printedIn(logFile: string): Promise<string> {
+  try {
+    const file = await open(logFile, 'r');
+    try {
+      const { size } = await file.stat();
+      const end = Buffer.alloc(Math.min(size, MOST_READ));
+      const { bytesRead } = await file.read(end, 0, end.length, size - end.length);
+      return end.toString('utf8', 0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return '';
+  }
+}
 
 /** System calls that QEMU was refused in its cage, as its launcher tells of them (`launcher/calls.c`), e.g. `ptrace (101): Function not implemented`. */
 export function refusedCalls(printed: string): string[] {

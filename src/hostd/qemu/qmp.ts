@@ -5,32 +5,51 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, timeout } from '../../common/errors.js';
 import { keepReading } from '../../common/keep-reading.js';
 
-/** A message from QEMU: greeting, reply or event. */
-export interface QmpMessage {
-  QMP?: unknown;
-  return?: unknown;
-  error?: { class: string; desc: string };
-  event?: string;
-  data?: Record<string, unknown>;
-  id?: number;
-}
+/** A message from QEMU: greeting, reply or event. QEMU may have been taken over: that it is one of these was looked at. */
+export type QmpMessage =
+  | { QMP: unknown }
+  | { event: string; data: Record<string, unknown> }
+  | { id: number; return: unknown }
+  | { id: number; error: string }
+  /** A reply to nothing that we asked. */
+  | { id: undefined };
 
 const MAX_LINE = 16 << 20;
+/** Pieces of a line that are put together at a time. */
+const PIECES = 1000;
+/** What one QEMU may say at once, and in each second from then on. It says little, but for the answers to some commands. */
+const BURST = 32 << 20;
+const PER_SECOND = 1 << 20;
+/** Of an error: they go to logs and clients. */
+const MAX_WORDS = 4096;
 const COMMAND_TIMEOUT_MS = 10_000;
 const POLL_MS = 4;
 
 /** Splits QEMU's text into messages, one a line. */
 export class QmpParser {
-  private pending = '';
+  /** Of the line that has no end yet: what was put together, and what came since. */
+  private readonly begun: string[] = [];
+  private rest: string[] = [];
+  private length = 0;
 
   /** The messages complete with this text. @throws internal when it is not QMP, or a line has no end */
   push(text: string): QmpMessage[] {
-    const lines = (this.pending + text).split('\n');
-    this.pending = lines.pop() ?? '';
-    if (this.pending.length > MAX_LINE) throw internal('QEMU sent a monitor message that is too long');
+    const end = text.lastIndexOf('\n');
+    this.length = end < 0 ? this.length + text.length : text.length - end - 1;
+    if (this.length > MAX_LINE) throw internal('QEMU sent a monitor message that is too long');
+    if (end < 0) {
+      this.rest.push(text);
+      if (this.rest.length === PIECES) this.begun.push(this.rest.splice(0).join(''));
+      return [];
+    }
+    const lines = `${this.begun.splice(0).join('')}${this.rest.join('')}${text.slice(0, end)}`.split('\n');
+    this.rest = [text.slice(end + 1)];
     return lines.filter((line) => line.trim() !== '').map(parseMessage);
   }
 }
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function parseMessage(line: string): QmpMessage {
   let message: unknown;
@@ -39,8 +58,17 @@ function parseMessage(line: string): QmpMessage {
   } catch (error) {
     throw internal('QEMU sent a damaged monitor message', error);
   }
-  if (typeof message !== 'object' || message === null) throw internal('QEMU sent a damaged monitor message');
-  return message;
+  if (isObject(message)) {
+    const { QMP, event, data = {}, id, error } = message;
+    if (QMP !== undefined) return { QMP };
+    if (typeof event === 'string' && isObject(data)) return { event, data };
+    if (event === undefined && id === undefined) return { id };
+    if (event === undefined && typeof id === 'number') {
+      if (error === undefined) return { id, return: message.return };
+      if (isObject(error) && typeof error.desc === 'string') return { id, error: error.desc.slice(0, MAX_WORDS) };
+    }
+  }
+  throw internal('QEMU sent a damaged monitor message');
 }
 
 interface Waiting {
@@ -59,6 +87,8 @@ export class Qmp extends EventEmitter<Events> {
   private nextId = 1;
   private readonly waiting = new Map<number, Waiting>();
   private greeted: (() => void) | null = null;
+  private allowed = BURST;
+  private allowedAt = performance.now();
 
   private constructor(private readonly socket: Socket) {
     super();
@@ -142,6 +172,7 @@ export class Qmp extends EventEmitter<Events> {
   }
 
   private receive(text: string): void {
+    this.pace(text.length);
     let messages: QmpMessage[];
     try {
       messages = this.parser.push(text);
@@ -152,15 +183,25 @@ export class Qmp extends EventEmitter<Events> {
     for (const message of messages) this.handle(message);
   }
 
+  /** One QEMU that talks without end does not keep hostd from the others. */
+  private pace(length: number): void {
+    const now = performance.now();
+    this.allowed = Math.min(BURST, this.allowed + ((now - this.allowedAt) / 1000) * PER_SECOND) - length;
+    this.allowedAt = now;
+    if (this.allowed >= 0) return;
+    this.socket.pause();
+    setTimeout(() => this.socket.resume(), (-this.allowed / PER_SECOND) * 1000).unref();
+  }
+
   private handle(message: QmpMessage): void {
-    if (message.QMP !== undefined) {
+    if ('QMP' in message) {
       this.greeted?.();
-    } else if (message.event !== undefined) {
-      this.emit('event', message.event, message.data ?? {});
+    } else if ('event' in message) {
+      this.emit('event', message.event, message.data);
     } else if (message.id !== undefined) {
       const one = this.waiting.get(message.id);
       this.waiting.delete(message.id);
-      if (message.error !== undefined) one?.reject(internal(`QEMU: ${message.error.desc}`));
+      if ('error' in message) one?.reject(internal(`QEMU: ${message.error}`));
       else one?.resolve(message.return);
     }
   }

@@ -3,7 +3,7 @@
  * for its host, and saves it. No container's code ever runs in it.
  */
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, messageOf, timeout } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { keepBounded, SPARE_LOG } from '../../common/log-bound.js';
 import type { BootImage } from '../../common/paths.js';
 import { createFilesystem, VmdkChain } from '../../disk/index.js';
 import { ended, isRunning, type ProcessIdentity, signal } from '../process-id.js';
@@ -31,7 +32,7 @@ import type { ControlGroups } from './control-groups.js';
 import type { DescriptorSender } from './descriptor-sender.js';
 import { Inherited, openRaw, openSerialFiles } from './given-files.js';
 import { tellRefused } from './qemu-vm.js';
-import { complaints } from './qemu-words.js';
+import { complaints, printedIn } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
 const log = logger('snapshots');
@@ -112,6 +113,7 @@ export class SnapshotBuilder {
     const began = performance.now();
     const work = join(directory, 'work');
     await mkdir(work);
+    const logFile = join(work, 'qemu.log');
     const vm = placeholder(shape, work);
     for (const [index, disk] of vm.disks.entries()) await makeDisk(disk.path, shape.disks[index]!.capacityBytes);
     const nics = shape.nics.map((index) => ({
@@ -123,6 +125,9 @@ export class SnapshotBuilder {
     const taps = await this.virtualSwitch.plug(MAKER, nics);
     let running: ProcessIdentity | null = null;
     const inherited = new Inherited();
+    const bound = keepBounded(logFile, SPARE_LOG, (error) =>
+      log.warn({ err: messageOf(error), path: logFile }, 'the log of a VM for a boot snapshot cannot be kept small'),
+    );
     try {
       const memoryFile = await open(join(directory, 'memory'), 'wx+', 0o600);
       const memory = inherited.give(memoryFile);
@@ -136,7 +141,7 @@ export class SnapshotBuilder {
         args: this.commandLine(shape, work, taps, { memory, disks, serialFiles }),
         sockets: sockets(work),
         taps: [...taps.values()].map((tap) => ({ tap })),
-        logFile: join(work, 'qemu.log'),
+        logFile,
         inherited: inherited.handles,
       });
       running = process;
@@ -154,15 +159,16 @@ export class SnapshotBuilder {
         qmp.release();
       }
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
-      await tellRefused(join(work, 'qemu.log'));
+      await tellRefused(logFile);
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
       log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
-      const words = complaints(await readFile(join(work, 'qemu.log'), 'utf8').catch(() => ''))
+      const words = complaints(await printedIn(logFile))
         .join('; ')
         .slice(-500);
       throw internal(`${messageOf(error)}${words === '' ? '' : `: ${words}`}`, error);
     } finally {
+      bound.stop();
       await inherited.close();
       this.process = null;
       if (running !== null && isRunning(running)) {

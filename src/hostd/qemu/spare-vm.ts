@@ -13,6 +13,7 @@ import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { internal, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { keepBounded, SPARE_LOG } from '../../common/log-bound.js';
 import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
@@ -86,6 +87,7 @@ export class SpareVm {
     private readonly rpc: GuestRpcServer,
     private readonly sockets: Required<VmSockets>,
     private readonly logFile: string,
+    private readonly bound: { stop(): void },
     gone: (spare: SpareVm) => void,
   ) {
     qmp.once('close', () => {
@@ -112,6 +114,9 @@ export class SpareVm {
     const path = (suffix: string): string => join(maker.runDirectory, `${number}.${suffix}`);
     const sockets = { qmp: path('qmp'), guestRpc: path('rpc'), handOver: path('handover') };
     const logFile = join(maker.directory, `${number}.log`);
+    const bound = keepBounded(logFile, SPARE_LOG, (error) =>
+      log.warn({ err: messageOf(error), path: logFile }, 'the log of a spare VM cannot be kept small'),
+    );
     const inherited = new Inherited();
     let identity: ProcessIdentity | null = null;
     let qmp: Qmp | null = null;
@@ -145,8 +150,9 @@ export class SpareVm {
       const answers = new SpareAnswers();
       rpc = new GuestRpcServer(sockets.guestRpc, null, answers);
       await ready(monitor, answers);
-      return new SpareVm(snapshot.key, moid, maker, process, monitor, rpc, sockets, logFile, gone);
+      return new SpareVm(snapshot.key, moid, maker, process, monitor, rpc, sockets, logFile, bound, gone);
     } catch (error) {
+      bound.stop();
       rpc?.close();
       qmp?.release();
       await end(identity);
@@ -194,6 +200,7 @@ export class SpareVm {
         rename(this.sockets.guestRpc, files.guestRpc),
         rename(this.logFile, files.log),
       ]);
+      this.bound.stop();
       const since = new Date();
       // From here on a hostd that is started anew takes it for this VM; until then it ends it.
       await writeWhole(files.pid, JSON.stringify({ ...identityOf(this.identity), poweredOn: since.getTime() }), 0o600);

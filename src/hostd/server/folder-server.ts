@@ -1,13 +1,13 @@
 /** `/folder`: files of the datastore over HTTPS (vSphere Web Services SDK, "HTTP access to vSphere server files"). */
-import { randomBytes } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { rename, rm, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { rm, stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { errnoOf, messageOf } from '../../common/errors.js';
+import { errnoOf, isKind, messageOf } from '../../common/errors.js';
 import { diskReplaced, forgetRecord } from '../disks/disk-records.js';
 import { FaultError } from '../faults.js';
 import { DATASTORE, type Datastore } from '../inventory/datastore.js';
+import { receiveFile } from './uploads.js';
 
 const STATUS: Record<string, number> = {
   ENOENT: 404,
@@ -58,6 +58,10 @@ export async function serveFolder(
       response.destroy();
       return;
     }
+    if (isKind(error, 'timeout')) {
+      response.setHeader('connection', 'close');
+      return fail(408, messageOf(error));
+    }
     if (error instanceof FaultError && error.fault.$type === 'NoPermission') return fail(403, messageOf(error));
     if (error instanceof FaultError || error instanceof URIError) return fail(400, messageOf(error));
     fail(STATUS[errnoOf(error) ?? ''] ?? 500, errnoOf(error) ?? 'internal error');
@@ -102,20 +106,9 @@ function parseRange(header: string | undefined, size: number): { start: number; 
   return { start, end: match[2] === '' ? size : Math.min(size, Number(match[2]) + 1) };
 }
 
-/** Writes beside the file and puts it in place at the end: an upload that breaks off leaves nothing. */
+/** Puts it in place at the end: an upload that breaks off leaves nothing. */
 async function receive(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const partial = `${path}.upload-${randomBytes(4).toString('hex')}`;
-  try {
-    await pipeline(request, createWriteStream(partial, { flags: 'wx', mode: 0o644, highWaterMark: 1024 * 1024 }));
-    const existed = await stat(path).then(
-      () => true,
-      () => false,
-    );
-    await rename(partial, path);
-    if (existed) await diskReplaced(path);
-    response.writeHead(existed ? 200 : 201).end();
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
-  }
+  const existed = await receiveFile(path, request);
+  if (existed) await diskReplaced(path);
+  response.writeHead(existed ? 200 : 201).end();
 }

@@ -10,6 +10,8 @@ import { ConnectionBudget, connectionLimit } from '../../common/connection-budge
 /** Of each kind. The endpoints of virtual container hosts have a handful each. */
 const MAX_STRANGERS = 250;
 const MAX_KNOWN = 1000;
+/** Of that, one user's part: who keeps requests under way for ever keeps no other user out. */
+const SHARE = 0.4;
 /** A client has said who it is, as TLS has it, in this time. */
 export const HANDSHAKE_MS = 15_000;
 /** What is still to come of a request that was answered: its connection is then given up. */
@@ -19,7 +21,7 @@ const REST_MS = 60_000;
 const clients = new WeakMap<Socket, Client>();
 
 interface Client {
-  known(): void;
+  known(user: string): void;
 }
 
 function peer({ remoteAddress, remotePort }: Socket): string {
@@ -34,6 +36,21 @@ export function limitConnections(
   const evict = (socket: Socket): void => void socket.destroy();
   const strangers = new ConnectionBudget<Socket>(limits.strangers ?? connectionLimit(MAX_STRANGERS), evict);
   const known = new ConnectionBudget<Socket>(limits.known ?? connectionLimit(MAX_KNOWN), evict);
+  /** Those of each user who has some. */
+  const shares = new Map<string, ConnectionBudget<Socket>>();
+  const shareOf = new WeakMap<Socket, ConnectionBudget<Socket>>();
+  const enterShare = (socket: Socket, user: string): boolean => {
+    const share = shares.get(user) ?? new ConnectionBudget<Socket>(Math.max(1, Math.floor(known.limit * SHARE)), evict);
+    if (!share.enter(socket)) return false;
+    shares.set(user, share);
+    shareOf.set(socket, share);
+    socket.once('close', () => {
+      share.leave(socket);
+      if (share.size === 0 && shares.get(user) === share) shares.delete(user);
+    });
+    share.busy(socket);
+    return true;
+  };
   /** The sockets below TLS, by who is at their other end. */
   const accepted = new Map<string, Socket>();
 
@@ -53,11 +70,11 @@ export function limitConnections(
     if (socket === undefined) return;
     let isKnown = false;
     clients.set(secure, {
-      known() {
+      known(user) {
         if (isKnown) return;
         isKnown = true;
         strangers.leave(socket);
-        if (!known.enter(socket)) socket.destroy();
+        if (!enterShare(socket, user) || !known.enter(socket)) socket.destroy();
         known.busy(socket);
       },
     });
@@ -72,6 +89,7 @@ export function limitConnections(
     response.once('close', () => {
       strangers.idle(socket);
       known.idle(socket);
+      shareOf.get(socket)?.idle(socket);
       if (request.complete) return;
       const timer = setTimeout(() => {
         if (!request.complete) secure.destroy();
@@ -81,10 +99,11 @@ export function limitConnections(
     });
     // One that has logged in keeps its place while it is answered.
     known.busy(socket);
+    shareOf.get(socket)?.busy(socket);
   });
 }
 
 /** The client of this request has logged in. */
-export function isKnownClient(request: IncomingMessage): void {
-  clients.get(request.socket)?.known();
+export function isKnownClient(request: IncomingMessage, user: string): void {
+  clients.get(request.socket)?.known(user);
 }

@@ -82,7 +82,7 @@ async function handle(
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'https://host');
   const session = sessions.open(cookieOf(request));
-  if (session.user !== null) isKnownClient(request);
+  if (session.user !== null) isKnownClient(request, session.user.userName);
   const operation = String(request.headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
   if (url.pathname === '/sdk/vimServiceVersions.xml') {
     response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);
@@ -98,6 +98,7 @@ async function handle(
       response.writeHead(401, { 'www-authenticate': 'Basic realm="hostd"' }).end();
       return;
     }
+    if (caller.user !== null) isKnownClient(request, caller.user.userName);
     await withOperation(operation, () => asCaller(caller, () => serveFolder(host.datastore, request, response, url)));
   } else {
     request.resume();

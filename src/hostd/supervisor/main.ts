@@ -5,11 +5,12 @@
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { startHeartbeat } from '../../common/heartbeat.js';
 import { closeInherited } from '../../common/inherited-descriptors.js';
 import { ENGINE_LOG, keepBounded } from '../../common/log-bound.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../../common/paths.js';
 import { identify, isRunning, type ProcessIdentity } from '../process-id.js';
-import { Supervisor } from './supervisor.js';
+import { Supervisor, supervisorBeat } from './supervisor.js';
 
 closeInherited();
 process.umask(0o022);
@@ -70,6 +71,7 @@ const stop = (): void => {
 };
 process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
+startHeartbeat(supervisorBeat(paths));
 supervisor.start();
 keepBounded(join(paths.stateDir, 'hostd.log'), ENGINE_LOG, (error) =>
   log('warn', `hostd.log cannot be kept small: ${String(error)}`),

@@ -32,6 +32,11 @@ export function beatFile(paths: InstancePaths): string {
   return `${paths.runDir}/hostd.beat`;
 }
 
+/** Where a supervisor says so of itself, to `npm start`: nobody else watches over it. */
+export function supervisorBeat(paths: InstancePaths): string {
+  return `${paths.runDir}/supervisor.beat`;
+}
+
 export class Supervisor {
   private hostd: ProcessIdentity | null = null;
   /** hostd's process, if it was started here. */

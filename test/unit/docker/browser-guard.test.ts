@@ -1,5 +1,6 @@
 /** Web pages have no access to the API. */
 import { request } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -73,8 +74,18 @@ describe.each(REQUESTS)('%s %s', (method, url, headers) => {
       '127.0.0.1.evil.example',
       'localhost.evil.example:80',
       `${hostname().split('.')[0]}.evil.example`,
+      // No name with a port, whatever it begins or ends with.
+      'evil.example:port',
+      'evil.example:80:80',
+      'me:word@evil.example:80',
+      '[::1].evil.example',
+      '[::1]:80.evil.example',
+      '[evil.example]',
     ])
-      expect(await status(method, url, { ...headers, host: foreign })).toBe(403);
+      expect([foreign, await status(method, url, { ...headers, host: foreign })]).toEqual([foreign, 403]);
+    for (const target of ['http://evil.example', 'http://evil.example:80:80', 'http://x@evil.example'])
+      expect(await status(method, `${target}${url}`, { ...headers, host: host() })).toBe(403);
+    expect(await status(method, `http://${host()}${url}`, { ...headers, host: 'evil.example' })).toBe(403);
   });
 
   test('is refused to a page of another site', async () => {
@@ -85,7 +96,15 @@ describe.each(REQUESTS)('%s %s', (method, url, headers) => {
   });
 
   test('is answered to clients, by whatever name they know this machine', async () => {
-    for (const known of ['localhost:2375', '[::1]:2375', '192.0.2.7', 'docker:2375', hostname(), 'engine.localhost'])
+    for (const known of [
+      'localhost:2375',
+      'localhost.',
+      '[::1]:2375',
+      '192.0.2.7',
+      'docker:2375',
+      hostname(),
+      'engine.localhost',
+    ])
       expect(await status(method, url, { ...headers, host: known })).not.toBe(403);
     expect(await status(method, url, { ...headers, host: host(), origin: `http://${host()}` })).not.toBe(403);
     expect(await status(method, url, { ...headers, host: host(), 'sec-fetch-site': 'none' })).not.toBe(403);
@@ -95,6 +114,16 @@ describe.each(REQUESTS)('%s %s', (method, url, headers) => {
     const answer = await status(method, url, { ...headers, host: 'evil.example' }, { socketPath: path });
     expect(answer).not.toBe(403);
   });
+});
+
+test('who has sent a request is known by where it came in, also when the client is gone by then', async () => {
+  // What Node says of a socket whose other end is gone.
+  const opened = createServer((socket) => Object.defineProperty(socket, 'remoteAddress', { value: undefined }));
+  await new Promise<void>((resolve) => opened.listen(0, '127.0.0.1', resolve));
+  const server = await listenDocker(dockerApp(engine.engine), { host: '127.0.0.1', port: 0 }, opened);
+  const { port } = opened.address() as AddressInfo;
+  expect(await status('GET', '/_ping', { host: 'evil.example' }, { port })).toBe(403);
+  await server.close();
 });
 
 test('the refusal says what to do', async () => {

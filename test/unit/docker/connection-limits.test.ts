@@ -1,6 +1,6 @@
 /** Slow and greedy clients: how many connections are kept, and for how long what is unfinished. */
 
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
@@ -16,10 +16,14 @@ const PING = 'GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n';
 const EVENTS = 'GET /events HTTP/1.1\r\nHost: d\r\n\r\n';
 const path = join(tmpdir(), `caisson-limits-${process.pid}.sock`);
 
+const handedPath = `${path}.handed`;
+
 let engine: TestEngine;
 let servers: DockerServer[];
 let tcp: number;
 let tls: number;
+let handedTcp: number;
+let handedTls: number;
 let opened: Client[] = [];
 
 beforeAll(async () => {
@@ -31,8 +35,18 @@ beforeAll(async () => {
     await listenDocker(app, { host: '127.0.0.1', port: 0, connections: LIMIT }),
     await listenDocker(app, { host: '127.0.0.1', port: 0, connections: LIMIT, tls: encrypted }),
     await listenDocker(app, { path, group: null, connections: LIMIT }),
+    // As a porter hands them over.
+    await listenDocker(app, { host: '127.0.0.1', port: 0, connections: LIMIT }, await listening({ port: 0 })),
+    await listenDocker(
+      app,
+      { host: '127.0.0.1', port: 0, connections: LIMIT, tls: encrypted },
+      await listening({ port: 0 }),
+    ),
+    await listenDocker(app, { path: handedPath, connections: LIMIT }, await listening({ path: handedPath })),
   ];
-  [tcp = 0, tls = 0] = servers.map(({ address }) => (typeof address === 'string' ? 0 : address.port));
+  [tcp = 0, tls = 0, , handedTcp = 0, handedTls = 0] = servers.map(({ address }) =>
+    typeof address === 'string' ? 0 : address.port,
+  );
 });
 
 afterAll(async () => {
@@ -73,10 +87,22 @@ class Client {
   }
 }
 
+async function listening(where: { port: number } | { path: string }): Promise<Server> {
+  const server = createServer();
+  await new Promise<void>((resolve) =>
+    server.listen({ ...('port' in where ? { host: '127.0.0.1' } : {}), ...where }, resolve),
+  );
+  return server;
+}
+
 const places = {
   TCP: (): Client => new Client(connect({ port: tcp, host: '127.0.0.1' })),
   TLS: (): Client => new Client(tlsConnect({ port: tls, host: '127.0.0.1', rejectUnauthorized: false })),
   'the unix socket': (): Client => new Client(connect(path)),
+  'TCP that was handed over': (): Client => new Client(connect({ port: handedTcp, host: '127.0.0.1' })),
+  'TLS that was handed over': (): Client =>
+    new Client(tlsConnect({ port: handedTls, host: '127.0.0.1', rejectUnauthorized: false })),
+  'a unix socket that was handed over': (): Client => new Client(connect(handedPath)),
 };
 
 describe.each(Object.entries(places))('on %s', (name, client) => {
@@ -100,9 +126,9 @@ describe.each(Object.entries(places))('on %s', (name, client) => {
     const busy = [];
     for (let i = 0; i < LIMIT; i++) busy.push(await client().ask(EVENTS, '200 OK'));
     const late = client();
-    if (name !== 'TLS') await late.ask(PING, 'too many connections');
+    if (!name.startsWith('TLS')) await late.ask(PING, 'too many connections');
     await expect.poll(() => late.closed).toBe(true);
-    if (name !== 'TLS')
+    if (!name.startsWith('TLS'))
       expect(late.text).toMatch(/^HTTP\/1\.1 503 [\s\S]*Connection: close\r\n\r\n\{"message":"too many/);
     expect(busy.map(({ closed }) => closed)).toEqual(busy.map(() => false));
     // Who ends one may have another.

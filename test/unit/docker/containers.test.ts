@@ -270,6 +270,7 @@ describe('the list', () => {
 
   it.each([
     [{ foo: ['x'] }, 400, "invalid filter 'foo'"],
+    [{ ['__proto__']: ['x'] }, 400, 'invalid filter'],
     [
       { status: ['x'] },
       400,

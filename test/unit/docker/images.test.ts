@@ -23,6 +23,7 @@ describe('images', () => {
     expect(await tags({})).toEqual(['busybox:latest', 'library/nginx:1']);
     expect(await tags({ reference: ['busy*'] })).toEqual(['busybox:latest']);
     expect(await tags({ reference: ['*:1'] })).toEqual([]);
+    expect(await tags({ reference: [`${'*a'.repeat(100)}*`, `${'*'.repeat(1000)}!`] })).toEqual([]);
     expect(await tags({ reference: ['*/*:1'] })).toEqual(['library/nginx:1']);
     expect(await tags({ label: ['tier=web'] })).toEqual(['library/nginx:1']);
     expect(await tags({ dangling: ['true'] })).toEqual([]);

@@ -70,6 +70,10 @@ describe('options', () => {
     expect(() => checkLogValues(log, { id: '', name: '', imageId: '', imageName: '' })).toThrow(message);
   });
 
+  it.each(['constructor', '__proto__', 'toString'])('%s is no driver', (Type) => {
+    expect(() => checkLogConfig({ Type })).toThrow(`plugin "${Type}" not found`);
+  });
+
   it('say what is kept', () => {
     expect(logKeeping(null)).toEqual({ kept: true });
     expect(logKeeping({ Type: 'none', Config: { any: 'thing' } })).toEqual({ kept: false });
@@ -93,6 +97,9 @@ describe('options', () => {
       E: 'e=f',
       AZ: '',
     });
+    // Without a bound this takes years.
+    const slow = { Config: { 'labels-regex': '^(a+)+$' } };
+    expect(() => logAttributes(slow, { [`${'a'.repeat(60)}!`]: '1' }, [])).toThrow('takes too long');
     expect(encodeDetails({ b: '2 &', a: 'ä' })).toBe('a=%C3%A4,b=2+%26');
   });
 });

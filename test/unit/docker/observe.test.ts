@@ -73,6 +73,7 @@ describe('the options of ps', () => {
     ['-o', 'ps: error: format specification must follow -o'],
     ['-o %p', 'ps: error: improper AIX field descriptor'],
     ['--sort=bogus -o pid', 'ps: error: unknown sort specifier'],
+    ['--sort=constructor -o pid', 'ps: error: unknown sort specifier'],
     ['-y', 'ps: error: modifier -y without format -l makes no sense'],
     ['-L', 'ps: error: option -L is not implemented'],
     ['--forest', 'ps: error: option --forest is not implemented'],

@@ -20,14 +20,15 @@ async function listen(handshakeTimeout = 60_000): Promise<void> {
   sockets = [];
   held = 0;
   server = createServer({ cert: made.serverCert, key: made.serverKey, handshakeTimeout }, (request, response) => {
-    if (request.url === '/known') isKnownClient(request);
+    const user = /^\/(known|held\/\w+)/.exec(request.url ?? '')?.[1];
+    if (user !== undefined) isKnownClient(request, user);
     if (request.url === '/known' || request.url === '/early') response.end('early');
     request.resume().once('end', () => {
       if (request.url === '/') response.end('done');
-      if (request.url === '/held') held++;
+      if (request.url?.startsWith('/held') === true) held++;
     });
   });
-  limitConnections(server, { strangers: STRANGERS, known: 2, restMs: 100 });
+  limitConnections(server, { strangers: STRANGERS, known: 5, restMs: 100 });
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   ({ port } = server.address() as AddressInfo);
 }
@@ -96,4 +97,15 @@ it('the rest of a request that was answered is not waited for for ever', async (
   const { socket, text } = await ask('/early', 'Content-Length: 10\r\n\r\nhalf');
   expect(text).toContain('early');
   await expect.poll(() => socket.closed).toBe(true);
+});
+
+it('a user whose requests never end keeps no other one out', async () => {
+  const closed = (): number => sockets.filter((socket) => socket.closed).length;
+  // Two of five are one user's.
+  for (let i = 1; i <= 5; i++) {
+    ask('/held/greedy').catch(() => undefined);
+    await expect.poll(() => held).toBe(i);
+    await expect.poll(closed).toBe(Math.max(0, i - 2));
+  }
+  expect((await ask('/known')).text).toContain('early');
 });

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isKind } from '../../../src/common/errors.js';
 import { Qmp, QmpParser } from '../../../src/hostd/qemu/qmp.js';
@@ -17,7 +18,16 @@ describe('QmpParser', () => {
     }
   });
 
-  it.each(['nonsense\n', '3\n', 'null\n', '{"a":\n'])('refuses %j', (text) => {
+  it.each([
+    ...['nonsense\n', '3\n', 'null\n', '[]\n', '{"a":\n'],
+    ...[
+      '{"id":1,"error":null}\n',
+      '{"id":1,"error":3}\n',
+      '{"id":1,"error":{"desc":{}}}\n',
+      '{"id":"1","return":{}}\n',
+    ],
+    ...['{"event":3}\n', '{"event":"STOP","data":null}\n', '{"event":"STOP","data":[]}\n', '{"event":null,"id":1}\n'],
+  ])('refuses %j', (text) => {
     expect(() => new QmpParser().push(text)).toThrow('damaged');
   });
 
@@ -27,6 +37,13 @@ describe('QmpParser', () => {
     expect(() => {
       for (let i = 0; i < 17; i++) parser.push(chunk);
     }).toThrow('too long');
+  });
+
+  it('looks at a long line once, however many pieces it comes in', () => {
+    const parser = new QmpParser();
+    const text = `{"id":1,"return":"${'x'.repeat(2_000_000)}"}\n`;
+    const messages = [...text].flatMap((piece) => parser.push(piece));
+    expect(messages).toEqual([{ id: 1, return: 'x'.repeat(2_000_000) }]);
   });
 });
 
@@ -77,6 +94,24 @@ describe('Qmp', () => {
     const [first, second] = await Promise.all([qmp.command('a'), qmp.command('b')]);
     expect(Number(second)).toBe(Number(first) + 1);
     expect(events).toEqual([['SHUTDOWN', { reason: 'guest-shutdown' }]]);
+    qmp.release();
+  });
+
+  it('reads no more than a little of a QEMU that talks without end', async () => {
+    let taken = 0;
+    const qmp = await monitor((_command, socket) => {
+      const line = `{"event":"TALK","data":{"a":"${'x'.repeat(1 << 20)}"}}\n`;
+      const talk = (): void => void socket.write(line, (error) => (error ? undefined : talk()));
+      talk();
+    });
+    qmp.on('event', () => taken++);
+    void qmp.command('a').catch(() => undefined);
+    await expect.poll(() => taken, { timeout: 20_000 }).toBeGreaterThan(25);
+    const before = taken;
+    const since = performance.now();
+    await sleep(1000);
+    // One in each second, and what was on its way.
+    expect(taken - before).toBeLessThan(12 + (performance.now() - since) / 1000);
     qmp.release();
   });
 

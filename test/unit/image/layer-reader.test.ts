@@ -5,7 +5,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { gzipSync } from 'node:zlib';
+import { crc32, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type LayerReader, readLayer } from '../../../appliance/image/layer-reader.js';
 
@@ -111,6 +111,15 @@ describe.each([
   });
 });
 
+/** All that a reader of it passes on. */
+async function drained(blob: Buffer): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of (await opened(blob)).tar) parts.push(part as Buffer);
+  await reader?.close();
+  await rm(join(directory, 'blob'));
+  return Buffer.concat(parts);
+}
+
 it.each(['bzip2', 'xz'])('compressed with %s is passed on whole, and verified', async (program) => {
   const content = randomBytes(300_000);
   const one = await opened(execFileSync(program, ['-c', '-1'], { input: content, maxBuffer: 2 ** 25 }));
@@ -118,4 +127,15 @@ it.each(['bzip2', 'xz'])('compressed with %s is passed on whole, and verified', 
   for await (const part of one.tar) parts.push(part as Buffer);
   expect(Buffer.concat(parts).equals(content)).toBe(true);
   await one.verify(digestOf(content));
+});
+
+it('xz that wants more memory than its own highest level does is refused', async () => {
+  const blob = execFileSync('xz', ['-9e', '-c'], { input: Buffer.alloc(1000) });
+  expect((await drained(blob)).length).toBe(1000);
+  // The size of the dictionary, in the first block's head (.xz file format 1.0.4, 3.1 and 5.3.1): 2 GiB.
+  const head = blob.subarray(12, 12 + (blob[12]! + 1) * 4);
+  expect([...head.subarray(2, 4)]).toEqual([0x21, 1]);
+  head[4] = 38;
+  head.writeUInt32LE(crc32(head.subarray(0, -4)), head.length - 4);
+  await expect(drained(blob)).rejects.toThrow('Memory usage limit reached');
 });

@@ -1,0 +1,22 @@
+/** Logging in to the embedded host, which may have died or hang just now. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { unavailable } from '../common/errors.js';
+import type { InstancePaths } from '../common/paths.js';
+import { VimClient } from '../vim25/index.js';
+import { runningHostd, runningSupervisor } from './hostd-process.js';
+
+/** One that has died or hangs is there again in this time, if its supervisor can have it so. */
+const RECOVERY_MS = 90_000;
+
+/** Logs in to hostd; while that is being started again by its supervisor, waits for it. @throws unavailable */
+export async function connectHostd(paths: InstancePaths): Promise<VimClient> {
+  for (const deadline = Date.now() + RECOVERY_MS; ; await sleep(500)) {
+    const hostd = runningHostd(paths);
+    try {
+      if (hostd === null) throw unavailable('it does not run');
+      return await VimClient.connect(hostd);
+    } catch (error) {
+      if (runningSupervisor(paths) === null || Date.now() > deadline) throw error;
+    }
+  }
+}

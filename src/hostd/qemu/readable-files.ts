@@ -1,0 +1,18 @@
+/** Files that QEMU opens itself, as a user without rights: set-up may have run with a mask that closes them to others. */
+import { chmod, stat } from 'node:fs/promises';
+import { errnoOf, messageOf, unavailable } from '../../common/errors.js';
+
+const READABLE = 0o444;
+
+/** Lets everybody read them; one that is not there is left to whoever needs it. @throws unavailable when that cannot be done */
+export async function makeReadable(paths: string[]): Promise<void> {
+  for (const path of paths) {
+    try {
+      const { mode } = await stat(path);
+      if ((mode & READABLE) !== READABLE) await chmod(path, (mode & 0o7777) | READABLE);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') continue;
+      throw unavailable(`${path} has to be readable by all users (chmod a+r): ${messageOf(error)}`, error);
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * Uploads under way: files that are put in place when they are whole. They are written beside the place, under a name that no client can
+ * name; what a hostd that was killed left of them goes when the next one starts. One that does not go on is given up.
+ */
+import { randomBytes } from 'node:crypto';
+import { createWriteStream, type WriteStream } from 'node:fs';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { messageOf, timeout } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import { UPLOAD_SUFFIX } from '../own-files.js';
+
+const log = logger('uploads');
+/** In this time so much more has come, or the rest of it, unless it was hostd that did not get on. */
+const PACE = { ms: 300_000, bytes: 64 * 1024 };
+
+/** Of this process. */
+const underWay = new Set<string>();
+
+/**
+ * Takes a file that a client sends. When that breaks off, nothing is left of it.
+ * @returns whether there was one at that place
+ * @throws timeout for a client that does not go on sending; Error of the system
+ */
+export async function receiveFile(path: string, request: IncomingMessage, pace = PACE): Promise<boolean> {
+  const partial = join(dirname(path), `.${randomBytes(8).toString('hex')}${UPLOAD_SUFFIX}`);
+  underWay.add(partial);
+  try {
+    const file = createWriteStream(partial, { flags: 'wx', mode: 0o644, highWaterMark: 1024 * 1024 });
+    const watch = keepPace(request, file, pace);
+    await pipeline(request, file).finally(() => clearInterval(watch));
+    const existed = await stat(path).then(
+      () => true,
+      () => false,
+    );
+    await rename(partial, path);
+    return existed;
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  } finally {
+    underWay.delete(partial);
+  }
+}
+
+function keepPace(request: IncomingMessage, file: WriteStream, { ms, bytes }: typeof PACE): NodeJS.Timeout {
+  let before = 0;
+  let [looks, waited] = [0, 0];
+  // Looked at more often than it is judged: a disk that was slow meanwhile is not the client's fault.
+  return setInterval(() => {
+    if (file.writableNeedDrain) waited++;
+    if (++looks < 10) return;
+    const now = file.bytesWritten + file.writableLength;
+    if (now - before < bytes && waited === 0 && !request.complete) {
+      log.warn({ from: request.socket.remoteAddress, bytes: now }, 'an upload that does not go on is given up');
+      file.destroy(timeout(`the upload does not go on: ${now - before} bytes in ${ms / 1000} s`));
+    }
+    [before, looks, waited] = [now, 0, 0];
+  }, ms / 10).unref();
+}
+
+/** Removes what an earlier hostd has left below `directory`. Links are not followed. */
+export async function removeLeftUploads(directory: string): Promise<void> {
+  try {
+    for (const entry of await readdir(directory, { withFileTypes: true })) {
+      const path = join(directory, entry.name);
+      if (entry.isDirectory()) await removeLeftUploads(path);
+      else if (entry.isFile() && entry.name.endsWith(UPLOAD_SUFFIX) && !underWay.has(path)) {
+        await rm(path, { force: true });
+        log.info({ path }, 'what was left of an upload is removed');
+      }
+    }
+  } catch (error) {
+    // Directories come and go meanwhile.
+    log.debug({ err: messageOf(error), directory }, 'a directory could not be looked through');
+  }
+}

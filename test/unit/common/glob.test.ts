@@ -1,0 +1,24 @@
+import { expect, it } from 'vitest';
+import { matchesGlob } from '../../../src/common/glob.js';
+
+it.each([
+  ['', '', true],
+  ['', '*', true],
+  ['a', '', false],
+  ['a', '?', true],
+  ['ab', '?', false],
+  ['a.vmx', '*.vmx', true],
+  ['a.vmxf', '*.vmx', false],
+  ['abcabd', 'a*bd', true],
+  ['abcabd', '*a*a*', true],
+  ['abcabd', '*c*c*', false],
+  ['a+(b)', 'a+(?)', true],
+  ['aaa', '**a**', true],
+])('%j and %j: %s', (text, pattern, fits) => {
+  expect(matchesGlob(text, pattern)).toBe(fits);
+});
+
+it('takes no time that grows with the number of stars', () => {
+  expect(matchesGlob('a'.repeat(255), `${'*a'.repeat(120)}*b`)).toBe(false);
+  expect(matchesGlob('a'.repeat(255), `${'*'.repeat(1_000_000)}b`)).toBe(false);
+});

@@ -1,0 +1,18 @@
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { complaints, printedIn } from '../../../src/hostd/qemu/qemu-words.js';
+
+it('of what QEMU prints the end is read, however much a guest made it print', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'caisson-words-'));
+  const path = join(directory, 'log');
+  expect(await printedIn(path)).toBe('');
+  writeFileSync(path, 'qemu: warning: old\nqemu: no such disk\n');
+  expect(complaints(await printedIn(path))).toEqual(['qemu: no such disk']);
+  // More than a string can hold.
+  truncateSync(path, 2 ** 40);
+  writeFileSync(path, '\nqemu: the end\n', { flag: 'a' });
+  expect(complaints(await printedIn(path)).at(-1)).toBe('qemu: the end');
+  rmSync(directory, { recursive: true });
+});
