@@ -288,8 +288,12 @@ export interface ExecService {
   /** @throws unavailable in Docker's words when it is not paused */
   unpause(id: string): Promise<void>;
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;
-  /** @throws conflict when running and not `force` */
-  remove(id: string, options: { force: boolean }): Promise<void>;
+  /**
+   * One that runs is powered off, without its guest being asked for anything, unless it writes to a volume that stays.
+   * @param options `volumes`: those that nobody has named go too
+   * @throws conflict when running and not `force`
+   */
+  remove(id: string, options: { force: boolean; volumes?: boolean }): Promise<void>;
   rename(id: string, name: string): Promise<void>;
   /**
    * Changes what a container may use: its limits at once (when it goes on, if it is paused), its VM at once when that is off, else when

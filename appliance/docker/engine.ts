@@ -323,7 +323,7 @@ export class Engine {
     const first = !this.removals.has(id);
     if (first) this.removals.set(id, volumes);
     try {
-      await this.portLayer.exec.remove(id, { force });
+      await this.portLayer.exec.remove(id, { force, volumes });
     } finally {
       if (first) this.removals.delete(id);
     }

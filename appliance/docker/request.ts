@@ -1,4 +1,5 @@
 /** A request of the Docker API: its version, query, body, and the connection it may take over. */
+import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
@@ -167,6 +168,8 @@ function checkJsonType(type: string): void {
 /** Aborted when the client hangs up before the answer is complete. */
 export function hangup(response: ServerResponse): AbortSignal {
   const abort = new AbortController();
+  // As many as there are containers may listen.
+  setMaxListeners(0, abort.signal);
   response.once('close', () => abort.abort());
   return abort.signal;
 }

@@ -27,6 +27,7 @@ import type { ContainerCache } from './container-cache.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
+import { keepsNothing } from './lasting-disks.js';
 import { Pauser } from './pause.js';
 import { macOf, Starter } from './start.js';
 import { renewLimits, updateResources } from './update.js';
@@ -188,6 +189,11 @@ export class Containers implements ExecService, ExecContext {
     await this.wake(container);
     if (await settles(exit, KILL_MS)) return;
     log.warn({ container: container.id }, 'the VM does not end and is powered off');
+    await this.powerOff(container, exit);
+  }
+
+  /** Asks its guest for nothing. */
+  private async powerOff(container: Container, exit: Promise<unknown>): Promise<void> {
     await this.client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
       if (!isKind(error, 'conflict')) throw error;
     });
@@ -244,7 +250,7 @@ export class Containers implements ExecService, ExecContext {
 
   // --- remove and change ---------------------------------------------------------------------------------------------
 
-  async remove(id: string, options: { force: boolean }): Promise<void> {
+  async remove(id: string, options: { force: boolean; volumes?: boolean }): Promise<void> {
     const container = this.cache.resolve(id);
     if (container.removal !== null) throw conflict(`removal of container ${container.id} is already in progress`);
     if ((container.running || container.state === 'starting') && !options.force) {
@@ -252,7 +258,7 @@ export class Containers implements ExecService, ExecContext {
         `cannot remove container "/${container.spec.name}": container is running: stop the container before removing or force remove`,
       );
     }
-    container.removal = this.destroy(container).finally(() => {
+    container.removal = this.destroy(container, options.volumes === true).finally(() => {
       container.removal = null;
     });
     await container.removal;
@@ -271,10 +277,14 @@ export class Containers implements ExecService, ExecContext {
     );
   };
 
-  private async destroy(container: Container): Promise<void> {
+  /** @param disposes see {@link keepsNothing} */
+  private async destroy(container: Container, disposes: boolean): Promise<void> {
     container.abortStart?.(conflict('container is marked for removal and cannot be started'));
     await container.settled();
-    if (container.running) await this.killHard(container, nextExit(container));
+    // A guest that may do what it likes is not asked to end where nothing is lost without.
+    if (container.running && keepsNothing(container, this.cache, disposes))
+      await this.powerOff(container, nextExit(container));
+    else if (container.running) await this.killHard(container, nextExit(container));
     await container.exclusive(async () => {
       if (this.cache.get(container.id) !== container) return;
       container.become('removing');

@@ -5,12 +5,14 @@ import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { StartError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
+import { FIRST_PROCESS } from '../interaction/patience.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec, ContainerState, Preparation } from '../types.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
+import { keepsNothing } from './lasting-disks.js';
 import { programSpec } from './program-spec.js';
 import { RUN_KEY, type RunRecord } from './run-record.js';
 import { environmentProblem, parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
@@ -18,7 +20,6 @@ import type { VmObserver } from './vm-observer.js';
 import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
-const START_MS = 120_000;
 /** So much more for each volume: an emulated machine that is busy takes long to find and mount many disks. */
 const VOLUME_MS = 3000;
 /** A guest that could not start its process powers itself off within this. */
@@ -130,21 +131,11 @@ export class Starter {
     container.lastFinishedAt = container.finishedAt ?? container.lastFinishedAt;
     container.finishedAt = null;
     container.become('running');
-    if (container.spec.autoRemove && this.keepsNothing(container))
+    if (container.spec.autoRemove && keepsNothing(container, this.context.cache, true))
       container.once('ending', () => void this.drop(container));
     this.context.emit({ type: 'started', container: container.info(), time: container.startedAt });
     if (container.endedWhileStarting !== null) this.observer.poweredOff(container, container.endedWhileStarting);
     else if (!container.poweredOn) void this.lookAfterShortRun(container, container.startedAt);
-  }
-
-  /** True when no disk that its VM writes to outlives the container. */
-  private keepsNothing({ id, spec }: Container): boolean {
-    const others = this.context.cache.all().filter((one) => one.id !== id);
-    const isShared = (name: string): boolean =>
-      others.some((one) => (one.spec.volumes ?? []).some(({ volume }) => volume === name));
-    return (spec.volumes ?? []).every(
-      ({ volume, readOnly, disposable }) => readOnly || (disposable === true && !isShared(volume)),
-    );
   }
 
   /** Nothing of this VM is kept: it need not go down in order, and nobody waits for it. */
@@ -212,7 +203,7 @@ export class Starter {
         else reject(ended);
       };
       const tooLong = (): void => reject(timeout('the container VM does not start its process in time'));
-      const timer = setTimeout(tooLong, START_MS + VOLUME_MS * volumeDisks(container.spec).length);
+      const timer = setTimeout(tooLong, FIRST_PROCESS.mostMs + VOLUME_MS * volumeDisks(container.spec).length);
       channel.on('started', onStarted);
       channel.on('failed', onFailed);
       container.on('power', onPower);

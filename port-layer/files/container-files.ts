@@ -10,6 +10,7 @@ import { type DiskSource, volumeSource } from '../disks/disk-source.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
+import { CHANGES, type LookPatience, SIZE } from '../interaction/patience.js';
 import type { Layers } from '../storage/layers.js';
 import type { StorageReserve } from '../storage/storage-reserve.js';
 import { volumeDiskPath } from '../storage/volume-disks.js';
@@ -121,22 +122,35 @@ export class ContainerFiles implements FileService {
   }
 
   async changes(id: string, signal?: AbortSignal): Promise<FileChange[]> {
-    const changes: FileChange[] = [];
-    const budget = new NameBudget();
-    for await (const change of this.compare(id, signal)) {
-      budget.take(change.path);
-      changes.push(shown(change));
-    }
-    return changes;
+    return this.looking('the changes of container', CHANGES, id, signal, async (quiet, call) => {
+      const changes: FileChange[] = [];
+      const budget = new NameBudget();
+      for await (const change of this.compare(id, quiet, call)) {
+        budget.take(change.path);
+        changes.push(shown(change));
+      }
+      return changes;
+    });
   }
 
   async size(id: string, signal?: AbortSignal): Promise<number> {
+    return this.looking('the size of container', SIZE, id, signal, (quiet, call) => this.count(id, quiet, call));
+  }
+
+  /** @param what is looked for @throws timeout */
+  private async looking<T>(
+    what: string,
+    patience: LookPatience,
+    id: string,
+    signal: AbortSignal | undefined,
+    look: (quiet: Quiet, call: DiskCall) => Promise<T>,
+  ): Promise<T> {
     const container = this.containers.resolve(id);
     const heard = (): number => container.channel?.heard() ?? call.heard;
-    const quiet = new Quiet(`the size of container ${id}`, heard, signal);
+    const quiet = new Quiet(`${what} ${id}`, patience, heard, signal);
     const call = this.readers.call(quiet.signal);
     try {
-      return await quiet.run(() => this.count(id, quiet, call));
+      return await quiet.run(() => look(quiet, call));
     } finally {
       quiet.close();
     }
@@ -147,7 +161,7 @@ export class ContainerFiles implements FileService {
     /** Of files with several names, counted once. */
     const counted = new Set<bigint>();
     const budget = new NameBudget();
-    for await (const { entry } of this.compare(id, quiet.signal, quiet, call)) {
+    for await (const { entry } of this.compare(id, quiet, call)) {
       if (entry === null || !(isRegular(entry) || isSymlink(entry)) || counted.has(entry.ino)) continue;
       if (entry.nlink > 1) {
         budget.take('');
@@ -159,12 +173,8 @@ export class ContainerFiles implements FileService {
   }
 
   /** What was changed since the image, in the order of the paths. */
-  private async *compare(
-    id: string,
-    signal?: AbortSignal,
-    quiet?: Quiet,
-    call = this.readers.call(signal),
-  ): AsyncGenerator<TreeChange> {
+  private async *compare(id: string, quiet: Quiet, call: DiskCall): AsyncGenerator<TreeChange> {
+    const { signal } = quiet;
     const container = this.containers.resolve(id);
     const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
@@ -172,7 +182,7 @@ export class ContainerFiles implements FileService {
       try {
         const trees = [image, files]
           .map((root) => root.tree('/', { content: false }))
-          .map((tree) => quiet?.noting(tree) ?? tree);
+          .map((tree) => quiet.noting(tree));
         yield* compareTrees(trees[0]!, trees[1]!, { exact: false });
       } finally {
         await image.close();

@@ -16,12 +16,9 @@ import {
 } from '../../tether/protocol/files.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import { GuestHelper } from '../interaction/guest-helper.js';
+import { FILE_FREEZE, FILE_RECORD } from '../interaction/patience.js';
 import { FileError, isRegular, type RootFiles, type TreeOptions } from './root-files.js';
 
-/** Each record is waited for so long; a large directory is read and sorted before its first one. */
-const RECORD = { silenceMs: 30_000, mostMs: 120_000 };
-/** Another server may have the filesystem frozen: its end is waited for. */
-const FREEZE = { silenceMs: 30_000, mostMs: 1_800_000 };
 /** Files with several names that are kept in mind for one archive. */
 const MAX_GIVEN = 1_000_000;
 
@@ -36,7 +33,7 @@ export class GuestFiles implements RootFiles {
 
   /** Starts a server. @param view of `FilesView`. @throws conflict, unavailable, timeout, cancelled */
   static async open(channel: ContainerChannel, view: number, signal?: AbortSignal): Promise<GuestFiles> {
-    const asking = { patience: RECORD, what: "access to the container's files", signal };
+    const asking = { patience: FILE_RECORD, what: "access to the container's files", signal };
     return new GuestFiles(await GuestHelper.open(channel, channel.files(view), new FileRecordParser(), asking));
   }
 
@@ -87,19 +84,19 @@ export class GuestFiles implements RootFiles {
 
   async freeze(): Promise<void> {
     await this.send(FileRequest.freeze, Buffer.alloc(0));
-    await this.done(FREEZE);
+    await this.done(FILE_FREEZE);
   }
 
   close(): Promise<void> {
     return this.helper.close();
   }
 
-  private async done(patience = RECORD): Promise<void> {
+  private async done(patience = FILE_RECORD): Promise<void> {
     const reply = await this.reply(patience);
     if (reply.type !== 'done') throw internal('the guest sent an unexpected record');
   }
 
-  private async reply(patience = RECORD): Promise<FileRecord> {
+  private async reply(patience = FILE_RECORD): Promise<FileRecord> {
     const reply = await this.helper.next(patience);
     if (reply.done === true) throw this.helper.ended();
     if (reply.value.type === 'error') throw new FileError(reply.value.failure);

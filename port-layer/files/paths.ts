@@ -2,6 +2,10 @@
 import { Errno, FileError, isSymlink, type RootFiles } from './root-files.js';
 
 const MAX_LINKS = 255;
+/** As the kernel's PATH_MAX. */
+const MAX_PATH = 4096;
+/** Steps on the way: a guest may give each link a long way to go. */
+const MAX_STEPS = 16_384;
 
 /** Text as bytes, one character each. */
 export function toBytes(text: string): string {
@@ -16,7 +20,8 @@ export function toText(path: string): string {
 /** `path` counted from the root, without `.`, `..` and doubled slashes; a slash or `/.` at its end is kept. */
 export function absolutePath(path: string): string {
   const clean = cleanPath(path);
-  const dot = /(^|\/)\.\/*$/.test(path);
+  const last = withoutSlashes(path);
+  const dot = last === '.' || last.endsWith('/.');
   const slash = path.endsWith('/');
   const base = clean === '/' ? '' : clean;
   if (dot) return `${base}/.${slash ? '/' : ''}`;
@@ -35,8 +40,15 @@ export function cleanPath(path: string): string {
 
 /** The last component, as Go's `filepath.Base`: `/` for the root, `.` for a path that ends so. */
 export function baseName(path: string): string {
-  const trimmed = path.replace(/\/+$/, '');
+  const trimmed = withoutSlashes(path);
   return trimmed === '' ? '/' : trimmed.slice(trimmed.lastIndexOf('/') + 1);
+}
+
+/** Without those at its end. */
+function withoutSlashes(path: string): string {
+  let end = path.length;
+  while (end > 0 && path[end - 1] === '/') end--;
+  return path.slice(0, end);
 }
 
 /** The directory that `path` lies in. */
@@ -47,7 +59,7 @@ export function parentOf(path: string): string {
 
 /**
  * The path that `path` means with all its symbolic links followed. @param missing what does not exist: an error, or taken as it stands
- * @throws FileError ENOENT, ENOTDIR, and ELOOP after too many links
+ * @throws FileError ENOENT, ENOTDIR, ENAMETOOLONG, and ELOOP after too many links
  */
 export async function followLinks(
   files: Pick<RootFiles, 'stat'>,
@@ -57,6 +69,7 @@ export async function followLinks(
   const rest = path.split('/').reverse();
   let current = '';
   let followed = 0;
+  let steps = 0;
   for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
     if (name === '' || name === '.') continue;
     if (name === '..') {
@@ -64,6 +77,8 @@ export async function followLinks(
       continue;
     }
     const next = `${current}/${name}`;
+    if (next.length > MAX_PATH) throw new FileError({ errno: Errno.ENAMETOOLONG, operation: 'lstat', path });
+    if (++steps > MAX_STEPS) throw new FileError({ errno: Errno.ELOOP, operation: 'lstat', path });
     const entry = await files.stat(next).catch((error: unknown) => {
       const nothing = error instanceof FileError && (error.errno === Errno.ENOENT || error.errno === Errno.ENOTDIR);
       if (missing === 'keep' && nothing) return null;

@@ -1,12 +1,7 @@
 /** Looking through files as long as something comes. */
 import { timeout } from '../../src/common/errors.js';
+import type { LookPatience } from '../interaction/patience.js';
 
-/** Nothing comes, and the guest answers nothing. */
-const SILENCE_MS = 3000;
-/** Nothing comes, though it answers. */
-const QUIET_MS = 10_000;
-/** Files may come without end. */
-const MOST_MS = 60_000;
 const LOOK_MS = 250;
 
 /** Aborts when nothing was seen for too long. Its owner must {@link close} it. */
@@ -24,6 +19,7 @@ export class Quiet {
    */
   constructor(
     private readonly what: string,
+    private readonly patience: LookPatience,
     private readonly heard: () => number,
     private readonly outer?: AbortSignal,
   ) {
@@ -75,9 +71,10 @@ export class Quiet {
       return;
     }
     const quiet = now - this.seenAt;
-    if (now - this.began < MOST_MS && quiet < SILENCE_MS / 4) return;
+    const { silenceMs, quietMs, mostMs } = this.patience;
+    if (now - this.began < mostMs && quiet < silenceMs / 4) return;
     const silent = Math.min(quiet, now - this.heard());
-    if (silent < SILENCE_MS && quiet < QUIET_MS && now - this.began < MOST_MS) return;
+    if (silent < silenceMs && quiet < quietMs && now - this.began < mostMs) return;
     this.abort.abort(timeout(`${this.what} was given up after ${Math.round((now - this.began) / 1000)} s`));
   }
 }

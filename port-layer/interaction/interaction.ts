@@ -24,6 +24,7 @@ import {
   readAfter,
   readLog,
   selectLines,
+  whileWanted,
 } from './output-log.js';
 import type { ReaderOptions } from './session-streams.js';
 
@@ -53,6 +54,8 @@ export class Interaction implements InteractionService {
     const cursor = new LogCursor();
     let output: Readable;
     let live: Readable | null = null;
+    let open = true;
+    const wanted = (): boolean => open;
     if (options.logs) checkKept(container);
     if (options.stream) {
       const channel = this.channelOf(container);
@@ -62,14 +65,19 @@ export class Interaction implements InteractionService {
         // What a run that begins from now on writes stands behind this.
         const next = container.running ? 0 : ((await this.datastore.size(path)) ?? 0);
         const follows = !container.running || (await isLive(container, channel, live));
-        const stored = readLog(this.datastore, path, cursor, await this.keptPart(container));
+        const stored = whileWanted(readLog(this.datastore, path, cursor, await this.keptPart(container)), wanted);
         output = Readable.from(outputOf(follows ? logThenLive(stored, cursor, live, next) : stored));
       }
     } else {
       output = Readable.from(
-        options.logs ? outputOf(readLog(this.datastore, path, cursor, await this.keptPart(container))) : [],
+        options.logs
+          ? outputOf(whileWanted(readLog(this.datastore, path, cursor, await this.keptPart(container)), wanted))
+          : [],
       );
     }
+    output.once('close', () => {
+      open = false;
+    });
     const streams: AttachedStreams = {
       output,
       stdin: options.stdin && options.stream && container.spec.process.openStdin ? this.input(container) : null,
@@ -98,7 +106,13 @@ export class Interaction implements InteractionService {
     yield* stored;
     yield [CAUGHT_UP];
     if (!(await isLive(container, channel, live))) return;
-    for await (const chunk of readAfter(this.datastore, this.logPath(container), cursor.run, cursor.last)) {
+    for await (const chunk of readAfter(
+      this.datastore,
+      this.logPath(container),
+      cursor.run,
+      cursor.last,
+      () => !live.destroyed,
+    )) {
       cursor.last = chunk.offset;
       yield [chunk];
     }
@@ -113,9 +127,9 @@ export class Interaction implements InteractionService {
     let run: Promise<number> | null = null;
     const { datastore } = this;
     return {
-      async *replay(after: number) {
+      async *replay(after, wanted) {
         run ??= newestRun(datastore, path);
-        yield* readAfter(datastore, path, await run, after);
+        yield* readAfter(datastore, path, await run, after, wanted);
       },
     };
   }
@@ -153,7 +167,8 @@ export class Interaction implements InteractionService {
       tail = Math.min(tail ?? Number.POSITIVE_INFINITY, await keptLines(this.datastore, path, rotation, keepBytes));
     // A line of Docker's file is longer than one of this log: all that it keeps is in as many bytes, but for a last one.
     const part = await logPart(this.datastore, path, { tail, ...(rotation === undefined ? { keepBytes } : {}) });
-    const stored = readLog(this.datastore, path, cursor, part);
+    let open = true;
+    const stored = whileWanted(readLog(this.datastore, path, cursor, part), () => open);
     let batches: LogBatches = stored;
     let live: Readable | null = null;
     if (options.follow && !ended && channel !== null) {
@@ -167,6 +182,7 @@ export class Interaction implements InteractionService {
       highWaterMark: LOG_BATCHES,
     });
     const close = (): void => {
+      open = false;
       live?.destroy();
     };
     result.once('close', close);

@@ -12,6 +12,8 @@ const MAX_LINE = 16_384;
 const LINE_FEED = 10;
 /** The end of a log that is looked at first for its last lines; then four times as much, and so on. */
 const TAIL_BYTES = 1 << 20;
+/** A log without marks, an earlier version's, is searched for its last run if it is no longer than this. */
+const MAX_SEARCHED = 256 << 20;
 
 /** Stands between what was stored and what comes live. */
 export const CAUGHT_UP = Symbol('caught up');
@@ -38,7 +40,15 @@ export interface LogPart {
 
 const WHOLE: LogPart = { start: 0, from: 0 };
 
-/** The records of a log file. @param cursor kept up to date */
+/** The same as long as it is wanted. A log may be long, and hold nothing that anybody is shown: who has gone must not be read for to its end. */
+export async function* whileWanted(batches: LogBatches, wanted: () => boolean): AsyncGenerator<LogItem[]> {
+  for await (const batch of batches) {
+    if (!wanted()) return;
+    yield batch;
+  }
+}
+
+/** The records of a log file, as it is read: there may be none for a while. @param cursor kept up to date */
 export async function* readLog(
   datastore: DatastoreClient,
   path: string,
@@ -59,7 +69,7 @@ export async function* readLog(
         const kept = trimmer === null ? record : trimmer.take(record);
         if (kept !== null) batch.push(kept);
       }
-      if (batch.length > 0) yield batch;
+      yield batch;
     }
   } catch (error) {
     if (!isKind(error, 'notFound')) throw error;
@@ -249,10 +259,11 @@ async function hasLines(batches: LogBatches, count: number): Promise<boolean> {
   return false;
 }
 
-/** Where in a log file the newest run begins that has output. */
+/** Where in a log file the newest run begins that has output; 0 for one whose end, a long one's, has nothing that makes sense. */
 export async function newestRun(datastore: DatastoreClient, path: string): Promise<number> {
   const size = (await datastore.size(path)) ?? 0;
   for (const start of [Math.max(0, size - TAIL_BYTES), 0]) {
+    if (size - start > MAX_SEARCHED) break;
     const cursor = new LogCursor();
     let found = false;
     for await (const batch of readLog(datastore, path, cursor, { start, from: 0 })) found ||= batch.length > 0;
@@ -261,16 +272,23 @@ export async function newestRun(datastore: DatastoreClient, path: string): Promi
   return 0;
 }
 
-/** A run's records after one, as far as they are in the log. @param run where it begins @param after the record's offset; -1: from the beginning */
+/**
+ * A run's records after one, as far as they are in the log.
+ * @param run where it begins
+ * @param after the record's offset; -1: from the beginning
+ * @param wanted false: nobody reads any more
+ */
 export async function* readAfter(
   datastore: DatastoreClient,
   path: string,
   run: number,
   after: number,
+  wanted = (): boolean => true,
 ): AsyncGenerator<OutputChunk> {
   const start = run + Math.max(0, after);
   const parser = new LogParser(start, run);
   for await (const bytes of await datastore.get(path, { start })) {
+    if (!wanted()) return;
     for (const record of parser.push(bytes as Buffer)) {
       if (record.position - record.offset !== run) return;
       if (record.offset > after) yield record;

@@ -16,6 +16,33 @@ export interface Patience {
 export const START: Patience = { silenceMs: 10_000, mostMs: 30_000 };
 /** What the guest does at once. */
 export const ANSWER: Patience = { silenceMs: 5000, mostMs: 15_000 };
+/** What an observer says of the processes: one record. */
+export const OBSERVATION: Patience = { silenceMs: 10_000, mostMs: 20_000 };
+/** Each record of a file server; a large directory is read and sorted before its first one. */
+export const FILE_RECORD: Patience = { silenceMs: 30_000, mostMs: 120_000 };
+/** Another file server may have the filesystem frozen: its end is waited for. */
+export const FILE_FREEZE: Patience = { silenceMs: 30_000, mostMs: 1_800_000 };
+/** From power-on until the first process runs. */
+export const FIRST_PROCESS = { mostMs: 120_000 };
+
+/** How long files are looked through as a whole: a guest may tell of them without end. */
+export interface LookPatience {
+  /** Nothing comes, and the guest answers nothing. */
+  silenceMs: number;
+  /** Nothing comes, though it answers. */
+  quietMs: number;
+  /** In all. */
+  mostMs: number;
+}
+
+/** For a size, which others who ask for sizes wait for too. */
+export const SIZE: LookPatience = { silenceMs: 3000, quietMs: 10_000, mostMs: 60_000 };
+/** For all changes since the image. That nothing comes, {@link FILE_RECORD} tells. */
+export const CHANGES: LookPatience = {
+  silenceMs: Number.POSITIVE_INFINITY,
+  quietMs: Number.POSITIVE_INFINITY,
+  mostMs: 600_000,
+};
 
 /** A guest that sent what no tether sends. */
 export const brokeProtocol = (how: string): Error => unavailable(`the guest broke the protocol: ${how}`);

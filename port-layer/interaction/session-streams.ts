@@ -17,9 +17,9 @@ export interface ReaderOptions {
   paces: boolean;
   /**
    * Gives the session's output again from what is kept of it, after a record's offset and up to its end. Without, the session waits
-   * for the slowest.
+   * for the slowest. `wanted`: false when the reader has gone.
    */
-  replay?: (after: number) => AsyncIterable<OutputChunk>;
+  replay?: (after: number, wanted: () => boolean) => AsyncIterable<OutputChunk>;
 }
 
 /** An attached reader. */
@@ -132,7 +132,7 @@ class Attacher extends Readable {
       // What the guest sent stands in what is kept already.
       while (this.behind && !this.destroyed) {
         const goal = this.streams.lastOffset;
-        for await (const chunk of replay(this.last)) {
+        for await (const chunk of replay(this.last, () => !this.destroyed)) {
           if (this.destroyed) return;
           this.pass(chunk);
           this.count();

@@ -1,9 +1,14 @@
 /** A container's processes, from the guest's /proc (proc(5)). What a hostile guest makes of it is its own affair, within bounds. */
 import type { Facts } from '../../tether/protocol/observation.js';
 import type { GuestProcess, ProcessList } from './types.js';
-import { number, text, totalMemory } from './usage.js';
+import { kibIn, number, text, totalMemory, valueIn } from './usage.js';
 
-const MAX_ARGS = 4096;
+/** What is read of each file, in bytes: as much as `tether/guest/observe.c` sends. */
+const MAX_STAT = 4096;
+const MAX_STATUS = 8192;
+const MAX_CMDLINE = 4096;
+/** Fields of stat. */
+const MAX_FIELDS = 64;
 const NS_PER_SECOND = 1e9;
 
 /** @param at when it was asked for */
@@ -18,7 +23,7 @@ export function parseProcesses(facts: Facts, at: Date): ProcessList {
   for (const [name, stat] of facts) {
     const pid = /^(\d{1,9})\/stat$/.exec(name)?.[1];
     if (pid === undefined) continue;
-    const process = parseProcess(facts, pid, stat.toString('utf8'), clock);
+    const process = parseProcess(facts, pid, stat.toString('utf8', 0, MAX_STAT), clock);
     if (process !== null) processes.push(process);
   }
   processes.sort((a, b) => a.pid - b.pid);
@@ -54,14 +59,13 @@ function parseProcess(facts: Facts, pid: string, stat: string, clock: Clock): Gu
   const fields = stat
     .slice(close + 1)
     .trim()
-    .split(' ');
+    .split(' ', MAX_FIELDS);
   const field = (index: number): number => {
     const value = Number(fields[index]);
     return Number.isSafeInteger(value) ? value : 0;
   };
-  const status = text(facts, `${pid}/status`);
-  const ids = (name: string): number[] =>
-    (new RegExp(`^${name}:\\s+([\\d\\s]+)$`, 'm').exec(status)?.[1] ?? '').trim().split(/\s+/).map(number);
+  const status = text(facts, `${pid}/status`, MAX_STATUS);
+  const ids = (name: string): number[] => (valueIn(status, name) ?? '').split('\t', 4).map(number);
   const [uid = 0, euid = 0] = ids('Uid');
   const [gid = 0, egid = 0] = ids('Gid');
   const age = Math.max(0, clock.uptime - field(19) / clock.tick);
@@ -90,7 +94,7 @@ function parseProcess(facts: Facts, pid: string, stat: string, clock: Clock): Gu
     ageSeconds: age,
     virtualBytes: field(20),
     residentBytes: field(21) * clock.page,
-    lockedBytes: number(/^VmLck:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024,
+    lockedBytes: number(kibIn(status, 'VmLck')) * 1024,
     processor: field(36),
     rtPriority: field(37),
     policy: field(38),
@@ -99,8 +103,9 @@ function parseProcess(facts: Facts, pid: string, stat: string, clock: Clock): Gu
 
 /** Arguments end with NUL each; a process may have overwritten them with one text. */
 function commandLine(bytes: Buffer | undefined): string[] {
-  const all = (bytes?.toString('utf8') ?? '').replace(/\0+$/, '');
-  return all === '' ? [] : all.split('\0', MAX_ARGS);
+  let end = Math.min(bytes?.length ?? 0, MAX_CMDLINE);
+  while (end > 0 && bytes![end - 1] === 0) end--;
+  return end === 0 ? [] : bytes!.toString('utf8', 0, end).split('\0');
 }
 
 /** `name:password:number:…` of passwd(5) and group(5). */

@@ -1,10 +1,13 @@
 /**
  * What a container uses, from the files of its control group in the guest (Documentation/admin-guide/cgroup-v2.rst) and of /proc. A
- * hostile guest can lie about itself, and that is all: what is no number counts as 0.
+ * hostile guest can lie about itself, and that is all: what is no number counts as 0, texts are cut, and nothing here takes longer than in
+ * proportion to them (no pattern that goes back over what it has passed).
  */
 import type { Facts } from '../../tether/protocol/observation.js';
 import type { NetworkUsage, ResourceUsage } from './types.js';
 
+/** `MAX_TEXT` of `tether/guest/observe.c`. */
+const MAX_TEXT = 65_536;
 const MAX_CARDS = 64;
 const MAX_DISKS = 64;
 const MAX_KEYS = 200;
@@ -40,11 +43,26 @@ export function parseUsage(facts: Facts, at: Date): ResourceUsage {
 
 /** Bytes of memory that the VM has. */
 export function totalMemory(facts: Facts): number {
-  return number(/^MemTotal:\s+(\d+) kB$/m.exec(text(facts, 'meminfo'))?.[1] ?? '') * 1024;
+  return number(kibIn(text(facts, 'meminfo'), 'MemTotal')) * 1024;
 }
 
-export function text(facts: Facts, name: string): string {
-  return (facts.get(name)?.toString('utf8') ?? '').trim();
+/** @param most bytes: no more is read of it, as the guest's observer sends no more */
+export function text(facts: Facts, name: string, most = MAX_TEXT): string {
+  return (facts.get(name)?.toString('utf8', 0, most) ?? '').trim();
+}
+
+/** The number of KiB in a line of meminfo or of a process's status; undefined: there is none. */
+export function kibIn(table: string, name: string): string | undefined {
+  return valueIn(table, name)?.split(' ', 1)[0];
+}
+
+/** What stands behind a name and a colon at the beginning of a line. */
+export function valueIn(table: string, name: string): string | undefined {
+  const lines = `\n${table}`;
+  const at = lines.indexOf(`\n${name}:`);
+  if (at < 0) return undefined;
+  const end = lines.indexOf('\n', at + 1);
+  return lines.slice(at + name.length + 2, end < 0 ? lines.length : end).trim();
 }
 
 export function number(value: string | undefined): number {
@@ -56,7 +74,7 @@ export function number(value: string | undefined): number {
 function keyed(facts: Facts, name: string): Record<string, number> {
   const lines = text(facts, name)
     .split('\n', MAX_KEYS)
-    .map((line) => line.split(' '));
+    .map((line) => line.split(' ', 2));
   return Object.fromEntries(
     lines.flatMap(([key = '', value]) => (/^[a-z]\w{0,40}$/.test(key) ? [[key, number(value)]] : [])),
   );
@@ -64,8 +82,8 @@ function keyed(facts: Facts, name: string): Record<string, number> {
 
 /** /proc/net/dev: two lines of headings, then name, eight numbers of what was received, eight of what was sent. */
 function networks(table: string): Record<string, NetworkUsage> {
-  const cards: Record<string, NetworkUsage> = {};
-  for (const line of table.split('\n').slice(2, 2 + MAX_CARDS)) {
+  const cards: Record<string, NetworkUsage> = Object.create(null) as Record<string, NetworkUsage>;
+  for (const line of table.split('\n', 2 + MAX_CARDS).slice(2)) {
     const [name = '', numbers = ''] = line.trim().split(/:\s*/, 2);
     if (!NAME.test(name) || name === 'lo') continue;
     const n = numbers.split(/\s+/).map(number);

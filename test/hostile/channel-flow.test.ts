@@ -223,6 +223,20 @@ describe('input', () => {
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(received).toBeLessThan(300 * 1024);
   });
+  it('of what has ended goes nowhere, and is not kept', async () => {
+    const one = await guest((self, frame) => {
+      obliging(self, frame);
+      if (frame.type === Message.exec) self.exited(frame.session);
+    });
+    const { session, output: read, started } = await channel.exec(Buffer.alloc(10));
+    await started;
+    for await (const _ of read);
+    const { connection } = channel as unknown as { connection: { inputs: Map<number, unknown> } };
+    const input = channel.stdin(session)!;
+    await expect(new Promise((resolve) => input.write('x', resolve))).resolves.toBeInstanceOf(Error);
+    expect(connection.inputs.size).toBe(0);
+    expect(one.closed).toBe(false);
+  });
 });
 
 describe('what no tether says', () => {

@@ -10,6 +10,7 @@ import { dockerApp, listenDocker } from '../../appliance/docker/server.js';
 import { PortMapper } from '../../appliance/gateway/published-ports.js';
 import { openPortLayer } from '../../port-layer/index.js';
 import { createVch } from '../../src/cli/vch.js';
+import { invalid } from '../../src/common/errors.js';
 import { VimClient } from '../../src/vim25/index.js';
 import { startFakeHostd } from './fake-hostd.js';
 import { FakeImageService, fakeImage } from './fake-image-service.js';
@@ -40,8 +41,15 @@ export interface HostileStack {
   engine: Engine;
   /** Where the API listens, on 127.0.0.1. */
   port: number;
-  /** Runs a container whose guest behaves so. @returns its id */
-  run(behaviour: Behaviour): Promise<string>;
+  /**
+   * Makes a container whose guest behaves so, in all its runs.
+   * @param started its guest says of itself that its process runs
+   * @param config more of what the container is made with
+   * @returns its id
+   */
+  create(behaviour: Behaviour, started?: boolean, config?: object): Promise<string>;
+  /** Makes one and starts it. @returns its id */
+  run(behaviour: Behaviour, config?: object): Promise<string>;
   /** @throws Error when it takes longer than its deadline */
   call(method: string, path: string, options: CallOptions): Promise<Called>;
   close(): Promise<void>;
@@ -49,19 +57,19 @@ export interface HostileStack {
 
 export async function startHostileStack(): Promise<HostileStack> {
   const hostd = await startFakeHostd();
-  const behaviours = new Map<string, Behaviour>();
+  const behaviours = new Map<string, { behaviour: Behaviour; started: boolean }>();
   const guests = new Set<HostileGuest>();
   const { runtime } = hostd;
   const powerOn = runtime.powerOn.bind(runtime);
   runtime.powerOn = async (vm, hooks) => {
     const running = await powerOn(vm, hooks);
-    const behaviour = behaviours.get(vm.name.slice(0, vm.name.lastIndexOf('-')));
+    const known = behaviours.get(vm.name.slice(0, vm.name.lastIndexOf('-')));
     const backing = vm.serials[0]?.backing;
-    if (behaviour === undefined || backing?.kind !== 'unixClient') return running;
+    if (known === undefined || backing?.kind !== 'unixClient') return running;
     const connect = async (): Promise<void> => {
-      const guest = await HostileGuest.connect(backing.path, behaviour);
+      const guest = await HostileGuest.connect(backing.path, known.behaviour);
       guests.add(guest);
-      guest.started(0);
+      if (known.started) guest.started(0);
       // As a VM does: it is connected again whenever it is hung up on.
       guest.socket.once('close', () => {
         guests.delete(guest);
@@ -90,6 +98,15 @@ export async function startHostileStack(): Promise<HostileStack> {
   const portLayer = await openPortLayer(vch.config);
   const images = new FakeImageService([{ ...fakeImage('guest:latest', { Cmd: ['sh'] }), chainIds: [] }]);
   const worker = { publish: async () => undefined, unpublish: async () => undefined, stop: async () => undefined };
+  // As far as it is read: an image is made by others.
+  images.commit = async ({ layer }) => {
+    let bytes = 0;
+    for await (const part of layer) {
+      bytes += (part as Buffer).length;
+      if (bytes > 8 << 20) break;
+    }
+    throw invalid('no image is made of it');
+  };
   const engine = new Engine(portLayer, images, new PortMapper(worker as never), vch.config);
   const server = await listenDocker(dockerApp(engine), { host: '127.0.0.1', port: 0 });
   const { port } = server.address as AddressInfo;
@@ -135,7 +152,7 @@ export async function startHostileStack(): Promise<HostileStack> {
         }
         response.on('data', (part: Buffer) => {
           read += part.length;
-          if (text.length < 2000) text += part.toString('latin1', 0, 2000);
+          if (text.length < 65_536) text += part.toString('latin1');
           if (read >= most) end();
         });
         response.on('end', end);
@@ -144,20 +161,24 @@ export async function startHostileStack(): Promise<HostileStack> {
       });
       sent.end(bytes);
     });
+  const create: HostileStack['create'] = async (behaviour, started = true, config = {}) => {
+    const name = `guest${count++}`;
+    behaviours.set(name, { behaviour, started });
+    const created = await call('POST', `/containers/create?name=${name}`, {
+      body: { Image: 'guest:latest', OpenStdin: true, HostConfig: { NetworkMode: 'none' }, ...config },
+      deadlineMs: 240_000,
+    });
+    if (created.status !== 201) throw new Error(`create: ${created.status} ${created.text}`);
+    return (JSON.parse(created.text) as { Id: string }).Id;
+  };
   return {
     engine,
     port,
     call,
-    async run(behaviour) {
-      const name = `guest${count++}`;
-      behaviours.set(name, behaviour);
-      const created = await call('POST', `/containers/create?name=${name}`, {
-        body: { Image: 'guest:latest', OpenStdin: true, HostConfig: { NetworkMode: 'none' } },
-        deadlineMs: 30_000,
-      });
-      if (created.status !== 201) throw new Error(`create: ${created.status} ${created.text}`);
-      const { Id: id } = JSON.parse(created.text) as { Id: string };
-      const started = await call('POST', `/containers/${id}/start`, { deadlineMs: 60_000 });
+    create,
+    async run(behaviour, config) {
+      const id = await create(behaviour, true, config);
+      const started = await call('POST', `/containers/${id}/start`, { deadlineMs: 240_000 });
       if (started.status !== 204) throw new Error(`start: ${started.status} ${started.text}`);
       return id;
     },

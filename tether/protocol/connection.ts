@@ -82,6 +82,8 @@ export class TetherConnection extends EventEmitter<Events> {
   private readonly stray = new StrayFrames();
   /** The kernel kills many where memory is short. */
   private readonly kills = new StrayFrames(10_000, 1000);
+  /** Those that are told of: who hears of one is told enough. */
+  private readonly toldKills = new StrayFrames(100, 5);
   private readonly inputs = new Map<number, SessionInput>();
   /** Consumed output that the guest was not told of. */
   private readonly owed = new Map<number, number>();
@@ -176,8 +178,9 @@ export class TetherConnection extends EventEmitter<Events> {
         whenTaken: (go: () => void) => this.whenTaken(go),
       };
       input = new SessionInput(sender, this.inputWindow, most);
-      this.inputs.set(session, input);
-      if (this.closed) input.processEnded();
+      // What has ended by now will not end again.
+      if (this.closed || !this.windows.has(session)) input.processEnded();
+      else this.inputs.set(session, input);
     }
     return input;
   }
@@ -319,7 +322,12 @@ export class TetherConnection extends EventEmitter<Events> {
         const known = this.windows.has(session);
         if (payload.length < 4 || !known) return false;
         if (!this.check(this.windows.ended(session))) return true;
-        this.emit('failed', session, payload.readUInt32LE(0), payload.toString('utf8', 4, 4 + 2 * MAX_PROBLEM));
+        this.emit(
+          'failed',
+          session,
+          exitCode(payload) || NOT_STARTED,
+          payload.toString('utf8', 4, 4 + 2 * MAX_PROBLEM),
+        );
         return true;
       }
       case Message.output:
@@ -338,7 +346,8 @@ export class TetherConnection extends EventEmitter<Events> {
         this.emit('frozen', session, payload[0]!, payload.toString('utf8', 1, MAX_PROBLEM));
         return true;
       case Message.oom:
-        if (this.check(this.kills.take(payload.length))) this.emit('oom', payload[0] === 1);
+        if (this.check(this.kills.take(payload.length)) && this.toldKills.take(0) === null)
+          this.emit('oom', payload[0] === 1);
         return true;
       case Message.subscribed:
         if (!this.windows.subscribed(session)) return false;
@@ -381,7 +390,7 @@ export class TetherConnection extends EventEmitter<Events> {
     this.inputs.delete(session);
     this.owed.delete(session);
     this.emit('exited', session, {
-      code: payload.readUInt32LE(0),
+      code: exitCode(payload),
       signal: payload.readUInt32LE(4),
       oomKilled: payload[8] === 1,
     });
@@ -397,6 +406,12 @@ export class TetherConnection extends EventEmitter<Events> {
     this.emit('close');
   }
 }
+
+/** Of a process that could not start, where its guest says none. */
+const NOT_STARTED = 128;
+
+/** As a process can have. */
+const exitCode = (payload: Buffer): number => payload.readUInt32LE(0) & 0xff;
 
 /** Stream, time and offset in front of output. */
 const OUTPUT_HEAD = 17;

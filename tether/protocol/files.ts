@@ -5,6 +5,7 @@
  */
 import { internal } from '../../src/common/errors.js';
 import { FieldWriter } from './fields.js';
+import { RecordGatherer } from './record-gatherer.js';
 
 /** Which files a server serves: as the container's processes see them, with volumes and bound files; or its disk alone. */
 export const FilesView = { asSeen: 1, ofDisk: 2 } as const;
@@ -21,6 +22,8 @@ export const PUT_KEEP_KIND = 1;
 /** Bytes of content in one record. */
 export const CONTENT_PIECE = 65_536;
 const MAX_RECORD = 1 << 20;
+/** Length and type. */
+const HEAD = 5;
 /** As the kernel's PATH_MAX. */
 const MAX_PATH = 4096;
 
@@ -102,22 +105,11 @@ export function encodeTimes(entry: FileEntry): Buffer {
 
 /** Splits a server's output into records. */
 export class FileRecordParser {
-  private pending: Buffer = Buffer.alloc(0);
+  private readonly records = new RecordGatherer(HEAD, MAX_RECORD, 'the guest sent a damaged record');
 
   /** The records that are complete with these bytes. @throws internal when the guest sends nonsense */
   push(bytes: Buffer): FileRecord[] {
-    this.pending = this.pending.length === 0 ? bytes : Buffer.concat([this.pending, bytes]);
-    const records: FileRecord[] = [];
-    let at = 0;
-    while (this.pending.length - at >= 5) {
-      const length = this.pending.readUInt32LE(at);
-      if (length > MAX_RECORD) throw internal('the guest sent a damaged record');
-      if (this.pending.length - at < 5 + length) break;
-      records.push(decode(this.pending.readUInt8(at + 4), this.pending.subarray(at + 5, at + 5 + length)));
-      at += 5 + length;
-    }
-    this.pending = this.pending.subarray(at);
-    return records;
+    return this.records.push(bytes).map((record) => decode(record.readUInt8(4), record.subarray(HEAD)));
   }
 }
 

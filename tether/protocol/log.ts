@@ -33,8 +33,9 @@ export class LogParser {
   private runStart: number;
   /** A mark or header must be found first. */
   private lost: boolean;
-  /** Where the next run's header stands in `bytes`; -1: nowhere. */
-  private header = -1;
+  /** Where in `bytes` the next run's header and the next mark stand. */
+  private readonly header = new Next(RUN_HEADER);
+  private readonly mark = new Next(MARK);
 
   /**
    * @param position of the first byte in the file; any but 0 is somewhere in the middle, and reading begins at the next mark
@@ -53,7 +54,8 @@ export class LogParser {
     const rest = this.bytes.subarray(this.at);
     this.bytes = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
     this.at = 0;
-    this.header = this.bytes.indexOf(RUN_HEADER);
+    this.header.begin(this.bytes);
+    this.mark.begin(this.bytes);
     const records: LogRecord[] = [];
     while (this.next(records));
     return records;
@@ -96,9 +98,9 @@ export class LogParser {
     }
     const end = at + RECORD_HEAD + length;
     // A cut-off record swallows the next run's header: a header inside its bounds ends it.
-    if (this.header >= 0 && this.header < at) this.header = bytes.indexOf(RUN_HEADER, at);
-    if (this.header > at && this.header < end) {
-      this.advance(this.header - at);
+    const header = this.header.from(at);
+    if (header > at && header < end) {
+      this.advance(header - at);
       return true;
     }
     if (bytes.length < end) return false;
@@ -116,12 +118,8 @@ export class LogParser {
   /** Looks for the next mark, or the next run. */
   private findWay(): boolean {
     const { bytes, at } = this;
-    const run = bytes.indexOf(RUN_HEADER, at);
-    for (
-      let mark = bytes.indexOf(MARK, at);
-      mark >= 0 && (run < 0 || mark < run);
-      mark = bytes.indexOf(MARK, mark + 1)
-    ) {
+    const run = this.header.from(at);
+    for (let mark = this.mark.from(at); mark >= 0 && (run < 0 || mark < run); mark = this.mark.from(mark + 1)) {
       if (mark + MARK_SIZE > bytes.length) {
         this.advance(mark - at);
         return false;
@@ -144,5 +142,32 @@ export class LogParser {
   private advance(bytes: number): void {
     this.at += bytes;
     this.position += bytes;
+  }
+}
+
+/**
+ * Where something stands next. It is looked for once, not again by each who asks: a guest may have written to its log whatever makes them
+ * ask often.
+ */
+class Next {
+  private bytes: Buffer = Buffer.alloc(0);
+  /** As it was found last; -1: nowhere from there on. */
+  private found = 0;
+  private searched = false;
+
+  constructor(private readonly what: Buffer) {}
+
+  begin(bytes: Buffer): void {
+    this.bytes = bytes;
+    this.searched = false;
+  }
+
+  /** The first place that is not before `at`, which is never less than it was before; -1: there is none. */
+  from(at: number): number {
+    if (!this.searched || (this.found >= 0 && this.found < at)) {
+      this.searched = true;
+      this.found = this.bytes.indexOf(this.what, at);
+    }
+    return this.found;
   }
 }

@@ -3,11 +3,16 @@
  * (u32 length and bytes), what and its text as the kernel gives it. Little-endian.
  */
 import { internal } from '../../src/common/errors.js';
+import { RecordGatherer } from './record-gatherer.js';
 
 /** What can be asked for: the container's processes, or what it uses. */
 export const Observation = { processes: 'p', usage: 's' } as const;
 
-const MAX_RECORD = 8 << 20;
+/** Longest records: the guest's observer says no more of the processes than 6 MiB, and of what is used than 64 KiB of each file. */
+const MAX_RECORD: Readonly<Record<string, number>> = {
+  [Observation.processes]: 8 << 20,
+  [Observation.usage]: 1 << 20,
+};
 const MAX_PAIRS = 100_000;
 
 /** Texts by name, e.g. `memory.stat`, `1/cmdline`. */
@@ -15,26 +20,16 @@ export type Facts = ReadonlyMap<string, Buffer>;
 
 /** Gathers bytes into records. */
 export class ObservationParser {
-  private parts: Buffer[] = [];
-  private length = 0;
+  private readonly records = new RecordGatherer(4, 1 << 20, 'the guest sent an observation that is too long');
+
+  /** @param what of `Observation` is asked for */
+  asked(what: string): void {
+    this.records.most = MAX_RECORD[what] ?? 0;
+  }
 
   /** The records that are complete with these bytes. @throws internal when the guest sends nonsense */
   push(bytes: Buffer): Facts[] {
-    this.parts.push(bytes);
-    this.length += bytes.length;
-    const records: Facts[] = [];
-    for (;;) {
-      if (this.length < 4) return records;
-      // Put together only when there is something to take out: a long record comes in many pieces.
-      if (this.parts[0]!.length < 4) this.parts = [Buffer.concat(this.parts)];
-      const size = this.parts[0]!.readUInt32LE(0);
-      if (size > MAX_RECORD) throw internal('the guest sent an observation that is too long');
-      if (this.length < 4 + size) return records;
-      const all = Buffer.concat(this.parts);
-      records.push(facts(all.subarray(4, 4 + size)));
-      this.parts = [all.subarray(4 + size)];
-      this.length -= 4 + size;
-    }
+    return this.records.push(bytes).map((record) => facts(record.subarray(4)));
   }
 }
 
@@ -48,8 +43,8 @@ function facts(record: Buffer): Facts {
     at += 4 + size;
     return text;
   };
-  while (at < record.length) {
-    if (result.size >= MAX_PAIRS) throw internal('the guest sent an observation with too many parts');
+  for (let pairs = 0; at < record.length; pairs++) {
+    if (pairs >= MAX_PAIRS) throw internal('the guest sent an observation with too many parts');
     const name = next().toString('latin1');
     result.set(name, next());
   }

@@ -21,7 +21,9 @@ export class StrayFrames {
     const now = performance.now();
     this.left = Math.min(this.burst, this.left + ((now - this.at) / 1000) * this.perSecond);
     this.at = now;
-    this.left -= 1 + length / BYTES;
-    return this.left < 0 ? 'it sent too much that nobody had asked for' : null;
+    const cost = 1 + length / BYTES;
+    if (this.left < cost) return 'it sent too much that nobody had asked for';
+    this.left -= cost;
+    return null;
   }
 }

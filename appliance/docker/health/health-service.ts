@@ -182,7 +182,7 @@ export class HealthService {
         return { exitCode, output: output.toString() };
       }
       kill();
-      await over;
+      await within(over, KILL_MS, () => null);
       await within(read, OUTPUT_MS, () => undefined);
       const text = output.toString();
       const exceeded = `Health check exceeded timeout (${goDuration(check.timeoutMs)})`;
@@ -193,6 +193,9 @@ export class HealthService {
     }
   }
 }
+
+/** The end of one that was killed is told within this; a guest that does not tell it is unhealthy all the same. */
+const KILL_MS = 10_000;
 
 /** Output that comes so long after the end of a probe is not waited for. */
 const OUTPUT_MS = 1000;

@@ -3,14 +3,21 @@
  * runs may open next to nothing by itself.
  *
  * Node cannot send descriptors, so a small process in Perl (part of every Debian: perl-base) does; it is started when it is first
- * needed, serves one request after the other, and ends with hostd.
+ * needed, serves one request after the other, and ends with hostd. A QEMU may be stopped, or taken over and silent: a request that is not
+ * answered soon keeps its process for itself, and those of other VMs go on with another one.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { internal, messageOf, timeout } from '../../common/errors.js';
+import { Semaphore } from '../../common/semaphore.js';
+import { within } from '../../common/within.js';
 
 /** Longest wait for an answer; one takes 1 to 2 ms. */
 const ANSWER_MS = 5000;
+/** After this the next request does not wait for the answer any more. */
+const TURN_MS = 100;
+/** Processes at most: each but one has a QEMU that does not answer. */
+const MAX_HELPERS = 32;
 /** Why one cannot connect to a socket that nobody listens on yet, or nobody takes connections of just now. */
 const ABSENT = ['No such file or directory', 'Connection refused', 'Resource temporarily unavailable'];
 
@@ -31,12 +38,22 @@ export interface FileToSend {
 const PROGRAM = `
 use strict;
 $| = 1;
-sub reply { my ($monitor) = @_;
-  while (defined(my $line = <$monitor>)) {
-    return if $line =~ /^\\s*\\{\\s*"return"/;
-    die "QEMU: $1\\n" if $line =~ /"desc":\\s*"((?:[^"\\\\]|\\\\.)*)"/ && $line =~ /^\\s*\\{\\s*"error"/;
+my ($said, $heard) = ("", 0);
+sub line { my ($monitor) = @_;
+  my $end;
+  until (($end = index $said, "\\n") >= 0) {
+    my $read = sysread $monitor, $said, 65536, length $said;
+    die "QEMU has ended\\n" unless $read;
+    die "QEMU says too much\\n" if ($heard += $read) > 1048576;
   }
-  die "QEMU has ended\\n";
+  return substr $said, 0, $end + 1, "";
+}
+sub reply { my ($monitor) = @_;
+  while (1) {
+    my $line = line($monitor);
+    return if $line =~ /^\\s*\\{\\s*"return"/;
+    die "QEMU: $1\\n" if $line =~ /^\\s*\\{\\s*"error"/ && $line =~ /"desc":\\s*"((?:[^"\\\\]|\\\\.){0,2000})"/;
+  }
 }
 sub pass { my ($monitor, $file, $text) = @_;
   my $vector = pack("P Q", $text, length $text);
@@ -46,6 +63,7 @@ sub pass { my ($monitor, $file, $text) = @_;
   reply($monitor);
 }
 sub hand { my ($path, @files) = @_;
+  ($said, $heard) = ("", 0);
   socket(my $monitor, 1, 1, 0) or die "socket: $!\\n";
   connect($monitor, pack("S a*", 1, pack("H*", $path) . "\\0")) or die "monitor: $!\\n";
   syswrite($monitor, qq({"execute":"qmp_capabilities"}\\n));
@@ -80,22 +98,79 @@ while (defined(my $line = <STDIN>)) {
 }
 `;
 
-interface Waiting {
-  resolve(): void;
-  reject(error: Error): void;
-}
+/** One process, which has one request at a time. */
+class Helper {
+  private readonly process: ChildProcessByStdio<Writable, Readable, null>;
+  private settle: ((line: string) => void) | null = null;
+  private over: string | null = null;
 
-type Helper = ChildProcessByStdio<Writable, Readable, null>;
+  constructor() {
+    this.process = spawn('perl', ['-e', PROGRAM], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      cwd: '/',
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+    let pending = '';
+    this.process.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (pending + text).split('\n');
+      pending = lines.pop() ?? '';
+      for (const line of lines) this.settle?.(line);
+    });
+    this.process.stdin.on('error', () => undefined);
+    this.process.once('error', (error) => this.ended(`cannot run perl: ${error.message}`));
+    this.process.once('close', () => this.ended('the process that hands files to QEMU has ended'));
+    this.process.unref();
+  }
+
+  /** It can be asked something. */
+  get usable(): boolean {
+    return this.over === null;
+  }
+
+  /** @throws internal, timeout; with a timeout it is usable no more, so that no other answer is taken for this one */
+  async ask(request: string): Promise<void> {
+    if (this.over !== null) throw internal(this.over);
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      const line = await new Promise<string>((resolve, reject) => {
+        timer = setTimeout(() => {
+          reject(timeout('handing files to QEMU takes too long'));
+          this.end();
+        }, ANSWER_MS);
+        this.settle = resolve;
+        this.process.stdin.write(`${request}\n`);
+      });
+      if (line !== 'ok') throw internal(line.replace(/^failed /, '').trim());
+    } finally {
+      clearTimeout(timer);
+      this.settle = null;
+    }
+  }
+
+  end(): void {
+    this.ended('the process that hands files to QEMU was ended');
+    this.process.kill('SIGKILL');
+  }
+
+  private ended(why: string): void {
+    this.over ??= why;
+    this.settle?.(`failed ${why}`);
+  }
+}
 
 /** Its owner must `close()` it. */
 export class DescriptorSender {
-  private helper: Helper | null = null;
-  private readonly waiting: Waiting[] = [];
+  private readonly helpers = new Set<Helper>();
+  private readonly idle: Helper[] = [];
+  private readonly all = new Semaphore(MAX_HELPERS);
+  private readonly turns = new Semaphore(1);
+  /** By monitor: what is under way there. QEMU serves one at a time. */
+  private readonly monitors = new Map<string, Promise<void>>();
   private closed = false;
 
   /** Starts the process ahead of the first request. */
   prepare(): void {
-    if (!this.closed) this.helper ??= this.start();
+    if (!this.closed && this.helpers.size === 0) this.idle.push(this.start());
   }
 
   /**
@@ -130,56 +205,62 @@ export class DescriptorSender {
   }
 
   private async request(fields: string[]): Promise<void> {
-    if (this.closed) throw internal('hostd is ending');
-    this.prepare();
-    const { helper } = this;
-    if (helper === null) throw internal('files cannot be handed over');
-    let timer: NodeJS.Timeout | undefined;
+    const [monitor = ''] = fields;
+    const before = this.monitors.get(monitor) ?? Promise.resolve();
+    const result = before.then(() => this.all.run(() => this.inTurn(fields.join(' '))));
+    const settled = result.catch(() => undefined);
+    this.monitors.set(monitor, settled);
     try {
-      await new Promise<void>((resolve, reject) => {
-        // Answers come in order: one that is late ends the process, so that no other answer is taken for it.
-        timer = setTimeout(() => {
-          helper.kill('SIGKILL');
-          reject(timeout('handing files to QEMU takes too long'));
-        }, ANSWER_MS);
-        this.waiting.push({ resolve, reject });
-        helper.stdin.write(`${fields.join(' ')}\n`);
-      });
+      await result;
     } finally {
-      clearTimeout(timer);
+      if (this.monitors.get(monitor) === settled) this.monitors.delete(monitor);
     }
   }
 
-  /** Ends the process. */
+  private async inTurn(request: string): Promise<void> {
+    let answer: Promise<void> | undefined;
+    await this.turns.run(async () => {
+      answer = this.ask(request);
+      await within(
+        answer.catch(() => undefined),
+        TURN_MS,
+        () => undefined,
+      );
+    });
+    await answer;
+  }
+
+  private async ask(request: string): Promise<void> {
+    if (this.closed) throw internal('hostd is ending');
+    let helper = this.idle.pop();
+    while (helper !== undefined && !helper.usable) {
+      this.helpers.delete(helper);
+      helper = this.idle.pop();
+    }
+    helper ??= this.start();
+    try {
+      await helper.ask(request);
+    } finally {
+      // One is enough while all is well.
+      if (helper.usable && this.idle.length === 0 && !this.closed) this.idle.push(helper);
+      else {
+        helper.end();
+        this.helpers.delete(helper);
+      }
+    }
+  }
+
+  /** Ends the processes. */
   close(): void {
     this.closed = true;
-    this.helper?.kill('SIGKILL');
+    for (const helper of this.helpers) helper.end();
+    this.helpers.clear();
+    this.idle.length = 0;
   }
 
   private start(): Helper {
-    const helper = spawn('perl', ['-e', PROGRAM], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-      cwd: '/',
-      env: { ...process.env, LC_ALL: 'C' },
-    });
-    const over = (why: string): void => {
-      if (this.helper === helper) this.helper = null;
-      for (const one of this.waiting.splice(0)) one.reject(internal(why));
-    };
-    let pending = '';
-    helper.stdout.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (pending + text).split('\n');
-      pending = lines.pop() ?? '';
-      for (const line of lines) {
-        const one = this.waiting.shift();
-        if (line === 'ok') one?.resolve();
-        else one?.reject(internal(line.replace(/^failed /, '')));
-      }
-    });
-    helper.stdin.on('error', () => undefined);
-    helper.once('error', (error) => over(`cannot run perl: ${error.message}`));
-    helper.once('close', () => over('the process that hands files to QEMU has ended'));
-    helper.unref();
+    const helper = new Helper();
+    this.helpers.add(helper);
     return helper;
   }
 }

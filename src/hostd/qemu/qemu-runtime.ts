@@ -180,7 +180,13 @@ export class QemuRuntime implements VmRuntime {
         await this.virtualSwitch.adopt(vm.moid, vm.nics);
         const since = identity.poweredOn === undefined ? undefined : new Date(identity.poweredOn);
         const cleanUp = this.cleanUp(vm.moid, await this.cages.groups.adopt(identity.pid));
-        const found = new QemuVm(identity, qmp, files, vm.serials, this.channels, hooks, cleanUp, { since });
+        const older = !existsSync(files.handOver);
+        if (older)
+          log.warn(
+            { vm: vm.name, moid: vm.moid },
+            'a VM that an earlier version has started goes on as that version confined it, until it is stopped and started',
+          );
+        const found = new QemuVm(identity, qmp, files, vm.serials, this.channels, hooks, cleanUp, { since, older });
         void found.connectPorts();
         return found;
       } catch (error) {

@@ -69,13 +69,16 @@ export class QemuVm implements RunningVm {
     channels: ChannelHost,
     private readonly hooks: VmHooks,
     private readonly cleanUp: () => Promise<void>,
-    /** Of a VM that came from the warm pool: when it became this one, and what has served it so far. */
-    spare: { since?: Date | undefined; rpc?: GuestRpcServer } = {},
+    /**
+     * Of a VM that came from the warm pool: when it became this one, and what has served it so far. `older`: an earlier version's hostd has
+     * started it, and it has no monitor for being given descriptors.
+     */
+    past: { since?: Date | undefined; rpc?: GuestRpcServer; older?: boolean } = {},
   ) {
     this.launcher = parentOf(identity.pid);
-    this.startedAt = spare.since ?? startedAt(identity);
-    this.rpc = spare.rpc ?? new GuestRpcServer(files.guestRpc, hooks);
-    this.ports = new SocketPorts(qmp, files.handOver, serials, channels);
+    this.startedAt = past.since ?? startedAt(identity);
+    this.rpc = past.rpc ?? new GuestRpcServer(files.guestRpc, hooks);
+    this.ports = new SocketPorts(qmp, files.handOver, serials, channels, past.older);
     qmp.on('event', (name, data) => this.event(name, data));
     this.gone = new Promise((resolve) => qmp.once('close', () => void this.finish().then(resolve)));
   }
@@ -117,6 +120,7 @@ export class QemuVm implements RunningVm {
     const gone = await disconnectedPorts(this.qmp, this.serials);
     await this.qmp.command('cont');
     for (const serial of gone) await tellOfDisconnection(this.qmp, serial);
+    await this.ports.renew(gone);
     void this.connectPorts();
     // Its clock has stood still.
     this.rpc.command('OS_Resume');

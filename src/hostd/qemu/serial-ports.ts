@@ -4,12 +4,15 @@
  * hostd connects, as root, and hands the connection over; QEMU knows no path and may connect to nothing, and the socket is its
  * listener's alone (mode 0600), so that no other QEMU gets at it. When the listener goes, the port is connected to nobody, and again
  * when it is back ({@link ChannelWatch}). A socket outside of the instance's directories is not for hostd to connect to with root's
- * rights: QEMU is told its path and connects with its own.
+ * rights: QEMU is told its path and connects with its own. A VM that an earlier version's hostd started connects to its channel so too, as
+ * long as it runs ({@link admitOlder}).
  *
  * QEMU takes a virtio-serial port's handlers away while the VM is stopped (`virtconsole_enable_backend`). Who hangs up meanwhile is
  * not noticed: the port stays open for the guest, and the first thing the guest writes before the other side is back blocks the port
  * for good, because nothing tells QEMU to take it up again. It has to be told of the disconnection once more.
  */
+import { constants } from 'node:fs';
+import { chmod, chown, open, stat } from 'node:fs/promises';
 import { basename, dirname, relative } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -54,6 +57,8 @@ export class SocketPorts {
     private readonly monitor: string,
     serials: readonly RuntimeSerial[],
     private readonly host: ChannelHost,
+    /** An earlier version's hostd has started it. */
+    private readonly older = false,
   ) {
     this.ports = socketPorts(serials).filter(({ backing }) => !isForeign(backing.path, host.runDir));
     this.leave = this.ports.map(({ backing }) => host.watch.add(backing.path, () => void this.look()));
@@ -74,6 +79,14 @@ export class SocketPorts {
     return this.looking;
   }
 
+  /** Ports that were replaced by ones without a peer are connected again, as far as QEMU does that itself. @throws internal, timeout */
+  async renew(ports: readonly SocketPort[]): Promise<void> {
+    await connectByPath(
+      this.qmp,
+      ports.filter(({ backing }) => this.older || isForeign(backing.path, this.host.runDir)),
+    );
+  }
+
   close(): void {
     this.closed = true;
     for (const leave of this.leave.splice(0)) leave();
@@ -81,6 +94,10 @@ export class SocketPorts {
 
   private async connect(): Promise<void> {
     try {
+      if (this.older) {
+        await Promise.all(this.ports.map(({ backing }) => admitOlder(backing.path)));
+        return;
+      }
       for (const pause of [...SOON_MS, 0]) {
         if (this.closed) return;
         const gone = await disconnectedPorts(this.qmp, this.ports);
@@ -112,6 +129,29 @@ export async function connectPorts(
   return all;
 }
 
+/** Group of all QEMUs of the versions that had them connect to their channels. None of this version's that can reach a channel has it. */
+const OLDER_GID = 64_100;
+/** `O_PATH` of Linux: names a file without opening it. */
+const O_PATH = 0o10_000_000;
+
+/**
+ * Lets a QEMU of an earlier version in at its channel, as that version did; it tries every second. Nothing is done for what is no socket of whom the
+ * directory belongs to, nor where there is none yet.
+ */
+async function admitOlder(path: string): Promise<void> {
+  const file = await open(path, O_PATH | constants.O_NOFOLLOW).catch(() => null);
+  if (file === null) return;
+  try {
+    const [is, { uid }] = await Promise.all([file.stat(), stat(dirname(path))]);
+    if (!is.isSocket() || is.uid !== uid) return;
+    const itself = `/proc/self/fd/${file.fd}`;
+    if (is.gid !== OLDER_GID) await chown(itself, is.uid, OLDER_GID);
+    if ((is.mode & 0o777) !== 0o660) await chmod(itself, 0o660);
+  } finally {
+    await file.close();
+  }
+}
+
 /** Ports that go to sockets. */
 export function socketPorts(serials: readonly RuntimeSerial[]): SocketPort[] {
   return serials.filter((serial): serial is SocketPort => serial.backing.kind === 'unixClient');
@@ -123,12 +163,19 @@ export function isForeign(path: string, runDir: string): boolean {
 }
 
 /** Has QEMU connect to sockets outside of the instance itself, and again whenever they are closed. @throws internal with QEMU's words */
-export async function connectForeignPorts(qmp: Qmp, serials: readonly RuntimeSerial[], runDir: string): Promise<void> {
-  const foreign = socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir));
-  if (foreign.length === 0) return;
+export function connectForeignPorts(qmp: Qmp, serials: readonly RuntimeSerial[], runDir: string): Promise<void> {
+  return connectByPath(
+    qmp,
+    socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir)),
+  );
+}
+
+async function connectByPath(qmp: Qmp, ports: readonly SocketPort[]): Promise<void> {
+  if (ports.length === 0) return;
+  // That of this VM's QEMU, which may be older than the machine's is by now.
   const options = (await qmp.command('query-command-line-options', { option: 'chardev' })) as CommandLineOption[];
   const dialect = { reconnect: chooseReconnect(options) ?? ('reconnect-ms' as const) };
-  for (const { index, backing } of foreign)
+  for (const { index, backing } of ports)
     await qmp.command('chardev-change', { id: `serial${index}`, backend: socketBackend(backing.path, dialect) });
 }
 

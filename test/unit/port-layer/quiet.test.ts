@@ -1,13 +1,14 @@
 /** When a look through files is given up. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Quiet } from '../../../port-layer/files/quiet.js';
+import { SIZE } from '../../../port-layer/interaction/patience.js';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] }));
 afterEach(() => void vi.useRealTimers());
 
 it('the time that it waits for its turn does not count, what is silent after that is given up', async () => {
   let heard = Number.POSITIVE_INFINITY;
-  const quiet = new Quiet('the size', () => heard);
+  const quiet = new Quiet('the size', SIZE, () => heard);
   vi.advanceTimersByTime(300_000);
   expect(quiet.signal.aborted).toBe(false);
   heard = performance.now();
@@ -19,7 +20,7 @@ it('the time that it waits for its turn does not count, what is silent after tha
 });
 
 it('one that answers has longer, but brings something', async () => {
-  const quiet = new Quiet('the size', () => performance.now());
+  const quiet = new Quiet('the size', SIZE, () => performance.now());
   vi.advanceTimersByTime(9500);
   expect(quiet.signal.aborted).toBe(false);
   vi.advanceTimersByTime(1000);

@@ -1,0 +1,73 @@
+/** Puts together records that begin with their length (u32, little-endian), however small the pieces are that they come in. */
+import { internal } from '../../src/common/errors.js';
+
+const NOTHING = Buffer.alloc(0);
+const LENGTH = 4;
+
+/**
+ * Takes bytes and gives whole records. What has begun is kept in one buffer, which grows with what has come and not with what is said to come: a
+ * guest may say anything, and send byte by byte.
+ */
+export class RecordGatherer {
+  private begun: Buffer = NOTHING;
+  private filled = 0;
+
+  /**
+   * @param head bytes of a record that its length does not count
+   * @param most what a length may be
+   * @param problem what is said of a longer one
+   */
+  constructor(
+    private readonly head: number,
+    public most: number,
+    private readonly problem: string,
+  ) {}
+
+  /** The records that are complete with these bytes, heads included. @throws internal for one that is too long */
+  push(bytes: Buffer): Buffer[] {
+    const records: Buffer[] = [];
+    let at = this.goOn(bytes, records);
+    while (bytes.length - at >= LENGTH) {
+      const end = at + this.total(bytes, at);
+      if (end > bytes.length) break;
+      records.push(bytes.subarray(at, end));
+      at = end;
+    }
+    if (at < bytes.length) this.keep(bytes.subarray(at));
+    return records;
+  }
+
+  /** Adds to the record that has begun. @returns where in the bytes what comes after it begins */
+  private goOn(bytes: Buffer, records: Buffer[]): number {
+    let at = 0;
+    while (this.filled > 0 && at < bytes.length) {
+      const end = this.filled < LENGTH ? LENGTH : this.total(this.begun, 0);
+      const piece = bytes.subarray(at, at + end - this.filled);
+      this.keep(piece);
+      at += piece.length;
+      if (this.filled < LENGTH || this.filled < this.total(this.begun, 0)) continue;
+      records.push(this.begun.subarray(0, this.filled));
+      this.begun = NOTHING;
+      this.filled = 0;
+    }
+    return at;
+  }
+
+  private keep(bytes: Buffer): void {
+    const needed = this.filled + bytes.length;
+    if (needed > this.begun.length) {
+      const larger = Buffer.allocUnsafe(Math.max(needed, 2 * this.begun.length));
+      this.begun.copy(larger, 0, 0, this.filled);
+      this.begun = larger;
+    }
+    bytes.copy(this.begun, this.filled);
+    this.filled = needed;
+  }
+
+  /** Length of the whole record. @throws internal */
+  private total(bytes: Buffer, at: number): number {
+    const length = bytes.readUInt32LE(at);
+    if (length > this.most) throw internal(this.problem);
+    return this.head + length;
+  }
+}
