@@ -80,7 +80,9 @@ function manyNames(): Buffer {
 }
 
 it('one that needs more memory than there is', async () => {
-  await containerWith({ heapMiB: 32 });
+  // It looks for room for long before it ends, and says nothing meanwhile.
+  const long = 600_000;
+  await containerWith({ heapMiB: 32, silentMs: long, silentCpuMs: long, stepMs: long, stepCpuMs: long });
   await writeToDisk(disk, manyNames());
   // Not its size, which is given up after some seconds.
   await expect(files.changes(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
