@@ -178,13 +178,19 @@ function warnings(engine: Engine, host: HostInfo, containers: ContainerInfo[]): 
   return told.length === 0 ? null : told;
 }
 
-/** The room that there is, and what of it is kept free. */
-async function spaces(engine: Engine): Promise<[string, string][]> {
-  const all = await engine.portLayer.room.space().catch(() => []);
-  return all.map(({ place, capacity, free, reserve }) => [
-    `Space of ${place}`,
-    `${humanSize(free)} of ${humanSize(capacity)} free, ${humanSize(reserve)} kept in reserve`,
-  ]);
+/** The room that there is, what of it is kept free, and what images may take. */
+async function spaces({ portLayer: { room } }: Engine): Promise<[string, string][]> {
+  const all = await room.space().catch(() => []);
+  const { quota } = room;
+  return [
+    ...all.map(({ place, capacity, free, reserve }): [string, string] => [
+      `Space of ${place}`,
+      `${humanSize(free)} of ${humanSize(capacity)} free, ${humanSize(reserve)} kept in reserve`,
+    ]),
+    ...(quota === null
+      ? []
+      : [['Space of images', `${humanSize(quota.used)} of ${humanSize(quota.most)} used`] as [string, string]]),
+  ];
 }
 
 /** As in Docker that which containers see; a vSphere host does not know it, and has its own. */

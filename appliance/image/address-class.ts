@@ -84,7 +84,9 @@ function wordsOf(address: string): number[] {
 /** What a connection to a private address ends with, where only public ones are allowed. */
 export class PrivateAddress extends Error {
   constructor(readonly address: string) {
-    super(`a public registry leads to the private address ${address}`);
+    super(
+      `a public registry leads to the private address ${address} (allowed where --insecure-registry names host or network)`,
+    );
   }
 }
 

@@ -64,7 +64,7 @@ function hostOf({ hostname, port, protocol }: { hostname: string; port: string; 
 /** Makes requests; owns its connections until `close()`. */
 export class HttpClient {
   readonly #agents = new Map<string, Agent>();
-  /** Of each host: the class of the address that was connected to last. */
+  /** Of each host: the class of the addresses that were connected to; one that was public once may have its name resolved otherwise later. */
   readonly #classes = new Map<string, AddressClass>();
   readonly #makeAgent: (trusting: boolean, publicOnly: boolean) => Agent;
 
@@ -78,6 +78,8 @@ export class HttpClient {
     private readonly isConfigured: (host: string) => boolean = () => false,
     classify: (address: string) => AddressClass = classOf,
   ) {
+    const reached = (address: string): AddressClass =>
+      isConfigured(isIP(address) === 6 ? `[${address}]` : address) ? 'public' : classify(address);
     const common = {
       headersTimeout: timeouts.headers,
       bodyTimeout: timeouts.idle,
@@ -89,18 +91,19 @@ export class HttpClient {
       const connect = buildConnector({
         timeout: timeouts.connect,
         ...(trusting ? { rejectUnauthorized: false } : { ca }),
-        ...(publicOnly ? { lookup: publicLookup(classify) } : {}),
+        ...(publicOnly ? { lookup: publicLookup(reached) } : {}),
       });
       return new Agent({
         ...common,
         connect: (options, callback) => {
           const literal = options.hostname.replace(/^\[|\]$/g, '');
           // An address is not looked up.
-          if (publicOnly && isIP(literal) !== 0 && classify(literal) === 'private')
+          if (publicOnly && isIP(literal) !== 0 && reached(literal) === 'private')
             return callback(new PrivateAddress(literal), null);
           connect(options, (...[error, socket]) => {
             if (error !== null) return callback(error, null);
-            this.#classes.set(hostOf(options), classify(socket.remoteAddress ?? ''));
+            const host = hostOf(options);
+            if (this.#classes.get(host) !== 'public') this.#classes.set(host, classify(socket.remoteAddress ?? ''));
             callback(null, socket);
           });
         },

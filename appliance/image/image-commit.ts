@@ -5,7 +5,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Grow, StorageReserve } from '../../port-layer/storage/storage-reserve.js';
+import { type Grow, type StorageReserve, withoutRoom } from '../../port-layer/storage/storage-reserve.js';
 import type { LayerStore } from '../../port-layer/types.js';
 import { CaissonError, invalid } from '../../src/common/errors.js';
 import { chainId, sha256 } from '../../src/common/ids.js';
@@ -88,7 +88,10 @@ async function spool(
         );
     },
   });
-  await pipeline(layer, hashed, createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 }), { signal });
+  const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
+  await pipeline(layer, hashed, file, { signal }).catch((error: unknown) => {
+    throw withoutRoom(error);
+  });
   return { diffId: `sha256:${hash.digest('hex')}`, size };
 }
 

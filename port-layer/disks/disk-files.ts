@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises';
 import { cancelled, isKind, messageOf, unavailable } from '../../src/common/errors.js';
 import { unlessAborted } from '../../src/common/unless-aborted.js';
 import { type FileEntry, FileError, type RootFiles, type TreeOptions } from '../files/root-files.js';
-import type { Grow } from '../storage/storage-reserve.js';
+import { type Grow, withoutRoom } from '../storage/storage-reserve.js';
 import { contentOf } from './disk-content.js';
 import type { DiskSource } from './disk-source.js';
 import type { Frame } from './frames.js';
@@ -225,7 +225,7 @@ export class DiskFiles implements RootFiles {
   }
 
   private told(error: unknown): unknown {
-    return unreadable(error, this.source.what, this.spool === null ? 'read' : 'changed');
+    return unreadable(withoutRoom(error), this.source.what, this.spool === null ? 'read' : 'changed');
   }
 }
 

@@ -4,14 +4,19 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled, unavailable } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
 import { Semaphore } from '../../src/common/semaphore.js';
+import { ClientWaits } from './client-waits.js';
 import { DiskFiles, unreadable } from './disk-files.js';
 import type { DiskSource } from './disk-source.js';
 import { ReaderProcess } from './reader-process.js';
 import { READER_LIMITS, type ReaderLimits } from './reader-watch.js';
 
+const log = logger('disks');
 /** Calls that read disks side by side; others wait. */
 const AT_ONCE = 8;
+/** Calls with slow clients that go on besides those, when others wait. */
+const SLOW_AT_ONCE = 8;
 /** Given to a process for leaving off what nobody wants any more. */
 const LEAVE_MS = 2_000;
 
@@ -21,6 +26,10 @@ export class DiskReaders {
   private readonly idle: { process: ReaderProcess; timer: NodeJS.Timeout }[] = [];
   private readonly used = new Set<ReaderProcess>();
   private readonly limits: ReaderLimits;
+  /** Calls that have a process; those whose place others have are among them. */
+  private readonly calls = new Set<DiskCall>();
+  private readonly slow = new Set<DiskCall>();
+  private looking: NodeJS.Timeout | null = null;
   private closed = false;
 
   constructor(limits: Partial<ReaderLimits> = {}) {
@@ -64,6 +73,46 @@ export class DiskReaders {
     }
   }
 
+  /** A call has a process. */
+  begin(call: DiskCall): void {
+    this.calls.add(call);
+    this.looking ??= setInterval(() => this.look(), Math.min(500, this.limits.slowClientMs / 2)).unref();
+  }
+
+  /** Its process is not needed any more. */
+  end(call: DiskCall, process: ReaderProcess): void {
+    this.calls.delete(call);
+    const slow = this.slow.delete(call);
+    if (this.calls.size === 0 && this.looking !== null) {
+      clearInterval(this.looking);
+      this.looking = null;
+    }
+    void this.giveBack(process, !slow);
+  }
+
+  /**
+   * A client that takes its time holds nobody up: others get its place. It goes on besides them, unless there are many such; then the
+   * slowest one is given up.
+   */
+  private look(): void {
+    const { clientMs, slowClientMs } = this.limits;
+    for (const call of this.calls) {
+      if (call.client.now > clientMs) this.giveUp(call, `its client did nothing for ${Math.round(clientMs / 1000)} s`);
+      else if (this.slots.waiting > 0 && !this.slow.has(call) && call.client.total > slowClientMs) {
+        this.slow.add(call);
+        this.slots.release();
+      }
+    }
+    if (this.slow.size <= SLOW_AT_ONCE) return;
+    const slowest = [...this.slow].sort((a, b) => a.client.rate - b.client.rate)[0]!;
+    this.giveUp(slowest, 'its client is slow, and others wait');
+  }
+
+  private giveUp(call: DiskCall, reason: string): void {
+    const error = unavailable(`the files of a disk are not read or written any more: ${reason}`);
+    if (call.client.giveUp(error)) log.warn({ reason }, 'gave up on a client that keeps a disk waiting');
+  }
+
   /** A process for one caller. @throws cancelled */
   async take(signal?: AbortSignal): Promise<ReaderProcess> {
     await this.slots.acquire(signal);
@@ -85,19 +134,21 @@ export class DiskReaders {
     return process;
   }
 
-  /** Its disks were closed. */
-  async giveBack(process: ReaderProcess): Promise<void> {
+  /** Its disks were closed. @param place it holds a place */
+  async giveBack(process: ReaderProcess, place = true): Promise<void> {
     for (let waited = 0; process.isWorking && !process.worn && waited < LEAVE_MS; waited += 20) await sleep(20);
     this.used.delete(process);
-    this.slots.release();
+    if (place) this.slots.release();
     if (process.worn || this.closed || process.isWorking) return process.kill('it was not needed any more');
+    // One stays for whoever comes next: starting one would take half of a small call.
+    const limit = this.idle.length === 0 ? this.limits.lastIdleMs : this.limits.idleMs;
     const timer = setTimeout(() => {
       this.idle.splice(
         this.idle.findIndex((one) => one.process === process),
         1,
       );
       process.kill('it was not needed any more');
-    }, this.limits.idleMs).unref();
+    }, limit).unref();
     this.idle.push({ process, timer });
   }
 
@@ -119,6 +170,8 @@ export class DiskReaders {
 
 /** The disks that one call needs, all read by one process: so no call that has one waits for another one. */
 export class DiskCall {
+  /** Those whom its disks are read or written for. */
+  readonly client = new ClientWaits();
   private process: Promise<ReaderProcess> | null = null;
   private taken: ReaderProcess | null = null;
   private opened = 0;
@@ -137,7 +190,7 @@ export class DiskCall {
   async open(source: DiskSource): Promise<DiskFiles> {
     if (this.signal?.aborted) throw cancelled('the request was cancelled');
     this.opened++;
-    this.process ??= this.readers.take(this.signal);
+    this.process ??= this.take();
     const { process } = this;
     try {
       this.taken = await process;
@@ -148,11 +201,17 @@ export class DiskCall {
     }
   }
 
+  private async take(): Promise<ReaderProcess> {
+    const process = await this.readers.take(this.signal);
+    this.readers.begin(this);
+    return process;
+  }
+
   private leave(): void {
     if (--this.opened > 0) return;
     const { process } = this;
     this.process = null;
     this.taken = null;
-    process?.then((taken) => this.readers.giveBack(taken)).catch(() => undefined);
+    process?.then((taken) => this.readers.end(this, taken)).catch(() => undefined);
   }
 }

@@ -13,8 +13,13 @@ export interface ReaderLimits {
   memory: number;
   /** Of the heap, in MiB. */
   heapMiB: number;
-  /** A process that nothing is asked of is ended after this. */
+  /** A process that nothing is asked of is ended after this; the last one later. */
   idleMs: number;
+  lastIdleMs: number;
+  /** Without a byte of the client for whom a disk is read or written: the call is given up. */
+  clientMs: number;
+  /** A call that has waited so long for its client, in all, holds up nobody else. */
+  slowClientMs: number;
 }
 
 export const READER_LIMITS: ReaderLimits = {
@@ -25,6 +30,9 @@ export const READER_LIMITS: ReaderLimits = {
   memory: 512 << 20,
   heapMiB: 192,
   idleMs: 15_000,
+  lastIdleMs: 600_000,
+  clientMs: 300_000,
+  slowClientMs: 3_000,
 };
 
 const LOOK_MS = 500;

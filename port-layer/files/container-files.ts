@@ -67,7 +67,8 @@ export class ContainerFiles implements FileService {
 
   async archive(id: string, path: string, signal?: AbortSignal): Promise<{ stat: PathStat; tar: Readable }> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.asSeen, this.readers.call(signal), signal);
+    const call = this.readers.call(signal);
+    const files = await this.open(container, FilesView.asSeen, call, signal);
     try {
       const absolute = absolutePath(toBytes(path));
       const { stat } = await look(files, absolute);
@@ -79,6 +80,7 @@ export class ContainerFiles implements FileService {
         tar: stream(
           files,
           tarOf(tree, (one) => (one === '' ? base : `${below}${one}`)),
+          call,
         ),
       };
     } catch (error) {
@@ -95,7 +97,11 @@ export class ContainerFiles implements FileService {
     signal?: AbortSignal,
   ): Promise<void> {
     const container = this.containers.resolve(id);
-    const files = await this.open(container, FilesView.asSeen, this.readers.call(signal), signal, true);
+    const call = this.readers.call(signal);
+    const files = await this.open(container, FilesView.asSeen, call, signal, true);
+    const received = Readable.from(call.client.received(tar), { objectMode: false });
+    // Whoever reads it tells what goes wrong with it.
+    received.on('error', () => undefined);
     try {
       const destination = await followLinks(files, cleanPath(toBytes(path)), 'error').catch((error: unknown) => {
         throw asEvalSymlinks(error);
@@ -103,21 +109,24 @@ export class ContainerFiles implements FileService {
       if (!isDirectory(await files.stat(destination))) throw invalid('extraction point is not a directory');
       checkWritable(container, destination);
       const owner = options.asUser ? await userOf(files, container.spec.process.user) : null;
-      await unpack(files, destination, tar, { keepKind: options.keepKind, owner });
+      await unpack(files, destination, received, { keepKind: options.keepKind, owner });
     } catch (error) {
       throw told(error, id, path);
     } finally {
       await files.close();
+      received.destroy();
       tar.destroy();
     }
   }
 
   async export(id: string, signal?: AbortSignal): Promise<Readable> {
-    const files = await this.open(this.containers.resolve(id), FilesView.ofDisk, this.readers.call(signal), signal);
+    const call = this.readers.call(signal);
+    const files = await this.open(this.containers.resolve(id), FilesView.ofDisk, call, signal);
     // The root itself has no entry.
     return stream(
       files,
       tarOf(files.tree('/', { content: true }), (path) => (path === '' ? null : path)),
+      call,
     );
   }
 
@@ -198,7 +207,7 @@ export class ContainerFiles implements FileService {
     const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
       const image = await this.imageOf(container, call);
-      const readable = stream(files, layerTar(image, files, freeze));
+      const readable = stream(files, layerTar(image, files, freeze), call);
       readable.once('close', () => void image.close());
       return readable;
     } catch (error) {
@@ -305,8 +314,11 @@ function checkWritable({ spec }: Container, destination: string): void {
 }
 
 /** An archive that is made as it is read; the files are closed with it. */
-function stream(files: RootFiles, tar: AsyncIterable<Buffer>): Readable {
-  const readable = Readable.from(tar, { objectMode: false, highWaterMark: 256 * 1024 });
+function stream(files: RootFiles, tar: AsyncIterable<Buffer>, { client }: DiskCall): Readable {
+  const readable = Readable.from(client.sent(tar), { objectMode: false, highWaterMark: 256 * 1024 });
+  // Whoever reads it tells what goes wrong with it.
+  readable.on('error', () => undefined);
+  client.serves((error) => readable.destroy(error));
   readable.once('close', () => void files.close());
   return readable;
 }

@@ -59,9 +59,9 @@ export async function* readLog(
   const trimmer = from > 0 ? new Trimmer(from) : null;
   let run = -1;
   try {
-    for await (const bytes of await datastore.get(path, { start })) {
+    for await (const records of recordsOf(parser, await datastore.get(path, { start }))) {
       const batch: LogItem[] = [];
-      for (const record of parser.push(bytes as Buffer)) {
+      for (const record of records) {
         const began = record.position - record.offset;
         if (began !== run && run >= 0) batch.push(RUN_END);
         run = began;
@@ -79,6 +79,12 @@ export async function* readLog(
     cursor.last = -1;
     if (run >= 0) yield [RUN_END];
   }
+}
+
+/** What a parser makes of all there is of a file now. */
+async function* recordsOf(parser: LogParser, file: AsyncIterable<unknown>): AsyncGenerator<LogRecord[]> {
+  for await (const bytes of file) yield parser.push(bytes as Buffer);
+  yield parser.finish();
 }
 
 /** Lets records pass from a place in the file on, each stream from the beginning of a line on. */
@@ -287,9 +293,9 @@ export async function* readAfter(
 ): AsyncGenerator<OutputChunk> {
   const start = run + Math.max(0, after);
   const parser = new LogParser(start, run);
-  for await (const bytes of await datastore.get(path, { start })) {
+  for await (const records of recordsOf(parser, await datastore.get(path, { start }))) {
     if (!wanted()) return;
-    for (const record of parser.push(bytes as Buffer)) {
+    for (const record of records) {
       if (record.position - record.offset !== run) return;
       if (record.offset > after) yield record;
     }

@@ -38,6 +38,8 @@ interface Writing {
 /** The storage component's image side. */
 export class Layers implements LayerStore {
   private readonly layers = new Map<string, LayerInfo>();
+  /** Bytes of layers that are being moved to their place. */
+  private publishing = 0;
   private readonly writing = new Map<string, Writing>();
   private readonly uses = new Map<string, number>();
   private readonly disks: LayerDisks;
@@ -255,7 +257,7 @@ export class Layers implements LayerStore {
       const size = spool === null ? 0 : await this.bring(spool, `${upload}/${name}.vmdk`, signal);
       await this.files.datastore.put(`${upload}/layer.json`, JSON.stringify(info));
       await below?.stored;
-      await this.files.move(upload, `${this.files.images}/${name}`);
+      await this.publish(info, upload);
       log.info({ layer: info.chainId, bytes: size }, 'layer stored');
     } catch (error) {
       await this.files
@@ -263,8 +265,19 @@ export class Layers implements LayerStore {
         .catch((failure: unknown) => log.warn({ err: messageOf(failure) }, 'an unfinished layer could not be removed'));
       throw error;
     }
-    this.layers.set(info.chainId, info);
     return info;
+  }
+
+  /** The last look at the quota: layers that came side by side were each let grow without the others. */
+  private async publish(info: LayerInfo, upload: string): Promise<void> {
+    this.room?.checkQuota(this.publishing + info.size);
+    this.publishing += info.size;
+    try {
+      await this.files.move(upload, `${this.files.images}/${hex(info.chainId)}`);
+      this.layers.set(info.chainId, info);
+    } finally {
+      this.publishing -= info.size;
+    }
   }
 
   private async bring(spool: string, path: string, signal?: AbortSignal): Promise<number> {

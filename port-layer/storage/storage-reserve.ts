@@ -93,6 +93,12 @@ export class StorageReserve {
         );
   }
 
+  /** What images take of what they may; null: there is no bound. */
+  get quota(): { used: number; most: number } | null {
+    const { imageQuota: most } = this.limits;
+    return most === Number.POSITIVE_INFINITY ? null : { used: this.imageBytes(), most };
+  }
+
   /** @throws insufficientResources unless images may take so many bytes more */
   checkQuota(bytes: number): void {
     const { imageQuota } = this.limits;

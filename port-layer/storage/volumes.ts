@@ -233,12 +233,16 @@ export class Volumes implements VolumeStore {
       log.info({ volume: name }, 'a volume was not unmounted; its journal is carried out');
       const local = this.spoolFile();
       try {
+        // The copy here, and then the one beside the disk that is replaced by it.
+        await this.room?.check((await this.files.datastore.size(path)) ?? 0);
         await pipeline(
           await this.files.datastore.get(path, { signal }),
           createWriteStream(local, { mode: 0o600, highWaterMark: 1 << 20 }),
         );
         await this.readers.recover(this.source(name), local, signal);
         await this.upload(local, path, signal);
+      } catch (failure) {
+        throw this.named(name, failure);
       } finally {
         await rm(local, { force: true });
       }
@@ -265,13 +269,18 @@ export class Volumes implements VolumeStore {
       });
       await this.upload(outPath, path, signal);
     } catch (failure) {
-      const error = withoutRoom(failure);
-      if (isKind(error, 'insufficientResources'))
-        throw insufficientResources(`volume ${info.name}: ${messageOf(error)}`, error);
-      throw error;
+      throw this.named(info.name, failure);
     } finally {
       await rm(outPath, { force: true });
     }
+  }
+
+  /** A want of room with the volume's name; other errors as they are. */
+  private named(name: string, failure: unknown): unknown {
+    const error = withoutRoom(failure);
+    return isKind(error, 'insufficientResources')
+      ? insufficientResources(`volume ${name}: ${messageOf(error)}`, error)
+      : error;
   }
 
   private spoolFile(): string {

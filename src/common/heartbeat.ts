@@ -2,7 +2,7 @@
  * A process of the engine says that its event loop turns: it writes to a file again and again, whose time of change tells whoever watches
  * over it (`src/hostd/watchdog.ts`). Not by a request to it: anybody who may connect could keep it from answering one in time.
  */
-import { openSync, writeSync } from 'node:fs';
+import { ftruncateSync, openSync, writeSync } from 'node:fs';
 
 /** A beat a second or two: those who watch allow for many that fail to come. */
 export const BEAT_MS = 2000;
@@ -12,12 +12,18 @@ export const HEARTBEAT_FD = 'CAISSON_HEARTBEAT_FD';
 /** Begins. @param file path, or a descriptor that is open for writing. @throws when it cannot be opened */
 export function startHeartbeat(file: string | number): { stop(): void } {
   const descriptor = typeof file === 'number' ? file : openSync(file, 'w', 0o600);
+  let beats = 0;
   const beat = (): void => {
+    // At once, not by the thread pool: what keeps that busy is none of this.
     try {
-      // At once, not by the thread pool: what keeps that busy is none of this.
       writeSync(descriptor, '.', 0);
     } catch {
-      // No room: the next one may have some.
+      try {
+        // There is no room. Another length takes none, and is told as well.
+        ftruncateSync(descriptor, 1 + (++beats % 2));
+      } catch {
+        // The next one may succeed.
+      }
     }
   };
   beat();

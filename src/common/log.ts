@@ -5,25 +5,29 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
 import { type Logger, pino } from 'pino';
+import { LogOutput } from './log-output.js';
 
 export type { Logger } from 'pino';
 
 const operations = new AsyncLocalStorage<string>();
 
-const root = pino({
-  level: process.env.CAISSON_LOG_LEVEL ?? (process.env.VITEST ? 'silent' : 'info'),
-  base: { pid: process.pid },
-  timestamp: pino.stdTimeFunctions.isoTime,
-  formatters: { level: (label) => ({ level: label }) },
-  redact: {
-    paths: ['password', '*.password', 'auth', '*.auth', 'token', '*.token', 'authorization', '*.authorization'],
-    censor: '[hidden]',
+const root = pino(
+  {
+    level: process.env.CAISSON_LOG_LEVEL ?? (process.env.VITEST ? 'silent' : 'info'),
+    base: { pid: process.pid },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    redact: {
+      paths: ['password', '*.password', 'auth', '*.auth', 'token', '*.token', 'authorization', '*.authorization'],
+      censor: '[hidden]',
+    },
+    mixin: () => {
+      const op = operations.getStore();
+      return op === undefined ? {} : { op };
+    },
   },
-  mixin: () => {
-    const op = operations.getStore();
-    return op === undefined ? {} : { op };
-  },
-});
+  new LogOutput(),
+);
 
 /** A logger whose lines carry `component`. */
 export function logger(component: string): Logger {

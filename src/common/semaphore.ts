@@ -14,6 +14,11 @@ export class Semaphore {
     return this.#free > 0;
   }
 
+  /** How many wait for a place. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Runs `body` when there is room. @throws what `body` throws, or the signal's reason if it fires while waiting */
   async run<T>(body: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     await this.acquire(signal);

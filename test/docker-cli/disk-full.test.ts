@@ -88,6 +88,10 @@ describe('what the engine would write below its reserve', () => {
     await ok('create', '--name', 'stopped', 'busybox', 'true');
     // Its init layer is made, and takes room.
     await ok('cp', 'stopped:/etc/passwd', '-');
+    // Forty megabytes that commit would have to write twice.
+    await ok('run', '--name', 'data', 'busybox', 'dd', 'if=/dev/urandom', 'of=/data', 'bs=1M', 'count=40');
+    // Its machine is off then, and has written all of it.
+    await ok('cp', 'data:/etc/passwd', '-');
     // All but 60 MB; 20 MB are kept.
     giveBack = small.take(Math.floor(free() / 2 ** 20) - 60);
   });
@@ -115,6 +119,33 @@ describe('what the engine would write below its reserve', () => {
     expect(copied.stderr).toMatch(/no space left on device/);
     expect((await docker('cp', 'stopped:/much', '-')).stderr).toMatch(/Could not find the file/);
     expect(free()).toBeGreaterThan(before - 2e6);
+  });
+
+  it('of a commit is refused, and leaves nothing behind', async () => {
+    const before = free();
+    const made = await docker('commit', 'data', 'made');
+    expect(made.code).not.toBe(0);
+    expect(made.stderr).toMatch(/no space left on device/);
+    expect(await ok('images', '-q', 'made')).toBe('');
+    expect(free()).toBeGreaterThan(before - 2e6);
+  });
+
+  it('is what containers that run may use, until there is nothing: then they can be ended and removed', async () => {
+    const fill = 'dd if=/dev/zero of=/big bs=1M count=300';
+    for (const [name, ...end] of [
+      ['first', 'kill', 'first'],
+      ['second', 'rm', '-f', 'second'],
+    ] as const) {
+      await ok('run', '-d', '--name', name, 'busybox', 'sh', '-c', fill);
+      await expect.poll(() => status(name), { timeout: 60_000 }).toMatch(/^paused no space left on device/);
+      await ok(...end);
+      if (name === 'first') {
+        expect(await ok('wait', name)).toBe('137');
+        await ok('rm', name);
+      }
+    }
+    expect(await ok('ps', '-a', '--format', '{{.Names}}')).not.toMatch(/first|second/);
+    expect(free()).toBeGreaterThan(50e6);
   });
 
   it('is taken again when there is room', async () => {

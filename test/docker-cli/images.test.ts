@@ -1,9 +1,9 @@
 /** Images from a registry to containers: pulled, listed, looked at, removed, run. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type FaultyRegistry, startFaultyRegistry } from '../support/registry/faulty-registry.js';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type FaultyOptions, type FaultyRegistry, startFaultyRegistry } from '../support/registry/faulty-registry.js';
 import { buildImage } from '../support/registry/image-builder.js';
 import { testImage } from '../support/registry/images.js';
 import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
@@ -13,6 +13,12 @@ import { type Stack, startStack } from '../support/stack.js';
 const IMAGES = ['busybox', 'hello', 'multi', 'nasty', 'no-passwd', 'no-shell', 'no-tmp', 'debian'] as const;
 let registry: TestRegistry;
 let faulty: FaultyRegistry;
+/** At an address that is nobody's, so everybody's (RFC 5737), and one at a private address. */
+let outside: FaultyRegistry;
+let inside: FaultyRegistry;
+const OUTSIDE = `203.0.113.${1 + (process.pid % 250)}`;
+/** Where the two send who asks for blobs of their image `sent`. */
+let leadsTo: string;
 let stack: Stack;
 /** What the faulty registry does to blobs. */
 let fault: 'corrupt' | 'stall' | undefined;
@@ -29,12 +35,19 @@ beforeAll(async () => {
       return fault === 'corrupt' ? { kind: 'corrupt' } : { kind: 'stall', after: 10 };
     },
   });
-  stack = await startStack();
+  execFileSync('ip', ['address', 'replace', `${OUTSIDE}/32`, 'dev', 'lo']);
+  const images = { 'sent:latest': image, 'there:latest': image };
+  const sends: FaultyOptions['fault'] = ({ path }) =>
+    path.startsWith('/v2/sent/blobs/') ? { kind: 'redirect', location: path.replace(/.*\//, leadsTo) } : undefined;
+  outside = await startFaultyRegistry({ images, fault: sends, host: OUTSIDE });
+  inside = await startFaultyRegistry({ images, fault: sends });
+  stack = await startStack({ createOptions: ['--insecure-registry', outside.address] });
 });
 
 afterAll(async () => {
   await stack?.stop();
-  await faulty?.stop();
+  for (const one of [faulty, outside, inside]) await one?.stop();
+  execFileSync('ip', ['address', 'delete', `${OUTSIDE}/32`, 'dev', 'lo']);
   await registry?.stop();
 });
 
@@ -157,5 +170,34 @@ describe('an image of 125 layers', () => {
     await stack.docker('rm', 'deep');
     await stack.docker('rmi', name);
     expect(layers()).toEqual(before);
+  });
+});
+
+describe('a registry that sends on who asks for a blob', () => {
+  afterEach(() => stack.docker('rmi', `${outside.address}/sent`, `${inside.address}/sent`));
+
+  const blobsOf = (one: FaultyRegistry): string => `http://${one.address}/v2/there/blobs/`;
+  const pullFrom = async (one: FaultyRegistry, location: string): Promise<string> => {
+    leadsTo = location;
+    const { code, stderr } = await stack.docker('pull', `${one.address}/sent`);
+    return code === 0 ? 'pulled' : stderr;
+  };
+
+  it('at a public address, to a private one, is refused with words, and nothing is asked there', async () => {
+    for (const name of [inside.address, inside.address.replace('127.0.0.1', 'localhost')])
+      expect(await pullFrom(outside, `http://${name}/v2/there/blobs/`)).toMatch(
+        /a public registry leads to the private address (127\.0\.0\.1|::1) \(allowed where --insecure-registry names/,
+      );
+    expect(inside.requests).toEqual([]);
+  });
+
+  it('to itself, or from a private one to any, as a CDN or a store beside it, is followed', async () => {
+    expect(await pullFrom(outside, '/v2/there/blobs/')).toBe('pulled');
+    expect(await pullFrom(outside, blobsOf(outside))).toBe('pulled');
+    expect(await pullFrom(inside, blobsOf(outside))).toBe('pulled');
+    await stack.docker('rmi', `${inside.address}/sent`, `${outside.address}/sent`);
+    Object.assign(faulty.images, inside.images);
+    expect(await pullFrom(inside, blobsOf(faulty))).toBe('pulled');
+    expect(faulty.requests.some(({ path }) => path.startsWith('/v2/there/blobs/'))).toBe(true);
   });
 });

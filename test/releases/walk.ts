@@ -17,7 +17,7 @@ import { startRegistry } from '../support/registry/registry.js';
 import { freePort } from '../support/stack.js';
 
 /** Longest wait for what the engine does in the background, on a machine that is emulated itself. */
-const PATIENCE_MS = 600_000;
+const PATIENCE_MS = 1_800_000;
 const accel = process.argv[2] ?? 'auto';
 const cli = (name: string): string => fileURLToPath(new URL(`../../src/cli/${name}.js`, import.meta.url));
 const paths = instancePaths(mkdtempSync(join(tmpdir(), 'caisson-walk-')));

@@ -466,7 +466,7 @@ export class FakePortLayer implements PortLayer {
     this.exec.list().some(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name)),
   );
   readonly stored = new Map<string, Buffer>();
-  readonly room = new StorageReserve({}, storageLimits());
+  room = new StorageReserve({}, storageLimits());
   readonly kv: KeyValueStore = {
     get: async (key) => this.stored.get(key),
     put: async (key, value) => void this.stored.set(key, value),

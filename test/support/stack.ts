@@ -15,6 +15,7 @@ import type { Login } from '../../src/cli/target.js';
 import { listVchs, powerOnVch } from '../../src/cli/vch.js';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { VimClient } from '../../src/vim25/index.js';
+import { expectNoneRefused, refusedSoFar } from './refused-calls.js';
 
 /** The compiled program, also when this file runs compiled (in the benchmarks). */
 const dist = fileURLToPath(new URL(import.meta.url.includes('/dist/test/') ? '../..' : '../../dist', import.meta.url));
@@ -141,7 +142,11 @@ export async function startStack(
       const directory = join(paths.datastoreDir, readdirSync(paths.datastoreDir).find((name) => name === 'test') ?? '');
       return readFileSync(join(directory, 'endpoint.log'), 'utf8');
     },
-    stop: () => removeEngine(paths),
+    async stop() {
+      const refused = await refusedSoFar(paths.stateDir);
+      await removeEngine(paths);
+      expectNoneRefused(refused);
+    },
   };
   try {
     const created = await vicMachine(

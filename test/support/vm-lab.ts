@@ -2,18 +2,18 @@
  * VMs without the layers above: a runtime on a state directory of its own, disks made from busybox, and what a VM's first process
  * printed. Runs beside an engine; `close` removes everything.
  */
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { applyLayer, createChild } from '../../src/disk/index.js';
-import { refusedCalls } from '../../src/hostd/qemu/qemu-words.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../../src/hostd/runtime.js';
 import { createRuntime, type HostRuntime } from '../../src/hostd/runtime-factory.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { LogParser } from '../../tether/protocol/log.js';
+import { expectNoneRefused, refusedSoFar } from './refused-calls.js';
 import { TarBuilder } from './registry/tar-builder.js';
 
 export const PORT_GROUP = 'lab bridge';
@@ -243,19 +243,9 @@ export class VmLab {
     await Promise.all([...this.running].map((vm) => vm.powerOff()));
     await this.runtime.virtualSwitch.remove();
     await this.runtime.cages.groups.close();
-    const refused = await this.refused();
+    const refused = await refusedSoFar(this.paths.stateDir);
     await rm(this.paths.stateDir, { recursive: true, force: true });
     await rm(this.paths.runDir, { recursive: true, force: true });
-    // Whatever a test had VMs do: no QEMU needs more than its cage has.
-    if (refused.length > 0) throw new Error(`QEMU was refused system calls: ${refused.join('; ')}`);
-  }
-
-  private async refused(): Promise<string[]> {
-    const names = await readdir(this.paths.stateDir, { recursive: true });
-    const logs = names.filter((name) => name.endsWith('.log'));
-    const texts = await Promise.all(
-      logs.map((name) => readFile(join(this.paths.stateDir, name), 'utf8').catch(() => '')),
-    );
-    return [...new Set(texts.flatMap(refusedCalls))];
+    expectNoneRefused(refused);
   }
 }

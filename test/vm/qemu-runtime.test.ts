@@ -110,7 +110,8 @@ describe('a VM', () => {
     const guest = await lab.define({ script: 'sleep 100' });
     const vm = await lab.powerOn(guest);
     process.kill(vm.pid, 'SIGKILL');
-    expect(await guest.exit()).toMatchObject({ reason: 'crashed' });
+    const message = expect.stringMatching(/QEMU was ended by signal 9 \(Killed\)/);
+    expect(await guest.exit()).toMatchObject({ reason: 'crashed', message });
     expect(runFiles().filter((name) => name.startsWith(`${guest.definition.moid}.`))).toEqual([]);
   });
 

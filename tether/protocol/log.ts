@@ -25,7 +25,7 @@ export interface LogRecord {
   offset: number;
 }
 
-/** Takes the log's bytes in order and gives records. Never throws: damaged bytes are passed over. */
+/** Takes the log's bytes in order and gives records, the same ones however they are cut. Never throws: damaged bytes are passed over. */
 export class LogParser {
   private bytes: Buffer = Buffer.alloc(0);
   /** Of what is next, in `bytes`. */
@@ -36,6 +36,8 @@ export class LogParser {
   /** Where in `bytes` the next run's header and the next mark stand. */
   private readonly header = new Next(RUN_HEADER);
   private readonly mark = new Next(MARK);
+  /** No more bytes follow. */
+  private ended = false;
 
   /**
    * @param position of the first byte in the file; any but 0 is somewhere in the middle, and reading begins at the next mark
@@ -59,6 +61,12 @@ export class LogParser {
     const records: LogRecord[] = [];
     while (this.next(records));
     return records;
+  }
+
+  /** No more bytes follow: the records that were kept back because what follows could have shown them to be cut short. */
+  finish(): LogRecord[] {
+    this.ended = true;
+    return this.push(Buffer.alloc(0));
   }
 
   /** Position in the file after the last whole record. */
@@ -103,7 +111,7 @@ export class LogParser {
       this.advance(header - at);
       return true;
     }
-    if (bytes.length < end) return false;
+    if (bytes.length < end || (!this.ended && this.maySwallow(end))) return false;
     records.push({
       timeNs: bytes.readBigUInt64LE(at),
       stream: stream === 2 ? 'stderr' : 'stdout',
@@ -113,6 +121,14 @@ export class LogParser {
     });
     this.advance(RECORD_HEAD + length);
     return true;
+  }
+
+  /** Whether a run's header may begin in the record that ends at `end`: not all of it is there yet. */
+  private maySwallow(end: number): boolean {
+    const { bytes, at } = this;
+    for (let start = Math.max(at + 1, bytes.length - RUN_HEADER.length + 1); start < end; start++)
+      if (bytes.compare(RUN_HEADER, 0, bytes.length - start, start) === 0) return true;
+    return false;
   }
 
   /** Looks for the next mark, or the next run. */

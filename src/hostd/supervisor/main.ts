@@ -2,7 +2,7 @@
  * The supervisor as a program; takes hostd's arguments. `npm start` leaves it running, `npm stop` ends it. Small on purpose: it has none
  * of hostd's modules, and does nothing but look twice a second whether all is well.
  */
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startHeartbeat } from '../../common/heartbeat.js';
@@ -20,7 +20,11 @@ const paths = instancePaths(resolve(option('--state-dir') ?? DEFAULT_STATE_DIR))
 
 function log(level: 'info' | 'warn' | 'error', message: string): void {
   const line = { level, time: new Date().toISOString(), pid: process.pid, component: 'supervisor', msg: message };
-  process.stdout.write(`${JSON.stringify(line)}\n`);
+  try {
+    writeSync(1, `${JSON.stringify(line)}\n`);
+  } catch {
+    // Without room for its words it does its work all the same.
+  }
 }
 
 /** Makes this the only supervisor of the instance. Returns false when there is one. */

@@ -37,6 +37,10 @@ export const SET_NAMES = Object.keys(SETS) as SetName[];
 /** What a card is in each of the sets, as nft writes it. */
 export type Elements = Map<SetName, Set<string>>;
 
+/**
+ * `meta l4proto != 255` (a number that is nobody's) is true of each packet whose protocol can be told. It cannot where a fragment has not
+ * all headers before the protocol's own (RFC 7112): what the packet is after those would pass unseen.
+ */
 const CHAINS: Record<string, string[]> = {
   arp_from_card: [
     'arp htype != 1 drop',
@@ -54,16 +58,16 @@ const CHAINS: Record<string, string[]> = {
     'icmp type { redirect, router-advertisement } drop',
     // What a DHCP client takes for an answer.
     'udp dport 68 drop',
-    'iifname @anyaddress accept',
-    'iifname . ip saddr @addresses4 accept',
+    'meta l4proto != 255 iifname @anyaddress accept',
+    'meta l4proto != 255 iifname . ip saddr @addresses4 accept',
     'drop',
   ],
   ip6_from_card: [
     'icmpv6 type { nd-router-advert, nd-redirect } drop',
     'udp dport 546 drop',
-    'iifname @anyaddress accept',
+    'meta l4proto != 255 iifname @anyaddress accept',
     'icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @targets6 drop',
-    'iifname . ip6 saddr @addresses6 accept',
+    'meta l4proto != 255 iifname . ip6 saddr @addresses6 accept',
     // Duplicate address detection, for its own addresses only.
     'ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @targets6 accept',
     'ip6 saddr :: icmpv6 type { mld-listener-report, mld2-listener-report } accept',

@@ -38,6 +38,8 @@ export interface FaultyOptions {
     /** Tokens are good for `uses` requests each. */
     | { kind: 'token'; user?: string; password?: string; refreshToken?: string; uses?: number };
   tls?: { key: string; cert: string };
+  /** The address that it listens at, if not loopback's. */
+  host?: string;
 }
 
 export interface LoggedRequest {
@@ -59,9 +61,9 @@ interface Content {
   headers: Record<string, string>;
 }
 
-/** Starts one on a free port of loopback. */
+/** Starts one on a free port. */
 export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<FaultyRegistry> {
-  const images = options.images ?? {};
+  const { images = {}, host = '127.0.0.1' } = options;
   const requests: LoggedRequest[] = [];
   const counts = new Map<string, number>();
   const tokens = new Map<string, number>();
@@ -167,9 +169,9 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
   }
 
   const server = options.tls ? createTlsServer(options.tls, listener) : createServer(listener);
-  server.listen(0, '127.0.0.1');
+  server.listen(0, host);
   await once(server, 'listening');
-  address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  address = `${host}:${(server.address() as AddressInfo).port}`;
   return {
     address,
     requests,

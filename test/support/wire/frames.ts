@@ -83,6 +83,27 @@ export function icmpv6(from: string, source: string, target: string, type: numbe
   return ipv6(from, source, target, 58, message);
 }
 
+/** Of an IPv6 packet in a frame: the same with this header before what it had. */
+export function withHeader(packet: Buffer, type: number, header: Buffer): Buffer {
+  const [ip, rest] = [Buffer.from(packet.subarray(0, 54)), packet.subarray(54)];
+  const body = Buffer.concat([Buffer.from([ip[20]!]), header, rest]);
+  ip[20] = type;
+  u16(body.length).copy(ip, 18);
+  return Buffer.concat([ip, body]);
+}
+
+/** The pieces of an IPv6 packet in a frame, cut at this byte of what follows its header. */
+export function fragments6(packet: Buffer, at: number): Buffer[] {
+  const [ip, rest] = [packet.subarray(0, 54), packet.subarray(54)];
+  return [rest.subarray(0, at), rest.subarray(at)].map((piece, index) =>
+    withHeader(
+      Buffer.concat([ip, piece]),
+      44,
+      Buffer.concat([Buffer.from([0]), u16((index * at) | (index === 0 ? 1 : 0)), Buffer.from([0, 0, 0, 7])]),
+    ),
+  );
+}
+
 /** What follows the checksum of a neighbour advertisement: "I am that address, whatever you knew". */
 export function advertisement(address: string, ownMac: string): Buffer {
   return Buffer.concat([Buffer.from('20000000', 'hex'), ip6(address), Buffer.from([2, 1]), mac(ownMac)]);

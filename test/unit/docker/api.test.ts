@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { StorageReserve, storageLimits } from '../../../port-layer/storage/storage-reserve.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 
 let engine: TestEngine;
@@ -203,6 +204,13 @@ describe('the engine', () => {
     const { json } = await engine.call('GET', '/info');
     portLayer.hostInfo = before;
     expect(json.Warnings).toEqual(['WARNING: Container networks: senders are not checked']);
+  });
+
+  it('tells what images take of what they may', async () => {
+    expect((await engine.call('GET', '/info')).text).not.toContain('Space of images');
+    engine.portLayer.room = new StorageReserve({}, storageLimits({ imageQuotaGiB: 2 }), () => 5e8);
+    const { DriverStatus } = (await engine.call('GET', '/info')).json;
+    expect(DriverStatus).toContainEqual(['Space of images', '500MB of 2.147GB used']);
   });
 
   it('tells of itself', async () => {

@@ -139,6 +139,9 @@ test('from a private one to any, and to one that is configured, is gone', async 
   expect(await get(`http://${PRIVATE}:${second}/`)).toBe(PRIVATE);
   expect(await get(`http://${PUBLIC}:${outer}/`, { configured: [`${PRIVATE}:${inner}`] })).toBe(PRIVATE);
   expect(await get(`http://${PUBLIC}:${outer}/`, { configured: ['127.0.0.0/8'] })).toBe(PRIVATE);
+  const named = await serve(PUBLIC, () => `http://localhost:${inner}/`);
+  await expect(get(`http://${PUBLIC}:${named}/`, { configured: ['10.0.0.0/8'] })).rejects.toThrow(refused);
+  expect(await get(`http://${PUBLIC}:${named}/`, { configured: [`${PRIVATE}/32`] })).toBe(PRIVATE);
 });
 
 test('credentials are not sent to another host', async () => {

@@ -1,9 +1,11 @@
 /** Disks of containers that harm their reader: the call gets an error, the engine goes on. */
 import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeAll, expect, it } from 'vitest';
+import { afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
+import type { DiskSource } from '../../../port-layer/disks/disk-source.js';
 import type { ReaderLimits } from '../../../port-layer/disks/reader-watch.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import { createChild, FileBlocks } from '../../../src/disk/index.js';
@@ -21,6 +23,10 @@ let remove: () => Promise<void>;
 let readers: DiskReaders;
 let files: ContainerFiles;
 let disk: string;
+let layer: string;
+
+// Many processes are started, or do much, here.
+vi.setConfig({ testTimeout: 90_000 });
 
 beforeAll(async () => {
   const made = await temporaryDirectory();
@@ -38,10 +44,23 @@ async function containerWith(limits: ConstructorParameters<typeof DiskReaders>[0
   const stack = new Stack(directory, undefined, basename(directory));
   await stack.add(await tarOf([{ name: 'large', content: Buffer.alloc(24 << 20, 'x') }]));
   readers = new DiskReaders(limits);
+  layer = stack.top;
   const made = await stoppedContainer(directory, stack.top, readers);
   ({ files, disk } = made);
   // One that has run.
   made.container.state = 'exited';
+}
+
+/** The container's disk, for calls that do not wait for each other. */
+function source(): DiskSource {
+  return {
+    what: 'a disk',
+    path: `${ID}/${ID}.vmdk`,
+    layers: [basename(layer)],
+    openBlocks: (path) => FileBlocks.open(join(directory, path)),
+    datastore: null as never,
+    spoolDir: directory,
+  };
 }
 
 it('directories that are hard links of directories', async () => {
@@ -130,22 +149,71 @@ it('a reader that is silent is ended', async () => {
   const change = readers.call();
   const held = await change
     .open({
-      what: 'a disk',
-      path: `${ID}/${ID}.vmdk`,
-      layers: [],
+      ...source(),
       openBlocks: async () => {
         process.kill(readers.busy[0]!, 'SIGSTOP');
         // Not before: on a busy machine a good one may be silent for so long, too.
         limits.silentMs = 1000;
         return FileBlocks.open(disk);
       },
-      datastore: null as never,
-      spoolDir: directory,
     })
     .catch((error: Error) => error.message);
   limits.silentMs = silentMs;
   expect(held).toBe('the filesystem of a disk cannot be read: its reader does not answer');
   await expect(files.changes(ID)).resolves.toEqual([]);
+});
+
+/** A client of its own that reads a bit of a disk and no further, with what reads on. */
+async function stalled(): Promise<() => Promise<number>> {
+  const call = readers.call();
+  const opened = await call.open(source());
+  const pieces = async function* (): AsyncGenerator<Buffer> {
+    for await (const one of opened.tree('/', { content: true })) if (Buffer.isBuffer(one)) yield one;
+  };
+  const data = Readable.from(call.client.sent(pieces()), { objectMode: false });
+  call.client.serves((error) => data.destroy(error));
+  data.on('error', () => undefined).once('close', () => void opened.close());
+  const iterator = data[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  await iterator.next();
+  return async () => {
+    let length = 0;
+    for (let one = await iterator.next(); one.done !== true; one = await iterator.next()) length += one.value.length;
+    return length;
+  };
+}
+
+it('clients that do not read on hold up nobody, and read on when they like', async () => {
+  await containerWith({ slowClientMs: 100 });
+  const first = await Promise.all(Array.from({ length: 8 }, stalled));
+  expect(await files.stat(ID, '/large')).toMatchObject({ size: 24 << 20 });
+  expect(await files.changes(ID)).toEqual([]);
+  const lengths = await Promise.all(first.map((rest) => rest()));
+  expect(Math.min(...lengths)).toBeGreaterThanOrEqual(23 << 20);
+  await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
+});
+
+it('of many slow clients the slowest is given up when others wait', async () => {
+  await containerWith({ slowClientMs: 100 });
+  const slow = await Promise.all(Array.from({ length: 16 }, stalled));
+  expect(await files.stat(ID, '/large')).toMatchObject({ size: 24 << 20 });
+  const ends = await Promise.allSettled(slow.map((rest) => rest()));
+  const refused = ends.flatMap((end) => (end.status === 'rejected' ? [String(end.reason)] : []));
+  expect(refused.length).toBeGreaterThan(0);
+  expect(refused.length).toBeLessThan(16);
+  expect(refused[0]).toMatch(/its client is slow, and others wait/);
+  await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
+});
+
+it('a client that takes or sends nothing for long is given up', async () => {
+  await containerWith({ clientMs: 300, slowClientMs: 100 });
+  const { rest } = await exporting();
+  await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
+  await expect(rest()).rejects.toThrow(/its client did nothing for/);
+  const silent = new PassThrough();
+  silent.write(Buffer.alloc(100));
+  const options = { keepKind: false, asUser: false };
+  await expect(files.extract(ID, '/', silent, options)).rejects.toThrow(/its client did nothing for/);
+  expect(silent.destroyed).toBe(true);
 });
 
 it('a disk that names another container’s as its parent', async () => {
@@ -162,8 +230,9 @@ it('a disk that names another container’s as its parent', async () => {
 });
 
 it('several calls go on beside each other, and their processes end when they are not needed', async () => {
-  await containerWith({ idleMs: 50 });
+  await containerWith({ idleMs: 50, lastIdleMs: 500 });
   const sizes = await Promise.all(Array.from({ length: 20 }, () => files.size(ID)));
   expect(new Set(sizes).size).toBe(1);
-  await expect.poll(() => readers.size).toBe(0);
+  await expect.poll(() => readers.size, { timeout: 30_000 }).toBeLessThanOrEqual(1);
+  await expect.poll(() => readers.size, { timeout: 30_000 }).toBe(0);
 });

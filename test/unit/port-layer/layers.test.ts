@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
 import { Layers } from '../../../port-layer/storage/layers.js';
+import { StorageReserve, storageLimits } from '../../../port-layer/storage/storage-reserve.js';
 import type { LayerInfo } from '../../../port-layer/types.js';
 import { chainId, sha256 } from '../../../src/common/ids.js';
 import { Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
@@ -21,14 +22,14 @@ let layers: Layers;
 /** Files of the datastore that were opened. */
 let opened: string[];
 
-async function openLayers(): Promise<Layers> {
+async function openLayers(room: StorageReserve | null = null): Promise<Layers> {
   const store = localStore(directory, ROOT);
   const size = store.datastore.size.bind(store.datastore);
   store.datastore.size = (path) => {
     opened.push(path);
     return size(path);
   };
-  const found = new Layers(store, CONFIG, join(directory, 'spool'));
+  const found = new Layers(store, CONFIG, join(directory, 'spool'), room);
   await found.load();
   return found;
 }
@@ -108,4 +109,25 @@ it('the first layer of an image may be an empty one', async () => {
   expect(empty!.disk).toBeUndefined();
   expect(await names(empty!.chainId)).toEqual([]);
   expect(await names(upper!.chainId)).toEqual(['a']);
+});
+
+it('that come side by side keep to the quota together, and leave nothing of what is refused', async () => {
+  const limits = { ...storageLimits(), imageQuota: 250 };
+  const room = new StorageReserve({}, limits, () => layers.list().reduce((sum, one) => sum + one.size, 0));
+  layers = await openLayers(room);
+  // Each is within it, and grows without knowing of the others.
+  const tars = await Promise.all(['a', 'b', 'c'].map((name) => tarOf([{ name, content: Buffer.alloc(100, name) }])));
+  const ends = await Promise.allSettled(
+    tars.map((tar) => {
+      const diffId = `sha256:${sha256(tar)}`;
+      const layer = { chainId: chainId(null, diffId), parent: null, diffId };
+      return layers.write(layer, Readable.from([tar]), { verify: async () => undefined });
+    }),
+  );
+  expect(ends.filter(({ status }) => status === 'fulfilled')).toHaveLength(2);
+  expect(String(ends.find((end) => end.status === 'rejected')?.reason)).toMatch(
+    /no space left on device: images may take/,
+  );
+  expect(room.quota).toEqual({ used: 200, most: 250 });
+  expect(await readdir(join(directory, ROOT, 'images'))).toHaveLength(2);
 });

@@ -22,7 +22,7 @@ function parse(bytes: Buffer, start = 0, step = bytes.length): LogRecord[] {
   const parser = new LogParser(start);
   const records: LogRecord[] = [];
   for (let at = start; at < bytes.length; at += step) records.push(...parser.push(bytes.subarray(at, at + step)));
-  return records;
+  return [...records, ...parser.finish()];
 }
 
 const texts = (records: LogRecord[]): string[] => records.map(({ data }) => data.toString());
@@ -61,6 +61,22 @@ describe('the log', () => {
         texts(parse(Buffer.concat([broken, RUN_HEADER, record('next')]))).filter((text) => !/^cut/.test(text)),
       ).toEqual(['whole', 'next']);
     }
+  });
+
+  it('means the same in whatever pieces it comes, with a record that a header cuts short', () => {
+    const whole = record('cut off in the middle of it');
+    for (let cut = 1; cut <= whole.length; cut++) {
+      const broken = Buffer.concat([RUN_HEADER, record('whole'), whole.subarray(0, cut), RUN_HEADER, record('next')]);
+      const [all, ...others] = [broken.length, 1, 2, 3, 5, 16, cut].map((step) => parse(broken, 0, step));
+      for (const records of others) expect(records).toEqual(all);
+    }
+  });
+
+  it('gives a last record that ends as a header begins, once nothing follows', () => {
+    const last = Buffer.concat([RUN_HEADER, record(Buffer.concat([Buffer.from('x'), RUN_HEADER.subarray(0, 7)]))]);
+    const parser = new LogParser();
+    expect(parser.push(last)).toEqual([]);
+    expect(parser.finish()).toHaveLength(1);
   });
 
   it('with nonsense in it goes on with the next mark or run', () => {

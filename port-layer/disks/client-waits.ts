@@ -1,0 +1,83 @@
+/** How long a call that has a disk's reader waits for its own client: for one who takes what is read, or sends what is to be written. */
+import { performance } from 'node:perf_hooks';
+
+export class ClientWaits {
+  private since: number | null = null;
+  private before = 0;
+  private bytes = 0;
+  private readonly began = performance.now();
+  private end: ((error: Error) => void) | null = null;
+
+  /** Without a byte, in ms. */
+  get now(): number {
+    return this.since === null ? 0 : performance.now() - this.since;
+  }
+
+  /** In all, in ms. */
+  get total(): number {
+    return this.before + this.now;
+  }
+
+  /** Bytes per ms, since the call began. */
+  get rate(): number {
+    return this.bytes / (performance.now() - this.began + 1);
+  }
+
+  /** The call sends a client something. @param end ends it, with a reason for the client */
+  serves(end: (error: Error) => void): void {
+    this.end = end;
+  }
+
+  /** Ends the call. @returns false for one that waits for nobody */
+  giveUp(error: Error): boolean {
+    const { end } = this;
+    this.end = null;
+    this.stop();
+    end?.(error);
+    return end !== null;
+  }
+
+  /** The same bytes, whose reader is the client. */
+  async *sent(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const piece of data) {
+      this.start();
+      yield piece;
+      this.stop();
+      this.bytes += piece.length;
+    }
+  }
+
+  /** The same bytes, which the client sends. Giving it up ends this; `data` is left as it is. */
+  async *received(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    const pieces = data[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const next = await this.next(pieces);
+        if (next.done === true) return;
+        this.bytes += next.value.length;
+        yield next.value;
+      }
+    } finally {
+      this.end = null;
+      // Not waited for: the client may never send anything more.
+      pieces.return?.()?.catch(() => undefined);
+    }
+  }
+
+  private next(pieces: AsyncIterator<Buffer>): Promise<IteratorResult<Buffer>> {
+    return new Promise<IteratorResult<Buffer>>((resolve, reject) => {
+      this.end = reject;
+      this.start();
+      pieces.next().then(resolve, reject);
+    }).finally(() => this.stop());
+  }
+
+  private start(): void {
+    this.since = performance.now();
+  }
+
+  private stop(): void {
+    this.before = this.total;
+    this.since = null;
+  }
+}
