@@ -45,25 +45,25 @@ const CARRIERS: readonly [prefix: readonly number[], at: number][] = [
 ];
 
 /** What listens on an address of this machine's own may be closed to everybody else, however public the address is. */
-function isOwn(address: string): boolean {
+function isOwn(address: string, interfaces: typeof networkInterfaces): boolean {
   const own = new BlockList();
-  for (const each of Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []))
+  for (const each of Object.values(interfaces()).flatMap((addresses) => addresses ?? []))
     own.addAddress(each.address, each.family === 'IPv6' ? 'ipv6' : 'ipv4');
   return own.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
 
 /** @param address IPv4 or IPv6, perhaps with a zone; what is none counts as private */
-export function classOf(address: string): AddressClass {
+export function classOf(address: string, interfaces = networkInterfaces): AddressClass {
   const plain = address.replace(/%.*$/, '');
   const family = isIP(plain);
-  if (family === 0 || isOwn(plain)) return 'private';
+  if (family === 0 || isOwn(plain, interfaces)) return 'private';
   if (family === 4) return inner.check(plain, 'ipv4') ? 'private' : 'public';
   if (inner.check(plain, 'ipv6')) return 'private';
   const words = wordsOf(plain);
   for (const [prefix, at] of CARRIERS) {
     if (!prefix.every((word, index) => words[index] === word)) continue;
     const [high, low] = [words[at / 2]!, words[at / 2 + 1]!];
-    return classOf(`${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`);
+    return classOf(`${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`, interfaces);
   }
   return 'public';
 }

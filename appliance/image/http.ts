@@ -76,7 +76,7 @@ export class HttpClient {
     certificateAuthorities: string[],
     timeouts: HttpTimeouts,
     private readonly isConfigured: (host: string) => boolean = () => false,
-    classify: (address: string) => AddressClass = classOf,
+    classify: (address: string) => AddressClass = (address) => classOf(address),
   ) {
     const reached = (address: string): AddressClass =>
       isConfigured(isIP(address) === 6 ? `[${address}]` : address) ? 'public' : classify(address);

@@ -3,6 +3,7 @@ import type { Dirent } from 'node:fs';
 import { copyFile, mkdir, opendir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import { matchesGlob } from '../../common/glob.js';
 import { createChild, createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { restrictedCaller } from '../access/caller.js';
@@ -12,7 +13,6 @@ import { fault } from '../faults.js';
 import { isOwnFile } from '../own-files.js';
 import type { CallContext } from '../server/session.js';
 import { DATASTORE, type Datastore } from './datastore.js';
-import { matchesGlob } from './glob.js';
 import { ManagedObject } from './managed-object.js';
 import type { TaskManager } from './task.js';
 
@@ -260,7 +260,7 @@ export class HostDatastoreBrowser extends FileObject {
     for (let at = 0; at < all.length; at += AT_ONCE) {
       const entries = all
         .slice(at, at + AT_ONCE)
-        .filter((entry) => !isOwnFile(entry.name) && patterns.some((pattern) => matchesGlob(pattern, entry.name)));
+        .filter((entry) => !isOwnFile(entry.name) && patterns.some((pattern) => matchesGlob(entry.name, pattern)));
       const infos = await Promise.all(entries.map((entry) => stat(join(local, entry.name)).catch(() => null)));
       for (const [index, entry] of entries.entries())
         file.push({

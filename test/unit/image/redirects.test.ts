@@ -1,16 +1,11 @@
 /** Where a registry may send this machine: never from a public address to a private one. */
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { NetworkInterfaceInfo } from 'node:os';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type AddressClass, classOf } from '../../../appliance/image/address-class.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpRequest, readBody } from '../../../appliance/image/http.js';
 import { RegistryEndpoints } from '../../../appliance/image/registry-endpoints.js';
-
-vi.mock('node:os', async (original) => {
-  const os = await original<typeof import('node:os')>();
-  return { ...os, networkInterfaces: vi.fn(os.networkInterfaces) };
-});
 
 describe('the class of an address', () => {
   test.each([
@@ -47,9 +42,10 @@ describe('the class of an address', () => {
       ...{ address: '8.8.4.4', netmask: '', mac: '', internal: false, cidr: null },
       family: 'IPv4',
     };
-    vi.mocked(networkInterfaces).mockReturnValue({ eth0: [own] });
-    expect(['8.8.4.4', '::ffff:8.8.4.4', '8.8.4.5'].map(classOf)).toEqual(['private', 'private', 'public']);
-    vi.mocked(networkInterfaces).mockReset();
+    const classes = ['8.8.4.4', '::ffff:8.8.4.4', '8.8.4.5'].map((address) =>
+      classOf(address, () => ({ eth0: [own] })),
+    );
+    expect(classes).toEqual(['private', 'private', 'public']);
   });
   test.each(['8.8.8.8', '172.32.0.1', '100.128.0.1', '2001:4860:4860::8888', '::ffff:8.8.8.8', '64:ff9b::808:808'])(
     '%s is public',
