@@ -41,6 +41,7 @@ import { DescriptorSender } from './descriptor-sender.js';
 import { checkReadOnly, Inherited, putDisks, startFiles } from './given-files.js';
 import { BadSnapshot, loadState, onSnapshot } from './load-state.js';
 import { lastWords, QemuVm, removeRunFiles, saidWhy, type VmFiles, type VmProcess } from './qemu-vm.js';
+import { complaints, ownComplaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 import { type ChannelHost, connectForeignPorts } from './serial-ports.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
@@ -285,7 +286,7 @@ export class QemuRuntime implements VmRuntime {
         .unplug(vm.moid)
         .catch((cause: unknown) => log.warn({ err: cause }, 'removing taps failed'));
       await removeRunFiles(files);
-      if (abort?.aborted) throw await startFailure(vm, files, error, false);
+      if (abort?.aborted) throw await startFailure(vm, files, error, none);
       log.warn({ vm: vm.name, err: messageOf(error) }, 'a spare VM does not become the VM, which is started otherwise');
       return null;
     }
@@ -369,6 +370,8 @@ export class QemuRuntime implements VmRuntime {
       watched.pass();
       return running;
     } catch (error) {
+      // Of one that is killed here, its launcher will say just that.
+      const words = identity === null ? none : isRunning(identity) ? ownComplaints : complaints;
       if (identity !== null) {
         signal(identity, 'SIGKILL');
         await ended(identity, KILL_MS);
@@ -378,7 +381,7 @@ export class QemuRuntime implements VmRuntime {
         .catch((cause: unknown) => log.warn({ err: cause }, 'removing taps failed'));
       await this.cages.groups.remove(vm.moid);
       await removeRunFiles(files);
-      throw await startFailure(vm, files, error, identity !== null);
+      throw await startFailure(vm, files, error, words);
     } finally {
       await inherited.close();
     }
@@ -453,11 +456,19 @@ async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
   ]);
 }
 
-/** What to tell of a VM that did not start. */
-async function startFailure(vm: VmDefinition, files: VmFiles, error: unknown, spawned: boolean): Promise<Error> {
+/** Of a start that has printed nothing yet. */
+const none = (): string[] => [];
+
+/** What to tell of a VM that did not start. @param words what counts of what was printed */
+async function startFailure(
+  vm: VmDefinition,
+  files: VmFiles,
+  error: unknown,
+  words: typeof complaints,
+): Promise<Error> {
   if (error instanceof Error && error.name === 'AbortError')
     return cancelled(`starting VM ${vm.name} was cancelled`, error);
-  const why = (spawned ? await lastWords(files) : '') || messageOf(error);
+  const why = (await lastWords(files, words)) || messageOf(error);
   const make = /cannot allocate memory|cannot set up guest memory/i.test(why)
     ? insufficientResources
     : isKind(error, 'invalid')

@@ -4,7 +4,7 @@ import { logger } from '../../common/log.js';
 import { ended, type ProcessIdentity, parentOf, signal, startedAt, usage } from '../process-id.js';
 import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
-import { complaints, printedIn, refusedCalls } from './qemu-words.js';
+import { complaints, ownComplaints, printedIn, refusedCalls } from './qemu-words.js';
 import type { Qmp } from './qmp.js';
 import { type ChannelHost, disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-ports.js';
 
@@ -42,9 +42,9 @@ export async function tellRefused(logFile: string): Promise<void> {
   if (calls.length > 0) log.warn({ logFile, calls }, 'QEMU was refused system calls');
 }
 
-/** The end of what QEMU printed, on one line. */
-export async function lastWords(files: VmFiles): Promise<string> {
-  return complaints(await printedIn(files.log))
+/** The end of what QEMU printed, on one line. @param of what of it counts */
+export async function lastWords(files: Pick<VmFiles, 'log'>, of = complaints): Promise<string> {
+  return of(await printedIn(files.log))
     .slice(-5)
     .join('; ')
     .slice(-1000);
@@ -52,7 +52,7 @@ export async function lastWords(files: VmFiles): Promise<string> {
 
 /** True when QEMU itself printed why it does not go on; one that was ended by others says nothing. */
 export async function saidWhy(files: Pick<VmFiles, 'log'>): Promise<boolean> {
-  return complaints(await printedIn(files.log)).some((line) => refusedCalls(line).length === 0);
+  return (await lastWords(files, ownComplaints)) !== '';
 }
 
 /** The running VM. `cleanUp` is called once after the process has ended, before the inventory is told. */

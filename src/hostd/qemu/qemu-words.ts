@@ -26,15 +26,23 @@ export function refusedCalls(printed: string): string[] {
   return [...printed.matchAll(/^caisson-cage: QEMU was refused the system call (.*)$/gm)].map(([, call = '']) => call);
 }
 
-/**
- * The lines that are no warnings: a newer QEMU warns of options that it still has, and ends for another reason. What its launcher
- * refused is told if QEMU itself says nothing: most of it is tried in vain on every machine.
- */
-export function complaints(printed: string): string[] {
-  const lines = printed
+const lines = (printed: string): string[] =>
+  printed
     .trim()
     .split('\n')
     .filter((line) => line !== '' && !/: warning: /.test(line));
-  const own = lines.filter((line) => refusedCalls(line).length === 0);
-  return own.length > 0 ? own : lines;
+
+/**
+ * The lines that are no warnings: a newer QEMU warns of options that it still has, and ends for another reason. What its launcher
+ * refused is told if nothing else is said: most of it is tried in vain on every machine.
+ */
+export function complaints(printed: string): string[] {
+  const all = lines(printed);
+  const others = all.filter((line) => refusedCalls(line).length === 0);
+  return others.length > 0 ? others : all;
+}
+
+/** Those that QEMU says itself, and not its launcher of it: one that is killed has none. */
+export function ownComplaints(printed: string): string[] {
+  return lines(printed).filter((line) => !line.startsWith('caisson-cage: '));
 }

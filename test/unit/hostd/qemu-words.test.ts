@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { complaints, printedIn } from '../../../src/hostd/qemu/qemu-words.js';
+import { complaints, ownComplaints, printedIn } from '../../../src/hostd/qemu/qemu-words.js';
 
 it('of what QEMU prints the end is read, however much a guest made it print', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'caisson-words-'));
@@ -15,4 +15,11 @@ it('of what QEMU prints the end is read, however much a guest made it print', as
   writeFileSync(path, '\nqemu: the end\n', { flag: 'a' });
   expect(complaints(await printedIn(path)).at(-1)).toBe('qemu: the end');
   rmSync(directory, { recursive: true });
+});
+
+it('what its launcher says of QEMU is not said by QEMU', () => {
+  const killed = 'caisson-cage: QEMU was ended by signal 9 (Killed)';
+  expect(complaints(`qemu: no such disk\n${killed}\n`)).toEqual(['qemu: no such disk', killed]);
+  expect(ownComplaints(`qemu: no such disk\n${killed}\n`)).toEqual(['qemu: no such disk']);
+  expect(ownComplaints(`qemu: warning: old\n${killed}\n`)).toEqual([]);
 });
