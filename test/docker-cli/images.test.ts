@@ -1,8 +1,9 @@
 /** Images from a registry to containers: pulled, listed, looked at, removed, run. */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type OutsideAddress, outsideAddress } from '../support/outside-address.js';
 import { type FaultyOptions, type FaultyRegistry, startFaultyRegistry } from '../support/registry/faulty-registry.js';
 import { buildImage } from '../support/registry/image-builder.js';
 import { testImage } from '../support/registry/images.js';
@@ -13,10 +14,10 @@ import { type Stack, startStack } from '../support/stack.js';
 const IMAGES = ['busybox', 'hello', 'multi', 'nasty', 'no-passwd', 'no-shell', 'no-tmp', 'debian'] as const;
 let registry: TestRegistry;
 let faulty: FaultyRegistry;
-/** At an address that is nobody's, so everybody's (RFC 5737), and one at a private address. */
+/** At a public address, and one at a private address. */
+let publicAddress: OutsideAddress;
 let outside: FaultyRegistry;
 let inside: FaultyRegistry;
-const OUTSIDE = `203.0.113.${1 + (process.pid % 250)}`;
 /** Where the two send who asks for blobs of their image `sent`. */
 let leadsTo: string;
 let stack: Stack;
@@ -35,11 +36,11 @@ beforeAll(async () => {
       return fault === 'corrupt' ? { kind: 'corrupt' } : { kind: 'stall', after: 10 };
     },
   });
-  execFileSync('ip', ['address', 'replace', `${OUTSIDE}/32`, 'dev', 'lo']);
+  publicAddress = outsideAddress();
   const images = { 'sent:latest': image, 'there:latest': image };
   const sends: FaultyOptions['fault'] = ({ path }) =>
     path.startsWith('/v2/sent/blobs/') ? { kind: 'redirect', location: path.replace(/.*\//, leadsTo) } : undefined;
-  outside = await startFaultyRegistry({ images, fault: sends, host: OUTSIDE });
+  outside = await startFaultyRegistry({ images, fault: sends, host: publicAddress.address });
   inside = await startFaultyRegistry({ images, fault: sends });
   stack = await startStack({ createOptions: ['--insecure-registry', outside.address] });
 });
@@ -47,7 +48,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await stack?.stop();
   for (const one of [faulty, outside, inside]) await one?.stop();
-  execFileSync('ip', ['address', 'delete', `${OUTSIDE}/32`, 'dev', 'lo']);
+  publicAddress?.remove();
   await registry?.stop();
 });
 

@@ -231,9 +231,16 @@ export class VirtualMachine extends ManagedObject {
   Destroy_Task(_args: unknown, context: CallContext): ManagedObjectReference {
     return this.task('ManagedEntity.destroy', context, async () => {
       this.mustBe('poweredOff');
+      const full = (error: unknown): boolean => {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+        return true;
+      };
+      // Where there is no room to write the inventory, there is when the VM's files are gone.
+      const again = await this.unregister(context.userName).then(() => false, full);
       // Disks elsewhere (volumes, images) belong to others.
-      await this.unregister(context.userName);
       await rm(this.directory, { recursive: true, force: true });
+      if (again && (await this.host.save().then(() => false, full)))
+        log.warn({ vm: this.config.name }, 'the datastore is full: the inventory is written without the VM later');
     });
   }
 

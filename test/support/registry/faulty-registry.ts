@@ -38,7 +38,7 @@ export interface FaultyOptions {
     /** Tokens are good for `uses` requests each. */
     | { kind: 'token'; user?: string; password?: string; refreshToken?: string; uses?: number };
   tls?: { key: string; cert: string };
-  /** The address that it listens at, if not loopback's. */
+  /** The address that leads to loopback's, where it listens, and by which it is known. */
   host?: string;
 }
 
@@ -169,7 +169,7 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
   }
 
   const server = options.tls ? createTlsServer(options.tls, listener) : createServer(listener);
-  server.listen(0, host);
+  server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   address = `${host}:${(server.address() as AddressInfo).port}`;
   return {

@@ -1,0 +1,33 @@
+/** An address out there that leads to this machine: one of this machine's own would be no public one. */
+import { execFileSync } from 'node:child_process';
+
+export interface OutsideAddress {
+  /** IPv4, nobody's, so everybody's (RFC 5737). */
+  address: string;
+  /** Takes it away. */
+  remove(): void;
+}
+
+/** Sends what goes to an address of documentation's, at whatever port, to loopback. */
+export function outsideAddress(): OutsideAddress {
+  const address = `203.0.113.${1 + (process.pid % 250)}`;
+  const table = `caisson-outside-${process.pid}`;
+  const route = (action: 'replace' | 'delete'): unknown =>
+    execFileSync('ip', ['route', action, `${address}/32`, 'dev', 'lo']);
+  route('replace');
+  execFileSync('nft', ['-f', '-'], {
+    input: `table ip ${table} {
+      chain leads-to-loopback {
+        type nat hook output priority -100; policy accept;
+        ip daddr ${address} dnat to 127.0.0.1
+      }
+    }`,
+  });
+  return {
+    address,
+    remove: () => {
+      execFileSync('nft', ['delete', 'table', 'ip', table]);
+      route('delete');
+    },
+  };
+}
