@@ -109,7 +109,7 @@ export class FileRecordParser {
 
   /** The records that are complete with these bytes. @throws internal when the guest sends nonsense */
   push(bytes: Buffer): FileRecord[] {
-    return this.records.push(bytes).map((record) => decode(record.readUInt8(4), record.subarray(HEAD)));
+    return Array.from(this.records.push(bytes), (record) => decode(record.readUInt8(4), record.subarray(HEAD)));
   }
 }
 

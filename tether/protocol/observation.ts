@@ -29,7 +29,7 @@ export class ObservationParser {
 
   /** The records that are complete with these bytes. @throws internal when the guest sends nonsense */
   push(bytes: Buffer): Facts[] {
-    return this.records.push(bytes).map((record) => facts(record.subarray(4)));
+    return Array.from(this.records.push(bytes), (record) => facts(record.subarray(4)));
   }
 }
 

@@ -23,22 +23,11 @@ export class RecordGatherer {
     private readonly problem: string,
   ) {}
 
-  /** The records that are complete with these bytes, heads included. @throws internal for one that is too long */
-  push(bytes: Buffer): Buffer[] {
-    const records: Buffer[] = [];
-    let at = this.goOn(bytes, records);
-    while (bytes.length - at >= LENGTH) {
-      const end = at + this.total(bytes, at);
-      if (end > bytes.length) break;
-      records.push(bytes.subarray(at, end));
-      at = end;
-    }
-    if (at < bytes.length) this.keep(bytes.subarray(at));
-    return records;
-  }
-
-  /** Adds to the record that has begun. @returns where in the bytes what comes after it begins */
-  private goOn(bytes: Buffer, records: Buffer[]): number {
+  /**
+   * The records that are complete with these bytes, heads included, one after the other: what is wrong with one is found before the next
+   * is looked at, in whatever pieces they come. @throws internal for one that is too long
+   */
+  *push(bytes: Buffer): Generator<Buffer, void, undefined> {
     let at = 0;
     while (this.filled > 0 && at < bytes.length) {
       const end = this.filled < LENGTH ? LENGTH : this.total(this.begun, 0);
@@ -46,11 +35,18 @@ export class RecordGatherer {
       this.keep(piece);
       at += piece.length;
       if (this.filled < LENGTH || this.filled < this.total(this.begun, 0)) continue;
-      records.push(this.begun.subarray(0, this.filled));
+      const record = this.begun.subarray(0, this.filled);
       this.begun = NOTHING;
       this.filled = 0;
+      yield record;
     }
-    return at;
+    while (bytes.length - at >= LENGTH) {
+      const end = at + this.total(bytes, at);
+      if (end > bytes.length) break;
+      yield bytes.subarray(at, end);
+      at = end;
+    }
+    if (at < bytes.length) this.keep(bytes.subarray(at));
   }
 
   private keep(bytes: Buffer): void {

@@ -35,6 +35,7 @@ static uint64_t world_ms(void) { return world.ms += 1; }
 #define ioctl(...) world_number()
 #define open(...) world_file()
 #define close(fd) ((void)(fd), 0)
+#define sched_setaffinity(...) world_number()
 #define nanosleep(time, rest) ((void)(time), world.ms += 1, 0)
 #define monotonic_ms world_ms
 
@@ -79,8 +80,9 @@ static void forget(void) {
   last = &kept;
   buffer_clear(&incoming), buffer_clear(&outgoing);
   channel_port = 7;
-  connected = synchronised = missed = channel_streaming = streams = over = go = ending = reboot_after = first_subscribed = false;
-  ahead_until = until = stop_at = kills_told = 0;
+  connected = synchronised = missed = channel_streaming = streams = over = moved = go = ending = reboot_after = first_subscribed = false;
+  ahead_until = old = looked = stop_at = kills_told = 0;
+  looks = 0;
   first = container = -1;
   first_credit = INITIAL_CREDIT;
   freeze_state = THAWED;
