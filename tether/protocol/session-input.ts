@@ -36,8 +36,10 @@ export class SessionInput extends Writable {
   grant(bytes: number): boolean {
     const before = this.window;
     this.window = Math.max(before, Math.min(before + bytes, this.most));
+    const changed = this.window > before;
+    // What waits is sent at once, and takes of the window.
     if (!this.stuck) this.go();
-    return this.window > before;
+    return changed;
   }
 
   /** What is still written goes nowhere, as into a closed pipe. */
