@@ -36,6 +36,8 @@ import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
 
 const log = logger('exec');
 const KILL_MS = 10_000;
+/** What the inventory has taken in is told within this. */
+const SEEN_MS = 2000;
 const SIGKILL = 9;
 
 /** The exec component of the port layer. */
@@ -69,6 +71,7 @@ export class Containers implements ExecService, ExecContext {
       this.pauser.goOn(container);
       renewLimits(container);
     });
+    container.on('ending', () => void this.starter.lookAfterEnd(container));
     container.on('broken', (how) =>
       this.emit({
         type: 'guestBroken',
@@ -197,6 +200,7 @@ export class Containers implements ExecService, ExecContext {
     await this.client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
       if (!isKind(error, 'conflict')) throw error;
     });
+    void this.starter.lookAfterEnd(container, SEEN_MS);
     await exit;
   }
 

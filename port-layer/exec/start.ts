@@ -135,7 +135,7 @@ export class Starter {
       container.once('ending', () => void this.drop(container));
     this.context.emit({ type: 'started', container: container.info(), time: container.startedAt });
     if (container.endedWhileStarting !== null) this.observer.poweredOff(container, container.endedWhileStarting);
-    else if (!container.poweredOn) void this.lookAfterShortRun(container, container.startedAt);
+    else if (!container.poweredOn) void this.lookAfter(container, container.startedAt, true, SHORT_RUN_MS);
   }
 
   /** Nothing of this VM is kept: it need not go down in order, and nobody waits for it. */
@@ -163,24 +163,40 @@ export class Starter {
     }
   }
 
-  /** The inventory tells states, not changes: a VM that was on for an instant may never be seen on. */
-  private async lookAfterShortRun(container: Container, run: Date): Promise<void> {
-    const unseen = async (ms: number): Promise<boolean> =>
-      !(await container.powerBecomes(true, ms)) && container.running && container.startedAt === run;
-    try {
-      while (await unseen(SHORT_RUN_MS)) {
-        const [object] = await this.context.client.retrieve([container.vm], 'VirtualMachine', [
-          'runtime.powerState',
-          'config.extraConfig',
-        ]);
-        if (object === undefined || object.props['runtime.powerState'] !== 'poweredOff') continue;
-        if (!(await unseen(SHORT_RUN_MS))) return;
-        const status = object.props['config.extraConfig']?.find(({ key }) => key === STATUS_KEY);
-        this.observer.poweredOff(container, parseRunStatus(String(status?.value ?? '')));
-      }
-    } catch (error) {
-      log.warn({ container: container.id, err: messageOf(error) }, 'a started VM could not be looked at');
+  /** Its guest goes down, or it was powered off: should nobody be told that it is off, it is looked for. */
+  async lookAfterEnd(container: Container, everyMs = ENDING_MS): Promise<void> {
+    if (container.startedAt !== null) await this.lookAfter(container, container.startedAt, false, everyMs);
+  }
+
+  /**
+   * The inventory tells states, not changes: a VM that was on for an instant may never be seen on. Until there is news of its power, it is asked
+   * now and then whether the VM is off. @param on which news
+   */
+  private async lookAfter(container: Container, run: Date, on: boolean, everyMs: number): Promise<void> {
+    const unseen = async (): Promise<boolean> =>
+      !(await container.powerBecomes(on, everyMs)) && container.running && container.startedAt === run;
+    while (await unseen()) {
+      const status = await this.statusWhenOff(container).catch((error: unknown) => {
+        log.warn({ container: container.id, err: messageOf(error) }, 'a VM could not be looked at');
+        return null;
+      });
+      if (status === null || !(await unseen())) continue;
+      log.warn({ container: container.id }, 'the VM is off, and nobody was told');
+      container.poweredOn = false;
+      this.observer.poweredOff(container, status);
+      container.emit('power', false);
     }
+  }
+
+  /** Null for a VM that is on, or gone. */
+  private async statusWhenOff(container: Container): Promise<RunStatus | null> {
+    const [object] = await this.context.client.retrieve([container.vm], 'VirtualMachine', [
+      'runtime.powerState',
+      'config.extraConfig',
+    ]);
+    if (object === undefined || object.props['runtime.powerState'] !== 'poweredOff') return null;
+    const status = object.props['config.extraConfig']?.find(({ key }) => key === STATUS_KEY);
+    return parseRunStatus(String(status?.value ?? ''));
   }
 
   /** `started` resolves with the process's id when it runs, or did. */
