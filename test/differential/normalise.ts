@@ -30,6 +30,8 @@ export function normaliseText(text: string, known: Known): string {
       .replaceAll(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, '<uuid>')
       .replaceAll(/\bvm-\d+\b/g, '<vm>')
       .replaceAll(/\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12}\b/g, '<short id>')
+      // One of digits alone is told from a number by what stands before it.
+      .replaceAll(/(?<=\b(?:image|container) )[0-9]{12}\b/g, '<short id>')
       .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:\d\d)/g, (all, zone: string) =>
         all === ZERO_TIME ? all : `<time ${zone}>`,
       )
