@@ -5,7 +5,7 @@ const patient = { testTimeout: 300_000, hookTimeout: 600_000, expect: { poll: { 
 
 /**
  * Slow suites run real VMs one file after the other: two cores of emulation carry no more. A test that failed is run once more until the hang
- * is found that a case of the differential suite had once in four runs.
+ * is found that a case of the differential suite had once in seven runs.
  */
 const slow = (name: string, include: string[]) => ({
   test: { name, include, ...patient, retry: 1, fileParallelism: false },
