@@ -4,7 +4,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { matchesGlob } from '../../../src/common/glob.js';
 import type { Authority } from '../../../src/hostd/access/authority.js';
 import { asCaller, type Caller } from '../../../src/hostd/access/caller.js';
 import { Holdings, NOTHING_HELD, sizeOf } from '../../../src/hostd/access/holdings.js';
@@ -154,29 +153,6 @@ describe("the configuration of a user's machines", () => {
     const small = config(0);
     const machines = Array.from({ length: 5000 }, () => ({ pool: 'p', config: small }));
     expect(() => check(newVmConfig('y'), newVmConfig('y'), machines)).toThrow(limited as Error);
-  });
-});
-
-describe('a pattern of file names', () => {
-  it.each([
-    ['*', '', true],
-    ['*.vmdk', 'a.vmdk', true],
-    ['*.vmdk', 'a.vmdkx', false],
-    ['?', 'a', true],
-    ['?', '', false],
-    ['a*b*c', 'a-b-b-c', true],
-    ['a*b*c', 'a-c-b', false],
-    ['**a**', 'bab', true],
-    ['a.c', 'abc', false],
-    ['[a]', 'a', false],
-    ['', '', true],
-    ['', 'a', false],
-  ])('%j and %j', (pattern, name, matches) => {
-    expect(matchesGlob(name, pattern)).toBe(matches);
-  });
-
-  it('takes no time that grows with its stars', () => {
-    expect(matchesGlob('a'.repeat(255), `${'*a'.repeat(100)}*b`)).toBe(false);
   });
 });
 
