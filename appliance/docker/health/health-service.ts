@@ -3,9 +3,9 @@ import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } fr
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { within } from '../../../src/common/within.js';
-import { dockerConfig } from '../container-view.js';
-import { commandLine, execProcess } from '../exec-process.js';
-import { goDuration } from '../human.js';
+import { dockerConfig } from '../containers/container-view.js';
+import { commandLine, execProcess } from '../execs/exec-process.js';
+import { goDuration } from '../values/human.js';
 import { type HealthCheck, healthCheck } from './health-check.js';
 import { HealthMonitor, type ProbeOutcome } from './health-monitor.js';
 import { HealthRecords } from './health-record.js';

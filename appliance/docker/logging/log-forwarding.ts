@@ -4,7 +4,7 @@ import { LineAssembler, RUN_END } from '../../../port-layer/interaction/output-l
 import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/types.js';
 import { isKind, messageOf, unavailable } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { dockerConfig, hostConfig } from '../container-view.js';
+import { dockerConfig, hostConfig } from '../containers/container-view.js';
 import { checkLogValues, logDriver } from './log-options.js';
 import { renderTag, type TagSubject } from './log-tag.js';
 import { syslogMessage } from './syslog-message.js';

@@ -1,6 +1,6 @@
 /** Log lines as `docker logs` gets them: with time stamps and details, in frames. */
 import type { OutputChunk } from '../../../port-layer/types.js';
-import { formatTime } from '../timestamps.js';
+import { formatTime } from '../values/timestamps.js';
 
 const FRAME_HEAD = 8;
 

@@ -4,8 +4,8 @@
  */
 import type { LogRotation } from '../../../port-layer/types.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
-import { withinTime } from '../bounded-time.js';
-import { parseBool } from '../parse-bool.js';
+import { withinTime } from '../values/bounded-time.js';
+import { parseBool } from '../values/parse-bool.js';
 import { renderTag, type TagSubject } from './log-tag.js';
 import { checkSyslogOptions, NOTHING_GRANTED } from './syslog-options.js';
 

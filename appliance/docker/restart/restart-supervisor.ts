@@ -6,7 +6,7 @@ import type { ContainerInfo } from '../../../port-layer/types.js';
 import { isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { Semaphore } from '../../../src/common/semaphore.js';
-import { hostConfig } from '../container-view.js';
+import { hostConfig } from '../containers/container-view.js';
 import { RestartBackoff, restartPolicy } from './restart-policy.js';
 
 const log = logger('docker');

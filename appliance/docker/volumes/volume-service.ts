@@ -7,9 +7,9 @@ import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../s
 import { newId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';
 import { datastorePath } from '../../../src/vim25/index.js';
-import type { CreateBody } from '../container-config.js';
-import { dockerConfig } from '../container-view.js';
-import type { EventBus } from '../event-bus.js';
+import type { CreateBody } from '../containers/config/container-config.js';
+import { dockerConfig } from '../containers/container-view.js';
+import type { EventBus } from '../events/event-bus.js';
 import { type MountPoint, mountPoints, withMounts } from './mount-points.js';
 import { parseBind, parseConfigured, parseMount, parseVolumesFrom, type WantedMount } from './mount-spec.js';
 import { ANONYMOUS_LABEL, newVolume } from './volume-options.js';

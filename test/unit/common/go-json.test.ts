@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { createSchema, execSchema } from '../../../appliance/docker/container-config.js';
+import { createSchema, execSchema } from '../../../appliance/docker/containers/config/container-config.js';
 import { GoJsonError, goType, int64, readGoJson, strSlice } from '../../../src/common/go-json.js';
 import { parseGoJson } from '../../../src/common/go-json-text.js';
 

@@ -10,8 +10,8 @@ import {
   execSchema,
   execStartSchema,
   hostConfigSchema,
-} from '../../../appliance/docker/container-config.js';
-import { updateSchema } from '../../../appliance/docker/resource-update.js';
+} from '../../../appliance/docker/containers/config/container-config.js';
+import { updateSchema } from '../../../appliance/docker/containers/config/resource-update.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 
 const engine = sharedEngine();

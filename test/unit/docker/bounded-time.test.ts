@@ -1,6 +1,6 @@
 /** What a client gives cannot keep the endpoint: a regular expression that backtracks without end is broken off. */
 import { expect, it } from 'vitest';
-import { withinTime } from '../../../appliance/docker/bounded-time.js';
+import { withinTime } from '../../../appliance/docker/values/bounded-time.js';
 
 it('gives what the work gives, and its error', () => {
   expect(withinTime(1000, () => 7)).toEqual({ value: 7 });

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { createSchema } from '../../../appliance/docker/container-config.js';
+import { createSchema } from '../../../appliance/docker/containers/config/container-config.js';
 import {
   checkContainerName,
   containerSpec,
   mergeConfig,
   mergeEnv,
   replaceEnv,
-} from '../../../appliance/docker/container-spec.js';
-import { randomName } from '../../../appliance/docker/names.js';
-import { parseSignal } from '../../../appliance/docker/signals.js';
+} from '../../../appliance/docker/containers/config/container-spec.js';
+import { randomName } from '../../../appliance/docker/containers/config/names.js';
+import { parseSignal } from '../../../appliance/docker/containers/config/signals.js';
 import type { ImageConfig } from '../../../appliance/image/types.js';
 import { kindOf } from '../../../src/common/errors.js';
 import { fakeImage } from '../../support/fake-image-service.js';

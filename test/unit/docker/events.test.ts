@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { EventBus } from '../../../appliance/docker/event-bus.js';
-import { passes } from '../../../appliance/docker/event-filters.js';
+import { EventBus } from '../../../appliance/docker/events/event-bus.js';
+import { passes } from '../../../appliance/docker/events/event-filters.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 import { fakeImage } from '../../support/fake-image-service.js';
 import { rawRequest } from '../../support/raw-http.js';

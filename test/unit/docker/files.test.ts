@@ -1,7 +1,7 @@
 /** The routes of `docker cp` over fixed files. */
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { goFileMode, pathStatHeader } from '../../../appliance/docker/path-stat.js';
+import { goFileMode, pathStatHeader } from '../../../appliance/docker/containers/path-stat.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 
 let engine: TestEngine;

@@ -11,7 +11,7 @@ import {
 import { HealthMonitor, type ProbeOutcome } from '../../../appliance/docker/health/health-monitor.js';
 import { type HealthState, startingHealth } from '../../../appliance/docker/health/health-state.js';
 import { LimitedOutput } from '../../../appliance/docker/health/limited-output.js';
-import { goDuration } from '../../../appliance/docker/human.js';
+import { goDuration } from '../../../appliance/docker/values/human.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 
 const SECOND = 1e9;

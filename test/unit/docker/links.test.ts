@@ -1,6 +1,6 @@
 /** `--link`, against what the reference engine shows. */
 import { describe, expect, it } from 'vitest';
-import { resolveLinks } from '../../../appliance/docker/links.js';
+import { resolveLinks } from '../../../appliance/docker/containers/links.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 

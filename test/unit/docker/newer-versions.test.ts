@@ -1,6 +1,6 @@
 /** What API 1.52 to 1.56 have changed, and that older versions do not hear of it (moby's version history and routers). */
 import { describe, expect, it, vi } from 'vitest';
-import { streamType } from '../../../appliance/docker/json-stream.js';
+import { streamType } from '../../../appliance/docker/http/json-stream.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 
 const engine = sharedEngine();

@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { topView } from '../../../appliance/docker/ps/top.js';
+import { topView } from '../../../appliance/docker/containers/top/top.js';
 import { parseProcesses } from '../../../port-layer/observe/processes.js';
 import { parseUsage } from '../../../port-layer/observe/usage.js';
 import { FieldWriter } from '../../../tether/protocol/fields.js';

@@ -1,12 +1,12 @@
 /** Options of a container that its VM's guest carries out, from the request to what the guest is told. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createSchema, hostConfigSchema } from '../../../appliance/docker/container-config.js';
-import { containerSpec } from '../../../appliance/docker/container-spec.js';
-import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/container-view.js';
-import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/privileges.js';
-import { allLimits } from '../../../appliance/docker/resources.js';
-import { tmpfsMounts } from '../../../appliance/docker/tmpfs.js';
+import { createSchema, hostConfigSchema } from '../../../appliance/docker/containers/config/container-config.js';
+import { containerSpec } from '../../../appliance/docker/containers/config/container-spec.js';
+import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/containers/container-view.js';
+import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/containers/config/privileges.js';
+import { allLimits } from '../../../appliance/docker/containers/config/resources.js';
+import { tmpfsMounts } from '../../../appliance/docker/containers/config/tmpfs.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import type { ContainerSpec } from '../../../port-layer/types.js';

@@ -1,0 +1,236 @@
+/**
+ * What Docker's resource options mean for a container that is a virtual machine: the VM has the processors and memory, and a control
+ * group in the guest holds the container's processes to what was asked for (cgroup v2, Documentation/admin-guide/cgroup-v2.rst).
+ */
+import { invalid } from '../../../../src/common/errors.js';
+import type { HostConfig } from './container-config.js';
+
+const DEFAULT_PERIOD = 100_000;
+const MIN_MEMORY = 6 * 2 ** 20;
+/** What the VM's kernel and tether take of its memory, on top of what the container asked for. */
+const OVERHEAD_MIB = 64;
+/** Besides, where nothing may be killed: the machine's own memory must not run out before the container's limit is reached. */
+const SPARE_MIB = 32;
+/** vSphere has the memory of a VM in units of so much. */
+const MEMORY_STEP_MIB = 4;
+const [MIN_SHARES, MAX_SHARES] = [2, 262_144];
+/** vSphere's bound. */
+const MAX_VM_SHARES = 1_000_000;
+/** Of a control group that nobody gave one. */
+const USUAL_WEIGHT = '100';
+
+/**
+ * As Docker completes what was asked for: memory and swap together are twice the memory, no limit of processes is null, and what is
+ * warned of ({@link resourceWarnings}) is gone.
+ */
+export function adaptResources(host: HostConfig): HostConfig {
+  const adapted = { ...host };
+  if ((host.Memory ?? 0) > 0 && !host.MemorySwap) adapted.MemorySwap = host.Memory! * 2;
+  // A virtual machine has its disks for itself: it has no neighbours to weigh it against.
+  if (host.BlkioWeight) adapted.BlkioWeight = 0;
+  if (host.CpuPercent) adapted.CpuPercent = 0;
+  if (host.BlkioWeightDevice) adapted.BlkioWeightDevice = [];
+  if (host.PidsLimit !== undefined && host.PidsLimit !== null && host.PidsLimit <= 0) delete adapted.PidsLimit;
+  return adapted;
+}
+
+/** True when the number of the host's processors matters to a request. */
+export function asksForCpus(host: HostConfig): boolean {
+  return Boolean(host.NanoCpus || host.CpusetCpus || (host.CpuQuota ?? 0) > 0);
+}
+
+/**
+ * @param available processors of the host
+ * @param updating what is not said stays as it is
+ * @throws invalid in Docker's words
+ */
+export function checkResources(host: HostConfig, available: number, updating = false): void {
+  checkMemory(host, updating);
+  const swappiness = host.MemorySwappiness ?? -1;
+  if (swappiness < -1 || swappiness > 100)
+    throw invalid(`Invalid value: ${swappiness}, valid memory swappiness range is 0-100`);
+  const { NanoCpus: nano = 0, CpuPeriod: period = 0, CpuQuota: quota = 0 } = host;
+  if (nano && period) throw invalid('Conflicting options: Nano CPUs and CPU Period cannot both be set');
+  if (nano && quota) throw invalid('Conflicting options: Nano CPUs and CPU Quota cannot both be set');
+  if (nano !== null && (nano < 0 || nano > available * 1e9))
+    throw invalid(`range of CPUs is from 0.01 to ${available}.00, as there are only ${available} CPUs available`);
+  if (period && (period < 1000 || period > 1_000_000))
+    throw invalid('CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)');
+  if (quota && quota > 0 && quota < 1000) throw invalid('CPU cfs quota can not be less than 1ms (i.e. 1000)');
+  const shares = host.CpuShares ?? 0;
+  if (shares < 0) throw invalid(`invalid CPU shares (${shares}): value must be a positive integer`);
+  cpuSet(host.CpusetCpus ?? '', available);
+  checkMemoryNodes(host.CpusetMems ?? '');
+}
+
+/** A virtual machine has one memory node. */
+function checkMemoryNodes(set: string): void {
+  if (set === '') return;
+  if (!/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(set))
+    throw invalid(`Invalid value ${set} for cpuset mems: invalid format: ${set}`);
+  if (!/^0(-0)?(,0(-0)?)*$/.test(set))
+    throw invalid(`Requested memory nodes are not available - requested ${set}, available: 0`);
+}
+
+/** The machine has no swap: any limit on memory and swap together that memory keeps to is kept. */
+function checkMemory(host: HostConfig, updating: boolean): void {
+  const {
+    memory: bytes,
+    swap,
+    reservation,
+  } = {
+    memory: host.Memory ?? 0,
+    swap: host.MemorySwap ?? 0,
+    reservation: host.MemoryReservation ?? 0,
+  };
+  if (bytes !== 0 && bytes < MIN_MEMORY) throw invalid('Minimum memory limit allowed is 6MB');
+  if (bytes === 0 && swap > 0 && !updating)
+    throw invalid('You should always set the Memory limit when using Memoryswap limit, see usage');
+  if (swap > 0 && swap < bytes) throw invalid('Minimum memoryswap limit should be larger than memory limit, see usage');
+  if (reservation !== 0 && reservation < MIN_MEMORY) throw invalid('Minimum memory reservation allowed is 6MB');
+  if (bytes > 0 && bytes < reservation)
+    throw invalid('Minimum memory limit can not be less than memory reservation limit, see usage');
+}
+
+/** The processors of a set such as `0-2,5`. @throws invalid */
+function cpuSet(set: string, available: number): Set<number> {
+  if (set !== '' && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(set))
+    throw invalid(`Invalid value ${set} for cpuset cpus: invalid format: ${set}`);
+  return new Set(set === '' ? [] : set.split(',').flatMap((part) => cpus(part, set, available)));
+}
+
+function cpus(part: string, set: string, available: number): number[] {
+  const [from = 0, to = from] = part.split('-').map(Number);
+  if (to < from) throw invalid(`Invalid value ${set} for cpuset cpus: invalid format: ${set}`);
+  if (to >= available)
+    throw invalid(`Requested CPUs are not available - requested ${set}, available: 0-${available - 1}`);
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+}
+
+/**
+ * Processors of the virtual machine. It has whole ones of its own: a set of n gives it n, a share of them is rounded up.
+ * @param available of the host
+ */
+export function processors(host: HostConfig, fallback: number, available: number): number {
+  const inSet = cpuSet(host.CpusetCpus ?? '', available).size;
+  const limit = Number(quota(host));
+  if (Number.isNaN(limit)) return inSet || fallback;
+  const whole = Math.max(1, Math.min(Math.ceil(limit / (host.CpuPeriod || DEFAULT_PERIOD)), available));
+  return inSet > 0 ? Math.min(whole, inSet) : whole;
+}
+
+/** Memory of the virtual machine in MiB: what was asked for is the container's, the kernel's comes on top. */
+export function memory(host: HostConfig, fallbackMiB: number): number {
+  if (!host.Memory || host.Memory <= 0) return fallbackMiB;
+  const needed = (megabytes: number): number => Math.ceil(megabytes / MEMORY_STEP_MIB) * MEMORY_STEP_MIB;
+  const asked = host.Memory / 2 ** 20 + OVERHEAD_MIB;
+  // Who waits for memory may be given some by `update`: without a new start only if the machine has it.
+  return host.OomKillDisable === true ? Math.max(needed(asked + SPARE_MIB), fallbackMiB) : needed(asked);
+}
+
+/**
+ * Bytes that the container's processes may use. Where none of them may be killed that is less than the virtual machine has, whatever
+ * was asked for: a kernel that has no memory for itself and nothing to kill gives up.
+ */
+function memoryLimit(host: HostConfig, machineMiB: number): number {
+  const asked = host.Memory && host.Memory > 0 ? host.Memory : 0;
+  if (host.OomKillDisable !== true) return asked;
+  const most = Math.max(machineMiB - OVERHEAD_MIB - SPARE_MIB, MIN_MEMORY / 2 ** 20) * 2 ** 20;
+  return asked === 0 ? most : Math.min(asked, most);
+}
+
+/** What Docker warns of: what it discards where the kernel has no such thing, and what may have no end. */
+export function resourceWarnings(host: HostConfig): string[] {
+  const warnings: string[] = [];
+  if ((host.CpuPercent ?? 0) > 0) warnings.push('linux does not support CPU percent. Percent discarded.');
+  if (host.BlkioWeight) warnings.push(`${NO_BLOCK_WEIGHT('weight')} Weight discarded.`);
+  if (Array.isArray(host.BlkioWeightDevice) && host.BlkioWeightDevice.length > 0)
+    warnings.push(`${NO_BLOCK_WEIGHT('weight_device')} Weight-device discarded.`);
+  if (host.OomKillDisable === true && !(host.Memory && host.Memory > 0))
+    warnings.push(
+      'OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.',
+    );
+  return warnings;
+}
+
+const NO_BLOCK_WEIGHT = (what: string): string =>
+  `Your kernel does not support Block I/O ${what} or the cgroup is not mounted.`;
+
+/**
+ * Every limit that this table knows, `max` (`0` for a guarantee) where the options ask for none.
+ * @param machineMiB memory of the virtual machine
+ */
+export function allLimits(host: HostConfig, machineMiB: number): Record<string, string> {
+  return {
+    'memory.max': amount(memoryLimit(host, machineMiB)),
+    'memory.low': host.MemoryReservation && host.MemoryReservation > 0 ? String(host.MemoryReservation) : '0',
+    'cpu.weight': host.CpuShares ? String(weight(host.CpuShares)) : USUAL_WEIGHT,
+    'cpu.max': `${quota(host)} ${host.CpuPeriod || DEFAULT_PERIOD}`,
+    'pids.max': amount(host.PidsLimit),
+  };
+}
+
+/** The limits of a container that is made: what asks for nothing is left out. */
+export function limitsOf(host: HostConfig, machineMiB: number): Record<string, string> {
+  const usual = allLimits({}, machineMiB);
+  return Object.fromEntries(
+    Object.entries(allLimits(host, machineMiB)).filter(([file, value]) => value !== usual[file]),
+  );
+}
+
+function amount(value: number | null | undefined): string {
+  return value && value > 0 ? String(value) : 'max';
+}
+
+/** Microseconds of processor time in a period. */
+function quota({ NanoCpus, CpuQuota }: HostConfig): string {
+  if (NanoCpus && NanoCpus > 0) return String(Math.max(1000, Math.round((NanoCpus / 1e9) * DEFAULT_PERIOD)));
+  return CpuQuota && CpuQuota > 0 ? String(CpuQuota) : 'max';
+}
+
+/** Shares (2 to 262144, 1024 the usual) as a weight of cgroup version 2 (1 to 10000), as runc converts them. */
+function weight(shares: number): number {
+  const bounded = Math.min(Math.max(shares, MIN_SHARES), MAX_SHARES);
+  return 1 + Math.floor(((bounded - MIN_SHARES) * 9999) / (MAX_SHARES - MIN_SHARES));
+}
+
+/** Settings of the VM's kernel that options other than `--sysctl` stand for. @throws invalid */
+export function kernelSettings(host: HostConfig): Record<string, string> {
+  // Who asks in vain asks again at once: the kernel is not to list all processes each time.
+  const quiet: Record<string, string> = host.OomKillDisable === true ? { 'vm.oom_dump_tasks': '0' } : {};
+  const swappiness = host.MemorySwappiness ?? -1;
+  if (swappiness === -1) return quiet;
+  return { ...quiet, 'vm.swappiness': String(swappiness) };
+}
+
+/**
+ * `--storage-opt size=`: bytes that the container's root filesystem, image and all, may take.
+ * @param largest of the image store's disks, in bytes
+ * @throws invalid
+ */
+export function rootSize(options: Record<string, string>, largest: number): number | undefined {
+  let size: number | undefined;
+  for (const [key, value] of Object.entries(options)) {
+    if (key.toLowerCase() !== 'size') throw invalid(`Unknown option ${key}`);
+    size = byteSize(value);
+  }
+  if (size !== undefined && size > largest)
+    throw invalid(`--storage-opt size=: the disks of the image store have ${largest / 2 ** 30} GiB`);
+  return size;
+}
+
+/** `10G`, `512m`, `1.5GiB`: powers of 1024, as go-units' RAMInBytes. @throws invalid */
+function byteSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?$/i.exec(text);
+  const bytes =
+    match === null ? 0 : Number(match[1]) * 1024 ** ['', 'k', 'm', 'g', 't', 'p'].indexOf(match[2]!.toLowerCase());
+  if (bytes < 1) throw invalid(`invalid size: '${text}'`);
+  return Math.floor(bytes);
+}
+
+/** `--cpu-shares`, 1024 the usual of a container, as shares of a VM: 1000 for each processor the usual. */
+export function vmShares({ CpuShares }: HostConfig, cpus: number): { cpuShares?: number } {
+  if (!CpuShares) return {};
+  const bounded = Math.min(Math.max(CpuShares, MIN_SHARES), MAX_SHARES);
+  return { cpuShares: Math.min(MAX_VM_SHARES, Math.max(1, Math.round((bounded * cpus * 1000) / 1024))) };
+}

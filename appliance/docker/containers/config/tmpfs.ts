@@ -1,0 +1,77 @@
+/** `--tmpfs path:options`: from words to the flags and data of mount(2). */
+import { posix } from 'node:path';
+import { invalid } from '../../../../src/common/errors.js';
+import type { TmpfsSpec } from '../../../../tether/program/spec.js';
+
+/** linux/mount.h. An option sets a flag, or clears the one that its opposite sets. */
+const FLAGS: Record<string, { flag: number; clear?: true }> = {
+  ro: { flag: 1 },
+  rw: { flag: 1, clear: true },
+  nosuid: { flag: 2 },
+  suid: { flag: 2, clear: true },
+  nodev: { flag: 4 },
+  dev: { flag: 4, clear: true },
+  noexec: { flag: 8 },
+  exec: { flag: 8, clear: true },
+  sync: { flag: 16 },
+  async: { flag: 16, clear: true },
+  dirsync: { flag: 128 },
+  noatime: { flag: 1024 },
+  atime: { flag: 1024, clear: true },
+  nodiratime: { flag: 2048 },
+  diratime: { flag: 2048, clear: true },
+  relatime: { flag: 2 ** 21 },
+  norelatime: { flag: 2 ** 21, clear: true },
+  strictatime: { flag: 2 ** 24 },
+  nostrictatime: { flag: 2 ** 24, clear: true },
+};
+
+/** How mounts below it spread, which replaces what was said of that before; `MS_REC` for those with an `r`. */
+const PROPAGATION: Record<string, number> = {
+  unbindable: 2 ** 17,
+  runbindable: 2 ** 17 + 2 ** 14,
+  private: 2 ** 18,
+  rprivate: 2 ** 18 + 2 ** 14,
+  slave: 2 ** 19,
+  rslave: 2 ** 19 + 2 ** 14,
+  shared: 2 ** 20,
+  rshared: 2 ** 20 + 2 ** 14,
+};
+
+/** What the filesystem itself takes, each with a value. */
+const DATA = new Set(['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blocks', 'mpol']);
+const NOEXEC_NOSUID_NODEV = 8 | 2 | 4;
+const MAX_MOUNTS = 100;
+const MAX_OPTIONS = 400;
+
+/**
+ * Filesystems in memory, the outer ones first.
+ * @param given paths and their options, as in HostConfig.Tmpfs
+ * @throws invalid in Docker's words
+ */
+export function tmpfsMounts(given: Record<string, string>): TmpfsSpec[] {
+  const mounts = Object.entries(given).map(([path, options]) => tmpfs(path, options));
+  if (mounts.length > MAX_MOUNTS) throw invalid(`too many tmpfs mounts: ${mounts.length}`);
+  const depth = ({ path }: TmpfsSpec): number => path.split('/').length;
+  return mounts.sort((a, b) => depth(a) - depth(b) || (a.path < b.path ? -1 : 1));
+}
+
+function tmpfs(given: string, words: string): TmpfsSpec {
+  if (!given.startsWith('/')) throw invalid(`invalid mount path: '${given}' mount path must be absolute`);
+  const path = posix.normalize(given).replace(/(?<=.)\/$/, '');
+  if (path === '/') throw invalid("invalid specification: destination can't be '/'");
+  let flags = NOEXEC_NOSUID_NODEV;
+  let propagation = 0;
+  const data = new Map<string, string>();
+  for (const word of words.split(',').filter((one) => one !== '' && one !== 'defaults')) {
+    const known = Object.hasOwn(FLAGS, word) ? FLAGS[word] : undefined;
+    const [key = '', ...value] = word.split('=');
+    if (known !== undefined) flags = known.clear === true ? flags & ~known.flag : flags | known.flag;
+    else if (Object.hasOwn(PROPAGATION, word)) propagation = PROPAGATION[word]!;
+    else if (value.length > 0 && DATA.has(key)) data.set(key, value.join('='));
+    else throw invalid(`invalid tmpfs option "${word}"`);
+  }
+  const options = [...data].map(([key, value]) => `${key}=${value}`).join(',');
+  if (options.length > MAX_OPTIONS) throw invalid(`invalid tmpfs option "${options.slice(0, 40)}…": too long`);
+  return { path, flags: flags | propagation, options };
+}

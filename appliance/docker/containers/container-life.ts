@@ -1,0 +1,14 @@
+/** What the engine knows of a container besides its virtual machine: whether it is about to be restarted, and its health. */
+import type { HealthState } from '../health/health-state.js';
+
+/** See {@link Engine.life}. */
+export interface ContainerLife {
+  /** It has ended and is started again after a pause: for Docker it is running all the while. */
+  restarting: boolean;
+  restartCount: number;
+  /** null: it has no health check, or never ran. */
+  health: HealthState | null;
+}
+
+/** Of a container without restart policy and health check. */
+export const PLAIN_LIFE: ContainerLife = { restarting: false, restartCount: 0, health: null };

@@ -1,0 +1,154 @@
+/**
+ * `--link`: another container's address and configuration in a container's hosts file and environment, as Docker has it on its default
+ * bridge network. They are those of the moment at which the container is started.
+ */
+import type { ContainerInfo, ExecService, Links } from '../../../port-layer/types.js';
+import { conflict, invalid, isKind } from '../../../src/common/errors.js';
+import { shortId } from '../../../src/common/ids.js';
+import type { CreateBody } from './config/container-config.js';
+import { dockerConfig } from './container-view.js';
+
+const LINKS_KEY = 'docker.links';
+const MAX_LINKS = 100;
+/** From so many ports in a row they are told as a range too. */
+const RANGE = 3;
+/** Not passed on: every container has its own. */
+const OWN_VARIABLES = new Set(['HOME', 'PATH']);
+
+/** A link as it is kept with a container. `name`: the target's when it was made. */
+interface Link {
+  id: string;
+  name: string;
+  alias: string;
+}
+
+/** `name`, `name:alias`, or what `inspect` shows: `/name:/container/alias`. @throws invalid in Docker's words */
+function parseLink(text: string): { reference: string; alias: string } {
+  if (text === '') throw invalid('empty string specified for links');
+  const [reference = '', alias = reference, ...more] = text.split(':');
+  if (more.length > 0 || reference === '' || alias === '') throw invalid(`bad format for links: ${text}`);
+  return { reference: reference.replace(/^\//, ''), alias: alias.split('/').at(-1)! };
+}
+
+/** Annotations of a new container with links. @throws invalid for a target that is not there */
+export function linkAnnotations(request: CreateBody, exec: Pick<ExecService, 'resolve'>): Record<string, string> {
+  const wanted = request.HostConfig?.Links ?? [];
+  if (wanted.length === 0) return {};
+  if (wanted.length > MAX_LINKS) throw invalid(`too many links: ${wanted.length}`);
+  if (request.HostConfig?.NetworkMode === 'none') throw invalid('conflicting options: links without a network');
+  const links = wanted.map((text): Link => {
+    const { reference, alias } = parseLink(text);
+    if (!/^[A-Za-z0-9_.-]+$/.test(alias)) throw invalid(`bad format for links: ${text}`);
+    try {
+      const { spec } = exec.resolve(reference);
+      return { id: spec.id, name: spec.name, alias };
+    } catch (error) {
+      if (!isKind(error, 'notFound')) throw error;
+      throw invalid(`could not get container for ${reference}: No such container: ${reference}`);
+    }
+  });
+  return { [LINKS_KEY]: JSON.stringify(links) };
+}
+
+function linksOf(container: ContainerInfo): Link[] {
+  const text = container.spec.annotations[LINKS_KEY];
+  return text === undefined ? [] : (JSON.parse(text) as Link[]);
+}
+
+/** Annotations of a container without the link of that alias; null when it has none. */
+export function withoutLink(container: ContainerInfo, alias: string): Record<string, string> | null {
+  const links = linksOf(container);
+  const left = links.filter((link) => link.alias !== alias);
+  return left.length === links.length ? null : { [LINKS_KEY]: JSON.stringify(left) };
+}
+
+/** HostConfig.Links as `inspect` shows them: `/target:/container/alias`. */
+export function linksView(container: ContainerInfo, all: ContainerInfo[]): string[] | null {
+  const links = linksOf(container).map(({ id, name, alias }) => {
+    const target = all.find(({ spec }) => spec.id === id)?.spec.name ?? name;
+    return `/${target}:/${container.spec.name}/${alias}`;
+  });
+  return links.length === 0 ? null : links;
+}
+
+/** What containers are called by others, by their ids: `/container/alias`. */
+export function linkNames(all: ContainerInfo[]): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  for (const other of all)
+    for (const { id, alias } of linksOf(other)) {
+      const known = names.get(id);
+      const name = `/${other.spec.name}/${alias}`;
+      if (known === undefined) names.set(id, [name]);
+      else known.push(name);
+    }
+  return names;
+}
+
+/** A container's links for the run that begins; undefined without any. @throws conflict when a target does not run */
+export function resolveLinks(container: ContainerInfo, all: ContainerInfo[]): Links | undefined {
+  const links = linksOf(container);
+  if (links.length === 0) return undefined;
+  const result: Links = { hosts: [], env: [] };
+  for (const { id, name, alias } of links) {
+    const target = all.find(({ spec }) => spec.id === id);
+    const address = target?.endpoints[0]?.address ?? '';
+    if (target === undefined || target.state !== 'running' || address === '')
+      throw conflict(
+        `Cannot link to a non running container: /${target?.spec.name ?? name} AS /${container.spec.name}/${alias}`,
+      );
+    const { spec } = target;
+    const names = [alias, spec.hostname || shortId(id), ...(alias === spec.name ? [] : [spec.name])];
+    result.hosts.push({ address, names });
+    result.env.push(...linkEnv(target, address, alias, container.spec.name));
+  }
+  return result;
+}
+
+interface Port {
+  number: number;
+  protocol: string;
+}
+
+function linkEnv(target: ContainerInfo, address: string, alias: string, parent: string): string[] {
+  const { ExposedPorts, Env } = dockerConfig(target);
+  const prefix = alias.toUpperCase().replaceAll('-', '_');
+  const ports = Object.keys(ExposedPorts ?? {})
+    .map((text): Port => ({ number: Number.parseInt(text, 10), protocol: text.split('/')[1] ?? 'tcp' }))
+    .sort((a, b) => Number(b.protocol === 'tcp') - Number(a.protocol === 'tcp') || a.number - b.number);
+  const url = ({ number, protocol }: Port): string => `${protocol}://${address}:${number}`;
+  const variables = ports.slice(0, 1).map((port) => `${prefix}_PORT=${url(port)}`);
+  for (const run of contiguous(ports).filter(({ length }) => length >= RANGE)) {
+    const [first, last] = [run[0]!, run.at(-1)!];
+    const name = `${prefix}_PORT_${first.number}_${first.protocol.toUpperCase()}`;
+    variables.push(
+      `${name}_START=${url(first)}`,
+      `${name}_PORT_START=${first.number}`,
+      `${name}_END=${url(last)}`,
+      `${name}_PORT_END=${last.number}`,
+    );
+  }
+  for (const port of ports) {
+    const name = `${prefix}_PORT_${port.number}_${port.protocol.toUpperCase()}`;
+    variables.push(
+      `${name}=${url(port)}`,
+      `${name}_ADDR=${address}`,
+      `${name}_PORT=${port.number}`,
+      `${name}_PROTO=${port.protocol}`,
+    );
+  }
+  variables.push(`${prefix}_NAME=/${parent}/${alias}`);
+  for (const entry of Env)
+    if (entry.includes('=') && !OWN_VARIABLES.has(entry.split('=', 1)[0]!)) variables.push(`${prefix}_ENV_${entry}`);
+  return variables;
+}
+
+/** Ports of one protocol whose numbers follow each other. */
+function contiguous(ports: Port[]): Port[][] {
+  const runs: Port[][] = [];
+  for (const port of ports) {
+    const before = runs.at(-1)?.at(-1);
+    if (before?.protocol === port.protocol && before.number + 1 === port.number) runs.at(-1)!.push(port);
+    else runs.push([port]);
+  }
+  return runs;
+}

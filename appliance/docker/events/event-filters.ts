@@ -1,0 +1,43 @@
+/** The filters of `docker events` (moby `daemon/events/filter.go`): which take the beginning of a name, and which all of it. */
+import { familiarName, parseReference } from '../../image/reference.js';
+import type { DockerEvent } from './event-bus.js';
+
+/** Kinds of things that are named by the beginning of an id or a name. */
+const ACTORS = ['container', 'daemon', 'plugin', 'volume', 'network', 'node', 'service', 'secret', 'config'];
+/** Actions that say more after a colon: with one of them among the filters, all are taken for beginnings. */
+const WITH_DETAILS = ['health_status', 'exec_create', 'exec_start'];
+
+/** True when an event passes the filters. */
+export function passes(event: DockerEvent, filters: Map<string, string[]>): boolean {
+  const any = (name: string, test: (value: string) => boolean): boolean => {
+    const values = filters.get(name) ?? [];
+    return values.length === 0 || values.some(test);
+  };
+  const { ID: id, Attributes: attributes } = event.Actor;
+  const beginnings = (filters.get('event') ?? []).some((value) => WITH_DETAILS.includes(value));
+  return (
+    any('type', (value) => event.Type === value) &&
+    any('event', (value) => event.Action === value || (beginnings && event.Action.startsWith(value))) &&
+    any('scope', (value) => event.scope === value) &&
+    ACTORS.every((type) => any(type, (value) => id.startsWith(value) || (attributes.name ?? '').startsWith(value))) &&
+    any('image', (value) => imageNames(event).includes(value)) &&
+    (filters.get('label') ?? []).every((label) => {
+      const [key = '', ...rest] = label.split('=');
+      return Object.hasOwn(attributes, key) && (rest.length === 0 || attributes[key] === rest.join('='));
+    })
+  );
+}
+
+/** What an event's image may be called: the container's, or the image itself; with its tag and without. */
+function imageNames({ Type: type, Actor: { ID: id, Attributes: attributes } }: DockerEvent): string[] {
+  const name = attributes[type === 'image' ? 'name' : 'image'] ?? '';
+  return [id, name, withoutTag(id), withoutTag(name)];
+}
+
+function withoutTag(name: string): string {
+  try {
+    return familiarName(parseReference(name));
+  } catch {
+    return name;
+  }
+}

@@ -1,0 +1,44 @@
+/** Further processes in a container: what an exec, or a probe of its health, runs as. */
+import type { ContainerInfo } from '../../../port-layer/types.js';
+import { CAPABILITIES } from '../../../tether/program/capabilities.js';
+import type { ProcessSpec } from '../../../tether/program/spec.js';
+import { processEnv, replaceEnv } from '../containers/config/container-spec.js';
+import { dockerConfig } from '../containers/container-view.js';
+
+/** What an exec asks for; what it does not say is as for the container's first process. */
+export interface WantedProcess {
+  args: string[];
+  env?: string[];
+  cwd?: string | null | undefined;
+  user?: string | null | undefined;
+  tty?: boolean;
+  openStdin?: boolean;
+  /** With all capabilities. */
+  privileged?: boolean;
+}
+
+/** A process beside a container's first one. */
+export function execProcess(container: ContainerInfo, wanted: WantedProcess): ProcessSpec {
+  const { process } = container.spec;
+  const tty = wanted.tty === true;
+  const capabilities = wanted.privileged === true ? [...CAPABILITIES] : process.capabilities;
+  return {
+    args: wanted.args,
+    env: replaceEnv(processEnv(dockerConfig(container), tty, container.spec.links?.env), wanted.env ?? []),
+    cwd: wanted.cwd || process.cwd,
+    user: wanted.user || process.user,
+    additionalGroups: wanted.user ? [] : process.additionalGroups,
+    tty,
+    openStdin: wanted.openStdin === true,
+    rlimits: process.rlimits,
+    ...(capabilities === undefined ? {} : { capabilities }),
+    noNewPrivileges: process.noNewPrivileges === true,
+    oomScoreAdj: process.oomScoreAdj ?? 0,
+    ...(process.umask === undefined ? {} : { umask: process.umask }),
+  };
+}
+
+/** A command as it stands in events. */
+export function commandLine({ args: [entrypoint = '', ...args] }: ProcessSpec): string {
+  return `${entrypoint} ${args.join(' ')}`;
+}

@@ -1,0 +1,32 @@
+/** Archives that a client sends: uncompressed, or compressed in one of the ways Docker takes, told by their first bytes. */
+import { Readable } from 'node:stream';
+import { CaissonError } from '../../../src/common/errors.js';
+import { decompress, sniffCompression } from '../../image/decompress.js';
+
+const HEAD = 10;
+
+/** The archive's bytes. @throws unavailable for damaged data, or without the program that unpacks it */
+export async function* uncompressed(source: Readable): AsyncGenerator<Buffer> {
+  // A request is not destroyed with what is not read of it: its answer goes over the same connection.
+  const iterator = source.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
+  let head: Buffer = Buffer.alloc(0);
+  while (head.length < HEAD) {
+    const next = await iterator.next();
+    if (next.done === true) break;
+    head = Buffer.concat([head, next.value]);
+  }
+  const whole = Readable.from(rejoin(head, iterator), { objectMode: false, highWaterMark: 256 * 1024 });
+  try {
+    yield* decompress(whole, sniffCompression(head));
+  } catch (error) {
+    throw new CaissonError('unavailable', (error as Error).message, { cause: error });
+  } finally {
+    whole.destroy();
+    await iterator.return?.();
+  }
+}
+
+async function* rejoin(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+  if (head.length > 0) yield head;
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+}

@@ -1,0 +1,198 @@
+/** A request of the Docker API: its version, query, body, and the connection it may take over. */
+import { setMaxListeners } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Request, Response } from 'express';
+import { z } from 'zod';
+import { invalid } from '../../../src/common/errors.js';
+import { GoJsonError, readGoJson } from '../../../src/common/go-json.js';
+import { API_VERSION } from './api-version.js';
+import { readBody } from './body-reader.js';
+import { type RawConnection, takeOver } from './connection.js';
+import { RAW_STREAM } from './streams.js';
+
+/** Of every answer but those on raw streams. */
+export const ENGINE_HEADERS = ['Api-Version', 'Docker-Experimental', 'Ostype', 'Server'];
+/** What the server keeps with a request. */
+interface Extras {
+  apiVersion?: string;
+  queryChecked?: boolean;
+}
+
+const extras = new WeakMap<IncomingMessage, Extras>();
+
+export function extrasOf(request: IncomingMessage): Extras {
+  let known = extras.get(request);
+  if (known === undefined) {
+    known = {};
+    extras.set(request, known);
+  }
+  return known;
+}
+
+export function versionOf(request: Request): string {
+  return extrasOf(request).apiVersion ?? API_VERSION;
+}
+
+/** A query parameter's only or first value. @throws invalid for a query that Go cannot read */
+export function query(request: Request, name: string): string | undefined {
+  const known = extrasOf(request);
+  if (known.queryChecked !== true) checkQuery(request.url);
+  known.queryChecked = true;
+  const value = request.query[name];
+  const first: unknown = Array.isArray(value) ? value[0] : value;
+  return typeof first === 'string' ? first : undefined;
+}
+
+function checkQuery(url: string): void {
+  const text = url.slice(url.indexOf('?') + 1 || url.length);
+  if (text.includes(';')) throw invalid('invalid semicolon separator in query');
+  const broken = /%(?![0-9a-f]{2}).{0,2}/i.exec(text)?.[0];
+  if (broken !== undefined) throw invalid(`invalid URL escape ${JSON.stringify(broken)}`);
+}
+
+/** Docker's booleans: everything but '', 0, no, false and none is true. */
+export function flag(request: Request, name: string): boolean {
+  const value = query(request, name)?.trim().toLowerCase();
+  return value !== undefined && !['', '0', 'no', 'false', 'none'].includes(value);
+}
+
+/** A whole number. @throws invalid */
+export function integer(request: Request, name: string): number | undefined {
+  const value = query(request, name);
+  if (value === undefined || value === '') return undefined;
+  const problem = (why: string): Error => invalid(`strconv.Atoi: parsing ${JSON.stringify(value)}: ${why}`);
+  if (!/^[+-]?\d+$/.test(value)) throw problem('invalid syntax');
+  if (BigInt.asIntN(64, BigInt(value.replace('+', ''))) !== BigInt(value.replace('+', '')))
+    throw problem('value out of range');
+  return Number(value);
+}
+
+/** By name, all values: as a list, or (since 1.22) as an object that has them as keys. */
+const filtersSchema = z.record(
+  z.string(),
+  z.union([
+    z.array(z.string()),
+    z.record(z.string(), z.boolean()).transform((values) => Object.keys(values)),
+    z.null().transform((): string[] => []),
+  ]),
+);
+
+/** The `filters` parameter: by name, all values. @throws invalid */
+export function filters(request: Request): Map<string, string[]> {
+  const text = query(request, 'filters');
+  if (text === undefined || text === '') return new Map();
+  try {
+    const given: unknown = JSON.parse(text) ?? {};
+    // A schema passes over that one.
+    if (Object.hasOwn(given as object, '__proto__')) throw invalid('invalid filter');
+    return new Map(Object.entries(filtersSchema.parse(given)));
+  } catch (error) {
+    throw invalid('invalid filter', error);
+  }
+}
+
+/** @throws invalid for a filter that the route does not know */
+export function checkFilters(given: Map<string, string[]>, known: string[]): void {
+  for (const name of given.keys()) if (!known.includes(name)) throw invalid(`invalid filter '${name}'`);
+}
+
+/** The size of a terminal, `h` and `w`. @throws invalid in Docker's words */
+export function terminalSize(request: Request): { rows: number; cols: number } {
+  const side = (name: string, word: string): number => {
+    const value = query(request, name) ?? '';
+    if (!/^-?\d+$/.test(value)) throw invalid(`invalid resize ${word} "${value}": invalid syntax`);
+    const cells = Number(value);
+    if (cells < 0 || cells > 0xffffffff) throw invalid(`invalid resize ${word} "${value}": value out of range`);
+    // A terminal's size has 16 bits for each: the kernel drops the others.
+    return cells & 0xffff;
+  };
+  return { rows: side('h', 'height'), cols: side('w', 'width') };
+}
+
+function hasBody(request: Request): boolean {
+  return request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
+}
+
+/**
+ * Takes the body off a request whose connection becomes a stream: some clients send one that says nothing (`null`, `{}`), and it is
+ * no input. Without `Upgrade`, a body that is no JSON is the input.
+ */
+export async function dropBody(request: Request): Promise<void> {
+  const isJson = /^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '');
+  if (hasBody(request) && (isJson || request.headers.upgrade !== undefined)) await readBody(request);
+}
+
+/**
+ * A JSON body, checked. No body is `{}`, unless it is `required`. `root`: see {@link readGoJson}. `plain`: of any type, and what is
+ * wrong is told without a prefix; some of Docker's routes are so.
+ * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.
+ */
+export async function body<T>(
+  request: Request,
+  schema: z.ZodType<T>,
+  options: { required?: boolean; root?: string; plain?: boolean } = {},
+): Promise<T> {
+  const text = (await readBody(request)).toString('utf8');
+  const type = request.headers['content-type'];
+  if (options.plain !== true && (text !== '' || type !== undefined)) checkJsonType(type ?? '');
+  // A body whose length is not said is expected to be there.
+  const chunked = request.headers['transfer-encoding'] !== undefined;
+  if (text === '' && options.required !== true && !chunked) return readGoJson('{}', schema);
+  try {
+    return readGoJson(text, schema, options);
+  } catch (error) {
+    if (error instanceof z.ZodError) {
+      const issue = error.issues[0];
+      throw invalid(`invalid JSON: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`);
+    }
+    if (!(error instanceof GoJsonError)) throw error;
+    if (error.kind === 'trailing' || options.plain === true) throw invalid(error.message);
+    throw invalid(`invalid JSON: ${error.kind === 'empty' ? 'got EOF while reading request body' : error.message}`);
+  }
+}
+
+/** @throws invalid in Docker's words for a content type that is no JSON's */
+function checkJsonType(type: string): void {
+  const [, media = '', rest = ''] = /^\s*([^;]*?)\s*(;.*)?$/s.exec(type) ?? [];
+  const malformed = (why: string): Error => invalid(`malformed Content-Type header (${type}): mime: ${why}`);
+  if (media === '') throw malformed('no media type');
+  const [, first = '', second = ''] = /^([^\s/,]+)(?:\/([^\s/,]+))?/.exec(media) ?? [];
+  const plain = second === '' ? first : `${first}/${second}`;
+  if (plain !== media)
+    throw malformed(second === '' ? 'expected slash after first token' : 'unexpected content after media subtype');
+  if (!/^(\s*;\s*[^\s;=]+=("[^"]*"|[^\s;"]+))*\s*;?\s*$/.test(rest)) throw malformed('invalid media parameter');
+  if (media.toLowerCase() !== 'application/json')
+    throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
+}
+
+/** Aborted when the client hangs up before the answer is complete. */
+export function hangup(response: ServerResponse): AbortSignal {
+  const abort = new AbortController();
+  // As many as there are containers may listen.
+  setMaxListeners(0, abort.signal);
+  response.once('close', () => abort.abort());
+  return abort.signal;
+}
+
+/**
+ * Takes the connection over for raw streams. With `Upgrade` it is answered 101 (`upgradeType` is its content type), without 200, and
+ * becomes the stream in both cases; a body that was not read yet is the input then. `headers`: the answer has the engine's own
+ * headers, as Docker has it for execs and not for attach.
+ */
+export function hijack(
+  request: Request,
+  response: Response,
+  upgradeType: string,
+  options: { headers?: boolean } = {},
+): RawConnection {
+  const own =
+    options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
+  const status =
+    request.headers.upgrade === undefined
+      ? `200 OK\r\nContent-Type: ${RAW_STREAM}\r\n`
+      : `101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n`;
+  const { input, output, socket, head } = takeOver(request);
+  socket.write(`HTTP/1.1 ${status}${own.join('')}\r\n`);
+  if (head.length > 0) socket.unshift(head);
+  return { input, output };
+}

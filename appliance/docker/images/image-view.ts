@@ -1,0 +1,181 @@
+/** Images as the API shows them: a row of the list, `inspect`, and the history. */
+import { formatGoTime } from '../../../src/common/go-time.js';
+import { DEFAULT_PLATFORM } from '../../image/platform.js';
+import { parseReference, repositoryName } from '../../image/reference.js';
+import type { Image } from '../../image/types.js';
+import { atLeast } from '../http/api-version.js';
+import { DRIVER } from '../containers/container-view.js';
+import type { Engine } from '../engine.js';
+
+/** What older versions showed of a configuration that is a container's too. */
+const CONTAINER_FIELDS = {
+  Hostname: '',
+  Domainname: '',
+  AttachStdin: false,
+  AttachStdout: false,
+  AttachStderr: false,
+  Tty: false,
+  OpenStdin: false,
+  StdinOnce: false,
+  Image: '',
+};
+const CONFIG_FIELDS = {
+  Cmd: null,
+  Entrypoint: null,
+  Env: null,
+  Labels: null,
+  OnBuild: null,
+  User: '',
+  Volumes: null,
+  WorkingDir: '',
+};
+
+/** What an image says of its containers. */
+const IMAGE_FIELDS = [
+  'User',
+  'ExposedPorts',
+  'Env',
+  'Entrypoint',
+  'Cmd',
+  'Volumes',
+  'WorkingDir',
+  'Labels',
+  'StopSignal',
+  'Healthcheck',
+  'Shell',
+  'ArgsEscaped',
+  'OnBuild',
+] as const;
+
+/** Seconds since 1970; 0 when the image does not say. */
+export function createdSeconds(image: Image): number {
+  return secondsOf(image.config.created);
+}
+
+function secondsOf(created: string | undefined): number {
+  const time = Date.parse(created ?? '');
+  return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
+}
+
+/** The image that this one was committed from, if it is still here. What an image of elsewhere says of a parent is not looked at. */
+export function parentOf(engine: Engine, image: Image): Image | undefined {
+  const { parent } = image.config;
+  if (parent === undefined || image.repoDigests.length > 0) return undefined;
+  const found = engine.images.list().find(({ id }) => id === parent);
+  return found?.chainIds.every((chain, i) => image.chainIds[i] === chain) === true ? found : undefined;
+}
+
+/** Bytes of layers that other images have too, by image id. */
+export function sharedSizes(images: Image[]): Map<string, number> {
+  const users = new Map<string, number>();
+  for (const { chainIds } of images) for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
+  return new Map(
+    images.map(({ id, chainIds, layerSizes }) => [
+      id,
+      chainIds.reduce((sum, chain, i) => sum + ((users.get(chain) ?? 0) > 1 ? (layerSizes[i] ?? 0) : 0), 0),
+    ]),
+  );
+}
+
+const virtualSize = (image: Image, apiVersion: string): object =>
+  atLeast(apiVersion, '1.44') ? {} : { VirtualSize: image.size };
+
+/** Before 1.43 an image without names had some that say so. */
+function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
+  const nameless = !atLeast(apiVersion, '1.43') && repoDigests.length + repoTags.length === 0;
+  return nameless
+    ? { RepoDigests: ['<none>@<none>'], RepoTags: ['<none>:<none>'] }
+    : { RepoDigests: repoDigests, RepoTags: repoTags };
+}
+
+/** A row of `GET /images/json`. */
+export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
+  return {
+    // Told of since 1.51.
+    Containers: atLeast(apiVersion, '1.51') ? engine.usersOf(image.id).length : -1,
+    Created: createdSeconds(image),
+    Id: image.id,
+    Labels: image.config.config.Labels ?? null,
+    ParentId: parentOf(engine, image)?.id ?? '',
+    ...namesOf(image, apiVersion),
+    SharedSize: -1,
+    Size: image.size,
+    ...virtualSize(image, apiVersion),
+  };
+}
+
+/** `GET /images/{name}/json` */
+export function imageView(engine: Engine, image: Image, apiVersion: string): object {
+  const { config } = image;
+  const legacy = !atLeast(apiVersion, '1.52');
+  const filled = (fields: Record<string, string>): object =>
+    legacy ? fields : Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
+  // What has no value is shown as what is not there.
+  const given = Object.fromEntries(
+    IMAGE_FIELDS.map((name) => [name, config.config[name]] as const).filter(
+      ([name, value]) => value !== undefined && (name === 'Healthcheck' || !isEmpty(value)),
+    ),
+  );
+  return {
+    Id: image.id,
+    RepoTags: image.repoTags,
+    RepoDigests: image.repoDigests,
+    ...filled({
+      Parent: parentOf(engine, image)?.id ?? '',
+      Comment: config.comment || (config.history?.at(-1)?.comment ?? ''),
+    }),
+    ...createdView(config.created, apiVersion),
+    ...(atLeast(apiVersion, '1.45')
+      ? {}
+      : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS, ...config.container_config } }),
+    ...filled({ DockerVersion: config.docker_version ?? '', Author: config.author ?? '' }),
+    Architecture: config.architecture,
+    ...(config.variant ? { Variant: config.variant } : {}),
+    Os: config.os || DEFAULT_PLATFORM.os,
+    ...(config['os.version'] ? { OsVersion: config['os.version'] } : {}),
+    Size: image.size,
+    ...virtualSize(image, apiVersion),
+    GraphDriver: { Data: null, Name: DRIVER },
+    RootFS: { Type: config.rootfs.type, Layers: config.rootfs.diff_ids },
+    Metadata: { LastTagTime: image.taggedAt?.toISOString() ?? '0001-01-01T00:00:00Z' },
+    ...(atLeast(apiVersion, '1.53') ? identity(image) : {}),
+    Config: legacy ? { ...(atLeast(apiVersion, '1.50') ? {} : CONTAINER_FIELDS), ...CONFIG_FIELDS, ...given } : given,
+  };
+}
+
+/** Where an image was pulled from; one that was made here has nothing to show. */
+function identity({ repoDigests }: Image): object {
+  const from = repoDigests.map((digest) => repositoryName(parseReference(digest)));
+  return from.length === 0 ? {} : { Identity: { Pull: [...new Set(from)].map((Repository) => ({ Repository })) } };
+}
+
+/** The time of making, as Go writes it. Clients show an image without one as `N/A`; older ones want some. */
+function createdView(created: string | undefined, apiVersion: string): object {
+  if (created !== undefined) return { Created: formatGoTime(created) };
+  return atLeast(apiVersion, '1.44') ? {} : { Created: '0001-01-01T00:00:00Z' };
+}
+
+const isEmpty = (value: unknown): boolean =>
+  value === '' || value === false || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
+
+/** `GET /images/{name}/history`, the newest first. The images that this one was made of are named where they are here. */
+export function imageHistory(engine: Engine, image: Image): object[] {
+  const sizes = [...image.layerSizes];
+  const rows = (image.config.history ?? []).map((entry) => ({
+    Comment: entry.comment ?? '',
+    Created: secondsOf(entry.created),
+    CreatedBy: entry.created_by ?? '',
+    Id: '<missing>',
+    Size: entry.empty_layer === true ? 0 : (sizes.shift() ?? 0),
+    Tags: null as string[] | null,
+  }));
+  rows.reverse();
+  let of: Image | undefined = image;
+  for (const row of rows) {
+    if (of === undefined) break;
+    row.Id = of.id;
+    row.Tags = of.repoTags.length === 0 ? null : of.repoTags;
+    of = parentOf(engine, of);
+  }
+  return rows;
+}

@@ -1,0 +1,69 @@
+/**
+ * What requests say of a container's network. Tools post what `inspect` showed them: what the engine had filled in there is passed
+ * over, as in Docker.
+ */
+import { invalid, unsupported } from '../../../src/common/errors.js';
+import type { CreateBody } from '../containers/config/container-config.js';
+
+/** What a request can say of an endpoint. */
+export type EndpointRequest = NonNullable<
+  NonNullable<NonNullable<CreateBody['NetworkingConfig']>['EndpointsConfig']>[string]
+>;
+
+/** What an endpoint gets when its container runs. */
+const FILLED_IN = [
+  'NetworkID',
+  'EndpointID',
+  'Gateway',
+  'IPAddress',
+  'IPPrefixLen',
+  'IPv6Gateway',
+  'GlobalIPv6Address',
+  'GlobalIPv6PrefixLen',
+  'DNSNames',
+];
+/** Done; or moot with one network (`GwPriority`: which of several leads out). */
+const DONE = [...FILLED_IN, 'Aliases', 'MacAddress', 'GwPriority', 'IPAMConfig'];
+
+const OTHER_THAN_BRIDGE = /^(default|bridge|host|none|container:.*|)$/;
+
+/** One network of a container's, and what is said of it. @throws invalid in Docker's words, unsupported */
+export function checkEndpoints(create: CreateBody): void {
+  const mode = create.HostConfig?.NetworkMode || 'default';
+  const same = mode === 'default' || mode === 'bridge' ? ['default', 'bridge'] : [mode];
+  for (const [network, endpoint] of Object.entries(create.NetworkingConfig?.EndpointsConfig ?? {})) {
+    if (!same.includes(network))
+      throw unsupported(`NetworkingConfig: a further network ('${network}' besides '${mode}') is not implemented`);
+    if (endpoint === null) throw invalid(`invalid config for network ${network}: EndpointsConfig is nil`);
+    checkEndpoint(network, endpoint, `invalid config for network ${network}: `);
+  }
+}
+
+/** @param before what the message of a wrong setting begins with @throws invalid in Docker's words, unsupported */
+export function checkEndpoint(network: string, endpoint: EndpointRequest, before = ''): void {
+  const wrong: string[] = [];
+  const { IPv4Address, IPv6Address, LinkLocalIPs } = endpoint.IPAMConfig ?? {};
+  const fixed = Boolean(IPv4Address) || Boolean(IPv6Address);
+  const userDefined = !OTHER_THAN_BRIDGE.test(network);
+  if (!userDefined && fixed)
+    wrong.push(
+      'user specified IP address is supported on user defined networks only',
+      'user specified IP address is supported only when connecting to networks with user configured subnets',
+    );
+  if (!userDefined && (endpoint.Aliases ?? []).length > 0)
+    wrong.push('network-scoped alias is supported only for containers in user defined networks');
+  if (wrong.length > 0) {
+    const list = wrong.length === 1 ? wrong[0]! : wrong.map((one) => `* ${one}`).join('\n');
+    throw invalid(`${before}invalid endpoint settings:\n${list}`);
+  }
+  if (fixed || (LinkLocalIPs ?? []).length > 0)
+    throw unsupported(`NetworkingConfig.EndpointsConfig.${network}.IPAMConfig is not implemented`);
+  for (const [name, value] of Object.entries(endpoint))
+    if (!DONE.includes(name) && !isEmpty(value))
+      throw unsupported(`NetworkingConfig.EndpointsConfig.${network}.${name} is not implemented`);
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === null || typeof value !== 'object') return !value;
+  return Object.keys(value).length === 0;
+}

@@ -1,0 +1,208 @@
+/** What `/version` and `/info` say of the engine. */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { arch, release } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { ContainerInfo, HostInfo } from '../../../port-layer/types.js';
+import { humanSize } from '../../../src/common/human-size.js';
+import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
+import { DRIVER } from '../containers/container-view.js';
+import type { Engine } from '../engine.js';
+import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
+import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
+
+const manifest = new URL(
+  import.meta.url.includes('/dist/') ? '../../../package.json' : '../../package.json',
+  import.meta.url,
+);
+/** The engine's own version. */
+export const ENGINE_VERSION = (JSON.parse(readFileSync(fileURLToPath(manifest), 'utf8')) as { version: string })
+  .version;
+/**
+ * The Docker Engine whose API this is. What was seen in the sources of tools: Testcontainers (Java) compares the parts between dots
+ * as numbers, up to the first that differ (`1.6.0` is wanted; a first number of 1 would make it read on, and fail at the suffix); Dev
+ * Containers take the digits and dots that it begins with; moby's own comparison, which Go programs use, takes a part that is no
+ * number for 0. Compose 2 and DDEV compare the version of the API, docker-py and dockerode no version of the engine; Compose 1 asks
+ * whether it begins with `ucp`. By their specification semantic versions pass over what follows `+`; after `-` it would be
+ * older than the release. Debian's engines have such a suffix too (`28.5.2+dfsg4`).
+ */
+const DOCKER_VERSION = '29.8.0';
+/** What `/version`, `/info` and the `Server` header say; {@link ENGINE_VERSION} is the truth, and stands in `Components`. */
+export const SERVER_VERSION = `${DOCKER_VERSION}+caisson.${ENGINE_VERSION}`;
+const ARCH = arch() === 'x64' ? 'amd64' : arch();
+
+/** `GET /version` */
+export async function versionView(engine: Engine): Promise<object> {
+  const host = await engine.portLayer.hostInfo();
+  const details = {
+    ApiVersion: API_VERSION,
+    Arch: ARCH,
+    BuildTime: '',
+    Experimental: 'false',
+    GitCommit: '',
+    GoVersion: '',
+    KernelVersion: kernelOf(host),
+    MinAPIVersion: MIN_API_VERSION,
+    Os: 'linux',
+  };
+  return {
+    Platform: { Name: 'Caisson: a virtual machine per container' },
+    Components: [
+      { Name: 'Engine', Version: SERVER_VERSION, Details: details },
+      { Name: 'Caisson', Version: ENGINE_VERSION, Details: { Api: `Docker ${DOCKER_VERSION}`, Node: process.version } },
+      { Name: 'vSphere', Version: host.version, Details: { Product: host.product } },
+      ...emulator(host),
+    ],
+    Version: SERVER_VERSION,
+    ApiVersion: API_VERSION,
+    MinAPIVersion: MIN_API_VERSION,
+    GitCommit: '',
+    GoVersion: `node ${process.version}`,
+    Os: 'linux',
+    Arch: ARCH,
+    KernelVersion: kernelOf(host),
+    BuildTime: '',
+  };
+}
+
+/** `GET /info`, with the fields of that version of the API. */
+export async function infoView(engine: Engine, apiVersion: string): Promise<object> {
+  const host = await engine.portLayer.hostInfo();
+  // With a slash at its end, as Docker keeps them.
+  const mirrors = engine.config.registry.mirrors.map((mirror) => mirror.replace(/\/?$/, '/'));
+  const since = (version: string, fields: object): object => (atLeast(apiVersion, version) ? fields : {});
+  const before = (version: string, fields: object): object => (atLeast(apiVersion, version) ? {} : fields);
+  const containers = engine.portLayer.exec.list();
+  const running = containers.filter(
+    (container) => container.state === 'running' || container.state === 'stopping',
+  ).length;
+  const paused = containers.filter((container) => container.paused).length;
+  return {
+    ID: uuid(engine.config.id),
+    Containers: containers.length,
+    ContainersRunning: running - paused,
+    ContainersPaused: paused,
+    ContainersStopped: containers.length - running,
+    Images: engine.images.list().length,
+    Driver: DRIVER,
+    DriverStatus: [
+      ['Virtual container host', engine.config.name],
+      ['vSphere', host.product],
+      ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
+      ...(await spaces(engine)),
+      ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
+      ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
+      ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
+      ...(host.cage === '' ? [] : [['Cage', host.cage]]),
+    ],
+    Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
+    MemoryLimit: true,
+    SwapLimit: true,
+    CpuCfsPeriod: true,
+    CpuCfsQuota: true,
+    CPUShares: true,
+    CPUSet: true,
+    PidsLimit: true,
+    ...before('1.42', { KernelMemory: false }),
+    ...(atLeast(apiVersion, '1.52') ? {} : since('1.42', { KernelMemoryTCP: false })),
+    ...before('1.50', { BridgeNfIptables: false, BridgeNfIp6tables: false }),
+    IPv4Forwarding: true,
+    Debug: false,
+    NFd: readdirSync('/proc/self/fd').length,
+    OomKillDisable: true,
+    // The nearest thing to it: what this process waits for.
+    NGoroutines: process.getActiveResourcesInfo().length,
+    SystemTime: new Date().toISOString(),
+    LoggingDriver: DEFAULT_LOG_DRIVER,
+    CgroupDriver: 'none',
+    CgroupVersion: '2',
+    NEventsListener: 0,
+    KernelVersion: kernelOf(host),
+    OperatingSystem: host.product,
+    OSVersion: host.version,
+    OSType: 'linux',
+    Architecture: 'x86_64',
+    IndexServerAddress: 'https://index.docker.io/v1/',
+    RegistryConfig: {
+      ...before('1.47', { AllowNondistributableArtifactsCIDRs: null, AllowNondistributableArtifactsHostnames: null }),
+      InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
+      IndexConfigs: { 'docker.io': { Name: 'docker.io', Mirrors: mirrors, Secure: true, Official: true } },
+      Mirrors: mirrors.length === 0 ? null : mirrors,
+    },
+    NCPU: host.cpus,
+    MemTotal: host.memoryBytes,
+    GenericResources: null,
+    DockerRootDir: '',
+    HttpProxy: '',
+    HttpsProxy: '',
+    NoProxy: '',
+    Name: engine.config.name,
+    Labels: [],
+    ExperimentalBuild: false,
+    ServerVersion: SERVER_VERSION,
+    Runtimes: { vm: { path: 'qemu' } },
+    DefaultRuntime: 'vm',
+    Swarm: {
+      NodeID: '',
+      NodeAddr: '',
+      LocalNodeState: 'inactive',
+      ControlAvailable: false,
+      Error: '',
+      RemoteManagers: null,
+    },
+    LiveRestoreEnabled: true,
+    Isolation: '',
+    InitBinary: '',
+    ContainerdCommit: { ID: '' },
+    RuncCommit: { ID: '' },
+    CDISpecDirs: [],
+    InitCommit: { ID: '' },
+    SecurityOptions: ['name=virtual-machine'],
+    Warnings: warnings(engine, host, containers),
+  };
+}
+
+/** How long it is told that something was refused for want of room. */
+const REFUSED_MS = 3_600_000;
+
+/** What an administrator has to see to. */
+function warnings(engine: Engine, host: HostInfo, containers: ContainerInfo[]): string[] | null {
+  const still = containers.filter(({ paused, error }) => paused && error !== '');
+  const told = [
+    ...host.lacks.map((what) => `WARNING: ${what}`),
+    ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${error}`),
+  ];
+  const { lastRefused } = engine.portLayer.room;
+  if (lastRefused !== null && Date.now() - lastRefused.at.getTime() < REFUSED_MS)
+    told.push(`WARNING: refused at ${lastRefused.at.toISOString()}: ${lastRefused.message}`);
+  return told.length === 0 ? null : told;
+}
+
+/** The room that there is, what of it is kept free, and what images may take. */
+async function spaces({ portLayer: { room } }: Engine): Promise<[string, string][]> {
+  const all = await room.space().catch(() => []);
+  const { quota } = room;
+  return [
+    ...all.map(({ place, capacity, free, reserve }): [string, string] => [
+      `Space of ${place}`,
+      `${humanSize(free)} of ${humanSize(capacity)} free, ${humanSize(reserve)} kept in reserve`,
+    ]),
+    ...(quota === null
+      ? []
+      : [['Space of images', `${humanSize(quota.used)} of ${humanSize(quota.most)} used`] as [string, string]]),
+  ];
+}
+
+/** As in Docker that which containers see; a vSphere host does not know it, and has its own. */
+const kernelOf = (host: HostInfo): string => host.containerKernel || host.kernelVersion || release();
+
+/** What runs the virtual machines, where the host tells. */
+function emulator({ emulator: whole, acceleration, containerKernel }: HostInfo): object[] {
+  const [, name = '', version] = /^(\S+).* version (\S+)/.exec(whole) ?? [];
+  if (version === undefined) return [];
+  const Details = { Emulator: whole, Acceleration: acceleration, Kernel: containerKernel };
+  return [{ Name: name, Version: version, Details }];
+}
+
+/** 32 hex digits as a UUID is written. */
+const uuid = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
