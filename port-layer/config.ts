@@ -88,3 +88,5 @@ export type VchConfig = z.infer<typeof vchConfigSchema>;
 export type SyslogGrants = NonNullable<VchConfig['syslog']>;
 export type PublishPolicy = NonNullable<VchConfig['publish']>;
 export type ListenConfig = z.infer<typeof listen>;
+
+export { parseReserve } from './storage/storage-reserve.js';

@@ -3,157 +3,18 @@
  * from there: kill the process at any instant and open it again, and every container, layer and address is found. Speaks vim25
  * and the tether's channel only; knows nothing of Docker or of what answers vim25.
  */
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { invalid } from '../src/common/errors.js';
-import { ownSpoolDirectory } from '../src/common/paths.js';
-import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
-import type { VchConfig } from './config.js';
-import { DiskReaders } from './disks/disk-readers.js';
-import { ContainerCache } from './exec/container-cache.js';
-import { Containers } from './exec/containers.js';
-import type { ObservedVm } from './exec/vm-observer.js';
-import { questionOf } from './exec/vm-question.js';
-import { ContainerFiles } from './files/container-files.js';
-import { Interaction } from './interaction/interaction.js';
-import { Networks } from './network/networks.js';
-import { Observe } from './observe/observe.js';
-import { ImageStoreFiles } from './storage/image-store-files.js';
-import { DatastoreKeyValueStore } from './storage/key-value-store.js';
-import { Layers } from './storage/layers.js';
-import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
-import { VolumeUse } from './storage/volume-use.js';
-import { Volumes } from './storage/volumes.js';
-import type { HostInfo, PortLayer } from './types.js';
-
-const WATCHED = ['runtime.powerState', 'runtime.question', 'config.extraConfig', 'config.changeVersion', 'config.uuid'];
-
-/** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
-export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
-  const client = await VimClient.connect(config.target);
-  try {
-    const datacenter = await findDatacenter(client, config.datacenter);
-    await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
-    const spool = join(ownSpoolDirectory(config.id), 'disks');
-    const files = new ImageStoreFiles(client, config, datacenter);
-    const room = new StorageReserve(
-      {
-        [`[${config.imageStore.datastore}]`]: () => files.space(),
-        "the engine's working directory": () => localSpace(spool),
-      },
-      storageLimits(config.storage),
-      () => layers.list().reduce((sum, { size }) => sum + size, 0),
-    );
-    const layers: Layers = new Layers(files, config, spool, room);
-    await layers.load();
-    const cache = new ContainerCache();
-    const volumeUse = new VolumeUse(() => cache.all());
-    const readers = new DiskReaders();
-    layers.onRemove = () => readers.forgetLayers();
-    const volumes = new Volumes(files, config, layers, volumeUse, spool, readers, room);
-    await volumes.load();
-    volumes.usedByContainers = () =>
-      new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
-    const network = new Networks(config, cache);
-    const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
-    layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
-    const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', WATCHED, {
-      changed: (object) => exec.observer.observe(observed(object)),
-      left: (ref) => exec.observer.vanished(ref),
-    });
-    await watcher.start();
-    await exec.observer.opened();
-    return {
-      exec,
-      interaction: new Interaction(config, cache, files.datastore),
-      observe: new Observe(cache, (container) => exec.visit(container)),
-      files: new ContainerFiles(
-        config,
-        cache,
-        files.datastore,
-        layers,
-        spool,
-        volumeUse,
-        (container) => exec.visit(container),
-        readers,
-        room,
-      ),
-      room,
-      layers,
-      volumes,
-      kv: new DatastoreKeyValueStore(files),
-      network,
-      hostInfo: () => hostInfo(client),
-      onEvent(listener) {
-        exec.events.on('event', listener);
-        return () => exec.events.off('event', listener);
-      },
-      async close() {
-        await watcher.close();
-        await exec.close();
-        readers.close();
-        await client.close();
-      },
-    };
-  } catch (error) {
-    await client.close();
-    throw error;
-  }
-}
-
-function observed({ ref, props }: WatchedObject): ObservedVm {
-  const options = (props.get('config.extraConfig') ?? []) as { key: string; value?: unknown }[];
-  return {
-    ref,
-    uuid: String(props.get('config.uuid') ?? ''),
-    poweredOn: ['poweredOn', 'suspended'].includes(String(props.get('runtime.powerState'))),
-    suspended: props.get('runtime.powerState') === 'suspended',
-    question: questionOf(props.get('runtime.question')),
-    changeVersion: String(props.get('config.changeVersion') ?? ''),
-    keys: new Map(options.map((option) => [option.key, String(option.value ?? '')])),
-  };
-}
-
-async function findDatacenter(client: VimClient, name: string): Promise<ManagedObjectReference> {
-  const { searchIndex } = client.serviceContent;
-  const found =
-    searchIndex === undefined
-      ? undefined
-      : await client.call('FindByInventoryPath', searchIndex, { inventoryPath: name });
-  if (found === undefined) throw invalid(`the target has no datacenter '${name}'`);
-  return found;
-}
-
-async function hostInfo(client: VimClient): Promise<HostInfo> {
-  const { viewManager, rootFolder, about } = client.serviceContent;
-  const view = await client.call('CreateContainerView', viewManager!, {
-    container: rootFolder,
-    type: ['HostSystem'],
-    recursive: true,
-  });
-  try {
-    const [content] = await client.retrieve([view], 'ContainerView', ['view']);
-    const hosts = await client.retrieve(content?.props.view ?? [], 'HostSystem', ['name', 'summary']);
-    const hardware = hosts.flatMap((host) => host.props.summary?.hardware ?? []);
-    const told = (key: string): string =>
-      hardware.flatMap((one) => one.otherIdentifyingInfo ?? []).find(({ identifierType }) => identifierType.key === key)
-        ?.identifierValue ?? '';
-    return {
-      cpus: hardware.reduce((sum, one) => sum + one.numCpuThreads, 0),
-      memoryBytes: hardware.reduce((sum, one) => sum + one.memorySize, 0),
-      product: about.fullName,
-      version: about.version,
-      kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
-      hostName: hosts[0]?.props.name ?? '',
-      acceleration: told('Acceleration'),
-      cage: told('Cage'),
-      emulator: told('Emulator'),
-      containerKernel: told('ContainerKernel'),
-      lacks: told('Lacks')
-        .split('\n')
-        .filter((line) => line !== ''),
-    };
-  } finally {
-    await client.call('DestroyView', view, {}).catch(() => undefined);
-  }
-}
+export { nameTaken, StartError } from './errors.js';
+export type { ContainerSpec, LogRotation } from './exec/container-spec.js';
+export type * from './exec/types.js';
+export type * from './files/types.js';
+export type { HostInfo } from './host-info.js';
+export { LineAssembler, RUN_END } from './interaction/output-log.js';
+export type * from './interaction/types.js';
+export type { Links, NetworkEndpoint, NetworkInfo, NetworkService } from './network/types.js';
+export { HOST_GATEWAY } from './network/types.js';
+export type { GuestProcess, Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';
+export { openPortLayer } from './open.js';
+export type { PortLayer } from './port-layer.js';
+export { type Grow, type StorageReserve, withoutRoom } from './storage/storage-reserve.js';
+export type * from './storage/types.js';
+export { volumeDiskPath, volumeDisks } from './storage/volume-disks.js';

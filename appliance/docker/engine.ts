@@ -9,7 +9,7 @@ import type {
   PortLayer,
   StopOptions,
   WaitCondition,
-} from '../../port-layer/types.js';
+} from '../../port-layer/index.js';
 import {
   cancelled,
   conflict,
@@ -20,19 +20,18 @@ import {
   unsupported,
 } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import type { PortMapper, PublishedPort } from '../gateway/published-ports.js';
-import { wantedPorts } from '../gateway/published-ports.js';
+import { type PortMapper, type PublishedPort, wantedPorts } from '../gateway/published-ports.js';
 import type { Image, ImageService } from '../image/types.js';
+import { HOST_CONFIG_KEY } from './containers/config/container-spec.js';
+import { signalOr } from './containers/config/signals.js';
 import type { ContainerLife } from './containers/container-life.js';
 import { ContainerSizes } from './containers/container-size.js';
-import { HOST_CONFIG_KEY } from './containers/config/container-spec.js';
 import { dockerConfig, dockerState, hostConfig, isUp, leftNetwork } from './containers/container-view.js';
+import { resolveLinks } from './containers/links.js';
 import { EventBus } from './events/event-bus.js';
 import { HealthService } from './health/health-service.js';
-import { resolveLinks } from './containers/links.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
-import { signalOr } from './containers/config/signals.js';
 import { mountPoints } from './volumes/mount-points.js';
 import { VolumeService } from './volumes/volume-service.js';
 

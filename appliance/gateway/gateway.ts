@@ -2,8 +2,13 @@
 import type { Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { unavailable } from '../../src/common/errors.js';
-import type { PorterAnswer, PorterRequest, Protocol, ServePlace } from '../../src/porter/messages.js';
-import { toldError } from '../../src/porter/messages.js';
+import {
+  type PorterAnswer,
+  type PorterRequest,
+  type Protocol,
+  type ServePlace,
+  toldError,
+} from '../../src/porter/messages.js';
 import { WorkerProcess } from '../../src/porter/worker-process.js';
 
 /** A porter that hangs is ended by hostd long before (`src/hostd/watchdog.ts`), and with it this process. */

@@ -1,8 +1,7 @@
 /** Published ports: which are wanted, and which are listened for on the machine, by the gateway. */
 import { isIP, isIPv6 } from 'node:net';
 import type { PublishPolicy } from '../../port-layer/config.js';
-import type { CaissonError } from '../../src/common/errors.js';
-import { errnoOf, forbidden, internal, invalid, messageOf } from '../../src/common/errors.js';
+import { type CaissonError, errnoOf, forbidden, internal, invalid, messageOf } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import type { Protocol } from '../../src/porter/messages.js';

@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Grow } from '../../port-layer/storage/storage-reserve.js';
+import type { Grow } from '../../port-layer/index.js';
 import { cancelled, errnoOf, insufficientResources, invalid, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { Descriptor } from './manifest.js';

@@ -1,7 +1,6 @@
 /** The image service: one per endpoint, the owner of images, their references, and layers that nothing needs any more. */
 import { mkdir, rm } from 'node:fs/promises';
-import type { StorageReserve } from '../../port-layer/storage/storage-reserve.js';
-import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
+import type { KeyValueStore, LayerStore, StorageReserve } from '../../port-layer/index.js';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';

@@ -4,7 +4,7 @@
  * it counts.
  */
 import { z } from 'zod';
-import type { KeyValueStore, LayerStore } from '../../port-layer/types.js';
+import type { KeyValueStore, LayerStore } from '../../port-layer/index.js';
 import { internal, messageOf, notFound } from '../../src/common/errors.js';
 import { chainId, sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';

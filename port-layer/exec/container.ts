@@ -2,10 +2,12 @@
 import { EventEmitter, once } from 'node:events';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
 import { ContainerChannel } from '../interaction/container-channel.js';
+import type { NetworkEndpoint } from '../network/types.js';
 import type { ProcessList, ResourceUsage } from '../observe/types.js';
-import type { ContainerInfo, ContainerSpec, ContainerState, ExitStatus, NetworkEndpoint } from '../types.js';
+import type { ContainerSpec } from './container-spec.js';
 import type { RunStatus } from './run-status.js';
 import { checkTransition } from './state.js';
+import type { ContainerInfo, ContainerState, ExitStatus } from './types.js';
 import type { VmQuestion } from './vm-question.js';
 
 interface Events {

@@ -10,26 +10,25 @@ import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { Volumes } from '../storage/volumes.js';
-import type {
-  ContainerEvent,
-  ContainerInfo,
-  ContainerSpec,
-  ExecService,
-  ExitStatus,
-  Preparation,
-  ResourceUpdate,
-  StopOptions,
-  WaitCondition,
-} from '../types.js';
-
 import { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
+import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { keepsNothing } from './lasting-disks.js';
 import { Pauser } from './pause.js';
 import { macOf, Starter } from './start.js';
+import type {
+  ContainerEvent,
+  ContainerInfo,
+  ExecService,
+  ExitStatus,
+  Preparation,
+  ResourceUpdate,
+  StopOptions,
+  WaitCondition,
+} from './types.js';
 import { renewLimits, updateResources } from './update.js';
 import { VmObserver } from './vm-observer.js';
 import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';

@@ -4,9 +4,9 @@ import type { VchConfig } from '../config.js';
 import type { Networks } from '../network/networks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { Volumes } from '../storage/volumes.js';
-import type { ContainerEvent } from '../types.js';
 import type { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
+import type { ContainerEvent } from './types.js';
 
 /** The port layer below and beside the exec component. */
 export interface ExecContext {

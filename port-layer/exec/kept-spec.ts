@@ -2,7 +2,7 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { invalid } from '../../src/common/errors.js';
 import { isFullId } from '../../src/common/ids.js';
-import type { ContainerSpec } from '../types.js';
+import type { ContainerSpec } from './container-spec.js';
 
 /** What is longer is compressed: others stay readable for administrators. */
 const PLAIN = 64 * 1024;

@@ -9,8 +9,9 @@ import {
   type ProgramSpec,
   type VolumeSpec,
 } from '../../tether/program/spec.js';
+import { HOST_GATEWAY, type NetworkEndpoint } from '../network/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
-import { type ContainerSpec, HOST_GATEWAY, type NetworkEndpoint } from '../types.js';
+import type { ContainerSpec } from './container-spec.js';
 
 const GATE_TIMEOUT_MS = 15_000;
 const DEFAULT_SERVERS = ['8.8.8.8', '8.8.4.4'];

@@ -1,5 +1,5 @@
 /** What the port layer keeps with a VM of its current or last run (key `caisson.run`), so that a restarted endpoint finds it. */
-import type { NetworkEndpoint } from '../types.js';
+import type { NetworkEndpoint } from '../network/types.js';
 
 export const RUN_KEY = 'caisson.run';
 

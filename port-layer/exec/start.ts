@@ -7,8 +7,8 @@ import { StartError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
 import { volumeDisks } from '../storage/volume-disks.js';
-import type { ContainerSpec, ContainerState, Preparation } from '../types.js';
 import type { Container } from './container.js';
+import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
@@ -16,6 +16,7 @@ import { keepsNothing } from './lasting-disks.js';
 import { programSpec } from './program-spec.js';
 import { RUN_KEY, type RunRecord } from './run-record.js';
 import { environmentProblem, parseRunStatus, type RunStatus, STATUS_KEY, startError } from './run-status.js';
+import type { ContainerState, Preparation } from './types.js';
 import type { VmObserver } from './vm-observer.js';
 import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 

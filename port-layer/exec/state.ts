@@ -1,6 +1,6 @@
 /** The states of a container and what may follow what: one table. */
 import { conflict } from '../../src/common/errors.js';
-import type { ContainerState } from '../types.js';
+import type { ContainerState } from './types.js';
 
 const NEXT: Record<ContainerState, ContainerState[]> = {
   created: ['starting', 'removing'],

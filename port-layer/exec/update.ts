@@ -1,11 +1,12 @@
 /** Changing what a container may use, while it runs or not. */
 import { conflict, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import type { ContainerSpec, ResourceUpdate } from '../types.js';
 import type { Container } from './container.js';
+import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
+import type { ResourceUpdate } from './types.js';
 import { SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');

@@ -1,10 +1,10 @@
 /** A container as a virtual machine: names, hardware and keys (see ARCHITECTURE.md). */
 import { shortId } from '../../src/common/ids.js';
-import type { VirtualMachineConfigSpec } from '../../src/vim25/index.js';
-import { datastorePath } from '../../src/vim25/index.js';
+import { datastorePath, type VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import type { NetworkEndpoint } from '../network/types.js';
 import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
-import type { ContainerSpec, NetworkEndpoint } from '../types.js';
+import type { ContainerSpec } from './container-spec.js';
 import { keptSpec } from './kept-spec.js';
 
 export const SPEC_KEY = 'caisson.container';

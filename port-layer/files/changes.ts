@@ -1,8 +1,9 @@
 /** What a container's root has that its image has not, and the other way round: two trees walked side by side. */
-import type { FileChange } from '../types.js';
+
 import { isFixture, isFixturePath } from './init-layer.js';
 import { toText } from './paths.js';
 import { type FileEntry, isDirectory, isSymlink } from './root-files.js';
+import type { FileChange } from './types.js';
 
 /** One difference. `path` (one character per byte) has no leading slash. */
 export interface TreeChange {

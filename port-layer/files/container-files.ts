@@ -15,7 +15,6 @@ import type { Layers } from '../storage/layers.js';
 import type { StorageReserve } from '../storage/storage-reserve.js';
 import { volumeDiskPath } from '../storage/volume-disks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
-import type { FileChange, FileService, PathStat } from '../types.js';
 import { compareTrees, shown, type TreeChange } from './changes.js';
 import { GuestFiles } from './guest-files.js';
 import { makeInitLayer } from './init-layer.js';
@@ -30,6 +29,7 @@ import { Quiet } from './quiet.js';
 import { Errno, type FileEntry, FileError, isDirectory, isRegular, isSymlink, type RootFiles } from './root-files.js';
 import { unpack } from './tar-in.js';
 import { tarOf } from './tar-out.js';
+import type { FileChange, FileService, PathStat } from './types.js';
 
 /** The longest wait for a VM whose process has ended to be off. */
 const END_MS = 20_000;

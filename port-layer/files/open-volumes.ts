@@ -1,8 +1,8 @@
 /** The volumes of a container that does not run, while its files are looked at or changed. */
 
+import type { ContainerSpec } from '../exec/container-spec.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
-import type { ContainerSpec } from '../types.js';
 import { FilesBelow, type MountedVolume } from './mounted-files.js';
 import { followLinks, toBytes } from './paths.js';
 import type { RootFiles } from './root-files.js';

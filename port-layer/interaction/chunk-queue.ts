@@ -1,5 +1,5 @@
 /** Output that waits for a slow reader, packed: a process may write byte by byte, and each piece as an object of its own is many times as long. */
-import type { OutputChunk } from '../types.js';
+import type { OutputChunk } from './types.js';
 
 const BLOCK = 65_536;
 /** Stream, time, offset, length. */

@@ -7,8 +7,8 @@ import type { ProcessSpec } from '../../tether/program/spec.js';
 import { StartError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { environmentProblem, isUserProblem } from '../exec/run-status.js';
-import type { AttachedStreams, ExecInfo } from '../types.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
+import type { AttachedStreams, ExecInfo } from './types.js';
 
 /** What runc puts before the cause when an exec fails. */
 const FAILED = 'OCI runtime exec failed: exec failed: ';

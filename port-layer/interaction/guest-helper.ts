@@ -1,9 +1,9 @@
 /** A helper of the tether's in a container's VM, asked over a session of the channel: records go in, records come out. */
 import type { Readable, Writable } from 'node:stream';
 import { cancelled, conflict, timeout } from '../../src/common/errors.js';
-import type { OutputChunk } from '../types.js';
 import { type Begun, type ContainerChannel, ProcessFailure } from './container-channel.js';
 import type { Patience } from './patience.js';
+import type { OutputChunk } from './types.js';
 
 const SIGKILL = 9;
 

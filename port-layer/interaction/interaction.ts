@@ -6,7 +6,6 @@ import type { VchConfig } from '../config.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { channelPath, vmDirectory } from '../exec/vm-spec.js';
-import type { AttachedStreams, AttachOptions, ExecInfo, InteractionService, LogOptions } from '../types.js';
 import type { ContainerChannel } from './container-channel.js';
 import { Execs } from './execs.js';
 import { keptLines } from './log-rotation.js';
@@ -27,6 +26,7 @@ import {
   whileWanted,
 } from './output-log.js';
 import type { ReaderOptions } from './session-streams.js';
+import type { AttachedStreams, AttachOptions, ExecInfo, InteractionService, LogOptions } from './types.js';
 
 /** Batches of log lines that are read ahead of the client. */
 const LOG_BATCHES = 2;

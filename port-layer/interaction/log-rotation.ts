@@ -3,8 +3,9 @@
  * many. What counts is the size of a line as it stands in Docker's file (moby `daemon/logger/jsonfilelog`, `daemon/logger/local`).
  */
 import type { DatastoreClient } from '../../src/vim25/index.js';
-import type { LogRotation, OutputChunk } from '../types.js';
+import type { LogRotation } from '../exec/container-spec.js';
 import { CAUGHT_UP, LineAssembler, type LogBatches, LogCursor, RUN_END, readLog } from './output-log.js';
+import type { OutputChunk } from './types.js';
 
 /** What is read before the end that can be kept at most: the more of a log's beginning, the more exactly is it known where files end. */
 const BEFORE = 1024 * 1024;

@@ -5,7 +5,7 @@
 import { isKind } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { LogParser, type LogRecord, MARK_EVERY } from '../../tether/protocol/log.js';
-import type { LogOptions, OutputChunk } from '../types.js';
+import type { LogOptions, OutputChunk } from './types.js';
 
 /** A longer line comes in parts, as Docker's. */
 const MAX_LINE = 16_384;

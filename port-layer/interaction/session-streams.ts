@@ -2,8 +2,8 @@
 import { Readable } from 'node:stream';
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import type { OutputChunk } from '../types.js';
 import { ChunkQueue } from './chunk-queue.js';
+import type { OutputChunk } from './types.js';
 
 const log = logger('streams');
 

@@ -4,8 +4,9 @@ import { invalid, notFound } from '../../src/common/errors.js';
 import { newId, sha256 } from '../../src/common/ids.js';
 import type { VchConfig } from '../config.js';
 import type { ContainerCache } from '../exec/container-cache.js';
-import type { ContainerSpec, NetworkEndpoint, NetworkInfo, NetworkService } from '../types.js';
+import type { ContainerSpec } from '../exec/container-spec.js';
 import { AddressPool } from './address-pool.js';
+import type { NetworkEndpoint, NetworkInfo, NetworkService } from './types.js';
 
 const BRIDGE = 'bridge';
 

@@ -1,7 +1,7 @@
 /** Small values on the datastore: one file each, replaced whole. */
 import { isKind } from '../../src/common/errors.js';
-import type { KeyValueStore } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
+import type { KeyValueStore } from './types.js';
 
 /** Keys are file names: letters, digits and `._-`. */
 export class DatastoreKeyValueStore implements KeyValueStore {

@@ -16,10 +16,10 @@ import {
   VmdkChain,
 } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
-import type { LayerInfo, LayerStore, LayerWriteOptions } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import { LayerDisks } from './layer-disks.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
+import type { LayerInfo, LayerStore, LayerWriteOptions } from './types.js';
 
 const log = logger('storage');
 /** The layer under containers whose image has none: an empty filesystem. */

@@ -2,7 +2,7 @@
 import { invalid } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import type { VchConfig } from '../config.js';
-import type { ContainerSpec } from '../types.js';
+import type { ContainerSpec } from '../exec/container-spec.js';
 
 /** A machine has up to so many SCSI controllers, with units 0 to 15 (vSphere's configuration maximums). */
 const CONTROLLERS = 4;

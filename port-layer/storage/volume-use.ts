@@ -3,7 +3,8 @@
  * run, and this endpoint where it reads or changes files of a volume itself.
  */
 import { conflict } from '../../src/common/errors.js';
-import type { ContainerInfo, ContainerSpec } from '../types.js';
+import type { ContainerSpec } from '../exec/container-spec.js';
+import type { ContainerInfo } from '../exec/types.js';
 import { volumeDisks } from './volume-disks.js';
 
 /** What has to be known of a container. */

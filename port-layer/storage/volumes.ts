@@ -20,10 +20,10 @@ import { copyTree, createFilesystem, Ext4Filesystem, VmdkChain } from '../../src
 import type { VchConfig } from '../config.js';
 import { DiskReaders } from '../disks/disk-readers.js';
 import { type DiskSource, volumeSource } from '../disks/disk-source.js';
-import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../types.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
+import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from './types.js';
 import { volumeDiskPath, volumeId } from './volume-disks.js';
 import type { VolumeUse } from './volume-use.js';
 

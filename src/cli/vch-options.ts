@@ -1,8 +1,7 @@
 /** The options of `vic-machine create`, checked and turned into what a virtual container host needs. */
 import { isIPv4, isIPv6 } from 'node:net';
 import { Address4 } from 'ip-address';
-import type { VchConfig } from '../../port-layer/config.js';
-import { parseReserve } from '../../port-layer/storage/storage-reserve.js';
+import { parseReserve, type VchConfig } from '../../port-layer/config.js';
 import { invalid } from '../common/errors.js';
 import type { OpsUser } from './vch-login.js';
 

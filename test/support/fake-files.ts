@@ -1,6 +1,6 @@
 /** Files of containers for tests of the routes: a few fixed ones; what is unpacked is kept. */
 import { Readable } from 'node:stream';
-import type { FileChange, FileService, PathStat } from '../../port-layer/types.js';
+import type { FileChange, FileService, PathStat } from '../../port-layer/index.js';
 import { notFound } from '../../src/common/errors.js';
 
 /** The same files in every container. */

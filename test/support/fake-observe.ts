@@ -1,8 +1,9 @@
 /** The observe service for tests of what stands on it: says what it is told to. */
+
+import type { ContainerInfo } from '../../port-layer/index.js';
 import { parseProcesses } from '../../port-layer/observe/processes.js';
 import type { Meter, ObserveService, ProcessList, ResourceUsage } from '../../port-layer/observe/types.js';
 import { parseUsage } from '../../port-layer/observe/usage.js';
-import type { ContainerInfo } from '../../port-layer/types.js';
 import { conflict } from '../../src/common/errors.js';
 
 /** Facts as an observer in a guest sends them. */

@@ -5,7 +5,6 @@
 import { EventEmitter, once } from 'node:events';
 import { Readable } from 'node:stream';
 import { StartError } from '../../port-layer/errors.js';
-import { StorageReserve, storageLimits } from '../../port-layer/storage/storage-reserve.js';
 import type {
   AttachedStreams,
   AttachOptions,
@@ -27,7 +26,8 @@ import type {
   Preparation,
   ResourceUpdate,
   WaitCondition,
-} from '../../port-layer/types.js';
+} from '../../port-layer/index.js';
+import { StorageReserve, storageLimits } from '../../port-layer/storage/storage-reserve.js';
 
 import { cancelled, conflict, internal, invalid, notFound, notModified } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';

@@ -7,7 +7,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { Readable, Writable } from 'node:stream';
 import { StartError } from '../../port-layer/errors.js';
-import type { OutputChunk } from '../../port-layer/types.js';
+import type { OutputChunk } from '../../port-layer/index.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 
 const quote = (arg: string): string => `'${arg.replaceAll("'", `'\\''`)}'`;

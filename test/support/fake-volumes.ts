@@ -1,5 +1,5 @@
 /** Volumes of the fake port layer: names and what is said of them, nothing in them. */
-import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../port-layer/types.js';
+import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../port-layer/index.js';
 import { conflict, notFound } from '../../src/common/errors.js';
 
 /** @param used whether a container has a volume */

@@ -8,10 +8,10 @@ import { DiskReaders } from '../../port-layer/disks/disk-readers.js';
 import { Container } from '../../port-layer/exec/container.js';
 import { ContainerCache } from '../../port-layer/exec/container-cache.js';
 import { ContainerFiles } from '../../port-layer/files/container-files.js';
+import type { ContainerSpec } from '../../port-layer/index.js';
 import { DatastoreBlocks } from '../../port-layer/storage/datastore-blocks.js';
 import { volumeDiskPath } from '../../port-layer/storage/volume-disks.js';
 import { VolumeUse } from '../../port-layer/storage/volume-use.js';
-import type { ContainerSpec } from '../../port-layer/types.js';
 import { createChild, createFilesystem, FileBlocks, readVmdkInfo } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 

@@ -1,14 +1,14 @@
 /** Attaching to a container's streams: over the connection itself, and over a WebSocket. */
 import type { Request, Response, Router } from 'express';
-import type { AttachedStreams, ContainerInfo } from '../../../port-layer/types.js';
-import { atLeast } from '../http/api-version.js';
-import { dockerConfig } from './container-view.js';
+import type { AttachedStreams, ContainerInfo } from '../../../port-layer/index.js';
 import type { Engine } from '../engine.js';
-import { sendRawError } from '../http/errors.js';
+import { atLeast } from '../http/api-version.js';
 import type { RawConnection } from '../http/connection.js';
+import { sendRawError } from '../http/errors.js';
 import { dropBody, flag, hijack, query, versionOf } from '../http/request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys, RAW_STREAM, streamType } from '../http/streams.js';
 import { acceptWebSocket } from '../http/web-socket.js';
+import { dockerConfig } from './container-view.js';
 
 /** A container's streams for one request. */
 interface Attachment {

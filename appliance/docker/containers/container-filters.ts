@@ -1,9 +1,13 @@
 /** The filters of `docker ps`. */
 
-import type { ContainerInfo } from '../../../port-layer/types.js';
+import type { ContainerInfo } from '../../../port-layer/index.js';
 import { invalid, isKind } from '../../../src/common/errors.js';
 import type { Image } from '../../image/types.js';
+import type { Engine } from '../engine.js';
+import { checkFilters } from '../http/request.js';
+import { parentOf } from '../images/image-view.js';
 import { withinTime } from '../values/bounded-time.js';
+import { mountPoints } from '../volumes/mount-points.js';
 import {
   containerNetworks,
   dockerConfig,
@@ -12,10 +16,6 @@ import {
   type ListPort,
   listPorts,
 } from './container-view.js';
-import type { Engine } from '../engine.js';
-import { parentOf } from '../images/image-view.js';
-import { checkFilters } from '../http/request.js';
-import { mountPoints } from '../volumes/mount-points.js';
 
 const KNOWN = [
   'ancestor',

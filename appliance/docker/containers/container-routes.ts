@@ -1,7 +1,6 @@
 /** Routes of containers: create, look, start, stop, remove. */
 import type { Request, Router } from 'express';
-import { nameTaken } from '../../../port-layer/errors.js';
-import type { ContainerInfo, ContainerSpec, WaitCondition } from '../../../port-layer/types.js';
+import { type ContainerInfo, type ContainerSpec, nameTaken, type WaitCondition } from '../../../port-layer/index.js';
 import {
   CaissonError,
   invalid,
@@ -15,20 +14,20 @@ import {
 import { wantedPorts } from '../../gateway/published-ports.js';
 import { formatPlatform, parsePlatform, platformMatch, platformOf, platformWarning } from '../../image/platform.js';
 import type { Image } from '../../image/types.js';
-import { atLeast } from '../http/api-version.js';
-import { type CreateBody, createSchema } from './config/container-config.js';
-import { filterContainers } from './container-filters.js';
-import { containerSize, withSizes } from './container-size.js';
-import { checkContainerName, containerSpec } from './config/container-spec.js';
-import { inspectView, listView } from './container-view.js';
 import type { Engine } from '../engine.js';
+import { atLeast } from '../http/api-version.js';
+import { body, filters, flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
+import { type CreateBody, createSchema } from './config/container-config.js';
+import { checkContainerName, containerSpec } from './config/container-spec.js';
 import { checkNamespaceOwners } from './config/host-options.js';
-import { linkAnnotations, withoutLink } from './links.js';
 import { randomName } from './config/names.js';
 import { asNewest } from './config/older-versions.js';
-import { body, filters, flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
 import { asksForCpus, resourceWarnings } from './config/resources.js';
 import { parseSignal } from './config/signals.js';
+import { filterContainers } from './container-filters.js';
+import { containerSize, withSizes } from './container-size.js';
+import { inspectView, listView } from './container-view.js';
+import { linkAnnotations, withoutLink } from './links.js';
 
 /** Adds the routes. */
 export function containerRoutes(router: Router, engine: Engine): void {

@@ -1,5 +1,5 @@
 /** What containers take on disk. */
-import type { ContainerInfo, FileService } from '../../../port-layer/types.js';
+import type { ContainerInfo, FileService } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { Semaphore } from '../../../src/common/semaphore.js';

@@ -1,17 +1,17 @@
 /** Containers as the API shows them: `inspect`, and a row of `ps`. */
-import type { ContainerInfo, NetworkEndpoint } from '../../../port-layer/types.js';
+import type { ContainerInfo, NetworkEndpoint } from '../../../port-layer/index.js';
 import { sha256 } from '../../../src/common/ids.js';
 import type { PublishedPort } from '../../gateway/published-ports.js';
-import { API_VERSION, atLeast } from '../http/api-version.js';
-import type { HostConfig } from './config/container-config.js';
-import { PLAIN_LIFE } from './container-life.js';
-import { CONFIG_KEY, type DockerConfig, GATEWAY_PRIORITY_KEY, HOST_CONFIG_KEY } from './config/container-spec.js';
 import type { Engine } from '../engine.js';
 import type { HealthState } from '../health/health-state.js';
-import { humanDuration } from '../values/human.js';
-import { linkNames, linksView } from './links.js';
+import { API_VERSION, atLeast } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, logDriver } from '../logging/log-options.js';
+import { humanDuration } from '../values/human.js';
 import { listMountsView, mountsView } from '../volumes/mount-points.js';
+import type { HostConfig } from './config/container-config.js';
+import { CONFIG_KEY, type DockerConfig, GATEWAY_PRIORITY_KEY, HOST_CONFIG_KEY } from './config/container-spec.js';
+import { PLAIN_LIFE } from './container-life.js';
+import { linkNames, linksView } from './links.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
 export const DRIVER = 'vmdk';

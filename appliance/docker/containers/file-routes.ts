@@ -5,10 +5,10 @@ import { pipeline } from 'node:stream/promises';
 import type { Request, Response, Router } from 'express';
 import { invalid, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { uncompressed } from '../http/archive-compression.js';
 import type { Engine } from '../engine.js';
-import { PATH_STAT_HEADER, pathStatHeader } from './path-stat.js';
+import { uncompressed } from '../http/archive-compression.js';
 import { flag, hangup, query } from '../http/request.js';
+import { PATH_STAT_HEADER, pathStatHeader } from './path-stat.js';
 
 const log = logger('docker');
 

@@ -2,7 +2,7 @@
  * `--link`: another container's address and configuration in a container's hosts file and environment, as Docker has it on its default
  * bridge network. They are those of the moment at which the container is started.
  */
-import type { ContainerInfo, ExecService, Links } from '../../../port-layer/types.js';
+import type { ContainerInfo, ExecService, Links } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
 import { shortId } from '../../../src/common/ids.js';
 import type { CreateBody } from './config/container-config.js';

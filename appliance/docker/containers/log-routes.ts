@@ -1,15 +1,15 @@
 /** `GET /containers/{id}/logs`. */
 import type { Router } from 'express';
-import type { ContainerInfo, OutputChunk } from '../../../port-layer/types.js';
+import type { ContainerInfo, OutputChunk } from '../../../port-layer/index.js';
 import { invalid } from '../../../src/common/errors.js';
-import { dockerConfig, hostConfig } from './container-view.js';
 import type { Engine } from '../engine.js';
+import { flag, hangup, query, versionOf } from '../http/request.js';
+import { drained, streamType } from '../http/streams.js';
 import { encodeDetails, type LogFormat, renderLines } from '../logging/log-frames.js';
 import { logAttributes, logDriver } from '../logging/log-options.js';
 import { renderTag } from '../logging/log-tag.js';
-import { flag, hangup, query, versionOf } from '../http/request.js';
-import { drained, streamType } from '../http/streams.js';
 import { parseUnixTime } from '../values/timestamps.js';
+import { dockerConfig, hostConfig } from './container-view.js';
 
 /** Adds the route. */
 export function logRoutes(router: Router, engine: Engine): void {

@@ -2,14 +2,14 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Response, Router } from 'express';
-import type { ContainerInfo, Meter, ResourceUsage } from '../../../port-layer/types.js';
+import type { ContainerInfo, Meter, ResourceUsage } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
-import { atLeast } from '../http/api-version.js';
-import { isUp } from './container-view.js';
 import type { Engine } from '../engine.js';
-import { checkPsOptions, topView } from './top/top.js';
+import { atLeast } from '../http/api-version.js';
 import { flag, hangup, query, versionOf } from '../http/request.js';
+import { isUp } from './container-view.js';
 import { statsView } from './stats.js';
+import { checkPsOptions, topView } from './top/top.js';
 
 const INTERVAL_MS = 1000;
 /** Between the two measurements of one answer: the share of processor time is of that. */

@@ -1,5 +1,5 @@
 /** The header `X-Docker-Container-Path-Stat`: base64 of JSON, with the mode as Go's `os.FileMode` has it. */
-import type { PathStat } from '../../../port-layer/types.js';
+import type { PathStat } from '../../../port-layer/index.js';
 
 export const PATH_STAT_HEADER = 'X-Docker-Container-Path-Stat';
 

@@ -1,5 +1,5 @@
 /** A container's statistics as the API gives them on a host with cgroup v2. */
-import type { ResourceUsage } from '../../../port-layer/observe/types.js';
+import type { ResourceUsage } from '../../../port-layer/index.js';
 import { API_VERSION, atLeast } from '../http/api-version.js';
 import { formatTime } from '../values/timestamps.js';
 

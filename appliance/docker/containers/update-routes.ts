@@ -1,12 +1,11 @@
 /** The route that changes what a container may use, and its restart policy. */
 import type { Router } from 'express';
-import type { ContainerInfo } from '../../../port-layer/types.js';
+import type { ContainerInfo } from '../../../port-layer/index.js';
 import { CaissonError, conflict, kindOf, messageOf } from '../../../src/common/errors.js';
-import { atLeast } from '../http/api-version.js';
-import { HOST_CONFIG_KEY } from './config/container-spec.js';
-import { hostConfig, isUp } from './container-view.js';
 import type { Engine } from '../engine.js';
+import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
+import { HOST_CONFIG_KEY } from './config/container-spec.js';
 import {
   checkUpdate,
   DEVICE_RATES,
@@ -16,6 +15,7 @@ import {
   updateWarnings,
 } from './config/resource-update.js';
 import { allLimits, asksForCpus, memory, processors, vmShares } from './config/resources.js';
+import { hostConfig, isUp } from './container-view.js';
 
 /** Adds the route. */
 export function updateRoutes(router: Router, engine: Engine): void {

@@ -2,13 +2,13 @@
 import type { Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { atLeast } from '../http/api-version.js';
 import type { Engine } from '../engine.js';
-import type { DockerEvent } from './event-bus.js';
-import { passes } from './event-filters.js';
+import { atLeast } from '../http/api-version.js';
 import { streamed, streamType } from '../http/json-stream.js';
 import { filters, query, versionOf } from '../http/request.js';
 import { parseTime } from '../values/timestamps.js';
+import type { DockerEvent } from './event-bus.js';
+import { passes } from './event-filters.js';
 
 const log = logger('docker');
 /** Bytes that wait for a client. One that does not keep up with this misses events, as with Docker. */

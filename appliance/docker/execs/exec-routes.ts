@@ -1,15 +1,15 @@
 /** Execs: further processes in a running container. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, Router } from 'express';
-import type { AttachedStreams } from '../../../port-layer/types.js';
+import type { AttachedStreams } from '../../../port-layer/index.js';
 import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
-import { atLeast } from '../http/api-version.js';
 import { execSchema, execStartSchema } from '../containers/config/container-config.js';
 import type { Engine } from '../engine.js';
-import { commandLine, execProcess } from './exec-process.js';
+import { atLeast } from '../http/api-version.js';
 import { body, hijack, terminalSize, versionOf } from '../http/request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../http/streams.js';
+import { commandLine, execProcess } from './exec-process.js';
 
 /**
  * Docker's library for Python passes over what it has read together with the answer's head, which is lost. With Docker a process

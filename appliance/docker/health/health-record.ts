@@ -3,7 +3,7 @@
  * status changes and when the endpoint stops. A probe that only repeats what the one before it found is not written.
  */
 import { z } from 'zod';
-import type { KeyValueStore } from '../../../port-layer/types.js';
+import type { KeyValueStore } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { type HealthState, KEPT_RESULTS } from './health-state.js';

@@ -1,5 +1,5 @@
 /** The health of all containers: probes those that run and have a check, by execs, and tells when their health changes. */
-import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/types.js';
+import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { within } from '../../../src/common/within.js';

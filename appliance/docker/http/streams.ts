@@ -1,6 +1,6 @@
 /** Raw and multiplexed streams (Engine API, "Attach to a container"), and the keys that detach. */
 import type { Readable, Writable } from 'node:stream';
-import type { AttachedStreams, OutputChunk } from '../../../port-layer/types.js';
+import type { AttachedStreams, OutputChunk } from '../../../port-layer/index.js';
 import { errnoOf, invalid } from '../../../src/common/errors.js';
 import { atLeast } from './api-version.js';
 import type { RawConnection } from './connection.js';

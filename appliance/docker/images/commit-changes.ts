@@ -1,9 +1,9 @@
 /** `docker commit --change`: Dockerfile instructions that change an image's configuration. */
 import { posix } from 'node:path';
 import { invalid } from '../../../src/common/errors.js';
-import { expand, splitWords } from './change-words.js';
 import type { DockerConfig } from '../containers/config/container-spec.js';
 import { parseSignal } from '../containers/config/signals.js';
+import { expand, splitWords } from './change-words.js';
 
 const SHELL = ['/bin/sh', '-c'];
 const NANOSECONDS: Record<string, number> = { ns: 1, us: 1e3, µs: 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };

@@ -3,13 +3,13 @@ import type { Request, Router } from 'express';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
 import { commitReference } from '../../image/image-commit.js';
 import { familiarString } from '../../image/reference.js';
-import { applyChanges } from './commit-changes.js';
 import { type CreateBody, createSchema } from '../containers/config/container-config.js';
 import type { DockerConfig } from '../containers/config/container-spec.js';
 import { dockerConfig, isUp } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
-import { ENGINE_VERSION } from '../system/info.js';
 import { body, flag, hangup, query } from '../http/request.js';
+import { ENGINE_VERSION } from '../system/info.js';
+import { applyChanges } from './commit-changes.js';
 
 /** Adds the route. */
 export function commitRoutes(router: Router, engine: Engine): void {

@@ -7,10 +7,10 @@ import { goType } from '../../../src/common/go-json.js';
 import { parsePlatform } from '../../image/platform.js';
 import { familiarString, joinReference } from '../../image/reference.js';
 import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
-import { atLeast } from '../http/api-version.js';
 import type { Engine } from '../engine.js';
-import { createdSeconds, imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
+import { atLeast } from '../http/api-version.js';
 import { body, checkFilters, filters, flag, hangup, query, versionOf } from '../http/request.js';
+import { createdSeconds, imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
 
 const authSchema = goType(
   'registry.AuthConfig',

@@ -3,9 +3,9 @@ import { formatGoTime } from '../../../src/common/go-time.js';
 import { DEFAULT_PLATFORM } from '../../image/platform.js';
 import { parseReference, repositoryName } from '../../image/reference.js';
 import type { Image } from '../../image/types.js';
-import { atLeast } from '../http/api-version.js';
 import { DRIVER } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
+import { atLeast } from '../http/api-version.js';
 
 /** What older versions showed of a configuration that is a container's too. */
 const CONTAINER_FIELDS = {

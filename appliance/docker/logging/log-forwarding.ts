@@ -1,7 +1,14 @@
 /** Sends the output of containers with the log driver `syslog` on, run by run, line by line. */
-import { StartError } from '../../../port-layer/errors.js';
-import { LineAssembler, RUN_END } from '../../../port-layer/interaction/output-log.js';
-import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/types.js';
+
+import {
+  type ContainerInfo,
+  type InteractionService,
+  type KeyValueStore,
+  LineAssembler,
+  type OutputChunk,
+  RUN_END,
+  StartError,
+} from '../../../port-layer/index.js';
 import { isKind, messageOf, unavailable } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { dockerConfig, hostConfig } from '../containers/container-view.js';

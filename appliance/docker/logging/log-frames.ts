@@ -1,5 +1,5 @@
 /** Log lines as `docker logs` gets them: with time stamps and details, in frames. */
-import type { OutputChunk } from '../../../port-layer/types.js';
+import type { OutputChunk } from '../../../port-layer/index.js';
 import { formatTime } from '../values/timestamps.js';
 
 const FRAME_HEAD = 8;

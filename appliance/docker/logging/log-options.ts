@@ -2,7 +2,7 @@
  * Log drivers and their options (Docker, "Configure logging drivers"). All but `none` keep a container's output in its output log,
  * which is what `docker logs` reads; `syslog` also sends it on.
  */
-import type { LogRotation } from '../../../port-layer/types.js';
+import type { LogRotation } from '../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
 import { withinTime } from '../values/bounded-time.js';
 import { parseBool } from '../values/parse-bool.js';

@@ -1,6 +1,6 @@
 /** Syslog messages as Docker's driver forms them: of the local syslog daemon, of RFC 3164, and of RFC 5424. */
 import { hostname } from 'node:os';
-import type { OutputChunk } from '../../../port-layer/types.js';
+import type { OutputChunk } from '../../../port-layer/index.js';
 import type { SyslogFormat } from './syslog-options.js';
 
 /** Severities (RFC 5424, 6.2.1). */

@@ -4,15 +4,15 @@
  */
 import type { Router } from 'express';
 import { z } from 'zod';
-import type { ContainerInfo } from '../../../port-layer/types.js';
+import type { ContainerInfo } from '../../../port-layer/index.js';
 import { CaissonError, forbidden, invalid, unavailable, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
-import { atLeast } from '../http/api-version.js';
 import { endpointSchema } from '../containers/config/container-config.js';
 import { isUp, LEFT_KEY, leftNetwork, noneId } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
-import { checkEndpoint } from './network-endpoints.js';
+import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
+import { checkEndpoint } from './network-endpoints.js';
 
 const connectSchema = goType(
   'network.ConnectOptions',

@@ -2,7 +2,7 @@
  * Starts containers again as their restart policies say, and knows of each whether a user stopped it. What must outlast this process
  * (the number of restarts, the user's stop) is kept with the container.
  */
-import type { ContainerInfo } from '../../../port-layer/types.js';
+import type { ContainerInfo } from '../../../port-layer/index.js';
 import { isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { Semaphore } from '../../../src/common/semaphore.js';

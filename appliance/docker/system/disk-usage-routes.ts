@@ -1,12 +1,12 @@
 /** `docker system df`: what images, containers and volumes take. */
 import type { Request, Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
-import { atLeast } from '../http/api-version.js';
 import { withSizes } from '../containers/container-size.js';
 import { listView } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
-import { imageRow, sharedSizes } from '../images/image-view.js';
+import { atLeast } from '../http/api-version.js';
 import { flag, hangup, versionOf } from '../http/request.js';
+import { imageRow, sharedSizes } from '../images/image-view.js';
 import { volumeView } from '../volumes/volume-routes.js';
 
 const TYPES = ['container', 'image', 'volume', 'build-cache'];

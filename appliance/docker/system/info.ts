@@ -3,11 +3,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { ContainerInfo, HostInfo } from '../../../port-layer/types.js';
+import type { ContainerInfo, HostInfo } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
-import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
 import { DRIVER } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
+import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
 

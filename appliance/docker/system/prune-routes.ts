@@ -5,9 +5,9 @@ import { logger } from '../../../src/common/log.js';
 import type { Image, ImageDeletion } from '../../image/types.js';
 import { dockerConfig } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
+import { checkFilters, filters } from '../http/request.js';
 import { PruneFilters, prefixed } from './prune-filters.js';
 import { type PruneProgress, streamedReport } from './prune-report.js';
-import { checkFilters, filters } from '../http/request.js';
 
 const log = logger('docker');
 

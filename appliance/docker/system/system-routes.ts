@@ -1,11 +1,11 @@
 /** Routes of the engine itself: ping, version, info; and what there is of networks. */
 import type { RequestHandler, Router } from 'express';
-import type { NetworkInfo } from '../../../port-layer/types.js';
+import type { NetworkInfo } from '../../../port-layer/index.js';
 import { notFound } from '../../../src/common/errors.js';
-import { atLeast } from '../http/api-version.js';
 import type { Engine } from '../engine.js';
-import { infoView, versionView } from './info.js';
+import { atLeast } from '../http/api-version.js';
 import { checkFilters, filters, versionOf } from '../http/request.js';
+import { infoView, versionView } from './info.js';
 
 /** Adds the routes. */
 export function systemRoutes(router: Router, engine: Engine): void {

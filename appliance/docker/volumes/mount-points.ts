@@ -1,6 +1,6 @@
 /** A container's mount points: as they are kept with it, as `inspect` and `ps` show them, and as the port layer mounts them. */
 import { posix } from 'node:path';
-import type { ContainerInfo, ContainerSpec, VolumeMount } from '../../../port-layer/types.js';
+import type { ContainerInfo, ContainerSpec, VolumeMount } from '../../../port-layer/index.js';
 import { tmpfsMounts } from '../containers/config/tmpfs.js';
 
 const MOUNTS_KEY = 'docker.mounts';

@@ -1,5 +1,5 @@
 /** Drivers of volumes, their options, and volume names. */
-import type { NewVolume } from '../../../port-layer/types.js';
+import type { NewVolume } from '../../../port-layer/index.js';
 import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 
 /** One thing under two names: what Docker calls its own driver, and what the engine's volumes are. */

@@ -1,19 +1,19 @@
 /** Routes of volumes. */
 import type { Router } from 'express';
 import { z } from 'zod';
-import type { VolumeInfo } from '../../../port-layer/types.js';
+import type { VolumeInfo } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind, messageOf } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import { logger } from '../../../src/common/log.js';
-import { atLeast } from '../http/api-version.js';
-import { withinTime } from '../values/bounded-time.js';
 import type { Engine } from '../engine.js';
-import { parseBool } from '../values/parse-bool.js';
+import { atLeast } from '../http/api-version.js';
+import { body, checkFilters, filters, flag, hangup, versionOf } from '../http/request.js';
 import { PruneFilters } from '../system/prune-filters.js';
 import { type PruneProgress, streamedReport } from '../system/prune-report.js';
-import { body, checkFilters, filters, flag, hangup, versionOf } from '../http/request.js';
-import { ANONYMOUS_LABEL } from './volume-options.js';
 import { NO_SWARM } from '../system/refused-routes.js';
+import { withinTime } from '../values/bounded-time.js';
+import { parseBool } from '../values/parse-bool.js';
+import { ANONYMOUS_LABEL } from './volume-options.js';
 
 const log = logger('docker');
 /** For all names together. */

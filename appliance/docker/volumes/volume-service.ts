@@ -1,8 +1,14 @@
 /** Volumes as Docker has them: made with containers or by themselves, used by containers, removed with them or by themselves. */
 import { posix } from 'node:path';
 import type { VchConfig } from '../../../port-layer/config.js';
-import { volumeDiskPath, volumeDisks } from '../../../port-layer/storage/volume-disks.js';
-import type { ContainerInfo, ContainerSpec, PortLayer, VolumeInfo } from '../../../port-layer/types.js';
+import {
+  type ContainerInfo,
+  type ContainerSpec,
+  type PortLayer,
+  type VolumeInfo,
+  volumeDiskPath,
+  volumeDisks,
+} from '../../../port-layer/index.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';

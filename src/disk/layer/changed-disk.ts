@@ -1,7 +1,6 @@
 /** Changing the filesystem on a container's disk while its VM is off, in a local copy of the disk's file. */
 import { unsupported } from '../../common/errors.js';
-import type { BlockReader } from '../blocks.js';
-import { FileBlocks } from '../blocks.js';
+import { type BlockReader, FileBlocks } from '../blocks.js';
 import { BLOCK } from '../ext4/constants.js';
 import { Ext4Filesystem } from '../ext4/filesystem.js';
 import { WritableExt4 } from '../ext4/writable.js';

@@ -1,7 +1,7 @@
 /** A layer store and a key-value store in memory, with the port layer's contracts, for tests of what stands on them. */
 import type { Readable } from 'node:stream';
 import { extract } from 'tar-stream';
-import type { KeyValueStore, LayerInfo, LayerStore } from '../../../port-layer/types.js';
+import type { KeyValueStore, LayerInfo, LayerStore } from '../../../port-layer/index.js';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
 
 /** Keeps what it was given; can be told to fail. */

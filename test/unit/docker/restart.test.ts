@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RestartBackoff, type RestartPolicy } from '../../../appliance/docker/restart/restart-policy.js';
 import { RestartSupervisor } from '../../../appliance/docker/restart/restart-supervisor.js';
-import type { ContainerInfo } from '../../../port-layer/types.js';
+import type { ContainerInfo } from '../../../port-layer/index.js';
 import { internal, unavailable } from '../../../src/common/errors.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 

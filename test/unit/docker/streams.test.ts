@@ -2,9 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import { DetachFilter, frame, parseDetachKeys, sendOutput, streamType } from '../../../appliance/docker/http/streams.js';
+import {
+  DetachFilter,
+  frame,
+  parseDetachKeys,
+  sendOutput,
+  streamType,
+} from '../../../appliance/docker/http/streams.js';
 import { formatTime, parseTime } from '../../../appliance/docker/values/timestamps.js';
-import type { OutputChunk } from '../../../port-layer/types.js';
+import type { OutputChunk } from '../../../port-layer/index.js';
 import { makeCertificates } from '../../../src/cli/certificates.js';
 import { startTestEngine } from '../../support/docker-engine.js';
 import { demultiplex, rawRequest } from '../../support/raw-http.js';

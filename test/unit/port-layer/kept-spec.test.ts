@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { keptSpec, readSpec } from '../../../port-layer/exec/kept-spec.js';
-import type { ContainerSpec } from '../../../port-layer/types.js';
+import type { ContainerSpec } from '../../../port-layer/index.js';
 
 const spec = (annotations: Record<string, string>): ContainerSpec =>
   ({ version: 1, id: 'ab'.repeat(32), name: 'one', annotations }) as ContainerSpec;

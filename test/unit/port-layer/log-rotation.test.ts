@@ -1,7 +1,7 @@
 /** How many lines Docker Engine 28.5.2 still showed of logs with bounded files: the same program was run there. */
 import { expect, it } from 'vitest';
+import type { LogRotation } from '../../../port-layer/index.js';
 import { RotatedLines } from '../../../port-layer/interaction/log-rotation.js';
-import type { LogRotation } from '../../../port-layer/types.js';
 
 const shown = (rotation: LogRotation, lines: Iterable<string>): number => {
   const rotated = new RotatedLines(rotation);

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Container } from '../../../port-layer/exec/container.js';
 import type { ContainerCache } from '../../../port-layer/exec/container-cache.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
-import type { VolumeMount } from '../../../port-layer/types.js';
+import type { VolumeMount } from '../../../port-layer/index.js';
 import { CONTAINER_ID as ID, stoppedContainer, storedVolume } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
 

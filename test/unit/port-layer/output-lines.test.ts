@@ -1,5 +1,6 @@
 /** Output put together to lines: filters, tails, and the change from stored to live output. */
 import { describe, expect, it } from 'vitest';
+import type { LogOptions, OutputChunk } from '../../../port-layer/index.js';
 import {
   CAUGHT_UP,
   type LogBatches,
@@ -10,7 +11,6 @@ import {
   RUN_END,
   selectLines,
 } from '../../../port-layer/interaction/output-log.js';
-import type { LogOptions, OutputChunk } from '../../../port-layer/types.js';
 
 function chunk(text: string, time: number, stream: OutputChunk['stream'] = 'stdout', offset = time): OutputChunk {
   return { stream, timeNs: BigInt(time), data: Buffer.from(text), offset };

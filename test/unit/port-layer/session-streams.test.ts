@@ -1,7 +1,7 @@
 /** Fan-out of output: who sets the pace, and how a slow reader gets what it missed. */
 import { describe, expect, it } from 'vitest';
+import type { OutputChunk } from '../../../port-layer/index.js';
 import { SessionStreams } from '../../../port-layer/interaction/session-streams.js';
-import type { OutputChunk } from '../../../port-layer/types.js';
 
 const chunk = (offset: number): OutputChunk => ({ stream: 'stdout', timeNs: 0n, data: Buffer.alloc(10), offset });
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));

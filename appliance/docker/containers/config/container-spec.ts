@@ -2,14 +2,14 @@
 import { isIP } from 'node:net';
 import { posix } from 'node:path';
 import type { VchConfig } from '../../../../port-layer/config.js';
-import { type ContainerSpec, HOST_GATEWAY } from '../../../../port-layer/types.js';
+import { type ContainerSpec, HOST_GATEWAY } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { newId, shortId } from '../../../../src/common/ids.js';
 import type { Image } from '../../../image/types.js';
-import type { CreateBody } from './container-config.js';
 import { type HealthConfig, mergeHealthConfig } from '../../health/health-check.js';
-import { checkHostOptions } from './host-options.js';
 import { logKeeping } from '../../logging/log-options.js';
+import type { CreateBody } from './container-config.js';
+import { checkHostOptions } from './host-options.js';
 import { privileges } from './privileges.js';
 import {
   adaptResources,

@@ -3,12 +3,12 @@
  */
 
 import type { SyslogGrants } from '../../../../port-layer/config.js';
-import type { ExecService } from '../../../../port-layer/types.js';
+import type { ExecService } from '../../../../port-layer/index.js';
 import { invalid, messageOf, unsupported } from '../../../../src/common/errors.js';
-import type { CreateBody, HostConfig } from './container-config.js';
 import { checkHealthConfig } from '../../health/health-check.js';
 import { checkLogConfig } from '../../logging/log-options.js';
 import { checkEndpoints } from '../../networks/network-endpoints.js';
+import type { CreateBody, HostConfig } from './container-config.js';
 
 /** Done: read in `container-spec.ts`, `privileges.ts`, `resources.ts`, `tmpfs.ts`, `volumes/` or `published-ports.ts`. */
 const DONE = new Set([

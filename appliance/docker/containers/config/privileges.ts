@@ -1,10 +1,10 @@
 /** What a container's processes may do: capabilities, `--privileged`, `--security-opt`, hidden paths. As Docker works it out. */
-import type { ContainerSpec } from '../../../../port-layer/types.js';
+import type { ContainerSpec } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { CAPABILITIES, DEFAULT_CAPABILITIES } from '../../../../tether/program/capabilities.js';
 import type { ProcessSpec } from '../../../../tether/program/spec.js';
-import type { HostConfig } from './container-config.js';
 import { parseBool } from '../../values/parse-bool.js';
+import type { HostConfig } from './container-config.js';
 
 /** What Docker hides of /proc and /sys. */
 export const MASKED_PATHS = [

@@ -1,5 +1,5 @@
 /** What `ps` can show of a process, by the names of its format specifiers (procps-ng, ps(1), "STANDARD FORMAT SPECIFIERS"). */
-import type { GuestProcess, ProcessList } from '../../../../port-layer/observe/types.js';
+import type { GuestProcess, ProcessList } from '../../../../port-layer/index.js';
 
 /** A column: its heading, what it shows, and what it is sorted by where that is a number. */
 export interface Column {

@@ -1,5 +1,5 @@
 /** `GET /containers/{id}/top`: a list of processes as `ps` prints it and Docker takes it apart again. */
-import type { ProcessList } from '../../../../port-layer/observe/types.js';
+import type { ProcessList } from '../../../../port-layer/index.js';
 import { unavailable } from '../../../../src/common/errors.js';
 import { parsePsOptions } from './ps-options.js';
 

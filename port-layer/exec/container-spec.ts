@@ -1,0 +1,79 @@
+/** What a container is, as given at create; kept in the VM's extraConfig. */
+import type { FileSpec, ProcessSpec, TmpfsSpec } from '../../tether/program/spec.js';
+import type { HOST_GATEWAY, Links } from '../network/types.js';
+import type { VolumeMount } from '../storage/types.js';
+
+/** What a container is, as given at create; kept in the VM's extraConfig. */
+export interface ContainerSpec {
+  version: 1;
+  /** 64 hex digits. */
+  id: string;
+  /** Unique in the VCH, without a leading slash. */
+  name: string;
+  createdAt: string;
+  /** Chain id (`sha256:…`) of the image's last layer; null: an image without layers (an empty root). */
+  layer: string | null;
+  /** Image id (`sha256:…`) and the reference the user gave. */
+  imageId: string;
+  imageName: string;
+  cpus: number;
+  /** Weight of its processors against other VMs', 1000 for each is the usual (vSphere's shares); undefined: that. */
+  cpuShares?: number;
+  memoryMiB: number;
+  hostname: string;
+  domainname: string;
+  process: ProcessSpec;
+  stopSignal: number;
+  stopTimeoutSeconds: number;
+  readOnlyRoot: boolean;
+  /** Bytes that its root filesystem may take; undefined: all of its disk. */
+  rootSize?: number;
+  /** 0: no /dev/shm. */
+  shmSize: number;
+  /** What process 1 is: an init that runs {@link process}, or that itself. */
+  init?: boolean;
+  /** All devices of the VM, and /sys can be written to. */
+  privileged?: boolean;
+  /** Its control group can be written to. */
+  writableCgroups?: boolean;
+  userNamespaces?: boolean;
+  tmpfs?: TmpfsSpec[];
+  volumes?: VolumeMount[];
+  maskedPaths?: string[];
+  readOnlyPaths?: string[];
+  sysctls: Record<string, string>;
+  /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
+  limits?: Record<string, string>;
+  /** What its VM still has, where that is not {@link cpus} and {@link memoryMiB}: it is changed when it is started next. */
+  hardware?: { cpus: number; memoryMiB: number; limits?: Record<string, string> };
+  /** Name servers, search list and options of /etc/resolv.conf; empty or null: the machine's own, as Docker does. */
+  dns: { servers: string[]; search: string[]; options: string[] } | null;
+  /** An address may be {@link HOST_GATEWAY}. */
+  extraHosts: { host: string; address: string }[];
+  /** Of its current or last run. */
+  links?: Links;
+  /** Further files bind-mounted into the container. */
+  files: FileSpec[];
+  /** Networks to join, by name; the first one gives the default route. Empty: no network card. */
+  networks: {
+    network: string;
+    aliases: string[];
+    /** `xx:xx:xx:xx:xx:xx`; undefined: the host makes one. */
+    mac?: string;
+  }[];
+  /** What its output log keeps; undefined: everything. */
+  log?: { kept: boolean; keepBytes?: number; rotation?: LogRotation };
+  /** Remove when it exits. */
+  autoRemove: boolean;
+  /** Opaque to the port layer. */
+  annotations: Record<string, string>;
+}
+
+/** A log as so many files of a size, the newest of which are kept. */
+export interface LogRotation {
+  /** What a line takes of a file: as Docker's driver of that name writes it. */
+  format: 'json-file' | 'local';
+  /** A file of this size or more is full. */
+  fileBytes: number;
+  files: number;
+}

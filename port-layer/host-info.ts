@@ -1,0 +1,57 @@
+/** What is known of the host below. */
+import type { VimClient } from '../src/vim25/index.js';
+
+/** What `docker info` shows of the host below. */
+export interface HostInfo {
+  cpus: number;
+  memoryBytes: number;
+  product: string;
+  version: string;
+  kernelVersion: string;
+  hostName: string;
+  /** What runs its machines and why, where it tells; otherwise empty. The next two too. */
+  acceleration: string;
+  /** The program that runs them, with its version: `QEMU emulator version 7.2.22 (…)`. */
+  emulator: string;
+  /** The version of the kernel that containers see. */
+  containerKernel: string;
+  /** What the program is kept in, one word for each part; empty where the host does not tell. */
+  cage: string;
+  /** What keeps machines apart elsewhere and is not to be had there, one sentence each. */
+  lacks: string[];
+}
+
+/** Asks the hosts below the target's root folder. @throws unavailable, VimFault */
+export async function hostInfo(client: VimClient): Promise<HostInfo> {
+  const { viewManager, rootFolder, about } = client.serviceContent;
+  const view = await client.call('CreateContainerView', viewManager!, {
+    container: rootFolder,
+    type: ['HostSystem'],
+    recursive: true,
+  });
+  try {
+    const [content] = await client.retrieve([view], 'ContainerView', ['view']);
+    const hosts = await client.retrieve(content?.props.view ?? [], 'HostSystem', ['name', 'summary']);
+    const hardware = hosts.flatMap((host) => host.props.summary?.hardware ?? []);
+    const told = (key: string): string =>
+      hardware.flatMap((one) => one.otherIdentifyingInfo ?? []).find(({ identifierType }) => identifierType.key === key)
+        ?.identifierValue ?? '';
+    return {
+      cpus: hardware.reduce((sum, one) => sum + one.numCpuThreads, 0),
+      memoryBytes: hardware.reduce((sum, one) => sum + one.memorySize, 0),
+      product: about.fullName,
+      version: about.version,
+      kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
+      hostName: hosts[0]?.props.name ?? '',
+      acceleration: told('Acceleration'),
+      cage: told('Cage'),
+      emulator: told('Emulator'),
+      containerKernel: told('ContainerKernel'),
+      lacks: told('Lacks')
+        .split('\n')
+        .filter((line) => line !== ''),
+    };
+  } finally {
+    await client.call('DestroyView', view, {}).catch(() => undefined);
+  }
+}

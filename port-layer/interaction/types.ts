@@ -1,0 +1,83 @@
+/** Streams of containers, their logs, and execs. */
+import type { Readable, Writable } from 'node:stream';
+import type { ProcessSpec } from '../../tether/program/spec.js';
+
+/** One piece of output. `offset`: where its record stands in the output log (session 0 only, else -1). */
+export interface OutputChunk {
+  stream: 'stdout' | 'stderr';
+  timeNs: bigint;
+  data: Buffer;
+  offset: number;
+}
+
+/** A live connection to a session's streams. Its owner must `close()` it. */
+export interface AttachedStreams {
+  /** Object mode, {@link OutputChunk}s; ends when the process has exited and all output was delivered. Backpressure counts. */
+  output: Readable;
+  /** null when stdin was not asked for or is not open. Ending it closes the process's stdin (last writer). */
+  stdin: Writable | null;
+  /** Detaches; the process goes on. */
+  close(): void;
+}
+
+export interface AttachOptions {
+  stdin: boolean;
+  /** Give what the log has first (`logs=1`). */
+  logs: boolean;
+  /** Follow live output (`stream=1`). */
+  stream: boolean;
+}
+
+export interface LogOptions {
+  follow: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  sinceNs?: bigint;
+  untilNs?: bigint;
+  /** Number of last lines, of both streams and all times; undefined: all. */
+  tail?: number;
+}
+
+/** An exec as it is now. */
+export interface ExecInfo {
+  id: string;
+  containerId: string;
+  process: ProcessSpec;
+  running: boolean;
+  /** null until it has ended. */
+  exitCode: number | null;
+  pid: number;
+  openedStreams: { stdin: boolean; stdout: boolean; stderr: boolean };
+}
+
+/** Streams of containers and execs. */
+export interface InteractionService {
+  /** May be called before start: the output then begins with the process's first byte. */
+  attach(id: string, options: AttachOptions, signal?: AbortSignal): Promise<AttachedStreams>;
+  resize(id: string, size: { rows: number; cols: number }): Promise<void>;
+  /** @throws unsupported when nothing is kept. Object mode: arrays of {@link OutputChunk}s split at line ends (a chunk is at most one line, and not longer than 16 KiB). */
+  logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * Looks up who an exec with this `ProcessSpec.user` would run as; numbers need no look-up, and none of the container.
+   * @throws invalid in Docker's words when there is no such user or group
+   */
+  checkUser(containerId: string, user: string): Promise<void>;
+  execCreate(
+    containerId: string,
+    process: ProcessSpec,
+    streams: { stdin: boolean; stdout: boolean; stderr: boolean },
+  ): Promise<ExecInfo>;
+  /** Starts an exec; `detach`: null. @throws StartError as in `start` (exit code 126/127) */
+  execStart(
+    execId: string,
+    options: { detach: boolean; size?: { rows: number; cols: number } },
+  ): Promise<AttachedStreams | null>;
+  execResize(execId: string, size: { rows: number; cols: number }): Promise<void>;
+  /** Delivers a signal to an exec's process; nothing happens when it has ended. */
+  execKill(execId: string, signal: number): Promise<void>;
+  /** The exit code, when a started exec has ended. */
+  execWait(execId: string): Promise<number>;
+  execInspect(execId: string): ExecInfo;
+  /** Execs of a container that are known (running ones, and ended ones for a while). */
+  execIds(containerId: string): string[];
+}

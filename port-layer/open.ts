@@ -1,0 +1,122 @@
+/** Opening the port layer: connects to vSphere and puts its services together. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { invalid } from '../src/common/errors.js';
+import { ownSpoolDirectory } from '../src/common/paths.js';
+import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
+import type { VchConfig } from './config.js';
+import { DiskReaders } from './disks/disk-readers.js';
+import { ContainerCache } from './exec/container-cache.js';
+import { Containers } from './exec/containers.js';
+import type { ObservedVm } from './exec/vm-observer.js';
+import { questionOf } from './exec/vm-question.js';
+import { ContainerFiles } from './files/container-files.js';
+import { hostInfo } from './host-info.js';
+import { Interaction } from './interaction/interaction.js';
+import { Networks } from './network/networks.js';
+import { Observe } from './observe/observe.js';
+import type { PortLayer } from './port-layer.js';
+import { ImageStoreFiles } from './storage/image-store-files.js';
+import { DatastoreKeyValueStore } from './storage/key-value-store.js';
+import { Layers } from './storage/layers.js';
+import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
+import { VolumeUse } from './storage/volume-use.js';
+import { Volumes } from './storage/volumes.js';
+
+const WATCHED = ['runtime.powerState', 'runtime.question', 'config.extraConfig', 'config.changeVersion', 'config.uuid'];
+
+/** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
+export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
+  const client = await VimClient.connect(config.target);
+  try {
+    const datacenter = await findDatacenter(client, config.datacenter);
+    await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
+    const spool = join(ownSpoolDirectory(config.id), 'disks');
+    const files = new ImageStoreFiles(client, config, datacenter);
+    const room = new StorageReserve(
+      {
+        [`[${config.imageStore.datastore}]`]: () => files.space(),
+        "the engine's working directory": () => localSpace(spool),
+      },
+      storageLimits(config.storage),
+      () => layers.list().reduce((sum, { size }) => sum + size, 0),
+    );
+    const layers: Layers = new Layers(files, config, spool, room);
+    await layers.load();
+    const cache = new ContainerCache();
+    const volumeUse = new VolumeUse(() => cache.all());
+    const readers = new DiskReaders();
+    layers.onRemove = () => readers.forgetLayers();
+    const volumes = new Volumes(files, config, layers, volumeUse, spool, readers, room);
+    await volumes.load();
+    volumes.usedByContainers = () =>
+      new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
+    const network = new Networks(config, cache);
+    const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
+    layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
+    const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', WATCHED, {
+      changed: (object) => exec.observer.observe(observed(object)),
+      left: (ref) => exec.observer.vanished(ref),
+    });
+    await watcher.start();
+    await exec.observer.opened();
+    return {
+      exec,
+      interaction: new Interaction(config, cache, files.datastore),
+      observe: new Observe(cache, (container) => exec.visit(container)),
+      files: new ContainerFiles(
+        config,
+        cache,
+        files.datastore,
+        layers,
+        spool,
+        volumeUse,
+        (container) => exec.visit(container),
+        readers,
+        room,
+      ),
+      room,
+      layers,
+      volumes,
+      kv: new DatastoreKeyValueStore(files),
+      network,
+      hostInfo: () => hostInfo(client),
+      onEvent(listener) {
+        exec.events.on('event', listener);
+        return () => exec.events.off('event', listener);
+      },
+      async close() {
+        await watcher.close();
+        await exec.close();
+        readers.close();
+        await client.close();
+      },
+    };
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+}
+
+function observed({ ref, props }: WatchedObject): ObservedVm {
+  const options = (props.get('config.extraConfig') ?? []) as { key: string; value?: unknown }[];
+  return {
+    ref,
+    uuid: String(props.get('config.uuid') ?? ''),
+    poweredOn: ['poweredOn', 'suspended'].includes(String(props.get('runtime.powerState'))),
+    suspended: props.get('runtime.powerState') === 'suspended',
+    question: questionOf(props.get('runtime.question')),
+    changeVersion: String(props.get('config.changeVersion') ?? ''),
+    keys: new Map(options.map((option) => [option.key, String(option.value ?? '')])),
+  };
+}
+
+async function findDatacenter(client: VimClient, name: string): Promise<ManagedObjectReference> {
+  const { searchIndex } = client.serviceContent;
+  const found =
+    searchIndex === undefined
+      ? undefined
+      : await client.call('FindByInventoryPath', searchIndex, { inventoryPath: name });
+  if (found === undefined) throw invalid(`the target has no datacenter '${name}'`);
+  return found;
+}

@@ -1,0 +1,27 @@
+/** The port layer as the personality sees it: one service for each kind of thing. */
+
+import type { ContainerEvent, ExecService } from './exec/types.js';
+import type { FileService } from './files/types.js';
+import type { HostInfo } from './host-info.js';
+import type { InteractionService } from './interaction/types.js';
+import type { NetworkService } from './network/types.js';
+import type { ObserveService } from './observe/types.js';
+import type { StorageReserve } from './storage/storage-reserve.js';
+import type { KeyValueStore, LayerStore, VolumeStore } from './storage/types.js';
+
+export interface PortLayer {
+  readonly exec: ExecService;
+  readonly interaction: InteractionService;
+  readonly observe: ObserveService;
+  readonly files: FileService;
+  readonly layers: LayerStore;
+  readonly volumes: VolumeStore;
+  readonly kv: KeyValueStore;
+  readonly network: NetworkService;
+  /** What is kept free. */
+  readonly room: StorageReserve;
+  hostInfo(): Promise<HostInfo>;
+  /** Container events from now on, in order. Returns the unsubscriber. */
+  onEvent(listener: (event: ContainerEvent) => void): () => void;
+  close(): Promise<void>;
+}
