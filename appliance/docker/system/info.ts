@@ -12,7 +12,7 @@ import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
 
 const manifest = new URL(
-  import.meta.url.includes('/dist/') ? '../../../package.json' : '../../package.json',
+  import.meta.url.includes('/dist/') ? '../../../../package.json' : '../../../package.json',
   import.meta.url,
 );
 /** The engine's own version. */
