@@ -1,8 +1,7 @@
-/** What the exec component reads from VMs, and the table of states. */
+/** What the exec component reads from VMs, its record and its status. */
 import { describe, expect, it } from 'vitest';
 import { parseRunRecord } from '../../../port-layer/exec/run-record.js';
 import { KILLED, outcome, parseRunStatus } from '../../../port-layer/exec/run-status.js';
-import { checkTransition, mayFollow } from '../../../port-layer/exec/state.js';
 
 const at = new Date('2026-11-21T06:00:00Z');
 
@@ -61,16 +60,4 @@ describe('a run’s record', () => {
     '%j is none',
     (text) => expect(parseRunRecord(text)).toBeNull(),
   );
-});
-
-describe('states', () => {
-  it('follow each other as containers live', () => {
-    const life = ['created', 'starting', 'running', 'stopping', 'exited', 'starting', 'exited', 'removing'] as const;
-    for (const [index, state] of life.slice(1).entries()) expect(mayFollow(life[index]!, state)).toBe(true);
-  });
-  it('and not otherwise', () => {
-    expect(mayFollow('created', 'running')).toBe(false);
-    expect(mayFollow('removing', 'running')).toBe(false);
-    expect(() => checkTransition('x', 'exited', 'stopping')).toThrow(/exited.*stopping/);
-  });
 });
