@@ -15,6 +15,7 @@ import { checkChange, checkDevices, checkKeys, ownerOf } from '../access/machine
 import { checkBounds } from '../access/machine-bounds.js';
 import { forgetRecord, recordDisks } from '../disks/disk-records.js';
 import { type FaultError, fault } from '../faults.js';
+import { HeldHooks } from '../held-hooks.js';
 import { DATASTORE } from '../inventory/datastore.js';
 import type { Host } from '../inventory/host.js';
 import { ManagedObject } from '../inventory/managed-object.js';
@@ -161,7 +162,7 @@ export class VirtualMachine extends ManagedObject {
   PowerOnVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
     return this.task('VirtualMachine.powerOn', context, async () => {
       if (this.state === 'suspended') {
-        await this.running?.resume();
+        await this.duringRun((running) => running.resume());
         this.setState('poweredOn');
         return;
       }
@@ -202,7 +203,7 @@ export class VirtualMachine extends ManagedObject {
   SuspendVM_Task(_args: unknown, context: CallContext): ManagedObjectReference {
     return this.task('VirtualMachine.suspend', context, async () => {
       this.mustBe('poweredOn');
-      await this.running?.suspend();
+      await this.duringRun((running) => running.suspend());
       this.setState('suspended');
       this.event('VmSuspendedEvent', 'is suspended', context.userName);
     });
@@ -439,9 +440,11 @@ export class VirtualMachine extends ManagedObject {
       if (key.startsWith(STATUS_PREFIX) || isAddressKey(key)) this.config.extraConfig.delete(key);
     this.host.registry.touch(this, 'config.extraConfig', 'guest', 'summary.guest');
     this.event('VmStartingEvent', 'is starting', user);
+    const hooks = new HeldHooks(this.hooks());
     try {
-      this.running = await this.host.runtime.powerOn(this.definition(), this.hooks());
+      this.running = await this.host.runtime.powerOn(this.definition(), hooks);
     } catch (error) {
+      this.stall.clear();
       this.event('VmFailedToPowerOnEvent', 'could not be powered on', user, {
         reason: { fault: { $type: 'SystemError', reason: messageOf(error) }, localizedMessage: messageOf(error) },
       });
@@ -451,6 +454,22 @@ export class VirtualMachine extends ManagedObject {
     if (this.config.cpuShares !== null) this.weigh();
     this.setState('poweredOn');
     this.event('VmPoweredOnEvent', 'is powered on', user);
+    hooks.handOver();
+  }
+
+  /** Does something to the VM as it runs. @throws InvalidPowerState when the run has ended before that was done: the VM is off then */
+  private async duringRun(act: (running: RunningVm) => Promise<void>): Promise<void> {
+    const { running } = this;
+    let failure: { error: unknown } | undefined;
+    if (running !== null)
+      await act(running).catch((error: unknown) => {
+        failure = { error };
+      });
+    if (running === null || this.running !== running) {
+      await this.ended;
+      throw this.invalidState();
+    }
+    if (failure !== undefined) throw failure.error;
   }
 
   private weigh(): void {
@@ -460,12 +479,20 @@ export class VirtualMachine extends ManagedObject {
 
   /** Finds the VM's process again after a restart of hostd. */
   async adopt(): Promise<void> {
-    this.running = await this.host.runtime.adopt(this.definition(), this.hooks());
-    if (this.running === null) return;
-    this.bootTime = this.running.startedAt;
-    this.setState((await this.running.suspended()) ? 'suspended' : 'poweredOn');
-    if (await this.running.stalled()) this.stalled();
-    log.info({ vm: this.config.name, pid: this.running.pid }, 'found a running VM');
+    const hooks = new HeldHooks(this.hooks());
+    const running = await this.host.runtime.adopt(this.definition(), hooks);
+    if (running === null) return;
+    this.running = running;
+    this.bootTime = running.startedAt;
+    // One that does not answer has just ended, or will be found to be ended: until then it is on.
+    const [suspended, stalled] = await Promise.all([
+      running.suspended().catch(() => false),
+      running.stalled().catch(() => false),
+    ]);
+    this.setState(suspended ? 'suspended' : 'poweredOn');
+    if (stalled) this.stalled();
+    log.info({ vm: this.config.name, pid: running.pid }, 'found a running VM');
+    hooks.handOver();
   }
 
   /** A disk could not be written: QEMU has stopped the VM. */
