@@ -1,11 +1,14 @@
 /** All routes of the Docker API. */
 import type { Router } from 'express';
 import { attachRoutes } from './containers/attach-routes.js';
-import { containerRoutes } from './containers/container-routes.js';
+import { createRoutes } from './containers/create-routes.js';
 import { fileRoutes } from './containers/file-routes.js';
+import { inspectRoutes } from './containers/inspect-routes.js';
+import { lifecycleRoutes } from './containers/lifecycle-routes.js';
 import { logRoutes } from './containers/log-routes.js';
 import { observeRoutes } from './containers/observe-routes.js';
 import { pauseRoutes } from './containers/pause-routes.js';
+import { renameRoutes } from './containers/rename-routes.js';
 import { updateRoutes } from './containers/update-routes.js';
 import type { Engine } from './engine.js';
 import { eventRoutes } from './events/event-routes.js';
@@ -27,7 +30,10 @@ export function dockerRouter(engine: Engine): Router {
   systemRoutes(router, engine);
   eventRoutes(router, engine);
   networkMemberRoutes(router, engine);
-  containerRoutes(router, engine);
+  createRoutes(router, engine);
+  inspectRoutes(router, engine);
+  lifecycleRoutes(router, engine);
+  renameRoutes(router, engine);
   attachRoutes(router, engine);
   execRoutes(router, engine);
   logRoutes(router, engine);
