@@ -5,6 +5,7 @@ import { CaissonError, conflict, kindOf, messageOf } from '../../../src/common/e
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
+import { setRestartPolicy } from '../restart/set-policy.js';
 import { HOST_CONFIG_KEY } from './config/container-spec.js';
 import {
   checkUpdate,
@@ -61,7 +62,8 @@ async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBo
     });
     warnings = updateWarnings(wanted, asked, has);
   }
-  if (policy !== '') await engine.setRestartPolicy(container.spec.id, { Name: policy, MaximumRetryCount });
+  if (policy !== '')
+    await setRestartPolicy(exec, engine.restarts, container.spec.id, { Name: policy, MaximumRetryCount });
   return warnings;
 }
 
