@@ -5,7 +5,6 @@ import {
   CaissonError,
   invalid,
   kindOf,
-  messageOf,
   notFound,
   notModified,
   unavailable,
@@ -17,6 +16,7 @@ import type { Image } from '../../image/types.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, filters, flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { type CreateBody, createSchema } from './config/container-config.js';
 import { checkContainerName, containerSpec } from './config/container-spec.js';
 import { checkNamespaceOwners } from './config/host-options.js';
@@ -103,7 +103,7 @@ export function containerRoutes(router: Router, engine: Engine): void {
       const signal = parseSignal(query(request, 'signal') || 'KILL');
       await engine.kill(container.spec.id, signal);
     } catch (error) {
-      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${messageOf(error)}`, { cause: error });
+      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${dockerMessage(error)}`, { cause: error });
     }
     response.status(204).end();
   });
@@ -162,7 +162,9 @@ export function containerRoutes(router: Router, engine: Engine): void {
     try {
       await exec.rename(container.spec.id, checkContainerName(`/${given.replace(/^\//, '')}`));
     } catch (error) {
-      throw new CaissonError(kindOf(error), `Error when allocating new name: ${messageOf(error)}`, { cause: error });
+      throw new CaissonError(kindOf(error), `Error when allocating new name: ${dockerMessage(error)}`, {
+        cause: error,
+      });
     }
     engine.publish(exec.resolve(container.spec.id), 'rename', { oldName });
     response.status(204).end();

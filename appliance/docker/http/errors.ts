@@ -1,7 +1,8 @@
 /** Errors as Docker answers them: the one place where a kind becomes a status. */
 import type { Response } from 'express';
-import { type ErrorKind, kindOf, messageOf } from '../../../src/common/errors.js';
+import { type ErrorKind, kindOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { ENGINE_HEADERS } from './request.js';
 
 const log = logger('docker');
@@ -38,14 +39,14 @@ export function sendError(response: Response, error: unknown): void {
     return;
   }
   if (status === 304) response.status(304).end();
-  else response.status(status).json({ message: messageOf(error) });
+  else response.status(status).json({ message: dockerMessage(error) });
 }
 
 /** As {@link sendError}, for a request whose connection was to become a stream: the message as it is, and the connection's end. */
 export function sendRawError(response: Response, error: unknown, type: string): void {
   const kind = kindAtEdge(error);
   if (kind === 'internal') log.error({ err: error }, 'a request failed');
-  const text = Buffer.from(`${messageOf(error)}\r\n`);
+  const text = Buffer.from(`${dockerMessage(error)}\r\n`);
   for (const name of ENGINE_HEADERS) response.removeHeader(name);
   response.writeHead(STATUS[kind], { 'Content-Type': type, 'Content-Length': text.length, Connection: 'close' });
   response.end(text);
