@@ -5,6 +5,7 @@ import { CaissonError, conflict, kindOf } from '../../../src/common/errors.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
+import { setRestartPolicy } from '../restart/set-policy.js';
 import { dockerMessage } from '../words/docker-message.js';
 import { HOST_CONFIG_KEY } from './config/container-spec.js';
 import {
@@ -62,7 +63,8 @@ async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBo
     });
     warnings = updateWarnings(wanted, asked, has);
   }
-  if (policy !== '') await engine.setRestartPolicy(container.spec.id, { Name: policy, MaximumRetryCount });
+  if (policy !== '')
+    await setRestartPolicy(exec, engine.restarts, container.spec.id, { Name: policy, MaximumRetryCount });
   return warnings;
 }
 

@@ -115,7 +115,7 @@ export function imageRoutes(router: Router, engine: Engine): void {
     const deleted = await images.remove(imageName(request), {
       force: flag(request, 'force'),
       noPrune: flag(request, 'noprune'),
-      usedBy: (id) => engine.usersOf(id),
+      usedBy: (id) => engine.containerImages.usersOf(id),
     });
     response.json(deleted);
   });
