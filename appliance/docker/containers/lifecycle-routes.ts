@@ -5,7 +5,6 @@ import {
   CaissonError,
   invalid,
   kindOf,
-  messageOf,
   notFound,
   notModified,
   unavailable,
@@ -14,6 +13,7 @@ import {
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { parseSignal } from './config/signals.js';
 import { withoutLink } from './links.js';
 import { waitForContainer } from './wait.js';
@@ -52,7 +52,7 @@ export function lifecycleRoutes(router: Router, engine: Engine): void {
       const signal = parseSignal(query(request, 'signal') || 'KILL');
       await engine.lifecycle.kill(container.spec.id, signal);
     } catch (error) {
-      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${messageOf(error)}`, { cause: error });
+      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${dockerMessage(error)}`, { cause: error });
     }
     response.status(204).end();
   });

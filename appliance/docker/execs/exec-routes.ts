@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, Router } from 'express';
 import type { AttachedStreams } from '../../../port-layer/index.js';
-import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
+import { conflict, invalid } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema, execStartSchema } from '../containers/config/container-config.js';
 import { checkNotPaused } from '../containers/container-lives.js';
@@ -11,6 +11,7 @@ import { atLeast } from '../http/api-version.js';
 import { hijack } from '../http/hijack.js';
 import { body, terminalSize, versionOf } from '../http/request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../http/streams.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { commandLine, execProcess } from './exec-process.js';
 
 /**
@@ -97,7 +98,7 @@ export function execRoutes(router: Router, engine: Engine): void {
       if (raw === null) throw error;
       await headRead;
       // The cause is the last that comes over the stream.
-      const text = Buffer.from(`${messageOf(error)}\r\n`);
+      const text = Buffer.from(`${dockerMessage(error)}\r\n`);
       raw.output.end(multiplexed ? frame('stdout', text) : text);
       return;
     }
