@@ -20,8 +20,8 @@ import {
   unsupported,
 } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import { type PortMapper, type PublishedPort, wantedPorts } from '../gateway/published-ports.js';
-import type { Image, ImageService } from '../image/types.js';
+import { type PortMapper, type PublishedPort, wantedPorts } from '../gateway/index.js';
+import type { Image, ImageService } from '../image/index.js';
 import { HOST_CONFIG_KEY } from './containers/config/container-spec.js';
 import { signalOr } from './containers/config/signals.js';
 import type { ContainerLife } from './containers/container-life.js';

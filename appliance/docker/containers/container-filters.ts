@@ -2,7 +2,7 @@
 
 import type { ContainerInfo } from '../../../port-layer/index.js';
 import { invalid, isKind } from '../../../src/common/errors.js';
-import type { Image } from '../../image/types.js';
+import type { Image } from '../../image/index.js';
 import type { Engine } from '../engine.js';
 import { checkFilters } from '../http/request.js';
 import { parentOf } from '../images/image-view.js';

@@ -7,7 +7,8 @@ import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema, execStartSchema } from '../containers/config/container-config.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
-import { body, hijack, terminalSize, versionOf } from '../http/request.js';
+import { hijack } from '../http/hijack.js';
+import { body, terminalSize, versionOf } from '../http/request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../http/streams.js';
 import { commandLine, execProcess } from './exec-process.js';
 

@@ -1,8 +1,7 @@
 /** `docker commit`: an image of a container. */
 import type { Request, Router } from 'express';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
-import { commitReference } from '../../image/image-commit.js';
-import { familiarString } from '../../image/reference.js';
+import { commitReference, familiarString } from '../../image/index.js';
 import { type CreateBody, createSchema } from '../containers/config/container-config.js';
 import type { DockerConfig } from '../containers/config/container-spec.js';
 import { dockerConfig, isUp } from '../containers/container-view.js';

@@ -4,9 +4,14 @@ import { z } from 'zod';
 import { invalid, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
 import { matchesGlob } from '../../../src/common/glob.js';
 import { goType } from '../../../src/common/go-json.js';
-import { parsePlatform } from '../../image/platform.js';
-import { familiarString, joinReference } from '../../image/reference.js';
-import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
+import {
+  familiarString,
+  type Image,
+  joinReference,
+  type ProgressMessage,
+  parsePlatform,
+  type RegistryAuth,
+} from '../../image/index.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, checkFilters, filters, flag, hangup, query, versionOf } from '../http/request.js';

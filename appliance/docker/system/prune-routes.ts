@@ -2,7 +2,7 @@
 import type { Router } from 'express';
 import { conflict, invalid, isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import type { Image, ImageDeletion } from '../../image/types.js';
+import type { Image, ImageDeletion } from '../../image/index.js';
 import { dockerConfig } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
 import { checkFilters, filters } from '../http/request.js';
