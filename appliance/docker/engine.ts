@@ -20,24 +20,21 @@ import {
   unsupported,
 } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import { type PortMapper, type PublishedPort, wantedPorts } from '../gateway/index.js';
+import { type PortMapper, wantedPorts } from '../gateway/index.js';
 import type { Image, ImageService } from '../image/index.js';
-import { HOST_CONFIG_KEY } from './containers/config/container-spec.js';
 import { signalOr } from './containers/config/signals.js';
 import type { ContainerLife } from './containers/container-life.js';
+import { annotationsOf, intactRecord, recordOf } from './containers/container-record.js';
 import { ContainerSizes } from './containers/container-size.js';
-import { dockerConfig, dockerState, hostConfig, isUp, leftNetwork } from './containers/container-view.js';
+import { dockerState, isUp } from './containers/container-state.js';
 import { resolveLinks } from './containers/links.js';
 import { EventBus } from './events/event-bus.js';
 import { HealthService } from './health/health-service.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
-import { mountPoints } from './volumes/mount-points.js';
 import { VolumeService } from './volumes/volume-service.js';
 
 const log = logger('docker');
-/** The ports of the current run, so that an endpoint that restarts publishes the same ones. */
-const PORTS_KEY = 'docker.ports';
 const SIGKILL = 9;
 /** The longest that a timer can be set to. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -91,7 +88,7 @@ export class Engine {
 
   /** Publishes an event of a container, with its labels, image and name. */
   publish(container: ContainerInfo, action: string, attributes: Record<string, string> = {}, time = new Date()): void {
-    const { labels, image } = { labels: dockerConfig(container).Labels, image: container.spec.imageName };
+    const { labels, image } = { labels: recordOf(container).config.Labels, image: container.spec.imageName };
     this.events.publish(
       'container',
       action,
@@ -115,7 +112,7 @@ export class Engine {
   }
 
   private mounts(container: ContainerInfo, action: 'mount' | 'unmount'): void {
-    for (const { type, name, driver, destination, rw } of mountPoints(container)) {
+    for (const { type, name, driver, destination, rw } of recordOf(container).mounts) {
       if (type !== 'volume') continue;
       this.events.publish('volume', action, name, {
         container: container.spec.id,
@@ -220,18 +217,17 @@ export class Engine {
   /** Starts a container with its published ports. @param annotations to be kept with it, asked for when it may be started */
   private async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
-    const left = leftNetwork(container);
+    const { config, hostConfig: host, leftNetwork: left } = intactRecord(container);
     if (left !== null)
       throw unsupported(`starting a container that was disconnected from its network ('${left}') is not implemented`);
     await this.portLayer.exec.start(container.spec.id, async () => {
       const links = resolveLinks(container, this.portLayer.exec.list());
-      const host = hostConfig(container);
       for (const server of host.Dns ?? [])
         if (isIP(server) === 0)
           throw unavailable(
             `bad nameserver address ${server}: ParseAddr(${JSON.stringify(server)}): ${whyNoIp(server)}`,
           );
-      const exposed = Object.keys(dockerConfig(container).ExposedPorts ?? {});
+      const exposed = Object.keys(config.ExposedPorts ?? {});
       const wanted =
         container.spec.networks.length === 0
           ? []
@@ -239,7 +235,7 @@ export class Engine {
       const reserved = await this.ports.reserve(container.spec.id, container.spec.name, wanted);
       await this.forwarding.prepare(container);
       return {
-        annotations: { [PORTS_KEY]: JSON.stringify(reserved), ...annotations() },
+        annotations: { ...annotationsOf({ ports: reserved }), ...annotations() },
         links,
       };
     });
@@ -290,7 +286,7 @@ export class Engine {
     const { spec } = container;
     if (!this.isUp(container)) throw conflict(`container ${spec.id} is not running`);
     // Without a stop signal of its own, Docker takes any signal for a wish that it ends.
-    const own = dockerConfig(container).StopSignal;
+    const own = recordOf(container).config.StopSignal;
     const final = own === undefined || signal === SIGKILL || signal === signalOr(own, -1);
     const kept = this.restarts.signalled(container, final);
     // There is no process between two runs, unless the next one is being started.
@@ -356,11 +352,11 @@ export class Engine {
    */
   async setRestartPolicy(id: string, policy: { Name: string; MaximumRetryCount: number }): Promise<void> {
     const container = this.portLayer.exec.resolve(id);
-    const host = hostConfig(container);
+    const host = intactRecord(container).hostConfig;
     if (host.AutoRemove === true && policy.Name !== 'no' && policy.Name !== '')
       throw conflict('Restart policy cannot be updated because AutoRemove is enabled for the container');
     await this.portLayer.exec.annotate(container.spec.id, {
-      [HOST_CONFIG_KEY]: JSON.stringify({ ...host, RestartPolicy: policy }),
+      ...annotationsOf({ hostConfig: { ...host, RestartPolicy: policy } }),
       ...this.restarts.policyChanged(container),
     });
   }
@@ -384,12 +380,12 @@ export class Engine {
   /** Publishes the ports of containers that were running before this endpoint was started. */
   async restorePorts(): Promise<void> {
     for (const container of this.portLayer.exec.list()) {
-      const text = container.spec.annotations[PORTS_KEY];
+      const { ports } = recordOf(container);
       const address = container.endpoints[0]?.address;
-      if (container.state !== 'running' || text === undefined || address === undefined) continue;
+      if (container.state !== 'running' || ports === null || address === undefined) continue;
       this.ports.release(container.spec.id);
       try {
-        await this.ports.reserve(container.spec.id, container.spec.name, JSON.parse(text) as PublishedPort[]);
+        await this.ports.reserve(container.spec.id, container.spec.name, ports);
         this.ports.activate(container.spec.id, address);
       } catch (error) {
         log.error(
