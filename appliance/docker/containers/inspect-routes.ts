@@ -20,13 +20,13 @@ export function inspectRoutes(router: Router, engine: Engine): void {
       all: flag(request, 'all') || limit > 0,
       limit,
     });
-    const view = listView(engine, version);
+    const view = listView(engine.views, version);
     response.json(flag(request, 'size') ? await withSizes(engine, rows, hangup(response), view) : rows.map(view));
   });
 
   router.get('/containers/:id/json', async (request, response) => {
     const container = exec.resolve(request.params.id);
     const sizes = flag(request, 'size') ? await containerSize(engine, container, hangup(response)) : {};
-    response.json({ ...inspectView(engine, container, versionOf(request)), ...sizes });
+    response.json({ ...inspectView(engine.views, container, versionOf(request)), ...sizes });
   });
 }

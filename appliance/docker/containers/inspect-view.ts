@@ -18,8 +18,8 @@ const NEVER = '0001-01-01T00:00:00Z';
 export function inspectView(sources: ViewSources, container: ContainerInfo, apiVersion = API_VERSION): object {
   const { spec } = container;
   const record = intactRecord(container);
-  const life = sources.life(container);
-  const execIds = sources.portLayer.interaction.execIds(spec.id);
+  const life = sources.lifeOf(container);
+  const execIds = sources.execIds(spec.id);
   const [path = '', ...args] = spec.process.args;
   // 1.52 took away what clients are to read below `Networks`, and in the image's configuration.
   const legacy = !atLeast(apiVersion, '1.52');
@@ -46,11 +46,11 @@ export function inspectView(sources: ViewSources, container: ContainerInfo, apiV
     ExecIDs: execIds.length === 0 ? null : execIds,
     HostConfig: {
       ...hostConfigView(record, spec, apiVersion),
-      Links: linksView(container, sources.portLayer.exec.list()),
+      Links: linksView(container, sources.containers()),
     },
     ...(legacy ? {} : { Storage: { RootFS: { Snapshot: { Name: STORAGE_DRIVER } } } }),
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: STORAGE_DRIVER },
-    Mounts: mountsView(container, sources.volumes.sourceOf),
+    Mounts: mountsView(container, sources.sourceOf),
     Config: configView(record.config, legacy),
     NetworkSettings: {
       ...(legacy ? { Bridge: '' } : {}),

@@ -5,7 +5,6 @@ import {
   CaissonError,
   invalid,
   kindOf,
-  messageOf,
   notFound,
   notModified,
   unavailable,
@@ -14,8 +13,10 @@ import {
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { parseSignal } from './config/signals.js';
 import { withoutLink } from './links.js';
+import { waitForContainer } from './wait.js';
 
 /** Adds the routes. */
 export function lifecycleRoutes(router: Router, engine: Engine): void {
@@ -23,7 +24,7 @@ export function lifecycleRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/:id/start', async (request, response) => {
     if (query(request, 'checkpoint')) throw unsupported('checkpoints are not implemented');
-    await engine.start(request.params.id);
+    await engine.lifecycle.start(request.params.id);
     response.status(204).end();
   });
 
@@ -33,14 +34,14 @@ export function lifecycleRoutes(router: Router, engine: Engine): void {
     const container = exec.resolve(request.params.id);
     const { id } = container.spec;
     // Nobody asks for the signal's name where there is nothing to send it to.
-    if (!engine.isUp(container)) throw notModified(`container ${id} is not running`);
-    await engine.stop(id, stopOptions(request));
+    if (!engine.lives.isUp(container)) throw notModified(`container ${id} is not running`);
+    await engine.lifecycle.stop(id, stopOptions(request));
     response.status(204).end();
   });
 
   router.post('/containers/:id/restart', async (request, response) => {
     const container = exec.resolve(request.params.id);
-    await engine.restart(container.spec.id, stopOptions(request));
+    await engine.lifecycle.restart(container.spec.id, stopOptions(request));
     response.status(204).end();
   });
 
@@ -49,9 +50,9 @@ export function lifecycleRoutes(router: Router, engine: Engine): void {
     try {
       const container = exec.resolve(id);
       const signal = parseSignal(query(request, 'signal') || 'KILL');
-      await engine.kill(container.spec.id, signal);
+      await engine.lifecycle.kill(container.spec.id, signal);
     } catch (error) {
-      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${messageOf(error)}`, { cause: error });
+      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${dockerMessage(error)}`, { cause: error });
     }
     response.status(204).end();
   });
@@ -61,7 +62,13 @@ export function lifecycleRoutes(router: Router, engine: Engine): void {
     const condition = (atLeast(versionOf(request), '1.30') && query(request, 'condition')) || 'not-running';
     if (!['not-running', 'next-exit', 'removed'].includes(condition))
       throw invalid(`invalid condition: "${condition}"`);
-    const waiting = engine.wait(request.params.id, condition as WaitCondition, hangup(response));
+    const waiting = waitForContainer(
+      exec,
+      engine.restarts,
+      request.params.id,
+      condition as WaitCondition,
+      hangup(response),
+    );
     waiting.catch(() => undefined);
     exec.resolve(request.params.id);
     // The head goes out at once: clients start the container only when they know that the wait is on.
@@ -83,7 +90,7 @@ export function lifecycleRoutes(router: Router, engine: Engine): void {
       exec.resolve(request.params.id);
       throw unavailable('Conflict, cannot remove the default link name of the container');
     }
-    await engine.remove(request.params.id, flag(request, 'force'), flag(request, 'v'));
+    await engine.lifecycle.remove(request.params.id, flag(request, 'force'), flag(request, 'v'));
     response.status(204).end();
   });
 

@@ -10,14 +10,14 @@ import type { ViewSources } from './view-sources.js';
 
 /** Makes rows of `GET /containers/json` for an API version, as things stand now. */
 export function listView(sources: ViewSources, apiVersion: string): (container: ContainerInfo) => object {
-  const links = linkNames(sources.portLayer.exec.list());
+  const links = linkNames(sources.containers());
   const imageName = imageNames(sources);
   const annotated = atLeast(apiVersion, '1.46');
   const healthy = atLeast(apiVersion, '1.52');
   return (container) => {
     const { spec } = container;
     const { config, hostConfig } = recordOf(container);
-    const life = sources.life(container);
+    const life = sources.lifeOf(container);
     const annotations = hostConfig.Annotations ?? {};
     return {
       Id: spec.id,
@@ -35,7 +35,7 @@ export function listView(sources: ViewSources, apiVersion: string): (container: 
         ...(annotated && Object.keys(annotations).length > 0 ? { Annotations: annotations } : {}),
       },
       NetworkSettings: { Networks: networksView(sources, container) },
-      Mounts: listMountsView(container, sources.volumes.sourceOf),
+      Mounts: listMountsView(container, sources.sourceOf),
       ...(healthy
         ? { Health: { Status: life.health?.status ?? 'none', FailingStreak: life.health?.failingStreak ?? 0 } }
         : {}),

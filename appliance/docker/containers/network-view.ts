@@ -5,14 +5,7 @@ import { recordOf } from './container-record.js';
 import { isUp } from './container-state.js';
 import type { ViewSources } from './view-sources.js';
 
-/** What the networks of a container are looked up in. */
-export type NetworkSources = {
-  readonly portLayer: Pick<ViewSources['portLayer'], 'network'>;
-  readonly config: ViewSources['config'];
-};
-
-/** The id of `none`, the network without members. */
-export const noneId = ({ config }: Pick<NetworkSources, 'config'>): string => sha256(`network ${config.id} none`);
+type NetworkSources = Pick<ViewSources, 'networkId'>;
 
 /** The networks of a container; one without any is on `none`. As in Docker, their ids are known from its first start on. */
 export function containerNetworks(sources: NetworkSources, container: ContainerInfo): { name: string; id: string }[] {
@@ -20,10 +13,10 @@ export function containerNetworks(sources: NetworkSources, container: ContainerI
   const started = container.startedAt !== null;
   const { networks } = container.spec;
   if (leftNetwork !== null || config.NetworkDisabled === true) return [];
-  if (networks.length === 0) return [{ name: 'none', id: started ? noneId(sources) : '' }];
+  if (networks.length === 0) return [{ name: 'none', id: started ? sources.networkId('none') : '' }];
   return networks.map(({ network }) => ({
     name: network,
-    id: started ? sources.portLayer.network.resolve(network).id : '',
+    id: started ? sources.networkId(network) : '',
   }));
 }
 
@@ -87,16 +80,16 @@ export function legacyNetworkView({ endpoints: [first], spec }: ContainerInfo): 
   };
 }
 
-type PortSources = Pick<ViewSources, 'ports'>;
+type PortSources = Pick<ViewSources, 'portsOf'>;
 type PortBinding = { HostIp: string; HostPort: string };
 
 /** `NetworkSettings.Ports`: published ports by `80/tcp`; exposed ones that are not published have null. */
-export function portsView({ ports }: PortSources, container: ContainerInfo): Record<string, PortBinding[] | null> {
+export function portsView({ portsOf }: PortSources, container: ContainerInfo): Record<string, PortBinding[] | null> {
   const view: Record<string, PortBinding[] | null> = {};
   if (!isUp(container)) return view;
   for (const port of Object.keys(recordOf(container).config.ExposedPorts ?? {}))
     view[port.includes('/') ? port : `${port}/tcp`] = null;
-  for (const { containerPort, protocol, hostIp, hostPort } of ports.portsOf(container.spec.id)) {
+  for (const { containerPort, protocol, hostIp, hostPort } of portsOf(container.spec.id)) {
     const key = `${containerPort}/${protocol}`;
     view[key] = [...(view[key] ?? []), { HostIp: hostIp, HostPort: String(hostPort) }];
   }
@@ -112,9 +105,9 @@ export interface ListPort {
 }
 
 /** Published and exposed ports, sorted by the port in the container. A container that does not run has none. */
-export function listPorts({ ports: mapper }: PortSources, container: ContainerInfo): ListPort[] {
+export function listPorts({ portsOf }: PortSources, container: ContainerInfo): ListPort[] {
   if (!isUp(container)) return [];
-  const published = mapper.portsOf(container.spec.id);
+  const published = portsOf(container.spec.id);
   const ports: ListPort[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
     IP: hostIp,
     PrivatePort: containerPort,

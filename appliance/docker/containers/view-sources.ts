@@ -1,17 +1,17 @@
-/** What the views of containers look up besides the container itself. */
-import type { ContainerInfo, ExecService, InteractionService, NetworkService } from '../../../port-layer/index.js';
-import type { PortMapper } from '../../gateway/index.js';
+/** What the views show of a container beyond what the port layer tells. */
+import type { ContainerInfo } from '../../../port-layer/index.js';
+import type { PublishedPort } from '../../gateway/index.js';
 import type { ContainerLife } from './container-life.js';
 
 export interface ViewSources {
-  readonly portLayer: {
-    readonly exec: Pick<ExecService, 'list'>;
-    readonly interaction: Pick<InteractionService, 'execIds'>;
-    readonly network: Pick<NetworkService, 'resolve'>;
-  };
-  readonly ports: Pick<PortMapper, 'portsOf'>;
-  readonly volumes: { sourceOf(name: string): string };
-  readonly config: { readonly id: string };
-  life(container: ContainerInfo): ContainerLife;
+  /** All containers: those that link to each other show each other's names. */
+  containers(): ContainerInfo[];
+  lifeOf(container: ContainerInfo): ContainerLife;
   imageName(container: ContainerInfo): string;
+  execIds(id: string): string[];
+  portsOf(id: string): PublishedPort[];
+  /** The path of a volume, as vSphere writes it. */
+  sourceOf(volume: string): string;
+  /** The id of a network, also of `none`. */
+  networkId(name: string): string;
 }

@@ -25,7 +25,7 @@ export function commitRoutes(router: Router, engine: Engine): void {
     const config = filled(applyChanges(startingPoint(wanted, own), changesOf(request)), own);
     if (container.state === 'removing') throw conflict(`You cannot commit container ${name} which is Removing`);
     if (container.state === 'dead') throw conflict(`You cannot commit container ${name} which is Dead`);
-    const base = engine.imageOf(container);
+    const base = engine.containerImages.of(container);
     if (base === undefined) throw notFound(`No such image: ${container.spec.imageId}`);
     const pause =
       isUp(container) && !container.paused && (query(request, 'pause') === undefined || flag(request, 'pause'));

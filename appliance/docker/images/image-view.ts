@@ -90,7 +90,7 @@ function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
 export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
   return {
     // Told of since 1.51.
-    Containers: atLeast(apiVersion, '1.51') ? engine.usersOf(image.id).length : -1,
+    Containers: atLeast(apiVersion, '1.51') ? engine.containerImages.usersOf(image.id).length : -1,
     Created: createdSeconds(image),
     Id: image.id,
     Labels: image.config.config.Labels ?? null,

@@ -10,11 +10,11 @@ import { goType } from '../../../src/common/go-json.js';
 import { endpointSchema } from '../containers/config/container-config.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
-import { noneId } from '../containers/network-view.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
 import { checkEndpoint } from './network-endpoints.js';
+import { noneId } from './none-network.js';
 
 const connectSchema = goType(
   'network.ConnectOptions',
@@ -31,7 +31,7 @@ export function networkMemberRoutes(router: Router, engine: Engine): void {
 
   /** A network's name, by any name of it. @throws notFound */
   const nameOf = (reference: string): string =>
-    reference === 'none' || reference === noneId(engine) ? 'none' : network.resolve(reference).name;
+    reference === 'none' || reference === noneId(engine.config) ? 'none' : network.resolve(reference).name;
   const containerOf = (reference: string): ContainerInfo => {
     if (reference === '') throw invalid('invalid name or ID supplied: ""');
     return exec.resolve(reference);
@@ -51,7 +51,7 @@ export function networkMemberRoutes(router: Router, engine: Engine): void {
     const { id } = container.spec;
     if (own(container) !== name || recordOf(container).leftNetwork !== null)
       throw unavailable(`container ${id} is not connected to the network ${name}`);
-    if (engine.isUp(container) || container.state === 'starting')
+    if (engine.lives.isUp(container) || container.state === 'starting')
       throw unsupported('disconnecting a running container from its network is not implemented');
     await exec.annotate(id, annotationsOf({ leftNetwork: name }));
     response.status(200).end();

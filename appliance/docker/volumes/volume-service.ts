@@ -16,6 +16,7 @@ import { datastorePath } from '../../../src/vim25/index.js';
 import type { CreateBody } from '../containers/config/container-config.js';
 import { type MountPoint, recordOf } from '../containers/container-record.js';
 import type { EventBus } from '../events/event-bus.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { withMounts } from './mount-points.js';
 import { parseBind, parseConfigured, parseMount, parseVolumesFrom, type WantedMount } from './mount-spec.js';
 import { ANONYMOUS_LABEL, newVolume } from './volume-options.js';
@@ -204,7 +205,7 @@ export class VolumeService {
     try {
       source = this.portLayer.exec.resolve(reference);
     } catch (error) {
-      throw new CaissonError('invalid', messageOf(error), { cause: error });
+      throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }
     return recordOf(source).mounts.map(({ unsourced: _, ...mount }) => ({
       ...mount,
