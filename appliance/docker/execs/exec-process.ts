@@ -1,7 +1,5 @@
 /** Further processes in a container: what an exec, or a probe of its health, runs as. */
-import type { ContainerInfo } from '../../../port-layer/index.js';
-import { CAPABILITIES } from '../../../tether/program/capabilities.js';
-import type { ProcessSpec } from '../../../tether/program/spec.js';
+import { CAPABILITIES, type ContainerInfo, type ProcessSpec } from '../../../port-layer/index.js';
 import { processEnv, replaceEnv } from '../containers/config/container-spec.js';
 import { intactRecord } from '../containers/container-record.js';
 

@@ -6,13 +6,12 @@ import {
   type ContainerSpec,
   type PortLayer,
   type VolumeInfo,
-  volumeDiskPath,
+  volumeDiskName,
   volumeDisks,
 } from '../../../port-layer/index.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';
-import { datastorePath } from '../../../src/vim25/index.js';
 import type { CreateBody } from '../containers/config/container-config.js';
 import { type MountPoint, recordOf } from '../containers/container-record.js';
 import type { EventBus } from '../events/event-bus.js';
@@ -40,8 +39,7 @@ export class VolumeService {
   }
 
   /** Where a volume lies, as vSphere names it. */
-  sourceOf = (name: string): string =>
-    datastorePath(this.config.imageStore.datastore, volumeDiskPath(this.config, name));
+  sourceOf = (name: string): string => volumeDiskName(this.config, name);
 
   list(): VolumeInfo[] {
     return this.store.list();
