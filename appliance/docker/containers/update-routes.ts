@@ -1,11 +1,12 @@
 /** The route that changes what a container may use, and its restart policy. */
 import type { Router } from 'express';
 import type { ContainerInfo } from '../../../port-layer/index.js';
-import { CaissonError, conflict, kindOf, messageOf } from '../../../src/common/errors.js';
+import { CaissonError, conflict, kindOf } from '../../../src/common/errors.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
-import { HOST_CONFIG_KEY } from './config/container-spec.js';
+import { setRestartPolicy } from '../restart/set-policy.js';
+import { dockerMessage } from '../words/docker-message.js';
 import {
   checkUpdate,
   DEVICE_RATES,
@@ -15,7 +16,8 @@ import {
   updateWarnings,
 } from './config/resource-update.js';
 import { allLimits, asksForCpus, memory, processors, vmShares } from './config/resources.js';
-import { hostConfig, isUp } from './container-view.js';
+import { annotationsOf, intactRecord } from './container-record.js';
+import { isUp } from './container-state.js';
 
 /** Adds the route. */
 export function updateRoutes(router: Router, engine: Engine): void {
@@ -32,7 +34,7 @@ export function updateRoutes(router: Router, engine: Engine): void {
     try {
       warnings = await update(engine, container, wanted);
     } catch (error) {
-      throw new CaissonError(kindOf(error), `Cannot update container ${container.spec.id}: ${messageOf(error)}`, {
+      throw new CaissonError(kindOf(error), `Cannot update container ${container.spec.id}: ${dockerMessage(error)}`, {
         cause: error,
       });
     }
@@ -43,7 +45,7 @@ export function updateRoutes(router: Router, engine: Engine): void {
 
 async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBody): Promise<string[] | null> {
   const { exec } = engine.portLayer;
-  const before = hostConfig(container);
+  const before = intactRecord(container).hostConfig;
   const host = joinUpdate(before, wanted);
   const { Name: policy = '', MaximumRetryCount = 0 } = wanted.RestartPolicy ?? {};
   let warnings: string[] | null = updateWarnings(wanted, NOTHING, NOTHING);
@@ -57,11 +59,12 @@ async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBo
       ...vmShares(host, asked.cpus),
       limits: allLimits(host, asked.memoryMiB),
       ...(isUp(container) ? { limitsNow: allLimits(host, (container.spec.hardware ?? container.spec).memoryMiB) } : {}),
-      annotations: { [HOST_CONFIG_KEY]: JSON.stringify(host) },
+      annotations: annotationsOf({ hostConfig: host }),
     });
     warnings = updateWarnings(wanted, asked, has);
   }
-  if (policy !== '') await engine.setRestartPolicy(container.spec.id, { Name: policy, MaximumRetryCount });
+  if (policy !== '')
+    await setRestartPolicy(exec, engine.restarts, container.spec.id, { Name: policy, MaximumRetryCount });
   return warnings;
 }
 

@@ -1,11 +1,9 @@
 /** Images as the API shows them: a row of the list, `inspect`, and the history. */
 import { formatGoTime } from '../../../src/common/go-time.js';
-import { DEFAULT_PLATFORM } from '../../image/platform.js';
-import { parseReference, repositoryName } from '../../image/reference.js';
-import type { Image } from '../../image/types.js';
-import { DRIVER } from '../containers/container-view.js';
+import { DEFAULT_PLATFORM, type Image, parseReference, repositoryName } from '../../image/index.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
+import { STORAGE_DRIVER } from '../system/storage-driver.js';
 
 /** What older versions showed of a configuration that is a container's too. */
 const CONTAINER_FIELDS = {
@@ -92,7 +90,7 @@ function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
 export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
   return {
     // Told of since 1.51.
-    Containers: atLeast(apiVersion, '1.51') ? engine.usersOf(image.id).length : -1,
+    Containers: atLeast(apiVersion, '1.51') ? engine.containerImages.usersOf(image.id).length : -1,
     Created: createdSeconds(image),
     Id: image.id,
     Labels: image.config.config.Labels ?? null,
@@ -135,7 +133,7 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     ...(config['os.version'] ? { OsVersion: config['os.version'] } : {}),
     Size: image.size,
     ...virtualSize(image, apiVersion),
-    GraphDriver: { Data: null, Name: DRIVER },
+    GraphDriver: { Data: null, Name: STORAGE_DRIVER },
     RootFS: { Type: config.rootfs.type, Layers: config.rootfs.diff_ids },
     Metadata: { LastTagTime: image.taggedAt?.toISOString() ?? '0001-01-01T00:00:00Z' },
     ...(atLeast(apiVersion, '1.53') ? identity(image) : {}),
