@@ -5,7 +5,6 @@ import {
   CaissonError,
   invalid,
   kindOf,
-  messageOf,
   notFound,
   notModified,
   unavailable,
@@ -15,6 +14,7 @@ import type { PublishContainerEvent } from '../events/event-publisher.js';
 import { atLeast } from '../http/api-version.js';
 import { flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { parseSignal } from './config/signals.js';
 import type { ContainerLives } from './container-lives.js';
 import type { Lifecycle } from './lifecycle.js';
@@ -65,7 +65,7 @@ export function lifecycleRoutes(router: Router, parts: LifecycleRouteParts): voi
       const signal = parseSignal(query(request, 'signal') || 'KILL');
       await lifecycle.kill(container.spec.id, signal);
     } catch (error) {
-      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${messageOf(error)}`, { cause: error });
+      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${dockerMessage(error)}`, { cause: error });
     }
     response.status(204).end();
   });

@@ -1,8 +1,9 @@
 /** The route that gives a container another name. */
 import type { Router } from 'express';
-import { CaissonError, invalid, kindOf, messageOf } from '../../../src/common/errors.js';
+import { CaissonError, invalid, kindOf } from '../../../src/common/errors.js';
 import type { Engine } from '../engine.js';
 import { query } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { checkContainerName } from './config/container-spec.js';
 
 /** Adds the route. */
@@ -19,7 +20,9 @@ export function renameRoutes(router: Router, engine: Engine): void {
     try {
       await exec.rename(container.spec.id, checkContainerName(`/${given.replace(/^\//, '')}`));
     } catch (error) {
-      throw new CaissonError(kindOf(error), `Error when allocating new name: ${messageOf(error)}`, { cause: error });
+      throw new CaissonError(kindOf(error), `Error when allocating new name: ${dockerMessage(error)}`, {
+        cause: error,
+      });
     }
     engine.publish(exec.resolve(container.spec.id), 'rename', { oldName });
     response.status(204).end();

@@ -1,7 +1,5 @@
 /** The process of an exec or a health probe. */
-import type { ContainerInfo } from '../../../port-layer/index.js';
-import { CAPABILITIES } from '../../../tether/program/capabilities.js';
-import type { ProcessSpec } from '../../../tether/program/spec.js';
+import { CAPABILITIES, type ContainerInfo, type ProcessSpec } from '../../../port-layer/index.js';
 import { processEnv, replaceEnv } from '../containers/config/container-spec.js';
 import { dockerConfig } from '../containers/container-view.js';
 

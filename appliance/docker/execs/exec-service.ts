@@ -6,11 +6,12 @@ import type {
   ExecService,
   InteractionService,
 } from '../../../port-layer/index.js';
-import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
+import { conflict, invalid } from '../../../src/common/errors.js';
 import { type ContainerLives, checkNotPaused } from '../containers/container-lives.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
 import type { RawConnection } from '../http/connection.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys } from '../http/streams.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { commandLine, execProcess, type WantedProcess } from './exec-process.js';
 
 /** The size of a terminal. */
@@ -98,7 +99,7 @@ export class Execs {
       streams = await this.run(known, container, { detach: false, size });
     } catch (error) {
       await ready;
-      const text = Buffer.from(`${messageOf(error)}\r\n`);
+      const text = Buffer.from(`${dockerMessage(error)}\r\n`);
       connection.output.end(multiplexed ? frame('stdout', text) : text);
       return;
     }

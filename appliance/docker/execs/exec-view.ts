@@ -1,5 +1,5 @@
 /** `GET /exec/{id}/json` */
-import { CAPABILITIES } from '../../../tether/program/capabilities.js';
+import { CAPABILITIES } from '../../../port-layer/index.js';
 import type { KnownExec } from './exec-service.js';
 
 export function execView(exec: KnownExec): object {

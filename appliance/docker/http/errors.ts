@@ -1,7 +1,8 @@
 /** Answers errors as Docker does. The only place where an error's kind becomes an HTTP status. */
 import type { Response } from 'express';
-import { type ErrorKind, kindOf, messageOf } from '../../../src/common/errors.js';
+import { type ErrorKind, kindOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { removeEngineHeaders } from './engine-headers.js';
 
 const log = logger('docker');
@@ -38,14 +39,14 @@ export function sendError(response: Response, error: unknown): void {
     return;
   }
   if (status === 304) response.status(304).end();
-  else response.status(status).json({ message: messageOf(error) });
+  else response.status(status).json({ message: dockerMessage(error) });
 }
 
 /** Like {@link sendError}, for a request whose connection would have become a stream: the plain message, then the connection closes. */
 export function sendRawError(response: Response, error: unknown, type: string): void {
   const kind = kindAtEdge(error);
   if (kind === 'internal') log.error({ err: error }, 'a request failed');
-  const text = Buffer.from(`${messageOf(error)}\r\n`);
+  const text = Buffer.from(`${dockerMessage(error)}\r\n`);
   removeEngineHeaders(response);
   response.writeHead(STATUS[kind], { 'Content-Type': type, 'Content-Length': text.length, Connection: 'close' });
   response.end(text);

@@ -1,7 +1,7 @@
 /** Routes of images. */
 import type { Request, Router } from 'express';
 import { z } from 'zod';
-import { invalid, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
+import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import {
   familiarString,
@@ -13,6 +13,7 @@ import {
 } from '../../image/index.js';
 import { atLeast } from '../http/api-version.js';
 import { body, filters, flag, hangup, query, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 import type { ContainerImages } from './container-images.js';
 import { checkImageFilters, filterImages } from './image-filters.js';
 import { imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
@@ -78,7 +79,7 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     } catch (error) {
       // Before the first message an error gets a status of its own; after it, it is part of the stream.
       if (!response.headersSent) throw error;
-      progress({ errorDetail: { message: messageOf(error) }, error: messageOf(error) });
+      progress({ errorDetail: { message: dockerMessage(error) }, error: dockerMessage(error) });
     }
     response.end();
   });

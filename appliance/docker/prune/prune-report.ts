@@ -1,9 +1,9 @@
 /** Answers a prune: with its report or, with `stream` (API 1.56), with a line for each thing that is gone and the report at the end. */
 import type { Request, Response } from 'express';
-import { messageOf } from '../../../src/common/errors.js';
 import { atLeast } from '../http/api-version.js';
 import { JSON_LINES, streamed } from '../http/json-stream.js';
 import { flag, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { type PruneProgress, QUIET } from './prune-progress.js';
 
 /** A client that takes nothing for this long is disconnected, since it keeps others from pruning. */
@@ -39,7 +39,7 @@ export async function streamedReport(
     write({ aux: report });
   } catch (error) {
     if (!response.headersSent) throw error;
-    write({ errorDetail: { message: messageOf(error) } });
+    write({ errorDetail: { message: dockerMessage(error) } });
   }
   response.end();
 }

@@ -6,16 +6,16 @@ import {
   type ContainerSpec,
   type PortLayer,
   type VolumeInfo,
-  volumeDiskPath,
+  volumeDiskName,
   volumeDisks,
 } from '../../../port-layer/index.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';
-import { datastorePath } from '../../../src/vim25/index.js';
 import type { CreateBody } from '../containers/config/container-config.js';
 import { dockerConfig } from '../containers/container-view.js';
 import type { EventBus } from '../events/event-bus.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { type MountPoint, mountPoints, withMounts } from './mount-points.js';
 import { parseBind, parseConfigured, parseMount, parseVolumesFrom, type WantedMount } from './mount-spec.js';
 import { ANONYMOUS_LABEL, newVolume } from './volume-options.js';
@@ -39,8 +39,7 @@ export class VolumeService {
   }
 
   /** Where a volume lies, as vSphere names it. */
-  sourceOf = (name: string): string =>
-    datastorePath(this.config.imageStore.datastore, volumeDiskPath(this.config, name));
+  sourceOf = (name: string): string => volumeDiskName(this.config, name);
 
   list(): VolumeInfo[] {
     return this.store.list();
@@ -204,7 +203,7 @@ export class VolumeService {
     try {
       source = this.portLayer.exec.resolve(reference);
     } catch (error) {
-      throw new CaissonError('invalid', messageOf(error), { cause: error });
+      throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }
     return mountPoints(source).map(({ unsourced: _, ...mount }) => ({ ...mount, mode: '', rw: mount.rw && !readOnly }));
   }

@@ -5,7 +5,7 @@ import type { VchConfig } from '../../../../port-layer/config.js';
 import { type ContainerSpec, HOST_GATEWAY } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { newId, shortId } from '../../../../src/common/ids.js';
-import type { Image } from '../../../image/types.js';
+import type { Image } from '../../../image/index.js';
 import { type HealthConfig, mergeHealthConfig } from '../../health/health-check.js';
 import { logKeeping } from '../../logging/log-options.js';
 import type { CreateBody } from './container-config.js';
