@@ -26,7 +26,6 @@ export class Engine {
   readonly observe: PortLayer['observe'];
   readonly files: PortLayer['files'];
   readonly network: PortLayer['network'];
-  readonly room: PortLayer['room'];
   readonly volumeStore: PortLayer['volumes'];
   readonly events = new EventBus();
   readonly publish: PublishContainerEvent;
@@ -50,13 +49,12 @@ export class Engine {
     mapper: PortMapper,
     readonly config: VchConfig,
   ) {
-    const { exec, interaction, observe, kv, files, network, room, volumes: volumeStore } = portLayer;
+    const { exec, interaction, observe, kv, files, network, volumes: volumeStore } = portLayer;
     this.exec = exec;
     this.interaction = interaction;
     this.observe = observe;
     this.files = files;
     this.network = network;
-    this.room = room;
     this.volumeStore = volumeStore;
     const publisher = new EventPublisher(this.events, network);
     const publish = publisher.container;
@@ -108,6 +106,10 @@ export class Engine {
         this.events.publish('image', action, action === 'pull' ? name : id, { ...labels, name }),
       ),
     ];
+  }
+
+  get room(): PortLayer['room'] {
+    return this.portLayer.room;
   }
 
   readonly hostInfo = (): Promise<HostInfo> => this.portLayer.hostInfo();
