@@ -4,7 +4,7 @@ import type { PublishContainerEvent } from '../events/event-publisher.js';
 import type { RawConnection } from '../http/connection.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys } from '../http/streams.js';
 import { type ContainerLives, checkNotPaused } from './container-lives.js';
-import { dockerConfig } from './container-view.js';
+import { recordOf } from './container-record.js';
 
 /** What a client wants of a container's streams. */
 export interface AttachRequest {
@@ -64,7 +64,7 @@ export async function connectAttached(
     ...wanted,
     tty: container.spec.process.tty,
     multiplexed,
-    closeStdin: dockerConfig(container).StdinOnce,
+    closeStdin: recordOf(container).config.StdinOnce,
   });
   if (end === 'detached') parts.publish(parts.exec.resolve(container.spec.id), 'detach');
 }

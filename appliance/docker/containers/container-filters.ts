@@ -6,17 +6,11 @@ import type { Image, ImageService } from '../../image/index.js';
 import { checkFilters } from '../http/request.js';
 import { parentOf } from '../images/image-view.js';
 import { withinTime } from '../values/bounded-time.js';
-import { mountPoints } from '../volumes/mount-points.js';
 import type { ContainerLives } from './container-lives.js';
-import {
-  containerNetworks,
-  dockerConfig,
-  dockerState,
-  hostConfig,
-  type ListPort,
-  listPorts,
-  type ViewSources,
-} from './container-view.js';
+import { recordOf } from './container-record.js';
+import { dockerState } from './container-state.js';
+import { containerNetworks, type ListPort, listPorts } from './network-view.js';
+import type { ViewSources } from './view-sources.js';
 
 const KNOWN = [
   'ancestor',
@@ -93,8 +87,8 @@ export function filterContainers(
     const place = places.get(container.spec.id)!;
     if (!showAll && !sources.lives.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
-    if (!(filters.get('label') ?? []).every((label) => has(dockerConfig(container).Labels, label))) return false;
-    if (!(filters.get('annotation') ?? []).every((one) => has(hostConfig(container).Annotations ?? {}, one)))
+    if (!(filters.get('label') ?? []).every((label) => has(recordOf(container).config.Labels, label))) return false;
+    if (!(filters.get('annotation') ?? []).every((one) => has(recordOf(container).hostConfig.Annotations ?? {}, one)))
       return false;
     if (!passesPorts(listPorts(sources.views, container))) return false;
     return [...filters].every(([name, values]) => {
@@ -129,7 +123,7 @@ function anyOf(sources: FilterSources, filters: Map<string, string[]>): Record<s
     health: (container, value) => (sources.lives.of(container).health?.status ?? 'none') === value,
     'is-task': (_container, value) => value === 'false' || value === '0',
     volume: (container, value) =>
-      mountPoints(container).some(({ name, destination }) => destination === value || name === value),
+      recordOf(container).mounts.some(({ name, destination }) => destination === value || name === value),
   };
 }
 

@@ -4,7 +4,8 @@ import { atLeast } from '../http/api-version.js';
 import { filters, flag, hangup, integer, versionOf } from '../http/request.js';
 import { type FilterSources, filterContainers } from './container-filters.js';
 import { containerSize, type SizeSources, withSizes } from './container-size.js';
-import { inspectView, listView } from './container-view.js';
+import { inspectView } from './inspect-view.js';
+import { listView } from './list-view.js';
 
 /** What the routes show containers from. */
 export interface InspectSources extends FilterSources, SizeSources {}

@@ -3,7 +3,7 @@ import type { ContainerInfo, InteractionService, LogOptions, OutputChunk } from 
 import { encodeDetails, renderLines } from '../logging/log-frames.js';
 import { logAttributes, logDriver } from '../logging/log-options.js';
 import { renderTag } from '../logging/log-tag.js';
-import { dockerConfig, hostConfig } from './container-view.js';
+import { recordOf } from './container-record.js';
 
 /** What a client wants to read, and how its lines are rendered. */
 export interface LogRequest extends LogOptions {
@@ -29,8 +29,9 @@ export async function readLogs(
 
 /** The attributes that a container's log options choose. Only `json-file` keeps them with the lines. */
 function attributesOf(container: ContainerInfo): string {
-  const { Labels: labels, Env: env, Image: imageName } = dockerConfig(container);
-  const config = hostConfig(container).LogConfig;
+  const { config: kept, hostConfig } = recordOf(container);
+  const { Labels: labels, Env: env, Image: imageName } = kept;
+  const config = hostConfig.LogConfig;
   if (logDriver(config) !== 'json-file') return '';
   const tag = config?.Config?.tag;
   return encodeDetails({

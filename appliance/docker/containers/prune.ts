@@ -5,7 +5,7 @@ import { logger } from '../../../src/common/log.js';
 import type { PruneFilters } from '../prune/prune-filters.js';
 import type { PruneProgress } from '../prune/prune-progress.js';
 import type { ContainerLives } from './container-lives.js';
-import { dockerConfig } from './container-view.js';
+import { recordOf } from './container-record.js';
 import type { Lifecycle } from './lifecycle.js';
 
 const log = logger('docker');
@@ -30,7 +30,9 @@ export async function pruneContainers(
     if (progress.over()) break;
     const { id, createdAt } = container.spec;
     if (lives.isUp(container) || container.state === 'starting') continue;
-    if (!allowed.allow(Date.parse(createdAt), dockerConfig(container).Labels)) continue;
+    const { broken, config } = recordOf(container);
+    // Without its labels nobody can say whether it should stay.
+    if (broken !== null || !allowed.allow(Date.parse(createdAt), config.Labels)) continue;
     try {
       const size = await files.size(id).catch(() => 0);
       await lifecycle.remove(id, false);

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecService, Meter, ObserveService, ResourceUsage } from '../../../port-layer/index.js';
 import { isKind } from '../../../src/common/errors.js';
-import { isUp } from './container-view.js';
+import { isUp } from './container-state.js';
 import { statsView } from './stats.js';
 
 const INTERVAL_MS = 1000;

@@ -5,7 +5,8 @@
 import type { ContainerInfo, ExecService, NetworkService } from '../../../port-layer/index.js';
 import { CaissonError, forbidden, invalid, unavailable, unsupported } from '../../../src/common/errors.js';
 import type { ContainerLives } from '../containers/container-lives.js';
-import { isUp, LEFT_KEY, leftNetwork } from '../containers/container-view.js';
+import { annotationsOf, recordOf } from '../containers/container-record.js';
+import { isUp } from '../containers/container-state.js';
 import { checkEndpoint, type EndpointRequest } from './network-endpoints.js';
 import { noneId } from './none-network.js';
 
@@ -34,11 +35,11 @@ export async function disconnect(
     throw new CaissonError('notFound', `endpoint ${reference} not found`, { cause: error });
   }
   const { id } = container.spec;
-  if (ownNetwork(container) !== name || leftNetwork(container) !== null)
+  if (ownNetwork(container) !== name || recordOf(container).leftNetwork !== null)
     throw unavailable(`container ${id} is not connected to the network ${name}`);
   if (parts.lives.isUp(container) || container.state === 'starting')
     throw unsupported('disconnecting a running container from its network is not implemented');
-  await parts.exec.annotate(id, { [LEFT_KEY]: name });
+  await parts.exec.annotate(id, annotationsOf({ leftNetwork: name }));
 }
 
 /** @param mac '': any @throws in Docker's words; unsupported */
@@ -64,7 +65,7 @@ export async function connect(
   if (isUp(container)) throw forbidden(`endpoint with name ${container.spec.name} already exists in network ${name}`);
   if (mac !== '' && mac !== networks[0]?.mac)
     throw unsupported('connecting a container with another MAC address than it was made with is not implemented');
-  if (leftNetwork(container) !== null) await parts.exec.annotate(id, { [LEFT_KEY]: '' });
+  if (recordOf(container).leftNetwork !== null) await parts.exec.annotate(id, annotationsOf({ leftNetwork: null }));
 }
 
 /** The name of a network that may be given by id too. @throws notFound */

@@ -2,7 +2,8 @@
 import type { ExecService, VolumeStore } from '../../../port-layer/index.js';
 import type { ImageService } from '../../image/index.js';
 import { type SizeSources, withSizes } from '../containers/container-size.js';
-import { listView, type ViewSources } from '../containers/container-view.js';
+import { listView } from '../containers/list-view.js';
+import type { ViewSources } from '../containers/view-sources.js';
 import { atLeast } from '../http/api-version.js';
 import type { ContainerImages } from '../images/container-images.js';
 import { imageRow, sharedSizes } from '../images/image-view.js';

@@ -5,10 +5,10 @@ import { fileURLToPath } from 'node:url';
 import type { VchConfig } from '../../../port-layer/config.js';
 import type { ContainerInfo, ExecService, HostInfo, StorageReserve } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
-import { DRIVER } from '../containers/container-view.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
+import { STORAGE_DRIVER } from './storage-driver.js';
 
 const manifest = new URL(
   import.meta.url.includes('/dist/') ? '../../../../package.json' : '../../../package.json',
@@ -93,7 +93,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
     ContainersPaused: paused,
     ContainersStopped: containers.length - running,
     Images: images.list().length,
-    Driver: DRIVER,
+    Driver: STORAGE_DRIVER,
     DriverStatus: [
       ['Virtual container host', config.name],
       ['vSphere', host.product],

@@ -2,7 +2,7 @@
 import type { ContainerInfo, ObserveService, ProcessList } from '../../../../port-layer/index.js';
 import { conflict, unavailable } from '../../../../src/common/errors.js';
 import type { PublishContainerEvent } from '../../events/event-publisher.js';
-import { isUp } from '../container-view.js';
+import { isUp } from '../container-state.js';
 import { parsePsOptions } from './ps-options.js';
 
 const DEFAULT_OPTIONS = '-ef';
