@@ -12,7 +12,7 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
-import { type Gateway, OwnGateway, PorterGateway, porterChannel } from './gateway/gateway.js';
+import { type Gateway, gatewayNetworks, OwnGateway, PorterGateway, porterChannel } from './gateway/gateway.js';
 import { PortMapper } from './gateway/published-ports.js';
 import { openImageService } from './image/index.js';
 
@@ -52,13 +52,11 @@ async function main(): Promise<void> {
     room: portLayer.room,
     spoolDir: join(ownSpoolDirectory(config.id), 'downloads'),
   });
-  const [network] = portLayer.network.list();
-  const gatewayAddress = `${network?.gateway}/${network?.subnet.split('/')[1]}`;
   const porter = porterChannel();
   const restorePorts = (): void => void engine.restorePorts();
   const gateway: Gateway = porter === null ? new OwnGateway(restorePorts) : new PorterGateway(porter, restorePorts);
   const engine = new Engine(portLayer, images, new PortMapper(gateway, config.publish), config);
-  await gateway.start(gatewayAddress);
+  await gateway.start(gatewayNetworks(portLayer.network.list()));
   await engine.restorePorts();
   await engine.recall();
   const app = dockerApp(engine);

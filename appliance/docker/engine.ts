@@ -2,13 +2,14 @@
 
 import { isIP } from 'node:net';
 import type { VchConfig } from '../../port-layer/config.js';
-import type {
-  ContainerEvent,
-  ContainerInfo,
-  ExitStatus,
-  PortLayer,
-  StopOptions,
-  WaitCondition,
+import {
+  type ContainerEvent,
+  type ContainerInfo,
+  type ExitStatus,
+  mainEndpoint,
+  type PortLayer,
+  type StopOptions,
+  type WaitCondition,
 } from '../../port-layer/index.js';
 import {
   cancelled,
@@ -132,8 +133,8 @@ export class Engine {
         this.publish(container, 'create', {}, time);
         break;
       case 'started': {
-        const first = container.endpoints[0];
-        if (first !== undefined) this.ports.activate(container.spec.id, first.address);
+        const main = mainEndpoint(container.endpoints);
+        if (main !== undefined) this.ports.activate(container.spec.id, main.address);
         this.mounts(container, 'mount');
         this.network(container, 'connect');
         this.restarts.started(container.spec.id);
@@ -385,7 +386,7 @@ export class Engine {
   async restorePorts(): Promise<void> {
     for (const container of this.portLayer.exec.list()) {
       const text = container.spec.annotations[PORTS_KEY];
-      const address = container.endpoints[0]?.address;
+      const address = mainEndpoint(container.endpoints)?.address;
       if (container.state !== 'running' || text === undefined || address === undefined) continue;
       this.ports.release(container.spec.id);
       try {
