@@ -12,8 +12,14 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
-import { type Gateway, gatewayNetworks, OwnGateway, PorterGateway, porterChannel } from './gateway/gateway.js';
-import { PortMapper } from './gateway/published-ports.js';
+import {
+  type Gateway,
+  gatewayNetworks,
+  OwnGateway,
+  PorterGateway,
+  PortMapper,
+  porterChannel,
+} from './gateway/index.js';
 import { openImageService } from './image/index.js';
 
 const log = logger('endpoint');

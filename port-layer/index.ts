@@ -3,7 +3,20 @@
  * from there: kill the process at any instant and open it again, and every container, layer and address is found. Speaks vim25
  * and the tether's channel only; knows nothing of Docker or of what answers vim25.
  */
-export { nameTaken, StartError } from './errors.js';
+export {
+  type ArchiveEntry,
+  type ErrorCode,
+  type ErrorRecord,
+  type ErrorSubject,
+  errorOf,
+  errorRecord,
+  exitCodeOf,
+  isCode,
+  nameTaken,
+  PortLayerError,
+  type RemovalHinders,
+  StartError,
+} from './errors.js';
 export type { ContainerSpec, LogRotation } from './exec/container-spec.js';
 export type * from './exec/types.js';
 export type * from './files/types.js';

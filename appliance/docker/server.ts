@@ -12,30 +12,14 @@ import { messageOf } from '../../src/common/errors.js';
 import { logger, newOperationId, withOperation } from '../../src/common/log.js';
 import { SOCKET_GROUP, socketGroup } from '../../src/common/socket-group.js';
 import { mark } from '../../src/common/trace.js';
-import { attachRoutes } from './containers/attach-routes.js';
-import { containerRoutes } from './containers/container-routes.js';
-import { fileRoutes } from './containers/file-routes.js';
-import { logRoutes } from './containers/log-routes.js';
-import { observeRoutes } from './containers/observe-routes.js';
-import { pauseRoutes } from './containers/pause-routes.js';
-import { updateRoutes } from './containers/update-routes.js';
 import type { Engine } from './engine.js';
-import { eventRoutes } from './events/event-routes.js';
-import { execRoutes } from './execs/exec-routes.js';
 import { browserGuard } from './http/browser-guard.js';
 import { Connections, MAX_CONNECTIONS } from './http/connections.js';
+import { setEngineHeaders } from './http/engine-headers.js';
 import { sendError } from './http/errors.js';
-import { noRoute, setHeaders, takeVersion, versionedRouter } from './http/routing.js';
-import { commitRoutes } from './images/commit-routes.js';
-import { imageRoutes } from './images/image-routes.js';
-import { networkMemberRoutes } from './networks/network-member-routes.js';
-import { diskUsageRoutes } from './system/disk-usage-routes.js';
+import { noRoute, takeVersion } from './http/routing.js';
+import { dockerRouter } from './routes.js';
 import { SERVER_VERSION } from './system/info.js';
-import { notImplementedRoutes } from './system/not-implemented-routes.js';
-import { pruneRoutes } from './system/prune-routes.js';
-import { refusedRoutes } from './system/refused-routes.js';
-import { systemRoutes } from './system/system-routes.js';
-import { volumeRoutes } from './volumes/volume-routes.js';
 
 const log = logger('docker');
 /** A TLS client has said in this time who it is. */
@@ -48,7 +32,7 @@ export function dockerApp(engine: Engine): express.Express {
   app.disable('etag');
   app.set('query parser', 'simple');
   app.use((request, response, next) => {
-    setHeaders(response, `Docker/${SERVER_VERSION} (linux)`);
+    setEngineHeaders(response, `Docker/${SERVER_VERSION} (linux)`);
     // Exactly this type, without a character set: clients compare it.
     response.json = (value: unknown) =>
       response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
@@ -69,31 +53,6 @@ export function dockerApp(engine: Engine): express.Express {
   app.use(noRoute);
   app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => sendError(response, error));
   return app;
-}
-
-/** All routes of the API. */
-export function dockerRouter(engine: Engine): express.Router {
-  const router = versionedRouter();
-  systemRoutes(router, engine);
-  eventRoutes(router, engine);
-  networkMemberRoutes(router, engine);
-  containerRoutes(router, engine);
-  attachRoutes(router, engine);
-  execRoutes(router, engine);
-  logRoutes(router, engine);
-  observeRoutes(router, engine);
-  pauseRoutes(router, engine);
-  updateRoutes(router, engine);
-  fileRoutes(router, engine);
-  commitRoutes(router, engine);
-  pruneRoutes(router, engine);
-  volumeRoutes(router, engine);
-  diskUsageRoutes(router, engine);
-  // Fixed names under /images/ come before those that take any name.
-  refusedRoutes(router);
-  notImplementedRoutes(router);
-  imageRoutes(router, engine);
-  return router;
 }
 
 /** A listening server. */

@@ -7,7 +7,17 @@
  * a local directory for blobs on their way. It never looks into a tar, never runs anything, and knows no HTTP status of the
  * Docker API: its errors are CaissonError kinds with Docker's words.
  */
+export { decompress, sniffCompression } from './decompress.js';
+export { commitReference } from './image-commit.js';
 export { type ImageServiceOptions, type OpenImageService, openImageService } from './image-service.js';
+export {
+  DEFAULT_PLATFORM,
+  formatPlatform,
+  parsePlatform,
+  platformMatch,
+  platformOf,
+  platformWarning,
+} from './platform.js';
 export {
   familiarName,
   familiarString,

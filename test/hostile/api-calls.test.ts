@@ -3,7 +3,7 @@
  * beside them is served. How long guests are waited for is shortened here; `channel-flow.test.ts` holds the true times.
  */
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { dockerRouter } from '../../appliance/docker/server.js';
+import { dockerRouter } from '../../appliance/docker/routes.js';
 import { Message } from '../../tether/protocol/frames.js';
 import { loud, quiet } from '../support/hostile-behaviours.js';
 import type { Behaviour } from '../support/hostile-guest.js';

@@ -5,9 +5,11 @@ import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import type { RawConnection } from '../http/connection.js';
 import { sendRawError } from '../http/errors.js';
-import { dropBody, flag, hijack, query, versionOf } from '../http/request.js';
+import { dropBody, hijack } from '../http/hijack.js';
+import { flag, query, versionOf } from '../http/request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys, RAW_STREAM, streamType } from '../http/streams.js';
 import { acceptWebSocket } from '../http/web-socket.js';
+import { checkNotPaused } from './container-lives.js';
 import { dockerConfig } from './container-view.js';
 
 /** A container's streams for one request. */
@@ -28,8 +30,8 @@ export function attachRoutes(router: Router, engine: Engine): void {
     const detachKeys = parseDetachKeys(query(request, 'detachKeys') || DEFAULT_DETACH_KEYS);
     const name = String(request.params.id);
     const container = exec.resolve(name);
-    engine.checkNotPaused(container, `container ${name}`, 'attach');
-    engine.checkNotRestarting(container, `container ${name}`);
+    checkNotPaused(container, `container ${name}`, 'attach');
+    engine.lives.checkNotRestarting(container, `container ${name}`);
     const wants = (stream: string): boolean => all || flag(request, stream);
     const [stdin, stdout, stderr] = [wants('stdin'), wants('stdout'), wants('stderr')];
     const streams = await interaction.attach(container.spec.id, {

@@ -2,7 +2,7 @@
 
 import type { ContainerInfo } from '../../../port-layer/index.js';
 import { invalid, isKind } from '../../../src/common/errors.js';
-import type { Image } from '../../image/types.js';
+import type { Image } from '../../image/index.js';
 import type { Engine } from '../engine.js';
 import { checkFilters } from '../http/request.js';
 import { parentOf } from '../images/image-view.js';
@@ -82,12 +82,12 @@ export function filterContainers(
   const passesPorts = portFilter(filters);
   const result = sorted.filter((container) => {
     const place = places.get(container.spec.id)!;
-    if (!showAll && !engine.isUp(container)) return false;
+    if (!showAll && !engine.lives.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
     if (!(filters.get('label') ?? []).every((label) => has(dockerConfig(container).Labels, label))) return false;
     if (!(filters.get('annotation') ?? []).every((one) => has(hostConfig(container).Annotations ?? {}, one)))
       return false;
-    if (!passesPorts(listPorts(engine, container))) return false;
+    if (!passesPorts(listPorts(engine.views, container))) return false;
     return [...filters].every(([name, values]) => {
       const test = tests[name];
       return test === undefined || values.length === 0 || values.some((value) => test(container, value));
@@ -111,13 +111,13 @@ function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, T
   return {
     id: (container, value) => value !== '' && container.spec.id.startsWith(value),
     name: (container, value) => named.get(value)!.has(container.spec.name),
-    status: (container, value) => dockerState(container, engine.life(container)) === value,
+    status: (container, value) => dockerState(container, engine.lives.of(container)) === value,
     exited: (container, value) =>
-      container.startedAt !== null && !engine.isUp(container) && container.exitCode === Number(value),
+      container.startedAt !== null && !engine.lives.isUp(container) && container.exitCode === Number(value),
     ancestor: (container, value) => ancestors.get(value)!.has(container.spec.imageId),
     network: (container, value) =>
-      containerNetworks(engine, container).some(({ name, id }) => name === value || id.startsWith(value)),
-    health: (container, value) => (engine.life(container).health?.status ?? 'none') === value,
+      containerNetworks(engine.views, container).some(({ name, id }) => name === value || id.startsWith(value)),
+    health: (container, value) => (engine.lives.of(container).health?.status ?? 'none') === value,
     'is-task': (_container, value) => value === 'false' || value === '0',
     volume: (container, value) =>
       mountPoints(container).some(({ name, destination }) => destination === value || name === value),

@@ -70,7 +70,7 @@ export async function containerSize(
   container: ContainerInfo,
   signal: AbortSignal,
 ): Promise<{ SizeRw: number; SizeRootFs: number }> {
-  const image = engine.imageOf(container)?.size ?? 0;
+  const image = engine.containerImages.of(container)?.size ?? 0;
   const own = await engine.sizes.of(container.spec.id, signal);
   return { SizeRw: own, SizeRootFs: image + own };
 }

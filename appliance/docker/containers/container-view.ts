@@ -1,8 +1,7 @@
 /** Containers as the API shows them: `inspect`, and a row of `ps`. */
 import type { ContainerInfo, NetworkEndpoint } from '../../../port-layer/index.js';
 import { sha256 } from '../../../src/common/ids.js';
-import type { PublishedPort } from '../../gateway/published-ports.js';
-import type { Engine } from '../engine.js';
+import type { PublishedPort } from '../../gateway/index.js';
 import type { HealthState } from '../health/health-state.js';
 import { API_VERSION, atLeast } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, logDriver } from '../logging/log-options.js';
@@ -10,10 +9,25 @@ import { humanDuration } from '../values/human.js';
 import { listMountsView, mountsView } from '../volumes/mount-points.js';
 import type { HostConfig } from './config/container-config.js';
 import { CONFIG_KEY, type DockerConfig, GATEWAY_PRIORITY_KEY, HOST_CONFIG_KEY } from './config/container-spec.js';
-import { PLAIN_LIFE } from './container-life.js';
+import { type ContainerLife, PLAIN_LIFE } from './container-life.js';
 import { linkNames, linksView } from './links.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
+
+/** What the views show of a container beyond what the port layer tells. */
+export interface ViewSources {
+  /** All containers: those that link to each other show each other's names. */
+  containers(): ContainerInfo[];
+  lifeOf(container: ContainerInfo): ContainerLife;
+  imageName(container: ContainerInfo): string;
+  execIds(id: string): string[];
+  portsOf(id: string): PublishedPort[];
+  /** Where a volume lies. */
+  sourceOf(volume: string): string;
+  /** The id of a network, also of `none`. */
+  networkId(name: string): string;
+}
+
 export const DRIVER = 'vmdk';
 
 /** What the CLI expects of every HostConfig, beneath what was given. */
@@ -128,14 +142,14 @@ function endpointView(endpoint: NetworkEndpoint, { spec }: ContainerInfo): objec
 const NO_ENDPOINT = { endpointId: '', mac: '', address: '', prefixLength: 0, gateway: '', aliases: [] };
 
 /** The networks of a container; their ids are known from its first start on. Without any it is on `none`. */
-export function containerNetworks(engine: Engine, container: ContainerInfo): { name: string; id: string }[] {
+export function containerNetworks(sources: ViewSources, container: ContainerInfo): { name: string; id: string }[] {
   const started = container.startedAt !== null;
   const { networks } = container.spec;
   if (leftNetwork(container) !== null || dockerConfig(container).NetworkDisabled === true) return [];
-  if (networks.length === 0) return [{ name: 'none', id: started ? noneId(engine) : '' }];
+  if (networks.length === 0) return [{ name: 'none', id: started ? sources.networkId('none') : '' }];
   return networks.map(({ network }) => ({
     name: network,
-    id: started ? engine.portLayer.network.resolve(network).id : '',
+    id: started ? sources.networkId(network) : '',
   }));
 }
 
@@ -147,13 +161,10 @@ export function leftNetwork({ spec }: Pick<ContainerInfo, 'spec'>): string | nul
   return spec.annotations[LEFT_KEY] || null;
 }
 
-/** The id of `none`, on which nothing is. */
-export const noneId = (engine: Engine): string => sha256(`network ${engine.config.id} none`);
-
 /** By network name; a container that does not run has them without addresses. */
-function networksView(engine: Engine, container: ContainerInfo): Record<string, object> {
+function networksView(sources: ViewSources, container: ContainerInfo): Record<string, object> {
   return Object.fromEntries(
-    containerNetworks(engine, container).map(({ name, id }) => {
+    containerNetworks(sources, container).map(({ name, id }) => {
       const wanted = container.spec.networks.find(({ network }) => network === name);
       const endpoint = container.endpoints.find((one) => one.network === name) ?? {
         ...NO_ENDPOINT,
@@ -189,11 +200,11 @@ export function isUp(container: ContainerInfo): boolean {
 }
 
 /** `GET /containers/{id}/json` as a version of the API has it. */
-export function inspectView(engine: Engine, container: ContainerInfo, apiVersion = API_VERSION): object {
+export function inspectView(sources: ViewSources, container: ContainerInfo, apiVersion = API_VERSION): object {
   const { spec } = container;
   const whole = dockerConfig(container);
-  const life = engine.life(container);
-  const execIds = engine.portLayer.interaction.execIds(spec.id);
+  const life = sources.lifeOf(container);
+  const execIds = sources.execIds(spec.id);
   const [path = '', ...args] = spec.process.args;
   // What clients are to look for below `Networks`, and in their own configuration, is gone since 1.52.
   const legacy = !atLeast(apiVersion, '1.52');
@@ -232,10 +243,10 @@ export function inspectView(engine: Engine, container: ContainerInfo, apiVersion
       ? 'unconfined'
       : '',
     ExecIDs: execIds.length === 0 ? null : execIds,
-    HostConfig: { ...hostConfigView(container, apiVersion), Links: linksView(container, engine.portLayer.exec.list()) },
+    HostConfig: { ...hostConfigView(container, apiVersion), Links: linksView(container, sources.containers()) },
     ...(legacy ? {} : { Storage: { RootFS: { Snapshot: { Name: DRIVER } } } }),
     GraphDriver: { Data: { VM: container.vm.moid, UUID: container.vm.uuid }, Name: DRIVER },
-    Mounts: mountsView(container, engine.volumes.sourceOf),
+    Mounts: mountsView(container, sources.sourceOf),
     Config: {
       ...config,
       Env: config.Env.length === 0 ? null : config.Env,
@@ -246,9 +257,9 @@ export function inspectView(engine: Engine, container: ContainerInfo, apiVersion
       ...(legacy ? { Bridge: '' } : {}),
       SandboxID: '',
       SandboxKey: '',
-      Ports: portsView(container, engine.ports.portsOf(spec.id)),
+      Ports: portsView(container, sources.portsOf(spec.id)),
       ...(legacy ? legacyAddresses(container) : {}),
-      Networks: networksView(engine, container),
+      Networks: networksView(sources, container),
     },
   };
 }
@@ -370,12 +381,12 @@ function commandText(args: string[]): string {
 }
 
 /** Makes rows of `GET /containers/json` for an API version, as things stand now. */
-export function listView(engine: Engine, apiVersion: string): (container: ContainerInfo) => object {
-  const links = linkNames(engine.portLayer.exec.list());
+export function listView(sources: ViewSources, apiVersion: string): (container: ContainerInfo) => object {
+  const links = linkNames(sources.containers());
   const images = new Map<string, string>();
   const imageName = (container: ContainerInfo): string => {
     const key = `${container.spec.imageId} ${container.spec.imageName}`;
-    const name = images.get(key) ?? engine.imageName(container);
+    const name = images.get(key) ?? sources.imageName(container);
     images.set(key, name);
     return name;
   };
@@ -383,15 +394,15 @@ export function listView(engine: Engine, apiVersion: string): (container: Contai
   const healthy = atLeast(apiVersion, '1.52');
   return (container) => {
     const own = links.get(container.spec.id) ?? [];
-    const row = listRow(engine, container, own, imageName(container), annotated);
-    const { health } = engine.life(container);
+    const row = listRow(sources, container, own, imageName(container), annotated);
+    const { health } = sources.lifeOf(container);
     const Health = { Status: health?.status ?? 'none', FailingStreak: health?.failingStreak ?? 0 };
     return healthy ? { ...row, Health } : row;
   };
 }
 
 function listRow(
-  engine: Engine,
+  sources: ViewSources,
   container: ContainerInfo,
   links: string[],
   imageName: string,
@@ -400,7 +411,7 @@ function listRow(
   const { spec } = container;
   const config = dockerConfig(container);
   const host = hostConfig(container);
-  const life = engine.life(container);
+  const life = sources.lifeOf(container);
   return {
     Id: spec.id,
     Names: [...links, `/${spec.name}`].sort(),
@@ -408,7 +419,7 @@ function listRow(
     ImageID: spec.imageId,
     Command: commandText(spec.process.args),
     Created: Math.floor(Date.parse(spec.createdAt) / 1000),
-    Ports: listPorts(engine, container),
+    Ports: listPorts(sources, container),
     Labels: config.Labels,
     State: dockerState(container, life),
     Status: statusText(container, life),
@@ -418,8 +429,8 @@ function listRow(
         ? { Annotations: host.Annotations }
         : {}),
     },
-    NetworkSettings: { Networks: networksView(engine, container) },
-    Mounts: listMountsView(container, engine.volumes.sourceOf),
+    NetworkSettings: { Networks: networksView(sources, container) },
+    Mounts: listMountsView(container, sources.sourceOf),
   };
 }
 
@@ -432,10 +443,10 @@ export interface ListPort {
 }
 
 /** Published and exposed ports by the port in the container; one that does not run has none. */
-export function listPorts(engine: Engine, container: ContainerInfo): ListPort[] {
+export function listPorts(sources: ViewSources, container: ContainerInfo): ListPort[] {
   if (!isUp(container)) return [];
   const config = dockerConfig(container);
-  const published = engine.ports.portsOf(container.spec.id);
+  const published = sources.portsOf(container.spec.id);
   const ports: ListPort[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
     IP: hostIp,
     PrivatePort: containerPort,

@@ -8,7 +8,7 @@ export function pauseRoutes(router: Router, engine: Engine): void {
 
   router.post('/containers/:id/pause', async (request, response) => {
     const container = exec.resolve(request.params.id);
-    engine.checkNotRestarting(container);
+    engine.lives.checkNotRestarting(container);
     await exec.pause(container.spec.id);
     response.status(204).end();
   });

@@ -1,10 +1,12 @@
 /** The route that changes what a container may use, and its restart policy. */
 import type { Router } from 'express';
 import type { ContainerInfo } from '../../../port-layer/index.js';
-import { CaissonError, conflict, kindOf, messageOf } from '../../../src/common/errors.js';
+import { CaissonError, conflict, kindOf } from '../../../src/common/errors.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
+import { setRestartPolicy } from '../restart/set-policy.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { HOST_CONFIG_KEY } from './config/container-spec.js';
 import {
   checkUpdate,
@@ -32,7 +34,7 @@ export function updateRoutes(router: Router, engine: Engine): void {
     try {
       warnings = await update(engine, container, wanted);
     } catch (error) {
-      throw new CaissonError(kindOf(error), `Cannot update container ${container.spec.id}: ${messageOf(error)}`, {
+      throw new CaissonError(kindOf(error), `Cannot update container ${container.spec.id}: ${dockerMessage(error)}`, {
         cause: error,
       });
     }
@@ -61,7 +63,8 @@ async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBo
     });
     warnings = updateWarnings(wanted, asked, has);
   }
-  if (policy !== '') await engine.setRestartPolicy(container.spec.id, { Name: policy, MaximumRetryCount });
+  if (policy !== '')
+    await setRestartPolicy(exec, engine.restarts, container.spec.id, { Name: policy, MaximumRetryCount });
   return warnings;
 }
 

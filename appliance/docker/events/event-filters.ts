@@ -1,5 +1,5 @@
 /** The filters of `docker events` (moby `daemon/events/filter.go`): which take the beginning of a name, and which all of it. */
-import { familiarName, parseReference } from '../../image/reference.js';
+import { familiarName, parseReference } from '../../image/index.js';
 import type { DockerEvent } from './event-bus.js';
 
 /** Kinds of things that are named by the beginning of an id or a name. */

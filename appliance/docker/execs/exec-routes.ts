@@ -2,13 +2,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, Router } from 'express';
 import type { AttachedStreams } from '../../../port-layer/index.js';
-import { conflict, invalid, messageOf } from '../../../src/common/errors.js';
+import { conflict, invalid } from '../../../src/common/errors.js';
 import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema, execStartSchema } from '../containers/config/container-config.js';
+import { checkNotPaused } from '../containers/container-lives.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
-import { body, hijack, terminalSize, versionOf } from '../http/request.js';
+import { hijack } from '../http/hijack.js';
+import { body, terminalSize, versionOf } from '../http/request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys, streamType } from '../http/streams.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { commandLine, execProcess } from './exec-process.js';
 
 /**
@@ -42,8 +45,8 @@ export function execRoutes(router: Router, engine: Engine): void {
     if ((wanted.Cmd ?? []).length === 0) throw invalid('No exec command specified');
     const container = exec.resolve(request.params.id);
     if (wanted.DetachKeys) parseDetachKeys(wanted.DetachKeys, 'escape');
-    engine.checkNotPaused(container, `Container ${request.params.id}`, 'exec');
-    engine.checkNotRestarting(container);
+    checkNotPaused(container, `Container ${request.params.id}`, 'exec');
+    engine.lives.checkNotRestarting(container);
     if (container.state !== 'running' && container.state !== 'stopping')
       throw conflict(`container ${container.spec.id} is not running`);
     if (wanted.User) await interaction.checkUser(container.spec.id, wanted.User);
@@ -76,7 +79,7 @@ export function execRoutes(router: Router, engine: Engine): void {
     const wanted = await body(request, execStartSchema);
     const before = interaction.execInspect(request.params.id);
     const container = exec.resolve(before.containerId);
-    engine.checkNotPaused(container, `Container ${container.spec.id}`, 'exec');
+    checkNotPaused(container, `Container ${container.spec.id}`, 'exec');
     const detach = wanted.Detach === true;
     const keys = parseDetachKeys(detachKeys.get(before.id) || DEFAULT_DETACH_KEYS);
     const [rows, cols] = consoleSize(request, wanted.ConsoleSize);
@@ -95,7 +98,7 @@ export function execRoutes(router: Router, engine: Engine): void {
       if (raw === null) throw error;
       await headRead;
       // The cause is the last that comes over the stream.
-      const text = Buffer.from(`${messageOf(error)}\r\n`);
+      const text = Buffer.from(`${dockerMessage(error)}\r\n`);
       raw.output.end(multiplexed ? frame('stdout', text) : text);
       return;
     }

@@ -1,5 +1,6 @@
 /** Probes one container while it runs. The next probe is due an interval after the last one has ended, as Docker has it. */
-import { messageOf } from '../../../src/common/errors.js';
+
+import { dockerMessage } from '../words/docker-message.js';
 import type { HealthCheck } from './health-check.js';
 import { afterProbe, type HealthState, type ProbeResult } from './health-state.js';
 
@@ -67,7 +68,7 @@ export class HealthMonitor {
     try {
       result = { ...(await probe(signal)), start, end: new Date() };
     } catch (error) {
-      result = { exitCode: -1, output: messageOf(error), start, end: new Date() };
+      result = { exitCode: -1, output: dockerMessage(error), start, end: new Date() };
     }
     // It may have ended with its container, of which the end is not heard of yet: that says nothing of the container's health.
     if (result.exitCode === -1 || result.exitCode === KILLED) {

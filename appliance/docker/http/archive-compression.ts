@@ -1,7 +1,7 @@
 /** Archives that a client sends: uncompressed, or compressed in one of the ways Docker takes, told by their first bytes. */
 import { Readable } from 'node:stream';
 import { CaissonError } from '../../../src/common/errors.js';
-import { decompress, sniffCompression } from '../../image/decompress.js';
+import { decompress, sniffCompression } from '../../image/index.js';
 
 const HEAD = 10;
 

@@ -1,8 +1,9 @@
-/** Errors as Docker answers them: the one place where a kind becomes a status. */
+/** Answers errors as Docker does. The only place where an error's kind becomes an HTTP status. */
 import type { Response } from 'express';
-import { type ErrorKind, kindOf, messageOf } from '../../../src/common/errors.js';
+import { type ErrorKind, kindOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { ENGINE_HEADERS } from './request.js';
+import { dockerMessage } from '../words/docker-message.js';
+import { removeEngineHeaders } from './engine-headers.js';
 
 const log = logger('docker');
 
@@ -22,9 +23,9 @@ const STATUS: Record<ErrorKind, number> = {
   internal: 500,
 };
 
-/** The kind of any error that a route can end with. */
+/** The kind of any error that a route may throw. */
 function kindAtEdge(error: unknown): ErrorKind {
-  // What express refuses (a path that cannot be decoded) carries a status of its own.
+  // Express rejects a path that it cannot decode with an error that carries its own status.
   return (error as { status?: unknown } | null)?.status === 400 ? 'invalid' : kindOf(error);
 }
 
@@ -38,15 +39,15 @@ export function sendError(response: Response, error: unknown): void {
     return;
   }
   if (status === 304) response.status(304).end();
-  else response.status(status).json({ message: messageOf(error) });
+  else response.status(status).json({ message: dockerMessage(error) });
 }
 
-/** As {@link sendError}, for a request whose connection was to become a stream: the message as it is, and the connection's end. */
+/** Like {@link sendError}, for a request whose connection would have become a stream: the plain message, then the connection closes. */
 export function sendRawError(response: Response, error: unknown, type: string): void {
   const kind = kindAtEdge(error);
   if (kind === 'internal') log.error({ err: error }, 'a request failed');
-  const text = Buffer.from(`${messageOf(error)}\r\n`);
-  for (const name of ENGINE_HEADERS) response.removeHeader(name);
+  const text = Buffer.from(`${dockerMessage(error)}\r\n`);
+  removeEngineHeaders(response);
   response.writeHead(STATUS[kind], { 'Content-Type': type, 'Content-Length': text.length, Connection: 'close' });
   response.end(text);
 }

@@ -1,17 +1,13 @@
-/** A request of the Docker API: its version, query, body, and the connection it may take over. */
+/** Decodes a request of the Docker API: its version, query and JSON body. */
 import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Request, Response } from 'express';
+import type { Request } from 'express';
 import { z } from 'zod';
 import { invalid } from '../../../src/common/errors.js';
 import { GoJsonError, readGoJson } from '../../../src/common/go-json.js';
 import { API_VERSION } from './api-version.js';
 import { readBody } from './body-reader.js';
-import { type RawConnection, takeOver } from './connection.js';
-import { RAW_STREAM } from './streams.js';
 
-/** Of every answer but those on raw streams. */
-export const ENGINE_HEADERS = ['Api-Version', 'Docker-Experimental', 'Ostype', 'Server'];
 /** What the server keeps with a request. */
 interface Extras {
   apiVersion?: string;
@@ -109,19 +105,6 @@ export function terminalSize(request: Request): { rows: number; cols: number } {
   return { rows: side('h', 'height'), cols: side('w', 'width') };
 }
 
-function hasBody(request: Request): boolean {
-  return request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
-}
-
-/**
- * Takes the body off a request whose connection becomes a stream: some clients send one that says nothing (`null`, `{}`), and it is
- * no input. Without `Upgrade`, a body that is no JSON is the input.
- */
-export async function dropBody(request: Request): Promise<void> {
-  const isJson = /^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '');
-  if (hasBody(request) && (isJson || request.headers.upgrade !== undefined)) await readBody(request);
-}
-
 /**
  * A JSON body, checked. No body is `{}`, unless it is `required`. `root`: see {@link readGoJson}. `plain`: of any type, and what is
  * wrong is told without a prefix; some of Docker's routes are so.
@@ -172,27 +155,4 @@ export function hangup(response: ServerResponse): AbortSignal {
   setMaxListeners(0, abort.signal);
   response.once('close', () => abort.abort());
   return abort.signal;
-}
-
-/**
- * Takes the connection over for raw streams. With `Upgrade` it is answered 101 (`upgradeType` is its content type), without 200, and
- * becomes the stream in both cases; a body that was not read yet is the input then. `headers`: the answer has the engine's own
- * headers, as Docker has it for execs and not for attach.
- */
-export function hijack(
-  request: Request,
-  response: Response,
-  upgradeType: string,
-  options: { headers?: boolean } = {},
-): RawConnection {
-  const own =
-    options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
-  const status =
-    request.headers.upgrade === undefined
-      ? `200 OK\r\nContent-Type: ${RAW_STREAM}\r\n`
-      : `101 UPGRADED\r\nContent-Type: ${upgradeType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n`;
-  const { input, output, socket, head } = takeOver(request);
-  socket.write(`HTTP/1.1 ${status}${own.join('')}\r\n`);
-  if (head.length > 0) socket.unshift(head);
-  return { input, output };
 }

@@ -1,39 +1,39 @@
-/** Which requests there are: paths as Docker's router takes them, and the version that each route checks. */
+/** Reads paths the way Docker's router does and checks the API version of each request that a route takes. */
 import express, { type NextFunction, type Request, type RequestHandler, type Response, type Router } from 'express';
 import { messageOf, notFound } from '../../../src/common/errors.js';
-import { API_VERSION, atLeast, checkVersion, MIN_API_VERSION } from './api-version.js';
+import { atLeast, checkVersion, MIN_API_VERSION } from './api-version.js';
 import { doneWith, originOf } from './connection.js';
+import { EXPERIMENTAL, removeEngineHeaders } from './engine-headers.js';
 import { extrasOf } from './request.js';
 
 const METHODS = ['get', 'head', 'post', 'put', 'delete'] as const;
-const EXPERIMENTAL = 'Docker-Experimental';
 
 /**
- * Takes the version off the path. A path that is not in its shortest form (`//`, `/./`, `/../`) is redirected there, as Docker's
- * router does it, and OPTIONS is answered without looking at the path.
+ * Takes the version off the path. Like Docker's router, it redirects a path with `//`, `/./` or `/../` in it to its clean form, and
+ * answers OPTIONS whatever the path is.
  */
 export function takeVersion(request: Request, response: Response, next: NextFunction): void {
   const [path = '', ...rest] = request.url.split('?');
   const query = rest.length === 0 ? '' : `?${rest.join('?')}`;
   if (request.method === 'OPTIONS' && path === '*') {
-    bare(response).status(200).end();
+    removeEngineHeaders(response).status(200).end();
     return;
   }
   const decoded = decode(path);
   const clean = cleanPath(decoded);
   if (clean !== decoded) {
-    bare(response)
+    removeEngineHeaders(response)
       .status(301)
       .set('Location', `${originOf(request)}${encode(clean)}${query}`)
       .end();
     return;
   }
-  // Docker's router knows methods as they are; Express would take them in any case.
+  // Docker's router compares methods exactly; Express would ignore their case.
   if (request.method !== request.method.toUpperCase()) {
     noRoute(request, response, next);
     return;
   }
-  // What is written with escapes that it does not need is the same path.
+  // A path with escapes that it does not need is the same path.
   const plain = path
     .split('/')
     .map((part) => encodeURIComponent(decode(part)))
@@ -45,17 +45,17 @@ export function takeVersion(request: Request, response: Response, next: NextFunc
   else next();
 }
 
-/** Bytes that are no UTF-8 stand for nothing that has a name here. */
+/** Decodes the escapes of a path. Bytes that are not UTF-8 become replacement characters: nothing here has such a name. */
 function decode(path: string): string {
   const bytes = path.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
-/** As Go writes a path. */
+/** Escapes a path the way Go does. */
 const encode = (path: string): string =>
   encodeURI(path).replace(/[!'()*?#]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
 
-/** A path without empty and dot segments; a slash at its end stays. */
+/** The path without empty and dot segments; a trailing slash stays. */
 export function cleanPath(path: string): string {
   const result: string[] = [];
   for (const part of path.split('/')) {
@@ -66,12 +66,12 @@ export function cleanPath(path: string): string {
   return path.endsWith('/') && clean !== '/' ? `${clean}/` : clean;
 }
 
-/** A router that takes paths to the letter, and whose routes look at the request's version before anything else. */
+/** A router that matches paths exactly and whose routes check the request's API version before anything else. */
 export function versionedRouter(): Router {
   const router = express.Router({ caseSensitive: true, strict: true });
   for (const method of METHODS) {
     const add = router[method].bind(router) as (path: string, ...handlers: RequestHandler[]) => Router;
-    // HEAD is a method of its own: a route for GET does not answer it.
+    // In Docker's router a route for GET does not answer HEAD.
     const handlers: RequestHandler[] = method === 'get' ? [onlyGet, checked] : [checked];
     Object.assign(router, {
       [method]: (path: string, ...own: RequestHandler[]) => add(path, ...handlers, ...own.map(finished)),
@@ -80,7 +80,7 @@ export function versionedRouter(): Router {
   return router;
 }
 
-/** A route that gives up because its client has gone may leave the answer as it is. */
+/** A route whose client has gone may return without finishing its answer; the connection is closed for it. */
 function finished(route: RequestHandler): RequestHandler {
   return async (request, response, next) => {
     await route(request, response, next);
@@ -97,7 +97,7 @@ const checked: RequestHandler = (request, response, next) => {
   } catch (error) {
     response.removeHeader(EXPERIMENTAL);
     if (atLeast(apiVersion!, MIN_API_VERSION)) throw error;
-    // Clients that old read no JSON.
+    // Clients that old cannot read JSON errors.
     response
       .status(400)
       .set('X-Content-Type-Options', 'nosniff')
@@ -108,18 +108,8 @@ const checked: RequestHandler = (request, response, next) => {
   next();
 };
 
-/** What no route took: known by its few headers. @throws notFound */
+/** Answers what no route took, without the engine's headers, as Docker does. @throws notFound */
 export const noRoute: RequestHandler = (_request, response) => {
-  bare(response);
+  removeEngineHeaders(response);
   throw notFound('page not found');
 };
-
-/** The headers of every answer of a route. */
-export function setHeaders(response: Response, server: string): void {
-  response.set({ 'Api-Version': API_VERSION, [EXPERIMENTAL]: 'false', Ostype: 'linux', Server: server });
-}
-
-function bare(response: Response): Response {
-  for (const name of ['Api-Version', EXPERIMENTAL, 'Ostype', 'Server']) response.removeHeader(name);
-  return response;
-}

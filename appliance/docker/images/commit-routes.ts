@@ -1,8 +1,7 @@
 /** `docker commit`: an image of a container. */
 import type { Request, Router } from 'express';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
-import { commitReference } from '../../image/image-commit.js';
-import { familiarString } from '../../image/reference.js';
+import { commitReference, familiarString } from '../../image/index.js';
 import { type CreateBody, createSchema } from '../containers/config/container-config.js';
 import type { DockerConfig } from '../containers/config/container-spec.js';
 import { dockerConfig, isUp } from '../containers/container-view.js';
@@ -25,7 +24,7 @@ export function commitRoutes(router: Router, engine: Engine): void {
     const config = filled(applyChanges(startingPoint(wanted, own), changesOf(request)), own);
     if (container.state === 'removing') throw conflict(`You cannot commit container ${name} which is Removing`);
     if (container.state === 'dead') throw conflict(`You cannot commit container ${name} which is Dead`);
-    const base = engine.imageOf(container);
+    const base = engine.containerImages.of(container);
     if (base === undefined) throw notFound(`No such image: ${container.spec.imageId}`);
     const pause =
       isUp(container) && !container.paused && (query(request, 'pause') === undefined || flag(request, 'pause'));

@@ -1,15 +1,21 @@
 /** Routes of images. */
 import type { Request, Router } from 'express';
 import { z } from 'zod';
-import { invalid, messageOf, notFound, unsupported } from '../../../src/common/errors.js';
+import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 import { matchesGlob } from '../../../src/common/glob.js';
 import { goType } from '../../../src/common/go-json.js';
-import { parsePlatform } from '../../image/platform.js';
-import { familiarString, joinReference } from '../../image/reference.js';
-import type { Image, ProgressMessage, RegistryAuth } from '../../image/types.js';
+import {
+  familiarString,
+  type Image,
+  joinReference,
+  type ProgressMessage,
+  parsePlatform,
+  type RegistryAuth,
+} from '../../image/index.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, checkFilters, filters, flag, hangup, query, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { createdSeconds, imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
 
 const authSchema = goType(
@@ -75,7 +81,7 @@ export function imageRoutes(router: Router, engine: Engine): void {
     } catch (error) {
       // Before the first message it is an answer with a status; after, part of the stream.
       if (!response.headersSent) throw error;
-      progress({ errorDetail: { message: messageOf(error) }, error: messageOf(error) });
+      progress({ errorDetail: { message: dockerMessage(error) }, error: dockerMessage(error) });
     }
     response.end();
   });
@@ -109,7 +115,7 @@ export function imageRoutes(router: Router, engine: Engine): void {
     const deleted = await images.remove(imageName(request), {
       force: flag(request, 'force'),
       noPrune: flag(request, 'noprune'),
-      usedBy: (id) => engine.usersOf(id),
+      usedBy: (id) => engine.containerImages.usersOf(id),
     });
     response.json(deleted);
   });

@@ -1,8 +1,6 @@
 /** Images as the API shows them: a row of the list, `inspect`, and the history. */
 import { formatGoTime } from '../../../src/common/go-time.js';
-import { DEFAULT_PLATFORM } from '../../image/platform.js';
-import { parseReference, repositoryName } from '../../image/reference.js';
-import type { Image } from '../../image/types.js';
+import { DEFAULT_PLATFORM, type Image, parseReference, repositoryName } from '../../image/index.js';
 import { DRIVER } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
@@ -92,7 +90,7 @@ function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
 export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
   return {
     // Told of since 1.51.
-    Containers: atLeast(apiVersion, '1.51') ? engine.usersOf(image.id).length : -1,
+    Containers: atLeast(apiVersion, '1.51') ? engine.containerImages.usersOf(image.id).length : -1,
     Created: createdSeconds(image),
     Id: image.id,
     Labels: image.config.config.Labels ?? null,

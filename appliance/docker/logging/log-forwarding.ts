@@ -12,6 +12,7 @@ import {
 import { isKind, messageOf, unavailable } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { dockerConfig, hostConfig } from '../containers/container-view.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { checkLogValues, logDriver } from './log-options.js';
 import { renderTag, type TagSubject } from './log-tag.js';
 import { syslogMessage } from './syslog-message.js';
@@ -59,7 +60,7 @@ export class LogForwarding {
       if (logDriver(config) !== 'syslog') return;
       sender = await this.connect(container);
     } catch (error) {
-      const message = `failed to create task for container: failed to initialize logging driver: ${messageOf(error)}`;
+      const message = `failed to create task for container: failed to initialize logging driver: ${dockerMessage(error)}`;
       if (message.includes('no such file or directory')) throw new StartError(NOT_FOUND, message);
       throw unavailable(message, error);
     }

@@ -8,11 +8,12 @@ import type { ContainerInfo } from '../../../port-layer/index.js';
 import { CaissonError, forbidden, invalid, unavailable, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import { endpointSchema } from '../containers/config/container-config.js';
-import { isUp, LEFT_KEY, leftNetwork, noneId } from '../containers/container-view.js';
+import { isUp, LEFT_KEY, leftNetwork } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
 import { checkEndpoint } from './network-endpoints.js';
+import { noneId } from './none-network.js';
 
 const connectSchema = goType(
   'network.ConnectOptions',
@@ -29,7 +30,7 @@ export function networkMemberRoutes(router: Router, engine: Engine): void {
 
   /** A network's name, by any name of it. @throws notFound */
   const nameOf = (reference: string): string =>
-    reference === 'none' || reference === noneId(engine) ? 'none' : network.resolve(reference).name;
+    reference === 'none' || reference === noneId(engine.config) ? 'none' : network.resolve(reference).name;
   const containerOf = (reference: string): ContainerInfo => {
     if (reference === '') throw invalid('invalid name or ID supplied: ""');
     return exec.resolve(reference);
@@ -49,7 +50,7 @@ export function networkMemberRoutes(router: Router, engine: Engine): void {
     const { id } = container.spec;
     if (own(container) !== name || leftNetwork(container) !== null)
       throw unavailable(`container ${id} is not connected to the network ${name}`);
-    if (engine.isUp(container) || container.state === 'starting')
+    if (engine.lives.isUp(container) || container.state === 'starting')
       throw unsupported('disconnecting a running container from its network is not implemented');
     await exec.annotate(id, { [LEFT_KEY]: name });
     response.status(200).end();

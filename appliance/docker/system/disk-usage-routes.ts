@@ -119,7 +119,7 @@ function imageUsage(engine: Engine, apiVersion: string): { LayersSize: number; I
     for (const [i, chain] of chainIds.entries()) sizes.set(chain, layerSizes[i] ?? 0);
   const rows = images.map((image) => ({
     ...imageRow(engine, image, apiVersion),
-    Containers: engine.usersOf(image.id).length,
+    Containers: engine.containerImages.usersOf(image.id).length,
     Size: image.size,
     SharedSize: shared.get(image.id) ?? 0,
   }));
@@ -128,7 +128,7 @@ function imageUsage(engine: Engine, apiVersion: string): { LayersSize: number; I
 
 async function containerUsage(engine: Engine, apiVersion: string, signal: AbortSignal): Promise<ContainerRow[]> {
   const containers = engine.portLayer.exec.list().reverse();
-  return (await withSizes(engine, containers, signal, listView(engine, apiVersion))) as ContainerRow[];
+  return (await withSizes(engine, containers, signal, listView(engine.views, apiVersion))) as ContainerRow[];
 }
 
 /** A volume that cannot be read now, since it is being written to, has no size. */

@@ -1,9 +1,9 @@
 /** What a prune answers: its report, or (`stream`, API 1.56) a line for each thing that is gone, and the report last. */
 import type { Request, Response } from 'express';
-import { messageOf } from '../../../src/common/errors.js';
 import { atLeast } from '../http/api-version.js';
 import { JSON_LINES, streamed } from '../http/json-stream.js';
 import { flag, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
 
 /** A client that takes nothing for this long is given up: it keeps others from pruning. */
 const STALLED_MS = 30_000;
@@ -48,7 +48,7 @@ export async function streamedReport(
     write({ aux: report });
   } catch (error) {
     if (!response.headersSent) throw error;
-    write({ errorDetail: { message: messageOf(error) } });
+    write({ errorDetail: { message: dockerMessage(error) } });
   }
   response.end();
 }

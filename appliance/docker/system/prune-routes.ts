@@ -2,7 +2,7 @@
 import type { Router } from 'express';
 import { conflict, invalid, isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import type { Image, ImageDeletion } from '../../image/types.js';
+import type { Image, ImageDeletion } from '../../image/index.js';
 import { dockerConfig } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
 import { checkFilters, filters } from '../http/request.js';
@@ -98,11 +98,11 @@ async function pruneContainers(
   for (const container of engine.portLayer.exec.list()) {
     if (progress.over()) break;
     const { id, createdAt } = container.spec;
-    if (engine.isUp(container) || container.state === 'starting') continue;
+    if (engine.lives.isUp(container) || container.state === 'starting') continue;
     if (!allowed.allow(Date.parse(createdAt), dockerConfig(container).Labels)) continue;
     try {
       const size = await engine.portLayer.files.size(id).catch(() => 0);
-      await engine.remove(id, false);
+      await engine.lifecycle.remove(id, false);
       deleted.push(id);
       progress.deleted(id);
       reclaimed += size;
@@ -131,7 +131,7 @@ async function pruneImages(
     if (!allowed.allow(Date.parse(image.config.created ?? ''), image.config.config.Labels ?? {})) continue;
     for (const reference of namesToRemove(image, danglingOnly)) {
       try {
-        const options = { force: false, noPrune: false, usedBy: (id: string) => engine.usersOf(id) };
+        const options = { force: false, noPrune: false, usedBy: (id: string) => engine.containerImages.usersOf(id) };
         const removed = await images.remove(reference, options);
         deleted.push(...removed);
         for (const one of removed) if ('Deleted' in one) progress.deleted(one.Deleted);

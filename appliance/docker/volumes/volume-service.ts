@@ -16,6 +16,7 @@ import { datastorePath } from '../../../src/vim25/index.js';
 import type { CreateBody } from '../containers/config/container-config.js';
 import { dockerConfig } from '../containers/container-view.js';
 import type { EventBus } from '../events/event-bus.js';
+import { dockerMessage } from '../words/docker-message.js';
 import { type MountPoint, mountPoints, withMounts } from './mount-points.js';
 import { parseBind, parseConfigured, parseMount, parseVolumesFrom, type WantedMount } from './mount-spec.js';
 import { ANONYMOUS_LABEL, newVolume } from './volume-options.js';
@@ -204,7 +205,7 @@ export class VolumeService {
     try {
       source = this.portLayer.exec.resolve(reference);
     } catch (error) {
-      throw new CaissonError('invalid', messageOf(error), { cause: error });
+      throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }
     return mountPoints(source).map(({ unsourced: _, ...mount }) => ({ ...mount, mode: '', rw: mount.rw && !readOnly }));
   }

@@ -8,7 +8,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { dockerRouter } from '../../../appliance/docker/server.js';
+import { dockerRouter } from '../../../appliance/docker/routes.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { startTestEngine } from '../../support/docker-engine.js';
 import { type MirroredStack, startMirroredStack } from '../../support/mirrored-stack.js';

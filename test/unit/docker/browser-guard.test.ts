@@ -4,7 +4,8 @@ import { type AddressInfo, createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type DockerServer, dockerApp, dockerRouter, listenDocker } from '../../../appliance/docker/server.js';
+import { dockerRouter } from '../../../appliance/docker/routes.js';
+import { type DockerServer, dockerApp, listenDocker } from '../../../appliance/docker/server.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 
 let engine: TestEngine;

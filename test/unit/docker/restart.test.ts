@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RestartBackoff, type RestartPolicy } from '../../../appliance/docker/restart/restart-policy.js';
 import { RestartSupervisor } from '../../../appliance/docker/restart/restart-supervisor.js';
+import { setRestartPolicy } from '../../../appliance/docker/restart/set-policy.js';
 import type { ContainerInfo } from '../../../port-layer/index.js';
 import { internal, unavailable } from '../../../src/common/errors.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
@@ -255,7 +256,10 @@ describe('a container with a restart policy', () => {
   it('takes another policy from its next end on', async () => {
     await runIt('changed', 'sleep 60', { Name: 'no' });
     const { Id: id } = await inspect('changed');
-    await engine.engine.setRestartPolicy(id, { Name: 'on-failure', MaximumRetryCount: 1 });
+    await setRestartPolicy(engine.portLayer.exec, engine.engine.restarts, id, {
+      Name: 'on-failure',
+      MaximumRetryCount: 1,
+    });
     await engine.portLayer.exec.kill('changed', 9);
     await expect.poll(async () => (await inspect('changed')).RestartCount).toBe(1);
     expect((await inspect('changed')).HostConfig.RestartPolicy).toEqual({ Name: 'on-failure', MaximumRetryCount: 1 });

@@ -4,10 +4,11 @@
 
 import type { SyslogGrants } from '../../../../port-layer/config.js';
 import type { ExecService } from '../../../../port-layer/index.js';
-import { invalid, messageOf, unsupported } from '../../../../src/common/errors.js';
+import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { checkHealthConfig } from '../../health/health-check.js';
 import { checkLogConfig } from '../../logging/log-options.js';
 import { checkEndpoints } from '../../networks/network-endpoints.js';
+import { dockerMessage } from '../../words/docker-message.js';
 import type { CreateBody, HostConfig } from './container-config.js';
 
 /** Done: read in `container-spec.ts`, `privileges.ts`, `resources.ts`, `tmpfs.ts`, `volumes/` or `published-ports.ts`. */
@@ -151,7 +152,7 @@ export function checkNamespaceOwners({ HostConfig: host }: CreateBody, exec: Pic
     try {
       exec.resolve(owner);
     } catch (error) {
-      throw invalid(messageOf(error));
+      throw invalid(dockerMessage(error));
     }
   }
 }

@@ -1,0 +1,41 @@
+/** What the engine knows of containers beyond their VMs, and the checks that depend on it. */
+import type { ContainerInfo } from '../../../port-layer/index.js';
+import { conflict } from '../../../src/common/errors.js';
+import type { HealthService } from '../health/health-service.js';
+import type { RestartSupervisor } from '../restart/restart-supervisor.js';
+import type { ContainerLife } from './container-life.js';
+import { isUp } from './container-view.js';
+
+export class ContainerLives {
+  constructor(
+    private readonly restarts: Pick<RestartSupervisor, 'isRestarting' | 'restartCount'>,
+    private readonly health: Pick<HealthService, 'state'>,
+  ) {}
+
+  of(container: ContainerInfo): ContainerLife {
+    return {
+      restarting: this.restarts.isRestarting(container.spec.id),
+      restartCount: this.restarts.restartCount(container),
+      health: this.health.state(container.spec.id),
+    };
+  }
+
+  /** Whether Docker calls it running. A container that is about to be restarted counts as running. */
+  isUp(container: ContainerInfo): boolean {
+    return isUp(container) || this.restarts.isRestarting(container.spec.id);
+  }
+
+  /** @param named what the message calls it @throws conflict in Docker's words when it is about to be restarted */
+  checkNotRestarting(container: ContainerInfo, named = `Container ${container.spec.id}`): void {
+    if (this.restarts.isRestarting(container.spec.id))
+      throw conflict(`${named} is restarting, wait until the container is running`);
+  }
+}
+
+/** @param named what the message calls it @param before what has to wait @throws conflict in Docker's words when it is paused */
+export function checkNotPaused(container: ContainerInfo, named: string, before: string): void {
+  if (!container.paused) return;
+  // No user paused it: its disk ran out of room, so unpausing would not help.
+  if (container.error !== '') throw conflict(`${named} is paused: ${container.error}`);
+  throw conflict(`${named} is paused, unpause the container before ${before}`);
+}

@@ -1,0 +1,42 @@
+/** Starts a container with its links, published ports and log driver. Users and restart policies both start containers this way. */
+import { isIP } from 'node:net';
+import type { ExecService } from '../../../port-layer/index.js';
+import { unavailable, unsupported } from '../../../src/common/errors.js';
+import type { LogForwarding } from '../logging/log-forwarding.js';
+import type { ContainerPorts } from '../networks/container-ports.js';
+import { hostConfig, leftNetwork } from './container-view.js';
+import { resolveLinks } from './links.js';
+
+export class Launcher {
+  constructor(
+    private readonly exec: Pick<ExecService, 'list' | 'resolve' | 'start'>,
+    private readonly ports: Pick<ContainerPorts, 'reserve'>,
+    private readonly forwarding: Pick<LogForwarding, 'prepare'>,
+  ) {}
+
+  /** @param annotations to be kept with the container; called once it is clear that it may be started */
+  async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
+    const container = this.exec.resolve(id);
+    const left = leftNetwork(container);
+    if (left !== null)
+      throw unsupported(`starting a container that was disconnected from its network ('${left}') is not implemented`);
+    await this.exec.start(container.spec.id, async () => {
+      const links = resolveLinks(container, this.exec.list());
+      for (const server of hostConfig(container).Dns ?? []) checkNameserver(server);
+      const ports = await this.ports.reserve(container);
+      await this.forwarding.prepare(container);
+      return { annotations: { ...ports, ...annotations() }, links };
+    });
+  }
+}
+
+/** @throws unavailable in Docker's words: it accepts any text at create, and finds out here */
+function checkNameserver(server: string): void {
+  if (isIP(server) !== 0) return;
+  throw unavailable(`bad nameserver address ${server}: ParseAddr(${JSON.stringify(server)}): ${whyNoIp(server)}`);
+}
+
+/** What Go (net/netip) says of a text that is not an address. */
+function whyNoIp(text: string): string {
+  return /^\d+(\.\d+){1,2}$/.test(text) ? 'IPv4 address too short' : 'unable to parse IP';
+}

@@ -1,0 +1,127 @@
+/** Routes of a container's life: start, stop, kill, restart, wait, remove. */
+import type { Request, Router } from 'express';
+import type { WaitCondition } from '../../../port-layer/index.js';
+import {
+  CaissonError,
+  invalid,
+  kindOf,
+  notFound,
+  notModified,
+  unavailable,
+  unsupported,
+} from '../../../src/common/errors.js';
+import type { Engine } from '../engine.js';
+import { atLeast } from '../http/api-version.js';
+import { flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
+import { dockerMessage } from '../words/docker-message.js';
+import { parseSignal } from './config/signals.js';
+import { withoutLink } from './links.js';
+import { waitForContainer } from './wait.js';
+
+/** Adds the routes. */
+export function lifecycleRoutes(router: Router, engine: Engine): void {
+  const { exec, interaction } = engine.portLayer;
+
+  router.post('/containers/:id/start', async (request, response) => {
+    if (query(request, 'checkpoint')) throw unsupported('checkpoints are not implemented');
+    await engine.lifecycle.start(request.params.id);
+    response.status(204).end();
+  });
+
+  router.post('/containers/:id/stop', async (request, response) => {
+    // A time that is none is told of in any case, as Docker does.
+    integer(request, 't');
+    const container = exec.resolve(request.params.id);
+    const { id } = container.spec;
+    // Nobody asks for the signal's name where there is nothing to send it to.
+    if (!engine.lives.isUp(container)) throw notModified(`container ${id} is not running`);
+    await engine.lifecycle.stop(id, stopOptions(request));
+    response.status(204).end();
+  });
+
+  router.post('/containers/:id/restart', async (request, response) => {
+    const container = exec.resolve(request.params.id);
+    await engine.lifecycle.restart(container.spec.id, stopOptions(request));
+    response.status(204).end();
+  });
+
+  router.post('/containers/:id/kill', async (request, response) => {
+    const { id } = request.params;
+    try {
+      const container = exec.resolve(id);
+      const signal = parseSignal(query(request, 'signal') || 'KILL');
+      await engine.lifecycle.kill(container.spec.id, signal);
+    } catch (error) {
+      throw new CaissonError(kindOf(error), `cannot kill container: ${id}: ${dockerMessage(error)}`, { cause: error });
+    }
+    response.status(204).end();
+  });
+
+  router.post('/containers/:id/wait', async (request, response) => {
+    // Conditions came with 1.30.
+    const condition = (atLeast(versionOf(request), '1.30') && query(request, 'condition')) || 'not-running';
+    if (!['not-running', 'next-exit', 'removed'].includes(condition))
+      throw invalid(`invalid condition: "${condition}"`);
+    const waiting = waitForContainer(
+      exec,
+      engine.restarts,
+      request.params.id,
+      condition as WaitCondition,
+      hangup(response),
+    );
+    waiting.catch(() => undefined);
+    exec.resolve(request.params.id);
+    // The head goes out at once: clients start the container only when they know that the wait is on.
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.flushHeaders();
+    try {
+      const { exitCode, error } = await waiting;
+      // Who waits while it starts it hears of a failed start from the start.
+      const failure = condition === 'not-running' && error !== '' ? { Error: { Message: error } } : {};
+      const answer = { ...failure, StatusCode: exitCode };
+      response.end(`${JSON.stringify(answer)}\n`);
+    } catch {
+      response.destroy();
+    }
+  });
+
+  router.delete('/containers/:id', async (request, response) => {
+    if (flag(request, 'link')) {
+      exec.resolve(request.params.id);
+      throw unavailable('Conflict, cannot remove the default link name of the container');
+    }
+    await engine.lifecycle.remove(request.params.id, flag(request, 'force'), flag(request, 'v'));
+    response.status(204).end();
+  });
+
+  // `docker rm --link`: the link goes, the container it leads to stays.
+  router.delete('/containers/:id/:alias', async (request, response) => {
+    const { id, alias } = request.params;
+    const noSuch = notFound(`No such container: ${id}/${alias}`);
+    const container = exec.list().find(({ spec }) => spec.name === id);
+    const annotations = container === undefined ? null : withoutLink(container, alias);
+    if (container === undefined || annotations === null) throw noSuch;
+    if (!flag(request, 'link'))
+      throw invalid(`${id}/${alias} is a link: remove it with --link, or the container by its own name`);
+    await exec.annotate(container.spec.id, annotations);
+    response.status(204).end();
+  });
+
+  router.post('/containers/:id/resize', async (request, response) => {
+    const container = exec.resolve(request.params.id);
+    const { rows, cols } = terminalSize(request);
+    await interaction.resize(container.spec.id, { rows, cols });
+    engine.publish(container, 'resize', { height: String(rows), width: String(cols) });
+    response.status(200).end();
+  });
+}
+
+/** How a container is to be stopped. A signal of one's own came with 1.42, and is not heard of before. @throws invalid */
+function stopOptions(request: Request): { signal?: number; timeoutSeconds?: number } {
+  const seconds = integer(request, 't');
+  const signal = atLeast(versionOf(request), '1.42') ? query(request, 'signal') : undefined;
+  return {
+    ...(signal === undefined || signal === '' ? {} : { signal: parseSignal(signal) }),
+    ...(seconds === undefined ? {} : { timeoutSeconds: seconds }),
+  };
+}

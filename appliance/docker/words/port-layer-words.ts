@@ -1,0 +1,185 @@
+/**
+ * Docker's sentence for each error of the port layer. Clients and scripts look for some of these texts, so they are Docker's to
+ * the byte.
+ */
+import type { ArchiveEntry, ErrorCode, ErrorSubject, RemovalHinders } from '../../../port-layer/index.js';
+
+/** `null`: Docker knows nothing of the kind, and the port layer's own message is shown. */
+type Words = { [C in ErrorCode]: ((subject: ErrorSubject<C>) => string) | null };
+
+const notRunning = ({ container }: { container: string }): string => `container ${container} is not running`;
+
+export const WORDS: Words = {
+  'container.notFound': ({ reference }) => `No such container: ${reference}`,
+  'container.ambiguous': ({ prefix }) => `Multiple IDs found with provided prefix: ${prefix}`,
+  'container.nameTaken': ({ name, holder }) =>
+    `Conflict. The container name "/${name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
+  'container.alreadyRunning': ({ container }) => `container ${container} is already running`,
+  'container.alreadyStopped': notRunning,
+  'container.notRunning': notRunning,
+  'container.stillRunning': ({ name }) =>
+    `cannot remove container "/${name}": container is running: stop the container before removing or force remove`,
+  'container.beingRemoved': ({ container, hinders }) => beingRemoved(hinders, container),
+  'container.alreadyPaused': ({ container }) => `Container ${container} is already paused`,
+  'container.notPaused': ({ container }) => `Container ${container} is not paused`,
+  'container.suspendedOnly': ({ container }) =>
+    `Container ${container} was paused by suspending its virtual machine alone: unpause it before it is looked into`,
+  'container.standsStill': ({ container, reason }) =>
+    `Container ${container} is paused: ${reason}: the container stands still`,
+  'container.wrongState': null,
+  'container.stopped': null,
+  'container.specTooLarge': null,
+  'container.logsNotKept': () => 'configured logging driver does not support reading',
+  'container.rootReadOnly': () => 'container rootfs is marked read-only',
+  'container.volumeReadOnly': () => 'mounted volume is marked read-only',
+
+  'start.tooLate': null,
+  'start.poweredOff': null,
+  'start.notPrepared': null,
+  'process.notStarted': ({ of, reason }) =>
+    of === 'container' ? containerNotStarted(reason) : `${EXEC_FAILED}${UNABLE}${reason}`,
+  'process.unknownUser': null,
+  'process.badEnvironment': ({ of, problem, entry }) => {
+    const wrong = badEnvironment(problem, entry);
+    return of === 'container'
+      ? `${START_FAILED}${UNABLE}error during container init: ${wrong}`
+      : `${EXEC_FAILED}${UNABLE}${wrong}`;
+  },
+  'exec.relativeDirectory': () => `${EXEC_FAILED}Cwd must be an absolute path`,
+
+  'exec.notFound': ({ exec }) => `No such exec instance: ${exec}`,
+  'exec.noCommand': () => 'No exec command specified',
+  'exec.alreadyRunning': ({ exec }) => `exec command ${exec} is already running`,
+  'exec.alreadyRun': ({ exec }) => `exec command ${exec} has already run`,
+  'exec.notStarted': null,
+  'exec.ended': ({ exec }) => `NotFound: process does not exist ${exec}: not found`,
+  'exec.tooLate': () => 'timeout waiting for exec session ready',
+
+  'guest.silent': null,
+  'guest.brokeProtocol': null,
+  'guest.notConnected': null,
+  'guest.refusedLimits': null,
+  'guest.refusedFreeze': null,
+  'guest.noHelper': null,
+
+  'files.notFound': ({ container, path }) => `Could not find the file ${path} in container ${container}`,
+  'files.failed': null,
+  'files.unresolved': ({ reason, tooManyLinks }) => (tooManyLinks ? 'EvalSymlinks: too many links' : reason),
+  'files.notADirectory': () => 'extraction point is not a directory',
+  'files.unknownUser': ({ user, file, why }) =>
+    `failed to look up user "${user}" in container: ${why === 'noEntry' ? `no matching entries in ${file} file` : `read /etc/${file}: is a directory`}`,
+  'files.tooMany': null,
+  'files.tooLate': null,
+
+  'archive.outside': ({ part, name }) => `invalid ${part} "${name}"`,
+  'archive.cut': () => 'unexpected EOF',
+  'archive.damaged': () => 'archive/tar: invalid tar header',
+  'archive.entryFailed': ({ step, entry, reason }) =>
+    step === 'owner'
+      ? `failed to Lchown "${entry.name}" for UID ${entry.uid}, GID ${entry.gid}: lchownat ${entry.name}: ${reason}`
+      : `${making(entry)}${reason}`,
+  'archive.keepsKind': ({ directory, path, destination }) =>
+    directory
+      ? `cannot overwrite directory "${path}" with non-directory "${destination}"`
+      : `cannot overwrite non-directory "${path}" with directory "${destination}"`,
+
+  'disk.unreadable': null,
+  'disk.refused': null,
+  'disk.foreignParent': null,
+  'disk.givenUp': null,
+  'disk.closing': null,
+
+  'layer.notFound': null,
+  'layer.noParent': null,
+  'layer.isParent': null,
+  'layer.inUse': null,
+
+  'volume.notFound': ({ volume }) => `get ${volume}: no such volume`,
+  'volume.inUse': ({ volume }) => `remove ${volume}: volume is in use`,
+  'volume.diskInUse': null,
+  'volume.tooMany': null,
+  'volume.badCapacity': null,
+  'volume.noRoom': null,
+  'volume.badContent': ({ path, why }) => badContent(path, why),
+
+  'storage.full': null,
+  'storage.reserved': null,
+  'storage.quota': null,
+  'storage.badReserve': null,
+
+  'network.notFound': ({ network }) => `network ${network} not found`,
+  'network.gone': ({ network }) => `failed to set up container networking: network ${network} not found`,
+  'network.tooMany': () => 'Container cannot be connected to network endpoints: more than one network at create',
+  'network.noAddress': ({ subnet }) => `no available IPv4 addresses on this network's address pools: ${subnet}`,
+  'network.foreignAddress': null,
+  'network.addressInUse': () => 'Address already in use',
+
+  'target.noDatacenter': null,
+  'target.noDatastore': null,
+  'target.noFileManager': null,
+  'target.noFile': null,
+};
+
+/** What runc and the daemon put before the cause, and clients look for. */
+const START_FAILED =
+  'failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: ';
+const EXEC_FAILED = 'OCI runtime exec failed: exec failed: ';
+const UNABLE = 'unable to start container process: ';
+const MOUNT_HINT =
+  ': Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type';
+
+function containerNotStarted(reason: string): string {
+  // The daemon makes the working directory itself, before it calls runc.
+  const directory = /^mkdir (.*): not a directory$/i.exec(reason)?.[1];
+  if (directory !== undefined) return `Cannot mkdir: ${directory} is not a directory`;
+  const hint = /^exec: .*: not a directory$/s.test(reason) ? MOUNT_HINT : '';
+  return `${START_FAILED}${UNABLE}${reason}${hint}`;
+}
+
+function badEnvironment(problem: ErrorSubject<'process.badEnvironment'>['problem'], entry: string): string {
+  const quoted = JSON.stringify(entry).replaceAll('\\u0000', '\\x00');
+  return problem === 'noName'
+    ? `environment variable name can't be empty: ${quoted}`
+    : `environment variable value can't contain null(\\x00): ${quoted}`;
+}
+
+function beingRemoved(hinders: RemovalHinders, container: string): string {
+  switch (hinders) {
+    case 'start':
+      return 'container is marked for removal and cannot be started';
+    case 'remove':
+      return `removal of container ${container} is already in progress`;
+    case 'update':
+      return 'Container is marked for removal and cannot be "update".';
+    case 'attach':
+      return `container ${container} is marked for removal and cannot be attached`;
+    case 'files':
+      return `container ${container} is being removed`;
+  }
+}
+
+function making({ type, name, linkName }: ArchiveEntry): string {
+  switch (type) {
+    case 'file':
+      return `openat ${name}: `;
+    case 'directory':
+      return `mkdirat ${name}: `;
+    case 'link':
+      return `linkat ${linkName} ${name}: `;
+    case 'symlink':
+      return `symlinkat ${linkName} ${name}: `;
+    default:
+      return '';
+  }
+}
+
+function badContent(path: string, why: ErrorSubject<'volume.badContent'>['why']): string {
+  switch (why) {
+    case 'tooManyLinks':
+      return `evalSymlinksInScope: too many links in ${path}`;
+    case 'belowAFile':
+      return `lstat ${path}: not a directory`;
+    case 'notADirectory':
+      return `source ${path} is not directory`;
+  }
+}

@@ -1,0 +1,282 @@
+/**
+ * What can go wrong in the port layer: all codes, each with its kind and its message. The message is plain English for logs.
+ * Where Docker has no sentence of its own, users read it, too.
+ */
+import type { ErrorKind } from '../src/common/errors.js';
+import { humanSize } from '../src/common/human-size.js';
+
+const code = <S>(
+  kind: ErrorKind,
+  message: (subject: S) => string,
+): { kind: ErrorKind; message: (subject: S) => string } => ({
+  kind,
+  message,
+});
+
+/** Of errors that say it all. */
+type Nothing = Record<never, never>;
+
+/** What an error is about. */
+interface ById {
+  container: string;
+}
+
+/** What is under way, or wished for, when a container is being removed. */
+export type RemovalHinders = 'start' | 'remove' | 'update' | 'attach' | 'files';
+
+/** A process that could not be started: a container's first one, or an exec's. */
+interface NotStarted {
+  of: 'container' | 'exec';
+  /** 127 not found, 126 not executable, 128 otherwise: what the docker CLI ends with. */
+  exitCode: number;
+}
+
+const BEING_REMOVED: Record<RemovalHinders, string> = {
+  start: 'cannot be started',
+  remove: 'cannot be removed twice',
+  update: 'cannot be updated',
+  attach: 'cannot be attached to',
+  files: 'has no files to show',
+};
+
+/** All codes, each with its kind and its message; the message's parameter is the type of the subject. */
+export const CODES = {
+  // --- containers
+  'container.notFound': code('notFound', (s: { reference: string }) => `there is no container '${s.reference}'`),
+  'container.ambiguous': code('conflict', (s: { prefix: string }) => `several container ids begin with ${s.prefix}`),
+  'container.nameTaken': code(
+    'conflict',
+    (s: { name: string; holder: string }) => `the name '${s.name}' belongs to container ${s.holder}`,
+  ),
+  'container.alreadyRunning': code('notModified', (s: ById) => `container ${s.container} already runs`),
+  'container.alreadyStopped': code('notModified', (s: ById) => `container ${s.container} is already stopped`),
+  'container.notRunning': code('conflict', (s: ById) => `container ${s.container} does not run`),
+  /** Only a forced removal takes one that runs. */
+  'container.stillRunning': code(
+    'conflict',
+    (s: ById & { name: string }) => `container ${s.container} runs, and is removed only by force`,
+  ),
+  'container.beingRemoved': code(
+    'conflict',
+    (s: ById & { hinders: RemovalHinders }) =>
+      `container ${s.container} is being removed: it ${BEING_REMOVED[s.hinders]}`,
+  ),
+  'container.alreadyPaused': code('conflict', (s: ById) => `container ${s.container} is paused already`),
+  'container.notPaused': code('unavailable', (s: ById) => `container ${s.container} is not paused`),
+  /** Its processes could not be frozen, so its guest cannot be asked without letting them run. */
+  'container.suspendedOnly': code(
+    'conflict',
+    (s: ById) => `container ${s.container} was paused by suspending its VM alone: its guest cannot be asked`,
+  ),
+  /** The host holds the VM until somebody answers its question, such as a full datastore. */
+  'container.standsStill': code(
+    'conflict',
+    (s: ById & { reason: string }) => `container ${s.container} is held by its host: ${s.reason}`,
+  ),
+  'container.wrongState': code(
+    'conflict',
+    (s: ById & { from: string; to: string }) => `container ${s.container} is ${s.from} and cannot become ${s.to}`,
+  ),
+  /** It ended while it was asked for something. */
+  'container.stopped': code('conflict', (_: Nothing) => 'the container has stopped'),
+  'container.specTooLarge': code(
+    'invalid',
+    (_: Nothing) => "the container's configuration is too large: give it fewer variables or labels",
+  ),
+  'container.logsNotKept': code('unsupported', (s: ById) => `the output of container ${s.container} is not kept`),
+  'container.rootReadOnly': code('invalid', (s: ById) => `the root of container ${s.container} is read-only`),
+  'container.volumeReadOnly': code(
+    'invalid',
+    (s: ById & { volume: string }) => `volume ${s.volume} is mounted read-only in container ${s.container}`,
+  ),
+
+  // --- starting processes
+  'start.tooLate': code('timeout', (_: Nothing) => 'the container VM does not start its process in time'),
+  'start.poweredOff': code('internal', (_: Nothing) => 'container VM has unexpectedly powered off'),
+  /** What the caller prepares before a start failed, and names the exit code that the start is to end with. */
+  'start.notPrepared': code('invalid', (s: { exitCode: number; reason: string }) => s.reason),
+  /** The guest's reason. */
+  'process.notStarted': code(
+    'invalid',
+    (s: NotStarted & { reason: string }) => `the ${s.of}'s process cannot be started: ${s.reason}`,
+  ),
+  'process.unknownUser': code('invalid', (s: NotStarted & { reason: string }) => s.reason),
+  'process.badEnvironment': code(
+    'invalid',
+    (s: NotStarted & { problem: 'noName' | 'nul'; entry: string }) =>
+      `the ${s.of}'s environment has an entry ${s.problem === 'nul' ? 'with a NUL byte' : 'without a name'}: ${JSON.stringify(s.entry)}`,
+  ),
+  'exec.relativeDirectory': code(
+    'invalid',
+    (s: NotStarted & { directory: string }) => `the working directory '${s.directory}' is not an absolute path`,
+  ),
+
+  // --- execs
+  'exec.notFound': code('notFound', (s: { exec: string }) => `there is no exec ${s.exec}`),
+  'exec.noCommand': code('invalid', (_: Nothing) => 'the exec has no command'),
+  'exec.alreadyRunning': code('conflict', (s: { exec: string }) => `exec ${s.exec} already runs`),
+  'exec.alreadyRun': code('conflict', (s: { exec: string }) => `exec ${s.exec} has run already`),
+  'exec.notStarted': code('conflict', (s: { exec: string }) => `exec ${s.exec} was not started`),
+  'exec.ended': code('notFound', (s: { exec: string }) => `exec ${s.exec} has ended`),
+  'exec.tooLate': code('timeout', (s: { exec: string }) => `exec ${s.exec} was not started in time`),
+
+  // --- the guest
+  'guest.silent': code(
+    'timeout',
+    (s: { what: string; seconds: number }) =>
+      `the container VM does not answer: ${s.what} was given up after ${s.seconds} s`,
+  ),
+  'guest.brokeProtocol': code('unavailable', (s: { how: string }) => `the guest broke the protocol: ${s.how}`),
+  'guest.notConnected': code('unavailable', (_: Nothing) => 'the container VM does not connect its channel'),
+  'guest.refusedLimits': code('invalid', (s: { reason: string }) => s.reason),
+  'guest.refusedFreeze': code('unavailable', (s: { reason: string }) => s.reason),
+  /** A file server or an observer could not be started. */
+  'guest.noHelper': code('conflict', (s: { reason: string }) => s.reason),
+
+  // --- files
+  'files.notFound': code(
+    'notFound',
+    (s: ById & { path: string }) => `there is no file ${s.path} in container ${s.container}`,
+  ),
+  /** An operation failed; the reason is the system's. */
+  'files.failed': code(
+    'unavailable',
+    (s: { operation: string; path: string; reason: string }) => `${s.operation} ${s.path}: ${s.reason}`,
+  ),
+  'files.unresolved': code(
+    'unavailable',
+    (s: { path: string; reason: string; tooManyLinks: boolean }) => `${s.path} leads nowhere: ${s.reason}`,
+  ),
+  'files.notADirectory': code('invalid', (s: { path: string }) => `${s.path} is not a directory`),
+  'files.unknownUser': code(
+    'invalid',
+    (s: { user: string; file: 'passwd' | 'group'; why: 'noEntry' | 'notAFile' }) =>
+      `user '${s.user}': /etc/${s.file} ${s.why === 'noEntry' ? 'does not have it' : 'is not a file'}`,
+  ),
+  'files.tooMany': code('unavailable', (_: Nothing) => 'the container has more files than can be told of at once'),
+  'files.tooLate': code(
+    'timeout',
+    (s: { what: string; seconds: number }) => `${s.what} was given up after ${s.seconds} s`,
+  ),
+
+  // --- archives that are unpacked into a container
+  'archive.outside': code(
+    'unavailable',
+    (s: { part: 'entry name' | 'hardlink target'; name: string }) =>
+      `the archive has the ${s.part} '${s.name}', which leads out of where it is unpacked`,
+  ),
+  'archive.cut': code('unavailable', (_: Nothing) => 'the archive ends in the middle of an entry'),
+  'archive.damaged': code('unavailable', (_: Nothing) => 'the archive is damaged'),
+  'archive.entryFailed': code(
+    'unavailable',
+    (s: { step: 'make' | 'owner'; entry: ArchiveEntry; reason: string }) => `${s.entry.name}: ${s.reason}`,
+  ),
+  /** Something was not to be replaced by what is of another kind. */
+  'archive.keepsKind': code(
+    'unavailable',
+    (s: { directory: boolean; path: string; destination: string }) =>
+      `${s.path} is ${s.directory ? 'a' : 'not a'} directory and stays so`,
+  ),
+
+  // --- disks
+  'disk.unreadable': code(
+    'unavailable',
+    (s: { what: string; doing: string; reason: string }) =>
+      `the filesystem of ${s.what} cannot be ${s.doing}: ${s.reason}`,
+  ),
+  'disk.refused': code('unavailable', (s: { reason: string }) => s.reason),
+  'disk.foreignParent': code(
+    'unavailable',
+    (s: { path: string }) => `it names ${s.path} as its parent, which is not the layer it stands on`,
+  ),
+  'disk.givenUp': code(
+    'unavailable',
+    (s: { reason: string }) => `the files of a disk are not read or written any more: ${s.reason}`,
+  ),
+  'disk.closing': code('unavailable', (_: Nothing) => 'the engine is stopping'),
+
+  // --- layers
+  'layer.notFound': code('notFound', (s: { layer: string }) => `layer ${s.layer} is not stored`),
+  'layer.noParent': code('internal', (s: { layer: string }) => `the parent layer ${s.layer} is not stored`),
+  'layer.isParent': code(
+    'conflict',
+    (s: { layer: string; child: string }) => `layer ${s.layer} is the parent of ${s.child}`,
+  ),
+  'layer.inUse': code('conflict', (s: { layer: string }) => `layer ${s.layer} is in use by a container`),
+
+  // --- volumes
+  'volume.notFound': code('notFound', (s: { volume: string }) => `there is no volume '${s.volume}'`),
+  'volume.inUse': code('conflict', (s: { volume: string }) => `volume '${s.volume}' is in use`),
+  /** A container that runs keeps another, or this endpoint, from its disk. */
+  'volume.diskInUse': code(
+    'conflict',
+    (s: ById & { volume: string; name: string }) =>
+      `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
+  ),
+  'volume.tooMany': code(
+    'invalid',
+    (s: { most: number; wanted: number }) =>
+      `a container's virtual machine can have ${s.most} volumes, not ${s.wanted}`,
+  ),
+  'volume.badCapacity': code(
+    'invalid',
+    (s: { bytes: number | bigint | string }) => `a volume's capacity is from 8 MiB to 2 TiB, not ${s.bytes} bytes`,
+  ),
+  'volume.noRoom': code(
+    'insufficientResources',
+    (s: { volume: string; reason: string }) => `volume ${s.volume}: ${s.reason}`,
+  ),
+  /** What a new volume was to get its content from. */
+  'volume.badContent': code(
+    'unavailable',
+    (s: { path: string; why: 'tooManyLinks' | 'belowAFile' | 'notADirectory' }) =>
+      `the content for a new volume, ${s.path}: ${s.why === 'tooManyLinks' ? 'too many links' : 'not a directory'}`,
+  ),
+
+  // --- room
+  'storage.full': code('insufficientResources', (_: Nothing) => 'no space left on device'),
+  'storage.reserved': code(
+    'insufficientResources',
+    (s: { place: string; free: number; reserve: number }) =>
+      `no space left on device: ${s.place} has ${humanSize(s.free)} free, of which ${humanSize(s.reserve)} are kept in reserve`,
+  ),
+  'storage.quota': code(
+    'insufficientResources',
+    (s: { most: number }) =>
+      `no space left on device: images may take ${humanSize(s.most)} in all (disk quota exceeded)`,
+  ),
+  'storage.badReserve': code(
+    'invalid',
+    (s: { text: string }) => `'${s.text}' is no part of a filesystem and no size, such as 5% or 2GiB`,
+  ),
+
+  // --- networks
+  'network.notFound': code('notFound', (s: { network: string }) => `there is no network '${s.network}'`),
+  /** A container's own network, when it is started. */
+  'network.gone': code('notFound', (s: { network: string }) => `a container's network '${s.network}' is gone`),
+  'network.tooMany': code('invalid', (_: Nothing) => 'a container can be created with one network'),
+  'network.noAddress': code('insufficientResources', (s: { subnet: string }) => `${s.subnet} has no free address`),
+  'network.foreignAddress': code(
+    'conflict',
+    (s: { address: string; subnet: string }) => `${s.address} is not an address of ${s.subnet}`,
+  ),
+  'network.addressInUse': code('conflict', (s: { address: string }) => `the address ${s.address} is in use`),
+
+  // --- what answers vim25
+  'target.noDatacenter': code(
+    'invalid',
+    (s: { datacenter: string }) => `the target has no datacenter '${s.datacenter}'`,
+  ),
+  'target.noDatastore': code('invalid', (s: { datastore: string }) => `there is no datastore ${s.datastore}`),
+  'target.noFileManager': code('invalid', (_: Nothing) => 'the target has no file manager'),
+  'target.noFile': code('notFound', (s: { path: string }) => `${s.path} is not on the datastore`),
+};
+
+/** An entry of an archive, as far as it has a part in what went wrong. */
+export interface ArchiveEntry {
+  type: string;
+  name: string;
+  linkName: string;
+  uid: number;
+  gid: number;
+}
