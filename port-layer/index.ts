@@ -3,6 +3,9 @@
  * from there: kill the process at any instant and open it again, and every container, layer and address is found. Speaks vim25
  * and the tether's channel only; knows nothing of Docker or of what answers vim25.
  */
+
+export { CAPABILITIES, DEFAULT_CAPABILITIES } from '../tether/program/capabilities.js';
+export type { ProcessSpec, Rlimit, TmpfsSpec } from '../tether/program/spec.js';
 export {
   type ArchiveEntry,
   type ErrorCode,
@@ -31,4 +34,4 @@ export { openPortLayer } from './open.js';
 export type { PortLayer } from './port-layer.js';
 export { type Grow, type StorageReserve, withoutRoom } from './storage/storage-reserve.js';
 export type * from './storage/types.js';
-export { volumeDiskPath, volumeDisks } from './storage/volume-disks.js';
+export { volumeDiskName, volumeDisks } from './storage/volume-disks.js';

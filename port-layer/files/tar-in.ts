@@ -1,7 +1,7 @@
 /** Unpacking a tar into a container, as Docker's daemon unpacks one. */
 import type { Readable } from 'node:stream';
 import { CaissonError, invalid, isKind, messageOf } from '../../src/common/errors.js';
-import { type TarEntry, TarReader } from '../../src/disk/tar/reader.js';
+import { type TarEntry, TarReader } from '../../src/disk/index.js';
 import { cleanPath, toText } from './paths.js';
 import {
   Errno,

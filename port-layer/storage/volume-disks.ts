@@ -1,6 +1,7 @@
 /** Volumes as disks of a container's VM: where their files lie, and where each is attached. */
 import { invalid } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
+import { datastorePath } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 
@@ -39,6 +40,11 @@ export function volumeDiskPath(config: Pick<VchConfig, 'imageStore' | 'id'>, nam
   return `${storeRoot(config)}/volumes/${id}/${id}.vmdk`;
 }
 
+/** A volume's disk as vSphere names it: `[datastore] path`. */
+export function volumeDiskName(config: Pick<VchConfig, 'imageStore' | 'id'>, name: string): string {
+  return datastorePath(config.imageStore.datastore, volumeDiskPath(config, name));
+}
+
 /** The disks for a container's volumes, each once, in the order of the mounts. @throws invalid: too many */
 export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): VolumeDisk[] {
   const disks = new Map<string, VolumeDisk>();
@@ -53,34 +59,4 @@ export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): V
   if (disks.size > MAX_VOLUMES)
     throw invalid(`a container's virtual machine can have ${MAX_VOLUMES} volumes, not ${disks.size}`);
   return [...disks.values()];
-}
-
-/** A volume in a container, for who reads or changes its files while the container does not run. */
-export interface MountedVolume {
-  /** Its name: it is to be held ({@link VolumeUse.hold}) while its disk is used. */
-  volume: string;
-  /** Where it is in the container: absolute; links in it are followed inside the container's root. */
-  path: string;
-  /** Path of its disk, relative to the datastore. */
-  disk: string;
-  readOnly: boolean;
-  /** The directory or file in the volume that is mounted; '': its root. */
-  subpath: string;
-}
-
-/** The volumes of a container, the outer paths first. */
-export function mountedVolumes(
-  config: Pick<VchConfig, 'imageStore' | 'id'>,
-  { volumes = [] }: Pick<ContainerSpec, 'volumes'>,
-): MountedVolume[] {
-  const depth = ({ path }: { path: string }): number => path.split('/').length;
-  return volumes
-    .map(({ volume, path, readOnly, subpath = '' }) => ({
-      volume,
-      path,
-      disk: volumeDiskPath(config, volume),
-      readOnly,
-      subpath,
-    }))
-    .sort((a, b) => depth(a) - depth(b));
 }

@@ -15,7 +15,8 @@ export async function implementedOperations(): Promise<[type: string, operation:
   const operations = new Set(operationNames());
   const found: [string, string][] = [];
   for (const directory of DIRECTORIES) {
-    for (const file of await readdir(join(ROOT, directory))) {
+    for (const file of await readdir(join(ROOT, directory), { recursive: true })) {
+      if (!file.endsWith('.ts')) continue;
       const path = join(ROOT, directory, file);
       const hidden = /^class \w+ extends (?:ManagedObject|SimpleObject|View|FileObject)\b.*/m.exec(
         await readFile(path, 'utf8'),

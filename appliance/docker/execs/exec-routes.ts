@@ -1,9 +1,8 @@
 /** Execs: further processes in a running container. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, Router } from 'express';
-import type { AttachedStreams } from '../../../port-layer/index.js';
+import { type AttachedStreams, CAPABILITIES } from '../../../port-layer/index.js';
 import { conflict, invalid } from '../../../src/common/errors.js';
-import { CAPABILITIES } from '../../../tether/program/capabilities.js';
 import { execSchema, execStartSchema } from '../containers/config/container-config.js';
 import { checkNotPaused } from '../containers/container-lives.js';
 import type { Engine } from '../engine.js';

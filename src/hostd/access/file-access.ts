@@ -6,7 +6,7 @@
 import { dirname } from 'node:path';
 import type { Datastore } from '../inventory/datastore.js';
 import type { Registry } from '../inventory/registry.js';
-import type { VirtualMachine } from '../vm/virtual-machine.js';
+import type { Machine } from '../vm/vm-host.js';
 import { type Caller, noPermission, restrictedCaller } from './caller.js';
 import { isEndpointConfig, type Scope, scopeOf } from './scope.js';
 
@@ -32,7 +32,7 @@ export class FileAccess {
   constructor(
     private readonly datastore: Datastore,
     private readonly registry: Registry,
-    private readonly vms: () => VirtualMachine[],
+    private readonly vms: () => Machine[],
   ) {}
 
   /** @param path relative to the datastore, without links and `..` @throws NoPermission */
@@ -94,7 +94,7 @@ export class FileAccess {
     };
   }
 
-  private hasPool(caller: Caller, vm: VirtualMachine): boolean {
+  private hasPool(caller: Caller, vm: Machine): boolean {
     const pool = this.registry.find(vm.pool);
     return pool !== undefined && caller.has(pool, 'Resource.AssignVMToPool');
   }

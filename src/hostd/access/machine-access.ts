@@ -1,9 +1,10 @@
 /** What of a machine's configuration a caller may decide: which files, sockets and networks it may use, and which keys it may have. */
 import { normalize } from 'node:path';
 import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
-import type { Host } from '../inventory/host.js';
 import type { ManagedObject } from '../inventory/managed-object.js';
-import type { Hardware, NewDisk, Serial } from '../vm/hardware.js';
+import type { NewDisk } from '../vm/hardware/device-kind.js';
+import type { Hardware, Serial } from '../vm/hardware/hardware.js';
+import type { VmHost } from '../vm/vm-host.js';
 import { mustHave, noPermission, restrictedCaller } from './caller.js';
 import { ENDPOINT_KEY, isEndpointConfig, OWNER_KEY } from './scope.js';
 
@@ -39,7 +40,7 @@ export function checkChange(machine: ManagedObject, spec: VirtualMachineConfigSp
 
 /** Refuses keys that would make the machine another's or the host's own. @throws NoPermission */
 export function checkKeys(
-  host: Host,
+  host: VmHost,
   machine: ManagedObject,
   before: ReadonlyMap<string, string>,
   after: ReadonlyMap<string, string>,
@@ -65,7 +66,7 @@ export function checkKeys(
 }
 
 /** Id of the virtual container host whose pool that is, or one of the pools above it. */
-export function ownerOf(host: Host, pool: Ref): string | undefined {
+export function ownerOf(host: VmHost, pool: Ref): string | undefined {
   const endpoints = host.vms().filter(({ config }) => isEndpointConfig(config.extraConfig));
   for (let at: Ref | undefined = pool; at?.type === 'ResourcePool'; ) {
     const { value } = at;
@@ -81,7 +82,7 @@ export function ownerOf(host: Host, pool: Ref): string | undefined {
  * @throws NoPermission, InvalidDatastorePath
  */
 export async function checkDevices(
-  host: Host,
+  host: VmHost,
   machine: ManagedObject,
   before: Hardware,
   after: Hardware,
@@ -107,7 +108,7 @@ export async function checkDevices(
   }
 }
 
-async function checkSerial(host: Host, machine: ManagedObject, backing: Serial['backing']): Promise<void> {
+async function checkSerial(host: VmHost, machine: ManagedObject, backing: Serial['backing']): Promise<void> {
   if (backing.kind === 'file') {
     await host.datastore.locate(backing.file, 'write');
     return;

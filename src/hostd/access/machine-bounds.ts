@@ -1,6 +1,6 @@
 /** How much of machines one user may have hostd keep: their configuration is in its memory, and is written anew with each change. */
-import type { Host } from '../inventory/host.js';
 import type { VmConfig } from '../vm/vm-config.js';
+import type { VmHost } from '../vm/vm-host.js';
 import { restrictedCaller } from './caller.js';
 import { tooMuch } from './holdings.js';
 
@@ -32,7 +32,7 @@ function sizeOf(config: VmConfig): number {
  * Refuses a configuration that is too large for a user who is no administrator, or one machine too many.
  * @param pool of the machine @param before what is replaced by it @throws LimitExceeded
  */
-export function checkBounds(host: Host, pool: string, before: VmConfig, next: VmConfig): void {
+export function checkBounds(host: VmHost, pool: string, before: VmConfig, next: VmConfig): void {
   if (restrictedCaller() === undefined) return;
   if (next.annotation.length > MAX_ANNOTATION) throw tooMuch(MAX_ANNOTATION, 'an annotation');
   if (sizeOf(next) > MAX_MACHINE_BYTES) throw tooMuch(MAX_MACHINE_BYTES, "a machine's configuration");

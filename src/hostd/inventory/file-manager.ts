@@ -1,14 +1,14 @@
 /** FileManager, VirtualDiskManager and HostDatastoreBrowser: files of the datastore. */
 import type { Dirent } from 'node:fs';
 import { copyFile, mkdir, opendir, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { matchesGlob } from '../../common/glob.js';
-import { createChild, createEmpty } from '../../disk/vmdk/create.js';
+import { createEmpty } from '../../disk/vmdk/create.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { restrictedCaller } from '../access/caller.js';
 import type { Need } from '../access/file-access.js';
-import { copyRecord, forgetRecord, moveRecord, recordDisk } from '../disks/disk-records.js';
+import { copyRecord, forgetRecord, moveRecord } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import { isOwnFile } from '../own-files.js';
 import type { CallContext } from '../server/session.js';
@@ -161,15 +161,6 @@ export class VirtualDiskManager extends FileObject {
       await copyFile(from, to);
       await copyRecord(from, to);
     });
-  }
-
-  /** Used by VMs whose device change asks for a new disk. */
-  async create(local: string, parent: string | null, capacityBytes: number): Promise<void> {
-    await mkdir(dirname(local), { recursive: true, mode: 0o755 });
-    if (parent === null) await createEmpty(local, capacityBytes);
-    else await createChild(local, parent);
-    await forgetRecord(local);
-    await recordDisk(local);
   }
 }
 

@@ -22,9 +22,10 @@ import type { VmRuntime } from '../runtime.js';
 import { viewsOfSession } from '../server/session.js';
 import { REJECT_ALL, type SecurityPolicy, samePolicy } from '../switch/security-policy.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
-import { emptyHardware } from '../vm/hardware.js';
+import { emptyHardware } from '../vm/hardware/hardware.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
 import { loadVmx, newVmConfig } from '../vm/vm-config.js';
+import type { Machine, VmHost } from '../vm/vm-host.js';
 import { DATASTORE, Datastore } from './datastore.js';
 import { EventManager } from './event-manager.js';
 import { FileManager, HostDatastoreBrowser, VirtualDiskManager } from './file-manager.js';
@@ -72,7 +73,7 @@ const EMPTY: Inventory = {
 };
 
 /** The inventory and what its objects share. */
-export class Host {
+export class Host implements VmHost {
   readonly registry = new Registry();
   readonly events = new EventManager(this.registry);
   readonly tasks = new TaskManager(this.registry);
@@ -87,7 +88,6 @@ export class Host {
   readonly portGroups = new Map<string, SecurityPolicy>();
   readonly datastore: Datastore;
   readonly fileAccess: FileAccess;
-  readonly disks: VirtualDiskManager;
   private inventory: Inventory = structuredClone(EMPTY);
   private readonly saver = new Saver(() => this.write());
   private readonly vmsById = new Map<string, VirtualMachine>();
@@ -113,7 +113,7 @@ export class Host {
       }),
     );
     this.fileAccess = new FileAccess(this.datastore, registry, () => this.allMachines());
-    this.disks = registry.add(new VirtualDiskManager(this.datastore, tasks));
+    registry.add(new VirtualDiskManager(this.datastore, tasks));
     registry.add(new FileManager(this.datastore, tasks));
     registry.add(new ViewManager(registry, viewsOfSession));
     registry.add(new SearchIndex(this));
@@ -337,7 +337,7 @@ export class Host {
   }
 
   /** @throws DuplicateName, InvalidName */
-  checkVmName(name: string, self?: VirtualMachine): string {
+  checkVmName(name: string, self?: Machine): string {
     if (name === '') throw fault('InvalidName', 'A VM needs a name', { name });
     const twin = this.vms().find((vm) => vm !== self && vm.config.name === name);
     if (twin !== undefined)
@@ -364,7 +364,7 @@ export class Host {
     await mkdir(vm.directory, { mode: 0o711 });
     this.making.add(vm);
     try {
-      await vm.reconfigure(spec, user, true);
+      await vm.configure(spec);
       this.checkVmName(name);
     } catch (error) {
       await rm(vm.directory, { recursive: true, force: true });
@@ -432,7 +432,7 @@ export class Host {
   }
 
   /** Takes a VM out of the inventory. */
-  async forget(vm: VirtualMachine): Promise<void> {
+  async forget(vm: Machine): Promise<void> {
     this.vmsById.delete(vm.ref.value);
     this.registry.remove(vm);
     this.touchLists(vm.pool);

@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { fromGuestOs, toGuestOs } from './guest-os.js';
-import { emptyHardware, type Hardware, isDeviceKey, readVmxDevices, vmxDevices } from './hardware.js';
+import { isDeviceKey, readVmxDevices, vmxDevices } from './hardware/devices.js';
+import { emptyHardware, type Hardware } from './hardware/hardware.js';
 import { formatVmx, parseVmx } from './vmx.js';
 import { fromVmxFile, toVmxFile, withFiles } from './vmx-files.js';
 

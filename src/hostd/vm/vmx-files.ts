@@ -3,7 +3,7 @@
  * point; `[datastore] path`, the form of the API, is none that readers of these files take (libvirt: "Could not handle file name").
  */
 import { DATASTORE, DATASTORE_MOUNT } from '../inventory/datastore.js';
-import type { Hardware } from './hardware.js';
+import type { Hardware } from './hardware/hardware.js';
 
 const ROOT = `[${DATASTORE}] `;
 

@@ -6,7 +6,7 @@ import { containerSpec } from '../../../appliance/docker/containers/config/conta
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/containers/config/privileges.js';
 import { allLimits } from '../../../appliance/docker/containers/config/resources.js';
 import { tmpfsMounts } from '../../../appliance/docker/containers/config/tmpfs.js';
-import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/containers/container-view.js';
+import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/containers/host-config-view.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import type { ContainerSpec } from '../../../port-layer/index.js';

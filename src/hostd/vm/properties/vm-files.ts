@@ -1,8 +1,8 @@
 /** A VM's files as vim25 lists them, and the space that they take. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { diskFacts } from './disk-facts.js';
-import type { VmView } from './vm-info.js';
+import { diskFacts } from '../disk-facts.js';
+import type { VmView } from './vm-view.js';
 
 interface VmFile {
   key: number;
@@ -66,13 +66,13 @@ export function storageInfo(vm: VmView): object {
   return { perDatastoreUsage: [{ datastore: vm.host.datastore.ref, ...used(vm) }], timestamp: new Date() };
 }
 
-/** The files of each disk, the base first. Those of images lie elsewhere. */
+/** The files of each disk, the base first; those of images lie elsewhere. */
 function chains(vm: VmView): { key: number; files: string[] }[] {
   const { datastore } = vm.host;
   return vm.config.hardware.disks.map(({ key, file }) => {
     const files: string[] = [];
     for (let at: string | null = datastore.resolve(file); at !== null && files.length < 256; ) {
-      // What a disk says of its parents is its guest's word: nothing of others is told by it.
+      // What a disk says of its parents is its guest's word: only files that the caller may read are shown.
       if (!datastore.has(at) || !vm.host.fileAccess.mayRead(datastore.relative(at))) break;
       files.unshift(datastore.pathOf(at));
       at = diskFacts(at)?.parent ?? null;

@@ -1,24 +1,6 @@
-/** The devices that every VM has and nobody adds: buses, keyboard, mouse, video card, with the keys vSphere gives them. */
-
-import { constant } from '../../vim25/codec.js';
-
-/** Device keys as vSphere numbers them. */
-export const KEY = {
-  pci: 100,
-  ide: 200,
-  ps2: 300,
-  sio: 400,
-  video: 500,
-  keyboard: 600,
-  pointing: 700,
-  scsi: 1000,
-  disk: 2000,
-  nic: 4000,
-  serial: 9000,
-};
-
-/** PCI units: SCSI controllers from 3 on, network cards from 7 on. */
-export const PCI_UNIT = { scsi: 3, nic: 7 };
+/** The devices that every VM has from the start: buses, keyboard, mouse and video card, with the keys that vSphere gives them. */
+import { constant } from '../../../vim25/codec.js';
+import { KEY } from './device-keys.js';
 
 const FIXED = new Set([KEY.pci, KEY.ide, KEY.ide + 1, KEY.ps2, KEY.sio, KEY.video, KEY.keyboard, KEY.pointing]);
 
@@ -27,13 +9,13 @@ export function isFixedDevice(key: number): boolean {
   return FIXED.has(key);
 }
 
-/** Sets of fixed devices by the keys in them: they differ in what is on the buses only, and that is alike in most VMs. */
+/** Fixed devices by the keys on their buses: that is all they differ in, and most VMs have the same keys. */
 const known = new Map<string, readonly object[]>();
 const MAX_KNOWN = 500;
 
 /**
- * The fixed devices as vim25 has them. They are made and encoded once for all VMs with the same keys: half of what a VM's hardware is on
- * the wire would be made anew at each look.
+ * The fixed devices as vim25 has them. They are half of what a VM's hardware is on the wire, so they are made and encoded only once
+ * for all VMs with the same keys.
  * @param pci keys of the devices on the PCI bus @param serial those of the serial ports
  */
 export function fixedDevices(pci: number[], serial: number[]): readonly object[] {

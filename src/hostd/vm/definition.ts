@@ -1,0 +1,39 @@
+/** A VM as the runtime needs it. */
+import type { RuntimeDisk, RuntimeNic, RuntimeSerial } from '../runtime.js';
+import { assignedAddresses } from './assigned-addresses.js';
+import type { Disk, Nic, Serial } from './hardware/hardware.js';
+import { socketOf } from './hardware/serial-ports.js';
+import type { VmConfig } from './vm-config.js';
+
+/** Local path of a datastore path. */
+type Resolve = (file: string) => string;
+
+export function runtimeDisk({ bus, unit, file, mode }: Disk, resolve: Resolve): RuntimeDisk {
+  // What a guest writes to such a disk is to be gone after its run: here it cannot write at all.
+  return { bus, unit, path: resolve(file), readOnly: mode === 'independent_nonpersistent' };
+}
+
+/** @param assigned the addresses that each card may send from, by MAC address; undefined: any */
+export function runtimeNic(
+  { mac, portGroup, connected }: Nic,
+  index: number,
+  assigned: ReadonlyMap<string, string[]> | undefined,
+): RuntimeNic {
+  const addresses = assigned === undefined ? undefined : (assigned.get(mac.toLowerCase()) ?? []);
+  return { index, mac, portGroup, connected, addresses };
+}
+
+export function runtimeNics({ hardware, extraConfig }: VmConfig): RuntimeNic[] {
+  const assigned = assignedAddresses(extraConfig);
+  return hardware.nics.map((nic, index) => runtimeNic(nic, index, assigned));
+}
+
+export function runtimeSerial({ backing }: Serial, index: number, resolve: Resolve): RuntimeSerial {
+  return {
+    index,
+    backing:
+      backing.kind === 'file'
+        ? { kind: 'file', path: resolve(backing.file) }
+        : { kind: 'unixClient', path: socketOf(backing.serviceUri) },
+  };
+}

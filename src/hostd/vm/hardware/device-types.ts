@@ -1,0 +1,21 @@
+/** Types of a device as vim25 and .vmx files name them. The guest sees a virtio device whatever the name is. */
+
+/** One kind's types. */
+export class DeviceTypes {
+  /** @param byVmxName vim25 types by their names in .vmx files, the usual one first */
+  constructor(private readonly byVmxName: ReadonlyMap<string, string>) {}
+
+  /** The vim25 types. */
+  all(): string[] {
+    return [...this.byVmxName.values()];
+  }
+
+  /** The vim25 type of a name in a .vmx file; the usual one for a name that is not known. */
+  fromVmx(name: string): string {
+    return this.byVmxName.get(name) ?? [...this.byVmxName.values()][0]!;
+  }
+
+  toVmx(type: string): string {
+    return [...this.byVmxName].find(([, one]) => one === type)?.[0] ?? [...this.byVmxName.keys()][0]!;
+  }
+}

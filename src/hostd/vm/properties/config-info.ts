@@ -1,0 +1,126 @@
+/** VirtualMachine.config. */
+import { diskFacts } from '../disk-facts.js';
+import { showDevices } from '../hardware/devices.js';
+import { allocations } from './allocations.js';
+import { guestName } from './guest-names.js';
+import { isOn, type VmView } from './vm-view.js';
+
+const HARDWARE_VERSION = 'vmx-14';
+
+/** VirtualMachineConfigInfo. Devices and keys are made only when they are looked at. */
+export function configInfo(vm: VmView): object {
+  const { config, host } = vm;
+  const { datastore } = host;
+  return {
+    changeVersion: String(config.changeVersion),
+    modified: config.createdAt,
+    name: config.name,
+    guestFullName: guestName(config.guestId),
+    version: HARDWARE_VERSION,
+    uuid: config.uuid,
+    createDate: config.createdAt,
+    instanceUuid: config.instanceUuid,
+    npivTemporaryDisabled: true,
+    template: false,
+    guestId: config.guestId,
+    alternateGuestName: '',
+    annotation: config.annotation,
+    files: {
+      vmPathName: datastore.pathOf(vm.vmx),
+      snapshotDirectory: datastore.pathOf(vm.directory),
+      suspendDirectory: datastore.pathOf(vm.directory),
+      logDirectory: datastore.pathOf(vm.directory),
+    },
+    tools: {
+      toolsVersion: 0,
+      afterPowerOn: true,
+      afterResume: true,
+      beforeGuestStandby: true,
+      beforeGuestShutdown: true,
+      toolsUpgradePolicy: 'manual',
+      syncTimeWithHost: false,
+    },
+    flags: {
+      disableAcceleration: false,
+      enableLogging: true,
+      useToe: false,
+      runWithDebugInfo: false,
+      monitorType: 'release',
+      htSharing: 'any',
+      snapshotDisabled: false,
+      snapshotLocked: false,
+      diskUuidEnabled: false,
+      virtualMmuUsage: 'automatic',
+      virtualExecUsage: 'hvAuto',
+      snapshotPowerOffBehavior: 'powerOff',
+      recordReplayEnabled: false,
+    },
+    defaultPowerOps: {
+      powerOffType: 'soft',
+      suspendType: 'hard',
+      resetType: 'soft',
+      defaultPowerOffType: 'soft',
+      defaultSuspendType: 'hard',
+      defaultResetType: 'soft',
+      standbyAction: 'checkpoint',
+    },
+    get hardware() {
+      return {
+        numCPU: config.cpus,
+        numCoresPerSocket: 1,
+        memoryMB: config.memoryMiB,
+        virtualICH7MPresent: false,
+        virtualSMCPresent: false,
+        get device() {
+          return devices(vm);
+        },
+      };
+    },
+    ...allocations(config),
+    latencySensitivity: { level: 'normal', sensitivity: 0 },
+    vcpuConfig: [],
+    cpuFeatureMask: [],
+    memoryHotAddEnabled: false,
+    cpuHotAddEnabled: false,
+    cpuHotRemoveEnabled: false,
+    get extraConfig() {
+      return [...config.extraConfig].map(([key, value]) => ({ $type: 'OptionValue', key, value }));
+    },
+    datastoreUrl: [datastore.urlPair()],
+    swapPlacement: 'inherit',
+    bootOptions: {
+      bootDelay: 0,
+      enterBIOSSetup: false,
+      bootRetryEnabled: false,
+      bootRetryDelay: 10_000,
+      bootOrder: [],
+    },
+    vAssertsEnabled: false,
+    changeTrackingEnabled: false,
+    firmware: 'bios',
+    maxMksConnections: 40,
+    guestAutoLockEnabled: false,
+    memoryReservationLockedToMax: false,
+    initialOverhead: { initialMemoryReservation: 0, initialSwapReservation: 0 },
+    nestedHVEnabled: false,
+    vPMCEnabled: false,
+    messageBusTunnelEnabled: false,
+  };
+}
+
+/** VirtualDevice[]. */
+function devices(vm: VmView): object[] {
+  const { datastore } = vm.host;
+  return showDevices(vm.config.hardware, {
+    datastore: datastore.ref,
+    networkOf: (portGroup) => vm.host.networkRef(portGroup),
+    disk: (file) => {
+      const facts = diskFacts(datastore.resolve(file));
+      if (facts === null || facts.parent === null) return facts;
+      // What a disk says of its parent is its guest's word: only a path that the caller may read is shown.
+      const inside = datastore.has(facts.parent) && vm.host.fileAccess.mayRead(datastore.relative(facts.parent));
+      return { ...facts, parent: inside ? datastore.pathOf(facts.parent) : null };
+    },
+    on: isOn(vm),
+  });
+}
