@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { VchConfig } from '../../../port-layer/config.js';
+import { DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
 import type { ContainerInfo, ExecService, HostInfo, StorageReserve } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
@@ -99,7 +99,10 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ['vSphere', host.product],
       ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
       ...(await spaces(room)),
-      ['Bridge network', `${config.bridge.portGroup} ${config.bridge.subnet}`],
+      ...config.networks.map(({ name, portGroup, subnet }) => [
+        name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
+        `${portGroup} ${subnet}`,
+      ]),
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
       ...(host.cage === '' ? [] : [['Cage', host.cage]]),
