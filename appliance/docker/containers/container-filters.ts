@@ -33,7 +33,7 @@ const STATES = ['created', 'running', 'paused', 'restarting', 'removing', 'exite
 const HEALTH = ['none', 'starting', 'healthy', 'unhealthy'];
 const BOOLEANS = ['0', '1', 'true', 'false'];
 
-/** For all names together. */
+/** How long a regular expression may take for all names. */
 const NAME_MS = 200;
 
 /** What the filters look at. */
@@ -46,14 +46,14 @@ export interface FilterSources {
 
 type Test = (container: ContainerInfo, value: string) => boolean;
 
-/** Newest first, filtered. @throws invalid for unknown filters and values; notFound for a `before` or `since` that is not there */
+/** The containers that pass the filters, newest first. @throws invalid for unknown filters and values; notFound for a `before` or `since` that does not exist */
 export function filterContainers(
   sources: FilterSources,
   containers: ContainerInfo[],
   filters: Map<string, string[]>,
   options: { all: boolean; limit: number; annotations?: boolean },
 ): ContainerInfo[] {
-  // That of annotations came with 1.56; engines of older versions take it for unknown.
+  // The filter for annotations exists since 1.56.
   checkFilters(filters, options.annotations === true ? [...KNOWN, 'annotation'] : KNOWN);
   for (const status of filters.get('status') ?? [])
     if (!STATES.includes(status))
@@ -73,7 +73,7 @@ export function filterContainers(
   const task = filters.get('is-task') ?? [];
   if (task.length > 1 || !task.every((value) => BOOLEANS.includes(value)))
     throw invalid(`invalid filter 'is-task=[${task.join(' ')}]'`);
-  // The port layer's order decides among those of one millisecond: it is that in which they were made.
+  // The port layer lists containers in the order in which they were made; that decides among those of one millisecond.
   const sorted = [...containers].reverse().sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
   const places = new Map(sorted.map((container, place) => [container.spec.id, place]));
   const limits = (name: string): number[] =>
@@ -128,8 +128,8 @@ function anyOf(sources: FilterSources, filters: Map<string, string[]>): Record<s
 }
 
 /**
- * The names that a regular expression fits, with and without their slash, as Docker has it.
- * @throws invalid for one that takes too long: unlike Go's, these can take for ever
+ * The names that match a regular expression, with or without their slash, as in Docker.
+ * @throws invalid for one that takes too long: unlike Go's, JavaScript's can take for ever
  */
 function matchingNames(names: string[], value: string): Set<string> {
   let bare: RegExp;
@@ -147,8 +147,8 @@ function matchingNames(names: string[], value: string): Set<string> {
 }
 
 /**
- * `publish` looks at ports of the host, `expose` at those of the container, and one of all of them is enough. A container that does not
- * run has neither. @throws invalid for ports that are none
+ * `publish` looks at ports of the host, `expose` at ports of the container; any one of them is enough. A container that does not run has
+ * none. @throws invalid for malformed ports
  */
 function portFilter(filters: Map<string, string[]>): (ports: ListPort[]) => boolean {
   const ranges = (name: string): PortRange[] => (filters.get(name) ?? []).map((value) => portRange(name, value));
@@ -186,7 +186,7 @@ function portRange(name: string, value: string): PortRange {
   return { first, last, protocol };
 }
 
-/** An image and those that were committed on top of it; what was pulled stands for itself, whatever layers it shares. */
+/** The ids of an image and of those committed on top of it. A pulled image has no ancestors, whatever layers it shares. */
 function descendants({ images }: FilterSources, reference: string): Set<string> {
   let ancestor: Image;
   try {

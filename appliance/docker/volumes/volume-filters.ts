@@ -6,7 +6,7 @@ import { PruneFilters } from '../prune/prune-filters.js';
 import { withinTime } from '../values/bounded-time.js';
 import type { VolumeService } from './volume-service.js';
 
-/** For all names together. */
+/** How long a regular expression may take for all names. */
 const NAME_MS = 200;
 
 /** The volumes that pass the filters. @throws invalid in Docker's words */
