@@ -1,8 +1,8 @@
 /** Volumes as disks of a container's VM: where their files lie, and where each is attached. */
-import { invalid } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { datastorePath } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 
 /** A machine has up to so many SCSI controllers, with units 0 to 15 (vSphere's configuration maximums). */
@@ -56,7 +56,6 @@ export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): V
       disks.set(volume, { volume, bus: Math.floor(place / UNITS), unit: place % UNITS, readOnly });
     } else known.readOnly &&= readOnly;
   }
-  if (disks.size > MAX_VOLUMES)
-    throw invalid(`a container's virtual machine can have ${MAX_VOLUMES} volumes, not ${disks.size}`);
+  if (disks.size > MAX_VOLUMES) throw new PortLayerError('volume.tooMany', { most: MAX_VOLUMES, wanted: disks.size });
   return [...disks.values()];
 }
