@@ -10,7 +10,7 @@ import { flag, query, versionOf } from '../http/request.js';
 import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys, RAW_STREAM, streamType } from '../http/streams.js';
 import { acceptWebSocket } from '../http/web-socket.js';
 import { checkNotPaused } from './container-lives.js';
-import { dockerConfig } from './container-view.js';
+import { recordOf } from './container-record.js';
 
 /** A container's streams for one request. */
 interface Attachment {
@@ -53,7 +53,7 @@ export function attachRoutes(router: Router, engine: Engine): void {
       ...wanted,
       tty: container.spec.process.tty,
       multiplexed,
-      closeStdin: dockerConfig(container).StdinOnce,
+      closeStdin: recordOf(container).config.StdinOnce,
     });
     if (end === 'detached') engine.publish(exec.resolve(container.spec.id), 'detach');
   };

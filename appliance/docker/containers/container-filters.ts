@@ -7,15 +7,9 @@ import type { Engine } from '../engine.js';
 import { checkFilters } from '../http/request.js';
 import { parentOf } from '../images/image-view.js';
 import { withinTime } from '../values/bounded-time.js';
-import { mountPoints } from '../volumes/mount-points.js';
-import {
-  containerNetworks,
-  dockerConfig,
-  dockerState,
-  hostConfig,
-  type ListPort,
-  listPorts,
-} from './container-view.js';
+import { recordOf } from './container-record.js';
+import { dockerState } from './container-state.js';
+import { containerNetworks, type ListPort, listPorts } from './network-view.js';
 
 const KNOWN = [
   'ancestor',
@@ -84,8 +78,8 @@ export function filterContainers(
     const place = places.get(container.spec.id)!;
     if (!showAll && !engine.lives.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
-    if (!(filters.get('label') ?? []).every((label) => has(dockerConfig(container).Labels, label))) return false;
-    if (!(filters.get('annotation') ?? []).every((one) => has(hostConfig(container).Annotations ?? {}, one)))
+    if (!(filters.get('label') ?? []).every((label) => has(recordOf(container).config.Labels, label))) return false;
+    if (!(filters.get('annotation') ?? []).every((one) => has(recordOf(container).hostConfig.Annotations ?? {}, one)))
       return false;
     if (!passesPorts(listPorts(engine.views, container))) return false;
     return [...filters].every(([name, values]) => {
@@ -120,7 +114,7 @@ function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, T
     health: (container, value) => (engine.lives.of(container).health?.status ?? 'none') === value,
     'is-task': (_container, value) => value === 'false' || value === '0',
     volume: (container, value) =>
-      mountPoints(container).some(({ name, destination }) => destination === value || name === value),
+      recordOf(container).mounts.some(({ name, destination }) => destination === value || name === value),
   };
 }
 

@@ -5,7 +5,8 @@ import { atLeast } from '../http/api-version.js';
 import { filters, flag, hangup, integer, versionOf } from '../http/request.js';
 import { filterContainers } from './container-filters.js';
 import { containerSize, withSizes } from './container-size.js';
-import { inspectView, listView } from './container-view.js';
+import { inspectView } from './inspect-view.js';
+import { listView } from './list-view.js';
 
 /** Adds the routes. */
 export function inspectRoutes(router: Router, engine: Engine): void {

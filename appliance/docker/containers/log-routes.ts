@@ -9,7 +9,7 @@ import { encodeDetails, type LogFormat, renderLines } from '../logging/log-frame
 import { logAttributes, logDriver } from '../logging/log-options.js';
 import { renderTag } from '../logging/log-tag.js';
 import { parseUnixTime } from '../values/timestamps.js';
-import { dockerConfig, hostConfig } from './container-view.js';
+import { recordOf } from './container-record.js';
 
 /** Adds the route. */
 export function logRoutes(router: Router, engine: Engine): void {
@@ -58,8 +58,8 @@ export function logRoutes(router: Router, engine: Engine): void {
 }
 
 function details(container: ContainerInfo): string {
-  const { Labels: labels, Env: env, Image: imageName } = dockerConfig(container);
-  const config = hostConfig(container).LogConfig;
+  const { Labels: labels, Env: env, Image: imageName } = recordOf(container).config;
+  const config = recordOf(container).hostConfig.LogConfig;
   // Only `json-file` keeps attributes with its lines.
   if (logDriver(config) !== 'json-file') return '';
   const tag = config?.Config?.tag;

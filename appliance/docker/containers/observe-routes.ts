@@ -7,7 +7,7 @@ import { conflict, invalid, isKind } from '../../../src/common/errors.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { flag, hangup, query, versionOf } from '../http/request.js';
-import { isUp } from './container-view.js';
+import { isUp } from './container-state.js';
 import { statsView } from './stats.js';
 import { checkPsOptions, topView } from './top/top.js';
 

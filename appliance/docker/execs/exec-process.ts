@@ -1,7 +1,7 @@
 /** Further processes in a container: what an exec, or a probe of its health, runs as. */
 import { CAPABILITIES, type ContainerInfo, type ProcessSpec } from '../../../port-layer/index.js';
 import { processEnv, replaceEnv } from '../containers/config/container-spec.js';
-import { dockerConfig } from '../containers/container-view.js';
+import { intactRecord } from '../containers/container-record.js';
 
 /** What an exec asks for; what it does not say is as for the container's first process. */
 export interface WantedProcess {
@@ -22,7 +22,7 @@ export function execProcess(container: ContainerInfo, wanted: WantedProcess): Pr
   const capabilities = wanted.privileged === true ? [...CAPABILITIES] : process.capabilities;
   return {
     args: wanted.args,
-    env: replaceEnv(processEnv(dockerConfig(container), tty, container.spec.links?.env), wanted.env ?? []),
+    env: replaceEnv(processEnv(intactRecord(container).config, tty, container.spec.links?.env), wanted.env ?? []),
     cwd: wanted.cwd || process.cwd,
     user: wanted.user || process.user,
     additionalGroups: wanted.user ? [] : process.additionalGroups,

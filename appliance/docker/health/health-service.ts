@@ -3,7 +3,7 @@ import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } fr
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { within } from '../../../src/common/within.js';
-import { dockerConfig } from '../containers/container-view.js';
+import { recordOf } from '../containers/container-record.js';
 import { commandLine, execProcess } from '../execs/exec-process.js';
 import { goDuration } from '../values/human.js';
 import { type HealthCheck, healthCheck } from './health-check.js';
@@ -203,6 +203,6 @@ const OUTPUT_MS = 1000;
 const startOf = ({ startedAt }: ContainerInfo): Date => startedAt ?? new Date();
 
 function checkOf(container: ContainerInfo): HealthCheck | null {
-  const { Healthcheck, Shell } = dockerConfig(container);
+  const { Healthcheck, Shell } = recordOf(container).config;
   return healthCheck(Healthcheck, Shell);
 }

@@ -1,9 +1,9 @@
 /** Images as the API shows them: a row of the list, `inspect`, and the history. */
 import { formatGoTime } from '../../../src/common/go-time.js';
 import { DEFAULT_PLATFORM, type Image, parseReference, repositoryName } from '../../image/index.js';
-import { DRIVER } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
+import { STORAGE_DRIVER } from '../system/storage-driver.js';
 
 /** What older versions showed of a configuration that is a container's too. */
 const CONTAINER_FIELDS = {
@@ -133,7 +133,7 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     ...(config['os.version'] ? { OsVersion: config['os.version'] } : {}),
     Size: image.size,
     ...virtualSize(image, apiVersion),
-    GraphDriver: { Data: null, Name: DRIVER },
+    GraphDriver: { Data: null, Name: STORAGE_DRIVER },
     RootFS: { Type: config.rootfs.type, Layers: config.rootfs.diff_ids },
     Metadata: { LastTagTime: image.taggedAt?.toISOString() ?? '0001-01-01T00:00:00Z' },
     ...(atLeast(apiVersion, '1.53') ? identity(image) : {}),

@@ -11,7 +11,7 @@ import {
 } from '../../../port-layer/index.js';
 import { isKind, messageOf, unavailable } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { dockerConfig, hostConfig } from '../containers/container-view.js';
+import { recordOf } from '../containers/container-record.js';
 import { dockerMessage } from '../words/docker-message.js';
 import { checkLogValues, logDriver } from './log-options.js';
 import { renderTag, type TagSubject } from './log-tag.js';
@@ -52,7 +52,7 @@ export class LogForwarding {
    */
   async prepare(container: ContainerInfo): Promise<void> {
     const { id } = container.spec;
-    const config = hostConfig(container).LogConfig;
+    const config = recordOf(container).hostConfig.LogConfig;
     this.stop(id);
     let sender: SyslogSender;
     try {
@@ -75,7 +75,7 @@ export class LogForwarding {
 
   /** For a container that runs already: from where the former endpoint was, or from now on. */
   async resume(container: ContainerInfo): Promise<void> {
-    if (logDriver(hostConfig(container).LogConfig) !== 'syslog') return;
+    if (logDriver(recordOf(container).hostConfig.LogConfig) !== 'syslog') return;
     const { id } = container.spec;
     try {
       const sender = await this.connect(container);
@@ -101,7 +101,7 @@ export class LogForwarding {
   }
 
   private async connect(container: ContainerInfo): Promise<SyslogSender> {
-    const settings = syslogSettings(hostConfig(container).LogConfig?.Config ?? {}, this.grants);
+    const settings = syslogSettings(recordOf(container).hostConfig.LogConfig?.Config ?? {}, this.grants);
     checkSyslogSocket(settings, this.grants);
     return openSyslog(settings);
   }
@@ -113,7 +113,7 @@ export class LogForwarding {
     stop: () => void,
   ): void {
     const { spec } = container;
-    const options = hostConfig(container).LogConfig?.Config ?? {};
+    const options = recordOf(container).hostConfig.LogConfig?.Config ?? {};
     const { address, facility, format } = syslogSettings(options, null);
     const form = {
       facility,
@@ -154,7 +154,7 @@ export class LogForwarding {
 }
 
 function tagSubject(container: ContainerInfo): TagSubject {
-  return { ...container.spec, imageName: dockerConfig(container).Image };
+  return { ...container.spec, imageName: recordOf(container).config.Image };
 }
 
 function chunksOf(items: ReturnType<LineAssembler['push']>): OutputChunk[] {

@@ -8,7 +8,8 @@ import type { ContainerInfo } from '../../../port-layer/index.js';
 import { CaissonError, forbidden, invalid, unavailable, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import { endpointSchema } from '../containers/config/container-config.js';
-import { isUp, LEFT_KEY, leftNetwork } from '../containers/container-view.js';
+import { annotationsOf, recordOf } from '../containers/container-record.js';
+import { isUp } from '../containers/container-state.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
@@ -48,11 +49,11 @@ export function networkMemberRoutes(router: Router, engine: Engine): void {
       throw new CaissonError('notFound', `endpoint ${wanted.Container ?? ''} not found`, { cause: error });
     }
     const { id } = container.spec;
-    if (own(container) !== name || leftNetwork(container) !== null)
+    if (own(container) !== name || recordOf(container).leftNetwork !== null)
       throw unavailable(`container ${id} is not connected to the network ${name}`);
     if (engine.lives.isUp(container) || container.state === 'starting')
       throw unsupported('disconnecting a running container from its network is not implemented');
-    await exec.annotate(id, { [LEFT_KEY]: name });
+    await exec.annotate(id, annotationsOf({ leftNetwork: name }));
     response.status(200).end();
   });
 
@@ -75,7 +76,7 @@ export function networkMemberRoutes(router: Router, engine: Engine): void {
     const mac = atLeast(versionOf(request), '1.54') ? (endpoint.MacAddress ?? '').toLowerCase() : '';
     if (mac !== '' && mac !== networks[0]?.mac)
       throw unsupported('connecting a container with another MAC address than it was made with is not implemented');
-    if (leftNetwork(container) !== null) await exec.annotate(id, { [LEFT_KEY]: '' });
+    if (recordOf(container).leftNetwork !== null) await exec.annotate(id, annotationsOf({ leftNetwork: null }));
     response.status(200).end();
   });
 }

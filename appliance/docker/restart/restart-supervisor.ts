@@ -6,24 +6,15 @@ import type { ContainerInfo } from '../../../port-layer/index.js';
 import { isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { Semaphore } from '../../../src/common/semaphore.js';
-import { hostConfig } from '../containers/container-view.js';
+import { annotationsOf, recordOf } from '../containers/container-record.js';
 import { RestartBackoff, restartPolicy } from './restart-policy.js';
 
 const log = logger('docker');
-/** Annotation with a {@link RestartRecord}. */
-const RESTART_KEY = 'docker.restart';
 /** Containers that are started at once when the engine starts. */
 const STARTS_AT_ONCE = 2;
 
 /** When vSphere was not to be reached, it is tried again after this. */
 const UNREACHED_MS = 1000;
-
-/** What is kept with a container; without it: none, not stopped. */
-interface RestartRecord {
-  count: number;
-  /** A user stopped or killed it, and has not started it since. */
-  stopped: boolean;
-}
 
 /** What the supervisor does with containers. */
 export interface Supervised {
@@ -66,8 +57,8 @@ export class RestartSupervisor {
     return (this.lives.get(id)?.pending?.timer ?? null) !== null;
   }
 
-  restartCount({ spec }: ContainerInfo): number {
-    return this.lives.get(spec.id)?.backoff.count ?? parseRecord(spec.annotations[RESTART_KEY]).count;
+  restartCount(container: ContainerInfo): number {
+    return this.lives.get(container.spec.id)?.backoff.count ?? recordOf(container).restart?.count ?? 0;
   }
 
   /** A run has ended by itself or by a signal. */
@@ -75,7 +66,10 @@ export class RestartSupervisor {
     const life = this.of(container);
     if (this.closed || life.cancelled || life.pending !== null) return;
     const { id } = container.spec;
-    const pauseMs = life.backoff.next(restartPolicy(hostConfig(container).RestartPolicy), runOf(container, life));
+    const pauseMs = life.backoff.next(
+      restartPolicy(recordOf(container).hostConfig.RestartPolicy),
+      runOf(container, life),
+    );
     if (pauseMs === null) return;
     log.info({ container: id, pauseMs, count: life.backoff.count }, 'a container has ended and is started again');
     life.pending = { timer: setTimeout(() => void this.restart(id, life), pauseMs) };
@@ -123,7 +117,7 @@ export class RestartSupervisor {
     if (final) life.cancelled = true;
     const waits = final && life.pending !== null && life.pending.timer !== null;
     if (waits) this.giveUp(life);
-    if (!before && restartPolicy(hostConfig(container).RestartPolicy).name !== 'no')
+    if (!before && restartPolicy(recordOf(container).hostConfig.RestartPolicy).name !== 'no')
       await this.containers.annotate(container.spec.id, this.record(life));
     return waits;
   }
@@ -143,7 +137,7 @@ export class RestartSupervisor {
     life.backoff.reset();
     life.manuallyStopped = false;
     life.cancelled = false;
-    return container.spec.annotations[RESTART_KEY] === undefined ? {} : this.record(life);
+    return recordOf(container).restart === null ? {} : this.record(life);
   }
 
   /** A user gives it another policy: it counts from the next end on (moby `UpdateMonitor`). */
@@ -178,7 +172,7 @@ export class RestartSupervisor {
     const wanted = this.containers.list().filter((container) => {
       const life = this.of(container);
       if (container.state !== 'exited' || life.pending !== null) return false;
-      const policy = restartPolicy(hostConfig(container).RestartPolicy);
+      const policy = restartPolicy(recordOf(container).hostConfig.RestartPolicy);
       return life.backoff.next(policy, runOf(container, life)) !== null;
     });
     const atOnce = new Semaphore(STARTS_AT_ONCE);
@@ -200,10 +194,10 @@ export class RestartSupervisor {
     const { id } = container.spec;
     let life = this.lives.get(id);
     if (life === undefined) {
-      const { count, stopped } = parseRecord(container.spec.annotations[RESTART_KEY]);
+      const kept = recordOf(container).restart;
       life = {
-        backoff: new RestartBackoff(count),
-        manuallyStopped: stopped,
+        backoff: new RestartBackoff(kept?.count ?? 0),
+        manuallyStopped: kept?.stopped ?? false,
         cancelled: false,
         pending: null,
         waiting: new Set(),
@@ -214,8 +208,7 @@ export class RestartSupervisor {
   }
 
   private record({ backoff, manuallyStopped }: Life): Record<string, string> {
-    const record: RestartRecord = { count: backoff.count, stopped: manuallyStopped };
-    return { [RESTART_KEY]: JSON.stringify(record) };
+    return annotationsOf({ restart: { count: backoff.count, stopped: manuallyStopped } });
   }
 }
 
@@ -223,13 +216,4 @@ function runOf(container: ContainerInfo, life: Life): Parameters<RestartBackoff[
   const { startedAt, finishedAt, exitCode } = container;
   const durationMs = startedAt === null || finishedAt === null ? 0 : finishedAt.getTime() - startedAt.getTime();
   return { exitCode, durationMs, manuallyStopped: life.manuallyStopped };
-}
-
-function parseRecord(text: string | undefined): RestartRecord {
-  try {
-    const { count, stopped } = JSON.parse(text ?? '{}') as Partial<RestartRecord>;
-    return { count: Number.isSafeInteger(count) ? count! : 0, stopped: stopped === true };
-  } catch {
-    return { count: 0, stopped: false };
-  }
 }

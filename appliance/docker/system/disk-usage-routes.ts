@@ -2,7 +2,7 @@
 import type { Request, Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
 import { withSizes } from '../containers/container-size.js';
-import { listView } from '../containers/container-view.js';
+import { listView } from '../containers/list-view.js';
 import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { flag, hangup, versionOf } from '../http/request.js';

@@ -3,13 +3,14 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { DEFAULT_NETWORK } from '../../../port-layer/config.js';
 import type { ContainerInfo, HostInfo } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
-import { DRIVER } from '../containers/container-view.js';
 import type { Engine } from '../engine.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
+import { STORAGE_DRIVER } from './storage-driver.js';
 
 const manifest = new URL(
   import.meta.url.includes('/dist/') ? '../../../../package.json' : '../../../package.json',
@@ -84,13 +85,16 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     ContainersPaused: paused,
     ContainersStopped: containers.length - running,
     Images: engine.images.list().length,
-    Driver: DRIVER,
+    Driver: STORAGE_DRIVER,
     DriverStatus: [
       ['Virtual container host', engine.config.name],
       ['vSphere', host.product],
       ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
       ...(await spaces(engine)),
-      ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
+      ...engine.config.networks.map(({ name, portGroup, subnet }) => [
+        name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
+        `${portGroup} ${subnet}`,
+      ]),
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
       ...(host.cage === '' ? [] : [['Cage', host.cage]]),

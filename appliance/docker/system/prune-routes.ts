@@ -3,7 +3,7 @@ import type { Router } from 'express';
 import { conflict, invalid, isKind, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import type { Image, ImageDeletion } from '../../image/index.js';
-import { dockerConfig } from '../containers/container-view.js';
+import { recordOf } from '../containers/container-record.js';
 import type { Engine } from '../engine.js';
 import { checkFilters, filters } from '../http/request.js';
 import { PruneFilters, prefixed } from './prune-filters.js';
@@ -99,7 +99,9 @@ async function pruneContainers(
     if (progress.over()) break;
     const { id, createdAt } = container.spec;
     if (engine.lives.isUp(container) || container.state === 'starting') continue;
-    if (!allowed.allow(Date.parse(createdAt), dockerConfig(container).Labels)) continue;
+    const { broken, config } = recordOf(container);
+    // Without its labels nobody can say whether it is to stay.
+    if (broken !== null || !allowed.allow(Date.parse(createdAt), config.Labels)) continue;
     try {
       const size = await engine.portLayer.files.size(id).catch(() => 0);
       await engine.lifecycle.remove(id, false);

@@ -13,10 +13,10 @@ import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../s
 import { newId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';
 import type { CreateBody } from '../containers/config/container-config.js';
-import { dockerConfig } from '../containers/container-view.js';
+import { type MountPoint, recordOf } from '../containers/container-record.js';
 import type { EventBus } from '../events/event-bus.js';
 import { dockerMessage } from '../words/docker-message.js';
-import { type MountPoint, mountPoints, withMounts } from './mount-points.js';
+import { withMounts } from './mount-points.js';
 import { parseBind, parseConfigured, parseMount, parseVolumesFrom, type WantedMount } from './mount-spec.js';
 import { ANONYMOUS_LABEL, newVolume } from './volume-options.js';
 
@@ -56,7 +56,7 @@ export class VolumeService {
   usersOf(name: string): string[] {
     return this.portLayer.exec
       .list()
-      .filter((container) => mountPoints(container).some((mount) => mount.name === name))
+      .filter(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name))
       .map(({ spec }) => spec.id);
   }
 
@@ -105,7 +105,7 @@ export class VolumeService {
    * @throws invalid, unavailable, notFound, unsupported in Docker's words; anonymous volumes that were made are gone then
    */
   async prepare(request: CreateBody, spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerSpec> {
-    const wanted = this.wanted(request, dockerConfig({ spec }).Volumes ?? {});
+    const wanted = this.wanted(request, recordOf({ spec }).config.Volumes ?? {});
     const made: string[] = [];
     const mounts: MountPoint[] = [];
     checkCount(wanted);
@@ -127,7 +127,7 @@ export class VolumeService {
 
   /** Removes the anonymous volumes of a container that could not be created. */
   async discardOf(spec: ContainerSpec): Promise<void> {
-    await this.discard(mountPoints({ spec }).flatMap(({ anonymous, name }) => (anonymous ? [name] : [])));
+    await this.discard(recordOf({ spec }).mounts.flatMap(({ anonymous, name }) => (anonymous ? [name] : [])));
   }
 
   /**
@@ -138,7 +138,7 @@ export class VolumeService {
     const { id } = container.spec;
     const running = this.removing.get(id);
     if (running !== undefined) return running;
-    const names = mountPoints(container).flatMap(({ anonymous, name }) =>
+    const names = recordOf(container).mounts.flatMap(({ anonymous, name }) =>
       anonymous && this.store.get(name) !== undefined && this.usersOf(name).every((user) => user === id) ? [name] : [],
     );
     const removal = Promise.all(
@@ -205,7 +205,11 @@ export class VolumeService {
     } catch (error) {
       throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }
-    return mountPoints(source).map(({ unsourced: _, ...mount }) => ({ ...mount, mode: '', rw: mount.rw && !readOnly }));
+    return recordOf(source).mounts.map(({ unsourced: _, ...mount }) => ({
+      ...mount,
+      mode: '',
+      rw: mount.rw && !readOnly,
+    }));
   }
 
   private async mount(
