@@ -48,8 +48,8 @@ const ALONE: MachineSurroundings = {
 export class Machine {
   /** As the inventory told last. */
   changeVersion: string | null = null;
-  /** The first card's address; null: not read yet. */
-  mac: string | null = null;
+  /** MAC addresses of its network cards, in their order; null: not read yet. */
+  macs: string[] | null = null;
   /** By their session on the channel. */
   private readonly table = new Map<number, Occupant>();
   private current: MachineLife = { kind: 'off' };

@@ -4,6 +4,7 @@ import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { StartError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
+import { cardAddresses } from '../network/endpoints.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { Container } from './container.js';
 import { restOf } from './container-life.js';
@@ -79,7 +80,7 @@ export class Starter {
       ...(links === undefined ? {} : { links }),
       annotations: { ...former.annotations, ...annotations },
     };
-    const endpoints = networks.bind(spec, machine.mac ?? (await this.readMac(container)));
+    const endpoints = networks.bind(spec, machine.macs ?? (await this.readMacs(container)));
     const wrong = environmentProblem(spec.process.env);
     if (wrong !== undefined) throw startError(START_FAILED, `error during container init: ${wrong}`);
     const channel = machine.channelOn(channelPath(config, container.id));
@@ -149,16 +150,9 @@ export class Starter {
     await down(SEEN_OFF_MS);
   }
 
-  private async readMac({ machine }: Container): Promise<string> {
+  private async readMacs({ machine }: Container): Promise<string[]> {
     const [object] = await this.context.client.retrieve([machine.ref], 'VirtualMachine', ['config.hardware']);
-    machine.mac = macOf(object?.props['config.hardware']?.device ?? []);
-    return machine.mac;
+    machine.macs = cardAddresses(object?.props['config.hardware']?.device ?? []);
+    return machine.macs;
   }
-}
-
-/** The first network card's address; '' for none. */
-export function macOf(devices: readonly object[]): string {
-  for (const device of devices)
-    if ('macAddress' in device && typeof device.macAddress === 'string') return device.macAddress;
-  return '';
 }

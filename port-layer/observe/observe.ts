@@ -1,6 +1,6 @@
 /** Looking into running containers, through observers in their guests. */
-import { conflict } from '../../src/common/errors.js';
 import { Observation } from '../../tether/protocol/observation.js';
+import { PortLayerError } from '../errors.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import type { LastSeen } from '../exec/container-life.js';
@@ -49,7 +49,7 @@ export class Observe implements ObserveService {
     const leave = await this.visit(container);
     try {
       const seen = await lookOnce(container, AbortSignal.timeout(LOOK_MS));
-      if (seen === null) throw conflict(`container ${container.id} is not running`);
+      if (seen === null) throw new PortLayerError('container.notRunning', { container: container.id });
       container.dispatch({ type: 'seen', seen });
       return seen;
     } finally {
@@ -59,13 +59,14 @@ export class Observe implements ObserveService {
 
   private running(id: string): Container {
     const container = this.cache.resolve(id);
-    if (!container.running || container.ending) throw conflict(`container ${container.id} is not running`);
+    if (!container.running || container.ending)
+      throw new PortLayerError('container.notRunning', { container: container.id });
     return container;
   }
 
   private async open(container: Container, signal?: AbortSignal): Promise<GuestObserver> {
     const { channel } = container;
-    if (channel === null) throw conflict(`container ${container.id} is not running`);
+    if (channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
     return GuestObserver.open(channel, signal);
   }
 }

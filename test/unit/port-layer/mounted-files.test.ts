@@ -8,6 +8,7 @@ import type { ContainerCache } from '../../../port-layer/exec/container-cache.js
 import { Machine } from '../../../port-layer/exec/machine.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import type { VolumeMount } from '../../../port-layer/index.js';
+import { asDockerSays } from '../../support/docker-words.js';
 import { CONTAINER_ID as ID, stoppedContainer, storedVolume } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -51,7 +52,7 @@ function mount(...volumes: VolumeMount[]): void {
 }
 
 const put = async (path: string, entries: Entry[], keepKind = false): Promise<void> =>
-  files.extract(ID, path, streamOf(await tarOf(entries)), { keepKind, asUser: false });
+  asDockerSays(files.extract(ID, path, streamOf(await tarOf(entries)), { keepKind, asUser: false }));
 
 /** `tar -t` or more of an archive. */
 async function tar(path: string, ...options: string[]): Promise<string> {
