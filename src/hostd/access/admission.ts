@@ -1,7 +1,7 @@
 /** The gate that every operation passes: who may call it on which object with which arguments. */
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import type { Host } from '../inventory/host.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
+import type { ManagedObject } from '../objects/managed-object.js';
 import { isReference } from './authority.js';
 import { type Caller, noPermission } from './caller.js';
 import type { Rule } from './operation-rules.js';

@@ -4,9 +4,9 @@
  * folder and its resource pool). Administrators are those with the role Admin on the root folder.
  */
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
-import type { Registry } from '../inventory/registry.js';
-import { Task } from '../inventory/task.js';
+import type { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
+import { Task } from '../services/task-manager.js';
 import type { Accounts, GrantedRole } from './accounts.js';
 import type { Caller } from './caller.js';
 import { Holdings } from './holdings.js';

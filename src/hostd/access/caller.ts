@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
+import type { ManagedObject } from '../objects/managed-object.js';
 import { NOTHING_HELD, type Release } from './holdings.js';
 
 /** One who calls. Authorised by {@link Authority}. */

@@ -4,10 +4,10 @@ import { lstat, realpath } from 'node:fs/promises';
 import { dirname, join, normalize, sep } from 'node:path';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { restrictedCaller } from '../access/caller.js';
-import type { Need } from '../access/file-access.js';
+import type { Need } from '../datastore/file-access.js';
 import { fault } from '../faults.js';
-import { isOwnFile } from '../own-files.js';
-import { ManagedObject } from './managed-object.js';
+import { isOwnFile } from '../datastore/own-files.js';
+import { ManagedObject } from '../objects/managed-object.js';
 
 export const DATASTORE = 'datastore1';
 /** What is longer would be kept in the faults of tasks. */

@@ -1,9 +1,9 @@
 /** Folders, the datacenter's children, and making VMs in them. */
 import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
-import type { CallContext } from '../server/session.js';
+import type { CallContext } from '../services/session-manager.js';
 import type { Host } from './host.js';
-import { ManagedObject } from './managed-object.js';
+import { ManagedObject } from '../objects/managed-object.js';
 
 /** A folder of the inventory. A single host has the fixed ones only. */
 export class Folder extends ManagedObject {

@@ -4,7 +4,7 @@ import { fault } from '../faults.js';
 import { REJECT_ALL, type SecurityPolicy } from '../switch/security-policy.js';
 import type { Host } from './host.js';
 import { hostDns, hostNetwork, hostRoutes } from './host-info.js';
-import { ManagedObject } from './managed-object.js';
+import { ManagedObject } from '../objects/managed-object.js';
 
 const SWITCH = 'vSwitch0';
 

@@ -13,13 +13,13 @@ import { Saver } from '../../common/saver.js';
 import { typeFields } from '../../vim25/table.js';
 import type { AboutInfo, ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
 import { callerSees } from '../access/caller.js';
-import { FileAccess } from '../access/file-access.js';
-import { checkDevices, checkKeys } from '../access/machine-access.js';
-import { checkBounds } from '../access/machine-bounds.js';
+import { FileAccess } from '../datastore/file-access.js';
+import { checkDevices, checkKeys } from '../vm/machine-access.js';
+import { checkBounds } from '../vm/machine-bounds.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { VmRuntime } from '../runtime.js';
-import { viewsOfSession } from '../server/session.js';
+import { viewsOfSession } from '../services/session-manager.js';
 import { REJECT_ALL, type SecurityPolicy, samePolicy } from '../switch/security-policy.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { emptyHardware } from '../vm/hardware/hardware.js';
@@ -27,8 +27,8 @@ import { VirtualMachine } from '../vm/virtual-machine.js';
 import { loadVmx, newVmConfig } from '../vm/vm-config.js';
 import type { Machine, VmHost } from '../vm/vm-host.js';
 import { DATASTORE, Datastore } from './datastore.js';
-import { EventManager } from './event-manager.js';
-import { FileManager, HostDatastoreBrowser, VirtualDiskManager } from './file-manager.js';
+import { EventManager } from '../services/event-manager.js';
+import { FileManager, HostDatastoreBrowser, VirtualDiskManager } from '../services/file-manager.js';
 import { Folder } from './folder.js';
 import {
   cpuMhz,
@@ -41,12 +41,12 @@ import {
   type RunsMachines,
 } from './host-info.js';
 import { HostNetworkSystem } from './host-network-system.js';
-import { Registry } from './registry.js';
+import { Registry } from '../objects/registry.js';
 import { type PoolRecord, ResourcePool, UNLIMITED } from './resource-pool.js';
 import { SearchIndex } from './search-index.js';
-import { SimpleObject } from './simple-object.js';
-import { TaskManager } from './task.js';
-import { ViewManager } from './view-manager.js';
+import { SimpleObject } from '../objects/simple-object.js';
+import { TaskManager } from '../services/task-manager.js';
+import { ViewManager } from '../services/view-manager.js';
 
 const log = logger('inventory');
 const MAX_VMX = 64 * 2 ** 20;

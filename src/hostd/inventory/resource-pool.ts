@@ -3,10 +3,10 @@ import { cpus, totalmem } from 'node:os';
 import { propertyNames } from '../../vim25/table.js';
 import type { ManagedObjectReference, ResourceConfigSpec } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
-import type { CallContext } from '../server/session.js';
+import type { CallContext } from '../services/session-manager.js';
 import type { Host } from './host.js';
 import { cpuMhz } from './host-info.js';
-import { ManagedObject } from './managed-object.js';
+import { ManagedObject } from '../objects/managed-object.js';
 
 /** What is kept of a pool. */
 export interface PoolRecord {

@@ -3,7 +3,7 @@ import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
 import { hasAddress } from '../vm/guest-addresses.js';
 import type { Host } from './host.js';
-import { ManagedObject } from './managed-object.js';
+import { ManagedObject } from '../objects/managed-object.js';
 
 const MAX_PATH = 4096;
 

@@ -17,13 +17,13 @@ import type { Release } from '../access/holdings.js';
 import { ruleOf } from '../access/operation-rules.js';
 import { fault, toFault } from '../faults.js';
 import type { Host } from '../inventory/host.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
-import { notAuthenticated } from '../inventory/property-collector.js';
+import type { ManagedObject } from '../objects/managed-object.js';
+import { notAuthenticated } from '../services/property-collector/property-collector.js';
 import type { HostCertificate } from './certificate.js';
 import { serveFolder } from './folder-server.js';
 import { HANDSHAKE_MS, isKnownClient, limitConnections } from './host-connections.js';
-import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './login-guard.js';
-import type { CallContext, Session, SessionManager } from './session.js';
+import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from '../services/login-guard.js';
+import type { CallContext, Session, SessionManager } from '../services/session-manager.js';
 
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;

@@ -9,12 +9,12 @@ import type {
   VirtualDeviceConfigSpec,
   VirtualMachineConfigSpec,
 } from '../../vim25/types.generated.js';
-import { checkChange, checkDevices, checkKeys, ownerOf } from '../access/machine-access.js';
-import { checkBounds } from '../access/machine-bounds.js';
+import { checkChange, checkDevices, checkKeys, ownerOf } from './machine-access.js';
+import { checkBounds } from './machine-bounds.js';
 import { fault } from '../faults.js';
-import { ManagedObject } from '../inventory/managed-object.js';
+import { ManagedObject } from '../objects/managed-object.js';
 import type { VmDefinition } from '../runtime.js';
-import type { CallContext } from '../server/session.js';
+import type { CallContext } from '../services/session-manager.js';
 import { ADDRESSES_KEY } from './assigned-addresses.js';
 import { changedConfig, checkNameLength, checkVersion } from './changed-config.js';
 import { runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';

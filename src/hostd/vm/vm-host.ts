@@ -1,11 +1,11 @@
 /** What a VM needs of the host that it is on. */
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
-import type { FileAccess } from '../access/file-access.js';
+import type { FileAccess } from '../datastore/file-access.js';
 import type { Datastore } from '../inventory/datastore.js';
-import type { EventManager } from '../inventory/event-manager.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
-import type { Registry } from '../inventory/registry.js';
-import type { TaskManager } from '../inventory/task.js';
+import type { EventManager } from '../services/event-manager.js';
+import type { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
+import type { TaskManager } from '../services/task-manager.js';
 import type { VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { VmConfig } from './vm-config.js';

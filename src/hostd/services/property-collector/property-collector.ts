@@ -1,7 +1,7 @@
 /** PropertyCollector: properties by selection, once or as a stream of changes. */
 import { AsyncResource } from 'node:async_hooks';
 import { createHash, randomUUID } from 'node:crypto';
-import { propertyNames } from '../../vim25/table.js';
+import { propertyNames } from '../../../vim25/table.js';
 import type {
   ManagedObjectReference,
   ObjectUpdate,
@@ -11,17 +11,17 @@ import type {
   TraversalSpec,
   UpdateSet,
   WaitOptions,
-} from '../../vim25/types.generated.js';
-import { isReference } from '../access/authority.js';
-import { callerSees, holdForCaller, restrictedCaller } from '../access/caller.js';
-import { Effort } from '../access/effort.js';
-import { NOTHING_HELD, type Release, sizeOf } from '../access/holdings.js';
-import { fault } from '../faults.js';
-import type { CallContext } from '../server/session.js';
-import { ManagedObject } from './managed-object.js';
-import type { Registry } from './registry.js';
-import { SimpleObject } from './simple-object.js';
-import { checkPath, WireValues } from './wire-value.js';
+} from '../../../vim25/types.generated.js';
+import { isReference } from '../../access/authority.js';
+import { callerSees, holdForCaller, restrictedCaller } from '../../access/caller.js';
+import { Effort } from '../../access/effort.js';
+import { NOTHING_HELD, type Release, sizeOf } from '../../access/holdings.js';
+import { fault } from '../../faults.js';
+import type { CallContext } from '../session-manager.js';
+import { ManagedObject } from '../../objects/managed-object.js';
+import type { Registry } from '../../objects/registry.js';
+import { SimpleObject } from '../../objects/simple-object.js';
+import { checkPath, WireValues } from '../../objects/wire-values.js';
 
 const DEFAULT_WAIT_S = 1800;
 const MAX_FILTERS = 10_000;

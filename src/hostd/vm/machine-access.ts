@@ -1,12 +1,12 @@
 /** What of a machine's configuration a caller may decide: which files, sockets and networks it may use, and which keys it may have. */
 import { normalize } from 'node:path';
 import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
-import type { NewDisk } from '../vm/hardware/device-kind.js';
-import type { Hardware, Serial } from '../vm/hardware/hardware.js';
-import type { VmHost } from '../vm/vm-host.js';
-import { mustHave, noPermission, restrictedCaller } from './caller.js';
-import { ENDPOINT_KEY, isEndpointConfig, OWNER_KEY } from './scope.js';
+import type { ManagedObject } from '../objects/managed-object.js';
+import type { NewDisk } from './hardware/device-kind.js';
+import type { Hardware, Serial } from './hardware/hardware.js';
+import type { VmHost } from './vm-host.js';
+import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
+import { ENDPOINT_KEY, isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 
 /** Keys below `caisson.` that mean nothing to the host, or nothing that reaches beyond the machine. */
 const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses']);

@@ -1,7 +1,7 @@
 /** What strangers may cost: everybody who can connect may try to log in, and nobody does so for good reasons at a high rate. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fault } from '../faults.js';
-import type { EventManager } from '../inventory/event-manager.js';
+import type { EventManager } from './event-manager.js';
 
 /** One failure is answered in this time, whoever waits. */
 const FAILURE_MS = 300;

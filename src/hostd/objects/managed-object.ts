@@ -2,8 +2,8 @@
 import { propertyInfo, propertyNames } from '../../vim25/table.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { restrictedCaller } from '../access/caller.js';
-import { inheritedProperty } from './entity-property.js';
-import { checkPath, WireValues } from './wire-value.js';
+import { inheritedProperty } from './inherited-property.js';
+import { checkPath, WireValues } from './wire-values.js';
 
 /** Base of all managed objects. Operations are methods named as in vim25, called by the dispatcher. */
 export abstract class ManagedObject {

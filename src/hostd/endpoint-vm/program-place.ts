@@ -14,7 +14,7 @@ import { logger } from '../../common/log.js';
 const log = logger('endpoint-vm');
 
 /** Of the project: what a program of it reads. */
-const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
 const PARTS = ['dist', 'node_modules', 'src', 'package.json'];
 
 /** Mounts `$1` over `$2`, as many as there are before `--`, and runs what follows. */

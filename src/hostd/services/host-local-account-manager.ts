@@ -1,7 +1,7 @@
 /** HostLocalAccountManager: users of this host. The administrator is none of them; its password lies in the state directory. */
 import { fault } from '../faults.js';
-import { ManagedObject } from '../inventory/managed-object.js';
-import type { Accounts } from './accounts.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { Accounts } from '../access/accounts.js';
 
 interface AccountSpec {
   id: string;

@@ -4,9 +4,9 @@ import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { holdForCaller } from '../access/caller.js';
 import { NOTHING_HELD, sizeOf } from '../access/holdings.js';
 import { fault } from '../faults.js';
-import type { CallContext } from '../server/session.js';
-import { ManagedObject } from './managed-object.js';
-import type { Registry } from './registry.js';
+import type { CallContext } from './session-manager.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
 
 /** Makes views. */
 export class ViewManager extends ManagedObject {

@@ -1,8 +1,8 @@
 /** How much of machines one user may have hostd keep: their configuration is in its memory, and is written anew with each change. */
-import type { VmConfig } from '../vm/vm-config.js';
-import type { VmHost } from '../vm/vm-host.js';
-import { restrictedCaller } from './caller.js';
-import { tooMuch } from './holdings.js';
+import type { VmConfig } from './vm-config.js';
+import type { VmHost } from './vm-host.js';
+import { restrictedCaller } from '../access/caller.js';
+import { tooMuch } from '../access/holdings.js';
 
 /** A container's program alone may have 8 MiB, its specification as much. */
 const MAX_MACHINE_BYTES = 24 * 2 ** 20;

@@ -5,10 +5,10 @@
  */
 import { dirname } from 'node:path';
 import type { Datastore } from '../inventory/datastore.js';
-import type { Registry } from '../inventory/registry.js';
+import type { Registry } from '../objects/registry.js';
 import type { Machine } from '../vm/vm-host.js';
-import { type Caller, noPermission, restrictedCaller } from './caller.js';
-import { isEndpointConfig, type Scope, scopeOf } from './scope.js';
+import { type Caller, noPermission, restrictedCaller } from '../access/caller.js';
+import { isEndpointConfig, type Scope, scopeOf } from '../access/scope.js';
 
 /** What is to be done with a file. `own`: a directory of its own for a new machine. */
 export type Need = 'read' | 'write' | 'own';

@@ -1,5 +1,5 @@
 /** Files in a datastore that are hostd's own: no client names them, and none is shown them. */
-import { isRecordPath } from './disks/disk-records.js';
+import { isRecordPath } from '../disks/disk-records.js';
 
 /** Of a file that is being uploaded. */
 export const UPLOAD_SUFFIX = '.caisson-upload';

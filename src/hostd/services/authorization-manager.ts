@@ -1,13 +1,13 @@
 /** AuthorizationManager: roles and permissions, as on a standalone ESXi host. Groups are not known here. */
 import type { ManagedObjectReference, Permission } from '../../vim25/types.generated.js';
 import { fault } from '../faults.js';
-import { ManagedObject } from '../inventory/managed-object.js';
-import type { Registry } from '../inventory/registry.js';
-import type { CallContext } from '../server/session.js';
-import { type Authority, wirePermission } from './authority.js';
-import { mustHave, noPermission, restrictedCaller } from './caller.js';
-import { Effort } from './effort.js';
-import { PRIVILEGES } from './roles.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
+import type { CallContext } from './session-manager.js';
+import { type Authority, wirePermission } from '../access/authority.js';
+import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
+import { Effort } from '../access/effort.js';
+import { PRIVILEGES } from '../access/roles.js';
 
 const described = (key: string, label: string): object => ({ $type: 'ElementDescription', key, label, summary: label });
 const groupOf = (privilege: string): string => privilege.split('.').slice(0, -1).join('.');

@@ -5,11 +5,11 @@ import { type Authority, wirePermission } from '../access/authority.js';
 import { type Caller, currentCaller } from '../access/caller.js';
 import { NOTHING_HELD, type Release } from '../access/holdings.js';
 import { fault } from '../faults.js';
-import type { EventManager } from '../inventory/event-manager.js';
-import { ManagedObject } from '../inventory/managed-object.js';
-import { PropertyCollector, PropertyFilter } from '../inventory/property-collector.js';
-import type { Registry } from '../inventory/registry.js';
-import { SimpleObject } from '../inventory/simple-object.js';
+import type { EventManager } from './event-manager.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import { PropertyCollector, PropertyFilter } from './property-collector/property-collector.js';
+import type { Registry } from '../objects/registry.js';
+import { SimpleObject } from '../objects/simple-object.js';
 import { LoginGuard } from './login-guard.js';
 
 const DEFAULT_COLLECTOR = 'ha-property-collector';

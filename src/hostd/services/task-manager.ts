@@ -7,8 +7,8 @@ import { callerSees, holdForCaller, restrictedCaller } from '../access/caller.js
 import { NOTHING_HELD, type Release, sizeOf } from '../access/holdings.js';
 import { fault, toFault } from '../faults.js';
 import { TASK_DESCRIPTION } from './descriptions.js';
-import { ManagedObject } from './managed-object.js';
-import type { Registry } from './registry.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
 
 const log = logger('task');
 const KEPT_MS = 600_000;

@@ -1,6 +1,6 @@
 /** ServiceInstance: where every client begins. */
 import type { AboutInfo, ManagedObjectReference, ServiceContent } from '../../vim25/types.generated.js';
-import { ManagedObject } from './managed-object.js';
+import { ManagedObject } from '../objects/managed-object.js';
 
 const ref = (type: string, value: string): ManagedObjectReference => ({ type, value });
 

@@ -6,10 +6,10 @@ import type { EventFilterSpec, ManagedObjectReference } from '../../vim25/types.
 import { holdForCaller, restrictedCaller } from '../access/caller.js';
 import { sizeOf } from '../access/holdings.js';
 import { fault } from '../faults.js';
-import type { CallContext } from '../server/session.js';
+import type { CallContext } from './session-manager.js';
 import { EVENT_DESCRIPTION } from './descriptions.js';
-import { ManagedObject } from './managed-object.js';
-import type { Registry } from './registry.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
 
 const KEPT = 2000;
 const PAGE = 100;
