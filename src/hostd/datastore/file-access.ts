@@ -4,17 +4,26 @@
  * whole datastore only; here `Datastore.Browse` and `Datastore.FileManagement` are needed besides, and do not do alone.
  */
 import { dirname } from 'node:path';
-import type { Datastore } from '../inventory/datastore.js';
-import type { Registry } from '../objects/registry.js';
-import type { Machine } from '../vm/vm-host.js';
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { type Caller, noPermission, restrictedCaller } from '../access/caller.js';
+import type { GuardedObject, GuardedObjects } from '../access/guarded-object.js';
 import { isEndpointConfig, type Scope, scopeOf } from '../access/scope.js';
+import { DATASTORE_REF } from '../references.js';
+import type { DatastorePaths } from './datastore-paths.js';
 
 /** What is to be done with a file. `own`: a directory of its own for a new machine. */
 export type Need = 'read' | 'write' | 'own';
 
 /** Holds for whatever is written in place of a machine's configuration. */
 const CONFIGURATION = /\.vmx/i;
+
+/** A machine, for what is its own on the datastore. */
+export interface FileOwner extends GuardedObject {
+  /** Local path of its directory. */
+  readonly directory: string;
+  readonly pool: ManagedObjectReference;
+  readonly config: { extraConfig: ReadonlyMap<string, string> };
+}
 
 /** A directory, relative to the datastore, and who may do what below it. */
 interface Owned {
@@ -30,9 +39,9 @@ const inside = (path: string, directory: string): boolean =>
 /** Decides for one datastore. */
 export class FileAccess {
   constructor(
-    private readonly datastore: Datastore,
-    private readonly registry: Registry,
-    private readonly vms: () => Machine[],
+    private readonly paths: DatastorePaths,
+    private readonly objects: GuardedObjects,
+    private readonly machines: () => FileOwner[],
   ) {}
 
   /** @param path relative to the datastore, without links and `..` @throws NoPermission */
@@ -43,7 +52,11 @@ export class FileAccess {
     const allowed =
       caller.has(this.datastore, privilege) &&
       (need === 'own' ? this.mayOwn(caller, path) : this.may(caller, path, need));
-    if (!allowed) throw noPermission(this.datastore.ref, privilege);
+    if (!allowed) throw noPermission(DATASTORE_REF, privilege);
+  }
+
+  private get datastore(): GuardedObject {
+    return this.objects.get(DATASTORE_REF);
   }
 
   /** True for a file that the caller may read. @param path relative to the datastore */
@@ -83,7 +96,7 @@ export class FileAccess {
   }
 
   private scopes(caller: Caller): Scope {
-    const found = this.vms().flatMap((vm) => {
+    const found = this.machines().flatMap((vm) => {
       const scope = isEndpointConfig(vm.config.extraConfig) ? scopeOf(vm.config.extraConfig) : null;
       return scope !== null && this.hasPool(caller, vm) ? [scope] : [];
     });
@@ -94,16 +107,16 @@ export class FileAccess {
     };
   }
 
-  private hasPool(caller: Caller, vm: Machine): boolean {
-    const pool = this.registry.find(vm.pool);
+  private hasPool(caller: Caller, vm: FileOwner): boolean {
+    const pool = this.objects.find(vm.pool);
     return pool !== undefined && caller.has(pool, 'Resource.AssignVMToPool');
   }
 
   /** All directories that are somebody's. */
   private owned(): Owned[] {
-    return this.vms().flatMap((vm): Owned[] => {
+    return this.machines().flatMap((vm): Owned[] => {
       const own = {
-        directory: this.datastore.relative(vm.directory),
+        directory: this.paths.relative(vm.directory),
         machine: true,
         may: (caller: Caller, need: Need): boolean =>
           !isEndpointConfig(vm.config.extraConfig) &&
@@ -120,7 +133,7 @@ export class FileAccess {
   /** Relative to the datastore; undefined for what is no path of it. */
   private relative(datastorePath: string): string | undefined {
     try {
-      return this.datastore.relative(this.datastore.resolve(datastorePath));
+      return this.paths.relative(this.paths.resolve(datastorePath));
     } catch {
       return undefined;
     }

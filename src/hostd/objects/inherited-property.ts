@@ -1,9 +1,14 @@
-/** What every managed entity has besides what is its own, and other extensible objects of it. */
-import { currentCaller } from '../access/caller.js';
-import type { ManagedObject } from './managed-object.js';
+/** Properties that every managed entity has besides its own; other extensible objects have some of them. */
 
-/** A property of ManagedEntity or ExtensibleManagedObject (vSphere API reference) that the object itself says nothing of. */
-export function inheritedProperty(object: ManagedObject, name: string): unknown {
+import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { currentCaller } from '../access/caller.js';
+import type { GuardedObject } from '../access/guarded-object.js';
+
+/** A property of ManagedEntity or ExtensibleManagedObject (vSphere API reference) that the object itself does not have. */
+export function inheritedProperty(
+  object: GuardedObject & { recentTasks: ManagedObjectReference[] },
+  name: string,
+): unknown {
   if (name === 'value' || name === 'availableField') return [];
   if (!object.isEntity()) return undefined;
   switch (name) {

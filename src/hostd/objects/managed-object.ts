@@ -2,11 +2,13 @@
 import { propertyInfo, propertyNames } from '../../vim25/table.js';
 import type { ManagedObjectReference } from '../../vim25/types.generated.js';
 import { restrictedCaller } from '../access/caller.js';
+import type { GuardedObject } from '../access/guarded-object.js';
 import { inheritedProperty } from './inherited-property.js';
+import { isWithin, splitPath } from './property-path.js';
 import { checkPath, WireValues } from './wire-values.js';
 
 /** Base of all managed objects. Operations are methods named as in vim25, called by the dispatcher. */
-export abstract class ManagedObject {
+export abstract class ManagedObject implements GuardedObject {
   readonly ref: ManagedObjectReference;
   /** Version of the last change by property path; see {@link Registry.touch}. */
   readonly versions = new Map<string, number>();
@@ -76,13 +78,4 @@ export abstract class ManagedObject {
     }
     return version;
   }
-}
-
-function isWithin(path: string, ancestor: string): boolean {
-  return path === ancestor || path.startsWith(`${ancestor}.`) || path.startsWith(`${ancestor}[`);
-}
-
-/** `a.b["c d"].e` → a, b, c d, e */
-export function splitPath(path: string): string[] {
-  return [...path.matchAll(/\["([^"]*)"\]|\[(\d+)\]|([^.[\]]+)/g)].map((match) => match[1] ?? match[2] ?? match[3]!);
 }

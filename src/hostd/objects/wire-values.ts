@@ -5,7 +5,13 @@
 import { typedValue } from '../../vim25/codec.js';
 import { type FieldInfo, propertyInfo, propertyNames, typeFamily, typeField } from '../../vim25/table.js';
 import { fault } from '../faults.js';
-import { type ManagedObject, splitPath } from './managed-object.js';
+import { splitPath } from './property-path.js';
+
+/** An object whose values are looked up. */
+interface ReadObject {
+  readonly ref: { type: string };
+  read(name: string): unknown;
+}
 
 /** Looks values of one object up; each first-level property is made once, however many paths lead into it. */
 export class WireValues {
@@ -13,7 +19,7 @@ export class WireValues {
 
   /** @param made called before a first-level property is made */
   constructor(
-    private readonly object: ManagedObject,
+    private readonly object: ReadObject,
     private readonly made: () => void = () => undefined,
   ) {}
 

@@ -1,13 +1,14 @@
 /** AuthorizationManager: roles and permissions, as on a standalone ESXi host. Groups are not known here. */
 import type { ManagedObjectReference, Permission } from '../../vim25/types.generated.js';
-import { fault } from '../faults.js';
-import { ManagedObject } from '../objects/managed-object.js';
-import type { Registry } from '../objects/registry.js';
-import type { CallContext } from './session-manager.js';
 import { type Authority, wirePermission } from '../access/authority.js';
 import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
 import { Effort } from '../access/effort.js';
 import { PRIVILEGES } from '../access/roles.js';
+import { fault } from '../faults.js';
+import type { CallContext } from '../objects/call-context.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
+import { AUTHORIZATION_MANAGER, ROOT_FOLDER } from '../references.js';
 
 const described = (key: string, label: string): object => ({ $type: 'ElementDescription', key, label, summary: label });
 const groupOf = (privilege: string): string => privilege.split('.').slice(0, -1).join('.');
@@ -17,9 +18,8 @@ export class AuthorizationManager extends ManagedObject {
   constructor(
     private readonly authority: Authority,
     private readonly registry: Registry,
-    private readonly rootFolder: ManagedObjectReference,
   ) {
-    super('AuthorizationManager', 'ha-authmgr');
+    super('AuthorizationManager', AUTHORIZATION_MANAGER.value);
   }
 
   override get types(): string[] {
@@ -80,7 +80,7 @@ export class AuthorizationManager extends ManagedObject {
     context: CallContext,
   ): object[] {
     // The sessions of others are theirs: of those nobody but their holder asks.
-    if (args.sessionId !== context.session.user?.key) throw noPermission(this.rootFolder, 'Sessions.ValidateSession');
+    if (args.sessionId !== context.session.user?.key) throw noPermission(ROOT_FOLDER, 'Sessions.ValidateSession');
     return this.availability(context.userName, args.entity, args.privId ?? []);
   }
 
@@ -119,7 +119,7 @@ export class AuthorizationManager extends ManagedObject {
   }
 
   private mustBeOwn(userName: string, { userName: caller }: CallContext): void {
-    if (userName !== caller) mustHave(this.registry.get(this.rootFolder), 'Authorization.ModifyPermissions');
+    if (userName !== caller) mustHave(this.registry.get(ROOT_FOLDER), 'Authorization.ModifyPermissions');
   }
 
   // --- deciding -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 /** HostLocalAccountManager: users of this host. The administrator is none of them; its password lies in the state directory. */
+
+import type { Accounts } from '../access/accounts.js';
 import { fault } from '../faults.js';
 import { ManagedObject } from '../objects/managed-object.js';
-import type { Accounts } from '../access/accounts.js';
+import { ACCOUNT_MANAGER } from '../references.js';
 
 interface AccountSpec {
   id: string;
@@ -16,7 +18,7 @@ export class HostLocalAccountManager extends ManagedObject {
     private readonly accounts: Accounts,
     private readonly changed: (user: string) => void,
   ) {
-    super('HostLocalAccountManager', 'ha-localacctmgr');
+    super('HostLocalAccountManager', ACCOUNT_MANAGER.value);
   }
 
   override get types(): string[] {

@@ -1,8 +1,19 @@
 /** ServiceInstance: where every client begins. */
-import type { AboutInfo, ManagedObjectReference, ServiceContent } from '../../vim25/types.generated.js';
+import type { AboutInfo, ServiceContent } from '../../vim25/types.generated.js';
 import { ManagedObject } from '../objects/managed-object.js';
-
-const ref = (type: string, value: string): ManagedObjectReference => ({ type, value });
+import {
+  ACCOUNT_MANAGER,
+  AUTHORIZATION_MANAGER,
+  EVENT_MANAGER,
+  FILE_MANAGER,
+  PROPERTY_COLLECTOR,
+  ROOT_FOLDER,
+  SEARCH_INDEX,
+  SESSION_MANAGER,
+  TASK_MANAGER,
+  VIEW_MANAGER,
+  VIRTUAL_DISK_MANAGER,
+} from '../references.js';
 
 /** The entry point. */
 export class ServiceInstance extends ManagedObject {
@@ -27,18 +38,18 @@ export class ServiceInstance extends ManagedObject {
 
   RetrieveServiceContent(): ServiceContent {
     return {
-      rootFolder: ref('Folder', 'ha-folder-root'),
-      propertyCollector: ref('PropertyCollector', 'ha-property-collector'),
-      viewManager: ref('ViewManager', 'ViewManager'),
+      rootFolder: ROOT_FOLDER,
+      propertyCollector: PROPERTY_COLLECTOR,
+      viewManager: VIEW_MANAGER,
       about: this.about,
-      sessionManager: ref('SessionManager', 'ha-sessionmgr'),
-      authorizationManager: ref('AuthorizationManager', 'ha-authmgr'),
-      accountManager: ref('HostLocalAccountManager', 'ha-localacctmgr'),
-      eventManager: ref('EventManager', 'ha-eventmgr'),
-      taskManager: ref('TaskManager', 'ha-taskmgr'),
-      searchIndex: ref('SearchIndex', 'ha-searchindex'),
-      fileManager: ref('FileManager', 'ha-nfc-file-manager'),
-      virtualDiskManager: ref('VirtualDiskManager', 'ha-vdiskmanager'),
+      sessionManager: SESSION_MANAGER,
+      authorizationManager: AUTHORIZATION_MANAGER,
+      accountManager: ACCOUNT_MANAGER,
+      eventManager: EVENT_MANAGER,
+      taskManager: TASK_MANAGER,
+      searchIndex: SEARCH_INDEX,
+      fileManager: FILE_MANAGER,
+      virtualDiskManager: VIRTUAL_DISK_MANAGER,
     };
   }
 

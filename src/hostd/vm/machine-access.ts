@@ -1,12 +1,12 @@
 /** What of a machine's configuration a caller may decide: which files, sockets and networks it may use, and which keys it may have. */
 import { normalize } from 'node:path';
 import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
+import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import type { ManagedObject } from '../objects/managed-object.js';
 import type { NewDisk } from './hardware/device-kind.js';
 import type { Hardware, Serial } from './hardware/hardware.js';
 import type { VmHost } from './vm-host.js';
-import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
-import { ENDPOINT_KEY, isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 
 /** Keys below `caisson.` that mean nothing to the host, or nothing that reaches beyond the machine. */
 const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses']);
@@ -67,7 +67,7 @@ export function checkKeys(
 
 /** Id of the virtual container host whose pool that is, or one of the pools above it. */
 export function ownerOf(host: VmHost, pool: Ref): string | undefined {
-  const endpoints = host.vms().filter(({ config }) => isEndpointConfig(config.extraConfig));
+  const endpoints = host.machines.all().filter(({ config }) => isEndpointConfig(config.extraConfig));
   for (let at: Ref | undefined = pool; at?.type === 'ResourcePool'; ) {
     const { value } = at;
     const endpoint = endpoints.find((vm) => vm.pool.value === value);
@@ -88,7 +88,7 @@ export async function checkDevices(
   after: Hardware,
   files: { create: NewDisk[]; removed: string[] } = { create: [], removed: [] },
 ): Promise<void> {
-  const { datastore } = host;
+  const { files: datastore } = host;
   const there = <T>(list: T[], one: T): boolean => list.some((other) => JSON.stringify(other) === JSON.stringify(one));
   for (const disk of after.disks)
     if (!there(before.disks, disk))
@@ -102,7 +102,7 @@ export async function checkDevices(
     if (!before.serials.some((one) => JSON.stringify(one.backing) === JSON.stringify(backing)))
       await checkSerial(host, machine, backing);
   for (const { portGroup } of after.nics) {
-    const network = host.networkRef(portGroup);
+    const network = host.portGroups.networkOf(portGroup);
     if (network !== undefined && !before.nics.some((one) => one.portGroup === portGroup))
       mustHave(host.registry.get(network), 'Network.Assign');
   }
@@ -110,17 +110,11 @@ export async function checkDevices(
 
 async function checkSerial(host: VmHost, machine: ManagedObject, backing: Serial['backing']): Promise<void> {
   if (backing.kind === 'file') {
-    await host.datastore.locate(backing.file, 'write');
+    await host.files.locate(backing.file, 'write');
     return;
   }
   if (restrictedCaller() === undefined) return;
   const path = backing.serviceUri.slice(UNIX.length);
   if (path !== normalize(path) || path.includes('\0') || !host.fileAccess.maySocket(path))
     throw noPermission(machine.ref, 'VirtualMachine.Config.AddRemoveDevice');
-}
-
-/** True for a machine that hostd runs as a process. */
-export function isEndpoint(object: ManagedObject): boolean {
-  const { config } = object as { config?: { extraConfig?: ReadonlyMap<string, string> } };
-  return config?.extraConfig?.has(ENDPOINT_KEY) ?? false;
 }

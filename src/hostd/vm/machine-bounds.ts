@@ -1,8 +1,9 @@
 /** How much of machines one user may have hostd keep: their configuration is in its memory, and is written anew with each change. */
-import type { VmConfig } from './vm-config.js';
-import type { VmHost } from './vm-host.js';
+
 import { restrictedCaller } from '../access/caller.js';
 import { tooMuch } from '../access/holdings.js';
+import type { VmConfig } from './vm-config.js';
+import type { MachineList } from './vm-host.js';
 
 /** A container's program alone may have 8 MiB, its specification as much. */
 const MAX_MACHINE_BYTES = 24 * 2 ** 20;
@@ -30,18 +31,23 @@ function sizeOf(config: VmConfig): number {
 
 /**
  * Refuses a configuration that is too large for a user who is no administrator, or one machine too many.
- * @param pool of the machine @param before what is replaced by it @throws LimitExceeded
+ * @param machines of the host @param pool of the machine @param before what is replaced by it @throws LimitExceeded
  */
-export function checkBounds(host: VmHost, pool: string, before: VmConfig, next: VmConfig): void {
+export function checkBounds(
+  machines: Pick<MachineList, 'withUnfinished'>,
+  pool: string,
+  before: VmConfig,
+  next: VmConfig,
+): void {
   if (restrictedCaller() === undefined) return;
   if (next.annotation.length > MAX_ANNOTATION) throw tooMuch(MAX_ANNOTATION, 'an annotation');
   if (sizeOf(next) > MAX_MACHINE_BYTES) throw tooMuch(MAX_MACHINE_BYTES, "a machine's configuration");
-  let [machines, bytes] = [1, sizeOf(next)];
-  for (const vm of host.allMachines()) {
+  let [count, bytes] = [1, sizeOf(next)];
+  for (const vm of machines.withUnfinished()) {
     if (vm.pool.value !== pool || vm.config === before) continue;
-    machines++;
+    count++;
     bytes += sizeOf(vm.config);
   }
-  if (machines > MAX_MACHINES) throw tooMuch(MAX_MACHINES, 'the number of machines');
+  if (count > MAX_MACHINES) throw tooMuch(MAX_MACHINES, 'the number of machines');
   if (bytes > MAX_POOL_BYTES) throw tooMuch(MAX_POOL_BYTES, 'the configuration of all machines');
 }

@@ -1,220 +1,31 @@
 /** PropertyCollector: properties by selection, once or as a stream of changes. */
 import { AsyncResource } from 'node:async_hooks';
-import { createHash, randomUUID } from 'node:crypto';
-import { propertyNames } from '../../../vim25/table.js';
+import { randomUUID } from 'node:crypto';
 import type {
   ManagedObjectReference,
-  ObjectUpdate,
-  PropertyChange,
   PropertyFilterSpec,
-  SelectionSpec,
-  TraversalSpec,
   UpdateSet,
   WaitOptions,
 } from '../../../vim25/types.generated.js';
-import { isReference } from '../../access/authority.js';
-import { callerSees, holdForCaller, restrictedCaller } from '../../access/caller.js';
+import { holdForCaller } from '../../access/caller.js';
 import { Effort } from '../../access/effort.js';
-import { NOTHING_HELD, type Release, sizeOf } from '../../access/holdings.js';
 import { fault } from '../../faults.js';
-import type { CallContext } from '../session-manager.js';
+import type { CallContext } from '../../objects/call-context.js';
 import { ManagedObject } from '../../objects/managed-object.js';
 import type { Registry } from '../../objects/registry.js';
-import { SimpleObject } from '../../objects/simple-object.js';
-import { checkPath, WireValues } from '../../objects/wire-values.js';
+import { WireValues } from '../../objects/wire-values.js';
+import { PropertyFilter } from './property-filter.js';
+import { ResultPages } from './result-pages.js';
+import { checkPaths, select } from './selection.js';
 
 const DEFAULT_WAIT_S = 1800;
 const MAX_FILTERS = 10_000;
-/** Looked through at each change while somebody waits: a thousandfold of these is not for one user. */
-const FILTER_BYTES = 16 * 1024;
 const COLLECTOR_BYTES = 64 * 1024;
-/** What is kept of one property that was told, and of one object. */
-const TOLD_BYTES = 256;
-/** Answers that a client has begun to read. */
-const MAX_PAGES = 100;
-
-interface Selected {
-  object: ManagedObject;
-  paths: string[];
-}
-
-/** Evaluates one filter's selection. */
-function select(
-  registry: Registry,
-  spec: PropertyFilterSpec,
-  mustExist: boolean,
-  effort: Effort,
-): Map<string, Selected> {
-  const found = new Map<string, Selected>();
-  for (const start of spec.objectSet ?? []) {
-    effort.step();
-    const object = mustExist ? registry.get(start.obj) : registry.find(start.obj);
-    if (object === undefined || !callerSees(object)) continue;
-    const named = new Map<string, TraversalSpec>();
-    collectNamed(start.selectSet ?? [], named);
-    const seen = new Set<string>();
-    if (start.skip !== true) take(spec, object, found, effort);
-    walk(registry, spec, object, start.selectSet ?? [], named, found, seen, effort);
-  }
-  return found;
-}
-
-function collectNamed(specs: SelectionSpec[], named: Map<string, TraversalSpec>): void {
-  for (const one of specs) {
-    if (one.$type !== 'TraversalSpec') continue;
-    const traversal = one as TraversalSpec;
-    if (traversal.name !== undefined && traversal.name !== '') named.set(traversal.name, traversal);
-    collectNamed((traversal.selectSet ?? []) as SelectionSpec[], named);
-  }
-}
-
-function walk(
-  registry: Registry,
-  spec: PropertyFilterSpec,
-  object: ManagedObject,
-  selectSet: SelectionSpec[],
-  named: Map<string, TraversalSpec>,
-  found: Map<string, Selected>,
-  seen: Set<string>,
-  effort: Effort,
-): void {
-  for (const one of selectSet) {
-    effort.step();
-    const traversal = one.$type === 'TraversalSpec' ? (one as TraversalSpec) : named.get(one.name ?? '');
-    if (traversal === undefined || !object.types.includes(traversal.type)) continue;
-    const key = `${object.ref.value} ${traversal.name ?? ''} ${traversal.type} ${traversal.path}`;
-    if (seen.has(key)) continue;
-    seen.add(key);
-    const value = object.value(traversal.path);
-    for (const ref of Array.isArray(value) ? value : [value]) {
-      effort.step();
-      const target = isReference(ref) ? registry.find(ref) : undefined;
-      if (target === undefined || !callerSees(target)) continue;
-      if (traversal.skip !== true) take(spec, target, found, effort);
-      walk(registry, spec, target, (traversal.selectSet ?? []) as SelectionSpec[], named, found, seen, effort);
-    }
-  }
-}
-
-function take(spec: PropertyFilterSpec, object: ManagedObject, found: Map<string, Selected>, effort: Effort): void {
-  const paths = new Set<string>();
-  let matches = false;
-  for (const set of spec.propSet ?? []) {
-    effort.step();
-    if (!object.types.includes(set.type)) continue;
-    matches = true;
-    const all = set.all === true ? object.allPropertyNames() : [];
-    effort.step(all.length + (set.pathSet?.length ?? 0));
-    for (const name of all) paths.add(name);
-    for (const path of set.pathSet ?? []) paths.add(path);
-  }
-  if (matches) found.set(object.ref.value, { object, paths: [...paths] });
-}
-
-/** One filter with what it has told already. */
-export class PropertyFilter extends SimpleObject {
-  /** By object: the version told last of each path. */
-  private readonly told = new Map<string, { ref: ManagedObjectReference; versions: Map<string, number> }>();
-  /** Digests of the values told last, by object and path, for a client that does not see everything. */
-  private readonly values = new Map<string, string>();
-  /** What is kept of the filter, and of what it has told. */
-  private readonly kept: Release;
-  private keptTold: Release = NOTHING_HELD;
-  private toldCount = 0;
-
-  constructor(
-    readonly spec: PropertyFilterSpec,
-    readonly owner: PropertyCollector,
-    private readonly registry: Registry,
-  ) {
-    super('PropertyFilter', `filter-${randomUUID()}`, { spec, partialUpdates: false }, []);
-    this.kept = holdForCaller(FILTER_BYTES + sizeOf(spec));
-  }
-
-  /** It is of no use any more. */
-  dispose(): void {
-    this.registry.remove(this);
-    this.forget();
-    this.kept();
-  }
-
-  private keepTold(count: number): void {
-    if (count <= this.toldCount) return;
-    this.keptTold();
-    this.toldCount = 0;
-    this.keptTold = holdForCaller(count * TOLD_BYTES);
-    this.toldCount = count;
-  }
-
-  /** What changed since the last call. @throws LimitExceeded */
-  update(effort: Effort): ObjectUpdate[] {
-    const selected = select(this.registry, this.spec, false, effort);
-    this.keepTold([...selected.values()].reduce((sum, { paths }) => sum + 1 + paths.length, 0));
-    const updates: ObjectUpdate[] = [];
-    for (const [id, { object, paths }] of selected) {
-      const before = this.told.get(id);
-      const versions = before?.versions ?? new Map<string, number>();
-      const changeSet: PropertyChange[] = [];
-      const values = new WireValues(object, () => effort.make());
-      for (const path of paths) {
-        const version = object.versionOf(path);
-        if (versions.get(path) === version) continue;
-        const value = effort.answer(values.at(path));
-        const toldBefore = versions.has(path);
-        versions.set(path, version);
-        // What changed may be a part that this client does not see: it is not told that there was anything.
-        if (restrictedCaller() !== undefined && this.isOldNews(`${id} ${path}`, value)) continue;
-        if (value !== undefined) changeSet.push({ name: path, op: 'assign', val: value });
-        else if (toldBefore) changeSet.push({ name: path, op: 'remove', val: undefined });
-      }
-      this.told.set(id, { ref: object.ref, versions });
-      if (before === undefined) updates.push({ kind: 'enter', obj: object.ref, changeSet });
-      else if (changeSet.length > 0) updates.push({ kind: 'modify', obj: object.ref, changeSet });
-    }
-    for (const [id, { ref }] of this.told) {
-      if (selected.has(id)) continue;
-      this.told.delete(id);
-      for (const key of this.values.keys()) if (key.startsWith(`${id} `)) this.values.delete(key);
-      updates.push({ kind: 'leave', obj: ref });
-    }
-    return updates;
-  }
-
-  private isOldNews(key: string, value: unknown): boolean {
-    const digest = createHash('sha256')
-      .update(JSON.stringify(value) ?? '')
-      .digest('base64');
-    const old = this.values.get(key) === digest;
-    this.values.set(key, digest);
-    return old;
-  }
-
-  /** Tells everything again. */
-  forget(): void {
-    this.told.clear();
-    this.values.clear();
-    this.keptTold();
-    this.keptTold = NOTHING_HELD;
-    this.toldCount = 0;
-  }
-
-  DestroyPropertyFilter(): void {
-    this.owner.drop(this);
-  }
-}
-
-/** An answer of which a client has read a part. */
-interface Rest {
-  objects: object[];
-  from: number;
-  size: number;
-  kept: Release;
-}
 
 /** A property collector: the session's own, or one it made. */
 export class PropertyCollector extends ManagedObject {
   private readonly filters = new Set<PropertyFilter>();
-  private readonly pages = new Map<string, Rest>();
+  private readonly pages = new ResultPages();
   private readonly kept = holdForCaller(COLLECTOR_BYTES);
   private version = 0;
   private waiting: { cancel(): void } | null = null;
@@ -256,7 +67,7 @@ export class PropertyCollector extends ManagedObject {
     this.waiting?.cancel();
     for (const filter of this.filters) filter.dispose();
     this.filters.clear();
-    for (const token of [...this.pages.keys()]) this.forgetRest(token);
+    this.pages.forgetAll();
     this.kept();
     if (this.ownId) this.registry.remove(this);
   }
@@ -287,38 +98,15 @@ export class PropertyCollector extends ManagedObject {
     const objects = this.contents(args.specSet ?? []);
     if (objects.length === 0) return undefined;
     const size = Math.max(1, args.options?.maxObjects ?? objects.length);
-    if (size >= objects.length) return { objects };
-    return this.page({ objects, size, from: 0, kept: holdForCaller(sizeOf(objects)) });
+    return this.pages.first(objects, size);
   }
 
   ContinueRetrievePropertiesEx(args: { token: string }): object {
-    const rest = this.pages.get(args.token);
-    if (rest === undefined) throw fault('InvalidProperty', 'unknown token', { name: 'token' });
-    this.pages.delete(args.token);
-    return this.page(rest);
+    return this.pages.next(args.token);
   }
 
   CancelRetrievePropertiesEx(args: { token: string }): void {
-    this.forgetRest(args.token);
-  }
-
-  private forgetRest(token: string): void {
-    this.pages.get(token)?.kept();
-    this.pages.delete(token);
-  }
-
-  private page(rest: Rest): object {
-    const { objects, size } = rest;
-    const page = objects.slice(rest.from, rest.from + size);
-    rest.from += size;
-    if (rest.from >= objects.length) {
-      rest.kept();
-      return { objects: page };
-    }
-    for (const oldest of this.pages.keys()) if (this.pages.size >= MAX_PAGES) this.forgetRest(oldest);
-    const token = randomUUID();
-    this.pages.set(token, rest);
-    return { token, objects: page };
+    this.pages.forget(args.token);
   }
 
   private contents(specs: PropertyFilterSpec[]): object[] {
@@ -412,34 +200,4 @@ export class PropertyCollector extends ManagedObject {
     this.version++;
     return { version: String(this.version), filterSet };
   }
-}
-
-/** @throws InvalidProperty for a path that no object of its type can have */
-function checkPaths(spec: PropertyFilterSpec): void {
-  for (const set of spec.propSet ?? []) for (const path of set.pathSet ?? []) checkPath(set.type, path);
-}
-
-/**
- * What one who is not logged in is told: the objects asked for by name, with all that was asked of them missing. vSphere answers so
- * rather than with a fault, and govc looks at the current session like this to see whether it must log in.
- */
-export function notAuthenticated(specs: PropertyFilterSpec[]): object[] {
-  return specs.flatMap((spec) =>
-    (spec.objectSet ?? []).map(({ obj }) => ({
-      obj,
-      missingSet: missingPaths(spec, obj).map((path) => ({
-        path,
-        fault: {
-          fault: { $type: 'NotAuthenticated', object: obj, privilegeId: 'System.View' },
-          localizedMessage: 'The session is not authenticated.',
-        },
-      })),
-    })),
-  );
-}
-
-function missingPaths(spec: PropertyFilterSpec, { type }: ManagedObjectReference): string[] {
-  const sets = (spec.propSet ?? []).filter((set) => set.type === type || set.type === 'ManagedEntity');
-  const paths = sets.flatMap((set) => (set.all === true ? propertyNames(type) : (set.pathSet ?? [])));
-  return [...new Set(paths)];
 }

@@ -1,7 +1,7 @@
 /** What strangers may cost: everybody who can connect may try to log in, and nobody does so for good reasons at a high rate. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fault } from '../faults.js';
-import type { EventManager } from './event-manager.js';
+import { fault } from '../../faults.js';
+import type { EventManager } from '../events/event-manager.js';
 
 /** One failure is answered in this time, whoever waits. */
 const FAILURE_MS = 300;
@@ -9,12 +9,6 @@ const FAILURE_MS = 300;
 const MAX_WAITING = 50;
 /** At most one event of failed logins in this time: they must not push out the events of others. */
 const EVENT_MS = 60_000;
-
-/** A message of a stranger: a login, or a question where to log in. */
-export const STRANGER_BYTES = 64 * 1024;
-export const STRANGER_ELEMENTS = 1000;
-/** A request that is to be answered has come whole in this time. */
-export const STRANGER_MS = 60_000;
 
 /** Answers failed logins one after the other, by whatever door, and tells of them without a word of the stranger's. */
 export class LoginGuard {

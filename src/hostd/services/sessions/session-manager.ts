@@ -1,128 +1,24 @@
-/** Sessions: who is logged in, and what belongs to them. */
-import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
-import type { ManagedObjectReference, UserSession } from '../../vim25/types.generated.js';
-import { type Authority, wirePermission } from '../access/authority.js';
-import { type Caller, currentCaller } from '../access/caller.js';
-import { NOTHING_HELD, type Release } from '../access/holdings.js';
-import { fault } from '../faults.js';
-import type { EventManager } from './event-manager.js';
-import { ManagedObject } from '../objects/managed-object.js';
-import { PropertyCollector, PropertyFilter } from './property-collector/property-collector.js';
-import type { Registry } from '../objects/registry.js';
-import { SimpleObject } from '../objects/simple-object.js';
+/** SessionManager: logs clients in and out. */
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
+import type { UserSession } from '../../../vim25/types.generated.js';
+import type { Authority } from '../../access/authority.js';
+import { currentCaller } from '../../access/caller.js';
+import { fault } from '../../faults.js';
+import type { CallContext } from '../../objects/call-context.js';
+import { ManagedObject } from '../../objects/managed-object.js';
+import type { Registry } from '../../objects/registry.js';
+import { SESSION_MANAGER } from '../../references.js';
+import type { EventManager } from '../events/event-manager.js';
 import { LoginGuard } from './login-guard.js';
+import { currentSession, Session } from './session.js';
 
-const DEFAULT_COLLECTOR = 'ha-property-collector';
 const IDLE_MS = 30 * 60_000;
 const MAX_SESSIONS = 500;
 /** Of one user, but for the administrator: nobody's sessions end because another one logs in again and again. */
 const MAX_OF_USER = 50;
 
-/** The session whose call is under way. */
-function current(): Session | undefined {
-  const caller = currentCaller();
-  return caller instanceof Session ? caller : undefined;
-}
-
-/** The views of the session whose call is under way. */
-export function viewsOfSession(): ManagedObjectReference[] {
-  return [...(current()?.views ?? [])].map((view) => view.ref);
-}
-
-/** One client's session. */
-export class Session implements Caller {
-  readonly cookie = randomBytes(24).toString('hex');
-  readonly collectors = new Set<PropertyCollector>();
-  readonly views = new Set<ManagedObject & { dispose(): void }>();
-  /** Collectors of events. */
-  readonly readers = new Set<ManagedObject & { dispose(): void }>();
-  /** The collector that every client sees under the well-known id. */
-  readonly defaultCollector: PropertyCollector;
-  user: UserSession | null = null;
-  lastUse = Date.now();
-
-  constructor(
-    registry: Registry,
-    private readonly authority: Authority,
-  ) {
-    this.defaultCollector = new PropertyCollector(registry, DEFAULT_COLLECTOR, false);
-  }
-
-  get principal(): string | null {
-    return this.user?.userName ?? null;
-  }
-
-  get restricted(): boolean {
-    return !this.authority.isAdministrator(this.principal);
-  }
-
-  sees(object: ManagedObject): boolean {
-    return this.authority.sees(this, object);
-  }
-
-  has(object: ManagedObject, privilege: string): boolean {
-    return this.authority.has(this.principal, object, privilege);
-  }
-
-  owns(object: ManagedObject): boolean {
-    if (object instanceof PropertyCollector) return object === this.defaultCollector || this.collectors.has(object);
-    if (object instanceof PropertyFilter) return this.owns(object.owner);
-    return [...this.views, ...this.readers].some((own) => own === object);
-  }
-
-  rolesOn(object: ManagedObject): number[] {
-    return this.principal === null ? [] : this.authority.rolesOn(this.principal, object);
-  }
-
-  permissionsOn(object: ManagedObject): object[] {
-    const principal = this.restricted ? (this.principal ?? '') : undefined;
-    return this.authority.permissionsOn(object, false, principal).map(wirePermission);
-  }
-
-  redact<T>(value: T): T {
-    // Who has not logged in reads where to begin, and that is the same for all.
-    return this.restricted && this.principal !== null ? this.authority.redact(this, value) : value;
-  }
-
-  hold(bytes: number): Release {
-    const { principal } = this;
-    return principal === null || !this.restricted ? NOTHING_HELD : this.authority.holdings.take(principal, bytes);
-  }
-
-  /** Notes a call for who looks at the session. */
-  used(): void {
-    if (this.user === null) return;
-    this.user.lastActiveTime = new Date();
-    this.user.callCount = (this.user.callCount ?? 0) + 1;
-  }
-
-  dispose(): void {
-    this.defaultCollector.dispose();
-    for (const collector of this.collectors) collector.dispose();
-    for (const view of this.views) view.dispose();
-    for (const reader of this.readers) reader.dispose();
-    this.readers.clear();
-    this.collectors.clear();
-    this.views.clear();
-    this.user = null;
-  }
-}
-
-/** Stands in the inventory for the collector that each session has of its own under the well-known id. */
-export function defaultCollector(): ManagedObject {
-  const filter = (): unknown => current()?.defaultCollector.property('filter') ?? [];
-  return new SimpleObject('PropertyCollector', DEFAULT_COLLECTOR, { filter }, []);
-}
-
-/** What an operation knows of its call. */
-export interface CallContext {
-  session: Session;
-  /** Aborted when the client hangs up. */
-  signal: AbortSignal;
-  userName: string;
-  /** Who calls: address and what it says it is. */
-  client: { address: string; agent: string };
-}
+/** A call whose session can be logged in and out. */
+type SessionCall = CallContext & { session: Session };
 
 /** Logs clients in and out. */
 export class SessionManager extends ManagedObject {
@@ -135,7 +31,7 @@ export class SessionManager extends ManagedObject {
     private readonly credentials: { user: string; password: string },
     private readonly authority: Authority,
   ) {
-    super('SessionManager', 'ha-sessionmgr');
+    super('SessionManager', SESSION_MANAGER.value);
     this.guard = new LoginGuard(events);
     setInterval(() => this.expire(), 60_000).unref();
   }
@@ -147,7 +43,7 @@ export class SessionManager extends ManagedObject {
   property(name: string): unknown {
     switch (name) {
       case 'currentSession':
-        return current()?.user ?? undefined;
+        return currentSession()?.user ?? undefined;
       case 'sessionList':
         return [...this.sessions.values()].flatMap((session) => (mayLookAt(session) ? (session.user ?? []) : []));
       case 'defaultLocale':
@@ -191,7 +87,7 @@ export class SessionManager extends ManagedObject {
 
   async Login(
     args: { userName: string; password: string; locale?: string },
-    context: CallContext,
+    context: SessionCall,
   ): Promise<UserSession> {
     if (!(await this.accepts(args.userName, args.password, context.client.address)))
       throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
@@ -221,7 +117,7 @@ export class SessionManager extends ManagedObject {
     return false;
   }
 
-  Logout(_args: unknown, context: CallContext): void {
+  Logout(_args: unknown, context: SessionCall): void {
     if (context.session.user !== null)
       this.events.post('UserLogoutSessionEvent', `User ${context.userName} logged out`, context.userName);
     this.end(context.session);
@@ -234,7 +130,7 @@ export class SessionManager extends ManagedObject {
   }
 
   /** @throws InvalidArgument for one's own session, NotFound for one that is not there */
-  TerminateSession(args: { sessionId?: string[] }, context: CallContext): void {
+  TerminateSession(args: { sessionId?: string[] }, context: SessionCall): void {
     for (const key of args.sessionId ?? []) {
       if (key === context.session.user?.key)
         throw fault('InvalidArgument', 'A session cannot terminate itself', { invalidProperty: 'sessionId' });

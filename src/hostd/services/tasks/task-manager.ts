@@ -1,14 +1,15 @@
-/** Tasks: operations that take time, their progress and outcome. */
-
-import { logger } from '../../common/log.js';
-import { within } from '../../common/within.js';
-import type { ManagedObjectReference, TaskInfo } from '../../vim25/types.generated.js';
-import { callerSees, holdForCaller, restrictedCaller } from '../access/caller.js';
-import { NOTHING_HELD, type Release, sizeOf } from '../access/holdings.js';
-import { fault, toFault } from '../faults.js';
-import { TASK_DESCRIPTION } from './descriptions.js';
-import { ManagedObject } from '../objects/managed-object.js';
-import type { Registry } from '../objects/registry.js';
+/** TaskManager: starts tasks and keeps them for a while. */
+import { logger } from '../../../common/log.js';
+import { within } from '../../../common/within.js';
+import type { ManagedObjectReference, TaskInfo } from '../../../vim25/types.generated.js';
+import { callerSees, holdForCaller, restrictedCaller } from '../../access/caller.js';
+import { NOTHING_HELD, sizeOf } from '../../access/holdings.js';
+import { fault, toFault } from '../../faults.js';
+import { ManagedObject } from '../../objects/managed-object.js';
+import type { Registry } from '../../objects/registry.js';
+import { TASK_MANAGER } from '../../references.js';
+import { Task } from './task.js';
+import { TASK_DESCRIPTION } from './task-description.js';
 
 const log = logger('task');
 const KEPT_MS = 600_000;
@@ -20,64 +21,13 @@ const MAX_TEXT = 4096;
 /** Who asks for a task looks at it next: one that ends by then need not be waited for. */
 const SOON_MS = 50;
 
-/** A running or finished task. */
-export class Task extends ManagedObject {
-  info: TaskInfo;
-  /** Resolves when it has ended, however. */
-  done: Promise<void> = Promise.resolve();
-  /** Gives back what its result takes of its user's memory. */
-  kept: Release = NOTHING_HELD;
-
-  /** @param entity what it works on; a ManagedEntity is named in its info, as nothing else may be */
-  constructor(
-    id: number,
-    operation: string,
-    readonly entity: ManagedObject,
-    entityName: string,
-    readonly user: string,
-  ) {
-    super('Task', `task-${id}`);
-    this.info = {
-      $type: 'TaskInfo',
-      key: this.ref.value,
-      task: this.ref,
-      name: operation,
-      descriptionId: operation,
-      ...(entity.isEntity() ? { entity: entity.ref, entityName } : {}),
-      state: 'running',
-      cancelled: false,
-      cancelable: false,
-      reason: { $type: 'TaskReasonUser', userName: user },
-      queueTime: new Date(),
-      startTime: new Date(),
-      eventChainId: id,
-    };
-  }
-
-  override get types(): string[] {
-    return ['Task', 'ExtensibleManagedObject'];
-  }
-
-  property(name: string): unknown {
-    return name === 'info' ? this.info : undefined;
-  }
-
-  propertyNames(): string[] {
-    return ['info'];
-  }
-
-  CancelTask(): never {
-    throw fault('NotSupported', 'This task cannot be cancelled');
-  }
-}
-
 /** Makes tasks, runs them, and forgets them ten minutes after their end. */
 export class TaskManager extends ManagedObject {
   private next = 1;
   private readonly recent: Task[] = [];
 
   constructor(private readonly registry: Registry) {
-    super('TaskManager', 'ha-taskmgr');
+    super('TaskManager', TASK_MANAGER.value);
   }
 
   override get types(): string[] {
