@@ -3,6 +3,9 @@
  * from there: kill the process at any instant and open it again, and every container, layer and address is found. Speaks vim25
  * and the tether's channel only; knows nothing of Docker or of what answers vim25.
  */
+
+export { CAPABILITIES, DEFAULT_CAPABILITIES } from '../tether/program/capabilities.js';
+export type { ProcessSpec, Rlimit, TmpfsSpec } from '../tether/program/spec.js';
 export {
   type ArchiveEntry,
   type ErrorCode,
@@ -23,6 +26,7 @@ export type * from './files/types.js';
 export type { HostInfo } from './host-info.js';
 export { LineAssembler, RUN_END } from './interaction/output-log.js';
 export type * from './interaction/types.js';
+export { mainEndpoint } from './network/endpoints.js';
 export type { Links, NetworkEndpoint, NetworkInfo, NetworkService } from './network/types.js';
 export { HOST_GATEWAY } from './network/types.js';
 export type { GuestProcess, Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';
@@ -30,4 +34,4 @@ export { openPortLayer } from './open.js';
 export type { PortLayer } from './port-layer.js';
 export { type Grow, type StorageReserve, withoutRoom } from './storage/storage-reserve.js';
 export type * from './storage/types.js';
-export { volumeDiskPath, volumeDisks } from './storage/volume-disks.js';
+export { volumeDiskName, volumeDisks } from './storage/volume-disks.js';

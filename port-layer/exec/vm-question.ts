@@ -1,5 +1,5 @@
 /** The question that a VM asks while it stands still: mostly that there is no more room for its disk (vSphere API, VirtualMachineQuestionInfo). */
-import type { VirtualMachineQuestionInfo } from '../../src/vim25/types.generated.js';
+import type { VirtualMachineQuestionInfo } from '../../src/vim25/index.js';
 
 export interface VmQuestion {
   id: string;

@@ -1,5 +1,5 @@
 /** What was changed in a container as a layer's tar (image-spec layer.md): what is new or changed, and whiteouts for what is gone. */
-import { TAR_END, tarHeader } from '../../src/disk/tar/writer.js';
+import { TAR_END, tarHeader } from '../../src/disk/index.js';
 import { compareTrees, type TreeChange } from './changes.js';
 import { NameBudget } from './name-budget.js';
 import { baseName, parentOf } from './paths.js';

@@ -1,5 +1,5 @@
 /** Files as a tar stream, entry by entry as they come. */
-import { TAR_END, type TarFields, tarHeader, tarPadding } from '../../src/disk/tar/writer.js';
+import { TAR_END, type TarFields, tarHeader, tarPadding } from '../../src/disk/index.js';
 import { NameBudget } from './name-budget.js';
 import {
   type FileEntry,

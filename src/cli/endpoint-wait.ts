@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { ListenConfig, VchConfig } from '../../port-layer/config.js';
 import type { InstancePaths } from '../common/paths.js';
-import type { ManagedObjectReference } from '../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../vim25/index.js';
 import { ping } from './docker-probe.js';
 import { processTicks, waitWhileMoving } from './wait-moving.js';
 

@@ -9,7 +9,15 @@
  * for writing. Never: opens a network connection, looks at a clock or a random source while writing a layer,
  * or trusts an offset, size or name it was given. {@link ChangedDisk} changes a container's disk while its VM is off.
  */
-export { type BlockReader, type BlockWriter, CachedBlocks, FileBlocks, MemoryBlocks, PageCache } from './blocks.js';
+export {
+  type BlockReader,
+  type BlockWriter,
+  CachedBlocks,
+  checkRange,
+  FileBlocks,
+  MemoryBlocks,
+  PageCache,
+} from './blocks.js';
 export type { FileWriter } from './ext4/file-writer.js';
 export {
   type ContentPiece,
@@ -30,7 +38,11 @@ export {
 } from './layer/apply.js';
 export { ChangedDisk } from './layer/changed-disk.js';
 export { copyTree } from './layer/copy-tree.js';
+export { type TarEntry, TarReader } from './tar/reader.js';
+export { TAR_END, type TarFields, tarHeader, tarPadding } from './tar/writer.js';
 export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
+export { decodeDescriptor } from './vmdk/descriptor.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
+export { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';

@@ -8,7 +8,7 @@ import { conflict } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import type { InstancePaths } from '../common/paths.js';
 import { writeWhole } from '../common/write-whole.js';
-import type { AboutInfo } from '../vim25/types.generated.js';
+import type { AboutInfo } from '../vim25/server.js';
 import { Accounts } from './access/accounts.js';
 import { Authority } from './access/authority.js';
 import { Holdings } from './access/holdings.js';

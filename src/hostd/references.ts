@@ -1,5 +1,5 @@
 /** References to managed objects, and those of the objects that every host has. */
-import type { ManagedObjectReference } from '../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../vim25/server.js';
 
 export function ref(type: string, value: string): ManagedObjectReference {
   return { type, value };

@@ -4,7 +4,7 @@ import { conflict } from '../../../src/common/errors.js';
 import type { HealthService } from '../health/health-service.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
 import type { ContainerLife } from './container-life.js';
-import { isUp } from './container-view.js';
+import { isUp } from './container-state.js';
 
 export class ContainerLives {
   constructor(

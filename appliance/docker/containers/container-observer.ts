@@ -6,7 +6,7 @@ import type { LogForwarding } from '../logging/log-forwarding.js';
 import type { ContainerPorts } from '../networks/container-ports.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
 import type { VolumeService } from '../volumes/volume-service.js';
-import { isUp } from './container-view.js';
+import { isUp } from './container-state.js';
 import type { Lifecycle } from './lifecycle.js';
 
 /** What follows from the events of containers. */

@@ -4,7 +4,7 @@ import type { ExecService } from '../../../port-layer/index.js';
 import { unavailable, unsupported } from '../../../src/common/errors.js';
 import type { LogForwarding } from '../logging/log-forwarding.js';
 import type { ContainerPorts } from '../networks/container-ports.js';
-import { hostConfig, leftNetwork } from './container-view.js';
+import { intactRecord } from './container-record.js';
 import { resolveLinks } from './links.js';
 
 export class Launcher {
@@ -17,12 +17,12 @@ export class Launcher {
   /** @param annotations to be kept with the container; called once it is clear that it may be started */
   async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
     const container = this.exec.resolve(id);
-    const left = leftNetwork(container);
+    const { leftNetwork: left, hostConfig } = intactRecord(container);
     if (left !== null)
       throw unsupported(`starting a container that was disconnected from its network ('${left}') is not implemented`);
     await this.exec.start(container.spec.id, async () => {
       const links = resolveLinks(container, this.exec.list());
-      for (const server of hostConfig(container).Dns ?? []) checkNameserver(server);
+      for (const server of hostConfig.Dns ?? []) checkNameserver(server);
       const ports = await this.ports.reserve(container);
       await this.forwarding.prepare(container);
       return { annotations: { ...ports, ...annotations() }, links };

@@ -6,7 +6,8 @@ import type { RestartSupervisor } from '../restart/restart-supervisor.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { signalOr } from './config/signals.js';
 import type { ContainerLives } from './container-lives.js';
-import { dockerConfig, dockerState, isUp } from './container-view.js';
+import { recordOf } from './container-record.js';
+import { dockerState, isUp } from './container-state.js';
 import type { Launcher } from './launch.js';
 
 const SIGKILL = 9;
@@ -87,7 +88,7 @@ export class Lifecycle {
     const { spec } = container;
     if (!lives.isUp(container)) throw conflict(`container ${spec.id} is not running`);
     // Where a container has no stop signal of its own, Docker takes any signal as a wish that it ends.
-    const own = dockerConfig(container).StopSignal;
+    const own = recordOf(container).config.StopSignal;
     const final = own === undefined || signal === SIGKILL || signal === signalOr(own, -1);
     const kept = restarts.signalled(container, final);
     // Between two runs there is no process to signal, unless the next run is already being started.

@@ -2,25 +2,17 @@
  * `--link`: another container's address and configuration in a container's hosts file and environment, as Docker has it on its default
  * bridge network. They are those of the moment at which the container is started.
  */
-import type { ContainerInfo, ExecService, Links } from '../../../port-layer/index.js';
+import { type ContainerInfo, type ExecService, type Links, mainEndpoint } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
 import { shortId } from '../../../src/common/ids.js';
 import type { CreateBody } from './config/container-config.js';
-import { dockerConfig } from './container-view.js';
+import { annotationsOf, type Link, recordOf } from './container-record.js';
 
-const LINKS_KEY = 'docker.links';
 const MAX_LINKS = 100;
 /** From so many ports in a row they are told as a range too. */
 const RANGE = 3;
 /** Not passed on: every container has its own. */
 const OWN_VARIABLES = new Set(['HOME', 'PATH']);
-
-/** A link as it is kept with a container. `name`: the target's when it was made. */
-interface Link {
-  id: string;
-  name: string;
-  alias: string;
-}
 
 /** `name`, `name:alias`, or what `inspect` shows: `/name:/container/alias`. @throws invalid in Docker's words */
 function parseLink(text: string): { reference: string; alias: string } {
@@ -47,24 +39,19 @@ export function linkAnnotations(request: CreateBody, exec: Pick<ExecService, 're
       throw invalid(`could not get container for ${reference}: No such container: ${reference}`);
     }
   });
-  return { [LINKS_KEY]: JSON.stringify(links) };
-}
-
-function linksOf(container: ContainerInfo): Link[] {
-  const text = container.spec.annotations[LINKS_KEY];
-  return text === undefined ? [] : (JSON.parse(text) as Link[]);
+  return annotationsOf({ links });
 }
 
 /** Annotations of a container without the link of that alias; null when it has none. */
 export function withoutLink(container: ContainerInfo, alias: string): Record<string, string> | null {
-  const links = linksOf(container);
+  const { links } = recordOf(container);
   const left = links.filter((link) => link.alias !== alias);
-  return left.length === links.length ? null : { [LINKS_KEY]: JSON.stringify(left) };
+  return left.length === links.length ? null : annotationsOf({ links: left });
 }
 
 /** HostConfig.Links as `inspect` shows them: `/target:/container/alias`. */
 export function linksView(container: ContainerInfo, all: ContainerInfo[]): string[] | null {
-  const links = linksOf(container).map(({ id, name, alias }) => {
+  const links = recordOf(container).links.map(({ id, name, alias }) => {
     const target = all.find(({ spec }) => spec.id === id)?.spec.name ?? name;
     return `/${target}:/${container.spec.name}/${alias}`;
   });
@@ -75,7 +62,7 @@ export function linksView(container: ContainerInfo, all: ContainerInfo[]): strin
 export function linkNames(all: ContainerInfo[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
   for (const other of all)
-    for (const { id, alias } of linksOf(other)) {
+    for (const { id, alias } of recordOf(other).links) {
       const known = names.get(id);
       const name = `/${other.spec.name}/${alias}`;
       if (known === undefined) names.set(id, [name]);
@@ -86,12 +73,12 @@ export function linkNames(all: ContainerInfo[]): Map<string, string[]> {
 
 /** A container's links for the run that begins; undefined without any. @throws conflict when a target does not run */
 export function resolveLinks(container: ContainerInfo, all: ContainerInfo[]): Links | undefined {
-  const links = linksOf(container);
+  const { links } = recordOf(container);
   if (links.length === 0) return undefined;
   const result: Links = { hosts: [], env: [] };
   for (const { id, name, alias } of links) {
     const target = all.find(({ spec }) => spec.id === id);
-    const address = target?.endpoints[0]?.address ?? '';
+    const address = mainEndpoint(target?.endpoints ?? [])?.address ?? '';
     if (target === undefined || target.state !== 'running' || address === '')
       throw conflict(
         `Cannot link to a non running container: /${target?.spec.name ?? name} AS /${container.spec.name}/${alias}`,
@@ -110,7 +97,7 @@ interface Port {
 }
 
 function linkEnv(target: ContainerInfo, address: string, alias: string, parent: string): string[] {
-  const { ExposedPorts, Env } = dockerConfig(target);
+  const { ExposedPorts, Env } = recordOf(target).config;
   const prefix = alias.toUpperCase().replaceAll('-', '_');
   const ports = Object.keys(ExposedPorts ?? {})
     .map((text): Port => ({ number: Number.parseInt(text, 10), protocol: text.split('/')[1] ?? 'tcp' }))

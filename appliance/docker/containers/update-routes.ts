@@ -7,7 +7,6 @@ import { atLeast } from '../http/api-version.js';
 import { body, versionOf } from '../http/request.js';
 import { setRestartPolicy } from '../restart/set-policy.js';
 import { dockerMessage } from '../words/docker-message.js';
-import { HOST_CONFIG_KEY } from './config/container-spec.js';
 import {
   checkUpdate,
   DEVICE_RATES,
@@ -17,7 +16,8 @@ import {
   updateWarnings,
 } from './config/resource-update.js';
 import { allLimits, asksForCpus, memory, processors, vmShares } from './config/resources.js';
-import { hostConfig, isUp } from './container-view.js';
+import { annotationsOf, intactRecord } from './container-record.js';
+import { isUp } from './container-state.js';
 
 /** Adds the route. */
 export function updateRoutes(router: Router, engine: Engine): void {
@@ -45,7 +45,7 @@ export function updateRoutes(router: Router, engine: Engine): void {
 
 async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBody): Promise<string[] | null> {
   const { exec } = engine.portLayer;
-  const before = hostConfig(container);
+  const before = intactRecord(container).hostConfig;
   const host = joinUpdate(before, wanted);
   const { Name: policy = '', MaximumRetryCount = 0 } = wanted.RestartPolicy ?? {};
   let warnings: string[] | null = updateWarnings(wanted, NOTHING, NOTHING);
@@ -59,7 +59,7 @@ async function update(engine: Engine, container: ContainerInfo, wanted: UpdateBo
       ...vmShares(host, asked.cpus),
       limits: allLimits(host, asked.memoryMiB),
       ...(isUp(container) ? { limitsNow: allLimits(host, (container.spec.hardware ?? container.spec).memoryMiB) } : {}),
-      annotations: { [HOST_CONFIG_KEY]: JSON.stringify(host) },
+      annotations: annotationsOf({ hostConfig: host }),
     });
     warnings = updateWarnings(wanted, asked, has);
   }

@@ -1,7 +1,6 @@
 /** Publishes Docker's events about containers, and about their networks and volumes. */
 import type { ContainerInfo, NetworkService } from '../../../port-layer/index.js';
-import { dockerConfig } from '../containers/container-view.js';
-import { mountPoints } from '../volumes/mount-points.js';
+import { recordOf } from '../containers/container-record.js';
 import type { EventBus } from './event-bus.js';
 
 /** Publishes an event of a container, with its labels, image and name. */
@@ -20,7 +19,7 @@ export class EventPublisher {
 
   readonly container: PublishContainerEvent = (container, action, attributes = {}, time = new Date()) => {
     const { id, name, imageName: image } = container.spec;
-    const { Labels: labels } = dockerConfig(container);
+    const { Labels: labels } = recordOf(container).config;
     this.bus.publish('container', action, id, { ...labels, image, name, ...attributes }, time);
   };
 
@@ -40,7 +39,7 @@ export class EventPublisher {
 
   /** One event for each volume of a container. */
   mounts(container: ContainerInfo, action: 'mount' | 'unmount'): void {
-    for (const { type, name, driver, destination, rw } of mountPoints(container)) {
+    for (const { type, name, driver, destination, rw } of recordOf(container).mounts) {
       if (type !== 'volume') continue;
       this.bus.publish('volume', action, name, {
         container: container.spec.id,

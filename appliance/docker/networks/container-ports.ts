@@ -1,13 +1,11 @@
 /** Publishes the ports of containers, and keeps with each container which ports its current run has. */
-import type { ContainerInfo, ExecService } from '../../../port-layer/index.js';
+import { type ContainerInfo, type ExecService, mainEndpoint } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { type PortMapper, type PublishedPort, wantedPorts } from '../../gateway/index.js';
-import { dockerConfig, hostConfig } from '../containers/container-view.js';
+import { annotationsOf, recordOf } from '../containers/container-record.js';
 
 const log = logger('docker');
-/** Annotation with the ports of the current run, so that an endpoint that restarts publishes the same ones. */
-const PORTS_KEY = 'docker.ports';
 
 export class ContainerPorts {
   constructor(
@@ -23,17 +21,18 @@ export class ContainerPorts {
   /** Listens for the ports that a container asks for. @returns the annotations that keep them @throws internal in Docker's words */
   async reserve(container: ContainerInfo): Promise<Record<string, string>> {
     const { id, name, networks } = container.spec;
-    const host = hostConfig(container);
-    const exposed = Object.keys(dockerConfig(container).ExposedPorts ?? {});
+    const { config, hostConfig: host } = recordOf(container);
+    const exposed = Object.keys(config.ExposedPorts ?? {});
     const wanted =
       networks.length === 0 ? [] : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
     const reserved = await this.mapper.reserve(id, name, wanted);
-    return { [PORTS_KEY]: JSON.stringify(reserved) };
+    return annotationsOf({ ports: reserved });
   }
 
   /** It runs: lets connections through to it. */
-  activate({ spec, endpoints: [first] }: ContainerInfo): void {
-    if (first !== undefined) this.mapper.activate(spec.id, first.address);
+  activate({ spec, endpoints }: ContainerInfo): void {
+    const main = mainEndpoint(endpoints);
+    if (main !== undefined) this.mapper.activate(spec.id, main.address);
   }
 
   release(id: string): void {
@@ -43,13 +42,13 @@ export class ContainerPorts {
   /** Publishes the ports of containers that were already running when this endpoint started. */
   async restore(): Promise<void> {
     for (const container of this.exec.list()) {
-      const text = container.spec.annotations[PORTS_KEY];
-      const address = container.endpoints[0]?.address;
-      if (container.state !== 'running' || text === undefined || address === undefined) continue;
+      const { ports } = recordOf(container);
+      const address = mainEndpoint(container.endpoints)?.address;
+      if (container.state !== 'running' || ports === null || address === undefined) continue;
       const { id, name } = container.spec;
       this.mapper.release(id);
       try {
-        await this.mapper.reserve(id, name, JSON.parse(text) as PublishedPort[]);
+        await this.mapper.reserve(id, name, ports);
         this.mapper.activate(id, address);
       } catch (error) {
         log.error(

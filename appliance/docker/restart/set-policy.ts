@@ -1,8 +1,7 @@
 /** Gives a container another restart policy (`docker update --restart`). */
 import type { ExecService } from '../../../port-layer/index.js';
 import { conflict } from '../../../src/common/errors.js';
-import { HOST_CONFIG_KEY } from '../containers/config/container-spec.js';
-import { hostConfig } from '../containers/container-view.js';
+import { annotationsOf, intactRecord } from '../containers/container-record.js';
 import type { RestartSupervisor } from './restart-supervisor.js';
 
 /**
@@ -16,11 +15,11 @@ export async function setRestartPolicy(
   policy: { Name: string; MaximumRetryCount: number },
 ): Promise<void> {
   const container = exec.resolve(id);
-  const host = hostConfig(container);
+  const host = intactRecord(container).hostConfig;
   if (host.AutoRemove === true && policy.Name !== 'no' && policy.Name !== '')
     throw conflict('Restart policy cannot be updated because AutoRemove is enabled for the container');
   await exec.annotate(container.spec.id, {
-    [HOST_CONFIG_KEY]: JSON.stringify({ ...host, RestartPolicy: policy }),
+    ...annotationsOf({ hostConfig: { ...host, RestartPolicy: policy } }),
     ...restarts.policyChanged(container),
   });
 }

@@ -1,35 +1,10 @@
-/** A container's mount points: as they are kept with it, as `inspect` and `ps` show them, and as the port layer mounts them. */
+/** A container's mount points: as the port layer mounts them, and as `inspect` and `ps` show them. */
 import { posix } from 'node:path';
 import type { ContainerInfo, ContainerSpec, VolumeMount } from '../../../port-layer/index.js';
 import { tmpfsMounts } from '../containers/config/tmpfs.js';
+import { annotationsOf, type MountPoint, recordOf } from '../containers/container-record.js';
 
-const MOUNTS_KEY = 'docker.mounts';
-
-/** A mount of a container. */
-export interface MountPoint {
-  type: 'volume' | 'tmpfs';
-  /** Name of the volume; '' for a tmpfs. */
-  name: string;
-  destination: string;
-  driver: string;
-  mode: string;
-  rw: boolean;
-  /** It goes with the container, when that is wished for: nobody has named it. */
-  anonymous: boolean;
-  subpath?: string;
-  /** Of a tmpfs, as for `--tmpfs`. */
-  tmpfs?: string;
-  /** Rows of `ps` leave its source out, as Docker's do for volumes that the configuration alone tells of. */
-  unsourced?: boolean;
-}
-
-/** A container's mount points, in the order in which they were asked for. */
-export function mountPoints(container: Pick<ContainerInfo, 'spec'>): MountPoint[] {
-  const text = container.spec.annotations[MOUNTS_KEY];
-  return text === undefined ? [] : (JSON.parse(text) as MountPoint[]);
-}
-
-/** What mounts make of a container that is to be created. @throws invalid */
+/** Gives a container that is to be created its mounts. @throws invalid */
 export function withMounts(spec: ContainerSpec, mounts: MountPoint[]): ContainerSpec {
   if (mounts.length === 0) return spec;
   const volumes = mounts
@@ -37,7 +12,7 @@ export function withMounts(spec: ContainerSpec, mounts: MountPoint[]): Container
     .map(
       ({ name, destination, rw, anonymous, subpath }): VolumeMount => ({
         volume: name,
-        // Docker's image volumes may be relative to the root.
+        // Volumes of an image may be relative paths; Docker takes them as relative to the root.
         path: posix.resolve('/', destination),
         readOnly: !rw,
         ...(subpath === undefined ? {} : { subpath }),
@@ -50,18 +25,20 @@ export function withMounts(spec: ContainerSpec, mounts: MountPoint[]): Container
     ...spec,
     tmpfs: [...(spec.tmpfs ?? []).filter(({ path }) => !mounts.some((one) => one.destination === path)), ...tmpfs],
     ...(volumes.length === 0 ? {} : { volumes }),
-    annotations: { ...spec.annotations, [MOUNTS_KEY]: JSON.stringify(mounts) },
+    annotations: { ...spec.annotations, ...annotationsOf({ mounts }) },
   };
 }
 
 /** `Mounts` of `inspect`. @param sourceOf where a volume lies */
 export function mountsView(container: ContainerInfo, sourceOf: (name: string) => string): object[] {
-  return mountPoints(container).map((mount) => mountView(mount, mount.type === 'volume' ? sourceOf(mount.name) : ''));
+  return recordOf(container).mounts.map((mount) =>
+    mountView(mount, mount.type === 'volume' ? sourceOf(mount.name) : ''),
+  );
 }
 
 /** `Mounts` of a row of `ps`. */
 export function listMountsView(container: ContainerInfo, sourceOf: (name: string) => string): object[] {
-  return mountPoints(container).map((mount) =>
+  return recordOf(container).mounts.map((mount) =>
     mountView(mount, mount.type === 'volume' && mount.unsourced !== true ? sourceOf(mount.name) : ''),
   );
 }

@@ -1,7 +1,13 @@
 /** The other side of a process that reads disks: the endpoint, which has the datastore. */
 import type { Duplex } from 'node:stream';
-import { checkRange } from '../../../src/disk/blocks.js';
-import { type BlockReader, CachedBlocks, type OpenFile, PageCache, VmdkExtent } from '../../../src/disk/index.js';
+import {
+  type BlockReader,
+  CachedBlocks,
+  checkRange,
+  type OpenFile,
+  PageCache,
+  VmdkExtent,
+} from '../../../src/disk/index.js';
 import { encodeFrame } from '../frames.js';
 import { type FromReader, type ToReader, toldError } from '../messages.js';
 

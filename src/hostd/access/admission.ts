@@ -1,5 +1,5 @@
 /** The gate that every operation passes: who may call it on which object with which arguments. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { DATASTORE_REF, HOST_SYSTEM, isReference, ROOT_FOLDER } from '../references.js';
 import { type Caller, noPermission } from './caller.js';
 import type { GuardedObject, GuardedObjects } from './guarded-object.js';

@@ -3,7 +3,7 @@
  * inherited; without one, the nearest ancestor's that is passed down counts, along each line of ancestors (a machine has two: its
  * folder and its resource pool). Administrators are those with the role Admin on the root folder.
  */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { isReference, PROPERTY_COLLECTOR, ROOT_FOLDER } from '../references.js';
 import type { Accounts, GrantedRole } from './accounts.js';
 import type { Caller } from './caller.js';

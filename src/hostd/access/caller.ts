@@ -1,6 +1,6 @@
 /** Whose call is being carried out. What hostd does by itself has no caller, and may do everything. */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import type { GuardedObject } from './guarded-object.js';
 import { NOTHING_HELD, type Release } from './holdings.js';

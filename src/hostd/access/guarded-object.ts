@@ -1,5 +1,5 @@
 /** A managed object as access control sees it. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 
 export interface GuardedObject {
   readonly ref: ManagedObjectReference;

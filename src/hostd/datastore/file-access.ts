@@ -4,7 +4,7 @@
  * whole datastore only; here `Datastore.Browse` and `Datastore.FileManagement` are needed besides, and do not do alone.
  */
 import { dirname } from 'node:path';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { type Caller, noPermission, restrictedCaller } from '../access/caller.js';
 import type { GuardedObject, GuardedObjects } from '../access/guarded-object.js';
 import { isEndpointConfig, type Scope, scopeOf } from '../access/scope.js';

@@ -1,6 +1,6 @@
 /** ComputeResource: the processors and memory of the one host. */
 import { cpus, totalmem } from 'node:os';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { cpuMhz } from '../host-cpu.js';
 import { SimpleObject } from '../objects/simple-object.js';
 import {

@@ -1,5 +1,5 @@
 /** Datacenter: the only one that a single host has. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { SimpleObject } from '../objects/simple-object.js';
 import {
   DATACENTER,

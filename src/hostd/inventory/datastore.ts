@@ -1,6 +1,6 @@
 /** Datastore: the one datastore of the host, a directory. */
 import { statfsSync } from 'node:fs';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { DATASTORE, DATASTORE_MOUNT } from '../datastore/datastore-paths.js';
 import { ManagedObject } from '../objects/managed-object.js';
 import { DATASTORE_BROWSER, DATASTORE_FOLDER, DATASTORE_REF, HOST_SYSTEM } from '../references.js';

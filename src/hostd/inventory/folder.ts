@@ -1,5 +1,5 @@
 /** Folder: those that a single host has; VMs are made and registered in one of them. */
-import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../objects/call-context.js';
 import { ManagedObject } from '../objects/managed-object.js';

@@ -1,5 +1,5 @@
 /** HostNetworkSystem: the port groups of the one virtual switch. */
-import type { HostPortGroupSpec } from '../../vim25/types.generated.js';
+import type { HostPortGroupSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import { ManagedObject } from '../objects/managed-object.js';
 import { NETWORK_SYSTEM } from '../references.js';

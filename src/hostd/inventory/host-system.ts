@@ -1,5 +1,5 @@
 /** HostSystem: this machine. */
-import type { AboutInfo, ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { AboutInfo, ManagedObjectReference } from '../../vim25/server.js';
 import { SimpleObject } from '../objects/simple-object.js';
 import {
   AUTO_START_MANAGER,

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { InstancePaths } from '../../common/paths.js';
-import type { AboutInfo, ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { AboutInfo, ManagedObjectReference } from '../../vim25/server.js';
 import { DatastoreFiles } from '../datastore/datastore-files.js';
 import { FileAccess } from '../datastore/file-access.js';
 import { Registry } from '../objects/registry.js';

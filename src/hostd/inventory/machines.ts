@@ -4,7 +4,7 @@ import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { callerSees } from '../access/caller.js';
 import { DATASTORE } from '../datastore/datastore-paths.js';
 import { recordDisks } from '../disks/disk-records.js';

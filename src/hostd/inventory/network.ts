@@ -1,5 +1,5 @@
 /** Network: the network of one port group. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { SimpleObject } from '../objects/simple-object.js';
 import { HOST_SYSTEM, NETWORK_FOLDER, networkRef } from '../references.js';
 

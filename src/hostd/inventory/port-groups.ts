@@ -1,5 +1,5 @@
 /** The port groups of the virtual switch, each with its network in the inventory. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { callerSees } from '../access/caller.js';
 import { fault } from '../faults.js';
 import type { Registry } from '../objects/registry.js';

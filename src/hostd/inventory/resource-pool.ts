@@ -1,7 +1,6 @@
 /** ResourcePool. */
 import { cpus, totalmem } from 'node:os';
-import { propertyNames } from '../../vim25/table.js';
-import type { ManagedObjectReference, ResourceConfigSpec } from '../../vim25/types.generated.js';
+import { type ManagedObjectReference, propertyNames, type ResourceConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import { cpuMhz } from '../host-cpu.js';
 import type { CallContext } from '../objects/call-context.js';

@@ -1,5 +1,5 @@
 /** The tree of resource pools. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import type { Registry } from '../objects/registry.js';
 import { ref } from '../references.js';
 import type { EventManager } from '../services/events/event-manager.js';

@@ -1,5 +1,5 @@
 /** SearchIndex: finding entities by UUID, path, address or name. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import type { DatastorePaths } from '../datastore/datastore-paths.js';
 import { fault } from '../faults.js';
 import { ManagedObject } from '../objects/managed-object.js';

@@ -1,5 +1,5 @@
 /** What an operation knows of its call. */
-import type { UserSession } from '../../vim25/types.generated.js';
+import type { UserSession } from '../../vim25/server.js';
 import type { ManagedObject } from './managed-object.js';
 
 /** An object that ends with the session of its client. */

@@ -1,6 +1,6 @@
 /** Properties that every managed entity has besides its own; other extensible objects have some of them. */
 
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { currentCaller } from '../access/caller.js';
 import type { GuardedObject } from '../access/guarded-object.js';
 

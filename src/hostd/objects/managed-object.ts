@@ -1,6 +1,5 @@
 /** A managed object: a reference, properties that can be asked for by path, and operations named as in vim25. */
-import { propertyInfo, propertyNames } from '../../vim25/table.js';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import { type ManagedObjectReference, propertyInfo, propertyNames } from '../../vim25/server.js';
 import { restrictedCaller } from '../access/caller.js';
 import type { GuardedObject } from '../access/guarded-object.js';
 import { inheritedProperty } from './inherited-property.js';

@@ -1,6 +1,6 @@
 /** All managed objects by id, and what changed when. */
 import { EventEmitter } from 'node:events';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import type { ManagedObject } from './managed-object.js';
 

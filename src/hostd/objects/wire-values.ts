@@ -2,8 +2,7 @@
  * Property values as they go into an element of any type: of the type that the schema declares at that path, whatever the value looks
  * like (an enumeration is no mere string, a short no int, an empty array one of its items' type).
  */
-import { typedValue } from '../../vim25/codec.js';
-import { type FieldInfo, propertyInfo, propertyNames, typeFamily, typeField } from '../../vim25/table.js';
+import { type FieldInfo, propertyInfo, propertyNames, typedValue, typeFamily, typeField } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import { splitPath } from './property-path.js';
 

@@ -6,11 +6,17 @@ import type { AddressInfo } from 'node:net';
 import { internal, messageOf } from '../../common/errors.js';
 import { logger, newOperationId, withOperation } from '../../common/log.js';
 import { span } from '../../common/trace.js';
-import { decodeRequest, encodeFault, encodeResponse, type Request } from '../../vim25/soap-message.js';
-import { operationInfo } from '../../vim25/table.js';
-import type { ManagedObjectReference, PropertyFilterSpec } from '../../vim25/types.generated.js';
-import { describeService } from '../../vim25/wsdl.js';
-import { escapeXml } from '../../vim25/xml.js';
+import {
+  decodeRequest,
+  describeService,
+  encodeFault,
+  encodeResponse,
+  escapeXml,
+  type ManagedObjectReference,
+  operationInfo,
+  type PropertyFilterSpec,
+  type Request,
+} from '../../vim25/server.js';
 import { admit } from '../access/admission.js';
 import { asCaller } from '../access/caller.js';
 import type { Release } from '../access/holdings.js';

@@ -1,5 +1,5 @@
 /** AuthorizationManager: roles and permissions, as on a standalone ESXi host. Groups are not known here. */
-import type { ManagedObjectReference, Permission } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference, Permission } from '../../vim25/server.js';
 import { type Authority, wirePermission } from '../access/authority.js';
 import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
 import { Effort } from '../access/effort.js';

@@ -1,5 +1,5 @@
 /** ServiceInstance: where every client begins. */
-import type { AboutInfo, ServiceContent } from '../../vim25/types.generated.js';
+import type { AboutInfo, ServiceContent } from '../../vim25/server.js';
 import { ManagedObject } from '../objects/managed-object.js';
 import {
   ACCOUNT_MANAGER,

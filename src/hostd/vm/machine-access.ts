@@ -1,6 +1,6 @@
 /** What of a machine's configuration a caller may decide: which files, sockets and networks it may use, and which keys it may have. */
 import { normalize } from 'node:path';
-import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import type { ManagedObject } from '../objects/managed-object.js';

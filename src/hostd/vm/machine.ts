@@ -1,5 +1,5 @@
 /** A VM of the inventory as all see it who do not run it. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { ENDPOINT_KEY } from '../access/scope.js';
 import type { FileOwner } from '../datastore/file-access.js';
 import type { ManagedObject } from '../objects/managed-object.js';

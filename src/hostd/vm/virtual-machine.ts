@@ -3,12 +3,12 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { logger } from '../../common/log.js';
 import { Saver } from '../../common/saver.js';
-import { propertyNames } from '../../vim25/table.js';
-import type {
-  ManagedObjectReference,
-  VirtualDeviceConfigSpec,
-  VirtualMachineConfigSpec,
-} from '../../vim25/types.generated.js';
+import {
+  type ManagedObjectReference,
+  propertyNames,
+  type VirtualDeviceConfigSpec,
+  type VirtualMachineConfigSpec,
+} from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import type { CallContext } from '../objects/call-context.js';
 import { ManagedObject } from '../objects/managed-object.js';

@@ -1,6 +1,6 @@
 /** Events about one VM. */
 
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { HOST_SYSTEM } from '../references.js';
 import type { VmConfig } from './vm-config.js';
 import type { VmHost } from './vm-host.js';

@@ -1,5 +1,5 @@
 /** What a VM needs of the host that it is on. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import type { DatastoreFiles } from '../datastore/datastore-files.js';
 import type { FileAccess } from '../datastore/file-access.js';
 import type { Registry } from '../objects/registry.js';

@@ -6,7 +6,7 @@ import { containerSpec } from '../../../appliance/docker/containers/config/conta
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/containers/config/privileges.js';
 import { allLimits } from '../../../appliance/docker/containers/config/resources.js';
 import { tmpfsMounts } from '../../../appliance/docker/containers/config/tmpfs.js';
-import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/containers/container-view.js';
+import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/containers/host-config-view.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import type { ContainerSpec } from '../../../port-layer/index.js';
@@ -229,7 +229,8 @@ describe('the card’s address', () => {
     const made = spec({}, { MacAddress: '02:42:AC:11:00:98' });
     expect(made.networks).toEqual([{ network: 'bridge', aliases: [], mac: '02:42:ac:11:00:98' }]);
     expect(spec({}, endpoint('02-42-ac-11-00-99')).networks[0]?.mac).toBe('02:42:ac:11:00:99');
-    const config = { bridge: { portGroup: 'pg' }, imageStore: { datastore: 'd', path: '' }, channelDir: '/c', id: 'i' };
+    const networks = [{ name: 'bridge', portGroup: 'pg' }];
+    const config = { networks, imageStore: { datastore: 'd', path: '' }, channelDir: '/c', id: 'i' };
     const cards = containerVmSpec(config as never, made, 'parent.vmdk').deviceChange!.map(({ device }) => device);
     expect(cards).toContainEqual(expect.objectContaining({ addressType: 'manual', macAddress: '02:42:ac:11:00:98' }));
   });

@@ -4,10 +4,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
 import type { ContainerSpec, NewVolume, VolumeMount } from '../../../port-layer/index.js';
 import { DatastoreBlocks } from '../../../port-layer/storage/datastore-blocks.js';
-import { mountedVolumes, volumeDiskPath, volumeDisks, volumeId } from '../../../port-layer/storage/volume-disks.js';
+import { volumeDiskPath, volumeDisks, volumeId } from '../../../port-layer/storage/volume-disks.js';
 import { VolumeUse, type VolumeUser } from '../../../port-layer/storage/volume-use.js';
 import { Volumes } from '../../../port-layer/storage/volumes.js';
 import { ChangedDisk, Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
+import { asDockerSays, sayingAsDocker } from '../../support/docker-words.js';
 import { localStore } from '../../support/local-store.js';
 import { fsck, Stack, tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -55,14 +56,9 @@ describe('the disks of volumes', () => {
     expect(volumeDisks({ volumes }).map(({ readOnly }) => readOnly)).toEqual([false, true]);
   });
 
-  it('have paths that any name can give, and are found from the outer paths on', () => {
+  it('have paths that any name can give', () => {
     expect(volumeDiskPath(CONFIG, 'A')).toMatch(/^store\/VIC\/a{32}\/volumes\/([0-9a-f]{64})\/\1\.vmdk$/);
     expect(volumeId('A')).not.toBe(volumeId('a'));
-    const volumes = [{ ...mountOf('in', '/o/i', true), subpath: 's' }, mountOf('out', '/o')];
-    expect(mountedVolumes(CONFIG, { volumes })).toEqual([
-      { volume: 'out', path: '/o', disk: volumeDiskPath(CONFIG, 'out'), readOnly: false, subpath: '' },
-      { volume: 'in', path: '/o/i', disk: volumeDiskPath(CONFIG, 'in'), readOnly: true, subpath: 's' },
-    ]);
   });
 });
 
@@ -190,7 +186,7 @@ describe('volumes', () => {
     volumes.usedByContainers = () => new Set();
     const removed = volumes.remove('v');
     expect(volumes.get('v')).toBeUndefined();
-    expect(() => volumes.keep(['v'])).toThrow('get v: no such volume');
+    expect(sayingAsDocker(() => volumes.keep(['v']))).toThrow('get v: no such volume');
     const anew = await volumes.create(named('v'));
     await removed;
     expect(volumes.get('v')).toBe(anew);
@@ -235,10 +231,10 @@ describe('volumes', () => {
     const content = { layer: 'x', path: '/srv' };
     await volumes.create(named('v'));
     expect(await volumes.populate('v', { ...content, path: '/nosuch' })).toBe(false);
-    await expect(volumes.populate('v', { ...content, path: '/plain' })).rejects.toThrow(
+    await expect(asDockerSays(volumes.populate('v', { ...content, path: '/plain' }))).rejects.toThrow(
       'source /plain is not directory',
     );
-    await expect(volumes.populate('v', { ...content, path: '/plain/x' })).rejects.toThrow(
+    await expect(asDockerSays(volumes.populate('v', { ...content, path: '/plain/x' }))).rejects.toThrow(
       'lstat /plain/x: not a directory',
     );
     users = [user('1', 'running', mountOf('v', '/v', true))];

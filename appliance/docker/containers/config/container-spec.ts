@@ -5,9 +5,10 @@ import type { VchConfig } from '../../../../port-layer/config.js';
 import { type ContainerSpec, HOST_GATEWAY } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { newId, shortId } from '../../../../src/common/ids.js';
-import type { Image } from '../../../image/types.js';
-import { type HealthConfig, mergeHealthConfig } from '../../health/health-check.js';
+import type { Image } from '../../../image/index.js';
+import { mergeHealthConfig } from '../../health/health-check.js';
 import { logKeeping } from '../../logging/log-options.js';
+import { annotationsOf, type DockerConfig } from '../container-record.js';
 import type { CreateBody } from './container-config.js';
 import { checkHostOptions } from './host-options.js';
 import { privileges } from './privileges.js';
@@ -28,41 +29,6 @@ const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 const DEFAULT_SHM = 64 * 2 ** 20;
 const DEFAULT_LIMITS = [{ name: 'nofile', soft: 1_048_576, hard: 1_048_576 }];
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-
-/** Keys of annotations that this personality keeps with a container. */
-export const CONFIG_KEY = 'docker.config';
-export const HOST_CONFIG_KEY = 'docker.hostConfig';
-/** Which of several networks leads out; with one it is only shown. */
-export const GATEWAY_PRIORITY_KEY = 'docker.gatewayPriority';
-
-/** The configuration of a container as `inspect` shows it: the request merged with the image's. */
-export interface DockerConfig {
-  Hostname: string;
-  Domainname: string;
-  User: string;
-  AttachStdin: boolean;
-  AttachStdout: boolean;
-  AttachStderr: boolean;
-  ExposedPorts?: Record<string, object>;
-  Tty: boolean;
-  OpenStdin: boolean;
-  StdinOnce: boolean;
-  Env: string[];
-  Cmd: string[] | null;
-  Healthcheck?: HealthConfig;
-  Image: string;
-  Volumes: Record<string, object> | null;
-  WorkingDir: string;
-  Entrypoint: string[] | null;
-  OnBuild: string[] | null;
-  ArgsEscaped?: boolean;
-  Labels: Record<string, string>;
-  StopSignal?: string;
-  StopTimeout?: number;
-  Shell?: string[];
-  MacAddress?: string;
-  NetworkDisabled?: boolean;
-}
 
 /** The name without its slash. @throws invalid in Docker's words */
 export function checkContainerName(name: string): string {
@@ -288,11 +254,11 @@ export function containerSpec(
     networks: networks(request),
     autoRemove: host.AutoRemove === true,
     log: logKeeping(host.LogConfig),
-    annotations: {
-      [CONFIG_KEY]: JSON.stringify(config),
-      [HOST_CONFIG_KEY]: JSON.stringify(host),
-      ...(priority === 0 ? {} : { [GATEWAY_PRIORITY_KEY]: String(priority) }),
-    },
+    annotations: annotationsOf({
+      config,
+      hostConfig: host,
+      ...(priority === 0 ? {} : { gatewayPriority: priority }),
+    }),
   };
 }
 

@@ -1,8 +1,11 @@
 /** What a container's processes may do: capabilities, `--privileged`, `--security-opt`, hidden paths. As Docker works it out. */
-import type { ContainerSpec } from '../../../../port-layer/index.js';
+import {
+  CAPABILITIES,
+  type ContainerSpec,
+  DEFAULT_CAPABILITIES,
+  type ProcessSpec,
+} from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
-import { CAPABILITIES, DEFAULT_CAPABILITIES } from '../../../../tether/program/capabilities.js';
-import type { ProcessSpec } from '../../../../tether/program/spec.js';
 import { parseBool } from '../../values/parse-bool.js';
 import type { HostConfig } from './container-config.js';
 

@@ -1,7 +1,7 @@
 /** `--tmpfs path:options`: from words to the flags and data of mount(2). */
 import { posix } from 'node:path';
+import type { TmpfsSpec } from '../../../../port-layer/index.js';
 import { invalid } from '../../../../src/common/errors.js';
-import type { TmpfsSpec } from '../../../../tether/program/spec.js';
 
 /** linux/mount.h. An option sets a flag, or clears the one that its opposite sets. */
 const FLAGS: Record<string, { flag: number; clear?: true }> = {

@@ -1,5 +1,5 @@
 /** HostSystem.capability. */
-import { typeFields } from '../../../vim25/table.js';
+import { typeFields } from '../../../vim25/server.js';
 
 /** Required members of HostCapability that are not plain "no". */
 const CAPABLE = new Set([

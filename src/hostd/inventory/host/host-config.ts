@@ -1,5 +1,5 @@
 /** HostSystem.config. */
-import type { AboutInfo } from '../../../vim25/types.generated.js';
+import type { AboutInfo } from '../../../vim25/server.js';
 import { HOST_SYSTEM } from '../../references.js';
 import type { SecurityPolicy } from '../../switch/security-policy.js';
 import { hostNetwork } from './host-network-info.js';

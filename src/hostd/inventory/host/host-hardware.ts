@@ -1,7 +1,7 @@
 /** HostSystem.hardware. */
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import type { AboutInfo } from '../../../vim25/types.generated.js';
+import type { AboutInfo } from '../../../vim25/server.js';
 import { machineFacts } from './machine-facts.js';
 
 /** HostHardwareInfo. */

@@ -1,6 +1,6 @@
 /** HostSystem.summary. */
 import { freemem, loadavg, totalmem, uptime } from 'node:os';
-import type { AboutInfo } from '../../../vim25/types.generated.js';
+import type { AboutInfo } from '../../../vim25/server.js';
 import { HOST_SYSTEM } from '../../references.js';
 import { hostRuntime } from './host-runtime.js';
 import { machineFacts } from './machine-facts.js';

@@ -1,6 +1,6 @@
 /** This machine as its processor and kernel describe it. */
 import { cpus } from 'node:os';
-import type { AboutInfo } from '../../../vim25/types.generated.js';
+import type { AboutInfo } from '../../../vim25/server.js';
 import { cpuMhz } from '../../host-cpu.js';
 
 export interface MachineFacts {

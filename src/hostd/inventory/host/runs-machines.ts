@@ -1,6 +1,6 @@
 /** What runs virtual machines on this host, told as vendors tell what else there is to know of a host. */
 import { release } from 'node:os';
-import type { AnyElementDescription, HostSystemIdentificationInfo } from '../../../vim25/types.generated.js';
+import type { AnyElementDescription, HostSystemIdentificationInfo } from '../../../vim25/server.js';
 
 /** Members that are empty are not told. */
 export interface RunsMachines {

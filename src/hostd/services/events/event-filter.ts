@@ -1,6 +1,5 @@
 /** Events, and which of them a filter lets through. */
-import { isSubtype } from '../../../vim25/table.js';
-import type { EventFilterSpec, ManagedObjectReference } from '../../../vim25/types.generated.js';
+import { type EventFilterSpec, isSubtype, type ManagedObjectReference } from '../../../vim25/server.js';
 import { fault } from '../../faults.js';
 
 /** Values in a filter: all are looked at for each event. */

@@ -2,7 +2,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
-import type { EventFilterSpec } from '../../../vim25/types.generated.js';
+import type { EventFilterSpec } from '../../../vim25/server.js';
 import { holdForCaller } from '../../access/caller.js';
 import { sizeOf } from '../../access/holdings.js';
 import type { CallContext } from '../../objects/call-context.js';

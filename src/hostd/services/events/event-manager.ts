@@ -1,6 +1,6 @@
 /** EventManager: what happened, kept in a bounded history. */
 import { EventEmitter } from 'node:events';
-import type { EventFilterSpec, ManagedObjectReference } from '../../../vim25/types.generated.js';
+import type { EventFilterSpec, ManagedObjectReference } from '../../../vim25/server.js';
 import { restrictedCaller } from '../../access/caller.js';
 import { fault } from '../../faults.js';
 import type { CallContext } from '../../objects/call-context.js';

@@ -1,5 +1,5 @@
 /** What the services for files of the datastore share: paths that the caller may reach, and faults that name files as clients do. */
-import type { ManagedObjectReference } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { DATASTORE } from '../../datastore/datastore-paths.js';
 import type { Need } from '../../datastore/file-access.js';

@@ -1,6 +1,6 @@
 /** FileManager: directories and files of the datastore. */
 import { mkdir, rm, stat } from 'node:fs/promises';
-import type { ManagedObjectReference } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { copy, deleteTree, exists, move } from '../../datastore/file-changes.js';
 import { fault } from '../../faults.js';

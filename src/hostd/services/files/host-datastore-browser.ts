@@ -1,6 +1,6 @@
 /** HostDatastoreBrowser: looks for files of the datastore. */
 import { join } from 'node:path';
-import type { ManagedObjectReference } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { entriesOf, listFiles, type SearchSpec } from '../../datastore/file-search.js';
 import type { CallContext } from '../../objects/call-context.js';

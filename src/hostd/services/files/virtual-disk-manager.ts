@@ -1,6 +1,6 @@
 /** VirtualDiskManager: virtual disks of the datastore. */
-import { createEmpty } from '../../../disk/vmdk/create.js';
-import type { ManagedObjectReference } from '../../../vim25/types.generated.js';
+import { createEmpty } from '../../../disk/index.js';
+import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { copy, deleteFile, exists } from '../../datastore/file-changes.js';
 import { fault } from '../../faults.js';

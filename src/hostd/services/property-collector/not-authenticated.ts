@@ -1,6 +1,5 @@
 /** What a client that is not logged in is told of properties. */
-import { propertyNames } from '../../../vim25/table.js';
-import type { ManagedObjectReference, PropertyFilterSpec } from '../../../vim25/types.generated.js';
+import { type ManagedObjectReference, type PropertyFilterSpec, propertyNames } from '../../../vim25/server.js';
 
 /**
  * The objects asked for by name, with all that was asked of them missing. vSphere answers so rather than with a fault, and govc finds

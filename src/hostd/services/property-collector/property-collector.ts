@@ -1,12 +1,7 @@
 /** PropertyCollector: properties by selection, once or as a stream of changes. */
 import { AsyncResource } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
-import type {
-  ManagedObjectReference,
-  PropertyFilterSpec,
-  UpdateSet,
-  WaitOptions,
-} from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference, PropertyFilterSpec, UpdateSet, WaitOptions } from '../../../vim25/server.js';
 import { holdForCaller } from '../../access/caller.js';
 import { Effort } from '../../access/effort.js';
 import { fault } from '../../faults.js';

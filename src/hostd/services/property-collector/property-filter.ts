@@ -5,7 +5,7 @@ import type {
   ObjectUpdate,
   PropertyChange,
   PropertyFilterSpec,
-} from '../../../vim25/types.generated.js';
+} from '../../../vim25/server.js';
 import { holdForCaller, restrictedCaller } from '../../access/caller.js';
 import type { Effort } from '../../access/effort.js';
 import { NOTHING_HELD, type Release, sizeOf } from '../../access/holdings.js';

@@ -1,5 +1,5 @@
 /** Which objects and properties a PropertyFilterSpec selects. */
-import type { PropertyFilterSpec, SelectionSpec, TraversalSpec } from '../../../vim25/types.generated.js';
+import type { PropertyFilterSpec, SelectionSpec, TraversalSpec } from '../../../vim25/server.js';
 import { callerSees } from '../../access/caller.js';
 import type { Effort } from '../../access/effort.js';
 import type { ManagedObject } from '../../objects/managed-object.js';

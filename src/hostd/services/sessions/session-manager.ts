@@ -1,6 +1,6 @@
 /** SessionManager: logs clients in and out. */
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
-import type { UserSession } from '../../../vim25/types.generated.js';
+import type { UserSession } from '../../../vim25/server.js';
 import type { Authority } from '../../access/authority.js';
 import { currentCaller } from '../../access/caller.js';
 import { fault } from '../../faults.js';

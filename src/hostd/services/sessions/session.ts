@@ -1,6 +1,6 @@
 /** One client's session: who it is, and what it has made. */
 import { randomBytes } from 'node:crypto';
-import type { ManagedObjectReference, UserSession } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference, UserSession } from '../../../vim25/server.js';
 import { type Authority, wirePermission } from '../../access/authority.js';
 import { type Caller, currentCaller } from '../../access/caller.js';
 import type { GuardedObject } from '../../access/guarded-object.js';

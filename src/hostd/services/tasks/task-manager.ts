@@ -1,7 +1,7 @@
 /** TaskManager: starts tasks and keeps them for a while. */
 import { logger } from '../../../common/log.js';
 import { within } from '../../../common/within.js';
-import type { ManagedObjectReference, TaskInfo } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference, TaskInfo } from '../../../vim25/server.js';
 import { callerSees, holdForCaller, restrictedCaller } from '../../access/caller.js';
 import { NOTHING_HELD, sizeOf } from '../../access/holdings.js';
 import { fault, toFault } from '../../faults.js';

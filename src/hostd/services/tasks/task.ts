@@ -1,5 +1,5 @@
 /** Task: an operation that takes time, with its progress and outcome. */
-import type { TaskInfo } from '../../../vim25/types.generated.js';
+import type { TaskInfo } from '../../../vim25/server.js';
 import { NOTHING_HELD, type Release } from '../../access/holdings.js';
 import { fault } from '../../faults.js';
 import { ManagedObject } from '../../objects/managed-object.js';

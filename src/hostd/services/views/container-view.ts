@@ -1,5 +1,5 @@
 /** ContainerView: all objects of some types below a container. */
-import type { ManagedObjectReference } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { ManagedObject } from '../../objects/managed-object.js';
 import type { Registry } from '../../objects/registry.js';
 import { View } from './view.js';

@@ -1,5 +1,5 @@
 /** ListView: a list of objects that the client keeps. */
-import type { ManagedObjectReference } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../../vim25/server.js';
 import { fault } from '../../faults.js';
 import type { Registry } from '../../objects/registry.js';
 import { View } from './view.js';

@@ -1,5 +1,5 @@
 /** ViewManager: makes views. */
-import type { ManagedObjectReference } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { CallContext } from '../../objects/call-context.js';
 import { ManagedObject } from '../../objects/managed-object.js';
 import type { Registry } from '../../objects/registry.js';

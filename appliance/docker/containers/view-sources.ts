@@ -1,0 +1,17 @@
+/** What the views show of a container beyond what the port layer tells. */
+import type { ContainerInfo } from '../../../port-layer/index.js';
+import type { PublishedPort } from '../../gateway/index.js';
+import type { ContainerLife } from './container-life.js';
+
+export interface ViewSources {
+  /** All containers: those that link to each other show each other's names. */
+  containers(): ContainerInfo[];
+  lifeOf(container: ContainerInfo): ContainerLife;
+  imageName(container: ContainerInfo): string;
+  execIds(id: string): string[];
+  portsOf(id: string): PublishedPort[];
+  /** The path of a volume, as vSphere writes it. */
+  sourceOf(volume: string): string;
+  /** The id of a network, also of `none`. */
+  networkId(name: string): string;
+}

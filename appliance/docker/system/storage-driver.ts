@@ -1,0 +1,2 @@
+/** What Docker's answers call the storage driver: containers and images are VMDKs. */
+export const STORAGE_DRIVER = 'vmdk';
