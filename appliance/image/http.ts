@@ -123,8 +123,8 @@ export class HttpClient {
   }
 
   /**
-   * Sends a request and follows redirects of a GET or HEAD; `authorization` is not sent to another host. From a public address none
-   * leads to a private one, whatever name it has.
+   * Sends a request and follows redirects of a GET or HEAD; `authorization` is not sent to another host. A public address never
+   * leads to a private one, whatever its name.
    * @throws RegistryFailure when no answer came; cancelled when the signal fired
    */
   async send(options: HttpRequest): Promise<HttpResponse> {
