@@ -4,6 +4,7 @@ import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { within } from '../../../src/common/within.js';
 import { recordOf } from '../containers/container-record.js';
+import { isUp } from '../containers/container-state.js';
 import { commandLine, execProcess } from '../execs/exec-process.js';
 import { goDuration } from '../values/human.js';
 import { type HealthCheck, healthCheck } from './health-check.js';
@@ -69,7 +70,7 @@ export class HealthService {
       containers.map(async (container) => {
         if (checkOf(container) === null) return;
         const { id } = container.spec;
-        const runs = container.state === 'running' || container.state === 'stopping';
+        const runs = isUp(container);
         const known = await this.records.read(id, runs ? container.startedAt : null);
         if (known === null) return;
         if (known.sameRun) this.runs.set(id, startOf(container));

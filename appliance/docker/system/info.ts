@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
 import type { ContainerInfo, ExecService, HostInfo, StorageReserve } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
+import { isUp } from '../containers/container-state.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
@@ -82,9 +83,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
   const since = (version: string, fields: object): object => (atLeast(apiVersion, version) ? fields : {});
   const before = (version: string, fields: object): object => (atLeast(apiVersion, version) ? {} : fields);
   const containers = exec.list();
-  const running = containers.filter(
-    (container) => container.state === 'running' || container.state === 'stopping',
-  ).length;
+  const running = containers.filter(isUp).length;
   const paused = containers.filter((container) => container.paused).length;
   return {
     ID: uuid(config.id),
