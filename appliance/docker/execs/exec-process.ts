@@ -1,6 +1,6 @@
 /** Further processes in a container: what an exec, or a probe of its health, runs as. */
 import { CAPABILITIES, type ContainerInfo, type ProcessSpec } from '../../../port-layer/index.js';
-import { processEnv, replaceEnv } from '../containers/config/container-spec.js';
+import { processEnv, replaceEnv } from '../containers/config/process-env.js';
 import { intactRecord } from '../containers/container-record.js';
 
 /** What an exec asks for; what it does not say is as for the container's first process. */

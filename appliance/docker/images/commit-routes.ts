@@ -3,7 +3,7 @@ import type { Request, Router } from 'express';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
 import { commitReference, familiarString } from '../../image/index.js';
 import { type CreateBody, createSchema } from '../containers/config/container-config.js';
-import type { DockerConfig } from '../containers/container-record.js';
+import type { DockerConfig } from '../containers/config/docker-config.js';
 import { intactRecord } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
 import type { Engine } from '../engine.js';
