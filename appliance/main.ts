@@ -12,11 +12,18 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
-import { type Gateway, OwnGateway, PorterGateway, PortMapper, porterChannel } from './gateway/index.js';
+import {
+  type Gateway,
+  gatewayNetworks,
+  OwnGateway,
+  PorterGateway,
+  PortMapper,
+  porterChannel,
+} from './gateway/index.js';
 import { openImageService } from './image/index.js';
 
 const log = logger('endpoint');
-/** In the channel directory: for clients on the machine that runs the VMs. */
+/** The socket in the channel directory, for clients on the machine that runs the VMs. */
 const DOCKER_SOCKET = 'docker.sock';
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 
@@ -27,14 +34,14 @@ async function readConfig(): Promise<VchConfig> {
   return vchConfigSchema.parse(JSON.parse(keys[CONFIG_KEY] ?? 'null'));
 }
 
-/** vSphere may be starting too: tries for a while. */
+/** Tries for a while: vSphere may still be starting. */
 async function connect(config: VchConfig): Promise<PortLayer> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await openPortLayer(config);
     } catch (error) {
       if (attempt === 30) throw error;
-      log.warn({ err: messageOf(error), attempt }, 'vSphere is not to be reached yet');
+      log.warn({ err: messageOf(error), attempt }, 'vSphere cannot be reached yet');
       await sleep(Math.min(2000, 100 * attempt));
     }
   }
@@ -51,13 +58,11 @@ async function main(): Promise<void> {
     room: portLayer.room,
     spoolDir: join(ownSpoolDirectory(config.id), 'downloads'),
   });
-  const [network] = portLayer.network.list();
-  const gatewayAddress = `${network?.gateway}/${network?.subnet.split('/')[1]}`;
   const porter = porterChannel();
   const restorePorts = (): void => void engine.restorePorts();
   const gateway: Gateway = porter === null ? new OwnGateway(restorePorts) : new PorterGateway(porter, restorePorts);
   const engine = new Engine(portLayer, images, new PortMapper(gateway, config.publish), config);
-  await gateway.start(gatewayAddress);
+  await gateway.start(gatewayNetworks(portLayer.network.list()));
   await engine.restorePorts();
   await engine.recall();
   const app = dockerApp(engine);
@@ -77,7 +82,7 @@ async function main(): Promise<void> {
     await engine.close();
     await images.close();
     await portLayer.close();
-    // What the host made for this process it removes, too.
+    // With a porter the host made the directory, and removes it.
     if (porter === null) await rm(ownSpoolDirectory(config.id), { recursive: true, force: true });
     process.exit(0);
   };

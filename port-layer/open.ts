@@ -1,11 +1,11 @@
 /** Opening the port layer: connects to vSphere and puts its services together. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { invalid } from '../src/common/errors.js';
 import { ownSpoolDirectory } from '../src/common/paths.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
 import { DiskReaders } from './disks/disk-readers.js';
+import { PortLayerError } from './errors.js';
 import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
 import type { ObservedVm } from './exec/vm-observer.js';
@@ -117,6 +117,6 @@ async function findDatacenter(client: VimClient, name: string): Promise<ManagedO
     searchIndex === undefined
       ? undefined
       : await client.call('FindByInventoryPath', searchIndex, { inventoryPath: name });
-  if (found === undefined) throw invalid(`the target has no datacenter '${name}'`);
+  if (found === undefined) throw new PortLayerError('target.noDatacenter', { datacenter: name });
   return found;
 }

@@ -1,6 +1,6 @@
 /** Looking into running containers, through observers in their guests. */
-import { conflict } from '../../src/common/errors.js';
 import { Observation } from '../../tether/protocol/observation.js';
+import { PortLayerError } from '../errors.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { GuestObserver } from './guest-observer.js';
@@ -51,20 +51,20 @@ export class Observe implements ObserveService {
     } finally {
       leave();
     }
-    if (container.lastSeen === null) throw conflict(`container ${container.id} is not running`);
+    if (container.lastSeen === null) throw new PortLayerError('container.notRunning', { container: container.id });
     return container.lastSeen;
   }
 
   private running(id: string): Container {
     const container = this.cache.resolve(id);
     if (!container.running || container.reportedExit !== null)
-      throw conflict(`container ${container.id} is not running`);
+      throw new PortLayerError('container.notRunning', { container: container.id });
     return container;
   }
 
   private async open(container: Container, signal?: AbortSignal): Promise<GuestObserver> {
     const { channel } = container;
-    if (channel === null) throw conflict(`container ${container.id} is not running`);
+    if (channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
     return GuestObserver.open(channel, signal);
   }
 }

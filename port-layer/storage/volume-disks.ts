@@ -1,17 +1,15 @@
 /** Volumes as disks of a container's VM: where their files lie, and where each is attached. */
-import { invalid } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { datastorePath } from '../../src/vim25/index.js';
+import { MAX_BUSES, MAX_UNITS } from '../../tether/program/steps.js';
 import type { VchConfig } from '../config.js';
+import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 
-/** A machine has up to so many SCSI controllers, with units 0 to 15 (vSphere's configuration maximums). */
-const CONTROLLERS = 4;
-const UNITS = 16;
-/** That unit is the controller itself. */
+/** The unit that is the controller itself. */
 const CONTROLLER_UNIT = 7;
 /** The most volumes that a container can have: its own disk is unit 0 of the first controller. */
-export const MAX_VOLUMES = CONTROLLERS * (UNITS - 1) - 1;
+export const MAX_VOLUMES = MAX_BUSES * (MAX_UNITS - 1) - 1;
 
 /** A volume's disk in a container's VM. */
 export interface VolumeDisk {
@@ -52,11 +50,10 @@ export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): V
   for (const { volume, readOnly } of volumes) {
     const known = disks.get(volume);
     if (known === undefined) {
-      place += (place + 1) % UNITS === CONTROLLER_UNIT ? 2 : 1;
-      disks.set(volume, { volume, bus: Math.floor(place / UNITS), unit: place % UNITS, readOnly });
+      place += (place + 1) % MAX_UNITS === CONTROLLER_UNIT ? 2 : 1;
+      disks.set(volume, { volume, bus: Math.floor(place / MAX_UNITS), unit: place % MAX_UNITS, readOnly });
     } else known.readOnly &&= readOnly;
   }
-  if (disks.size > MAX_VOLUMES)
-    throw invalid(`a container's virtual machine can have ${MAX_VOLUMES} volumes, not ${disks.size}`);
+  if (disks.size > MAX_VOLUMES) throw new PortLayerError('volume.tooMany', { most: MAX_VOLUMES, wanted: disks.size });
   return [...disks.values()];
 }

@@ -18,7 +18,6 @@
 #define READ_MOST (512u * 1024)
 #define MUCH (32u * 1024)
 #define AHEAD_MS 1000
-static const uint8_t PREAMBLE[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'c', 'h', '0', '1'};
 
 static int fd = -1;
 static bool connected, synchronised;
@@ -155,10 +154,10 @@ static void handle_frames(void) {
     end_streams();
     begin();
   }
-  while (buffer_length(&incoming) >= 9) {
+  while (buffer_length(&incoming) >= FRAME_HEAD) {
     struct reader r = {incoming.data + incoming.start, incoming.data + incoming.end, false};
     uint32_t size = read_u32(&r);
-    if (size < 5 || size > MAX_FRAME) { /* a new connection's preamble, or nonsense: look for the next one */
+    if (size < 5 || size > MAX_HOST_FRAME) { /* a new connection's preamble, or nonsense: look for the next one */
       synchronised = false;
       missed = true;
       handle_frames();

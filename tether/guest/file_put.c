@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum put_flags { PUT_KEEP_KIND = 1 };
 
 static int file_fd = -1; /* the file being written */
 static char file_path[MAX_NAME + 1];

@@ -4,14 +4,10 @@
 
 #include "tether.h"
 
-#define DATA 65536u
-#define MAX_NAME 4096u
 
-enum request { F_STAT = 1, F_TREE = 2, F_PUT = 3, F_DATA = 4, F_TIMES = 5, F_FINISH = 6, F_FREEZE = 7 };
-enum reply { F_ENTRY = 64, F_CONTENT = 65, F_ERROR = 66, F_DONE = 67 };
 
 /* ---- replies (file_tree.c) ---- */
-void put_head(enum reply type, size_t length); /* as many bytes of fields follow */
+void put_head(enum file_reply type, size_t length); /* as many bytes of fields follow */
 void flush_out(void);
 void reply_error(int error, const char *operation, const char *path);
 void __attribute__((noreturn)) fail(int error, const char *operation, const char *path);

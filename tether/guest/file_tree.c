@@ -14,10 +14,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-enum tree_flags { TREE_CONTENT = 1, TREE_ALONE = 2 };
 
 int root_fd;
-static uint8_t out_data[DATA];
+static uint8_t out_data[FILE_CONTENT_PIECE];
 static size_t out_length;
 
 void flush_out(void) {
@@ -28,17 +27,17 @@ void flush_out(void) {
 static void put_bytes(const void *data, size_t length) {
   const uint8_t *at = data;
   while (length > 0) {
-    size_t part = DATA - out_length < length ? DATA - out_length : length;
+    size_t part = FILE_CONTENT_PIECE - out_length < length ? FILE_CONTENT_PIECE - out_length : length;
     memcpy(out_data + out_length, at, part);
     out_length += part;
     at += part;
     length -= part;
-    if (out_length == DATA) flush_out();
+    if (out_length == FILE_CONTENT_PIECE) flush_out();
   }
 }
 
-void put_head(enum reply type, size_t length) {
-  uint8_t head[5];
+void put_head(enum file_reply type, size_t length) {
+  uint8_t head[FILE_RECORD_HEAD];
   put_u32(head, (uint32_t)length);
   head[4] = (uint8_t)type;
   put_bytes(head, sizeof head);
@@ -47,7 +46,7 @@ void put_head(enum reply type, size_t length) {
 void reply_error(int error, const char *operation, const char *path) {
   uint8_t fields[12];
   size_t a = strlen(operation), b = strlen(path);
-  put_head(F_ERROR, sizeof fields + a + b);
+  put_head(REPLY_ERROR, sizeof fields + a + b);
   put_u32(fields, (uint32_t)error);
   put_u32(fields + 4, (uint32_t)a);
   put_bytes(fields, 8);
@@ -71,9 +70,9 @@ int open_inside(const char *path, uint64_t flags) {
 }
 
 static void reply_entry(const char *path, const struct stat *st, const char *target, const uint8_t *capability, size_t capability_length) {
-  uint8_t f[88];
+  uint8_t f[FILE_ENTRY_HEAD];
   size_t path_length = strlen(path), target_length = strlen(target);
-  put_head(F_ENTRY, sizeof f + 12 + path_length + target_length + capability_length);
+  put_head(REPLY_ENTRY, sizeof f + 12 + path_length + target_length + capability_length);
   put_u32(f, st->st_mode);
   put_u32(f + 4, st->st_uid);
   put_u32(f + 8, st->st_gid);
@@ -89,7 +88,7 @@ static void reply_entry(const char *path, const struct stat *st, const char *tar
   put_u64(f + 68, st->st_dev);
   put_u32(f + 76, major(st->st_rdev));
   put_u32(f + 80, minor(st->st_rdev));
-  put_u32(f + 84, (uint32_t)path_length);
+  put_u32(f + FILE_ENTRY_HEAD - 4, (uint32_t)path_length);
   put_bytes(f, sizeof f);
   put_bytes(path, path_length);
   put_u32(f, (uint32_t)target_length);
@@ -164,12 +163,12 @@ static size_t splice_content(int fd, size_t length) {
 
 /* Exactly as many bytes as the entry said, also when the file has become shorter. */
 static void send_content(int fd, uint64_t size) {
-  static uint8_t chunk[DATA];
+  static uint8_t chunk[FILE_CONTENT_PIECE];
   bool ended = false;
   while (size > 0) {
     size_t want = size < sizeof chunk ? (size_t)size : sizeof chunk;
     if (want == sizeof chunk && !ended) {
-      put_head(F_CONTENT, want);
+      put_head(REPLY_CONTENT, want);
       flush_out();
       size_t moved = splice_content(fd, want);
       size -= want;
@@ -186,7 +185,7 @@ static void send_content(int fd, uint64_t size) {
       n = (ssize_t)want;
       memset(chunk, 0, want);
     }
-    put_head(F_CONTENT, (size_t)n);
+    put_head(REPLY_CONTENT, (size_t)n);
     put_bytes(chunk, (size_t)n);
     size -= (uint64_t)n;
   }
@@ -282,7 +281,7 @@ void serve_tree(const char *path, uint8_t flags) {
   } else if (S_ISDIR(st.st_mode)) {
     walk_path[0] = 0;
     walk(fd, ".", 0, flags);
-    put_head(F_DONE, 0);
+    put_head(REPLY_DONE, 0);
   } else {
     /* Its name in its directory: the parent is opened, and the file by its last component. */
     char parent[MAX_NAME + 1];
@@ -298,7 +297,7 @@ void serve_tree(const char *path, uint8_t flags) {
     } else {
       walk_path[0] = 0;
       walk(directory, last, 0, flags);
-      put_head(F_DONE, 0);
+      put_head(REPLY_DONE, 0);
       close(directory);
     }
   }

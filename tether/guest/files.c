@@ -23,10 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_RECORD (1u << 20)
 
 /* Small records are read together; in a long file, only their heads: the kernel moves the content. */
-static uint8_t ahead[DATA];
+static uint8_t ahead[FILE_CONTENT_PIECE];
 static size_t ahead_start, ahead_end;
 static bool long_file;
 
@@ -55,7 +54,7 @@ static uint32_t move_data(uint32_t length) {
   if (here > length) here = length;
   file_write(ahead + ahead_start, here);
   ahead_start += here;
-  long_file = length > DATA / 2;
+  long_file = length > FILE_CONTENT_PIECE / 2;
   return (uint32_t)here + file_splice(0, length - (uint32_t)here);
 }
 
@@ -75,38 +74,38 @@ static bool freeze(void) {
   return false;
 }
 
-static void carry_out(enum request type, uint8_t *payload, size_t length) {
+static void carry_out(enum file_request type, uint8_t *payload, size_t length) {
   struct reader r = {payload, payload + length, false};
   char *path;
   uint8_t flags;
-  if (type != F_DATA) finish_file();
+  if (type != REQUEST_DATA) finish_file();
   switch (type) {
-    case F_STAT:
+    case REQUEST_STAT:
       path = read_string(&r);
       serve_stat(path);
       free(path);
       break;
-    case F_TREE:
+    case REQUEST_TREE:
       flags = read_u8(&r);
       path = read_string(&r);
       serve_tree(path, flags);
       free(path);
       break;
-    case F_PUT:
+    case REQUEST_PUT:
       serve_put(&r);
       return;
-    case F_DATA:
+    case REQUEST_DATA:
       if (file_open()) file_write(payload, length);
       return;
-    case F_TIMES:
+    case REQUEST_TIMES:
       serve_times(&r);
       return;
-    case F_FINISH:
-      put_head(F_DONE, 0);
+    case REQUEST_FINISH:
+      put_head(REPLY_DONE, 0);
       break;
-    case F_FREEZE:
+    case REQUEST_FREEZE:
       if (!freeze()) reply_error(errno, "freeze", "/");
-      else put_head(F_DONE, 0);
+      else put_head(REPLY_DONE, 0);
       break;
     default:
       fail(EINVAL, "request", "");
@@ -151,14 +150,14 @@ static void __attribute__((noreturn)) serve(uint8_t view, pid_t container) {
   setrlimit(RLIMIT_NOFILE, &limit);
   umask(0);
   root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  uint8_t *payload = malloc(MAX_RECORD), head[5];
+  uint8_t *payload = malloc(MAX_FILE_RECORD), head[FILE_RECORD_HEAD];
   if (root_fd < 0 || payload == NULL) _exit(1);
   while (read_all(head, sizeof head)) {
     struct reader r = {head, head + 4, false};
     uint32_t length = read_u32(&r);
-    if (length > MAX_RECORD) _exit(1);
-    if (head[4] != F_DATA) long_file = false;
-    if (head[4] == F_DATA && file_open()) length -= move_data(length);
+    if (length > MAX_FILE_RECORD) _exit(1);
+    if (head[4] != REQUEST_DATA) long_file = false;
+    if (head[4] == REQUEST_DATA && file_open()) length -= move_data(length);
     if (!read_all(payload, length)) _exit(1);
     carry_out(head[4], payload, length);
   }

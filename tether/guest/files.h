@@ -4,8 +4,6 @@
 
 #include "tether.h"
 
-/* Which files: as the container's processes see them (with what is mounted), or the container's disk alone. */
-enum files_view { FILES_AS_SEEN = 1, FILES_OF_DISK = 2 };
 
 /* Starts a server; its requests come on `in`, its replies go to `out`. `flag` is for files_ended, once a process was started. */
 struct started files_start(uint8_t view, pid_t container, volatile uint8_t **flag);

@@ -98,19 +98,19 @@ static bool is_over(bool asked) {
 /* What is asked of the container's processes or files, and what is meant for sessions that are still to begin. */
 static bool is_asked_of_container(enum message type, uint32_t id, struct reader payload) {
   switch (type) {
-    case M_EXEC:
-    case M_FILES:
-    case M_OBSERVE:
+    case MESSAGE_EXEC:
+    case MESSAGE_FILES:
+    case MESSAGE_OBSERVE:
       return true;
-    case M_SIGNAL:
+    case MESSAGE_SIGNAL:
       if (id == 0) return read_u32(&payload) != SIGKILL;
       return session_find(id) == NULL;
-    case M_SUBSCRIBE:
-    case M_UNSUBSCRIBE:
-    case M_CREDIT:
-    case M_STDIN:
-    case M_STDIN_EOF:
-    case M_RESIZE:
+    case MESSAGE_SUBSCRIBE:
+    case MESSAGE_UNSUBSCRIBE:
+    case MESSAGE_CREDIT:
+    case MESSAGE_STDIN:
+    case MESSAGE_STDIN_EOF:
+    case MESSAGE_RESIZE:
       return id != 0 && session_find(id) == NULL;
     default:
       return false;

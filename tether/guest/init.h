@@ -2,8 +2,6 @@
 #ifndef INIT_H
 #define INIT_H
 
-/* Where the container has it. */
-#define INIT_PATH "/sbin/docker-init"
 
 /* Runs the command that follows `--` in `args`, and gives the code to end with. */
 int init_process(char **args);

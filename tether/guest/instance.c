@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEED_KEY "guestinfo.caisson.seed"
 #define MAX_SEED 512
 
 static bool tracing;
@@ -101,7 +100,7 @@ static void rehearse_start(void) {
     say("%s", failed);
     return;
   }
-  program.shm_size = DEFAULT_SHM; /* as prepared: another size would stay */
+  program.shm_size = USUAL_SHM; /* as prepared: another size would stay */
   static char root[] = "/", name[] = REHEARSED_PROCESS, nobody[] = "";
   char *args[] = {name, NULL}, *none[] = {NULL};
   struct process p = {.user = nobody, .cwd = root, .args = args, .env = none, .groups = none};
@@ -184,5 +183,5 @@ void trace_mark(const char *what) {
 }
 
 void trace_tell(void) {
-  if (tracing) rpc_tell("guestinfo.caisson.run.timeline", timeline);
+  if (tracing) rpc_tell(TIMELINE_KEY, timeline);
 }

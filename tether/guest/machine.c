@@ -43,7 +43,7 @@ void load_modules(void) {
 static struct disk {
   char serial[32], device[32];
 } disks[2 * MAX_DISKS];
-static int disk_count;
+static size_t disk_count;
 
 void find_disks(void) {
   DIR *dir = opendir("/sys/block");
@@ -68,7 +68,7 @@ void find_disks(void) {
 static const char *find_disk(uint32_t bus, uint32_t unit) {
   char wanted[32];
   snprintf(wanted, sizeof wanted, "scsi%u:%u", bus, unit);
-  for (int i = 0; i < disk_count; i++)
+  for (size_t i = 0; i < disk_count; i++)
     if (strcmp(disks[i].serial, wanted) == 0) return disks[i].device;
   return NULL;
 }
@@ -287,7 +287,7 @@ const char *setup_system(uint64_t shm_size, int dev, int sys) {
   if ((failed = move_tree(sys, "/sys")) != NULL || (failed = move_tree(dev, "/dev")) != NULL) return failed;
   if (shm_size == 0) {
     if (umount2("/dev/shm", 0) != 0 || rmdir("/dev/shm") != 0) return "cannot take /dev/shm away";
-  } else if (shm_size != DEFAULT_SHM) {
+  } else if (shm_size != USUAL_SHM) {
     char data[64];
     snprintf(data, sizeof data, "size=%llu", (unsigned long long)shm_size);
     if (mount("shm", "/dev/shm", NULL, MS_REMOUNT | quiet, data) != 0) return "cannot size /dev/shm";

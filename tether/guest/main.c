@@ -25,8 +25,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define INITIAL_CREDIT 262144u
-#define STATUS_KEY "guestinfo.caisson.run.status"
 #define DRAIN_MS 500
 #define DRAIN_TURNS 3
 #define REPORT_MS 30000 /* hostd may be restarting: the exit code is worth a wait */
@@ -35,7 +33,7 @@ static pid_t container = -1;
 static bool go, ending, reboot_after;
 static uint64_t stop_at; /* monotonic ms; SIGKILL is due */
 static bool first_subscribed;
-static uint32_t first_credit = INITIAL_CREDIT;
+static uint32_t first_credit = OUTPUT_WINDOW;
 
 static void __attribute__((noreturn)) power_off(void) {
   sync();
@@ -63,7 +61,7 @@ static void __attribute__((noreturn)) fail_start(int code, const char *message) 
   char status[700];
   snprintf(status, sizeof status, "failed %d %s", code, message);
   say("%s", status);
-  report_exit(M_FAILED, 0, code, message);
+  report_exit(MESSAGE_FAILED, 0, code, message);
   channel_flush(1000);
   rpc_set(STATUS_KEY, status, REPORT_MS);
   unmount_root();
@@ -72,7 +70,7 @@ static void __attribute__((noreturn)) fail_start(int code, const char *message) 
 
 static void get_program(void) {
   size_t length;
-  char *text = rpc_get("guestinfo.caisson.program", &length);
+  char *text = rpc_get(PROGRAM_KEY, &length);
   trace_mark("program");
   if (text == NULL) fail_start(128, "this VM has no program");
   char *bytes = decode_base64(text, &length);
@@ -85,7 +83,7 @@ static void get_program(void) {
 static void send_started(const struct session *s) {
   uint8_t payload[4];
   put_u32(payload, (uint32_t)s->pid);
-  channel_send(M_STARTED, s->id, payload, 4);
+  channel_send(MESSAGE_STARTED, s->id, payload, 4);
 }
 
 static void start_first(void) {
@@ -112,15 +110,15 @@ static void start_exec(uint32_t id, struct reader *payload) {
   struct process p;
   bool good = process_read(payload, &p);
   if (!good || container < 0 || session_find(id) != NULL) {
-    report_exit(M_FAILED, id, 128, good ? "the container is not running" : "damaged request");
+    report_exit(MESSAGE_FAILED, id, 128, good ? "the container is not running" : "damaged request");
   } else {
     struct started started = process_start(&p, false, container);
     if (started.pid < 0) {
-      report_exit(M_FAILED, id, started.code, started.message);
+      report_exit(MESSAGE_FAILED, id, started.code, started.message);
     } else {
       struct session *s = session_add(id, &started, p.tty);
       s->subscribed = true;
-      s->credit = INITIAL_CREDIT;
+      s->credit = OUTPUT_WINDOW;
       send_started(s);
     }
   }
@@ -133,29 +131,29 @@ static void start_files(uint32_t id, struct reader *payload) {
   volatile uint8_t *frozen = NULL;
   if (!payload->bad && container > 0 && session_find(id) == NULL) started = files_start(view, container, &frozen);
   if (started.pid < 0) {
-    report_exit(M_FAILED, id, 128, started.message);
+    report_exit(MESSAGE_FAILED, id, 128, started.message);
     return;
   }
   struct session *s = session_add(id, &started, false);
   s->files = s->helper = s->subscribed = true;
   s->frozen = frozen;
-  s->credit = INITIAL_CREDIT;
+  s->credit = OUTPUT_WINDOW;
   send_started(s);
   uint8_t credit[4];
   put_u32(credit, FILES_WINDOW - INPUT_WINDOW);
-  channel_send(M_STDIN_CREDIT, id, credit, 4);
+  channel_send(MESSAGE_STDIN_CREDIT, id, credit, 4);
 }
 
 static void start_observer(uint32_t id) {
   struct started started = {.pid = -1, .message = "the container is not running"};
   if (container > 0 && session_find(id) == NULL) started = observe_start(container);
   if (started.pid < 0) {
-    report_exit(M_FAILED, id, 128, started.message);
+    report_exit(MESSAGE_FAILED, id, 128, started.message);
     return;
   }
   struct session *s = session_add(id, &started, false);
   s->helper = s->subscribed = true;
-  s->credit = INITIAL_CREDIT;
+  s->credit = OUTPUT_WINDOW;
   send_started(s);
 }
 
@@ -167,30 +165,30 @@ static void set_limits(uint32_t id, struct reader *payload) {
     failed = payload->bad ? "damaged request" : cgroup_limit(file, value);
     free(file), free(value);
   }
-  channel_send(M_LIMITED, id, failed, failed == NULL ? 0 : strlen(failed));
+  channel_send(MESSAGE_LIMITED, id, failed, failed == NULL ? 0 : strlen(failed));
 }
 
 /* Whether the container's processes stand still, and whether the machine runs all the same for somebody who looks at files. */
-enum freeze { THAWED = 0, FROZEN = 1, HELD = 2, ASKED = 255 };
 static enum freeze freeze_state;
 
 static void set_freeze(uint32_t id, struct reader *payload) {
   uint8_t wanted = read_u8(payload), answer[256];
-  const char *failed = payload->bad || (wanted > HELD && wanted != ASKED) ? "damaged request" : NULL;
-  if (failed == NULL && wanted != ASKED) {
-    if ((wanted == THAWED) != (freeze_state == THAWED)) failed = cgroup_freeze(wanted != THAWED);
+  bool known = wanted == FREEZE_THAWED || wanted == FREEZE_FROZEN || wanted == FREEZE_HELD || wanted == FREEZE_ASK;
+  const char *failed = payload->bad || !known ? "damaged request" : NULL;
+  if (failed == NULL && wanted != FREEZE_ASK) {
+    if ((wanted == FREEZE_THAWED) != (freeze_state == FREEZE_THAWED)) failed = cgroup_freeze(wanted != FREEZE_THAWED);
     if (failed == NULL) freeze_state = wanted;
   }
   answer[0] = freeze_state;
   size_t length = failed == NULL ? 0 : strnlen(failed, sizeof answer - 1);
   if (failed != NULL) memcpy(answer + 1, failed, length);
-  channel_send(M_FROZEN, id, answer, 1 + length);
+  channel_send(MESSAGE_FROZEN, id, answer, 1 + length);
 }
 
 /* Whether this is `news`, or what a new connection is told. */
 static void tell_kills(bool news) {
   uint8_t payload = news;
-  channel_send(M_OOM, 0, &payload, 1);
+  channel_send(MESSAGE_OOM, 0, &payload, 1);
 }
 
 static uint64_t kills_told;
@@ -220,52 +218,52 @@ void act_on(enum message type, uint32_t id, struct reader *payload) {
   struct session *s = session_find(id);
   uint32_t value;
   switch (type) {
-    case M_GO:
+    case MESSAGE_GO:
       go = true;
       break;
-    case M_SUBSCRIBE:
+    case MESSAGE_SUBSCRIBE:
       value = read_u32(payload);
       if (s == NULL && id == 0 && container < 0) first_subscribed = true, first_credit = value;
       if (s != NULL) s->subscribed = true, s->credit = value;
-      channel_send(M_SUBSCRIBED, id, NULL, 0);
+      channel_send(MESSAGE_SUBSCRIBED, id, NULL, 0);
       break;
-    case M_UNSUBSCRIBE:
+    case MESSAGE_UNSUBSCRIBE:
       if (s != NULL) s->subscribed = false;
       break;
-    case M_CREDIT:
+    case MESSAGE_CREDIT:
       value = read_u32(payload);
-      if (s != NULL) s->credit = s->credit + value < INITIAL_CREDIT ? s->credit + value : INITIAL_CREDIT; /* never more than the window */
+      if (s != NULL) s->credit = s->credit + value < OUTPUT_WINDOW ? s->credit + value : OUTPUT_WINDOW; /* never more than the window */
       break;
-    case M_STDIN:
+    case MESSAGE_STDIN:
       if (s != NULL && !session_take(s, payload->at, (size_t)(payload->end - payload->at))) say("input beyond the window was dropped");
       break;
-    case M_STDIN_EOF:
+    case MESSAGE_STDIN_EOF:
       if (s != NULL) s->in_eof = true, session_input(s);
       break;
-    case M_RESIZE:
+    case MESSAGE_RESIZE:
       if (s != NULL || id == 0) resize(s, payload);
       break;
-    case M_SIGNAL:
+    case MESSAGE_SIGNAL:
       value = read_u32(payload);
       if (s != NULL && !s->exited && value > 0 && value < 65) kill(s->pid, (int)value);
       break;
-    case M_EXEC:
+    case MESSAGE_EXEC:
       start_exec(id, payload);
       break;
-    case M_FILES:
+    case MESSAGE_FILES:
       start_files(id, payload);
       break;
-    case M_OBSERVE:
+    case MESSAGE_OBSERVE:
       start_observer(id);
       break;
-    case M_LIMIT:
+    case MESSAGE_LIMIT:
       set_limits(id, payload);
       break;
-    case M_FREEZE:
+    case MESSAGE_FREEZE:
       set_freeze(id, payload);
       break;
-    case M_PING:
-      channel_send(M_PONG, id, NULL, 0);
+    case MESSAGE_PING:
+      channel_send(MESSAGE_PONG, id, NULL, 0);
       break;
     default:
       say("unknown message %d", type);
@@ -275,8 +273,8 @@ void act_on(enum message type, uint32_t id, struct reader *payload) {
 /* A connection begins: the host learns what runs. */
 void on_connected(void) {
   uint8_t version[4];
-  put_u32(version, 3);
-  channel_send(M_HELLO, 0, version, 4);
+  put_u32(version, PROTOCOL_VERSION);
+  channel_send(MESSAGE_HELLO, 0, version, 4);
   if (kills_told > 0) tell_kills(false);
   for (struct session *s = sessions; s != NULL; s = s->next) {
     s->subscribed = false;
@@ -317,7 +315,7 @@ static void __attribute__((noreturn)) end_container(struct session *first) {
   put_u32(payload, (uint32_t)first->code);
   put_u32(payload + 4, (uint32_t)first->signal);
   payload[8] = oom;
-  channel_send(M_EXITED, 0, payload, 9);
+  channel_send(MESSAGE_EXITED, 0, payload, 9);
   channel_writable();
   end_helpers();
   char status[120];
@@ -341,7 +339,7 @@ static void finish_sessions(void) {
     uint8_t payload[9] = {0};
     put_u32(payload, (uint32_t)s->code);
     put_u32(payload + 4, (uint32_t)s->signal);
-    channel_send(M_EXITED, s->id, payload, 9);
+    channel_send(MESSAGE_EXITED, s->id, payload, 9);
     session_remove(s);
   }
 }
@@ -351,7 +349,7 @@ static void ask_to_stop(bool then_reboot) {
   if (container < 0 || ending) return;
   ending = true;
   kill(container, (int)program.stop_signal);
-  if (freeze_state != THAWED) cgroup_freeze(false); /* it is to hear that */
+  if (freeze_state != FREEZE_THAWED) cgroup_freeze(false); /* it is to hear that */
   stop_at = monotonic_ms() + 1000u * program.stop_timeout_s;
 }
 
@@ -444,8 +442,8 @@ int main(int argc, char **argv) {
     for (nfds_t i = 4; i < count; i++) {
       if (!polls[i].revents) continue;
       if (kinds[i] == 0) session_input(of[i]);
-      else if (kinds[i] == 1 && of[i]->out >= 0) session_output(of[i], &of[i]->out, 1);
-      else if (kinds[i] == 2 && of[i]->err >= 0) session_output(of[i], &of[i]->err, 2);
+      else if (kinds[i] == 1 && of[i]->out >= 0) session_output(of[i], &of[i]->out, STREAM_STDOUT);
+      else if (kinds[i] == 2 && of[i]->err >= 0) session_output(of[i], &of[i]->err, STREAM_STDERR);
     }
     if (polls[2].revents & POLLIN) channel_readable();
     else if (polls[2].revents & POLLHUP) channel_check();

@@ -19,9 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_TEXT 65536u
-#define MAX_ARGUMENTS 4096u
-#define MAX_RECORD (6u << 20)
 
 static struct buffer record;
 
@@ -99,7 +96,7 @@ static void processes(pid_t container) {
   add_of_container("group", container, "etc/group");
   FILE *list = fopen(CGROUP "/cgroup.procs", "re");
   char line[32];
-  while (list != NULL && buffer_length(&record) < MAX_RECORD && fgets(line, sizeof line, list) != NULL) {
+  while (list != NULL && buffer_length(&record) < MAX_PROCESSES && fgets(line, sizeof line, list) != NULL) {
     line[strcspn(line, "\n")] = 0;
     add_process(line);
   }
@@ -123,8 +120,8 @@ static void __attribute__((noreturn)) observe(pid_t container) {
   signal(SIGPIPE, SIG_DFL);
   for (char what; read(0, &what, 1) == 1;) {
     buffer_clear(&record);
-    if (what == 'p') processes(container);
-    else if (what == 's') usage();
+    if (what == OBSERVE_PROCESSES) processes(container);
+    else if (what == OBSERVE_USAGE) usage();
     uint8_t size[4];
     put_u32(size, (uint32_t)buffer_length(&record));
     if (!write_all(1, size, sizeof size) || !write_all(1, record.data + record.start, buffer_length(&record))) break;

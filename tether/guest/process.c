@@ -29,10 +29,10 @@ extern char **environ;
 bool process_read(struct reader *r, struct process *p) {
   memset(p, 0, sizeof *p);
   uint8_t flags = read_u8(r);
-  p->tty = flags & 1;
-  p->open_stdin = flags & 2;
-  p->identify_only = flags & 4;
-  p->unfit_args = flags & 8;
+  p->tty = flags & PROCESS_TTY;
+  p->open_stdin = flags & PROCESS_OPEN_STDIN;
+  p->identify_only = flags & PROCESS_IDENTIFY_ONLY;
+  p->unfit_args = flags & PROCESS_UNFIT_ARGS;
   p->user = read_string(r);
   p->cwd = read_string(r);
   p->rows = (uint16_t)read_u32(r);
@@ -42,8 +42,8 @@ bool process_read(struct reader *r, struct process *p) {
   p->env = read_strings(r);
   p->groups = read_strings(r);
   uint32_t count = read_u32(r);
-  if (count > 64) r->bad = true;
-  p->limits = calloc(64, sizeof *p->limits);
+  if (count > MAX_LIMITS) r->bad = true;
+  p->limits = calloc(MAX_LIMITS, sizeof *p->limits);
   if (p->limits == NULL) abort();
   for (uint32_t i = 0; i < count && !r->bad; i++) {
     p->limits[i].resource = read_u32(r);
@@ -51,10 +51,10 @@ bool process_read(struct reader *r, struct process *p) {
     p->limits[i].hard = read_u64(r);
     p->limit_count = i + 1;
   }
-  p->no_new_privileges = read_u8(r) & 1;
+  p->no_new_privileges = read_u8(r) & NO_NEW_PRIVILEGES;
   p->oom_score = (int32_t)read_u32(r);
   /* A container that was made before this was told has the usual one. */
-  p->umask = r->at < r->end ? read_u32(r) & 0777 : 022;
+  p->umask = r->at < r->end ? read_u32(r) & 0777 : USUAL_UMASK;
   return !r->bad && p->args[0] != NULL;
 }
 

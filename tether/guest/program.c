@@ -13,14 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum step {
-  S_ROOT = 1, S_HOSTNAME = 2, S_NIC = 3, S_FILE = 4, S_SYSCTL = 5, S_SHM = 6, S_STOP = 7, S_GATE = 8, S_PROCESS = 9,
-  S_PRIVILEGED = 10, S_INIT = 11, S_TMPFS = 12, S_MASK = 13, S_READ_ONLY = 14, S_LIMIT = 15, S_ROOT_SIZE = 16, S_USER_NAMESPACES = 17, S_NO_LOG = 18, S_VOLUME = 19,
-  S_WRITABLE_CGROUPS = 24, S_INIT_LAYER = 30,
-};
-#define VERSION 1
-#define MAX_FILES 64
-#define MAX_PATHS 512
 
 struct program program;
 static char *file_paths[MAX_FILES], *file_sources[MAX_FILES];
@@ -32,34 +24,34 @@ static struct cover {
   char *path, *options; /* of a volume: the directory in it */
   uint64_t flags;       /* of mount(2) */
   uint32_t disk;        /* a volume's, as disk_number has it */
-} covers[MAX_PATHS];
+} covers[MAX_MOUNTS];
 static uint32_t cover_count;
 
 static const char *step_cover(enum step step, struct reader *r) {
-  if (cover_count == MAX_PATHS) return "too many mounts";
+  if (cover_count == MAX_MOUNTS) return "too many mounts";
   struct cover *cover = &covers[cover_count++];
   cover->step = step;
   cover->path = read_string(r);
-  if (step != S_TMPFS) return NULL;
+  if (step != STEP_TMPFS) return NULL;
   cover->flags = read_u64(r);
   cover->options = read_string(r);
   return NULL;
 }
 
 static const char *step_volume(struct reader *r) {
-  if (cover_count == MAX_PATHS) return "too many mounts";
+  if (cover_count == MAX_MOUNTS) return "too many mounts";
   struct cover *cover = &covers[cover_count];
   uint32_t bus = read_u32(r);
-  cover->step = S_VOLUME;
+  cover->step = STEP_VOLUME;
   uint32_t unit = read_u32(r);
-  uint8_t read_only = read_u8(r); /* 1: this mount, 2: its disk */
-  cover->flags = read_only & 1 ? MS_RDONLY : 0;
+  uint8_t read_only = read_u8(r);
+  cover->flags = read_only & VOLUME_MOUNT_READ_ONLY ? MS_RDONLY : 0;
   cover->path = read_string(r);
   cover->options = read_string(r);
   if (r->bad || bus >= MAX_BUSES || unit >= MAX_UNITS) return "damaged step";
   cover->disk = disk_number(bus, unit);
   cover_count++;
-  return mount_volume(bus, unit, (read_only & 2) != 0);
+  return mount_volume(bus, unit, (read_only & VOLUME_DISK_READ_ONLY) != 0);
 }
 
 static const char *step_file(struct reader *r) {
@@ -102,69 +94,69 @@ static const char *carry_out(enum step step, struct reader *r) {
   const char *failed = NULL;
   char *a, *b;
   switch (step) {
-    case S_ROOT:
+    case STEP_ROOT:
       program.bus = read_u32(r);
       program.unit = read_u32(r);
       program.read_only = read_u8(r) != 0;
       return mount_root(program.bus, program.unit, false);
-    case S_HOSTNAME:
+    case STEP_HOSTNAME:
       a = read_string(r), b = read_string(r);
       if (sethostname(a, strlen(a)) != 0 || setdomainname(*b == 0 ? "(none)" : b, *b == 0 ? 6 : strlen(b)) != 0) failed = "cannot set the host name";
       free(a), free(b);
       return failed;
-    case S_NIC:
+    case STEP_NIC:
       return step_nic(r);
-    case S_FILE:
+    case STEP_FILE:
       return step_file(r);
-    case S_SYSCTL:
+    case STEP_SYSCTL:
       a = read_string(r), b = read_string(r);
       failed = set_sysctl(a, b);
       free(a), free(b);
       return failed;
-    case S_LIMIT:
+    case STEP_LIMIT:
       a = read_string(r), b = read_string(r);
       failed = r->bad ? "damaged step" : cgroup_limit(a, b);
       free(a), free(b);
       return failed;
-    case S_SHM:
+    case STEP_SHM:
       program.shm_size = read_u64(r);
       return NULL;
-    case S_STOP:
+    case STEP_STOP:
       program.stop_signal = read_u32(r);
       program.stop_timeout_s = read_u32(r);
       return NULL;
-    case S_GATE:
+    case STEP_GATE:
       program.gate_timeout_ms = read_u32(r);
       return NULL;
-    case S_PRIVILEGED:
+    case STEP_PRIVILEGED:
       program.privileged = true;
       confine_devices(false);
       return NULL;
-    case S_WRITABLE_CGROUPS:
+    case STEP_WRITABLE_CGROUPS:
       program.writable_cgroups = true;
       return NULL;
-    case S_USER_NAMESPACES:
+    case STEP_USER_NAMESPACES:
       set_sysctl("kernel.unprivileged_userns_clone", "1"); /* a kernel without it allows them */
       return NULL;
-    case S_NO_LOG:
+    case STEP_NO_LOG:
       log_close();
       return NULL;
-    case S_INIT:
+    case STEP_INIT:
       program.init = true;
       return NULL;
-    case S_INIT_LAYER:
+    case STEP_INIT_LAYER:
       program.init_layer = true;
       program.created = read_u64(r);
       return NULL;
-    case S_TMPFS:
-    case S_MASK:
-    case S_READ_ONLY:
+    case STEP_TMPFS:
+    case STEP_MASK:
+    case STEP_READ_ONLY:
       return step_cover(step, r);
-    case S_VOLUME:
+    case STEP_VOLUME:
       return step_volume(r);
-    case S_ROOT_SIZE:
+    case STEP_ROOT_SIZE:
       return limit_root(read_u64(r));
-    case S_PROCESS:
+    case STEP_PROCESS:
       program.loaded = process_read(r, &program.process);
       return program.loaded ? NULL : "damaged process";
   }
@@ -174,7 +166,7 @@ static const char *carry_out(enum step step, struct reader *r) {
 const char *program_load(const uint8_t *bytes, size_t length) {
   static char problem[600];
   struct reader all = {bytes, bytes + length, false};
-  if (read_u32(&all) != VERSION) return "the program's version is not this boot image's";
+  if (read_u32(&all) != PROGRAM_VERSION) return "the program's version is not this boot image's";
   while (all.at < all.end && !all.bad) {
     enum step step = read_u8(&all);
     uint32_t size = read_u32(&all);
@@ -191,25 +183,25 @@ const char *program_load(const uint8_t *bytes, size_t length) {
     static const char *const names[] = {"", "root", "hostname", "nic", "file", "sysctl"};
     if (step < sizeof names / sizeof *names) trace_mark(names[step]);
   }
-  if (addresses[0] != 0) rpc_tell("guestinfo.caisson.run.addresses", addresses);
-  if (first_address[0] != 0) rpc_tell("guestinfo.ip", first_address);
+  if (addresses[0] != 0) rpc_tell(ADDRESSES_KEY, addresses);
+  if (first_address[0] != 0) rpc_tell(IP_KEY, first_address);
   return program.loaded ? NULL : "the program has no process";
 }
 
 void program_rehearse(bool on) {
   static char acpi[] = "/proc/acpi", keys[] = "/proc/keys", bus[] = "/proc/bus";
-  static const struct cover usual[] = {{S_MASK, acpi, NULL, 0, 0}, {S_MASK, keys, NULL, 0, 0}, {S_READ_ONLY, bus, NULL, 0, 0}};
+  static const struct cover usual[] = {{STEP_MASK, acpi, NULL, 0, 0}, {STEP_MASK, keys, NULL, 0, 0}, {STEP_READ_ONLY, bus, NULL, 0, 0}};
   cover_count = on ? sizeof usual / sizeof *usual : 0;
   if (on) memcpy(covers, usual, sizeof usual);
 }
 
 static const char *set_cover_up(const struct cover *cover, const struct outside *outside) {
-  if (cover->step == S_TMPFS) return setup_tmpfs(cover->path, cover->flags, cover->options);
-  if (cover->step == S_VOLUME) return setup_volume(outside->volumes, cover->disk, cover->options, cover->path, cover->flags != 0);
-  return cover->step == S_MASK ? confine_mask(cover->path, outside->empty) : confine_read_only(cover->path);
+  if (cover->step == STEP_TMPFS) return setup_tmpfs(cover->path, cover->flags, cover->options);
+  if (cover->step == STEP_VOLUME) return setup_volume(outside->volumes, cover->disk, cover->options, cover->path, cover->flags != 0);
+  return cover->step == STEP_MASK ? confine_mask(cover->path, outside->empty) : confine_read_only(cover->path);
 }
 
-static bool is_filesystem(const struct cover *cover) { return cover->step == S_TMPFS || cover->step == S_VOLUME; }
+static bool is_filesystem(const struct cover *cover) { return cover->step == STEP_TMPFS || cover->step == STEP_VOLUME; }
 
 const char *program_setup(const struct outside *outside) {
   const char *failed = program.init_layer ? place_init_layer(program.created) : NULL;

@@ -54,7 +54,7 @@ static char *next_reply(size_t *length) {
   while (buffer_length(&incoming) >= 4) {
     struct reader r = {incoming.data + incoming.start, incoming.data + incoming.end, false};
     uint32_t size = read_u32(&r);
-    if (size > MAX_FRAME) { /* not ours: start afresh */
+    if (size > MAX_RPC_FRAME) { /* not ours: start afresh */
       buffer_clear(&incoming);
       return NULL;
     }
@@ -145,7 +145,7 @@ char *rpc_get(const char *key, size_t *length) {
 }
 
 bool rpc_set(const char *key, const char *value, int timeout_ms) {
-  char request[1024];
+  char request[MAX_RPC_REQUEST];
   int size = snprintf(request, sizeof request, "info-set %s %s", key, value);
   if (size >= (int)sizeof request) size = sizeof request - 1;
   size_t length;
@@ -156,7 +156,7 @@ bool rpc_set(const char *key, const char *value, int timeout_ms) {
 }
 
 void rpc_tell(const char *key, const char *value) {
-  uint8_t frame[1024];
+  uint8_t frame[4 + MAX_RPC_REQUEST];
   int size = snprintf((char *)frame + 4, sizeof frame - 4, "info-set %s %s", key, value);
   if (!connected || size >= (int)sizeof frame - 4) {
     rpc_set(key, value, 5000);

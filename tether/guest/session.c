@@ -8,18 +8,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define OUTPUT_HEAD 17 /* of an output frame's payload */
-#define LOG_HEAD 13
 /* One frame, and the log's record, is one write to a port. */
 #define CHUNK (PORT_WRITE - FRAME_HEAD - OUTPUT_HEAD)
 #define READS 8 /* from one process before others have their turn */
 #define PIPE_SIZE (4 * 65536) /* of the processes' pipes: the fuller they are, the seldomer must somebody be woken */
-#define GRANT 16384u /* bytes of input that a process takes before the host is told: an older endpoint's window is 64 KiB */
-/* Begins each run's records: readers find their way by it after a record that a crash cut short. */
-static const uint8_t RUN_HEADER[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'l', 'o', 'g', '1'};
-/* Stands between records now and then, with its place in the run, for readers that begin in the middle. */
-static const uint8_t MARK[16] = {0xca, 0x15, 0x50, 0x0e, 'c', 'a', 'i', 's', 's', 'o', 'n', '-', 'm', 'a', 'r', 'k'};
-#define MARK_EVERY 131072
+#define GRANT (FIRST_INPUT_WINDOW / 4) /* bytes of input that a process takes before the host is told: the window of an older endpoint is small */
+_Static_assert(CHUNK <= LOG_MAX_RECORD && PORT_WRITE <= MAX_GUEST_FRAME, "readers take what is written");
 
 struct session *sessions;
 static int log_fd = -1;
@@ -36,15 +30,15 @@ void log_close(void) {
 
 void log_begin(void) {
   if (log_fd < 0) return;
-  write_all(log_fd, RUN_HEADER, sizeof RUN_HEADER);
-  log_offset = sizeof RUN_HEADER;
+  write_all(log_fd, LOG_RUN_HEADER, sizeof LOG_RUN_HEADER);
+  log_offset = sizeof LOG_RUN_HEADER;
   last_mark = 0;
 }
 
 static void write_mark(void) {
-  uint8_t mark[sizeof MARK + 8];
-  memcpy(mark, MARK, sizeof MARK);
-  put_u64(mark + sizeof MARK, log_offset);
+  uint8_t mark[sizeof LOG_MARK + 8];
+  memcpy(mark, LOG_MARK, sizeof LOG_MARK);
+  put_u64(mark + sizeof LOG_MARK, log_offset);
   write_all(log_fd, mark, sizeof mark);
   last_mark = log_offset;
   log_offset += sizeof mark;
@@ -96,14 +90,14 @@ void session_remove(struct session *s) {
 /* There is room for the record's head in front of the data. */
 static uint64_t write_log(uint64_t time, uint8_t stream, uint8_t *data, size_t length) {
   if (log_fd < 0) return log_offset;
-  if (log_offset - last_mark >= MARK_EVERY) write_mark();
+  if (log_offset - last_mark >= LOG_MARK_EVERY) write_mark();
   uint64_t offset = log_offset;
-  uint8_t *record = data - LOG_HEAD;
+  uint8_t *record = data - LOG_RECORD_HEAD;
   put_u64(record, time);
   record[8] = stream;
   put_u32(record + 9, (uint32_t)length);
-  write_all(log_fd, record, LOG_HEAD + length);
-  log_offset += LOG_HEAD + length;
+  write_all(log_fd, record, LOG_RECORD_HEAD + length);
+  log_offset += LOG_RECORD_HEAD + length;
   return offset;
 }
 
@@ -126,7 +120,7 @@ static bool pass_on(struct session *s, int *fd, uint8_t stream) {
   frame[0] = stream;
   put_u64(frame + 1, time);
   put_u64(frame + 9, offset);
-  channel_send_frame(M_OUTPUT, s->id, OUTPUT_HEAD + (size_t)n);
+  channel_send_frame(MESSAGE_OUTPUT, s->id, OUTPUT_HEAD + (size_t)n);
   s->credit -= (uint32_t)n;
   return (size_t)n == room && s->credit > 0 && !channel_full();
 }
@@ -160,7 +154,7 @@ static void give_credit(struct session *s, size_t taken) {
   s->taken += (uint32_t)taken;
   if (s->taken < (s->files ? FILES_WINDOW / 4 : GRANT)) return;
   put_u32(credit, s->taken);
-  channel_send(M_STDIN_CREDIT, s->id, credit, 4);
+  channel_send(MESSAGE_STDIN_CREDIT, s->id, credit, 4);
   s->taken = 0;
 }
 

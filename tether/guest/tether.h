@@ -10,14 +10,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "protocol.generated.h"
+
 #define ROOT "/c" /* where the container's disk is mounted */
 #define VOLUMES "/volumes" /* where its volumes' disks are, by number */
-#define MAX_BUSES 4  /* SCSI controllers */
-#define MAX_UNITS 16 /* of a SCSI controller */
 #define MAX_DISKS (MAX_BUSES * MAX_UNITS)
 #define PREPARED "/prepared" /* what every container gets */
-#define DEFAULT_SHM (64u << 20) /* of /dev/shm, as prepared */
-#define MAX_FRAME (8u << 20) /* from the host: a process has the environment and arguments that the kernel takes */
 #define PORT_WRITE 32768u /* the most that a virtio-serial port takes at once */
 
 /* ---- buffers and bounded parsing (buffer.c) ---- */
@@ -157,20 +155,12 @@ void session_remove(struct session *s);
 void session_output(struct session *s, int *fd, uint8_t stream);
 bool sessions_stream(void); /* a lot is coming out */
 void session_input(struct session *s);
-#define INPUT_WINDOW 262144u
-#define FILES_WINDOW (1u << 20) /* what a file server may be behind: the difference is granted when it starts */
 bool session_take(struct session *s, const uint8_t *data, size_t length); /* input; false: more than was granted */
 void log_open(void);
 void log_close(void); /* nothing is kept */
 void log_begin(void); /* the run's first record may follow */
 
 /* ---- the channel to the endpoint (channel.c) ---- */
-enum message {
-  /* host to guest */
-  M_GO = 1, M_SUBSCRIBE = 2, M_CREDIT = 3, M_STDIN = 4, M_STDIN_EOF = 5, M_RESIZE = 6, M_SIGNAL = 7, M_EXEC = 8, M_PING = 9, M_UNSUBSCRIBE = 10, M_FILES = 11, M_LIMIT = 12, M_OBSERVE = 13, M_FREEZE = 14,
-  /* guest to host */
-  M_HELLO = 65, M_STARTED = 66, M_FAILED = 67, M_OUTPUT = 68, M_OUTPUT_EOF = 69, M_EXITED = 70, M_STDIN_CREDIT = 71, M_PONG = 72, M_SUBSCRIBED = 73, M_LIMITED = 74, M_OOM = 75, M_FROZEN = 76,
-};
 void channel_open(void);
 int channel_fd(void);          /* -1 while the host is away */
 bool channel_wants_write(void);
@@ -180,7 +170,6 @@ void channel_check(void);      /* after SIGIO: did the host come or go? */
 bool channel_streams(void);    /* a lot is coming in */
 bool channel_full(void);       /* no more output is taken for now */
 void channel_send(enum message type, uint32_t session, const void *payload, size_t length);
-#define FRAME_HEAD 9
 /* A frame without a copy: its payload is put at FRAME_HEAD bytes from where this points (`length` at most), and then sent, or not. */
 uint8_t *channel_frame(size_t length);
 void channel_send_frame(enum message type, uint32_t session, size_t length);

@@ -7,11 +7,15 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { unavailable } from '../../src/common/errors.js';
+import { cHeader, writeCHeader } from './c-header.js';
 import { CpioWriter } from './cpio.js';
 
 const run = promisify(execFile);
 
-/** What is loaded, in this order, each after those it needs. Built-in ones are not there and that is fine. */
+/**
+ * The drivers of QEMU's virtual devices, in the order in which they are loaded. Those that are built into the kernel have no file and
+ * are skipped. Another hypervisor's guest has another list: see `tether/guest/platform.h`.
+ */
 const MODULES = [
   'virtio_ring',
   'virtio',
@@ -26,11 +30,12 @@ const MODULES = [
   'virtio_balloon',
 ];
 
-const COMPILER = [
+/** gcc's options for the tether. */
+export const COMPILER = [
   '-static',
   '-Os',
   '-s',
-  // Not as `rep movsb`, which an emulator carries out byte by byte.
+  // gcc would copy with `rep movsb`, which QEMU's emulator carries out byte by byte.
   '-fno-builtin-memcpy',
   '-D_GNU_SOURCE',
   '-std=gnu11',
@@ -38,23 +43,23 @@ const COMPILER = [
   '-Wextra',
 ];
 
-/** Where the C sources are: beside this file, or in the source tree when this is the compiled one. */
-function guestSources(): string {
+/** The directory of the C sources: they stay in the source tree when this file is compiled to `dist`. */
+export function guestSources(): string {
   const here = fileURLToPath(new URL('.', import.meta.url));
   return join(here.replace(/\/dist\/tether\/image\/$/, '/tether/image/'), '..', 'guest');
 }
 
 /**
- * Builds `initramfs.cpio` in `outDir` unless it is there from the same sources and modules.
+ * Builds `initramfs.cpio` in `outDir`, unless it was built there from the same sources, constants and modules.
  * @param moduleRoot an unpacked kernel package's `lib/modules/<version>` directory
- * @param options.strict a warning of the compiler is a failure: a user's may know more of them than ours
+ * @param options.strict compiler warnings are failures: not for users, whose compiler may know more warnings than ours
  * @returns true when it was built anew
  * @throws unavailable when the compiler fails
  */
 export async function buildInitramfs(moduleRoot: string, outDir: string, options = { strict: true }): Promise<boolean> {
   const sources = guestSources();
   const names = (await readdir(sources)).sort();
-  const key = createHash('sha256').update(JSON.stringify([moduleRoot, MODULES, COMPILER]));
+  const key = createHash('sha256').update(JSON.stringify([moduleRoot, MODULES, COMPILER, cHeader()]));
   for (const name of names) key.update(name).update(await readFile(join(sources, name)));
   const wanted = key.digest('hex');
   const image = join(outDir, 'initramfs.cpio');
@@ -81,7 +86,8 @@ async function compile(sources: string, names: string[], strict: boolean): Promi
   try {
     const out = join(directory, 'tether');
     const files = names.filter((name) => name.endsWith('.c')).map((name) => join(sources, name));
-    await run('gcc', [...COMPILER, ...(strict ? ['-Werror'] : []), '-o', out, ...files]);
+    await writeCHeader(directory);
+    await run('gcc', [...COMPILER, ...(strict ? ['-Werror'] : []), `-I${directory}`, '-o', out, ...files]);
     return await readFile(out);
   } catch (error) {
     throw unavailable(`compiling the tether failed: ${(error as { stderr?: string }).stderr ?? String(error)}`, error);
@@ -105,8 +111,8 @@ async function findModules(root: string): Promise<Map<string, string>> {
 }
 
 /**
- * Modules with those they need, in an order in which they can be loaded. What a module needs differs by kernel; it says so itself, as
- * `depends=a,b` in its section `.modinfo`.
+ * Adds the modules that the named ones depend on, in an order in which they can be loaded. Dependencies differ by kernel; each module
+ * lists its own, as `depends=a,b` in its section `.modinfo`.
  * @param read a module's bytes; null for one that is built in
  */
 export async function withDependencies(
@@ -128,7 +134,7 @@ export async function withDependencies(
   return ordered;
 }
 
-/** A module's bytes, decompressed: the kernel takes them as they are. */
+/** A module's bytes, decompressed: the guest hands them to the kernel as they are. */
 async function readModule(path: string): Promise<Buffer> {
   if (path.endsWith('.ko')) return readFile(path);
   const tool = path.endsWith('.xz') ? 'xz' : path.endsWith('.gz') ? 'gzip' : 'zstd';

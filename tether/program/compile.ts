@@ -1,38 +1,14 @@
 /**
- * Compiles what a container VM is to do into a program that PID 1 interprets (`tether/guest/program.c`): u32 version, then
- * steps of u8 operation, u32 length, fields. Integers are little-endian; a string is u32 length and UTF-8; a list is u32 count and
- * its items.
+ * Compiles what a container VM is to do into a program that PID 1 carries out (`tether/guest/program.c`): u32 version, then
+ * steps of u8 operation (`steps.ts`), u32 length, fields. Integers are little-endian; a string is u32 length and UTF-8; a list is u32
+ * count and its items.
  */
 import { posix } from 'node:path';
 import { invalid } from '../../src/common/errors.js';
 import { FieldWriter } from '../protocol/fields.js';
 import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
 import type { ProcessSpec, ProgramSpec } from './spec.js';
-
-const VERSION = 1;
-const STEP = {
-  root: 1,
-  hostname: 2,
-  nic: 3,
-  file: 4,
-  sysctl: 5,
-  shm: 6,
-  stop: 7,
-  gate: 8,
-  process: 9,
-  privileged: 10,
-  writableCgroups: 24,
-  init: 11,
-  tmpfs: 12,
-  mask: 13,
-  readOnly: 14,
-  limit: 15,
-  rootSize: 16,
-  userNamespaces: 17,
-  noLog: 18,
-  volume: 19,
-  initLayer: 30,
-} as const;
+import { NO_NEW_PRIVILEGES, PROGRAM_VERSION, ProcessFlag, Step, USUAL_UMASK, VolumeFlag } from './steps.js';
 
 /** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
 const RESOURCES: Record<string, number> = {
@@ -54,24 +30,22 @@ const RESOURCES: Record<string, number> = {
   rttime: 15,
 };
 
-const USUAL_UMASK = 0o022;
-
-/** Twice what the kernel takes with its usual stack: the guest shows how it refuses what is longer, up to here. */
+/** Twice what the kernel takes with its usual stack. Up to here, the guest shows how the kernel refuses a command that is too long. */
 const MAX_PROCESS_BYTES = 4 * 1024 * 1024;
 
 /**
  * A process as bytes: part of a program, and the payload of an exec request.
- * @param options `identifyOnly`: the guest looks its user and groups up, and runs nothing
+ * @param options `identifyOnly`: the guest looks up its user and groups, and runs nothing
  * @throws invalid
  */
 export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: boolean } = {}): Buffer {
   if (process.args.length === 0) throw invalid('a process needs a command');
   const bytes = new FieldWriter()
     .u8(
-      (process.tty ? 1 : 0) |
-        (process.openStdin ? 2 : 0) |
-        (options.identifyOnly === true ? 4 : 0) |
-        (process.args.some(hasZero) ? 8 : 0),
+      (process.tty ? ProcessFlag.tty : 0) |
+        (process.openStdin ? ProcessFlag.openStdin : 0) |
+        (options.identifyOnly === true ? ProcessFlag.identifyOnly : 0) |
+        (process.args.some(hasZero) ? ProcessFlag.unfitArgs : 0),
     )
     .string(process.user)
     .string(process.cwd)
@@ -87,39 +61,39 @@ export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: bo
     if (resource === undefined) throw invalid(`unknown ulimit type: ${name}`);
     bytes.u32(resource).u64(limit(soft)).u64(limit(hard));
   }
-  // A tether of an older boot image takes no notice of what follows.
-  bytes.u8(process.noNewPrivileges === true ? 1 : 0).u32((process.oomScoreAdj ?? 0) >>> 0);
+  // A tether of an older boot image ignores what follows.
+  bytes.u8(process.noNewPrivileges === true ? NO_NEW_PRIVILEGES : 0).u32((process.oomScoreAdj ?? 0) >>> 0);
   bytes.u32((process.umask ?? USUAL_UMASK) & 0o777);
   const result = bytes.bytes();
   if (result.length > MAX_PROCESS_BYTES) throw invalid('argument list too long');
   return result;
 }
 
-/** What the guest reads ends there, and the kernel takes no such argument. */
+/** The guest's strings end at a zero byte, and the kernel takes no such argument. */
 function hasZero(text: string): boolean {
   return text.includes('\0');
 }
 
-/** -1 is RLIM_INFINITY. */
+/** -1 becomes RLIM_INFINITY. */
 function limit(value: number): bigint {
   return BigInt.asUintN(64, BigInt(value));
 }
 
 /** The program of a container VM. @throws invalid */
 export function compileProgram(spec: ProgramSpec): Buffer {
-  const program = new FieldWriter().u32(VERSION);
+  const program = new FieldWriter().u32(PROGRAM_VERSION);
   const step = (operation: number, fields: FieldWriter): void => {
     const bytes = fields.bytes();
     program.u8(operation).u32(bytes.length).raw(bytes);
   };
   const fields = (): FieldWriter => new FieldWriter();
-  step(STEP.gate, fields().u32(spec.gateTimeoutMs));
-  step(STEP.stop, fields().u32(spec.stopSignal).u32(spec.stopTimeoutSeconds));
-  step(STEP.hostname, fields().string(spec.hostname).string(spec.domainname));
+  step(Step.gate, fields().u32(spec.gateTimeoutMs));
+  step(Step.stop, fields().u32(spec.stopSignal).u32(spec.stopTimeoutSeconds));
+  step(Step.hostname, fields().string(spec.hostname).string(spec.domainname));
   for (const nic of spec.nics) {
     const [address = '', prefix = '32'] = nic.address.split('/');
     step(
-      STEP.nic,
+      Step.nic,
       fields()
         .u32(nic.index)
         .string(nic.name)
@@ -132,59 +106,59 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   }
   for (const [index, { path, mode, content }] of spec.files.entries())
     step(
-      STEP.file,
+      Step.file,
       fields()
         .string(path)
         .u32(mode)
         .string(content)
         .string(fileSource(spec.containerId, path, index)),
     );
-  for (const [key, value] of Object.entries(spec.sysctls)) step(STEP.sysctl, fields().string(key).string(value));
-  step(STEP.shm, fields().u64(BigInt(spec.shmSize)));
+  for (const [key, value] of Object.entries(spec.sysctls)) step(Step.sysctl, fields().string(key).string(value));
+  step(Step.shm, fields().u64(BigInt(spec.shmSize)));
   step(
-    STEP.root,
+    Step.root,
     fields()
       .u32(spec.rootDisk.bus)
       .u32(spec.rootDisk.unit)
       .u8(spec.readOnlyRoot ? 1 : 0),
   );
-  if (spec.initLayer !== undefined) step(STEP.initLayer, fields().u64(BigInt(spec.initLayer)));
-  if (spec.rootSize !== undefined) step(STEP.rootSize, fields().u64(BigInt(spec.rootSize)));
-  if (spec.privileged === true) step(STEP.privileged, fields());
-  if (spec.writableCgroups === true) step(STEP.writableCgroups, fields());
-  if (spec.userNamespaces === true) step(STEP.userNamespaces, fields());
-  if (spec.init === true) step(STEP.init, fields());
-  if (spec.keepLog === false) step(STEP.noLog, fields());
+  if (spec.initLayer !== undefined) step(Step.initLayer, fields().u64(BigInt(spec.initLayer)));
+  if (spec.rootSize !== undefined) step(Step.rootSize, fields().u64(BigInt(spec.rootSize)));
+  if (spec.privileged === true) step(Step.privileged, fields());
+  if (spec.writableCgroups === true) step(Step.writableCgroups, fields());
+  if (spec.userNamespaces === true) step(Step.userNamespaces, fields());
+  if (spec.init === true) step(Step.init, fields());
+  if (spec.keepLog === false) step(Step.noLog, fields());
   for (const { operation, bytes } of filesystems(spec)) step(operation, bytes);
-  for (const path of spec.maskedPaths ?? []) step(STEP.mask, fields().string(path));
-  for (const path of spec.readOnlyPaths ?? []) step(STEP.readOnly, fields().string(path));
-  for (const [file, value] of Object.entries(spec.limits ?? {})) step(STEP.limit, fields().string(file).string(value));
-  step(STEP.process, fields().raw(encodeProcess(spec.process)));
+  for (const path of spec.maskedPaths ?? []) step(Step.mask, fields().string(path));
+  for (const path of spec.readOnlyPaths ?? []) step(Step.readOnly, fields().string(path));
+  for (const [file, value] of Object.entries(spec.limits ?? {})) step(Step.limit, fields().string(file).string(value));
+  step(Step.process, fields().raw(encodeProcess(spec.process)));
   return program.bytes();
 }
 
-/** Programs that look for their container's id read it in `/proc/self/mountinfo`, from where these three are bound: as in Docker. */
+/** Programs find their container's id in `/proc/self/mountinfo`, by the path that these three are bound from: as in Docker. */
 const TELLING = ['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'];
 
 function fileSource(containerId: string, path: string, index: number): string {
   return TELLING.includes(path) ? `var/lib/docker/containers/${containerId}/${posix.basename(path)}` : `${index}`;
 }
 
-/** What is mounted in the root, the outer paths first. */
+/** The mounts in the root, outer paths first. */
 function filesystems({ tmpfs = [], volumes = [] }: ProgramSpec): { operation: number; bytes: FieldWriter }[] {
   const all = [
     ...tmpfs.map(({ path, flags, options }) => ({
       path,
-      operation: STEP.tmpfs,
+      operation: Step.tmpfs,
       bytes: new FieldWriter().string(path).u64(BigInt(flags)).string(options),
     })),
     ...volumes.map(({ disk, diskReadOnly, path, readOnly, subpath }) => ({
       path,
-      operation: STEP.volume,
+      operation: Step.volume,
       bytes: new FieldWriter()
         .u32(disk.bus)
         .u32(disk.unit)
-        .u8((readOnly ? 1 : 0) | (diskReadOnly ? 2 : 0))
+        .u8((readOnly ? VolumeFlag.mountReadOnly : 0) | (diskReadOnly ? VolumeFlag.diskReadOnly : 0))
         .string(path)
         .string(subpath),
     })),

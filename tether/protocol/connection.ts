@@ -14,8 +14,10 @@ import {
   FrameParser,
   INPUT_WINDOW,
   Message,
+  OUTPUT_HEAD,
   OUTPUT_WINDOW,
   PREAMBLE,
+  Stream,
 } from './frames.js';
 import { OutputWindows } from './output-windows.js';
 import { SessionInput } from './session-input.js';
@@ -413,14 +415,11 @@ const NOT_STARTED = 128;
 /** As a process can have. */
 const exitCode = (payload: Buffer): number => payload.readUInt32LE(0) & 0xff;
 
-/** Stream, time and offset in front of output. */
-const OUTPUT_HEAD = 17;
-
 function decodeOutput(session: number, payload: Buffer): TetherOutput {
   const offset = payload.readBigUInt64LE(9);
   return {
     session,
-    stream: payload[0] === 2 ? 'stderr' : 'stdout',
+    stream: payload[0] === Stream.stderr ? 'stderr' : 'stdout',
     timeNs: payload.readBigUInt64LE(1),
     offset: offset > BigInt(Number.MAX_SAFE_INTEGER) ? -1 : Number(offset),
     data: ofItsOwn(payload.subarray(OUTPUT_HEAD)),

@@ -7,25 +7,28 @@ import { internal } from '../../src/common/errors.js';
 import { FieldWriter } from './fields.js';
 import { RecordGatherer } from './record-gatherer.js';
 
-/** Which files a server serves: as the container's processes see them, with volumes and bound files; or its disk alone. */
+/** Which files a server serves: those the container's processes see, with volumes and bound files, or only its disk's. */
 export const FilesView = { asSeen: 1, ofDisk: 2 } as const;
 
 export const FileRequest = { stat: 1, tree: 2, put: 3, data: 4, times: 5, finish: 6, freeze: 7 } as const;
 export const FileReply = { entry: 64, content: 65, error: 66, done: 67 } as const;
 
-/** Flags of {@link FileRequest.tree}: with the content of regular files; without what is below a directory. */
+/** Flags of {@link FileRequest.tree}: with the content of regular files; without what a directory contains. */
 export const TREE_CONTENT = 1;
 export const TREE_ALONE = 2;
-/** Flag of {@link FileRequest.put}: a directory does not replace something else, nor the other way round. */
+/** Flag of {@link FileRequest.put}: neither replace a directory with something else, nor something else with a directory. */
 export const PUT_KEEP_KIND = 1;
 
 /** Bytes of content in one record. */
 export const CONTENT_PIECE = 65_536;
-const MAX_RECORD = 1 << 20;
+/** Bytes of fields in one record. */
+export const MAX_FILE_RECORD = 1 << 20;
 /** Length and type. */
-const HEAD = 5;
-/** As the kernel's PATH_MAX. */
-const MAX_PATH = 4096;
+export const FILE_RECORD_HEAD = 5;
+/** An entry's fields before its path, and the length of that path. */
+export const FILE_ENTRY_HEAD = 88;
+/** The kernel's PATH_MAX. */
+export const MAX_PATH = 4096;
 
 /** Seconds since 1970 (perhaps negative) and nanoseconds. */
 export interface FileTime {
@@ -33,9 +36,9 @@ export interface FileTime {
   nsec: number;
 }
 
-/** What is at a path. Strings have one character per byte. */
+/** One entry of a filesystem. Strings have one character per byte. */
 export interface FileEntry {
-  /** Relative to where the tree began; '' for the place itself. */
+  /** Relative to the root of the tree; '' is the root itself. */
   path: string;
   /** As in `st_mode`: type and permission bits. */
   mode: number;
@@ -51,13 +54,13 @@ export interface FileEntry {
   /** Device numbers of a node. */
   major: number;
   minor: number;
-  /** Of a symbolic link; in a put of a regular file: the path that it is another name of. */
+  /** Target of a symbolic link; in a put of a regular file, the path it is to be a hard link to. */
   target: string;
   /** The extended attribute `security.capability`. */
   capability: Buffer | null;
 }
 
-/** An error as the server found it: Linux errno, what was tried, and on which path. */
+/** An error of the server: Linux errno, the operation that failed, and its path. */
 export interface FileFailure {
   errno: number;
   operation: string;
@@ -71,12 +74,12 @@ export type FileRecord =
   | { type: 'error'; failure: FileFailure }
   | { type: 'done' };
 
-/** A record as bytes. */
+/** One record, as bytes. */
 export function encodeRecord(type: number, fields: Buffer): Buffer {
-  const bytes = Buffer.allocUnsafe(5 + fields.length);
+  const bytes = Buffer.allocUnsafe(FILE_RECORD_HEAD + fields.length);
   bytes.writeUInt32LE(fields.length, 0);
   bytes.writeUInt8(type, 4);
-  fields.copy(bytes, 5);
+  fields.copy(bytes, FILE_RECORD_HEAD);
   return bytes;
 }
 
@@ -105,11 +108,13 @@ export function encodeTimes(entry: FileEntry): Buffer {
 
 /** Splits a server's output into records. */
 export class FileRecordParser {
-  private readonly records = new RecordGatherer(HEAD, MAX_RECORD, 'the guest sent a damaged record');
+  private readonly records = new RecordGatherer(FILE_RECORD_HEAD, MAX_FILE_RECORD, 'the guest sent a damaged record');
 
-  /** The records that are complete with these bytes. @throws internal when the guest sends nonsense */
+  /** The records completed by these bytes. @throws internal when they are damaged */
   push(bytes: Buffer): FileRecord[] {
-    return Array.from(this.records.push(bytes), (record) => decode(record.readUInt8(4), record.subarray(HEAD)));
+    return Array.from(this.records.push(bytes), (record) =>
+      decode(record.readUInt8(4), record.subarray(FILE_RECORD_HEAD)),
+    );
   }
 }
 
@@ -149,8 +154,8 @@ function safe(value: bigint): number {
 }
 
 function decodeEntry(fields: Buffer): FileEntry {
-  if (fields.length < 88) throw internal('the guest sent a damaged record');
-  const path = stringAt(fields, 84);
+  if (fields.length < FILE_ENTRY_HEAD) throw internal('the guest sent a damaged record');
+  const path = stringAt(fields, FILE_ENTRY_HEAD - 4);
   const target = stringAt(fields, path.next);
   const capability = stringAt(fields, target.next);
   if (path.text.length > MAX_PATH || target.text.length > MAX_PATH) throw internal('the guest sent a damaged record');

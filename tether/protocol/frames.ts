@@ -1,11 +1,11 @@
 /**
  * Frames of the channel between the endpoint and the tether: u32 length, u8 type, u32 session, payload (little-endian; the length
- * counts type, session and payload). Each side begins a connection with the preamble; what comes before it is passed over.
- * The guest's half is `tether/guest/channel.c`.
+ * counts type, session and payload). Each side begins a connection with the preamble; everything before it is skipped.
+ * The guest's half is `tether/guest/channel.c`. It has the constants from here, by `tether/image/c-header.ts`.
  */
 import { internal } from '../../src/common/errors.js';
 
-/** Message types; below 64 from the host, above from the guest. */
+/** Message types: below 64 from the host, above from the guest. */
 export const Message = {
   go: 1,
   subscribe: 2,
@@ -25,7 +25,6 @@ export const Message = {
   started: 66,
   failed: 67,
   output: 68,
-  outputEof: 69,
   exited: 70,
   stdinCredit: 71,
   pong: 72,
@@ -36,25 +35,35 @@ export const Message = {
 } as const;
 
 /**
- * Whether the container's processes stand still. `held`: they do, and the machine runs all the same for somebody who looks at
- * files; the guest only keeps in mind which. `ask` changes nothing.
+ * Whether the container's processes are frozen. `held` freezes them as `frozen` does, but means that the machine keeps running for
+ * someone who reads files; the guest only remembers which of the two it was. `ask` changes nothing.
  */
 export const Freeze = { thawed: 0, frozen: 1, held: 2, ask: 255 } as const;
 
+/** What the tether's `hello` says: which of the rules below it follows. */
+export const PROTOCOL_VERSION = 3;
+/** Which of a process's outputs; a terminal's is `stdout`. */
+export const Stream = { stdout: 1, stderr: 2 } as const;
+
 export const PREAMBLE = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-ch01')]);
-/** The longest frame from a guest: it sends what one write to a port takes, 32 KiB. */
+/** The longest frame taken from a guest. A tether sends no more than one write to its port takes, 32 KiB. */
 export const MAX_FRAME = 1 << 16;
-/** Before a guest's preamble there may be the rest of what it had to say to somebody else, not more. */
+/** The longest frame a guest takes: a process may have as large an environment and arguments as the kernel allows. */
+export const MAX_HOST_FRAME = 8 << 20;
+/** A guest's preamble may follow the rest of what it was sending to an earlier endpoint, but not more than this. */
 const MAX_BEFORE = 4 << 20;
-/** Of the field that says a frame's length. */
+/** Size of the field that holds a frame's length. */
 const LENGTH = 4;
-const FRAME_HEAD = 9;
+/** Length, type and session. */
+export const FRAME_HEAD = 9;
+/** Stream, time and place in the log, in front of the bytes of an `output`. */
+export const OUTPUT_HEAD = 17;
 const NOTHING = Buffer.alloc(0);
-/** Bytes of input a session's process may be behind before the sender must wait. */
+/** Bytes of input that may be on their way to a session's process before the sender must wait. */
 export const INPUT_WINDOW = 262_144;
-/** What a file server may be behind: it grants the difference when it starts. */
+/** {@link INPUT_WINDOW} of a file server, which grants the difference when it starts. */
 export const FILES_WINDOW = 1 << 20;
-/** {@link INPUT_WINDOW} for a tether whose `hello` says version 1: a VM that was started by an older engine. */
+/** {@link INPUT_WINDOW} of a tether whose `hello` says version 1: in a VM started by an older engine. */
 export const FIRST_INPUT_WINDOW = 65_536;
 /** Bytes of output a session may send before the receiver grants more. */
 export const OUTPUT_WINDOW = 262_144;
@@ -66,12 +75,12 @@ export interface Frame {
   payload: Buffer;
 }
 
-/** One frame as bytes. */
+/** One frame, as bytes. */
 export function encodeFrame(type: number, session: number, payload: Buffer = NOTHING): Buffer {
   return Buffer.concat([encodeFrameHead(type, session, payload.length), payload]);
 }
 
-/** What stands before a payload of so many bytes. */
+/** The head of a frame with a payload of `length` bytes. */
 export function encodeFrameHead(type: number, session: number, length: number): Buffer {
   const head = Buffer.allocUnsafe(FRAME_HEAD);
   head.writeUInt32LE(length + 5, 0);
@@ -82,17 +91,17 @@ export function encodeFrameHead(type: number, session: number, length: number): 
 
 /** Splits bytes into frames, beginning after the preamble. */
 export class FrameParser {
-  /** A frame that has begun, or its length: `filled` bytes of it are there. */
+  /** A frame that has begun, or its length field; the first `filled` bytes have arrived. */
   private begun: Buffer = NOTHING;
   private filled = 0;
-  /** What may be the beginning of the preamble. */
+  /** Bytes that may be the start of the preamble; null once it was found. */
   private before: Buffer | null = NOTHING;
   private passedOver = 0;
 
-  /** @param longest frame that is taken: {@link MAX_FRAME} for what a guest sends */
+  /** @param longest frame accepted: {@link MAX_FRAME} for what a guest sends */
   constructor(private readonly longest = MAX_FRAME) {}
 
-  /** The frames that are complete with these bytes. @throws internal when the guest sends nonsense */
+  /** The frames completed by these bytes. @throws internal when they are damaged */
   push(bytes: Buffer): Frame[] {
     const frames: Frame[] = [];
     let rest = this.before === null ? bytes : this.synchronise(this.before, bytes);
@@ -105,19 +114,19 @@ export class FrameParser {
       if (this.begun.length > LENGTH) this.take(this.begun, frames);
       else this.begin(this.begun);
     }
-    // A frame that is here as a whole is not copied.
+    // A frame that arrived in one piece is not copied.
     this.begin(rest.subarray(this.take(rest, frames)));
     return frames;
   }
 
-  /** These bytes are the beginning of a frame. */
+  /** Keeps these bytes as the start of a frame. */
   private begin(bytes: Buffer): void {
     if (bytes.length === 0) return;
     this.begun = Buffer.allocUnsafe(bytes.length < LENGTH ? LENGTH : this.frameLength(bytes, 0));
     this.filled = bytes.copy(this.begun);
   }
 
-  /** What comes after the preamble. */
+  /** The bytes after the preamble, once that has arrived. */
   private synchronise(before: Buffer, bytes: Buffer): Buffer {
     const all = Buffer.concat([before, bytes]);
     const found = all.indexOf(PREAMBLE);
@@ -131,7 +140,7 @@ export class FrameParser {
     return NOTHING;
   }
 
-  /** Adds the whole frames at the beginning of the bytes; returns where they end. */
+  /** Adds the complete frames at the start of `bytes`; returns where they end. */
   private take(bytes: Buffer, frames: Frame[]): number {
     let at = 0;
     while (bytes.length - at >= FRAME_HEAD) {
@@ -147,7 +156,7 @@ export class FrameParser {
     return at;
   }
 
-  /** Of the whole frame. @throws internal */
+  /** The length of the whole frame at `at`. @throws internal */
   private frameLength(bytes: Buffer, at: number): number {
     const length = bytes.readUInt32LE(at);
     if (length < FRAME_HEAD - LENGTH || length > this.longest) throw internal('it sent a damaged frame');

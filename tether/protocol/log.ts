@@ -5,6 +5,7 @@
  * mark: 16 bytes and u64, the mark's place within its run. A reader that begins in the middle of the file finds its way by it.
  */
 
+/** The first four bytes of {@link RUN_HEADER} and {@link MARK}. */
 const MAGIC = 0xca15500e;
 export const RUN_HEADER = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-log1')]);
 export const MARK = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-mark')]);

@@ -1,14 +1,20 @@
 /**
- * What an observer in the guest sends (`tether/guest/observe.c`): for each byte of input one record of u32 length and pairs of strings
- * (u32 length and bytes), what and its text as the kernel gives it. Little-endian.
+ * What an observer in the guest sends (`tether/guest/observe.c`): for each byte of input, one record of u32 length and pairs of strings
+ * (u32 length and bytes), a name and the kernel's text of that name. Little-endian.
  */
 import { internal } from '../../src/common/errors.js';
 import { RecordGatherer } from './record-gatherer.js';
 
-/** What can be asked for: the container's processes, or what it uses. */
+/** What can be asked for: the container's processes, or the resources it uses. */
 export const Observation = { processes: 'p', usage: 's' } as const;
 
-/** Longest records: the guest's observer says no more of the processes than 6 MiB, and of what is used than 64 KiB of each file. */
+/** An observer stops listing processes when its record is this long. */
+export const MAX_PROCESSES = 6 << 20;
+/** Bytes of one file of the kernel's, and of one process's arguments. */
+export const MAX_TEXT = 65_536;
+export const MAX_ARGUMENTS = 4096;
+
+/** Longest records accepted: somewhat more than an observer sends. */
 const MAX_RECORD: Readonly<Record<string, number>> = {
   [Observation.processes]: 8 << 20,
   [Observation.usage]: 1 << 20,
@@ -22,12 +28,12 @@ export type Facts = ReadonlyMap<string, Buffer>;
 export class ObservationParser {
   private readonly records = new RecordGatherer(4, 1 << 20, 'the guest sent an observation that is too long');
 
-  /** @param what of `Observation` is asked for */
+  /** @param what of `Observation` was asked for */
   asked(what: string): void {
     this.records.most = MAX_RECORD[what] ?? 0;
   }
 
-  /** The records that are complete with these bytes. @throws internal when the guest sends nonsense */
+  /** The records completed by these bytes. @throws internal when they are damaged */
   push(bytes: Buffer): Facts[] {
     return Array.from(this.records.push(bytes), (record) => facts(record.subarray(4)));
   }

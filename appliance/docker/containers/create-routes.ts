@@ -1,15 +1,13 @@
 /** The route that makes a container. */
 import type { Router } from 'express';
-import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { body, query, versionOf } from '../http/request.js';
 import { createSchema } from './config/container-config.js';
-import { ContainerCreation } from './create-container.js';
+import { ContainerCreation, type CreateParts } from './create-container.js';
 
 /** Adds the route. */
-export function createRoutes(router: Router, { portLayer, images, volumes, config }: Engine): void {
-  const { exec } = portLayer;
-  const creation = new ContainerCreation({ exec, images, volumes, config, hostInfo: () => portLayer.hostInfo() });
+export function createRoutes(router: Router, parts: CreateParts): void {
+  const creation = new ContainerCreation(parts);
 
   router.post('/containers/create', async (request, response) => {
     const wanted = await body(request, createSchema, { required: true, root: '' });

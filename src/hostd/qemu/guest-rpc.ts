@@ -1,6 +1,6 @@
 /**
  * GuestRPC's host side: what VMware's backdoor RPC is on ESXi, over a virtio-serial port. Frames of u32 length (LE) and that many
- * bytes; see ARCHITECTURE.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters, and a guest that
+ * bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters, and a guest that
  * does not read its replies is not read either.
  */
 
@@ -15,8 +15,8 @@ import type { VmHooks } from '../runtime.js';
 const log = logger('guestrpc');
 /** Longest request; longer ones end the connection. */
 const MAX_REQUEST = 64 * 1024;
-/** Longest reply a guest takes (`tether/guest/tether.h`). */
-const MAX_REPLY = 8 << 20;
+/** Longest reply a guest takes (`tether/protocol/guest-rpc.ts`). */
+export const MAX_REPLY = 8 << 20;
 /** Different keys one guest may set. */
 const MAX_KEYS = 32;
 /** Requests a guest may make at once, and how long each one takes to be granted again. */
@@ -30,7 +30,7 @@ const KEY = /^[\w.:-]{1,128}$/;
 const UNPRINTABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g;
 
 /** Asked for by a guest that begins: the time in Unix nanoseconds and, in base64, bytes that no other guest ever gets. */
-const SEED_KEY = 'guestinfo.caisson.seed';
+export const SEED_KEY = 'guestinfo.caisson.seed';
 const SEED_BYTES = 64;
 
 /** One frame as bytes. */

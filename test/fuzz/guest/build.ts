@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from '../../../src/setup/packages.js';
+import { writeCHeader } from '../../../tether/image/c-header.js';
 
 const root = fileURLToPath(new URL(import.meta.url.includes('/dist/') ? '../../../..' : '../../..', import.meta.url));
 const sources = join(root, 'test/fuzz/guest');
@@ -26,6 +27,7 @@ export async function buildGuestFuzzer(
   directory: string,
 ): Promise<string> {
   mkdirSync(directory, { recursive: true });
+  await writeCHeader(directory);
   const program = join(directory, target);
   const sanitizers = how === 'libFuzzer' ? 'fuzzer,address,undefined' : 'address,undefined';
   await run(how === 'libFuzzer' ? 'clang' : 'gcc', [
@@ -37,6 +39,7 @@ export async function buildGuestFuzzer(
     '-fno-sanitize-recover=undefined',
     '-ffunction-sections',
     '-Wl,--gc-sections',
+    `-I${directory}`,
     ...[`${target}.c`, 'world.c', 'absent.c', ...(how === 'replay' ? ['replay.c'] : [])].map((name) =>
       join(sources, name),
     ),

@@ -57,7 +57,7 @@ struct program program;
 int port_open(const char *name, int flags) { return (void)name, (void)flags, 100; }
 bool write_all(int to, const void *data, size_t length) { return world_write(to, data, length) >= 0; }
 struct started process_start(const struct process *p, bool is_first, pid_t of) {
-  HOLDS(p->args[0] != NULL && p->limit_count <= 64);
+  HOLDS(p->args[0] != NULL && p->limit_count <= MAX_LIMITS);
   for (char **s = p->env; *s != NULL; s++) (void)strlen(*s);
   return (void)is_first, (void)of, world_start();
 }
@@ -84,8 +84,8 @@ static void forget(void) {
   ahead_until = old = looked = stop_at = kills_told = 0;
   looks = 0;
   first = container = -1;
-  first_credit = INITIAL_CREDIT;
-  freeze_state = THAWED;
+  first_credit = OUTPUT_WINDOW;
+  freeze_state = FREEZE_THAWED;
   log_offset = last_mark = 0;
   log_fd = 100;
 }

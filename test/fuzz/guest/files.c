@@ -93,7 +93,7 @@ static char *world_copy(const char *text) {
 
 bool write_all(int to, const void *data, size_t length) {
   (void)to, (void)data;
-  return length <= DATA && world_chance() % 64 != 0;
+  return length <= FILE_CONTENT_PIECE && world_chance() % 64 != 0;
 }
 struct started helper_fork(void) { return (struct started){.pid = -1}; }
 

@@ -7,6 +7,7 @@ import { Container } from '../../../port-layer/exec/container.js';
 import type { ContainerCache } from '../../../port-layer/exec/container-cache.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import type { VolumeMount } from '../../../port-layer/index.js';
+import { asDockerSays } from '../../support/docker-words.js';
 import { CONTAINER_ID as ID, stoppedContainer, storedVolume } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -50,7 +51,7 @@ function mount(...volumes: VolumeMount[]): void {
 }
 
 const put = async (path: string, entries: Entry[], keepKind = false): Promise<void> =>
-  files.extract(ID, path, streamOf(await tarOf(entries)), { keepKind, asUser: false });
+  asDockerSays(files.extract(ID, path, streamOf(await tarOf(entries)), { keepKind, asUser: false }));
 
 /** `tar -t` or more of an archive. */
 async function tar(path: string, ...options: string[]): Promise<string> {

@@ -1,0 +1,52 @@
+/**
+ * The numbers of a program's bytes, and their limits. `compile.ts` writes them; the guest has them by `tether/image/c-header.ts`, and
+ * refuses a program of another version.
+ */
+
+/** Changed only when a boot image could no longer run the programs of containers that exist. */
+export const PROGRAM_VERSION = 1;
+
+/** What a step does. A number is never used again for something else: programs are kept with their containers. */
+export const Step = {
+  root: 1,
+  hostname: 2,
+  nic: 3,
+  file: 4,
+  sysctl: 5,
+  shm: 6,
+  stop: 7,
+  gate: 8,
+  process: 9,
+  privileged: 10,
+  init: 11,
+  tmpfs: 12,
+  mask: 13,
+  readOnly: 14,
+  limit: 15,
+  rootSize: 16,
+  userNamespaces: 17,
+  noLog: 18,
+  volume: 19,
+  writableCgroups: 24,
+  initLayer: 30,
+} as const;
+
+/** Bits of a process's first byte. */
+export const ProcessFlag = { tty: 1, openStdin: 2, identifyOnly: 4, unfitArgs: 8 } as const;
+/** A bit of the byte after a process's limits. */
+export const NO_NEW_PRIVILEGES = 1;
+/** Bits of a volume's step: this mount, or its whole disk. */
+export const VolumeFlag = { mountReadOnly: 1, diskReadOnly: 2 } as const;
+
+/** The umask of a process that asks for none, and of one compiled before programs had it. */
+export const USUAL_UMASK = 0o022;
+/** /dev/shm in bytes, as the guest prepares it. */
+export const USUAL_SHM = 64 << 20;
+
+/** How many of each the guest takes. */
+export const MAX_LIMITS = 64;
+export const MAX_FILES = 64;
+export const MAX_MOUNTS = 512;
+/** SCSI controllers of a machine, and the units of each: vSphere's configuration maximums. */
+export const MAX_BUSES = 4;
+export const MAX_UNITS = 16;
