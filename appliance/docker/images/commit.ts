@@ -7,7 +7,7 @@ import type { DockerConfig } from '../containers/config/docker-config.js';
 import { intactRecord } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
-import { ENGINE_VERSION } from '../system/info.js';
+import { ENGINE_VERSION } from '../system/version.js';
 import { applyChanges } from './commit-changes.js';
 import type { ContainerImages } from './container-images.js';
 
