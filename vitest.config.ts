@@ -1,14 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
-/** Tests wait for what is to happen, for as long as a busy machine may take; these limits end only what hangs. */
+/** Tests wait for what they expect, however long a busy machine takes; these limits only end a test that hangs. No test is run twice: one that fails now and then has found a race. */
 const patient = { testTimeout: 300_000, hookTimeout: 600_000, expect: { poll: { timeout: 120_000 } } };
 
-/**
- * Slow suites run real VMs one file after the other: two cores of emulation carry no more. A test that failed is run once more until the hang
- * is found that a case of the differential suite had once in seven runs.
- */
+/** Slow suites run real VMs, one file after the other: two cores of emulation carry no more. */
 const slow = (name: string, include: string[]) => ({
-  test: { name, include, ...patient, retry: 1, fileParallelism: false },
+  test: { name, include, ...patient, fileParallelism: false },
 });
 
 export default defineConfig({

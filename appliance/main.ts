@@ -12,7 +12,14 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
-import { type Gateway, OwnGateway, PorterGateway, PortMapper, porterChannel } from './gateway/index.js';
+import {
+  type Gateway,
+  gatewayNetworks,
+  OwnGateway,
+  PorterGateway,
+  PortMapper,
+  porterChannel,
+} from './gateway/index.js';
 import { openImageService } from './image/index.js';
 
 const log = logger('endpoint');
@@ -51,13 +58,11 @@ async function main(): Promise<void> {
     room: portLayer.room,
     spoolDir: join(ownSpoolDirectory(config.id), 'downloads'),
   });
-  const [network] = portLayer.network.list();
-  const gatewayAddress = `${network?.gateway}/${network?.subnet.split('/')[1]}`;
   const porter = porterChannel();
   const restorePorts = (): void => void engine.restorePorts();
   const gateway: Gateway = porter === null ? new OwnGateway(restorePorts) : new PorterGateway(porter, restorePorts);
   const engine = new Engine(portLayer, images, new PortMapper(gateway, config.publish), config);
-  await gateway.start(gatewayAddress);
+  await gateway.start(gatewayNetworks(portLayer.network.list()));
   await engine.restorePorts();
   await engine.recall();
   const app = dockerApp(engine);

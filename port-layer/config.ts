@@ -1,8 +1,11 @@
 /**
- * The configuration of a virtual container host: made by vic-machine, stored with the endpoint VM as
- * `guestinfo.caisson.vch`, read by the endpoint.
+ * The configuration of a virtual container host: vic-machine writes it, it is stored with the endpoint VM as
+ * `guestinfo.caisson.vch`, and the endpoint reads it.
  */
 import { z } from 'zod';
+
+/** The network of containers that name none. */
+export const DEFAULT_NETWORK = 'bridge';
 
 const moRef = z.object({ type: z.string(), value: z.string() });
 
@@ -20,7 +23,16 @@ const listen = z.object({
     .optional(),
 });
 
-export const vchConfigSchema = z.object({
+/** A network that containers can join. */
+const network = z.object({
+  /** Unique in the VCH. Docker's default network is called `bridge`, and is the first. */
+  name: z.string().min(1),
+  portGroup: z.string(),
+  /** CIDR; the first address is the gateway's. */
+  subnet: z.string(),
+});
+
+const vchConfig = z.object({
   version: z.literal(1),
   /** 32 hex digits; part of datastore paths and of every container VM's `caisson.vch`. */
   id: z.string().regex(/^[0-9a-f]{32}$/),
@@ -38,11 +50,8 @@ export const vchConfigSchema = z.object({
   datacenter: z.string(),
   /** Where images and containers are kept. */
   imageStore: z.object({ datastore: z.string(), path: z.string() }),
-  bridge: z.object({
-    portGroup: z.string(),
-    /** CIDR; the first address is the gateway's. */
-    subnet: z.string(),
-  }),
+  /** In the order of the endpoint VM's network cards. Each has a port group and a subnet of its own. */
+  networks: z.tuple([network], network).refine(distinct, 'two networks share a name, a port group or a subnet'),
   listen: z.array(listen),
   registry: z.object({
     mirrors: z.array(z.string()),
@@ -84,7 +93,21 @@ export const vchConfigSchema = z.object({
   channelDir: z.string(),
 });
 
-export type VchConfig = z.infer<typeof vchConfigSchema>;
+/** Also reads the configurations of earlier versions, which had one network, `bridge`, without a name. */
+export const vchConfigSchema = z.preprocess((raw) => {
+  if (typeof raw !== 'object' || raw === null || !('bridge' in raw)) return raw;
+  const { bridge, ...rest } = raw;
+  return { ...rest, networks: [{ name: DEFAULT_NETWORK, ...(bridge as object) }] };
+}, vchConfig);
+
+function distinct(networks: z.infer<typeof network>[]): boolean {
+  return (['name', 'portGroup', 'subnet'] as const).every(
+    (field) => new Set(networks.map((one) => one[field])).size === networks.length,
+  );
+}
+
+export type VchConfig = z.infer<typeof vchConfig>;
+export type NetworkConfig = z.infer<typeof network>;
 export type SyslogGrants = NonNullable<VchConfig['syslog']>;
 export type PublishPolicy = NonNullable<VchConfig['publish']>;
 export type ListenConfig = z.infer<typeof listen>;

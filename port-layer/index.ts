@@ -26,6 +26,7 @@ export type * from './files/types.js';
 export type { HostInfo } from './host-info.js';
 export { LineAssembler, RUN_END } from './interaction/output-log.js';
 export type * from './interaction/types.js';
+export { mainEndpoint } from './network/endpoints.js';
 export type { Links, NetworkEndpoint, NetworkInfo, NetworkService } from './network/types.js';
 export { HOST_GATEWAY } from './network/types.js';
 export type { GuestProcess, Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';

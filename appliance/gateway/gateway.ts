@@ -3,6 +3,7 @@ import type { Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { unavailable } from '../../src/common/errors.js';
 import {
+  type GatewayNetwork,
   type PorterAnswer,
   type PorterRequest,
   type Protocol,
@@ -16,10 +17,18 @@ const ANSWER_MS = 60_000;
 /** For what comes first: a worker is started, on a machine that may be busy with many. */
 const BEGIN_MS = 300_000;
 
+/** The gateway's place on each network. @param networks in the order of the endpoint VM's cards */
+export function gatewayNetworks(networks: readonly { gateway: string; subnet: string }[]): GatewayNetwork[] {
+  return networks.map(({ gateway, subnet }, card) => ({
+    interface: `eth${card}`,
+    address: `${gateway}/${subnet.split('/')[1]}`,
+  }));
+}
+
 /** Serves published ports. */
 export interface Gateway {
-  /** @param address the gateway's, with prefix length, on the network of the containers @throws unavailable */
-  start(address: string): Promise<void>;
+  /** @param networks on which it is the containers' gateway @throws unavailable */
+  start(networks: GatewayNetwork[]): Promise<void>;
   /**
    * Listens for the port `id` on an address of the machine. Connections wait for {@link target}.
    * @param port 0: any free one
@@ -113,9 +122,9 @@ export class PorterGateway implements Gateway {
     });
   }
 
-  async start(address: string): Promise<void> {
+  async start(networks: GatewayNetwork[]): Promise<void> {
     await this.ask(
-      (request) => ({ kind: 'gateway', request, address }),
+      (request) => ({ kind: 'gateway', request, networks }),
       this.beginMs,
       () => undefined,
     );

@@ -2,5 +2,5 @@
  * Published ports: listens on the machine for the ports that containers publish and carries their traffic to the containers' network.
  * It knows addresses and ports only; which container wants which port is the caller's business.
  */
-export { type Gateway, OwnGateway, PorterGateway, porterChannel } from './gateway.js';
+export { type Gateway, gatewayNetworks, OwnGateway, PorterGateway, porterChannel } from './gateway.js';
 export { PortMapper, type PublishedPort, wantedPorts } from './published-ports.js';

@@ -41,7 +41,8 @@ export class Container extends EventEmitter<Events> {
   oomKilled = false;
   pid = 0;
   endpoints: NetworkEndpoint[] = [];
-  mac: string | null = null;
+  /** MAC addresses of its VM's network cards, in their order; null: not read yet. */
+  macs: string[] | null = null;
   channel: ContainerChannel | null = null;
   /** As the inventory told last. */
   changeVersion: string | null = null;

@@ -6,6 +6,7 @@ import { within } from '../../src/common/within.js';
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { brokeProtocol } from '../interaction/patience.js';
+import { cardAddresses } from '../network/endpoints.js';
 import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
 import type { VolumeUse } from '../storage/volume-use.js';
@@ -18,7 +19,7 @@ import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { keepsNothing } from './lasting-disks.js';
 import { Pauser } from './pause.js';
-import { macOf, Starter } from './start.js';
+import { Starter } from './start.js';
 import type {
   ContainerEvent,
   ContainerInfo,
@@ -135,7 +136,7 @@ export class Containers implements ExecService, ExecContext {
     const known = this.cache.get(spec.id);
     const container = known ?? new Container(spec, vm, String(object?.props['config.uuid'] ?? ''));
     container.changeVersion ??= String(object?.props['config.changeVersion'] ?? '');
-    container.mac = macOf(object?.props['config.hardware']?.device ?? []);
+    container.macs = cardAddresses(object?.props['config.hardware']?.device ?? []);
     if (known === undefined) this.track(container);
     this.emit({ type: 'created', container: container.info(), time: new Date() });
     return container.info();

@@ -6,6 +6,7 @@ import { compileProgram } from '../../tether/program/compile.js';
 import { StartError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
+import { cardAddresses } from '../network/endpoints.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { Container } from './container.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -96,7 +97,7 @@ export class Starter {
       ...(links === undefined ? {} : { links }),
       annotations: { ...former.annotations, ...annotations },
     };
-    container.endpoints = networks.bind(spec, container.mac ?? (await this.readMac(container)));
+    container.endpoints = networks.bind(spec, container.macs ?? (await this.readMacs(container)));
     const wrong = environmentProblem(spec.process.env);
     if (wrong !== undefined) throw startError(128, `error during container init: ${wrong}`);
     const channel = container.channelOn(channelPath(config, container.id));
@@ -273,18 +274,11 @@ export class Starter {
       await container.powerBecomes(false, SEEN_MS);
   }
 
-  private async readMac(container: Container): Promise<string> {
+  private async readMacs(container: Container): Promise<string[]> {
     const [object] = await this.context.client.retrieve([container.vm], 'VirtualMachine', ['config.hardware']);
-    container.mac = macOf(object?.props['config.hardware']?.device ?? []);
-    return container.mac;
+    container.macs = cardAddresses(object?.props['config.hardware']?.device ?? []);
+    return container.macs;
   }
-}
-
-/** The first network card's address; '' for none. */
-export function macOf(devices: readonly object[]): string {
-  for (const device of devices)
-    if ('macAddress' in device && typeof device.macAddress === 'string') return device.macAddress;
-  return '';
 }
 
 /** The process's id of a run that ended before its start was heard of, or why it could not start. */

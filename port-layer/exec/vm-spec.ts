@@ -11,7 +11,7 @@ export const SPEC_KEY = 'caisson.container';
 export const OWNER_KEY = 'caisson.vch';
 /** Bytes of the output log's end that are to stay on the datastore: for hosts that can let go of the rest. */
 export const KEEP_LOG_KEY = 'caisson.log.keep';
-/** From which addresses each card may send, `MAC=address,address;…`: for hosts that check it. Not for the guest, which cannot change it. */
+/** From which addresses each card may send, `MAC=address,address;…`, for hosts that check it. The guest can neither read nor write it. */
 export const ADDRESSES_KEY = 'caisson.addresses';
 export const PROGRAM_KEY = 'guestinfo.caisson.program';
 const MAX_VM_NAME = 80;
@@ -34,9 +34,14 @@ export function channelPath(config: VchConfig, id: string): string {
 /** Keys of devices in a request: negative, the host gives them their own. */
 const controllerKey = (bus: number): number => -100 - bus;
 
+/** A container may name a network that does not exist: its card gets the default port group, and its start fails. */
+function portGroupOf({ networks }: Pick<VchConfig, 'networks'>, name: string): string {
+  return (networks.find((network) => network.name === name) ?? networks[0]).portGroup;
+}
+
 /** The value of {@link ADDRESSES_KEY}. */
 export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
-  // Something, where a container has left its network: nothing would be anything.
+  // A container without addresses must still set the key: without it, the host would let its cards send from any address.
   return endpoints.map(({ mac, address }) => `${mac}=${address}`).join(';') || 'none';
 }
 
@@ -47,7 +52,6 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
   const at = (path: string): string => datastorePath(datastore, path);
   const volumes = volumeDisks(spec);
   const buses = Math.max(0, ...volumes.map(({ bus }) => bus)) + 1;
-  const networks = spec.networks.slice(0, 1).map(({ mac }) => ({ portGroup: config.bridge.portGroup, mac }));
   return {
     name: vmName(spec.name, spec.id),
     guestId: 'other5xLinux64Guest',
@@ -103,12 +107,15 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
           },
         },
       })),
-      ...networks.map(({ portGroup, mac }, index) => ({
+      ...spec.networks.map(({ network, mac }, index) => ({
         operation: 'add' as const,
         device: {
           $type: 'VirtualVmxnet3' as const,
           key: -10 - index,
-          backing: { $type: 'VirtualEthernetCardNetworkBackingInfo' as const, deviceName: portGroup },
+          backing: {
+            $type: 'VirtualEthernetCardNetworkBackingInfo' as const,
+            deviceName: portGroupOf(config, network),
+          },
           connectable: { startConnected: true, allowGuestControl: true, connected: true },
           ...(mac === undefined ? { addressType: 'generated' } : { addressType: 'manual', macAddress: mac }),
         },

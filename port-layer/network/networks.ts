@@ -1,93 +1,122 @@
-/** The container networks: for now the bridge network of the virtual container host. */
+/** The container networks: those of the virtual container host's configuration. */
 
-import { invalid, notFound } from '../../src/common/errors.js';
+import { invalid, isKind, notFound } from '../../src/common/errors.js';
 import { newId, sha256 } from '../../src/common/ids.js';
-import type { VchConfig } from '../config.js';
+import { DEFAULT_NETWORK, type NetworkConfig, type VchConfig } from '../config.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 import { AddressPool } from './address-pool.js';
 import type { NetworkEndpoint, NetworkInfo, NetworkService } from './types.js';
 
-const BRIDGE = 'bridge';
+/** vSphere's limit for one VM. */
+const MAX_CARDS = 10;
 
-/** Gives addresses to containers that start. */
+interface Network extends NetworkConfig {
+  id: string;
+  pool: AddressPool;
+}
+
+/** Gives containers their addresses while they run. A container has at most one address on each network. */
 export class Networks implements NetworkService {
-  private readonly pool: AddressPool;
-  private readonly bridgeId: string;
+  private readonly networks: readonly Network[];
 
   constructor(
-    private readonly config: VchConfig,
-    private readonly containers: ContainerCache,
+    config: Pick<VchConfig, 'id' | 'networks'>,
+    private readonly containers: Pick<ContainerCache, 'all'>,
   ) {
-    this.pool = new AddressPool(config.bridge.subnet);
-    this.bridgeId = sha256(`network ${config.id} ${BRIDGE}`);
-  }
-
-  /** Whether a network is there is looked at only when the container starts. @throws invalid for more than one */
-  check(spec: ContainerSpec): void {
-    if (spec.networks.length > 1)
-      throw invalid('Container cannot be connected to network endpoints: more than one network at create');
+    this.networks = config.networks.map((network) => ({
+      ...network,
+      id: sha256(`network ${config.id} ${network.name}`),
+      pool: new AddressPool(network.subnet),
+    }));
   }
 
   /**
-   * Addresses for a container that is being started.
-   * @throws notFound for a network that is not there; insufficientResources when there is no address left
+   * Checks a new container's list of networks. Whether they exist only matters when it starts.
+   * @throws invalid for a network that is named twice, and for more than a VM has cards
    */
-  bind(spec: ContainerSpec, mac: string): NetworkEndpoint[] {
-    for (const { network } of spec.networks)
-      if (network !== BRIDGE) throw notFound(`failed to set up container networking: network ${network} not found`);
-    return spec.networks.map(({ aliases }) => ({
-      network: BRIDGE,
-      networkId: this.bridgeId,
+  check(spec: Pick<ContainerSpec, 'networks'>): void {
+    if (spec.networks.length > MAX_CARDS)
+      throw invalid(`Container cannot be connected to network endpoints: more than ${MAX_CARDS} networks`);
+    const names = spec.networks.map(({ network }) => network);
+    const twice = names.find((name, at) => names.indexOf(name) !== at);
+    if (twice !== undefined)
+      throw invalid(`Container cannot be connected to network endpoints: network ${twice} is given twice`);
+  }
+
+  /**
+   * Allots addresses to a container that is being started. Should it throw, {@link release} takes back what was allotted.
+   * @param macs of the VM's cards, in their order, which is that of the container's networks
+   * @throws notFound for a network that does not exist; insufficientResources when a network has no address left
+   */
+  bind(spec: Pick<ContainerSpec, 'id' | 'networks'>, macs: readonly string[]): NetworkEndpoint[] {
+    const joined = spec.networks.map((wanted) => ({ ...wanted, network: this.joinable(wanted.network) }));
+    return joined.map(({ network: { name, id, pool }, aliases }, card) => ({
+      network: name,
+      networkId: id,
       endpointId: newId(),
-      mac,
-      address: this.pool.take(spec.id),
-      prefixLength: this.pool.prefixLength,
-      gateway: this.pool.gateway,
+      mac: macs[card] ?? '',
+      address: pool.take(spec.id),
+      prefixLength: pool.prefixLength,
+      gateway: pool.gateway,
       aliases,
     }));
   }
 
   /** Takes back all addresses of a container. */
   release(containerId: string): void {
-    this.pool.release(containerId);
+    for (const { pool } of this.networks) pool.release(containerId);
   }
 
-  /** Addresses of a container that was found running. @throws conflict when another one has one of them */
-  claim(containerId: string, endpoints: NetworkEndpoint[]): void {
-    for (const { address } of endpoints) if (address !== '') this.pool.claim(address, containerId);
+  /**
+   * Claims the addresses of a container that was found running. One that cannot be claimed does not keep the others from it.
+   * @throws conflict when another container has one of them; notFound for a network that does not exist any more
+   */
+  claim(containerId: string, endpoints: readonly NetworkEndpoint[]): void {
+    const problems: Error[] = [];
+    for (const { network, address } of endpoints) {
+      if (address === '') continue;
+      try {
+        this.joinable(network).pool.claim(address, containerId);
+      } catch (error) {
+        if (!isKind(error, 'conflict') && !isKind(error, 'notFound')) throw error;
+        problems.push(error as Error);
+      }
+    }
+    if (problems[0] !== undefined) throw problems[0];
   }
 
   list(): NetworkInfo[] {
-    return [
-      {
-        id: this.bridgeId,
-        name: BRIDGE,
-        driver: 'bridge',
-        createdAt: new Date(0),
-        subnet: this.pool.subnet,
-        gateway: this.pool.gateway,
-        portGroup: this.config.bridge.portGroup,
-        endpoints: this.containers
-          .all()
-          .filter((container) => container.running)
-          .flatMap((container) =>
-            container.endpoints.map((endpoint) => ({
-              ...endpoint,
-              containerId: container.id,
-              containerName: container.spec.name,
-            })),
-          ),
-      },
-    ];
+    const running = this.containers.all().filter((container) => container.running);
+    return this.networks.map(({ id, name, portGroup, pool }) => ({
+      id,
+      name,
+      driver: 'bridge',
+      createdAt: new Date(0),
+      subnet: pool.subnet,
+      gateway: pool.gateway,
+      portGroup,
+      endpoints: running.flatMap((container) =>
+        container.endpoints
+          .filter(({ networkId }) => networkId === id)
+          .map((endpoint) => ({ ...endpoint, containerId: container.id, containerName: container.spec.name })),
+      ),
+    }));
   }
 
   resolve(reference: string): NetworkInfo {
-    const wanted = reference === 'default' ? BRIDGE : reference;
-    const found = this.list().find(
-      (network) => network.name === wanted || (wanted.length >= 4 && network.id.startsWith(wanted)),
-    );
+    const wanted = reference === 'default' ? DEFAULT_NETWORK : reference;
+    const networks = this.list();
+    const found =
+      networks.find(({ name }) => name === wanted) ??
+      networks.find(({ id }) => wanted.length >= 4 && id.startsWith(wanted));
     if (found === undefined) throw notFound(`network ${reference} not found`);
     return found;
+  }
+
+  private joinable(name: string): Network {
+    const network = this.networks.find((one) => one.name === name);
+    if (network === undefined) throw notFound(`failed to set up container networking: network ${name} not found`);
+    return network;
   }
 }

@@ -6,7 +6,7 @@
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Command } from 'commander';
-import type { VchConfig } from '../../port-layer/config.js';
+import { DEFAULT_NETWORK, type VchConfig } from '../../port-layer/config.js';
 import { conflict } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
 import { SOCKET_GROUP, socketGroup } from '../common/socket-group.js';
@@ -191,7 +191,7 @@ async function provideVch(
             listen: listen ?? [],
             name: options.name,
             imageStore: { datastore: 'datastore1', path: '' },
-            bridge: { portGroup: `${options.name}-bridge`, subnet },
+            networks: [{ name: DEFAULT_NETWORK, portGroup: `${options.name}-bridge`, subnet }],
             channelDir: join(paths.runDir, 'vch', options.name),
           },
           progress,

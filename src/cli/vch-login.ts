@@ -22,7 +22,7 @@ export interface LoginPlaces {
   vmFolder: ManagedObjectReference;
   datacenter: ManagedObjectReference;
   datastore: ManagedObjectReference;
-  network: ManagedObjectReference;
+  networks: ManagedObjectReference[];
   endpoint: ManagedObjectReference;
 }
 
@@ -160,7 +160,11 @@ export async function grantVchPermissions(client: VimClient, user: string, place
     ...look.map((entity): [ManagedObjectReference, number, boolean] => [entity, READ_ONLY, false]),
     [places.vmFolder, roles['caisson-vch-folder'], false],
     [places.datastore, roles['caisson-vch-datastore'], false],
-    [places.network, roles['caisson-vch-network'], false],
+    ...places.networks.map((network): [ManagedObjectReference, number, boolean] => [
+      network,
+      roles['caisson-vch-network'],
+      false,
+    ]),
     // All machines of the host are in its pool.
     [places.pool, roles['caisson-vch'], true],
   ];

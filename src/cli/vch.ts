@@ -45,7 +45,7 @@ export interface NewVch {
   datacenter?: string;
   imageStore: VchConfig['imageStore'];
   computeResource?: string;
-  bridge: VchConfig['bridge'];
+  networks: VchConfig['networks'];
   listen: VchConfig['listen'];
   registry: VchConfig['registry'];
   container: VchConfig['container'];
@@ -101,11 +101,12 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
   progress('Validating supplied configuration');
   const existing = await listVchs(client);
   if (existing.some((vch) => vch.name === options.name)) throw conflict(`VCH "${options.name}" already exists`);
-  const taken = existing.find((vch) => vch.config.bridge.portGroup === options.bridge.portGroup);
-  if (taken !== undefined) {
-    throw conflict(
-      `Bridge network "${options.bridge.portGroup}" is used by VCH "${taken.name}" already; give this one a network of its own`,
-    );
+  for (const { portGroup } of options.networks) {
+    const taken = existing.find((vch) => vch.config.networks.some((network) => network.portGroup === portGroup));
+    if (taken !== undefined)
+      throw conflict(
+        `Bridge network "${portGroup}" is used by VCH "${taken.name}" already; give this one a network of its own`,
+      );
   }
   const datacenter = await findObject(client, 'Datacenter', options.datacenter, '--target …/datacenter');
   const datastore = await findObject(client, 'Datastore', options.imageStore.datastore, '--image-store');
@@ -113,11 +114,14 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
   const folder = await vmFolder(client, datacenter.ref);
   const undo: (() => Promise<unknown>)[] = [];
   try {
-    if (await ensurePortGroup(client, options.bridge.portGroup)) {
-      progress(`Created bridge network "${options.bridge.portGroup}"`);
-      undo.push(() => removePortGroup(client, options.bridge.portGroup));
+    const networks: ManagedObjectReference[] = [];
+    for (const { portGroup } of options.networks) {
+      if (await ensurePortGroup(client, portGroup)) {
+        progress(`Created bridge network "${portGroup}"`);
+        undo.push(() => removePortGroup(client, portGroup));
+      }
+      networks.push((await findObject(client, 'Network', portGroup, '--bridge-network')).ref);
     }
-    const network = await findObject(client, 'Network', options.bridge.portGroup, '--bridge-network');
     progress(`Creating resource pool "${options.name}"`);
     const pool = await createPool(client, parent, options.name);
     undo.push(() => client.runTask('Destroy_Task', pool, {}));
@@ -137,7 +141,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       folder,
       datacenter: datacenter.name,
       imageStore: { datastore: datastore.name, path: options.imageStore.path },
-      bridge: options.bridge,
+      networks: options.networks,
       listen: options.listen,
       registry: options.registry,
       container: options.container,
@@ -147,7 +151,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       ...(options.publish === undefined ? {} : { publish: options.publish }),
     };
     progress('Creating the endpoint VM');
-    const endpoint = await createEndpointVm(client, config, network.ref);
+    const endpoint = await createEndpointVm(client, config, networks);
     undo.push(() => destroyVm(client, endpoint));
     if (opsUser?.grant ?? target.user !== options.login.user) {
       progress(`Setting the permissions of "${target.user}"`);
@@ -218,7 +222,7 @@ async function hostNetworkSystem(client: VimClient): Promise<ManagedObjectRefere
 async function createEndpointVm(
   client: VimClient,
   config: VchConfig,
-  network: ManagedObjectReference,
+  networks: readonly ManagedObjectReference[],
 ): Promise<ManagedObjectReference> {
   return client.runTask('CreateVM_Task', config.folder, {
     pool: config.resourcePool,
@@ -229,18 +233,20 @@ async function createEndpointVm(
       files: { vmPathName: `[${config.imageStore.datastore}]` },
       numCPUs: 1,
       memoryMB: 2048,
-      deviceChange: [
-        {
-          operation: 'add',
-          device: {
-            $type: 'VirtualVmxnet3',
-            key: -1,
-            backing: { $type: 'VirtualEthernetCardNetworkBackingInfo', deviceName: config.bridge.portGroup, network },
-            connectable: { startConnected: true, allowGuestControl: true, connected: true },
-            addressType: 'generated',
+      deviceChange: config.networks.map(({ portGroup }, card) => ({
+        operation: 'add' as const,
+        device: {
+          $type: 'VirtualVmxnet3' as const,
+          key: -1 - card,
+          backing: {
+            $type: 'VirtualEthernetCardNetworkBackingInfo' as const,
+            deviceName: portGroup,
+            network: networks[card],
           },
+          connectable: { startConnected: true, allowGuestControl: true, connected: true },
+          addressType: 'generated',
         },
-      ],
+      })),
       extraConfig: [
         { key: APPLIANCE_KEY, value: 'endpoint' },
         { key: OWNER_KEY, value: config.id },
@@ -277,7 +283,7 @@ export async function grantLogin(
     vmFolder: config.folder,
     datacenter: await named('Datacenter', config.datacenter),
     datastore: await named('Datastore', config.imageStore.datastore),
-    network: await named('Network', config.bridge.portGroup),
+    networks: await Promise.all(config.networks.map(({ portGroup }) => named('Network', portGroup))),
     endpoint,
   });
 }
@@ -352,7 +358,8 @@ export async function deleteVch(
   await removeImageStore(client, vch);
   progress('Removing the endpoint VM, its network and its resource pool');
   await destroyVm(client, vch.endpoint);
-  if (client.serviceContent.about.apiType === 'HostAgent') await removePortGroup(client, vch.config.bridge.portGroup);
+  if (client.serviceContent.about.apiType === 'HostAgent')
+    for (const { portGroup } of vch.config.networks) await removePortGroup(client, portGroup);
   await client.runTask('Destroy_Task', vch.config.resourcePool, {});
   await removeVchLogin(client, vch.id);
 }

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import type { ListenConfig, VchConfig } from '../../port-layer/config.js';
+import { DEFAULT_NETWORK, type ListenConfig, type VchConfig } from '../../port-layer/config.js';
 import { invalid, messageOf } from '../common/errors.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
 import { secretArguments } from '../setup/hide-arguments.mjs';
@@ -249,7 +249,7 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
           ...(datacenter === undefined ? {} : { datacenter }),
           imageStore,
           ...(options.computeResource === undefined ? {} : { computeResource: options.computeResource }),
-          bridge: { portGroup: options.bridgeNetwork, subnet },
+          networks: [{ name: DEFAULT_NETWORK, portGroup: options.bridgeNetwork, subnet }],
           listen: [listen],
           registry,
           container: {

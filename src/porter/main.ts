@@ -6,7 +6,7 @@
  * The endpoint is not trusted: what it says is checked here, and is never a path or a command.
  */
 import { execFile } from 'node:child_process';
-import { isIP, type Server } from 'node:net';
+import type { Server } from 'node:net';
 import { promisify } from 'node:util';
 import { invalid } from '../common/errors.js';
 import { startHeartbeatIfAsked } from '../common/heartbeat.js';
@@ -15,7 +15,7 @@ import { socketGroup } from '../common/socket-group.js';
 import { identify } from '../hostd/process-id.js';
 import { watchOver } from '../hostd/watchdog.js';
 import { bindSocket, bindTcp } from './binding.js';
-import { type PorterAnswer, type PorterRequest, tellError } from './messages.js';
+import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { parseRequest } from './parse-request.js';
 import { PORTER_SETUP, type PorterSetup } from './setup.js';
 import { WorkerProcess } from './worker-process.js';
@@ -46,7 +46,7 @@ async function serve(request: number, place: (PorterRequest & { kind: 'serve' })
 }
 
 /** The first one starts the worker; a second would be that of an endpoint which is no longer to be believed. */
-async function startWorker(address: string): Promise<void> {
+async function startWorker(networks: readonly GatewayNetwork[]): Promise<void> {
   if (worker !== null) throw invalid('the gateway is there already');
   const { descriptor, beatFile, hangMs } = setup.watch;
   worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again' }), {
@@ -56,19 +56,14 @@ async function startWorker(address: string): Promise<void> {
       return process === null ? { stop: () => undefined } : watchOver(process, beatFile, hangs, hangMs);
     },
   });
-  const [ip = '', prefix = ''] = address.split('/');
-  if (isIP(ip) === 0 || !/^\d{1,3}$/.test(prefix)) throw invalid(`'${address}' is no address`);
-  await promisify(execFile)('nsenter', [
-    `--net=${setup.netns}`,
-    '--',
-    'ip',
-    'address',
-    'replace',
-    address,
-    'dev',
-    'eth0',
-  ]);
+  for (const network of networks) await setAddress(network);
   await worker.start();
+}
+
+/** {@link parseRequest} has checked both texts. */
+async function setAddress({ interface: name, address }: GatewayNetwork): Promise<void> {
+  const ip = ['ip', 'address', 'replace', address, 'dev', name];
+  await promisify(execFile)('nsenter', [`--net=${setup.netns}`, '--', ...ip]);
 }
 
 /** @throws invalid for what the virtual container host was not given: the endpoint has told its clients so, if it is itself */
@@ -83,7 +78,7 @@ async function handle(message: PorterRequest): Promise<void> {
     case 'serve':
       return serve(message.request, message.place);
     case 'gateway':
-      await startWorker(message.address);
+      await startWorker(message.networks);
       return answer({ kind: 'done', request: message.request });
     case 'publish': {
       if (worker === null) throw invalid('there is no gateway');

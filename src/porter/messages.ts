@@ -14,12 +14,20 @@ export type WorkerMessage =
 /** Where the Docker API listens: the VCH's own unix socket, whose path the porter knows, or TCP. */
 export type ServePlace = { socket: true } | { host: string; port: number };
 
+/** A network that the gateway serves. */
+export interface GatewayNetwork {
+  /** `eth0`, `eth1`, …, in the worker's network namespace. */
+  interface: string;
+  /** The gateway's IPv4 or IPv6 address there, with its prefix length. */
+  address: string;
+}
+
 /** Messages to the porter. Those with a `request` are answered with its number. */
 export type PorterRequest =
   /** Answered with the listening socket. */
   | { kind: 'serve'; request: number; place: ServePlace }
-  /** Starts the worker. `address`: of the gateway, with prefix length, on eth0 of the worker's network namespace. */
-  | { kind: 'gateway'; request: number; address: string }
+  /** Gives the gateway its addresses and starts the worker. */
+  | { kind: 'gateway'; request: number; networks: GatewayNetwork[] }
   /** Listens for the published port `id`, and hands the socket to the worker. `port` 0: any free one. */
   | { kind: 'publish'; request: number; id: number; protocol: Protocol; host: string; port: number }
   | { kind: 'target'; id: number; address: string; port: number }

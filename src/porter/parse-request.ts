@@ -1,6 +1,6 @@
 /** Reads what an endpoint asks of its porter. The endpoint is not believed anything. */
 import { isIP } from 'node:net';
-import type { PorterRequest, ServePlace } from './messages.js';
+import type { GatewayNetwork, PorterRequest, ServePlace } from './messages.js';
 
 /** Names and addresses are not longer (a DNS name: RFC 1035, 2.3.4). */
 const MAX_TEXT = 255;
@@ -10,17 +10,38 @@ const isPort = (value: unknown): value is number => isCount(value) && value <= 6
 const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_TEXT;
 const isAddress = (value: unknown): value is string => isText(value) && isIP(value) !== 0;
 
+/** A VM has no more network cards. */
+const MAX_NETWORKS = 10;
+
+function isNetworks(value: unknown): value is GatewayNetwork[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_NETWORKS || !value.every(isNetwork))
+    return false;
+  return new Set(value.map((one) => one.interface)).size === value.length;
+}
+
+/** These texts become arguments of `ip`. */
+function isNetwork(value: unknown): value is GatewayNetwork {
+  if (typeof value !== 'object' || value === null) return false;
+  const { interface: name, address } = value as Record<string, unknown>;
+  if (!isText(name) || !/^eth\d$/.test(name) || !isText(address)) return false;
+  const [ip = '', prefix = '', ...more] = address.split('/');
+  const bits = isIP(ip) === 6 ? 128 : 32;
+  return isAddress(ip) && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits && more.length === 0;
+}
+
 /** The request, with nothing but its own fields; null for what is none. */
 export function parseRequest(raw: unknown): PorterRequest | null {
   if (typeof raw !== 'object' || raw === null) return null;
-  const { kind, request, id, protocol, host, port, address, place } = raw as Record<string, unknown>;
+  const { kind, request, id, protocol, host, port, address, place, networks } = raw as Record<string, unknown>;
   switch (kind) {
     case 'serve': {
       const where = parsePlace(place);
       return isCount(request) && where !== null ? { kind, request, place: where } : null;
     }
     case 'gateway':
-      return isCount(request) && isText(address) ? { kind, request, address } : null;
+      return isCount(request) && isNetworks(networks)
+        ? { kind, request, networks: networks.map((one) => ({ interface: one.interface, address: one.address })) }
+        : null;
     case 'publish':
       return isCount(request) &&
         isCount(id) &&

@@ -23,7 +23,7 @@ const CONFIG: VchConfig = {
   folder: { type: 'Folder', value: 'group-v1' },
   datacenter: 'dc',
   imageStore: { datastore: 'datastore1', path: '' },
-  bridge: { portGroup: 'test', subnet: '172.16.0.0/16' },
+  networks: [{ name: 'bridge', portGroup: 'test', subnet: '172.16.0.0/16' }],
   listen: [],
   registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
   container: { cpus: 2, memoryMiB: 2048, baseImageSizeGiB: 32 },

@@ -2,9 +2,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { type Hostd, startHostd } from '../../src/hostd/hostd.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../../src/hostd/runtime.js';
+
+/** What a VM is in the middle of when it ends, for {@link FakeRuntime.endDuring}. */
+export type Moment = 'powerOn' | 'adopt' | 'resume' | 'suspend';
 
 /** Pretends to run VMs; a test plays the guest through `guests`. */
 export class FakeRuntime implements VmRuntime {
@@ -12,32 +16,57 @@ export class FakeRuntime implements VmRuntime {
   readonly guests = new Map<string, { vm: VmDefinition; hooks: VmHooks }>();
   /** Names of VMs that went on. */
   readonly resumed: string[] = [];
+  /** The guest powers its VM off while hostd does this with it, some time before hostd is done. */
+  endDuring: Moment | null = null;
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
     this.guests.set(vm.name, { vm, hooks });
-    const ended = (reason: 'powerOff' | 'guestPowerOff' | 'guestReset'): void => {
-      if (this.guests.delete(vm.name)) hooks.exited({ reason });
+    await this.pass('powerOn', vm.name);
+    return this.running(vm.name);
+  }
+
+  /** Finds a VM again only to have it end. */
+  async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
+    if (this.endDuring !== 'adopt' || !this.guests.has(vm.name)) return null;
+    this.guests.set(vm.name, { vm, hooks });
+    await this.pass('adopt', vm.name);
+    return this.running(vm.name);
+  }
+
+  private async pass(moment: Moment, name: string): Promise<void> {
+    if (this.endDuring !== moment) return;
+    this.end(name, 'guestPowerOff');
+    await sleep(20);
+  }
+
+  private end(name: string, reason: 'powerOff' | 'guestPowerOff' | 'guestReset'): void {
+    const guest = this.guests.get(name);
+    this.guests.delete(name);
+    guest?.hooks.exited({ reason });
+  }
+
+  private running(name: string): RunningVm {
+    const answered = async (): Promise<boolean> => {
+      if (!this.guests.has(name)) throw new Error('QEMU has ended');
+      return false;
     };
     return {
       pid: process.pid,
       startedAt: new Date(),
-      powerOff: async () => ended('powerOff'),
-      shutdownGuest: async () => ended('guestPowerOff'),
-      reset: async () => ended('guestReset'),
+      powerOff: async () => this.end(name, 'powerOff'),
+      shutdownGuest: async () => this.end(name, 'guestPowerOff'),
+      reset: async () => this.end(name, 'guestReset'),
       rebootGuest: async () => undefined,
-      suspend: async () => undefined,
-      suspended: async () => false,
-      stalled: async () => false,
+      suspend: () => this.pass('suspend', name),
+      suspended: answered,
+      stalled: answered,
       resume: async () => {
-        this.resumed.push(vm.name);
+        await this.pass('resume', name);
+        this.resumed.push(name);
       },
       usage: async () => ({ residentBytes: 1_000_000, cpuSeconds: 1 }),
       release: () => undefined,
     };
-  }
-
-  async adopt(): Promise<null> {
-    return null;
   }
 }
 

@@ -87,7 +87,7 @@ export async function startHostileStack(): Promise<HostileStack> {
       name: 'hostile',
       login,
       imageStore: { datastore: 'datastore1', path: '' },
-      bridge: { portGroup: 'hostile bridge', subnet: '172.30.0.0/16' },
+      networks: [{ name: 'bridge', portGroup: 'hostile bridge', subnet: '172.30.0.0/16' }],
       listen: [],
       registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
       container: { cpus: 1, memoryMiB: 256, baseImageSizeGiB: 1 },

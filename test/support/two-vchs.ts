@@ -28,7 +28,7 @@ export async function makeVch(hostd: FakeHostd, admin: VimClient, name: string, 
       name,
       login: { url, user, password, thumbprint },
       imageStore: { datastore: 'datastore1', path: '' },
-      bridge: { portGroup: `${name}-bridge`, subnet: '172.16.0.0/16' },
+      networks: [{ name: 'bridge', portGroup: `${name}-bridge`, subnet: '172.16.0.0/16' }],
       listen: [],
       registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
       container: { cpus: 1, memoryMiB: 64, baseImageSizeGiB: 1 },
@@ -96,7 +96,7 @@ export function machineSpec(
         device: {
           $type: 'VirtualVmxnet3',
           key: -10,
-          backing: { $type: 'VirtualEthernetCardNetworkBackingInfo', deviceName: config.bridge.portGroup },
+          backing: { $type: 'VirtualEthernetCardNetworkBackingInfo', deviceName: config.networks[0].portGroup },
         },
       },
       {

@@ -36,9 +36,11 @@ const APPLETS = [
   'hostname',
   'date',
   'sync',
+  'httpd',
 ];
 
-async function busyboxTar(): Promise<Buffer> {
+/** A layer with a shell and its commands. */
+export async function busyboxTar(): Promise<Buffer> {
   const tar = new TarBuilder().directory('bin').file('bin/busybox', await readFile('/bin/busybox'), { mode: 0o755 });
   for (const applet of APPLETS) tar.link(`bin/${applet}`, 'bin/busybox', 0o755);
   return tar.build();

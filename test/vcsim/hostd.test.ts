@@ -204,6 +204,30 @@ it('is found again by a client when it was restarted', async () => {
   }
 });
 
+it.each(['powerOn', 'adopt', 'resume', 'suspend'] as const)(
+  'sees a VM off that ends by itself during %s, and can use it again',
+  async (moment) => {
+    const vm = await createVm(client, 'brief');
+    const { runtime } = hostd;
+    if (moment !== 'powerOn') await client.runTask('PowerOnVM_Task', vm, {});
+    if (moment === 'resume') await client.runTask('SuspendVM_Task', vm, {});
+    runtime.endDuring = moment;
+    const ended = { fault: { $type: 'InvalidPowerState', existingState: 'poweredOff' } };
+    if (moment === 'powerOn') await client.runTask('PowerOnVM_Task', vm, {});
+    else if (moment === 'adopt') await hostd.restart();
+    else
+      await expect(
+        client.runTask(moment === 'resume' ? 'PowerOnVM_Task' : 'SuspendVM_Task', vm, {}),
+      ).rejects.toMatchObject(ended);
+    await expect.poll(() => powerState(vm), { timeout: 5000 }).toBe('poweredOff');
+    runtime.endDuring = null;
+    await client.runTask('PowerOnVM_Task', vm, {});
+    expect(await powerState(vm)).toBe('poweredOn');
+    await client.runTask('PowerOffVM_Task', vm, {});
+    await client.runTask('Destroy_Task', vm, {});
+  },
+);
+
 it('reports a task that a restart has made an end of', async () => {
   const vm = await createVm(client, 'slow');
   vi.spyOn(hostd.runtime, 'powerOn').mockImplementation(() => new Promise(() => undefined));

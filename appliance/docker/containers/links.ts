@@ -2,7 +2,7 @@
  * `--link`: another container's address and configuration in a container's hosts file and environment, as Docker has it on its default
  * bridge network. They are those of the moment at which the container is started.
  */
-import type { ContainerInfo, ExecService, Links } from '../../../port-layer/index.js';
+import { type ContainerInfo, type ExecService, type Links, mainEndpoint } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
 import { shortId } from '../../../src/common/ids.js';
 import type { CreateBody } from './config/container-config.js';
@@ -78,7 +78,7 @@ export function resolveLinks(container: ContainerInfo, all: ContainerInfo[]): Li
   const result: Links = { hosts: [], env: [] };
   for (const { id, name, alias } of links) {
     const target = all.find(({ spec }) => spec.id === id);
-    const address = target?.endpoints[0]?.address ?? '';
+    const address = mainEndpoint(target?.endpoints ?? [])?.address ?? '';
     if (target === undefined || target.state !== 'running' || address === '')
       throw conflict(
         `Cannot link to a non running container: /${target?.spec.name ?? name} AS /${container.spec.name}/${alias}`,

@@ -1,5 +1,5 @@
 /** Publishes the ports of containers, and keeps with each container which ports its current run has. */
-import type { ContainerInfo, ExecService } from '../../../port-layer/index.js';
+import { type ContainerInfo, type ExecService, mainEndpoint } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { type PortMapper, type PublishedPort, wantedPorts } from '../../gateway/index.js';
@@ -30,8 +30,9 @@ export class ContainerPorts {
   }
 
   /** It runs: lets connections through to it. */
-  activate({ spec, endpoints: [first] }: ContainerInfo): void {
-    if (first !== undefined) this.mapper.activate(spec.id, first.address);
+  activate({ spec, endpoints }: ContainerInfo): void {
+    const main = mainEndpoint(endpoints);
+    if (main !== undefined) this.mapper.activate(spec.id, main.address);
   }
 
   release(id: string): void {
@@ -42,7 +43,7 @@ export class ContainerPorts {
   async restore(): Promise<void> {
     for (const container of this.exec.list()) {
       const { ports } = recordOf(container);
-      const address = container.endpoints[0]?.address;
+      const address = mainEndpoint(container.endpoints)?.address;
       if (container.state !== 'running' || ports === null || address === undefined) continue;
       const { id, name } = container.spec;
       this.mapper.release(id);

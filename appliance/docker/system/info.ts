@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { DEFAULT_NETWORK } from '../../../port-layer/config.js';
 import type { ContainerInfo, HostInfo } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
 import type { Engine } from '../engine.js';
@@ -90,7 +91,10 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
       ['vSphere', host.product],
       ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
       ...(await spaces(engine)),
-      ['Bridge network', `${engine.config.bridge.portGroup} ${engine.config.bridge.subnet}`],
+      ...engine.config.networks.map(({ name, portGroup, subnet }) => [
+        name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
+        `${portGroup} ${subnet}`,
+      ]),
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
       ...(host.cage === '' ? [] : [['Cage', host.cage]]),

@@ -19,6 +19,7 @@ import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { OpenDisks } from '../disks/open-disks.js';
+import { HeldHooks } from '../held-hooks.js';
 import {
   ended,
   findProcess,
@@ -50,7 +51,6 @@ import { SnapshotService } from './snapshot-service.js';
 import { lastSpare, removeStaleSpares, type SpareMaker, SpareVm } from './spare-vm.js';
 import { readUsualShape, writeUsualShape } from './usual-shape.js';
 import { freeMemoryMiB, WarmPool } from './warm-pool.js';
-import { WatchedHooks } from './watched-hooks.js';
 
 const log = logger('qemu');
 /** Longest wait for QEMU's monitor: it is there after 0.05 s on an idle machine. */
@@ -273,12 +273,12 @@ export class QemuRuntime implements VmRuntime {
     try {
       abort?.throwIfAborted();
       await prepareFiles(vm, files);
-      const watched = new WatchedHooks(hooks, false);
-      const running = await spare.become(vm, disks, watched, files, this.cleanUp(vm.moid, spare.moid));
+      const held = new HeldHooks(hooks);
+      const running = await spare.become(vm, disks, held, files, this.cleanUp(vm.moid, spare.moid));
       if (!(await span('taken', () => within(running.lives(), RESUME_MS, () => false))))
         throw internal('it asks for nothing');
       log.info({ vm: vm.name, moid: vm.moid, pid: running.pid, spare: true }, 'VM started');
-      watched.pass();
+      held.handOver();
       return running;
     } catch (error) {
       await spare.dispose();
@@ -354,9 +354,9 @@ export class QemuRuntime implements VmRuntime {
       }
       // It has dropped its rights, and stands still.
       await span('give', () => putDisks(qmp, nodes));
-      const watched = new WatchedHooks(hooks, snapshot === null);
+      const held = new HeldHooks(hooks);
       const cleanUp = this.cleanUp(vm.moid, vm.moid);
-      const running = new QemuVm(started, qmp, files, vm.serials, this.channels, watched, cleanUp);
+      const running = new QemuVm(started, qmp, files, vm.serials, this.channels, held, cleanUp);
       // The ports of one that has not run yet cannot be changed.
       await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
       void running.connectPorts();
@@ -367,7 +367,7 @@ export class QemuRuntime implements VmRuntime {
         throw wasEnded ? internal(why) : new BadSnapshot(why);
       }
       log.info({ vm: vm.name, moid: vm.moid, pid: started.pid, resumed: snapshot !== null }, 'VM started');
-      watched.pass();
+      held.handOver();
       return running;
     } catch (error) {
       // Of one that is killed here, its launcher will say just that.

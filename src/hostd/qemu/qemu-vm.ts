@@ -85,7 +85,12 @@ export class QemuVm implements RunningVm {
     this.rpc = past.rpc ?? new GuestRpcServer(files.guestRpc, hooks);
     this.ports = new SocketPorts(qmp, files.handOver, serials, channels, past.older);
     qmp.on('event', (name, data) => this.event(name, data));
-    this.gone = new Promise((resolve) => qmp.once('close', () => void this.finish().then(resolve)));
+    this.gone = new Promise((resolve) => {
+      const over = (): void => void this.finish().finally(resolve);
+      // The monitor of a spare VM may have closed just before it became this one.
+      if (qmp.closed) over();
+      else qmp.once('close', over);
+    });
   }
 
   /** Resolves when the guest has asked for something, or with false when it has ended before. */
@@ -185,8 +190,10 @@ export class QemuVm implements RunningVm {
     }
     this.rpc.close();
     this.ports.close();
-    await removeRunFiles(this.files);
-    await this.cleanUp().catch((error: unknown) => log.error({ err: error }, 'cleaning up after a VM failed'));
+    // Whatever is left behind: a VM whose end is not told would count as on for ever.
+    await Promise.all([removeRunFiles(this.files), this.cleanUp()]).catch((error: unknown) =>
+      log.error({ err: error }, 'cleaning up after a VM failed'),
+    );
     await tellRefused(this.files.log);
     this.hooks.exited(this.exit ?? { reason: 'crashed', message: await this.why(killed) });
   }

@@ -131,6 +131,11 @@ export class Qmp extends EventEmitter<Events> {
     }
   }
 
+  /** Whether `close` was emitted already. */
+  get closed(): boolean {
+    return this.socket.closed;
+  }
+
   /** Runs a command. @throws internal with QEMU's description, timeout */
   command(execute: string, args: Record<string, unknown> = {}): Promise<unknown> {
     if (this.socket.destroyed) return Promise.reject(internal('QEMU has ended'));

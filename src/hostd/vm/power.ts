@@ -2,6 +2,7 @@
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { type FaultError, fault } from '../faults.js';
+import { HeldHooks } from '../held-hooks.js';
 import { DATASTORE } from '../inventory/datastore.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks, VmRuntime } from '../runtime.js';
 import { weigh } from './cpu-shares.js';
@@ -93,7 +94,7 @@ export class VmPower {
 
   async powerOn(user: string): Promise<void> {
     if (this.current === 'suspended') {
-      await this.carrier?.resume();
+      await this.duringRun((carrier) => carrier.resume());
       this.set('poweredOn');
       return;
     }
@@ -123,7 +124,7 @@ export class VmPower {
 
   async suspend(user: string): Promise<void> {
     this.mustBe('poweredOn');
-    await this.carrier?.suspend();
+    await this.duringRun((carrier) => carrier.suspend());
     this.set('suspended');
     this.vm.postEvent('VmSuspendedEvent', 'is suspended', user);
   }
@@ -148,11 +149,19 @@ export class VmPower {
 
   /** Finds the VM's process again after a restart of hostd. */
   async adopt(): Promise<void> {
-    this.carrier = await this.runtime.adopt(this.vm.definition(), this.hooks());
-    if (this.carrier === null) return;
-    this.set((await this.carrier.suspended()) ? 'suspended' : 'poweredOn');
-    if (await this.carrier.stalled()) this.stalled();
-    log.info({ vm: this.vm.config.name, pid: this.carrier.pid }, 'found a running VM');
+    const hooks = new HeldHooks(this.hooks());
+    const carrier = await this.runtime.adopt(this.vm.definition(), hooks);
+    if (carrier === null) return;
+    this.carrier = carrier;
+    // One that does not answer has ended, or its end will be noticed: until then it is on.
+    const [suspended, stalled] = await Promise.all([
+      carrier.suspended().catch(() => false),
+      carrier.stalled().catch(() => false),
+    ]);
+    this.set(suspended ? 'suspended' : 'poweredOn');
+    if (stalled) this.stalled();
+    log.info({ vm: this.vm.config.name, pid: carrier.pid }, 'found a running VM');
+    hooks.handOver();
   }
 
   /** hostd is stopping: the VM goes on without it. */
@@ -168,9 +177,11 @@ export class VmPower {
     this.vm.guestValues.clear();
     this.vm.touch('config.extraConfig', 'guest', 'summary.guest');
     this.vm.postEvent('VmStartingEvent', 'is starting', user);
+    const hooks = new HeldHooks(this.hooks());
     try {
-      this.carrier = await this.runtime.powerOn(this.vm.definition(), this.hooks());
+      this.carrier = await this.runtime.powerOn(this.vm.definition(), hooks);
     } catch (error) {
+      this.stall.clear();
       this.vm.postEvent('VmFailedToPowerOnEvent', 'could not be powered on', user, {
         reason: { fault: { $type: 'SystemError', reason: messageOf(error) }, localizedMessage: messageOf(error) },
       });
@@ -179,6 +190,19 @@ export class VmPower {
     if (this.vm.config.cpuShares !== null) this.weigh();
     this.set('poweredOn');
     this.vm.postEvent('VmPoweredOnEvent', 'is powered on', user);
+    hooks.handOver();
+  }
+
+  /** Acts on the VM as it runs. @throws InvalidPowerState when the run ends before that is done: the VM is off, and must not be called anything else */
+  private async duringRun(act: (carrier: RunningVm) => Promise<void>): Promise<void> {
+    const { carrier } = this;
+    const acting = carrier === null ? Promise.resolve() : act(carrier);
+    await acting.catch((error: unknown) => {
+      if (this.carrier === carrier) throw error;
+    });
+    if (carrier !== null && this.carrier === carrier) return;
+    await this.ended;
+    throw this.invalidState();
   }
 
   private hooks(): VmHooks {

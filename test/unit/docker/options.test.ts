@@ -229,7 +229,8 @@ describe('the card’s address', () => {
     const made = spec({}, { MacAddress: '02:42:AC:11:00:98' });
     expect(made.networks).toEqual([{ network: 'bridge', aliases: [], mac: '02:42:ac:11:00:98' }]);
     expect(spec({}, endpoint('02-42-ac-11-00-99')).networks[0]?.mac).toBe('02:42:ac:11:00:99');
-    const config = { bridge: { portGroup: 'pg' }, imageStore: { datastore: 'd', path: '' }, channelDir: '/c', id: 'i' };
+    const networks = [{ name: 'bridge', portGroup: 'pg' }];
+    const config = { networks, imageStore: { datastore: 'd', path: '' }, channelDir: '/c', id: 'i' };
     const cards = containerVmSpec(config as never, made, 'parent.vmdk').deviceChange!.map(({ device }) => device);
     expect(cards).toContainEqual(expect.objectContaining({ addressType: 'manual', macAddress: '02:42:ac:11:00:98' }));
   });

@@ -26,7 +26,7 @@ describe('a porter that does not answer', () => {
   it.each([
     ['publish', () => gateway.publish(7, 'tcp', '127.0.0.1', 0)],
     ['serve', () => gateway.serve({ socket: true })],
-    ['gateway', () => gateway.start('172.16.0.1/16')],
+    ['gateway', () => gateway.start([{ interface: 'eth0', address: '172.16.0.1/16' }])],
   ])('%s ends with an error', async (kind, ask) => {
     await expect(ask()).rejects.toThrow('the porter has not answered for 0.02 s');
     expect(sent.at(-1)?.kind).toBe(kind);

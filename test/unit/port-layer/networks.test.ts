@@ -1,0 +1,194 @@
+/** Containers on several networks: the configuration, the addresses, and what the VM and its guest are told. */
+import { describe, expect, it } from 'vitest';
+import { gatewayNetworks } from '../../../appliance/gateway/gateway.js';
+import { vchConfigSchema } from '../../../port-layer/config.js';
+import type { ContainerSpec } from '../../../port-layer/exec/container-spec.js';
+import { programSpec } from '../../../port-layer/exec/program-spec.js';
+import { addressesValue, containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
+import { cardAddresses, mainEndpoint } from '../../../port-layer/network/endpoints.js';
+import { Networks } from '../../../port-layer/network/networks.js';
+
+const FRONT = { name: 'bridge', portGroup: 'front', subnet: '172.16.0.0/16' };
+const BACK = { name: 'back', portGroup: 'back group', subnet: '10.1.2.0/29' };
+const COMMON = {
+  version: 1 as const,
+  id: '0'.repeat(32),
+  name: 'test',
+  target: { url: 'https://127.0.0.1/sdk', user: '', password: '' },
+  resourcePool: { type: 'ResourcePool', value: 'resgroup-1' },
+  folder: { type: 'Folder', value: 'group-v1' },
+  datacenter: 'dc',
+  imageStore: { datastore: 'datastore1', path: '' },
+  listen: [],
+  registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
+  container: { cpus: 1, memoryMiB: 512, baseImageSizeGiB: 32 },
+  channelDir: '/run/x',
+};
+const CONFIG = vchConfigSchema.parse({ ...COMMON, networks: [FRONT, BACK] });
+const MACS = ['00:0c:29:00:00:01', '00:0c:29:00:00:02'];
+
+const on = (id: string, ...networks: string[]): ContainerSpec => ({
+  version: 1,
+  id,
+  name: id,
+  createdAt: '2026-01-01T00:00:00Z',
+  layer: null,
+  imageId: '',
+  imageName: 'x',
+  cpus: 1,
+  memoryMiB: 512,
+  hostname: 'h',
+  domainname: '',
+  process: { args: ['sh'], env: [], cwd: '/', user: '', terminal: false } as never,
+  stopSignal: 15,
+  stopTimeoutSeconds: 10,
+  readOnlyRoot: false,
+  shmSize: 0,
+  sysctls: {},
+  dns: null,
+  extraHosts: [],
+  files: [],
+  networks: networks.map((network) => ({ network, aliases: [] })),
+  autoRemove: false,
+  annotations: {},
+});
+
+const networks = (): Networks => new Networks(CONFIG, { all: () => [] });
+
+describe('the configuration', () => {
+  it('of an earlier version has one network, called bridge', () => {
+    const { portGroup, subnet } = FRONT;
+    const read = vchConfigSchema.parse({ ...COMMON, bridge: { portGroup, subnet } });
+    expect(read).toEqual({ ...COMMON, networks: [FRONT] });
+  });
+
+  it.each([
+    ['no network', []],
+    ['a name twice', [FRONT, { ...BACK, name: 'bridge' }]],
+    ['a port group twice', [FRONT, { ...BACK, portGroup: 'front' }]],
+    ['a subnet twice', [FRONT, { ...BACK, subnet: FRONT.subnet }]],
+  ])('is refused with %s', (_, list) => {
+    expect(vchConfigSchema.safeParse({ ...COMMON, networks: list }).success).toBe(false);
+  });
+
+  it('gives the gateway a card and an address on each network', () => {
+    expect(gatewayNetworks(networks().list())).toEqual([
+      { interface: 'eth0', address: '172.16.0.1/16' },
+      { interface: 'eth1', address: '10.1.2.1/29' },
+    ]);
+  });
+});
+
+describe('addresses', () => {
+  it('are allotted for each network, to the cards in the order of the networks', () => {
+    const endpoints = networks().bind(on('a', 'back', 'bridge'), MACS);
+    expect(endpoints).toMatchObject([
+      { network: 'back', mac: MACS[0], address: '10.1.2.2', prefixLength: 29, gateway: '10.1.2.1' },
+      { network: 'bridge', mac: MACS[1], address: '172.16.0.2', prefixLength: 16, gateway: '172.16.0.1' },
+    ]);
+    expect(new Set(endpoints.flatMap(({ networkId, endpointId }) => [networkId, endpointId])).size).toBe(4);
+  });
+
+  it('are taken back from all networks', () => {
+    const all = networks();
+    const take = (id: string) => all.bind(on(id, 'bridge', 'back'), MACS);
+    const taken = ['a', 'b', 'c', 'd', 'e'].map(take);
+    expect(() => take('f')).toThrow('no available IPv4 addresses');
+    // Its address on the other network had been allotted by then.
+    all.release('f');
+    all.release('a');
+    expect(take('g')[1]?.address).toBe(taken[0]![1]!.address);
+  });
+
+  it('of a running container are claimed on each network, whatever becomes of the others', () => {
+    const all = networks();
+    const found = networks().bind(on('a', 'bridge', 'back'), MACS);
+    all.claim('x', [found[0]!]);
+    expect(() => all.claim('a', [{ ...found[1]!, network: 'gone' }, ...found])).toThrow('network gone not found');
+    expect(() => all.claim('y', [found[1]!])).toThrow('Address already in use');
+    expect(() => all.claim('y', [found[0]!])).toThrow('Address already in use');
+  });
+
+  it('are allotted on none of the networks when one does not exist', () => {
+    const all = networks();
+    expect(() => all.bind(on('a', 'bridge', 'nosuch'), MACS)).toThrow('network nosuch not found');
+    expect(all.bind(on('b', 'bridge'), MACS)[0]?.address).toBe('172.16.0.2');
+  });
+
+  it('are not given twice on one network, nor for more networks than a VM has cards', () => {
+    expect(() => networks().check(on('a', 'back', 'bridge', 'back'))).toThrow('network back is given twice');
+    const many = Array.from({ length: 11 }, (_, n) => `n${n}`);
+    expect(() => networks().check(on('a', ...many))).toThrow('more than 10 networks');
+    expect(() => networks().check(on('a', ...many.slice(1)))).not.toThrow();
+  });
+});
+
+it('finds networks by name or the beginning of the id, names first', () => {
+  const all = networks();
+  const [bridge, back] = all.list();
+  expect([bridge?.name, back?.name]).toEqual(['bridge', 'back']);
+  for (const reference of ['bridge', 'default', bridge!.id, bridge!.id.slice(0, 12)])
+    expect(all.resolve(reference).id).toBe(bridge!.id);
+  expect(all.resolve('back').portGroup).toBe('back group');
+  expect(() => all.resolve('bac')).toThrow('network bac not found');
+});
+
+it('shows on each network who is on it', () => {
+  const shown = new Networks(CONFIG, {
+    all: () =>
+      [
+        { id: 'a', running: true, spec: { name: 'n' }, endpoints: networks().bind(on('a', 'back', 'bridge'), MACS) },
+      ] as never,
+  }).list();
+  expect(shown.map(({ endpoints }) => endpoints.map(({ mac, containerName }) => [mac, containerName]))).toEqual([
+    [[MACS[1], 'n']],
+    [[MACS[0], 'n']],
+  ]);
+});
+
+describe('a VM on two networks', () => {
+  const spec = on('a', 'back', 'bridge');
+  const endpoints = networks().bind(spec, MACS);
+
+  it('has a card on each port group', () => {
+    const cards = containerVmSpec(CONFIG, spec, 'parent.vmdk').deviceChange!.map(({ device }) => device);
+    const groups = cards.flatMap((device) =>
+      device.$type === 'VirtualVmxnet3' ? [(device.backing as { deviceName: string }).deviceName] : [],
+    );
+    expect(groups).toEqual(['back group', 'front']);
+    expect(new Set(cards.map(({ key }) => key)).size).toBe(cards.length);
+  });
+
+  it('has keys of its own for each device, on as many networks as may be', () => {
+    const many = on('a', ...Array.from({ length: 10 }, (_, n) => `n${n}`));
+    const keys = containerVmSpec(CONFIG, many, 'parent.vmdk').deviceChange!.map(({ device }) => device.key);
+    expect(new Set(keys).size).toBe(keys.length);
+  });
+
+  it('may send from the address that each card has', () => {
+    expect(addressesValue(endpoints)).toBe(`${MACS[0]}=10.1.2.2;${MACS[1]}=172.16.0.2`);
+    expect(addressesValue([])).toBe('none');
+  });
+
+  it('sets up both interfaces, with the default route by the first', () => {
+    const { nics, files } = programSpec(spec, endpoints, true);
+    expect(nics).toEqual([
+      { index: 0, name: 'eth0', mac: MACS[0], address: '10.1.2.2/29', gateway: '10.1.2.1' },
+      { index: 1, name: 'eth1', mac: MACS[1], address: '172.16.0.2/16' },
+    ]);
+    const hosts = files.find(({ path }) => path === '/etc/hosts')!.content;
+    expect(String(hosts)).toMatch(/10\.1\.2\.2\th\n172\.16\.0\.2\th\n$/);
+  });
+
+  it('publishes its ports at the address of the first', () => {
+    expect(mainEndpoint(endpoints)?.address).toBe('10.1.2.2');
+    expect(mainEndpoint([])).toBeUndefined();
+    const [first, second] = endpoints;
+    expect(mainEndpoint([{ ...first!, address: '' }, second!])?.network).toBe('bridge');
+  });
+});
+
+it('reads the cards’ addresses in the order of the cards', () => {
+  const devices = [{ key: 1 }, { macAddress: MACS[0] }, { macAddress: undefined }, { macAddress: MACS[1] }];
+  expect(cardAddresses(devices)).toEqual(MACS);
+});
