@@ -66,10 +66,10 @@ static void begin(void) {
 static void handle_command(enum rpc_command command) {
   if (command == RPC_RESUME) {
     look_at_clock();
-  } else if (command != RPC_NONE) {
-    system_reboots(command == RPC_REBOOT);
-    for each_container(c) container_stop(c);
+    return;
   }
+  system_reboots(command == RPC_REBOOT);
+  for each_container(c) container_stop(c);
 }
 
 static int earlier(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
@@ -137,8 +137,12 @@ static void turn(int signals) {
   watch_all(signals);
   if (poll(polls, count, wait) < 0) return;
   if (polls[SIGNALS].revents) handle_signals(signals);
-  if (polls[RPC].revents & POLLIN) handle_command(platform_rpc_poll());
-  else if (polls[RPC].revents & POLLHUP) platform_rpc_check();
+  if (polls[RPC].revents & POLLIN) {
+    /* Acting on one may take in the next, which then can no longer be polled for. */
+    for (enum rpc_command command; (command = platform_rpc_poll()) != RPC_NONE;) handle_command(command);
+  } else if (polls[RPC].revents & POLLHUP) {
+    platform_rpc_check();
+  }
   for (size_t i = 0; i < MAX_CONTAINERS; i++)
     if (polls[MEMORY + i].revents) container_check_memory(&containers[i]);
   for (nfds_t i = SESSIONS; i < count; i++)

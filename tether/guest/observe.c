@@ -79,7 +79,7 @@ static void add_process(const char *pid) {
   static const struct {
     const char *file;
     size_t most;
-  } parts[] = {{"stat", 4096}, {"status", 8192}, {"cmdline", MAX_ARGUMENTS}};
+  } parts[] = {{"stat", MAX_STAT}, {"status", MAX_STATUS}, {"cmdline", MAX_ARGUMENTS}};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
     char name[64], path[96];
     snprintf(name, sizeof name, "%.32s/%s", pid, parts[i].file);

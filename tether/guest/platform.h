@@ -62,7 +62,7 @@ bool platform_rpc_post(const char *request, size_t size);
 int platform_rpc_fd(void);
 /* The host may have come or gone: after SIGIO, and after POLLHUP. */
 void platform_rpc_check(void);
-/* The next command, once platform_rpc_fd() can be read. */
+/* The next command, once platform_rpc_fd() can be read; RPC_NONE: there is none. */
 enum rpc_command platform_rpc_poll(void);
 
 #endif
