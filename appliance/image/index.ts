@@ -28,4 +28,5 @@ export {
   withDefaultTag,
 } from './reference.js';
 export type { RegistryConfig } from './registry-endpoints.js';
+export { RUN_CONFIG_FIELDS } from './run-config.js';
 export type * from './types.js';
