@@ -254,7 +254,8 @@ export const CODES = {
   'network.notFound': code('notFound', (s: { network: string }) => `there is no network '${s.network}'`),
   /** A container's own network, when it is started. */
   'network.gone': code('notFound', (s: { network: string }) => `a container's network '${s.network}' is gone`),
-  'network.tooMany': code('invalid', (_: Nothing) => 'a container can be created with one network'),
+  'network.tooMany': code('invalid', (s: { most: number }) => `a container can be on ${s.most} networks`),
+  'network.givenTwice': code('invalid', (s: { network: string }) => `the network '${s.network}' is given twice`),
   'network.noAddress': code('insufficientResources', (s: { subnet: string }) => `${s.subnet} has no free address`),
   'network.foreignAddress': code(
     'conflict',

@@ -109,7 +109,9 @@ export const WORDS: Words = {
 
   'network.notFound': ({ network }) => `network ${network} not found`,
   'network.gone': ({ network }) => `failed to set up container networking: network ${network} not found`,
-  'network.tooMany': () => 'Container cannot be connected to network endpoints: more than one network at create',
+  'network.tooMany': ({ most }) => `Container cannot be connected to network endpoints: more than ${most} networks`,
+  'network.givenTwice': ({ network }) =>
+    `Container cannot be connected to network endpoints: network ${network} is given twice`,
   'network.noAddress': ({ subnet }) => `no available IPv4 addresses on this network's address pools: ${subnet}`,
   'network.foreignAddress': null,
   'network.addressInUse': () => 'Address already in use',
