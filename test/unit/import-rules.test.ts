@@ -33,7 +33,6 @@ const DOORS: Record<string, string[]> = {
 
 /** What still breaks a rule. This list only ever gets shorter: an entry that nothing matches any more fails the test. */
 const LEFT: RegExp[] = [
-  /^circle: appliance\/docker\//,
   /^circle: src\/hostd\//,
   /^circle: src\/vim25\//,
   /^past the index: src\/hostd\/.* → src\/disk\//,

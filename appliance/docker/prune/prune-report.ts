@@ -1,24 +1,15 @@
-/** What a prune answers: its report, or (`stream`, API 1.56) a line for each thing that is gone, and the report last. */
+/** Answers a prune: with its report or, with `stream` (API 1.56), with a line for each thing that is gone and the report at the end. */
 import type { Request, Response } from 'express';
 import { atLeast } from '../http/api-version.js';
 import { JSON_LINES, streamed } from '../http/json-stream.js';
 import { flag, versionOf } from '../http/request.js';
 import { dockerMessage } from '../words/docker-message.js';
+import { type PruneProgress, QUIET } from './prune-progress.js';
 
-/** A client that takes nothing for this long is given up: it keeps others from pruning. */
+/** A client that takes nothing for this long is disconnected, since it keeps others from pruning. */
 const STALLED_MS = 30_000;
 
-/** Who prunes tells of it. */
-export interface PruneProgress {
-  /** Something is gone. */
-  deleted(id: string): void;
-  /** Nobody listens any more: what is left stays. */
-  over(): boolean;
-}
-
-const QUIET: PruneProgress = { deleted: () => undefined, over: () => false };
-
-/** Runs a prune and answers. An error before the first line is an answer with a status, one after it a line of the stream. */
+/** Runs a prune and answers. An error before the first line gets a status of its own; after it, it is a line of the stream. */
 export async function streamedReport(
   request: Request,
   response: Response,

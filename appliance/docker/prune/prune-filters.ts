@@ -2,7 +2,7 @@
 import { CaissonError, invalid, messageOf } from '../../../src/common/errors.js';
 import { parseTime } from '../values/timestamps.js';
 
-/** What may be pruned. */
+/** Decides what may be pruned. */
 export class PruneFilters {
   private readonly untilMs: number | null;
 
@@ -16,7 +16,7 @@ export class PruneFilters {
     this.untilMs = until[0] === undefined ? null : Number(parseTime(until[0], now) / 1_000_000n);
   }
 
-  /** True when something of that age and with these labels may go. @param created milliseconds; NaN: not known */
+  /** Whether something with that age and these labels may go. @param created in milliseconds; NaN: not known */
   allow(created: number, labels: Record<string, string>): boolean {
     if (this.untilMs !== null && !(created <= this.untilMs)) return false;
     if (!hasAll(labels, this.given.get('label') ?? [])) return false;
@@ -32,7 +32,7 @@ function hasAll(labels: Record<string, string>, wanted: string[]): boolean {
   });
 }
 
-/** Something else that is wrong with filters, in the words of whoever says it. */
+/** Runs `body`, and puts `prefix` before the message of what it throws. @throws invalid */
 export function prefixed<T>(prefix: string, body: () => T): T {
   try {
     return body();
