@@ -258,7 +258,8 @@ export class ContainerFiles implements FileService {
       } catch (error) {
         leave();
         // Its process has ended just now: soon it is one that does not run.
-        if (!isKind(error, 'conflict') || !(await container.powerBecomes(false, END_MS))) throw error;
+        if (!isKind(error, 'conflict') || !(await container.until(() => !container.poweredOn, { ms: END_MS })))
+          throw error;
       }
     }
     const release = await hold(container);

@@ -136,9 +136,9 @@ export class Interaction implements InteractionService {
   }
 
   private channelOf(container: Container): ContainerChannel {
-    if (container.state === 'removing' || container.state === 'dead')
+    if (['removing', 'dead', 'removed'].includes(container.life.kind))
       throw new PortLayerError('container.beingRemoved', { container: container.id, hinders: 'attach' });
-    return container.channelOn(channelPath(this.config, container.id));
+    return container.machine.channelOn(channelPath(this.config, container.id));
   }
 
   /** Input may be written before the VM is connected: it waits. */
@@ -162,7 +162,7 @@ export class Interaction implements InteractionService {
     const path = this.logPath(container);
     const cursor = new LogCursor();
     const { channel } = container;
-    let ended = (!container.running && container.state !== 'starting') || container.reportedExit !== null;
+    let ended = (!container.running && container.state !== 'starting') || container.ending;
     const { keepBytes, rotation } = container.spec.log ?? {};
     let { tail } = options;
     if (rotation !== undefined && keepBytes !== undefined)
