@@ -4,7 +4,7 @@
  */
 import { EventEmitter, once } from 'node:events';
 import { Readable } from 'node:stream';
-import { exitCodeOf, PortLayerError } from '../../port-layer/errors.js';
+import { errorRecord, exitCodeOf, PortLayerError } from '../../port-layer/errors.js';
 import type {
   AttachedStreams,
   AttachOptions,
@@ -58,7 +58,7 @@ class FakeContainer extends EventEmitter<{ started: [FakeProcess]; exited: [Exit
       startedAt: null,
       finishedAt: null,
       exitCode: 0,
-      error: '',
+      error: null,
       oomKilled: false,
       paused: false,
       pid: 0,
@@ -137,13 +137,12 @@ class FakeExecService implements ExecService {
       this.failStart = null;
       Object.assign(info, {
         state: before,
-        error: error.message,
+        error: errorRecord(error),
         exitCode: exitCodeOf(error),
       });
       this.events.emit('event', {
         type: 'startFailed',
         container: { ...info },
-        error: error.message,
         time: new Date(),
       });
       for (const reader of container.early) reader.push(null);
@@ -161,7 +160,7 @@ class FakeExecService implements ExecService {
       startedAt: new Date(),
       finishedAt: null,
       exitCode: 0,
-      error: '',
+      error: null,
       endpoints: info.spec.networks.map(({ network, aliases }) => ({
         network,
         networkId: BRIDGE_ID,

@@ -1,6 +1,6 @@
 /** The route that makes a container. */
 import type { Request, Router } from 'express';
-import { type ContainerInfo, type ContainerSpec, nameTaken } from '../../../port-layer/index.js';
+import { type ContainerInfo, type ContainerSpec, PortLayerError } from '../../../port-layer/index.js';
 import { invalid, notFound } from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/index.js';
 import type { Image } from '../../image/index.js';
@@ -76,7 +76,8 @@ async function create(
 async function createWithVolumes(engine: Engine, wanted: CreateBody, spec: ContainerSpec): Promise<ContainerInfo> {
   const { exec } = engine.portLayer;
   const holder = exec.list().find((container) => container.spec.name === spec.name);
-  if (holder !== undefined) throw nameTaken(spec.name, holder.spec.id);
+  if (holder !== undefined)
+    throw new PortLayerError('container.nameTaken', { name: spec.name, holder: holder.spec.id });
   const mounted = await engine.volumes.prepare(wanted, spec);
   try {
     return await exec.create(mounted);

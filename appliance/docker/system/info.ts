@@ -8,6 +8,7 @@ import { humanSize } from '../../../src/common/human-size.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
+import { dockerMessageOf } from '../words/docker-message.js';
 import { STORAGE_DRIVER } from './storage-driver.js';
 
 const manifest = new URL(
@@ -179,10 +180,10 @@ const REFUSED_MS = 3_600_000;
 
 /** What an administrator should look into. */
 function warnings({ lastRefused }: InfoSources['room'], host: HostInfo, containers: ContainerInfo[]): string[] | null {
-  const still = containers.filter(({ paused, error }) => paused && error !== '');
+  const still = containers.filter(({ paused, error }) => paused && error !== null);
   const list = [
     ...host.lacks.map((what) => `WARNING: ${what}`),
-    ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${error}`),
+    ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${dockerMessageOf(error)}`),
   ];
   if (lastRefused !== null && Date.now() - lastRefused.at.getTime() < REFUSED_MS)
     list.push(`WARNING: refused at ${lastRefused.at.toISOString()}: ${lastRefused.message}`);
