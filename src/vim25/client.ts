@@ -8,6 +8,7 @@ import { decodeResponse, encodeRequest } from './soap-message.js';
 import { SoapService } from './soap-service.js';
 import { TaskWaiter } from './task-waiter.js';
 import { Transport } from './transport.js';
+import type { CallOptions, PropertyPath, Props, RetrievedObject, VimCalls } from './typed-calls.js';
 import type {
   ManagedObjectReference,
   ManagedObjects,
@@ -28,47 +29,13 @@ export interface ConnectOptions {
   password: string;
   /** SHA-1 of the server's certificate, `AB:CD:…`; without it the system's authorities decide. */
   thumbprint?: string;
-  /** Ends the attempt to connect; later logins do not heed it. */
+  /** Ends the attempt to connect; it has no effect on later logins. */
   signal?: AbortSignal;
-}
-
-/** An object with some of its properties; nested paths (`config.extraConfig`) are keys of their own. */
-export interface RetrievedObject<T extends keyof ManagedObjects> {
-  ref: ManagedObjectReference;
-  props: Props<T>;
-}
-
-/** Property values by path: first-level ones typed, nested ones by walking the path. */
-export type Props<T extends keyof ManagedObjects> = { [P in PropertyPath<T>]?: PathValue<ManagedObjects[T], P> };
-
-type Defined<V> = Exclude<V, undefined>;
-type Key<T> = Extract<keyof T, string>;
-/** `a`, `a.b` or `a.b.c`. */
-export type PropertyPath<T extends keyof ManagedObjects> =
-  | Key<ManagedObjects[T]>
-  | {
-      [A in Key<ManagedObjects[T]>]: Defined<ManagedObjects[T][A]> extends unknown[] | string | number | boolean | Date
-        ? never
-        : `${A}.${Key<Defined<ManagedObjects[T][A]>>}`;
-    }[Key<ManagedObjects[T]>];
-type PathValue<O, P extends string> = P extends `${infer A}.${infer B}`
-  ? A extends keyof O
-    ? PathValue<Defined<O[A]>, B>
-    : unknown
-  : P extends keyof O
-    ? Defined<O[P]>
-    : unknown;
-
-/** Options of a call. */
-export interface CallOptions {
-  signal?: AbortSignal;
-  /** The server's silence for so long ends the call (default two minutes). */
-  idleTimeoutMs?: number;
 }
 
 /** A logged-in vSphere client. Close it when done. */
-export class VimClient {
-  /** Round trips by operation, for those who count them. */
+export class VimClient implements VimCalls {
+  /** Number of round trips by operation, for tests and benchmarks. */
   readonly calls = new Map<string, number>();
   private readonly tasks: TaskWaiter;
   private login: Promise<void> | null = null;
@@ -100,13 +67,13 @@ export class VimClient {
     }
   }
 
-  /** The server's singletons and what it is. */
+  /** The server's singletons, and facts about the server. */
   get serviceContent(): ServiceContent {
     return this.content!;
   }
 
   /**
-   * Calls an operation. Logs in again once when the session has gone.
+   * Calls an operation. If the session is gone, logs in again once.
    * @throws VimFault; unavailable when the server can't be reached; cancelled
    */
   async call<M extends keyof Operations>(
@@ -138,7 +105,7 @@ export class VimClient {
         return await this.retrieveAll(left, type, paths);
       } catch (error) {
         if (!isKind(error, 'notFound')) throw error;
-        // One of them is gone, and makes the whole answer a fault: go on without it.
+        // One of them is gone, which turns the whole answer into a fault: continue without it.
         const gone = (error as VimFault).fault?.obj as ManagedObjectReference | undefined;
         const rest = left.filter((ref) => ref.value !== gone?.value);
         if (rest.length === left.length) {
@@ -163,7 +130,7 @@ export class VimClient {
       { propSet: [{ type, pathSet: paths, all: false }], objectSet: refs.map((obj) => ({ obj, skip: false })) },
     ];
     let page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
-    // A lost session is no fault here: all that was asked is said to be missing.
+    // A lost session is not reported as a fault here; instead every property is reported missing.
     if (page?.objects?.some(isNotAuthenticated)) {
       await this.logInAfter(session);
       page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
@@ -180,9 +147,9 @@ export class VimClient {
   }
 
   /**
-   * Waits for a task's end; an abort ends the waiting, not the task.
+   * Waits for a task to end. An abort ends the waiting, not the task.
    * @returns its info
-   * @throws VimFault with the task's error; notFound when the server knows it no more; cancelled
+   * @throws VimFault with the task's error; notFound when the server no longer knows it; cancelled
    */
   waitTask(
     task: ManagedObjectReference,
@@ -191,7 +158,7 @@ export class VimClient {
     return this.tasks.wait(task, options);
   }
 
-  /** Calls an operation that gives a task, and waits for its end. @returns the task's result */
+  /** Calls an operation that returns a task, and waits for it to end. @returns the task's result */
   async runTask<M extends TaskOperation>(
     operation: M,
     target: ManagedObjectReference,
@@ -200,7 +167,7 @@ export class VimClient {
   ): Promise<unknown> {
     return span(`task ${operation}`, async () => {
       const task = (await this.call(operation, target, args, { signal: options.signal })) as ManagedObjectReference;
-      // Many are done by now: a look is one round trip, waiting is three.
+      // Many tasks are done by now. Looking takes one round trip, waiting three.
       const [object] = await this.retrieve([task], 'Task', ['info']);
       if (object?.props.info?.state === 'success') return object.props.info.result;
       return (await this.waitTask(task, options)).result;

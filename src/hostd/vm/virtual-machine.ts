@@ -3,18 +3,16 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { logger } from '../../common/log.js';
 import { Saver } from '../../common/saver.js';
-import { propertyNames } from '../../vim25/table.js';
-import type {
-  ManagedObjectReference,
-  VirtualDeviceConfigSpec,
-  VirtualMachineConfigSpec,
-} from '../../vim25/types.generated.js';
-import { checkChange, checkDevices, checkKeys, ownerOf } from '../access/machine-access.js';
-import { checkBounds } from '../access/machine-bounds.js';
+import {
+  type ManagedObjectReference,
+  propertyNames,
+  type VirtualDeviceConfigSpec,
+  type VirtualMachineConfigSpec,
+} from '../../vim25/server.js';
 import { fault } from '../faults.js';
-import { ManagedObject } from '../inventory/managed-object.js';
+import type { CallContext } from '../objects/call-context.js';
+import { ManagedObject } from '../objects/managed-object.js';
 import type { VmDefinition } from '../runtime.js';
-import type { CallContext } from '../server/session.js';
 import { ADDRESSES_KEY } from './assigned-addresses.js';
 import { changedConfig, checkNameLength, checkVersion } from './changed-config.js';
 import { runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
@@ -22,12 +20,15 @@ import { deleteDisks, makeDisks } from './device-files.js';
 import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
+import type { Machine } from './machine.js';
+import { checkChange, checkDevices, checkKeys, ownerOf } from './machine-access.js';
+import { checkBounds } from './machine-bounds.js';
 import { type PoweredVm, type PowerState, VmPower } from './power.js';
 import { vmProperty } from './properties/vm-properties.js';
 import { refuseUnsupported } from './unsupported-options.js';
 import { saveVmx, type VmConfig } from './vm-config.js';
 import { type PostVmEvent, vmEvents } from './vm-events.js';
-import type { Machine, VmHost } from './vm-host.js';
+import type { VmHost } from './vm-host.js';
 
 const log = logger('vm');
 
@@ -39,7 +40,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   private queue: Promise<unknown> = Promise.resolve();
   private removed = false;
   private readonly file = new Saver(async () => {
-    if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
+    if (!this.removed) await saveVmx(this.vmx, this.host.files.pathOf(this.directory), this.config);
   });
 
   constructor(
@@ -126,7 +127,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   definition(): VmDefinition {
     const { ref, directory, config, host } = this;
     const { uuid, name, cpus, memoryMiB, hardware, extraConfig } = config;
-    const resolve = (file: string): string => host.datastore.resolve(file);
+    const resolve = (file: string): string => host.files.resolve(file);
     return {
       moid: ref.value,
       uuid,
@@ -173,12 +174,13 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     checkVersion(config, spec);
     refuseUnsupported(spec, creating);
     if (!creating) checkChange(this, spec);
-    const name = spec.name !== undefined && spec.name !== config.name ? host.checkVmName(spec.name, this) : config.name;
+    const name =
+      spec.name !== undefined && spec.name !== config.name ? host.machines.checkName(spec.name, this) : config.name;
     checkNameLength(name);
     if (spec.numCPUs !== undefined || spec.memoryMB !== undefined) this.power.mustBe('poweredOff');
     let next: VmConfig = { ...changedConfig(config, spec), name };
     checkKeys(host, this, config.extraConfig, next.extraConfig);
-    checkBounds(host, this.pool.value, config, next);
+    checkBounds(host.machines, this.pool.value, config, next);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) {
       const hardware = await this.changeDevices(changes);
@@ -197,11 +199,11 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   private async changeDevices(changes: readonly VirtualDeviceConfigSpec[]): Promise<Hardware> {
     this.power.mustBe('poweredOff');
     const before = this.config.hardware;
-    const { datastore } = this.host;
+    const { files: datastore } = this.host;
     const base = basename(this.vmx, '.vmx');
     const changed = applyDeviceChanges(before, changes, {
-      // What the caller may not know of is not there.
-      portGroups: this.host.seenPortGroups(),
+      // To the caller, port groups that it may not see do not exist.
+      portGroups: this.host.portGroups.seen(),
       defaultDiskFile: (index) =>
         datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
     });
@@ -242,7 +244,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     this.postEvent('VmRemovedEvent', 'was removed', user);
     this.removed = true;
     await this.file.idle();
-    await this.host.forget(this);
+    await this.host.machines.forget(this);
   }
 
   // --- what this host cannot do -------------------------------------------------------------------------------------

@@ -1,0 +1,58 @@
+/** Commands that run with fewer rights, by setpriv (util-linux). */
+import { execFileSync } from 'node:child_process';
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+
+const log = logger('endpoint-vm');
+const NO_CAPABILITIES = ['--inh-caps=-all', '--ambient-caps=-all'];
+const NO_GAIN = '--no-new-privs';
+const UNBOUND = '--bounding-set=-all';
+
+/**
+ * The capabilities that a porter needs: it binds low ports, gives a socket a group and puts it into a directory of the endpoint's, enters
+ * a network namespace and sets an address there, and starts and ends the worker under another user.
+ */
+const PORTER = 'net_bind_service setgid setuid setpcap dac_override sys_admin net_admin kill'.split(' ');
+
+let bounding: boolean | undefined;
+
+/** Whether the bounding set of capabilities can be changed here; not every container allows it. */
+function canBound(): boolean {
+  if (bounding === undefined) {
+    try {
+      execFileSync('setpriv', [NO_GAIN, ...NO_CAPABILITIES, UNBOUND, 'true'], { stdio: ['ignore', 'ignore', 'pipe'] });
+      bounding = true;
+    } catch (error) {
+      bounding = false;
+      log.warn(
+        { err: messageOf(error) },
+        'capabilities cannot be bounded here: endpoints are held by their user alone',
+      );
+    }
+  }
+  return bounding;
+}
+
+/**
+ * The beginning of a command that runs as that user and group, without other groups, without capabilities and without a way to gain any.
+ * @param dies whether it is killed when the process that started it has ended
+ */
+export function asUser(number: number, dies = false): string[] {
+  return [
+    'setpriv',
+    `--reuid=${number}`,
+    `--regid=${number}`,
+    '--clear-groups',
+    NO_GAIN,
+    ...NO_CAPABILITIES,
+    ...(canBound() ? [UNBOUND] : []),
+    ...(dies ? ['--pdeathsig=KILL'] : []),
+    '--',
+  ];
+}
+
+/** The beginning of a porter's command: root, with the capabilities it takes. */
+export function asPorter(): string[] {
+  const kept = canBound() ? [`${UNBOUND},${PORTER.map((name) => `+${name}`).join(',')}`] : [];
+  return ['setpriv', NO_GAIN, ...NO_CAPABILITIES, ...kept, '--'];
+}
