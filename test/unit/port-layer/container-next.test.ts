@@ -75,7 +75,7 @@ const EVENTS: ContainerEvent[] = [
   { type: 'seen', seen: null },
 ];
 
-/** The state that follows; what is not here stays as it is. */
+/** The next state; commands that are not listed leave it unchanged. */
 const TABLE: Record<Kind, Partial<Record<ContainerEvent['type'], Kind>>> = {
   created: { start: 'preparing', found: 'running', remove: 'removing', gone: 'removed' },
   exited: { start: 'preparing', found: 'running', remove: 'removing', gone: 'removed' },
