@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../common/log.js';
 import { bootImage, cacheDirectory, type InstancePaths, memoryLibrary } from '../common/paths.js';
-import { isEndpoint, ProcessRuntime } from './endpoint-vm/endpoint-runtime.js';
+import { isEndpoint, EndpointRuntime } from './endpoint-vm/endpoint-runtime.js';
 import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
 import { Cages } from './qemu/cage.js';
@@ -23,7 +23,7 @@ const log = logger('hostd');
 export class HostRuntime implements VmRuntime {
   constructor(
     private readonly qemu: QemuRuntime,
-    private readonly processes: ProcessRuntime,
+    private readonly endpoints: EndpointRuntime,
     readonly virtualSwitch: VirtualSwitch,
     readonly acceleration: AccelerationChoice,
     readonly capabilities: QemuCapabilities,
@@ -34,7 +34,7 @@ export class HostRuntime implements VmRuntime {
     const bounded = boundFiles(vm, hooks);
     try {
       return isEndpoint(vm)
-        ? await this.processes.powerOn(vm, bounded.hooks)
+        ? await this.endpoints.powerOn(vm, bounded.hooks)
         : await this.qemu.powerOn(vm, bounded.hooks, signal);
     } catch (error) {
       bounded.stop();
@@ -42,7 +42,7 @@ export class HostRuntime implements VmRuntime {
     }
   }
 
-  /** Ends what runs for the runtime alone; VMs go on running. */
+  /** Ends what runs for the runtime only; VMs go on running. */
   async close(): Promise<void> {
     await this.qemu.close();
     await this.cages.groups.close();
@@ -50,13 +50,13 @@ export class HostRuntime implements VmRuntime {
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
     const bounded = boundFiles(vm, hooks);
-    const running = await (isEndpoint(vm) ? this.processes : this.qemu).adopt(vm, bounded.hooks);
+    const running = await (isEndpoint(vm) ? this.endpoints : this.qemu).adopt(vm, bounded.hooks);
     if (running === null) bounded.stop();
     return running;
   }
 }
 
-/** Keeps the files small that a VM's process writes, until it has ended. */
+/** Keeps the files that a VM's process writes small, until the VM has ended. */
 function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop(): void } {
   if (isEndpoint(vm)) return boundVmLog(vm, hooks, 'endpoint');
   const serial = boundSerialFile(vm, hooks);
@@ -71,7 +71,7 @@ function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop():
 /**
  * Makes the runtime of an instance. Boot snapshots are shared with all hosts of the machine, unless they have a directory of their own.
  * @param warmPool how many VMs of the usual shape wait to be powered on
- * @param hangMs an endpoint of which nothing is heard for so long is started again
+ * @param hangMs an endpoint that is silent for so long is started again
  * @throws unavailable when QEMU cannot be used, or the accelerator asked for
  */
 export async function createRuntime(
@@ -111,7 +111,7 @@ export async function createRuntime(
   await qemu.open();
   return new HostRuntime(
     qemu,
-    new ProcessRuntime(paths, virtualSwitch, hangMs),
+    new EndpointRuntime(paths, virtualSwitch, hangMs),
     virtualSwitch,
     choice,
     capabilities,

@@ -1,4 +1,4 @@
-/** The observe service for tests of what stands on it: says what it is told to. */
+/** An observe service for tests: it reports what the test wants. */
 
 import type { ContainerInfo } from '../../port-layer/index.js';
 import { parseProcesses } from '../../port-layer/observe/processes.js';

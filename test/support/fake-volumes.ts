@@ -1,4 +1,4 @@
-/** Volumes of the fake port layer: names and what is said of them, nothing in them. */
+/** Volumes of the fake port layer: names and their records, without content. */
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../port-layer/index.js';
 import { conflict, notFound } from '../../src/common/errors.js';
 

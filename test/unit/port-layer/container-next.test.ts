@@ -75,7 +75,7 @@ const EVENTS: ContainerEvent[] = [
   { type: 'seen', seen: null },
 ];
 
-/** The state that follows; what is not here stays as it is. */
+/** The next state; commands that are not listed leave it unchanged. */
 const TABLE: Record<Kind, Partial<Record<ContainerEvent['type'], Kind>>> = {
   created: { start: 'preparing', found: 'running', remove: 'removing', gone: 'removed' },
   exited: { start: 'preparing', found: 'running', remove: 'removing', gone: 'removed' },
@@ -222,7 +222,7 @@ describe('a start', () => {
     expect(after.failure).toEqual(startError(127, failed.message));
     expect(after.life).toMatchObject({ kind: 'created', failure: { exitCode: 127 } });
   });
-  it('fails where the machine went off and nobody knows why', () => {
+  it('fails if the machine went off and nobody knows why', () => {
     const { facts: after } = step(LIVES.powering, { type: 'off', status: { kind: 'none' }, at: now });
     expect(after.failure?.message).toBe('container VM has unexpectedly powered off');
   });
