@@ -1,4 +1,4 @@
-/** A datastore without room: the container that needs some stands still, says so, and goes on when there is room; others do not notice. */
+/** A full datastore: the container that needs room stands still, says so, and resumes when there is some; others do not notice. */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,7 +44,7 @@ describe('a container that fills the datastore', () => {
     expect(events).toMatch(/container pause .*reason=no space left on device/);
   });
 
-  it('answers in words whoever wants something of it, and shows its logs', async () => {
+  it('refuses requests with a message, and shows its logs', async () => {
     const executed = await docker('exec', 'full', 'true');
     expect(executed.code).not.toBe(0);
     expect(executed.stderr).toMatch(/is paused: no space left on device/);

@@ -1,5 +1,5 @@
 /**
- * 10,000 requests that make no sense, at every route of a real endpoint: each is answered in time, with a 4xx (or what Docker says
+ * 10,000 malformed requests, at every route of a real endpoint: each is answered in time, with a 4xx (or what Docker says
  * there) and a message in JSON; no stack, no hang, no leak.
  *
  *   FUZZ_API_FROM    number of the first case (default 0): to run one that failed again, with FUZZ_API_COUNT=1
@@ -135,7 +135,7 @@ function problemOf(one: FuzzCase, { status, type, text, cut }: Answer): string |
   if (status < 400) return null;
   if (status >= 500 && status !== 501 && !DOCKERS_OWN_5XX.test(text)) return `status ${status}`;
   if (cut || one.method === 'HEAD') return null;
-  // Raw streams and clients older than JSON errors are answered in plain text; and what is no HTTP by the server itself.
+  // Raw streams and clients older than JSON errors are answered in plain text; and anything that is not HTTP by the server itself.
   if (type.startsWith('application/vnd.docker') || type.startsWith('text/plain') || status === 431) return null;
   if (type === '' && text === '' && status === 400) return null;
   try {
@@ -165,7 +165,7 @@ const memoryKiB = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
-it('every route takes what makes no sense', async () => {
+it('every route survives nonsense', async () => {
   const pid = endpointPid();
   // What is loaded and compiled at first is no growth.
   for (let number = 0; number < 300; number++) await send(fuzzCase(number, routes, { ids })).catch(() => undefined);

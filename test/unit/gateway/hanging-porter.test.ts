@@ -1,4 +1,4 @@
-/** A porter, or a worker, that does not answer: whoever waits for it is told, and what comes too late is undone. */
+/** A porter, or a worker, that does not answer: waiting callers get an error, and what comes too late is undone. */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,7 +67,7 @@ describe('a worker that hangs', () => {
     compiled.remove();
   });
 
-  it('is ended and started again when that is noticed; a socket it has not taken is told of', async () => {
+  it('is killed and restarted when that is noticed; a socket it has not taken is reported', async () => {
     let pid = 0;
     let hangs: (why: string) => void = () => undefined;
     let watched = 0;

@@ -63,7 +63,7 @@ describe('the warm pool', () => {
     for (let i = 0; i < 8; i++) pool.note('large', shape(4096));
     pool.fill();
     await expect.poll(() => host.alive.filter((key) => key === 'large')).toHaveLength(2);
-    // The one that was taken is not its own any more.
+    // The one that was taken no longer belongs to the pool.
     expect(host.alive).toEqual(['small', 'large', 'large']);
   });
 
@@ -123,7 +123,7 @@ describe('the warm pool', () => {
     expect(host.attempts).toBe(3);
   });
 
-  it('of no size makes none, and without a snapshot neither', async () => {
+  it('makes nothing with size 0 or without a snapshot', async () => {
     const none = poolOf(0);
     // The next hostd's pool may have a size.
     expect(pool.note('small', shape(64))).toBe(true);

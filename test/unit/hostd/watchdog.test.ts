@@ -4,7 +4,7 @@ import { Watchdog } from '../../../src/hostd/watchdog.js';
 const EVERY_MS = 2000;
 const HANG_MS = 30_000;
 
-/** What becomes of a process that goes on in this way. @returns after how many seconds it was given up, and why */
+/** What happens to a process that continues like this. @returns after how many seconds it was given up, and why */
 function watch(
   seconds: number,
   at: (ms: number) => { beat?: number | null; state?: string; usedMs?: number },
@@ -45,7 +45,7 @@ describe('a process is left alone', () => {
   it('when it never says that it turns', () => expect(watch(10_000, () => ({ beat: null }))).toBeNull());
 });
 
-describe('a process is given up', () => {
+describe('a process is ended', () => {
   it('when it is stopped', () =>
     expect(watch(60, () => ({ state: 'T' }))).toEqual([32, expect.stringContaining('stopped')]));
 
