@@ -1,4 +1,4 @@
-/** What follows what in a container's life: one pure function. An event that means nothing in a state changes nothing. */
+/** What follows an event in a container's life: one pure function. An event without a meaning in the current state changes nothing. */
 import { conflict, internal, messageOf } from '../../src/common/errors.js';
 import { StartError } from '../errors.js';
 import {
@@ -17,7 +17,7 @@ import {
 } from './container-life.js';
 import { KILLED, outcome, type RunStatus, startError } from './run-status.js';
 
-/** The new facts, and what is to be done. */
+/** The new facts, and what has to be done. */
 export interface ContainerStep {
   facts: ContainerFacts;
   effects: ContainerEffect[];
@@ -26,7 +26,7 @@ export interface ContainerStep {
 const NOT_PAUSED: Pause = { kind: 'no' };
 const START_FAILED = 128;
 
-/** What becomes of a container. */
+/** What follows an event. */
 export function nextContainer(facts: ContainerFacts, event: ContainerEvent): ContainerStep {
   const { life } = facts;
   const same: ContainerStep = { facts, effects: [] };
@@ -53,7 +53,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
         oomKilled: false,
       });
     case 'abort':
-      // Whoever prepares the start notices, and gives it up.
+      // Whoever prepares the start will notice and give it up.
       if (life.kind === 'preparing' && life.aborted === null) return become({ ...life, aborted: event.reason });
       return life.kind === 'powering' ? become(failing(life, event.reason, event.exitCode)) : same;
     case 'failed':
@@ -90,7 +90,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
     case 'still': {
       if (!hasRun(life)) return same;
       const told = { ...facts, standstill: event.yes ? event.question : '' };
-      // It was being let go, went on in between, and stands still again for another reason.
+      // While `held`, a machine that goes on does not mean that the container does.
       const held = life.run.pause.kind !== 'no' && life.run.pause.held;
       return event.yes || !held ? paused(told, event.yes) : { facts: told, effects: [] };
     }
@@ -119,7 +119,7 @@ function running(
 
 function found(rest: Resting, { suspended, frozen, ...run }: FoundRun): ContainerLife {
   const last = run.last ?? (rest.kind === 'exited' && rest.run.startedAt < run.startedAt ? rest.run : null);
-  // Frozen, and yet its machine is awake: an earlier endpoint looked at its files.
+  // Frozen in a machine that is awake: an earlier endpoint was reading its files.
   const held = frozen && !suspended;
   const pause: Pause = frozen || suspended ? { kind: 'paused', frozen, held, seen: null } : NOT_PAUSED;
   return { kind: 'running', run: { ...run, last, oomKilled: false, pause, stop: null } };
@@ -133,7 +133,7 @@ function outOfMemory(facts: ContainerFacts, news: boolean): ContainerStep {
   return { facts: { ...facts, life: { ...life, run: { ...life.run, oomKilled: true } } }, effects };
 }
 
-/** The machine is off: nothing that was under way in it goes on. */
+/** The machine is off, and with it everything that ran in it. */
 function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep {
   const { life } = facts;
   if (hasRun(life)) return exited(facts, life, status, at);
@@ -147,7 +147,7 @@ function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep 
     case 'none':
       return failed(facts, life.rest, internal('container VM has unexpectedly powered off'));
     default: {
-      // It ran, and has ended before its start was heard of.
+      // It ran and ended before we heard of its start.
       const ran = running(life, status.kind === 'started' ? status.pid : 0);
       const step = exited({ ...facts, life: ran }, ran, status, at);
       return { ...step, effects: [{ do: 'tell', of: 'started' }, ...step.effects] };
@@ -194,7 +194,7 @@ function failed(facts: ContainerFacts, rest: Resting, reason: Error, code?: numb
   };
 }
 
-/** It is nobody's any more, whatever it was doing. */
+/** It is no longer ours, whatever it was doing. */
 function gone(facts: ContainerFacts, at: Date): ContainerStep {
   const { life } = facts;
   let before: ContainerStep = { facts, effects: [] };
@@ -211,7 +211,7 @@ function gone(facts: ContainerFacts, at: Date): ContainerStep {
   };
 }
 
-/** It stands still for everybody to see, or goes on. */
+/** It is paused, or goes on, for everybody to see. */
 function paused(facts: ContainerFacts, yes: boolean): ContainerStep {
   const { life } = facts;
   if (!hasRun(life)) return { facts, effects: [] };

@@ -1,4 +1,4 @@
-/** Containers as virtual machines: Docker's verbs become VM operations. What is seen of the VMs comes in by {@link VmObserver}. */
+/** Containers as virtual machines: what is asked of a container becomes VM operations. News of the VMs come in by {@link VmObserver}. */
 import { EventEmitter } from 'node:events';
 import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -143,7 +143,7 @@ export class Containers implements ExecService, ExecContext {
       'config.uuid',
       'config.changeVersion',
     ]);
-    // It may have been seen already.
+    // The inventory may have shown it already.
     const known = this.cache.get(spec.id);
     const container = known ?? this.observer.containerOf(spec, vm, String(object?.props['config.uuid'] ?? ''));
     container.machine.changeVersion ??= String(object?.props['config.changeVersion'] ?? '');
@@ -202,7 +202,7 @@ export class Containers implements ExecService, ExecContext {
     await this.powerOff(container, ended);
   }
 
-  /** Asks its guest for nothing. */
+  /** Does not ask the guest for anything. */
   private async powerOff(container: Container, ended: () => boolean): Promise<void> {
     await this.client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
       if (!isKind(error, 'conflict')) throw error;
@@ -243,7 +243,7 @@ export class Containers implements ExecService, ExecContext {
       'next-exit': () => ended() || isRemoved(),
       removed: isRemoved,
     };
-    // It may run again by the time that this goes on.
+    // It may already run again when this goes on.
     let status: ExitStatus | null = null;
     const look = (): boolean => {
       if (!holds[condition]()) return false;
@@ -278,7 +278,7 @@ export class Containers implements ExecService, ExecContext {
     const reason = conflict('container is marked for removal and cannot be started');
     container.dispatch({ type: 'abort', reason, exitCode: START_FAILED });
     await container.settled();
-    // A guest that may do what it likes is not asked to end where nothing is lost without.
+    // If nothing can be lost, there is no need to ask the guest to end.
     if (container.running && keepsNothing(container, this.cache, disposes))
       await this.powerOff(container, nextEnd(container));
     else if (container.running) await this.killHard(container, nextEnd(container));
@@ -337,7 +337,7 @@ export class Containers implements ExecService, ExecContext {
   }
 }
 
-/** Holds when the next run has ended, or the next start has failed. */
+/** True once the next run has ended or the next start has failed. */
 function nextEnd(container: Container): () => boolean {
   const { ends } = container.facts;
   return () => container.facts.ends !== ends;

@@ -5,17 +5,17 @@ import { hasRun, restOf } from './container-life.js';
 import { KILLED, outcome, type RunStatus } from './run-status.js';
 
 export const RUN_KEY = 'caisson.run';
-/** A machine takes no longer than this from its power-on to its first process: a later process is another run's. */
+/** No machine takes longer than this from its power-on to its first process: a process that began later belongs to another run. */
 const LONGEST_START_MS = 300_000;
 
 /** One run. */
 export interface RunRecord {
-  /** ISO 8601. What users are told: decided once, before the machine is powered on, so that it never changes. */
+  /** ISO 8601. What users see: decided once, before the machine is powered on, so that it never changes. */
   startedAt: string;
   endpoints: NetworkEndpoint[];
   /** It is paused, and its processes are frozen. */
   frozen?: boolean;
-  /** How it ended, where the guest could not say it: its VM was killed. */
+  /** How it ended, if the guest could not report it because its VM was killed. */
   killed?: { at: string; exitCode: number; oomKilled?: boolean };
   /** The run before this one. */
   last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: string };
@@ -38,7 +38,7 @@ export function newRecord(startedAt: Date, endpoints: NetworkEndpoint[], rest: R
   return recordOf({ startedAt, endpoints, last: rest.kind === 'exited' ? rest.run : null });
 }
 
-/** The record of a container's run as it is now; null: it has none. */
+/** The record of a container's run as it is now; null if it does not run. */
 export function currentRecord({ life }: ContainerFacts): RunRecord | null {
   if (!hasRun(life)) return null;
   const { pause } = life.run;
@@ -48,7 +48,7 @@ export function currentRecord({ life }: ContainerFacts): RunRecord | null {
   };
 }
 
-/** The record of a run that has ended without the guest's saying so. */
+/** The record of a run whose end the guest did not report. */
 export function killedRecord({ startedAt, end }: PastRun): RunRecord {
   const { finishedAt, exitCode, oomKilled } = end;
   return {
@@ -69,7 +69,7 @@ function recordOf(run: { startedAt: Date; endpoints: NetworkEndpoint[]; last: Pa
   };
 }
 
-/** What a container was before the run that its machine is on for. */
+/** The container before its current run. */
 function before({ last }: RunRecord): Resting {
   if (last === undefined) return { kind: 'created', failure: null };
   const { startedAt, finishedAt, exitCode, oomKilled, error } = last;
@@ -77,7 +77,7 @@ function before({ last }: RunRecord): Resting {
   return { kind: 'exited', run: { startedAt: new Date(startedAt), end }, keep: false };
 }
 
-/** What a container is when it is found. @param on its machine is on: what it runs is found next ({@link foundRun}) */
+/** A container as it is discovered. @param on its machine is on; its run is looked at next, by {@link foundRun} */
 export function foundRest(record: RunRecord | null, status: RunStatus, on: boolean): Resting {
   if (record === null) return { kind: 'created', failure: null };
   if (on && record.killed === undefined) return before(record);
@@ -92,9 +92,8 @@ export function foundRest(record: RunRecord | null, status: RunStatus, on: boole
 }
 
 /**
- * The run of a machine that is found on. Its record may be of an earlier run: an administrator has powered it on since.
- * @param facts the container's, before
- * @returns the run, and whether its record tells of it
+ * The run of a machine that is found on. Its record may describe an earlier run, if an administrator has powered it on since.
+ * @returns the run, and whether the record describes it
  */
 export function foundRun(
   { life }: ContainerFacts,

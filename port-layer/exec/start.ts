@@ -19,15 +19,15 @@ import type { Preparation } from './types.js';
 import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
-/** So much more for each volume: an emulated machine that is busy takes long to find and mount many disks. */
+/** Extra time for each volume: a busy emulated machine takes long to find and mount many disks. */
 const VOLUME_MS = 3000;
-/** A guest that could not start its process powers itself off within this. */
+/** A guest that cannot start its process powers itself off within this time. */
 const GUEST_OFF_MS = 10_000;
-/** A VM is off so long after its process has ended. */
+/** After its process has ended, a VM takes up to this long to power off. */
 const ENDING_MS = 10_000;
-/** A VM that was powered off is seen off within this. */
+/** We learn within this time that a VM we powered off is off. */
 const SEEN_OFF_MS = 4000;
-/** What a start ends with that did not come to a process of its own exit code. */
+/** The exit code of a start that failed before there was a process. */
 const START_FAILED = 128;
 
 /** Starts containers. */
@@ -51,14 +51,14 @@ export class Starter {
     }
     const { failure } = container.facts;
     if (failure === null) return;
-    // The VM still has what it had.
+    // The VM still has its former hardware.
     if (former.hardware !== undefined) container.spec = { ...container.spec, hardware: former.hardware };
     throw failure;
   }
 
-  /** Resolves when its process runs, or did. */
+  /** Resolves when its process runs or has run. */
   private async attempt(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
-    // It counts as starting now: nobody else takes its volumes. Who has them already, to read or change files, is waited for.
+    // It counts as starting now, so nobody else takes its volumes. Wait for those who already have them, to read or change files.
     const { volumes, volumeUse } = this.context;
     volumeUse.check(container.spec);
     await volumeUse.free(container.spec);
@@ -110,7 +110,7 @@ export class Starter {
     machine.dispatch({ type: 'poweredOn' });
   }
 
-  /** Nothing follows where its process runs all the same. */
+  /** Has no effect if the process runs all the same. */
   private abort(container: Container, error: unknown): void {
     const reason = error instanceof Error ? error : new Error(messageOf(error));
     const exitCode = error instanceof StartError ? error.exitCode : START_FAILED;

@@ -26,7 +26,7 @@ export function isEndpoint(vm: VmDefinition): boolean {
 }
 
 /** Runs endpoint VMs as local processes. */
-export class ProcessRuntime implements VmRuntime {
+export class EndpointRuntime implements VmRuntime {
   private readonly users: VchUsers;
   private readable: Promise<ProgramPlace> | null = null;
 
