@@ -73,8 +73,8 @@ export type ContainerLife =
   | { kind: 'preparing'; rest: Resting; aborted: Error | null }
   /** The machine is being powered on; we do not know yet that the process runs. */
   | { kind: 'powering'; rest: Resting; startedAt: Date; endpoints: NetworkEndpoint[]; oomKilled: boolean }
-  /** The start has failed; the machine is on its way down. */
-  | { kind: 'failing'; rest: Resting; reason: Error; exitCode: number }
+  /** The start has failed; the machine is on its way down. `told`: by the guest, which keeps the reason with its machine. */
+  | { kind: 'failing'; rest: Resting; reason: Error; exitCode: number; told: boolean }
   | { kind: 'running'; run: Run }
   /** The process has ended; the machine is on its way down. */
   | { kind: 'ending'; run: Run; reported: ReportedExit }
@@ -146,6 +146,8 @@ export type ContainerEffect =
   | { do: 'letGo'; now: boolean }
   /** Record the run's end with the machine, since the guest could not. */
   | { do: 'keepEnd'; run: PastRun }
+  /** Record how a start failed with the machine, since the guest did not. */
+  | { do: 'keepFailure'; rest: Resting }
   /** The process has ended: the machine must power off, or is dropped. */
   | { do: 'expectOff' }
   | { do: 'goOn'; thaw: boolean }

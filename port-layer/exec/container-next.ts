@@ -54,9 +54,9 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
     case 'abort':
       // Whoever prepares the start will notice and give it up.
       if (life.kind === 'preparing' && life.aborted === null) return become({ ...life, aborted: event.reason });
-      return life.kind === 'powering' ? become(failing(life, event.reason, event.exitCode)) : same;
+      return life.kind === 'powering' ? become(failing(life, event, false)) : same;
     case 'failed':
-      return life.kind === 'powering' ? become(failing(life, event.reason, event.exitCode)) : same;
+      return life.kind === 'powering' ? become(failing(life, event, true)) : same;
     case 'started':
       if (life.kind === 'powering') return become(running(life, event.pid), { do: 'tell', of: 'started' });
       if (!hasRun(life) || event.pid === life.run.pid) return same;
@@ -74,7 +74,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
     case 'offOrLeft':
       if (life.kind === 'preparing')
         return failed(facts, life.rest, life.aborted ?? internal('the start was given up'));
-      return life.kind === 'failing' ? failed(facts, life.rest, life.reason, life.exitCode) : same;
+      return life.kind === 'failing' ? failed(facts, life.rest, life.reason, life) : same;
     case 'stop':
       return hasRun(life) ? become({ ...life, run: { ...life.run, stop: { keep: event.keep } } }) : same;
     case 'mark':
@@ -102,10 +102,10 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
 
 function failing(
   { rest }: Extract<ContainerLife, { kind: 'powering' }>,
-  reason: Error,
-  exitCode: number,
+  { reason, exitCode }: { reason: Error; exitCode: number },
+  told: boolean,
 ): ContainerLife {
-  return { kind: 'failing', rest, reason, exitCode };
+  return { kind: 'failing', rest, reason, exitCode, told };
 }
 
 function running(
@@ -136,11 +136,11 @@ function outOfMemory(facts: ContainerFacts, news: boolean): ContainerStep {
 function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep {
   const { life } = facts;
   if (hasRun(life)) return exited(facts, life, status, at);
-  if (life.kind === 'failing') return failed(facts, life.rest, life.reason, life.exitCode);
+  if (life.kind === 'failing') return failed(facts, life.rest, life.reason, life);
   if (life.kind !== 'powering') return { facts, effects: [] };
   switch (status.kind) {
     case 'failed': {
-      return failed(facts, life.rest, notStarted('container', status.code, status.message));
+      return failed(facts, life.rest, notStarted('container', status.code, status.message), { told: true });
     }
     case 'none':
       return failed(facts, life.rest, new PortLayerError('start.poweredOff', {}));
@@ -179,16 +179,25 @@ function exited(
   };
 }
 
-function failed(facts: ContainerFacts, rest: Resting, reason: Error, code?: number): ContainerStep {
+function failed(
+  facts: ContainerFacts,
+  rest: Resting,
+  reason: Error,
+  { exitCode = exitCodeOf(reason), told = false }: { exitCode?: number; told?: boolean } = {},
+): ContainerStep {
   const error = errorRecord(reason);
-  const exitCode = code ?? exitCodeOf(reason);
   const life: Resting =
     rest.kind === 'created'
       ? { kind: 'created', failure: { exitCode, error } }
       : { ...rest, run: { ...rest.run, end: { ...rest.run.end, exitCode, error, oomKilled: false } }, keep: false };
   return {
     facts: { ...facts, life, failure: reason, ends: facts.ends + 1 },
-    effects: [{ do: 'letGo', now: false }, { do: 'tell', of: 'startFailed' }, { do: 'removeIfWished' }],
+    effects: [
+      { do: 'letGo', now: false },
+      ...(told ? [] : [{ do: 'keepFailure', rest: life } as const]),
+      { do: 'tell', of: 'startFailed' },
+      { do: 'removeIfWished' },
+    ],
   };
 }
 

@@ -6,7 +6,7 @@ import type { ContainerEffect, ContainerFacts } from './container-life.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keepsNothing } from './lasting-disks.js';
-import { currentRecord, killedRecord, RUN_KEY, type RunRecord } from './run-record.js';
+import { currentRecord, failedRecord, killedRecord, RUN_KEY, type RunRecord } from './run-record.js';
 import type { ContainerEvent } from './types.js';
 import { renewLimits } from './update.js';
 
@@ -45,6 +45,9 @@ export class Effects {
           life.kind === 'exited' && life.run === effect.run ? killedRecord(effect.run) : null,
         );
         break;
+      case 'keepFailure':
+        this.keep(container, ({ life }) => (life === effect.rest ? failedRecord(effect.rest, new Date()) : null));
+        break;
       case 'expectOff':
         container.machine.dispatch({ type: 'expect', what: 'guest' });
         if (this.isDisposable(container)) this.hands.drop(container);
@@ -72,9 +75,12 @@ export class Effects {
 
   private keep(container: Container, recordOf: (facts: ContainerFacts) => RunRecord | null): void {
     if (container.spec.autoRemove || container.facts.marked) return;
-    this.write(container, recordOf).catch((error: unknown) =>
-      log.debug({ container: container.id, err: messageOf(error) }, 'the record of a run was not kept'),
-    );
+    // A removal or another start waits for it.
+    container
+      .exclusive(() => this.write(container, recordOf))
+      .catch((error: unknown) =>
+        log.debug({ container: container.id, err: messageOf(error) }, 'the record of a run was not kept'),
+      );
   }
 
   /** @param recordOf asked again at each attempt: if another run has begun meanwhile, its record must stay */

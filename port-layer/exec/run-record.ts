@@ -19,6 +19,8 @@ export interface RunRecord {
   frozen?: boolean;
   /** How it ended, if the guest could not report it because its VM was killed. */
   killed?: { at: string; exitCode: number; oomKilled?: boolean };
+  /** It never began: how the start failed, if the guest did not report it. */
+  notStarted?: { exitCode: number; error: ErrorRecord | null };
   /** The run before this one. */
   last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: ErrorRecord | null };
 }
@@ -60,6 +62,12 @@ export function killedRecord({ startedAt, end }: PastRun): RunRecord {
   };
 }
 
+/** The record of a start that failed without the guest's reporting it. */
+export function failedRecord(rest: Resting, now: Date): RunRecord {
+  const { exitCode, error } = rest.kind === 'exited' ? rest.run.end : (rest.failure ?? { exitCode: 0, error: null });
+  return { ...newRecord(now, [], rest), notStarted: { exitCode, error } };
+}
+
 function recordOf(run: { startedAt: Date; endpoints: NetworkEndpoint[]; last: PastRun | null }): RunRecord {
   const { startedAt, endpoints, last } = run;
   if (last === null) return { startedAt: startedAt.toISOString(), endpoints };
@@ -90,6 +98,14 @@ function before({ last }: RunRecord): Resting {
 /** A container as it is discovered. @param on its machine is on; its run is looked at next, by {@link foundRun} */
 export function foundRest(record: RunRecord | null, status: RunStatus, on: boolean): Resting {
   if (record === null) return { kind: 'created', failure: null };
+  const { notStarted } = record;
+  if (notStarted !== undefined) {
+    const rest = before(record);
+    const error = keptError(notStarted.error);
+    // The end of the run before has the failure already.
+    if (rest.kind === 'exited' || error === null) return rest;
+    return { kind: 'created', failure: { exitCode: notStarted.exitCode, error } };
+  }
   if (on && record.killed === undefined) return before(record);
   const startedAt = new Date(record.startedAt);
   const killed = record.killed ?? { at: record.startedAt, exitCode: KILLED };
@@ -118,6 +134,7 @@ export function foundRun(
   const isOver =
     record === null ||
     record.killed !== undefined ||
+    record.notStarted !== undefined ||
     past?.startedAt.toISOString() === record.startedAt ||
     (began !== null && began.getTime() - Date.parse(record.startedAt) > LONGEST_START_MS);
   if (record === null || isOver) {

@@ -45,7 +45,7 @@ const LIVES = {
   exited,
   preparing: { kind: 'preparing', rest: created, aborted: null },
   powering: { kind: 'powering', rest: created, startedAt: began, endpoints: [], oomKilled: false },
-  failing: { kind: 'failing', rest: created, reason, exitCode: 127 },
+  failing: { kind: 'failing', rest: created, reason, exitCode: 127, told: true },
   running: { kind: 'running', run: run() },
   ending: { kind: 'ending', run: run(), reported },
   removing: { kind: 'removing', rest: created },
@@ -167,6 +167,12 @@ describe('what is done', () => {
       ['tell started', 'letGo', 'tell exited', 'removeIfWished'],
     ],
     ['a start that failed', LIVES.failing, { type: 'offOrLeft' }, ['letGo', 'tell startFailed', 'removeIfWished']],
+    [
+      'a start that failed before the guest could tell',
+      { ...LIVES.failing, told: false },
+      { type: 'offOrLeft' },
+      ['letGo', 'keepFailure', 'tell startFailed', 'removeIfWished'],
+    ],
     ['a removal', LIVES.exited, { type: 'gone', at: now }, ['letGo', 'tell removed']],
     [
       'a removal of one that runs',

@@ -181,11 +181,28 @@ it('the record of a run that was killed does not replace that of the next', asyn
   await containers.start(ID);
   expect(containers.resolve(ID)).toMatchObject({ state: 'exited', exitCode: 137 });
   host.whenOn = exits(0);
-  await containers.start(ID);
-  release();
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  const second = containers.start(ID);
+  setTimeout(release, 50);
+  await second;
+  await containers.wait(ID, 'not-running');
   const { startedAt } = containers.resolve(ID);
   expect((await endpoint(host, true)).resolve(ID)).toMatchObject({ startedAt, exitCode: 0 });
+});
+
+it('a start that failed is as it was for a restarted endpoint', async () => {
+  const host = new FakeVmHost(exits(3));
+  const containers = await created(host);
+  const fails = async (): Promise<void> => {
+    await expect(containers.start(ID, () => Promise.reject(new Error('no room')))).rejects.toThrow('no room');
+    await expect.poll(() => host.calls.at(-1)).toBe('ReconfigVM_Task');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const { state, exitCode } = containers.resolve(ID);
+    expect([state, exitCode]).toEqual([host.calls.includes('PowerOnVM_Task') ? 'exited' : 'created', 128]);
+    expect(told((await endpoint(host, true)).resolve(ID))).toEqual(told(containers.resolve(ID)));
+  };
+  await fails();
+  await containers.start(ID);
+  await fails();
 });
 
 it('a restarted endpoint says what was said before', async () => {
