@@ -23,7 +23,7 @@ import {
 import { openImageService } from './image/index.js';
 
 const log = logger('endpoint');
-/** In the channel directory: for clients on the machine that runs the VMs. */
+/** The socket in the channel directory, for clients on the machine that runs the VMs. */
 const DOCKER_SOCKET = 'docker.sock';
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 
@@ -34,14 +34,14 @@ async function readConfig(): Promise<VchConfig> {
   return vchConfigSchema.parse(JSON.parse(keys[CONFIG_KEY] ?? 'null'));
 }
 
-/** vSphere may be starting too: tries for a while. */
+/** Tries for a while: vSphere may still be starting. */
 async function connect(config: VchConfig): Promise<PortLayer> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await openPortLayer(config);
     } catch (error) {
       if (attempt === 30) throw error;
-      log.warn({ err: messageOf(error), attempt }, 'vSphere is not to be reached yet');
+      log.warn({ err: messageOf(error), attempt }, 'vSphere cannot be reached yet');
       await sleep(Math.min(2000, 100 * attempt));
     }
   }
@@ -82,7 +82,7 @@ async function main(): Promise<void> {
     await engine.close();
     await images.close();
     await portLayer.close();
-    // What the host made for this process it removes, too.
+    // With a porter the host made the directory, and removes it.
     if (porter === null) await rm(ownSpoolDirectory(config.id), { recursive: true, force: true });
     process.exit(0);
   };

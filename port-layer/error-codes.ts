@@ -196,7 +196,7 @@ export const CODES = {
   'disk.closing': code('unavailable', (_: Nothing) => 'the engine is stopping'),
 
   // --- layers
-  'layer.notFound': code('notFound', (s: { layer: string }) => `layer ${s.layer} is not stored`),
+  'layer.notFound': code('notFound', (s: { layer: string | null }) => `layer ${s.layer} is not stored`),
   'layer.noParent': code('internal', (s: { layer: string }) => `the parent layer ${s.layer} is not stored`),
   'layer.isParent': code(
     'conflict',

@@ -41,7 +41,7 @@ export async function hostInfo(client: VimClient): Promise<HostInfo> {
       memoryBytes: hardware.reduce((sum, one) => sum + one.memorySize, 0),
       product: about.fullName,
       version: about.version,
-      kernelVersion: hosts[0]?.props.summary?.maxEVCModeKey ?? '',
+      kernelVersion: told('HostKernel'),
       hostName: hosts[0]?.props.name ?? '',
       acceleration: told('Acceleration'),
       cage: told('Cage'),

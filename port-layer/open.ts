@@ -1,15 +1,14 @@
 /** Opening the port layer: connects to vSphere and puts its services together. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { invalid } from '../src/common/errors.js';
 import { ownSpoolDirectory } from '../src/common/paths.js';
-import { type ManagedObjectReference, PropertyWatcher, VimClient, type WatchedObject } from '../src/vim25/index.js';
+import { type ManagedObjectReference, PropertyWatcher, VimClient } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
 import { DiskReaders } from './disks/disk-readers.js';
+import { PortLayerError } from './errors.js';
 import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
-import type { ObservedVm } from './exec/vm-observer.js';
-import { questionOf } from './exec/vm-question.js';
+import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
@@ -22,8 +21,6 @@ import { Layers } from './storage/layers.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
 import { VolumeUse } from './storage/volume-use.js';
 import { Volumes } from './storage/volumes.js';
-
-const WATCHED = ['runtime.powerState', 'runtime.question', 'config.extraConfig', 'config.changeVersion', 'config.uuid'];
 
 /** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
 export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
@@ -54,8 +51,8 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const network = new Networks(config, cache);
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
-    const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', WATCHED, {
-      changed: (object) => exec.observer.observe(observed(object)),
+    const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', [...VM_PROPERTIES], {
+      changed: ({ ref, props }) => exec.observer.observe(readVm(ref, (path) => props.get(path))),
       left: (ref) => exec.observer.vanished(ref),
     });
     await watcher.start();
@@ -98,25 +95,12 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
   }
 }
 
-function observed({ ref, props }: WatchedObject): ObservedVm {
-  const options = (props.get('config.extraConfig') ?? []) as { key: string; value?: unknown }[];
-  return {
-    ref,
-    uuid: String(props.get('config.uuid') ?? ''),
-    poweredOn: ['poweredOn', 'suspended'].includes(String(props.get('runtime.powerState'))),
-    suspended: props.get('runtime.powerState') === 'suspended',
-    question: questionOf(props.get('runtime.question')),
-    changeVersion: String(props.get('config.changeVersion') ?? ''),
-    keys: new Map(options.map((option) => [option.key, String(option.value ?? '')])),
-  };
-}
-
 async function findDatacenter(client: VimClient, name: string): Promise<ManagedObjectReference> {
   const { searchIndex } = client.serviceContent;
   const found =
     searchIndex === undefined
       ? undefined
       : await client.call('FindByInventoryPath', searchIndex, { inventoryPath: name });
-  if (found === undefined) throw invalid(`the target has no datacenter '${name}'`);
+  if (found === undefined) throw new PortLayerError('target.noDatacenter', { datacenter: name });
   return found;
 }

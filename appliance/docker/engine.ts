@@ -1,6 +1,6 @@
 /** Puts the Docker engine together over a port layer. What each part does stands in the part. */
 import type { VchConfig } from '../../port-layer/config.js';
-import type { PortLayer } from '../../port-layer/index.js';
+import type { HostInfo, PortLayer } from '../../port-layer/index.js';
 import type { PortMapper } from '../gateway/index.js';
 import type { ImageService } from '../image/index.js';
 import { ContainerLives } from './containers/container-lives.js';
@@ -11,6 +11,7 @@ import { Lifecycle } from './containers/lifecycle.js';
 import type { ViewSources } from './containers/view-sources.js';
 import { EventBus } from './events/event-bus.js';
 import { EventPublisher, type PublishContainerEvent } from './events/event-publisher.js';
+import { Execs } from './execs/exec-service.js';
 import { HealthService } from './health/health-service.js';
 import { ContainerImages } from './images/container-images.js';
 import { LogForwarding } from './logging/log-forwarding.js';
@@ -20,10 +21,17 @@ import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
 
 export class Engine {
+  readonly exec: PortLayer['exec'];
+  readonly interaction: PortLayer['interaction'];
+  readonly observe: PortLayer['observe'];
+  readonly files: PortLayer['files'];
+  readonly network: PortLayer['network'];
+  readonly volumeStore: PortLayer['volumes'];
   readonly events = new EventBus();
   readonly publish: PublishContainerEvent;
   readonly lives: ContainerLives;
   readonly lifecycle: Lifecycle;
+  readonly execs: Execs;
   readonly restarts: RestartSupervisor;
   readonly volumes: VolumeService;
   readonly sizes: ContainerSizes;
@@ -41,7 +49,13 @@ export class Engine {
     mapper: PortMapper,
     readonly config: VchConfig,
   ) {
-    const { exec, interaction, kv, files, network } = portLayer;
+    const { exec, interaction, observe, kv, files, network, volumes: volumeStore } = portLayer;
+    this.exec = exec;
+    this.interaction = interaction;
+    this.observe = observe;
+    this.files = files;
+    this.network = network;
+    this.volumeStore = volumeStore;
     const publisher = new EventPublisher(this.events, network);
     const publish = publisher.container;
     this.publish = publish;
@@ -66,6 +80,7 @@ export class Engine {
       restarts: this.restarts,
       volumes: this.volumes,
     });
+    this.execs = new Execs({ exec, interaction, lives: this.lives, publish });
     this.observer = new ContainerObserver({
       exec,
       publisher,
@@ -92,6 +107,12 @@ export class Engine {
       ),
     ];
   }
+
+  get room(): PortLayer['room'] {
+    return this.portLayer.room;
+  }
+
+  readonly hostInfo = (): Promise<HostInfo> => this.portLayer.hostInfo();
 
   /** Before the API is served: publishes the ports of containers that run already. Also after the gateway was started again. */
   restorePorts(): Promise<void> {

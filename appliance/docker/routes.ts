@@ -7,7 +7,6 @@ import { inspectRoutes } from './containers/inspect-routes.js';
 import { lifecycleRoutes } from './containers/lifecycle-routes.js';
 import { logRoutes } from './containers/log-routes.js';
 import { observeRoutes } from './containers/observe-routes.js';
-import { pauseRoutes } from './containers/pause-routes.js';
 import { renameRoutes } from './containers/rename-routes.js';
 import { updateRoutes } from './containers/update-routes.js';
 import type { Engine } from './engine.js';
@@ -16,36 +15,35 @@ import { execRoutes } from './execs/exec-routes.js';
 import { versionedRouter } from './http/routing.js';
 import { commitRoutes } from './images/commit-routes.js';
 import { imageRoutes } from './images/image-routes.js';
-import { networkMemberRoutes } from './networks/network-member-routes.js';
+import { networkRoutes } from './networks/network-routes.js';
+import { pruneRoutes } from './prune/prune-routes.js';
 import { diskUsageRoutes } from './system/disk-usage-routes.js';
 import { notImplementedRoutes } from './system/not-implemented-routes.js';
-import { pruneRoutes } from './system/prune-routes.js';
 import { refusedRoutes } from './system/refused-routes.js';
 import { systemRoutes } from './system/system-routes.js';
 import { volumeRoutes } from './volumes/volume-routes.js';
 
-/** All routes of the API. */
+/** All routes of the API. Each takes only what it needs of the engine: the interface beside it says what that is. */
 export function dockerRouter(engine: Engine): Router {
   const router = versionedRouter();
   systemRoutes(router, engine);
-  eventRoutes(router, engine);
-  networkMemberRoutes(router, engine);
+  eventRoutes(router, engine.events);
+  networkRoutes(router, engine);
   createRoutes(router, engine);
   inspectRoutes(router, engine);
   lifecycleRoutes(router, engine);
   renameRoutes(router, engine);
   attachRoutes(router, engine);
-  execRoutes(router, engine);
+  execRoutes(router, engine.execs);
   logRoutes(router, engine);
   observeRoutes(router, engine);
-  pauseRoutes(router, engine);
   updateRoutes(router, engine);
   fileRoutes(router, engine);
   commitRoutes(router, engine);
   pruneRoutes(router, engine);
-  volumeRoutes(router, engine);
+  volumeRoutes(router, engine.volumes);
   diskUsageRoutes(router, engine);
-  // Fixed names under /images/ come before those that take any name.
+  // Routes with fixed names under /images/ must come before those that take any name.
   refusedRoutes(router);
   notImplementedRoutes(router);
   imageRoutes(router, engine);

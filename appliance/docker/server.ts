@@ -1,6 +1,6 @@
 /**
- * The Docker personality: the Engine API over HTTP(S). It parses at the edge, turns requests into calls of the port layer and the
- * image service, and their results into Docker's answers. It keeps no state that cannot be read back from there.
+ * Serves the Docker Engine API over HTTP(S), on TCP ports and unix sockets. The routes (routes.ts) decode requests, call the use cases beside
+ * them, and encode the answers. Nothing here keeps state that cannot be read back from the port layer and the image service.
  */
 import { chmodSync, chownSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
@@ -22,7 +22,7 @@ import { dockerRouter } from './routes.js';
 import { SERVER_VERSION } from './system/info.js';
 
 const log = logger('docker');
-/** A TLS client has said in this time who it is. */
+/** How long a TLS handshake may take. */
 const HANDSHAKE_MS = 15_000;
 
 /** The request handler of the API. */
@@ -33,7 +33,7 @@ export function dockerApp(engine: Engine): express.Express {
   app.set('query parser', 'simple');
   app.use((request, response, next) => {
     setEngineHeaders(response, `Docker/${SERVER_VERSION} (linux)`);
-    // Exactly this type, without a character set: clients compare it.
+    // Exactly this type, without a character set: clients compare the whole value.
     response.json = (value: unknown) =>
       response.setHeader('content-type', 'application/json').end(`${JSON.stringify(value)}\n`);
     const started = Date.now();
@@ -57,15 +57,16 @@ export function dockerApp(engine: Engine): express.Express {
 
 /** A listening server. */
 export interface DockerServer {
-  /** A path for a unix socket. */
+  /** For a unix socket, its path. */
   address: AddressInfo | string;
   close(): Promise<void>;
 }
 
 /**
- * Serves the API, on a TCP port or on a unix socket, for root and the members of `group`.
- * @param listen `group`: number of a group; null: for root alone. `connections`: how many are kept at most
- * @param opened listens there already: opened by the endpoint's porter, for this process may not
+ * Serves the API on a TCP port, or on a unix socket for root and the members of a group.
+ * @param listen.group number of the group; null: root only
+ * @param listen.connections how many connections there may be
+ * @param opened a server that listens there already; the endpoint's porter opens it, since this process may not
  * @throws when the address is taken
  */
 export async function listenDocker(
@@ -74,9 +75,9 @@ export async function listenDocker(
   opened?: Server,
 ): Promise<DockerServer> {
   const tls = 'path' in listen ? undefined : listen.tls;
-  // A client that has sent all its input still waits for output.
+  // A client that has closed its sending side still waits for output.
   const options = { allowHalfOpen: true, noDelay: true };
-  /** The sockets below TLS, by who is at their other end. */
+  /** With TLS, the accepted sockets below it, by the client's address. */
   const accepted = new Map<string, Socket>();
   const connections = new Connections(app, listen.connections ?? connectionLimit(MAX_CONNECTIONS), 'path' in listen);
   const server: Server =
@@ -106,7 +107,7 @@ export async function listenDocker(
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     if ('path' in listen) {
-      // One that was killed leaves its socket.
+      // An endpoint that was killed leaves its socket behind.
       rmSync(listen.path, { force: true });
       const before = process.umask(0o177);
       server.listen(listen.path, () => {
@@ -128,7 +129,7 @@ export async function listenDocker(
   };
 }
 
-/** Has `server` serve what connects to another one, whose socket came from another process. */
+/** Serves the connections of a server that another process has opened. */
 function serveOpened(
   server: Server,
   opened: Server,
@@ -144,7 +145,7 @@ function serveOpened(
       const closed = new Promise((resolve) => opened.close(resolve));
       connections.close();
       await closed;
-      // The porter, which made it, does not know when it is over.
+      // The porter, which made the socket, does not know that it is no longer used.
       if ('path' in listen) rmSync(listen.path, { force: true });
     },
   };
@@ -154,14 +155,14 @@ function peer({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`;
 }
 
-/** Lets a group in. Without that group, or the right to give it the socket, it stays its owner's alone. */
+/** Lets a group use the socket. If there is no such group, or this process may not, only the owner can use it. */
 function admit(path: string, group: number | null): void {
   if (group === null) {
     log.warn({ path }, `there is no group "${SOCKET_GROUP}": only root can use the Docker socket`);
     return;
   }
   try {
-    // In this order: nobody else gets in between.
+    // In this order, so that at no time anybody else may use it.
     chownSync(path, process.geteuid?.() ?? 0, group);
     chmodSync(path, 0o660);
   } catch (error) {

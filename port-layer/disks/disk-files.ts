@@ -6,8 +6,9 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { cancelled, isKind, messageOf, unavailable } from '../../src/common/errors.js';
+import { cancelled, isKind, messageOf } from '../../src/common/errors.js';
 import { unlessAborted } from '../../src/common/unless-aborted.js';
+import { isCode, PortLayerError } from '../errors.js';
 import { type FileEntry, FileError, type RootFiles, type TreeOptions } from '../files/root-files.js';
 import { type Grow, withoutRoom } from '../storage/storage-reserve.js';
 import { contentOf } from './disk-content.js';
@@ -49,7 +50,7 @@ export class DiskFiles implements RootFiles {
   ): Promise<DiskFiles> {
     const allowed = new Set([source.path, ...source.layers]);
     const number = process.addDisk(async (path) => {
-      if (!allowed.has(path)) throw unavailable(`it names ${path} as its parent, which is not the layer it stands on`);
+      if (!allowed.has(path)) throw new PortLayerError('disk.foreignParent', { path });
       return source.openBlocks(path);
     });
     const files = new DiskFiles(process, source, number, left, signal);
@@ -230,11 +231,11 @@ export class DiskFiles implements RootFiles {
 }
 
 /** What a disk that makes no sense, or the end of its reader, is for those who asked. */
-export function unreadable(error: unknown, what: string, verb = 'read'): unknown {
+export function unreadable(error: unknown, what: string, doing = 'read'): unknown {
   if (error instanceof FileError || (error instanceof Error && error.name === 'AbortError')) return error;
   const hostile = ['invalid', 'unsupported', 'internal', 'unavailable'] as const;
   if (!(error instanceof ReaderGone) && !hostile.some((kind) => isKind(error, kind))) return error;
-  const message = messageOf(error);
-  const prefix = `the filesystem of ${what} cannot be ${verb}: `;
-  return unavailable(message.startsWith(prefix) ? message : `${prefix}${message}`, error);
+  // It may have been told so by the process that asked for it.
+  if (isCode(error, 'disk.unreadable') && error.subject.what === what && error.subject.doing === doing) return error;
+  return new PortLayerError('disk.unreadable', { what, doing, reason: messageOf(error) }, error);
 }

@@ -3,9 +3,10 @@
  * costs its own call an error; nobody else waits for it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cancelled, unavailable } from '../../src/common/errors.js';
+import { cancelled } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { Semaphore } from '../../src/common/semaphore.js';
+import { PortLayerError } from '../errors.js';
 import { ClientWaits } from './client-waits.js';
 import { DiskFiles, unreadable } from './disk-files.js';
 import type { DiskSource } from './disk-source.js';
@@ -109,7 +110,7 @@ export class DiskReaders {
   }
 
   private giveUp(call: DiskCall, reason: string): void {
-    const error = unavailable(`the files of a disk are not read or written any more: ${reason}`);
+    const error = new PortLayerError('disk.givenUp', { reason });
     if (call.client.giveUp(error)) log.warn({ reason }, 'gave up on a client that keeps a disk waiting');
   }
 
@@ -118,7 +119,7 @@ export class DiskReaders {
     await this.slots.acquire(signal);
     if (this.closed) {
       this.slots.release();
-      throw unavailable('the engine is stopping');
+      throw new PortLayerError('disk.closing', {});
     }
     for (let one = this.idle.pop(); one !== undefined; one = this.idle.pop()) {
       clearTimeout(one.timer);

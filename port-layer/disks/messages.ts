@@ -1,6 +1,7 @@
 /** What the endpoint and a process that reads disks say to each other. Bytes travel beside a message (`frames.ts`). */
-import { CaissonError, type ErrorKind, kindOf, messageOf } from '../../src/common/errors.js';
+import type { CaissonError } from '../../src/common/errors.js';
 import type { FileFailure } from '../../tether/protocol/files.js';
+import { type ErrorRecord, errorOf, errorRecord } from '../errors.js';
 import { FileError, type TreeOptions } from '../files/root-files.js';
 import type { PackedRecords } from './records.js';
 
@@ -49,14 +50,14 @@ export type FromReader =
   | { type: 'drop'; file: number }
   | { type: 'alive' };
 
-/** An error on its way to the other process. */
-export type ToldError = { file: FileFailure } | { kind: ErrorKind; message: string };
+/** An error on its way to the other process: it keeps its kind, and its code and subject if it has them. */
+export type ToldError = { file: FileFailure } | { record: ErrorRecord };
 
 export function tellError(error: unknown): ToldError {
   if (error instanceof FileError) return { file: { errno: error.errno, operation: error.operation, path: error.path } };
-  return { kind: kindOf(error), message: messageOf(error) };
+  return { record: errorRecord(error) };
 }
 
 export function toldError(error: ToldError): FileError | CaissonError {
-  return 'file' in error ? new FileError(error.file) : new CaissonError(error.kind, error.message);
+  return 'file' in error ? new FileError(error.file) : errorOf(error.record);
 }

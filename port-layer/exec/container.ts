@@ -1,102 +1,98 @@
-/** A container as the port layer keeps it in memory: everything here can be read back from the VM. */
-import { EventEmitter, once } from 'node:events';
+/** A container as the port layer keeps it in memory: everything here can be read back from its VM. */
+import { EventEmitter } from 'node:events';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
-import { ContainerChannel } from '../interaction/container-channel.js';
+import type { ContainerChannel } from '../interaction/container-channel.js';
 import type { NetworkEndpoint } from '../network/types.js';
-import type { ProcessList, ResourceUsage } from '../observe/types.js';
+import {
+  type ContainerEffect,
+  type ContainerEvent,
+  type ContainerFacts,
+  type ContainerLife,
+  hasRun,
+  isStarting,
+  type LastSeen,
+  type Pause,
+  type Resting,
+  restOf,
+  shownState,
+  untouched,
+} from './container-life.js';
+import { nextContainer } from './container-next.js';
 import type { ContainerSpec } from './container-spec.js';
-import type { RunStatus } from './run-status.js';
-import { checkTransition } from './state.js';
+import type { Machine, Occupant } from './machine.js';
 import type { ContainerInfo, ContainerState, ExitStatus } from './types.js';
-import type { VmQuestion } from './vm-question.js';
+
+/** The guest's name of a machine's first container. */
+export const FIRST_SESSION = 0;
 
 interface Events {
-  /** The process has ended; its VM is on its way down. */
-  ending: [];
+  /** Something is different now, of it or its machine. */
+  change: [];
   /** A run has ended, or a start has failed. */
   exited: [ExitStatus];
-  /** The kernel has killed a process of it for want of memory. */
-  oom: [];
-  /** See {@link ContainerChannel}. */
-  broken: [how: string];
   /** Once. */
   removed: [];
-  /** The VM is seen powered on or off. */
-  power: [on: boolean];
-  /** The VM is seen suspended, or running again. */
-  suspended: [yes: boolean];
-  /** It was paused, or goes on. */
-  paused: [yes: boolean];
+  /** See {@link ContainerChannel}. */
+  broken: [how: string];
 }
 
 /** One container. */
-export class Container extends EventEmitter<Events> {
-  state: ContainerState = 'created';
-  startedAt: Date | null = null;
-  finishedAt: Date | null = null;
-  /** Of the run before this one. */
-  lastFinishedAt: Date | null = null;
-  exitCode = 0;
-  error = '';
-  oomKilled = false;
-  pid = 0;
-  endpoints: NetworkEndpoint[] = [];
-  /** MAC addresses of its VM's network cards, in their order; null: not read yet. */
-  macs: string[] | null = null;
-  channel: ContainerChannel | null = null;
-  /** As the inventory told last. */
-  changeVersion: string | null = null;
-  /** As the inventory told last. */
-  poweredOn = false;
-  /** What the guest had said when its VM was powered off before the start was through; null: it was not. */
-  endedWhileStarting: RunStatus | null = null;
-  /** What the guest said of the end of its process; its VM may still be on. */
-  reportedExit: { exitCode: number; oomKilled: boolean; at: Date } | null = null;
-  /** The start that is under way. */
-  starting: Promise<void> | null = null;
-  /** Ends the start that is under way. */
-  abortStart: ((reason: Error) => void) | null = null;
-  /** It ends to be started again: it is not removed, even if it is to be removed when it exits. */
-  kept = false;
-  /** The removal that is under way. */
-  removal: Promise<void> | null = null;
-  /** Its VM is suspended, as the inventory told last. */
-  suspended = false;
-  /** What its VM asks, and stands still until it is answered. */
-  question: VmQuestion | null = null;
-  /** It stands still: its VM is suspended, or its processes are frozen for as long as somebody looks at its files. */
-  paused = false;
-  /** Its processes were frozen before its VM was suspended: the VM may be woken without them. */
-  frozen = false;
-  /** Its VM is, or is about to be, woken without its processes: that it runs does not mean that the container goes on. */
-  held = false;
-  /** Those who look at its files and need its VM awake. */
-  visitors = 0;
-  /** What was seen in the guest before this endpoint had its VM suspended. */
-  lastSeen: { processes: ProcessList; usage: ResourceUsage } | null = null;
+export class Container extends EventEmitter<Events> implements Occupant {
+  private known: ContainerFacts;
   private queue: Promise<unknown> = Promise.resolve();
-  private closing: Promise<unknown> = Promise.resolve();
 
+  /** @param carryOut does what follows of an event */
   constructor(
     public spec: ContainerSpec,
-    readonly vm: ManagedObjectReference,
-    readonly uuid: string,
+    readonly machine: Machine,
+    rest: Resting = { kind: 'created', failure: null },
+    private readonly carryOut: (container: Container, effect: ContainerEffect) => void = () => undefined,
   ) {
     super();
     this.setMaxListeners(0);
+    this.known = untouched(rest);
+    machine.take(FIRST_SESSION, this);
   }
 
-  get id(): string {
-    return this.spec.id;
+  /** Something has happened to it. */
+  dispatch(event: ContainerEvent): void {
+    const before = this.known;
+    const { facts, effects } = nextContainer(before, event);
+    this.known = facts;
+    for (const effect of effects) this.carryOut(this, effect);
+    if (facts.ends !== before.ends) this.emit('exited', this.exitStatus());
+    if (facts.life.kind === 'removed' && before.life.kind !== 'removed') this.emit('removed');
+    if (facts !== before) this.changed();
   }
 
-  get running(): boolean {
-    return this.state === 'running' || this.state === 'stopping';
+  /** Those who wait look again. */
+  changed(): void {
+    this.emit('change');
   }
 
-  become(state: ContainerState): void {
-    checkTransition(this.id, this.state, state);
-    this.state = state;
+  broken(how: string): void {
+    this.emit('broken', how);
+  }
+
+  /** True as soon as `holds` does, false when the time is over or the signal fires. Looked at now and at every change. */
+  until(holds: () => boolean, { ms, signal }: { ms?: number; signal?: AbortSignal } = {}): Promise<boolean> {
+    if (holds()) return Promise.resolve(true);
+    if (signal?.aborted === true) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const finish = (did: boolean): void => {
+        clearTimeout(timer);
+        this.off('change', look);
+        signal?.removeEventListener('abort', onAbort);
+        resolve(did);
+      };
+      const look = (): void => {
+        if (holds()) finish(true);
+      };
+      const onAbort = (): void => finish(false);
+      const timer = ms === undefined ? undefined : setTimeout(() => finish(false), ms);
+      this.on('change', look);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
   }
 
   /** Runs operations that change the container one after the other. */
@@ -106,84 +102,122 @@ export class Container extends EventEmitter<Events> {
     return run;
   }
 
+  // --- what it is ----------------------------------------------------------------------------------------------------
+
+  get id(): string {
+    return this.spec.id;
+  }
+
+  get vm(): ManagedObjectReference {
+    return this.machine.ref;
+  }
+
+  get facts(): ContainerFacts {
+    return this.known;
+  }
+
+  get life(): ContainerLife {
+    return this.known.life;
+  }
+
+  get state(): ContainerState {
+    return shownState(this.life);
+  }
+
+  /** From the moment its process runs until its machine is off. */
+  get running(): boolean {
+    return hasRun(this.life);
+  }
+
+  get starting(): boolean {
+    return isStarting(this.life);
+  }
+
+  /** Its process has ended, and its machine is on its way down. */
+  get ending(): boolean {
+    return this.life.kind === 'ending';
+  }
+
+  /** It is being removed, or was, or could not be. */
+  get leaving(): boolean {
+    return this.facts.marked || ['removing', 'dead', 'removed'].includes(this.life.kind);
+  }
+
+  /** Its machine may be on. */
+  get poweredOn(): boolean {
+    return this.machine.on;
+  }
+
+  get channel(): ContainerChannel | null {
+    return this.machine.channel;
+  }
+
+  get endpoints(): NetworkEndpoint[] {
+    const { life } = this;
+    if (hasRun(life)) return life.run.endpoints;
+    return life.kind === 'powering' ? life.endpoints : [];
+  }
+
+  get pause(): Pause {
+    return hasRun(this.life) ? this.life.run.pause : { kind: 'no' };
+  }
+
+  get paused(): boolean {
+    return this.pause.kind === 'paused';
+  }
+
+  /** Its processes are frozen in the guest: its machine may be woken without them. */
+  get frozen(): boolean {
+    const { pause } = this;
+    return pause.kind === 'frozen' || (pause.kind === 'paused' && pause.frozen);
+  }
+
+  /** What was seen in the guest before it was paused. */
+  get lastSeen(): LastSeen | null {
+    return this.pause.kind === 'paused' ? this.pause.seen : null;
+  }
+
   /** Resolves when no start is under way, however it ended. */
   async settled(): Promise<void> {
-    await this.starting?.catch(() => undefined);
-  }
-
-  /** The channel, made when there is none: one that is not started yet gets its own, so that its first byte is not missed. */
-  channelOn(path: string): ContainerChannel {
-    if (this.channel !== null) return this.channel;
-    const channel = new ContainerChannel(path);
-    channel.on('exited', (session, { code, oomKilled }) => {
-      if (session !== 0 || this.channel !== channel || !this.running) return;
-      this.reportedExit = { exitCode: code, oomKilled, at: new Date() };
-      this.emit('ending');
-    });
-    channel.on('oom', (news) => {
-      if (this.channel !== channel) return;
-      this.oomKilled = true;
-      if (news) this.emit('oom');
-    });
-    channel.on('broken', (how) => {
-      if (this.channel === channel) this.emit('broken', how);
-    });
-    this.channel = channel;
-    return channel;
-  }
-
-  /** Lets go of the channel: what the VM has sent is still passed on, unless `now`. */
-  closeChannel(now = false): void {
-    const { channel } = this;
-    this.channel = null;
-    if (channel !== null) this.closing = Promise.all([this.closing, channel.close(now)]);
-  }
-
-  /** Resolves when former channels are gone: only then may a new one listen on the same path. */
-  async channelClosed(): Promise<void> {
-    await this.closing;
-  }
-
-  /** Resolves when the run has ended, or the time is over. */
-  async ended(timeoutMs: number): Promise<void> {
-    if (this.running) await once(this, 'exited', { signal: AbortSignal.timeout(timeoutMs) }).catch(() => undefined);
-  }
-
-  /** True when the VM is seen in that power state within the time. */
-  powerBecomes(on: boolean, timeoutMs: number): Promise<boolean> {
-    if (this.poweredOn === on) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const finish = (seen: boolean): void => {
-        clearTimeout(timer);
-        this.off('power', onPower);
-        resolve(seen);
-      };
-      const onPower = (now: boolean): void => {
-        if (now === on) finish(true);
-      };
-      const timer = setTimeout(() => finish(false), timeoutMs);
-      this.on('power', onPower);
-    });
+    await this.until(() => !this.starting);
   }
 
   exitStatus(): ExitStatus {
-    return { exitCode: this.exitCode, oomKilled: this.oomKilled, error: this.error };
+    const { exitCode, oomKilled, error } = this.info();
+    return { exitCode, oomKilled, error };
   }
 
   info(): ContainerInfo {
-    return {
-      spec: this.spec,
+    const { life, spec, machine } = this;
+    const all = {
+      spec,
       state: this.state,
-      startedAt: this.startedAt,
-      finishedAt: this.finishedAt,
-      lastFinishedAt: this.lastFinishedAt,
-      exitCode: this.exitCode,
-      error: this.error,
-      oomKilled: this.oomKilled,
       paused: this.paused,
-      pid: this.pid,
       endpoints: this.endpoints,
-      vm: { moid: this.vm.value, uuid: this.uuid },
+      vm: { moid: machine.ref.value, uuid: machine.uuid },
     };
+    if (hasRun(life)) {
+      const { startedAt, last, oomKilled, pid } = life.run;
+      const lastFinishedAt = last?.end.finishedAt ?? null;
+      const error = this.facts.standstill;
+      return { ...all, startedAt, finishedAt: null, lastFinishedAt, exitCode: 0, error, oomKilled, pid };
+    }
+    const past = pastOf(restOf(life));
+    if (life.kind === 'dead') return { ...all, ...past, error: life.error };
+    return this.starting
+      ? { ...all, ...past, oomKilled: life.kind === 'powering' && life.oomKilled }
+      : { ...all, ...past };
   }
+}
+
+type Past = Pick<
+  ContainerInfo,
+  'startedAt' | 'finishedAt' | 'lastFinishedAt' | 'exitCode' | 'error' | 'oomKilled' | 'pid'
+>;
+
+function pastOf(rest: Resting): Past {
+  const never = { lastFinishedAt: null, pid: 0 };
+  if (rest.kind === 'exited') return { ...never, startedAt: rest.run.startedAt, ...rest.run.end };
+  const { exitCode, error } = rest.failure ?? { exitCode: 0, error: '' };
+  return { ...never, startedAt: null, finishedAt: null, exitCode, error, oomKilled: false };
 }

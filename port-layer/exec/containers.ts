@@ -2,7 +2,6 @@
 import { EventEmitter } from 'node:events';
 import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import { within } from '../../src/common/within.js';
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { brokeProtocol } from '../interaction/patience.js';
@@ -11,10 +10,12 @@ import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { Volumes } from '../storage/volumes.js';
-import { Container } from './container.js';
+import type { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
 import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
+import { destroyAbandoned } from './drop.js';
+import { Effects } from './effects.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { keepsNothing } from './lasting-disks.js';
@@ -30,23 +31,40 @@ import type {
   StopOptions,
   WaitCondition,
 } from './types.js';
-import { renewLimits, updateResources } from './update.js';
+import { updateResources } from './update.js';
 import { VmObserver } from './vm-observer.js';
 import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
 
 const log = logger('exec');
 const KILL_MS = 10_000;
-/** What the inventory has taken in is told within this. */
-const SEEN_MS = 2000;
+/** What a start ends with that did not come to a process with an exit code of its own. */
+const START_FAILED = 128;
 const SIGKILL = 9;
 
 /** The exec component of the port layer. */
 export class Containers implements ExecService, ExecContext {
   readonly events = new EventEmitter<{ event: [ContainerEvent] }>();
+  private readonly effects: Effects = new Effects(this, {
+    thaw: (container) => this.pauser.goOn(container),
+    drop: (container) => {
+      this.observer.disown(container);
+      void destroyAbandoned(this.client, container);
+    },
+    remove: (container) => {
+      this.remove(container.id, { force: true }).catch((error: unknown) =>
+        log.error({ container: container.id, err: messageOf(error) }, 'automatic removal failed'),
+      );
+    },
+    emit: (event) => this.emit(event),
+    opening: () => this.observer.opening,
+  });
+  private readonly starter = new Starter(this);
+  private readonly pauser = new Pauser(this, this.effects);
   /** Takes in what is seen of the VMs. */
-  readonly observer = new VmObserver(this);
-  private readonly starter = new Starter(this, this.observer);
-  private readonly pauser = new Pauser(this, this.observer);
+  readonly observer: VmObserver = new VmObserver(this, this.effects, {
+    track: (container) => this.track(container),
+    foundAwake: (container) => this.pauser.foundAwake(container),
+  });
 
   constructor(
     readonly client: VimClient,
@@ -60,18 +78,12 @@ export class Containers implements ExecService, ExecContext {
     this.events.setMaxListeners(0);
   }
 
-  readonly emit = (event: ContainerEvent): void => {
+  private emit(event: ContainerEvent): void {
     this.events.emit('event', event);
-  };
+  }
 
-  readonly track = (container: Container): void => {
+  private track(container: Container): void {
     this.cache.add(container);
-    container.on('paused', (yes) => {
-      if (yes) return;
-      this.pauser.goOn(container);
-      renewLimits(container);
-    });
-    container.on('ending', () => void this.starter.lookAfterEnd(container));
     container.on('broken', (how) =>
       this.emit({
         type: 'guestBroken',
@@ -80,8 +92,7 @@ export class Containers implements ExecService, ExecContext {
         time: new Date(),
       }),
     );
-    container.on('oom', () => this.emit({ type: 'oom', container: container.info(), time: new Date() }));
-  };
+  }
 
   // --- looking -------------------------------------------------------------------------------------------------------
 
@@ -134,9 +145,9 @@ export class Containers implements ExecService, ExecContext {
     ]);
     // It may have been seen already.
     const known = this.cache.get(spec.id);
-    const container = known ?? new Container(spec, vm, String(object?.props['config.uuid'] ?? ''));
-    container.changeVersion ??= String(object?.props['config.changeVersion'] ?? '');
-    container.macs = cardAddresses(object?.props['config.hardware']?.device ?? []);
+    const container = known ?? this.observer.containerOf(spec, vm, String(object?.props['config.uuid'] ?? ''));
+    container.machine.changeVersion ??= String(object?.props['config.changeVersion'] ?? '');
+    container.machine.macs = cardAddresses(object?.props['config.hardware']?.device ?? []);
     if (known === undefined) this.track(container);
     this.emit({ type: 'created', container: container.info(), time: new Date() });
     return container.info();
@@ -146,7 +157,7 @@ export class Containers implements ExecService, ExecContext {
 
   start(id: string, prepare?: () => Promise<Preparation>): Promise<void> {
     const container = this.cache.resolve(id);
-    if (container.running && container.reportedExit === null)
+    if (container.running && !container.ending)
       return Promise.reject(notModified(`container ${container.id} is already running`));
     return container.exclusive(() => this.starter.start(container, prepare));
   }
@@ -157,9 +168,8 @@ export class Containers implements ExecService, ExecContext {
     const container = this.cache.resolve(id);
     await container.settled();
     if (!container.running) throw notModified(`container ${container.id} is not running`);
-    container.become('stopping');
-    container.kept = options.keep === true;
-    const exit = nextExit(container);
+    container.dispatch({ type: 'stop', keep: options.keep === true });
+    const ended = nextEnd(container);
     const seconds = options.timeoutSeconds ?? container.spec.stopTimeoutSeconds;
     await container.channel
       ?.signal(0, options.signal ?? container.spec.stopSignal)
@@ -167,11 +177,8 @@ export class Containers implements ExecService, ExecContext {
         log.warn({ container: container.id, err: messageOf(error) }, 'the stop signal could not be delivered'),
       );
     await this.wake(container);
-    if (seconds < 0) {
-      await exit;
-      return;
-    }
-    if (!(await settles(exit, seconds * 1000))) await this.killHard(container, exit);
+    if (await container.until(ended, seconds < 0 ? {} : { ms: seconds * 1000 })) return;
+    await this.killHard(container, ended);
   }
 
   async kill(id: string, signal: number): Promise<void> {
@@ -179,7 +186,7 @@ export class Containers implements ExecService, ExecContext {
     await container.settled();
     if (!container.running) throw conflict(`container ${container.id} is not running`);
     if (signal === SIGKILL) {
-      await this.killHard(container, nextExit(container));
+      await this.killHard(container, nextEnd(container));
       return;
     }
     if (container.channel === null) throw conflict(`container ${container.id} is not running`);
@@ -187,21 +194,21 @@ export class Containers implements ExecService, ExecContext {
   }
 
   /** SIGKILL in the guest, so that its output is kept; a VM that does not obey is powered off. */
-  private async killHard(container: Container, exit: Promise<unknown>): Promise<void> {
+  private async killHard(container: Container, ended: () => boolean): Promise<void> {
     await container.channel?.signal(0, SIGKILL).catch(() => undefined);
     await this.wake(container);
-    if (await settles(exit, KILL_MS)) return;
+    if (await container.until(ended, { ms: KILL_MS })) return;
     log.warn({ container: container.id }, 'the VM does not end and is powered off');
-    await this.powerOff(container, exit);
+    await this.powerOff(container, ended);
   }
 
   /** Asks its guest for nothing. */
-  private async powerOff(container: Container, exit: Promise<unknown>): Promise<void> {
+  private async powerOff(container: Container, ended: () => boolean): Promise<void> {
     await this.client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
       if (!isKind(error, 'conflict')) throw error;
     });
-    void this.starter.lookAfterEnd(container, SEEN_MS);
-    await exit;
+    container.machine.dispatch({ type: 'expect', what: 'asked' });
+    await container.until(ended);
   }
 
   pause(id: string): Promise<void> {
@@ -219,8 +226,6 @@ export class Containers implements ExecService, ExecContext {
     return this.pauser.visit(container);
   }
 
-  readonly foundAwake = (container: Container): Promise<void> => this.pauser.foundAwake(container);
-
   /** A signal reaches a paused container when its VM runs again. */
   private async wake(container: Container): Promise<void> {
     if (!container.paused) return;
@@ -231,77 +236,64 @@ export class Containers implements ExecService, ExecContext {
 
   async wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus> {
     const container = this.cache.resolve(id);
-    if (condition === 'not-running' && !container.running && container.state !== 'starting')
-      return container.exitStatus();
-    return new Promise((resolve, reject) => {
-      const finish = (act: () => void): void => {
-        container.off('exited', onExited);
-        container.off('removed', onRemoved);
-        signal?.removeEventListener('abort', onAbort);
-        act();
-      };
-      const onExited = (status: ExitStatus): void => {
-        if (condition !== 'removed') finish(() => resolve(status));
-      };
-      const onRemoved = (): void => finish(() => resolve(container.exitStatus()));
-      const onAbort = (): void => finish(() => reject(cancelled('the wait was cancelled')));
-      container.on('exited', onExited);
-      container.on('removed', onRemoved);
-      if (signal?.aborted === true) onAbort();
-      else signal?.addEventListener('abort', onAbort);
-    });
+    const ended = nextEnd(container);
+    const isRemoved = (): boolean => container.life.kind === 'removed';
+    const holds: Record<WaitCondition, () => boolean> = {
+      'not-running': () => ended() || isRemoved() || (!container.running && !container.starting),
+      'next-exit': () => ended() || isRemoved(),
+      removed: isRemoved,
+    };
+    // It may run again by the time that this goes on.
+    let status: ExitStatus | null = null;
+    const look = (): boolean => {
+      if (!holds[condition]()) return false;
+      status = container.exitStatus();
+      return true;
+    };
+    await container.until(look, signal === undefined ? {} : { signal });
+    if (status === null) throw cancelled('the wait was cancelled');
+    return status;
   }
 
   // --- remove and change ---------------------------------------------------------------------------------------------
 
   async remove(id: string, options: { force: boolean; volumes?: boolean }): Promise<void> {
     const container = this.cache.resolve(id);
-    if (container.removal !== null) throw conflict(`removal of container ${container.id} is already in progress`);
-    if ((container.running || container.state === 'starting') && !options.force) {
+    if (container.facts.marked) throw conflict(`removal of container ${container.id} is already in progress`);
+    if ((container.running || container.starting) && !options.force) {
       throw conflict(
         `cannot remove container "/${container.spec.name}": container is running: stop the container before removing or force remove`,
       );
     }
-    container.removal = this.destroy(container, options.volumes === true).finally(() => {
-      container.removal = null;
-    });
-    await container.removal;
+    container.dispatch({ type: 'mark', yes: true });
+    try {
+      await this.destroy(container, options.volumes === true);
+    } finally {
+      container.dispatch({ type: 'mark', yes: false });
+    }
   }
-
-  readonly removeIfWished = (container: Container): void => {
-    if (
-      !container.spec.autoRemove ||
-      container.kept ||
-      container.removal !== null ||
-      this.cache.get(container.id) !== container
-    )
-      return;
-    this.remove(container.id, { force: true }).catch((error: unknown) =>
-      log.error({ container: container.id, err: messageOf(error) }, 'automatic removal failed'),
-    );
-  };
 
   /** @param disposes see {@link keepsNothing} */
   private async destroy(container: Container, disposes: boolean): Promise<void> {
-    container.abortStart?.(conflict('container is marked for removal and cannot be started'));
+    const reason = conflict('container is marked for removal and cannot be started');
+    container.dispatch({ type: 'abort', reason, exitCode: START_FAILED });
     await container.settled();
     // A guest that may do what it likes is not asked to end where nothing is lost without.
     if (container.running && keepsNothing(container, this.cache, disposes))
-      await this.powerOff(container, nextExit(container));
-    else if (container.running) await this.killHard(container, nextExit(container));
+      await this.powerOff(container, nextEnd(container));
+    else if (container.running) await this.killHard(container, nextEnd(container));
     await container.exclusive(async () => {
       if (this.cache.get(container.id) !== container) return;
-      container.become('removing');
+      container.dispatch({ type: 'remove' });
       try {
         await this.client.runTask('Destroy_Task', container.vm, {});
       } catch (error) {
         if (!isKind(error, 'notFound')) {
-          container.state = 'dead';
-          container.error = messageOf(error);
+          container.dispatch({ type: 'removeFailed', error: messageOf(error) });
           throw error;
         }
       }
-      this.observer.forget(container);
+      container.machine.dispatch({ type: 'gone' });
     });
   }
 
@@ -331,7 +323,7 @@ export class Containers implements ExecService, ExecContext {
   }
 
   private async saveSpec(container: Container, spec: ContainerSpec, name?: string): Promise<void> {
-    await change(this.client, container.vm, container.changeVersion, (handle) => {
+    await change(this.client, container.vm, container.machine.changeVersion, (handle) => {
       handle.key(SPEC_KEY, keptSpec(spec));
       if (name !== undefined) handle.name(name);
     });
@@ -345,15 +337,8 @@ export class Containers implements ExecService, ExecContext {
   }
 }
 
-function nextExit(container: Container): Promise<ExitStatus> {
-  return new Promise((resolve) => container.once('exited', resolve));
-}
-
-/** True when the promise is kept in time. */
-function settles(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  return within(
-    promise.then(() => true),
-    ms,
-    () => false,
-  );
+/** Holds when the next run has ended, or the next start has failed. */
+function nextEnd(container: Container): () => boolean {
+  const { ends } = container.facts;
+  return () => container.facts.ends !== ends;
 }

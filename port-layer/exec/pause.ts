@@ -4,18 +4,15 @@
  */
 import { conflict, messageOf, unavailable } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import { within } from '../../src/common/within.js';
 import { Freeze } from '../../tether/protocol/frames.js';
 import { lookOnce } from '../observe/observe.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
-import { change } from './handle.js';
-import { RUN_KEY, type RunRecord } from './run-record.js';
-import type { VmObserver } from './vm-observer.js';
+import type { Effects } from './effects.js';
 import { questionOf } from './vm-question.js';
 
 const log = logger('exec');
-/** What the inventory has taken in is told within this. */
+/** The inventory tells of a change within this. */
 const SEEN_MS = 2000;
 /** A guest that does not answer is suspended all the same. */
 const LOOK_MS = 2000;
@@ -25,16 +22,17 @@ const LINGER_MS = 1000;
 /** Suspends and resumes. */
 export class Pauser {
   private readonly lingering = new Map<Container, NodeJS.Timeout>();
+  /** How many look at a container's files and need its VM awake. */
+  private readonly visitors = new Map<Container, number>();
 
   constructor(
     private readonly context: ExecContext,
-    private readonly observer: VmObserver,
+    private readonly effects: Effects,
   ) {}
 
   /** Callers must hold the container ({@link Container.exclusive}). @throws conflict */
   async pause(container: Container): Promise<void> {
-    if (!container.running || container.reportedExit !== null)
-      throw conflict(`container ${container.id} is not running`);
+    if (!container.running || container.ending) throw conflict(`container ${container.id} is not running`);
     if (container.paused) throw conflict(`Container ${container.id} is already paused`);
     // Nobody can ask it afterwards, unless its processes can be frozen.
     const seen = await lookOnce(container, AbortSignal.timeout(LOOK_MS)).catch((error: unknown) => {
@@ -44,29 +42,30 @@ export class Pauser {
     await this.freeze(container);
     try {
       // Those who look at its files already go on doing so.
-      if (container.frozen && container.visitors > 0) await this.hold(container);
+      if (container.frozen && this.isVisited(container)) await this.hold(container);
       else await this.suspend(container);
     } catch (error) {
       this.goOn(container);
       throw error;
     }
-    container.lastSeen = seen;
-    this.observer.paused(container, true);
+    container.dispatch({ type: 'pause', yes: true });
+    container.dispatch({ type: 'seen', seen });
   }
 
   /** Callers must hold the container. @throws unavailable when it is not paused, or its processes do not go on */
   async unpause(container: Container): Promise<void> {
     if (!container.running || !container.paused) throw unavailable(`Container ${container.id} is not paused`);
-    container.held = true;
+    const { machine } = container;
+    container.dispatch({ type: 'hold', yes: true });
     try {
-      if (container.suspended) await this.powerOn(container);
+      if (machine.suspended) await this.powerOn(container);
       if (container.frozen) await this.thaw(container);
     } finally {
       // One that stays frozen stays paused, though its VM is awake.
-      if (!container.frozen || container.suspended) container.held = false;
+      if (!container.frozen || machine.suspended) container.dispatch({ type: 'hold', yes: false });
     }
-    // It may lack room at once, and stands still again.
-    if (container.question === null) this.observer.paused(container, false);
+    // It may run out of room again at once: then it still stands still.
+    if (machine.question === null) container.dispatch({ type: 'pause', yes: false });
   }
 
   /**
@@ -75,14 +74,16 @@ export class Pauser {
    */
   visit(container: Container): Promise<() => void> {
     return container.exclusive(async () => {
-      if (container.running && container.paused && container.suspended) await this.wake(container);
-      container.visitors++;
+      if (container.running && container.paused && container.machine.suspended) await this.wake(container);
+      this.visitors.set(container, (this.visitors.get(container) ?? 0) + 1);
       this.stay(container);
       let inside = true;
       return () => {
         if (!inside) return;
         inside = false;
-        container.visitors--;
+        const others = (this.visitors.get(container) ?? 0) - 1;
+        if (others > 0) this.visitors.set(container, others);
+        else this.visitors.delete(container);
         this.leave(container);
       };
     });
@@ -98,8 +99,8 @@ export class Pauser {
       this.leave(container);
       return;
     }
-    container.held = false;
-    this.observer.paused(container, false);
+    container.dispatch({ type: 'hold', yes: false });
+    container.dispatch({ type: 'pause', yes: false });
   }
 
   /** The VM of a paused container was let go by somebody else: its processes go on too. */
@@ -120,8 +121,8 @@ export class Pauser {
     try {
       if (container.channel === null) return;
       await container.channel.freeze(Freeze.frozen);
-      container.frozen = true;
-      await this.keep(container);
+      container.dispatch({ type: 'frozen', yes: true });
+      await this.effects.keepRun(container);
     } catch (error) {
       log.warn(
         { container: container.id, err: messageOf(error) },
@@ -133,34 +134,28 @@ export class Pauser {
   private async thaw(container: Container): Promise<void> {
     if (container.channel === null) throw conflict(`container ${container.id} is not running`);
     await container.channel.freeze(Freeze.thawed);
-    container.frozen = false;
-    await this.keep(container).catch((error: unknown) =>
-      log.warn({ container: container.id, err: messageOf(error) }, 'it was not kept that a container goes on'),
-    );
-  }
-
-  /** Keeps with the VM whether its processes are frozen: an endpoint that takes over cannot ask a suspended guest. */
-  private async keep(container: Container): Promise<void> {
-    const { startedAt, endpoints, frozen } = container;
-    if (startedAt === null) return;
-    const record: RunRecord = { startedAt: startedAt.toISOString(), endpoints, ...(frozen ? { frozen } : {}) };
-    await change(this.context.client, container.vm, container.changeVersion, (handle) => {
-      handle.key(RUN_KEY, JSON.stringify(record));
-    });
+    container.dispatch({ type: 'frozen', yes: false });
+    // An endpoint that takes over cannot ask a suspended guest.
+    await this.effects
+      .keepRun(container)
+      .catch((error: unknown) =>
+        log.warn({ container: container.id, err: messageOf(error) }, 'it was not recorded that a container goes on'),
+      );
   }
 
   private async wake(container: Container): Promise<void> {
-    if (container.question !== null) throw conflict(`Container ${container.id} is paused: ${container.error}`);
+    const { machine, facts } = container;
+    if (machine.question !== null) throw conflict(`Container ${container.id} is paused: ${facts.standstill}`);
     if (!container.frozen)
       throw conflict(
         `Container ${container.id} was paused by suspending its virtual machine alone: unpause it before it is looked into`,
       );
-    container.held = true;
+    container.dispatch({ type: 'hold', yes: true });
     try {
       await this.powerOn(container);
       await this.hold(container);
     } catch (error) {
-      if (container.suspended) container.held = false;
+      if (machine.suspended) container.dispatch({ type: 'hold', yes: false });
       else this.leave(container);
       throw error;
     }
@@ -168,7 +163,7 @@ export class Pauser {
 
   /** Frozen, with its VM awake: who finds it so after a crash knows by what the guest keeps that nobody has let it go on. */
   private async hold(container: Container): Promise<void> {
-    container.held = true;
+    container.dispatch({ type: 'hold', yes: true });
     await container.channel?.freeze(Freeze.held);
   }
 
@@ -179,7 +174,7 @@ export class Pauser {
 
   private leave(container: Container): void {
     this.stay(container);
-    if (container.visitors > 0 || !container.running || !container.paused) return;
+    if (this.isVisited(container) || !container.running || !container.paused) return;
     const timer = setTimeout(() => void this.suspendAgain(container), LINGER_MS);
     this.lingering.set(container, timer);
   }
@@ -187,51 +182,43 @@ export class Pauser {
   private suspendAgain(container: Container): Promise<void> {
     this.stay(container);
     return container.exclusive(async () => {
-      if (container.visitors > 0 || !container.running || !container.paused || container.suspended) return;
+      if (this.isVisited(container) || !container.running || !container.paused || container.machine.suspended) return;
       try {
         await container.channel?.freeze(Freeze.frozen);
         await this.suspend(container);
-        container.held = false;
+        container.dispatch({ type: 'hold', yes: false });
       } catch (error) {
         log.warn({ container: container.id, err: messageOf(error) }, 'the VM of a paused container stays awake');
       }
     });
   }
 
+  private isVisited(container: Container): boolean {
+    return this.visitors.has(container);
+  }
+
   private async suspend(container: Container): Promise<void> {
-    await this.context.client.runTask('SuspendVM_Task', container.vm, {});
-    await this.seen(container, true);
+    const { machine } = container;
+    await this.context.client.runTask('SuspendVM_Task', machine.ref, {});
+    await container.until(() => machine.suspended || !container.running, { ms: SEEN_MS });
+    machine.dispatch({ type: 'stands', suspended: true });
   }
 
   private async powerOn(container: Container): Promise<void> {
     const { client } = this.context;
-    if (container.question !== null) {
+    const { machine } = container;
+    const answered = machine.question;
+    if (answered !== null) {
       // As it is asked now: a host that was started anew asks again.
-      const [vm] = await client.retrieve([container.vm], 'VirtualMachine', ['runtime.question']);
+      const [vm] = await client.retrieve([machine.ref], 'VirtualMachine', ['runtime.question']);
       const question = questionOf(vm?.props['runtime.question']);
       if (question !== null)
-        await client.call('AnswerVM', container.vm, { questionId: question.id, answerChoice: question.goOn });
-    } else await client.runTask('PowerOnVM_Task', container.vm, {});
-    await this.seen(container, false);
-  }
-
-  /** The inventory tells it; not for ever is it waited for. */
-  private async seen(container: Container, suspended: boolean): Promise<void> {
-    const over = new AbortController();
-    const told = new Promise<void>((resolve) => {
-      const look = (): void => {
-        if (container.suspended === suspended || !container.running) resolve();
-      };
-      container.on('suspended', look);
-      container.once('exited', look);
-      over.signal.addEventListener('abort', () => {
-        container.off('suspended', look);
-        container.off('exited', look);
-      });
-      look();
-    });
-    await within(told, SEEN_MS, () => undefined);
-    over.abort();
-    if (container.running && container.suspended !== suspended) this.observer.suspended(container, suspended);
+        await client.call('AnswerVM', machine.ref, { questionId: question.id, answerChoice: question.goOn });
+    } else await client.runTask('PowerOnVM_Task', machine.ref, {});
+    // Another question means that it went on in between.
+    const wentOn = (): boolean =>
+      !machine.suspended || (machine.question !== null && machine.question.id !== answered?.id);
+    await container.until(() => wentOn() || !container.running, { ms: SEEN_MS });
+    if (!wentOn()) machine.dispatch({ type: 'stands', suspended: false });
   }
 }

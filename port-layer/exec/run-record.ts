@@ -1,27 +1,126 @@
 /** What the port layer keeps with a VM of its current or last run (key `caisson.run`), so that a restarted endpoint finds it. */
 import type { NetworkEndpoint } from '../network/types.js';
+import type { ContainerFacts, FoundRun, PastRun, Resting } from './container-life.js';
+import { hasRun, restOf } from './container-life.js';
+import { KILLED, outcome, type RunStatus } from './run-status.js';
 
 export const RUN_KEY = 'caisson.run';
+/** A machine takes no longer than this from its power-on to its first process: a later process is another run's. */
+const LONGEST_START_MS = 300_000;
 
 /** One run. */
 export interface RunRecord {
-  /** ISO 8601. */
+  /** ISO 8601. What users are told: decided once, before the machine is powered on, so that it never changes. */
   startedAt: string;
   endpoints: NetworkEndpoint[];
   /** It is paused, and its processes are frozen. */
   frozen?: boolean;
   /** How it ended, where the guest could not say it: its VM was killed. */
-  killed?: { at: string; exitCode: number };
+  killed?: { at: string; exitCode: number; oomKilled?: boolean };
+  /** The run before this one. */
+  last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: string };
 }
 
-/** Reads a record; null for a VM that never ran, and for what is none. */
+/** Reads a record; null for a VM that never ran, and for anything that is no record. */
 export function parseRunRecord(text: string | undefined): RunRecord | null {
   if (text === undefined || text === '') return null;
   try {
     const record = JSON.parse(text) as RunRecord | null;
-    if (typeof record?.startedAt !== 'string' || !Array.isArray(record.endpoints)) return null;
-    return record;
+    if (typeof record?.startedAt !== 'string' || Number.isNaN(Date.parse(record.startedAt))) return null;
+    return Array.isArray(record.endpoints) ? record : null;
   } catch {
     return null;
   }
+}
+
+/** The record of a run that is about to begin. */
+export function newRecord(startedAt: Date, endpoints: NetworkEndpoint[], rest: Resting): RunRecord {
+  return recordOf({ startedAt, endpoints, last: rest.kind === 'exited' ? rest.run : null });
+}
+
+/** The record of a container's run as it is now; null: it has none. */
+export function currentRecord({ life }: ContainerFacts): RunRecord | null {
+  if (!hasRun(life)) return null;
+  const { pause } = life.run;
+  return {
+    ...recordOf(life.run),
+    ...(pause.kind === 'frozen' || (pause.kind === 'paused' && pause.frozen) ? { frozen: true } : {}),
+  };
+}
+
+/** The record of a run that has ended without the guest's saying so. */
+export function killedRecord({ startedAt, end }: PastRun): RunRecord {
+  const { finishedAt, exitCode, oomKilled } = end;
+  return {
+    startedAt: startedAt.toISOString(),
+    endpoints: [],
+    killed: { at: finishedAt.toISOString(), exitCode, ...(oomKilled ? { oomKilled } : {}) },
+  };
+}
+
+function recordOf(run: { startedAt: Date; endpoints: NetworkEndpoint[]; last: PastRun | null }): RunRecord {
+  const { startedAt, endpoints, last } = run;
+  if (last === null) return { startedAt: startedAt.toISOString(), endpoints };
+  const { finishedAt, ...end } = last.end;
+  return {
+    startedAt: startedAt.toISOString(),
+    endpoints,
+    last: { startedAt: last.startedAt.toISOString(), finishedAt: finishedAt.toISOString(), ...end },
+  };
+}
+
+/** What a container was before the run that its machine is on for. */
+function before({ last }: RunRecord): Resting {
+  if (last === undefined) return { kind: 'created', failure: null };
+  const { startedAt, finishedAt, exitCode, oomKilled, error } = last;
+  const end = { exitCode, oomKilled, error, finishedAt: new Date(finishedAt) };
+  return { kind: 'exited', run: { startedAt: new Date(startedAt), end }, keep: false };
+}
+
+/** What a container is when it is found. @param on its machine is on: what it runs is found next ({@link foundRun}) */
+export function foundRest(record: RunRecord | null, status: RunStatus, on: boolean): Resting {
+  if (record === null) return { kind: 'created', failure: null };
+  if (on && record.killed === undefined) return before(record);
+  const startedAt = new Date(record.startedAt);
+  const killed = record.killed ?? { at: record.startedAt, exitCode: KILLED };
+  const end = outcome(status, { ...killed, at: new Date(killed.at) });
+  if (on || status.kind !== 'failed') return { kind: 'exited', run: { startedAt, end }, keep: false };
+  const rest = before(record);
+  const { exitCode, error } = end;
+  if (rest.kind === 'created') return { kind: 'created', failure: { exitCode, error } };
+  return { ...rest, run: { ...rest.run, end: { ...rest.run.end, exitCode, error, oomKilled: false } } };
+}
+
+/**
+ * The run of a machine that is found on. Its record may be of an earlier run: an administrator has powered it on since.
+ * @param facts the container's, before
+ * @returns the run, and whether its record tells of it
+ */
+export function foundRun(
+  { life }: ContainerFacts,
+  found: { record: RunRecord | null; status: RunStatus; suspended: boolean },
+  now: Date,
+): { run: FoundRun; recorded: boolean } {
+  const { record, status, suspended } = found;
+  const rest = restOf(life);
+  const began = status.kind === 'started' ? status.at : null;
+  const pid = status.kind === 'started' ? status.pid : 0;
+  const past = rest.kind === 'exited' ? rest.run : null;
+  const isOver =
+    record === null ||
+    record.killed !== undefined ||
+    past?.startedAt.toISOString() === record.startedAt ||
+    (began !== null && began.getTime() - Date.parse(record.startedAt) > LONGEST_START_MS);
+  if (record === null || isOver) {
+    const endpoints = record?.endpoints ?? [];
+    return {
+      run: { startedAt: began ?? now, pid, endpoints, last: past, frozen: false, suspended },
+      recorded: false,
+    };
+  }
+  const { startedAt, endpoints, frozen = false } = record;
+  return {
+    run: { startedAt: new Date(startedAt), pid, endpoints, last: past, frozen, suspended },
+    recorded: true,
+  };
 }

@@ -1,4 +1,4 @@
-/** What the guest reports of its run, as it stands in `guestinfo.caisson.run.status` (see ARCHITECTURE.md). */
+/** What the guest reports of its run, as it stands in `guestinfo.caisson.run.status` (see docs/internals/guest-rpc.md). */
 import { StartError } from '../errors.js';
 
 export const STATUS_KEY = 'guestinfo.caisson.run.status';

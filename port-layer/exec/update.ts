@@ -17,8 +17,7 @@ export async function updateResources(
   container: Container,
   { cpus, memoryMiB, cpuShares, limits, limitsNow, annotations }: ResourceUpdate,
 ): Promise<{ cpus: number; memoryMiB: number }> {
-  if (container.removal !== null || container.state === 'removing' || container.state === 'dead')
-    throw conflict('Container is marked for removal and cannot be "update".');
+  if (container.leaving) throw conflict('Container is marked for removal and cannot be "update".');
   const { hardware: pending, ...former } = container.spec;
   const has =
     pending !== undefined
@@ -36,7 +35,7 @@ export async function updateResources(
     annotations: { ...former.annotations, ...annotations },
     ...(later ? { hardware: { ...has, ...(limitsNow === undefined ? {} : { limits: limitsNow }) } } : {}),
   };
-  await change(client, container.vm, container.changeVersion, (handle) => {
+  await change(client, container.vm, container.machine.changeVersion, (handle) => {
     handle.key(SPEC_KEY, keptSpec(spec));
     if (!container.running && !same) handle.hardware(wanted);
     if (cpuShares !== undefined && cpuShares !== former.cpuShares) handle.cpuShares(cpuShares);

@@ -1,4 +1,4 @@
-/** A container as a virtual machine: names, hardware and keys (see ARCHITECTURE.md). */
+/** A container as a virtual machine: names, hardware and keys (see docs/internals/guest-rpc.md). */
 import { shortId } from '../../src/common/ids.js';
 import { datastorePath, type VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';

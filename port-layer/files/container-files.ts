@@ -1,12 +1,13 @@
 /** The files component of the port layer: what Docker's `cp` asks of a container. */
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CaissonError, conflict, invalid, isKind, notFound } from '../../src/common/errors.js';
+import { isKind } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { FilesView } from '../../tether/protocol/files.js';
 import type { VchConfig } from '../config.js';
 import { type DiskCall, DiskReaders } from '../disks/disk-readers.js';
 import { type DiskSource, volumeSource } from '../disks/disk-source.js';
+import { PortLayerError } from '../errors.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { vmDirectory } from '../exec/vm-spec.js';
@@ -26,7 +27,16 @@ import { OpenVolumes } from './open-volumes.js';
 import { userOf } from './owner.js';
 import { absolutePath, baseName, cleanPath, followLinks, toBytes, toText } from './paths.js';
 import { Quiet } from './quiet.js';
-import { Errno, type FileEntry, FileError, isDirectory, isRegular, isSymlink, type RootFiles } from './root-files.js';
+import {
+  Errno,
+  type FileEntry,
+  FileError,
+  fileFailed,
+  isDirectory,
+  isRegular,
+  isSymlink,
+  type RootFiles,
+} from './root-files.js';
 import { unpack } from './tar-in.js';
 import { tarOf } from './tar-out.js';
 import type { FileChange, FileService, PathStat } from './types.js';
@@ -59,7 +69,7 @@ export class ContainerFiles implements FileService {
       // As Docker: the last component as it was asked for.
       return { ...stat, name: toText(baseName(toBytes(path))) };
     } catch (error) {
-      throw told(error, id, path);
+      throw ofFile(error, id, path);
     } finally {
       await files.close();
     }
@@ -85,7 +95,7 @@ export class ContainerFiles implements FileService {
       };
     } catch (error) {
       await files.close();
-      throw told(error, id, path);
+      throw ofFile(error, id, path);
     }
   }
 
@@ -104,14 +114,14 @@ export class ContainerFiles implements FileService {
     received.on('error', () => undefined);
     try {
       const destination = await followLinks(files, cleanPath(toBytes(path)), 'error').catch((error: unknown) => {
-        throw asEvalSymlinks(error);
+        throw unresolved(error, path);
       });
-      if (!isDirectory(await files.stat(destination))) throw invalid('extraction point is not a directory');
+      if (!isDirectory(await files.stat(destination))) throw new PortLayerError('files.notADirectory', { path });
       checkWritable(container, destination);
       const owner = options.asUser ? await userOf(files, container.spec.process.user) : null;
       await unpack(files, destination, received, { keepKind: options.keepKind, owner });
     } catch (error) {
-      throw told(error, id, path);
+      throw ofFile(error, id, path);
     } finally {
       await files.close();
       received.destroy();
@@ -243,18 +253,19 @@ export class ContainerFiles implements FileService {
     if (container.running) {
       const leave = await this.visit(container);
       try {
-        if (container.channel === null) throw conflict(`container ${container.id} is not running`);
+        if (container.channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
         return releasing(await GuestFiles.open(container.channel, view, signal), leave);
       } catch (error) {
         leave();
         // Its process has ended just now: soon it is one that does not run.
-        if (!isKind(error, 'conflict') || !(await container.powerBecomes(false, END_MS))) throw error;
+        if (!isKind(error, 'conflict') || !(await container.until(() => !container.poweredOn, { ms: END_MS })))
+          throw error;
       }
     }
     const release = await hold(container);
     try {
       if (container.state === 'removing' || container.state === 'dead')
-        throw conflict(`container ${container.id} is being removed`);
+        throw new PortLayerError('container.beingRemoved', { container: container.id, hinders: 'files' });
       if (!container.running) {
         const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
         const source = this.source(`container ${container.id}`, disk, await this.layers.chainOf(container.spec.layer));
@@ -304,13 +315,14 @@ export class ContainerFiles implements FileService {
   }
 }
 
-/** @throws invalid in Docker's words for a place that nothing can be put at */
-function checkWritable({ spec }: Container, destination: string): void {
+/** @throws invalid for a place where nothing can be put */
+function checkWritable({ id, spec }: Container, destination: string): void {
   const inside = (spec.volumes ?? [])
     .filter(({ path }) => path === destination || destination.startsWith(`${path === '/' ? '' : path}/`))
     .sort((a, b) => b.path.length - a.path.length)[0];
-  if (inside?.readOnly === true) throw invalid('mounted volume is marked read-only');
-  if (inside === undefined && spec.readOnlyRoot) throw invalid('container rootfs is marked read-only');
+  if (inside?.readOnly === true)
+    throw new PortLayerError('container.volumeReadOnly', { container: id, volume: inside.volume });
+  if (inside === undefined && spec.readOnlyRoot) throw new PortLayerError('container.rootReadOnly', { container: id });
 }
 
 /** An archive that is made as it is read; the files are closed with it. */
@@ -344,16 +356,17 @@ async function look(files: RootFiles, absolute: string): Promise<{ entry: FileEn
   return { entry, stat: { name: toText(baseName(absolute)), size, mode, mtime, linkTarget } };
 }
 
-/** Docker resolves the place to unpack at without saying what it does. */
-function asEvalSymlinks(error: unknown): unknown {
+/** Why the place to unpack at was not found. That it is missing is told by {@link ofFile}. */
+function unresolved(error: unknown, path: string): unknown {
   if (!(error instanceof FileError) || error.errno === Errno.ENOENT) return error;
-  const message = error.errno === Errno.ELOOP ? 'EvalSymlinks: too many links' : error.reason;
-  return new CaissonError('unavailable', message, { cause: error });
+  const { errno, reason } = error;
+  return new PortLayerError('files.unresolved', { path, reason, tooManyLinks: errno === Errno.ELOOP }, error);
 }
 
-function told(error: unknown, id: string, path: string): unknown {
+/** What the caller is told of an operation that failed on a file. */
+function ofFile(error: unknown, container: string, path: string): unknown {
   if (!(error instanceof FileError)) return error;
   if (error.errno === Errno.ENOENT && error.operation === 'lstat')
-    return notFound(`Could not find the file ${path} in container ${id}`, error);
-  return new CaissonError('unavailable', error.message, { cause: error });
+    return new PortLayerError('files.notFound', { container, path }, error);
+  return fileFailed(error);
 }

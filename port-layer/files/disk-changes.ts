@@ -1,6 +1,7 @@
 /** What is put on the disk of a container that does not run. */
-import { CaissonError, isKind, messageOf } from '../../src/common/errors.js';
+import { isKind, messageOf } from '../../src/common/errors.js';
 import type { ChangedDisk, FileWriter, VmdkChain } from '../../src/disk/index.js';
+import { PortLayerError } from '../errors.js';
 import {
   Errno,
   type FileEntry,
@@ -159,5 +160,5 @@ function translated(error: unknown, path: string): unknown {
   const message = messageOf(error);
   if (message.endsWith('is not a directory')) return failure(Errno.ENOTDIR, 'mkdir', path);
   if (message.endsWith('leads nowhere')) return failure(Errno.ENOENT, 'mkdir', path);
-  return new CaissonError('unavailable', message, { cause: error });
+  return new PortLayerError('disk.refused', { reason: message }, error);
 }

@@ -1,5 +1,5 @@
 /** A bound on the names that are remembered of a container's files: a guest can give one file thousands of long ones. */
-import { unavailable } from '../../src/common/errors.js';
+import { PortLayerError } from '../errors.js';
 
 /** Two million names of usual length. */
 const MAX_BYTES = 256 << 20;
@@ -16,6 +16,6 @@ export class NameBudget {
   /** @throws unavailable when it is used up */
   take(name: string): void {
     this.left -= name.length + BESIDES;
-    if (this.left < 0) throw unavailable('the container has more files than can be told of at once');
+    if (this.left < 0) throw new PortLayerError('files.tooMany', {});
   }
 }

@@ -1,5 +1,6 @@
 /** The ids of a container's user, looked up in its own /etc/passwd and /etc/group. */
-import { invalid } from '../../src/common/errors.js';
+
+import { PortLayerError } from '../errors.js';
 import { followLinks } from './paths.js';
 import { type FileEntry, FileError, isRegular, type RootFiles } from './root-files.js';
 
@@ -9,22 +10,29 @@ const MAX_ID = 0x7fffffff;
 
 /**
  * User and group id of `user` (`name`, `uid`, each perhaps with `:group`); null for none given.
- * @throws invalid in Docker's words
+ * @throws invalid when it is not found
  */
 export async function userOf(files: RootFiles, user: string): Promise<{ uid: number; gid: number } | null> {
   if (user === '') return null;
   const [name = '', group] = user.split(':', 2);
-  const unknown = (why: string): Error => invalid(`failed to look up user "${user}" in container: ${why}`);
   const passwd = await lines(files, '/etc/passwd');
   const account = passwd?.find((fields) => fields[0] === name || (isId(name) && fields[2] === name));
   if (account === undefined && !isId(name))
-    throw unknown(passwd === null ? 'read /etc/passwd: is a directory' : 'no matching entries in passwd file');
+    throw new PortLayerError('files.unknownUser', {
+      user,
+      file: 'passwd',
+      why: passwd === null ? 'notAFile' : 'noEntry',
+    });
   const uid = account === undefined ? Number(name) : id(account[2]);
   if (group === undefined || group === '') return { uid, gid: account === undefined ? 0 : id(account[3]) };
   const groups = await lines(files, '/etc/group');
   const entry = groups?.find((fields) => fields[0] === group);
   if (entry === undefined && !isId(group))
-    throw unknown(groups === null ? 'read /etc/group: is a directory' : 'no matching entries in group file');
+    throw new PortLayerError('files.unknownUser', {
+      user,
+      file: 'group',
+      why: groups === null ? 'notAFile' : 'noEntry',
+    });
   return { uid, gid: entry === undefined ? Number(group) : id(entry[2]) };
 }
 

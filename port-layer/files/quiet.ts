@@ -1,5 +1,6 @@
 /** Looking through files as long as something comes. */
-import { timeout } from '../../src/common/errors.js';
+
+import { PortLayerError } from '../errors.js';
 import type { LookPatience } from '../interaction/patience.js';
 
 const LOOK_MS = 250;
@@ -75,6 +76,8 @@ export class Quiet {
     if (now - this.began < mostMs && quiet < silenceMs / 4) return;
     const silent = Math.min(quiet, now - this.heard());
     if (silent < silenceMs && quiet < quietMs && now - this.began < mostMs) return;
-    this.abort.abort(timeout(`${this.what} was given up after ${Math.round((now - this.began) / 1000)} s`));
+    this.abort.abort(
+      new PortLayerError('files.tooLate', { what: this.what, seconds: Math.round((now - this.began) / 1000) }),
+    );
   }
 }

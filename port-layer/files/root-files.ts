@@ -3,6 +3,7 @@
  * count from the container's root, which nothing leads out of.
  */
 import type { FileEntry, FileFailure } from '../../tether/protocol/files.js';
+import { PortLayerError } from '../errors.js';
 
 export type { FileEntry, FileTime } from '../../tether/protocol/files.js';
 
@@ -78,6 +79,12 @@ export class FileError extends Error {
   get reason(): string {
     return reason(this.errno);
   }
+}
+
+/** A {@link FileError} for those outside the port layer. @param path to name instead of its own */
+export function fileFailed(error: FileError, path = error.path): PortLayerError {
+  const { operation, reason } = error;
+  return new PortLayerError('files.failed', { operation, path: Buffer.from(path, 'latin1').toString(), reason }, error);
 }
 
 function reason(errno: number): string {

@@ -1,12 +1,14 @@
 /** Unpacking a tar into a container, as Docker's daemon unpacks one. */
 import type { Readable } from 'node:stream';
-import { CaissonError, invalid, isKind, messageOf } from '../../src/common/errors.js';
+import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { type TarEntry, TarReader } from '../../src/disk/index.js';
+import { type ArchiveEntry, type ErrorSubject, PortLayerError } from '../errors.js';
 import { cleanPath, toText } from './paths.js';
 import {
   Errno,
   type FileEntry,
   FileError,
+  fileFailed,
   type RootFiles,
   S_IFBLK,
   S_IFCHR,
@@ -38,7 +40,7 @@ export interface UnpackOptions {
 
 /**
  * Unpacks `tar` into the directory `destination` (an absolute path without symbolic links).
- * @throws unavailable with Docker's words; FileError; `invalid` for a broken tar
+ * @throws unavailable for what the archive holds and for a damaged archive; FileError
  */
 export async function unpack(
   files: RootFiles,
@@ -67,17 +69,17 @@ export async function unpack(
     for (const directory of directories) await files.times(directory);
     await files.finish();
   } catch (error) {
-    throw translate(recent.told(error), destination);
+    throw translate(recent.ofEntry(error), destination);
   }
 }
 
 /** @throws unavailable for a name that leads out of where the archive is unpacked */
-function inside(name: string, what: string): string {
+function inside(name: string, part: ErrorSubject<'archive.outside'>['part']): string {
   let depth = 0;
-  for (const part of name.split('/')) {
-    if (part === '..') depth--;
-    else if (part !== '' && part !== '.') depth++;
-    if (depth < 0) throw new CaissonError('unavailable', `invalid ${what} "${toText(name)}"`);
+  for (const step of name.split('/')) {
+    if (step === '..') depth--;
+    else if (step !== '' && step !== '.') depth++;
+    if (depth < 0) throw new PortLayerError('archive.outside', { part, name: toText(name) });
   }
   return cleanPath(name);
 }
@@ -85,7 +87,7 @@ function inside(name: string, what: string): string {
 /** @throws unavailable for a target that is the destination itself, too */
 function linkTarget(linkName: string): string {
   const target = inside(linkName, 'hardlink target');
-  if (target === '/') throw new CaissonError('unavailable', `invalid hardlink target "${toText(linkName)}"`);
+  if (target === '/') throw new PortLayerError('archive.outside', { part: 'hardlink target', name: toText(linkName) });
   return target;
 }
 
@@ -156,53 +158,36 @@ class RecentEntries {
     if (this.entries.size > MAX_RECENT) this.entries.delete(this.entries.keys().next().value!);
   }
 
-  /** What Docker says of an entry that cannot be put, its system calls included. */
-  told(error: unknown): unknown {
+  /** Names the entry that could not be put. */
+  ofEntry(error: unknown): unknown {
     if (!(error instanceof FileError)) return error;
     const { errno, operation, path } = error;
     const one = this.entries.get(path);
     if (one === undefined || !(operation === 'lchown' || MAKING.has(operation))) return error;
     if (errno === Errno.ENOENT) return new FileError({ errno, path, operation: 'lstat' });
-    const { uid, gid } = one.put;
-    const message =
-      operation === 'lchown'
-        ? `failed to Lchown "${one.name}" for UID ${uid}, GID ${gid}: lchownat ${one.name}: `
-        : making(one.entry, one.name);
-    return new CaissonError('unavailable', `${message}${error.reason}`, { cause: error });
+    const { type, linkName } = one.entry;
+    const entry: ArchiveEntry = {
+      type,
+      name: one.name,
+      linkName: toText(type === 'link' ? cleanPath(linkName).slice(1) : linkName),
+      uid: one.put.uid,
+      gid: one.put.gid,
+    };
+    const step = operation === 'lchown' ? 'owner' : 'make';
+    return new PortLayerError('archive.entryFailed', { step, entry, reason: error.reason }, error);
   }
 }
 
-function making(entry: TarEntry, name: string): string {
-  switch (entry.type) {
-    case 'file':
-      return `openat ${name}: `;
-    case 'directory':
-      return `mkdirat ${name}: `;
-    case 'link':
-      return `linkat ${toText(cleanPath(entry.linkName).slice(1))} ${name}: `;
-    case 'symlink':
-      return `symlinkat ${toText(entry.linkName)} ${name}: `;
-    default:
-      return '';
-  }
-}
-
-/** What Docker says where the file server says it in the system's words. */
+/** What the caller is told of an archive that could not be unpacked. */
 function translate(error: unknown, destination: string): unknown {
   if (isKind(error, 'invalid')) {
+    // TarReader knows no codes: this is how it begins to say so.
     const cut = messageOf(error).includes('in the middle of an entry');
-    return new CaissonError('unavailable', cut ? 'unexpected EOF' : 'archive/tar: invalid tar header', {
-      cause: error,
-    });
+    return new PortLayerError(cut ? 'archive.cut' : 'archive.damaged', {}, error);
   }
   if (!(error instanceof FileError) || error.operation === 'lstat') return error;
   const path = error.path.slice(destination === '/' ? 1 : destination.length + 1);
-  if (error.operation === 'keep') {
-    const message =
-      error.errno === Errno.EISDIR
-        ? `cannot overwrite directory "${toText(path)}" with non-directory "${toText(destination)}"`
-        : `cannot overwrite non-directory "${toText(path)}" with directory "${toText(destination)}"`;
-    return new CaissonError('unavailable', message, { cause: error });
-  }
-  return new CaissonError('unavailable', `${error.operation} ${toText(path)}: ${error.reason}`, { cause: error });
+  if (error.operation !== 'keep') return fileFailed(error, path);
+  const subject = { directory: error.errno === Errno.EISDIR, path: toText(path), destination: toText(destination) };
+  return new PortLayerError('archive.keepsKind', subject, error);
 }

@@ -39,6 +39,8 @@ interface Events {
   oom: [news: boolean];
   /** The guest broke the protocol, and was hung up on: "it sent …". Told now and then, not each time. */
   broken: [how: string];
+  /** The connection has ended without being asked to. */
+  lost: [];
   closing: [];
 }
 
@@ -381,6 +383,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     connection.once('close', () => {
       if (this.connection === connection) {
         this.connection = null;
+        this.emit('lost');
         this.breaks = connection.broken === null ? 0 : this.breaks + 1;
         this.callHost(0);
       }

@@ -1,18 +1,13 @@
-/** Further processes in running containers. */
-import { conflict, invalid, notFound, timeout } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import { within } from '../../src/common/within.js';
 import { encodeProcess } from '../../tether/program/compile.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
-import { StartError } from '../errors.js';
+import { isCode, PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { environmentProblem, isUserProblem } from '../exec/run-status.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
 import type { AttachedStreams, ExecInfo } from './types.js';
 
-/** What runc puts before the cause when an exec fails. */
-const FAILED = 'OCI runtime exec failed: exec failed: ';
-const UNABLE = `${FAILED}unable to start container process: `;
 /** Ended execs are remembered for so long. */
 const KEPT_MS = 5 * 60_000;
 /** As if killed: the container ended with its VM. */
@@ -36,9 +31,13 @@ interface Exec extends ExecInfo {
 /** What an older tether, which does not know the question, cannot run. */
 const NOTHING_TO_RUN = '/';
 
-/** What the guest says of an exec it can't start, in Docker's words: it looks users and groups up itself. */
-function execError({ code, message }: ProcessFailure): Error {
-  return isUserProblem(message) ? invalid(message) : new StartError(code, `${UNABLE}${message}`);
+/** Why the guest could not start an exec. It looks up users and groups itself. */
+function notStarted({ code: exitCode, message: reason }: ProcessFailure): PortLayerError {
+  return new PortLayerError(isUserProblem(reason) ? 'process.unknownUser' : 'process.notStarted', {
+    of: 'exec',
+    exitCode,
+    reason,
+  });
 }
 
 /** The execs of all containers. */
@@ -51,7 +50,7 @@ export class Execs {
   async checkUser(containerId: string, user: string): Promise<void> {
     if (user.split(':', 2).every(isUsableId)) return;
     const { channel } = this.containers.resolve(containerId);
-    if (channel === null) throw conflict(`container ${containerId} is not running`);
+    if (channel === null) throw new PortLayerError('container.notRunning', { container: containerId });
     const question: ProcessSpec = {
       args: [NOTHING_TO_RUN],
       env: [],
@@ -69,15 +68,16 @@ export class Execs {
     } catch (error) {
       if (!(error instanceof ProcessFailure)) throw error;
       // What else is in the way is told when the exec is started.
-      if (isUserProblem(error.message)) throw invalid(error.message);
+      const failure = notStarted(error);
+      if (isCode(failure, 'process.unknownUser')) throw failure;
     }
   }
 
   /** @throws conflict when the container does not run; invalid without a command */
   async create(containerId: string, process: ProcessSpec, streams: ExecInfo['openedStreams']): Promise<ExecInfo> {
     const container = this.containers.resolve(containerId);
-    if (!container.running) throw conflict(`container ${container.id} is not running`);
-    if (process.args.length === 0) throw invalid('No exec command specified');
+    if (!container.running) throw new PortLayerError('container.notRunning', { container: container.id });
+    if (process.args.length === 0) throw new PortLayerError('exec.noCommand', {});
     let begin: () => void = () => undefined;
     const begun = new Promise<void>((resolve) => {
       begin = resolve;
@@ -111,7 +111,7 @@ export class Execs {
 
   private exec(id: string): Exec {
     const exec = this.execs.get(id);
-    if (exec === undefined) throw notFound(`No such exec instance: ${id}`);
+    if (exec === undefined) throw new PortLayerError('exec.notFound', { exec: id });
     return exec;
   }
 
@@ -123,22 +123,27 @@ export class Execs {
     const exec = this.exec(execId);
     const container = this.containers.resolve(exec.containerId);
     if (exec.started)
-      throw conflict(`exec command ${exec.id} ${exec.exitCode === null ? 'is already running' : 'has already run'}`);
+      throw new PortLayerError(exec.exitCode === null ? 'exec.alreadyRunning' : 'exec.alreadyRun', { exec: exec.id });
     const { channel } = container;
-    if (!container.running || channel === null) throw conflict(`container ${container.id} is not running`);
+    if (!container.running || channel === null)
+      throw new PortLayerError('container.notRunning', { container: container.id });
     exec.started = true;
     exec.channel = channel;
     const process = options.size === undefined ? exec.process : { ...exec.process, terminalSize: options.size };
     if (process.cwd !== '' && !process.cwd.startsWith('/')) {
       this.end(exec, NOT_STARTED);
       exec.over = Promise.resolve(NOT_STARTED);
-      throw new StartError(NOT_STARTED, `${FAILED}Cwd must be an absolute path`);
+      throw new PortLayerError('exec.relativeDirectory', {
+        of: 'exec',
+        exitCode: NOT_STARTED,
+        directory: process.cwd,
+      });
     }
     const wrong = environmentProblem(process.env);
     if (wrong !== undefined) {
       this.end(exec, NOT_STARTED);
       exec.over = Promise.resolve(NOT_STARTED);
-      throw new StartError(NOT_STARTED, `${UNABLE}${wrong}`);
+      throw new PortLayerError('process.notStarted', { of: 'exec', exitCode: NOT_STARTED, reason: wrong });
     }
     const { session, output, started } = await channel.exec(encodeProcess(process)).catch((error: unknown) => {
       this.end(exec, NOT_STARTED);
@@ -172,7 +177,7 @@ export class Execs {
       await started;
     } catch (error) {
       output.destroy();
-      if (error instanceof ProcessFailure) throw execError(error);
+      if (error instanceof ProcessFailure) throw notStarted(error);
       throw error;
     }
     if (options.detach) {
@@ -193,10 +198,9 @@ export class Execs {
   async resize(execId: string, size: { rows: number; cols: number }): Promise<void> {
     const exec = this.exec(execId);
     await within(exec.begun, RESIZE_MS, () => {
-      throw timeout('timeout waiting for exec session ready');
+      throw new PortLayerError('exec.tooLate', { exec: execId });
     });
-    if (exec.channel === null || exec.exitCode !== null)
-      throw notFound(`NotFound: process does not exist ${execId}: not found`);
+    if (exec.channel === null || exec.exitCode !== null) throw new PortLayerError('exec.ended', { exec: execId });
     await exec.channel.resize(exec.session, size);
   }
 
@@ -210,7 +214,7 @@ export class Execs {
   /** Its exit code. @throws conflict when it was not started */
   wait(execId: string): Promise<number> {
     const { over } = this.exec(execId);
-    if (over === null) throw conflict(`exec ${execId} was not started`);
+    if (over === null) throw new PortLayerError('exec.notStarted', { exec: execId });
     return over;
   }
 

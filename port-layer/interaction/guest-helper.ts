@@ -1,6 +1,7 @@
 /** A helper of the tether's in a container's VM, asked over a session of the channel: records go in, records come out. */
 import type { Readable, Writable } from 'node:stream';
-import { cancelled, conflict, timeout } from '../../src/common/errors.js';
+import { cancelled } from '../../src/common/errors.js';
+import { PortLayerError } from '../errors.js';
 import { type Begun, type ContainerChannel, ProcessFailure } from './container-channel.js';
 import type { Patience } from './patience.js';
 import type { OutputChunk } from './types.js';
@@ -61,12 +62,12 @@ export class GuestHelper<T> {
       await orAborted(started, signal);
     } catch (error) {
       kill();
-      throw error instanceof ProcessFailure ? conflict(error.message) : error;
+      throw error instanceof ProcessFailure ? new PortLayerError('guest.noHelper', { reason: error.message }) : error;
     }
     const input = channel.stdin(session);
     if (input === null) {
       output.destroy();
-      throw conflict('the container has stopped');
+      throw new PortLayerError('container.stopped', {});
     }
     return new GuestHelper(channel, session, input, output, parser, asking);
   }
@@ -102,7 +103,9 @@ export class GuestHelper<T> {
   /** Why there are no more records. */
   ended(): Error {
     if (this.late !== null) return this.late;
-    return this.asking.signal?.aborted ? cancelled('the request was cancelled') : conflict('the container has stopped');
+    return this.asking.signal?.aborted
+      ? cancelled('the request was cancelled')
+      : new PortLayerError('container.stopped', {});
   }
 
   async close(): Promise<void> {
@@ -131,7 +134,7 @@ export class GuestHelper<T> {
     const silent = Math.min(waited, now - this.channel.heard());
     if (silent < silenceMs && waited < mostMs) return;
     const seconds = Math.round((waited < mostMs ? silent : waited) / 1000);
-    this.late = timeout(`the container VM does not answer: ${this.asking.what} was given up after ${seconds} s`);
+    this.late = new PortLayerError('guest.silent', { what: this.asking.what, seconds });
     void this.close();
   }
 }

@@ -1,8 +1,9 @@
 /** Streams of containers: attach, logs, and further processes. */
 import { Readable, type Writable } from 'node:stream';
-import { conflict, isKind, unsupported } from '../../src/common/errors.js';
+import { isKind } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { PortLayerError } from '../errors.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { channelPath, vmDirectory } from '../exec/vm-spec.js';
@@ -135,9 +136,9 @@ export class Interaction implements InteractionService {
   }
 
   private channelOf(container: Container): ContainerChannel {
-    if (container.state === 'removing' || container.state === 'dead')
-      throw conflict(`container ${container.id} is marked for removal and cannot be attached`);
-    return container.channelOn(channelPath(this.config, container.id));
+    if (['removing', 'dead', 'removed'].includes(container.life.kind))
+      throw new PortLayerError('container.beingRemoved', { container: container.id, hinders: 'attach' });
+    return container.machine.channelOn(channelPath(this.config, container.id));
   }
 
   /** Input may be written before the VM is connected: it waits. */
@@ -148,7 +149,8 @@ export class Interaction implements InteractionService {
 
   async resize(id: string, size: { rows: number; cols: number }): Promise<void> {
     const container = this.containers.resolve(id);
-    if (!container.running && container.channel === null) throw conflict(`container ${container.id} is not running`);
+    if (!container.running && container.channel === null)
+      throw new PortLayerError('container.notRunning', { container: container.id });
     await container.channel?.resize(0, size);
   }
 
@@ -160,7 +162,7 @@ export class Interaction implements InteractionService {
     const path = this.logPath(container);
     const cursor = new LogCursor();
     const { channel } = container;
-    let ended = (!container.running && container.state !== 'starting') || container.reportedExit !== null;
+    let ended = (!container.running && container.state !== 'starting') || container.ending;
     const { keepBytes, rotation } = container.spec.log ?? {};
     let { tail } = options;
     if (rotation !== undefined && keepBytes !== undefined)
@@ -253,5 +255,6 @@ function whenAborted(signal: AbortSignal | undefined, body: () => void): void {
 
 /** @throws unsupported in Docker's words */
 function checkKept(container: Container): void {
-  if (container.spec.log?.kept === false) throw unsupported('configured logging driver does not support reading');
+  if (container.spec.log?.kept === false)
+    throw new PortLayerError('container.logsNotKept', { container: container.id });
 }

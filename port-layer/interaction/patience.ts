@@ -1,6 +1,6 @@
 /** Waiting for a guest: as long as it lives, but not without end, and never for one that says nothing. */
-import { conflict, timeout, unavailable } from '../../src/common/errors.js';
 import type { TetherConnection } from '../../tether/protocol/connection.js';
+import { PortLayerError } from '../errors.js';
 
 /** How long a guest is waited for, in milliseconds. */
 export interface Patience {
@@ -45,7 +45,7 @@ export const CHANGES: LookPatience = {
 };
 
 /** A guest that sent what no tether sends. */
-export const brokeProtocol = (how: string): Error => unavailable(`the guest broke the protocol: ${how}`);
+export const brokeProtocol = (how: string): Error => new PortLayerError('guest.brokeProtocol', { how });
 
 /**
  * What `listen` hears.
@@ -75,7 +75,7 @@ export function fromGuest<T>(
     const fail = (error: Error): void => finish(() => reject(error));
     const onClose = (): void => {
       const { broken } = connection;
-      fail(broken === null ? conflict('the container has stopped') : brokeProtocol(broken));
+      fail(broken === null ? new PortLayerError('container.stopped', {}) : brokeProtocol(broken));
     };
     const look = (): void => {
       const now = performance.now();
@@ -84,7 +84,7 @@ export function fromGuest<T>(
       const silent = now - Math.max(since, connection.heardAt);
       if (waited >= mostMs || silent >= silenceMs) {
         const seconds = Math.round((waited >= mostMs ? waited : silent) / 1000);
-        fail(timeout(`the container VM does not answer: ${what} was given up after ${seconds} s`));
+        fail(new PortLayerError('guest.silent', { what, seconds }));
         return;
       }
       // What it sent by now may be just about to be read: it is looked at again, not given up for being late by a turn.

@@ -1,8 +1,9 @@
 /** Looking into running containers, through observers in their guests. */
-import { conflict } from '../../src/common/errors.js';
 import { Observation } from '../../tether/protocol/observation.js';
+import { PortLayerError } from '../errors.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
+import type { LastSeen } from '../exec/container-life.js';
 import { GuestObserver } from './guest-observer.js';
 import { parseProcesses } from './processes.js';
 import type { Meter, ObserveService, ProcessList, ResourceUsage } from './types.js';
@@ -43,37 +44,35 @@ export class Observe implements ObserveService {
   }
 
   /** What a paused container's guest showed when it was paused, or shows now. @throws conflict when its processes would run for that */
-  private async seen(container: Container): Promise<NonNullable<Container['lastSeen']>> {
+  private async seen(container: Container): Promise<LastSeen> {
     if (container.lastSeen !== null) return container.lastSeen;
     const leave = await this.visit(container);
     try {
-      container.lastSeen = await lookOnce(container, AbortSignal.timeout(LOOK_MS));
+      const seen = await lookOnce(container, AbortSignal.timeout(LOOK_MS));
+      if (seen === null) throw new PortLayerError('container.notRunning', { container: container.id });
+      container.dispatch({ type: 'seen', seen });
+      return seen;
     } finally {
       leave();
     }
-    if (container.lastSeen === null) throw conflict(`container ${container.id} is not running`);
-    return container.lastSeen;
   }
 
   private running(id: string): Container {
     const container = this.cache.resolve(id);
-    if (!container.running || container.reportedExit !== null)
-      throw conflict(`container ${container.id} is not running`);
+    if (!container.running || container.ending)
+      throw new PortLayerError('container.notRunning', { container: container.id });
     return container;
   }
 
   private async open(container: Container, signal?: AbortSignal): Promise<GuestObserver> {
     const { channel } = container;
-    if (channel === null) throw conflict(`container ${container.id} is not running`);
+    if (channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
     return GuestObserver.open(channel, signal);
   }
 }
 
 /** What a VM that is about to be suspended can be asked for now, and not then. */
-export async function lookOnce(
-  container: Container,
-  signal: AbortSignal,
-): Promise<{ processes: ProcessList; usage: ResourceUsage } | null> {
+export async function lookOnce(container: Container, signal: AbortSignal): Promise<LastSeen | null> {
   if (container.channel === null) return null;
   const observer = await GuestObserver.open(container.channel, signal);
   try {

@@ -1,7 +1,7 @@
 /** Files of a datastore as disks are read. */
-import { notFound } from '../../src/common/errors.js';
 import { type BlockReader, CachedBlocks, PageCache } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
+import { PortLayerError } from '../errors.js';
 
 /** A datastore file read by ranges, through a cache: metadata is read in small pieces from nearby places. */
 export class DatastoreBlocks implements BlockReader {
@@ -18,7 +18,7 @@ export class DatastoreBlocks implements BlockReader {
     pages = new PageCache(256 * 1024, 128),
   ): Promise<BlockReader> {
     const size = await datastore.size(path);
-    if (size === null) throw notFound(`${path} is not on the datastore`);
+    if (size === null) throw new PortLayerError('target.noFile', { path });
     return new CachedBlocks(new DatastoreBlocks(datastore, path, size), pages);
   }
 

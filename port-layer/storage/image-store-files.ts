@@ -1,5 +1,5 @@
 /** The virtual container host's part of its datastore: paths, directories and vim25 file operations. */
-import { invalid, isKind } from '../../src/common/errors.js';
+import { isKind } from '../../src/common/errors.js';
 import {
   type DatastoreClient,
   datastorePath,
@@ -7,6 +7,7 @@ import {
   type VimClient,
 } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { PortLayerError } from '../errors.js';
 import { storeRoot } from './volume-disks.js';
 
 /** Directories below `VIC/<vch id>` of the image store. */
@@ -32,7 +33,7 @@ export class ImageStoreFiles {
 
   private get fileManager(): ManagedObjectReference {
     const { fileManager } = this.client.serviceContent;
-    if (fileManager === undefined) throw invalid('the target has no file manager');
+    if (fileManager === undefined) throw new PortLayerError('target.noFileManager', {});
     return fileManager;
   }
 
@@ -90,7 +91,8 @@ export class ImageStoreFiles {
     const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
     const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name']);
     const store = stores.find(({ props }) => props.name === this.config.imageStore.datastore);
-    if (store === undefined) throw invalid(`there is no datastore ${this.config.imageStore.datastore}`);
+    if (store === undefined)
+      throw new PortLayerError('target.noDatastore', { datastore: this.config.imageStore.datastore });
     return store.ref;
   }
 
@@ -99,7 +101,8 @@ export class ImageStoreFiles {
     const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
     const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name', 'browser']);
     const browser = stores.find((store) => store.props.name === this.config.imageStore.datastore)?.props.browser;
-    if (browser === undefined) throw invalid(`there is no datastore ${this.config.imageStore.datastore}`);
+    if (browser === undefined)
+      throw new PortLayerError('target.noDatastore', { datastore: this.config.imageStore.datastore });
     try {
       const result = (await this.client.runTask('SearchDatastore_Task', browser, {
         datastorePath: this.path(path),

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { Readable } from 'node:stream';
-import { conflict, internal, isKind, messageOf, notFound } from '../../src/common/errors.js';
+import { isKind, messageOf } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import {
@@ -16,6 +16,7 @@ import {
   VmdkChain,
 } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
+import { PortLayerError } from '../errors.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import { LayerDisks } from './layer-disks.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
@@ -98,7 +99,7 @@ export class Layers implements LayerStore {
       });
     }
     const layer = this.layers.get(chainId ?? EMPTY_LAYER);
-    if (layer === undefined) throw notFound(`layer ${chainId} is not stored`);
+    if (layer === undefined) throw new PortLayerError('layer.notFound', { layer: chainId });
     return this.path(layer.disk ?? layer.chainId);
   }
 
@@ -222,7 +223,7 @@ export class Layers implements LayerStore {
   private diskLayer(chainId: string): string {
     const stored = this.layers.get(chainId);
     const disk = stored === undefined ? this.writing.get(chainId)?.disk : (stored.disk ?? chainId);
-    if (disk === undefined || disk === null) throw internal(`the parent layer ${chainId} is not stored`);
+    if (disk === undefined || disk === null) throw new PortLayerError('layer.noParent', { layer: chainId });
     return disk;
   }
 
@@ -290,9 +291,9 @@ export class Layers implements LayerStore {
 
   async delete(chainId: string): Promise<void> {
     const child = this.list().find((layer) => layer.parent === chainId);
-    if (child !== undefined) throw conflict(`layer ${chainId} is the parent of ${child.chainId}`);
+    if (child !== undefined) throw new PortLayerError('layer.isParent', { layer: chainId, child: child.chainId });
     if ((this.uses.get(chainId) ?? 0) > 0 || this.usedByContainers().has(chainId))
-      throw conflict(`layer ${chainId} is in use by a container`);
+      throw new PortLayerError('layer.inUse', { layer: chainId });
     if (!this.layers.delete(chainId)) return;
     this.disks.forget(this.path(chainId));
     this.onRemove();

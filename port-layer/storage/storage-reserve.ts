@@ -3,9 +3,9 @@
  * the engine can keep what it has to. Looked at before something is written, and while it is: a megabyte of an image can become a gigabyte.
  */
 import { statfs } from 'node:fs/promises';
-import { errnoOf, insufficientResources, invalid } from '../../src/common/errors.js';
-import { humanSize } from '../../src/common/human-size.js';
+import { errnoOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { PortLayerError } from '../errors.js';
 
 const log = logger('storage');
 /** Kept unless configured: a part of the filesystem, but no more than so much. */
@@ -34,7 +34,7 @@ export function parseReserve(text: string): (capacity: number) => number {
   const percent = /^(\d{1,2}(?:\.\d+)?)\s*%$/.exec(text);
   if (percent !== null) return (capacity) => (capacity * Number(percent[1])) / 100;
   const bytes = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text);
-  if (bytes === null) throw invalid(`'${text}' is no part of a filesystem and no size, such as 5% or 2GiB`);
+  if (bytes === null) throw new PortLayerError('storage.badReserve', { text });
   const size = Number(bytes[1]) * UNITS[bytes[2]!.toLowerCase()]!;
   return () => size;
 }
@@ -87,10 +87,7 @@ export class StorageReserve {
   /** @throws insufficientResources unless there is room for so many bytes, in each place */
   async check(bytes: number): Promise<void> {
     for (const { place, free, reserve } of await this.space())
-      if (free - reserve < bytes)
-        throw this.refused(
-          `no space left on device: ${place} has ${humanSize(free)} free, of which ${humanSize(reserve)} are kept in reserve`,
-        );
+      if (free - reserve < bytes) throw this.refused(new PortLayerError('storage.reserved', { place, free, reserve }));
   }
 
   /** What images take of what they may; null: there is no bound. */
@@ -103,15 +100,14 @@ export class StorageReserve {
   checkQuota(bytes: number): void {
     const { imageQuota } = this.limits;
     if (this.imageBytes() + bytes > imageQuota)
-      throw this.refused(
-        `no space left on device: images may take ${humanSize(imageQuota)} in all (disk quota exceeded)`,
-      );
+      throw this.refused(new PortLayerError('storage.quota', { most: imageQuota }));
   }
 
-  private refused(message: string): Error {
+  private refused(error: PortLayerError): Error {
+    const { message } = error;
     this.lastRefused = { at: new Date(), message };
     log.warn({ message }, 'refused, to keep room free');
-    return insufficientResources(message);
+    return error;
   }
 
   /** For something that grows. @param image it is a part of an image: the quota counts too */
@@ -130,5 +126,5 @@ export class StorageReserve {
 /** The system's word for a full filesystem, as an error of ours; others as they are. */
 export function withoutRoom(error: unknown): unknown {
   const code = errnoOf(error);
-  return code === 'ENOSPC' || code === 'EDQUOT' ? insufficientResources('no space left on device', error) : error;
+  return code === 'ENOSPC' || code === 'EDQUOT' ? new PortLayerError('storage.full', {}, error) : error;
 }

@@ -1,9 +1,9 @@
 /** Volumes as disks of a container's VM: where their files lie, and where each is attached. */
-import { invalid } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { datastorePath } from '../../src/vim25/index.js';
 import { MAX_BUSES, MAX_UNITS } from '../../tether/program/steps.js';
 import type { VchConfig } from '../config.js';
+import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 
 /** The unit that is the controller itself. */
@@ -54,7 +54,6 @@ export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): V
       disks.set(volume, { volume, bus: Math.floor(place / MAX_UNITS), unit: place % MAX_UNITS, readOnly });
     } else known.readOnly &&= readOnly;
   }
-  if (disks.size > MAX_VOLUMES)
-    throw invalid(`a container's virtual machine can have ${MAX_VOLUMES} volumes, not ${disks.size}`);
+  if (disks.size > MAX_VOLUMES) throw new PortLayerError('volume.tooMany', { most: MAX_VOLUMES, wanted: disks.size });
   return [...disks.values()];
 }

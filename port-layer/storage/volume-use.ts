@@ -2,7 +2,8 @@
  * Who uses a volume's disk now. A filesystem can be mounted by one machine that writes to it, or by several that only read: VMs that
  * run, and this endpoint where it reads or changes files of a volume itself.
  */
-import { conflict } from '../../src/common/errors.js';
+
+import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 import type { ContainerInfo } from '../exec/types.js';
 import { volumeDisks } from './volume-disks.js';
@@ -81,7 +82,5 @@ export class VolumeUse {
 }
 
 function inUse(volume: string, { spec }: VolumeUser): Error {
-  return conflict(
-    `volume "${volume}" is in use by container ${spec.name} (${spec.id.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
-  );
+  return new PortLayerError('volume.diskInUse', { volume, container: spec.id, name: spec.name });
 }

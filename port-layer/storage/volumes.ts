@@ -5,21 +5,14 @@ import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import {
-  conflict,
-  insufficientResources,
-  invalid,
-  isKind,
-  messageOf,
-  notFound,
-  unavailable,
-} from '../../src/common/errors.js';
+import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { copyTree, createFilesystem, Ext4Filesystem, VmdkChain } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import { DiskReaders } from '../disks/disk-readers.js';
 import { type DiskSource, volumeSource } from '../disks/disk-source.js';
+import { PortLayerError } from '../errors.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
@@ -114,7 +107,7 @@ export class Volumes implements VolumeStore {
   /** Keeps volumes while a container is made with them. @throws notFound. @returns lets go */
   keep(names: string[]): () => void {
     const all = [...new Set(names)];
-    for (const name of all) if (!this.volumes.has(name)) throw notFound(`get ${name}: no such volume`);
+    for (const name of all) if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
     for (const name of all) this.uses.set(name, (this.uses.get(name) ?? 0) + 1);
     return () => {
       for (const name of all) {
@@ -132,7 +125,7 @@ export class Volumes implements VolumeStore {
       const { capacityBytes: wanted = DEFAULT_CAPACITY, ...rest } = volume;
       const capacityBytes = Math.ceil(wanted / GRAIN) * GRAIN;
       if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
-        throw invalid(`a volume's capacity is from 8 MiB to 2 TiB, not ${wanted} bytes`);
+        throw new PortLayerError('volume.badCapacity', { bytes: wanted });
       const info: VolumeInfo = { ...rest, capacityBytes, createdAt: new Date().toISOString() };
       const id = volumeId(info.name);
       const upload = `${this.directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
@@ -165,7 +158,7 @@ export class Volumes implements VolumeStore {
     try {
       return await this.alone(name, async () => {
         const info = this.volumes.get(name);
-        if (info === undefined) throw notFound(`get ${name}: no such volume`);
+        if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
         if (!(await this.isEmpty(name)) || !(await this.hasDirectory(content))) return false;
         await this.writeDisk(info, volumeDiskPath(this.config, name), content, signal);
         return true;
@@ -187,9 +180,9 @@ export class Volumes implements VolumeStore {
 
   async remove(name: string): Promise<void> {
     const info = this.volumes.get(name);
-    if (info === undefined) throw notFound(`get ${name}: no such volume`);
+    if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
     if ((this.uses.get(name) ?? 0) > 0 || this.usedByContainers().has(name))
-      throw conflict(`remove ${name}: volume is in use`);
+      throw new PortLayerError('volume.inUse', { volume: name });
     // At once: nobody finds it any more, and who makes one of that name waits.
     this.volumes.delete(name);
     await this.alone(name, () => this.removeFiles(name)).catch((error: unknown) => {
@@ -218,7 +211,7 @@ export class Volumes implements VolumeStore {
   }
 
   async usage(name: string, signal?: AbortSignal): Promise<number> {
-    if (!this.volumes.has(name)) throw notFound(`get ${name}: no such volume`);
+    if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
     return this.readers.using(this.source(name), (disk) => disk.usage(), signal);
   }
 
@@ -279,7 +272,7 @@ export class Volumes implements VolumeStore {
   private named(name: string, failure: unknown): unknown {
     const error = withoutRoom(failure);
     return isKind(error, 'insufficientResources')
-      ? insufficientResources(`volume ${name}: ${messageOf(error)}`, error)
+      ? new PortLayerError('volume.noRoom', { volume: name, reason: messageOf(error) }, error)
       : error;
   }
 
@@ -351,10 +344,11 @@ async function findContent(filesystem: Ext4Filesystem, path: string): Promise<nu
     const ino = await filesystem.resolve(Buffer.from(path), { followLast: true });
     if ((await filesystem.statInode(ino)).type === 'directory') return ino;
   } catch (error) {
-    if (isKind(error, 'invalid')) throw unavailable(`evalSymlinksInScope: too many links in ${path}`);
+    if (isKind(error, 'invalid')) throw new PortLayerError('volume.badContent', { path, why: 'tooManyLinks' });
     if (!isKind(error, 'notFound')) throw error;
-    if (/^not a directory/.test(messageOf(error))) throw unavailable(`lstat ${path}: not a directory`);
+    if (/^not a directory/.test(messageOf(error)))
+      throw new PortLayerError('volume.badContent', { path, why: 'belowAFile' });
     return null;
   }
-  throw unavailable(`source ${path} is not directory`);
+  throw new PortLayerError('volume.badContent', { path, why: 'notADirectory' });
 }

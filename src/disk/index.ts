@@ -42,5 +42,7 @@ export { type TarEntry, TarReader } from './tar/reader.js';
 export { TAR_END, type TarFields, tarHeader, tarPadding } from './tar/writer.js';
 export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
+export { decodeDescriptor } from './vmdk/descriptor.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
+export { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';

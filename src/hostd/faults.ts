@@ -1,6 +1,6 @@
 /** vim25 faults as exceptions, and which fault an error of ours becomes: the one place where that is decided. */
 import { type CaissonError, type ErrorKind, kindOf, messageOf } from '../common/errors.js';
-import type { Fault } from '../vim25/soap-message.js';
+import type { Fault } from '../vim25/server.js';
 
 /** Thrown by operations to answer with a fault. */
 export class FaultError extends Error {

@@ -8,22 +8,23 @@ import { conflict } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import type { InstancePaths } from '../common/paths.js';
 import { writeWhole } from '../common/write-whole.js';
-import type { AboutInfo } from '../vim25/types.generated.js';
-import { HostLocalAccountManager } from './access/account-manager.js';
+import type { AboutInfo } from '../vim25/server.js';
 import { Accounts } from './access/accounts.js';
 import { Authority } from './access/authority.js';
-import { AuthorizationManager } from './access/authorization-manager.js';
 import { Holdings } from './access/holdings.js';
-import { isEndpoint } from './access/machine-access.js';
-import { Host, type HostSwitch } from './inventory/host.js';
-import type { RunsMachines } from './inventory/host-info.js';
-import { ServiceInstance } from './inventory/service-instance.js';
+import type { RunsMachines } from './inventory/host/runs-machines.js';
+import { type HostSwitch, Inventory } from './inventory/inventory.js';
 import { identify } from './process-id.js';
 import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
-import { defaultCollector, SessionManager } from './server/session.js';
 import { removeLeftUploads } from './server/uploads.js';
 import { VimServer } from './server/vim-server.js';
+import { AuthorizationManager } from './services/authorization-manager.js';
+import { HostLocalAccountManager } from './services/host-local-account-manager.js';
+import { ServiceInstance } from './services/service-instance.js';
+import { defaultCollector } from './services/sessions/session.js';
+import { SessionManager } from './services/sessions/session-manager.js';
+import { isEndpoint } from './vm/machine.js';
 
 const log = logger('hostd');
 
@@ -80,35 +81,36 @@ export async function startHostd(options: {
   const credentials = await loadCredentials(paths);
   const certificate = await hostCertificate(paths.stateDir);
   const about = aboutInfo(credentials.instanceUuid);
-  const host = new Host(paths, runtime, virtualSwitch, about, runs);
-  host.registry.add(new ServiceInstance(about));
-  host.registry.add(defaultCollector());
+  const inventory = new Inventory(paths, runtime, virtualSwitch, about, runs);
+  inventory.registry.add(new ServiceInstance(about));
+  inventory.registry.add(defaultCollector());
   const accounts = new Accounts(paths.accessFile, credentials.user);
   await accounts.load();
   // What somebody waits for may be seen, or gone, from now on.
-  accounts.onChange = () => host.registry.notify();
+  accounts.onChange = () => inventory.registry.notify();
   const authority = new Authority(
     accounts,
     credentials.user,
-    host.registry,
-    host.rootFolder,
+    inventory.registry,
     isEndpoint,
     new Holdings(options.userBytes),
   );
-  host.registry.on('removed', ({ ref }) => accounts.entityRemoved(ref));
-  host.registry.add(new AuthorizationManager(authority, host.registry, host.rootFolder));
-  const sessions = host.registry.add(new SessionManager(host.registry, host.events, credentials, authority));
-  host.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
-  await host.load();
+  inventory.registry.on('removed', ({ ref }) => accounts.entityRemoved(ref));
+  inventory.registry.add(new AuthorizationManager(authority, inventory.registry));
+  const sessions = inventory.registry.add(
+    new SessionManager(inventory.registry, inventory.events, credentials, authority),
+  );
+  inventory.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
+  await inventory.load();
   void removeLeftUploads(paths.datastoreDir);
-  const server = await VimServer.listen(host, sessions, certificate, options.listen);
+  const server = await VimServer.listen(inventory, sessions, certificate, options.listen);
   const { address, port } = server.address;
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;
   await writeWhole(
     paths.hostdFile,
     JSON.stringify({ url, thumbprint: certificate.thumbprint, pid: process.pid, acceleration: runs?.acceleration }),
   );
-  log.info({ url, vms: host.vms().length }, 'hostd is up');
+  log.info({ url, vms: inventory.machines.all().length }, 'hostd is up');
   return {
     url,
     thumbprint: certificate.thumbprint,
@@ -118,7 +120,7 @@ export async function startHostd(options: {
       await rm(paths.hostdFile, { force: true });
       sessions.close();
       await server.close();
-      host.release();
+      inventory.release();
     },
   };
 }

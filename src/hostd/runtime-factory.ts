@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../common/log.js';
 import { bootImage, cacheDirectory, type InstancePaths, memoryLibrary } from '../common/paths.js';
-import { isEndpoint, ProcessRuntime } from './process/process-runtime.js';
+import { isEndpoint, ProcessRuntime } from './endpoint-vm/endpoint-runtime.js';
 import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
 import { Cages } from './qemu/cage.js';

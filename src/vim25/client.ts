@@ -8,6 +8,7 @@ import { decodeResponse, encodeRequest } from './soap-message.js';
 import { SoapService } from './soap-service.js';
 import { TaskWaiter } from './task-waiter.js';
 import { Transport } from './transport.js';
+import type { CallOptions, PropertyPath, Props, RetrievedObject, VimCalls } from './typed-calls.js';
 import type {
   ManagedObjectReference,
   ManagedObjects,
@@ -32,42 +33,8 @@ export interface ConnectOptions {
   signal?: AbortSignal;
 }
 
-/** An object with some of its properties; nested paths (`config.extraConfig`) are keys of their own. */
-export interface RetrievedObject<T extends keyof ManagedObjects> {
-  ref: ManagedObjectReference;
-  props: Props<T>;
-}
-
-/** Property values by path: first-level ones typed, nested ones by walking the path. */
-export type Props<T extends keyof ManagedObjects> = { [P in PropertyPath<T>]?: PathValue<ManagedObjects[T], P> };
-
-type Defined<V> = Exclude<V, undefined>;
-type Key<T> = Extract<keyof T, string>;
-/** `a`, `a.b` or `a.b.c`. */
-export type PropertyPath<T extends keyof ManagedObjects> =
-  | Key<ManagedObjects[T]>
-  | {
-      [A in Key<ManagedObjects[T]>]: Defined<ManagedObjects[T][A]> extends unknown[] | string | number | boolean | Date
-        ? never
-        : `${A}.${Key<Defined<ManagedObjects[T][A]>>}`;
-    }[Key<ManagedObjects[T]>];
-type PathValue<O, P extends string> = P extends `${infer A}.${infer B}`
-  ? A extends keyof O
-    ? PathValue<Defined<O[A]>, B>
-    : unknown
-  : P extends keyof O
-    ? Defined<O[P]>
-    : unknown;
-
-/** Options of a call. */
-export interface CallOptions {
-  signal?: AbortSignal;
-  /** The server's silence for so long ends the call (default two minutes). */
-  idleTimeoutMs?: number;
-}
-
 /** A logged-in vSphere client. Close it when done. */
-export class VimClient {
+export class VimClient implements VimCalls {
   /** Round trips by operation, for those who count them. */
   readonly calls = new Map<string, number>();
   private readonly tasks: TaskWaiter;

@@ -10,4 +10,5 @@ export { type EventReaderOptions, readEvents } from './event-reader.js';
 export { VimFault } from './faults.js';
 export { PropertyWatcher, type WatchedObject, type WatchListener } from './property-watcher.js';
 export type { Fault } from './soap-message.js';
+export type * from './typed-calls.js';
 export type * from './types.generated.js';

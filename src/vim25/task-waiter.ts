@@ -5,9 +5,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CaissonError, cancelled, isKind, messageOf, notFound } from '../common/errors.js';
 import { logger } from '../common/log.js';
-import type { VimClient } from './client.js';
 import { VimFault } from './faults.js';
 import type { Fault } from './soap-message.js';
+import type { VimCalls } from './typed-calls.js';
 import type { ManagedObjectReference, TaskInfo, UpdateSet } from './types.generated.js';
 
 const log = logger('vim25');
@@ -46,7 +46,7 @@ export class TaskWaiter {
   private polling = false;
   private readonly stop = new AbortController();
 
-  constructor(private readonly client: VimClient) {}
+  constructor(private readonly client: VimCalls) {}
 
   /** The task's info when it has succeeded. @throws VimFault of the task; notFound; unavailable; cancelled */
   wait(

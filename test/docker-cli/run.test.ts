@@ -350,13 +350,34 @@ describe('what outlives what', () => {
       'mkdir /www; echo alive > /www/index.html; httpd -p 80 -h /www; trap "exit 4" TERM; while :; do sleep 0.1; done',
     );
     const published = (await stack.docker('port', 'survivor', '80')).stdout.trim();
+    // One that has run twice, one that was killed with its VM, one that could not be started again.
+    await run('--name', 'twice', 'busybox', 'sh', '-c', 'exit 3');
+    await stack.docker('start', '-a', 'twice');
+    await run('-d', '--name', 'again', 'busybox', 'sh', '-c', '[ ! -e /ran ] && touch /ran && exit 5; exec sleep 1000');
+    await stack.docker('wait', 'again');
+    await stack.docker('start', 'again');
+    await run('--name', 'spoiled', '--entrypoint', '/bin/only-once', 'busybox').catch(() => undefined);
+    await run('--name', 'broken', 'busybox', 'rm', '/bin/rm');
+    expect((await stack.docker('start', 'broken')).code).not.toBe(0);
+    const told = async (): Promise<string> =>
+      (
+        await stack.docker(
+          ...['inspect', '-f', '{{.Name}} {{.RestartCount}} {{json .State}}'],
+          ...['survivor', 'twice', 'again', 'spoiled', 'broken'],
+        )
+      ).stdout;
+    const before = await told();
     await stack.restartHostd();
     expect((await stack.docker('exec', 'survivor', 'echo', 'still here')).stdout).toBe('still here\n');
     const { pid } = JSON.parse(
       await import('node:fs').then((fs) => fs.readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8')),
     ) as { pid: number };
     process.kill(pid, 'SIGKILL');
-    await expect.poll(async () => (await stack.docker('ps', '--format', '{{.Names}}')).stdout).toBe('survivor\n');
+    await expect
+      .poll(async () => (await stack.docker('ps', '--format', '{{.Names}}')).stdout)
+      .toBe('again\nsurvivor\n');
+    expect(await told()).toBe(before);
+    await stack.docker('rm', '-f', 'twice', 'again', 'spoiled', 'broken');
     await expect
       .poll(async () =>
         fetch(`http://${published}/`).then(

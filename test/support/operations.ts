@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { operationNames } from '../../src/vim25/table.js';
 
 const ROOT = fileURLToPath(new URL('../../src/hostd', import.meta.url));
-const DIRECTORIES = ['access', 'inventory', 'server', 'vm'];
+const DIRECTORIES = ['inventory', 'objects', 'server', 'services', 'vm'];
 
 /**
  * Class names, which are those of the managed objects but for `SimpleObject`, and operations.
@@ -18,7 +18,7 @@ export async function implementedOperations(): Promise<[type: string, operation:
     for (const file of await readdir(join(ROOT, directory), { recursive: true })) {
       if (!file.endsWith('.ts')) continue;
       const path = join(ROOT, directory, file);
-      const hidden = /^class \w+ extends (?:ManagedObject|SimpleObject|View|FileObject)\b.*/m.exec(
+      const hidden = /^class \w+ extends (?:ManagedObject|SimpleObject|View|DatastoreService)\b.*/m.exec(
         await readFile(path, 'utf8'),
       );
       if (hidden !== null) throw new Error(`${file}: '${hidden[0]}' is not exported`);

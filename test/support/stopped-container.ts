@@ -7,6 +7,7 @@ import type { VchConfig } from '../../port-layer/config.js';
 import { DiskReaders } from '../../port-layer/disks/disk-readers.js';
 import { Container } from '../../port-layer/exec/container.js';
 import { ContainerCache } from '../../port-layer/exec/container-cache.js';
+import { Machine } from '../../port-layer/exec/machine.js';
 import { ContainerFiles } from '../../port-layer/files/container-files.js';
 import type { ContainerSpec } from '../../port-layer/index.js';
 import { DatastoreBlocks } from '../../port-layer/storage/datastore-blocks.js';
@@ -66,7 +67,7 @@ export async function stoppedContainer(
     readOnlyRoot: false,
     process: { user: 'web', cwd: '/' },
   } as ContainerSpec;
-  const container = new Container(spec, { type: 'VirtualMachine', value: 'vm-1' }, '');
+  const container = new Container(spec, new Machine({ type: 'VirtualMachine', value: 'vm-1' }, ''));
   const cache = new ContainerCache();
   cache.add(container);
   const config = CONFIG;
@@ -102,6 +103,14 @@ async function chainOf(directory: string, layer: string): Promise<string[]> {
     await file.close();
   }
   return disks;
+}
+
+/** The container has run, and its run has ended. */
+export function hasRun(container: Container): void {
+  container.dispatch({ type: 'start' });
+  container.dispatch({ type: 'power', startedAt: new Date(), endpoints: [] });
+  container.dispatch({ type: 'started', pid: 1 });
+  container.dispatch({ type: 'off', status: { kind: 'none' }, at: new Date() });
 }
 
 async function neverVisited(): Promise<never> {

@@ -28,17 +28,11 @@ const DOORS: Record<string, string[]> = {
   'appliance/image': ['index.ts'],
   'port-layer': ['index.ts', 'config.ts'],
   'src/disk': ['index.ts'],
-  'src/vim25': ['index.ts'],
+  'src/vim25': ['index.ts', 'server.ts'],
 };
 
 /** What still breaks a rule. This list only ever gets shorter: an entry that nothing matches any more fails the test. */
-const LEFT: RegExp[] = [
-  /^circle: appliance\/docker\//,
-  /^circle: src\/hostd\//,
-  /^circle: src\/vim25\//,
-  /^past the index: src\/hostd\/.* → src\/disk\//,
-  /^past the index: src\/hostd\/.* → src\/vim25\//,
-];
+const LEFT: RegExp[] = [];
 
 const modules = Object.keys(ARROWS).sort((a, b) => b.length - a.length);
 const moduleOf = (file: string): string => modules.find((name) => file.startsWith(`${name}/`)) ?? '';

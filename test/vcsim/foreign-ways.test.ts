@@ -189,12 +189,12 @@ it('tells of each card the address that the guest tells, with its prefix', async
     return object?.props['guest.net'];
   };
   const [first, second] = (await net()) as { macAddress: string }[];
-  const { infoSet } = hostd.runtime.guests.get('cards')!.hooks;
-  infoSet(
+  const { hooks } = hostd.runtime.guests.get('cards')!;
+  hooks.infoSet(
     'guestinfo.caisson.run.addresses',
     `${first!.macAddress}=172.16.0.2/16,${second!.macAddress}=10.0.0.2/8,02:00:00:00:00:01=10.0.0.3/8,x`,
   );
-  infoSet('guestinfo.ip', '172.16.0.2');
+  hooks.infoSet('guestinfo.ip', '172.16.0.2');
   expect(await net()).toMatchObject([
     { ipAddress: ['172.16.0.2'], ipConfig: { ipAddress: [{ ipAddress: '172.16.0.2', prefixLength: 16 }] } },
     { ipAddress: ['10.0.0.2'], ipConfig: { ipAddress: [{ ipAddress: '10.0.0.2', prefixLength: 8 }] } },

@@ -1,15 +1,16 @@
 /** The filters of `docker ps`. */
 
-import type { ContainerInfo } from '../../../port-layer/index.js';
+import type { ContainerInfo, ExecService } from '../../../port-layer/index.js';
 import { invalid, isKind } from '../../../src/common/errors.js';
-import type { Image } from '../../image/index.js';
-import type { Engine } from '../engine.js';
+import type { Image, ImageService } from '../../image/index.js';
 import { checkFilters } from '../http/request.js';
 import { parentOf } from '../images/image-view.js';
 import { withinTime } from '../values/bounded-time.js';
+import type { ContainerLives } from './container-lives.js';
 import { recordOf } from './container-record.js';
 import { dockerState } from './container-state.js';
 import { containerNetworks, type ListPort, listPorts } from './network-view.js';
+import type { ViewSources } from './view-sources.js';
 
 const KNOWN = [
   'ancestor',
@@ -32,19 +33,27 @@ const STATES = ['created', 'running', 'paused', 'restarting', 'removing', 'exite
 const HEALTH = ['none', 'starting', 'healthy', 'unhealthy'];
 const BOOLEANS = ['0', '1', 'true', 'false'];
 
-/** For all names together. */
+/** How long a regular expression may take for all names. */
 const NAME_MS = 200;
+
+/** What the filters look at. */
+export interface FilterSources {
+  exec: Pick<ExecService, 'list' | 'resolve'>;
+  images: Pick<ImageService, 'list' | 'resolve'>;
+  lives: Pick<ContainerLives, 'of' | 'isUp'>;
+  views: ViewSources;
+}
 
 type Test = (container: ContainerInfo, value: string) => boolean;
 
-/** Newest first, filtered. @throws invalid for unknown filters and values; notFound for a `before` or `since` that is not there */
+/** The containers that pass the filters, newest first. @throws invalid for unknown filters and values; notFound for a `before` or `since` that does not exist */
 export function filterContainers(
-  engine: Engine,
+  sources: FilterSources,
   containers: ContainerInfo[],
   filters: Map<string, string[]>,
   options: { all: boolean; limit: number; annotations?: boolean },
 ): ContainerInfo[] {
-  // That of annotations came with 1.56; engines of older versions take it for unknown.
+  // The filter for annotations exists since 1.56.
   checkFilters(filters, options.annotations === true ? [...KNOWN, 'annotation'] : KNOWN);
   for (const status of filters.get('status') ?? [])
     if (!STATES.includes(status))
@@ -64,24 +73,24 @@ export function filterContainers(
   const task = filters.get('is-task') ?? [];
   if (task.length > 1 || !task.every((value) => BOOLEANS.includes(value)))
     throw invalid(`invalid filter 'is-task=[${task.join(' ')}]'`);
-  // The port layer's order decides among those of one millisecond: it is that in which they were made.
+  // The port layer lists containers in the order in which they were made; that decides among those of one millisecond.
   const sorted = [...containers].reverse().sort((a, b) => b.spec.createdAt.localeCompare(a.spec.createdAt));
   const places = new Map(sorted.map((container, place) => [container.spec.id, place]));
   const limits = (name: string): number[] =>
-    (filters.get(name) ?? []).map((reference) => places.get(engine.portLayer.exec.resolve(reference).spec.id) ?? -1);
+    (filters.get(name) ?? []).map((reference) => places.get(sources.exec.resolve(reference).spec.id) ?? -1);
   const before = limits('before');
   const since = limits('since');
   const showAll = options.all || (filters.get('status') ?? []).length > 0;
-  const tests = anyOf(engine, filters);
+  const tests = anyOf(sources, filters);
   const passesPorts = portFilter(filters);
   const result = sorted.filter((container) => {
     const place = places.get(container.spec.id)!;
-    if (!showAll && !engine.lives.isUp(container)) return false;
+    if (!showAll && !sources.lives.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
     if (!(filters.get('label') ?? []).every((label) => has(recordOf(container).config.Labels, label))) return false;
     if (!(filters.get('annotation') ?? []).every((one) => has(recordOf(container).hostConfig.Annotations ?? {}, one)))
       return false;
-    if (!passesPorts(listPorts(engine.views, container))) return false;
+    if (!passesPorts(listPorts(sources.views, container))) return false;
     return [...filters].every(([name, values]) => {
       const test = tests[name];
       return test === undefined || values.length === 0 || values.some((value) => test(container, value));
@@ -98,20 +107,20 @@ function has(words: Record<string, string>, wanted: string): boolean {
 }
 
 /** Filters that pass when any of their values does. */
-function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, Test> {
-  const names = engine.portLayer.exec.list().map(({ spec }) => spec.name);
+function anyOf(sources: FilterSources, filters: Map<string, string[]>): Record<string, Test> {
+  const names = sources.exec.list().map(({ spec }) => spec.name);
   const named = new Map((filters.get('name') ?? []).map((value) => [value, matchingNames(names, value)]));
-  const ancestors = new Map((filters.get('ancestor') ?? []).map((value) => [value, descendants(engine, value)]));
+  const ancestors = new Map((filters.get('ancestor') ?? []).map((value) => [value, descendants(sources, value)]));
   return {
     id: (container, value) => value !== '' && container.spec.id.startsWith(value),
     name: (container, value) => named.get(value)!.has(container.spec.name),
-    status: (container, value) => dockerState(container, engine.lives.of(container)) === value,
+    status: (container, value) => dockerState(container, sources.lives.of(container)) === value,
     exited: (container, value) =>
-      container.startedAt !== null && !engine.lives.isUp(container) && container.exitCode === Number(value),
+      container.startedAt !== null && !sources.lives.isUp(container) && container.exitCode === Number(value),
     ancestor: (container, value) => ancestors.get(value)!.has(container.spec.imageId),
     network: (container, value) =>
-      containerNetworks(engine.views, container).some(({ name, id }) => name === value || id.startsWith(value)),
-    health: (container, value) => (engine.lives.of(container).health?.status ?? 'none') === value,
+      containerNetworks(sources.views, container).some(({ name, id }) => name === value || id.startsWith(value)),
+    health: (container, value) => (sources.lives.of(container).health?.status ?? 'none') === value,
     'is-task': (_container, value) => value === 'false' || value === '0',
     volume: (container, value) =>
       recordOf(container).mounts.some(({ name, destination }) => destination === value || name === value),
@@ -119,8 +128,8 @@ function anyOf(engine: Engine, filters: Map<string, string[]>): Record<string, T
 }
 
 /**
- * The names that a regular expression fits, with and without their slash, as Docker has it.
- * @throws invalid for one that takes too long: unlike Go's, these can take for ever
+ * The names that match a regular expression, with or without their slash, as in Docker.
+ * @throws invalid for one that takes too long: unlike Go's, JavaScript's can take for ever
  */
 function matchingNames(names: string[], value: string): Set<string> {
   let bare: RegExp;
@@ -138,8 +147,8 @@ function matchingNames(names: string[], value: string): Set<string> {
 }
 
 /**
- * `publish` looks at ports of the host, `expose` at those of the container, and one of all of them is enough. A container that does not
- * run has neither. @throws invalid for ports that are none
+ * `publish` looks at ports of the host, `expose` at ports of the container; any one of them is enough. A container that does not run has
+ * none. @throws invalid for malformed ports
  */
 function portFilter(filters: Map<string, string[]>): (ports: ListPort[]) => boolean {
   const ranges = (name: string): PortRange[] => (filters.get(name) ?? []).map((value) => portRange(name, value));
@@ -177,20 +186,20 @@ function portRange(name: string, value: string): PortRange {
   return { first, last, protocol };
 }
 
-/** An image and those that were committed on top of it; what was pulled stands for itself, whatever layers it shares. */
-function descendants(engine: Engine, reference: string): Set<string> {
+/** The ids of an image and of those committed on top of it. A pulled image has no ancestors, whatever layers it shares. */
+function descendants({ images }: FilterSources, reference: string): Set<string> {
   let ancestor: Image;
   try {
-    ancestor = engine.images.resolve(reference);
+    ancestor = images.resolve(reference);
   } catch (error) {
     if (isKind(error, 'notFound') || isKind(error, 'invalid')) return new Set();
     throw error;
   }
   const found = new Set([ancestor.id]);
-  for (const image of engine.images.list()) {
+  const all = images.list();
+  for (const image of all) {
     const line = [image];
-    for (let parent = parentOf(engine, image); parent !== undefined; parent = parentOf(engine, parent))
-      line.push(parent);
+    for (let parent = parentOf(all, image); parent !== undefined; parent = parentOf(all, parent)) line.push(parent);
     if (line.some(({ id }) => id === ancestor.id)) found.add(image.id);
   }
   return found;

@@ -1,30 +1,30 @@
-/** What containers take on disk. */
+/** How much disk containers take. */
 import type { ContainerInfo, FileService } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { Semaphore } from '../../../src/common/semaphore.js';
 import { within } from '../../../src/common/within.js';
-import type { Engine } from '../engine.js';
+import type { ContainerImages } from '../images/container-images.js';
 
 const log = logger('docker');
-/** Containers that are looked at side by side, not counting those that take long. */
+/** Containers that are measured at the same time, not counting slow ones. */
 const AT_ONCE = 4;
-/** After this others have their turn too. */
+/** A container that takes longer than this lets the next one begin. */
 const TURN_MS = 1000;
-/** Sizes that are kept: more containers than an engine has. */
+/** Sizes that are remembered: more than an engine has containers. */
 const MAX_KEPT = 10_000;
 
-/** Sizes as they were told last. */
+/** Measures containers, and remembers what was measured last. */
 export class ContainerSizes {
   private readonly known = new Map<string, number>();
-  /** Being looked at: who asks meanwhile is told the same. */
+  /** Measurements under way; whoever asks meanwhile shares the result. */
   private readonly looks = new Map<string, { size: Promise<number>; stop: AbortController; askers: number }>();
 
   constructor(private readonly files: Pick<FileService, 'size'>) {}
 
   /**
-   * Bytes that are new or changed. What was told last, if the container's machine does not say it now; 0 if nothing was. @param signal who
-   * asks does not want to know any more
+   * Bytes that are new or changed; if they cannot be measured now, what was measured last, or 0.
+   * @param signal the asker has gone; when all have, the measurement ends
    */
   async of(id: string, signal: AbortSignal): Promise<number> {
     let look = this.looks.get(id);
@@ -58,26 +58,32 @@ export class ContainerSizes {
       this.known.set(id, size);
       return size;
     } catch (error) {
-      log.debug({ container: id, err: messageOf(error) }, 'the size of a container could not be told');
+      log.debug({ container: id, err: messageOf(error) }, 'a container could not be measured');
       return this.known.get(id) ?? 0;
     }
   }
 }
 
-/** Bytes that are new or changed, and those together with the image. One that goes away while it is looked at has none of its own. */
+/** What sizes of containers are told from. */
+export interface SizeSources {
+  sizes: Pick<ContainerSizes, 'of'>;
+  containerImages: Pick<ContainerImages, 'of'>;
+}
+
+/** The bytes that are new or changed, and those of the image added. An image that has just been removed counts 0. */
 export async function containerSize(
-  engine: Engine,
+  { sizes, containerImages }: SizeSources,
   container: ContainerInfo,
   signal: AbortSignal,
 ): Promise<{ SizeRw: number; SizeRootFs: number }> {
-  const image = engine.containerImages.of(container)?.size ?? 0;
-  const own = await engine.sizes.of(container.spec.id, signal);
+  const image = containerImages.of(container)?.size ?? 0;
+  const own = await sizes.of(container.spec.id, signal);
   return { SizeRw: own, SizeRootFs: image + own };
 }
 
-/** Rows of containers with their sizes. As in Docker's rows, sizes of 0 are left out. */
+/** Rows of containers with their sizes. Like Docker, leaves sizes of 0 out. */
 export async function withSizes(
-  engine: Engine,
+  sources: SizeSources,
   containers: ContainerInfo[],
   signal: AbortSignal,
   row: (container: ContainerInfo) => object,
@@ -85,7 +91,7 @@ export async function withSizes(
   const atOnce = new Semaphore(AT_ONCE);
   const sized = async (container: ContainerInfo): Promise<object> => {
     if (signal.aborted) return row(container);
-    const sizes = Object.entries(await containerSize(engine, container, signal)).filter(([, bytes]) => bytes > 0);
+    const sizes = Object.entries(await containerSize(sources, container, signal)).filter(([, bytes]) => bytes > 0);
     return { ...row(container), ...Object.fromEntries(sizes) };
   };
   return await Promise.all(

@@ -1,11 +1,12 @@
-/** Routes of container files: what `docker cp` asks for. */
+/** Routes of a container's files: `docker cp`, `export` and `diff`. */
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Request, Response, Router } from 'express';
+import type { ExecService, FileService } from '../../../port-layer/index.js';
 import { invalid, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import type { Engine } from '../engine.js';
+import type { PublishContainerEvent } from '../events/event-publisher.js';
 import { uncompressed } from '../http/archive-compression.js';
 import { flag, hangup, query } from '../http/request.js';
 import { PATH_STAT_HEADER, pathStatHeader } from './path-stat.js';
@@ -15,10 +16,15 @@ const log = logger('docker');
 /** `Kind` of a change: Docker's archive.ChangeType. */
 const KINDS = { modified: 0, added: 1, deleted: 2 } as const;
 
-/** Adds the routes. */
-export function fileRoutes(router: Router, engine: Engine): void {
-  const { exec, files } = engine.portLayer;
+/** What the routes need. */
+export interface FileParts {
+  exec: Pick<ExecService, 'resolve'>;
+  files: Pick<FileService, 'stat' | 'archive' | 'export' | 'changes' | 'extract'>;
+  publish: PublishContainerEvent;
+}
 
+/** Adds the routes. */
+export function fileRoutes(router: Router, { exec, files, publish }: FileParts): void {
   router.head('/containers/:id/archive', async (request, response) => {
     const path = pathOf(request);
     exec.resolve(request.params.id);
@@ -30,7 +36,7 @@ export function fileRoutes(router: Router, engine: Engine): void {
     const path = pathOf(request);
     const container = exec.resolve(request.params.id);
     const { stat, tar } = await files.archive(request.params.id, path, hangup(response));
-    engine.publish(container, 'archive-path');
+    publish(container, 'archive-path');
     response.setHeader(PATH_STAT_HEADER, pathStatHeader(stat));
     await sendTar(response, tar, 'application/x-tar');
   });
@@ -38,7 +44,7 @@ export function fileRoutes(router: Router, engine: Engine): void {
   router.get('/containers/:id/export', async (request, response) => {
     const container = exec.resolve(request.params.id);
     const tar = await files.export(container.spec.id, hangup(response));
-    engine.publish(container, 'export');
+    publish(container, 'export');
     await sendTar(response, tar, 'application/octet-stream');
   });
 
@@ -53,7 +59,7 @@ export function fileRoutes(router: Router, engine: Engine): void {
     const path = pathOf(request);
     const container = exec.resolve(request.params.id);
     const tar = Readable.from(uncompressed(request), { objectMode: false });
-    // What goes wrong with it is told by whoever reads it.
+    // Its errors reach whoever reads it.
     tar.on('error', () => undefined);
     const options = { keepKind: flag(request, 'noOverwriteDirNonDir'), asUser: flag(request, 'copyUIDGID') };
     try {
@@ -61,12 +67,12 @@ export function fileRoutes(router: Router, engine: Engine): void {
     } finally {
       request.resume();
     }
-    engine.publish(container, 'extract-to-dir');
+    publish(container, 'extract-to-dir');
     response.status(200).end();
   });
 }
 
-/** @throws invalid in Docker's words (its missing space included: clients compare) */
+/** @throws invalid in Docker's words, with its missing space: clients compare them */
 function pathOf(request: Request): string {
   const path = query(request, 'path') ?? '';
   if (path === '') throw invalid('bad parameter: pathcannot be empty');
@@ -74,11 +80,11 @@ function pathOf(request: Request): string {
   return path;
 }
 
-/** A tar as the answer. One that breaks off breaks the connection: the client must not take it for whole. */
-export async function sendTar(response: Response, tar: Readable, type: string): Promise<void> {
+/** Answers with a tar. If it breaks off, so does the connection: the client must not take it for complete. */
+async function sendTar(response: Response, tar: Readable, type: string): Promise<void> {
   response.setHeader('content-type', type).status(200);
   try {
-    // Fail before the head goes out, if it fails at once.
+    // If it fails at once, the head must not have gone out yet.
     if (tar.readableLength === 0 && !tar.readableEnded) await Promise.race([once(tar, 'readable'), once(tar, 'end')]);
     await pipeline(tar, response);
   } catch (error) {

@@ -1,75 +1,60 @@
 /** `GET /containers/{id}/logs`. */
-import type { Router } from 'express';
-import type { ContainerInfo, OutputChunk } from '../../../port-layer/index.js';
+import type { Request, Router } from 'express';
+import type { ExecService, InteractionService } from '../../../port-layer/index.js';
 import { invalid } from '../../../src/common/errors.js';
-import type { Engine } from '../engine.js';
 import { flag, hangup, query, versionOf } from '../http/request.js';
 import { drained, streamType } from '../http/streams.js';
-import { encodeDetails, type LogFormat, renderLines } from '../logging/log-frames.js';
-import { logAttributes, logDriver } from '../logging/log-options.js';
-import { renderTag } from '../logging/log-tag.js';
 import { parseUnixTime } from '../values/timestamps.js';
-import { recordOf } from './container-record.js';
+import { type LogRequest, readLogs } from './logs.js';
+
+/** What the route needs. */
+export interface LogParts {
+  exec: Pick<ExecService, 'resolve'>;
+  interaction: Pick<InteractionService, 'logs'>;
+}
 
 /** Adds the route. */
-export function logRoutes(router: Router, engine: Engine): void {
-  const { exec, interaction } = engine.portLayer;
-
+export function logRoutes(router: Router, { exec, interaction }: LogParts): void {
   router.get('/containers/:id/logs', async (request, response) => {
-    const [stdout, stderr] = [flag(request, 'stdout'), flag(request, 'stderr')];
-    if (!stdout && !stderr) throw invalid('Bad parameters: you must choose at least one stream');
+    const streams = { stdout: flag(request, 'stdout'), stderr: flag(request, 'stderr') };
+    if (!streams.stdout && !streams.stderr) throw invalid('Bad parameters: you must choose at least one stream');
     const container = exec.resolve(request.params.id);
-    const { tty } = container.spec.process;
-    const time = (name: string): bigint | undefined => {
-      const value = query(request, name);
-      return value === undefined || value === '' || value === '0' ? undefined : parseUnixTime(value);
-    };
-    const [sinceNs, untilNs, tail] = [time('since'), time('until'), lineCount(query(request, 'tail'))];
-    const format: LogFormat = {
-      tty,
-      timestamps: flag(request, 'timestamps'),
-      details: flag(request, 'details') ? details(container) : null,
-    };
-    const batches = await interaction.logs(
-      container.spec.id,
-      {
-        follow: flag(request, 'follow'),
-        stdout,
-        stderr,
-        ...(sinceNs === undefined ? {} : { sinceNs }),
-        ...(untilNs === undefined ? {} : { untilNs }),
-        ...(tail === undefined ? {} : { tail }),
-      },
-      hangup(response),
-    );
-    response.writeHead(200, { 'content-type': streamType(tty, versionOf(request)) });
+    const pieces = await readLogs(interaction, container, logRequest(request, streams), hangup(response));
+    const type = streamType(container.spec.process.tty, versionOf(request));
+    response.writeHead(200, { 'content-type': type });
     response.flushHeaders();
     try {
-      for await (const batch of batches) {
+      for await (const piece of pieces) {
         if (response.destroyed) return;
-        if (!response.write(renderLines(batch as OutputChunk[], format))) await drained(response);
+        if (!response.write(piece)) await drained(response);
       }
     } catch (error) {
-      // The client has gone.
+      // A client that has gone needs no answer.
       if (!response.destroyed) throw error;
     }
     response.end();
   });
 }
 
-function details(container: ContainerInfo): string {
-  const { Labels: labels, Env: env, Image: imageName } = recordOf(container).config;
-  const config = recordOf(container).hostConfig.LogConfig;
-  // Only `json-file` keeps attributes with its lines.
-  if (logDriver(config) !== 'json-file') return '';
-  const tag = config?.Config?.tag;
-  return encodeDetails({
-    ...logAttributes(config, labels ?? {}, env ?? []),
-    ...(tag ? { tag: renderTag(tag, { ...container.spec, imageName }) } : {}),
-  });
+/** @throws invalid for a time that cannot be read */
+function logRequest(request: Request, streams: { stdout: boolean; stderr: boolean }): LogRequest {
+  const time = (name: string): bigint | undefined => {
+    const value = query(request, name);
+    return value === undefined || value === '' || value === '0' ? undefined : parseUnixTime(value);
+  };
+  const [sinceNs, untilNs, tail] = [time('since'), time('until'), lineCount(query(request, 'tail'))];
+  return {
+    ...streams,
+    follow: flag(request, 'follow'),
+    timestamps: flag(request, 'timestamps'),
+    details: flag(request, 'details'),
+    ...(sinceNs === undefined ? {} : { sinceNs }),
+    ...(untilNs === undefined ? {} : { untilNs }),
+    ...(tail === undefined ? {} : { tail }),
+  };
 }
 
-/** `tail`: Docker takes anything that is no number, and a negative one, for all. */
+/** `tail`. Like Docker, takes a negative number, and anything that is not a number, for "all". */
 function lineCount(text: string | undefined): number | undefined {
   return text !== undefined && /^[+]?\d+$/.test(text) ? Number(text) : undefined;
 }

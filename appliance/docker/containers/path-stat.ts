@@ -3,7 +3,7 @@ import type { PathStat } from '../../../port-layer/index.js';
 
 export const PATH_STAT_HEADER = 'X-Docker-Container-Path-Stat';
 
-/** Type bits of `st_mode` and the bits of `os.FileMode` (package io/fs) for them. */
+/** The type bits of `st_mode`, and the bits of Go's `os.FileMode` (package io/fs) for each. */
 const KINDS = new Map<number, number>([
   [0o040000, 2 ** 31],
   [0o120000, 2 ** 27],
@@ -13,7 +13,7 @@ const KINDS = new Map<number, number>([
   [0o140000, 2 ** 24],
 ]);
 
-/** Go's file mode of a `st_mode`. */
+/** Converts a `st_mode` to Go's file mode. */
 export function goFileMode(mode: number): number {
   const kind = KINDS.get(mode & 0o170000) ?? 0;
   const setuid = mode & 0o4000 ? 2 ** 23 : 0;
@@ -28,7 +28,7 @@ export function pathStatHeader({ name, size, mode, mtime, linkTarget }: PathStat
   return Buffer.from(JSON.stringify(stat)).toString('base64');
 }
 
-/** RFC 3339 with as many digits of the second as there are, as Go prints a time. */
+/** RFC 3339 as Go prints a time: the fraction has no trailing zeros. */
 function rfc3339({ sec, nsec }: PathStat['mtime']): string {
   const date = new Date(sec * 1000);
   const whole = Number.isNaN(date.getTime()) ? '1970-01-01T00:00:00' : date.toISOString().slice(0, 19);

@@ -4,7 +4,7 @@ import { API_VERSION, atLeast } from '../http/api-version.js';
 import { formatTime } from '../values/timestamps.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
-/** Of memory.stat, what Docker passes on. */
+/** What Docker passes on of memory.stat. */
 const MEMORY_KEYS = [
   'active_anon',
   'active_file',
@@ -56,7 +56,8 @@ const NO_CPU = {
 };
 
 /**
- * One record. @param before what the share of processor time is computed from; null: there is none
+ * One record.
+ * @param before the measurement before, from which the share of processor time is computed; null: there is none
  * @param now null: the container does not run
  */
 export function statsView(
@@ -102,7 +103,7 @@ function time({ at }: ResourceUsage): string {
   return formatTime(BigInt(at.getTime()) * 1_000_000n);
 }
 
-/** The system is the VM: all its processors, for as long as it has run. */
+/** The processor time of the system. The system is the VM: all its processors, for as long as it has run. */
 function cpu({ cpu: used, cpus, uptimeNs }: ResourceUsage): object {
   return {
     cpu_usage: {
@@ -122,7 +123,7 @@ function cpu({ cpu: used, cpus, uptimeNs }: ResourceUsage): object {
 
 function memory({ memory: used }: ResourceUsage): object {
   const stats: Record<string, number> = {};
-  // What clients older than cgroup v2 take off the usage.
+  // Clients older than cgroup v2 subtract this from the usage.
   stats.cache = used.stat.file ?? 0;
   for (const key of MEMORY_KEYS) if (used.stat[key] !== undefined) stats[key] = used.stat[key];
   return { usage: used.usage, stats, limit: used.limit };

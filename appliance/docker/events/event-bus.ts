@@ -1,4 +1,4 @@
-/** Docker's events: a bounded history, and those who listen. */
+/** Docker's events: publishes them, and keeps the latest. */
 import { EventEmitter } from 'node:events';
 
 const KEPT = 256;
@@ -24,7 +24,7 @@ export class EventBus {
   private readonly history: { event: DockerEvent; ns: bigint }[] = [];
 
   publish(type: string, action: string, id: string, attributes: Record<string, string>, time = new Date()): void {
-    // Events of one millisecond keep their order, also in a JSON number: that tells times of today apart by 256 ns.
+    // Events of one millisecond get times of their own, so that they keep their order. Today's times as JSON numbers are exact to 256 ns.
     let ns = BigInt(time.getTime()) * 1_000_000n;
     if (ns <= this.last && this.last - ns < 1_000_000n) ns = this.last + 1000n;
     this.last = ns;
@@ -44,7 +44,7 @@ export class EventBus {
     this.emitter.emit('event', event);
   }
 
-  /** Kept events of a period (nanoseconds); null: from the first one, up to now. */
+  /** Kept events of a period, in nanoseconds; null: not limited. */
   past(since: bigint | null, until: bigint | null): DockerEvent[] {
     return this.history
       .filter(({ ns }) => (since === null || ns >= since) && (until === null || ns <= until))

@@ -1,13 +1,13 @@
-/** The filters of `docker events` (moby `daemon/events/filter.go`): which take the beginning of a name, and which all of it. */
+/** The filters of `docker events` (moby `daemon/events/filter.go`). Some match the beginning of a name, some all of it. */
 import { familiarName, parseReference } from '../../image/index.js';
 import type { DockerEvent } from './event-bus.js';
 
-/** Kinds of things that are named by the beginning of an id or a name. */
+/** Types whose filters match the beginning of an id or a name. */
 const ACTORS = ['container', 'daemon', 'plugin', 'volume', 'network', 'node', 'service', 'secret', 'config'];
-/** Actions that say more after a colon: with one of them among the filters, all are taken for beginnings. */
+/** Actions with details after a colon. If one of them is among the filters, all filters match beginnings. */
 const WITH_DETAILS = ['health_status', 'exec_create', 'exec_start'];
 
-/** True when an event passes the filters. */
+/** Whether an event passes the filters. */
 export function passes(event: DockerEvent, filters: Map<string, string[]>): boolean {
   const any = (name: string, test: (value: string) => boolean): boolean => {
     const values = filters.get(name) ?? [];
@@ -28,7 +28,7 @@ export function passes(event: DockerEvent, filters: Map<string, string[]>): bool
   );
 }
 
-/** What an event's image may be called: the container's, or the image itself; with its tag and without. */
+/** The names of an event's image, with the tag and without: a container's image, or the image itself. */
 function imageNames({ Type: type, Actor: { ID: id, Attributes: attributes } }: DockerEvent): string[] {
   const name = attributes[type === 'image' ? 'name' : 'image'] ?? '';
   return [id, name, withoutTag(id), withoutTag(name)];

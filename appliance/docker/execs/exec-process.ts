@@ -1,9 +1,9 @@
-/** Further processes in a container: what an exec, or a probe of its health, runs as. */
+/** The process of an exec or a health probe. */
 import { CAPABILITIES, type ContainerInfo, type ProcessSpec } from '../../../port-layer/index.js';
 import { processEnv, replaceEnv } from '../containers/config/container-spec.js';
 import { intactRecord } from '../containers/container-record.js';
 
-/** What an exec asks for; what it does not say is as for the container's first process. */
+/** What an exec asks for. What it leaves out is taken from the container's main process. */
 export interface WantedProcess {
   args: string[];
   env?: string[];
@@ -15,7 +15,7 @@ export interface WantedProcess {
   privileged?: boolean;
 }
 
-/** A process beside a container's first one. */
+/** A process to run beside a container's main one. */
 export function execProcess(container: ContainerInfo, wanted: WantedProcess): ProcessSpec {
   const { process } = container.spec;
   const tty = wanted.tty === true;
@@ -36,7 +36,7 @@ export function execProcess(container: ContainerInfo, wanted: WantedProcess): Pr
   };
 }
 
-/** A command as it stands in events. */
+/** A command as events show it. */
 export function commandLine({ args: [entrypoint = '', ...args] }: ProcessSpec): string {
   return `${entrypoint} ${args.join(' ')}`;
 }

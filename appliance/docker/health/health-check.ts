@@ -1,7 +1,7 @@
-/** Health checks: what a request and an image say of one, merged, checked, and with Docker's defaults. */
+/** Health checks: merges what a request and an image say of one, checks it, and adds Docker's defaults. */
 import { invalid } from '../../../src/common/errors.js';
 
-/** `Config.Healthcheck`; times in nanoseconds, 0 and left out: not said. */
+/** `Config.Healthcheck`. Times are in nanoseconds; 0 means the same as leaving one out. */
 export interface HealthConfig {
   Test?: string[] | null | undefined;
   Interval?: number | null | undefined;
@@ -28,7 +28,7 @@ const DEFAULT_START_INTERVAL_MS = 5000;
 const DEFAULT_RETRIES = 3;
 const DEFAULT_SHELL = ['/bin/sh', '-c'];
 
-/** What the request does not say is the image's. Only what is said is in the result, as `inspect` shows it. */
+/** Fills in from the image what the request leaves out. Like `inspect`, the result has no defaults. */
 export function mergeHealthConfig(
   request: HealthConfig | null | undefined,
   image: HealthConfig | null | undefined,
@@ -59,7 +59,7 @@ export function checkHealthConfig(config: HealthConfig | null | undefined): void
   duration('StartInterval');
 }
 
-/** How a container is probed; null: it is not (there is no check, or it is `NONE`, or of a kind that Docker does not know either). */
+/** How a container is probed; null: not at all, since it has no check, or `NONE`, or one of a kind that Docker does not know either. */
 export function healthCheck(config: HealthConfig | null | undefined, shell: string[] | undefined): HealthCheck | null {
   const [kind, ...args] = config?.Test ?? [];
   if (kind !== 'CMD' && kind !== 'CMD-SHELL') return null;

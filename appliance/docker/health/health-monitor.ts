@@ -1,59 +1,59 @@
-/** Probes one container while it runs. The next probe is due an interval after the last one has ended, as Docker has it. */
+/** Probes one container while it runs. As in Docker, the next probe is due an interval after the end of the last one. */
 
 import { dockerMessage } from '../words/docker-message.js';
 import type { HealthCheck } from './health-check.js';
 import { afterProbe, type HealthState, type ProbeResult } from './health-state.js';
 
-/** The longest that a timer can be set to. */
+/** The longest delay that a timer takes. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** Exit code of what SIGKILL has ended. */
+/** The exit code of a process that SIGKILL ended. */
 const KILLED = 137;
-/** After the end of a probe, the end of its container is heard of within this. */
+/** When a container ends, its end is known this soon after the end of a probe in it. */
 const SETTLED_MS = 300;
 
-/** A probe that was run to its end. */
+/** How a probe ended. */
 export interface ProbeOutcome {
   exitCode: number;
   output: string;
 }
 
-/** What a monitor works with. */
+/** What a monitor needs. */
 export interface MonitorOptions {
   check: HealthCheck;
   startedAt: Date;
-  /** When one that is taken over was probed last. */
+  /** When the endpoint before this one last probed it. */
   lastProbe?: Date | undefined;
-  /** Runs the check's command once; a rejection is a failed probe. Ends it when the signal is aborted. */
+  /** Runs the check's command once, and ends it when the signal is aborted. A rejection counts as a failed probe. */
   probe(signal: AbortSignal): Promise<ProbeOutcome>;
   state(): HealthState;
-  /** Takes in what a probe has made of the state. */
+  /** Called with the state after each probe. */
   changed(state: HealthState): void;
 }
 
-/** Runs until it is stopped. */
+/** Probes until it is stopped. */
 export class HealthMonitor {
   private readonly stopping = new AbortController();
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: MonitorOptions) {
-    // An endpoint that takes over goes on with the schedule of the one before.
+    // Keeps to the schedule of the endpoint before this one.
     const last = options.lastProbe?.getTime() ?? Number.NEGATIVE_INFINITY;
     this.schedule(last > options.startedAt.getTime() ? Math.max(0, Date.now() - last) : 0);
   }
 
-  /** A probe under way is ended, and counts for nothing. */
+  /** Also ends a probe that is under way; its result does not count. */
   stop(): void {
     this.stopping.abort();
     clearTimeout(this.timer);
   }
 
-  /** @param passed milliseconds since the probe before */
+  /** @param passed milliseconds since the last probe */
   private schedule(passed = 0): void {
     this.timer = setTimeout(() => void this.run(), Math.min(Math.max(0, this.interval() - passed), MAX_TIMER_MS));
   }
 
-  /** Milliseconds to the next probe: other ones while the container starts up. */
+  /** Milliseconds to the next probe. While the container starts up, the check's start interval applies. */
   private interval(): number {
     const { check, startedAt, state } = this.options;
     const startsUp = Date.now() - startedAt.getTime() < check.startPeriodMs && state().status === 'starting';
@@ -70,7 +70,7 @@ export class HealthMonitor {
     } catch (error) {
       result = { exitCode: -1, output: dockerMessage(error), start, end: new Date() };
     }
-    // It may have ended with its container, of which the end is not heard of yet: that says nothing of the container's health.
+    // The probe may have ended with its container, whose end is not known here yet. That would say nothing of its health.
     if (result.exitCode === -1 || result.exitCode === KILLED) {
       await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
     }

@@ -1,6 +1,6 @@
 /**
- * What is kept of containers' health for an endpoint that takes over: a value of the key-value store for each container, written when its
- * status changes and when the endpoint stops. A probe that only repeats what the one before it found is not written.
+ * Keeps the health of containers for the next endpoint: one value in the key-value store for each container. It is written when the status
+ * changes and when the endpoint stops, but not for a probe that finds the same as the one before.
  */
 import { z } from 'zod';
 import type { KeyValueStore } from '../../../port-layer/index.js';
@@ -10,11 +10,11 @@ import { type HealthState, KEPT_RESULTS } from './health-state.js';
 
 const log = logger('docker');
 const keyOf = (id: string): string => `health.${id}`;
-/** When a run began is said by the endpoint at first and by the guest later: they differ by less than this. */
+/** The endpoint and the guest tell the start of a run a little differently, by less than this. */
 const SAME_RUN_MS = 2000;
 
 const schema = z.object({
-  /** Of the run that it is about, in milliseconds since 1970; null: the run is over. */
+  /** When the run began, in milliseconds since 1970; null: it is over. */
   run: z.number().nullable(),
   status: z.enum(['starting', 'healthy', 'unhealthy']),
   failingStreak: z.number().int().min(0),
@@ -23,20 +23,23 @@ const schema = z.object({
     .max(KEPT_RESULTS),
 });
 
-/** A container's health as it was, and whether it is of the run that it is in now. */
+/** A container's health as it was kept, and whether that was in its current run. */
 export interface RecordedHealth {
   state: HealthState;
   sameRun: boolean;
 }
 
-/** The records of all containers. Those of one container are written one after the other, the newest last. */
+/** The records of all containers. Writes for the same container are done in order. */
 export class HealthRecords {
   private readonly writing = new Map<string, Promise<void>>();
   private readonly written = new Set<string>();
 
   constructor(private readonly kv: KeyValueStore) {}
 
-  /** @param startedAt of the run that the container is in now; null: it does not run. null: nothing is known, or it can't be read */
+  /**
+   * @param startedAt when its current run began; null: it does not run
+   * @returns null: nothing is kept, or it cannot be read
+   */
   async read(id: string, startedAt: Date | null): Promise<RecordedHealth | null> {
     try {
       const bytes = await this.kv.get(keyOf(id));
@@ -46,7 +49,7 @@ export class HealthRecords {
       const sameRun = run !== null && startedAt !== null && Math.abs(run - startedAt.getTime()) < SAME_RUN_MS;
       return { state, sameRun };
     } catch (error) {
-      log.warn({ container: id, err: messageOf(error) }, 'what was kept of the health of a container cannot be read');
+      log.warn({ container: id, err: messageOf(error) }, 'the kept health of a container cannot be read');
       return null;
     }
   }
@@ -62,7 +65,7 @@ export class HealthRecords {
     if (this.written.delete(id)) this.next(id, () => this.kv.delete(keyOf(id)));
   }
 
-  /** Until all is written. */
+  /** Resolves when everything is written. */
   async settled(): Promise<void> {
     await Promise.all(this.writing.values());
   }

@@ -1,4 +1,4 @@
-/** The health of all containers: probes those that run and have a check, by execs, and tells when their health changes. */
+/** The health of all containers: probes, with execs, those that run and have a check, and publishes when their health changes. */
 import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
@@ -15,10 +15,10 @@ import { LimitedOutput } from './limited-output.js';
 const log = logger('docker');
 const SIGKILL = 9;
 
-/** What it does with containers. */
+/** What health depends on. */
 export interface HealthContext {
   interaction: InteractionService;
-  /** Keeps it for an endpoint that takes over. */
+  /** Keeps health for the next endpoint. */
   kv: KeyValueStore;
   /** Publishes an event. */
   publish(container: ContainerInfo, action: string, attributes?: Record<string, string>): void;
@@ -26,13 +26,13 @@ export interface HealthContext {
   resolve(id: string): ContainerInfo;
 }
 
-/** One per engine. */
+/** There is one for an engine. */
 export class HealthService {
   private readonly states = new Map<string, HealthState>();
   private readonly monitors = new Map<string, HealthMonitor>();
 
   private readonly records: HealthRecords;
-  /** When the runs that are watched, or paused, began; and of them, those whose newest results are not kept yet. */
+  /** When the current runs began, and the containers whose newest results are not kept yet. */
   private readonly runs = new Map<string, Date>();
   private readonly unkept = new Set<string>();
 
@@ -45,7 +45,7 @@ export class HealthService {
     return this.states.get(id) ?? null;
   }
 
-  /** What is known is kept. */
+  /** Stops probing, and keeps what is known. */
   async close(): Promise<void> {
     for (const monitor of this.monitors.values()) monitor.stop();
     this.monitors.clear();
@@ -63,7 +63,7 @@ export class HealthService {
     this.watch(container, check);
   }
 
-  /** Before the API is served: what an endpoint before this one knew. One that runs is watched from {@link found} on. */
+  /** Before the API is served: reads what the endpoint before this one knew. Probing goes on with {@link found}. */
   async recall(containers: ContainerInfo[]): Promise<void> {
     await Promise.all(
       containers.map(async (container) => {
@@ -78,7 +78,7 @@ export class HealthService {
     );
   }
 
-  /** A run is found under way: goes on from where the endpoint before was, if that is known. */
+  /** A run was under way when the endpoint started: goes on where the endpoint before stopped, if that is known. */
   found(container: ContainerInfo): void {
     const check = checkOf(container);
     if (check === null) return;
@@ -86,13 +86,13 @@ export class HealthService {
     else if (!container.paused) this.watch(container, check, this.state(container.spec.id)?.log.at(-1)?.end);
   }
 
-  /** Goes on with one that was paused. */
+  /** It was unpaused: probes it again. */
   resumed(container: ContainerInfo): void {
     const check = checkOf(container);
     if (check !== null && this.states.has(container.spec.id)) this.watch(container, check);
   }
 
-  /** It is paused: it is not probed. */
+  /** It was paused: stops probing it. */
   paused(id: string): void {
     const monitor = this.monitors.get(id);
     const state = this.states.get(id);
@@ -103,7 +103,7 @@ export class HealthService {
     this.keep(id);
   }
 
-  /** It does not run any more. */
+  /** Its run is over. */
   stopped(id: string): void {
     const [ran, watched] = [this.runs.delete(id), this.monitors.has(id)];
     this.paused(id);
@@ -149,11 +149,11 @@ export class HealthService {
     try {
       this.context.publish(this.context.resolve(id), `health_status: ${state.status}`);
     } catch (error) {
-      log.debug({ container: id, err: messageOf(error) }, 'a container is gone before its health is told');
+      log.debug({ container: id, err: messageOf(error) }, 'a container was removed before its health was published');
     }
   }
 
-  /** One exec. Its time counts from when its process runs. */
+  /** Runs one exec. Its time counts from the start of the process. */
   private async probe(id: string, check: HealthCheck, signal: AbortSignal): Promise<ProbeOutcome> {
     const { interaction, publish, resolve } = this.context;
     const container = resolve(id);
@@ -170,7 +170,7 @@ export class HealthService {
     const read = (async (): Promise<void> => {
       for await (const { data } of (streams?.output ?? []) as AsyncIterable<OutputChunk>) output.add(data);
     })();
-    // It may go on after the end of the probe's first process.
+    // Output may go on after the end of the probe's first process.
     read.catch(() => undefined);
     const kill = (): void => void interaction.execKill(exec.id, SIGKILL).catch(() => undefined);
     signal.addEventListener('abort', kill, { once: true });
@@ -194,10 +194,10 @@ export class HealthService {
   }
 }
 
-/** The end of one that was killed is told within this; a guest that does not tell it is unhealthy all the same. */
+/** How long to wait for the end of a probe that was killed. If the guest does not tell it, the probe has failed all the same. */
 const KILL_MS = 10_000;
 
-/** Output that comes so long after the end of a probe is not waited for. */
+/** How long to wait for output after the end of a probe. */
 const OUTPUT_MS = 1000;
 
 const startOf = ({ startedAt }: ContainerInfo): Date => startedAt ?? new Date();

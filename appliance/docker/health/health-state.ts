@@ -3,7 +3,7 @@
 /** Docker's words. */
 export type HealthStatus = 'starting' | 'healthy' | 'unhealthy';
 
-/** One probe, as it stands in `State.Health.Log`. */
+/** One probe, an entry of `State.Health.Log`. */
 export interface ProbeResult {
   start: Date;
   end: Date;
@@ -20,22 +20,22 @@ export interface HealthState {
   log: readonly ProbeResult[];
 }
 
-/** As many as Docker keeps. */
+/** How many results Docker keeps. */
 export const KEPT_RESULTS = 5;
 
-/** Of a container that has just been started. The log of earlier runs is kept. */
+/** The health of a container that has just been started. It keeps the log of earlier runs. */
 export function startingHealth(before: HealthState | null): HealthState {
   return { status: 'starting', failingStreak: 0, log: before?.log ?? [] };
 }
 
-/** Nobody looks any more: without probes there is no saying that it is well. */
+/** The health of a container that is no longer probed: nobody can say that it is well. */
 export function unwatchedHealth(before: HealthState): HealthState {
   return { ...before, status: 'unhealthy' };
 }
 
 /**
- * What a probe makes of a state. Failures during the start period of a container that has never been healthy do not count.
- * @param startedAt of the container
+ * The state after a probe. Failures in the start period do not count until the container has been healthy once.
+ * @param startedAt when the container was started
  */
 export function afterProbe(
   before: HealthState,

@@ -1,8 +1,8 @@
-/** Output of a probe: its beginning is kept. */
+/** Keeps the beginning of a probe's output. */
 
 const KEPT_BYTES = 4096;
 
-/** Gathers output up to a limit; what is beyond is told by an ellipsis, as Docker does. */
+/** Collects output up to a limit. Like Docker, puts an ellipsis for the rest. */
 export class LimitedOutput {
   private readonly parts: Buffer[] = [];
   private size = 0;

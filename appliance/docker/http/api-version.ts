@@ -1,10 +1,10 @@
-/** API versions: which are spoken, and what a request's version changes. */
+/** Which API versions the engine speaks, and how they compare. */
 import { invalid } from '../../../src/common/errors.js';
 
 export const API_VERSION = '1.56';
 export const MIN_API_VERSION = '1.24';
 
-/** Below 0: `a` is older than `b`. Numbers between dots, as many as there are; what is no number counts as 0. */
+/** Below 0: `a` is older than `b`. Compares the numbers between the dots; what is missing counts as 0. */
 function compare(a: string, b: string): number {
   const [left, right] = [a, b].map((version) => version.split('.').map(Number));
   for (let i = 0; i < Math.max(left!.length, right!.length); i++) {
@@ -14,12 +14,12 @@ function compare(a: string, b: string): number {
   return 0;
 }
 
-/** True when `version` is `wanted` or later. */
+/** Whether `version` is `wanted` or later. */
 export function atLeast(version: string, wanted: string): boolean {
   return compare(version, wanted) >= 0;
 }
 
-/** @throws invalid in Docker's words for a version that is not spoken */
+/** @throws invalid in Docker's words for a version that the engine does not speak */
 export function checkVersion(version: string): string {
   if (!atLeast(version, MIN_API_VERSION)) {
     throw invalid(

@@ -1,13 +1,13 @@
-/** Archives that a client sends: uncompressed, or compressed in one of the ways Docker takes, told by their first bytes. */
+/** Unpacks an archive that a client sends. Its first bytes say whether and how it is compressed. */
 import { Readable } from 'node:stream';
 import { CaissonError } from '../../../src/common/errors.js';
 import { decompress, sniffCompression } from '../../image/index.js';
 
 const HEAD = 10;
 
-/** The archive's bytes. @throws unavailable for damaged data, or without the program that unpacks it */
+/** The archive's bytes. @throws unavailable for damaged data, or when the program that unpacks it is missing */
 export async function* uncompressed(source: Readable): AsyncGenerator<Buffer> {
-  // A request is not destroyed with what is not read of it: its answer goes over the same connection.
+  // Do not destroy the request when part of it stays unread: the answer goes over the same connection.
   const iterator = source.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
   let head: Buffer = Buffer.alloc(0);
   while (head.length < HEAD) {

@@ -1,15 +1,15 @@
-/** Takes a request's body out of its connection's bytes, however they are cut (RFC 9112, 6 and 7). */
+/** Takes a request's body out of the bytes of its connection, however they are split (RFC 9112, 6 and 7). */
 import type { Framing } from './request-head.js';
 
-/** Of a line of the chunked encoding, and of all trailers. */
+/** Limits in bytes: of a line of the chunked encoding, and of all trailers together. */
 const MAX_LINE = 4096;
 const MAX_TRAILERS = 64 * 1024;
 
-/** In the words of Go's `net/http`. */
+/** Its message is in the words of Go's `net/http`. */
 export class BodyError extends Error {}
 
 export class BodyDecoder {
-  /** Bytes of the body or of its chunk that are still to come. */
+  /** How many bytes of the body, or of its current chunk, are still to come. */
   private left: number;
   private at: 'data' | 'size' | 'end of chunk' | 'trailers' | 'done';
   private trailers = 0;
@@ -24,8 +24,8 @@ export class BodyDecoder {
   }
 
   /**
-   * Takes what it can from the front.
-   * @returns a piece of the body, if there is one, and how many bytes were used; 0 used: more are needed, or it is done
+   * Takes what it can from the front of `bytes`.
+   * @returns a piece of the body, if there is one, and how many bytes were used. None used: it needs more, or it is done.
    * @throws BodyError
    */
   take(bytes: Buffer): { data: Buffer | null; used: number } {
@@ -41,7 +41,7 @@ export class BodyDecoder {
       const end = bytes.indexOf(10, used);
       if (end < 0) {
         if (bytes.length - used > MAX_LINE) throw new BodyError('http: chunk-size line too long');
-        // A chunk ends where it says.
+        // A chunk must end where its size said.
         if (this.at === 'end of chunk' && bytes.length > used && bytes[used] !== 13)
           throw new BodyError('malformed chunked encoding');
         break;

@@ -1,20 +1,20 @@
-/** Bodies that are read whole before anything is done with them: bounded in size, in time, and all of them together. */
+/** Reads whole bodies. Each is bounded in size and time, and all of them together in size. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { invalid, messageOf, overloaded } from '../../../src/common/errors.js';
 
 const MAX_BODY = 4 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_BODY;
-/** A body of which nothing comes for this long is given up, and one that has not come whole in the other. */
+/** How long nothing may come of a body, and how long all of it may take. */
 const STOPS_MS = 60_000;
 const WHOLE_MS = 300_000;
-/** Of all bodies that are being read at a time. */
+/** The bytes of all bodies that are being read. */
 const MAX_TOGETHER = 256 * 1024 * 1024;
 
 let together = 0;
 
 /**
- * The raw body. One that is given up is answered, and is the last on its connection.
- * @throws invalid when it is too large, is not sent as HTTP has it, or stops; overloaded when there are too many at a time
+ * Reads the raw body. After a body that is given up, the connection is closed with the answer.
+ * @throws invalid when it is too large, malformed, or stops coming; overloaded when too many are being read
  */
 export async function readBody(request: IncomingMessage & { res?: ServerResponse | undefined }): Promise<Buffer> {
   const parts: Buffer[] = [];
@@ -35,7 +35,7 @@ export async function readBody(request: IncomingMessage & { res?: ServerResponse
       parts.push(part);
       if (together > MAX_TOGETHER)
         giveUp(overloaded('too many requests with large bodies at a time; try again in a while'));
-      // Read to its end all the same, within reason: only then does the client look for the answer.
+      // Go on reading, within reason: many clients look for the answer only once they have sent everything.
     } else if (size > MAX_DISCARDED) request.destroy(new Error('request body too large'));
   };
   try {

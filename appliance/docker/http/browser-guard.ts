@@ -1,8 +1,8 @@
 /**
- * Keeps web pages away from the API. A page may send requests to any address that the browser reaches: without asking, to a form's
- * measure (CSRF), by WebSocket, and in full where its own host name comes to resolve to this machine (DNS rebinding). Browsers say of
- * each request where it comes from (Fetch Standard, `Origin`; Fetch Metadata, `Sec-Fetch-Site`), and a page's requests bear its own
- * host name. Docker's clients say nothing of the first two, and name the host that they were told to connect to.
+ * Keeps web pages away from the API. A page can make its browser send requests to any address that the browser reaches: simple ones as a
+ * form does (CSRF), WebSockets, and all kinds once the page's own host name resolves to this machine (DNS rebinding). Browsers say with
+ * each request where it comes from (`Origin`, `Sec-Fetch-Site`), and name the page's host in `Host`. Docker's clients send neither of the
+ * first two, and name the host that they were told to connect to.
  */
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
@@ -12,32 +12,30 @@ import { isOnUnixSocket, originOf } from './connection.js';
 
 const plain = (name: string): string => name.toLowerCase().replace(/\.$/, '');
 
-/** `host` of a `Host` header without its port, in lower case; undefined: it is no host and port at all. */
+/** The host of a `Host` header, without its port and in lower case; undefined for anything that is not a host and port. */
 function nameOf(host: string): string | undefined {
   const [, bracketed, bare] = /^(?:\[([^\]]*)\]|([^:@]+))(?::\d*)?$/.exec(host) ?? [];
-  // Browsers write addresses of IPv6 in brackets, some old clients do not.
+  // Browsers put IPv6 addresses in brackets; some old clients do not.
   const name = bracketed ?? bare ?? (isIP(host) === 6 ? host : undefined);
   return name === undefined ? undefined : plain(name);
 }
 
 /**
- * A name that no page of a stranger can have: an address, a name of this machine, or one without a domain (`docker`, as CI services are
- * called), which nobody can register.
+ * Whether no stranger's page can have this host name: it is an address, this machine's name, or a name without a domain, which nobody can
+ * register (`docker`, as CI services are called).
  */
 function isKnown(host: string): boolean {
   const name = nameOf(host);
   if (name === undefined) return false;
   if (isIP(name) !== 0 || !name.includes('.') || name.endsWith('.localhost')) return true;
-  // All of it: anybody may have `<name of this machine>.example.com`.
+  // The whole name must match: anybody may own `<name of this machine>.example.com`.
   return name === plain(hostname());
 }
 
-/**
- * Refuses what a web page sends, with 403. A unix socket is out of a browser's reach; with TLS, the certificate says whose name it is.
- */
+/** Refuses what a web page sends, with 403. Browsers cannot reach a unix socket; with TLS the certificate vouches for the host name. */
 export function browserGuard(request: Request, _response: Response, next: NextFunction): void {
   const { socket, headers } = request;
-  // As it was accepted, and not by what the socket says: of one whose client has gone no address is known.
+  // Remembered from when it was accepted: a socket whose client has gone no longer knows an address.
   if (isOnUnixSocket(request)) {
     next();
     return;
@@ -45,7 +43,7 @@ export function browserGuard(request: Request, _response: Response, next: NextFu
   const { host = '', origin } = headers;
   const site = headers['sec-fetch-site'];
   const encrypted = 'encrypted' in socket;
-  // A target that names a host stands for `Host` (RFC 9112, 3.2.2).
+  // A target that names a host overrides `Host` (RFC 9112, 3.2.2).
   const named = [host, originOf(request).replace(/^.*\/\//, '')].filter((name) => name !== '');
   const stranger = encrypted ? undefined : named.find((name) => !isKnown(name));
   if (stranger !== undefined)
@@ -61,7 +59,7 @@ export function browserGuard(request: Request, _response: Response, next: NextFu
   next();
 }
 
-/** Clients of WebSockets that are no browsers say the address that they connect to. */
+/** WebSocket clients other than browsers send the address that they connect to as their origin. */
 function isSame(origin: string, host: string): boolean {
   return /^(?:https?|wss?):\/\/(.*)$/.exec(origin.toLowerCase())?.[1] === host.toLowerCase();
 }

@@ -1,7 +1,7 @@
 /**
- * One client's connection: requests one after the other, each with its body, until one of them takes the connection over. Node's own
- * server is not used because it cannot do what clients of Docker need: it takes `Upgrade` for the end of HTTP whatever the request
- * is, reads no body then, and takes what follows a body on a connection that becomes a stream for the next request.
+ * One client's connection: serves its requests, each with its body, one after the other, until a request takes the connection over. Node's
+ * own server cannot do what Docker's clients need: it treats `Upgrade` as the end of HTTP for any request, does not read the body then, and
+ * parses what follows a body as the next request even if the connection becomes a stream.
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -10,30 +10,30 @@ import { BodyDecoder, BodyError } from './body-decoder.js';
 import { GrowingBuffer } from './growing-buffer.js';
 import { endOfHead, HeadError, MAX_HEAD, parseHead, type RequestHead } from './request-head.js';
 
-/** A head that has begun is there after this long, or the client is given up; Docker's own limit. A connection between requests has none. */
+/** How long a head may take once it has begun to come; Docker's own limit. A connection may wait between requests for ever. */
 const HEAD_MS = 300_000;
-/** What follows a request is read this far while it is being answered. */
+/** How much is read ahead while a request is being answered. */
 const MAX_AHEAD = 64 * 1024;
-/** Of a body that nobody wants, this much is read: many clients look for the answer only when they have sent it. */
+/** How much is read of a body that nobody wants: many clients look for the answer only once they have sent everything. */
 const MAX_DISCARDED = 64 * 1024 * 1024;
-/** What is left of a body that nobody wants has to go on coming. */
+/** How long nothing may come of a body that nobody wants. */
 const DISCARD_MS = 60_000;
 const KEEP_ALIVE_MS = 60_000;
-/** A client that is told to go has this long to read it. */
+/** How long a client has to read the last answer before its connection is destroyed. */
 const LINGER_MS = 5_000;
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** Told what a connection does. */
+/** Is told what a connection does. */
 export interface ConnectionWatcher {
-  /** Nothing of it is being answered: it waits for a request, or for the rest of one. */
+  /** No request is being answered: it waits for one, or for the rest of its head. */
   idle(): void;
   busy(): void;
-  /** So many bytes more are kept of a head that is not there yet, or fewer. */
+  /** The bytes kept of an unfinished head have changed by this many. */
   keeps(bytes: number): void;
 }
 
-/** A connection that was taken over. */
+/** A connection that has become a stream. */
 export interface RawConnection {
   input: Readable;
   output: Writable;
@@ -41,22 +41,22 @@ export interface RawConnection {
 
 const connections = new WeakMap<IncomingMessage, Connection>();
 
-/** Makes a request's connection a stream. Its input is what follows the body; if that was not read, the body itself. */
+/** Makes a request's connection a stream. Its input is what follows the body or, if the body was not read, the body itself. */
 export function takeOver(request: IncomingMessage): RawConnection & { socket: Socket; head: Buffer } {
   return connections.get(request)!.takeOver();
 }
 
-/** `scheme://host` that a request's target began with, if it did. */
+/** `scheme://host` of a request whose target is absolute; '' for others. */
 export function originOf(request: IncomingMessage): string {
   return connections.get(request)?.origin ?? '';
 }
 
-/** A route is done with a request: what it has left open, because the client had gone, is closed. */
+/** A route has returned: closes what it left open because the client had gone. */
 export function doneWith(request: IncomingMessage): void {
   connections.get(request)?.done(request);
 }
 
-/** Whether a request came by a unix socket. */
+/** Whether a request came over a unix socket. */
 export function isOnUnixSocket(request: IncomingMessage): boolean {
   return connections.get(request)?.onUnixSocket === true;
 }
@@ -67,16 +67,16 @@ export class Connection {
   origin = '';
   private state: State = 'head';
   private readonly received = new GrowingBuffer();
-  /** Bytes of a head that is not there yet. */
+  /** How many bytes of an unfinished head are kept. */
   private unfinished = 0;
-  /** Where to go on looking for the head's end. */
+  /** How far the search for the end of the head has come. */
   private scanned = 0;
   private head: RequestHead | undefined;
   private request: IncomingMessage | undefined;
   private response: ServerResponse | undefined;
   private body = new BodyDecoder(0);
   private wanted = false;
-  /** Somebody has begun to read the body. */
+  /** Whether anybody has begun to read the body. */
   private asked = false;
   private busy = false;
   private ended = false;
@@ -95,7 +95,7 @@ export class Connection {
     readonly onUnixSocket = false,
   ) {
     socket.setNoDelay?.(true);
-    // There is no limit on idle connections: one whose client is gone without a word is found by this.
+    // Idle connections have no time limit; this finds those whose client has vanished.
     socket.setKeepAlive?.(true, KEEP_ALIVE_MS);
     socket.on('data', this.onData).on('end', this.onEnd).on('drain', this.onDrain).on('close', this.onClose);
     socket.on('error', () => socket.destroy());
@@ -123,11 +123,11 @@ export class Connection {
       if (this.bytes.length > 0) this.refuse(new HeadError(400, 'Bad Request'));
       else this.close();
     } else if (this.state === 'body') {
-      // What came before may not have been taken yet. Who does not want the body has to hear that the client has gone.
+      // A reader may not have taken everything yet. A route that does not read the body must learn that the client has gone.
       if (this.asked) this.advance();
       else this.response?.emit('close');
     } else if (this.state === 'answer') {
-      // As in Go: who waits or streams hears that the client has gone; what is being answered is answered.
+      // As in Go: routes that wait or stream learn that the client has gone; an answer under way is still sent.
       if (this.response?.writableFinished === false) this.response.emit('close');
     } else this.socket.end();
   };
@@ -156,7 +156,7 @@ export class Connection {
     }
   }
 
-  /** True: there may be more to do. */
+  /** @returns whether there may be more to do */
   private step(): boolean {
     switch (this.state) {
       case 'head':
@@ -176,7 +176,7 @@ export class Connection {
 
   private stepHead(): boolean {
     if (this.bytes.length === 0) {
-      // The client has closed its side, and all that it sent has been answered.
+      // The client has closed its side, and everything that it sent has been answered.
       if (this.ended) this.close();
       return false;
     }
@@ -220,14 +220,14 @@ export class Connection {
     request.httpVersion = `1.${head.minorVersion}`;
     request.rawHeaders = head.rawHeaders;
     request.headers = head.headers;
-    // Of this object, not of its class: Express changes the class.
+    // Set on the object, since Express changes its class.
     request._read = () => this.want();
     request._destroy = (error, done) => {
       if (this.request === request && this.state === 'body') this.socket.destroy();
       process.nextTick(done, request.listenerCount('error') > 0 ? error : null);
     };
     const response = new ServerResponse(request);
-    // A request whose body was not asked for is the last: it may come or not.
+    // If the client waits for `100 Continue` and nobody asks for the body, it may or may not send it: this request must be the last.
     response.shouldKeepAlive = head.keepAlive && !head.expectsContinue;
     Object.defineProperty(response, 'writableNeedDrain', {
       get: () => !response.destroyed && !response.writableEnded && this.socket.writableNeedDrain,
@@ -241,7 +241,7 @@ export class Connection {
     this.handler(request, response);
   }
 
-  /** Somebody reads the body. */
+  /** Called when the body is read. */
   private want(): void {
     this.wanted = true;
     this.asked = true;
@@ -252,7 +252,7 @@ export class Connection {
       this.socket.write('HTTP/1.1 100 Continue\r\n\r\n');
     }
     this.socket.resume();
-    // Not at once: this may be within a push.
+    // Later, since this may be called from within `push`.
     process.nextTick(() => this.advance());
   }
 
@@ -273,7 +273,7 @@ export class Connection {
     return data !== null || this.body.done;
   }
 
-  /** A piece of the body; null: none yet; undefined: it is broken. */
+  /** @returns a piece of the body; null: none yet; undefined: the body is malformed */
   private take(): Buffer | null | undefined {
     try {
       const { data, used } = this.body.take(this.bytes);
@@ -292,7 +292,7 @@ export class Connection {
     this.request!.push(null);
   }
 
-  /** The body cannot be read on: who reads it is told, and may answer; that is the end of the connection. */
+  /** The body cannot be read further: its reader gets an error and may still answer; then the connection is closed. */
   private fail(message: string): void {
     const [request, response] = [this.request!, this.response!];
     this.state = 'over';
@@ -309,7 +309,7 @@ export class Connection {
       response.emit('close');
     });
     [this.request, this.response] = [undefined, undefined];
-    // What Node decided when it wrote the head.
+    // Node decided this when it wrote the head.
     const last = (response as unknown as { _last?: boolean })._last === true;
     const over = this.ended && this.bytes.length === 0;
     if (this.state === 'over' || over || last || !response.shouldKeepAlive) {
@@ -359,7 +359,7 @@ export class Connection {
     this.close();
   }
 
-  /** Says the last and waits a little for the client to have read it: closing with bytes unread takes the answer away from it. */
+  /** Closes our side and gives the client time to read the answer: closing with unread bytes would reset the connection. */
   private close(): void {
     this.state = 'over';
     this.keep(0);
@@ -383,7 +383,7 @@ export class Connection {
     [this.request, this.response] = [undefined, undefined];
     socket.off('data', this.onData).off('end', this.onEnd).off('drain', this.onDrain).off('close', this.onClose);
     socket.pause();
-    // What was read already comes first, also when nothing follows.
+    // What was read already comes first, even if nothing follows.
     const input = this.ended && head.length > 0 ? Readable.from([head], { objectMode: false }) : socket;
     return { input, output: socket, socket, head: input === socket ? head : Buffer.alloc(0) };
   }

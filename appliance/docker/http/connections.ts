@@ -1,19 +1,19 @@
-/** The connections of one listening socket: so many and no more, and all of them closed at the end. */
+/** The connections of one listening socket: limits their number, and closes all of them at the end. */
 import type { Socket } from 'node:net';
 import { ConnectionBudget } from '../../../src/common/connection-budget.js';
 import { Connection, type Handler } from './connection.js';
 
-/** Of one listening socket. The unix socket has as many of its own: who uses up those of TCP does not keep its users out. */
+/** The limit for one listening socket. The unix socket has its own, so that TCP clients cannot lock its users out. */
 export const MAX_CONNECTIONS = 1000;
-/** Heads that have begun to come, of all connections together: each may have a megabyte. */
+/** Bytes of unfinished heads, of all connections together. A single head may have a megabyte. */
 const MAX_UNFINISHED_BYTES = 64 * 1024 * 1024;
-/** So many that are turned away are told so at a time; further ones just end. */
+/** How many refused clients are told so at a time; others are just disconnected. */
 const MAX_TOLD = 50;
 const TELL_MS = 2000;
 
 export class Connections {
   private readonly sockets = new Set<Socket>();
-  /** By the sockets that the server accepted, below TLS too. */
+  /** By the sockets that the server accepted; with TLS, by the sockets below it. */
   private readonly budget: ConnectionBudget<Socket>;
   private unfinished = 0;
   private told = 0;
@@ -26,7 +26,7 @@ export class Connections {
     this.budget = new ConnectionBudget(limit, (socket) => socket.destroy());
   }
 
-  /** Counts a socket that was just accepted. @returns false: there is no room, and it is ended with a word of that, if it is `plain` */
+  /** Counts a socket that was just accepted. @returns false: there is no room; it is closed, and told why if it is `plain` */
   admit(socket: Socket, plain: boolean): boolean {
     this.sockets.add(socket);
     socket.once('close', () => {
@@ -38,7 +38,7 @@ export class Connections {
     return false;
   }
 
-  /** Serves what is said on a socket. @param accepted the one below, where it is encrypted */
+  /** Serves a socket. @param accepted the one below it, with TLS */
   serve(socket: Socket, accepted = socket): void {
     const { budget } = this;
     const watcher = {
@@ -53,7 +53,7 @@ export class Connections {
   }
 
   close(): void {
-    // Also those that were taken over for streams, which the server no longer counts.
+    // This includes those that became streams, which the server no longer counts.
     for (const socket of this.sockets) socket.destroy();
   }
 
@@ -73,7 +73,7 @@ export class Connections {
       message: `too many connections: ${this.budget.limit} requests are under way, and no more are served at a time`,
     })}\n`;
     const head = `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close`;
-    // Its request is read and forgotten: closing with bytes unread would take the answer away from it.
+    // Reads and discards its request: closing with unread bytes would reset the connection before the client has the answer.
     socket.resume();
     socket.end(`HTTP/1.1 503 Service Unavailable\r\n${head}\r\n\r\n${text}`);
     socket.once('end', () => socket.destroy());

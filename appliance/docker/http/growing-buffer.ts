@@ -1,11 +1,11 @@
 /**
- * Bytes that come at the end and go at the front. Room is doubled when there is none: a client that sends byte by byte must not have all
- * that it sent before copied for each.
+ * A queue of bytes. It doubles its room when it is full, so that a client that sends byte by byte does not have everything copied for each
+ * byte.
  */
 export class GrowingBuffer {
-  /** What is there. It is not changed any more: pieces of it may be kept. */
+  /** The bytes that are there. They never change, so pieces of them may be kept. */
   bytes: Buffer = Buffer.alloc(0);
-  /** Memory of our own that `bytes` is a part of, up to `end`; null: it is the sender's. */
+  /** Our own memory, of which `bytes` is a part up to `end`; null: `bytes` is the sender's. */
   private store: Buffer | null = null;
   private end = 0;
 
@@ -17,7 +17,7 @@ export class GrowingBuffer {
       return;
     }
     if (this.store === null || this.store.length - this.end < data.length) {
-      // Not from Node's pool, whose memory is shared with others.
+      // Not from Node's pool, which others share.
       const store = Buffer.allocUnsafeSlow(Math.max(1024, 2 * (length + data.length)));
       this.bytes.copy(store);
       this.store = store;

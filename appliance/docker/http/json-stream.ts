@@ -1,18 +1,18 @@
-/** Answers that are several JSON values: lines of JSON, or a sequence of JSON texts (RFC 7464), as the client likes them. */
+/** Answers with several JSON values: JSON lines, or a JSON text sequence (RFC 7464), whichever the client prefers. */
 import type { IncomingMessage } from 'node:http';
 import { API_VERSION, atLeast } from './api-version.js';
 
 export const JSON_LINES = 'application/jsonl';
 const NDJSON = 'application/x-ndjson';
 const SEQUENCE = 'application/json-seq';
-/** What can be asked for; of two that are liked as well the first. */
+/** What a client can ask for; of two that it likes equally, it gets the first. */
 const OFFERED = [JSON_LINES, NDJSON, SEQUENCE];
-/** More of a header than this is not looked at. */
+/** More ranges than this in a header are ignored. */
 const MAX_RANGES = 100;
 
 /**
- * The content type of a stream of values: one that `Accept` names (a wildcard names none), else JSON lines, which
- * before API 1.52 were called JSON.
+ * The content type of a stream of values: one that `Accept` names (a wildcard names none), otherwise JSON lines, which were called JSON
+ * before API 1.52.
  */
 export function streamType(request: Pick<IncomingMessage, 'headers'>, version = API_VERSION): string {
   const named = accepted(request.headers.accept ?? '');
@@ -22,7 +22,7 @@ export function streamType(request: Pick<IncomingMessage, 'headers'>, version = 
   return atLeast(version, '1.52') ? JSON_LINES : 'application/json';
 }
 
-/** The types that a header names, with how much each is liked: 0 to 1. */
+/** The types that a header names, with how much the client likes each, from 0 to 1. */
 function accepted(header: string): Map<string, number> {
   const result = new Map<string, number>();
   for (const range of header.split(',', MAX_RANGES)) {

@@ -1,17 +1,17 @@
 /**
- * The head of an HTTP/1 request, taken and refused as Go's `net/http` does it, which Docker Engine is: RFC 9112 with lines that may
- * end in LF alone, any method, absolute targets.
+ * Parses the head of an HTTP/1 request. Accepts and refuses what Go's `net/http`, on which Docker Engine is built, accepts and refuses:
+ * RFC 9112 with lines that may end in LF alone, any method, absolute targets.
  */
 
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** Bytes of a head; Go's limit for all of it. */
+/** The largest head in bytes, as in Go. */
 export const MAX_HEAD = 1024 * 1024 + 4096;
 const MAX_FIELDS = 2000;
 
-/** What is answered to a head that is none; the connection ends with it. */
+/** A malformed head. It is answered with this status, and the connection closed. */
 export class HeadError extends Error {
-  /** @param words what stands beside the status, if Go tells it */
+  /** @param words what follows the reason, where Go adds something */
   constructor(
     readonly status: number,
     readonly reason: string,
@@ -21,19 +21,19 @@ export class HeadError extends Error {
   }
 }
 
-/** How a body is sent: its bytes, or in chunks. */
+/** How a body is sent: its length in bytes, or in chunks. */
 export type Framing = number | 'chunked';
 
 export interface RequestHead {
   method: string;
   /** Path and query, percent-encoded. */
   url: string;
-  /** `scheme://host` of an absolute target, `//host` of one that is a host alone. */
+  /** `scheme://host` of an absolute target, `//host` of a target that is only a host. */
   origin: string;
   minorVersion: number;
-  /** Names and values in turn. */
+  /** Alternating names and values. */
   rawHeaders: string[];
-  /** By names in lower case, as Node has them. */
+  /** By lower-case name, as in Node. */
   headers: IncomingHttpHeaders;
   framing: Framing;
   keepAlive: boolean;
@@ -44,7 +44,7 @@ export interface RequestHead {
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const bad = (words?: string): HeadError => new HeadError(400, 'Bad Request', words);
 
-/** Where a head ends: behind its empty line. -1: it is not there yet. @param from where to look */
+/** Where a head ends, after its empty line; -1: its end has not come yet. @param from where to begin to look */
 export function endOfHead(bytes: Buffer, from: number): number {
   for (let at = bytes.indexOf(10, from); at >= 0; at = bytes.indexOf(10, at + 1)) {
     if (bytes[at + 1] === 10) return at + 2;
@@ -67,7 +67,7 @@ export function parseHead(bytes: Buffer): RequestHead {
       if (rawHeaders[i]!.toLowerCase() === name) found.push(rawHeaders[i + 1]!);
     return found;
   };
-  // The preface of HTTP/2: not spoken here, and answered as a request as it is by Docker.
+  // The preface of HTTP/2, which is not spoken here. Docker answers it like a request too.
   const preface = method === 'PRI' && target === '*' && major === 2;
   if (major !== 1 && !preface) throw new HeadError(505, 'HTTP Version Not Supported', 'unsupported protocol version');
   const hosts = values('host');
@@ -104,10 +104,10 @@ function requestLine(line: string): { method: string; target: string; major: num
 function fields(lines: string[]): string[] {
   const headers: string[] = [];
   for (const line of lines) {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they may not stand there
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are not allowed there
     if (/[\x00-\x08\x0a-\x1f\x7f]/.test(line)) throw bad();
     if (/^[ \t]/.test(line)) {
-      // The value goes on.
+      // A continuation of the value before.
       if (headers.length === 0) throw bad();
       headers[headers.length - 1] += ` ${line.trim()}`;
       continue;
@@ -122,7 +122,7 @@ function fields(lines: string[]): string[] {
   return headers;
 }
 
-/** Of these the first counts; those of other names are joined. */
+/** Of these headers the first counts; the values of others are joined. */
 const SINGLE = new Set([
   'authorization',
   'content-length',
@@ -155,7 +155,7 @@ function bodyFraming(encodings: string[], lengths: string[], minor: number): Fra
 }
 
 function parseTarget(method: string, target: string): { url: string; origin: string } {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they may not stand there
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are not allowed there
   if (/[\x00-\x20\x7f]/.test(target)) throw bad();
   let [url, origin] = [target, ''];
   if (method === 'CONNECT' && !target.startsWith('/')) [url, origin] = ['', `//${target}`];
@@ -166,9 +166,9 @@ function parseTarget(method: string, target: string): { url: string; origin: str
   }
   const path = url.split('?', 1)[0]!;
   if (/%(?![0-9a-f]{2})/i.test(path)) throw bad();
-  // No path is one that has a shorter form, `/`: the router redirects there.
+  // An empty path counts as one that can be cleaned: the router redirects it to `/`.
   if (path === '') url = `/.${url}`;
-  // A number sign has no meaning here, and other bytes than ASCII may come as they are.
+  // `#` has no meaning here, and bytes other than ASCII may come unescaped.
   return {
     origin,
     url: url.replace(/[#\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`),

@@ -8,7 +8,7 @@ import { GoJsonError, readGoJson } from '../../../src/common/go-json.js';
 import { API_VERSION } from './api-version.js';
 import { readBody } from './body-reader.js';
 
-/** What the server keeps with a request. */
+/** What the server remembers of a request. */
 interface Extras {
   apiVersion?: string;
   queryChecked?: boolean;
@@ -29,7 +29,7 @@ export function versionOf(request: Request): string {
   return extrasOf(request).apiVersion ?? API_VERSION;
 }
 
-/** A query parameter's only or first value. @throws invalid for a query that Go cannot read */
+/** The first value of a query parameter. @throws invalid for a query that Go could not read */
 export function query(request: Request, name: string): string | undefined {
   const known = extrasOf(request);
   if (known.queryChecked !== true) checkQuery(request.url);
@@ -46,7 +46,7 @@ function checkQuery(url: string): void {
   if (broken !== undefined) throw invalid(`invalid URL escape ${JSON.stringify(broken)}`);
 }
 
-/** Docker's booleans: everything but '', 0, no, false and none is true. */
+/** A boolean as Docker reads it: anything but '', 0, no, false and none is true. */
 export function flag(request: Request, name: string): boolean {
   const value = query(request, name)?.trim().toLowerCase();
   return value !== undefined && !['', '0', 'no', 'false', 'none'].includes(value);
@@ -63,7 +63,7 @@ export function integer(request: Request, name: string): number | undefined {
   return Number(value);
 }
 
-/** By name, all values: as a list, or (since 1.22) as an object that has them as keys. */
+/** The values of each filter: a list, or (since 1.22) an object with the values as keys. */
 const filtersSchema = z.record(
   z.string(),
   z.union([
@@ -73,13 +73,13 @@ const filtersSchema = z.record(
   ]),
 );
 
-/** The `filters` parameter: by name, all values. @throws invalid */
+/** The `filters` parameter: all values by filter name. @throws invalid */
 export function filters(request: Request): Map<string, string[]> {
   const text = query(request, 'filters');
   if (text === undefined || text === '') return new Map();
   try {
     const given: unknown = JSON.parse(text) ?? {};
-    // A schema passes over that one.
+    // The schema would drop this key silently.
     if (Object.hasOwn(given as object, '__proto__')) throw invalid('invalid filter');
     return new Map(Object.entries(filtersSchema.parse(given)));
   } catch (error) {
@@ -99,16 +99,18 @@ export function terminalSize(request: Request): { rows: number; cols: number } {
     if (!/^-?\d+$/.test(value)) throw invalid(`invalid resize ${word} "${value}": invalid syntax`);
     const cells = Number(value);
     if (cells < 0 || cells > 0xffffffff) throw invalid(`invalid resize ${word} "${value}": value out of range`);
-    // A terminal's size has 16 bits for each: the kernel drops the others.
+    // The kernel keeps 16 bits of each side and drops the others.
     return cells & 0xffff;
   };
   return { rows: side('h', 'height'), cols: side('w', 'width') };
 }
 
 /**
- * A JSON body, checked. No body is `{}`, unless it is `required`. `root`: see {@link readGoJson}. `plain`: of any type, and what is
- * wrong is told without a prefix; some of Docker's routes are so.
- * @throws invalid in Docker's words. A body without a content type is refused too: a browser may send one from any page.
+ * Reads a JSON body and checks it. A missing body counts as `{}`.
+ * @param options.required the body must be there
+ * @param options.root see {@link readGoJson}
+ * @param options.plain takes any content type, and puts no prefix before messages, as some of Docker's routes do
+ * @throws invalid in Docker's words; also for a body without a content type, which any web page can make a browser send
  */
 export async function body<T>(
   request: Request,
@@ -118,7 +120,7 @@ export async function body<T>(
   const text = (await readBody(request)).toString('utf8');
   const type = request.headers['content-type'];
   if (options.plain !== true && (text !== '' || type !== undefined)) checkJsonType(type ?? '');
-  // A body whose length is not said is expected to be there.
+  // A chunked body must be there.
   const chunked = request.headers['transfer-encoding'] !== undefined;
   if (text === '' && options.required !== true && !chunked) return readGoJson('{}', schema);
   try {
@@ -134,7 +136,7 @@ export async function body<T>(
   }
 }
 
-/** @throws invalid in Docker's words for a content type that is no JSON's */
+/** @throws invalid in Docker's words for a content type other than JSON */
 function checkJsonType(type: string): void {
   const [, media = '', rest = ''] = /^\s*([^;]*?)\s*(;.*)?$/s.exec(type) ?? [];
   const malformed = (why: string): Error => invalid(`malformed Content-Type header (${type}): mime: ${why}`);
@@ -148,10 +150,10 @@ function checkJsonType(type: string): void {
     throw invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
 }
 
-/** Aborted when the client hangs up before the answer is complete. */
+/** A signal that is aborted when the connection closes: the client has hung up, or the answer is complete. */
 export function hangup(response: ServerResponse): AbortSignal {
   const abort = new AbortController();
-  // As many as there are containers may listen.
+  // There may be a listener for each container.
   setMaxListeners(0, abort.signal);
   response.once('close', () => abort.abort());
   return abort.signal;

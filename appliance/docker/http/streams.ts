@@ -1,4 +1,4 @@
-/** Raw and multiplexed streams (Engine API, "Attach to a container"), and the keys that detach. */
+/** Raw and multiplexed streams (Engine API, "Attach to a container"), and the keys that detach from them. */
 import type { Readable, Writable } from 'node:stream';
 import type { AttachedStreams, OutputChunk } from '../../../port-layer/index.js';
 import { errnoOf, invalid } from '../../../src/common/errors.js';
@@ -7,10 +7,10 @@ import type { RawConnection } from './connection.js';
 
 export const RAW_STREAM = 'application/vnd.docker.raw-stream';
 const MULTIPLEXED_STREAM = 'application/vnd.docker.multiplexed-stream';
-/** Bytes of output that are written to a client together. */
+/** How many bytes of output are written to a client together. */
 const AT_ONCE = 131_072;
 
-/** The content type of a stream: newer clients are told whether it is multiplexed. */
+/** The content type of a stream. Since 1.42 it says whether the stream is multiplexed. */
 export function streamType(tty: boolean, apiVersion: string): string {
   return !tty && atLeast(apiVersion, '1.42') ? MULTIPLEXED_STREAM : RAW_STREAM;
 }
@@ -27,7 +27,7 @@ function frameHead(stream: OutputChunk['stream'], length: number): Buffer {
   return head;
 }
 
-/** Writes output as it comes and waits while the client is behind. Ends at the output's end or when the client has gone. */
+/** Writes output as it comes, and waits while the client is behind. Returns when the output ends or the client has gone. */
 export async function sendOutput(
   output: Readable,
   client: Writable,
@@ -38,7 +38,7 @@ export async function sendOutput(
   try {
     for await (const item of output) {
       if (client.destroyed || client.writableEnded) return;
-      // What there is goes out at once: each write is a system call, and one to wake the client.
+      // Everything at hand goes out in one write: each write costs a system call here and wakes the client.
       client.cork();
       let bytes = 0;
       for (let chunk: OutputChunk | null = item as OutputChunk; chunk !== null; chunk = output.read() as typeof chunk) {
@@ -52,14 +52,14 @@ export async function sendOutput(
       if (client.writableNeedDrain) await drained(client);
     }
   } catch (error) {
-    // Detached, or the client has gone: that ends the output, it is no failure of it.
+    // A detached or departed client ends the output; that is not a failure.
     if (errnoOf(error) !== 'ERR_STREAM_PREMATURE_CLOSE' && !client.destroyed) throw error;
   } finally {
     client.off('close', gone);
   }
 }
 
-/** Resolves when a stream takes more, or never will. */
+/** Resolves when a stream takes more again, or is closed. */
 export function drained(client: Writable): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
@@ -75,7 +75,7 @@ export function drained(client: Writable): Promise<void> {
 const SPECIAL: Record<string, number> = { '@': 0, '[': 27, '\\': 28, ']': 29, '^': 30, _: 31 };
 export const DEFAULT_DETACH_KEYS = 'ctrl-p,ctrl-q';
 
-/** A sequence such as `ctrl-p,ctrl-q` as bytes. @throws invalid in Docker's words: an exec's are called something else there */
+/** The bytes of a sequence such as `ctrl-p,ctrl-q`. @param called Docker's word for the keys @throws invalid in Docker's words */
 export function parseDetachKeys(text: string, called: 'detach' | 'escape' = 'detach'): number[] {
   return text.split(',').map((key) => {
     if (key.length === 1) return key.charCodeAt(0);
@@ -86,7 +86,7 @@ export function parseDetachKeys(text: string, called: 'detach' | 'escape' = 'det
   });
 }
 
-/** Finds the detach sequence in typed input. What may begin it is held back until it is clear. */
+/** Finds the detach sequence in typed input. Holds back what may be its beginning until that is clear. */
 export class DetachFilter {
   private matched = 0;
 
@@ -109,13 +109,13 @@ export class DetachFilter {
   }
 }
 
-/** How a client's connection with a session ended: the output did, the client detached, or it left. */
+/** How a client's connection with a session ended: the output was over, the client detached, or it left. */
 export type StreamEnd = 'ended' | 'detached' | 'left';
 
 /**
  * Connects a client's raw connection with a session's streams until the output ends, the client leaves, or it detaches.
- * @param options.closeStdin the end of the client's input is the end of the process's (never on a terminal); without, it is a
- *   detaching, as Docker has it
+ * @param options.closeStdin the end of the client's input closes the process's, except on a terminal; otherwise it means that the client
+ *   leaves, as in Docker
  */
 export async function connectStreams(
   client: RawConnection,
@@ -138,7 +138,7 @@ export async function connectStreams(
   };
   output.on('error', () => undefined);
   input.on('error', () => undefined);
-  // One that has gone by now is not heard going.
+  // A client that has gone already will not emit `close` again.
   if (output.destroyed) leave('left');
   else output.once('close', () => leave('left'));
   if (stdin !== null) {
@@ -157,11 +157,11 @@ export async function connectStreams(
       if (options.closeStdin && !options.tty) stdin.end();
       else leave('left');
     };
-    // A client may be done with its input before anybody reads it.
+    // The client's input may have ended before anybody listened.
     if (input.readableEnded) over();
     else input.once('end', over);
   }
-  // Without a taker of input the client's leaving must be seen too; and a connection whose request had a body was paused.
+  // Read also when nobody takes the input, to see the client leave. A connection whose request had a body is paused until here.
   input.resume();
   await sendOutput(streams.output, output, options);
   output.end();

@@ -1,4 +1,4 @@
-/** Raw streams over a WebSocket (RFC 6455), as `GET /containers/{id}/attach/ws` has them. */
+/** Raw streams over a WebSocket (RFC 6455), for `GET /containers/{id}/attach/ws`. */
 import { Duplex } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Request, Response } from 'express';
@@ -7,7 +7,7 @@ import { atLeast } from './api-version.js';
 import { type RawConnection, takeOver } from './connection.js';
 import { versionOf } from './request.js';
 
-/** Of one message, in bytes: it is input, and kept until it is taken. */
+/** The largest message in bytes. A message is input, and kept in memory until it is taken. */
 const MAX_MESSAGE = 16 * 1024 * 1024;
 
 const NORMAL_CLOSURE = 1000;
@@ -20,8 +20,8 @@ const server = new WebSocketServer({
 });
 
 /**
- * Makes a request's connection a WebSocket; output goes in binary messages, and in text for clients before 1.28, which know no other.
- * Null: the request is none for it, and is answered.
+ * Makes a request's connection a WebSocket. Output goes in binary messages; clients before 1.28 know only text messages.
+ * @returns null: the request did not ask for one, and has been answered
  */
 export async function acceptWebSocket(request: Request, response: Response): Promise<RawConnection | null> {
   const asked = /(^|,)\s*upgrade\s*(,|$)/i.test(request.headers.connection ?? '');
@@ -32,15 +32,15 @@ export async function acceptWebSocket(request: Request, response: Response): Pro
   }
   const { socket, head } = takeOver(request);
   const webSocket = await new Promise<WebSocket | null>((resolve) => {
-    // A handshake that is refused was answered, and the connection is ended.
+    // A refused handshake has been answered, and the connection closed.
     socket.once('close', () => resolve(null));
     server.handleUpgrade(request, socket, head, resolve);
   });
   if (webSocket === null) return null;
-  // It was paused when it was taken over.
+  // Taking it over paused it.
   socket.resume();
   webSocket.on('error', () => undefined);
-  // The stream closes it without saying why: it is a normal end.
+  // The stream closes it without a code; clients should see a normal end.
   const close = webSocket.close.bind(webSocket);
   webSocket.close = (code = NORMAL_CLOSURE, reason) => close(code, reason);
   const stream = createWebSocketStream(webSocket, { decodeStrings: false });
@@ -48,7 +48,7 @@ export async function acceptWebSocket(request: Request, response: Response): Pro
   return { input: stream, output };
 }
 
-/** What is written goes on as text: characters that are cut stay together. */
+/** Passes on as text what is written to it. A character split between two writes stays whole. */
 function asText(stream: Duplex): Duplex {
   const decoder = new StringDecoder('utf8');
   stream.on('close', () => text.destroy());

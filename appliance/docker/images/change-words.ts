@@ -1,7 +1,7 @@
-/** Words of Dockerfile instructions: quoting, escapes and variables, as the Dockerfile reference has them. */
+/** The words of Dockerfile instructions: quoting, escapes and variables, as in the Dockerfile reference. */
 import { invalid } from '../../../src/common/errors.js';
 
-/** Splits at blanks outside quotes; quotes and escapes are kept for {@link expand}. */
+/** Splits at blanks outside quotes. Quotes and escapes stay, for {@link expand}. */
 export function splitWords(text: string): string[] {
   const words: string[] = [];
   let word = '';
@@ -26,7 +26,7 @@ export function splitWords(text: string): string[] {
 }
 
 /**
- * A word without quotes and escapes, its variables (`$A`, `${A}`, `${A:-x}`, `${A:+x}`) replaced.
+ * Removes quotes and escapes from a word, and replaces its variables (`$A`, `${A}`, `${A:-x}`, `${A:+x}`).
  * @throws invalid for a malformed substitution
  */
 export function expand(word: string, env: ReadonlyMap<string, string>): string {
@@ -41,7 +41,7 @@ export function expand(word: string, env: ReadonlyMap<string, string>): string {
     else if (char === '"') quote = quote === '"' ? '' : '"';
     else if (char === '\\') {
       const next = word[i + 1];
-      // Between double quotes only these are escaped.
+      // Between double quotes a backslash escapes only these.
       if (next === undefined || (quote === '"' && !'"$\\'.includes(next))) out += char;
       else {
         out += next;

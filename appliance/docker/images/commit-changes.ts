@@ -8,10 +8,10 @@ import { expand, splitWords } from './change-words.js';
 const SHELL = ['/bin/sh', '-c'];
 const NANOSECONDS: Record<string, number> = { ns: 1, us: 1e3, µs: 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };
 
-/** What an instruction works on. */
+/** What instructions change. */
 interface Change {
   config: DockerConfig;
-  /** A command was given by an instruction before. */
+  /** An earlier instruction has set the command. */
   cmdSet: boolean;
 }
 
@@ -24,7 +24,7 @@ const INSTRUCTIONS: Record<string, Instruction> = {
   },
   ENTRYPOINT: (text, change) => {
     change.config.Entrypoint = text === '' ? null : command(text, change.config);
-    // An entrypoint takes no command that was meant for another.
+    // A command that was meant for another entrypoint does not stay.
     if (!change.cmdSet) change.config.Cmd = null;
   },
   ENV: (text, { config }) => {
@@ -73,7 +73,7 @@ const INSTRUCTIONS: Record<string, Instruction> = {
 };
 
 /**
- * Applies instructions, one a line, to a copy of `config`.
+ * Applies instructions, one per line, to a copy of `config`.
  * @throws invalid in Docker's words
  */
 export function applyChanges(config: DockerConfig, changes: string[]): DockerConfig {
@@ -127,7 +127,7 @@ function only(instruction: string, text: string, config: DockerConfig): string {
   return expand(text, environment(config));
 }
 
-/** `name=value …`, or the older `name value`. */
+/** `name=value …`, or the older form `name value`. */
 function pairs(instruction: string, text: string, config: DockerConfig): [string, string][] {
   const env = environment(config);
   const list = splitWords(text);
@@ -195,7 +195,7 @@ function healthcheck(text: string): Record<string, unknown> {
   return { Test: list === null ? ['CMD-SHELL', argument] : ['CMD', ...list], ...options };
 }
 
-/** Go's durations, in nanoseconds: `1m30s`. */
+/** Reads one of Go's durations, such as `1m30s`; in nanoseconds. */
 function duration(text: string): number {
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)];
   if (text === '' || parts.map(([whole]) => whole).join('') !== text) throw invalid(`time: invalid duration "${text}"`);

@@ -1,11 +1,10 @@
 /** Images as the API shows them: a row of the list, `inspect`, and the history. */
 import { formatGoTime } from '../../../src/common/go-time.js';
 import { DEFAULT_PLATFORM, type Image, parseReference, repositoryName } from '../../image/index.js';
-import type { Engine } from '../engine.js';
 import { atLeast } from '../http/api-version.js';
 import { STORAGE_DRIVER } from '../system/storage-driver.js';
 
-/** What older versions showed of a configuration that is a container's too. */
+/** Older versions showed an image's configuration with the fields of a container's. */
 const CONTAINER_FIELDS = {
   Hostname: '',
   Domainname: '',
@@ -28,7 +27,7 @@ const CONFIG_FIELDS = {
   WorkingDir: '',
 };
 
-/** What an image says of its containers. */
+/** The fields with which an image configures its containers. */
 const IMAGE_FIELDS = [
   'User',
   'ExposedPorts',
@@ -45,7 +44,7 @@ const IMAGE_FIELDS = [
   'OnBuild',
 ] as const;
 
-/** Seconds since 1970; 0 when the image does not say. */
+/** In seconds since 1970; 0 when the image does not say. */
 export function createdSeconds(image: Image): number {
   return secondsOf(image.config.created);
 }
@@ -55,15 +54,15 @@ function secondsOf(created: string | undefined): number {
   return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
 }
 
-/** The image that this one was committed from, if it is still here. What an image of elsewhere says of a parent is not looked at. */
-export function parentOf(engine: Engine, image: Image): Image | undefined {
+/** The image that this one was committed from, if it is still here. A pulled image has none, whatever it says of a parent. */
+export function parentOf(images: Image[], image: Image): Image | undefined {
   const { parent } = image.config;
   if (parent === undefined || image.repoDigests.length > 0) return undefined;
-  const found = engine.images.list().find(({ id }) => id === parent);
+  const found = images.find(({ id }) => id === parent);
   return found?.chainIds.every((chain, i) => image.chainIds[i] === chain) === true ? found : undefined;
 }
 
-/** Bytes of layers that other images have too, by image id. */
+/** By image id, the bytes of layers that other images have too. */
 export function sharedSizes(images: Image[]): Map<string, number> {
   const users = new Map<string, number>();
   for (const { chainIds } of images) for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
@@ -78,7 +77,7 @@ export function sharedSizes(images: Image[]): Map<string, number> {
 const virtualSize = (image: Image, apiVersion: string): object =>
   atLeast(apiVersion, '1.44') ? {} : { VirtualSize: image.size };
 
-/** Before 1.43 an image without names had some that say so. */
+/** Before 1.43 an image without names showed `<none>` as its names. */
 function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
   const nameless = !atLeast(apiVersion, '1.43') && repoDigests.length + repoTags.length === 0;
   return nameless
@@ -86,15 +85,15 @@ function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
     : { RepoDigests: repoDigests, RepoTags: repoTags };
 }
 
-/** A row of `GET /images/json`. */
-export function imageRow(engine: Engine, image: Image, apiVersion: string): object {
+/** A row of `GET /images/json`. @param users how many containers it has */
+export function imageRow(images: Image[], image: Image, users: number, apiVersion: string): object {
   return {
-    // Told of since 1.51.
-    Containers: atLeast(apiVersion, '1.51') ? engine.containerImages.usersOf(image.id).length : -1,
+    // Counted since 1.51.
+    Containers: atLeast(apiVersion, '1.51') ? users : -1,
     Created: createdSeconds(image),
     Id: image.id,
     Labels: image.config.config.Labels ?? null,
-    ParentId: parentOf(engine, image)?.id ?? '',
+    ParentId: parentOf(images, image)?.id ?? '',
     ...namesOf(image, apiVersion),
     SharedSize: -1,
     Size: image.size,
@@ -102,13 +101,13 @@ export function imageRow(engine: Engine, image: Image, apiVersion: string): obje
   };
 }
 
-/** `GET /images/{name}/json` */
-export function imageView(engine: Engine, image: Image, apiVersion: string): object {
+/** `GET /images/{name}/json`. @param images all that there are */
+export function imageView(images: Image[], image: Image, apiVersion: string): object {
   const { config } = image;
   const legacy = !atLeast(apiVersion, '1.52');
   const filled = (fields: Record<string, string>): object =>
     legacy ? fields : Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
-  // What has no value is shown as what is not there.
+  // Empty values are left out.
   const given = Object.fromEntries(
     IMAGE_FIELDS.map((name) => [name, config.config[name]] as const).filter(
       ([name, value]) => value !== undefined && (name === 'Healthcheck' || !isEmpty(value)),
@@ -119,7 +118,7 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
     RepoTags: image.repoTags,
     RepoDigests: image.repoDigests,
     ...filled({
-      Parent: parentOf(engine, image)?.id ?? '',
+      Parent: parentOf(images, image)?.id ?? '',
       Comment: config.comment || (config.history?.at(-1)?.comment ?? ''),
     }),
     ...createdView(config.created, apiVersion),
@@ -141,13 +140,13 @@ export function imageView(engine: Engine, image: Image, apiVersion: string): obj
   };
 }
 
-/** Where an image was pulled from; one that was made here has nothing to show. */
+/** Where an image was pulled from; nothing for one that was made here. */
 function identity({ repoDigests }: Image): object {
   const from = repoDigests.map((digest) => repositoryName(parseReference(digest)));
   return from.length === 0 ? {} : { Identity: { Pull: [...new Set(from)].map((Repository) => ({ Repository })) } };
 }
 
-/** The time of making, as Go writes it. Clients show an image without one as `N/A`; older ones want some. */
+/** When it was made, as Go writes it. Clients show an image without a time as `N/A`; older ones need one. */
 function createdView(created: string | undefined, apiVersion: string): object {
   if (created !== undefined) return { Created: formatGoTime(created) };
   return atLeast(apiVersion, '1.44') ? {} : { Created: '0001-01-01T00:00:00Z' };
@@ -156,8 +155,8 @@ function createdView(created: string | undefined, apiVersion: string): object {
 const isEmpty = (value: unknown): boolean =>
   value === '' || value === false || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
 
-/** `GET /images/{name}/history`, the newest first. The images that this one was made of are named where they are here. */
-export function imageHistory(engine: Engine, image: Image): object[] {
+/** `GET /images/{name}/history`, newest first. Rows name the images that this one was committed from, if they are still here. */
+export function imageHistory(images: Image[], image: Image): object[] {
   const sizes = [...image.layerSizes];
   const rows = (image.config.history ?? []).map((entry) => ({
     Comment: entry.comment ?? '',
@@ -173,7 +172,7 @@ export function imageHistory(engine: Engine, image: Image): object[] {
     if (of === undefined) break;
     row.Id = of.id;
     row.Tags = of.repoTags.length === 0 ? null : of.repoTags;
-    of = parentOf(engine, of);
+    of = parentOf(images, of);
   }
   return rows;
 }

@@ -1,4 +1,4 @@
-/** Sends the output of containers with the log driver `syslog` on, run by run, line by line. */
+/** Forwards the output of containers with the log driver `syslog`, run by run, line by line. */
 
 import {
   type ContainerInfo,
@@ -20,22 +20,22 @@ import { checkSyslogSocket, NOTHING_GRANTED, syslogSettings } from './syslog-opt
 import { openSyslog, type SyslogSender } from './syslog-sender.js';
 
 const log = logger('syslog');
-/** How far was sent is noted this often, for an endpoint that takes over: what it has to send twice is of this time at most. */
+/** How often the position is saved for the next endpoint, which may send at most this much time's lines again. */
 const NOTE_MS = 2000;
 
-/** What Docker makes of a file that is missing, whichever it is. */
+/** Docker's exit code for any missing file. */
 const NOT_FOUND = 127;
 
 const noteKey = (id: string): string => `syslog.${id}`;
 
-/** A run whose output is sent. */
+/** A run whose output is being sent. */
 interface Forwarded {
   stopped: boolean;
   /** Ends the output. */
   stop(): void;
 }
 
-/** Follows running containers. A server that takes messages slowly slows their containers, as Docker's driver does. */
+/** Follows running containers. As with Docker's driver, a slow server slows the containers down. */
 export class LogForwarding {
   private readonly open = new Map<string, Forwarded>();
 
@@ -46,9 +46,9 @@ export class LogForwarding {
   ) {}
 
   /**
-   * Before a container's start: what its log options say is checked; with `syslog` it is connected with the server, so that its first
-   * line is sent.
-   * @throws unavailable in Docker's words; StartError where a file is missing, as Docker has it
+   * Before a container's start: checks its log options and, with `syslog`, connects to the server, so that not even the first line is
+   * missed.
+   * @throws unavailable in Docker's words; StartError when a file is missing, as in Docker
    */
   async prepare(container: ContainerInfo): Promise<void> {
     const { id } = container.spec;
@@ -73,7 +73,7 @@ export class LogForwarding {
     this.forward(container, lines(), sender, () => streams.close());
   }
 
-  /** For a container that runs already: from where the former endpoint was, or from now on. */
+  /** For a container that runs already: goes on where the endpoint before stopped, or from now on. */
   async resume(container: ContainerInfo): Promise<void> {
     if (logDriver(recordOf(container).hostConfig.LogConfig) !== 'syslog') return;
     const { id } = container.spec;
@@ -84,7 +84,7 @@ export class LogForwarding {
       const lines = await this.interaction.logs(id, { follow: true, stdout: true, stderr: true, sinceNs });
       this.forward(container, lines as AsyncIterable<OutputChunk[]>, sender, () => lines.destroy());
     } catch (error) {
-      log.error({ container: id, err: messageOf(error) }, 'the log of a running container is not sent on');
+      log.error({ container: id, err: messageOf(error) }, 'the log of a running container cannot be forwarded');
     }
   }
 
@@ -140,12 +140,12 @@ export class LogForwarding {
         }
       } catch (error) {
         if (!isKind(error, 'cancelled'))
-          log.warn({ container: spec.id, err: messageOf(error) }, 'the log of a container is sent on no longer');
+          log.warn({ container: spec.id, err: messageOf(error) }, 'forwarding the log of a container has stopped');
       } finally {
         clearInterval(note);
         sender.close();
         if (this.open.get(spec.id) === entry) this.open.delete(spec.id);
-        // Another endpoint goes on from there.
+        // After `stop` the position stays, for the next endpoint.
         if (noted !== 0n && !entry.stopped) await this.kv.delete(noteKey(spec.id)).catch(() => undefined);
       }
     };

@@ -1,4 +1,4 @@
-/** Log lines as `docker logs` gets them: with time stamps and details, in frames. */
+/** Renders log lines for `docker logs`: with timestamps and details, in frames. */
 import type { OutputChunk } from '../../../port-layer/index.js';
 import { formatTime } from '../values/timestamps.js';
 
@@ -8,11 +8,11 @@ const FRAME_HEAD = 8;
 export interface LogFormat {
   tty: boolean;
   timestamps: boolean;
-  /** What stands before each line with `details`: {@link encodeDetails}; null: none asked for. */
+  /** What `details` puts before each line, from {@link encodeDetails}; null: not asked for. */
   details: string | null;
 }
 
-/** A container's attributes as `details` shows them: `a=1,b=2`, by name, both sides escaped as in a URL's query. */
+/** A container's attributes as `details` shows them: `a=1,b=2`, sorted by name, both sides escaped as in a URL's query. */
 export function encodeDetails(attributes: Record<string, string>): string {
   const quote = (text: string): string =>
     encodeURIComponent(text)
@@ -24,7 +24,7 @@ export function encodeDetails(attributes: Record<string, string>): string {
     .join(',');
 }
 
-/** Many lines as one piece of the answer; each line is a frame of its own where streams are multiplexed. */
+/** Renders many lines as one piece of the answer. In a multiplexed stream each line is a frame. */
 export function renderLines(lines: OutputChunk[], { tty, timestamps, details }: LogFormat): Buffer {
   const suffix = details === null ? '' : `${details} `;
   let time = -1n;

@@ -1,6 +1,6 @@
 /**
- * Log drivers and their options (Docker, "Configure logging drivers"). All but `none` keep a container's output in its output log,
- * which is what `docker logs` reads; `syslog` also sends it on.
+ * Log drivers and their options (Docker, "Configure logging drivers"). All but `none` keep a container's output in its output log, which
+ * `docker logs` reads; `syslog` also forwards it.
  */
 import type { LogRotation } from '../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
@@ -12,24 +12,24 @@ import { checkSyslogOptions, NOTHING_GRANTED } from './syslog-options.js';
 export const LOG_DRIVERS = ['json-file', 'local', 'syslog'];
 export const DEFAULT_LOG_DRIVER = 'json-file';
 
-/** Docker's, which need services that nothing here speaks to. */
+/** Docker's drivers for services that the engine does not speak to. */
 const NOT_DONE = ['awslogs', 'etwlogs', 'fluentd', 'gcplogs', 'gelf', 'journald', 'splunk'];
 const ATTRIBUTES = ['labels', 'labels-regex', 'env', 'env-regex', 'tag'];
 const CACHE = ['cache-disabled', 'cache-max-size', 'cache-max-file', 'cache-compress'];
 const FILES = ['max-size', 'max-file', 'compress'];
 const SYSLOG = ['syslog-address', 'syslog-facility', 'syslog-format', 'syslog-tls-ca-cert', 'syslog-tls-cert'];
 const SYSLOG_TLS = ['syslog-tls-key', 'syslog-tls-skip-verify'];
-/** For every driver. What does not block may lose output; here none is lost. */
+/** Options of every driver. Non-blocking drivers may lose output, but here none is lost. */
 const ANY = ['mode', 'max-buffer-size'];
 const KNOWN: Record<string, { options: string[]; named: string }> = {
   'json-file': { options: [...FILES, ...ATTRIBUTES], named: 'json-file log driver' },
   local: { options: FILES, named: 'log driver local' },
   syslog: { options: [...SYSLOG, ...SYSLOG_TLS, ...ATTRIBUTES, ...CACHE], named: 'syslog log driver' },
 };
-/** What Docker's `local` keeps unless told, also as the cache of drivers that send logs elsewhere. */
+/** What Docker's `local` driver keeps by default, also as the cache of drivers that send logs elsewhere. */
 const LOCAL_SIZE = 20 * 1024 * 1024;
 const LOCAL_FILES = '5';
-/** A regular expression has so long for all names. */
+/** How long a regular expression may take for all names. */
 const REGEX_MS = 200;
 
 /** A log configuration as in `HostConfig`. */
@@ -38,13 +38,13 @@ export interface LogConfig {
   Config?: Record<string, string> | null | undefined;
 }
 
-/** What a container's log keeps. */
+/** How much a container's log keeps. */
 export interface LogKeeping {
-  /** False: nothing; there is nothing to be read. */
+  /** False: nothing is kept, so nothing can be read. */
   kept: boolean;
-  /** Bytes of the newest output that are kept at least; undefined: everything is. */
+  /** At least this many bytes of the newest output are kept; undefined: all of it. */
   keepBytes?: number;
-  /** How much of them is shown. */
+  /** How much of what is kept is shown. */
   rotation?: LogRotation;
 }
 
@@ -54,10 +54,10 @@ export function logDriver(config: LogConfig | null | undefined): string {
 }
 
 /**
- * What Docker checks when a container is made: that there is such a driver with such options. What the options say is looked at when the
- * container is started ({@link checkLogValues}).
- * @param grants what of the endpoint's machine may be named
- * @throws invalid in Docker's words; unsupported for drivers that are not done
+ * What Docker checks when a container is made: that the driver exists and has these options. Their values are checked when the container is
+ * started ({@link checkLogValues}).
+ * @param grants what options may name of the endpoint's machine
+ * @throws invalid in Docker's words; unsupported for drivers that are not implemented
  */
 export function checkLogConfig(config: LogConfig | null | undefined, grants = NOTHING_GRANTED): void {
   const driver = logDriver(config);
@@ -78,7 +78,7 @@ export function checkLogConfig(config: LogConfig | null | undefined, grants = NO
   }
 }
 
-/** What Docker's drivers find wrong when the container is started, in their order. @throws invalid in Docker's words */
+/** What Docker's drivers check when the container is started, in their order. @throws invalid in Docker's words */
 export function checkLogValues(config: LogConfig | null | undefined, subject: TagSubject): void {
   const driver = logDriver(config);
   const options = config?.Config ?? {};
@@ -100,7 +100,7 @@ function checkMode(options: Record<string, string>): void {
     throw invalid(`error parsing option max-buffer-size: invalid size: '${buffer}'`);
 }
 
-/** What is to be kept of a container's output: all of it where the options make no sense, and the container will not start. */
+/** How much to keep of a container's output. Options with bad values keep all of it; the container will not start anyway. */
 export function logKeeping(config: LogConfig | null | undefined): LogKeeping {
   try {
     return keeping(config);
@@ -161,7 +161,7 @@ function localKeeping(options: Record<string, string>, prefix: string): LogKeepi
   return rotated('local', size || LOCAL_SIZE, Math.max(1, files));
 }
 
-/** A file takes a last line beyond its size. */
+/** A line that crosses the size limit still goes into the file. */
 const LONGEST_LINE = 16_384 + 13;
 
 function rotated(format: LogRotation['format'], fileBytes: number, files: number): LogKeeping {
@@ -170,7 +170,7 @@ function rotated(format: LogRotation['format'], fileBytes: number, files: number
 
 const UNITS = ['', 'k', 'm', 'g', 't', 'p'];
 
-/** A size as Docker reads it: `10k`, `1.5 MB`; null: it is none. @param kilo what `k` means: 1000 in the size of files, also as `KiB` */
+/** Reads a size as Docker does: `10k`, `1.5 MB`; null: malformed. @param kilo what `k` means; for files 1000, even in `KiB` */
 function parseSize(text: string, kilo = 1000): number | null {
   const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b)?$/i.exec(text);
   if (match === null) return null;
@@ -185,7 +185,7 @@ function pattern(text: string): RegExp {
   try {
     return new RegExp(text);
   } catch (error) {
-    // As Go says of what people get wrong most.
+    // Go's message for the most common mistake.
     if (/Unterminated group/.test((error as Error).message))
       throw invalid(`error parsing regexp: missing closing ): \`${text}\``, error);
     throw invalid(`error parsing regexp: ${(error as Error).message}`, error);
@@ -193,8 +193,8 @@ function pattern(text: string): RegExp {
 }
 
 /**
- * The attributes that `details` shows of a container's lines: labels and variables that the options name.
- * @throws invalid for a regular expression that takes too long: unlike Go's, these can
+ * The attributes that `details` shows with a container's lines: the labels and variables that the options name.
+ * @throws invalid for a regular expression that takes too long: unlike Go's, JavaScript's can
  */
 export function logAttributes(
   config: LogConfig | null | undefined,

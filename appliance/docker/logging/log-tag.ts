@@ -1,8 +1,8 @@
-/** Tags of log lines (Docker, "Customize log driver output"): text with fields of the container in it. */
+/** Tags of log lines (Docker, "Customize log driver output"): templates with fields of the container. */
 import { invalid } from '../../../src/common/errors.js';
 import { shortId } from '../../../src/common/ids.js';
 
-/** What a tag may name. */
+/** The fields that a tag may name. */
 export interface TagSubject {
   id: string;
   name: string;
@@ -21,7 +21,7 @@ const FIELDS: Record<string, (subject: TagSubject) => string> = {
 };
 const DEFAULT = '{{.ID}}';
 
-/** @throws invalid for what is no template of fields, in Docker's words where it has some */
+/** @throws invalid for anything but text and fields, in Docker's words where it has some */
 export function renderTag(template: string | undefined, subject: TagSubject): string {
   const text = template || DEFAULT;
   const filled = text.replace(/\{\{-?\s*(.*?)\s*-?\}\}/gs, (_whole, action: string) => {

@@ -1,4 +1,4 @@
-/** Syslog messages as Docker's driver forms them: of the local syslog daemon, of RFC 3164, and of RFC 5424. */
+/** Formats syslog messages as Docker's driver does: for the local daemon, by RFC 3164, and by RFC 5424. */
 import { hostname } from 'node:os';
 import type { OutputChunk } from '../../../port-layer/index.js';
 import type { SyslogFormat } from './syslog-options.js';
@@ -8,16 +8,16 @@ const ERROR = 3;
 const INFORMATIONAL = 6;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
-/** How messages of a container are formed. */
+/** How a container's messages are formatted. */
 export interface MessageForm {
   facility: number;
   format: SyslogFormat;
   tag: string;
-  /** Each is preceded by its length (RFC 5425, 4.3), as RFC 5424 over TLS has it. */
+  /** Put its length before each message (RFC 5425, 4.3), as for RFC 5424 over TLS. */
   counted: boolean;
 }
 
-/** A line as one message, with a line feed at its end. */
+/** Formats a line as one message, with a line feed at its end. */
 export function syslogMessage({ stream, timeNs, data }: OutputChunk, form: MessageForm): Buffer {
   const { facility, format, tag, counted } = form;
   const priority = facility * 8 + (stream === 'stderr' ? ERROR : INFORMATIONAL);

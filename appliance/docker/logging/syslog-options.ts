@@ -25,15 +25,15 @@ const FIRST_LOCAL = 16;
 const DAEMON = 3;
 const FORMATS: SyslogFormat[] = ['rfc3164', 'rfc5424', 'rfc5424micro'];
 const PORT = 514;
-/** Of a file that is not there, and of one that is nothing to whoever asks: which it is cannot be found out. */
+/** Says the same of a file that does not exist and of one that is not granted, so that nobody can probe for files. */
 const MISSING = 'no such file or directory';
-/** Where nothing was said. */
+/** The grants of an endpoint whose configuration names none. */
 export const NOTHING_GRANTED: SyslogGrants = { sockets: [], files: {} };
 const LOCAL_SOCKET = '/dev/log';
-/** Of the machine's own. */
+/** Where messages go by default: the syslog daemon of the machine. */
 const LOCAL: SyslogAddress = { scheme: 'unix', path: LOCAL_SOCKET };
 
-/** @param grants what of the machine may be named @throws invalid in Docker's words */
+/** @param grants what options may name of the machine @throws invalid in Docker's words */
 export function checkSyslogOptions(options: Record<string, string>, grants: SyslogGrants): void {
   const { address } = syslogSettings(options, null);
   if (
@@ -44,17 +44,17 @@ export function checkSyslogOptions(options: Record<string, string>, grants: Sysl
     throw invalid(`stat ${address.path}: ${MISSING}`);
 }
 
-/** Refuses a socket that may not be named, as one on which nobody listens. @throws unavailable in Docker's words */
+/** Refuses a socket that is not granted like one on which nobody listens. @throws unavailable in Docker's words */
 export function checkSyslogSocket({ address }: SyslogSettings, grants: SyslogGrants): void {
   if (address.scheme === 'unix' && !isGranted(address.path, grants)) throw unavailable('Unix syslog delivery error');
 }
 
 /**
- * @param grants the certificates and keys that there are; null: they are not looked at
+ * @param grants has the certificates and keys; null: leave them out
  * @throws invalid in Docker's words
  */
 export function syslogSettings(options: Record<string, string>, grants: SyslogGrants | null): SyslogSettings {
-  // Docker takes the option's being there for yes.
+  // For Docker the presence of the option means yes.
   const verify = options['syslog-tls-skip-verify'] === undefined;
   const keys = grants === null ? {} : readKeys(options, verify, grants);
   return {
@@ -65,7 +65,7 @@ export function syslogSettings(options: Record<string, string>, grants: SyslogGr
   };
 }
 
-/** The files are part of the endpoint's configuration: no file of the machine is opened because a client names it. */
+/** The files are part of the endpoint's configuration: the engine never opens a file of the machine because a client names it. */
 function readKeys(
   options: Record<string, string>,
   verify: boolean,
@@ -85,7 +85,7 @@ function readKeys(
     if (!keys.ca.includes('-----BEGIN CERTIFICATE-----'))
       throw invalid(`failed to append certificates from PEM file: ${name}`);
   }
-  // With one of the two, the other is wanted.
+  // One of the two needs the other.
   if (cert !== '' || key !== '') Object.assign(keys, { cert: pair(cert), key: pair(key) });
   return keys;
 }

@@ -1,4 +1,4 @@
-/** Connections to a syslog server: datagrams, or a stream that is connected again when it breaks off. */
+/** Connections to a syslog server: datagrams, or a stream that reconnects when it breaks. */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, isIP, isIPv6, type Socket } from 'node:net';
@@ -17,7 +17,7 @@ const CAUSES: Record<string, string> = {
   ENETUNREACH: 'network is unreachable',
   ETIMEDOUT: 'connection timed out',
 };
-/** OpenSSL's verdicts on a chain that leads to nobody who is trusted. */
+/** OpenSSL's codes for a chain that does not lead to a trusted authority. */
 const UNKNOWN_AUTHORITY = [
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',
@@ -26,7 +26,7 @@ const UNKNOWN_AUTHORITY = [
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ];
 
-/** What is wrong with a server's certificate, in Go's words; null: nothing is. */
+/** What is wrong with a server's certificate, in Go's words; null: nothing. */
 function certificateProblem(error: unknown): string | null {
   const code = errnoOf(error) ?? '';
   if (UNKNOWN_AUTHORITY.includes(code)) return 'certificate signed by unknown authority';
@@ -44,15 +44,15 @@ function certificateProblem(error: unknown): string | null {
 
 const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 
-/** Sends messages; one that can't be sent is told of in the engine's own log, and dropped. */
+/** Sends messages. One that cannot be sent is reported in the engine's own log and dropped. */
 export interface SyslogSender {
   /** Resolves when the next one may be sent. */
   send(message: Buffer): Promise<void>;
-  /** Sends what is under way and ends the connection. */
+  /** Sends what is still under way and ends the connection. */
   close(): void;
 }
 
-/** @throws unavailable in Docker's words when nothing can be connected with */
+/** @throws unavailable in Docker's words when it cannot connect */
 export async function openSyslog(settings: SyslogSettings): Promise<SyslogSender> {
   const { address } = settings;
   if (address.scheme !== 'unix' && address.port > MAX_PORT)
@@ -65,7 +65,7 @@ export async function openSyslog(settings: SyslogSettings): Promise<SyslogSender
 
 function datagrams(host: string, port: number): SyslogSender {
   const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4');
-  // Nobody may listen there: that is not found out.
+  // Over UDP nobody can tell whether anybody listens.
   socket.on('error', () => undefined);
   socket.unref();
   let closed = false;
@@ -92,7 +92,7 @@ function datagrams(host: string, port: number): SyslogSender {
   };
 }
 
-/** @throws invalid in Docker's words for a certificate and key that are none */
+/** @throws invalid in Docker's words for a malformed certificate or key */
 function openSocket({ address, tls }: SyslogSettings): Socket {
   if (address.scheme === 'unix') return connect(address.path);
   const { host, port } = address;
@@ -108,7 +108,7 @@ function openSocket({ address, tls }: SyslogSettings): Socket {
   } catch (error) {
     throw invalid(`Could not load X509 key pair: tls: ${messageOf(error)}`, error);
   }
-  // A name only: that of an address is checked all the same.
+  // Only names are sent to the server; an address is still checked against the certificate.
   const servername = isIP(host) === 0 ? { servername: host } : {};
   return connectTls({ host, port, ...servername, rejectUnauthorized: verify, secureContext });
 }
@@ -139,11 +139,11 @@ class StreamSender implements SyslogSender {
       if (isAbort(error)) throw unavailable(`dial tcp ${place}:${address.port}: i/o timeout`, error);
       throw unavailable(`dial tcp ${place}:${address.port}: connect: ${CAUSES[code] ?? messageOf(error)}`, error);
     }
-    // What a server says is of no interest; that it has gone is.
+    // Reads and ignores what a server sends, to notice when it goes.
     socket.resume();
     socket.unref();
     socket.on('error', () => undefined);
-    // From its end on nothing is sent on it; what was is still on its way.
+    // After the server's end nothing more is sent here; what was sent is still on its way.
     const gone = (): void => {
       if (this.socket === socket) this.socket = null;
     };

@@ -1,16 +1,16 @@
 /**
- * What requests say of a container's network. Tools post what `inspect` showed them: what the engine had filled in there is passed
- * over, as in Docker.
+ * Checks what a request says of a container's network. Tools send back what `inspect` showed them, so fields that the engine filled in
+ * are ignored, as in Docker.
  */
 import { invalid, unsupported } from '../../../src/common/errors.js';
 import type { CreateBody } from '../containers/config/container-config.js';
 
-/** What a request can say of an endpoint. */
+/** What a request may say of an endpoint. */
 export type EndpointRequest = NonNullable<
   NonNullable<NonNullable<CreateBody['NetworkingConfig']>['EndpointsConfig']>[string]
 >;
 
-/** What an endpoint gets when its container runs. */
+/** What the engine fills in when the container runs. */
 const FILLED_IN = [
   'NetworkID',
   'EndpointID',
@@ -22,12 +22,12 @@ const FILLED_IN = [
   'GlobalIPv6PrefixLen',
   'DNSNames',
 ];
-/** Done; or moot with one network (`GwPriority`: which of several leads out). */
+/** Implemented, or without meaning while there is one network (`GwPriority` says which of several is the way out). */
 const DONE = [...FILLED_IN, 'Aliases', 'MacAddress', 'GwPriority', 'IPAMConfig'];
 
 const OTHER_THAN_BRIDGE = /^(default|bridge|host|none|container:.*|)$/;
 
-/** One network of a container's, and what is said of it. @throws invalid in Docker's words, unsupported */
+/** Checks the endpoints of a container that is to be made. It may have one network. @throws invalid in Docker's words, unsupported */
 export function checkEndpoints(create: CreateBody): void {
   const mode = create.HostConfig?.NetworkMode || 'default';
   const same = mode === 'default' || mode === 'bridge' ? ['default', 'bridge'] : [mode];

@@ -1,18 +1,18 @@
-/** Restart policies: whether a container that has ended is started again, and after how long (moby `restartmanager`). */
+/** Restart policies: whether a container that has ended is started again, and after which pause (moby `restartmanager`). */
 
-/** `HostConfig.RestartPolicy`, with nothing left out. */
+/** `HostConfig.RestartPolicy` with all fields. */
 export interface RestartPolicy {
   name: 'no' | 'always' | 'unless-stopped' | 'on-failure';
-  /** With `on-failure`: give up after so many restarts; 0: never. */
+  /** With `on-failure`: how many restarts before giving up; 0: no limit. */
   maximumRetryCount: number;
 }
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 60_000;
-/** Who ran so long begins again with the first pause. */
+/** After a run this long, pauses begin with the first again. */
 const GOOD_RUN_MS = 10_000;
 
-/** From what a request or the stored configuration has. What is none of Docker's policies is `no`. */
+/** Reads the policy of a request or of a kept configuration. Anything that is not one of Docker's policies counts as `no`. */
 export function restartPolicy(
   given: { Name?: string | undefined; MaximumRetryCount?: number | undefined } | null | undefined,
 ): RestartPolicy {
@@ -31,14 +31,14 @@ export interface EndedRun {
   manuallyStopped: boolean;
 }
 
-/** Counts the restarts of one container and tells the pauses before them. */
+/** Counts the restarts of one container, and decides on the pauses before them. */
 export class RestartBackoff {
   private pauseMs = 0;
 
   /** @param count restarts so far */
   constructor(public count = 0) {}
 
-  /** Milliseconds until the next start, which is counted; null: it stays as it is. */
+  /** Milliseconds until the next start, which it counts; null: there is none. */
   next(policy: RestartPolicy, run: EndedRun): number | null {
     if (policy.name === 'no') return null;
     if (run.durationMs >= GOOD_RUN_MS) this.pauseMs = 0;
@@ -48,7 +48,7 @@ export class RestartBackoff {
     return this.pauseMs;
   }
 
-  /** A user has started it: nothing of before counts. */
+  /** A user has started it: begins anew. */
   reset(): void {
     this.count = 0;
     this.pauseMs = 0;

@@ -1,6 +1,6 @@
 /**
- * Starts containers again as their restart policies say, and knows of each whether a user stopped it. What must outlast this process
- * (the number of restarts, the user's stop) is kept with the container.
+ * Restarts containers by their restart policies, and remembers which of them a user stopped. The number of restarts and a user's stop must
+ * outlast this process, so they are kept with the container.
  */
 import type { ContainerInfo } from '../../../port-layer/index.js';
 import { isKind, messageOf } from '../../../src/common/errors.js';
@@ -10,16 +10,16 @@ import { annotationsOf, recordOf } from '../containers/container-record.js';
 import { RestartBackoff, restartPolicy } from './restart-policy.js';
 
 const log = logger('docker');
-/** Containers that are started at once when the engine starts. */
+/** How many containers are started at the same time when the engine starts. */
 const STARTS_AT_ONCE = 2;
 
-/** When vSphere was not to be reached, it is tried again after this. */
+/** The pause before another attempt when vSphere could not be reached. */
 const UNREACHED_MS = 1000;
 
-/** What the supervisor does with containers. */
+/** What the supervisor needs of containers. */
 export interface Supervised {
   list(): ContainerInfo[];
-  /** Starts a container, and keeps annotations with it in the same step. */
+  /** Starts a container, and keeps the annotations with it in the same step. */
   start(id: string, annotations: () => Record<string, string>): Promise<void>;
   annotate(id: string, annotations: Record<string, string>): Promise<void>;
 }
@@ -27,22 +27,22 @@ export interface Supervised {
 interface Life {
   backoff: RestartBackoff;
   manuallyStopped: boolean;
-  /** This run is not followed by another, whatever the policy says: a user has sent the signal that ends it. */
+  /** A user has sent the signal that ends this run, so no other follows it, whatever the policy says. */
   cancelled: boolean;
-  /** It has ended and is started again; the timer is null once the start is under way. */
+  /** It has ended and is to be started again; the timer is null once the start is under way. */
   pending: { timer: NodeJS.Timeout | null } | null;
-  /** Told when it is given up to restart it. */
+  /** Called when its restart is given up. */
   readonly waiting: Set<() => void>;
 }
 
-/** One per engine. */
+/** There is one for an engine. */
 export class RestartSupervisor {
   private readonly lives = new Map<string, Life>();
   private closed = false;
 
   constructor(private readonly containers: Supervised) {}
 
-  /** Nothing is started any more. */
+  /** Stops restarting anything. */
   close(): void {
     this.closed = true;
     for (const { pending } of this.lives.values()) if (pending?.timer) clearTimeout(pending.timer);
@@ -52,7 +52,7 @@ export class RestartSupervisor {
     return (this.lives.get(id)?.pending ?? null) !== null;
   }
 
-  /** True while it is restarting and the next start is yet to come. */
+  /** Whether it is restarting, and its next start has not begun. */
   isWaiting(id: string): boolean {
     return (this.lives.get(id)?.pending?.timer ?? null) !== null;
   }
@@ -71,11 +71,11 @@ export class RestartSupervisor {
       runOf(container, life),
     );
     if (pauseMs === null) return;
-    log.info({ container: id, pauseMs, count: life.backoff.count }, 'a container has ended and is started again');
+    log.info({ container: id, pauseMs, count: life.backoff.count }, 'a container has ended and will be restarted');
     life.pending = { timer: setTimeout(() => void this.restart(id, life), pauseMs) };
   }
 
-  /** A run has begun. Its end may come before the start is through. */
+  /** A run has begun. It may end before the call that started it returns. */
   started(id: string): void {
     const life = this.lives.get(id);
     if (life === undefined || life.pending === null) return;
@@ -93,7 +93,7 @@ export class RestartSupervisor {
     } catch (error) {
       log.warn({ container: id, err: messageOf(error) }, 'a container could not be started again');
       if (life.pending !== pending) return;
-      // vSphere is not to be reached: that says nothing of the container.
+      // That vSphere cannot be reached says nothing about the container.
       if (isKind(error, 'unavailable') && !life.cancelled && !this.closed)
         pending.timer = setTimeout(() => void this.restart(id, life), UNREACHED_MS);
       else this.giveUp(life);
@@ -107,8 +107,9 @@ export class RestartSupervisor {
   }
 
   /**
-   * A user sends a signal. `final`: it is one that is to end the container. Resolves when that is kept.
-   * @returns true when it was about to be restarted, which is now given up: there is no process to signal
+   * A user sends a signal. Resolves when the stop is kept.
+   * @param final the signal is meant to end the container
+   * @returns true when a restart was pending and has been given up: there is no process to signal
    */
   async signalled(container: ContainerInfo, final: boolean): Promise<boolean> {
     const life = this.of(container);
@@ -122,7 +123,7 @@ export class RestartSupervisor {
     return waits;
   }
 
-  /** A container is to be removed: nothing is kept. @returns as {@link signalled} */
+  /** A container is being removed, so nothing is kept. @returns as {@link signalled} */
   removing(container: ContainerInfo): boolean {
     const life = this.of(container);
     life.cancelled = true;
@@ -131,7 +132,7 @@ export class RestartSupervisor {
     return waits;
   }
 
-  /** A user starts it: it begins anew. @returns what is to be kept with it */
+  /** A user starts it: begins anew. @returns the annotations to keep with it */
   startedByUser(container: ContainerInfo): Record<string, string> {
     const life = this.of(container);
     life.backoff.reset();
@@ -140,12 +141,12 @@ export class RestartSupervisor {
     return recordOf(container).restart === null ? {} : this.record(life);
   }
 
-  /** A user gives it another policy: it counts from the next end on (moby `UpdateMonitor`). */
+  /** A user gives it another policy, which applies from its next end on (moby `UpdateMonitor`). @returns the annotations to keep with it */
   policyChanged(container: ContainerInfo): Record<string, string> {
     return this.record(this.of(container));
   }
 
-  /** Resolves when it is given up to restart a container that waits for that. */
+  /** Resolves when the pending restart of a container is given up; at once if there is none. */
   async notRestarted(id: string, signal: AbortSignal): Promise<void> {
     const life = this.lives.get(id);
     if (life === undefined || life.pending === null) return;
@@ -167,7 +168,7 @@ export class RestartSupervisor {
     this.lives.delete(id);
   }
 
-  /** When the engine starts: containers that are not running and should be. Resolves when all were tried. */
+  /** When the engine starts: starts the containers that should be running. Resolves when all were tried. */
   async restore(): Promise<void> {
     const wanted = this.containers.list().filter((container) => {
       const life = this.of(container);

@@ -1,12 +1,10 @@
 /** What `/version` and `/info` say of the engine. */
-
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { DEFAULT_NETWORK } from '../../../port-layer/config.js';
-import type { ContainerInfo, HostInfo } from '../../../port-layer/index.js';
+import { DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
+import type { ContainerInfo, ExecService, HostInfo, StorageReserve } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
-import type { Engine } from '../engine.js';
 import { API_VERSION, atLeast, MIN_API_VERSION } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
@@ -20,21 +18,30 @@ const manifest = new URL(
 export const ENGINE_VERSION = (JSON.parse(readFileSync(fileURLToPath(manifest), 'utf8')) as { version: string })
   .version;
 /**
- * The Docker Engine whose API this is. What was seen in the sources of tools: Testcontainers (Java) compares the parts between dots
- * as numbers, up to the first that differ (`1.6.0` is wanted; a first number of 1 would make it read on, and fail at the suffix); Dev
- * Containers take the digits and dots that it begins with; moby's own comparison, which Go programs use, takes a part that is no
- * number for 0. Compose 2 and DDEV compare the version of the API, docker-py and dockerode no version of the engine; Compose 1 asks
- * whether it begins with `ucp`. By their specification semantic versions pass over what follows `+`; after `-` it would be
- * older than the release. Debian's engines have such a suffix too (`28.5.2+dfsg4`).
+ * The Docker Engine whose API this is. Tools read the version in different ways: Testcontainers for Java compares the parts between dots
+ * as numbers up to the first that differs (it wants `1.6.0` or later; with a first number of 1 it would read on and fail at the suffix);
+ * Dev Containers read the leading digits and dots; moby's own comparison, which Go programs use, takes a part that is not a number for 0.
+ * Compose 2 and DDEV compare the API version; docker-py and dockerode compare no engine version; Compose 1 asks whether it begins with
+ * `ucp`. Semantic versioning ignores what follows `+`, whereas with `-` it would be older than the release. Debian's engines carry such a
+ * suffix too (`28.5.2+dfsg4`).
  */
 const DOCKER_VERSION = '29.8.0';
-/** What `/version`, `/info` and the `Server` header say; {@link ENGINE_VERSION} is the truth, and stands in `Components`. */
+/** What `/version`, `/info` and the `Server` header say. `Components` has {@link ENGINE_VERSION} too. */
 export const SERVER_VERSION = `${DOCKER_VERSION}+caisson.${ENGINE_VERSION}`;
 const ARCH = arch() === 'x64' ? 'amd64' : arch();
 
+/** What they are told from. */
+export interface InfoSources {
+  config: VchConfig;
+  exec: Pick<ExecService, 'list'>;
+  images: { list(): { length: number } };
+  room: Pick<StorageReserve, 'lastRefused' | 'quota' | 'space'>;
+  hostInfo(): Promise<HostInfo>;
+}
+
 /** `GET /version` */
-export async function versionView(engine: Engine): Promise<object> {
-  const host = await engine.portLayer.hostInfo();
+export async function versionView({ hostInfo }: Pick<InfoSources, 'hostInfo'>): Promise<object> {
+  const host = await hostInfo();
   const details = {
     ApiVersion: API_VERSION,
     Arch: ARCH,
@@ -67,31 +74,32 @@ export async function versionView(engine: Engine): Promise<object> {
 }
 
 /** `GET /info`, with the fields of that version of the API. */
-export async function infoView(engine: Engine, apiVersion: string): Promise<object> {
-  const host = await engine.portLayer.hostInfo();
-  // With a slash at its end, as Docker keeps them.
-  const mirrors = engine.config.registry.mirrors.map((mirror) => mirror.replace(/\/?$/, '/'));
+export async function infoView(sources: InfoSources, apiVersion: string): Promise<object> {
+  const { config, exec, images, room } = sources;
+  const host = await sources.hostInfo();
+  // Docker keeps them with a trailing slash.
+  const mirrors = config.registry.mirrors.map((mirror) => mirror.replace(/\/?$/, '/'));
   const since = (version: string, fields: object): object => (atLeast(apiVersion, version) ? fields : {});
   const before = (version: string, fields: object): object => (atLeast(apiVersion, version) ? {} : fields);
-  const containers = engine.portLayer.exec.list();
+  const containers = exec.list();
   const running = containers.filter(
     (container) => container.state === 'running' || container.state === 'stopping',
   ).length;
   const paused = containers.filter((container) => container.paused).length;
   return {
-    ID: uuid(engine.config.id),
+    ID: uuid(config.id),
     Containers: containers.length,
     ContainersRunning: running - paused,
     ContainersPaused: paused,
     ContainersStopped: containers.length - running,
-    Images: engine.images.list().length,
+    Images: images.list().length,
     Driver: STORAGE_DRIVER,
     DriverStatus: [
-      ['Virtual container host', engine.config.name],
+      ['Virtual container host', config.name],
       ['vSphere', host.product],
-      ['Image store', `[${engine.config.imageStore.datastore}] ${engine.config.imageStore.path}`.trim()],
-      ...(await spaces(engine)),
-      ...engine.config.networks.map(({ name, portGroup, subnet }) => [
+      ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
+      ...(await spaces(room)),
+      ...config.networks.map(({ name, portGroup, subnet }) => [
         name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
         `${portGroup} ${subnet}`,
       ]),
@@ -114,7 +122,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     Debug: false,
     NFd: readdirSync('/proc/self/fd').length,
     OomKillDisable: true,
-    // The nearest thing to it: what this process waits for.
+    // The nearest thing that Node has: what this process waits for.
     NGoroutines: process.getActiveResourcesInfo().length,
     SystemTime: new Date().toISOString(),
     LoggingDriver: DEFAULT_LOG_DRIVER,
@@ -140,7 +148,7 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     HttpProxy: '',
     HttpsProxy: '',
     NoProxy: '',
-    Name: engine.config.name,
+    Name: config.name,
     Labels: [],
     ExperimentalBuild: false,
     ServerVersion: SERVER_VERSION,
@@ -162,28 +170,27 @@ export async function infoView(engine: Engine, apiVersion: string): Promise<obje
     CDISpecDirs: [],
     InitCommit: { ID: '' },
     SecurityOptions: ['name=virtual-machine'],
-    Warnings: warnings(engine, host, containers),
+    Warnings: warnings(room, host, containers),
   };
 }
 
-/** How long it is told that something was refused for want of room. */
+/** How long `info` mentions that something was refused for lack of room. */
 const REFUSED_MS = 3_600_000;
 
-/** What an administrator has to see to. */
-function warnings(engine: Engine, host: HostInfo, containers: ContainerInfo[]): string[] | null {
+/** What an administrator should look into. */
+function warnings({ lastRefused }: InfoSources['room'], host: HostInfo, containers: ContainerInfo[]): string[] | null {
   const still = containers.filter(({ paused, error }) => paused && error !== '');
-  const told = [
+  const list = [
     ...host.lacks.map((what) => `WARNING: ${what}`),
     ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${error}`),
   ];
-  const { lastRefused } = engine.portLayer.room;
   if (lastRefused !== null && Date.now() - lastRefused.at.getTime() < REFUSED_MS)
-    told.push(`WARNING: refused at ${lastRefused.at.toISOString()}: ${lastRefused.message}`);
-  return told.length === 0 ? null : told;
+    list.push(`WARNING: refused at ${lastRefused.at.toISOString()}: ${lastRefused.message}`);
+  return list.length === 0 ? null : list;
 }
 
-/** The room that there is, what of it is kept free, and what images may take. */
-async function spaces({ portLayer: { room } }: Engine): Promise<[string, string][]> {
+/** How much space there is, how much of it is kept free, and how much images may take. */
+async function spaces(room: InfoSources['room']): Promise<[string, string][]> {
   const all = await room.space().catch(() => []);
   const { quota } = room;
   return [
@@ -197,10 +204,10 @@ async function spaces({ portLayer: { room } }: Engine): Promise<[string, string]
   ];
 }
 
-/** As in Docker that which containers see; a vSphere host does not know it, and has its own. */
+/** The kernel that containers see, as in Docker. A vSphere host does not know that one; then the host's own. */
 const kernelOf = (host: HostInfo): string => host.containerKernel || host.kernelVersion || release();
 
-/** What runs the virtual machines, where the host tells. */
+/** The program that runs the virtual machines, if the host tells. */
 function emulator({ emulator: whole, acceleration, containerKernel }: HostInfo): object[] {
   const [, name = '', version] = /^(\S+).* version (\S+)/.exec(whole) ?? [];
   if (version === undefined) return [];
@@ -208,5 +215,5 @@ function emulator({ emulator: whole, acceleration, containerKernel }: HostInfo):
   return [{ Name: name, Version: version, Details }];
 }
 
-/** 32 hex digits as a UUID is written. */
+/** Writes 32 hex digits as a UUID. */
 const uuid = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');

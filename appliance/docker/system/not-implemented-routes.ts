@@ -1,4 +1,4 @@
-/** Every endpoint of the Engine API that is not done yet: each answers 501, none is missing, none pretends. */
+/** The endpoints of the Engine API that are not implemented yet. Each answers 501, so that none is missing and none pretends to work. */
 import type { Router } from 'express';
 import { unsupported } from '../../../src/common/errors.js';
 import { routes } from '../http/endpoint-table.js';
@@ -10,7 +10,7 @@ POST /networks/create; DELETE /networks/:id
 GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
 `;
 
-/** Adds a refusing route for each. */
+/** Adds a route that refuses for each of them. */
 export function notImplementedRoutes(router: Router): void {
   routes(router, ENDPOINTS, (endpoint) => () => {
     throw unsupported(`${endpoint.replace(/[:*](\w+)/g, '{$1}')} is not implemented`);

@@ -1,19 +1,19 @@
-/** Endpoints of what this engine is not, answered as Docker Engine answers when it is not either. */
+/** Endpoints for what this engine is not, such as a swarm node. It answers like a Docker Engine that is not one either. */
 import type { Router } from 'express';
 import { routes } from '../http/endpoint-table.js';
 
 const EXPERIMENTAL =
   'This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.';
-/** To whom is in no swarm. */
+/** What Docker answers when it is in no swarm. */
 export const NO_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 
-/** A Docker Engine that is not in experimental mode has none. */
+/** A Docker Engine has these only in experimental mode. */
 const CHECKPOINTS = `
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 `;
 
-/** What a member of a swarm can be asked. */
+/** What only a member of a swarm can do. */
 const OF_A_SWARM = `
 GET /swarm; POST /swarm/leave; POST /swarm/update; GET /swarm/unlockkey; POST /swarm/unlock
 GET /nodes; GET /nodes/:id; DELETE /nodes/:id; POST /nodes/:id/update
@@ -23,7 +23,7 @@ GET /secrets; POST /secrets/create; GET /secrets/:id; DELETE /secrets/:id; POST 
 GET /configs; POST /configs/create; GET /configs/:id; DELETE /configs/:id; POST /configs/:id/update
 `;
 
-/** This engine is no member of a swarm, and cannot become one. */
+/** The engine cannot become a member of a swarm. */
 const SWARM = 'POST /swarm/init; POST /swarm/join';
 
 function refuse(router: Router, endpoints: string, status: number, message: (endpoint: string) => string): void {

@@ -1,4 +1,4 @@
-/** Work on what a client gave us, a regular expression for instance, that must not keep the endpoint for longer than it may. */
+/** Bounds the time of work on what a client sent, such as a regular expression, so that it cannot keep the endpoint busy. */
 import { createContext, Script } from 'node:vm';
 import { errnoOf } from '../../../src/common/errors.js';
 
@@ -6,8 +6,8 @@ const context = createContext({ work: () => undefined });
 const script = new Script('work()');
 
 /**
- * What `work` gives, or undefined when it took longer than `ms` of processor time: then it was broken off in the middle. It may be begun
- * several times, as on a machine that is busy with other things the time that it is given may be over before it gets to anything.
+ * What `work` returns, or undefined when it took longer than `ms` of processor time and was interrupted. It may be started several times:
+ * on a busy machine its time may be over before it gets the processor.
  * @throws what `work` throws
  */
 export function withinTime<T>(ms: number, work: () => T): { value: T } | undefined {
@@ -27,7 +27,7 @@ export function withinTime<T>(ms: number, work: () => T): { value: T } | undefin
   }
 }
 
-/** Processor time is measured less exactly than time is. */
+/** Processor time is measured less exactly than elapsed time. */
 const MEASURED = 0.9;
 
 /** @returns false when it took too long */

@@ -1,4 +1,4 @@
-/** Durations in words, as the CLI's users know them. */
+/** Durations in words, as `docker ps` shows them. */
 
 /** `Less than a second`, `5 seconds`, `About a minute`, `3 hours`, … @param ms milliseconds */
 export function humanDuration(ms: number): string {

@@ -35,7 +35,7 @@ function parseDuration(text: string): number | null {
   );
 }
 
-/** RFC 3339 with nanoseconds, as `docker logs -t` shows. */
+/** RFC 3339 with nanoseconds, as `docker logs -t` shows it. */
 export function formatTime(ns: bigint): string {
   const date = new Date(Number(ns / 1_000_000n)).toISOString().slice(0, 19);
   return `${date}.${(ns % 1_000_000_000n).toString().padStart(9, '0')}Z`;

@@ -1,10 +1,10 @@
-/** A container's mount points: as they are kept with it, as `inspect` and `ps` show them, and as the port layer mounts them. */
+/** A container's mount points: as the port layer mounts them, and as `inspect` and `ps` show them. */
 import { posix } from 'node:path';
 import type { ContainerInfo, ContainerSpec, VolumeMount } from '../../../port-layer/index.js';
 import { tmpfsMounts } from '../containers/config/tmpfs.js';
 import { annotationsOf, type MountPoint, recordOf } from '../containers/container-record.js';
 
-/** What mounts make of a container that is to be created. @throws invalid */
+/** Gives a container that is to be created its mounts. @throws invalid */
 export function withMounts(spec: ContainerSpec, mounts: MountPoint[]): ContainerSpec {
   if (mounts.length === 0) return spec;
   const volumes = mounts
@@ -12,7 +12,7 @@ export function withMounts(spec: ContainerSpec, mounts: MountPoint[]): Container
     .map(
       ({ name, destination, rw, anonymous, subpath }): VolumeMount => ({
         volume: name,
-        // Docker's image volumes may be relative to the root.
+        // Volumes of an image may be relative paths; Docker takes them as relative to the root.
         path: posix.resolve('/', destination),
         readOnly: !rw,
         ...(subpath === undefined ? {} : { subpath }),

@@ -1,4 +1,4 @@
-/** What a create request says of mounts, one by one: `-v` texts and `--mount` objects, checked in Docker's words. */
+/** Parses the mounts of a create request one by one: `-v` texts and `--mount` objects. Messages are in Docker's words. */
 import { posix } from 'node:path';
 import { invalid, unavailable, unsupported } from '../../../src/common/errors.js';
 import type { MountRequest } from '../containers/config/container-config.js';
@@ -6,25 +6,25 @@ import type { MountRequest } from '../containers/config/container-config.js';
 /** A mount that a request asks for. */
 export interface WantedMount {
   type: 'volume' | 'tmpfs';
-  /** Name of the volume; '': one of its own. */
+  /** Name of the volume; '': an anonymous one. */
   source: string;
   target: string;
-  /** As it was given, for `inspect`. */
+  /** The mode as it was given, for `inspect`. */
   mode: string;
   readOnly: boolean;
-  /** An empty volume gets what the image has there. */
+  /** Fill an empty volume with what the image has there. */
   copy: boolean;
   driver: string;
   options: Record<string, string> | null;
   labels: Record<string, string> | null;
   subpath: string;
-  /** Of a tmpfs, as for `--tmpfs`. */
+  /** Options of a tmpfs, as for `--tmpfs`. */
   tmpfs: string;
-  /** It comes from the configuration: from `-v /directory`, or from the image. */
+  /** It comes from `Config.Volumes`: from `-v /directory`, or from the image. */
   configured: boolean;
 }
 
-/** Kinds of words in the mode of a `-v`: of each kind there may be one. */
+/** The words that the mode of a `-v` may have, by kind. There may be one of each kind. */
 const MODES = [
   ['rw', 'ro'],
   ['z', 'Z'],
@@ -49,7 +49,7 @@ const plain = {
   configured: false,
 };
 
-/** One of `Volumes` of a container's configuration. @throws invalid: Docker would fail to start the container */
+/** An entry of `Config.Volumes`. @throws invalid for what Docker would accept here and fail on when it starts the container */
 export function parseConfigured(path: string, driver: string): WantedMount {
   const target = posix.normalize(path).replace(/(?<=.)\/$/, '');
   if (posix.resolve('/', target) === '/' || target.includes('\0'))
@@ -57,7 +57,7 @@ export function parseConfigured(path: string, driver: string): WantedMount {
   return { ...plain, type: 'volume', source: '', target, driver, configured: true };
 }
 
-/** True for the words that may follow a second colon. */
+/** Whether these words may follow the second colon of a `-v`. */
 function isMode(mode: string): boolean {
   if (mode === '') return true;
   const words = mode.split(',');
@@ -69,7 +69,7 @@ function isMode(mode: string): boolean {
 
 const isReadOnly = (mode: string): boolean => mode.split(',').includes('ro');
 
-/** One of `HostConfig.Binds`. @param driver `HostConfig.VolumeDriver` @throws unavailable, in Docker's words; unsupported */
+/** An entry of `HostConfig.Binds`. @param driver `HostConfig.VolumeDriver` @throws unavailable, in Docker's words; unsupported */
 export function parseBind(text: string, driver: string): WantedMount {
   const wrong = (why = ''): Error => unavailable(`invalid volume specification: '${text}'${why}`);
   const [first = '', second, third, ...more] = text.split(':');
@@ -110,7 +110,7 @@ function checkTarget(type: string, target: string): void {
 
 const OPTIONS = { BindOptions: 'bind', VolumeOptions: 'volume', TmpfsOptions: 'tmpfs' } as const;
 
-/** One of `HostConfig.Mounts`. @throws invalid in Docker's words; unsupported */
+/** An entry of `HostConfig.Mounts`. @throws invalid in Docker's words; unsupported */
 export function parseMount(mount: MountRequest): WantedMount {
   const type = mount.Type ?? '';
   const target = mount.Target ?? '';
@@ -176,7 +176,7 @@ function tmpfsWords({ TmpfsOptions: given }: MountRequest, readOnly: boolean, wr
   return words.join(',');
 }
 
-/** One of `HostConfig.VolumesFrom`. @throws invalid in Docker's words */
+/** An entry of `HostConfig.VolumesFrom`. @throws invalid in Docker's words */
 export function parseVolumesFrom(text: string): { reference: string; readOnly: boolean } {
   if (text === '') throw invalid('volumes-from specification cannot be an empty string');
   const [reference = '', ...rest] = text.split(':');

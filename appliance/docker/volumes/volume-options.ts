@@ -1,24 +1,24 @@
-/** Drivers of volumes, their options, and volume names. */
+/** Checks the drivers, options and names of volumes. */
 import type { NewVolume } from '../../../port-layer/index.js';
 import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 
-/** One thing under two names: what Docker calls its own driver, and what the engine's volumes are. */
+/** Two names for the same driver: Docker's name for its own, and what the engine's volumes really are. */
 export const DEFAULT_DRIVER = 'local';
 export const VOLUME_DRIVERS = [DEFAULT_DRIVER, 'vsphere'];
-/** The label by which Docker knows volumes that were made without a name. */
+/** The label that Docker puts on volumes that were made without a name. */
 export const ANONYMOUS_LABEL = 'com.docker.volume.anonymous';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
-/** As for a name of a file. */
+/** The limit of a file name. */
 const MAX_NAME = 255;
-/** What Docker's driver can mount from elsewhere: here there is but one store. */
+/** Options of Docker's driver that mount something from elsewhere. The engine has only its own store. */
 const MOUNTED_ELSEWHERE = ['type', 'device', 'o'];
 const UNITS: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40, p: 2 ** 50 };
 const MIB = 2 ** 20;
 
 /**
- * A volume to be made, its driver and options checked.
- * @throws notFound (no such driver), invalid, unsupported: all begin with `create <name>: `, in Docker's words
+ * Checks what is asked of a volume that is to be made.
+ * @throws notFound (no such driver), invalid, unsupported in Docker's words, all beginning with `create <name>: `
  */
 export function newVolume(
   name: string,
@@ -44,14 +44,14 @@ function checkName(name: string): void {
   if (name.length > MAX_NAME) throw invalid(`create ${name.slice(0, 40)}…: volume name is too long`);
 }
 
-/** Bytes asked for; undefined: none. */
+/** The size asked for, in bytes; undefined: none. */
 function capacity(name: string, driver: string, options: Record<string, string>): number | undefined {
   let bytes: number | undefined;
   for (const [given, value] of Object.entries(options)) {
     const option = given.toLowerCase();
     if (option === 'capacity' || option === 'size') {
       const size = parseSize(value);
-      // A bare number is in MB where vSphere's users give one.
+      // For `capacity`, vSphere's own option, a plain number means MB.
       const wanted = option === 'capacity' && /^\d+$/.test(value.trim()) ? Number(value) * MIB : size;
       if (wanted === undefined) throw invalid(`create ${name}: invalid size: '${value}'`);
       if (wanted === 0 && option === 'capacity') throw invalid(`create ${name}: Invalid size: ${value}`);
@@ -68,7 +68,7 @@ function capacity(name: string, driver: string, options: Record<string, string>)
   return bytes;
 }
 
-/** `10g`, `512MiB`, `1024`: bytes in powers of 1024, as Docker reads sizes. */
+/** Reads a size as Docker does: `10g`, `512MiB`, `1024`; units are powers of 1024. */
 function parseSize(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
   return match === null ? undefined : Math.floor(Number(match[1]) * UNITS[match[2]!.toLowerCase()]!);

@@ -1,4 +1,4 @@
-/** Volumes as Docker has them: made with containers or by themselves, used by containers, removed with them or by themselves. */
+/** Docker's volumes: made and removed by themselves or with containers, and used by containers. */
 import { posix } from 'node:path';
 import type { VchConfig } from '../../../port-layer/config.js';
 import {
@@ -25,7 +25,7 @@ const MAX_MOUNTS = 100;
 
 /** The volumes of an engine. */
 export class VolumeService {
-  /** Anonymous volumes of removed containers that are on their way out. */
+  /** By container, the removal of its anonymous volumes while that is under way. */
   private readonly removing = new Map<string, Promise<void>>();
 
   constructor(
@@ -38,7 +38,7 @@ export class VolumeService {
     return this.portLayer.volumes;
   }
 
-  /** Where a volume lies, as vSphere names it. */
+  /** The path of a volume, as vSphere writes it. */
   sourceOf = (name: string): string => volumeDiskName(this.config, name);
 
   list(): VolumeInfo[] {
@@ -52,7 +52,7 @@ export class VolumeService {
     return volume;
   }
 
-  /** Containers that have a volume. */
+  /** The ids of the containers that use a volume. */
   usersOf(name: string): string[] {
     return this.portLayer.exec
       .list()
@@ -61,7 +61,7 @@ export class VolumeService {
   }
 
   /**
-   * Makes a volume; one of that name that is there already is given as it is. Without a name it is anonymous.
+   * Makes a volume, or returns the one that already has this name. Without a name it is anonymous.
    * @throws invalid, notFound, unsupported in Docker's words
    */
   async create(
@@ -85,7 +85,7 @@ export class VolumeService {
     return { volume, made: true };
   }
 
-  /** @throws conflict; notFound for a driver that there is not */
+  /** @throws conflict in Docker's words; notFound for a driver that does not exist */
   private checkDriver(name: string, driver: string, known: VolumeInfo): void {
     newVolume(name, driver, null, null);
     throw conflict(`create ${name}: conflict: volume name must be unique: "${name}" is of driver ${known.driver}`);
@@ -101,8 +101,8 @@ export class VolumeService {
   }
 
   /**
-   * Makes the volumes that a create request asks for, and gives the container its mounts.
-   * @throws invalid, unavailable, notFound, unsupported in Docker's words; anonymous volumes that were made are gone then
+   * Makes the volumes that a create request asks for, and adds the mounts to the container's spec.
+   * @throws invalid, unavailable, notFound, unsupported in Docker's words, after removing the anonymous volumes that it made
    */
   async prepare(request: CreateBody, spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerSpec> {
     const wanted = this.wanted(request, recordOf({ spec }).config.Volumes ?? {});
@@ -131,7 +131,7 @@ export class VolumeService {
   }
 
   /**
-   * Removes the anonymous volumes of a container that is gone, but for those that another one has. They are off the list at once.
+   * Removes the anonymous volumes of a removed container, except those that another container uses. They leave the list at once.
    * @returns resolves when their files are gone too
    */
   removeWith(container: ContainerInfo): Promise<void> {
@@ -147,7 +147,10 @@ export class VolumeService {
         const removed = this.store.remove(name);
         this.events.publish('volume', 'destroy', name, { driver });
         await removed.catch((error: unknown) =>
-          log.warn({ volume: name, err: messageOf(error) }, 'an anonymous volume of a removed container stays'),
+          log.warn(
+            { volume: name, err: messageOf(error) },
+            'an anonymous volume of a removed container could not be removed',
+          ),
         );
       }),
     )
@@ -157,7 +160,7 @@ export class VolumeService {
     return removal;
   }
 
-  /** Resolves when no files of a removed container's volumes are being removed. */
+  /** Resolves when the files of a removed container's volumes are gone. */
   async removed(id: string): Promise<void> {
     await this.removing.get(id);
   }
@@ -165,11 +168,11 @@ export class VolumeService {
   private async discard(names: string[]): Promise<void> {
     for (const name of names)
       await this.remove(name).catch((error: unknown) =>
-        log.debug({ volume: name, err: messageOf(error) }, 'an anonymous volume stays'),
+        log.debug({ volume: name, err: messageOf(error) }, 'an anonymous volume could not be removed'),
       );
   }
 
-  /** All that is asked for, checked, without anything being made: mounts of other containers, and what the request names itself. */
+  /** Checks all mounts that are asked for, those of other containers and the request's own, without making anything. */
   private wanted({ HostConfig: host }: CreateBody, configured: Record<string, object>): (WantedMount | MountPoint)[] {
     const driver = host?.VolumeDriver ?? '';
     const all = new Map<string, WantedMount | MountPoint>();
@@ -189,7 +192,7 @@ export class VolumeService {
     for (const given of host?.Mounts ?? []) add(parseMount(given), given.Target ?? '', false);
     for (const path of Object.keys(configured)) {
       const mount = parseConfigured(path, driver);
-      // What is mounted there anyway comes first.
+      // An explicit mount on the same path takes precedence.
       if (!all.has(mount.target) && !Object.hasOwn(tmpfs, mount.target)) all.set(mount.target, mount);
     }
     if (all.size > MAX_MOUNTS) throw invalid(`too many mounts: ${all.size}`);
@@ -237,7 +240,7 @@ export class VolumeService {
   }
 }
 
-/** @throws invalid: more than a machine can have, before any is made */
+/** Checked before any volume is made. @throws invalid when there are more than a VM can have */
 function checkCount(wanted: (WantedMount | MountPoint)[]): void {
   const volumes = wanted
     .filter(({ type }) => type === 'volume')

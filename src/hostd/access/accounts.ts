@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { logger } from '../../common/log.js';
 import { Saver } from '../../common/saver.js';
 import { writeWhole } from '../../common/write-whole.js';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import { hashPassword, PasswordChecks } from './passwords.js';
 import { type Role, SYSTEM_ROLES } from './roles.js';

@@ -1,45 +1,44 @@
 /** The gate that every operation passes: who may call it on which object with which arguments. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
-import type { Host } from '../inventory/host.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
-import { isReference } from './authority.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
+import { DATASTORE_REF, HOST_SYSTEM, isReference, ROOT_FOLDER } from '../references.js';
 import { type Caller, noPermission } from './caller.js';
+import type { GuardedObject, GuardedObjects } from './guarded-object.js';
 import type { Rule } from './operation-rules.js';
 
 const VISIBLE = 'System.View';
 
 /** @throws NoPermission that names the object and the privilege that is missing */
-export function admit(host: Host, caller: Caller, rule: Rule, object: ManagedObject, args: unknown): void {
+export function admit(objects: GuardedObjects, caller: Caller, rule: Rule, object: GuardedObject, args: unknown): void {
   if (!caller.restricted) return;
   mustSee(caller, object);
   for (const ref of references(args)) {
-    const named = host.registry.find(ref);
+    const named = objects.find(ref);
     if (named !== undefined) mustSee(caller, named);
   }
   // What is no entity has no permissions of its own: seeing it is all there is.
-  const on = placeOf(host, rule, object);
+  const on = placeOf(objects, rule, object);
   if (on.isEntity() ? !caller.has(on, rule.privilege) : rule.privilege !== VISIBLE)
     throw noPermission(on.ref, rule.privilege);
   for (const [name, privilege] of Object.entries(rule.arguments ?? {})) {
     const ref = (args as Record<string, unknown>)[name];
     // Without it the host's root pool or the like would be meant.
     if (!isReference(ref)) throw noPermission(object.ref, privilege);
-    if (!caller.has(host.registry.get(ref), privilege)) throw noPermission(ref, privilege);
+    if (!caller.has(objects.get(ref), privilege)) throw noPermission(ref, privilege);
   }
 }
 
-function mustSee(caller: Caller, object: ManagedObject): void {
+function mustSee(caller: Caller, object: GuardedObject): void {
   if (!caller.sees(object)) throw noPermission(object.ref, VISIBLE);
 }
 
-function placeOf(host: Host, rule: Rule, object: ManagedObject): ManagedObject {
+function placeOf(objects: GuardedObjects, rule: Rule, object: GuardedObject): GuardedObject {
   switch (rule.on) {
     case 'datastore':
-      return host.datastore;
+      return objects.get(DATASTORE_REF);
     case 'host':
-      return host.registry.get(host.hostSystem);
+      return objects.get(HOST_SYSTEM);
     case 'root':
-      return host.registry.get(host.rootFolder);
+      return objects.get(ROOT_FOLDER);
     default:
       return object;
   }

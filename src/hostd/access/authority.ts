@@ -3,12 +3,11 @@
  * inherited; without one, the nearest ancestor's that is passed down counts, along each line of ancestors (a machine has two: its
  * folder and its resource pool). Administrators are those with the role Admin on the root folder.
  */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
-import type { Registry } from '../inventory/registry.js';
-import { Task } from '../inventory/task.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
+import { isReference, PROPERTY_COLLECTOR, ROOT_FOLDER } from '../references.js';
 import type { Accounts, GrantedRole } from './accounts.js';
 import type { Caller } from './caller.js';
+import type { GuardedObject, GuardedObjects } from './guarded-object.js';
 import { Holdings } from './holdings.js';
 import { ADMINISTRATOR, LOOKING } from './roles.js';
 
@@ -28,10 +27,9 @@ const FOR_EVERYBODY = new Set([
   'HostDatastoreBrowser',
   'EnvironmentBrowser',
 ]);
-const DEFAULT_COLLECTOR = 'ha-property-collector';
 
 /** True for a machine that only an administrator may change: one that hostd runs as a process. */
-export type IsEndpoint = (object: ManagedObject) => boolean;
+export type IsEndpoint = (object: GuardedObject) => boolean;
 
 /** Decides. */
 export class Authority {
@@ -41,24 +39,23 @@ export class Authority {
     readonly accounts: Accounts,
     /** The administrator's name, who is no user of {@link Accounts}. */
     private readonly administrator: string,
-    private readonly registry: Registry,
-    private readonly rootFolder: ManagedObjectReference,
+    private readonly registry: GuardedObjects,
     private readonly isEndpoint: IsEndpoint,
     /** What is kept for each user. */
     readonly holdings = new Holdings(),
   ) {
-    this.builtIn = { entity: rootFolder, principal: administrator, roleId: ADMINISTRATOR, propagate: true };
+    this.builtIn = { entity: ROOT_FOLDER, principal: administrator, roleId: ADMINISTRATOR, propagate: true };
   }
 
   isAdministrator(principal: string | null): boolean {
     if (principal === null) return false;
     if (principal === this.administrator) return true;
-    const granted = this.accounts.permission(principal, this.rootFolder);
+    const granted = this.accounts.permission(principal, ROOT_FOLDER);
     return granted?.roleId === ADMINISTRATOR && granted.propagate;
   }
 
   /** Permissions on an entity, with those that are passed down to it where `inherited`; those of one principal, or all. */
-  permissionsOn(object: ManagedObject, inherited: boolean, principal?: string): GrantedRole[] {
+  permissionsOn(object: GuardedObject, inherited: boolean, principal?: string): GrantedRole[] {
     const own = this.permissions(principal).filter(({ entity }) => entity.value === object.ref.value);
     if (!inherited) return own;
     const above = this.parents(object).flatMap((parent) => this.permissionsOn(parent, true, principal));
@@ -73,13 +70,13 @@ export class Authority {
   }
 
   /** Roles that a principal has on an entity, own or inherited. */
-  rolesOn(principal: string, object: ManagedObject): number[] {
+  rolesOn(principal: string, object: GuardedObject): number[] {
     if (this.isAdministrator(principal)) return [ADMINISTRATOR];
     const own = this.accounts.permission(principal, object.ref);
     return own === undefined ? this.inherited(principal, object, 0) : [own.roleId];
   }
 
-  private inherited(principal: string, object: ManagedObject, depth: number): number[] {
+  private inherited(principal: string, object: GuardedObject, depth: number): number[] {
     if (depth > MAX_DEPTH) return [];
     return this.parents(object).flatMap((parent) => {
       const granted = this.accounts.permission(principal, parent.ref);
@@ -87,7 +84,7 @@ export class Authority {
     });
   }
 
-  private parents(object: ManagedObject): ManagedObject[] {
+  private parents(object: GuardedObject): GuardedObject[] {
     const refs = [
       object.property('parent'),
       object.ref.type === 'VirtualMachine' ? object.property('resourcePool') : undefined,
@@ -96,12 +93,12 @@ export class Authority {
   }
 
   /** Names of the privileges that a principal has on an entity. */
-  privileges(principal: string, object: ManagedObject): string[] {
+  privileges(principal: string, object: GuardedObject): string[] {
     const all = this.rolesOn(principal, object).flatMap((id) => this.accounts.role(id)?.privileges ?? []);
     return [...new Set(all)].filter((privilege) => this.has(principal, object, privilege));
   }
 
-  has(principal: string | null, object: ManagedObject, privilege: string): boolean {
+  has(principal: string | null, object: GuardedObject, privilege: string): boolean {
     if (principal === null) return false;
     if (this.isAdministrator(principal)) return true;
     // An endpoint is a process of this machine, with what it may do in its configuration.
@@ -110,14 +107,16 @@ export class Authority {
   }
 
   /** True when a caller may know of an object. */
-  sees(caller: Pick<Caller, 'principal' | 'owns'>, object: ManagedObject): boolean {
+  sees(caller: Pick<Caller, 'principal' | 'owns'>, object: GuardedObject): boolean {
     const { principal } = caller;
     // Where every client begins.
     if (principal === null) return object.ref.type === 'ServiceInstance';
     if (this.isAdministrator(principal)) return true;
-    if (object instanceof Task) return object.user === principal || this.has(principal, object.entity, 'System.View');
+    const { belongsTo } = object;
+    if (belongsTo !== undefined)
+      return belongsTo.user === principal || this.has(principal, belongsTo.about, 'System.View');
     if (object.isEntity()) return this.has(principal, object, 'System.View');
-    return FOR_EVERYBODY.has(object.ref.type) || object.ref.value === DEFAULT_COLLECTOR || caller.owns(object);
+    return FOR_EVERYBODY.has(object.ref.type) || object.ref.value === PROPERTY_COLLECTOR.value || caller.owns(object);
   }
 
   /** A value without references to what the caller may not see; what is untouched is the same value. */
@@ -149,11 +148,4 @@ export class Authority {
 /** A permission as it goes on the wire. */
 export function wirePermission(granted: GrantedRole): object {
   return { ...granted, group: false };
-}
-
-/** True for a value that is a reference to a managed object. */
-export function isReference(value: unknown): value is ManagedObjectReference {
-  if (typeof value !== 'object' || value === null) return false;
-  const { type, value: id } = value as { type?: unknown; value?: unknown };
-  return typeof type === 'string' && typeof id === 'string';
 }

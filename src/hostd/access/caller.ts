@@ -1,24 +1,24 @@
 /** Whose call is being carried out. What hostd does by itself has no caller, and may do everything. */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { fault } from '../faults.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
+import type { GuardedObject } from './guarded-object.js';
 import { NOTHING_HELD, type Release } from './holdings.js';
 
-/** One who calls. Authorised by {@link Authority}. */
+/** One who calls. What it may do is decided by {@link Authority}. */
 export interface Caller {
   /** The user's name; null for one who has not logged in. */
   readonly principal: string | null;
   /** False for an administrator, who sees and may do everything. */
   readonly restricted: boolean;
-  sees(object: ManagedObject): boolean;
-  has(object: ManagedObject, privilege: string): boolean;
+  sees(object: GuardedObject): boolean;
+  has(object: GuardedObject, privilege: string): boolean;
   /** True for an object that ends with the caller's session, such as a view. */
-  owns(object: ManagedObject): boolean;
+  owns(object: GuardedObject): boolean;
   /** Roles that the caller has on an entity. */
-  rolesOn(object: ManagedObject): number[];
+  rolesOn(object: GuardedObject): number[];
   /** Permissions on an entity that the caller may know of. */
-  permissionsOn(object: ManagedObject): object[];
+  permissionsOn(object: GuardedObject): object[];
   /** A value without references to what the caller may not see. */
   redact<T>(value: T): T;
   /** Counts what is kept in memory for the caller. @throws LimitExceeded when that is too much */
@@ -44,17 +44,17 @@ export function restrictedCaller(): Caller | undefined {
 }
 
 /** True when the caller may know of the object. */
-export function callerSees(object: ManagedObject): boolean {
+export function callerSees(object: GuardedObject): boolean {
   return restrictedCaller()?.sees(object) ?? true;
 }
 
 /** True when the caller has the privilege on the object. */
-export function callerHas(object: ManagedObject, privilege: string): boolean {
+export function callerHas(object: GuardedObject, privilege: string): boolean {
   return restrictedCaller()?.has(object, privilege) ?? true;
 }
 
 /** @throws NoPermission */
-export function mustHave(object: ManagedObject, privilege: string): void {
+export function mustHave(object: GuardedObject, privilege: string): void {
   if (!callerHas(object, privilege)) throw noPermission(object.ref, privilege);
 }
 

@@ -1,7 +1,7 @@
 /** Files of virtual disks, each with what is on record about it. */
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createChild, createEmpty } from '../../disk/vmdk/create.js';
+import { createChild, createEmpty } from '../../disk/index.js';
 import { forgetRecord, recordDisk } from './disk-records.js';
 
 /** Makes a disk at a local path, with a record that no QEMU can change. @param parent local path; null: a disk without parent */

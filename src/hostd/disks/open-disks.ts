@@ -11,7 +11,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { invalid, messageOf } from '../../common/errors.js';
 import { type BlockReader, MAX_CHAIN, readVmdkIdentity, type VmdkIdentity, vmdkDifference } from '../../disk/index.js';
-import { DATASTORE } from '../inventory/datastore.js';
+import { DATASTORE } from '../datastore/datastore-paths.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
 import { imagesOf, readRecord, writeRecord } from './disk-records.js';
 

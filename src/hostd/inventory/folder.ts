@@ -1,21 +1,21 @@
-/** Folders, the datacenter's children, and making VMs in them. */
-import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+/** Folder: those that a single host has; VMs are made and registered in one of them. */
+import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
-import type { CallContext } from '../server/session.js';
-import type { Host } from './host.js';
-import { ManagedObject } from './managed-object.js';
+import type { CallContext } from '../objects/call-context.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { TaskManager } from '../services/tasks/task-manager.js';
+import type { Machines } from './machines.js';
 
-/** A folder of the inventory. A single host has the fixed ones only. */
 export class Folder extends ManagedObject {
   constructor(
-    private readonly host: Host,
-    id: string,
+    private readonly host: { tasks: TaskManager; machines: Machines },
+    folder: ManagedObjectReference,
     private readonly name: string,
     private readonly parent: ManagedObjectReference | undefined,
     private readonly childType: string[],
     private readonly children: () => ManagedObjectReference[],
   ) {
-    super('Folder', id);
+    super('Folder', folder.value);
   }
 
   property(name: string): unknown {
@@ -43,7 +43,7 @@ export class Folder extends ManagedObject {
   ): ManagedObjectReference {
     this.mustHoldVms();
     return this.host.tasks.run('Folder.createVm', this, this.name, context.userName, () =>
-      this.host.createVm(args.config, args.pool, this.ref, context.userName),
+      this.host.machines.create(args.config, args.pool, this.ref, context.userName),
     );
   }
 
@@ -54,7 +54,7 @@ export class Folder extends ManagedObject {
     this.mustHoldVms();
     if (args.asTemplate) throw fault('NotSupported', 'Templates need a vCenter');
     return this.host.tasks.run('Folder.registerVm', this, this.name, context.userName, () =>
-      this.host.registerVm(args.path, args.name, args.pool, this.ref, context.userName),
+      this.host.machines.registerFile(args.path, args.name, args.pool, this.ref, context.userName),
     );
   }
 

@@ -1,17 +1,15 @@
-/** HostNetworkSystem: port groups. There is one virtual switch, vSwitch0. */
-import type { HostPortGroupSpec } from '../../vim25/types.generated.js';
+/** HostNetworkSystem: the port groups of the one virtual switch. */
+import type { HostPortGroupSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import { NETWORK_SYSTEM } from '../references.js';
 import { REJECT_ALL, type SecurityPolicy } from '../switch/security-policy.js';
-import type { Host } from './host.js';
-import { hostDns, hostNetwork, hostRoutes } from './host-info.js';
-import { ManagedObject } from './managed-object.js';
+import { hostDns, hostNetwork, hostRoutes, SWITCH } from './host/host-network-info.js';
+import type { PortGroups } from './port-groups.js';
 
-const SWITCH = 'vSwitch0';
-
-/** Adds and removes port groups. */
 export class HostNetworkSystem extends ManagedObject {
-  constructor(private readonly host: Host) {
-    super('HostNetworkSystem', 'networkSystem');
+  constructor(private readonly portGroups: PortGroups) {
+    super('HostNetworkSystem', NETWORK_SYSTEM.value);
   }
 
   override get types(): string[] {
@@ -21,7 +19,7 @@ export class HostNetworkSystem extends ManagedObject {
   property(name: string): unknown {
     switch (name) {
       case 'networkInfo':
-        return hostNetwork(this.host.portGroups);
+        return hostNetwork(this.portGroups.all());
       case 'dnsConfig':
         return hostDns();
       case 'ipRouteConfig':
@@ -36,19 +34,19 @@ export class HostNetworkSystem extends ManagedObject {
   }
 
   async AddPortGroup(args: { portgrp: HostPortGroupSpec }): Promise<void> {
-    await this.host.addPortGroup(args.portgrp.name, this.check(args.portgrp, REJECT_ALL));
+    await this.portGroups.add(args.portgrp.name, this.check(args.portgrp, REJECT_ALL));
   }
 
   /** The security policy of a port group can be changed, nothing else. */
   async UpdatePortGroup(args: { pgName: string; portgrp: HostPortGroupSpec }): Promise<void> {
-    const before = this.host.portGroups.get(args.pgName);
+    const before = this.portGroups.all().get(args.pgName);
     if (before === undefined) throw fault('NotFound', `There is no port group '${args.pgName}'`);
     const policy = this.check(args.portgrp, before);
     if (args.portgrp.name !== args.pgName) throw fault('HostConfigFault', 'Port groups cannot be renamed on this host');
-    await this.host.changePortGroup(args.pgName, policy);
+    await this.portGroups.change(args.pgName, policy);
   }
 
-  /** What is not said stays as `before`. @throws NotFound, HostConfigFault for what this host cannot do */
+  /** The policy that a request asks for; what it leaves out stays as `before`. @throws NotFound, HostConfigFault for what this host cannot do */
   private check({ vlanId, vswitchName, policy }: HostPortGroupSpec, before: SecurityPolicy): SecurityPolicy {
     if (vswitchName !== SWITCH)
       throw fault('NotFound', `There is no virtual switch '${vswitchName}'; this host has ${SWITCH}`);
@@ -67,6 +65,6 @@ export class HostNetworkSystem extends ManagedObject {
   }
 
   async RemovePortGroup(args: { pgName: string }): Promise<void> {
-    await this.host.removePortGroup(args.pgName);
+    await this.portGroups.remove(args.pgName);
   }
 }

@@ -1,41 +1,32 @@
-/** Resource pools. */
+/** ResourcePool. */
 import { cpus, totalmem } from 'node:os';
-import { propertyNames } from '../../vim25/table.js';
-import type { ManagedObjectReference, ResourceConfigSpec } from '../../vim25/types.generated.js';
+import { type ManagedObjectReference, propertyNames, type ResourceConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
-import type { CallContext } from '../server/session.js';
-import type { Host } from './host.js';
-import { cpuMhz } from './host-info.js';
-import { ManagedObject } from './managed-object.js';
+import { cpuMhz } from '../host-cpu.js';
+import type { CallContext } from '../objects/call-context.js';
+import { ManagedObject } from '../objects/managed-object.js';
+import type { Registry } from '../objects/registry.js';
+import { COMPUTE_RESOURCE, ref } from '../references.js';
+import type { EventManager } from '../services/events/event-manager.js';
+import type { TaskManager } from '../services/tasks/task-manager.js';
+import type { Machine } from '../vm/machine.js';
+import { type Allocation, type PoolRecord, UNLIMITED } from './inventory-file.js';
 
-/** What is kept of a pool. */
-export interface PoolRecord {
-  id: string;
-  name: string;
-  /** Id of the parent pool; null for the root pool. */
-  parent: string | null;
-  cpu: Allocation;
-  memory: Allocation;
+/** The other pools, and what pools need of the host. */
+export interface PoolTree {
+  readonly registry: Registry;
+  readonly events: EventManager;
+  readonly tasks: TaskManager;
+  readonly machines: { inPool(pool: ManagedObjectReference): Machine[] };
+  children(parent: ManagedObjectReference): ResourcePool[];
+  add(name: string, parent: string, cpu: Allocation, memory: Allocation): Promise<ResourcePool>;
+  remove(pool: ResourcePool, to: ManagedObjectReference): Promise<void>;
+  save(): Promise<void>;
 }
 
-interface Allocation {
-  reservation: number;
-  expandableReservation: boolean;
-  limit: number;
-  shares: { level: string; shares: number };
-}
-
-export const UNLIMITED: Allocation = {
-  reservation: 0,
-  expandableReservation: true,
-  limit: -1,
-  shares: { level: 'normal', shares: 4000 },
-};
-
-/** A resource pool. */
 export class ResourcePool extends ManagedObject {
   constructor(
-    private readonly host: Host,
+    private readonly tree: PoolTree,
     readonly record: PoolRecord,
   ) {
     super('ResourcePool', record.id);
@@ -47,15 +38,13 @@ export class ResourcePool extends ManagedObject {
       case 'name':
         return this.record.name;
       case 'parent':
-        return this.record.parent === null
-          ? this.host.computeResource
-          : { type: 'ResourcePool', value: this.record.parent };
+        return this.record.parent === null ? COMPUTE_RESOURCE : ref('ResourcePool', this.record.parent);
       case 'owner':
-        return this.host.computeResource;
+        return COMPUTE_RESOURCE;
       case 'resourcePool':
         return this.children().map((pool) => pool.ref);
       case 'vm':
-        return this.host.vmsOf(this.ref);
+        return this.machines().map((vm) => vm.ref);
       case 'config':
         return config;
       case 'runtime':
@@ -85,10 +74,7 @@ export class ResourcePool extends ManagedObject {
   }
 
   private configuredMemory(): number {
-    return this.host
-      .vms()
-      .filter((vm) => vm.pool.value === this.record.id)
-      .reduce((sum, vm) => sum + vm.config.memoryMiB, 0);
+    return this.machines().reduce((sum, vm) => sum + vm.config.memoryMiB, 0);
   }
 
   /** @param most what the machine has: bytes of memory or MHz */
@@ -104,7 +90,11 @@ export class ResourcePool extends ManagedObject {
   }
 
   private children(): ResourcePool[] {
-    return this.host.pools().filter((pool) => pool.record.parent === this.record.id);
+    return this.tree.children(this.ref);
+  }
+
+  private machines(): Machine[] {
+    return this.tree.machines.inPool(this.ref);
   }
 
   async CreateResourcePool(
@@ -115,13 +105,13 @@ export class ResourcePool extends ManagedObject {
     if (twin !== undefined)
       throw fault('DuplicateName', `The name '${args.name}' already exists.`, { name: args.name, object: twin.ref });
     checkName(args.name);
-    const pool = await this.host.addPool(
+    const pool = await this.tree.add(
       args.name,
       this.record.id,
       allocation(args.spec.cpuAllocation),
       allocation(args.spec.memoryAllocation),
     );
-    this.host.events.post('ResourcePoolCreatedEvent', `Created resource pool ${args.name}`, context.userName, {
+    this.tree.events.post('ResourcePoolCreatedEvent', `Created resource pool ${args.name}`, context.userName, {
       resourcePool: { name: args.name, resourcePool: pool.ref },
       parent: { name: this.record.name, resourcePool: this.ref },
     });
@@ -134,18 +124,18 @@ export class ResourcePool extends ManagedObject {
       this.record.cpu = allocation(args.config.cpuAllocation);
       this.record.memory = allocation(args.config.memoryAllocation);
     }
-    this.host.registry.touch(this, 'name', 'config', 'summary', 'runtime');
-    await this.host.save();
+    this.tree.registry.touch(this, 'name', 'config', 'summary', 'runtime');
+    await this.tree.save();
   }
 
   /** VMs and child pools move to the parent, as in vSphere. */
   Destroy_Task(_args: unknown, context: CallContext): ManagedObjectReference {
-    return this.host.tasks.run('ManagedEntity.destroy', this, this.record.name, context.userName, async () => {
+    return this.tree.tasks.run('ManagedEntity.destroy', this, this.record.name, context.userName, async () => {
       const { parent } = this.record;
       if (parent === null) throw fault('NotSupported', 'The root resource pool cannot be removed');
       for (const child of this.children()) child.record.parent = parent;
-      await this.host.removePool(this, { type: 'ResourcePool', value: parent });
-      this.host.events.post(
+      await this.tree.remove(this, ref('ResourcePool', parent));
+      this.tree.events.post(
         'ResourcePoolDestroyedEvent',
         `Removed resource pool ${this.record.name}`,
         context.userName,
@@ -155,7 +145,7 @@ export class ResourcePool extends ManagedObject {
   }
 
   Rename_Task(args: { newName: string }, context: CallContext): ManagedObjectReference {
-    return this.host.tasks.run('ManagedEntity.rename', this, this.record.name, context.userName, () =>
+    return this.tree.tasks.run('ManagedEntity.rename', this, this.record.name, context.userName, () =>
       this.UpdateConfig({ name: args.newName }),
     );
   }

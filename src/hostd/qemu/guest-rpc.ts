@@ -1,6 +1,6 @@
 /**
  * GuestRPC's host side: what VMware's backdoor RPC is on ESXi, over a virtio-serial port. Frames of u32 length (LE) and that many
- * bytes; see ARCHITECTURE.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters, and a guest that
+ * bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters, and a guest that
  * does not read its replies is not read either.
  */
 

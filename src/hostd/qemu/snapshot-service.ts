@@ -1,6 +1,7 @@
 /** Which VMs can be resumed instead of booted, and the making of snapshots for those that cannot yet. */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { Rounds } from '../../common/rounds.js';
 import type { OpenDisk } from '../disks/open-disks.js';
 import type { VmDefinition } from '../runtime.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
@@ -20,7 +21,7 @@ export class SnapshotService {
   /** By key: VMs in a row that did not go on from a snapshot for reasons of their own. */
   private readonly failedStarts = new Map<string, number>();
   private readonly waiting = new Map<string, () => Promise<void>>();
-  private working: Promise<void> | null = null;
+  private readonly rounds = new Rounds(() => this.work());
   private closed = false;
 
   constructor(
@@ -79,7 +80,7 @@ export class SnapshotService {
     this.closed = true;
     this.waiting.clear();
     this.builder.abort();
-    await this.working;
+    await this.rounds.idle();
     await this.snapshots.close();
   }
 
@@ -89,9 +90,7 @@ export class SnapshotService {
     this.waiting.set(key, () =>
       this.snapshots.add(key, (directory) => this.builder.build(shape, portGroup, directory)),
     );
-    this.working ??= this.work().finally(() => {
-      this.working = null;
-    });
+    void this.rounds.ask();
   }
 
   private async work(): Promise<void> {

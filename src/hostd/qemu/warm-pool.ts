@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { Rounds } from '../../common/rounds.js';
 import { machineMemory, SPARE_RESERVE_MIB } from '../admission.js';
 import type { BootSnapshot } from './boot-snapshots.js';
 import type { VmShape } from './snapshot-builder.js';
@@ -50,7 +51,7 @@ export class WarmPool<S extends Spare> {
   private readonly spares: S[] = [];
   private readonly recent: string[] = [];
   private readonly shapes = new Map<string, VmShape>();
-  private filling: Promise<void> | null = null;
+  private readonly rounds = new Rounds(() => this.work());
   private failures = 0;
   private closed = false;
   private readonly closing = new AbortController();
@@ -94,9 +95,7 @@ export class WarmPool<S extends Spare> {
   /** Fills the pool in the background: after a start, and when a snapshot was made. */
   fill(): void {
     if (this.size === 0 || this.closed || this.failures >= ATTEMPTS) return;
-    this.filling ??= this.work().finally(() => {
-      this.filling = null;
-    });
+    void this.rounds.ask();
   }
 
   /** Gives up all that waits: its memory is wanted. @returns whether there was any */
@@ -111,7 +110,7 @@ export class WarmPool<S extends Spare> {
     this.closing.abort();
     clearInterval(this.watch);
     await this.giveUp();
-    await this.filling;
+    await this.rounds.idle();
     await this.giveUp();
   }
 

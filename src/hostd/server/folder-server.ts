@@ -1,12 +1,14 @@
 /** `/folder`: files of the datastore over HTTPS (vSphere Web Services SDK, "HTTP access to vSphere server files"). */
 import { createReadStream } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, isKind, messageOf } from '../../common/errors.js';
-import { diskReplaced, forgetRecord } from '../disks/disk-records.js';
+import type { DatastoreFiles } from '../datastore/datastore-files.js';
+import { DATASTORE } from '../datastore/datastore-paths.js';
+import { deleteFile } from '../datastore/file-changes.js';
+import { diskReplaced } from '../disks/disk-records.js';
 import { FaultError } from '../faults.js';
-import { DATASTORE, type Datastore } from '../inventory/datastore.js';
 import { receiveFile } from './uploads.js';
 
 const STATUS: Record<string, number> = {
@@ -22,7 +24,7 @@ const READING = new Set(['GET', 'HEAD']);
 
 /** Answers one request; it is known by now who asks. */
 export async function serveFolder(
-  datastore: Datastore,
+  files: DatastoreFiles,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
@@ -36,8 +38,8 @@ export async function serveFolder(
   const name = url.searchParams.get('dsName');
   if (name !== null && name !== DATASTORE) return fail(404, `there is no datastore '${name}'`);
   try {
-    const named = datastore.inside(decodeURIComponent(url.pathname.slice('/folder'.length)));
-    const path = await datastore.admit(named, READING.has(request.method ?? '') ? 'read' : 'write');
+    const named = files.inside(decodeURIComponent(url.pathname.slice('/folder'.length)));
+    const path = await files.admit(named, READING.has(request.method ?? '') ? 'read' : 'write');
     switch (request.method) {
       case 'GET':
       case 'HEAD':
@@ -46,8 +48,7 @@ export async function serveFolder(
         return await receive(path, request, response);
       case 'DELETE':
         if ((await stat(path)).isDirectory()) return fail(409, 'is a directory');
-        await rm(path);
-        await forgetRecord(path);
+        await deleteFile(path);
         response.writeHead(204).end();
         return;
       default:

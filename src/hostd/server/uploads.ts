@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { messageOf, timeout } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { UPLOAD_SUFFIX } from '../own-files.js';
+import { UPLOAD_SUFFIX } from '../datastore/own-files.js';
 
 const log = logger('uploads');
 /** In this time so much more has come, or the rest of it, unless it was hostd that did not get on. */

@@ -6,24 +6,32 @@ import type { AddressInfo } from 'node:net';
 import { internal, messageOf } from '../../common/errors.js';
 import { logger, newOperationId, withOperation } from '../../common/log.js';
 import { span } from '../../common/trace.js';
-import { decodeRequest, encodeFault, encodeResponse, type Request } from '../../vim25/soap-message.js';
-import { operationInfo } from '../../vim25/table.js';
-import type { ManagedObjectReference, PropertyFilterSpec } from '../../vim25/types.generated.js';
-import { describeService } from '../../vim25/wsdl.js';
-import { escapeXml } from '../../vim25/xml.js';
+import {
+  decodeRequest,
+  describeService,
+  encodeFault,
+  encodeResponse,
+  escapeXml,
+  type ManagedObjectReference,
+  operationInfo,
+  type PropertyFilterSpec,
+  type Request,
+} from '../../vim25/server.js';
 import { admit } from '../access/admission.js';
 import { asCaller } from '../access/caller.js';
 import type { Release } from '../access/holdings.js';
 import { ruleOf } from '../access/operation-rules.js';
 import { fault, toFault } from '../faults.js';
-import type { Host } from '../inventory/host.js';
-import type { ManagedObject } from '../inventory/managed-object.js';
-import { notAuthenticated } from '../inventory/property-collector.js';
+import type { Inventory } from '../inventory/inventory.js';
+import type { CallContext } from '../objects/call-context.js';
+import type { ManagedObject } from '../objects/managed-object.js';
+import { notAuthenticated } from '../services/property-collector/not-authenticated.js';
+import type { Session } from '../services/sessions/session.js';
+import type { SessionManager } from '../services/sessions/session-manager.js';
 import type { HostCertificate } from './certificate.js';
 import { serveFolder } from './folder-server.js';
 import { HANDSHAKE_MS, isKnownClient, limitConnections } from './host-connections.js';
-import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './login-guard.js';
-import type { CallContext, Session, SessionManager } from './session.js';
+import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './strangers.js';
 
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;
@@ -49,7 +57,7 @@ export class VimServer {
   ) {}
 
   static async listen(
-    host: Host,
+    inventory: Inventory,
     sessions: SessionManager,
     certificate: HostCertificate,
     listen: { host: string; port: number },
@@ -57,7 +65,7 @@ export class VimServer {
     const server = createServer(
       { cert: certificate.cert, key: certificate.key, minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS },
       (request, response) => {
-        void handle(host, sessions, request, response).catch((error: unknown) => {
+        void handle(inventory, sessions, request, response).catch((error: unknown) => {
           log.error({ err: error }, 'a request failed');
           if (!response.headersSent) response.writeHead(500);
           response.end();
@@ -81,7 +89,7 @@ export class VimServer {
 }
 
 async function handle(
-  host: Host,
+  inventory: Inventory,
   sessions: SessionManager,
   request: IncomingMessage,
   response: ServerResponse,
@@ -96,7 +104,7 @@ async function handle(
     const address = `https://${request.headers.host ?? 'localhost'}/sdk`;
     response.writeHead(200, { 'content-type': 'text/xml' }).end(describeService(escapeXml(address)));
   } else if (url.pathname.replace(/\/$/, '') === '/sdk' && request.method === 'POST') {
-    await withOperation(operation, () => span('hostd soap', () => serveSoap(host, session, request, response)));
+    await withOperation(operation, () => span('hostd soap', () => serveSoap(inventory, session, request, response)));
   } else if (url.pathname === '/folder' || url.pathname.startsWith('/folder/')) {
     const caller = session.user === null ? await basicAuth(sessions, request) : session;
     if (caller === null) {
@@ -105,7 +113,7 @@ async function handle(
       return;
     }
     if (caller.user !== null) isKnownClient(request, caller.user.userName);
-    await withOperation(operation, () => asCaller(caller, () => serveFolder(host.datastore, request, response, url)));
+    await withOperation(operation, () => asCaller(caller, () => serveFolder(inventory.files, request, response, url)));
   } else {
     request.resume();
     response.writeHead(404, { 'content-type': 'text/plain' }).end('not found\n');
@@ -126,7 +134,7 @@ async function basicAuth(sessions: SessionManager, request: IncomingMessage): Pr
 }
 
 async function serveSoap(
-  host: Host,
+  inventory: Inventory,
   session: Session,
   request: IncomingMessage,
   response: ServerResponse,
@@ -145,9 +153,9 @@ async function serveSoap(
     call = decodeRequest(body, stranger ? STRANGER_ELEMENTS : session.restricted ? USER_ELEMENTS : undefined);
     const asked = call;
     const result = await asCaller(session, () =>
-      invoke(host, session, asked, { signal: abort.signal, client: clientOf(request) }),
+      invoke(inventory, session, asked, { signal: abort.signal, client: clientOf(request) }),
     );
-    if (isTask(result)) await host.tasks.soon(result);
+    if (isTask(result)) await inventory.tasks.soon(result);
     if (!stranger && session.user === null && call.operation !== 'Logout') throw notLoggedIn(call.target);
     // Some values are made only when they are looked at: that is for the caller too.
     const text = asCaller(session, () => encodeResponse(asked.operation, stranger ? result : session.redact(result)));
@@ -184,7 +192,7 @@ function clientOf(request: IncomingMessage): CallContext['client'] {
 }
 
 async function invoke(
-  host: Host,
+  inventory: Inventory,
   session: Session,
   call: Request,
   caller: Pick<CallContext, 'signal' | 'client'>,
@@ -197,7 +205,7 @@ async function invoke(
     throw notLoggedIn(target);
   }
   const object: ManagedObject =
-    target.value === session.defaultCollector.ref.value ? session.defaultCollector : host.registry.get(target);
+    target.value === session.defaultCollector.ref.value ? session.defaultCollector : inventory.registry.get(target);
   const method =
     operationInfo(operation) === undefined ? undefined : (object as unknown as Record<string, unknown>)[operation];
   if (typeof method !== 'function')
@@ -207,7 +215,7 @@ async function invoke(
     });
   const rule = ruleOf(object.ref.type, operation);
   if (rule === undefined) throw internal(`nobody has said who may call ${target.type}.${operation}`);
-  if (session.user !== null) admit(host, session, rule, object, args);
+  if (session.user !== null) admit(inventory.registry, session, rule, object, args);
   const context: CallContext = { session, ...caller, userName: session.user?.userName ?? '' };
   return (method as (args: unknown, context: CallContext) => unknown).call(object, args, context);
 }

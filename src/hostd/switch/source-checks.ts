@@ -6,6 +6,7 @@
  */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { Rounds } from '../../common/rounds.js';
 import { elementMessages } from './element-messages.js';
 import { nft, nftList } from './ip.js';
 import { NETFILTER, type Netlink } from './netlink.js';
@@ -39,7 +40,7 @@ export class SourceChecks {
   /** What the kernel has, by port. */
   private known = new Map<string, Elements>();
   private waiting: Change[] = [];
-  private working: Promise<void> | null = null;
+  private readonly rounds = new Rounds(() => this.work());
   private timer: NodeJS.Timeout | undefined;
 
   /** @param namespacePath of the switch */
@@ -93,10 +94,7 @@ export class SourceChecks {
   private async flush(): Promise<void> {
     clearTimeout(this.timer);
     this.timer = undefined;
-    this.working ??= this.work().finally(() => {
-      this.working = null;
-    });
-    await this.working;
+    await this.rounds.ask();
   }
 
   private async work(): Promise<void> {

@@ -1,5 +1,5 @@
 /** The configuration that a VirtualMachineConfigSpec makes of a VM's: everything but its devices. */
-import type { VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import type { VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import { MAX_SHARES, sharesOf } from './cpu-shares.js';
 import { isOwnKey, type VmConfig } from './vm-config.js';

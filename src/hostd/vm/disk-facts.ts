@@ -2,8 +2,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { decodeDescriptor } from '../../disk/vmdk/descriptor.js';
-import { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from '../../disk/vmdk/header.js';
+import { DESCRIPTOR_SECTORS, decodeDescriptor, decodeHeader, SECTOR } from '../../disk/index.js';
 
 /** One file of a chain. */
 export interface DiskFacts {

@@ -5,7 +5,7 @@
 import { statfs } from 'node:fs/promises';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import type { VirtualMachineQuestionInfo } from '../../vim25/types.generated.js';
+import type { VirtualMachineQuestionInfo } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 
 const log = logger('hostd');

@@ -1,5 +1,5 @@
 /** Kinds of guests as a .vmx names them: `other5xLinux64Guest` of the API is `other5xlinux-64` there. Readers see the bits by the end. */
-import { enumValues } from '../../vim25/table.js';
+import { enumValues } from '../../vim25/server.js';
 
 const name = (guestId: string): string =>
   guestId

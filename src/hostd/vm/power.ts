@@ -1,9 +1,9 @@
 /** A VM as a running one: powering it on and off, finding it again, and what it tells of its own accord. */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
+import { DATASTORE } from '../datastore/datastore-paths.js';
 import { type FaultError, fault } from '../faults.js';
 import { HeldHooks } from '../held-hooks.js';
-import { DATASTORE } from '../inventory/datastore.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks, VmRuntime } from '../runtime.js';
 import { weigh } from './cpu-shares.js';
 import { DiskStall } from './disk-stall.js';

@@ -1,5 +1,5 @@
 /** Options of a VM that this host does not have: said, not passed over. What asks for the state that there is anyway is taken. */
-import type { VirtualMachineConfigSpec } from '../../vim25/types.generated.js';
+import type { VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 
 /** What `reconfigure` carries out, or what has no effect a client could miss. */

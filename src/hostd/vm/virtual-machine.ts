@@ -3,18 +3,16 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { logger } from '../../common/log.js';
 import { Saver } from '../../common/saver.js';
-import { propertyNames } from '../../vim25/table.js';
-import type {
-  ManagedObjectReference,
-  VirtualDeviceConfigSpec,
-  VirtualMachineConfigSpec,
-} from '../../vim25/types.generated.js';
-import { checkChange, checkDevices, checkKeys, ownerOf } from '../access/machine-access.js';
-import { checkBounds } from '../access/machine-bounds.js';
+import {
+  type ManagedObjectReference,
+  propertyNames,
+  type VirtualDeviceConfigSpec,
+  type VirtualMachineConfigSpec,
+} from '../../vim25/server.js';
 import { fault } from '../faults.js';
-import { ManagedObject } from '../inventory/managed-object.js';
+import type { CallContext } from '../objects/call-context.js';
+import { ManagedObject } from '../objects/managed-object.js';
 import type { VmDefinition } from '../runtime.js';
-import type { CallContext } from '../server/session.js';
 import { ADDRESSES_KEY } from './assigned-addresses.js';
 import { changedConfig, checkNameLength, checkVersion } from './changed-config.js';
 import { deviceOf, runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
@@ -23,12 +21,15 @@ import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
 import { type HotStep, hotSteps, takeHotSteps } from './hot-changes.js';
+import type { Machine } from './machine.js';
+import { checkChange, checkDevices, checkKeys, ownerOf } from './machine-access.js';
+import { checkBounds } from './machine-bounds.js';
 import { type PoweredVm, type PowerState, VmPower } from './power.js';
 import { vmProperty } from './properties/vm-properties.js';
 import { refuseUnsupported } from './unsupported-options.js';
 import { saveVmx, type VmConfig } from './vm-config.js';
 import { type PostVmEvent, vmEvents } from './vm-events.js';
-import type { Machine, VmHost } from './vm-host.js';
+import type { VmHost } from './vm-host.js';
 
 const log = logger('vm');
 
@@ -40,7 +41,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   private queue: Promise<unknown> = Promise.resolve();
   private removed = false;
   private readonly file = new Saver(async () => {
-    if (!this.removed) await saveVmx(this.vmx, this.host.datastore.pathOf(this.directory), this.config);
+    if (!this.removed) await saveVmx(this.vmx, this.host.files.pathOf(this.directory), this.config);
   });
 
   constructor(
@@ -131,7 +132,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   private definitionOf(config: VmConfig): VmDefinition {
     const { ref, directory, host } = this;
     const { uuid, name, cpus, memoryMiB, hardware, extraConfig } = config;
-    const resolve = (file: string): string => host.datastore.resolve(file);
+    const resolve = (file: string): string => host.files.resolve(file);
     return {
       moid: ref.value,
       uuid,
@@ -178,12 +179,13 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     checkVersion(config, spec);
     refuseUnsupported(spec, creating);
     if (!creating) checkChange(this, spec);
-    const name = spec.name !== undefined && spec.name !== config.name ? host.checkVmName(spec.name, this) : config.name;
+    const name =
+      spec.name !== undefined && spec.name !== config.name ? host.machines.checkName(spec.name, this) : config.name;
     checkNameLength(name);
     if (spec.numCPUs !== undefined || spec.memoryMB !== undefined) this.power.mustBe('poweredOff');
     let next: VmConfig = { ...changedConfig(config, spec), name };
     checkKeys(host, this, config.extraConfig, next.extraConfig);
-    checkBounds(host, this.pool.value, config, next);
+    checkBounds(host.machines, this.pool.value, config, next);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) {
       const hardware = await this.changeDevices(changes, next);
@@ -205,11 +207,11 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     if (this.power.question !== undefined)
       throw fault('InvalidState', 'The virtual machine stands still until its question is answered');
     const before = this.config.hardware;
-    const { datastore } = this.host;
+    const { files: datastore } = this.host;
     const base = basename(this.vmx, '.vmx');
     const changed = applyDeviceChanges(before, changes, {
       // What the caller may not know of is not there.
-      portGroups: this.host.seenPortGroups(),
+      portGroups: this.host.portGroups.seen(),
       defaultDiskFile: (index) =>
         datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
     });
@@ -278,7 +280,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     this.postEvent('VmRemovedEvent', 'was removed', user);
     this.removed = true;
     await this.file.idle();
-    await this.host.forget(this);
+    await this.host.machines.forget(this);
   }
 
   // --- what this host cannot do -------------------------------------------------------------------------------------

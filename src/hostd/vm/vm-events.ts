@@ -1,5 +1,7 @@
 /** Events about one VM. */
-import type { ManagedObjectReference } from '../../vim25/types.generated.js';
+
+import type { ManagedObjectReference } from '../../vim25/server.js';
+import { HOST_SYSTEM } from '../references.js';
 import type { VmConfig } from './vm-config.js';
 import type { VmHost } from './vm-host.js';
 
@@ -12,7 +14,7 @@ export function vmEvents(host: VmHost, vm: ManagedObjectReference, config: () =>
     const { name } = config();
     host.events.post(type, `${name} on ${host.hostName} ${what}`, user, {
       vm: { name, vm },
-      host: { name: host.hostName, host: host.hostSystem },
+      host: { name: host.hostName, host: HOST_SYSTEM },
       template: false,
       ...elements,
     });

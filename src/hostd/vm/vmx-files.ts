@@ -2,7 +2,7 @@
  * Names of files in a .vmx. VMware writes the bare name of a file that lies beside the .vmx, else its path below the datastore's mount
  * point; `[datastore] path`, the form of the API, is none that readers of these files take (libvirt: "Could not handle file name").
  */
-import { DATASTORE, DATASTORE_MOUNT } from '../inventory/datastore.js';
+import { DATASTORE, DATASTORE_MOUNT } from '../datastore/datastore-paths.js';
 import type { Hardware } from './hardware/hardware.js';
 
 const ROOT = `[${DATASTORE}] `;

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { isOwnFile } from '../../../src/hostd/own-files.js';
+import { isOwnFile } from '../../../src/hostd/datastore/own-files.js';
 import { receiveFile, removeLeftUploads } from '../../../src/hostd/server/uploads.js';
 
 let directory: string;

@@ -7,15 +7,16 @@ import { describe, expect, it } from 'vitest';
 import type { Authority } from '../../../src/hostd/access/authority.js';
 import { asCaller, type Caller } from '../../../src/hostd/access/caller.js';
 import { Holdings, NOTHING_HELD, sizeOf } from '../../../src/hostd/access/holdings.js';
-import { checkBounds } from '../../../src/hostd/access/machine-bounds.js';
-import { EventManager } from '../../../src/hostd/inventory/event-manager.js';
-import type { Host } from '../../../src/hostd/inventory/host.js';
-import { Registry } from '../../../src/hostd/inventory/registry.js';
-import { SimpleObject } from '../../../src/hostd/inventory/simple-object.js';
-import { TaskManager } from '../../../src/hostd/inventory/task.js';
-import { type Session, SessionManager } from '../../../src/hostd/server/session.js';
+import { Registry } from '../../../src/hostd/objects/registry.js';
+import { SimpleObject } from '../../../src/hostd/objects/simple-object.js';
+import { EventManager } from '../../../src/hostd/services/events/event-manager.js';
+import type { Session } from '../../../src/hostd/services/sessions/session.js';
+import { SessionManager } from '../../../src/hostd/services/sessions/session-manager.js';
+import { TaskManager } from '../../../src/hostd/services/tasks/task-manager.js';
 import { diskFacts } from '../../../src/hostd/vm/disk-facts.js';
+import { checkBounds } from '../../../src/hostd/vm/machine-bounds.js';
 import { newVmConfig, type VmConfig } from '../../../src/hostd/vm/vm-config.js';
+import type { MachineList } from '../../../src/hostd/vm/vm-host.js';
 import type { ManagedObjectReference, TaskInfo, UserSession } from '../../../src/vim25/types.generated.js';
 
 const limited = expect.objectContaining({ fault: expect.objectContaining({ $type: 'LimitExceeded' }) as unknown });
@@ -128,10 +129,12 @@ describe("the configuration of a user's machines", () => {
     ...newVmConfig('x'),
     extraConfig: new Map([['k', 'v'.repeat(mib * 2 ** 20)]]),
   });
-  const host = (machines: { pool: string; config: VmConfig }[]): Host =>
-    ({ allMachines: () => machines.map(({ pool, config: one }) => ({ pool: { value: pool }, config: one })) }) as Host;
+  const list = (machines: { pool: string; config: VmConfig }[]): MachineList =>
+    ({
+      withUnfinished: () => machines.map(({ pool, config: one }) => ({ pool: { value: pool }, config: one })),
+    }) as MachineList;
   const check = (before: VmConfig, next: VmConfig, machines: { pool: string; config: VmConfig }[]): void =>
-    asCaller(user, () => checkBounds(host(machines), 'p', before, next));
+    asCaller(user, () => checkBounds(list(machines), 'p', before, next));
 
   it('is bounded for one machine, and for all in the pool', () => {
     const small = config(0);
@@ -146,7 +149,7 @@ describe("the configuration of a user's machines", () => {
         machines.map((one) => ({ ...one, pool: 'other' })),
       ),
     ).not.toThrow();
-    expect(() => checkBounds(host(machines), 'p', small, config(25))).not.toThrow();
+    expect(() => checkBounds(list(machines), 'p', small, config(25))).not.toThrow();
   });
 
   it('is of so many machines', () => {

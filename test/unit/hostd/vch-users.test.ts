@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { VchUsers } from '../../../src/hostd/process/vch-users.js';
+import { VchUsers } from '../../../src/hostd/endpoint-vm/vch-users.js';
 
 let root: string;
 let taken: Set<number>;

@@ -10,7 +10,7 @@ import type { ReaderLimits } from '../../../port-layer/disks/reader-watch.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import { createChild, FileBlocks } from '../../../src/disk/index.js';
 import { HostileExt4, makeExt4, writeToDisk } from '../../support/hostile-ext4.js';
-import { CONTAINER_ID as ID, stoppedContainer } from '../../support/stopped-container.js';
+import { hasRun, CONTAINER_ID as ID, stoppedContainer } from '../../support/stopped-container.js';
 import { readAll, Stack, tarOf, temporaryDirectory } from '../disk/support.js';
 
 const DIRECTORY = 2;
@@ -47,8 +47,7 @@ async function containerWith(limits: ConstructorParameters<typeof DiskReaders>[0
   layer = stack.top;
   const made = await stoppedContainer(directory, stack.top, readers);
   ({ files, disk } = made);
-  // One that has run.
-  made.container.state = 'exited';
+  hasRun(made.container);
 }
 
 /** The container's disk, for calls that do not wait for each other. */

@@ -1,8 +1,15 @@
-/** What the exec component reads from VMs, and the table of states. */
+/** What the exec component reads from VMs, its record and its status. */
 import { describe, expect, it } from 'vitest';
-import { parseRunRecord } from '../../../port-layer/exec/run-record.js';
+import { type PastRun, type Resting, type Run, untouched } from '../../../port-layer/exec/container-life.js';
+import {
+  currentRecord,
+  foundRest,
+  foundRun,
+  killedRecord,
+  newRecord,
+  parseRunRecord,
+} from '../../../port-layer/exec/run-record.js';
 import { KILLED, outcome, parseRunStatus } from '../../../port-layer/exec/run-status.js';
-import { checkTransition, mayFollow } from '../../../port-layer/exec/state.js';
 
 const at = new Date('2026-11-21T06:00:00Z');
 
@@ -63,14 +70,81 @@ describe('a run’s record', () => {
   );
 });
 
-describe('states', () => {
-  it('follow each other as containers live', () => {
-    const life = ['created', 'starting', 'running', 'stopping', 'exited', 'starting', 'exited', 'removing'] as const;
-    for (const [index, state] of life.slice(1).entries()) expect(mayFollow(life[index]!, state)).toBe(true);
+describe('after a restart of the endpoint', () => {
+  const created: Resting = { kind: 'created', failure: null };
+  const last: PastRun = {
+    startedAt: new Date('2026-11-20T06:00:00.007Z'),
+    end: { exitCode: 3, oomKilled: false, error: '', finishedAt: new Date('2026-11-20T07:00:00.009Z') },
+  };
+  const exited: Resting = { kind: 'exited', run: last, keep: false };
+  const run: Run = {
+    startedAt: new Date('2026-11-21T06:00:00.123Z'),
+    pid: 1,
+    endpoints: [],
+    oomKilled: false,
+    last,
+    pause: { kind: 'no' },
+    stop: null,
+  };
+  /** As the host keeps it. */
+  const kept = (record: unknown): ReturnType<typeof parseRunRecord> => parseRunRecord(JSON.stringify(record));
+  const started = { kind: 'started', at: new Date('2026-11-21T06:00:01.456Z'), pid: 7 } as const;
+  const ended = { kind: 'exited', code: 4, oomKilled: true, at: new Date('2026-11-21T06:00:09.789Z') } as const;
+
+  it('a run began when it was said to have begun', () => {
+    const record = kept(newRecord(run.startedAt, [], exited));
+    const rest = foundRest(record, started, true);
+    expect(rest).toEqual(exited);
+    expect(foundRun(untouched(rest), { record, status: started, suspended: false }, at)).toEqual({
+      run: { startedAt: run.startedAt, pid: 7, endpoints: [], last, frozen: false, suspended: false },
+      recorded: true,
+    });
   });
-  it('and not otherwise', () => {
-    expect(mayFollow('created', 'running')).toBe(false);
-    expect(mayFollow('removing', 'running')).toBe(false);
-    expect(() => checkTransition('x', 'exited', 'stopping')).toThrow(/exited.*stopping/);
+
+  it('also where it was paused since', () => {
+    const life = { kind: 'running', run: { ...run, pause: { kind: 'frozen', held: false } } } as const;
+    const record = kept(currentRecord({ ...untouched(created), life }));
+    const found = foundRun(untouched(exited), { record, status: started, suspended: true }, at);
+    expect(found.run).toMatchObject({ startedAt: run.startedAt, frozen: true, suspended: true, last });
+  });
+
+  it('a run ended as the guest said', () =>
+    expect(foundRest(kept(newRecord(run.startedAt, [], created)), ended, false)).toEqual({
+      kind: 'exited',
+      run: { startedAt: run.startedAt, end: { exitCode: 4, oomKilled: true, error: '', finishedAt: ended.at } },
+      keep: false,
+    }));
+
+  it('or as it was seen to end, where the guest said nothing', () => {
+    const end = { exitCode: KILLED, oomKilled: true, error: '', finishedAt: at };
+    const record = kept(killedRecord({ startedAt: run.startedAt, end }));
+    expect(foundRest(record, started, false)).toMatchObject({ run: { startedAt: run.startedAt, end } });
+  });
+
+  it('a start that failed leaves what was before', () => {
+    const status = parseRunStatus('failed 127 exec: "x": not found');
+    expect(foundRest(kept(newRecord(run.startedAt, [], created)), status, false)).toMatchObject({
+      kind: 'created',
+      failure: { exitCode: 127 },
+    });
+    expect(foundRest(kept(newRecord(run.startedAt, [], exited)), status, false)).toMatchObject({
+      kind: 'exited',
+      run: { startedAt: last.startedAt, end: { exitCode: 127, finishedAt: last.end.finishedAt } },
+    });
+  });
+
+  it('what an administrator has powered on began when its guest says', () => {
+    const killed = kept(killedRecord(last));
+    const old = kept(newRecord(last.startedAt, [], created));
+    for (const [record, rest] of [
+      [null, created],
+      [killed, foundRest(killed, started, true)],
+      [old, exited],
+      [old, foundRest(old, started, true)],
+    ] as const)
+      expect(foundRun(untouched(rest), { record, status: started, suspended: false }, at)).toMatchObject({
+        run: { startedAt: started.at },
+        recorded: false,
+      });
   });
 });

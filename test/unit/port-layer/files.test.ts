@@ -7,6 +7,7 @@ import type { Container } from '../../../port-layer/exec/container.js';
 import { compareTrees } from '../../../port-layer/files/changes.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import type { FileEntry } from '../../../port-layer/files/root-files.js';
+import { asDockerSays } from '../../support/docker-words.js';
 import { CONTAINER_ID as ID, stoppedContainer } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -51,7 +52,7 @@ function listed(tar: Buffer): string[] {
 const archive = async (path: string): Promise<Buffer> => readAll((await files.archive(ID, path)).tar);
 
 async function put(path: string, entries: Entry[], options = { keepKind: false, asUser: false }): Promise<void> {
-  await files.extract(ID, path, streamOf(await tarOf(entries)), options);
+  await asDockerSays(files.extract(ID, path, streamOf(await tarOf(entries)), options));
 }
 
 async function contentOf(path: string): Promise<string> {
@@ -84,7 +85,10 @@ describe('looking', () => {
     [`/${'n'.repeat(256)}`, 'unavailable', 'file name too long'],
     ['/n'.repeat(3000), 'unavailable', 'file name too long'],
   ])('%s is refused', async (path, kind, message) => {
-    await expect(files.stat(ID, path)).rejects.toMatchObject({ kind, message: expect.stringContaining(message) });
+    await expect(asDockerSays(files.stat(ID, path))).rejects.toMatchObject({
+      kind,
+      message: expect.stringContaining(message),
+    });
   });
 });
 
@@ -210,7 +214,7 @@ describe('putting in', () => {
 
   it('refuses what is no tar, one that is cut, and a read-only root', async () => {
     const extract = (bytes: Buffer): Promise<void> =>
-      files.extract(ID, '/t', streamOf(bytes), { keepKind: false, asUser: false });
+      asDockerSays(files.extract(ID, '/t', streamOf(bytes), { keepKind: false, asUser: false }));
     await expect(extract(Buffer.alloc(2000, 'x'))).rejects.toMatchObject({
       message: 'archive/tar: invalid tar header',
     });

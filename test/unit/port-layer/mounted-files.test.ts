@@ -5,8 +5,10 @@ import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Container } from '../../../port-layer/exec/container.js';
 import type { ContainerCache } from '../../../port-layer/exec/container-cache.js';
+import { Machine } from '../../../port-layer/exec/machine.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import type { VolumeMount } from '../../../port-layer/index.js';
+import { asDockerSays } from '../../support/docker-words.js';
 import { CONTAINER_ID as ID, stoppedContainer, storedVolume } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -50,7 +52,7 @@ function mount(...volumes: VolumeMount[]): void {
 }
 
 const put = async (path: string, entries: Entry[], keepKind = false): Promise<void> =>
-  files.extract(ID, path, streamOf(await tarOf(entries)), { keepKind, asUser: false });
+  asDockerSays(files.extract(ID, path, streamOf(await tarOf(entries)), { keepKind, asUser: false }));
 
 /** `tar -t` or more of an archive. */
 async function tar(path: string, ...options: string[]): Promise<string> {
@@ -139,13 +141,12 @@ describe('volumes of a container that does not run', () => {
         name: 'other',
         volumes: [{ volume: 'outer', path: '/o', readOnly: false }],
       },
-      { type: 'VirtualMachine', value: 'vm-2' },
-      '',
+      new Machine({ type: 'VirtualMachine', value: 'vm-2' }, ''),
     );
-    other.state = 'starting';
+    other.dispatch({ type: 'start' });
     cache.add(other);
     await expect(names('/data')).rejects.toMatchObject({ kind: 'conflict' });
-    other.state = 'created';
+    other.dispatch({ type: 'offOrLeft' });
     expect(await names('/data/sub/deep')).toEqual(['deep/']);
   });
 });

@@ -8,6 +8,7 @@ import { volumeDiskPath, volumeDisks, volumeId } from '../../../port-layer/stora
 import { VolumeUse, type VolumeUser } from '../../../port-layer/storage/volume-use.js';
 import { Volumes } from '../../../port-layer/storage/volumes.js';
 import { ChangedDisk, Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
+import { asDockerSays, sayingAsDocker } from '../../support/docker-words.js';
 import { localStore } from '../../support/local-store.js';
 import { fsck, Stack, tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -185,7 +186,7 @@ describe('volumes', () => {
     volumes.usedByContainers = () => new Set();
     const removed = volumes.remove('v');
     expect(volumes.get('v')).toBeUndefined();
-    expect(() => volumes.keep(['v'])).toThrow('get v: no such volume');
+    expect(sayingAsDocker(() => volumes.keep(['v']))).toThrow('get v: no such volume');
     const anew = await volumes.create(named('v'));
     await removed;
     expect(volumes.get('v')).toBe(anew);
@@ -230,10 +231,10 @@ describe('volumes', () => {
     const content = { layer: 'x', path: '/srv' };
     await volumes.create(named('v'));
     expect(await volumes.populate('v', { ...content, path: '/nosuch' })).toBe(false);
-    await expect(volumes.populate('v', { ...content, path: '/plain' })).rejects.toThrow(
+    await expect(asDockerSays(volumes.populate('v', { ...content, path: '/plain' }))).rejects.toThrow(
       'source /plain is not directory',
     );
-    await expect(volumes.populate('v', { ...content, path: '/plain/x' })).rejects.toThrow(
+    await expect(asDockerSays(volumes.populate('v', { ...content, path: '/plain/x' }))).rejects.toThrow(
       'lstat /plain/x: not a directory',
     );
     users = [user('1', 'running', mountOf('v', '/v', true))];

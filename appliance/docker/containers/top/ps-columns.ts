@@ -1,7 +1,7 @@
-/** What `ps` can show of a process, by the names of its format specifiers (procps-ng, ps(1), "STANDARD FORMAT SPECIFIERS"). */
+/** The columns of `ps`, by format specifier (procps-ng, ps(1), "STANDARD FORMAT SPECIFIERS"). */
 import type { GuestProcess, ProcessList } from '../../../../port-layer/index.js';
 
-/** A column: its heading, what it shows, and what it is sorted by where that is a number. */
+/** A column: its heading, what it shows, and the number by which it is sorted, if any. */
 export interface Column {
   title: string;
   show(process: GuestProcess, list: ProcessList): string;
@@ -12,7 +12,7 @@ const DAY_S = 86_400;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 const CLASSES = ['TS', 'FF', 'RR', 'B', 'ISO', 'IDL', 'DLN'];
-/** Of pseudo terminals (Documentation/admin-guide/devices.txt). */
+/** The device numbers of pseudo terminals (Documentation/admin-guide/devices.txt). */
 const PTS_MAJOR = 136;
 
 const two = (value: number): string => String(Math.floor(value)).padStart(2, '0');
@@ -41,7 +41,7 @@ function dayOf(date: Date): string {
   return `${MONTHS[date.getMonth()]}${two(date.getDate())}`;
 }
 
-/** The time today, the day this year, or the year. */
+/** A start time: the time if it is today, the day if it is this year, otherwise the year. */
 function startTime({ startedAt }: GuestProcess, { at }: ProcessList): string {
   if (startedAt.getFullYear() !== at.getFullYear()) return String(startedAt.getFullYear());
   const today = startedAt.getMonth() === at.getMonth() && startedAt.getDate() === at.getDate();
@@ -74,7 +74,7 @@ function fullState(process: GuestProcess): string {
   ].join('');
 }
 
-/** What is no printable character would upset the table. */
+/** Replaces unprintable characters, which would break the table. */
 function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return text.replace(/[\0-\x1f\x7f]/g, '?');
@@ -260,7 +260,7 @@ export const COLUMNS: Readonly<Record<string, Column>> = {
   minflt: num('MINFLT', (p) => p.minorFaults),
   maj_flt: num('MAJFL', (p) => p.majorFaults),
   majflt: num('MAJFLT', (p) => p.majorFaults),
-  // Where in its kernel a guest's process waits is not told.
+  // The guest does not tell where in its kernel a process waits.
   wchan: word('WCHAN', () => '-'),
   addr: word('ADDR', () => '-'),
 };

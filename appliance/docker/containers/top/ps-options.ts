@@ -1,18 +1,18 @@
 /**
- * The options of `ps` that `docker top` takes, as procps-ng's ps(1) reads them: SysV ones with a dash, BSD ones without, long ones. All
- * processes of the container are selected in any case, and nothing else is there. What is not done is refused by name.
+ * The options of `ps` that `docker top` takes, as procps-ng's ps(1) reads them: SysV options with a dash, BSD options without, and long
+ * ones. `docker top` always lists all processes of the container. Options that are not implemented are refused by name.
  */
 import { unavailable } from '../../../../src/common/errors.js';
 import { COLUMNS, type Column } from './ps-columns.js';
 
-/** What to show, and in which order. */
+/** What to show, and how to sort it. */
 export interface PsFormat {
   columns: Column[];
   /** Most significant first. */
   sort: { column: Column; descending: boolean }[];
 }
 
-/** Whole formats: specifiers, some with a heading of their own. */
+/** Options for whole formats: lists of specifiers, some with their own headings. */
 const FORMATS: Record<string, string> = {
   '': 'pid tname time ucmd=CMD',
   f: 'user=UID pid ppid c stime tname time cmd',
@@ -31,11 +31,11 @@ const BSD_FORMATS: Record<string, string> = {
   j: 'ppid pid pgid sid tname tpgid stat uid bsdtime args',
 };
 
-/** Select processes, or make lines longer: nothing to do. */
+/** Options that select processes or make lines longer: they have no effect here. */
 const SELECTING = { sysv: 'eAadw', bsd: 'axgrw' };
-/** Select by what follows: nothing is left out, as Docker has ps list the container's processes in any case. */
+/** Options that select by an argument. They have no effect: Docker lists all processes of the container anyway. */
 const SELECTING_BY = 'CGUgpqstu';
-/** Those of procps that are not done: what they show is not looked for in the guest, or takes more than a table. */
+/** Options of procps that are not implemented: the guest is not asked for what they show, or it does not fit a table. */
 const NOT_DONE = { sysv: 'HLMNOPTVZmnx', bsd: 'HLMNOPSTVXZcefhkmnsvt' };
 const WIDE_LONG = [
   'cols',
@@ -60,7 +60,7 @@ const failure = (message: string): Error => unavailable(`ps: ${message}`);
 export function parsePsOptions(text: string): PsFormat {
   const words = text.split(/[ \t\n\v\f\r]+/).filter((word) => word !== '');
   const options = new Options();
-  // `ps -aux` is what everybody types.
+  // Everybody types `ps -aux`.
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
     if (word.startsWith('--')) options.long(word.slice(2), words);
     else if (word === '-aux' || word === '-auxww') options.bsd(word.slice(1), words);
@@ -177,7 +177,7 @@ function column(specifier: string, heading?: string): Column {
   return heading === undefined ? found : { ...found, title: heading };
 }
 
-/** `pid,user:20,args=WHAT`: a heading takes all that is behind its sign, commas too. */
+/** `pid,user:20,args=WHAT`. A heading is everything after its `=`, commas included. */
 function userColumns(list: string): Column[] {
   if (list.startsWith('%')) throw failure('error: improper AIX field descriptor');
   const [specifiers = '', heading] = list.split(/=(.*)/s);

@@ -1,10 +1,12 @@
-/** `GET /containers/{id}/top`: a list of processes as `ps` prints it and Docker takes it apart again. */
-import type { ProcessList } from '../../../../port-layer/index.js';
-import { unavailable } from '../../../../src/common/errors.js';
+/** `GET /containers/{id}/top`: a list of processes as `ps` prints it and Docker splits it into columns again. */
+import type { ContainerInfo, ObserveService, ProcessList } from '../../../../port-layer/index.js';
+import { conflict, unavailable } from '../../../../src/common/errors.js';
+import type { PublishContainerEvent } from '../../events/event-publisher.js';
+import { isUp } from '../container-state.js';
 import { parsePsOptions } from './ps-options.js';
 
 const DEFAULT_OPTIONS = '-ef';
-/** What might look like a process id and be none. */
+/** Columns that an option could rename so that they look like process ids. */
 const DECEPTIVE = /\s+(\S*)=\s*(PID\S*)/g;
 
 /** The answer of the API. */
@@ -13,8 +15,22 @@ export interface Top {
   Titles: string[];
 }
 
-/** Checks options before anybody is asked. @throws unavailable in the words of Docker, or of ps */
-export function checkPsOptions(options: string): void {
+/** The processes of a container. @param options of `ps` @throws conflict, or unavailable in the words of Docker or of ps */
+export async function top(
+  { observe, publish }: { observe: Pick<ObserveService, 'processes'>; publish: PublishContainerEvent },
+  container: ContainerInfo,
+  options: string,
+  signal: AbortSignal,
+): Promise<Top> {
+  if (!isUp(container)) throw conflict(`container ${container.spec.id} is not running`);
+  checkPsOptions(options);
+  const result = topView(await observe.processes(container.spec.id, signal), options);
+  publish(container, 'top');
+  return result;
+}
+
+/** Checks options before the guest is asked. @throws unavailable in the words of Docker, or of ps */
+function checkPsOptions(options: string): void {
   for (const [, name, value] of ` ${options}`.matchAll(DECEPTIVE))
     if (name !== 'pid') throw unavailable(`specifying "${name}=${value}" is not allowed`);
   parsePsOptions(options || DEFAULT_OPTIONS);
@@ -33,7 +49,7 @@ export function topView(list: ProcessList, options: string): Top {
     const sign = descending ? -1 : 1;
     sorted.sort((a, b) => (key(a) < key(b) ? -sign : key(a) > key(b) ? sign : 0));
   }
-  // Docker splits lines at spaces: as many words as titles, the rest is the last one's.
+  // Docker splits lines at spaces into as many words as there are titles; what is left belongs to the last column.
   const rows = sorted.map((process) => {
     const all = words(columns.map((column) => column.show(process, list)).join(' '));
     return all.length <= titles.length

@@ -72,10 +72,11 @@ struct cage {
     char **program;
 };
 
-/* Tells hostd and ends. With errno if that is not 0. */
+/* failure.c */
+/* Says what went wrong, with errno if that is not 0, and ends the launcher. */
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-/* From here on fail() tells there, without a prefix. */
-void tell_failures(int fd);
+/* From here on fail() writes there, with these words before its own. */
+void tell_failures(int fd, const char *before);
 
 /* users.c */
 /* Before whatever is the user's own is made. */

@@ -19,7 +19,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,31 +28,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* Where fail() tells: in the child, its parent. */
-static int told = STDERR_FILENO;
-static const char *prefix = "caisson-cage: ";
-
-void fail(const char *format, ...)
-{
-    int error = errno;
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (length >= (int)sizeof text) length = sizeof text - 1;
-    char line[1200];
-    int bytes = snprintf(line, sizeof line, "%s%s%s%s\n", prefix, text, error ? ": " : "", error ? strerror(error) : "");
-    if (write(told, line, bytes) < 0) _exit(126);
-    _exit(125);
-}
-
-void tell_failures(int fd)
-{
-    told = fd;
-    prefix = "";
-}
 
 static long number(const char *text)
 {
@@ -134,7 +108,7 @@ static void take(struct cage *cage, char *option)
 /* The child: becomes the program. `failure` is where its parent reads what went wrong, and is closed when all went well. */
 static void run(const struct cage *cage, const char *program, int failure)
 {
-    tell_failures(failure);
+    tell_failures(failure, "");
     join_groups(cage);
     if (cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
     sigset_t none;
@@ -224,10 +198,7 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "probe")) return probe(argv[2]);
     signal(SIGPIPE, SIG_IGN);
-    if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) == 0) {
-        told = CONTROL_FD;
-        prefix = "failed ";
-    }
+    if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) == 0) tell_failures(CONTROL_FD, "failed ");
     errno = 0;
     struct cage cage = {.processes = 256};
     int at = 1;

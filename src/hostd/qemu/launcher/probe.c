@@ -83,7 +83,7 @@ static void ask(void (*try)(const char *), const char *stage, char *said, size_t
     pid_t child = fork();
     if (child < 0) fail("making a process");
     if (child == 0) {
-        tell_failures(failure[1]);
+        tell_failures(failure[1], "");
         errno = 0;
         try(stage);
         _exit(0);

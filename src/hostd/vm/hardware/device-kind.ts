@@ -1,5 +1,5 @@
 /** What there is to know of one kind of device: how a request changes it, how vim25 shows it, how a .vmx file writes it. */
-import type { ManagedObjectReference, VirtualDevice } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference, VirtualDevice } from '../../../vim25/server.js';
 import type { DiskFacts } from '../disk-facts.js';
 import type { Controller, Disk, Hardware } from './hardware.js';
 

@@ -1,5 +1,5 @@
 /** All kinds of devices together: changing a VM's hardware, showing it, and its part of the .vmx file. */
-import type { VirtualDeviceConfigSpec } from '../../../vim25/types.generated.js';
+import type { VirtualDeviceConfigSpec } from '../../../vim25/server.js';
 import { fault } from '../../faults.js';
 import type {
   DeviceChange,

@@ -1,5 +1,5 @@
 /** The devices that every VM has from the start: buses, keyboard, mouse and video card, with the keys that vSphere gives them. */
-import { constant } from '../../../vim25/codec.js';
+import { constant } from '../../../vim25/server.js';
 import { KEY } from './device-keys.js';
 
 const FIXED = new Set([KEY.pci, KEY.ide, KEY.ide + 1, KEY.ps2, KEY.sio, KEY.video, KEY.keyboard, KEY.pointing]);

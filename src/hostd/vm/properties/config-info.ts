@@ -1,4 +1,6 @@
 /** VirtualMachine.config. */
+import { DATASTORE, DATASTORE_MOUNT } from '../../datastore/datastore-paths.js';
+import { DATASTORE_REF } from '../../references.js';
 import { diskFacts } from '../disk-facts.js';
 import { showDevices } from '../hardware/devices.js';
 import { allocations } from './allocations.js';
@@ -10,7 +12,7 @@ const HARDWARE_VERSION = 'vmx-14';
 /** VirtualMachineConfigInfo. Devices and keys are made only when they are looked at. */
 export function configInfo(vm: VmView): object {
   const { config, host } = vm;
-  const { datastore } = host;
+  const { files: datastore } = host;
   return {
     changeVersion: String(config.changeVersion),
     modified: config.createdAt,
@@ -86,7 +88,7 @@ export function configInfo(vm: VmView): object {
     get extraConfig() {
       return [...config.extraConfig].map(([key, value]) => ({ $type: 'OptionValue', key, value }));
     },
-    datastoreUrl: [datastore.urlPair()],
+    datastoreUrl: [{ name: DATASTORE, url: DATASTORE_MOUNT }],
     swapPlacement: 'inherit',
     bootOptions: {
       bootDelay: 0,
@@ -110,10 +112,10 @@ export function configInfo(vm: VmView): object {
 
 /** VirtualDevice[]. */
 function devices(vm: VmView): object[] {
-  const { datastore } = vm.host;
+  const { files: datastore } = vm.host;
   return showDevices(vm.config.hardware, {
-    datastore: datastore.ref,
-    networkOf: (portGroup) => vm.host.networkRef(portGroup),
+    datastore: DATASTORE_REF,
+    networkOf: (portGroup) => vm.host.portGroups.networkOf(portGroup),
     disk: (file) => {
       const facts = diskFacts(datastore.resolve(file));
       if (facts === null || facts.parent === null) return facts;

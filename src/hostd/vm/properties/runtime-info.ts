@@ -1,12 +1,14 @@
 /** VirtualMachine.runtime. */
-import { cpuMhz } from '../../inventory/host-info.js';
+
+import { cpuMhz } from '../../host-cpu.js';
+import { HOST_SYSTEM } from '../../references.js';
 import type { VmView } from './vm-view.js';
 
 /** VirtualMachineRuntimeInfo. */
 export function runtimeInfo(vm: VmView): object {
   return {
     device: [],
-    host: vm.host.hostSystem,
+    host: HOST_SYSTEM,
     connectionState: 'connected',
     powerState: vm.powerState,
     faultToleranceState: 'notConfigured',

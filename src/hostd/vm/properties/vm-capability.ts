@@ -1,5 +1,5 @@
 /** VirtualMachine.capability. */
-import { typeField } from '../../../vim25/table.js';
+import { typeField } from '../../../vim25/server.js';
 
 /** All that a capability can speak of, in whatever version of the API. */
 const NAMES = [

@@ -1,6 +1,8 @@
 /** A VM's files as vim25 lists them, and the space that they take. */
+
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { DATASTORE_REF } from '../../references.js';
 import { diskFacts } from '../disk-facts.js';
 import type { VmView } from './vm-view.js';
 
@@ -37,7 +39,7 @@ function filesOf(vm: VmView): VmFile[] {
     if (type === undefined) continue;
     files.push({
       key: files.length,
-      name: vm.host.datastore.pathOf(path),
+      name: vm.host.files.pathOf(path),
       type,
       size: stat.size,
       used: stat.blocks * 512,
@@ -48,7 +50,7 @@ function filesOf(vm: VmView): VmFile[] {
 
 function used(vm: VmView): { committed: number; uncommitted: number; unshared: number } {
   const committed = filesOf(vm).reduce((sum, file) => sum + file.used, 0);
-  const { datastore } = vm.host;
+  const { files: datastore } = vm.host;
   const own = vm.config.hardware.disks
     .map(({ file }) => datastore.resolve(file))
     .filter((path) => path.startsWith(`${vm.directory}/`));
@@ -63,12 +65,12 @@ export function storageSummary(vm: VmView): object {
 
 /** VirtualMachineStorageInfo. */
 export function storageInfo(vm: VmView): object {
-  return { perDatastoreUsage: [{ datastore: vm.host.datastore.ref, ...used(vm) }], timestamp: new Date() };
+  return { perDatastoreUsage: [{ datastore: DATASTORE_REF, ...used(vm) }], timestamp: new Date() };
 }
 
 /** The files of each disk, the base first; those of images lie elsewhere. */
 function chains(vm: VmView): { key: number; files: string[] }[] {
-  const { datastore } = vm.host;
+  const { files: datastore } = vm.host;
   return vm.config.hardware.disks.map(({ key, file }) => {
     const files: string[] = [];
     for (let at: string | null = datastore.resolve(file); at !== null && files.length < 256; ) {

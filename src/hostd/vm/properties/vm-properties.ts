@@ -1,4 +1,5 @@
 /** The properties of a VirtualMachine by name. */
+import { DATASTORE_REF, ENVIRONMENT_BROWSER } from '../../references.js';
 import { allocations } from './allocations.js';
 import { configInfo } from './config-info.js';
 import { guestInfo } from './guest-info.js';
@@ -20,13 +21,13 @@ const PROPERTIES: Record<string, (vm: VmView) => unknown> = {
   storage: storageInfo,
   layout: fileLayout,
   layoutEx: fileLayoutEx,
-  datastore: ({ host }) => [host.datastore.ref],
+  datastore: () => [DATASTORE_REF],
   network: ({ host, config }) => {
     const portGroups = new Set(config.hardware.nics.map((nic) => nic.portGroup));
-    return [...portGroups].flatMap((name) => host.networkRef(name) ?? []);
+    return [...portGroups].flatMap((name) => host.portGroups.networkOf(name) ?? []);
   },
   capability: () => VM_CAPABILITY,
-  environmentBrowser: ({ host }) => host.environmentBrowser,
+  environmentBrowser: () => ENVIRONMENT_BROWSER,
   rootSnapshot: () => [],
   guestHeartbeatStatus: (vm) => (isOn(vm) ? 'green' : 'gray'),
 };

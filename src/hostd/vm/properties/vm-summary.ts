@@ -22,7 +22,7 @@ export function vmSummary(vm: VmView): object {
     config: {
       name: config.name,
       template: false,
-      vmPathName: host.datastore.pathOf(vm.vmx),
+      vmPathName: host.files.pathOf(vm.vmx),
       memorySizeMB: config.memoryMiB,
       cpuReservation: 0,
       memoryReservation: 0,

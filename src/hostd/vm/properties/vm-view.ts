@@ -1,5 +1,5 @@
 /** What a VM's properties are made of. */
-import type { ManagedObjectReference, VirtualMachineQuestionInfo } from '../../../vim25/types.generated.js';
+import type { ManagedObjectReference, VirtualMachineQuestionInfo } from '../../../vim25/server.js';
 import { firstAddress } from '../guest-addresses.js';
 import type { PowerState } from '../power.js';
 import type { VmConfig } from '../vm-config.js';

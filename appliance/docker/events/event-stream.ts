@@ -1,0 +1,55 @@
+/** Follows events: those that are kept, then those that come. */
+import type { DockerEvent, EventBus } from './event-bus.js';
+import { passes } from './event-filters.js';
+
+/** The longest delay that a timer takes. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** Which events are wanted. Times are in nanoseconds since 1970; null: not limited. */
+export interface EventRequest {
+  /** Without both times, events that are kept are not sent. */
+  since: bigint | null;
+  until: bigint | null;
+  filters: Map<string, string[]>;
+}
+
+/**
+ * Sends the events that are wanted, until `until` or until `gone` is aborted.
+ * @param done called at the end, of the time or of the client
+ */
+export function followEvents(
+  bus: Pick<EventBus, 'past' | 'listen'>,
+  { since, until, filters }: EventRequest,
+  send: (event: DockerEvent) => void,
+  done: () => void,
+  gone: AbortSignal,
+): void {
+  const take = (event: DockerEvent): void => {
+    if (passes(event, filters)) send(event);
+  };
+  if (since !== null || until !== null) for (const event of bus.past(since, until)) take(event);
+  if (until !== null && until < BigInt(Date.now()) * 1_000_000n) {
+    done();
+    return;
+  }
+  const stop = bus.listen(take);
+  const timer = until === null ? null : endAt(Number(until / 1_000_000n), done);
+  const leave = (): void => {
+    stop();
+    timer?.stop();
+    done();
+  };
+  if (gone.aborted) leave();
+  else gone.addEventListener('abort', leave, { once: true });
+}
+
+/** Calls `body` at a time that may be further away than a timer can be set to. @param at in milliseconds since 1970 */
+function endAt(at: number, body: () => void): { stop(): void } {
+  let timer: NodeJS.Timeout;
+  const wait = (): void => {
+    const left = at - Date.now();
+    timer = setTimeout(left > MAX_TIMER_MS ? wait : body, Math.min(Math.max(0, left), MAX_TIMER_MS));
+  };
+  wait();
+  return { stop: () => clearTimeout(timer) };
+}

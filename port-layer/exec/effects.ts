@@ -1,0 +1,117 @@
+/** Carries out what follows of the events of a container's life (`container-next.ts`). */
+import { messageOf } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import type { Container } from './container.js';
+import type { ContainerEffect } from './container-life.js';
+import type { ExecContext } from './context.js';
+import { change } from './handle.js';
+import { keepsNothing } from './lasting-disks.js';
+import { currentRecord, killedRecord, RUN_KEY, type RunRecord } from './run-record.js';
+import type { ContainerEvent } from './types.js';
+import { renewLimits } from './update.js';
+
+const log = logger('exec');
+
+/** What the rest of the exec component does. */
+export interface Hands {
+  /** Lets the processes of a container that was paused go on. */
+  thaw(container: Container): void;
+  /** Takes down the machine of a container that is gone. */
+  drop(container: Container): void;
+  remove(container: Container): void;
+  emit(event: ContainerEvent): void;
+  /** The first picture of the inventory is being taken in: what it shows is no news. */
+  opening(): boolean;
+}
+
+/** See the file's head. */
+export class Effects {
+  constructor(
+    private readonly context: ExecContext,
+    private readonly hands: Hands,
+  ) {}
+
+  readonly carryOut = (container: Container, effect: ContainerEffect): void => {
+    switch (effect.do) {
+      case 'tell':
+        this.tell(container, effect.of);
+        break;
+      case 'letGo':
+        container.machine.closeChannel(effect.now);
+        this.context.networks.release(container.id);
+        break;
+      case 'keepEnd':
+        if (!container.spec.autoRemove && !container.facts.marked) this.keep(container, killedRecord(effect.run));
+        break;
+      case 'expectOff':
+        container.machine.dispatch({ type: 'expect', what: 'guest' });
+        if (this.isDisposable(container)) this.hands.drop(container);
+        break;
+      case 'goOn':
+        if (effect.thaw) this.hands.thaw(container);
+        renewLimits(container);
+        break;
+      case 'removeIfWished':
+        this.removeIfWished(container);
+    }
+  };
+
+  /** Removes a container whose run has ended, if that was wished for. */
+  removeIfWished(container: Container): void {
+    const { life, marked } = container.facts;
+    if (!container.spec.autoRemove || marked || (life.kind === 'exited' && life.keep)) return;
+    if (life.kind === 'exited' || life.kind === 'created') this.hands.remove(container);
+  }
+
+  /** Keeps with the machine what its run is now. */
+  keepRun(container: Container): Promise<void> {
+    const record = currentRecord(container.facts);
+    return record === null ? Promise.resolve() : this.write(container, record);
+  }
+
+  private keep(container: Container, record: RunRecord): void {
+    this.write(container, record).catch((error: unknown) =>
+      log.debug({ container: container.id, err: messageOf(error) }, 'the record of a run was not kept'),
+    );
+  }
+
+  private write(container: Container, record: RunRecord): Promise<void> {
+    return change(this.context.client, container.vm, container.machine.changeVersion, (handle) => {
+      handle.key(RUN_KEY, JSON.stringify(record));
+    });
+  }
+
+  /** Its process has ended, and nothing of its machine is kept: that need not go down in order, and nobody waits for it. */
+  private isDisposable(container: Container): boolean {
+    const { life, marked } = container.facts;
+    if (!container.spec.autoRemove || marked || life.kind !== 'ending' || life.run.stop?.keep === true) return false;
+    return keepsNothing(container, this.context.cache, true);
+  }
+
+  private tell(container: Container, of: Extract<ContainerEffect, { do: 'tell' }>['of']): void {
+    const info = container.info();
+    const { id } = container;
+    const time = new Date();
+    const { emit } = this.hands;
+    switch (of) {
+      case 'exited':
+        log.info({ container: id, exitCode: info.exitCode }, 'container exited');
+        emit({ type: of, container: info, exitCode: info.exitCode, time: info.finishedAt ?? time });
+        return;
+      case 'startFailed':
+        emit({ type: of, container: info, error: info.error, time });
+        return;
+      case 'paused':
+      case 'unpaused':
+        if (info.error !== '') log.error({ container: id, reason: info.error }, 'a container stands still');
+        log.info({ container: id, paused: info.paused }, 'container paused or resumed');
+        break;
+      case 'removed':
+        this.context.cache.delete(id);
+        break;
+      default:
+    }
+    const isOld = this.hands.opening() && of !== 'removed';
+    if (!isOld) emit({ type: of, container: info, time });
+  }
+}

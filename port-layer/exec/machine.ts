@@ -1,0 +1,208 @@
+/** A machine: the VM that containers run in. One container each for now; nothing here counts on that. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import type { ManagedObjectReference } from '../../src/vim25/index.js';
+import { ContainerChannel } from '../interaction/container-channel.js';
+import type { ContainerEvent } from './container-life.js';
+import {
+  isOn,
+  lookAfterMs,
+  type MachineEffect,
+  type MachineEvent,
+  type MachineLife,
+  nextMachine,
+  type SeenPower,
+  standsStill,
+} from './machine-life.js';
+import { startError } from './run-status.js';
+import type { VmQuestion } from './vm-question.js';
+
+const log = logger('exec');
+/** A host that does not answer is asked again after this. */
+const RETRY_MS = 1000;
+
+/** What runs in a machine. */
+export interface Occupant {
+  dispatch(event: ContainerEvent): void;
+  /** Something of the machine is different. */
+  changed(): void;
+  /** The guest broke the protocol, and was hung up on: "it sent …". */
+  broken(how: string): void;
+}
+
+/** What a machine needs of its surroundings. */
+export interface MachineSurroundings {
+  /** Asks the host how the machine is now; null: it is gone. */
+  look(machine: Machine): Promise<SeenPower | null>;
+  /** It runs though this endpoint did not start it. */
+  found(machine: Machine): void;
+}
+
+const ALONE: MachineSurroundings = {
+  look: () => Promise.reject(new Error('this machine has no host')),
+  found: () => undefined,
+};
+
+/** One VM. */
+export class Machine {
+  /** As the inventory told last. */
+  changeVersion: string | null = null;
+  /** MAC addresses of its network cards, in their order; null: not read yet. */
+  macs: string[] | null = null;
+  /** By their session on the channel. */
+  private readonly table = new Map<number, Occupant>();
+  private current: MachineLife = { kind: 'off' };
+  private latest: SeenPower | null = null;
+  private open: ContainerChannel | null = null;
+  private closing: Promise<unknown> = Promise.resolve();
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    readonly ref: ManagedObjectReference,
+    readonly uuid: string,
+    private readonly surroundings: MachineSurroundings = ALONE,
+  ) {}
+
+  get life(): MachineLife {
+    return this.current;
+  }
+
+  /** What was last said of it. */
+  get report(): SeenPower | null {
+    return this.latest;
+  }
+
+  /** It may be on: its disks are in use. */
+  get on(): boolean {
+    return isOn(this.current);
+  }
+
+  /** It is suspended, or stands still until a question is answered. */
+  get suspended(): boolean {
+    return standsStill(this.current);
+  }
+
+  /** What it asks, and stands still until it is answered. */
+  get question(): VmQuestion | null {
+    return this.current.kind === 'on' && this.current.stand.kind === 'asks' ? this.current.stand.question : null;
+  }
+
+  /** A container is in it. @param session of the channel, by which the guest knows it */
+  take(session: number, container: Occupant): void {
+    this.table.set(session, container);
+  }
+
+  /** Something has happened to it. */
+  dispatch(event: MachineEvent): void {
+    if (event.type === 'seen' || event.type === 'looked') this.latest = event.power;
+    const before = this.current;
+    const { life, effects } = nextMachine(before, event);
+    this.current = life;
+    if (life !== before) this.watch();
+    for (const effect of effects) this.carryOut(effect);
+    if (life !== before) for (const container of this.table.values()) container.changed();
+  }
+
+  private carryOut(effect: MachineEffect): void {
+    if (effect.do === 'found') {
+      this.surroundings.found(this);
+      return;
+    }
+    const at = new Date();
+    for (const container of this.table.values())
+      switch (effect.do) {
+        case 'off':
+          container.dispatch({ type: 'off', status: effect.status, at });
+          break;
+        case 'still':
+          container.dispatch({ type: 'still', yes: effect.yes, question: effect.question });
+          break;
+        case 'gone':
+          container.dispatch({ type: 'gone', at });
+      }
+  }
+
+  // --- looking -------------------------------------------------------------------------------------------------------
+
+  /** Looks at once, whatever is expected. */
+  async look(): Promise<void> {
+    const asked = this.current;
+    const power = await this.surroundings.look(this);
+    // An answer that crossed with other news may be older than they are.
+    if (power === null || this.current !== asked) return;
+    if (!power.on && asked.kind !== 'off') log.debug({ vm: this.ref.value }, 'the VM is off, and nobody was told');
+    this.dispatch({ type: 'looked', power });
+  }
+
+  private watch(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    const ms = lookAfterMs(this.current);
+    this.timer = ms === null ? null : setTimeout(() => void this.lookAgain(), ms).unref();
+  }
+
+  private async lookAgain(): Promise<void> {
+    const asked = this.current;
+    try {
+      await this.look();
+    } catch (error) {
+      log.warn({ vm: this.ref.value, err: messageOf(error) }, 'a VM could not be looked at');
+      await sleep(RETRY_MS, undefined, { ref: false });
+    }
+    if (this.current === asked) this.watch();
+  }
+
+  // --- the channel ---------------------------------------------------------------------------------------------------
+
+  /** Null: nothing listens for it. */
+  get channel(): ContainerChannel | null {
+    return this.open;
+  }
+
+  /** The channel, made when there is none: one that is not started yet gets its own, so that its first byte is not missed. */
+  channelOn(path: string): ContainerChannel {
+    if (this.open !== null) return this.open;
+    const channel = new ContainerChannel(path);
+    this.open = channel;
+    const containerOf = (session: number): Occupant | undefined =>
+      this.open === channel ? this.table.get(session) : undefined;
+    const all = (): Occupant[] => (this.open === channel ? [...this.table.values()] : []);
+    channel.on('started', (session, pid) => {
+      const container = containerOf(session);
+      if (container === undefined) return;
+      this.dispatch({ type: 'heard' });
+      container.dispatch({ type: 'started', pid });
+    });
+    channel.on('failed', (session, code, message) => {
+      const container = containerOf(session);
+      if (container === undefined) return;
+      this.dispatch({ type: 'heard' });
+      container.dispatch({ type: 'failed', reason: startError(code, message), exitCode: code });
+    });
+    channel.on('exited', (session, { code, oomKilled }) =>
+      containerOf(session)?.dispatch({ type: 'ended', exit: { exitCode: code, oomKilled, at: new Date() } }),
+    );
+    channel.on('oom', (news) => {
+      for (const container of all()) container.dispatch({ type: 'oom', news });
+    });
+    channel.on('broken', (how) => {
+      for (const container of all()) container.broken(how);
+    });
+    channel.on('lost', () => {
+      if (this.open === channel) this.dispatch({ type: 'expect', what: 'silent' });
+    });
+    return channel;
+  }
+
+  /** Lets go of the channel: what the VM has sent is still passed on, unless `now`. */
+  closeChannel(now = false): void {
+    const channel = this.open;
+    this.open = null;
+    if (channel !== null) this.closing = Promise.all([this.closing, channel.close(now)]);
+  }
+
+  /** Resolves when former channels are gone: only then may a new one listen on the same path. */
+  async channelClosed(): Promise<void> {
+    await this.closing;
+  }
+}

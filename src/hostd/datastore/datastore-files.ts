@@ -1,0 +1,49 @@
+/** Files of the datastore as a caller may reach them. */
+import { lstat, realpath } from 'node:fs/promises';
+import { dirname, sep } from 'node:path';
+import { restrictedCaller } from '../access/caller.js';
+import { fault } from '../faults.js';
+import { DatastorePaths } from './datastore-paths.js';
+import type { Need } from './file-access.js';
+
+/** Paths of the datastore, with the check that every file named in a request must pass. */
+export class DatastoreFiles extends DatastorePaths {
+  /** @param check throws NoPermission where the caller may not do that with the file of that path, relative to the datastore */
+  constructor(
+    directory: string,
+    private readonly check: (path: string, need: Need) => void,
+  ) {
+    super(directory);
+  }
+
+  /**
+   * Local path of `[datastore1] path` for a caller who wants to do something with it: every file that a request names goes through
+   * here or {@link admit}. @throws NoPermission, InvalidDatastorePath, InvalidDatastore
+   */
+  async locate(datastorePath: string, need: Need): Promise<string> {
+    return this.admit(this.resolve(datastorePath), need);
+  }
+
+  /** As {@link locate}, for a local path. */
+  async admit(local: string, need: Need): Promise<string> {
+    this.check(this.relative(local), need);
+    await this.confine(local);
+    return local;
+  }
+
+  /** Refuses a path that a symbolic link would lead out of the datastore. @throws InvalidDatastorePath */
+  private async confine(local: string): Promise<void> {
+    const root = await realpath(this.directory);
+    for (let at = local; at.length > this.directory.length; at = dirname(at)) {
+      const stat = await lstat(at).catch(() => null);
+      if (stat === null) continue;
+      const real = await realpath(at);
+      if (real !== root && !real.startsWith(`${root}${sep}`))
+        throw fault('InvalidDatastorePath', 'The path leads out of the datastore', { datastorePath: this.pathOf(at) });
+      // Whose a file is, is told by its path: a link could lead to another's.
+      if (restrictedCaller() !== undefined && real !== `${root}${at.slice(this.directory.length)}`)
+        throw fault('InvalidDatastorePath', 'The path leads over a link', { datastorePath: this.pathOf(at) });
+      return;
+    }
+  }
+}

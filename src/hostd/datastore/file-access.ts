@@ -1,0 +1,141 @@
+/**
+ * Which files of the datastore a caller may read or write. An administrator: all. Others: those of the virtual container hosts
+ * into whose pool they may put machines, and those in the directories of machines that are theirs. vSphere knows permissions for a
+ * whole datastore only; here `Datastore.Browse` and `Datastore.FileManagement` are needed besides, and do not do alone.
+ */
+import { dirname } from 'node:path';
+import type { ManagedObjectReference } from '../../vim25/server.js';
+import { type Caller, noPermission, restrictedCaller } from '../access/caller.js';
+import type { GuardedObject, GuardedObjects } from '../access/guarded-object.js';
+import { isEndpointConfig, type Scope, scopeOf } from '../access/scope.js';
+import { DATASTORE_REF } from '../references.js';
+import type { DatastorePaths } from './datastore-paths.js';
+
+/** What is to be done with a file. `own`: a directory of its own for a new machine. */
+export type Need = 'read' | 'write' | 'own';
+
+/** Holds for whatever is written in place of a machine's configuration. */
+const CONFIGURATION = /\.vmx/i;
+
+/** A machine, for what is its own on the datastore. */
+export interface FileOwner extends GuardedObject {
+  /** Local path of its directory. */
+  readonly directory: string;
+  readonly pool: ManagedObjectReference;
+  readonly config: { extraConfig: ReadonlyMap<string, string> };
+}
+
+/** A directory, relative to the datastore, and who may do what below it. */
+interface Owned {
+  directory: string;
+  may(caller: Caller, need: Need): boolean;
+  /** A machine's own: the directory itself stays. */
+  machine: boolean;
+}
+
+const inside = (path: string, directory: string): boolean =>
+  directory === '' || path === directory || path.startsWith(`${directory}/`);
+
+/** Decides for one datastore. */
+export class FileAccess {
+  constructor(
+    private readonly paths: DatastorePaths,
+    private readonly objects: GuardedObjects,
+    private readonly machines: () => FileOwner[],
+  ) {}
+
+  /** @param path relative to the datastore, without links and `..` @throws NoPermission */
+  check(path: string, need: Need): void {
+    const caller = restrictedCaller();
+    if (caller === undefined) return;
+    const privilege = need === 'read' ? 'Datastore.Browse' : 'Datastore.FileManagement';
+    const allowed =
+      caller.has(this.datastore, privilege) &&
+      (need === 'own' ? this.mayOwn(caller, path) : this.may(caller, path, need));
+    if (!allowed) throw noPermission(DATASTORE_REF, privilege);
+  }
+
+  private get datastore(): GuardedObject {
+    return this.objects.get(DATASTORE_REF);
+  }
+
+  /** True for a file that the caller may read. @param path relative to the datastore */
+  mayRead(path: string): boolean {
+    const caller = restrictedCaller();
+    return caller === undefined || (caller.has(this.datastore, 'Datastore.Browse') && this.may(caller, path, 'read'));
+  }
+
+  private may(caller: Caller, path: string, need: Need): boolean {
+    if (need === 'write' && CONFIGURATION.test(path)) return false;
+    const owned = this.owned();
+    // The innermost directory counts: what lies in somebody's directory may be another's.
+    const [innermost] = owned
+      .filter(({ directory }) => inside(path, directory))
+      .sort((a, b) => b.directory.length - a.directory.length);
+    if (innermost === undefined || !innermost.may(caller, need)) return false;
+    if (need === 'read') return true;
+    if (innermost.machine && innermost.directory === path) return false;
+    return owned.every(
+      (other) => other.directory === path || !inside(other.directory, path) || other.may(caller, need),
+    );
+  }
+
+  /** True for a directory beside those of other machines, in which nothing of anybody can lie. */
+  private mayOwn(caller: Caller, path: string): boolean {
+    if (path === '') return false;
+    const { machines } = this.scopes(caller);
+    if (!machines.some((one) => this.relative(one) === dirname(`/${path}`).slice(1))) return false;
+    // Directories of hosts are made when they are first needed.
+    return !this.owned().some(({ directory }) => inside(directory, path));
+  }
+
+  /** True for a socket to which a machine of the caller's may be connected. */
+  maySocket(path: string): boolean {
+    const caller = restrictedCaller();
+    return caller === undefined || this.scopes(caller).sockets.includes(dirname(path));
+  }
+
+  private scopes(caller: Caller): Scope {
+    const found = this.machines().flatMap((vm) => {
+      const scope = isEndpointConfig(vm.config.extraConfig) ? scopeOf(vm.config.extraConfig) : null;
+      return scope !== null && this.hasPool(caller, vm) ? [scope] : [];
+    });
+    return {
+      files: found.flatMap(({ files }) => files),
+      machines: found.flatMap(({ machines }) => machines),
+      sockets: found.flatMap(({ sockets }) => sockets),
+    };
+  }
+
+  private hasPool(caller: Caller, vm: FileOwner): boolean {
+    const pool = this.objects.find(vm.pool);
+    return pool !== undefined && caller.has(pool, 'Resource.AssignVMToPool');
+  }
+
+  /** All directories that are somebody's. */
+  private owned(): Owned[] {
+    return this.machines().flatMap((vm): Owned[] => {
+      const own = {
+        directory: this.paths.relative(vm.directory),
+        machine: true,
+        may: (caller: Caller, need: Need): boolean =>
+          !isEndpointConfig(vm.config.extraConfig) &&
+          caller.has(vm, need === 'read' ? 'System.Read' : 'VirtualMachine.Config.EditDevice'),
+      };
+      const scope = isEndpointConfig(vm.config.extraConfig) ? scopeOf(vm.config.extraConfig) : null;
+      if (scope === null) return [own];
+      const may = (caller: Caller): boolean => this.hasPool(caller, vm);
+      const files = scope.files.flatMap((file) => this.relative(file) ?? []);
+      return [own, ...files.map((directory) => ({ directory, machine: false, may }))];
+    });
+  }
+
+  /** Relative to the datastore; undefined for what is no path of it. */
+  private relative(datastorePath: string): string | undefined {
+    try {
+      return this.paths.relative(this.paths.resolve(datastorePath));
+    } catch {
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,229 @@
+/** The VMs of the host: registered ones and those that are being made. */
+import { existsSync } from 'node:fs';
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/server.js';
+import { callerSees } from '../access/caller.js';
+import { DATASTORE } from '../datastore/datastore-paths.js';
+import { recordDisks } from '../disks/disk-records.js';
+import { fault } from '../faults.js';
+import { DATASTORE_REF, HOST_SYSTEM, ROOT_POOL, ref, VM_FOLDER } from '../references.js';
+import { emptyHardware } from '../vm/hardware/hardware.js';
+import type { Machine } from '../vm/machine.js';
+import { checkDevices, checkKeys } from '../vm/machine-access.js';
+import { checkBounds } from '../vm/machine-bounds.js';
+import { VirtualMachine } from '../vm/virtual-machine.js';
+import { loadVmx, newVmConfig } from '../vm/vm-config.js';
+import type { MachineList, VmHost } from '../vm/vm-host.js';
+import type { InventoryFile, VmRecord } from './inventory-file.js';
+import { ResourcePool } from './resource-pool.js';
+
+const log = logger('inventory');
+const MAX_VMX = 64 * 2 ** 20;
+
+export class Machines implements MachineList {
+  private readonly byId = new Map<string, VirtualMachine>();
+  /** VMs whose files are being made. */
+  private readonly making = new Set<VirtualMachine>();
+
+  constructor(
+    private readonly host: VmHost,
+    private readonly file: InventoryFile,
+  ) {}
+
+  all(): VirtualMachine[] {
+    return [...this.byId.values()];
+  }
+
+  withUnfinished(): VirtualMachine[] {
+    return [...this.all(), ...this.making];
+  }
+
+  /** Those that the caller may know of. */
+  seen(): VirtualMachine[] {
+    return this.all().filter(callerSees);
+  }
+
+  refs(): ManagedObjectReference[] {
+    return this.all().map((vm) => vm.ref);
+  }
+
+  inPool(pool: ManagedObjectReference): VirtualMachine[] {
+    return this.all().filter((vm) => vm.pool.value === pool.value);
+  }
+
+  inPortGroup(name: string): VirtualMachine[] {
+    return this.all().filter((vm) => vm.config.hardware.nics.some((nic) => nic.portGroup === name));
+  }
+
+  // --- keeping ------------------------------------------------------------------------------------------------------
+
+  /** Loads registered VMs, and finds those that run. */
+  async load(records: readonly VmRecord[]): Promise<void> {
+    for (const { id, vmx, pool } of records) {
+      const path = join(this.host.files.directory, vmx);
+      try {
+        const config = await loadVmx(path, this.host.files.pathOf(dirname(path)));
+        this.include(new VirtualMachine(id, this.host, path, config, ref('ResourcePool', pool), VM_FOLDER));
+      } catch (error) {
+        log.error({ vmx, err: messageOf(error) }, 'a registered VM cannot be read and is left out');
+      }
+    }
+    const failed = (vm: VirtualMachine, error: unknown): void =>
+      log.error({ err: messageOf(error), vm: vm.config.name }, 'looking for a running VM failed');
+    await Promise.all(this.all().map((vm) => vm.adopt().catch((error: unknown) => failed(vm, error))));
+  }
+
+  records(): VmRecord[] {
+    return this.all().map(({ ref: { value: id }, vmx, pool }) => ({
+      id,
+      vmx: this.host.files.relative(vmx),
+      pool: pool.value,
+    }));
+  }
+
+  /** hostd is stopping: the VMs go on without it. */
+  release(): void {
+    for (const vm of this.all()) vm.release();
+  }
+
+  // --- making and registering ---------------------------------------------------------------------------------------
+
+  checkName(name: string, self?: Machine): string {
+    if (name === '') throw fault('InvalidName', 'A VM needs a name', { name });
+    const twin = this.all().find((vm) => vm !== self && vm.config.name === name);
+    if (twin !== undefined)
+      throw fault('DuplicateName', `The name '${name}' already exists.`, {
+        name,
+        object: callerSees(twin) ? twin.ref : VM_FOLDER,
+      });
+    return name;
+  }
+
+  /** Makes and registers a VM; leaves nothing behind when that fails. */
+  async create(
+    spec: VirtualMachineConfigSpec,
+    poolRef: ManagedObjectReference,
+    folder: ManagedObjectReference,
+    user: string,
+  ): Promise<ManagedObjectReference> {
+    const pool = this.host.registry.getAs(poolRef, ResourcePool);
+    const name = this.checkName(spec.name ?? '');
+    const vmx = await this.newVmxPath(spec.files?.vmPathName, name);
+    const vm = new VirtualMachine(this.newId(), this.host, vmx, newVmConfig(name), pool.ref, folder);
+    await mkdir(dirname(vm.directory), { recursive: true, mode: 0o711 });
+    // Never the directory of a VM that is being made at the same time.
+    await mkdir(vm.directory, { mode: 0o711 });
+    this.making.add(vm);
+    try {
+      await vm.configure(spec);
+      this.checkName(name);
+    } catch (error) {
+      await rm(vm.directory, { recursive: true, force: true });
+      throw error;
+    } finally {
+      this.making.delete(vm);
+    }
+    await this.register(vm, 'VmCreatedEvent', `Created virtual machine ${name}`, name, user);
+    return vm.ref;
+  }
+
+  /** Path of a new .vmx file: `[datastore1]`, `[datastore1] dir/` or `[datastore1] dir/name.vmx`. */
+  private async newVmxPath(wanted: string | undefined, name: string): Promise<string> {
+    const { files } = this.host;
+    const safe = name.replace(/[^A-Za-z0-9_.-]/g, '_');
+    const given = wanted === undefined || wanted === '' ? `[${DATASTORE}]` : wanted;
+    const local = files.resolve(given);
+    let path = local;
+    if (local === files.directory) path = join(local, safe, `${safe}.vmx`);
+    else if (!local.endsWith('.vmx')) path = join(local, `${safe}.vmx`);
+    await files.admit(dirname(path), 'own');
+    if (existsSync(dirname(path))) {
+      if (local !== files.directory)
+        throw fault('FileAlreadyExists', `${files.pathOf(dirname(path))} already exists`, {
+          file: files.pathOf(path),
+        });
+      path = join(local, `${safe}_${this.file.upcomingId}`, `${safe}.vmx`);
+      await files.admit(dirname(path), 'own');
+    }
+    return path;
+  }
+
+  /** Registers a VM by its .vmx file. */
+  async registerFile(
+    path: string,
+    name: string | undefined,
+    poolRef: ManagedObjectReference | undefined,
+    folder: ManagedObjectReference,
+    user: string,
+  ): Promise<ManagedObjectReference> {
+    const { files, registry } = this.host;
+    const local = await files.locate(path, 'read');
+    if (this.all().some((vm) => vm.vmx === local))
+      throw fault('AlreadyExists', `${path} is registered already`, { name: path });
+    const pool = registry.getAs(poolRef ?? ROOT_POOL, ResourcePool);
+    const { size } = await stat(local);
+    if (size > MAX_VMX)
+      throw fault('InvalidArgument', `A .vmx file has at most ${MAX_VMX} bytes`, { invalidProperty: 'path' });
+    const config = await loadVmx(local, files.pathOf(dirname(local)));
+    config.name = this.checkName(name ?? config.name);
+    const vm = new VirtualMachine(this.newId(), this.host, local, config, pool.ref, folder);
+    checkKeys(this.host, vm, new Map(), config.extraConfig);
+    checkBounds(this, pool.ref.value, config, config);
+    await checkDevices(this.host, vm, emptyHardware(), config.hardware);
+    await recordDisks(config.hardware.disks.map(({ file }) => files.resolve(file)));
+    await this.register(vm, 'VmRegisteredEvent', `Registered ${config.name}`, config.name, user);
+    return vm.ref;
+  }
+
+  private newId(): string {
+    return `vm-${this.file.nextId()}`;
+  }
+
+  private async register(vm: VirtualMachine, event: string, what: string, name: string, user: string): Promise<void> {
+    this.include(vm);
+    await this.file.save();
+    this.host.events.post(event, `${what} on ${this.host.hostName}`, user, {
+      vm: { name, vm: vm.ref },
+      template: false,
+    });
+  }
+
+  /** Takes a VM out of the inventory. */
+  async forget(vm: Machine): Promise<void> {
+    this.byId.delete(vm.ref.value);
+    this.host.registry.remove(vm);
+    this.touchLists(vm.pool);
+    await this.file.save();
+  }
+
+  /** Moves all VMs of a pool to another one. */
+  movePool(from: ManagedObjectReference, to: ManagedObjectReference): void {
+    for (const vm of this.inPool(from)) {
+      vm.pool = to;
+      this.host.registry.touch(vm, 'resourcePool');
+    }
+  }
+
+  private include(vm: VirtualMachine): void {
+    this.byId.set(vm.ref.value, this.host.registry.add(vm));
+    this.touchLists(vm.pool);
+  }
+
+  /** Tells of a change in all lists that have VMs. */
+  private touchLists(pool: ManagedObjectReference): void {
+    const { registry } = this.host;
+    const lists: [ManagedObjectReference, string][] = [
+      [VM_FOLDER, 'childEntity'],
+      [HOST_SYSTEM, 'vm'],
+      [DATASTORE_REF, 'vm'],
+      [pool, 'vm'],
+    ];
+    for (const [list, property] of lists) {
+      const object = registry.find(list);
+      if (object !== undefined) registry.touch(object, property);
+    }
+  }
+}

@@ -1,0 +1,18 @@
+/** Network: the network of one port group. */
+import type { ManagedObjectReference } from '../../vim25/server.js';
+import { SimpleObject } from '../objects/simple-object.js';
+import { HOST_SYSTEM, NETWORK_FOLDER, networkRef } from '../references.js';
+
+export class Network extends SimpleObject {
+  /** @param vms those with a card in it */
+  constructor(portGroup: string, vms: () => ManagedObjectReference[]) {
+    const network = networkRef(portGroup);
+    super('Network', network.value, {
+      name: portGroup,
+      parent: NETWORK_FOLDER,
+      summary: { $type: 'NetworkSummary', network, name: portGroup, accessible: true, ipPoolName: '' },
+      host: [HOST_SYSTEM],
+      vm: vms,
+    });
+  }
+}

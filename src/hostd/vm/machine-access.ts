@@ -1,0 +1,120 @@
+/** What of a machine's configuration a caller may decide: which files, sockets and networks it may use, and which keys it may have. */
+import { normalize } from 'node:path';
+import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/server.js';
+import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
+import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
+import type { ManagedObject } from '../objects/managed-object.js';
+import type { NewDisk } from './hardware/device-kind.js';
+import type { Hardware, Serial } from './hardware/hardware.js';
+import type { VmHost } from './vm-host.js';
+
+/** Keys below `caisson.` that mean nothing to the host, or nothing that reaches beyond the machine. */
+const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses']);
+const OWN_KEY = /^caisson\./i;
+const UNIX = 'unix://';
+
+const PRIVILEGES: Partial<Record<keyof VirtualMachineConfigSpec, string>> = {
+  name: 'VirtualMachine.Config.Rename',
+  annotation: 'VirtualMachine.Config.Annotation',
+  numCPUs: 'VirtualMachine.Config.CPUCount',
+  memoryMB: 'VirtualMachine.Config.Memory',
+  cpuAllocation: 'VirtualMachine.Config.Resource',
+  extraConfig: 'VirtualMachine.Config.AdvancedConfig',
+};
+
+/** Refuses what of a change the caller has no privilege for on an existing machine. @throws NoPermission */
+export function checkChange(machine: ManagedObject, spec: VirtualMachineConfigSpec): void {
+  if (restrictedCaller() === undefined) return;
+  const { $type: _type, changeVersion: _version, deviceChange, ...rest } = spec;
+  for (const key of Object.keys(rest) as (keyof typeof rest)[])
+    if (rest[key] !== undefined) mustHave(machine, PRIVILEGES[key] ?? 'VirtualMachine.Config.Settings');
+  for (const { operation, fileOperation, device } of deviceChange ?? []) {
+    if ((device as { $type?: string }).$type !== 'VirtualDisk') {
+      const privilege = operation === 'edit' ? 'EditDevice' : 'AddRemoveDevice';
+      mustHave(machine, `VirtualMachine.Config.${privilege}`);
+    } else if (operation === 'add')
+      mustHave(machine, `VirtualMachine.Config.${fileOperation === 'create' ? 'AddNewDisk' : 'AddExistingDisk'}`);
+    else mustHave(machine, 'VirtualMachine.Config.RemoveDisk');
+  }
+}
+
+/** Refuses keys that would make the machine another's or the host's own. @throws NoPermission */
+export function checkKeys(
+  host: VmHost,
+  machine: ManagedObject,
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+): void {
+  if (restrictedCaller() === undefined) return;
+  const owner = ownerOf(host, machine.property('resourcePool') as Ref);
+  // By it the machine is found when its host is removed.
+  if (owner !== undefined && after.get(OWNER_KEY) !== owner)
+    throw noPermission(
+      machine.ref,
+      'VirtualMachine.Config.AdvancedConfig',
+      `a machine in this pool is the virtual container host's, and the key '${OWNER_KEY}' says so`,
+    );
+  for (const key of new Set([...before.keys(), ...after.keys()])) {
+    if (before.get(key) === after.get(key) || !OWN_KEY.test(key) || FREE_KEYS.has(key)) continue;
+    if (key === OWNER_KEY && after.get(key) === owner) continue;
+    throw noPermission(
+      machine.ref,
+      'VirtualMachine.Config.AdvancedConfig',
+      `the key '${key}' is an administrator's to set`,
+    );
+  }
+}
+
+/** Id of the virtual container host whose pool that is, or one of the pools above it. */
+export function ownerOf(host: VmHost, pool: Ref): string | undefined {
+  const endpoints = host.machines.all().filter(({ config }) => isEndpointConfig(config.extraConfig));
+  for (let at: Ref | undefined = pool; at?.type === 'ResourcePool'; ) {
+    const { value } = at;
+    const endpoint = endpoints.find((vm) => vm.pool.value === value);
+    if (endpoint !== undefined) return endpoint.config.extraConfig.get(OWNER_KEY);
+    at = host.registry.find(at)?.property('parent') as Ref | undefined;
+  }
+  return undefined;
+}
+
+/**
+ * Refuses devices that were not there before and use what the caller may not use.
+ * @throws NoPermission, InvalidDatastorePath
+ */
+export async function checkDevices(
+  host: VmHost,
+  machine: ManagedObject,
+  before: Hardware,
+  after: Hardware,
+  files: { create: NewDisk[]; removed: string[] } = { create: [], removed: [] },
+): Promise<void> {
+  const { files: datastore } = host;
+  const there = <T>(list: T[], one: T): boolean => list.some((other) => JSON.stringify(other) === JSON.stringify(one));
+  for (const disk of after.disks)
+    if (!there(before.disks, disk))
+      await datastore.locate(disk.file, disk.mode === 'independent_nonpersistent' ? 'read' : 'write');
+  for (const { disk, parent } of files.create) {
+    await datastore.locate(disk.file, 'write');
+    if (parent !== null) await datastore.locate(parent, 'read');
+  }
+  for (const file of files.removed) await datastore.locate(file, 'write');
+  for (const { backing } of after.serials)
+    if (!before.serials.some((one) => JSON.stringify(one.backing) === JSON.stringify(backing)))
+      await checkSerial(host, machine, backing);
+  for (const { portGroup } of after.nics) {
+    const network = host.portGroups.networkOf(portGroup);
+    if (network !== undefined && !before.nics.some((one) => one.portGroup === portGroup))
+      mustHave(host.registry.get(network), 'Network.Assign');
+  }
+}
+
+async function checkSerial(host: VmHost, machine: ManagedObject, backing: Serial['backing']): Promise<void> {
+  if (backing.kind === 'file') {
+    await host.files.locate(backing.file, 'write');
+    return;
+  }
+  if (restrictedCaller() === undefined) return;
+  const path = backing.serviceUri.slice(UNIX.length);
+  if (path !== normalize(path) || path.includes('\0') || !host.fileAccess.maySocket(path))
+    throw noPermission(machine.ref, 'VirtualMachine.Config.AddRemoveDevice');
+}
