@@ -16,9 +16,13 @@ import { deviceIds } from './qom.js';
 const log = logger('hotplug');
 /** An emulated guest on a busy machine releases a device within a second or two. */
 const RELEASE_MS = 30_000;
+/** A QEMU that was taken over may answer slowly and without end: nobody is kept from powering its VM off for longer than this. */
+const MOST_MS = 60_000;
 
-/** The devices of one running VM. Calls must not overlap. */
+/** The devices of one running VM. They change one after the other. */
 export class HotDevices {
+  private turn: Promise<unknown> = Promise.resolve();
+
   /** @param vm its monitor is null when an earlier version started it: it has none that could be used */
   constructor(
     private readonly vm: Omit<HotVm, 'monitor'> & { monitor: string | null },
@@ -26,8 +30,24 @@ export class HotDevices {
   ) {}
 
   /** See `RunningVm.plug`. */
-  async plug(device: RuntimeDevice, owner: DiskOwner): Promise<void> {
-    const hot = this.hot(device);
+  plug(device: RuntimeDevice, owner: DiskOwner): Promise<void> {
+    return this.inTurn(() => this.add(this.hot(device), owner));
+  }
+
+  /** See `RunningVm.unplug`. */
+  unplug(device: RuntimeDevice): Promise<void> {
+    return this.inTurn(() => this.release(this.hot(device)));
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.turn.then(work);
+    this.turn = done.catch(() => undefined);
+    return within(done, MOST_MS, () => {
+      throw timeout('the devices of the VM take too long to change');
+    });
+  }
+
+  private async add(hot: HotDevice, owner: DiskOwner): Promise<void> {
     // A hostd that was killed may have begun with it.
     await this.release(hot);
     const settings = await hot.open(owner);
@@ -42,16 +62,17 @@ export class HotDevices {
     }
   }
 
-  /** See `RunningVm.unplug`. */
-  async unplug(device: RuntimeDevice): Promise<void> {
-    await this.release(this.hot(device));
-  }
-
   /**
    * Takes from a VM what was plugged in but is not in its definition: the hostd that did it was killed before it had written it down.
    * Never throws.
    */
-  async sweep({ nics, disks }: Pick<VmDefinition, 'nics' | 'disks'>): Promise<void> {
+  sweep(vm: Pick<VmDefinition, 'nics' | 'disks'>): Promise<void> {
+    const work = this.turn.then(() => this.takeUnknown(vm));
+    this.turn = work;
+    return work;
+  }
+
+  private async takeUnknown({ nics, disks }: Pick<VmDefinition, 'nics' | 'disks'>): Promise<void> {
     const known = new Set([...nics.map(({ index }) => nicDevice(index)), ...disks.map(diskDevice)]);
     const { moid, qmp } = this.vm;
     try {
@@ -59,7 +80,7 @@ export class HotDevices {
         const device = known.has(id) ? null : deviceOf(id);
         if (device === null) continue;
         log.warn({ moid, device: id }, 'a device that is not in the inventory is taken from a running VM');
-        await this.unplug(device);
+        await this.release(this.hot(device));
       }
     } catch (error) {
       log.warn({ moid, err: messageOf(error) }, 'a running VM keeps a device that is not in the inventory');

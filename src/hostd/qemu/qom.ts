@@ -7,6 +7,9 @@ const NAMED = '/machine/peripheral';
 /** Where it keeps the others. */
 const ANONYMOUS = '/machine/peripheral-anon';
 
+/** More than fit into a VM: who tells of more is no QEMU of ours. */
+const MOST_DEVICES = 300;
+
 /** The ids of devices. */
 export function deviceIds(qmp: Qmp): Promise<string[]> {
   return children(qmp, NAMED);
@@ -35,7 +38,9 @@ export async function deviceWith(qmp: Qmp, property: string, value: string): Pro
 async function children(qmp: Qmp, path: string): Promise<string[]> {
   const list = await qmp.command('qom-list', { path });
   if (!Array.isArray(list)) return [];
-  return list.flatMap(({ name, type }: { name?: unknown; type?: unknown }) =>
-    typeof name === 'string' && String(type).startsWith('child<') ? [name] : [],
-  );
+  return list
+    .slice(0, MOST_DEVICES)
+    .flatMap(({ name, type }: { name?: unknown; type?: unknown }) =>
+      typeof name === 'string' && String(type).startsWith('child<') ? [name] : [],
+    );
 }

@@ -150,6 +150,14 @@ describe('a card of a running VM', () => {
   });
 });
 
+it('the devices of a VM change one after the other', async () => {
+  const { qmp, taps, devices } = hotDevices();
+  // A hostd that finds the VM is given a card for it before it has looked through what QEMU has.
+  const swept = devices.sweep({ nics: [], disks: [] });
+  await Promise.all([swept, devices.plug(NIC, OWNER), devices.unplug(NIC), devices.plug(NIC, OWNER)]);
+  expect([qmp.devices.size, taps.size, qmp.backends.size]).toEqual([1, 1, 1]);
+});
+
 describe('the steps of a change', () => {
   const nic = (key: number, portGroup = 'pg') => ({
     ...{ key, portGroup, type: 'VirtualVmxnet3', mac: `m${key}`, manualMac: false, connected: true },
