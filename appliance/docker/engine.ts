@@ -59,7 +59,7 @@ export class Engine {
     const publisher = new EventPublisher(this.events, network);
     const publish = publisher.container;
     this.publish = publish;
-    this.volumes = new VolumeService(portLayer, this.events, config);
+    this.volumes = new VolumeService(volumeStore, exec, this.events, config);
     this.sizes = new ContainerSizes(files);
     this.containerImages = new ContainerImages(images, exec);
     this.ports = new ContainerPorts(mapper, exec);

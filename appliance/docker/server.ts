@@ -19,7 +19,7 @@ import { setEngineHeaders } from './http/engine-headers.js';
 import { sendError } from './http/errors.js';
 import { noRoute, takeVersion } from './http/routing.js';
 import { dockerRouter } from './routes.js';
-import { SERVER_VERSION } from './system/info.js';
+import { SERVER_VERSION } from './system/version.js';
 
 const log = logger('docker');
 /** How long a TLS handshake may take. */

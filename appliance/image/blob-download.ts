@@ -27,7 +27,7 @@ export interface DownloadOptions {
   emit(message: ProgressMessage): void;
   /** Wait before the second attempt, in milliseconds; grows by as much with each. */
   retryDelayMs: number;
-  /** Asked before the file grows. */
+  /** Called before the file grows. */
   grow?: Grow | undefined;
 }
 
@@ -123,7 +123,7 @@ class Download {
       }
     } catch (error) {
       response.body.destroy();
-      // What has come is kept: the next attempt goes on from there.
+      // What has arrived is kept; the next attempt continues from there.
       await flush();
       throw transportFailure('GET', response.url, error, signal);
     }
@@ -143,7 +143,7 @@ class Download {
     const { digest } = this.options.descriptor;
     if (`${digest.slice(0, digest.indexOf(':'))}:${this.#hash.digest('hex')}` === digest) return;
     const message = `filesystem layer verification failed for digest ${digest}`;
-    // Pieces of two answers that don't fit together: a fresh download may be right.
+    // The pieces of two answers don't fit together. A fresh download may be right.
     const resumed = this.#resumed;
     this.#resumed = false;
     await this.#restart();

@@ -1,6 +1,6 @@
 /**
- * A layer's blob to its tar. The compression is told by the content, as Docker does (blobs are often mislabelled): the
- * result must have the digest the image's configuration gives it in any case.
+ * A layer's blob to its tar. The compression is recognised by the content, as Docker does (blobs are often mislabelled). The
+ * result must have the digest in the image's configuration in any case.
  */
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';

@@ -25,7 +25,7 @@ export interface HttpRequest {
   body?: string;
   /** Don't verify the certificate of the first host; a redirect elsewhere is verified. */
   insecure: boolean;
-  /** Who named this URL, as a registry names its token server: from a public one no private address is gone to. */
+  /** The server that named this URL, as a registry names its token server: from a public server no private address is visited. */
   from?: URL;
   signal: AbortSignal;
 }
@@ -43,7 +43,7 @@ export interface HttpResponse {
 /** As Go's http.Client. */
 const REDIRECTS_MAX = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** Debian's bundle of what the machine's administrator trusts; Node itself only knows Mozilla's. */
+/** Debian's bundle of the authorities that the machine's administrator trusts; Node itself knows only Mozilla's. */
 const SYSTEM_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
 const CONNECTIONS_PER_HOST = 8;
 
@@ -56,7 +56,7 @@ function systemCertificates(): string[] {
   }
 }
 
-/** Host and port, also where it is the protocol's own. */
+/** Host and port, even if it is the protocol's default. */
 function hostOf({ hostname, port, protocol }: { hostname: string; port: string; protocol: string }): string {
   return `${hostname.replace(/^\[|\]$/g, '')}:${port || (protocol === 'https:' ? '443' : '80')}`;
 }
@@ -64,12 +64,12 @@ function hostOf({ hostname, port, protocol }: { hostname: string; port: string; 
 /** Makes requests; owns its connections until `close()`. */
 export class HttpClient {
   readonly #agents = new Map<string, Agent>();
-  /** Of each host: the class of the addresses that were connected to; one that was public once may have its name resolved otherwise later. */
+  /** For each host, the class of the addresses that were connected to: a name that was public may resolve to something else later. */
   readonly #classes = new Map<string, AddressClass>();
   readonly #makeAgent: (trusting: boolean, publicOnly: boolean) => Agent;
 
   /**
-   * @param isConfigured hosts (with port) that an administrator has named: they may be gone to from anywhere
+   * @param isConfigured true for hosts (with port) that an administrator named: any server may lead to them
    * @param classify for tests
    */
   constructor(
@@ -97,7 +97,7 @@ export class HttpClient {
         ...common,
         connect: (options, callback) => {
           const literal = options.hostname.replace(/^\[|\]$/g, '');
-          // An address is not looked up.
+          // An address needs no look-up.
           if (publicOnly && isIP(literal) !== 0 && reached(literal) === 'private')
             return callback(new PrivateAddress(literal), null);
           connect(options, (...[error, socket]) => {
@@ -123,8 +123,8 @@ export class HttpClient {
   }
 
   /**
-   * Sends a request and follows redirects of a GET or HEAD; `authorization` is not sent to another host. From a public address none
-   * leads to a private one, whatever name it has.
+   * Sends a request and follows redirects of a GET or HEAD; `authorization` is not sent to another host. A public address never
+   * leads to a private one, whatever its name.
    * @throws RegistryFailure when no answer came; cancelled when the signal fired
    */
   async send(options: HttpRequest): Promise<HttpResponse> {

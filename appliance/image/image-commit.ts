@@ -1,4 +1,4 @@
-/** Making an image of a container: one more layer over the image it stands on, and a configuration. */
+/** Making an image of a container: one more layer on top of its image, and a configuration. */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -23,7 +23,7 @@ export interface CommitContext {
   store: ImageStore;
   layers: LayerStore;
   spoolDir: string;
-  /** Asked before something is written. */
+  /** Called before something is written. */
   room?: StorageReserve | undefined;
   /** Keeps layers from being collected. */
   holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T>;
@@ -50,7 +50,7 @@ export async function commitImage(context: CommitContext, options: CommitOptions
       const empty = size <= EMPTY_TAR;
       const parent = base.chainIds.at(-1) ?? null;
       const chain = chainId(parent, diffId);
-      // As Docker, which registers the layer before it looks whether it is empty.
+      // Like Docker, which registers the layer before it checks whether it is empty.
       if (base.chainIds.length >= LAYERS_MAX) throw new CaissonError('unavailable', DEPTH_EXCEEDED);
       if (empty) return record(context, options, null);
       return context.holding([chain], async () => {

@@ -4,57 +4,17 @@
  */
 import { z } from 'zod';
 import { invalid } from '../../src/common/errors.js';
-import { duration, GoJsonError, goType, int, int64, nothing, readGoJson, strSlice } from '../../src/common/go-json.js';
+import { GoJsonError, goType, int64, readGoJson } from '../../src/common/go-json.js';
 import { parseGoTime } from '../../src/common/go-time.js';
+import { RUN_CONFIG_FIELDS } from './run-config.js';
 import type { ImageConfig } from './types.js';
 
 const text = z.string().nullish();
 const texts = z.array(z.string()).nullish();
-const command = strSlice.nullish();
 const bool = z.boolean().nullish();
 const time = goType('time.Time', z.string()).nullish();
 
-/** Also what the engine makes no use of: of another type, Docker refuses it. */
-const containerConfig = goType(
-  'container.Config',
-  z.object({
-    Hostname: text,
-    Domainname: text,
-    User: text,
-    AttachStdin: bool,
-    AttachStdout: bool,
-    AttachStderr: bool,
-    ExposedPorts: goType('nat.PortSet', z.record(z.string(), nothing)).nullish(),
-    Tty: bool,
-    OpenStdin: bool,
-    StdinOnce: bool,
-    Env: texts,
-    Cmd: command,
-    Healthcheck: goType(
-      'container.HealthConfig',
-      z.object({
-        Test: texts,
-        Interval: duration.nullish(),
-        Timeout: duration.nullish(),
-        StartPeriod: duration.nullish(),
-        StartInterval: duration.nullish(),
-        Retries: int.nullish(),
-      }),
-    ).nullish(),
-    ArgsEscaped: bool,
-    Image: text,
-    Volumes: z.record(z.string(), nothing).nullish(),
-    WorkingDir: text,
-    Entrypoint: command,
-    NetworkDisabled: bool,
-    MacAddress: text,
-    OnBuild: texts,
-    Labels: z.record(z.string(), z.string()).nullish(),
-    StopSignal: text,
-    StopTimeout: int.nullish(),
-    Shell: command,
-  }),
-);
+const containerConfig = goType('container.Config', z.object(RUN_CONFIG_FIELDS));
 
 const historySchema = goType(
   'v1.History',

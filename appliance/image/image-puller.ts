@@ -29,7 +29,7 @@ const DOCUMENT_ATTEMPTS = 3;
 /** Manifest lists within manifest lists. */
 const INDEX_DEPTH = 4;
 
-/** What a pull stands on. */
+/** What a pull needs. */
 export interface PullContext {
   http: HttpClient;
   endpoints: RegistryEndpoints;
@@ -44,7 +44,7 @@ export interface PullContext {
 
 /** An image as its documents describe it. */
 interface Described {
-  /** Digest the reference stands for: of the index, or of the manifest. */
+  /** Digest of what the reference names: the index or the manifest. */
   digest: string;
   id: string;
   config: ImageConfig;
@@ -79,7 +79,7 @@ export async function pullImage(context: PullContext, reference: Reference, opti
     return await from(registry, options.auth);
   } catch (error) {
     if (signal.aborted) throw cancelled('context canceled', error);
-    // Without a way to Docker Hub, what the mirror said is the better answer.
+    // If Docker Hub cannot be reached, the mirror's answer is the better one.
     const unreachable = error instanceof RegistryFailure && error.details.unreachable === true;
     throw pullFailure(unreachable && mirrorFailure !== undefined ? mirrorFailure : error, reference);
   }
@@ -105,7 +105,7 @@ class Pull {
     const known = await this.#knownImage(client);
     if (known) {
       const image = await context.holding(known.image.chainIds, async () => {
-        // Removed in between: pulled as if it had never been here.
+        // It was removed in between, so it is pulled as if it had never been here.
         if (!this.#store.get(known.image.id)) return undefined;
         this.#announce();
         return this.#record({ ...known.image, digest: known.digest });
@@ -128,7 +128,7 @@ class Pull {
     });
   }
 
-  /** The image we have for what the registry says the reference means; asks without costing a pull of its rate limit. */
+  /** The stored image that the registry says the reference means. Asking does not count against its rate limit. */
   async #knownImage(client: RegistryClient): Promise<{ image: Image; digest: string } | undefined> {
     const { reference } = this;
     if (this.#store.idOf(reference) === undefined) return undefined;
@@ -200,7 +200,7 @@ class Pull {
         diffId: described.config.rootfs.diff_ids[index]!,
       }),
     );
-    // As Docker, which finds out when it comes to that layer: the pull has begun.
+    // Like Docker, which notices only at that layer, when the pull has begun.
     if (wanted.length > LAYERS_MAX)
       throw new CaissonError('unavailable', `failed to register layer: ${DEPTH_EXCEEDED}`);
     const { progress } = this.options;

@@ -1,4 +1,4 @@
-/** `docker rmi`: when an image may go, and what goes with it (moby `daemon/images/image_delete.go`). */
+/** `docker rmi`: when an image may be removed, and what goes with it (moby `daemon/images/image_delete.go`). */
 import { conflict } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import type { ImageStore } from './image-store.js';
@@ -10,11 +10,11 @@ export interface RemovalOptions {
   usedBy(imageId: string): { id: string; running: boolean }[];
 }
 
-/** What the removal is done with; the caller owns events and layers. */
+/** What a removal needs; the caller owns events and layers. */
 export interface RemovalEffects {
   untagged(imageId: string): void;
   deleted(imageId: string): void;
-  /** Deletes layers that no image needs any more; answers with those that went, topmost first. */
+  /** Deletes layers that no image needs any more; returns those that were deleted, topmost first. */
   releaseLayers(chainIds: string[]): Promise<string[]>;
 }
 
@@ -71,7 +71,7 @@ export async function removeImage(
 
   const reason = referenced(store, id, options) ?? inUse(id, options);
   if (reason && (reason.hard || !options.force)) {
-    // The reference is gone as asked; the image stays, without a name, for its containers.
+    // The reference is gone, as requested; the image stays, unnamed, for its containers.
     if (byReference && reason.used) return records;
     throw reason.error;
   }
@@ -87,7 +87,7 @@ export async function removeImage(
   return records;
 }
 
-/** With a repository's last tag go the digests it was pulled by. */
+/** A repository's last tag takes along the digests it was pulled by. */
 async function dropOrphanedDigests(
   store: ImageStore,
   id: string,
@@ -100,7 +100,7 @@ async function dropOrphanedDigests(
 }
 
 interface Obstacle {
-  /** Not even with force. */
+  /** Not even force helps. */
   hard: boolean;
   /** By a container. */
   used: boolean;

@@ -33,9 +33,9 @@ export interface ImageServiceOptions {
   layers: LayerStore;
   kv: KeyValueStore;
   registry: RegistryConfig;
-  /** Directory for downloads under way; it belongs to the service, which empties it. */
+  /** Directory for unfinished downloads. It belongs to the service, which empties it. */
   spoolDir: string;
-  /** Asked before something is written. */
+  /** Called before something is written. */
   room?: StorageReserve;
   timeouts?: Partial<HttpTimeouts>;
   /** For tests. */
@@ -70,7 +70,7 @@ class Service implements OpenImageService {
   readonly #room: StorageReserve | undefined;
   /** Held while records change or layers are deleted. */
   readonly #changes = new Semaphore(1);
-  /** Chain ids that pulls under way count on. */
+  /** Chain ids that running pulls rely on. */
   readonly #held = new Map<string, number>();
   readonly #listeners = new Set<(event: ImageEvent) => void>();
   readonly #closing = new AbortController();
@@ -181,13 +181,13 @@ class Service implements OpenImageService {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Pulls under way are abandoned. */
+  /** Aborts running pulls. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#http.close();
   }
 
-  /** Deletes layers that no image needs and no container stands on: leftovers of interrupted pulls and removals. */
+  /** Deletes layers that no image or container needs: leftovers of interrupted pulls and removals. */
   collectGarbage(): Promise<void> {
     return this.#changes.run(() => this.#collect());
   }
@@ -213,14 +213,14 @@ class Service implements OpenImageService {
     const used = this.store.usedChainIds();
     const released: string[] = [];
     for (const chain of chainIds.toReversed()) {
-      // What another image needs, it needs with all that lies below.
+      // Whatever another image needs, it needs with everything below.
       if (used.has(chain) || !(await this.#deleteLayer(chain))) break;
       released.push(chain);
     }
     return released;
   }
 
-  /** False when a pull or a container needs it: then a later collection takes it. */
+  /** False if a pull or a container needs it; a later collection will take it. */
   async #deleteLayer(chain: string): Promise<boolean> {
     if (this.#held.has(chain)) return false;
     try {
@@ -233,7 +233,7 @@ class Service implements OpenImageService {
   }
 
   async #holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T> {
-    // Under the lock: a removal under way has either not looked yet or has finished deleting.
+    // Under the lock, a running removal has either not looked yet or has finished deleting.
     await this.#changes.run(async () => {
       for (const chain of chainIds) this.#held.set(chain, (this.#held.get(chain) ?? 0) + 1);
     });
@@ -254,7 +254,7 @@ class Service implements OpenImageService {
   }
 }
 
-/** The registry a login means: the CLI gives `https://index.docker.io/v1/`, a host, or a URL. */
+/** The registry that a login refers to: the CLI gives `https://index.docker.io/v1/`, a host, or a URL. */
 function registryOfLogin(address: string): string {
   const host = address.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
   if (host === '' || isDockerHub(host)) return 'docker.io';

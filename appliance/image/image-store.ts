@@ -1,7 +1,7 @@
 /**
  * The records of stored images and of the references to them, kept in the key-value store: the key `images` holds the
- * index, `image-<hex>` an image's configuration, byte for byte. Read once, at open; every change is written through before
- * it counts.
+ * index, `image-<hex>` an image's configuration, byte for byte. Read once, at open; every change is written before
+ * it takes effect.
  */
 import { z } from 'zod';
 import type { KeyValueStore, LayerStore } from '../../port-layer/index.js';

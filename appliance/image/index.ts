@@ -1,8 +1,8 @@
 /**
- * Images: pulls them from registries and keeps the records of what is there.
+ * Images: pulls them from registries and keeps records of those that are stored.
  *
  * It speaks the registry HTTP API v2 (OCI distribution-spec) with token and basic authentication, mirrors and resumed
- * downloads; verifies everything it takes by digest; turns layers' blobs into tars; and decides what `docker rmi` takes away.
+ * downloads; verifies everything it takes by digest; turns layers' blobs into tars; and decides what `docker rmi` removes.
  * It relies on the port layer for keeping layers (`LayerStore`, which reads the tars) and records (`KeyValueStore`), and on
  * a local directory for blobs on their way. It never looks into a tar, never runs anything, and knows no HTTP status of the
  * Docker API: its errors are CaissonError kinds with Docker's words.
@@ -28,4 +28,5 @@ export {
   withDefaultTag,
 } from './reference.js';
 export type { RegistryConfig } from './registry-endpoints.js';
+export { RUN_CONFIG_FIELDS } from './run-config.js';
 export type * from './types.js';

@@ -20,10 +20,10 @@ import { SharedTasks } from './shared-tasks.js';
 import type { ProgressMessage } from './types.js';
 
 const log = logger('image');
-/** As dockerd's `max-concurrent-downloads`; for the whole engine. */
+/** Like dockerd's `max-concurrent-downloads`, for the whole engine. */
 const DOWNLOADS_AT_ONCE = 3;
 
-/** A layer to have: its blob, its place in the chain. */
+/** A wanted layer: its blob and its place in the chain. */
 export interface WantedLayer {
   readonly descriptor: Descriptor;
   readonly chainId: string;
@@ -65,7 +65,7 @@ export class LayerFetcher {
     // One failed layer ends the others' downloads of this pull.
     const abort = new AbortController();
     const signal = AbortSignal.any([options.signal, abort.signal]);
-    // Every layer listens.
+    // Every layer adds a listener.
     setMaxListeners(0, signal);
     const missing: WantedLayer[] = [];
     for (const layer of wanted) {
@@ -73,12 +73,12 @@ export class LayerFetcher {
       options.progress(layerStatus(layer.descriptor.digest, exists ? 'Already exists' : 'Pulling fs layer'));
       if (!exists) missing.push(layer);
     }
-    // It takes more when it is unpacked; that is looked at then.
+    // It takes more room when it is unpacked, which is checked then.
     const bytes = missing.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
     if (missing.length > 0) await this.room?.check(bytes);
     if (missing.length > 0) this.room?.checkQuota(bytes);
     const context = { ...options, signal };
-    // A failed pull returns only after the writes it gives up have let go of their files.
+    // A failed pull returns only after the writes that it aborts have closed their files.
     const writes: Promise<void>[] = [];
     const downloads = missing.map((layer) => this.#download(layer.descriptor, context, options.progress));
     try {
@@ -88,14 +88,14 @@ export class LayerFetcher {
       });
       failed.catch(() => undefined);
       for (const [index, layer] of missing.entries()) {
-        // While a layer is brought to the datastore the next is written, but no third.
+        // While one layer is uploaded to the datastore the next one is written, but no third.
         await Promise.race([Promise.all([downloads[index], writes[index - 2]]), failed]);
         await new Promise<void>((applied, reject) => {
           const write = this.#write(layer, context, options.progress, applied);
           writes.push(write);
           write.then(applied, (error: unknown) => {
             reject(error);
-            // The first error is the one to tell.
+            // The first error is the one to report.
             abort.abort(error);
           });
           failed.catch(reject);
@@ -143,7 +143,7 @@ export class LayerFetcher {
     const lease = await this.#writes.join(
       layer.chainId,
       async ({ signal, emit }) => {
-        // Another pull may have finished it between our look and now.
+        // Another pull may have finished it since we looked.
         if (!this.layers.has(layer.chainId)) {
           const blob = await this.#download(layer.descriptor, { ...options, signal }, () => {});
           try {

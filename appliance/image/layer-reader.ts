@@ -1,6 +1,6 @@
 /**
- * A layer's blob as the tar that it holds, read, decompressed and hashed by a thread of its own: beside what the engine does with the
- * tar, and beside the requests that it answers meanwhile.
+ * The tar in a layer's blob, read, decompressed and hashed by a separate thread, in parallel with what the engine does with the tar and with
+ * the requests that it answers meanwhile.
  */
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -11,23 +11,23 @@ import { CaissonError, type ErrorKind, internal, invalid } from '../../src/commo
 import { decompress, sniffCompression } from './decompress.js';
 import { LayerTar } from './layer-tar.js';
 
-/** What the thread tells. */
+/** Messages of the thread. */
 export type FromThread =
   | { chunk: Uint8Array<ArrayBuffer>; read: number }
   | { digest: string; read: number }
   | { failed: string; kind: string | null };
 
-/** What it is told: to go on after so many more pieces, or without giving any of what is left. */
+/** Messages to the thread: to send so many more pieces, or to go on without sending the rest. */
 export type ToThread = { credit: number } | { detach: true };
 
 const READ_SIZE = 512 * 1024;
 const HEAD_SIZE = 16;
-/** Pieces on their way: each of up to 256 KiB. */
+/** Pieces in transit, of up to 256 KiB each. */
 const AHEAD = 6;
 /** A thread takes 30 ms to start: not worth it for less. */
 const SMALL_BLOB = 2 * 2 ** 20;
 
-/** A layer being read; to be closed. */
+/** A layer being read. Must be closed. */
 export interface LayerReader {
   /** For the layer store. */
   readonly tar: Readable;
@@ -41,7 +41,7 @@ export interface LayerReader {
  * Opens a blob.
  * @param size its length in bytes
  * @param onRead called with the bytes of the blob that were read so far
- * @throws unsupported for a compression that is not; errors of the filesystem
+ * @throws unsupported for an unsupported compression; errors of the filesystem
  */
 export async function readLayer(path: string, size: number, onRead: (bytes: number) => void): Promise<LayerReader> {
   if (size > SMALL_BLOB) return new ThreadedReader(path, onRead);
@@ -65,7 +65,7 @@ export async function openTar(
       current += chunk.length;
       onRead(current);
     });
-    // Listening must not start the flow before the decompressor does.
+    // Adding a listener must not start the flow before the decompressor does.
     blob.pause();
     return decompress(blob, compression);
   } catch (error) {
@@ -102,7 +102,7 @@ class ThreadedReader implements LayerReader {
     tar.on('error', () => {});
     this.tar = tar;
     this.#digest = new Promise((resolve, reject) => {
-      /** All was sent, or a failure told. What was sent may still be unread: the thread's end says nothing of it. */
+      /** Everything was sent, or a failure was reported. What was sent may still be unread when the thread ends. */
       let told = false;
       const fail = (error: Error): void => {
         told = true;
@@ -129,7 +129,7 @@ class ThreadedReader implements LayerReader {
         }
       });
       thread.once('error', fail);
-      // Node hands out all that a thread has sent before it tells of the thread's end.
+      // Node delivers everything a thread has sent before it reports the thread's end.
       thread.once('exit', () => {
         if (!told) fail(internal('reading the layer was ended'));
       });

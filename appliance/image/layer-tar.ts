@@ -15,7 +15,7 @@ export class LayerTar {
   readonly tar: Readable;
   readonly #stream = new PassThrough({ highWaterMark: BUFFER });
   readonly #pumped: Promise<string>;
-  /** The reader has had enough: go on without it. */
+  /** The reader has stopped: continue without it. */
   #detached = false;
   readonly #detach: Promise<void>;
   #resolveDetach!: () => void;

@@ -23,12 +23,12 @@ import {
 import { isDigest } from './reference.js';
 import type { FetchedManifest } from './registry-client.js';
 
-/** The largest image configuration taken; they hold a few KiB. */
+/** The largest accepted image configuration; usual ones have a few KiB. */
 export const CONFIG_SIZE_MAX = 4 * 1024 * 1024;
 /** As Docker (`maxLayerDepth`). */
 export const LAYERS_MAX = 125;
 export const DEPTH_EXCEEDED = 'max depth exceeded';
-/** How well an entry without a platform fits: less than any that names one that fits. */
+/** How well an entry without a platform fits: worse than any that names a fitting one. */
 const UNNAMED = 0.1;
 
 const text = z.string().optional();
@@ -37,7 +37,7 @@ const descriptorSchema = goType(
   z.object({ mediaType: z.string(), digest: z.string(), size: int64 }),
 );
 
-/** Where some content is and what it must be. */
+/** Names some content by type, size and digest. */
 export type Descriptor = z.infer<typeof descriptorSchema>;
 
 const manifestSchema = goType(
@@ -67,9 +67,9 @@ export type Manifest =
   | { kind: 'index'; manifests: (Descriptor & { platform?: Platform | undefined })[] };
 
 /**
- * Parses what a registry gave for a manifest.
+ * Parses a manifest as a registry sent it.
  * @param name for messages: the reference asked for
- * @throws unsupported for schema 1; invalid for anything malformed, and for what Docker's own manifests have that is no image
+ * @throws unsupported for schema 1; invalid for anything malformed, and for manifests of Docker's own that are not images
  */
 export function parseManifest(fetched: Pick<FetchedManifest, 'body' | 'mediaType'>, name: string): Manifest {
   const { body } = fetched;
@@ -115,7 +115,7 @@ function parseImage(body: Buffer, ours: boolean): Manifest {
   return { kind: 'image', config, layers };
 }
 
-/** Refuses what is no image: OCI's manifests are used for all kinds of things. @throws unsupported in Docker's words */
+/** Refuses anything that is not an image: OCI manifests are used for all kinds of things. @throws unsupported in Docker's words */
 export function checkImage({ config, layers }: Manifest & { kind: 'image' }): void {
   for (const { mediaType } of [config, ...layers]) checkSupported(mediaType);
 }
@@ -126,7 +126,7 @@ function parseIndex(body: Buffer): Manifest {
     kind: 'index',
     manifests: manifests.map(({ platform, ...descriptor }) => {
       checkDescriptor(descriptor);
-      // One that says nothing is none.
+      // A configuration without a type is not an image's.
       const named = platform !== undefined && (platform.os !== '' || platform.architecture !== '');
       return { ...descriptor, platform: named ? platformOf(platform) : undefined };
     }),

@@ -10,10 +10,10 @@ export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
 
-/** What is asked for. A registry that has only schema 1 may answer with it anyway. */
+/** Types named in the request. A registry that has only schema 1 may answer with that anyway. */
 export const MANIFEST_MEDIA_TYPES = [DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST];
 
-/** Configurations that Docker takes in its own manifests: those of old images were named after how they had been sent. */
+/** Configuration types that Docker accepts in its own manifests: old images' configurations carry the type they were sent with. */
 const IMAGE_CONFIGS = new Set([
   DOCKER_CONFIG,
   OCI_CONFIG,
@@ -24,7 +24,7 @@ const IMAGE_CONFIGS = new Set([
 ]);
 const CLASSES: Record<string, string> = { 'application/vnd.docker.plugin.v1+json': 'plugin' };
 
-/** Of configurations and layers: these, and with a prefix what follows it and a dot. */
+/** Media types of configurations and layers: exact ones, and prefixes that a dot and more may follow. */
 const SUPPORTED = [
   'application/vnd.oci.image',
   'application/vnd.docker',
@@ -41,7 +41,7 @@ export function checkImageConfig(mediaType: string): void {
 }
 
 /**
- * Looks at what a manifest refers to. A layer that is not for distribution is one as any other, if the registry has it.
+ * Looks at what a manifest refers to. A non-distributable layer is treated like any other if the registry has it.
  * @throws unsupported in Docker's words
  */
 export function checkSupported(mediaType: string): void {

@@ -19,7 +19,7 @@ const LEVELS: readonly string[][] = [
 ];
 let host: Platform | undefined;
 
-/** What container VMs run at best here. Not v4 where the processor has it: an emulated one does not. */
+/** The highest level that container VMs run here. Never v4, even if the processor has it: an emulated one does not. */
 export function hostPlatform(): Platform {
   host ??= { ...DEFAULT_PLATFORM, variant: `v${levelOf(cpuFlags())}` };
   return host;
@@ -61,7 +61,7 @@ function normalise(os: string, architecture: string, variant: string): Platform 
   const arch = (Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined) ?? name;
   let kind = variant.toLowerCase();
   if (kind !== '' && /^\d/.test(kind)) kind = `v${kind}`;
-  // The variants every machine of the architecture has are not told apart.
+  // Variants that every machine of the architecture has are treated as equal.
   if ((arch === 'amd64' && kind === 'v1') || (arch === 'arm64' && kind === 'v8')) kind = '';
   if (arch === 'arm' && kind === '') kind = name === 'armel' ? 'v6' : 'v7';
   return { os: os.toLowerCase(), architecture: arch, variant: kind };
@@ -85,7 +85,7 @@ export function parsePlatform(text: string): Platform {
   return platform;
 }
 
-/** From the fields of a descriptor or an image's configuration; an operating system that is not named is this one. */
+/** From the fields of a descriptor or an image's configuration; if no operating system is named, it is this one. */
 export function platformOf(fields: { os: string; architecture: string; variant?: string | undefined }): Platform {
   return normalise(fields.os || DEFAULT_PLATFORM.os, fields.architecture, fields.variant ?? '');
 }
@@ -120,7 +120,7 @@ export function platformWarning(config: {
 }): string | null {
   const offered = platformOf(config);
   if (platformMatch(hostPlatform(), offered) > 0) return null;
-  // As it is written, where Docker's messages have it so.
+  // As written, where Docker's messages show it like that.
   const name =
     config.os === '' ? 'unknown' : [config.os, config.architecture, config.variant].filter(Boolean).join('/');
   return `The requested image's platform (${name}) does not match the detected host platform (${formatPlatform(hostPlatform())}) and no specific platform was requested`;

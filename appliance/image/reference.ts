@@ -52,7 +52,7 @@ export function checkDigest(text: string): string {
   return text;
 }
 
-/** True for a digest {@link checkDigest} takes. */
+/** True for a digest that {@link checkDigest} accepts. */
 export function isDigest(text: string): boolean {
   try {
     checkDigest(text);
@@ -108,7 +108,7 @@ function splitDomain(name: string): [string, string] {
 }
 
 /**
- * The reference of a pull as the Docker API gives it: a name, and a tag that may also be a digest.
+ * The reference of a pull as it comes over the Docker API: a name, and a tag that may also be a digest.
  * @throws invalid in Docker's words
  */
 export function joinReference(name: string, tagOrDigest: string): Reference {

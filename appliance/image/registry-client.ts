@@ -13,7 +13,7 @@ import type { RegistryAuth } from './types.js';
 export const MANIFEST_SIZE_MAX = 4 * 1024 * 1024;
 const ERROR_BODY_MAX = 64 * 1024;
 
-/** A manifest, byte for byte, with what names it. */
+/** A manifest, byte for byte, with its type and digest. */
 export interface FetchedManifest {
   readonly digest: string;
   /** Of the `Content-Type` header; '' when the registry sent none. */
@@ -43,7 +43,7 @@ export class RegistryClient {
   }
 
   /**
-   * Finds out whether a registry answers and what it asks for.
+   * Finds out whether a registry answers, and what authentication it asks for.
    * @throws RegistryFailure with `unreachable` when none does
    */
   async ping(signal: AbortSignal): Promise<void> {
@@ -63,7 +63,7 @@ export class RegistryClient {
     }
   }
 
-  /** The digest a tag has on the registry now, when the registry says; costs no rate limit. @throws RegistryFailure */
+  /** The digest a tag has on the registry now, if the registry says so; does not count against its rate limit. @throws RegistryFailure */
   async headManifest(tagOrDigest: string, signal: AbortSignal): Promise<string | undefined> {
     const response = await this.#request('HEAD', this.#path('manifests', tagOrDigest), manifestHeaders(), signal);
     response.body.destroy();
@@ -90,7 +90,7 @@ export class RegistryClient {
   }
 
   /**
-   * Begins to fetch a blob; the content is not verified here.
+   * Starts to fetch a blob; the content is not verified here.
    * @param offset first byte wanted; the answer says with `offset` where it really begins
    * @throws RegistryFailure
    */
@@ -112,7 +112,7 @@ export class RegistryClient {
     return `/v2/${this.repository}/${kind}/${reference}`;
   }
 
-  /** A request with authentication; a 401 is answered once with what its challenge asks for. */
+  /** A request with authentication; a 401 is retried once with what its challenge asks for. */
   async #request(
     method: 'GET' | 'HEAD',
     path: string,

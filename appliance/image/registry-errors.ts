@@ -8,9 +8,9 @@ export class RegistryFailure extends CaissonError {
     kind: ErrorKind,
     message: string,
     readonly details: {
-      /** Worth another try: the network, an overloaded or broken server. */
+      /** Worth another try: a network error, or an overloaded or broken server. */
       retriable: boolean;
-      /** The registry was never reached: no HTTP answer came. */
+      /** The registry was not reached: there was no HTTP answer. */
       unreachable?: boolean;
       /** Error code of distribution-spec "Error Codes", e.g. `MANIFEST_UNKNOWN`. */
       code?: string;

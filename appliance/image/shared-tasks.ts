@@ -8,7 +8,7 @@ export type SharedWork<T, E> = (context: { signal: AbortSignal; emit(event: E): 
 /** A share in a finished piece of work. Its owner must call `release()`. */
 export interface Lease<T> {
   readonly value: T;
-  /** True when another caller had begun the work. */
+  /** True if another caller had started the work. */
   readonly joined: boolean;
   release(): Promise<void>;
 }
@@ -28,15 +28,15 @@ interface Task<T, E> {
 export class SharedTasks<T, E> {
   readonly #tasks = new Map<string, Task<T, E>>();
 
-  /** @param dispose frees a value nobody holds any more; must not throw */
+  /** @param dispose frees a value that nobody holds any more; must not throw */
   constructor(private readonly dispose: (value: T) => Promise<void> = async () => {}) {}
 
   /**
    * Joins or starts the work named `key`.
    * @param listener gets the work's events from now on, the latest one first
-   * @param signal takes this caller out; the work goes on for the others
+   * @param signal removes this caller; the work goes on for the others
    * @throws whatever the work throws; cancelled when `signal` fires. A caller who had joined another's work that failed
-   *   starts it again on its own account: the other's registry or credentials may have been the reason.
+   *   starts it again for itself: the other's registry or credentials may have been the reason.
    */
   async join(
     key: string,

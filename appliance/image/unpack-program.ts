@@ -1,13 +1,13 @@
-/** Compressions that only a program of the machine undoes, as with Docker's daemon. */
+/** Compressions that need a program of the machine, as with Docker's daemon. */
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, invalid } from '../../src/common/errors.js';
 
-/** What a stream says that it takes to be undone, xz would take: up to 4 GiB. Its own highest level takes 65 MiB. */
+/** xz would take as much memory as a stream says it needs, up to 4 GiB. Its own highest level needs 65 MiB. */
 const BOUNDS: Record<string, string[]> = { xz: ['--memlimit-decompress=128MiB'] };
 
-/** What `program -d` makes of `source`. @throws Error with the program's words, or that it is not there */
+/** The output of `program -d` for `source`. @throws Error with the program's message, or saying that it is missing */
 export async function* throughProgram(source: Readable, program: string): AsyncGenerator<Buffer> {
   const child = spawn(program, ['-d', '-c', '-q', ...(BOUNDS[program] ?? [])], { stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = new Promise<void>((resolve, reject) => {
@@ -21,7 +21,7 @@ export async function* throughProgram(source: Readable, program: string): AsyncG
     child.on('close', (code) => (code === 0 ? resolve() : reject(invalid(said.trim() || `${program} failed`))));
   });
   ended.catch(() => undefined);
-  // What the client breaks off ends the program's input early, and the program says so.
+  // When the client breaks off, the program's input ends early and it complains.
   const fed = pipeline(source, child.stdin).catch(() => undefined);
   try {
     yield* child.stdout as AsyncIterable<Buffer>;

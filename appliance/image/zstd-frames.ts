@@ -129,7 +129,7 @@ class FrameDecoder {
     if (window > WINDOW_MAX) throw invalid(`invalid zstd data: window of ${window} bytes is too large`);
     this.#hasChecksum = (descriptor & 4) !== 0;
     this.#decoder = new Decompress((data) => {
-      // The decoder goes on using its buffer; what the reader holds must not change.
+      // The decoder reuses its buffer; what the reader holds must not change.
       if (data.length > 0) this.#output.push(Buffer.from(data));
     });
     this.#decode(header);

@@ -1,4 +1,4 @@
-/** How long a call that has a disk's reader waits for its own client: for one who takes what is read, or sends what is to be written. */
+/** How long a call that occupies a disk reader has waited for its own client to take what is read, or to send what is to be written. */
 import { performance } from 'node:perf_hooks';
 
 export class ClientWaits {
@@ -8,12 +8,12 @@ export class ClientWaits {
   private readonly began = performance.now();
   private end: ((error: Error) => void) | null = null;
 
-  /** Without a byte, in ms. */
+  /** Time since the last byte, in ms. */
   get now(): number {
     return this.since === null ? 0 : performance.now() - this.since;
   }
 
-  /** In all, in ms. */
+  /** All waiting together, in ms. */
   get total(): number {
     return this.before + this.now;
   }
@@ -28,7 +28,7 @@ export class ClientWaits {
     this.end = end;
   }
 
-  /** Ends the call. @returns false for one that waits for nobody */
+  /** Ends the call. @returns false if it is not waiting for its client */
   giveUp(error: Error): boolean {
     const { end } = this;
     this.end = null;
@@ -37,7 +37,7 @@ export class ClientWaits {
     return end !== null;
   }
 
-  /** The same bytes, whose reader is the client. */
+  /** Passes on bytes that the client reads. */
   async *sent(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const piece of data) {
       this.start();
@@ -47,7 +47,7 @@ export class ClientWaits {
     }
   }
 
-  /** The same bytes, which the client sends. Giving it up ends this; `data` is left as it is. */
+  /** Passes on bytes that the client sends. Giving up the call ends this stream and leaves `data` alone. */
   async *received(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     const pieces = data[Symbol.asyncIterator]();
     try {

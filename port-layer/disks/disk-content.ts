@@ -1,15 +1,15 @@
-/** Content of files, fetched from where a process that reads disks says that it is. */
+/** Fetches the content of files from the places that a process that reads disks names. */
 import type { BlockReader } from '../../src/disk/index.js';
 import type { FileEntry } from '../files/root-files.js';
 import type { DiskRecord } from './records.js';
 
-/** Fetched at once. */
+/** Size of one fetch. */
 const PIECE = 1 << 20;
-/** Pieces that are being fetched while one is being used. */
+/** Pieces that are fetched ahead while one is being used. */
 const AHEAD = 2;
 const ZEROS = Buffer.alloc(65_536);
 
-/** Entries as they are, and after each its content. @throws invalid for a place that is not in its file */
+/** Yields each entry, followed by its content. @throws invalid for a place that is not in its file */
 export async function* contentOf(
   records: Iterable<DiskRecord>,
   file: (number: number) => BlockReader,
@@ -23,7 +23,7 @@ export async function* contentOf(
       const piece = next.value;
       if ('file' in piece) {
         const read = file(piece.file).read(piece.offset, piece.length);
-        // Told when its turn comes.
+        // Thrown when its turn comes.
         read.catch(() => {});
         coming.push(read);
         fetching++;

@@ -1,6 +1,6 @@
 /**
- * The files of a container that does not run, or of a volume, on its disk. A process of its own (`reader-process.ts`) makes sense of the
- * disk; here its content is fetched from the datastore, and a copy that it changed is put in the disk's place.
+ * The files on the disk of a stopped container or of a volume. A separate process (`reader-process.ts`) interprets the disk; this side
+ * fetches content from the datastore, and replaces the disk by the copy that the process has changed.
  */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
@@ -18,12 +18,12 @@ import type { DiskRequest } from './messages.js';
 import { ReaderGone, type ReaderProcess } from './reader-process.js';
 import { type PackedRecords, RecordPack, unpackRecords } from './records.js';
 
-/** Batches of records that are under way to the process. */
+/** Batches of records in transit to the process. */
 const MAX_UNDER_WAY = 8;
-/** Batches of a tree that may be under way from it; as many are wanted again when they were read. */
+/** Batches of a tree that may be in transit from it; after reading them, as many more are requested. */
 const AHEAD = 4;
 
-/** See {@link RootFiles}. Whoever opens it sees to it that the VM stays off. */
+/** See {@link RootFiles}. Whoever opens it makes sure that the VM stays off. */
 export class DiskFiles implements RootFiles {
   private spool: string | null = null;
   private pack = new RecordPack();
@@ -77,7 +77,7 @@ export class DiskFiles implements RootFiles {
     return (await this.ask({ op: 'empty' })) as boolean;
   }
 
-  /** Whether it has a journal that is to be carried out. */
+  /** Whether it has a journal that must be replayed. */
   async isDirty(): Promise<boolean> {
     return (await this.ask({ op: 'dirty' })) as boolean;
   }
@@ -145,7 +145,7 @@ export class DiskFiles implements RootFiles {
     if (this.failure !== null) throw this.told(this.failure);
   }
 
-  /** Times of directories are theirs already: nothing here changes them. */
+  /** Directories have their times already, and nothing here changes them. */
   async times(): Promise<void> {}
 
   async finish(): Promise<void> {
@@ -182,7 +182,7 @@ export class DiskFiles implements RootFiles {
     return join(spool, posix.basename(this.source.path));
   }
 
-  /** Makes the copy that is changed, when something is put for the first time. */
+  /** Makes the copy to be changed, before the first record is stored. */
   private async copied(): Promise<void> {
     if (this.spool !== null) return;
     const { datastore, path, spoolDir, room } = this.source;
@@ -203,7 +203,7 @@ export class DiskFiles implements RootFiles {
     await this.ask({ op: 'change', local: this.local(this.spool) });
   }
 
-  /** Sends the records that have gathered, when those before have got on. */
+  /** Sends the gathered records, once those before have made way. */
   private async flush(): Promise<void> {
     if (this.pack.empty) return;
     while (this.underWay >= MAX_UNDER_WAY && this.failure === null)
@@ -230,12 +230,12 @@ export class DiskFiles implements RootFiles {
   }
 }
 
-/** What a disk that makes no sense, or the end of its reader, is for those who asked. */
+/** The caller's error for a corrupt disk, or for a reader that ended. */
 export function unreadable(error: unknown, what: string, doing = 'read'): unknown {
   if (error instanceof FileError || (error instanceof Error && error.name === 'AbortError')) return error;
   const hostile = ['invalid', 'unsupported', 'internal', 'unavailable'] as const;
   if (!(error instanceof ReaderGone) && !hostile.some((kind) => isKind(error, kind))) return error;
-  // It may have been told so by the process that asked for it.
+  // The process may have passed this error on from the endpoint.
   if (isCode(error, 'disk.unreadable') && error.subject.what === what && error.subject.doing === doing) return error;
   return new PortLayerError('disk.unreadable', { what, doing, reason: messageOf(error) }, error);
 }

@@ -1,6 +1,6 @@
 /**
- * Reading disks that a guest may have written to: in processes of their own, a few at a time, one for each call. A disk that is hostile
- * costs its own call an error; nobody else waits for it.
+ * Reading disks that a guest may have written to, in separate processes: a few at a time, one for each call. A hostile disk costs its own
+ * call an error, and keeps nobody else waiting.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled } from '../../src/common/errors.js';
@@ -14,20 +14,20 @@ import { ReaderProcess } from './reader-process.js';
 import { READER_LIMITS, type ReaderLimits } from './reader-watch.js';
 
 const log = logger('disks');
-/** Calls that read disks side by side; others wait. */
+/** Calls that may read disks at the same time; others wait. */
 const AT_ONCE = 8;
-/** Calls with slow clients that go on besides those, when others wait. */
+/** Calls with slow clients that may continue besides those, when others wait. */
 const SLOW_AT_ONCE = 8;
-/** Given to a process for leaving off what nobody wants any more. */
+/** How long a process gets to stop work that nobody wants any more. */
 const LEAVE_MS = 2_000;
 
 export class DiskReaders {
   private readonly slots = new Semaphore(AT_ONCE);
-  /** Those that nobody uses, the one used last at the end, with what ends them. */
+  /** Idle processes with their timers, the most recently used last. */
   private readonly idle: { process: ReaderProcess; timer: NodeJS.Timeout }[] = [];
   private readonly used = new Set<ReaderProcess>();
   private readonly limits: ReaderLimits;
-  /** Calls that have a process; those whose place others have are among them. */
+  /** Calls that have a process, including those that have lost their place to others. */
   private readonly calls = new Set<DiskCall>();
   private readonly slow = new Set<DiskCall>();
   private looking: NodeJS.Timeout | null = null;
@@ -37,12 +37,12 @@ export class DiskReaders {
     this.limits = { ...READER_LIMITS, ...limits };
   }
 
-  /** Processes that there are. */
+  /** Number of processes. */
   get size(): number {
     return this.idle.length + this.used.size;
   }
 
-  /** Ids of the processes that somebody uses. */
+  /** Ids of the processes in use. */
   get busy(): number[] {
     return [...this.used].map(({ pid }) => pid);
   }
@@ -62,7 +62,7 @@ export class DiskReaders {
     }
   }
 
-  /** Carries out the journal of a copy of the disk, the file `local`. @throws unavailable, insufficientResources, cancelled */
+  /** Replays the journal of a copy of the disk, the file `local`. @throws unavailable, insufficientResources, cancelled */
   async recover(source: DiskSource, local: string, signal?: AbortSignal): Promise<void> {
     const process = await this.take(signal);
     try {
@@ -74,7 +74,7 @@ export class DiskReaders {
     }
   }
 
-  /** A call has a process. */
+  /** A call has got a process. */
   begin(call: DiskCall): void {
     this.calls.add(call);
     this.looking ??= setInterval(() => this.look(), Math.min(500, this.limits.slowClientMs / 2)).unref();
@@ -92,7 +92,7 @@ export class DiskReaders {
   }
 
   /**
-   * A client that takes its time holds nobody up: others get its place. It goes on besides them, unless there are many such; then the
+   * A slow client holds nobody up: others get its place. Its call continues besides theirs, unless there are many such calls; then the
    * slowest one is given up.
    */
   private look(): void {
@@ -135,13 +135,13 @@ export class DiskReaders {
     return process;
   }
 
-  /** Its disks were closed. @param place it holds a place */
+  /** Its disks were closed. @param place whether it holds a place */
   async giveBack(process: ReaderProcess, place = true): Promise<void> {
     for (let waited = 0; process.isWorking && !process.worn && waited < LEAVE_MS; waited += 20) await sleep(20);
     this.used.delete(process);
     if (place) this.slots.release();
     if (process.worn || this.closed || process.isWorking) return process.kill('it was not needed any more');
-    // One stays for whoever comes next: starting one would take half of a small call.
+    // One stays for the next call: starting a process would take half the time of a small call.
     const limit = this.idle.length === 0 ? this.limits.lastIdleMs : this.limits.idleMs;
     const timer = setTimeout(() => {
       this.idle.splice(
@@ -153,7 +153,7 @@ export class DiskReaders {
     this.idle.push({ process, timer });
   }
 
-  /** Layers were removed: what has them open is not used again. */
+  /** Layers were removed: processes that have them open are not used again. */
   forgetLayers(): void {
     for (const { process } of this.idle) process.retire();
     for (const process of this.used) process.retire();
@@ -169,9 +169,9 @@ export class DiskReaders {
   }
 }
 
-/** The disks that one call needs, all read by one process: so no call that has one waits for another one. */
+/** The disks that one call needs, all read by one process, so that no call that has a process waits for a second one. */
 export class DiskCall {
-  /** Those whom its disks are read or written for. */
+  /** The clients whom its disks are read or written for. */
   readonly client = new ClientWaits();
   private process: Promise<ReaderProcess> | null = null;
   private taken: ReaderProcess | null = null;
@@ -182,7 +182,7 @@ export class DiskCall {
     private readonly signal?: AbortSignal,
   ) {}
 
-  /** When the process that reads was heard of last (`performance.now()`). Infinity: it has not begun; others are served, or it is started. */
+  /** When the reading process was last heard of (`performance.now()`). Infinity if it has not begun: it waits for others, or is being started. */
   get heard(): number {
     return this.taken?.heard ?? Number.POSITIVE_INFINITY;
   }

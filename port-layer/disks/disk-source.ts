@@ -6,23 +6,23 @@ import type { OpenBlocks } from './reader-process.js';
 
 /** A disk on the datastore. */
 export interface DiskSource {
-  /** Whose it is, for messages: `container 1234…`. */
+  /** Its owner, for messages: `container 1234…`. */
   what: string;
   /** Relative to the datastore. */
   path: string;
-  /** The disks of the layers it stands on: no other file is opened, whatever the disk names as its parent. */
+  /** The disks of the layers below it. No other file is opened, whatever the disk names as its parent. */
   layers: string[];
   openBlocks: OpenBlocks;
   datastore: DatastoreClient;
-  /** For the copy that is changed. */
+  /** Directory for the copy that is changed. */
   spoolDir: string;
-  /** Asked for room for that copy. */
+  /** Called for room for that copy. */
   room?: StorageReserve | null;
-  /** Every put says itself what became of it. */
+  /** Each put reports its own failure. */
   stepByStep?: boolean;
 }
 
-/** A volume's disk: it stands on nothing. */
+/** A volume's disk, which has no parents. */
 export function volumeSource(
   name: string,
   path: string,

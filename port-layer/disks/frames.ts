@@ -25,10 +25,10 @@ export function encodeFrame(message: unknown, bytes: readonly Buffer[] = []): Bu
 export class FrameReader<T> {
   private pieces: Buffer[] = [];
   private length = 0;
-  /** Bytes of the frame that is coming, as far as that is known. */
+  /** Length of the incoming frame in bytes, once that is known. */
   private wanted = HEAD;
 
-  /** The frames that are complete with this piece. @throws internal for what is none */
+  /** The frames that this piece completes. @throws internal for a malformed frame */
   push(piece: Buffer): Frame<T>[] {
     this.pieces.push(piece);
     this.length += piece.length;

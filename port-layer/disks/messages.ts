@@ -5,24 +5,24 @@ import { type ErrorRecord, errorOf, errorRecord } from '../errors.js';
 import { FileError, type TreeOptions } from '../files/root-files.js';
 import type { PackedRecords } from './records.js';
 
-/** What is asked of a disk; each is answered once, a tree with batches of records before. */
+/** Requests about a disk. Each is answered once; a tree is preceded by batches of records. */
 export type DiskRequest =
   | { op: 'open'; path: string; layers: string[] }
   | { op: 'stat'; path: string }
   | { op: 'tree'; path: string; options: TreeOptions }
-  /** From now on records are put into the copy at `local`, a file of this machine. */
+  /** From now on records go into the copy at `local`, a local file. */
   | { op: 'change'; local: string }
-  /** All records so far are put. */
+  /** Waits until all records so far are stored. */
   | { op: 'sync' }
-  /** And written to the copy, which is closed. */
+  /** The same; then writes them to the copy and closes it. */
   | { op: 'finish' }
   /** Bytes of all files. */
   | { op: 'usage' }
   /** Whether the root has no entries. */
   | { op: 'empty' }
-  /** Whether a journal is to be carried out. */
+  /** Whether a journal has to be replayed. */
   | { op: 'dirty' }
-  /** Carries out the journal of the copy at `local`. Needs no open disk. */
+  /** Replays the journal of the copy at `local`. Needs no open disk. */
   | { op: 'recover'; local: string }
   | { op: 'close' };
 
@@ -31,7 +31,7 @@ export type ToReader =
   /** More batches of a tree may be sent. */
   | { type: 'credit'; id: number; batches: number }
   | { type: 'cancel'; id: number }
-  /** To be put; bytes: content. */
+  /** Records to be stored; bytes: content. */
   | { type: 'records'; disk: number; records: PackedRecords }
   | { type: 'file'; id: number; file: number; size: number }
   /** Bytes: what was read. */
@@ -42,7 +42,7 @@ export type FromReader =
   | { type: 'answer'; id: number; value?: unknown }
   | { type: 'failed'; id: number; error: ToldError }
   | { type: 'batch'; id: number; records: PackedRecords }
-  /** A batch of records is done with; the first error that there was. */
+  /** A batch of records is done, with the first error, if any. */
   | { type: 'taken'; disk: number; error?: ToldError }
   /** Opens a file of the datastore. */
   | { type: 'file'; id: number; disk: number; path: string }

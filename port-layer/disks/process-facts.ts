@@ -12,11 +12,11 @@ export interface ProcessFacts {
   memory: number;
 }
 
-/** Null where there is no such process. */
+/** Null if there is no such process. */
 export async function processFacts(pid: number): Promise<ProcessFacts | null> {
   try {
     const text = await readFile(`/proc/${pid}/stat`, 'latin1');
-    // The name, in parentheses, may have anything in it.
+    // The name, in parentheses, may contain anything.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     const ticks = Number(fields[11]) + Number(fields[12]);
     return { cpuMs: (ticks * 1000) / TICKS_PER_SECOND, memory: Number(fields[21]) * PAGE_BYTES };

@@ -18,12 +18,12 @@ const PROGRAM = fileURLToPath(
     import.meta.url,
   ),
 );
-/** What is kept of what it says on its error output. */
+/** How much of its error output is kept. */
 const MAX_WORDS = 16_384;
-/** Files that it may have open before another one takes its place. */
+/** After opening so many files it is replaced by a new process. */
 const MAX_FILES = 2_048;
 
-/** The process is gone: what was asked of it is not answered. */
+/** The process is gone and will not answer what it was asked. */
 export class ReaderGone extends Error {}
 
 interface Asked {
@@ -31,7 +31,7 @@ interface Asked {
   reject(error: Error): void;
   /** Of a tree. */
   batch?(frame: Frame<{ records: PackedRecords }>): void;
-  /** It waits until more is wanted. */
+  /** It has sent all it may, and waits to be asked for more. */
   idle: boolean;
   /** It closes a disk. */
   closes: boolean;
@@ -46,24 +46,24 @@ export class ReaderProcess {
   private readonly asked = new Map<number, Asked>();
   private readonly files = new Map<number, BlockReader>();
   private readonly sources = new Map<number, OpenBlocks>();
-  /** Per disk that is changed: told when a batch of records is done with. */
+  /** By disk being changed: called when a batch of records is done. */
   readonly taken = new Map<number, (error: Error | null) => void>();
   private readonly watch: ReaderWatch;
-  /** When it said something last (`performance.now()`). Infinity: it is being started. */
+  /** When it last sent something (`performance.now()`). Infinity while it is being started. */
   heard = Number.POSITIVE_INFINITY;
   private lastId = 0;
   private lastFile = 0;
   private lastDisk = 0;
   private serving = 0;
   private retired = false;
-  /** Batches of records that are under way. */
+  /** Batches of records in transit. */
   private puts = 0;
   private words = '';
   private gone: ReaderGone | null = null;
 
   constructor(limits: ReaderLimits) {
     const memory = [`--max-old-space-size=${limits.heapMiB}`, '--max-semi-space-size=8'];
-    // One that does not come to look whether the endpoint is there ends with it all the same.
+    // A process that is too busy to notice the endpoint's end is killed with it.
     const bound = ['--pdeathsig=KILL', '--no-new-privs', '--'];
     this.child = spawn('setpriv', [...bound, process.execPath, ...memory, PROGRAM], {
       cwd: '/',
@@ -80,13 +80,13 @@ export class ReaderProcess {
         this.kill('its reader is broken');
       }
     });
-    // Its end tells the reason.
+    // Its exit will tell the reason.
     this.socket.on('error', () => {});
     (this.child.stderr as Readable).on('data', (text: Buffer) => {
       this.words = (this.words + text.toString()).slice(-MAX_WORDS);
     });
     this.child.once('error', (error) => this.end(`its reader cannot be started: ${error.message}`));
-    // Not at its exit: what it said last may not have been read then.
+    // Not at `exit`: its last output may not have been read by then.
     this.child.once('close', (code, signal) => this.end(this.reasonOf(code, signal)));
     this.watch = new ReaderWatch(
       this.pid,
@@ -105,7 +105,7 @@ export class ReaderProcess {
     return `its reader ended (${signal ?? code})`;
   }
 
-  /** Nobody else is to use it: it is gone, or has been used for long. */
+  /** No other call may use it: it is gone, or was used long enough. */
   get worn(): boolean {
     return this.gone !== null || this.retired || this.lastFile > MAX_FILES;
   }
@@ -115,12 +115,12 @@ export class ReaderProcess {
     this.retired = true;
   }
 
-  /** 0 where it could not be started. */
+  /** 0 if it could not be started. */
   get pid(): number {
     return this.child.pid ?? 0;
   }
 
-  /** It does something yet, besides closing disks. */
+  /** Whether it is doing anything but closing disks. */
   get isWorking(): boolean {
     return this.puts > 0 || [...this.asked.values()].some(({ closes }) => !closes);
   }
@@ -129,7 +129,7 @@ export class ReaderProcess {
     return this.asked.size === 0 && this.puts === 0;
   }
 
-  /** Whether it keeps this process from ending. */
+  /** Whether it keeps this process alive. */
   private hold(yes: boolean): void {
     const handles = [this.child, this.socket, this.child.stderr] as unknown as { ref?(): void; unref?(): void }[];
     for (const handle of handles) yes ? handle.ref?.() : handle.unref?.();
@@ -146,7 +146,7 @@ export class ReaderProcess {
     this.taken.delete(disk);
   }
 
-  /** A file that it named, to read from. @throws ReaderGone, internal */
+  /** An open file by its number. @throws ReaderGone, internal */
   file(number: number): BlockReader {
     if (this.gone !== null) throw this.gone;
     const file = this.files.get(number);
@@ -154,7 +154,7 @@ export class ReaderProcess {
     return file;
   }
 
-  /** @throws ReaderGone, what the request ends with */
+  /** @throws ReaderGone; whatever the request fails with */
   request(disk: number, request: DiskRequest, batch?: Asked['batch']): { id: number; answer: Promise<unknown> } {
     const id = ++this.lastId;
     if (this.gone !== null) {
@@ -177,7 +177,7 @@ export class ReaderProcess {
     return { id, answer };
   }
 
-  /** Records to be put; `taken` tells when they are. */
+  /** Sends records to be stored; `taken` resolves when they are. */
   sendRecords(disk: number, records: PackedRecords, parts: readonly Buffer[]): void {
     if (this.gone !== null) return;
     this.begin();
@@ -197,7 +197,7 @@ export class ReaderProcess {
     this.hold(false);
   }
 
-  /** @param idle it has sent all that it may */
+  /** @param idle whether it has sent all that it may */
   setIdle(id: number, idle: boolean): void {
     const asked = this.asked.get(id);
     if (asked === undefined || asked.idle === idle) return;
@@ -212,7 +212,7 @@ export class ReaderProcess {
     this.socket.uncork();
   }
 
-  /** Ends it at once. @param reason for what was asked of it */
+  /** Kills it. @param reason what open requests fail with */
   kill(reason: string): void {
     this.end(reason);
     this.child.kill('SIGKILL');

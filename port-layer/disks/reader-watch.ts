@@ -1,24 +1,24 @@
-/** Looks whether a process that reads disks gets on, and within which means. */
+/** Watches whether a process that reads disks makes progress, and stays within its limits. */
 import { type ProcessFacts, processFacts } from './process-facts.js';
 
-/** Times in ms; processor time is the process's own, so that a busy machine makes nobody hostile. */
+/** Times in ms. Processor time is the process's own, so that a busy machine makes no disk look hostile. */
 export interface ReaderLimits {
-  /** Without a sign of life. */
+  /** Processor time without a sign of life. */
   silentCpuMs: number;
   silentMs: number;
-  /** For one answer, or one batch of a tree. */
+  /** Processor time for one answer, or one batch of a tree. */
   stepCpuMs: number;
   stepMs: number;
   /** Resident memory, in bytes. */
   memory: number;
-  /** Of the heap, in MiB. */
+  /** Heap size, in MiB. */
   heapMiB: number;
-  /** A process that nothing is asked of is ended after this; the last one later. */
+  /** An idle process is ended after this time; the last one later. */
   idleMs: number;
   lastIdleMs: number;
-  /** Without a byte of the client for whom a disk is read or written: the call is given up. */
+  /** The call is given up when its client neither takes nor sends a byte for so long. */
   clientMs: number;
-  /** A call that has waited so long for its client, in all, holds up nobody else. */
+  /** A call that has waited for its client for so long in all loses its place to others. */
   slowClientMs: number;
 }
 
@@ -49,7 +49,7 @@ export class ReaderWatch {
   private progressed: Mark = { at: 0, cpuMs: 0 };
 
   /**
-   * @param owes the process is to say something. @param served it waits for something of ours
+   * @param owes whether the process owes an answer. @param served whether it is waiting for the endpoint
    * @param gaveUp called once, with the reason
    */
   constructor(
@@ -60,7 +60,7 @@ export class ReaderWatch {
     private readonly gaveUp: (reason: string) => void,
   ) {}
 
-  /** Something is asked of the process. */
+  /** The process was asked something. */
   start(): void {
     if (this.timer !== null) return;
     this.timer = setInterval(() => void this.look(), LOOK_MS);
@@ -73,7 +73,7 @@ export class ReaderWatch {
     this.timer = null;
   }
 
-  /** The process said something. */
+  /** The process gave a sign of life. */
   hear(): void {
     this.heard = { at: performance.now(), cpuMs: this.facts.cpuMs };
   }

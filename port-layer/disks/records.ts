@@ -1,6 +1,6 @@
 /**
  * Entries and content in batches, packed so that thousands of small files cost little on their way from one process to another. Content
- * that stands in a file of the datastore is named by its place: the endpoint fetches it itself.
+ * in a file of the datastore is named by its place, and the endpoint fetches it itself.
  */
 import { internal } from '../../src/common/errors.js';
 import type { FileEntry } from '../files/root-files.js';
@@ -14,7 +14,7 @@ export type DiskRecord =
 
 export interface PackedRecords {
   numbers: Float64Array;
-  /** Of each entry its path and its target. */
+  /** Each entry's path and target. */
   strings: string[];
 }
 
@@ -22,7 +22,7 @@ const ENTRY = 1;
 const PLACE = 2;
 const ZEROS = 3;
 const DATA = 4;
-/** Numbers of each kind of record, its kind included. */
+/** How many numbers each kind of record has, its kind included. */
 const LENGTHS: Record<number, number> = { [ENTRY]: 17, [PLACE]: 4, [ZEROS]: 2, [DATA]: 2 };
 
 /** A batch is sent when it has so many records or bytes. */
@@ -37,7 +37,7 @@ export class RecordPack {
   private records = 0;
   private size = 0;
 
-  /** It is time to send it. */
+  /** Whether it is time to send it. */
   get full(): boolean {
     return this.records >= MAX_RECORDS || this.size >= MAX_BYTES;
   }
@@ -64,7 +64,7 @@ export class RecordPack {
     this.add(null);
   }
 
-  /** @param data not to be changed any more */
+  /** @param data must not change any more */
   data(data: Buffer): void {
     this.numbers.push(DATA, data.length);
     this.add(data);
@@ -77,7 +77,7 @@ export class RecordPack {
     this.size += bytes.length;
   }
 
-  /** What was packed; it is empty then. */
+  /** Returns the packed batch and starts an empty one. */
   take(): { records: PackedRecords; parts: Buffer[] } {
     const packed = { records: { numbers: Float64Array.from(this.numbers), strings: this.strings }, parts: this.parts };
     [this.numbers, this.strings, this.parts, this.records, this.size] = [[], [], [], 0, 0];
@@ -85,7 +85,7 @@ export class RecordPack {
   }
 }
 
-/** The records of a batch. @throws internal for what is none */
+/** The records of a batch. @throws internal for a malformed batch */
 export function* unpackRecords({ numbers, strings }: PackedRecords, bytes: Buffer): Generator<DiskRecord> {
   let [at, string, byte] = [0, 0, 0];
   const cut = (length: number): Buffer => {

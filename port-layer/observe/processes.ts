@@ -1,12 +1,8 @@
 /** A container's processes, from the guest's /proc (proc(5)). What a hostile guest makes of it is its own affair, within bounds. */
-import type { Facts } from '../../tether/protocol/observation.js';
+import { type Facts, MAX_ARGUMENTS, MAX_STAT, MAX_STATUS } from '../../tether/protocol/observation.js';
 import type { GuestProcess, ProcessList } from './types.js';
 import { kibIn, number, text, totalMemory, valueIn } from './usage.js';
 
-/** What is read of each file, in bytes: as much as `tether/guest/observe.c` sends. */
-const MAX_STAT = 4096;
-const MAX_STATUS = 8192;
-const MAX_CMDLINE = 4096;
 /** Fields of stat. */
 const MAX_FIELDS = 64;
 const NS_PER_SECOND = 1e9;
@@ -103,7 +99,7 @@ function parseProcess(facts: Facts, pid: string, stat: string, clock: Clock): Gu
 
 /** Arguments end with NUL each; a process may have overwritten them with one text. */
 function commandLine(bytes: Buffer | undefined): string[] {
-  let end = Math.min(bytes?.length ?? 0, MAX_CMDLINE);
+  let end = Math.min(bytes?.length ?? 0, MAX_ARGUMENTS);
   while (end > 0 && bytes![end - 1] === 0) end--;
   return end === 0 ? [] : bytes!.toString('utf8', 0, end).split('\0');
 }

@@ -3,11 +3,9 @@
  * hostile guest can lie about itself, and that is all: what is no number counts as 0, texts are cut, and nothing here takes longer than in
  * proportion to them (no pattern that goes back over what it has passed).
  */
-import type { Facts } from '../../tether/protocol/observation.js';
+import { type Facts, MAX_TEXT } from '../../tether/protocol/observation.js';
 import type { NetworkUsage, ResourceUsage } from './types.js';
 
-/** `MAX_TEXT` of `tether/guest/observe.c`. */
-const MAX_TEXT = 65_536;
 const MAX_CARDS = 64;
 const MAX_DISKS = 64;
 const MAX_KEYS = 200;

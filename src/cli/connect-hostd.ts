@@ -1,14 +1,14 @@
-/** Logging in to the embedded host, which may have died or hang just now. */
+/** Logging in to the embedded host, which may just have died or may hang. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unavailable } from '../common/errors.js';
 import type { InstancePaths } from '../common/paths.js';
 import { VimClient } from '../vim25/index.js';
 import { runningHostd, runningSupervisor } from './hostd-process.js';
 
-/** One that has died or hangs is there again in this time, if its supervisor can have it so. */
+/** Its supervisor restarts a host that died or hangs within this time, if it can. */
 const RECOVERY_MS = 90_000;
 
-/** Logs in to hostd; while that is being started again by its supervisor, waits for it. @throws unavailable */
+/** Logs in to hostd, and waits for it if its supervisor is restarting it. @throws unavailable */
 export async function connectHostd(paths: InstancePaths): Promise<VimClient> {
   for (const deadline = Date.now() + RECOVERY_MS; ; await sleep(500)) {
     const hostd = runningHostd(paths);

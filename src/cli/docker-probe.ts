@@ -45,7 +45,7 @@ export function ping(place: ListenConfig | { socketPath: string }, identity?: Cl
   });
 }
 
-/** Waits until the Docker API answers, for an endpoint on a machine that cannot be looked into. @throws timeout */
+/** Waits until the Docker API answers. For endpoints on other machines, whose processes cannot be seen. @throws timeout */
 export async function waitForDocker(listen: ListenConfig, timeoutMs: number, identity?: ClientIdentity): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {

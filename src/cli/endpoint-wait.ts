@@ -8,7 +8,7 @@ import type { ManagedObjectReference } from '../vim25/index.js';
 import { ping } from './docker-probe.js';
 import { processTicks, waitWhileMoving } from './wait-moving.js';
 
-/** hostd starts an endpoint that died again, after 1 and 2 s: this many ends are no accident. */
+/** hostd restarts a dead endpoint after 1 s and after 2 s. One that dies this often will not come up. */
 const DEATHS = 3;
 const pidFile = z.object({ pid: z.number() });
 
@@ -18,8 +18,8 @@ export function dockerSocket(config: VchConfig): string {
 }
 
 /**
- * Waits until its Docker API answers wherever it is to listen, as long as its process does something.
- * @throws unavailable when it died again and again, timeout when it does nothing; with the end of its log
+ * Waits until its Docker API answers at all its addresses, as long as its process does something.
+ * @throws unavailable when it keeps dying, timeout when it does nothing; both with the end of its log
  */
 export function waitForEndpoint(
   paths: InstancePaths,
@@ -51,7 +51,7 @@ export function waitForEndpoint(
   );
 }
 
-/** Who wants a client's certificate answers none but its clients. */
+/** An API that requires client certificates answers only its own clients. */
 function isOpen({ tls }: ListenConfig): boolean {
   return tls?.clientCa === undefined;
 }

@@ -1,4 +1,4 @@
-/** Options of `npm start` and `vic-machine create` that say what of the endpoint's machine users of the Docker API may name. */
+/** Options of `npm start` and `vic-machine create` that say which files, sockets and addresses of the machine clients of the Docker API may name. */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isIP } from 'node:net';
@@ -8,13 +8,13 @@ import type { VchConfig } from '../../port-layer/config.js';
 import { invalid, messageOf } from '../common/errors.js';
 import { collect } from './config-file.js';
 
-/** Says of an option that may be repeated that there is nothing in it. */
+/** The value that empties a repeatable option. */
 const NONE = 'none';
 const ANY = 'any';
-/** Bundles of certificates are not larger. */
+/** More than any bundle of certificates needs. */
 const MAX_FILE = 2 ** 20;
 
-/** As commander gives them; empty or undefined: not said. */
+/** As commander returns them; empty or undefined if not given. */
 export interface GrantOptions {
   syslogSocket: string[];
   syslogTlsFile: string[];
@@ -54,7 +54,7 @@ function lowestPort(text: string): number {
 
 /**
  * What the options say.
- * @param before what holds already: what is not said stays
+ * @param before the current values, which stay where an option is not given
  * @throws invalid
  */
 export async function hostGrants(
@@ -84,7 +84,7 @@ export async function hostGrants(
   };
 }
 
-/** Undefined: nothing was said. */
+/** Undefined if the option was not given. */
 function said(list: string[], nothing: string): string[] | undefined {
   return list.length === 0 ? undefined : list.filter((one) => one !== nothing);
 }
@@ -96,7 +96,7 @@ function absolute(option: string, path: string): string {
 
 async function readPem(path: string): Promise<string> {
   try {
-    // A pipe would have to be waited for.
+    // Opening a pipe would block.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const about = await file.stat();

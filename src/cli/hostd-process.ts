@@ -19,11 +19,11 @@ const hostdFile = z.object({
   acceleration: z.string().optional(),
 });
 
-/** A hostd that runs. */
+/** A running hostd. */
 export type RunningHostd = Login & { pid: number; acceleration?: string | undefined };
 const credentialsFile = z.object({ user: z.string(), password: z.string() });
 
-/** A hostd that is to end and does nothing for so long is ended. */
+/** A hostd that was asked to end and does nothing for so long is killed. */
 const STOP_QUIET_MS = 15_000;
 const SUPERVISOR_STOP_MS = 5000;
 
@@ -37,7 +37,7 @@ function runsHostd(pid: number, stateDir: string): boolean {
   }
 }
 
-/** The arguments of the running hostd, without Node's and the program's own; null: none runs. */
+/** The arguments of the running hostd, without Node's and the program's name; null if none runs. */
 function hostdArguments(paths: InstancePaths): string[] | null {
   const pid = runningHostd(paths)?.pid ?? runningSupervisor(paths)?.pid;
   if (pid === undefined) return null;
@@ -85,7 +85,7 @@ function compiled(path: string): string {
 function startSupervisor(paths: InstancePaths, args: string[]): { pid: number | undefined; ended(): boolean } {
   mkdirSync(paths.stateDir, { recursive: true, mode: 0o711 });
   const log = openSync(join(paths.stateDir, 'hostd.log'), 'a', 0o600);
-  // It needs little memory, and has a small heap so that it takes no more.
+  // It needs little memory; a small heap keeps it that way.
   const child = spawn(
     process.execPath,
     ['--max-old-space-size=16', '--max-semi-space-size=1', compiled('src/hostd/supervisor/main.js'), ...args],
@@ -101,17 +101,17 @@ function startSupervisor(paths: InstancePaths, args: string[]): { pid: number | 
   return { pid: child.pid, ended: () => ended };
 }
 
-/** Ends a supervisor that does nothing any more. hostd goes on, and gets another one. */
+/** Kills a supervisor that hangs. hostd goes on and gets another one. */
 export async function endHangingSupervisor(paths: InstancePaths): Promise<void> {
   const supervisor = runningSupervisor(paths);
   const sight = supervisor === null ? null : sightOf(supervisor.pid, supervisorBeat(paths));
   if (sight === null) return;
   const silent = sight.beat !== null && Math.abs(Date.now() - sight.beat) > HANG_MS;
-  // Ending it for nothing, after the clock was set, does no harm.
+  // After the clock was set it may be killed needlessly, which does no harm.
   if (silent || sight.state === 'T') await stopSupervisor(paths);
 }
 
-/** Sees to it that the running hostd has a supervisor. */
+/** Makes sure that the running hostd has a supervisor. */
 export function provideSupervisor(paths: InstancePaths): void {
   if (runningSupervisor(paths) !== null) return;
   const args = hostdArguments(paths);
@@ -119,10 +119,10 @@ export function provideSupervisor(paths: InstancePaths): void {
 }
 
 /**
- * Starts hostd under a supervisor, or waits for the one that a supervisor is just starting, as long as it moves.
+ * Starts hostd under a supervisor, or waits for the one that a supervisor is starting, as long as it makes progress.
  * @param listen `host:port`
- * @param options further ones of hostd
- * @param progress told what it is doing
+ * @param options further options of hostd
+ * @param progress called with what it is doing
  * @throws unavailable, timeout with the end of its log when it does not come up
  */
 export async function startHostdProcess(
@@ -158,7 +158,7 @@ export async function stopSupervisor(paths: InstancePaths): Promise<void> {
   const supervisor = runningSupervisor(paths);
   if (supervisor === null) return;
   signal(supervisor, 'SIGTERM');
-  // It may have been stopped, too.
+  // It may be stopped (SIGSTOP), too.
   if (!(await ended(supervisor, SUPERVISOR_STOP_MS))) signal(supervisor, 'SIGKILL');
   rmSync(paths.supervisorFile, { force: true });
 }

@@ -1,8 +1,8 @@
-/** Where vic-machine has the vSphere password from. */
+/** Where vic-machine gets the vSphere password from. */
 import { readFileSync } from 'node:fs';
 import { invalid, messageOf } from '../common/errors.js';
 
-/** Of what a command was given. */
+/** The options of a command that concern the password. */
 export interface PasswordSources {
   /** `--password` */
   password?: string;
@@ -12,14 +12,14 @@ export interface PasswordSources {
 
 export const PASSWORD_VARIABLE = 'VIC_MACHINE_PASSWORD';
 
-/** Said when a password was given where others may see it. */
+/** Printed when a password was given where others can see it. */
 export const SEEN_WARNING = `Warning: a password on the command line can be seen by other users of this machine (ps), and shells and npm keep it. Better: ${PASSWORD_VARIABLE} in the environment, --password-file, or being asked for it.`;
 
 /**
- * The password: what was given, of the target, of the environment, or what is typed at the terminal.
+ * The password: from an option, the target, the environment, or typed at the terminal.
  * @param ofTarget the one in `--target`
- * @returns undefined when there is none, and nobody to be asked
- * @throws invalid for two of them, or a file that cannot be read
+ * @returns undefined when there is none and nobody to ask
+ * @throws invalid for more than one, or a file that cannot be read
  */
 export async function findPassword(
   options: PasswordSources,
@@ -27,7 +27,7 @@ export async function findPassword(
   ask: (() => Promise<string>) | null = process.stdin.isTTY ? () => askHidden('vSphere password: ') : null,
 ): Promise<string | undefined> {
   const variable = process.env[PASSWORD_VARIABLE];
-  // Not for children of this process.
+  // Children of this process must not inherit it.
   delete process.env[PASSWORD_VARIABLE];
   if (options.passwordFile !== undefined) {
     if (options.password !== undefined) throw invalid('--password and --password-file exclude each other');

@@ -166,7 +166,7 @@ async function provideVch(
   listen: VchConfig['listen'] | null,
   subnet: string,
 ): Promise<VchConfig> {
-  // The one that runs may hang: its supervisor, which may be new, finds that out.
+  // The running one may hang; its supervisor, which may be new, will notice.
   const client = await connectHostd(paths);
   try {
     const wanted = {
@@ -228,7 +228,7 @@ async function provideVch(
   }
 }
 
-/** What `--docker-address` asks for; null: nothing, so what is there stays. @throws invalid */
+/** What `--docker-address` asks for; null if it was not given and the present address stays. @throws invalid */
 function askedListen({ dockerAddress, insecureTcp }: StartOptions): VchConfig['listen'] | null {
   if (dockerAddress === undefined) return null;
   if (dockerAddress === 'none') return [];
@@ -237,7 +237,7 @@ function askedListen({ dockerAddress, insecureTcp }: StartOptions): VchConfig['l
   return [address];
 }
 
-/** An address that is served already goes on as it is, with its TLS. */
+/** An address that is already served stays as it is, with its TLS. */
 function kept(before: VchConfig['listen'], asked: VchConfig['listen']): VchConfig['listen'] {
   return asked.map((one) => before.find(({ host, port }) => host === one.host && port === one.port) ?? one);
 }

@@ -1,4 +1,4 @@
-/** Stopping the engine (containers go on running) and removing all there is of it. */
+/** Stopping the engine (containers go on running), and removing everything it made. */
 import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { messageOf, unavailable } from '../common/errors.js';

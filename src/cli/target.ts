@@ -39,7 +39,7 @@ export function targetUrl(target: Target): string {
   return `https://${target.host}:${target.port}/sdk`;
 }
 
-/** SHA-1 thumbprint of the certificate a server shows, `AB:CD:…`. @throws unavailable when there is no TLS server */
+/** SHA-1 thumbprint of the certificate that a server presents, `AB:CD:…`. @throws unavailable when there is no TLS server */
 export function serverThumbprint(target: Target): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: target.host, port: target.port, rejectUnauthorized: false, timeout: 10_000 }, () => {
@@ -80,7 +80,7 @@ export interface Login {
 }
 
 /**
- * Completes the options to a login. The thumbprint must be given, or `--force` accepts what the server shows.
+ * Completes the options to a login. The thumbprint must be given, unless `--force` accepts whatever the server presents.
  * @throws invalid naming what is missing; with the thumbprint to give when the certificate is not known
  */
 export async function resolveLogin(options: TargetOptions): Promise<Login> {

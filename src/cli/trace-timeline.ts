@@ -1,12 +1,12 @@
-/** Puts the spans and marks that endpoint, hostd and guest noted (`src/common/trace.ts`) of one container's run together, as a timeline. */
+/** Builds a timeline of one container's run from the spans and marks that endpoint, hostd and guest recorded (`src/common/trace.ts`). */
 
-/** Something that was noted. */
+/** Something that was recorded. */
 export interface TraceEvent {
   /** When it began, in ms since 1970. */
   at: number;
-  /** How long it took in ms; null for what just happened. */
+  /** How long it took in ms; null for a single moment. */
   took: number | null;
-  /** Who noted it. */
+  /** Who recorded it. */
   who: string;
   what: string;
   /** The operation that it belongs to. */
@@ -14,12 +14,12 @@ export interface TraceEvent {
 }
 
 const CREATE = /^begins POST (\/v[\d.]+)?\/containers\/create\b/;
-/** What waits for news all the time. */
+/** Calls that always wait for news: their length says nothing. */
 const WAITING = /^vim25 WaitForUpdatesEx$/;
 /** What the guest did, step by step: names and ms. */
 const GUEST = /^guest info-set guestinfo\.caisson\.run\.timeline (.*)$/;
 
-/** The events in a log, in the order of its lines. Lines that are none are left out. */
+/** The events in a log, in the order of its lines. Other lines are skipped. */
 export function traceEvents(log: string, who: string): TraceEvent[] {
   return log
     .split('\n')
@@ -39,7 +39,7 @@ export function traceEvents(log: string, who: string): TraceEvent[] {
 /**
  * What happened from the creation of a container to that of the next one, in order.
  * @param last 1: of the latest container, 2: of the one before …
- * @throws RangeError when so many were not created
+ * @throws RangeError when fewer containers were created
  */
 export function timelineOf(events: readonly TraceEvent[], last = 1): TraceEvent[] {
   const sorted = [...events].sort((a, b) => a.at - b.at);
@@ -51,7 +51,7 @@ export function timelineOf(events: readonly TraceEvent[], last = 1): TraceEvent[
   return sorted.filter(({ at }) => at >= began && at < next);
 }
 
-/** As lines: ms since the beginning, ms that it took, who, and what. */
+/** As lines: ms since the beginning, duration in ms, who, and what. */
 export function printTimeline(events: readonly TraceEvent[]): string {
   const began = events[0]?.at ?? 0;
   const number = (value: number | null): string => (value === null ? '' : value.toFixed(1)).padStart(8);

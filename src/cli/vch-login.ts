@@ -1,18 +1,18 @@
 /**
- * The login of a virtual container host: a user that sees and may do only what the host needs, so that what takes its endpoint over has
- * not taken the target over. On a single host (the embedded one, ESXi) vic-machine makes the user; a vCenter has no users of its own:
- * there one is given by `--ops-user`, or the endpoint works with the target's login.
+ * The login of a virtual container host: a user who sees and may do only what the host needs, so that whoever takes over its endpoint has
+ * not taken over the target. On a single host (the embedded one, ESXi) vic-machine makes the user; a vCenter has no users of its own:
+ * there `--ops-user` names one, or the endpoint uses the target's login.
  */
 import { randomBytes } from 'node:crypto';
 import { invalid, isKind } from '../common/errors.js';
 import { type ManagedObjectReference, VimClient, VimFault } from '../vim25/index.js';
 import type { Login } from './target.js';
 
-/** A user that was given for the endpoint. */
+/** A user given for the endpoint. */
 export interface OpsUser {
   user: string;
   password: string;
-  /** Whether its permissions are to be set. */
+  /** Whether to set its permissions. */
   grant: boolean;
 }
 
@@ -28,7 +28,7 @@ export interface LoginPlaces {
 
 const READ_ONLY = -2;
 
-/** Roles by name, with what of them is needed (vSphere API reference: required privileges of each method that the port layer calls). */
+/** Roles by name, with their privileges (vSphere API reference: required privileges of each method that the port layer calls). */
 const ROLES = {
   'caisson-vch': [
     'Resource.AssignVMToPool',
@@ -51,17 +51,17 @@ const ROLES = {
   'caisson-vch-network': ['Network.Assign'],
 } as const;
 
-/** The name of the user that is made for a host. */
+/** The name of the user created for a host. */
 export function vchUserName(id: string): string {
   return `vch-${id.slice(0, 16)}`;
 }
 
-/** Long, and of all the kinds of characters that ESXi asks for. */
+/** Long, with all the kinds of characters that ESXi demands. */
 function newPassword(): string {
   return `${randomBytes(24).toString('base64url')}.aA1`;
 }
 
-/** Makes the user of a new host; the target's login where the target has no users of its own. @throws conflict when there is one */
+/** Creates the user of a new host; returns the target's login if the target has no users of its own. @throws conflict when the user exists */
 export async function makeVchLogin(client: VimClient, id: string, target: Login): Promise<Login> {
   const { accountManager } = client.serviceContent;
   if (accountManager === undefined) return target;
@@ -78,7 +78,7 @@ export async function makeVchLogin(client: VimClient, id: string, target: Login)
   return { ...target, user, password };
 }
 
-/** Gives the user of a host a new password, or makes the user where it is gone. */
+/** Gives a host's user a new password, or creates the user if it is gone. */
 async function renewVchLogin(client: VimClient, id: string, target: Login): Promise<Login> {
   try {
     return await makeVchLogin(client, id, target);
@@ -93,7 +93,7 @@ async function renewVchLogin(client: VimClient, id: string, target: Login): Prom
 }
 
 /**
- * The login for a host that exists: its own where it has one that still works. One of an earlier version has the target's, and gets a
+ * The login of an existing host: its own, if that still works. A host that an earlier version made has the target's login and gets a
  * user of its own.
  */
 export async function keepVchLogin(
@@ -113,12 +113,12 @@ export async function keepVchLogin(
   }
 }
 
-/** Removes the user that was made for a host, and with it all its permissions; the roles too when nobody else has one of them. */
+/** Removes the user created for a host, with all its permissions, and the roles too if nobody else has any of them. */
 export async function removeVchLogin(client: VimClient, id: string): Promise<void> {
   const { accountManager } = client.serviceContent;
   if (accountManager === undefined) return;
   await client.call('RemoveUser', accountManager, { userName: vchUserName(id) }).catch((error: unknown) => {
-    // A host of an earlier version, or one that works with a login that was given.
+    // A host that an earlier version made, or one whose login was given.
     if (!isKind(error, 'notFound')) throw error;
   });
   const manager = client.serviceContent.authorizationManager;
@@ -131,16 +131,16 @@ async function removeRoles(client: VimClient, manager: ManagedObjectReference): 
   const held = await Promise.all(
     ours.map(({ roleId }) => client.call('RetrieveRolePermissions', manager, { roleId }).catch(() => null)),
   );
-  // All or none: a host that is there has each of them.
+  // All or none: an existing host uses every one of them.
   if (held.some((permissions) => permissions === null || permissions.length > 0)) return;
   for (const { roleId } of ours)
     await client.call('RemoveAuthorizationRole', manager, { roleId, failIfUsed: true }).catch((error: unknown) => {
-      // Another vic-machine has begun to use it, or has removed it.
+      // Another vic-machine has started to use it, or has removed it.
       if (!(error instanceof VimFault && (error.is('RemoveFailed') || error.is('NotFound')))) throw error;
     });
 }
 
-/** Sets the user's permissions; those that there are already stay as they are. @throws forbidden when the caller may not do that */
+/** Sets the user's permissions; existing ones stay as they are. @throws forbidden when the caller may not do that */
 export async function grantVchPermissions(client: VimClient, user: string, places: LoginPlaces): Promise<void> {
   const manager = client.serviceContent.authorizationManager;
   if (manager === undefined) throw invalid('the target has no permissions');
@@ -165,7 +165,7 @@ export async function grantVchPermissions(client: VimClient, user: string, place
       roles['caisson-vch-network'],
       false,
     ]),
-    // All machines of the host are in its pool.
+    // All VMs of the host are in its pool.
     [places.pool, roles['caisson-vch'], true],
   ];
   for (const [entity, roleId, propagate] of grants)

@@ -5,7 +5,7 @@ import { parseReserve, type VchConfig } from '../../port-layer/config.js';
 import { invalid } from '../common/errors.js';
 import type { OpsUser } from './vch-login.js';
 
-/** As commander gives them. */
+/** As commander returns them. */
 export interface CreateOptions {
   name: string;
   imageStore: string;
@@ -42,7 +42,7 @@ export function storageReserve(text: string): string {
   return text;
 }
 
-/** The part of the configuration that these options are. */
+/** The part of the configuration that these options determine. */
 export function storageOf(options: Pick<CreateOptions, 'storageReserve' | 'imageQuota'>): VchConfig['storage'] {
   const { storageReserve: reserve, imageQuota: imageQuotaGiB } = options;
   return {
@@ -52,8 +52,8 @@ export function storageOf(options: Pick<CreateOptions, 'storageReserve' | 'image
 }
 
 /**
- * The user that was given for the endpoint, or undefined for none.
- * @throws invalid when there is no password with it, or the other way round
+ * The user given for the endpoint; undefined if none was.
+ * @throws invalid for a user without a password or a password without a user
  */
 export function parseOpsUser(
   options: Pick<CreateOptions, 'opsUser' | 'opsPassword' | 'opsGrantPerms'>,
@@ -113,7 +113,7 @@ export function parseDockerAddress(text: string): { host: string; port: number }
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port };
 }
 
-/** True for an address that only this machine's own users reach. */
+/** True for an address that only users of this machine can reach. */
 export function isLoopback(host: string): boolean {
   const name = host.toLowerCase();
   if (name === 'localhost' || name.endsWith('.localhost')) return true;
@@ -125,9 +125,9 @@ export function isLoopback(host: string): boolean {
 }
 
 /**
- * What plain TCP at this address means, for who asks for it.
- * @param insisted it was said that anybody on the network is to be let in
- * @throws invalid for an address that other machines reach, without that
+ * What plain TCP at this address means, as a warning for whoever asks for it.
+ * @param insisted the caller insists on letting in anybody on the network
+ * @throws invalid for an address that other machines can reach, unless `insisted`
  */
 export function plainTcpWarning(address: { host: string; port: number }, insisted: boolean): string {
   const { host, port } = address;

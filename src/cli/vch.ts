@@ -10,12 +10,12 @@ import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
 import { grantVchPermissions, keepVchLogin, makeVchLogin, type OpsUser, removeVchLogin } from './vch-login.js';
 
-/** Longest time for an endpoint to end by itself. */
+/** How long an endpoint may take to shut down. */
 const SHUTDOWN_MS = 8000;
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 const APPLIANCE_KEY = 'caisson.appliance';
 const OWNER_KEY = 'caisson.vch';
-/** What of files and sockets is the host's, for the embedded host: `src/hostd/access/scope.ts`. */
+/** Tells the embedded host which files and sockets belong to a VCH: `src/hostd/access/scope.ts`. */
 const SCOPE_KEY = 'caisson.scope';
 
 /** A virtual container host as it stands in the inventory. */
@@ -27,7 +27,7 @@ export interface Vch {
   config: VchConfig;
 }
 
-/** A virtual machine and what of it vic-machine looks at. */
+/** A virtual machine, with the properties that vic-machine reads. */
 interface OwnedVm {
   ref: ManagedObjectReference;
   name: string;
@@ -35,12 +35,12 @@ interface OwnedVm {
   keys: Map<string, string>;
 }
 
-/** What the caller decides of a new host; where it goes is found in the inventory. */
+/** What the caller chooses for a new host; its place is looked up in the inventory. */
 export interface NewVch {
   name: string;
-  /** The target's, with which vic-machine works. */
+  /** The login that vic-machine itself uses. */
   login: { url: string; user: string; password: string; thumbprint: string };
-  /** A user that is there for the endpoint; without it one is made where the target has users of its own. */
+  /** An existing user for the endpoint. Without one, a user is created if the target has users of its own. */
   opsUser?: OpsUser;
   datacenter?: string;
   imageStore: VchConfig['imageStore'];
@@ -94,7 +94,7 @@ export async function findVch(client: VimClient, wanted: { name?: string; id?: s
 
 /**
  * Makes a virtual container host and powers its endpoint on; removes what it made when a step fails.
- * @param progress told each step
+ * @param progress called with each step
  * @throws conflict when the name is taken
  */
 export async function createVch(client: VimClient, options: NewVch, progress: (step: string) => void): Promise<Vch> {
@@ -306,7 +306,7 @@ async function writeConfig(client: VimClient, vch: Vch, config: VchConfig): Prom
   });
 }
 
-/** Gives a host of an earlier version, whose endpoint has the login of vic-machine, one of its own. */
+/** Gives a host that an earlier version made, whose endpoint uses vic-machine's login, a login of its own. */
 export async function separateLogin(client: VimClient, vch: Vch, login: NewVch['login']): Promise<void> {
   if (vch.config.target.user !== login.user) return;
   const config = { ...vch.config, target: await keepVchLogin(client, vch.id, vch.config.target, login) };
@@ -315,7 +315,7 @@ export async function separateLogin(client: VimClient, vch: Vch, login: NewVch['
   else await writeConfig(client, vch, config);
 }
 
-/** Powers the endpoint on where it is off. */
+/** Powers the endpoint on if it is off. */
 export async function powerOnVch(client: VimClient, vch: Vch): Promise<void> {
   if (vch.powerState !== 'poweredOn') await client.runTask('PowerOnVM_Task', vch.endpoint, {});
 }
@@ -351,7 +351,7 @@ export async function deleteVch(
   if (owned.length > 0) progress(`Removing ${owned.length} container VM${owned.length === 1 ? '' : 's'}`);
   for (const vm of owned)
     await destroyVm(client, vm.ref).catch((error: unknown) => {
-      // It was just being removed: what the endpoint had begun goes on without it.
+      // The endpoint had begun to remove it.
       if (!isKind(error, 'notFound')) throw error;
     });
   progress('Removing images and volumes');
@@ -377,7 +377,7 @@ async function removeImageStore(client: VimClient, vch: Vch): Promise<void> {
   }
 }
 
-/** Lets the endpoint clean up after itself; one that does not is powered off. */
+/** Lets the endpoint shut down and clean up; powers it off if it does not. */
 async function shutDown(client: VimClient, vm: ManagedObjectReference): Promise<void> {
   try {
     await client.call('ShutdownGuest', vm, {});
@@ -395,7 +395,7 @@ async function powerOff(client: VimClient, vm: ManagedObjectReference): Promise<
   const [object] = await client.retrieve([vm], 'VirtualMachine', ['runtime.powerState']);
   if (object?.props['runtime.powerState'] === 'poweredOff') return;
   await client.runTask('PowerOffVM_Task', vm, {}).catch((error: unknown) => {
-    // It has just gone off by itself.
+    // It has just shut down by itself.
     if (!isKind(error, 'conflict')) throw error;
   });
 }

@@ -94,7 +94,7 @@ function readPems(files: string[]): string[] {
   });
 }
 
-/** Makes certificates where asked for, writes the client's files, and gives the listener's part. */
+/** Makes certificates if asked to, writes the client's files, and returns the listener's part. */
 async function tlsFor(
   options: CreateOptions,
   host: string,

@@ -1,12 +1,12 @@
 /**
- * Waiting for a process of the engine to come up: on a slow or busy machine that takes as long as it takes. The wait ends when it is up,
- * has died, or neither used the processor nor wrote to its log for a long time.
+ * Waits for a process of the engine to come up, however long that takes on a slow or busy machine. The wait ends when the process is up,
+ * has died, or has neither used the processor nor written to its log for a long time.
  */
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { timeout, unavailable } from '../common/errors.js';
 
-/** Nothing moved for so long: it hangs. */
+/** A process that does nothing for so long hangs. */
 const QUIET_MS = 120_000;
 /** Processor time that counts as moving, in clock ticks of 10 ms: a process that only waits uses a little, too. */
 const MOVING_TICKS = 20;
@@ -14,25 +14,25 @@ const POLL_MS = 40;
 const SHOW_MS = 2000;
 const LAST_WORDS_BYTES = 16 * 1024;
 
-/** What is waited for, and how it is seen to move. */
+/** What is waited for, and how to tell that it is making progress. */
 export interface Starting<T> {
   /** For people: "the embedded host". */
   what: string;
   logFile: string;
-  /** Bytes of the log that are an earlier run's. */
+  /** How much of the log belongs to earlier runs, in bytes. */
   logFrom?: number;
   /** What is waited for; null while it is not there. */
   ready(): Promise<T | null>;
   /** Processor time used so far in clock ticks; null when the process does not run. */
   ticks(): number | null;
-  /** How often the process may be found dead, for one that is started again. */
+  /** How often the process may be found dead, if something restarts it. */
   deaths?: number;
   quietMs?: number;
 }
 
 /**
  * Waits.
- * @param progress told what it is doing, when the wait takes long
+ * @param progress called with what the process is doing when the wait takes long
  * @throws unavailable when it died, timeout when nothing moves; both with the end of its log
  */
 export async function waitWhileMoving<T>(
@@ -56,7 +56,7 @@ export async function waitWhileMoving<T>(
       deaths++;
     }
     if (deaths >= (starting.deaths ?? 1)) {
-      // It may have been up for just a moment, or have told where it went.
+      // It may have been up for a moment, or have said why it ended.
       const late = await starting.ready();
       if (late !== null) return late;
       throw unavailable(`${capital(what)} did not start. The end of ${logFile}:\n${lastWords(logFile)}`);
@@ -106,7 +106,7 @@ export function lastWords(path: string): string {
   return end(path, 0).trim().split('\n').slice(-10).join('\n');
 }
 
-/** What the last line of a log says, without its frame. */
+/** The message of a log's last line. */
 function latest(path: string, from: number): string | null {
   const line = end(path, from).trim().split('\n').at(-1) ?? '';
   try {

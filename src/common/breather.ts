@@ -5,8 +5,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 const BREATH_MS = 10;
 
 /**
- * For loops whose awaits are mostly answered from memory: such a loop never leaves the microtask queue, so that no timer, request or
- * signal is served until it ends. `if (breather.due) await breather.breathe()` in each round lets them in.
+ * For loops whose awaits are mostly answered from memory. Such a loop never leaves the microtask queue, and no timer, request or signal
+ * is served until it ends. `if (breather.due) await breather.breathe()` in each round lets them in.
  */
 export class Breather {
   private since = performance.now();

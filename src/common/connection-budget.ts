@@ -1,12 +1,12 @@
 /**
- * How many connections a server keeps: when there are as many as it may have, the one that has been idle longest makes room for the next.
- * So clients that hold on to connections, or open them and say nothing, keep nobody else out; only requests under way do.
+ * Limits how many connections a server keeps. At the limit, the connection that has been idle longest makes room for the next one. So clients
+ * that hold on to connections, or open them and stay silent, keep nobody else out; only requests under way do.
  */
 import { readFileSync } from 'node:fs';
 
 export class ConnectionBudget<C extends object> {
   private readonly all = new Set<C>();
-  /** Those that make room, the longest idle first. */
+  /** Idle connections, the longest idle first. */
   private readonly idling = new Set<C>();
 
   /** @param evict ends a connection that has to make room */
@@ -19,7 +19,7 @@ export class ConnectionBudget<C extends object> {
     return this.all.size;
   }
 
-  /** Takes in a connection, which is idle at first. @returns false: all are busy, and there is no room for it */
+  /** Admits a connection, which is idle at first. @returns false if all are busy and there is no room */
   enter(connection: C): boolean {
     if (this.all.size >= this.limit && !this.makeRoom()) return false;
     this.all.add(connection);
@@ -36,14 +36,14 @@ export class ConnectionBudget<C extends object> {
     return true;
   }
 
-  /** Nothing of it is being answered, from now on. */
+  /** From now on no request is being answered on it. */
   idle(connection: C): void {
     if (!this.all.has(connection)) return;
     this.idling.delete(connection);
     this.idling.add(connection);
   }
 
-  /** A request of it is under way. */
+  /** A request on it is under way. */
   busy(connection: C): void {
     this.idling.delete(connection);
   }
@@ -60,7 +60,7 @@ export function connectionLimit(wanted: number): number {
   try {
     files = Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]);
   } catch {
-    // Not told.
+    // The system does not say.
   }
   return Number.isNaN(files) ? wanted : Math.max(16, Math.min(wanted, Math.floor(files / 4)));
 }

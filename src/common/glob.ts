@@ -1,9 +1,9 @@
-/** Patterns with stars, of anybody: in time that grows with their lengths alone, as a regular expression's does not. */
+/** Glob patterns from untrusted sources. Unlike a regular expression, matching takes time proportional to the lengths only. */
 
-/** Whether `pattern` fits all of `text`: `*` stands for any characters, `?` for one. */
+/** Whether `pattern` matches all of `text`: `*` stands for any characters, `?` for one. */
 export function matchesGlob(text: string, pattern: string): boolean {
   let [at, next] = [0, 0];
-  /** The last star, and how far it reaches. Those before it need not reach further: what follows them has been found. */
+  /** The last star, and how far it reaches. Earlier stars need not reach further, since what follows them has been found. */
   let [star, reached] = [-1, 0];
   while (at < text.length) {
     if (pattern[next] === '*') {

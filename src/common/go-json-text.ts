@@ -1,12 +1,12 @@
 /**
- * JSON as Go's `encoding/json` reads it (Go 1.27, which Docker Engine is built with): what it takes, what it refuses and in which
- * words. Other than `JSON.parse` it keeps the order and the repetitions of keys and the digits of numbers.
+ * JSON as Go's `encoding/json` reads it (Go 1.27, which Docker Engine is built with): what it accepts, and what it refuses in which
+ * words. Unlike `JSON.parse`, it keeps the order and repetition of keys and the digits of numbers.
  */
 
 /** Why a text is refused, in Go's words. */
 export class GoJsonError extends Error {
   /**
-   * @param kind `trailing`: something follows the value; `empty`: there is nothing but white space
+   * @param kind `trailing`: something follows the value; `empty`: there is only white space
    * @param before the value that something follows
    */
   constructor(
@@ -30,7 +30,7 @@ export class JsonObject {
 
 export type JsonValue = null | boolean | string | JsonNumber | JsonValue[] | JsonObject;
 
-/** Levels of objects and lists; more are refused. */
+/** Deepest nesting of objects and lists that is accepted. */
 export const MAX_DEPTH = 10_000;
 
 const ESCAPES: Record<string, string> = {
@@ -48,7 +48,7 @@ const WORDS: Record<string, [word: string, value: JsonValue]> = {
   f: ['false', false],
   n: ['null', null],
 };
-/** What stands in a text as it is. */
+/** Characters that stand for themselves in a string. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they may not stand there
 const PLAIN = /[^"\\\u0000-\u001f]*/y;
 const LONE = /\p{Surrogate}/gu;
@@ -56,7 +56,7 @@ const DIGITS = /[0-9]*/y;
 const WHITE = /[ \t\r\n]*/y;
 
 /**
- * Reads the one value that a text consists of. It needs no stack, however deep the value is.
+ * Reads the single value in a text, without recursion, however deep it is.
  * @throws GoJsonError
  */
 export function parseGoJson(text: string): JsonValue {
@@ -78,7 +78,7 @@ class Reader {
   }
 
   value(): JsonValue {
-    /** The lists and objects that the reader is in, and for an object the name of the member that is read. */
+    /** The lists and objects being read, and for an object the name of the current member. */
     const open: { container: JsonValue[] | JsonObject; name: string }[] = [];
     for (;;) {
       let value = this.begin(this.next(), 'looking for beginning of value');
@@ -92,7 +92,7 @@ class Reader {
           continue;
         }
       }
-      // A value is complete: it belongs to what is open, which it may complete.
+      // A complete value belongs to whatever is open, and may complete that too.
       for (;;) {
         const inside = open.at(-1);
         if (inside === undefined) return value;
@@ -113,7 +113,7 @@ class Reader {
     }
   }
 
-  /** A value from its first character; of lists and objects no more than that. */
+  /** A value, or just the opening bracket of a list or object. */
   private begin(first: string, where: string): JsonValue {
     if (first === '{') return new JsonObject();
     if (first === '[') return [];
@@ -143,7 +143,7 @@ class Reader {
       this.skip(PLAIN);
       result += this.text.slice(from, this.at);
       const character = this.take();
-      // Halves of a pair that are alone mean nothing.
+      // Lone surrogates are replaced.
       if (character === '"') return result.replace(LONE, '\ufffd');
       if (character !== '\\') this.wrong(character, 'in string');
       const escaped = this.take();
@@ -196,7 +196,7 @@ class Reader {
     this.at = what.lastIndex;
   }
 
-  /** The next character that is no white space. */
+  /** The next character that is not white space. */
   private next(): string {
     this.skip(WHITE);
     return this.take();

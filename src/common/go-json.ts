@@ -1,7 +1,7 @@
 /**
  * Reads JSON into the shape of a schema as Go's `encoding/json` reads it into a struct: `null` is the zero value, names match in
- * any case (exactly, if one does), the last of several wins, unknown ones are passed over, numbers have their type's range. The one
- * place where this is decided; what a value may be beyond its type is the schema's own business.
+ * any case (exactly, if one does), the last of several wins, unknown ones are ignored, and numbers have the range of their type. Only
+ * this file decides that; which values a type allows is up to the schema.
  */
 import { z } from 'zod';
 import { GoJsonError, JsonNumber, JsonObject, type JsonValue, parseGoJson } from './go-json-text.js';
@@ -13,13 +13,13 @@ type Schema = z.core.$ZodType;
 /** Names of Go's types, for messages and for the range of numbers. */
 const names = new WeakMap<Schema, string>();
 
-/** Says what a type is called in Go, e.g. `container.HostConfig`. @returns the schema */
+/** Names a type as Go does, e.g. `container.HostConfig`. @returns the schema */
 export function goType<T extends z.ZodType>(name: string, schema: T): T {
   names.set(schema, name);
   return schema;
 }
 
-/** The largest of int64 that a JavaScript number tells from 2^63. */
+/** The largest int64 that a JavaScript number can tell from 2^63. */
 const INT64_MAX = 2 ** 63 - 1024;
 const RANGES: Record<string, [min: bigint, max: bigint]> = {
   int64: [-(2n ** 63n), 2n ** 63n - 1n],
@@ -32,19 +32,19 @@ const RANGES: Record<string, [min: bigint, max: bigint]> = {
   uint16: [0n, 2n ** 16n - 1n],
 };
 
-/** Whole numbers. Beyond 2^53 the nearest one that a JavaScript number can be, within the type's range. */
+/** Whole numbers. Beyond 2^53, the nearest one that a JavaScript number can hold, within the type's range. */
 export const int64 = goType('int64', z.number());
 export const int = goType('int', z.number());
 export const uint = goType('uint', z.number());
 export const uint16 = goType('uint16', z.number());
 /** Nanoseconds. */
 export const duration = goType('time.Duration', z.number());
-/** `struct{}`: what stands in an object is passed over. */
+/** `struct{}`: members of the object are ignored. */
 export const nothing = goType('struct {}', z.object({}));
-/** A list of texts for which one text may stand (Docker's `strslice.StrSlice`). */
+/** A list of texts, or a single text in place of a list of one (Docker's `strslice.StrSlice`). */
 export const strSlice = z.union([z.array(z.string()), z.string().transform((value) => [value])]);
 
-/** Nested deeper than anything that a schema does not know but is kept. */
+/** Values that no schema describes are kept down to this depth. */
 const MAX_KEPT_DEPTH = 100;
 
 /**
@@ -77,11 +77,11 @@ export function shape(value: JsonValue, schema: Schema, options: { root?: string
 interface Place {
   path: string[];
   root: string;
-  /** The value is an item of a list. */
+  /** Whether the value is an item of a list. */
   inList: boolean;
 }
 
-/** A schema without what it is wrapped in, and what the wrapping takes. */
+/** A schema without its wrappers, and what those accept. */
 function unwrap(schema: Schema): { core: z.ZodType; nullable: boolean; optional: boolean } {
   let [core, nullable, optional] = [schema as z.ZodType, false, false];
   for (;;) {
@@ -104,7 +104,7 @@ function decode(value: JsonValue, schema: Schema, before: unknown, place: Place)
   const { core, nullable, optional } = unwrap(schema);
   if (value === null) {
     if (core instanceof z.ZodUnknown || core instanceof z.ZodAny) return null;
-    // Only pointers, lists and maps are emptied by it.
+    // `null` empties only pointers, lists and maps.
     if (before !== undefined && before !== null && SCALARS.some((type) => core instanceof type)) return before;
     if (nullable) return null;
     return optional ? undefined : zero(core, place);
@@ -139,7 +139,7 @@ function struct(value: JsonObject, schema: z.ZodObject, before: unknown, place: 
   for (const [name, member] of value.members) {
     const field = Object.hasOwn(fields, name) ? name : folded.get(fold(name));
     if (field !== undefined) set(result, field, decode(member, fields[field]!, result[field], under(place, name)));
-    // What this engine does not know may be of Docker's, and is kept as it is.
+    // Fields unknown here may be Docker's, and are kept unchanged.
     else if (schema.def.catchall !== undefined) set(result, name, plain(member));
   }
   for (const [name, field] of Object.entries(fields)) {
@@ -158,7 +158,7 @@ function map(value: JsonObject, schema: z.ZodRecord, before: unknown, place: Pla
   return result;
 }
 
-/** The first of a union that takes this kind of value; as Go's own unmarshalers it has no place to tell of. */
+/** The first member of a union that takes this kind of value. Like Go's own unmarshalers, it reports no place in the text. */
 function oneOf(value: JsonValue, union: z.ZodUnion, place: Place): unknown {
   let refused: unknown;
   for (const option of union.def.options) {
@@ -178,13 +178,13 @@ function number(value: JsonNumber, schema: z.ZodNumber, place: Place): number {
     if (!Number.isFinite(result)) throw mismatch(`number ${value.text}`, schema, place);
     return result;
   }
-  // Go compares the text: 1.0 and 1e3 are no whole numbers.
+  // Go looks at the text: 1.0 and 1e3 are not whole numbers.
   const whole = /^-?[0-9]{1,20}$/.test(value.text) ? BigInt(value.text) : null;
   if (whole === null || whole < range[0] || whole > range[1]) throw mismatch(`number ${value.text}`, schema, place);
   return range[1] === 2n ** 63n - 1n ? Math.min(result, INT64_MAX) : result;
 }
 
-/** The value of a type that nothing was said of. */
+/** The zero value of a type. */
 function zero(core: z.ZodType, place: Place): unknown {
   if (core instanceof z.ZodString) return '';
   if (core instanceof z.ZodNumber) return 0;
@@ -197,7 +197,7 @@ function zero(core: z.ZodType, place: Place): unknown {
   return undefined;
 }
 
-/** A value that no schema describes, as `JSON.parse` has it. */
+/** A value that no schema describes, as `JSON.parse` returns it. */
 function plain(value: JsonValue, depth = 0): unknown {
   if (value instanceof JsonNumber) return Number(value.text);
   if (typeof value !== 'object' || value === null) return value;
@@ -208,12 +208,12 @@ function plain(value: JsonValue, depth = 0): unknown {
   return result;
 }
 
-/** Also `__proto__` is a name as any other. */
+/** `__proto__` is a name like any other. */
 function set(target: object, name: string, value: unknown): void {
   Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
-/** Names that Go takes for the same have the same folded form. */
+/** Names that Go treats as equal have the same folded form. */
 const fold = (name: string): string => name.toLowerCase().toUpperCase();
 
 const under = (place: Place, name: string, inList = false): Place => ({

@@ -1,4 +1,4 @@
-/** Times as Go's JSON has them (RFC 3339): which texts it takes, and how it writes what it has read. */
+/** Times as Go's JSON handles them (RFC 3339): which texts it accepts, and how it writes them again. */
 
 const LAYOUT = '2006-01-02T15:04:05Z07:00';
 /** The parts of a time: what a text must begin with, and what Go calls it. */
@@ -19,7 +19,7 @@ const PARTS: readonly [part: RegExp, name: string][] = [
 
 /**
  * Reads a time.
- * @returns it as Go writes it again: fractions without zeros at their end, UTC as `Z`
+ * @returns the time as Go writes it: no trailing zeros in fractions, UTC as `Z`
  * @throws Error in Go's words
  */
 export function parseGoTime(text: string): string {
@@ -47,7 +47,7 @@ export function parseGoTime(text: string): string {
   return `${year}-${month}-${day}T${hour}:${minute}:${whole}${digits === '' ? '' : `.${digits}`}${/^[+-]00:00$/.test(zone!) ? 'Z' : zone}`;
 }
 
-/** {@link parseGoTime}; a text that is none as it is. */
+/** {@link parseGoTime}; a text that is not a time is returned unchanged. */
 export function formatGoTime(text: string): string {
   try {
     return parseGoTime(text);

@@ -1,12 +1,12 @@
 /**
- * A process of the engine says that its event loop turns: it writes to a file again and again, whose time of change tells whoever watches
- * over it (`src/hostd/watchdog.ts`). Not by a request to it: anybody who may connect could keep it from answering one in time.
+ * A process of the engine shows that its event loop is turning by writing to a file again and again. The file's modification time tells the
+ * watchdog (`src/hostd/watchdog.ts`). A request would not do: anybody who may connect could keep the process from answering in time.
  */
 import { ftruncateSync, openSync, writeSync } from 'node:fs';
 
-/** A beat a second or two: those who watch allow for many that fail to come. */
+/** One beat every second or two; the watchdog tolerates many missing ones. */
 export const BEAT_MS = 2000;
-/** The descriptor on which a process gets its file, for one that could not open it itself. */
+/** Names the descriptor of its file to a process that could not open the file itself. */
 export const HEARTBEAT_FD = 'CAISSON_HEARTBEAT_FD';
 
 /** Begins. @param file path, or a descriptor that is open for writing. @throws when it cannot be opened */
@@ -14,12 +14,12 @@ export function startHeartbeat(file: string | number): { stop(): void } {
   const descriptor = typeof file === 'number' ? file : openSync(file, 'w', 0o600);
   let beats = 0;
   const beat = (): void => {
-    // At once, not by the thread pool: what keeps that busy is none of this.
+    // Synchronously: a busy thread pool does not mean that the event loop hangs.
     try {
       writeSync(descriptor, '.', 0);
     } catch {
       try {
-        // There is no room. Another length takes none, and is told as well.
+        // The disk is full. Changing the length takes no room, and changes the time too.
         ftruncateSync(descriptor, 1 + (++beats % 2));
       } catch {
         // The next one may succeed.
@@ -32,10 +32,10 @@ export function startHeartbeat(file: string | number): { stop(): void } {
   return { stop: () => clearInterval(timer) };
 }
 
-/** Begins where whoever started this process watches over it. */
+/** Begins if whoever started this process watches it. */
 export function startHeartbeatIfAsked(): void {
   const descriptor = process.env[HEARTBEAT_FD];
-  // Not for children of this process.
+  // Children of this process must not inherit it.
   delete process.env[HEARTBEAT_FD];
   if (descriptor !== undefined && /^\d+$/.test(descriptor)) startHeartbeat(Number(descriptor));
 }

@@ -7,7 +7,7 @@ const FULL_ID = /^[0-9a-f]{64}$/;
 export function newId(): string {
   for (;;) {
     const id = randomBytes(32).toString('hex');
-    // Docker avoids ids whose short form reads as a number: they would be bad host names.
+    // Docker avoids ids whose short form reads as a number, which would make a bad host name.
     if (!/^\d+$/.test(id.slice(0, 12))) return id;
   }
 }

@@ -1,12 +1,12 @@
 /**
- * Files, pipes and sockets that a process got from whoever started it, besides its standard streams: those of the user's shell would stay
- * open as long as the engine runs, and be passed on to every QEMU. Node closes only those of low numbers to its children.
+ * Files, pipes and sockets that a process inherited, besides its standard streams. Those of the user's shell would stay open as long as the
+ * engine runs, and would be passed on to every QEMU: Node closes only low-numbered descriptors in its children.
  */
 import { closeSync, readdirSync, readFileSync } from 'node:fs';
 
 const O_CLOEXEC = 0o2000000;
 
-/** Closes them. All that Node opens itself is marked close-on-exec, so what is not was inherited. */
+/** Closes them. Node marks everything that it opens as close-on-exec, so whatever is not was inherited. */
 export function closeInherited(): void {
   for (const name of readdirSync('/proc/self/fd')) {
     const descriptor = Number(name);
@@ -15,7 +15,7 @@ export function closeInherited(): void {
       const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'utf8'))?.[1] ?? '';
       if ((Number.parseInt(flags, 8) & O_CLOEXEC) === 0) closeSync(descriptor);
     } catch {
-      // The directory's own, which is closed by now.
+      // The descriptor of the directory listing itself, closed by now.
     }
   }
 }

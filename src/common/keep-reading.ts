@@ -1,12 +1,12 @@
-/** Sockets whose other end may go while what it sent is still unread. */
+/** Sockets whose peer may close while data it sent is still unread. */
 import type { Socket } from 'node:net';
 
 type Done = (error?: Error | null) => void;
 
 /**
- * Lets a socket be read to its end although its peer takes nothing any more. Node destroys a socket, with all that is unread, at the first
- * write that fails (EPIPE, ECONNRESET); on a busy machine that comes before the peer's last words are read. Now such a write is passed
- * over, and the socket is destroyed with its error when all has been read.
+ * Lets a socket be read to its end even though its peer no longer takes data. Node destroys a socket, unread data included, at the first
+ * failed write (EPIPE, ECONNRESET), which on a busy machine happens before the peer's last words are read. With this, such a write is
+ * ignored, and the socket is destroyed with that error once everything has been read.
  * @returns the socket
  */
 export function keepReading<T extends Socket>(socket: T): T {

@@ -1,7 +1,7 @@
 /**
- * Keeps a log from growing without bound that a process writes to its standard output: when it is too long, its end is copied beside it
- * (`<name>.1`; older ones are `.2` and so on) and the file is emptied. Who writes has it open for appending and goes on at its beginning;
- * what it writes between copying and emptying is lost.
+ * Bounds a log that a process writes to its standard output. When the log is too long, its end is copied to `<name>.1` (older parts are `.2`
+ * and so on) and the file is emptied. The writer has it open for appending and continues at its beginning; what it writes between the copy
+ * and the emptying is lost.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
@@ -12,21 +12,21 @@ export interface LogBound {
   kept: number;
 }
 
-/** Of hostd and the endpoints. */
+/** For hostd and the endpoints. */
 export const ENGINE_LOG: LogBound = { bytes: 10 * 1024 * 1024, kept: 3 };
-/** Of each QEMU, which says next to nothing unless its guest makes it. */
+/** For each QEMU, which prints next to nothing unless its guest makes it. */
 export const QEMU_LOG: LogBound = { bytes: 1024 * 1024, kept: 1 };
-/** Of a QEMU that is not yet, or never will be, somebody's machine: for whoever asks why it failed. */
+/** For a QEMU that is not, or not yet, a VM of the inventory: the log only serves to find out why it failed. */
 export const SPARE_LOG: LogBound = { bytes: QEMU_LOG.bytes, kept: 0 };
-/** How often it is looked at; in between it may grow longer than it should. */
+/** How often the log is checked; in between it may grow beyond its bound. */
 export const LOG_LOOK_MS = 3000;
 
 const PIECE = 256 * 1024;
 
-/** How to open a file that is bounded, for who writes to it. */
+/** How the writer must open a bounded file. */
 export const APPEND_ANEW = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND;
 
-/** Looks once. @returns true when the file was too long */
+/** Checks once. @returns true if the file was too long */
 export async function boundLog(path: string, { bytes, kept }: LogBound): Promise<boolean> {
   const info = await stat(path).catch(() => null);
   if (info === null || info.size <= bytes) return false;
@@ -41,7 +41,7 @@ export async function boundLog(path: string, { bytes, kept }: LogBound): Promise
       await copyEnd(file, older, size, bytes).finally(() => older.close());
     }
   } finally {
-    // Also when there is no room for the copy.
+    // Even if there is no room for the copy.
     await file.truncate(0).finally(() => file.close());
   }
   return true;
@@ -57,7 +57,7 @@ async function copyEnd(from: FileHandle, to: FileHandle, size: number, bytes: nu
   }
 }
 
-/** Looks again and again. @param failed told once, when it cannot be done */
+/** Checks again and again. @param failed called once, if the log cannot be bounded */
 export function keepBounded(path: string, bound: LogBound, failed: (error: unknown) => void): { stop(): void } {
   let busy = false;
   let told = false;

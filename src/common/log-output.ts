@@ -1,12 +1,12 @@
 /**
- * Where log lines go: standard output, each at once. A log that cannot be written, for want of room above all, keeps nobody from his work:
- * its lines are left out, and their number is told by the next one that can be written.
+ * Where log lines go: standard output, each at once. A log that cannot be written, usually because the disk is full, stops nobody:
+ * its lines are dropped, and the next line that can be written tells how many.
  */
 import { writeSync } from 'node:fs';
 
 export class LogOutput {
   private left = 0;
-  /** The beginning of a line was written, and not its end. */
+  /** Only the beginning of a line was written. */
   private cut = false;
 
   constructor(private readonly descriptor = 1) {}

@@ -59,10 +59,10 @@ export function bootImage(cacheDir = cacheDirectory()): BootImage {
 /** The launcher of the cage that QEMU runs in, which set-up compiles. */
 export const launcherPath = (): string => join(cacheDirectory(), 'bin', 'caisson-cage');
 
-/** What QEMU is given a snapshot's memory with, which set-up compiles. */
+/** The library that hands QEMU a snapshot's memory, which set-up compiles. */
 export const memoryLibrary = (): string => join(cacheDirectory(), 'bin', 'caisson-memory.so');
 
-/** Has the version of the kernel that is booted. */
+/** The file with the version of the kernel that VMs boot. */
 export const kernelVersionFile = (): string => join(cacheDirectory(), 'kernel', 'version');
 
 /** The cache directory in force. */
@@ -71,15 +71,15 @@ export function cacheDirectory(): string {
 }
 
 /**
- * Where the endpoint of a virtual container host keeps what it downloads or writes before that goes to the datastore. On disk, not
- * below `/run`: layers and disks are larger than a machine's memory may be. @throws invalid for an id that is none
+ * Where the endpoint of a virtual container host keeps what it downloads or writes before it goes to the datastore. On disk, not
+ * below `/run`: layers and disks can be larger than the machine's memory. @throws invalid for a malformed id
  */
 export function spoolDirectory(vchId: string): string {
   if (!/^[0-9a-f]{1,64}$/.test(vchId)) throw invalid(`'${vchId}' is not the id of a virtual container host`);
   return join(cacheDirectory(), 'spool', vchId);
 }
 
-/** In an endpoint's environment: where it finds its spool directory. */
+/** The environment variable that tells an endpoint its spool directory. */
 export const OWN_SPOOL = 'CAISSON_SPOOL';
 
 /** The spool directory of the endpoint that this process is. @throws invalid */

@@ -1,11 +1,11 @@
-/** Writes what follows changing state to a file. */
+/** Keeps a file up to date with changing state. */
 
-/** One write at a time; those asked for while one waits for its turn become one. A write that failed hinders no later one. */
+/** One write at a time; requests that come while one is waiting share it. A failed write does not hinder later ones. */
 export class Saver {
   private running: Promise<void> = Promise.resolve();
   private next: Promise<void> | null = null;
 
-  /** @param write writes the state as it is when it is called */
+  /** @param write writes the state as it is at the time of the call */
   constructor(private readonly write: () => Promise<void>) {}
 
   /** Resolves when the state as it is now is written. */

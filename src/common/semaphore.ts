@@ -46,7 +46,7 @@ export class Semaphore {
       await unlessAborted(granted, signal);
     } catch (error) {
       const index = this.#waiting.indexOf(grant);
-      // Not waiting any more: it was granted in the same turn and has to be passed on.
+      // No longer in the queue: the place was granted in the same turn and must be passed on.
       if (index < 0) this.release();
       else this.#waiting.splice(index, 1);
       throw error;

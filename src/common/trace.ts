@@ -1,17 +1,17 @@
 /**
  * Where the time of an operation goes: spans and marks, written to the log at level `trace` with the operation's id, by the endpoint and
- * by hostd alike. `npm run timeline` puts those of a container's run together.
+ * by hostd alike. `npm run timeline` shows those of one container's run.
  */
 import { logger } from './log.js';
 
 const log = logger('trace');
 
-/** True when anybody will see what is noted. */
+/** True when spans and marks are written at all. */
 export function tracing(): boolean {
   return log.isLevelEnabled('trace');
 }
 
-/** Runs `body` and notes how long it took. */
+/** Runs `body` and records how long it took. */
 export async function span<T>(name: string, body: () => Promise<T>): Promise<T> {
   if (!tracing()) return body();
   const began = performance.now();
@@ -22,7 +22,7 @@ export async function span<T>(name: string, body: () => Promise<T>): Promise<T> 
   }
 }
 
-/** Notes that something happened. */
+/** Records that something happened. */
 export function mark(name: string): void {
   log.trace({ span: name }, 'mark');
 }

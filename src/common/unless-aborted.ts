@@ -1,4 +1,4 @@
-/** Waiting that a signal ends. */
+/** Waiting until a signal fires. */
 
 /** `promise`, or a rejection as soon as `signal` fires. */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -1,8 +1,7 @@
-/** Waiting that the clock ends. */
+/** Waiting with a time limit. */
 
 /**
- * What `promise` gives, or what `late` gives when that takes longer. `late` may throw.
- * What becomes of the promise later is nobody's concern any more.
+ * The result of `promise`, or of `late` if the promise takes longer. `late` may throw. After that the promise is ignored, however it ends.
  * @param ms milliseconds
  */
 export async function within<T, L>(promise: Promise<T>, ms: number, late: () => L): Promise<T | L> {

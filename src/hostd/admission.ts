@@ -1,6 +1,6 @@
 /**
- * Admission control: a VM is powered on only if the machine can carry it. VM memory is backed only where touched and given back
- * when freed, so the machine may be overcommitted; what counts is what is really free.
+ * Admission control: a VM is powered on only if the machine can carry it. VM memory is backed only where it was touched, and given back
+ * when freed, so the machine may be overcommitted; what counts is the memory that is really free.
  */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -56,5 +56,5 @@ export function admit(
 
 /** Memory to count for a VM that is being started. */
 export const STARTING_VM_MIB = START_MIB;
-/** With less free than this no spare VM is kept: what is left is for VMs that are wanted. */
+/** With less free than this no spare VM is kept: the rest is for VMs that somebody wants. */
 export const SPARE_RESERVE_MIB = RESERVE_MIB + 4 * START_MIB;

@@ -1,4 +1,4 @@
-/** vim25 faults as exceptions, and which fault an error of ours becomes: the one place where that is decided. */
+/** vim25 faults as exceptions, and which fault an error of ours becomes. Nothing else decides that. */
 import { type CaissonError, type ErrorKind, kindOf, messageOf } from '../common/errors.js';
 import type { Fault } from '../vim25/server.js';
 

@@ -28,7 +28,7 @@ export class HeldHooks implements VmHooks {
     else this.exit = exit;
   }
 
-  /** The VM is in the hands of who waited for it: an end that was held back is told now, later ones at once. */
+  /** Whoever waited for the VM has it now: an end that was held back is told, and a later one at once. */
   handOver(): void {
     this.handedOver = true;
     if (this.exit !== null) this.hooks.exited(this.exit);

@@ -86,7 +86,7 @@ export async function startHostd(options: {
   inventory.registry.add(defaultCollector());
   const accounts = new Accounts(paths.accessFile, credentials.user);
   await accounts.load();
-  // What somebody waits for may be seen, or gone, from now on.
+  // What somebody is waiting for may have become visible, or invisible.
   accounts.onChange = () => inventory.registry.notify();
   const authority = new Authority(
     accounts,

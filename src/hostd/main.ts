@@ -15,7 +15,7 @@ import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
 import { HANG_MS } from './watchdog.js';
 
 const log = logger('hostd');
-/** Less than what runs on a machine by default: 0. */
+/** Less likely to be killed than what runs on a machine by default (0). */
 const HOSTD_OOM_SCORE = -500;
 const program = new Command('hostd')
   .description('The embedded vSphere host')
@@ -38,9 +38,9 @@ const options = program.opts<{
 }>();
 
 closeInherited();
-// Directories that others pass through are made by their modes here, whatever the shell of who started this has.
+// Directories that others pass through get the modes given here, whatever umask the shell that started this had.
 process.umask(0o022);
-// When memory runs out machines go first. What is started from here on is like it, except those.
+// When memory runs out, VMs are killed first. Everything else started from here inherits this score.
 await writeFile('/proc/self/oom_score_adj', String(HOSTD_OOM_SCORE)).catch(() => undefined);
 
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));

@@ -1,4 +1,4 @@
-/** Processes that outlive hostd: known by their id and start time, since ids are used again. */
+/** Processes that outlive hostd: known by id and start time, since ids are reused. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -22,7 +22,7 @@ function statFields(pid: number): string[] {
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
-/** The identity of a running process, or null. A zombie does not run. */
+/** The identity of a running process, or null. A zombie counts as not running. */
 export function identify(pid: number): ProcessIdentity | null {
   try {
     const fields = statFields(pid);
@@ -46,7 +46,7 @@ export function isRunning(process: ProcessIdentity): boolean {
   return identify(process.pid)?.startTime === process.startTime;
 }
 
-/** When the process began, as the wall clock has it now. */
+/** When the process began, by today's wall clock. */
 export function startedAt(process: ProcessIdentity): Date {
   const uptime = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
   return new Date(Date.now() - (uptime - Number(process.startTime) / TICKS) * 1000);
@@ -70,7 +70,7 @@ export function findProcesses(text: string): ProcessIdentity[] {
   });
 }
 
-/** What a process was started with; nothing for one that has ended. */
+/** The arguments of a process; none for one that has ended. */
 export function argumentsOf(pid: number): string[] {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
@@ -102,8 +102,8 @@ export function processesOfGroup(leader: number): ProcessIdentity[] {
 }
 
 /**
- * Effective user id; null for none, and for a zombie, which does nothing any more and may stay for long. Not the owner of /proc/<pid>: that
- * is root for a process that has changed its user.
+ * Effective user id; null if there is no such process, and for a zombie, which does nothing any more but may stay for long. This is not
+ * the owner of /proc/<pid>, which is root for a process that has changed its user.
  */
 function userOf(pid: number): number | null {
   try {
@@ -127,8 +127,8 @@ export function signal(target: ProcessIdentity, name: NodeJS.Signals): void {
 }
 
 /**
- * Sends a signal to the process group that the process leads, also when the leader has ended: its id is not given to another
- * process as long as its group has members.
+ * Sends a signal to the process group that the process leads, even when the leader has ended: its id is not reused as long as its group
+ * has members.
  */
 export function signalGroup(leader: ProcessIdentity, name: NodeJS.Signals): void {
   const now = identify(leader.pid);

@@ -21,7 +21,7 @@ export interface RuntimeNic {
   /** Name of the port group (the bridge) it is plugged into. */
   portGroup: string;
   connected: boolean;
-  /** From where it may send; undefined: nobody has said, and any address will do. */
+  /** Addresses that it may send from; undefined: any. */
   addresses?: readonly string[] | undefined;
 }
 
@@ -30,7 +30,7 @@ export interface RuntimeSerial {
   index: number;
   backing:
     | { kind: 'file'; path: string }
-    /** A unix socket somebody (the endpoint) listens on; reconnected every second when lost. */
+    /** A unix socket that somebody (the endpoint) listens on; connected again whenever the connection is lost. */
     | { kind: 'unixClient'; path: string };
 }
 
@@ -51,7 +51,7 @@ export interface VmDefinition {
   nics: RuntimeNic[];
   serials: RuntimeSerial[];
   extraConfig: ReadonlyMap<string, string>;
-  /** Id of the virtual container host whose pool it is in, whatever its keys say; undefined: it is in none. */
+  /** Id of the virtual container host whose pool it is in, whatever its keys say; undefined: it is in nobody's. */
   vch?: string | undefined;
 }
 
@@ -68,7 +68,7 @@ export interface VmHooks {
   infoGet(key: string): string | undefined;
   /** GuestRPC `info-set KEY VALUE`: throws when the key may not be written by a guest. */
   infoSet(key: string, value: string): void;
-  /** The VM stands still: a disk could not be written, for want of room. */
+  /** The VM has stopped: a disk could not be written for lack of room. */
   stalled(): void;
   /** Called exactly once, when the VM no longer runs. */
   exited(exit: VmExit): void;
@@ -86,9 +86,9 @@ export interface RunningVm {
   /** Asks the guest to reboot (GuestRPC `OS_Reboot`). */
   rebootGuest(): Promise<void>;
   suspend(): Promise<void>;
-  /** Goes on; the guest is asked to look at its clock (GuestRPC `OS_Resume`). */
+  /** Continues; the guest is asked to set its clock (GuestRPC `OS_Resume`). */
   resume(): Promise<void>;
-  /** True while it stands still because a disk could not be written. */
+  /** True while it is stopped because a disk could not be written. */
   stalled(): Promise<boolean>;
   /** True while it is suspended. */
   suspended(): Promise<boolean>;
@@ -104,7 +104,7 @@ export interface RunningVm {
    * @throws CaissonError `timeout` when the guest does not release it, `unsupported`, `internal`; the VM has it still
    */
   unplug(device: RuntimeDevice): Promise<void>;
-  /** Host memory and CPU the VM really uses. */
+  /** Host memory and processor time that the VM really uses. */
   usage(): Promise<{ residentBytes: number; cpuSeconds: number }>;
   /** hostd is stopping: lets go of the VM, which goes on running. */
   release(): void;

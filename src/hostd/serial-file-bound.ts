@@ -1,7 +1,7 @@
 /**
  * Keeps a VM's output file from growing without bound: extraConfig `caisson.log.keep` says how many bytes of its end are to stay. What
- * is before them is taken out of the file as a hole; the file's size and the places of what it has stay as they are, and the VM, which
- * goes on writing, notices nothing.
+ * comes before them becomes a hole in the file. Its size and all offsets stay as they are, and the VM, which goes on writing, notices
+ * nothing.
  */
 import { execFile } from 'node:child_process';
 import { stat } from 'node:fs/promises';
@@ -13,12 +13,12 @@ import type { VmDefinition, VmHooks } from './runtime.js';
 const log = logger('serial');
 const KEEP = 'caisson.log.keep';
 const EVERY_MS = 2000;
-/** Kept besides, and let grow before anything is done. */
+/** How much more than that is kept, and how much it may grow before anything is done. */
 const SLACK = 1 << 20;
 /** What stat counts in. */
 const BLOCK = 512;
 
-/** Takes the beginning out of a file. Needs a filesystem with holes. */
+/** Turns the beginning of a file into a hole. Needs a filesystem with holes. */
 export async function letGo(path: string, keep: number): Promise<void> {
   const { size, blocks } = await stat(path);
   const from = size - keep - SLACK;
@@ -26,7 +26,7 @@ export async function letGo(path: string, keep: number): Promise<void> {
   await promisify(execFile)('fallocate', ['--punch-hole', '--offset', '0', '--length', String(from), path]);
 }
 
-/** Watches the file of a VM that is about to run, if there is a bound to it, until the VM has exited. @returns hooks to use instead */
+/** Watches the file of a VM that is about to run, if it has a bound, until the VM has exited. @returns hooks to use instead */
 export function boundSerialFile(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop(): void } {
   const keep = Number(vm.extraConfig.get(KEEP) ?? '');
   const backing = vm.serials.map((serial) => serial.backing).find(({ kind }) => kind === 'file');

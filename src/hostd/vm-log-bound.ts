@@ -1,4 +1,4 @@
-/** Bounds the log that the process of a VM writes, as long as the VM is on: a guest can make QEMU write to it. */
+/** Bounds the log that a VM's process writes while the VM is on: a guest can make QEMU write to it. */
 import { join } from 'node:path';
 import { messageOf } from '../common/errors.js';
 import { logger } from '../common/log.js';

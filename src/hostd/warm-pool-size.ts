@@ -2,7 +2,7 @@
 import { invalid } from '../common/errors.js';
 
 export const DEFAULT_WARM_POOL = 2;
-/** More would only take memory: a pool is filled again within half a second for each VM. */
+/** More would only take memory: the pool refills at half a second per VM. */
 const MOST = 64;
 
 /** The value of `--warm-pool`. @throws invalid */

@@ -1,23 +1,23 @@
 /**
- * Tells a process that no longer does anything from one that a busy machine keeps waiting. It is looked at every now and then: when it
- * last said that its event loop turns (`src/common/heartbeat.ts`), and what the kernel says of its main thread meanwhile.
+ * Tells a process that no longer does anything from one that a busy machine keeps waiting. It checks every now and then when the process
+ * last said that its event loop turns (`src/common/heartbeat.ts`) and what the kernel says of its main thread meanwhile.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { type ProcessIdentity, startedAt } from './process-id.js';
 
-/** A process that has not been heard of for so long is given up, if the machine is not to blame. */
+/** A process that has been silent for so long is given up, unless the machine is to blame. */
 export const HANG_MS = 30_000;
-/** And whatever the machine does, after so many times that: one that waits for a processor or a disk. */
+/** One that waits for a processor or a disk is given up after so many times that, whatever the machine does. */
 const BUSY_FACTOR = 10;
-/** One that has not begun to say that it turns: it is being loaded. */
+/** For a process that has not sent a heartbeat yet: it is being loaded. */
 const START_FACTOR = 20;
-/** Of that time, a main thread that has the processor has used so much: it goes round in a circle. */
+/** A main thread that has used this part of that time on a processor is in an endless loop. */
 const CIRCLE = 0.8;
 const TICK_MS = 10;
 
-/** What is to be seen of a process at one moment. */
+/** What is known of a process at one moment. */
 export interface Sight {
-  /** When it last said that it turns, in ms since 1970; null: it never does, so it is not watched. */
+  /** When it last sent a heartbeat, in ms since 1970; null: it never does, so it is not watched. */
   beat: number | null;
   /** Of its main thread; see proc(5). */
   state: string;
@@ -54,10 +54,10 @@ export class Watchdog {
       [this.quietMs, this.stillMs, this.ticks] = [0, 0, sight.ticks];
       return null;
     }
-    // When who looks was kept waiting itself, so was the process.
+    // If the watcher was kept waiting itself, so was the process.
     const passed = Math.min(now - last.at, 2 * this.everyMs);
     this.quietMs += passed;
-    // Stopped, or waiting for something that is not the next event: it would have run otherwise.
+    // Stopped, or waiting for something other than the next event: otherwise it would have run.
     this.stillMs =
       (sight.state === 'S' || sight.state === 'T') && sight.ticks === last.sight.ticks ? this.stillMs + passed : 0;
     return this.verdict(sight);
@@ -90,7 +90,7 @@ export function sightOf(pid: number, beatFile: string): Sight | null {
   }
 }
 
-/** Watches a process until it is stopped or given up. @param givenUp told why, once */
+/** Watches a process until the watch is stopped or the process is given up. @param givenUp told why, once */
 export function watchOver(
   process: ProcessIdentity,
   beatFile: string,

@@ -3,7 +3,7 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { rename, rm } from 'node:fs/promises';
 import { createServer, isIPv6, type Server } from 'node:net';
 
-/** Listens on TCP. On an address of IPv6, on that alone. @throws Error of listen(2) */
+/** Listens on TCP; on an IPv6 address, for IPv6 only. @throws Error of listen(2) */
 export async function bindTcp(host: string, port: number): Promise<Server> {
   const server = handedOver();
   await listening(server, (done) => server.listen({ host, port, exclusive: true, ipv6Only: isIPv6(host) }, done));
@@ -21,10 +21,10 @@ export async function bindUdp(address: string, port: number): Promise<UdpSocket>
 }
 
 /**
- * Listens on a unix socket, for root and the members of `group`. It is made with its group and mode and only then put in place, in a
- * directory that may be somebody else's: nothing is changed by its name there.
- * @param draft where it is made: in a directory of root's on the same filesystem
- * @param group number of a group; null: for root alone
+ * Listens on a unix socket, for root and the members of `group`. The socket gets its group and mode before it is moved into place, since the
+ * directory may belong to somebody else: nothing there is changed by name.
+ * @param draft where it is made: in a directory that only root can write to, on the same filesystem
+ * @param group number of a group; null for root alone
  * @throws Error of the system
  */
 export async function bindSocket(path: string, draft: string, group: number | null): Promise<Server> {
@@ -51,7 +51,7 @@ export async function bindSocket(path: string, draft: string, group: number | nu
   return server;
 }
 
-/** Until another process has its socket nobody would ever answer: who connects is told so. */
+/** Until another process has its socket nobody answers, so connections are closed at once. */
 function handedOver(): Server {
   return createServer({ pauseOnConnect: true }, (socket) => socket.destroy());
 }

@@ -1,6 +1,6 @@
 /**
- * The porter of an endpoint: the one process of a virtual container host that is root. hostd starts it with the endpoint, joined to it by
- * a channel of Node's, over which open sockets go. It listens for the endpoint (its unix socket, low ports), and starts the gateway's
+ * The porter of an endpoint: the only process of a virtual container host that runs as root. hostd starts it with the endpoint and connects
+ * the two by a Node channel, over which open sockets are passed. It listens for the endpoint (its unix socket, low ports), and starts the gateway's
  * worker in the network namespace where the containers are. It does nothing else, and ends with the endpoint.
  *
  * The endpoint is not trusted: what it says is checked here, and is never a path or a command.
@@ -28,7 +28,7 @@ startHeartbeatIfAsked();
 let worker: WorkerProcess | null = null;
 
 function answer(message: PorterAnswer, socket?: Server): Promise<void> {
-  // The endpoint may have gone: that is told by the channel.
+  // The endpoint may have gone; the channel will tell.
   return new Promise((resolve) => process.send?.(message, socket, {}, () => resolve()));
 }
 
@@ -45,7 +45,7 @@ async function serve(request: number, place: (PorterRequest & { kind: 'serve' })
   server.close();
 }
 
-/** The first one starts the worker; a second would be that of an endpoint which is no longer to be believed. */
+/** The first request starts the worker. Only an endpoint that can no longer be trusted would send a second. */
 async function startWorker(networks: readonly GatewayNetwork[]): Promise<void> {
   if (worker !== null) throw invalid('the gateway is there already');
   const { descriptor, beatFile, hangMs } = setup.watch;
@@ -66,7 +66,7 @@ async function setAddress({ interface: name, address }: GatewayNetwork): Promise
   await promisify(execFile)('nsenter', [`--net=${setup.netns}`, '--', ...ip]);
 }
 
-/** @throws invalid for what the virtual container host was not given: the endpoint has told its clients so, if it is itself */
+/** @throws invalid for an address that the virtual container host was not granted. An honest endpoint has refused it already. */
 function checkPublished(host: string, port: number): void {
   const { addresses, lowestPort } = setup.publish;
   if ((port !== 0 && port < lowestPort) || addresses?.includes(host) === false)
@@ -96,11 +96,11 @@ async function handle(message: PorterRequest): Promise<void> {
 }
 
 process.on('message', (raw, socket) => {
-  // Nothing comes this way.
+  // The endpoint has no socket to pass.
   (socket as { close?(): void } | undefined)?.close?.();
   const message = parseRequest(raw);
   if (message === null) {
-    log.error('the endpoint said something that nobody says');
+    log.error('the endpoint sent a request that does not exist');
     return;
   }
   handle(message).catch((error: unknown) => {

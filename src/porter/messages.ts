@@ -1,6 +1,6 @@
 /**
  * What an endpoint asks of its porter, and a porter of the gateway's worker, over Node's channel between processes, which passes open
- * sockets. The endpoint has no rights on the machine; the porter (`main.ts`) has those that it takes to do just this.
+ * sockets. The endpoint has no rights on the machine; the porter (`main.ts`) has just those that this takes.
  */
 
 export type Protocol = 'tcp' | 'udp';
@@ -33,7 +33,7 @@ export type PorterRequest =
   | { kind: 'target'; id: number; address: string; port: number }
   | { kind: 'close'; id: number };
 
-/** Of an error of the system that is told to another process. */
+/** A system error as it is told to another process. */
 export interface ToldError {
   message: string;
   code?: string;
@@ -45,7 +45,7 @@ export interface ToldError {
 export type PorterAnswer =
   | { kind: 'done'; request: number; port?: number }
   | { kind: 'failed'; request: number; error: ToldError }
-  /** The worker had ended and was started again: it serves nothing yet. */
+  /** The worker ended and was restarted; it serves nothing yet. */
   | { kind: 'again' };
 
 export function tellError(error: unknown): ToldError {

@@ -1,8 +1,8 @@
-/** Reads what an endpoint asks of its porter. The endpoint is not believed anything. */
+/** Reads what an endpoint asks of its porter. Nothing that it says is trusted. */
 import { isIP } from 'node:net';
 import type { GatewayNetwork, PorterRequest, ServePlace } from './messages.js';
 
-/** Names and addresses are not longer (a DNS name: RFC 1035, 2.3.4). */
+/** No name or address is longer (a DNS name: RFC 1035, 2.3.4). */
 const MAX_TEXT = 255;
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
@@ -29,7 +29,7 @@ function isNetwork(value: unknown): value is GatewayNetwork {
   return isAddress(ip) && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits && more.length === 0;
 }
 
-/** The request, with nothing but its own fields; null for what is none. */
+/** The request, with only the fields that it may have; null if it is not a valid request. */
 export function parseRequest(raw: unknown): PorterRequest | null {
   if (typeof raw !== 'object' || raw === null) return null;
   const { kind, request, id, protocol, host, port, address, place, networks } = raw as Record<string, unknown>;

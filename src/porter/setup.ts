@@ -8,11 +8,11 @@ export interface PorterSetup {
   netns: string;
   /** The command that starts the gateway's worker there, without any rights. */
   worker: string[];
-  /** How it is noticed that the worker hangs: `descriptor` of the porter, and path, of the file to which it says that it turns. */
+  /** How to notice that the worker hangs: the file that it writes its heartbeat to, as the porter's `descriptor` and as a path. */
   watch: { descriptor: number; beatFile: string; hangMs: number };
   /** Where the Docker API's unix socket goes. */
   socket: string;
-  /** Where it is made first: in a directory of root's, on the same filesystem. */
+  /** Where it is made first: in a directory that only root can write to, on the same filesystem. */
   socketDraft: string;
   /** Where else the Docker API may be served. */
   listen: { host: string; port: number }[];

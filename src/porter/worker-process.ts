@@ -11,28 +11,28 @@ import type { Protocol, WorkerMessage } from './messages.js';
 
 const log = logger('gateway');
 const RESTART_MS = 500;
-/** Descriptor, in the worker, of the file to which it says that it turns; after the channel's. */
+/** The worker's descriptor of its heartbeat file, the one after the channel's. */
 const BEAT = 4;
 
-/** How it is noticed that the worker hangs. */
+/** How to notice that the worker hangs. */
 export interface WorkerWatch {
-  /** Of the file to which it says that it turns. */
+  /** Descriptor of its heartbeat file. */
   descriptor: number;
-  /** @param hangs to be called when it is to be given up */
+  /** @param hangs called when the worker must be given up */
   watch(pid: number, hangs: (why: string) => void): { stop(): void };
 }
 
-/** Starts the worker and talks to it. `onDeath` is told when it was started again: what it served must be set up again. */
+/** Starts the worker and talks to it. `onDeath` is called after it was restarted: whatever it served must be set up again. */
 export class WorkerProcess {
   private child: ChildProcess | null = null;
-  /** Those who wait for the worker to take a socket: told when it ends, which Node may not do. */
+  /** Calls that wait for the worker to take a socket. They fail when it ends, which Node may not notice. */
   private readonly waiting = new Set<() => void>();
   private closing = false;
   private ready = false;
   /** The first start has succeeded. */
   private begun = false;
 
-  /** @param command that starts it, in the network namespace and with the rights that it is to have */
+  /** @param command starts the worker, in its network namespace and with its rights */
   constructor(
     private readonly command: string[],
     private readonly onDeath: () => void,
@@ -52,14 +52,14 @@ export class WorkerProcess {
     const gone = (code: number | null): void => {
       watching?.stop();
       for (const tell of this.waiting) tell();
-      // One that never was ready at the first start is the starter's matter.
+      // If the first start fails, its caller deals with it.
       if (this.closing || this.child !== child || !this.begun) return;
       log.error({ code }, 'the gateway worker ended and is started again');
       this.child = null;
       void this.startAgain();
     };
     child.once('exit', gone);
-    // One that could not even be started has no exit.
+    // A process that could not be started does not exit.
     child.on('error', () => {
       if (child.pid === undefined) gone(null);
     });
@@ -78,7 +78,7 @@ export class WorkerProcess {
     child.kill('SIGKILL');
   }
 
-  /** A worker that ended at its start is tried again when that is heard of. */
+  /** A worker that ended while starting is started again when its end is noticed. */
   private async startAgain(): Promise<void> {
     this.ready = false;
     await sleep(RESTART_MS);
@@ -92,7 +92,7 @@ export class WorkerProcess {
   }
 
   /**
-   * Listens on an address of the machine, and gives the worker the socket.
+   * Listens on an address of the machine and passes the socket to the worker.
    * @param port 0: any free one
    * @returns the port
    * @throws Error of listen(2) or bind(2), unavailable
@@ -104,7 +104,7 @@ export class WorkerProcess {
       try {
         await this.listen(id, protocol, server);
       } finally {
-        // The worker has the socket now; this side must not accept from it.
+        // The worker has the socket now; this process must not accept connections from it.
         await new Promise((closed) => server.close(closed));
       }
       return bound;

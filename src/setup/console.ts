@@ -1,4 +1,4 @@
-/** What set-up says to the person who waits: one line a step, with the time it took. */
+/** What set-up prints for whoever is waiting: one line per step, with the time it took. */
 
 /** Runs `body` as a step named `title`; says so before, and how long it took after. */
 export async function step<T>(title: string, body: (progress: (detail: string) => void) => Promise<T>): Promise<T> {

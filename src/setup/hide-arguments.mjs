@@ -1,5 +1,5 @@
 /**
- * Takes passwords that were given on the command line out of what `ps` shows of this process, and of the npm that started it with the same
+ * Hides passwords given on the command line from what `ps` shows of this process, and of the npm that started it with the same
  * arguments. Plain JavaScript with nothing but Node's own modules: it is called before anything is built.
  */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
@@ -39,7 +39,7 @@ export function hideArguments(args, title) {
       if (title.startsWith('npm')) return;
       pid = Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
     } catch {
-      // It has ended, or it is not ours: the warning says that the password could be seen.
+      // It has ended, or it is not ours. The warning says that the password could be seen.
       return;
     }
   }

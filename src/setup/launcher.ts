@@ -16,8 +16,8 @@ function sources(): string {
 }
 
 /**
- * Makes the launcher unless it is there from the same sources.
- * @param options.strict a warning of the compiler is a failure: a user's may know more of them than ours
+ * Makes the launcher, unless it exists already from the same sources.
+ * @param options.strict treats warnings as errors; not for users, whose compiler may know more warnings than ours
  * @throws unavailable when the compiler fails
  */
 export async function prepareLauncher(options: { strict: boolean }): Promise<void> {

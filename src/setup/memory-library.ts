@@ -1,4 +1,4 @@
-/** Compiles what QEMU is given a snapshot's memory with (`src/hostd/qemu/preload`) into the cache. */
+/** Compiles the library that hands QEMU a snapshot's memory (`src/hostd/qemu/preload`) into the cache. */
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -16,7 +16,7 @@ function source(): string {
 
 /**
  * Makes the library unless it is there from the same source.
- * @param options.strict a warning of the compiler is a failure: a user's may know more of them than ours
+ * @param options.strict treats warnings as errors; not for users, whose compiler may know more warnings than ours
  * @throws unavailable when the compiler fails
  */
 export async function prepareMemoryLibrary(options: { strict: boolean }): Promise<void> {

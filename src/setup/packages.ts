@@ -52,7 +52,7 @@ export async function run(
   });
 }
 
-/** Those of `names` that dpkg does not have installed. */
+/** Those of `names` that are not installed. */
 export async function missingPackages(names: string[]): Promise<string[]> {
   // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's own placeholders
   const listed = await run('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\n']).catch(() => '');
@@ -75,7 +75,7 @@ export async function refreshLists(force: boolean): Promise<void> {
 }
 
 /**
- * Installs what is missing of `names`.
+ * Installs those of `names` that are missing.
  * @throws unavailable naming the packages and what to do, without root or without apt
  */
 export async function installPackages(names: string[]): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * Makes a fresh machine ready: the Debian packages, the kernel (unpacked into a cache, never installed) and the boot image
- * with the tether. Every part checks first whether it is there, so that a second run costs next to nothing.
+ * with the tether. Each part first checks whether it is done already, so a second run costs next to nothing.
  */
 import { mkdirSync } from 'node:fs';
 import { messageOf, unavailable } from '../common/errors.js';
@@ -22,7 +22,7 @@ export function requireRoot(): void {
 
 /**
  * Prepares the machine for `npm start`, and with `tests` for `npm test` too.
- * @throws unavailable when something is missing that cannot be had, or QEMU cannot be used
+ * @throws unavailable when something missing cannot be installed, or QEMU cannot be used
  */
 export async function prepareMachine(options: { tests: boolean }): Promise<void> {
   requireRoot();

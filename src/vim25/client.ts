@@ -29,13 +29,13 @@ export interface ConnectOptions {
   password: string;
   /** SHA-1 of the server's certificate, `AB:CD:…`; without it the system's authorities decide. */
   thumbprint?: string;
-  /** Ends the attempt to connect; later logins do not heed it. */
+  /** Ends the attempt to connect; it has no effect on later logins. */
   signal?: AbortSignal;
 }
 
 /** A logged-in vSphere client. Close it when done. */
 export class VimClient implements VimCalls {
-  /** Round trips by operation, for those who count them. */
+  /** Number of round trips by operation, for tests and benchmarks. */
   readonly calls = new Map<string, number>();
   private readonly tasks: TaskWaiter;
   private login: Promise<void> | null = null;
@@ -67,13 +67,13 @@ export class VimClient implements VimCalls {
     }
   }
 
-  /** The server's singletons and what it is. */
+  /** The server's singletons, and facts about the server. */
   get serviceContent(): ServiceContent {
     return this.content!;
   }
 
   /**
-   * Calls an operation. Logs in again once when the session has gone.
+   * Calls an operation. If the session is gone, logs in again once.
    * @throws VimFault; unavailable when the server can't be reached; cancelled
    */
   async call<M extends keyof Operations>(
@@ -105,7 +105,7 @@ export class VimClient implements VimCalls {
         return await this.retrieveAll(left, type, paths);
       } catch (error) {
         if (!isKind(error, 'notFound')) throw error;
-        // One of them is gone, and makes the whole answer a fault: go on without it.
+        // One of them is gone, which turns the whole answer into a fault: continue without it.
         const gone = (error as VimFault).fault?.obj as ManagedObjectReference | undefined;
         const rest = left.filter((ref) => ref.value !== gone?.value);
         if (rest.length === left.length) {
@@ -130,7 +130,7 @@ export class VimClient implements VimCalls {
       { propSet: [{ type, pathSet: paths, all: false }], objectSet: refs.map((obj) => ({ obj, skip: false })) },
     ];
     let page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
-    // A lost session is no fault here: all that was asked is said to be missing.
+    // A lost session is not reported as a fault here; instead every property is reported missing.
     if (page?.objects?.some(isNotAuthenticated)) {
       await this.logInAfter(session);
       page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
@@ -147,9 +147,9 @@ export class VimClient implements VimCalls {
   }
 
   /**
-   * Waits for a task's end; an abort ends the waiting, not the task.
+   * Waits for a task to end. An abort ends the waiting, not the task.
    * @returns its info
-   * @throws VimFault with the task's error; notFound when the server knows it no more; cancelled
+   * @throws VimFault with the task's error; notFound when the server no longer knows it; cancelled
    */
   waitTask(
     task: ManagedObjectReference,
@@ -158,7 +158,7 @@ export class VimClient implements VimCalls {
     return this.tasks.wait(task, options);
   }
 
-  /** Calls an operation that gives a task, and waits for its end. @returns the task's result */
+  /** Calls an operation that returns a task, and waits for it to end. @returns the task's result */
   async runTask<M extends TaskOperation>(
     operation: M,
     target: ManagedObjectReference,
@@ -167,7 +167,7 @@ export class VimClient implements VimCalls {
   ): Promise<unknown> {
     return span(`task ${operation}`, async () => {
       const task = (await this.call(operation, target, args, { signal: options.signal })) as ManagedObjectReference;
-      // Many are done by now: a look is one round trip, waiting is three.
+      // Many tasks are done by now. Looking takes one round trip, waiting three.
       const [object] = await this.retrieve([task], 'Task', ['info']);
       if (object?.props.info?.state === 'success') return object.props.info.result;
       return (await this.waitTask(task, options)).result;

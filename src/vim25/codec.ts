@@ -45,7 +45,7 @@ export function arrayOf(element: string, values: readonly unknown[]): object {
 
 /**
  * A value for a place of type xsd:anyType that goes out as exactly the declared type of `field` (of a managed object's property,
- * say): an xsd:long stays one however small, an enumeration is not a mere string, and an array or data object names its type.
+ * say): an xsd:long stays an xsd:long however small, an enumeration is not a mere string, and an array or data object names its type.
  */
 export function typedValue(field: FieldInfo, value: unknown): unknown {
   if (field.array && value !== undefined && value !== null) return arrayOf(field.type, value as unknown[]);
@@ -58,7 +58,7 @@ export function typedValue(field: FieldInfo, value: unknown): unknown {
 /** Data objects that never change, with their elements' XML by name and declared type. */
 const constants = new WeakMap<object, Map<string, string>>();
 
-/** Says that a data object never changes: it is encoded once only. For what goes out with very many objects. */
+/** Declares that a data object never changes, so that it is encoded only once. For values that very many objects share. */
 export function constant<T extends object>(value: T): T {
   constants.set(value, new Map());
   return value;
@@ -142,7 +142,7 @@ function encodeObject(name: string, type: string, value: object, where: string):
 }
 
 /**
- * The items of an `ArrayOfX` in a place of any type. Each names its type, as vSphere has it: clients look at it (libvirt: "AnyType is
+ * The items of an `ArrayOfX` in a place of any type. Each names its type, as vSphere does, since clients look at it (libvirt: "AnyType is
  * missing 'type' property").
  */
 function encodeItems(field: FieldInfo, value: Fields, where: string): string {
@@ -255,8 +255,8 @@ function asReference(value: unknown, where: string): { type: string; value: stri
 // --- decoding -------------------------------------------------------------------------------------------------------
 
 /**
- * How to decode. A client is lenient with its server: elements and subclasses of a newer API version are passed over, unknown
- * enumeration values are kept. A server is strict: what it does not know or what is missing is refused, not ignored.
+ * How to decode. A client is lenient with its server: elements and subclasses of a newer API version are ignored, unknown
+ * enumeration values are kept. A server is strict: unknown or missing elements are refused.
  */
 export type Strictness = 'lenient' | 'strict';
 
@@ -320,7 +320,7 @@ function decodeTyped(declared: string, element: XmlElement, where: string, stric
   const item = any ? arrayElement(type) : undefined;
   if (item !== undefined) return element.children.map((one) => decodeTyped(item, one, where, strictness));
   const value = decodeObject(type, element, where, strictness);
-  // The name stands where it says more than the declaration does.
+  // The name is given only where it says more than the declaration.
   const named = any ? element.xsiType : undefined;
   if (named !== undefined && typeof value === 'object' && value !== null) (value as Fields).$type = named;
   return value;
@@ -330,7 +330,7 @@ function decodeObject(declared: string, element: XmlElement, where: string, stri
   const actual = element.xsiType ?? declared;
   const own = typeFields(actual);
   if (own !== undefined && !isSubtype(actual, declared)) throw invalid(`${where}: ${actual} is not a ${declared}`);
-  // A subclass this side does not know still has the elements of the declared type.
+  // An unknown subclass still has the elements of the declared type.
   const fields = own ?? (strictness === 'strict' ? undefined : typeFields(declared));
   if (fields === undefined) {
     if (strictness === 'strict') throw invalid(`${where}: unknown type '${actual.slice(0, 80)}'`);
@@ -355,7 +355,7 @@ function decodePrimitive(type: string, text: string, where: string, strictness: 
   }
   if (type === 'dateTime') {
     const match = DATE.exec(trimmed);
-    // Without a zone JavaScript would take local time; vSphere means UTC.
+    // Without a zone JavaScript would assume local time; vSphere means UTC.
     const date = new Date(match === null || match[2] !== undefined ? trimmed : `${trimmed}Z`);
     if (match === null || Number.isNaN(date.getTime())) throw wrong('date');
     return date;

@@ -14,15 +14,15 @@ const KINDS: Record<number, ErrorKind> = {
   507: 'insufficientResources',
 };
 
-/** What {@link DatastoreClient.read} takes at most unless told. */
+/** The default limit of {@link DatastoreClient.read}. */
 const MAX_READ = 16 * 1024 * 1024;
 
 /** Options of an upload. */
 export interface PutOptions {
-  /** Bytes of a stream, where known; a server that gets no size gets the body in chunks. */
+  /** Length of a stream in bytes, if known; otherwise the body is sent in chunks. */
   size?: number;
   signal?: AbortSignal;
-  /** Told how many bytes were handed to the connection so far. */
+  /** Called with the number of bytes handed to the connection so far. */
   onProgress?: (bytes: number) => void;
 }
 
@@ -30,7 +30,7 @@ export interface PutOptions {
 export interface SessionKeeper {
   /** Number of the session in force. */
   number(): number;
-  /** Logs in again unless that session was replaced already. */
+  /** Logs in again, unless that session has been replaced already. */
   renew(number: number): Promise<void>;
 }
 
@@ -83,7 +83,7 @@ export class DatastoreClient {
       'content-type': 'application/octet-stream',
       ...(size === undefined ? {} : { 'content-length': size }),
     };
-    // A stream can't be sent twice: see first whether the session lives.
+    // A stream can't be sent twice, so check first that the session is alive.
     if (!small) {
       try {
         await this.size(path);
@@ -141,7 +141,7 @@ export class DatastoreClient {
   }
 }
 
-/** A path for a URL. @throws invalid for one that climbs or is not Unicode text */
+/** A path for a URL. @throws invalid for a path that leaves the datastore or is not Unicode text */
 function encodePath(path: string): string {
   const names = path.split('/');
   const wrong = (cause?: unknown): Error => invalid(`'${path}' is not a path of a datastore`, cause);
@@ -168,7 +168,7 @@ function counted(content: Readable, onProgress: (bytes: number) => void): Readab
   return content.pipe(counter);
 }
 
-/** The parts of a datastore path `[datastore] path`, or null for what is none. */
+/** The parts of a datastore path `[datastore] path`, or null if it is not one. */
 export function parseDatastorePath(text: string): { datastore: string; path: string } | null {
   const match = /^\[([^\]]+)\]\s*(.*)$/.exec(text);
   return match === null ? null : { datastore: match[1]!, path: match[2]! };

@@ -23,7 +23,7 @@ interface Mark {
   time: number;
 }
 
-/** What one reader has on the server: a history collector, and a property collector that watches its latest page. */
+/** A reader's objects on the server: a history collector, and a property collector that watches its latest page. */
 interface Session {
   history: ManagedObjectReference;
   collector: ManagedObjectReference;
@@ -32,8 +32,8 @@ interface Session {
 
 /**
  * Events from the call on, oldest first; ends when the signal is aborted. A batch of events costs one round trip. After a lost
- * session or connection a new collector goes on after the last event that was read; as far as the server's history reaches, none
- * is lost or told twice.
+ * session or connection a new collector continues after the last event that was read. Within the server's history no event
+ * is lost or delivered twice.
  * @throws VimFault, unavailable when the first collector can't be made
  */
 export async function readEvents(
@@ -131,7 +131,7 @@ async function nextPage(
   return (changes.at(-1)?.val as AnyEvent[] | undefined) ?? [];
 }
 
-/** The events after number `last`, in order; those that the page has no more room for are read back from the history. */
+/** The events after number `last`, in order; those that no longer fit into the page are read back from the history. */
 async function newer(client: VimClient, session: Session, page: AnyEvent[], last: number): Promise<AnyEvent[]> {
   const found = new Map(page.filter((event) => event.key > last).map((event) => [event.key, event]));
   if (found.size >= PAGE && last > 0) {
@@ -154,8 +154,8 @@ function newestOf(events: AnyEvent[], none: Mark): Mark {
 }
 
 /**
- * Where to go on in the history of a new session. A server that was restarted may count from the beginning again: then another
- * event has the number of the last one that was read, or none has, and the time tells what is new.
+ * Where to continue in the history of a new session. A restarted server may count from the beginning again. Then a different
+ * event, or none, has the number of the last one that was read, and the time tells which events are new.
  */
 function findAgain(page: AnyEvent[], last: Mark): Mark {
   const same = page.find((event) => event.key === last.key);

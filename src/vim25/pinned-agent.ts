@@ -28,7 +28,7 @@ export class PinnedAgent extends Agent {
       callback?.(error, socket);
     };
     socket.once('error', failed);
-    // Nothing is sent before the certificate was compared: the callback hands the socket over.
+    // Nothing is sent before the certificate has been compared: only the callback hands the socket over.
     socket.once('secureConnect', () => {
       clearTimeout(timer);
       const { fingerprint, fingerprint256 } = socket.getPeerCertificate();

@@ -30,8 +30,8 @@ interface Session {
 }
 
 /**
- * Keeps a live picture of objects and tells of each change. After a lost session or connection it starts over with a full
- * picture, and tells the differences.
+ * Keeps a live picture of objects and reports each change. After a lost session or connection it starts over with a full
+ * picture and reports the differences.
  */
 export class PropertyWatcher {
   readonly objects = new Map<string, WatchedObject>();
@@ -142,7 +142,7 @@ export class PropertyWatcher {
     );
   }
 
-  /** The full picture, however many answers it takes; tells what is other than before. */
+  /** Reads the full picture, however many answers it takes, and reports what has changed. */
   private async readAll(session: Session): Promise<void> {
     const seen = new Map<string, WatchedObject>();
     for (;;) {

@@ -60,7 +60,7 @@ export function encodeResponse(operation: string, result: unknown): string {
   return envelope(`<${operation}Response xmlns="urn:vim25">${content}</${operation}Response>`);
 }
 
-/** The envelope of a fault. `fault` null: one without detail. */
+/** The envelope of a fault; if `fault` is null, one without detail. */
 export function encodeFault(message: string, fault: Fault | null): string {
   const detail =
     fault === null

@@ -74,7 +74,7 @@ export class SoapService {
       );
       return answer;
     } finally {
-      // The package keeps the last messages for debugging: megabytes, and passwords.
+      // For debugging the package keeps the last messages: megabytes, and passwords.
       this.client.lastRequest = undefined;
       this.client.lastMessage = undefined;
       this.client.lastResponse = undefined;
@@ -82,7 +82,7 @@ export class SoapService {
   }
 }
 
-/** Our transport in the shape the package wants. */
+/** Our transport in the shape that the package expects. */
 function httpClient(transport: Transport): IHttpClient {
   const request = async (
     data: string,

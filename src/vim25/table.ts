@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 /** An element of a type or operation, in sequence order. */
 export interface FieldInfo {
   name: string;
-  /** An XML Schema primitive, a data object, an enumeration, `ManagedObjectReference`, `anyType`, or `?` for one left out. */
+  /** An XML Schema primitive, a data object, an enumeration, `ManagedObjectReference`, `anyType`, or `?` for a type that was left out. */
   type: string;
   array: boolean;
   optional: boolean;
@@ -19,7 +19,7 @@ interface Table {
   managed: Record<string, Row[]>;
 }
 
-// Compiled code lies in dist/, where the compiler puts no JSON that is not imported: read it from the sources.
+// Compiled code is in dist/, to which the compiler copies no JSON that is not imported: read it from the sources.
 const table = JSON.parse(readFileSync(locate(), 'utf8')) as Table;
 
 function locate(): URL {
@@ -35,7 +35,7 @@ const field = ([name, type, flags]: Row): FieldInfo => ({
   polymorphic: (flags & 4) !== 0,
 });
 
-/** Type names come from outside: only own keys count, not `constructor`. */
+/** Type names come from outside, so only own keys count (not `constructor`). */
 const own = <T>(record: Record<string, T>, key: string): T | undefined =>
   Object.hasOwn(record, key) ? record[key] : undefined;
 
@@ -87,7 +87,7 @@ export function isSubtype(type: string, ancestor: string): boolean {
   return false;
 }
 
-/** The values of an enumeration, or undefined when `type` is none. */
+/** The values of an enumeration, or undefined when `type` is not an enumeration. */
 export function enumValues(type: string): readonly string[] | undefined {
   return own(table.enums, type);
 }
@@ -104,7 +104,7 @@ export function arrayElement(type: string): string | undefined {
     : name;
 }
 
-/** What an operation takes (without `_this`) and gives. */
+/** What an operation takes (without `_this`) and returns. */
 export interface OperationInfo {
   args: FieldInfo[];
   result: FieldInfo | null;

@@ -14,11 +14,11 @@ const log = logger('vim25');
 
 /** One long poll; the server answers earlier when something happens. */
 const POLL_SECONDS = 30;
-/** A server out of reach for so long makes the waits fail. */
+/** When the server has been out of reach for so long, all waits fail. */
 const GRACE_MS = 60_000;
 /**
- * A server tells of a filter made during a wait at once. vcsim does not when the task has ended by then: where no word of a task
- * has come for so long, the wait is ended and begun anew from the full state.
+ * A server reports on a filter at once, even if it is created during a wait. vcsim does not if the task has ended by then. After this time
+ * without news of a task the wait is cancelled and started again from the full state.
  */
 const NUDGE_MS = 1000;
 
@@ -98,7 +98,7 @@ export class TaskWaiter {
       nudge: undefined,
     };
     this.watched.set(task.value, entry);
-    // The long poll may be under way: the filter is added beside it.
+    // The long poll may be under way; the filter is added meanwhile.
     if (this.collector !== undefined) this.addFilter(entry, this.collector);
     return entry;
   }
@@ -133,7 +133,7 @@ export class TaskWaiter {
           { signal: this.stop.signal, idleTimeoutMs: (POLL_SECONDS + 30) * 1000 },
         );
         failingSince = undefined;
-        // After a wait without news, from the full state: it holds but the tasks that are running.
+        // After a wait without news, start from the full state, which only has running tasks.
         version = set?.version ?? '';
         if (set !== undefined) this.deliver(set);
       } catch (error) {
@@ -188,7 +188,7 @@ export class TaskWaiter {
     entry.nudge.unref();
   }
 
-  /** The collector died (with its session, say) or the server can't be reached: looks at the tasks and begins anew. */
+  /** The collector died (with its session, say) or the server can't be reached: looks at the tasks and starts over. */
   private async recover(error: unknown, failingMs: number): Promise<void> {
     log.warn({ err: messageOf(error) }, 'waiting for tasks was interrupted');
     const old = this.collector;

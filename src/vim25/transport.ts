@@ -16,7 +16,7 @@ export interface ExchangeOptions {
   headers?: OutgoingHttpHeaders;
   body?: string | Buffer | Readable;
   signal?: AbortSignal;
-  /** No byte for so long, while it is the server's turn, ends it. */
+  /** The exchange fails if the server, when it is its turn, sends no byte for so long. */
   idleTimeoutMs?: number;
 }
 
@@ -26,7 +26,7 @@ export class Transport {
   private readonly url: URL;
   private cookie: string | undefined;
 
-  /** @throws invalid for a URL that is not an https one */
+  /** @throws invalid unless the URL is https */
   constructor(url: string, thumbprint: string | undefined) {
     if (!URL.canParse(url) || new URL(url).protocol !== 'https:') throw invalid(`'${url}' is not an https URL`);
     this.url = new URL(url);
@@ -39,7 +39,7 @@ export class Transport {
   }
 
   /**
-   * Sends a request; resolves with the answer's head. A connection that the server closed while it was idle is replaced once.
+   * Sends a request; resolves with the answer's head. If the server closed an idle connection, the request is repeated once on a new one.
    * @throws unavailable, cancelled
    */
   async exchange(options: ExchangeOptions): Promise<IncomingMessage> {
@@ -74,7 +74,7 @@ export class Transport {
           ...(operation === undefined ? {} : { 'vim25-operationid': operation }),
         },
       });
-      // A request that has no socket yet would tell of its end only when it gets one: tell at once.
+      // A request without a socket reports its end only when it gets one, so do it now.
       const abort = (): void => {
         const error = cancelled('the request was cancelled');
         if (isStream(body)) body.destroy();
@@ -109,7 +109,7 @@ export class Transport {
         }
       });
       outgoing.on('close', () => body.destroy());
-      // An answer other than success before the end of the body is a refusal: what is left need not be sent.
+      // A failure before the end of the body is a refusal; the rest need not be sent.
       outgoing.on('response', (head) => {
         if (outgoing.writableFinished || (head.statusCode ?? 0) < 300) return;
         body.destroy();
@@ -129,7 +129,7 @@ export class Transport {
   }
 }
 
-/** The server closed a kept-alive connection just as it was used again: the request was not looked at. */
+/** The server closed a kept-alive connection just as it was used again, without looking at the request. */
 class StaleConnection extends CaissonError {
   constructor(url: URL, cause: Error) {
     super('unavailable', `cannot reach ${url.host}: ${cause.message}`, { cause });

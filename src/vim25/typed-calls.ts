@@ -31,7 +31,7 @@ type PathValue<O, P extends string> = P extends `${infer A}.${infer B}`
 /** Options of a call. */
 export interface CallOptions {
   signal?: AbortSignal;
-  /** The server's silence for so long ends the call (default two minutes). */
+  /** The call fails when the server is silent for so long (default: two minutes). */
   idleTimeoutMs?: number;
 }
 

@@ -12,7 +12,7 @@ export interface XmlElement {
   text: string;
 }
 
-/** A disk's backing holds its parent's, and so on: an image of 125 layers is deeper than 130, the longest chain that is read (256) about 270. */
+/** A disk's backing contains its parent's, and so on: an image of 125 layers is deeper than 130, the longest chain that is read (256) about 270. */
 const MAX_DEPTH = 300;
 /** An element costs some 200 bytes of memory, however short its text: bound what a small message can grow to. */
 const MAX_ELEMENTS = 4_000_000;
@@ -25,7 +25,7 @@ const local = (name: string): string => {
 /**
  * Parses one document.
  * @throws invalid for text that is not well-formed XML, is nested deeper than 300, has over 4 million elements, or a document type
- * @param maxElements fewer elements than that, for a message of a stranger
+ * @param maxElements a lower limit, for messages of strangers
  */
 export function parseXml(text: string, maxElements = MAX_ELEMENTS): XmlElement {
   const parser = new SaxesParser();

@@ -88,7 +88,7 @@ describe('names that are not there', () => {
   });
 });
 
-describe('requests that make no sense', () => {
+describe('malformed requests', () => {
   it.each([
     ['/containers/create', '{"Image":'],
     ['/containers/create', '[]'],
@@ -101,7 +101,7 @@ describe('requests that make no sense', () => {
     expect(directories()).toEqual([]);
   });
 
-  it('a name in use stays its owner’s', async () => {
+  it('a name in use stays with its owner', async () => {
     await stack.docker('create', '--name', 'mine', 'busybox', 'true');
     const second = await stack.docker('create', '--name', 'mine', 'busybox', 'true');
     expect(second.stderr).toMatch(

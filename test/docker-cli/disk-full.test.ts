@@ -44,7 +44,7 @@ describe('a container that fills the datastore', () => {
     expect(events).toMatch(/container pause .*reason=no space left on device/);
   });
 
-  it('answers in words whoever wants something of it, and shows its logs', async () => {
+  it('refuses requests with a message, and shows its logs', async () => {
     const executed = await docker('exec', 'full', 'true');
     expect(executed.code).not.toBe(0);
     expect(executed.stderr).toMatch(/is paused: no space left on device/);

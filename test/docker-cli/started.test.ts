@@ -79,7 +79,7 @@ describe('--docker-address', () => {
     expect(refused.stderr).toMatch(/--insecure-tcp/);
   });
 
-  it('opens TCP with a warning, stays when it is not said again, and none closes it', async () => {
+  it('opens TCP with a warning, keeps it when the option is not repeated, and closes it with `none`', async () => {
     const address = `127.0.0.1:${await freePort()}`;
     const opened = await engine.start(...mirror(), '--docker-address', address);
     expect(opened.stdout).toMatch(new RegExp(`Warning: the Docker API listens on ${address} without TLS: every user`));

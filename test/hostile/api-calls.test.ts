@@ -260,7 +260,7 @@ it('silent guests keep nobody from the sizes of the others, and are removed with
   expect(signals).toBe(0);
 }, 900_000);
 
-it('a probe that floods and does not end, even when it is killed, makes its container unhealthy', async () => {
+it('a probe that floods and does not end, even when killed, makes its container unhealthy', async () => {
   const Healthcheck = { Test: ['CMD', 'true'], Interval: 50e6, Timeout: 200e6, Retries: 1 };
   const id = await stack.run(loud.floods!, { Healthcheck });
   const health = async (): Promise<{ Status: string; Log: { Output: string }[] }> =>

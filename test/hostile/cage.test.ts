@@ -86,7 +86,7 @@ describe('a QEMU that was taken over', () => {
     }
   });
 
-  it('is told of in bounds, and goes on being refused', async () => {
+  it('is reported within bounds, and still refused', async () => {
     expect(await inCage(['many'])).toEqual(['up 1 <user>', 'many ENOTTY', 'end']);
     expect(said.length).toBeLessThanOrEqual(100);
     if (said.length > 0) expect(said.at(-1)).toMatch(/further ones are not told of$/);

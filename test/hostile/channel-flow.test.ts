@@ -286,7 +286,7 @@ describe('what no tether says', () => {
       for (let i = 0; i < 50_000; i++) one.say(Message.oom, 0, Buffer.of(1));
     },
   };
-  it.each(Object.keys(lies))('%s: it is hung up on, and it is told', async (lie) => {
+  it.each(Object.keys(lies))('%s: the connection is closed, and that is reported', async (lie) => {
     const one = await guest(obliging);
     channel.attach(0, { paces: true, replay: async function* () {} }).resume();
     const exec = await channel.exec(Buffer.alloc(10));

@@ -106,7 +106,7 @@ it('is nothing that a client can name or see', async () => {
   expect(file.map(({ path }) => path).sort()).toEqual([`${name}.vmdk`, `${name}.vmx`]);
 });
 
-it('is copied and moved with the disk, by every way', async () => {
+it('is copied and moved with the disk, in every way', async () => {
   await tamper(disk);
   const { fileManager, virtualDiskManager } = client.serviceContent;
   const copies = [1, 2, 3].map((number) => `${name}/copy${number}.vmdk`);

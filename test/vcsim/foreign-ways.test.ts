@@ -35,15 +35,15 @@ function raw(body: string, path = '/sdk', method = 'POST'): Promise<{ status: nu
 const retrieve = (type: string, value: string, path: string): string =>
   `<RetrieveProperties xmlns="urn:vim25"><_this type="PropertyCollector">ha-property-collector</_this><specSet><propSet><type>${type}</type><pathSet>${path}</pathSet></propSet><objectSet><obj type="${type}">${value}</obj></objectSet></specSet></RetrieveProperties>`;
 
-describe('one who is not logged in', () => {
-  it('is told that a property is missing for want of a login', async () => {
+describe('a client that is not logged in', () => {
+  it('is told that a property is missing because it is not logged in', async () => {
     const { status, text } = await raw(retrieve('SessionManager', 'ha-sessionmgr', 'currentSession'));
     expect(status).toBe(200);
     expect(text).toContain('<missingSet><path>currentSession</path><fault><fault xsi:type="NotAuthenticated">');
     expect(text).not.toContain('<propSet>');
   });
 
-  it('reads where to begin, by any way, and nothing else', async () => {
+  it('may read where to begin, in every way, and nothing else', async () => {
     const fetch = (type: string, value: string, prop: string): Promise<{ status: number; text: string }> =>
       raw(`<Fetch xmlns="urn:vim25"><_this type="${type}">${value}</_this><prop>${prop}</prop></Fetch>`);
     expect((await raw(retrieve('ServiceInstance', 'ServiceInstance', 'content.about'))).text).toContain(
@@ -62,7 +62,7 @@ describe('one who is not logged in', () => {
   });
 });
 
-it('gives any property by Fetch, with the type that the schema declares', async () => {
+it('returns any property by Fetch, with the type that the schema declares', async () => {
   const vm = await createVm(client, 'fetched');
   const fetch = (prop: string): Promise<unknown> => client.call('Fetch', vm, { prop });
   expect(await fetch('name')).toBe('fetched');
@@ -75,7 +75,7 @@ it('gives any property by Fetch, with the type that the schema declares', async 
   });
 });
 
-it('lets a list view be filled anew, and from another view', async () => {
+it('lets a list view be filled again, also from another view', async () => {
   const { viewManager, taskManager, eventManager } = client.serviceContent;
   const list = await client.call('CreateListView', viewManager!, { obj: [taskManager!] });
   const gone = { type: 'Task', value: 'task-0' };
@@ -87,7 +87,7 @@ it('lets a list view be filled anew, and from another view', async () => {
   expect(await members()).toEqual([taskManager]);
 });
 
-it('names recent tasks at what they were on, and reads events from the oldest', async () => {
+it('lists recent tasks with their objects, and reads events from the oldest', async () => {
   const vm = await createVm(client, 'worked-on');
   await client.runTask('PowerOnVM_Task', vm, {});
   await client.runTask('Rename_Task', vm, { newName: 'renamed' });
@@ -113,7 +113,7 @@ it('names recent tasks at what they were on, and reads events from the oldest', 
   });
 });
 
-it('goes on for a client of ours whose session was ended', async () => {
+it('lets our client continue after its session was ended', async () => {
   const other = await VimClient.connect(hostd);
   const vm = await createVm(client, 'still-there');
   const { sessionManager } = client.serviceContent;
@@ -174,14 +174,14 @@ describe('an option that the host cannot give', () => {
     });
   });
 
-  it('is taken where it asks for how it is', async () => {
+  it('is accepted where it asks for the present state', async () => {
     const vm = await createVm(client, 'as-it-is');
     const spec = { cpuAllocation: { limit: -1, reservation: 0 }, firmware: 'bios', nestedHVEnabled: false };
     await client.runTask('ReconfigVM_Task', vm, { spec });
   });
 });
 
-it('tells of each card the address that the guest tells, with its prefix', async () => {
+it('reports for each card the address that the guest reports, with its prefix', async () => {
   const vm = await createFullVm(client, hostd, 'cards');
   await client.runTask('PowerOnVM_Task', vm, {});
   const net = async (): Promise<unknown> => {
@@ -225,7 +225,7 @@ it('names files of the datastore in its faults as clients do, and no path of the
   );
 });
 
-it('says that no VM starts by itself: libvirt asks before it tells anything of a VM', async () => {
+it('says that no VM starts by itself: libvirt asks before it shows anything about a VM', async () => {
   const host = { type: 'HostSystem', value: 'ha-host' };
   const [system] = await client.retrieve([host], 'HostSystem', ['configManager.autoStartManager']);
   const autoStart = system?.props['configManager.autoStartManager'] as { type: string; value: string };

@@ -105,7 +105,7 @@ describe('what hostd keeps for one user', () => {
       });
   });
 
-  it('is no answer of which it reads only the beginning', async () => {
+  it('counts an answer of which it reads only the beginning', async () => {
     const annotation = 'a'.repeat(60_000);
     await mine.client.runTask('ReconfigVM_Task', mine.machine, { spec: { annotation } });
     const specSet = Array.from({ length: 40 }, () => ({
@@ -141,7 +141,7 @@ describe('what hostd keeps for one user', () => {
     });
   });
 
-  it('is no answer that it does not read at all', async () => {
+  it('counts an answer that it does not read at all', async () => {
     const { machine, client } = mine;
     await client.runTask('ReconfigVM_Task', machine, {
       spec: { extraConfig: [{ key: 'guestinfo.x', value: 'v'.repeat(6 * MIB) }] },
@@ -252,8 +252,8 @@ describe('what one call', () => {
   });
 });
 
-describe('what is of others', () => {
-  it('is not made theirs or nobody’s by what a machine says of its host', async () => {
+describe('what belongs to others', () => {
+  it('cannot be claimed, or disowned, by what a machine says about its host', async () => {
     const key = `{"key":"caisson.vch","value":"${mine.id}"},`;
     for (const instead of ['', key.replace(mine.id, theirs.id)])
       await expect(
@@ -267,7 +267,7 @@ describe('what is of others', () => {
     await mine.client.runTask('Destroy_Task', vm, {});
   });
 
-  it('is no parent of a disk, also of a machine in its pool that says it is of no host', async () => {
+  it('is no parent of a disk, not even of a machine in one’s pool that claims to belong to no host', async () => {
     const at = (path: string): string => join(hostd.paths.datastoreDir, path);
     const { folder, resourcePool: pool } = mine.config;
     const config = { name: 'nobodys', files: { vmPathName: '[datastore1] nobodys/nobodys.vmx' } };
@@ -287,7 +287,7 @@ describe('what is of others', () => {
     await mine.client.runTask('Destroy_Task', vm, {});
   });
 
-  it('is what hostd recorded of disks, by whatever name', async () => {
+  it('includes what hostd recorded of disks, by whatever name', async () => {
     const record = `[datastore1] ${mine.directory}/${mine.directory}.vmdk.caisson-disk`;
     const { fileManager } = mine.client.serviceContent;
     const run = async (operation: string, args: object): Promise<unknown> => {
@@ -308,7 +308,7 @@ describe('what is of others', () => {
     await expect(files.put(`${mine.directory}/x.vmdk.caisson-disk/`, '{}')).rejects.toThrow();
   });
 
-  it('and of the machine: what a disk calls its parent is not opened for it', async () => {
+  it('includes the machine’s files: what a disk calls its parent is not opened for it', async () => {
     const disk = join(hostd.paths.datastoreDir, mine.store, 'volumes/v/pipe.vmdk');
     const pipe = join(hostd.paths.datastoreDir, mine.store, 'pipe');
     execFileSync('mkfifo', [pipe]);

@@ -86,8 +86,8 @@ async function view(client: VimClient): Promise<ManagedObjectReference[]> {
   return content?.props.view ?? [];
 }
 
-describe('what there is to see', () => {
-  it("is one's own and what one stands on", async () => {
+describe('what a user sees', () => {
+  it("is the user's own objects and what they stand on", async () => {
     const seen = (await view(mine.client)).map(({ value }) => value).sort();
     expect(seen).toEqual(
       [
@@ -97,7 +97,7 @@ describe('what there is to see', () => {
     );
   });
 
-  it('is not told by lists, searches, events, tasks or sessions', async () => {
+  it('is nothing of others in lists, searches, events, tasks or sessions', async () => {
     const { searchIndex, eventManager, taskManager, sessionManager } = mine.client.serviceContent;
     const [uuids] = await admin.retrieve([theirs.machine], 'VirtualMachine', ['config.uuid']);
     const call = as(mine.client);
@@ -125,7 +125,7 @@ describe('what there is to see', () => {
       await refused(call('TerminateSession', sessionManager!, { sessionId: [key] }));
   });
 
-  it('has the machines of others in no list of what is shared', async () => {
+  it('does not include machines of others in lists of what is shared', async () => {
     for (const [type, value, property] of [
       ['HostSystem', 'ha-host', 'vm'],
       ['Datastore', 'datastore1', 'vm'],
@@ -139,7 +139,7 @@ describe('what there is to see', () => {
     expect(JSON.stringify(host)).not.toContain('theirs-bridge');
   });
 
-  it('does not change for one who watches, whatever others do', async () => {
+  it('does not change while watching, whatever others do', async () => {
     const call = as(mine.client);
     const collector = (await call(
       'CreatePropertyCollector',
@@ -201,11 +201,11 @@ function hostile(type: string, array: boolean, depth: number, ref: ManagedObject
   return array ? (value === undefined ? [] : [value]) : value;
 }
 
-describe('what there is to be done', () => {
+describe('what a user can do', () => {
   /** Ends the session that is used, or waits. */
   const leftOut = new Set(['Logout', 'Login', 'WaitForUpdates', 'WaitForUpdatesEx']);
 
-  it("to what is not one's own is nothing: every operation on every object of others, with their things as arguments", async () => {
+  it('to objects of others is nothing: every operation on each of them, and with their things as arguments', async () => {
     const call = as(theirs.client);
     const { propertyCollector, viewManager, eventManager, rootFolder } = theirs.client.serviceContent;
     const collector = (await call('CreatePropertyCollector', propertyCollector, {})) as ManagedObjectReference;
@@ -388,7 +388,7 @@ describe('what there is to be done', () => {
     await unlink(link);
   });
 
-  it("with machines is to make them of what is one's own", async () => {
+  it('with machines is limited to making them of their own parts', async () => {
     const { folder, resourcePool: pool, channelDir } = mine.config;
     const theirDisk = `[datastore1] ${theirs.store}/volumes/v/v.vmdk`;
     const theirSocket = `unix://${theirs.config.channelDir}/x.sock`;
@@ -477,7 +477,7 @@ describe('what there is to be done', () => {
     expect((await readdir(hostd.paths.datastoreDir)).filter((name) => name.startsWith('attacker-new'))).toEqual([]);
   });
 
-  it('is not to learn of the files of others by a disk that claims to be a child of theirs', async () => {
+  it('does not reveal files of others through a disk that claims to be their child', async () => {
     const at = (path: string): string => join(hostd.paths.datastoreDir, path);
     await createChild(at(`${mine.store}/volumes/v/child.vmdk`), at(`${theirs.store}/volumes/v/v.vmdk`));
     const vm = await makeMachine({ ...mine, store: mine.store }, 'attacker-child', '', (text) =>
@@ -493,7 +493,7 @@ describe('what there is to be done', () => {
     await mine.client.runTask('Destroy_Task', vm, {});
   });
 
-  it('is all that a host needs for its own machines and files', async () => {
+  it('includes all that a host needs for its own machines and files', async () => {
     const vm = await makeMachine(mine, 'attacker-good');
     const [secret] = await mine.client.retrieve([vm], 'VirtualMachine', ['config.extraConfig', 'config.hardware']);
     expect(JSON.stringify(secret)).toContain('attacker-good.vmdk');
@@ -516,7 +516,7 @@ describe('what there is to be done', () => {
 });
 
 describe('the login itself', () => {
-  it("is kept as a hash, in a file of root's, and told nowhere", async () => {
+  it("is kept as a hash in a file of root's, and shown nowhere", async () => {
     const { password, user } = mine.config.target;
     expect(user).toBe(`vch-${mine.id.slice(0, 16)}`);
     const file = await readFile(hostd.paths.accessFile, 'utf8');
@@ -539,7 +539,7 @@ describe('the login itself', () => {
     expect((await stat(holders[0]!)).mode & 0o777).toBe(0o600);
   });
 
-  it('works after hostd was started again, and no more with a wrong password', async () => {
+  it('works after hostd was restarted, and not with a wrong password', async () => {
     await hostd.restart();
     const again = await VimClient.connect(mine.config.target);
     expect((await view(again)).map(({ value }) => value)).toContain(mine.machine.value);
@@ -549,7 +549,7 @@ describe('the login itself', () => {
       await expect(VimClient.connect({ ...mine.config.target, password })).rejects.toThrow(/incorrect/);
   });
 
-  it('is made for a host of an earlier version, and removed with the host', async () => {
+  it('is made for a host from an earlier version, and removed with the host', async () => {
     admin = await VimClient.connect(hostd);
     const old = await makeVch(hostd, admin, 'old', 'attacker');
     await old.client.close();

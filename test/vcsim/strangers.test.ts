@@ -50,7 +50,7 @@ async function events(type: string): Promise<{ userName: string; fullFormattedMe
   return (await client.call('QueryEvents', eventManager, { filter: { eventTypeId: [type] } })) as never;
 }
 
-test('a large message is not read, nor one of many elements', async () => {
+test('neither a large message nor one with many elements is read', async () => {
   const { text } = await send(login('a'.repeat(100_000)));
   expect(text).toContain('The request is too large');
   expect((await send(login('x').replace('</Login>', `${'<a/>'.repeat(2000)}</Login>`))).text).toContain(
@@ -67,7 +67,7 @@ test('those who are logged in send as much as before', async () => {
   expect(answer).toHaveLength(1);
 });
 
-test('failed logins are answered one after the other, whatever the door; the right one is not held up', async () => {
+test('failed logins are answered one after the other, whatever the way in; a correct one is not held up', async () => {
   const answered: number[] = [];
   const started = performance.now();
   const attempts = [
@@ -92,7 +92,7 @@ test('too many at once are turned away', async () => {
   expect(attempts.filter(({ text }) => text.includes('Too many logins have failed lately')).length).toBeGreaterThan(0);
 });
 
-test('nothing that a stranger wrote is kept, and little is told', async () => {
+test('nothing that a stranger sends is kept, and little is revealed', async () => {
   await send(login('a-name-to-be-found'));
   const told = await events('BadUsernameSessionEvent');
   expect(told.length).toBeGreaterThan(0);
@@ -100,7 +100,7 @@ test('nothing that a stranger wrote is kept, and little is told', async () => {
   expect(JSON.stringify(told)).not.toMatch(/a-name-to-be-found|stranger/);
 });
 
-test('who is not logged in logs out without a trace', async () => {
+test('a client that is not logged in logs out without a trace', async () => {
   const before = (await events('UserLogoutSessionEvent')).length;
   await send('<Logout xmlns="urn:vim25"><_this type="SessionManager">ha-sessionmgr</_this></Logout>');
   await sleep(50);

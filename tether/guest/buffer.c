@@ -1,16 +1,10 @@
-/* Bytes: a bounded queue, and reading and writing little-endian fields. */
-#include "tether.h"
+/* See buffer.h. */
+#include "buffer.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#define KEPT (2u << 20) /* memory that is given back and taken again costs more than it is worth */
+#define KEPT (2u << 20) /* bytes kept for the next use: freeing and taking memory again costs more than it saves */
 
 static void *must(void *p) {
   if (p == NULL) {
@@ -44,7 +38,7 @@ void buffer_consume(struct buffer *b, size_t length) {
   b->start += length;
   if (b->start == b->end) {
     b->start = b->end = 0;
-    if (b->capacity > KEPT) buffer_clear(b); /* a burst is over: give its memory back */
+    if (b->capacity > KEPT) buffer_clear(b); /* a burst is over */
   }
 }
 
@@ -114,37 +108,9 @@ void put_u64(uint8_t *to, uint64_t value) {
   put_u32(to + 4, (uint32_t)(value >> 32));
 }
 
-static uint64_t clock_ns(clockid_t clock) {
-  struct timespec t;
-  clock_gettime(clock, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-uint64_t now_ns(void) { return clock_ns(CLOCK_REALTIME); }
-uint64_t monotonic_ms(void) { return clock_ns(CLOCK_MONOTONIC) / 1000000u; }
-
-void say(const char *format, ...) {
-  static int kmsg = -1;
-  char line[512] = "tether: ";
-  va_list args;
-  va_start(args, format);
-  vsnprintf(line + 8, sizeof line - 8, format, args);
-  va_end(args);
-  if (kmsg < 0) kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-  if (kmsg >= 0 && write(kmsg, line, strlen(line)) < 0) return;
-}
-
-/* The system's message for errno as Go has it: without a capital. Clients look for these texts. */
-const char *cause(void) {
-  static char text[128];
-  snprintf(text, sizeof text, "%s", strerror(errno));
-  if (text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z')) text[0] = (char)(text[0] + 32);
-  return text;
-}
-
 char *decode_base64(const char *text, size_t *length) {
   static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  static uint8_t values[256]; /* one more than what a letter means; 0: it means nothing */
+  static uint8_t values[256]; /* of each character, plus one; 0: not of the alphabet */
   for (uint8_t i = 0; i < 64; i++) values[(uint8_t)alphabet[i]] = i + 1;
   char *out = malloc(strlen(text) + 4);
   if (out == NULL) abort();

@@ -1,8 +1,8 @@
 /*
- * The container's control group: what its processes may use is limited there, and counted. The tether itself and its helpers stay
- * outside. Made before a snapshot is; a program writes limits to its files (cgroup v2, Documentation/admin-guide/cgroup-v2.rst).
+ * Control groups of version 2 (Documentation/admin-guide/cgroup-v2.rst). The tether and its helpers stay outside the containers' groups.
+ * Made before a snapshot is.
  */
-#include "tether.h"
+#include "cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,15 +11,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TOP "/cgroup"
 #define REHEARSAL TOP "/rehearsal"
-
-static int container_fd = -1, rehearsal_fd = -1, events_fd = -1;
-static bool rehearsing;
-static uint64_t kills; /* by the kernel, for want of memory; as last seen */
 
 static bool put(const char *path, const char *value) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -31,67 +26,72 @@ static bool put(const char *path, const char *value) {
   return done;
 }
 
-void cgroup_prepare(void) {
+static int make(const char *path) {
+  mkdir(path, 0755);
+  return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+void cgroup_mount(void) {
   mkdir(TOP, 0755);
   if (mount("cgroup", TOP, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) say("cannot mount cgroup2: %s", strerror(errno));
   static const char *const controllers[] = {"+cpuset", "+cpu", "+io", "+memory", "+pids"};
   for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++)
     if (!put(TOP "/cgroup.subtree_control", controllers[i])) say("cgroup %s: %s", controllers[i], strerror(errno));
-  mkdir(CGROUP, 0755);
-  mkdir(REHEARSAL, 0755);
-  container_fd = open(CGROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  rehearsal_fd = open(REHEARSAL, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  events_fd = open(CGROUP "/memory.events", O_RDONLY | O_CLOEXEC);
-  cgroup_kills();
 }
 
-void cgroup_rehearse(bool on) { rehearsing = on; }
+void cgroup_make(struct cgroup *group) {
+  char path[PATH_SIZE];
+  group->fd = make(group->path);
+  group->events = open(joined(path, group->path, "/memory.events"), O_RDONLY | O_CLOEXEC);
+  cgroup_kills(group);
+}
 
-int cgroup_fd(void) { return rehearsing ? rehearsal_fd : container_fd; }
+int cgroup_of_rehearsals(void) {
+  static int fd = -1;
+  if (fd < 0) fd = make(REHEARSAL);
+  return fd;
+}
 
-const char *cgroup_limit(const char *file, const char *value) {
+const char *cgroup_limit(const struct cgroup *group, const char *file, const char *value) {
   static char problem[300];
-  char path[128];
+  char path[PATH_SIZE], name[PATH_SIZE];
   if (strlen(file) > 64 || strchr(file, '/') != NULL || strncmp(file, "cgroup.", 7) == 0) return "bad name of a limit";
-  snprintf(path, sizeof path, CGROUP "/%s", file);
-  if (put(path, value)) return NULL;
+  if (put(joined(path, group->path, joined(name, "/", file)), value)) return NULL;
   snprintf(problem, sizeof problem, "cannot set %s to %.100s: %s", file, value, strerror(errno));
   return problem;
 }
 
-/* Processes in the middle of a long wait for a disk freeze when that is over: they are not waited for without end. */
-static void wait_frozen(void) {
-  const struct timespec pause = {0, 1000000};
-  char text[128];
-  int fd = open(CGROUP "/cgroup.events", O_RDONLY | O_CLOEXEC);
+/* A process in a long wait for a disk only freezes when that is over, so this does not wait longer than half a second. */
+static void wait_frozen(const struct cgroup *group) {
+  char path[PATH_SIZE], text[128];
+  int fd = open(joined(path, group->path, "/cgroup.events"), O_RDONLY | O_CLOEXEC);
   for (int i = 0; fd >= 0 && i < 500; i++) {
     ssize_t n = pread(fd, text, sizeof text - 1, 0);
     if (n <= 0) break;
     text[n] = 0;
     if (strstr(text, "frozen 1") != NULL) break;
-    nanosleep(&pause, NULL);
+    sleep_ms(1);
   }
   if (fd >= 0) close(fd);
 }
 
-const char *cgroup_freeze(bool on) {
+const char *cgroup_freeze(const struct cgroup *group, bool on) {
   static char problem[128];
-  if (!put(CGROUP "/cgroup.freeze", on ? "1" : "0")) {
+  char path[PATH_SIZE];
+  if (!put(joined(path, group->path, "/cgroup.freeze"), on ? "1" : "0")) {
     snprintf(problem, sizeof problem, "cannot %s the processes: %s", on ? "freeze" : "thaw", strerror(errno));
     return problem;
   }
-  if (on) wait_frozen();
+  if (on) wait_frozen(group);
   return NULL;
 }
 
-int cgroup_events(void) { return events_fd; }
-
-uint64_t cgroup_kills(void) {
+uint64_t cgroup_kills(struct cgroup *group) {
   char text[512];
-  ssize_t n = events_fd < 0 ? -1 : pread(events_fd, text, sizeof text - 1, 0);
-  if (n <= 0) return kills;
+  ssize_t n = group->events < 0 ? -1 : pread(group->events, text, sizeof text - 1, 0);
+  if (n <= 0) return group->kills;
   text[n] = 0;
-  char *found = strstr(text, "oom_kill ");
-  if (found != NULL) kills = strtoull(found + 9, NULL, 10);
-  return kills;
+  const char *found = strstr(text, "oom_kill ");
+  if (found != NULL) group->kills = strtoull(found + 9, NULL, 10);
+  return group->kills;
 }

@@ -1,8 +1,11 @@
 /*
- * The channel to the endpoint over the port `serial0`: frames of u32 length, u8 type, u32 session, payload. Each side begins a
- * connection with the preamble; whatever comes before it belongs to a connection that broke off, and is passed over.
+ * See channel.h. Frames are u32 length, u8 type, u32 session, payload (../protocol/frames.ts). Each side begins a connection with the
+ * preamble; what comes before it belongs to a connection that broke off, and is skipped.
  */
-#include "tether.h"
+#include "channel.h"
+#include "messages.h"
+#include "platform.h"
+#include "session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,31 +13,27 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define OUT_BOUND (256u * 1024)
-#define READ_PIECE 4096
+#define READ_PIECE 4096 /* a port gives no more at once */
 #define READ_MOST (512u * 1024)
 #define MUCH (32u * 1024)
 #define AHEAD_MS 1000
 
 static int fd = -1;
 static bool connected, synchronised;
-static bool missed; /* that the host went and came again: a suspended machine hears of both at once */
-static uint64_t ahead_until; /* monotonic ms; until then the end of a connection may be told that the next one has followed already */
+static bool missed; /* that the host went and came back: a suspended machine hears of both at once */
+static uint64_t ahead_until; /* monotonic ms; until then, news of a connection's end may be of one that the present one has followed */
 static bool streams;
 static struct buffer incoming, outgoing;
 
-/* SIGIO tells when the host comes. While it is here it would come with each piece of data, and poll tells when it goes. */
+/* SIGIO tells when the host comes. While it is here, SIGIO would come with each piece of data, and poll tells when the host goes. */
 static void expect_host(void) { fcntl(fd, F_SETFL, O_NONBLOCK | (connected ? 0 : O_ASYNC)); }
 
 void channel_open(void) {
-  fd = port_open("serial0", O_RDWR | O_NONBLOCK);
-  if (fd < 0) {
-    say("no serial0 port");
-    return;
-  }
+  fd = platform_open_port(PORT_CHANNEL, O_RDWR | O_NONBLOCK);
+  if (fd < 0) return;
   fcntl(fd, F_SETOWN, getpid());
   expect_host();
 }
@@ -45,10 +44,7 @@ bool channel_full(void) { return buffer_length(&outgoing) > OUT_BOUND; }
 
 static void end_streams(void) {
   buffer_clear(&outgoing);
-  for (struct session *s = sessions; s != NULL; s = s->next) {
-    s->subscribed = false;
-    if (s->helper && !s->exited) kill(s->pid, SIGKILL);
-  }
+  sessions_disconnect();
 }
 
 static short look(void) {
@@ -57,15 +53,14 @@ static short look(void) {
   return p.revents;
 }
 
-/* What the host wrote may be read before the kernel is told that it went and came again. */
+/* What a new host wrote may be read before the kernel hears that the earlier one went and the new one came. */
 static bool is_told_late(void) {
-  const struct timespec pause = {0, 1000000};
   while (monotonic_ms() < ahead_until) {
     if (!(look() & POLLHUP)) {
       ahead_until = 0;
       return true;
     }
-    nanosleep(&pause, NULL);
+    sleep_ms(1);
   }
   return false;
 }
@@ -76,12 +71,12 @@ static void disconnect(void) {
   buffer_clear(&incoming);
   end_streams();
   expect_host();
-  kill(getpid(), SIGIO); /* it may have come again before it was expected */
+  kill(getpid(), SIGIO); /* it may have come back before SIGIO was asked for */
 }
 
 static void begin(void) {
   buffer_append(&outgoing, PREAMBLE, sizeof PREAMBLE);
-  on_connected();
+  message_connected();
 }
 
 void channel_check(void) {
@@ -115,6 +110,22 @@ void channel_send(enum message type, uint32_t session, const void *payload, size
   channel_send_frame(type, session, length);
 }
 
+void channel_send_failed(uint32_t session, int code, const char *message) {
+  uint8_t payload[4 + 600];
+  size_t length = strnlen(message, sizeof payload - 4);
+  put_u32(payload, (uint32_t)code);
+  memcpy(payload + 4, message, length);
+  channel_send(MESSAGE_FAILED, session, payload, 4 + length);
+}
+
+void channel_send_exited(uint32_t session, int code, int signal, bool oom) {
+  uint8_t payload[9];
+  put_u32(payload, (uint32_t)code);
+  put_u32(payload + 4, (uint32_t)signal);
+  payload[8] = oom;
+  channel_send(MESSAGE_EXITED, session, payload, sizeof payload);
+}
+
 void channel_writable(void) {
   while (connected && buffer_length(&outgoing) > 0) {
     size_t length = buffer_length(&outgoing);
@@ -134,7 +145,7 @@ void channel_flush(int timeout_ms) {
   }
 }
 
-/* Looks for the preamble; true once everything before it is gone. */
+/* Looks for the preamble, and drops everything up to its end. False: it has not come yet. */
 static bool synchronise(void) {
   uint8_t *found = memmem(incoming.data + incoming.start, buffer_length(&incoming), PREAMBLE, sizeof PREAMBLE);
   if (found == NULL) {
@@ -157,7 +168,7 @@ static void handle_frames(void) {
   while (buffer_length(&incoming) >= FRAME_HEAD) {
     struct reader r = {incoming.data + incoming.start, incoming.data + incoming.end, false};
     uint32_t size = read_u32(&r);
-    if (size < 5 || size > MAX_HOST_FRAME) { /* a new connection's preamble, or nonsense: look for the next one */
+    if (size < 5 || size > MAX_HOST_FRAME) { /* a new connection's preamble, or damage: look for the next preamble */
       synchronised = false;
       missed = true;
       handle_frames();
@@ -167,14 +178,13 @@ static void handle_frames(void) {
     r.end = r.at + size;
     enum message type = read_u8(&r);
     uint32_t session = read_u32(&r);
-    /* The handler may not keep the payload; it is consumed after. */
-    on_message(type, session, &r);
+    /* The payload is consumed afterwards: the handler must not keep it. */
+    message_received(type, session, &r);
     if (!connected) return;
     buffer_consume(&incoming, (size_t)size + 4);
   }
 }
 
-/* A port gives a page at a time. */
 void channel_readable(void) {
   size_t got = 0;
   bool gone = false;

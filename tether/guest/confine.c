@@ -1,6 +1,6 @@
 /*
- * What the container's processes may do in this machine. It is theirs alone, but they are not to see more of it than in a container
- * that shares its kernel: programs rely on it, and what breaks in one place ought to break in the other.
+ * What a container's processes may do in this machine. It is theirs alone, but they are to see no more of it than in a container that
+ * shares its kernel: programs rely on that, and what fails in one place should fail in the other.
  */
 #include "confine.h"
 
@@ -49,14 +49,14 @@ static const struct bpf_insn device_rules[] = {
   /* 20 */ RETURN(1),
 };
 
-static bool attach_rules(void) {
+static bool attach_rules(const struct cgroup *group) {
   union bpf_attr load = {.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insn_cnt = sizeof device_rules / sizeof *device_rules};
   load.insns = (uint64_t)(uintptr_t)device_rules;
   load.license = (uint64_t)(uintptr_t) "";
   int rules = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
   if (rules < 0) return false;
   union bpf_attr attach = {0};
-  attach.target_fd = (uint32_t)cgroup_fd();
+  attach.target_fd = (uint32_t)group->fd;
   attach.attach_bpf_fd = (uint32_t)rules;
   attach.attach_type = BPF_CGROUP_DEVICE;
   bool good = syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach) == 0;
@@ -64,11 +64,11 @@ static bool attach_rules(void) {
   return good;
 }
 
-void confine_devices(bool on) {
+void confine_devices(const struct cgroup *group, bool on) {
   union bpf_attr detach = {0};
-  detach.target_fd = (uint32_t)cgroup_fd();
+  detach.target_fd = (uint32_t)group->fd;
   detach.attach_type = BPF_CGROUP_DEVICE;
-  bool good = on ? attach_rules() : syscall(SYS_bpf, BPF_PROG_DETACH, &detach, sizeof detach) == 0;
+  bool good = on ? attach_rules(group) : syscall(SYS_bpf, BPF_PROG_DETACH, &detach, sizeof detach) == 0;
   if (!good) say("devices %s restricted: %s", on ? "are not" : "stay", strerror(errno));
 }
 
@@ -95,7 +95,7 @@ const char *confine_read_only(const char *path) {
   return problem;
 }
 
-/* Not the container's own: what it has in any case, and what is a filesystem of its own. */
+/* What the container's /dev has of its own, which is not copied from the machine's. */
 static bool is_own(const char *name) {
   static const char *const own[] = {".", "..", "pts", "shm", "mqueue", "fd", "console", "ptmx"};
   for (size_t i = 0; i < sizeof own / sizeof *own; i++)
@@ -103,7 +103,7 @@ static bool is_own(const char *name) {
   return false;
 }
 
-/* Closes both. */
+/* Closes both directories. */
 static void copy_devices(int from, int to, int depth) {
   DIR *dir = from < 0 ? NULL : fdopendir(from);
   if (dir == NULL && from >= 0) close(from);

@@ -1,22 +1,22 @@
-/* What the container's processes may do in this machine: devices, hidden paths, capabilities (confine.c). */
+/* What a container's processes may do in this machine: devices, hidden paths, capabilities (confine.c). */
 #ifndef CONFINE_H
 #define CONFINE_H
 
-#include "tether.h"
+#include "cgroup.h"
 
-/* May processes of the container's cgroup open the usual devices only, or all? */
-void confine_devices(bool on);
+/* Lets the group's processes open only the usual devices; or, not `on`, all of them. */
+void confine_devices(const struct cgroup *group, bool on);
 
 /* ---- inside the container's root ---- */
-/* Hides a path: a file behind /dev/null, a directory behind an empty one. What is not there is fine. */
+/* Hides a path: a file behind /dev/null, a directory behind an empty one. One that does not exist is fine, here and below. */
 const char *confine_mask(const char *path, int empty);
 const char *confine_read_only(const char *path);
-/* The machine's devices, of which `machine` is the directory, in the container's /dev; /sys can be written to. */
+/* Copies the machine's devices, from the directory `machine`, to the container's /dev, and makes /sys writable. */
 const char *confine_open_up(int machine);
-/* The container's own control group can be changed, and divided. */
+/* Makes the container's own control group writable. */
 const char *confine_open_cgroups(void);
 
-/* Capabilities that are not kept can never be had. */
+/* Drops the others for good. */
 void confine_capabilities(uint64_t keep);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the file server writes: entries of an archive, one after the other. */
+/* Writing: the file server is sent the entries of an archive, one after the other. */
 #include "file_server.h"
 
 #include <errno.h>
@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 static int file_fd = -1; /* the file being written */
 static char file_path[MAX_NAME + 1];
 static struct attributes {
@@ -21,7 +20,7 @@ static struct attributes {
 } file_attributes;
 static uint8_t file_capability[256];
 static size_t file_capability_length;
-static bool file_owned, file_moded; /* it was made with its owner, with its mode */
+static bool file_owned, file_moded; /* it already has its owner, its mode */
 
 void finish_file(void) {
   if (file_fd < 0) return;
@@ -34,7 +33,7 @@ void finish_file(void) {
   file_fd = -1;
 }
 
-/* Whether `name` is a mount point, or one is below it: nothing is removed then, not even what lies beside the mount. */
+/* Whether `name` is a mount point or contains one: then nothing of it is removed. */
 static bool holds_mount(int parent, const char *name) {
   struct statx st;
   if (statx(parent, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &st) != 0) return false;
@@ -54,7 +53,7 @@ static bool holds_mount(int parent, const char *name) {
   return found;
 }
 
-/* Removes what is at `name`, with all below it. */
+/* Removes `name` and everything below it. */
 static int remove_all(int parent, const char *name) {
   if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return 0;
   if (errno != EISDIR && errno != EPERM) return -1;
@@ -74,7 +73,7 @@ static int remove_all(int parent, const char *name) {
   return result != 0 ? result : unlinkat(parent, name, AT_REMOVEDIR);
 }
 
-/* Makes the directories of `path` that are missing. Symbolic links on the way are followed inside the root. */
+/* Makes the missing directories of `path`. Symbolic links on the way are followed inside the root. */
 static void make_missing(const char *path) {
   char part[MAX_NAME + 1];
   for (size_t i = 1; i <= strlen(path) && i < sizeof part; i++) {
@@ -96,11 +95,11 @@ static void make_missing(const char *path) {
   }
 }
 
-/* The directory that something was put into last: most entries of an archive follow others of theirs. */
+/* The directory that something was put into last: mostly the next entry goes there too. */
 static struct {
   int fd;
   char path[MAX_NAME + 1];
-  bool plain; /* new files get the owner and mode that they are made with: no set-group-ID bit, no default ACL */
+  bool plain; /* it has no set-group-ID bit and no default ACL: new files get the owner and mode that they are made with */
 } last = {.fd = -1};
 
 static void forget_directory(void) {
@@ -110,7 +109,7 @@ static void forget_directory(void) {
 
 static int open_directory_of(const char *path, const char **base);
 
-/* As open_directory_of; what is returned stays open, and belongs to `last`. */
+/* open_directory_of, but the descriptor belongs to `last` and stays open. */
 static int parent_of(const char *path, const char **base) {
   const char *slash = strrchr(path, '/');
   size_t length = slash == NULL ? 0 : (size_t)(slash - path);
@@ -133,7 +132,7 @@ static int parent_of(const char *path, const char **base) {
   return fd;
 }
 
-/* Opens the directory that `path` lies in, making what is missing; `base` is set to the last component, in `path`. */
+/* Opens the directory of `path`, made if it is missing; `base` is set to the last component, within `path`. */
 static int open_directory_of(const char *path, const char **base) {
   char directory[MAX_NAME + 1];
   snprintf(directory, sizeof directory, "%s", path);
@@ -175,7 +174,7 @@ static void make_link(const char *target, int parent, const char *base, const ch
   close(directory);
 }
 
-/* Makes the file that is written next; false: it could not, perhaps because there is something. */
+/* Makes the file that is written next. False: it could not, perhaps because something has that name. */
 static bool make_file(int parent, const char *base, const struct attributes *a) {
   file_moded = last.plain && (a->mode & 07000) == 0;
   file_owned = last.plain && a->uid == 0 && a->gid == 0;
@@ -183,7 +182,7 @@ static bool make_file(int parent, const char *base, const struct attributes *a) 
   return file_fd >= 0;
 }
 
-/* Puts a file, directory, link or node in place of what is there; a directory over a directory only changes its attributes. */
+/* Puts a file, directory, link or node in the place of what is there. A directory over a directory only changes its attributes. */
 void serve_put(struct reader *r) {
   struct attributes a;
   uint8_t flags = read_u8(r);
@@ -197,7 +196,7 @@ void serve_put(struct reader *r) {
   const char *base;
   int parent = parent_of(path, &base);
   if (parent < 0) fail(errno, "mkdir", path);
-  /* A path that ends in no name of its own only leads through a directory, which stays. */
+  /* A path that ends in `.`, `..` or a slash names a directory that is there. */
   bool itself = *base == 0 || strcmp(base, ".") == 0 || strcmp(base, "..") == 0;
   if (itself && kind != S_IFDIR) fail(EISDIR, "put", path);
   if (*base == 0) base = ".";
@@ -216,7 +215,7 @@ void serve_put(struct reader *r) {
     if (file && !make_file(parent, base, &a)) fail(errno, "open", path);
   }
   bool times = true;
-  if (*target != 0 && kind == S_IFREG) { /* another name of `target` */
+  if (*target != 0 && kind == S_IFREG) { /* a hard link to `target` */
     make_link(target, parent, base, path);
     struct stat st;
     if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)) kind = S_IFLNK;
@@ -226,7 +225,7 @@ void serve_put(struct reader *r) {
     memcpy(file_capability, capability, file_capability_length = capability_length);
   } else if (kind == S_IFDIR) {
     if (!merge && mkdirat(parent, base, 0700) != 0) fail(errno, "mkdir", path);
-    times = false; /* what is put into it comes first */
+    times = false; /* they are set after its content was put */
   } else if (kind == S_IFLNK) {
     if (symlinkat(target, parent, base) != 0) fail(errno, "symlink", path);
   } else if (kind == S_IFIFO || kind == S_IFCHR || kind == S_IFBLK) {
@@ -236,7 +235,7 @@ void serve_put(struct reader *r) {
   }
   if (file_fd < 0) {
     set_attributes(parent, base, path, &a, kind == S_IFLNK, times);
-    forget_directory(); /* a path may lead elsewhere from now on */
+    forget_directory(); /* the same path may now lead elsewhere */
   }
   free(path);
   free(target);

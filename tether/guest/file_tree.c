@@ -1,4 +1,4 @@
-/* The file server's replies, and what it tells of files: one, or a tree with content. */
+/* The file server's replies, and its answers about files: one entry, or a tree with content. */
 #include "file_server.h"
 
 #include <dirent.h>
@@ -62,7 +62,7 @@ void __attribute__((noreturn)) fail(int error, const char *operation, const char
   _exit(1);
 }
 
-/* ---- looking ---- */
+/* ---- reading ---- */
 
 int open_inside(const char *path, uint64_t flags) {
   struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
@@ -117,7 +117,7 @@ void serve_stat(const char *path) {
   if (fd >= 0) close(fd);
 }
 
-/* Files with several names that were given already: only their first name comes with content. */
+/* Files with several names that were sent already: only the first name comes with content. */
 static struct name_set {
   struct identity_of {
     uint64_t device, inode;
@@ -148,7 +148,7 @@ static bool remember(uint64_t device, uint64_t inode) {
   return true;
 }
 
-/* As much of a piece as the kernel moves into the pipe by itself. */
+/* Moves content into the pipe without reading it, as far as the kernel does that. */
 static size_t splice_content(int fd, size_t length) {
   size_t done = 0;
   while (done < length) {
@@ -161,7 +161,7 @@ static size_t splice_content(int fd, size_t length) {
   return done;
 }
 
-/* Exactly as many bytes as the entry said, also when the file has become shorter. */
+/* Sends exactly as many bytes as the entry said, even if the file has become shorter. */
 static void send_content(int fd, uint64_t size) {
   static uint8_t chunk[FILE_CONTENT_PIECE];
   bool ended = false;
@@ -173,7 +173,7 @@ static void send_content(int fd, uint64_t size) {
       size_t moved = splice_content(fd, want);
       size -= want;
       if (moved == want) continue;
-      ended = true; /* shorter than it was, or not to be read: zeros */
+      ended = true; /* shorter than it was, or unreadable: zeros */
       memset(chunk, 0, want - moved);
       put_bytes(chunk, want - moved);
       continue;
@@ -219,7 +219,7 @@ char **list_names(int fd, size_t *count) {
 
 static char walk_path[MAX_NAME + 1];
 
-/* Sends what is at `name` in the directory `parent` and all below it. What vanishes meanwhile is passed over. */
+/* Sends `name` in the directory `parent` and everything below it. What vanishes meanwhile is skipped. */
 static void walk(int parent, const char *name, size_t length, uint8_t flags) {
   struct stat st;
   uint8_t capability[256];
@@ -283,7 +283,7 @@ void serve_tree(const char *path, uint8_t flags) {
     walk(fd, ".", 0, flags);
     put_head(REPLY_DONE, 0);
   } else {
-    /* Its name in its directory: the parent is opened, and the file by its last component. */
+    /* Opens the directory it is in, and walks from there by its name. */
     char parent[MAX_NAME + 1];
     snprintf(parent, sizeof parent, "%s", path);
     char *slash = strrchr(parent, '/');

@@ -1,9 +1,10 @@
 /*
- * The file server: a child of PID 1 that reads and writes the container's files for the endpoint, over a session's standard
- * input and output. Requests and replies are records of u32 length (of what follows the type), u8 type, fields
- * (../protocol/files.ts). Every path is resolved inside the container's root by the kernel (openat2 with RESOLVE_IN_ROOT).
+ * The file server: a child of PID 1 that reads and writes a container's files for the endpoint, over a session's input and output.
+ * Requests and replies are records of u32 length (of the fields), u8 type, fields (../protocol/files.ts). The kernel resolves every path
+ * inside the container's root (openat2 with RESOLVE_IN_ROOT).
  */
 #include "files.h"
+#include "container.h"
 #include "file_server.h"
 #include "helper.h"
 
@@ -20,11 +21,10 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 
-/* Small records are read together; in a long file, only their heads: the kernel moves the content. */
+/* Small records are read together. Of a long file only their heads are read: the kernel moves the content. */
 static uint8_t ahead[FILE_CONTENT_PIECE];
 static size_t ahead_start, ahead_end;
 static bool long_file;
@@ -48,7 +48,7 @@ static bool read_all(void *data, size_t length) {
   return true;
 }
 
-/* Content goes from the pipe to the file without passing through here, but for what was read ahead. Returns how much did. */
+/* Moves content from the pipe to the file: first what was read ahead, the rest by splice. Returns how much was moved. */
 static uint32_t move_data(uint32_t length) {
   size_t here = ahead_end - ahead_start;
   if (here > length) here = length;
@@ -58,18 +58,17 @@ static uint32_t move_data(uint32_t length) {
   return (uint32_t)here + file_splice(0, length - (uint32_t)here);
 }
 
-/* Shared with PID 1, which ends the freeze when this process ends, however that comes. */
+/* Shared with PID 1, which ends the freeze when this process ends, whatever it died of. */
 static volatile uint8_t *frozen;
 
-/* Another server may have it frozen: then its end is waited for. */
+/* When another server has it frozen, waits for that to end. */
 static bool freeze(void) {
-  const struct timespec pause = {0, 10000000};
   for (int i = 0; i < 3000; i++) {
-    *frozen = 1; /* before it is: whoever is killed in between leaves nothing frozen */
+    *frozen = 1; /* first: a server killed in between leaves nothing frozen */
     if (ioctl(root_fd, FIFREEZE, 0) == 0) return true;
     *frozen = 0;
     if (errno != EBUSY) return false;
-    nanosleep(&pause, NULL);
+    sleep_ms(10);
   }
   return false;
 }
@@ -113,7 +112,7 @@ static void carry_out(enum file_request type, uint8_t *payload, size_t length) {
   flush_out();
 }
 
-/* The container's own view less what is no file of its: the kernel's filesystems and those in memory. Docker has none of these. */
+/* Unmounts the kernel's filesystems, and those in memory, from this process's view: Docker's copies have none of these. */
 static void hide_mounts(int proc) {
   static char points[64][256];
   size_t count = 0;
@@ -123,7 +122,7 @@ static void hide_mounts(int proc) {
   while (file != NULL && fgets(line, sizeof line, file) != NULL) {
     const char *dash = strstr(line, " - ");
     if (dash == NULL || sscanf(line, "%*d %*d %*s %255s %255s", root, point) != 2 || sscanf(dash, " - %63s", type) != 1) continue;
-    bool memory = strcmp(type, "tmpfs") == 0 && strcmp(root, "/") == 0; /* not the single files bound from memory */
+    bool memory = strcmp(type, "tmpfs") == 0 && strcmp(root, "/") == 0; /* but not the single files that are bound from memory */
     bool kernel = strcmp(type, "proc") == 0 || strcmp(type, "sysfs") == 0;
     if ((memory || kernel) && strcmp(point, "/") != 0 && count < 64) snprintf(points[count++], sizeof points[0], "%s", point);
   }
@@ -131,19 +130,19 @@ static void hide_mounts(int proc) {
   while (count > 0) umount2(points[--count], MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
-static void __attribute__((noreturn)) serve(uint8_t view, pid_t container) {
+static void __attribute__((noreturn)) serve(const struct container *c, enum files_view view) {
   char path[64];
   signal(SIGPIPE, SIG_IGN);
   if (view == FILES_AS_SEEN) {
-    snprintf(path, sizeof path, "/proc/%d/ns/mnt", container);
+    snprintf(path, sizeof path, "/proc/%d/ns/mnt", c->first);
     int ns = open(path, O_RDONLY | O_CLOEXEC);
-    int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* the container's own knows no processes outside */
+    int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* the container's /proc does not show this process */
     if (ns < 0 || setns(ns, CLONE_NEWNS) != 0 || unshare(CLONE_NEWNS) != 0) _exit(1);
     close(ns);
     mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     hide_mounts(proc);
     close(proc);
-  } else if (chroot(ROOT) != 0 || chdir("/") != 0) {
+  } else if (chroot(c->root) != 0 || chdir("/") != 0) {
     _exit(1);
   }
   struct rlimit limit = {65536, 65536};
@@ -165,13 +164,13 @@ static void __attribute__((noreturn)) serve(uint8_t view, pid_t container) {
   _exit(0);
 }
 
-struct started files_start(uint8_t view, pid_t container, volatile uint8_t **flag) {
-  struct started none = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
+struct started files_start(const struct container *c, enum files_view view, volatile uint8_t **flag) {
+  struct started none = NOT_STARTED;
   void *page = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   frozen = *flag = page == MAP_FAILED ? NULL : page;
   if (frozen == NULL) return none;
   struct started s = helper_fork();
-  if (s.pid == 0) serve(view, container);
+  if (s.pid == 0) serve(c, view);
   if (s.pid < 0) {
     munmap(page, 1);
     return s;
@@ -181,14 +180,14 @@ struct started files_start(uint8_t view, pid_t container, volatile uint8_t **fla
   return s;
 }
 
-void files_thaw(void) {
-  int fd = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+void files_thaw(const struct container *c) {
+  int fd = open(c->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
   ioctl(fd, FITHAW, 0);
   close(fd);
 }
 
-void files_ended(volatile uint8_t *flag) {
-  if (*flag != 0) files_thaw();
+void files_ended(const struct container *c, volatile uint8_t *flag) {
+  if (*flag != 0) files_thaw(c);
   munmap((void *)flag, 1);
 }

@@ -2,16 +2,18 @@
 #ifndef FILES_H
 #define FILES_H
 
-#include "tether.h"
+#include "process.h"
+
+struct container;
 
 
-/* Starts a server; its requests come on `in`, its replies go to `out`. `flag` is for files_ended, once a process was started. */
-struct started files_start(uint8_t view, pid_t container, volatile uint8_t **flag);
+/* Starts a server of the container's files: its requests come on `in`, its replies go to `out`. `flag` is for files_ended, if it was started. */
+struct started files_start(const struct container *c, enum files_view view, volatile uint8_t **flag);
 
-/* The server has ended: a freeze that it made ends too. */
-void files_ended(volatile uint8_t *flag);
+/* The server has ended: a freeze of the filesystem that it made ends too. */
+void files_ended(const struct container *c, volatile uint8_t *flag);
 
-/* Ends whatever freeze there is. */
-void files_thaw(void);
+/* Ends whatever freeze there is of the container's filesystem. */
+void files_thaw(const struct container *c);
 
 #endif

@@ -1,13 +1,16 @@
 /*
- * Who starts a container and at once signals it, or runs something in it, expects that its first process has got going: has set its
- * handlers, has made the files that it makes first. A process elsewhere has done that by the time the next request arrives; an emulated one has not, and a
- * signal without a handler is lost on the first process of a PID namespace. So what is asked of a container waits until its first
- * process waits for something itself, or for a moment.
+ * Whoever starts a container and at once signals it, or runs something in it, expects that its first process has got going: that it has
+ * set its signal handlers and made the files it makes first. On a fast machine it has done so by the time the next request arrives. An
+ * emulated one has not, and the first process of a PID namespace loses a signal that it has no handler for. So what is asked of a
+ * container waits until its first process itself waits for something, or for a moment.
  *
- * The moment is not a time of the clock: a busy host may give the machine's processors next to nothing meanwhile. It is a number of looks at
- * the process, made on the processor that it runs on: that gets as much as the process does.
+ * The moment is not measured by the clock: a busy host may give the machine's processors next to nothing meanwhile. It is a number of
+ * looks at the process, made on the processor that it runs on, which gets as much as the process does.
  */
 #include "headstart.h"
+#include "container.h"
+#include "messages.h"
+#include "session.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -19,7 +22,7 @@
 
 #define MOST_LOOKS 100
 #define LOOK_MS 5
-/* One that has run for so long has got going, or does not. */
+/* A process that has run this long has got going, or never will. */
 #define OLD_MS 10000
 
 struct kept {
@@ -30,22 +33,16 @@ struct kept {
   uint8_t payload[];
 };
 
-static pid_t first = -1;
-static bool over, moved;
-static uint64_t old, looked; /* monotonic ms */
-static int looks;
-static struct kept *kept, **last = &kept;
-
-void headstart_begin(pid_t pid) {
-  first = pid;
-  old = monotonic_ms() + OLD_MS;
+void headstart_begin(struct headstart *h, pid_t first) {
+  h->first = first;
+  h->old = monotonic_ms() + OLD_MS;
 }
 
-/* Field 39 of /proc/<pid>/stat, of those that follow the name. */
+/* The processor it ran on last: field 39 of /proc/<pid>/stat, counted from the field after the name. */
 #define PROCESSOR 36
 
-/* To be where it is. */
-static void follow(const char *fields) {
+/* Moves the tether to the process's processor. */
+static void follow(struct headstart *h, const char *fields) {
   for (int i = 0; i < PROCESSOR; i++) {
     fields = strchr(fields, ' ');
     if (fields == NULL) return;
@@ -54,22 +51,25 @@ static void follow(const char *fields) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(atoi(fields), &set);
-  moved = sched_setaffinity(0, sizeof set, &set) == 0;
+  h->moved = sched_setaffinity(0, sizeof set, &set) == 0;
 }
 
-/* What is started now is to run anywhere. */
-static void go_anywhere(void) {
-  if (!moved) return;
-  moved = false;
+/* Whatever the tether starts inherits where it may run: from now on anywhere. */
+static void go_anywhere(struct headstart *h) {
+  if (!h->moved) return;
+  h->moved = false;
   cpu_set_t set;
   memset(&set, 0xff, sizeof set);
-  if (sched_setaffinity(0, sizeof set, &set) < 0) say("it stays on one processor");
+  if (sched_setaffinity(0, sizeof set, &set) < 0) say("the tether stays on one processor");
 }
 
-/* Its state in /proc/<pid>/stat, behind the name in parentheses; a process that reads its own code from disk is in none of these. */
-static bool waits(bool asked) {
+/*
+ * Whether the process waits for something: its state in /proc/<pid>/stat, behind the name in parentheses. One that waits for its own code
+ * from disk is in state D, which does not count.
+ */
+static bool waits(struct headstart *h, bool asked) {
   char path[32], text[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", first);
+  snprintf(path, sizeof path, "/proc/%d/stat", h->first);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return true;
   ssize_t n = read(fd, text, sizeof text - 1);
@@ -78,32 +78,32 @@ static bool waits(bool asked) {
   text[n] = 0;
   const char *name_end = strrchr(text, ')');
   if (name_end == NULL || name_end + 2 >= text + n || strchr("STtZX", name_end[2]) != NULL) return true;
-  if (asked) follow(name_end + 2);
+  if (asked) follow(h, name_end + 2);
   return false;
 }
 
-/* @param asked somebody waits for it */
-static bool is_over(bool asked) {
-  if (over || first < 0) return over;
+/* `asked`: somebody waits for it. */
+static bool is_over(struct headstart *h, bool asked) {
+  if (h->over || h->first == 0) return h->over;
   uint64_t now = monotonic_ms();
-  if (asked && now >= looked + LOOK_MS) {
-    looks++;
-    looked = now;
+  if (asked && now >= h->looked + LOOK_MS) {
+    h->looks++;
+    h->looked = now;
   }
-  over = looks >= MOST_LOOKS || now >= old || waits(asked);
-  if (over) go_anywhere();
-  return over;
+  h->over = h->looks >= MOST_LOOKS || now >= h->old || waits(h, asked);
+  if (h->over) go_anywhere(h);
+  return h->over;
 }
 
-/* What is asked of the container's processes or files, and what is meant for sessions that are still to begin. */
-static bool is_asked_of_container(enum message type, uint32_t id, struct reader payload) {
+/* What is asked of the container's processes or files, and what is meant for sessions whose start waits. */
+static bool is_asked_of_container(const struct container *c, enum message type, uint32_t id, struct reader payload) {
   switch (type) {
     case MESSAGE_EXEC:
     case MESSAGE_FILES:
     case MESSAGE_OBSERVE:
       return true;
     case MESSAGE_SIGNAL:
-      if (id == 0) return read_u32(&payload) != SIGKILL;
+      if (id == c->first_session) return read_u32(&payload) != SIGKILL;
       return session_find(id) == NULL;
     case MESSAGE_SUBSCRIBE:
     case MESSAGE_UNSUBSCRIBE:
@@ -111,33 +111,35 @@ static bool is_asked_of_container(enum message type, uint32_t id, struct reader 
     case MESSAGE_STDIN:
     case MESSAGE_STDIN_EOF:
     case MESSAGE_RESIZE:
-      return id != 0 && session_find(id) == NULL;
+      return id != c->first_session && session_find(id) == NULL;
     default:
       return false;
   }
 }
 
-bool headstart_keeps(enum message type, uint32_t id, const struct reader *payload) {
-  if (first < 0 || (kept == NULL && is_over(false)) || !is_asked_of_container(type, id, *payload)) return false;
+bool headstart_keeps(struct container *c, enum message type, uint32_t id, const struct reader *payload) {
+  struct headstart *h = &c->headstart;
+  if (h->first == 0 || (h->kept == NULL && is_over(h, false)) || !is_asked_of_container(c, type, id, *payload)) return false;
   size_t length = (size_t)(payload->end - payload->at);
   struct kept *one = malloc(sizeof *one + length);
   if (one == NULL) abort();
   *one = (struct kept){.type = type, .id = id, .length = length};
   memcpy(one->payload, payload->at, length);
-  *last = one;
-  last = &one->next;
+  if (h->kept == NULL) h->kept = one;
+  else h->last->next = one;
+  h->last = one;
   return true;
 }
 
-int headstart_look(void) {
-  if (kept == NULL) return -1;
-  if (!is_over(true)) return LOOK_MS;
-  while (kept != NULL) {
-    struct kept *one = kept;
-    kept = one->next;
-    if (kept == NULL) last = &kept;
+int headstart_look(struct container *c) {
+  struct headstart *h = &c->headstart;
+  if (h->kept == NULL) return -1;
+  if (!is_over(h, true)) return LOOK_MS;
+  while (h->kept != NULL) {
+    struct kept *one = h->kept;
+    h->kept = one->next;
     struct reader payload = {.at = one->payload, .end = one->payload + one->length};
-    act_on(one->type, one->id, &payload);
+    message_act(c, one->type, one->id, &payload);
     free(one);
   }
   return -1;

@@ -1,4 +1,4 @@
-/* A child of the tether that is no program: it goes on in the tether's own code, over a pair of pipes. */
+/* A helper runs no program of its own: the forked child goes on in the tether's code, with a pair of pipes. */
 #include "helper.h"
 
 #include <fcntl.h>
@@ -11,7 +11,7 @@ static void close_open(int fd) {
 }
 
 struct started helper_fork(void) {
-  struct started s = {.pid = -1, .in = -1, .out = -1, .err = -1, .code = 128, .message = "out of resources"};
+  struct started s = NOT_STARTED;
   int in[2] = {-1, -1}, out[2] = {-1, -1};
   if (pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0) s.pid = fork();
   if (s.pid == 0) {

@@ -1,6 +1,6 @@
 /*
- * A small init for the container (`--init`): process 1 that passes signals on to one child, buries orphans and ends as the child does.
- * This program, bound over the container's /sbin/docker-init. Its words and codes are those of tini, which Docker uses.
+ * A small init for a container (`--init`): process 1 that passes signals on to one child, reaps orphans and exits as the child does. It is
+ * the tether's own program, bound over the container's /sbin/docker-init. Its messages and codes are those of tini, which Docker uses.
  */
 #include "init.h"
 
@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Signals that tell of an error of process 1 itself, and those of the terminal, are not passed on. */
+/* Signals that mean an error in process 1 itself, and those of the terminal, are not passed on. */
 static void choose_signals(sigset_t *set) {
   static const int own[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGSYS, SIGTTIN, SIGTTOU};
   sigfillset(set);
@@ -20,7 +20,7 @@ static void choose_signals(sigset_t *set) {
 
 static void __attribute__((noreturn)) run_child(char **args) {
   setpgid(0, 0);
-  /* The terminal is the child's: its group is in the foreground. */
+  /* The child's group is the foreground group of the terminal. */
   if (tcsetpgrp(0, getpgrp()) != 0 && errno != ENOTTY && errno != ENXIO) fprintf(stderr, "[WARN  tini (%d)] tcsetpgrp failed: %s\n", getpid(), strerror(errno));
   signal(SIGTTIN, SIG_DFL), signal(SIGTTOU, SIG_DFL);
   sigset_t none;
@@ -36,7 +36,7 @@ int init_process(char **args) {
   if (args[0] == NULL) return 1;
   sigset_t set;
   choose_signals(&set);
-  sigprocmask(SIG_SETMASK, &set, NULL); /* it began with all held back: none is lost */
+  sigprocmask(SIG_SETMASK, &set, NULL); /* it was started with all blocked, so that none is lost */
   signal(SIGTTIN, SIG_IGN), signal(SIGTTOU, SIG_IGN);
   pid_t child = fork();
   if (child == 0) run_child(args);

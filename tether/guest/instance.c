@@ -1,9 +1,13 @@
 /*
- * What makes this VM another one than the snapshot it may have been resumed from: it waits, with nothing of its own taken in yet, for
- * its host; then takes fresh entropy and the time. A VM that was booted does the same: it has little entropy, and a clock in seconds.
+ * What makes this VM different from the snapshot that it may have been resumed from: it waits for its host with nothing of its own taken
+ * in yet, then takes fresh entropy and the time. A VM that was booted does the same: it has little entropy, and a clock of whole seconds.
  */
-#include "tether.h"
-#include "program.h"
+#include "instance.h"
+#include "container.h"
+#include "root.h"
+#include "rpc.h"
+#include "platform.h"
+#include "trace.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,9 +23,6 @@
 
 #define MAX_SEED 512
 
-static bool tracing;
-
-/* The kernel does some things once: all that go on from the snapshot have them done. */
 void rehearse(void) {
   char line[1024] = "";
   int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
@@ -29,12 +30,11 @@ void rehearse(void) {
   ssize_t n = read(fd, line, sizeof line - 1);
   close(fd);
   if (n <= 0 || strstr(line, "caisson.rehearse") == NULL) return;
-  const char *failed = mount_root(0, 0, false);
+  const char *failed = mount_root(&containers[0], 0, 0, false);
   if (failed != NULL) say("%s", failed);
-  else unmount_root();
+  else unmount_root(&containers[0]);
 }
 
-/* Nothing that was read of a disk may stay in memory: a resumed VM has other disks. */
 void forget_disks(void) {
   DIR *dir = opendir("/sys/block");
   if (dir == NULL) return;
@@ -60,7 +60,7 @@ static void add_entropy(const char *bytes, size_t length) {
   pool.info.buf_size = (int)length;
   memcpy(pool.bytes, bytes, length);
   int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-  /* The second makes every generator start afresh from the pool: until then clones would give the same numbers. */
+  /* The second call makes every generator start afresh from the pool: until then all VMs of a snapshot give the same numbers. */
   if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0) say("no entropy from the host was taken");
   if (fd >= 0) close(fd);
 }
@@ -76,7 +76,6 @@ static void set_clock(uint64_t ns) {
   if (clock_settime(CLOCK_REALTIME, &time) != 0) say("cannot set the clock");
 }
 
-/* The program of a rehearsed process: this one, in a small filesystem of its own. */
 int rehearsed_process(void) { return write(1, "", 1) == 1 ? 0 : 1; }
 
 static bool copy_file(const char *from, const char *to) {
@@ -91,23 +90,24 @@ static bool copy_file(const char *from, const char *to) {
 }
 
 /*
- * A VM of the warm pool does once what every VM does when it starts, on a disk that it will not keep: under emulation what runs for the
- * first time is slow.
+ * A spare VM of the warm pool starts a process once, on a disk that it will not keep: under emulation, code that runs for the first time
+ * is slow.
  */
 static void rehearse_start(void) {
-  const char *failed = mount_root(0, 0, false);
+  static struct container trial; /* with the directories of the first, but a control group and a program of its own */
+  trial = containers[0];
+  trial.cgroup.fd = cgroup_of_rehearsals();
+  program_rehearsed(&trial.program);
+  const char *failed = mount_root(&trial, 0, 0, false);
   if (failed != NULL) {
     say("%s", failed);
     return;
   }
-  program.shm_size = USUAL_SHM; /* as prepared: another size would stay */
   static char root[] = "/", name[] = REHEARSED_PROCESS, nobody[] = "";
-  char *args[] = {name, NULL}, *none[] = {NULL};
+  char *args[] = {name, NULL}, *none[] = {NULL}, path[PATH_SIZE];
   struct process p = {.user = nobody, .cwd = root, .args = args, .env = none, .groups = none};
-  cgroup_rehearse(true);
-  program_rehearse(true);
-  for (int i = 0; i < 2 && copy_file("/init", ROOT REHEARSED_PROCESS); i++) {
-    struct started s = process_start(&p, true, -1);
+  for (int i = 0; i < 2 && copy_file("/init", joined(path, trial.root, REHEARSED_PROCESS)); i++) {
+    struct started s = process_start(&trial, &p, true);
     if (s.pid < 0) {
       say("rehearsal: %s", s.message);
       break;
@@ -117,18 +117,16 @@ static void rehearse_start(void) {
     close(s.out), close(s.err);
     waitpid(s.pid, NULL, 0);
   }
-  program_rehearse(false);
-  cgroup_rehearse(false);
-  unmount_root();
+  unmount_root(&trial);
   forget_disks();
 }
 
-/*
- * Takes in the host's answer, `<unix ns> <base64>`. Gives how long it took; 0: there is none, the host is an ESXi without snapshots.
- * In the warm pool the host says `rehearse` first, and `taken`, which may be long after, when the VM is to become one: it is to ask again.
- */
-static uint64_t best = UINT64_MAX;
+static uint64_t best = UINT64_MAX; /* how long the quickest answer took: the clock is right to half of that */
 
+/*
+ * Takes in the host's answer, `<unix ns> <base64>`. Returns how long it took; 0: the host has none, as an ESXi, which makes no snapshots.
+ * A spare VM is answered `rehearse` first, and `taken`, perhaps much later, when it is to become a container's: then it asks again.
+ */
 static uint64_t take_seed(void) {
   size_t length;
   uint64_t asked = monotonic_ns();
@@ -143,21 +141,21 @@ static uint64_t take_seed(void) {
   }
   unsigned long long host_ns = strtoull(answer, &rest, 10);
   if (host_ns != 0 && *rest == ' ') {
-    if (took < best) set_clock(host_ns + took / 2); /* the host looked at its clock about half way */
+    if (took < best) set_clock(host_ns + took / 2); /* the host read its clock about half way */
     best = took < best ? took : best;
     char *seed = decode_base64(rest + 1, &length);
     add_entropy(seed, length);
     explicit_bzero(seed, length);
     free(seed);
   }
-  tracing = strstr(rest, " trace") != NULL;
+  trace_wanted(strstr(rest, " trace") != NULL);
   free(answer);
   return took;
 }
 
 void become_instance(void) {
-  rpc_wait();
-  /* The clock is right to half of what asking took: on a busy host it is asked again. */
+  platform_rpc_wait();
+  /* On a busy host, where an answer takes long, the time is asked again. */
   for (int i = 0; i < 8 && take_seed() > 40000000u; i++) continue;
   trace_mark("seed");
 }
@@ -165,23 +163,4 @@ void become_instance(void) {
 void look_at_clock(void) {
   best = UINT64_MAX;
   for (int i = 0; i < 8 && take_seed() > 40000000u; i++) continue;
-}
-
-/* ---- where the time of a start goes, when the host wants to know ---- */
-
-static char timeline[512];
-
-void trace_mark(const char *what) {
-  static uint64_t last;
-  struct timespec now;
-  if (!tracing) return;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  uint64_t us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-  size_t used = strlen(timeline);
-  snprintf(timeline + used, sizeof timeline - used, "%s%s %llu.%llu", used == 0 ? "" : ", ", what, (unsigned long long)(last == 0 ? 0 : (us - last) / 1000), (unsigned long long)(last == 0 ? 0 : (us - last) / 100 % 10));
-  last = us;
-}
-
-void trace_tell(void) {
-  if (tracing) rpc_tell(TIMELINE_KEY, timeline);
 }

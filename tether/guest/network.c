@@ -1,5 +1,6 @@
-/* Network interfaces, with the classic ioctls: one address and one default route are all that a container's card has. */
-#include "tether.h"
+/* See network.h. The classic ioctls are enough: a card has one address, and the container one default route. */
+#include "network.h"
+#include "platform.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -46,11 +47,11 @@ static bool set_address(unsigned long request, const char *name, uint32_t addres
   return ioctl(control(), request, &r) == 0;
 }
 
-/* Cards are brought up before a snapshot is made, silent: no IPv6 (as in Docker's bridge networks), no address. */
+/* Without IPv6, as in Docker's bridge networks: its cards would speak by themselves. */
 void prepare_nics(void) {
-  for (int i = 0; i < 16; i++) {
+  for (uint32_t i = 0; i < 16; i++) {
     char name[IFNAMSIZ], path[64];
-    snprintf(name, sizeof name, "eth%d", i);
+    platform_nic(i, name);
     snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0 && write(fd, "1", 1) != 1) say("%s: %s", path, strerror(errno));
@@ -59,7 +60,7 @@ void prepare_nics(void) {
   }
 }
 
-/* A clone of a snapshot shows the card of the VM the snapshot was taken of. */
+/* A VM resumed from a snapshot has the MAC of the one that the snapshot was taken of. */
 static void set_mac(const char *name, const char *mac) {
   unsigned b[6];
   if (sscanf(mac, "%x:%x:%x:%x:%x:%x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6) return;
@@ -77,10 +78,10 @@ const char *configure_nic(uint32_t index, const char *name, const char *mac, con
                           const char *gateway, uint32_t mtu) {
   static char problem[128];
   char current[IFNAMSIZ];
-  snprintf(current, sizeof current, "eth%u", index);
+  platform_nic(index, current);
   struct ifreq r = {0};
   if (strcmp(current, name) != 0) {
-    if (!clear_up(current)) goto failed; /* one that is up keeps its name */
+    if (!clear_up(current)) goto failed; /* an interface that is up cannot be renamed */
     snprintf(r.ifr_name, sizeof r.ifr_name, "%s", current);
     snprintf(r.ifr_newname, sizeof r.ifr_newname, "%s", name);
     if (ioctl(control(), SIOCSIFNAME, &r) != 0) goto failed;

@@ -1,8 +1,9 @@
 /*
- * The observer: what the kernel says of the container's processes and of what they use, as text. A child of the tether for each who
- * asks, so that nothing is looked at while nobody does, and a long list holds nothing else up. It ends with its input.
+ * The observer: the kernel's texts about a container's processes and what they use. It is a child of the tether for each client that
+ * asks, so that nothing is read while nobody asks, and a long list delays nothing else. It ends when its input ends.
  */
 #include "observe.h"
+#include "container.h"
 #include "helper.h"
 
 #include <dirent.h>
@@ -34,7 +35,7 @@ static void add(const char *name, const char *bytes, size_t length) {
   add_string(bytes, length);
 }
 
-/* The content of an open file, closed then; nothing when it is not open. */
+/* The content of an open file, which is closed; nothing when it could not be opened. */
 static void add_open(const char *name, int fd, size_t most) {
   static char text[MAX_TEXT];
   if (fd < 0) return;
@@ -53,11 +54,11 @@ static void add_number(const char *name, uint64_t value) {
   add(name, text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)value));
 }
 
-/* A file of the container's root: only a regular one, and no link leads out. */
-static void add_of_container(const char *name, pid_t container, const char *path) {
+/* A regular file of the container's root; no link leads out of it. */
+static void add_of_container(const struct container *c, const char *name, const char *path) {
   char root[64];
   struct stat st;
-  snprintf(root, sizeof root, "/proc/%d/root", container);
+  snprintf(root, sizeof root, "/proc/%d/root", c->first);
   int dir = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (dir < 0) return;
   struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, .resolve = RESOLVE_IN_ROOT};
@@ -78,7 +79,7 @@ static void add_process(const char *pid) {
   static const struct {
     const char *file;
     size_t most;
-  } parts[] = {{"stat", 4096}, {"status", 8192}, {"cmdline", MAX_ARGUMENTS}};
+  } parts[] = {{"stat", MAX_STAT}, {"status", MAX_STATUS}, {"cmdline", MAX_ARGUMENTS}};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
     char name[64], path[96];
     snprintf(name, sizeof name, "%.32s/%s", pid, parts[i].file);
@@ -87,14 +88,15 @@ static void add_process(const char *pid) {
   }
 }
 
-static void processes(pid_t container) {
+static void processes(const struct container *c) {
+  char path[PATH_SIZE];
   add_clock();
   add_number("tick", (uint64_t)sysconf(_SC_CLK_TCK));
   add_number("page", (uint64_t)sysconf(_SC_PAGESIZE));
   add_file("meminfo", "/proc/meminfo", MAX_TEXT);
-  add_of_container("passwd", container, "etc/passwd");
-  add_of_container("group", container, "etc/group");
-  FILE *list = fopen(CGROUP "/cgroup.procs", "re");
+  add_of_container(c, "passwd", "etc/passwd");
+  add_of_container(c, "group", "etc/group");
+  FILE *list = fopen(joined(path, c->cgroup.path, "/cgroup.procs"), "re");
   char line[32];
   while (list != NULL && buffer_length(&record) < MAX_PROCESSES && fgets(line, sizeof line, list) != NULL) {
     line[strcspn(line, "\n")] = 0;
@@ -103,25 +105,24 @@ static void processes(pid_t container) {
   if (list != NULL) fclose(list);
 }
 
-static void usage(void) {
+static void usage(const struct container *c) {
   static const char *const files[] = {"cpu.stat", "memory.current", "memory.max", "memory.stat", "memory.events", "pids.current", "pids.max", "io.stat"};
   add_clock();
   add_number("cpus", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-    char path[64];
-    snprintf(path, sizeof path, CGROUP "/%s", files[i]);
-    add_file(files[i], path, MAX_TEXT);
+    char path[PATH_SIZE], name[PATH_SIZE];
+    add_file(files[i], joined(path, c->cgroup.path, joined(name, "/", files[i])), MAX_TEXT);
   }
   add_file("meminfo", "/proc/meminfo", MAX_TEXT);
   add_file("net", "/proc/net/dev", MAX_TEXT);
 }
 
-static void __attribute__((noreturn)) observe(pid_t container) {
+static void __attribute__((noreturn)) observe(const struct container *c) {
   signal(SIGPIPE, SIG_DFL);
   for (char what; read(0, &what, 1) == 1;) {
     buffer_clear(&record);
-    if (what == OBSERVE_PROCESSES) processes(container);
-    else if (what == OBSERVE_USAGE) usage();
+    if (what == OBSERVE_PROCESSES) processes(c);
+    else if (what == OBSERVE_USAGE) usage(c);
     uint8_t size[4];
     put_u32(size, (uint32_t)buffer_length(&record));
     if (!write_all(1, size, sizeof size) || !write_all(1, record.data + record.start, buffer_length(&record))) break;
@@ -129,8 +130,8 @@ static void __attribute__((noreturn)) observe(pid_t container) {
   _exit(0);
 }
 
-struct started observe_start(pid_t container) {
+struct started observe_start(const struct container *c) {
   struct started s = helper_fork();
-  if (s.pid == 0) observe(container);
+  if (s.pid == 0) observe(c);
   return s;
 }

@@ -2,12 +2,14 @@
 #ifndef OBSERVE_H
 #define OBSERVE_H
 
-#include "tether.h"
+#include "process.h"
+
+struct container;
 
 /*
- * Starts an observer: each byte on `in` asks for one record, which goes to `out`: u32 length, then pairs of strings, what and its text
- * as the kernel gives it. 'p': the container's processes; 's': what the container uses.
+ * Starts an observer: for each byte on `in`, of enum observation, one record goes to `out`, with what the kernel says of the container's
+ * processes or of what they use (../protocol/observation.ts).
  */
-struct started observe_start(pid_t container);
+struct started observe_start(const struct container *c);
 
 #endif

@@ -1,7 +1,4 @@
-/*
- * Where things are mounted in the container's root, and what is there before anything is: an image may have everything at these
- * paths, or nothing. Runs inside that root, before any process of the container does.
- */
+/* See place.h. An image may have anything at these paths, or nothing. */
 #include "place.h"
 
 #include <errno.h>
@@ -11,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_LINKS 255 /* on the way to a path, as runc has it */
+#define MAX_LINKS 255 /* in one path, as in runc */
 
 const char *place_find(const char *path, char found[PLACE_SIZE]) {
   char rest[2 * PLACE_SIZE], part[PLACE_SIZE], target[PLACE_SIZE];
@@ -37,7 +34,7 @@ const char *place_find(const char *path, char found[PLACE_SIZE]) {
     memcpy(found + length + 1, part, size + 1);
     ssize_t n = readlink(found, target, sizeof target - 1);
     if (n < 0 && errno == ENOTDIR) return cause();
-    if (n < 0) { /* it is no link, or it is not there */
+    if (n < 0) { /* not a link, or nothing */
       length += 1 + size;
       continue;
     }
@@ -82,14 +79,14 @@ const char *place_problem(void) {
   return text;
 }
 
-/* What Docker's init layer has: `link` is a symbolic link's target, "" makes an empty file, NULL a directory. */
+/* Docker's init layer. `link` is the target of a symbolic link; "" makes an empty file, NULL a directory. */
 static const struct fixture {
   const char *path, *link;
 } fixtures[] = {
   {"/dev/pts", NULL}, {"/dev/shm", NULL}, {"/proc", NULL}, {"/sys", NULL}, {"/etc/resolv.conf", ""}, {"/etc/hosts", ""}, {"/etc/hostname", ""}, {"/dev/console", ""}, {"/etc/mtab", "/proc/mounts"}, {"/.dockerenv", ""},
 };
 
-/* Takes away what is no directory at the path and at each one on the way to it. */
+/* Removes anything but a directory at the path and on the way to it. */
 static void clear_way(const char *path) {
   char part[64];
   for (size_t i = 1; path[i - 1] != 0; i++) {

@@ -1,8 +1,14 @@
-/* Interpreting the program: a list of steps of u8 operation, u32 length, fields. Each is carried out as it is read. */
+/* Interpreting a program: u32 version, then steps of u8 operation, u32 length, fields. Each step is carried out as it is read. */
 #include "program.h"
 #include "confine.h"
-#include "init.h"
+#include "container.h"
+#include "network.h"
 #include "place.h"
+#include "root.h"
+#include "rpc.h"
+#include "setup.h"
+#include "system.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,23 +19,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-
-struct program program;
-static char *file_paths[MAX_FILES], *file_sources[MAX_FILES];
-static uint32_t file_count;
-static char first_address[64], addresses[900]; /* of all cards: MAC=address/prefix,... */
-/* What is mounted over paths of the container, in order. */
-static struct cover {
-  enum step step;
-  char *path, *options; /* of a volume: the directory in it */
-  uint64_t flags;       /* of mount(2) */
-  uint32_t disk;        /* a volume's, as disk_number has it */
-} covers[MAX_MOUNTS];
-static uint32_t cover_count;
-
-static const char *step_cover(enum step step, struct reader *r) {
-  if (cover_count == MAX_MOUNTS) return "too many mounts";
-  struct cover *cover = &covers[cover_count++];
+static const char *step_cover(struct program *program, enum step step, struct reader *r) {
+  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
+  struct cover *cover = &program->covers[program->cover_count++];
   cover->step = step;
   cover->path = read_string(r);
   if (step != STEP_TMPFS) return NULL;
@@ -38,9 +30,10 @@ static const char *step_cover(enum step step, struct reader *r) {
   return NULL;
 }
 
-static const char *step_volume(struct reader *r) {
-  if (cover_count == MAX_MOUNTS) return "too many mounts";
-  struct cover *cover = &covers[cover_count];
+static const char *step_volume(struct container *c, struct reader *r) {
+  struct program *program = &c->program;
+  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
+  struct cover *cover = &program->covers[program->cover_count];
   uint32_t bus = read_u32(r);
   cover->step = STEP_VOLUME;
   uint32_t unit = read_u32(r);
@@ -49,32 +42,32 @@ static const char *step_volume(struct reader *r) {
   cover->path = read_string(r);
   cover->options = read_string(r);
   if (r->bad || bus >= MAX_BUSES || unit >= MAX_UNITS) return "damaged step";
-  cover->disk = disk_number(bus, unit);
-  cover_count++;
-  return mount_volume(bus, unit, (read_only & VOLUME_DISK_READ_ONLY) != 0);
+  cover->disk = volume_number(bus, unit);
+  program->cover_count++;
+  return mount_volume(c, bus, unit, (read_only & VOLUME_DISK_READ_ONLY) != 0);
 }
 
-static const char *step_file(struct reader *r) {
+static const char *step_file(struct container *c, struct reader *r) {
+  struct program *program = &c->program;
   char *path = read_string(r);
   uint32_t mode = read_u32(r);
-  char *content = read_string(r), *source = read_string(r), name[256];
-  if (r->bad || file_count == MAX_FILES) return "too many files";
-  if (*source == '/' || strstr(source, "..") != NULL || (size_t)snprintf(name, sizeof name, "/files/%s", source) >= sizeof name) return "bad name of a file";
-  for (char *slash = name + 7; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
+  char *content = read_string(r), *name = read_string(r), at[256];
+  if (r->bad || program->file_count == MAX_FILES) return "too many files";
+  if (*name == '/' || strstr(name, "..") != NULL || (size_t)snprintf(at, sizeof at, "%s/%s", c->files, name) >= sizeof at) return "bad name of a file";
+  for (char *slash = at + strlen(c->files) + 1; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
     *slash = 0;
-    mkdir(name, 0755);
+    mkdir(at, 0755);
   }
-  int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
+  int fd = open(at, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
   if (fd < 0 || !write_all(fd, content, strlen(content))) return "cannot write a file";
   fchmod(fd, mode);
   close(fd);
   free(content);
-  file_sources[file_count] = source;
-  file_paths[file_count++] = path;
+  program->files[program->file_count++] = (struct bound_file){path, name};
   return NULL;
 }
 
-static const char *step_nic(struct reader *r) {
+static const char *step_nic(struct program *program, struct reader *r) {
   uint32_t index = read_u32(r);
   char *name = read_string(r), *mac = read_string(r), *address = read_string(r);
   uint32_t prefix = read_u32(r);
@@ -82,32 +75,33 @@ static const char *step_nic(struct reader *r) {
   uint32_t mtu = read_u32(r);
   if (r->bad) return "damaged step";
   const char *failed = configure_nic(index, name, mac, address, prefix, gateway, mtu);
-  if (first_address[0] == 0) snprintf(first_address, sizeof first_address, "%s", address);
-  size_t told = strlen(addresses);
-  int size = snprintf(addresses + told, sizeof addresses - told, "%s%s=%s/%u", told == 0 ? "" : ",", mac, address, prefix);
-  if (address[0] == 0 || size < 0 || (size_t)size >= sizeof addresses - told) addresses[told] = 0;
+  if (program->first_address[0] == 0) snprintf(program->first_address, sizeof program->first_address, "%s", address);
+  size_t told = strlen(program->addresses);
+  int size = snprintf(program->addresses + told, sizeof program->addresses - told, "%s%s=%s/%u", told == 0 ? "" : ",", mac, address, prefix);
+  if (address[0] == 0 || size < 0 || (size_t)size >= sizeof program->addresses - told) program->addresses[told] = 0;
   free(name), free(mac), free(address), free(gateway);
   return failed;
 }
 
-static const char *carry_out(enum step step, struct reader *r) {
+static const char *carry_out(struct container *c, enum step step, struct reader *r) {
+  struct program *program = &c->program;
+  uint32_t bus, unit;
   const char *failed = NULL;
   char *a, *b;
   switch (step) {
     case STEP_ROOT:
-      program.bus = read_u32(r);
-      program.unit = read_u32(r);
-      program.read_only = read_u8(r) != 0;
-      return mount_root(program.bus, program.unit, false);
+      bus = read_u32(r), unit = read_u32(r);
+      program->read_only = read_u8(r) != 0;
+      return mount_root(c, bus, unit, false);
     case STEP_HOSTNAME:
       a = read_string(r), b = read_string(r);
       if (sethostname(a, strlen(a)) != 0 || setdomainname(*b == 0 ? "(none)" : b, *b == 0 ? 6 : strlen(b)) != 0) failed = "cannot set the host name";
       free(a), free(b);
       return failed;
     case STEP_NIC:
-      return step_nic(r);
+      return step_nic(program, r);
     case STEP_FILE:
-      return step_file(r);
+      return step_file(c, r);
     case STEP_SYSCTL:
       a = read_string(r), b = read_string(r);
       failed = set_sysctl(a, b);
@@ -115,55 +109,55 @@ static const char *carry_out(enum step step, struct reader *r) {
       return failed;
     case STEP_LIMIT:
       a = read_string(r), b = read_string(r);
-      failed = r->bad ? "damaged step" : cgroup_limit(a, b);
+      failed = r->bad ? "damaged step" : cgroup_limit(&c->cgroup, a, b);
       free(a), free(b);
       return failed;
     case STEP_SHM:
-      program.shm_size = read_u64(r);
+      program->shm_size = read_u64(r);
       return NULL;
     case STEP_STOP:
-      program.stop_signal = read_u32(r);
-      program.stop_timeout_s = read_u32(r);
+      program->stop_signal = read_u32(r);
+      program->stop_timeout_s = read_u32(r);
       return NULL;
     case STEP_GATE:
-      program.gate_timeout_ms = read_u32(r);
+      program->gate_timeout_ms = read_u32(r);
       return NULL;
     case STEP_PRIVILEGED:
-      program.privileged = true;
-      confine_devices(false);
+      program->privileged = true;
+      confine_devices(&c->cgroup, false);
       return NULL;
     case STEP_WRITABLE_CGROUPS:
-      program.writable_cgroups = true;
+      program->writable_cgroups = true;
       return NULL;
     case STEP_USER_NAMESPACES:
-      set_sysctl("kernel.unprivileged_userns_clone", "1"); /* a kernel without it allows them */
+      set_sysctl("kernel.unprivileged_userns_clone", "1"); /* a kernel that does not have it allows them anyway */
       return NULL;
     case STEP_NO_LOG:
-      log_close();
+      log_close(&c->log);
       return NULL;
     case STEP_INIT:
-      program.init = true;
+      program->init = true;
       return NULL;
     case STEP_INIT_LAYER:
-      program.init_layer = true;
-      program.created = read_u64(r);
+      program->init_layer = true;
+      program->created = read_u64(r);
       return NULL;
     case STEP_TMPFS:
     case STEP_MASK:
     case STEP_READ_ONLY:
-      return step_cover(step, r);
+      return step_cover(program, step, r);
     case STEP_VOLUME:
-      return step_volume(r);
+      return step_volume(c, r);
     case STEP_ROOT_SIZE:
-      return limit_root(read_u64(r));
+      return limit_root(c, read_u64(r));
     case STEP_PROCESS:
-      program.loaded = process_read(r, &program.process);
-      return program.loaded ? NULL : "damaged process";
+      program->loaded = process_read(r, &program->process);
+      return program->loaded ? NULL : "damaged process";
   }
   return "unknown step";
 }
 
-const char *program_load(const uint8_t *bytes, size_t length) {
+const char *program_load(struct container *c, const uint8_t *bytes, size_t length) {
   static char problem[600];
   struct reader all = {bytes, bytes + length, false};
   if (read_u32(&all) != PROGRAM_VERSION) return "the program's version is not this boot image's";
@@ -172,7 +166,7 @@ const char *program_load(const uint8_t *bytes, size_t length) {
     uint32_t size = read_u32(&all);
     if (all.bad || size > (size_t)(all.end - all.at)) return "damaged program";
     struct reader one = {all.at, all.at + size, false};
-    const char *failed = carry_out(step, &one);
+    const char *failed = carry_out(c, step, &one);
     if (failed == NULL && one.bad) failed = "damaged step";
     if (failed != NULL) {
       if (one.bad) snprintf(problem, sizeof problem, "%s (step %d)", failed, step);
@@ -180,19 +174,21 @@ const char *program_load(const uint8_t *bytes, size_t length) {
       return problem;
     }
     all.at += size;
-    static const char *const names[] = {"", "root", "hostname", "nic", "file", "sysctl"};
-    if (step < sizeof names / sizeof *names) trace_mark(names[step]);
+    static const char *const names[] = {[STEP_ROOT] = "root", [STEP_HOSTNAME] = "hostname", [STEP_NIC] = "nic", [STEP_FILE] = "file", [STEP_SYSCTL] = "sysctl"};
+    if (step < sizeof names / sizeof *names && names[step] != NULL) trace_mark(names[step]);
   }
-  if (addresses[0] != 0) rpc_tell(ADDRESSES_KEY, addresses);
-  if (first_address[0] != 0) rpc_tell(IP_KEY, first_address);
-  return program.loaded ? NULL : "the program has no process";
+  if (c->program.addresses[0] != 0) rpc_tell(ADDRESSES_KEY, c->program.addresses);
+  if (c->program.first_address[0] != 0) rpc_tell(IP_KEY, c->program.first_address);
+  return c->program.loaded ? NULL : "the program has no process";
 }
 
-void program_rehearse(bool on) {
+void program_rehearsed(struct program *program) {
   static char acpi[] = "/proc/acpi", keys[] = "/proc/keys", bus[] = "/proc/bus";
-  static const struct cover usual[] = {{STEP_MASK, acpi, NULL, 0, 0}, {STEP_MASK, keys, NULL, 0, 0}, {STEP_READ_ONLY, bus, NULL, 0, 0}};
-  cover_count = on ? sizeof usual / sizeof *usual : 0;
-  if (on) memcpy(covers, usual, sizeof usual);
+  *program = (struct program){
+    .shm_size = USUAL_SHM, /* as it is prepared */
+    .covers = {{STEP_MASK, acpi, NULL, 0, 0}, {STEP_MASK, keys, NULL, 0, 0}, {STEP_READ_ONLY, bus, NULL, 0, 0}},
+    .cover_count = 3,
+  };
 }
 
 static const char *set_cover_up(const struct cover *cover, const struct outside *outside) {
@@ -203,23 +199,23 @@ static const char *set_cover_up(const struct cover *cover, const struct outside 
 
 static bool is_filesystem(const struct cover *cover) { return cover->step == STEP_TMPFS || cover->step == STEP_VOLUME; }
 
-const char *program_setup(const struct outside *outside) {
-  const char *failed = program.init_layer ? place_init_layer(program.created) : NULL;
-  if (failed == NULL) failed = setup_system(program.shm_size, outside->dev, outside->sys);
-  if (failed == NULL && program.privileged) failed = confine_open_up(outside->machine_dev);
-  if (failed == NULL && program.writable_cgroups) failed = confine_open_cgroups();
-  /* Filesystems first: what follows may be in them. */
-  for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
-    if (is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);
-  for (uint32_t i = 0; failed == NULL && i < file_count; i++) failed = setup_file(file_paths[i], outside->files, file_sources[i], program.read_only);
-  if (failed == NULL && program.init) {
+const char *program_setup(const struct program *program, const struct outside *outside) {
+  const char *failed = program->init_layer ? place_init_layer(program->created) : NULL;
+  if (failed == NULL) failed = setup_system(program->shm_size, outside->dev, outside->sys);
+  if (failed == NULL && program->privileged) failed = confine_open_up(outside->machine_dev);
+  if (failed == NULL && program->writable_cgroups) failed = confine_open_cgroups();
+  /* Filesystems first: the paths of what follows may be in them. */
+  for (uint32_t i = 0; failed == NULL && i < program->cover_count; i++)
+    if (is_filesystem(&program->covers[i])) failed = set_cover_up(&program->covers[i], outside);
+  for (uint32_t i = 0; failed == NULL && i < program->file_count; i++) failed = setup_file(program->files[i].path, outside->files, program->files[i].name, program->read_only);
+  if (failed == NULL && program->init) {
     char source[64];
     snprintf(source, sizeof source, "/proc/self/fd/%d", outside->init);
     failed = setup_bound(source, INIT_PATH, true);
   }
-  for (uint32_t i = 0; failed == NULL && i < cover_count; i++)
-    if (!is_filesystem(&covers[i])) failed = set_cover_up(&covers[i], outside);
-  if (failed == NULL && program.process.cwd != NULL) failed = setup_directory(program.process.cwd);
-  if (failed == NULL && program.read_only && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0) failed = "cannot make the root read-only";
+  for (uint32_t i = 0; failed == NULL && i < program->cover_count; i++)
+    if (!is_filesystem(&program->covers[i])) failed = set_cover_up(&program->covers[i], outside);
+  if (failed == NULL && program->process.cwd != NULL) failed = setup_directory(program->process.cwd);
+  if (failed == NULL && program->read_only && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0) failed = "cannot make the root read-only";
   return failed;
 }

@@ -1,36 +1,50 @@
-/* The program: what the host wants of this VM (see ../program/compile.ts for its form). */
+/*
+ * A program: what the host wants of a container, as ../program/compile.ts writes it. program_load reads it and carries out the steps
+ * outside the container's root; program_setup, in the child that becomes the first process, those inside.
+ */
 #ifndef PROGRAM_H
 #define PROGRAM_H
 
-#include "tether.h"
+#include "process.h"
+
+struct container;
+
+/* What is mounted over, or hides, a path of the container. */
+struct cover {
+  enum step step;
+  char *path, *options; /* of a volume: the directory in it */
+  uint64_t flags;       /* of mount(2) */
+  uint32_t disk;        /* a volume's volume_number */
+};
+
+/* A file bound over a path, with its name below c->files. */
+struct bound_file {
+  char *path, *name;
+};
 
 struct program {
-  uint32_t bus, unit;
   bool read_only, loaded, privileged, writable_cgroups, init, init_layer;
-  uint64_t created; /* seconds; for init_layer */
+  uint64_t created;  /* Unix seconds; for init_layer */
   uint64_t shm_size; /* 0: no /dev/shm */
   uint32_t stop_signal, stop_timeout_s, gate_timeout_ms;
+  struct bound_file files[MAX_FILES];
+  uint32_t file_count;
+  struct cover covers[MAX_MOUNTS]; /* in order */
+  uint32_t cover_count;
+  char first_address[64], addresses[900]; /* of its cards, `MAC=address/prefix`, separated by commas */
   struct process process;
 };
-extern struct program program;
 
-/* Reads a program and carries out the steps outside the container's root. NULL or what failed. */
-const char *program_load(const uint8_t *bytes, size_t length);
-/* What was opened outside the container's root for the steps inside: prepared directories, the machine's /dev, and the init. */
+/* NULL or what failed. */
+const char *program_load(struct container *c, const uint8_t *bytes, size_t length);
+/* What most programs ask for, for a rehearsal of them. */
+void program_rehearsed(struct program *program);
+
+/* What was opened outside the container's root for the steps inside; -1: it is not needed. */
 struct outside {
   int dev, sys, files, empty, machine_dev, init, volumes;
 };
-/* What most programs ask for, for a rehearsal of them; then nothing again. */
-void program_rehearse(bool on);
-/* The steps inside the container's root. */
-const char *program_setup(const struct outside *outside);
-
-/* machine.c, inside the container's root */
-const char *setup_system(uint64_t shm_size, int dev, int sys);
-const char *setup_tmpfs(const char *path, unsigned long flags, const char *options);
-const char *setup_file(const char *path, int files, const char *name, bool read_only);
-const char *setup_bound(const char *source, const char *path, bool read_only);
-const char *setup_directory(const char *path);
-const char *setup_volume(int volumes, uint32_t disk, const char *inside, const char *path, bool read_only);
+/* Inside the container's root. NULL or what failed. */
+const char *program_setup(const struct program *program, const struct outside *outside);
 
 #endif

@@ -1,4 +1,4 @@
-/* Who a process runs as: resolved with the container's own /etc/passwd and /etc/group, in Docker's words. */
+/* See user.h. Names are looked up in the container's own /etc/passwd and /etc/group. */
 #include "user.h"
 
 #include <ctype.h>
@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 #define LARGEST_ID 0x7fffffffL
-#define MAX_LINE (1u << 20) /* where a file has a longer one, it ends */
+#define MAX_LINE (1u << 20) /* the file ends for us at a longer one */
 #define MAX_FIELDS 7
 
-/* Whether it is a number at all, as Go's strconv.Atoi has it; one that is too large stays too large for an id. */
+/* Whether it is a number, by the rules of Go's strconv.Atoi. One that is too large for a long is still too large for an id. */
 static bool number(const char *text, long *value) {
   const char *digits = text + (*text == '-' || *text == '+');
   if (*digits == 0 || strspn(digits, "0123456789") != strlen(digits)) return false;
@@ -33,7 +33,7 @@ static void add_group(struct identity *who, gid_t group) {
   if (who->group_count < MAX_GROUPS) who->groups[who->group_count++] = group;
 }
 
-/* The container may have anything there: what is no file is none, and nothing is waited for. */
+/* The container may have anything there, such as a pipe that would make us wait: only a regular file counts. */
 static FILE *open_list(const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   struct stat st;
@@ -44,8 +44,8 @@ static FILE *open_list(const char *path) {
 }
 
 /*
- * Reads a line's fields, as moby/sys/user has them: blanks around a line are none of it, fields that are missing are empty. False at
- * the end. They are valid until the next line is read.
+ * Reads the fields of a line as moby/sys/user does: without blanks around the line, and missing fields are empty. False at the end of the
+ * file. The fields are valid until the next line is read.
  */
 static bool read_fields(FILE *file, char *fields[MAX_FIELDS]) {
   static char line[MAX_LINE];
@@ -71,7 +71,7 @@ static bool read_group(FILE *file, char *fields[MAX_FIELDS]) {
   return false;
 }
 
-/* What is no number counts as 0. */
+/* Anything but a number counts as 0. */
 static long id_of(const char *text) {
   long value;
   return number(text, &value) ? value : 0;

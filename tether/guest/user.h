@@ -1,8 +1,8 @@
-/* Who a process runs as. */
+/* Who a process runs as (user.c). */
 #ifndef USER_H
 #define USER_H
 
-#include "tether.h"
+#include "common.h"
 
 #define MAX_GROUPS 256
 
@@ -14,7 +14,10 @@ struct identity {
   char home[4096];
 };
 
-/* `text`: "", name, uid, name:group, uid:gid. False: `problem` says why, in Docker's words. Runs in the container's root. */
+/*
+ * Resolves `text`, which is "", name, uid, name:group or uid:gid, and further `groups`, inside the container's root. False: `problem` says
+ * why, in Docker's words.
+ */
 bool identify(const char *text, char **groups, struct identity *who, char *problem, size_t size);
 
 #endif

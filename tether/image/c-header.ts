@@ -53,6 +53,8 @@ const NUMBERS: Readonly<Record<string, number>> = {
   PUT_KEEP_KIND: files.PUT_KEEP_KIND,
   MAX_PROCESSES: observation.MAX_PROCESSES,
   MAX_TEXT: observation.MAX_TEXT,
+  MAX_STAT: observation.MAX_STAT,
+  MAX_STATUS: observation.MAX_STATUS,
   MAX_ARGUMENTS: observation.MAX_ARGUMENTS,
   PROGRAM_VERSION: steps.PROGRAM_VERSION,
   NO_NEW_PRIVILEGES: steps.NO_NEW_PRIVILEGES,

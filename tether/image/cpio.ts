@@ -6,7 +6,7 @@ interface Entry {
   data: Buffer;
 }
 
-/** Writes an initramfs; the same entries give the same bytes. */
+/** Writes an initramfs. The same entries give the same bytes. */
 export class CpioWriter {
   private readonly entries: Entry[] = [];
 
@@ -46,7 +46,7 @@ export class CpioWriter {
   }
 }
 
-/** Headers with names, and contents, end on multiples of four bytes. */
+/** Pads to a multiple of four bytes, as headers with their names, and contents, must be. */
 function pad(bytes: Buffer): Buffer {
   const rest = bytes.length % 4;
   return rest === 0 ? bytes : Buffer.concat([bytes, Buffer.alloc(4 - rest)]);

@@ -1,4 +1,4 @@
-/** Linux capabilities by name, and the set that Docker gives a container. */
+/** Linux capabilities by name, and Docker's default set. */
 import { invalid } from '../../src/common/errors.js';
 
 /** In the order of their numbers (linux/capability.h). */
@@ -46,7 +46,7 @@ export const CAPABILITIES = [
   'CAP_CHECKPOINT_RESTORE',
 ] as const;
 
-/** What a container has that asks for nothing. */
+/** The capabilities of a container that asks for none. */
 export const DEFAULT_CAPABILITIES: readonly string[] = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
@@ -64,7 +64,7 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
   'CAP_SETFCAP',
 ];
 
-/** As the kernel has them: bit n is capability n. @throws invalid for a name that is none */
+/** As a mask in which bit n is capability n. @throws invalid for an unknown name */
 export function capabilityBits(names: readonly string[]): bigint {
   return names.reduce((bits, name) => {
     const number = (CAPABILITIES as readonly string[]).indexOf(name);

@@ -3,7 +3,7 @@
  * Plain data; knows nothing of Docker or vSphere.
  */
 
-/** Where a container has the init that it asked for. */
+/** Where a container finds the init that it asked for. */
 export const INIT_PATH = '/sbin/docker-init';
 
 /** A process to run in the container: its first one, or an exec. */
@@ -23,13 +23,13 @@ export interface ProcessSpec {
   openStdin: boolean;
   terminalSize?: { rows: number; cols: number };
   rlimits: Rlimit[];
-  /** Those it can have, as `CAP_CHOWN` (`capabilities.ts`); undefined: Docker's default ones. */
+  /** The capabilities it may have, such as `CAP_CHOWN` (`capabilities.ts`); undefined: Docker's default ones. */
   capabilities?: string[];
-  /** No program gives it rights that it does not have (prctl PR_SET_NO_NEW_PRIVS). */
+  /** It gains no rights by executing a program (prctl PR_SET_NO_NEW_PRIVS). */
   noNewPrivileges?: boolean;
   /** -1000 to 1000: how soon it is killed when memory runs out. */
   oomScoreAdj?: number;
-  /** The mask of the files that it makes, as of umask(2); undefined: 022. */
+  /** As of umask(2); undefined: 022. */
   umask?: number;
 }
 
@@ -45,7 +45,7 @@ export interface NicSpec {
   /** Index of the VM's network card, 0 first. */
   index: number;
   name: string;
-  /** `xx:xx:xx:xx:xx:xx`. Set by the guest when the card shows another one (a resumed clone does). */
+  /** `xx:xx:xx:xx:xx:xx`. The guest sets it when the card has another one, as after a resume from a snapshot. */
   mac: string;
   /** CIDR, e.g. `172.16.0.2/16`. */
   address: string;
@@ -53,7 +53,7 @@ export interface NicSpec {
   mtu?: number;
 }
 
-/** A file given to the container without becoming part of its disk: bind-mounted over `path` from memory. */
+/** A file that does not become part of the container's disk: it is in memory, and bind-mounted over `path`. */
 export interface FileSpec {
   path: string;
   content: string;
@@ -76,11 +76,11 @@ export interface DiskRef {
 /** A volume's filesystem, bound over a path. */
 export interface VolumeSpec {
   disk: DiskRef;
-  /** No mount of this disk is written to: its filesystem is not either. */
+  /** All mounts of this disk are read-only: its filesystem is mounted read-only. */
   diskReadOnly: boolean;
   path: string;
   readOnly: boolean;
-  /** What in the volume is bound; '': its root. */
+  /** The path in the volume that is bound; '': its root. */
   subpath: string;
 }
 
@@ -92,39 +92,39 @@ export interface ProgramSpec {
   rootDisk: DiskRef;
   readOnlyRoot: boolean;
   /**
-   * It never ran: what Docker's init layer has is made first (`tether/guest/place.c`), unless that was done since it was created, at
-   * this time in Unix seconds.
+   * The container has never run: what Docker's init layer has is made first (`tether/guest/place.c`), unless that was done since the
+   * container was created, at this time in Unix seconds.
    */
   initLayer?: number;
-  /** Bytes that the root filesystem may take; undefined: all of its disk. */
+  /** Bytes that the root filesystem may use; undefined: all of its disk. */
   rootSize?: number;
-  /** All devices, and /sys can be written to. */
+  /** It has all devices, and /sys is writable. */
   privileged?: boolean;
-  /** The container's own control group, as it sees it, can be written to. */
+  /** The container's own control group is writable for it. */
   writableCgroups?: boolean;
-  /** Who has no rights may make user namespaces, in which he has them. */
+  /** Unprivileged users may make user namespaces. */
   userNamespaces?: boolean;
-  /** An init is there, at {@link INIT_PATH}; `process.args` is to begin with it. */
+  /** There is an init at {@link INIT_PATH}; `process.args` begins with it. */
   init?: boolean;
   /** Mounted with the volumes, the outer paths first. */
   tmpfs?: TmpfsSpec[];
   volumes?: VolumeSpec[];
-  /** Hidden, and not to be written to. What is not there is passed over. */
+  /** Paths that are hidden, and paths that are read-only. Those that do not exist are skipped. */
   maskedPaths?: string[];
   readOnlyPaths?: string[];
   nics: NicSpec[];
   files: FileSpec[];
   sysctls: Record<string, string>;
-  /** Files of the container's control group (cgroup v2, e.g. `memory.max`) and what is written to them. */
+  /** Values for files of the container's control group (cgroup v2), such as `memory.max`. */
   limits?: Record<string, string>;
   /** Bytes of /dev/shm; 0: there is none. */
   shmSize: number;
   /** False: the process's output is not written to the output log. */
   keepLog?: boolean;
   process: ProcessSpec;
-  /** What a clean guest shutdown sends to the process, and how long it waits before SIGKILL. */
+  /** The signal that a guest shutdown sends to the process, and how long it then waits before SIGKILL. */
   stopSignal: number;
   stopTimeoutSeconds: number;
-  /** Longest wait for the endpoint's `go` before the process is started anyway (vSphere HA: no endpoint in sight). */
+  /** How long to wait for the endpoint's `go` before starting anyway: vSphere HA may restart a VM with no endpoint around. */
   gateTimeoutMs: number;
 }

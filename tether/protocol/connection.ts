@@ -23,7 +23,7 @@ import { OutputWindows } from './output-windows.js';
 import { SessionInput } from './session-input.js';
 import { StrayFrames } from './stray-frames.js';
 
-/** A piece of output as the tether sends it; `offset` is relative to the run's log, -1 for execs. */
+/** A piece of output. `offset` is its place in the log of the run; -1 for execs, which are not logged. */
 export interface TetherOutput {
   session: number;
   stream: 'stdout' | 'stderr';
@@ -46,68 +46,67 @@ interface Events {
   output: [output: TetherOutput];
   exited: [session: number, exit: TetherExit];
   subscribed: [session: number];
-  /** The answer to {@link TetherConnection.limit}; '' when all is set. */
+  /** The answer to {@link TetherConnection.limit}; '' when all were set. */
   limited: [request: number, problem: string];
-  /** The answer to {@link TetherConnection.freeze}: the state of `Freeze`; problem: '' when it is as wished. */
+  /** The answer to {@link TetherConnection.freeze}: the state, of `Freeze`, and what failed; '' when nothing did. */
   frozen: [request: number, state: number, problem: string];
-  /** The kernel has killed a process of the container for want of memory; `news`: just now, not before the connection began. */
+  /** The kernel has killed a process of the container because memory ran out; `news`: just now, not before the connection began. */
   oom: [news: boolean];
-  /** The guest did what no tether does, and is not listened to any more; `close` follows. `how`: "it sent …". */
+  /** The guest broke the protocol and was hung up on; `close` follows. `how`: "it sent …". */
   broken: [how: string];
   close: [];
 }
 
 const MAX_PROBLEM = 512;
 const GRANT = OUTPUT_WINDOW / 8;
-/** Sessions whose debt is kept. */
+/** The most sessions for which consumed output is added up before the guest is told. */
 const MAX_OWED = 1024;
-/** Requests without an answer. */
+/** The most requests without an answer. */
 const MAX_ASKED = 256;
-/** Bytes of a process that a tether whose `hello` says version 1 or 2 takes. */
+/** The longest process, in bytes, that a tether whose `hello` says version 1 or 2 takes. */
 const FIRST_LONGEST_PROCESS = 900_000;
-/** A longer payload is handed to the kernel as it is, not copied behind its head. */
+/** A payload of this length is written as it is, instead of being copied behind its head. */
 const LONG = 4096;
-/** Bytes that wait for the guest's machine to take them: with more, no input is sent; no request; and nobody waits any longer. */
+/** With more bytes waiting for the guest's machine to take them, no input is sent; no requests are; the guest is hung up on. */
 const INPUT_WAITS = 256 * 1024;
 const REQUESTS_WAIT = 8 << 20;
 const MOST_WAITING = 32 << 20;
 
 /**
- * Sends and receives frames. Whoever consumes output must call {@link credit} with what it has consumed: the guest may send no more
- * than the window ahead. The guest is not trusted with that or anything: one that sends more than it was granted, or what a
- * tether never sends, is told of by `broken` and hung up on; what it grants is never more than the window. Emits `close` once when
- * the connection is gone.
+ * Sends and receives frames. Whoever consumes output must call {@link credit} with the number of bytes: the guest may be no more than a
+ * window ahead. The guest is not trusted: one that sends more than it was granted, or what no tether sends, is hung up on, with the
+ * event `broken`; and what it grants is never taken for more than the window. Emits `close` once when the connection is gone.
  */
 export class TetherConnection extends EventEmitter<Events> {
   private readonly parser = new FrameParser();
   private readonly windows = new OutputWindows();
   private readonly stray = new StrayFrames();
-  /** The kernel kills many where memory is short. */
+  /** The kernel kills many processes when memory is short. */
   private readonly kills = new StrayFrames(10_000, 1000);
-  /** Those that are told of: who hears of one is told enough. */
+  /** Limits the events about that: a listener needs few of them. */
   private readonly toldKills = new StrayFrames(100, 5);
   private readonly inputs = new Map<number, SessionInput>();
-  /** Consumed output that the guest was not told of. */
+  /** Consumed output that the guest has not been told of. */
   private readonly owed = new Map<number, number>();
   private readonly asked = new Set<number>();
   private pings = 0;
-  /** Offset of the first process's last output. */
+  /** Offset of the last output of the first process. */
   private lastOffset = 0;
-  /** Wait until the guest's machine takes what was sent. */
+  /** Waiting for the guest's machine to take what was sent. */
   private readonly takers = new Set<() => void>();
   private inputWindow = FIRST_INPUT_WINDOW;
   private longestProcess = FIRST_LONGEST_PROCESS;
   private greeted = false;
   private closed = false;
-  /** Why it was hung up on; null: it was not. */
+  /** Why the guest was hung up on; null: it was not. */
   private wrong: string | null = null;
-  /** When the guest was heard of last: `performance.now()`. */
+  /** When something last came from the guest: `performance.now()`. */
   heardAt = performance.now();
 
   constructor(private readonly socket: Duplex) {
     super();
     this.setMaxListeners(0);
-    // A machine that has been powered off takes no credit any more, but its last output may be unread.
+    // A machine that was powered off takes nothing any more, but its last output may still be unread.
     if (socket instanceof Socket) keepReading(socket);
     socket.on('data', (bytes: Buffer) => this.receive(bytes));
     socket.on('error', () => undefined);
@@ -122,7 +121,7 @@ export class TetherConnection extends EventEmitter<Events> {
     return this.wrong;
   }
 
-  /** Reads nothing until {@link resume}: too much of what the guest has sent is still unread. */
+  /** Reads nothing until {@link resume}: too much of what the guest has sent is still unprocessed. */
   pause(): void {
     this.socket.pause();
   }
@@ -136,14 +135,14 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.go, 0);
   }
 
-  /** From now on output of the session is sent; the window starts afresh. */
+  /** From now on the guest sends the session's output; the window starts afresh. */
   subscribe(session: number): void {
     this.owed.delete(session);
     this.send(Message.subscribe, session, u32(OUTPUT_WINDOW));
     this.windows.subscribe(session);
   }
 
-  /** A session of an earlier connection that nobody reads: its end is to be heard of. */
+  /** A session of an earlier connection whose output nobody reads: its end is reported all the same. */
   adopt(session: number): void {
     this.windows.adopt(session);
   }
@@ -152,7 +151,7 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.unsubscribe, session);
   }
 
-  /** Bytes of a session's output were consumed. The guest is not told for every few: it has most of the window left. */
+  /** Bytes of a session's output were consumed. The guest is told now and then, while it has most of the window left. */
   credit(session: number, bytes: number): void {
     if (this.closed || !this.windows.has(session)) return;
     const owed = (this.owed.get(session) ?? 0) + bytes;
@@ -163,11 +162,11 @@ export class TetherConnection extends EventEmitter<Events> {
     this.owed.delete(session);
     if (owed === 0 || !this.windows.credit(session, owed)) return;
     this.send(Message.credit, session, u32(owed));
-    // It goes on sending, and reads nothing.
+    // It keeps sending, but reads nothing.
     if (this.socket.writableLength > MOST_WAITING) this.hangUp('it reads nothing of what it is told');
   }
 
-  /** The session's standard input; ending it closes the process's. */
+  /** The session's standard input; ending it closes that of the process. */
   stdin(session: number): Writable {
     return this.input(session, INPUT_WINDOW);
   }
@@ -180,7 +179,7 @@ export class TetherConnection extends EventEmitter<Events> {
         whenTaken: (go: () => void) => this.whenTaken(go),
       };
       input = new SessionInput(sender, this.inputWindow, most);
-      // What has ended by now will not end again.
+      // If the session has ended already, no event will end its input.
       if (this.closed || !this.windows.has(session)) input.processEnded();
       else this.inputs.set(session, input);
     }
@@ -228,7 +227,7 @@ export class TetherConnection extends EventEmitter<Events> {
     this.ask(Message.freeze, request, new FieldWriter().u8(state).bytes());
   }
 
-  /** Asks the guest for a sign of life: {@link heardAt} tells when there was one. */
+  /** Asks the guest for a sign of life, which updates {@link heardAt}. */
   ping(): void {
     if (this.closed || this.pings >= MAX_ASKED || this.socket.writableLength > REQUESTS_WAIT) return;
     this.pings++;
@@ -305,13 +304,13 @@ export class TetherConnection extends EventEmitter<Events> {
     this.socket.destroy();
   }
 
-  /** Goes on if nothing is wrong. */
+  /** Hangs up if something is wrong. @returns whether nothing is */
   private check(wrong: string | null): boolean {
     if (wrong !== null) this.hangUp(wrong);
     return wrong === null;
   }
 
-  /** @returns false for one that nobody has asked for */
+  /** @returns false for a frame that nobody asked for */
   private handle({ type, session, payload }: Frame): boolean {
     switch (type) {
       case Message.hello:
@@ -360,7 +359,7 @@ export class TetherConnection extends EventEmitter<Events> {
         this.pings--;
         return true;
       default:
-        // A newer tether may tell more than this endpoint understands.
+        // A newer tether may send more than this endpoint understands.
         return false;
     }
   }
@@ -409,10 +408,10 @@ export class TetherConnection extends EventEmitter<Events> {
   }
 }
 
-/** Of a process that could not start, where its guest says none. */
+/** The exit code of a process that could not start, when the guest gives none. */
 const NOT_STARTED = 128;
 
-/** As a process can have. */
+/** Within the range of exit codes. */
 const exitCode = (payload: Buffer): number => payload.readUInt32LE(0) & 0xff;
 
 function decodeOutput(session: number, payload: Buffer): TetherOutput {
@@ -426,7 +425,7 @@ function decodeOutput(session: number, payload: Buffer): TetherOutput {
   };
 }
 
-/** Bytes that keep no more memory than they are worth: what stands around them in a packet may be many times as long. */
+/** Copies bytes that are a small part of a packet, so that they do not keep all of it in memory. */
 function ofItsOwn(bytes: Buffer): Buffer {
   return bytes.length * 4 < bytes.buffer.byteLength ? Buffer.from(bytes) : bytes;
 }

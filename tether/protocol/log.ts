@@ -1,9 +1,10 @@
 /**
  * The output log of a container (`output.log`): each run begins with a 16-byte header, then records of u64 unix nanoseconds, u8
- * stream (1 stdout, 2 stderr), u32 length, payload (little-endian). Written by `tether/guest/session.c`. A record that a crash cut
- * short is followed by the next run's header; the parser finds it. Between records, at least every {@link MARK_EVERY} bytes, stands a
- * mark: 16 bytes and u64, the mark's place within its run. A reader that begins in the middle of the file finds its way by it.
+ * stream (`Stream`), u32 length, payload (little-endian). Written by `tether/guest/output_log.c`. A record that a crash cut short is
+ * followed by the next run's header, which the parser finds. Between records, at least every {@link MARK_EVERY} bytes, there is a mark:
+ * 16 bytes and u64, the mark's own place in its run. A reader that begins in the middle of the file finds its way by marks.
  */
+import { Stream } from './frames.js';
 
 /** The first four bytes of {@link RUN_HEADER} and {@link MARK}. */
 const MAGIC = 0xca15500e;
@@ -20,29 +21,29 @@ export interface LogRecord {
   timeNs: bigint;
   stream: 'stdout' | 'stderr';
   data: Buffer;
-  /** Where its head stands in the file. */
+  /** Position of its head in the file. */
   position: number;
-  /** The same within its run, from the run's header on: what the channel gives as `offset`. */
+  /** The same, counted from its run's header: the `offset` of the channel. */
   offset: number;
 }
 
-/** Takes the log's bytes in order and gives records, the same ones however they are cut. Never throws: damaged bytes are passed over. */
+/** Takes the log's bytes in order, in pieces of any size, and gives its records. Never throws: damaged bytes are skipped. */
 export class LogParser {
   private bytes: Buffer = Buffer.alloc(0);
-  /** Of what is next, in `bytes`. */
+  /** Where in `bytes` to go on. */
   private at = 0;
   private runStart: number;
   /** A mark or header must be found first. */
   private lost: boolean;
-  /** Where in `bytes` the next run's header and the next mark stand. */
+  /** Where in `bytes` the next run's header and the next mark are. */
   private readonly header = new Next(RUN_HEADER);
   private readonly mark = new Next(MARK);
   /** No more bytes follow. */
   private ended = false;
 
   /**
-   * @param position of the first byte in the file; any but 0 is somewhere in the middle, and reading begins at the next mark
-   * @param run where the run begins that it is in: a record, mark or header begins at `position`
+   * @param position of the first byte in the file; unless it is 0, or `run` is given, reading begins at the next mark
+   * @param run where the run of `position` begins; then a record, mark or header must begin at `position`
    */
   constructor(
     private position = 0,
@@ -52,7 +53,7 @@ export class LogParser {
     this.lost = position > 0 && run === undefined;
   }
 
-  /** The records that are complete with these bytes. */
+  /** The records completed by these bytes. */
   push(bytes: Buffer): LogRecord[] {
     const rest = this.bytes.subarray(this.at);
     this.bytes = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
@@ -64,7 +65,7 @@ export class LogParser {
     return records;
   }
 
-  /** No more bytes follow: the records that were kept back because what follows could have shown them to be cut short. */
+  /** No more bytes follow. Gives the records kept back because the following bytes could have shown them to be cut short. */
   finish(): LogRecord[] {
     this.ended = true;
     return this.push(Buffer.alloc(0));
@@ -80,7 +81,7 @@ export class LogParser {
     return this.runStart;
   }
 
-  /** One record, header or mark; false when more bytes are needed. */
+  /** Takes one record, header or mark. False: more bytes are needed. */
   private next(records: LogRecord[]): boolean {
     const { bytes, at } = this;
     const left = bytes.length - at;
@@ -101,12 +102,12 @@ export class LogParser {
     }
     const length = bytes.readUInt32LE(at + 9);
     const stream = bytes[at + 8];
-    if (length > MAX_RECORD || (stream !== 1 && stream !== 2)) {
+    if (length > MAX_RECORD || (stream !== Stream.stdout && stream !== Stream.stderr)) {
       this.lost = true;
       return true;
     }
     const end = at + RECORD_HEAD + length;
-    // A cut-off record swallows the next run's header: a header inside its bounds ends it.
+    // A record cut short seems to contain the next run's header: a header within its length ends it.
     const header = this.header.from(at);
     if (header > at && header < end) {
       this.advance(header - at);
@@ -115,7 +116,7 @@ export class LogParser {
     if (bytes.length < end || (!this.ended && this.maySwallow(end))) return false;
     records.push({
       timeNs: bytes.readBigUInt64LE(at),
-      stream: stream === 2 ? 'stderr' : 'stdout',
+      stream: stream === Stream.stderr ? 'stderr' : 'stdout',
       data: bytes.subarray(at + RECORD_HEAD, end),
       position: this.position,
       offset: this.position - this.runStart,
@@ -124,7 +125,7 @@ export class LogParser {
     return true;
   }
 
-  /** Whether a run's header may begin in the record that ends at `end`: not all of it is there yet. */
+  /** Whether a run's header may begin within the record that ends at `end`, with its rest still to come. */
   private maySwallow(end: number): boolean {
     const { bytes, at } = this;
     for (let start = Math.max(at + 1, bytes.length - RUN_HEADER.length + 1); start < end; start++)
@@ -142,7 +143,7 @@ export class LogParser {
         return false;
       }
       const place = bytes.readBigUInt64LE(mark + MARK.length);
-      // A process may have written something of the kind: a place that cannot be is none.
+      // A process may have written the bytes of a mark: one whose place is impossible is not a mark.
       const runStart = BigInt(this.position + mark - at) - place;
       if (runStart < 0n) continue;
       this.runStart = Number(runStart);
@@ -151,7 +152,7 @@ export class LogParser {
       return true;
     }
     this.lost = run < 0;
-    // With neither, as far as none can begin.
+    // With neither, skips all bytes in which none can begin.
     this.advance(run < 0 ? Math.max(0, bytes.length - at - MARK_SIZE + 1) : run - at);
     return run >= 0;
   }
@@ -162,13 +163,10 @@ export class LogParser {
   }
 }
 
-/**
- * Where something stands next. It is looked for once, not again by each who asks: a guest may have written to its log whatever makes them
- * ask often.
- */
+/** Finds the next place of some bytes, and searches only once for each: a guest can write a log that makes the parser ask often. */
 class Next {
   private bytes: Buffer = Buffer.alloc(0);
-  /** As it was found last; -1: nowhere from there on. */
+  /** The place found last; -1: there is none from there on. */
   private found = 0;
   private searched = false;
 
@@ -179,7 +177,7 @@ class Next {
     this.searched = false;
   }
 
-  /** The first place that is not before `at`, which is never less than it was before; -1: there is none. */
+  /** The first place from `at` on; -1: there is none. `at` must not decrease. */
   from(at: number): number {
     if (!this.searched || (this.found >= 0 && this.found < at)) {
       this.searched = true;

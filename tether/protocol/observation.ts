@@ -10,8 +10,10 @@ export const Observation = { processes: 'p', usage: 's' } as const;
 
 /** An observer stops listing processes when its record is this long. */
 export const MAX_PROCESSES = 6 << 20;
-/** Bytes of one file of the kernel's, and of one process's arguments. */
+/** The most that an observer sends of one of the kernel's files, in bytes; of a process's, less. */
 export const MAX_TEXT = 65_536;
+export const MAX_STAT = 4096;
+export const MAX_STATUS = 8192;
 export const MAX_ARGUMENTS = 4096;
 
 /** Longest records accepted: somewhat more than an observer sends. */

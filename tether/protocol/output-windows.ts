@@ -1,18 +1,18 @@
 /**
- * What each session of a connection may still send: the guest counts the same (`tether/guest/session.c`), and this is why a guest that
- * does not is found out.
+ * How much output each session of a connection may still send. The guest counts too (`tether/guest/session.c`); counting here as well
+ * exposes a guest that does not keep to it.
  */
 import { OUTPUT_WINDOW } from './frames.js';
 
-/** Sessions that are open on one connection at most: each may have a window's output on the way. */
+/** The most sessions open on one connection: each may have a window of output on its way. */
 export const MAX_SESSIONS = 1024;
 
 interface Session {
   /** Bytes. */
   left: number;
-  /** Subscriptions that the guest has not acknowledged: what it sends until then was granted before. */
+  /** Subscriptions that the guest has not acknowledged yet: until it does, it spends what was granted before. */
   subscribing: number;
-  /** Granted since the first of them was sent. */
+  /** Bytes granted since the first of these was sent. */
   since: number;
   started: boolean;
 }
@@ -34,24 +34,24 @@ export class OutputWindows {
     return this.sessions.has(session);
   }
 
-  /** A process is asked for: it may send a window as soon as it runs. */
+  /** A process was asked for: it may send a window of output as soon as it runs. */
   open(session: number): void {
     this.sessions.set(session, { left: OUTPUT_WINDOW, subscribing: 0, since: 0, started: false });
   }
 
-  /** One of a connection before this one, which may have ended meanwhile: it sends nothing until it is subscribed to. */
+  /** A session of an earlier connection, which may have ended meanwhile. It sends nothing until somebody subscribes. */
   adopt(session: number): void {
     if (!this.sessions.has(session)) this.sessions.set(session, { left: 0, subscribing: 0, since: 0, started: false });
   }
 
-  /** A subscription is sent: with it the window begins afresh. */
+  /** A subscription was sent: with it the window starts afresh. */
   subscribe(session: number): void {
     this.adopt(session);
     const one = this.sessions.get(session)!;
     if (one.subscribing++ === 0) one.since = 0;
   }
 
-  /** The guest has taken a subscription in; false: there was none. */
+  /** The guest has acknowledged a subscription. False: there was none. */
   subscribed(session: number): boolean {
     const one = this.sessions.get(session);
     if (one === undefined || one.subscribing === 0) return false;
@@ -60,7 +60,7 @@ export class OutputWindows {
     return true;
   }
 
-  /** More is granted; false: the session has ended. */
+  /** More was granted. False: the session has ended. */
   credit(session: number, bytes: number): boolean {
     const one = this.sessions.get(session);
     if (one === undefined) return false;
@@ -69,7 +69,7 @@ export class OutputWindows {
     return true;
   }
 
-  /** Output comes. Why it may not: null when it may. */
+  /** Output has arrived. @returns what is wrong with that; null: nothing */
   take(session: number, bytes: number): string | null {
     const one = this.sessions.get(session);
     if (one === undefined) return 'it sent output of a session that does not exist';
@@ -80,7 +80,7 @@ export class OutputWindows {
     return null;
   }
 
-  /** A process runs. Why that cannot be; null when it can. */
+  /** The guest says that a process runs. @returns what is wrong with that; null: nothing */
   started(session: number): string | null {
     const one = this.sessions.get(session);
     if (one === undefined) return null;
@@ -89,7 +89,7 @@ export class OutputWindows {
     return null;
   }
 
-  /** A process has ended, or could not start. Why that cannot be; null when it can. */
+  /** The guest says that a process has ended, or could not start. @returns what is wrong with that; null: nothing */
   ended(session: number): string | null {
     if (session === 0) {
       if (this.firstEnded) return 'it said twice that a process has ended';

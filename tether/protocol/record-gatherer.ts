@@ -1,21 +1,21 @@
-/** Puts together records that begin with their length (u32, little-endian), however small the pieces are that they come in. */
+/** Puts records together that begin with their length (u32, little-endian), however small the pieces they arrive in. */
 import { internal } from '../../src/common/errors.js';
 
 const NOTHING = Buffer.alloc(0);
 const LENGTH = 4;
 
 /**
- * Takes bytes and gives whole records. What has begun is kept in one buffer, which grows with what has come and not with what is said to come: a
- * guest may say anything, and send byte by byte.
+ * Takes bytes and gives whole records. An incomplete record is kept in one buffer, which grows with the bytes that have arrived, not with
+ * the length that the record claims: a guest may claim anything, and send byte by byte.
  */
 export class RecordGatherer {
   private begun: Buffer = NOTHING;
   private filled = 0;
 
   /**
-   * @param head bytes of a record that its length does not count
-   * @param most what a length may be
-   * @param problem what is said of a longer one
+   * @param head bytes of a record that its length does not include
+   * @param most the largest length accepted
+   * @param problem the error message for a larger one
    */
   constructor(
     private readonly head: number,
@@ -24,8 +24,8 @@ export class RecordGatherer {
   ) {}
 
   /**
-   * The records that are complete with these bytes, heads included, one after the other: what is wrong with one is found before the next
-   * is looked at, in whatever pieces they come. @throws internal for one that is too long
+   * The records completed by these bytes, with their heads, one at a time: the caller finds an error in one before the next is read,
+   * whatever pieces they arrive in. @throws internal for one that is too long
    */
   *push(bytes: Buffer): Generator<Buffer, void, undefined> {
     let at = 0;

@@ -5,23 +5,23 @@ import { Message } from './frames.js';
 
 const STDIN_FRAME = 131_072;
 
-/** What a connection does for the input of its sessions. */
+/** What a session's input needs of its connection. */
 export interface InputSender {
   send(type: number, payload?: Buffer): void;
-  /** Calls `go` as soon as the guest's machine takes what was sent before: at once when it has. */
+  /** Calls `go` once the guest's machine has taken what was sent before; at once when it has already. */
   whenTaken(go: () => void): void;
 }
 
-/** Waits while the process is a window behind, and while the machine takes nothing. */
+/** Makes the writer wait while the process is a window behind, or the machine takes nothing. */
 export class SessionInput extends Writable {
   private waiting: (() => void) | null = null;
-  /** The machine has yet to take what was sent. */
+  /** The machine has not yet taken what was sent. */
   private stuck = false;
   private over = false;
 
   /**
-   * @param window what the process may be behind, in bytes
-   * @param most as far as the guest may open the window
+   * @param window bytes that may be on their way to the process
+   * @param most how far the guest may open the window
    */
   constructor(
     private readonly sender: InputSender,
@@ -32,17 +32,17 @@ export class SessionInput extends Writable {
     this.on('error', () => undefined);
   }
 
-  /** The guest takes so many bytes more: never more than the window in all, whatever it says. @returns whether that changes anything */
+  /** The guest takes `bytes` more, but never more than the window in all, whatever it says. @returns whether that changes anything */
   grant(bytes: number): boolean {
     const before = this.window;
     this.window = Math.max(before, Math.min(before + bytes, this.most));
     const changed = this.window > before;
-    // What waits is sent at once, and takes of the window.
+    // Input that waits is sent at once, and uses up the window again.
     if (!this.stuck) this.go();
     return changed;
   }
 
-  /** What is still written goes nowhere, as into a closed pipe. */
+  /** What is written from now on is lost, as in a closed pipe. */
   processEnded(): void {
     this.over = true;
     this.go();
@@ -86,7 +86,7 @@ export class SessionInput extends Writable {
     try {
       if (!this.over) this.sender.send(Message.stdinEof);
     } catch {
-      // The connection is gone, and the process's input with it.
+      // The connection is gone, and with it the process's input.
     }
     done();
   }

@@ -1,14 +1,14 @@
-/** Frames that nobody has asked for: a few are an older or newer tether's, or of sessions of an endpoint before this one. */
+/** Frames that nobody asked for. A few are normal: another version's tether sends some, and so do sessions of an earlier endpoint. */
 
-/** A frame counts as one, and one more for each so many bytes. */
+/** A frame costs 1, and 1 more for each of these many bytes. */
 const BYTES = 256;
 
-/** Counts those of one connection. */
+/** Counts the stray frames of one connection. */
 export class StrayFrames {
   private left: number;
   private at = performance.now();
 
-  /** @param burst what may come at once @param perSecond what is granted again in a second */
+  /** @param burst the cost allowed at once @param perSecond the cost that is allowed again each second */
   constructor(
     private readonly burst = 1000,
     private readonly perSecond = 100,
@@ -16,7 +16,7 @@ export class StrayFrames {
     this.left = burst;
   }
 
-  /** Another one. @param length of its payload @returns why the guest is not listened to any more; null: it is */
+  /** Counts one. @param length of its payload @returns why to hang up on the guest; null: no reason to */
   take(length: number): string | null {
     const now = performance.now();
     this.left = Math.min(this.burst, this.left + ((now - this.at) / 1000) * this.perSecond);

@@ -4,7 +4,7 @@ import { atLeast } from '../http/api-version.js';
 import { sendRawError } from '../http/errors.js';
 import { dropBody, hijack } from '../http/hijack.js';
 import { flag, query, versionOf } from '../http/request.js';
-import { RAW_STREAM, streamType } from '../http/streams.js';
+import { RAW_STREAM, streamType } from '../http/stream-type.js';
 import { acceptWebSocket } from '../http/web-socket.js';
 import { type Attachment, type AttachParts, type AttachRequest, attach, connectAttached } from './attach.js';
 

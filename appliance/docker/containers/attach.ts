@@ -1,8 +1,8 @@
 /** Attaches clients to a container's streams. */
 import type { AttachedStreams, ContainerInfo, ExecService, InteractionService } from '../../../port-layer/index.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
-import type { RawConnection } from '../http/connection.js';
-import { connectStreams, DEFAULT_DETACH_KEYS, parseDetachKeys } from '../http/streams.js';
+import { connectStreams, type StreamClient } from '../streams/connect-streams.js';
+import { DEFAULT_DETACH_KEYS, parseDetachKeys } from '../streams/detach-keys.js';
 import { type ContainerLives, checkNotPaused } from './container-lives.js';
 import { recordOf } from './container-record.js';
 
@@ -55,7 +55,7 @@ export async function attach(parts: AttachParts, reference: string, wanted: Atta
 /** Connects a client with an attachment until the output ends, the client leaves, or it detaches. */
 export async function connectAttached(
   parts: Pick<AttachParts, 'exec' | 'publish'>,
-  client: RawConnection,
+  client: StreamClient,
   { container, streams, ...wanted }: Attachment,
   multiplexed: boolean,
 ): Promise<void> {

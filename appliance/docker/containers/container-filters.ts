@@ -3,9 +3,9 @@
 import type { ContainerInfo, ExecService } from '../../../port-layer/index.js';
 import { invalid, isKind } from '../../../src/common/errors.js';
 import type { Image, ImageService } from '../../image/index.js';
-import { checkFilters } from '../http/request.js';
 import { parentOf } from '../images/image-view.js';
 import { withinTime } from '../values/bounded-time.js';
+import { checkFilters, hasLabel } from '../values/filters.js';
 import type { ContainerLives } from './container-lives.js';
 import { recordOf } from './container-record.js';
 import { dockerState } from './container-state.js';
@@ -87,8 +87,11 @@ export function filterContainers(
     const place = places.get(container.spec.id)!;
     if (!showAll && !sources.lives.isUp(container)) return false;
     if (before.some((limit) => place <= limit) || since.some((limit) => place >= limit)) return false;
-    if (!(filters.get('label') ?? []).every((label) => has(recordOf(container).config.Labels, label))) return false;
-    if (!(filters.get('annotation') ?? []).every((one) => has(recordOf(container).hostConfig.Annotations ?? {}, one)))
+    if (!(filters.get('label') ?? []).every((label) => hasLabel(recordOf(container).config.Labels, label)))
+      return false;
+    if (
+      !(filters.get('annotation') ?? []).every((one) => hasLabel(recordOf(container).hostConfig.Annotations ?? {}, one))
+    )
       return false;
     if (!passesPorts(listPorts(sources.views, container))) return false;
     return [...filters].every(([name, values]) => {
@@ -97,13 +100,6 @@ export function filterContainers(
     });
   });
   return options.limit > 0 ? result.slice(0, options.limit) : result;
-}
-
-/** `key`, or `key=value`. */
-function has(words: Record<string, string>, wanted: string): boolean {
-  const [key = '', ...rest] = wanted.split('=');
-  const value = Object.hasOwn(words, key) ? words[key] : undefined;
-  return value !== undefined && (rest.length === 0 || value === rest.join('='));
 }
 
 /** Filters that pass when any of their values does. */

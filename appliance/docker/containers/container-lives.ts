@@ -32,6 +32,11 @@ export class ContainerLives {
   }
 }
 
+/** @throws conflict in Docker's words when it does not run. @param up by default, a container that is being restarted does not */
+export function checkRunning(container: ContainerInfo, up = isUp(container)): void {
+  if (!up) throw conflict(`container ${container.spec.id} is not running`);
+}
+
 /** @param named what the message calls it @param before what has to wait @throws conflict in Docker's words when it is paused */
 export function checkNotPaused(container: ContainerInfo, named: string, before: string): void {
   if (!container.paused) return;

@@ -6,54 +6,10 @@ import { z } from 'zod';
 import type { ContainerInfo } from '../../../port-layer/index.js';
 import { internal, messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { hostConfigSchema } from './config/container-config.js';
+import { dockerConfigSchema } from './config/docker-config.js';
+import { hostConfigSchema } from './config/host-options.js';
 
 const log = logger('docker');
-
-/** Keys are all that a set of ports or paths has. */
-const keySet = z.record(
-  z.string(),
-  z.custom<object>((value) => typeof value === 'object' && value !== null),
-);
-const texts = z.array(z.string());
-
-/** `Config` as `inspect` shows it: the request merged with the image's. The defaults are for records of versions that lacked a field. */
-const configSchema = z.object({
-  Hostname: z.string().default(''),
-  Domainname: z.string().default(''),
-  User: z.string().default(''),
-  AttachStdin: z.boolean().default(false),
-  AttachStdout: z.boolean().default(false),
-  AttachStderr: z.boolean().default(false),
-  Tty: z.boolean().default(false),
-  OpenStdin: z.boolean().default(false),
-  StdinOnce: z.boolean().default(false),
-  Env: texts.default([]),
-  Cmd: texts.nullable().default(null),
-  Image: z.string().default(''),
-  Volumes: keySet.nullable().default(null),
-  WorkingDir: z.string().default(''),
-  Entrypoint: texts.nullable().default(null),
-  OnBuild: texts.nullable().default(null),
-  Labels: z.record(z.string(), z.string()).default({}),
-  ExposedPorts: keySet.optional(),
-  StopSignal: z.string().optional(),
-  ArgsEscaped: z.boolean().optional(),
-  NetworkDisabled: z.boolean().optional(),
-  StopTimeout: z.number().optional(),
-  Healthcheck: z
-    .object({
-      Test: texts.nullish(),
-      Interval: z.number().nullish(),
-      Timeout: z.number().nullish(),
-      StartPeriod: z.number().nullish(),
-      StartInterval: z.number().nullish(),
-      Retries: z.number().nullish(),
-    })
-    .optional(),
-  MacAddress: z.string().optional(),
-  Shell: texts.optional(),
-});
 
 /** A link to another container. `name`: the target's when the link was made. */
 const linkSchema = z.object({ id: z.string(), name: z.string(), alias: z.string() });
@@ -90,7 +46,6 @@ const restartSchema = z.object({
   stopped: z.boolean(),
 });
 
-export type DockerConfig = z.infer<typeof configSchema>;
 export type Link = z.infer<typeof linkSchema>;
 export type MountPoint = z.infer<typeof mountPointSchema>;
 export type RestartRecord = z.infer<typeof restartSchema>;
@@ -109,7 +64,7 @@ function json<T>(key: string, schema: z.ZodType<T>, absent: T): Part<T> {
 }
 
 const PARTS = {
-  config: json('docker.config', configSchema, configSchema.parse({})),
+  config: json('docker.config', dockerConfigSchema, dockerConfigSchema.parse({})),
   hostConfig: json('docker.hostConfig', hostConfigSchema, {}),
   /** Which of several networks leads out; with a single network it is only shown. */
   gatewayPriority: json('docker.gatewayPriority', z.number(), 0),

@@ -4,8 +4,9 @@ import type { HealthState } from '../health/health-state.js';
 import { API_VERSION, atLeast } from '../http/api-version.js';
 import { STORAGE_DRIVER } from '../system/storage-driver.js';
 import { mountsView } from '../volumes/mount-points.js';
+import type { DockerConfig } from './config/docker-config.js';
 import type { ContainerLife } from './container-life.js';
-import { type DockerConfig, intactRecord } from './container-record.js';
+import { intactRecord } from './container-record.js';
 import { dockerState, isUp } from './container-state.js';
 import { hostConfigView } from './host-config-view.js';
 import { linksView } from './links.js';
@@ -45,7 +46,7 @@ export function inspectView(sources: ViewSources, container: ContainerInfo, apiV
       : '',
     ExecIDs: execIds.length === 0 ? null : execIds,
     HostConfig: {
-      ...hostConfigView(record, spec, apiVersion),
+      ...hostConfigView(record.hostConfig, spec, apiVersion),
       Links: linksView(container, sources.containers()),
     },
     ...(legacy ? {} : { Storage: { RootFS: { Snapshot: { Name: STORAGE_DRIVER } } } }),

@@ -3,16 +3,15 @@ import type { ContainerInfo, ExecService, StopOptions } from '../../../port-laye
 import { conflict, isKind, notModified } from '../../../src/common/errors.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
+import { MAX_TIMER_MS } from '../values/timers.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { signalOr } from './config/signals.js';
-import type { ContainerLives } from './container-lives.js';
+import { type ContainerLives, checkRunning } from './container-lives.js';
 import { recordOf } from './container-record.js';
 import { dockerState, isUp } from './container-state.js';
 import type { Launcher } from './launch.js';
 
 const SIGKILL = 9;
-/** The longest delay that a timer takes. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What the life of containers depends on. */
 export interface LifecycleParts {
@@ -86,7 +85,7 @@ export class Lifecycle {
     const { exec, lives, publish, restarts } = this.parts;
     const container = exec.resolve(id);
     const { spec } = container;
-    if (!lives.isUp(container)) throw conflict(`container ${spec.id} is not running`);
+    checkRunning(container, lives.isUp(container));
     // Where a container has no stop signal of its own, Docker takes any signal as a wish that it ends.
     const own = recordOf(container).config.StopSignal;
     const final = own === undefined || signal === SIGKILL || signal === signalOr(own, -1);

@@ -22,13 +22,13 @@ function parseLink(text: string): { reference: string; alias: string } {
   return { reference: reference.replace(/^\//, ''), alias: alias.split('/').at(-1)! };
 }
 
-/** Annotations of a new container with links. @throws invalid for a target that is not there */
-export function linkAnnotations(request: CreateBody, exec: Pick<ExecService, 'resolve'>): Record<string, string> {
+/** The links of a new container. @throws invalid for a target that does not exist */
+export function wantedLinks(request: CreateBody, exec: Pick<ExecService, 'resolve'>): Link[] {
   const wanted = request.HostConfig?.Links ?? [];
-  if (wanted.length === 0) return {};
+  if (wanted.length === 0) return [];
   if (wanted.length > MAX_LINKS) throw invalid(`too many links: ${wanted.length}`);
   if (request.HostConfig?.NetworkMode === 'none') throw invalid('conflicting options: links without a network');
-  const links = wanted.map((text): Link => {
+  return wanted.map((text): Link => {
     const { reference, alias } = parseLink(text);
     if (!/^[A-Za-z0-9_.-]+$/.test(alias)) throw invalid(`bad format for links: ${text}`);
     try {
@@ -39,7 +39,6 @@ export function linkAnnotations(request: CreateBody, exec: Pick<ExecService, 're
       throw invalid(`could not get container for ${reference}: No such container: ${reference}`);
     }
   });
-  return annotationsOf({ links });
 }
 
 /** Annotations of a container without the link of that alias; null when it has none. */

@@ -3,7 +3,8 @@ import type { Request, Router } from 'express';
 import type { ExecService, InteractionService } from '../../../port-layer/index.js';
 import { invalid } from '../../../src/common/errors.js';
 import { flag, hangup, query, versionOf } from '../http/request.js';
-import { drained, streamType } from '../http/streams.js';
+import { streamType } from '../http/stream-type.js';
+import { drained } from '../streams/drained.js';
 import { parseUnixTime } from '../values/timestamps.js';
 import { type LogRequest, readLogs } from './logs.js';
 

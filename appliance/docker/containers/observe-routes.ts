@@ -5,7 +5,7 @@ import { invalid } from '../../../src/common/errors.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
 import { atLeast } from '../http/api-version.js';
 import { flag, hangup, query, versionOf } from '../http/request.js';
-import { drained } from '../http/streams.js';
+import { drained } from '../streams/drained.js';
 import { StatsWatch } from './stats-watch.js';
 import { top } from './top/top.js';
 

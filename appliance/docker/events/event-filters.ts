@@ -1,5 +1,6 @@
 /** The filters of `docker events` (moby `daemon/events/filter.go`). Some match the beginning of a name, some all of it. */
 import { familiarName, parseReference } from '../../image/index.js';
+import { hasLabel } from '../values/filters.js';
 import type { DockerEvent } from './event-bus.js';
 
 /** Types whose filters match the beginning of an id or a name. */
@@ -21,10 +22,7 @@ export function passes(event: DockerEvent, filters: Map<string, string[]>): bool
     any('scope', (value) => event.scope === value) &&
     ACTORS.every((type) => any(type, (value) => id.startsWith(value) || (attributes.name ?? '').startsWith(value))) &&
     any('image', (value) => imageNames(event).includes(value)) &&
-    (filters.get('label') ?? []).every((label) => {
-      const [key = '', ...rest] = label.split('=');
-      return Object.hasOwn(attributes, key) && (rest.length === 0 || attributes[key] === rest.join('='));
-    })
+    (filters.get('label') ?? []).every((label) => hasLabel(attributes, label))
   );
 }
 

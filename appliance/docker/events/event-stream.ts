@@ -1,9 +1,8 @@
 /** Follows events: those that are kept, then those that come. */
+
+import { endAt } from '../values/timers.js';
 import type { DockerEvent, EventBus } from './event-bus.js';
 import { passes } from './event-filters.js';
-
-/** The longest delay that a timer takes. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Which events are wanted. Times are in nanoseconds since 1970; null: not limited. */
 export interface EventRequest {
@@ -41,15 +40,4 @@ export function followEvents(
   };
   if (gone.aborted) leave();
   else gone.addEventListener('abort', leave, { once: true });
-}
-
-/** Calls `body` at a time that may be further away than a timer can be set to. @param at in milliseconds since 1970 */
-function endAt(at: number, body: () => void): { stop(): void } {
-  let timer: NodeJS.Timeout;
-  const wait = (): void => {
-    const left = at - Date.now();
-    timer = setTimeout(left > MAX_TIMER_MS ? wait : body, Math.min(Math.max(0, left), MAX_TIMER_MS));
-  };
-  wait();
-  return { stop: () => clearTimeout(timer) };
 }

@@ -1,6 +1,6 @@
 /** The process of an exec or a health probe. */
 import { CAPABILITIES, type ContainerInfo, type ProcessSpec } from '../../../port-layer/index.js';
-import { processEnv, replaceEnv } from '../containers/config/container-spec.js';
+import { processEnv, replaceEnv } from '../containers/config/process-env.js';
 import { intactRecord } from '../containers/container-record.js';
 
 /** What an exec asks for. What it leaves out is taken from the container's main process. */

@@ -5,7 +5,7 @@ import { execSchema, execStartSchema } from '../containers/config/container-conf
 import { atLeast } from '../http/api-version.js';
 import { hijack } from '../http/hijack.js';
 import { body, terminalSize, versionOf } from '../http/request.js';
-import { streamType } from '../http/streams.js';
+import { streamType } from '../http/stream-type.js';
 import type { Execs } from './exec-service.js';
 import { execView } from './exec-view.js';
 

@@ -6,11 +6,12 @@ import type {
   ExecService,
   InteractionService,
 } from '../../../port-layer/index.js';
-import { conflict, invalid } from '../../../src/common/errors.js';
-import { type ContainerLives, checkNotPaused } from '../containers/container-lives.js';
+import { invalid } from '../../../src/common/errors.js';
+import { type ContainerLives, checkNotPaused, checkRunning } from '../containers/container-lives.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
-import type { RawConnection } from '../http/connection.js';
-import { connectStreams, DEFAULT_DETACH_KEYS, frame, parseDetachKeys } from '../http/streams.js';
+import { connectStreams, type StreamClient } from '../streams/connect-streams.js';
+import { DEFAULT_DETACH_KEYS, parseDetachKeys } from '../streams/detach-keys.js';
+import { frame } from '../streams/frames.js';
 import { dockerMessage } from '../words/docker-message.js';
 import { commandLine, execProcess, type WantedProcess } from './exec-process.js';
 
@@ -35,7 +36,7 @@ export interface KnownExec extends ExecInfo {
 
 /** A client that an exec's streams go to. */
 export interface ExecClient {
-  connection: RawConnection;
+  connection: StreamClient;
   /** Output is held back until this is over. */
   ready?: Promise<void> | undefined;
 }
@@ -63,8 +64,7 @@ export class Execs {
     if (wanted.detachKeys !== '') parseDetachKeys(wanted.detachKeys, 'escape');
     checkNotPaused(container, `Container ${reference}`, 'exec');
     lives.checkNotRestarting(container);
-    if (container.state !== 'running' && container.state !== 'stopping')
-      throw conflict(`container ${id} is not running`);
+    checkRunning(container);
     if (wanted.user) await interaction.checkUser(id, wanted.user);
     const spec = execProcess(container, wanted);
     if (wanted.size !== null) spec.terminalSize = wanted.size;

@@ -1,11 +1,9 @@
 /** Probes one container while it runs. As in Docker, the next probe is due an interval after the end of the last one. */
 
+import { MAX_TIMER_MS } from '../values/timers.js';
 import { dockerMessage } from '../words/docker-message.js';
 import type { HealthCheck } from './health-check.js';
 import { afterProbe, type HealthState, type ProbeResult } from './health-state.js';
-
-/** The longest delay that a timer takes. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** The exit code of a process that SIGKILL ended. */
 const KILLED = 137;

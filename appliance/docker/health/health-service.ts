@@ -1,29 +1,21 @@
 /** The health of all containers: probes, with execs, those that run and have a check, and publishes when their health changes. */
-import type { ContainerInfo, InteractionService, KeyValueStore, OutputChunk } from '../../../port-layer/index.js';
+import type { ContainerInfo, KeyValueStore } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { within } from '../../../src/common/within.js';
 import { recordOf } from '../containers/container-record.js';
-import { commandLine, execProcess } from '../execs/exec-process.js';
-import { goDuration } from '../values/human.js';
+import { isUp } from '../containers/container-state.js';
 import { type HealthCheck, healthCheck } from './health-check.js';
-import { HealthMonitor, type ProbeOutcome } from './health-monitor.js';
+import { HealthMonitor } from './health-monitor.js';
 import { HealthRecords } from './health-record.js';
 import { type HealthState, startingHealth, unwatchedHealth } from './health-state.js';
-import { LimitedOutput } from './limited-output.js';
+import { type ProbeParts, probe } from './probe.js';
 
 const log = logger('docker');
-const SIGKILL = 9;
 
 /** What health depends on. */
-export interface HealthContext {
-  interaction: InteractionService;
+export interface HealthContext extends ProbeParts {
   /** Keeps health for the next endpoint. */
   kv: KeyValueStore;
-  /** Publishes an event. */
-  publish(container: ContainerInfo, action: string, attributes?: Record<string, string>): void;
-  /** The container as it is now. @throws notFound */
-  resolve(id: string): ContainerInfo;
 }
 
 /** There is one for an engine. */
@@ -69,7 +61,7 @@ export class HealthService {
       containers.map(async (container) => {
         if (checkOf(container) === null) return;
         const { id } = container.spec;
-        const runs = container.state === 'running' || container.state === 'stopping';
+        const runs = isUp(container);
         const known = await this.records.read(id, runs ? container.startedAt : null);
         if (known === null) return;
         if (known.sameRun) this.runs.set(id, startOf(container));
@@ -132,7 +124,7 @@ export class HealthService {
       check,
       startedAt: startOf(container),
       lastProbe,
-      probe: (signal) => this.probe(id, check, signal),
+      probe: (signal) => probe(this.context, id, check, signal),
       state: () => this.states.get(id)!,
       changed: (state) => this.changed(id, state),
     });
@@ -152,53 +144,7 @@ export class HealthService {
       log.debug({ container: id, err: messageOf(error) }, 'a container was removed before its health was published');
     }
   }
-
-  /** Runs one exec. Its time counts from the start of the process. */
-  private async probe(id: string, check: HealthCheck, signal: AbortSignal): Promise<ProbeOutcome> {
-    const { interaction, publish, resolve } = this.context;
-    const container = resolve(id);
-    const process = execProcess(container, { args: check.args });
-    const exec = await interaction.execCreate(id, process, { stdin: false, stdout: true, stderr: true });
-    publish(container, `exec_create: ${commandLine(process)}`, { execID: exec.id });
-    publish(container, `exec_start: ${commandLine(process)}`, { execID: exec.id });
-    const streams = await interaction.execStart(exec.id, { detach: false });
-    const over = interaction.execWait(exec.id).then((exitCode) => {
-      publish(container, 'exec_die', { execID: exec.id, exitCode: String(exitCode) });
-      return exitCode;
-    });
-    const output = new LimitedOutput();
-    const read = (async (): Promise<void> => {
-      for await (const { data } of (streams?.output ?? []) as AsyncIterable<OutputChunk>) output.add(data);
-    })();
-    // Output may go on after the end of the probe's first process.
-    read.catch(() => undefined);
-    const kill = (): void => void interaction.execKill(exec.id, SIGKILL).catch(() => undefined);
-    signal.addEventListener('abort', kill, { once: true });
-    if (signal.aborted) kill();
-    try {
-      const exitCode = await within(over, check.timeoutMs, () => null);
-      if (exitCode !== null) {
-        await within(read, OUTPUT_MS, () => undefined);
-        return { exitCode, output: output.toString() };
-      }
-      kill();
-      await within(over, KILL_MS, () => null);
-      await within(read, OUTPUT_MS, () => undefined);
-      const text = output.toString();
-      const exceeded = `Health check exceeded timeout (${goDuration(check.timeoutMs)})`;
-      return { exitCode: -1, output: text === '' ? exceeded : `${exceeded}: ${text}` };
-    } finally {
-      signal.removeEventListener('abort', kill);
-      streams?.close();
-    }
-  }
 }
-
-/** How long to wait for the end of a probe that was killed. If the guest does not tell it, the probe has failed all the same. */
-const KILL_MS = 10_000;
-
-/** How long to wait for output after the end of a probe. */
-const OUTPUT_MS = 1000;
 
 const startOf = ({ startedAt }: ContainerInfo): Date => startedAt ?? new Date();
 

@@ -5,7 +5,8 @@
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { Readable, type Writable } from 'node:stream';
+import { Readable } from 'node:stream';
+import type { StreamClient } from '../streams/connect-streams.js';
 import { BodyDecoder, BodyError } from './body-decoder.js';
 import { GrowingBuffer } from './growing-buffer.js';
 import { endOfHead, HeadError, MAX_HEAD, parseHead, type RequestHead } from './request-head.js';
@@ -33,16 +34,10 @@ export interface ConnectionWatcher {
   keeps(bytes: number): void;
 }
 
-/** A connection that has become a stream. */
-export interface RawConnection {
-  input: Readable;
-  output: Writable;
-}
-
 const connections = new WeakMap<IncomingMessage, Connection>();
 
 /** Makes a request's connection a stream. Its input is what follows the body or, if the body was not read, the body itself. */
-export function takeOver(request: IncomingMessage): RawConnection & { socket: Socket; head: Buffer } {
+export function takeOver(request: IncomingMessage): StreamClient & { socket: Socket; head: Buffer } {
   return connections.get(request)!.takeOver();
 }
 
@@ -369,7 +364,7 @@ export class Connection {
     if (!this.socket.destroyed) this.limit(LINGER_MS);
   }
 
-  takeOver(): RawConnection & { socket: Socket; head: Buffer } {
+  takeOver(): StreamClient & { socket: Socket; head: Buffer } {
     const { socket, bytes: head } = this;
     const [request, response] = [this.request!, this.response!];
     response.detachSocket(socket);

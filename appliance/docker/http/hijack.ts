@@ -1,9 +1,10 @@
 /** Turns a request's connection into a raw stream, as attach and exec do ("hijacking" in Docker's words). */
 import type { Request, Response } from 'express';
+import type { StreamClient } from '../streams/connect-streams.js';
 import { readBody } from './body-reader.js';
-import { type RawConnection, takeOver } from './connection.js';
+import { takeOver } from './connection.js';
 import { ENGINE_HEADERS } from './engine-headers.js';
-import { RAW_STREAM } from './streams.js';
+import { RAW_STREAM } from './stream-type.js';
 
 /**
  * Answers a request and takes its connection over. With `Upgrade` the answer is 101 with `upgradeType` as its content type, otherwise
@@ -15,7 +16,7 @@ export function hijack(
   response: Response,
   upgradeType: string,
   options: { headers?: boolean } = {},
-): RawConnection {
+): StreamClient {
   const own =
     options.headers === true ? ENGINE_HEADERS.map((name) => `${name}: ${String(response.get(name))}\r\n`) : [];
   const status =

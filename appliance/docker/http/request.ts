@@ -87,11 +87,6 @@ export function filters(request: Request): Map<string, string[]> {
   }
 }
 
-/** @throws invalid for a filter that the route does not know */
-export function checkFilters(given: Map<string, string[]>, known: string[]): void {
-  for (const name of given.keys()) if (!known.includes(name)) throw invalid(`invalid filter '${name}'`);
-}
-
 /** The size of a terminal, `h` and `w`. @throws invalid in Docker's words */
 export function terminalSize(request: Request): { rows: number; cols: number } {
   const side = (name: string, word: string): number => {

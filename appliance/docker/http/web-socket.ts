@@ -3,8 +3,9 @@ import { Duplex } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Request, Response } from 'express';
 import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws';
+import type { StreamClient } from '../streams/connect-streams.js';
 import { atLeast } from './api-version.js';
-import { type RawConnection, takeOver } from './connection.js';
+import { takeOver } from './connection.js';
 import { versionOf } from './request.js';
 
 /** The largest message in bytes. A message is input, and kept in memory until it is taken. */
@@ -23,7 +24,7 @@ const server = new WebSocketServer({
  * Makes a request's connection a WebSocket. Output goes in binary messages; clients before 1.28 know only text messages.
  * @returns null: the request did not ask for one, and has been answered
  */
-export async function acceptWebSocket(request: Request, response: Response): Promise<RawConnection | null> {
+export async function acceptWebSocket(request: Request, response: Response): Promise<StreamClient | null> {
   const asked = /(^|,)\s*upgrade\s*(,|$)/i.test(request.headers.connection ?? '');
   if (!asked || request.headers.upgrade?.toLowerCase() !== 'websocket') {
     response.writeHead(400, { 'Content-Type': 'text/plain; charset=utf-8', Connection: 'close' });

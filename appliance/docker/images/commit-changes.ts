@@ -1,8 +1,8 @@
 /** `docker commit --change`: Dockerfile instructions that change an image's configuration. */
 import { posix } from 'node:path';
 import { invalid } from '../../../src/common/errors.js';
+import type { DockerConfig } from '../containers/config/docker-config.js';
 import { parseSignal } from '../containers/config/signals.js';
-import type { DockerConfig } from '../containers/container-record.js';
 import { expand, splitWords } from './change-words.js';
 
 const SHELL = ['/bin/sh', '-c'];

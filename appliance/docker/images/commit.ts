@@ -3,10 +3,11 @@ import type { ExecService, FileService } from '../../../port-layer/index.js';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
 import { commitReference, familiarString, type ImageService } from '../../image/index.js';
 import type { CreateBody } from '../containers/config/container-config.js';
-import { type DockerConfig, intactRecord } from '../containers/container-record.js';
+import type { DockerConfig } from '../containers/config/docker-config.js';
+import { intactRecord } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
-import { ENGINE_VERSION } from '../system/info.js';
+import { ENGINE_VERSION } from '../system/version.js';
 import { applyChanges } from './commit-changes.js';
 import type { ContainerImages } from './container-images.js';
 

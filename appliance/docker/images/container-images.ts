@@ -1,6 +1,7 @@
 /** Which image a container was made from, and which containers an image has. */
 import type { ContainerInfo, ExecService } from '../../../port-layer/index.js';
 import type { Image, ImageService } from '../../image/index.js';
+import { isUp } from '../containers/container-state.js';
 
 /** A container of an image. */
 export interface ImageUser {
@@ -32,9 +33,6 @@ export class ContainerImages {
     return this.exec
       .list()
       .filter((container) => container.spec.imageId === imageId)
-      .map((container) => ({
-        id: container.spec.id,
-        running: container.state === 'running' || container.state === 'stopping',
-      }));
+      .map((container) => ({ id: container.spec.id, running: isUp(container) }));
   }
 }

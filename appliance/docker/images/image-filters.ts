@@ -3,7 +3,7 @@
 import { invalid } from '../../../src/common/errors.js';
 import { matchesGlob } from '../../../src/common/glob.js';
 import type { Image, ImageService } from '../../image/index.js';
-import { checkFilters } from '../http/request.js';
+import { checkFilters, hasLabel } from '../values/filters.js';
 import { createdSeconds } from './image-view.js';
 
 /** @throws invalid for filters and values that Docker does not know */
@@ -26,10 +26,7 @@ export function filterImages(images: Pick<ImageService, 'list' | 'resolve'>, giv
         return false;
       if (before.some((limit) => created >= limit) || since.some((limit) => created <= limit)) return false;
       const labels = image.config.config.Labels ?? {};
-      const labelled = (given.get('label') ?? []).every((label) => {
-        const [key = '', ...rest] = label.split('=');
-        return labels[key] !== undefined && (rest.length === 0 || labels[key] === rest.join('='));
-      });
+      const labelled = (given.get('label') ?? []).every((label) => hasLabel(labels, label));
       const references = given.get('reference') ?? [];
       return (
         labelled &&

@@ -5,7 +5,8 @@ import type { NetworkService } from '../../../port-layer/index.js';
 import { goType } from '../../../src/common/go-json.js';
 import { endpointSchema } from '../containers/config/container-config.js';
 import { atLeast } from '../http/api-version.js';
-import { body, checkFilters, filters, versionOf } from '../http/request.js';
+import { body, filters, versionOf } from '../http/request.js';
+import { checkFilters } from '../values/filters.js';
 import { connect, disconnect, type MembershipParts } from './membership.js';
 import { networkView } from './network-view.js';
 

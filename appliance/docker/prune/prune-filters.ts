@@ -1,5 +1,6 @@
 /** The filters that all prune requests share: `until`, `label` and `label!`. */
 import { CaissonError, invalid, messageOf } from '../../../src/common/errors.js';
+import { hasLabel } from '../values/filters.js';
 import { parseTime } from '../values/timestamps.js';
 
 /** Decides what may be pruned. */
@@ -26,10 +27,7 @@ export class PruneFilters {
 }
 
 function hasAll(labels: Record<string, string>, wanted: string[]): boolean {
-  return wanted.every((label) => {
-    const [key = '', ...rest] = label.split('=');
-    return Object.hasOwn(labels, key) && (rest.length === 0 || labels[key] === rest.join('='));
-  });
+  return wanted.every((label) => hasLabel(labels, label));
 }
 
 /** Runs `body`, and puts `prefix` before the message of what it throws. @throws invalid */

@@ -9,9 +9,6 @@ export interface PruneProgress {
   over(): boolean;
 }
 
-/** For a prune whose client only gets the report. */
-export const QUIET: PruneProgress = { deleted: () => undefined, over: () => false };
-
 /** Lets one prune of a kind run at a time. The function that it returns @throws conflict in Docker's words while one is running */
 export function oneAtATime(): (body: () => Promise<void>) => Promise<void> {
   let busy = false;

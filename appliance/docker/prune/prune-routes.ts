@@ -4,14 +4,15 @@ import { invalid } from '../../../src/common/errors.js';
 import { type PruneContainersParts, pruneContainers } from '../containers/prune.js';
 import type { EventBus } from '../events/event-bus.js';
 import { atLeast } from '../http/api-version.js';
-import { checkFilters, filters, hangup, versionOf } from '../http/request.js';
+import { filters, hangup, versionOf } from '../http/request.js';
+import { streamedReport } from '../http/streamed-report.js';
 import { type PruneImagesParts, pruneImages } from '../images/prune.js';
+import { checkFilters } from '../values/filters.js';
 import { parseBool } from '../values/parse-bool.js';
 import { type PruneVolumesParts, pruneVolumes } from '../volumes/prune.js';
 import { ANONYMOUS_LABEL } from '../volumes/volume-options.js';
 import { PruneFilters, prefixed } from './prune-filters.js';
 import { oneAtATime } from './prune-progress.js';
-import { streamedReport } from './prune-report.js';
 
 /** What the routes need. */
 export interface PruneParts extends PruneContainersParts, PruneImagesParts, PruneVolumesParts {

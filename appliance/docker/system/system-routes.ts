@@ -2,7 +2,8 @@
 import type { RequestHandler, Router } from 'express';
 import { notFound } from '../../../src/common/errors.js';
 import { versionOf } from '../http/request.js';
-import { type InfoSources, infoView, versionView } from './info.js';
+import { type InfoSources, infoView } from './info.js';
+import { versionView } from './version.js';
 
 /** Adds the routes. */
 export function systemRoutes(router: Router, sources: InfoSources): void {
@@ -20,7 +21,7 @@ export function systemRoutes(router: Router, sources: InfoSources): void {
   router.head('/_ping', ping);
 
   router.get('/version', async (_request, response) => {
-    response.json(await versionView(sources));
+    response.json(versionView(await sources.hostInfo()));
   });
 
   router.get('/info', async (request, response) => {

@@ -1,7 +1,7 @@
 /** Parses the mounts of a create request one by one: `-v` texts and `--mount` objects. Messages are in Docker's words. */
 import { posix } from 'node:path';
 import { invalid, unavailable, unsupported } from '../../../src/common/errors.js';
-import type { MountRequest } from '../containers/config/container-config.js';
+import type { MountRequest } from '../containers/config/mount-request.js';
 
 /** A mount that a request asks for. */
 export interface WantedMount {

@@ -1,9 +1,9 @@
 /** The filters of `docker volume ls`. */
 import type { VolumeInfo } from '../../../port-layer/index.js';
 import { invalid } from '../../../src/common/errors.js';
-import { checkFilters } from '../http/request.js';
 import { PruneFilters } from '../prune/prune-filters.js';
 import { withinTime } from '../values/bounded-time.js';
+import { checkFilters } from '../values/filters.js';
 import type { VolumeService } from './volume-service.js';
 
 /** How long a regular expression may take for all names. */

@@ -4,8 +4,9 @@ import type { VchConfig } from '../../../port-layer/config.js';
 import {
   type ContainerInfo,
   type ContainerSpec,
-  type PortLayer,
+  type ExecService,
   type VolumeInfo,
+  type VolumeStore,
   volumeDiskName,
   volumeDisks,
 } from '../../../port-layer/index.js';
@@ -29,14 +30,11 @@ export class VolumeService {
   private readonly removing = new Map<string, Promise<void>>();
 
   constructor(
-    private readonly portLayer: PortLayer,
-    private readonly events: EventBus,
+    private readonly store: VolumeStore,
+    private readonly exec: Pick<ExecService, 'list' | 'resolve'>,
+    private readonly events: Pick<EventBus, 'publish'>,
     private readonly config: VchConfig,
   ) {}
-
-  private get store(): PortLayer['volumes'] {
-    return this.portLayer.volumes;
-  }
 
   /** The path of a volume, as vSphere writes it. */
   sourceOf = (name: string): string => volumeDiskName(this.config, name);
@@ -54,7 +52,7 @@ export class VolumeService {
 
   /** The ids of the containers that use a volume. */
   usersOf(name: string): string[] {
-    return this.portLayer.exec
+    return this.exec
       .list()
       .filter(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name))
       .map(({ spec }) => spec.id);
@@ -204,7 +202,7 @@ export class VolumeService {
     const { reference, readOnly } = parseVolumesFrom(text);
     let source: ContainerInfo;
     try {
-      source = this.portLayer.exec.resolve(reference);
+      source = this.exec.resolve(reference);
     } catch (error) {
       throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }

@@ -1,4 +1,4 @@
-/** The records of one tree on their way to the endpoint, no faster than it asks for them. */
+/** Sends the records of a tree to the endpoint, no faster than it asks for them. */
 import type { FileEntry } from '../../files/root-files.js';
 import { RecordPack } from '../records.js';
 import type { EndpointFiles } from './endpoint.js';
@@ -9,7 +9,7 @@ export class BatchSender {
   private readonly pack = new RecordPack();
   private wake: (() => void) | null = null;
 
-  /** @param credit batches that may be sent */
+  /** @param credit number of batches that may be sent */
   constructor(
     private readonly endpoint: Pick<EndpointFiles, 'send'>,
     private readonly id: number,
@@ -50,7 +50,7 @@ export class BatchSender {
     return this.pack.full ? this.flush() : undefined;
   }
 
-  /** Sends what has gathered, as soon as that may be. */
+  /** Sends what has been gathered, as soon as there is credit. */
   async flush(): Promise<void> {
     while (this.credit === 0 && !this.cancelled)
       await new Promise<void>((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * A process that reads (and changes) disks that a guest may have written to, for one call of the endpoint at a time. What such a disk
- * does to its reader, it does here: the endpoint ends a process that is silent, works for too long, or needs too much memory.
+ * A process that reads (and changes) disks that a guest may have written to, for one call of the endpoint at a time. Whatever such a disk
+ * does to its reader happens here: the endpoint kills a process that is silent, works too long, or needs too much memory.
  * File descriptor 3 is a socket to the endpoint, which reads the datastore for it.
  */
 import { writeFileSync } from 'node:fs';
@@ -13,13 +13,13 @@ import { BatchSender } from './batch-sender.js';
 import { EndpointFiles } from './endpoint.js';
 import { recover, ServedDisk } from './served-disk.js';
 
-/** How often it says that it is there while something is under way. */
+/** How often it gives a sign of life while it works. */
 const ALIVE_MS = 500;
-/** Batches of a tree that may be on their way. */
+/** Batches of a tree that may be in transit. */
 const AHEAD = 4;
 
 try {
-  // Before the endpoint, where memory is short.
+  // When memory is short, this process goes before the endpoint.
   writeFileSync('/proc/self/oom_score_adj', '500');
 } catch {
   // It is only a preference.
@@ -30,7 +30,7 @@ const endpoint = new EndpointFiles(socket);
 const frames = new FrameReader<ToReader>();
 const disks = new Map<number, ServedDisk>();
 const trees = new Map<number, BatchSender>();
-/** Per disk: records are put in the order in which they come. */
+/** Per disk: records are stored in the order in which they arrive. */
 const puts = new Map<number, { last: Promise<void>; failure: ToldError | null }>();
 let busy = 0;
 
@@ -113,7 +113,7 @@ async function carryOut(id: number, number: number, request: DiskRequest): Promi
   }
 }
 
-/** After the first record that cannot be put, no other is. */
+/** After the first record that cannot be stored, no others are. */
 function put(number: number, records: PackedRecords, bytes: Buffer): void {
   const queue = puts.get(number) ?? { last: Promise.resolve(), failure: null };
   puts.set(number, queue);

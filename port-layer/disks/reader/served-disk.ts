@@ -1,4 +1,4 @@
-/** One open disk in a process that reads disks: answers what the endpoint asks of it. */
+/** One open disk in a process that reads disks: answers the endpoint's requests for it. */
 import { posix } from 'node:path';
 import { internal, isKind } from '../../../src/common/errors.js';
 import {
@@ -32,7 +32,7 @@ import type { BatchSender } from './batch-sender.js';
 /** As the kernel's PATH_MAX and NAME_MAX. */
 const MAX_PATH = 4096;
 const MAX_NAME = 255;
-/** Content of the journal is sent in pieces of this size. */
+/** Content that is in the journal is sent in pieces of this size. */
 const PIECE = 256 * 1024;
 
 const KINDS: Record<FileType, number> = {
@@ -46,7 +46,7 @@ const KINDS: Record<FileType, number> = {
 };
 
 export class ServedDisk {
-  /** Inodes of files with several names whose content was given already. */
+  /** Inodes with several names whose content has been sent. */
   private readonly given = new Set<number>();
   private changes: DiskChanges | null = null;
 
@@ -73,7 +73,7 @@ export class ServedDisk {
     return this.entry(await this.find(path), path, false);
   }
 
-  /** Sends what is at `path` and below it. */
+  /** Sends everything at and below `path`. */
   async tree(path: string, options: TreeOptions, out: BatchSender): Promise<void> {
     await this.walk(await this.find(path), '', options, this.filesystem.treeGuard(), out);
     await out.flush();
@@ -107,7 +107,7 @@ export class ServedDisk {
     }
   }
 
-  /** Where a file's content is; of what the journal has, the content itself. */
+  /** Tells where a file's content is, or sends the content itself if it is in the journal. */
   private async content(ino: number, size: number, out: BatchSender): Promise<void> {
     for await (const piece of this.filesystem.layout(ino, { end: size })) {
       if (out.cancelled) return;
@@ -167,7 +167,7 @@ export class ServedDisk {
     };
   }
 
-  /** Bytes of all files, those with several names once. */
+  /** Bytes of all files; files with several names count once. */
   async usage(): Promise<number> {
     const { filesystem } = this;
     const counted = new Set<number>();
@@ -186,13 +186,13 @@ export class ServedDisk {
     return size;
   }
 
-  /** The root has no entries. */
+  /** Whether the root has no entries. */
   async isEmpty(): Promise<boolean> {
     for await (const _entry of this.filesystem.readdir(this.filesystem.root)) return false;
     return true;
   }
 
-  /** A journal is to be carried out. */
+  /** Whether a journal has to be replayed. */
   get isDirty(): boolean {
     return this.filesystem.needsRecovery;
   }
@@ -233,7 +233,7 @@ export class ServedDisk {
   }
 }
 
-/** Carries out the journal of a volume's disk, a file of this machine. */
+/** Replays the journal of a volume's disk, a local file. */
 export async function recover(local: string): Promise<void> {
   const disk = await ChangedDisk.open(local, null);
   await disk.finish();

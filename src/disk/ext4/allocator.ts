@@ -2,7 +2,7 @@
  * Free blocks and inodes of a filesystem being written: the group descriptors in memory, the bitmaps on the disk's cache.
  *
  * Allocation goes upwards from behind the last block (inode) in use and only returns to freed space when the end is reached.
- * So a layer's content lies together, in grains of its own, and the parent's grains need not be copied. With
+ * So a layer's content is stored together, in grains of its own, and the parent's grains need not be copied. With
  * {@link Allocator.reuseFreed} it also goes back to what was freed, so that a disk does not grow with every change.
  */
 import { insufficientResources, invalid } from '../../common/errors.js';
@@ -48,7 +48,7 @@ function findClear(bits: Buffer, base: number, from: number, to: number): number
 export class Allocator {
   private nextBlock = 0;
   private nextInode = 0;
-  /** Go back to blocks that were freed in grains the disk has of its own: for a disk that is changed again and again. */
+  /** Reuse freed blocks in grains that the disk owns: for a disk that is changed again and again. */
   reuseFreed = false;
 
   private constructor(
@@ -57,7 +57,7 @@ export class Allocator {
     private readonly groups: Group[],
   ) {}
 
-  /** Reads the descriptors of the filesystem on `disk`. Throws `invalid` when they make no sense. */
+  /** Reads the descriptors of the filesystem on `disk`. Throws `invalid` if they are inconsistent. */
   static async load(disk: DeltaDisk, sb: Superblock): Promise<Allocator> {
     const groups: Group[] = [];
     const tableBlocks = (sb.inodesPerGroup * c.INODE_SIZE) / c.BLOCK;
@@ -255,7 +255,7 @@ export class Allocator {
     return group.inodeTable * c.BLOCK + ((ino - 1) % this.sb.inodesPerGroup) * c.INODE_SIZE;
   }
 
-  /** Writes descriptors and the superblock's counts. Copies of the superblock stay as they were, as the kernel has it. */
+  /** Writes descriptors and the superblock's counts. Copies of the superblock are left alone, as the kernel does. */
   async store(): Promise<void> {
     const descriptors = Buffer.alloc(this.groups.length * DESCRIPTOR);
     let freeBlocks = 0;

@@ -1,4 +1,4 @@
-/** A set of numbers that lie together (inodes, blocks), one bit each; memory is taken only where there are some. */
+/** A set of numbers that are close together (inodes, blocks), one bit each; pages without members take no memory. */
 
 /** Bits of a page. */
 const PAGE = 32_768;

@@ -68,7 +68,7 @@ export class DirectoryCache {
     return directory;
   }
 
-  /** Takes in a new, empty directory. */
+  /** Adds a new, empty directory. */
   async add(ino: number, parent: number): Promise<void> {
     await this.keep({ ino, parent, entries: new Map(), dirty: true, used: ++this.tick });
   }
@@ -102,7 +102,7 @@ export class DirectoryCache {
     directory.dirty = true;
   }
 
-  /** Drops a directory that is no more. */
+  /** Drops a directory that was removed. */
   forget(ino: number): void {
     const directory = this.loaded.get(ino);
     if (!directory) return;

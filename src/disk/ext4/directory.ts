@@ -115,7 +115,7 @@ function buildIndexed(dots: Dirent[], entries: Dirent[], seed: Buffer): Buffer {
   const [self, parent] = dots as [Dirent, Dirent];
   writeDirent(root, 0, 12, self.name, self.ino, self.type);
   writeDirent(root, 12, BLOCK - 12, parent.name, parent.ino, parent.type);
-  root[28] = 1; // half MD4; signedness is told by the superblock's flags
+  root[28] = 1; // half MD4; the superblock's flags tell the signedness
   root[29] = 8; // length of this information
   root[30] = nodes > 0 ? 1 : 0; // levels below the root
   if (nodes === 0) {

@@ -17,7 +17,7 @@ const NODE_ENTRIES = Math.floor((BLOCK - 12) / 12);
 /** Longest written extent. */
 const MAX_COUNT = 32768;
 const MAX_DEPTH = 5;
-/** Bound on what a hostile image can make us hold: a file would need 4 GiB in single blocks for so many. */
+/** Bounds the memory that a hostile image can claim: a file would need 4 GiB in single blocks for so many. */
 const MAX_EXTENTS = 2 ** 20;
 
 /** Adds a run to a list of extents, merged with the last one where they touch. */

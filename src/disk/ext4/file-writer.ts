@@ -5,7 +5,7 @@ import type { Allocator } from './allocator.js';
 import { BLOCK } from './constants.js';
 import { appendRun, type Extent } from './extents.js';
 
-/** Content is taken in units of this size; a unit of zeros becomes a hole. */
+/** Content is handled in units of this size; a unit of zeros becomes a hole. */
 const UNIT = 65536;
 /** Largest file: block numbers within a file have 32 bits. */
 export const MAX_FILE = (2 ** 32 - 1) * BLOCK;

@@ -16,7 +16,7 @@ import { decodeXattrs } from './xattr.js';
 /** The type of a file. */
 export type FileType = 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo' | 'socket';
 
-/** What an inode says. */
+/** The fields of an inode. */
 export interface FileStat {
   ino: number;
   type: FileType;
@@ -27,7 +27,7 @@ export interface FileStat {
   nlink: number;
   /** Bytes; for a symlink the length of its target. */
   size: number;
-  /** Bytes really stored. */
+  /** Bytes actually stored. */
   allocated: number;
   /** Nanoseconds since 1970. */
   mtime: bigint;
@@ -84,7 +84,7 @@ export class Ext4Filesystem {
   /** Newer content of disk blocks, in the journal: block number → where. */
   private overlay = new Map<number, JournalledBlock>();
   private journal: Extent[] = [];
-  /** The blocks of the overlay in order, once they were asked for. */
+  /** The blocks of the overlay in order, once somebody has asked for them. */
   private journalled: Float64Array | null = null;
   private readonly meta: CachedBlocks;
   private readonly breather = new Breather();
@@ -118,7 +118,7 @@ export class Ext4Filesystem {
   /** Inode number of the root directory. */
   readonly root = c.ROOT_INO;
 
-  /** It was not unmounted: a journal is to be carried out, which takes writing. */
+  /** Whether it was not unmounted: it has a journal to replay, which takes writing. */
   get needsRecovery(): boolean {
     return (this.sb.incompat & c.INCOMPAT_RECOVER) !== 0;
   }
@@ -158,10 +158,10 @@ export class Ext4Filesystem {
     yield { block: 0, data: first };
   }
 
-  /** A block's present content. Not to be changed. */
+  /** A block's current content. Not to be changed. */
   private async block(block: number): Promise<Buffer> {
     if (block >= this.sb.blocks) throw invalid(`damaged ext4: there is no block ${block}`);
-    // Nearly all comes from memory, and whatever is done with a filesystem comes by here.
+    // Nearly all of it comes from memory, and every operation on a filesystem passes here.
     if (this.breather.due) await this.breather.breathe();
     const newer = this.overlay.get(block);
     if (newer) {
@@ -268,7 +268,7 @@ export class Ext4Filesystem {
     }
   }
 
-  /** For a walk through directories, to be given to each {@link readdir} of it. */
+  /** The guard of a walk through directories, to be passed to each {@link readdir} of it. */
   treeGuard(): TreeGuard {
     return new TreeGuard();
   }
@@ -278,7 +278,7 @@ export class Ext4Filesystem {
     return this.statInode(await this.resolve(path, { followLast: options.follow === true }));
   }
 
-  /** What inode `ino` says. */
+  /** The fields of inode `ino`. */
   async statInode(ino: number): Promise<FileStat> {
     const inode = await this.inode(ino);
     const type = KINDS[inode.mode & c.S_IFMT];
@@ -301,7 +301,7 @@ export class Ext4Filesystem {
 
   /**
    * The entries of the directory `ino`, without `.` and `..`, in the order they are stored.
-   * @param guard of the walk that this is a part of: whoever goes down into directories must have one ({@link treeGuard})
+   * @param guard of the walk that this call belongs to: whoever descends into directories must have one ({@link treeGuard})
    */
   async *readdir(ino: number, guard?: TreeGuard): AsyncGenerator<DirectoryEntry> {
     for await (const block of this.directoryBlocks(ino, guard)) {

@@ -13,7 +13,7 @@ import { Inode } from './inode.js';
 
 const LOG_GROUPS_PER_FLEX = 8;
 const DESCRIPTOR = 32;
-/** Below this the last group is left out: it could not hold its own tables. */
+/** A last group smaller than this is left out: it could not hold its own tables. */
 const MIN_LAST_GROUP = 1024;
 const MIN_BLOCKS = 2048;
 const COMPAT = c.COMPAT_HAS_JOURNAL | c.COMPAT_EXT_ATTR | c.COMPAT_DIR_INDEX;
@@ -26,7 +26,7 @@ const RO_COMPAT =
   c.RO_COMPAT_DIR_NLINK |
   c.RO_COMPAT_EXTRA_ISIZE;
 
-/** True when the superblock `raw` has exactly the features {@link formatExt4} gives: the only ones layers are written over. */
+/** True when the superblock `raw` has exactly the features that {@link formatExt4} sets; layers are written on no other filesystems. */
 export function hasOurFeatures(raw: Buffer): boolean {
   return raw.readUInt32LE(92) === COMPAT && raw.readUInt32LE(96) === INCOMPAT && raw.readUInt32LE(100) === RO_COMPAT;
 }
@@ -41,7 +41,7 @@ export function hasSuperblock(group: number): boolean {
   });
 }
 
-/** Blocks that superblock copy and descriptors take. */
+/** Number of blocks of a superblock copy and its descriptors. */
 export function superblockSpan(groups: number): number {
   return 1 + Math.ceil((groups * DESCRIPTOR) / c.BLOCK);
 }
@@ -61,7 +61,7 @@ function derivedUuid(purpose: string, seed: string): Buffer {
   return bytes;
 }
 
-/** Hands out blocks in order, stepping over copies of the superblock. */
+/** Hands out blocks in order, skipping copies of the superblock. */
 class Placer {
   private next = 0;
   /** Everything handed out and every copy of the superblock: `[first, count]`. */

@@ -81,7 +81,7 @@ export class InodeStore {
     await this.disk.write(inode.xattrBlock * c.BLOCK, block);
   }
 
-  /** Gives a block of attributes up. Kernels let inodes with the same attributes share one. */
+  /** Releases a block of attributes. Kernels let inodes with the same attributes share one. */
   private async releaseXattrs(block: number): Promise<void> {
     const index = Math.floor(block / c.BLOCKS_PER_GRAIN);
     const view = await this.block(block);

@@ -116,7 +116,7 @@ export class Inode {
   get mtime(): Time {
     return this.time(16, 136);
   }
-  /** Sets modification, change and creation time to `mtime` (no clock is asked), and the access time. */
+  /** Sets modification, change and creation time to `mtime` (no clock is read), and the access time. */
   setTimes(mtime: Time, atime: Time): void {
     this.setTime(8, 140, atime);
     this.setTime(12, 132, mtime);

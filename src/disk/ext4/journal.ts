@@ -18,7 +18,7 @@ const INCOMPAT_CSUM_V2 = 0x8;
 const INCOMPAT_CSUM_V3 = 0x10;
 const KNOWN = INCOMPAT_REVOKE | INCOMPAT_64BIT | INCOMPAT_ASYNC_COMMIT | INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3;
 
-/** Most blocks that a log may revoke: what a gigabyte of metadata that was deleted in one go leaves is less. */
+/** Most blocks that a log may revoke: more than deleting a gigabyte of metadata at once produces. */
 const MAX_REVOKED = 2 ** 18;
 
 const TAG_ESCAPED = 1;
@@ -53,7 +53,7 @@ export function restoreMagic(block: Buffer): Buffer {
 
 /**
  * The journal's superblock without a log. Its next transaction gets a number behind all that the log can hold, so that what
- * still lies there is never taken for a part of a later log.
+ * is still there is never taken for part of a later log.
  */
 export function emptyJournal(superblock: Buffer): Buffer {
   const empty = Buffer.from(superblock);
@@ -158,7 +158,7 @@ async function scan(
   };
   const size = layout.maxLength - layout.first;
   const breather = new Breather();
-  // Each block of the log is looked at once at most, however the log lies.
+  // Each block of the log is looked at once at most, even if the log is inconsistent.
   for (let seen = 0; seen < size; ) {
     if (breather.due) await breather.breathe();
     const block = await read(at);

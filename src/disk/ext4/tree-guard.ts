@@ -1,10 +1,10 @@
-/** What a walk through a filesystem's directories has seen: a hostile one may have far more paths than inodes. */
+/** What a walk through a filesystem's directories has seen: a hostile filesystem may have far more paths than inodes. */
 import { invalid } from '../../common/errors.js';
 import { BitSet } from './bit-set.js';
 
 /**
- * Refuses what makes a tree none: a directory that has two places in it (a hard link of a directory), and blocks that belong to two
- * directories. With it a walk takes as long as the filesystem has directory blocks, whatever these say. One for each walk.
+ * Refuses what no tree can have: a directory in two places (a hard link of a directory), and blocks that belong to two
+ * directories. With it a walk takes time in proportion to the filesystem's directory blocks, whatever these contain. Make one for each walk.
  */
 export class TreeGuard {
   private readonly directories = new BitSet();

@@ -39,11 +39,11 @@ const CAPABILITY = 'security.capability';
 export class WritableExt4 {
   /** Inode number of the root directory. */
   readonly root = c.ROOT_INO;
-  /** Attributes left out because ext4 or the kernel has no place for them. */
+  /** Attributes dropped because ext4 or the kernel has no room for them. */
   skippedAttributes = 0;
-  /** Inodes made, and directories named or given content, by the layer being applied: what an opaque mark spares. */
+  /** Inodes that the layer being applied made, and directories that it named or filled: an opaque mark spares them. */
   private readonly fresh = new BitSet();
-  /** Names the layer gave to inodes that were there before: `directory inode/name`. */
+  /** Names that the layer gave to existing inodes: `directory inode/name`. */
   private readonly freshLinks = new Set<string>();
   private readonly writer: FileWriter;
 
@@ -77,8 +77,8 @@ export class WritableExt4 {
 
   /**
    * The directory at `path`. Symlinks are followed inside the root. Directories that are missing are made with mode 0755 and `time`,
-   * unless it is null: then the result is null. So is the target of a link that leads nowhere, as Docker makes it.
-   * @param replaceLower whether a file of a layer below gives way to a directory, as in Docker, which unpacks a layer by itself
+   * unless it is null: then the result is null. The target of a dangling link is made too, as Docker does.
+   * @param replaceLower whether a directory replaces a file of a layer below, as in Docker, which unpacks each layer separately
    */
   async directoryAt(path: string[], time: Time | null, replaceLower = false): Promise<number | null> {
     let current = c.ROOT_INO;
@@ -120,7 +120,7 @@ export class WritableExt4 {
     return packed === undefined ? null : { ino: inoOf(packed), type: typeOf(packed) };
   }
 
-  /** Makes a directory, or gives new attributes to the one that is there. */
+  /** Makes a directory, or gives an existing one new attributes. */
   async putDirectory(parent: number, name: string, attributes: Attributes): Promise<void> {
     const there = await this.lookup(parent, name);
     if (there?.type === c.FT_DIR) {
@@ -168,7 +168,7 @@ export class WritableExt4 {
     await this.endFile(parent, name, attributes);
   }
 
-  /** Makes place for a regular file at `name`. Its bytes go to the writer; nothing else may happen before {@link endFile}. */
+  /** Makes room for a regular file at `name`. Its bytes go to the writer; nothing else may happen before {@link endFile}. */
   async beginFile(parent: number, name: string): Promise<FileWriter> {
     checkName(name);
     await this.remove(parent, name);
@@ -234,7 +234,7 @@ export class WritableExt4 {
   }
 
   /**
-   * Puts at `name` another name for what is at `targetName` in `targetParent`; `attributes` then count for both, as Docker has it.
+   * Puts at `name` another name for what is at `targetName` in `targetParent`; `attributes` then apply to both, as in Docker.
    */
   async putLink(
     parent: number,
@@ -244,7 +244,7 @@ export class WritableExt4 {
     attributes: Attributes,
   ): Promise<void> {
     checkName(name);
-    // First away with what is there, as Docker does: a link to itself then has no target.
+    // First remove what is there, as Docker does: a link to itself then has no target.
     await this.remove(parent, name);
     const target = await this.lookup(targetParent, targetName);
     if (!target) throw invalid(`the hard link ${shown([name])} has no target ${shown([targetName])}`);
@@ -259,7 +259,7 @@ export class WritableExt4 {
     await this.link(parent, name, target.ino, target.type);
   }
 
-  /** A change of owner, which comes with every entry, takes a file's capabilities away, also when it changes nothing. */
+  /** Setting the owner, which every entry does, removes a file's capabilities even if the owner stays the same. */
   private async dropCapability(inode: Inode): Promise<void> {
     const xattrs = await this.inodes.xattrs(inode);
     if (xattrs.delete(CAPABILITY)) await this.inodes.setXattrs(inode, xattrs);
@@ -321,7 +321,7 @@ export class WritableExt4 {
     await this.markFresh(parent);
   }
 
-  /** Marks a directory and all above it as holding something of this layer. */
+  /** Marks a directory and all its parents as containing something of this layer. */
   private async markFresh(ino: number): Promise<void> {
     let current = ino;
     while (!this.fresh.has(current)) {
@@ -362,7 +362,7 @@ export class WritableExt4 {
     this.fresh.delete(ino);
   }
 
-  /** Empties the directory `ino` of what lower layers put into it; what this layer brought stays. */
+  /** Removes from the directory `ino` what lower layers put there; what this layer added stays. */
   async removeLower(ino: number): Promise<void> {
     const pending = [ino];
     for (let current = pending.pop(); current !== undefined; current = pending.pop()) {

@@ -112,7 +112,7 @@ function unpackAcl(value: Buffer): Buffer {
 }
 
 /**
- * The access ACL `value` after a `chmod` to `mode`, as the kernel keeps the two in step; null when it says no more than
+ * The access ACL `value` after a `chmod` to `mode`, as the kernel keeps the two in step; null if it says no more than
  * the mode.
  */
 export function aclForMode(value: Buffer, mode: number): Buffer | null {

@@ -234,7 +234,7 @@ export interface FilesystemOptions {
   /** At most 16 bytes. */
   label: string;
   /** Puts the first content into it. */
-  /** Asked before the file grows. */
+  /** Called before the file grows. */
   grow?: GrowFile | undefined;
   fill?: ((filesystem: WritableExt4) => Promise<void>) | undefined;
 }

@@ -36,7 +36,7 @@ const XATTR = 'SCHILY.xattr.';
 const TYPES: Record<string, TarType> = {
   '0': 'file',
   '\0': 'file', // V7
-  '7': 'file', // "contiguous": a hint only
+  '7': 'file', // "contiguous": only a hint
   S: 'file',
   '1': 'link',
   '2': 'symlink',
@@ -46,10 +46,10 @@ const TYPES: Record<string, TarType> = {
   '6': 'fifo',
 };
 
-/** Reads entries one after the other; {@link TarReader.data} gives the present one's content. */
+/** Reads entries one after the other; {@link TarReader.data} gives the current one's content. */
 export class TarReader {
   private readonly source: ByteSource;
-  /** Bytes of the present entry's data not read yet, and the padding after them. */
+  /** Unread bytes of the current entry's data, and the padding after them. */
   private left = 0;
   private padding = 0;
 
@@ -71,10 +71,10 @@ export class TarReader {
     return Buffer.from(data.subarray(0, header.size));
   }
 
-  /** The next entry, or null at the end; what is left of the present one's data is passed over. Throws `invalid`. */
+  /** The next entry, or null at the end; skips what is left of the current one's data. Throws `invalid`. */
   async next(): Promise<TarEntry | null> {
     await this.source.pass(this.left);
-    // As Go's reader: an archive may end where padding would stand.
+    // Like Go's reader: an archive may end where padding is expected.
     const whole = await this.source.passIfThere(this.padding);
     this.left = 0;
     this.padding = 0;
@@ -86,7 +86,7 @@ export class TarReader {
       const block = await this.source.exactly(TAR_BLOCK);
       const header = block && parseTarHeader(block);
       if (!header) {
-        // As Go's reader: what follows a block of zeros is another one, or nothing.
+        // Like Go's reader: a block of zeros is followed by another one, or by nothing.
         const second = block && (await this.source.exactly(TAR_BLOCK));
         if (second && !isZero(second)) throw invalid('not a tar, or a damaged one: something follows a block of zeros');
         await this.source.drain();
@@ -171,7 +171,7 @@ export class TarReader {
         this.left -= TAR_BLOCK;
         return this.block();
       });
-      // The padding was reckoned for a size that differs by whole blocks only.
+      // The padding was computed for a size that differs by whole blocks only.
       entry.parts = checkParts(parts, entry.size, this.left);
       if (blocks === 0) throw invalid('a sparse file in the tar has no map');
     } else {
@@ -180,7 +180,7 @@ export class TarReader {
     }
   }
 
-  /** The next bytes of the present entry's data (of a sparse one: of its parts, in order), at most `limit`; null at the end. */
+  /** The next bytes of the current entry's data (of a sparse one: of its parts, in order), at most `limit`; null at the end. */
   async data(limit = Number.MAX_SAFE_INTEGER): Promise<Buffer | null> {
     if (this.left === 0) return null;
     const part = await this.source.some(Math.min(this.left, limit));

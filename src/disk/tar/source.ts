@@ -25,7 +25,7 @@ export class ByteSource {
     return this.at < this.chunk.length;
   }
 
-  /** Between 1 and `limit` bytes, whatever is at hand; null at the end. A view, valid until the next call. */
+  /** Between 1 and `limit` bytes, whatever is available; null at the end. A view, valid until the next call. */
   async some(limit: number): Promise<Buffer | null> {
     if (this.at >= this.chunk.length && !(await this.refill())) return null;
     const part = this.chunk.subarray(this.at, this.at + limit);
@@ -53,12 +53,12 @@ export class ByteSource {
     return out;
   }
 
-  /** Passes over `length` bytes. @throws invalid when the stream ends within */
+  /** Skips `length` bytes. @throws invalid when the stream ends within */
   async pass(length: number): Promise<void> {
     if (!(await this.passIfThere(length))) throw invalid('the tar ends in the middle of an entry');
   }
 
-  /** Passes over at most `length` bytes; false when the stream ends within. */
+  /** Skips at most `length` bytes; false when the stream ends within. */
   async passIfThere(length: number): Promise<boolean> {
     let left = length;
     while (left > 0) {

@@ -1,6 +1,6 @@
 /**
  * Writing tar entries: POSIX.1-2017 `pax`, "ustar Interchange Format"; what does not fit a header block goes into a pax extended
- * header before it. Made as Go's `archive/tar` makes it, so that the same files give the same archive as Docker's.
+ * header before it. Entries are written as Go's `archive/tar` does, so that the same files give the same archive as Docker's.
  */
 import { TAR_BLOCK } from './header.js';
 
@@ -55,7 +55,7 @@ export function tarHeader(fields: TarFields): Buffer {
   return Buffer.concat([pax, data, tarPadding(data.length), header]);
 }
 
-/** What stands in a field for a name that is told in full elsewhere. */
+/** The shortened form of a name that is given in full elsewhere. */
 function plain(text: string): string {
   return text.replace(/[\x80-\xff]/g, '').slice(0, MAX_TEXT);
 }

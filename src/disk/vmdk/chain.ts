@@ -9,8 +9,8 @@ import { GRAIN_BYTES, GTES_PER_GT } from './header.js';
 export const MAX_CHAIN = 256;
 
 /**
- * Opens the file at `path`: local, on a datastore, … The chain closes what it returns. A {@link VmdkExtent} is one that others have
- * opened already; closing it is up to its reader.
+ * Opens the file at `path`: local, on a datastore, … The chain closes what it returns. A {@link VmdkExtent} is one that somebody
+ * else has opened already; closing it is up to its reader.
  */
 export type OpenFile = (path: string) => Promise<BlockReader | VmdkExtent>;
 
@@ -63,7 +63,7 @@ export class VmdkChain implements BlockReader {
     }
   }
 
-  /** What the top-most file says of itself. */
+  /** What the top-most file says about itself. */
   get info(): VmdkInfo {
     return (this.extents[0] as VmdkExtent).info;
   }
@@ -147,7 +147,7 @@ export class VmdkChain implements BlockReader {
     return out;
   }
 
-  /** Which files of the chain hold `length` bytes from `offset` on, and where; neighbours told together. */
+  /** Which files of the chain hold `length` bytes from `offset` on, and where; neighbours are merged. */
   async *runs(offset: number, length: number): AsyncGenerator<ChainRun> {
     checkRange(this.size, offset, length);
     let run: ChainRun | null = null;

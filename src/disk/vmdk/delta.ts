@@ -40,7 +40,7 @@ class GrainAppender {
     private readonly file: FileHandle,
     /** File offset of the current batch. */
     private start: number,
-    /** Asked before the file grows. */
+    /** Called before the file grows. */
     private readonly grow: GrowFile | null,
   ) {}
 
@@ -101,7 +101,7 @@ async function writeAll(file: FileHandle, data: Buffer, at: number): Promise<voi
   }
 }
 
-/** The file is to have so many bytes more. What it throws ends the writing. */
+/** Called when the file is about to grow by so many bytes. What it throws ends the writing. */
 export type GrowFile = (bytes: number) => Promise<void>;
 
 /** A disk being written: a new one, or one that is changed. For one caller at a time: operations must not overlap. */
@@ -119,7 +119,7 @@ export class DeltaDisk {
     private readonly parent: VmdkChain | null,
     readonly size: number,
     private readonly layout: SparseLayout,
-    /** First sector behind the grains that are there. */
+    /** First sector after the existing grains. */
     end = layout.overHead,
     grow: GrowFile | null = null,
   ) {
@@ -165,7 +165,7 @@ export class DeltaDisk {
     }
   }
 
-  /** True when the disk's content is its parent's. Cheap: it looks no further than to the first difference. */
+  /** True when the disk's content is its parent's. Cheap: it stops at the first difference. */
   async isUnchanged(): Promise<boolean> {
     if (this.appender.end !== this.layout.overHead * SECTOR) return false;
     for (const { index, data, dirty } of this.cache.values()) {
@@ -183,7 +183,7 @@ export class DeltaDisk {
     return grain;
   }
 
-  /** The grain with its present content. Stays valid until the next `await` on this disk. */
+  /** The grain with its current content. Stays valid until the next `await` on this disk. */
   async load(index: number): Promise<Grain> {
     const known = this.cached(index);
     if (known) return known;

@@ -4,7 +4,7 @@ import { type BlockReader, CachedBlocks, checkRange, PageCache } from '../blocks
 import { decodeDescriptor, type VmdkDescriptor } from './descriptor.js';
 import { decodeHeader, GRAIN_BYTES, GRAIN_SECTORS, GTES_PER_GT, SECTOR, type SparseHeader } from './header.js';
 
-/** What a VMDK file says of itself. */
+/** What a VMDK file says about itself. */
 export interface VmdkInfo extends VmdkDescriptor {
   /** Capacity in bytes. */
   capacity: number;
@@ -25,7 +25,7 @@ async function readHead(file: BlockReader): Promise<{ header: SparseHeader; info
   return { header, info: { ...descriptor, capacity: header.capacity * SECTOR } };
 }
 
-/** Reads what the VMDK in `file` says of itself: capacity, content id, parent. Throws `invalid` or `unsupported`. */
+/** Reads what the VMDK in `file` says about itself: capacity, content id, parent. Throws `invalid` or `unsupported`. */
 export async function readVmdkInfo(file: BlockReader): Promise<VmdkInfo> {
   return (await readHead(file)).info;
 }

@@ -22,7 +22,7 @@ const FLAG_ZERO_GRAIN = 4;
 const FLAG_COMPRESSED = 0x10000;
 const FLAG_MARKERS = 0x20000;
 
-/** What a reader needs of the header; positions and sizes in sectors. */
+/** The header's fields that a reader needs; positions and sizes in sectors. */
 export interface SparseHeader {
   version: number;
   capacity: number;

@@ -1,4 +1,4 @@
-/** Users, roles and permissions of the host besides its administrator: kept in `access.json`, which only root may read. */
+/** Users, roles and permissions of the host, without its administrator. They are kept in `access.json`, which only root may read. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { logger } from '../../common/log.js';
@@ -35,14 +35,14 @@ export interface GrantedRole {
   entity: ManagedObjectReference;
   principal: string;
   roleId: number;
-  /** It goes for what is below the entity too. */
+  /** It holds for everything below the entity too. */
   propagate: boolean;
 }
 
 const invalidArgument = (property: string, message: string): Error =>
   fault('InvalidArgument', message, { invalidProperty: property });
 
-/** What is kept of who may log in and what they may. Changes are on the disk when they are answered. */
+/** Who may log in, and what they may do. A change is on the disk before it is answered. */
 export class Accounts {
   private data: z.infer<typeof stored> = { users: [], roles: [], permissions: [], nextRole: FIRST_ROLE };
   private byPrincipal = new Map<string, Map<string, GrantedRole>>();
@@ -110,7 +110,7 @@ export class Accounts {
     await this.changed();
   }
 
-  /** With all that the user was permitted. @throws UserNotFound */
+  /** Removes the user's permissions too. @throws UserNotFound */
   async removeUser(name: string): Promise<void> {
     if (!this.isUser(name)) throw noSuchUser(name);
     this.data.users = this.data.users.filter((user) => user.name !== name);
@@ -211,7 +211,7 @@ export class Accounts {
     await this.changed();
   }
 
-  /** An entity is gone: another one may have its id later. */
+  /** An entity is gone. Its permissions go too, since another entity may get its id later. */
   entityRemoved({ value }: ManagedObjectReference): void {
     if (!this.data.permissions.some(({ entity }) => entity.value === value)) return;
     this.data.permissions = this.data.permissions.filter(({ entity }) => entity.value !== value);

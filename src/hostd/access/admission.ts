@@ -15,13 +15,13 @@ export function admit(objects: GuardedObjects, caller: Caller, rule: Rule, objec
     const named = objects.find(ref);
     if (named !== undefined) mustSee(caller, named);
   }
-  // What is no entity has no permissions of its own: seeing it is all there is.
+  // Objects that are no entities have no permissions of their own: whoever sees one may use it.
   const on = placeOf(objects, rule, object);
   if (on.isEntity() ? !caller.has(on, rule.privilege) : rule.privilege !== VISIBLE)
     throw noPermission(on.ref, rule.privilege);
   for (const [name, privilege] of Object.entries(rule.arguments ?? {})) {
     const ref = (args as Record<string, unknown>)[name];
-    // Without it the host's root pool or the like would be meant.
+    // Left out, it would mean the host's root pool or the like.
     if (!isReference(ref)) throw noPermission(object.ref, privilege);
     if (!caller.has(objects.get(ref), privilege)) throw noPermission(ref, privilege);
   }

@@ -1,7 +1,7 @@
 /**
- * Who may do what on which object: the one place where that is decided. As in vSphere: a role on an object goes before one that is
- * inherited; without one, the nearest ancestor's that is passed down counts, along each line of ancestors (a machine has two: its
- * folder and its resource pool). Administrators are those with the role Admin on the root folder.
+ * Decides who may do what on which object; nothing else does. The rules are vSphere's: a role on the object itself overrides inherited
+ * ones. Without one, the nearest ancestor's role that propagates counts, along each line of ancestors (a VM has two: its folder and its
+ * resource pool). Administrators have the role Admin on the root folder.
  */
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import { isReference, PROPERTY_COLLECTOR, ROOT_FOLDER } from '../references.js';
@@ -13,7 +13,7 @@ import { ADMINISTRATOR, LOOKING } from './roles.js';
 
 const MAX_DEPTH = 64;
 
-/** Objects that are there once and that everybody who is logged in may use; what they do and tell depends on who asks. */
+/** Singletons that everybody who is logged in may use. What they do and answer depends on the caller. */
 const FOR_EVERYBODY = new Set([
   'ServiceInstance',
   'SessionManager',
@@ -28,16 +28,16 @@ const FOR_EVERYBODY = new Set([
   'EnvironmentBrowser',
 ]);
 
-/** True for a machine that only an administrator may change: one that hostd runs as a process. */
+/** True for a VM that only an administrator may change: one that hostd runs as a process. */
 export type IsEndpoint = (object: GuardedObject) => boolean;
 
 /** Decides. */
 export class Authority {
-  /** The administrator's own permission, which is not kept. */
+  /** The administrator's own permission, which is not stored. */
   private readonly builtIn: GrantedRole;
   constructor(
     readonly accounts: Accounts,
-    /** The administrator's name, who is no user of {@link Accounts}. */
+    /** The administrator's name; {@link Accounts} does not have this user. */
     private readonly administrator: string,
     private readonly registry: GuardedObjects,
     private readonly isEndpoint: IsEndpoint,
@@ -54,7 +54,7 @@ export class Authority {
     return granted?.roleId === ADMINISTRATOR && granted.propagate;
   }
 
-  /** Permissions on an entity, with those that are passed down to it where `inherited`; those of one principal, or all. */
+  /** Permissions on an entity, of one principal or of all. With `inherited`, those that propagate down to it as well. */
   permissionsOn(object: GuardedObject, inherited: boolean, principal?: string): GrantedRole[] {
     const own = this.permissions(principal).filter(({ entity }) => entity.value === object.ref.value);
     if (!inherited) return own;
@@ -101,7 +101,7 @@ export class Authority {
   has(principal: string | null, object: GuardedObject, privilege: string): boolean {
     if (principal === null) return false;
     if (this.isAdministrator(principal)) return true;
-    // An endpoint is a process of this machine, with what it may do in its configuration.
+    // An endpoint is a process of this machine, and its configuration says what it may do.
     if (!object.isEntity() || (this.isEndpoint(object) && !LOOKING.includes(privilege))) return false;
     return this.rolesOn(principal, object).some((id) => this.accounts.role(id)?.privileges.includes(privilege));
   }
@@ -119,7 +119,7 @@ export class Authority {
     return FOR_EVERYBODY.has(object.ref.type) || object.ref.value === PROPERTY_COLLECTOR.value || caller.owns(object);
   }
 
-  /** A value without references to what the caller may not see; what is untouched is the same value. */
+  /** A value without references to objects that the caller may not see. If there are none, it is the same value. */
   redact<T>(caller: Pick<Caller, 'principal' | 'owns'>, value: T): T {
     const hidden = (ref: ManagedObjectReference): boolean => {
       const object = this.registry.find(ref);

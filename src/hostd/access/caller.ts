@@ -1,4 +1,4 @@
-/** Whose call is being carried out. What hostd does by itself has no caller, and may do everything. */
+/** Whose call is being carried out. What hostd does of its own accord has no caller and may do everything. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import { fault } from '../faults.js';
@@ -19,7 +19,7 @@ export interface Caller {
   rolesOn(object: GuardedObject): number[];
   /** Permissions on an entity that the caller may know of. */
   permissionsOn(object: GuardedObject): object[];
-  /** A value without references to what the caller may not see. */
+  /** A value without references to objects that the caller may not see. */
   redact<T>(value: T): T;
   /** Counts what is kept in memory for the caller. @throws LimitExceeded when that is too much */
   hold(bytes: number): Release;
@@ -58,7 +58,7 @@ export function mustHave(object: GuardedObject, privilege: string): void {
   if (!callerHas(object, privilege)) throw noPermission(object.ref, privilege);
 }
 
-/** Counts what is kept for the caller: not for an administrator. @throws LimitExceeded */
+/** Counts memory that is kept for the caller; an administrator's is not counted. @throws LimitExceeded */
 export function holdForCaller(bytes: number): Release {
   return restrictedCaller()?.hold(bytes) ?? NOTHING_HELD;
 }

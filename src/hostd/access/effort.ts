@@ -1,8 +1,8 @@
-/** How much one call may look up: hostd does one thing at a time, and what it answers is in its memory as a whole. */
+/** How much one call may look up. hostd does one thing at a time and has each answer in memory as a whole. */
 import { currentCaller } from './caller.js';
 import { sizeOf, tooMuch } from './holdings.js';
 
-/** Objects that are come by and properties that are looked at. A list of a thousand machines with ten properties each takes 11,000. */
+/** Objects visited and properties looked at. A list of a thousand VMs with ten properties each takes 11,000. */
 const MAX_STEPS = 100_000;
 const MAKING_STEPS = 3;
 /** Of an answer. */
@@ -20,7 +20,7 @@ export class Effort {
     if (this.counts && this.steps > MAX_STEPS) throw tooMuch(MAX_STEPS, 'what one call looks up');
   }
 
-  /** A property is made of what there is of its object, which may be files. @throws LimitExceeded */
+  /** A property is about to be made, which may mean reading files. @throws LimitExceeded */
   make(): void {
     this.step(MAKING_STEPS);
   }

@@ -1,6 +1,6 @@
 /**
- * What hostd keeps in its memory for each user: answers that are not read, bodies of requests, filters, views, searches' results. Each
- * of these is bounded by the request that makes it; here the sum is. An endpoint that was taken over cannot fill hostd's memory.
+ * What hostd keeps in memory for each user: unread answers, request bodies, filters, views, search results. Each of these is bounded where
+ * it is made; here their sum is, so that an endpoint that was taken over cannot fill hostd's memory.
  */
 import { fault } from '../faults.js';
 
@@ -9,7 +9,7 @@ const MAX_BYTES = 128 * 2 ** 20;
 /** What a value or an object takes besides its text. */
 const NODE_BYTES = 64;
 
-/** Gives back what was taken; a second time it does nothing. */
+/** Gives back what was taken. A second call does nothing. */
 export type Release = () => void;
 
 export const NOTHING_HELD: Release = () => undefined;
@@ -41,7 +41,7 @@ export class Holdings {
   }
 }
 
-/** The fault for one who asks for more than is given. */
+/** The fault for a caller who asks for more than is allowed. */
 export function tooMuch(limit: number, what = 'what this user has open'): Error {
   return fault('LimitExceeded', `The limit is exceeded: ${what} is bounded`, {
     property: what.slice(0, 80),
@@ -49,7 +49,7 @@ export function tooMuch(limit: number, what = 'what this user has open'): Error 
   });
 }
 
-/** About the memory that a value takes. Counting ends when it is more than `most`. */
+/** Roughly the memory that a value takes. Counting stops above `most`. */
 export function sizeOf(value: unknown, most = Number.POSITIVE_INFINITY): number {
   let bytes = 0;
   const todo: unknown[] = [value];

@@ -1,17 +1,17 @@
 /**
- * Which privilege each operation needs (vSphere API reference, "Required Privileges" of each method). An operation that is not here
- * is carried out for nobody. Besides, for everyone who is no administrator: the object and every object named in the arguments must be
- * visible, files are looked at one by one (`file-access.ts`), and so is what machines are made of (`machine-access.ts`).
+ * Which privilege each operation needs (vSphere API reference, "Required Privileges" of each method). An operation that is not listed here
+ * is refused to everybody. For callers who are no administrators there is more: they must see the object and every object named in the
+ * arguments; each file is checked (`file-access.ts`), and so is each VM's configuration (`machine-access.ts`).
  */
 export interface Rule {
   privilege: string;
-  /** The object on which it is needed, where that is not the one that is called. */
+  /** The object on which it is needed, if that is not the called one. */
   on?: 'datastore' | 'host' | 'root';
   /** Arguments that are objects, and the privilege needed on them. */
   arguments?: Readonly<Record<string, string>>;
 }
 
-/** Whoever sees the object. Objects of a session are seen by that session only. */
+/** For whoever sees the object. Objects of a session are seen by that session only. */
 const SEEN: Rule = { privilege: 'System.View' };
 const onDatastore = (privilege: string): Rule => ({ privilege, on: 'datastore' });
 const onHost = (privilege: string): Rule => ({ privilege, on: 'host' });
@@ -22,19 +22,19 @@ const seen = (...operations: string[]): [string, Rule][] => operations.map((oper
 
 /** By name, or by `Type.name` where it differs from type to type. */
 const RULES = new Map<string, Rule>([
-  // Properties are left out that the caller may not read.
+  // Properties that the caller may not read are left out.
   ...seen('Fetch', 'RetrieveProperties', 'RetrievePropertiesEx', 'ContinueRetrievePropertiesEx'),
   ...seen('CancelRetrievePropertiesEx', 'CreateFilter', 'DestroyPropertyFilter', 'WaitForUpdates', 'WaitForUpdatesEx'),
   ...seen('CheckForUpdates', 'CancelWaitForUpdates', 'CreatePropertyCollector', 'DestroyPropertyCollector'),
   ...seen('CreateContainerView', 'CreateListView', 'DestroyView', 'ModifyListView', 'ResetListView'),
   ...seen('ResetListViewFromView'),
-  // What is found and may not be seen is not answered.
+  // Objects that are found but may not be seen are left out.
   ...seen('FindByUuid', 'FindAllByUuid', 'FindByInventoryPath', 'FindByIp', 'FindByDnsName', 'FindChild'),
   ...seen('FindByDatastorePath'),
   ...seen('RetrieveServiceContent', 'CurrentTime', 'Login', 'Logout'),
   ...seen('QueryEvents', 'CreateCollectorForEvents', 'ReadNextEvents', 'ReadPreviousEvents', 'SetCollectorPageSize'),
   ...seen('ResetCollector', 'RewindCollector', 'DestroyCollector', 'CancelTask'),
-  // Of the caller itself, unless it may change permissions.
+  // The caller's own, unless the caller may change permissions.
   ...seen('HasPrivilegeOnEntities', 'HasUserPrivilegeOnEntities', 'FetchUserPrivilegeOnEntities'),
   ...seen('RetrieveEntityPermissions', 'RetrieveAllPermissions', 'RetrieveRolePermissions'),
 
@@ -67,7 +67,7 @@ const RULES = new Map<string, Rule>([
   ['AnswerVM', machine('Interact.AnswerQuestion')],
   ['ShutdownGuest', machine('Interact.PowerOff')],
   ['RebootGuest', machine('Interact.Reset')],
-  // What is changed decides about the privileges.
+  // The privileges depend on what is changed.
   ['ReconfigVM_Task', { privilege: 'System.Read' }],
   ['VirtualMachine.Rename_Task', machine('Config.Rename')],
   ['VirtualMachine.Destroy_Task', machine('Inventory.Delete')],
@@ -90,7 +90,7 @@ const RULES = new Map<string, Rule>([
   ['RefreshDatastoreStorageInfo', { privilege: 'System.Read' }],
 ]);
 
-/** The rule of an operation on an object of a type; undefined: nobody has said who may do it. */
+/** The rule of an operation on an object of a type; undefined: there is none, and nobody may do it. */
 export function ruleOf(type: string, operation: string): Rule | undefined {
   return RULES.get(`${type}.${operation}`) ?? RULES.get(operation);
 }

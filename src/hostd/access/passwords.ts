@@ -1,4 +1,4 @@
-/** Passwords of users: kept as scrypt hashes, looked at without letting strangers spend the machine's time. */
+/** Passwords of users: kept as scrypt hashes, and checked without letting strangers use up the machine's time. */
 import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { fault } from '../faults.js';
@@ -8,7 +8,7 @@ const KEY_BYTES = 32;
 /** Attempts that wait for their turn; more are turned away. */
 const MAX_WAITING = 20;
 
-/** A password as it is kept. Both in base64. */
+/** A stored password. Both members are base64. */
 export interface PasswordHash {
   salt: string;
   hash: string;
@@ -21,8 +21,8 @@ export async function hashPassword(password: string): Promise<PasswordHash> {
 }
 
 /**
- * Checks passwords, one at a time. A password that was right once is known again by a keyed digest in memory, so that a hash, which is
- * dear, is made once for each user and not for each attempt of whoever knows a name.
+ * Checks passwords, one at a time. A password that was right once is recognised by a keyed digest in memory: the expensive hash is
+ * computed once per user, not once per login.
  */
 export class PasswordChecks {
   private readonly key = randomBytes(32);
@@ -34,7 +34,7 @@ export class PasswordChecks {
   async matches(user: string, password: string, kept: PasswordHash): Promise<boolean> {
     const digest = createHmac('sha256', this.key).update(password).digest();
     const known = this.proven.get(user);
-    // Another salt: the password was changed while an attempt with the old one was under way.
+    // The salt differs: the password was changed while an attempt with the old one was under way.
     if (known?.salt === kept.salt) return timingSafeEqual(known.digest, digest);
     if (this.waiting >= MAX_WAITING)
       throw fault('RequestCanceled', 'Too many logins are under way. Try again in a while.');
@@ -46,7 +46,7 @@ export class PasswordChecks {
     return right;
   }
 
-  /** To be called when a user's password changes, or the user goes. */
+  /** Call this when a user's password changes or the user is removed. */
   forget(user: string): void {
     this.proven.delete(user);
   }

@@ -2,7 +2,7 @@
 
 export const ADMINISTRATOR = -1;
 
-/** What everybody may who may look at an object. */
+/** What everybody may do who may look at an object. */
 export const LOOKING: readonly string[] = ['System.Anonymous', 'System.View', 'System.Read'];
 
 /** A set of privileges with a name. */
@@ -12,7 +12,7 @@ export interface Role {
   privileges: readonly string[];
 }
 
-/** Privileges that this host asks for. A role may have others: they are kept, and mean nothing here. */
+/** Privileges that this host asks for. A role may have others; they are kept but mean nothing here. */
 export const PRIVILEGES: readonly string[] = [
   ...LOOKING,
   'Authorization.ModifyPermissions',

@@ -1,6 +1,6 @@
 /**
- * What of the datastore and of the machine's sockets belongs to a virtual container host. It stands in its endpoint's configuration,
- * which only an administrator may change, as JSON under {@link SCOPE_KEY}.
+ * Which files of the datastore and which sockets of the machine belong to a virtual container host. Its endpoint's configuration says so,
+ * as JSON under {@link SCOPE_KEY}; only an administrator may change that.
  */
 import { z } from 'zod';
 
@@ -9,17 +9,17 @@ export const SCOPE_KEY = 'caisson.scope';
 export const OWNER_KEY = 'caisson.vch';
 
 const scope = z.object({
-  /** Datastore paths of directories: what is in them is the host's. */
+  /** Datastore paths of directories whose content is the host's. */
   files: z.array(z.string()),
-  /** Datastore paths of directories: the host's machines get new directories in these. */
+  /** Datastore paths of directories in which the host's VMs get new directories. */
   machines: z.array(z.string()),
-  /** Absolute paths of directories: serial ports of the host's machines may be connected to sockets in these. */
+  /** Absolute paths of directories with sockets that serial ports of the host's VMs may be connected to. */
   sockets: z.array(z.string()),
 });
 
 export type Scope = z.infer<typeof scope>;
 
-/** The scope in an endpoint's configuration; null where none is or it cannot be read. */
+/** The scope in an endpoint's configuration; null if there is none or it cannot be read. */
 export function scopeOf(extraConfig: ReadonlyMap<string, string>): Scope | null {
   const text = extraConfig.get(SCOPE_KEY);
   if (text === undefined) return null;
@@ -30,7 +30,7 @@ export function scopeOf(extraConfig: ReadonlyMap<string, string>): Scope | null 
   }
 }
 
-/** True for a machine that hostd runs as a process. */
+/** True for a VM that hostd runs as a process. */
 export function isEndpointConfig(extraConfig: ReadonlyMap<string, string>): boolean {
   return extraConfig.has(ENDPOINT_KEY);
 }

@@ -40,7 +40,7 @@ export class DatastoreFiles extends DatastorePaths {
       const real = await realpath(at);
       if (real !== root && !real.startsWith(`${root}${sep}`))
         throw fault('InvalidDatastorePath', 'The path leads out of the datastore', { datastorePath: this.pathOf(at) });
-      // Whose a file is, is told by its path: a link could lead to another's.
+      // The path tells whose a file is, and a link could lead to somebody else's.
       if (restrictedCaller() !== undefined && real !== `${root}${at.slice(this.directory.length)}`)
         throw fault('InvalidDatastorePath', 'The path leads over a link', { datastorePath: this.pathOf(at) });
       return;

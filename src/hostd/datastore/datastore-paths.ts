@@ -31,13 +31,13 @@ export class DatastorePaths {
   /** Local path of a path below the root. @throws InvalidDatastorePath */
   inside(path: string, shown = path): string {
     const clean = normalize(`/${path}`);
-    // What hostd keeps of a disk is not for clients.
+    // hostd's own files are not for clients.
     if (path.includes('\0') || path.split('/').includes('..') || isOwnFile(clean))
       throw fault('InvalidDatastorePath', `'${shown}' is not a path of the datastore`, { datastorePath: shown });
     return clean === sep ? this.directory : join(this.directory, clean).replace(/\/$/, '');
   }
 
-  /** True for a local path, as it may be named by a file of anybody's, of a file that a client may know by it. */
+  /** True for the local path of a file that a client may know. The path may come from anybody's file. */
   has(local: string): boolean {
     if (!local.startsWith(`${this.directory}/`)) return false;
     try {

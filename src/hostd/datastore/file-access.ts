@@ -1,7 +1,7 @@
 /**
- * Which files of the datastore a caller may read or write. An administrator: all. Others: those of the virtual container hosts
- * into whose pool they may put machines, and those in the directories of machines that are theirs. vSphere knows permissions for a
- * whole datastore only; here `Datastore.Browse` and `Datastore.FileManagement` are needed besides, and do not do alone.
+ * Which files of the datastore a caller may read or write. An administrator: all. Others: files of the virtual container hosts into whose
+ * pool they may put VMs, and files in the directories of their own VMs. vSphere only has permissions for a whole datastore; here
+ * `Datastore.Browse` and `Datastore.FileManagement` are needed too, but are not enough.
  */
 import { dirname } from 'node:path';
 import type { ManagedObjectReference } from '../../vim25/server.js';
@@ -14,7 +14,7 @@ import type { DatastorePaths } from './datastore-paths.js';
 /** What is to be done with a file. `own`: a directory of its own for a new machine. */
 export type Need = 'read' | 'write' | 'own';
 
-/** Holds for whatever is written in place of a machine's configuration. */
+/** Matches the configuration of a VM and whatever is written in its place. */
 const CONFIGURATION = /\.vmx/i;
 
 /** A machine, for what is its own on the datastore. */
@@ -29,7 +29,7 @@ export interface FileOwner extends GuardedObject {
 interface Owned {
   directory: string;
   may(caller: Caller, need: Need): boolean;
-  /** A machine's own: the directory itself stays. */
+  /** It is a VM's own: the directory itself stays. */
   machine: boolean;
 }
 
@@ -68,7 +68,7 @@ export class FileAccess {
   private may(caller: Caller, path: string, need: Need): boolean {
     if (need === 'write' && CONFIGURATION.test(path)) return false;
     const owned = this.owned();
-    // The innermost directory counts: what lies in somebody's directory may be another's.
+    // The innermost directory counts: a directory inside somebody's may be somebody else's.
     const [innermost] = owned
       .filter(({ directory }) => inside(path, directory))
       .sort((a, b) => b.directory.length - a.directory.length);
@@ -80,16 +80,16 @@ export class FileAccess {
     );
   }
 
-  /** True for a directory beside those of other machines, in which nothing of anybody can lie. */
+  /** True for a directory beside those of other VMs in which nobody can have anything yet. */
   private mayOwn(caller: Caller, path: string): boolean {
     if (path === '') return false;
     const { machines } = this.scopes(caller);
     if (!machines.some((one) => this.relative(one) === dirname(`/${path}`).slice(1))) return false;
-    // Directories of hosts are made when they are first needed.
+    // The directories of a virtual container host are made when they are first needed.
     return !this.owned().some(({ directory }) => inside(directory, path));
   }
 
-  /** True for a socket to which a machine of the caller's may be connected. */
+  /** True for a socket that a VM of the caller's may be connected to. */
   maySocket(path: string): boolean {
     const caller = restrictedCaller();
     return caller === undefined || this.scopes(caller).sockets.includes(dirname(path));
@@ -112,7 +112,7 @@ export class FileAccess {
     return pool !== undefined && caller.has(pool, 'Resource.AssignVMToPool');
   }
 
-  /** All directories that are somebody's. */
+  /** All directories that belong to somebody. */
   private owned(): Owned[] {
     return this.machines().flatMap((vm): Owned[] => {
       const own = {
@@ -130,7 +130,7 @@ export class FileAccess {
     });
   }
 
-  /** Relative to the datastore; undefined for what is no path of it. */
+  /** Relative to the datastore; undefined for other paths. */
   private relative(datastorePath: string): string | undefined {
     try {
       return this.paths.relative(this.paths.resolve(datastorePath));

@@ -1,4 +1,4 @@
-/** Files in a datastore that are hostd's own: no client names them, and none is shown them. */
+/** Files of a datastore that are hostd's own. Clients cannot name them and are not shown them. */
 import { isRecordPath } from '../disks/disk-records.js';
 
 /** Of a file that is being uploaded. */

@@ -1,8 +1,9 @@
 /**
- * What hostd knows of each disk that a VM writes to, and the VM's QEMU cannot change: a file `<disk>.caisson-disk` beside the disk, made when
- * hostd first has to do with the disk for a VM, before any QEMU has it. A disk that says something else later is not started with.
+ * What hostd knows of each disk that a VM writes to. The VM's QEMU cannot change it: it is in a file `<disk>.caisson-disk` beside the
+ * disk, made when hostd first handles the disk for a VM, before any QEMU has it. A VM with a disk that says something else later is not
+ * started.
  *
- * The record moves and goes with the disk's directory. Clients of the datastore cannot name it (`Datastore.inside`).
+ * The record moves and is removed with the disk's directory. Clients of the datastore cannot name it (`DatastorePaths.inside`).
  */
 import { copyFile, readFile, rename, rm } from 'node:fs/promises';
 import { z } from 'zod';
@@ -27,12 +28,12 @@ export function recordPath(disk: string): string {
   return `${disk}${SUFFIX}`;
 }
 
-/** True for the path of a record, or of what would lie in a record's place. */
+/** True for a path that is, or could be, that of a record. */
 export function isRecordPath(path: string): boolean {
   return path.split('/').some((name) => name.endsWith(SUFFIX));
 }
 
-/** The record of a disk; null: there is none. @throws invalid for one that cannot be read: it is not made anew */
+/** The record of a disk, or null. @throws invalid for one that cannot be read: it is not made anew */
 export async function readRecord(disk: string): Promise<VmdkIdentity | null> {
   let text: string;
   try {
@@ -54,7 +55,7 @@ export async function writeRecord(disk: string, identity: VmdkIdentity): Promise
   await writeWhole(recordPath(disk), JSON.stringify({ version: 1, ...identity }), 0o600);
 }
 
-/** Records what a disk is, if nothing was recorded of it: what was there before records were kept is taken as it is. */
+/** Records what a disk is, unless there is a record. Disks from before there were records are taken as they are. */
 export async function recordDisk(disk: string): Promise<void> {
   if ((await readRecord(disk)) !== null) return;
   const file = await FileBlocks.open(disk);
@@ -70,12 +71,12 @@ export function imagesOf(path: string): string | null {
   return /^(.*\/VIC\/[^/]+\/images)\/[^/]+\/[^/]+\.vmdk$/.exec(path)?.[1] ?? null;
 }
 
-/** Records the disks that a VM was given, as far as they are there: one that is no disk is told of when it is started. */
+/** Records the disks that a VM was given, if they are there. The start reports one that is no disk. */
 export async function recordDisks(disks: readonly string[]): Promise<void> {
   for (const disk of disks) if (imagesOf(disk) === null) await recordDisk(disk).catch(() => undefined);
 }
 
-/** A disk was copied: what its copy has to be is known too. */
+/** A disk was copied: the record holds for the copy too. */
 export async function copyRecord(from: string, to: string): Promise<void> {
   try {
     await copyFile(recordPath(from), recordPath(to));
@@ -85,14 +86,14 @@ export async function copyRecord(from: string, to: string): Promise<void> {
   }
 }
 
-/** The disk is gone, or another is in its place by an administrator's doing. */
+/** The disk is gone, or an administrator has put another in its place. */
 export async function forgetRecord(disk: string): Promise<void> {
   await rm(recordPath(disk), { force: true });
 }
 
 /**
- * Another file was put in the disk's place by a client of the datastore. One without parent is taken as it is. One with a parent must be
- * what was recorded: who changes a container's files puts its disk back whole, also one that its QEMU has tampered with.
+ * A client of the datastore has put another file in the disk's place. A disk without parent is taken as it is. One with a parent must
+ * match the record: the endpoint, when it changes a container's files, puts the whole disk back, even one that its QEMU has tampered with.
  */
 export async function diskReplaced(disk: string): Promise<void> {
   const record = await readRecord(disk);

@@ -1,10 +1,10 @@
 /**
- * A VM's disks with all that they stand on, opened by hostd and checked before its QEMU runs, which gets them as descriptors and
- * follows no path.
+ * A VM's disks with all their parents. hostd opens and checks them before the VM's QEMU runs, which gets them as descriptors and follows
+ * no path.
  *
- * What a disk of the VM stands on is what was recorded of it (`disk-records.ts`), never what its file says now: a QEMU that was taken
- * over may have written that. Below it are layers of images, which no QEMU ever has for writing; what these say of their parents is taken,
- * as long as it stays in the same directory of images. Disks that clients made over plain vSphere stand on what was recorded of each.
+ * The parent of a VM's disk is the recorded one (`disk-records.ts`), never the one that its file names now: a QEMU that was taken over may
+ * have written that. Below it are image layers, which no QEMU can ever write to; their own word for their parents is taken, as long as the
+ * parent is in the same directory of images. Disks that clients made over plain vSphere have the parents on record of each.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -42,7 +42,7 @@ interface Known {
   cid: string;
 }
 
-/** What layers say of themselves, for as long as they are the same files. */
+/** What layers say of themselves, kept as long as they are the same files. */
 const layers = new Map<string, Known>();
 
 /** See the file's head. Its owner must `close()` it. */
@@ -55,7 +55,7 @@ export class OpenDisks {
   /** @param datastore its directory. @throws invalid naming the disk, and what is wrong with it; nothing stays open then */
   static async open(vm: Pick<VmDefinition, 'disks' | 'extraConfig' | 'vch'>, datastore: string): Promise<OpenDisks> {
     const handles: FileHandle[] = [];
-    // A host's client makes machines, with the key or without it; in whose pool they are it does not choose.
+    // A client of a virtual container host makes VMs with or without the key, but cannot choose whose pool they are in.
     const vch = vm.vch ?? vm.extraConfig.get(VCH_KEY);
     const chains = vm.disks.map((disk) => new Chain(disk, datastore, vch, handles).open());
     const opened = await Promise.allSettled(chains);
@@ -73,7 +73,7 @@ export class OpenDisks {
   }
 }
 
-/** One disk and what it stands on, while it is being opened. */
+/** One disk with its parents, while it is being opened. */
 class Chain {
   private readonly seen = new Set<string>();
 
@@ -129,7 +129,7 @@ class Chain {
     return { path, handle };
   }
 
-  /** A disk that VMs write to, or may: it must be what was recorded of it, which is done now for one that is new here. */
+  /** A disk that VMs write to, or may: it must match its record. A disk that is new here is recorded now. */
   private async recorded({ path, handle }: OpenFile): Promise<{ identity: VmdkIdentity; cid: string }> {
     try {
       const record = await readRecord(path);
@@ -164,8 +164,8 @@ class Chain {
   }
 
   /**
-   * Where the parent of `child` may be: an image stands on others of its directory; what a VCH has, on its images; what clients made over
-   * plain vSphere, on any disk of the datastore.
+   * Where the parent of `child` may be: an image layer's among the images of its directory, a VCH's disk's among the VCH's images, and the
+   * parent of a disk made over plain vSphere anywhere in the datastore.
    */
   private mayStandOn(child: string, parent: string): boolean {
     const images = imagesOf(parent);

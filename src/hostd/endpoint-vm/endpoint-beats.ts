@@ -1,10 +1,10 @@
-/** The files to which the processes of an endpoint say that they turn: hostd opens them, none of the processes could. */
+/** The heartbeat files of an endpoint's processes. hostd opens them, since none of the processes could. */
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 const PARTS = ['endpoint', 'porter', 'worker'] as const;
 
-/** One thing for each process of an endpoint. */
+/** One of a thing for each process of an endpoint. */
 export type OfEach<T> = Record<(typeof PARTS)[number], T>;
 
 /** @param directory root's alone */

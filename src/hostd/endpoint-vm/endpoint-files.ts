@@ -1,6 +1,6 @@
 /**
- * Directories of an endpoint, which runs as a user of its own: made for it, or given to it where an earlier version's endpoint, which was
- * root, has left them. Their paths come from the VM's configuration, which is not believed.
+ * Directories of an endpoint, which runs as a user of its own. They are made for it, or handed over if an earlier version's endpoint,
+ * which was root, has left them. Their paths come from the VM's configuration, which is not trusted.
  */
 import { chmod, lchown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -14,9 +14,9 @@ import type { VchUsers } from './vch-users.js';
 
 const log = logger('endpoint-vm');
 const CONFIG_KEY = 'guestinfo.caisson.vch';
-/** Below it all is root's, so that nobody can put a link in the way. */
+/** Everything from here down is root's, so that nobody can put a link in the way. */
 const CHANNEL_DIRECTORY = /^\/run\/caisson(?:-[0-9a-f]{8})?\/vch\/[A-Za-z0-9][A-Za-z0-9_.-]*$/;
-/** The API's socket is in it, which others may use. */
+/** It has the API's socket, which others may use. */
 const CHANNEL_MODE = 0o711;
 
 /** Where an endpoint keeps things on the machine. */
@@ -27,7 +27,7 @@ export interface EndpointDirectories {
   spool: string;
 }
 
-/** Of an endpoint's configuration, what the host has to know. */
+/** What the host has to know of an endpoint's configuration. */
 const hostsPart = z.object({
   id: z.string(),
   channelDir: z.string(),
@@ -68,13 +68,13 @@ export async function provideDirectories(
 ): Promise<void> {
   await mkdir(dirname(channel), { recursive: true, mode: 0o711 });
   await mkdir(dirname(spool), { recursive: true, mode: 0o711 });
-  // One that an earlier version made let nobody else through.
+  // An earlier version made it closed to everybody else.
   await chmod(dirname(spool), 0o711);
   await provide(channel, vm, users, { owner, group: owner, mode: CHANNEL_MODE });
   await provide(spool, vm, users, { owner, group: owner, mode: 0o700 });
 }
 
-/** Removes what is of use to nobody when the endpoint is off. To be called when no process of it runs. */
+/** Removes what nobody needs while the endpoint is off. Call this when none of its processes runs. */
 export async function removeDirectories(vm: VmDefinition): Promise<void> {
   try {
     await rm(endpointDirectories(vm).spool, { recursive: true, force: true });
@@ -93,12 +93,12 @@ async function provide(
   if (before !== null && !before.isDirectory()) throw conflict(`${path} is not a directory`);
   if (before !== null && before.uid !== 0 && before.uid !== owner) {
     if (await users.isAnothers(vm.directory, before.uid)) throw conflict(`${path} is another endpoint's`);
-    // Of a number that this VM had, or a VM that is no more.
+    // It has a number that this VM had before, or that of a VM that is gone.
     await rm(path, { recursive: true, force: true });
     before = null;
   }
   if (before === null) await mkdir(path, { mode: 0o700 });
-  // What root left: nobody else could get in, so nothing changes meanwhile. The directory comes last: it says that all is done.
+  // Root left this, so nobody else could get in and nothing changes meanwhile. The directory itself comes last: its owner shows that all is done.
   else if (before.uid === 0) await giveAway(path, owner, group);
   await lchown(path, owner, group);
   await chmod(path, mode);

@@ -1,4 +1,4 @@
-/** Starts an endpoint and its porter, which it is joined to by a channel of Node's. */
+/** Starts an endpoint and its porter, joined by a channel of Node's. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -13,16 +13,16 @@ import type { VchUser } from './vch-users.js';
 
 const PORTER = fileURLToPath(new URL('../../porter/main.js', import.meta.url));
 const WORKER = fileURLToPath(new URL('../../../appliance/gateway/worker.js', import.meta.url));
-/** The porter knows a few sockets: what an endpoint sends it is not to fill the machine's memory. */
+/** The porter has a few sockets to know about: an endpoint must not fill the machine's memory with what it sends. */
 const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
 /** Descriptor of the channel in both. */
 const CHANNEL = 3;
-/** Descriptor to which each says that it turns. */
+/** Descriptors of their heartbeat files. */
 const BEAT = 4;
 /** The porter's, of the file for the worker's. */
 const WORKER_BEAT = 5;
 
-/** Of hostd's environment, what an endpoint is told: root's secrets may stand in the rest. */
+/** What an endpoint is given of hostd's environment: the rest may have secrets of root's. */
 const TOLD =
   /^(?:PATH|TZ|LANG|LC_\w+|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|SSL_CERT_(?:FILE|DIR)|CAISSON_CACHE_DIR|CAISSON_LOG_LEVEL|CAISSON_TRACE\w*|(?:https?|no|all)_proxy)$/i;
 
@@ -39,14 +39,14 @@ export interface EndpointCommand {
   allowed: Pick<PorterSetup, 'socket' | 'socketDraft' | 'listen' | 'publish'>;
   /** Descriptor of its log. */
   output: number;
-  /** Where they say that they turn: descriptors. */
+  /** Descriptors of their heartbeat files. */
   beats: OfEach<number>;
   /** How the porter watches over the worker. */
   watch: Omit<PorterSetup['watch'], 'descriptor'>;
   env: Record<string, string>;
 }
 
-/** The two, as they run. The endpoint leads a process group, the porter one of its own. */
+/** The two running processes. Each leads a process group of its own. */
 export interface EndpointProcesses {
   endpoint: ProcessIdentity;
   porter: ProcessIdentity;

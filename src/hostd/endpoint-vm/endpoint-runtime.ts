@@ -1,9 +1,9 @@
 /**
- * Runs the endpoint VM: the one VM that is not QEMU but a local process, of a user of its own. It gets its `guestinfo.*` keys as a file, a
- * network namespace with its cards, a porter that does for it what takes rights (`src/porter`), and is restarted with back-off when it dies
- * or hangs while the VM is powered on.
+ * Runs the endpoint VM: the one VM that is not a QEMU but a local process, with a user of its own. It gets its `guestinfo.*` keys as a
+ * file, a network namespace with its cards, and a porter that does what takes rights (`src/porter`). It is restarted with back-off when it
+ * dies or hangs while the VM is powered on.
  *
- * Relies on: the virtual switch. Never: runs two processes for one VM, or leaves one of its children behind.
+ * Relies on the virtual switch. Never runs two processes for one VM, never leaves one of its children behind.
  */
 import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,13 +25,13 @@ export function isEndpoint(vm: VmDefinition): boolean {
   return vm.extraConfig.get('caisson.appliance') === 'endpoint';
 }
 
-/** Local processes as the carrier of endpoint VMs. */
+/** Runs endpoint VMs as local processes. */
 export class ProcessRuntime implements VmRuntime {
   private readonly users: VchUsers;
   private readable: Promise<ProgramPlace> | null = null;
 
   /**
-   * @param hangMs an endpoint of which nothing is heard for so long is started again
+   * @param hangMs an endpoint that is silent for so long is started again
    * @param program what an endpoint VM runs, a Node program
    */
   constructor(
@@ -101,7 +101,7 @@ export class ProcessRuntime implements VmRuntime {
   private async directory(): Promise<string> {
     const directory = join(this.paths.runDir, 'endpoint');
     await mkdir(directory, { recursive: true, mode: 0o711 });
-    // An endpoint reads its keys there; one that an earlier version made let nobody in.
+    // An endpoint reads its keys there. An earlier version made it closed to everybody.
     await chmod(directory, 0o711);
     return directory;
   }

@@ -33,7 +33,7 @@ const WATCH_MS = 200;
 const DOCKER_SOCKET = 'docker.sock';
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 30_000;
-/** A process that ran this long begins with the shortest back-off again. */
+/** A process that ran this long starts with the shortest back-off again. */
 const STABLE_MS = 60_000;
 
 /** Where and how an endpoint VM runs. */
@@ -46,13 +46,13 @@ export interface EndpointPlace {
   users: VchUsers;
   /** Path of its network namespace. */
   netns: string;
-  /** A process of which nothing is heard for so long, in ms, hangs. */
+  /** A process that is silent for so long, in ms, hangs. */
   hangMs: number;
   /** Called once, after its process has ended for good. */
   cleanUp(): Promise<void>;
 }
 
-/** As in its pid file. `porter` is its root part; one of an earlier version has none, and is root itself. */
+/** The content of its pid file. `porter` is the part that is root; an earlier version's endpoint has none and is root itself. */
 export type EndpointIdentity = ProcessIdentity & { porter?: ProcessIdentity };
 
 /** The powered-on VM. Its process is the leader of a process group of its own. */
@@ -206,10 +206,10 @@ export class EndpointVm implements RunningVm {
     this.stopTimers();
   }
 
-  /** Ends what a process that died has left running, or is to be replaced: nobody else runs as its users. */
+  /** Ends what a dead process has left running, or what is to be replaced. Nobody else runs as its users. */
   async killLeftovers(identity: EndpointIdentity): Promise<void> {
     const { porter } = identity;
-    // Of an earlier version, which was root, its group is all that is known.
+    // Of an earlier version's endpoint, which was root, only its process group is known.
     const left = porter === undefined ? this.groupOf(identity) : [porter];
     signalGroup(identity, 'SIGKILL');
     if (porter !== undefined) signalGroup(porter, 'SIGKILL');
@@ -231,7 +231,7 @@ export class EndpointVm implements RunningVm {
     for (const watchdog of this.watchdogs.splice(0)) watchdog.stop();
   }
 
-  /** Ends the process; a hard one overtakes one that is under way. */
+  /** Ends the process. A hard end overtakes a soft one that is under way. */
   private stop(how: 'SIGTERM' | 'SIGKILL', exit: VmExit): Promise<void> {
     if (how === 'SIGKILL' && this.identity !== null) signalGroup(this.identity, 'SIGKILL');
     this.stopped ??= this.end(exit).catch((error: unknown) => {

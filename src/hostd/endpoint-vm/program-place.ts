@@ -1,6 +1,6 @@
 /**
- * The endpoint's program where the endpoint's user can read it. A checkout below /root, or Node in root's home, is closed to everybody
- * else: they are mounted where all may look then, in a mount namespace of the endpoint's.
+ * Puts the endpoint's program where the endpoint's user can read it. A checkout below /root, or a Node in root's home, is closed to
+ * everybody else: it is mounted in an open place, in a mount namespace of the endpoint's.
  */
 import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
@@ -13,11 +13,11 @@ import { logger } from '../../common/log.js';
 
 const log = logger('endpoint-vm');
 
-/** Of the project: what a program of it reads. */
+/** The parts of the project that its programs read. */
 const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
 const PARTS = ['dist', 'node_modules', 'src', 'package.json'];
 
-/** Mounts `$1` over `$2`, as many as there are before `--`, and runs what follows. */
+/** Mounts `$1` over `$2`, for all pairs before `--`, and runs what follows. */
 const MOUNT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shift 2; done; shift; exec "$@"';
 
 /** How programs of the project are run by users who are not root. */
@@ -62,7 +62,7 @@ export async function programPlace(directory: string): Promise<ProgramPlace> {
 }
 
 /**
- * A directory that belongs to an endpoint, where its user can get at it.
+ * Puts a directory that belongs to an endpoint where its user can reach it.
  * @param directory the directory itself
  * @param there where it is mounted if it lies in one that is closed to others
  * @returns its path for the endpoint, and what is to be mounted for that

@@ -9,14 +9,14 @@ const NO_GAIN = '--no-new-privs';
 const UNBOUND = '--bounding-set=-all';
 
 /**
- * What a porter does, in capabilities: it binds low ports, gives a socket a group and puts it into a directory of the endpoint's, enters a
- * network namespace and sets an address there, and starts and ends the worker under another user.
+ * The capabilities that a porter needs: it binds low ports, gives a socket a group and puts it into a directory of the endpoint's, enters
+ * a network namespace and sets an address there, and starts and ends the worker under another user.
  */
 const PORTER = 'net_bind_service setgid setuid setpcap dac_override sys_admin net_admin kill'.split(' ');
 
 let bounding: boolean | undefined;
 
-/** Whether sets of capabilities can be bounded here: not in every container. */
+/** Whether the bounding set of capabilities can be changed here; not every container allows it. */
 function canBound(): boolean {
   if (bounding === undefined) {
     try {
@@ -34,7 +34,7 @@ function canBound(): boolean {
 }
 
 /**
- * The beginning of a command that runs as that user and group: without others, without capabilities, and without a way to any.
+ * The beginning of a command that runs as that user and group, without other groups, without capabilities and without a way to gain any.
  * @param dies whether it is killed when the process that started it has ended
  */
 export function asUser(number: number, dies = false): string[] {

@@ -1,6 +1,6 @@
 /**
- * Numbers of the users that endpoints run as: two for each VM, one for the endpoint and one for the gateway's worker, each with a group
- * of the same number. They need no names. A VM keeps its numbers, so that its files stay its own.
+ * Ids of the users that endpoints run as: two for each VM, one for the endpoint and one for the gateway's worker, each with a group of the
+ * same number. They need no names. A VM keeps its ids, so that its files stay its own.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -52,7 +52,7 @@ export class VchUsers {
     return first === undefined ? null : user(first);
   }
 
-  /** True for the number of another VM than that in `directory`. */
+  /** True for a number of another VM than the one in `directory`. */
   async isAnothers(directory: string, number: number): Promise<boolean> {
     return Object.entries(await this.load()).some(
       ([of, first]) => of !== directory && (number === first || number === first + 1),

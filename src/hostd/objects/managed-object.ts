@@ -20,7 +20,7 @@ export abstract class ManagedObject implements GuardedObject {
     this.ref = { type, value };
   }
 
-  /** Types this object is an instance of, its own first: what selections by type match. */
+  /** Types that this object is an instance of, its own first. Selections by type match these. */
   get types(): string[] {
     return [this.ref.type, 'ManagedEntity'];
   }
@@ -31,7 +31,7 @@ export abstract class ManagedObject implements GuardedObject {
   /** Names of the first-level properties it has. */
   abstract propertyNames(): string[];
 
-  /** As {@link property}, with what all managed entities have, as far as the caller may see it. */
+  /** Like {@link property}, with inherited properties, as far as the caller may see them. */
   read(name: string): unknown {
     const caller = restrictedCaller();
     if (caller !== undefined && this.isEntity() && name !== 'name' && !caller.has(this, 'System.Read'))

@@ -42,7 +42,7 @@ export class Registry extends EventEmitter<{ changed: []; removed: [ManagedObjec
     this.notify();
   }
 
-  /** Wakes those who wait, with no change of an object. */
+  /** Wakes those who wait, though no object has changed. */
   notify(): void {
     if (this.scheduled) return;
     this.scheduled = true;

@@ -1,7 +1,7 @@
-/** A managed object that is nothing but its properties. */
+/** A managed object that has properties only. */
 import { ManagedObject } from './managed-object.js';
 
-/** Properties are values, or functions where they are computed at each look. */
+/** Properties are values, or functions that compute the value at each look. */
 export class SimpleObject extends ManagedObject {
   constructor(
     type: string,

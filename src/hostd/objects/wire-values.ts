@@ -1,6 +1,6 @@
 /**
- * Property values as they go into an element of any type: of the type that the schema declares at that path, whatever the value looks
- * like (an enumeration is no mere string, a short no int, an empty array one of its items' type).
+ * Property values with the types that the schema declares at their paths, for elements of type anyType. The value alone does not tell: an
+ * enumeration looks like a string, a short like an int, and an empty array has no items.
  */
 import { type FieldInfo, propertyInfo, propertyNames, typedValue, typeFamily, typeField } from '../../vim25/server.js';
 import { fault } from '../faults.js';
@@ -12,7 +12,7 @@ interface ReadObject {
   read(name: string): unknown;
 }
 
-/** Looks values of one object up; each first-level property is made once, however many paths lead into it. */
+/** Looks up values of one object. Each first-level property is made once, however many paths lead into it. */
 export class WireValues {
   private readonly roots = new Map<string, unknown>();
 
@@ -22,7 +22,7 @@ export class WireValues {
     private readonly made: () => void = () => undefined,
   ) {}
 
-  /** The value at a path with its type; undefined where it is unset. */
+  /** The value at a path with its type; undefined if it is unset. */
   at(path: string): unknown {
     const [first, ...rest] = splitPath(path);
     let value = this.root(first!);
@@ -50,10 +50,10 @@ export class WireValues {
   }
 }
 
-/** Paths that were found to be right, by type: the same ones are asked for again and again. */
+/** Paths known to be valid, by type: clients ask for the same ones again and again. */
 const good = new Set<string>();
 const MAX_GOOD = 10_000;
-/** No property has a longer one; the longest are those of extra configuration keys. */
+/** No property has a longer path; the longest are those of extraConfig keys. */
 const MAX_PATH = 1000;
 
 /** @throws InvalidProperty for a path that no object of that type can have */
@@ -70,12 +70,12 @@ export function checkPath(type: string, path: string): void {
 function leadsSomewhere(type: string, path: string): boolean {
   const [first, ...rest] = splitPath(path);
   if (first === undefined) return false;
-  // A type of a newer or older API has no objects here: nothing will be looked up.
+  // A type of a newer or older API has no objects here, so nothing will be looked up.
   if (propertyNames(type).length === 0) return true;
   const start = propertyInfo(type, first);
   let at: FieldInfo[] = start === undefined ? [] : [start];
   for (const part of rest) {
-    // What was left out of the table may have anything below it, all of it unset.
+    // Types that are left out of the table may have anything below them, all of it unset.
     if (at.some((field) => field.type === '?' || field.type === 'anyType')) return true;
     at = at.flatMap((field) =>
       field.array ? [{ ...field, array: false }] : typeFamily(field.type).flatMap((one) => typeField(one, part) ?? []),

@@ -186,7 +186,7 @@ export class SpareVm {
     const { host } = this.maker;
     try {
       raisePriority(this.identity.pid);
-      // All are waited for: what goes on while another has failed would be cleaned up too early.
+      // Waits for all: otherwise one that is still going when another fails would be cleaned up too early.
       const parts = await span('hand over', () =>
         Promise.allSettled([
           span('wire', () => this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics)),

@@ -22,7 +22,7 @@ const STATUS: Record<string, number> = {
 
 const READING = new Set(['GET', 'HEAD']);
 
-/** Answers one request; it is known by now who asks. */
+/** Answers one request; the caller is already known. */
 export async function serveFolder(
   files: DatastoreFiles,
   request: IncomingMessage,
@@ -107,7 +107,7 @@ function parseRange(header: string | undefined, size: number): { start: number; 
   return { start, end: match[2] === '' ? size : Math.min(size, Number(match[2]) + 1) };
 }
 
-/** Puts it in place at the end: an upload that breaks off leaves nothing. */
+/** Takes an upload. */
 async function receive(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const existed = await receiveFile(path, request);
   if (existed) await diskReplaced(path);

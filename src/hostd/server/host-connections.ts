@@ -1,20 +1,20 @@
 /**
- * hostd's connections, bounded in number and time. Everybody of the machine may connect: those who have not logged in compete with each
- * other alone, and the one of them that has done nothing for longest makes room. So nobody keeps endpoints out, who have a login.
+ * hostd's connections, bounded in number and time. Everybody on the machine may connect, but clients that have not logged in compete only
+ * with each other: the one that has been idle longest makes room. So nobody can keep out endpoints, which have a login.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { ConnectionBudget, connectionLimit } from '../../common/connection-budget.js';
 
-/** Of each kind. The endpoints of virtual container hosts have a handful each. */
+/** Of each kind. The endpoint of a virtual container host has a handful. */
 const MAX_STRANGERS = 250;
 const MAX_KNOWN = 1000;
-/** Of that, one user's part: who keeps requests under way for ever keeps no other user out. */
+/** One user's part of that: a user whose requests never end keeps no other user out. */
 const SHARE = 0.4;
-/** A client has said who it is, as TLS has it, in this time. */
+/** A client must finish the TLS handshake in this time. */
 export const HANDSHAKE_MS = 15_000;
-/** What is still to come of a request that was answered: its connection is then given up. */
+/** If more than this is still to come of a request that was answered, its connection is closed. */
 const REST_MS = 60_000;
 
 /** By the sockets that requests come over. */
@@ -28,7 +28,7 @@ function peer({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`;
 }
 
-/** Keeps count of a server's connections. To be called before it listens. */
+/** Counts a server's connections. Call this before it listens. */
 export function limitConnections(
   server: Server,
   limits: { strangers?: number; known?: number; restMs?: number } = {},
@@ -51,7 +51,7 @@ export function limitConnections(
     share.busy(socket);
     return true;
   };
-  /** The sockets below TLS, by who is at their other end. */
+  /** The sockets below TLS, by the address at their other end. */
   const accepted = new Map<string, Socket>();
 
   server.on('connection', (socket: Socket) => {
@@ -84,7 +84,7 @@ export function limitConnections(
     const secure = request.socket;
     const socket = accepted.get(peer(secure));
     if (socket === undefined) return;
-    // A stranger whose request has not come whole is waited for no longer than others.
+    // A stranger whose request has not arrived whole gets no more time than others.
     request.once('end', () => strangers.busy(socket));
     response.once('close', () => {
       strangers.idle(socket);

@@ -1,6 +1,6 @@
 /**
- * Uploads under way: files that are put in place when they are whole. They are written beside the place, under a name that no client can
- * name; what a hostd that was killed left of them goes when the next one starts. One that does not go on is given up.
+ * Uploads: a file is put in place when it is whole. Until then it is beside that place, under a name that clients cannot use. The next
+ * hostd removes what a killed one left. An upload that makes no progress is given up.
  */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
@@ -13,15 +13,15 @@ import { logger } from '../../common/log.js';
 import { UPLOAD_SUFFIX } from '../datastore/own-files.js';
 
 const log = logger('uploads');
-/** In this time so much more has come, or the rest of it, unless it was hostd that did not get on. */
+/** So much must arrive in this time, or the rest of the file, unless hostd itself was too slow. */
 const PACE = { ms: 300_000, bytes: 64 * 1024 };
 
 /** Of this process. */
 const underWay = new Set<string>();
 
 /**
- * Takes a file that a client sends. When that breaks off, nothing is left of it.
- * @returns whether there was one at that place
+ * Takes a file that a client sends. Nothing is left of an upload that breaks off.
+ * @returns whether there was a file at that place
  * @throws timeout for a client that does not go on sending; Error of the system
  */
 export async function receiveFile(path: string, request: IncomingMessage, pace = PACE): Promise<boolean> {
@@ -48,7 +48,7 @@ export async function receiveFile(path: string, request: IncomingMessage, pace =
 function keepPace(request: IncomingMessage, file: WriteStream, { ms, bytes }: typeof PACE): NodeJS.Timeout {
   let before = 0;
   let [looks, waited] = [0, 0];
-  // Looked at more often than it is judged: a disk that was slow meanwhile is not the client's fault.
+  // It looks more often than it judges: a disk that was slow meanwhile is not the client's fault.
   return setInterval(() => {
     if (file.writableNeedDrain) waited++;
     if (++looks < 10) return;

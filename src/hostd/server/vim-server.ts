@@ -38,7 +38,7 @@ const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
 /** Elements in a request of a user who is no administrator. Each takes some 200 bytes. */
 const USER_ELEMENTS = 100_000;
-/** What is not counted, and what is counted at once. */
+/** Bytes that are not counted, and bytes that are counted at a time. */
 const SMALL_BYTES = 64 * 1024;
 const HELD_BYTES = 1024 * 1024;
 const COOKIE = 'vmware_soap_session';
@@ -157,7 +157,7 @@ async function serveSoap(
     );
     if (isTask(result)) await inventory.tasks.soon(result);
     if (!stranger && session.user === null && call.operation !== 'Logout') throw notLoggedIn(call.target);
-    // Some values are made only when they are looked at: that is for the caller too.
+    // Some values are made only when they are encoded: that is done for the caller too.
     const text = asCaller(session, () => encodeResponse(asked.operation, stranger ? result : session.redact(result)));
     if (text.length > SMALL_BYTES) held.push(session.hold(text.length));
     if (call.operation === 'Login')
@@ -224,7 +224,7 @@ function notLoggedIn(object: ManagedObjectReference): Error {
   return fault('NotAuthenticated', 'The session is not authenticated.', { object, privilegeId: 'System.View' });
 }
 
-/** What needs no login. Where every client begins is open by any way of reading it. */
+/** True for requests that need no login. ServiceInstance, where every client begins, may be read in any way. */
 function isOpen({ operation, target, args }: Request): boolean {
   if (OPEN.has(operation)) return true;
   const anyone = (ref: ManagedObjectReference): boolean => ref.type === 'ServiceInstance';
@@ -234,7 +234,7 @@ function isOpen({ operation, target, args }: Request): boolean {
   return objects.length > 0 && objects.every(({ obj, selectSet }) => anyone(obj) && (selectSet ?? []).length === 0);
 }
 
-/** A message whole. @throws InvalidRequest for one of more than `limit` bytes */
+/** A whole message. @throws InvalidRequest for one of more than `limit` bytes */
 async function readBody(request: IncomingMessage, limit: number, hold: (bytes: number) => void): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;
@@ -255,7 +255,7 @@ async function readBody(request: IncomingMessage, limit: number, hold: (bytes: n
         }
       }
       if (size <= limit && refusal === undefined) parts.push(part as Buffer);
-      // Read to its end all the same, within reason: who is still sending does not look for the answer.
+      // Read to its end all the same, within reason: a client that is still sending does not look for the answer.
       else if (size > MAX_DISCARDED) request.destroy();
     }
   } finally {

@@ -1,4 +1,4 @@
-/** AuthorizationManager: roles and permissions, as on a standalone ESXi host. Groups are not known here. */
+/** AuthorizationManager: roles and permissions, as on a standalone ESXi host. There are no groups. */
 import type { ManagedObjectReference, Permission } from '../../vim25/server.js';
 import { type Authority, wirePermission } from '../access/authority.js';
 import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
@@ -79,7 +79,7 @@ export class AuthorizationManager extends ManagedObject {
     args: { entity: ManagedObjectReference[]; sessionId: string; privId?: string[] },
     context: CallContext,
   ): object[] {
-    // The sessions of others are theirs: of those nobody but their holder asks.
+    // A session is its holder's: nobody else may ask about it.
     if (args.sessionId !== context.session.user?.key) throw noPermission(ROOT_FOLDER, 'Sessions.ValidateSession');
     return this.availability(context.userName, args.entity, args.privId ?? []);
   }
@@ -165,7 +165,7 @@ export class AuthorizationManager extends ManagedObject {
     return object;
   }
 
-  /** Who may give permissions gives none that go beyond the giver's own. @throws NoPermission */
+  /** Nobody may give permissions that go beyond their own. @throws NoPermission */
   private mustNotExceed(entity: ManagedObject, given: { roleId: number }[]): void {
     if (restrictedCaller() === undefined) return;
     for (const { roleId } of given)

@@ -1,4 +1,4 @@
-/** HostLocalAccountManager: users of this host. The administrator is none of them; its password lies in the state directory. */
+/** HostLocalAccountManager: users of this host. The administrator is not one of them; its password is in the state directory. */
 
 import type { Accounts } from '../access/accounts.js';
 import { fault } from '../faults.js';

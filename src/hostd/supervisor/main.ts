@@ -1,6 +1,6 @@
 /**
- * The supervisor as a program; takes hostd's arguments. `npm start` leaves it running, `npm stop` ends it. Small on purpose: it has none
- * of hostd's modules, and does nothing but look twice a second whether all is well.
+ * The supervisor as a program; takes hostd's arguments. `npm start` leaves it running, `npm stop` ends it. Small on purpose: it loads none
+ * of hostd's modules and only checks twice a second whether all is well.
  */
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -23,7 +23,7 @@ function log(level: 'info' | 'warn' | 'error', message: string): void {
   try {
     writeSync(1, `${JSON.stringify(line)}\n`);
   } catch {
-    // Without room for its words it does its work all the same.
+    // Without room for its log it does its work all the same.
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Keeps hostd running: starts it again when it ends or hangs, on the same port, and with a growing pause when that happens again and again.
- * Virtual machines and endpoints go on meanwhile; the next hostd finds them. Works without systemd, which containers do not have.
+ * Keeps hostd running: starts it again on the same port when it ends or hangs, with a growing pause when that happens again and again. VMs
+ * and endpoints go on meanwhile, and the next hostd finds them. It works without systemd, which containers do not have.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { HANG_MS, watchOver } from '../watchdog.js';
 const LOOK_MS = 500;
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 60_000;
-/** One that ran this long is started again without a longer pause than the first. */
+/** After a run of this length the pause is the shortest again. */
 const STABLE_MS = 60_000;
 
 /** What it works on. */
@@ -21,18 +21,18 @@ export interface Supervised {
   program: string;
   args: string[];
   log(level: 'info' | 'warn' | 'error', message: string): void;
-  /** hostd never came up: there is nothing to be kept running. */
+  /** hostd never came up: there is nothing to keep running. */
   gaveUp(code: number): void;
   hangMs?: number;
   firstBackoffMs?: number;
 }
 
-/** Where a process of hostd says that its event loop turns. */
+/** hostd's heartbeat file. */
 export function beatFile(paths: InstancePaths): string {
   return `${paths.runDir}/hostd.beat`;
 }
 
-/** Where a supervisor says so of itself, to `npm start`: nobody else watches over it. */
+/** The supervisor's own heartbeat file, for `npm start`: nobody else watches over it. */
 export function supervisorBeat(paths: InstancePaths): string {
   return `${paths.runDir}/supervisor.beat`;
 }
@@ -92,7 +92,7 @@ export class Supervisor {
       log('error', `hostd cannot be started: ${error.message}`);
       if (!this.stopped && child.pid === undefined) this.ended(1);
     });
-    // Only this event says how it ended, and it comes also when there was nothing to watch any more.
+    // Only this event says how it ended. It also comes when there was nothing left to watch.
     child.once('exit', (code) => {
       if (!this.stopped && this.child === child) this.ended(code ?? 1);
     });
@@ -127,7 +127,7 @@ export class Supervisor {
     }, LOOK_MS);
   }
 
-  /** The process that hostd's file tells of. If that is the one which is watched, it has come up. */
+  /** The process named in hostd's file. If it is the one being watched, hostd has come up. */
   private readFile(): number | null {
     try {
       const { pid, url } = JSON.parse(readFileSync(this.what.paths.hostdFile, 'utf8')) as { pid: number; url: string };

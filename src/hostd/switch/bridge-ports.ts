@@ -1,14 +1,14 @@
 /**
- * How a bridge treats the ports of its cards: it learns nothing from them, knows each card by a static entry, drops what comes from
- * another MAC address (`locked`), and floods only broadcasts and multicasts.
+ * How a bridge treats the ports of cards: it learns nothing from them, knows each card by a static entry, drops frames from other MAC
+ * addresses (`locked`), and floods only broadcasts and multicasts.
  *
- * Facts: bridge(8), ip-link(8); `locked` is there from Linux 5.18 on, `fdb_max_learned` from Linux 6.7 and iproute2 6.8 on.
+ * Facts: bridge(8), ip-link(8). `locked` needs Linux 5.18, `fdb_max_learned` Linux 6.7 and iproute2 6.8.
  */
 import { ipBatch, ipTry } from './ip.js';
 import type { PortTreatment } from './link-messages.js';
 import type { SecurityPolicy } from './security-policy.js';
 
-/** Entries that a bridge may learn, of port groups that learn. */
+/** Entries that the bridge of a learning port group may learn. */
 const MAX_LEARNED = 4096;
 const PROBE = 'brprobe';
 const PROBE_PORT = 'tprobe';
@@ -19,7 +19,7 @@ export interface BridgeFeatures {
   maxLearned: boolean;
 }
 
-/** Tries it on a bridge of its own, which is removed again. */
+/** Tries this out on a bridge made for it, which is removed again. */
 export async function bridgeFeatures(namespace: string): Promise<BridgeFeatures> {
   const works = (command: string): Promise<boolean> =>
     ipBatch(namespace, [command]).then(

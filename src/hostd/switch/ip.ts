@@ -1,4 +1,4 @@
-/** The commands by which the virtual switch is made: `ip` (iproute2), `nft` (nftables). What each start of a VM needs goes without (`netlink.ts`). */
+/** The commands that make the virtual switch: `ip` (iproute2) and `nft` (nftables). The start of a VM does without them (`netlink.ts`). */
 import { spawn } from 'node:child_process';
 import { internal } from '../../common/errors.js';
 
@@ -15,7 +15,7 @@ export async function ipBatch(namespace: string, commands: string[]): Promise<vo
   if (commands.length > 0) await run('ip', ['-n', namespace, '-batch', '-'], commands.join('\n'));
 }
 
-/** The same, but each is tried and failures do not count: for removing what may be gone. */
+/** The same, but every command is tried and failures are ignored: for removing what may be gone. */
 export async function ipTry(namespace: string, commands: string[]): Promise<void> {
   if (commands.length > 0)
     await run('ip', ['-n', namespace, '-force', '-batch', '-'], commands.join('\n')).catch(() => undefined);

@@ -34,7 +34,7 @@ const AF_INET6 = 10;
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
 const NTF_MASTER = 4;
-/** A static entry of a bridge is in these two states, as `bridge` has it. */
+/** The two states of a bridge's static entry, as `bridge` sets them. */
 const STATIC = 0x40 | 0x02;
 const PERMANENT = 0x80;
 
@@ -71,7 +71,7 @@ export function indexOf(answer: readonly Buffer[]): number {
   return answer[0]?.readInt32LE(4) ?? 0;
 }
 
-/** Names an interface anew, which must be down. */
+/** Renames an interface, which must be down. */
 export function renameLink(index: number, name: string): Message {
   const body = Buffer.concat([link(index), attribute(IFLA_IFNAME, text(name))]);
   return { type: SET_LINK, body, what: `name ${name}` };
@@ -90,7 +90,7 @@ export function joinBridge(index: number, bridge: number): Message {
 export interface PortTreatment {
   learning: boolean;
   flood: boolean;
-  /** Undefined: as it is, because the kernel does not know of it. */
+  /** Undefined: left as it is, because the kernel does not have it. */
   locked?: boolean | undefined;
 }
 
@@ -114,7 +114,7 @@ export function bringUp(index: number): Message {
   return { type: SET_LINK, body: link(index, IFF_UP, IFF_UP), what: 'bring up' };
 }
 
-/** Keeps the kernel from giving an interface an IPv6 address. Where there is no IPv6, it gives none. */
+/** Keeps the kernel from giving an interface an IPv6 address. It fails without IPv6, where none is given anyway. */
 export function withoutAddress(name: string): Message {
   const none = attribute(INET6_ADDR_GEN_MODE, byte(ADDR_GEN_NONE));
   const body = Buffer.concat([link(0), attribute(IFLA_IFNAME, text(name)), nest(IFLA_AF_SPEC, nest(AF_INET6, none))]);
@@ -131,7 +131,7 @@ export function staticEntry(index: number, address: string): Message {
   };
 }
 
-/** Says for good whose an address is; null: that nothing is known of it any more. Nobody waits for either. */
+/** Makes a permanent neighbour entry for an address, or removes it (null). */
 export function neighbourEntry(index: number, address: string, owner: string | null): Message {
   const six = isIP(address) === 6;
   const body = Buffer.concat([

@@ -7,7 +7,7 @@ import { interfaces, ip, ipBatch, ipTry, shellIn } from './ip.js';
 /** Where `ip netns` keeps its names. */
 export const NAMESPACES = '/run/netns';
 
-/** Makes a network namespace, or repairs a name that is left of one. */
+/** Makes a network namespace, or repairs a leftover name. */
 export async function ensureNamespace(namespace: string): Promise<void> {
   const lo = ['link set lo up'];
   if (existsSync(`${NAMESPACES}/${namespace}`)) {
@@ -25,11 +25,11 @@ export async function ensureNamespace(namespace: string): Promise<void> {
 export async function deleteNamespace(namespace: string): Promise<void> {
   const path = `${NAMESPACES}/${namespace}`;
   if (!existsSync(path)) return;
-  // A name whose namespace is not mounted (made half way) makes ip complain, and is a plain file then.
+  // If the namespace was left half made, its name is a plain file with nothing mounted, about which ip complains.
   await ip('netns', 'delete', namespace).catch(() => rm(path, { force: true }));
 }
 
-/** Removes interfaces; those that are gone already do not matter. @throws internal when one stays */
+/** Removes interfaces; some may be gone already. @throws internal when one stays */
 export async function removeLinks(namespace: string, names: string[]): Promise<void> {
   if (names.length === 0) return;
   const commands = names.map((name) => `link delete ${name}`);
@@ -44,8 +44,8 @@ export async function removeLinks(namespace: string, names: string[]): Promise<v
 }
 
 /**
- * Makes a namespace deaf to what strangers on its networks say of routes and addresses: router advertisements and redirects. New
- * interfaces too; those that are there already are told.
+ * Makes a namespace ignore what strangers on its networks say about routes and addresses (router advertisements and redirects), on present
+ * and future interfaces.
  * @throws internal when the kernel's settings cannot be written
  */
 export async function deafen(namespace: string): Promise<void> {

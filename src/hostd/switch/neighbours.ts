@@ -1,6 +1,6 @@
 /**
- * What the endpoints' namespaces know of the cards beside them: a permanent neighbour entry for each address of a VM that is on. Nobody's
- * ARP answer counts then, and the first connection to a container asks for nothing.
+ * Neighbours of the endpoints: their namespaces have a permanent entry for each address of a VM that is on. So nobody's ARP answer counts,
+ * and the first connection to a container has nothing to ask.
  */
 import { isIP } from 'node:net';
 import { messageOf } from '../../common/errors.js';
@@ -35,13 +35,13 @@ const FORGET_MS = 300;
 /** Endpoints of a switch, by the moid of their VMs. */
 export class Neighbours {
   private readonly endpoints = new Map<string, EndpointCards>();
-  /** Cards that are gone, and still known to the endpoints. */
+  /** Cards that are gone but still known to the endpoints. */
   private gone: RuntimeNic[] = [];
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly netlink: Netlink) {}
 
-  /** Makes VMs' cards known to the endpoints on their networks. That an endpoint is just going does not matter. */
+  /** Makes VMs' cards known to the endpoints on their networks. It does not matter if an endpoint is just going away. */
   async learn(nics: readonly RuntimeNic[]): Promise<void> {
     const gone = this.takeGone();
     await Promise.all(
@@ -52,7 +52,7 @@ export class Neighbours {
     );
   }
 
-  /** These cards are gone, which the endpoints learn with the next news, or soon: nobody waits for it. */
+  /** These cards are gone. The endpoints learn that with the next change, or soon; nobody waits for it. */
   forget(nics: readonly RuntimeNic[]): void {
     this.gone.push(...nics);
     if (this.gone.length === 0) return;
@@ -67,7 +67,7 @@ export class Neighbours {
     return gone;
   }
 
-  /** An endpoint is there, with what is known of all VMs; nothing of what it knew before stays. */
+  /** An endpoint has appeared: it gets entries for all VMs, in place of whatever it had. */
   async add(
     moid: string,
     namespace: string,
@@ -83,7 +83,7 @@ export class Neighbours {
     const found = await this.netlink.carryOut(`${NAMESPACES}/${namespace}`, ROUTE, names.map(findLink));
     const cards = new Map(connected.map(({ portGroup }, at) => [portGroup, indexOf(found[at] ?? [])]));
     const endpoint = { namespace, cards };
-    // From here on it is told of who comes; who is there already it is told now.
+    // From here on it is told of new cards; present ones it is told of now.
     this.endpoints.set(moid, endpoint);
     await this.tell(endpoint, entries('replace', endpoint, others()));
   }

@@ -132,7 +132,7 @@ export class NetlinkHelper {
   }
 }
 
-/** Only while it is asked for something does it keep this process alive. */
+/** It keeps this process alive only while there is a request. */
 function stayFor(helper: Helper, asked: boolean): void {
   for (const part of [helper, helper.stdin as Socket, helper.stdout as Socket]) {
     if (asked) part.ref();

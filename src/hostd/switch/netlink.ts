@@ -1,6 +1,5 @@
 /**
- * Messages of netlink, as the kernel's interface has them, and what it says to them. Which there are: `link-messages.ts`,
- * `element-messages.ts`.
+ * Netlink messages and the kernel's answers. The messages themselves: `link-messages.ts`, `element-messages.ts`.
  *
  * Facts: netlink(7), <linux/netlink.h>. Numbers are in the machine's order, which is little-endian.
  */
@@ -20,7 +19,7 @@ export const CREATE = 0x400;
 export const REPLACE = 0x100;
 const HEAD_BYTES = 16;
 const ERROR = 2;
-/** What is sent at once: the answers must have room in a socket's buffer. */
+/** Messages sent at once: their answers must fit into a socket's buffer. */
 const AT_ONCE = 32;
 
 /** A message without its number. */
@@ -29,11 +28,11 @@ export interface Message {
   /** Besides those that each has. */
   flags?: number;
   body: Buffer;
-  /** What it does, for who is told that it failed. */
+  /** What it does, for the message when it fails. */
   what: string;
-  /** One that may fail: what it is about is gone, perhaps. */
+  /** It may fail: its subject may be gone. */
   soft?: boolean;
-  /** One that the kernel does not answer unless it fails. */
+  /** The kernel answers only if it fails. */
   silent?: boolean;
 }
 
@@ -68,7 +67,7 @@ export function u32(value: number): Buffer {
   return bytes;
 }
 
-/** Talks with the kernel about one network namespace at a time. */
+/** Talks to the kernel about one network namespace at a time. */
 export class Netlink {
   constructor(private readonly helper = new NetlinkHelper()) {}
 

@@ -2,15 +2,15 @@
 
 /** As in vSphere, true is "accept". */
 export interface SecurityPolicy {
-  /** This switch shows no card the frames of others: it is always false. */
+  /** Always false: this switch shows no card the frames of others. */
   allowPromiscuous: boolean;
   /** Together with `forgedTransmits`: frames for other addresses that a card has sent from reach it (the bridge learns). */
   macChanges: boolean;
-  /** Frames are passed on whatever their sender addresses (MAC, ARP, IPv4, IPv6) and kinds are. */
+  /** Frames are passed on whatever their kinds and sender addresses (MAC, ARP, IPv4, IPv6). */
   forgedTransmits: boolean;
 }
 
-/** A port group of which nothing else was said. */
+/** The policy of a port group that has no other. */
 export const REJECT_ALL: SecurityPolicy = { allowPromiscuous: false, macChanges: false, forgedTransmits: false };
 
 /** True when nothing differs. */

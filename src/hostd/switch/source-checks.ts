@@ -1,8 +1,8 @@
 /**
- * Keeps the source checks of a switch: which cards may send from which addresses (`source-rules.ts`).
+ * The source checks of a switch: which cards may send from which addresses (`source-rules.ts`).
  *
- * A card that nothing was said of is cut off, so it does not matter whether its interface or its entry is there first. Without
- * nftables nothing is checked here; {@link problem} says why.
+ * An unknown card is cut off, so it does not matter whether its interface or its entry is made first. Without nftables nothing is checked;
+ * {@link problem} says why.
  */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -33,7 +33,7 @@ interface Change {
 const NOTHING: Elements = new Map();
 const FORGET_MS = 300;
 
-/** The checks in one network namespace. Changes that come while others are being made go together. */
+/** The checks in one network namespace. Changes that arrive while others are being made are made together. */
 export class SourceChecks {
   /** Why there are none; null: they work. */
   problem: string | null = null;
@@ -49,7 +49,7 @@ export class SourceChecks {
     private readonly netlink: Netlink,
   ) {}
 
-  /** Makes the rules; entries of an earlier hostd stay until their cards are said to be others or gone. */
+  /** Makes the rules. Entries of an earlier hostd stay until their cards change or go. */
   async open(): Promise<void> {
     try {
       await nft(this.namespacePath, tableText());
@@ -68,7 +68,7 @@ export class SourceChecks {
     await this.flush();
   }
 
-  /** From when it resolves on, a port's card may send from there. @throws internal */
+  /** A port's card may send from these addresses once this resolves. @throws internal */
   allow(port: string, card: CardSources): Promise<void> {
     if (this.problem !== null) return Promise.resolve();
     return new Promise((resolve, reject) => {
@@ -77,9 +77,7 @@ export class SourceChecks {
     });
   }
 
-  /**
-   * Leaves nothing of ports that are gone behind. It is done with the next change, or soon: names of ports are not used again by others.
-   */
+  /** Removes what there is of ports that are gone, with the next change or soon: their names are not reused. */
   forget(ports: readonly string[]): void {
     const known = ports.filter((port) => this.known.has(port) || this.waiting.some((one) => one.port === port));
     if (this.problem !== null || known.length === 0) return;
@@ -105,7 +103,7 @@ export class SourceChecks {
         await this.carryOut(changes);
         for (const change of changes) change.resolve();
       } catch {
-        // One of them, or what the kernel has is not what was thought.
+        // One of them is wrong, or the kernel has something else than we thought.
         await this.oneByOne(changes);
       }
     }

@@ -1,10 +1,10 @@
 /**
- * Source checks as nftables rules of the bridge family: what a card may send. They stand before the bridge looks at a frame, so
- * what is dropped is not learnt from. What is not said to be allowed is dropped; a card is an element of a few hash sets, so
- * a start changes no rule, and a frame costs the same with any number of cards.
+ * Source checks as nftables rules of the bridge family: what a card may send. They run before the bridge sees a frame, so it learns
+ * nothing from a dropped one. Everything that is not allowed is dropped. A card is an element of a few hash sets, so a start changes no
+ * rule, and a frame costs the same with any number of cards.
  *
- * Facts: nft(8); RFC 826 (ARP), 4861 (neighbour discovery: the target of a solicitation or advertisement is at offset 8 of the
- * ICMPv6 message), 5227 (ARP probes), 4429/4862 (duplicate address detection), 6105 (RA guard).
+ * Facts: nft(8); RFC 826 (ARP), 4861 (neighbour discovery: the target of a solicitation or advertisement is at offset 8 of the ICMPv6
+ * message), 5227 (ARP probes), 4429/4862 (duplicate address detection), 6105 (RA guard).
  */
 import { isIP } from 'node:net';
 import { Address6 } from 'ip-address';
@@ -15,7 +15,7 @@ export const TABLE = 'bridge caisson';
 /** A card of the switch, and what it may send from. */
 export interface CardSources {
   mac: string;
-  /** IPv4 and IPv6; undefined: not known, any address. */
+  /** IPv4 and IPv6; undefined: any address. */
   addresses: readonly string[] | undefined;
   /** Anything goes. */
   unchecked?: boolean;
@@ -117,7 +117,7 @@ export function elementsOf(port: string, { mac, addresses, unchecked }: CardSour
   return elements;
 }
 
-/** The address that a card's system gives itself, by its MAC address (RFC 4291, appendix A). */
+/** The link-local address that a system derives from its card's MAC address (RFC 4291, appendix A). */
 export function linkLocal(mac: string): string {
   const bytes = mac.split(':').map((byte) => Number.parseInt(byte, 16));
   const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = bytes;
@@ -125,14 +125,14 @@ export function linkLocal(mac: string): string {
   return new Address6(`fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`).correctForm();
 }
 
-/** Elements that come into a set, or leave it. */
+/** Elements to be added to a set or removed from it. */
 export interface ElementChange {
   verb: 'add' | 'delete';
   set: SetName;
   elements: string[];
 }
 
-/** The changes by which a card's elements become others. */
+/** The changes from a card's present elements to its new ones. */
 export function changesOf(before: Elements, after: Elements): ElementChange[] {
   const changes: ElementChange[] = [];
   const change = (verb: ElementChange['verb'], all: Elements, but: Elements): void => {

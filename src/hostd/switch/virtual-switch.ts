@@ -20,11 +20,11 @@ import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
 
-/** Keeps the kernel from giving the namespace's own end of a card an IPv6 address: a card belongs to its VM alone. */
+/** Keeps the kernel from giving our end of a card an IPv6 address: a card belongs to its VM alone. */
 const noAddress = (link: string): string[] =>
   existsSync('/proc/sys/net/ipv6') ? [`link set ${link} addrgenmode none`] : [];
 
-/** One instance's switch. All calls may be repeated: what is there already stays. */
+/** The switch of one instance. All calls may be repeated: what is there already stays. */
 export class VirtualSwitch {
   readonly namespace: string;
   private readonly bridges = new Map<string, string>();
@@ -45,7 +45,7 @@ export class VirtualSwitch {
     return `${NAMESPACES}/${this.namespace}`;
   }
 
-  /** What this machine cannot do of what keeps VMs from harming each other, in words for a user. */
+  /** Means of keeping VMs from harming each other that this machine lacks, in words for a user. */
   get lacks(): readonly string[] {
     return this.wiring.lacks;
   }
@@ -83,7 +83,7 @@ export class VirtualSwitch {
     this.bridges.set(name, bridge);
   }
 
-  /** Says what the cards of a port group may do, those that are plugged in too. @throws internal */
+  /** Sets what the cards of a port group may do, plugged-in ones included. @throws internal */
   setPolicy(name: string, policy: SecurityPolicy): Promise<void> {
     return this.wiring.setPolicy(name, policy);
   }
@@ -110,7 +110,7 @@ export class VirtualSwitch {
     try {
       await add();
     } catch {
-      // Something of an earlier hostd is in the way.
+      // An earlier hostd left something in the way.
       await this.unplugStale(moid);
       await add();
     }
@@ -143,7 +143,7 @@ export class VirtualSwitch {
     try {
       await this.wiring.add(moid, ports, plugging);
     } catch (error) {
-      // Done half or not at all: both names are the caller's to unplug.
+      // It is half done or not done at all: the caller unplugs both names.
       await this.adopt(moid);
       throw error;
     }
@@ -187,7 +187,7 @@ export class VirtualSwitch {
     await removeLinks(this.namespace, [name]);
   }
 
-  /** Says from which addresses the cards of a VM that is on may send. @throws internal */
+  /** Sets the addresses that the cards of a VM that is on may send from. @throws internal */
   allow(moid: string, nics: RuntimeNic[]): Promise<void> {
     return this.wiring.change(moid, nics);
   }
@@ -228,7 +228,7 @@ export class VirtualSwitch {
     this.ports.set(moid, names);
     const ports = portsOf(moid, nics).filter(({ name }) => names.includes(name));
     if (ports.length === 0) return;
-    // A machine that runs is not ended for it: at worst it is cut off.
+    // A running VM is not ended for this: at worst it is cut off.
     await this.wiring
       .add(moid, ports)
       .catch((error: unknown) =>

@@ -1,6 +1,6 @@
 /**
- * What keeps the cards of a switch from harming each other: how their ports' bridges treat them, the source checks, and what the
- * endpoints beside them know of them. Ports come and go with `virtual-switch.ts`; here they are given what belongs to them.
+ * What keeps the cards of a switch from harming each other: how the bridges treat their ports, the source checks, and the endpoints'
+ * neighbour entries. `virtual-switch.ts` makes and removes the ports.
  */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -22,20 +22,20 @@ export interface Port {
   nic: RuntimeNic;
 }
 
-/** How ports are plugged in that are not yet. */
+/** How ports are plugged in that are not plugged in yet. */
 export interface Plugging {
   /** The bridge's name. */
   bridge(port: Port): string;
-  /** What the port is called until then; undefined: as it will be. One that is up keeps its name. */
+  /** What the port is called until then; undefined: it has its final name. A port that is up keeps its name. */
   before?(port: Port): string;
 }
 
 /** The rules of one switch. */
 export class Wiring {
-  /** What this machine cannot do of it, in words for a user. */
+  /** What of this the machine cannot do, in words for a user. */
   readonly lacks: string[] = [];
   private readonly policies = new Map<string, SecurityPolicy>();
-  /** Connected cards of VMs that are on, by VM; those of endpoints are not among them. */
+  /** Connected cards of VMs that are on, by VM, without those of endpoints. */
   private readonly ports = new Map<string, Port[]>();
   private readonly neighbours: Neighbours;
   private readonly checks: SourceChecks;
@@ -50,7 +50,7 @@ export class Wiring {
     this.neighbours = new Neighbours(netlink);
   }
 
-  /** Looks at what this machine can do, and makes the rules in the namespace, which is there. */
+  /** Finds out what this machine can do, and makes the rules in the namespace, which exists already. */
   async open(): Promise<void> {
     this.lacks.length = 0;
     const lack = (what: string, why: string | null): void => {
@@ -80,7 +80,7 @@ export class Wiring {
     return bridgeOptions(this.features);
   }
 
-  /** Says what the cards of a port group may do; those that are plugged in too. @throws internal */
+  /** Sets what the cards of a port group may do, plugged-in ones included. @throws internal */
   async setPolicy(portGroup: string, policy: SecurityPolicy): Promise<void> {
     this.policies.set(portGroup, policy);
     for (const [moid, ports] of this.ports)
@@ -88,8 +88,8 @@ export class Wiring {
   }
 
   /**
-   * Makes the cards of a VM known to their bridges, to the source checks and to the endpoints beside them. Whoever is not known yet
-   * is cut off, so nothing depends on the order.
+   * Makes the cards of a VM known to their bridges, to the source checks and to the endpoints on their networks. An unknown card is cut
+   * off, so the order does not matter.
    * @param plugging how they are plugged in; none: they are
    * @throws internal
    */
@@ -117,7 +117,7 @@ export class Wiring {
     return (this.ports.get(moid) ?? []).filter((one) => one.name !== name);
   }
 
-  /** From where a VM that is on may send, from now on. @throws internal */
+  /** Sets the addresses that a VM that is on may send from. @throws internal */
   async change(moid: string, nics: readonly RuntimeNic[]): Promise<void> {
     const before = this.ports.get(moid);
     if (before === undefined) return;
@@ -128,7 +128,7 @@ export class Wiring {
     );
   }
 
-  /** Leaves nothing of a VM's cards behind, soon. @param names of its interfaces, which are about to be removed */
+  /** Removes what there is of a VM's cards, soon. @param names of its interfaces, which are about to be removed */
   remove(moid: string, names: readonly string[]): void {
     const ports = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
@@ -136,7 +136,7 @@ export class Wiring {
     this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
   }
 
-  /** Wires an endpoint's cards, and tells it who is beside it. @param namespace the endpoint's @throws internal */
+  /** Wires an endpoint's cards, and gives it entries for its neighbours. @param namespace the endpoint's @throws internal */
   async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
     const others = (): RuntimeNic[] => [...this.ports.values()].flat().map(({ nic }) => nic);
     const own = ports.map(({ nic }) => nic);
@@ -147,7 +147,7 @@ export class Wiring {
     this.neighbours.remove(moid);
   }
 
-  /** Makes an endpoint's namespace deaf to its neighbours; that it cannot be done here was said by {@link open}. */
+  /** Makes an endpoint's namespace deaf to its neighbours. Where that is impossible, {@link open} has said so. */
   async deafen(namespace: string): Promise<void> {
     await deafen(namespace).catch((error: unknown) => log.debug({ namespace, err: messageOf(error) }, 'settings stay'));
   }
@@ -191,7 +191,10 @@ export class Wiring {
   }
 }
 
-/** All are waited for: what goes on while another has failed would be cleaned up too early. @throws what the first that failed threw */
+/**
+ * Waits for all: otherwise one that is still going when another fails would be cleaned up too early. @throws what the first that failed
+ * threw
+ */
 async function together(all: Promise<void>[]): Promise<void> {
   for (const one of await Promise.allSettled(all)) if (one.status === 'rejected') throw one.reason;
 }

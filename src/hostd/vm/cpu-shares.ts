@@ -9,7 +9,7 @@ const STEP = 1.25;
 const [MOST, LEAST] = [-5, 19];
 export const MAX_SHARES = 1_000_000;
 
-/** Shares of a level. @returns null for `normal`, and for a level that is none */
+/** Shares of a level. @returns null for `normal` and for unknown levels */
 export function sharesOf(level: string | undefined, shares: number | undefined, cpus: number): number | null {
   if (level === 'custom') return shares ?? null;
   return level === undefined || level === 'normal' || LEVELS[level] === undefined ? null : LEVELS[level] * cpus;
@@ -31,6 +31,6 @@ export function weigh(pid: number, shares: number, cpus: number): void {
   try {
     for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceLevel(shares, cpus));
   } catch {
-    // It ended in between: a thread that is not reached has little to do.
+    // It has ended in between.
   }
 }

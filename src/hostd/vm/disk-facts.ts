@@ -1,4 +1,4 @@
-/** What a VM's virtual disks are: capacity, identity and parents, read from the heads of their files and kept. */
+/** Facts about virtual disks (capacity, identity, parent), read from the heads of their files and cached. */
 import { createHash } from 'node:crypto';
 import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -17,12 +17,12 @@ export interface DiskFacts {
 const KEPT = 5000;
 const known = new Map<string, { inode: number; facts: DiskFacts }>();
 
-/** The facts of a disk by its local path, or null for a file that is none or not there. */
+/** The facts of a disk by its local path, or null if there is no file or it is no disk. */
 export function diskFacts(path: string): DiskFacts | null {
   try {
-    // Capacity and parent never change in a file; a file put in its place is another inode.
+    // Capacity and parent never change within a file, and a file put in its place has another inode.
     const stat = statSync(path);
-    // Parents are named by files of guests and clients: a device or a pipe of the host is not touched.
+    // Files of guests and clients name parents: a device or pipe of the host must not be opened.
     if (!stat.isFile()) return null;
     const { ino, size } = stat;
     const kept = known.get(path);

@@ -1,6 +1,6 @@
 /**
- * A VM whose disk could not be written for want of room on the datastore: QEMU has stopped it, no other one. As on ESXi that is a
- * question of the VM (`runtime.question`), to be answered with Retry or Cancel; it is answered with Retry as soon as there is room.
+ * A VM whose disk could not be written for lack of room on the datastore: QEMU has stopped this one VM. As on ESXi, the VM asks a question
+ * (`runtime.question`), to be answered with Retry or Cancel. Retry is given by itself as soon as there is room.
  */
 import { statfs } from 'node:fs/promises';
 import { messageOf } from '../../common/errors.js';
@@ -10,7 +10,7 @@ import { fault } from '../faults.js';
 
 const log = logger('hostd');
 const LOOK_MS = 2_000;
-/** Free bytes with which it goes on by itself. */
+/** Free bytes at which the VM continues by itself. */
 const ROOM = 64 << 20;
 /** Of a small filesystem, a part of it. */
 const ROOM_PART = 0.02;
@@ -20,7 +20,7 @@ export const CANCEL = '1';
 
 /** What is done with the VM. */
 export interface StalledVm {
-  /** The VM's directory: where there is to be room. */
+  /** The VM's directory: there must be room on its filesystem. */
   directory: string;
   /** Goes on, until it lacks room again. */
   resume(): Promise<void>;
@@ -56,7 +56,7 @@ export class DiskStall {
     this.vm.changed();
   }
 
-  /** The answer to the question. @throws InvalidArgument, where it is another one */
+  /** Answers the question. @throws InvalidArgument for another question or choice */
   async answer(id: string, key: string): Promise<void> {
     if (this.question === undefined || this.question.id !== id)
       throw fault('InvalidArgument', 'the virtual machine does not ask this question', {
@@ -69,7 +69,7 @@ export class DiskStall {
     await this.vm.resume();
   }
 
-  /** It does not stand still for this any more. */
+  /** The VM is no longer stopped for lack of room. */
   clear(): void {
     if (this.timer !== null) clearInterval(this.timer);
     this.timer = null;

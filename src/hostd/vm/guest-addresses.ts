@@ -1,4 +1,4 @@
-/** What the guest tells of its addresses. It may be anyone's program: only what is an address of one of the VM's cards counts. */
+/** Addresses that the guest tells. It may run anybody's program, so only valid addresses of the VM's own cards count. */
 import { isIP } from 'node:net';
 
 const FIRST = 'guestinfo.ip';
@@ -7,17 +7,17 @@ const ALL = 'guestinfo.caisson.run.addresses';
 const ENTRY = /^([0-9a-f]{2}(?::[0-9a-f]{2}){5})=([0-9a-f.:]{2,45})\/(\d{1,3})$/i;
 const MAX_LENGTH = 4096;
 
-/** True for the keys that addresses are told by. */
+/** True for the keys that tell addresses. */
 export function isAddressKey(key: string): boolean {
   return key === FIRST || key === ALL;
 }
 
-/** The first address that was told, as it is. */
+/** The first address that the guest told, unchecked. */
 export function firstAddress(extraConfig: ReadonlyMap<string, string>): string | undefined {
   return extraConfig.get(FIRST);
 }
 
-/** Addresses with the lengths of their prefixes, by MAC address in small letters. */
+/** Addresses with prefix lengths, by MAC address in lower case. */
 export function guestAddresses(
   extraConfig: ReadonlyMap<string, string>,
 ): Map<string, { ipAddress: string; prefixLength: number }> {

@@ -1,4 +1,4 @@
-/** What of a machine's configuration a caller may decide: which files, sockets and networks it may use, and which keys it may have. */
+/** Which parts of a VM's configuration a caller may decide: the files, sockets and networks that it uses, and its keys. */
 import { normalize } from 'node:path';
 import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
@@ -8,7 +8,7 @@ import type { NewDisk } from './hardware/device-kind.js';
 import type { Hardware, Serial } from './hardware/hardware.js';
 import type { VmHost } from './vm-host.js';
 
-/** Keys below `caisson.` that mean nothing to the host, or nothing that reaches beyond the machine. */
+/** Keys below `caisson.` that mean nothing to the host, or nothing beyond the VM itself. */
 const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses']);
 const OWN_KEY = /^caisson\./i;
 const UNIX = 'unix://';
@@ -22,7 +22,7 @@ const PRIVILEGES: Partial<Record<keyof VirtualMachineConfigSpec, string>> = {
   extraConfig: 'VirtualMachine.Config.AdvancedConfig',
 };
 
-/** Refuses what of a change the caller has no privilege for on an existing machine. @throws NoPermission */
+/** Refuses a change of an existing VM for which the caller lacks a privilege. @throws NoPermission */
 export function checkChange(machine: ManagedObject, spec: VirtualMachineConfigSpec): void {
   if (restrictedCaller() === undefined) return;
   const { $type: _type, changeVersion: _version, deviceChange, ...rest } = spec;
@@ -38,7 +38,7 @@ export function checkChange(machine: ManagedObject, spec: VirtualMachineConfigSp
   }
 }
 
-/** Refuses keys that would make the machine another's or the host's own. @throws NoPermission */
+/** Refuses keys that would make the VM somebody else's or the host's own. @throws NoPermission */
 export function checkKeys(
   host: VmHost,
   machine: ManagedObject,
@@ -47,7 +47,7 @@ export function checkKeys(
 ): void {
   if (restrictedCaller() === undefined) return;
   const owner = ownerOf(host, machine.property('resourcePool') as Ref);
-  // By it the machine is found when its host is removed.
+  // By this key the VM is found when its virtual container host is removed.
   if (owner !== undefined && after.get(OWNER_KEY) !== owner)
     throw noPermission(
       machine.ref,
@@ -78,7 +78,7 @@ export function ownerOf(host: VmHost, pool: Ref): string | undefined {
 }
 
 /**
- * Refuses devices that were not there before and use what the caller may not use.
+ * Refuses new devices that use what the caller may not use.
  * @throws NoPermission, InvalidDatastorePath
  */
 export async function checkDevices(

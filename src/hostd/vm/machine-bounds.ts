@@ -1,22 +1,22 @@
-/** How much of machines one user may have hostd keep: their configuration is in its memory, and is written anew with each change. */
+/** How much VM configuration one user may have: hostd keeps it in memory and writes all of it with each change. */
 
 import { restrictedCaller } from '../access/caller.js';
 import { tooMuch } from '../access/holdings.js';
 import type { VmConfig } from './vm-config.js';
 import type { MachineList } from './vm-host.js';
 
-/** A container's program alone may have 8 MiB, its specification as much. */
+/** A container's program may take 8 MiB, its specification as much. */
 const MAX_MACHINE_BYTES = 24 * 2 ** 20;
-/** Of all machines in one pool together; a container's takes some 10 KiB. */
+/** For all VMs in one pool together; a container's takes some 10 KiB. */
 const MAX_POOL_BYTES = 128 * 2 ** 20;
-/** The most machines in one pool. */
+/** VMs in one pool. */
 const MAX_MACHINES = 5000;
 /** What a key takes besides its text. */
 const KEY_BYTES = 128;
 const MACHINE_BYTES = 2048;
 const MAX_ANNOTATION = 64 * 1024;
 
-/** Of configurations that are not changed any more, but for what their guests set, which is little. */
+/** Sizes of configurations. A configuration is never changed, except by its guest, which can set little. */
 const sizes = new WeakMap<VmConfig, number>();
 
 function sizeOf(config: VmConfig): number {
@@ -30,7 +30,7 @@ function sizeOf(config: VmConfig): number {
 }
 
 /**
- * Refuses a configuration that is too large for a user who is no administrator, or one machine too many.
+ * Refuses users who are no administrators a configuration that is too large, or one VM too many.
  * @param machines of the host @param pool of the machine @param before what is replaced by it @throws LimitExceeded
  */
 export function checkBounds(

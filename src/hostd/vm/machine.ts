@@ -1,4 +1,4 @@
-/** A VM of the inventory as all see it who do not run it. */
+/** A VM of the inventory, as seen by everything but the code that runs it. */
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import { ENDPOINT_KEY } from '../access/scope.js';
 import type { FileOwner } from '../datastore/file-access.js';

@@ -1,10 +1,10 @@
-/** Doing what a guest causes, but not as often as it likes. */
+/** Does what a guest causes, but not as often as the guest likes. */
 
-/** So often at once: what a guest that starts or ends has to tell. After that, {@link EVERY_MS} apart. */
+/** As often as this without a pause: what a guest has to tell when it starts or ends. After that, {@link EVERY_MS} apart. */
 const BURST = 10;
 const EVERY_MS = 500;
 
-/** Carries an action out at once, or soon, once for all that asked meanwhile. */
+/** Carries an action out at once, or soon and once for all who asked meanwhile. */
 export class Paced {
   private left = BURST;
   private at = performance.now();
@@ -12,7 +12,7 @@ export class Paced {
 
   constructor(private readonly act: () => void) {}
 
-  /** It is carried out within {@link EVERY_MS}. */
+  /** Asks for the action: it is carried out within {@link EVERY_MS}. */
   ask(): void {
     if (this.timer !== null) return;
     const now = performance.now();
@@ -26,7 +26,7 @@ export class Paced {
     this.timer = setTimeout(() => this.flush(), EVERY_MS * (1 - this.left));
   }
 
-  /** What was asked for is carried out now. */
+  /** Carries out now what was asked for. */
   flush(): void {
     if (this.timer === null) return;
     clearTimeout(this.timer);

@@ -1,4 +1,4 @@
-/** A VM as a running one: powering it on and off, finding it again, and what it tells of its own accord. */
+/** A VM's power: turning it on and off, finding it again after a restart of hostd, and what happens while it runs. */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { DATASTORE } from '../datastore/datastore-paths.js';
@@ -39,9 +39,9 @@ export interface PoweredVm {
 
 export class VmPower {
   private current: PowerState = 'poweredOff';
-  /** What carries it; null as soon as that has ended, which is before all know that the VM is off. */
+  /** What runs it; null as soon as that has ended, which is before everybody knows that the VM is off. */
   private carrier: RunningVm | null = null;
-  /** When it is known everywhere that the last run has ended. */
+  /** Resolves when everybody knows that the last run has ended. */
   private ended: Promise<void> = Promise.resolve();
   /** A reset is under way, and will start the VM again itself. */
   private resetting = false;
@@ -76,7 +76,7 @@ export class VmPower {
     return this.carrier?.startedAt;
   }
 
-  /** What the VM asks: without room for its disks, whether to go on. */
+  /** What the VM asks when there is no room for its disks. */
   get question(): DiskStall['question'] {
     return this.stall.question;
   }
@@ -105,7 +105,7 @@ export class VmPower {
   async powerOff(): Promise<void> {
     if (this.current === 'poweredOff') throw this.invalidState();
     await this.carrier?.powerOff();
-    // Who is told that it is off may power it on at once.
+    // Whoever is told that it is off may power it on at once.
     await this.ended;
   }
 
@@ -193,7 +193,10 @@ export class VmPower {
     hooks.handOver();
   }
 
-  /** Acts on the VM as it runs. @throws InvalidPowerState when the run ends before that is done: the VM is off, and must not be called anything else */
+  /**
+   * Acts on the running VM. @throws InvalidPowerState when the run ends before that is done: the VM is off, and must not be called
+   * anything else
+   */
   async duringRun(act: (carrier: RunningVm) => Promise<void>): Promise<void> {
     const { carrier } = this;
     const acting = carrier === null ? Promise.resolve() : act(carrier);

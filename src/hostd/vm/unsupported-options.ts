@@ -1,8 +1,10 @@
-/** Options of a VM that this host does not have: said, not passed over. What asks for the state that there is anyway is taken. */
+/**
+ * Refuses VM options that this host does not have, rather than ignore them. A value that describes what this host does anyway is accepted.
+ */
 import type { VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 
-/** What `reconfigure` carries out, or what has no effect a client could miss. */
+/** Options that are carried out, or whose lack no client could notice. */
 const CARRIED_OUT = new Set([
   '$type',
   'changeVersion',
@@ -19,7 +21,10 @@ const CARRIED_OUT = new Set([
   'extraConfig',
 ]);
 
-/** Values by path that say how it is here; any other is refused. Paths not named may have `false`, `''` and nothing else. */
+/**
+ * By path, the values that describe what this host does anyway; others are refused. Paths that are not listed may only have `false` or
+ * `''`.
+ */
 const AS_IT_IS: Record<string, readonly unknown[]> = {
   numCoresPerSocket: [0, 1],
   'cpuAllocation.reservation': [0],
@@ -67,7 +72,7 @@ const PASSED = new Set([
 /** @throws InvalidVmConfig that names the first option this host cannot give */
 export function refuseUnsupported(spec: VirtualMachineConfigSpec, creating: boolean): void {
   for (const [key, value] of Object.entries(spec)) {
-    // A new machine may name the hardware version and date of the one it is made after.
+    // A new VM may name the hardware version and date of the VM that it is modelled on.
     if (creating && (key === 'version' || key === 'createDate')) continue;
     if (key === 'version' && /^vmx-\d+$/.test(String(value)) && value === 'vmx-14') continue;
     if (CARRIED_OUT.has(key) && key !== 'cpuAllocation') continue;

@@ -210,7 +210,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     const { files: datastore } = this.host;
     const base = basename(this.vmx, '.vmx');
     const changed = applyDeviceChanges(before, changes, {
-      // What the caller may not know of is not there.
+      // To the caller, port groups that it may not see do not exist.
       portGroups: this.host.portGroups.seen(),
       defaultDiskFile: (index) =>
         datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),

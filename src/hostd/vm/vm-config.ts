@@ -16,7 +16,7 @@ export interface VmConfig {
   annotation: string;
   cpus: number;
   memoryMiB: number;
-  /** Its weight for processors (`cpu-shares.ts`); null: the usual. */
+  /** Its weight for processors (`cpu-shares.ts`); null: the default. */
   cpuShares: number | null;
   createdAt: Date;
   changeVersion: number;

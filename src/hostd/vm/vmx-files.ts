@@ -1,6 +1,6 @@
 /**
- * Names of files in a .vmx. VMware writes the bare name of a file that lies beside the .vmx, else its path below the datastore's mount
- * point; `[datastore] path`, the form of the API, is none that readers of these files take (libvirt: "Could not handle file name").
+ * File names in a .vmx. VMware writes the bare name of a file beside the .vmx, and otherwise its path below the datastore's mount point.
+ * Readers of these files reject the API's form, `[datastore] path` (libvirt: "Could not handle file name").
  */
 import { DATASTORE, DATASTORE_MOUNT } from '../datastore/datastore-paths.js';
 import type { Hardware } from './hardware/hardware.js';
@@ -15,14 +15,14 @@ export function toVmxFile(file: string, directory: string): string {
   return `${DATASTORE_MOUNT}/${file.slice(ROOT.length)}`;
 }
 
-/** The datastore path of a name in a .vmx; one that is a datastore path stays (.vmx files written here earlier have these). */
+/** The datastore path of a name in a .vmx. A datastore path stays as it is: earlier versions wrote those. */
 export function fromVmxFile(name: string, directory: string): string {
   if (name.startsWith(`${DATASTORE_MOUNT}/`)) return `${ROOT}${name.slice(DATASTORE_MOUNT.length + 1)}`;
   if (name === '' || name.startsWith('[') || name.startsWith('/')) return name;
   return directory === ROOT ? `${ROOT}${name}` : `${directory}/${name}`;
 }
 
-/** The hardware with another form of its files' names; network serial ports have none. */
+/** The hardware with its file names in another form. */
 export function withFiles(hardware: Hardware, change: (file: string) => string): Hardware {
   return {
     ...hardware,

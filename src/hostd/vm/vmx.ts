@@ -7,7 +7,7 @@ export function formatVmx(entries: Iterable<[string, string]>): string {
   return text;
 }
 
-/** Parses a file's text; lines that are not settings are passed over. Later lines win. */
+/** Parses a file's text. Lines that are not settings are skipped; later lines win. */
 export function parseVmx(text: string): Map<string, string> {
   const entries = new Map<string, string>();
   for (const line of text.split('\n')) {

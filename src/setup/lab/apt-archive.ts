@@ -9,9 +9,9 @@ interface Source {
 }
 
 /**
- * The source that is most likely Debian's own: others may stand before it, of those who package their programs for Debian.
+ * The source that is most likely Debian's own: third-party archives may be listed before it.
  * @param texts of `sources.list` and the files of `sources.list.d`, in either of apt's formats
- * @returns its address, as apt has it: also `mirror+file:`; null when there is none
+ * @returns its address, as apt has it: including `mirror+file:`; null if there is none
  */
 export function archiveOf(texts: string[]): string | null {
   const sources = texts

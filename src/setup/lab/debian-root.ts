@@ -7,7 +7,7 @@ import { step } from '../console.js';
 import { RUN_PACKAGES, run } from '../packages.js';
 import { archive } from './apt-archive.js';
 
-/** What the tests need there besides; the docker CLI and, where it can be, Node.js are this machine's own. */
+/** What the tests need there in addition. The docker CLI and, if possible, Node.js come from this machine. */
 const LAB_PACKAGES = [
   ...RUN_PACKAGES,
   'busybox-static',
@@ -26,14 +26,14 @@ export function onDebian(): boolean {
   return /^ID="?debian"?$/m.test(about);
 }
 
-/** A root that is there. */
+/** A root that exists. */
 export interface DebianRoot {
   suite: string;
   path: string;
 }
 
 /**
- * Makes the root of a release unless it is there with all packages.
+ * Makes the root of a release, unless it exists with all packages.
  * @param directory where roots are kept
  * @param more packages besides those that Caisson and its tests need
  * @throws unavailable with debootstrap's words
@@ -56,13 +56,13 @@ export async function debianRoot(
     const aside = `${path}.new`;
     await rm(aside, { recursive: true, force: true });
     const what = ['--variant=minbase', `--include=${packages.join(',')}`, suite, aside, await archive()];
-    // Its processes and mounts are gone when it has ended, or this program has: what is left is removed the next time.
+    // Its processes and mounts go when it ends, or when this program does; leftover files are removed the next time.
     await run('setpriv', [
       ...['--pdeathsig', 'KILL', 'unshare', '-m', '-p', '-f', '--kill-child', '--mount-proc'],
       ...['debootstrap', ...what],
     ]);
     await rm(join(aside, 'var/cache/apt/archives'), { recursive: true, force: true });
-    // The archive may be a copy that stands still.
+    // The archive may be a frozen copy.
     await writeFile(join(aside, 'etc/apt/apt.conf.d/99lab'), 'Acquire::Check-Valid-Until "false";\n');
     await rename(aside, path);
     await writeFile(stamp, wanted);
@@ -90,7 +90,7 @@ async function nodeStandsAlone(): Promise<boolean> {
   return !/\blibnode\./.test(await run('ldd', [process.execPath]));
 }
 
-/** Where a root has the project. */
+/** Where the project is in a root. */
 export const projectInRoot = PROJECT;
 
 function findProgram(name: string): string {

@@ -1,4 +1,4 @@
-/** A root is one run's at a time: it puts its project into it, and its processes use the same paths. */
+/** A root serves one run at a time: each run installs its own project in it, and all use the same paths. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { unavailable } from '../../common/errors.js';
@@ -6,7 +6,7 @@ import { say } from '../console.js';
 
 /**
  * Waits until nobody else, another process included, holds the file of that name, and holds it.
- * @returns lets go of it; the end of this process does too
+ * @returns a function that lets go of it; so does the end of this process
  * @throws unavailable
  */
 export async function hold(file: string): Promise<() => Promise<void>> {

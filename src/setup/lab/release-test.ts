@@ -7,7 +7,7 @@ import { type DebianRoot, debianRoot, furnish, rootsDirectory } from './debian-r
 import { inRoot } from './enter-root.js';
 import { hold } from './hold.js';
 
-/** What of the VM suite is run with `short`. */
+/** The part of the VM suite that `short` runs. */
 const SHORT = ['-t', 'boots, asks for its program|keeps its disk over runs'];
 
 /**
@@ -28,7 +28,7 @@ export async function testRelease(suite: string, project: string, options: { sho
 
 async function runIn(root: DebianRoot, project: string, options: { short: boolean }): Promise<boolean> {
   await furnish(root, project);
-  // What an earlier run left: boot snapshots are to be made anew, and one that was killed left its files.
+  // Boot snapshots must be made anew, and an earlier run that was killed left its files.
   for (const left of ['var/cache/caisson/snapshots', 'tmp'])
     await rm(join(root.path, left), { recursive: true, force: true });
   await mkdir(join(root.path, 'tmp'));

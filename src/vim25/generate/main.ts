@@ -16,7 +16,7 @@ interface Field {
   type: string;
   array: boolean;
   optional: boolean;
-  /** The declared type is a base class: the value names its own. */
+  /** The declared type is a base class, so a value names its own type. */
   polymorphic: boolean;
 }
 
@@ -96,7 +96,7 @@ function parseEnums(source: string): void {
   for (const [, type, value] of source.matchAll(/^\s+\w+\s+= (\w+)\("([^"]*)"\)/gm)) enums.get(type!)?.push(value!);
 }
 
-/** Properties of managed objects with inherited ones; the base's may stand later in the file. */
+/** Properties of managed objects, inherited ones included; the base class may come later in the file. */
 function parseManagedObjects(source: string): Map<string, Map<string, Field>> {
   const bodies = new Map([...source.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm)].map((m) => [m[1]!, m[2]!]));
   const result = new Map<string, Map<string, Field>>();
@@ -275,7 +275,7 @@ out.push('}', '');
 writeFileSync(join(TARGET, 'types.generated.ts'), out.join('\n'));
 
 // --- the codec's table ----------------------------------------------------------------------------------------------
-/** `[name, type, flags]`; flags: 1 array, 2 optional, 4 polymorphic. The type `?` is one that was left out. */
+/** `[name, type, flags]`; flags: 1 array, 2 optional, 4 polymorphic. The type `?` stands for a type that was left out. */
 const row = (field: Field): [string, string, number] => [
   field.name,
   TS[field.type] !== undefined || known(field.type) ? field.type : '?',

@@ -1,6 +1,6 @@
 /**
  * Which part of vim25 is generated: the operations we call or answer, the managed objects, and all types they reach, with all
- * subclasses where an element is polymorphic. What hides behind xsd:anyType (task results, say) is named here.
+ * subclasses where an element is polymorphic. Types that are only used as xsd:anyType (task results, say) are listed here.
  */
 
 /** Operations by wire name. */
@@ -39,7 +39,7 @@ export const UNDESCRIBED: Record<string, { args: [name: string, type: string][];
   Fetch: { args: [['prop', 'string']], result: 'anyType' },
 };
 
-/** Types that nothing reaches by declaration. */
+/** Types that no declaration refers to. */
 export const HIDDEN_TYPES = `
 ArrayOfManagedObjectReference ArrayOfString ArrayOfInt ArrayOfByte ArrayOfOptionValue ArrayOfVirtualDevice
 ArrayOfGuestNicInfo ArrayOfEvent ArrayOfTaskInfo ArrayOfObjectContent
@@ -61,7 +61,7 @@ AuthorizationManager HostLocalAccountManager CustomFieldsManager HttpNfcLease
   .trim()
   .split(/\s+/);
 
-/** Left out where reached: large parts of the model that nobody here looks at. */
+/** Large parts of the model that nothing here uses; left out wherever they are referred to. */
 export const CUT = new Set([
   'HostListSummaryGatewaySummary',
   'ClusterConfigInfoEx',

@@ -1,5 +1,5 @@
 /**
- * 10,000 requests that make no sense, at every route of a real endpoint: each is answered in time, with a 4xx (or what Docker says
+ * 10,000 malformed requests, at every route of a real endpoint: each is answered in time, with a 4xx (or what Docker says
  * there) and a message in JSON; no stack, no hang, no leak.
  *
  *   FUZZ_API_FROM    number of the first case (default 0): to run one that failed again, with FUZZ_API_COUNT=1
@@ -165,7 +165,7 @@ const memoryKiB = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
-it('every route takes what makes no sense', async () => {
+it('every route survives nonsense', async () => {
   const pid = endpointPid();
   // What is loaded and compiled at first is no growth.
   for (let number = 0; number < 300; number++) await send(fuzzCase(number, routes, { ids })).catch(() => undefined);

@@ -1,13 +1,16 @@
 /* Fuzzes what the endpoint says on the channel: frames, the messages in them, sessions and their input, what waits for the head start. */
 #include "world.h"
-#include "../../../tether/guest/tether.h"
-#include "../../../tether/guest/confine.h"
+#include "../../../tether/guest/channel.h"
+#include "../../../tether/guest/container.h"
 #include "../../../tether/guest/files.h"
-#include "../../../tether/guest/headstart.h"
-#include "../../../tether/guest/init.h"
+#include "../../../tether/guest/messages.h"
 #include "../../../tether/guest/observe.h"
-#include "../../../tether/guest/program.h"
-#include "../../../tether/guest/user.h"
+#include "../../../tether/guest/platform.h"
+#include "../../../tether/guest/rpc.h"
+#include "../../../tether/guest/session.h"
+#include "../../../tether/guest/setup.h"
+#include "../../../tether/guest/system.h"
+#include "../../../tether/guest/trace.h"
 #include <grp.h>
 #include <limits.h>
 #include <sched.h>
@@ -36,7 +39,7 @@ static uint64_t world_ms(void) { return world.ms += 1; }
 #define open(...) world_file()
 #define close(fd) ((void)(fd), 0)
 #define sched_setaffinity(...) world_number()
-#define nanosleep(time, rest) ((void)(time), world.ms += 1, 0)
+#define sleep_ms(time) ((void)(time), world.ms += 1)
 #define monotonic_ms world_ms
 
 #define fd channel_port
@@ -46,57 +49,56 @@ static uint64_t world_ms(void) { return world.ms += 1; }
 #undef streams
 #include "../../../tether/guest/session.c"
 #include "../../../tether/guest/headstart.c"
+#include "../../../tether/guest/output_log.c"
 #define process_start real_process_start
 #include "../../../tether/guest/process.c"
 #undef process_start
-#define main tether_main
-#define program_load(bytes, length) ((void)(bytes), (void)(length), "none")
-#include "../../../tether/guest/main.c"
+#define system_power_off world_power_off
+static void world_power_off(void) {}
+#include "../../../tether/guest/container.c"
+#include "../../../tether/guest/messages.c"
 
-struct program program;
-int port_open(const char *name, int flags) { return (void)name, (void)flags, 100; }
+int platform_open_port(enum platform_port port, int flags) { return (void)port, (void)flags, 100; }
 bool write_all(int to, const void *data, size_t length) { return world_write(to, data, length) >= 0; }
-struct started process_start(const struct process *p, bool is_first, pid_t of) {
+struct started process_start(struct container *c, const struct process *p, bool is_first) {
   HOLDS(p->args[0] != NULL && p->limit_count <= MAX_LIMITS);
   for (char **s = p->env; *s != NULL; s++) (void)strlen(*s);
-  return (void)is_first, (void)of, world_start();
+  return (void)c, (void)is_first, world_start();
 }
 static volatile uint8_t flag;
-struct started files_start(uint8_t view, pid_t of, volatile uint8_t **flags) { return (void)view, (void)of, *flags = &flag, world_start(); }
-void files_thaw(void) {}
-void files_ended(volatile uint8_t *flags) { (void)flags; }
-struct started observe_start(pid_t of) { return (void)of, world_start(); }
-const char *cgroup_limit(const char *file, const char *value) { return strlen(file) + strlen(value) > 20 ? "no such limit" : NULL; }
-const char *cgroup_freeze(bool on) { return on ? NULL : "cannot"; }
-uint64_t cgroup_kills(void) { return world_chance() % 64 == 0; }
+struct started files_start(const struct container *c, enum files_view view, volatile uint8_t **flags) { return (void)c, (void)view, *flags = &flag, world_start(); }
+void files_thaw(const struct container *c) { (void)c; }
+void files_ended(const struct container *c, volatile uint8_t *flags) { (void)c, (void)flags; }
+struct started observe_start(const struct container *c) { return (void)c, world_start(); }
+const char *cgroup_limit(const struct cgroup *group, const char *file, const char *value) { return (void)group, strlen(file) + strlen(value) > 20 ? "no such limit" : NULL; }
+const char *cgroup_freeze(const struct cgroup *group, bool on) { return (void)group, on ? NULL : "cannot"; }
+uint64_t cgroup_kills(struct cgroup *group) { return (void)group, world_chance() % 64 == 0; }
+
+/* The only container of the machine. */
+static struct container *const only = &containers[0];
 
 static void forget(void) {
   while (sessions != NULL) session_remove(sessions);
-  while (kept != NULL) {
-    struct kept *one = kept;
-    kept = one->next;
+  while (only->headstart.kept != NULL) {
+    struct kept *one = only->headstart.kept;
+    only->headstart.kept = one->next;
     free(one);
   }
-  last = &kept;
   buffer_clear(&incoming), buffer_clear(&outgoing);
   channel_port = 7;
-  connected = synchronised = missed = channel_streaming = streams = over = moved = go = ending = reboot_after = first_subscribed = false;
-  ahead_until = old = looked = stop_at = kills_told = 0;
-  looks = 0;
-  first = container = -1;
-  first_credit = OUTPUT_WINDOW;
-  freeze_state = FREEZE_THAWED;
-  log_offset = last_mark = 0;
-  log_fd = 100;
+  connected = synchronised = missed = channel_streaming = streams = false;
+  ahead_until = 0;
+  containers_make();
+  only->log.fd = 100;
 }
 
 static void look_at_sessions(void) {
   for (struct session *s = sessions; s != NULL; s = s->next) {
-    HOLDS(buffer_length(&s->input) <= (s->files ? FILES_WINDOW : 2 * INPUT_WINDOW));
+    HOLDS(buffer_length(&s->input) <= most_input(s));
     session_input(s);
-    if (s->out >= 0 && takes_output(s) && world_chance() % 2 == 0) session_output(s, &s->out, 1);
+    if (s->out >= 0 && session_takes_output(s) && world_chance() % 2 == 0) session_output(s, &s->out, STREAM_STDOUT);
   }
-  headstart_look();
+  headstart_look(only);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -105,10 +107,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   channel_check();
   bool runs = world_chance() % 4 != 0;
   if (runs) {
-    container = 999;
-    if (world_chance() % 2 == 0) headstart_begin(container);
+    only->state = CONTAINER_RUNNING;
+    only->first = 999;
+    if (world_chance() % 2 == 0) headstart_begin(&only->headstart, only->first);
     struct started none = {.pid = 999, .in = 100, .out = 101, .err = 102};
-    session_add(0, &none, world_chance() % 2 == 0);
+    session_add(only, SESSION_FIRST, only->first_session, &none, world_chance() % 2 == 0);
   }
   for (int turn = 0; world.at < world.end && turn < 10000; turn++) {
     channel_readable();

@@ -1,6 +1,6 @@
 /* Fuzzes the file server's requests, over a filesystem that says what the input makes it say. */
 #include "world.h"
-#include "../../../tether/guest/tether.h"
+#include "../../../tether/guest/container.h"
 #include "../../../tether/guest/files.h"
 #include "../../../tether/guest/file_server.h"
 #include "../../../tether/guest/helper.h"
@@ -60,7 +60,7 @@ static char directory_stream[1];
 #define fgetxattr(fd, name, to, size) (world_number() < 0 ? -1 : (ssize_t)(world_chance() % ((size) + 1)))
 #define splice(from, at, to, there, length, flags) ((void)(from), (void)(to), world_number() < 0 ? -1 : (ssize_t)(world_chance() % ((length) + 1)))
 #define ioctl(...) world_number()
-#define nanosleep(...) 0
+#define sleep_ms(time) ((void)(time))
 #define mount(...) 0
 #define umount2(...) 0
 #define setns(...) 0
@@ -108,7 +108,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   last.fd = -1;
   free(given.slots);
   memset(&given, 0, sizeof given);
-  if (setjmp(ended) == 0) serve(FILES_OF_DISK, 1);
+  static const struct container c = {.root = "/c", .first = 1};
+  if (setjmp(ended) == 0) serve(&c, FILES_OF_DISK);
   world_free_all();
   return 0;
 }

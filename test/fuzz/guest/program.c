@@ -1,11 +1,13 @@
 /* Fuzzes the program that the endpoint gives a machine: its steps, and the process in it. */
 #include "world.h"
-#include "../../../tether/guest/tether.h"
 #include "../../../tether/guest/confine.h"
-#include "../../../tether/guest/init.h"
+#include "../../../tether/guest/container.h"
+#include "../../../tether/guest/network.h"
 #include "../../../tether/guest/place.h"
-#include "../../../tether/guest/program.h"
-#include "../../../tether/guest/user.h"
+#include "../../../tether/guest/rpc.h"
+#include "../../../tether/guest/setup.h"
+#include "../../../tether/guest/system.h"
+#include "../../../tether/guest/trace.h"
 #include <grp.h>
 #include <limits.h>
 #include <sched.h>
@@ -36,19 +38,19 @@ static bool world_process(struct reader *r, struct process *p) {
 #define process_start real_process_start
 #include "../../../tether/guest/process.c"
 
-const char *mount_root(uint32_t bus, uint32_t unit, bool read_only) { return (void)bus, (void)unit, (void)read_only, NULL; }
-const char *limit_root(uint64_t bytes) { return bytes == 0 ? "no room" : NULL; }
+const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, bool read_only) { return (void)c, (void)bus, (void)unit, (void)read_only, NULL; }
+const char *limit_root(const struct container *c, uint64_t bytes) { return (void)c, bytes == 0 ? "no room" : NULL; }
 const char *set_sysctl(const char *key, const char *value) { return strlen(key) + strlen(value) > 200 ? "too long" : NULL; }
-const char *mount_volume(uint32_t bus, uint32_t unit, bool read_only) {
+const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool read_only) {
   HOLDS(bus < MAX_BUSES && unit < MAX_UNITS);
-  return (void)read_only, NULL;
+  return (void)c, (void)read_only, NULL;
 }
 const char *configure_nic(uint32_t index, const char *name, const char *mac, const char *address, uint32_t prefix, const char *gateway, uint32_t mtu) {
   return (void)index, (void)prefix, (void)mtu, strlen(name) + strlen(mac) + strlen(address) + strlen(gateway) > 4000 ? "too long" : NULL;
 }
-const char *cgroup_limit(const char *file, const char *value) { return strlen(file) + strlen(value) > 4000 ? "too long" : NULL; }
-void confine_devices(bool confined) { (void)confined; }
-void log_close(void) {}
+const char *cgroup_limit(const struct cgroup *group, const char *file, const char *value) { return (void)group, strlen(file) + strlen(value) > 4000 ? "too long" : NULL; }
+void confine_devices(const struct cgroup *group, bool confined) { (void)group, (void)confined; }
+void log_close(struct output_log *log) { log->fd = -1; }
 void trace_mark(const char *what) { (void)what; }
 void rpc_tell(const char *key, const char *value) { HOLDS(strlen(key) + strlen(value) < 1000); }
 bool write_all(int to, const void *data, size_t length) { return world_write(to, data, length) >= 0; }
@@ -68,18 +70,17 @@ const char *confine_open_up(int machine_dev) { return (void)machine_dev, NULL; }
 const char *confine_open_cgroups(void) { return NULL; }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  memset(&program, 0, sizeof program);
-  memset(covers, 0, sizeof covers);
-  file_count = cover_count = 0;
-  first_address[0] = addresses[0] = 0;
+  static struct container c;
+  memset(&c, 0, sizeof c);
+  c.files = "/files";
   world_begin(data, size);
-  const char *failed = program_load(world.at, (size_t)(world.end - world.at));
+  const char *failed = program_load(&c, world.at, (size_t)(world.end - world.at));
   HOLDS(failed == NULL || strlen(failed) < 600);
   if (failed == NULL) {
     struct outside outside = {0};
-    program_setup(&outside);
+    program_setup(&c.program, &outside);
   }
-  if (program.process.limits != NULL) process_free(&program.process);
+  if (c.program.process.limits != NULL) process_free(&c.program.process);
   world_free_all();
   return 0;
 }

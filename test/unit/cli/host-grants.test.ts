@@ -15,7 +15,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 const given = (...args: string[]): GrantOptions =>
   grantOptions(new Command().exitOverride()).parse(args, { from: 'user' }).opts<GrantOptions>();
 
-it('what is said holds, what is not stays as it was', async () => {
+it('what is given applies, what is not stays as it was', async () => {
   expect(await hostGrants(given())).toEqual({});
   const ca = join(directory, 'ca.pem');
   writeFileSync(ca, 'PEM');

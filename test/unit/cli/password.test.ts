@@ -42,7 +42,7 @@ describe('the password', () => {
     await expect(findPassword({ passwordFile: '/nonexistent' }, undefined, nobody)).rejects.toThrow(/ENOENT/);
   });
 
-  it('is not in what is said of a target that is wrong', () => {
+  it('is not shown in messages about a wrong target', () => {
     expect(() => parseTarget('http://root:secret@h')).toThrow(/root:…@h/);
     expect(() => parseTarget('root:secret@h:port')).toThrow(/root:…@h:port/);
   });

@@ -47,7 +47,7 @@ describe('waiting for a process', () => {
     await expect(waited).rejects.toThrow(/^The endpoint did not start\..*port 2375 is taken$/s);
   });
 
-  it('bears that one which is started again dies, but not for ever', async () => {
+  it('tolerates that a restarted process dies, but not for ever', async () => {
     const lives = [1, null, 1, null, 1];
     const ticks = (): number | null => (lives.length > 1 ? lives.shift()! : 1);
     expect(await waitWhileMoving({ ...base(), quietMs: 60_000, deaths: 3, ready: atLook(5), ticks })).toBe('up');

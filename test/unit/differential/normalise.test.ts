@@ -27,7 +27,7 @@ describe('normalisation', () => {
     ['no such container: deadbeef', 'no such container: deadbeef'],
   ])('%s becomes %s', (text, expected) => expect(normaliseText(text, known)).toBe(expected));
 
-  it('takes process ids and chosen ports out, and leaves what means something', () => {
+  it('removes process ids and chosen ports, and keeps what matters', () => {
     const outcome = normalise(
       {
         status: 200,
@@ -60,7 +60,7 @@ describe('comparison', () => {
     expect(differences(body({ a: null, b: [], c: {} }), body({ a: [], b: {}, c: null }))).toHaveLength(3);
   });
 
-  it('finds nothing in equals', () => {
+  it('finds nothing when both are equal', () => {
     expect(differences(body({ a: [1, { b: 2 }] }), body({ a: [1, { b: 2 }] }))).toEqual([]);
   });
 });

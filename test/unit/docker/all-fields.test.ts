@@ -9,8 +9,8 @@ import {
   endpointSchema,
   execSchema,
   execStartSchema,
-  hostConfigSchema,
 } from '../../../appliance/docker/containers/config/container-config.js';
+import { hostConfigSchema } from '../../../appliance/docker/containers/config/host-options.js';
 import { updateSchema } from '../../../appliance/docker/containers/config/resource-update.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 

@@ -1,6 +1,6 @@
 /** `POST /commit`, and the instructions of `--change`. The answers are those Docker's engine gave to the same requests. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DockerConfig } from '../../../appliance/docker/containers/container-record.js';
+import type { DockerConfig } from '../../../appliance/docker/containers/config/docker-config.js';
 import { applyChanges } from '../../../appliance/docker/images/commit-changes.js';
 import { startTestEngine, type TestEngine } from '../../support/docker-engine.js';
 

@@ -155,15 +155,23 @@ describe('what is unfinished', () => {
   const create = 'POST /containers/create HTTP/1.1';
   const UPGRADE = ['Connection: Upgrade', 'Upgrade: tcp'];
 
-  /** Sends something unfinished, and lets time pass until the connection ends, or so many times. */
-  async function waiting(seconds: number, bytes: string, times = 200): Promise<Client> {
+  /** Requests of `/streamed` that the server has begun to serve. */
+  let streamed = 0;
+
+  /**
+   * Sends something unfinished, and lets time pass until the connection ends, or so many times.
+   * @param ready no time passes before that: on a busy machine the server needs longer than one step to read the bytes
+   */
+  async function waiting(seconds: number, bytes: string, times = 200, ready = () => true): Promise<Client> {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
       const client = unhurried();
       client.socket.write(bytes);
+      // Intervals are real: they give the server time to read what there is.
+      const step = (): Promise<unknown> => new Promise((done) => setInterval(done, 20).unref());
+      while (!ready() && !client.closed) await step();
       for (let i = 0; i < times && !client.closed; i++) {
-        // For the server to read what there is; this timer is a real one.
-        await new Promise((done) => setInterval(done, 20).unref());
+        await step();
         vi.advanceTimersByTime(seconds * 1000);
       }
       return client;
@@ -178,7 +186,10 @@ describe('what is unfinished', () => {
 
   beforeAll(async () => {
     const app = express();
-    app.post('/streamed', (request, response) => void request.pipe(response));
+    app.post('/streamed', (request, response) => {
+      streamed++;
+      request.pipe(response);
+    });
     app.use(dockerApp(engine.engine));
     server = await listenDocker(app, { host: '127.0.0.1', port: 0 });
   });
@@ -206,7 +217,9 @@ describe('what is unfinished', () => {
   });
 
   it('a body that is streamed has no limit', async () => {
-    const client = await waiting(24 * 3600, `${head('POST /streamed HTTP/1.1', 'Content-Length: 4')}abc`, 10);
+    const before = streamed;
+    const request = `${head('POST /streamed HTTP/1.1', 'Content-Length: 4')}abc`;
+    const client = await waiting(24 * 3600, request, 10, () => streamed > before);
     client.socket.write('d');
     await expect.poll(() => client.text).toMatch(/abc\r\n1\r\nd\r\n0/);
   });

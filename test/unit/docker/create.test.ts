@@ -1,13 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { createSchema } from '../../../appliance/docker/containers/config/container-config.js';
-import {
-  checkContainerName,
-  containerSpec,
-  mergeConfig,
-  mergeEnv,
-  replaceEnv,
-} from '../../../appliance/docker/containers/config/container-spec.js';
+import { checkContainerName, containerSpec } from '../../../appliance/docker/containers/config/container-spec.js';
+import { mergeConfig, mergeEnv } from '../../../appliance/docker/containers/config/docker-config.js';
 import { randomName } from '../../../appliance/docker/containers/config/names.js';
+import { replaceEnv } from '../../../appliance/docker/containers/config/process-env.js';
 import { parseSignal } from '../../../appliance/docker/containers/config/signals.js';
 import type { ImageConfig } from '../../../appliance/image/types.js';
 import { kindOf } from '../../../src/common/errors.js';
@@ -17,13 +13,10 @@ const DEFAULTS = { cpus: 2, memoryMiB: 2048, baseImageSizeGiB: 32 };
 const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const spec = (request: object, config: ImageConfig['config'] = { Cmd: ['sh'] }) =>
-  containerSpec(
-    createSchema.parse({ Image: 'busybox', ...request }),
-    fakeImage('busybox:latest', config),
-    'name',
-    DEFAULTS,
-    4,
-  );
+  containerSpec(createSchema.parse({ Image: 'busybox', ...request }), fakeImage('busybox:latest', config), 'name', {
+    defaults: DEFAULTS,
+    hostCpus: 4,
+  });
 
 const refusal = (request: object): [string, string] => {
   try {

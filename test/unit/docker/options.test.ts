@@ -1,12 +1,12 @@
 /** Options of a container that its VM's guest carries out, from the request to what the guest is told. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createSchema, hostConfigSchema } from '../../../appliance/docker/containers/config/container-config.js';
+import { createSchema } from '../../../appliance/docker/containers/config/container-config.js';
 import { containerSpec } from '../../../appliance/docker/containers/config/container-spec.js';
+import { hostConfigSchema } from '../../../appliance/docker/containers/config/host-options.js';
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/containers/config/privileges.js';
 import { allLimits } from '../../../appliance/docker/containers/config/resources.js';
 import { tmpfsMounts } from '../../../appliance/docker/containers/config/tmpfs.js';
-import { HOST_CONFIG_DEFAULTS } from '../../../appliance/docker/containers/host-config-view.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import type { ContainerSpec } from '../../../port-layer/index.js';
@@ -23,8 +23,7 @@ const spec = (HostConfig: object, request: object = {}): ContainerSpec =>
     createSchema.parse({ Image: 'busybox', HostConfig, ...request }),
     fakeImage('busybox:latest', { Cmd: ['sh'] }),
     'name',
-    DEFAULTS,
-    4,
+    { defaults: DEFAULTS, hostCpus: 4 },
   );
 
 const refusal = (HostConfig: object, request: object = {}): [string, string] => {
@@ -287,11 +286,9 @@ describe('the table of options', () => {
     [...table.matchAll(/`(\w+)\*`/g)].some(([, beginning]) => field.startsWith(beginning!));
 
   it('has every field', () => {
-    const fields = [
-      ...Object.keys(createSchema.shape),
-      ...Object.keys(hostConfigSchema.shape),
-      ...Object.keys(HOST_CONFIG_DEFAULTS),
-    ].filter((field) => !['HostConfig', 'NetworkingConfig', 'Cgroup', 'Capabilities'].includes(field));
+    const fields = [...Object.keys(createSchema.shape), ...Object.keys(hostConfigSchema.shape)].filter(
+      (field) => !['HostConfig', 'NetworkingConfig', 'Cgroup', 'Capabilities'].includes(field),
+    );
     expect(fields.filter((field) => !told(field))).toEqual([]);
   });
 });

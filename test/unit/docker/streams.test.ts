@@ -2,13 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import {
-  DetachFilter,
-  frame,
-  parseDetachKeys,
-  sendOutput,
-  streamType,
-} from '../../../appliance/docker/http/streams.js';
+import { streamType } from '../../../appliance/docker/http/stream-type.js';
+import { sendOutput } from '../../../appliance/docker/streams/connect-streams.js';
+import { DetachFilter, parseDetachKeys } from '../../../appliance/docker/streams/detach-keys.js';
+import { frame } from '../../../appliance/docker/streams/frames.js';
 import { formatTime, parseTime } from '../../../appliance/docker/values/timestamps.js';
 import type { OutputChunk } from '../../../port-layer/index.js';
 import { makeCertificates } from '../../../src/cli/certificates.js';

@@ -67,7 +67,7 @@ describe('a worker that hangs', () => {
     compiled.remove();
   });
 
-  it('is ended and started again when that is noticed; a socket it has not taken is told of', async () => {
+  it('is killed and restarted when that is noticed; a socket it has not taken is reported', async () => {
     let pid = 0;
     let hangs: (why: string) => void = () => undefined;
     let watched = 0;

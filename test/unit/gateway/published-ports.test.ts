@@ -166,7 +166,7 @@ describe('published ports', () => {
     socket.destroy();
   });
 
-  it('what one side has said before it went reaches the other, who says nothing but in vain', async () => {
+  it('what one side sent before it closed reaches the other, whose own data then goes nowhere', async () => {
     // The container answers without reading all, and is gone: as a server does that refuses an upload.
     // What it says fits a connection's first window: of more its own kernel would drop what is not on its way.
     serve = (socket) => socket.once('data', () => socket.write('x'.repeat(SAID), () => socket.destroy()));
@@ -282,7 +282,7 @@ describe('published ports', () => {
     echo.close();
   });
 
-  it('only from the lowest port on, and on the addresses that are for them', async () => {
+  it('are published only from the lowest allowed port on, and on the allowed addresses', async () => {
     ports = new PortMapper(worker, { lowestPort: 1024, addresses: ['127.0.0.1'] });
     const wanted = { containerPort: 80, protocol: 'tcp' as const, hostIp: '', hostPort: 0 };
     await expect(ports.reserve('c', 'name', [{ ...wanted, hostPort: 80 }])).rejects.toThrow(

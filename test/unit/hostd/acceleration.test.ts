@@ -58,7 +58,7 @@ describe('the choice of an accelerator', () => {
     expect((await start('auto', 'QEMU 10')).acceleration).toBe('kvm');
   });
 
-  it('does not believe what an earlier version kept, nor what is damaged', async () => {
+  it('trusts neither what an earlier version kept nor what is damaged', async () => {
     for (const text of ['{"key":"x QEMU 7.2","acceleration":"tcg"}', '{']) {
       await writeFile(memory, text);
       expect((await machine({ outcome: 'boots' }).start()).acceleration).toBe('kvm');

@@ -191,7 +191,7 @@ describe('control groups of version 2', () => {
     expect(existsSync(at('system.slice', NAME))).toBe(false);
   });
 
-  it('are none in a container that has but one group, or may only read them', async () => {
+  it('do not exist in a container that has only one group, or may only read them', async () => {
     const why = 'processes are in the group that hostd is in, and it has no other for groups of its own';
     const full = await ControlGroups.open(NAME, version2('.', ['.']));
     expect(full.missing).toEqual([`a control group for memory (${why})`, `a control group for pids (${why})`]);
@@ -205,7 +205,7 @@ describe('control groups of version 2', () => {
 });
 
 describe('a machine without control groups', () => {
-  it('is told of, and starts VMs all the same', async () => {
+  it('is reported, and starts VMs all the same', async () => {
     const groups = await ControlGroups.open(NAME, proc(['/ / rw - ext4 /dev/sda rw'], []));
     expect(groups.limits).toEqual([]);
     expect(groups.missing).toEqual([

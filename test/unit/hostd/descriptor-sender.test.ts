@@ -98,7 +98,7 @@ it('one monitor has one request at a time, and each its own answer', async () =>
   expect(most).toBeLessThanOrEqual(2);
 });
 
-it('one that talks without end is not listened to without end', async () => {
+it('one that talks without end is cut off', async () => {
   const chatty = await listen('chatty', (socket) => {
     const text = Buffer.alloc(65_536, 'x');
     const write = (): void => {

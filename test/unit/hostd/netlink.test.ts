@@ -31,7 +31,7 @@ describe('netlink', () => {
     expect(done).toEqual([]);
   });
 
-  it('names what failed, but not what may', async () => {
+  it('names what failed, but not what may fail', async () => {
     const gone = neighbourEntry(2, '10.0.0.1', null);
     await kernel(said(1, -2)).netlink.carryOut('/n', ROUTE, [gone]);
     await expect(kernel(said(1, -19)).netlink.carryOut('/n', ROUTE, [findLink('t1n0')])).rejects.toThrow(

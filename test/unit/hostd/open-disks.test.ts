@@ -184,7 +184,7 @@ describe("a container's disk", () => {
     await expect(recordDisk(disk)).rejects.toThrow();
   });
 
-  it('of before there were records is taken as it is, once', async () => {
+  it('from before there were records is accepted as it is, once', async () => {
     await forgetRecord(disk);
     await recordDisk(disk);
     await tamper(disk, (text) => text.replace(/Hint=".*"/, 'Hint="../victim/victim.vmdk"'));

@@ -65,7 +65,7 @@ const access = async (path: string): Promise<string> => {
   return `${uid}:${gid} ${(mode & 0o777).toString(8)}`;
 };
 
-it('are let in at their channels as before, again when their endpoint is another one', async () => {
+it('reach their channels as before, also with another endpoint', async () => {
   const path = join(directory, 'c.sock');
   const ports = older(path);
   // Nobody listens yet.
@@ -77,7 +77,7 @@ it('are let in at their channels as before, again when their endpoint is another
   expect(asked).toEqual([]);
 });
 
-it('are let in nowhere else', async () => {
+it('reach nothing else', async () => {
   const secret = join(runDir, 'secret');
   await writeFile(secret, '', { mode: 0o600 });
   const foreign = await listen(join(runDir, 'foreign.sock'), 0);

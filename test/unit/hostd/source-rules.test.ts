@@ -75,7 +75,7 @@ describe('assigned addresses', () => {
     expect(read(text)).toEqual(new Map([[MAC, ['172.16.0.2']]]));
   });
 
-  it('of several cards and families; what is none is left out', () => {
+  it('of several cards and families; anything else is left out', () => {
     expect(read(`${MAC}=172.16.0.2,fd00::2,no,1.2.3.4/8,fe80::1%eth0;junk;02:00:00:00:00:01=`)).toEqual(
       new Map([
         [MAC, ['172.16.0.2', 'fd00::2']],

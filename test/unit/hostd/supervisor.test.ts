@@ -84,7 +84,7 @@ describe('hostd', () => {
     expect(identify(pid!)).toBeNull();
   });
 
-  it('that goes round in a circle is replaced', async () => {
+  it('that loops without end is replaced', async () => {
     const loop = `if (fs.readFileSync(directory + '/starts', 'utf8').split('\\n').length === 2) setTimeout(() => { for (;;); }, 300);`;
     start(UP + loop, 800);
     await expect.poll(starts, later).toHaveLength(2);
@@ -100,13 +100,13 @@ describe('hostd', () => {
     expect(gaveUp).toEqual([]);
   });
 
-  it('that never comes up is not tried again: who started it is told', async () => {
+  it('that never comes up is not tried again, and whoever started it is told', async () => {
     start('process.exit(7)');
     await expect.poll(() => gaveUp, later).toEqual([7]);
     expect(supervisor?.pid).toBeNull();
   });
 
-  it('that has ended before the supervisor comes to look tells why it has', async () => {
+  it('that ended before the supervisor looked still says why', async () => {
     const { pid } = start('process.exit(7)');
     // The supervisor's turn comes late: when its timer is due, too.
     const begun = performance.now();

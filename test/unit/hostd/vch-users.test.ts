@@ -39,7 +39,7 @@ it('a VM keeps its two numbers, which no other one has', async () => {
   expect(await later.kept(place('none'))).toBeNull();
 });
 
-it('numbers that the machine uses are left alone; those of VMs that are gone are given again', async () => {
+it('numbers that the machine uses are left alone; those of VMs that are gone are reused', async () => {
   for (let number = 63_100; number < 64_098; number++) taken.add(number);
   const last = { endpoint: 64_098, worker: 64_099 };
   expect(await users().of(place('first'))).toEqual(last);
@@ -48,7 +48,7 @@ it('numbers that the machine uses are left alone; those of VMs that are gone are
   expect(await users().of(place('second'))).toEqual(last);
 });
 
-it('a file that is damaged is told of, not taken for none', async () => {
+it('a damaged file is reported, not taken for an empty one', async () => {
   writeFileSync(join(root, 'users.json'), '{"');
   await expect(users().of(place('vm'))).rejects.toThrow();
 });

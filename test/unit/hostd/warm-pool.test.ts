@@ -123,7 +123,7 @@ describe('the warm pool', () => {
     expect(host.attempts).toBe(3);
   });
 
-  it('of no size makes none, and without a snapshot neither', async () => {
+  it('makes nothing with size 0 or without a snapshot', async () => {
     const none = poolOf(0);
     // The next hostd's pool may have a size.
     expect(pool.note('small', shape(64))).toBe(true);

@@ -45,7 +45,7 @@ describe('a process is left alone', () => {
   it('when it never says that it turns', () => expect(watch(10_000, () => ({ beat: null }))).toBeNull());
 });
 
-describe('a process is given up', () => {
+describe('a process is ended', () => {
   it('when it is stopped', () =>
     expect(watch(60, () => ({ state: 'T' }))).toEqual([32, expect.stringContaining('stopped')]));
 

@@ -13,7 +13,7 @@ const taken = (value: unknown): ImageConfig => {
   return config;
 };
 
-describe('what is not as the specification has it is taken', () => {
+describe('deviations from the specification are accepted', () => {
   it.each<[string, object, object]>([
     [
       'a text for a list',
@@ -57,7 +57,7 @@ describe('what is not as the specification has it is taken', () => {
     },
   );
 
-  it('names in other letters, and the last of several, at the top too', () => {
+  it('names in other case, and the last of several, at the top level too', () => {
     const config = taken(
       `{"OS":"linux","Architecture":"arm","architecture":"amd64","RootFS":{"Diff_IDs":["${DIFF}"]},"config":{"Cmd":["x"]},"Config":{"Env":["A"]}}`,
     );

@@ -56,7 +56,7 @@ describe.each([
     expect(reads.at(-1)).toBe(blob.length);
   });
 
-  it('is passed on whole to who reads the last of it long after it was sent', async () => {
+  it('is passed on whole to a reader that takes the last of it long after it was sent', async () => {
     const { tar } = await opened(gzipSync(content, { level: 1 }));
     let got = 0;
     for await (const part of tar) {

@@ -533,7 +533,7 @@ describe('mirrors', () => {
     expect(mirror.requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);
   });
 
-  test('that fail are passed over', async () => {
+  test('that fail are skipped', async () => {
     const broken = await registry({ fault: () => ({ kind: 'status', status: 404 }) });
     const good = await registry({ images: { 'library/busybox:latest': image } });
     await harness.reopen({ mirrors: ['http://127.0.0.1:1', `http://${broken.address}`, `http://${good.address}`] });
@@ -560,7 +560,7 @@ describe('https', () => {
     rmSync(directory, { recursive: true });
   });
 
-  test('on loopback is taken as it is', async () => {
+  test('on loopback is accepted as it is', async () => {
     const { address } = await registry({ tls });
     expect((await harness.pull(`${address}/x`)).image.id).toBe(image.id);
   });

@@ -111,7 +111,7 @@ test.each([
   expect(asked).toHaveLength(1);
 });
 
-test('by way of another public one is refused, too', async () => {
+test('by way of another public address is refused, too', async () => {
   const inner = await serve(PRIVATE);
   const second = await serve(PUBLIC, () => `http://${PRIVATE}:${inner}/`);
   const first = await serve(PUBLIC, () => `http://${PUBLIC}:${second}/`);
@@ -128,7 +128,7 @@ test('a token server of a public registry is not private', async () => {
   );
 });
 
-test('from a private one to any, and to one that is configured, is gone', async () => {
+test('from a private one to any, and to a configured one, is followed', async () => {
   const inner = await serve(PRIVATE);
   const outer = await serve(PUBLIC, () => `http://${PRIVATE}:${inner}/`);
   const second = await serve(PRIVATE, () => `http://${PRIVATE}:${inner}/`);

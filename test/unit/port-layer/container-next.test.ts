@@ -222,7 +222,7 @@ describe('a start', () => {
     expect(after.failure).toEqual(startError(127, failed.message));
     expect(after.life).toMatchObject({ kind: 'created', failure: { exitCode: 127 } });
   });
-  it('fails where the machine went off and nobody knows why', () => {
+  it('fails if the machine went off and nobody knows why', () => {
     const { facts: after } = step(LIVES.powering, { type: 'off', status: { kind: 'none' }, at: now });
     expect(after.failure?.message).toBe('container VM has unexpectedly powered off');
   });

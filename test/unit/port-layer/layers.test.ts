@@ -73,7 +73,7 @@ it('of a long chain each is opened once, not once for each that follows', async 
   expect(await names(infos.at(-1)!.chainId)).toHaveLength(12);
 });
 
-it('one that changes nothing has the disk of the layer below, also for what follows and when it is found again', async () => {
+it('one that changes nothing shares the disk of the layer below, also for layers above it and after a restart', async () => {
   const [base, first, second, upper] = await write([await fileTar('a'), EMPTY, EMPTY, await fileTar('b')]);
   expect([first!.disk, second!.disk]).toEqual([base!.chainId, base!.chainId]);
   expect(upper!.disk).toBeUndefined();

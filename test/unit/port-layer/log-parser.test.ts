@@ -86,7 +86,7 @@ describe('the log', () => {
     expect(texts(parse(Buffer.concat([broken, RUN_HEADER, record('next')]), 0, 3))).toEqual(['whole', 'next']);
   });
 
-  it('takes a mark that cannot be true for none', () => {
+  it('ignores a mark that cannot be true', () => {
     expect(texts(parse(Buffer.concat([record('no'), mark(10_000), record('no'), mark(40), record('yes')]), 1))).toEqual(
       ['yes'],
     );

@@ -1,17 +1,16 @@
 /**
- * What clients of an API version mean by a create request: what came later they do not know, and what has changed they expect as
- * it was (Engine API, "Versions" and the changes of each; moby `daemon/server/router/container`).
+ * What a create request means when it comes from a client of an older API version. Such clients do not know what came later, and expect
+ * what has changed as it was (Engine API, "Versions" and the changes of each; moby `daemon/server/router/container`).
  */
 import { invalid } from '../../../../src/common/errors.js';
 import { atLeast } from '../../http/api-version.js';
-import type { CreateBody, HostConfig } from './container-config.js';
+import type { CreateBody } from './container-config.js';
+import { type HostConfig, hostOptions } from './host-options.js';
 
-/** Changes the request to what it means in the newest version. Gives the warnings of what will not be heard. @throws invalid in Docker's words */
+/** Changes the request to what it means in the newest version. @returns warnings of what is ignored @throws invalid in Docker's words */
 export function asNewest(wanted: CreateBody, version: string): string[] {
   const host = wanted.HostConfig ?? {};
   const before = (wantedVersion: string): boolean => !atLeast(version, wantedVersion);
-  // Before, clients removed the containers themselves.
-  if (before('1.25')) host.AutoRemove = false;
   if (version === '1.40' && (host.Capabilities ?? []).length > 0)
     throw invalid(
       'the HostConfig.Capabilities field is not supported by this daemon; use CapAdd and CapDrop to set capabilities',
@@ -19,12 +18,10 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
   delete host.Capabilities;
   const noKernelMemory = before('1.42') && (host.KernelMemory ?? 0) > 0;
   delete host.KernelMemory;
-  if (before('1.40') || !before('1.52')) delete host.KernelMemoryTCP;
+  for (const [name, { since, until }] of hostOptions)
+    if ((since !== undefined && before(since)) || (until !== undefined && !before(until))) delete host[name];
   if (before('1.40') && (host.IpcMode ?? '') === '') host.IpcMode = 'shareable';
-  if (before('1.42')) host.ConsoleSize = null;
-  if (before('1.43')) host.Annotations = null;
   if (before('1.44') && wanted.Healthcheck) wanted.Healthcheck.StartInterval = 0;
-  if (before('1.56')) host.Umask = null;
   olderMounts(host, before);
   if (before('1.48'))
     for (const endpoint of Object.values(wanted.NetworkingConfig?.EndpointsConfig ?? {}))
@@ -47,7 +44,7 @@ export function asNewest(wanted: CreateBody, version: string): string[] {
 
 function olderMounts(host: HostConfig, before: (version: string) => boolean): void {
   for (const mount of host.Mounts ?? []) {
-    // Told of what is no option of theirs since 1.42, not before.
+    // Since 1.42 options of other types of mounts are refused; before, they were ignored.
     if (before('1.42') && mount.Type !== 'volume') delete mount.VolumeOptions;
     if (before('1.42') && mount.Type !== 'tmpfs') delete mount.TmpfsOptions;
     if (before('1.44') && mount.Type === 'bind' && mount.BindOptions?.ReadOnlyForceRecursive === true)
@@ -57,7 +54,7 @@ function olderMounts(host: HostConfig, before: (version: string) => boolean): vo
   }
 }
 
-/** A driver for all volumes is not that of those among `Mounts`. */
+/** The driver for all volumes does not apply to those in `Mounts`. */
 function volumeDriver(host: HostConfig, silent: boolean): string {
   if (silent || !host.VolumeDriver) return '';
   const ignored = (host.Mounts ?? []).some(
@@ -68,7 +65,7 @@ function volumeDriver(host: HostConfig, silent: boolean): string {
     : '';
 }
 
-/** A card's address is the container's before 1.44, its network's since 1.52, and either between. */
+/** The address of the card: before 1.44 the container's field, since 1.52 the network's, between them either. */
 function macAddress(wanted: CreateBody, host: HostConfig, before: (version: string) => boolean): string {
   const given = wanted.MacAddress ?? '';
   const mode = host.NetworkMode ?? '';
@@ -85,7 +82,7 @@ function macAddress(wanted: CreateBody, host: HostConfig, before: (version: stri
   return 'The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.';
 }
 
-/** One without a binding has the usual one, which Docker says it will not always have. */
+/** A port without a binding gets the default one. Docker warns that this will end. */
 function emptyBindings(host: HostConfig): string {
   const ports = Object.entries(host.PortBindings ?? {}).filter(([, list]) => (list ?? []).length === 0);
   for (const [port] of ports) host.PortBindings![port] = [{ HostIp: '', HostPort: '' }];

@@ -7,7 +7,7 @@ import {
 } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { parseBool } from '../../values/parse-bool.js';
-import type { HostConfig } from './container-config.js';
+import type { HostConfig } from './host-options.js';
 
 /** What Docker hides of /proc and /sys. */
 export const MASKED_PATHS = [
@@ -106,30 +106,20 @@ function paths(given: string[] | null | undefined, own: string[], privileged: bo
 /** The `oom_score_adj` of a process that the kernel does not kill for want of memory: with nothing to kill, who asks for it waits. */
 const NEVER_KILLED = -1000;
 
-/** What a container's VM is told of its privileges. */
-export interface Privileges {
-  process: Required<Pick<ProcessSpec, 'capabilities' | 'noNewPrivileges' | 'oomScoreAdj'>>;
-  container: Required<
-    Pick<ContainerSpec, 'privileged' | 'writableCgroups' | 'userNamespaces' | 'maskedPaths' | 'readOnlyPaths'>
-  >;
-}
-
-/** @throws invalid, unsupported */
-export function privileges(host: HostConfig): Privileges {
+/** What `--privileged`, `--cap-add`, `--security-opt` … make of a new container. @throws invalid, unsupported */
+export function applyPrivileges(spec: ContainerSpec, host: HostConfig): void {
   const privileged = host.Privileged === true;
   const security = securityOptions(host.SecurityOpt ?? []);
-  return {
-    process: {
-      capabilities: [...capabilities(host)],
-      noNewPrivileges: security.noNewPrivileges,
-      oomScoreAdj: host.OomKillDisable === true ? NEVER_KILLED : (host.OomScoreAdj ?? 0),
-    },
-    container: {
-      privileged,
-      writableCgroups: security.writableCgroups,
-      userNamespaces: privileged || security.unconfined,
-      maskedPaths: paths(host.MaskedPaths, MASKED_PATHS, privileged),
-      readOnlyPaths: paths(host.ReadonlyPaths, READ_ONLY_PATHS, privileged),
-    },
-  };
+  Object.assign(spec.process, {
+    capabilities: [...capabilities(host)],
+    noNewPrivileges: security.noNewPrivileges,
+    oomScoreAdj: host.OomKillDisable === true ? NEVER_KILLED : (host.OomScoreAdj ?? 0),
+  } satisfies Partial<ProcessSpec>);
+  Object.assign(spec, {
+    privileged,
+    writableCgroups: security.writableCgroups,
+    userNamespaces: privileged || security.unconfined,
+    maskedPaths: paths(host.MaskedPaths, MASKED_PATHS, privileged),
+    readOnlyPaths: paths(host.ReadonlyPaths, READ_ONLY_PATHS, privileged),
+  } satisfies Partial<ContainerSpec>);
 }

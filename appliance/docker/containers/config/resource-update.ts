@@ -1,73 +1,32 @@
 /** `POST /containers/{id}/update`: what is asked for joined to what there is, as Docker joins them. */
-import type { z } from 'zod';
 import { conflict, invalid, unsupported } from '../../../../src/common/errors.js';
 import { goType } from '../../../../src/common/go-json.js';
-import { type HostConfig, hostConfigSchema } from './container-config.js';
-import { checkRestartPolicy } from './host-options.js';
+import { atLeast } from '../../http/api-version.js';
+import { checkRestartPolicy, isEmpty } from './check-host-options.js';
+import type { Update } from './host-option.js';
+import { type HostConfig, type HostField, hostConfigSchema, hostOptions } from './host-options.js';
 import { checkResources, resourceWarnings } from './resources.js';
+
+/** The options that an update may have, and what it does with each. */
+const UPDATES = hostOptions.flatMap(([name, { update }]): [HostField, Update][] =>
+  update === undefined ? [] : [[name, update]],
+);
 
 /** The body: the resources of a HostConfig, and a restart policy. */
 export const updateSchema = goType(
   'container.UpdateConfig',
-  hostConfigSchema.pick({
-    CpuShares: true,
-    CpuPeriod: true,
-    CpuQuota: true,
-    CpusetCpus: true,
-    CpusetMems: true,
-    NanoCpus: true,
-    Memory: true,
-    MemorySwap: true,
-    MemoryReservation: true,
-    OomKillDisable: true,
-    PidsLimit: true,
-    RestartPolicy: true,
-    BlkioWeight: true,
-    BlkioWeightDevice: true,
-    BlkioDeviceReadBps: true,
-    BlkioDeviceWriteBps: true,
-    BlkioDeviceReadIOps: true,
-    BlkioDeviceWriteIOps: true,
-    CpuRealtimePeriod: true,
-    CpuRealtimeRuntime: true,
-    // Docker changes nothing of these, whatever they say, but checks them.
-    CgroupParent: true,
-    Devices: true,
-    DeviceCgroupRules: true,
-    DeviceRequests: true,
-    MemorySwappiness: true,
-    Ulimits: true,
-    CpuCount: true,
-    CpuPercent: true,
-    IOMaximumIOps: true,
-    IOMaximumBandwidth: true,
-    KernelMemory: true,
-    KernelMemoryTCP: true,
-  }),
+  // The type says that it has all fields: each of them may be left out.
+  hostConfigSchema.pick(Object.fromEntries(UPDATES.map(([name]) => [name, true])) as Record<HostField, true>),
 );
 
-export type UpdateBody = z.infer<typeof updateSchema>;
+export type UpdateBody = HostConfig;
 
-/** Limits of single devices. */
-export const DEVICE_RATES = [
-  'BlkioDeviceReadBps',
-  'BlkioDeviceWriteBps',
-  'BlkioDeviceReadIOps',
-  'BlkioDeviceWriteIOps',
-] as const;
-
-/** What stays as it is when it is 0 or empty. */
-const KEPT_WHEN_EMPTY = [
-  'CpuShares',
-  'CpuPeriod',
-  'CpuQuota',
-  'CpusetCpus',
-  'CpusetMems',
-  'NanoCpus',
-  'Memory',
-  'MemorySwap',
-  'MemoryReservation',
-] as const;
+/** Takes out what the API version of the client did not know. */
+export function updateOf(wanted: UpdateBody, apiVersion: string): UpdateBody {
+  const known = UPDATES.filter(([, { since }]) => since === undefined || atLeast(apiVersion, since));
+  const names = new Set<string>(known.map(([name]) => name));
+  return Object.fromEntries(Object.entries(wanted).filter(([name]) => names.has(name)));
+}
 
 /** @param available processors of the host @throws invalid, unsupported for what is wrong whatever container it is for */
 export function checkUpdate(wanted: UpdateBody, available: number): void {
@@ -75,11 +34,9 @@ export function checkUpdate(wanted: UpdateBody, available: number): void {
   if (wanted.IOMaximumIOps || wanted.IOMaximumBandwidth)
     throw invalid('Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps');
   checkResources(wanted, available, true);
-  for (const name of DEVICE_RATES)
-    if ((wanted[name] ?? []).length > 0)
-      throw unsupported(`${name} is not implemented: a virtual machine has no devices of its host's`);
-  for (const name of ['CpuRealtimePeriod', 'CpuRealtimeRuntime'] as const)
-    if (wanted[name]) throw unsupported(`${name} is not implemented`);
+  for (const [name, update] of UPDATES)
+    if (update.is === 'refused' && !isEmpty(wanted[name]))
+      throw unsupported(`${name} is not implemented${update.because === undefined ? '' : `: ${update.because}`}`);
 }
 
 /** The host configuration of a container with an update. @throws conflict, invalid in Docker's words */
@@ -99,8 +56,11 @@ export function joinUpdate(host: HostConfig, wanted: UpdateBody): HostConfig {
     throw conflict(
       'Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time',
     );
-  for (const name of KEPT_WHEN_EMPTY) if (wanted[name]) Object.assign(joined, { [name]: wanted[name] });
-  if (typeof wanted.PidsLimit === 'number') joined.PidsLimit = wanted.PidsLimit;
+  for (const [name, update] of UPDATES) {
+    const value = wanted[name];
+    if (update.is !== 'joined' || value === undefined || value === null) continue;
+    if (update.evenZero === true || !isEmpty(value)) Object.assign(joined, { [name]: value });
+  }
   const [memory, swap] = [joined.Memory ?? 0, joined.MemorySwap ?? 0];
   if (swap > 0 && swap < memory)
     throw invalid('Minimum memoryswap limit should be larger than memory limit, see usage');

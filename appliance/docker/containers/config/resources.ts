@@ -2,8 +2,11 @@
  * What Docker's resource options mean for a container that is a virtual machine: the VM has the processors and memory, and a control
  * group in the guest holds the container's processes to what was asked for (cgroup v2, Documentation/admin-guide/cgroup-v2.rst).
  */
+
+import type { VchConfig } from '../../../../port-layer/config.js';
+import type { ContainerSpec } from '../../../../port-layer/index.js';
 import { invalid } from '../../../../src/common/errors.js';
-import type { HostConfig } from './container-config.js';
+import { type HostConfig, hostOptions } from './host-options.js';
 
 const DEFAULT_PERIOD = 100_000;
 const MIN_MEMORY = 6 * 2 ** 20;
@@ -20,18 +23,31 @@ const MAX_VM_SHARES = 1_000_000;
 const USUAL_WEIGHT = '100';
 
 /**
- * As Docker completes what was asked for: memory and swap together are twice the memory, no limit of processes is null, and what is
- * warned of ({@link resourceWarnings}) is gone.
+ * As Docker completes what was asked for: memory and swap together are twice the memory, "no limit of processes" is null, and what it
+ * discards with a warning is empty.
  */
-export function adaptResources(host: HostConfig): HostConfig {
-  const adapted = { ...host };
-  if ((host.Memory ?? 0) > 0 && !host.MemorySwap) adapted.MemorySwap = host.Memory! * 2;
-  // A virtual machine has its disks for itself: it has no neighbours to weigh it against.
-  if (host.BlkioWeight) adapted.BlkioWeight = 0;
-  if (host.CpuPercent) adapted.CpuPercent = 0;
-  if (host.BlkioWeightDevice) adapted.BlkioWeightDevice = [];
-  if (host.PidsLimit !== undefined && host.PidsLimit !== null && host.PidsLimit <= 0) delete adapted.PidsLimit;
-  return adapted;
+export function completed(host: HostConfig): HostConfig {
+  const result: HostConfig = { ...host };
+  if ((host.Memory ?? 0) > 0 && !host.MemorySwap) result.MemorySwap = host.Memory! * 2;
+  if (typeof host.PidsLimit === 'number' && host.PidsLimit <= 0) delete result.PidsLimit;
+  for (const [name, { status }] of hostOptions)
+    if (status.is === 'discarded' && host[name]) Object.assign(result, { [name]: status.empty });
+  return result;
+}
+
+/** What the resource options make of a new container. @param hostCpus processors of the host @throws invalid in Docker's words */
+export function applyResources(
+  spec: ContainerSpec,
+  host: HostConfig,
+  defaults: VchConfig['container'],
+  hostCpus: number,
+): void {
+  checkResources(host, hostCpus);
+  spec.cpus = processors(host, defaults.cpus, hostCpus);
+  spec.memoryMiB = memory(host, defaults.memoryMiB);
+  Object.assign(spec, vmShares(host, spec.cpus));
+  spec.limits = limitsOf(host, spec.memoryMiB);
+  Object.assign(spec.sysctls, kernelSettings(host));
 }
 
 /** True when the number of the host's processors matters to a request. */
@@ -139,22 +155,19 @@ function memoryLimit(host: HostConfig, machineMiB: number): number {
   return asked === 0 ? most : Math.min(asked, most);
 }
 
-/** What Docker warns of: what it discards where the kernel has no such thing, and what may have no end. */
+/** Docker's warnings of what it discards because the kernel has no such thing, and of memory without a limit. */
 export function resourceWarnings(host: HostConfig): string[] {
-  const warnings: string[] = [];
-  if ((host.CpuPercent ?? 0) > 0) warnings.push('linux does not support CPU percent. Percent discarded.');
-  if (host.BlkioWeight) warnings.push(`${NO_BLOCK_WEIGHT('weight')} Weight discarded.`);
-  if (Array.isArray(host.BlkioWeightDevice) && host.BlkioWeightDevice.length > 0)
-    warnings.push(`${NO_BLOCK_WEIGHT('weight_device')} Weight-device discarded.`);
+  const warnings = hostOptions.flatMap(([name, { status }]) => {
+    const value = host[name];
+    const asked = Array.isArray(value) ? value.length > 0 : Number(value ?? 0) > 0;
+    return status.is === 'discarded' && asked ? [status.warning] : [];
+  });
   if (host.OomKillDisable === true && !(host.Memory && host.Memory > 0))
     warnings.push(
       'OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.',
     );
   return warnings;
 }
-
-const NO_BLOCK_WEIGHT = (what: string): string =>
-  `Your kernel does not support Block I/O ${what} or the cgroup is not mounted.`;
 
 /**
  * Every limit that this table knows, `max` (`0` for a guarantee) where the options ask for none.
@@ -170,8 +183,8 @@ export function allLimits(host: HostConfig, machineMiB: number): Record<string, 
   };
 }
 
-/** The limits of a container that is made: what asks for nothing is left out. */
-export function limitsOf(host: HostConfig, machineMiB: number): Record<string, string> {
+/** The limits of a new container, without those that have their usual value. */
+function limitsOf(host: HostConfig, machineMiB: number): Record<string, string> {
   const usual = allLimits({}, machineMiB);
   return Object.fromEntries(
     Object.entries(allLimits(host, machineMiB)).filter(([file, value]) => value !== usual[file]),
@@ -194,8 +207,8 @@ function weight(shares: number): number {
   return 1 + Math.floor(((bounded - MIN_SHARES) * 9999) / (MAX_SHARES - MIN_SHARES));
 }
 
-/** Settings of the VM's kernel that options other than `--sysctl` stand for. @throws invalid */
-export function kernelSettings(host: HostConfig): Record<string, string> {
+/** Settings of the VM's kernel that options other than `--sysctl` stand for. */
+function kernelSettings(host: HostConfig): Record<string, string> {
   // Who asks in vain asks again at once: the kernel is not to list all processes each time.
   const quiet: Record<string, string> = host.OomKillDisable === true ? { 'vm.oom_dump_tasks': '0' } : {};
   const swappiness = host.MemorySwappiness ?? -1;

@@ -1,8 +1,8 @@
 /** `GET /containers/{id}/top`: a list of processes as `ps` prints it and Docker splits it into columns again. */
 import type { ContainerInfo, ObserveService, ProcessList } from '../../../../port-layer/index.js';
-import { conflict, unavailable } from '../../../../src/common/errors.js';
+import { unavailable } from '../../../../src/common/errors.js';
 import type { PublishContainerEvent } from '../../events/event-publisher.js';
-import { isUp } from '../container-state.js';
+import { checkRunning } from '../container-lives.js';
 import { parsePsOptions } from './ps-options.js';
 
 const DEFAULT_OPTIONS = '-ef';
@@ -22,7 +22,7 @@ export async function top(
   options: string,
   signal: AbortSignal,
 ): Promise<Top> {
-  if (!isUp(container)) throw conflict(`container ${container.spec.id} is not running`);
+  checkRunning(container);
   checkPsOptions(options);
   const result = topView(await observe.processes(container.spec.id, signal), options);
   publish(container, 'top');

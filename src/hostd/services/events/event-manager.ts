@@ -19,7 +19,7 @@ export class EventManager extends ManagedObject implements EventSource {
   readonly posted = new EventEmitter<{ event: [HostEvent] }>();
   private readonly events: HostEvent[] = [];
   private next = 1;
-  /** How many events of each source are kept. */
+  /** Number of kept events by source. */
   private readonly counts = new Map<unknown, number>();
   /** The pool that an event is about, or the pool of its machine: the machine may be gone when somebody looks. */
   private readonly pools = new WeakMap<HostEvent, ManagedObject>();
@@ -63,12 +63,12 @@ export class EventManager extends ManagedObject implements EventSource {
     this.posted.emit('event', event);
   }
 
-  /** Whose an event is: a pool's, or of the user who did something. */
+  /** Whose an event is: a pool's, or the user's who did something. */
   private sourceOf(event: HostEvent): unknown {
     return this.pools.get(event) ?? event.userName;
   }
 
-  /** The oldest event of those who have most: who makes many pushes out no events of others. */
+  /** Drops the oldest event of the source that has most, so that nobody pushes out the events of others. */
   private dropOne(): void {
     let [most, count] = [undefined as unknown, 0];
     for (const [source, has] of this.counts) if (has > count) [most, count] = [source, has];

@@ -44,7 +44,7 @@ export abstract class DatastoreService extends ManagedObject {
     return this.tasks.run(operation, this.entity(), DATASTORE, context.userName, () => this.named(body));
   }
 
-  /** Faults of files name them as clients do, and no path of this machine. */
+  /** Runs a body whose faults name files as clients do, never by a path of this machine. */
   protected async named<T>(body: () => Promise<T>): Promise<T> {
     try {
       return await body();

@@ -146,7 +146,7 @@ export class PropertyCollector extends ManagedObject {
     if (version === undefined || version === '' || version !== String(this.version)) {
       if (version !== undefined && version !== '' && !/^\d+$/.test(version))
         throw fault('InvalidCollectorVersion', `unknown version '${version}'`);
-      // The client starts anew, or lost an answer: it is told everything again.
+      // The client starts over, or has lost an answer: it is told everything again.
       for (const filter of this.filters) filter.forget();
     }
     const first = this.collect();
@@ -159,13 +159,13 @@ export class PropertyCollector extends ManagedObject {
         if (this.waiting === handle) this.waiting = null;
         act();
       };
-      // A change is told of by whoever makes it: what is seen of it depends on who waits.
+      // Whoever makes a change emits it, but what is seen of it depends on who waits: look as the waiting caller.
       const look = AsyncResource.bind((): void => {
         try {
           const set = this.collect();
           if (set !== undefined) finish(() => resolve(set));
         } catch (error) {
-          // It is told to who waits, not to who changed something.
+          // The error is for whoever waits, not for whoever changed something.
           finish(() => reject(error as Error));
         }
       });
@@ -187,7 +187,7 @@ export class PropertyCollector extends ManagedObject {
         if (objectSet.length > 0) filterSet.push({ filter: filter.ref, objectSet });
       }
     } catch (error) {
-      // What was found so far is not told now, and must be the next time.
+      // What was found so far is not told now and must be told the next time.
       for (const filter of this.filters) filter.forget();
       throw error;
     }

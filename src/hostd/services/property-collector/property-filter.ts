@@ -20,13 +20,13 @@ const FILTER_BYTES = 16 * 1024;
 /** What is kept of one property that was told, and of one object. */
 const TOLD_BYTES = 256;
 
-/** One filter with what it has told already. */
+/** One filter with what the client has been told already. */
 export class PropertyFilter extends SimpleObject {
-  /** By object: the version told last of each path. */
+  /** The version of each path that was told last, by object. */
   private readonly told = new Map<string, { ref: ManagedObjectReference; versions: Map<string, number> }>();
   /** Digests of the values told last, by object and path, for a client that does not see everything. */
   private readonly values = new Map<string, string>();
-  /** What is kept of the filter, and of what it has told. */
+  /** Memory held for the filter, and for what the client was told. */
   private readonly kept: Release;
   private keptTold: Release = NOTHING_HELD;
   private toldCount = 0;
@@ -71,7 +71,7 @@ export class PropertyFilter extends SimpleObject {
         const value = effort.answer(values.at(path));
         const toldBefore = versions.has(path);
         versions.set(path, version);
-        // What changed may be a part that this client does not see: it is not told that there was anything.
+        // The change may be in a part that this client does not see: it is not even told that there was one.
         if (restrictedCaller() !== undefined && this.isOldNews(`${id} ${path}`, value)) continue;
         if (value !== undefined) changeSet.push({ name: path, op: 'assign', val: value });
         else if (toldBefore) changeSet.push({ name: path, op: 'remove', val: undefined });

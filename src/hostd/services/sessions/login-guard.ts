@@ -1,16 +1,16 @@
-/** What strangers may cost: everybody who can connect may try to log in, and nobody does so for good reasons at a high rate. */
+/** What failed logins may cost. Everybody who can connect may try to log in, but nobody has a good reason to do so at a high rate. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fault } from '../../faults.js';
 import type { EventManager } from '../events/event-manager.js';
 
-/** One failure is answered in this time, whoever waits. */
+/** One failure is answered in this time, however many wait. */
 const FAILURE_MS = 300;
 /** Failures that wait for their answer; more are turned away at once. */
 const MAX_WAITING = 50;
-/** At most one event of failed logins in this time: they must not push out the events of others. */
+/** Failed logins make at most one event in this time: they must not push out the events of others. */
 const EVENT_MS = 60_000;
 
-/** Answers failed logins one after the other, by whatever door, and tells of them without a word of the stranger's. */
+/** Answers failed logins one after the other, whichever way they came, and reports them without a word of the stranger's. */
 export class LoginGuard {
   private queue: Promise<unknown> = Promise.resolve();
   private waiting = 0;

@@ -14,7 +14,7 @@ import { currentSession, Session } from './session.js';
 
 const IDLE_MS = 30 * 60_000;
 const MAX_SESSIONS = 500;
-/** Of one user, but for the administrator: nobody's sessions end because another one logs in again and again. */
+/** Of one user who is no administrator: nobody's sessions end because somebody else logs in again and again. */
 const MAX_OF_USER = 50;
 
 /** A call whose session can be logged in and out. */
@@ -73,14 +73,14 @@ export class SessionManager extends ManagedObject {
     return new Session(this.registry, this.authority);
   }
 
-  /** A session for one request of a client that says who it is with the request itself. */
+  /** A session for one request that carries its own login. */
   once(userName: string, address: string): Session {
     const session = new Session(this.registry, this.authority);
     session.user = newUser(userName, { address, agent: '' });
     return session;
   }
 
-  /** Ends the sessions of a user who is no more, or has another password now. */
+  /** Ends the sessions of a user who was removed or got another password. */
   endAllOf(userName: string): void {
     for (const session of this.sessions.values()) if (session.principal === userName) this.end(session);
   }
@@ -91,7 +91,7 @@ export class SessionManager extends ManagedObject {
   ): Promise<UserSession> {
     if (!(await this.accepts(args.userName, args.password, context.client.address)))
       throw fault('InvalidLogin', 'Cannot complete login due to an incorrect user name or password.');
-    // An administrator has all the room that others leave.
+    // An administrator may have all the room that others leave.
     const own = [...this.sessions.values()].filter(({ principal }) => principal === args.userName);
     if (own.length >= MAX_OF_USER && args.userName !== this.credentials.user) this.dropOldest(own);
     if (this.sessions.size >= MAX_SESSIONS) this.dropOldest([...this.sessions.values()]);

@@ -74,7 +74,7 @@ export class Session implements Caller, CallSession {
   }
 
   redact<T>(value: T): T {
-    // Who has not logged in reads where to begin, and that is the same for all.
+    // Before the login there is only ServiceInstance to read, and that is the same for everybody.
     return this.restricted && this.principal !== null ? this.authority.redact(this, value) : value;
   }
 
@@ -83,7 +83,7 @@ export class Session implements Caller, CallSession {
     return principal === null || !this.restricted ? NOTHING_HELD : this.authority.holdings.take(principal, bytes);
   }
 
-  /** Notes a call for who looks at the session. */
+  /** Notes a call, for clients that look at the session. */
   used(): void {
     if (this.user === null) return;
     this.user.lastActiveTime = new Date();
@@ -102,7 +102,7 @@ export class Session implements Caller, CallSession {
   }
 }
 
-/** Stands in the inventory for the collector that each session has of its own under the well-known id. */
+/** Stands in the inventory for the default collector, which each session has of its own under the same id. */
 export function defaultCollector(): ManagedObject {
   const filter = (): unknown => currentSession()?.defaultCollector.property('filter') ?? [];
   return new SimpleObject('PropertyCollector', PROPERTY_COLLECTOR.value, { filter }, []);

@@ -14,11 +14,11 @@ import { TASK_DESCRIPTION } from './task-description.js';
 const log = logger('task');
 const KEPT_MS = 600_000;
 const KEPT = 500;
-/** Of one user who is no administrator, at once. */
+/** Running tasks of one user who is no administrator. */
 const MAX_RUNNING = 400;
-/** Of what a task tells of a failure: it may say what the client has sent. */
+/** Characters of what a task tells of a failure: it may repeat what the client has sent. */
 const MAX_TEXT = 4096;
-/** Who asks for a task looks at it next: one that ends by then need not be waited for. */
+/** Whoever asks for a task looks at it next: one that has ended by then need not be waited for. */
 const SOON_MS = 50;
 
 /** Makes tasks, runs them, and forgets them ten minutes after their end. */
@@ -95,7 +95,7 @@ export class TaskManager extends ManagedObject {
     return task.ref;
   }
 
-  /** The oldest that has ended of the user who has most: nobody loses a task because another one starts many. */
+  /** Drops the oldest finished task of the user who has most, so that nobody loses a task because somebody else starts many. */
   private dropOne(): void {
     const ended = this.recent.filter(({ info }) => info.state !== 'running');
     const counts = new Map<string, number>();

@@ -9,7 +9,7 @@ export class Task extends ManagedObject {
   info: TaskInfo;
   /** Resolves when it has ended, however. */
   done: Promise<void> = Promise.resolve();
-  /** Gives back what its result takes of its user's memory. */
+  /** Releases the memory that its result takes of its user's share. */
   kept: Release = NOTHING_HELD;
 
   readonly belongsTo: { user: string; about: ManagedObject };

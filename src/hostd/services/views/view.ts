@@ -18,7 +18,7 @@ export abstract class View extends ManagedObject {
     super(type, `session[${randomUUID()}]${type}`);
   }
 
-  /** Counts what it keeps for its owner, instead of what it kept before. @throws LimitExceeded; it is as it was then */
+  /** Counts what the view keeps for its owner, in place of what it kept before. @throws LimitExceeded; the view is unchanged then */
   protected keep(content: unknown): void {
     const kept = holdForCaller(VIEW_BYTES + sizeOf(content));
     this.kept();

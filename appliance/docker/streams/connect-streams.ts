@@ -1,30 +1,18 @@
-/** Raw and multiplexed streams (Engine API, "Attach to a container"), and the keys that detach from them. */
+/** Connects a client with the streams of a container or an exec. */
 import type { Readable, Writable } from 'node:stream';
 import type { AttachedStreams, OutputChunk } from '../../../port-layer/index.js';
-import { errnoOf, invalid } from '../../../src/common/errors.js';
-import { atLeast } from './api-version.js';
-import type { RawConnection } from './connection.js';
+import { errnoOf } from '../../../src/common/errors.js';
+import { DetachFilter } from './detach-keys.js';
+import { drained } from './drained.js';
+import { frameHead } from './frames.js';
 
-export const RAW_STREAM = 'application/vnd.docker.raw-stream';
-const MULTIPLEXED_STREAM = 'application/vnd.docker.multiplexed-stream';
 /** How many bytes of output are written to a client together. */
 const AT_ONCE = 131_072;
 
-/** The content type of a stream. Since 1.42 it says whether the stream is multiplexed. */
-export function streamType(tty: boolean, apiVersion: string): string {
-  return !tty && atLeast(apiVersion, '1.42') ? MULTIPLEXED_STREAM : RAW_STREAM;
-}
-
-/** One frame of a multiplexed stream: stream number, three zeros, length (big-endian), payload. */
-export function frame(stream: OutputChunk['stream'], data: Buffer): Buffer {
-  return Buffer.concat([frameHead(stream, data.length), data]);
-}
-
-function frameHead(stream: OutputChunk['stream'], length: number): Buffer {
-  const head = Buffer.alloc(8);
-  head[0] = stream === 'stderr' ? 2 : 1;
-  head.writeUInt32BE(length, 4);
-  return head;
+/** A client's side of a session: a connection that was taken over, or a WebSocket. */
+export interface StreamClient {
+  input: Readable;
+  output: Writable;
 }
 
 /** Writes output as it comes, and waits while the client is behind. Returns when the output ends or the client has gone. */
@@ -59,66 +47,16 @@ export async function sendOutput(
   }
 }
 
-/** Resolves when a stream takes more again, or is closed. */
-export function drained(client: Writable): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      client.off('drain', done);
-      client.off('close', done);
-      resolve();
-    };
-    client.on('drain', done);
-    client.on('close', done);
-  });
-}
-
-const SPECIAL: Record<string, number> = { '@': 0, '[': 27, '\\': 28, ']': 29, '^': 30, _: 31 };
-export const DEFAULT_DETACH_KEYS = 'ctrl-p,ctrl-q';
-
-/** The bytes of a sequence such as `ctrl-p,ctrl-q`. @param called Docker's word for the keys @throws invalid in Docker's words */
-export function parseDetachKeys(text: string, called: 'detach' | 'escape' = 'detach'): number[] {
-  return text.split(',').map((key) => {
-    if (key.length === 1) return key.charCodeAt(0);
-    const control = /^ctrl-(.)$/.exec(key)?.[1];
-    if (control !== undefined && /[a-z]/.test(control)) return control.charCodeAt(0) - 96;
-    if (control !== undefined && SPECIAL[control] !== undefined) return SPECIAL[control];
-    throw invalid(`Invalid ${called} keys (${text}) provided`);
-  });
-}
-
-/** Finds the detach sequence in typed input. Holds back what may be its beginning until that is clear. */
-export class DetachFilter {
-  private matched = 0;
-
-  constructor(private readonly keys: number[]) {}
-
-  /** The input to pass on, and whether the sequence was typed. */
-  push(input: Buffer): { pass: Buffer; detached: boolean } {
-    const pass: number[] = [];
-    for (const byte of input) {
-      if (byte === this.keys[this.matched]) {
-        this.matched++;
-        if (this.matched === this.keys.length) return { pass: Buffer.from(pass), detached: true };
-        continue;
-      }
-      pass.push(...this.keys.slice(0, this.matched));
-      this.matched = byte === this.keys[0] ? 1 : 0;
-      if (this.matched === 0) pass.push(byte);
-    }
-    return { pass: Buffer.from(pass), detached: false };
-  }
-}
-
 /** How a client's connection with a session ended: the output was over, the client detached, or it left. */
 export type StreamEnd = 'ended' | 'detached' | 'left';
 
 /**
- * Connects a client's raw connection with a session's streams until the output ends, the client leaves, or it detaches.
+ * Connects a client with a session's streams until the output ends, the client leaves, or it detaches.
  * @param options.closeStdin the end of the client's input closes the process's, except on a terminal; otherwise it means that the client
  *   leaves, as in Docker
  */
 export async function connectStreams(
-  client: RawConnection,
+  client: StreamClient,
   streams: AttachedStreams,
   options: {
     tty: boolean;

@@ -1,0 +1,15 @@
+/** Filters: by name, the values that a client gave. */
+import { invalid } from '../../../src/common/errors.js';
+
+export type Filters = Map<string, string[]>;
+
+/** @throws invalid in Docker's words for a filter that is not among the known ones */
+export function checkFilters(given: Filters, known: string[]): void {
+  for (const name of given.keys()) if (!known.includes(name)) throw invalid(`invalid filter '${name}'`);
+}
+
+/** Whether labels (or annotations, or attributes) have `key`, or `key=value`. */
+export function hasLabel(labels: Record<string, string>, wanted: string): boolean {
+  const [key = '', ...rest] = wanted.split('=');
+  return Object.hasOwn(labels, key) && (rest.length === 0 || labels[key] === rest.join('='));
+}

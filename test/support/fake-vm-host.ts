@@ -1,0 +1,73 @@
+/** A vim25 host with one VM, for the exec component: what it says of the VM, and when, is the test's. */
+import type { Containers } from '../../port-layer/exec/containers.js';
+import { readVm } from '../../port-layer/exec/vm-report.js';
+import type { VimClient } from '../../src/vim25/index.js';
+
+const VM = { type: 'VirtualMachine', value: 'vm-1' };
+const STATUS = 'guestinfo.caisson.run.status';
+
+interface Option {
+  key: string;
+  value?: unknown;
+}
+
+/** See the file's head. */
+export class FakeVmHost {
+  /** All calls, in order. */
+  readonly calls: string[] = [];
+  private readonly keys = new Map<string, string>();
+  private on = false;
+
+  /** @param whenOn what the VM does once it is powered on */
+  constructor(public whenOn: (host: FakeVmHost) => void = () => undefined) {}
+
+  /** As much of a client as is asked. */
+  get client(): VimClient {
+    return {
+      runTask: (name: string, _ref: unknown, args: unknown) => this.runTask(name, args),
+      retrieve: async () => {
+        this.calls.push('retrieve');
+        return [{ obj: VM, props: this.properties() }];
+      },
+    } as unknown as VimClient;
+  }
+
+  /** The guest reports with its last breath. */
+  powerOff(status: string): void {
+    this.keys.set(STATUS, status);
+    this.on = false;
+  }
+
+  /** The inventory tells how the VM is now. */
+  tell({ observer }: Containers): void {
+    const props = this.properties();
+    observer.observe(readVm(VM, (path) => props[path]));
+  }
+
+  powerOn(status = ''): void {
+    this.on = true;
+    this.keys.set(STATUS, status);
+  }
+
+  private properties(): Record<string, unknown> {
+    return {
+      'runtime.powerState': this.on ? 'poweredOn' : 'poweredOff',
+      'config.extraConfig': [...this.keys].map(([key, value]) => ({ key, value })),
+      'config.changeVersion': '1',
+      'config.uuid': 'uuid',
+      'config.hardware': { device: [] },
+    };
+  }
+
+  private async runTask(name: string, args: unknown): Promise<unknown> {
+    this.calls.push(name);
+    const { config, spec } = args as Partial<Record<'config' | 'spec', { extraConfig?: Option[] }>>;
+    for (const { key, value } of (config ?? spec)?.extraConfig ?? []) this.keys.set(key, String(value));
+    if (name === 'PowerOffVM_Task') this.on = false;
+    if (name === 'PowerOnVM_Task') {
+      this.powerOn();
+      this.whenOn(this);
+    }
+    return VM;
+  }
+}

@@ -1,0 +1,38 @@
+/** Use cases stand apart from HTTP: only the edge knows of requests and answers, and nothing below it knows of the whole engine. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+
+const DOCKER = join(import.meta.dirname, '../../../appliance/docker');
+
+/** Where HTTP is known. */
+const EDGE = /^http\/|-routes\.ts$|^routes\.ts$|^server\.ts$/;
+/** Of `http/`, what the views of answers may use: the version of the API changes them. */
+const FOR_VIEWS = /\/http\/api-version\.js$/;
+/** Who may know the whole engine. */
+const WHOLE = /^engine\.ts$|^routes\.ts$|^server\.ts$|^containers\/(create|rename|update)-routes\.ts$/;
+
+const files = readdirSync(DOCKER, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => ({
+    file,
+    imports: [...readFileSync(join(DOCKER, file), 'utf8').matchAll(/\bfrom '([^']+)'/g)].map(([, from]) => from!),
+  }));
+
+test('only routes and http/ know of requests and answers', () => {
+  const wrong = files
+    .filter(({ file }) => !EDGE.test(file))
+    .flatMap(({ file, imports }) =>
+      imports
+        .filter((from) => from === 'express' || (/\/http\//.test(from) && !FOR_VIEWS.test(from)))
+        .map((from) => `${file} → ${from}`),
+    );
+  expect(wrong).toEqual([]);
+});
+
+test('each part takes what it needs, not the engine', () => {
+  const wrong = files.filter(
+    ({ file, imports }) => !WHOLE.test(file) && imports.some((from) => /\/engine\.js$/.test(from)),
+  );
+  expect(wrong.map(({ file }) => file)).toEqual([]);
+});

@@ -1,0 +1,193 @@
+/** Containers on a host that tells little, late or nothing: every call ends, and a restarted endpoint says what was said before. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { vchConfigSchema } from '../../../port-layer/config.js';
+import { ContainerCache } from '../../../port-layer/exec/container-cache.js';
+import type { ContainerSpec } from '../../../port-layer/exec/container-spec.js';
+import { Containers } from '../../../port-layer/exec/containers.js';
+import type { ContainerInfo } from '../../../port-layer/exec/types.js';
+import { Networks } from '../../../port-layer/network/networks.js';
+import type { Layers } from '../../../port-layer/storage/layers.js';
+import { VolumeUse } from '../../../port-layer/storage/volume-use.js';
+import { FakeVmHost } from '../../support/fake-vm-host.js';
+
+const ID = 'a'.repeat(64);
+const SPEC: ContainerSpec = {
+  version: 1,
+  id: ID,
+  name: 'box',
+  createdAt: '2026-01-01T00:00:00Z',
+  layer: null,
+  imageId: '',
+  imageName: 'x',
+  cpus: 1,
+  memoryMiB: 512,
+  hostname: 'h',
+  domainname: '',
+  process: {
+    args: ['sh'],
+    env: [],
+    cwd: '/',
+    user: '',
+    additionalGroups: [],
+    tty: false,
+    openStdin: false,
+    rlimits: [],
+  },
+  stopSignal: 15,
+  stopTimeoutSeconds: 10,
+  readOnlyRoot: false,
+  shmSize: 0,
+  sysctls: {},
+  dns: null,
+  extraHosts: [],
+  files: [],
+  networks: [],
+  autoRemove: false,
+  annotations: {},
+};
+
+let channelDir: string;
+const open: Containers[] = [];
+
+beforeEach(() => {
+  channelDir = mkdtempSync(join(tmpdir(), 'caisson-lost-news-'));
+});
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((containers) => containers.close()));
+  rmSync(channelDir, { recursive: true, force: true });
+});
+
+/** An endpoint. One that is started later finds what the host tells. */
+async function endpoint(host: FakeVmHost, found = false): Promise<Containers> {
+  const config = vchConfigSchema.parse({
+    version: 1,
+    id: '0'.repeat(32),
+    name: 'test',
+    target: { url: 'https://127.0.0.1/sdk', user: '', password: '' },
+    resourcePool: { type: 'ResourcePool', value: 'resgroup-1' },
+    folder: { type: 'Folder', value: 'group-v1' },
+    datacenter: 'dc',
+    imageStore: { datastore: 'datastore1', path: '' },
+    listen: [],
+    registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
+    container: { cpus: 1, memoryMiB: 512, baseImageSizeGiB: 32 },
+    channelDir,
+    networks: [{ name: 'bridge', portGroup: 'front', subnet: '172.16.0.0/16' }],
+  });
+  const cache = new ContainerCache();
+  const layers = { use: () => () => undefined, diskOf: async () => '' } as unknown as Layers;
+  const volumes = { keep: () => () => undefined, recover: async () => undefined };
+  const use = new VolumeUse(() => cache.all());
+  const containers = new Containers(host.client, config, cache, new Networks(config, cache), layers, volumes, use);
+  open.push(containers);
+  if (found) host.tell(containers);
+  await containers.observer.opened();
+  return containers;
+}
+
+/** A container that is there, and was never started. */
+async function created(host: FakeVmHost): Promise<Containers> {
+  const containers = await endpoint(host);
+  await containers.create(SPEC);
+  return containers;
+}
+
+const told = ({ state, startedAt, finishedAt, exitCode, error, oomKilled }: ContainerInfo): object => ({
+  state,
+  startedAt: startedAt?.toISOString(),
+  finishedAt: finishedAt?.toISOString(),
+  exitCode,
+  error,
+  oomKilled,
+});
+
+const exits =
+  (code: number) =>
+  (host: FakeVmHost): void =>
+    host.powerOff(`exited ${code} 0 0 ${Date.now()}000000`);
+
+it('a run of which nobody says a word is started, and is over: again and again', async () => {
+  const host = new FakeVmHost();
+  const containers = await created(host);
+  for (const code of [3, 0, 5]) {
+    host.whenOn = exits(code);
+    await containers.start(ID);
+    expect(await containers.wait(ID, 'not-running')).toMatchObject({ exitCode: code });
+  }
+});
+
+it('a start whose process the guest could not start fails, though nobody says so', async () => {
+  const host = new FakeVmHost((vm) => vm.powerOff('failed 127 exec: "x": not found'));
+  const containers = await created(host);
+  await expect(containers.start(ID)).rejects.toThrow('exec: "x": not found');
+  expect(containers.resolve(ID)).toMatchObject({ state: 'created', exitCode: 127 });
+});
+
+it('a start makes no more calls than it must', async () => {
+  const host = new FakeVmHost((vm) => {
+    setImmediate(() => {
+      vm.tell(containers);
+      exits(0)(vm);
+      vm.tell(containers);
+    });
+  });
+  const containers = await created(host);
+  host.calls.length = 0;
+  await containers.start(ID);
+  expect(host.calls).toEqual(['ReconfigVM_Task', 'PowerOnVM_Task']);
+});
+
+it('old news of a run that is over bring nothing back', async () => {
+  const host = new FakeVmHost(exits(0));
+  const containers = await created(host);
+  await containers.start(ID);
+  const events: string[] = [];
+  containers.events.on('event', ({ type }) => events.push(type));
+  host.powerOn();
+  host.tell(containers);
+  host.powerOff('exited 0 0 0 1700000000000000000');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(containers.resolve(ID).state).toBe('exited');
+  expect(events).toEqual([]);
+});
+
+it('what an administrator powers on runs, until it is off', async () => {
+  const host = new FakeVmHost(exits(0));
+  const containers = await created(host);
+  await containers.start(ID);
+  const next = containers.wait(ID, 'next-exit');
+  host.powerOn(`started ${Date.now()}000000 4`);
+  host.tell(containers);
+  await expect.poll(() => containers.resolve(ID).state).toBe('running');
+  const before = containers.resolve(ID).startedAt;
+  const later = await endpoint(host, true);
+  expect(later.resolve(ID)).toMatchObject({ state: 'running', startedAt: before });
+  host.powerOff('exited 9 0 0 1700000000000000000');
+  host.tell(containers);
+  expect(await next).toMatchObject({ exitCode: 9 });
+});
+
+it('a restarted endpoint says what was said before', async () => {
+  const host = new FakeVmHost((vm) => {
+    vm.powerOn(`started ${Date.now()}000000 4`);
+    setImmediate(() => vm.tell(containers));
+  });
+  const containers = await created(host);
+  void containers.start(ID).catch(() => undefined);
+  await expect.poll(() => host.calls.at(-1)).toBe('PowerOnVM_Task');
+  // As the channel says it.
+  const { cache } = containers;
+  cache.resolve(ID).dispatch({ type: 'started', pid: 4 });
+  const running = told(containers.resolve(ID));
+  expect(told((await endpoint(host, true)).resolve(ID))).toEqual(running);
+  host.powerOff('exited 3 0 1 1700000000000000000');
+  await expect.poll(() => cache.resolve(ID).poweredOn).toBe(true);
+  host.tell(containers);
+  const ended = told(containers.resolve(ID));
+  expect(ended).toMatchObject({ state: 'exited', exitCode: 3, oomKilled: true });
+  expect(told((await endpoint(host, true)).resolve(ID))).toEqual(ended);
+});

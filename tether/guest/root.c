@@ -1,0 +1,86 @@
+/* See root.h. */
+#include "root.h"
+#include "container.h"
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, bool read_only) {
+  static char problem[128];
+  const char *device = platform_disk(bus, unit);
+  if (device == NULL) return "the container's disk did not appear";
+  mkdir(c->root, 0755);
+  if (mount(device, c->root, "ext4", read_only ? MS_RDONLY : 0, "") == 0) return NULL;
+  snprintf(problem, sizeof problem, "cannot mount the container's disk: %s", strerror(errno));
+  return problem;
+}
+
+static void volume_path(const struct container *c, char path[PATH_SIZE], uint32_t disk) { snprintf(path, PATH_SIZE, "%s/%u", c->volumes, disk); }
+
+const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool read_only) {
+  static char problem[128];
+  char path[PATH_SIZE];
+  uint32_t disk = volume_number(bus, unit);
+  if (c->mounted_volumes[disk]) return NULL;
+  const char *device = platform_disk(bus, unit);
+  if (device == NULL) return "the disk of a volume did not appear";
+  mkdir(c->volumes, 0700);
+  volume_path(c, path, disk);
+  mkdir(path, 0700);
+  if (mount(device, path, "ext4", read_only ? MS_RDONLY : 0, "") == 0) {
+    c->mounted_volumes[disk] = true;
+    return NULL;
+  }
+  snprintf(problem, sizeof problem, "cannot mount the disk of a volume: %s", strerror(errno));
+  return problem;
+}
+
+/* What the disk has beyond the limit is reserved (Documentation/ABI/testing/sysfs-fs-ext4, reserved_clusters). */
+const char *limit_root(const struct container *c, uint64_t bytes) {
+  static char problem[128];
+  struct statvfs fs;
+  struct stat st;
+  char path[96], device[32], text[32];
+  if (statvfs(c->root, &fs) != 0 || stat(c->root, &st) != 0) return "the container's disk has no size";
+  uint64_t keep = bytes / fs.f_frsize, all = fs.f_blocks;
+  if (keep >= all) return NULL;
+  snprintf(path, sizeof path, "/sys/dev/block/%u:%u", major(st.st_dev), minor(st.st_dev));
+  char target[256];
+  ssize_t n = readlink(path, target, sizeof target - 1);
+  target[n < 0 ? 0 : n] = 0;
+  const char *name = strrchr(target, '/');
+  snprintf(device, sizeof device, "%.30s", name == NULL ? "" : name + 1);
+  snprintf(path, sizeof path, "/sys/fs/ext4/%s/reserved_clusters", device);
+  snprintf(text, sizeof text, "%llu", (unsigned long long)(all - keep));
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  bool good = fd >= 0 && write(fd, text, strlen(text)) > 0;
+  if (!good) snprintf(problem, sizeof problem, "cannot limit the container's disk: %s", strerror(errno));
+  if (fd >= 0) close(fd);
+  return good ? NULL : problem;
+}
+
+/* A process that has just been killed may hold it for a moment. */
+static void unmount(const char *path) {
+  for (int i = 0; i < 50 && umount2(path, 0) != 0 && errno == EBUSY; i++) {
+    sleep_ms(10);
+  }
+}
+
+void unmount_root(struct container *c) {
+  sync();
+  for (uint32_t disk = 0; disk < MAX_DISKS; disk++) {
+    char path[PATH_SIZE];
+    volume_path(c, path, disk);
+    if (c->mounted_volumes[disk]) unmount(path);
+    c->mounted_volumes[disk] = false;
+  }
+  unmount(c->root);
+}

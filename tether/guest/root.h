@@ -1,0 +1,20 @@
+/* A container's disks: its root and its volumes, seen from outside (root.c). What returns text returns NULL, or what failed. */
+#ifndef ROOT_H
+#define ROOT_H
+
+#include "common.h"
+
+struct container;
+
+#define MAX_DISKS (MAX_BUSES * MAX_UNITS)
+
+const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, bool read_only);
+/* Of a root that is mounted: it may have `bytes` in all. */
+const char *limit_root(const struct container *c, uint64_t bytes);
+/* A volume's disk, once, however often the container has it. Its directory below c->volumes is named by volume_number. */
+const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool read_only);
+static inline uint32_t volume_number(uint32_t bus, uint32_t unit) { return bus * MAX_UNITS + unit; }
+/* The volumes, and then the root. */
+void unmount_root(struct container *c);
+
+#endif

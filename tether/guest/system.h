@@ -1,0 +1,20 @@
+/* The machine: booting it, and what is made before any container is known (system.c). */
+#ifndef SYSTEM_H
+#define SYSTEM_H
+
+#include "common.h"
+
+#define EMPTY "/empty" /* a directory with nothing in it, bound over directories that are hidden */
+
+/* The kernel's filesystems, and the modules for the machine's devices. */
+void system_boot(void);
+/* What is the same for every machine: done before a snapshot is made, so that no start waits for it. */
+void system_prepare(void);
+/* NULL or what failed. */
+const char *set_sysctl(const char *key, const char *value);
+
+/* The machine is to start again when it is told to power off. */
+void system_reboots(bool instead);
+void __attribute__((noreturn)) system_power_off(void);
+
+#endif
