@@ -44,7 +44,7 @@ export class Engine {
   private readonly stopListening: (() => void)[];
 
   constructor(
-    readonly portLayer: PortLayer,
+    private readonly portLayer: PortLayer,
     readonly images: ImageService,
     mapper: PortMapper,
     readonly config: VchConfig,

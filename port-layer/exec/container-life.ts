@@ -1,7 +1,9 @@
 /**
- * A container's life as data: one state at a time, and each state has only the fields that mean something in it. What may happen
- * in a state, and what follows, stands in `container-next.ts`.
+ * A container's life as data: one state at a time, each with only the fields that have a meaning in it. What can happen in a state and
+ * what follows is in `container-next.ts`.
  */
+
+import type { ErrorRecord } from '../errors.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import type { ProcessList, ResourceUsage } from '../observe/types.js';
 import type { RunStatus } from './run-status.js';
@@ -18,7 +20,7 @@ export interface PastRun {
   end: RunEnd;
 }
 
-/** What was seen in the guest while it could still be asked. */
+/** What the guest showed while it could still be asked. */
 export interface LastSeen {
   processes: ProcessList;
   usage: ResourceUsage;
@@ -27,22 +29,22 @@ export interface LastSeen {
 /**
  * Whether the processes run.
  * - `frozen`: they are frozen in the guest, and the machine is about to be suspended.
- * - `paused`: Docker's paused. `frozen` tells whether they are frozen in the guest too, so that the machine may be woken without
- *   them. `held`: it is woken that way, or about to be: a machine that runs does not mean that the container does.
+ * - `paused`: as Docker shows it. `frozen`: the guest has frozen them too, so the machine can be woken without them. `held`: it has been
+ *   woken that way, or is about to be; then a machine that runs does not mean that the container does.
  */
 export type Pause =
   | { kind: 'no' }
   | { kind: 'frozen'; held: boolean }
   | { kind: 'paused'; frozen: boolean; held: boolean; seen: LastSeen | null };
 
-/** A container without a run: it can be started. */
+/** A container that is not running: it can be started. */
 export type Resting =
-  /** It never ran. `failure`: of the last attempt to start it. */
-  | { kind: 'created'; failure: { exitCode: number; error: string } | null }
-  /** `keep`: its last run was ended to start another, so it stays even if it is to be removed when it exits. */
+  /** It has never run. `failure`: how the last attempt to start it ended. */
+  | { kind: 'created'; failure: { exitCode: number; error: ErrorRecord } | null }
+  /** `keep`: its last run was ended only to start another, so it stays even if it has --rm. */
   | { kind: 'exited'; run: PastRun; keep: boolean };
 
-/** What all states of a run know. */
+/** A run that has not ended. */
 export interface Run {
   startedAt: Date;
   /** Process id in the guest; 0 while unknown. */
@@ -53,11 +55,11 @@ export interface Run {
   /** The run before this one, if there was one. */
   last: PastRun | null;
   pause: Pause;
-  /** Docker asked it to stop. `keep`: to start it again. */
+  /** Somebody asked it to stop. `keep`: in order to start it again. */
   stop: { keep: boolean } | null;
 }
 
-/** What the guest said of the end of the process. */
+/** What the guest said about the end of the process. */
 export interface ReportedExit {
   exitCode: number;
   oomKilled: boolean;
@@ -69,7 +71,7 @@ export type ContainerLife =
   | Resting
   /** A start was asked for; the machine has not been touched. `aborted`: why it will not be. */
   | { kind: 'preparing'; rest: Resting; aborted: Error | null }
-  /** The machine is being powered on; the process is not known to run. */
+  /** The machine is being powered on; we do not know yet that the process runs. */
   | { kind: 'powering'; rest: Resting; startedAt: Date; endpoints: NetworkEndpoint[]; oomKilled: boolean }
   /** The start has failed; the machine is on its way down. */
   | { kind: 'failing'; rest: Resting; reason: Error; exitCode: number }
@@ -78,24 +80,24 @@ export type ContainerLife =
   | { kind: 'ending'; run: Run; reported: ReportedExit }
   | { kind: 'removing'; rest: Resting }
   /** It could not be removed. */
-  | { kind: 'dead'; rest: Resting; error: string }
-  /** Its machine is gone, or nobody's any more. Nothing follows. */
+  | { kind: 'dead'; rest: Resting; error: ErrorRecord }
+  /** Its machine is gone or no longer ours. Nothing follows. */
   | { kind: 'removed'; rest: Resting };
 
-/** What is known of a container besides its spec. */
+/** All we know about a container besides its spec. */
 export interface ContainerFacts {
   life: ContainerLife;
-  /** A removal is under way: it is not started again, and not removed twice. */
+  /** A removal is under way: nobody may start it or remove it a second time. */
   marked: boolean;
-  /** Why the last start failed; null: it did not, or is under way. */
+  /** Why the last start failed; null if it succeeded or is under way. */
   failure: Error | null;
-  /** How many runs and starts have come to an end in this endpoint's time: who waits for the next one compares. */
+  /** How many runs have ended and starts have failed since this endpoint began. Whoever waits for the next end compares. */
   ends: number;
-  /** Why it stands still without anybody having paused it: its machine asks something. */
+  /** Why it stands still although nobody paused it: its machine's host asks a question. ''  otherwise. */
   standstill: string;
 }
 
-/** What the machine's inventory entry says of a run that this endpoint did not start. */
+/** A run that this endpoint did not start, as its machine's record and status describe it. */
 export interface FoundRun {
   startedAt: Date;
   pid: number;
@@ -110,12 +112,12 @@ export type ContainerEvent =
   // Commands
   | { type: 'start' }
   | { type: 'power'; startedAt: Date; endpoints: NetworkEndpoint[] }
-  /** The start is given up: by whoever carries it out, or by a removal. */
+  /** The start is given up, by whoever carries it out or by a removal. */
   | { type: 'abort'; reason: Error; exitCode: number }
   | { type: 'stop'; keep: boolean }
   | { type: 'mark'; yes: boolean }
   | { type: 'remove' }
-  | { type: 'removeFailed'; error: string }
+  | { type: 'removeFailed'; error: ErrorRecord }
   // Messages of the guest
   | { type: 'started'; pid: number }
   | { type: 'failed'; reason: Error; exitCode: number }
@@ -124,27 +126,27 @@ export type ContainerEvent =
   | { type: 'frozen'; yes: boolean }
   // The machine
   | { type: 'found'; run: FoundRun }
-  /** It is off, as the inventory says or as it was asked. `at`: now. */
+  /** It is off. `at`: now. */
   | { type: 'off'; status: RunStatus; at: Date }
-  /** It was to be powered off after a failed start, and is, or could not be. */
+  /** After a failed start: it is off, or could not be powered off. */
   | { type: 'offOrLeft' }
-  /** It stands still, or goes on; `question`: why, if it asks something. */
+  /** It stands still, or goes on. `question`: what its host asks, if that is why. */
   | { type: 'still'; yes: boolean; question: string }
-  /** It left the inventory, or is left to whoever takes it down. */
+  /** It has left the inventory, or somebody else takes it down. */
   | { type: 'gone'; at: Date }
   // Pausing
   | { type: 'hold'; yes: boolean }
   | { type: 'pause'; yes: boolean }
   | { type: 'seen'; seen: LastSeen | null };
 
-/** What is to be done about it. */
+/** What has to be done. */
 export type ContainerEffect =
   | { do: 'tell'; of: 'started' | 'exited' | 'startFailed' | 'paused' | 'unpaused' | 'oom' | 'removed' }
-  /** The channel and the addresses of the run are given back. `now`: without reading what the guest still sends. */
+  /** Close the run's channel and release its addresses. `now`: without reading what the guest still sends. */
   | { do: 'letGo'; now: boolean }
-  /** The run's end, of which the guest can say nothing, is kept with the machine. */
+  /** Record the run's end with the machine, since the guest could not. */
   | { do: 'keepEnd'; run: PastRun }
-  /** The process has ended: the machine must go off, or is dropped. */
+  /** The process has ended: the machine must power off, or is dropped. */
   | { do: 'expectOff' }
   | { do: 'goOn'; thaw: boolean }
   | { do: 'removeIfWished' };
@@ -154,12 +156,12 @@ export function hasRun(life: ContainerLife): life is Extract<ContainerLife, { ru
   return life.kind === 'running' || life.kind === 'ending';
 }
 
-/** True while somebody is starting it. */
+/** True while a start is under way. */
 export function isStarting({ kind }: ContainerLife): boolean {
   return kind === 'preparing' || kind === 'powering' || kind === 'failing';
 }
 
-/** The state's name for the personality. */
+/** The state's name outside the port layer. */
 export function shownState(life: ContainerLife): ContainerState {
   switch (life.kind) {
     case 'preparing':
@@ -176,7 +178,7 @@ export function shownState(life: ContainerLife): ContainerState {
   }
 }
 
-/** What a container falls back to when what it is doing comes to nothing. */
+/** The state it falls back to when a start or a removal fails. */
 export function restOf(life: ContainerLife): Resting {
   if (life.kind === 'created' || life.kind === 'exited') return life;
   if (!hasRun(life)) return life.rest;
@@ -185,7 +187,7 @@ export function restOf(life: ContainerLife): Resting {
     : { kind: 'exited', run: life.run.last, keep: false };
 }
 
-/** A container that nothing has happened to. */
+/** A container to which nothing has happened yet. */
 export function untouched(rest: Resting): ContainerFacts {
   return { life: rest, marked: false, failure: null, ends: 0, standstill: '' };
 }

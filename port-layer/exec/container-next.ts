@@ -1,6 +1,6 @@
-/** What follows what in a container's life: one pure function. An event that means nothing in a state changes nothing. */
-import { conflict, internal, messageOf } from '../../src/common/errors.js';
-import { StartError } from '../errors.js';
+/** What follows an event in a container's life: one pure function. An event without a meaning in the current state changes nothing. */
+import { internal } from '../../src/common/errors.js';
+import { errorRecord, exitCodeOf, PortLayerError } from '../errors.js';
 import {
   type ContainerEffect,
   type ContainerEvent,
@@ -15,18 +15,17 @@ import {
   type Run,
   restOf,
 } from './container-life.js';
-import { KILLED, outcome, type RunStatus, startError } from './run-status.js';
+import { KILLED, notStarted, outcome, type RunStatus } from './run-status.js';
 
-/** The new facts, and what is to be done. */
+/** The new facts, and what has to be done. */
 export interface ContainerStep {
   facts: ContainerFacts;
   effects: ContainerEffect[];
 }
 
 const NOT_PAUSED: Pause = { kind: 'no' };
-const START_FAILED = 128;
 
-/** What becomes of a container. */
+/** What follows an event. */
 export function nextContainer(facts: ContainerFacts, event: ContainerEvent): ContainerStep {
   const { life } = facts;
   const same: ContainerStep = { facts, effects: [] };
@@ -53,7 +52,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
         oomKilled: false,
       });
     case 'abort':
-      // Whoever prepares the start notices, and gives it up.
+      // Whoever prepares the start will notice and give it up.
       if (life.kind === 'preparing' && life.aborted === null) return become({ ...life, aborted: event.reason });
       return life.kind === 'powering' ? become(failing(life, event.reason, event.exitCode)) : same;
     case 'failed':
@@ -90,7 +89,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
     case 'still': {
       if (!hasRun(life)) return same;
       const told = { ...facts, standstill: event.yes ? event.question : '' };
-      // It was being let go, went on in between, and stands still again for another reason.
+      // While `held`, a machine that goes on does not mean that the container does.
       const held = life.run.pause.kind !== 'no' && life.run.pause.held;
       return event.yes || !held ? paused(told, event.yes) : { facts: told, effects: [] };
     }
@@ -119,7 +118,7 @@ function running(
 
 function found(rest: Resting, { suspended, frozen, ...run }: FoundRun): ContainerLife {
   const last = run.last ?? (rest.kind === 'exited' && rest.run.startedAt < run.startedAt ? rest.run : null);
-  // Frozen, and yet its machine is awake: an earlier endpoint looked at its files.
+  // Frozen in a machine that is awake: an earlier endpoint was reading its files.
   const held = frozen && !suspended;
   const pause: Pause = frozen || suspended ? { kind: 'paused', frozen, held, seen: null } : NOT_PAUSED;
   return { kind: 'running', run: { ...run, last, oomKilled: false, pause, stop: null } };
@@ -133,7 +132,7 @@ function outOfMemory(facts: ContainerFacts, news: boolean): ContainerStep {
   return { facts: { ...facts, life: { ...life, run: { ...life.run, oomKilled: true } } }, effects };
 }
 
-/** The machine is off: nothing that was under way in it goes on. */
+/** The machine is off, and with it everything that ran in it. */
 function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep {
   const { life } = facts;
   if (hasRun(life)) return exited(facts, life, status, at);
@@ -141,13 +140,12 @@ function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep 
   if (life.kind !== 'powering') return { facts, effects: [] };
   switch (status.kind) {
     case 'failed': {
-      const reason = startError(status.code, status.message);
-      return failed(facts, life.rest, reason, reason.exitCode);
+      return failed(facts, life.rest, notStarted('container', status.code, status.message));
     }
     case 'none':
-      return failed(facts, life.rest, internal('container VM has unexpectedly powered off'));
+      return failed(facts, life.rest, new PortLayerError('start.poweredOff', {}));
     default: {
-      // It ran, and has ended before its start was heard of.
+      // It ran and ended before we heard of its start.
       const ran = running(life, status.kind === 'started' ? status.pid : 0);
       const step = exited({ ...facts, life: ran }, ran, status, at);
       return { ...step, effects: [{ do: 'tell', of: 'started' }, ...step.effects] };
@@ -182,8 +180,8 @@ function exited(
 }
 
 function failed(facts: ContainerFacts, rest: Resting, reason: Error, code?: number): ContainerStep {
-  const error = messageOf(reason);
-  const exitCode = code ?? (reason instanceof StartError ? reason.exitCode : START_FAILED);
+  const error = errorRecord(reason);
+  const exitCode = code ?? exitCodeOf(reason);
   const life: Resting =
     rest.kind === 'created'
       ? { kind: 'created', failure: { exitCode, error } }
@@ -194,13 +192,12 @@ function failed(facts: ContainerFacts, rest: Resting, reason: Error, code?: numb
   };
 }
 
-/** It is nobody's any more, whatever it was doing. */
+/** It is no longer ours, whatever it was doing. */
 function gone(facts: ContainerFacts, at: Date): ContainerStep {
   const { life } = facts;
   let before: ContainerStep = { facts, effects: [] };
   if (hasRun(life)) before = exited(facts, life, { kind: 'none' }, at);
-  else if (isStarting(life))
-    before = failed(facts, restOf(life), conflict('container is marked for removal and cannot be started'));
+  else if (isStarting(life)) before = failed(facts, restOf(life), new PortLayerError('start.beingRemoved', {}));
   return {
     facts: { ...before.facts, life: { kind: 'removed', rest: restOf(before.facts.life) } },
     effects: [
@@ -211,7 +208,7 @@ function gone(facts: ContainerFacts, at: Date): ContainerStep {
   };
 }
 
-/** It stands still for everybody to see, or goes on. */
+/** It is paused, or goes on, for everybody to see. */
 function paused(facts: ContainerFacts, yes: boolean): ContainerStep {
   const { life } = facts;
   if (!hasRun(life)) return { facts, effects: [] };

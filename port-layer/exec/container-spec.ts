@@ -17,7 +17,7 @@ export interface ContainerSpec {
   imageId: string;
   imageName: string;
   cpus: number;
-  /** Weight of its processors against other VMs', 1000 for each is the usual (vSphere's shares); undefined: that. */
+  /** Weight of its processors against other VMs' (vSphere's shares); undefined: the usual 1000 for each. */
   cpuShares?: number;
   memoryMiB: number;
   hostname: string;
@@ -26,15 +26,15 @@ export interface ContainerSpec {
   stopSignal: number;
   stopTimeoutSeconds: number;
   readOnlyRoot: boolean;
-  /** Bytes that its root filesystem may take; undefined: all of its disk. */
+  /** Size limit of its root filesystem in bytes; undefined: all of its disk. */
   rootSize?: number;
   /** 0: no /dev/shm. */
   shmSize: number;
-  /** What process 1 is: an init that runs {@link process}, or that itself. */
+  /** Process 1 is an init that runs {@link process}. */
   init?: boolean;
-  /** All devices of the VM, and /sys can be written to. */
+  /** It has all devices of the VM and may write to /sys. */
   privileged?: boolean;
-  /** Its control group can be written to. */
+  /** It may write to its control group. */
   writableCgroups?: boolean;
   userNamespaces?: boolean;
   tmpfs?: TmpfsSpec[];
@@ -44,7 +44,7 @@ export interface ContainerSpec {
   sysctls: Record<string, string>;
   /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
   limits?: Record<string, string>;
-  /** What its VM still has, where that is not {@link cpus} and {@link memoryMiB}: it is changed when it is started next. */
+  /** What its VM still has, if not {@link cpus} and {@link memoryMiB}: that changes with the next start. */
   hardware?: { cpus: number; memoryMiB: number; limits?: Record<string, string> };
   /** Name servers, search list and options of /etc/resolv.conf; empty or null: the machine's own, as Docker does. */
   dns: { servers: string[]; search: string[]; options: string[] } | null;
@@ -69,9 +69,9 @@ export interface ContainerSpec {
   annotations: Record<string, string>;
 }
 
-/** A log as so many files of a size, the newest of which are kept. */
+/** A log that is written to files of a size, of which the newest are kept. */
 export interface LogRotation {
-  /** What a line takes of a file: as Docker's driver of that name writes it. */
+  /** Docker's driver of that name: it decides how many bytes a line takes. */
   format: 'json-file' | 'local';
   /** A file of this size or more is full. */
   fileBytes: number;

@@ -1,6 +1,7 @@
-/** A container as the port layer keeps it in memory: everything here can be read back from its VM. */
+/** A container as the port layer keeps it in memory. All of it can be read back from its VM. */
 import { EventEmitter } from 'node:events';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
+import { errorRecord, PortLayerError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import {
@@ -22,11 +23,11 @@ import type { ContainerSpec } from './container-spec.js';
 import type { Machine, Occupant } from './machine.js';
 import type { ContainerInfo, ContainerState, ExitStatus } from './types.js';
 
-/** The guest's name of a machine's first container. */
+/** The number of a machine's first container on the channel. */
 export const FIRST_SESSION = 0;
 
 interface Events {
-  /** Something is different now, of it or its machine. */
+  /** It or its machine has changed. */
   change: [];
   /** A run has ended, or a start has failed. */
   exited: [ExitStatus];
@@ -41,7 +42,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
   private known: ContainerFacts;
   private queue: Promise<unknown> = Promise.resolve();
 
-  /** @param carryOut does what follows of an event */
+  /** @param carryOut does what an event calls for */
   constructor(
     public spec: ContainerSpec,
     readonly machine: Machine,
@@ -54,7 +55,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     machine.take(FIRST_SESSION, this);
   }
 
-  /** Something has happened to it. */
+  /** Takes in an event. */
   dispatch(event: ContainerEvent): void {
     const before = this.known;
     const { facts, effects } = nextContainer(before, event);
@@ -65,7 +66,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     if (facts !== before) this.changed();
   }
 
-  /** Those who wait look again. */
+  /** Makes everybody who waits look again. */
   changed(): void {
     this.emit('change');
   }
@@ -74,7 +75,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     this.emit('broken', how);
   }
 
-  /** True as soon as `holds` does, false when the time is over or the signal fires. Looked at now and at every change. */
+  /** True as soon as `holds()` is; false once the time is up or the signal fires. Checked now and after every change. */
   until(holds: () => boolean, { ms, signal }: { ms?: number; signal?: AbortSignal } = {}): Promise<boolean> {
     if (holds()) return Promise.resolve(true);
     if (signal?.aborted === true) return Promise.resolve(false);
@@ -138,7 +139,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     return this.life.kind === 'ending';
   }
 
-  /** It is being removed, or was, or could not be. */
+  /** It is being removed, has been, or could not be. */
   get leaving(): boolean {
     return this.facts.marked || ['removing', 'dead', 'removed'].includes(this.life.kind);
   }
@@ -166,7 +167,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     return this.pause.kind === 'paused';
   }
 
-  /** Its processes are frozen in the guest: its machine may be woken without them. */
+  /** The guest has frozen its processes: its machine can be woken without them. */
   get frozen(): boolean {
     const { pause } = this;
     return pause.kind === 'frozen' || (pause.kind === 'paused' && pause.frozen);
@@ -199,7 +200,8 @@ export class Container extends EventEmitter<Events> implements Occupant {
     if (hasRun(life)) {
       const { startedAt, last, oomKilled, pid } = life.run;
       const lastFinishedAt = last?.end.finishedAt ?? null;
-      const error = this.facts.standstill;
+      const { standstill: reason } = this.facts;
+      const error = reason === '' ? null : errorRecord(new PortLayerError('container.standsStill', { reason }));
       return { ...all, startedAt, finishedAt: null, lastFinishedAt, exitCode: 0, error, oomKilled, pid };
     }
     const past = pastOf(restOf(life));
@@ -218,6 +220,6 @@ type Past = Pick<
 function pastOf(rest: Resting): Past {
   const never = { lastFinishedAt: null, pid: 0 };
   if (rest.kind === 'exited') return { ...never, startedAt: rest.run.startedAt, ...rest.run.end };
-  const { exitCode, error } = rest.failure ?? { exitCode: 0, error: '' };
+  const { exitCode, error } = rest.failure ?? { exitCode: 0, error: null };
   return { ...never, startedAt: null, finishedAt: null, exitCode, error, oomKilled: false };
 }

@@ -1,4 +1,4 @@
-/** Taking down the VM of a container that is gone already: nothing of it is kept, and nobody waits for it. */
+/** Takes down the VM of a container that is already gone: nothing of it is kept, and nobody waits for it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -6,16 +6,16 @@ import type { VimClient } from '../../src/vim25/index.js';
 import type { Container } from './container.js';
 
 const log = logger('exec');
-/** It is tried so often, with growing pauses. */
+/** How often to try, with growing pauses. */
 const ATTEMPTS = 6;
 const PAUSE_MS = 200;
 
-/** Powers off and destroys. Never throws: an endpoint that is started anew finds what is left. */
+/** Powers off and destroys. Never throws: a restarted endpoint finds what is left and removes it. */
 export async function destroyAbandoned(client: VimClient, { id, vm }: Container): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       await client.runTask('PowerOffVM_Task', vm, {}).catch((error: unknown) => {
-        // It may be off, or just going off.
+        // It may be off, or powering off right now.
         if (!isKind(error, 'conflict')) throw error;
       });
       await client.runTask('Destroy_Task', vm, {});

@@ -1,4 +1,4 @@
-/** Carries out what follows of the events of a container's life (`container-next.ts`). */
+/** Carries out what the events of a container's life call for (`container-next.ts`). */
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { Container } from './container.js';
@@ -14,13 +14,13 @@ const log = logger('exec');
 
 /** What the rest of the exec component does. */
 export interface Hands {
-  /** Lets the processes of a container that was paused go on. */
+  /** Lets frozen processes go on. */
   thaw(container: Container): void;
-  /** Takes down the machine of a container that is gone. */
+  /** Forgets a container and takes down its machine. */
   drop(container: Container): void;
   remove(container: Container): void;
   emit(event: ContainerEvent): void;
-  /** The first picture of the inventory is being taken in: what it shows is no news. */
+  /** True while the first picture of the inventory is taken in: what it shows happened before. */
   opening(): boolean;
 }
 
@@ -56,14 +56,14 @@ export class Effects {
     }
   };
 
-  /** Removes a container whose run has ended, if that was wished for. */
+  /** Removes a container whose run has ended, if it has --rm. */
   removeIfWished(container: Container): void {
     const { life, marked } = container.facts;
     if (!container.spec.autoRemove || marked || (life.kind === 'exited' && life.keep)) return;
     if (life.kind === 'exited' || life.kind === 'created') this.hands.remove(container);
   }
 
-  /** Keeps with the machine what its run is now. */
+  /** Records the run, as it is now, with its machine. */
   keepRun(container: Container): Promise<void> {
     const record = currentRecord(container.facts);
     return record === null ? Promise.resolve() : this.write(container, record);
@@ -81,7 +81,7 @@ export class Effects {
     });
   }
 
-  /** Its process has ended, and nothing of its machine is kept: that need not go down in order, and nobody waits for it. */
+  /** Its process has ended and nothing of its machine is kept, so it need not shut down in order and nobody waits for it. */
   private isDisposable(container: Container): boolean {
     const { life, marked } = container.facts;
     if (!container.spec.autoRemove || marked || life.kind !== 'ending' || life.run.stop?.keep === true) return false;
@@ -99,11 +99,11 @@ export class Effects {
         emit({ type: of, container: info, exitCode: info.exitCode, time: info.finishedAt ?? time });
         return;
       case 'startFailed':
-        emit({ type: of, container: info, error: info.error, time });
+        emit({ type: of, container: info, time });
         return;
       case 'paused':
       case 'unpaused':
-        if (info.error !== '') log.error({ container: id, reason: info.error }, 'a container stands still');
+        if (info.error !== null) log.error({ container: id, reason: info.error.message }, 'a container stands still');
         log.info({ container: id, paused: info.paused }, 'container paused or resumed');
         break;
       case 'removed':

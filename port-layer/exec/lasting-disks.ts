@@ -1,10 +1,10 @@
-/** Which of a container's disks are there after it: a VM that writes to one must go down in order, and write back what it has in memory. */
+/** Which disks outlive a container: a VM that writes to one must shut down in order, to write back what it has in memory. */
 import type { Container } from './container.js';
 import type { ContainerCache } from './container-cache.js';
 
 /**
- * True when no disk that its VM writes to outlives the container.
- * @param disposes its volumes that nobody has named go with it
+ * True if no disk that its VM writes to outlives the container.
+ * @param disposes its anonymous volumes go with it
  */
 export function keepsNothing({ id, spec }: Container, cache: ContainerCache, disposes: boolean): boolean {
   const isShared = (name: string): boolean =>

@@ -1,16 +1,16 @@
 /**
  * A machine's life as data, and what follows what: one pure function.
  *
- * Two sources tell of its power. The inventory's news come in order, but late, and tell states rather than changes: a machine that
- * was on for an instant may never be seen on. A look ({@link MachineEvent} `looked`) is asked for, so it is newer than whatever made
- * us ask, but not in order with the news. Hence: only news make a machine `on`; a look may tell that it is off. While something is
- * expected of a machine, it is looked at again and again ({@link lookAfterMs}), so that nothing waits for news that never come.
+ * Two sources report its power. The inventory's news arrive in order, but late, and they report states rather than changes: a machine
+ * that was on for an instant may never be seen on. A look (event `looked`) is a question of ours, so its answer is newer than
+ * whatever made us ask, but it is not ordered with the news. Hence only news can make a machine `on`, while a look can find it off.
+ * As long as we expect something of a machine we keep looking at it ({@link lookAfterMs}), so nobody waits for news that never come.
  */
 import type { RunRecord } from './run-record.js';
 import type { RunStatus } from './run-status.js';
 import type { VmQuestion } from './vm-question.js';
 
-/** Whether a machine that is on goes on, as the inventory said last. */
+/** Whether a machine that is on makes progress, according to the latest news. */
 export type Stand = { kind: 'goes' } | { kind: 'suspended' } | { kind: 'asks'; question: VmQuestion };
 
 /**
@@ -27,8 +27,8 @@ export type MachineLife =
   /** It was seen on, and this endpoint did not power it on: an administrator did, or the news are old. */
   | { kind: 'unexpected' }
   /**
-   * It is to be powered on for a run, and was not seen on yet. `sure`: that it was on is certain: the task has ended, or its process was
-   * heard of. `expects`: as in `on`.
+   * It is being powered on for a run and has not been seen on yet. `sure`: how we know that it has been on: its power-on task has
+   * ended, or we have heard of its process. `expects`: as in `on`.
    */
   | { kind: 'powering'; run: string; sure: 'no' | 'task' | 'heard'; expects: Expectation | null }
   | { kind: 'on'; stand: Stand; expects: Expectation | null }
@@ -39,31 +39,31 @@ export interface SeenPower {
   on: boolean;
   suspended: boolean;
   question: VmQuestion | null;
-  /** Of the run that it was powered on for last. */
+  /** Of the run it was last powered on for. */
   record: RunRecord | null;
   status: RunStatus;
 }
 
 /** What can happen to a machine. */
 export type MachineEvent =
-  /** News of the inventory. `trusted`: the first picture, which is no older than this endpoint. */
+  /** News from the inventory. `trusted`: part of the first picture, which is no older than this endpoint. */
   | { type: 'seen'; power: SeenPower; trusted: boolean }
-  /** The answer to a question that was asked in the state that it still has. */
+  /** The answer to a look; its state has not changed since we asked. */
   | { type: 'looked'; power: SeenPower }
   /** It is about to be powered on. */
   | { type: 'powerOn'; run: string }
-  /** The task that powers it on has ended well. */
+  /** Its power-on task has succeeded. */
   | { type: 'poweredOn' }
-  /** Its process was heard of. */
+  /** Its guest has told us about its process. */
   | { type: 'heard' }
   /** It was not powered on after all. */
   | { type: 'notPoweredOn' }
   | { type: 'expect'; what: Expectation }
-  /** It was suspended or let go by this endpoint, and the inventory has not said so. */
+  /** This endpoint has suspended or resumed it, and the inventory has not said so yet. */
   | { type: 'stands'; suspended: boolean }
   | { type: 'gone' };
 
-/** What is to be told to the containers in it. */
+/** What its containers must hear. */
 export type MachineEffect =
   /** It runs though this endpoint did not start it. */
   { do: 'found' } | { do: 'off'; status: RunStatus } | { do: 'still'; yes: boolean; question: string } | { do: 'gone' };
@@ -73,14 +73,14 @@ export interface MachineStep {
   effects: MachineEffect[];
 }
 
-/** A VM is off so long after its process has ended. */
+/** After its process has ended, a VM takes up to this long to power off. */
 const ENDING_MS = 10_000;
-/** What the inventory has taken in is told within this. */
+/** The inventory reports a change within this time. */
 const SEEN_MS = 2000;
-/** A run may be over before the inventory has told that it began: after this it is looked at. */
+/** A run may be over before the inventory has reported its beginning: after this we look. */
 const SHORT_RUN_MS = 300;
 
-/** After how long without any change a machine is looked at; null: the inventory's news are waited for. */
+/** How long a machine may stay in this state before we look at it; null: the inventory's news suffice. */
 export function lookAfterMs(life: MachineLife): number | null {
   switch (life.kind) {
     case 'unexpected':
@@ -95,7 +95,7 @@ export function lookAfterMs(life: MachineLife): number | null {
   }
 }
 
-/** True while it may be on: its disks are in use. */
+/** True while it may be on, and so uses its disks. */
 export function isOn({ kind }: MachineLife): boolean {
   return kind === 'on' || kind === 'unexpected';
 }
@@ -105,7 +105,7 @@ export function standsStill(life: MachineLife): boolean {
   return life.kind === 'on' && life.stand.kind !== 'goes';
 }
 
-/** What becomes of a machine. */
+/** What follows an event. */
 export function nextMachine(life: MachineLife, event: MachineEvent): MachineStep {
   const same: MachineStep = { life, effects: [] };
   if (life.kind === 'gone') return same;
@@ -143,7 +143,7 @@ function seen(life: MachineLife, power: SeenPower, trusted: boolean): MachineSte
       if (power.on === (life.kind === 'unexpected')) return same;
       return { life: { kind: power.on ? 'unexpected' : 'off' }, effects: [] };
     case 'powering':
-      // Until it is seen on, news may be older than the start: of the run before, or of the time between.
+      // Until we see it on, news may be older than this start: about the run before, or the time in between.
       if (!power.on || power.record?.startedAt !== life.run) return same;
       return stand({ kind: 'on', stand: { kind: 'goes' }, expects: life.expects }, standOf(power));
     case 'on':
@@ -162,7 +162,7 @@ function looked(life: MachineLife, power: SeenPower): MachineStep {
       return power.on || lookAfterMs(life) === null ? same : off(power.status);
     case 'on':
       if (!power.on) return off(power.status);
-      // Only its connection had ended: another comes.
+      // Only the connection ended; the guest will make another.
       return life.expects === 'silent' ? { life: { ...life, expects: null }, effects: [] } : same;
     default:
       return same;
@@ -172,7 +172,7 @@ function looked(life: MachineLife, power: SeenPower): MachineStep {
 function expecting(life: MachineLife, what: Expectation): MachineStep {
   const same: MachineStep = { life, effects: [] };
   if (life.kind !== 'on' && life.kind !== 'powering') return same;
-  // That it was asked to go off is the strongest reason, that its channel is silent the weakest.
+  // A power-off we asked for is the strongest reason, a silent channel the weakest.
   const order: (Expectation | null)[] = [null, 'silent', 'guest', 'asked'];
   return order.indexOf(what) <= order.indexOf(life.expects) ? same : { life: { ...life, expects: what }, effects: [] };
 }
@@ -196,6 +196,6 @@ function stand(life: Extract<MachineLife, { kind: 'on' }>, now: Stand): MachineS
   const question = now.kind === 'asks' ? now.question : null;
   const asked = before.kind === 'asks' ? before.question : null;
   if (before.kind === now.kind && question?.id === asked?.id) return { life, effects: [] };
-  const told = question === null ? '' : `${question.reason}: the container stands still`;
+  const told = question === null ? '' : question.reason;
   return { life: { ...life, stand: now }, effects: [{ do: 'still', yes: now.kind !== 'goes', question: told }] };
 }

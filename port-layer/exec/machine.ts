@@ -1,4 +1,4 @@
-/** A machine: the VM that containers run in. One container each for now; nothing here counts on that. */
+/** A machine: the VM that containers run in. Today each has one container, but nothing here relies on that. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -15,27 +15,27 @@ import {
   type SeenPower,
   standsStill,
 } from './machine-life.js';
-import { startError } from './run-status.js';
+import { notStarted } from './run-status.js';
 import type { VmQuestion } from './vm-question.js';
 
 const log = logger('exec');
-/** A host that does not answer is asked again after this. */
+/** How long to wait before asking a host again that did not answer. */
 const RETRY_MS = 1000;
 
 /** What runs in a machine. */
 export interface Occupant {
   dispatch(event: ContainerEvent): void;
-  /** Something of the machine is different. */
+  /** The machine has changed. */
   changed(): void;
-  /** The guest broke the protocol, and was hung up on: "it sent …". */
+  /** The guest broke the protocol and lost its connection. @param how "it sent …" */
   broken(how: string): void;
 }
 
-/** What a machine needs of its surroundings. */
+/** What a machine needs from outside. */
 export interface MachineSurroundings {
   /** Asks the host how the machine is now; null: it is gone. */
   look(machine: Machine): Promise<SeenPower | null>;
-  /** It runs though this endpoint did not start it. */
+  /** It runs, although this endpoint did not start it. */
   found(machine: Machine): void;
 }
 
@@ -46,7 +46,7 @@ const ALONE: MachineSurroundings = {
 
 /** One VM. */
 export class Machine {
-  /** As the inventory told last. */
+  /** From the latest news. */
   changeVersion: string | null = null;
   /** MAC addresses of its network cards, in their order; null: not read yet. */
   macs: string[] | null = null;
@@ -68,32 +68,32 @@ export class Machine {
     return this.current;
   }
 
-  /** What was last said of it. */
+  /** The latest news or look. */
   get report(): SeenPower | null {
     return this.latest;
   }
 
-  /** It may be on: its disks are in use. */
+  /** It may be on, and so uses its disks. */
   get on(): boolean {
     return isOn(this.current);
   }
 
-  /** It is suspended, or stands still until a question is answered. */
+  /** It is suspended, or its host holds it until a question is answered. */
   get suspended(): boolean {
     return standsStill(this.current);
   }
 
-  /** What it asks, and stands still until it is answered. */
+  /** The question its host holds it for. */
   get question(): VmQuestion | null {
     return this.current.kind === 'on' && this.current.stand.kind === 'asks' ? this.current.stand.question : null;
   }
 
-  /** A container is in it. @param session of the channel, by which the guest knows it */
+  /** Adds a container. @param session its number on the channel */
   take(session: number, container: Occupant): void {
     this.table.set(session, container);
   }
 
-  /** Something has happened to it. */
+  /** Takes in an event. */
   dispatch(event: MachineEvent): void {
     if (event.type === 'seen' || event.type === 'looked') this.latest = event.power;
     const before = this.current;
@@ -125,11 +125,11 @@ export class Machine {
 
   // --- looking -------------------------------------------------------------------------------------------------------
 
-  /** Looks at once, whatever is expected. */
+  /** Looks now, whatever we expect. */
   async look(): Promise<void> {
     const asked = this.current;
     const power = await this.surroundings.look(this);
-    // An answer that crossed with other news may be older than they are.
+    // If anything changed meanwhile, the answer may be older than that change.
     if (power === null || this.current !== asked) return;
     if (!power.on && asked.kind !== 'off') log.debug({ vm: this.ref.value }, 'the VM is off, and nobody was told');
     this.dispatch({ type: 'looked', power });
@@ -154,12 +154,12 @@ export class Machine {
 
   // --- the channel ---------------------------------------------------------------------------------------------------
 
-  /** Null: nothing listens for it. */
+  /** Null while nobody listens for it. */
   get channel(): ContainerChannel | null {
     return this.open;
   }
 
-  /** The channel, made when there is none: one that is not started yet gets its own, so that its first byte is not missed. */
+  /** The channel; made if there is none. A machine that is not on yet gets one too, so that whoever attaches misses no byte. */
   channelOn(path: string): ContainerChannel {
     if (this.open !== null) return this.open;
     const channel = new ContainerChannel(path);
@@ -177,7 +177,7 @@ export class Machine {
       const container = containerOf(session);
       if (container === undefined) return;
       this.dispatch({ type: 'heard' });
-      container.dispatch({ type: 'failed', reason: startError(code, message), exitCode: code });
+      container.dispatch({ type: 'failed', reason: notStarted('container', code, message), exitCode: code });
     });
     channel.on('exited', (session, { code, oomKilled }) =>
       containerOf(session)?.dispatch({ type: 'ended', exit: { exitCode: code, oomKilled, at: new Date() } }),
@@ -194,14 +194,14 @@ export class Machine {
     return channel;
   }
 
-  /** Lets go of the channel: what the VM has sent is still passed on, unless `now`. */
+  /** Closes the channel, after passing on what the VM has sent unless `now`. */
   closeChannel(now = false): void {
     const channel = this.open;
     this.open = null;
     if (channel !== null) this.closing = Promise.all([this.closing, channel.close(now)]);
   }
 
-  /** Resolves when former channels are gone: only then may a new one listen on the same path. */
+  /** Resolves when earlier channels are gone; only then can a new one listen on the same path. */
   async channelClosed(): Promise<void> {
     await this.closing;
   }

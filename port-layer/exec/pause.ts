@@ -1,10 +1,11 @@
 /**
- * Pausing a container: its processes are frozen in the guest, then its VM is suspended in memory, and goes on from there. For
- * those who look at its files meanwhile the VM is woken, and its processes stay frozen: the container is paused all along.
+ * Pauses containers: the guest freezes the processes, then the VM is suspended in memory. To read its files meanwhile, the VM is woken
+ * while the processes stay frozen: the container is paused all along.
  */
-import { conflict, messageOf, unavailable } from '../../src/common/errors.js';
+import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { Freeze } from '../../tether/protocol/frames.js';
+import { PortLayerError } from '../errors.js';
 import { lookOnce } from '../observe/observe.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
@@ -12,17 +13,17 @@ import type { Effects } from './effects.js';
 import { questionOf } from './vm-question.js';
 
 const log = logger('exec');
-/** The inventory tells of a change within this. */
+/** The inventory reports a change within this time. */
 const SEEN_MS = 2000;
-/** A guest that does not answer is suspended all the same. */
+/** How long to wait for a guest before it is suspended all the same. */
 const LOOK_MS = 2000;
-/** A VM that was woken stays awake for as long: `docker cp` makes several requests. */
+/** How long a woken VM stays awake afterwards: `docker cp` makes several requests. */
 const LINGER_MS = 1000;
 
 /** Suspends and resumes. */
 export class Pauser {
   private readonly lingering = new Map<Container, NodeJS.Timeout>();
-  /** How many look at a container's files and need its VM awake. */
+  /** How many readers of files need the container's VM awake. */
   private readonly visitors = new Map<Container, number>();
 
   constructor(
@@ -32,16 +33,17 @@ export class Pauser {
 
   /** Callers must hold the container ({@link Container.exclusive}). @throws conflict */
   async pause(container: Container): Promise<void> {
-    if (!container.running || container.ending) throw conflict(`container ${container.id} is not running`);
-    if (container.paused) throw conflict(`Container ${container.id} is already paused`);
-    // Nobody can ask it afterwards, unless its processes can be frozen.
+    if (!container.running || container.ending)
+      throw new PortLayerError('container.notRunning', { container: container.id });
+    if (container.paused) throw new PortLayerError('container.alreadyPaused', { container: container.id });
+    // If its processes cannot be frozen, nobody can ask it afterwards.
     const seen = await lookOnce(container, AbortSignal.timeout(LOOK_MS)).catch((error: unknown) => {
       log.debug({ container: container.id, err: messageOf(error) }, 'a container is paused unseen');
       return null;
     });
     await this.freeze(container);
     try {
-      // Those who look at its files already go on doing so.
+      // Whoever reads its files already must be able to go on.
       if (container.frozen && this.isVisited(container)) await this.hold(container);
       else await this.suspend(container);
     } catch (error) {
@@ -54,14 +56,15 @@ export class Pauser {
 
   /** Callers must hold the container. @throws unavailable when it is not paused, or its processes do not go on */
   async unpause(container: Container): Promise<void> {
-    if (!container.running || !container.paused) throw unavailable(`Container ${container.id} is not paused`);
+    if (!container.running || !container.paused)
+      throw new PortLayerError('container.notPaused', { container: container.id });
     const { machine } = container;
     container.dispatch({ type: 'hold', yes: true });
     try {
       if (machine.suspended) await this.powerOn(container);
       if (container.frozen) await this.thaw(container);
     } finally {
-      // One that stays frozen stays paused, though its VM is awake.
+      // If its processes stay frozen it stays paused, although its VM is awake.
       if (!container.frozen || machine.suspended) container.dispatch({ type: 'hold', yes: false });
     }
     // It may run out of room again at once: then it still stands still.
@@ -69,8 +72,8 @@ export class Pauser {
   }
 
   /**
-   * Sees to it that the guest can be asked until the caller calls what is returned: of a paused container the VM is woken without
-   * its processes. @throws conflict when its processes would run too, or its VM does not answer
+   * Keeps the guest available until the returned function is called: the VM of a paused container is woken without its processes.
+   * @throws conflict if its processes would run too, or its VM does not answer
    */
   visit(container: Container): Promise<() => void> {
     return container.exclusive(async () => {
@@ -89,7 +92,7 @@ export class Pauser {
     });
   }
 
-  /** A container that was paused has its VM running: let go by somebody else, or left so by an earlier endpoint. */
+  /** The VM of a paused container is awake: somebody else resumed it, or an earlier endpoint left it so. */
   async foundAwake(container: Container): Promise<void> {
     const state = await container.channel?.freeze(Freeze.ask).catch((error: unknown) => {
       log.warn({ container: container.id, err: messageOf(error) }, 'a paused container does not answer');
@@ -103,7 +106,7 @@ export class Pauser {
     container.dispatch({ type: 'pause', yes: false });
   }
 
-  /** The VM of a paused container was let go by somebody else: its processes go on too. */
+  /** Somebody else resumed the VM of a paused container: its processes go on too. */
   goOn(container: Container): void {
     if (!container.frozen) return;
     this.thaw(container).catch((error: unknown) =>
@@ -111,12 +114,12 @@ export class Pauser {
     );
   }
 
-  /** Suspends at once what is awake for a little longer. */
+  /** Suspends at once all VMs that were to stay awake a little longer. */
   async close(): Promise<void> {
     await Promise.all([...this.lingering.keys()].map((container) => this.suspendAgain(container)));
   }
 
-  /** Without a guest that answers, the VM is suspended all the same, but cannot be woken for files. */
+  /** If the guest does not answer, the VM is suspended all the same, but cannot be woken to read files. */
   private async freeze(container: Container): Promise<void> {
     try {
       if (container.channel === null) return;
@@ -132,10 +135,10 @@ export class Pauser {
   }
 
   private async thaw(container: Container): Promise<void> {
-    if (container.channel === null) throw conflict(`container ${container.id} is not running`);
+    if (container.channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
     await container.channel.freeze(Freeze.thawed);
     container.dispatch({ type: 'frozen', yes: false });
-    // An endpoint that takes over cannot ask a suspended guest.
+    // An endpoint that takes over cannot ask a suspended guest, so the record says it.
     await this.effects
       .keepRun(container)
       .catch((error: unknown) =>
@@ -145,11 +148,9 @@ export class Pauser {
 
   private async wake(container: Container): Promise<void> {
     const { machine, facts } = container;
-    if (machine.question !== null) throw conflict(`Container ${container.id} is paused: ${facts.standstill}`);
-    if (!container.frozen)
-      throw conflict(
-        `Container ${container.id} was paused by suspending its virtual machine alone: unpause it before it is looked into`,
-      );
+    if (machine.question !== null)
+      throw new PortLayerError('container.heldByHost', { container: container.id, reason: facts.standstill });
+    if (!container.frozen) throw new PortLayerError('container.suspendedOnly', { container: container.id });
     container.dispatch({ type: 'hold', yes: true });
     try {
       await this.powerOn(container);
@@ -161,7 +162,7 @@ export class Pauser {
     }
   }
 
-  /** Frozen, with its VM awake: who finds it so after a crash knows by what the guest keeps that nobody has let it go on. */
+  /** Tells the guest that its VM is awake only for us: an endpoint that finds it so after a crash knows that nobody resumed it. */
   private async hold(container: Container): Promise<void> {
     container.dispatch({ type: 'hold', yes: true });
     await container.channel?.freeze(Freeze.held);
@@ -209,13 +210,13 @@ export class Pauser {
     const { machine } = container;
     const answered = machine.question;
     if (answered !== null) {
-      // As it is asked now: a host that was started anew asks again.
+      // Read it afresh: a restarted host asks again.
       const [vm] = await client.retrieve([machine.ref], 'VirtualMachine', ['runtime.question']);
       const question = questionOf(vm?.props['runtime.question']);
       if (question !== null)
         await client.call('AnswerVM', machine.ref, { questionId: question.id, answerChoice: question.goOn });
     } else await client.runTask('PowerOnVM_Task', machine.ref, {});
-    // Another question means that it went on in between.
+    // A different question means that it went on in between.
     const wentOn = (): boolean =>
       !machine.suspended || (machine.question !== null && machine.question.id !== answered?.id);
     await container.until(() => wentOn() || !container.running, { ms: SEEN_MS });

@@ -1,24 +1,26 @@
 /** What the port layer keeps with a VM of its current or last run (key `caisson.run`), so that a restarted endpoint finds it. */
+
+import type { ErrorRecord } from '../errors.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import type { ContainerFacts, FoundRun, PastRun, Resting } from './container-life.js';
 import { hasRun, restOf } from './container-life.js';
 import { KILLED, outcome, type RunStatus } from './run-status.js';
 
 export const RUN_KEY = 'caisson.run';
-/** A machine takes no longer than this from its power-on to its first process: a later process is another run's. */
+/** No machine takes longer than this from its power-on to its first process: a process that began later belongs to another run. */
 const LONGEST_START_MS = 300_000;
 
 /** One run. */
 export interface RunRecord {
-  /** ISO 8601. What users are told: decided once, before the machine is powered on, so that it never changes. */
+  /** ISO 8601. What users see: decided once, before the machine is powered on, so that it never changes. */
   startedAt: string;
   endpoints: NetworkEndpoint[];
   /** It is paused, and its processes are frozen. */
   frozen?: boolean;
-  /** How it ended, where the guest could not say it: its VM was killed. */
+  /** How it ended, if the guest could not report it because its VM was killed. */
   killed?: { at: string; exitCode: number; oomKilled?: boolean };
   /** The run before this one. */
-  last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: string };
+  last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: ErrorRecord | null };
 }
 
 /** Reads a record; null for a VM that never ran, and for anything that is no record. */
@@ -38,7 +40,7 @@ export function newRecord(startedAt: Date, endpoints: NetworkEndpoint[], rest: R
   return recordOf({ startedAt, endpoints, last: rest.kind === 'exited' ? rest.run : null });
 }
 
-/** The record of a container's run as it is now; null: it has none. */
+/** The record of a container's run as it is now; null if it does not run. */
 export function currentRecord({ life }: ContainerFacts): RunRecord | null {
   if (!hasRun(life)) return null;
   const { pause } = life.run;
@@ -48,7 +50,7 @@ export function currentRecord({ life }: ContainerFacts): RunRecord | null {
   };
 }
 
-/** The record of a run that has ended without the guest's saying so. */
+/** The record of a run whose end the guest did not report. */
 export function killedRecord({ startedAt, end }: PastRun): RunRecord {
   const { finishedAt, exitCode, oomKilled } = end;
   return {
@@ -69,15 +71,23 @@ function recordOf(run: { startedAt: Date; endpoints: NetworkEndpoint[]; last: Pa
   };
 }
 
-/** What a container was before the run that its machine is on for. */
+/** Why a start failed, as it was recorded. What cannot be read is shown as it stands. */
+function keptError(kept: unknown): ErrorRecord | null {
+  if (kept === null || kept === undefined || kept === '') return null;
+  const { kind, message } = kept as Partial<ErrorRecord>;
+  if (typeof kind === 'string' && typeof message === 'string') return kept as ErrorRecord;
+  return { kind: 'internal', message: typeof kept === 'string' ? kept : JSON.stringify(kept) };
+}
+
+/** The container before its current run. */
 function before({ last }: RunRecord): Resting {
   if (last === undefined) return { kind: 'created', failure: null };
   const { startedAt, finishedAt, exitCode, oomKilled, error } = last;
-  const end = { exitCode, oomKilled, error, finishedAt: new Date(finishedAt) };
+  const end = { exitCode, oomKilled, error: keptError(error), finishedAt: new Date(finishedAt) };
   return { kind: 'exited', run: { startedAt: new Date(startedAt), end }, keep: false };
 }
 
-/** What a container is when it is found. @param on its machine is on: what it runs is found next ({@link foundRun}) */
+/** A container as it is discovered. @param on its machine is on; its run is looked at next, by {@link foundRun} */
 export function foundRest(record: RunRecord | null, status: RunStatus, on: boolean): Resting {
   if (record === null) return { kind: 'created', failure: null };
   if (on && record.killed === undefined) return before(record);
@@ -87,14 +97,13 @@ export function foundRest(record: RunRecord | null, status: RunStatus, on: boole
   if (on || status.kind !== 'failed') return { kind: 'exited', run: { startedAt, end }, keep: false };
   const rest = before(record);
   const { exitCode, error } = end;
-  if (rest.kind === 'created') return { kind: 'created', failure: { exitCode, error } };
+  if (rest.kind === 'created') return { kind: 'created', failure: error === null ? null : { exitCode, error } };
   return { ...rest, run: { ...rest.run, end: { ...rest.run.end, exitCode, error, oomKilled: false } } };
 }
 
 /**
- * The run of a machine that is found on. Its record may be of an earlier run: an administrator has powered it on since.
- * @param facts the container's, before
- * @returns the run, and whether its record tells of it
+ * The run of a machine that is found on. Its record may describe an earlier run, if an administrator has powered it on since.
+ * @returns the run, and whether the record describes it
  */
 export function foundRun(
   { life }: ContainerFacts,

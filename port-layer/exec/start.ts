@@ -1,8 +1,8 @@
 /** Starting a container: its VM is given a program, is powered on, and its process runs or tells why it can't. */
-import { conflict, isKind, messageOf, notModified, timeout } from '../../src/common/errors.js';
+import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
-import { StartError } from '../errors.js';
+import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
 import { cardAddresses } from '../network/endpoints.js';
 import { volumeDisks } from '../storage/volume-disks.js';
@@ -14,20 +14,20 @@ import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { programSpec } from './program-spec.js';
 import { newRecord, RUN_KEY } from './run-record.js';
-import { environmentProblem, startError } from './run-status.js';
+import { environmentProblem, isGuestsWord } from './run-status.js';
 import type { Preparation } from './types.js';
 import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
-/** So much more for each volume: an emulated machine that is busy takes long to find and mount many disks. */
+/** Extra time for each volume: a busy emulated machine takes long to find and mount many disks. */
 const VOLUME_MS = 3000;
-/** A guest that could not start its process powers itself off within this. */
+/** A guest that cannot start its process powers itself off within this time. */
 const GUEST_OFF_MS = 10_000;
-/** A VM is off so long after its process has ended. */
+/** After its process has ended, a VM takes up to this long to power off. */
 const ENDING_MS = 10_000;
-/** A VM that was powered off is seen off within this. */
+/** We learn within this time that a VM we powered off is off. */
 const SEEN_OFF_MS = 4000;
-/** What a start ends with that did not come to a process of its own exit code. */
+/** The exit code of a start that failed before there was a process. */
 const START_FAILED = 128;
 
 /** Starts containers. */
@@ -38,8 +38,8 @@ export class Starter {
   async start(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
     // Whoever has seen the process end may start it again at once.
     if (container.ending) await container.until(() => !container.ending, { ms: ENDING_MS });
-    if (container.running) throw notModified(`container ${container.id} is already running`);
-    if (container.leaving) throw conflict('container is marked for removal and cannot be started');
+    if (container.running) throw new PortLayerError('container.alreadyRunning', { container: container.id });
+    if (container.leaving) throw new PortLayerError('start.beingRemoved', {});
     container.dispatch({ type: 'start' });
     const former = container.spec;
     try {
@@ -51,14 +51,14 @@ export class Starter {
     }
     const { failure } = container.facts;
     if (failure === null) return;
-    // The VM still has what it had.
+    // The VM still has its former hardware.
     if (former.hardware !== undefined) container.spec = { ...container.spec, hardware: former.hardware };
     throw failure;
   }
 
-  /** Resolves when its process runs, or did. */
+  /** Resolves when its process runs or has run. */
   private async attempt(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
-    // It counts as starting now: nobody else takes its volumes. Who has them already, to read or change files, is waited for.
+    // It counts as starting now, so nobody else takes its volumes. Wait for those who already have them, to read or change files.
     const { volumes, volumeUse } = this.context;
     volumeUse.check(container.spec);
     await volumeUse.free(container.spec);
@@ -66,7 +66,7 @@ export class Starter {
     await this.powerOn(container, (await prepare?.()) ?? { annotations: {} });
     const ms = FIRST_PROCESS.mostMs + VOLUME_MS * volumeDisks(container.spec).length;
     if (!(await container.until(() => container.life.kind !== 'powering', { ms })))
-      throw timeout('the container VM does not start its process in time');
+      throw new PortLayerError('start.tooLate', {});
     if (container.life.kind === 'failing') throw container.life.reason;
   }
 
@@ -82,7 +82,8 @@ export class Starter {
     };
     const endpoints = networks.bind(spec, machine.macs ?? (await this.readMacs(container)));
     const wrong = environmentProblem(spec.process.env);
-    if (wrong !== undefined) throw startError(START_FAILED, `error during container init: ${wrong}`);
+    if (wrong !== undefined)
+      throw new PortLayerError('process.badEnvironment', { of: 'container', exitCode: START_FAILED, ...wrong });
     const channel = machine.channelOn(channelPath(config, container.id));
     channel.release();
     await machine.channelClosed();
@@ -110,10 +111,10 @@ export class Starter {
     machine.dispatch({ type: 'poweredOn' });
   }
 
-  /** Nothing follows where its process runs all the same. */
+  /** Has no effect if the process runs all the same. */
   private abort(container: Container, error: unknown): void {
     const reason = error instanceof Error ? error : new Error(messageOf(error));
-    const exitCode = error instanceof StartError ? error.exitCode : START_FAILED;
+    const exitCode = exitCodeOf(error);
     if (container.running)
       log.warn({ container: container.id, err: messageOf(error) }, 'it runs, though its start is said to have failed');
     container.dispatch({ type: 'abort', reason, exitCode });
@@ -128,7 +129,7 @@ export class Starter {
         ms,
       });
     // The guest reports, unmounts and powers off by itself.
-    if (life.reason instanceof StartError) {
+    if (isGuestsWord(life.reason)) {
       machine.dispatch({ type: 'expect', what: 'guest' });
       if (await down(GUEST_OFF_MS)) return;
     }

@@ -1,6 +1,6 @@
 /**
- * What the inventory says of the container VMs becomes events of machines: a VM appears, is powered on or off (by this endpoint, by
- * its guest, by an administrator), or vanishes. What runs in a VM that is found on is adopted.
+ * Turns the inventory's news about container VMs into events of machines: a VM appears, is powered on or off (by this endpoint, its
+ * guest or an administrator), or vanishes. A container that is found running is adopted.
  */
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -18,19 +18,19 @@ import { channelPath, OWNER_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
 
-/** What the observer asks of the rest of the exec component. */
+/** What the observer needs from the rest of the exec component. */
 export interface ObserverHands {
-  /** Takes a container on the list; what it tells becomes events. */
+  /** Adds a container to the list. */
   track(container: Container): void;
-  /** A container that was paused by an earlier endpoint has its machine awake. */
+  /** An earlier endpoint paused the container and left its machine awake. */
   foundAwake(container: Container): Promise<void>;
 }
 
-/** Takes in what is seen of the VMs. */
+/** Follows all container VMs. */
 export class VmObserver implements MachineSurroundings {
-  /** Work that the first full picture has given; null once that is done. */
+  /** Work that the first full picture has caused; null once it is done. */
   private firstWork: Promise<unknown>[] | null = [];
-  /** VMs that are being taken down and are nobody's any more. */
+  /** VMs that are being taken down: news about them no longer matter. */
   private readonly disowned = new Set<string>();
 
   constructor(
@@ -44,7 +44,7 @@ export class VmObserver implements MachineSurroundings {
     return this.firstWork !== null;
   }
 
-  /** Takes in what the inventory says of a VM. */
+  /** Takes in news about a VM. */
   observe(vm: VmReport): void {
     const { config, cache } = this.context;
     if (vm.keys.get(OWNER_KEY) !== config.id || this.disowned.has(vm.ref.value)) return;
@@ -67,15 +67,15 @@ export class VmObserver implements MachineSurroundings {
   }
 
   /**
-   * A container to be removed is gone: its process has ended. Its VM is left to the caller; an endpoint that is restarted before the VM is
-   * gone finds a container to be removed.
+   * Removes a container whose process has ended, and leaves its VM to the caller. An endpoint that restarts before the VM is gone finds the
+   * container exited, and removes it again.
    */
   disown({ machine }: Container): void {
     this.disowned.add(machine.ref.value);
     machine.dispatch({ type: 'gone' });
   }
 
-  /** Resolves when the containers of the first picture are as they were left. */
+  /** Resolves when all containers of the first picture have been adopted. */
   async opened(): Promise<void> {
     await Promise.all(this.firstWork ?? []);
     this.firstWork = null;

@@ -1,15 +1,15 @@
-/** The question that a VM asks while it stands still: mostly that there is no more room for its disk (vSphere API, VirtualMachineQuestionInfo). */
+/** The question a host holds a VM for, mostly because its disk has no room left (vSphere API, VirtualMachineQuestionInfo). */
 import type { VirtualMachineQuestionInfo } from '../../src/vim25/index.js';
 
 export interface VmQuestion {
   id: string;
   /** For the user: why the container stands still. */
   reason: string;
-  /** The answer with which it goes on. */
+  /** The answer that lets it go on. */
   goOn: string;
 }
 
-/** Asked of a VM without room for its disk. */
+/** A datastore is full. */
 const NO_SPACE = /no (more )?space|outofspace/i;
 const GO_ON = /retry|continue|button\.retry/i;
 const MAX_REASON = 1000;

@@ -1,4 +1,4 @@
-/** What a VM's properties say, as vim25 has them: read in one place, whether the inventory tells them or they are asked for. */
+/** Reads a VM's vim25 properties, whether they come as news or as the answer to a look. */
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
 import type { SeenPower } from './machine-life.js';
 import { parseRunRecord, RUN_KEY } from './run-record.js';

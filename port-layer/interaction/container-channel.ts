@@ -1,18 +1,19 @@
 /** A running container's channel: waits for its VM on a unix socket, and keeps what is attached across reconnections. */
 import { randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { mkdir, rm, utimes } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import type { Socket } from 'node:net';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { conflict, invalid, isKind, unavailable } from '../../src/common/errors.js';
+import { isKind } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
 import { Freeze } from '../../tether/protocol/frames.js';
+import { PortLayerError } from '../errors.js';
 import { type OutputBudget, OutputShare, outputBudget } from './output-budget.js';
 import { ANSWER, brokeProtocol, fromGuest, type Patience, START } from './patience.js';
+import { SecondPeer } from './second-peer.js';
 import { type ReaderOptions, SessionStreams } from './session-streams.js';
+import { UnixSocketListener, type VmListener } from './vm-listener.js';
 
 const log = logger('channel');
 const CONNECT_MS = 5000;
@@ -20,12 +21,6 @@ const CONNECT_MS = 5000;
 const INPUT_BUFFER = 65_536;
 /** What a VM that is off had sent is read within this. */
 const DRAIN_MS = 2000;
-/** A second peer waits for so long while it is looked whether the first one lives. */
-const LIVES_MS = 2000;
-/** A VM whose connection has ended is asked for again so often, with growing pauses. */
-const CALLS = 4;
-const CALL_MS = 100;
-const CALL_MOST_MS = 10_000;
 const SIGKILL = 9;
 /** A guest that breaks the protocol again and again is told of as often as this. */
 const TELL_MS = 30_000;
@@ -46,7 +41,7 @@ interface Events {
 
 /** Listens for one container's VM. */
 export class ContainerChannel extends EventEmitter<Events> {
-  private server: Server | null = null;
+  private readonly listener: VmListener;
   private closing = false;
   private connection: TetherConnection | null = null;
   /** Of sessions that have not ended, and the first process. */
@@ -54,8 +49,7 @@ export class ContainerChannel extends EventEmitter<Events> {
   /** Sessions that end with the connection. */
   private readonly helpers = new Set<number>();
   private readonly share: OutputShare;
-  /** Somebody who came while another was connected. */
-  private second: Socket | null = null;
+  private readonly second = new SecondPeer();
   /** How often in a row the guest has broken the protocol: it is called back later each time. */
   private breaks = 0;
   private toldAt = Number.NEGATIVE_INFINITY;
@@ -72,6 +66,10 @@ export class ContainerChannel extends EventEmitter<Events> {
     budget: OutputBudget = outputBudget,
   ) {
     super();
+    this.listener = new UnixSocketListener(path, {
+      connected: (socket) => this.accept(socket),
+      wanted: () => this.connection === null,
+    });
     this.setMaxListeners(0);
     this.share = new OutputShare(budget, {
       pause: () => this.connection?.pause(),
@@ -79,38 +77,24 @@ export class ContainerChannel extends EventEmitter<Events> {
     });
   }
 
-  /** Opens the socket. */
-  async listen(): Promise<void> {
-    await mkdir(dirname(this.path), { recursive: true, mode: 0o711 });
-    await rm(this.path, { force: true });
-    const server = createServer((socket) => this.accept(socket));
-    this.server = server;
-    // Nobody but this user and root can connect: the host does, and hands the connection to the VM. Who it is cannot be asked (Node has
-    // no SO_PEERCRED), so it is the socket's mode that tells; it has that from the beginning on.
-    const umask = process.umask(0o177);
-    try {
-      server.listen(this.path);
-    } finally {
-      process.umask(umask);
-    }
-    await once(server, 'listening');
+  /** From now on its VM may connect. */
+  listen(): Promise<void> {
+    return this.listener.open();
   }
 
   /** Lets the VM go. What a VM that has ended sent before is still passed on, unless `now`. */
   async close(now = false): Promise<void> {
-    const { server, connection } = this;
-    this.server = null;
+    const { connection } = this;
     this.closing = true;
     this.emit('closing');
-    const closed = server === null ? null : new Promise((resolve) => server.close(resolve));
-    this.second?.destroy();
+    const closed = this.listener.close();
+    this.second.hangUp();
     if (connection !== null && !now) await waitForEnd(connection);
     for (const streams of this.streams.values()) streams.end();
     this.streams.clear();
     connection?.close();
     this.connection = null;
     await closed;
-    if (server !== null) await rm(this.path, { force: true });
   }
 
   /** Lets the first process start as soon as the VM is connected. */
@@ -219,7 +203,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       connection.on('limited', onLimited);
       return () => connection.off('limited', onLimited);
     });
-    if (problem !== '') throw invalid(problem);
+    if (problem !== '') throw new PortLayerError('guest.refusedLimits', { reason: problem });
   }
 
   /**
@@ -237,7 +221,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       connection.on('frozen', onFrozen);
       return () => connection.off('frozen', onFrozen);
     });
-    if (problem !== '') throw unavailable(problem);
+    if (problem !== '') throw new PortLayerError('guest.refusedFreeze', { reason: problem });
     return now;
   }
 
@@ -316,46 +300,24 @@ export class ContainerChannel extends EventEmitter<Events> {
       waiting.abort();
     }
     if (this.connection !== null) return this.connection;
-    throw this.closing
-      ? conflict('the container has stopped')
-      : unavailable('the container VM does not connect its channel');
+    throw this.closing ? new PortLayerError('container.stopped', {}) : new PortLayerError('guest.notConnected', {});
   }
 
-  /** One peer at a time: a second one is let in only if the first does not live any more. */
+  /** One peer at a time: a second one is let in only if the first is dead. */
   private accept(socket: Socket): void {
-    const first = this.connection;
-    if (first === null) {
+    if (this.connection === null) {
       this.take(new TetherConnection(socket));
       return;
     }
-    socket.on('error', () => undefined);
-    if (this.second !== null) {
-      socket.destroy();
-      return;
-    }
-    this.second = socket;
-    const since = performance.now();
-    const decide = (): void => {
-      clearTimeout(timer);
-      first.off('close', decide);
-      this.second = null;
-      if (socket.destroyed) return;
-      if (this.connection !== null && this.connection.heardAt > since) {
+    this.second.wait(socket, this.connection, (lives) => {
+      if (lives)
         log.warn({ path: this.path }, 'somebody else connects to the channel of a VM that is connected: refused');
-        socket.destroy();
-        return;
-      }
-      if (this.server === null) {
-        socket.destroy();
-        return;
-      }
+      if (lives || this.closing) return false;
       this.connection?.close();
       this.connection = null;
       this.take(new TetherConnection(socket));
-    };
-    const timer = setTimeout(decide, LIVES_MS);
-    first.once('close', decide);
-    first.ping();
+      return true;
+    });
   }
 
   private take(connection: TetherConnection): void {
@@ -385,7 +347,7 @@ export class ContainerChannel extends EventEmitter<Events> {
         this.connection = null;
         this.emit('lost');
         this.breaks = connection.broken === null ? 0 : this.breaks + 1;
-        this.callHost(0);
+        this.listener.callAgain(this.breaks);
       }
       for (const session of this.helpers) this.endSession(session, connection.broken);
       if (connection.broken !== null) this.cutOff(brokeProtocol(connection.broken));
@@ -405,18 +367,6 @@ export class ContainerChannel extends EventEmitter<Events> {
   /** Those who read the output of execs hear of it. What the first process prints goes on with the next connection. */
   private cutOff(error: Error): void {
     for (const [session, streams] of this.streams) if (session !== 0) streams.cut(error);
-  }
-
-  /** The host connects again when the socket is made anew, or touched. It may be busy: this is said a few times. */
-  private callHost(times: number): void {
-    if (times >= CALLS) return;
-    const pause = Math.min(CALL_MOST_MS, CALL_MS * 4 ** times * 2 ** this.breaks);
-    setTimeout(() => {
-      if (this.server === null || this.connection !== null) return;
-      const now = new Date();
-      utimes(this.path, now, now).catch(() => undefined);
-      this.callHost(times + 1);
-    }, pause).unref();
   }
 
   private tell(how: string): void {

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../common/log.js';
 import { bootImage, cacheDirectory, type InstancePaths, memoryLibrary } from '../common/paths.js';
-import { isEndpoint, ProcessRuntime } from './endpoint-vm/endpoint-runtime.js';
+import { EndpointRuntime, isEndpoint } from './endpoint-vm/endpoint-runtime.js';
 import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
 import { Cages } from './qemu/cage.js';
@@ -23,7 +23,7 @@ const log = logger('hostd');
 export class HostRuntime implements VmRuntime {
   constructor(
     private readonly qemu: QemuRuntime,
-    private readonly processes: ProcessRuntime,
+    private readonly endpoints: EndpointRuntime,
     readonly virtualSwitch: VirtualSwitch,
     readonly acceleration: AccelerationChoice,
     readonly capabilities: QemuCapabilities,
@@ -34,7 +34,7 @@ export class HostRuntime implements VmRuntime {
     const bounded = boundFiles(vm, hooks);
     try {
       return isEndpoint(vm)
-        ? await this.processes.powerOn(vm, bounded.hooks)
+        ? await this.endpoints.powerOn(vm, bounded.hooks)
         : await this.qemu.powerOn(vm, bounded.hooks, signal);
     } catch (error) {
       bounded.stop();
@@ -50,7 +50,7 @@ export class HostRuntime implements VmRuntime {
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
     const bounded = boundFiles(vm, hooks);
-    const running = await (isEndpoint(vm) ? this.processes : this.qemu).adopt(vm, bounded.hooks);
+    const running = await (isEndpoint(vm) ? this.endpoints : this.qemu).adopt(vm, bounded.hooks);
     if (running === null) bounded.stop();
     return running;
   }
@@ -111,7 +111,7 @@ export async function createRuntime(
   await qemu.open();
   return new HostRuntime(
     qemu,
-    new ProcessRuntime(paths, virtualSwitch, hangMs),
+    new EndpointRuntime(paths, virtualSwitch, hangMs),
     virtualSwitch,
     choice,
     capabilities,

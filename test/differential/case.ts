@@ -20,7 +20,7 @@ export interface CallStep {
   path: string;
   /** Default 1.51; '' for none. */
   version?: string;
-  /** A text is sent as it is, everything else as JSON. */
+  /** A string is sent unchanged, anything else as JSON. */
   body?: unknown;
   /** Instead: what `inspect` showed of the container that an earlier call kept under this word, as tools post it back to `create`. */
   postedBack?: string;

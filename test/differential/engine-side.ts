@@ -1,4 +1,4 @@
-/** One of the two engines: carries out the steps of a case and gives what came of each, as it came. */
+/** One of the two engines: carries out the steps of a case and returns the raw outcome of each. */
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import type { Socket } from 'node:net';
 import { extract } from 'tar-stream';

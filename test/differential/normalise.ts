@@ -30,7 +30,7 @@ export function normaliseText(text: string, known: Known): string {
       .replaceAll(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, '<uuid>')
       .replaceAll(/\bvm-\d+\b/g, '<vm>')
       .replaceAll(/\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12}\b/g, '<short id>')
-      // One of digits alone is told from a number by what stands before it.
+      // An id of digits only is told from a number by what precedes it.
       .replaceAll(/(?<=\b(?:image|container) )[0-9]{12}\b/g, '<short id>')
       .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:\d\d)/g, (all, zone: string) =>
         all === ZERO_TIME ? all : `<time ${zone}>`,
@@ -44,7 +44,7 @@ export function normaliseText(text: string, known: Known): string {
       )
       // Newer CLIs say so; with what size, is none of the engine’s.
       .replaceAll(/^Successfully copied [^\n]*\n/gm, '')
-      // How to get help is told in other words by each CLI.
+      // Each CLI words its hint at --help differently.
       .replaceAll(/\n(?:See|Run) 'docker [a-z ]*--help'[^\n]*(?:\n|$)/g, '\n')
   );
 }

@@ -21,7 +21,7 @@ function read(subject: string): Recorded {
   return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Recorded) : {};
 }
 
-/** The recorded outcome of every step of a case; undefined where there is none for this CLI. */
+/** The recorded outcome of every step of a case; undefined if there is none for this CLI. */
 export function recordedOutcomes(subject: string, one: Case, cli: number): (Outcome | undefined)[] {
   const known = read(subject)[one.name] ?? {};
   return one.steps.map((_step, index) => known[keyOf(one, index, cli)]);

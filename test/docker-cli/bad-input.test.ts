@@ -1,4 +1,4 @@
-/** What goes wrong is told in Docker's words and with its statuses, and leaves nothing behind. */
+/** Failures are reported in Docker's words and with its statuses, and leave nothing behind. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -119,7 +119,7 @@ describe('a VM that dies', () => {
     const starting = stack.docker('start', 'dies').finally(() => {
       over = true;
     });
-    // Also the one that is booted when another does not go on from its snapshot.
+    // Also the one that is booted when resuming another from its snapshot fails.
     for (; !over; await sleep(2)) for (const pid of machines(true)) process.kill(pid, 'SIGKILL');
     const outcome = await starting;
     expect(outcome.stderr).toMatch(/could not be started|unexpectedly powered off/);

@@ -1,4 +1,4 @@
-/** A datastore without room: the container that needs some stands still, says so, and goes on when there is room; others do not notice. */
+/** A full datastore: the container that needs room stands still, says so, and resumes when there is some; others do not notice. */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -292,7 +292,7 @@ describe('docker diff and export', () => {
   const CHANGES =
     'echo x > /new; mkdir -p /nd/sub; echo y > /nd/sub/f; rm /etc/shadow; touch /etc/passwd; chmod 700 /root; mkdir -p /var/www/z;' +
     'mv /usr/sbin /usr/sbin2; echo l > /etc/hosts; ln -s a /sl; mkfifo /ff; rm -rf /tmp; echo t > /tmp; touch "/a b"; touch /dev/zz';
-  // As Docker's engine told it of the same commands, in the same image.
+  // As Docker's engine reported it for the same commands, in the same image.
   const EXPECTED = [
     'A /a b',
     'C /etc',
@@ -370,7 +370,7 @@ describe('docker commit', () => {
     expect(await ok('run', '--rm', 'made:live')).toBe('one\n');
     const look = 'ls -d /usr/* /etc/shadow 2>/dev/null; stat -c %h /same; echo $A$OWN';
     expect(await ok('run', '--rm', 'made:live', 'sh', '-c', look)).toBe('/usr/bin\n/usr/moved\n2\nb1\n');
-    // It goes on, and what it does now is not in the image.
+    // It continues, and what it does now is not in the image.
     expect(await exec('source', 'echo two >> /one && cat /one')).toBe('one\ntwo\n');
     await ok('stop', '-t', '0', 'source');
     await ok('commit', 'source', 'made:stopped');

@@ -1,4 +1,4 @@
-/** What a process finds that a user starts: its streams, its limits, its environment, and what becomes of a program that is none. */
+/** What a process that a user starts finds: its streams, its limits, its environment; and what happens to a file that is no program. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dockerOk } from '../support/docker-ok.js';

@@ -18,7 +18,7 @@ let faulty: FaultyRegistry;
 let publicAddress: OutsideAddress;
 let outside: FaultyRegistry;
 let inside: FaultyRegistry;
-/** Where the two send who asks for blobs of their image `sent`. */
+/** Where the two redirect requests for blobs of their image `sent`. */
 let leadsTo: string;
 let stack: Stack;
 /** What the faulty registry does to blobs. */

@@ -230,7 +230,7 @@ describe('when everything is stopped and started again', () => {
     await eventually(() => status('stopped-always')).toMatch(/^Up/);
     expect(await status('stopped')).toMatch(/^Exited \(137\)/);
     expect(await status('plain')).toMatch(/^Exited \(137\)/);
-    // Told by the guest.
+    // Reported by the guest.
     expect(await startedAt()).toBeLessThan(restarted);
     await eventually(() => status('goes-on')).toMatch(/\(healthy\)$/);
     expect(await health()).toBe(found);

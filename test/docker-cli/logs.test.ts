@@ -82,7 +82,7 @@ describe('docker logs', () => {
     await stack.docker('unpause', 'still');
     const all = Array.from({ length: 40 }, (_, i) => `line ${i + 1}\n`).join('');
     expect(await followed).toBe(all);
-    // Who followed it when it was paused has stayed.
+    // The follower from before the pause is still there.
     expect(await before).toBe(all);
     await stack.docker('rm', 'still');
   });

@@ -28,7 +28,7 @@ const out = join(root, 'test/fuzz/out');
 const GUEST = 'guest-';
 /** Of a parser's new inputs so many are kept. */
 const MOST_KEPT = 40;
-/** libFuzzer is started anew after so many: what a process of the guest leaves when it ends adds up. */
+/** libFuzzer is restarted after so many inputs: what the guest's processes leave behind adds up. */
 const RUNS_AT_ONCE = 2_000_000;
 
 const options = new Command('npm run fuzz --')

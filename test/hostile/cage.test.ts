@@ -36,7 +36,7 @@ afterAll(async () => {
 });
 
 let count = 0;
-/** What the launcher said of it. */
+/** What the launcher reported about it. */
 let said: string[] = [];
 /**
  * Runs the probe where QEMU would run, until it has ended; what it printed. Its user is `<user>` there.
@@ -225,7 +225,7 @@ describe('users', () => {
       // A thousand apart, the same for both instances, and all at once.
       const names = ['vm-7', 'vm-1007', 'vm-2007', 'vm-pool7', 'vm-snapshot'];
       await Promise.all([cages, ...others].flatMap((by, i) => names.map((name) => start(by, `${name}-${i}`))));
-      // What a hostd that is started anew knows nothing of yet.
+      // A restarted hostd knows nothing of this yet.
       const anew = await Cages.open(join(directory, 'one'), `${lab.paths.instance}-one`);
       await start(anew, 'vm-8');
       const users = running.map(({ pid }) =>

@@ -1,4 +1,4 @@
-/** Guests that do not keep to the windows of the channel, or to the protocol at all: nobody's memory grows, and it is told. */
+/** Guests that do not keep to the windows of the channel, or to the protocol at all: nobody's memory grows, and it is reported. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

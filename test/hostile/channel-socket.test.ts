@@ -1,4 +1,4 @@
-/** The channel's socket of a real VM: who gets at it, and that hostd connects it again. */
+/** The channel's socket of a real VM: who can reach it, and that hostd reconnects it. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, stat } from 'node:fs/promises';

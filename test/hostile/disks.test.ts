@@ -1,6 +1,6 @@
 /**
  * What a QEMU that was taken over leaves in its disk for the next start, on each of the three ways that a VM is started: booted, resumed
- * from a snapshot, taken from the warm pool. Nothing of it is opened for it, and no QEMU is told a path.
+ * from a snapshot, taken from the warm pool. Nothing of it is opened, and no QEMU is given a path.
  */
 import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
@@ -162,7 +162,7 @@ describe.each(WAYS)('a VM that is %s', (way) => {
     );
     expect(failed).toMatch(words);
     expect(failed).toContain(`disk [datastore1] ${guest.definition.name}/${guest.definition.name}.vmdk cannot be used`);
-    // The one that waited still waits.
+    // The waiting one still waits.
     expect(before.filter((pid) => !spares(lab).includes(pid))).toEqual([]);
     expect(await guest.output()).not.toContain(SECRET);
   });

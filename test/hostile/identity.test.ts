@@ -30,7 +30,7 @@ import { freePort, type Outcome, run } from '../support/stack.js';
 let stack: MirroredStack;
 
 beforeAll(async () => {
-  // What is said when somebody looks for an error has no secrets either.
+  // Nor are there secrets in what is logged for debugging.
   process.env.CAISSON_LOG_LEVEL = 'debug';
   stack = await startMirroredStack(['busybox']);
   const port = await freePort();

@@ -34,7 +34,7 @@ const soon = (...args: string[]): Promise<Outcome> => stack.dockerWith({ timeout
 /** A container whose root has put this in place of its disk's filesystem. */
 async function overwritten(name: string, { image }: HostileExt4): Promise<void> {
   expect((await soon('run', '-d', '--privileged', '--name', name, 'busybox', 'sleep', '1000')).code).toBe(0);
-  // Its kernel is made to write nothing more of its own, so that what is there is the attacker's alone.
+  // The kernel is kept from writing anything more, so that only the attacker's writes remain.
   const script = `cat >/dev/shm/image && echo u >/proc/sysrq-trigger
     while grep -q '^[^ ]* / [^ ]* rw' /proc/mounts; do usleep 50000; done
     dd if=/dev/shm/image of=/dev/vda bs=1M conv=fsync`;

@@ -163,7 +163,7 @@ function attacks(): Record<string, Buffer> {
   };
 }
 
-/** The same, in wrappings that could hide it from who looks at it. */
+/** The same frame, in wrappings that could hide it from an inspector. */
 function hidden(packet: Buffer): Record<string, Buffer> {
   const own = linkLocal(attacker.mac);
   const spoofed = ipv4(BROADCAST, attacker.mac, victim.ip, '255.255.255.255', 17, packet);

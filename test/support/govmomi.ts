@@ -9,7 +9,7 @@ export interface GovmomiVm {
   /** Managed object id. */
   reference: string;
   powerState: string;
-  /** Empty when the guest told none. */
+  /** Empty if the guest reported none. */
   ipAddress: string;
   guestinfo: Record<string, string>;
 }
@@ -25,7 +25,7 @@ export interface GovmomiTarget {
 const SOURCE = new URL('../govmomi', import.meta.url).pathname;
 
 /**
- * Logs in with govmomi and lists all VMs; powers one off before, or waits until one is off, where told.
+ * Logs in with govmomi and lists all VMs; powers one off before, or waits until one is off, if asked to.
  * @throws with govmomi's message when anything fails
  */
 export async function govmomi(

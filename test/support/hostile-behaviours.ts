@@ -1,4 +1,4 @@
-/** What hostile guests do when something is asked of them, by what is said of them: "a guest that …". */
+/** What hostile guests do when they are asked something, by their description: "a guest that …". */
 import { FieldWriter } from '../../tether/protocol/fields.js';
 import { encodeRecord, FileReply } from '../../tether/protocol/files.js';
 import { Message, OUTPUT_WINDOW } from '../../tether/protocol/frames.js';
@@ -144,7 +144,7 @@ export const quiet: Record<string, Behaviour> = {
   },
 };
 
-/** Those who send as much as they can. */
+/** Guests that send as much as they can. */
 export const loud: Record<string, Behaviour> = {
   floods: (guest, frame) => {
     obliging(guest, frame);

@@ -115,7 +115,7 @@ export class HostileExt4 {
     });
   }
 
-  /** Makes the journal one that is to be replayed, of `length` blocks, in one run. Returns the disk block of its superblock. */
+  /** Makes the journal one that needs replaying, of `length` blocks, in one run. Returns the disk block of its superblock. */
   dirtyJournal(length?: number): number {
     this.image.writeUInt32LE(this.image.readUInt32LE(1024 + 96) | 0x4, 1024 + 96);
     const first = 4000;
@@ -155,7 +155,7 @@ export async function writeToDisk(disk: string, image: Buffer): Promise<void> {
 export interface Cost {
   /** Why it was refused; null: it was read to its end. */
   refused: string | null;
-  /** Entries that were told. */
+  /** Entries that were reported. */
   entries: number;
   /** Processor time of this process, in ms: a busy machine changes little of it. */
   cpuMs: number;
@@ -182,7 +182,7 @@ const LOOKS = 3;
 /**
  * Looks at all of a filesystem and watches what that costs. The process is shared with other tests, and their garbage is collected in
  * between: a lag that is the reader's own comes again, so a long one is looked for again. @param look reads it and returns the number of entries
- * @throws what is no {@link CaissonError}: a hostile filesystem is told of, it breaks nothing
+ * @throws anything that is not a {@link CaissonError}: a hostile filesystem is reported, and breaks nothing
  */
 export async function costOf(disk: BlockReader, look: (disk: BlockReader) => Promise<number>): Promise<Cost> {
   const cost = await costOfOne(disk, look);

@@ -1,4 +1,4 @@
-/** The VM's end of a channel, played by a test: it says what it is told to, whether a tether would or not. */
+/** The VM's end of a channel, played by a test: it sends what the test wants, whether a tether would or not. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { FieldWriter } from '../../tether/protocol/fields.js';

@@ -54,7 +54,7 @@ export async function makeVmdks(directory: string): Promise<VmdkFiles> {
 /** A copy whose structures can be changed. */
 export class HostileVmdks {
   readonly files: VmdkFiles;
-  /** Files are told to be larger than they are: the rest is a hole. */
+  /** Files claim to be larger than they are; the rest is a hole. */
   readonly claimed = new Map<string, number>();
 
   constructor(base: VmdkFiles) {

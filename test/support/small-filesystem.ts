@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 export interface SmallFilesystem {
   path: string;
-  /** Takes room. Returns what gives it back. */
+  /** Takes room. Returns a function that gives it back. */
   take(megabytes: number): () => void;
   remove(): void;
 }

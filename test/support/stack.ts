@@ -27,7 +27,7 @@ export interface Outcome {
   code: number;
 }
 
-/** Runs a command. `input` is its standard input; without, there is none. */
+/** Runs a command. `input` is its standard input; without it, there is none. */
 export function run(
   command: string,
   args: string[],

@@ -16,7 +16,7 @@ export interface TestVch extends Vch {
   store: string;
 }
 
-/** In everything that is the victim's and could be told: to be looked for in what the attacker gets. */
+/** A marker in everything of the victim's that could leak, to be looked for in what the attacker gets. */
 export const MARK = 'victims-own-secret';
 
 /** Makes a host by name, with a client that has logged in as the host does. `mark` goes wherever its clients can write. */

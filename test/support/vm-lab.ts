@@ -46,7 +46,7 @@ export async function busyboxTar(): Promise<Buffer> {
   return tar.build();
 }
 
-/** What {@link VmLab.define} may be told of a VM. */
+/** Options of {@link VmLab.define}. */
 export interface LabVm {
   /** Run by the VM's first process; none: the VM has no program. */
   script?: string;
@@ -56,7 +56,7 @@ export interface LabVm {
   cpus?: number;
 }
 
-/** A VM's definition, what it has told, and how it ended. */
+/** A VM's definition, what it reported, and how it ended. */
 export class LabGuest implements VmHooks {
   readonly values = new Map<string, string>();
   readonly exits: VmExit[] = [];

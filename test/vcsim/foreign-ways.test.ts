@@ -18,7 +18,7 @@ afterAll(async () => {
   await hostd?.stop();
 });
 
-/** Sends a body as it stands, without a login, and gives the answer as text. */
+/** Sends a body unchanged, without a login, and returns the answer as text. */
 function raw(body: string, path = '/sdk', method = 'POST'): Promise<{ status: number; text: string }> {
   const xml = `<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body>${body}</Body></Envelope>`;
   return new Promise((resolve, reject) => {

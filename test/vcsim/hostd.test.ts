@@ -273,7 +273,7 @@ it('a VM without room for its disk asks what to do, and is answered', async () =
     (await client.retrieve([vm], 'VirtualMachine', ['runtime.question']))[0]?.props['runtime.question'];
   expect(await question()).toBeUndefined();
   const { hooks } = hostd.runtime.guests.get('full')!;
-  // The temporary directory has room: it goes on by itself.
+  // The temporary directory has room, so it resumes by itself.
   hooks.stalled();
   const { eventManager } = client.serviceContent;
   const [latest] = await client.retrieve([eventManager!], 'EventManager', ['latestEvent']);

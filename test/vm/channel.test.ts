@@ -33,7 +33,7 @@ async function newEndpoint(): Promise<void> {
   await endpoint.listen();
 }
 
-/** Something is printed and comes here; so the guest has a reader who may go. */
+/** Resolves when output has arrived: now the guest has a reader, who may leave. */
 async function expectOutput(): Promise<void> {
   const output = endpoint.attach(0);
   let printed = '';
@@ -44,7 +44,7 @@ async function expectOutput(): Promise<void> {
   expect(printed).toContain('on and on\n');
 }
 
-// How long after the VM goes on there is an endpoint again, in ms; below 0: how long before. A VM tries to connect each second.
+// How long after the VM resumes an endpoint is there again, in ms; negative: before it. A VM tries to connect every second.
 for (const absent of [-1500, -1, 0, 20, 200, 600]) {
   it(`is made again with an endpoint that came ${absent} ms after a suspended VM went on`, async () => {
     await expectOutput();

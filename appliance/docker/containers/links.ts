@@ -1,6 +1,6 @@
 /**
- * `--link`: another container's address and configuration in a container's hosts file and environment, as Docker has it on its default
- * bridge network. They are those of the moment at which the container is started.
+ * `--link`: puts the address and configuration of another container into a container's hosts file and environment, as Docker does on its
+ * default bridge network. Both are as they were when the container was started.
  */
 import { type ContainerInfo, type ExecService, type Links, mainEndpoint } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
@@ -9,9 +9,9 @@ import type { CreateBody } from './config/container-config.js';
 import { annotationsOf, type Link, recordOf } from './container-record.js';
 
 const MAX_LINKS = 100;
-/** From so many ports in a row they are told as a range too. */
+/** So many consecutive ports are also given as a range. */
 const RANGE = 3;
-/** Not passed on: every container has its own. */
+/** Variables that are not passed on, because every container has its own. */
 const OWN_VARIABLES = new Set(['HOME', 'PATH']);
 
 /** `name`, `name:alias`, or what `inspect` shows: `/name:/container/alias`. @throws invalid in Docker's words */
@@ -41,7 +41,7 @@ export function wantedLinks(request: CreateBody, exec: Pick<ExecService, 'resolv
   });
 }
 
-/** Annotations of a container without the link of that alias; null when it has none. */
+/** The annotations that take a link away; null when the container has no link of that alias. */
 export function withoutLink(container: ContainerInfo, alias: string): Record<string, string> | null {
   const { links } = recordOf(container);
   const left = links.filter((link) => link.alias !== alias);
@@ -57,7 +57,7 @@ export function linksView(container: ContainerInfo, all: ContainerInfo[]): strin
   return links.length === 0 ? null : links;
 }
 
-/** What containers are called by others, by their ids: `/container/alias`. */
+/** The names that other containers' links give to each container, by its id: `/container/alias`. */
 export function linkNames(all: ContainerInfo[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
   for (const other of all)
@@ -70,7 +70,7 @@ export function linkNames(all: ContainerInfo[]): Map<string, string[]> {
   return names;
 }
 
-/** A container's links for the run that begins; undefined without any. @throws conflict when a target does not run */
+/** The links for a container's next run; undefined without any. @throws conflict when a target does not run */
 export function resolveLinks(container: ContainerInfo, all: ContainerInfo[]): Links | undefined {
   const { links } = recordOf(container);
   if (links.length === 0) return undefined;
@@ -128,7 +128,7 @@ function linkEnv(target: ContainerInfo, address: string, alias: string, parent: 
   return variables;
 }
 
-/** Ports of one protocol whose numbers follow each other. */
+/** Groups consecutive ports of the same protocol. */
 function contiguous(ports: Port[]): Port[][] {
   const runs: Port[][] = [];
   for (const port of ports) {

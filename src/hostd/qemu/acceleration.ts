@@ -1,7 +1,7 @@
 /**
- * Which accelerator is used, and why. `/dev/kvm` may exist, open, and still hang a guest: the answer comes from booting one. What is
- * definite (it booted; QEMU or the guest gave up) is remembered for this kernel and QEMU. That nothing came of it in time is no answer:
- * the machine may have been busy, and it is tried again at the next start, with more time.
+ * Which accelerator is used, and why. `/dev/kvm` may exist and open and still hang a guest, so the answer comes from booting one. A
+ * definite answer (it booted; QEMU or the guest gave up) is remembered for this kernel and QEMU. A time-out is no answer, since the
+ * machine may have been busy: the next start tries again with more time.
  */
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -22,18 +22,18 @@ import { type Acceleration, qemuArguments } from './command-line.js';
 import { complaints, printedIn } from './qemu-words.js';
 
 const log = logger('qemu');
-/** How long a guest may take to boot, in ms: at the first try, the second, …; the last is kept. */
+/** How long a guest may take to boot, in ms, at the first try, the second, …; later tries have the last. */
 const PROBE_MS = [6000, 20_000, 60_000];
 const KILL_MS = 5000;
 /** Someone who asks for KVM waits for it. */
 const WANTED_MS = 120_000;
-/** What a QEMU says that goes on running though its guest does not. */
+/** What QEMU prints when it goes on running though its guest does not. */
 const GAVE_UP = /.*(KVM internal error|kvm run failed).*/i;
 
 /** What a user may ask for. */
 export type WantedAcceleration = Acceleration | 'auto';
 
-/** What is used, with the reason in words for people. */
+/** The accelerator in use, with the reason in words for people. */
 export interface AccelerationChoice {
   acceleration: Acceleration;
   why: string;
@@ -44,7 +44,7 @@ export type ProbeResult = { outcome: 'boots' } | { outcome: 'fails'; why: string
 
 const memoryFile = z.object({
   key: z.string(),
-  /** The definite answer; null while there is none. */
+  /** The definite answer; null as long as there is none. */
   answer: z.object({ acceleration: z.enum(['kvm', 'tcg']), why: z.string() }).nullable(),
   /** Tries that ran out of time. */
   timeouts: z.number().int().nonnegative(),
@@ -53,7 +53,7 @@ const memoryFile = z.object({
 /** Reads `--accel`. @throws invalid */
 export function wantedAcceleration(text: string): WantedAcceleration {
   if (text === 'kvm' || text === 'tcg' || text === 'auto') return text;
-  throw invalid(`--accel '${text}' is none of kvm, tcg and auto`);
+  throw invalid(`--accel '${text}' is not one of kvm, tcg and auto`);
 }
 
 /**
@@ -111,7 +111,7 @@ async function findOut(
   return answer;
 }
 
-/** What is kept; null for what is damaged, or was written by an older version, which kept time-outs as answers. */
+/** The stored answer; null if it is damaged or was written by an older version, which took time-outs for answers. */
 function parseMemory(text: string): z.infer<typeof memoryFile> | null {
   try {
     return memoryFile.parse(JSON.parse(text));

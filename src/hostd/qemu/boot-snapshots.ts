@@ -1,9 +1,10 @@
 /**
- * Snapshots of booted VMs, from which others of the same shape go on instead of booting. A snapshot is a directory with the VM's
- * memory (`memory`, a sparse file that resumed VMs map copy-on-write), its devices' state (`state`), a small disk (`rehearsal`) and `info.json`.
+ * Snapshots of booted VMs. Other VMs of the same shape resume from them instead of booting. A snapshot is a directory with the VM's memory
+ * (`memory`, a sparse file that resumed VMs map copy-on-write), its devices' state (`state`), a small disk (`rehearsal`) and `info.json`.
  *
- * It fits one QEMU, accelerator, kernel, boot image, command line and shape only: all are in its key. Its digests are checked when it is first
- * used in a host's life, by the descriptors that it is used by (`snapshot-files.ts`); what does not fit or is damaged is removed. No QEMU that goes on from it can write to it (`preload/memory.c`). A snapshot that was removed stays usable for those that have it open.
+ * It fits only one QEMU, accelerator, kernel, boot image, command line and shape; all of these are in its key. Its digests are checked
+ * once by each host, through the descriptors that are then used (`snapshot-files.ts`). A snapshot that does not fit or is damaged is
+ * removed. No QEMU that resumes from it can write to it (`preload/memory.c`). A removed snapshot stays usable for those who have it open.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
@@ -38,11 +39,11 @@ type Info = z.infer<typeof stored>;
 
 /** The snapshots in one directory. Hosts that share the directory share the snapshots. */
 export class BootSnapshots {
-  /** By key: the files of those that were checked, or are being checked; null for what is none. */
+  /** The files of snapshots that were checked or are being checked, by key; null: there is none. */
   private readonly checked = new Map<string, Promise<SnapshotFiles | null>>();
 
   /**
-   * @param host says all that makes a snapshot unusable besides the VM's own shape
+   * @param host whatever makes a snapshot unusable, apart from the VM's shape
    * @param budgetBytes disk space for all of them
    */
   constructor(
@@ -67,7 +68,7 @@ export class BootSnapshots {
       const path = join(this.directory, name);
       const stale = builder !== undefined ? !processRuns(Number(builder)) : (await readInfo(path))?.host !== this.host;
       if (!stale) continue;
-      // A host that was killed may have left the VM that it was booting. VMs that go on from a finished snapshot live on without its name.
+      // A killed host may have left the VM that it was booting. VMs that resumed from a finished snapshot do not need its name.
       const left = builder === undefined ? null : findProcess(`${path}/`);
       if (left !== null) signal(left, 'SIGKILL');
       await rm(path, { recursive: true, force: true });
@@ -130,7 +131,7 @@ export class BootSnapshots {
     try {
       await make(building);
       files = await SnapshotFiles.open(building);
-      // What a VM was resumed from must not be lost half in a crash of the machine.
+      // A crash of the machine must not leave half of a snapshot.
       await files.sync();
       const info: Info = { host: this.host, digests: await files.digests() };
       await writeFile(join(building, INFO), JSON.stringify(info));
@@ -170,7 +171,7 @@ export class BootSnapshots {
     return null;
   }
 
-  /** Removes those used longest ago until all fit the budget; `keep` stays in any case. */
+  /** Removes the snapshots used longest ago until all fit the budget. `keep` always stays. */
   private async makeRoom(keep: string): Promise<void> {
     const kept = [];
     for (const name of await readdir(this.directory)) {

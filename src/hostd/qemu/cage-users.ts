@@ -1,6 +1,6 @@
 /**
- * Numbers of the users that QEMUs run as. Which one a QEMU gets is decided by its launcher, which keeps it from all others of the
- * machine as long as that QEMU runs (`launcher/users.c`). Each has a group of the same number; they need no names.
+ * Ids of the users that QEMUs run as. A QEMU's launcher picks one and keeps all others on the machine from using it while that QEMU runs
+ * (`launcher/users.c`). Each has a group of the same number; they need no names.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { usersOfProcesses } from '../process-id.js';
@@ -8,18 +8,21 @@ import { usersOfProcesses } from '../process-id.js';
 /** Numbers from one to another, both included. */
 export type UserRange = [first: number, last: number];
 
-/** What a container's user namespace usually has, less `nobody` and the number that 16 bits cannot tell from it; then numbers that nobody gives away. */
+/**
+ * The ids that a container's user namespace usually has, without `nobody` and the one that looks like it in 16 bits; then ids that nobody
+ * assigns.
+ */
 const RANGES: readonly UserRange[] = [
   [64_101, 65_100],
   [65_101, 65_533],
   [66_101, 69_999],
 ];
-/** From here on those are looked for that wait in the warm pool: a number tells people which of them a QEMU was. */
+/** Ids of spare VMs are looked for from here on, so that people can tell them by the id. */
 const FIRST_SPARE = 65_101;
 /** As many as the launcher takes. */
 const MOST = 60;
 
-/** Users that may be taken: not those of processes that run by now, which an older version may have started, and not those with names. */
+/** Ids that may be taken: not those of running processes, which an older version may have started, and not those with names. */
 export function freeUsers(taken: ReadonlySet<number> = takenOnMachine()): UserRange[] {
   const free: UserRange[] = [];
   for (const [first, last] of RANGES) {
@@ -30,7 +33,7 @@ export function freeUsers(taken: ReadonlySet<number> = takenOnMachine()): UserRa
     }
     if (begin <= last) free.push([begin, last]);
   }
-  // The longest: between users that are taken there may be many of one number.
+  // The longest ranges: between ids that are taken there may be many ranges of one.
   return free
     .sort((a, b) => b[1] - b[0] - (a[1] - a[0]))
     .slice(0, MOST)

@@ -1,10 +1,10 @@
 /**
- * The cage in which each QEMU runs: its own user and group without any capability, its own mount, PID, IPC, UTS and control group
- * namespaces, an empty root, a list of system calls, limits, and no descriptor that it was not given. A small program in C makes it
+ * The cage in which each QEMU runs: a user and group of its own without capabilities, mount, PID, IPC, UTS and control group namespaces of
+ * its own, an empty root, a list of allowed system calls, limits, and no descriptors but those it was given. A small program in C makes it
  * (`launcher/`), since Node can do none of that.
  *
- * Whatever a machine does not allow is left out, told once in the log and in `docker info`; user, capabilities, descriptors and limits
- * there are always.
+ * What a machine does not allow is left out, and reported once in the log and in `docker info`. User, capabilities, descriptors and limits
+ * always apply.
  */
 import { execFile, spawn } from 'node:child_process';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
@@ -25,25 +25,25 @@ const log = logger('cage');
 const ANSWER_MS = 30_000;
 /** The socket to the launcher; see `launcher/main.c`. */
 const CONTROL_FD = 3;
-/** The first descriptor that is inherited. Those between have what the launcher makes: sockets that QEMU listens at, and taps. */
+/** The first inherited descriptor. The numbers before it are for what the launcher makes: sockets that QEMU listens on, and taps. */
 export const FIRST_FD = 20;
-/** Memory of QEMU besides the machine's own, in MiB: measured 60 to 90, with the code that an emulator makes. */
+/** Memory of QEMU besides the VM's own, in MiB: 60 to 90 measured, including the code that the emulator generates. */
 const OVERHEAD_MIB = 256;
-/** Threads of QEMU: 64 at most wait for disks, one for each virtual processor, and a few of its own. */
+/** Threads of QEMU: up to 64 for disks, one for each virtual processor, and a few more. */
 const THREADS = 96;
-/** OOM scores: a machine in the warm pool goes first, then VMs; hostd and endpoints stay as long as anything else is there. */
+/** OOM scores: spare VMs are killed first, then VMs; hostd and endpoints stay as long as there is anything else. */
 export const VM_OOM_SCORE = 300;
 const SPARE_OOM_SCORE = 500;
 
 /** What a program is started with. */
 export interface CageContents {
-  /** Another one for each that runs on this host. */
+  /** Unique among those that run on this host. */
   name: string;
   cpus: number;
   memoryMiB: number;
-  /** Unix sockets that it listens at, root's alone, and their descriptors. */
+  /** Unix sockets that it listens on, which only root may use, and their descriptors. */
   listeners: { fd: number; path: string }[];
-  /** Taps that are there, and their descriptors. */
+  /** Existing taps, and their descriptors. */
   taps: { fd: number; name: string }[];
   /** What it reads while it starts. */
   files: string[];
@@ -55,16 +55,16 @@ export interface CageContents {
   sharesMemory?: boolean;
   /** A library that is loaded into it. */
   preload?: string;
-  /** It waits, at the lowest priority, for being used. */
+  /** It waits at the lowest priority until it is used. */
   spare?: boolean;
   kvm?: boolean;
 }
 
 /** A program that was started. */
 export interface Caged extends ProcessIdentity {
-  /** Its user, and its group: no other caged program of this machine has it while this one runs. */
+  /** The id of its user and group. No other caged program on this machine has it while this one runs. */
   uid: number;
-  /** Takes its root away, once it has loaded what it needs. @throws internal, timeout; it is to be ended then */
+  /** Takes its root away, once it has loaded what it needs. @throws internal, timeout; it must be ended then */
   enclose(): Promise<void>;
 }
 
@@ -217,7 +217,7 @@ class ControlLines {
       this.wake();
     });
     socket.on('error', () => undefined);
-    // Whoever waits for it keeps this process alive, not that it may say something one day.
+    // Only somebody who waits for an answer keeps this process alive.
     socket.unref();
     socket.on('close', () => this.fail(internal('QEMU’s launcher has ended')));
   }
@@ -227,7 +227,7 @@ class ControlLines {
     this.wake();
   }
 
-  /** The rest of the next line, which is to begin with `word`. @throws internal, timeout */
+  /** The rest of the next line, which must begin with `word`. @throws internal, timeout */
   async next(word: string): Promise<string> {
     this.socket.ref();
     const line = new Promise<string>((resolve, reject) => {

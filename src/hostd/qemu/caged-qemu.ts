@@ -1,4 +1,4 @@
-/** What the cage of each kind of QEMU has in it. */
+/** What is in the cage of each kind of QEMU. */
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, normalize } from 'node:path';
 import { invalid } from '../../common/errors.js';
@@ -12,7 +12,7 @@ import { isForeign, socketPorts } from './serial-ports.js';
 /** A QEMU to be started. */
 export interface QemuStart {
   vm: Pick<VmDefinition, 'moid' | 'cpus' | 'memoryMiB' | 'serials'>;
-  /** `boot` and `resume`: a VM of the inventory; the others are as for boot snapshots. */
+  /** `boot` and `resume`: a VM of the inventory. The others: see boot snapshots. */
   use: 'boot' | 'resume' | 'spare' | 'make';
   args: string[];
   sockets: VmSockets;
@@ -54,19 +54,19 @@ export function qemuLauncher(
     });
 }
 
-/** Where somebody listens to whom hostd does not connect: QEMU does so itself, with its own rights. */
+/** Directories of sockets that QEMU connects to itself, with its own rights. */
 function foreignDirectories({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): string[] {
   const elsewhere = socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir));
   const inRoot = elsewhere.find(({ backing }) => dirname(normalize(backing.path)) === '/');
   // It would see the whole machine.
   if (inRoot !== undefined) throw invalid(`the socket ${inRoot.backing.path} is not in a directory of its own`);
-  // What lies below is hostd's, and the endpoints': no QEMU has business there.
+  // What is below belongs to hostd and the endpoints: no QEMU has business there.
   return [...new Set(elsewhere.map(({ backing }) => dirname(normalize(backing.path))))].filter(
     (path) => !isBelow(path, runDir),
   );
 }
 
-/** A VM of the warm pool can connect to no sockets itself. */
+/** A spare VM cannot connect to sockets itself. */
 export function connectsBelow({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): boolean {
   return socketPorts(serials).every(({ backing }) => !isForeign(backing.path, runDir));
 }

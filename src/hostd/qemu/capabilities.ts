@@ -1,6 +1,6 @@
 /**
- * What this machine's QEMU can do, asked of QEMU itself: options come and go (`reconnect` is gone from Debian's 10.0 and
- * 11.1), and distributions leave parts out. Version numbers decide nothing.
+ * What this machine's QEMU can do. QEMU itself is asked, never its version number: options come and go (`reconnect` is gone from Debian's
+ * 10.0 and 11.1), and distributions leave parts out.
  */
 import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -12,13 +12,13 @@ export const QEMU = 'qemu-system-x86_64';
 /** QEMU answers within 0.3 s on an idle machine. */
 const ANSWER_MS = 60_000;
 
-/** How this QEMU is told what others are told otherwise. */
+/** How this QEMU wants to be told what others want otherwise. */
 export interface QemuDialect {
-  /** What a socket's time until it connects again is called, and in what it is counted. */
+  /** The name and unit of the time after which a socket reconnects. */
   reconnect: 'reconnect' | 'reconnect-ms';
-  /** How it is given a saved state in an open file: newer versions take none as `fd:` any more. */
+  /** How it takes a saved state from an open file: newer versions do not take `fd:` any more. */
   state: 'fd' | 'file';
-  /** How it is given a monitor: newer versions warn of `-mon`. */
+  /** How it is given a monitor: newer versions warn about `-mon`. */
   monitor: 'mon' | 'object';
   /** The kernel has no filters of system calls, and QEMU would not start with its own. */
   unfiltered?: boolean;
@@ -41,7 +41,7 @@ export interface CommandLineOption {
 /** What QEMU answered. */
 export interface QemuAnswers {
   version: string;
-  /** The output of `-help`: the only place that tells of options which are no groups, such as `-device`. */
+  /** The output of `-help`: the only place that lists options which are no groups, such as `-device`. */
   help: string;
   /** Groups of options with their parameters, of `query-command-line-options`. */
   options: CommandLineOption[];
@@ -92,7 +92,7 @@ function readsStateFiles(enumerations: string[][]): boolean {
   return enumerations.some((values) => ['socket', 'exec', 'rdma', 'file'].every((kind) => values.includes(kind)));
 }
 
-/** How it is told to connect again; null when it cannot. Some versions take both names. */
+/** How it is told to reconnect; null if it cannot. Some versions take both names. */
 export function chooseReconnect(options: CommandLineOption[]): QemuDialect['reconnect'] | null {
   const chardev = parametersOf(options, 'chardev');
   return (['reconnect-ms', 'reconnect'] as const).find((name) => chardev.includes(name)) ?? null;
@@ -129,7 +129,7 @@ export async function qemuCapabilities(): Promise<QemuCapabilities> {
   return readCapabilities(answers);
 }
 
-/** What it prints; some versions end with a failure after they were asked for help. */
+/** What it prints; some versions exit with a failure after printing help. */
 async function output(...args: string[]): Promise<string> {
   const run = promisify(execFile)(QEMU, args, { timeout: ANSWER_MS, maxBuffer: 16 << 20 });
   const { stdout, stderr } = await run.catch((error: unknown) => {
@@ -150,7 +150,7 @@ const QUESTIONS = [
   ['query-qmp-schema', {}],
 ] as const;
 
-/** A QEMU without a machine answers over its monitor. It is not told to quit: it would, with answers that the pipe had no room for yet. */
+/** A QEMU without a machine answers over its monitor. It is not told to quit: it would drop answers that the pipe had no room for yet. */
 async function ask(): Promise<Omit<QemuAnswers, 'version' | 'help' | 'accelerators' | 'formats'>> {
   const args = ['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'none', '-S', '-qmp', 'stdio'];
   const child = spawn(QEMU, args, { stdio: ['pipe', 'pipe', 'pipe'] });

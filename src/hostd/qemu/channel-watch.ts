@@ -1,8 +1,8 @@
-/** Tells when a socket that a VM is to be connected to is made anew, or its listener asks for a connection by touching it. */
+/** Notices when a socket that a VM is to be connected to is made anew, and when its listener asks for a connection by touching it. */
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 
-/** What a watch has missed is found within this. */
+/** What the watch has missed is found within this time. */
 const SLOW_MS = 30_000;
 
 interface Directory {
@@ -12,7 +12,7 @@ interface Directory {
   sockets: Map<string, () => void>;
 }
 
-/** One watch for each directory, however many VMs have their sockets there. Its owner must {@link close} it. */
+/** One watch per directory, however many VMs have their sockets there. Its owner must {@link close} it. */
 export class ChannelWatch {
   private readonly directories = new Map<string, Directory>();
   private timer: NodeJS.Timeout | null = null;
@@ -69,7 +69,7 @@ export class ChannelWatch {
       });
       directory.watcher = watcher;
     } catch {
-      // It went, or the kernel has no more watches: it is looked at now and then.
+      // The directory is gone, or the kernel has no more watches: it is checked now and then.
     }
   }
 }

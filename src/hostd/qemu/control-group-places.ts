@@ -1,6 +1,6 @@
 /**
- * Where this machine lets control groups be made, and for which controllers: found in `/proc`, and tried out with a process, since a
- * directory that can be made is no proof that it bounds anything.
+ * Where control groups can be made on this machine, and for which controllers. Places are found in `/proc` and tried out with a process:
+ * that a directory can be made does not prove that it bounds anything.
  *
  * Facts: cgroups(7), proc_pid_mountinfo(5), the kernel's cgroup-v2.rst.
  */
@@ -19,7 +19,7 @@ export interface GroupLimits {
 
 export const CONTROLLERS = ['memory', 'pids'] as const;
 export type Controller = (typeof CONTROLLERS)[number];
-/** A group that is made to find out whether groups can be made. */
+/** A group made only to find out whether groups can be made. */
 const TRIAL = 'trial';
 const TRIAL_LIMITS: GroupLimits = { memoryMiB: 64, processes: 8 };
 
@@ -65,7 +65,7 @@ export async function findPlaces(name: string, proc: string): Promise<Places> {
   return { places: merge(places), hierarchies, reasons };
 }
 
-/** True when there is no such group any more; one that has processes stays. */
+/** True if the group is gone. A group with processes stays. */
 export function removed(group: string): Promise<boolean> {
   return rmdir(group).then(
     () => true,

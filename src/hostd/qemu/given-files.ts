@@ -1,6 +1,6 @@
 /**
- * What a VM is given of files: descriptors that its QEMU inherits, and disks that are put behind its devices when it has dropped its
- * rights. QEMU follows no path of a disk, and opens none as root.
+ * The files that a VM is given: descriptors that its QEMU inherits, and disks that are put behind its devices after it has dropped its
+ * rights. QEMU follows no path of a disk and opens none as root.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
@@ -17,7 +17,7 @@ export class Inherited {
   readonly handles: FileHandle[] = [];
   private readonly own: FileHandle[] = [];
 
-  /** @returns the number that a file has in QEMU; whoever opened it closes it here */
+  /** @returns the number that the file has in QEMU. Whoever opened the file closes it here. */
   lend(handle: FileHandle): number {
     return FIRST_FD + this.handles.push(handle) - 1;
   }
@@ -48,7 +48,7 @@ export function diskNodes(disks: readonly OpenDisk[], give: (file: OpenFile, acc
     const node = (file: OpenFile, access: Access, backing: object | null): object => ({
       driver: 'vmdk',
       'read-only': access === 'read',
-      // It could not lock a file: for that it looks for /dev/null first, of which there is none in its cage, and complains.
+      // It could not lock the file: it looks for /dev/null first, which its cage does not have, and complains.
       file: { driver: 'file', locking: 'off', filename: give(file, access), 'read-only': access === 'read' },
       backing,
     });
@@ -109,7 +109,7 @@ export async function checkReadOnly(pid: number, file: FileHandle): Promise<void
   }
 }
 
-/** Puts disks behind the devices that are there. QEMU carries all out in order. @throws invalid with QEMU's words */
+/** Puts disks behind existing devices. QEMU does this in order. @throws invalid with QEMU's words */
 export async function putDisks(qmp: Qmp, nodes: readonly DiskNode[]): Promise<void> {
   const put = Promise.all(
     nodes.flatMap(({ id, node }) => [

@@ -1,7 +1,7 @@
 /**
- * GuestRPC's host side: what VMware's backdoor RPC is on ESXi, over a virtio-serial port. Frames of u32 length (LE) and that many
- * bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters, and a guest that
- * does not read its replies is not read either.
+ * The host side of GuestRPC, which stands for VMware's backdoor RPC on ESXi and runs over a virtio-serial port. Frames of u32 length (LE)
+ * and that many bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters,
+ * and a guest that does not read its replies is not read either.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -19,17 +19,17 @@ const MAX_REQUEST = 64 * 1024;
 export const MAX_REPLY = 8 << 20;
 /** Different keys one guest may set. */
 const MAX_KEYS = 32;
-/** Requests a guest may make at once, and how long each one takes to be granted again. */
+/** Requests that a guest may make at once, and the time until one more is granted. */
 const BURST = 200;
 const REFILL_MS = 200;
 const RECONNECT_MS = 200;
 const FIRST_CONNECT_MS = 5;
 const KEY = /^[\w.:-]{1,128}$/;
-/** Characters that XML 1.0 cannot carry: such a value could not be told to any vim25 client. */
+/** Characters that XML 1.0 cannot carry: no vim25 client could be sent such a value. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNPRINTABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g;
 
-/** Asked for by a guest that begins: the time in Unix nanoseconds and, in base64, bytes that no other guest ever gets. */
+/** A starting guest asks for this: the time in Unix nanoseconds and, in base64, random bytes that no other guest ever gets. */
 export const SEED_KEY = 'guestinfo.caisson.seed';
 const SEED_BYTES = 64;
 
@@ -96,8 +96,8 @@ function seed(): string {
 }
 
 /**
- * What a VM of the warm pool is told instead of a seed: first to rehearse; then nothing until it becomes a VM of the inventory, and
- * that it has (it asks for its seed then).
+ * What a spare VM is told instead of a seed: first to rehearse, then nothing, and once it is a VM of the inventory, to ask for its seed
+ * again.
  */
 export class SpareAnswers {
   private rehearses = true;
@@ -139,7 +139,7 @@ export class GuestRpcServer {
   private granted = BURST;
   private grantedAt = Date.now();
   private heard: () => void = () => undefined;
-  /** Resolves when the guest has asked for something: it lives. */
+  /** Resolves when the guest has asked for something, so it is alive. */
   readonly alive = new Promise<void>((resolve) => {
     this.heard = resolve;
   });
@@ -154,7 +154,7 @@ export class GuestRpcServer {
     this.connect();
   }
 
-  /** A VM of the warm pool becomes one of the inventory. @param path where its port is found now */
+  /** A spare VM becomes a VM of the inventory. @param path where its port is found now */
   take(path: string, hooks: VmHooks): void {
     this.path = path;
     this.answers = new GuestRpcAnswers(hooks);
@@ -163,7 +163,7 @@ export class GuestRpcServer {
 
   /** Sends a command as soon as the port is connected: `OS_Halt` or `OS_Reboot`. */
   command(name: string): void {
-    // Asking once more changes nothing while the port is not connected.
+    // Asking again changes nothing while the port is not connected.
     if (!this.commands.includes(name)) this.commands.push(name);
     this.flush();
   }
@@ -192,7 +192,7 @@ export class GuestRpcServer {
     });
   }
 
-  /** One request after the other: neither a flood nor a guest that does not read makes hostd keep more than that. */
+  /** One request at a time: neither a flood of requests nor a guest that does not read can make hostd keep more than that. */
   private async serve(socket: Socket): Promise<void> {
     let pending: Buffer = Buffer.alloc(0);
     try {

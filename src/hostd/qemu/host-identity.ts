@@ -11,8 +11,8 @@ import type { Acceleration } from './command-line.js';
 const FORMAT = 3;
 
 /**
- * One text for QEMU's binary, the accelerator (with the machine's CPU under KVM: its features become the guest's), kernel and
- * initramfs. @throws internal when one is not there
+ * One text for QEMU's binary, the accelerator (under KVM with the machine's CPU, whose features become the guest's), kernel and initramfs.
+ * @throws internal when one is not there
  */
 export async function snapshotHost(boot: BootImage, acceleration: Acceleration): Promise<string> {
   const files = await Promise.all([await findQemu(), boot.kernel, boot.initramfs].map(describe));

@@ -1,11 +1,11 @@
-/** The rate of the machine's time stamp counter, which an emulated guest counts its time by. */
+/** The rate of the machine's time stamp counter, by which an emulated guest counts time. */
 import { readFileSync } from 'node:fs';
 
 let known: number | null | undefined;
 
 /**
- * In kHz, as the machine's own kernel measured it (within 1 MHz); null when it does not tell. A kernel that runs in a VM itself names
- * in `/proc/cpuinfo` the rate of its counter; on hardware, that is a clock which changes.
+ * In kHz, as the machine's own kernel measured it (within 1 MHz); null if it does not tell. In a VM, `/proc/cpuinfo` shows the rate of the
+ * counter; on hardware it shows a clock that changes.
  */
 export function hostTscKhz(): number | null {
   known ??= parseTscKhz(readFileSync('/proc/cpuinfo', 'utf8'));

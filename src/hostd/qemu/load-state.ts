@@ -8,14 +8,14 @@ import type { Qmp } from './qmp.js';
 /** Loading takes 0.02 s on an idle machine. */
 const LOAD_MS = 30_000;
 
-/** A VM did not go on from its boot snapshot, and that is the snapshot's fault: no other VM would. */
+/** A VM did not resume from its boot snapshot, and the snapshot is to blame: no other VM would resume from it either. */
 export class BadSnapshot extends Error {
   override readonly name = 'BadSnapshot';
 }
 
 /**
- * Runs a part of a start in which a VM depends on its snapshot. @param guilty tells whether a failure of it is the snapshot's
- * @throws BadSnapshot for what is, else the failure itself
+ * Runs a part of a start in which a VM depends on its snapshot. @param guilty tells whether the snapshot is to blame for a failure
+ * @throws BadSnapshot if it is, else the failure itself
  */
 export async function onSnapshot<T>(guilty: () => Promise<boolean>, body: () => Promise<T>): Promise<T> {
   try {
@@ -26,7 +26,7 @@ export async function onSnapshot<T>(guilty: () => Promise<boolean>, body: () => 
   }
 }
 
-/** Resolves when the state is loaded: the VM runs, or stands still where QEMU was started with `-S`. @throws BadSnapshot, internal, timeout */
+/** Resolves when the state is loaded: the VM runs, or is stopped if QEMU was started with `-S`. @throws BadSnapshot, internal, timeout */
 export async function loadState(qmp: Qmp, dialect: Pick<QemuDialect, 'state'>): Promise<void> {
   const capabilities = [...MIGRATION_CAPABILITIES.capabilities, { capability: 'events', state: true }];
   let over = (): void => undefined;

@@ -1,8 +1,8 @@
 /**
- * The digest of a file of a boot snapshot: SHA-256 of its blocks of 64 KiB that are not all zeros, each after its offset, and of its size. So the
- * holes of the memory, most of it, cost nothing, and it is the same wherever the file's holes are.
+ * The digest of a boot snapshot's file: SHA-256 of its size and of its 64 KiB blocks that are not all zeros, each after its offset. So
+ * holes, which are most of the memory, cost nothing, and it does not matter where they are.
  *
- * A process of its own reads and another one hashes (0.3 s for 120 MB on an idle machine): hostd serves others meanwhile.
+ * One process reads and another one hashes (0.3 s for 120 MB on an idle machine), while hostd serves others.
  */
 import { spawn } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
@@ -38,7 +38,7 @@ print $digest pack("Q<", $end);
 close $digest or die "sha256sum: $!\\n";
 `;
 
-/** The digest of an open file, whatever its name leads to by now. Nobody else may read by this handle meanwhile. @throws internal */
+/** The digest of an open file, whatever its name leads to by now. Nobody else may read through this handle meanwhile. @throws internal */
 export async function fileDigest(file: FileHandle): Promise<string> {
   const child = spawn('perl', ['-e', PROGRAM], { stdio: ['ignore', 'pipe', 'pipe', file.fd], timeout: DIGEST_MS });
   const said = { out: '', err: '' };

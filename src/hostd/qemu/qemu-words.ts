@@ -1,10 +1,10 @@
-/** What QEMU prints, read for why it ended. */
+/** Finds in QEMU's output why it ended. */
 import { open } from 'node:fs/promises';
 
-/** A guest may have made it print much; a log that is kept small is hardly longer. */
+/** A guest may have made it print much; the log is bounded to hardly more. */
 const MOST_READ = 1024 * 1024;
 
-/** The end of what is in its log; '' for none. */
+/** The end of its log; '' if there is none. */
 export async function printedIn(logFile: string): Promise<string> {
   try {
     const file = await open(logFile, 'r');
@@ -33,8 +33,8 @@ const lines = (printed: string): string[] =>
     .filter((line) => line !== '' && !/: warning: /.test(line));
 
 /**
- * The lines that are no warnings: a newer QEMU warns of options that it still has, and ends for another reason. What its launcher
- * refused is told if nothing else is said: most of it is tried in vain on every machine.
+ * The lines that are no warnings: a newer QEMU warns about options that it still has, and ends for another reason. Refused system calls
+ * are reported only if there is nothing else: most of them fail on every machine.
  */
 export function complaints(printed: string): string[] {
   const all = lines(printed);
@@ -42,7 +42,7 @@ export function complaints(printed: string): string[] {
   return others.length > 0 ? others : all;
 }
 
-/** Those that QEMU says itself, and not its launcher of it: one that is killed has none. */
+/** The lines that come from QEMU itself and not from its launcher. A QEMU that was killed has none. */
 export function ownComplaints(printed: string): string[] {
   return lines(printed).filter((line) => !line.startsWith('caisson-cage: '));
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, timeout } from '../../common/errors.js';
 import { keepReading } from '../../common/keep-reading.js';
 
-/** A message from QEMU: greeting, reply or event. QEMU may have been taken over: that it is one of these was looked at. */
+/** A message from QEMU: greeting, reply or event. QEMU may have been taken over, so the message was checked to be one of these. */
 export type QmpMessage =
   | { QMP: unknown }
   | { event: string; data: Record<string, unknown> }
@@ -17,17 +17,17 @@ export type QmpMessage =
 const MAX_LINE = 16 << 20;
 /** Pieces of a line that are put together at a time. */
 const PIECES = 1000;
-/** What one QEMU may say at once, and in each second from then on. It says little, but for the answers to some commands. */
+/** Bytes that one QEMU may send at once, and in each second after that. It sends little, apart from the answers to some commands. */
 const BURST = 32 << 20;
 const PER_SECOND = 1 << 20;
-/** Of an error: they go to logs and clients. */
+/** Characters of an error, which goes to logs and clients. */
 const MAX_WORDS = 4096;
 const COMMAND_TIMEOUT_MS = 10_000;
 const POLL_MS = 4;
 
 /** Splits QEMU's text into messages, one a line. */
 export class QmpParser {
-  /** Of the line that has no end yet: what was put together, and what came since. */
+  /** The unfinished line: what was put together, and what arrived since. */
   private readonly begun: string[] = [];
   private rest: string[] = [];
   private length = 0;
@@ -81,7 +81,7 @@ interface Events {
   close: [];
 }
 
-/** A connected monitor. Emits `close` once when QEMU has gone, or does not speak QMP. */
+/** A connected monitor. Emits `close` once, when QEMU is gone or does not speak QMP. */
 export class Qmp extends EventEmitter<Events> {
   private readonly parser = new QmpParser();
   private nextId = 1;
@@ -106,7 +106,7 @@ export class Qmp extends EventEmitter<Events> {
 
   /**
    * Connects and negotiates.
-   * @param alive tells whether QEMU still runs: a dead one is not waited for
+   * @param alive tells whether QEMU still runs: there is no waiting for a dead one
    * @throws internal, timeout, cancelled
    */
   static async connect(path: string, alive: () => boolean, timeoutMs: number, signal?: AbortSignal): Promise<Qmp> {
@@ -188,7 +188,7 @@ export class Qmp extends EventEmitter<Events> {
     for (const message of messages) this.handle(message);
   }
 
-  /** One QEMU that talks without end does not keep hostd from the others. */
+  /** A QEMU that talks without end must not keep hostd from the others. */
   private pace(length: number): void {
     const now = performance.now();
     this.allowed = Math.min(BURST, this.allowed + ((now - this.allowedAt) / 1000) * PER_SECOND) - length;

@@ -1,10 +1,10 @@
-/** Files that QEMU opens itself, as a user without rights: set-up may have run with a mask that closes them to others. */
+/** Files that QEMU opens itself, as a user without rights. Set-up may have run with a umask that closes them to others. */
 import { chmod, stat } from 'node:fs/promises';
 import { errnoOf, messageOf, unavailable } from '../../common/errors.js';
 
 const READABLE = 0o444;
 
-/** Lets everybody read them; one that is not there is left to whoever needs it. @throws unavailable when that cannot be done */
+/** Lets everybody read them. A missing file is reported by whoever needs it. @throws unavailable when that cannot be done */
 export async function makeReadable(paths: string[]): Promise<void> {
   for (const path of paths) {
     try {

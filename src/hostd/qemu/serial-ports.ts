@@ -1,15 +1,15 @@
 /**
  * Serial ports of a VM that are connected to unix sockets on which an endpoint listens.
  *
- * hostd connects, as root, and hands the connection over; QEMU knows no path and may connect to nothing, and the socket is its
- * listener's alone (mode 0600), so that no other QEMU gets at it. When the listener goes, the port is connected to nobody, and again
- * when it is back ({@link ChannelWatch}). A socket outside of the instance's directories is not for hostd to connect to with root's
- * rights: QEMU is told its path and connects with its own. A VM that an earlier version's hostd started connects to its channel so too, as
- * long as it runs ({@link admitOlder}).
+ * hostd connects, as root, and hands QEMU the connection. QEMU knows no path and may connect to nothing, and only the listener may use the
+ * socket (mode 0600), so no other QEMU can reach it. When the listener goes away, the port is disconnected; when it is back, the port is
+ * connected again ({@link ChannelWatch}). hostd must not connect to sockets outside of the instance's directories with root's rights: QEMU
+ * is told their path and connects with its own rights. So does a VM that an earlier version's hostd started, as long as it runs ({@link
+ * admitOlder}).
  *
- * QEMU takes a virtio-serial port's handlers away while the VM is stopped (`virtconsole_enable_backend`). Who hangs up meanwhile is
- * not noticed: the port stays open for the guest, and the first thing the guest writes before the other side is back blocks the port
- * for good, because nothing tells QEMU to take it up again. It has to be told of the disconnection once more.
+ * While the VM is stopped, QEMU removes a virtio-serial port's handlers (`virtconsole_enable_backend`) and does not notice if the other
+ * side hangs up. The port then stays open for the guest, and the first write before the other side is back blocks it for good, because
+ * nothing makes QEMU resume it. So QEMU must be told of the disconnection once more.
  */
 import { constants } from 'node:fs';
 import { chmod, chown, open, stat } from 'node:fs/promises';
@@ -28,7 +28,7 @@ const log = logger('serial');
 /** A port whose backing is a socket that the VM connects to. */
 type SocketPort = RuntimeSerial & { backing: { kind: 'unixClient' } };
 
-/** A socket is there before somebody listens on it: so soon it is tried again, in milliseconds. */
+/** A socket exists before somebody listens on it: it is tried again after so many ms. */
 const SOON_MS = [20, 100, 400];
 
 /** Where endpoints listen, below an instance's run directory. */
@@ -42,7 +42,7 @@ export interface ChannelHost {
   runDir: string;
 }
 
-/** Connects the socket ports of one VM, and again when they are connected to nobody. Its owner must {@link close} it. */
+/** Connects the socket ports of one VM, and reconnects them when they are disconnected. Its owner must {@link close} it. */
 export class SocketPorts {
   private readonly ports: SocketPort[];
   private readonly leave: (() => void)[];
@@ -57,14 +57,14 @@ export class SocketPorts {
     private readonly monitor: string,
     serials: readonly RuntimeSerial[],
     private readonly host: ChannelHost,
-    /** An earlier version's hostd has started it. */
+    /** An earlier version's hostd has started the VM. */
     private readonly older = false,
   ) {
     this.ports = socketPorts(serials).filter(({ backing }) => !isForeign(backing.path, host.runDir));
     this.leave = this.ports.map(({ backing }) => host.watch.add(backing.path, () => void this.look()));
   }
 
-  /** Connects what is connected to nobody, if somebody listens. */
+  /** Connects disconnected ports, if somebody listens. */
   look(): Promise<void> {
     if (this.looking !== null) {
       this.again = true;
@@ -79,7 +79,7 @@ export class SocketPorts {
     return this.looking;
   }
 
-  /** Ports that were replaced by ones without a peer are connected again, as far as QEMU does that itself. @throws internal, timeout */
+  /** Reconnects ports whose backend was replaced by one without a peer, if QEMU connects them itself. @throws internal, timeout */
   async renew(ports: readonly SocketPort[]): Promise<void> {
     await connectByPath(
       this.qmp,
@@ -103,7 +103,7 @@ export class SocketPorts {
         const gone = await disconnectedPorts(this.qmp, this.ports);
         if (gone.length === 0) return;
         const { status } = (await this.qmp.command('query-status')) as { status?: unknown };
-        // One that stands still is connected when it goes on.
+        // A stopped VM is connected when it continues.
         if (status !== 'running') return;
         if (await connectPorts(this.host.sender, this.monitor, gone)) return;
         if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
@@ -129,14 +129,17 @@ export async function connectPorts(
   return all;
 }
 
-/** Group of all QEMUs of the versions that had them connect to their channels. None of this version's that can reach a channel has it. */
+/**
+ * The group of all QEMUs of versions that had QEMU connect to the channels itself. No QEMU of this version that could reach a channel has
+ * it.
+ */
 const OLDER_GID = 64_100;
 /** `O_PATH` of Linux: names a file without opening it. */
 const O_PATH = 0o10_000_000;
 
 /**
- * Lets a QEMU of an earlier version in at its channel, as that version did; it tries every second. Nothing is done for what is no socket of whom the
- * directory belongs to, nor where there is none yet.
+ * Gives an earlier version's QEMU access to its channel, as that version did; it tries to connect every second. Does nothing if there is
+ * no socket yet, or it is not owned by the directory's owner.
  */
 async function admitOlder(path: string): Promise<void> {
   const file = await open(path, O_PATH | constants.O_NOFOLLOW).catch(() => null);
@@ -157,7 +160,7 @@ export function socketPorts(serials: readonly RuntimeSerial[]): SocketPort[] {
   return serials.filter((serial): serial is SocketPort => serial.backing.kind === 'unixClient');
 }
 
-/** Whether hostd does not connect to that socket itself. */
+/** True for a socket that hostd does not connect to itself. */
 export function isForeign(path: string, runDir: string): boolean {
   return !CHANNEL.test(relative(runDir, path)) || basename(path) === 'docker.sock' || dirname(path) === path;
 }
@@ -172,7 +175,7 @@ export function connectForeignPorts(qmp: Qmp, serials: readonly RuntimeSerial[],
 
 async function connectByPath(qmp: Qmp, ports: readonly SocketPort[]): Promise<void> {
   if (ports.length === 0) return;
-  // That of this VM's QEMU, which may be older than the machine's is by now.
+  // The dialect of this VM's QEMU, which may be older than the machine's present one.
   const options = (await qmp.command('query-command-line-options', { option: 'chardev' })) as CommandLineOption[];
   const dialect = { reconnect: chooseReconnect(options) ?? ('reconnect-ms' as const) };
   for (const { index, backing } of ports)
@@ -187,7 +190,7 @@ export function socketBackend(path: string, dialect: Pick<QemuDialect, 'reconnec
   };
 }
 
-/** Ports that are connected to nobody now. @throws internal, timeout */
+/** Ports that are disconnected now. @throws internal, timeout */
 export async function disconnectedPorts(qmp: Qmp, serials: readonly RuntimeSerial[]): Promise<SocketPort[]> {
   const answer = (await qmp.command('query-chardev')) as { label?: unknown; filename?: unknown }[];
   const connected = new Set(
@@ -199,8 +202,8 @@ export async function disconnectedPorts(qmp: Qmp, serials: readonly RuntimeSeria
 }
 
 /**
- * The guest of a running VM hears that the other side of a port went: a backend that is always connected is put in place of the
- * socket's, and replaced by one that never is. @throws internal, timeout
+ * Tells the guest of a running VM that the other side of a port went away: the socket's backend is replaced by one that is always
+ * connected, and that by one that never is. @throws internal, timeout
  */
 export async function tellOfDisconnection(qmp: Qmp, { index }: SocketPort): Promise<void> {
   const id = `serial${index}`;

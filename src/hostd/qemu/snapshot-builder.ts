@@ -1,6 +1,6 @@
 /**
- * Makes boot snapshots: boots a VM of the wanted shape, with placeholders for what VMs differ in, to the point where its tether waits
- * for its host, and saves it. No container's code ever runs in it.
+ * Makes boot snapshots: boots a VM of the wanted shape, with placeholders for whatever differs between VMs, until its tether waits for its
+ * host, and saves it. No container's code ever runs in it.
  */
 import { createWriteStream } from 'node:fs';
 import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
@@ -38,7 +38,7 @@ import { Qmp } from './qmp.js';
 const log = logger('snapshots');
 /** A boot takes 1.5 s on an idle machine; at the lowest priority on a busy one, much longer. */
 const BOOT_MS = 120_000;
-/** What the kernel does after the tether was started has ended by then. */
+/** By then the kernel has finished what it does after starting the tether. */
 const SETTLE_MS = 300;
 const SAVE_MS = 60_000;
 const KILL_MS = 5000;
@@ -85,7 +85,7 @@ export class SnapshotBuilder {
     private readonly sender: DescriptorSender,
   ) {}
 
-  /** The command line of the VM that is booted for a shape, in `directory`: without `devices`, one that all of the shape have in common. */
+  /** The command line of the VM that is booted for a shape, in `directory`. Without `devices` it is the same for all VMs of the shape. */
   commandLine(shape: VmShape, directory: string, taps = new Map<number, string>(), devices = NO_DEVICES): string[] {
     return qemuArguments(placeholder(shape, directory), {
       acceleration: this.acceleration,
@@ -200,8 +200,8 @@ function booted(qmp: Qmp): Promise<void> {
 }
 
 /**
- * Has the state of the devices written to a file. The VM runs until QEMU stops it for that, so that what is resumed runs at once.
- * QEMU sends it to a socket that hostd connects for it: it has no paths any more.
+ * Has the devices' state written to a file. The VM runs until QEMU stops it for that, so that resumed VMs run at once. QEMU has no paths
+ * any more, so it sends the state over a socket that hostd connects for it.
  */
 async function save(qmp: Qmp, send: (to: string) => Promise<void>, socketPath: string, file: string): Promise<void> {
   const server = createServer();
@@ -244,7 +244,7 @@ async function makeDisk(path: string, bytes: number): Promise<void> {
   }
 }
 
-/** A VM of that shape which is nobody's, with its files in `directory`. */
+/** A VM of that shape that belongs to nobody, with its files in `directory`. */
 export function placeholder(shape: VmShape, directory: string): VmDefinition {
   return {
     moid: MAKER,

@@ -1,6 +1,6 @@
 /**
- * The files of one boot snapshot, opened once and checked by the descriptors that they are then read by: whatever is put in their place
- * later, who goes on from the snapshot gets what was checked.
+ * The files of one boot snapshot, opened once, and checked and read through the same descriptors: whatever is put in their place later, a
+ * resumed VM gets what was checked.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { internal } from '../../common/errors.js';
 import { fileDigest } from './memory-digest.js';
 
-/** All that is read of a snapshot: a VM's memory, its devices' state, and the beginning of a disk to rehearse on. */
+/** What is read of a snapshot: a VM's memory, its devices' state, and the beginning of a disk to rehearse on. */
 export const SNAPSHOT_FILES = ['memory', 'state', 'rehearsal'] as const;
 export type SnapshotFile = (typeof SNAPSHOT_FILES)[number];
 export type SnapshotDigests = Record<SnapshotFile, string>;
@@ -30,7 +30,7 @@ export class SnapshotFiles {
         const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
         handles[name] = handle;
         if (!(await handle.stat()).isFile()) throw internal(`${path} is no regular file`);
-        // Before it is checked: what changes meanwhile is noticed.
+        // Taken before the check, so that changes made meanwhile are noticed.
         seen[name] = await stamp(handle);
       }
     } catch (error) {
@@ -53,7 +53,7 @@ export class SnapshotFiles {
     for (const name of SNAPSHOT_FILES) await this.handles[name].sync();
   }
 
-  /** The same file once more, for reading from its beginning. @throws internal when it was written to since it was opened here */
+  /** Opens the same file again, for reading from its beginning. @throws internal if it was written to since it was first opened */
   async again(name: SnapshotFile): Promise<FileHandle> {
     const handle = this.handles[name];
     if (handle.fd < 0) throw internal('the boot snapshot was removed');

@@ -1,4 +1,4 @@
-/** Which VMs can be resumed instead of booted, and the making of snapshots for those that cannot yet. */
+/** Decides which VMs are resumed instead of booted, and has snapshots made for those that cannot be yet. */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { Rounds } from '../../common/rounds.js';
@@ -8,17 +8,17 @@ import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
 import type { SnapshotBuilder, VmShape } from './snapshot-builder.js';
 
 const log = logger('snapshots');
-/** Making one is not tried again and again on a machine where it fails. */
+/** So that a machine on which it fails does not try again and again. */
 const ATTEMPTS = 2;
-/** A machine on which VMs do not go on from snapshots that are good boots them, after so many failures with none that went well between. */
+/** After so many failures in a row to resume from good snapshots, VMs are booted on this machine. */
 const MAX_FAILED = 3;
-/** Snapshots that wait to be made; a host with so many shapes on its way will ask again. */
+/** Snapshots that wait to be made; others are asked for again with the next VM of their shape. */
 const MAX_WAITING = 8;
 
 /** See the file's head. */
 export class SnapshotService {
   private readonly failures = new Map<string, number>();
-  /** By key: VMs in a row that did not go on from a snapshot for reasons of their own. */
+  /** By key: VMs in a row that did not resume, though the snapshot was not to blame. */
   private readonly failedStarts = new Map<string, number>();
   private readonly waiting = new Map<string, () => Promise<void>>();
   private readonly rounds = new Rounds(() => this.work());
@@ -44,7 +44,7 @@ export class SnapshotService {
     return this.snapshots.keyOf([...this.builder.commandLine(shape, '/'), ...capacities]);
   }
 
-  /** The snapshot that a VM can go on from. Without one it is made in the background, for the next VM of this shape. */
+  /** The snapshot that a VM can resume from. If there is none, one is made in the background for the next VM of this shape. */
   async find(vm: VmDefinition, key: string, shape: VmShape): Promise<BootSnapshot | null> {
     if ((this.failedStarts.get(key) ?? 0) >= MAX_FAILED) return null;
     const snapshot = await this.snapshots.find(key);
@@ -57,11 +57,11 @@ export class SnapshotService {
     return this.snapshots.find(key);
   }
 
-  /** A VM did not come to life, and that was not the snapshot's fault: it stays. */
+  /** A VM did not come to life, but the snapshot was not to blame: it stays. */
   failed({ key }: BootSnapshot): void {
     const failed = (this.failedStarts.get(key) ?? 0) + 1;
     this.failedStarts.set(key, failed);
-    if (failed === MAX_FAILED) log.warn({ snapshot: key }, 'VMs do not go on from a boot snapshot here and are booted');
+    if (failed === MAX_FAILED) log.warn({ snapshot: key }, 'VMs do not resume from this boot snapshot and are booted');
   }
 
   /** A VM came to life from it. */
@@ -69,7 +69,7 @@ export class SnapshotService {
     this.failedStarts.delete(key);
   }
 
-  /** A VM did not come to life from it, and no other one would. */
+  /** A VM did not come to life from a snapshot, and no other one would. */
   async discard(snapshot: BootSnapshot): Promise<void> {
     this.failures.set(snapshot.key, (this.failures.get(snapshot.key) ?? 0) + 1);
     await this.snapshots.discard(snapshot);

@@ -1,6 +1,6 @@
 /**
- * The warm pool: a few spare VMs of the usual shape, ready to become what is powered on next. They are made in the background, one at a
- * time and at the lowest priority, when no start is under way, and only where memory is plentiful; they are given up when it is not.
+ * The warm pool: a few spare VMs of the usual shape, ready to become the VM that is powered on next. They are made in the background, one
+ * at a time and at the lowest priority, when no start is under way and memory is plentiful; when it is not, they are given up.
  *
  * Owns its spare VMs until they are taken, and ends them when it is closed.
  */
@@ -13,12 +13,12 @@ import type { BootSnapshot } from './boot-snapshots.js';
 import type { VmShape } from './snapshot-builder.js';
 
 const log = logger('pool');
-/** Starts that say which shape is the usual one. */
+/** The latest starts, which decide the usual shape. */
 const REMEMBERED = 8;
-/** A pause after a start: what it started is to run first. */
+/** A pause after a start: what was started comes first. */
 const QUIET_MS = 50;
 const BUSY_POLL_MS = 20;
-/** Memory is looked at this often while there are spare VMs, or none could be made. */
+/** How often memory is checked while there are spare VMs, or while none could be made. */
 const WATCH_MS = 5000;
 /** Failures in a row after which no more are made until hostd is started anew. */
 const ATTEMPTS = 3;
@@ -37,7 +37,7 @@ export interface PoolHost<S extends Spare> {
   make(shape: VmShape, snapshot: BootSnapshot, gone: (spare: S) => void): Promise<S>;
   /** True while VMs are being started. */
   busy(): boolean;
-  /** Free memory in MiB, less what VMs that were let in have yet to take. */
+  /** Free memory in MiB, without what admitted VMs have yet to take. */
   freeMiB(): number;
 }
 
@@ -72,7 +72,7 @@ export class WarmPool<S extends Spare> {
     return this.spares.length;
   }
 
-  /** A spare VM for a VM that goes on from the snapshot of that key; the caller owns it. */
+  /** Takes a spare VM that resumed from the snapshot of that key; the caller owns it. */
   take(key: string): S | null {
     const index = this.spares.findIndex((spare) => spare.key === key);
     return index < 0 ? null : (this.spares.splice(index, 1)[0] ?? null);
@@ -98,7 +98,7 @@ export class WarmPool<S extends Spare> {
     void this.rounds.ask();
   }
 
-  /** Gives up all that waits: its memory is wanted. @returns whether there was any */
+  /** Gives up all spare VMs: their memory is needed. @returns whether there was any */
   async giveUp(): Promise<boolean> {
     const spares = this.spares.splice(0);
     await Promise.all(spares.map((spare) => spare.dispose()));
@@ -172,7 +172,7 @@ export class WarmPool<S extends Spare> {
     await Promise.all(others.map((other) => other.dispose()));
   }
 
-  /** Another spare VM would leave enough for starting others. */
+  /** True if another spare VM would leave enough memory for starting others. */
   private plenty(): boolean {
     return this.host.freeMiB() >= 2 * SPARE_RESERVE_MIB;
   }

@@ -10,7 +10,7 @@ const AT_A_TIME = 8;
 const SETTLE_MS = 10_000;
 const WATCH_MS = 20_000;
 
-/** @throws Error naming what is not there */
+/** @throws Error naming what is missing */
 function field(text: string, pattern: RegExp): number {
   const found = pattern.exec(text)?.[1];
   if (found === undefined) throw new Error(`no ${pattern.source}`);

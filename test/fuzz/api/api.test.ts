@@ -135,7 +135,7 @@ function problemOf(one: FuzzCase, { status, type, text, cut }: Answer): string |
   if (status < 400) return null;
   if (status >= 500 && status !== 501 && !DOCKERS_OWN_5XX.test(text)) return `status ${status}`;
   if (cut || one.method === 'HEAD') return null;
-  // Raw streams and clients older than JSON errors are answered in plain text; and what is no HTTP by the server itself.
+  // Raw streams and clients older than JSON errors are answered in plain text; and anything that is not HTTP by the server itself.
   if (type.startsWith('application/vnd.docker') || type.startsWith('text/plain') || status === 431) return null;
   if (type === '' && text === '' && status === 400) return null;
   try {

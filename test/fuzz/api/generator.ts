@@ -9,7 +9,7 @@ export interface FuzzCase {
   body: Buffer | undefined;
 }
 
-/** A route as the router has it. */
+/** A route as the router keeps it. */
 export interface FuzzRoute {
   method: string;
   path: string;
@@ -373,7 +373,7 @@ function bodyOf(random: () => number, pick: Pick, chance: (probability: number) 
   return Buffer.from(chance(0.05) ? `${text}${pick(['x', '{}', ' ]', '\u0000'])}` : text);
 }
 
-/** As other programs write it: names in another case, `null` for what is not said, members twice, more digits than there are. */
+/** As other programs write it: names in different case, `null` for missing values, members twice, superfluous digits. */
 function otherwiseSpelt(text: string, pick: Pick, chance: (probability: number) => boolean): string {
   const name = /"([A-Z]\w*)":/g;
   if (chance(0.1)) return text.replaceAll(name, (member) => member.toLowerCase());

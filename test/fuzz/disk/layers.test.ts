@@ -159,7 +159,7 @@ test(
       markInterruptAsFailure: false,
       ...(process.env.CAISSON_FUZZ_SEED ? { seed: Number(process.env.CAISSON_FUZZ_SEED) } : {}),
     });
-    // The one that is interrupted goes on all the same.
+    // The interrupted one continues all the same.
     await last;
   },
   (SECONDS + 60) * 1000,

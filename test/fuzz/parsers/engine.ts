@@ -52,7 +52,7 @@ export interface Limits {
   corpus?: readonly Buffer[];
 }
 
-/** @returns how many inputs were tried, and those that said something new @throws Finding */
+/** @returns how many inputs were tried, and those that found something new @throws Finding */
 export async function fuzz(target: Target, limits: Limits): Promise<{ runs: number; kept: Buffer[] }> {
   const random = randomOf(limits.seed);
   const outcomes = new Set<string>();
@@ -102,7 +102,7 @@ export async function outcomeOf(target: Target, input: Buffer, random: Random): 
   }
 }
 
-/** The inputs of a directory; none where there is none. */
+/** The inputs in a directory; none if it does not exist. */
 export function readCorpus(directory: string): Buffer[] {
   if (!existsSync(directory)) return [];
   return readdirSync(directory)

@@ -49,7 +49,7 @@ export class ImageHarness {
     return readdir(this.spoolDir);
   }
 
-  /** Pulls and gives the progress too. */
+  /** Pulls, and returns the progress too. */
   async pull(reference: string, options: Partial<PullOptions> = {}) {
     const messages: ProgressMessage[] = [];
     const image = await this.service.pull(reference, { ...options, progress: (message) => messages.push(message) });

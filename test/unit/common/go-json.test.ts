@@ -216,7 +216,7 @@ describe('a schema is filled as a struct', () => {
     expect(problem(() => readGoJson('{"Cmd":1}', execSchema))).toBe(
       'json: cannot unmarshal number into Go struct field ExecOptions.Cmd of type []string',
     );
-    // What is wrong with the value is told before what follows it.
+    // Errors in the value are reported before errors in what follows it.
     expect(problem(() => readGoJson('{"Cmd":1} x', execSchema))).toMatch(/^json: cannot unmarshal/);
   });
 

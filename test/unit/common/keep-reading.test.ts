@@ -35,7 +35,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-/** The peer has said its last and is gone; then we write, and only then we read. */
+/** The peer has sent its last words and is gone; then we write, and only then read. */
 async function readLate(): Promise<number> {
   await once(socket, 'connect');
   while ((await new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)))) > 0)

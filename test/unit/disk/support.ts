@@ -164,7 +164,7 @@ export async function contentOf(filesystem: Ext4Filesystem, path: string | Buffe
   return (await readAll(filesystem.readFile(ino))).toString();
 }
 
-/** Everything that can be told of a file, comparable with `toEqual`. Bytes as latin1 text. */
+/** Everything known about a file, comparable with `toEqual`. Bytes as latin1 text. */
 export interface Described {
   type: string;
   mode: number;

@@ -1,4 +1,4 @@
-/** What a client gives cannot keep the endpoint: a regular expression that backtracks without end is broken off. */
+/** Clients' input cannot occupy the endpoint: a regular expression that backtracks without end is interrupted. */
 import { expect, it } from 'vitest';
 import { withinTime } from '../../../appliance/docker/values/bounded-time.js';
 

@@ -59,7 +59,7 @@ afterEach(() => {
   opened = [];
 });
 
-/** A client that keeps what it was told. */
+/** A client that keeps what it received. */
 class Client {
   text = '';
   closed = false;

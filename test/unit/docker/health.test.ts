@@ -273,7 +273,7 @@ describe('a container with a health check', () => {
     expect(ended.Status).toBe('unhealthy');
     await engine.restart();
     expect(await health()).toEqual(ended);
-    // Another run begins anew.
+    // Another run starts over.
     await engine.call('POST', '/containers/kept/start');
     expect(await health()).toMatchObject({ Status: 'starting', FailingStreak: 0 });
     await engine.call('DELETE', '/containers/kept?force=1');

@@ -9,8 +9,8 @@ const DOCKER = join(import.meta.dirname, '../../../appliance/docker');
 const EDGE = /^http\/|-routes\.ts$|^routes\.ts$|^server\.ts$/;
 /** Of `http/`, what the views of answers may use: the version of the API changes them. */
 const FOR_VIEWS = /\/http\/api-version\.js$/;
-/** Who may know the whole engine. */
-const WHOLE = /^engine\.ts$|^routes\.ts$|^server\.ts$|^containers\/(create|rename|update)-routes\.ts$/;
+/** Files that may know the whole engine. */
+const WHOLE = /^engine\.ts$|^routes\.ts$|^server\.ts$/;
 
 const files = readdirSync(DOCKER, { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.ts'))

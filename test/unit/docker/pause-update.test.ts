@@ -138,7 +138,7 @@ describe('update', () => {
     });
     const { json } = await call('GET', '/containers/one/json');
     expect(json.HostConfig).toMatchObject({ Memory: 128 * MIB, MemorySwap: 256 * MIB, NanoCpus: 2e9, PidsLimit: 50 });
-    // Nothing of that is asked for again, so nothing is said of it.
+    // None of that is asked for again, so nothing is said about it.
     expect((await update('one', { CpuShares: 512 })).json).toEqual({ Warnings: null });
     expect((await update('one', {})).json).toEqual({ Warnings: null });
     expect((await actions(id)).slice(2)).toEqual(['update', 'update', 'update']);

@@ -188,7 +188,7 @@ describe('a container with a restart policy', () => {
     const tried = ['start', 'die', 'start', 'die', 'start', 'die'];
     await expect.poll(() => inspect('failing')).toMatchObject(ended);
     expect(await actions('failing')).toEqual(['create', ...tried]);
-    // A user's start counts anew.
+    // A start by a user resets the count.
     expect((await call('POST', '/containers/failing/start')).status).toBe(204);
     await expect.poll(() => actions('failing')).toEqual(['create', ...tried, ...tried]);
     expect(await inspect('failing')).toMatchObject(ended);

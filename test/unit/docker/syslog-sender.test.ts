@@ -116,7 +116,7 @@ describe.each(['tcp', 'unix', 'tcp+tls'])('%s', (scheme) => {
     await expect.poll(() => first.text).toBe(`one\n${big}`);
     const place = scheme === 'unix' ? where() : first.port;
     await first.close();
-    // Nobody is there: it is told of, and dropped.
+    // Nobody is there, so it is reported and dropped.
     await expect.poll(() => sender.send(Buffer.from('lost\n')).then(() => true)).toBe(true);
     const second = await Receiver.listen(place, tls());
     await expect

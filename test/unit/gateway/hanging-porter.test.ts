@@ -1,4 +1,4 @@
-/** A porter, or a worker, that does not answer: whoever waits for it is told, and what comes too late is undone. */
+/** A porter, or a worker, that does not answer: waiting callers get an error, and what comes too late is undone. */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -168,7 +168,7 @@ describe('published ports', () => {
 
   it('what one side sent before it closed reaches the other, whose own data then goes nowhere', async () => {
     // The container answers without reading all, and is gone: as a server does that refuses an upload.
-    // What it says fits a connection's first window: of more its own kernel would drop what is not on its way.
+    // The answer fits into a connection's first window: of a longer one its own kernel would drop what has not been sent.
     serve = (socket) => socket.once('data', () => socket.write('x'.repeat(SAID), () => socket.destroy()));
     const port = await publish();
     ports.activate('c', '127.0.0.1');

@@ -1,4 +1,4 @@
-/** Boot snapshots in a directory: which are kept when a host starts, and who of the processes that use them is ended. */
+/** Boot snapshots in a directory: which are kept when a host starts, and which processes that use them are killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** A process with a file of that snapshot in its command line, as a VM that goes on from it has. */
+/** A process with a file of that snapshot on its command line, like a VM that resumes from it. */
 async function user(name: string): Promise<ChildProcess> {
   const child = spawn('sleep', ['60'], {
     argv0: `vm path=${join(directory, name)}/memory`,

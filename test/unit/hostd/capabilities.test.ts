@@ -20,7 +20,7 @@ const group = (option: string, ...names: string[]) => ({ option, parameters: nam
 const SANDBOX = group('sandbox', 'enable', 'obsolete', 'elevateprivileges', 'spawn', 'resourcecontrol');
 const CHARDEV = ['backend', 'path', 'host', 'port', 'server', 'wait', 'append', 'mux'];
 
-/** What QEMU answered on Debian 12, 13 and sid, as far as it is looked at. */
+/** QEMU's answers on Debian 12, 13 and sid, as far as they are used. */
 const recorded: Record<string, QemuAnswers> = {
   '7.2': answers('QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)', {
     help: [

@@ -36,7 +36,7 @@ vi.mock('node:fs/promises', async (original) => {
   };
 });
 
-// Files share what they have loaded: loaded anew with the mock, and by the next file without it.
+// Test files share loaded modules: load it again with the mock, and let the next file load it without.
 vi.resetModules();
 const { ControlGroups } = await import('../../../src/hostd/qemu/control-groups.js');
 afterAll(() => void vi.resetModules());

@@ -36,7 +36,7 @@ async function listen(name: string, serve: (socket: Socket) => void): Promise<st
   return path;
 }
 
-/** As QEMU's monitor answers. @param heard what it was told */
+/** Answers like QEMU's monitor. @param heard the commands it has received */
 const answers =
   (heard: string[] = []) =>
   (socket: Socket): void => {

@@ -1,4 +1,4 @@
-/** Who connects to hostd and does not go on. */
+/** Clients that connect to hostd and then stall. */
 import { createServer, type Server } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';

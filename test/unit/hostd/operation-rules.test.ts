@@ -1,4 +1,4 @@
-/** Every operation that hostd carries out has a rule who may call it: one that is added without fails here. */
+/** Every operation that hostd carries out has a rule for who may call it; adding one without a rule fails here. */
 import { beforeAll, expect, test } from 'vitest';
 import { ruleOf } from '../../../src/hostd/access/operation-rules.js';
 import { PRIVILEGES } from '../../../src/hostd/access/roles.js';

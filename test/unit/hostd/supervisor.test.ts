@@ -88,7 +88,7 @@ describe('hostd', () => {
     const loop = `if (fs.readFileSync(directory + '/starts', 'utf8').split('\\n').length === 2) setTimeout(() => { for (;;); }, 300);`;
     start(UP + loop, 800);
     await expect.poll(starts, later).toHaveLength(2);
-    // On a machine that gives it little of a processor it is less clear what it does.
+    // With little processor time it is less clear what it does.
     expect(said.join()).toMatch(/hangs and is ended: it has (gone round in a circle|not got anywhere)/);
   });
 

@@ -63,7 +63,7 @@ describe('the warm pool', () => {
     for (let i = 0; i < 8; i++) pool.note('large', shape(4096));
     pool.fill();
     await expect.poll(() => host.alive.filter((key) => key === 'large')).toHaveLength(2);
-    // The one that was taken is not its own any more.
+    // The one that was taken no longer belongs to the pool.
     expect(host.alive).toEqual(['small', 'large', 'large']);
   });
 

@@ -4,7 +4,7 @@ import { Watchdog } from '../../../src/hostd/watchdog.js';
 const EVERY_MS = 2000;
 const HANG_MS = 30_000;
 
-/** What becomes of a process that goes on in this way. @returns after how many seconds it was given up, and why */
+/** What happens to a process that continues like this. @returns after how many seconds it was given up, and why */
 function watch(
   seconds: number,
   at: (ms: number) => { beat?: number | null; state?: string; usedMs?: number },

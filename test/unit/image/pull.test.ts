@@ -231,7 +231,7 @@ describe('pulls side by side', () => {
     const isThere = new Promise<void>((resolve) => {
       joined = resolve;
     });
-    // Who joins a piece of work is told at once how far it is.
+    // A caller who joins a piece of work learns at once how far it is.
     const progress = ({ status }: { status: string }): void => {
       if (status === 'Extracting') joined();
     };

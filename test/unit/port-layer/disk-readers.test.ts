@@ -1,4 +1,4 @@
-/** Disks of containers that harm their reader: the call gets an error, the engine goes on. */
+/** Containers' disks that harm their reader: the call gets an error, and the engine continues. */
 import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';

@@ -44,7 +44,7 @@ const done = encodeRecord(FileReply.done, Buffer.alloc(0));
 const failed = (errno: number, operation: string, path: string): Buffer =>
   encodeRecord(FileReply.error, new FieldWriter().u32(errno).byteString(operation).byteString(path).bytes());
 
-/** A channel whose guest answers with fixed bytes, `size` at a time, as soon as it is asked something. */
+/** A channel whose guest answers any request with fixed bytes, `size` at a time. */
 function guest(answer: Buffer[], size = 7): { channel: ContainerChannel; asked: Buffer[]; killed: () => boolean } {
   const asked: Buffer[] = [];
   const output = new PassThrough({ objectMode: true });

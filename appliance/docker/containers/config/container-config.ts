@@ -1,4 +1,4 @@
-/** The bodies of `POST /containers/create` and `/exec`, checked once, here. As in Docker, unknown fields are passed over. */
+/** The bodies of `POST /containers/create` and `/exec`. They are checked once, here; as in Docker, unknown fields are ignored. */
 import { z } from 'zod';
 import { goType, int, uint } from '../../../../src/common/go-json.js';
 import { RUN_CONFIG_FIELDS } from '../../../image/index.js';

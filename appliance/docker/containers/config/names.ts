@@ -1,4 +1,4 @@
-/** Names for containers that were given none: an adjective and somebody who made computers what they are. */
+/** Names for containers that were given none: an adjective and a pioneer of computing. */
 import { randomInt } from 'node:crypto';
 
 const LEFT =
@@ -12,7 +12,7 @@ const RIGHT =
 
 const pick = (words: string[]): string => words[randomInt(words.length)]!;
 
-/** A name that `taken` does not know; after some tries with a digit behind it. */
+/** A name that is not taken. After some attempts a number is added. */
 export function randomName(taken: (name: string) => boolean): string {
   for (let attempt = 0; ; attempt++) {
     const name = `${pick(LEFT)}_${pick(RIGHT)}${attempt < 5 ? '' : randomInt(10 ** Math.min(6, attempt - 4))}`;

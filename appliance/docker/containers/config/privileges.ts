@@ -1,4 +1,4 @@
-/** What a container's processes may do: capabilities, `--privileged`, `--security-opt`, hidden paths. As Docker works it out. */
+/** What a container's processes may do: capabilities, `--privileged`, `--security-opt`, hidden paths. Works them out as Docker does. */
 import {
   CAPABILITIES,
   type ContainerSpec,
@@ -9,7 +9,7 @@ import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { parseBool } from '../../values/parse-bool.js';
 import type { HostConfig } from './host-options.js';
 
-/** What Docker hides of /proc and /sys. */
+/** The parts of /proc and /sys that Docker hides. */
 export const MASKED_PATHS = [
   '/proc/asound',
   '/proc/acpi',
@@ -25,7 +25,7 @@ export const MASKED_PATHS = [
   '/sys/devices/virtual/powercap',
 ];
 
-/** What Docker lets nobody write to. */
+/** The paths that Docker makes read-only. */
 export const READ_ONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
 const ALL = 'ALL';
@@ -43,7 +43,7 @@ function normalized(field: string, names: string[]): string[] {
   });
 }
 
-/** The capabilities of a container's processes. What is added wins over what is dropped. @throws invalid */
+/** The capabilities of a container's processes. Adding one wins over dropping it. @throws invalid */
 export function capabilities(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Privileged'>): readonly string[] {
   const add = normalized('CapAdd', host.CapAdd ?? []);
   const drop = normalized('CapDrop', host.CapDrop ?? []);
@@ -56,13 +56,13 @@ export function capabilities(host: Pick<HostConfig, 'CapAdd' | 'CapDrop' | 'Priv
 interface SecurityOptions {
   noNewPrivileges: boolean;
   writableCgroups: boolean;
-  /** User namespaces are not kept from processes without rights, which Docker's seccomp profile does. */
+  /** Unprivileged processes may make user namespaces, which Docker's seccomp profile forbids. */
   unconfined: boolean;
 }
 
 /**
- * `--security-opt`. What confines processes that share the host's kernel is moot in a virtual machine of its own when it is lifted;
- * a profile of one's own would have to be carried out. @throws invalid, unsupported
+ * `--security-opt`. Lifting a confinement that protects a shared kernel needs nothing done in a virtual machine; a custom profile would
+ * have to be carried out, so it is refused. @throws invalid, unsupported
  */
 function securityOptions(options: string[]): SecurityOptions {
   const result: SecurityOptions = { noNewPrivileges: false, writableCgroups: false, unconfined: false };
@@ -94,7 +94,7 @@ function securityOptions(options: string[]): SecurityOptions {
   return result;
 }
 
-/** Paths of the request or Docker's own; a privileged container has them all. @throws invalid */
+/** The paths of the request, or else Docker's; none for a privileged container. @throws invalid */
 function paths(given: string[] | null | undefined, own: string[], privileged: boolean): string[] {
   if (privileged) return [];
   const list = given ?? own;
@@ -103,7 +103,7 @@ function paths(given: string[] | null | undefined, own: string[], privileged: bo
   return list;
 }
 
-/** The `oom_score_adj` of a process that the kernel does not kill for want of memory: with nothing to kill, who asks for it waits. */
+/** The `oom_score_adj` of processes that the kernel never kills when memory runs out. With nothing to kill, allocations wait. */
 const NEVER_KILLED = -1000;
 
 /** What `--privileged`, `--cap-add`, `--security-opt` … make of a new container. @throws invalid, unsupported */

@@ -1,4 +1,4 @@
-/** `POST /containers/{id}/update`: what is asked for joined to what there is, as Docker joins them. */
+/** `POST /containers/{id}/update`: joins an update to a container's options, as Docker does. */
 import { conflict, invalid, unsupported } from '../../../../src/common/errors.js';
 import { goType } from '../../../../src/common/go-json.js';
 import { atLeast } from '../../http/api-version.js';
@@ -15,7 +15,7 @@ const UPDATES = hostOptions.flatMap(([name, { update }]): [HostField, Update][] 
 /** The body: the resources of a HostConfig, and a restart policy. */
 export const updateSchema = goType(
   'container.UpdateConfig',
-  // The type says that it has all fields: each of them may be left out.
+  // The type has all fields of HostConfig. That is harmless, for each of them may be left out.
   hostConfigSchema.pick(Object.fromEntries(UPDATES.map(([name]) => [name, true])) as Record<HostField, true>),
 );
 
@@ -28,7 +28,7 @@ export function updateOf(wanted: UpdateBody, apiVersion: string): UpdateBody {
   return Object.fromEntries(Object.entries(wanted).filter(([name]) => names.has(name)));
 }
 
-/** @param available processors of the host @throws invalid, unsupported for what is wrong whatever container it is for */
+/** Checks an update by itself, for any container. @param available processors of the host @throws invalid, unsupported */
 export function checkUpdate(wanted: UpdateBody, available: number): void {
   checkRestartPolicy({ RestartPolicy: wanted.RestartPolicy });
   if (wanted.IOMaximumIOps || wanted.IOMaximumBandwidth)
@@ -39,7 +39,7 @@ export function checkUpdate(wanted: UpdateBody, available: number): void {
       throw unsupported(`${name} is not implemented${update.because === undefined ? '' : `: ${update.because}`}`);
 }
 
-/** The host configuration of a container with an update. @throws conflict, invalid in Docker's words */
+/** The options of a container after an update. @throws conflict, invalid in Docker's words */
 export function joinUpdate(host: HostConfig, wanted: UpdateBody): HostConfig {
   const joined: HostConfig = { ...host };
   const both = (one: number | null | undefined, other: number | null | undefined): boolean =>
@@ -70,7 +70,7 @@ export function joinUpdate(host: HostConfig, wanted: UpdateBody): HostConfig {
   return joined;
 }
 
-/** What is not as it was asked for, or not yet. @param has what the VM has until it is started again */
+/** Warnings of what is discarded, and of what takes effect at the next start. @param has what the VM has until then */
 export function updateWarnings(
   wanted: UpdateBody,
   asked: { cpus: number; memoryMiB: number },

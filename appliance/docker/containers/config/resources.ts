@@ -10,16 +10,16 @@ import { type HostConfig, hostOptions } from './host-options.js';
 
 const DEFAULT_PERIOD = 100_000;
 const MIN_MEMORY = 6 * 2 ** 20;
-/** What the VM's kernel and tether take of its memory, on top of what the container asked for. */
+/** Memory for the VM's kernel and the tether, on top of what the container asked for. */
 const OVERHEAD_MIB = 64;
-/** Besides, where nothing may be killed: the machine's own memory must not run out before the container's limit is reached. */
+/** More of it for containers of which nothing may be killed: the container must reach its limit before the VM runs out of memory. */
 const SPARE_MIB = 32;
-/** vSphere has the memory of a VM in units of so much. */
+/** The memory of a VM is a multiple of this in vSphere. */
 const MEMORY_STEP_MIB = 4;
 const [MIN_SHARES, MAX_SHARES] = [2, 262_144];
-/** vSphere's bound. */
+/** The most that vSphere accepts. */
 const MAX_VM_SHARES = 1_000_000;
-/** Of a control group that nobody gave one. */
+/** The kernel's default for a control group. */
 const USUAL_WEIGHT = '100';
 
 /**
@@ -57,7 +57,7 @@ export function asksForCpus(host: HostConfig): boolean {
 
 /**
  * @param available processors of the host
- * @param updating what is not said stays as it is
+ * @param updating fields that are not set keep their value, so that they cannot be missing
  * @throws invalid in Docker's words
  */
 export function checkResources(host: HostConfig, available: number, updating = false): void {
@@ -88,7 +88,7 @@ function checkMemoryNodes(set: string): void {
     throw invalid(`Requested memory nodes are not available - requested ${set}, available: 0`);
 }
 
-/** The machine has no swap: any limit on memory and swap together that memory keeps to is kept. */
+/** The VM has no swap, so that memory alone never exceeds a limit on memory and swap together. */
 function checkMemory(host: HostConfig, updating: boolean): void {
   const {
     memory: bytes,
@@ -124,8 +124,8 @@ function cpus(part: string, set: string, available: number): number[] {
 }
 
 /**
- * Processors of the virtual machine. It has whole ones of its own: a set of n gives it n, a share of them is rounded up.
- * @param available of the host
+ * Processors of the virtual machine. It can only have whole ones: a set of n gives it n, fractions are rounded up.
+ * @param available processors of the host
  */
 export function processors(host: HostConfig, fallback: number, available: number): number {
   const inSet = cpuSet(host.CpusetCpus ?? '', available).size;
@@ -135,18 +135,18 @@ export function processors(host: HostConfig, fallback: number, available: number
   return inSet > 0 ? Math.min(whole, inSet) : whole;
 }
 
-/** Memory of the virtual machine in MiB: what was asked for is the container's, the kernel's comes on top. */
+/** Memory of the virtual machine in MiB: what the container asked for, and the overhead on top. */
 export function memory(host: HostConfig, fallbackMiB: number): number {
   if (!host.Memory || host.Memory <= 0) return fallbackMiB;
   const needed = (megabytes: number): number => Math.ceil(megabytes / MEMORY_STEP_MIB) * MEMORY_STEP_MIB;
   const asked = host.Memory / 2 ** 20 + OVERHEAD_MIB;
-  // Who waits for memory may be given some by `update`: without a new start only if the machine has it.
+  // Processes that wait for memory must be able to get some by `update` without a restart, so the VM has the usual amount at least.
   return host.OomKillDisable === true ? Math.max(needed(asked + SPARE_MIB), fallbackMiB) : needed(asked);
 }
 
 /**
- * Bytes that the container's processes may use. Where none of them may be killed that is less than the virtual machine has, whatever
- * was asked for: a kernel that has no memory for itself and nothing to kill gives up.
+ * Bytes that the container's processes may use. If none of them may be killed, that is less than the virtual machine has, whatever was
+ * asked for: a kernel that runs out of memory and has nothing to kill panics.
  */
 function memoryLimit(host: HostConfig, machineMiB: number): number {
   const asked = host.Memory && host.Memory > 0 ? host.Memory : 0;
@@ -170,7 +170,7 @@ export function resourceWarnings(host: HostConfig): string[] {
 }
 
 /**
- * Every limit that this table knows, `max` (`0` for a guarantee) where the options ask for none.
+ * All limits by cgroup file; `max` (`0` for a guarantee) where the options ask for none.
  * @param machineMiB memory of the virtual machine
  */
 export function allLimits(host: HostConfig, machineMiB: number): Record<string, string> {
@@ -201,15 +201,15 @@ function quota({ NanoCpus, CpuQuota }: HostConfig): string {
   return CpuQuota && CpuQuota > 0 ? String(CpuQuota) : 'max';
 }
 
-/** Shares (2 to 262144, 1024 the usual) as a weight of cgroup version 2 (1 to 10000), as runc converts them. */
+/** Converts shares (2 to 262144, usually 1024) to a weight of cgroup version 2 (1 to 10000), as runc does. */
 function weight(shares: number): number {
   const bounded = Math.min(Math.max(shares, MIN_SHARES), MAX_SHARES);
   return 1 + Math.floor(((bounded - MIN_SHARES) * 9999) / (MAX_SHARES - MIN_SHARES));
 }
 
-/** Settings of the VM's kernel that options other than `--sysctl` stand for. */
+/** Kernel settings of the VM that carry out options other than `--sysctl`. */
 function kernelSettings(host: HostConfig): Record<string, string> {
-  // Who asks in vain asks again at once: the kernel is not to list all processes each time.
+  // A process that gets no memory tries again at once; the kernel must not log a list of all processes each time.
   const quiet: Record<string, string> = host.OomKillDisable === true ? { 'vm.oom_dump_tasks': '0' } : {};
   const swappiness = host.MemorySwappiness ?? -1;
   if (swappiness === -1) return quiet;
@@ -218,7 +218,7 @@ function kernelSettings(host: HostConfig): Record<string, string> {
 
 /**
  * `--storage-opt size=`: bytes that the container's root filesystem, image and all, may take.
- * @param largest of the image store's disks, in bytes
+ * @param largest size of the image store's disks, in bytes
  * @throws invalid
  */
 export function rootSize(options: Record<string, string>, largest: number): number | undefined {
@@ -241,7 +241,7 @@ function byteSize(text: string): number {
   return Math.floor(bytes);
 }
 
-/** `--cpu-shares`, 1024 the usual of a container, as shares of a VM: 1000 for each processor the usual. */
+/** Converts `--cpu-shares` (usually 1024) to shares of a VM (usually 1000 for each processor). */
 export function vmShares({ CpuShares }: HostConfig, cpus: number): { cpuShares?: number } {
   if (!CpuShares) return {};
   const bounded = Math.min(Math.max(CpuShares, MIN_SHARES), MAX_SHARES);

@@ -20,7 +20,7 @@ export function parseSignal(text: string): number {
   return known;
 }
 
-/** {@link parseSignal}, for a text of an image: one that is no signal is as good as none. */
+/** {@link parseSignal} for texts of an image: one that is not a signal is ignored. */
 export function signalOr(text: string | undefined, fallback: number): number {
   if (text === undefined) return fallback;
   try {

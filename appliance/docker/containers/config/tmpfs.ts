@@ -1,4 +1,4 @@
-/** `--tmpfs path:options`: from words to the flags and data of mount(2). */
+/** `--tmpfs path:options`: turns the options into the flags and data of mount(2). */
 import { posix } from 'node:path';
 import type { TmpfsSpec } from '../../../../port-layer/index.js';
 import { invalid } from '../../../../src/common/errors.js';
@@ -26,7 +26,7 @@ const FLAGS: Record<string, { flag: number; clear?: true }> = {
   nostrictatime: { flag: 2 ** 24, clear: true },
 };
 
-/** How mounts below it spread, which replaces what was said of that before; `MS_REC` for those with an `r`. */
+/** How mounts below it propagate; the last option wins. Those with an `r` include `MS_REC`. */
 const PROPAGATION: Record<string, number> = {
   unbindable: 2 ** 17,
   runbindable: 2 ** 17 + 2 ** 14,
@@ -38,14 +38,14 @@ const PROPAGATION: Record<string, number> = {
   rshared: 2 ** 20 + 2 ** 14,
 };
 
-/** What the filesystem itself takes, each with a value. */
+/** Options of the filesystem itself; each has a value. */
 const DATA = new Set(['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blocks', 'mpol']);
 const NOEXEC_NOSUID_NODEV = 8 | 2 | 4;
 const MAX_MOUNTS = 100;
 const MAX_OPTIONS = 400;
 
 /**
- * Filesystems in memory, the outer ones first.
+ * Filesystems in memory, outer ones before those mounted inside them.
  * @param given paths and their options, as in HostConfig.Tmpfs
  * @throws invalid in Docker's words
  */

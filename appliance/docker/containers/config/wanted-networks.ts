@@ -34,7 +34,7 @@ function macAddress(own: string, endpoint: string, network: string): string {
   if (mac === '') return '';
   if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac))
     throw invalid(`invalid config for network ${network}: invalid MAC address ${own || endpoint}`);
-  // With the group bit (IEEE 802) it is an address of several cards.
+  // With the group bit (IEEE 802) it addresses a group of cards, not one.
   if ((Number.parseInt(mac.slice(0, 2), 16) & 1) !== 0 || mac === '00:00:00:00:00:00')
     throw invalid(`invalid config for network ${network}: MAC address ${own || endpoint} is not one of a network card`);
   return mac;
