@@ -21,8 +21,8 @@ interface ById {
   container: string;
 }
 
-/** What is under way, or wished for, when a container is being removed. */
-export type RemovalHinders = 'start' | 'remove' | 'update' | 'attach' | 'files';
+/** What a removal that is under way stands against. */
+export type RemovalHinders = 'remove' | 'update' | 'attach' | 'files';
 
 /** A process that could not be started: a container's first one, or an exec's. */
 interface NotStarted {
@@ -32,7 +32,6 @@ interface NotStarted {
 }
 
 const BEING_REMOVED: Record<RemovalHinders, string> = {
-  start: 'cannot be started',
   remove: 'cannot be removed twice',
   update: 'cannot be updated',
   attach: 'cannot be attached to',
@@ -68,14 +67,11 @@ export const CODES = {
     'conflict',
     (s: ById) => `container ${s.container} was paused by suspending its VM alone: its guest cannot be asked`,
   ),
-  /** The host holds the VM until somebody answers its question, such as a full datastore. */
-  'container.standsStill': code(
+  /** Its host holds its VM until somebody answers a question, such as a full datastore. */
+  'container.standsStill': code('conflict', (s: { reason: string }) => `${s.reason}: the container stands still`),
+  'container.heldByHost': code(
     'conflict',
     (s: ById & { reason: string }) => `container ${s.container} is held by its host: ${s.reason}`,
-  ),
-  'container.wrongState': code(
-    'conflict',
-    (s: ById & { from: string; to: string }) => `container ${s.container} is ${s.from} and cannot become ${s.to}`,
   ),
   /** It ended while it was asked for something. */
   'container.stopped': code('conflict', (_: Nothing) => 'the container has stopped'),
@@ -91,6 +87,7 @@ export const CODES = {
   ),
 
   // --- starting processes
+  'start.beingRemoved': code('conflict', (_: Nothing) => 'the container is being removed and cannot be started'),
   'start.tooLate': code('timeout', (_: Nothing) => 'the container VM does not start its process in time'),
   'start.poweredOff': code('internal', (_: Nothing) => 'container VM has unexpectedly powered off'),
   /** What the caller prepares before a start failed, and names the exit code that the start is to end with. */
@@ -254,7 +251,8 @@ export const CODES = {
   'network.notFound': code('notFound', (s: { network: string }) => `there is no network '${s.network}'`),
   /** A container's own network, when it is started. */
   'network.gone': code('notFound', (s: { network: string }) => `a container's network '${s.network}' is gone`),
-  'network.tooMany': code('invalid', (_: Nothing) => 'a container can be created with one network'),
+  'network.tooMany': code('invalid', (s: { most: number }) => `a container can be on ${s.most} networks`),
+  'network.givenTwice': code('invalid', (s: { network: string }) => `the network '${s.network}' is given twice`),
   'network.noAddress': code('insufficientResources', (s: { subnet: string }) => `${s.subnet} has no free address`),
   'network.foreignAddress': code(
     'conflict',

@@ -5,7 +5,7 @@
  *
  * Two sorts of errors carry no code: `cancelled`, and `internal` for an invariant that does not hold.
  */
-import { CaissonError, conflict, type ErrorKind, kindOf, messageOf } from '../src/common/errors.js';
+import { CaissonError, type ErrorKind, kindOf, messageOf } from '../src/common/errors.js';
 import { CODES } from './error-codes.js';
 
 export type { ArchiveEntry, RemovalHinders } from './error-codes.js';
@@ -33,7 +33,6 @@ export function isCode<C extends ErrorCode>(error: unknown, wanted: C): error is
 
 /** What a process that this error kept from starting would have ended with. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof StartError) return error.exitCode;
   const subject: object = error instanceof PortLayerError ? (error as PortLayerError).subject : {};
   return 'exitCode' in subject && typeof subject.exitCode === 'number' ? subject.exitCode : 128;
 }
@@ -56,24 +55,7 @@ export function errorRecord(error: unknown): ErrorRecord {
 
 /** The error that a record is of. */
 export function errorOf({ kind, message, known }: ErrorRecord): CaissonError {
-  if (known === undefined) return new CaissonError(kind, message);
+  // It may be of a version that knows more codes: its message can be read.
+  if (known === undefined || !(known.code in CODES)) return new CaissonError(kind, message);
   return new PortLayerError(known.code, known.subject as ErrorSubject<ErrorCode>);
-}
-
-/** The container's (or exec's) process could not be started. */
-export class StartError extends CaissonError {
-  constructor(
-    /** 127 not found, 126 not executable, 128 otherwise: what the docker CLI ends with. */
-    readonly exitCode: number,
-    message: string,
-  ) {
-    super('invalid', message);
-  }
-}
-
-/** A container's name is another container's, in Docker's words. */
-export function nameTaken(name: string, holder: string): CaissonError {
-  return conflict(
-    `Conflict. The container name "/${name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
-  );
 }

@@ -15,10 +15,8 @@ export {
   errorRecord,
   exitCodeOf,
   isCode,
-  nameTaken,
   PortLayerError,
   type RemovalHinders,
-  StartError,
 } from './errors.js';
 export type { ContainerSpec, LogRotation } from './exec/container-spec.js';
 export type * from './exec/types.js';

@@ -1,9 +1,9 @@
 /** All containers of the virtual container host, by id and name; kept true by watching their VMs. */
-import { conflict, notFound } from '../../src/common/errors.js';
-import { nameTaken } from '../errors.js';
+
+import { PortLayerError } from '../errors.js';
 import type { Container } from './container.js';
 
-/** Look-ups in Docker's way. */
+/** Finds containers by name, id, and the beginning of an id. */
 export class ContainerCache {
   private readonly byId = new Map<string, Container>();
   /** Names of containers that are being created. */
@@ -35,15 +35,15 @@ export class ContainerCache {
     const exact = this.byId.get(name) ?? this.all().find((container) => container.spec.name === name);
     if (exact !== undefined) return exact;
     const matching = /^[0-9a-f]+$/.test(name) ? this.all().filter((container) => container.id.startsWith(name)) : [];
-    if (matching.length > 1) throw conflict(`Multiple IDs found with provided prefix: ${name}`);
-    if (matching.length === 0) throw notFound(`No such container: ${reference}`);
+    if (matching.length > 1) throw new PortLayerError('container.ambiguous', { prefix: name });
+    if (matching.length === 0) throw new PortLayerError('container.notFound', { reference });
     return matching[0]!;
   }
 
-  /** Keeps a name for a container. @throws conflict in Docker's words. @returns gives it back */
+  /** Keeps a name for a container. @throws conflict when another has it. @returns gives it back */
   reserve(name: string, id: string): () => void {
     const holder = this.all().find((container) => container.spec.name === name)?.id ?? this.reserved.get(name);
-    if (holder !== undefined && holder !== id) throw nameTaken(name, holder);
+    if (holder !== undefined && holder !== id) throw new PortLayerError('container.nameTaken', { name, holder });
     this.reserved.set(name, id);
     return () => this.reserved.delete(name);
   }

@@ -2,6 +2,8 @@
  * A container's life as data: one state at a time, each with only the fields that have a meaning in it. What can happen in a state and
  * what follows is in `container-next.ts`.
  */
+
+import type { ErrorRecord } from '../errors.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import type { ProcessList, ResourceUsage } from '../observe/types.js';
 import type { RunStatus } from './run-status.js';
@@ -38,7 +40,7 @@ export type Pause =
 /** A container that is not running: it can be started. */
 export type Resting =
   /** It has never run. `failure`: how the last attempt to start it ended. */
-  | { kind: 'created'; failure: { exitCode: number; error: string } | null }
+  | { kind: 'created'; failure: { exitCode: number; error: ErrorRecord } | null }
   /** `keep`: its last run was ended only to start another, so it stays even if it has --rm. */
   | { kind: 'exited'; run: PastRun; keep: boolean };
 
@@ -78,7 +80,7 @@ export type ContainerLife =
   | { kind: 'ending'; run: Run; reported: ReportedExit }
   | { kind: 'removing'; rest: Resting }
   /** It could not be removed. */
-  | { kind: 'dead'; rest: Resting; error: string }
+  | { kind: 'dead'; rest: Resting; error: ErrorRecord }
   /** Its machine is gone or no longer ours. Nothing follows. */
   | { kind: 'removed'; rest: Resting };
 
@@ -115,7 +117,7 @@ export type ContainerEvent =
   | { type: 'stop'; keep: boolean }
   | { type: 'mark'; yes: boolean }
   | { type: 'remove' }
-  | { type: 'removeFailed'; error: string }
+  | { type: 'removeFailed'; error: ErrorRecord }
   // Messages of the guest
   | { type: 'started'; pid: number }
   | { type: 'failed'; reason: Error; exitCode: number }

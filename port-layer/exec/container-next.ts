@@ -1,6 +1,6 @@
 /** What follows an event in a container's life: one pure function. An event without a meaning in the current state changes nothing. */
-import { conflict, internal, messageOf } from '../../src/common/errors.js';
-import { StartError } from '../errors.js';
+import { internal } from '../../src/common/errors.js';
+import { errorRecord, exitCodeOf, PortLayerError } from '../errors.js';
 import {
   type ContainerEffect,
   type ContainerEvent,
@@ -15,7 +15,7 @@ import {
   type Run,
   restOf,
 } from './container-life.js';
-import { KILLED, outcome, type RunStatus, startError } from './run-status.js';
+import { KILLED, notStarted, outcome, type RunStatus } from './run-status.js';
 
 /** The new facts, and what has to be done. */
 export interface ContainerStep {
@@ -24,7 +24,6 @@ export interface ContainerStep {
 }
 
 const NOT_PAUSED: Pause = { kind: 'no' };
-const START_FAILED = 128;
 
 /** What follows an event. */
 export function nextContainer(facts: ContainerFacts, event: ContainerEvent): ContainerStep {
@@ -141,11 +140,10 @@ function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep 
   if (life.kind !== 'powering') return { facts, effects: [] };
   switch (status.kind) {
     case 'failed': {
-      const reason = startError(status.code, status.message);
-      return failed(facts, life.rest, reason, reason.exitCode);
+      return failed(facts, life.rest, notStarted('container', status.code, status.message));
     }
     case 'none':
-      return failed(facts, life.rest, internal('container VM has unexpectedly powered off'));
+      return failed(facts, life.rest, new PortLayerError('start.poweredOff', {}));
     default: {
       // It ran and ended before we heard of its start.
       const ran = running(life, status.kind === 'started' ? status.pid : 0);
@@ -182,8 +180,8 @@ function exited(
 }
 
 function failed(facts: ContainerFacts, rest: Resting, reason: Error, code?: number): ContainerStep {
-  const error = messageOf(reason);
-  const exitCode = code ?? (reason instanceof StartError ? reason.exitCode : START_FAILED);
+  const error = errorRecord(reason);
+  const exitCode = code ?? exitCodeOf(reason);
   const life: Resting =
     rest.kind === 'created'
       ? { kind: 'created', failure: { exitCode, error } }
@@ -199,8 +197,7 @@ function gone(facts: ContainerFacts, at: Date): ContainerStep {
   const { life } = facts;
   let before: ContainerStep = { facts, effects: [] };
   if (hasRun(life)) before = exited(facts, life, { kind: 'none' }, at);
-  else if (isStarting(life))
-    before = failed(facts, restOf(life), conflict('container is marked for removal and cannot be started'));
+  else if (isStarting(life)) before = failed(facts, restOf(life), new PortLayerError('start.beingRemoved', {}));
   return {
     facts: { ...before.facts, life: { kind: 'removed', rest: restOf(before.facts.life) } },
     effects: [

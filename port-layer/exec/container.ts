@@ -1,6 +1,7 @@
 /** A container as the port layer keeps it in memory. All of it can be read back from its VM. */
 import { EventEmitter } from 'node:events';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
+import { errorRecord, PortLayerError } from '../errors.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import {
@@ -199,7 +200,8 @@ export class Container extends EventEmitter<Events> implements Occupant {
     if (hasRun(life)) {
       const { startedAt, last, oomKilled, pid } = life.run;
       const lastFinishedAt = last?.end.finishedAt ?? null;
-      const error = this.facts.standstill;
+      const { standstill: reason } = this.facts;
+      const error = reason === '' ? null : errorRecord(new PortLayerError('container.standsStill', { reason }));
       return { ...all, startedAt, finishedAt: null, lastFinishedAt, exitCode: 0, error, oomKilled, pid };
     }
     const past = pastOf(restOf(life));
@@ -218,6 +220,6 @@ type Past = Pick<
 function pastOf(rest: Resting): Past {
   const never = { lastFinishedAt: null, pid: 0 };
   if (rest.kind === 'exited') return { ...never, startedAt: rest.run.startedAt, ...rest.run.end };
-  const { exitCode, error } = rest.failure ?? { exitCode: 0, error: '' };
+  const { exitCode, error } = rest.failure ?? { exitCode: 0, error: null };
   return { ...never, startedAt: null, finishedAt: null, exitCode, error, oomKilled: false };
 }

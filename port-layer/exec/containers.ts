@@ -1,9 +1,10 @@
 /** Containers as virtual machines: what is asked of a container becomes VM operations. News of the VMs come in by {@link VmObserver}. */
 import { EventEmitter } from 'node:events';
-import { cancelled, conflict, isKind, messageOf, notModified } from '../../src/common/errors.js';
+import { cancelled, isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { errorRecord, PortLayerError } from '../errors.js';
 import { brokeProtocol } from '../interaction/patience.js';
 import { cardAddresses } from '../network/endpoints.js';
 import type { Networks } from '../network/networks.js';
@@ -88,7 +89,7 @@ export class Containers implements ExecService, ExecContext {
       this.emit({
         type: 'guestBroken',
         container: container.info(),
-        error: brokeProtocol(how).message,
+        error: errorRecord(brokeProtocol(how)),
         time: new Date(),
       }),
     );
@@ -158,7 +159,7 @@ export class Containers implements ExecService, ExecContext {
   start(id: string, prepare?: () => Promise<Preparation>): Promise<void> {
     const container = this.cache.resolve(id);
     if (container.running && !container.ending)
-      return Promise.reject(notModified(`container ${container.id} is already running`));
+      return Promise.reject(new PortLayerError('container.alreadyRunning', { container: container.id }));
     return container.exclusive(() => this.starter.start(container, prepare));
   }
 
@@ -167,7 +168,7 @@ export class Containers implements ExecService, ExecContext {
   async stop(id: string, options: StopOptions): Promise<void> {
     const container = this.cache.resolve(id);
     await container.settled();
-    if (!container.running) throw notModified(`container ${container.id} is not running`);
+    if (!container.running) throw new PortLayerError('container.alreadyStopped', { container: container.id });
     container.dispatch({ type: 'stop', keep: options.keep === true });
     const ended = nextEnd(container);
     const seconds = options.timeoutSeconds ?? container.spec.stopTimeoutSeconds;
@@ -184,12 +185,12 @@ export class Containers implements ExecService, ExecContext {
   async kill(id: string, signal: number): Promise<void> {
     const container = this.cache.resolve(id);
     await container.settled();
-    if (!container.running) throw conflict(`container ${container.id} is not running`);
+    if (!container.running) throw new PortLayerError('container.notRunning', { container: container.id });
     if (signal === SIGKILL) {
       await this.killHard(container, nextEnd(container));
       return;
     }
-    if (container.channel === null) throw conflict(`container ${container.id} is not running`);
+    if (container.channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
     await container.channel.signal(0, signal);
   }
 
@@ -259,11 +260,10 @@ export class Containers implements ExecService, ExecContext {
 
   async remove(id: string, options: { force: boolean; volumes?: boolean }): Promise<void> {
     const container = this.cache.resolve(id);
-    if (container.facts.marked) throw conflict(`removal of container ${container.id} is already in progress`);
+    if (container.facts.marked)
+      throw new PortLayerError('container.beingRemoved', { container: container.id, hinders: 'remove' });
     if ((container.running || container.starting) && !options.force) {
-      throw conflict(
-        `cannot remove container "/${container.spec.name}": container is running: stop the container before removing or force remove`,
-      );
+      throw new PortLayerError('container.stillRunning', { container: container.id, name: container.spec.name });
     }
     container.dispatch({ type: 'mark', yes: true });
     try {
@@ -275,7 +275,7 @@ export class Containers implements ExecService, ExecContext {
 
   /** @param disposes see {@link keepsNothing} */
   private async destroy(container: Container, disposes: boolean): Promise<void> {
-    const reason = conflict('container is marked for removal and cannot be started');
+    const reason = new PortLayerError('start.beingRemoved', {});
     container.dispatch({ type: 'abort', reason, exitCode: START_FAILED });
     await container.settled();
     // If nothing can be lost, there is no need to ask the guest to end.
@@ -289,7 +289,7 @@ export class Containers implements ExecService, ExecContext {
         await this.client.runTask('Destroy_Task', container.vm, {});
       } catch (error) {
         if (!isKind(error, 'notFound')) {
-          container.dispatch({ type: 'removeFailed', error: messageOf(error) });
+          container.dispatch({ type: 'removeFailed', error: errorRecord(error) });
           throw error;
         }
       }

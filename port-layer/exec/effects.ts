@@ -99,11 +99,11 @@ export class Effects {
         emit({ type: of, container: info, exitCode: info.exitCode, time: info.finishedAt ?? time });
         return;
       case 'startFailed':
-        emit({ type: of, container: info, error: info.error, time });
+        emit({ type: of, container: info, time });
         return;
       case 'paused':
       case 'unpaused':
-        if (info.error !== '') log.error({ container: id, reason: info.error }, 'a container stands still');
+        if (info.error !== null) log.error({ container: id, reason: info.error.message }, 'a container stands still');
         log.info({ container: id, paused: info.paused }, 'container paused or resumed');
         break;
       case 'removed':

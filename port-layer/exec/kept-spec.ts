@@ -1,7 +1,7 @@
 /** A container's spec as it is kept with its VM: JSON, and where that is long (ranges of ports, say) compressed. */
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { invalid } from '../../src/common/errors.js';
 import { isFullId } from '../../src/common/ids.js';
+import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from './container-spec.js';
 
 /** What is longer is compressed: others stay readable for administrators. */
@@ -16,8 +16,7 @@ export function keptSpec(spec: ContainerSpec): string {
   const text = JSON.stringify(spec);
   if (text.length <= PLAIN) return text;
   const packed = COMPRESSED + gzipSync(text).toString('base64');
-  if (packed.length > MOST)
-    throw invalid("the container's configuration is too large: give it fewer variables or labels");
+  if (packed.length > MOST) throw new PortLayerError('container.specTooLarge', {});
   return packed;
 }
 

@@ -196,6 +196,6 @@ function stand(life: Extract<MachineLife, { kind: 'on' }>, now: Stand): MachineS
   const question = now.kind === 'asks' ? now.question : null;
   const asked = before.kind === 'asks' ? before.question : null;
   if (before.kind === now.kind && question?.id === asked?.id) return { life, effects: [] };
-  const told = question === null ? '' : `${question.reason}: the container stands still`;
+  const told = question === null ? '' : question.reason;
   return { life: { ...life, stand: now }, effects: [{ do: 'still', yes: now.kind !== 'goes', question: told }] };
 }

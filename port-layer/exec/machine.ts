@@ -15,7 +15,7 @@ import {
   type SeenPower,
   standsStill,
 } from './machine-life.js';
-import { startError } from './run-status.js';
+import { notStarted } from './run-status.js';
 import type { VmQuestion } from './vm-question.js';
 
 const log = logger('exec');
@@ -177,7 +177,7 @@ export class Machine {
       const container = containerOf(session);
       if (container === undefined) return;
       this.dispatch({ type: 'heard' });
-      container.dispatch({ type: 'failed', reason: startError(code, message), exitCode: code });
+      container.dispatch({ type: 'failed', reason: notStarted('container', code, message), exitCode: code });
     });
     channel.on('exited', (session, { code, oomKilled }) =>
       containerOf(session)?.dispatch({ type: 'ended', exit: { exitCode: code, oomKilled, at: new Date() } }),

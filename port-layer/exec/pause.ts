@@ -2,9 +2,10 @@
  * Pauses containers: the guest freezes the processes, then the VM is suspended in memory. To read its files meanwhile, the VM is woken
  * while the processes stay frozen: the container is paused all along.
  */
-import { conflict, messageOf, unavailable } from '../../src/common/errors.js';
+import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { Freeze } from '../../tether/protocol/frames.js';
+import { PortLayerError } from '../errors.js';
 import { lookOnce } from '../observe/observe.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
@@ -32,8 +33,9 @@ export class Pauser {
 
   /** Callers must hold the container ({@link Container.exclusive}). @throws conflict */
   async pause(container: Container): Promise<void> {
-    if (!container.running || container.ending) throw conflict(`container ${container.id} is not running`);
-    if (container.paused) throw conflict(`Container ${container.id} is already paused`);
+    if (!container.running || container.ending)
+      throw new PortLayerError('container.notRunning', { container: container.id });
+    if (container.paused) throw new PortLayerError('container.alreadyPaused', { container: container.id });
     // If its processes cannot be frozen, nobody can ask it afterwards.
     const seen = await lookOnce(container, AbortSignal.timeout(LOOK_MS)).catch((error: unknown) => {
       log.debug({ container: container.id, err: messageOf(error) }, 'a container is paused unseen');
@@ -54,7 +56,8 @@ export class Pauser {
 
   /** Callers must hold the container. @throws unavailable when it is not paused, or its processes do not go on */
   async unpause(container: Container): Promise<void> {
-    if (!container.running || !container.paused) throw unavailable(`Container ${container.id} is not paused`);
+    if (!container.running || !container.paused)
+      throw new PortLayerError('container.notPaused', { container: container.id });
     const { machine } = container;
     container.dispatch({ type: 'hold', yes: true });
     try {
@@ -132,7 +135,7 @@ export class Pauser {
   }
 
   private async thaw(container: Container): Promise<void> {
-    if (container.channel === null) throw conflict(`container ${container.id} is not running`);
+    if (container.channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
     await container.channel.freeze(Freeze.thawed);
     container.dispatch({ type: 'frozen', yes: false });
     // An endpoint that takes over cannot ask a suspended guest, so the record says it.
@@ -145,11 +148,9 @@ export class Pauser {
 
   private async wake(container: Container): Promise<void> {
     const { machine, facts } = container;
-    if (machine.question !== null) throw conflict(`Container ${container.id} is paused: ${facts.standstill}`);
-    if (!container.frozen)
-      throw conflict(
-        `Container ${container.id} was paused by suspending its virtual machine alone: unpause it before it is looked into`,
-      );
+    if (machine.question !== null)
+      throw new PortLayerError('container.heldByHost', { container: container.id, reason: facts.standstill });
+    if (!container.frozen) throw new PortLayerError('container.suspendedOnly', { container: container.id });
     container.dispatch({ type: 'hold', yes: true });
     try {
       await this.powerOn(container);

@@ -1,4 +1,6 @@
 /** What the port layer keeps with a VM of its current or last run (key `caisson.run`), so that a restarted endpoint finds it. */
+
+import type { ErrorRecord } from '../errors.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import type { ContainerFacts, FoundRun, PastRun, Resting } from './container-life.js';
 import { hasRun, restOf } from './container-life.js';
@@ -18,7 +20,7 @@ export interface RunRecord {
   /** How it ended, if the guest could not report it because its VM was killed. */
   killed?: { at: string; exitCode: number; oomKilled?: boolean };
   /** The run before this one. */
-  last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: string };
+  last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: ErrorRecord | null };
 }
 
 /** Reads a record; null for a VM that never ran, and for anything that is no record. */
@@ -69,11 +71,19 @@ function recordOf(run: { startedAt: Date; endpoints: NetworkEndpoint[]; last: Pa
   };
 }
 
+/** Why a start failed, as it was recorded. What cannot be read is shown as it stands. */
+function keptError(kept: unknown): ErrorRecord | null {
+  if (kept === null || kept === undefined || kept === '') return null;
+  const { kind, message } = kept as Partial<ErrorRecord>;
+  if (typeof kind === 'string' && typeof message === 'string') return kept as ErrorRecord;
+  return { kind: 'internal', message: typeof kept === 'string' ? kept : JSON.stringify(kept) };
+}
+
 /** The container before its current run. */
 function before({ last }: RunRecord): Resting {
   if (last === undefined) return { kind: 'created', failure: null };
   const { startedAt, finishedAt, exitCode, oomKilled, error } = last;
-  const end = { exitCode, oomKilled, error, finishedAt: new Date(finishedAt) };
+  const end = { exitCode, oomKilled, error: keptError(error), finishedAt: new Date(finishedAt) };
   return { kind: 'exited', run: { startedAt: new Date(startedAt), end }, keep: false };
 }
 
@@ -87,7 +97,7 @@ export function foundRest(record: RunRecord | null, status: RunStatus, on: boole
   if (on || status.kind !== 'failed') return { kind: 'exited', run: { startedAt, end }, keep: false };
   const rest = before(record);
   const { exitCode, error } = end;
-  if (rest.kind === 'created') return { kind: 'created', failure: { exitCode, error } };
+  if (rest.kind === 'created') return { kind: 'created', failure: error === null ? null : { exitCode, error } };
   return { ...rest, run: { ...rest.run, end: { ...rest.run.end, exitCode, error, oomKilled: false } } };
 }
 

@@ -1,10 +1,7 @@
 /** What the guest reports of its run, as it stands in `guestinfo.caisson.run.status` (see docs/internals/guest-rpc.md). */
-import { StartError } from '../errors.js';
+import { type ErrorRecord, type ErrorSubject, errorRecord, isCode, PortLayerError } from '../errors.js';
 
 export const STATUS_KEY = 'guestinfo.caisson.run.status';
-/** What runc and the daemon put before the cause, and clients look for. */
-const START_PREFIX =
-  'failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ';
 /** Exit code of a run whose VM was killed: as of SIGKILL. */
 export const KILLED = 137;
 
@@ -43,7 +40,7 @@ function time(ns: string | undefined): Date {
 export interface Outcome {
   exitCode: number;
   oomKilled: boolean;
-  error: string;
+  error: ErrorRecord | null;
   finishedAt: Date;
 }
 
@@ -51,49 +48,42 @@ export interface Outcome {
 export function outcome(status: RunStatus, fallback: { at: Date; exitCode: number; oomKilled?: boolean }): Outcome {
   switch (status.kind) {
     case 'exited':
-      return { exitCode: status.code, oomKilled: status.oomKilled, error: '', finishedAt: status.at };
+      return { exitCode: status.code, oomKilled: status.oomKilled, error: null, finishedAt: status.at };
     case 'failed':
       return {
         exitCode: status.code,
         oomKilled: false,
-        error: startError(status.code, status.message).message,
+        error: errorRecord(notStarted('container', status.code, status.message)),
         finishedAt: fallback.at,
       };
     default:
       return {
         exitCode: fallback.exitCode,
         oomKilled: fallback.oomKilled ?? false,
-        error: '',
+        error: null,
         finishedAt: fallback.at,
       };
   }
 }
 
-/** Whether what the guest says is of the user or group that a process was to run as: Docker finds that out itself. */
-export function isUserProblem(message: string): boolean {
-  return message.startsWith('unable to find ') || message.startsWith('uids and gids ');
-}
-
-/** What Docker adds where something on the way to a path is no directory. */
-const MOUNT_HINT =
-  ': Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type';
-
-/** What is wrong with an environment, in runc's words: an exec's is looked at when it starts. Undefined: nothing. */
-export function environmentProblem(env: readonly string[]): string | undefined {
+/** What is wrong with an environment; undefined: nothing. An exec's is checked when it starts. */
+export function environmentProblem(
+  env: readonly string[],
+): Pick<ErrorSubject<'process.badEnvironment'>, 'problem' | 'entry'> | undefined {
   for (const entry of env) {
-    const quoted = (): string => JSON.stringify(entry).replaceAll('\\u0000', '\\x00');
-    if (entry.startsWith('=')) return `environment variable name can't be empty: ${quoted()}`;
-    if (entry.includes('\0')) return `environment variable value can't contain null(\\x00): ${quoted()}`;
+    if (entry.startsWith('=')) return { problem: 'noName', entry };
+    if (entry.includes('\0')) return { problem: 'nul', entry };
   }
   return undefined;
 }
 
-/** What the guest says of a process it can't start, in Docker's words. */
-export function startError(code: number, message: string): StartError {
-  const directory = /^mkdir (.*): not a directory$/i.exec(message)?.[1];
-  // What Docker finds out before it calls runc.
-  if (directory !== undefined) return new StartError(code, `Cannot mkdir: ${directory} is not a directory`);
-  if (isUserProblem(message)) return new StartError(code, message);
-  const hint = /^exec: .*: not a directory$/s.test(message) ? MOUNT_HINT : '';
-  return new StartError(code, `${START_PREFIX}${message}${hint}`);
+/** Why the guest could not start a process. It looks up users and groups itself. */
+export function notStarted(of: 'container' | 'exec', exitCode: number, reason: string): PortLayerError {
+  const unknownUser = reason.startsWith('unable to find ') || reason.startsWith('uids and gids ');
+  return new PortLayerError(unknownUser ? 'process.unknownUser' : 'process.notStarted', { of, exitCode, reason });
+}
+
+/** True for what {@link notStarted} makes: the guest's own word that the process does not run. */
+export function isGuestsWord(error: Error): boolean {
+  return isCode(error, 'process.notStarted') || isCode(error, 'process.unknownUser');
 }

@@ -1,8 +1,8 @@
 /** Starting a container: its VM is given a program, is powered on, and its process runs or tells why it can't. */
-import { conflict, isKind, messageOf, notModified, timeout } from '../../src/common/errors.js';
+import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
-import { StartError } from '../errors.js';
+import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
 import { cardAddresses } from '../network/endpoints.js';
 import { volumeDisks } from '../storage/volume-disks.js';
@@ -14,7 +14,7 @@ import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { programSpec } from './program-spec.js';
 import { newRecord, RUN_KEY } from './run-record.js';
-import { environmentProblem, startError } from './run-status.js';
+import { environmentProblem, isGuestsWord } from './run-status.js';
 import type { Preparation } from './types.js';
 import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
@@ -38,8 +38,8 @@ export class Starter {
   async start(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
     // Whoever has seen the process end may start it again at once.
     if (container.ending) await container.until(() => !container.ending, { ms: ENDING_MS });
-    if (container.running) throw notModified(`container ${container.id} is already running`);
-    if (container.leaving) throw conflict('container is marked for removal and cannot be started');
+    if (container.running) throw new PortLayerError('container.alreadyRunning', { container: container.id });
+    if (container.leaving) throw new PortLayerError('start.beingRemoved', {});
     container.dispatch({ type: 'start' });
     const former = container.spec;
     try {
@@ -66,7 +66,7 @@ export class Starter {
     await this.powerOn(container, (await prepare?.()) ?? { annotations: {} });
     const ms = FIRST_PROCESS.mostMs + VOLUME_MS * volumeDisks(container.spec).length;
     if (!(await container.until(() => container.life.kind !== 'powering', { ms })))
-      throw timeout('the container VM does not start its process in time');
+      throw new PortLayerError('start.tooLate', {});
     if (container.life.kind === 'failing') throw container.life.reason;
   }
 
@@ -82,7 +82,8 @@ export class Starter {
     };
     const endpoints = networks.bind(spec, machine.macs ?? (await this.readMacs(container)));
     const wrong = environmentProblem(spec.process.env);
-    if (wrong !== undefined) throw startError(START_FAILED, `error during container init: ${wrong}`);
+    if (wrong !== undefined)
+      throw new PortLayerError('process.badEnvironment', { of: 'container', exitCode: START_FAILED, ...wrong });
     const channel = machine.channelOn(channelPath(config, container.id));
     channel.release();
     await machine.channelClosed();
@@ -113,7 +114,7 @@ export class Starter {
   /** Has no effect if the process runs all the same. */
   private abort(container: Container, error: unknown): void {
     const reason = error instanceof Error ? error : new Error(messageOf(error));
-    const exitCode = error instanceof StartError ? error.exitCode : START_FAILED;
+    const exitCode = exitCodeOf(error);
     if (container.running)
       log.warn({ container: container.id, err: messageOf(error) }, 'it runs, though its start is said to have failed');
     container.dispatch({ type: 'abort', reason, exitCode });
@@ -128,7 +129,7 @@ export class Starter {
         ms,
       });
     // The guest reports, unmounts and powers off by itself.
-    if (life.reason instanceof StartError) {
+    if (isGuestsWord(life.reason)) {
       machine.dispatch({ type: 'expect', what: 'guest' });
       if (await down(GUEST_OFF_MS)) return;
     }

@@ -1,5 +1,6 @@
 /** Containers: what is asked of them, and what they are told to be. Plain data; what the personality wants to keep goes into `annotations`. */
 
+import type { ErrorRecord } from '../errors.js';
 import type { Links, NetworkEndpoint } from '../network/types.js';
 import type { ContainerSpec } from './container-spec.js';
 
@@ -25,8 +26,8 @@ export interface ContainerInfo {
   lastFinishedAt?: Date | null;
   /** Of the last run; 0 before the first. */
   exitCode: number;
-  /** Why the last start failed, or ''. */
-  error: string;
+  /** Why the last start failed, or why it stands still; null: neither. */
+  error: ErrorRecord | null;
   oomKilled: boolean;
   /** Its VM is suspended in memory; `state` is what it was, and will be. */
   paused: boolean;
@@ -41,7 +42,7 @@ export interface ContainerInfo {
 export interface ExitStatus {
   exitCode: number;
   oomKilled: boolean;
-  error: string;
+  error: ErrorRecord | null;
 }
 
 export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
@@ -53,8 +54,9 @@ export type ContainerEvent =
   /** The kernel has killed a process of it for want of memory; the container may go on. */
   | { type: 'oom'; container: ContainerInfo; time: Date }
   /** Its guest sent over the channel what no guest sends, and was hung up on: "the guest broke the protocol: it sent …". */
-  | { type: 'guestBroken'; container: ContainerInfo; error: string; time: Date }
-  | { type: 'startFailed'; container: ContainerInfo; error: string; time: Date };
+  | { type: 'guestBroken'; container: ContainerInfo; error: ErrorRecord; time: Date }
+  /** `container.error` says why. */
+  | { type: 'startFailed'; container: ContainerInfo; time: Date };
 
 /** See {@link ExecService.stop}. */
 export interface StopOptions {
@@ -86,8 +88,8 @@ export interface ExecService {
   list(): ContainerInfo[];
   /**
    * Powers the VM on; resolves when the process runs.
-   * @throws notModified (runs already); invalid with a message that begins with `exec: ` when the process can't be started
-   *   (`StartError` carries exit code 126 or 127); insufficientResources; conflict
+   * @throws notModified (runs already); invalid when the process can't be started (the subject has exit code 126, 127 or
+   *   128); insufficientResources; conflict
    * @param prepare what the caller must have ready before the VM is powered on. When it fails, the start has failed.
    */
   start(id: string, prepare?: () => Promise<Preparation>): Promise<void>;
@@ -95,9 +97,9 @@ export interface ExecService {
   stop(id: string, options: StopOptions): Promise<void>;
   /** Delivers a signal to the first process. @throws conflict when not running */
   kill(id: string, signal: number): Promise<void>;
-  /** Suspends the VM in memory. @throws conflict in Docker's words when it does not run, or is paused already */
+  /** Suspends the VM in memory. @throws conflict when it does not run, or is paused already */
   pause(id: string): Promise<void>;
-  /** @throws unavailable in Docker's words when it is not paused */
+  /** @throws unavailable when it is not paused */
   unpause(id: string): Promise<void>;
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;
   /**

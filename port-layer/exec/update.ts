@@ -1,6 +1,7 @@
 /** Changing what a container may use, while it runs or not. */
-import { conflict, messageOf } from '../../src/common/errors.js';
+import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { PortLayerError } from '../errors.js';
 import type { Container } from './container.js';
 import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
@@ -17,7 +18,8 @@ export async function updateResources(
   container: Container,
   { cpus, memoryMiB, cpuShares, limits, limitsNow, annotations }: ResourceUpdate,
 ): Promise<{ cpus: number; memoryMiB: number }> {
-  if (container.leaving) throw conflict('Container is marked for removal and cannot be "update".');
+  if (container.leaving)
+    throw new PortLayerError('container.beingRemoved', { container: container.id, hinders: 'update' });
   const { hardware: pending, ...former } = container.spec;
   const has =
     pending !== undefined

@@ -3,11 +3,12 @@ import { randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import type { Socket } from 'node:net';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { conflict, invalid, isKind, unavailable } from '../../src/common/errors.js';
+import { isKind } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
 import { Freeze } from '../../tether/protocol/frames.js';
+import { PortLayerError } from '../errors.js';
 import { type OutputBudget, OutputShare, outputBudget } from './output-budget.js';
 import { ANSWER, brokeProtocol, fromGuest, type Patience, START } from './patience.js';
 import { SecondPeer } from './second-peer.js';
@@ -202,7 +203,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       connection.on('limited', onLimited);
       return () => connection.off('limited', onLimited);
     });
-    if (problem !== '') throw invalid(problem);
+    if (problem !== '') throw new PortLayerError('guest.refusedLimits', { reason: problem });
   }
 
   /**
@@ -220,7 +221,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       connection.on('frozen', onFrozen);
       return () => connection.off('frozen', onFrozen);
     });
-    if (problem !== '') throw unavailable(problem);
+    if (problem !== '') throw new PortLayerError('guest.refusedFreeze', { reason: problem });
     return now;
   }
 
@@ -299,9 +300,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       waiting.abort();
     }
     if (this.connection !== null) return this.connection;
-    throw this.closing
-      ? conflict('the container has stopped')
-      : unavailable('the container VM does not connect its channel');
+    throw this.closing ? new PortLayerError('container.stopped', {}) : new PortLayerError('guest.notConnected', {});
   }
 
   /** One peer at a time: a second one is let in only if the first is dead. */

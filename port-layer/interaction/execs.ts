@@ -4,7 +4,7 @@ import { encodeProcess } from '../../tether/program/compile.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { isCode, PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
-import { environmentProblem, isUserProblem } from '../exec/run-status.js';
+import { environmentProblem, notStarted } from '../exec/run-status.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
 import type { AttachedStreams, ExecInfo } from './types.js';
 
@@ -30,15 +30,6 @@ interface Exec extends ExecInfo {
 
 /** What an older tether, which does not know the question, cannot run. */
 const NOTHING_TO_RUN = '/';
-
-/** Why the guest could not start an exec. It looks up users and groups itself. */
-function notStarted({ code: exitCode, message: reason }: ProcessFailure): PortLayerError {
-  return new PortLayerError(isUserProblem(reason) ? 'process.unknownUser' : 'process.notStarted', {
-    of: 'exec',
-    exitCode,
-    reason,
-  });
-}
 
 /** The execs of all containers. */
 export class Execs {
@@ -68,7 +59,7 @@ export class Execs {
     } catch (error) {
       if (!(error instanceof ProcessFailure)) throw error;
       // What else is in the way is told when the exec is started.
-      const failure = notStarted(error);
+      const failure = notStarted('exec', error.code, error.message);
       if (isCode(failure, 'process.unknownUser')) throw failure;
     }
   }
@@ -115,7 +106,7 @@ export class Execs {
     return exec;
   }
 
-  /** See `InteractionService.execStart`. @throws StartError, conflict (ran already, or the container does not run) */
+  /** See `InteractionService.execStart`. @throws invalid (it cannot be started), conflict (ran already, or the container does not run) */
   async start(
     execId: string,
     options: { detach: boolean; size?: { rows: number; cols: number } },
@@ -143,7 +134,7 @@ export class Execs {
     if (wrong !== undefined) {
       this.end(exec, NOT_STARTED);
       exec.over = Promise.resolve(NOT_STARTED);
-      throw new PortLayerError('process.notStarted', { of: 'exec', exitCode: NOT_STARTED, reason: wrong });
+      throw new PortLayerError('process.badEnvironment', { of: 'exec', exitCode: NOT_STARTED, ...wrong });
     }
     const { session, output, started } = await channel.exec(encodeProcess(process)).catch((error: unknown) => {
       this.end(exec, NOT_STARTED);
@@ -177,7 +168,7 @@ export class Execs {
       await started;
     } catch (error) {
       output.destroy();
-      if (error instanceof ProcessFailure) throw notStarted(error);
+      if (error instanceof ProcessFailure) throw notStarted('exec', error.code, error.message);
       throw error;
     }
     if (options.detach) {

@@ -59,7 +59,7 @@ export interface InteractionService {
   logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable>;
   /**
    * Looks up who an exec with this `ProcessSpec.user` would run as; numbers need no look-up, and none of the container.
-   * @throws invalid in Docker's words when there is no such user or group
+   * @throws invalid when there is no such user or group
    */
   checkUser(containerId: string, user: string): Promise<void>;
   execCreate(
@@ -67,7 +67,7 @@ export interface InteractionService {
     process: ProcessSpec,
     streams: { stdin: boolean; stdout: boolean; stderr: boolean },
   ): Promise<ExecInfo>;
-  /** Starts an exec; `detach`: null. @throws StartError as in `start` (exit code 126/127) */
+  /** Starts an exec; `detach`: null. @throws invalid, with an exit code as in `start` */
   execStart(
     execId: string,
     options: { detach: boolean; size?: { rows: number; cols: number } },
@@ -78,6 +78,6 @@ export interface InteractionService {
   /** The exit code, when a started exec has ended. */
   execWait(execId: string): Promise<number>;
   execInspect(execId: string): ExecInfo;
-  /** Execs of a container that are known (running ones, and ended ones for a while). */
+  /** Execs of a container that have not ended, started or not. */
   execIds(containerId: string): string[];
 }

@@ -1,6 +1,6 @@
 /** IPv4 addresses of one network: given in order and taken back. */
 import { Address4 } from 'ip-address';
-import { conflict, insufficientResources } from '../../src/common/errors.js';
+import { PortLayerError } from '../errors.js';
 
 /**
  * The pool of a subnet. The first address is the gateway's; network and broadcast addresses are never given. The search goes on
@@ -35,14 +35,15 @@ export class AddressPool {
       this.hold(candidate, owner);
       return format(candidate);
     }
-    throw insufficientResources(`no available IPv4 addresses on this network's address pools: ${this.subnet}`);
+    throw new PortLayerError('network.noAddress', { subnet: this.subnet });
   }
 
   /** Takes the address that `owner` was found with. @throws conflict when somebody else holds it or it is none of the pool's */
   claim(address: string, owner: string): void {
     const value = new Address4(address).bigInt();
-    if (value < this.first || value > this.last) throw conflict(`${address} is not an address of ${this.subnet}`);
-    if ((this.owners.get(value) ?? owner) !== owner) throw conflict('Address already in use');
+    if (value < this.first || value > this.last)
+      throw new PortLayerError('network.foreignAddress', { address, subnet: this.subnet });
+    if ((this.owners.get(value) ?? owner) !== owner) throw new PortLayerError('network.addressInUse', { address });
     this.hold(value, owner);
   }
 

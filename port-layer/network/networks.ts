@@ -1,8 +1,9 @@
 /** The container networks: those of the virtual container host's configuration. */
 
-import { invalid, isKind, notFound } from '../../src/common/errors.js';
+import { isKind } from '../../src/common/errors.js';
 import { newId, sha256 } from '../../src/common/ids.js';
 import { DEFAULT_NETWORK, type NetworkConfig, type VchConfig } from '../config.js';
+import { PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 import { AddressPool } from './address-pool.js';
@@ -36,12 +37,10 @@ export class Networks implements NetworkService {
    * @throws invalid for a network that is named twice, and for more than a VM has cards
    */
   check(spec: Pick<ContainerSpec, 'networks'>): void {
-    if (spec.networks.length > MAX_CARDS)
-      throw invalid(`Container cannot be connected to network endpoints: more than ${MAX_CARDS} networks`);
+    if (spec.networks.length > MAX_CARDS) throw new PortLayerError('network.tooMany', { most: MAX_CARDS });
     const names = spec.networks.map(({ network }) => network);
     const twice = names.find((name, at) => names.indexOf(name) !== at);
-    if (twice !== undefined)
-      throw invalid(`Container cannot be connected to network endpoints: network ${twice} is given twice`);
+    if (twice !== undefined) throw new PortLayerError('network.givenTwice', { network: twice });
   }
 
   /**
@@ -110,13 +109,13 @@ export class Networks implements NetworkService {
     const found =
       networks.find(({ name }) => name === wanted) ??
       networks.find(({ id }) => wanted.length >= 4 && id.startsWith(wanted));
-    if (found === undefined) throw notFound(`network ${reference} not found`);
+    if (found === undefined) throw new PortLayerError('network.notFound', { network: reference });
     return found;
   }
 
   private joinable(name: string): Network {
     const network = this.networks.find((one) => one.name === name);
-    if (network === undefined) throw notFound(`failed to set up container networking: network ${name} not found`);
+    if (network === undefined) throw new PortLayerError('network.gone', { network: name });
     return network;
   }
 }

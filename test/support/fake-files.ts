@@ -1,7 +1,7 @@
 /** Files of containers for tests of the routes: a few fixed ones; what is unpacked is kept. */
 import { Readable } from 'node:stream';
+import { PortLayerError } from '../../port-layer/errors.js';
 import type { FileChange, FileService, PathStat } from '../../port-layer/index.js';
-import { notFound } from '../../src/common/errors.js';
 
 /** The same files in every container. */
 export class FakeFiles implements FileService {
@@ -23,7 +23,7 @@ export class FakeFiles implements FileService {
   stat(id: string, path: string): Promise<PathStat> {
     const stat = this.entries.get(path);
     return stat === undefined
-      ? Promise.reject(notFound(`Could not find the file ${path} in container ${id}`))
+      ? Promise.reject(new PortLayerError('files.notFound', { container: id, path }))
       : Promise.resolve(stat);
   }
 

@@ -1,10 +1,10 @@
 /** An observe service for tests: it reports what the test wants. */
 
+import { PortLayerError } from '../../port-layer/errors.js';
 import type { ContainerInfo } from '../../port-layer/index.js';
 import { parseProcesses } from '../../port-layer/observe/processes.js';
 import type { Meter, ObserveService, ProcessList, ResourceUsage } from '../../port-layer/observe/types.js';
 import { parseUsage } from '../../port-layer/observe/usage.js';
-import { conflict } from '../../src/common/errors.js';
 
 /** Facts as an observer in a guest sends them. */
 export function facts(texts: Record<string, string>): Map<string, Buffer> {
@@ -53,16 +53,16 @@ export class FakeObserve implements ObserveService {
 
   constructor(private readonly exec: { resolve(reference: string): ContainerInfo }) {}
 
-  processes(id: string): Promise<ProcessList> {
+  async processes(id: string): Promise<ProcessList> {
     this.running(id);
-    return Promise.resolve(parseProcesses(facts(PROCESSES), new Date(Date.UTC(2026, 5, 5, 12))));
+    return parseProcesses(facts(PROCESSES), new Date(Date.UTC(2026, 5, 5, 12)));
   }
 
-  meter(id: string): Promise<Meter> {
+  async meter(id: string): Promise<Meter> {
     this.running(id);
     this.open++;
     let closed = false;
-    return Promise.resolve({
+    return {
       read: async (): Promise<ResourceUsage> => {
         this.running(id);
         return parseUsage(facts(this.usage), new Date());
@@ -71,11 +71,11 @@ export class FakeObserve implements ObserveService {
         if (!closed) this.open--;
         closed = true;
       },
-    });
+    };
   }
 
   private running(id: string): void {
     const { state } = this.exec.resolve(id);
-    if (state !== 'running') throw conflict(`container ${id} is not running`);
+    if (state !== 'running') throw new PortLayerError('container.notRunning', { container: id });
   }
 }

@@ -1,10 +1,10 @@
 /**
  * The port layer for tests of what stands on it: containers are child processes of the test (`fake-process.ts`), everything
- * else is kept in memory. It keeps to the contract in `port-layer/types.ts`.
+ * else is kept in memory. It keeps to the contract in `port-layer`.
  */
 import { EventEmitter, once } from 'node:events';
 import { Readable } from 'node:stream';
-import { StartError } from '../../port-layer/errors.js';
+import { errorRecord, exitCodeOf, PortLayerError } from '../../port-layer/errors.js';
 import type {
   AttachedStreams,
   AttachOptions,
@@ -29,17 +29,16 @@ import type {
 } from '../../port-layer/index.js';
 import { StorageReserve, storageLimits } from '../../port-layer/storage/storage-reserve.js';
 
-import { cancelled, conflict, internal, invalid, notFound, notModified } from '../../src/common/errors.js';
+import { cancelled, internal } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { FakeFiles } from './fake-files.js';
 import { FakeObserve } from './fake-observe.js';
-import { FakeProcess, waitingStdin } from './fake-process.js';
+import { FakeProcess, NotStarted, waitingStdin } from './fake-process.js';
 import { FakeVolumes } from './fake-volumes.js';
 
-const START_PREFIX =
-  'failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ';
-const EXEC_PREFIX = 'OCI runtime exec failed: exec failed: unable to start container process: ';
+/** Exit code of an exec that was not started for another reason than its program. */
+const NOT_STARTED = 128;
 const BRIDGE_ID = 'b'.repeat(64);
 
 /** A container of the fake. */
@@ -59,7 +58,7 @@ class FakeContainer extends EventEmitter<{ started: [FakeProcess]; exited: [Exit
       startedAt: null,
       finishedAt: null,
       exitCode: 0,
-      error: '',
+      error: null,
       oomKilled: false,
       paused: false,
       pid: 0,
@@ -92,8 +91,8 @@ class FakeExecService implements ExecService {
     const exact = this.containers.get(name) ?? all.find(({ info }) => info.spec.name === name);
     if (exact !== undefined) return exact;
     const matching = all.filter(({ info }) => name !== '' && info.spec.id.startsWith(name));
-    if (matching.length > 1) throw conflict(`Multiple IDs found with provided prefix: ${name}`);
-    if (matching.length === 0) throw notFound(`No such container: ${reference}`);
+    if (matching.length > 1) throw new PortLayerError('container.ambiguous', { prefix: name });
+    if (matching.length === 0) throw new PortLayerError('container.notFound', { reference });
     return matching[0]!;
   }
 
@@ -111,10 +110,7 @@ class FakeExecService implements ExecService {
 
   private checkName(name: string): void {
     const holder = [...this.containers.values()].find(({ info }) => info.spec.name === name);
-    if (holder !== undefined)
-      throw conflict(
-        `Conflict. The container name "/${name}" is already in use by container "${holder.info.spec.id}". You have to remove (or rename) that container to be able to reuse that name.`,
-      );
+    if (holder !== undefined) throw new PortLayerError('container.nameTaken', { name, holder: holder.info.spec.id });
   }
 
   resolve(reference: string): ContainerInfo {
@@ -128,7 +124,7 @@ class FakeExecService implements ExecService {
   async start(id: string, prepare?: () => Promise<Preparation>): Promise<void> {
     const container = this.container(id);
     const { info } = container;
-    if (container.running) throw notModified(`container ${id} is already running`);
+    if (container.running) throw new PortLayerError('container.alreadyRunning', { container: info.spec.id });
     const before = info.state;
     info.state = 'starting';
     try {
@@ -137,20 +133,16 @@ class FakeExecService implements ExecService {
       if (container.process !== null) container.pastRuns.push(...container.process.log);
       container.process = new FakeProcess(info.spec.process);
     } catch (thrown) {
-      const error =
-        thrown instanceof StartError
-          ? new StartError(thrown.exitCode, START_PREFIX + thrown.message)
-          : (thrown as Error);
+      const error = notStarted(thrown, 'container');
       this.failStart = null;
       Object.assign(info, {
         state: before,
-        error: error.message,
-        exitCode: error instanceof StartError ? error.exitCode : 128,
+        error: errorRecord(error),
+        exitCode: exitCodeOf(error),
       });
       this.events.emit('event', {
         type: 'startFailed',
         container: { ...info },
-        error: error.message,
         time: new Date(),
       });
       for (const reader of container.early) reader.push(null);
@@ -168,7 +160,7 @@ class FakeExecService implements ExecService {
       startedAt: new Date(),
       finishedAt: null,
       exitCode: 0,
-      error: '',
+      error: null,
       endpoints: info.spec.networks.map(({ network, aliases }) => ({
         network,
         networkId: BRIDGE_ID,
@@ -199,7 +191,7 @@ class FakeExecService implements ExecService {
 
   async stop(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
     const container = this.container(id);
-    if (!container.running) throw notModified(`container ${id} is not running`);
+    if (!container.running) throw new PortLayerError('container.alreadyStopped', { container: container.info.spec.id });
     const exit = once(container, 'exited');
     container.process!.signal(options.signal ?? container.info.spec.stopSignal);
     this.wake(container);
@@ -211,7 +203,7 @@ class FakeExecService implements ExecService {
 
   async kill(id: string, signal: number): Promise<void> {
     const container = this.container(id);
-    if (!container.running) throw conflict(`container ${container.info.spec.id} is not running`);
+    if (!container.running) throw new PortLayerError('container.notRunning', { container: container.info.spec.id });
     const exit = once(container, 'exited');
     container.process!.signal(signal);
     if (signal === 9) this.wake(container);
@@ -221,8 +213,8 @@ class FakeExecService implements ExecService {
   async pause(id: string): Promise<void> {
     const container = this.container(id);
     const { info } = container;
-    if (!container.running) throw conflict(`container ${info.spec.id} is not running`);
-    if (info.paused) throw conflict(`Container ${info.spec.id} is already paused`);
+    if (!container.running) throw new PortLayerError('container.notRunning', { container: info.spec.id });
+    if (info.paused) throw new PortLayerError('container.alreadyPaused', { container: info.spec.id });
     container.process!.signal(19);
     info.paused = true;
     this.emit('paused', container);
@@ -231,7 +223,7 @@ class FakeExecService implements ExecService {
   async unpause(id: string): Promise<void> {
     const container = this.container(id);
     const { info } = container;
-    if (!info.paused) throw internal(`Container ${info.spec.id} is not paused`);
+    if (!info.paused) throw new PortLayerError('container.notPaused', { container: info.spec.id });
     this.wake(container);
   }
 
@@ -240,11 +232,6 @@ class FakeExecService implements ExecService {
     container.process!.signal(18);
     container.info.paused = false;
     this.emit('unpaused', container);
-  }
-
-  async restart(id: string, options: { signal?: number; timeoutSeconds?: number }): Promise<void> {
-    if (this.container(id).running) await this.stop(id, options);
-    await this.start(id);
   }
 
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus> {
@@ -261,9 +248,7 @@ class FakeExecService implements ExecService {
     const container = this.container(id);
     const { spec } = container.info;
     if (container.running && !options.force)
-      throw conflict(
-        `cannot remove container "/${spec.name}": container is running: stop the container before removing or force remove`,
-      );
+      throw new PortLayerError('container.stillRunning', { container: spec.id, name: spec.name });
     if (container.running) await this.kill(spec.id, 9);
     if (!this.containers.delete(spec.id)) return;
     this.emit('removed', container);
@@ -320,7 +305,7 @@ class FakeInteraction implements InteractionService {
 
   async resize(id: string, size: { rows: number; cols: number }): Promise<void> {
     const container = this.service.container(id);
-    if (!container.running) throw conflict(`container ${id} is not running`);
+    if (!container.running) throw new PortLayerError('container.notRunning', { container: container.info.spec.id });
     this.sizes.push({ id: container.info.spec.id, ...size });
   }
 
@@ -344,12 +329,18 @@ class FakeInteraction implements InteractionService {
   }
 
   async checkUser(_containerId: string, user: string): Promise<void> {
-    if (user === 'nosuch') throw invalid('unable to find user nosuch: no matching entries in passwd file');
+    if (user === 'nosuch')
+      throw new PortLayerError('process.unknownUser', {
+        of: 'exec',
+        exitCode: 126,
+        reason: 'unable to find user nosuch: no matching entries in passwd file',
+      });
   }
 
   async execCreate(containerId: string, process: ProcessSpec, streams: ExecInfo['openedStreams']): Promise<ExecInfo> {
     const container = this.service.container(containerId);
-    if (!container.running) throw conflict(`container ${containerId} is not running`);
+    if (!container.running) throw new PortLayerError('container.notRunning', { container: container.info.spec.id });
+    if (process.args.length === 0) throw new PortLayerError('exec.noCommand', {});
     const info: ExecInfo = {
       id: newId(),
       containerId: container.info.spec.id,
@@ -365,20 +356,26 @@ class FakeInteraction implements InteractionService {
 
   private known(id: string): { info: ExecInfo; process: FakeProcess | null } {
     const exec = this.execs.get(id);
-    if (exec === undefined) throw notFound(`No such exec instance: ${id}`);
+    if (exec === undefined) throw new PortLayerError('exec.notFound', { exec: id });
     return exec;
   }
 
   async execStart(id: string, options: { detach: boolean }): Promise<AttachedStreams | null> {
     const exec = this.known(id);
-    if (exec.process !== null || exec.info.exitCode !== null) throw conflict(`exec command ${id} has already run`);
+    if (exec.process !== null || exec.info.exitCode !== null)
+      throw new PortLayerError(exec.info.exitCode === null ? 'exec.alreadyRunning' : 'exec.alreadyRun', { exec: id });
+    const { cwd } = exec.info.process;
+    if (cwd !== '' && !cwd.startsWith('/')) {
+      exec.info.exitCode = NOT_STARTED;
+      throw new PortLayerError('exec.relativeDirectory', { of: 'exec', exitCode: NOT_STARTED, directory: cwd });
+    }
     let process: FakeProcess;
     try {
       process = new FakeProcess(exec.info.process);
     } catch (error) {
-      const failure = error as StartError;
-      exec.info.exitCode = failure.exitCode;
-      throw new StartError(failure.exitCode, EXEC_PREFIX + failure.message);
+      const failure = notStarted(error, 'exec');
+      exec.info.exitCode = exitCodeOf(failure);
+      throw failure;
     }
     exec.process = process;
     Object.assign(exec.info, { running: true, pid: process.pid });
@@ -389,7 +386,7 @@ class FakeInteraction implements InteractionService {
   }
 
   async execResize(id: string, size: { rows: number; cols: number }): Promise<void> {
-    this.known(id);
+    if (this.known(id).info.exitCode !== null) throw new PortLayerError('exec.ended', { exec: id });
     this.sizes.push({ id, ...size });
   }
 
@@ -399,7 +396,7 @@ class FakeInteraction implements InteractionService {
 
   async execWait(id: string): Promise<number> {
     const { process } = this.known(id);
-    if (process === null) throw conflict(`exec ${id} was not started`);
+    if (process === null) throw new PortLayerError('exec.notStarted', { exec: id });
     return process.over;
   }
 
@@ -409,13 +406,20 @@ class FakeInteraction implements InteractionService {
 
   execIds(containerId: string): string[] {
     return [...this.execs.values()]
-      .filter(({ info }) => info.containerId === containerId && info.running)
+      .filter(({ info }) => info.containerId === containerId && info.exitCode === null)
       .map(({ info }) => info.id);
   }
 
   killAll(): void {
     for (const { process } of this.execs.values()) process?.signal(9);
   }
+}
+
+/** What the port layer makes of why the guest did not start a process. */
+function notStarted(thrown: unknown, of: 'container' | 'exec'): Error {
+  if (!(thrown instanceof NotStarted)) return thrown as Error;
+  const { exitCode, reason } = thrown;
+  return new PortLayerError('process.notStarted', { of, exitCode, reason });
 }
 
 /** A chunk's lines. */
@@ -450,7 +454,7 @@ class FakeNetworks implements NetworkService {
 
   resolve(reference: string): NetworkInfo {
     const found = this.list().find(({ id, name }) => name === reference || id.startsWith(reference));
-    if (found === undefined) throw notFound(`network ${reference} not found`);
+    if (found === undefined) throw new PortLayerError('network.notFound', { network: reference });
     return found;
   }
 }

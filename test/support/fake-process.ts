@@ -6,13 +6,22 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { Readable, Writable } from 'node:stream';
-import { StartError } from '../../port-layer/errors.js';
 import type { OutputChunk } from '../../port-layer/index.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 
+/** Why a process was not started, as the guest says it. */
+export class NotStarted extends Error {
+  constructor(
+    readonly exitCode: number,
+    readonly reason: string,
+  ) {
+    super(reason);
+  }
+}
+
 const quote = (arg: string): string => `'${arg.replaceAll("'", `'\\''`)}'`;
 
-/** @throws StartError as the guest reports it */
+/** @throws NotStarted as the guest reports it */
 function find(spec: ProcessSpec): void {
   const [command = ''] = spec.args;
   const path = spec.env.find((entry) => entry.startsWith('PATH='))?.slice(5) ?? '';
@@ -26,9 +35,9 @@ function find(spec: ProcessSpec): void {
     } catch {
       // Told below.
     }
-    throw new StartError(126, `exec: "${command}": permission denied`);
+    throw new NotStarted(126, `exec: "${command}": permission denied`);
   }
-  throw new StartError(
+  throw new NotStarted(
     127,
     command.includes('/')
       ? `exec: "${command}": stat ${command}: no such file or directory`
@@ -46,7 +55,7 @@ export class FakeProcess {
   private readonly child: ChildProcess;
   private ended = false;
 
-  /** @throws StartError */
+  /** @throws NotStarted */
   constructor(spec: ProcessSpec) {
     find(spec);
     const [command = '', ...args] = spec.tty

@@ -1,6 +1,6 @@
 /** Volumes of the fake port layer: names and their records, without content. */
+import { PortLayerError } from '../../port-layer/errors.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../port-layer/index.js';
-import { conflict, notFound } from '../../src/common/errors.js';
 
 /** @param used whether a container has a volume */
 export class FakeVolumes implements VolumeStore {
@@ -28,17 +28,23 @@ export class FakeVolumes implements VolumeStore {
   }
 
   async populate(name: string, content: VolumeContent): Promise<boolean> {
+    this.known(name);
     this.contents.push({ ...content, volume: name });
     return true;
   }
 
   async remove(name: string): Promise<void> {
-    if (!this.volumes.has(name)) throw notFound(`get ${name}: no such volume`);
-    if (this.used(name)) throw conflict(`remove ${name}: volume is in use`);
+    this.known(name);
+    if (this.used(name)) throw new PortLayerError('volume.inUse', { volume: name });
     this.volumes.delete(name);
   }
 
-  async usage(): Promise<number> {
+  async usage(name: string): Promise<number> {
+    this.known(name);
     return 4096;
+  }
+
+  private known(name: string): void {
+    if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
   }
 }

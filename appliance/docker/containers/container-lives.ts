@@ -3,6 +3,7 @@ import type { ContainerInfo } from '../../../port-layer/index.js';
 import { conflict } from '../../../src/common/errors.js';
 import type { HealthService } from '../health/health-service.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
+import { dockerMessageOf } from '../words/docker-message.js';
 import type { ContainerLife } from './container-life.js';
 import { isUp } from './container-state.js';
 
@@ -41,6 +42,6 @@ export function checkRunning(container: ContainerInfo, up = isUp(container)): vo
 export function checkNotPaused(container: ContainerInfo, named: string, before: string): void {
   if (!container.paused) return;
   // No user paused it: its disk ran out of room, so unpausing would not help.
-  if (container.error !== '') throw conflict(`${named} is paused: ${container.error}`);
+  if (container.error !== null) throw conflict(`${named} is paused: ${dockerMessageOf(container.error)}`);
   throw conflict(`${named} is paused, unpause the container before ${before}`);
 }

@@ -6,6 +6,7 @@ import type { LogForwarding } from '../logging/log-forwarding.js';
 import type { ContainerPorts } from '../networks/container-ports.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
 import type { VolumeService } from '../volumes/volume-service.js';
+import { dockerMessageOf } from '../words/docker-message.js';
 import { isUp } from './container-state.js';
 import type { Lifecycle } from './lifecycle.js';
 
@@ -64,7 +65,7 @@ export class ContainerObserver {
         break;
       case 'paused':
         health.paused(id);
-        publish('pause', container.error === '' ? {} : { reason: container.error });
+        publish('pause', container.error === null ? {} : { reason: dockerMessageOf(container.error) });
         break;
       case 'unpaused':
         health.resumed(container);
@@ -75,7 +76,7 @@ export class ContainerObserver {
         break;
       case 'guestBroken':
         // Docker has no such event: its containers have no guest that could break.
-        publish('guest_error', { error: event.error });
+        publish('guest_error', { error: dockerMessageOf(event.error) });
         break;
       case 'startFailed':
         ports.release(id);

@@ -6,7 +6,7 @@ import {
   type ContainerSpec,
   type ExecService,
   type HostInfo,
-  nameTaken,
+  PortLayerError,
 } from '../../../port-layer/index.js';
 import { invalid, notFound } from '../../../src/common/errors.js';
 import { wantedPorts } from '../../gateway/index.js';
@@ -103,7 +103,8 @@ export class ContainerCreation {
   private async createWithVolumes(body: CreateBody, spec: ContainerSpec): Promise<ContainerInfo> {
     const { exec, volumes } = this.parts;
     const holder = exec.list().find((container) => container.spec.name === spec.name);
-    if (holder !== undefined) throw nameTaken(spec.name, holder.spec.id);
+    if (holder !== undefined)
+      throw new PortLayerError('container.nameTaken', { name: spec.name, holder: holder.spec.id });
     const mounted = await volumes.prepare(body, spec);
     try {
       return await exec.create(mounted);

@@ -4,6 +4,7 @@ import type { HealthState } from '../health/health-state.js';
 import { API_VERSION, atLeast } from '../http/api-version.js';
 import { STORAGE_DRIVER } from '../system/storage-driver.js';
 import { mountsView } from '../volumes/mount-points.js';
+import { dockerMessageOf } from '../words/docker-message.js';
 import type { DockerConfig } from './config/docker-config.js';
 import type { ContainerLife } from './container-life.js';
 import { intactRecord } from './container-record.js';
@@ -74,7 +75,7 @@ function stateView(container: ContainerInfo, life: ContainerLife): object {
     Dead: container.state === 'dead',
     Pid: container.pid,
     ExitCode: container.exitCode,
-    Error: container.error,
+    Error: dockerMessageOf(container.error),
     StartedAt: container.startedAt?.toISOString() ?? NEVER,
     FinishedAt: (container.finishedAt ?? container.lastFinishedAt)?.toISOString() ?? NEVER,
     ...(life.health === null ? {} : { Health: healthView(life.health) }),

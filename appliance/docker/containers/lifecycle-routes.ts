@@ -14,7 +14,7 @@ import type { PublishContainerEvent } from '../events/event-publisher.js';
 import { atLeast } from '../http/api-version.js';
 import { flag, hangup, integer, query, terminalSize, versionOf } from '../http/request.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
-import { dockerMessage } from '../words/docker-message.js';
+import { dockerMessage, dockerMessageOf } from '../words/docker-message.js';
 import { parseSignal } from './config/signals.js';
 import type { ContainerLives } from './container-lives.js';
 import type { Lifecycle } from './lifecycle.js';
@@ -96,7 +96,8 @@ export function lifecycleRoutes(router: Router, parts: LifecycleRouteParts): voi
     try {
       const { exitCode, error } = await waiting;
       // A client that waits for the next exit while it starts the container hears of a failed start from the start call.
-      const failure = condition === 'not-running' && error !== '' ? { Error: { Message: error } } : {};
+      const failure =
+        condition === 'not-running' && error !== null ? { Error: { Message: dockerMessageOf(error) } } : {};
       const answer = { ...failure, StatusCode: exitCode };
       response.end(`${JSON.stringify(answer)}\n`);
     } catch {

@@ -6,8 +6,8 @@ import {
   type KeyValueStore,
   LineAssembler,
   type OutputChunk,
+  PortLayerError,
   RUN_END,
-  StartError,
 } from '../../../port-layer/index.js';
 import { isKind, messageOf, unavailable } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
@@ -48,7 +48,7 @@ export class LogForwarding {
   /**
    * Before a container's start: checks its log options and, with `syslog`, connects to the server, so that not even the first line is
    * missed.
-   * @throws unavailable in Docker's words; StartError when a file is missing, as in Docker
+   * @throws unavailable in Docker's words; `start.notPrepared` when a file is missing, with Docker's exit code
    */
   async prepare(container: ContainerInfo): Promise<void> {
     const { id } = container.spec;
@@ -61,7 +61,8 @@ export class LogForwarding {
       sender = await this.connect(container);
     } catch (error) {
       const message = `failed to create task for container: failed to initialize logging driver: ${dockerMessage(error)}`;
-      if (message.includes('no such file or directory')) throw new StartError(NOT_FOUND, message);
+      if (message.includes('no such file or directory'))
+        throw new PortLayerError('start.notPrepared', { exitCode: NOT_FOUND, reason: message });
       throw unavailable(message, error);
     }
     const streams = await this.interaction.attach(id, { stdin: false, logs: false, stream: true });

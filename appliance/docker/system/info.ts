@@ -7,6 +7,7 @@ import { isUp } from '../containers/container-state.js';
 import { atLeast } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
+import { dockerMessageOf } from '../words/docker-message.js';
 import { STORAGE_DRIVER } from './storage-driver.js';
 import { kernelOf, SERVER_VERSION } from './version.js';
 
@@ -123,10 +124,10 @@ const REFUSED_MS = 3_600_000;
 
 /** What an administrator should look into. */
 function warnings({ lastRefused }: InfoSources['room'], host: HostInfo, containers: ContainerInfo[]): string[] | null {
-  const still = containers.filter(({ paused, error }) => paused && error !== '');
+  const still = containers.filter(({ paused, error }) => paused && error !== null);
   const list = [
     ...host.lacks.map((what) => `WARNING: ${what}`),
-    ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${error}`),
+    ...still.map(({ spec, error }) => `WARNING: container ${spec.name} is paused: ${dockerMessageOf(error)}`),
   ];
   if (lastRefused !== null && Date.now() - lastRefused.at.getTime() < REFUSED_MS)
     list.push(`WARNING: refused at ${lastRefused.at.toISOString()}: ${lastRefused.message}`);

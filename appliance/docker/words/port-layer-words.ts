@@ -24,15 +24,16 @@ export const WORDS: Words = {
   'container.notPaused': ({ container }) => `Container ${container} is not paused`,
   'container.suspendedOnly': ({ container }) =>
     `Container ${container} was paused by suspending its virtual machine alone: unpause it before it is looked into`,
-  'container.standsStill': ({ container, reason }) =>
+  'container.standsStill': null,
+  'container.heldByHost': ({ container, reason }) =>
     `Container ${container} is paused: ${reason}: the container stands still`,
-  'container.wrongState': null,
   'container.stopped': null,
   'container.specTooLarge': null,
   'container.logsNotKept': () => 'configured logging driver does not support reading',
   'container.rootReadOnly': () => 'container rootfs is marked read-only',
   'container.volumeReadOnly': () => 'mounted volume is marked read-only',
 
+  'start.beingRemoved': () => 'container is marked for removal and cannot be started',
   'start.tooLate': null,
   'start.poweredOff': null,
   'start.notPrepared': null,
@@ -109,7 +110,9 @@ export const WORDS: Words = {
 
   'network.notFound': ({ network }) => `network ${network} not found`,
   'network.gone': ({ network }) => `failed to set up container networking: network ${network} not found`,
-  'network.tooMany': () => 'Container cannot be connected to network endpoints: more than one network at create',
+  'network.tooMany': ({ most }) => `Container cannot be connected to network endpoints: more than ${most} networks`,
+  'network.givenTwice': ({ network }) =>
+    `Container cannot be connected to network endpoints: network ${network} is given twice`,
   'network.noAddress': ({ subnet }) => `no available IPv4 addresses on this network's address pools: ${subnet}`,
   'network.foreignAddress': null,
   'network.addressInUse': () => 'Address already in use',
@@ -145,8 +148,6 @@ function badEnvironment(problem: ErrorSubject<'process.badEnvironment'>['problem
 
 function beingRemoved(hinders: RemovalHinders, container: string): string {
   switch (hinders) {
-    case 'start':
-      return 'container is marked for removal and cannot be started';
     case 'remove':
       return `removal of container ${container} is already in progress`;
     case 'update':

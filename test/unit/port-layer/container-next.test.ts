@@ -13,7 +13,9 @@ import {
   untouched,
 } from '../../../port-layer/exec/container-life.js';
 import { nextContainer } from '../../../port-layer/exec/container-next.js';
-import { startError } from '../../../port-layer/exec/run-status.js';
+import { notStarted } from '../../../port-layer/exec/run-status.js';
+
+const STUCK = { kind: 'internal', message: 'stuck' } as const;
 
 const began = new Date('2026-11-21T06:00:00.123Z');
 const now = new Date('2026-11-21T06:00:09.000Z');
@@ -21,7 +23,7 @@ const finished = new Date('2026-11-21T06:00:05.500Z');
 const reason = new Error('no');
 const past: PastRun = {
   startedAt: new Date('2026-11-20T00:00:00Z'),
-  end: { exitCode: 3, oomKilled: true, error: '', finishedAt: new Date('2026-11-20T00:01:00Z') },
+  end: { exitCode: 3, oomKilled: true, error: null, finishedAt: new Date('2026-11-20T00:01:00Z') },
 };
 const created: Resting = { kind: 'created', failure: null };
 const exited: Resting = { kind: 'exited', run: past, keep: false };
@@ -47,7 +49,7 @@ const LIVES = {
   running: { kind: 'running', run: run() },
   ending: { kind: 'ending', run: run(), reported },
   removing: { kind: 'removing', rest: created },
-  dead: { kind: 'dead', rest: created, error: 'stuck' },
+  dead: { kind: 'dead', rest: created, error: STUCK },
   removed: { kind: 'removed', rest: created },
 } satisfies Record<ContainerLife['kind'], ContainerLife>;
 type Kind = ContainerLife['kind'];
@@ -59,7 +61,7 @@ const EVENTS: ContainerEvent[] = [
   { type: 'abort', reason, exitCode: 128 },
   { type: 'stop', keep: true },
   { type: 'remove' },
-  { type: 'removeFailed', error: 'stuck' },
+  { type: 'removeFailed', error: STUCK },
   { type: 'started', pid: 9 },
   { type: 'failed', reason, exitCode: 126 },
   { type: 'ended', exit: reported },
@@ -191,7 +193,7 @@ describe('how a run ended', () => {
     expect(end(LIVES.ending, { kind: 'exited', code: 5, oomKilled: true, at: finished })).toEqual({
       exitCode: 5,
       oomKilled: true,
-      error: '',
+      error: null,
       finishedAt: finished,
     }));
   it('or what it said on the channel', () =>
@@ -200,7 +202,7 @@ describe('how a run ended', () => {
     expect(end({ kind: 'running', run: run({ oomKilled: true }) }, { kind: 'started', at: began, pid: 7 })).toEqual({
       exitCode: 137,
       oomKilled: true,
-      error: '',
+      error: null,
       finishedAt: now,
     }));
   it('is kept while it is started again, and after a start that fails', () => {
@@ -219,7 +221,7 @@ describe('a start', () => {
   it('fails with what the guest kept, where the channel said nothing', () => {
     const failed = { kind: 'failed', code: 127, message: 'exec: "x": not found' } as const;
     const { facts: after } = step(LIVES.powering, { type: 'off', status: failed, at: now });
-    expect(after.failure).toEqual(startError(127, failed.message));
+    expect(after.failure).toEqual(notStarted('container', 127, failed.message));
     expect(after.life).toMatchObject({ kind: 'created', failure: { exitCode: 127 } });
   });
   it('fails if the machine went off and nobody knows why', () => {

@@ -1,5 +1,6 @@
 /** What the exec component reads from VMs, its record and its status. */
 import { describe, expect, it } from 'vitest';
+import { dockerMessageOf } from '../../../appliance/docker/words/docker-message.js';
 import { type PastRun, type Resting, type Run, untouched } from '../../../port-layer/exec/container-life.js';
 import {
   currentRecord,
@@ -40,7 +41,7 @@ describe('how a run ended', () => {
     expect(outcome(status, { at, exitCode: KILLED })).toEqual({
       exitCode: 3,
       oomKilled: false,
-      error: '',
+      error: null,
       finishedAt: new Date(1.7e12),
     });
   });
@@ -52,10 +53,9 @@ describe('how a run ended', () => {
 
   it('is Docker’s message for a process that could not start', () => {
     const status = parseRunStatus('failed 126 exec: "x": permission denied');
-    expect(outcome(status, { at, exitCode: KILLED })).toMatchObject({
-      exitCode: 126,
-      error: expect.stringMatching(/^failed to create task for container: .*exec: "x": permission denied$/),
-    });
+    const { exitCode, error } = outcome(status, { at, exitCode: KILLED });
+    expect(exitCode).toBe(126);
+    expect(dockerMessageOf(error)).toMatch(/^failed to create task for container: .*exec: "x": permission denied$/);
   });
 });
 
@@ -74,7 +74,7 @@ describe('after a restart of the endpoint', () => {
   const created: Resting = { kind: 'created', failure: null };
   const last: PastRun = {
     startedAt: new Date('2026-11-20T06:00:00.007Z'),
-    end: { exitCode: 3, oomKilled: false, error: '', finishedAt: new Date('2026-11-20T07:00:00.009Z') },
+    end: { exitCode: 3, oomKilled: false, error: null, finishedAt: new Date('2026-11-20T07:00:00.009Z') },
   };
   const exited: Resting = { kind: 'exited', run: last, keep: false };
   const run: Run = {
@@ -111,12 +111,12 @@ describe('after a restart of the endpoint', () => {
   it('a run ended as the guest said', () =>
     expect(foundRest(kept(newRecord(run.startedAt, [], created)), ended, false)).toEqual({
       kind: 'exited',
-      run: { startedAt: run.startedAt, end: { exitCode: 4, oomKilled: true, error: '', finishedAt: ended.at } },
+      run: { startedAt: run.startedAt, end: { exitCode: 4, oomKilled: true, error: null, finishedAt: ended.at } },
       keep: false,
     }));
 
   it('or as it was seen to end, where the guest said nothing', () => {
-    const end = { exitCode: KILLED, oomKilled: true, error: '', finishedAt: at };
+    const end = { exitCode: KILLED, oomKilled: true, error: null, finishedAt: at };
     const record = kept(killedRecord({ startedAt: run.startedAt, end }));
     expect(foundRest(record, started, false)).toMatchObject({ run: { startedAt: run.startedAt, end } });
   });

@@ -7,6 +7,7 @@ import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { addressesValue, containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import { cardAddresses, mainEndpoint } from '../../../port-layer/network/endpoints.js';
 import { Networks } from '../../../port-layer/network/networks.js';
+import { sayingAsDocker } from '../../support/docker-words.js';
 
 const FRONT = { name: 'bridge', portGroup: 'front', subnet: '172.16.0.0/16' };
 const BACK = { name: 'back', portGroup: 'back group', subnet: '10.1.2.0/29' };
@@ -93,7 +94,7 @@ describe('addresses', () => {
     const all = networks();
     const take = (id: string) => all.bind(on(id, 'bridge', 'back'), MACS);
     const taken = ['a', 'b', 'c', 'd', 'e'].map(take);
-    expect(() => take('f')).toThrow('no available IPv4 addresses');
+    expect(sayingAsDocker(() => take('f'))).toThrow('no available IPv4 addresses');
     // Its address on the other network had been allotted by then.
     all.release('f');
     all.release('a');
@@ -104,21 +105,25 @@ describe('addresses', () => {
     const all = networks();
     const found = networks().bind(on('a', 'bridge', 'back'), MACS);
     all.claim('x', [found[0]!]);
-    expect(() => all.claim('a', [{ ...found[1]!, network: 'gone' }, ...found])).toThrow('network gone not found');
-    expect(() => all.claim('y', [found[1]!])).toThrow('Address already in use');
-    expect(() => all.claim('y', [found[0]!])).toThrow('Address already in use');
+    expect(sayingAsDocker(() => all.claim('a', [{ ...found[1]!, network: 'gone' }, ...found]))).toThrow(
+      'network gone not found',
+    );
+    expect(sayingAsDocker(() => all.claim('y', [found[1]!]))).toThrow('Address already in use');
+    expect(sayingAsDocker(() => all.claim('y', [found[0]!]))).toThrow('Address already in use');
   });
 
   it('are allotted on none of the networks when one does not exist', () => {
     const all = networks();
-    expect(() => all.bind(on('a', 'bridge', 'nosuch'), MACS)).toThrow('network nosuch not found');
+    expect(sayingAsDocker(() => all.bind(on('a', 'bridge', 'nosuch'), MACS))).toThrow('network nosuch not found');
     expect(all.bind(on('b', 'bridge'), MACS)[0]?.address).toBe('172.16.0.2');
   });
 
   it('are not given twice on one network, nor for more networks than a VM has cards', () => {
-    expect(() => networks().check(on('a', 'back', 'bridge', 'back'))).toThrow('network back is given twice');
+    expect(sayingAsDocker(() => networks().check(on('a', 'back', 'bridge', 'back')))).toThrow(
+      'network back is given twice',
+    );
     const many = Array.from({ length: 11 }, (_, n) => `n${n}`);
-    expect(() => networks().check(on('a', ...many))).toThrow('more than 10 networks');
+    expect(sayingAsDocker(() => networks().check(on('a', ...many)))).toThrow('more than 10 networks');
     expect(() => networks().check(on('a', ...many.slice(1)))).not.toThrow();
   });
 });
@@ -130,7 +135,7 @@ it('finds networks by name or the beginning of the id, names first', () => {
   for (const reference of ['bridge', 'default', bridge!.id, bridge!.id.slice(0, 12)])
     expect(all.resolve(reference).id).toBe(bridge!.id);
   expect(all.resolve('back').portGroup).toBe('back group');
-  expect(() => all.resolve('bac')).toThrow('network bac not found');
+  expect(sayingAsDocker(() => all.resolve('bac'))).toThrow('network bac not found');
 });
 
 it('shows on each network who is on it', () => {

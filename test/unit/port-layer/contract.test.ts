@@ -1,0 +1,8 @@
+/** The fake port layer keeps to the contract. */
+import { portLayerContract } from '../../contract/port-layer-contract.js';
+import { FakePortLayer } from '../../support/fake-port-layer.js';
+
+portLayerContract(async () => {
+  const portLayer = new FakePortLayer();
+  return { portLayer, layer: null, close: () => portLayer.close() };
+});
