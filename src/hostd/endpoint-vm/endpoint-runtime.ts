@@ -68,7 +68,7 @@ export class EndpointRuntime implements VmRuntime {
     if (isRunning(identity) && identity.porter === undefined)
       log.warn(
         { vm: vm.name },
-        'the endpoint is one of an earlier version, which is root: it is ended, and started anew under a user of its own',
+        'the endpoint was started by an earlier version and runs as root: it is ended and started again under a user of its own',
       );
     else if (netns !== null && isRunning(identity)) {
       const running = await this.vm(vm, hooks, netns);

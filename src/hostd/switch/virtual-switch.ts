@@ -199,7 +199,7 @@ export class VirtualSwitch {
     await this.wiring
       .add(moid, ports)
       .catch((error: unknown) =>
-        log.warn({ moid, err: messageOf(error) }, 'a running VM is not connected as it should be'),
+        log.warn({ moid, err: messageOf(error) }, 'the network of a running VM could not be restored'),
       );
   }
 

@@ -131,7 +131,9 @@ export class Wiring {
 
   /** Makes an endpoint's namespace deaf to its neighbours. Where that is impossible, {@link open} has said so. */
   async deafen(namespace: string): Promise<void> {
-    await deafen(namespace).catch((error: unknown) => log.debug({ namespace, err: messageOf(error) }, 'settings stay'));
+    await deafen(namespace).catch((error: unknown) =>
+      log.debug({ namespace, err: messageOf(error) }, 'the network settings of an endpoint could not be changed'),
+    );
   }
 
   private rules(ports: Port[], plugging: Plugging | undefined): Promise<void>[] {
