@@ -1,15 +1,15 @@
 /**
- * The differences from Docker Engine that are accepted, each with its reason: the one table of them. docs/COMPATIBILITY.md is made
- * from it. An entry that no comparison needs any more fails the suite.
+ * The accepted differences from Docker Engine, each with its reason. docs/COMPATIBILITY.md is generated from this table. An entry that no
+ * comparison needs any more fails the suite.
  */
 
-/** A difference that is as it should be, or not done yet. */
+/** A difference that is intended, or not done yet. */
 export interface Accepted {
   /** What a user asks for or looks at. */
   what: string;
   docker: string;
   caisson: string;
-  /** Why; {@link NOT_YET} for what is to go. */
+  /** Why; {@link NOT_YET} for differences that are to go. */
   reason: string;
   /** On `<subject>/<case>#<step>`; default: everywhere. */
   where?: RegExp;
@@ -17,7 +17,7 @@ export interface Accepted {
   path: RegExp;
 }
 
-/** The reason of what is still to be done. */
+/** The reason for what is still to be done. */
 export const NOT_YET = 'not done yet';
 
 const notYet = (what: string, where: RegExp, path = /./): Accepted => ({
@@ -30,9 +30,9 @@ const notYet = (what: string, where: RegExp, path = /./): Accepted => ({
 });
 
 const VM = 'A container is a virtual machine with a kernel of its own.';
-const NO_HOST_FILES = 'It is in the machine, or in a datastore, and is no file of the host.';
+const NO_HOST_FILES = 'It is in the machine or in a datastore, not a file of the host.';
 const OWN_ENGINE = 'It describes the engine.';
-const ASKED_WRONG = 'What cannot be right is the request’s fault: 400.';
+const ASKED_WRONG = 'An invalid value is the request’s fault: 400.';
 
 const inspected = /^(inspect|ps|states|lifecycle)\//;
 const info = /^system\/info/;
@@ -49,11 +49,11 @@ export const ACCEPTED: Accepted[] = [
     what: 'The newest version of the API',
     docker: '1.51',
     caisson: '1.56',
-    reason: 'It is that of Docker Engine 29.8; what is asked for in an older version is answered in that version.',
+    reason: 'It is that of Docker Engine 29.8; requests in an older version are answered in that version.',
     path: /^headers\.api-version$|^body\.ApiVersion$/,
   },
   {
-    what: 'Versions that are too new: which one is the newest',
+    what: 'The newest version that the refusal of a too new version names',
     docker: '`Maximum supported API version is 1.51`',
     caisson: '`Maximum supported API version is 1.56`',
     reason: 'It is that of Docker Engine 29.8.',
@@ -93,7 +93,7 @@ export const ACCEPTED: Accepted[] = [
     path: /^body\.(Containerd|FirewallBackend)/,
   },
   {
-    what: '`/info`: what control groups of the host can do',
+    what: '`/info`: the capabilities of the host’s control groups',
     docker: '`KernelMemory`, `CgroupDriver`, `CgroupVersion` as the host has them',
     caisson: 'those of the machine: version 2, no driver',
     reason: VM,
@@ -134,14 +134,14 @@ export const ACCEPTED: Accepted[] = [
   },
   {
     what: '`HostConfig.CgroupnsMode` when it was not given',
-    docker: 'host or private, as the host’s control groups are version 1 or 2',
+    docker: 'host or private, depending on the version of the host’s control groups',
     caisson: 'private',
     reason: VM,
     where: inspected,
     path: /^body\.HostConfig\.CgroupnsMode$/,
   },
   {
-    what: 'Ports and other numbers that are none, in filters and queries',
+    what: 'Invalid ports and other numbers in filters and queries',
     docker: '500',
     caisson: '400 or 409, with the same words',
     reason: ASKED_WRONG,
@@ -159,16 +159,16 @@ export const ACCEPTED: Accepted[] = [
   },
   {
     what: 'Images: `RepoDigests`',
-    docker: 'of an image that was only tagged: none',
-    caisson: 'of an image that was pulled: its digest',
+    docker: 'none for an image that was only tagged',
+    caisson: 'the digest of an image that was pulled',
     reason: 'The suite pulls with Caisson and tags with Docker.',
     where: /^images\//,
     path: /^body(\[0\])?\.RepoDigests/,
   },
   {
     what: 'Images: `Metadata.LastTagTime`',
-    docker: 'of an image that was tagged: when that was',
-    caisson: 'of an image that was pulled: never',
+    docker: 'when an image was tagged',
+    caisson: 'never, for an image that was pulled',
     reason: 'The suite pulls with Caisson and tags with Docker.',
     where: /^images\/inspect#/,
     path: /^body\.Metadata\.LastTagTime$/,
@@ -190,9 +190,9 @@ export const ACCEPTED: Accepted[] = [
     path: /^(headers|body)/,
   },
   {
-    what: 'A stop signal that there is none of, a tmpfs option that is none',
-    docker: 'told when the container is stopped, or started',
-    caisson: 'refused when it is made',
+    what: 'An unknown stop signal or tmpfs option',
+    docker: 'reported when the container is stopped or started',
+    caisson: 'refused when the container is created',
     reason: ASKED_WRONG,
     where: /^options\/(life and logs, as they are kept#2[01]|privileges, as they are kept#2[89])$/,
     path: /./,
@@ -207,17 +207,17 @@ export const ACCEPTED: Accepted[] = [
   },
   {
     what: 'A command that is a directory',
-    docker: '`permission denied` or `is a directory`, as runc is old or new',
+    docker: '`permission denied` or `is a directory`, depending on the version of runc',
     caisson: '`is a directory`',
-    reason: 'As new versions of runc say it.',
+    reason: 'As newer versions of runc do.',
     where: /^run\/commands that are not there/,
     path: /^stderr$/,
   },
   {
     what: 'A program that the kernel refuses (`exec format error`, `argument list too long`): the exit code',
-    docker: '1 or 255, as runc is older than 1.2 or not',
+    docker: '1 or 255, depending on the version of runc',
     caisson: '255',
-    reason: 'As new versions of runc have it.',
+    reason: 'As newer versions of runc do.',
     where: /^first-process\//,
     path: /^(code|body\.State\.ExitCode)$/,
   },

@@ -1,4 +1,4 @@
-/** The compatibility table, docs/COMPATIBILITY.md, made from the table of accepted differences. */
+/** The compatibility table, docs/COMPATIBILITY.md, generated from the table of accepted differences. */
 import { ACCEPTED, type Accepted, NOT_YET } from './accepted.js';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
@@ -19,11 +19,11 @@ export function compatibilityDocument(): string {
   return [
     '# Where Caisson differs from Docker Engine',
     '',
-    'Made from `test/differential/accepted.ts` (`npx vitest run --project unit compatibility -u` writes it anew). The differential suite',
+    'Generated from `test/differential/accepted.ts` (`npx vitest run --project unit compatibility -u` updates it). The differential suite',
     '(`npx vitest run --project differential`) compares the two engines, Docker 28.5 with API 1.51, on everything a client can see; what is not in',
     'this table is equal in every comparison there.',
     '',
-    '## As it should be',
+    '## Intended',
     '',
     table(
       ACCEPTED.filter(({ reason }) => reason !== NOT_YET),

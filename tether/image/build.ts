@@ -59,9 +59,8 @@ export function guestSources(): string {
 export async function buildInitramfs(moduleRoot: string, outDir: string, options = { strict: true }): Promise<boolean> {
   const sources = guestSources();
   const names = (await readdir(sources)).sort();
-  const key = createHash('sha256').update(JSON.stringify([moduleRoot, MODULES, COMPILER, cHeader()]));
-  for (const name of names) key.update(name).update(await readFile(join(sources, name)));
-  const wanted = key.digest('hex');
+  const contents = await Promise.all(names.map((name) => readFile(join(sources, name), 'utf8')));
+  const wanted = imageKey(moduleRoot, cHeader(), names, contents);
   const image = join(outDir, 'initramfs.cpio');
   const stamp = join(outDir, 'initramfs.key');
   if ((await readFile(stamp, 'utf8').catch(() => '')) === wanted) return false;
@@ -79,6 +78,13 @@ export async function buildInitramfs(moduleRoot: string, outDir: string, options
   await rename(`${image}.new`, image);
   await writeFile(stamp, wanted);
   return true;
+}
+
+/** What an image was built of: another key means that it is out of date. @param header the generated C header */
+export function imageKey(moduleRoot: string, header: string, names: string[], contents: string[]): string {
+  return createHash('sha256')
+    .update(JSON.stringify([moduleRoot, MODULES, COMPILER, header, names, contents]))
+    .digest('hex');
 }
 
 async function compile(sources: string, names: string[], strict: boolean): Promise<Buffer> {

@@ -13,7 +13,8 @@ import { connectStreams, type StreamClient } from '../streams/connect-streams.js
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from '../streams/detach-keys.js';
 import { frame } from '../streams/frames.js';
 import { dockerMessage } from '../words/docker-message.js';
-import { commandLine, execProcess, type WantedProcess } from './exec-process.js';
+import { ExecEvents } from './exec-events.js';
+import { execProcess, type WantedProcess } from './exec-process.js';
 
 /** The size of a terminal. */
 interface TerminalSize {
@@ -70,7 +71,7 @@ export class Execs {
     if (wanted.size !== null) spec.terminalSize = wanted.size;
     const created = await interaction.execCreate(id, spec, wanted.streams);
     if (wanted.detachKeys !== '') this.keepDetachKeys(created.id, wanted.detachKeys);
-    publish(container, `exec_create: ${commandLine(spec)}`, { execID: created.id });
+    new ExecEvents(publish, container, { id: created.id, process: spec }).created();
     return created.id;
   }
 
@@ -114,7 +115,7 @@ export class Execs {
       detachKeys,
       closeStdin: true,
     });
-    if (end === 'detached') this.parts.publish(container, 'exec_detach', { execID: known.id });
+    if (end === 'detached') new ExecEvents(this.parts.publish, container, known).detached();
   }
 
   /** @throws notFound */
@@ -142,11 +143,12 @@ export class Execs {
     { detach, size }: { detach: boolean; size: TerminalSize | null },
   ): Promise<AttachedStreams | null> {
     const { interaction, publish } = this.parts;
-    const { id, process } = known;
-    publish(container, `exec_start: ${commandLine(process)}`, { execID: id });
+    const { id } = known;
+    const events = new ExecEvents(publish, container, known);
+    events.started();
     const streams = await interaction.execStart(id, { detach, ...(size === null ? {} : { size }) });
     interaction.execWait(id).then(
-      (exitCode) => publish(container, 'exec_die', { execID: id, exitCode: String(exitCode) }),
+      (exitCode) => events.ended(exitCode),
       () => undefined,
     );
     return streams;

@@ -2,7 +2,8 @@
 import type { ContainerInfo, InteractionService, OutputChunk } from '../../../port-layer/index.js';
 import { within } from '../../../src/common/within.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
-import { commandLine, execProcess } from '../execs/exec-process.js';
+import { ExecEvents } from '../execs/exec-events.js';
+import { execProcess } from '../execs/exec-process.js';
 import { goDuration } from '../values/human.js';
 import type { HealthCheck } from './health-check.js';
 import type { ProbeOutcome } from './health-monitor.js';
@@ -35,11 +36,12 @@ export async function probe(
   const container = resolve(id);
   const process = execProcess(container, { args: check.args });
   const exec = await interaction.execCreate(id, process, { stdin: false, stdout: true, stderr: true });
-  publish(container, `exec_create: ${commandLine(process)}`, { execID: exec.id });
-  publish(container, `exec_start: ${commandLine(process)}`, { execID: exec.id });
+  const events = new ExecEvents(publish, container, { id: exec.id, process });
+  events.created();
+  events.started();
   const streams = await interaction.execStart(exec.id, { detach: false });
   const over = interaction.execWait(exec.id).then((exitCode) => {
-    publish(container, 'exec_die', { execID: exec.id, exitCode: String(exitCode) });
+    events.ended(exitCode);
     return exitCode;
   });
   const output = new LimitedOutput();

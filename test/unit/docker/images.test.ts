@@ -26,6 +26,8 @@ describe('images', () => {
     expect(await tags({ reference: [`${'*a'.repeat(100)}*`, `${'*'.repeat(1000)}!`] })).toEqual([]);
     expect(await tags({ reference: ['*/*:1'] })).toEqual(['library/nginx:1']);
     expect(await tags({ label: ['tier=web'] })).toEqual(['library/nginx:1']);
+    // No label, but a property of every object.
+    expect(await tags({ label: ['constructor'] })).toEqual([]);
     expect(await tags({ dangling: ['true'] })).toEqual([]);
     expect((await engine.call('GET', '/images/json?filters={"foo":["x"]}')).json.message).toBe("invalid filter 'foo'");
     expect((await engine.call('GET', '/images/json?filters={"dangling":["x"]}')).json.message).toBe(

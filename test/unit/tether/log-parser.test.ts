@@ -1,4 +1,3 @@
-/** The output log's records: whole, in pieces, cut off, and from the middle. */
 import { describe, expect, it } from 'vitest';
 import { LogParser, type LogRecord, MARK, MARK_SIZE, RUN_HEADER } from '../../../tether/protocol/log.js';
 
@@ -32,7 +31,7 @@ const middle = Buffer.concat([mark(first.length), record('three', 3)]);
 const log = Buffer.concat([first, middle, RUN_HEADER, record('four', 4), record('x'.repeat(16_384), 5)]);
 
 describe('the log', () => {
-  it.each([1, 2, 7, 13, 100, 1 << 20])('is read in pieces of %i bytes', (step) => {
+  it.each([1, 2, 7, 13, 100, 1 << 20])('gives the same records in pieces of %i bytes', (step) => {
     const records = parse(log, 0, step);
     expect(texts(records)).toEqual(['one', 'two', '', 'three', 'four', 'x'.repeat(16_384)]);
     expect(records.map(({ stream }) => stream)).toEqual(['stdout', 'stderr', 'stdout', 'stdout', 'stdout', 'stdout']);
@@ -40,7 +39,7 @@ describe('the log', () => {
     expect(records[4]).toMatchObject({ timeNs: 4n, offset: RUN_HEADER.length });
   });
 
-  it('is read from any place: from the next mark or run on', () => {
+  it('can be read from any place, and begins at the next mark or run', () => {
     for (let start = 1; start < log.length; start += start < 200 ? 1 : 997) {
       const expected =
         start <= first.length ? ['three', 'four'] : start <= first.length + middle.length ? ['four'] : [];
@@ -50,7 +49,7 @@ describe('the log', () => {
     }
   });
 
-  it('with a record that a crash cut short goes on with the next run', () => {
+  it('goes on with the next run after a record that a crash cut short', () => {
     for (let cut = 1; cut < 30; cut++) {
       const broken = Buffer.concat([
         RUN_HEADER,
@@ -63,7 +62,7 @@ describe('the log', () => {
     }
   });
 
-  it('means the same in whatever pieces it comes, with a record that a header cuts short', () => {
+  it('gives the same records in pieces of any size when a header cuts a record short', () => {
     const whole = record('cut off in the middle of it');
     for (let cut = 1; cut <= whole.length; cut++) {
       const broken = Buffer.concat([RUN_HEADER, record('whole'), whole.subarray(0, cut), RUN_HEADER, record('next')]);
@@ -72,21 +71,21 @@ describe('the log', () => {
     }
   });
 
-  it('gives a last record that ends as a header begins, once nothing follows', () => {
+  it('keeps a last record that ends like the start of a header until nothing follows', () => {
     const last = Buffer.concat([RUN_HEADER, record(Buffer.concat([Buffer.from('x'), RUN_HEADER.subarray(0, 7)]))]);
     const parser = new LogParser();
     expect(parser.push(last)).toEqual([]);
     expect(parser.finish()).toHaveLength(1);
   });
 
-  it('with nonsense in it goes on with the next mark or run', () => {
+  it('goes on with the next mark or run after damaged bytes', () => {
     const nonsense = Buffer.alloc(100, 0xff);
     const broken = Buffer.concat([RUN_HEADER, record('whole'), nonsense]);
     expect(texts(parse(Buffer.concat([broken, mark(broken.length), record('next')])))).toEqual(['whole', 'next']);
     expect(texts(parse(Buffer.concat([broken, RUN_HEADER, record('next')]), 0, 3))).toEqual(['whole', 'next']);
   });
 
-  it('ignores a mark that cannot be true', () => {
+  it('ignores a mark with an impossible place', () => {
     expect(texts(parse(Buffer.concat([record('no'), mark(10_000), record('no'), mark(40), record('yes')]), 1))).toEqual(
       ['yes'],
     );

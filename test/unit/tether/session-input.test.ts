@@ -22,7 +22,7 @@ function input(): { input: SessionInput; sent: () => number; hold: (holding: boo
   };
 }
 
-it('what is granted while input waits changes something, also when all of it is used at once', () => {
+it('a grant while input waits counts, even when all of it is used at once', () => {
   const one = input();
   one.input.write(Buffer.alloc(5 * WINDOW));
   expect(one.sent()).toBe(WINDOW);
@@ -30,7 +30,7 @@ it('what is granted while input waits changes something, also when all of it is 
   expect(one.sent()).toBe(5 * WINDOW);
 });
 
-it('what is granted beyond the window changes nothing', () => {
+it('a grant beyond the window changes nothing', () => {
   const one = input();
   expect(one.input.grant(1)).toBe(false);
   one.input.write(Buffer.alloc(10));
@@ -40,7 +40,7 @@ it('what is granted beyond the window changes nothing', () => {
   expect(one.sent()).toBe(WINDOW + 10);
 });
 
-it('nothing is sent to a machine that takes nothing, whatever it grants', () => {
+it('nothing is sent to a machine that takes nothing, whatever its guest grants', () => {
   const one = input();
   one.hold(true);
   one.input.write(Buffer.alloc(5 * WINDOW));
