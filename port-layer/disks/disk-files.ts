@@ -2,14 +2,15 @@
  * The files on the disk of a stopped container or of a volume. A separate process (`reader-process.ts`) interprets the disk; this side
  * fetches content from the datastore, and replaces the disk by the copy that the process has changed.
  */
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { cancelled, isKind, messageOf } from '../../src/common/errors.js';
 import { unlessAborted } from '../../src/common/unless-aborted.js';
 import { isCode, PortLayerError } from '../errors.js';
 import { type FileEntry, FileError, type RootFiles, type TreeOptions } from '../files/root-files.js';
+import { DiskUploads } from '../storage/disk-publisher.js';
 import { type Grow, withoutRoom } from '../storage/storage-reserve.js';
 import { contentOf } from './disk-content.js';
 import type { DiskSource } from './disk-source.js';
@@ -153,11 +154,8 @@ export class DiskFiles implements RootFiles {
     await this.flush();
     await this.ask({ op: 'finish' });
     const local = this.local(this.spool);
-    const { size } = await stat(local);
-    await this.source.room?.check(size);
-    const content = createReadStream(local, { highWaterMark: 1 << 20 });
-    const { datastore, path } = this.source;
-    await datastore.put(path, content, { size, ...(this.signal ? { signal: this.signal } : {}) });
+    const { datastore, path, room } = this.source;
+    await new DiskUploads(datastore, room).publish(local, path, this.signal);
   }
 
   async freeze(): Promise<void> {}

@@ -2,7 +2,7 @@
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { Container } from './container.js';
-import type { ContainerEffect } from './container-life.js';
+import type { ContainerEffect, ContainerFacts } from './container-life.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keepsNothing } from './lasting-disks.js';
@@ -41,7 +41,9 @@ export class Effects {
         this.context.networks.release(container.id);
         break;
       case 'keepEnd':
-        if (!container.spec.autoRemove && !container.facts.marked) this.keep(container, killedRecord(effect.run));
+        this.keep(container, ({ life }) =>
+          life.kind === 'exited' && life.run === effect.run ? killedRecord(effect.run) : null,
+        );
         break;
       case 'expectOff':
         container.machine.dispatch({ type: 'expect', what: 'guest' });
@@ -65,19 +67,21 @@ export class Effects {
 
   /** Records the run, as it is now, with its machine. */
   keepRun(container: Container): Promise<void> {
-    const record = currentRecord(container.facts);
-    return record === null ? Promise.resolve() : this.write(container, record);
+    return this.write(container, currentRecord);
   }
 
-  private keep(container: Container, record: RunRecord): void {
-    this.write(container, record).catch((error: unknown) =>
+  private keep(container: Container, recordOf: (facts: ContainerFacts) => RunRecord | null): void {
+    if (container.spec.autoRemove || container.facts.marked) return;
+    this.write(container, recordOf).catch((error: unknown) =>
       log.debug({ container: container.id, err: messageOf(error) }, 'the record of a run was not kept'),
     );
   }
 
-  private write(container: Container, record: RunRecord): Promise<void> {
+  /** @param recordOf asked again at each attempt: if another run has begun meanwhile, its record must stay */
+  private write(container: Container, recordOf: (facts: ContainerFacts) => RunRecord | null): Promise<void> {
     return change(this.context.client, container.vm, container.machine.changeVersion, (handle) => {
-      handle.key(RUN_KEY, JSON.stringify(record));
+      const record = recordOf(container.facts);
+      if (record !== null) handle.key(RUN_KEY, JSON.stringify(record));
     });
   }
 

@@ -1,7 +1,6 @@
 /** Image layers: VMDK deltas on the datastore, each written in user space from its tar and published in one step. */
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { isKind, messageOf } from '../../src/common/errors.js';
@@ -17,6 +16,7 @@ import {
 } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
+import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import { LayerDisks } from './layer-disks.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
@@ -49,6 +49,8 @@ export class Layers implements LayerStore {
   /** Set by the port layer: a layer's files are to be removed. */
   onRemove: () => void = () => undefined;
 
+  private readonly publisher: DiskPublisher;
+
   constructor(
     private readonly files: ImageStoreFiles,
     private readonly config: VchConfig,
@@ -56,6 +58,7 @@ export class Layers implements LayerStore {
     private readonly room: StorageReserve | null = null,
   ) {
     this.disks = new LayerDisks(files.datastore, files.images);
+    this.publisher = new DiskUploads(files.datastore, room);
   }
 
   /** Finds the stored layers and removes what interrupted writes left. */
@@ -255,7 +258,7 @@ export class Layers implements LayerStore {
     const upload = `${this.files.images}/${name}.upload-${randomBytes(4).toString('hex')}`;
     try {
       await this.files.makeDirectory(upload);
-      const size = spool === null ? 0 : await this.bring(spool, `${upload}/${name}.vmdk`, signal);
+      const size = spool === null ? 0 : await this.publisher.publish(spool, `${upload}/${name}.vmdk`, signal);
       await this.files.datastore.put(`${upload}/layer.json`, JSON.stringify(info));
       await below?.stored;
       await this.publish(info, upload);
@@ -279,14 +282,6 @@ export class Layers implements LayerStore {
     } finally {
       this.publishing -= info.size;
     }
-  }
-
-  private async bring(spool: string, path: string, signal?: AbortSignal): Promise<number> {
-    const { size } = await stat(spool);
-    await this.room?.check(size);
-    const content = createReadStream(spool, { highWaterMark: 1024 * 1024 });
-    await this.files.datastore.put(path, content, { size, signal });
-    return size;
   }
 
   async delete(chainId: string): Promise<void> {

@@ -1,7 +1,7 @@
 /** Volumes: each a disk with a filesystem of its own on the datastore, beside a description of it. */
 import { randomBytes } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
@@ -13,6 +13,7 @@ import type { VchConfig } from '../config.js';
 import { DiskReaders } from '../disks/disk-readers.js';
 import { type DiskSource, volumeSource } from '../disks/disk-source.js';
 import { PortLayerError } from '../errors.js';
+import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
@@ -20,6 +21,8 @@ import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from './types.
 import { volumeDiskPath, volumeId } from './volume-disks.js';
 import type { VolumeUse } from './volume-use.js';
 
+/** A new volume's file of so many bytes is sent from memory. */
+const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
 /** Its file begins with about 3 MiB and grows with what is written. */
 const DEFAULT_CAPACITY = 16 * 2 ** 30;
@@ -29,8 +32,6 @@ const MAX_CAPACITY = 2 * 2 ** 40;
 /** Capacities are a multiple of a VMDK's grain. */
 const GRAIN = 64 * 1024;
 const LABEL = 'volume';
-/** Bytes of a disk's file that are sent at once. */
-const IN_MEMORY = 8 * 2 ** 20;
 /** A disk that is still open in a VM that is just ending cannot be removed on every datastore. */
 const REMOVE_ATTEMPTS = 6;
 const REMOVE_PAUSE_MS = 500;
@@ -56,6 +57,8 @@ export class Volumes implements VolumeStore {
   /** Set by the port layer: names of volumes that containers have. */
   usedByContainers: () => Set<string> = () => new Set();
 
+  private readonly publisher: DiskPublisher;
+
   constructor(
     private readonly files: ImageStoreFiles,
     private readonly config: VchConfig,
@@ -64,7 +67,9 @@ export class Volumes implements VolumeStore {
     private readonly spoolDir: string,
     private readonly readers = new DiskReaders(),
     private readonly room: StorageReserve | null = null,
-  ) {}
+  ) {
+    this.publisher = new DiskUploads(files.datastore, room, SMALL_DISK);
+  }
 
   private get directory(): string {
     return `${this.files.root}/volumes`;
@@ -233,7 +238,7 @@ export class Volumes implements VolumeStore {
           createWriteStream(local, { mode: 0o600, highWaterMark: 1 << 20 }),
         );
         await this.readers.recover(this.source(name), local, signal);
-        await this.upload(local, path, signal);
+        await this.publisher.publish(local, path, signal);
       } catch (failure) {
         throw this.named(name, failure);
       } finally {
@@ -260,7 +265,7 @@ export class Volumes implements VolumeStore {
           fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
         });
       });
-      await this.upload(outPath, path, signal);
+      await this.publisher.publish(outPath, path, signal);
     } catch (failure) {
       throw this.named(info.name, failure);
     } finally {
@@ -278,14 +283,6 @@ export class Volumes implements VolumeStore {
 
   private spoolFile(): string {
     return join(this.spoolDir, `volume-${randomBytes(8).toString('hex')}.vmdk`);
-  }
-
-  private async upload(local: string, path: string, signal?: AbortSignal): Promise<void> {
-    const { size } = await stat(local);
-    await this.room?.check(size);
-    // What is in memory is sent without looking first whether the session lives.
-    if (size <= IN_MEMORY) return this.files.datastore.put(path, await readFile(local), { signal });
-    await this.files.datastore.put(path, createReadStream(local, { highWaterMark: 1 << 20 }), { size, signal });
   }
 
   private async hasDirectory(content: VolumeContent): Promise<boolean> {

@@ -15,12 +15,6 @@ export interface BlockReader {
   close(): Promise<void>;
 }
 
-/** Random-access writing; gaps read back as zeros. */
-export interface BlockWriter {
-  /** Writes all of `data` at `offset` (bytes). */
-  write(offset: number, data: Buffer): Promise<void>;
-}
-
 /** Throws `invalid` unless `offset … offset+length` lies inside `size` bytes. */
 export function checkRange(size: number, offset: number, length: number): void {
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {

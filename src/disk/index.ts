@@ -11,7 +11,6 @@
  */
 export {
   type BlockReader,
-  type BlockWriter,
   CachedBlocks,
   checkRange,
   FileBlocks,

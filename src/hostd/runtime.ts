@@ -15,7 +15,7 @@ export interface RuntimeDisk {
 
 /** A network card as the hypervisor needs it. */
 export interface RuntimeNic {
-  /** Order among the VM's cards, 0 first. */
+  /** Its number in the VM: it stays the same while other cards come and go. The guest's first card need not be 0. */
   index: number;
   mac: string;
   /** Name of the port group (the bridge) it is plugged into. */
@@ -33,6 +33,9 @@ export interface RuntimeSerial {
     /** A unix socket that somebody (the endpoint) listens on; connected again whenever the connection is lost. */
     | { kind: 'unixClient'; path: string };
 }
+
+/** A device that a VM can get, or lose, while it runs. */
+export type RuntimeDevice = { kind: 'nic'; nic: RuntimeNic } | { kind: 'disk'; disk: RuntimeDisk };
 
 /** All the hypervisor needs to know of one VM. */
 export interface VmDefinition {
@@ -89,6 +92,18 @@ export interface RunningVm {
   stalled(): Promise<boolean>;
   /** True while it is suspended. */
   suspended(): Promise<boolean>;
+  /**
+   * Gives the VM a device.
+   * @param owner says on which disks a new disk may stand
+   * @throws CaissonError `insufficientResources` when the VM has no free slot, `invalid` for a disk that cannot be used, `unsupported`,
+   *   `internal`; the VM is as before then
+   */
+  plug(device: RuntimeDevice, owner: Pick<VmDefinition, 'extraConfig' | 'vch'>): Promise<void>;
+  /**
+   * Takes a device from the VM; one that it does not have, or has lost already, is gone.
+   * @throws CaissonError `timeout` when the guest does not release it, `unsupported`, `internal`; the VM has it still
+   */
+  unplug(device: RuntimeDevice): Promise<void>;
   /** Host memory and processor time that the VM really uses. */
   usage(): Promise<{ residentBytes: number; cpuSeconds: number }>;
   /** hostd is stopping: lets go of the VM, which goes on running. */

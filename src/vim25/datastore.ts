@@ -168,12 +168,6 @@ function counted(content: Readable, onProgress: (bytes: number) => void): Readab
   return content.pipe(counter);
 }
 
-/** The parts of a datastore path `[datastore] path`, or null if it is not one. */
-export function parseDatastorePath(text: string): { datastore: string; path: string } | null {
-  const match = /^\[([^\]]+)\]\s*(.*)$/.exec(text);
-  return match === null ? null : { datastore: match[1]!, path: match[2]! };
-}
-
 /** `[datastore] path` */
 export function datastorePath(datastore: string, path: string): string {
   return path === '' ? `[${datastore}]` : `[${datastore}] ${path}`;

@@ -5,7 +5,7 @@
 
 export * from './client.js';
 export { arrayOf, typedValue } from './codec.js';
-export { DatastoreClient, datastorePath, type PutOptions, parseDatastorePath } from './datastore.js';
+export { DatastoreClient, datastorePath, type PutOptions } from './datastore.js';
 export { type EventReaderOptions, readEvents } from './event-reader.js';
 export { VimFault } from './faults.js';
 export { PropertyWatcher, type WatchedObject, type WatchListener } from './property-watcher.js';

@@ -140,17 +140,3 @@ export function propertyInfo(type: string, property: string): FieldInfo | undefi
 export function propertyNames(type: string): string[] {
   return [...(properties.get(type)?.keys() ?? [])];
 }
-
-/**
- * The declared type at a property path such as `config.hardware.device` or `guest.ipAddress` of a managed object. Undefined for
- * a path that does not exist in the declared types or leads through an array (`config.extraConfig["key"]`).
- */
-export function propertyPathInfo(type: string, path: string): FieldInfo | undefined {
-  const [first, ...rest] = path.split('.');
-  let at = propertyInfo(type, first!);
-  for (const name of rest) {
-    if (at === undefined || at.array) return undefined;
-    at = typeFields(at.type)?.find((one) => one.name === name);
-  }
-  return at;
-}

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { type Hostd, startHostd } from '../../src/hostd/hostd.js';
-import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../../src/hostd/runtime.js';
+import type { RunningVm, RuntimeDevice, VmDefinition, VmHooks, VmRuntime } from '../../src/hostd/runtime.js';
 
 /** What a VM is in the middle of when it ends, for {@link FakeRuntime.endDuring}. */
-export type Moment = 'powerOn' | 'adopt' | 'resume' | 'suspend';
+export type Moment = 'powerOn' | 'adopt' | 'resume' | 'suspend' | 'plug' | 'unplug';
 
 /** Pretends to run VMs; a test plays the guest through `guests`. */
 export class FakeRuntime implements VmRuntime {
@@ -18,6 +18,10 @@ export class FakeRuntime implements VmRuntime {
   readonly resumed: string[] = [];
   /** The guest powers its VM off while hostd does this with it, some time before hostd is done. */
   endDuring: Moment | null = null;
+  /** What was plugged into VMs that run and taken from them, in order, with the VM's name. */
+  readonly plugged: { name: string; operation: 'plug' | 'unplug'; device: RuntimeDevice }[] = [];
+  /** Throws for what cannot be plugged in or taken out. */
+  refusePlug: (operation: 'plug' | 'unplug', device: RuntimeDevice) => void = () => undefined;
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
     this.guests.set(vm.name, { vm, hooks });
@@ -37,6 +41,13 @@ export class FakeRuntime implements VmRuntime {
     if (this.endDuring !== moment) return;
     this.end(name, 'guestPowerOff');
     await sleep(20);
+  }
+
+  private async plug(name: string, operation: 'plug' | 'unplug', device: RuntimeDevice): Promise<void> {
+    await this.pass(operation, name);
+    if (!this.guests.has(name)) throw new Error('QEMU has ended');
+    this.refusePlug(operation, device);
+    this.plugged.push({ name, operation, device });
   }
 
   private end(name: string, reason: 'powerOff' | 'guestPowerOff' | 'guestReset'): void {
@@ -64,6 +75,8 @@ export class FakeRuntime implements VmRuntime {
         await this.pass('resume', name);
         this.resumed.push(name);
       },
+      plug: (device) => this.plug(name, 'plug', device),
+      unplug: (device) => this.plug(name, 'unplug', device),
       usage: async () => ({ residentBytes: 1_000_000, cpuSeconds: 1 }),
       release: () => undefined,
     };

@@ -1,7 +1,7 @@
 /** A vim25 host with one VM, for the exec component: what it says of the VM, and when, is the test's. */
 import type { Containers } from '../../port-layer/exec/containers.js';
 import { readVm } from '../../port-layer/exec/vm-report.js';
-import type { VimClient } from '../../src/vim25/index.js';
+import { type VimClient, VimFault } from '../../src/vim25/index.js';
 
 const VM = { type: 'VirtualMachine', value: 'vm-1' };
 const STATUS = 'guestinfo.caisson.run.status';
@@ -17,6 +17,9 @@ export class FakeVmHost {
   readonly calls: string[] = [];
   private readonly keys = new Map<string, string>();
   private on = false;
+  private version = 1;
+  /** What the next reconfiguration waits for, on its way to the host. */
+  private held: Promise<void> | null = null;
 
   /** @param whenOn what the VM does once it is powered on */
   constructor(public whenOn: (host: FakeVmHost) => void = () => undefined) {}
@@ -38,6 +41,15 @@ export class FakeVmHost {
     this.on = false;
   }
 
+  /** The next reconfiguration reaches the host only when the caller lets it. */
+  holdNext(): () => void {
+    let release = (): void => undefined;
+    this.held = new Promise((resolve) => {
+      release = resolve;
+    });
+    return release;
+  }
+
   /** The inventory tells how the VM is now. */
   tell({ observer }: Containers): void {
     const props = this.properties();
@@ -53,7 +65,7 @@ export class FakeVmHost {
     return {
       'runtime.powerState': this.on ? 'poweredOn' : 'poweredOff',
       'config.extraConfig': [...this.keys].map(([key, value]) => ({ key, value })),
-      'config.changeVersion': '1',
+      'config.changeVersion': String(this.version),
       'config.uuid': 'uuid',
       'config.hardware': { device: [] },
     };
@@ -61,7 +73,17 @@ export class FakeVmHost {
 
   private async runTask(name: string, args: unknown): Promise<unknown> {
     this.calls.push(name);
-    const { config, spec } = args as Partial<Record<'config' | 'spec', { extraConfig?: Option[] }>>;
+    const { config, spec } = args as Partial<
+      Record<'config' | 'spec', { extraConfig?: Option[]; changeVersion?: string }>
+    >;
+    if (spec !== undefined) {
+      const { held } = this;
+      this.held = null;
+      await held;
+      if (spec.changeVersion !== String(this.version))
+        throw new VimFault(name, { $type: 'ConcurrentAccess' }, 'the VM has changed');
+      this.version++;
+    }
     for (const { key, value } of (config ?? spec)?.extraConfig ?? []) this.keys.set(key, String(value));
     if (name === 'PowerOffVM_Task') this.on = false;
     if (name === 'PowerOnVM_Task') {

@@ -21,8 +21,8 @@ import {
 } from '../../image/index.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { checkNamespaceOwners } from './config/check-host-options.js';
-import type { CreateBody } from './config/container-config.js';
 import { checkContainerName, containerSpec } from './config/container-spec.js';
+import type { CreateBody } from './config/create-body.js';
 import { randomName } from './config/names.js';
 import { asNewest } from './config/older-versions.js';
 import { asksForCpus, resourceWarnings } from './config/resources.js';

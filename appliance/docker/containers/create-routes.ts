@@ -2,7 +2,7 @@
 import type { Router } from 'express';
 import { atLeast } from '../http/api-version.js';
 import { body, query, versionOf } from '../http/request.js';
-import { createSchema } from './config/container-config.js';
+import { createSchema } from './config/create-body.js';
 import { ContainerCreation, type CreateParts } from './create-container.js';
 
 /** Adds the route. */

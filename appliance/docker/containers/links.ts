@@ -5,7 +5,7 @@
 import { type ContainerInfo, type ExecService, type Links, mainEndpoint } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
 import { shortId } from '../../../src/common/ids.js';
-import type { CreateBody } from './config/container-config.js';
+import type { CreateBody } from './config/create-body.js';
 import { annotationsOf, type Link, recordOf } from './container-record.js';
 
 const MAX_LINKS = 100;

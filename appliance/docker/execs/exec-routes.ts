@@ -1,11 +1,11 @@
 /** Routes of execs. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, Router } from 'express';
-import { execSchema, execStartSchema } from '../containers/config/container-config.js';
 import { atLeast } from '../http/api-version.js';
 import { hijack } from '../http/hijack.js';
 import { body, terminalSize, versionOf } from '../http/request.js';
 import { streamType } from '../http/stream-type.js';
+import { execSchema, execStartSchema } from './exec-body.js';
 import type { Execs } from './exec-service.js';
 import { execView } from './exec-view.js';
 

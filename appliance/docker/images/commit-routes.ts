@@ -1,6 +1,6 @@
 /** The route of `docker commit`. */
 import type { Request, Router } from 'express';
-import { createSchema } from '../containers/config/container-config.js';
+import { createSchema } from '../containers/config/create-body.js';
 import { body, flag, hangup, query } from '../http/request.js';
 import { type CommitParts, commit } from './commit.js';
 

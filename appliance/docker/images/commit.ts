@@ -2,7 +2,7 @@
 import type { ExecService, FileService } from '../../../port-layer/index.js';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
 import { commitReference, familiarString, type ImageService } from '../../image/index.js';
-import type { CreateBody } from '../containers/config/container-config.js';
+import type { CreateBody } from '../containers/config/create-body.js';
 import type { DockerConfig } from '../containers/config/docker-config.js';
 import { intactRecord } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';

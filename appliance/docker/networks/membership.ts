@@ -7,7 +7,8 @@ import { CaissonError, forbidden, invalid, unavailable, unsupported } from '../.
 import type { ContainerLives } from '../containers/container-lives.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
-import { checkEndpoint, type EndpointRequest } from './network-endpoints.js';
+import type { EndpointRequest } from './endpoint-request.js';
+import { checkEndpoint } from './network-endpoints.js';
 import { noneId } from './none-network.js';
 
 /** What membership depends on. */

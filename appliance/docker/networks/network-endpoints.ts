@@ -3,12 +3,8 @@
  * are ignored, as in Docker.
  */
 import { invalid, unsupported } from '../../../src/common/errors.js';
-import type { CreateBody } from '../containers/config/container-config.js';
-
-/** What a request may say of an endpoint. */
-export type EndpointRequest = NonNullable<
-  NonNullable<NonNullable<CreateBody['NetworkingConfig']>['EndpointsConfig']>[string]
->;
+import type { CreateBody } from '../containers/config/create-body.js';
+import type { EndpointRequest } from './endpoint-request.js';
 
 /** What the engine fills in when the container runs. */
 const FILLED_IN = [

@@ -3,10 +3,10 @@ import type { Router } from 'express';
 import { z } from 'zod';
 import type { NetworkService } from '../../../port-layer/index.js';
 import { goType } from '../../../src/common/go-json.js';
-import { endpointSchema } from '../containers/config/container-config.js';
 import { atLeast } from '../http/api-version.js';
 import { body, filters, versionOf } from '../http/request.js';
 import { checkFilters } from '../values/filters.js';
+import { endpointSchema } from './endpoint-request.js';
 import { connect, disconnect, type MembershipParts } from './membership.js';
 import { networkView } from './network-view.js';
 

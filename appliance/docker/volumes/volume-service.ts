@@ -13,7 +13,7 @@ import {
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';
-import type { CreateBody } from '../containers/config/container-config.js';
+import type { CreateBody } from '../containers/config/create-body.js';
 import { type MountPoint, recordOf } from '../containers/container-record.js';
 import type { EventBus } from '../events/event-bus.js';
 import { dockerMessage } from '../words/docker-message.js';

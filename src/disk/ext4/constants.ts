@@ -21,7 +21,6 @@ export const COMPAT_DIR_INDEX = 0x20;
 
 export const INCOMPAT_FILETYPE = 0x2;
 export const INCOMPAT_RECOVER = 0x4;
-export const INCOMPAT_META_BG = 0x10;
 export const INCOMPAT_EXTENTS = 0x40;
 export const INCOMPAT_64BIT = 0x80;
 export const INCOMPAT_FLEX_BG = 0x200;
@@ -42,7 +41,6 @@ export const BG_INODE_ZEROED = 0x4;
 export const FL_INDEX = 0x1000;
 export const FL_HUGE_FILE = 0x40000;
 export const FL_EXTENTS = 0x80000;
-export const FL_EA_INODE = 0x200000;
 export const FL_INLINE_DATA = 0x10000000;
 
 export const S_IFMT = 0o170000;

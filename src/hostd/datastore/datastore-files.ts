@@ -42,7 +42,7 @@ export class DatastoreFiles extends DatastorePaths {
         throw fault('InvalidDatastorePath', 'The path leads out of the datastore', { datastorePath: this.pathOf(at) });
       // The path tells whose a file is, and a link could lead to somebody else's.
       if (restrictedCaller() !== undefined && real !== `${root}${at.slice(this.directory.length)}`)
-        throw fault('InvalidDatastorePath', 'The path leads over a link', { datastorePath: this.pathOf(at) });
+        throw fault('InvalidDatastorePath', 'The path goes through a link', { datastorePath: this.pathOf(at) });
       return;
     }
   }

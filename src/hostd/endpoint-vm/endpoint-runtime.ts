@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
 import { isRunning } from '../process-id.js';
-import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
+import type { RunningVm, RuntimeNic, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { HANG_MS } from '../watchdog.js';
 import { type EndpointIdentity, EndpointVm } from './endpoint-vm.js';
@@ -44,7 +44,7 @@ export class EndpointRuntime implements VmRuntime {
   }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
-    const running = await this.vm(vm, hooks, await this.virtualSwitch.connectEndpoint(vm.moid, vm.nics));
+    const running = await this.vm(vm, hooks, await this.virtualSwitch.connectEndpoint(vm.moid, inOrder(vm.nics)));
     try {
       await running.start();
     } catch (error) {
@@ -64,11 +64,11 @@ export class EndpointRuntime implements VmRuntime {
       await this.virtualSwitch.disconnectEndpoint(vm.moid);
       return null;
     }
-    const netns = await this.virtualSwitch.adoptEndpoint(vm.moid, vm.nics);
+    const netns = await this.virtualSwitch.adoptEndpoint(vm.moid, inOrder(vm.nics));
     if (isRunning(identity) && identity.porter === undefined)
       log.warn(
         { vm: vm.name },
-        'the endpoint is one of an earlier version, which is root: it is ended, and started anew under a user of its own',
+        'the endpoint was started by an earlier version and runs as root: it is ended and started again under a user of its own',
       );
     else if (netns !== null && isRunning(identity)) {
       const running = await this.vm(vm, hooks, netns);
@@ -105,4 +105,9 @@ export class EndpointRuntime implements VmRuntime {
     await chmod(directory, 0o711);
     return directory;
   }
+}
+
+/** The cards as an endpoint knows them: eth0, eth1, … without gaps. */
+function inOrder(nics: readonly RuntimeNic[]): RuntimeNic[] {
+  return nics.map((nic, index) => ({ ...nic, index }));
 }

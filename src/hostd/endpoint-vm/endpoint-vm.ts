@@ -189,6 +189,14 @@ export class EndpointVm implements RunningVm {
     throw unsupported('an endpoint VM cannot be resumed');
   }
 
+  async plug(): Promise<void> {
+    throw unsupported('an endpoint VM gets no devices while it runs');
+  }
+
+  async unplug(): Promise<void> {
+    throw unsupported('an endpoint VM loses no devices while it runs');
+  }
+
   async usage(): Promise<{ residentBytes: number; cpuSeconds: number }> {
     return usage(this.pid);
   }

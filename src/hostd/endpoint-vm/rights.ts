@@ -26,7 +26,7 @@ function canBound(): boolean {
       bounding = false;
       log.warn(
         { err: messageOf(error) },
-        'capabilities cannot be bounded here: endpoints are held by their user alone',
+        'the capability bounding set cannot be changed here: only their user id confines endpoints',
       );
     }
   }

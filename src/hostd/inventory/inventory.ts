@@ -81,8 +81,8 @@ export class Inventory implements VmHost {
       save: () => this.save(),
     });
     this.pools = new ResourcePools(registry, events, tasks, this.machines, this.file);
-    this.addEntities(about, runs);
     this.addServices(about);
+    this.addEntities(about, runs);
   }
 
   private addEntities(about: AboutInfo, runs: RunsMachines): void {

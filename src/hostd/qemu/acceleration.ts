@@ -53,7 +53,7 @@ const memoryFile = z.object({
 /** Reads `--accel`. @throws invalid */
 export function wantedAcceleration(text: string): WantedAcceleration {
   if (text === 'kvm' || text === 'tcg' || text === 'auto') return text;
-  throw invalid(`--accel '${text}' is none of kvm, tcg and auto`);
+  throw invalid(`--accel '${text}' is not one of kvm, tcg and auto`);
 }
 
 /**

@@ -32,7 +32,8 @@ export interface FileToSend {
 /**
  * A request is a line of fields separated by spaces: the monitor's path, then `set`, `access` and path of each file, all paths in
  * hexadecimal. With the access `connect` the path is a socket's, and instead of the set there is the character device that is to be
- * connected to it. With `save` the machine's state goes to that socket. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
+ * connected to it. With `save` the machine's state goes to that socket. With `tap` there is the id of a network backend that is to be made, and
+ * instead of the path a network namespace's, a zero byte and the name of a tap in it, which from then on only root can attach to. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
  * struct msghdr and struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
  */
 const PROGRAM = `
@@ -62,6 +63,17 @@ sub pass { my ($monitor, $file, $text) = @_;
   syscall(46, fileno $monitor, $message, 0) == length $text or die "sendmsg: $!\\n";
   reply($monitor);
 }
+sub tap { my ($namespace, $name) = split /\\0/, $_[0];
+  open(my $own, "<", "/proc/self/ns/net") or die "namespace: $!\\n";
+  open(my $other, "<", $namespace) or die "$namespace: $!\\n";
+  syscall(308, fileno $other, 0x40000000) == 0 or die "setns: $!\\n";
+  my ($tun, $request) = (undef, pack("a16 S x22", $name, 0x5002));
+  my $done = open($tun, "+<", "/dev/net/tun") && ioctl($tun, 0x400454ca, $request) && ioctl($tun, 0x400454cc, 0);
+  my $problem = "$!";
+  syscall(308, fileno $own, 0x40000000) == 0 or exit 1;
+  die "tap $name: $problem\\n" unless $done;
+  return $tun;
+}
 sub hand { my ($path, @files) = @_;
   ($said, $heard) = ("", 0);
   socket(my $monitor, 1, 1, 0) or die "socket: $!\\n";
@@ -81,6 +93,12 @@ sub hand { my ($path, @files) = @_;
       my $backend = qq({"type":"socket","data":{"addr":{"type":"fd","data":{"str":"$set"}},"server":false}});
       syswrite($monitor, $access eq "save" ? qq({"execute":"migrate","arguments":{"uri":"fd:$set"}}\\n)
         : qq({"execute":"chardev-change","arguments":{"id":"$set","backend":$backend}}\\n));
+      reply($monitor);
+      next;
+    }
+    if ($access eq "tap") {
+      pass($monitor, tap($name), qq({"execute":"getfd","arguments":{"fdname":"$set"}}\\n));
+      syswrite($monitor, qq({"execute":"netdev_add","arguments":{"type":"tap","id":"$set","fd":"$set"}}\\n));
       reply($monitor);
       next;
     }
@@ -194,6 +212,16 @@ export class DescriptorSender {
       if (ABSENT.some((why) => messageOf(error) === `${path}: ${why}`)) return false;
       throw error;
     }
+  }
+
+  /**
+   * Attaches to a tap, as root, and has the QEMU whose monitor is at `monitor`, which nobody else may be connected to, make the network
+   * backend `id` of it.
+   * @param namespace path of the network namespace that the tap is in
+   * @throws internal with what could not be done, timeout
+   */
+  async tap(monitor: string, id: string, namespace: string, tap: string): Promise<void> {
+    await this.request([hex(monitor), id, 'tap', hex(`${namespace}\0${tap}`)]);
   }
 
   /**

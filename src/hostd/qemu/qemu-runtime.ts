@@ -40,11 +40,12 @@ import { ChannelWatch } from './channel-watch.js';
 import { type Acceleration, processName, qemuArguments } from './command-line.js';
 import { DescriptorSender } from './descriptor-sender.js';
 import { checkReadOnly, Inherited, putDisks, startFiles } from './given-files.js';
+import type { QemuHost } from './hot-device.js';
 import { BadSnapshot, loadState, onSnapshot } from './load-state.js';
 import { lastWords, QemuVm, removeRunFiles, saidWhy, type VmFiles, type VmProcess } from './qemu-vm.js';
 import { complaints, ownComplaints } from './qemu-words.js';
 import { Qmp } from './qmp.js';
-import { type ChannelHost, connectForeignPorts } from './serial-ports.js';
+import { connectForeignPorts } from './serial-ports.js';
 import { SnapshotBuilder } from './snapshot-builder.js';
 import type { SnapshotFile } from './snapshot-files.js';
 import { SnapshotService } from './snapshot-service.js';
@@ -69,7 +70,7 @@ export class QemuRuntime implements VmRuntime {
   private readonly launchQemu: LaunchQemu;
   private readonly pool: WarmPool<SpareVm>;
   private readonly sender = new DescriptorSender();
-  private readonly channels: ChannelHost;
+  private readonly host: QemuHost;
   private readonly spareMaker: SpareMaker;
   private readonly usualShapeFile: string;
   private spares = 0;
@@ -102,13 +103,19 @@ export class QemuRuntime implements VmRuntime {
             new SnapshotBuilder(boot, acceleration, dialect, virtualSwitch, this.launchQemu, cages.groups, this.sender),
             () => this.pool.fill(),
           );
-    this.channels = { sender: this.sender, watch: new ChannelWatch(), runDir: paths.runDir };
+    this.host = {
+      sender: this.sender,
+      watch: new ChannelWatch(),
+      runDir: paths.runDir,
+      virtualSwitch,
+      datastoreDir: paths.datastoreDir,
+    };
     this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');
     this.spareMaker = {
       runDirectory: join(paths.runDir, 'pool'),
       directory: join(paths.stateDir, 'pool'),
       virtualSwitch,
-      channels: this.channels,
+      host: this.host,
       dialect,
       commandLine: (vm, { memory, ...devices }) =>
         qemuArguments(vm, { acceleration, dialect, boot, ...devices, snapshot: { use: 'spare', memory } }),
@@ -188,8 +195,9 @@ export class QemuRuntime implements VmRuntime {
             { vm: vm.name, moid: vm.moid },
             'a VM that an earlier version has started goes on as that version confined it, until it is stopped and started',
           );
-        const found = new QemuVm(identity, qmp, files, vm.serials, this.channels, hooks, cleanUp, { since, older });
+        const found = new QemuVm(identity, qmp, files, vm, this.host, hooks, cleanUp, { since, older });
         void found.connectPorts();
+        void found.sweep(vm);
         return found;
       } catch (error) {
         log.warn({ vm: vm.name, err: messageOf(error) }, 'a running VM does not answer and is ended');
@@ -205,7 +213,7 @@ export class QemuRuntime implements VmRuntime {
   /** Ends what runs for this runtime alone; VMs go on running. */
   async close(): Promise<void> {
     await Promise.all([this.pool.close(), this.snapshots?.close()]);
-    this.channels.watch.close();
+    this.host.watch.close();
     this.sender.close();
   }
 
@@ -356,7 +364,7 @@ export class QemuRuntime implements VmRuntime {
       await span('give', () => putDisks(qmp, nodes));
       const held = new HeldHooks(hooks);
       const cleanUp = this.cleanUp(vm.moid, vm.moid);
-      const running = new QemuVm(started, qmp, files, vm.serials, this.channels, held, cleanUp);
+      const running = new QemuVm(started, qmp, files, vm, this.host, held, cleanUp);
       // The ports of one that has not run yet cannot be changed.
       await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
       void running.connectPorts();

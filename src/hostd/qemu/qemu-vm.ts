@@ -2,11 +2,13 @@
 import { rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
 import { ended, type ProcessIdentity, parentOf, signal, startedAt, usage } from '../process-id.js';
-import type { RunningVm, RuntimeSerial, VmExit, VmHooks } from '../runtime.js';
+import type { RunningVm, RuntimeDevice, RuntimeSerial, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
+import type { DiskOwner, QemuHost } from './hot-device.js';
+import { HotDevices } from './hot-plug.js';
 import { complaints, ownComplaints, printedIn, refusedCalls } from './qemu-words.js';
 import type { Qmp } from './qmp.js';
-import { type ChannelHost, disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-ports.js';
+import { disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-ports.js';
 
 const log = logger('qemu');
 /** How long QEMU may take to end by itself before it is killed. */
@@ -63,6 +65,8 @@ export class QemuVm implements RunningVm {
   private rebooting = false;
   private readonly gone: Promise<void>;
   private readonly ports: SocketPorts;
+  private readonly serials: readonly RuntimeSerial[];
+  private readonly devices: HotDevices;
   /** Its launcher, which tells in QEMU's log what a signal has ended. */
   private readonly launcher: ProcessIdentity | null;
 
@@ -70,8 +74,8 @@ export class QemuVm implements RunningVm {
     private readonly identity: ProcessIdentity,
     private readonly qmp: Qmp,
     private readonly files: VmFiles,
-    private readonly serials: readonly RuntimeSerial[],
-    channels: ChannelHost,
+    vm: Pick<VmDefinition, 'moid' | 'serials'>,
+    host: QemuHost,
     private readonly hooks: VmHooks,
     private readonly cleanUp: () => Promise<void>,
     /**
@@ -83,7 +87,10 @@ export class QemuVm implements RunningVm {
     this.launcher = parentOf(identity.pid);
     this.startedAt = past.since ?? startedAt(identity);
     this.rpc = past.rpc ?? new GuestRpcServer(files.guestRpc, hooks);
-    this.ports = new SocketPorts(qmp, files.handOver, serials, channels, past.older);
+    this.serials = vm.serials;
+    this.ports = new SocketPorts(qmp, files.handOver, vm.serials, host, past.older);
+    const monitor = past.older === true ? null : files.handOver;
+    this.devices = new HotDevices({ moid: vm.moid, pid: identity.pid, qmp, monitor, host });
     qmp.on('event', (name, data) => this.event(name, data));
     this.gone = new Promise((resolve) => {
       const over = (): void => void this.finish().finally(resolve);
@@ -144,6 +151,19 @@ export class QemuVm implements RunningVm {
   async suspended(): Promise<boolean> {
     const answer = (await this.qmp.command('query-status')) as { status?: unknown } | null;
     return answer?.status === 'paused';
+  }
+
+  plug(device: RuntimeDevice, owner: DiskOwner): Promise<void> {
+    return this.devices.plug(device, owner);
+  }
+
+  unplug(device: RuntimeDevice): Promise<void> {
+    return this.devices.unplug(device);
+  }
+
+  /** See {@link HotDevices.sweep}. */
+  sweep(vm: VmDefinition): Promise<void> {
+    return this.devices.sweep(vm);
   }
 
   async usage(): Promise<{ residentBytes: number; cpuSeconds: number }> {

@@ -61,7 +61,7 @@ export class SnapshotService {
   failed({ key }: BootSnapshot): void {
     const failed = (this.failedStarts.get(key) ?? 0) + 1;
     this.failedStarts.set(key, failed);
-    if (failed === MAX_FAILED) log.warn({ snapshot: key }, 'VMs do not go on from a boot snapshot here and are booted');
+    if (failed === MAX_FAILED) log.warn({ snapshot: key }, 'VMs do not resume from this boot snapshot and are booted');
   }
 
   /** A VM came to life from it. */

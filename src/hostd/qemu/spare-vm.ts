@@ -37,9 +37,10 @@ import type { ControlGroups } from './control-groups.js';
 import type { FileToSend } from './descriptor-sender.js';
 import { checkReadOnly, diskNodes, Inherited, openRaw, openSerialFiles, putDisks } from './given-files.js';
 import { GuestRpcServer, SpareAnswers } from './guest-rpc.js';
+import type { QemuHost } from './hot-device.js';
 import { QemuVm, type VmFiles } from './qemu-vm.js';
 import { Qmp } from './qmp.js';
-import { type ChannelHost, connectForeignPorts, connectPorts, isForeign, socketPorts } from './serial-ports.js';
+import { connectForeignPorts, connectPorts, isForeign, socketPorts } from './serial-ports.js';
 import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js';
 
 const log = logger('pool');
@@ -65,7 +66,7 @@ export interface SpareMaker {
   /** For what it prints and its placeholders; on the datastore's filesystem. */
   directory: string;
   virtualSwitch: VirtualSwitch;
-  channels: ChannelHost;
+  host: QemuHost;
   dialect: QemuDialect;
   /** The arguments for QEMU. */
   commandLine(vm: VmDefinition, devices: SpareDevices): string[];
@@ -182,7 +183,7 @@ export class SpareVm {
     cleanUp: () => Promise<void>,
   ): Promise<QemuVm> {
     this.spent = true;
-    const { channels } = this.maker;
+    const { host } = this.maker;
     try {
       raisePriority(this.identity.pid);
       // Waits for all: otherwise one that is still going when another fails would be cleaned up too early.
@@ -205,7 +206,7 @@ export class SpareVm {
       // From here on a hostd that is started anew takes it for this VM; until then it ends it.
       await writeWhole(files.pid, JSON.stringify({ ...identityOf(this.identity), poweredOn: since.getTime() }), 0o600);
       // Its monitor's end is the VM's now, also one that came meanwhile.
-      const running = new QemuVm(this.identity, this.qmp, files, vm.serials, channels, hooks, cleanUp, {
+      const running = new QemuVm(this.identity, this.qmp, files, vm, host, hooks, cleanUp, {
         rpc: this.rpc,
         since,
       });
@@ -254,7 +255,7 @@ export class SpareVm {
           ]
         : [],
     );
-    const { sender, runDir } = this.maker.channels;
+    const { sender, runDir } = this.maker.host;
     await sender.send(this.sockets.handOver, toSend);
     const ports = socketPorts(vm.serials).filter(({ backing }) => !isForeign(backing.path, runDir));
     await Promise.all([

@@ -54,7 +54,7 @@ function keepPace(request: IncomingMessage, file: WriteStream, { ms, bytes }: ty
     if (++looks < 10) return;
     const now = file.bytesWritten + file.writableLength;
     if (now - before < bytes && waited === 0 && !request.complete) {
-      log.warn({ from: request.socket.remoteAddress, bytes: now }, 'an upload that does not go on is given up');
+      log.warn({ from: request.socket.remoteAddress, bytes: now }, 'an upload makes no progress and is given up');
       file.destroy(timeout(`the upload does not go on: ${now - before} bytes in ${ms / 1000} s`));
     }
     [before, looks, waited] = [now, 0, 0];
@@ -69,7 +69,7 @@ export async function removeLeftUploads(directory: string): Promise<void> {
       if (entry.isDirectory()) await removeLeftUploads(path);
       else if (entry.isFile() && entry.name.endsWith(UPLOAD_SUFFIX) && !underWay.has(path)) {
         await rm(path, { force: true });
-        log.info({ path }, 'what was left of an upload is removed');
+        log.info({ path }, 'removed an unfinished upload');
       }
     }
   } catch (error) {

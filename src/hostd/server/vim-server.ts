@@ -214,7 +214,7 @@ async function invoke(
       method: operation,
     });
   const rule = ruleOf(object.ref.type, operation);
-  if (rule === undefined) throw internal(`nobody has said who may call ${target.type}.${operation}`);
+  if (rule === undefined) throw internal(`there is no rule for ${target.type}.${operation}`);
   if (session.user !== null) admit(inventory.registry, session, rule, object, args);
   const context: CallContext = { session, ...caller, userName: session.user?.userName ?? '' };
   return (method as (args: unknown, context: CallContext) => unknown).call(object, args, context);

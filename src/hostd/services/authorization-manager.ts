@@ -161,7 +161,7 @@ export class AuthorizationManager extends ManagedObject {
   private entity(ref: ManagedObjectReference): ManagedObject {
     const object = this.registry.get(ref);
     if (!object.isEntity())
-      throw fault('InvalidArgument', `'${ref.value}' is no entity that has permissions`, { invalidProperty: 'entity' });
+      throw fault('InvalidArgument', `'${ref.value}' is not an entity with permissions`, { invalidProperty: 'entity' });
     return object;
   }
 

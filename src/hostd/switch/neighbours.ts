@@ -95,6 +95,8 @@ export class Neighbours {
   private async tell({ namespace }: EndpointCards, messages: Message[]): Promise<void> {
     await this.netlink
       .carryOut(`${NAMESPACES}/${namespace}`, ROUTE, messages)
-      .catch((error: unknown) => log.debug({ namespace, err: messageOf(error) }, 'an endpoint is told of no cards'));
+      .catch((error: unknown) =>
+        log.debug({ namespace, err: messageOf(error) }, 'an endpoint could not be given its neighbours'),
+      );
   }
 }

@@ -32,7 +32,6 @@ const SETS = {
 } as const;
 
 export type SetName = keyof typeof SETS;
-export const SET_NAMES = Object.keys(SETS) as SetName[];
 
 /** What a card is in each of the sets, as nft writes it. */
 export type Elements = Map<SetName, Set<string>>;

@@ -154,6 +154,39 @@ export class VirtualSwitch {
     );
   }
 
+  /**
+   * Makes the tap of a card that a running VM gets, and plugs it in.
+   * @returns its name; null for a card that is not connected
+   * @throws notFound for an unknown port group, internal; nothing of it stays then
+   */
+  async plugCard(moid: string, nic: RuntimeNic): Promise<string | null> {
+    const [port] = portsOf(moid, [nic]);
+    if (port === undefined) return null;
+    const plugging = this.plugging([port]);
+    // One that a killed hostd left is in the way.
+    await this.unplugCard(moid, nic.index);
+    try {
+      await this.makeTaps([port.name]);
+      await this.wiring.addPort(moid, port, plugging);
+    } catch (error) {
+      await this.unplugCard(moid, nic.index);
+      throw error;
+    }
+    this.ports.set(moid, [...(this.ports.get(moid) ?? []), port.name]);
+    return port.name;
+  }
+
+  /** Removes the tap of a card that a running VM has lost. */
+  async unplugCard(moid: string, index: number): Promise<void> {
+    const name = portName(moid, index);
+    this.ports.set(
+      moid,
+      (this.ports.get(moid) ?? []).filter((one) => one !== name),
+    );
+    this.wiring.removePort(moid, name);
+    await removeLinks(this.namespace, [name]);
+  }
+
   /** Sets the addresses that the cards of a VM that is on may send from. @throws internal */
   allow(moid: string, nics: RuntimeNic[]): Promise<void> {
     return this.wiring.change(moid, nics);
@@ -199,7 +232,7 @@ export class VirtualSwitch {
     await this.wiring
       .add(moid, ports)
       .catch((error: unknown) =>
-        log.warn({ moid, err: messageOf(error) }, 'a running VM is not connected as it should be'),
+        log.warn({ moid, err: messageOf(error) }, 'the network of a running VM could not be restored'),
       );
   }
 

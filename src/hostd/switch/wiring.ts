@@ -99,6 +99,24 @@ export class Wiring {
     await together([...this.rules(ports, plugging), this.neighbours.learn(nics)]);
   }
 
+  /** As {@link add}, for one more card of a VM. @throws internal */
+  async addPort(moid: string, port: Port, plugging: Plugging): Promise<void> {
+    this.ports.set(moid, [...this.portsBut(moid, port.name), port]);
+    await together([...this.rules([port], plugging), this.neighbours.learn([port.nic])]);
+  }
+
+  /** As {@link remove}, for one card of a VM. */
+  removePort(moid: string, name: string): void {
+    const port = this.ports.get(moid)?.find((one) => one.name === name);
+    this.ports.set(moid, this.portsBut(moid, name));
+    if (port !== undefined) this.neighbours.forget([port.nic]);
+    this.checks.forget([name]);
+  }
+
+  private portsBut(moid: string, name: string): Port[] {
+    return (this.ports.get(moid) ?? []).filter((one) => one.name !== name);
+  }
+
   /** Sets the addresses that a VM that is on may send from. @throws internal */
   async change(moid: string, nics: readonly RuntimeNic[]): Promise<void> {
     const before = this.ports.get(moid);
@@ -131,7 +149,9 @@ export class Wiring {
 
   /** Makes an endpoint's namespace deaf to its neighbours. Where that is impossible, {@link open} has said so. */
   async deafen(namespace: string): Promise<void> {
-    await deafen(namespace).catch((error: unknown) => log.debug({ namespace, err: messageOf(error) }, 'settings stay'));
+    await deafen(namespace).catch((error: unknown) =>
+      log.debug({ namespace, err: messageOf(error) }, 'the network settings of an endpoint could not be changed'),
+    );
   }
 
   private rules(ports: Port[], plugging: Plugging | undefined): Promise<void>[] {

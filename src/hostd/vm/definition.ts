@@ -1,6 +1,7 @@
 /** A VM as the runtime needs it. */
-import type { RuntimeDisk, RuntimeNic, RuntimeSerial } from '../runtime.js';
+import type { RuntimeDevice, RuntimeDisk, RuntimeNic, RuntimeSerial, VmDefinition } from '../runtime.js';
 import { assignedAddresses } from './assigned-addresses.js';
+import { diskKey, KEY } from './hardware/device-keys.js';
 import type { Disk, Nic, Serial } from './hardware/hardware.js';
 import { socketOf } from './hardware/serial-ports.js';
 import type { VmConfig } from './vm-config.js';
@@ -25,7 +26,15 @@ export function runtimeNic(
 
 export function runtimeNics({ hardware, extraConfig }: VmConfig): RuntimeNic[] {
   const assigned = assignedAddresses(extraConfig);
-  return hardware.nics.map((nic, index) => runtimeNic(nic, index, assigned));
+  // By its key, a card keeps its number when one before it is removed.
+  return hardware.nics.map((nic) => runtimeNic(nic, nic.key - KEY.nic, assigned));
+}
+
+/** The device with that key in vim25. */
+export function deviceOf({ disks, nics }: VmDefinition, kind: RuntimeDevice['kind'], key: number): RuntimeDevice {
+  return kind === 'nic'
+    ? { kind, nic: nics.find(({ index }) => KEY.nic + index === key)! }
+    : { kind, disk: disks.find(({ bus, unit }) => diskKey(bus, unit) === key)! };
 }
 
 export function runtimeSerial({ backing }: Serial, index: number, resolve: Resolve): RuntimeSerial {

@@ -23,6 +23,11 @@ export async function makeDisks(
   await recordDisks(hardware.disks.map(({ file }) => resolve(file)));
 }
 
+/** Deletes the files that {@link makeDisks} has made, when the change comes to nothing. */
+export async function deleteMade({ create }: ChangedHardware, resolve: (file: string) => string): Promise<void> {
+  for (const { disk } of create) await deleteDisk(resolve(disk.file));
+}
+
 /** Deletes the files of removed disks. */
 export async function deleteDisks({ removedFiles }: ChangedHardware, resolve: (file: string) => string): Promise<void> {
   for (const file of removedFiles) await deleteDisk(resolve(file));

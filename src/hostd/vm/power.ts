@@ -197,7 +197,7 @@ export class VmPower {
    * Acts on the running VM. @throws InvalidPowerState when the run ends before that is done: the VM is off, and must not be called
    * anything else
    */
-  private async duringRun(act: (carrier: RunningVm) => Promise<void>): Promise<void> {
+  async duringRun(act: (carrier: RunningVm) => Promise<void>): Promise<void> {
     const { carrier } = this;
     const acting = carrier === null ? Promise.resolve() : act(carrier);
     await acting.catch((error: unknown) => {

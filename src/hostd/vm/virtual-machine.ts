@@ -15,11 +15,12 @@ import { ManagedObject } from '../objects/managed-object.js';
 import type { VmDefinition } from '../runtime.js';
 import { ADDRESSES_KEY } from './assigned-addresses.js';
 import { changedConfig, checkNameLength, checkVersion } from './changed-config.js';
-import { runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
-import { deleteDisks, makeDisks } from './device-files.js';
+import { deviceOf, runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
+import { deleteDisks, deleteMade, makeDisks } from './device-files.js';
 import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
+import { type HotStep, hotSteps, takeHotSteps } from './hot-changes.js';
 import type { Machine } from './machine.js';
 import { checkChange, checkDevices, checkKeys, ownerOf } from './machine-access.js';
 import { checkBounds } from './machine-bounds.js';
@@ -125,7 +126,11 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   }
 
   definition(): VmDefinition {
-    const { ref, directory, config, host } = this;
+    return this.definitionOf(this.config);
+  }
+
+  private definitionOf(config: VmConfig): VmDefinition {
+    const { ref, directory, host } = this;
     const { uuid, name, cpus, memoryMiB, hardware, extraConfig } = config;
     const resolve = (file: string): string => host.files.resolve(file);
     return {
@@ -183,7 +188,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     checkBounds(host.machines, this.pool.value, config, next);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) {
-      const hardware = await this.changeDevices(changes);
+      const hardware = await this.changeDevices(changes, next);
       // The guest may have set keys meanwhile: they are in the present configuration only.
       next = { ...changedConfig(this.config, spec), name, hardware };
     }
@@ -196,8 +201,11 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     this.touch('config', 'name', 'summary', 'guest', 'network');
   }
 
-  private async changeDevices(changes: readonly VirtualDeviceConfigSpec[]): Promise<Hardware> {
-    this.power.mustBe('poweredOff');
+  /** @param next the configuration that the VM is about to get, but for its devices */
+  private async changeDevices(changes: readonly VirtualDeviceConfigSpec[], next: VmConfig): Promise<Hardware> {
+    if (this.power.state !== 'poweredOn') this.power.mustBe('poweredOff');
+    if (this.power.question !== undefined)
+      throw fault('InvalidState', 'The virtual machine stands still until its question is answered');
     const before = this.config.hardware;
     const { files: datastore } = this.host;
     const base = basename(this.vmx, '.vmx');
@@ -209,10 +217,38 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     });
     const { hardware, create, removedFiles: removed } = changed;
     await checkDevices(this.host, this, before, hardware, { create, removed });
+    const steps = hotSteps(before, hardware);
+    if (steps === null) this.power.mustBe('poweredOff');
     const resolve = (file: string): string => datastore.resolve(file);
     await makeDisks(changed, resolve);
+    if (this.power.state === 'poweredOn')
+      await this.changeRunning(steps ?? [], changes, { ...next, hardware }).catch(async (error: unknown) => {
+        await deleteMade(changed, resolve);
+        throw error;
+      });
     await deleteDisks(changed, resolve);
     return hardware;
+  }
+
+  /** Gives a VM that runs its new devices, and takes others from it: all or none. */
+  private async changeRunning(
+    steps: readonly HotStep[],
+    changes: readonly VirtualDeviceConfigSpec[],
+    next: VmConfig,
+  ): Promise<void> {
+    const [before, after] = [this.definitionOf(this.config), this.definitionOf(next)];
+    await this.power.duringRun((running) =>
+      takeHotSteps(steps, {
+        running,
+        owner: after,
+        device: ({ operation, key, kind }) => deviceOf(operation === 'add' ? after : before, kind, key),
+        index: ({ operation, key }) =>
+          Math.max(
+            0,
+            changes.findIndex((one) => one.operation === operation && (operation === 'add' || one.device.key === key)),
+          ),
+      }),
+    );
   }
 
   // --- the inventory ------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { createSchema, execSchema } from '../../../appliance/docker/containers/config/container-config.js';
+import { createSchema } from '../../../appliance/docker/containers/config/create-body.js';
+import { execSchema } from '../../../appliance/docker/execs/exec-body.js';
 import { GoJsonError, goType, int64, readGoJson, strSlice } from '../../../src/common/go-json.js';
 import { parseGoJson } from '../../../src/common/go-json-text.js';
 

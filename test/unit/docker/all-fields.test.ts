@@ -4,14 +4,11 @@
  */
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
-import {
-  createSchema,
-  endpointSchema,
-  execSchema,
-  execStartSchema,
-} from '../../../appliance/docker/containers/config/container-config.js';
+import { createSchema } from '../../../appliance/docker/containers/config/create-body.js';
 import { hostConfigSchema } from '../../../appliance/docker/containers/config/host-options.js';
 import { updateSchema } from '../../../appliance/docker/containers/config/resource-update.js';
+import { execSchema, execStartSchema } from '../../../appliance/docker/execs/exec-body.js';
+import { endpointSchema } from '../../../appliance/docker/networks/endpoint-request.js';
 import { sharedEngine } from '../../support/shared-engine.js';
 
 const engine = sharedEngine();

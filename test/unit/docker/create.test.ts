@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createSchema } from '../../../appliance/docker/containers/config/container-config.js';
 import { checkContainerName, containerSpec } from '../../../appliance/docker/containers/config/container-spec.js';
+import { createSchema } from '../../../appliance/docker/containers/config/create-body.js';
 import { mergeConfig, mergeEnv } from '../../../appliance/docker/containers/config/docker-config.js';
 import { randomName } from '../../../appliance/docker/containers/config/names.js';
 import { replaceEnv } from '../../../appliance/docker/containers/config/process-env.js';

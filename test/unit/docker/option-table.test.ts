@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createSchema } from '../../../appliance/docker/containers/config/container-config.js';
+import { createSchema } from '../../../appliance/docker/containers/config/create-body.js';
 import { dockerConfigSchema } from '../../../appliance/docker/containers/config/docker-config.js';
 import {
   HOST_OPTIONS,

@@ -1,8 +1,8 @@
 /** Options of a container that its VM's guest carries out, from the request to what the guest is told. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createSchema } from '../../../appliance/docker/containers/config/container-config.js';
 import { containerSpec } from '../../../appliance/docker/containers/config/container-spec.js';
+import { createSchema } from '../../../appliance/docker/containers/config/create-body.js';
 import { hostConfigSchema } from '../../../appliance/docker/containers/config/host-options.js';
 import { MASKED_PATHS, READ_ONLY_PATHS } from '../../../appliance/docker/containers/config/privileges.js';
 import { allLimits } from '../../../appliance/docker/containers/config/resources.js';

@@ -1,6 +1,6 @@
 /** Create, rename and update as functions: typed values in, typed values out, no HTTP and no engine. */
 import { expect, it } from 'vitest';
-import { createSchema } from '../../../appliance/docker/containers/config/container-config.js';
+import { createSchema } from '../../../appliance/docker/containers/config/create-body.js';
 import { recordOf } from '../../../appliance/docker/containers/container-record.js';
 import { ContainerCreation } from '../../../appliance/docker/containers/create-container.js';
 import { renameContainer } from '../../../appliance/docker/containers/rename-container.js';

@@ -171,6 +171,23 @@ it('what an administrator powers on runs, until it is off', async () => {
   expect(await next).toMatchObject({ exitCode: 9 });
 });
 
+it('the record of a run that was killed does not replace that of the next', async () => {
+  let release = (): void => undefined;
+  const host = new FakeVmHost((vm) => {
+    release = vm.holdNext();
+    vm.powerOff('started 1700000000000000000 4');
+  });
+  const containers = await created(host);
+  await containers.start(ID);
+  expect(containers.resolve(ID)).toMatchObject({ state: 'exited', exitCode: 137 });
+  host.whenOn = exits(0);
+  await containers.start(ID);
+  release();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const { startedAt } = containers.resolve(ID);
+  expect((await endpoint(host, true)).resolve(ID)).toMatchObject({ startedAt, exitCode: 0 });
+});
+
 it('a restarted endpoint says what was said before', async () => {
   const host = new FakeVmHost((vm) => {
     vm.powerOn(`started ${Date.now()}000000 4`);

@@ -6,7 +6,7 @@ import { checkHealthConfig } from '../../health/health-check.js';
 import { checkLogConfig } from '../../logging/log-options.js';
 import { checkEndpoints } from '../../networks/network-endpoints.js';
 import { dockerMessage } from '../../words/docker-message.js';
-import type { CreateBody } from './container-config.js';
+import type { CreateBody } from './create-body.js';
 import { type HostConfig, hostOptions } from './host-options.js';
 
 /** True for what Go takes for the zero value of any type. */

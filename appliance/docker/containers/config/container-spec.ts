@@ -8,7 +8,7 @@ import type { Image } from '../../../image/index.js';
 import { logKeeping } from '../../logging/log-options.js';
 import { annotationsOf, type Link } from '../container-record.js';
 import { checkHostOptions } from './check-host-options.js';
-import type { CreateBody } from './container-config.js';
+import type { CreateBody } from './create-body.js';
 import { type DockerConfig, mergeConfig } from './docker-config.js';
 import type { Step } from './host-option.js';
 import { DEFAULT_LIMITS, DEFAULT_SHM } from './host-option-parts.js';

@@ -7,7 +7,7 @@ import { invalid } from '../../../../src/common/errors.js';
 import { shortId } from '../../../../src/common/ids.js';
 import type { Image, ImageConfig } from '../../../image/index.js';
 import { mergeHealthConfig } from '../../health/health-check.js';
-import type { CreateBody } from './container-config.js';
+import type { CreateBody } from './create-body.js';
 import { mainEndpoint } from './wanted-networks.js';
 
 type OfImage = ImageConfig['config'];

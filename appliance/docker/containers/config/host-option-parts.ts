@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { type ContainerSpec, HOST_GATEWAY } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { goType, int, int64, uint16 } from '../../../../src/common/go-json.js';
-import { text, texts, words } from './go-fields.js';
+import { text, texts, words } from '../../values/go-fields.js';
 
 export const portBindings = z.record(
   z.string(),

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { invalid } from '../../../../src/common/errors.js';
 import { goType, int, uint, uint16 } from '../../../../src/common/go-json.js';
 import { DEFAULT_LOG_DRIVER, logDriver, logKeeping } from '../../logging/log-options.js';
-import { bool, command, named, text, texts, whole, words } from './go-fields.js';
+import { bool, command, named, text, texts, whole, words } from '../../values/go-fields.js';
 import { applied, discarded, type HostOption, moot, refused, worksBy } from './host-option.js';
 import * as part from './host-option-parts.js';
 import { mountSchema } from './mount-request.js';

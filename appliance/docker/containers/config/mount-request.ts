@@ -1,7 +1,7 @@
 /** The type of `HostConfig.Mounts`. */
 import { z } from 'zod';
 import { goType } from '../../../../src/common/go-json.js';
-import { bool, named, text, whole, words } from './go-fields.js';
+import { bool, named, text, whole, words } from '../../values/go-fields.js';
 
 export const mountSchema = goType(
   'mount.Mount',

@@ -4,7 +4,7 @@
  */
 import { invalid } from '../../../../src/common/errors.js';
 import { atLeast } from '../../http/api-version.js';
-import type { CreateBody } from './container-config.js';
+import type { CreateBody } from './create-body.js';
 import { type HostConfig, hostOptions } from './host-options.js';
 
 /** Changes the request to what it means in the newest version. @returns warnings of what is ignored @throws invalid in Docker's words */

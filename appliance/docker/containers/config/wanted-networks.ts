@@ -1,7 +1,7 @@
 /** The networks that a request wants its container on, and the address of the card there. */
 import type { ContainerSpec } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
-import type { CreateBody } from './container-config.js';
+import type { CreateBody } from './create-body.js';
 
 /** The endpoint that a request describes for the network of its NetworkMode. */
 export function mainEndpoint(request: CreateBody) {

@@ -1,7 +1,7 @@
 /*
- * The cage in which a QEMU runs. What is done in which order: main.c.
+ * The cage in which a QEMU runs. main.c has the order of the steps.
  *
- * Every function here ends the launcher by fail() when it cannot do what it is for, unless it says otherwise: half a cage is none.
+ * A function that cannot do its work ends the launcher by fail(), unless its comment says otherwise: half a cage is no cage.
  */
 #ifndef CAISSON_LAUNCHER_H
 #define CAISSON_LAUNCHER_H
@@ -15,7 +15,7 @@
 /* The first descriptor that the program inherits; those between are listeners and taps. `FIRST_FD` of cage.ts. */
 #define FIRST_INHERITED_FD 20
 #define MOST 64
-/* Where users are locked that are taken; users.c. */
+/* Where user ids that are taken are locked; see users.c. */
 #define USERS_FILE "/run/caisson.users"
 
 enum part { MOUNT = 1, PID = 2, IPC = 4, UTS = 8, CGROUP = 16 };
@@ -44,7 +44,7 @@ struct cage {
     int listener_count;
     struct made taps[MOST];
     int tap_count;
-    /* What is there, read-only, while the program is loaded. */
+    /* Visible, read-only, while the program is loaded. */
     const char *binds[MOST];
     int bind_count;
     /* A library that is loaded into it; null for none. */
@@ -57,7 +57,7 @@ struct cage {
     int range_count;
     uid_t uid;
     gid_t gid;
-    /* Of /dev/kvm, where it is the machine's own that is shown; 0 for none. */
+    /* The group of /dev/kvm, if the machine's own is used; 0: none. */
     gid_t device_group;
     int nice;
     int oom_score;
@@ -79,13 +79,13 @@ void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn
 void tell_failures(int fd, const char *before);
 
 /* users.c */
-/* Before whatever is the user's own is made. */
+/* Call this before anything is made that belongs to the user. */
 void take_user(struct cage *cage);
 
 /* descriptors.c */
 void make_listeners(const struct cage *cage);
 void open_taps(const struct cage *cage);
-/* A descriptor, moved above all that have a number of their own: the lowest free one may be meant for another. */
+/* Moves a descriptor above all numbers that have a meaning: the lowest free number may be one of those. */
 int above(int fd, const struct cage *cage);
 void close_from(int first);
 
@@ -101,7 +101,7 @@ void enclose(void);
 /* limits.c */
 /* Before paths change. */
 void open_groups(struct cage *cage);
-/* In the child alone, so that a group is empty when the program has ended. */
+/* In the child only, so that a group is empty when the program has ended. */
 void join_groups(const struct cage *cage);
 void set_oom_score(const struct cage *cage);
 void set_limits(const struct cage *cage);
@@ -110,15 +110,15 @@ void drop_rights(const struct cage *cage);
 
 /* filter.c */
 /*
- * From here on only what is listed there is possible, and execve of just this string in memory.
- * Returns the descriptor by which refused calls are told of, or -1 where that is not possible.
+ * From here on only the listed calls are allowed, and execve of exactly this string in memory.
+ * Returns the descriptor that reports refused calls, or -1 where the kernel has none.
  */
 int install_filter(const struct cage *cage, const char *program);
 
 /* calls.c */
 /* The error with which a call is refused. */
 int refusal(int call);
-/* Tells of a call, and refuses it. */
+/* Reports a call and refuses it. */
 void refuse_call(int notifier);
 void hand_over(int socket, int fd);
 ssize_t take_over(int socket, char *text, size_t size, int *fd);
@@ -127,7 +127,7 @@ ssize_t take_over(int socket, char *text, size_t size, int *fd);
 const char *name_of_call(int call);
 
 /* probe.c */
-/* Prints which parts of a cage this machine lets us make, one a line: `<part> yes`, or `<part> no <why>`. `stage`: as a cage's. */
+/* Prints which parts of a cage this machine allows, one a line: `<part> yes`, or `<part> no <why>`. `stage`: as a cage's. */
 int probe(const char *stage);
 
 #endif

@@ -5,11 +5,12 @@
  *   caisson-cage probe STAGE
  *
  * The program runs as its own user from its first instruction: what it needs as root is made here and inherited as descriptors.
- * It is a child, since a process cannot enter a PID namespace itself; this process stays to wait for it, so that nobody is left with
- * a zombie, keeps its user from others, and tells what it was refused. It has no rights by then. When it is ended, so is the program.
+ * The program is a child, since a process cannot enter a PID namespace itself. This process stays: it waits for the program, so that
+ * nobody is left with a zombie, keeps others from using its user id, and reports refused system calls. By then it has no rights. When it
+ * is ended, so is the program.
  *
- * On CONTROL_FD it says `started <process id> <user id>` when the program was executed, or `failed <why>`. When it reads anything there, or hostd is gone,
- * it takes the program's root away (the program has loaded all it needs by then), and says `enclosed`.
+ * On CONTROL_FD it writes `started <process id> <user id>` when the program was executed, or `failed <why>`. When it reads anything there,
+ * or hostd is gone, it takes the program's root away (the program has loaded all it needs by then) and writes `enclosed`.
  */
 #include "launcher.h"
 
@@ -105,7 +106,7 @@ static void take(struct cage *cage, char *option)
     else fail("there is no option '%s'", option);
 }
 
-/* The child: becomes the program. `failure` is where its parent reads what went wrong, and is closed when all went well. */
+/* The child: becomes the program. `failure`: its parent reads there what went wrong; it is closed when all went well. */
 static void run(const struct cage *cage, const char *program, int failure)
 {
     tell_failures(failure, "");
@@ -126,7 +127,7 @@ static void run(const struct cage *cage, const char *program, int failure)
     fail("%s", program);
 }
 
-/* Nobody is to take this process for the program because of its arguments. */
+/* So that nobody takes this process for the program because of its arguments. */
 static void forget_arguments(int argc, char **argv)
 {
     memset(argv[1], 0, argv[argc - 1] + strlen(argv[argc - 1]) - argv[1]);
@@ -145,7 +146,7 @@ static bool called(int control, int children, int notifier)
             continue;
         }
         if (events[2].revents & POLLIN) refuse_call(notifier);
-        /* Nobody is left who could make calls. */
+        /* Nobody is left to make calls. */
         else if (events[2].revents) events[2].fd = -1;
         if (events[1].revents) return false;
         if (events[0].revents) return true;
@@ -207,7 +208,7 @@ int main(int argc, char **argv)
     cage.program = argv + at + 1;
     if (cage.range_count == 0) fail("the program needs a user of its own");
 
-    /* First of all: what was inherited by mistake. */
+    /* First of all, close what was inherited by mistake. */
     for (int fd = CONTROL_FD + 1; fd < FIRST_INHERITED_FD; fd++) close(fd);
     close_from(FIRST_INHERITED_FD + cage.inherited);
     const char *program = find_program(cage.program[0]);

@@ -1,4 +1,4 @@
-/* Which parts of a cage this machine lets us make: each is made, by a process of its own that says what went wrong. */
+/* Finds out which parts of a cage this machine allows: each is tried by a process of its own, which says what went wrong. */
 #include "launcher.h"
 
 #include <errno.h>

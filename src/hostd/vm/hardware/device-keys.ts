@@ -15,6 +15,11 @@ export const KEY = {
   serial: 9000,
 };
 
+/** The key of the disk at a place: so a disk that is removed and added again has the same. */
+export function diskKey(bus: number, unit: number): number {
+  return KEY.disk + bus * 16 + unit;
+}
+
 /** PCI units: SCSI controllers from 3 on, network cards from 7 on. */
 export const PCI_UNIT = { scsi: 3, nic: 7 };
 

@@ -1,6 +1,6 @@
 /** Virtual disks. */
 import type { DiskFacts } from '../disk-facts.js';
-import { KEY } from './device-keys.js';
+import { diskKey, KEY } from './device-keys.js';
 import { type DeviceKind, type DeviceSurroundings, label } from './device-kind.js';
 import type { Disk, Hardware } from './hardware.js';
 import { CONTROLLER_UNIT } from './scsi-controllers.js';
@@ -43,7 +43,7 @@ export const disks: DeviceKind<Disk> = {
     const file = /^\[[^\]]+\]\s*\S/.test(named) ? named : context.defaultDiskFile(hardware.disks.length);
     const mode = String(backing.diskMode ?? 'persistent');
     if (!MODES.has(mode)) throw bad(`there is no disk mode '${mode.slice(0, 80)}'`);
-    const disk: Disk = { key: KEY.disk + bus * 16 + unit, bus, unit, file, mode };
+    const disk: Disk = { key: diskKey(bus, unit), bus, unit, file, mode };
     hardware.disks.push(disk);
     if (fileOperation !== 'create') return;
     const parent = (backing.parent as { fileName?: string } | undefined)?.fileName ?? null;
@@ -80,7 +80,7 @@ export const disks: DeviceKind<Disk> = {
   },
 
   read: ({ numbers: [bus, unit], setting }) => ({
-    key: KEY.disk + bus * 16 + unit,
+    key: diskKey(bus, unit),
     bus,
     unit,
     file: setting('fileName'),

@@ -1,6 +1,6 @@
 /** The types that fields of Docker's request bodies have most often; all of them may be left out or `null`. */
 import { z } from 'zod';
-import { goType, int64, strSlice } from '../../../../src/common/go-json.js';
+import { goType, int64, strSlice } from '../../../src/common/go-json.js';
 
 export const text = z.string().nullish();
 export const texts = z.array(z.string()).nullish();

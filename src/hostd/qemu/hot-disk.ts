@@ -1,0 +1,101 @@
+/** A disk that is plugged into a running VM: its files as descriptors, QEMU's block node on them, and the device. */
+import { stat } from 'node:fs/promises';
+import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
+import { OpenDisks } from '../disks/open-disks.js';
+import type { RuntimeDisk } from '../runtime.js';
+import type { FileToSend } from './descriptor-sender.js';
+import { diskNodes } from './given-files.js';
+import type { DiskOwner, HotDevice, HotVm } from './hot-device.js';
+import { deviceOfId } from './qom.js';
+
+/** Sets of descriptors of a disk that is plugged in: so many for each place that a disk can have, from here on. */
+const FIRST_SET = 100_000;
+const SETS = 1000;
+const UNITS = 16;
+
+type Place = Pick<RuntimeDisk, 'bus' | 'unit'>;
+
+/** Id of a disk's device, as on QEMU's command line. */
+export function diskDevice({ bus, unit }: Place): string {
+  return `disk${bus}-${unit}-device`;
+}
+
+export class HotDisk implements HotDevice {
+  private readonly node: string;
+  private readonly firstSet: number;
+
+  constructor(
+    private readonly disk: RuntimeDisk,
+    private readonly vm: HotVm,
+  ) {
+    const { bus, unit } = disk;
+    this.node = `disk${bus}-${unit}-node`;
+    this.firstSet = FIRST_SET + (bus * UNITS + unit) * SETS;
+  }
+
+  async open(owner: DiskOwner): Promise<Record<string, unknown>> {
+    const { qmp, monitor, host } = this.vm;
+    const opened = await OpenDisks.open({ ...owner, disks: [this.disk] }, host.datastoreDir);
+    try {
+      const files: FileToSend[] = [];
+      const nodes = diskNodes(opened.disks, ({ handle }, access) => {
+        const set = this.firstSet + files.length;
+        // The file that was checked, by the descriptor that hostd has of it.
+        files.push({ set, path: `/proc/${process.pid}/fd/${handle.fd}`, access });
+        return `/dev/fdset/${set}`;
+      });
+      if (files.length > SETS) throw invalid('the disk stands on too many others');
+      await host.sender.send(monitor, files);
+      for (const { node } of nodes) await qmp.command('blockdev-add', { ...node }).catch(unusable);
+    } catch (error) {
+      await this.close();
+      throw error;
+    } finally {
+      await opened.close();
+    }
+    const { bus, unit } = this.disk;
+    return { driver: 'virtio-blk-pci', id: diskDevice(this.disk), drive: this.node, serial: `scsi${bus}:${unit}` };
+  }
+
+  find(): Promise<string | null> {
+    return deviceOfId(this.vm.qmp, diskDevice(this.disk));
+  }
+
+  async close(): Promise<void> {
+    const { qmp } = this.vm;
+    await qmp.command('blockdev-del', { 'node-name': this.node }).catch((error: unknown) => {
+      if (!/find node/i.test(messageOf(error))) throw error;
+    });
+    for (const set of await this.sets()) await qmp.command('remove-fd', { 'fdset-id': set });
+  }
+
+  /** Sets of descriptors that were given for it: when the VM was started, that of its own file alone is known. */
+  private async sets(): Promise<number[]> {
+    const own = await stat(this.disk.path).catch(() => null);
+    const found: number[] = [];
+    for (const { set, fds } of fdSets(await this.vm.qmp.command('query-fdsets'))) {
+      const ofThis = set >= this.firstSet && set < this.firstSet + SETS;
+      if (ofThis || (own !== null && (await this.have(fds, own)))) found.push(set);
+    }
+    return found;
+  }
+
+  /** Whether QEMU has these descriptors of that file. */
+  private async have(fds: readonly number[], file: { dev: number; ino: number }): Promise<boolean> {
+    const open = await Promise.all(fds.map((fd) => stat(`/proc/${this.vm.pid}/fd/${fd}`).catch(() => null)));
+    return open.length > 0 && open.every((one) => one?.dev === file.dev && one.ino === file.ino);
+  }
+}
+
+function unusable(error: unknown): never {
+  throw isKind(error, 'internal') ? invalid(`a disk cannot be used: ${messageOf(error)}`, error) : error;
+}
+
+/** What QEMU says of its sets of descriptors. */
+function fdSets(said: unknown): { set: number; fds: number[] }[] {
+  if (!Array.isArray(said)) throw internal('QEMU tells no sets of descriptors');
+  return said.map(({ 'fdset-id': set, fds }: { 'fdset-id'?: unknown; fds?: unknown }) => ({
+    set: Number(set),
+    fds: Array.isArray(fds) ? fds.map(({ fd }: { fd?: unknown }) => Number(fd)) : [],
+  }));
+}
