@@ -253,7 +253,7 @@ function whenAborted(signal: AbortSignal | undefined, body: () => void): void {
   else signal?.addEventListener('abort', body, { once: true });
 }
 
-/** @throws unsupported in Docker's words */
+/** @throws unsupported when the container's output is not kept */
 function checkKept(container: Container): void {
   if (container.spec.log?.kept === false)
     throw new PortLayerError('container.logsNotKept', { container: container.id });

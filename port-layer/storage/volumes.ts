@@ -333,8 +333,8 @@ export class Volumes implements VolumeStore {
 }
 
 /**
- * The directory that a new volume gets the content of; null when there is nothing at the path. @throws in Docker's words for what is
- * none, which Docker tells with status 500
+ * The directory whose content a new volume gets; null when there is nothing at the path.
+ * @throws unavailable when what is there is not a directory
  */
 async function findContent(filesystem: Ext4Filesystem, path: string): Promise<number | null> {
   try {

@@ -3,9 +3,7 @@
  * preamble; what comes before it belongs to a connection that broke off, and is skipped.
  */
 #include "channel.h"
-#include "messages.h"
 #include "platform.h"
-#include "session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +19,7 @@
 #define MUCH (32u * 1024)
 #define AHEAD_MS 1000
 
+static const struct channel_listener *listener;
 static int fd = -1;
 static bool connected, synchronised;
 static bool missed; /* that the host went and came back: a suspended machine hears of both at once */
@@ -31,7 +30,8 @@ static struct buffer incoming, outgoing;
 /* SIGIO tells when the host comes. While it is here, SIGIO would come with each piece of data, and poll tells when the host goes. */
 static void expect_host(void) { fcntl(fd, F_SETFL, O_NONBLOCK | (connected ? 0 : O_ASYNC)); }
 
-void channel_open(void) {
+void channel_open(const struct channel_listener *who) {
+  listener = who;
   fd = platform_open_port(PORT_CHANNEL, O_RDWR | O_NONBLOCK);
   if (fd < 0) return;
   fcntl(fd, F_SETOWN, getpid());
@@ -44,7 +44,7 @@ bool channel_full(void) { return buffer_length(&outgoing) > OUT_BOUND; }
 
 static void end_streams(void) {
   buffer_clear(&outgoing);
-  sessions_disconnect();
+  listener->disconnected();
 }
 
 static short look(void) {
@@ -76,7 +76,7 @@ static void disconnect(void) {
 
 static void begin(void) {
   buffer_append(&outgoing, PREAMBLE, sizeof PREAMBLE);
-  message_connected();
+  listener->connected();
 }
 
 void channel_check(void) {
@@ -179,7 +179,7 @@ static void handle_frames(void) {
     enum message type = read_u8(&r);
     uint32_t session = read_u32(&r);
     /* The payload is consumed afterwards: the handler must not keep it. */
-    message_received(type, session, &r);
+    listener->received(type, session, &r);
     if (!connected) return;
     buffer_consume(&incoming, (size_t)size + 4);
   }

@@ -1,10 +1,16 @@
-/* The channel to the endpoint (channel.c). What it says goes to messages.c. */
+/* The channel to the endpoint (channel.c). */
 #ifndef CHANNEL_H
 #define CHANNEL_H
 
 #include "buffer.h"
 
-void channel_open(void);
+/* Who is told what happens on it. */
+struct channel_listener {
+  void (*connected)(void); /* a connection begins */
+  void (*received)(enum message type, uint32_t session, struct reader *payload); /* the payload is not to be kept */
+  void (*disconnected)(void);
+};
+void channel_open(const struct channel_listener *listener);
 int channel_fd(void); /* to poll; -1 while the host is away */
 bool channel_wants_write(void);
 void channel_readable(void);

@@ -9,7 +9,6 @@
  */
 #include "headstart.h"
 #include "container.h"
-#include "messages.h"
 #include "session.h"
 
 #include <fcntl.h>
@@ -131,7 +130,7 @@ bool headstart_keeps(struct container *c, enum message type, uint32_t id, const 
   return true;
 }
 
-int headstart_look(struct container *c) {
+int headstart_look(struct container *c, void (*act)(struct container *c, enum message type, uint32_t id, struct reader *payload)) {
   struct headstart *h = &c->headstart;
   if (h->kept == NULL) return -1;
   if (!is_over(h, true)) return LOOK_MS;
@@ -139,7 +138,7 @@ int headstart_look(struct container *c) {
     struct kept *one = h->kept;
     h->kept = one->next;
     struct reader payload = {.at = one->payload, .end = one->payload + one->length};
-    message_act(c, one->type, one->id, &payload);
+    act(c, one->type, one->id, &payload);
     free(one);
   }
   return -1;

@@ -18,9 +18,9 @@ struct headstart {
 
 /* The first process runs from now on. */
 void headstart_begin(struct headstart *h, pid_t first);
-/* True: the message is kept until the process has had its head start, and then given to message_act. */
+/* True: the message is kept until the process has had its head start. */
 bool headstart_keeps(struct container *c, enum message type, uint32_t id, const struct reader *payload);
-/* Hands out what was kept, once it is time. Returns the milliseconds until it is to be called again; -1: nothing is kept. */
-int headstart_look(struct container *c);
+/* Hands out to `act` what was kept, once it is time. Returns the milliseconds until it is to be called again; -1: nothing is kept. */
+int headstart_look(struct container *c, void (*act)(struct container *c, enum message type, uint32_t id, struct reader *payload));
 
 #endif

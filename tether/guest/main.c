@@ -9,6 +9,7 @@
 #include "container.h"
 #include "init.h"
 #include "instance.h"
+#include "messages.h"
 #include "network.h"
 #include "platform.h"
 #include "prepare.h"
@@ -50,7 +51,8 @@ static void begin(void) {
     prepare_container(c);
     log_open(&c->log);
   }
-  channel_open();
+  static const struct channel_listener listener = {message_connected, message_received, sessions_disconnect};
+  channel_open(&listener);
   platform_find_disks();
   rehearse();
   forget_disks();
@@ -77,7 +79,7 @@ static int earlier(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
 /* Milliseconds until something is due; -1: nothing is. */
 static int timeout(void) {
   int head = -1;
-  for each_container(c) head = earlier(head, headstart_look(c));
+  for each_container(c) head = earlier(head, headstart_look(c, message_act));
   uint64_t now = monotonic_ms(), until = sessions_due();
   for each_container(c)
     if (container_due(c) < until) until = container_due(c);
@@ -130,7 +132,7 @@ static void handle_session(const struct watch *w) {
 
 static void turn(int signals) {
   for each_container(c) container_advance(c);
-  sessions_finish();
+  sessions_finish(container_end);
   /* A stream is taken in large pieces: waking up for each page, or waking the writer for it, would cost most of the time. */
   if (channel_streams() | sessions_stream()) sleep_ms(1);
   int wait = timeout();

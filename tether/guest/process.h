@@ -1,4 +1,4 @@
-/* Processes in a container (process.c, process_become.c). */
+/* Processes in a container (process_read.c, process.c, process_become.c). */
 #ifndef PROCESS_H
 #define PROCESS_H
 
@@ -42,7 +42,7 @@ struct started {
  */
 struct started process_start(struct container *c, const struct process *p, bool first);
 
-/* ---- between the two files ---- */
+/* ---- between process.c and process_become.c ---- */
 
 /* The child's report to the tether: why it failed, or code 0 when it has begun but the kernel refused its program. A successful exec closes the pipe. */
 struct report {

@@ -187,12 +187,12 @@ static bool is_finished(struct session *s) {
   return s->turns++ >= DRAIN_TURNS && monotonic_ms() >= s->drain_until;
 }
 
-void sessions_finish(void) {
+void sessions_finish(void (*container_ended)(struct container *c, int code, int signal)) {
   for (struct session *s = sessions, *next; s != NULL; s = next) {
     next = s->next;
     if (!is_finished(s)) continue;
-    if (s->kind == SESSION_FIRST) container_end(s->container, s->code, s->signal);
-    channel_send_exited(s->id, s->code, s->signal, false);
+    if (s->kind == SESSION_FIRST) container_ended(s->container, s->code, s->signal);
+    else channel_send_exited(s->id, s->code, s->signal, false);
     session_remove(s);
   }
 }

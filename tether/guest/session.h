@@ -53,8 +53,8 @@ void session_tell_started(const struct session *s);
 
 /* Takes in which processes have ended. */
 void sessions_reap(void);
-/* Ends the sessions whose process has ended and whose output was passed on; the end of a first one is its container's, and does not return. */
-void sessions_finish(void);
+/* Ends the sessions whose process has ended and whose output was passed on; the end of a first one is for `container_ended`. */
+void sessions_finish(void (*container_ended)(struct container *c, int code, int signal));
 /* When sessions_finish is to be called next, in monotonic ms; UINT64_MAX: not before something happens. */
 uint64_t sessions_due(void);
 /* The connection is gone: nobody is subscribed, and helpers end. */

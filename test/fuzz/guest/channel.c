@@ -50,9 +50,7 @@ static uint64_t world_ms(void) { return world.ms += 1; }
 #include "../../../tether/guest/session.c"
 #include "../../../tether/guest/headstart.c"
 #include "../../../tether/guest/output_log.c"
-#define process_start real_process_start
-#include "../../../tether/guest/process.c"
-#undef process_start
+#include "../../../tether/guest/process_read.c"
 #define system_power_off world_power_off
 static void world_power_off(void) {}
 #include "../../../tether/guest/container.c"
@@ -88,6 +86,8 @@ static void forget(void) {
   channel_port = 7;
   connected = synchronised = missed = channel_streaming = streams = false;
   ahead_until = 0;
+  static const struct channel_listener messages = {message_connected, message_received, sessions_disconnect};
+  listener = &messages;
   containers_make();
   only->log.fd = 100;
 }
@@ -98,7 +98,7 @@ static void look_at_sessions(void) {
     session_input(s);
     if (s->out >= 0 && session_takes_output(s) && world_chance() % 2 == 0) session_output(s, &s->out, STREAM_STDOUT);
   }
-  headstart_look(only);
+  headstart_look(only, message_act);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
