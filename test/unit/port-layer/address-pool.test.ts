@@ -21,7 +21,7 @@ describe('an address pool', () => {
     const pool = new AddressPool('10.0.0.0/29');
     const given = ['a', 'b', 'c', 'd', 'e'].map((owner) => pool.take(owner));
     expect(new Set(given)).toEqual(new Set(['10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6']));
-    expect(() => pool.take('f')).toThrow(/no available IPv4 addresses/);
+    expect(() => pool.take('f')).toThrow(expect.objectContaining({ code: 'network.noAddress' }));
     pool.release('c');
     expect(pool.take('f')).toBe(given[2]);
   });
