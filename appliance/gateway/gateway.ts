@@ -12,7 +12,7 @@ import {
 } from '../../src/porter/messages.js';
 import { WorkerProcess } from '../../src/porter/worker-process.js';
 
-/** A porter that hangs is ended by hostd long before (`src/hostd/watchdog.ts`), and with it this process. */
+/** A porter that hangs is ended by hostd long before (`src/common/watchdog.ts`), and with it this process. */
 const ANSWER_MS = 60_000;
 /** For what comes first: a worker is started, on a machine that may be busy with many. */
 const BEGIN_MS = 300_000;

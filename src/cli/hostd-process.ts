@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import type { InstancePaths } from '../common/paths.js';
-import { ended, isRunning, type ProcessIdentity, signal } from '../hostd/process-id.js';
+import { ended, isRunning, type ProcessIdentity, signal } from '../common/process-id.js';
+import { HANG_MS, sightOf } from '../common/watchdog.js';
 import { supervisorBeat } from '../hostd/supervisor/supervisor.js';
-import { HANG_MS, sightOf } from '../hostd/watchdog.js';
 import type { Login } from './target.js';
 import { familyTicks, processTicks, waitWhileMoving } from './wait-moving.js';
 

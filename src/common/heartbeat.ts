@@ -1,6 +1,6 @@
 /**
  * A process of the engine shows that its event loop is turning by writing to a file again and again. The file's modification time tells the
- * watchdog (`src/hostd/watchdog.ts`). A request would not do: anybody who may connect could keep the process from answering in time.
+ * watchdog (`src/common/watchdog.ts`). A request would not do: anybody who may connect could keep the process from answering in time.
  */
 import { ftruncateSync, openSync, writeSync } from 'node:fs';
 

@@ -7,12 +7,12 @@ import { startHeartbeat } from '../common/heartbeat.js';
 import { closeInherited } from '../common/inherited-descriptors.js';
 import { logger } from '../common/log.js';
 import { DEFAULT_STATE_DIR, instancePaths, kernelVersionFile } from '../common/paths.js';
+import { HANG_MS } from '../common/watchdog.js';
 import { startHostd } from './hostd.js';
 import { wantedAcceleration } from './qemu/acceleration.js';
 import { createRuntime } from './runtime-factory.js';
 import { beatFile } from './supervisor/supervisor.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
-import { HANG_MS } from './watchdog.js';
 
 const log = logger('hostd');
 /** Less likely to be killed than what runs on a machine by default (0). */

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../common/log.js';
 import { bootImage, cacheDirectory, type InstancePaths, memoryLibrary } from '../common/paths.js';
+import { HANG_MS } from '../common/watchdog.js';
 import { EndpointRuntime, isEndpoint } from './endpoint-vm/endpoint-runtime.js';
 import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
@@ -15,7 +16,6 @@ import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
 import { boundSerialFile } from './serial-file-bound.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
 import { boundVmLog } from './vm-log-bound.js';
-import { HANG_MS } from './watchdog.js';
 
 const log = logger('hostd');
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { launcherPath } from '../../src/common/paths.js';
-import { isRunning, parentOf, signal } from '../../src/hostd/process-id.js';
+import { isRunning, parentOf, signal } from '../../src/common/process-id.js';
 import { type CageContents, type Caged, Cages } from '../../src/hostd/qemu/cage.js';
 import { freeUsers, inOrder } from '../../src/hostd/qemu/cage-users.js';
 import { prepareBootImage } from '../../src/setup/boot-image.js';

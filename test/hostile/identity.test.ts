@@ -20,7 +20,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { VchConfig } from '../../port-layer/config.js';
 import { startHostdProcess, stopHostdProcess } from '../../src/cli/hostd-process.js';
 import { spoolDirectory } from '../../src/common/paths.js';
-import { identify } from '../../src/hostd/process-id.js';
+import { identify } from '../../src/common/process-id.js';
 import { VimClient } from '../../src/vim25/index.js';
 import { inventory } from '../support/inventory.js';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';

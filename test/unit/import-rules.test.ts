@@ -17,7 +17,7 @@ const ARROWS: Record<string, string[]> = {
   'src/common': [],
   'src/disk': [],
   'src/hostd': ['src/disk', 'src/porter', 'src/vim25'],
-  'src/porter': ['src/hostd'],
+  'src/porter': [],
   'src/setup': ['src/hostd', 'tether'],
   'src/vim25': [],
 };

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { OWN_SPOOL } from '../../common/paths.js';
-import { writeWhole } from '../../common/write-whole.js';
 import {
   ended,
   identify,
@@ -16,9 +15,10 @@ import {
   signalGroup,
   startedAt,
   usage,
-} from '../process-id.js';
+} from '../../common/process-id.js';
+import { watchOver } from '../../common/watchdog.js';
+import { writeWhole } from '../../common/write-whole.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
-import { watchOver } from '../watchdog.js';
 import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
 import { endpointAddresses, endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
 import { startEndpoint } from './endpoint-processes.js';

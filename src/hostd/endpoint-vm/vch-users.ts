@@ -7,8 +7,8 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { insufficientResources } from '../../common/errors.js';
+import { usersOfProcesses } from '../../common/process-id.js';
 import { writeWhole } from '../../common/write-whole.js';
-import { usersOfProcesses } from '../process-id.js';
 
 /** Below those of QEMUs. */
 const FIRST = 63_100;

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { internal, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { findProcess, signal } from '../process-id.js';
+import { findProcess, signal } from '../../common/process-id.js';
 import { SNAPSHOT_FILES, SnapshotFiles } from './snapshot-files.js';
 
 const log = logger('snapshots');

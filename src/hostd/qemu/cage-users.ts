@@ -3,7 +3,7 @@
  * (`launcher/users.c`). Each has a group of the same number; they need no names.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { usersOfProcesses } from '../process-id.js';
+import { usersOfProcesses } from '../../common/process-id.js';
 
 /** Numbers from one to another, both included. */
 export type UserRange = [first: number, last: number];

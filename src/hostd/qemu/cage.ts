@@ -15,8 +15,8 @@ import { internal, messageOf, timeout } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { APPEND_ANEW } from '../../common/log-bound.js';
 import { launcherPath } from '../../common/paths.js';
+import { identify, type ProcessIdentity } from '../../common/process-id.js';
 import { within } from '../../common/within.js';
-import { identify, type ProcessIdentity } from '../process-id.js';
 import { freeUsers, inOrder, type UserRange } from './cage-users.js';
 import { ControlGroups } from './control-groups.js';
 

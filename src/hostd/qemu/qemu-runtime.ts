@@ -12,14 +12,6 @@ import { join } from 'node:path';
 import { cancelled, insufficientResources, internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { BootImage, InstancePaths } from '../../common/paths.js';
-import { Semaphore } from '../../common/semaphore.js';
-import { span } from '../../common/trace.js';
-import { within } from '../../common/within.js';
-import { writeWhole } from '../../common/write-whole.js';
-import { admit, STARTING_VM_MIB } from '../admission.js';
-import { recordDisks } from '../disks/disk-records.js';
-import { OpenDisks } from '../disks/open-disks.js';
-import { HeldHooks } from '../held-hooks.js';
 import {
   ended,
   findProcess,
@@ -29,7 +21,15 @@ import {
   type ProcessIdentity,
   signal,
   usage,
-} from '../process-id.js';
+} from '../../common/process-id.js';
+import { Semaphore } from '../../common/semaphore.js';
+import { span } from '../../common/trace.js';
+import { within } from '../../common/within.js';
+import { writeWhole } from '../../common/write-whole.js';
+import { admit, STARTING_VM_MIB } from '../admission.js';
+import { recordDisks } from '../disks/disk-records.js';
+import { OpenDisks } from '../disks/open-disks.js';
+import { HeldHooks } from '../held-hooks.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';

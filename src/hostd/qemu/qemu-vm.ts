@@ -1,7 +1,7 @@
 /** A VM that runs in a QEMU process: found by its pid file and monitor, watched until it ends. */
 import { rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
-import { ended, type ProcessIdentity, parentOf, signal, startedAt, usage } from '../process-id.js';
+import { ended, type ProcessIdentity, parentOf, signal, startedAt, usage } from '../../common/process-id.js';
 import type { RunningVm, RuntimeDevice, RuntimeSerial, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
 import type { DiskOwner, QemuHost } from './hot-device.js';

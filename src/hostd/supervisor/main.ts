@@ -9,7 +9,7 @@ import { startHeartbeat } from '../../common/heartbeat.js';
 import { closeInherited } from '../../common/inherited-descriptors.js';
 import { ENGINE_LOG, keepBounded } from '../../common/log-bound.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../../common/paths.js';
-import { identify, isRunning, type ProcessIdentity } from '../process-id.js';
+import { identify, isRunning, type ProcessIdentity } from '../../common/process-id.js';
 import { Supervisor, supervisorBeat } from './supervisor.js';
 
 closeInherited();

@@ -5,8 +5,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { InstancePaths } from '../../common/paths.js';
-import { identify, isRunning, type ProcessIdentity, signal } from '../process-id.js';
-import { HANG_MS, watchOver } from '../watchdog.js';
+import { identify, isRunning, type ProcessIdentity, signal } from '../../common/process-id.js';
+import { HANG_MS, watchOver } from '../../common/watchdog.js';
 
 const LOOK_MS = 500;
 const FIRST_BACKOFF_MS = 1000;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { InstancePaths } from '../../../src/common/paths.js';
-import { identify, signal } from '../../../src/hostd/process-id.js';
+import { identify, signal } from '../../../src/common/process-id.js';
 import { Supervisor } from '../../../src/hostd/supervisor/supervisor.js';
 
 let directory: string;

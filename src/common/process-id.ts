@@ -1,4 +1,4 @@
-/** Processes that outlive hostd: known by id and start time, since ids are reused. */
+/** Processes that outlive whoever started them: known by id and start time, since ids are reused. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Watchdog } from '../../../src/hostd/watchdog.js';
+import { Watchdog } from '../../../src/common/watchdog.js';
 
 const EVERY_MS = 2000;
 const HANG_MS = 30_000;
