@@ -209,7 +209,7 @@ describe('files', () => {
     expect(group.filter((pid) => identify(pid) !== null)).toEqual([]);
     expect((await processes('test')).user).toBe(user);
     expect(readFileSync(join(stack.paths.stateDir, 'hostd.log'), 'utf8')).toContain(
-      'of an earlier version, which is root',
+      'was started by an earlier version and runs as root',
     );
     expect((await stack.docker('run', '--rm', 'busybox', 'echo', 'works')).stdout).toBe('works\n');
   });
