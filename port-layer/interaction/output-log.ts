@@ -32,7 +32,7 @@ export class LogCursor {
 
 /** Which part of a log file is read. */
 export interface LogPart {
-  /** Where reading begins; from there, at the next mark. */
+  /** Reading begins at the first mark from here on. */
   start: number;
   /** Records that begin before this are left out, and the rest of a line that began in one. */
   from: number;
