@@ -1,10 +1,10 @@
 /**
- * The configuration of a virtual container host: vic-machine writes it, it is stored with the endpoint VM as
- * `guestinfo.caisson.vch`, and the endpoint reads it.
+ * The configuration of a virtual container host: vic-machine writes it, it is stored with the endpoint VM as `guestinfo.caisson.vch`, and
+ * the endpoint reads it.
  */
 import { z } from 'zod';
 
-/** The network of containers that name none. */
+/** The network of containers that do not name one. */
 export const DEFAULT_NETWORK = 'bridge';
 
 const moRef = z.object({ type: z.string(), value: z.string() });
@@ -25,7 +25,7 @@ const listen = z.object({
 
 /** A network that containers can join. */
 const network = z.object({
-  /** Unique in the VCH. Docker's default network is called `bridge`, and is the first. */
+  /** Unique in the VCH. Docker's default network is called `bridge` and comes first. */
   name: z.string().min(1),
   portGroup: z.string(),
   /** CIDR; the first address is the gateway's. */
@@ -50,7 +50,7 @@ const vchConfig = z.object({
   datacenter: z.string(),
   /** Where images and containers are kept. */
   imageStore: z.object({ datastore: z.string(), path: z.string() }),
-  /** In the order of the endpoint VM's network cards. Each has a port group and a subnet of its own. */
+  /** In the order of the endpoint VM's network cards. Each has its own port group and subnet. */
   networks: z.tuple([network], network).refine(distinct, 'two networks share a name, a port group or a subnet'),
   listen: z.array(listen),
   registry: z.object({
@@ -64,28 +64,28 @@ const vchConfig = z.object({
     memoryMiB: z.number().int().positive(),
     baseImageSizeGiB: z.number().int().positive(),
   }),
-  /** What the log driver `syslog` may name on the endpoint's machine; undefined: only /dev/log. */
+  /** What the log driver `syslog` may use on the endpoint's machine; undefined: only /dev/log. */
   syslog: z
     .object({
       /** Paths of unix sockets. */
       sockets: z.array(z.string()),
-      /** Certificates and keys by their paths, PEM. */
+      /** Certificates and keys (PEM), by path. */
       files: z.record(z.string(), z.string()),
     })
     .optional(),
   /** Where containers' ports may be published; undefined: everywhere. */
   publish: z
     .object({
-      /** Addresses of the machine; a port that is published on none in particular is on all of these. Undefined: any. */
+      /** Addresses of the machine. A port published on no particular address is published on all of these. Undefined: any address. */
       addresses: z.array(z.string()).optional(),
       lowestPort: z.number().int().min(1).max(65535),
     })
     .optional(),
   storage: z
     .object({
-      /** Kept free of the filesystems that are written to: `5%`, `2GiB`. Without it 5 %, at most 2 GiB. */
+      /** Space to keep free on the filesystems that are written to: `5%`, `2GiB`. Default: 5 %, at most 2 GiB. */
       reserve: z.string().optional(),
-      /** What all images may take. */
+      /** What all images together may take. */
       imageQuotaGiB: z.number().positive().optional(),
     })
     .optional(),
@@ -93,7 +93,7 @@ const vchConfig = z.object({
   channelDir: z.string(),
 });
 
-/** Also reads the configurations of earlier versions, which had one network, `bridge`, without a name. */
+/** Also reads configurations of earlier versions, which had a single network, `bridge`, without a name. */
 export const vchConfigSchema = z.preprocess((raw) => {
   if (typeof raw !== 'object' || raw === null || !('bridge' in raw)) return raw;
   const { bridge, ...rest } = raw;

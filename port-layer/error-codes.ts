@@ -1,6 +1,6 @@
 /**
- * What can go wrong in the port layer: all codes, each with its kind and its message. The message is plain English for logs.
- * Where Docker has no sentence of its own, users read it, too.
+ * Everything that can go wrong in the port layer: all codes, each with its kind and its message. The message is plain English for logs.
+ * Where Docker has no sentence of its own, users see it too.
  */
 import type { ErrorKind } from '../src/common/errors.js';
 import { humanSize } from '../src/common/human-size.js';
@@ -13,7 +13,7 @@ const code = <S>(
   message,
 });
 
-/** Of errors that say it all. */
+/** The subject of errors that need none. */
 type Nothing = Record<never, never>;
 
 /** What an error is about. */
@@ -21,13 +21,13 @@ interface ById {
   container: string;
 }
 
-/** What a removal that is under way stands against. */
+/** The operation that a removal in progress rules out. */
 export type RemovalHinders = 'remove' | 'update' | 'attach' | 'files';
 
 /** A process that could not be started: a container's first one, or an exec's. */
 interface NotStarted {
   of: 'container' | 'exec';
-  /** 127 not found, 126 not executable, 128 otherwise: what the docker CLI ends with. */
+  /** 127 not found, 126 not executable, 128 anything else: the docker CLI exits with it. */
   exitCode: number;
 }
 
@@ -50,7 +50,7 @@ export const CODES = {
   'container.alreadyRunning': code('notModified', (s: ById) => `container ${s.container} already runs`),
   'container.alreadyStopped': code('notModified', (s: ById) => `container ${s.container} is already stopped`),
   'container.notRunning': code('conflict', (s: ById) => `container ${s.container} does not run`),
-  /** Only a forced removal takes one that runs. */
+  /** A running container is only removed by force. */
   'container.stillRunning': code(
     'conflict',
     (s: ById & { name: string }) => `container ${s.container} runs, and is removed only by force`,
@@ -67,13 +67,13 @@ export const CODES = {
     'conflict',
     (s: ById) => `container ${s.container} was paused by suspending its VM alone: its guest cannot be asked`,
   ),
-  /** Its host holds its VM until somebody answers a question, such as a full datastore. */
+  /** The host holds its VM until somebody answers a question, for example about a full datastore. */
   'container.standsStill': code('conflict', (s: { reason: string }) => `${s.reason}: the container stands still`),
   'container.heldByHost': code(
     'conflict',
     (s: ById & { reason: string }) => `container ${s.container} is held by its host: ${s.reason}`,
   ),
-  /** It ended while it was asked for something. */
+  /** It ended while a request was in progress. */
   'container.stopped': code('conflict', (_: Nothing) => 'the container has stopped'),
   'container.specTooLarge': code(
     'invalid',
@@ -90,9 +90,9 @@ export const CODES = {
   'start.beingRemoved': code('conflict', (_: Nothing) => 'the container is being removed and cannot be started'),
   'start.tooLate': code('timeout', (_: Nothing) => 'the container VM does not start its process in time'),
   'start.poweredOff': code('internal', (_: Nothing) => 'container VM has unexpectedly powered off'),
-  /** What the caller prepares before a start failed, and names the exit code that the start is to end with. */
+  /** What the caller prepares before a start has failed, and it names the exit code that the start is to end with. */
   'start.notPrepared': code('invalid', (s: { exitCode: number; reason: string }) => s.reason),
-  /** The guest's reason. */
+  /** The reason is the guest's. */
   'process.notStarted': code(
     'invalid',
     (s: NotStarted & { reason: string }) => `the ${s.of}'s process cannot be started: ${s.reason}`,
@@ -168,7 +168,7 @@ export const CODES = {
     'unavailable',
     (s: { step: 'make' | 'owner'; entry: ArchiveEntry; reason: string }) => `${s.entry.name}: ${s.reason}`,
   ),
-  /** Something was not to be replaced by what is of another kind. */
+  /** Something was not to be replaced by something of another kind. */
   'archive.keepsKind': code(
     'unavailable',
     (s: { directory: boolean; path: string; destination: string }) =>
@@ -204,7 +204,7 @@ export const CODES = {
   // --- volumes
   'volume.notFound': code('notFound', (s: { volume: string }) => `there is no volume '${s.volume}'`),
   'volume.inUse': code('conflict', (s: { volume: string }) => `volume '${s.volume}' is in use`),
-  /** A container that runs keeps another, or this endpoint, from its disk. */
+  /** A running container keeps another one, or this endpoint, from using the volume's disk. */
   'volume.diskInUse': code(
     'conflict',
     (s: ById & { volume: string; name: string }) =>
@@ -223,7 +223,7 @@ export const CODES = {
     'insufficientResources',
     (s: { volume: string; reason: string }) => `volume ${s.volume}: ${s.reason}`,
   ),
-  /** What a new volume was to get its content from. */
+  /** The source of a new volume's content. */
   'volume.badContent': code(
     'unavailable',
     (s: { path: string; why: 'tooManyLinks' | 'belowAFile' | 'notADirectory' }) =>
@@ -249,7 +249,7 @@ export const CODES = {
 
   // --- networks
   'network.notFound': code('notFound', (s: { network: string }) => `there is no network '${s.network}'`),
-  /** A container's own network, when it is started. */
+  /** A container's own network, when the container is started. */
   'network.gone': code('notFound', (s: { network: string }) => `a container's network '${s.network}' is gone`),
   'network.tooMany': code('invalid', (s: { most: number }) => `a container can be on ${s.most} networks`),
   'network.givenTwice': code('invalid', (s: { network: string }) => `the network '${s.network}' is given twice`),
@@ -270,7 +270,7 @@ export const CODES = {
   'target.noFile': code('notFound', (s: { path: string }) => `${s.path} is not on the datastore`),
 };
 
-/** An entry of an archive, as far as it has a part in what went wrong. */
+/** An entry of an archive, as far as it matters for the error. */
 export interface ArchiveEntry {
   type: string;
   name: string;

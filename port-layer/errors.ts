@@ -1,7 +1,6 @@
 /**
- * The errors of the port layer: a kind, a code and the subject. The message is plain English for logs; what a user of Docker
- * reads is chosen from the code in one place, `appliance/docker/words`. A code is part of the port layer's contract, its
- * message is not.
+ * The errors of the port layer: a kind, a code and a subject. The message is plain English for logs; what a user of Docker reads is chosen
+ * from the code in one place, `appliance/docker/words`. A code is part of the port layer's contract, its message is not.
  *
  * Two sorts of errors carry no code: `cancelled`, and `internal` for an invariant that does not hold.
  */
@@ -11,7 +10,7 @@ import { CODES } from './error-codes.js';
 export type { ArchiveEntry, RemovalHinders } from './error-codes.js';
 
 export type ErrorCode = keyof typeof CODES;
-/** What an error of that code is about. */
+/** What an error with this code is about. */
 export type ErrorSubject<C extends ErrorCode> = Parameters<(typeof CODES)[C]['message']>[0];
 
 /** An error of the port layer. Its kind and its message follow from the code and the subject. */
@@ -26,12 +25,12 @@ export class PortLayerError<C extends ErrorCode = ErrorCode> extends CaissonErro
   }
 }
 
-/** True for an error of that code; its subject has the code's type then. */
+/** True for an error with this code, whose subject then has the code's type. */
 export function isCode<C extends ErrorCode>(error: unknown, wanted: C): error is PortLayerError<C> {
   return error instanceof PortLayerError && error.code === wanted;
 }
 
-/** What a process that this error kept from starting would have ended with. */
+/** The exit code of a process that this error kept from starting. */
 export function exitCodeOf(error: unknown): number {
   const subject: object = error instanceof PortLayerError ? (error as PortLayerError).subject : {};
   return 'exitCode' in subject && typeof subject.exitCode === 'number' ? subject.exitCode : 128;
@@ -45,7 +44,7 @@ export interface ErrorRecord {
   known?: { code: ErrorCode; subject: object };
 }
 
-/** What of an error is kept, or told to another process. */
+/** The part of an error that is stored, or told to another process. */
 export function errorRecord(error: unknown): ErrorRecord {
   const record = { kind: kindOf(error), message: messageOf(error) };
   if (!(error instanceof PortLayerError)) return record;
@@ -53,9 +52,9 @@ export function errorRecord(error: unknown): ErrorRecord {
   return { ...record, known: { code, subject } };
 }
 
-/** The error that a record is of. */
+/** The error that a record describes. */
 export function errorOf({ kind, message, known }: ErrorRecord): CaissonError {
-  // It may be of a version that knows more codes: its message can be read.
+  // It may come from a version that knows more codes; its message is still readable.
   if (known === undefined || !(known.code in CODES)) return new CaissonError(kind, message);
   return new PortLayerError(known.code, known.subject as ErrorSubject<ErrorCode>);
 }

@@ -1,4 +1,4 @@
-/** What is known of the host below. */
+/** What is known about the host below. */
 import type { VimClient } from '../src/vim25/index.js';
 
 /** What `docker info` shows of the host below. */
@@ -9,15 +9,15 @@ export interface HostInfo {
   version: string;
   kernelVersion: string;
   hostName: string;
-  /** What runs its machines and why, where it tells; otherwise empty. The next two too. */
+  /** What runs its machines and why; empty if it does not tell. The same goes for the next two. */
   acceleration: string;
   /** The program that runs them, with its version: `QEMU emulator version 7.2.22 (…)`. */
   emulator: string;
   /** The version of the kernel that containers see. */
   containerKernel: string;
-  /** What the program is kept in, one word for each part; empty where the host does not tell. */
+  /** What confines that program, one word per part; empty if the host does not tell. */
   cage: string;
-  /** What keeps machines apart elsewhere and is not to be had there, one sentence each. */
+  /** What isolates machines elsewhere but is not available there, one sentence each. */
   lacks: string[];
 }
 

@@ -1,7 +1,7 @@
 /**
- * The port layer: turns containers, layers, networks and streams into vSphere operations over vim25, and reads its whole state back
- * from there: kill the process at any instant and open it again, and every container, layer and address is found. Speaks vim25
- * and the tether's channel only; knows nothing of Docker or of what answers vim25.
+ * The port layer: turns containers, layers, networks and streams into vSphere operations over vim25, and reads its whole state back from
+ * there. Kill the process at any moment and open it again: every container, layer and address is found. It speaks only vim25 and the
+ * tether's channel, and knows nothing of Docker or of what answers vim25.
  */
 
 export { CAPABILITIES, DEFAULT_CAPABILITIES } from '../tether/program/capabilities.js';

@@ -18,7 +18,7 @@ export interface PortLayer {
   readonly volumes: VolumeStore;
   readonly kv: KeyValueStore;
   readonly network: NetworkService;
-  /** What is kept free. */
+  /** The space that is kept free. */
   readonly room: StorageReserve;
   hostInfo(): Promise<HostInfo>;
   /** Container events from now on, in order. Returns the unsubscriber. */

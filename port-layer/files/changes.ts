@@ -1,4 +1,4 @@
-/** What a container's root has that its image has not, and the other way round: two trees walked side by side. */
+/** Compares a container's root with its image by walking both trees side by side. */
 
 import { isFixture, isFixturePath } from './init-layer.js';
 import { toText } from './paths.js';
@@ -14,14 +14,13 @@ export interface TreeChange {
 }
 
 export interface CompareOptions {
-  /** Also what only its inode tells apart: for taking every change along. Without, as `docker diff` shows it. */
+  /** Also report changes that only the inode shows, so that a layer misses nothing. Without it, what `docker diff` shows. */
   exact: boolean;
 }
 
 /**
- * The differences, in the order of the trees: a directory before what is in it. What the engine puts into every container
- * (`init-layer.ts`) is none. A directory of which only the content changed is
- * modified; of a deleted or new one, only the former comes without what was in it.
+ * The differences, in tree order: a directory before its content. What the engine puts into every container (`init-layer.ts`) is left out.
+ * A directory counts as modified if only its content changed. A deleted directory comes without its content, a new one with it.
  * @param before and `after`: trees without content, from the root
  */
 export async function* compareTrees(
@@ -31,7 +30,7 @@ export async function* compareTrees(
 ): AsyncGenerator<TreeChange> {
   const [left, right] = [new Cursor(before), new Cursor(after)];
   await Promise.all([left.advance(), right.advance()]);
-  /** Directories that are in both trees, above the present place, and whether they were told. */
+  /** Directories above the current position that are in both trees, and whether each was already reported. */
   const above: { entry: FileEntry; told: boolean }[] = [];
   const tell = function* (change: TreeChange): Generator<TreeChange> {
     while (above.length > 0 && !isBelow(change.path, above.at(-1)!.entry.path)) above.pop();
@@ -81,7 +80,7 @@ class Cursor {
     this.entry = done === true || Buffer.isBuffer(value) ? null : value;
   }
 
-  /** On to what is not below the present place. */
+  /** Moves on to the next entry that is not below the current one. */
   async leave(): Promise<void> {
     const { path } = this.entry!;
     do await this.advance();
@@ -91,7 +90,7 @@ class Cursor {
 
 const isBelow = (path: string, directory: string): boolean => directory === '' || path.startsWith(`${directory}/`);
 
-/** The order of a tree: a directory first, then its names in the order of their bytes. No more entries come last. */
+/** Tree order: a directory first, then its names in byte order. The end of a tree sorts last. */
 function compare(a: string | undefined, b: string | undefined): number {
   if (a === undefined || b === undefined) return a === b ? 0 : a === undefined ? 1 : -1;
   const [left, right] = [a.replaceAll('/', '\0'), b.replaceAll('/', '\0')];
@@ -101,7 +100,7 @@ function compare(a: string | undefined, b: string | undefined): number {
 function differs(old: FileEntry, now: FileEntry, { exact }: CompareOptions): boolean {
   if (old.mode !== now.mode || old.uid !== now.uid || old.gid !== now.gid) return true;
   if (old.major !== now.major || old.minor !== now.minor) return true;
-  // What the init layer puts into a directory is no change of it.
+  // What the init layer puts into a directory does not count as a change to that directory.
   if (isDirectory(now)) return exact && !isFixturePath(now.path) && !sameTime(old.mtime, now.mtime);
   if (exact && (old.ino !== now.ino || old.ctime.sec !== now.ctime.sec || old.ctime.nsec !== now.ctime.nsec))
     return true;

@@ -66,7 +66,7 @@ export class ContainerFiles implements FileService {
     const files = await this.open(container, FilesView.asSeen, this.readers.call(signal), signal);
     try {
       const { stat } = await look(files, absolutePath(toBytes(path)));
-      // As Docker: the last component as it was asked for.
+      // Like Docker, names the last component as the caller wrote it.
       return { ...stat, name: toText(baseName(toBytes(path))) };
     } catch (error) {
       throw ofFile(error, id, path);
@@ -110,7 +110,7 @@ export class ContainerFiles implements FileService {
     const call = this.readers.call(signal);
     const files = await this.open(container, FilesView.asSeen, call, signal, true);
     const received = Readable.from(call.client.received(tar), { objectMode: false });
-    // Whoever reads it tells what goes wrong with it.
+    // Errors are left to whoever reads the stream.
     received.on('error', () => undefined);
     try {
       const destination = await followLinks(files, cleanPath(toBytes(path)), 'error').catch((error: unknown) => {
@@ -156,7 +156,7 @@ export class ContainerFiles implements FileService {
     return this.looking('the size of container', SIZE, id, signal, (quiet, call) => this.count(id, quiet, call));
   }
 
-  /** @param what is looked for @throws timeout */
+  /** @param what what is being computed, for messages @throws timeout */
   private async looking<T>(
     what: string,
     patience: LookPatience,
@@ -177,7 +177,7 @@ export class ContainerFiles implements FileService {
 
   private async count(id: string, quiet: Quiet, call: DiskCall): Promise<number> {
     let size = 0;
-    /** Of files with several names, counted once. */
+    /** Inodes of files with several names, which count once. */
     const counted = new Set<bigint>();
     const budget = new NameBudget();
     for await (const { entry } of this.compare(id, quiet, call)) {
@@ -191,7 +191,7 @@ export class ContainerFiles implements FileService {
     return size;
   }
 
-  /** What was changed since the image, in the order of the paths. */
+  /** What changed since the image, in path order. */
   private async *compare(id: string, quiet: Quiet, call: DiskCall): AsyncGenerator<TreeChange> {
     const { signal } = quiet;
     const container = this.containers.resolve(id);
@@ -232,15 +232,15 @@ export class ContainerFiles implements FileService {
     return call.open(this.source(`the image of container ${id}`, layers[0]!, layers));
   }
 
-  /** A disk that stands on layers. */
+  /** A disk with layers below it. */
   private source(what: string, path: string, layers: string[]): DiskSource {
     const openBlocks = (file: string): ReturnType<Layers['openBlocks']> => this.layers.openBlocks(file);
     return { what, path, layers, openBlocks, datastore: this.datastore, spoolDir: this.spoolDir, room: this.room };
   }
 
   /**
-   * The container's files; the caller closes them. Until then one that does not run is not started.
-   * @param write volumes of one that does not run are to be changed too
+   * Opens the container's files; the caller closes them. Until then, a stopped container is not started.
+   * @param write whether a stopped container's volumes are to be changed too
    */
   private async open(
     container: Container,
@@ -257,7 +257,7 @@ export class ContainerFiles implements FileService {
         return releasing(await GuestFiles.open(container.channel, view, signal), leave);
       } catch (error) {
         leave();
-        // Its process has ended just now: soon it is one that does not run.
+        // Its process has just ended: wait for the machine to be off, then read the disk.
         if (!isKind(error, 'conflict') || !(await container.until(() => !container.poweredOn, { ms: END_MS })))
           throw error;
       }
@@ -288,7 +288,7 @@ export class ContainerFiles implements FileService {
     return this.open(container, view, call, signal, write);
   }
 
-  /** The files of one that does not run, with its volumes. @param files closed when it fails */
+  /** A stopped container's files together with its volumes. @param files closed if this fails */
   private async withVolumes(
     container: Container,
     files: RootFiles,
@@ -315,7 +315,7 @@ export class ContainerFiles implements FileService {
   }
 }
 
-/** @throws invalid for a place where nothing can be put */
+/** @throws invalid for a place that nothing can be written to */
 function checkWritable({ id, spec }: Container, destination: string): void {
   const inside = (spec.volumes ?? [])
     .filter(({ path }) => path === destination || destination.startsWith(`${path === '/' ? '' : path}/`))
@@ -325,17 +325,17 @@ function checkWritable({ id, spec }: Container, destination: string): void {
   if (inside === undefined && spec.readOnlyRoot) throw new PortLayerError('container.rootReadOnly', { container: id });
 }
 
-/** An archive that is made as it is read; the files are closed with it. */
+/** An archive that is produced as it is read. The files are closed with it. */
 function stream(files: RootFiles, tar: AsyncIterable<Buffer>, { client }: DiskCall): Readable {
   const readable = Readable.from(client.sent(tar), { objectMode: false, highWaterMark: 256 * 1024 });
-  // Whoever reads it tells what goes wrong with it.
+  // Errors are left to whoever reads the stream.
   readable.on('error', () => undefined);
   client.serves((error) => readable.destroy(error));
   readable.once('close', () => void files.close());
   return readable;
 }
 
-/** Resolves when nothing else changes the container, with what lets others go on. */
+/** Waits until nothing else changes the container. Resolves with a function that lets others continue. */
 function hold(container: Container): Promise<() => void> {
   return new Promise((held) => {
     void container.exclusive(() => new Promise<void>((release) => held(release)));
@@ -348,7 +348,7 @@ function releasing(files: RootFiles, release: () => void | Promise<void>): RootF
   return files;
 }
 
-/** What is at a path, with a link followed to its end. */
+/** What is at a path, with a symbolic link followed to its end. */
 async function look(files: RootFiles, absolute: string): Promise<{ entry: FileEntry; stat: PathStat }> {
   const entry = await files.stat(absolute);
   const linkTarget = isSymlink(entry) ? toText(await followLinks(files, absolute, 'keep')) : '';
@@ -356,14 +356,14 @@ async function look(files: RootFiles, absolute: string): Promise<{ entry: FileEn
   return { entry, stat: { name: toText(baseName(absolute)), size, mode, mtime, linkTarget } };
 }
 
-/** Why the place to unpack at was not found. That it is missing is told by {@link ofFile}. */
+/** The error for a destination that could not be resolved. A missing one is left to {@link ofFile}. */
 function unresolved(error: unknown, path: string): unknown {
   if (!(error instanceof FileError) || error.errno === Errno.ENOENT) return error;
   const { errno, reason } = error;
   return new PortLayerError('files.unresolved', { path, reason, tooManyLinks: errno === Errno.ELOOP }, error);
 }
 
-/** What the caller is told of an operation that failed on a file. */
+/** The caller's error for a failed operation on a file. */
 function ofFile(error: unknown, container: string, path: string): unknown {
   if (!(error instanceof FileError)) return error;
   if (error.errno === Errno.ENOENT && error.operation === 'lstat')

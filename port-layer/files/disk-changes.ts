@@ -1,4 +1,4 @@
-/** What is put on the disk of a container that does not run. */
+/** Changes the files on the disk of a stopped container. */
 import { isKind, messageOf } from '../../src/common/errors.js';
 import type { ChangedDisk, FileWriter, VmdkChain } from '../../src/disk/index.js';
 import { PortLayerError } from '../errors.js';
@@ -15,7 +15,7 @@ import {
   S_IFREG,
 } from './root-files.js';
 
-/** A file whose bytes are coming. */
+/** A file whose content is still arriving. */
 interface OpenFile {
   parent: number;
   name: string;
@@ -26,7 +26,7 @@ interface OpenFile {
 /** Puts entries into a disk's filesystem, as `RootFiles.put` describes. Operations must not overlap. */
 export class DiskChanges {
   private file: OpenFile | null = null;
-  /** Inodes of directories whose names changed, and of those that were put themselves: these have the times they were given. */
+  /** Inodes of directories whose entries changed, and of directories that were put themselves: those keep the times they were given. */
   private readonly touched = new Set<number>();
   private readonly given = new Set<number>();
 
@@ -153,7 +153,7 @@ function attributesOf(entry: FileEntry): Parameters<ChangedDisk['filesystem']['s
 const failure = (errno: number, operation: string, path: string): FileError =>
   new FileError({ errno, operation, path });
 
-/** What the disk says, as the system would say it of a mounted one. */
+/** Turns an error of the filesystem code into the one that the kernel would give for a mounted disk. */
 function translated(error: unknown, path: string): unknown {
   if (isKind(error, 'insufficientResources')) return failure(Errno.ENOSPC, 'write', path);
   if (!isKind(error, 'invalid')) return error;

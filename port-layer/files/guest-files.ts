@@ -19,7 +19,7 @@ import { GuestHelper } from '../interaction/guest-helper.js';
 import { FILE_FREEZE, FILE_RECORD } from '../interaction/patience.js';
 import { FileError, isRegular, type RootFiles, type TreeOptions } from './root-files.js';
 
-/** Files with several names that are kept in mind for one archive. */
+/** How many files with several names are remembered for one archive. */
 const MAX_GIVEN = 1_000_000;
 
 /** One file server in the guest. */
@@ -31,7 +31,7 @@ export class GuestFiles implements RootFiles {
 
   private constructor(private readonly helper: GuestHelper<FileRecord>) {}
 
-  /** Starts a server. @param view of `FilesView`. @throws conflict, unavailable, timeout, cancelled */
+  /** Starts a server. @param view one of `FilesView`. @throws conflict, unavailable, timeout, cancelled */
   static async open(channel: ContainerChannel, view: number, signal?: AbortSignal): Promise<GuestFiles> {
     const asking = { patience: FILE_RECORD, what: "access to the container's files", signal };
     return new GuestFiles(await GuestHelper.open(channel, channel.files(view), new FileRecordParser(), asking));
@@ -47,7 +47,7 @@ export class GuestFiles implements RootFiles {
   async *tree(path: string, { content, alone }: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
     const flags = (content ? TREE_CONTENT : 0) | (alone ? TREE_ALONE : 0);
     await this.send(FileRequest.tree, new FieldWriter().u8(flags).byteString(path).bytes());
-    // What a guest sends is not taken for true: a name that climbs would leave the place where somebody unpacks it.
+    // The guest is not trusted: a name with `..` could escape the directory that somebody unpacks the archive into.
     const expected = new ExpectedContent(content, this.given);
     for (;;) {
       const reply = await this.reply();
@@ -106,7 +106,7 @@ export class GuestFiles implements RootFiles {
   private async send(type: number, fields: Buffer): Promise<void> {
     if (this.failure !== null) throw this.failure;
     if (await this.helper.send(encodeRecord(type, fields))) return;
-    // The server gave up: it has said why.
+    // The server has given up, and its last record says why.
     const reply = await this.helper.next();
     if (reply.done !== true && reply.value.type === 'error') {
       this.failure = new FileError(reply.value.failure);
@@ -116,7 +116,7 @@ export class GuestFiles implements RootFiles {
   }
 }
 
-/** Content comes behind regular files, as much as their entry says. */
+/** Checks that content follows only regular files, and exactly as much of it as their entries say. */
 class ExpectedContent {
   private left = 0;
 

@@ -1,7 +1,7 @@
 /**
- * What Docker puts into every container before it starts (moby, `daemon/initlayer`): mount points and empty files for what is bound over
- * them. What an image has there that is no directory, links on the way too, gives way. The guest does the same when a container
- * starts for the first time (`tether/guest/place.c`); here it is done for one whose files are asked for before.
+ * What Docker puts into every container before it starts (moby, `daemon/initlayer`): mount points, and empty files to bind others over.
+ * Anything else that an image has in those places gives way, and so do links in the paths to them. The guest does the same when a container
+ * starts for the first time (`tether/guest/place.c`); this does it for a container whose files are asked for earlier.
  */
 import {
   Errno,
@@ -34,7 +34,7 @@ const FIXTURES: ReadonlyMap<string, Fixture> = new Map<string, Fixture>([
   ['etc/hosts', 'file'],
   ['etc/hostname', 'file'],
   ['etc/mtab', { link: '/proc/mounts' }],
-  // Last: it says that all was made.
+  // Last, because it marks the others as made.
   [MARKER, 'file'],
 ]);
 
@@ -53,9 +53,10 @@ export function isFixture(entry: FileEntry): boolean {
 }
 
 /**
- * Makes the init layer on a disk, unless that was done: what was put there since stays.
- * @param open the container's files; opened once to look, and again where there is something to make
- * @param createdAt when the container was, ISO 8601: its `/.dockerenv` is younger, an image's is not
+ * Makes the init layer on a disk, unless that was already done: later changes to it are kept.
+ * @param open opens the container's files: once to look, and again if anything has to be made
+ * @param createdAt when the container was created, ISO 8601. Only a `/.dockerenv` newer than that is the container's own; an older one came
+ *   with the image
  */
 export async function makeInitLayer(open: () => Promise<RootFiles>, createdAt: string): Promise<void> {
   const created = Math.floor(Date.parse(createdAt) / 1000);

@@ -1,4 +1,4 @@
-/** What was changed in a container as a layer's tar (image-spec layer.md): what is new or changed, and whiteouts for what is gone. */
+/** A container's changes as the tar of a layer (image-spec layer.md): new and changed files, and whiteouts for deleted ones. */
 import { TAR_END, tarHeader } from '../../src/disk/index.js';
 import { compareTrees, type TreeChange } from './changes.js';
 import { NameBudget } from './name-budget.js';
@@ -7,8 +7,9 @@ import type { RootFiles } from './root-files.js';
 import { TarOutput } from './tar-out.js';
 
 /**
- * The layer that turns `image` into `files`. Nothing changed: only the archive's end. Everything is compared first; then content is
- * read. @param freeze nobody may change files in between
+ * The layer that turns `image` into `files`; without changes, only the end of an archive. Everything is compared before any content is
+ * read.
+ * @param freeze keep others from changing files in between
  */
 export async function* layerTar(image: RootFiles, files: RootFiles, freeze: boolean): AsyncGenerator<Buffer> {
   if (freeze) await files.freeze();
@@ -17,7 +18,7 @@ export async function* layerTar(image: RootFiles, files: RootFiles, freeze: bool
   let added = '';
   const trees = [image, files].map((root) => root.tree('/', { content: false }));
   for await (const change of compareTrees(trees[0]!, trees[1]!, { exact: true })) {
-    // What is new comes with all that is in it.
+    // A new directory already comes with everything in it.
     if (added !== '' && change.path.startsWith(`${added}/`)) continue;
     added = change.kind === 'added' ? change.path : '';
     budget.take(change.path);

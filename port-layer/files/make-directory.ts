@@ -1,10 +1,10 @@
-/** The working directory of a container that was never started: Docker makes it with the container, a VM makes it when it starts. */
+/** Makes the working directory of a container that has never been started: Docker makes it at create, a VM only when it starts. */
 import { cleanPath, toBytes } from './paths.js';
 import { Errno, FileError, isDirectory, type RootFiles, S_IFDIR, using } from './root-files.js';
 
 /**
- * Makes a directory, and those above it, unless it is there. Where something else is in the way nothing is made: the start will tell.
- * @param open the container's files; opened once to look, and again where there is something to make
+ * Makes a directory and its parents, unless it exists. If something else is in the way nothing is made: the start will report that.
+ * @param open opens the container's files: once to look, and again if anything has to be made
  */
 export async function makeDirectory(open: () => Promise<RootFiles>, directory: string): Promise<void> {
   const missing = await using(open, (files) => missingParts(files, cleanPath(toBytes(directory))));

@@ -1,6 +1,6 @@
 /**
- * The files of a container that does not run, with its volumes where they will be mounted: one tree over several disks. A path is
- * resolved across them, its links leading from the root into a volume and back.
+ * The files of a stopped container, with its volumes where they will be mounted: one tree over several disks. Paths are resolved across the
+ * disks, so a link may lead from the root into a volume and back.
  */
 import { followLinks, parentOf } from './paths.js';
 import {
@@ -16,17 +16,17 @@ import {
 
 /** A volume in the tree. Strings have one character per byte. */
 export interface MountedVolume {
-  /** Where; links in it are followed. */
+  /** Where it is mounted; links are followed. */
   path: string;
   readOnly: boolean;
   /** A directory in the volume, instead of its root. */
   subpath: string;
-  /** Called when it is looked into for the first time. Several may give the same files; who has opened them closes them. */
+  /** Called on first use. Several volumes may share the same files; whoever opened them closes them. */
   open(): Promise<RootFiles>;
 }
 
 interface Mount {
-  /** Where it is, without links. */
+  /** The mount point, with all links resolved. */
   at: string;
   volume: MountedVolume;
   /** Its device number, in place of a real one: inode numbers of different disks may be the same. */
@@ -34,10 +34,10 @@ interface Mount {
   opened: { files: RootFiles; inside: string } | null;
 }
 
-/** Where a path leads to. */
+/** What a path resolves to. */
 interface Place {
   files: RootFiles;
-  /** The path in there. */
+  /** The path within {@link files}. */
   path: string;
   mount: Mount | null;
 }
@@ -46,20 +46,20 @@ interface Place {
 export class MountedFiles implements RootFiles {
   private readonly mounts: Mount[] = [];
   private readonly changed = new Set<RootFiles>();
-  /** Those that the file that was put last belongs to. */
+  /** The files that the last put went to. */
   private last: RootFiles | null = null;
-  /** The directory that something was put into last, and where it is. */
+  /** The directory of the last put, and where it really is. */
   private lastParent: { path: string; found: string } | null = null;
-  /** For {@link followLinks}: paths without links on the way. */
+  /** For {@link followLinks}: stats paths that have no link among their parents. */
   private readonly unlinked: Pick<RootFiles, 'stat'> = { stat: (path) => this.statUnlinked(path) };
 
   private constructor(private readonly root: RootFiles) {}
 
-  /** @param root the container's own disk, closed with this. @throws FileError for mount points that no path leads to */
+  /** @param root the container's own disk, closed with this. @throws FileError for a mount point that cannot be resolved */
   static async open(root: RootFiles, volumes: MountedVolume[]): Promise<MountedFiles> {
     const files = new MountedFiles(root);
     const depth = ({ path }: MountedVolume): number => path.split('/').length;
-    // As they are mounted: what lies in another volume comes after it.
+    // In mount order: a volume inside another one comes after it.
     for (const volume of [...volumes].sort((a, b) => depth(a) - depth(b))) {
       const at = await followLinks(files.unlinked, volume.path, 'keep');
       files.mounts.unshift({ at, volume, dev: BigInt(files.mounts.length + 1), opened: null });
@@ -116,7 +116,7 @@ export class MountedFiles implements RootFiles {
     await this.root.close();
   }
 
-  /** What is at a path without links on the way. A mount point is there, and what leads to it, before it is ever made. */
+  /** What is at a path with no link among its parents. Mount points and their parents exist here even before they are made. */
   private async statUnlinked(path: string): Promise<FileEntry> {
     const { files, path: inside, mount } = await this.place(path);
     try {
@@ -138,7 +138,7 @@ export class MountedFiles implements RootFiles {
     }
   }
 
-  /** A path without links on the way; its last component is none either if it ends as a directory. */
+  /** Resolves the links in a path's parents, and in its last component too if the path ends with `/` or `/.`. */
   private async resolve(path: string): Promise<string> {
     if (!/\/\.?$/.test(path)) return this.inParent(path, 'error');
     const found = await followLinks(this.unlinked, path, 'error');
@@ -156,7 +156,7 @@ export class MountedFiles implements RootFiles {
     return `${parent === '/' ? '' : parent}/${path.slice(path.lastIndexOf('/') + 1)}`;
   }
 
-  /** @param path without links on the way */
+  /** @param path has no link in it */
   private async place(path: string): Promise<Place> {
     const mount = this.mountOf(path);
     if (mount === null) return { files: this.root, path, mount };
@@ -166,7 +166,7 @@ export class MountedFiles implements RootFiles {
     return { files, path: `${inside === '/' ? '' : inside}${rest}` || '/', mount };
   }
 
-  /** Of several, the innermost, and of those the last that was mounted. */
+  /** The innermost mount that contains the path. */
   private mountOf(path: string): Mount | null {
     let found: Mount | null = null;
     for (const mount of this.mounts)
@@ -174,7 +174,7 @@ export class MountedFiles implements RootFiles {
     return found;
   }
 
-  /** The mounts in the part of a tree that begins at `base` and lies on one disk, by their paths from there, in the tree's order. */
+  /** Mounts below `base` that are mounted directly on the disk of `base`, as paths relative to `base`, in tree order. */
   private mountsIn(base: string): string[] {
     const own = this.mountOf(base);
     const below = this.mounts.filter(({ at }) => isBelow(at, base) && this.mountOf(parentOf(at)) === own);
@@ -196,7 +196,7 @@ export class MountedFiles implements RootFiles {
       }
       yield* this.walk(`${base === '/' ? '' : base}/${one}`, joined(prefix, one), options);
     }.bind(this);
-    /** What a mount covers is passed over. */
+    /** A directory with a mount over it: what is in it is skipped. */
     let covered: string | null = null;
     let hidden = false;
     try {
@@ -218,7 +218,7 @@ export class MountedFiles implements RootFiles {
         yield { ...part, path: joined(prefix, part.path), dev: mount?.dev ?? 0n };
       }
     } catch (error) {
-      // Nothing has been made on this disk yet of what leads to the mounts.
+      // The directories that lead to the mounts have not been made on this disk yet.
       const nothing = error instanceof FileError && error.errno === Errno.ENOENT && told.size === 0;
       if (!nothing || mounts.length === 0) throw error;
     }
@@ -226,11 +226,11 @@ export class MountedFiles implements RootFiles {
   }
 }
 
-/** Files of a volume as they are seen in a container that has it mounted. */
+/** A volume's files, seen through a container that has it mounted. */
 export class FilesBelow implements RootFiles {
   constructor(
     private readonly files: RootFiles,
-    /** Without links on the way. */
+    /** Has no link in it. */
     private readonly directory: string,
   ) {}
 
@@ -277,7 +277,7 @@ async function openMount(volume: MountedVolume): Promise<{ files: RootFiles; ins
   return { files, inside: await followLinks(files, `/${volume.subpath}`, 'error') };
 }
 
-/** What a mount point and what leads to it will be made as. */
+/** What a mount point, or a directory on the way to it, will be made as. */
 function madeDirectory(path: string): FileEntry {
   const now = { sec: Math.floor(Date.now() / 1000), nsec: 0 };
   return {
@@ -305,7 +305,7 @@ const joined = (prefix: string, path: string): string =>
 const isBelow = (path: string, directory: string): boolean =>
   path.length > directory.length && (directory === '' || directory === '/' || path.startsWith(`${directory}/`));
 
-/** As a tree comes: a directory first, then its names in the order of their bytes. */
+/** Tree order: a directory first, then its names in byte order. */
 function order(a: string, b: string): number {
   const [left, right] = [a.replaceAll('/', '\0'), b.replaceAll('/', '\0')];
   return left === right ? 0 : left < right ? -1 : 1;

@@ -1,9 +1,9 @@
-/** A bound on the names that are remembered of a container's files: a guest can give one file thousands of long ones. */
+/** Bounds the memory for file names that are remembered: a guest can give one file thousands of long names. */
 import { PortLayerError } from '../errors.js';
 
 /** Two million names of usual length. */
 const MAX_BYTES = 256 << 20;
-/** What is kept besides a name. */
+/** Memory for each name, besides the name itself. */
 const BESIDES = 64;
 
 export class NameBudget {

@@ -1,4 +1,4 @@
-/** The volumes of a container that does not run, while its files are looked at or changed. */
+/** The volumes of a stopped container, while its files are read or changed. */
 
 import type { ContainerSpec } from '../exec/container-spec.js';
 import { volumeDisks } from '../storage/volume-disks.js';
@@ -9,15 +9,15 @@ import type { RootFiles } from './root-files.js';
 
 export interface VolumeSources {
   use: VolumeUse;
-  /** Id of the container: its own use does not count. */
+  /** Id of the container: its own use of a volume does not count. */
   besides: string;
   /** A volume's disk. */
   openDisk(volume: string): Promise<RootFiles>;
-  /** All files of another container, which runs. */
+  /** All files of another container, which is running. */
   openRunning(id: string): Promise<RootFiles>;
 }
 
-/** Disks of volumes, or what a running container shows of them. Its owner must {@link close} it. */
+/** The files of volumes, from their disks or through a running container. Its owner must {@link close} it. */
 export class OpenVolumes {
   private readonly opened = new Map<string, Promise<RootFiles>>();
   private readonly releases: (() => void)[] = [];
@@ -25,12 +25,12 @@ export class OpenVolumes {
   constructor(private readonly sources: VolumeSources) {}
 
   /**
-   * A container's volumes, each opened when it is looked into. From now on no container is started that would be disturbed.
-   * @throws conflict for a volume that a container has which is just being started
+   * A container's volumes, each opened on first use. From now on, no container that would conflict with this is started.
+   * @throws conflict for a volume of a container that is just being started
    */
   async mounts(spec: ContainerSpec, write: boolean): Promise<MountedVolume[]> {
     const running = new Map<string, { id: string; path: string }>();
-    // In one order: two that wait for each other's would wait for ever.
+    // Always in the same order, so that two callers cannot deadlock.
     const disks = volumeDisks(spec).sort((a, b) => (a.volume < b.volume ? -1 : 1));
     for (const { volume, readOnly } of disks) {
       const changed = write && !readOnly;
@@ -46,7 +46,7 @@ export class OpenVolumes {
     }));
   }
 
-  /** Closes the files. What was changed without `finish` may be there or not. */
+  /** Closes the files. Changes without `finish` may or may not have been written. */
   async close(): Promise<void> {
     const opened = await Promise.allSettled(this.opened.values());
     this.opened.clear();
@@ -54,7 +54,7 @@ export class OpenVolumes {
     for (const release of this.releases.splice(0)) release();
   }
 
-  /** A container that runs, keeps others from the disk, and shows all of the volume. */
+  /** A running container that keeps others off the volume's disk, and through which the whole volume can be reached. */
   private runningUser(volume: string, write: boolean): { id: string; path: string } | null {
     const { use, besides } = this.sources;
     const user = use.userOf(volume, { write, besides });

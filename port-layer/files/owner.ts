@@ -4,13 +4,13 @@ import { PortLayerError } from '../errors.js';
 import { followLinks } from './paths.js';
 import { type FileEntry, FileError, isRegular, type RootFiles } from './root-files.js';
 
-/** Larger account files are cut here. */
+/** Account files are read no further than this. */
 const MAX_ACCOUNTS = 1 << 20;
 const MAX_ID = 0x7fffffff;
 
 /**
- * User and group id of `user` (`name`, `uid`, each perhaps with `:group`); null for none given.
- * @throws invalid when it is not found
+ * User and group id of `user` (`name` or `uid`, each optionally with `:group`); null if none is given.
+ * @throws invalid when there is no such user or group
  */
 export async function userOf(files: RootFiles, user: string): Promise<{ uid: number; gid: number } | null> {
   if (user === '') return null;
@@ -39,7 +39,7 @@ export async function userOf(files: RootFiles, user: string): Promise<{ uid: num
 const isId = (text: string): boolean => /^\d{1,10}$/.test(text) && Number(text) <= MAX_ID;
 const id = (text: string | undefined): number => (text !== undefined && isId(text) ? Number(text) : 0);
 
-/** The fields of a file's lines; none where there is no file, null for what is none. */
+/** A file's lines, split into fields. None if the file is missing; null if it is not a regular file. */
 async function lines(files: RootFiles, path: string): Promise<string[][] | null> {
   try {
     let regular = true;

@@ -4,7 +4,7 @@ import { Errno, FileError, isSymlink, type RootFiles } from './root-files.js';
 const MAX_LINKS = 255;
 /** As the kernel's PATH_MAX. */
 const MAX_PATH = 4096;
-/** Steps on the way: a guest may give each link a long way to go. */
+/** Path components that are followed in all: a guest may give each link a long target. */
 const MAX_STEPS = 16_384;
 
 /** Text as bytes, one character each. */
@@ -38,27 +38,28 @@ export function cleanPath(path: string): string {
   return `/${parts.join('/')}`;
 }
 
-/** The last component, as Go's `filepath.Base`: `/` for the root, `.` for a path that ends so. */
+/** The last component, as Go's `filepath.Base`: `/` for the root, `.` for a path that ends with `/.`. */
 export function baseName(path: string): string {
   const trimmed = withoutSlashes(path);
   return trimmed === '' ? '/' : trimmed.slice(trimmed.lastIndexOf('/') + 1);
 }
 
-/** Without those at its end. */
+/** The path without trailing slashes. */
 function withoutSlashes(path: string): string {
   let end = path.length;
   while (end > 0 && path[end - 1] === '/') end--;
   return path.slice(0, end);
 }
 
-/** The directory that `path` lies in. */
+/** The directory that contains `path`. */
 export function parentOf(path: string): string {
   const at = path.lastIndexOf('/');
   return at <= 0 ? '/' : path.slice(0, at);
 }
 
 /**
- * The path that `path` means with all its symbolic links followed. @param missing what does not exist: an error, or taken as it stands
+ * The path that `path` means with all its symbolic links followed.
+ * @param missing whether a missing component is an error, or is kept as it is
  * @throws FileError ENOENT, ENOTDIR, ENAMETOOLONG, and ELOOP after too many links
  */
 export async function followLinks(

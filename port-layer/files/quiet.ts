@@ -1,11 +1,11 @@
-/** Looking through files as long as something comes. */
+/** Bounds a walk through files: it may go on as long as something keeps arriving. */
 
 import { PortLayerError } from '../errors.js';
 import type { LookPatience } from '../interaction/patience.js';
 
 const LOOK_MS = 250;
 
-/** Aborts when nothing was seen for too long. Its owner must {@link close} it. */
+/** Aborts when nothing has arrived for too long. Its owner must {@link close} it. */
 export class Quiet {
   private readonly abort = new AbortController();
   private began = performance.now();
@@ -14,9 +14,9 @@ export class Quiet {
   private readonly onAbort = (): void => this.abort.abort(this.outer?.reason);
 
   /**
-   * @param what is given up, for the error: "the size of container …"
-   * @param heard when who reads was heard of last (`performance.now()`), the guest or a process of ours; asks a guest for a sign of life.
-   *   Infinity: it is not their turn yet, and the time does not count
+   * @param what what is given up, for the error: "the size of container …"
+   * @param heard when the side that reads (the guest, or a process of ours) was last heard from, as of `performance.now()`; also asks a
+   *   guest for a sign of life. Infinity: its turn has not come yet, and the time does not count
    */
   constructor(
     private readonly what: string,
@@ -33,7 +33,7 @@ export class Quiet {
     return this.abort.signal;
   }
 
-  /** Passes on what comes, and takes note of it. */
+  /** Passes on what arrives, and notes when. */
   async *noting<T>(parts: AsyncIterable<T>): AsyncGenerator<T> {
     for await (const part of parts) {
       this.seenAt = performance.now();
@@ -41,7 +41,7 @@ export class Quiet {
     }
   }
 
-  /** What the body gives. @throws timeout when it was given up: whatever the body is waiting for */
+  /** Runs the body. @throws timeout once it is given up, whatever the body is waiting for */
   async run<T>(body: () => Promise<T>): Promise<T> {
     let onAbort = (): void => undefined;
     const over = new Promise<never>((_, reject) => {

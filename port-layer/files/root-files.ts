@@ -1,6 +1,6 @@
 /**
- * The files of a container, running or not, in one shape: {@link RootFiles}. Paths are strings with one character per byte and
- * count from the container's root, which nothing leads out of.
+ * The files of a container, running or not, behind one interface: {@link RootFiles}. Paths are strings with one character per byte, from
+ * the container's root, and nothing leads out of that root.
  */
 import type { FileEntry, FileFailure } from '../../tether/protocol/files.js';
 import { PortLayerError } from '../errors.js';
@@ -37,7 +37,7 @@ export const Errno = {
   ELOOP: 40,
 } as const;
 
-/** Messages as Go and the C library have them. */
+/** Messages as Go and the C library word them. */
 const MESSAGES: Record<number, string> = {
   1: 'operation not permitted',
   2: 'no such file or directory',
@@ -62,7 +62,7 @@ const MESSAGES: Record<number, string> = {
   122: 'disk quota exceeded',
 };
 
-/** What the kernel said to an operation on a path. Its message is Go's: `lstat /x: no such file or directory`. */
+/** The kernel's error for an operation on a path. The message is worded like Go's: `lstat /x: no such file or directory`. */
 export class FileError extends Error {
   readonly errno: number;
   readonly operation: string;
@@ -103,28 +103,29 @@ export interface TreeOptions {
  * {@link FileError}s, or CaissonErrors where the container itself is the cause.
  */
 export interface RootFiles {
-  /** What is at `path`, a symbolic link itself; with a slash at its end, the directory that it leads to. */
+  /** What is at `path`, without following a final symbolic link. With a trailing slash, the directory that the link leads to. */
   stat(path: string): Promise<FileEntry>;
   /**
-   * What is at `path` and all below it, each directory's names in the order of their bytes. With content, a regular file is followed
-   * by its bytes in pieces, together exactly `size`; of a file with several names only the first one that comes.
+   * What is at `path` and everything below it, the names of each directory in byte order. With content, a regular file is followed by its
+   * bytes in pieces, exactly `size` in all; a file with several names has content only the first time.
    */
   tree(path: string, options: TreeOptions): AsyncIterable<FileEntry | Buffer>;
   /**
-   * Puts something at `entry.path`, in place of what is there; a directory over a directory changes its attributes. Directories
-   * missing on the way are made. A regular file with `target` becomes another name of that path. @param keepKind refuse to replace
-   * a directory by something else (FileError EISDIR, operation `keep`), and the other way round (ENOTDIR)
+   * Puts an entry at `entry.path` and replaces what is there; a directory put over a directory changes its attributes. Missing parent
+   * directories are made. A regular file with `target` becomes a hard link to that path.
+   * @param keepKind refuse to replace a directory with something else (FileError EISDIR, operation `keep`), or something else with a
+   *   directory (ENOTDIR)
    */
   put(entry: FileEntry, keepKind: boolean): Promise<void>;
-  /** Content of the regular file that was put last. */
+  /** Adds content to the regular file that was put last. */
   data(bytes: Buffer): Promise<void>;
-  /** Sets the times of what is there. */
+  /** Sets the times of an existing entry. */
   times(entry: FileEntry): Promise<void>;
-  /** Everything is written: resolves when it is so. */
+  /** Resolves when everything has been written. */
   finish(): Promise<void>;
-  /** Nobody changes files until {@link close}: for a picture of one instant. */
+  /** Keeps others from changing files until {@link close}, for a consistent picture. */
   freeze(): Promise<void>;
-  /** Gives everything back; what was put without {@link finish} may be there or not. */
+  /** Releases everything. What was put without {@link finish} may or may not have been written. */
   close(): Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-/** Unpacking a tar into a container, as Docker's daemon unpacks one. */
+/** Unpacks a tar into a container, the way Docker's daemon does. */
 import type { Readable } from 'node:stream';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { type TarEntry, TarReader } from '../../src/disk/index.js';
@@ -28,19 +28,19 @@ const KINDS: Record<TarEntry['type'], number> = {
   fifo: S_IFIFO,
 };
 
-/** The most directories whose times are set at the end: a bound on memory. */
+/** How many directories get their times set at the end, to bound memory. */
 const MAX_DIRECTORIES = 1_000_000;
 
 export interface UnpackOptions {
-  /** Do not replace a directory by something else, nor the other way round. */
+  /** Neither replace a directory with something else, nor something else with a directory. */
   keepKind: boolean;
-  /** Who gets everything; null: as the archive says. */
+  /** The owner of everything that is unpacked; null: as the archive says. */
   owner: { uid: number; gid: number } | null;
 }
 
 /**
  * Unpacks `tar` into the directory `destination` (an absolute path without symbolic links).
- * @throws unavailable for what the archive holds and for a damaged archive; FileError
+ * @throws unavailable for a damaged archive, or an entry that cannot be unpacked; FileError
  */
 export async function unpack(
   files: RootFiles,
@@ -55,7 +55,7 @@ export async function unpack(
   try {
     for (let entry = await reader.next(); entry !== null; entry = await reader.next()) {
       const name = inside(entry.name, 'entry name');
-      // What is the destination itself is passed over, whatever it claims to be: the directory stays, with all in it.
+      // An entry for the destination itself is skipped, whatever type it claims: the directory stays, with everything in it.
       if (name === '/') continue;
       const put = fileEntry(entry, at(name), options.owner);
       if (entry.type === 'link') put.target = at(linkTarget(entry.linkName));
@@ -73,7 +73,7 @@ export async function unpack(
   }
 }
 
-/** @throws unavailable for a name that leads out of where the archive is unpacked */
+/** @throws unavailable for a name that leads out of the destination */
 function inside(name: string, part: ErrorSubject<'archive.outside'>['part']): string {
   let depth = 0;
   for (const step of name.split('/')) {
@@ -84,7 +84,7 @@ function inside(name: string, part: ErrorSubject<'archive.outside'>['part']): st
   return cleanPath(name);
 }
 
-/** @throws unavailable for a target that is the destination itself, too */
+/** @throws unavailable for a target that leads out of the destination, or is the destination itself */
 function linkTarget(linkName: string): string {
   const target = inside(linkName, 'hardlink target');
   if (target === '/') throw new PortLayerError('archive.outside', { part: 'hardlink target', name: toText(linkName) });
@@ -136,19 +136,19 @@ async function copyContent(reader: TarReader, entry: TarEntry, files: RootFiles)
   await fill(entry.size);
 }
 
-/** More than are under way to a file server. */
+/** More entries than can be in transit to a file server. */
 const MAX_RECENT = 20_000;
-/** What of a put failed is told by what it was to make: on a disk and in a guest it fails at different steps. */
+/** If a put fails at one of these, the error says that the entry could not be made: a disk and a guest fail at different steps. */
 const MAKING = new Set(['open', 'mkdir', 'link', 'symlink', 'mknod', 'put']);
 
 interface RecentEntry {
   entry: TarEntry;
-  /** From the destination. */
+  /** Relative to the destination. */
   name: string;
   put: FileEntry;
 }
 
-/** The entries put last: a file server tells only later that it could not put one. */
+/** The entries put last, since a file server reports only later that it could not put one. */
 class RecentEntries {
   private readonly entries = new Map<string, RecentEntry>();
 
@@ -158,7 +158,7 @@ class RecentEntries {
     if (this.entries.size > MAX_RECENT) this.entries.delete(this.entries.keys().next().value!);
   }
 
-  /** Names the entry that could not be put. */
+  /** Adds to an error which entry could not be put. */
   ofEntry(error: unknown): unknown {
     if (!(error instanceof FileError)) return error;
     const { errno, operation, path } = error;
@@ -178,10 +178,10 @@ class RecentEntries {
   }
 }
 
-/** What the caller is told of an archive that could not be unpacked. */
+/** The caller's error for an archive that could not be unpacked. */
 function translate(error: unknown, destination: string): unknown {
   if (isKind(error, 'invalid')) {
-    // TarReader knows no codes: this is how it begins to say so.
+    // TarReader's errors have no codes, so a truncated archive is recognised by its message.
     const cut = messageOf(error).includes('in the middle of an entry');
     return new PortLayerError(cut ? 'archive.cut' : 'archive.damaged', {}, error);
   }

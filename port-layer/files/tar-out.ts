@@ -1,4 +1,4 @@
-/** Files as a tar stream, entry by entry as they come. */
+/** Writes files as a tar stream, entry by entry. */
 import { TAR_END, type TarFields, tarHeader, tarPadding } from '../../src/disk/index.js';
 import { NameBudget } from './name-budget.js';
 import {
@@ -25,10 +25,10 @@ const TYPES: Record<number, TarFields['type']> = {
 
 /** Turns entries with content (see `RootFiles.tree`) into an archive. Sockets are left out: the format has none. */
 export class TarOutput {
-  /** The names of files that have several, by inode. */
+  /** By inode, the first name of each file that has several. */
   private readonly named = new Map<string, string>();
   private readonly budget = new NameBudget();
-  /** Content still to come of the last file. */
+  /** Bytes of content still missing of the last file. */
   private left = 0;
   private size = 0;
 
@@ -70,7 +70,7 @@ export class TarOutput {
   }
 }
 
-/** The archive of a tree. @param rename gives an entry's path its name in the archive; null leaves it out (it has no content then) */
+/** A tree as an archive. @param rename gives an entry's name in the archive; null leaves it out (if so, it must have no content) */
 export async function* tarOf(
   tree: AsyncIterable<FileEntry | Buffer>,
   rename: (path: string) => string | null,

@@ -1,7 +1,7 @@
 /** Files of containers. */
 import type { Readable } from 'node:stream';
 
-/** What is at a path of a container, as `lstat` says it. */
+/** What `lstat` says about a path in a container. */
 export interface PathStat {
   /** The last component of the path that was asked for. */
   name: string;
@@ -10,7 +10,7 @@ export interface PathStat {
   mode: number;
   /** Seconds since 1970 and nanoseconds. */
   mtime: { sec: number; nsec: number };
-  /** Where a symbolic link leads in the end, inside the container's root; else ''. */
+  /** The final target of a symbolic link, inside the container's root; '' for anything else. */
   linkTarget: string;
 }
 
@@ -25,11 +25,11 @@ export interface FileChange {
 export interface FileService {
   /** @throws notFound (nothing there), unavailable with the system's words */
   stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat>;
-  /** What is at a path, a symbolic link itself, as a tar; its names begin with the path's last component. */
+  /** What is at a path as a tar, without following a final symbolic link. Its names begin with the path's last component. */
   archive(id: string, path: string, signal?: AbortSignal): Promise<{ stat: PathStat; tar: Readable }>;
   /**
-   * Unpacks a tar into the directory at `path`. `keepKind`: no directory is replaced by something else, nor the other way round;
-   * `asUser`: everything belongs to the container's user.
+   * Unpacks a tar into the directory at `path`. `keepKind`: neither replace a directory with something else, nor something else with a
+   * directory. `asUser`: everything belongs to the container's user.
    * @throws notFound, invalid (no directory, a read-only root, an unknown user), unavailable
    */
   extract(
@@ -41,13 +41,13 @@ export interface FileService {
   ): Promise<void>;
   /** The container's whole root as a tar, without what is mounted in it. */
   export(id: string, signal?: AbortSignal): Promise<Readable>;
-  /** What was changed since the image, in the order of the paths: a directory of which only the content changed is modified. */
+  /** What changed since the image, in path order. A directory counts as modified if only its content changed. */
   changes(id: string, signal?: AbortSignal): Promise<FileChange[]>;
-  /** Bytes of the files that are new or changed since the image: what the container takes besides it. */
+  /** Bytes of the files that are new or changed since the image: what the container takes up in addition to it. */
   size(id: string, signal?: AbortSignal): Promise<number>;
   /**
-   * What was changed since the image as the tar of a layer; only the archive's end when nothing was. `freeze`: processes that change
-   * files wait while it is read.
+   * What changed since the image as the tar of a layer; without changes, only the end of an archive. `freeze`: processes that change files
+   * have to wait while it is read.
    */
   layer(id: string, options: { freeze: boolean }, signal?: AbortSignal): Promise<Readable>;
 }

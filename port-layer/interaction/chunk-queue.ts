@@ -1,4 +1,7 @@
-/** Output that waits for a slow reader, packed: a process may write byte by byte, and each piece as an object of its own is many times as long. */
+/**
+ * Output waiting for a slow reader, packed into buffers: a process may write byte by byte, and one object per piece takes many times its
+ * size.
+ */
 import type { OutputChunk } from './types.js';
 
 const BLOCK = 65_536;
@@ -9,7 +12,7 @@ const HEAD = 21;
 export class ChunkQueue {
   private readonly blocks: { data: Buffer; end: number }[] = [];
   private at = 0;
-  /** Memory that is taken by what waits. */
+  /** Memory taken by the waiting output. */
   bytes = 0;
 
   get empty(): boolean {
@@ -33,7 +36,7 @@ export class ChunkQueue {
     this.bytes += length;
   }
 
-  /** The oldest; null: there is none. */
+  /** The oldest piece; null if nothing is waiting. */
   take(): OutputChunk | null {
     const block = this.blocks[0];
     if (block === undefined) return null;

@@ -17,12 +17,12 @@ import { UnixSocketListener, type VmListener } from './vm-listener.js';
 
 const log = logger('channel');
 const CONNECT_MS = 5000;
-/** Input that is kept for a VM which is not connected yet. */
+/** How much input is kept for a VM that is not connected yet. */
 const INPUT_BUFFER = 65_536;
-/** What a VM that is off had sent is read within this. */
+/** How long to read on what a VM had sent before it was powered off. */
 const DRAIN_MS = 2000;
 const SIGKILL = 9;
-/** A guest that breaks the protocol again and again is told of as often as this. */
+/** The shortest time between two reports of a guest that keeps breaking the protocol. */
 const TELL_MS = 30_000;
 
 interface Events {
@@ -32,7 +32,7 @@ interface Events {
   exited: [session: number, exit: TetherExit];
   /** See {@link TetherConnection}. */
   oom: [news: boolean];
-  /** The guest broke the protocol, and was hung up on: "it sent …". Told now and then, not each time. */
+  /** The guest broke the protocol and was hung up on: "it sent …". Reported at most every {@link TELL_MS}. */
   broken: [how: string];
   /** The connection has ended without being asked to. */
   lost: [];
@@ -44,19 +44,19 @@ export class ContainerChannel extends EventEmitter<Events> {
   private readonly listener: VmListener;
   private closing = false;
   private connection: TetherConnection | null = null;
-  /** Of sessions that have not ended, and the first process. */
+  /** Of the first process, and of all sessions that have not ended. */
   private readonly streams = new Map<number, SessionStreams>();
   /** Sessions that end with the connection. */
   private readonly helpers = new Set<number>();
   private readonly share: OutputShare;
   private readonly second = new SecondPeer();
-  /** How often in a row the guest has broken the protocol: it is called back later each time. */
+  /** How often in a row the guest has broken the protocol. Each time it is called back later. */
   private breaks = 0;
   private toldAt = Number.NEGATIVE_INFINITY;
   /** Not from 1: a VM that outlived the endpoint may still have sessions of the one before. */
   private nextSession = randomInt(1, 2 ** 31);
   private released = false;
-  /** The first process runs. */
+  /** The first process is running. */
   private runs = false;
   private size: { rows: number; cols: number } | null = null;
 
@@ -82,7 +82,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     return this.listener.open();
   }
 
-  /** Lets the VM go. What a VM that has ended sent before is still passed on, unless `now`. */
+  /** Lets the VM go. Unless `now`, first passes on what a VM that has ended had sent. */
   async close(now = false): Promise<void> {
     const { connection } = this;
     this.closing = true;
@@ -103,7 +103,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     this.connection?.go();
   }
 
-  /** Output of a session from now on. Session 0 may be attached before the VM runs. */
+  /** Output of a session from now on. Session 0 can be attached before the VM runs. */
   attach(session: number, options?: ReaderOptions): Readable {
     const streams = this.sessionStreams(session);
     const first = streams.count === 0;
@@ -113,8 +113,8 @@ export class ContainerChannel extends EventEmitter<Events> {
   }
 
   /**
-   * Resolves when output after this moment is sure to come: everything before is in the log.
-   * @param excused while this holds, its answer may take any time: the VM is suspended
+   * Resolves when output from now on is certain to arrive here; everything earlier is in the log.
+   * @param excused while it returns true, the answer may take any time: the VM is suspended
    * @throws conflict when the VM is off, unavailable when it does not connect, timeout
    */
   async subscribed(excused: () => boolean = () => false): Promise<void> {
@@ -134,7 +134,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     return this.connection?.stdin(session) ?? null;
   }
 
-  /** Standard input that may be written before the VM is connected: it waits for the process to start. */
+  /** Standard input that can be written before the VM is connected: it waits until the process has started. */
   deferredStdin(session: number): Writable {
     const waiting = new PassThrough({ highWaterMark: INPUT_BUFFER });
     const flow = (): void => {
@@ -155,7 +155,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     return waiting;
   }
 
-  /** When the guest was heard of last (`performance.now()`), and asks it for a sign of life. */
+  /** When the guest was last heard from (`performance.now()`). Also asks it for a sign of life. */
   heard(): number {
     this.connection?.ping();
     return this.connection?.heardAt ?? 0;
@@ -172,8 +172,8 @@ export class ContainerChannel extends EventEmitter<Events> {
   }
 
   /**
-   * Starts a process; its output is attached before it runs. Returns the session's number. `started` rejects with
-   * {@link ProcessFailure}, conflict when the VM goes off meanwhile, timeout; unavailable when it breaks the protocol.
+   * Starts a process; its output is attached before it runs. Returns the session's number. `started` rejects with {@link ProcessFailure};
+   * conflict when the VM goes off meanwhile; timeout; unavailable when the guest breaks the protocol.
    */
   exec(process: Buffer): Promise<Begun> {
     return this.begin('starting a process', (connection, session) => connection.exec(session, process));
@@ -207,7 +207,7 @@ export class ContainerChannel extends EventEmitter<Events> {
   }
 
   /**
-   * Stops the container's processes, or lets them go on. @param state of `Freeze` @returns the state that there is now
+   * Stops the container's processes, or lets them go on. @param state of `Freeze` @returns the resulting state
    * @throws unavailable with the guest's words or when it does not answer, conflict when it ends meanwhile
    */
   async freeze(state: number): Promise<number> {
@@ -225,7 +225,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     return now;
   }
 
-  /** One request and its answer. @param send sends it, and returns what ends the listening for its answer */
+  /** One request and its answer. @param send sends the request and returns a function that stops listening for the answer */
   private async ask<T>(
     what: string,
     send: (connection: TetherConnection, request: number, answer: (answer: T) => void) => () => void,
@@ -262,7 +262,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     });
     started.catch((error: unknown) => {
       this.endSession(session);
-      // If it starts after all, nobody knows of it.
+      // It may start after all, and then nobody would know of it.
       if (isKind(error, 'timeout')) void this.signal(session, SIGKILL).catch(() => undefined);
     });
     return { session, output, started };
@@ -281,7 +281,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       streams = new SessionStreams(
         (bytes) => this.connection?.credit(session, bytes),
         () => {
-          // Nobody listens to the first process: its log has everything. An exec's output is taken and dropped.
+          // Nobody reads the first process: its log has everything. An exec's output is received and dropped.
           if (session === 0) this.connection?.unsubscribe(0);
         },
         (bytes) => this.share.add(bytes),
@@ -291,7 +291,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     return streams;
   }
 
-  /** @throws conflict when the VM is off, or is so before it connects; unavailable when it does not connect */
+  /** @throws conflict when the VM is off or goes off before it connects; unavailable when it does not connect */
   private async connected(): Promise<TetherConnection> {
     if (this.connection === null && !this.closing) {
       const waiting = new AbortController();
@@ -364,7 +364,7 @@ export class ContainerChannel extends EventEmitter<Events> {
     this.emit('connected');
   }
 
-  /** Those who read the output of execs hear of it. What the first process prints goes on with the next connection. */
+  /** Readers of an exec's output get the error. The first process's output continues on the next connection. */
   private cutOff(error: Error): void {
     for (const [session, streams] of this.streams) if (session !== 0) streams.cut(error);
   }
@@ -388,7 +388,7 @@ function waitForEnd(connection: TetherConnection): Promise<void> {
   });
 }
 
-/** What was started in the guest, or is about to be. */
+/** Something that was started in the guest, or is about to be. */
 export interface Begun {
   session: number;
   output: Readable;

@@ -8,11 +8,11 @@ import { environmentProblem, notStarted } from '../exec/run-status.js';
 import { type ContainerChannel, ProcessFailure } from './container-channel.js';
 import type { AttachedStreams, ExecInfo } from './types.js';
 
-/** Ended execs are remembered for so long. */
+/** How long an ended exec is remembered. */
 const KEPT_MS = 5 * 60_000;
-/** As if killed: the container ended with its VM. */
+/** The exit code of a killed process: the container ended together with its VM. */
 const KILLED = 137;
-/** How long a new size waits for the start. */
+/** How long a new terminal size waits for the start. */
 const RESIZE_MS = 10_000;
 const NOT_STARTED = 128;
 const LARGEST_ID = 2 ** 31 - 1;
@@ -20,15 +20,15 @@ const LARGEST_ID = 2 ** 31 - 1;
 interface Exec extends ExecInfo {
   session: number;
   started: boolean;
-  /** Resolves when it was started, or cannot be any more. */
+  /** Resolves when the exec has started, or no longer can. */
   begun: Promise<void>;
   begin(): void;
   channel: ContainerChannel | null;
-  /** Its exit code; from the start on. */
+  /** Its exit code, once it was started. */
   over: Promise<number> | null;
 }
 
-/** What an older tether, which does not know the question, cannot run. */
+/** A command that cannot run: an older tether ignores the flag to only look up the user, and would execute it. */
 const NOTHING_TO_RUN = '/';
 
 /** The execs of all containers. */
@@ -58,7 +58,7 @@ export class Execs {
       await started;
     } catch (error) {
       if (!(error instanceof ProcessFailure)) throw error;
-      // What else is in the way is told when the exec is started.
+      // Any other problem is reported when the exec is started.
       const failure = notStarted('exec', error.code, error.message);
       if (isCode(failure, 'process.unknownUser')) throw failure;
     }
@@ -89,7 +89,7 @@ export class Execs {
       over: null,
     };
     this.execs.set(exec.id, exec);
-    // One that was never started is forgotten with this run of the container; one that has ended, some time after it.
+    // An exec that was never started is forgotten when this run of the container ends; one that has ended, some time later.
     const forget = (): void => {
       if (exec.started) return;
       this.execs.delete(exec.id);
@@ -106,7 +106,7 @@ export class Execs {
     return exec;
   }
 
-  /** See `InteractionService.execStart`. @throws invalid (it cannot be started), conflict (ran already, or the container does not run) */
+  /** See `InteractionService.execStart`. @throws invalid (cannot be started), conflict (already ran, or the container does not run) */
   async start(
     execId: string,
     options: { detach: boolean; size?: { rows: number; cols: number } },
@@ -185,7 +185,7 @@ export class Execs {
     setTimeout(() => this.execs.delete(exec.id), KEPT_MS).unref();
   }
 
-  /** One that is not started is waited for, as in Docker. @throws notFound when it has ended; timeout when it is not started */
+  /** As in Docker, waits for an exec that has not started. @throws notFound when it has ended; timeout when it is not started */
   async resize(execId: string, size: { rows: number; cols: number }): Promise<void> {
     const exec = this.exec(execId);
     await within(exec.begun, RESIZE_MS, () => {
@@ -195,7 +195,7 @@ export class Execs {
     await exec.channel.resize(exec.session, size);
   }
 
-  /** Nothing happens to one that has ended. */
+  /** Does nothing to an exec that has ended. */
   async kill(execId: string, signal: number): Promise<void> {
     const exec = this.exec(execId);
     if (exec.channel === null || exec.exitCode !== null) return;
@@ -214,7 +214,7 @@ export class Execs {
     return { id, containerId, process, running, exitCode, pid, openedStreams };
   }
 
-  /** Of a container, those that have not ended. */
+  /** A container's execs that have not ended. */
   ids(containerId: string): string[] {
     return [...this.execs.values()]
       .filter((exec) => exec.containerId === containerId && exec.exitCode === null)
@@ -222,7 +222,7 @@ export class Execs {
   }
 }
 
-/** Whether a user or group is given as a number that one can have, or not at all. */
+/** Whether a user or group is omitted, or is a number in the valid range. */
 function isUsableId(text: string): boolean {
   return /^\d{0,10}$/.test(text) && Number(text) <= LARGEST_ID;
 }

@@ -1,4 +1,4 @@
-/** A helper of the tether's in a container's VM, asked over a session of the channel: records go in, records come out. */
+/** One of the tether's helpers in a container's VM, used over a session of the channel: requests go in, records come out. */
 import type { Readable, Writable } from 'node:stream';
 import { cancelled } from '../../src/common/errors.js';
 import { PortLayerError } from '../errors.js';
@@ -8,25 +8,25 @@ import type { OutputChunk } from './types.js';
 
 const SIGKILL = 9;
 
-/** Takes what a helper sends, piece by piece, and gives the records that are whole by then. */
+/** Takes a helper's output piece by piece and returns the records completed so far. */
 export interface RecordParser<T> {
   push(bytes: Buffer): Iterable<T>;
 }
 
 /** How a helper is asked. */
 export interface Asking {
-  /** How long each record is waited for, and each request is to be taken within. */
+  /** How long to wait for each record, and for each request to be accepted. */
   patience: Patience;
-  /** What is given up then: "reading the container's files". */
+  /** What is given up when that time is over: "reading the container's files". */
   what: string;
   signal?: AbortSignal | undefined;
 }
 
-/** One helper that runs. Its owner must {@link close} it. */
+/** A running helper. Its owner must {@link close} it. */
 export class GuestHelper<T> {
   private readonly records: AsyncIterator<T>;
   private readonly onAbort = (): void => void this.close();
-  /** Since when something is waited for; null: nothing is. */
+  /** Since when we have been waiting for something; null while we are not. */
   private since: number | null = null;
   private patience: Patience;
   private watch: NodeJS.Timeout | null = null;
@@ -76,7 +76,7 @@ export class GuestHelper<T> {
     return this.output.destroyed;
   }
 
-  /** What it answers, in order. @throws timeout, cancelled; unavailable when the guest breaks the protocol */
+  /** The next record, in the order of the requests. @throws timeout, cancelled; unavailable when the guest breaks the protocol */
   async next(patience = this.asking.patience): Promise<IteratorResult<T, undefined>> {
     this.expect(patience);
     try {
@@ -88,7 +88,7 @@ export class GuestHelper<T> {
     }
   }
 
-  /** Sends a request; false when it takes none any more. @throws timeout */
+  /** Sends a request; false if the helper no longer accepts any. @throws timeout */
   async send(request: Buffer | string): Promise<boolean> {
     this.expect(this.asking.patience);
     try {
@@ -114,11 +114,11 @@ export class GuestHelper<T> {
     if (this.output.destroyed) return;
     this.output.destroy();
     this.input.destroy();
-    // One that is in the middle of something long does not look at its input.
+    // A helper that is busy with something long does not look at its input.
     await this.channel.signal(this.session, SIGKILL).catch(() => undefined);
   }
 
-  /** One timer for all records: there may be hundreds of thousands. */
+  /** One timer serves all records: there may be hundreds of thousands. */
   private expect(patience: Patience): void {
     this.patience = patience;
     this.since = performance.now();
@@ -143,7 +143,7 @@ async function* parsed<T>(output: Readable, parser: RecordParser<T>): AsyncGener
   try {
     for await (const { data } of output as AsyncIterable<OutputChunk>) yield* parser.push(data);
   } catch (error) {
-    // Closed by ourselves: there is nothing more.
+    // We closed it ourselves, so nothing more follows.
     if ((error as { code?: string }).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
   }
   return undefined;

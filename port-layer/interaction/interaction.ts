@@ -29,7 +29,7 @@ import {
 import type { ReaderOptions } from './session-streams.js';
 import type { AttachedStreams, AttachOptions, ExecInfo, InteractionService, LogOptions } from './types.js';
 
-/** Batches of log lines that are read ahead of the client. */
+/** How many batches of log lines are read ahead of the client. */
 const LOG_BATCHES = 2;
 /** The interaction component of the port layer. */
 export class Interaction implements InteractionService {
@@ -63,7 +63,7 @@ export class Interaction implements InteractionService {
       live = channel.attach(0, { paces: true, ...this.replay(container) });
       output = live;
       if (options.logs) {
-        // What a run that begins from now on writes stands behind this.
+        // A run that begins from now on writes after this position.
         const next = container.running ? 0 : ((await this.datastore.size(path)) ?? 0);
         const follows = !container.running || (await isLive(container, channel, live));
         const stored = whileWanted(readLog(this.datastore, path, cursor, await this.keptPart(container)), wanted);
@@ -91,12 +91,12 @@ export class Interaction implements InteractionService {
     return streams;
   }
 
-  /** What there is to be seen of a container's log. */
+  /** The part of a container's log that may be shown. */
   private keptPart(container: Container): Promise<LogPart> {
     return logPart(this.datastore, this.logPath(container), { keepBytes: container.spec.log?.keepBytes });
   }
 
-  /** The log of a paused container; when it goes on, what was written before it heard of this reader, and then live output. */
+  /** A paused container's log. Once it goes on: what it wrote before it knew of this reader, then live output. */
   private async *whenResumed(
     container: Container,
     channel: ContainerChannel,
@@ -141,7 +141,7 @@ export class Interaction implements InteractionService {
     return container.machine.channelOn(channelPath(this.config, container.id));
   }
 
-  /** Input may be written before the VM is connected: it waits. */
+  /** Input can be written before the VM is connected: it waits. */
   private input(container: Container): Writable {
     const channel = this.channelOf(container);
     return channel.deferredStdin(0);
@@ -167,7 +167,8 @@ export class Interaction implements InteractionService {
     let { tail } = options;
     if (rotation !== undefined && keepBytes !== undefined)
       tail = Math.min(tail ?? Number.POSITIVE_INFINITY, await keptLines(this.datastore, path, rotation, keepBytes));
-    // A line of Docker's file is longer than one of this log: all that it keeps is in as many bytes, but for a last one.
+    // With rotation, only `tail` bounds the log. Lines are longer in Docker's files than here, so what Docker keeps fits into `keepBytes`,
+    // except perhaps for a last line.
     const part = await logPart(this.datastore, path, { tail, ...(rotation === undefined ? { keepBytes } : {}) });
     let open = true;
     const stored = whileWanted(readLog(this.datastore, path, cursor, part), () => open);
@@ -175,7 +176,7 @@ export class Interaction implements InteractionService {
     let live: Readable | null = null;
     if (options.follow && !ended && channel !== null) {
       live = channel.attach(0, { paces: false, ...this.replay(container) });
-      // A guest that is suspended answers when it goes on: until then there is what was stored.
+      // A suspended guest answers once it goes on; until then the reader gets what was stored.
       if (container.paused) batches = this.whenResumed(container, channel, stored, cursor, live);
       else if (await isLive(container, channel, live)) batches = logThenLive(stored, cursor, live);
       else ended = true;
@@ -189,7 +190,7 @@ export class Interaction implements InteractionService {
     };
     result.once('close', close);
     whenAborted(signal, () => {
-      // First: the result closes when the generator behind it has, which may be waiting for this.
+      // This comes first: the result only closes after the generator behind it, which may be waiting for this.
       close();
       result.destroy();
     });
@@ -232,8 +233,8 @@ export class Interaction implements InteractionService {
 }
 
 /**
- * Whether there will be output after what is in the log now; not from a VM that is ending. One that is suspended answers when it goes on.
- * @param live ended when it is not known
+ * Whether more output will follow what is in the log now. A VM that is ending sends none; one that is suspended answers once it goes on.
+ * @param live destroyed if that cannot be found out
  * @throws unavailable when it does not connect, timeout when it does not answer
  */
 async function isLive(container: Container, channel: ContainerChannel, live: Readable): Promise<boolean> {
@@ -247,7 +248,7 @@ async function isLive(container: Container, channel: ContainerChannel, live: Rea
   }
 }
 
-/** Calls when the signal fires, or now if it has. */
+/** Calls `body` when the signal fires, or now if it already has. */
 function whenAborted(signal: AbortSignal | undefined, body: () => void): void {
   if (signal?.aborted === true) body();
   else signal?.addEventListener('abort', body, { once: true });

@@ -1,19 +1,21 @@
 /**
- * How much of a log Docker would still have: it writes lines to files, begins a new one when a file has reached its size, and keeps so
- * many. What counts is the size of a line as it stands in Docker's file (moby `daemon/logger/jsonfilelog`, `daemon/logger/local`).
+ * How much of a log Docker would still have: it writes lines to files, begins a new file when one has reached its size, and keeps only the
+ * newest ones. What counts is the size of a line in Docker's file (moby `daemon/logger/jsonfilelog`, `daemon/logger/local`).
  */
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import type { LogRotation } from '../exec/container-spec.js';
 import { CAUGHT_UP, LineAssembler, type LogBatches, LogCursor, RUN_END, readLog } from './output-log.js';
 import type { OutputChunk } from './types.js';
 
-/** What is read before the end that can be kept at most: the more of a log's beginning, the more exactly is it known where files end. */
+/**
+ * Counting begins this far before the part that can be kept at most: the earlier it begins, the better it finds where Docker's files end.
+ */
 const BEFORE = 1024 * 1024;
 const LINE_FEED = 10;
 
 /** `{"log":"…","stream":"stdout","time":"…"}` and a line feed, without log, stream and time. */
 const JSON_FRAME = '{"log":"","stream":"","time":""}\n'.length;
-/** Bytes of a character in a JSON text that Docker writes: two for those with a short escape, six for `\u00xx`. */
+/** How many bytes Docker writes for a character in JSON: two for those with a short escape, six for `\u00xx`. */
 const JSON_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
   const character = String.fromCharCode(byte);
   if ('"\\\n\r'.includes(character)) return 2;
@@ -21,8 +23,8 @@ const JSON_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
 });
 
 /**
- * Docker takes the time of each line, and writes it without zeros at its end: one in ten is a digit shorter, one in a hundred two. The
- * lines of one write have one time here, so what they take on average is counted.
+ * Docker stamps each line with a time of its own, written without trailing zeros: one in ten is a digit shorter, one in a hundred two. Here
+ * all lines of one write share a time, so the average length is counted.
  */
 const TIME = 'YYYY-MM-DDThh:mm:ss.nnnnnnnnnZ'.length - 1 / 9;
 
@@ -49,15 +51,15 @@ const BYTES: Record<LogRotation['format'], (line: OutputChunk) => number> = {
   local: localBytes,
 };
 
-/** Counts the lines that are in the last files. */
+/** Counts the lines in the files that are kept. */
 export class RotatedLines {
-  /** Lines in each file that is kept, the newest last. */
+  /** Number of lines in each file that is kept, the newest last. */
   private readonly files = [0];
   private size = 0;
 
   constructor(private readonly rotation: LogRotation) {}
 
-  /** A line is written: to a new file, if the last one is full. */
+  /** Adds a line: to a new file, if the last one is full. */
   add(line: OutputChunk): void {
     if (this.size >= this.rotation.fileBytes) {
       this.files.push(0);
@@ -74,8 +76,8 @@ export class RotatedLines {
 }
 
 /**
- * How many of a log's last lines are still to be seen.
- * @param keepBytes of the log's end, which are there in any case
+ * How many of a log's last lines can still be seen.
+ * @param keepBytes bytes at the log's end that are always there
  */
 export async function keptLines(
   datastore: DatastoreClient,

@@ -1,19 +1,19 @@
-/** What of guests' output may wait in memory for readers that do not read: for each container, and for all of them together. */
+/** Bounds the memory for output that readers have not read yet: per container, and for all of them together. */
 
-/** Bytes of one container; as much as 40 sessions have on the way at most. */
+/** For one container, in bytes: as much as 40 sessions can have in transit. */
 const OF_ONE = 16 << 20;
 const OF_ALL = 96 << 20;
-/** A container with less is left in peace, however much the others have. */
+/** A container that holds less is never paused, however much the others hold. */
 const FAIR = 512 * 1024;
 
-/** Whoever keeps output: a container's channel. */
+/** Something that holds output: a container's channel. */
 export interface OutputKeeper {
-  /** Reads no more from its guest. */
+  /** Stops reading from its guest. */
   pause(): void;
   resume(): void;
 }
 
-/** The part of one keeper. */
+/** One keeper's share. */
 export class OutputShare {
   held = 0;
   paused = false;
@@ -23,7 +23,7 @@ export class OutputShare {
     readonly keeper: OutputKeeper,
   ) {}
 
-  /** So many bytes more, or less, wait. */
+  /** So many more bytes are waiting, or fewer if negative. */
   add(bytes: number): void {
     this.held += bytes;
     this.budget.changed(this, bytes);
@@ -67,5 +67,5 @@ export class OutputBudget {
   }
 }
 
-/** Of this process. */
+/** The budget of this process. */
 export const outputBudget = new OutputBudget();

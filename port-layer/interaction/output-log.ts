@@ -1,46 +1,48 @@
 /**
- * Reading a container's output log: from the datastore, and on from there live without gap or duplicate. Everything goes in batches,
- * so that a line costs little: a log has many.
+ * Reads a container's output log: from the datastore, and then live without gap or duplicate. Everything goes in batches, because a log has
+ * many lines and each must cost little.
  */
 import { isKind } from '../../src/common/errors.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { LogParser, type LogRecord, MARK_EVERY } from '../../tether/protocol/log.js';
 import type { LogOptions, OutputChunk } from './types.js';
 
-/** A longer line comes in parts, as Docker's. */
+/** A longer line is split, as in Docker. */
 const MAX_LINE = 16_384;
 const LINE_FEED = 10;
-/** The end of a log that is looked at first for its last lines; then four times as much, and so on. */
+/** To find the last lines, this much of the log's end is read first; then four times as much, and so on. */
 const TAIL_BYTES = 1 << 20;
-/** A log without marks, an earlier version's, is searched for its last run if it is no longer than this. */
+/** A log without marks, of an earlier version, is searched for its last run only up to this size. */
 const MAX_SEARCHED = 256 << 20;
 
-/** Stands between what was stored and what comes live. */
+/** Marks the point between stored and live output. */
 export const CAUGHT_UP = Symbol('caught up');
-/** Stands where a run's output ends. */
+/** Marks the end of a run's output. */
 export const RUN_END = Symbol('run end');
 export type LogItem = OutputChunk | typeof CAUGHT_UP | typeof RUN_END;
-/** Output in order, some at a time. */
+/** Output in order, in batches. */
 export type LogBatches = AsyncIterable<LogItem[]>;
 
-/** How far a log was read: the offset, within the newest run, of the last record given; -1: none of that run. */
+/** How far a log was read: the offset of the last record given, within the newest run; -1: none of that run yet. */
 export class LogCursor {
   last = -1;
-  /** Where in the file that run begins. */
+  /** Where that run begins in the file. */
   run = 0;
 }
 
 /** Which part of a log file is read. */
 export interface LogPart {
-  /** Where reading begins, at the next mark. */
+  /** Reading begins at the first mark from here on. */
   start: number;
-  /** What ends before this is left out, and the rest of a line that began before. */
+  /** Records that begin before this are left out, and the rest of a line that began in one. */
   from: number;
 }
 
 const WHOLE: LogPart = { start: 0, from: 0 };
 
-/** The same as long as it is wanted. A log may be long, and hold nothing that anybody is shown: who has gone must not be read for to its end. */
+/**
+ * Passes batches on while they are wanted. A long log may hold nothing to show, and must not be read to its end for a client that is gone.
+ */
 export async function* whileWanted(batches: LogBatches, wanted: () => boolean): AsyncGenerator<LogItem[]> {
   for await (const batch of batches) {
     if (!wanted()) return;
@@ -48,7 +50,7 @@ export async function* whileWanted(batches: LogBatches, wanted: () => boolean): 
   }
 }
 
-/** The records of a log file, as it is read: there may be none for a while. @param cursor kept up to date */
+/** The records of a log file as it is read; a batch may be empty. @param cursor kept up to date */
 export async function* readLog(
   datastore: DatastoreClient,
   path: string,
@@ -81,15 +83,15 @@ export async function* readLog(
   }
 }
 
-/** What a parser makes of all there is of a file now. */
+/** The records that a parser finds in the file as it is now. */
 async function* recordsOf(parser: LogParser, file: AsyncIterable<unknown>): AsyncGenerator<LogRecord[]> {
   for await (const bytes of file) yield parser.push(bytes as Buffer);
   yield parser.finish();
 }
 
-/** Lets records pass from a place in the file on, each stream from the beginning of a line on. */
+/** Passes on records from a position in the file, each stream beginning with a whole line. */
 class Trimmer {
-  /** Streams of which the last thing left out was no whole line. */
+  /** Streams whose last omitted record did not end a line. */
   private readonly open = new Set<LogRecord['stream']>();
 
   constructor(private readonly from: number) {}
@@ -110,9 +112,9 @@ class Trimmer {
 }
 
 /**
- * The log so far, {@link CAUGHT_UP}, and then live output. `live` must be attached, and its subscription acknowledged, before this is called: what it
- * gives that the log had already is left out.
- * @param next where in the file the run stands that is live, or later
+ * The log so far, {@link CAUGHT_UP}, and then live output. `live` must be attached, and its subscription acknowledged, before this is
+ * called. Live output that was already in the log is left out.
+ * @param next the position in the file at which the live run begins, or an earlier one
  */
 export async function* logThenLive(
   log: LogBatches,
@@ -127,11 +129,11 @@ export async function* logThenLive(
   yield [RUN_END];
 }
 
-/** Puts output together to lines: a chunk is one line (or a part of one longer than 16 KiB), with the time of its first byte. */
+/** Assembles output into lines. A chunk is one line (or a part of one longer than 16 KiB), with the time of its first byte. */
 export class LineAssembler {
   private readonly open = new Map<OutputChunk['stream'], OutputChunk>();
 
-  /** The lines that are complete with these pieces. A run's end completes what it left open. */
+  /** The lines completed by these pieces. The end of a run also completes its unfinished lines. */
   push(batch: LogItem[]): LogItem[] {
     const lines: LogItem[] = [];
     for (const item of batch) {
@@ -142,7 +144,7 @@ export class LineAssembler {
     return lines;
   }
 
-  /** What is no whole line yet. */
+  /** The unfinished lines. */
   rest(): OutputChunk[] {
     const rest = [...this.open.values()].sort((a, b) => (a.timeNs < b.timeNs ? -1 : 1));
     this.open.clear();
@@ -183,9 +185,9 @@ function isLine(data: Buffer): boolean {
 }
 
 /**
- * The lines that were asked for. As Docker has it, the last ones are counted among all, and then those are left out that are of
- * another stream or time; one after `untilNs` ends the log.
- * @param ended the log's last run is over: what it left without a line feed is a line too
+ * The lines that were asked for. As in Docker, the last lines are counted among all, and lines of another stream or time are left out only
+ * then; the first line after `untilNs` ends the log.
+ * @param ended the log's last run is over, so what it left without a line feed is a line too
  */
 export async function* selectLines(
   batches: LogBatches,
@@ -210,7 +212,7 @@ export async function* selectLines(
         lines.push(item);
       } else {
         last.push(item);
-        // Cut now and then, so that each line costs the same.
+        // Trimmed only now and then, so that the cost per line stays constant.
         if (last.length > 2 * count + 1000) last = kept(last);
       }
     }
@@ -235,7 +237,7 @@ function endOf(lines: OutputChunk[], untilNs: bigint | undefined): number {
   return found < 0 ? lines.length : found;
 }
 
-/** What to read of a log file: of its last lines, no further back than is needed, by and large; of one that is bounded, its end. */
+/** Which part of a log file to read: for the last lines, not much more than is needed; for a log with a limit, its end. */
 export async function logPart(
   datastore: DatastoreClient,
   path: string,
@@ -244,7 +246,7 @@ export async function logPart(
   if (tail === undefined && keepBytes === undefined) return WHOLE;
   const size = (await datastore.size(path)) ?? 0;
   const from = keepBytes === undefined ? 0 : Math.max(0, size - keepBytes);
-  // There is a mark in what a record more than their distance takes.
+  // Within this distance there is a mark, whatever the length of the records.
   const first = Math.max(0, from - 2 * MARK_EVERY);
   if (tail === undefined) return { start: first, from };
   for (let bytes = TAIL_BYTES; size - bytes > first; bytes *= 4) {
@@ -256,7 +258,7 @@ export async function logPart(
 
 async function hasLines(batches: LogBatches, count: number): Promise<boolean> {
   const assembler = new LineAssembler();
-  // After a mark, the first line of each stream may be the end of one.
+  // After a mark, the first line of each stream may be the rest of a longer one.
   let found = -2;
   for await (const batch of batches) {
     found += assembler.push(batch).length;
@@ -265,7 +267,7 @@ async function hasLines(batches: LogBatches, count: number): Promise<boolean> {
   return false;
 }
 
-/** Where in a log file the newest run begins that has output; 0 for one whose end, a long one's, has nothing that makes sense. */
+/** Where in a log file the newest run with output begins; 0 if the end of a long log has nothing that can be parsed. */
 export async function newestRun(datastore: DatastoreClient, path: string): Promise<number> {
   const size = (await datastore.size(path)) ?? 0;
   for (const start of [Math.max(0, size - TAIL_BYTES), 0]) {
@@ -279,10 +281,10 @@ export async function newestRun(datastore: DatastoreClient, path: string): Promi
 }
 
 /**
- * A run's records after one, as far as they are in the log.
- * @param run where it begins
- * @param after the record's offset; -1: from the beginning
- * @param wanted false: nobody reads any more
+ * The records of a run after a given one, as far as they are in the log.
+ * @param run where the run begins
+ * @param after the given record's offset; -1: from the beginning
+ * @param wanted false once nobody reads any more
  */
 export async function* readAfter(
   datastore: DatastoreClient,
@@ -302,7 +304,7 @@ export async function* readAfter(
   }
 }
 
-/** Output alone, piece by piece. */
+/** Only the output, piece by piece. */
 export async function* outputOf(batches: LogBatches): AsyncGenerator<OutputChunk> {
   for await (const batch of batches) {
     for (const item of batch) if (item !== CAUGHT_UP && item !== RUN_END) yield item;

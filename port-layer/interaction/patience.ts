@@ -1,56 +1,56 @@
-/** Waiting for a guest: as long as it lives, but not without end, and never for one that says nothing. */
+/** Waiting for a guest: as long as it shows signs of life, but not without end, and never for a silent one. */
 import type { TetherConnection } from '../../tether/protocol/connection.js';
 import { PortLayerError } from '../errors.js';
 
-/** How long a guest is waited for, in milliseconds. */
+/** How long to wait for a guest, in milliseconds. */
 export interface Patience {
-  /** Since it was heard of last. A guest that lives answers a ping, however busy its machine. */
+  /** Since it was last heard from. A living guest answers a ping, however busy its machine is. */
   silenceMs: number;
-  /** In all: it may answer pings and nothing else. */
+  /** In all: a guest may answer pings and do nothing else. */
   mostMs: number;
-  /** Not counted while this holds. */
+  /** While this returns true, the time does not count. */
   excused?: () => boolean;
 }
 
 /** Starting something small in the guest. */
 export const START: Patience = { silenceMs: 10_000, mostMs: 30_000 };
-/** What the guest does at once. */
+/** Something that the guest does at once. */
 export const ANSWER: Patience = { silenceMs: 5000, mostMs: 15_000 };
-/** What an observer says of the processes: one record. */
+/** An observer's answer about the processes: one record. */
 export const OBSERVATION: Patience = { silenceMs: 10_000, mostMs: 20_000 };
 /** Each record of a file server; a large directory is read and sorted before its first one. */
 export const FILE_RECORD: Patience = { silenceMs: 30_000, mostMs: 120_000 };
-/** Another file server may have the filesystem frozen: its end is waited for. */
+/** For freezing a filesystem: another file server may have it frozen, and must finish first. */
 export const FILE_FREEZE: Patience = { silenceMs: 30_000, mostMs: 1_800_000 };
 /** From power-on until the first process runs. */
 export const FIRST_PROCESS = { mostMs: 120_000 };
 
-/** How long files are looked through as a whole: a guest may tell of them without end. */
+/** How long a walk through files may take in all: a guest may list files without end. */
 export interface LookPatience {
-  /** Nothing comes, and the guest answers nothing. */
+  /** Nothing arrives, and the guest does not answer either. */
   silenceMs: number;
-  /** Nothing comes, though it answers. */
+  /** Nothing arrives, although the guest answers. */
   quietMs: number;
   /** In all. */
   mostMs: number;
 }
 
-/** For a size, which others who ask for sizes wait for too. */
+/** For a size, which other requests for sizes wait for as well. */
 export const SIZE: LookPatience = { silenceMs: 3000, quietMs: 10_000, mostMs: 60_000 };
-/** For all changes since the image. That nothing comes, {@link FILE_RECORD} tells. */
+/** For all changes since the image. {@link FILE_RECORD} covers the case that nothing arrives. */
 export const CHANGES: LookPatience = {
   silenceMs: Number.POSITIVE_INFINITY,
   quietMs: Number.POSITIVE_INFINITY,
   mostMs: 600_000,
 };
 
-/** A guest that sent what no tether sends. */
+/** A guest sent something that no tether sends. */
 export const brokeProtocol = (how: string): Error => new PortLayerError('guest.brokeProtocol', { how });
 
 /**
- * What `listen` hears.
- * @param what that is, as the end of a sentence: "starting a process"
- * @param listen is given what settles the promise, and returns what ends its listening
+ * Waits for what `listen` hears from the guest.
+ * @param what what is being waited for, as the end of a sentence: "starting a process"
+ * @param listen gets the functions that settle the promise, and returns one that stops listening
  * @throws conflict when the connection ends, unavailable when the guest breaks the protocol, timeout
  */
 export function fromGuest<T>(
@@ -87,7 +87,7 @@ export function fromGuest<T>(
         fail(new PortLayerError('guest.silent', { what, seconds }));
         return;
       }
-      // What it sent by now may be just about to be read: it is looked at again, not given up for being late by a turn.
+      // Its answer may be about to be read: look again later instead of giving up because the event loop was late.
       if (silent >= silenceMs / 4) connection.ping();
       timer = setTimeout(look, Math.max(50, Math.min(silenceMs / 4, mostMs - waited)));
     };
@@ -98,7 +98,7 @@ export function fromGuest<T>(
         (value) => finish(() => resolve(value)),
         (error) => fail(error),
       );
-      // It may have been heard at once.
+      // It may have settled synchronously.
       if (over) stop();
     } catch (error) {
       fail(error as Error);

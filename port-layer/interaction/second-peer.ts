@@ -1,15 +1,15 @@
-/** Somebody who connects to a channel that has a peer: it waits until it is known whether that one lives. */
+/** Somebody who connects to a channel that already has a peer: they wait until it is known whether the first peer is alive. */
 import type { Socket } from 'node:net';
 import type { TetherConnection } from '../../tether/protocol/connection.js';
 
-/** It waits for so long. */
+/** How long they wait. */
 const LIVES_MS = 2000;
 
-/** One at a time; who comes meanwhile is hung up on. */
+/** One at a time; anybody else is hung up on. */
 export class SecondPeer {
   private waiting: Socket | null = null;
 
-  /** @param decide is told whether the first one lives, and says whether it has taken the second */
+  /** @param decide is told whether the first peer is alive, and returns whether it has taken the second */
   wait(socket: Socket, first: TetherConnection, decide: (lives: boolean) => boolean): void {
     socket.on('error', () => undefined);
     if (this.waiting !== null) {
@@ -35,7 +35,7 @@ export class SecondPeer {
     first.ping();
   }
 
-  /** Nobody is let in any more. */
+  /** Turns away whoever is waiting. */
   hangUp(): void {
     this.waiting?.destroy();
   }

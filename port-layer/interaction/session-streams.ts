@@ -1,4 +1,4 @@
-/** One session's output to any number of attachers: all get all, none makes the memory grow, and a slow one slows itself alone. */
+/** One session's output to any number of readers: all get everything, none makes memory grow, and a slow one only slows itself. */
 import { Readable } from 'node:stream';
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -7,17 +7,17 @@ import type { OutputChunk } from './types.js';
 
 const log = logger('streams');
 
-/** Pieces of output, of 32 KiB at most. */
+/** Pieces of output, of at most 32 KiB each. */
 const ATTACHER_BUFFER = 64;
 const ATTACHER_BYTES = 1 << 20;
 
-/** How a reader takes part. */
+/** How a reader affects the others. */
 export interface ReaderOptions {
-  /** The process waits for it when nobody is faster; false: it never does, as for a reader of the log. */
+  /** The process waits for this reader if no other is faster. False: it never does, as for a reader of the log. */
   paces: boolean;
   /**
-   * Gives the session's output again from what is kept of it, after a record's offset and up to its end. Without, the session waits
-   * for the slowest. `wanted`: false when the reader has gone.
+   * Gives the session's output again from the log, from a record's offset up to the log's end. Without it, the session waits for this
+   * reader. `wanted`: false when the reader has gone.
    */
   replay?: (after: number, wanted: () => boolean) => AsyncIterable<OutputChunk>;
 }
@@ -26,19 +26,19 @@ export interface ReaderOptions {
 class Attacher extends Readable {
   /** Its buffer is full. */
   blocked = false;
-  /** It is given nothing live: it reads again what it missed, when it reads on. */
+  /** It gets no live output: it will read from the log what it missed, once it reads on. */
   behind = false;
-  /** What it has been given that does not fit. */
+  /** Output given to it that does not fit into the buffer. */
   private readonly waiting = new ChunkQueue();
   /** Bytes in its buffer. */
   private buffered = 0;
-  /** Memory that it takes. */
+  /** Memory that it was last counted with. */
   private held = 0;
-  /** Offset of the record that it was given last. */
+  /** Offset of the last record given to it. */
   private last = -1;
   private catchingUp = false;
   private ended = false;
-  /** Goes on with catching up. */
+  /** Continues catching up. */
   private wake: (() => void) | null = null;
 
   constructor(
@@ -47,7 +47,7 @@ class Attacher extends Readable {
     private readonly keeps: (bytes: number) => void,
   ) {
     super({ objectMode: true, highWaterMark: ATTACHER_BUFFER });
-    // Whoever reads is told; when nobody does, or not any more, that must not end the process.
+    // The reader gets the error. If there is none, or no longer, it must not end the process.
     this.on('error', () => undefined);
   }
 
@@ -58,14 +58,14 @@ class Attacher extends Readable {
     this.count();
   }
 
-  /** It reads the rest from what is kept, from what it was given last on. */
+  /** Drops what is waiting: it will read everything after the last record it got from the log. */
   fallBehind(): void {
     this.behind = true;
     this.waiting.clear();
     this.count();
   }
 
-  /** No more output comes than there was. */
+  /** No more output will come. */
   finish(): void {
     this.ended = true;
     if (this.behind) void this.catchUp();
@@ -85,7 +85,7 @@ class Attacher extends Readable {
     this.goOn();
   }
 
-  /** There may be room. */
+  /** Continues if there is room. */
   private goOn(): void {
     if (this.blocked && this.hasRoom()) {
       this.blocked = false;
@@ -110,7 +110,7 @@ class Attacher extends Readable {
     this.last = chunk.offset;
     const before = this.readableLength;
     this.push(chunk);
-    // One that is read just now is given it without its being kept.
+    // A reader that is waiting gets the piece at once, without its being buffered.
     if (this.readableLength > before) this.buffered += chunk.data.length;
     this.blocked = !this.hasRoom();
   }
@@ -123,13 +123,13 @@ class Attacher extends Readable {
     this.keeps(now - before);
   }
 
-  /** Gives what was missed, until nothing is: then output is live again. */
+  /** Gives what was missed until nothing is missing; then output is live again. */
   private async catchUp(): Promise<void> {
     const { replay } = this.options;
     if (this.catchingUp || replay === undefined) return;
     this.catchingUp = true;
     try {
-      // What the guest sent stands in what is kept already.
+      // Everything that the guest sent is already in the log.
       while (this.behind && !this.destroyed) {
         const goal = this.streams.lastOffset;
         for await (const chunk of replay(this.last, () => !this.destroyed)) {
@@ -139,7 +139,7 @@ class Attacher extends Readable {
           while (this.blocked && !this.destroyed) await this.readOn();
         }
         if (this.last >= this.streams.lastOffset) this.behind = false;
-        // It is kept no longer.
+        // The log no longer has it.
         else if (this.last < goal) break;
       }
       if (this.ended || this.behind) this.push(null);
@@ -169,11 +169,11 @@ class Attacher extends Readable {
 }
 
 /**
- * Fans output out. What was given is granted to the guest again (`grant`) when the fastest attacher that sets the pace takes more: one
- * that is slower leaves the live output, and reads what it missed from the log. Without a log the slowest sets the pace.
+ * Fans output out. What was given is granted to the guest again (`grant`) when the fastest of the readers that set the pace has room: a
+ * slower one leaves the live output and reads from the log what it missed. Without a log, the slowest sets the pace.
  */
 export class SessionStreams {
-  /** Of the last record that came; -1: none yet. */
+  /** Offset of the last record that came; -1: none yet. */
   lastOffset = -1;
   private readonly attachers = new Set<Attacher>();
   private owed = 0;
@@ -181,8 +181,8 @@ export class SessionStreams {
 
   /**
    * @param grant tells the guest how many bytes were consumed
-   * @param idle called when the last attacher has left
-   * @param keeps is told of each change of the memory that unread output takes, in bytes
+   * @param idle called when the last reader has left
+   * @param keeps called with each change in the memory that unread output takes, in bytes
    */
   constructor(
     private readonly grant: (bytes: number) => void,
@@ -194,7 +194,7 @@ export class SessionStreams {
     return this.attachers.size;
   }
 
-  /** A new reader of everything from now on. */
+  /** Adds a reader of everything from now on. */
   attach(options: ReaderOptions = { paces: true }): Readable {
     const attacher = new Attacher(this, options, this.keeps);
     if (this.ended) attacher.push(null);
@@ -226,7 +226,7 @@ export class SessionStreams {
     this.grant(bytes);
   }
 
-  /** Whether the process is to wait: for one that cannot read again, or because all that set the pace are full. */
+  /** Whether the process has to wait: for a reader that cannot read again, or because all readers that set the pace are full. */
   private waits(): boolean {
     let pacing = 0;
     let free = 0;
@@ -244,12 +244,12 @@ export class SessionStreams {
     this.owed = 0;
   }
 
-  /** The readers there are get no more. */
+  /** Ends the current readers. */
   cut(error: Error): void {
     for (const attacher of [...this.attachers]) attacher.destroy(error);
   }
 
-  /** No more output comes. @param error why the readers are cut short */
+  /** No more output will come. @param error why the readers are cut off */
   end(error?: Error): void {
     this.ended = true;
     if (error !== undefined) this.cut(error);

@@ -22,7 +22,7 @@ export interface AttachedStreams {
 
 export interface AttachOptions {
   stdin: boolean;
-  /** Give what the log has first (`logs=1`). */
+  /** Give the log's content first (`logs=1`). */
   logs: boolean;
   /** Follow live output (`stream=1`). */
   stream: boolean;
@@ -55,10 +55,14 @@ export interface InteractionService {
   /** May be called before start: the output then begins with the process's first byte. */
   attach(id: string, options: AttachOptions, signal?: AbortSignal): Promise<AttachedStreams>;
   resize(id: string, size: { rows: number; cols: number }): Promise<void>;
-  /** @throws unsupported when nothing is kept. Object mode: arrays of {@link OutputChunk}s split at line ends (a chunk is at most one line, and not longer than 16 KiB). */
+  /**
+   * In object mode: arrays of {@link OutputChunk}s split at line ends (a chunk is at most one line, and at most 16 KiB). @throws
+   * unsupported when nothing is kept
+   */
   logs(id: string, options: LogOptions, signal?: AbortSignal): Promise<Readable>;
   /**
-   * Looks up who an exec with this `ProcessSpec.user` would run as; numbers need no look-up, and none of the container.
+   * Looks up who an exec with this `ProcessSpec.user` would run as. Numbers are accepted without a look-up, even if the container does not
+   * list them.
    * @throws invalid when there is no such user or group
    */
   checkUser(containerId: string, user: string): Promise<void>;
@@ -73,9 +77,9 @@ export interface InteractionService {
     options: { detach: boolean; size?: { rows: number; cols: number } },
   ): Promise<AttachedStreams | null>;
   execResize(execId: string, size: { rows: number; cols: number }): Promise<void>;
-  /** Delivers a signal to an exec's process; nothing happens when it has ended. */
+  /** Delivers a signal to an exec's process; does nothing if it has ended. */
   execKill(execId: string, signal: number): Promise<void>;
-  /** The exit code, when a started exec has ended. */
+  /** Resolves with the exit code when a started exec has ended. */
   execWait(execId: string): Promise<number>;
   execInspect(execId: string): ExecInfo;
   /** Execs of a container that have not ended, started or not. */

@@ -1,31 +1,34 @@
-/** Who listens for a VM's channel: the seam for another kind of host. */
+/** Listens for a VM's channel: the seam for another kind of host. */
 import { once } from 'node:events';
 import { mkdir, rm, utimes } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 
 /**
- * Brings a VM's end of its channel to the endpoint. Today the VM's host connects to a socket file here; on vSphere a serial port concentrator
- * would tell of its connections.
+ * Connects a VM's end of its channel to the endpoint. Today the VM's host connects to a socket file here; on vSphere a serial port
+ * concentrator would report the connections.
  * - Between `open` and `close` the VM may connect at any time, and again whenever its connection has ended.
- * - `connected` is called with each connection. Whoever is called owns the socket; the listener does not look at it again.
- * - `close` resolves when another listener may take the same place.
+ * - `connected` is called for each connection. The callee owns the socket; the listener does not touch it again.
+ * - `close` resolves when another listener may use the same place.
  */
 export interface VmListener {
   open(): Promise<void>;
-  /** The connection has ended. The VM is called again until it is not wanted. @param setbacks how often in a row that happened for a bad reason */
+  /**
+   * The connection has ended: asks the VM to connect again, until it is no longer wanted. @param setbacks how many in a row have ended
+   * badly
+   */
   callAgain(setbacks: number): void;
   close(): Promise<void>;
 }
 
-/** What a listener tells, and asks. */
+/** The listener's events, and its question. */
 export interface VmListenerEvents {
   connected(socket: Socket): void;
   /** True while there is no connection. */
   wanted(): boolean;
 }
 
-/** A VM whose connection has ended is called so often, with growing pauses: its host may be busy. */
+/** How many times a VM whose connection has ended is called, with growing pauses: its host may be busy. */
 const CALLS = 4;
 const CALL_MS = 100;
 const CALL_MOST_MS = 10_000;
@@ -44,8 +47,8 @@ export class UnixSocketListener implements VmListener {
     await rm(this.path, { force: true });
     const server = createServer((socket) => this.events.connected(socket));
     this.server = server;
-    // Only this user and root may connect: the host does, and hands the connection to the VM. Node cannot ask who a peer is (it has no
-    // SO_PEERCRED), so the socket's mode has to keep others out, from its first moment on.
+    // Only this user and root may connect; the host does, and hands the connection to the VM. Node cannot ask who a peer is (it has no
+    // SO_PEERCRED), so the socket's mode must keep others out from the moment it exists.
     const umask = process.umask(0o177);
     try {
       server.listen(this.path);
@@ -67,7 +70,7 @@ export class UnixSocketListener implements VmListener {
     await rm(this.path, { force: true });
   }
 
-  /** The host connects again when the socket is made anew, or touched. */
+  /** Touches the socket, which makes the host connect again. */
   private call(times: number, setbacks: number): void {
     if (times >= CALLS) return;
     const pause = Math.min(CALL_MOST_MS, CALL_MS * 4 ** times * 2 ** setbacks);

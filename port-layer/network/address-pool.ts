@@ -1,10 +1,11 @@
-/** IPv4 addresses of one network: given in order and taken back. */
+/** IPv4 addresses of one network: handed out in order, and taken back. */
 import { Address4 } from 'ip-address';
 import { PortLayerError } from '../errors.js';
 
 /**
- * The pool of a subnet. The first address is the gateway's; network and broadcast addresses are never given. The search goes on
- * after the address given last: one that was just given back is still in its neighbours' ARP caches with its old owner's MAC.
+ * The pool of a subnet. The first address is the gateway's; network and broadcast addresses are never handed out. The search continues
+ * after the last address handed out, because one that was just given back is still in its neighbours' ARP caches with the previous owner's
+ * MAC.
  */
 export class AddressPool {
   readonly prefixLength: number;
@@ -38,7 +39,7 @@ export class AddressPool {
     throw new PortLayerError('network.noAddress', { subnet: this.subnet });
   }
 
-  /** Takes the address that `owner` was found with. @throws conflict when somebody else holds it or it is none of the pool's */
+  /** Takes the address that `owner` was found with. @throws conflict when somebody else holds it, or it does not belong to the pool */
   claim(address: string, owner: string): void {
     const value = new Address4(address).bigInt();
     if (value < this.first || value > this.last)
@@ -47,7 +48,7 @@ export class AddressPool {
     this.hold(value, owner);
   }
 
-  /** Takes back all that `owner` holds. */
+  /** Takes back all addresses of `owner`. */
   release(owner: string): void {
     for (const [address, holder] of this.owners) if (holder === owner) this.owners.delete(address);
   }

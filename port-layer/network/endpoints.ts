@@ -1,4 +1,4 @@
-/** What follows from the list of networks that a container is on. Pure. */
+/** What follows from a container's list of networks. Pure. */
 import type { NetworkEndpoint } from './types.js';
 
 /**

@@ -1,8 +1,8 @@
-/** A container's /etc/hosts and its names, as text. Pure. */
+/** A container's /etc/hosts as text, and its own names. Pure. */
 import { mainEndpoint } from './endpoints.js';
 import { HOST_GATEWAY, type Links, type NetworkEndpoint } from './types.js';
 
-/** As Docker writes them; even a container without a network has these. */
+/** As Docker writes them; a container without a network has them too. */
 const FIXED_LINES = [
   '127.0.0.1\tlocalhost',
   '::1\tlocalhost ip6-localhost ip6-loopback',
@@ -15,7 +15,7 @@ const FIXED_LINES = [
 /** What a hosts file is made from. */
 export interface HostsFile {
   hostname: string;
-  /** '' for none. */
+  /** '' if there is none. */
   domainname: string;
   /** In the order of the container's networks. */
   endpoints: readonly NetworkEndpoint[];
@@ -40,7 +40,7 @@ export function hostsFile({ hostname, domainname, endpoints, extraHosts, links }
   return `${lines.join('\n')}\n`;
 }
 
-/** The full name, followed by its first label where that differs. */
+/** The full name, followed by its first label if that is different. */
 function ownNames(hostname: string, domainname: string): string {
   const full = domainname === '' ? hostname : `${hostname}.${domainname}`;
   const short = full.split('.', 1)[0]!;

@@ -1,4 +1,4 @@
-/** The container networks: those of the virtual container host's configuration. */
+/** The container networks in the virtual container host's configuration. */
 
 import { isKind } from '../../src/common/errors.js';
 import { newId, sha256 } from '../../src/common/ids.js';
@@ -9,7 +9,7 @@ import type { ContainerSpec } from '../exec/container-spec.js';
 import { AddressPool } from './address-pool.js';
 import type { NetworkEndpoint, NetworkInfo, NetworkService } from './types.js';
 
-/** vSphere's limit for one VM. */
+/** vSphere's limit per VM. */
 const MAX_CARDS = 10;
 
 interface Network extends NetworkConfig {
@@ -33,8 +33,8 @@ export class Networks implements NetworkService {
   }
 
   /**
-   * Checks a new container's list of networks. Whether they exist only matters when it starts.
-   * @throws invalid for a network that is named twice, and for more than a VM has cards
+   * Checks a new container's list of networks. Whether they exist is only checked at start.
+   * @throws invalid for a network that is named twice, and for more networks than a VM can have cards
    */
   check(spec: Pick<ContainerSpec, 'networks'>): void {
     if (spec.networks.length > MAX_CARDS) throw new PortLayerError('network.tooMany', { most: MAX_CARDS });
@@ -44,8 +44,8 @@ export class Networks implements NetworkService {
   }
 
   /**
-   * Allots addresses to a container that is being started. Should it throw, {@link release} takes back what was allotted.
-   * @param macs of the VM's cards, in their order, which is that of the container's networks
+   * Gives addresses to a container that is being started. If this throws, {@link release} takes back those already given.
+   * @param macs of the VM's cards, whose order is that of the container's networks
    * @throws notFound for a network that does not exist; insufficientResources when a network has no address left
    */
   bind(spec: Pick<ContainerSpec, 'id' | 'networks'>, macs: readonly string[]): NetworkEndpoint[] {
@@ -68,8 +68,8 @@ export class Networks implements NetworkService {
   }
 
   /**
-   * Claims the addresses of a container that was found running. One that cannot be claimed does not keep the others from it.
-   * @throws conflict when another container has one of them; notFound for a network that does not exist any more
+   * Claims the addresses of a container that was found running. If one cannot be claimed, the others still are.
+   * @throws conflict when another container has one of them; notFound for a network that no longer exists
    */
   claim(containerId: string, endpoints: readonly NetworkEndpoint[]): void {
     const problems: Error[] = [];

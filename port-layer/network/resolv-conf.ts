@@ -6,14 +6,14 @@ const DEFAULT_SERVERS = ['8.8.8.8', '8.8.4.4'];
 /** A VM cannot reach the machine's loopback. Docker leaves these servers out too. */
 const LOOPBACK = /^(127\.|::1$)/;
 
-/** What resolv.conf says. */
+/** The content of a resolv.conf. */
 export interface Dns {
   servers: string[];
   search: string[];
   options: string[];
 }
 
-/** The text of a container's file. @param own its options; null: none @param machineFile the machine's own file */
+/** The text of a container's file. @param own its options, or null @param machineFile the machine's own file */
 export function resolvConf(own: Dns | null, machineFile = readMachineFile()): string {
   const { servers, search, options } = mergeDns(own, machineDns(machineFile));
   const lines = servers.map((server) => `nameserver ${server}`);
@@ -22,7 +22,7 @@ export function resolvConf(own: Dns | null, machineFile = readMachineFile()): st
   return `${lines.join('\n')}\n`;
 }
 
-/** Each of the three comes from the container where it has any, else from the machine. The search list `.` means none. */
+/** Each of the three comes from the container if it sets any, otherwise from the machine. The search list `.` means none. */
 function mergeDns(own: Dns | null, machine: Dns): Dns {
   if (own === null) return machine;
   const chosen = (mine: string[], its: string[]): string[] => (mine.length > 0 ? mine : its);
@@ -33,7 +33,7 @@ function mergeDns(own: Dns | null, machine: Dns): Dns {
   };
 }
 
-/** What the machine's file says that also holds in a VM. */
+/** The parts of the machine's file that are also valid in a VM. */
 export function machineDns(text: string): Dns {
   const dns: Dns = { servers: [], search: [], options: [] };
   for (const line of text.split('\n')) {

@@ -1,9 +1,9 @@
-/** Networks, and what a container has on them. */
+/** Networks, and a container's place on them. */
 
-/** In place of an address: that of the gateway of the container's network, which is the endpoint's. */
+/** Stands for the address of the gateway of the container's network, which is the endpoint's. */
 export const HOST_GATEWAY = 'host-gateway';
 
-/** Other containers as a container knows them: lines of its hosts file, and variables that its own environment does not set. */
+/** Other containers as this one knows them: lines for its hosts file, and variables, unless its own environment sets them. */
 export interface Links {
   hosts: { address: string; names: string[] }[];
   env: string[];

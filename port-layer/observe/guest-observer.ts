@@ -1,4 +1,4 @@
-/** One observer in a container's VM: asked, it answers with what the kernel says (`tether/protocol/observation.ts`). */
+/** An observer in a container's VM: each question is answered with what the kernel says (`tether/protocol/observation.ts`). */
 import { type Facts, ObservationParser } from '../../tether/protocol/observation.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import { GuestHelper } from '../interaction/guest-helper.js';
@@ -18,7 +18,7 @@ export class GuestObserver {
     return new GuestObserver(await GuestHelper.open(channel, channel.observe(), parser, asking), parser);
   }
 
-  /** @param what of `Observation` @throws conflict when the container ends, timeout, cancelled */
+  /** @param what one of `Observation` @throws conflict when the container ends, timeout, cancelled */
   async ask(what: string): Promise<Facts> {
     if (this.helper.closed) throw this.helper.ended();
     this.parser.asked(what);

@@ -1,4 +1,4 @@
-/** Looking into running containers, through observers in their guests. */
+/** Looks into running containers, through observers in their guests. */
 import { Observation } from '../../tether/protocol/observation.js';
 import { PortLayerError } from '../errors.js';
 import type { Container } from '../exec/container.js';
@@ -43,7 +43,7 @@ export class Observe implements ObserveService {
     return { read, close: () => observer?.close() };
   }
 
-  /** What a paused container's guest showed when it was paused, or shows now. @throws conflict when its processes would run for that */
+  /** What a paused container showed when it was paused, or shows now. @throws conflict if its processes would have to run for that */
   private async seen(container: Container): Promise<LastSeen> {
     if (container.lastSeen !== null) return container.lastSeen;
     const leave = await this.visit(container);
@@ -71,7 +71,7 @@ export class Observe implements ObserveService {
   }
 }
 
-/** What a VM that is about to be suspended can be asked for now, and not then. */
+/** Looks at a container whose VM is about to be suspended, because afterwards it cannot be asked. */
 export async function lookOnce(container: Container, signal: AbortSignal): Promise<LastSeen | null> {
   if (container.channel === null) return null;
   const observer = await GuestObserver.open(container.channel, signal);

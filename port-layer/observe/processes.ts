@@ -1,13 +1,13 @@
-/** A container's processes, from the guest's /proc (proc(5)). What a hostile guest makes of it is its own affair, within bounds. */
+/** A container's processes, from the guest's /proc (proc(5)). A hostile guest may make up what it likes, within limits. */
 import { type Facts, MAX_ARGUMENTS, MAX_STAT, MAX_STATUS } from '../../tether/protocol/observation.js';
 import type { GuestProcess, ProcessList } from './types.js';
 import { kibIn, number, text, totalMemory, valueIn } from './usage.js';
 
-/** Fields of stat. */
+/** The most fields of `stat` that are read. */
 const MAX_FIELDS = 64;
 const NS_PER_SECOND = 1e9;
 
-/** @param at when it was asked for */
+/** @param at when they were asked for */
 export function parseProcesses(facts: Facts, at: Date): ProcessList {
   const clock = {
     tick: number(text(facts, 'tick')) || 100,
@@ -32,13 +32,13 @@ export function parseProcesses(facts: Facts, at: Date): ProcessList {
   };
 }
 
-/** Of nanoseconds, which are more than a number can hold. */
+/** From nanoseconds, which can exceed the range of a number. */
 function milliseconds(ns: string): number {
   return /^\d{1,19}$/.test(ns) ? Number(BigInt(ns) / 1_000_000n) : 0;
 }
 
 interface Clock {
-  /** Per second. */
+  /** Ticks per second. */
   tick: number;
   page: number;
   /** Seconds. */
@@ -47,9 +47,9 @@ interface Clock {
   now: number;
 }
 
-/** Null for one that ended while it was looked at. */
+/** Null for a process that ended while it was being read. */
 function parseProcess(facts: Facts, pid: string, stat: string, clock: Clock): GuestProcess | null {
-  // The name may hold anything, also a bracket: the last one ends it.
+  // The name may contain anything, even brackets: the last one ends it.
   const [open, close] = [stat.indexOf('('), stat.lastIndexOf(')')];
   if (open < 0 || close < open) return null;
   const fields = stat
@@ -97,14 +97,14 @@ function parseProcess(facts: Facts, pid: string, stat: string, clock: Clock): Gu
   };
 }
 
-/** Arguments end with NUL each; a process may have overwritten them with one text. */
+/** Each argument ends with NUL. A process may have overwritten them with a single text. */
 function commandLine(bytes: Buffer | undefined): string[] {
   let end = Math.min(bytes?.length ?? 0, MAX_ARGUMENTS);
   while (end > 0 && bytes![end - 1] === 0) end--;
   return end === 0 ? [] : bytes!.toString('utf8', 0, end).split('\0');
 }
 
-/** `name:password:number:…` of passwd(5) and group(5). */
+/** Names by number, from the lines `name:password:number:…` of passwd(5) and group(5). */
 function names(table: string): Map<number, string> {
   const result = new Map<number, string>();
   for (const line of table.split('\n')) {

@@ -6,9 +6,9 @@ export interface GuestProcess {
   ppid: number;
   pgrp: number;
   session: number;
-  /** Device number of the terminal; 0: none. */
+  /** Device number of the terminal; 0 if there is none. */
   tty: number;
-  /** Foreground process group of the terminal; -1: none. */
+  /** Foreground process group of the terminal; -1 if there is none. */
   tpgid: number;
   /** One letter. */
   state: string;
@@ -32,7 +32,7 @@ export interface GuestProcess {
   residentBytes: number;
   lockedBytes: number;
   processor: number;
-  /** Scheduling policy, as of sched(7). */
+  /** Scheduling policy, as in sched(7). */
   policy: number;
   rtPriority: number;
 }
@@ -60,10 +60,10 @@ export interface NetworkUsage {
   txDropped: number;
 }
 
-/** What a container has used so far, and uses now. Counters are of its current run. */
+/** What a container has used so far, and is using now. The counters cover its current run. */
 export interface ResourceUsage {
   at: Date;
-  /** Processors of the VM, and nanoseconds that it has run. */
+  /** Processors of the VM, and how many nanoseconds they have run. */
   cpus: number;
   uptimeNs: number;
   cpu: {
@@ -81,7 +81,7 @@ export interface ResourceUsage {
     /** Keys of memory.stat (cgroup v2). */
     stat: Record<string, number>;
   };
-  /** `limit` null: none. */
+  /** `limit` is null if there is none. */
   pids: { current: number; limit: number | null };
   networks: Record<string, NetworkUsage>;
   disks: {
@@ -94,14 +94,14 @@ export interface ResourceUsage {
   }[];
 }
 
-/** Measures one container for who watches it, who must close it. */
+/** Measures one container for somebody who watches it, and who must close it. */
 export interface Meter {
-  /** @throws conflict when the container does not run any more */
+  /** @throws conflict when the container no longer runs */
   read(): Promise<ResourceUsage>;
   close(): void;
 }
 
-/** Looks into running containers. Nothing is measured while nobody asks. */
+/** Looks into running containers. Nothing is measured unless somebody asks. */
 export interface ObserveService {
   /** @throws conflict when the container does not run */
   processes(id: string, signal?: AbortSignal): Promise<ProcessList>;

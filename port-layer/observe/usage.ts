@@ -1,7 +1,7 @@
 /**
- * What a container uses, from the files of its control group in the guest (Documentation/admin-guide/cgroup-v2.rst) and of /proc. A
- * hostile guest can lie about itself, and that is all: what is no number counts as 0, texts are cut, and nothing here takes longer than in
- * proportion to them (no pattern that goes back over what it has passed).
+ * What a container uses, from the files of its control group in the guest (Documentation/admin-guide/cgroup-v2.rst) and of /proc. A hostile
+ * guest can do no more than lie about itself: anything but a number counts as 0, texts are cut off, and parsing takes time in proportion to
+ * their length (no regular expression backtracks).
  */
 import { type Facts, MAX_TEXT } from '../../tether/protocol/observation.js';
 import type { NetworkUsage, ResourceUsage } from './types.js';
@@ -39,22 +39,22 @@ export function parseUsage(facts: Facts, at: Date): ResourceUsage {
   };
 }
 
-/** Bytes of memory that the VM has. */
+/** The VM's memory in bytes. */
 export function totalMemory(facts: Facts): number {
   return number(kibIn(text(facts, 'meminfo'), 'MemTotal')) * 1024;
 }
 
-/** @param most bytes: no more is read of it, as the guest's observer sends no more */
+/** @param most bytes to read: the guest's observer sends no more than that */
 export function text(facts: Facts, name: string, most = MAX_TEXT): string {
   return (facts.get(name)?.toString('utf8', 0, most) ?? '').trim();
 }
 
-/** The number of KiB in a line of meminfo or of a process's status; undefined: there is none. */
+/** The number of KiB in a line of meminfo or of a process's status; undefined if there is no such line. */
 export function kibIn(table: string, name: string): string | undefined {
   return valueIn(table, name)?.split(' ', 1)[0];
 }
 
-/** What stands behind a name and a colon at the beginning of a line. */
+/** What follows a name and a colon at the beginning of a line. */
 export function valueIn(table: string, name: string): string | undefined {
   const lines = `\n${table}`;
   const at = lines.indexOf(`\n${name}:`);
@@ -68,7 +68,7 @@ export function number(value: string | undefined): number {
   return Number.isSafeInteger(parsed) ? parsed : 0;
 }
 
-/** Lines of a name and a number. */
+/** Lines that consist of a name and a number. */
 function keyed(facts: Facts, name: string): Record<string, number> {
   const lines = text(facts, name)
     .split('\n', MAX_KEYS)
@@ -78,7 +78,7 @@ function keyed(facts: Facts, name: string): Record<string, number> {
   );
 }
 
-/** /proc/net/dev: two lines of headings, then name, eight numbers of what was received, eight of what was sent. */
+/** /proc/net/dev: two header lines; then per line a name, eight numbers for receiving and eight for sending. */
 function networks(table: string): Record<string, NetworkUsage> {
   const cards: Record<string, NetworkUsage> = Object.create(null) as Record<string, NetworkUsage>;
   for (const line of table.split('\n', 2 + MAX_CARDS).slice(2)) {

@@ -1,9 +1,9 @@
-/** Files of a datastore as disks are read. */
+/** A datastore's files as disks are read. */
 import { type BlockReader, CachedBlocks, PageCache } from '../../src/disk/index.js';
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { PortLayerError } from '../errors.js';
 
-/** A datastore file read by ranges, through a cache: metadata is read in small pieces from nearby places. */
+/** A datastore file read by ranges, through a cache, because metadata is read in small pieces close together. */
 export class DatastoreBlocks implements BlockReader {
   private constructor(
     private readonly datastore: DatastoreClient,
@@ -11,7 +11,7 @@ export class DatastoreBlocks implements BlockReader {
     readonly size: number,
   ) {}
 
-  /** @param pages where what is read is kept. @throws notFound */
+  /** @param pages the cache for what is read. @throws notFound */
   static async open(
     datastore: DatastoreClient,
     path: string,

@@ -64,7 +64,7 @@ export class ImageStoreFiles {
     });
   }
 
-  /** Removes a file or a directory with all in it; nothing there is fine. */
+  /** Removes a file, or a directory with everything in it. Does nothing if it does not exist. */
   async remove(path: string): Promise<void> {
     try {
       await this.client.runTask('DeleteDatastoreFile_Task', this.fileManager, {
@@ -76,7 +76,7 @@ export class ImageStoreFiles {
     }
   }
 
-  /** The datastore's, as the inventory tells it. */
+  /** The datastore's space, according to the inventory. */
   async space(): Promise<{ capacity: number; free: number }> {
     this.datastoreRef ??= this.findDatastore();
     this.datastoreRef.catch(() => {
@@ -96,7 +96,7 @@ export class ImageStoreFiles {
     return store.ref;
   }
 
-  /** Names in a directory; none where there is no such directory. */
+  /** Names in a directory; none if it does not exist. */
   async list(path: string): Promise<string[]> {
     const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
     const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name', 'browser']);

@@ -30,23 +30,23 @@ const hex = (chainId: string): string => chainId.replace(/^sha256:/, '');
 /** A layer that is being written. */
 interface Writing {
   stored: Promise<LayerInfo>;
-  /** The layer whose disk is its disk, once that is whole: the next layer is written on it while it is brought to the datastore. */
+  /** Once it is complete, the layer whose disk this one uses. The next layer is written on it while this one is still being uploaded. */
   disk: string | null;
-  /** Where its own disk is until then; null: it has none. */
+  /** Where its own disk is until it is stored; null if it has none. */
   spool: string | null;
 }
 
 /** The storage component's image side. */
 export class Layers implements LayerStore {
   private readonly layers = new Map<string, LayerInfo>();
-  /** Bytes of layers that are being moved to their place. */
+  /** Bytes of layers that are being moved into place. */
   private publishing = 0;
   private readonly writing = new Map<string, Writing>();
   private readonly uses = new Map<string, number>();
   private readonly disks: LayerDisks;
-  /** Set by the port layer: chain ids that containers stand on. */
+  /** Set by the port layer: chain ids of layers that containers use. */
   usedByContainers: () => Set<string> = () => new Set();
-  /** Set by the port layer: a layer's files are to be removed. */
+  /** Set by the port layer: called before a layer's files are removed. */
   onRemove: () => void = () => undefined;
 
   private readonly publisher: DiskPublisher;
@@ -93,7 +93,7 @@ export class Layers implements LayerStore {
     return [...this.layers.values()].filter((layer) => layer.chainId !== EMPTY_LAYER);
   }
 
-  /** Path of a layer's disk, relative to the datastore; null: the empty layer's, made when it is first needed. */
+  /** Path of a layer's disk, relative to the datastore. For null, that of the empty layer, which is made on first use. */
   async diskOf(chainId: string | null): Promise<string> {
     if (chainId === null && !this.layers.has(EMPTY_LAYER)) {
       const endOfArchive = Readable.from([Buffer.alloc(1024)]);
@@ -106,17 +106,17 @@ export class Layers implements LayerStore {
     return this.path(layer.disk ?? layer.chainId);
   }
 
-  /** For `VmdkChain.open` on the datastore: opens each layer's disk once for all who read it. */
+  /** For `VmdkChain.open` on the datastore: opens each layer's disk once for all its readers. */
   openDisk(path: string): ReturnType<OpenFile> {
     return this.disks.open(path);
   }
 
-  /** The bytes of a layer's disk, or of any other file: each layer's are opened once for all who read them. */
+  /** The bytes of a layer's disk, opened once for all its readers, or of any other file. */
   openBlocks(path: string): Promise<BlockReader> {
     return this.disks.openBlocks(path);
   }
 
-  /** The disks of a layer and of all below it, as {@link diskOf}, the upper ones first. */
+  /** The disks of a layer and of all layers below it, like {@link diskOf}, the upper ones first. */
   async chainOf(chainId: string | null): Promise<string[]> {
     const disks = new Set([await this.diskOf(chainId)]);
     for (let layer = this.layers.get(chainId ?? EMPTY_LAYER); layer?.parent != null; ) {
@@ -126,7 +126,7 @@ export class Layers implements LayerStore {
     return [...disks];
   }
 
-  /** Keeps a layer while a container is made on it. @returns lets go */
+  /** Keeps a layer while a container is created on it. @returns a function that lets go of it */
   use(chainId: string | null): () => void {
     const key = chainId ?? EMPTY_LAYER;
     this.uses.set(key, (this.uses.get(key) ?? 0) + 1);
@@ -184,7 +184,7 @@ export class Layers implements LayerStore {
       const info = { ...layer, size, ...(disk === chainId ? {} : { disk }) };
       return await this.store(info, disk === chainId ? spool : null, below, options.signal);
     } catch (error) {
-      // What failed below is the cause of what failed here.
+      // A failure below is the cause of this one.
       await below?.stored;
       throw error;
     } finally {
@@ -222,7 +222,7 @@ export class Layers implements LayerStore {
     }
   }
 
-  /** The layer whose disk is that of `chainId`. */
+  /** The layer that holds the disk of `chainId`. */
   private diskLayer(chainId: string): string {
     const stored = this.layers.get(chainId);
     const disk = stored === undefined ? this.writing.get(chainId)?.disk : (stored.disk ?? chainId);
@@ -230,7 +230,7 @@ export class Layers implements LayerStore {
     return disk;
   }
 
-  /** A layer's own disk with all below it, read from where each is. */
+  /** A layer's own disk with all disks below it, each read from where it is now. */
   private openChain(chainId: string): Promise<VmdkChain> {
     const spools = new Map<string, string>();
     for (const [id, { spool }] of this.writing) if (spool !== null) spools.set(this.path(id), spool);
@@ -240,14 +240,14 @@ export class Layers implements LayerStore {
       try {
         return await FileBlocks.open(spool);
       } catch (error) {
-        // It has been stored meanwhile.
+        // The layer was stored in the meantime.
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
         return this.openDisk(path);
       }
     });
   }
 
-  /** Brings a layer to the datastore, with its disk if it has one of its own, and publishes it, after the one `below`. */
+  /** Brings a layer to the datastore, with its disk if it has its own, and publishes it after the layer `below`. */
   private async store(
     info: LayerInfo,
     spool: string | null,
@@ -272,7 +272,7 @@ export class Layers implements LayerStore {
     return info;
   }
 
-  /** The last look at the quota: layers that came side by side were each let grow without the others. */
+  /** Checks the quota a last time: layers written at the same time were checked without counting each other. */
   private async publish(info: LayerInfo, upload: string): Promise<void> {
     this.room?.checkQuota(this.publishing + info.size);
     this.publishing += info.size;

@@ -1,6 +1,7 @@
 /**
- * Room that is kept free: what images, volumes and copies would take of it is refused, so that containers that run can go on writing, and
- * the engine can keep what it has to. Looked at before something is written, and while it is: a megabyte of an image can become a gigabyte.
+ * Space that is kept free. Images, volumes and copies that would use it up are refused, so that running containers can go on writing and
+ * the engine can store what it must. It is checked before something is written and also meanwhile: a megabyte of an image can become a
+ * gigabyte.
  */
 import { statfs } from 'node:fs/promises';
 import { errnoOf } from '../../src/common/errors.js';
@@ -8,19 +9,19 @@ import { logger } from '../../src/common/log.js';
 import { PortLayerError } from '../errors.js';
 
 const log = logger('storage');
-/** Kept unless configured: a part of the filesystem, but no more than so much. */
+/** Kept free by default: a part of the filesystem, up to a limit. */
 const DEFAULT_PART = 0.05;
 const DEFAULT_MOST = 2 * 2 ** 30;
-/** While something grows, the room is looked at whenever so much was written. */
+/** While something grows, the space is checked each time this much was written. */
 const STEP = 16 << 20;
 
 const UNITS: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
 
 /** What may be used. */
 export interface StorageLimits {
-  /** Kept free of a filesystem of so many bytes. */
+  /** How many bytes to keep free of a filesystem of this capacity. */
   reserveOf(capacity: number): number;
-  /** Bytes that all images may take; Infinity: no bound. */
+  /** How many bytes all images may take; Infinity: no limit. */
   imageQuota: number;
 }
 
@@ -57,16 +58,16 @@ export async function localSpace(path: string): Promise<Space> {
   return { capacity: bsize * blocks, free: bsize * bavail };
 }
 
-/** What is being written is to have so many bytes more. @throws insufficientResources */
+/** Called before what is being written grows by so many bytes. @throws insufficientResources */
 export type Grow = (bytes: number) => Promise<void>;
 
 export class StorageReserve {
-  /** When, and in which words, something was last refused. */
+  /** When something was last refused, and the message. */
   lastRefused: { at: Date; message: string } | null = null;
 
   /**
-   * @param places where something is written to on its way, and where to: both need room
-   * @param imageBytes what the images take
+   * @param places where data is written, on its way and in the end: all need space
+   * @param imageBytes how much the images take
    */
   constructor(
     private readonly places: Record<string, () => Promise<Space>>,
@@ -74,7 +75,7 @@ export class StorageReserve {
     private readonly imageBytes: () => number = () => 0,
   ) {}
 
-  /** The room there is, for each place. */
+  /** The space in each place. */
   async space(): Promise<{ place: string; capacity: number; free: number; reserve: number }[]> {
     return Promise.all(
       Object.entries(this.places).map(async ([place, look]) => {
@@ -84,19 +85,19 @@ export class StorageReserve {
     );
   }
 
-  /** @throws insufficientResources unless there is room for so many bytes, in each place */
+  /** @throws insufficientResources unless each place has room for so many bytes */
   async check(bytes: number): Promise<void> {
     for (const { place, free, reserve } of await this.space())
       if (free - reserve < bytes) throw this.refused(new PortLayerError('storage.reserved', { place, free, reserve }));
   }
 
-  /** What images take of what they may; null: there is no bound. */
+  /** How much images take, and how much they may; null if there is no limit. */
   get quota(): { used: number; most: number } | null {
     const { imageQuota: most } = this.limits;
     return most === Number.POSITIVE_INFINITY ? null : { used: this.imageBytes(), most };
   }
 
-  /** @throws insufficientResources unless images may take so many bytes more */
+  /** @throws insufficientResources unless images may take so many more bytes */
   checkQuota(bytes: number): void {
     const { imageQuota } = this.limits;
     if (this.imageBytes() + bytes > imageQuota)
@@ -110,7 +111,7 @@ export class StorageReserve {
     return error;
   }
 
-  /** For something that grows. @param image it is a part of an image: the quota counts too */
+  /** For something that grows. @param image it is part of an image, so the quota applies too */
   growing(image: boolean): Grow {
     let [written, looked] = [0, 0];
     return async (bytes) => {
@@ -123,7 +124,7 @@ export class StorageReserve {
   }
 }
 
-/** The system's word for a full filesystem, as an error of ours; others as they are. */
+/** Turns the system's error for a full filesystem into ours; returns other errors unchanged. */
 export function withoutRoom(error: unknown): unknown {
   const code = errnoOf(error);
   return code === 'ENOSPC' || code === 'EDQUOT' ? new PortLayerError('storage.full', {}, error) : error;

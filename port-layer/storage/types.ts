@@ -1,4 +1,4 @@
-/** What is kept on the datastore: image layers, volumes, and small values. */
+/** What is kept on the datastore: image layers, volumes and small values. */
 import type { Readable } from 'node:stream';
 
 /** A stored image layer. */
@@ -9,7 +9,7 @@ export interface LayerInfo {
   diffId: string;
   /** Bytes of file content in this layer, as Docker counts an image's size. */
   size: number;
-  /** The layer below (its chain id) whose disk is this one's too: this one changes nothing. Without it, a disk of its own. */
+  /** A layer that changes nothing has no disk of its own: chain id of the layer below whose disk it uses. */
   disk?: string;
 }
 
@@ -26,9 +26,9 @@ export interface LayerStore {
   get(chainId: string): LayerInfo | undefined;
   list(): LayerInfo[];
   /**
-   * Writes a layer from its uncompressed tar and publishes it in one step; a failed or aborted write leaves nothing. The
-   * caller has the digest checked: `verify` is awaited after the tar's end and before the layer is published. `applied` is called
-   * when the next layer may be written on this one, though it is not stored yet; no layer is published before its parent.
+   * Writes a layer from its uncompressed tar and publishes it in one step; a failed or aborted write leaves nothing behind. The caller
+   * checks the digest: `verify` is awaited after the tar's end and before the layer is published. `applied` is called when the next layer
+   * may be written on this one, although it is not stored yet; no layer is published before its parent.
    * @throws invalid (bad tar), insufficientResources (datastore full)
    */
   write(
@@ -36,7 +36,7 @@ export interface LayerStore {
     tar: Readable,
     options: LayerWriteOptions,
   ): Promise<LayerInfo>;
-  /** @throws conflict while a layer or container stands on it */
+  /** @throws conflict while another layer or a container is based on it */
   delete(chainId: string): Promise<void>;
 }
 
@@ -44,12 +44,12 @@ export interface LayerStore {
 export interface VolumeMount {
   /** Its name. */
   volume: string;
-  /** Absolute, without `.` and `..`; links in it are followed inside the container's root. */
+  /** Absolute, without `.` and `..`; links in it are followed within the container's root. */
   path: string;
   readOnly: boolean;
   /** A directory in the volume, instead of its root; relative. */
   subpath?: string;
-  /** It is to be removed with the container: nothing in it need be kept beyond that. */
+  /** It is removed together with the container: nothing in it has to survive that. */
   disposable?: boolean;
 }
 
@@ -63,10 +63,10 @@ export interface VolumeInfo {
   options: Record<string, string> | null;
 }
 
-/** A volume to be made. Without `capacityBytes` it has the usual capacity, of which only what is written takes room. */
+/** A volume to be made. Without `capacityBytes` it gets the default capacity; it only takes space for what is written. */
 export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes'> & { capacityBytes?: number };
 
-/** A directory of an image, by its last layer: what a new volume begins with. */
+/** A directory of an image, given by its last layer: the initial content of a new volume. */
 export interface VolumeContent {
   layer: string | null;
   path: string;
@@ -77,14 +77,14 @@ export interface VolumeStore {
   list(): VolumeInfo[];
   get(name: string): VolumeInfo | undefined;
   /**
-   * Makes a volume with what the image's directory has, and that directory's owner and mode; an image without it gives nothing. One that
-   * is there already is given as it is.
-   * @throws invalid, insufficientResources, cancelled; nothing is left then
+   * Makes a volume with the content, owner and mode of the image's directory; it stays empty if the image has no such directory. A volume
+   * that already exists is returned as it is.
+   * @throws invalid, insufficientResources, cancelled; then nothing is left behind
    */
   create(volume: NewVolume, content?: VolumeContent | null, signal?: AbortSignal): Promise<VolumeInfo>;
-  /** As the content of `create`, for a volume that is there, if it is empty and not in use. True when it was. @throws notFound */
+  /** Copies content as `create` does into an existing volume, if that is empty and not in use. True if it did so. @throws notFound */
   populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean>;
-  /** It is off the list at once. @throws notFound; conflict while a container has it */
+  /** It leaves the list at once. @throws notFound; conflict while a container has it */
   remove(name: string): Promise<void>;
   /** Bytes of its files, as last written to the disk. @throws notFound, invalid (it is being changed) */
   usage(name: string, signal?: AbortSignal): Promise<number>;

@@ -1,6 +1,6 @@
 /**
- * Who uses a volume's disk now. A filesystem can be mounted by one machine that writes to it, or by several that only read: VMs that
- * run, and this endpoint where it reads or changes files of a volume itself.
+ * Who is using a volume's disk. One machine may mount a filesystem to write to it, or several may only read it: running VMs, and this
+ * endpoint when it reads or changes a volume's files itself.
  */
 
 import { PortLayerError } from '../errors.js';
@@ -8,7 +8,7 @@ import type { ContainerSpec } from '../exec/container-spec.js';
 import type { ContainerInfo } from '../exec/types.js';
 import { volumeDisks } from './volume-disks.js';
 
-/** What has to be known of a container. */
+/** What has to be known about a container. */
 export interface VolumeUser {
   readonly spec: ContainerSpec;
   readonly running: boolean;
@@ -28,7 +28,7 @@ export class VolumeUse {
 
   constructor(private readonly containers: () => VolumeUser[]) {}
 
-  /** Resolves when nothing here holds the volumes that a container is started with. It must be starting: then nothing new does. */
+  /** Resolves when this endpoint holds none of a container's volumes. The container must be `starting`, so that nothing new takes hold. */
   async free(spec: ContainerSpec): Promise<void> {
     for (let busy = this.busy(spec); busy.length > 0; busy = this.busy(spec)) await Promise.all(busy);
   }
@@ -39,7 +39,7 @@ export class VolumeUse {
     );
   }
 
-  /** @throws conflict, naming volume and container, when a container cannot be started beside those that run */
+  /** @throws conflict, naming volume and container, when a running container keeps this one from being started */
   check(spec: ContainerSpec): void {
     for (const { volume, readOnly } of volumeDisks(spec)) {
       const user = this.userOf(volume, { write: !readOnly, besides: spec.id });
@@ -47,7 +47,7 @@ export class VolumeUse {
     }
   }
 
-  /** A container whose VM is on and that keeps others from the volume. @param write whether the other wants to write */
+  /** A container whose VM is on and that keeps others off the volume. @param write whether the other one wants to write */
   userOf(volume: string, { write, besides }: { write: boolean; besides?: string }): VolumeUser | undefined {
     return this.containers().find(
       (one) =>
@@ -58,8 +58,8 @@ export class VolumeUse {
   }
 
   /**
-   * Keeps a volume's disk for this endpoint: containers that are started meanwhile wait. Waits for earlier holds itself.
-   * @throws conflict while a container that runs has it, to write to it or, with `write`, at all. @returns lets go
+   * Reserves a volume's disk for this endpoint: containers started meanwhile have to wait. Waits for earlier holds itself.
+   * @throws conflict while a running container writes to it or, with `write`, has it at all. @returns a function that lets go of it
    */
   async hold(volume: string, { write, besides }: { write: boolean; besides?: string }): Promise<() => void> {
     const held = (): Hold[] => [...(this.holds.get(volume) ?? [])].filter((one) => write || one.write);

@@ -21,18 +21,18 @@ import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from './types.
 import { volumeDiskPath, volumeId } from './volume-disks.js';
 import type { VolumeUse } from './volume-use.js';
 
-/** A new volume's file of so many bytes is sent from memory. */
+/** A new volume's file is sent from memory up to this size. */
 const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
-/** Its file begins with about 3 MiB and grows with what is written. */
+/** The file is about 3 MiB at first, and grows with what is written. */
 const DEFAULT_CAPACITY = 16 * 2 ** 30;
 const MIN_CAPACITY = 8 * 2 ** 20;
-/** What the tables of a VMDK can address: sectors by numbers of 4 bytes. */
+/** What a VMDK's tables can address: they have sector numbers of 4 bytes. */
 const MAX_CAPACITY = 2 * 2 ** 40;
 /** Capacities are a multiple of a VMDK's grain. */
 const GRAIN = 64 * 1024;
 const LABEL = 'volume';
-/** A disk that is still open in a VM that is just ending cannot be removed on every datastore. */
+/** On some datastores, a disk cannot be removed while a VM that is shutting down still has it open. */
 const REMOVE_ATTEMPTS = 6;
 const REMOVE_PAUSE_MS = 500;
 
@@ -51,10 +51,10 @@ const described = z.strictObject({
 /** The storage component's volume side. */
 export class Volumes implements VolumeStore {
   private readonly volumes = new Map<string, VolumeInfo>();
-  /** The last operation on the files of each name: they follow each other. */
+  /** For each name, the last operation on its files: they run one after the other. */
   private readonly queues = new Map<string, Promise<unknown>>();
   private readonly uses = new Map<string, number>();
-  /** Set by the port layer: names of volumes that containers have. */
+  /** Set by the port layer: names of volumes that containers use. */
   usedByContainers: () => Set<string> = () => new Set();
 
   private readonly publisher: DiskPublisher;
@@ -75,7 +75,7 @@ export class Volumes implements VolumeStore {
     return `${this.files.root}/volumes`;
   }
 
-  /** Finds the stored volumes and removes what was left half made or half removed. */
+  /** Finds the stored volumes, and removes those left half made or half removed. */
   async load(): Promise<void> {
     await mkdir(this.spoolDir, { recursive: true, mode: 0o700 });
     await this.files.makeDirectory(this.directory);
@@ -89,7 +89,7 @@ export class Volumes implements VolumeStore {
     );
   }
 
-  /** One that cannot be read is nobody's to remove: it stays, and is said. */
+  /** A volume that cannot be read must not be removed: it stays, and an error is logged. */
   private async find(id: string): Promise<void> {
     try {
       const text = await this.files.datastore.read(`${this.directory}/${id}/volume.json`);
@@ -109,7 +109,7 @@ export class Volumes implements VolumeStore {
     return this.volumes.get(name);
   }
 
-  /** Keeps volumes while a container is made with them. @throws notFound. @returns lets go */
+  /** Keeps volumes while a container is created with them. @throws notFound. @returns a function that lets go of them */
   keep(names: string[]): () => void {
     const all = [...new Set(names)];
     for (const name of all) if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
@@ -136,7 +136,7 @@ export class Volumes implements VolumeStore {
       const upload = `${this.directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
       try {
         await this.files.makeDirectory(upload);
-        // Both are waited for: nothing goes on in a directory that is removed.
+        // Wait for both, so that nothing still writes into a directory that is being removed.
         const parts = await Promise.allSettled([
           this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal),
           this.files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
@@ -173,7 +173,7 @@ export class Volumes implements VolumeStore {
     }
   }
 
-  /** Null: a container works on it. Always held before {@link alone}: who holds it may have to wait for that. */
+  /** Null if a container uses it. Always taken before {@link alone}: whoever runs there may have to wait for the hold. */
   private async holdUnused(name: string): Promise<(() => void) | null> {
     try {
       return await this.use.hold(name, { write: true });
@@ -188,7 +188,7 @@ export class Volumes implements VolumeStore {
     if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
     if ((this.uses.get(name) ?? 0) > 0 || this.usedByContainers().has(name))
       throw new PortLayerError('volume.inUse', { volume: name });
-    // At once: nobody finds it any more, and who makes one of that name waits.
+    // At once, so that nobody finds it any more; whoever makes a new one of that name has to wait.
     this.volumes.delete(name);
     await this.alone(name, () => this.removeFiles(name)).catch((error: unknown) => {
       this.volumes.set(name, info);
@@ -209,7 +209,7 @@ export class Volumes implements VolumeStore {
         await new Promise((resolve) => setTimeout(resolve, REMOVE_PAUSE_MS));
       }
     }
-    // It is no volume any more: what is left of it goes when the endpoint is started the next time.
+    // It is no longer a volume: what is left of it is removed when the endpoint starts the next time.
     await this.files
       .remove(removed)
       .catch((error: unknown) => log.warn({ volume: name, err: messageOf(error) }, 'files of a removed volume stay'));
@@ -221,8 +221,8 @@ export class Volumes implements VolumeStore {
   }
 
   /**
-   * Makes the disk of a volume such that a machine can mount it without writing to it: a journal that a killed VM left is carried out.
-   * Its container must be starting, or the volume held.
+   * Makes sure that a machine can mount the volume's disk without writing to it, by replaying a journal that a killed VM left. Its
+   * container must be starting, or the volume held.
    */
   recover(name: string, signal?: AbortSignal): Promise<void> {
     return this.alone(name, async () => {
@@ -231,7 +231,7 @@ export class Volumes implements VolumeStore {
       log.info({ volume: name }, 'a volume was not unmounted; its journal is carried out');
       const local = this.spoolFile();
       try {
-        // The copy here, and then the one beside the disk that is replaced by it.
+        // Needs room for the local copy, and then for the new disk beside the one that it replaces.
         await this.room?.check((await this.files.datastore.size(path)) ?? 0);
         await pipeline(
           await this.files.datastore.get(path, { signal }),
@@ -247,7 +247,7 @@ export class Volumes implements VolumeStore {
     });
   }
 
-  /** The disk, made beside and put in place whole. */
+  /** Writes the disk locally and puts it in place in one step. */
   private async writeDisk(
     info: VolumeInfo,
     path: string,
@@ -273,7 +273,7 @@ export class Volumes implements VolumeStore {
     }
   }
 
-  /** A want of room with the volume's name; other errors as they are. */
+  /** Adds the volume's name to an error about missing space; returns other errors unchanged. */
   private named(name: string, failure: unknown): unknown {
     const error = withoutRoom(failure);
     return isKind(error, 'insufficientResources')
@@ -289,7 +289,7 @@ export class Volumes implements VolumeStore {
     return this.withDirectory(content, async (image) => image !== null);
   }
 
-  /** Opens an image's directory, if it has one at the path. */
+  /** Opens the image's directory, if there is one at the path. */
   private async withDirectory<T>(
     content: VolumeContent | null,
     body: (image: { filesystem: Ext4Filesystem; ino: number } | null) => Promise<T>,
@@ -309,7 +309,7 @@ export class Volumes implements VolumeStore {
     return volumeSource(name, volumeDiskPath(this.config, name), this.files.datastore, this.spoolDir, this.room);
   }
 
-  /** An image's filesystem: one that this program made. */
+  /** Opens an image's filesystem; it is safe to read here, because this program made it. */
   private async withFilesystem<T>(path: string, body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
     const chain = await VmdkChain.open(path, (file) => this.layers.openDisk(file));
     try {
@@ -319,7 +319,7 @@ export class Volumes implements VolumeStore {
     }
   }
 
-  /** Runs operations on the files of a name one after the other. */
+  /** Runs operations on the files of one name one after the other. */
   private alone<T>(name: string, body: () => Promise<T>): Promise<T> {
     const run = (this.queues.get(name) ?? Promise.resolve()).then(body);
     const queue = run
@@ -333,8 +333,8 @@ export class Volumes implements VolumeStore {
 }
 
 /**
- * The directory whose content a new volume gets; null when there is nothing at the path.
- * @throws unavailable when what is there is not a directory
+ * The directory whose content a new volume gets; null if there is nothing at the path.
+ * @throws unavailable when something else than a directory is there
  */
 async function findContent(filesystem: Ext4Filesystem, path: string): Promise<number | null> {
   try {
