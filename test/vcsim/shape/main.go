@@ -1,5 +1,5 @@
-// shape: walks every property of every object of a vSphere server with govmomi, and prints one JSON line per object: the
-// type of each property, at every path down to the first array, and the missing required ones.
+// shape: walks every property of every object of a vSphere server with govmomi, and prints one JSON line per object:
+// the type of each property, at every path down to the first array, and the missing required ones.
 package main
 
 import (
