@@ -29,7 +29,7 @@ const indexSchema = z.object({
   images: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/)),
   /** Normal form of a reference (`docker.io/library/busybox:latest`) to the image's id. */
   references: z.record(z.string(), z.string()),
-  /** When an image was last given a tag by hand, by id. */
+  /** By image id, when a user last gave the image a tag. */
   tagged: z.record(z.string(), z.iso.datetime()).optional(),
 });
 

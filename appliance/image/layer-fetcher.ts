@@ -73,7 +73,7 @@ export class LayerFetcher {
       options.progress(layerStatus(layer.descriptor.digest, exists ? 'Already exists' : 'Pulling fs layer'));
       if (!exists) missing.push(layer);
     }
-    // Unpacked, it takes more space, which is checked then.
+    // Unpacked layers take more space, which is checked while unpacking.
     const bytes = missing.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
     if (missing.length > 0) await this.room?.check(bytes);
     if (missing.length > 0) this.room?.checkQuota(bytes);
