@@ -16,7 +16,7 @@ export interface DiskSource {
   datastore: DatastoreClient;
   /** Directory for the copy that is changed. */
   spoolDir: string;
-  /** Checks for space, and reserves it, for that copy. */
+  /** Asked for space for that copy, if there is a limit. */
   room?: StorageReserve | null;
   /** Report each put's own failure. */
   stepByStep?: boolean;

@@ -50,7 +50,7 @@ export interface Run {
   /** Process id in the guest; 0 while unknown. */
   pid: number;
   endpoints: NetworkEndpoint[];
-  /** The kernel killed one of its processes for want of memory. */
+  /** The kernel killed one of its processes for lack of memory. */
   oomKilled: boolean;
   /** The run before this one, if there was one. */
   last: PastRun | null;
@@ -87,9 +87,9 @@ export type ContainerLife =
 /** All we know about a container besides its spec. */
 export interface ContainerFacts {
   life: ContainerLife;
-  /** A removal is under way: nobody may start it or remove it a second time. */
+  /** It is being removed, so nobody may start it or remove it a second time. */
   marked: boolean;
-  /** Why the last start failed; null if it succeeded or is under way. */
+  /** Why the last start failed; null if it succeeded or is still in progress. */
   failure: Error | null;
   /** How many runs have ended and starts have failed since this endpoint began. Waiters compare it to notice the next end. */
   ends: number;
@@ -158,7 +158,7 @@ export function hasRun(life: ContainerLife): life is Extract<ContainerLife, { ru
   return life.kind === 'running' || life.kind === 'ending';
 }
 
-/** True while a start is under way. */
+/** True while a start is in progress. */
 export function isStarting({ kind }: ContainerLife): boolean {
   return kind === 'preparing' || kind === 'powering' || kind === 'failing';
 }

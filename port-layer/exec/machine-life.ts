@@ -39,7 +39,7 @@ export interface SeenPower {
   on: boolean;
   suspended: boolean;
   question: VmQuestion | null;
-  /** Of the run it was last powered on for. */
+  /** The record of the run that it was last powered on for. */
   record: RunRecord | null;
   status: RunStatus;
 }

@@ -67,7 +67,7 @@ export class Pauser {
       // If its processes stay frozen it remains paused, although its VM is awake.
       if (!container.frozen || machine.suspended) container.dispatch({ type: 'hold', yes: false });
     }
-    // It may run out of space again at once, and then it still stands still.
+    // It may run out of space again at once; then it is still not running.
     if (machine.question === null) container.dispatch({ type: 'pause', yes: false });
   }
 

@@ -3,7 +3,7 @@ import type { VirtualMachineQuestionInfo } from '../../src/vim25/index.js';
 
 export interface VmQuestion {
   id: string;
-  /** Told to the user: why the container stands still. */
+  /** The explanation for the user: why the container stands still. */
   reason: string;
   /** The answer that lets it go on. */
   goOn: string;
