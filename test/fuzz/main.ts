@@ -1,7 +1,8 @@
 /**
- * `npm run fuzz [-- --minutes 60] [--target NAME…] [--seed N]`: fuzzes the guest's C (libFuzzer, guided by coverage; clang is installed where
- * it is missing) and the parsers of what strangers say (`parsers/engine.ts`), each for its share of the time, one after the other. What is
- * new is added to `test/fuzz/corpus`; an input that something did not stand is kept in `test/fuzz/out`, and ends it with status 1.
+ * `npm run fuzz [-- --minutes 60] [--target NAME…] [--seed N]`: fuzzes the guest's C (libFuzzer, guided by coverage;
+ * clang is installed if missing) and the parsers of untrusted input (`parsers/engine.ts`), one after the other, each
+ * for its share of the time. New inputs are added to `test/fuzz/corpus`; an input that causes a failure is saved in
+ * `test/fuzz/out`, and ends the run with status 1.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
@@ -26,9 +27,9 @@ import { parserTargets } from './parsers/targets.js';
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const out = join(root, 'test/fuzz/out');
 const GUEST = 'guest-';
-/** Of a parser's new inputs so many are kept. */
+/** How many of a parser's new inputs are kept. */
 const MOST_KEPT = 40;
-/** libFuzzer is restarted after so many inputs: what the guest's processes leave behind adds up. */
+/** libFuzzer is restarted after this many inputs: leftovers of the guest's processes add up. */
 const RUNS_AT_ONCE = 2_000_000;
 
 const options = new Command('npm run fuzz --')
@@ -39,14 +40,14 @@ const options = new Command('npm run fuzz --')
   .parse()
   .opts<{ minutes: string; target?: string[]; seed: string }>();
 
-/** With the libraries of its sanitizers, whose package has its version in the name. */
+/** Including its sanitizer libraries, whose package name contains the version. */
 async function installClang(): Promise<void> {
   await installPackages(['clang']);
   const version = /version (\d+)/.exec(await run('clang', ['--version']))?.[1];
   await installPackages([`libclang-rt-${version}-dev`]);
 }
 
-/** @returns how many inputs were tried; null: one was not stood */
+/** @returns how many inputs were tried; null: one caused a failure */
 function fuzzGuest(target: GuestTarget, program: string, seconds: number, seed: number): number | null {
   const work = join(out, `work-${target}`);
   mkdirSync(work, { recursive: true });

@@ -2,7 +2,7 @@
  * 10,000 malformed requests, at every route of a real endpoint: each is answered in time, with a 4xx (or what Docker says
  * there) and a message in JSON; no stack, no hang, no leak.
  *
- *   FUZZ_API_FROM    number of the first case (default 0): to run one that failed again, with FUZZ_API_COUNT=1
+ *   FUZZ_API_FROM    number of the first case (default 0); with FUZZ_API_COUNT=1, repeats a failed one
  *   FUZZ_API_COUNT   how many (default 10,000)
  */
 import { readdirSync, readFileSync } from 'node:fs';
@@ -16,15 +16,15 @@ import { type FuzzCase, type FuzzRoute, fuzzCase } from './generator.js';
 
 const FROM = Number(process.env.FUZZ_API_FROM ?? 0);
 const COUNT = Number(process.env.FUZZ_API_COUNT ?? 10_000);
-/** No more cases are begun after this long: a slow machine does fewer. */
+/** No case is begun after this time: a slow machine runs fewer. */
 const BUDGET_MS = 50_000;
 const AT_ONCE = 8;
 /** The longest that an answer's head may take. */
 const ANSWER_MS = 8_000;
-/** Streams that last are left after this long. */
+/** Long-lived streams are abandoned after this time. */
 const STREAM_MS = 40;
 const MAX_GROWTH_KIB = 200 * 1024;
-/** Where Docker Engine answers 5xx too, and says why: a mirror or registry that is not there, a container that is not paused. */
+/** Where Docker Engine also answers 5xx, with a reason: a missing mirror or registry, a container not paused. */
 const DOCKERS_OWN_5XX =
   /is not paused|not a swarm manager|swarm is unavailable|experimental|connection refused|lookup |no such host|EOF|^\{"message":"invalid (volume specification|mode): /;
 
@@ -61,7 +61,7 @@ interface Answer {
   status: number;
   type: string;
   text: string;
-  /** The stream went on. */
+  /** The stream continued. */
   cut: boolean;
 }
 
@@ -80,7 +80,7 @@ function send(one: FuzzCase): Promise<Answer> {
         port: stack.port,
         method: one.method,
         path: one.path,
-        // A redirection repeats what it was asked.
+        // A redirection repeats the request's path.
         maxHeaderSize: 2 ** 21,
         headers: {
           ...one.headers,
@@ -135,7 +135,7 @@ function problemOf(one: FuzzCase, { status, type, text, cut }: Answer): string |
   if (status < 400) return null;
   if (status >= 500 && status !== 501 && !DOCKERS_OWN_5XX.test(text)) return `status ${status}`;
   if (cut || one.method === 'HEAD') return null;
-  // Raw streams and clients older than JSON errors are answered in plain text; and anything that is not HTTP by the server itself.
+  // Raw streams and clients from before JSON errors get plain text; the server itself answers what is not HTTP.
   if (type.startsWith('application/vnd.docker') || type.startsWith('text/plain') || status === 431) return null;
   if (type === '' && text === '' && status === 400) return null;
   try {
@@ -146,7 +146,7 @@ function problemOf(one: FuzzCase, { status, type, text, cut }: Answer): string |
   }
 }
 
-/** The endpoint's process: the one that was given a file of this stack. */
+/** The endpoint's process: the one started with a file of this stack. */
 function endpointPid(): number {
   const found = readdirSync('/proc').find((pid) => {
     try {
@@ -167,7 +167,7 @@ const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).leng
 
 it('every route survives nonsense', async () => {
   const pid = endpointPid();
-  // What is loaded and compiled at first is no growth.
+  // Code loaded and compiled at first does not count as growth.
   for (let number = 0; number < 300; number++) await send(fuzzCase(number, routes, { ids })).catch(() => undefined);
   const before = { memory: memoryKiB(pid), descriptors: descriptors(pid) };
   const started = Date.now();
@@ -198,7 +198,7 @@ it('every route survives nonsense', async () => {
   );
   expect(problems.join('\n')).toBe('');
   expect(next - FROM).toBeGreaterThan(Math.min(COUNT, 2000) - 1);
-  // It is the same process, at rest, with nothing left open.
+  // It is the same process, idle, with nothing left open.
   expect((await fetch(`http://127.0.0.1:${stack.port}/_ping`)).status).toBe(200);
   expect(endpointPid()).toBe(pid);
   await expect.poll(() => descriptors(pid) - before.descriptors, { timeout: 10_000 }).toBeLessThan(20);

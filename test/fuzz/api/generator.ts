@@ -1,4 +1,4 @@
-/** Requests that no client would send: seeded, so that a case that fails can be run again by its number. */
+/** Requests that no client would send: seeded, so that a failed case can be repeated by its number. */
 
 /** A case. */
 export interface FuzzCase {
@@ -9,7 +9,7 @@ export interface FuzzCase {
   body: Buffer | undefined;
 }
 
-/** A route as the router keeps it. */
+/** A route as the router stores it. */
 export interface FuzzRoute {
   method: string;
   path: string;
@@ -309,7 +309,7 @@ export function numbers(seed: number): () => number {
   };
 }
 
-/** The case of a number: always the same for the same routes. */
+/** The case with a given number: always the same for the same routes. */
 export function fuzzCase(number: number, routes: readonly FuzzRoute[], targets: FuzzTargets): FuzzCase {
   const random = numbers(number * 2_654_435_761);
   const pick: Pick = (list) => list[Math.floor(random() * list.length)]!;
@@ -334,7 +334,7 @@ export function fuzzCase(number: number, routes: readonly FuzzRoute[], targets: 
   if (body !== undefined && type !== '') headers['content-type'] = type;
   if (chance(0.05)) headers['x-registry-auth'] = pick(TEXTS).replaceAll(/[^\x20-\x7e]/g, '');
   if (chance(0.05)) Object.assign(headers, { connection: 'Upgrade', upgrade: pick(['tcp', 'websocket', 'h2c', 'x']) });
-  // As clients send it: in chunks, asking first, with the target in full, with much in the head.
+  // As clients send it: chunked, with Expect, with an absolute target, with a long head.
   if (body !== undefined && chance(0.15)) headers['transfer-encoding'] = 'chunked';
   if (body !== undefined && chance(0.02)) headers.expect = '100-continue';
   if (chance(0.02)) headers['x-registry-auth'] = 'A'.repeat(pick([20_000, 900_000]));
@@ -343,7 +343,7 @@ export function fuzzCase(number: number, routes: readonly FuzzRoute[], targets: 
   return { number, method, path: `${origin}${pick(VERSIONS)}${path}${query}${much}`, headers, body };
 }
 
-/** Where a case that happens to be right would change the targets, or start something that lasts. */
+/** Where a case that happens to be valid would change the targets, or start something that lasts. */
 function changesMuch(method: string, path: string): boolean {
   return method === 'DELETE' || /\/(start|restart|commit|unpause|pause|update|rename)$/.test(path);
 }
@@ -373,7 +373,7 @@ function bodyOf(random: () => number, pick: Pick, chance: (probability: number) 
   return Buffer.from(chance(0.05) ? `${text}${pick(['x', '{}', ' ]', '\u0000'])}` : text);
 }
 
-/** As other programs write it: names in different case, `null` for missing values, members twice, superfluous digits. */
+/** As other programs write it: names in another case, `null` for missing values, duplicate members, extra digits. */
 function otherwiseSpelt(text: string, pick: Pick, chance: (probability: number) => boolean): string {
   const name = /"([A-Z]\w*)":/g;
   if (chance(0.1)) return text.replaceAll(name, (member) => member.toLowerCase());
@@ -384,7 +384,7 @@ function otherwiseSpelt(text: string, pick: Pick, chance: (probability: number) 
   return text;
 }
 
-/** A body that makes a container, but for one field. */
+/** A body that would create a container, except for one field. */
 function almostRight(random: () => number, pick: Pick, chance: (probability: number) => boolean): object {
   const junk = valueLike(random, pick, chance, 2);
   const config = { Image: pick(['busybox', 'nosuch']), Cmd: ['true'], AttachStdout: true };

@@ -1,4 +1,4 @@
-/** Random archives unpacked one after the other into the disk of a container that does not run, held against a model. */
+/** Random archives unpacked one after the other into the disk of a stopped container, compared with a model. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CONTAINER_ID, stoppedContainer } from '../../support/stopped-container.js';
 import {
@@ -34,7 +34,7 @@ function generator(seed: number): (limit: number) => number {
   };
 }
 
-/** Takes an entry into the model; false when a part of the way is no directory. */
+/** Applies an entry to the model; false when a part of the path is not a directory. */
 function place(model: Map<string, Node>, path: string, node: Node): boolean {
   const parts = path.split('/');
   const above = parts.slice(1).map((_, i) => parts.slice(0, i + 1).join('/'));

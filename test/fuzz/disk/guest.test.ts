@@ -1,4 +1,4 @@
-/** The last judge: a guest's kernel mounts the layers, writes over them, is killed, and what it left is read back. */
+/** The final check: a guest's kernel mounts the layers, writes over them, is killed, and the result is read back. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
@@ -93,7 +93,7 @@ function boot(kernel: string, initrd: string, disk: string): Promise<string> {
 const kernel = bootImage().kernel;
 
 test.skipIf(!existsSync(kernel))(
-  'a kernel mounts layers, writes, is killed; the journal is replayed as e2fsck does',
+  'a kernel mounts layers, writes and is killed; the journal is replayed as by e2fsck',
   async () => {
     const stack = new Stack(directory);
     const many = (prefix: string, count: number) =>
@@ -119,7 +119,7 @@ test.skipIf(!existsSync(kernel))(
     for (const [i, path] of stack.paths.entries())
       expect((await readFile(path)).equals(parents[i] as Buffer)).toBe(true);
 
-    // What the killed machine left: with its journal to be replayed.
+    // The killed machine's disk, with a journal to be replayed.
     const raw = join(directory, 'raw');
     await flatten(child, raw);
     expect((await program('dumpe2fs', '-h', raw)).output).toContain('needs_recovery');
@@ -140,7 +140,7 @@ test.skipIf(!existsSync(kernel))(
       expect((await filesystem.stat('fresh/zeros')).size).toBe(40 * 65536);
     });
 
-    // Changed in place now: the journal is carried out first.
+    // Now changed in place: the journal is replayed first.
     const parent = await VmdkChain.open(stack.top);
     const disk = await ChangedDisk.open(child, parent);
     const attributes = {
@@ -174,7 +174,7 @@ test.skipIf(!existsSync(kernel))(
       await expect(filesystem.stat('fresh')).rejects.toMatchObject({ kind: 'notFound' });
     });
 
-    // And the kernel takes it.
+    // And the kernel accepts it.
     const again = await boot(kernel, initrd, child);
     expect(again).toContain('ONE content 4321\n');
     expect(again).not.toMatch(/FAILED|COMPLAINED/);

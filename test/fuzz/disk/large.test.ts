@@ -1,4 +1,4 @@
-/** Layers that are large in one way or another: time, memory, room on disk, and the judges. */
+/** Layers that are large in one way or another: time, memory, disk space, and the reference tools. */
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => remove());
 
-/** A tar of one file of `size` bytes, all zero but its last byte, made while it is read. */
+/** A tar of one file of `size` bytes, all zero except the last, generated while it is read. */
 async function nearlyEmpty(size: number): Promise<Readable> {
   const header = (await tarOf([{ name: 'f', content: 'x' }])).subarray(0, 512);
   header.write(`${size.toString(8).padStart(11, '0')}\0`, 124, 'latin1');
@@ -30,7 +30,7 @@ async function nearlyEmpty(size: number): Promise<Readable> {
   return Readable.from(chunks(), { objectMode: false });
 }
 
-test('5 GB of zeros take seconds and no room', async () => {
+test('5 GB of zeros take seconds and no space', async () => {
   const size = 5 * GB;
   const start = performance.now();
   const result = await stack.add(await nearlyEmpty(size));
@@ -71,7 +71,7 @@ test('100,000 files in one directory, changed by a second layer', async () => {
 });
 
 test('more directories and names than are kept in memory', async () => {
-  // 5,000 directories of 100 names, visited in an order that suits no cache.
+  // 5,000 directories of 100 names, visited in an order that defeats any cache.
   const chunks = async function* () {
     for (let round = 0; round < 100; round += 10) {
       const entries: Entry[] = [];

@@ -1,4 +1,4 @@
-/** Random layers over random layers, held against the operating system's own files. */
+/** Random layers on random layers, compared with the operating system's own files. */
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -119,12 +119,12 @@ async function check(steps: Step[][]): Promise<void> {
       oracle.nextLayer();
       const accepted = layer.filter((one) => oracle.apply(one));
       const tar = await tarOf(accepted.map(entryOf));
-      // Once in odd chunks to be thrown away: the bytes must not depend on how they come.
+      // A second copy in odd chunks, discarded later: the bytes must not depend on how they arrive.
       const again = join(place, 'again.vmdk');
       const first = await stack.add(streamOf(tar, 1 + ((tar.length * 7919) % 5000)), { outPath: again });
       const second = await stack.add(tar);
       expect(first.unchanged).toBe(second.unchanged);
-      // One that changes nothing has no disk of its own.
+      // A layer that changes nothing has no disk of its own.
       if (!second.unchanged) {
         const [one, two] = await Promise.all([readFile(again), readFile(stack.top)]);
         // The descriptor (sectors 1 … 20) names its own file.
@@ -142,7 +142,7 @@ async function check(steps: Step[][]): Promise<void> {
   }
 }
 
-/** More for a night: `CAISSON_FUZZ_SECONDS=3600`. */
+/** For an overnight run: `CAISSON_FUZZ_SECONDS=3600`. */
 const SECONDS = Number(process.env.CAISSON_FUZZ_SECONDS ?? 40);
 
 test(
@@ -159,7 +159,7 @@ test(
       markInterruptAsFailure: false,
       ...(process.env.CAISSON_FUZZ_SEED ? { seed: Number(process.env.CAISSON_FUZZ_SEED) } : {}),
     });
-    // The interrupted one continues all the same.
+    // The interrupted one continues anyway.
     await last;
   },
   (SECONDS + 60) * 1000,

@@ -1,5 +1,5 @@
 /**
- * What a layer should do, done with the operating system's own files in a directory: the judge of `applyLayer`. Names are strings
+ * The reference for `applyLayer`: a layer applied to the operating system's own files in a directory. Names are strings
  * with one character per byte. Times and extended attributes are kept beside the files, by inode, since Node cannot
  * set them exactly.
  */
@@ -44,7 +44,7 @@ const bytes = (path: string): Buffer => Buffer.from(path, 'latin1');
 
 export class Oracle {
   private readonly beside = new Map<number, Beside>();
-  /** Paths (from the root) that the present layer made, and the directories above them. */
+  /** Paths (from the root) that the current layer created, and the directories above them. */
   private fresh = new Set<string>();
 
   constructor(private readonly root: string) {
@@ -65,7 +65,7 @@ export class Oracle {
     return lstatSync(this.real(path), { throwIfNoEntry: false }) ?? null;
   }
 
-  /** Where the directory `parts` really is, symlinks followed inside the root; missing ones are listed to be made. Null: impossible. */
+  /** The real path of directory `parts`, with symlinks followed inside the root; lists those to create. Null: impossible. */
   private locate(parts: string[]): { path: string; missing: string[] } | null {
     let path = '';
     const rest = parts.map((name) => ({ name, linked: false }));
@@ -116,7 +116,7 @@ export class Oracle {
     }
   }
 
-  /** Carries out one entry as Docker would. False, with nothing changed, for one that Docker would fail on. */
+  /** Applies one entry as Docker would. False, with nothing changed, for one that Docker would fail on. */
   apply(step: Step): boolean {
     const parts = step.name.split('/').filter((name) => name !== '' && name !== '.');
     const name = parts.pop();
@@ -180,7 +180,7 @@ export class Oracle {
   }
 
   private makeSpecial(path: string, step: Step): void {
-    // A plain name for the program: any bytes may be in ours.
+    // A plain name for the program, as ours may contain any bytes.
     const command = 'd=$(mktemp -u "$0/node.XXXXXX"); mknod "$d" $1 $2 $3; printf %s "$d"';
     const args = step.type === 'fifo' ? ['p'] : ['c', '1', '3'];
     const made = execFileSync('sh', ['-c', command, this.root, ...args]).toString();
@@ -205,7 +205,7 @@ export class Oracle {
     }
   }
 
-  /** Everything there is, in the form of the unit tests' `describe`. */
+  /** The whole tree, in the form of the unit tests' `describe`. */
   describe(): { files: Map<string, Described>; links: Map<number, string[]> } {
     const files = new Map<string, Described>();
     const links = new Map<number, string[]>();

@@ -1,6 +1,7 @@
 /**
- * A fuzzer of structure: good filesystems whose fields are made to lie in ways that no flipped bit would (directories that are shared, extents
- * that overlap, sizes, maps, journals). Whatever they say, reading one takes little time and memory, and ends in words.
+ * A structure fuzzer: good filesystems whose fields are made to lie in ways that no flipped bit would (shared
+ * directories, overlapping extents, sizes, maps, journals). Whatever they claim, reading one takes little time and
+ * memory, and any failure is a known error.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MemoryBlocks } from '../../../src/disk/index.js';
@@ -8,7 +9,7 @@ import { costOf, HostileExt4, MOST_LAG_MS, makeExt4, walk } from '../../support/
 import { temporaryDirectory } from '../../unit/disk/support.js';
 
 const DIRECTORIES = 40;
-/** Images in this run; more by FUZZ_IMAGES, from FUZZ_SEED on. */
+/** Number of images in this run; FUZZ_IMAGES sets more, FUZZ_SEED the first seed. */
 const IMAGES = Number(process.env.FUZZ_IMAGES ?? 400);
 const FIRST_SEED = Number(process.env.FUZZ_SEED ?? 1);
 
@@ -105,7 +106,7 @@ test(`${IMAGES} filesystems, from seed ${FIRST_SEED} on`, async () => {
         lie(hostile, random);
         told.push(lie.name);
       } catch {
-        // What an earlier lie took away, this one does not find.
+        // This lie does not find what an earlier one removed.
       }
     }
     const { cpuMs, lagMs, grownBytes } = await costOf(new MemoryBlocks(hostile.image), walk);

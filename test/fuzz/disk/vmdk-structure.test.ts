@@ -1,6 +1,7 @@
 /**
- * A fuzzer of structure, as `structure.test.ts` is of filesystems: good chains of VMDKs whose descriptors, parents, headers, grain directories
- * and tables are made to lie. Whatever they say, opening one and reading what is on it takes little time and memory, and ends in words.
+ * A structure fuzzer, as `structure.test.ts` is for filesystems: good chains of VMDKs whose descriptors, parents,
+ * headers, grain directories and tables are made to lie. Whatever they claim, opening and reading one takes little time
+ * and memory, and any failure is a known error.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
@@ -8,10 +9,10 @@ import { costOf, MOST_LAG_MS, walk } from '../../support/hostile-ext4.js';
 import { BASE, HostileVmdks, makeVmdks, TOP, type VmdkFiles } from '../../support/hostile-vmdk.js';
 import { temporaryDirectory } from '../../unit/disk/support.js';
 
-/** Chains in this run; more by FUZZ_IMAGES, from FUZZ_SEED on. */
+/** Number of chains in this run; FUZZ_IMAGES sets more, FUZZ_SEED the first seed. */
 const IMAGES = Number(process.env.FUZZ_IMAGES ?? 400);
 const FIRST_SEED = Number(process.env.FUZZ_SEED ?? 1);
-/** Of the engine's own disks read from the hostile one, at most. */
+/** The most that may be read of the engine's own disks through the hostile one. */
 const MAX_CONTENT = 8 << 20;
 
 let base: VmdkFiles;
@@ -101,7 +102,7 @@ const LIES: ((hostile: HostileVmdks, random: Random) => void)[] = [
     );
   },
   function longDescriptor(hostile, random) {
-    // A descriptor of a megabyte behind the file's end, full of what makes searching slow.
+    // A descriptor of a megabyte at the file's end, full of text that makes searching slow.
     const line = pick(random, ' ', '=', '"', 'CID=', 'CID= " ', '\n', '\t"x', 'createType = ');
     const text = `CID=${line.repeat((1 << 20) / line.length).slice(8)}${pick(random, '"x', '"x"y', 'x""')}`;
     const at = Math.ceil(hostile.top.length / 512);
@@ -148,7 +149,7 @@ const LIES: ((hostile: HostileVmdks, random: Random) => void)[] = [
   },
 ];
 
-/** Opens the chain, walks through the filesystem, reads some content and looks for grains. */
+/** Opens the chain, walks the filesystem, reads some content and looks up grains. */
 async function look(hostile: HostileVmdks): Promise<number> {
   const chain = await VmdkChain.open(TOP, hostile.open);
   try {
@@ -169,7 +170,7 @@ async function look(hostile: HostileVmdks): Promise<number> {
   }
 }
 
-test('the good chain is read whole', async () => {
+test('the intact chain is read completely', async () => {
   const hostile = new HostileVmdks(base);
   expect(await look(hostile)).toBe(20);
 });
@@ -185,7 +186,7 @@ test(`${IMAGES} chains, from seed ${FIRST_SEED} on`, async () => {
         lie(hostile, random);
         told.push(lie.name);
       } catch {
-        // What an earlier lie took away, this one does not find.
+        // This lie does not find what an earlier one removed.
       }
     }
     const { cpuMs, lagMs, grownBytes } = await costOf(await hostile.open(TOP), () => look(hostile));

@@ -1,4 +1,4 @@
-/* Functions of the guest that no fuzzer calls, for those that are linked all the same. */
+/* Stubs of guest functions that no fuzzer calls, for files that are linked anyway. */
 #include <stdlib.h>
 
 #define ABSENT(name) void __attribute__((weak)) name(void); void name(void) { abort(); }

@@ -1,4 +1,4 @@
-/** Builds the fuzzers of the guest's C: with clang and libFuzzer for hours, with gcc's sanitizers and a main program of our own for tests. */
+/** Builds the fuzzers of the guest's C: with clang and libFuzzer for long runs, with gcc's sanitizers for tests. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,17 +9,17 @@ const root = fileURLToPath(new URL(import.meta.url.includes('/dist/') ? '../../.
 const sources = join(root, 'test/fuzz/guest');
 const guest = join(root, 'tether/guest');
 
-/** What is fuzzed: `<name>.c` says of what. */
+/** The targets: `<name>.c` describes each. */
 export const GUEST_TARGETS = ['channel', 'rpc', 'program', 'files', 'user'] as const;
 export type GuestTarget = (typeof GUEST_TARGETS)[number];
 
-/** Where inputs are kept. */
+/** Where inputs are stored. */
 export const corpusOf = (target: string): string => join(root, 'test/fuzz/corpus', target);
 export const guestCorpus = (target: GuestTarget): string => corpusOf(`guest-${target}`);
 
 /**
- * Compiles one. @param how `libFuzzer` needs clang; `replay` is a program that is given a corpus, a number of runs and a seed
- * @returns its path @throws unavailable with the compiler's words
+ * Compiles one. @param how `libFuzzer` needs clang; `replay` is a program that takes a corpus, a run count and a seed
+ * @returns its path @throws unavailable with the compiler's output
  */
 export async function buildGuestFuzzer(
   target: GuestTarget,
@@ -50,7 +50,7 @@ export async function buildGuestFuzzer(
   return program;
 }
 
-/** For either: what a process leaves when it ends is no leak, and a finding ends it. */
+/** For both: memory left at exit is not a leak, and a finding ends the process. */
 export const SANITIZER_OPTIONS = {
   ASAN_OPTIONS: 'detect_leaks=0',
   UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',

@@ -1,4 +1,4 @@
-/* Fuzzes the file server's requests, over a filesystem that says what the input makes it say. */
+/* Fuzzes the file server's requests, over a filesystem whose answers come from the input. */
 #include "world.h"
 #include "../../../tether/guest/container.h"
 #include "../../../tether/guest/files.h"
@@ -74,7 +74,7 @@ static char directory_stream[1];
 
 #define read_string world_string
 #define free world_free
-/* The names of a directory that a walk stops in stay allocated too. */
+/* The names of a directory in which a walk stops also stay allocated. */
 #define strdup(text) world_copy(text)
 static char *world_copy(const char *text) {
   struct reader r;

@@ -1,6 +1,6 @@
 /**
- * The guest's C with what is kept of fuzzing it, and a bounded number of new inputs, under gcc's address and undefined-behaviour
- * sanitizers (gcc is here for the tether anyway; clang and libFuzzer, which `npm run fuzz` uses, take 113 MB more).
+ * The guest's C with its fuzzing corpus and a limited number of new inputs, under gcc's address and undefined-behaviour
+ * sanitizers (gcc is needed for the tether anyway; clang and libFuzzer, used by `npm run fuzz`, take another 113 MB).
  */
 
 import { spawnSync } from 'node:child_process';

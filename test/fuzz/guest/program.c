@@ -1,4 +1,4 @@
-/* Fuzzes the program that the endpoint gives a machine: its steps, and the process in it. */
+/* Fuzzes the program that the endpoint gives to a machine: its steps, and the process in it. */
 #include "world.h"
 #include "../../../tether/guest/confine.h"
 #include "../../../tether/guest/container.h"
@@ -22,7 +22,7 @@
 #define sethostname(name, length) ((void)(name), (void)(length), world_number())
 #define setdomainname(name, length) ((void)(name), (void)(length), world_number())
 
-/* A program with several processes has the last one. */
+/* In a program with several processes, the last one counts. */
 static bool world_process(struct reader *r, struct process *p) {
   if (p->limits != NULL) process_free(p);
   return process_read(r, p);

@@ -1,6 +1,7 @@
 /*
- * Runs a fuzzer without libFuzzer: all inputs of a directory, then so many made of them. `replay <directory> <runs> <seed>`. The input that is
- * being tried is kept in the file `current` of the working directory, for whoever looks at a crash.
+ * Runs a fuzzer without libFuzzer: all inputs of a directory, then a number of mutations of them.
+ * `replay <directory> <runs> <seed>`. The current input is kept in the file `current` of the working directory, for
+ * investigating a crash.
  */
 #include "world.h"
 
@@ -42,13 +43,13 @@ static size_t mutate(uint8_t *to) {
       case 1:
         if (at + 4 <= size) memcpy(to + at, &numbers[chance(16)], 4);
         break;
-      case 2: /* without a piece */
+      case 2: /* drops a piece */
         if (at + length < size) memmove(to + at, to + at + length, size - at - length), size -= length;
         break;
-      case 3: /* a piece twice */
+      case 3: /* repeats a piece */
         if (at + length <= size && size + length <= MAX_INPUT) memmove(to + at + length, to + at, size - at), size += length;
         break;
-      case 4: { /* a piece of another */
+      case 4: { /* takes a piece of another input */
         size_t other = chance((uint32_t)count), from = inputs[other].size == 0 ? 0 : chance((uint32_t)inputs[other].size);
         if (length > inputs[other].size - from) length = inputs[other].size - from;
         if (size + length > MAX_INPUT) break;
@@ -66,7 +67,7 @@ static size_t mutate(uint8_t *to) {
 
 static void attempt(int current, const uint8_t *data, size_t size) {
   if (pwrite(current, data, size, 0) < 0 || ftruncate(current, (off_t)size) != 0) exit(2);
-  uint8_t *copy = malloc(size == 0 ? 1 : size); /* of its exact size: what reads behind it is seen */
+  uint8_t *copy = malloc(size == 0 ? 1 : size); /* of the exact size, so that overreads are detected */
   memcpy(copy, data, size);
   LLVMFuzzerTestOneInput(copy, size);
   free(copy);

@@ -1,4 +1,4 @@
-/* Fuzzes what hostd says by GuestRPC: frames, replies, commands, the seed and base64. */
+/* Fuzzes hostd's side of GuestRPC: frames, replies, commands, the seed and base64. */
 #include "world.h"
 #include "../../../tether/guest/container.h"
 #include "../../../tether/guest/instance.h"
@@ -24,7 +24,7 @@ static uint64_t world_ms(void) { return world.ms += 1; }
 #define monotonic_ms world_ms
 
 #include "../../../tether/guest/platform_qemu_rpc.c"
-/* A request whose answer never comes waits for ever: it is asked only while there is something to read. */
+/* A request whose answer never comes waits forever: it is made only while there is something to read. */
 #define platform_rpc_ask(request, size, length, timeout) platform_rpc_ask(request, size, length, (timeout) < 0 ? 50 : (timeout))
 #include "../../../tether/guest/rpc.c"
 #include "../../../tether/guest/trace.c"

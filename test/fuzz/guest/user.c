@@ -1,4 +1,4 @@
-/* Fuzzes who a process is to run as: an image has anything in its /etc/passwd and /etc/group. */
+/* Fuzzes the lookup of a process's user: an image may have anything in its /etc/passwd and /etc/group. */
 #include "world.h"
 #include "../../../tether/guest/user.h"
 #include <ctype.h>

@@ -1,7 +1,7 @@
 /* See world.h. */
 #include "world.h"
 #include "../../../tether/guest/buffer.h"
-/* What it writes, the fuzzers write in their own way. */
+/* The fuzzers have their own versions of what it writes. */
 #define write_all common_write_all
 #include "../../../tether/guest/common.c"
 #undef write_all
@@ -24,7 +24,7 @@ uint32_t world_chance(void) {
   return world.chance ^= world.chance << 5;
 }
 
-/* Mostly as much as there is; sometimes less, or nothing for now. */
+/* Mostly everything that is left; sometimes less, or nothing for now. */
 ssize_t world_read(int fd, void *buffer, size_t length) {
   (void)fd;
   size_t left = (size_t)(world.end - world.at);
@@ -47,7 +47,7 @@ ssize_t world_read(int fd, void *buffer, size_t length) {
 ssize_t world_write(int fd, const void *data, size_t length) {
   (void)fd;
   static volatile uint8_t sink;
-  for (size_t i = 0; i < length; i++) sink ^= ((const uint8_t *)data)[i]; /* it must be there */
+  for (size_t i = 0; i < length; i++) sink ^= ((const uint8_t *)data)[i]; /* the memory must be readable */
   uint32_t chance = world_chance() % 8;
   if (chance == 0) {
     errno = EAGAIN;

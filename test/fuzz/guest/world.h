@@ -1,6 +1,6 @@
 /*
- * What the fuzzers of the guest's C share: an input that is read piece by piece, and system calls that do nothing but what the input says.
- * A fuzzer includes the guest's files one after the other, so that it can put their variables back for the next run.
+ * Shared by the fuzzers of the guest's C: an input that is read piece by piece, and system calls that it controls.
+ * A fuzzer includes the guest's files one after the other, so that it can reset their variables for the next run.
  */
 #ifndef WORLD_H
 #define WORLD_H
@@ -32,10 +32,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The input of this run. The first byte chooses in what pieces it comes. */
+/* The input of this run. The first byte selects the sizes of the pieces in which it arrives. */
 struct world {
   const uint8_t *at, *end;
-  uint32_t chance; /* of an xorshift: what calls return is the same each time */
+  uint32_t chance; /* xorshift state: calls return the same each time */
   bool gone;       /* the other side has closed */
   uint64_t ms;
 };
@@ -43,14 +43,14 @@ extern struct world world;
 
 void world_begin(const uint8_t *data, size_t size);
 uint32_t world_chance(void);
-/* Something that holds: ends the run as a sanitizer does. */
+/* An assertion: ends the run as a sanitizer does. */
 #define HOLDS(what) ((what) ? (void)0 : world_fails(#what, __FILE__, __LINE__))
 void __attribute__((noreturn)) world_fails(const char *what, const char *file, int line);
 
 ssize_t world_read(int fd, void *buffer, size_t length);
 ssize_t world_write(int fd, const void *data, size_t length);
 int world_poll(struct pollfd *polls, nfds_t count, int timeout);
-/* Strings that a request or a program leaves allocated until its process ends: here they are freed after the run. */
+/* Strings that a request or a program leaves allocated until its process ends; freed here after the run. */
 struct reader;
 char *world_string(struct reader *r);
 void world_free(void *p);

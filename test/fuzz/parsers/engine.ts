@@ -1,7 +1,7 @@
 /**
- * Fuzzes one parser: inputs are made of seeds and of earlier ones by mutation, and one that makes the parser say something new is kept
- * and built on. What it says is its outcome: how a coarse look at the result, or the words of its refusal, differ. (Coverage of V8's
- * would tell more and cost a hundred times as much.)
+ * Fuzzes one parser: inputs are mutated from seeds and earlier inputs, and one that gives a new outcome is kept and
+ * built on. An outcome is a coarse view of the result, or the message of the refusal. (V8's coverage would tell more,
+ * but cost a hundred times as much.)
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,13 +9,13 @@ import { join } from 'node:path';
 import { CaissonError, messageOf } from '../../../src/common/errors.js';
 import { MAX_INPUT, mutate, type Random, randomOf } from './mutate.js';
 
-/** A parser, and what is known of its inputs. */
+/** A parser, and what is known about its inputs. */
 export interface Target {
   name: string;
   seeds: readonly Buffer[];
-  /** Pieces that inputs have. */
+  /** Typical pieces of inputs. */
   tokens: readonly (string | Buffer)[];
-  /** Errors that are an answer, beside CaissonError. */
+  /** Expected errors besides CaissonError. */
   refusals?: readonly (new (
     ...args: never[]
   ) => Error)[];
@@ -26,7 +26,7 @@ export interface Target {
   run(input: Buffer, random: Random): string | Promise<string>;
 }
 
-/** An input that a parser did not stand. */
+/** An input that a parser failed on. */
 export class Finding extends Error {
   constructor(
     readonly target: string,
@@ -39,16 +39,16 @@ export class Finding extends Error {
   }
 }
 
-/** No parser may take as long for an input of this size, on whatever machine. */
+/** No parser may take this long for an input of this size, on any machine. */
 const HANGS_MS = 20_000;
 const MOST_KEPT = 2000;
 
-/** How long, and from where. */
+/** How long to run, and where to start. */
 export interface Limits {
   runs?: number;
   until?: number;
   seed: number;
-  /** Inputs that were kept earlier. */
+  /** Inputs kept from earlier runs. */
   corpus?: readonly Buffer[];
 }
 
@@ -90,13 +90,13 @@ export async function outcomeOf(target: Target, input: Buffer, random: Random): 
   } catch (error) {
     if (!(error instanceof CaissonError) && !target.refusals?.some((refusal) => error instanceof refusal))
       throw new Finding(target.name, input, error);
-    // What it names is the input's.
+    // Names and numbers in it come from the input.
     return messageOf(error)
       .replace(/["'`].*["'`]|[\d.]+/g, '#')
       .slice(0, 60);
   } finally {
     if (performance.now() - began > HANGS_MS) {
-      // biome-ignore lint/correctness/noUnsafeFinally: an answer that comes so late is none
+      // biome-ignore lint/correctness/noUnsafeFinally: an answer that late does not count
       throw new Finding(target.name, input, new Error('it takes too long'));
     }
   }

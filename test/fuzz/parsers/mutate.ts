@@ -1,6 +1,6 @@
-/** Inputs for parsers, made of others. */
+/** Inputs for parsers, made from other inputs. */
 
-/** A whole number from 0 to below the limit. */
+/** An integer from 0 to below the limit. */
 export type Random = (limit: number) => number;
 
 export const MAX_INPUT = 16_384;
@@ -40,7 +40,7 @@ export function randomOf(seed: number): Random {
   };
 }
 
-/** An input of a pool, changed in one to six places. */
+/** An input from a pool, changed in one to six places. */
 export function mutate(pool: readonly Buffer[], tokens: readonly (string | Buffer)[], random: Random): Buffer {
   let input: Buffer = Buffer.from(pool[random(pool.length)] ?? Buffer.alloc(0));
   for (let left = 1 + random(6); left > 0; left--) input = change(input, pool, tokens, random);
@@ -86,7 +86,7 @@ export function pieces(input: Buffer, random: Random): Buffer[] {
   const parts: Buffer[] = [];
   for (let at = 0; at < input.length; ) {
     const length = 1 + random(1 << random(10));
-    // Their own memory, as what comes from a socket has.
+    // In separate memory, like data from a socket.
     parts.push(Buffer.from(input.subarray(at, at + length)));
     at += length;
   }

@@ -1,4 +1,4 @@
-/** Every parser of untrusted input, with its corpus and a bounded number of new inputs; `npm run fuzz` goes on for hours. */
+/** Every parser of untrusted input, with its corpus and a few new inputs; `npm run fuzz` runs for hours. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';

@@ -1,4 +1,4 @@
-/** What a guest sends: the channel, the log, file servers, observers, GuestRPC, its status. However bytes are cut, they mean the same. */
+/** Input from guests: channel, log, file servers, observers, GuestRPC, status. Results must not depend on the split. */
 import { isDeepStrictEqual } from 'node:util';
 import { parseRunStatus } from '../../../port-layer/exec/run-status.js';
 import { parseProcesses } from '../../../port-layer/observe/processes.js';
@@ -14,7 +14,7 @@ import { ObservationParser } from '../../../tether/protocol/observation.js';
 import type { Target } from './engine.js';
 import { pieces, type Random } from './mutate.js';
 
-/** What a parser gives, whole and in pieces; both end in the same refusal or say the same. */
+/** A parser's result for the whole input and for pieces; both must give the same refusal or the same result. */
 function inPieces<T>(make: () => { push(bytes: Buffer): T[]; finish?(): T[] }, input: Buffer, random: Random): T[] {
   const take = (parts: Buffer[]): { given: T[]; refusal: CaissonError | null } => {
     const parser = make();

@@ -1,4 +1,4 @@
-/** What images, registries and clients send: HTTP heads and bodies, vim25, manifests and configurations, tars, .vmx files, names. */
+/** Input from images, registries and clients: HTTP, vim25, manifests and configurations, tars, .vmx files, names. */
 import { Readable } from 'node:stream';
 import { BodyDecoder, BodyError } from '../../../appliance/docker/http/body-decoder.js';
 import { endOfHead, HeadError, parseHead } from '../../../appliance/docker/http/request-head.js';
@@ -271,7 +271,7 @@ const tar: Target = {
     'SCHILY.xattr.',
   ],
   async run(input, random) {
-    // A checksum that is wrong would end most of it at once.
+    // A wrong checksum would reject most of them at once.
     for (let at = 0; at + 512 <= input.length && random(8) !== 0; at += 512) mendChecksum(input, at);
     const read = async (parts: Buffer[]): Promise<string> => {
       const reader = new TarReader(Readable.from(parts));

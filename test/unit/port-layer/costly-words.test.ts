@@ -1,6 +1,6 @@
 /**
  * A guest's data is parsed in time and memory proportional to its length, whatever it contains: each of these inputs
- * once kept the endpoint busy for minutes to days, or took a hundred times its length. The bound is the test's own time.
+ * once kept the endpoint busy for minutes to days, or took a hundred times its length. The bound is the test's timeout.
  */
 import { describe, expect, it } from 'vitest';
 import { parseProcesses } from '../../../port-layer/observe/processes.js';
