@@ -56,7 +56,7 @@ const vchConfig = z.object({
   registry: z.object({
     mirrors: z.array(z.string()),
     insecure: z.array(z.string()),
-    /** PEM certificates trusted besides the system's. */
+    /** PEM certificates trusted in addition to the system's. */
     certificateAuthorities: z.array(z.string()),
   }),
   container: z.object({

@@ -1,4 +1,4 @@
-/** How the endpoint gets at the machine's addresses: by its porter, which hostd gives it, or by itself where it was started without one. */
+/** How the endpoint reaches the machine's addresses: through the porter that hostd gives it, or by itself if it was started without one. */
 import type { Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { unavailable } from '../../src/common/errors.js';
@@ -12,9 +12,9 @@ import {
 } from '../../src/porter/messages.js';
 import { WorkerProcess } from '../../src/porter/worker-process.js';
 
-/** A porter that hangs is ended by hostd long before (`src/common/watchdog.ts`), and with it this process. */
+/** hostd ends a porter that hangs long before this (`src/common/watchdog.ts`), and this process with it. */
 const ANSWER_MS = 60_000;
-/** For what comes first: a worker is started, on a machine that may be busy with many. */
+/** For the first requests: a worker has to be started, on a machine that may be busy starting many. */
 const BEGIN_MS = 300_000;
 
 /** The gateway's place on each network. @param networks in the order of the endpoint VM's cards */
@@ -27,7 +27,7 @@ export function gatewayNetworks(networks: readonly { gateway: string; subnet: st
 
 /** Serves published ports. */
 export interface Gateway {
-  /** @param networks on which it is the containers' gateway @throws unavailable */
+  /** @param networks those on which it is the containers' gateway @throws unavailable */
   start(networks: GatewayNetwork[]): Promise<void>;
   /**
    * Listens for the port `id` on an address of the machine. Connections wait for {@link target}.
@@ -41,11 +41,11 @@ export interface Gateway {
   stop(): void;
 }
 
-/** By a worker that this process starts itself, in its own network namespace. */
+/** Uses a worker that this process starts itself, in its own network namespace. */
 export class OwnGateway implements Gateway {
   private readonly worker: WorkerProcess;
 
-  /** @param onDeath told when all published ports have to be set up again */
+  /** @param onDeath called when all published ports have to be set up again */
   constructor(onDeath: () => void, program = fileURLToPath(new URL('./worker.js', import.meta.url))) {
     this.worker = new WorkerProcess([process.execPath, program], onDeath);
   }
@@ -71,16 +71,16 @@ export class OwnGateway implements Gateway {
   }
 }
 
-/** The process that started this one, or rather its porter. */
+/** The IPC channel that this process was started with: its other end is the porter. */
 export interface PorterChannel {
   send(message: PorterRequest): void;
   onMessage(heard: (message: PorterAnswer, socket: unknown) => void): void;
 }
 
-/** The channel that this process was started with, or null. */
+/** The channel to the porter; null if this process was started without one. */
 export function porterChannel(): PorterChannel | null {
   if (process.send === undefined) return null;
-  // Without it nothing is to be had from the machine: whoever started both starts both again.
+  // Nothing on the machine can be reached without it. Whoever started both will start both again.
   process.on('disconnect', () => process.exit(1));
   return {
     send: (message) => void process.send?.(message),
@@ -89,19 +89,19 @@ export function porterChannel(): PorterChannel | null {
 }
 
 interface Waiting {
-  /** Its time is over: what came of it nobody wants. */
+  /** It timed out, so nobody wants the result any more. */
   late: boolean;
   giveUp(socket: unknown): void;
   resolve(answer: { port?: number; socket: unknown }): void;
   reject(error: Error): void;
 }
 
-/** By the porter. */
+/** Uses the porter. */
 export class PorterGateway implements Gateway {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
 
-  /** @param onDeath told when all published ports have to be set up again */
+  /** @param onDeath called when all published ports have to be set up again */
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
@@ -147,10 +147,10 @@ export class PorterGateway implements Gateway {
     this.porter.send({ kind: 'close', id });
   }
 
-  /** It ends with this process. */
+  /** The porter ends with this process. */
   stop(): void {}
 
-  /** A socket that listens where the Docker API is to be served. @throws Error of listen(2) */
+  /** A listening socket at the place where the Docker API is to be served. @throws Error of listen(2) */
   async serve(place: ServePlace): Promise<Server> {
     const { socket } = await this.ask(
       (request) => ({ kind: 'serve', request, place }),
@@ -161,7 +161,7 @@ export class PorterGateway implements Gateway {
     return socket as Server;
   }
 
-  /** @param giveUp undoes what is answered too late @throws unavailable when nothing is */
+  /** @param giveUp undoes what an answer that comes too late has done @throws unavailable when no answer comes */
   private ask(
     message: (request: number) => PorterRequest,
     ms: number,

@@ -1,4 +1,4 @@
-/** Published ports: which are wanted, and which are listened for on the machine, by the gateway. */
+/** Published ports: which ones are wanted, and which ones the gateway listens for on the machine. */
 import { isIP, isIPv6 } from 'node:net';
 import type { PublishPolicy } from '../../port-layer/config.js';
 import { type CaissonError, errnoOf, forbidden, internal, invalid, messageOf } from '../../src/common/errors.js';
@@ -9,16 +9,16 @@ import type { Gateway } from './gateway.js';
 
 const log = logger('gateway');
 
-/** As Docker: a port that is published on no address in particular. */
+/** As in Docker: a port that is published on no particular address. */
 const ALL_ADDRESSES = ['0.0.0.0', '::'];
-/** A machine without IPv6 says so in one of these ways. */
+/** The errors by which a machine without IPv6 can be recognised. */
 const NO_SUCH_FAMILY = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL']);
-/** A port that the kernel gives out for one address may be taken on another. */
+/** How often to try: a port that the kernel picks for one address may be taken on another. */
 const MOST_FREE_PORTS = 20;
 
 /**
- * A port to publish. `hostIp` '': on all addresses, with the same port on each. `hostPort` 0: any free one; with `lastHostPort`, any
- * free one from `hostPort` to there.
+ * A port to publish. `hostIp` '': on all addresses, with the same port on each. `hostPort` 0: any free port; with `lastHostPort`, any free
+ * port from `hostPort` up to that.
  */
 export interface PortRequest {
   containerPort: number;
@@ -28,14 +28,14 @@ export interface PortRequest {
   lastHostPort?: number;
 }
 
-/** A port that is listened on, at one address. */
+/** A port that is being listened on, at one address. */
 export interface PublishedPort extends PortRequest {
   id: number;
 }
 
 type Bindings = Record<string, { HostIp?: string; HostPort?: string }[] | null>;
 
-/** `80/tcp` and the like. @throws invalid */
+/** Parses `80/tcp` and the like. @throws invalid */
 export function parsePort(text: string): { port: number; protocol: Protocol } {
   const [number = '', protocol = 'tcp'] = text.split('/');
   const port = Number(number);
@@ -45,7 +45,7 @@ export function parsePort(text: string): { port: number; protocol: Protocol } {
   return { port, protocol };
 }
 
-/** `8080`, `8000-8010`, or nothing. @throws invalid */
+/** Parses `8080`, `8000-8010`, or nothing. @throws invalid */
 function hostPorts(text: string): { hostPort: number; lastHostPort?: number } {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text === '' ? '0' : text);
   const [hostPort, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
@@ -53,7 +53,10 @@ function hostPorts(text: string): { hostPort: number; lastHostPort?: number } {
   return last === hostPort ? { hostPort } : { hostPort, lastHostPort: last };
 }
 
-/** What a container wants published: a port without bindings is not (API 1.52 and later: `older-versions.ts`). @throws invalid in Docker's words */
+/**
+ * What a container wants published. A port without bindings is not (API 1.52 and later: `older-versions.ts`). @throws invalid in Docker's
+ * words
+ */
 export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: boolean): PortRequest[] {
   const wanted: PortRequest[] = [];
   for (const [key, list] of Object.entries(bindings)) {
@@ -74,7 +77,7 @@ export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: b
   return wanted;
 }
 
-/** Publishes ports. The gateway serves them; this remembers which are whose. */
+/** Publishes ports. The gateway serves them; this remembers which container each belongs to. */
 export class PortMapper {
   private readonly published = new Map<string, PublishedPort[]>();
   private next = 1;
@@ -92,7 +95,7 @@ export class PortMapper {
 
   /**
    * Listens for a container's ports. Connections wait until {@link activate}.
-   * @throws internal in Docker's words when a port is taken; none is listened on then
+   * @throws internal in Docker's words when a port is taken; then none of them is listened on
    */
   async reserve(containerId: string, name: string, wanted: PortRequest[]): Promise<PublishedPort[]> {
     const ports: PublishedPort[] = [];
@@ -113,7 +116,7 @@ export class PortMapper {
     }
   }
 
-  /** The container runs at that address: connections go there. */
+  /** The container now runs at that address, so connections can go there. */
   activate(containerId: string, address: string): void {
     for (const { id, containerPort } of this.portsOf(containerId)) this.gateway.target(id, address, containerPort);
   }
@@ -124,7 +127,7 @@ export class PortMapper {
     this.published.delete(containerId);
   }
 
-  /** @throws forbidden for a port or address that is not for containers */
+  /** @throws forbidden for a port or address that containers may not use */
   private check({ hostIp, hostPort, containerPort, protocol }: PortRequest): void {
     const { addresses, lowestPort } = this.policy;
     const what = `${hostIp}:${hostPort}:${containerPort}/${protocol}`;
@@ -134,7 +137,7 @@ export class PortMapper {
       throw forbidden(`${what} may not be published: only addresses ${addresses.join(', ')} may be used`);
   }
 
-  /** The first port of a range that is free. */
+  /** Listens on the first free port of a range. */
   private async listenInRange({ lastHostPort, ...request }: PortRequest): Promise<PublishedPort[]> {
     const any = request.hostPort === 0;
     const tries = any ? MOST_FREE_PORTS : (lastHostPort ?? request.hostPort) - request.hostPort + 1;
@@ -147,7 +150,7 @@ export class PortMapper {
     }
   }
 
-  /** The same port on each address, or on none. */
+  /** Listens on the same port on each address, or on none. */
   private async listenOnAll(request: PortRequest): Promise<PublishedPort[]> {
     const everywhere = request.hostIp === '';
     const ports: PublishedPort[] = [];
@@ -169,7 +172,7 @@ export class PortMapper {
     }
   }
 
-  /** In Docker's words: another container's port is allocated, another program's is in use. */
+  /** In Docker's words: a port of another container is "allocated", one of another program is "in use". */
   private bindError(name: string, { containerPort, protocol }: PortRequest, error: unknown): CaissonError {
     const { address = '', port = 0 } = error as { address?: string; port?: number };
     const ours = [...this.published.values()]
@@ -189,7 +192,7 @@ export class PortMapper {
   }
 }
 
-/** Addresses on which a port cannot be listened on twice. */
+/** Whether two addresses overlap, so that only one of them can be listened on with the same port. */
 function overlap(one: string, other: string): boolean {
   return (
     isIPv6(one) === isIPv6(other) && (one === other || ALL_ADDRESSES.includes(one) || ALL_ADDRESSES.includes(other))

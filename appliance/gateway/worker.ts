@@ -1,6 +1,6 @@
 /**
- * The gateway worker: runs in the endpoint VM's network namespace, where the containers are, and serves listening sockets that
- * were opened in the machine's. It is root nowhere: who starts it puts it there.
+ * The gateway worker: runs in the endpoint VM's network namespace, where the containers are, and serves listening sockets that were opened
+ * in the machine's. It has root privileges in neither; the process that starts it puts it there.
  */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { connect, isIPv6, type Server, type Socket } from 'node:net';
@@ -9,13 +9,13 @@ import { keepReading } from '../../src/common/keep-reading.js';
 import type { WorkerMessage } from '../../src/porter/messages.js';
 
 const CONNECT_MS = 10_000;
-/** How long a container may take to read what a client that has gone had sent. */
+/** How long a container may take to read what a client had sent before it disconnected. */
 const GONE_MS = 60_000;
 const UDP_IDLE_MS = 60_000;
 const MAX_UDP_CLIENTS = 1024;
-/** Packets of one client that wait for its socket. */
+/** How many packets of one client may wait for its socket. */
 const MAX_UDP_WAITING = 64;
-/** Connections of one published port at a time; more are refused. */
+/** How many connections a published port may have at a time; more are refused. */
 const MAX_TCP_CLIENTS = 4096;
 
 /** One published port. */
@@ -30,7 +30,7 @@ class TcpPort implements Port {
   private readonly open = new Set<Socket>();
 
   constructor(private readonly server: Server) {
-    // A client may close its sending side and still wait for the answer.
+    // A client may close its sending side and still wait for the response.
     Object.assign(server, { allowHalfOpen: true });
     server.on('connection', (socket: Socket) => this.accept(socket));
     server.on('error', () => undefined);
@@ -65,7 +65,7 @@ class TcpPort implements Port {
     else this.connect(client, this.target);
   }
 
-  /** Joins a client with the container. */
+  /** Connects a client with the container. */
   private connect(client: Socket, target: { host: string; port: number }): void {
     const upstream = keepReading(connect({ ...target, allowHalfOpen: true, timeout: CONNECT_MS }));
     upstream.once('connect', () => {
@@ -73,10 +73,10 @@ class TcpPort implements Port {
       client.pipe(upstream);
       upstream.pipe(client);
     });
-    // Nobody listens in the container: the client is told as the container would.
+    // Nobody answers in the container: the client gets the same error as from the container itself.
     upstream.once('timeout', () => upstream.destroy());
     upstream.on('error', () => {
-      // What it has said is the client's, also when it ends badly.
+      // What the container has sent must reach the client, even after an error.
       if (upstream.bytesRead === 0) client.resetAndDestroy();
       else client.end();
     });
@@ -84,18 +84,18 @@ class TcpPort implements Port {
       if (!client.writableEnded) client.destroy();
     });
     client.once('close', () => {
-      // So is what the client has said the container's.
+      // And what the client has sent must reach the container.
       upstream.setTimeout(GONE_MS, () => upstream.destroy());
       upstream.destroySoon();
     });
   }
 }
 
-/** What one client's packets to a container go through. */
+/** What carries one client's packets to a container and back. */
 interface UdpClient {
   socket: UdpSocket;
   timer: NodeJS.Timeout;
-  /** Packets that came while it was being connected; null: it is. */
+  /** Packets that arrived while the socket was being connected; null once it is. */
   waiting: Buffer[] | null;
 }
 
@@ -110,7 +110,7 @@ class UdpPort implements Port {
 
   setTarget(address: string, port: number): void {
     if (this.target?.address === address && this.target.port === port) return;
-    // They are connected to where the container was.
+    // Their sockets are connected to where the container was.
     this.forgetAll();
     this.target = { address, port };
   }
@@ -130,13 +130,13 @@ class UdpPort implements Port {
     else if (client.waiting.length < MAX_UDP_WAITING) client.waiting.push(data);
   }
 
-  /** A socket that is connected to the service: the kernel passes on nobody else's packets. */
+  /** A socket that is connected to the service, so that the kernel passes on packets from nobody else. */
   private open(key: string, from: RemoteInfo, target: { address: string; port: number }): UdpClient | undefined {
     if (this.clients.size >= MAX_UDP_CLIENTS) return undefined;
     const socket = createSocket(isIPv6(target.address) ? 'udp6' : 'udp4');
     const client: UdpClient = { socket, timer: setTimeout(() => this.forget(key), UDP_IDLE_MS), waiting: [] };
     this.clients.set(key, client);
-    // Nobody listens there just now; the client asks again or does not.
+    // Nobody is listening there at the moment; it is up to the client to try again.
     socket.on('error', () => undefined);
     socket.connect(target.port, target.address, (error?: Error) => {
       if (this.clients.get(key) !== client) return;
@@ -145,7 +145,7 @@ class UdpPort implements Port {
         return;
       }
       socket.on('message', (answer, { address, port }) => {
-        // What came before it was connected may be from anybody.
+        // A packet that arrived before the socket was connected may come from anybody.
         if (address === target.address && port === target.port) this.socket.send(answer, from.port, from.address);
       });
       for (const data of client.waiting ?? []) socket.send(data);
@@ -186,7 +186,7 @@ process.on('message', (message: WorkerMessage, handle: unknown) => {
       break;
   }
 });
-// Who started it has gone: whatever takes its place starts a worker of its own.
+// The process that started this one has gone; its successor starts a worker of its own.
 process.on('disconnect', () => process.exit(0));
 
 startHeartbeatIfAsked();

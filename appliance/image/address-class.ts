@@ -1,6 +1,6 @@
 /**
- * Which addresses are everybody's and which only reached from here: a registry out there must not have this machine talk to what it
- * could not reach itself. Special-purpose addresses by IANA's registries (RFC 6890 and its updates).
+ * Tells public addresses from those that are only reachable from here: a registry on the internet must not make this machine talk to
+ * something that the registry could not reach itself. Special-purpose addresses are those in IANA's registries (RFC 6890 and its updates).
  */
 
 import { type LookupAddress, lookup as systemLookup } from 'node:dns';
@@ -25,7 +25,7 @@ for (const [network, prefix] of [
   inner.addSubnet(network, prefix, 'ipv4');
 for (const [network, prefix] of [
   ['::', 127],
-  // For NAT64 within a network, and tunnels: where the IPv4 address stands in them is not said.
+  // NAT64 within a network, and tunnels: where they contain the IPv4 address is not known.
   ['64:ff9b:1::', 48],
   ['2001::', 32],
   ['fc00::', 7],
@@ -35,7 +35,7 @@ for (const [network, prefix] of [
 ] as const)
   inner.addSubnet(network, prefix, 'ipv6');
 
-/** Prefixes of IPv6 addresses that have an IPv4 address in them, and the byte at which it begins: mapped, translated, compatible, NAT64, 6to4. */
+/** Prefixes of IPv6 addresses that contain an IPv4 address, and its first byte: mapped, translated, compatible, NAT64, 6to4. */
 const CARRIERS: readonly [prefix: readonly number[], at: number][] = [
   [[0, 0, 0, 0, 0, 0xffff], 12],
   [[0, 0, 0, 0, 0xffff, 0], 12],
@@ -44,7 +44,7 @@ const CARRIERS: readonly [prefix: readonly number[], at: number][] = [
   [[0x2002], 2],
 ];
 
-/** What listens on an address of this machine's own may be closed to everybody else, however public the address is. */
+/** A service on one of this machine's own addresses may be closed to everybody else, even if the address is public. */
 function isOwn(address: string, interfaces: typeof networkInterfaces): boolean {
   const own = new BlockList();
   for (const each of Object.values(interfaces()).flatMap((addresses) => addresses ?? []))
@@ -52,7 +52,7 @@ function isOwn(address: string, interfaces: typeof networkInterfaces): boolean {
   return own.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** @param address IPv4 or IPv6, perhaps with a zone; what is none counts as private */
+/** @param address IPv4 or IPv6, possibly with a zone; anything else counts as private */
 export function classOf(address: string, interfaces = networkInterfaces): AddressClass {
   const plain = address.replace(/%.*$/, '');
   const family = isIP(plain);
@@ -81,7 +81,7 @@ function wordsOf(address: string): number[] {
   return [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
 }
 
-/** What a connection to a private address ends with, where only public ones are allowed. */
+/** The error of a connection to a private address where only public ones are allowed. */
 export class PrivateAddress extends Error {
   constructor(readonly address: string) {
     super(
@@ -90,7 +90,7 @@ export class PrivateAddress extends Error {
   }
 }
 
-/** A look-up that gives public addresses only: what is connected to is what was looked at. */
+/** A lookup that returns only public addresses, so that the address that was checked is the one that is connected to. */
 export function publicLookup(classify: (address: string) => AddressClass): LookupFunction {
   return (hostname, options, callback) => {
     systemLookup(hostname, { ...options, all: true }, (error, found: LookupAddress[]) => {

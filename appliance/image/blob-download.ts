@@ -1,4 +1,4 @@
-/** Downloads one blob to a spool file: resumed where it broke off, verified, bounded by its descriptor. */
+/** Downloads one blob to a spool file: resumes after an interruption, verifies it, and reads no more than its descriptor says. */
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import type { ProgressMessage } from './types.js';
 
 const log = logger('image');
 
-/** As dockerd's `max-download-attempts`. */
+/** Like dockerd's `max-download-attempts`. */
 const ATTEMPTS = 5;
 /** Written in pieces of this size: a system call per network packet costs more than the copying. */
 const WRITE_SIZE = 1024 * 1024;
@@ -25,7 +25,7 @@ export interface DownloadOptions {
   path: string;
   signal: AbortSignal;
   emit(message: ProgressMessage): void;
-  /** Wait before the second attempt, in milliseconds; grows by as much with each. */
+  /** Wait before the second attempt, in milliseconds; each further wait is longer by the same amount. */
   retryDelayMs: number;
   /** Called before the file grows. */
   grow?: Grow | undefined;
@@ -33,8 +33,8 @@ export interface DownloadOptions {
 
 /**
  * Downloads and verifies a blob; a failed download leaves no file.
- * @throws RegistryFailure when it can't be had; invalid when it is not what its descriptor says; insufficientResources
- *   when the spool is full; cancelled
+ * @throws RegistryFailure when it cannot be fetched; invalid when it is not what its descriptor says; insufficientResources when the spool
+ *   is full; cancelled
  */
 export async function downloadBlob(options: DownloadOptions): Promise<void> {
   const { descriptor, path, signal, emit } = options;
@@ -92,7 +92,7 @@ class Download {
     }
   }
 
-  /** Fetches what is missing. */
+  /** Fetches the missing part. */
   async #attempt(): Promise<void> {
     const { client, descriptor, signal } = this.options;
     if (this.#offset === descriptor.size && this.#offset > 0) return;
@@ -143,7 +143,7 @@ class Download {
     const { digest } = this.options.descriptor;
     if (`${digest.slice(0, digest.indexOf(':'))}:${this.#hash.digest('hex')}` === digest) return;
     const message = `filesystem layer verification failed for digest ${digest}`;
-    // The pieces of two answers don't fit together. A fresh download may be right.
+    // The two responses do not fit together. A fresh download may succeed.
     const resumed = this.#resumed;
     this.#resumed = false;
     await this.#restart();
@@ -164,7 +164,7 @@ class Download {
   }
 }
 
-/** Writes all of `chunks`: a `writev` may write less, as on a disk that is nearly full. */
+/** Writes all of `chunks`: a single `writev` may write less, for example on a disk that is nearly full. */
 async function writeAll(file: FileHandle, chunks: Buffer[], position: number): Promise<void> {
   const data = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
   let written = 0;

@@ -1,6 +1,6 @@
 /**
- * A layer's blob to its tar. The compression is recognised by the content, as Docker does (blobs are often mislabelled). The
- * result must have the digest in the image's configuration in any case.
+ * Turns a layer's blob into its tar. As in Docker, the compression is detected from the content, because blobs are often mislabelled.
+ * Whatever it is, the result must have the digest in the image's configuration.
  */
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
@@ -10,7 +10,7 @@ import { decodeZstd } from './zstd-frames.js';
 
 export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2' | 'xz';
 
-/** Larger than zlib's 16 KiB: each piece is a trip to the thread pool. */
+/** Larger than zlib's 16 KiB, because each piece makes a trip to the thread pool. */
 const GUNZIP_CHUNK = 256 * 1024;
 
 const MAGICS: readonly [name: Compression, magic: Buffer][] = [
@@ -20,7 +20,7 @@ const MAGICS: readonly [name: Compression, magic: Buffer][] = [
   ['xz', Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00])],
 ];
 
-/** True for the first bytes of a Zstandard skippable frame, with which a zstd stream may also begin. */
+/** True for the first bytes of a Zstandard skippable frame, which a zstd stream may begin with. */
 const isSkippable = (head: Buffer): boolean => head.length >= 4 && head.readUInt32LE(0) >>> 4 === 0x184d2a5;
 
 /** @param head the first bytes of a blob (at least 8, unless it is shorter) */
@@ -46,7 +46,7 @@ export function decompress(source: Readable, compression: Compression): AsyncIte
     return unpacked;
   }
   const gunzip = createGunzip({ chunkSize: GUNZIP_CHUNK });
-  // Errors of either side reach the reader of `gunzip`.
+  // Errors on either side reach the reader of `gunzip`.
   pipeline(source, gunzip, () => {});
   return {
     destroy: () => {

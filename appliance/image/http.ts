@@ -10,7 +10,7 @@ import { RegistryFailure, transportFailure } from './registry-errors.js';
 export interface HttpTimeouts {
   /** For a connection, TLS included. */
   connect: number;
-  /** For the head of an answer. */
+  /** For the headers of a response. */
   headers: number;
   /** Between two pieces of a body. */
   idle: number;
@@ -25,7 +25,7 @@ export interface HttpRequest {
   body?: string;
   /** Don't verify the certificate of the first host; a redirect elsewhere is verified. */
   insecure: boolean;
-  /** The server that named this URL, as a registry names its token server: from a public server no private address is visited. */
+  /** The server that named this URL, as a registry names its token server: a public server must not lead to a private address. */
   from?: URL;
   signal: AbortSignal;
 }
@@ -36,11 +36,11 @@ export interface HttpResponse {
   readonly headers: Dispatcher.ResponseData['headers'];
   /** Must be read to its end or destroyed. */
   readonly body: Dispatcher.ResponseData['body'];
-  /** Where the answer came from, after redirects. */
+  /** Where the response came from, after redirects. */
   readonly url: URL;
 }
 
-/** As Go's http.Client. */
+/** The same as Go's http.Client. */
 const REDIRECTS_MAX = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** Debian's bundle of the authorities that the machine's administrator trusts; Node itself knows only Mozilla's. */
@@ -51,12 +51,12 @@ function systemCertificates(): string[] {
   try {
     return [readFileSync(SYSTEM_BUNDLE, 'utf8')];
   } catch {
-    // A machine without the bundle; Mozilla's roots remain.
+    // The machine has no bundle; Mozilla's roots remain.
     return [];
   }
 }
 
-/** Host and port, even if it is the protocol's default. */
+/** Host and port, even if the port is the protocol's default. */
 function hostOf({ hostname, port, protocol }: { hostname: string; port: string; protocol: string }): string {
   return `${hostname.replace(/^\[|\]$/g, '')}:${port || (protocol === 'https:' ? '443' : '80')}`;
 }
@@ -64,12 +64,12 @@ function hostOf({ hostname, port, protocol }: { hostname: string; port: string; 
 /** Makes requests; owns its connections until `close()`. */
 export class HttpClient {
   readonly #agents = new Map<string, Agent>();
-  /** For each host, the class of the addresses that were connected to: a name that was public may resolve to something else later. */
+  /** For each host, the class of the addresses that it was reached at: a name that was public may resolve to something else later. */
   readonly #classes = new Map<string, AddressClass>();
   readonly #makeAgent: (trusting: boolean, publicOnly: boolean) => Agent;
 
   /**
-   * @param isConfigured true for hosts (with port) that an administrator named: any server may lead to them
+   * @param isConfigured true for hosts (with port) that an administrator named: any server may lead to these
    * @param classify for tests
    */
   constructor(
@@ -97,7 +97,7 @@ export class HttpClient {
         ...common,
         connect: (options, callback) => {
           const literal = options.hostname.replace(/^\[|\]$/g, '');
-          // An address needs no look-up.
+          // A literal address is not looked up.
           if (publicOnly && isIP(literal) !== 0 && reached(literal) === 'private')
             return callback(new PrivateAddress(literal), null);
           connect(options, (...[error, socket]) => {
@@ -167,7 +167,7 @@ export class HttpClient {
         signal: options.signal,
         dispatcher: this.#agent(trusting, publicOnly),
       });
-      // Its abort is reported to whoever reads it; nobody may be reading (yet).
+      // The reader gets the abort error; there may be no reader (yet).
       response.body.on('error', () => {});
       return {
         status: response.statusCode,

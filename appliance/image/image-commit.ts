@@ -1,4 +1,4 @@
-/** Making an image of a container: one more layer on top of its image, and a configuration. */
+/** Makes an image from a container: one more layer on top of its image, and a configuration. */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -23,7 +23,7 @@ export interface CommitContext {
   store: ImageStore;
   layers: LayerStore;
   spoolDir: string;
-  /** Called before something is written. */
+  /** Called before anything is written. */
   room?: StorageReserve | undefined;
   /** Keeps layers from being collected. */
   holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T>;
@@ -31,7 +31,7 @@ export interface CommitContext {
   exclusive<T>(body: () => Promise<T>): Promise<T>;
 }
 
-/** The reference a commit gives: null without a repository. @throws invalid in Docker's words */
+/** The reference that a commit asks for; null without a repository. @throws invalid in Docker's words */
 export function commitReference(repository: string, tag: string): Reference | null {
   if (repository === '') return null;
   if (parseReference(repository).digest !== undefined) throw invalid('cannot import digest reference');
@@ -50,7 +50,7 @@ export async function commitImage(context: CommitContext, options: CommitOptions
       const empty = size <= EMPTY_TAR;
       const parent = base.chainIds.at(-1) ?? null;
       const chain = chainId(parent, diffId);
-      // Like Docker, which registers the layer before it checks whether it is empty.
+      // Docker, too, registers the layer before it checks whether it is empty.
       if (base.chainIds.length >= LAYERS_MAX) throw new CaissonError('unavailable', DEPTH_EXCEEDED);
       if (empty) return record(context, options, null);
       return context.holding([chain], async () => {
@@ -94,7 +94,7 @@ async function spool(
   return { diffId: `sha256:${hash.digest('hex')}`, size };
 }
 
-/** Records the image; `diffId` of its own layer, or null without one. */
+/** Records the image. `diffId` is that of its own layer, or null if it has none. */
 async function record(context: CommitContext, options: CommitOptions, diffId: string | null): Promise<Image> {
   const { base } = options;
   const created = new Date().toISOString();

@@ -1,6 +1,6 @@
 /**
- * An image's configuration (image-spec config.md), read as Docker reads it: with Go's `encoding/json` into its `Image` struct, which takes
- * much that the specification does not.
+ * An image's configuration (image-spec config.md), read as Docker reads it: with Go's `encoding/json` into its `Image` struct, which
+ * accepts much that the specification does not.
  */
 import { z } from 'zod';
 import { invalid } from '../../src/common/errors.js';
@@ -48,7 +48,7 @@ const configSchema = goType(
 );
 
 /**
- * Parses an image's configuration. What is not said, or `null`, is left out; `os` and `architecture` are '' then.
+ * Parses an image's configuration. Missing and `null` fields are left out, except that `os` and `architecture` become ''.
  * @throws invalid in Docker's words
  */
 export function parseConfig(body: Buffer): ImageConfig {
@@ -56,7 +56,7 @@ export function parseConfig(body: Buffer): ImageConfig {
   if (!read.rootfs) throw invalid('invalid rootfs in image configuration');
   const { os, architecture, config, history, rootfs } = read;
   const diffIds = rootfs.diff_ids ?? [];
-  // What is not a digest is not the digest of a layer either.
+  // A malformed digest cannot match any layer.
   if (!diffIds.every((id) => /^sha256:[0-9a-f]{64}$/.test(id)))
     throw invalid("layers from manifest don't match image configuration");
   return {
@@ -70,7 +70,7 @@ export function parseConfig(body: Buffer): ImageConfig {
   } as ImageConfig;
 }
 
-/** Looks at what Docker looks at besides, when it takes an image in. @throws invalid in Docker's words */
+/** The further checks that Docker makes when it stores an image. @throws invalid in Docker's words */
 export function checkConfig(config: ImageConfig): void {
   const times = [config.created, ...(config.history ?? []).map(({ created }) => created)];
   for (const text of times) {
@@ -94,14 +94,14 @@ function decode(text: string): z.infer<typeof configSchema> {
   }
 }
 
-/** Go's words where it reads all of a text at once, not from a stream. */
+/** The error as Go words it when it parses a whole text instead of a stream. */
 function unmarshalWords(error: GoJsonError, text: string): string {
   if (error.kind === 'empty' || error.message === 'unexpected EOF') return 'unexpected end of JSON input';
   if (error.kind !== 'trailing') return error.message;
   return `invalid character '${characterAfter(text)}' after top-level value`;
 }
 
-/** The first character after a text's value: `JSON.parse` tells its place. */
+/** The first character after a text's value; `JSON.parse` reports its position. */
 function characterAfter(text: string): string {
   try {
     JSON.parse(text);
@@ -112,7 +112,7 @@ function characterAfter(text: string): string {
   return '';
 }
 
-/** A configuration of containers; keys of an object say all that there is to it. */
+/** A container configuration. Objects that Go reads as sets keep only their keys. */
 function runConfig(config: NonNullable<z.infer<typeof containerConfig>>): object {
   const set = (keys: object | null | undefined) =>
     keys ? Object.fromEntries(Object.keys(keys).map((key) => [key, {}])) : undefined;
@@ -124,7 +124,7 @@ function runConfig(config: NonNullable<z.infer<typeof containerConfig>>): object
   });
 }
 
-/** An object without what has no value. */
+/** The object without its undefined and null members. */
 function said<T extends object>(object: T): Partial<T> {
   return Object.fromEntries(
     Object.entries(object).filter(([, value]) => value !== undefined && value !== null),

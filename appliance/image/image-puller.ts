@@ -1,4 +1,4 @@
-/** One pull: from a reference to a recorded image, with Docker's words on the way (moby `distribution/pull_v2.go`). */
+/** One pull: from a reference to a recorded image, reporting progress in Docker's words (moby `distribution/pull_v2.go`). */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CaissonError, cancelled, invalid, messageOf, unsupported } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -26,7 +26,7 @@ import type { Image, ImageConfig, PullOptions } from './types.js';
 const log = logger('image');
 /** Attempts for manifests and configurations; layers have their own. */
 const DOCUMENT_ATTEMPTS = 3;
-/** Manifest lists within manifest lists. */
+/** How deep manifest lists may be nested. */
 const INDEX_DEPTH = 4;
 
 /** What a pull needs. */
@@ -44,7 +44,7 @@ export interface PullContext {
 
 /** An image as its documents describe it. */
 interface Described {
-  /** Digest of what the reference names: the index or the manifest. */
+  /** Digest of what the reference names: an index or a manifest. */
   digest: string;
   id: string;
   config: ImageConfig;
@@ -79,7 +79,7 @@ export async function pullImage(context: PullContext, reference: Reference, opti
     return await from(registry, options.auth);
   } catch (error) {
     if (signal.aborted) throw cancelled('context canceled', error);
-    // If Docker Hub cannot be reached, the mirror's answer is the better one.
+    // If Docker Hub cannot be reached, the mirror's failure says more.
     const unreachable = error instanceof RegistryFailure && error.details.unreachable === true;
     throw pullFailure(unreachable && mirrorFailure !== undefined ? mirrorFailure : error, reference);
   }
@@ -105,7 +105,7 @@ class Pull {
     const known = await this.#knownImage(client);
     if (known) {
       const image = await context.holding(known.image.chainIds, async () => {
-        // It was removed in between, so it is pulled as if it had never been here.
+        // It was removed in the meantime, so pull it as if it had never been here.
         if (!this.#store.get(known.image.id)) return undefined;
         this.#announce();
         return this.#record({ ...known.image, digest: known.digest });
@@ -128,13 +128,13 @@ class Pull {
     });
   }
 
-  /** The stored image that the registry says the reference means. Asking does not count against its rate limit. */
+  /** The stored image that the reference means now, according to the registry. Asking does not count against the registry's rate limit. */
   async #knownImage(client: RegistryClient): Promise<{ image: Image; digest: string } | undefined> {
     const { reference } = this;
     if (this.#store.idOf(reference) === undefined) return undefined;
     const digest = await client.headManifest(reference.digest ?? reference.tag!, this.#signal).catch((error) => {
       if (this.#signal.aborted) throw error;
-      // The GET that follows finds out what is wrong.
+      // The GET that follows will report what is wrong.
       return undefined;
     });
     if (digest === undefined) return undefined;
@@ -160,7 +160,7 @@ class Pull {
     return { digest: top.digest, ...(await this.#configuration(client, manifest)), layers: manifest.layers };
   }
 
-  /** What an index refers to. */
+  /** The manifest that an index refers to. */
   async #chosen(client: RegistryClient, { digest, size }: Descriptor): Promise<Manifest> {
     const fetched = await this.#retrying(() => client.manifest(digest, this.#signal));
     if (fetched.body.length !== size)
@@ -200,14 +200,14 @@ class Pull {
         diffId: described.config.rootfs.diff_ids[index]!,
       }),
     );
-    // Like Docker, which notices only at that layer, when the pull has begun.
+    // Docker fails in the same way, but only notices at that layer, when the pull has begun.
     if (wanted.length > LAYERS_MAX)
       throw new CaissonError('unavailable', `failed to register layer: ${DEPTH_EXCEEDED}`);
     const { progress } = this.options;
     await this.context.fetcher.fetch(wanted, { client, signal: this.#signal, progress });
   }
 
-  /** Records the image under its reference and the digest; the last step, and the one that counts. */
+  /** Records the image under its reference and its digest: the last step, which makes the pull take effect. */
   async #record(described: Omit<Described, 'layers'>): Promise<Image> {
     const { reference } = this;
     const { id, digest } = described;

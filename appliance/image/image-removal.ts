@@ -1,4 +1,4 @@
-/** `docker rmi`: when an image may be removed, and what goes with it (moby `daemon/images/image_delete.go`). */
+/** `docker rmi`: when an image may be removed, and what is removed with it (moby `daemon/images/image_delete.go`). */
 import { conflict } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import type { ImageStore } from './image-store.js';
@@ -10,11 +10,11 @@ export interface RemovalOptions {
   usedBy(imageId: string): { id: string; running: boolean }[];
 }
 
-/** What a removal needs; the caller owns events and layers. */
+/** What a removal needs; the caller takes care of events and layers. */
 export interface RemovalEffects {
   untagged(imageId: string): void;
   deleted(imageId: string): void;
-  /** Deletes layers that no image needs any more; returns those that were deleted, topmost first. */
+  /** Deletes layers that no image needs any more; returns the deleted ones, topmost first. */
   releaseLayers(chainIds: string[]): Promise<string[]>;
 }
 
@@ -23,7 +23,7 @@ function isIdPrefix(id: string, text: string): boolean {
   return id.startsWith(text) || id.slice('sha256:'.length).startsWith(text);
 }
 
-/** At most one tag, and every digest in the same repository as it. */
+/** True if there is at most one tag, and all digests are in the same repository as it. */
 export function isSingleReference(references: Reference[]): boolean {
   if (references.length <= 1) return true;
   const tags = references.filter((reference) => reference.digest === undefined);
@@ -32,7 +32,7 @@ export function isSingleReference(references: Reference[]): boolean {
 }
 
 /**
- * Removes a reference, or an image with all that only it needs.
+ * Removes a reference, or an image together with everything that only it needs.
  * @throws notFound, conflict in Docker's words
  */
 export async function removeImage(
@@ -71,7 +71,7 @@ export async function removeImage(
 
   const reason = referenced(store, id, options) ?? inUse(id, options);
   if (reason && (reason.hard || !options.force)) {
-    // The reference is gone, as requested; the image stays, unnamed, for its containers.
+    // The reference is removed, as requested; the image stays without a name, for its containers.
     if (byReference && reason.used) return records;
     throw reason.error;
   }
@@ -87,7 +87,7 @@ export async function removeImage(
   return records;
 }
 
-/** A repository's last tag takes along the digests it was pulled by. */
+/** Together with a repository's last tag, the digests that it was pulled by are removed. */
 async function dropOrphanedDigests(
   store: ImageStore,
   id: string,

@@ -1,4 +1,4 @@
-/** The image service: one per endpoint, the owner of images, their references, and layers that nothing needs any more. */
+/** The image service: one per endpoint. It owns images, their references, and the layers that nothing needs any more. */
 import { mkdir, rm } from 'node:fs/promises';
 import type { KeyValueStore, LayerStore, StorageReserve } from '../../port-layer/index.js';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
@@ -33,9 +33,9 @@ export interface ImageServiceOptions {
   layers: LayerStore;
   kv: KeyValueStore;
   registry: RegistryConfig;
-  /** Directory for unfinished downloads. It belongs to the service, which empties it. */
+  /** Directory for unfinished downloads. The service owns it and empties it. */
   spoolDir: string;
-  /** Called before something is written. */
+  /** Called before anything is written. */
   room?: StorageReserve;
   timeouts?: Partial<HttpTimeouts>;
   /** For tests. */
@@ -44,11 +44,11 @@ export interface ImageServiceOptions {
   retryDelayMs?: number;
 }
 
-/** An {@link ImageService} that holds connections and must be closed. */
+/** An {@link ImageService} that holds connections and has to be closed. */
 export type OpenImageService = ImageService & { close(): Promise<void> };
 
 /**
- * Opens the image service: reads its records, clears what an interrupted pull left.
+ * Opens the image service: reads its records, and clears what an interrupted pull left behind.
  * @throws invalid for a bad registry configuration; whatever the stores throw
  */
 export async function openImageService(options: ImageServiceOptions): Promise<OpenImageService> {
@@ -153,7 +153,7 @@ class Service implements OpenImageService {
     reference: string,
     options: { force: boolean; noPrune: boolean; usedBy(imageId: string): { id: string; running: boolean }[] },
   ): Promise<ImageDeletion[]> {
-    // `noPrune` spares untagged parents, which only a builder makes: no image here has a parent.
+    // `noPrune` spares untagged parents, which only a builder makes; no image here has a parent.
     return this.#changes.run(async () => {
       const image = this.store.resolve(reference);
       const effects: RemovalEffects = {
@@ -187,7 +187,7 @@ class Service implements OpenImageService {
     await this.#http.close();
   }
 
-  /** Deletes layers that no image or container needs: leftovers of interrupted pulls and removals. */
+  /** Deletes layers that no image or container needs, left over from interrupted pulls and removals. */
   collectGarbage(): Promise<void> {
     return this.#changes.run(() => this.#collect());
   }
@@ -202,7 +202,7 @@ class Service implements OpenImageService {
       .list()
       .map(({ chainId }) => chainId)
       .filter((chain) => !used.has(chain));
-    // Children first: a layer can't go before what stands on it.
+    // Children first: a layer can only be deleted after the layers on top of it.
     const ordered = unused.map((chain) => ({ chain, depth: depth(chain) })).sort((a, b) => b.depth - a.depth);
     for (const { chain } of ordered) {
       if (await this.#deleteLayer(chain)) log.info({ layer: shortId(chain) }, 'unused layer deleted');
@@ -213,14 +213,14 @@ class Service implements OpenImageService {
     const used = this.store.usedChainIds();
     const released: string[] = [];
     for (const chain of chainIds.toReversed()) {
-      // Whatever another image needs, it needs with everything below.
+      // If another image needs a layer, it also needs everything below it.
       if (used.has(chain) || !(await this.#deleteLayer(chain))) break;
       released.push(chain);
     }
     return released;
   }
 
-  /** False if a pull or a container needs it; a later collection will take it. */
+  /** False if a pull or a container needs it; then a later collection deletes it. */
   async #deleteLayer(chain: string): Promise<boolean> {
     if (this.#held.has(chain)) return false;
     try {
@@ -233,7 +233,7 @@ class Service implements OpenImageService {
   }
 
   async #holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T> {
-    // Under the lock, a running removal has either not looked yet or has finished deleting.
+    // Under the lock, a removal in progress has either not looked yet, or has finished deleting.
     await this.#changes.run(async () => {
       for (const chain of chainIds) this.#held.set(chain, (this.#held.get(chain) ?? 0) + 1);
     });

@@ -29,7 +29,7 @@ const indexSchema = z.object({
   images: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/)),
   /** Normal form of a reference (`docker.io/library/busybox:latest`) to the image's id. */
   references: z.record(z.string(), z.string()),
-  /** When an image was last given a tag by hand, by id. */
+  /** By image id, when a user last gave the image a tag. */
   tagged: z.record(z.string(), z.iso.datetime()).optional(),
 });
 
@@ -47,7 +47,7 @@ export function chainIdsOf(diffIds: string[]): string[] {
   return chain;
 }
 
-/** Where a reference is looked up: with a digest, the tag doesn't count (its content may have changed). */
+/** The form in which a reference is looked up: with a digest, the tag does not count (it may have moved since). */
 function lookupKey(reference: Reference): string {
   const full = withDefaultTag(reference);
   return full.digest ? `${repositoryName(full)}@${full.digest}` : canonicalString(full);
@@ -102,7 +102,7 @@ export class ImageStore {
     return { id, config, rawConfig, chainIds };
   }
 
-  /** Newest first, as `docker images` shows them. */
+  /** Newest first, in the order of `docker images`. */
   list(): Image[] {
     const created = (image: Image) => Date.parse(image.config.created ?? '') || 0;
     return [...this.#images.values()].map((stored) => this.#present(stored)).sort((a, b) => created(b) - created(a));
@@ -127,7 +127,7 @@ export class ImageStore {
     return image;
   }
 
-  /** The image a reference means, without looking at ids. */
+  /** The image that a reference means, without trying it as an id. */
   idOf(reference: Reference): string | undefined {
     return this.#references.get(lookupKey(reference))?.id;
   }
@@ -152,7 +152,7 @@ export class ImageStore {
     return new Set([...this.#images.values()].flatMap((image) => image.chainIds));
   }
 
-  /** Records an image whose layers are in the store; nothing new when it is known. */
+  /** Records an image whose layers are in the store; does nothing if it is already known. */
   async add(id: string, rawConfig: Buffer, config: ImageConfig): Promise<void> {
     if (this.#images.has(id)) return;
     await this.kv.put(configKey(id), rawConfig);
@@ -172,7 +172,7 @@ export class ImageStore {
     if (changed) await this.#save();
   }
 
-  /** Gives an image a tag, as a user asks for it, at this time. */
+  /** Gives an image a tag at a user's request, and records the time. */
   async tag(reference: Reference, id: string): Promise<void> {
     this.#tagged.set(id, new Date());
     const key = lookupKey(reference);
@@ -180,7 +180,7 @@ export class ImageStore {
     await this.#save();
   }
 
-  /** Removes one reference; nothing happens when there is none. */
+  /** Removes one reference; does nothing if it does not exist. */
   async unrefer(reference: Reference): Promise<void> {
     if (this.#references.delete(lookupKey(reference))) await this.#save();
   }
@@ -208,7 +208,7 @@ export class ImageStore {
     };
   }
 
-  /** Writes the index as it is when its turn comes: writes never overtake each other. */
+  /** Writes the index in its state when its turn comes, so that writes never overtake each other. */
   #save(): Promise<void> {
     const saved = this.#saving.then(() => {
       const index: z.infer<typeof indexSchema> = {

@@ -1,11 +1,11 @@
 /**
- * Images: pulls them from registries and keeps records of those that are stored.
+ * Images: pulls them from registries and keeps records of the stored ones.
  *
- * It speaks the registry HTTP API v2 (OCI distribution-spec) with token and basic authentication, mirrors and resumed
- * downloads; verifies everything it takes by digest; turns layers' blobs into tars; and decides what `docker rmi` removes.
- * It relies on the port layer for keeping layers (`LayerStore`, which reads the tars) and records (`KeyValueStore`), and on
- * a local directory for blobs on their way. It never looks into a tar, never runs anything, and knows no HTTP status of the
- * Docker API: its errors are CaissonError kinds with Docker's words.
+ * It speaks the registry HTTP API v2 (OCI distribution-spec) with token and basic authentication, mirrors and resumed downloads; verifies
+ * everything it fetches by digest; turns layers' blobs into tars; and decides what `docker rmi` removes. It relies on the port layer for
+ * storing layers (`LayerStore`, which reads the tars) and records (`KeyValueStore`), and on a local directory for blobs in transit. It
+ * never looks into a tar, never runs anything, and knows no HTTP status of the Docker API: its errors are CaissonError kinds with Docker's
+ * words.
  */
 export { decompress, sniffCompression } from './decompress.js';
 export { commitReference } from './image-commit.js';

@@ -1,6 +1,6 @@
 /**
- * Brings layers from a registry into the layer store: downloads side by side, writes in order, each blob and each layer
- * once however many pulls want it.
+ * Brings layers from a registry into the layer store: downloads in parallel, writes in order, and handles each blob and each layer only
+ * once, however many pulls want it.
  */
 import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
@@ -37,7 +37,7 @@ export interface FetchOptions {
   progress(message: ProgressMessage): void;
 }
 
-/** The layer's disk is made: the next one can be written on it. */
+/** The layer's disk is complete, so the next layer can be written on it. */
 const APPLIED = Symbol('applied');
 
 interface Spooled {
@@ -58,11 +58,11 @@ export class LayerFetcher {
   ) {}
 
   /**
-   * Makes sure all of `wanted` (lowest first) are in the store.
-   * @throws as downloadBlob and LayerStore.write; what was written stays
+   * Makes sure that all of `wanted` (lowest first) are in the store.
+   * @throws like downloadBlob and LayerStore.write; layers already written stay
    */
   async fetch(wanted: WantedLayer[], options: FetchOptions): Promise<void> {
-    // One failed layer ends the others' downloads of this pull.
+    // When one layer fails, the other downloads of this pull end too.
     const abort = new AbortController();
     const signal = AbortSignal.any([options.signal, abort.signal]);
     // Every layer adds a listener.
@@ -73,12 +73,12 @@ export class LayerFetcher {
       options.progress(layerStatus(layer.descriptor.digest, exists ? 'Already exists' : 'Pulling fs layer'));
       if (!exists) missing.push(layer);
     }
-    // It takes more room when it is unpacked, which is checked then.
+    // Unpacked layers take more space, which is checked while unpacking.
     const bytes = missing.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
     if (missing.length > 0) await this.room?.check(bytes);
     if (missing.length > 0) this.room?.checkQuota(bytes);
     const context = { ...options, signal };
-    // A failed pull returns only after the writes that it aborts have closed their files.
+    // A failed pull returns only after the writes that it aborted have closed their files.
     const writes: Promise<void>[] = [];
     const downloads = missing.map((layer) => this.#download(layer.descriptor, context, options.progress));
     try {
@@ -88,7 +88,7 @@ export class LayerFetcher {
       });
       failed.catch(() => undefined);
       for (const [index, layer] of missing.entries()) {
-        // While one layer is uploaded to the datastore the next one is written, but no third.
+        // While one layer is uploaded to the datastore the next one is written, but not a third.
         await Promise.race([Promise.all([downloads[index], writes[index - 2]]), failed]);
         await new Promise<void>((applied, reject) => {
           const write = this.#write(layer, context, options.progress, applied);
@@ -128,7 +128,7 @@ export class LayerFetcher {
         );
         return { path };
       },
-      // Its own function each time: an image may have the same layer twice.
+      // A new function each time, because an image may have the same layer twice.
       (message) => listener(message),
       options.signal,
     );

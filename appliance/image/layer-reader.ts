@@ -1,6 +1,6 @@
 /**
- * The tar in a layer's blob, read, decompressed and hashed by a separate thread, in parallel with what the engine does with the tar and with
- * the requests that it answers meanwhile.
+ * The tar in a layer's blob, read, decompressed and hashed in a separate thread, so that meanwhile the engine can process the tar and
+ * answer requests.
  */
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -17,30 +17,30 @@ export type FromThread =
   | { digest: string; read: number }
   | { failed: string; kind: string | null };
 
-/** Messages to the thread: to send so many more pieces, or to go on without sending the rest. */
+/** Messages to the thread: send so many more pieces, or go on without sending the rest. */
 export type ToThread = { credit: number } | { detach: true };
 
 const READ_SIZE = 512 * 1024;
 const HEAD_SIZE = 16;
 /** Pieces in transit, of up to 256 KiB each. */
 const AHEAD = 6;
-/** A thread takes 30 ms to start: not worth it for less. */
+/** Starting a thread takes 30 ms, which is not worth it for a smaller blob. */
 const SMALL_BLOB = 2 * 2 ** 20;
 
-/** A layer being read. Must be closed. */
+/** A layer that is being read. Must be closed. */
 export interface LayerReader {
   /** For the layer store. */
   readonly tar: Readable;
-  /** Reads to the end and compares. @throws invalid when the content is not `diffId`; what reading failed with */
+  /** Reads to the end and compares the digest. @throws invalid when the content is not `diffId`; whatever reading failed with */
   verify(diffId: string): Promise<void>;
-  /** Ends it all; safe at any time. */
+  /** Stops everything; safe at any time. */
   close(): Promise<void>;
 }
 
 /**
  * Opens a blob.
  * @param size its length in bytes
- * @param onRead called with the bytes of the blob that were read so far
+ * @param onRead called with the number of bytes of the blob read so far
  * @throws unsupported for an unsupported compression; errors of the filesystem
  */
 export async function readLayer(path: string, size: number, onRead: (bytes: number) => void): Promise<LayerReader> {
@@ -74,7 +74,7 @@ export async function openTar(
   }
 }
 
-/** The thread's program: compiled, also when this is run from its source (by a test). */
+/** The thread's program: compiled, even if this file runs from source (in a test). */
 const PROGRAM = fileURLToPath(
   new URL(
     import.meta.url.endsWith('.ts') ? '../../dist/appliance/image/layer-thread.js' : './layer-thread.js',
@@ -102,7 +102,7 @@ class ThreadedReader implements LayerReader {
     tar.on('error', () => {});
     this.tar = tar;
     this.#digest = new Promise((resolve, reject) => {
-      /** Everything was sent, or a failure was reported. What was sent may still be unread when the thread ends. */
+      /** Everything was sent, or a failure was reported. Some of it may still be unread when the thread ends. */
       let told = false;
       const fail = (error: Error): void => {
         told = true;
@@ -129,7 +129,7 @@ class ThreadedReader implements LayerReader {
         }
       });
       thread.once('error', fail);
-      // Node delivers everything a thread has sent before it reports the thread's end.
+      // Node delivers everything that a thread has sent before it reports the thread's end.
       thread.once('exit', () => {
         if (!told) fail(internal('reading the layer was ended'));
       });

@@ -1,4 +1,4 @@
-/** The tar of a layer on its way into the layer store: hashed as it passes, to its very last byte. */
+/** The tar of a layer on its way into the layer store: hashed as it passes through, to the very last byte. */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { PassThrough, type Readable } from 'node:stream';
@@ -7,8 +7,8 @@ import { invalid } from '../../src/common/errors.js';
 const BUFFER = 1024 * 1024;
 
 /**
- * Passes `source` on as {@link LayerTar.tar} and hashes it. A reader of a tar stops at its end marker, a digest covers
- * what follows too: `verify()` reads on to the end.
+ * Passes `source` on as {@link LayerTar.tar} and hashes it. A reader of a tar stops at its end marker, but the digest also covers what
+ * follows: `verify()` reads on to the end.
  */
 export class LayerTar {
   /** For the layer store. */
@@ -51,7 +51,7 @@ export class LayerTar {
     return `sha256:${hash.digest('hex')}`;
   }
 
-  /** Reads to the end and compares. @throws invalid when the content is not `diffId`; what the source failed with */
+  /** Reads to the end and compares the digest. @throws invalid when the content is not `diffId`; whatever the source failed with */
   async verify(diffId: string): Promise<void> {
     this.#resolveDetach();
     const digest = await this.#pumped;
@@ -59,7 +59,7 @@ export class LayerTar {
       throw invalid(`layers from manifest don't match image configuration: ${digest} is not ${diffId}`);
   }
 
-  /** Ends it all; safe at any time. */
+  /** Stops everything; safe at any time. */
   async close(): Promise<void> {
     this.source.destroy();
     this.#stream.destroy();

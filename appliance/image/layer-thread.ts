@@ -1,4 +1,4 @@
-/** The thread of `layer-reader.ts`: reads, decompresses and hashes one layer, and passes on as much as it is asked for. */
+/** The thread of `layer-reader.ts`: reads, decompresses and hashes one layer, and sends as much of it as is requested. */
 import { createHash } from 'node:crypto';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { CaissonError, messageOf } from '../../src/common/errors.js';
@@ -7,7 +7,7 @@ import { type FromThread, openTar, type ToThread } from './layer-reader.js';
 const { path, ahead } = workerData as { path: string; ahead: number };
 const port = parentPort as MessagePort;
 
-/** Pieces that may be sent before the reader has asked for another one. */
+/** Pieces that may be sent before the reader must ask for more. */
 let credit = ahead;
 let detached = false;
 let wake: (() => void) | null = null;
@@ -36,7 +36,7 @@ try {
       });
     if (detached) continue;
     credit--;
-    // Of its own, and no part of a larger one: it goes to the other thread and is gone here.
+    // Only a buffer that holds nothing else can be transferred: it moves to the other thread and is gone here.
     const own = piece.byteLength === piece.buffer.byteLength && piece.buffer instanceof ArrayBuffer;
     const chunk = own ? new Uint8Array(piece.buffer as ArrayBuffer) : new Uint8Array(piece);
     tell({ chunk, read }, [chunk.buffer]);

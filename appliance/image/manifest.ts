@@ -23,12 +23,12 @@ import {
 import { isDigest } from './reference.js';
 import type { FetchedManifest } from './registry-client.js';
 
-/** The largest accepted image configuration; usual ones have a few KiB. */
+/** The largest accepted image configuration; most have a few KiB. */
 export const CONFIG_SIZE_MAX = 4 * 1024 * 1024;
-/** As Docker (`maxLayerDepth`). */
+/** The same as Docker's `maxLayerDepth`. */
 export const LAYERS_MAX = 125;
 export const DEPTH_EXCEEDED = 'max depth exceeded';
-/** How well an entry without a platform fits: worse than any that names a fitting one. */
+/** How well an entry without a platform fits: worse than any that names a suitable one. */
 const UNNAMED = 0.1;
 
 const text = z.string().optional();
@@ -68,7 +68,7 @@ export type Manifest =
 
 /**
  * Parses a manifest as a registry sent it.
- * @param name for messages: the reference asked for
+ * @param name for messages: the reference that was asked for
  * @throws unsupported for schema 1; invalid for anything malformed, and for manifests of Docker's own that are not images
  */
 export function parseManifest(fetched: Pick<FetchedManifest, 'body' | 'mediaType'>, name: string): Manifest {
@@ -126,7 +126,7 @@ function parseIndex(body: Buffer): Manifest {
     kind: 'index',
     manifests: manifests.map(({ platform, ...descriptor }) => {
       checkDescriptor(descriptor);
-      // A configuration without a type is not an image's.
+      // A platform with neither an operating system nor an architecture counts as not given.
       const named = platform !== undefined && (platform.os !== '' || platform.architecture !== '');
       return { ...descriptor, platform: named ? platformOf(platform) : undefined };
     }),
@@ -139,8 +139,8 @@ function checkDescriptor({ digest, size }: Descriptor): void {
 }
 
 /**
- * The entry of an index that fits best; the first of equals. Entries without a platform come after those with one; attestations,
- * which have `unknown/unknown`, fit nowhere.
+ * The best-fitting entry of an index; the first one among equals. Entries without a platform come after those with one; attestations, whose
+ * platform is `unknown/unknown`, never fit.
  * @throws notFound in Docker's words
  */
 export function selectManifest(index: Manifest & { kind: 'index' }, wanted?: Platform): Descriptor {

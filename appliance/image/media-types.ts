@@ -10,10 +10,10 @@ export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
 
-/** Types named in the request. A registry that has only schema 1 may answer with that anyway. */
+/** Types named in the request. A registry that only has schema 1 may answer with that all the same. */
 export const MANIFEST_MEDIA_TYPES = [DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST];
 
-/** Configuration types that Docker accepts in its own manifests: old images' configurations carry the type they were sent with. */
+/** Configuration types that Docker accepts in its own manifests: the configurations of old images have the type they were sent with. */
 const IMAGE_CONFIGS = new Set([
   DOCKER_CONFIG,
   OCI_CONFIG,
@@ -24,7 +24,7 @@ const IMAGE_CONFIGS = new Set([
 ]);
 const CLASSES: Record<string, string> = { 'application/vnd.docker.plugin.v1+json': 'plugin' };
 
-/** Media types of configurations and layers: exact ones, and prefixes that a dot and more may follow. */
+/** Media types of configurations and layers: exact ones, and prefixes that may be followed by a dot and more. */
 const SUPPORTED = [
   'application/vnd.oci.image',
   'application/vnd.docker',
@@ -34,14 +34,14 @@ const SUPPORTED = [
   '',
 ];
 
-/** Looks at the configuration of one of Docker's own manifests. @throws invalid in Docker's words */
+/** Checks the type of a configuration in one of Docker's own manifests. @throws invalid in Docker's words */
 export function checkImageConfig(mediaType: string): void {
   if (IMAGE_CONFIGS.has(mediaType)) return;
   throw invalid(`Encountered remote "${mediaType}"(${CLASSES[mediaType] ?? 'unknown'}) when fetching`);
 }
 
 /**
- * Looks at what a manifest refers to. A non-distributable layer is treated like any other if the registry has it.
+ * Checks a type that a manifest refers to. A non-distributable layer is treated like any other if the registry has it.
  * @throws unsupported in Docker's words
  */
 export function checkSupported(mediaType: string): void {

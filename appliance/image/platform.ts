@@ -9,7 +9,7 @@ export interface Platform {
   readonly variant: string;
 }
 
-/** What the container VMs are. */
+/** The platform of the container VMs. */
 export const DEFAULT_PLATFORM: Platform = { os: 'linux', architecture: 'amd64', variant: '' };
 
 /** Processor features of the levels of x86-64 (its ABI, "Micro-architecture levels"), as Linux names them. */
@@ -19,7 +19,7 @@ const LEVELS: readonly string[][] = [
 ];
 let host: Platform | undefined;
 
-/** The highest level that container VMs run here. Never v4, even if the processor has it: an emulated one does not. */
+/** The highest level that container VMs run here. Never v4, even if the processor has it, because an emulated processor does not. */
 export function hostPlatform(): Platform {
   host ??= { ...DEFAULT_PLATFORM, variant: `v${levelOf(cpuFlags())}` };
   return host;
@@ -50,7 +50,7 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   armel: 'arm',
 };
 
-/** As GOARCH has them. */
+/** Names of architectures as in GOARCH. */
 const KNOWN_ARCHITECTURES = new Set(
   '386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x sparc64 wasm'.split(' '),
 );
@@ -61,7 +61,7 @@ function normalise(os: string, architecture: string, variant: string): Platform 
   const arch = (Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined) ?? name;
   let kind = variant.toLowerCase();
   if (kind !== '' && /^\d/.test(kind)) kind = `v${kind}`;
-  // Variants that every machine of the architecture has are treated as equal.
+  // Variants that every machine of an architecture has are treated as no variant.
   if ((arch === 'amd64' && kind === 'v1') || (arch === 'arm64' && kind === 'v8')) kind = '';
   if (arch === 'arm' && kind === '') kind = name === 'armel' ? 'v6' : 'v7';
   return { os: os.toLowerCase(), architecture: arch, variant: kind };
@@ -85,7 +85,7 @@ export function parsePlatform(text: string): Platform {
   return platform;
 }
 
-/** From the fields of a descriptor or an image's configuration; if no operating system is named, it is this one. */
+/** From the fields of a descriptor or of an image's configuration. If no operating system is named, ours is assumed. */
 export function platformOf(fields: { os: string; architecture: string; variant?: string | undefined }): Platform {
   return normalise(fields.os || DEFAULT_PLATFORM.os, fields.architecture, fields.variant ?? '');
 }
@@ -96,8 +96,8 @@ export function formatPlatform(platform: Platform): string {
 }
 
 /**
- * How well something built for `offered` runs on `wanted`: 0 not at all, higher is better. A variant `vN` of arm and
- * amd64 also runs what was built for a lower one, and amd64 what was built for 386.
+ * How well something built for `offered` runs on `wanted`: 0 not at all, higher is better. A variant `vN` of arm and amd64 also runs what
+ * was built for a lower one, and amd64 also runs what was built for 386.
  */
 export function platformMatch(wanted: Platform, offered: Platform): number {
   if (wanted.os !== offered.os) return 0;
@@ -109,10 +109,7 @@ export function platformMatch(wanted: Platform, offered: Platform): number {
   return need <= have ? 1 + need : 0;
 }
 
-/**
- * Docker's sentence for an image whose configuration names another platform than this one and that nobody asked for; null for one that
- * runs here.
- */
+/** Docker's warning for an image of another platform that nobody asked for explicitly; null for an image that runs here. */
 export function platformWarning(config: {
   os: string;
   architecture: string;
@@ -120,7 +117,7 @@ export function platformWarning(config: {
 }): string | null {
   const offered = platformOf(config);
   if (platformMatch(hostPlatform(), offered) > 0) return null;
-  // As written, where Docker's messages show it like that.
+  // Not normalised: Docker's message shows it as it is written.
   const name =
     config.os === '' ? 'unknown' : [config.os, config.architecture, config.variant].filter(Boolean).join('/');
   return `The requested image's platform (${name}) does not match the detected host platform (${formatPlatform(hostPlatform())}) and no specific platform was requested`;

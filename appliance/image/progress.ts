@@ -1,4 +1,4 @@
-/** The lines of a pull as Docker's JSON message stream words them (moby `pkg/jsonmessage`, `pkg/streamformatter`). */
+/** The progress lines of a pull, worded as in Docker's JSON message stream (moby `pkg/jsonmessage`, `pkg/streamformatter`). */
 import { humanSize } from '../../src/common/human-size.js';
 import { shortId } from '../../src/common/ids.js';
 import type { ProgressMessage } from './types.js';
@@ -34,7 +34,7 @@ export function layerProgress(digest: string, status: string, current: number, t
 const INTERVAL_MS = 100;
 const STEP_BYTES = 512 * 1024;
 
-/** Thins out progress as Docker does: one line per percent or 512 KiB, at most ten a second, and always the last. */
+/** Reduces progress as Docker does: one line per percent or 512 KiB, at most ten a second, and always the last one. */
 export class ProgressMeter {
   #lastBytes = 0;
   #lastTime = 0;

@@ -1,6 +1,6 @@
 /**
- * Image references: the grammar of the distribution project ("reference" package, as dockerd and every registry client use
- * it), Docker's normal form (`docker.io/library/…`) and its familiar form (`busybox`). The wording of the errors is Docker's.
+ * Image references: the grammar of the distribution project (its "reference" package, which dockerd and every registry client use),
+ * Docker's normal form (`docker.io/library/…`) and its familiar form (`busybox`). The errors are worded like Docker's.
  */
 import { invalid } from '../../src/common/errors.js';
 
@@ -20,10 +20,10 @@ const digest = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{
 const REFERENCE = new RegExp(`^(${domain})/(${path})(?::(${tag}))?(?:@(${digest}))?$`);
 const TAG = new RegExp(`^${tag}$`);
 const IDENTIFIER = /^[a-f0-9]{64}$/;
-/** No reference can be longer; keeps the expressions above off hostile megabytes. */
+/** No reference can be longer; keeps megabytes of hostile input away from the expressions above. */
 const REFERENCE_LENGTH_MAX = 1024;
 
-/** Hex digits of the digests that can be verified. */
+/** Number of hex digits of the digests that can be verified. */
 const DIGEST_LENGTHS: Readonly<Record<string, number>> = { sha256: 64, sha384: 96, sha512: 128 };
 
 /** A reference in normal form: always with a domain. */
@@ -91,7 +91,7 @@ export function parseReference(text: string): Reference {
   };
 }
 
-/** Where the registry's name ends: only something that looks like a host is one, everything else is on Docker Hub. */
+/** Where the registry's name ends: only something that looks like a host is a registry, everything else is on Docker Hub. */
 function splitDomain(name: string): [string, string] {
   const slash = name.indexOf('/');
   if (slash < 0) return [DEFAULT_DOMAIN, OFFICIAL_PREFIX + name];
@@ -108,7 +108,7 @@ function splitDomain(name: string): [string, string] {
 }
 
 /**
- * The reference of a pull as it comes over the Docker API: a name, and a tag that may also be a digest.
+ * The reference of a pull as the Docker API passes it: a name, and a tag that may also be a digest.
  * @throws invalid in Docker's words
  */
 export function joinReference(name: string, tagOrDigest: string): Reference {
@@ -120,7 +120,7 @@ export function joinReference(name: string, tagOrDigest: string): Reference {
   return { ...repository, tag: tagOrDigest, ...(reference.digest ? { digest: reference.digest } : {}) };
 }
 
-/** The reference with the tag `latest` when it has neither tag nor digest. */
+/** The reference with the tag `latest` if it has neither tag nor digest. */
 export function withDefaultTag(reference: Reference): Reference {
   return reference.tag === undefined && reference.digest === undefined ? { ...reference, tag: DEFAULT_TAG } : reference;
 }
@@ -130,7 +130,7 @@ export function repositoryName(reference: Reference): string {
   return `${reference.domain}/${reference.path}`;
 }
 
-/** `busybox`, `127.0.0.1:5000/busybox`: the name without tag and digest as Docker shows it. */
+/** `busybox`, `127.0.0.1:5000/busybox`: the name as Docker shows it, without tag and digest. */
 export function familiarName(reference: Reference): string {
   if (reference.domain !== DEFAULT_DOMAIN) return repositoryName(reference);
   const official = /^library\/([^/]+)$/.exec(reference.path);
@@ -150,7 +150,7 @@ export function canonicalString(reference: Reference): string {
   return repositoryName(reference) + suffix(reference);
 }
 
-/** What `docker inspect` and friends take: a full id (with or without `sha256:`) or a reference. */
+/** What `docker inspect` and the like accept: a full id (with or without `sha256:`) or a reference. */
 export type AnyReference = { kind: 'id'; id: string } | { kind: 'named'; reference: Reference };
 
 /** @throws invalid in Docker's words */

@@ -7,7 +7,7 @@ import { type HttpClient, type HttpResponse, readBody } from './http.js';
 import { RegistryFailure, statusFailure } from './registry-errors.js';
 import type { RegistryAuth } from './types.js';
 
-/** One challenge of a `WWW-Authenticate` header. */
+/** One challenge in a `WWW-Authenticate` header. */
 export interface Challenge {
   /** Lower case. */
   readonly scheme: string;
@@ -18,11 +18,11 @@ export interface Challenge {
 const TOKEN_BODY_MAX = 1024 * 1024;
 /** Token specification: "if omitted, this defaults to 60 seconds". */
 const DEFAULT_LIFETIME_S = 60;
-/** A token this close to its end is not used for a new request. */
+/** A token this close to its expiry is not used for a new request. */
 const RENEW_BEFORE_MS = 5_000;
 const CLIENT_ID = 'caisson';
 
-/** Parses the challenges of a `WWW-Authenticate` header; what can't be read is left out. */
+/** Parses the challenges of a `WWW-Authenticate` header; unreadable ones are left out. */
 export function parseChallenges(headers: string | string[] | undefined): Challenge[] {
   const challenges: Challenge[] = [];
   for (const header of [headers ?? []].flat()) {
@@ -42,7 +42,7 @@ export function parseChallenges(headers: string | string[] | undefined): Challen
   return challenges;
 }
 
-/** User name and password of an `X-Registry-Auth`, from either of its two forms. */
+/** User name and password from an `X-Registry-Auth`, in either of its two forms. */
 export function basicCredentials(auth: RegistryAuth): { user: string; password: string } | undefined {
   if (auth.username) return { user: auth.username, password: auth.password ?? '' };
   if (!auth.auth) return undefined;
@@ -54,13 +54,13 @@ export function basicCredentials(auth: RegistryAuth): { user: string; password: 
 const basicHeader = (credentials: { user: string; password: string }): string =>
   `Basic ${Buffer.from(`${credentials.user}:${credentials.password}`).toString('base64')}`;
 
-/** Knows how to authenticate to one registry for one purpose; keeps and renews the token. */
+/** Authenticates to one registry for one purpose; keeps and renews the token. */
 export class Authorizer {
   #challenge: Challenge | undefined;
   #token: { value: string; expires: number } | undefined;
   #renewal: Promise<string> | undefined;
 
-  /** @param scope `repository:library/busybox:pull`, or null to only check credentials */
+  /** @param scope `repository:library/busybox:pull`, or null to check only the credentials */
   constructor(
     private readonly http: HttpClient,
     private readonly registry: { url: string; insecure: boolean },
@@ -69,8 +69,8 @@ export class Authorizer {
   ) {}
 
   /**
-   * Learns from a 401 how the registry wants to be asked.
-   * @returns false when nothing new came of it: the credentials don't suffice
+   * Learns from a 401 how the registry wants to be authenticated to.
+   * @returns false if that is nothing new, which means that the credentials do not suffice
    */
   learn(response: HttpResponse): boolean {
     const challenges = parseChallenges(response.headers['www-authenticate']);
@@ -80,14 +80,14 @@ export class Authorizer {
     const known = this.#challenge;
     this.#challenge = challenge;
     if (challenge.scheme === 'basic') return known === undefined && basicCredentials(this.auth) !== undefined;
-    // A token that was refused: a new one may do better (it may have expired meanwhile).
+    // The token was refused. It may have expired meanwhile, so try a new one.
     this.#token = undefined;
     return true;
   }
 
   /**
    * The `Authorization` header to send now, if any.
-   * @param request what it is for, to begin messages with
+   * @param request the request it is for, which error messages begin with
    * @throws unauthorized, RegistryFailure from the token server
    */
   async header(request: string, signal: AbortSignal): Promise<string | undefined> {
@@ -100,7 +100,7 @@ export class Authorizer {
     }
     if (this.#token && this.#token.expires - RENEW_BEFORE_MS > Date.now()) return `Bearer ${this.#token.value}`;
     const challenge = this.#challenge;
-    // Layers are fetched side by side: one of them renews the token for all.
+    // Layers are fetched in parallel: one of the requests renews the token for all.
     this.#renewal ??= this.#fetchToken(challenge, signal).finally(() => {
       this.#renewal = undefined;
     });
@@ -154,7 +154,7 @@ export class Authorizer {
       });
     }
     const value = parsed?.token || parsed?.access_token;
-    // A header value: anything else would split the request.
+    // It becomes a header value, where other characters would split the request.
     if (typeof value !== 'string' || !/^[\x21-\x7e]+$/.test(value)) {
       throw new RegistryFailure('unauthorized', 'authorization server did not include a token in the response', {
         retriable: false,

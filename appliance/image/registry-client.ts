@@ -21,7 +21,7 @@ export interface FetchedManifest {
   readonly body: Buffer;
 }
 
-/** The digest of `data` by the algorithm of `like`. */
+/** The digest of `data`, by the same algorithm as `like`. */
 export function digestLike(like: string, data: Uint8Array): string {
   const algorithm = like.slice(0, like.indexOf(':'));
   return `${algorithm}:${createHash(algorithm).update(data).digest('hex')}`;
@@ -44,7 +44,7 @@ export class RegistryClient {
 
   /**
    * Finds out whether a registry answers, and what authentication it asks for.
-   * @throws RegistryFailure with `unreachable` when none does
+   * @throws RegistryFailure, with `unreachable` if it does not answer
    */
   async ping(signal: AbortSignal): Promise<void> {
     const response = await this.#send('GET', '/v2/', {}, signal, undefined);
@@ -63,7 +63,7 @@ export class RegistryClient {
     }
   }
 
-  /** The digest a tag has on the registry now, if the registry says so; does not count against its rate limit. @throws RegistryFailure */
+  /** The digest that a tag has on the registry now, if it tells; does not count against its rate limit. @throws RegistryFailure */
   async headManifest(tagOrDigest: string, signal: AbortSignal): Promise<string | undefined> {
     const response = await this.#request('HEAD', this.#path('manifests', tagOrDigest), manifestHeaders(), signal);
     response.body.destroy();
@@ -90,8 +90,8 @@ export class RegistryClient {
   }
 
   /**
-   * Starts to fetch a blob; the content is not verified here.
-   * @param offset first byte wanted; the answer says with `offset` where it really begins
+   * Begins to fetch a blob; the content is not verified here.
+   * @param offset first byte wanted; the returned `offset` is where the content really begins
    * @throws RegistryFailure
    */
   async blob(digest: string, offset: number, signal: AbortSignal): Promise<{ offset: number; response: HttpResponse }> {
@@ -112,7 +112,7 @@ export class RegistryClient {
     return `/v2/${this.repository}/${kind}/${reference}`;
   }
 
-  /** A request with authentication; a 401 is retried once with what its challenge asks for. */
+  /** Sends a request with authentication; a 401 is retried once, as its challenge demands. */
   async #request(
     method: 'GET' | 'HEAD',
     path: string,
@@ -128,7 +128,7 @@ export class RegistryClient {
     }
     if (response.status === 200 || response.status === 206) return response;
     const body = await readBody(response, ERROR_BODY_MAX, signal).catch((error) => {
-      // Only the message is lost, unless the caller has gone.
+      // Only the message is lost, unless the caller has cancelled.
       if (signal.aborted) throw error;
       return Buffer.alloc(0);
     });
@@ -155,8 +155,8 @@ export class RegistryClient {
 const manifestHeaders = (): Record<string, string> => ({ accept: MANIFEST_MEDIA_TYPES.join(', ') });
 
 /**
- * The first endpoint that a registry answers at.
- * @throws what the last one failed with
+ * The first endpoint at which a registry answers.
+ * @throws the last one's failure
  */
 export async function connect(
   http: HttpClient,

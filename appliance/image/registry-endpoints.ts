@@ -1,14 +1,14 @@
-/** Which URLs stand for a registry's name: https, plain http where that is allowed, and Docker Hub's mirrors. */
+/** Which URLs a registry's name stands for: https, plain http where that is allowed, and Docker Hub's mirrors. */
 import { BlockList, isIP } from 'node:net';
 import { invalid } from '../../src/common/errors.js';
 
-/** As `VchConfig['registry']`. */
+/** The same as `VchConfig['registry']`. */
 export interface RegistryConfig {
   /** URLs of mirrors of Docker Hub. */
   mirrors: string[];
-  /** `host`, `host:port` or CIDR: TLS certificates are not checked, plain http is tried. */
+  /** `host`, `host:port` or CIDR: TLS certificates are not checked, and plain http is tried. */
   insecure: string[];
-  /** PEM certificates trusted besides the system's. */
+  /** PEM certificates trusted in addition to the system's. */
   certificateAuthorities: string[];
 }
 
@@ -30,15 +30,15 @@ export function isDockerHub(domain: string): boolean {
   return HUB_NAMES.has(domain);
 }
 
-/** Decides by configuration; made once. */
+/** Decides by the configuration, which does not change. */
 export class RegistryEndpoints {
   readonly #insecureNames = new Set<string>();
   readonly #insecureNetworks = new BlockList();
-  /** Of these those that the configuration names. */
+  /** The networks among these that the configuration names. */
   readonly #namedNetworks = new BlockList();
   readonly #mirrors: string[];
 
-  /** @throws invalid for a mirror or insecure registry that can't be meant */
+  /** @throws invalid for a mirror or insecure registry that makes no sense */
   constructor(config: Pick<RegistryConfig, 'mirrors' | 'insecure'>) {
     this.#insecureNetworks.addSubnet('127.0.0.0', 8, 'ipv4');
     this.#insecureNetworks.addAddress('::1', 'ipv6');
@@ -64,7 +64,7 @@ export class RegistryEndpoints {
     this.#insecureNames.add(entry.toLowerCase());
   }
 
-  /** True for loopback and what the configuration names. */
+  /** True for loopback addresses, and for what the configuration names. */
   isInsecure(domain: string): boolean {
     return domain.toLowerCase().replace(/:\d+$/, '') === 'localhost' || this.#isNamed(domain, this.#insecureNetworks);
   }
@@ -78,7 +78,7 @@ export class RegistryEndpoints {
     return family !== 0 && networks.check(address, family === 4 ? 'ipv4' : 'ipv6');
   }
 
-  /** True for a host (with port, where it has one) that an administrator has named, as a mirror or as insecure. */
+  /** True for a host (with its port, if any) that an administrator has named as a mirror or as insecure. */
   isConfigured(host: string): boolean {
     return this.#mirrors.some((url) => new URL(url).host === host) || this.#isNamed(host, this.#namedNetworks);
   }

@@ -1,4 +1,4 @@
-/** What can go wrong between us and a registry, in the words of Docker (which are Go's for the network part). */
+/** What can go wrong between us and a registry, in Docker's words (which are Go's for network errors). */
 import { CaissonError, cancelled, type ErrorKind, errnoOf } from '../../src/common/errors.js';
 import { familiarName, familiarString, type Reference } from './reference.js';
 
@@ -100,7 +100,7 @@ function transportReason(url: URL, error: unknown): [string, ErrorKind] {
   }
 }
 
-/** Messages of errors that came without a body (a HEAD, a proxy): distribution-spec codes and their usual text. */
+/** Messages for errors that came without a body (a HEAD, a proxy): distribution-spec codes and their usual text. */
 const BY_STATUS: Readonly<Record<number, [code: string, message: string]>> = {
   401: ['UNAUTHORIZED', 'authentication required'],
   403: ['DENIED', 'requested access to the resource is denied'],
@@ -161,7 +161,7 @@ function errorOfBody(body: string): [code: string, message: string] | undefined 
   }
 }
 
-/** A failure of a pull as Docker tells its user (moby `distribution/errors.go`): says what was not found. */
+/** Words the failure of a pull for Docker's users (moby `distribution/errors.go`): says what was not found. */
 export function pullFailure(error: unknown, reference: Reference): unknown {
   if (!(error instanceof RegistryFailure)) return error;
   const because = error.message;

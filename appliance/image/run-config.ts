@@ -1,14 +1,14 @@
 /**
- * `container.Config` of Docker's API: how a process is run. Requests that make containers and the configurations of images have the same
- * fields, and Docker reads both with the same types. Fields that the engine makes no use of are here too, because Docker refuses them
- * when they have another type.
+ * `container.Config` of Docker's API: how a process is run. Requests that create containers and the configurations of images have the same
+ * fields, and Docker reads both with the same types. Fields that the engine does not use are here too, because Docker refuses them if they
+ * have another type.
  */
 import { z } from 'zod';
 import { duration, goType, int, nothing, strSlice } from '../../src/common/go-json.js';
 
 const text = z.string().nullish();
 const texts = z.array(z.string()).nullish();
-/** Old clients send a list as a single text. */
+/** Old clients send a list as a single string. */
 const command = strSlice.nullish();
 const bool = z.boolean().nullish();
 /** Nanoseconds. */

@@ -1,8 +1,8 @@
-/** Work that several pulls want at once and that is done once: a blob's download, a layer's writing. */
+/** Work that several pulls want at the same time, and that is done only once: downloading a blob, writing a layer. */
 import { cancelled } from '../../src/common/errors.js';
 import { unlessAborted } from '../../src/common/unless-aborted.js';
 
-/** Runs one piece of work; `signal` fires when nobody wants it any more. */
+/** Does one piece of work; `signal` fires when nobody wants it any more. */
 export type SharedWork<T, E> = (context: { signal: AbortSignal; emit(event: E): void }) => Promise<T>;
 
 /** A share in a finished piece of work. Its owner must call `release()`. */
@@ -22,8 +22,8 @@ interface Task<T, E> {
 }
 
 /**
- * Single flight by key: the first caller starts the work, others join it. The work is aborted when the last of them has
- * gone; its value is disposed of when the last lease is released.
+ * Runs one task per key: the first caller starts it, and others join. It is aborted when the last caller has left; its value is disposed of
+ * when the last lease is released.
  */
 export class SharedTasks<T, E> {
   readonly #tasks = new Map<string, Task<T, E>>();
@@ -32,10 +32,10 @@ export class SharedTasks<T, E> {
   constructor(private readonly dispose: (value: T) => Promise<void> = async () => {}) {}
 
   /**
-   * Joins or starts the work named `key`.
-   * @param listener gets the work's events from now on, the latest one first
-   * @param signal removes this caller; the work goes on for the others
-   * @throws whatever the work throws; cancelled when `signal` fires. A caller who had joined another's work that failed
+   * Joins or starts the task named `key`.
+   * @param listener gets the task's events from now on, beginning with the latest one
+   * @param signal removes this caller; the task continues for the others
+   * @throws whatever the task throws; cancelled when `signal` fires. A caller that had joined a task of somebody else, which then failed,
    *   starts it again for itself: the other's registry or credentials may have been the reason.
    */
   async join(
@@ -76,7 +76,7 @@ export class SharedTasks<T, E> {
       // In a later turn, so that the task is registered before the work's first event.
       result: Promise.resolve().then(() => work({ signal: controller.signal, emit })),
     };
-    // A failed task is not joined again. The rejection reaches its holders; this only keeps it from counting as unhandled.
+    // A failed task is not joined again. Its holders get the rejection; this handler also keeps it from counting as unhandled.
     task.result.catch(() => this.#forget(key, task));
     this.#tasks.set(key, task);
     return task;

@@ -1,21 +1,21 @@
-/** The image side of the endpoint, as the Docker personality uses it. */
+/** The endpoint's images, as the Docker personality uses them. */
 import type { Readable } from 'node:stream';
 import type { Reference } from './reference.js';
 
-/** The parts of an OCI/Docker image config that the engine acts on (image-spec config.md). */
+/** The parts of an image configuration that the engine acts on (image-spec config.md). */
 export interface ImageConfig {
   created?: string;
   author?: string;
-  /** Of an image that was committed: the id of the one it was made of. */
+  /** For a committed image, the id of the image that its container was based on. */
   parent?: string;
   comment?: string;
   docker_version?: string;
-  /** '' when it is not named. */
+  /** '' if it is not named. */
   architecture: string;
   os: string;
   variant?: string;
   'os.version'?: string;
-  /** What is shown of the container that an image of old was made of. */
+  /** For old images, a description of the container that the image was made from. */
   container_config?: object;
   config: {
     User?: string;
@@ -52,7 +52,7 @@ export interface Image {
   rawConfig: Buffer;
   /** Familiar form: `busybox:latest`, `127.0.0.1:5000/busybox:latest`. Sorted. */
   repoTags: string[];
-  /** When it was last given a tag; a pull gives none in this sense. */
+  /** When a user last gave it a tag; a pull does not count. */
   taggedAt: Date | null;
   /** `127.0.0.1:5000/busybox@sha256:…` */
   repoDigests: string[];
@@ -64,7 +64,7 @@ export interface Image {
   size: number;
 }
 
-/** A line of the pull stream, as Docker's JSON message stream has it. */
+/** A line of a pull's output, as in Docker's JSON message stream. */
 export interface ProgressMessage {
   status?: string;
   id?: string;
@@ -86,17 +86,17 @@ export interface RegistryAuth {
 
 export interface PullOptions {
   auth?: RegistryAuth;
-  /** `os/arch[/variant]`; default linux/amd64. */
+  /** `os/arch[/variant]`; the default is linux/amd64. */
   platform?: string;
   signal?: AbortSignal;
   progress(message: ProgressMessage): void;
 }
 
-/** An image to be made of a container. */
+/** An image to be made from a container. */
 export interface CommitOptions {
-  /** The image that the container stands on. */
+  /** The image that the container is based on. */
   base: Image;
-  /** What was changed since, as an uncompressed tar; nothing but the archive's end: no layer. Destroyed at the end. */
+  /** The changes since, as an uncompressed tar. If it has only the archive's end, no layer is made. Destroyed at the end. */
   layer: Readable;
   /** The image's `config`, and further members of its configuration document. */
   config: object;
@@ -105,7 +105,7 @@ export interface CommitOptions {
   comment: string;
   /** The command, for the history. */
   createdBy: string;
-  /** With a tag; null: none. */
+  /** Includes a tag; null: no reference. */
   reference: Reference | null;
   signal?: AbortSignal;
 }
@@ -127,14 +127,14 @@ export interface ImageService {
   /** Pulls one reference (`name[:tag|@digest]`, tag default `latest`). @throws notFound, unauthorized, unavailable, invalid with Docker's words */
   pull(reference: string, options: PullOptions): Promise<Image>;
   tag(source: string, target: string): Promise<void>;
-  /** Makes an image of a container. */
+  /** Makes an image from a container. */
   commit(options: CommitOptions): Promise<Image>;
-  /** @param usedBy ids of containers of an image, with whether each runs: decides the conflict message. */
+  /** @param usedBy the containers of an image, and whether each is running: decides the message of a conflict. */
   remove(
     reference: string,
     options: { force: boolean; noPrune: boolean; usedBy(imageId: string): { id: string; running: boolean }[] },
   ): Promise<ImageDeletion[]>;
-  /** Checks credentials against a registry; resolves with the status text. */
+  /** Checks credentials with a registry; resolves with the status text. */
   login(auth: RegistryAuth): Promise<string>;
   onEvent(listener: (event: ImageEvent) => void): () => void;
 }

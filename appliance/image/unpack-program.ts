@@ -1,13 +1,13 @@
-/** Compressions that need a program of the machine, as with Docker's daemon. */
+/** Compressions for which a program on the machine is needed, as with Docker's daemon. */
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, invalid } from '../../src/common/errors.js';
 
-/** xz would take as much memory as a stream says it needs, up to 4 GiB. Its own highest level needs 65 MiB. */
+/** xz uses as much memory as a stream says it needs, up to 4 GiB. Its own highest level needs 65 MiB. */
 const BOUNDS: Record<string, string[]> = { xz: ['--memlimit-decompress=128MiB'] };
 
-/** The output of `program -d` for `source`. @throws Error with the program's message, or saying that it is missing */
+/** The output of `program -d` for `source`. @throws Error with the program's message, or saying that the program is missing */
 export async function* throughProgram(source: Readable, program: string): AsyncGenerator<Buffer> {
   const child = spawn(program, ['-d', '-c', '-q', ...(BOUNDS[program] ?? [])], { stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = new Promise<void>((resolve, reject) => {
@@ -21,7 +21,7 @@ export async function* throughProgram(source: Readable, program: string): AsyncG
     child.on('close', (code) => (code === 0 ? resolve() : reject(invalid(said.trim() || `${program} failed`))));
   });
   ended.catch(() => undefined);
-  // When the client breaks off, the program's input ends early and it complains.
+  // If the client breaks off, the program's input ends early, and the program complains.
   const fed = pipeline(source, child.stdin).catch(() => undefined);
   try {
     yield* child.stdout as AsyncIterable<Buffer>;

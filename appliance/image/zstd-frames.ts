@@ -1,6 +1,6 @@
 /**
- * Zstandard decompression of an untrusted stream (RFC 8878). Frame and block headers are read here, before the decoder
- * sees them: the decoder allocates whatever window a frame asks for, and a stream may be cut at any byte.
+ * Zstandard decompression of an untrusted stream (RFC 8878). Frame and block headers are parsed here before the decoder sees them, because
+ * the decoder allocates whatever window a frame asks for, and because a stream may be cut at any byte.
  */
 import { Decompress } from 'fzstd';
 import { invalid, messageOf } from '../../src/common/errors.js';
@@ -8,7 +8,7 @@ import { invalid, messageOf } from '../../src/common/errors.js';
 const MAGIC = 0xfd2fb528;
 /** Skippable frames: 0x184D2A50 to 0x184D2A5F (section 3.1.2). */
 const SKIPPABLE = 0x184d2a5;
-/** The window `zstd` itself refuses to exceed without being told (windowLog 27). */
+/** The window that `zstd` itself does not exceed by default (windowLog 27). */
 const WINDOW_MAX = 128 * 1024 * 1024;
 /** Section 3.1.1.2.4: no block is larger, compressed or not. */
 const BLOCK_MAX = 128 * 1024;
@@ -18,9 +18,9 @@ const CONTENT_SIZE_BYTES = [0, 2, 4, 8];
 type State = 'magic' | 'skip' | 'header' | 'block' | 'copy' | 'checksum';
 
 /**
- * The content of a Zstandard stream of any number of frames, block by block: a few bytes can stand for 128 KiB, so the
- * reader's pace must count between any two blocks.
- * @throws invalid for what is not Zstandard, needs too much memory, or is cut short
+ * The content of a Zstandard stream of any number of frames, block by block: a few bytes can stand for 128 KiB, so the reader must be able
+ * to pause between any two blocks.
+ * @throws invalid for anything that is not Zstandard, needs too much memory, or is cut short
  */
 export async function* decodeZstd(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const decoder = new FrameDecoder();
@@ -36,7 +36,7 @@ class FrameDecoder {
   #pending: Buffer = Buffer.alloc(0);
   #output: Buffer[] = [];
   #decoder: Decompress | undefined;
-  /** Bytes left to skip or to copy, for those states. */
+  /** Bytes left to skip or to copy, in the states that do so. */
   #left = 0;
   #lastBlock = false;
   #hasChecksum = false;
@@ -57,7 +57,7 @@ class FrameDecoder {
     if (!complete) throw invalid('invalid zstd data: unexpected end');
   }
 
-  /** Takes one element off the pending bytes; false when more of them are needed. */
+  /** Takes one element off the pending bytes; false if more bytes are needed. */
   step(): boolean {
     switch (this.#state) {
       case 'magic':
@@ -129,7 +129,7 @@ class FrameDecoder {
     if (window > WINDOW_MAX) throw invalid(`invalid zstd data: window of ${window} bytes is too large`);
     this.#hasChecksum = (descriptor & 4) !== 0;
     this.#decoder = new Decompress((data) => {
-      // The decoder reuses its buffer; what the reader holds must not change.
+      // The decoder reuses its buffer, but what the reader holds must not change.
       if (data.length > 0) this.#output.push(Buffer.from(data));
     });
     this.#decode(header);
@@ -159,7 +159,7 @@ class FrameDecoder {
       if (!checksum) return false;
       this.#decode(checksum);
     }
-    // The decoder holds back the first 18 bytes until it is told that there are no more.
+    // The decoder holds back the first 18 bytes until it knows that no more will come.
     this.#decode(Buffer.alloc(0), true);
     this.#decoder = undefined;
     this.#state = 'magic';
@@ -168,7 +168,7 @@ class FrameDecoder {
 
   #decode(bytes: Buffer, final = false): void {
     try {
-      // Copied: the decoder keeps what it can't use yet.
+      // Copied, because the decoder keeps what it cannot use yet.
       this.#decoder!.push(new Uint8Array(bytes), final);
     } catch (error) {
       throw invalid(`invalid zstd data: ${messageOf(error)}`, error);

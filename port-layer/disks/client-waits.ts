@@ -1,4 +1,6 @@
-/** How long a call that occupies a disk reader has waited for its own client to take what is read, or to send what is to be written. */
+/**
+ * How long a call that occupies a disk reader has been waiting for its own client: to take what is read, or to send what is to be written.
+ */
 import { performance } from 'node:perf_hooks';
 
 export class ClientWaits {
@@ -13,17 +15,17 @@ export class ClientWaits {
     return this.since === null ? 0 : performance.now() - this.since;
   }
 
-  /** All waiting together, in ms. */
+  /** All waiting added up, in ms. */
   get total(): number {
     return this.before + this.now;
   }
 
-  /** Bytes per ms, since the call began. */
+  /** Bytes per ms since the call began. */
   get rate(): number {
     return this.bytes / (performance.now() - this.began + 1);
   }
 
-  /** The call sends a client something. @param end ends it, with a reason for the client */
+  /** Marks the call as sending to a client. @param end ends it, with a reason for the client */
   serves(end: (error: Error) => void): void {
     this.end = end;
   }
@@ -47,7 +49,7 @@ export class ClientWaits {
     }
   }
 
-  /** Passes on bytes that the client sends. Giving up the call ends this stream and leaves `data` alone. */
+  /** Passes on bytes from the client. If the call is given up, this stream ends, and `data` is left as it is. */
   async *received(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     const pieces = data[Symbol.asyncIterator]();
     try {
@@ -59,7 +61,7 @@ export class ClientWaits {
       }
     } finally {
       this.end = null;
-      // Not waited for: the client may never send anything more.
+      // Not awaited, because the client may never send anything more.
       pieces.return?.()?.catch(() => undefined);
     }
   }

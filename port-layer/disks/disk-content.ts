@@ -1,15 +1,15 @@
-/** Fetches the content of files from the places that a process that reads disks names. */
+/** Fetches the content of files from the places that a disk-reading process names. */
 import type { BlockReader } from '../../src/disk/index.js';
 import type { FileEntry } from '../files/root-files.js';
 import type { DiskRecord } from './records.js';
 
 /** Size of one fetch. */
 const PIECE = 1 << 20;
-/** Pieces that are fetched ahead while one is being used. */
+/** Pieces fetched ahead while one is being used. */
 const AHEAD = 2;
 const ZEROS = Buffer.alloc(65_536);
 
-/** Yields each entry, followed by its content. @throws invalid for a place that is not in its file */
+/** Yields each entry, followed by its content. @throws invalid for a place outside its file */
 export async function* contentOf(
   records: Iterable<DiskRecord>,
   file: (number: number) => BlockReader,
@@ -23,7 +23,7 @@ export async function* contentOf(
       const piece = next.value;
       if ('file' in piece) {
         const read = file(piece.file).read(piece.offset, piece.length);
-        // Thrown when its turn comes.
+        // The error is thrown when this piece's turn comes.
         read.catch(() => {});
         coming.push(read);
         fetching++;

@@ -1,6 +1,6 @@
 /**
- * The files on the disk of a stopped container or of a volume. A separate process (`reader-process.ts`) interprets the disk; this side
- * fetches content from the datastore, and replaces the disk by the copy that the process has changed.
+ * The files on the disk of a stopped container or of a volume. A separate process (`reader-process.ts`) interprets the disk. This side
+ * fetches content from the datastore, and replaces the disk with the copy that the process has changed.
  */
 import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -21,10 +21,10 @@ import { type PackedRecords, RecordPack, unpackRecords } from './records.js';
 
 /** Batches of records in transit to the process. */
 const MAX_UNDER_WAY = 8;
-/** Batches of a tree that may be in transit from it; after reading them, as many more are requested. */
+/** Batches of a tree that the process may have in transit; once read, as many more are requested. */
 const AHEAD = 4;
 
-/** See {@link RootFiles}. Whoever opens it makes sure that the VM stays off. */
+/** See {@link RootFiles}. The caller that opens it must make sure that the VM stays off. */
 export class DiskFiles implements RootFiles {
   private spool: string | null = null;
   private pack = new RecordPack();
@@ -42,7 +42,7 @@ export class DiskFiles implements RootFiles {
     private readonly signal?: AbortSignal,
   ) {}
 
-  /** @param left called once it is closed; not when this fails. @throws notFound, cancelled, unavailable */
+  /** @param left called once it is closed, but not if opening fails. @throws notFound, cancelled, unavailable */
   static async open(
     process: ReaderProcess,
     source: DiskSource,
@@ -146,7 +146,7 @@ export class DiskFiles implements RootFiles {
     if (this.failure !== null) throw this.told(this.failure);
   }
 
-  /** Directories have their times already, and nothing here changes them. */
+  /** Directories already have their times, and nothing done here changes them. */
   async times(): Promise<void> {}
 
   async finish(): Promise<void> {
@@ -201,7 +201,7 @@ export class DiskFiles implements RootFiles {
     await this.ask({ op: 'change', local: this.local(this.spool) });
   }
 
-  /** Sends the gathered records, once those before have made way. */
+  /** Sends the gathered records, once enough of the earlier ones are done. */
   private async flush(): Promise<void> {
     if (this.pack.empty) return;
     while (this.underWay >= MAX_UNDER_WAY && this.failure === null)
@@ -228,7 +228,7 @@ export class DiskFiles implements RootFiles {
   }
 }
 
-/** The caller's error for a corrupt disk, or for a reader that ended. */
+/** The caller's error for a corrupt disk, or for a reader process that has ended. */
 export function unreadable(error: unknown, what: string, doing = 'read'): unknown {
   if (error instanceof FileError || (error instanceof Error && error.name === 'AbortError')) return error;
   const hostile = ['invalid', 'unsupported', 'internal', 'unavailable'] as const;

@@ -1,6 +1,6 @@
 /**
- * Reading disks that a guest may have written to, in separate processes: a few at a time, one for each call. A hostile disk costs its own
- * call an error, and keeps nobody else waiting.
+ * Reads disks that a guest may have written to, in separate processes: one for each call, and a few at a time. A hostile disk only makes
+ * its own call fail, and delays nobody else.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled } from '../../src/common/errors.js';
@@ -14,9 +14,9 @@ import { ReaderProcess } from './reader-process.js';
 import { READER_LIMITS, type ReaderLimits } from './reader-watch.js';
 
 const log = logger('disks');
-/** Calls that may read disks at the same time; others wait. */
+/** Calls that may read disks at the same time; further ones wait. */
 const AT_ONCE = 8;
-/** Calls with slow clients that may continue besides those, when others wait. */
+/** Calls with slow clients that may continue in addition, while others wait. */
 const SLOW_AT_ONCE = 8;
 /** How long a process gets to stop work that nobody wants any more. */
 const LEAVE_MS = 2_000;
@@ -74,13 +74,13 @@ export class DiskReaders {
     }
   }
 
-  /** A call has got a process. */
+  /** A call has been given a process. */
   begin(call: DiskCall): void {
     this.calls.add(call);
     this.looking ??= setInterval(() => this.look(), Math.min(500, this.limits.slowClientMs / 2)).unref();
   }
 
-  /** Its process is not needed any more. */
+  /** Its process is no longer needed. */
   end(call: DiskCall, process: ReaderProcess): void {
     this.calls.delete(call);
     const slow = this.slow.delete(call);
@@ -92,8 +92,8 @@ export class DiskReaders {
   }
 
   /**
-   * A slow client holds nobody up: others get its place. Its call continues besides theirs, unless there are many such calls; then the
-   * slowest one is given up.
+   * Makes sure that a slow client delays nobody: others get its place. Its call continues in addition to theirs, but if there are too many
+   * such calls, the slowest is given up.
    */
   private look(): void {
     const { clientMs, slowClientMs } = this.limits;
@@ -135,13 +135,13 @@ export class DiskReaders {
     return process;
   }
 
-  /** Its disks were closed. @param place whether it holds a place */
+  /** Called after its disks were closed. @param place whether it holds a place */
   async giveBack(process: ReaderProcess, place = true): Promise<void> {
     for (let waited = 0; process.isWorking && !process.worn && waited < LEAVE_MS; waited += 20) await sleep(20);
     this.used.delete(process);
     if (place) this.slots.release();
     if (process.worn || this.closed || process.isWorking) return process.kill('it was not needed any more');
-    // One stays for the next call: starting a process would take half the time of a small call.
+    // One stays for the next call, because starting a process would take half the time of a small call.
     const limit = this.idle.length === 0 ? this.limits.lastIdleMs : this.limits.idleMs;
     const timer = setTimeout(() => {
       this.idle.splice(
@@ -153,7 +153,7 @@ export class DiskReaders {
     this.idle.push({ process, timer });
   }
 
-  /** Layers were removed: processes that have them open are not used again. */
+  /** Layers were removed, so processes that have them open must not be used again. */
   forgetLayers(): void {
     for (const { process } of this.idle) process.retire();
     for (const process of this.used) process.retire();
@@ -171,7 +171,7 @@ export class DiskReaders {
 
 /** The disks that one call needs, all read by one process, so that no call that has a process waits for a second one. */
 export class DiskCall {
-  /** The clients whom its disks are read or written for. */
+  /** The clients that its disks are read or written for. */
   readonly client = new ClientWaits();
   private process: Promise<ReaderProcess> | null = null;
   private taken: ReaderProcess | null = null;
@@ -182,7 +182,10 @@ export class DiskCall {
     private readonly signal?: AbortSignal,
   ) {}
 
-  /** When the reading process was last heard of (`performance.now()`). Infinity if it has not begun: it waits for others, or is being started. */
+  /**
+   * When the reading process was last heard from (`performance.now()`). Infinity if it has not begun: it waits for others, or is being
+   * started.
+   */
   get heard(): number {
     return this.taken?.heard ?? Number.POSITIVE_INFINITY;
   }

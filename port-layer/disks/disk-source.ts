@@ -1,4 +1,4 @@
-/** Which disk is to be read, and what belongs to it. */
+/** A disk that is to be read, and what belongs to it. */
 import type { DatastoreClient } from '../../src/vim25/index.js';
 import { DatastoreBlocks } from '../storage/datastore-blocks.js';
 import type { StorageReserve } from '../storage/storage-reserve.js';
@@ -16,9 +16,9 @@ export interface DiskSource {
   datastore: DatastoreClient;
   /** Directory for the copy that is changed. */
   spoolDir: string;
-  /** Called for room for that copy. */
+  /** Asked for space for that copy, if there is a limit. */
   room?: StorageReserve | null;
-  /** Each put reports its own failure. */
+  /** Report each put's own failure. */
   stepByStep?: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** Messages between the endpoint and a process that reads disks: a structured message, and bytes that belong to it. */
+/** Messages between the endpoint and a disk-reading process: a structured message, and bytes that belong to it. */
 import { deserialize, serialize } from 'node:v8';
 import { internal } from '../../src/common/errors.js';
 
@@ -21,11 +21,11 @@ export function encodeFrame(message: unknown, bytes: readonly Buffer[] = []): Bu
   return [head, body, ...bytes];
 }
 
-/** Puts frames together from the pieces that come. */
+/** Assembles frames from the pieces that arrive. */
 export class FrameReader<T> {
   private pieces: Buffer[] = [];
   private length = 0;
-  /** Length of the incoming frame in bytes, once that is known. */
+  /** Length of the incoming frame in bytes, as far as it is known. */
   private wanted = HEAD;
 
   /** The frames that this piece completes. @throws internal for a malformed frame */

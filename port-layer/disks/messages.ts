@@ -1,4 +1,4 @@
-/** What the endpoint and a process that reads disks say to each other. Bytes travel beside a message (`frames.ts`). */
+/** The messages between the endpoint and a disk-reading process. Bytes travel beside a message (`frames.ts`). */
 import type { CaissonError } from '../../src/common/errors.js';
 import type { FileFailure } from '../../tether/protocol/files.js';
 import { type ErrorRecord, errorOf, errorRecord } from '../errors.js';
@@ -14,7 +14,7 @@ export type DiskRequest =
   | { op: 'change'; local: string }
   /** Waits until all records so far are stored. */
   | { op: 'sync' }
-  /** The same; then writes them to the copy and closes it. */
+  /** Like `sync`; then writes the records to the copy and closes it. */
   | { op: 'finish' }
   /** Bytes of all files. */
   | { op: 'usage' }
@@ -28,7 +28,7 @@ export type DiskRequest =
 
 export type ToReader =
   | { type: 'request'; id: number; disk: number; request: DiskRequest }
-  /** More batches of a tree may be sent. */
+  /** So many more batches of a tree may be sent. */
   | { type: 'credit'; id: number; batches: number }
   | { type: 'cancel'; id: number }
   /** Records to be stored; bytes: content. */

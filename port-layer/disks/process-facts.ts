@@ -1,7 +1,7 @@
-/** What a process of this machine has used (proc(5)). */
+/** What a process on this machine has used (proc(5)). */
 import { readFile } from 'node:fs/promises';
 
-/** Linux' USER_HZ, the same on all machines that Node runs on. */
+/** Linux's USER_HZ, the same on all machines that Node runs on. */
 const TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 

@@ -1,4 +1,4 @@
-/** A process that reads disks (`reader/program.ts`), seen from the endpoint: asks it, and reads the datastore for it. */
+/** The endpoint's side of a disk-reading process (`reader/program.ts`): sends it requests, and reads the datastore for it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,7 @@ import { type ReaderLimits, ReaderWatch } from './reader-watch.js';
 import type { PackedRecords } from './records.js';
 
 const log = logger('disks');
-/** The program: compiled, also when this is run from its source (by a test). */
+/** The program: compiled, even if this file runs from source (in a test). */
 const PROGRAM = fileURLToPath(
   new URL(
     import.meta.url.endsWith('.ts') ? '../../dist/port-layer/disks/reader/program.js' : './reader/program.js',
@@ -20,18 +20,18 @@ const PROGRAM = fileURLToPath(
 );
 /** How much of its error output is kept. */
 const MAX_WORDS = 16_384;
-/** After opening so many files it is replaced by a new process. */
+/** After it has opened this many files, a new process takes its place. */
 const MAX_FILES = 2_048;
 
-/** The process is gone and will not answer what it was asked. */
+/** The process is gone, and will not answer. */
 export class ReaderGone extends Error {}
 
 interface Asked {
   resolve(value: unknown): void;
   reject(error: Error): void;
-  /** Of a tree. */
+  /** For a tree. */
   batch?(frame: Frame<{ records: PackedRecords }>): void;
-  /** It has sent all it may, and waits to be asked for more. */
+  /** It has sent all it may, and waits for more credit. */
   idle: boolean;
   /** It closes a disk. */
   closes: boolean;
@@ -46,7 +46,7 @@ export class ReaderProcess {
   private readonly asked = new Map<number, Asked>();
   private readonly files = new Map<number, BlockReader>();
   private readonly sources = new Map<number, OpenBlocks>();
-  /** By disk being changed: called when a batch of records is done. */
+  /** For each disk that is being changed: called when a batch of records is done. */
   readonly taken = new Map<number, (error: Error | null) => void>();
   private readonly watch: ReaderWatch;
   /** When it last sent something (`performance.now()`). Infinity while it is being started. */
@@ -63,7 +63,7 @@ export class ReaderProcess {
 
   constructor(limits: ReaderLimits) {
     const memory = [`--max-old-space-size=${limits.heapMiB}`, '--max-semi-space-size=8'];
-    // A process that is too busy to notice the endpoint's end is killed with it.
+    // A process that is too busy to notice that the endpoint has ended is killed with it.
     const bound = ['--pdeathsig=KILL', '--no-new-privs', '--'];
     this.child = spawn('setpriv', [...bound, process.execPath, ...memory, PROGRAM], {
       cwd: '/',
@@ -80,7 +80,7 @@ export class ReaderProcess {
         this.kill('its reader is broken');
       }
     });
-    // Its exit will tell the reason.
+    // The process's exit will tell the reason.
     this.socket.on('error', () => {});
     (this.child.stderr as Readable).on('data', (text: Buffer) => {
       this.words = (this.words + text.toString()).slice(-MAX_WORDS);
@@ -105,7 +105,7 @@ export class ReaderProcess {
     return `its reader ended (${signal ?? code})`;
   }
 
-  /** No other call may use it: it is gone, or was used long enough. */
+  /** No other call may use it: it is gone, or has been used enough. */
   get worn(): boolean {
     return this.gone !== null || this.retired || this.lastFile > MAX_FILES;
   }
@@ -120,7 +120,7 @@ export class ReaderProcess {
     return this.child.pid ?? 0;
   }
 
-  /** Whether it is doing anything but closing disks. */
+  /** Whether it is doing anything besides closing disks. */
   get isWorking(): boolean {
     return this.puts > 0 || [...this.asked.values()].some(({ closes }) => !closes);
   }
@@ -129,7 +129,7 @@ export class ReaderProcess {
     return this.asked.size === 0 && this.puts === 0;
   }
 
-  /** Whether it keeps this process alive. */
+  /** Whether the child keeps this process from exiting. */
   private hold(yes: boolean): void {
     const handles = [this.child, this.socket, this.child.stderr] as unknown as { ref?(): void; unref?(): void }[];
     for (const handle of handles) yes ? handle.ref?.() : handle.unref?.();

@@ -1,4 +1,4 @@
-/** Watches whether a process that reads disks makes progress, and stays within its limits. */
+/** Watches that a disk-reading process makes progress and stays within its limits. */
 import { type ProcessFacts, processFacts } from './process-facts.js';
 
 /** Times in ms. Processor time is the process's own, so that a busy machine makes no disk look hostile. */
@@ -13,12 +13,12 @@ export interface ReaderLimits {
   memory: number;
   /** Heap size, in MiB. */
   heapMiB: number;
-  /** An idle process is ended after this time; the last one later. */
+  /** An idle process is ended after this time; the last one is kept longer. */
   idleMs: number;
   lastIdleMs: number;
-  /** The call is given up when its client neither takes nor sends a byte for so long. */
+  /** The call is given up if its client takes or sends no byte for this long. */
   clientMs: number;
-  /** A call that has waited for its client for so long in all loses its place to others. */
+  /** A call that has waited for its client this long in total loses its place to others. */
   slowClientMs: number;
 }
 
@@ -60,7 +60,7 @@ export class ReaderWatch {
     private readonly gaveUp: (reason: string) => void,
   ) {}
 
-  /** The process was asked something. */
+  /** The process was given a request. */
   start(): void {
     if (this.timer !== null) return;
     this.timer = setInterval(() => void this.look(), LOOK_MS);

@@ -1,6 +1,6 @@
 /**
- * Entries and content in batches, packed so that thousands of small files cost little on their way from one process to another. Content
- * in a file of the datastore is named by its place, and the endpoint fetches it itself.
+ * Entries and content in batches, packed so that thousands of small files cost little on their way between processes. Content in a
+ * datastore file is only named by its place, and the endpoint fetches it itself.
  */
 import { internal } from '../../src/common/errors.js';
 import type { FileEntry } from '../files/root-files.js';
@@ -22,10 +22,10 @@ const ENTRY = 1;
 const PLACE = 2;
 const ZEROS = 3;
 const DATA = 4;
-/** How many numbers each kind of record has, its kind included. */
+/** How many numbers each kind of record takes, including its kind. */
 const LENGTHS: Record<number, number> = { [ENTRY]: 17, [PLACE]: 4, [ZEROS]: 2, [DATA]: 2 };
 
-/** A batch is sent when it has so many records or bytes. */
+/** A batch is sent once it has this many records or bytes. */
 const MAX_RECORDS = 256;
 const MAX_BYTES = 512 * 1024;
 
@@ -64,7 +64,7 @@ export class RecordPack {
     this.add(null);
   }
 
-  /** @param data must not change any more */
+  /** @param data must not be changed afterwards */
   data(data: Buffer): void {
     this.numbers.push(DATA, data.length);
     this.add(data);

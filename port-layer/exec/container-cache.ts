@@ -1,9 +1,9 @@
-/** All containers of the virtual container host, by id and name; kept true by watching their VMs. */
+/** All containers of the virtual container host, by id and name; kept current by watching their VMs. */
 
 import { PortLayerError } from '../errors.js';
 import type { Container } from './container.js';
 
-/** Finds containers by name, id, and the beginning of an id. */
+/** Finds containers by name, id, or the beginning of an id. */
 export class ContainerCache {
   private readonly byId = new Map<string, Container>();
   /** Names of containers that are being created. */
@@ -40,7 +40,7 @@ export class ContainerCache {
     return matching[0]!;
   }
 
-  /** Keeps a name for a container. @throws conflict when another has it. @returns gives it back */
+  /** Reserves a name for a container. @throws conflict when another one has it. @returns a function that gives it back */
   reserve(name: string, id: string): () => void {
     const holder = this.all().find((container) => container.spec.name === name)?.id ?? this.reserved.get(name);
     if (holder !== undefined && holder !== id) throw new PortLayerError('container.nameTaken', { name, holder });

@@ -1,6 +1,6 @@
 /**
- * A container's life as data: one state at a time, each with only the fields that have a meaning in it. What can happen in a state and
- * what follows is in `container-next.ts`.
+ * A container's life as data: one state at a time, each with only the fields that mean something in it. `container-next.ts` has what can
+ * happen in each state, and what follows.
  */
 
 import type { ErrorRecord } from '../errors.js';
@@ -29,8 +29,8 @@ export interface LastSeen {
 /**
  * Whether the processes run.
  * - `frozen`: they are frozen in the guest, and the machine is about to be suspended.
- * - `paused`: as Docker shows it. `frozen`: the guest has frozen them too, so the machine can be woken without them. `held`: it has been
- *   woken that way, or is about to be; then a machine that runs does not mean that the container does.
+ * - `paused`: as Docker shows it. With `frozen`, the guest has also frozen them, so the machine can be woken without them. With `held`, it
+ * has been woken in that way, or is about to be: then a running machine does not mean a running container.
  */
 export type Pause =
   | { kind: 'no' }
@@ -50,12 +50,12 @@ export interface Run {
   /** Process id in the guest; 0 while unknown. */
   pid: number;
   endpoints: NetworkEndpoint[];
-  /** The kernel killed one of its processes for want of memory. */
+  /** The kernel killed one of its processes for lack of memory. */
   oomKilled: boolean;
   /** The run before this one, if there was one. */
   last: PastRun | null;
   pause: Pause;
-  /** Somebody asked it to stop. `keep`: in order to start it again. */
+  /** Somebody asked it to stop. `keep`: only to start it again. */
   stop: { keep: boolean } | null;
 }
 
@@ -73,7 +73,7 @@ export type ContainerLife =
   | { kind: 'preparing'; rest: Resting; aborted: Error | null }
   /** The machine is being powered on; we do not know yet that the process runs. */
   | { kind: 'powering'; rest: Resting; startedAt: Date; endpoints: NetworkEndpoint[]; oomKilled: boolean }
-  /** The start has failed; the machine is on its way down. `told`: by the guest, which keeps the reason with its machine. */
+  /** The start has failed; the machine is on its way down. `told`: the guest reported it, and so recorded the reason with its machine. */
   | { kind: 'failing'; rest: Resting; reason: Error; exitCode: number; told: boolean }
   | { kind: 'running'; run: Run }
   /** The process has ended; the machine is on its way down. */
@@ -87,13 +87,13 @@ export type ContainerLife =
 /** All we know about a container besides its spec. */
 export interface ContainerFacts {
   life: ContainerLife;
-  /** A removal is under way: nobody may start it or remove it a second time. */
+  /** It is being removed, so nobody may start it or remove it a second time. */
   marked: boolean;
-  /** Why the last start failed; null if it succeeded or is under way. */
+  /** Why the last start failed; null if it succeeded or is still in progress. */
   failure: Error | null;
-  /** How many runs have ended and starts have failed since this endpoint began. Whoever waits for the next end compares. */
+  /** How many runs have ended and starts have failed since this endpoint began. Waiters compare it to notice the next end. */
   ends: number;
-  /** Why it stands still although nobody paused it: its machine's host asks a question. ''  otherwise. */
+  /** Why it stands still although nobody paused it: its machine's host asks a question. '' if it does not. */
   standstill: string;
 }
 
@@ -112,13 +112,13 @@ export type ContainerEvent =
   // Commands
   | { type: 'start' }
   | { type: 'power'; startedAt: Date; endpoints: NetworkEndpoint[] }
-  /** The start is given up, by whoever carries it out or by a removal. */
+  /** The start is given up, by the code that carries it out or by a removal. */
   | { type: 'abort'; reason: Error; exitCode: number }
   | { type: 'stop'; keep: boolean }
   | { type: 'mark'; yes: boolean }
   | { type: 'remove' }
   | { type: 'removeFailed'; error: ErrorRecord }
-  // Messages of the guest
+  // Messages from the guest
   | { type: 'started'; pid: number }
   | { type: 'failed'; reason: Error; exitCode: number }
   | { type: 'ended'; exit: ReportedExit }
@@ -130,9 +130,9 @@ export type ContainerEvent =
   | { type: 'off'; status: RunStatus; at: Date }
   /** After a failed start: it is off, or could not be powered off. */
   | { type: 'offOrLeft' }
-  /** It stands still, or goes on. `question`: what its host asks, if that is why. */
+  /** It stands still, or goes on again. `question`: what its host asks, if that is the reason. */
   | { type: 'still'; yes: boolean; question: string }
-  /** It has left the inventory, or somebody else takes it down. */
+  /** It has left the inventory, or somebody else is taking it down. */
   | { type: 'gone'; at: Date }
   // Pausing
   | { type: 'hold'; yes: boolean }
@@ -142,11 +142,11 @@ export type ContainerEvent =
 /** What has to be done. */
 export type ContainerEffect =
   | { do: 'tell'; of: 'started' | 'exited' | 'startFailed' | 'paused' | 'unpaused' | 'oom' | 'removed' }
-  /** Close the run's channel and release its addresses. `now`: without reading what the guest still sends. */
+  /** Close the run's channel and release its addresses. `now`: without reading what the guest has still sent. */
   | { do: 'letGo'; now: boolean }
   /** Record the run's end with the machine, since the guest could not. */
   | { do: 'keepEnd'; run: PastRun }
-  /** Record how a start failed with the machine, since the guest did not. */
+  /** Record with the machine how a start failed, since the guest did not. */
   | { do: 'keepFailure'; rest: Resting }
   /** The process has ended: the machine must power off, or is dropped. */
   | { do: 'expectOff' }
@@ -158,7 +158,7 @@ export function hasRun(life: ContainerLife): life is Extract<ContainerLife, { ru
   return life.kind === 'running' || life.kind === 'ending';
 }
 
-/** True while a start is under way. */
+/** True while a start is in progress. */
 export function isStarting({ kind }: ContainerLife): boolean {
   return kind === 'preparing' || kind === 'powering' || kind === 'failing';
 }

@@ -1,4 +1,4 @@
-/** What follows an event in a container's life: one pure function. An event without a meaning in the current state changes nothing. */
+/** What follows an event in a container's life, as one pure function. An event that means nothing in the current state changes nothing. */
 import { internal } from '../../src/common/errors.js';
 import { errorRecord, exitCodeOf, PortLayerError } from '../errors.js';
 import {
@@ -52,7 +52,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
         oomKilled: false,
       });
     case 'abort':
-      // Whoever prepares the start will notice and give it up.
+      // The code that prepares the start will notice this and give up.
       if (life.kind === 'preparing' && life.aborted === null) return become({ ...life, aborted: event.reason });
       return life.kind === 'powering' ? become(failing(life, event, false)) : same;
     case 'failed':
@@ -132,7 +132,7 @@ function outOfMemory(facts: ContainerFacts, news: boolean): ContainerStep {
   return { facts: { ...facts, life: { ...life, run: { ...life.run, oomKilled: true } } }, effects };
 }
 
-/** The machine is off, and with it everything that ran in it. */
+/** The machine is off, and so is everything that ran in it. */
 function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep {
   const { life } = facts;
   if (hasRun(life)) return exited(facts, life, status, at);
@@ -145,7 +145,7 @@ function off(facts: ContainerFacts, status: RunStatus, at: Date): ContainerStep 
     case 'none':
       return failed(facts, life.rest, new PortLayerError('start.poweredOff', {}));
     default: {
-      // It ran and ended before we heard of its start.
+      // It ran and ended before we heard that it had started.
       const ran = running(life, status.kind === 'started' ? status.pid : 0);
       const step = exited({ ...facts, life: ran }, ran, status, at);
       return { ...step, effects: [{ do: 'tell', of: 'started' }, ...step.effects] };
@@ -201,7 +201,7 @@ function failed(
   };
 }
 
-/** It is no longer ours, whatever it was doing. */
+/** It no longer belongs to us, whatever it was doing. */
 function gone(facts: ContainerFacts, at: Date): ContainerStep {
   const { life } = facts;
   let before: ContainerStep = { facts, effects: [] };
@@ -217,7 +217,7 @@ function gone(facts: ContainerFacts, at: Date): ContainerStep {
   };
 }
 
-/** It is paused, or goes on, for everybody to see. */
+/** It is paused or goes on, and everybody is told. */
 function paused(facts: ContainerFacts, yes: boolean): ContainerStep {
   const { life } = facts;
   if (!hasRun(life)) return { facts, effects: [] };

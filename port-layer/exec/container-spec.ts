@@ -1,9 +1,9 @@
-/** What a container is, as given at create; kept in the VM's extraConfig. */
+/** What a container is, as given at create; stored in the VM's extraConfig. */
 import type { FileSpec, ProcessSpec, TmpfsSpec } from '../../tether/program/spec.js';
 import type { HOST_GATEWAY, Links } from '../network/types.js';
 import type { VolumeMount } from '../storage/types.js';
 
-/** What a container is, as given at create; kept in the VM's extraConfig. */
+/** What a container is, as given at create; stored in the VM's extraConfig. */
 export interface ContainerSpec {
   version: 1;
   /** 64 hex digits. */
@@ -17,7 +17,7 @@ export interface ContainerSpec {
   imageId: string;
   imageName: string;
   cpus: number;
-  /** Weight of its processors against other VMs' (vSphere's shares); undefined: the usual 1000 for each. */
+  /** Weight of its processors compared to other VMs' (vSphere's shares); undefined: the default of 1000 per processor. */
   cpuShares?: number;
   memoryMiB: number;
   hostname: string;
@@ -28,7 +28,7 @@ export interface ContainerSpec {
   readOnlyRoot: boolean;
   /** Size limit of its root filesystem in bytes; undefined: all of its disk. */
   rootSize?: number;
-  /** 0: no /dev/shm. */
+  /** Bytes of /dev/shm; 0: there is none. */
   shmSize: number;
   /** Process 1 is an init that runs {@link process}. */
   init?: boolean;
@@ -44,13 +44,13 @@ export interface ContainerSpec {
   sysctls: Record<string, string>;
   /** Limits of the cgroup in the guest (version 2), by file: `memory.max`, `pids.max`, `cpu.max`, … */
   limits?: Record<string, string>;
-  /** What its VM still has, if not {@link cpus} and {@link memoryMiB}: that changes with the next start. */
+  /** What its VM has until the next start, if {@link cpus} or {@link memoryMiB} was changed while it ran. */
   hardware?: { cpus: number; memoryMiB: number; limits?: Record<string, string> };
-  /** Name servers, search list and options of /etc/resolv.conf; empty or null: the machine's own, as Docker does. */
+  /** Name servers, search list and options of /etc/resolv.conf. What is empty, or null, comes from the machine's file, as in Docker. */
   dns: { servers: string[]; search: string[]; options: string[] } | null;
   /** An address may be {@link HOST_GATEWAY}. */
   extraHosts: { host: string; address: string }[];
-  /** Of its current or last run. */
+  /** Those of its current or last run. */
   links?: Links;
   /** Further files bind-mounted into the container. */
   files: FileSpec[];
@@ -63,15 +63,15 @@ export interface ContainerSpec {
   }[];
   /** What its output log keeps; undefined: everything. */
   log?: { kept: boolean; keepBytes?: number; rotation?: LogRotation };
-  /** Remove when it exits. */
+  /** Remove it when it exits. */
   autoRemove: boolean;
   /** Opaque to the port layer. */
   annotations: Record<string, string>;
 }
 
-/** A log that is written to files of a size, of which the newest are kept. */
+/** A log that is written to files of a certain size, of which the newest are kept. */
 export interface LogRotation {
-  /** Docker's driver of that name: it decides how many bytes a line takes. */
+  /** The Docker driver of that name, which determines how many bytes a line takes. */
   format: 'json-file' | 'local';
   /** A file of this size or more is full. */
   fileBytes: number;

@@ -31,7 +31,7 @@ interface Events {
   change: [];
   /** A run has ended, or a start has failed. */
   exited: [ExitStatus];
-  /** Once. */
+  /** Emitted once. */
   removed: [];
   /** See {@link ContainerChannel}. */
   broken: [how: string];
@@ -55,7 +55,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     machine.take(FIRST_SESSION, this);
   }
 
-  /** Takes in an event. */
+  /** Applies an event. */
   dispatch(event: ContainerEvent): void {
     const before = this.known;
     const { facts, effects } = nextContainer(before, event);
@@ -66,7 +66,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     if (facts !== before) this.changed();
   }
 
-  /** Makes everybody who waits look again. */
+  /** Makes everybody who is waiting look again. */
   changed(): void {
     this.emit('change');
   }
@@ -75,7 +75,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     this.emit('broken', how);
   }
 
-  /** True as soon as `holds()` is; false once the time is up or the signal fires. Checked now and after every change. */
+  /** True as soon as `holds()` is; false if the time is up or the signal fires first. Checked now and after every change. */
   until(holds: () => boolean, { ms, signal }: { ms?: number; signal?: AbortSignal } = {}): Promise<boolean> {
     if (holds()) return Promise.resolve(true);
     if (signal?.aborted === true) return Promise.resolve(false);
@@ -139,7 +139,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     return this.life.kind === 'ending';
   }
 
-  /** It is being removed, has been, or could not be. */
+  /** It is being removed, was removed, or could not be removed. */
   get leaving(): boolean {
     return this.facts.marked || ['removing', 'dead', 'removed'].includes(this.life.kind);
   }
@@ -178,7 +178,7 @@ export class Container extends EventEmitter<Events> implements Occupant {
     return this.pause.kind === 'paused' ? this.pause.seen : null;
   }
 
-  /** Resolves when no start is under way, however it ended. */
+  /** Resolves when no start is in progress, however it ended. */
   async settled(): Promise<void> {
     await this.until(() => !this.starting);
   }

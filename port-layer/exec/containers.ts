@@ -1,4 +1,7 @@
-/** Containers as virtual machines: what is asked of a container becomes VM operations. News of the VMs come in by {@link VmObserver}. */
+/**
+ * Containers as virtual machines: turns requests about containers into VM operations. News about the VMs arrives through {@link
+ * VmObserver}.
+ */
 import { EventEmitter } from 'node:events';
 import { cancelled, isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -38,7 +41,7 @@ import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
 
 const log = logger('exec');
 const KILL_MS = 10_000;
-/** What a start ends with that did not come to a process with an exit code of its own. */
+/** The exit code of a failed start that did not get as far as a process with an exit code of its own. */
 const START_FAILED = 128;
 const SIGKILL = 9;
 
@@ -61,7 +64,7 @@ export class Containers implements ExecService, ExecContext {
   });
   private readonly starter = new Starter(this);
   private readonly pauser = new Pauser(this, this.effects);
-  /** Takes in what is seen of the VMs. */
+  /** Takes in what is observed of the VMs. */
   readonly observer: VmObserver = new VmObserver(this, this.effects, {
     track: (container) => this.track(container),
     foundAwake: (container) => this.pauser.foundAwake(container),
@@ -194,7 +197,7 @@ export class Containers implements ExecService, ExecContext {
     await container.channel.signal(0, signal);
   }
 
-  /** SIGKILL in the guest, so that its output is kept; a VM that does not obey is powered off. */
+  /** Sends SIGKILL in the guest, so that the output is kept; a VM that does not obey is powered off. */
   private async killHard(container: Container, ended: () => boolean): Promise<void> {
     await container.channel?.signal(0, SIGKILL).catch(() => undefined);
     await this.wake(container);
@@ -203,7 +206,7 @@ export class Containers implements ExecService, ExecContext {
     await this.powerOff(container, ended);
   }
 
-  /** Does not ask the guest for anything. */
+  /** Powers off without asking the guest. */
   private async powerOff(container: Container, ended: () => boolean): Promise<void> {
     await this.client.runTask('PowerOffVM_Task', container.vm, {}).catch((error: unknown) => {
       if (!isKind(error, 'conflict')) throw error;
@@ -244,7 +247,7 @@ export class Containers implements ExecService, ExecContext {
       'next-exit': () => ended() || isRemoved(),
       removed: isRemoved,
     };
-    // It may already run again when this goes on.
+    // Taken as soon as the condition holds: the container may be running again by the time this function continues.
     let status: ExitStatus | null = null;
     const look = (): boolean => {
       if (!holds[condition]()) return false;
@@ -278,7 +281,7 @@ export class Containers implements ExecService, ExecContext {
     const reason = new PortLayerError('start.beingRemoved', {});
     container.dispatch({ type: 'abort', reason, exitCode: START_FAILED });
     await container.settled();
-    // If nothing can be lost, there is no need to ask the guest to end.
+    // If nothing can be lost, there is no need to ask the guest to shut down.
     if (container.running && keepsNothing(container, this.cache, disposes))
       await this.powerOff(container, nextEnd(container));
     else if (container.running) await this.killHard(container, nextEnd(container));
@@ -330,7 +333,7 @@ export class Containers implements ExecService, ExecContext {
     container.spec = spec;
   }
 
-  /** Lets go of all channels; containers go on running. */
+  /** Closes all channels; containers continue to run. */
   async close(): Promise<void> {
     await this.pauser.close();
     await Promise.all(this.cache.all().map((container) => container.channel?.close(true)));

@@ -10,7 +10,7 @@ const log = logger('exec');
 const ATTEMPTS = 6;
 const PAUSE_MS = 200;
 
-/** Powers off and destroys. Never throws: a restarted endpoint finds what is left and removes it. */
+/** Powers off and destroys. Never throws: a restarted endpoint finds and removes what is left. */
 export async function destroyAbandoned(client: VimClient, { id, vm }: Container): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {

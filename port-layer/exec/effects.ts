@@ -12,7 +12,7 @@ import { renewLimits } from './update.js';
 
 const log = logger('exec');
 
-/** What the rest of the exec component does. */
+/** What the rest of the exec component provides. */
 export interface Hands {
   /** Lets frozen processes go on. */
   thaw(container: Container): void;
@@ -20,7 +20,7 @@ export interface Hands {
   drop(container: Container): void;
   remove(container: Container): void;
   emit(event: ContainerEvent): void;
-  /** True while the first picture of the inventory is taken in: what it shows happened before. */
+  /** True while the first picture of the inventory is being processed: what it shows happened earlier. */
   opening(): boolean;
 }
 
@@ -68,14 +68,14 @@ export class Effects {
     if (life.kind === 'exited' || life.kind === 'created') this.hands.remove(container);
   }
 
-  /** Records the run, as it is now, with its machine. */
+  /** Records the run in its current state with its machine. */
   keepRun(container: Container): Promise<void> {
     return this.write(container, currentRecord);
   }
 
   private keep(container: Container, recordOf: (facts: ContainerFacts) => RunRecord | null): void {
     if (container.spec.autoRemove || container.facts.marked) return;
-    // A removal or another start waits for it.
+    // Exclusive, so that a removal or another start waits for it.
     container
       .exclusive(() => this.write(container, recordOf))
       .catch((error: unknown) =>
@@ -83,7 +83,7 @@ export class Effects {
       );
   }
 
-  /** @param recordOf asked again at each attempt: if another run has begun meanwhile, its record must stay */
+  /** @param recordOf called at each attempt: if another run has begun in the meantime, that run's record must stay */
   private write(container: Container, recordOf: (facts: ContainerFacts) => RunRecord | null): Promise<void> {
     return change(this.context.client, container.vm, container.machine.changeVersion, (handle) => {
       const record = recordOf(container.facts);
@@ -91,7 +91,7 @@ export class Effects {
     });
   }
 
-  /** Its process has ended and nothing of its machine is kept, so it need not shut down in order and nobody waits for it. */
+  /** Its process has ended and nothing of its machine is kept, so it need not shut down in order, and nobody waits for it. */
   private isDisposable(container: Container): boolean {
     const { life, marked } = container.facts;
     if (!container.spec.autoRemove || marked || life.kind !== 'ending' || life.run.stop?.keep === true) return false;

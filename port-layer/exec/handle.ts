@@ -1,7 +1,6 @@
 /**
- * A handle gathers what is to change of a container's VM and commits it as one ReconfigVM_Task, guarded by the changeVersion it
- * was made for, and at most one power operation. When somebody else changed the VM meanwhile, the change is gathered again on a
- * fresh handle.
+ * A handle gathers changes to a container's VM and commits them as one ReconfigVM_Task, guarded by the changeVersion that it was made for,
+ * and at most one power operation. If somebody else changed the VM in the meantime, the changes are gathered again on a new handle.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isKind } from '../../src/common/errors.js';
@@ -25,7 +24,7 @@ export class Handle {
     readonly changeVersion: string,
   ) {}
 
-  /** Joins a key; '' removes it. */
+  /** Sets a key; '' removes it. */
   key(key: string, value: string): this {
     this.spec.extraConfig = [...(this.spec.extraConfig ?? []), { key, value }];
     return this;
@@ -36,14 +35,14 @@ export class Handle {
     return this;
   }
 
-  /** Of a VM that is off. */
+  /** Only for a VM that is off. */
   hardware({ cpus, memoryMiB }: { cpus: number; memoryMiB: number }): this {
     this.spec.numCPUs = cpus;
     this.spec.memoryMB = memoryMiB;
     return this;
   }
 
-  /** Its weight against other VMs. */
+  /** Its weight compared to other VMs. */
   cpuShares(shares: number): this {
     this.spec.cpuAllocation = { shares: { level: 'custom', shares } };
     return this;
@@ -54,7 +53,7 @@ export class Handle {
     return this;
   }
 
-  /** @throws VimFault ConcurrentAccess when the VM is not as it was */
+  /** @throws VimFault ConcurrentAccess when the VM has changed since */
   async commit(signal?: AbortSignal): Promise<void> {
     if (Object.keys(this.spec).length > 0) {
       await this.client.runTask(
@@ -68,7 +67,7 @@ export class Handle {
   }
 }
 
-/** Gathers a change with `join` and commits it; again from a fresh handle while others change the VM too. */
+/** Gathers a change with `join` and commits it; starts again with a new handle as long as others change the VM too. */
 export async function change(
   client: VimClient,
   vm: ManagedObjectReference,

@@ -1,12 +1,12 @@
-/** A container's spec as it is kept with its VM: JSON, and where that is long (ranges of ports, say) compressed. */
+/** A container's spec as it is stored with its VM: JSON, compressed if it is long (because of ranges of ports, for example). */
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { isFullId } from '../../src/common/ids.js';
 import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from './container-spec.js';
 
-/** What is longer is compressed: others stay readable for administrators. */
+/** Only longer specs are compressed, so that administrators can read the others. */
 const PLAIN = 64 * 1024;
-/** The specs of all containers travel in one answer of vSphere's. */
+/** The specs of all containers arrive in a single answer from vSphere. */
 const MOST = 4 * 1024 * 1024;
 const MOST_UNPACKED = 64 * 1024 * 1024;
 const COMPRESSED = 'gzip:';
@@ -20,7 +20,7 @@ export function keptSpec(spec: ContainerSpec): string {
   return packed;
 }
 
-/** The spec that a VM keeps; null when it keeps none that can be read. */
+/** The spec stored with a VM; null if there is none that can be read. */
 export function readSpec(text: string | undefined): ContainerSpec | null {
   try {
     const json = text?.startsWith(COMPRESSED)

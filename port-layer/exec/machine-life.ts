@@ -1,10 +1,10 @@
 /**
- * A machine's life as data, and what follows what: one pure function.
+ * A machine's life as data, and what follows each event, as one pure function.
  *
- * Two sources report its power. The inventory's news arrive in order, but late, and they report states rather than changes: a machine
- * that was on for an instant may never be seen on. A look (event `looked`) is a question of ours, so its answer is newer than
- * whatever made us ask, but it is not ordered with the news. Hence only news can make a machine `on`, while a look can find it off.
- * As long as we expect something of a machine we keep looking at it ({@link lookAfterMs}), so nobody waits for news that never come.
+ * Two sources report its power. The inventory's news arrives in order, but late, and it reports states rather than changes: a machine that
+ * was on for an instant may never be seen on. A look (event `looked`) is a question of ours, so its answer is newer than whatever made us
+ * ask, but it is not ordered with the news. Hence only news can make a machine `on`, while a look can find it off. As long as we expect
+ * something of a machine we keep looking at it ({@link lookAfterMs}), so nobody waits for news that never comes.
  */
 import type { RunRecord } from './run-record.js';
 import type { RunStatus } from './run-status.js';
@@ -24,7 +24,7 @@ export type Expectation = 'guest' | 'asked' | 'silent';
 /** One machine's state. */
 export type MachineLife =
   | { kind: 'off' }
-  /** It was seen on, and this endpoint did not power it on: an administrator did, or the news are old. */
+  /** It was seen on, although this endpoint did not power it on: an administrator did, or the news is old. */
   | { kind: 'unexpected' }
   /**
    * It is being powered on for a run and has not been seen on yet. `sure`: how we know that it has been on: its power-on task has
@@ -39,7 +39,7 @@ export interface SeenPower {
   on: boolean;
   suspended: boolean;
   question: VmQuestion | null;
-  /** Of the run it was last powered on for. */
+  /** The record of the run that it was last powered on for. */
   record: RunRecord | null;
   status: RunStatus;
 }
@@ -77,10 +77,10 @@ export interface MachineStep {
 const ENDING_MS = 10_000;
 /** The inventory reports a change within this time. */
 const SEEN_MS = 2000;
-/** A run may be over before the inventory has reported its beginning: after this we look. */
+/** A run may be over before the inventory has reported its beginning, so we look after this time. */
 const SHORT_RUN_MS = 300;
 
-/** How long a machine may stay in this state before we look at it; null: the inventory's news suffice. */
+/** How long a machine may stay in this state before we look at it; null: the inventory's news is enough. */
 export function lookAfterMs(life: MachineLife): number | null {
   switch (life.kind) {
     case 'unexpected':
@@ -143,7 +143,7 @@ function seen(life: MachineLife, power: SeenPower, trusted: boolean): MachineSte
       if (power.on === (life.kind === 'unexpected')) return same;
       return { life: { kind: power.on ? 'unexpected' : 'off' }, effects: [] };
     case 'powering':
-      // Until we see it on, news may be older than this start: about the run before, or the time in between.
+      // Until we have seen it on, news may be older than this start: about the run before, or the time in between.
       if (!power.on || power.record?.startedAt !== life.run) return same;
       return stand({ kind: 'on', stand: { kind: 'goes' }, expects: life.expects }, standOf(power));
     case 'on':
@@ -162,7 +162,7 @@ function looked(life: MachineLife, power: SeenPower): MachineStep {
       return power.on || lookAfterMs(life) === null ? same : off(power.status);
     case 'on':
       if (!power.on) return off(power.status);
-      // Only the connection ended; the guest will make another.
+      // Only the connection has ended; the guest will make another one.
       return life.expects === 'silent' ? { life: { ...life, expects: null }, effects: [] } : same;
     default:
       return same;

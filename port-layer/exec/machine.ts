@@ -31,11 +31,11 @@ export interface Occupant {
   broken(how: string): void;
 }
 
-/** What a machine needs from outside. */
+/** What a machine needs from its surroundings. */
 export interface MachineSurroundings {
-  /** Asks the host how the machine is now; null: it is gone. */
+  /** Asks the host for the machine's current state; null: it is gone. */
   look(machine: Machine): Promise<SeenPower | null>;
-  /** It runs, although this endpoint did not start it. */
+  /** It is running, although this endpoint did not start it. */
   found(machine: Machine): void;
 }
 
@@ -48,7 +48,7 @@ const ALONE: MachineSurroundings = {
 export class Machine {
   /** From the latest news. */
   changeVersion: string | null = null;
-  /** MAC addresses of its network cards, in their order; null: not read yet. */
+  /** MAC addresses of its network cards, in the cards' order; null: not read yet. */
   macs: string[] | null = null;
   /** By their session on the channel. */
   private readonly table = new Map<number, Occupant>();
@@ -93,7 +93,7 @@ export class Machine {
     this.table.set(session, container);
   }
 
-  /** Takes in an event. */
+  /** Applies an event. */
   dispatch(event: MachineEvent): void {
     if (event.type === 'seen' || event.type === 'looked') this.latest = event.power;
     const before = this.current;
@@ -159,7 +159,7 @@ export class Machine {
     return this.open;
   }
 
-  /** The channel; made if there is none. A machine that is not on yet gets one too, so that whoever attaches misses no byte. */
+  /** The channel, which is made if there is none. A machine that is not on yet gets one too, so that early attachers miss no output. */
   channelOn(path: string): ContainerChannel {
     if (this.open !== null) return this.open;
     const channel = new ContainerChannel(path);
@@ -194,14 +194,14 @@ export class Machine {
     return channel;
   }
 
-  /** Closes the channel, after passing on what the VM has sent unless `now`. */
+  /** Closes the channel. Unless `now`, first passes on what the VM has sent. */
   closeChannel(now = false): void {
     const channel = this.open;
     this.open = null;
     if (channel !== null) this.closing = Promise.all([this.closing, channel.close(now)]);
   }
 
-  /** Resolves when earlier channels are gone; only then can a new one listen on the same path. */
+  /** Resolves when earlier channels are gone: only then can a new one listen on the same path. */
   async channelClosed(): Promise<void> {
     await this.closing;
   }

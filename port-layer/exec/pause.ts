@@ -1,6 +1,6 @@
 /**
- * Pauses containers: the guest freezes the processes, then the VM is suspended in memory. To read its files meanwhile, the VM is woken
- * while the processes stay frozen: the container is paused all along.
+ * Pauses containers: the guest freezes the processes, then the VM is suspended in memory. To read the container's files meanwhile, the VM
+ * is woken while the processes stay frozen, so the container remains paused throughout.
  */
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
@@ -15,7 +15,7 @@ import { questionOf } from './vm-question.js';
 const log = logger('exec');
 /** The inventory reports a change within this time. */
 const SEEN_MS = 2000;
-/** How long to wait for a guest before it is suspended all the same. */
+/** How long to wait for the guest's answer; then the VM is suspended all the same. */
 const LOOK_MS = 2000;
 /** How long a woken VM stays awake afterwards: `docker cp` makes several requests. */
 const LINGER_MS = 1000;
@@ -36,14 +36,14 @@ export class Pauser {
     if (!container.running || container.ending)
       throw new PortLayerError('container.notRunning', { container: container.id });
     if (container.paused) throw new PortLayerError('container.alreadyPaused', { container: container.id });
-    // If its processes cannot be frozen, nobody can ask it afterwards.
+    // Look now: if its processes cannot be frozen, nobody can ask the guest afterwards.
     const seen = await lookOnce(container, AbortSignal.timeout(LOOK_MS)).catch((error: unknown) => {
       log.debug({ container: container.id, err: messageOf(error) }, 'a container is paused unseen');
       return null;
     });
     await this.freeze(container);
     try {
-      // Whoever reads its files already must be able to go on.
+      // Readers that are already at its files must be able to go on.
       if (container.frozen && this.isVisited(container)) await this.hold(container);
       else await this.suspend(container);
     } catch (error) {
@@ -64,15 +64,15 @@ export class Pauser {
       if (machine.suspended) await this.powerOn(container);
       if (container.frozen) await this.thaw(container);
     } finally {
-      // If its processes stay frozen it stays paused, although its VM is awake.
+      // If its processes stay frozen it remains paused, although its VM is awake.
       if (!container.frozen || machine.suspended) container.dispatch({ type: 'hold', yes: false });
     }
-    // It may run out of room again at once: then it still stands still.
+    // It may run out of space again at once; then it is still not running.
     if (machine.question === null) container.dispatch({ type: 'pause', yes: false });
   }
 
   /**
-   * Keeps the guest available until the returned function is called: the VM of a paused container is woken without its processes.
+   * Keeps the guest available until the returned function is called: a paused container's VM is woken without its processes.
    * @throws conflict if its processes would run too, or its VM does not answer
    */
   visit(container: Container): Promise<() => void> {
@@ -92,7 +92,7 @@ export class Pauser {
     });
   }
 
-  /** The VM of a paused container is awake: somebody else resumed it, or an earlier endpoint left it so. */
+  /** The VM of a paused container is awake: somebody else resumed it, or an earlier endpoint left it awake. */
   async foundAwake(container: Container): Promise<void> {
     const state = await container.channel?.freeze(Freeze.ask).catch((error: unknown) => {
       log.warn({ container: container.id, err: messageOf(error) }, 'a paused container does not answer');
@@ -119,7 +119,7 @@ export class Pauser {
     await Promise.all([...this.lingering.keys()].map((container) => this.suspendAgain(container)));
   }
 
-  /** If the guest does not answer, the VM is suspended all the same, but cannot be woken to read files. */
+  /** If the guest does not answer, the VM will be suspended all the same, but cannot be woken to read files. */
   private async freeze(container: Container): Promise<void> {
     try {
       if (container.channel === null) return;
@@ -138,7 +138,7 @@ export class Pauser {
     if (container.channel === null) throw new PortLayerError('container.notRunning', { container: container.id });
     await container.channel.freeze(Freeze.thawed);
     container.dispatch({ type: 'frozen', yes: false });
-    // An endpoint that takes over cannot ask a suspended guest, so the record says it.
+    // An endpoint that takes over cannot ask a suspended guest, so it relies on the record.
     await this.effects
       .keepRun(container)
       .catch((error: unknown) =>
@@ -162,7 +162,7 @@ export class Pauser {
     }
   }
 
-  /** Tells the guest that its VM is awake only for us: an endpoint that finds it so after a crash knows that nobody resumed it. */
+  /** Tells the guest that its VM is only awake for us. An endpoint that finds it awake after a crash then knows that nobody resumed it. */
   private async hold(container: Container): Promise<void> {
     container.dispatch({ type: 'hold', yes: true });
     await container.channel?.freeze(Freeze.held);
@@ -210,7 +210,7 @@ export class Pauser {
     const { machine } = container;
     const answered = machine.question;
     if (answered !== null) {
-      // Read it afresh: a restarted host asks again.
+      // Read it again: a restarted host asks a new question.
       const [vm] = await client.retrieve([machine.ref], 'VirtualMachine', ['runtime.question']);
       const question = questionOf(vm?.props['runtime.question']);
       if (question !== null)

@@ -1,4 +1,4 @@
-/** The program that a container's VM carries out, made from the container's spec and the addresses it was allotted. */
+/** The program that a container's VM carries out, made from the container's spec and the addresses it was given. */
 import { shortId } from '../../src/common/ids.js';
 import {
   type FileSpec,
@@ -16,7 +16,7 @@ import type { ContainerSpec } from './container-spec.js';
 
 const GATE_TIMEOUT_MS = 15_000;
 
-/** The program of a container that is being started. @param first it has never run */
+/** The program of a container that is being started. @param first whether it has never run */
 export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], first: boolean): ProgramSpec {
   const hostname = spec.hostname === '' ? shortId(spec.id) : spec.hostname;
   return {

@@ -1,4 +1,4 @@
-/** What the port layer keeps with a VM of its current or last run (key `caisson.run`), so that a restarted endpoint finds it. */
+/** What the port layer stores with a VM about its current or last run (key `caisson.run`), for a restarted endpoint to find. */
 
 import type { ErrorRecord } from '../errors.js';
 import type { NetworkEndpoint } from '../network/types.js';
@@ -7,7 +7,7 @@ import { hasRun, restOf } from './container-life.js';
 import { KILLED, outcome, type RunStatus } from './run-status.js';
 
 export const RUN_KEY = 'caisson.run';
-/** No machine takes longer than this from its power-on to its first process: a process that began later belongs to another run. */
+/** No machine takes longer than this from power-on to its first process: a process that began later belongs to another run. */
 const LONGEST_START_MS = 300_000;
 
 /** One run. */
@@ -25,7 +25,7 @@ export interface RunRecord {
   last?: { startedAt: string; finishedAt: string; exitCode: number; oomKilled: boolean; error: ErrorRecord | null };
 }
 
-/** Reads a record; null for a VM that never ran, and for anything that is no record. */
+/** Parses a record; null for a VM that has never run, and for anything that is not a record. */
 export function parseRunRecord(text: string | undefined): RunRecord | null {
   if (text === undefined || text === '') return null;
   try {
@@ -62,7 +62,7 @@ export function killedRecord({ startedAt, end }: PastRun): RunRecord {
   };
 }
 
-/** The record of a start that failed without the guest's reporting it. */
+/** The record of a start that failed without the guest reporting it. */
 export function failedRecord(rest: Resting, now: Date): RunRecord {
   const { exitCode, error } = rest.kind === 'exited' ? rest.run.end : (rest.failure ?? { exitCode: 0, error: null });
   return { ...newRecord(now, [], rest), notStarted: { exitCode, error } };
@@ -79,7 +79,7 @@ function recordOf(run: { startedAt: Date; endpoints: NetworkEndpoint[]; last: Pa
   };
 }
 
-/** Why a start failed, as it was recorded. What cannot be read is shown as it stands. */
+/** Why a start failed, as recorded. What cannot be parsed is shown as it is. */
 function keptError(kept: unknown): ErrorRecord | null {
   if (kept === null || kept === undefined || kept === '') return null;
   const { kind, message } = kept as Partial<ErrorRecord>;
@@ -87,7 +87,7 @@ function keptError(kept: unknown): ErrorRecord | null {
   return { kind: 'internal', message: typeof kept === 'string' ? kept : JSON.stringify(kept) };
 }
 
-/** The container before its current run. */
+/** The container as it was before its current run. */
 function before({ last }: RunRecord): Resting {
   if (last === undefined) return { kind: 'created', failure: null };
   const { startedAt, finishedAt, exitCode, oomKilled, error } = last;
@@ -95,14 +95,14 @@ function before({ last }: RunRecord): Resting {
   return { kind: 'exited', run: { startedAt: new Date(startedAt), end }, keep: false };
 }
 
-/** A container as it is discovered. @param on its machine is on; its run is looked at next, by {@link foundRun} */
+/** A container when it is discovered. @param on whether its machine is on; its run is then examined by {@link foundRun} */
 export function foundRest(record: RunRecord | null, status: RunStatus, on: boolean): Resting {
   if (record === null) return { kind: 'created', failure: null };
   const { notStarted } = record;
   if (notStarted !== undefined) {
     const rest = before(record);
     const error = keptError(notStarted.error);
-    // The end of the run before has the failure already.
+    // The end of the previous run already includes the failure.
     if (rest.kind === 'exited' || error === null) return rest;
     return { kind: 'created', failure: { exitCode: notStarted.exitCode, error } };
   }

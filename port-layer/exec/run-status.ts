@@ -1,8 +1,8 @@
-/** What the guest reports of its run, as it stands in `guestinfo.caisson.run.status` (see docs/internals/guest-rpc.md). */
+/** What the guest reports about its run in `guestinfo.caisson.run.status` (see docs/internals/guest-rpc.md). */
 import { type ErrorRecord, type ErrorSubject, errorRecord, isCode, PortLayerError } from '../errors.js';
 
 export const STATUS_KEY = 'guestinfo.caisson.run.status';
-/** Exit code of a run whose VM was killed: as of SIGKILL. */
+/** Exit code of a run whose VM was killed: that of SIGKILL. */
 export const KILLED = 137;
 
 /** A parsed status. */
@@ -12,7 +12,7 @@ export type RunStatus =
   | { kind: 'failed'; code: number; message: string }
   | { kind: 'exited'; code: number; oomKilled: boolean; at: Date };
 
-/** Parses; anything else than the known forms is `none`. */
+/** Parses a status; anything but the known forms is `none`. */
 export function parseRunStatus(text: string | undefined): RunStatus {
   const [kind, ...rest] = (text ?? '').split(' ');
   switch (kind) {
@@ -31,7 +31,7 @@ function number(text: string | undefined): number {
   return /^\d{1,10}$/.test(text ?? '') ? Number(text) : 0;
 }
 
-/** A guest's clock is its own affair, but a date must be one that the API can show. */
+/** A guest may set its clock as it likes, but a date must be one that the API can show. */
 function time(ns: string | undefined): Date {
   return new Date(/^\d{1,19}$/.test(ns ?? '') ? Number(BigInt(ns!) / 1_000_000n) : 0);
 }
@@ -44,7 +44,7 @@ export interface Outcome {
   finishedAt: Date;
 }
 
-/** From what the guest could still say. A VM that was killed says nothing: {@link KILLED}, at `fallback`. */
+/** Taken from what the guest could still report. A VM that was killed reports nothing: {@link KILLED}, at `fallback`. */
 export function outcome(status: RunStatus, fallback: { at: Date; exitCode: number; oomKilled?: boolean }): Outcome {
   switch (status.kind) {
     case 'exited':
@@ -83,7 +83,7 @@ export function notStarted(of: 'container' | 'exec', exitCode: number, reason: s
   return new PortLayerError(unknownUser ? 'process.unknownUser' : 'process.notStarted', { of, exitCode, reason });
 }
 
-/** True for what {@link notStarted} makes: the guest's own word that the process does not run. */
+/** True for an error made by {@link notStarted}: the guest itself says that the process does not run. */
 export function isGuestsWord(error: Error): boolean {
   return isCode(error, 'process.notStarted') || isCode(error, 'process.unknownUser');
 }

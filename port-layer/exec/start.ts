@@ -1,4 +1,4 @@
-/** Starting a container: its VM is given a program, is powered on, and its process runs or tells why it can't. */
+/** Starts a container: its VM gets a program and is powered on, and then its process runs or reports why it cannot. */
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
@@ -19,13 +19,13 @@ import type { Preparation } from './types.js';
 import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
 
 const log = logger('exec');
-/** Extra time for each volume: a busy emulated machine takes long to find and mount many disks. */
+/** Extra time per volume: a busy emulated machine takes long to find and mount many disks. */
 const VOLUME_MS = 3000;
 /** A guest that cannot start its process powers itself off within this time. */
 const GUEST_OFF_MS = 10_000;
 /** After its process has ended, a VM takes up to this long to power off. */
 const ENDING_MS = 10_000;
-/** We learn within this time that a VM we powered off is off. */
+/** Within this time we learn that a VM that we powered off is off. */
 const SEEN_OFF_MS = 4000;
 /** The exit code of a start that failed before there was a process. */
 const START_FAILED = 128;
@@ -36,7 +36,7 @@ export class Starter {
 
   /** See `ExecService.start`. Callers must hold the container ({@link Container.exclusive}). */
   async start(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
-    // Whoever has seen the process end may start it again at once.
+    // A caller that has just seen the process end may start it again at once.
     if (container.ending) await container.until(() => !container.ending, { ms: ENDING_MS });
     if (container.running) throw new PortLayerError('container.alreadyRunning', { container: container.id });
     if (container.leaving) throw new PortLayerError('start.beingRemoved', {});
@@ -51,14 +51,14 @@ export class Starter {
     }
     const { failure } = container.facts;
     if (failure === null) return;
-    // The VM still has its former hardware.
+    // The VM still has its previous hardware.
     if (former.hardware !== undefined) container.spec = { ...container.spec, hardware: former.hardware };
     throw failure;
   }
 
   /** Resolves when its process runs or has run. */
   private async attempt(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
-    // It counts as starting now, so nobody else takes its volumes. Wait for those who already have them, to read or change files.
+    // It already counts as starting, so nobody else takes its volumes. Wait for those who have them now, to read or change files.
     const { volumes, volumeUse } = this.context;
     volumeUse.check(container.spec);
     await volumeUse.free(container.spec);
@@ -111,7 +111,7 @@ export class Starter {
     machine.dispatch({ type: 'poweredOn' });
   }
 
-  /** Has no effect if the process runs all the same. */
+  /** Has no effect if the process is running all the same. */
   private abort(container: Container, error: unknown): void {
     const reason = error instanceof Error ? error : new Error(messageOf(error));
     const exitCode = exitCodeOf(error);

@@ -1,4 +1,7 @@
-/** Containers: what is asked of them, and what they are told to be. Plain data; what the personality wants to keep goes into `annotations`. */
+/**
+ * Containers: what can be asked of them, and what is reported about them. Plain data; the personality stores what it wants in
+ * `annotations`.
+ */
 
 import type { ErrorRecord } from '../errors.js';
 import type { Links, NetworkEndpoint } from '../network/types.js';
@@ -9,9 +12,9 @@ import type { ContainerSpec } from './container-spec.js';
  */
 export type ContainerState = 'created' | 'starting' | 'running' | 'stopping' | 'exited' | 'removing' | 'dead';
 
-/** What the personality has made ready for a run. */
+/** What the personality has prepared for a run. */
 export interface Preparation {
-  /** To be kept. */
+  /** To be stored. */
   annotations: Record<string, string>;
   links?: Links | undefined;
 }
@@ -22,19 +25,19 @@ export interface ContainerInfo {
   state: ContainerState;
   startedAt: Date | null;
   finishedAt: Date | null;
-  /** Of a container that runs: the end of the run before, if that is still known. */
+  /** For a running container: when the previous run ended, if that is still known. */
   lastFinishedAt?: Date | null;
   /** Of the last run; 0 before the first. */
   exitCode: number;
-  /** Why the last start failed, or why it stands still; null: neither. */
+  /** Why the last start failed, or why it stands still; null if neither applies. */
   error: ErrorRecord | null;
   oomKilled: boolean;
-  /** Its VM is suspended in memory; `state` is what it was, and will be. */
+  /** Its VM is suspended in memory; `state` is the one before, and after, the pause. */
   paused: boolean;
   /** Process id in the guest of the first process; 0 when not running. */
   pid: number;
   endpoints: NetworkEndpoint[];
-  /** Host process id of the VM is not known to a vSphere client; this is the VM's managed object id and UUID. */
+  /** A vSphere client does not know the VM's process id on the host; this is the VM's managed object id and UUID. */
   vm: { moid: string; uuid: string };
 }
 
@@ -47,13 +50,13 @@ export interface ExitStatus {
 
 export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
 
-/** What happened to a container; whoever caused it (this engine, the process itself, an admin in vSphere). */
+/** What happened to a container, whoever caused it: this engine, the process itself, or an administrator in vSphere. */
 export type ContainerEvent =
   | { type: 'created' | 'started' | 'paused' | 'unpaused' | 'removed'; container: ContainerInfo; time: Date }
   | { type: 'exited'; container: ContainerInfo; exitCode: number; time: Date }
-  /** The kernel has killed a process of it for want of memory; the container may go on. */
+  /** The kernel has killed one of its processes for lack of memory; the container may go on. */
   | { type: 'oom'; container: ContainerInfo; time: Date }
-  /** Its guest sent over the channel what no guest sends, and was hung up on: "the guest broke the protocol: it sent …". */
+  /** Its guest sent something over the channel that no guest sends, and was hung up on: "the guest broke the protocol: it sent …". */
   | { type: 'guestBroken'; container: ContainerInfo; error: ErrorRecord; time: Date }
   /** `container.error` says why. */
   | { type: 'startFailed'; container: ContainerInfo; time: Date };
@@ -62,7 +65,7 @@ export type ContainerEvent =
 export interface StopOptions {
   signal?: number;
   timeoutSeconds?: number;
-  /** The container is started again next: it stays, even if it is to be removed when it exits. */
+  /** The container is started again next, so it stays even if it is to be removed when it exits. */
   keep?: boolean;
 }
 
@@ -72,11 +75,11 @@ export interface ResourceUpdate {
   memoryMiB: number;
   /** As {@link ContainerSpec.cpuShares}. */
   cpuShares?: number;
-  /** All that are known: those that are no longer wished for say so. */
+  /** All known limits, including those that were lifted, which say so. */
   limits: Record<string, string>;
-  /** As {@link limits}, until the container is started again; undefined: the same. */
+  /** The same as {@link limits}, until the container is started again; undefined: no difference. */
   limitsNow?: Record<string, string>;
-  /** Added to those there are. */
+  /** Added to the existing ones. */
   annotations: Record<string, string>;
 }
 
@@ -88,33 +91,33 @@ export interface ExecService {
   list(): ContainerInfo[];
   /**
    * Powers the VM on; resolves when the process runs.
-   * @throws notModified (runs already); invalid when the process can't be started (the subject has exit code 126, 127 or
-   *   128); insufficientResources; conflict
-   * @param prepare what the caller must have ready before the VM is powered on. When it fails, the start has failed.
+   * @throws notModified (already running); invalid when the process can't be started (the subject has exit code 126, 127 or 128);
+   *   insufficientResources; conflict
+   * @param prepare what the caller must get ready before the VM is powered on. If it fails, the start fails.
    */
   start(id: string, prepare?: () => Promise<Preparation>): Promise<void>;
   /** Stop signal, then after `timeoutSeconds` (undefined: the container's own; -1: never) SIGKILL. @throws notModified */
   stop(id: string, options: StopOptions): Promise<void>;
-  /** Delivers a signal to the first process. @throws conflict when not running */
+  /** Delivers a signal to the first process. @throws conflict when it is not running */
   kill(id: string, signal: number): Promise<void>;
-  /** Suspends the VM in memory. @throws conflict when it does not run, or is paused already */
+  /** Suspends the VM in memory. @throws conflict when it does not run, or is already paused */
   pause(id: string): Promise<void>;
   /** @throws unavailable when it is not paused */
   unpause(id: string): Promise<void>;
   wait(id: string, condition: WaitCondition, signal?: AbortSignal): Promise<ExitStatus>;
   /**
-   * One that runs is powered off, without its guest being asked for anything, unless it writes to a volume that stays.
-   * @param options `volumes`: those that nobody has named go too
-   * @throws conflict when running and not `force`
+   * A running container is powered off without asking its guest, unless it writes to a volume that stays.
+   * @param options `volumes`: also removes its anonymous volumes
+   * @throws conflict when it is running and not `force`
    */
   remove(id: string, options: { force: boolean; volumes?: boolean }): Promise<void>;
   rename(id: string, name: string): Promise<void>;
   /**
-   * Changes what a container may use: its limits at once (when it goes on, if it is paused), its VM at once when that is off, else when
-   * it is started next. Gives what its VM has until then.
-   * @throws invalid with the guest's words, and nothing is changed; conflict
+   * Changes what a container may use: its limits at once (if it is paused, when it goes on); its VM at once if that is off, otherwise at
+   * the next start. Returns what its VM has until then.
+   * @throws invalid with the guest's words, and then nothing is changed; conflict
    */
   update(id: string, update: ResourceUpdate): Promise<{ cpus: number; memoryMiB: number }>;
-  /** Replaces annotations (others stay). */
+  /** Replaces the given annotations; others stay. */
   annotate(id: string, annotations: Record<string, string>): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** Changing what a container may use, while it runs or not. */
+/** Changes what a container may use, whether it runs or not. */
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { PortLayerError } from '../errors.js';
@@ -46,7 +46,7 @@ export async function updateResources(
   return later ? has : wanted;
 }
 
-/** What was changed while it was paused. */
+/** Applies the limits that were changed while it was paused. */
 export function renewLimits(container: Container): void {
   const limits = container.spec.hardware?.limits ?? container.spec.limits;
   if (limits === undefined || container.channel === null) return;

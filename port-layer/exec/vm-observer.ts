@@ -28,9 +28,9 @@ export interface ObserverHands {
 
 /** Follows all container VMs. */
 export class VmObserver implements MachineSurroundings {
-  /** Work that the first full picture has caused; null once it is done. */
+  /** Work caused by the first full picture; null once it is done. */
   private firstWork: Promise<unknown>[] | null = [];
-  /** VMs that are being taken down: news about them no longer matter. */
+  /** VMs that are being taken down: news about them no longer matters. */
   private readonly disowned = new Set<string>();
 
   constructor(
@@ -39,12 +39,12 @@ export class VmObserver implements MachineSurroundings {
     private readonly hands: ObserverHands,
   ) {}
 
-  /** The first full picture is being taken in. */
+  /** The first full picture is being processed. */
   get opening(): boolean {
     return this.firstWork !== null;
   }
 
-  /** Takes in news about a VM. */
+  /** Processes news about a VM. */
   observe(vm: VmReport): void {
     const { config, cache } = this.context;
     if (vm.keys.get(OWNER_KEY) !== config.id || this.disowned.has(vm.ref.value)) return;
@@ -67,8 +67,8 @@ export class VmObserver implements MachineSurroundings {
   }
 
   /**
-   * Removes a container whose process has ended, and leaves its VM to the caller. An endpoint that restarts before the VM is gone finds the
-   * container exited, and removes it again.
+   * Removes a container whose process has ended, and leaves its VM to the caller. If the endpoint restarts before the VM is gone, it finds
+   * the container exited and removes it again.
    */
   disown({ machine }: Container): void {
     this.disowned.add(machine.ref.value);
@@ -123,7 +123,7 @@ export class VmObserver implements MachineSurroundings {
     return new Container(spec, new Machine(ref, uuid, this), rest, this.effects.carryOut);
   }
 
-  /** A VM that runs though this endpoint did not start it: since before a restart of the endpoint, or by an administrator. */
+  /** A VM that runs although this endpoint did not start it: it ran before the endpoint restarted, or an administrator started it. */
   private async adopt(container: Container, power: SeenPower): Promise<void> {
     const { networks, config } = this.context;
     const { machine } = container;

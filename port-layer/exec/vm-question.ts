@@ -1,9 +1,9 @@
-/** The question a host holds a VM for, mostly because its disk has no room left (vSphere API, VirtualMachineQuestionInfo). */
+/** The question that a host holds a VM for, mostly because a disk has no space left (vSphere API, VirtualMachineQuestionInfo). */
 import type { VirtualMachineQuestionInfo } from '../../src/vim25/index.js';
 
 export interface VmQuestion {
   id: string;
-  /** For the user: why the container stands still. */
+  /** The explanation for the user: why the container stands still. */
   reason: string;
   /** The answer that lets it go on. */
   goOn: string;
@@ -14,7 +14,7 @@ const NO_SPACE = /no (more )?space|outofspace/i;
 const GO_ON = /retry|continue|button\.retry/i;
 const MAX_REASON = 1000;
 
-/** @param info as the property `runtime.question` has it; undefined: it asks nothing */
+/** @param info the value of the property `runtime.question`; undefined: nothing is asked */
 export function questionOf(info: unknown): VmQuestion | null {
   if (info === undefined || info === null) return null;
   const { id, text, choice, message } = info as VirtualMachineQuestionInfo;

@@ -9,7 +9,7 @@ import { keptSpec } from './kept-spec.js';
 
 export const SPEC_KEY = 'caisson.container';
 export const OWNER_KEY = 'caisson.vch';
-/** Bytes of the output log's end that are to stay on the datastore: for hosts that can let go of the rest. */
+/** How many bytes of the output log's end must stay on the datastore, for hosts that can drop the rest. */
 export const KEEP_LOG_KEY = 'caisson.log.keep';
 /** From which addresses each card may send, `MAC=address,address;…`, for hosts that check it. The guest can neither read nor write it. */
 export const ADDRESSES_KEY = 'caisson.addresses';
@@ -31,10 +31,10 @@ export function channelPath(config: VchConfig, id: string): string {
   return `${config.channelDir}/${shortId(id)}.sock`;
 }
 
-/** Keys of devices in a request: negative, the host gives them their own. */
+/** Keys of new devices in a request are negative; the host assigns the real ones. */
 const controllerKey = (bus: number): number => -100 - bus;
 
-/** A container may name a network that does not exist: its card gets the default port group, and its start fails. */
+/** A container may name a network that does not exist: its card then gets the default port group, and its start fails. */
 function portGroupOf({ networks }: Pick<VchConfig, 'networks'>, name: string): string {
   return (networks.find((network) => network.name === name) ?? networks[0]).portGroup;
 }
@@ -101,7 +101,7 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
           backing: {
             $type: 'VirtualDiskFlatVer2BackingInfo' as const,
             fileName: at(volumeDiskPath(config, volume)),
-            // Independent: no snapshot of the VM holds a volume fast. What is not persistent is opened for reading only.
+            // Independent, so that no snapshot of the VM holds on to a volume. A non-persistent one is opened for reading only.
             diskMode: readOnly ? 'independent_nonpersistent' : 'independent_persistent',
             thinProvisioned: true,
           },

@@ -21,7 +21,7 @@ export const isDirectory = ({ mode }: FileEntry): boolean => (mode & S_IFMT) ===
 export const isRegular = ({ mode }: FileEntry): boolean => (mode & S_IFMT) === S_IFREG;
 export const isSymlink = ({ mode }: FileEntry): boolean => (mode & S_IFMT) === S_IFLNK;
 
-/** Linux error numbers that are told apart here (asm-generic/errno.h). */
+/** Linux error numbers that this code distinguishes (asm-generic/errno.h). */
 export const Errno = {
   ENOENT: 2,
   EIO: 5,

@@ -1,4 +1,4 @@
-/** A running container's channel: waits for its VM on a unix socket, and keeps what is attached across reconnections. */
+/** A running container's channel: waits for its VM on a unix socket, and keeps its readers across reconnections. */
 import { randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import type { Socket } from 'node:net';

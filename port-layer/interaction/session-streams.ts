@@ -47,7 +47,7 @@ class Attacher extends Readable {
     private readonly keeps: (bytes: number) => void,
   ) {
     super({ objectMode: true, highWaterMark: ATTACHER_BUFFER });
-    // The reader gets the error. If there is none, or no longer, it must not end the process.
+    // The reader gets the error. If nobody is reading any more, it must not end the process.
     this.on('error', () => undefined);
   }
 

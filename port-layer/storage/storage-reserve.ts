@@ -58,7 +58,7 @@ export async function localSpace(path: string): Promise<Space> {
   return { capacity: bsize * blocks, free: bsize * bavail };
 }
 
-/** Called before what is being written grows by so many bytes. @throws insufficientResources */
+/** Must be called before the data being written grows by so many bytes. @throws insufficientResources */
 export type Grow = (bytes: number) => Promise<void>;
 
 export class StorageReserve {

@@ -334,7 +334,7 @@ export class Volumes implements VolumeStore {
 
 /**
  * The directory whose content a new volume gets; null if there is nothing at the path.
- * @throws unavailable when something else than a directory is there
+ * @throws unavailable when it is not a directory
  */
 async function findContent(filesystem: Ext4Filesystem, path: string): Promise<number | null> {
   try {

@@ -1,6 +1,6 @@
 /**
- * Random access to bytes, wherever they are: a local file, a datastore file over HTTP range requests, a disk made of a
- * chain of VMDKs. Everything in `src/disk` reads through {@link BlockReader}.
+ * Random access to bytes, wherever they are: a local file, a datastore file over HTTP range requests, or a disk made of a chain of VMDKs.
+ * Everything in `src/disk` reads through {@link BlockReader}.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { invalid } from '../common/errors.js';
@@ -9,7 +9,7 @@ import { invalid } from '../common/errors.js';
 export interface BlockReader {
   /** Size in bytes. */
   readonly size: number;
-  /** Exactly `length` bytes from `offset`. Throws `invalid` when that reaches past the end. */
+  /** Exactly `length` bytes from `offset`. Throws `invalid` if that reaches past the end. */
   read(offset: number, length: number): Promise<Buffer>;
   /** Releases what the reader holds. */
   close(): Promise<void>;
@@ -30,7 +30,7 @@ export class FileBlocks implements BlockReader {
     readonly size: number,
   ) {}
 
-  /** Opens `path` for reading; its size is that of this moment. */
+  /** Opens `path` for reading, with the size it has at this moment. */
   static async open(path: string): Promise<FileBlocks> {
     const handle = await open(path, 'r');
     try {
@@ -73,7 +73,7 @@ export class MemoryBlocks implements BlockReader {
   async close(): Promise<void> {}
 }
 
-/** Pages of one reader or of many, least recently used first out. */
+/** Caches pages of one or more readers; the least recently used page goes first. */
 export class PageCache {
   private readonly pages = new Map<number, Promise<Buffer>>();
   private readers = 0;
@@ -84,12 +84,12 @@ export class PageCache {
     private readonly limit: number,
   ) {}
 
-  /** What a reader puts in front of its pages' numbers. */
+  /** A number for a new reader, which distinguishes its pages from those of others. */
   newReader(): number {
     return this.readers++;
   }
 
-  /** Page `index` of `reader`, which `load` gets where it is not kept. */
+  /** Page `index` of `reader`; `load` fetches it if it is not cached. */
   page(reader: number, index: number, load: () => Promise<Buffer>): Promise<Buffer> {
     const key = reader * 2 ** 24 + index;
     const known = this.pages.get(key);
@@ -110,15 +110,15 @@ export class PageCache {
     return loading;
   }
 
-  /** Lets go of all pages. */
+  /** Drops all pages. */
   clear(): void {
     this.pages.clear();
   }
 }
 
 /**
- * Caches a reader in pages: for metadata, which is read in small pieces from nearby places, over a reader where each call is
- * expensive (an HTTP request).
+ * Caches a reader in pages. Meant for metadata, which is read in small pieces from nearby places, over a reader whose calls are expensive
+ * (HTTP requests).
  */
 export class CachedBlocks implements BlockReader {
   readonly size: number;
@@ -151,7 +151,7 @@ export class CachedBlocks implements BlockReader {
       const start = offset - first * this.pageSize;
       return page.subarray(start, start + length);
     }
-    // Larger than a page is data, not metadata: it would only push metadata out.
+    // Anything larger than a page is data, not metadata, and would only push metadata out.
     if (length > this.pageSize) return this.source.read(offset, length);
     const [head, tail] = await Promise.all([this.page(first), this.page(last)]);
     const joined = Buffer.allocUnsafe(length);

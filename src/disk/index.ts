@@ -1,9 +1,9 @@
 /**
  * Disks as bytes: VMDK files with parent chains, and the ext4 filesystem inside them.
  *
- * An image layer is a delta VMDK over its parent layer's; the chain holds one ext4 filesystem that grows layer by layer.
- * {@link applyLayer} writes such a delta in user space straight from the layer's tar: no mount, no loop device, no root,
- * no unpacked copy. {@link Ext4Filesystem} reads the result back, a crashed guest's journal included.
+ * An image layer is a delta VMDK over its parent layer's; the chain holds one ext4 filesystem that grows layer by layer. {@link applyLayer}
+ * writes such a delta in user space straight from the layer's tar: no mount, no loop device, no root, no unpacked copy. {@link
+ * Ext4Filesystem} reads the result back, including a crashed guest's journal.
  *
  * Relies on: {@link BlockReader} for all reading (a local file, or the port layer's HTTP range requests), one local spool file
  * for writing. Never: opens a network connection, looks at a clock or a random source while writing a layer,

@@ -1,12 +1,12 @@
 /**
- * Admission control: a VM is powered on only if the machine can carry it. VM memory is backed only where it was touched, and given back
- * when freed, so the machine may be overcommitted; what counts is the memory that is really free.
+ * Admission control: a VM is powered on only if the machine can carry it. VM memory is backed only once it is touched, and given back when
+ * freed, so the machine may be overcommitted; what counts is the memory that is really free.
  */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { insufficientResources } from '../common/errors.js';
 
-/** What a VM takes before its container does anything: kernel, tether, and QEMU's own memory. */
+/** What a VM takes before its container does anything: the kernel, the tether, and QEMU's own memory. */
 const START_MIB = 160;
 /** Kept free for the machine itself. */
 const RESERVE_MIB = 512;
@@ -26,7 +26,7 @@ export function machineMemory(): MachineMemory {
 }
 
 /**
- * @param startingMiB what VMs that are being started at this moment have yet to take
+ * @param startingMiB what VMs that are just being started have not taken yet
  * @throws insufficientResources with the numbers and what to do
  */
 export function admit(
@@ -56,5 +56,5 @@ export function admit(
 
 /** Memory to count for a VM that is being started. */
 export const STARTING_VM_MIB = START_MIB;
-/** With less free than this no spare VM is kept: the rest is for VMs that somebody wants. */
+/** With less than this free, no spare VM is kept: the rest is for VMs that somebody wants. */
 export const SPARE_RESERVE_MIB = RESERVE_MIB + 4 * START_MIB;

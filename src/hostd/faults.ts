@@ -1,8 +1,8 @@
-/** vim25 faults as exceptions, and which fault an error of ours becomes. Nothing else decides that. */
+/** vim25 faults as exceptions. This file alone decides which fault an error of ours becomes. */
 import { type CaissonError, type ErrorKind, kindOf, messageOf } from '../common/errors.js';
 import type { Fault } from '../vim25/server.js';
 
-/** Thrown by operations to answer with a fault. */
+/** Operations throw this to answer with a fault. */
 export class FaultError extends Error {
   constructor(
     readonly fault: Fault,

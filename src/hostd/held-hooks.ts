@@ -1,9 +1,9 @@
-/** The hooks of a VM that is being started or adopted: its end is held back until whoever waits for the VM has it. */
+/** The hooks of a VM that is being started or adopted: its end is held back until whoever waits for the VM has received it. */
 import type { VmExit, VmHooks } from './runtime.js';
 
 /**
- * A VM may end before the call that starts it has returned. Told at once, the end would overtake the beginning: the VM would be seen off, then
- * on, and nothing would ever turn it off again. The end of a VM that is never handed over is told to nobody.
+ * A VM may end before the call that starts it has returned. If its end were reported at once, it would overtake the start: the VM would be
+ * seen off, then on, and nothing would ever turn it off again. The end of a VM that is never handed over is not reported.
  */
 export class HeldHooks implements VmHooks {
   private exit: VmExit | null = null;
@@ -28,7 +28,7 @@ export class HeldHooks implements VmHooks {
     else this.exit = exit;
   }
 
-  /** Whoever waited for the VM has it now: an end that was held back is told, and a later one at once. */
+  /** Call this once whoever waited for the VM has it: reports an end that was held back, and from now on reports at once. */
   handOver(): void {
     this.handedOver = true;
     if (this.exit !== null) this.hooks.exited(this.exit);

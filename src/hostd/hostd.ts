@@ -34,11 +34,11 @@ export interface Hostd {
   thumbprint: string;
   user: string;
   password: string;
-  /** Stops serving; VMs go on running. */
+  /** Stops serving; VMs keep running. */
   close(): Promise<void>;
 }
 
-/** What the embedded host says of itself. */
+/** What the embedded host says about itself. */
 function aboutInfo(instanceUuid: string): AboutInfo {
   return {
     name: 'Caisson embedded host',
@@ -60,7 +60,7 @@ function aboutInfo(instanceUuid: string): AboutInfo {
 
 /**
  * Starts hostd on a state directory.
- * @throws conflict when another one runs on it
+ * @throws conflict if another one is running on it
  */
 export async function startHostd(options: {
   paths: InstancePaths;
@@ -68,13 +68,13 @@ export async function startHostd(options: {
   virtualSwitch: HostSwitch | null;
   listen: { host: string; port: number };
   runs?: RunsMachines;
-  /** Memory for what each user has open. */
+  /** Memory that each user's open objects may take. */
   userBytes?: number;
 }): Promise<Hostd> {
   const { paths, runtime, virtualSwitch, runs } = options;
   await mkdir(paths.datastoreDir, { recursive: true, mode: 0o711 });
   await chmod(paths.stateDir, 0o711);
-  // QEMU opens disks before it drops its rights: nobody but root has business here.
+  // hostd opens disks here as root, so nobody else may enter.
   await chown(paths.datastoreDir, 0, 0);
   await chmod(paths.datastoreDir, 0o700);
   await refuseTwice(paths);
@@ -86,7 +86,7 @@ export async function startHostd(options: {
   inventory.registry.add(defaultCollector());
   const accounts = new Accounts(paths.accessFile, credentials.user);
   await accounts.load();
-  // What somebody is waiting for may have become visible, or invisible.
+  // Something that a client waits for may have become visible or invisible.
   accounts.onChange = () => inventory.registry.notify();
   const authority = new Authority(
     accounts,

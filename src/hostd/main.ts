@@ -15,7 +15,7 @@ import { beatFile } from './supervisor/supervisor.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
 
 const log = logger('hostd');
-/** Less likely to be killed than what runs on a machine by default (0). */
+/** hostd should be less likely to be killed than other processes, whose default is 0. */
 const HOSTD_OOM_SCORE = -500;
 const program = new Command('hostd')
   .description('The embedded vSphere host')
@@ -38,7 +38,7 @@ const options = program.opts<{
 }>();
 
 closeInherited();
-// Directories that others pass through get the modes given here, whatever umask the shell that started this had.
+// Directories that others pass through must get the modes given in the code, whatever the umask of the shell that started this.
 process.umask(0o022);
 // When memory runs out, VMs are killed first. Everything else started from here inherits this score.
 await writeFile('/proc/self/oom_score_adj', String(HOSTD_OOM_SCORE)).catch(() => undefined);

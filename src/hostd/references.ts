@@ -1,4 +1,4 @@
-/** References to managed objects, and those of the objects that every host has. */
+/** References to managed objects, among them those to the objects that every host has. */
 import type { ManagedObjectReference } from '../vim25/server.js';
 
 export function ref(type: string, value: string): ManagedObjectReference {

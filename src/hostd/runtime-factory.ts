@@ -42,7 +42,7 @@ export class HostRuntime implements VmRuntime {
     }
   }
 
-  /** Ends what runs for the runtime only; VMs go on running. */
+  /** Ends what runs only for the runtime; VMs keep running. */
   async close(): Promise<void> {
     await this.qemu.close();
     await this.cages.groups.close();
@@ -56,7 +56,7 @@ export class HostRuntime implements VmRuntime {
   }
 }
 
-/** Keeps the files that a VM's process writes small, until the VM has ended. */
+/** Keeps the files small that a VM's process writes, until the VM has ended. */
 function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop(): void } {
   if (isEndpoint(vm)) return boundVmLog(vm, hooks, 'endpoint');
   const serial = boundSerialFile(vm, hooks);
@@ -69,10 +69,10 @@ function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop():
 }
 
 /**
- * Makes the runtime of an instance. Boot snapshots are shared with all hosts of the machine, unless they have a directory of their own.
+ * Makes the runtime of an instance. Boot snapshots are shared by all hosts on the machine, unless this one has its own directory for them.
  * @param warmPool how many VMs of the usual shape wait to be powered on
- * @param hangMs an endpoint that is silent for so long is started again
- * @throws unavailable when QEMU cannot be used, or the accelerator asked for
+ * @param hangMs an endpoint that is silent for this long is restarted
+ * @throws unavailable if QEMU or the requested accelerator cannot be used
  */
 export async function createRuntime(
   paths: InstancePaths,

@@ -1,7 +1,6 @@
 /**
- * The seam between hostd's inventory (vim25 side) and what carries a powered-on VM: QEMU for container VMs, a local
- * process for the endpoint VM. The inventory calls down through {@link VmRuntime}; what happens in a running VM comes
- * up through {@link VmHooks}.
+ * The seam between hostd's inventory (the vim25 side) and what runs a powered-on VM: QEMU for container VMs, a local process for the
+ * endpoint VM. The inventory calls down through {@link VmRuntime}; what happens in a running VM comes up through {@link VmHooks}.
  */
 
 /** A disk as the hypervisor needs it. */
@@ -15,7 +14,7 @@ export interface RuntimeDisk {
 
 /** A network card as the hypervisor needs it. */
 export interface RuntimeNic {
-  /** Its number in the VM: it stays the same while other cards come and go. The guest's first card need not be 0. */
+  /** Its number in the VM, which stays the same while other cards come and go. The guest's first card need not be 0. */
   index: number;
   mac: string;
   /** Name of the port group (the bridge) it is plugged into. */
@@ -30,14 +29,14 @@ export interface RuntimeSerial {
   index: number;
   backing:
     | { kind: 'file'; path: string }
-    /** A unix socket that somebody (the endpoint) listens on; connected again whenever the connection is lost. */
+    /** A unix socket on which somebody (the endpoint) listens; reconnected whenever the connection is lost. */
     | { kind: 'unixClient'; path: string };
 }
 
-/** A device that a VM can get, or lose, while it runs. */
+/** A device that a VM can get or lose while it runs. */
 export type RuntimeDevice = { kind: 'nic'; nic: RuntimeNic } | { kind: 'disk'; disk: RuntimeDisk };
 
-/** All the hypervisor needs to know of one VM. */
+/** All that the hypervisor needs to know about one VM. */
 export interface VmDefinition {
   /** Managed object id, e.g. `vm-12`. */
   moid: string;
@@ -51,7 +50,7 @@ export interface VmDefinition {
   nics: RuntimeNic[];
   serials: RuntimeSerial[];
   extraConfig: ReadonlyMap<string, string>;
-  /** Id of the virtual container host whose pool it is in, whatever its keys say; undefined: it is in nobody's. */
+  /** Id of the virtual container host whose pool it is in, whatever its keys say; undefined if it is in nobody's. */
   vch?: string | undefined;
 }
 
@@ -68,7 +67,7 @@ export interface VmHooks {
   infoGet(key: string): string | undefined;
   /** GuestRPC `info-set KEY VALUE`: throws when the key may not be written by a guest. */
   infoSet(key: string, value: string): void;
-  /** The VM has stopped: a disk could not be written for lack of room. */
+  /** The VM has stopped because a disk could not be written for lack of space. */
   stalled(): void;
   /** Called exactly once, when the VM no longer runs. */
   exited(exit: VmExit): void;
@@ -81,32 +80,32 @@ export interface RunningVm {
   /** Hard power-off; resolves when the process is gone and its taps are removed. */
   powerOff(): Promise<void>;
   reset(): Promise<void>;
-  /** Asks the guest to shut down (GuestRPC `OS_Halt`); resolves when it was asked. */
+  /** Asks the guest to shut down (GuestRPC `OS_Halt`); resolves when it has been asked. */
   shutdownGuest(): Promise<void>;
   /** Asks the guest to reboot (GuestRPC `OS_Reboot`). */
   rebootGuest(): Promise<void>;
   suspend(): Promise<void>;
-  /** Continues; the guest is asked to set its clock (GuestRPC `OS_Resume`). */
+  /** Continues the VM and asks the guest to set its clock (GuestRPC `OS_Resume`). */
   resume(): Promise<void>;
-  /** True while it is stopped because a disk could not be written. */
+  /** Whether it is stopped because a disk could not be written. */
   stalled(): Promise<boolean>;
-  /** True while it is suspended. */
+  /** Whether it is suspended. */
   suspended(): Promise<boolean>;
   /**
    * Gives the VM a device.
-   * @param owner says on which disks a new disk may stand
-   * @throws CaissonError `insufficientResources` when the VM has no free slot, `invalid` for a disk that cannot be used, `unsupported`,
-   *   `internal`; the VM is as before then
+   * @param owner decides which disks a new disk may be based on
+   * @throws CaissonError `insufficientResources` if the VM has no free slot, `invalid` for a disk that cannot be used, `unsupported`,
+   *   `internal`; the VM is unchanged then
    */
   plug(device: RuntimeDevice, owner: Pick<VmDefinition, 'extraConfig' | 'vch'>): Promise<void>;
   /**
-   * Takes a device from the VM; one that it does not have, or has lost already, is gone.
-   * @throws CaissonError `timeout` when the guest does not release it, `unsupported`, `internal`; the VM has it still
+   * Takes a device from the VM. It is no error if the VM does not have it, or has lost it already.
+   * @throws CaissonError `timeout` if the guest does not release it, `unsupported`, `internal`; the VM still has it then
    */
   unplug(device: RuntimeDevice): Promise<void>;
   /** Host memory and processor time that the VM really uses. */
   usage(): Promise<{ residentBytes: number; cpuSeconds: number }>;
-  /** hostd is stopping: lets go of the VM, which goes on running. */
+  /** Lets go of the VM when hostd stops; the VM keeps running. */
   release(): void;
 }
 
@@ -114,10 +113,10 @@ export interface RunningVm {
 export interface VmRuntime {
   /**
    * Starts a VM; resolves when it runs.
-   * @throws CaissonError `insufficientResources` when the host can't carry it, `internal` when it died while starting;
-   *   nothing is left behind then.
+   * @throws CaissonError `insufficientResources` if the host cannot carry it, `internal` if it died while starting; nothing is left behind
+   * then
    */
   powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm>;
-  /** The VM's process, if one runs from before hostd was restarted. Cleans up after one that died meanwhile. */
+  /** Finds the VM's process if it is still running from before hostd was restarted. Cleans up after one that died meanwhile. */
   adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null>;
 }

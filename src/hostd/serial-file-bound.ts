@@ -1,7 +1,6 @@
 /**
- * Keeps a VM's output file from growing without bound: extraConfig `caisson.log.keep` says how many bytes of its end are to stay. What
- * comes before them becomes a hole in the file. Its size and all offsets stay as they are, and the VM, which goes on writing, notices
- * nothing.
+ * Keeps a VM's output file from growing without bound: extraConfig `caisson.log.keep` says how many bytes at its end to keep. What comes
+ * before them becomes a hole in the file. Its size and all offsets stay the same, so the VM can keep writing and notices nothing.
  */
 import { execFile } from 'node:child_process';
 import { stat } from 'node:fs/promises';
@@ -13,9 +12,9 @@ import type { VmDefinition, VmHooks } from './runtime.js';
 const log = logger('serial');
 const KEEP = 'caisson.log.keep';
 const EVERY_MS = 2000;
-/** How much more than that is kept, and how much it may grow before anything is done. */
+/** How much more than that is kept, and how much the file may grow before anything is done. */
 const SLACK = 1 << 20;
-/** What stat counts in. */
+/** The unit of `stat.blocks`, in bytes. */
 const BLOCK = 512;
 
 /** Turns the beginning of a file into a hole. Needs a filesystem with holes. */

@@ -1,4 +1,4 @@
-/** Bounds the log that a VM's process writes while the VM is on: a guest can make QEMU write to it. */
+/** Bounds the log that a VM's process writes while the VM is on, since a guest can make QEMU write to it. */
 import { join } from 'node:path';
 import { messageOf } from '../common/errors.js';
 import { logger } from '../common/log.js';
@@ -7,7 +7,7 @@ import type { VmDefinition, VmHooks } from './runtime.js';
 
 const log = logger('vm');
 
-/** @returns hooks to use instead, and how to end it when the VM does not come up */
+/** @returns hooks to use instead, and a way to end it if the VM does not come up */
 export function boundVmLog(
   vm: VmDefinition,
   hooks: VmHooks,

@@ -1,8 +1,8 @@
-/** How many VMs wait in the warm pool. */
+/** The size of the warm pool. */
 import { invalid } from '../common/errors.js';
 
 export const DEFAULT_WARM_POOL = 2;
-/** More would only take memory: the pool refills at half a second per VM. */
+/** More would only take up memory, since the pool refills at half a second per VM. */
 const MOST = 64;
 
 /** The value of `--warm-pool`. @throws invalid */

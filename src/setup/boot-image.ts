@@ -15,9 +15,9 @@ import { refreshLists, run } from './packages.js';
 const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linux-image-generic'];
 
 /**
- * Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache where they are missing or out of date, and what QEMU needs to go on from
+ * Makes `boot/vmlinuz` and `boot/initramfs.cpio` in the cache if they are missing or out of date, and what QEMU needs to resume from
  * snapshots of them.
- * @param options.strict a warning of the compiler is a failure
+ * @param options.strict treats compiler warnings as errors
  */
 export async function prepareBootImage(options: { strict: boolean }): Promise<void> {
   const cache = cacheDirectory();
@@ -38,7 +38,7 @@ export async function prepareBootImage(options: { strict: boolean }): Promise<vo
   await prepareMemoryLibrary(options);
 }
 
-/** Kernel compressions by their magic, and what unpacks them. */
+/** Kernel compressions by their magic numbers, and what unpacks them. */
 const COMPRESSIONS: { magic: Buffer; command: string[] }[] = [
   { magic: Buffer.from([0x02, 0x21, 0x4c, 0x18]), command: ['lz4', '-dc'] },
   { magic: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), command: ['zstd', '-dcq'] },
@@ -47,8 +47,8 @@ const COMPRESSIONS: { magic: Buffer; command: string[] }[] = [
 ];
 
 /**
- * Puts the kernel in its place, unpacked where that succeeds: QEMU starts an ELF kernel by its PVH entry, which saves every
- * boot the firmware and the decompression (0.2 s under emulation).
+ * Puts the kernel in its place, unpacked if that succeeds: QEMU starts an ELF kernel by its PVH entry, which spares every boot the firmware
+ * and the decompression (0.2 s under emulation).
  */
 async function copyKernel(kernelDir: string, version: string): Promise<void> {
   const { kernel } = bootImage();
@@ -60,7 +60,7 @@ async function copyKernel(kernelDir: string, version: string): Promise<void> {
 function unpackKernel(packed: Buffer): Buffer | null {
   for (const { magic, command } of COMPRESSIONS) {
     for (let at = packed.indexOf(magic); at >= 0; at = packed.indexOf(magic, at + 1)) {
-      // What follows the compressed part makes the unpacker complain; its output counts.
+      // Data after the compressed part makes the unpacker complain, so only its output counts.
       const { stdout } = spawnSync(command[0]!, command.slice(1), { input: packed.subarray(at), maxBuffer: 256 << 20 });
       if (stdout?.subarray(0, 4).equals(Buffer.from('\x7fELF')) === true) return stdout;
     }
@@ -98,7 +98,7 @@ async function fetchKernel(kernelDir: string): Promise<string> {
 }
 
 /**
- * The packages that make up a kernel: Ubuntu keeps the modules in one of their own, Debian from 7.x on the kernel too.
+ * The packages that make up a kernel: Ubuntu has the modules in a package of their own, and Debian from 7.x on has the kernel in one too.
  * @param depends what `apt-cache depends` says of the image's package
  */
 export function kernelParts(image: string, depends: string): string[] {

@@ -1,7 +1,7 @@
 /**
- * The first step of `npm start`, `npm test` and `npm run bench`: plain JavaScript with nothing but Node's own modules,
- * since on a fresh clone there is neither a dependency nor a build yet. Installs the dependencies, builds, and hands over to
- * the compiled program. Does each step only where something changed since the last time.
+ * The first step of `npm start`, `npm test` and `npm run bench`: plain JavaScript with nothing but Node's own modules, since on a fresh
+ * clone there are neither dependencies nor a build yet. Installs the dependencies, builds, and hands over to the compiled program. Skips
+ * each step if nothing has changed since the last time.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -30,7 +30,7 @@ function fail(message) {
 }
 
 /**
- * Runs a command, showing its output only when it fails.
+ * Runs a command, showing its output only if it fails.
  * @param {string} title
  * @param {string} command
  * @param {string[]} args

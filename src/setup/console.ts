@@ -1,6 +1,6 @@
-/** What set-up prints for whoever is waiting: one line per step, with the time it took. */
+/** What set-up prints for the person waiting: one line per step, with the time it took. */
 
-/** Runs `body` as a step named `title`; says so before, and how long it took after. */
+/** Runs `body` as a step named `title`; prints the title first, and afterwards how long it took. */
 export async function step<T>(title: string, body: (progress: (detail: string) => void) => Promise<T>): Promise<T> {
   const started = Date.now();
   const live = process.stderr.isTTY === true;
@@ -20,7 +20,7 @@ export async function step<T>(title: string, body: (progress: (detail: string) =
   }
 }
 
-/** A line for the person. */
+/** Prints a line. */
 export function say(line = ''): void {
   process.stdout.write(`${line}\n`);
 }

@@ -1,4 +1,4 @@
-/** A docker CLI for the tests, on machines that have none: taken out of Debian's package, its daemon never installed. */
+/** A docker CLI for the tests, on machines that have none: unpacked from Debian's package, without ever installing a daemon. */
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,11 +1,11 @@
 /**
- * Hides passwords given on the command line from what `ps` shows of this process, and of the npm that started it with the same
- * arguments. Plain JavaScript with nothing but Node's own modules: it is called before anything is built.
+ * Hides passwords given on the command line from what `ps` shows of this process, and of the npm that started it with the same arguments.
+ * Plain JavaScript with nothing but Node's own modules, because it runs before anything is built.
  */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 
 /**
- * The passwords among arguments: of `--password`, `--ops-password` and `--target user:password@host`.
+ * The passwords among the arguments: those of `--password`, `--ops-password` and `--target user:password@host`.
  * @param {readonly string[]} args
  * @returns {string[]}
  */
@@ -21,16 +21,16 @@ export function secretArguments(args) {
 }
 
 /**
- * Hides them.
+ * Hides the passwords among the arguments.
  * @param {readonly string[]} args of this process
- * @param {string} title what `ps` is to show of it
+ * @param {string} title what `ps` will show for this process
  */
 export function hideArguments(args, title) {
   const secrets = secretArguments(args);
   if (secrets.length === 0) return;
   process.title = title;
   if (process.env.npm_lifecycle_event === undefined) return;
-  // What npm started: a shell for the script, and above it npm itself. Nobody else's memory is touched.
+  // npm starts a shell for the script, so above this process are the shell and npm itself. Nobody else's memory is touched.
   for (let pid = process.ppid, steps = 0; pid > 1 && steps < 3; steps++) {
     try {
       const title = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
@@ -39,14 +39,14 @@ export function hideArguments(args, title) {
       if (title.startsWith('npm')) return;
       pid = Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
     } catch {
-      // It has ended, or it is not ours. The warning says that the password could be seen.
+      // It has ended, or it is not ours. There is a warning anyway that the password could be seen.
       return;
     }
   }
 }
 
 /**
- * Puts stars in the place of secrets in the arguments of a process, where the kernel reads them from. See proc(5), `arg_start`.
+ * Overwrites secrets in the arguments of a process with stars, in the memory that the kernel reads them from. See proc(5), `arg_start`.
  * @param {number} pid
  * @param {readonly string[]} secrets
  */

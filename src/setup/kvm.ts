@@ -1,7 +1,8 @@
 /**
- * `npm run test:kvm [-- SECONDS]`: Caisson with hardware virtualization, also on a machine that has none: in a Debian VM under QEMU's emulation of
- * AMD-V, in which kvm_amd works. What runs there is the walk (`test/releases/walk.ts`) with `--accel kvm`: start, run, exec, boot snapshot,
- * resume, warm pool, restart. Everything is emulated twice: the walk takes 5 minutes, the whole 7. Not part of `npm test`.
+ * `npm run test:kvm [-- SECONDS]`: Caisson with hardware virtualization, even on a machine that has none: in a Debian VM under QEMU's
+ * emulation of AMD-V, in which kvm_amd works. There it runs the walk (`test/releases/walk.ts`) with `--accel kvm`: start, run, exec, boot
+ * snapshot, resume, warm pool, restart. Everything is emulated twice, so the walk takes 5 minutes, and the whole thing 7. Not part of `npm
+ * test`.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -6,19 +6,19 @@ import { fileURLToPath } from 'node:url';
 import { launcherPath } from '../common/paths.js';
 import { run } from './packages.js';
 
-/** Static: it changes its root before it is done. */
+/** Static, because it changes its root while it still has work to do. */
 const COMPILER = ['-static', '-Os', '-s', '-D_GNU_SOURCE', '-std=gnu11', '-Wall', '-Wextra'];
 
-/** Where the C sources are: in the source tree, also when this is the compiled program. */
+/** Where the C sources are: in the source tree, even if this is the compiled program. */
 function sources(): string {
   const here = fileURLToPath(new URL('.', import.meta.url));
   return join(here.replace(/\/dist\/src\/setup\/$/, '/src/setup/'), '..', 'hostd', 'qemu', 'launcher');
 }
 
 /**
- * Makes the launcher, unless it exists already from the same sources.
+ * Makes the launcher, unless it was already made from the same sources.
  * @param options.strict treats warnings as errors; not for users, whose compiler may know more warnings than ours
- * @throws unavailable when the compiler fails
+ * @throws unavailable if the compiler fails
  */
 export async function prepareLauncher(options: { strict: boolean }): Promise<void> {
   const directory = sources();

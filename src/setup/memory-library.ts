@@ -8,16 +8,16 @@ import { run } from './packages.js';
 
 const COMPILER = ['-shared', '-fPIC', '-Os', '-s', '-std=gnu11', '-Wall', '-Wextra'];
 
-/** The C source: in the source tree, also when this is the compiled program. */
+/** Where the C source is: in the source tree, even if this is the compiled program. */
 function source(): string {
   const here = fileURLToPath(new URL('../hostd/qemu/preload/memory.c', import.meta.url));
   return here.replace('/dist/src/hostd/', '/src/hostd/');
 }
 
 /**
- * Makes the library unless it is there from the same source.
+ * Makes the library, unless it was already made from the same source.
  * @param options.strict treats warnings as errors; not for users, whose compiler may know more warnings than ours
- * @throws unavailable when the compiler fails
+ * @throws unavailable if the compiler fails
  */
 export async function prepareMemoryLibrary(options: { strict: boolean }): Promise<void> {
   const out = memoryLibrary();

@@ -1,13 +1,15 @@
-/** The Debian packages Caisson needs: which are missing, and installing them with apt. */
+/** The Debian packages that Caisson needs: finds out which are missing, and installs them with apt. */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { unavailable } from '../common/errors.js';
 import { step } from './console.js';
 
-/** To run: QEMU and its firmware, the network tools, a C compiler for the tether, an unpacker for the kernel. */
+/** Needed to run: QEMU and its firmware, the network tools, a C compiler for the tether, an unpacker for the kernel. */
 export const RUN_PACKAGES = ['qemu-system-x86', 'iproute2', 'nftables', 'gcc', 'libc6-dev', 'xz-utils', 'zstd', 'lz4'];
 
-/** To test: the judges of disks, the image sources, a registry, the vSphere side and Docker clients that we did not write. */
+/**
+ * Needed to test: independent checkers for disks, image sources, a registry, a vSphere server, and Docker clients that we did not write.
+ */
 export const TEST_PACKAGES = [
   'qemu-utils',
   'e2fsprogs',
@@ -22,7 +24,7 @@ export const TEST_PACKAGES = [
   'debootstrap',
 ];
 
-/** The output of a command. @throws unavailable with its last lines when it fails */
+/** The output of a command. @throws unavailable with its last lines if it fails */
 export async function run(
   command: string,
   args: string[],
@@ -52,7 +54,7 @@ export async function run(
   });
 }
 
-/** Those of `names` that are not installed. */
+/** The packages among `names` that are not installed. */
 export async function missingPackages(names: string[]): Promise<string[]> {
   // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's own placeholders
   const listed = await run('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\n']).catch(() => '');
@@ -65,7 +67,7 @@ export async function missingPackages(names: string[]): Promise<string[]> {
   return names.filter((name) => !installed.has(name));
 }
 
-/** Refreshes apt's lists where there are none, or always when `force`. */
+/** Refreshes apt's lists if there are none, or always with `force`. */
 export async function refreshLists(force: boolean): Promise<void> {
   const lists = '/var/lib/apt/lists';
   const have =
@@ -75,8 +77,8 @@ export async function refreshLists(force: boolean): Promise<void> {
 }
 
 /**
- * Installs those of `names` that are missing.
- * @throws unavailable naming the packages and what to do, without root or without apt
+ * Installs the packages among `names` that are missing.
+ * @throws unavailable, without root or apt, naming the packages and what to do
  */
 export async function installPackages(names: string[]): Promise<void> {
   const missing = await missingPackages(names);
@@ -101,7 +103,7 @@ export async function installPackages(names: string[]): Promise<void> {
     try {
       await install();
     } catch {
-      // Lists older than the archive name files that are gone: refresh them once.
+      // Lists that are older than the archive name files that are gone: refresh them once.
       await run('apt-get', ['update', '-o', 'DPkg::Lock::Timeout=120']);
       await install();
     }

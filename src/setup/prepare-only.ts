@@ -1,4 +1,4 @@
-/** Sets a machine up and does nothing else: the part of `npm start` that may need the package archive. */
+/** Only sets a machine up: the part of `npm start` that may need the package archive. */
 import { exitWith, prepareMachine } from './prepare.js';
 
 try {

@@ -1,6 +1,6 @@
 /**
  * Makes a fresh machine ready: the Debian packages, the kernel (unpacked into a cache, never installed) and the boot image
- * with the tether. Each part first checks whether it is done already, so a second run costs next to nothing.
+ * with the tether. Each step first checks whether it was done already, so a second run costs next to nothing.
  */
 import { mkdirSync } from 'node:fs';
 import { messageOf, unavailable } from '../common/errors.js';
@@ -12,7 +12,7 @@ import { prepareLauncher } from './launcher.js';
 import { installPackages, RUN_PACKAGES, TEST_PACKAGES } from './packages.js';
 import { provideSocketGroup } from './socket-group.js';
 
-/** @throws unavailable when this user may not run the embedded host */
+/** @throws unavailable if this user may not run the embedded host */
 export function requireRoot(): void {
   if (process.getuid?.() === 0) return;
   throw unavailable(
@@ -21,8 +21,8 @@ export function requireRoot(): void {
 }
 
 /**
- * Prepares the machine for `npm start`, and with `tests` for `npm test` too.
- * @throws unavailable when something missing cannot be installed, or QEMU cannot be used
+ * Prepares the machine for `npm start` and, with `tests`, for `npm test` too.
+ * @throws unavailable if something missing cannot be installed, or QEMU cannot be used
  */
 export async function prepareMachine(options: { tests: boolean }): Promise<void> {
   requireRoot();
@@ -35,7 +35,7 @@ export async function prepareMachine(options: { tests: boolean }): Promise<void>
   if (options.tests) await provideDockerCli(cacheDirectory());
 }
 
-/** Ends the program with an error a person can act on. */
+/** Ends the program with an error that a person can act on. */
 export function exitWith(error: unknown): never {
   process.stderr.write(`\n${messageOf(error)}\n`);
   if (process.env.CAISSON_DEBUG !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);

@@ -1,6 +1,6 @@
 /**
- * `npm run test:releases [-- suite …] [--short]`: Caisson on other releases of Debian, with their QEMU, compiler, kernel and tools. Each has
- * a root below the cache directory, made once. `--short` leaves most of the VM suite out, as `npm test` does.
+ * `npm run test:releases [-- suite …] [--short]`: Caisson on other releases of Debian, with their QEMU, compiler, kernel and tools. Each
+ * release has a root below the cache directory, which is made once. `--short` leaves out most of the VM suite, as `npm test` does.
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

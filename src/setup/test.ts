@@ -1,4 +1,7 @@
-/** `npm test`: sets everything up, checks form and types, and runs every suite, then the release test of Debian 13. `npm test -- <vitest arguments>` narrows it. */
+/**
+ * `npm test`: sets everything up, checks formatting and types, and runs every suite, then the release test of Debian 13. `npm test --
+ * <vitest arguments>` runs only part of it.
+ */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,7 +26,7 @@ const narrowed = process.argv.slice(2);
 const tests = spawnSync(bin('vitest'), ['run', ...narrowed], { cwd: root, stdio: 'inherit' });
 let status = tests.status ?? 1;
 if (status === 0 && narrowed.length === 0) {
-  // On the current stable release, whichever this machine has.
+  // Run on the current stable release, whatever this machine runs.
   if (!onDebian())
     say('The release test of Debian 13 is left out: its root is made from the archive of a machine that runs Debian.');
   else if (!(await testRelease('trixie', root, { short: true }).catch(exitWith))) status = 1;

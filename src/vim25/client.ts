@@ -29,13 +29,13 @@ export interface ConnectOptions {
   password: string;
   /** SHA-1 of the server's certificate, `AB:CD:…`; without it the system's authorities decide. */
   thumbprint?: string;
-  /** Ends the attempt to connect; it has no effect on later logins. */
+  /** Cancels the attempt to connect; it has no effect on later logins. */
   signal?: AbortSignal;
 }
 
 /** A logged-in vSphere client. Close it when done. */
 export class VimClient implements VimCalls {
-  /** Number of round trips by operation, for tests and benchmarks. */
+  /** Number of round trips per operation, for tests and benchmarks. */
   readonly calls = new Map<string, number>();
   private readonly tasks: TaskWaiter;
   private login: Promise<void> | null = null;
@@ -74,7 +74,7 @@ export class VimClient implements VimCalls {
 
   /**
    * Calls an operation. If the session is gone, logs in again once.
-   * @throws VimFault; unavailable when the server can't be reached; cancelled
+   * @throws VimFault; unavailable if the server cannot be reached; cancelled
    */
   async call<M extends keyof Operations>(
     operation: M,
@@ -93,7 +93,7 @@ export class VimClient implements VimCalls {
     }
   }
 
-  /** Properties of objects. Objects that vanished meanwhile are left out, as are unset properties. */
+  /** Reads properties of objects. Objects that have vanished are left out, and so are unset properties. */
   async retrieve<T extends keyof ManagedObjects>(
     refs: ManagedObjectReference[],
     type: T,
@@ -105,7 +105,7 @@ export class VimClient implements VimCalls {
         return await this.retrieveAll(left, type, paths);
       } catch (error) {
         if (!isKind(error, 'notFound')) throw error;
-        // One of them is gone, which turns the whole answer into a fault: continue without it.
+        // One of them is gone, which turns the whole answer into a fault: try again without it.
         const gone = (error as VimFault).fault?.obj as ManagedObjectReference | undefined;
         const rest = left.filter((ref) => ref.value !== gone?.value);
         if (rest.length === left.length) {
@@ -130,7 +130,7 @@ export class VimClient implements VimCalls {
       { propSet: [{ type, pathSet: paths, all: false }], objectSet: refs.map((obj) => ({ obj, skip: false })) },
     ];
     let page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
-    // A lost session is not reported as a fault here; instead every property is reported missing.
+    // Here a lost session is not reported as a fault; instead, every property is reported missing.
     if (page?.objects?.some(isNotAuthenticated)) {
       await this.logInAfter(session);
       page = await this.call('RetrievePropertiesEx', collector, { specSet, options: {} });
@@ -147,9 +147,9 @@ export class VimClient implements VimCalls {
   }
 
   /**
-   * Waits for a task to end. An abort ends the waiting, not the task.
+   * Waits for a task to end. Aborting ends the wait, not the task.
    * @returns its info
-   * @throws VimFault with the task's error; notFound when the server no longer knows it; cancelled
+   * @throws VimFault with the task's error; notFound if the server no longer knows it; cancelled
    */
   waitTask(
     task: ManagedObjectReference,
@@ -167,7 +167,7 @@ export class VimClient implements VimCalls {
   ): Promise<unknown> {
     return span(`task ${operation}`, async () => {
       const task = (await this.call(operation, target, args, { signal: options.signal })) as ManagedObjectReference;
-      // Many tasks are done by now. Looking takes one round trip, waiting three.
+      // Many tasks are done by now, and looking takes one round trip while waiting takes three.
       const [object] = await this.retrieve([task], 'Task', ['info']);
       if (object?.props.info?.state === 'success') return object.props.info.result;
       return (await this.waitTask(task, options)).result;
@@ -187,13 +187,13 @@ export class VimClient implements VimCalls {
     this.tasks.close();
     const { sessionManager } = this.serviceContent;
     if (sessionManager !== undefined) {
-      // A server out of reach forgets the session by itself.
+      // A server that cannot be reached forgets the session by itself.
       await this.send('Logout', sessionManager, {}, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
     }
     this.transport.close();
   }
 
-  /** Logs in again, unless somebody has since session number `session`; several callers at once share one login. */
+  /** Logs in again, unless that has happened since session number `session`; concurrent callers share one login. */
   private async logInAfter(session: number): Promise<void> {
     if (this.sessions !== session) return;
     log.info('session lost, logging in again');

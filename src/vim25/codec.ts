@@ -1,15 +1,15 @@
 /**
- * vim25 values to XML and back, by the generated table: one codec for the client and for hostd, so that both ends agree by
- * construction. (The `soap` package's own encoder and decoder lose vim25 data: they trim strings, empty dates, order inherited
- * elements wrongly and leave xsd:anyType untyped.)
+ * Converts vim25 values to XML and back, by the generated table: one codec for the client and for hostd, so that both ends agree by
+ * construction. (The `soap` package's own encoder and decoder lose vim25 data: they trim strings, empty dates, put inherited elements in
+ * the wrong order and leave xsd:anyType untyped.)
  *
- * Values: managed object references are `{type, value}`; data objects are plain objects, with `$type` where the declared type
- * is a base class; arrays are arrays; xsd:dateTime is `Date`; xsd:base64Binary is its text. Of xsd:anyType, primitives are
- * JavaScript primitives, and an `ArrayOfX` decodes to a plain array; {@link arrayOf} and {@link typedValue} make what encodes to
- * an array or to a primitive of an exact type.
+ * Values: managed object references are `{type, value}`; data objects are plain objects, with `$type` where the declared type is a base
+ * class; arrays are arrays; xsd:dateTime is `Date`; xsd:base64Binary is its text. For xsd:anyType, primitives are JavaScript primitives,
+ * and an `ArrayOfX` decodes to a plain array; {@link arrayOf} and {@link typedValue} make values that encode to an array or to a primitive
+ * of an exact type.
  *
- * xsd:long is `number`: whole numbers beyond 2^53 are refused when encoding, and lose their low bits when decoding (vSphere
- * sends them as "no limit" only).
+ * xsd:long is `number`: whole numbers beyond 2^53 are refused when encoding, and lose their low bits when decoding (vSphere sends them only
+ * for "no limit").
  */
 import { invalid } from '../common/errors.js';
 import { arrayElement, enumValues, type FieldInfo, isSubtype, typeFields } from './table.js';
@@ -29,7 +29,7 @@ const PRIMITIVES = new Set([
   'base64Binary',
 ]);
 
-/** Largest magnitude of whole numbers by type (XML Schema part 2); of xsd:long what a double holds exactly. */
+/** Largest magnitude of whole numbers by type (XML Schema part 2); for xsd:long, what a double holds exactly. */
 const INTEGER_LIMITS = new Map([
   ['byte', 2 ** 7],
   ['short', 2 ** 15],
@@ -37,15 +37,15 @@ const INTEGER_LIMITS = new Map([
   ['long', 2 ** 53],
 ]);
 
-/** A value of an array type for a place of type xsd:anyType. `element` is the name of its items' type. */
+/** A value of an array type for an element of type xsd:anyType. `element` is the name of its items' type. */
 export function arrayOf(element: string, values: readonly unknown[]): object {
   const name = element[0]!.toUpperCase() + element.slice(1);
   return { $type: `ArrayOf${name}`, [element]: values };
 }
 
 /**
- * A value for a place of type xsd:anyType that goes out as exactly the declared type of `field` (of a managed object's property,
- * say): an xsd:long stays an xsd:long however small, an enumeration is not a mere string, and an array or data object names its type.
+ * A value for an element of type xsd:anyType that is encoded as exactly the declared type of `field` (of a managed object's property, say):
+ * an xsd:long stays an xsd:long however small, an enumeration does not become a mere string, and an array or data object names its type.
  */
 export function typedValue(field: FieldInfo, value: unknown): unknown {
   if (field.array && value !== undefined && value !== null) return arrayOf(field.type, value as unknown[]);
@@ -55,10 +55,10 @@ export function typedValue(field: FieldInfo, value: unknown): unknown {
   return { $type: field.type, ...value };
 }
 
-/** Data objects that never change, with their elements' XML by name and declared type. */
+/** Data objects that never change, with their XML by element name and declared type. */
 const constants = new WeakMap<object, Map<string, string>>();
 
-/** Declares that a data object never changes, so that it is encoded only once. For values that very many objects share. */
+/** Declares that a data object never changes, so that it is encoded only once. For values that a great many objects share. */
 export function constant<T extends object>(value: T): T {
   constants.set(value, new Map());
   return value;
@@ -142,8 +142,8 @@ function encodeObject(name: string, type: string, value: object, where: string):
 }
 
 /**
- * The items of an `ArrayOfX` in a place of any type. Each names its type, as vSphere does, since clients look at it (libvirt: "AnyType is
- * missing 'type' property").
+ * The items of an `ArrayOfX` in an element of type xsd:anyType. Each names its type, as in vSphere, since clients look at it (libvirt:
+ * "AnyType is missing 'type' property").
  */
 function encodeItems(field: FieldInfo, value: Fields, where: string): string {
   const items = value[field.name] ?? [];
@@ -255,8 +255,8 @@ function asReference(value: unknown, where: string): { type: string; value: stri
 // --- decoding -------------------------------------------------------------------------------------------------------
 
 /**
- * How to decode. A client is lenient with its server: elements and subclasses of a newer API version are ignored, unknown
- * enumeration values are kept. A server is strict: unknown or missing elements are refused.
+ * How to decode. A client is lenient with its server: it ignores elements and subclasses of a newer API version and keeps unknown
+ * enumeration values. A server is strict: it refuses unknown or missing elements.
  */
 export type Strictness = 'lenient' | 'strict';
 
@@ -300,7 +300,7 @@ export function decodeElement(
   return decodeTyped(field.type, element, `${where}.${field.name}`, strictness);
 }
 
-/** xsd:anyType without xsi:type: a reference if it looks like one, else text. */
+/** Decodes xsd:anyType without xsi:type: a reference if it looks like one, otherwise text. */
 function guess(element: XmlElement): string {
   return element.attributes.type !== undefined ? 'ManagedObjectReference' : 'string';
 }
@@ -320,7 +320,7 @@ function decodeTyped(declared: string, element: XmlElement, where: string, stric
   const item = any ? arrayElement(type) : undefined;
   if (item !== undefined) return element.children.map((one) => decodeTyped(item, one, where, strictness));
   const value = decodeObject(type, element, where, strictness);
-  // The name is given only where it says more than the declaration.
+  // The type is named only if it says more than the declaration.
   const named = any ? element.xsiType : undefined;
   if (named !== undefined && typeof value === 'object' && value !== null) (value as Fields).$type = named;
   return value;
@@ -355,7 +355,7 @@ function decodePrimitive(type: string, text: string, where: string, strictness: 
   }
   if (type === 'dateTime') {
     const match = DATE.exec(trimmed);
-    // Without a zone JavaScript would assume local time; vSphere means UTC.
+    // Without a time zone JavaScript would assume local time; vSphere means UTC.
     const date = new Date(match === null || match[2] !== undefined ? trimmed : `${trimmed}Z`);
     if (match === null || Number.isNaN(date.getTime())) throw wrong('date');
     return date;

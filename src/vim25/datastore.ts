@@ -19,7 +19,7 @@ const MAX_READ = 16 * 1024 * 1024;
 
 /** Options of an upload. */
 export interface PutOptions {
-  /** Length of a stream in bytes, if known; otherwise the body is sent in chunks. */
+  /** Length of a stream in bytes, if known; otherwise the body is sent chunked. */
   size?: number;
   signal?: AbortSignal;
   /** Called with the number of bytes handed to the connection so far. */
@@ -28,7 +28,7 @@ export interface PutOptions {
 
 /** The session of the client the datastore belongs to. */
 export interface SessionKeeper {
-  /** Number of the session in force. */
+  /** Number of the current session. */
   number(): number;
   /** Logs in again, unless that session has been replaced already. */
   renew(number: number): Promise<void>;
@@ -59,7 +59,7 @@ export class DatastoreClient {
     return answer;
   }
 
-  /** A small file, whole. @throws notFound; invalid when it is larger than `limit` bytes (default 16 MiB) */
+  /** A small file as a whole. @throws notFound; invalid if it is larger than `limit` bytes (default 16 MiB) */
   async read(path: string, limit = MAX_READ): Promise<Buffer> {
     const parts: Buffer[] = [];
     let size = 0;
@@ -72,8 +72,8 @@ export class DatastoreClient {
   }
 
   /**
-   * Replaces a file; directories must exist. A stream is destroyed when the upload fails.
-   * @throws insufficientResources when the datastore is full
+   * Replaces a file; its directory must exist. A stream is destroyed if the upload fails.
+   * @throws insufficientResources if the datastore is full
    */
   async put(path: string, content: Readable | Buffer | string, options: PutOptions = {}): Promise<void> {
     const { signal, onProgress } = options;
@@ -83,7 +83,7 @@ export class DatastoreClient {
       'content-type': 'application/octet-stream',
       ...(size === undefined ? {} : { 'content-length': size }),
     };
-    // A stream can't be sent twice, so check first that the session is alive.
+    // A stream cannot be sent twice, so first check that the session is alive.
     if (!small) {
       try {
         await this.size(path);
@@ -98,7 +98,7 @@ export class DatastoreClient {
     if (small) onProgress?.(size ?? 0);
   }
 
-  /** Size in bytes, or null when there is no such file. */
+  /** Size in bytes, or null if there is no such file. */
   async size(path: string): Promise<number | null> {
     try {
       const answer = await this.exchange('HEAD', path, {});
@@ -153,7 +153,7 @@ function encodePath(path: string): string {
   }
 }
 
-/** The same bytes, counted. */
+/** Passes the bytes through and counts them. */
 function counted(content: Readable, onProgress: (bytes: number) => void): Readable {
   let bytes = 0;
   const counter = new Transform({

@@ -1,4 +1,4 @@
-/** Reading events as they happen, through an EventHistoryCollector (vSphere API reference, "EventHistoryCollector"). */
+/** Reads events as they happen, through an EventHistoryCollector (vSphere API reference, "EventHistoryCollector"). */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../common/errors.js';
 import { logger } from '../common/log.js';
@@ -7,11 +7,11 @@ import type { AnyEvent, EventFilterSpec, ManagedObjectReference } from './types.
 
 const log = logger('vim25');
 
-/** Events in a collector's latest page: what one round trip brings. */
+/** Number of events in a collector's latest page, which is what one round trip brings. */
 const PAGE = 100;
 const POLL_SECONDS = 55;
 
-/** Which events, and for how long. */
+/** Which events to read, and for how long. */
 export interface EventReaderOptions {
   filter?: EventFilterSpec;
   signal?: AbortSignal;
@@ -31,10 +31,10 @@ interface Session {
 }
 
 /**
- * Events from the call on, oldest first; ends when the signal is aborted. A batch of events costs one round trip. After a lost
- * session or connection a new collector continues after the last event that was read. Within the server's history no event
- * is lost or delivered twice.
- * @throws VimFault, unavailable when the first collector can't be made
+ * Reads the events from now on, oldest first, until the signal is aborted. A batch of events costs one round trip. After a lost session or
+ * connection a new collector continues after the last event that was read. As far as the server's history reaches, no event is lost or
+ * delivered twice.
+ * @throws VimFault, unavailable if the first collector cannot be made
  */
 export async function readEvents(
   client: VimClient,
@@ -110,7 +110,7 @@ async function close(client: VimClient, session: Session): Promise<void> {
   await client.call('DestroyCollector', session.history, {}).catch(none);
 }
 
-/** The latest page when it has changed, or nothing after a while without events. */
+/** The latest page once it has changed, or nothing after a while without events. */
 async function nextPage(
   client: VimClient,
   session: Session,
@@ -154,8 +154,8 @@ function newestOf(events: AnyEvent[], none: Mark): Mark {
 }
 
 /**
- * Where to continue in the history of a new session. A restarted server may count from the beginning again. Then a different
- * event, or none, has the number of the last one that was read, and the time tells which events are new.
+ * Where to continue in the history of a new session. A restarted server may count from the beginning again. Then the number of the last
+ * event that was read belongs to a different event or to none, and the time tells which events are new.
  */
 function findAgain(page: AnyEvent[], last: Mark): Mark {
   const same = page.find((event) => event.key === last.key);

@@ -19,7 +19,7 @@ export class VimFault extends CaissonError {
   }
 }
 
-/** First match counts: derived types before their bases. */
+/** The first match counts, so derived types come before their bases. */
 const KINDS: [string, ErrorKind][] = [
   ['FileNotFound', 'notFound'],
   ['ManagedObjectNotFound', 'notFound'],

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { type ConnectionOptions, connect } from 'node:tls';
 import { unavailable } from '../common/errors.js';
 
-/** A server that does not finish the TLS handshake in this time counts as out of reach. */
+/** A server that does not finish the TLS handshake within this time counts as unreachable. */
 const CONNECT_TIMEOUT_MS = 15_000;
 
 /** Length of a SHA-1 thumbprint, `AB:CD:…`; vSphere 8 also prints SHA-256 ones. */

@@ -1,4 +1,4 @@
-/** Watching properties of all objects of a type below a container, with WaitForUpdatesEx. */
+/** Watches properties of all objects of a type below a container, with WaitForUpdatesEx. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '../common/errors.js';
@@ -16,9 +16,9 @@ export interface WatchedObject {
   props: Map<string, unknown>;
 }
 
-/** What happens to the watched objects. Called one after the other; what it throws is logged. */
+/** Is told what happens to the watched objects. Calls come one after the other; what they throw is logged. */
 export interface WatchListener {
-  /** The object appeared, or properties of it changed (`changed` names them; all for a new one). */
+  /** The object appeared, or some of its properties changed (`changed` names them; for a new object, all). */
   changed(object: WatchedObject, changed: Set<string>): void;
   left(ref: ManagedObjectReference): void;
 }
@@ -30,8 +30,8 @@ interface Session {
 }
 
 /**
- * Keeps a live picture of objects and reports each change. After a lost session or connection it starts over with a full
- * picture and reports the differences.
+ * Keeps a live picture of objects and reports each change. After losing its session or connection, it starts over with a full picture and
+ * reports the differences.
  */
 export class PropertyWatcher {
   readonly objects = new Map<string, WatchedObject>();
@@ -47,7 +47,7 @@ export class PropertyWatcher {
     private readonly listener: WatchListener,
   ) {}
 
-  /** Resolves when the first full picture is there. @throws VimFault, unavailable */
+  /** Resolves when the first full picture is complete. @throws VimFault, unavailable */
   async start(): Promise<void> {
     const session = await this.open();
     try {
@@ -59,7 +59,7 @@ export class PropertyWatcher {
     this.running = this.run(session);
   }
 
-  /** Ends the watching and removes what it made on the server. */
+  /** Stops watching and removes what it made on the server. */
   async close(): Promise<void> {
     this.stop.abort();
     await this.running;
@@ -142,7 +142,7 @@ export class PropertyWatcher {
     );
   }
 
-  /** Reads the full picture, however many answers it takes, and reports what has changed. */
+  /** Reads the full picture, in as many answers as it takes, and reports what has changed. */
   private async readAll(session: Session): Promise<void> {
     const seen = new Map<string, WatchedObject>();
     for (;;) {

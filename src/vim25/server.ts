@@ -1,6 +1,6 @@
 /**
- * The vSphere API (vim25) for one who answers it: types, the table of the schema, codec and envelopes. It loads nothing of the client, whose
- * `soap` package costs a process 100 ms and 25 MB.
+ * The vSphere API (vim25) for servers: types, the schema's table, codec and envelopes. It loads nothing of the client, whose `soap` package
+ * costs a process 100 ms and 25 MB.
  */
 export { constant, typedValue } from './codec.js';
 export { decodeRequest, encodeFault, encodeResponse, type Fault, type Request } from './soap-message.js';

@@ -8,7 +8,7 @@ import { child, escapeXml, parseXml, type XmlElement } from './xml.js';
 const NAMESPACES =
   'xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"';
 
-/** A vim25 fault as it stands in a SOAP fault's detail. */
+/** A vim25 fault as it appears in a SOAP fault's detail. */
 export interface Fault {
   $type: string;
   [element: string]: unknown;
@@ -71,7 +71,7 @@ export function encodeFault(message: string, fault: Fault | null): string {
   );
 }
 
-/** What an answer holds. */
+/** The content of an answer. */
 export type Response = { kind: 'result'; value: unknown } | { kind: 'fault'; message: string; fault: Fault | null };
 
 /** Parses the answer to `operation`. @throws unavailable for anything that is not one */

@@ -1,10 +1,9 @@
 /**
- * The vim25 service through the `soap` package: operations, envelopes and SOAPAction from the WSDL. Data goes in and out as XML,
- * written and read by our codec, and HTTPS is our {@link Transport}.
+ * The vim25 service through the `soap` package: operations, envelopes and SOAPAction come from the WSDL. Data goes in and out as XML that
+ * our codec writes and reads, and HTTPS is our {@link Transport}.
  *
- * Why so: the package's own codec loses vim25 data (see `codec.ts`) and is 2 to 5 times slower. Measured against vcsim with
- * soap 1.13 this way: 0.25 to 0.4 ms a call, the same as without the package; loading it and the WSDL costs a process once about
- * 100 ms and 25 MB.
+ * The reason: the package's own codec loses vim25 data (see `codec.ts`) and is 2 to 5 times slower. Measured this way against vcsim with
+ * soap 1.13: 0.25 to 0.4 ms per call, the same as without the package; loading it and the WSDL costs a process about 100 ms and 25 MB once.
  */
 import { Client, type IHttpClient, WSDL } from 'soap';
 import { unavailable } from '../common/errors.js';
@@ -13,13 +12,13 @@ import { readText, type Transport } from './transport.js';
 import { describeService } from './wsdl.js';
 import { escapeXml } from './xml.js';
 
-/** What a call needs besides its content. */
+/** What a call needs in addition to its content. */
 export interface ServiceCallOptions {
   signal?: AbortSignal;
   idleTimeoutMs?: number;
 }
 
-/** The service's description; answers are not decoded with it. */
+/** The service's description. It is not used to decode answers. */
 class Description extends WSDL {
   override xmlToObject(): object {
     return { Body: {} };
@@ -47,10 +46,10 @@ type Operation = (
 export class SoapService {
   private constructor(private readonly client: Client) {}
 
-  /** A service whose messages go through `transport`. */
+  /** Opens a service whose messages go through `transport`. */
   static async open(transport: Transport): Promise<SoapService> {
     const client = new Client(await loadDescription(), ADDRESS, { httpClient: httpClient(transport) });
-    // Called for each message, in the context of the caller.
+    // Called for each message, in the caller's context.
     client.addSoapHeader(() => {
       const id = currentOperation();
       return id === undefined ? '' : `<operationID xmlns="urn:vim25">${escapeXml(id)}</operationID>`;
@@ -74,7 +73,7 @@ export class SoapService {
       );
       return answer;
     } finally {
-      // For debugging the package keeps the last messages: megabytes, and passwords.
+      // The package keeps the last messages for debugging: megabytes of them, and passwords.
       this.client.lastRequest = undefined;
       this.client.lastMessage = undefined;
       this.client.lastResponse = undefined;
@@ -103,7 +102,7 @@ function httpClient(transport: Transport): IHttpClient {
       });
       status = answer.statusCode;
       body = await readText(answer);
-      // SOAP 1.1, section 6.2: a fault comes with status 500.
+      // SOAP 1.1, section 6.2: faults come with status 500.
       if (status !== 200 && status !== 500) throw unavailable(`the server answered with HTTP status ${status}`);
     } catch (error) {
       callback(error);

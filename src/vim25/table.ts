@@ -1,4 +1,4 @@
-/** The generated description of vim25's types and operations, ready for look-ups. */
+/** The generated description of vim25's types and operations, ready for lookups. */
 import { readFileSync } from 'node:fs';
 
 /** An element of a type or operation, in sequence order. */
@@ -19,7 +19,7 @@ interface Table {
   managed: Record<string, Row[]>;
 }
 
-// Compiled code is in dist/, to which the compiler copies no JSON that is not imported: read it from the sources.
+// Compiled code is in dist/, where the compiler copies only JSON that is imported, so read it from the sources.
 const table = JSON.parse(readFileSync(locate(), 'utf8')) as Table;
 
 function locate(): URL {
@@ -35,7 +35,7 @@ const field = ([name, type, flags]: Row): FieldInfo => ({
   polymorphic: (flags & 4) !== 0,
 });
 
-/** Type names come from outside, so only own keys count (not `constructor`). */
+/** Type names come from outside, so only own keys count (`constructor` must not). */
 const own = <T>(record: Record<string, T>, key: string): T | undefined =>
   Object.hasOwn(record, key) ? record[key] : undefined;
 
@@ -70,7 +70,7 @@ export function typeField(type: string, name: string): FieldInfo | undefined {
 
 const subtypesOf = new Map<string, string[]>();
 
-/** A type and all that are derived from it. */
+/** A type and all types derived from it. */
 export function typeFamily(type: string): string[] {
   let family = subtypesOf.get(type);
   if (family === undefined) {

@@ -1,6 +1,6 @@
 /**
- * Awaiting tasks through the property collector: all tasks of a client share one collector and one outstanding
- * WaitForUpdatesEx, so that a further task costs one filter and no further long poll.
+ * Awaits tasks through the property collector: all tasks of a client share one collector and one outstanding WaitForUpdatesEx, so that
+ * another task costs one filter and no other long poll.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CaissonError, cancelled, isKind, messageOf, notFound } from '../common/errors.js';
@@ -14,11 +14,11 @@ const log = logger('vim25');
 
 /** One long poll; the server answers earlier when something happens. */
 const POLL_SECONDS = 30;
-/** When the server has been out of reach for so long, all waits fail. */
+/** When the server has been unreachable for this long, all waits fail. */
 const GRACE_MS = 60_000;
 /**
- * A server reports on a filter at once, even if it is created during a wait. vcsim does not if the task has ended by then. After this time
- * without news of a task the wait is cancelled and started again from the full state.
+ * A server reports on a filter at once, even if it is created during a wait; but vcsim does not if the task has ended by then. After this
+ * time without news of a task, the wait is cancelled and started again from the full state.
  */
 const NUDGE_MS = 1000;
 
@@ -28,7 +28,7 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** A task and all who wait for it. */
+/** A task and everybody who waits for it. */
 interface Watched {
   readonly task: ManagedObjectReference;
   readonly waiters: Set<Waiter>;
@@ -48,7 +48,7 @@ export class TaskWaiter {
 
   constructor(private readonly client: VimCalls) {}
 
-  /** The task's info when it has succeeded. @throws VimFault of the task; notFound; unavailable; cancelled */
+  /** Resolves with the task's info when it has succeeded. @throws VimFault of the task; notFound; unavailable; cancelled */
   wait(
     task: ManagedObjectReference,
     options: { signal?: AbortSignal; onProgress?: (percent: number) => void },
@@ -117,7 +117,7 @@ export class TaskWaiter {
     for (const entry of [...this.watched.values()]) for (const waiter of [...entry.waiters]) waiter.reject(error);
   }
 
-  /** The one long poll; ends when nothing is waited for. */
+  /** The one long poll; it ends when nobody waits for anything. */
   private async poll(): Promise<void> {
     if (this.polling) return;
     this.polling = true;
@@ -133,7 +133,7 @@ export class TaskWaiter {
           { signal: this.stop.signal, idleTimeoutMs: (POLL_SECONDS + 30) * 1000 },
         );
         failingSince = undefined;
-        // After a wait without news, start from the full state, which only has running tasks.
+        // After a wait without news, start from the full state, which contains only running tasks.
         version = set?.version ?? '';
         if (set !== undefined) this.deliver(set);
       } catch (error) {
@@ -147,7 +147,7 @@ export class TaskWaiter {
     this.polling = false;
   }
 
-  /** The collector, with a filter for every task. */
+  /** Makes the collector, with a filter for every task. */
   private async open(): Promise<ManagedObjectReference> {
     this.collector ??= await this.client.call(
       'CreatePropertyCollector',
@@ -188,7 +188,7 @@ export class TaskWaiter {
     entry.nudge.unref();
   }
 
-  /** The collector died (with its session, say) or the server can't be reached: looks at the tasks and starts over. */
+  /** Called when the collector died (with its session, say) or the server cannot be reached: looks at the tasks and starts over. */
   private async recover(error: unknown, failingMs: number): Promise<void> {
     log.warn({ err: messageOf(error) }, 'waiting for tasks was interrupted');
     const old = this.collector;

@@ -16,7 +16,7 @@ export interface ExchangeOptions {
   headers?: OutgoingHttpHeaders;
   body?: string | Buffer | Readable;
   signal?: AbortSignal;
-  /** The exchange fails if the server, when it is its turn, sends no byte for so long. */
+  /** The exchange fails if it is the server's turn and it sends nothing for this long. */
   idleTimeoutMs?: number;
 }
 
@@ -109,7 +109,7 @@ export class Transport {
         }
       });
       outgoing.on('close', () => body.destroy());
-      // A failure before the end of the body is a refusal; the rest need not be sent.
+      // An error status before the end of the body is a refusal, so the rest need not be sent.
       outgoing.on('response', (head) => {
         if (outgoing.writableFinished || (head.statusCode ?? 0) < 300) return;
         body.destroy();
@@ -129,7 +129,7 @@ export class Transport {
   }
 }
 
-/** The server closed a kept-alive connection just as it was used again, without looking at the request. */
+/** The server closed a kept-alive connection just as it was reused, without looking at the request. */
 class StaleConnection extends CaissonError {
   constructor(url: URL, cause: Error) {
     super('unavailable', `cannot reach ${url.host}: ${cause.message}`, { cause });
@@ -150,7 +150,7 @@ function isStream(body: ExchangeOptions['body']): body is Readable {
   return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
 }
 
-/** The whole text of an answer. @throws unavailable when it breaks off or is larger than 256 MiB */
+/** The whole text of an answer. @throws unavailable if it breaks off or is larger than 256 MiB */
 export async function readText(answer: IncomingMessage): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;

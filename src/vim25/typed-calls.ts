@@ -1,7 +1,9 @@
-/** Calls and properties of a vSphere server, typed by operation and by managed object: what parts of the client need of it. */
+/**
+ * Calls and properties of a vSphere server, typed by operation and by managed object: what parts of the client need from the rest of it.
+ */
 import type { ManagedObjectReference, ManagedObjects, Operations, ServiceContent } from './types.generated.js';
 
-/** An object with some of its properties; nested paths (`config.extraConfig`) are keys of their own. */
+/** An object with some of its properties; each nested path (`config.extraConfig`) is a key of its own. */
 export interface RetrievedObject<T extends keyof ManagedObjects> {
   ref: ManagedObjectReference;
   props: Props<T>;
@@ -31,7 +33,7 @@ type PathValue<O, P extends string> = P extends `${infer A}.${infer B}`
 /** Options of a call. */
 export interface CallOptions {
   signal?: AbortSignal;
-  /** The call fails when the server is silent for so long (default: two minutes). */
+  /** The call fails if the server is silent for this long (default: two minutes). */
   idleTimeoutMs?: number;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The WSDL of the operations of the subset, made of the generated table, for the `soap` package. Messages are left open
- * (`xsd:any`): their content is described by the table and written and read by the codec, so that the schema of some 2,000 types
- * need not be loaded (half a second and 60 MB of it).
+ * The WSDL of the subset's operations, made from the generated table, for the `soap` package. Messages are left open (`xsd:any`): the table
+ * describes their content and the codec writes and reads it, so that the schema of some 2,000 types need not be loaded (which takes half a
+ * second and 60 MB).
  */
 import { operationNames } from './table.js';
 

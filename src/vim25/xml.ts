@@ -1,4 +1,4 @@
-/** XML as vim25 uses it: elements with attributes and either text or children; namespaces by local name. */
+/** XML as vim25 uses it: elements with attributes and either text or children; only the local part of names counts. */
 import { SaxesParser } from 'saxes';
 import { invalid } from '../common/errors.js';
 
@@ -12,9 +12,12 @@ export interface XmlElement {
   text: string;
 }
 
-/** A disk's backing contains its parent's, and so on: an image of 125 layers is deeper than 130, the longest chain that is read (256) about 270. */
+/**
+ * A disk's backing contains its parent's, and so on: an image with 125 layers is nested more than 130 deep, and the longest chain that is
+ * read (256) about 270.
+ */
 const MAX_DEPTH = 300;
-/** An element costs some 200 bytes of memory, however short its text: bound what a small message can grow to. */
+/** An element takes about 200 bytes of memory, however short its text, so this bounds what a small message can grow to. */
 const MAX_ELEMENTS = 4_000_000;
 
 const local = (name: string): string => {
@@ -25,7 +28,7 @@ const local = (name: string): string => {
 /**
  * Parses one document.
  * @throws invalid for text that is not well-formed XML, is nested deeper than 300, has over 4 million elements, or a document type
- * @param maxElements a lower limit, for messages of strangers
+ * @param maxElements a lower limit, for messages from strangers
  */
 export function parseXml(text: string, maxElements = MAX_ELEMENTS): XmlElement {
   const parser = new SaxesParser();

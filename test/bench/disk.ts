@@ -31,7 +31,7 @@ function header(name: string, size: number, type: '0' | '5'): Buffer {
   return block;
 }
 
-/** A layer made up while it is read, so that it takes no memory. */
+/** A layer generated while it is read, so that it takes no memory. */
 function layer(files: Iterable<[string, number]>): { stream: Readable; bytes: () => number } {
   const noise = randomBytes(1 << 20);
   let bytes = 0;
@@ -59,7 +59,7 @@ function layer(files: Iterable<[string, number]>): { stream: Readable; bytes: ()
   return { stream: Readable.from(blocks(), { objectMode: false }), bytes: () => bytes };
 }
 
-/** Sizes as in a distribution's image: many small files, some large ones. */
+/** Sizes as in a distribution's image: many small files and a few large ones. */
 function* mixed(total: number): Generator<[string, number]> {
   const sizes = [700, 3000, 12000, 300, 45000, 8000, 150000, 2000, 600000, 5_000_000];
   for (let i = 0, sum = 0; sum < total; i++) {

@@ -41,7 +41,7 @@ await registry.push(await testImage('many-layers'), 'bench124:latest');
 const referenceHost = process.env.BENCH_REFERENCE_HOST;
 const reference = referenceHost === undefined ? null : await startReference(referenceHost);
 
-/** Our engine as it runs now: one at a time, so that one that waits disturbs no other. */
+/** Our running engine: only one at a time, so that an idle one does not disturb another. */
 const ours: { running: { stack: Stack; warmPool: number | undefined } | null } = { running: null };
 
 async function engines(bench: BenchCase): Promise<Engine[]> {
@@ -98,7 +98,7 @@ try {
   await registry.stop();
 }
 
-/** The reference engine with a registry of its own over the same store. */
+/** The reference engine with its own registry over the same store. */
 async function startReference(dockerHost: string): Promise<{ engine: Engine; stop(): Promise<void> }> {
   const port = await freePort();
   const directory = await mkdtemp(join(tmpdir(), 'caisson-bench-'));
@@ -128,7 +128,7 @@ async function startReference(dockerHost: string): Promise<{ engine: Engine; sto
   };
 }
 
-/** Processes of this machine whose arguments are as wanted. */
+/** Processes of this machine whose arguments match. */
 function processes(wanted: (args: string[]) => boolean): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

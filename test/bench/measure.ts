@@ -1,4 +1,4 @@
-/** Measuring two engines in alternation, and summing up. */
+/** Measures two engines in alternation, and summarises. */
 import { spawn } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
 import { Readable } from 'node:stream';
@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 export interface Engine {
   name: string;
   dockerHost: string;
-  /** Registry with the benchmark's images, as this engine reaches it (`host:port`). */
+  /** Address of the registry with the benchmark's images for this engine (`host:port`). */
   registry: string;
   /** Where it keeps images and containers. */
   root: string;
@@ -32,7 +32,7 @@ export interface Outcome {
   ratio: number | null;
 }
 
-/** A figure that is not the time of a run. */
+/** A figure other than the time of a run. */
 export interface Figure {
   value: number;
   unit: string;
@@ -41,18 +41,18 @@ export interface Figure {
 /** A benchmark: prepared once per engine, run several times in alternation, cleaned up. */
 export interface BenchCase {
   name: string;
-  /** Counted runs (after one that is not counted, unless `cold`). */
+  /** Counted runs (after an uncounted one, unless `cold`). */
   runs: number;
-  /** Without a run that is not counted. */
+  /** No uncounted first run. */
   cold?: boolean;
-  /** There is nothing to compare with. */
+  /** There is nothing to compare it with. */
   oursOnly?: boolean;
-  /** Size of our warm pool, when not the default. */
+  /** Size of our warm pool, if not the default. */
   warmPool?: number;
   prepare?(engine: Engine): Promise<void>;
   /** Before each run, not timed. */
   before?(engine: Engine): Promise<void>;
-  /** @returns figures by name ('': the case's own), or anything else: then the time it took, in ms, is the figure */
+  /** @returns figures by name ('': the case's own); for anything else, the time it took in ms is the figure */
   run(engine: Engine): Promise<Record<string, Figure> | string | undefined>;
   clean?(engine: Engine): Promise<void>;
 }
@@ -64,8 +64,8 @@ export function docker(engine: Engine, ...args: string[]): Promise<string> {
 
 /**
  * The same.
- * @param options.input its standard input, so many `times` over
- * @param options.onOutput called for each piece that it prints
+ * @param options.input its standard input, repeated `times` times
+ * @param options.onOutput called for each piece of output
  */
 export function dockerWith(
   engine: Engine,
@@ -82,7 +82,7 @@ export function dockerWith(
     let err = '';
     child.stdout?.on('data', (data: Buffer) => {
       options.onOutput?.(data.length);
-      // Only the beginning is looked at; some print a lot.
+      // Only the beginning is kept; some commands print a lot.
       if (kept > 100_000) return;
       kept += data.length;
       beginning.push(data);
@@ -112,7 +112,7 @@ export function summarise(figures: number[]): Sample {
   return { median, min: sorted[0]!, max: sorted[sorted.length - 1]!, runs: sorted.length };
 }
 
-/** Runs one case on all engines in turn (A B A B …), so that a drifting machine hits both alike. */
+/** Runs one case on all engines in turn (A B A B …), so that a drifting machine affects both alike. */
 export async function runCase(bench: BenchCase, all: Engine[]): Promise<Outcome[]> {
   const engines = bench.oursOnly === true ? all.slice(0, 1) : all;
   const figures = new Map<string, { unit: string; values: Map<Engine, number[]> }>();

@@ -12,7 +12,7 @@ function format(value: number): string {
   return value.toFixed(Math.abs(value) >= 1 ? 1 : 3);
 }
 
-/** One outcome in a few words. */
+/** A short text for one outcome. */
 export function brief({ name, unit, ours, ratio }: Outcome): string {
   const title = name.includes(': ') ? `${name.slice(name.indexOf(': ') + 2)} ` : '';
   return `${title}${format(ours.median)} ${unit}${ratio === null ? '' : `, ratio ${ratio.toFixed(2)}`}`;

@@ -1,7 +1,7 @@
 /**
- * What every port layer keeps to: the real one, over a host with VMs, and the fake that tests of the Docker API stand on. Each of the
- * two runs these tests (`test/vm/port-layer-contract.test.ts`, `test/unit/port-layer/contract.test.ts`), so that they cannot drift apart.
- * Errors are compared by kind, code and subject.
+ * The contract of every port layer: the real one, over a host with VMs, and the fake that tests of the Docker API use.
+ * Each of them runs these tests (`test/vm/port-layer-contract.test.ts`, `test/unit/port-layer/contract.test.ts`), so
+ * that they cannot drift apart. Errors are compared by kind, code and subject.
  */
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -21,7 +21,7 @@ import { newId } from '../../src/common/ids.js';
 /** A port layer to test. */
 export interface Subject {
   portLayer: PortLayer;
-  /** Chain id of a layer with a shell and its commands in /bin; null where the machine's own are used. */
+  /** Chain id of a layer with a shell and its commands in /bin; null to use the machine's own. */
   layer: string | null;
   close(): Promise<void>;
 }
@@ -52,7 +52,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     rlimits: [],
   });
 
-  /** Makes a container. @returns its id */
+  /** Creates a container. @returns its id */
   const create = async (name: string, process: ProcessSpec, more: Partial<ContainerSpec> = {}): Promise<string> => {
     const { layer } = subject;
     const { spec } = await portLayer.exec.create({
@@ -107,7 +107,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     await Promise.all(ids.map((id) => exec.remove(id, { force: false })));
   });
 
-  it('one that never ran', async () => {
+  it('a container that never ran', async () => {
     const { exec, interaction, observe, files } = portLayer;
     const id = await create('created', sh('true'));
     const notRunning = ['conflict', 'container.notRunning', { container: id }] as const;
@@ -147,7 +147,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
       await fails(call, 'notFound', 'container.notFound', { reference: id });
   });
 
-  it('one that runs: streams, execs, pausing, and its end', async () => {
+  it('a running container: streams, execs, pausing, and its end', async () => {
     const { exec, interaction, observe, network } = portLayer;
     const id = await create('main', sh('echo begun; read line; echo "got $line"; echo wrong >&2; exec sleep 1000'));
     const streams = await interaction.attach(id, { stdin: true, logs: false, stream: true });
@@ -234,7 +234,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     }
   }
 
-  it('one that cannot be started, and one that removes itself', async () => {
+  it('a container that cannot be started, and one that removes itself', async () => {
     const { exec } = portLayer;
     const id = await create('unstartable', { ...sh(''), args: ['/nosuch'] }, { networks: [] });
     await fails(exec.start(id), 'invalid', 'process.notStarted', { of: 'container', exitCode: 127 });
@@ -287,7 +287,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     await fails(() => network.resolve('nosuch'), 'notFound', 'network.notFound', { network: 'nosuch' });
   });
 
-  it('what is unpacked into a container', async () => {
+  it('archives unpacked into a container', async () => {
     const { exec, files } = portLayer;
     const id = await create('packed', sh('true'), { networks: [] });
     const how = { keepKind: false, asUser: false };
@@ -326,7 +326,7 @@ async function bytes(output: Readable): Promise<number> {
   return sum;
 }
 
-/** Reads standard output as it comes. @returns waits until it is so much in all */
+/** Reads standard output as it comes. @returns a function that waits until it has the given total length */
 function reading({ output }: AttachedStreams): (wanted: string) => Promise<void> {
   let all = '';
   output.on('data', ({ stream, data }: OutputChunk) => {

@@ -13,15 +13,15 @@ beforeAll(async () => {
 
 afterAll(() => stack?.stop());
 
-/** What Docker Engine leaves out too where it has nothing to say. */
+/** Fields that Docker Engine also omits when they are empty. */
 const LEFT_OUT = [
-  // Of the configuration: what was not given, and what only Windows has.
+  // Of the configuration: fields that were not given, and Windows-only ones.
   /\.Config\.(ArgsEscaped|MacAddress|NetworkDisabled|Shell|StopSignal|StopTimeout|ExposedPorts|Healthcheck)$/,
   /\.HostConfig\.(Annotations|KernelMemoryTCP|Mounts)$/,
   // Of engines with a containerd image store.
   /\.(ImageManifestDescriptor|Descriptor|Manifests)$/,
   /^image\.(OsVersion|Variant)$/,
-  // Of swarms, their volumes, firewalls and licenses, and of devices.
+  // Of swarms and their volumes, firewalls, licenses, and devices.
   /^info\.(Containerd|DefaultAddressPools|DiscoveredDevices|FirewallBackend|ProductLicense)$/,
   /^info\.Swarm\.(Cluster|Managers|Nodes)$/,
   /^info\.Runtimes\.\*\.(runtimeArgs|status)$/,

@@ -1,4 +1,4 @@
-/** Failures are reported in Docker's words and with its statuses, and leave nothing behind. */
+/** Failures are reported with Docker's messages and statuses, and leave nothing behind. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,12 +27,12 @@ const post = (path: string, body: string): Promise<Response> =>
   });
 
 /**
- * Process ids of this stack's VMs, the one that a boot snapshot is made of not counted.
- * @param spare also those that wait in the warm pool, which are no VMs yet
+ * Process ids of this stack's VMs, except the one that a boot snapshot is made from.
+ * @param spare include those waiting in the warm pool, which are not VMs yet
  */
 function machines(spare = false): number[] {
   const directory = `${stack.paths.runDir}/vm`;
-  // One from the pool is known by its pid file: its command line is still the pool's.
+  // One from the pool is identified by its pid file: its command line is still the pool's.
   const given = (existsSync(directory) ? readdirSync(directory) : [])
     .filter((name) => name.endsWith('.pid'))
     .map((name) => {
@@ -67,7 +67,7 @@ function taps(): string[] {
 /** Directories of container VMs on the datastore. */
 const directories = (): string[] => readdirSync(stack.paths.datastoreDir).filter((name) => /^[0-9a-f]{64}$/.test(name));
 
-describe('names that are not there', () => {
+describe('missing names', () => {
   it.each([
     [['run', 'busybox:nosuch'], /manifest for busybox:nosuch not found|pull access denied|not found/, 125],
     [['run', 'nosuch/image'], /pull access denied for nosuch\/image|not found/, 125],
@@ -81,7 +81,7 @@ describe('names that are not there', () => {
     const outcome = await stack.docker(...(args as string[]));
     expect(outcome.stderr).toMatch(message as RegExp);
     expect(outcome.code).toBe(code);
-    // What was created for a network that is not there is Docker's to keep: `run` leaves it created.
+    // As in Docker, `run` with a missing network leaves the container created.
     for (const id of (await stack.docker('ps', '-aq')).stdout.split('\n').filter(Boolean))
       await stack.docker('rm', '-f', id);
     expect(directories()).toEqual([]);
@@ -113,13 +113,13 @@ describe('malformed requests', () => {
 });
 
 describe('a VM that dies', () => {
-  it('while it starts: the start fails and says so, and the container can be started again', async () => {
+  it('while it starts: the start fails with a message, and the container can be started again', async () => {
     await stack.docker('create', '--name', 'dies', 'busybox', 'sh', '-c', 'echo lives; sleep 1000');
     let over = false;
     const starting = stack.docker('start', 'dies').finally(() => {
       over = true;
     });
-    // Also the one that is booted when resuming another from its snapshot fails.
+    // This includes the VM that is booted when resuming from a snapshot fails.
     for (; !over; await sleep(2)) for (const pid of machines(true)) process.kill(pid, 'SIGKILL');
     const outcome = await starting;
     expect(outcome.stderr).toMatch(/could not be started|unexpectedly powered off/);
@@ -131,7 +131,7 @@ describe('a VM that dies', () => {
     await expect.poll(async () => (await stack.docker('logs', 'dies')).stdout).toContain('lives\n');
   });
 
-  it('while it runs: it has exited with 137', async () => {
+  it('while it runs: the container has exited with 137', async () => {
     const [pid] = machines();
     process.kill(pid!, 'SIGKILL');
     expect((await stack.docker('wait', 'dies')).stdout).toBe('137\n');
@@ -141,7 +141,7 @@ describe('a VM that dies', () => {
     expect((await stack.docker('rm', '-f', 'dies')).code).toBe(0);
   });
 
-  it('rm -f ends a start that is under way', async () => {
+  it('rm -f aborts a start that is under way', async () => {
     await stack.docker('create', '--name', 'unwanted', 'busybox', 'sleep', '1000');
     const starting = stack.docker('start', 'unwanted');
     await expect.poll(() => machines(), { interval: 2 }).not.toEqual([]);
@@ -151,7 +151,7 @@ describe('a VM that dies', () => {
   });
 });
 
-it('nothing is left of all that', async () => {
+it('none of this leaves anything behind', async () => {
   expect((await stack.docker('ps', '-aq')).stdout).toBe('');
   await expect.poll(() => machines()).toEqual([]);
   await expect.poll(taps).toEqual([]);

@@ -1,4 +1,4 @@
-/** A lot through streams: every byte arrives, and nobody's memory grows with it. */
+/** Large amounts of data through streams: every byte arrives, and no process's memory grows with it. */
 import { spawn } from 'node:child_process';
 import { createHash, type Hash } from 'node:crypto';
 import { connect } from 'node:net';
@@ -11,7 +11,7 @@ import { rawRequest } from '../support/raw-http.js';
 import type { Stack } from '../support/stack.js';
 
 const BLOCK = 1 << 20;
-/** Sent through each stream, in megabytes; what a process may grow by meanwhile is far less. */
+/** Megabytes sent through each stream; a process may grow by far less meanwhile. */
 const AMOUNT = 100;
 const GROWTH = 70;
 let stack: Stack;
@@ -54,13 +54,13 @@ function expectSteady(growth: Memory): void {
   for (const [name, megabytes] of Object.entries(growth)) expect(megabytes, name).toBeLessThan(GROWTH);
 }
 
-/** Bytes that the guest's kernel and the tether could give to others. */
+/** Memory that the guest's kernel and the tether could give to others, in bytes. */
 async function guestMemory(): Promise<number> {
   const { stdout } = await stack.docker('exec', 'box', 'grep', 'MemAvailable', '/proc/meminfo');
   return Number(/(\d+) kB/.exec(stdout)?.[1]) * 1024;
 }
 
-it(`${AMOUNT} MB go into a container and come out of it again`, async () => {
+it(`${AMOUNT} MB go into a container and come back out`, async () => {
   await roundTrip(10, 'run', '-i', '--rm', 'busybox', 'cat');
   expectSteady(await growthDuring(stack, () => roundTrip(AMOUNT, 'run', '-i', '--rm', 'busybox', 'cat')));
 });
@@ -112,7 +112,7 @@ function execBytes(id: string, read: boolean): Promise<{ bytes: number; close():
   });
 }
 
-it('fifty execs at once give 2 MB each, beside clients that do not read', async () => {
+it('fifty concurrent execs give 2 MB each, beside clients that do not read', async () => {
   const stuck: { close(): void }[] = [];
   const growth = await growthDuring(stack, async () => {
     for (let i = 0; i < 5; i++) stuck.push(await execBytes(await startExec(['cat', '/dev/zero']), false));

@@ -1,4 +1,4 @@
-/** Clients that others wrote, older and newer ones: a program in Python, Docker Compose, and the docker CLI of the release. */
+/** Third-party clients, old and new: a Python program, Docker Compose, and the docker CLI of the release. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

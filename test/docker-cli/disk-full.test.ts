@@ -1,4 +1,4 @@
-/** A full datastore: the container that needs room stands still, says so, and resumes when there is some; others do not notice. */
+/** A full datastore: the container that needs room is paused with a reason, and resumes later; others do not notice. */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,7 +29,7 @@ describe('a container that fills the datastore', () => {
   let giveBack: () => void;
   let since: number;
 
-  it('stands still, and says why', async () => {
+  it('is paused, and says why', async () => {
     since = Math.floor(Date.now() / 1000);
     await ok('run', '-d', '--name', 'other', 'busybox', 'sleep', '600');
     giveBack = small.take(200);
@@ -53,22 +53,22 @@ describe('a container that fills the datastore', () => {
     expect(await ok('logs', 'full')).toContain('begun');
   });
 
-  it('stops no other one', async () => {
+  it('does not stop other containers', async () => {
     expect(await ok('exec', 'other', 'echo', 'here')).toBe('here');
     expect(await status('other')).toMatch(/^running/);
   });
 
-  it('is found again by a hostd that is started anew', async () => {
+  it('is found again by a restarted hostd', async () => {
     await stack.restartHostd();
     await expect.poll(() => status('full')).toMatch(/^paused no space left on device/);
   });
 
-  it('stands still again when it is let go too early', async () => {
+  it('is paused again when it is unpaused too early', async () => {
     await ok('unpause', 'full');
     await expect.poll(() => status('full')).toMatch(/^paused no space left on device/);
   });
 
-  it('goes on when there is room', async () => {
+  it('continues when there is room', async () => {
     giveBack();
     expect(await ok('wait', 'full')).toBe('0');
     expect(await ok('logs', 'full')).toContain('written');
@@ -76,7 +76,7 @@ describe('a container that fills the datastore', () => {
   });
 });
 
-describe('what the engine would write below its reserve', () => {
+describe('space below the engine’s reserve', () => {
   const free = (): number => {
     const { bavail, bsize } = statfsSync(small.path);
     return bavail * bsize;
@@ -86,18 +86,18 @@ describe('what the engine would write below its reserve', () => {
   beforeAll(async () => {
     await ok('rm', '-f', 'full', 'other');
     await ok('create', '--name', 'stopped', 'busybox', 'true');
-    // Its init layer is made, and takes room.
+    // Its init layer is created, and takes room.
     await ok('cp', 'stopped:/etc/passwd', '-');
-    // Forty megabytes that commit would have to write twice.
+    // Forty megabytes that a commit would have to write twice.
     await ok('run', '--name', 'data', 'busybox', 'dd', 'if=/dev/urandom', 'of=/data', 'bs=1M', 'count=40');
-    // Its machine is off then, and has written all of it.
+    // Afterwards its machine is off, and has written everything.
     await ok('cp', 'data:/etc/passwd', '-');
-    // All but 60 MB; 20 MB are kept.
+    // All but 60 MB, of which 20 MB are the reserve.
     giveBack = small.take(Math.floor(free() / 2 ** 20) - 60);
   });
   afterAll(() => giveBack());
 
-  it('of an image is refused, and leaves nothing behind', async () => {
+  it('is refused to an image, which leaves nothing behind', async () => {
     const before = free();
     const pulled = await docker('pull', 'large');
     expect(pulled.code).not.toBe(0);
@@ -108,7 +108,7 @@ describe('what the engine would write below its reserve', () => {
     expect(await ok('info', '--format', '{{json .Warnings}}')).toContain('no space left on device');
   });
 
-  it('of a copy into a container is refused, and leaves the container as it was', async () => {
+  it('is refused to a copy into a container, which stays unchanged', async () => {
     const before = free();
     const directory = mkdtempSync(join(tmpdir(), 'caisson-full-'));
     const file = join(directory, 'much');
@@ -121,7 +121,7 @@ describe('what the engine would write below its reserve', () => {
     expect(free()).toBeGreaterThan(before - 2e6);
   });
 
-  it('of a commit is refused, and leaves nothing behind', async () => {
+  it('is refused to a commit, which leaves nothing behind', async () => {
     const before = free();
     const made = await docker('commit', 'data', 'made');
     expect(made.code).not.toBe(0);
@@ -130,7 +130,7 @@ describe('what the engine would write below its reserve', () => {
     expect(free()).toBeGreaterThan(before - 2e6);
   });
 
-  it('is what containers that run may use, until there is nothing: then they can be ended and removed', async () => {
+  it('may be used by running containers until it is gone: then they can be killed and removed', async () => {
     const fill = 'dd if=/dev/zero of=/big bs=1M count=300';
     for (const [name, ...end] of [
       ['first', 'kill', 'first'],
@@ -148,7 +148,7 @@ describe('what the engine would write below its reserve', () => {
     expect(free()).toBeGreaterThan(50e6);
   });
 
-  it('is taken again when there is room', async () => {
+  it('is no longer touched once there is room: pulls and volumes work again', async () => {
     giveBack();
     giveBack = () => undefined;
     await ok('pull', 'large');

@@ -1,4 +1,4 @@
-/** The life of a container through dockerode, as programs use it. */
+/** The life cycle of a container through dockerode, as programs use it. */
 import { once } from 'node:events';
 import { PassThrough, type Readable } from 'node:stream';
 import Docker from 'dockerode';
@@ -42,7 +42,7 @@ async function both(stream: NodeJS.ReadableStream): Promise<[string, string]> {
 }
 
 describe('the engine', () => {
-  it('says what it is', async () => {
+  it('describes itself', async () => {
     expect((await docker.ping()).toString()).toBe('OK');
     const version = await docker.version();
     expect(version).toMatchObject({ Os: 'linux', Arch: 'amd64', MinAPIVersion: '1.24' });
@@ -52,7 +52,7 @@ describe('the engine', () => {
     expect(info.MemTotal).toBeGreaterThan(2 ** 30);
   });
 
-  it('pulls, telling of its progress', async () => {
+  it('pulls with progress messages', async () => {
     const stream = await docker.pull('busybox:latest');
     const messages = await new Promise<Progress[]>((resolve, reject) => {
       docker.modem.followProgress(stream, (error, all) => (error ? reject(error) : resolve(all as Progress[])));
@@ -89,7 +89,7 @@ describe('a container', () => {
     await container.remove();
   });
 
-  it('may have much environment, many labels: all of it is in the URL of the request as well', async () => {
+  it('may have a large environment and many labels, all of which are also in the URL of the request', async () => {
     const Env = [`A=${'a'.repeat(20_000)}`];
     const Labels = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`label-${i}`, 'x'.repeat(100)]));
     const container = await docker.createContainer({ name: 'much', Image: 'busybox', Cmd: ['true'], Env, Labels });
@@ -99,7 +99,7 @@ describe('a container', () => {
     await container.remove();
   });
 
-  it('is started, looked at, renamed, restarted, stopped, killed and removed', async () => {
+  it('is started, inspected, renamed, restarted, stopped, killed and removed', async () => {
     const container = await docker.createContainer({
       name: 'life',
       Image: 'busybox',
@@ -129,7 +129,7 @@ describe('a container', () => {
     await expect(container.inspect()).rejects.toMatchObject({ statusCode: 404 });
   });
 
-  it('is measured, paused and given other limits', async () => {
+  it('is measured, paused and updated with other limits', async () => {
     const container = await docker.createContainer({
       Image: 'busybox',
       Cmd: ['sleep', '1000'],
@@ -165,7 +165,7 @@ describe('a container', () => {
     expect(await both(await exec.start({}))).toEqual(['b d\n', 'oops\n']);
     expect(await exec.inspect()).toMatchObject({ ExitCode: 9, Running: false, ContainerID: container.id });
     const missing = await container.exec({ Cmd: ['nosuch'], AttachStdout: true });
-    // The stream is open by then: it tells.
+    // The stream was opened earlier, so it reports this.
     expect((await both(await missing.start({}))).join('')).toContain(
       'exec: "nosuch": executable file not found in $PATH',
     );
@@ -173,7 +173,7 @@ describe('a container', () => {
     await container.remove({ force: true });
   });
 
-  it('is told of in events', async () => {
+  it('appears in events', async () => {
     const stream = await docker.getEvents({ filters: { type: ['container'] } });
     const seen: string[] = [];
     stream.on('data', (line: Buffer) => {
@@ -190,7 +190,7 @@ describe('a container', () => {
   });
 });
 
-it('volumes are made, listed, mounted, pruned and removed', async () => {
+it('volumes are created, listed, mounted, pruned and removed', async () => {
   const made = await docker.createVolume({ Name: 'kept', Labels: { k: 'v' } });
   expect(await docker.getVolume('kept').inspect()).toMatchObject({ Name: 'kept', Labels: { k: 'v' }, Driver: 'local' });
   const HostConfig = { Mounts: [{ Type: 'volume' as const, Source: 'kept', Target: '/d' }] };

@@ -1,4 +1,4 @@
-/** Files of containers as a user moves them: `docker cp`, against real virtual machines. */
+/** Copying files of containers as a user does: `docker cp`, against real virtual machines. */
 import { execFileSync } from 'node:child_process';
 import {
   mkdirSync,
@@ -36,7 +36,7 @@ const ok = (...args: string[]): Promise<string> => dockerOk(stack, ...args);
 
 const exec = (container: string, script: string): Promise<string> => ok('exec', container, 'sh', '-c', script);
 
-/** A local tree with what a copy must keep. */
+/** A local tree with everything that a copy must keep. */
 function localTree(name: string): string {
   const root = join(scratch, name);
   mkdirSync(join(root, 'deep/er'), { recursive: true });
@@ -47,7 +47,7 @@ function localTree(name: string): string {
   return root;
 }
 
-/** Raw requests, for what the CLI does not show. */
+/** Raw requests, for details that the CLI does not show. */
 async function call(
   method: string,
   path: string,
@@ -115,7 +115,7 @@ describe('docker cp with a running container', () => {
     expect(readFileSync(join(scratch, 'three'), 'utf8')).toBe('changed\n');
   });
 
-  it('takes links as Docker does: as they are, and followed inside the root with -L', async () => {
+  it('treats links as Docker does: copied as links, or followed inside the root with -L', async () => {
     await ok('cp', 'live:/t/abs', join(scratch, 'as-link'));
     expect(readlinkSync(join(scratch, 'as-link'))).toBe('/etc/passwd');
     await ok('cp', '-L', 'live:/t/up', join(scratch, 'followed'));
@@ -147,13 +147,13 @@ describe('docker cp with a running container', () => {
     ['PUT', 'path=/t/loop', 500, 'EvalSymlinks: too many links'],
     ['GET', 'path=/proc/1', 404, 'Could not find the file /proc/1 in container live'],
     ['GET', 'path=/dev/null', 404, 'Could not find the file /dev/null in container live'],
-  ])('%s %s is answered as Docker answers it', async (method, query, status, message) => {
+  ])('%s %s is answered as by Docker', async (method, query, status, message) => {
     const body = method === 'PUT' ? Buffer.alloc(1024) : undefined;
     const answer = await call(method, `/containers/live/archive?${query}`, body);
     expect(answer).toMatchObject({ status, text: `${JSON.stringify({ message })}\n` });
   });
 
-  it('passes over entries that are the destination itself, whatever they claim to be', async () => {
+  it('skips entries for the destination itself, whatever type they claim', async () => {
     await ok('run', '-d', '--name', 'whole', '-v', 'whole-v:/vp/v', 'busybox', 'sleep', '10000');
     try {
       await exec('whole', 'echo kept > /vp/v/file; echo kept > /tmp/file');
@@ -176,7 +176,7 @@ describe('docker cp with a running container', () => {
     }
   });
 
-  it('refuses to replace a directory by a file when asked to keep them', async () => {
+  it('refuses to replace a directory with a file when asked not to', async () => {
     mkdirSync(join(scratch, 'kinds/file'), { recursive: true });
     writeFileSync(join(scratch, 'kinds/dir'), '');
     const tar = (name: string): Promise<unknown> =>
@@ -206,7 +206,7 @@ describe('docker cp with a running container', () => {
     await ok('rm', '-f', 'user');
   });
 
-  it('sees the files that were bound into it', async () => {
+  it('sees the files that are bind-mounted into it', async () => {
     const outcome = await stack.docker('cp', 'live:/etc/hosts', join(scratch, 'hosts'));
     expect(outcome.code).toBe(0);
     expect(readFileSync(join(scratch, 'hosts'), 'utf8')).toContain('127.0.0.1\tlocalhost');
@@ -214,7 +214,7 @@ describe('docker cp with a running container', () => {
     expect(over).toMatchObject({ status: 500, text: '{"message":"RemoveAll etc/hosts: device or resource busy"}\n' });
   });
 
-  it('leaves nothing running when the client goes away in the middle', async () => {
+  it('leaves nothing running when the client goes away midway', async () => {
     await exec('live', 'dd if=/dev/zero of=/large bs=1M count=64 2>/dev/null');
     const gone = new AbortController();
     const answer = await fetch(`http://127.0.0.1:${stack.port}/containers/live/archive?path=/large`, {
@@ -235,8 +235,8 @@ describe('docker cp with a running container', () => {
   });
 });
 
-describe('docker cp with a container that does not run', () => {
-  it('finds the working directory of one that was never started', async () => {
+describe('docker cp with a stopped container', () => {
+  it('finds the working directory of a container that was never started', async () => {
     await ok('create', '--name', 'workless', '-w', '/home/foo/bar', 'busybox', 'true');
     await ok('cp', 'workless:/home/foo/bar', join(scratch, 'bar'));
     expect(readdirSync(join(scratch, 'bar'))).toEqual([]);
@@ -246,7 +246,7 @@ describe('docker cp with a container that does not run', () => {
     await ok('rm', 'workless');
   });
 
-  it('puts files in before the first start, takes them out after the end, and puts more in', async () => {
+  it('copies files in before the first start, out after the end, and more in again', async () => {
     await ok('create', '--name', 'still', 'busybox', 'sh', '/job/run.sh');
     mkdirSync(join(scratch, 'job'));
     writeFileSync(
@@ -262,14 +262,14 @@ describe('docker cp with a container that does not run', () => {
     await ok('cp', join(scratch, 'more'), 'still:/job/more');
     expect(await ok('start', '-a', 'still')).toBe('more\n');
     const missing = await stack.docker('cp', 'still:/nope', scratch);
-    // Debian 12's CLI has words of its own.
+    // Debian 12's CLI has its own message.
     expect(missing.stderr).toMatch(
       /Could not find the file \/nope in container still|No such container:path: still:\/nope/,
     );
     await ok('rm', 'still');
   });
 
-  it('takes files out of one that is just ending', async () => {
+  it('copies files out of one that is just ending', async () => {
     for (let i = 0; i < 3; i++) {
       await ok('run', '-d', '--name', 'ending', 'busybox', 'sh', '-c', 'echo result > /result; echo over');
       await ok('logs', '-f', 'ending');
@@ -279,7 +279,7 @@ describe('docker cp with a container that does not run', () => {
     }
   });
 
-  it('takes in twenty megabytes', async () => {
+  it('copies in twenty megabytes', async () => {
     await ok('create', '--name', 'both', 'busybox', 'cat', '/late');
     writeFileSync(join(scratch, 'late'), Buffer.alloc(20_000_000, 'late '));
     await ok('cp', join(scratch, 'late'), 'both:/late');
@@ -315,7 +315,7 @@ describe('docker diff and export', () => {
     'A /work/dir',
   ];
 
-  it('tell what was changed, while it runs and after', async () => {
+  it('report the changes, while it runs and afterwards', async () => {
     await ok(
       'run',
       '-d',
@@ -346,7 +346,7 @@ describe('docker diff and export', () => {
 });
 
 describe('docker commit', () => {
-  it('makes an image of a running container, and of one that has ended, that run', async () => {
+  it('makes runnable images of a running container and of one that has exited', async () => {
     const script =
       'echo one > /one; rm /etc/shadow; mv /usr/sbin /usr/moved; ln /one /same; echo ready; exec sleep 1000';
     await ok('run', '-d', '--name', 'source', '-e', 'OWN=1', 'busybox', 'sh', '-c', script);
@@ -370,7 +370,7 @@ describe('docker commit', () => {
     expect(await ok('run', '--rm', 'made:live')).toBe('one\n');
     const look = 'ls -d /usr/* /etc/shadow 2>/dev/null; stat -c %h /same; echo $A$OWN';
     expect(await ok('run', '--rm', 'made:live', 'sh', '-c', look)).toBe('/usr/bin\n/usr/moved\n2\nb1\n');
-    // It continues, and what it does now is not in the image.
+    // It continues, and its later changes are not in the image.
     expect(await exec('source', 'echo two >> /one && cat /one')).toBe('one\ntwo\n');
     await ok('stop', '-t', '0', 'source');
     await ok('commit', 'source', 'made:stopped');
@@ -382,7 +382,7 @@ describe('docker commit', () => {
     await ok('rmi', 'made:live', 'made:stopped');
   });
 
-  it('takes a picture of one instant, again and again, and lets the container go on', async () => {
+  it('captures a single instant, over and over, and lets the container continue', async () => {
     const put = (name: string): string => `echo $i > /${name}.new; mv /${name}.new /${name}`;
     const script = `i=0; while :; do i=$((i+1)); ${put('one')}; ${put('two')}; [ $((i%20)) = 0 ] && sync; done`;
     await ok('run', '-d', '--name', 'busy', 'busybox', 'sh', '-c', script);
@@ -410,7 +410,7 @@ describe('docker commit', () => {
   });
 });
 
-/** `etc/hosts`, which a running container has bound. */
+/** `etc/hosts`, which is bind-mounted in a running container. */
 function hostsTar(): Buffer {
   mkdirSync(join(scratch, 'bound/etc'), { recursive: true });
   writeFileSync(join(scratch, 'bound/etc/hosts'), 'x');

@@ -1,4 +1,4 @@
-/** What a process that a user starts finds: its streams, its limits, its environment; and what happens to a file that is no program. */
+/** Streams, limits and environment of a process that a user starts, and files that are not programs. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dockerOk } from '../support/docker-ok.js';
@@ -39,7 +39,7 @@ describe('streams belong to the process’s user', () => {
     [['-u', '1000']],
     [['-u', 'nobody', '--read-only', '--cap-drop', 'ALL']],
     [['-u', '1000:55', '--init', '--log-driver', 'none']],
-  ])('with %j they may be opened by name', async (options) => {
+  ])('with %j they can be opened by name', async (options) => {
     const script =
       'echo out > /dev/stdout; echo err > /dev/stderr; echo more >> /var/log/app/access.log; stat -Lc "%u %g %a" /dev/stdout /dev/null; ' +
       'echo fd2 > /proc/self/fd/2';
@@ -52,7 +52,7 @@ describe('streams belong to the process’s user', () => {
     });
   });
 
-  it('input too', async () => {
+  it('so can standard input', async () => {
     const outcome = await stack.dockerWith(
       { input: 'in\n' },
       'run',
@@ -67,18 +67,18 @@ describe('streams belong to the process’s user', () => {
     expect(outcome).toEqual({ stdout: 'in\n', stderr: '', code: 0 });
   });
 
-  it('another user’s stay closed', async () => {
+  it('those of another user cannot', async () => {
     const { stdout, stderr } = await run([], 'su -s /bin/sh nobody -c "echo x > /dev/stdout"');
     expect(stdout).toBe('');
     expect(stderr).toContain("can't create /dev/stdout: Permission denied");
   });
 
-  it('a terminal is theirs, and stays of the group of terminals', async () => {
+  it('a terminal is owned by the user, and keeps the tty group', async () => {
     const script = 'echo hi > /dev/stdout; echo hi > /dev/console; stat -c "%u %g %a" $(tty) /dev/console';
     expect((await run(['-t', '-u', '1000:55'], script)).stdout).toBe('hi\r\nhi\r\n1000 5 620\r\n1000 5 620\r\n');
   });
 
-  it('execs have their own; what is written to those of process 1 is the container’s output', async () => {
+  it('execs have their own streams; what is written to those of process 1 is the container’s output', async () => {
     await dockerOk(stack, 'run', '-d', '--name', 'owned', '-u', '1000', IMAGE, 'sleep', '600');
     const exec = (user: string, script: string) => stack.docker('exec', '-u', user, 'owned', 'sh', '-c', script);
     expect(await exec('1000', 'echo x > /dev/stdout; echo log > /proc/1/fd/1; echo error > /proc/1/fd/2')).toEqual({
@@ -104,7 +104,7 @@ describe('a program that the kernel refuses', () => {
     [['/bin/crlf', 'a'], 'exec /bin/crlf: no such file or directory'],
     [['/bin/empty'], 'exec /bin/empty: exec format error'],
     [['/bin/foreign'], 'exec /bin/foreign: exec format error'],
-  ])('%j has been started and says so itself', async (command, message) => {
+  ])('%j counts as started, and reports the error in its output', async (command, message) => {
     const outcome = await stack.docker('run', '--name', 'refused', '-u', '1000', IMAGE, ...command);
     expect(outcome).toEqual({ stdout: '', stderr: `${message}\n`, code: 255 });
     expect((await stack.docker('logs', 'refused')).stderr).toBe(`${message}\n`);
@@ -113,7 +113,7 @@ describe('a program that the kernel refuses', () => {
     await dockerOk(stack, 'rm', 'refused');
   });
 
-  it('its line stands in a terminal’s output, and its restart policy applies', async () => {
+  it('the message is in a terminal’s output, and the restart policy applies', async () => {
     const options = ['-dt', '--restart', 'on-failure:2', '--name', 'again', '-w', '/bin'];
     await dockerOk(stack, 'run', ...options, IMAGE, './nointerp');
     await expect
@@ -124,7 +124,7 @@ describe('a program that the kernel refuses', () => {
     await dockerOk(stack, 'rm', 'again');
   });
 
-  it('as an exec, a health check and under an init too; what is found before is a start error', async () => {
+  it('the same for an exec, a health check and under an init; errors found earlier are start errors', async () => {
     const health = ['--health-cmd', 'exec /bin/truncated', '--health-interval', '1s', '--health-retries', '1'];
     await dockerOk(stack, 'run', '-d', '--name', 'host', '--init', ...health, IMAGE, 'sleep', '600');
     const exec = (...args: string[]) => stack.docker('exec', ...args);
@@ -163,7 +163,7 @@ describe('a program that the kernel refuses', () => {
 });
 
 describe('the machine', () => {
-  it('shows the container’s own id where tools look for it', async () => {
+  it('shows the container’s id where tools look for it', async () => {
     const script =
       'grep -oE "/containers/[0-9a-f]{64}/(hostname|hosts|resolv.conf) /etc" /proc/self/mountinfo; cat /proc/self/cgroup';
     await dockerOk(stack, 'run', '--name', 'me', '-h', 'other', IMAGE, 'sh', '-c', script);
@@ -176,7 +176,7 @@ describe('the machine', () => {
     await dockerOk(stack, 'rm', 'me');
   });
 
-  it('has the limits that servers ask for, however small it is', async () => {
+  it('has the limits that servers need, however small it is', async () => {
     const keys = ['vm/max_map_count', 'kernel/threads-max', 'kernel/pid_max', 'fs/inotify/max_user_watches'];
     const script = `ulimit -u; ulimit -l; ulimit -Hn; cd /proc/sys; cat ${keys.join(' ')} net/ipv4/ip_unprivileged_port_start net/core/somaxconn`;
     const small = await run(['-m', '256m', '-u', '1000'], script);
@@ -188,7 +188,7 @@ describe('the machine', () => {
 });
 
 describe('environments and arguments', () => {
-  /** What a command line of the CLI is too short for. Creates a container, or an exec of it. @returns its id */
+  /** For requests too long for the CLI's command line. Creates a container, or an exec of it. @returns its id */
   const create = async (path: string, body: object): Promise<string> => {
     const answer = await fetch(`http://127.0.0.1:${stack.port}/v1.47${path}`, {
       method: 'POST',
@@ -199,7 +199,7 @@ describe('environments and arguments', () => {
     expect(message).toBeUndefined();
     return Id!;
   };
-  /** @returns its output, of both streams */
+  /** @returns its output on both streams */
   const startExec = async (id: string): Promise<string> => {
     const answer = await fetch(`http://127.0.0.1:${stack.port}/v1.47/exec/${id}/start`, {
       method: 'POST',
@@ -225,7 +225,7 @@ describe('environments and arguments', () => {
     ['a value of 120,000 bytes and an argument of 131,071', [], 'a'.repeat(120_000), null],
     ['a value of 140,000 bytes', [], 'a'.repeat(140_000), refused],
     ['more than 2 MB', many(2200, 1000), 'A=', refused],
-  ])('%s: as the kernel takes it, for execs too', async (_name, env, value, expected) => {
+  ])('%s: as the kernel accepts it, for execs too', async (_name, env, value, expected) => {
     const argument = expected === null ? 'b'.repeat(131_071) : 'b';
     const outcome = expected ?? { stdout: '0\n120000\n131071\n', stderr: '', code: 0 };
     const process = {
@@ -263,7 +263,7 @@ describe('environments and arguments', () => {
     await dockerOk(stack, 'rm', 'odd');
   });
 
-  it('with zero bytes or no name are refused in runc’s words', async () => {
+  it('with zero bytes or no name are refused with runc’s messages', async () => {
     const start = async (process: object) =>
       stack.docker('start', '-a', await create('/containers/create', { Image: IMAGE, ...process }));
     expect(await start({ Cmd: ['echo', 'a\0b'] })).toEqual({

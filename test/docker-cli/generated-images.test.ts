@@ -1,6 +1,6 @@
 /**
- * Images by chance, pulled and looked at. `CAISSON_GENERATED_IMAGES` says how many (12 by default, 200 for the proof under load),
- * `CAISSON_GENERATED_SEED` from which seed on.
+ * Randomly generated images, pulled and inspected. `CAISSON_GENERATED_IMAGES` says how many (12 by default, 200 for the
+ * proof under load), `CAISSON_GENERATED_SEED` the first seed.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -16,7 +16,7 @@ import { type Stack, startStack } from '../support/stack.js';
 
 const COUNT = Number(process.env.CAISSON_GENERATED_IMAGES ?? 12);
 const SEED = Number(process.env.CAISSON_GENERATED_SEED ?? 1);
-/** Of many, some are looked into. */
+/** With many images, only some are inspected. */
 const LOOK_AT = Math.ceil(COUNT / 25);
 
 let registry: FaultyRegistry;
@@ -32,7 +32,7 @@ afterAll(async () => {
   await registry?.stop();
 });
 
-/** What is below a directory, less what the engine puts into every container. */
+/** Everything below a directory, except what the engine adds to every container. */
 function treeOf(root: string, below = ''): Tree {
   const tree: Tree = new Map();
   for (const name of readdirSync(join(root, below))) {
@@ -55,7 +55,7 @@ function treeOf(root: string, below = ''): Tree {
   return tree;
 }
 
-/** Pulls the image of a seed, and looks into a container of it. */
+/** Pulls the image of a seed, and checks a container of it. */
 async function tryOne(seed: number, lane: number, look: boolean): Promise<void> {
   const { image, tree, about } = generateImage(seed);
   registry.images[`generated-${lane}:latest`] = image;
@@ -78,7 +78,7 @@ async function tryOne(seed: number, lane: number, look: boolean): Promise<void> 
   await dockerOk(stack, 'rmi', name);
 }
 
-it(`${COUNT} generated images from seed ${SEED} on are pulled, and have in them what they should`, {
+it(`${COUNT} generated images from seed ${SEED} on are pulled and have the right contents`, {
   timeout: COUNT * 60_000,
   retry: 0,
 }, async () => {

@@ -1,4 +1,4 @@
-/** Images from a registry to containers: pulled, listed, looked at, removed, run. */
+/** Images from a registry to containers: pulled, listed, inspected, removed, run. */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,11 +14,11 @@ import { type Stack, startStack } from '../support/stack.js';
 const IMAGES = ['busybox', 'hello', 'multi', 'nasty', 'no-passwd', 'no-shell', 'no-tmp', 'debian'] as const;
 let registry: TestRegistry;
 let faulty: FaultyRegistry;
-/** At a public address, and one at a private address. */
+/** One registry at a public address, and one at a private address. */
 let publicAddress: OutsideAddress;
 let outside: FaultyRegistry;
 let inside: FaultyRegistry;
-/** Where the two redirect requests for blobs of their image `sent`. */
+/** Where both redirect requests for blobs of their image `sent`. */
 let leadsTo: string;
 let stack: Stack;
 /** What the faulty registry does to blobs. */
@@ -62,7 +62,7 @@ function layers(): string[] {
 }
 
 describe('docker pull', () => {
-  it('says what it does, and what it has already', async () => {
+  it('reports what it does, and what it already has', async () => {
     const first = await pull('multi');
     expect(first.stdout).toMatch(/^Using default tag: latest\nlatest: Pulling from multi\n/);
     expect(first.stdout).toMatch(/[0-9a-f]{12}: Pull complete\n/);
@@ -85,7 +85,7 @@ describe('docker pull', () => {
     await stack.docker('rmi', digest);
   });
 
-  it('refuses content that is not what its digest says, and leaves nothing of it', async () => {
+  it('refuses content that does not match its digest, and leaves nothing of it', async () => {
     const before = layers();
     fault = 'corrupt';
     const outcome = await stack.docker('pull', `${faulty.address}/bad`);
@@ -98,7 +98,7 @@ describe('docker pull', () => {
     expect(layers()).toEqual(before);
   });
 
-  it('that is interrupted leaves nothing, and can be done again', async () => {
+  it('that is interrupted leaves nothing behind, and can be repeated', async () => {
     const before = layers();
     fault = 'stall';
     const asked = faulty.requests.length;
@@ -118,7 +118,7 @@ describe('docker pull', () => {
 });
 
 describe('images', () => {
-  it('are listed, looked at and removed', async () => {
+  it('are listed, inspected and removed', async () => {
     await pull('hello');
     const name = `${registry.address}/hello`;
     expect((await stack.docker('images', '--format', '{{.Repository}}:{{.Tag}} {{.Size}}')).stdout).toMatch(
@@ -156,7 +156,7 @@ describe('any image runs', () => {
 });
 
 describe('an image of 125 layers', () => {
-  it('runs, and is as deep as one can be', async () => {
+  it('runs, and is the deepest possible', async () => {
     await registry.push(await testImage('many-layers'), 'deep:latest');
     const empty = await new TarBuilder().build();
     await registry.push(buildImage({ layers: Array.from({ length: 126 }, () => empty) }), 'deeper:latest');
@@ -174,7 +174,7 @@ describe('an image of 125 layers', () => {
   });
 });
 
-describe('a registry that sends on who asks for a blob', () => {
+describe('a registry that redirects requests for blobs', () => {
   afterEach(() => stack.docker('rmi', `${outside.address}/sent`, `${inside.address}/sent`));
 
   const blobsOf = (one: FaultyRegistry): string => `http://${one.address}/v2/there/blobs/`;
@@ -184,7 +184,7 @@ describe('a registry that sends on who asks for a blob', () => {
     return code === 0 ? 'pulled' : stderr;
   };
 
-  it('at a public address, to a private one, is refused with words, and nothing is asked there', async () => {
+  it('from a public address to a private one is refused with a message, and nothing is requested there', async () => {
     for (const name of [inside.address, inside.address.replace('127.0.0.1', 'localhost')])
       expect(await pullFrom(outside, `http://${name}/v2/there/blobs/`)).toMatch(
         /a public registry leads to the private address (127\.0\.0\.1|::1) \(allowed where --insecure-registry names/,
@@ -192,7 +192,7 @@ describe('a registry that sends on who asks for a blob', () => {
     expect(inside.requests).toEqual([]);
   });
 
-  it('to itself, or from a private one to any, as a CDN or a store beside it, is followed', async () => {
+  it('to itself, or from a private address to any, such as a CDN, is followed', async () => {
     expect(await pullFrom(outside, '/v2/there/blobs/')).toBe('pulled');
     expect(await pullFrom(outside, blobsOf(outside))).toBe('pulled');
     expect(await pullFrom(inside, blobsOf(outside))).toBe('pulled');

@@ -1,4 +1,4 @@
-/** Restart policies, health, waiting, pruning and events of real containers, and what of it outlasts the engine's processes. */
+/** Restart policies, health, waiting, pruning and events of real containers, also over restarts of the engine. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Docker from 'dockerode';
@@ -15,7 +15,7 @@ beforeAll(async () => {
 
 afterAll(() => stack?.stop());
 
-/** Looks again and again: machines are slow where others run. */
+/** Polls: machines are slow on a busy host. */
 const eventually = <T>(read: () => Promise<T>) => expect.poll(read);
 const docker = (...args: string[]) => stack.docker(...args);
 /** Runs a container in the background. */
@@ -36,7 +36,7 @@ const actions = async (name: string, execs = false): Promise<string[]> => {
 };
 
 describe('a container that has just been started', () => {
-  it('is signalled, joined and read when its first process has got going', async () => {
+  it('is signalled, entered and read once its first process is under way', async () => {
     await start('young', [], "trap 'exit 7' TERM; echo made > /made; while :; do sleep 0.05; done");
     await docker('kill', '-s', 'TERM', 'young');
     expect((await docker('wait', 'young')).stdout.trim()).toBe('7');
@@ -45,7 +45,7 @@ describe('a container that has just been started', () => {
     expect(await inspect('young', '{{.State.ExitCode}}')).toBe('7');
     await start('young2', [], 'echo made > /made; sleep 1000');
     expect((await docker('exec', 'young2', 'cat', '/made')).stdout).toBe('made\n');
-    // One that never waits for anything is not waited for long.
+    // A process that never blocks is not waited for long.
     await start('busy', [], "trap 'exit 8' TERM; while :; do :; done");
     expect((await docker('kill', '-s', 'TERM', 'busy')).code).toBe(0);
     expect((await docker('wait', 'busy')).stdout.trim()).toBe('8');
@@ -54,18 +54,18 @@ describe('a container that has just been started', () => {
 });
 
 describe('a restart policy', () => {
-  it('starts a container again that has failed, as often as it says', async () => {
+  it('restarts a failed container as often as it says', async () => {
     await start('failing', ['--restart', 'on-failure:2'], 'exit 3');
     await eventually(() => status('failing')).toMatch(/^Exited \(3\)/);
     expect(await inspect('failing', '{{.RestartCount}} {{.State.Restarting}}')).toBe('2 false');
     expect(await actions('failing')).toEqual(['create', 'start', 'die', 'start', 'die', 'start', 'die']);
   });
 
-  it('is seen between two runs, and ends with a stop', async () => {
+  it('is visible between two runs, and ends with a stop', async () => {
     await start('looping', ['--restart', 'always'], 'exit 4');
     await eventually(() => inspect('looping', '{{.RestartCount}}')).toMatch(/^[4-9]$/);
     await eventually(() => status('looping')).toMatch(/^Restarting \(4\) .* ago$/);
-    // It runs for a moment now and then.
+    // It is running for a moment now and then.
     await eventually(async () => (await docker('exec', 'looping', 'true')).stderr).toMatch(
       /is restarting, wait until the container is running/,
     );
@@ -74,7 +74,7 @@ describe('a restart policy', () => {
     expect((await docker('rm', 'looping')).code).toBe(0);
   });
 
-  it('does not bring back what was killed; docker restart keeps even a container with --rm', async () => {
+  it('does not bring back a killed container; docker restart keeps even one with --rm', async () => {
     await start('killed', ['--restart', 'always'], 'sleep 1000');
     await docker('kill', 'killed');
     await start('kept', ['--rm'], 'trap "exit 0" TERM; echo ready; while :; do sleep 0.1; done');
@@ -89,7 +89,7 @@ describe('a restart policy', () => {
 });
 
 describe('a health check', () => {
-  it('of an image is run in the container, and says when that is well and when not', async () => {
+  it('of an image is run in the container, and shows whether it is healthy', async () => {
     await docker('create', '--name', 'base', 'busybox', 'true');
     const check = 'HEALTHCHECK --interval=300ms --retries=2 CMD echo looked && test ! -e /sick';
     expect((await docker('commit', '--change', check, 'base', 'checked')).code).toBe(0);
@@ -110,7 +110,7 @@ describe('a health check', () => {
     await docker('rm', '-f', 'patient');
   });
 
-  it('that takes too long is ended in the container', async () => {
+  it('that takes too long is killed in the container', async () => {
     await start(
       'slow',
       ['--health-cmd', 'sleep 77', '--health-interval', '100ms', '--health-timeout', '300ms'],
@@ -134,7 +134,7 @@ describe('waiting', () => {
     await start('ends', [], 'sleep 0.5; exit 6');
     expect((await docker('wait', 'ends')).stdout).toBe('6\n');
     expect(await wait('ends', 'not-running')).toBe('{"StatusCode":6}\n');
-    // The head comes at once, the answer with the next end.
+    // The head comes at once, the answer with the next exit.
     const next = await fetch(`http://127.0.0.1:${stack.port}/containers/ends/wait?condition=next-exit`, {
       method: 'POST',
     });
@@ -168,7 +168,7 @@ describe('signals', () => {
 });
 
 describe('disk usage and pruning', () => {
-  it('tell and free what containers have written', async () => {
+  it('report and free what containers have written', async () => {
     await docker(
       'run',
       '--name',
@@ -201,7 +201,7 @@ describe('when everything is stopped and started again', () => {
     return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
   };
 
-  it('containers run on, and those that ended meanwhile are started as their policies say', async () => {
+  it('containers keep running, and those that ended meanwhile are restarted as their policies say', async () => {
     const forever = 'sleep 1000';
     await start('goes-on', ['--health-cmd', 'true', '--health-interval', '200ms'], forever);
     // Debian 12's CLI does not know `--health-start-interval`.

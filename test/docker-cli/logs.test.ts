@@ -1,4 +1,4 @@
-/** What `docker logs` has of real containers, and log drivers. */
+/** `docker logs` of real containers, and log drivers. */
 import { createSocket } from 'node:dgram';
 import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -12,7 +12,7 @@ import { rawRequest } from '../support/raw-http.js';
 import { run, type Stack } from '../support/stack.js';
 
 let stack: Stack;
-/** What of the machine may be named is below it. */
+/** The granted paths of the machine are below it. */
 let granted: string;
 let certificates: CertificateSet;
 
@@ -55,7 +55,7 @@ describe('docker logs', () => {
     await stack.docker('rm', 'runs');
   });
 
-  it('follows from the tail on to the end, both streams apart', async () => {
+  it('follows from the tail to the end, with the streams kept apart', async () => {
     const script = 'for i in 1 2 3 4; do echo out$i; echo err$i >&2; sleep 0.5; done';
     await stack.docker('run', '-d', '--name', 'followed', 'busybox', 'sh', '-c', script);
     const outcome = await stack.docker('logs', '-f', '--tail', '100', 'followed');
@@ -64,7 +64,7 @@ describe('docker logs', () => {
     await stack.docker('rm', '-f', 'followed');
   });
 
-  it('of a paused container are there at once, and followed without gap when it goes on', async () => {
+  it('of a paused container are available at once, and followed without a gap when it continues', async () => {
     const script = 'i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.1; done';
     await stack.docker('run', '-d', '--name', 'still', 'busybox', 'sh', '-c', script);
     await expect.poll(() => logs('still')).toContain('line 5\n');
@@ -87,7 +87,7 @@ describe('docker logs', () => {
     await stack.docker('rm', 'still');
   });
 
-  it('gives the last lines of a long log, and every byte of what is no text', async () => {
+  it('gives the last lines of a long log, and every byte of binary output', async () => {
     const script =
       'yes 0123456789012345678901234567890123456789 | head -n 30000;' +
       ' i=0; while [ $i -lt 256 ]; do printf "\\\\$(printf %o $i)"; i=$((i+1)); done; echo; echo last';
@@ -106,7 +106,7 @@ describe('docker logs', () => {
     await stack.docker('rm', 'long');
   });
 
-  it('shows what the options name of labels and environment', async () => {
+  it('shows the labels and environment that the options name', async () => {
     const options = ['--log-opt', 'labels=a,b', '--log-opt', 'env-regex=^X', '--log-opt', 'tag={{.Name}}'];
     const labels = ['-l', 'a=1', '-l', 'c=3', '-e', 'XY=z w', '-e', 'Q=1'];
     await stack.docker('run', '--name', 'detailed', ...options, ...labels, 'busybox', 'echo', 'hi');
@@ -116,7 +116,7 @@ describe('docker logs', () => {
 });
 
 describe('log drivers', () => {
-  it('none keeps nothing, and shows everything to who is attached', async () => {
+  it('none keeps nothing, and shows everything to attached clients', async () => {
     const shown = await stack.docker('run', '--name', 'silent', '--log-driver', 'none', 'busybox', 'echo', 'hi');
     expect(shown.stdout).toBe('hi\n');
     expect(await stack.docker('logs', 'silent')).toMatchObject({
@@ -128,7 +128,7 @@ describe('log drivers', () => {
     await stack.docker('rm', 'silent');
   });
 
-  it('max-size and max-file bound what is kept: whole lines, the newest, and no more of the disk', async () => {
+  it('max-size and max-file limit what is kept to the newest whole lines, also on disk', async () => {
     const options = ['--log-opt', 'max-size=100k', '--log-opt', 'max-file=2'];
     const script =
       'i=100000; while [ $i -lt 150000 ]; do echo line $i $i $i $i $i $i $i $i $i $i; i=$((i+1)); done; sleep 100';
@@ -152,9 +152,9 @@ describe('log drivers', () => {
     await stack.docker('rm', '-f', 'bounded');
   });
 
-  it('max-size counts what Docker counts: the same program leaves as many lines there', async () => {
+  it('max-size counts as in Docker: the same program leaves as many lines', async () => {
     const script = 'i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i+1)); done';
-    // The times of Docker's lines are one digit shorter now and then, and so are these: files end a line earlier or later.
+    // Timestamps of Docker's lines are a digit shorter now and then, as are these: files end a line earlier or later.
     for (const [options, count] of [
       [['--log-opt', 'max-size=10k', '--log-opt', 'max-file=3'], 363],
       [['--log-opt', 'max-size=10k'], 109],
@@ -198,7 +198,7 @@ describe('log drivers', () => {
     socket.close();
   });
 
-  it('syslog over TCP and a unix socket; a server that is not there fails the start', async () => {
+  it('syslog over TCP and a unix socket; a missing server fails the start', async () => {
     const path = join(granted, 'socket');
     const received = new Map<string, string>();
     const listen = (place: string | number): Promise<Server> =>
@@ -243,7 +243,7 @@ describe('log drivers', () => {
     expect(readdirSync(stack.paths.datastoreDir)).not.toContain('sent');
   });
 
-  it('syslog over TLS, to a server that is known, in messages that say how long they are', async () => {
+  it('syslog over TLS, to a trusted server, in messages with their length', async () => {
     const ca = join(granted, 'ca.pem');
     let received = '';
     const server = createTlsServer({ cert: certificates.serverCert, key: certificates.serverKey }, (socket) =>
@@ -293,7 +293,7 @@ describe('log drivers', () => {
     expect(outcome.stderr).toContain(message);
   });
 
-  it('info names those there are', async () => {
+  it('info lists the drivers', async () => {
     const { stdout } = await stack.docker('info', '-f', '{{.LoggingDriver}} {{json .Plugins.Log}}');
     expect(stdout).toBe('json-file ["json-file","local","syslog"]\n');
   });

@@ -1,4 +1,4 @@
-/** Looking into containers and changing what they may use: top, stats, pause, update and memory that runs out, on real virtual machines. */
+/** Observing and limiting containers on real virtual machines: top, stats, pause, update and running out of memory. */
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,7 +20,7 @@ afterAll(() => stack?.stop());
 
 const ok = (...args: string[]): Promise<string> => dockerOk(stack, ...args);
 
-/** Runs a container; one that an attempt before this one has left makes room. */
+/** Runs a container, replacing one that an earlier attempt left behind. */
 async function start(name: string, options: string[], ...command: string[]): Promise<string> {
   await stack.docker('rm', '-f', name);
   return ok('run', '-d', '--name', name, ...options, 'busybox', ...command);
@@ -48,7 +48,7 @@ describe('docker top and stats', () => {
   });
   afterAll(() => stack.docker('rm', '-f', 'busy'));
 
-  it('shows the processes, those of execs too, without any ps in the image', async () => {
+  it('shows the processes, including those of execs, without a ps in the image', async () => {
     await ok('exec', '-d', '-u', 'root', 'busy', 'sleep', '800');
     const rows = (await ok('top', 'busy')).trim().split('\n');
     expect(rows[0]).toMatch(/^UID +PID +PPID +C +STIME +TTY +TIME +CMD$/);
@@ -77,7 +77,7 @@ describe('docker top and stats', () => {
     };
     const used = cpu.cpu_stats.cpu_usage.total_usage - cpu.precpu_stats.cpu_usage.total_usage;
     const system = cpu.cpu_stats.system_cpu_usage - cpu.precpu_stats.system_cpu_usage;
-    // One process that does nothing else: one processor, less what a busy host takes from it.
+    // A busy loop uses one processor, less what a busy host takes away from it.
     const share = (used / system) * cpu.cpu_stats.online_cpus;
     expect(share).toBeGreaterThan(0.2);
     expect(share).toBeLessThan(1.1);
@@ -100,7 +100,7 @@ describe('docker top and stats', () => {
     await ok('rm', 'idle');
   });
 
-  it('what watches in the guest ends with who watches', async () => {
+  it('the observer in the guest ends with its client', async () => {
     const watching = get({ host: '127.0.0.1', port: stack.port, path: '/containers/busy/stats' });
     const records = new Promise<number>((resolve) => {
       let count = 0;
@@ -108,13 +108,13 @@ describe('docker top and stats', () => {
     });
     expect(await records).toBe(3);
     watching.destroy();
-    // Those that watch are not among what is watched.
+    // Observers are not among the observed processes.
     expect((await ok('top', 'busy', '-o', 'pid,args')).trim().split('\n')).toHaveLength(4);
   });
 });
 
 describe('docker pause', () => {
-  it('stands still, and its clock is right when it goes on', async () => {
+  it('stops the container, whose clock is right when it continues', async () => {
     await start('paused', [], 'sh', '-c', 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.2; done');
     await sleep(500);
     await ok('pause', 'paused');
@@ -123,7 +123,7 @@ describe('docker pause', () => {
     const before = await ok('logs', 'paused');
     await sleep(2500);
     expect(await ok('logs', 'paused')).toBe(before);
-    // As it was when it was paused.
+    // The same as before the pause.
     expect(await ok('top', 'paused')).toContain('sh -c i=0;');
     expect((await stats('paused', 'stream=false')).json.memory_stats!.usage).toBeGreaterThan(0);
     expect((await stack.docker('exec', 'paused', 'true')).stderr).toBe(
@@ -137,12 +137,12 @@ describe('docker pause', () => {
     await expect.poll(async () => (await ok('logs', 'paused')).length).toBeGreaterThan(before.length);
   });
 
-  it('is what a VM is that was suspended from the vSphere side, and it goes on from there', async () => {
+  it('is also the state of a VM suspended from the vSphere side, which can be resumed there', async () => {
     const client = await VimClient.connect(stack.login());
     try {
       const name = `paused-${(await inspect('paused', '{{.Id}}')).slice(0, 12)}`;
       const vm = (await inventory(client, 'VirtualMachine')).get(name)!;
-      // Events are asked for by whole seconds: what was before is of another one.
+      // Events are requested by whole seconds: earlier ones belong to another second.
       await sleep(1000);
       const since = Math.floor(Date.now() / 1000);
       await client.runTask('SuspendVM_Task', vm, {});
@@ -171,7 +171,7 @@ describe('docker pause', () => {
     expect((await ok('exec', 'paused', 'echo', 'again')).trim()).toBe('again');
   });
 
-  it('outlives the endpoint, and is woken to be stopped', async () => {
+  it('outlives the endpoint, and is resumed to be stopped', async () => {
     await ok('pause', 'paused');
     const { pid } = JSON.parse(readFileSync(`${stack.paths.runDir}/vch/test/endpoint.json`, 'utf8')) as { pid: number };
     process.kill(pid, 'SIGKILL');
@@ -179,7 +179,7 @@ describe('docker pause', () => {
       .poll(async () => (await stack.docker('inspect', '-f', '{{.State.Status}}', 'paused')).stdout)
       .toBe('paused\n');
     await ok('unpause', 'paused');
-    // The guest hears that the endpoint went and came again only now, of both at once.
+    // Only now does the guest learn, at once, that the endpoint went away and came back.
     expect((await ok('exec', 'paused', 'echo', 'again')).trim()).toBe('again');
     await ok('pause', 'paused');
     await ok('stop', '-t', '1', 'paused');
@@ -191,7 +191,7 @@ describe('docker pause', () => {
 describe('docker update', () => {
   const limits = 'cd /sys/fs/cgroup; cat memory.max pids.max cpu.max; nproc';
 
-  it('changes limits while the container runs, and the virtual machine when it is started again', async () => {
+  it('changes limits while the container runs, and the virtual machine at the next start', async () => {
     await start('changed', ['-m', '64m', '--cpus', '0.5'], 'sleep', '900');
     expect(await ok('exec', 'changed', 'sh', '-c', limits)).toBe('67108864\nmax\n50000 100000\n1\n');
     const updated = await stack.docker(
@@ -210,10 +210,10 @@ describe('docker update', () => {
   });
 });
 
-describe('memory that runs out', () => {
+describe('running out of memory', () => {
   const take = 'dd if=/dev/zero of=/dev/null bs=200M count=1';
 
-  it('ends the process with 137, and is told', async () => {
+  it('ends the process with 137, and is reported', async () => {
     const since = Math.floor(Date.now() / 1000);
     const outcome = await stack.docker('run', '--name', 'full', '-m', '64m', 'busybox', ...take.split(' '));
     expect(outcome.code).toBe(137);
@@ -223,18 +223,18 @@ describe('memory that runs out', () => {
       ...['--filter', 'container=full', '--format', '{{.Action}}'],
     );
     expect(events.trim().split('\n').slice(-3)).toEqual(['start', 'oom', 'die']);
-    // It is of the run, not of the container.
+    // The flag belongs to the run, not to the container.
     await ok('rm', 'full');
   });
 
-  it('of one process of many: the container goes on, and it is known of it', async () => {
+  it('in one process of many: the container continues, and it is reported', async () => {
     await start('part', ['-m', '64m'], 'sh', '-c', `${take}; echo $?; sleep 900`);
     await expect.poll(() => ok('logs', 'part'), { interval: 200 }).toContain('137\n');
     expect(await inspect('part', '{{.State.OOMKilled}} {{.State.Status}}')).toBe('true running');
     await ok('rm', '-f', 'part');
   });
 
-  it('with --oom-kill-disable: who asks for more waits until there is more, or it is stopped', async () => {
+  it('with --oom-kill-disable: a process that needs more waits until there is more, or it is stopped', async () => {
     const hog = `awk 'BEGIN { s = "x"; while (length(s) < 33554432) s = s s; print "got", length(s) }'; sleep 900`;
     await start('waits', ['-m', '16m', '--cpus', '0.5', '--oom-kill-disable'], 'sh', '-c', hog);
     const used = async (): Promise<number> => {

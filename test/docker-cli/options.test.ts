@@ -1,4 +1,4 @@
-/** Options of `docker run` that the guest of the container's VM carries out: what a process in it sees, as in a Docker container. */
+/** Options of `docker run` that the container's guest carries out: a process in it sees the same as in Docker. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ const inspect = async (name: string, format: string): Promise<unknown> =>
   JSON.parse((await stack.docker('inspect', '-f', `{{json ${format}}}`, name)).stdout);
 
 describe('privileges', () => {
-  it('of an ordinary container are no more than Docker’s', async () => {
+  it('of an ordinary container do not exceed Docker’s', async () => {
     const outcome = await sh(
       [],
       `grep Cap /proc/self/status
@@ -58,7 +58,7 @@ describe('privileges', () => {
     ]);
   });
 
-  it('are added, dropped, and never gained again', async () => {
+  it('can be added and dropped, and are never regained', async () => {
     const some = await sh(
       ['--cap-drop', 'ALL', '--cap-add', 'chown', '--security-opt', 'no-new-privileges'],
       'grep -E "CapEff|NoNewPrivs" /proc/self/status; chown 5 /tmp && echo chown; su www-data -s /bin/sh -c true || echo no su',
@@ -74,7 +74,7 @@ describe('privileges', () => {
     expect(unknown.code).toBe(125);
   });
 
-  it('are all there with --privileged, for an exec too', async () => {
+  it('are complete with --privileged, for an exec too', async () => {
     const outcome = await sh(
       ['--privileged'],
       `grep CapEff /proc/self/status
@@ -101,7 +101,7 @@ describe('privileges', () => {
 });
 
 describe('--init', () => {
-  it('passes signals on, buries orphans and ends as its child does', async () => {
+  it('forwards signals, reaps orphans and exits as its child does', async () => {
     const script = `trap "echo got; exit 4" TERM
       s=0.2; sh -c "sleep $s &"
       while ps -o stat,args | grep -qE 'slee[p] 0.2|^Z'; do sleep 0.1; done
@@ -116,26 +116,26 @@ describe('--init', () => {
     expect(await inspect('init', '.State.ExitCode')).toBe(4);
     expect(await inspect('init', '.HostConfig.Init')).toBe(true);
     expect(await inspect('init', '.Path')).toBe('sh');
-    // What is sent before it is ready is not lost.
+    // A signal that is sent before it is ready is not lost.
     await stack.docker('start', 'init');
     await stack.docker('kill', '-s', 'USR1', 'init');
     expect((await stack.docker('wait', 'init')).stdout).toBe('138\n');
     await stack.docker('rm', 'init');
   });
 
-  it('tells what cannot be run, and signals as codes', async () => {
+  it('reports a command that cannot be run, and signals as exit codes', async () => {
     expect(await stack.docker('run', '--rm', '--init', 'busybox', 'nosuch')).toMatchObject({
       stderr: expect.stringMatching(/^\[FATAL tini \(\d+\)\] exec nosuch failed: No such file or directory\n$/),
       code: 127,
     });
     expect((await sh(['--init'], 'kill -9 $$')).code).toBe(137);
-    // Signals from the terminal reach the group in front: the child's.
+    // Signals from the terminal reach the foreground group, which is the child's.
     expect((await sh(['--init', '-t'], 'tty; kill -INT 1; sleep 5; echo late')).stdout).not.toContain('late');
   });
 });
 
 describe('filesystems', () => {
-  it('in memory are as asked for', async () => {
+  it('in memory are as requested', async () => {
     const outcome = await sh(
       ['--tmpfs', '/a', '--tmpfs', '/b:size=4m,mode=700,uid=5,gid=6,exec', '--tmpfs', '/root', '--tmpfs', '/c/d:ro'],
       `grep -E ' /(a|b|root|c/d) ' /proc/mounts | cut -d' ' -f2-4
@@ -158,7 +158,7 @@ describe('filesystems', () => {
     expect((await sh(['--tmpfs', '/u:bogus'], 'true')).stderr).toContain('invalid tmpfs option "bogus"');
   });
 
-  it('are read-only with --read-only, but for those in memory', async () => {
+  it('are read-only with --read-only, except those in memory', async () => {
     const outcome = await sh(
       ['--read-only', '--tmpfs', '/tmp', '-w', '/made/up', '--shm-size', '1m'],
       'pwd; for f in /x /etc/hosts /tmp/y /dev/shm/y; do touch $f 2> /dev/null && echo $f; done; df -k /dev/shm | tail -1 | tr -s " " | cut -d" " -f2',
@@ -167,7 +167,7 @@ describe('filesystems', () => {
     expect((await sh(['--ipc', 'none'], 'ls /dev/shm')).code).toBe(1);
   });
 
-  it('on disk take no more than --storage-opt size=', async () => {
+  it('on disk are limited by --storage-opt size=', async () => {
     const outcome = await sh(
       ['--storage-opt', 'size=64m'],
       'dd if=/dev/zero of=/big bs=1M count=100 2>&1 | grep -c "No space"; test $(stat -c %s /big) -lt 67108864 && echo less',
@@ -178,7 +178,7 @@ describe('filesystems', () => {
 });
 
 describe('limits and names', () => {
-  it('hold in the container’s cgroup', async () => {
+  it('are set in the container’s cgroup', async () => {
     const outcome = await sh(
       ['--pids-limit', '6', '--cpus', '0.5', '--cpu-shares', '512', '-m', '64m', '--memory-reservation', '32m'],
       `cd /sys/fs/cgroup; cat pids.max cpu.max cpu.weight memory.max memory.low; nproc; cat /proc/self/cgroup
@@ -188,7 +188,7 @@ describe('limits and names', () => {
     expect(outcome.stderr).toContain("can't fork: Resource temporarily unavailable");
   });
 
-  it('of shares weigh the virtual machine', async () => {
+  it('in shares set the weight of the virtual machine', async () => {
     await stack.docker('run', '-d', '--name', 'light', '--cpus', '1', '--cpu-shares', '512', 'busybox', 'sleep', '600');
     const directory = join(stack.paths.runDir, 'vm');
     const levels = (): number[] =>
@@ -204,7 +204,7 @@ describe('limits and names', () => {
     await stack.docker('rm', '-f', 'light');
   });
 
-  it('of processes, the kernel and groups arrive', async () => {
+  it('for processes, the kernel and groups take effect', async () => {
     const outcome = await sh(
       [
         ...['--ulimit', 'nofile=100:200', '--ulimit', 'core=-1', '--sysctl', 'net.core.somaxconn=99'],
@@ -219,7 +219,7 @@ describe('limits and names', () => {
     expect(group.stderr).toContain('daemon: unable to find group nosuch: no matching entries in group file');
   });
 
-  it('of hosts and name servers, and the card’s address', async () => {
+  it('for hosts, name servers and the MAC address take effect', async () => {
     const outcome = await sh(
       [
         ...['--hostname', 'h', '--domainname', 'example.org', '--mac-address', '02:42:ac:11:00:99'],
@@ -245,7 +245,7 @@ describe('limits and names', () => {
     expect(merged.match(/^nameserver.*$/gm)).toEqual(plain.match(/^nameserver.*$/gm));
   });
 
-  it('of linked containers lead to them, in execs too', async () => {
+  it('of linked containers resolve to them, in execs too', async () => {
     const server = 'echo hi > /index.html; httpd -f -p 80 -h /';
     await stack.docker('run', '-d', '--name', 'target', '--expose', '80', 'busybox', 'sh', '-c', server);
     const script = 'until wget -qO- http://db/ 2> /dev/null; do sleep 0.2; done; echo $DB_PORT_80_TCP_PORT; sleep 600';

@@ -1,4 +1,4 @@
-/** Many containers at once: none fails, none waits for all others. */
+/** Many containers at once: none fails, and none waits for all others. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import type { Stack } from '../support/stack.js';
@@ -17,7 +17,7 @@ const patient = { timeoutMs: 600_000 };
 const all = <T>(body: (index: number) => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: MANY }, (_, index) => body(index)));
 
-it(`${MANY} containers are created, started, asked and removed at once`, async () => {
+it(`${MANY} containers are created, started, queried and removed at once`, async () => {
   const created = await all((index) =>
     stack.dockerWith(patient, 'create', '--name', `many-${index}`, 'busybox', 'sleep', '1000'),
   );
@@ -32,7 +32,7 @@ it(`${MANY} containers are created, started, asked and removed at once`, async (
   console.log(
     `${((MANY / times.at(-1)!) * 1000).toFixed(1)} starts per second, the first after ${times[0]!.toFixed(0)} ms, the last after ${times.at(-1)!.toFixed(0)} ms`,
   );
-  // One after the other, not all of them at the end.
+  // One by one, not all of them at the end.
   expect(times[0]).toBeLessThan(times.at(-1)! * 0.6);
   const asked = await all((index) => stack.dockerWith(patient, 'exec', `many-${index}`, 'hostname', '-i'));
   expect(asked.filter(({ code }) => code !== 0)).toEqual([]);

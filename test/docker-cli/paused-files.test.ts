@@ -1,4 +1,4 @@
-/** Files of paused containers: their virtual machines are woken for them, and their processes are not. */
+/** Files of paused containers: the virtual machine is resumed to access them, but the processes are not. */
 
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'caisson-paused-'));
   expect((await stack.docker('pull', 'busybox')).code).toBe(0);
   client = await VimClient.connect(stack.login());
-  // Counts, and writes what is in the guest's page cache only.
+  // Counts, and writes data that is only in the guest's page cache.
   await ok(
     'run',
     '-d',
@@ -57,14 +57,14 @@ async function powerState(): Promise<string> {
   return String(object?.props['runtime.powerState']);
 }
 
-/** What the container has counted to. */
+/** The container's current count. */
 async function count(): Promise<string> {
   const into = join(scratch, 'count');
   await ok('cp', 'paused:/count', into);
   return readFileSync(into, 'utf8');
 }
 
-/** Something is put in that does not come to its end: the virtual machine is awake until `end`. */
+/** Starts a copy that does not finish: the virtual machine is awake until `end`. */
 async function heldAwake(): Promise<{ end(): Promise<void> }> {
   const sent = request({
     ...{ agent: false, host: '127.0.0.1', port: stack.port, method: 'PUT', path: '/containers/paused/archive?path=/' },
@@ -92,7 +92,7 @@ async function killEndpoint(): Promise<void> {
 }
 
 describe('a paused container', () => {
-  it('is copied from and into, and stands still all the while', async () => {
+  it('can be copied from and to, and stays paused throughout', async () => {
     const before = await count();
     expect(before).toMatch(/^1\n/);
     const held = await heldAwake();
@@ -106,7 +106,7 @@ describe('a paused container', () => {
     expect(await count()).toBe(before);
   });
 
-  it('has its changes told, is exported and committed with what was not on the disk yet', async () => {
+  it('shows its changes, and is exported and committed with data that was not on the disk yet', async () => {
     const counted = await count();
     expect((await ok('diff', 'paused')).split('\n')).toEqual(expect.arrayContaining(['A /count', 'A /in']));
     const exported = await run('sh', ['-c', `docker export paused | tar -xO count`], {
@@ -118,7 +118,7 @@ describe('a paused container', () => {
     expect(await ok('run', '--rm', 'of/paused', 'cat', '/count', '/in')).toBe(`${counted}put while paused\n`);
     await ok('rmi', 'of/paused');
     expect(await ok('ps', '-as', '--format', '{{.Size}}')).toMatch(/^[1-9]\d*B \(virtual/);
-    // Nobody is told of any of this.
+    // None of this causes an event.
     const events = await ok(
       ...['events', '--since', String(since), '--until', String(Math.ceil(Date.now() / 1000))],
       ...['--filter', 'container=paused', '--filter', 'event=pause', '--filter', 'event=unpause'],
@@ -127,7 +127,7 @@ describe('a paused container', () => {
     expect(events).toBe('pause\n');
   });
 
-  it('is paused still after the endpoint died, and its files and processes are seen', async () => {
+  it('is still paused after the endpoint died, and its files and processes are visible', async () => {
     await expect.poll(powerState, { interval: 100 }).toBe('suspended');
     await killEndpoint();
     const before = await count();
@@ -141,7 +141,7 @@ describe('a paused container', () => {
     expect(await count()).toBe(before);
   });
 
-  it('goes on when it is unpaused, also in the middle of that', async () => {
+  it('continues when it is unpaused, even during an access to its files', async () => {
     const before = await count();
     await ok('unpause', 'paused');
     await expect.poll(count).not.toBe(before);
@@ -152,7 +152,7 @@ describe('a paused container', () => {
     expect(await status()).toBe('running');
   });
 
-  it('goes on with its processes when its VM is let go from the vSphere side', async () => {
+  it('continues with its processes when its VM is resumed from the vSphere side', async () => {
     await ok('pause', 'paused');
     const before = await count();
     await expect.poll(powerState, { interval: 100 }).toBe('suspended');
@@ -161,7 +161,7 @@ describe('a paused container', () => {
     await expect.poll(count).not.toBe(before);
   });
 
-  it('is not woken for its files when its VM alone was suspended: its processes would run', async () => {
+  it('is not resumed for its files when only its VM was suspended: its processes would run', async () => {
     await client.runTask('SuspendVM_Task', vm, {});
     await expect.poll(status, { interval: 50 }).toBe('paused');
     expect((await stack.docker('cp', 'paused:/count', '-')).stderr).toContain('was paused by suspending');
@@ -169,7 +169,7 @@ describe('a paused container', () => {
     await ok('unpause', 'paused');
   });
 
-  it('can be paused while its files are read, and ended while its VM is awake', async () => {
+  it('can be paused while its files are read, and killed while its VM is awake', async () => {
     const reading = fetch(`http://127.0.0.1:${stack.port}/containers/paused/export`);
     await (await reading).body!.cancel();
     await ok('pause', 'paused');

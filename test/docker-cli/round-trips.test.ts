@@ -1,4 +1,4 @@
-/** How many vim25 calls the usual requests cost: each is a round trip to vSphere. A number here may be lowered, not raised unseen. */
+/** How many vim25 calls the usual requests cost, each a round trip to vSphere. A rise must not go unnoticed. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import type { Stack } from '../support/stack.js';
@@ -23,7 +23,7 @@ interface Line {
   span?: string;
 }
 
-/** Whole lines of the endpoint's log that tell of times; the log is written behind the answers. */
+/** Complete lines of the endpoint's log with timings; the log lags behind the answers. */
 function traced(): Line[] {
   return stack
     .endpointLog()
@@ -39,7 +39,7 @@ async function calls(request: RegExp): Promise<string[]> {
     traced().findLast(({ span }) => span?.startsWith('begins ') && request.test(span))?.op;
   await expect.poll(operation, { message: String(request) }).toBeDefined();
   const op = operation();
-  // What a request notes is in the log when what a later one notes is.
+  // An entry of a request is in the log once that of a later one is.
   await stack.docker('version');
   await expect
     .poll(() => traced().findLastIndex(({ span }) => /^begins .*\/version/.test(span ?? '')))
@@ -61,12 +61,12 @@ describe('round trips', () => {
     );
     const create = await calls(/POST .*\/containers\/create/);
     expect(create.filter((call) => call.endsWith('_Task'))).toEqual(['CreateVM_Task']);
-    // Three, or what waiting for the task adds on a busy machine.
+    // Three, or more for waiting for the task on a busy machine.
     expect(create.length).toBeLessThanOrEqual(7);
     await stack.docker('start', 'counted');
     const start = await calls(/POST .*\/start/);
     expect(start.filter((call) => call.endsWith('_Task'))).toEqual(['ReconfigVM_Task', 'PowerOnVM_Task']);
-    // A power-on that takes longer is waited for: a filter, two answers, and no more filter.
+    // A slow power-on is waited for: create a filter, two answers, remove the filter.
     expect(start.length).toBeLessThanOrEqual(9);
     await expect.poll(async () => (await stack.docker('logs', 'counted')).stdout).toBe('up\n');
     await stack.docker('stop', 'counted');

@@ -1,4 +1,4 @@
-/** `docker run` and its life, typed as a user would, against real virtual machines. */
+/** `docker run` and the life cycle of a container, as a user would type it, against real virtual machines. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -23,7 +23,7 @@ describe('docker run', () => {
     expect(outcome).toEqual({ stdout: 'out\n', stderr: 'err\n', code: 7 });
   });
 
-  it('pulls what is missing, and runs an image FROM scratch with one static binary', async () => {
+  it('pulls a missing image, and runs an image FROM scratch with one static binary', async () => {
     const outcome = await run('--rm', 'hello');
     expect(outcome.stderr).toContain('Unable to find image');
     expect(outcome.stdout).toMatch(/hello/i);
@@ -40,7 +40,7 @@ describe('docker run', () => {
     expect(outcome.stderr).toContain(`unable to start container process: ${message}`);
   });
 
-  it('gives environment, directory, user, groups, host name and labels', async () => {
+  it('sets environment, directory, user, groups, host name and labels', async () => {
     const script = 'echo $A $HOSTNAME $HOME; pwd; id; hostname';
     const outcome = await run(
       '--rm',
@@ -102,7 +102,7 @@ describe('docker run', () => {
     expect(outcome.stdout).toMatch(/\bnull\n/);
   });
 
-  it('sizes the machine as asked', async () => {
+  it('sizes the machine as requested', async () => {
     const outcome = await run(
       '--rm',
       '-m',
@@ -121,11 +121,11 @@ describe('docker run', () => {
     expect(kilobytes).toBeLessThan(340_000);
   });
 
-  it('has a clock that keeps the machine’s pace, also on a machine that is busy when it boots', async () => {
-    // A size that no other has: it is booted, or resumed from what was booted for this test.
+  it('has a clock that keeps pace with the host’s, even if the host is busy while it boots', async () => {
+    // A unique size: it is booted, or resumed from a VM that was booted for this test.
     await run('-d', '--name', 'clock', '-m', '333m', 'busybox', 'sleep', '1000');
     const now = (): number => performance.now() / 1000;
-    // The guest's time is of a moment between the host's two.
+    // The guest's time was read between the host's two.
     const seconds = async (): Promise<{ guest: number; before: number; after: number }> => {
       const before = now();
       const { stdout } = await stack.docker('exec', 'clock', 'cat', '/proc/uptime');
@@ -140,7 +140,7 @@ describe('docker run', () => {
     await stack.docker('rm', '-f', 'clock');
   });
 
-  it('refuses what it does not do, by name', async () => {
+  it('refuses unsupported options by name', async () => {
     const outcome = await run('--rm', '-v', '/tmp:/host', 'busybox', 'true');
     expect(outcome.stderr).toContain("HostConfig.Binds '/tmp:/host' is not implemented");
     expect(outcome.code).toBe(125);
@@ -150,7 +150,7 @@ describe('docker run', () => {
   });
 });
 
-describe('the life of a container', () => {
+describe('the life cycle of a container', () => {
   it('is listed, logged, inspected, stopped, started again with its files, and removed', async () => {
     const script =
       'trap "echo bye; exit 3" TERM; echo started; test -f /kept && cat /kept; echo was here > /kept; while :; do sleep 0.1; done';
@@ -167,7 +167,7 @@ describe('the life of a container', () => {
       )
     ).stdout;
     expect(address).toMatch(/^172\.16\.\d+\.\d+ ([0-9a-f]{2}:){5}[0-9a-f]{2} true\n$/);
-    // Before that it ignores the signal, being process 1.
+    // Before that it ignores the signal, as process 1 does.
     await expect.poll(async () => (await stack.docker('logs', 'web')).stdout).toBe('started\n');
     const waiting = stack.docker('wait', 'web');
     expect((await stack.docker('stop', 'web')).code).toBe(0);
@@ -240,7 +240,7 @@ describe('the life of a container', () => {
     await stack.docker('rm', 'ticks');
   });
 
-  it('refuses a name in use, in Docker’s words', async () => {
+  it('refuses a name in use with Docker’s message', async () => {
     await stack.docker('create', '--name', 'taken', 'busybox', 'true');
     const again = await stack.docker('create', '--name', 'taken', 'busybox', 'true');
     expect(again.stderr).toContain('Conflict. The container name "/taken" is already in use by container');
@@ -280,7 +280,7 @@ describe('networks', () => {
     await expect(fetch(`http://${published}/`)).rejects.toThrow();
   });
 
-  it('a port that another program holds: not started, in Docker’s words, until it is free, and free as soon as rm returns', async () => {
+  it('a port in use fails the start with Docker’s message until it is free, and rm frees it at once', async () => {
     const holder = createServer().listen(0, '127.0.0.1');
     await once(holder, 'listening');
     const { port } = holder.address() as AddressInfo;
@@ -314,7 +314,7 @@ describe('networks', () => {
 });
 
 describe('events', () => {
-  it('come as Docker words them', async () => {
+  it('are worded as in Docker', async () => {
     const since = Math.floor(Date.now() / 1000) - 1;
     await run('--rm', '--name', 'ev', 'busybox', 'true');
     await expect
@@ -336,8 +336,8 @@ describe('events', () => {
   });
 });
 
-describe('what outlives what', () => {
-  it('a running container outlives hostd and the endpoint, and is found again', async () => {
+describe('restarts of the engine', () => {
+  it('a running container survives hostd and the endpoint, and is found again', async () => {
     await run(
       '-d',
       '--name',
@@ -350,7 +350,7 @@ describe('what outlives what', () => {
       'mkdir /www; echo alive > /www/index.html; httpd -p 80 -h /www; trap "exit 4" TERM; while :; do sleep 0.1; done',
     );
     const published = (await stack.docker('port', 'survivor', '80')).stdout.trim();
-    // One that has run twice, one that was killed with its VM, one that could not be started again.
+    // One that ran twice, one that was killed with its VM, and one that could not be restarted.
     await run('--name', 'twice', 'busybox', 'sh', '-c', 'exit 3');
     await stack.docker('start', '-a', 'twice');
     await run('-d', '--name', 'again', 'busybox', 'sh', '-c', '[ ! -e /ran ] && touch /ran && exit 5; exec sleep 1000');

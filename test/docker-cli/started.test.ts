@@ -1,4 +1,4 @@
-/** What `npm start` brings up: who can use it, and what becomes of it when a part of it dies or hangs. */
+/** What `npm start` brings up: who can use it, and what happens when a part of it dies or hangs. */
 import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -19,7 +19,7 @@ let checkout: ClosedCheckout;
 beforeAll(async () => {
   registry = await startRegistry();
   await registry.push(await testImage('busybox'), 'library/busybox:latest');
-  // As in root's home: nothing of what follows is to depend on what others may read.
+  // As in root's home: nothing below may depend on files that others can read.
   checkout = closedCheckout();
   engine = await startEngine(['--hang-after', '5', '--registry-mirror', `http://${registry.address}`], checkout);
   expect(engine.output.code, engine.output.stderr).toBe(0);
@@ -41,7 +41,7 @@ const endpointLog = (): string =>
     .join('\n');
 
 describe('the unix socket', () => {
-  it('is what npm start names, with how others may get in', () => {
+  it('is named by npm start, along with how to give others access', () => {
     const { stdout } = engine.output;
     expect(stdout).toContain(`export DOCKER_HOST=unix://${engine.socket}`);
     expect(stdout).toContain(`docker context create caisson --docker host=unix://${engine.socket}`);
@@ -49,7 +49,7 @@ describe('the unix socket', () => {
     expect(stdout).not.toContain('tcp://');
   });
 
-  it('belongs to the group caisson, and nobody else comes through', () => {
+  it('belongs to the group caisson, and is closed to everybody else', () => {
     const { gid, mode } = statSync(engine.socket);
     expect(gid).toBe(socketGroup());
     expect(mode & 0o777).toBe(0o660);
@@ -66,14 +66,14 @@ describe('the unix socket', () => {
     }
   });
 
-  it('is all there is: the endpoint listens on no TCP address', async () => {
+  it('is the only listener: the endpoint listens on no TCP address', async () => {
     expect(await listening(endpointPid(engine.paths))).toEqual([]);
     expect(await listening(runningHostd(engine.paths)!.pid)).toEqual([`127.0.0.1:${engine.hostdPort}`]);
   });
 });
 
 describe('--docker-address', () => {
-  it('is refused where other machines reach it, before anything is changed', async () => {
+  it('is refused where other machines could reach it, before anything is changed', async () => {
     const refused = await engine.start('--docker-address', '0.0.0.0:2375');
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(/--insecure-tcp/);
@@ -91,8 +91,8 @@ describe('--docker-address', () => {
   });
 });
 
-describe('what is closed to other users', () => {
-  it('stays so: the endpoint has what it needs of the program and the cache in a mount namespace of its own', async () => {
+describe('a checkout closed to other users', () => {
+  it('stays closed: the endpoint gets the program and the cache in its own mount namespace', async () => {
     const directory = join(checkout.dist, '..');
     for (const closed of [directory, checkout.cache]) expect(statSync(closed).mode & 0o777).toBe(0o700);
     const namespace = (pid: number): number => statSync(`/proc/${pid}/ns/mnt`).ino;
@@ -102,15 +102,15 @@ describe('what is closed to other users', () => {
 });
 
 describe('the group', () => {
-  it('is made once, and nobody is put in it', async () => {
+  it('is created once, without members', async () => {
     const before = socketGroup();
     await provideSocketGroup();
     expect(socketGroup()).toBe(before);
   });
 });
 
-describe('a container goes on, and can be worked with, when', () => {
-  /** What the container's process wrote when it started: other words each time. */
+describe('a container keeps running and usable when', () => {
+  /** What the container's process wrote when it started, different each time. */
   let written: string;
   const read = async (): Promise<string> => (await engine.docker('exec', 'kept', 'cat', '/file')).stdout;
   let published: number;
@@ -138,7 +138,7 @@ describe('a container goes on, and can be worked with, when', () => {
     await works();
   });
 
-  it('its logs and those of the engine grow too long: they are begun anew, and older parts kept', async () => {
+  it('its logs and those of the engine grow too long: they are rotated, and old ones kept', async () => {
     const { stateDir, datastoreDir } = engine.paths;
     const machine = (await engine.docker('inspect', '-f', '{{.Id}}', 'kept')).stdout.trim();
     const logs = [
@@ -172,7 +172,7 @@ describe('a container goes on, and can be worked with, when', () => {
   it.each(['porter', 'worker'] as const)('the %s of its published ports is stopped', async (part) => {
     const before = porterAndWorker(engine.paths)!;
     process.kill(before[part], 'SIGSTOP');
-    // What is asked for meanwhile ends, one way or the other.
+    // Requests made meanwhile end, one way or the other.
     const asked = engine.docker('run', '--rm', '-p', '127.0.0.1::80', 'busybox', 'true');
     await expect
       .poll(() => ![undefined, before[part]].includes(porterAndWorker(engine.paths)?.[part]), { timeout: 40_000 })
@@ -185,7 +185,7 @@ describe('a container goes on, and can be worked with, when', () => {
   const runs = (pid: number): boolean => identify(pid) !== null;
   const supervisorPid = (): number | null => runningSupervisor(engine.paths)?.pid ?? null;
 
-  it('the supervisor is killed: npm start brings one, which takes the running hostd over', async () => {
+  it('the supervisor is killed: npm start starts a new one, which takes over the running hostd', async () => {
     const [hostd, endpoint] = [hostdPid()!, endpointPid(engine.paths)];
     process.kill(supervisorPid()!, 'SIGKILL');
     await expect.poll(supervisorPid).toBeNull();
@@ -195,7 +195,7 @@ describe('a container goes on, and can be worked with, when', () => {
     expect([hostdPid(), endpointPid(engine.paths)]).toEqual([hostd, endpoint]);
   });
 
-  it('all of the engine is killed: npm start brings it back', async () => {
+  it('the whole engine is killed: npm start brings it back', async () => {
     const { porter, worker } = porterAndWorker(engine.paths)!;
     const all = [supervisorPid()!, hostdPid()!, endpointPid(engine.paths), porter];
     for (const pid of all) process.kill(pid, 'SIGKILL');
@@ -205,7 +205,7 @@ describe('a container goes on, and can be worked with, when', () => {
     expect(all).not.toContain(supervisorPid());
   });
 
-  it('supervisor and hostd are stopped: npm start notices, and starts both again', async () => {
+  it('supervisor and hostd are frozen: npm start notices, and restarts both', async () => {
     const [supervisor, hostd] = [supervisorPid()!, hostdPid()!];
     process.kill(supervisor, 'SIGSTOP');
     process.kill(hostd, 'SIGSTOP');
@@ -216,7 +216,7 @@ describe('a container goes on, and can be worked with, when', () => {
     await works();
   });
 
-  it('npm stop comes while hostd hangs', async () => {
+  it('npm stop is called while hostd hangs', async () => {
     process.kill(hostdPid()!, 'SIGSTOP');
     const stopped = await engine.stop();
     expect(stopped.stdout).toContain('Stopped.');

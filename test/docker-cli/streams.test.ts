@@ -43,7 +43,7 @@ async function exec(body: object): Promise<string> {
 }
 
 describe('attach', () => {
-  it('with logs has all that was written, of every run, and goes on without gap', async () => {
+  it('with logs has the output of every run, and continues without a gap', async () => {
     const script = 'n=0; while [ $n -lt 200 ]; do n=$((n+1)); echo line $n; done; sleep 1';
     await stack.docker('run', '-d', '--name', 'counts', 'busybox', 'sh', '-c', script);
     const { rest } = await rawRequest(stack.port, '/containers/counts/attach?logs=1&stream=1&stdout=1');
@@ -56,7 +56,7 @@ describe('attach', () => {
     await stack.docker('rm', '-f', 'counts');
   });
 
-  it('slowly keeps nobody else waiting, and misses nothing', async () => {
+  it('by a slow reader keeps nobody else waiting, and misses nothing', async () => {
     const script = 'i=0; while [ $i -lt 40 ]; do yes 0123456789abcdef0123456789abcdef | head -n 8000; i=$((i+1)); done';
     await stack.docker('create', '--name', 'fast', 'busybox', 'sh', '-c', script);
     const [slow, quick] = await Promise.all(
@@ -91,7 +91,7 @@ describe('attach', () => {
 });
 
 describe('exec', () => {
-  it('has environment, user, directory and privileges of its own', async () => {
+  it('has its own environment, user, directory and privileges', async () => {
     const script = 'echo $A $B; pwd; id -u; grep CapEff /proc/self/status';
     const options = ['-e', 'B=2', '-u', '1000:5', '-w', '/tmp'];
     const { stdout } = await stack.docker('exec', ...options, 'box', 'sh', '-c', script);
@@ -126,7 +126,7 @@ describe('exec', () => {
     expect(outcome).toEqual({ stdout: '', stderr: `Error response from daemon: ${message}\n`, code: 1 });
   });
 
-  it('is started as docker-java does it: a body in chunks beside an upgrade', async () => {
+  it('is started as by docker-java: a chunked body with an upgrade', async () => {
     const id = await exec({ Cmd: ['cat'], AttachStdin: true, AttachStdout: true });
     const body = '{"Detach":false,"Tty":false}';
     const head = `POST /v1.44/exec/${id}/start HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nTransfer-Encoding: chunked\r\n\r\n`;
@@ -137,7 +137,7 @@ describe('exec', () => {
     expect(demultiplex(rest)).toEqual({ stdout: 'HELLO\n', stderr: '' });
   });
 
-  it('is started once: what a second start hears is Docker’s, while it runs and after', async () => {
+  it('is started once: a second start gets Docker’s message, while it runs and after', async () => {
     const id = await exec({ Cmd: ['cat'], AttachStdin: true, AttachStdout: true });
     const body = { Detach: false };
     const first = await rawRequest(stack.port, `/exec/${id}/start`, { body });
@@ -162,7 +162,7 @@ describe('exec', () => {
     expect(await call('POST', `/exec/${id}/resize?h=1&w=2`)).toMatchObject({ status: 404 });
   });
 
-  it('takes 50 MB of input and gives it back', async () => {
+  it('takes 50 MB of input and returns it', async () => {
     const input = Buffer.alloc(50_000_000);
     for (let at = 0; at < input.length; at += 4) input.writeUInt32LE((at * 2654435761) >>> 0, at);
     const { stdout, code } = await stack.dockerWith({ input }, 'exec', '-i', 'box', 'sh', '-c', 'cat | md5sum');
@@ -191,7 +191,7 @@ describe('exec', () => {
     expect((await call('GET', '/containers/box/json')).json.ExecIDs).toBeNull();
   });
 
-  it('is inspected while it runs and after, and is told when its container stops', async () => {
+  it('can be inspected while it runs and after, and ends when its container stops', async () => {
     await stack.docker('run', '-d', '--name', 'brief', 'busybox', 'sleep', '1000');
     const { json } = await call('POST', '/containers/brief/exec', { Cmd: ['sleep', '100'], Tty: true, User: '7' });
     const never = await call('POST', '/containers/brief/exec', { Cmd: ['true'] });

@@ -1,4 +1,4 @@
-/** Terminals: the docker CLI under a pseudo terminal, as somebody sits before it. */
+/** Terminals: the docker CLI under a pseudo terminal, as a user would type. */
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startMirroredStack } from '../support/mirrored-stack.js';
@@ -17,15 +17,15 @@ afterAll(() => stack?.stop());
 
 const DETACH = '\x10\x11';
 const SECONDS = 20;
-/** The shell's prompt: it asks the terminal where its cursor is, and waits a little for an answer. */
+/** The shell's prompt: it asks the terminal for the cursor position, and briefly waits for an answer. */
 const prompt: Step = ['expect', '# ', SECONDS];
 
-/** Types at a docker command. Fails with all that was printed when a step does not come true. */
+/** Types into a docker command. Fails with the whole output when a step does not happen. */
 async function sit(args: string[], steps: Step[]): Promise<{ output: string; code: number }> {
   const helper = fileURLToPath(new URL('../support/terminal.py', import.meta.url));
   const outcome = await run('python3', [helper, 'docker', ...args], {
     input: steps.map((step) => `${JSON.stringify(step)}\n`).join(''),
-    // Over plain TCP the docker CLI does not recognise its own detach keys, whatever the engine.
+    // Over plain TCP the docker CLI does not recognise its own detach keys, with any engine.
     env: { DOCKER_HOST: `unix://${stack.paths.runDir}/vch/test/docker.sock`, DOCKER_CONFIG: stack.paths.stateDir },
   });
   const { output, code, failed } = JSON.parse(outcome.stdout) as { output: string; code: number; failed: Step | null };
@@ -35,7 +35,7 @@ async function sit(args: string[], steps: Step[]): Promise<{ output: string; cod
 }
 
 describe('docker run -it', () => {
-  it('is a terminal of the window’s size, also when that changes, and ends with the shell’s code', async () => {
+  it('has the size of the window, follows its changes, and ends with the shell’s exit code', async () => {
     const { code } = await sit(
       ['run', '--rm', '-it', 'busybox', 'sh'],
       [
@@ -75,7 +75,7 @@ describe('docker run -it', () => {
     expect(code).toBe(9);
   });
 
-  it('detaches by ctrl-p ctrl-q, goes on, and takes typing again when attached', async () => {
+  it('detaches with ctrl-p ctrl-q, keeps running, and takes input again when attached', async () => {
     await sit(
       ['run', '-it', '--name', 'kept', 'busybox', 'sh'],
       [prompt, ['send', 'X=here\n'], prompt, ['send', DETACH], ['end', SECONDS]],
@@ -98,7 +98,7 @@ describe('docker run -it', () => {
     await stack.docker('kill', 'kept');
   });
 
-  it('start -ai sits down at it again', async () => {
+  it('start -ai attaches to it again', async () => {
     const { code } = await sit(
       ['start', '-ai', 'kept'],
       [prompt, ['send', "echo ba''ck; exit 3\n"], ['expect', 'back', SECONDS], ['end', SECONDS]],
@@ -107,7 +107,7 @@ describe('docker run -it', () => {
     await stack.docker('rm', 'kept');
   });
 
-  it('without -t, input is no terminal; without -i, none is taken', async () => {
+  it('without -t, input is not a terminal; without -i, there is none', async () => {
     const piped = await stack.dockerWith(
       { input: 'one\ntwo\n' },
       'run',

@@ -1,4 +1,4 @@
-/** Virtual container hosts, made and removed by vic-machine on a running host. */
+/** Virtual container hosts, created and removed by vic-machine on a running host. */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ const docker = (port: number, env: NodeJS.ProcessEnv, ...args: string[]): Promis
 const names = async (): Promise<string> => (await stack.vicMachine('ls')).stdout;
 
 describe('vic-machine', () => {
-  it('lists what there is and inspects it', async () => {
+  it('lists and inspects hosts', async () => {
     expect(await names()).toMatch(/^.*\btest\b.*$/m);
     const inspected = await stack.vicMachine('inspect', '--name', 'test');
     expect(inspected.stdout).toContain(`DOCKER_HOST=tcp://127.0.0.1:${stack.port}`);
@@ -32,7 +32,7 @@ describe('vic-machine', () => {
     expect((await stack.vicMachine('inspect', '--name', 'none')).code).not.toBe(0);
   });
 
-  it('makes a second host from a file of options; the two know nothing of each other', async () => {
+  it('creates a second host from a file of options; the two do not know each other', async () => {
     const port = await freePort();
     const file = join(directory, 'vch.yaml');
     writeFileSync(
@@ -74,7 +74,7 @@ describe('vic-machine', () => {
     expect((await docker(port, {}, 'ps')).code).not.toBe(0);
   });
 
-  it('refuses a file with an option that there is none of', async () => {
+  it('refuses a file with an unknown option', async () => {
     const file = join(directory, 'wrong.yaml');
     writeFileSync(file, 'name: third\nimage-stores: x\n');
     const outcome = await stack.vicMachine('create', '--config', file);
@@ -102,7 +102,7 @@ describe('TLS', () => {
       ...options,
     );
 
-  it('--tls-cname: clients show a certificate, and see the right one', async () => {
+  it('--tls-cname: clients present a certificate, and get the right one', async () => {
     const port = await freePort();
     const created = await create('safe', port, '--tls-cname', '127.0.0.1');
     expect(created.code, created.stderr).toBe(0);
@@ -120,7 +120,7 @@ describe('TLS', () => {
     const created = await create('open', port, '--no-tlsverify');
     expect(created.code, created.stderr).toBe(0);
     expect(created.stdout).toContain(`--tls --tlscacert=${join(directory, 'open', 'ca.pem')}`);
-    // The CLI's --tls wants an authority's certificate to be there, though it does not look at it.
+    // The CLI's --tls needs a CA certificate to exist, though it does not use it.
     const authority = join(directory, 'open', 'ca.pem');
     const seen = await docker(port, {}, '--tls', '--tlscacert', authority, 'version', '-f', '{{.Server.Os}}');
     expect(seen, seen.stderr).toMatchObject({ stdout: 'linux\n', code: 0 });

@@ -1,4 +1,4 @@
-/** `docker cp` where a path of a container leads into its volumes and back: of one that does not run, their disks are read and changed. */
+/** `docker cp` with paths that lead into a container's volumes and back: of a stopped container, on their disks. */
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ beforeAll(async () => {
   symlinkSync('/data/sub/deep/leaf', join(scratch, 'tree/across'));
   await ok('create', '--name', 'seeds', '-v', 'read:/r', 'busybox', 'true');
   await ok('cp', join(scratch, 'file'), 'seeds:/r/seed');
-  // `read` is mounted twice, `inner` inside `outer`, where nothing has been made yet.
+  // `read` is mounted twice, `inner` inside `outer`, where nothing exists yet.
   await ok(
     ...['create', '--name', 'box', '-v', 'outer:/data', '-v', 'inner:/data/sub/deep', '-v', 'read:/ro:ro'],
     ...['-v', 'read:/a/b/c:ro', 'busybox', 'sleep', '900'],
@@ -35,7 +35,7 @@ afterAll(async () => {
 
 const ok = (...args: string[]): Promise<string> => dockerOk(stack, ...args);
 
-/** A shell command with the engine as its docker. */
+/** A shell command with this engine as its docker. */
 async function sh(script: string): Promise<string> {
   const outcome = await run('sh', ['-c', script], { env: { DOCKER_HOST: stack.dockerHost } });
   expect(outcome.code, `${script}: ${outcome.stderr}`).toBe(0);
@@ -44,8 +44,8 @@ async function sh(script: string): Promise<string> {
 
 const refusal = async (...args: string[]): Promise<string> => (await stack.docker(...args)).stderr;
 
-describe('docker cp with a container that does not run', () => {
-  it('puts files into its volumes, each into its own, and takes them out', async () => {
+describe('docker cp with a stopped container', () => {
+  it('copies files into its volumes, each into the right one, and out again', async () => {
     await ok('cp', `${scratch}/tree/.`, 'box:/data');
     await ok('cp', join(scratch, 'file'), 'box:/data/sub/deep/../up');
     expect((await sh('docker cp box:/data - | tar -t | sort')).split('\n')).toEqual([
@@ -76,7 +76,7 @@ describe('docker cp with a container that does not run', () => {
     );
   });
 
-  it('has put them where the container finds them', async () => {
+  it('has placed them where the container finds them', async () => {
     await ok('start', 'box');
     expect(
       await ok('exec', 'box', 'sh', '-c', 'cd /data; cat sub/up across sub/deep/linked /ro/seed /a/b/c/seed'),
@@ -84,13 +84,13 @@ describe('docker cp with a container that does not run', () => {
     expect(await ok('exec', 'box', 'ls', '/data/sub/deep')).toBe('leaf\nlinked\n');
   });
 
-  it('sees a volume as the container has it that runs with it, and both see what is put into it', async () => {
+  it('sees a volume as the running container that uses it does, and both see what is copied into it', async () => {
     await ok('create', '--name', 'beside', '-v', 'outer:/o', '-v', 'inner:/o/sub/deep', 'busybox', 'true');
     await ok('exec', 'box', 'sh', '-c', 'echo fresh > /data/fresh');
     expect(await sh('docker cp beside:/o/fresh - | tar -xO')).toBe('fresh\n');
     await ok('cp', join(scratch, 'file'), 'beside:/o/sub/deep/beside');
     expect(await ok('exec', 'box', 'cat', '/data/sub/deep/beside')).toBe('hello\n');
-    // Of one that is paused too, and it stays so.
+    // Also with a paused container, which stays paused.
     await ok('pause', 'box');
     expect(await sh('docker cp beside:/o/fresh - | tar -xO')).toBe('fresh\n');
     expect(await ok('inspect', '-f', '{{.State.Status}}', 'box')).toBe('paused\n');

@@ -1,4 +1,4 @@
-/** Volumes through the docker CLI: what containers keep beyond their lives, share, and leave behind. */
+/** Volumes through the docker CLI: what containers keep, share and leave behind. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Docker from 'dockerode';
@@ -22,7 +22,7 @@ afterEach(async () => {
   if (left !== '') await stack.docker('volume', 'rm', ...left.trim().split('\n'));
 });
 
-/** The output of a command that must go well. */
+/** The output of a command that must succeed. */
 const good = async (...args: string[]): Promise<string> => {
   const { stdout, stderr, code } = await stack.docker(...args);
   if (code !== 0) throw new Error(`docker ${args.join(' ')}: ${code}: ${stderr}`);
@@ -32,7 +32,7 @@ const sh = (options: string[], script: string, image = 'busybox'): Promise<strin
   good('run', '--rm', ...options, image, 'sh', '-c', script);
 const lines = (text: string): string[] => (text === '' ? [] : text.split('\n').sort());
 const volumes = async (): Promise<string[]> => lines(await good('volume', 'ls', '-q'));
-/** Volumes on the datastore, with what is half made or half removed. */
+/** Volumes on the datastore, including half-made or half-removed ones. */
 const stored = (): string[] => {
   const directory = join(stack.paths.datastoreDir, 'VIC');
   return readdirSync(directory).flatMap((vch) => readdirSync(join(directory, vch, 'volumes')));
@@ -50,13 +50,13 @@ describe('a named volume', () => {
     expect(stored()).toEqual([]);
   });
 
-  it('is as large as was wished for', async () => {
+  it('has the requested size', async () => {
     await good('volume', 'create', '-d', 'vsphere', '-o', 'Capacity=64MB', 'small');
     const script = 'df -m /s | tail -1; dd if=/dev/zero of=/s/f bs=1M count=100 2>&1 | grep -o "No space.*"';
     expect(await sh(['-v', 'small:/s'], script)).toMatch(/ 5\d .*\/s\nNo space left on device$/);
   });
 
-  it('is written to by one running container at a time, and read by several', async () => {
+  it('can be written by one running container at a time, and read by several', async () => {
     await good('run', '-d', '--name', 'writer', '-v', 'shared:/d', 'busybox', 'sh', '-c', 'echo hi > /d/f; sleep 600');
     const refused = await stack.docker('run', '--rm', '-v', 'shared:/d:ro', 'busybox', 'true');
     expect(refused.code).toBe(125);
@@ -67,7 +67,7 @@ describe('a named volume', () => {
       /remove shared: volume is in use - \[\w{64}\]/,
     );
     await good('exec', 'writer', 'sh', '-c', 'until test -s /d/f; do sleep 0.01; done');
-    // What a killed VM has not unmounted can be mounted all the same, by machines that cannot write to it.
+    // A volume that a killed VM did not unmount can still be mounted by machines that cannot write to it.
     await good('kill', 'writer');
     await good('rm', 'writer');
     for (const name of ['one', 'two'])
@@ -81,21 +81,21 @@ describe('a named volume', () => {
 });
 
 describe('an empty volume', () => {
-  it('gets what the image has there', async () => {
+  it('gets the image’s content at its path', async () => {
     const script =
       'mkdir -p /srv/in; cd /srv; echo data > in/file; ln in/file in/other; ln -s file in/link; chown -R 12:34 .; chmod 750 .; mkdir /none /real; ln -s real /alias; ln -s ../to/come /real/later';
     await good('run', '--name', 'base', 'busybox', 'sh', '-c', script);
     await good('commit', '-c', 'VOLUME /srv', 'base', 'filled');
     const look = 'cd /srv; stat -c "%a %u:%g" . in; cat in/link; test in/file -ef in/other && echo same';
     const content = '750 12:34\n755 12:34\ndata\nsame';
-    // Of the image itself, anonymous; a named one; one that was there and is empty.
+    // An anonymous one of the image; a named one; an existing empty one.
     expect(await sh([], look, 'filled')).toBe(content);
     expect(await sh(['-v', 'named:/srv'], look, 'filled')).toBe(content);
     await good('volume', 'create', 'there');
     await good('create', '--name', 'made', '-v', 'there:/srv', 'filled');
     expect(await sh(['-v', 'there:/x:ro'], 'cat /x/in/other')).toBe('data');
     expect(await sh(['-v', 'raw:/srv:nocopy'], 'ls -A /srv; stat -c %a /srv', 'filled')).toBe('755');
-    // What is not empty stays as it is.
+    // A volume that is not empty stays unchanged.
     await sh(['-v', 'mine:/m'], 'echo mine > /m/own');
     expect(await sh(['-v', 'mine:/srv'], 'ls /srv', 'filled')).toBe('own');
     // Links are followed inside the root.
@@ -109,7 +109,7 @@ describe('an empty volume', () => {
 });
 
 describe('anonymous volumes', () => {
-  it('go with a container when that is wished for, unless another has them', async () => {
+  it('are removed with a container on request, unless another one uses them', async () => {
     await sh(['--mount', 'type=volume,dst=/b', '-v', 'named:/c'], 'touch /b/x /c/x');
     expect(await volumes()).toEqual(['named']);
     await good('run', '--name', 'one', '-v', '/a', '-v', 'named:/c', 'busybox', 'sh', '-c', 'echo hi > /a/f');
@@ -124,8 +124,8 @@ describe('anonymous volumes', () => {
   });
 });
 
-describe('what is mounted', () => {
-  it('is bound in the order of the paths, wholly or in part', async () => {
+describe('a mount', () => {
+  it('is made in the order of the paths, of a whole volume or a part', async () => {
     const memory = ['--mount', 'type=tmpfs,dst=/o/i/t,tmpfs-mode=700'];
     const script = 'cd /o/i/t; stat -c %a .; for d in /o /o/i; do echo $d > $d/f; done; mount | grep -c " /o"';
     expect(await sh(['-v', 'inner:/o/i', ...memory, '-v', 'outer:/o'], script)).toBe('700\n3');
@@ -158,7 +158,7 @@ describe('what is mounted', () => {
     );
   });
 
-  it('may be more than one SCSI controller has disks for', async () => {
+  it('may be one of more than fit on one SCSI controller', async () => {
     const many = Array.from({ length: 20 }, (_, i) => ['-v', `many${i}:/m/${i}`]).flat();
     const write = 'for d in /m/*; do echo $d > $d/f; done; mount | grep -c " /m/"; sleep 600';
     await good('run', '-d', '--name', 'many', ...many, 'busybox', 'sh', '-c', write);
@@ -177,7 +177,7 @@ describe('what is mounted', () => {
     expect((await volumes()).length).toBe(20);
   });
 
-  it('goes where links lead inside the root, and nowhere else', async () => {
+  it('follows links inside the root, and leads nowhere else', async () => {
     const at = ['/var/run/act', '/data', '/out/x'].flatMap((path, i) => ['-v', `at${i}:${path}`]);
     expect(
       await sh([...at, '--tmpfs', '/data/t'], "mount | grep -oE ' /(run|nowhere|nw)[^ ]*' | sort", 'odd-tree'),
@@ -203,8 +203,8 @@ describe('what is mounted', () => {
     expect(ways.some(({ stderr }) => stderr.includes(outside))).toBe(true);
   });
 
-  it('covers whatever an image has where the engine mounts something', async () => {
-    // Nothing that looks a name up: a program that opens this /etc/passwd waits for ever.
+  it('covers whatever an image has at the engine’s mount points', async () => {
+    // Nothing that looks up a user: a program that opens this /etc/passwd waits forever.
     const looks = [
       'stat -c %F /etc/resolv.conf',
       'readlink /etc/mtab',
@@ -224,7 +224,7 @@ describe('what is mounted', () => {
     );
   });
 
-  it('is no part of the container’s own files', async () => {
+  it('is not part of the container’s own files', async () => {
     await good('run', '--name', 'own', '-v', 'data:/data', 'busybox', 'sh', '-c', 'echo x > /data/f; echo y > /y');
     expect(lines(await good('diff', 'own'))).toEqual(['A /data', 'A /y']);
     await good('commit', 'own', 'committed');
@@ -234,7 +234,7 @@ describe('what is mounted', () => {
 });
 
 describe('restarts', () => {
-  it('of endpoint and host lose no volume', async () => {
+  it('of endpoint and host lose no volumes', async () => {
     await good(
       'run',
       '-d',
@@ -258,7 +258,7 @@ describe('restarts', () => {
       mkdirSync(unreadable);
       writeFileSync(join(unreadable, 'volume.json'), '{"name":"other"');
     });
-    // What was half made is gone; what cannot be read is not a volume, and stays.
+    // Half-made ones are gone; unreadable ones are not volumes, and stay.
     expect(await volumes()).toHaveLength(2);
     expect(stored().sort().at(-1)).toBe('f'.repeat(64));
     expect(stored()).toHaveLength(3);

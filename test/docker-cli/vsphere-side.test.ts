@@ -1,4 +1,4 @@
-/** The engine seen and touched from the vSphere side, by a client that is not ours. */
+/** The engine observed and changed from the vSphere side, by a third-party client. */
 import { spawn } from 'node:child_process';
 import { totalmem } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -21,7 +21,7 @@ const address = async (name: string): Promise<string> =>
   (await stack.docker('inspect', '-f', '{{.NetworkSettings.IPAddress}}', name)).stdout.trim();
 
 describe('a vSphere client', () => {
-  it('sees container VMs, and what it powers off has exited for Docker within a second', async () => {
+  it('sees container VMs, and a VM that it powers off has exited for Docker within a second', async () => {
     expect((await run('-d', '--name', 'seen', 'busybox', 'sleep', '1000')).code).toBe(0);
     await stack.docker('create', '--name', 'idle', 'busybox', 'true');
     const vms = await govmomi(stack.login());
@@ -29,7 +29,7 @@ describe('a vSphere client', () => {
     expect(vm).toMatchObject({ powerState: 'poweredOn', ipAddress: await address('seen') });
     expect(vm?.guestinfo['guestinfo.caisson.run.status']).toMatch(/^started \d+ \d+$/);
     expect(vms.find(({ name }) => name.startsWith('idle-'))?.powerState).toBe('poweredOff');
-    // Every property of every object, of VMs that run, and an address of each card with its prefix: `govc vm.ip -a` waits for these.
+    // Every property of every object of running VMs, and each address with its prefix, for which `govc vm.ip -a` waits.
     expect(flaws(await shapes(stack.login()))).toEqual([]);
     const client = await VimClient.connect(stack.login());
     const [object] = await client.retrieve([{ type: 'VirtualMachine', value: vm!.reference }], 'VirtualMachine', [
@@ -70,7 +70,7 @@ describe('a vSphere client', () => {
 });
 
 describe('admission', () => {
-  it('refuses a container that is larger than the machine, before it is powered on', async () => {
+  it('refuses a container that is larger than the machine before it is powered on', async () => {
     const gibibytes = Math.ceil(totalmem() / 2 ** 30) + 8;
     const outcome = await run('--name', 'huge', '-m', `${gibibytes}g`, 'busybox', 'true');
     expect(outcome.stderr).toMatch(/wants \d+ MiB of memory and this machine has \d+ MiB/);

@@ -30,7 +30,7 @@ afterEach(async () => {
   }
 });
 
-test.each(SMALL_IMAGES)('%s is pulled whole', async (name) => {
+test.each(SMALL_IMAGES)('%s is pulled completely', async (name) => {
   const built = await testImage(name);
   const { image, statuses } = await harness.pull(`${registry.address}/${name}`);
   expect(image.id).toBe(built.id);
@@ -48,7 +48,7 @@ test('layers common to images are stored once', async () => {
   expect(harness.layers.layers.size).toBe(2);
 });
 
-test('what is not there is said in the words of Docker', async () => {
+test('a missing image is refused with Docker’s message', async () => {
   await expect(harness.pull(`${registry.address}/nope`)).rejects.toMatchObject({
     kind: 'notFound',
     message: `manifest for ${registry.address}/nope:latest not found: manifest unknown: manifest unknown`,
@@ -58,14 +58,14 @@ test('what is not there is said in the words of Docker', async () => {
   );
 });
 
-test('as a mirror it serves plain names', async () => {
+test('as a mirror it serves unqualified names', async () => {
   await registry.push(await testImage('hello'), 'library/hello-world');
   await harness.reopen({ mirrors: [`http://${registry.address}`] });
   const { image } = await harness.pull('hello-world');
   expect(image.repoTags).toEqual(['hello-world:latest']);
 });
 
-test('skopeo takes the test images for valid', async () => {
+test('skopeo accepts the test images as valid', async () => {
   for (const name of SMALL_IMAGES) {
     const { stdout } = await run('skopeo', [
       ...['inspect', '--config', '--tls-verify=false', '--override-arch', 'amd64'],

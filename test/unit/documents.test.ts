@@ -10,7 +10,7 @@ const DOCUMENTS = [
 
 const text = (document: string): string => readFileSync(join(ROOT, document), 'utf8');
 
-/** The anchors that headings get. */
+/** The anchors of the headings. */
 function anchors(document: string): string[] {
   return [...text(document).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
     heading!

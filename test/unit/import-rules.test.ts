@@ -1,4 +1,4 @@
-/** The rules for imports between modules (see ARCHITECTURE.md). Imports of types count like any other. */
+/** The rules for imports between modules (see ARCHITECTURE.md). Type imports count like any other. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { expect, test } from 'vitest';
@@ -22,7 +22,7 @@ const ARROWS: Record<string, string[]> = {
   'src/vim25': [],
 };
 
-/** The files of a module that others may import; of a module without an entry, all. */
+/** The files of a module that others may import; all of them if it has no entry file. */
 const DOORS: Record<string, string[]> = {
   'appliance/gateway': ['index.ts'],
   'appliance/image': ['index.ts'],
@@ -34,7 +34,7 @@ const DOORS: Record<string, string[]> = {
 const modules = Object.keys(ARROWS).sort((a, b) => b.length - a.length);
 const moduleOf = (file: string): string => modules.find((name) => file.startsWith(`${name}/`)) ?? '';
 
-/** All files of the project's own, each with those that it imports. */
+/** All files of the project, each with its imports. */
 function imports(): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const top of ['appliance', 'port-layer', 'src', 'tether'])
@@ -53,7 +53,7 @@ function imports(): Map<string, string[]> {
   return found;
 }
 
-/** Groups of files that import each other in a circle: each line names one group. */
+/** Groups of files that import each other in a cycle, one group per line. */
 function circles(graph: Map<string, string[]>): string[] {
   const reach = (from: string): Set<string> => {
     const seen = new Set<string>();
@@ -91,6 +91,6 @@ function broken(graph: Map<string, string[]>): string[] {
   return [...new Set(told)].sort();
 }
 
-test('imports follow the arrows, end at an index, and make no circles', () => {
+test('imports follow the arrows, end at an index, and form no cycles', () => {
   expect(broken(imports())).toEqual([]);
 });

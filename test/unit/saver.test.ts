@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Saver } from '../../src/common/saver.js';
 
 describe('a saver', () => {
-  it('makes one write of those that wait, and goes on after one that failed', async () => {
+  it('combines waiting writes into one, and continues after a failed one', async () => {
     const written: number[] = [];
     let state = 0;
     let full = false;
@@ -25,7 +25,7 @@ describe('a saver', () => {
     expect(written).toEqual([5, 6]);
   });
 
-  it('writes again what changes while it writes', async () => {
+  it('writes again what changes during a write', async () => {
     const written: number[] = [];
     let state = 1;
     let release = (): void => {};

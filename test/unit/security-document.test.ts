@@ -5,7 +5,7 @@ const SUITES = ['unit', 'fuzz', 'vcsim', 'registry', 'vm', 'hostile', 'docker-cl
 const root = new URL('../../', import.meta.url);
 const text = readFileSync(new URL('docs/SECURITY.md', root), 'utf8');
 
-/** The last cells of the table of assets: what holds each of its promises. */
+/** The last column of the table of assets: the tests behind each promise. */
 function heldBy(): string[] {
   const [, table = ''] = text.split('| asset | from whom | what enforces it | held by |');
   return table
@@ -15,7 +15,7 @@ function heldBy(): string[] {
     .map((row) => row.split('|').at(-2)!.trim());
 }
 
-it('docs/SECURITY.md names tests that there are', () => {
+it('docs/SECURITY.md names only existing tests', () => {
   const cells = heldBy();
   expect(cells.length).toBeGreaterThan(15);
   for (const cell of cells)

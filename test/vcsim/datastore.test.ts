@@ -22,7 +22,7 @@ describe.each(['vpx', 'esx'] as const)('DatastoreClient on the %s model', (model
     await vcsim?.stop();
   });
 
-  it('keeps a small file, also of an odd name', async () => {
+  it('stores a small file, even with an odd name', async () => {
     for (const path of ['plain.txt', 'dir one/ü & %41 #?+;=,~ "x".txt', `dir/${'n'.repeat(200)}`, '𝄞/1']) {
       expect(await files.size(path)).toBeNull();
       expect(await files.exists(path)).toBe(false);
@@ -32,7 +32,7 @@ describe.each(['vpx', 'esx'] as const)('DatastoreClient on the %s model', (model
     }
   });
 
-  it('keeps an empty file', async () => {
+  it('stores an empty file', async () => {
     await files.put('empty', '');
     expect(await files.size('empty')).toBe(0);
     expect(await files.read('empty')).toHaveLength(0);
@@ -69,7 +69,7 @@ describe.each(['vpx', 'esx'] as const)('DatastoreClient on the %s model', (model
     await expect(range(10, 11)).rejects.toMatchObject({ kind: 'invalid' });
   });
 
-  it('refuses paths that climb, and missing files', async () => {
+  it('refuses paths that climb upwards, and missing files', async () => {
     await expect(files.get('none')).rejects.toMatchObject({ kind: 'notFound' });
     for (const path of ['../x', 'a/../../x', 'a/./b', 'a\0b', '\ud800']) {
       await expect(files.put(path, 'x')).rejects.toMatchObject({ kind: 'invalid' });
@@ -82,7 +82,7 @@ describe.each(['vpx', 'esx'] as const)('DatastoreClient on the %s model', (model
     expect(await files.read('big', 1000)).toHaveLength(1000);
   });
 
-  it('fails with the source, and can be aborted', async () => {
+  it('fails when the source fails, and can be aborted', async () => {
     const failing = new Readable({
       read() {
         this.push(Buffer.alloc(1000));

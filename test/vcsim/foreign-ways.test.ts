@@ -1,4 +1,4 @@
-/** What clients that are not ours ask of hostd, each by the call it makes: no client of these is at hand here. */
+/** What third-party clients ask of hostd, reproduced call by call, as the clients are not available here. */
 import { request } from 'node:https';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VimClient } from '../../src/vim25/index.js';
@@ -43,7 +43,7 @@ describe('a client that is not logged in', () => {
     expect(text).not.toContain('<propSet>');
   });
 
-  it('may read where to begin, in every way, and nothing else', async () => {
+  it('may read the service instance in every way, and nothing else', async () => {
     const fetch = (type: string, value: string, prop: string): Promise<{ status: number; text: string }> =>
       raw(`<Fetch xmlns="urn:vim25"><_this type="${type}">${value}</_this><prop>${prop}</prop></Fetch>`);
     expect((await raw(retrieve('ServiceInstance', 'ServiceInstance', 'content.about'))).text).toContain(
@@ -75,7 +75,7 @@ it('returns any property by Fetch, with the type that the schema declares', asyn
   });
 });
 
-it('lets a list view be filled again, also from another view', async () => {
+it('lets a list view be refilled, also from another view', async () => {
   const { viewManager, taskManager, eventManager } = client.serviceContent;
   const list = await client.call('CreateListView', viewManager!, { obj: [taskManager!] });
   const gone = { type: 'Task', value: 'task-0' };
@@ -104,7 +104,7 @@ it('lists recent tasks with their objects, and reads events from the oldest', as
   const types = (await client.call('ReadNextEvents', events, { maxCount: 100 })).map((event) => event.$type);
   expect(types).toEqual(['VmCreatedEvent', 'VmStartingEvent', 'VmPoweredOnEvent', 'VmRenamedEvent']);
 
-  // It ends with its session.
+  // The collector ends with its session.
   const other = await VimClient.connect(hostd);
   const theirs = await other.call('CreateCollectorForEvents', eventManager!, { filter });
   await other.close();
@@ -113,7 +113,7 @@ it('lists recent tasks with their objects, and reads events from the oldest', as
   });
 });
 
-it('lets our client continue after its session was ended', async () => {
+it('lets our client continue after its session was terminated', async () => {
   const other = await VimClient.connect(hostd);
   const vm = await createVm(client, 'still-there');
   const { sessionManager } = client.serviceContent;
@@ -123,7 +123,7 @@ it('lets our client continue after its session was ended', async () => {
   await other.close();
 });
 
-it('has the devices, sizes and parents of a real machine', async () => {
+it('shows a machine’s devices, sizes and parent disks', async () => {
   const vm = await createFullVm(client, hostd, 'full');
   const [object] = await client.retrieve([vm], 'VirtualMachine', ['config.hardware.device' as 'config.hardware']);
   const devices = object!.props['config.hardware.device' as 'config.hardware'] as unknown as {
@@ -157,7 +157,7 @@ it('has the devices, sizes and parents of a real machine', async () => {
   expect((disk.backing as { uuid: string }).uuid).toMatch(/^6000C29[0-9a-f-]{29}$/);
 });
 
-describe('an option that the host cannot give', () => {
+describe('an option that the host cannot provide', () => {
   it.each([
     ['cpuAllocation.limit', { cpuAllocation: { limit: 500 } }],
     ['memoryAllocation.limit', { memoryAllocation: { limit: 64 } }],
@@ -167,21 +167,21 @@ describe('an option that the host cannot give', () => {
     ['tools.syncTimeWithHost', { tools: { syncTimeWithHost: true } }],
     ['firmware', { firmware: 'efi' }],
     ['bootOptions.efiSecureBootEnabled', { bootOptions: { efiSecureBootEnabled: true } }],
-  ])('is refused by its name: %s', async (path, spec) => {
+  ])('is refused by name: %s', async (path, spec) => {
     const target = await createVm(client, `option-${path}`);
     await expect(client.runTask('ReconfigVM_Task', target, { spec })).rejects.toMatchObject({
       fault: { $type: 'InvalidVmConfig', property: `configSpec.${path}` },
     });
   });
 
-  it('is accepted where it asks for the present state', async () => {
+  it('is accepted where it asks for the current state', async () => {
     const vm = await createVm(client, 'as-it-is');
     const spec = { cpuAllocation: { limit: -1, reservation: 0 }, firmware: 'bios', nestedHVEnabled: false };
     await client.runTask('ReconfigVM_Task', vm, { spec });
   });
 });
 
-it('reports for each card the address that the guest reports, with its prefix', async () => {
+it('shows the guest-reported address and prefix of each card', async () => {
   const vm = await createFullVm(client, hostd, 'cards');
   await client.runTask('PowerOnVM_Task', vm, {});
   const net = async (): Promise<unknown> => {
@@ -199,7 +199,7 @@ it('reports for each card the address that the guest reports, with its prefix', 
     { ipAddress: ['172.16.0.2'], ipConfig: { ipAddress: [{ ipAddress: '172.16.0.2', prefixLength: 16 }] } },
     { ipAddress: ['10.0.0.2'], ipConfig: { ipAddress: [{ ipAddress: '10.0.0.2', prefixLength: 8 }] } },
   ]);
-  // Each of these is done when its task says so: the next one finds the VM as it should be.
+  // Each is done when its task completes, so the next one finds the VM in the right state.
   await client.runTask('PowerOffVM_Task', vm, {});
   await client.runTask('PowerOnVM_Task', vm, {});
   await client.runTask('ResetVM_Task', vm, {});
@@ -208,7 +208,7 @@ it('reports for each card the address that the guest reports, with its prefix', 
   expect((await net()) as object[]).not.toContainEqual(expect.objectContaining({ ipConfig: expect.anything() }));
 });
 
-it('names files of the datastore in its faults as clients do, and no path of the machine', async () => {
+it('names files in faults by their datastore path, never by a path of the machine', async () => {
   const manager = { type: 'FileManager', value: 'ha-nfc-file-manager' };
   const make = (name: string): Promise<unknown> => client.call('MakeDirectory', manager, { name });
   await make('[datastore1] twice');
@@ -225,7 +225,7 @@ it('names files of the datastore in its faults as clients do, and no path of the
   );
 });
 
-it('says that no VM starts by itself: libvirt asks before it shows anything about a VM', async () => {
+it('reports that no VM autostarts, which libvirt asks before it shows a VM', async () => {
   const host = { type: 'HostSystem', value: 'ha-host' };
   const [system] = await client.retrieve([host], 'HostSystem', ['configManager.autoStartManager']);
   const autoStart = system?.props['configManager.autoStartManager'] as { type: string; value: string };

@@ -1,4 +1,4 @@
-/** The committed tables are what the generator makes of Debian's govmomi. */
+/** The committed tables are the generator's output for Debian's govmomi. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** The govmomi program that hostd is held against works against a server that is not ours either. */
+/** The govmomi program used to check hostd also works against a third-party server. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VimClient } from '../../src/vim25/index.js';
 import { govmomi } from '../support/govmomi.js';
@@ -38,7 +38,7 @@ describe.each(['vpx', 'esx'] as const)('govmomi on the %s model', (model) => {
     expect((await watching).find((one) => one.name === 'seen by both')?.powerState).toBe('poweredOff');
   });
 
-  it('fails with what the server says', async () => {
+  it('fails with the server’s message', async () => {
     await expect(govmomi({ ...vcsim, password: 'no' })).rejects.toThrow(/Login|user name or password/i);
     await expect(govmomi(vcsim, { powerOff: 'none' })).rejects.toThrow(/none/);
   });

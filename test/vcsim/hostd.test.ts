@@ -1,4 +1,4 @@
-/** hostd (with VMs that are only pretended) held against govmomi, a client that is not ours, and against our own client. */
+/** hostd (with simulated VMs) tested with govmomi, a third-party client, and with our own client. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import {
   type AnyVirtualDevice,
@@ -58,7 +58,7 @@ it('is listed, watched and told to power off by govmomi', async () => {
   await expect(govmomi({ ...hostd, password: 'no' })).rejects.toThrow(/login/i);
 });
 
-it('tells each client of its own session', async () => {
+it('shows each client its own session', async () => {
   const { sessionManager } = client.serviceContent;
   const current = async (one: VimClient): Promise<string | undefined> =>
     (await one.retrieve([sessionManager!], 'SessionManager', ['currentSession']))[0]?.props.currentSession?.key;
@@ -73,7 +73,7 @@ it('tells each client of its own session', async () => {
   }
 });
 
-it('refuses what it does not know or what is missing, with a fault', async () => {
+it('refuses unknown operations and missing arguments with a fault', async () => {
   const { folder } = await place(client);
   const wrong = (call: Promise<unknown>, type: string) =>
     expect(call).rejects.toMatchObject({ fault: { $type: type } });
@@ -131,7 +131,7 @@ it('has up to four SCSI controllers with fifteen disks each', async () => {
   expect((await devices()).length).toBe(now.length);
 });
 
-it('tells of every change of a VM, in order', async () => {
+it('reports every change of a VM, in order', async () => {
   const states: string[] = [];
   const watcher = new PropertyWatcher(
     client,
@@ -172,7 +172,7 @@ it('tells of every change of a VM, in order', async () => {
   }
 });
 
-it('is found again by a client when it was restarted', async () => {
+it('is found again by a client after a restart', async () => {
   const abort = new AbortController();
   const types: string[] = [];
   const told: string[] = [];
@@ -205,7 +205,7 @@ it('is found again by a client when it was restarted', async () => {
 });
 
 it.each(['powerOn', 'adopt', 'resume', 'suspend'] as const)(
-  'sees a VM off that ends by itself during %s, and can use it again',
+  'sees that a VM ended by itself during %s, and can use it again',
   async (moment) => {
     const vm = await createVm(client, 'brief');
     const { runtime } = hostd;
@@ -228,7 +228,7 @@ it.each(['powerOn', 'adopt', 'resume', 'suspend'] as const)(
   },
 );
 
-it('reports a task that a restart has made an end of', async () => {
+it('reports a task that was lost in a restart', async () => {
   const vm = await createVm(client, 'slow');
   vi.spyOn(hostd.runtime, 'powerOn').mockImplementation(() => new Promise(() => undefined));
   const task = await client.call('PowerOnVM_Task', vm, {});
@@ -238,7 +238,7 @@ it('reports a task that a restart has made an end of', async () => {
   await expect(waiting).rejects.toMatchObject({ kind: 'notFound' });
 });
 
-it('keeps files in directories that were made', async () => {
+it('stores files in created directories', async () => {
   const { datastore, datacenter } = await place(client);
   const files = client.datastore(datastore, datacenter);
   const path = 'VIC/ü & %41 #?+;=,~ "x"/file';
@@ -266,14 +266,14 @@ it('keeps files in directories that were made', async () => {
   expect(await files.exists(path)).toBe(false);
 });
 
-it('a VM without room for its disk asks what to do, and is answered', async () => {
+it('a VM without room for its disk asks a question, which can be answered', async () => {
   const vm = await createVm(client, 'full');
   await client.runTask('PowerOnVM_Task', vm, {});
   const question = async () =>
     (await client.retrieve([vm], 'VirtualMachine', ['runtime.question']))[0]?.props['runtime.question'];
   expect(await question()).toBeUndefined();
   const { hooks } = hostd.runtime.guests.get('full')!;
-  // The temporary directory has room, so it resumes by itself.
+  // The temporary directory has room, so the VM resumes by itself.
   hooks.stalled();
   const { eventManager } = client.serviceContent;
   const [latest] = await client.retrieve([eventManager!], 'EventManager', ['latestEvent']);

@@ -1,4 +1,4 @@
-/** ReconfigVM_Task on a VM that runs, as a vSphere client sees it; what runs the VM is played. */
+/** ReconfigVM_Task on a running VM, as a vSphere client sees it; the VM's runtime is a fake. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -68,7 +68,7 @@ const plugged = (): string[] =>
     return `${operation} ${what}`;
   });
 
-it('gives it cards and disks, and takes them away', async () => {
+it('adds cards and disks, and removes them', async () => {
   await reconfigure([card(), disk()]);
   expect(await keys()).toEqual([2003, 4000]);
   expect(plugged()).toEqual(['plug disk 0:3', 'plug card 0']);
@@ -97,7 +97,7 @@ it.each([
   expect(existsSync(join(hostd.paths.datastoreDir, 'web/new.vmdk'))).toBe(false);
 });
 
-it('keeps what the guest does not release', async () => {
+it('keeps a device that the guest does not release', async () => {
   await reconfigure([disk('[datastore1] web/new.vmdk')]);
   hostd.runtime.refusePlug = (operation) => {
     if (operation === 'unplug') throw timeout('the guest does not release the device');
@@ -110,7 +110,7 @@ it('keeps what the guest does not release', async () => {
   expect(existsSync(join(hostd.paths.datastoreDir, 'web/new.vmdk'))).toBe(true);
 });
 
-it('refuses devices that are not there, what must be off, and a VM that is suspended', async () => {
+it('refuses missing devices, changes that need the VM off, and a suspended VM', async () => {
   const serial = { $type: 'VirtualSerialPortFileBackingInfo', fileName: '[datastore1] web/x' };
   await expect(reconfigure([remove(4007)])).rejects.toMatchObject({ fault: { $type: 'DeviceNotFound' } });
   await expect(reconfigure([card('no such')])).rejects.toMatchObject({ fault: { $type: 'InvalidDeviceBacking' } });
@@ -126,7 +126,7 @@ it('refuses devices that are not there, what must be off, and a VM that is suspe
   expect(plugged()).toEqual([]);
 });
 
-it('a VM that ends meanwhile is off, and as it was', async () => {
+it('a VM that ends meanwhile is off and unchanged', async () => {
   hostd.runtime.endDuring = 'plug';
   await expect(reconfigure([disk('[datastore1] web/new.vmdk')])).rejects.toMatchObject({
     fault: { $type: 'InvalidPowerState', existingState: 'poweredOff' },

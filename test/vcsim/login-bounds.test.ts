@@ -1,4 +1,4 @@
-/** What the login of one virtual container host can make hostd keep, look up or answer, and what it can take from others by that. */
+/** Limits on what one virtual container host's login can make hostd keep, look up or answer. */
 import { execFileSync } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { Agent, request } from 'node:https';
@@ -32,7 +32,7 @@ const as =
   (client: VimClient): Call =>
   (operation, target, args) =>
     client.call(operation as never, target, args as never);
-/** Calls until it is refused. @returns how often it was not */
+/** Calls until it is refused. @returns how often it succeeded */
 async function untilRefused(most: number, attempt: (number: number) => Promise<unknown>): Promise<number> {
   for (let number = 0; number < most; number++) {
     try {
@@ -47,7 +47,7 @@ async function untilRefused(most: number, attempt: (number: number) => Promise<u
 const limited = (call: Promise<unknown>): Promise<void> =>
   expect(call).rejects.toMatchObject({ fault: { $type: 'LimitExceeded' } });
 
-/** A client with a login of its own, whose session ends with the test. */
+/** A separately logged-in client, whose session ends with the test. */
 async function withSession<T>(body: (client: VimClient, call: Call) => Promise<T>): Promise<T> {
   const client = await VimClient.connect(mine.config.target);
   try {
@@ -60,7 +60,7 @@ async function withSession<T>(body: (client: VimClient, call: Call) => Promise<T
 describe('what hostd keeps for one user', () => {
   const long = 'x'.repeat(MIB);
 
-  it('is bounded, whatever it is, and given back with the session', async () => {
+  it('is limited, whatever it is, and released with the session', async () => {
     const filter = (): object => ({
       spec: {
         propSet: [{ type: 'VirtualMachine', pathSet: ['name'] }],
@@ -81,14 +81,14 @@ describe('what hostd keeps for one user', () => {
     ]) {
       const taken = await withSession((client, call) => untilRefused(60, () => take(client, call)));
       expect(taken).toBeGreaterThan(5);
-      // Again as much: nothing is left of the session before.
+      // The same amount again: nothing is left of the earlier session.
       expect(await withSession((client, call) => untilRefused(60, () => take(client, call)))).toBe(taken);
     }
-    // Others have room, and so has the host itself for what it needs.
+    // Others still have room, and so has the host itself.
     await as(theirs.client)('CreateListView', theirs.client.serviceContent.viewManager!, { obj: [theirs.machine] });
   });
 
-  it('is bounded in number too', async () => {
+  it('is also limited in number', async () => {
     const many = 2000;
     for (const take of [
       (client: VimClient, call: Call) =>
@@ -105,7 +105,7 @@ describe('what hostd keeps for one user', () => {
       });
   });
 
-  it('counts an answer of which it reads only the beginning', async () => {
+  it('includes an answer of which the user reads only the beginning', async () => {
     const annotation = 'a'.repeat(60_000);
     await mine.client.runTask('ReconfigVM_Task', mine.machine, { spec: { annotation } });
     const specSet = Array.from({ length: 40 }, () => ({
@@ -121,7 +121,7 @@ describe('what hostd keeps for one user', () => {
     });
     await withSession(async (client, call) => {
       const { propertyCollector } = client.serviceContent;
-      // To its end, time and again.
+      // Read to the end, repeatedly.
       for (let round = 0; round < 30; round++) {
         let seen = 0;
         let page = (await call('RetrievePropertiesEx', propertyCollector, {
@@ -141,7 +141,7 @@ describe('what hostd keeps for one user', () => {
     });
   });
 
-  it('counts an answer that it does not read at all', async () => {
+  it('includes answers that the user does not read at all', async () => {
     const { machine, client } = mine;
     await client.runTask('ReconfigVM_Task', machine, {
       spec: { extraConfig: [{ key: 'guestinfo.x', value: 'v'.repeat(6 * MIB) }] },
@@ -183,7 +183,7 @@ describe('what hostd keeps for one user', () => {
     const refused = answers.findIndex(({ status }) => status !== 200);
     expect(refused).toBeGreaterThan(0);
     expect(await answers[refused]!.text()).toContain('LimitExceeded');
-    // What is read makes room.
+    // Reading answers makes room.
     for (const answer of answers.slice(0, refused)) await answer.text();
     const again = await send(soap, login.cookie);
     expect(again.status).toBe(200);
@@ -192,7 +192,7 @@ describe('what hostd keeps for one user', () => {
     await client.runTask('ReconfigVM_Task', machine, { spec: { extraConfig: [{ key: 'guestinfo.x', value: '' }] } });
   });
 
-  it('is what its machines need, and no more', async () => {
+  it('is enough for the machines, and no more', async () => {
     const big = (value: string, number = 0): Promise<unknown> =>
       mine.client.runTask('ReconfigVM_Task', mine.machine, {
         spec: { extraConfig: [{ key: `guestinfo.big${number}`, value }] },
@@ -209,7 +209,7 @@ describe('what hostd keeps for one user', () => {
 });
 
 describe('what one call', () => {
-  it('looks up and answers is bounded', async () => {
+  it('looks up and answers is limited', async () => {
     const call = as(mine.client);
     const { propertyCollector, authorizationManager, searchIndex } = mine.client.serviceContent;
     const all = { propSet: [{ type: 'VirtualMachine', all: true }], objectSet: [{ obj: mine.machine }] };
@@ -237,7 +237,7 @@ describe('what one call', () => {
     );
   });
 
-  it('searches for is found in time, whatever the pattern', async () => {
+  it('searches for takes little time, whatever the pattern', async () => {
     await writeFile(join(hostd.paths.datastoreDir, mine.store, 'a'.repeat(200)), '');
     const began = process.cpuUsage();
     const found = (await as(mine.client)(
@@ -247,13 +247,13 @@ describe('what one call', () => {
     )) as ManagedObjectReference;
     const { result } = await mine.client.waitTask(found);
     expect((result as { file?: unknown[] }).file ?? []).toEqual([]);
-    // Backtracking would take longer than there is time.
+    // Backtracking would take far longer.
     expect(process.cpuUsage(began).user).toBeLessThan(60_000_000);
   });
 });
 
 describe('what belongs to others', () => {
-  it('cannot be claimed, or disowned, by what a machine says about its host', async () => {
+  it('cannot be claimed or disowned by what a machine says about its host', async () => {
     const key = `{"key":"caisson.vch","value":"${mine.id}"},`;
     for (const instead of ['', key.replace(mine.id, theirs.id)])
       await expect(
@@ -267,7 +267,7 @@ describe('what belongs to others', () => {
     await mine.client.runTask('Destroy_Task', vm, {});
   });
 
-  it('is no parent of a disk, not even of a machine in one’s pool that claims to belong to no host', async () => {
+  it('cannot be the parent of a disk, not even in a machine that claims to belong to no host', async () => {
     const at = (path: string): string => join(hostd.paths.datastoreDir, path);
     const { folder, resourcePool: pool } = mine.config;
     const config = { name: 'nobodys', files: { vmPathName: '[datastore1] nobodys/nobodys.vmx' } };
@@ -287,7 +287,7 @@ describe('what belongs to others', () => {
     await mine.client.runTask('Destroy_Task', vm, {});
   });
 
-  it('includes what hostd recorded of disks, by whatever name', async () => {
+  it('includes hostd’s records of disks, by whatever name', async () => {
     const record = `[datastore1] ${mine.directory}/${mine.directory}.vmdk.caisson-disk`;
     const { fileManager } = mine.client.serviceContent;
     const run = async (operation: string, args: object): Promise<unknown> => {
@@ -308,7 +308,7 @@ describe('what belongs to others', () => {
     await expect(files.put(`${mine.directory}/x.vmdk.caisson-disk/`, '{}')).rejects.toThrow();
   });
 
-  it('includes the machine’s files: what a disk calls its parent is not opened for it', async () => {
+  it('includes the host’s files: a path that a disk names as its parent is not opened', async () => {
     const disk = join(hostd.paths.datastoreDir, mine.store, 'volumes/v/pipe.vmdk');
     const pipe = join(hostd.paths.datastoreDir, mine.store, 'pipe');
     execFileSync('mkfifo', [pipe]);

@@ -1,4 +1,4 @@
-/** What the login of one virtual container host can do to another's, and to the host itself: nothing, nor see any of it. */
+/** The login of one virtual container host can neither see nor change anything of another's, or of the host itself. */
 import { createHash } from 'node:crypto';
 import { readdir, readFile, stat, symlink, unlink } from 'node:fs/promises';
 import { request } from 'node:https';
@@ -17,7 +17,7 @@ let hostd: FakeHostd;
 let admin: VimClient;
 let mine: TestVch;
 let theirs: TestVch;
-/** A machine of the administrator's, in no pool of a host. */
+/** A machine of the administrator, in no host's pool. */
 let adminsVm: ManagedObjectReference;
 
 beforeAll(async () => {
@@ -38,7 +38,7 @@ const as =
   (operation, target, args, options) =>
     client.call(operation as never, target, args as never, options);
 
-/** Calls, and waits for the task where it is one. */
+/** Calls, and waits for the task if there is one. */
 async function attempt(operation: string, target: ManagedObjectReference, args: unknown): Promise<unknown> {
   const call = as(mine.client);
   const result = await call(operation, target, args);
@@ -47,7 +47,7 @@ async function attempt(operation: string, target: ManagedObjectReference, args: 
 const refused = (call: Promise<unknown>): Promise<void> =>
   expect(call).rejects.toMatchObject({ fault: { $type: 'NoPermission' } });
 
-/** All there is but what is the attacker's: files with their content, the inventory as the administrator sees it, users and permissions. */
+/** Everything that is not the attacker's: files, the administrator's view of the inventory, users and permissions. */
 async function everything(): Promise<string[]> {
   const files: string[] = [];
   const walk = async (directory: string): Promise<void> => {
@@ -87,7 +87,7 @@ async function view(client: VimClient): Promise<ManagedObjectReference[]> {
 }
 
 describe('what a user sees', () => {
-  it("is the user's own objects and what they stand on", async () => {
+  it("is the user's own objects and those they depend on", async () => {
     const seen = (await view(mine.client)).map(({ value }) => value).sort();
     expect(seen).toEqual(
       [
@@ -97,7 +97,7 @@ describe('what a user sees', () => {
     );
   });
 
-  it('is nothing of others in lists, searches, events, tasks or sessions', async () => {
+  it('includes nothing of others in lists, searches, events, tasks or sessions', async () => {
     const { searchIndex, eventManager, taskManager, sessionManager } = mine.client.serviceContent;
     const [uuids] = await admin.retrieve([theirs.machine], 'VirtualMachine', ['config.uuid']);
     const call = as(mine.client);
@@ -125,7 +125,7 @@ describe('what a user sees', () => {
       await refused(call('TerminateSession', sessionManager!, { sessionId: [key] }));
   });
 
-  it('does not include machines of others in lists of what is shared', async () => {
+  it('does not include machines of others in lists of shared objects', async () => {
     for (const [type, value, property] of [
       ['HostSystem', 'ha-host', 'vm'],
       ['Datastore', 'datastore1', 'vm'],
@@ -167,7 +167,7 @@ describe('what a user sees', () => {
   });
 });
 
-/** Values for an argument of a type, each of them something of the victim's or of the host's. */
+/** Values for an argument of a type, each belonging to the victim or to the host. */
 function hostile(type: string, array: boolean, depth: number, ref: ManagedObjectReference, text: string): unknown {
   const one = (): unknown => {
     switch (type) {
@@ -202,10 +202,10 @@ function hostile(type: string, array: boolean, depth: number, ref: ManagedObject
 }
 
 describe('what a user can do', () => {
-  /** Ends the session that is used, or waits. */
+  /** Operations that end the session, or wait. */
   const leftOut = new Set(['Logout', 'Login', 'WaitForUpdates', 'WaitForUpdatesEx']);
 
-  it('to objects of others is nothing: every operation on each of them, and with their things as arguments', async () => {
+  it('to objects of others is nothing: every operation is tried on them, and with them as arguments', async () => {
     const call = as(theirs.client);
     const { propertyCollector, viewManager, eventManager, rootFolder } = theirs.client.serviceContent;
     const collector = (await call('CreatePropertyCollector', propertyCollector, {})) as ManagedObjectReference;
@@ -253,7 +253,7 @@ describe('what a user can do', () => {
     const answered = new Set<string>();
     const implemented = new Set((await implementedOperations()).map((pair) => pair.join('.')));
     const faults = new Map<string, number>();
-    /** Things that may be named, for the calls that are refused for what the texts say. */
+    /** Plausible names, for calls that are refused because of their texts. */
     const own = (name: string): ManagedObjectReference =>
       name === 'pool' ? mine.config.resourcePool : name === 'datacenter' ? fixed[2]! : mine.machine;
     const targets = [...others, ...shared, ...fixed, mine.machine];
@@ -286,7 +286,7 @@ describe('what a user can do', () => {
     expect(faults.get('NoPermission')).toBeGreaterThan(800);
     expect([...faults.keys()]).not.toContain('SystemError');
     expect(await everything()).toEqual(before);
-    // What is answered at all are lookups: they find nothing of others, as was seen above.
+    // Only lookups succeed: they find nothing of others, as shown above.
     const harmless =
       /\.(Fetch|Find\w+|Retrieve\w+|Query\w+|Has\w+|Create\w*(View|Collector|Filter)\w*|CreateCollectorForEvents|\w*View\w*|CheckForUpdates|Cancel\w+|CurrentTime|Refresh\w+|Search\w+|ContinueRetrieve\w+)$/;
     expect([...answered].filter((one) => !harmless.test(one))).toEqual([]);
@@ -295,7 +295,7 @@ describe('what a user can do', () => {
     expect(await call('ReadNextEvents', history, { maxCount: 1 })).toHaveLength(1);
   }, 900_000);
 
-  it('to files of others is nothing, whatever way they are named', async () => {
+  it('to files of others is nothing, however they are named', async () => {
     const { fileManager, virtualDiskManager } = mine.client.serviceContent;
     const browser = { type: 'HostDatastoreBrowser', value: 'ha-datastorebrowser' };
     const own = `[datastore1] ${mine.store}/volumes/v/v.vmdk`;
@@ -312,7 +312,7 @@ describe('what a user can do', () => {
       `[datastore1] ${mine.name}`,
       '[datastore1] VIC',
       '[datastore1] ',
-      // The attacker's own machine: what is written there would be its configuration at hostd's next start.
+      // The attacker's own machine: a file written there would be its configuration at hostd's next start.
       `[datastore1] ${mine.directory}/${mine.directory}.vmx`,
       `[datastore1] ${mine.directory}/${mine.directory}.vmx.new`,
       `[datastore1] ${mine.directory}`,
@@ -328,7 +328,7 @@ describe('what a user can do', () => {
       ]) {
         const move = { sourceName, destinationName, force: true };
         await refused(attempt('MoveDatastoreFile_Task', fileManager!, move));
-        // Reading one's own is no crime.
+        // Reading one's own files is allowed.
         if (sourceName === name && name.includes(mine.directory)) continue;
         await refused(attempt('CopyDatastoreFile_Task', fileManager!, move));
         await refused(
@@ -348,7 +348,7 @@ describe('what a user can do', () => {
     expect(await everything()).toEqual(before);
   });
 
-  it('over /folder to files of others is nothing, with a session or a password', async () => {
+  it('to files of others over /folder is nothing, with a session or a password', async () => {
     const { user, password } = mine.config.target;
     const basic = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
     const send = (method: string, path: string): Promise<number> =>
@@ -380,7 +380,7 @@ describe('what a user can do', () => {
     expect(await send('PUT', `${mine.store}/new`)).toBe(201);
     expect(await send('GET', `${mine.store}/new`)).toBe(200);
     expect(await everything()).toEqual(before);
-    // A link in one's own directory is no way into another's.
+    // A link in one's own directory does not lead into another's.
     const link = join(hostd.paths.datastoreDir, mine.store, 'link');
     await symlink(join(hostd.paths.datastoreDir, theirs.store), link);
     expect(await send('GET', `${mine.store}/link/secret`)).not.toBe(200);
@@ -388,13 +388,13 @@ describe('what a user can do', () => {
     await unlink(link);
   });
 
-  it('with machines is limited to making them of their own parts', async () => {
+  it('with machines is limited to building them from the user’s own parts', async () => {
     const { folder, resourcePool: pool, channelDir } = mine.config;
     const theirDisk = `[datastore1] ${theirs.store}/volumes/v/v.vmdk`;
     const theirSocket = `unix://${theirs.config.channelDir}/x.sock`;
     const before = await everything();
     let number = 0;
-    /** A machine that is right but for what `change` does to the text of its specification. */
+    /** A valid machine, except for what `change` does to the text of its specification. */
     const make = (change: (text: string) => string, placement = pool): Promise<unknown> => {
       const spec = JSON.stringify(machineSpec(mine, `attacker-new${number++}`));
       const changed = change(spec);
@@ -436,7 +436,7 @@ describe('what a user can do', () => {
         text.replace(/\[datastore1\] attacker-new\d+\/attacker-new\d+.vmx/, `[datastore1] ${mine.store}/own.vmx`),
     ];
     for (const attack of attacks) await refused(make(attack));
-    // Networks of others are not there.
+    // Networks of others do not exist for the user.
     for (const network of ['theirs-bridge', 'VM Network'])
       await expect(make((text) => text.replace('mine-bridge', network))).rejects.toMatchObject({
         fault: { $type: 'InvalidDeviceBacking' },
@@ -449,7 +449,7 @@ describe('what a user can do', () => {
       [`[datastore1] ${mine.directory}/${mine.directory}.vmx`, undefined],
     ])
       await refused(attempt('RegisterVM_Task', folder, { path, name: 'x', asTemplate: false, pool: placement }));
-    // The same by changing a machine that there is.
+    // The same by changing an existing machine.
     const spec = (deviceChange: unknown[], extraConfig: unknown[] = []): Promise<unknown> =>
       attempt('ReconfigVM_Task', mine.machine, { spec: { deviceChange, extraConfig } });
     const whole = machineSpec(mine, 'attacker-x') as {
@@ -493,7 +493,7 @@ describe('what a user can do', () => {
     await mine.client.runTask('Destroy_Task', vm, {});
   });
 
-  it('includes all that a host needs for its own machines and files', async () => {
+  it('includes everything that a host needs for its own machines and files', async () => {
     const vm = await makeMachine(mine, 'attacker-good');
     const [secret] = await mine.client.retrieve([vm], 'VirtualMachine', ['config.extraConfig', 'config.hardware']);
     expect(JSON.stringify(secret)).toContain('attacker-good.vmdk');
@@ -516,7 +516,7 @@ describe('what a user can do', () => {
 });
 
 describe('the login itself', () => {
-  it("is kept as a hash in a file of root's, and shown nowhere", async () => {
+  it('is stored as a hash in a root-owned file, and shown nowhere', async () => {
     const { password, user } = mine.config.target;
     expect(user).toBe(`vch-${mine.id.slice(0, 16)}`);
     const file = await readFile(hostd.paths.accessFile, 'utf8');
@@ -539,7 +539,7 @@ describe('the login itself', () => {
     expect((await stat(holders[0]!)).mode & 0o777).toBe(0o600);
   });
 
-  it('works after hostd was restarted, and not with a wrong password', async () => {
+  it('works after a restart of hostd, but not with a wrong password', async () => {
     await hostd.restart();
     const again = await VimClient.connect(mine.config.target);
     expect((await view(again)).map(({ value }) => value)).toContain(mine.machine.value);
@@ -549,7 +549,7 @@ describe('the login itself', () => {
       await expect(VimClient.connect({ ...mine.config.target, password })).rejects.toThrow(/incorrect/);
   });
 
-  it('is made for a host from an earlier version, and removed with the host', async () => {
+  it('is created for a host of an earlier version, and removed with the host', async () => {
     admin = await VimClient.connect(hostd);
     const old = await makeVch(hostd, admin, 'old', 'attacker');
     await old.client.close();
@@ -575,12 +575,12 @@ describe('the login itself', () => {
     await client.close();
     await expect(VimClient.connect(config.target)).rejects.toThrow(/incorrect/);
     expect(await readFile(hostd.paths.accessFile, 'utf8')).not.toContain(config.target.user);
-    // Roles stay while another host has them, and go with the last one.
+    // Roles stay while another host uses them, and are removed with the last one.
     expect(await readFile(hostd.paths.accessFile, 'utf8')).toContain('caisson-vch-folder');
     for (const vch of [mine, theirs]) await deleteVch(admin, vch, { force: true }, () => undefined);
     const kept = JSON.parse(await readFile(hostd.paths.accessFile, 'utf8')) as object;
     expect(kept).toMatchObject({ users: [], roles: [], permissions: [] });
-    // One that is not made whole leaves none either.
+    // A host whose creation fails leaves none either.
     const before = await view(admin);
     hostd.runtime.powerOn = () => Promise.reject(new Error('it cannot be started'));
     await expect(makeVch(hostd, admin, 'half', 'half')).rejects.toThrow('it cannot be started');

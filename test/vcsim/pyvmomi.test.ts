@@ -1,4 +1,4 @@
-/** hostd read whole by pyVmomi: as Debian's reads properties, and as the newer ones do. */
+/** hostd read completely by pyVmomi, the way Debian's version reads properties and the way newer ones do. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -32,7 +32,7 @@ afterAll(async () => {
 
 async function walk(way: 'collector' | 'fetch'): Promise<Walk> {
   const { hostname, port } = new URL(hostd.url);
-  // Debian's own Python: the packages are its.
+  // Debian's own Python, which has the packages.
   const args = [PROGRAM, hostname, port, hostd.user, hostd.password, way];
   const { stdout } = await promisify(execFile)('/usr/bin/python3', args, { maxBuffer: 16 * 1024 * 1024 });
   return JSON.parse(stdout) as Walk;

@@ -1,4 +1,4 @@
-/** What hostd says of each object has the shape that another implementation of vSphere gives it: govmomi reads both. */
+/** hostd's objects have the same shape as those of another vSphere implementation; govmomi reads both. */
 import { expect, it } from 'vitest';
 import { VimClient } from '../../src/vim25/index.js';
 import { startFakeHostd } from '../support/fake-hostd.js';
@@ -7,7 +7,7 @@ import { createVm } from '../support/inventory.js';
 import { flaws, shapes } from '../support/shapes.js';
 import { startVcsim } from '../support/vcsim.js';
 
-/** Managers and parts of a machine that hostd has none of: a later version's, or nothing here to speak of. */
+/** Managers and parts of a machine that hostd lacks: of later versions, or without relevance here. */
 const NOT_HERE: [type: string, paths: RegExp, reason: string][] = [
   [
     'ServiceInstance',

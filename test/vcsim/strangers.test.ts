@@ -1,4 +1,4 @@
-/** What somebody without a login can do to hostd: next to nothing, at next to no cost. */
+/** Somebody without a login can do next to nothing to hostd, and costs it next to nothing. */
 import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -50,7 +50,7 @@ async function events(type: string): Promise<{ userName: string; fullFormattedMe
   return (await client.call('QueryEvents', eventManager, { filter: { eventTypeId: [type] } })) as never;
 }
 
-test('neither a large message nor one with many elements is read', async () => {
+test('neither a large message nor one with many elements is parsed', async () => {
   const { text } = await send(login('a'.repeat(100_000)));
   expect(text).toContain('The request is too large');
   expect((await send(login('x').replace('</Login>', `${'<a/>'.repeat(2000)}</Login>`))).text).toContain(
@@ -58,7 +58,7 @@ test('neither a large message nor one with many elements is read', async () => {
   );
 });
 
-test('those who are logged in send as much as before', async () => {
+test('clients that are logged in may send as much as before', async () => {
   const paths = Array.from({ length: 5000 }, () => 'name');
   const folder = { type: 'Folder', value: 'ha-folder-root' };
   const specSet = [{ propSet: [{ type: 'Folder', pathSet: paths }], objectSet: [{ obj: folder }] }];
@@ -67,7 +67,7 @@ test('those who are logged in send as much as before', async () => {
   expect(answer).toHaveLength(1);
 });
 
-test('failed logins are answered one after the other, whatever the way in; a correct one is not held up', async () => {
+test('failed logins are answered one at a time, however they come in; a correct one is not held up', async () => {
   const answered: number[] = [];
   const started = performance.now();
   const attempts = [
@@ -83,7 +83,7 @@ test('failed logins are answered one after the other, whatever the way in; a cor
   expect(answered.length).toBeLessThan(8);
   await right.close();
   expect(await Promise.all(attempts)).toEqual([500, 500, 500, 500, 401, 401, 401, 401]);
-  // Eight times the time that one failure takes: a busy machine makes it longer only.
+  // Eight times the time of one failure: a busy machine only makes it longer.
   expect(Math.max(...answered)).toBeGreaterThan(8 * 290);
 });
 
@@ -92,7 +92,7 @@ test('too many at once are turned away', async () => {
   expect(attempts.filter(({ text }) => text.includes('Too many logins have failed lately')).length).toBeGreaterThan(0);
 });
 
-test('nothing that a stranger sends is kept, and little is revealed', async () => {
+test('nothing that a stranger sends is stored, and little is revealed', async () => {
   await send(login('a-name-to-be-found'));
   const told = await events('BadUsernameSessionEvent');
   expect(told.length).toBeGreaterThan(0);
@@ -100,7 +100,7 @@ test('nothing that a stranger sends is kept, and little is revealed', async () =
   expect(JSON.stringify(told)).not.toMatch(/a-name-to-be-found|stranger/);
 });
 
-test('a client that is not logged in logs out without a trace', async () => {
+test('a logout without a login has no effect', async () => {
   const before = (await events('UserLogoutSessionEvent')).length;
   await send('<Logout xmlns="urn:vim25"><_this type="SessionManager">ha-sessionmgr</_this></Logout>');
   await sleep(50);

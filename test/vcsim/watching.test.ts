@@ -1,4 +1,4 @@
-/** Watching a simulator: properties and events, through lost sessions and other clients' doings. */
+/** Watching a simulator: properties and events, through lost sessions and changes by other clients. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PropertyWatcher, readEvents, VimClient } from '../../src/vim25/index.js';
@@ -21,7 +21,7 @@ describe.each(['vpx', 'esx'] as const)('watching the %s model', (model) => {
     await vcsim?.stop();
   });
 
-  it('keeps a picture of all VMs: new ones, changes, removed ones', async () => {
+  it('tracks all VMs: new ones, changes, removed ones', async () => {
     const told: string[] = [];
     const paths = ['name', 'runtime.powerState'];
     const watcher = new PropertyWatcher(client, client.serviceContent.rootFolder, 'VirtualMachine', paths, {
@@ -50,7 +50,7 @@ describe.each(['vpx', 'esx'] as const)('watching the %s model', (model) => {
     }
   });
 
-  it('starts over when the session was lost, and tells only the differences', async () => {
+  it('starts over when the session was lost, and reports only the differences', async () => {
     const own = await VimClient.connect(vcsim);
     const told: string[] = [];
     const doomed = await createVm(other, 'doomed');
@@ -64,7 +64,7 @@ describe.each(['vpx', 'esx'] as const)('watching the %s model', (model) => {
       await dropSession(own, other);
       await other.runTask('Destroy_Task', doomed, {});
       const vm = await createVm(other, 'meanwhile');
-      // The next answer or call tells the watcher; vcsim's open wait knows nothing of the lost session.
+      // The watcher notices at the next answer or call; vcsim's open wait does not notice the lost session.
       await expect.poll(() => told).toEqual(expect.arrayContaining([`left ${doomed.value}`, 'meanwhile']));
       expect(new Set(told)).toEqual(new Set([`left ${doomed.value}`, 'meanwhile']));
       await other.runTask('Destroy_Task', vm, {});
@@ -121,7 +121,7 @@ describe.each(['vpx', 'esx'] as const)('watching the %s model', (model) => {
     }
   });
 
-  it('leaves nothing running when it ends', async () => {
+  it('leaves nothing running when it stops', async () => {
     const own = await VimClient.connect(vcsim);
     const watcher = new PropertyWatcher(own, own.serviceContent.rootFolder, 'VirtualMachine', ['name'], {
       changed: () => undefined,

@@ -1,4 +1,4 @@
-/** VMs that go on from a boot snapshot: as fast, as different from each other, and as separate as they must be. */
+/** VMs resumed from a boot snapshot: fast, different from each other, and isolated as they must be. */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -27,7 +27,7 @@ let cache: string;
 
 beforeAll(async () => {
   await prepareBootImage({ strict: true });
-  // Snapshots of its own: those of a running engine are none of a test's business.
+  // Its own snapshots: a test must not touch those of a running engine.
   cache = await mkdtemp(join(tmpdir(), 'caisson-snapshots-'));
   lab = await VmLab.open(cache);
 });
@@ -38,14 +38,14 @@ afterAll(async () => {
 });
 
 const snapshots = (): string[] => readdirSync(cache).filter((name) => /^[0-9a-f]{32}$/.test(name));
-/** All that says whether a snapshot's memory was changed. */
+/** Everything that shows whether a snapshot's memory was changed. */
 function memoryOf(name: string): string {
   const path = join(cache, name, 'memory');
   const { size, blocks, mtimeMs } = statSync(path);
   return `${size} ${blocks} ${mtimeMs} ${createHash('sha256').update(readFileSync(path)).digest('hex')}`;
 }
 
-/** Changes one byte, and nothing that stat tells. */
+/** Changes one byte, but nothing that stat shows. */
 function changeByte(path: string, at = 0x100_0000): void {
   const { mtime } = statSync(path);
   const file = openSync(path, 'r+');
@@ -57,8 +57,8 @@ function changeByte(path: string, at = 0x100_0000): void {
 }
 
 /**
- * Runs a script in a VM of its own; gives what it printed, and by how many ms its process began, by its own clock, before it was asked for
- * or after that was heard of.
+ * Runs a script in a new VM. @returns its output, and by how many ms its process began, by its own clock, before it was
+ * requested or after its start was reported
  */
 async function clone(script: string): Promise<{ printed: string; clockMs: number }> {
   const guest = await lab.define({ script });
@@ -79,13 +79,13 @@ async function clone(script: string): Promise<{ printed: string; clockMs: number
 }
 
 describe('boot snapshots', () => {
-  it('are made of the first VM’s shape, and serve the next', async () => {
+  it('are made in the first VM’s shape, and used for the next', async () => {
     await clone('true');
     await until(async () => snapshots().length === 1, 'a snapshot was made');
     const [name] = snapshots();
     const memory = memoryOf(name!);
     const { printed } = await clone('cat /proc/cmdline');
-    // The command line of the VM that the snapshot was made of.
+    // The command line of the VM that the snapshot was made from.
     expect(printed).toContain('caisson.rehearse');
     expect(memoryOf(name!)).toBe(memory);
   });
@@ -112,7 +112,7 @@ describe('boot snapshots', () => {
     expect(Math.max(...clocks)).toBeLessThan(50);
   }, 900_000);
 
-  it('are not changed by VMs that free memory, which the machine gets back', async () => {
+  it('are not changed by VMs that free memory, which the host gets back', async () => {
     const [name] = snapshots();
     const memory = memoryOf(name!);
     const guest = await lab.define({
@@ -129,11 +129,11 @@ describe('boot snapshots', () => {
     expect(memoryOf(name!)).toBe(memory);
   });
 
-  it('stay when QEMU refuses a disk of a VM, or is ended', async () => {
+  it('stay when QEMU refuses a VM’s disk, or is killed', async () => {
     const [name] = snapshots();
     const bad = await lab.define({ script: 'true' });
     const disk = openSync(bad.definition.disks[0]!.path, 'r+');
-    // Where grains begin: far beyond the file's end. Hostd has no use for that, and QEMU looks.
+    // The offset of the grains, set far beyond the file's end. Hostd does not use it, but QEMU checks it.
     const offset = Buffer.alloc(8);
     offset.writeBigUInt64LE(2n ** 30n);
     writeSync(disk, offset, 0, 8, 64);
@@ -160,7 +160,7 @@ describe('boot snapshots', () => {
     expect((await clone('cat /proc/cmdline')).printed).toContain('caisson.rehearse');
   });
 
-  /** As if the snapshot had been made so. */
+  /** As if the snapshot had been made that way. */
   async function record(path: string): Promise<void> {
     const files = await SnapshotFiles.open(path);
     const info = join(path, 'info.json');
@@ -180,7 +180,7 @@ describe('boot snapshots', () => {
         await record(path);
       },
     ],
-  ])('%s are thrown away, and the VM is booted', async (_what, damage) => {
+  ])('%s are discarded, and the VM is booted', async (_what, damage) => {
     await until(async () => snapshots().length === 1, 'there is a snapshot');
     await damage(join(cache, snapshots()[0]!));
     await lab.restart();

@@ -33,7 +33,7 @@ async function newEndpoint(): Promise<void> {
   await endpoint.listen();
 }
 
-/** Resolves when output has arrived: now the guest has a reader, who may leave. */
+/** Resolves when output has arrived: now the guest has a reader, which may leave. */
 async function expectOutput(): Promise<void> {
   const output = endpoint.attach(0);
   let printed = '';
@@ -44,9 +44,9 @@ async function expectOutput(): Promise<void> {
   expect(printed).toContain('on and on\n');
 }
 
-// How long after the VM resumes an endpoint is there again, in ms; negative: before it. A VM tries to connect every second.
+// When a new endpoint appears, in ms after the VM resumes (negative: before). A VM tries to connect every second.
 for (const absent of [-1500, -1, 0, 20, 200, 600]) {
-  it(`is made again with an endpoint that came ${absent} ms after a suspended VM went on`, async () => {
+  it(`reconnects to an endpoint that appears ${absent} ms after a suspended VM resumes`, async () => {
     await expectOutput();
     const reader = endpoint.attach(0);
     reader.resume();

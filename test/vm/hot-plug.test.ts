@@ -1,4 +1,4 @@
-/** Network cards and disks that a running VM gets and loses by ReconfigVM_Task, as its guest, the switch and a restarted hostd see them. */
+/** Hot-plugging network cards and disks by ReconfigVM_Task, as seen by the guest, the switch and a restarted hostd. */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { place } from '../support/inventory.js';
 import { type LabGuest, PORT_GROUP, until, VmLab } from '../support/vm-lab.js';
 
 const OTHER = 'lab other';
-/** What the guest sees, again and again: interfaces with their addresses, disks with their serial numbers. */
+/** Prints what the guest sees, in a loop: interfaces with their addresses, disks with their serial numbers. */
 const LOOK = `n=0; while :; do n=$((n+1)); s="";
 for i in /sys/class/net/eth*; do [ -e $i ] && s="$s \${i##*/}=$(cat $i/address)"; done;
 for d in /sys/block/vd*; do [ -e $d ] && s="$s $(cat $d/serial):$(cat $d/size)"; done;
@@ -30,7 +30,7 @@ async function start(): Promise<void> {
   client = await VimClient.connect(hostd);
 }
 
-/** Stops hostd, with which VMs go on, and starts another one on the same directory. */
+/** Stops hostd, while VMs keep running, and starts another one on the same directory. */
 async function restart(): Promise<void> {
   await client.close();
   await hostd.close();
@@ -156,7 +156,7 @@ const rules = (): string =>
 
 const MAC = '00:50:56:00:12:34';
 
-it('a running VM gets a card and a disk, which its guest sees and the switch checks, keeps them over a restart of hostd, and loses them', async () => {
+it('a running VM gets a card and a disk, keeps them over a restart of hostd, and loses them again', async () => {
   await seen(/eth0=.* scsi0:0:/);
   await reconfigure(
     [card('add', -10, OTHER, MAC), disk('add', 1, 'hot/more.vmdk', { fileOperation: 'create' })],
@@ -173,7 +173,7 @@ it('a running VM gets a card and a disk, which its guest sees and the switch che
   await seen(/eth1=.* scsi0:1:/);
   expect(rules()).toMatch(/"t\d+n1" \. 10\.9\.8\.7/);
 
-  // The disk's file goes with it.
+  // The disk's file is removed with it.
   await reconfigure([card('remove', 4001), disk('remove', 1, 'hot/more.vmdk', { fileOperation: 'destroy' })]);
   await seen(/eth0=/, /eth1|scsi0:1/);
   expect(taps().some((name) => name.endsWith('n1'))).toBe(false);
@@ -181,7 +181,7 @@ it('a running VM gets a card and a disk, which its guest sees and the switch che
   await until(() => !/"t\d+n1"/.test(rules()), 'the switch forgets the card');
 });
 
-it('a card that it was started with goes too, and comes back at its place; also when an earlier one is gone', async () => {
+it('a card from the start can be removed and returns to its place, even if an earlier card is gone', async () => {
   await reconfigure([card('add', -10, OTHER)]);
   await seen(/eth1=/);
   await reconfigure([card('remove', 4000)]);
@@ -194,13 +194,13 @@ it('a card that it was started with goes too, and comes back at its place; also 
   await seen(/eth0=/, /eth1=/);
 });
 
-it('what cannot be done is refused with a fault, and leaves nothing', async () => {
+it('an impossible change is refused with a fault, and leaves nothing behind', async () => {
   const before = taps();
   await expect(reconfigure([card('remove', 4007)])).rejects.toMatchObject({ fault: { $type: 'DeviceNotFound' } });
   await expect(reconfigure([disk('add', 1, 'hot/nosuch.vmdk')])).rejects.toMatchObject({
     fault: { $type: 'FileNotFound' },
   });
-  // All or nothing: the card was in by then.
+  // All or nothing: the card had been plugged in by then.
   await expect(reconfigure([card('add'), disk('add', 1, 'hot/hot.vmx')])).rejects.toMatchObject({
     fault: { $type: 'InvalidDeviceBacking' },
   });

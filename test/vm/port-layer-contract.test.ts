@@ -1,4 +1,4 @@
-/** The port layer keeps to the contract over a host with real VMs. */
+/** The port layer fulfils the contract over a host with real VMs. */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** VMs as QEMU processes: real ones, with the real boot image. */
+/** Real VMs as QEMU processes, with the real boot image. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
@@ -33,7 +33,7 @@ const runFiles = (): string[] =>
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}/exe`);
 
 describe('a VM', () => {
-  it('boots, asks for its program, tells its status and powers off by itself', async () => {
+  it('boots, asks for its program, reports its status and powers off by itself', async () => {
     const guest = await lab.define({ script: 'echo hello; exit 3' });
     const began = Date.now();
     const vm = await lab.powerOn(guest);
@@ -58,7 +58,7 @@ describe('a VM', () => {
     execFileSync('qemu-img', ['check', '-q', guest.definition.disks[0]!.path]);
   });
 
-  it('runs without rights, under a seccomp filter, in the switch alone', async () => {
+  it('runs without privileges, under a seccomp filter, in the switch’s network namespace', async () => {
     const guest = await lab.define({ script: 'sleep 100', address: '10.9.0.9/24' });
     const { pid, usage } = await lab.powerOn(guest).then((vm) => ({ pid: vm.pid, usage: () => vm.usage() }));
     await until(() => guest.status.startsWith('started'), 'it has started');
@@ -73,7 +73,7 @@ describe('a VM', () => {
     expect(cpuSeconds).toBeGreaterThan(0.2);
   });
 
-  it('powers off hard, also twice, and leaves nothing', async () => {
+  it('powers off hard, also twice, and leaves nothing behind', async () => {
     const guest = await lab.define({ script: 'trap "" TERM; sleep 100', address: '10.9.0.8/24' });
     const vm = await lab.powerOn(guest);
     await until(() => guest.status.startsWith('started'), 'it has started');
@@ -106,7 +106,7 @@ describe('a VM', () => {
     expect(await guest.exit()).toEqual({ reason: 'guestReset' });
   });
 
-  it('crashes when its process is killed, and says so', async () => {
+  it('counts as crashed when its process is killed', async () => {
     const guest = await lab.define({ script: 'sleep 100' });
     const vm = await lab.powerOn(guest);
     process.kill(vm.pid, 'SIGKILL');
@@ -115,7 +115,7 @@ describe('a VM', () => {
     expect(runFiles().filter((name) => name.startsWith(`${guest.definition.moid}.`))).toEqual([]);
   });
 
-  it('whose kernel panics has crashed and is not taken for one that reboots', async () => {
+  it('whose kernel panics counts as crashed, not as rebooting', async () => {
     const guest = await lab.define({ script: 'sleep 100' });
     const { paths, runtime } = lab;
     const initramfs = join(guest.definition.directory, 'empty.cpio');
@@ -134,7 +134,7 @@ describe('a VM', () => {
     expect(isAlive(vm.pid)).toBe(false);
   });
 
-  it('stands still while it is suspended', async () => {
+  it('is stopped while it is suspended', async () => {
     const guest = await lab.define({ script: 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done' });
     const vm = await lab.powerOn(guest);
     await guest.printed(/\n3\n/);
@@ -168,7 +168,7 @@ describe('two VMs', () => {
 });
 
 describe('memory', () => {
-  it('of a generous VM is taken when touched and given back when freed', async () => {
+  it('of a large VM is taken when touched and given back when freed', async () => {
     const guest = await lab.define({
       script:
         'echo ready; sleep 1; dd if=/dev/zero of=/dev/shm/big bs=1M count=500 2>/dev/null; echo full; sleep 2; rm /dev/shm/big; echo freed; sleep 100',
@@ -203,7 +203,7 @@ describe('hostd, restarted,', () => {
     await guest.printed(/up/);
     const found = await lab.adoptAfterRestart(vm, guest);
     expect(found?.pid).toBe(vm.pid);
-    // The kernel tells it by hundredths of seconds since the boot.
+    // The kernel gives it in hundredths of a second since the boot.
     expect(found!.startedAt.getTime()).toBeGreaterThan(asked - 1000);
     expect(found!.startedAt.getTime()).toBeLessThan(poweredOn + 1000);
     await found!.shutdownGuest();
@@ -222,7 +222,7 @@ describe('hostd, restarted,', () => {
     expect(isAlive(vm.pid)).toBe(false);
   });
 
-  it('cleans up after one that died meanwhile, which can be started again', async () => {
+  it('cleans up after a VM that died meanwhile, which can be started again', async () => {
     const guest = await lab.define({ script: 'sleep 100', address: '10.9.0.5/24' });
     const vm = await lab.powerOn(guest);
     vm.release();
@@ -237,7 +237,7 @@ describe('hostd, restarted,', () => {
 });
 
 describe('a VM that cannot start', () => {
-  it('leaves nothing behind and says what QEMU said', async () => {
+  it('leaves nothing behind and reports QEMU’s message', async () => {
     const guest = await lab.define({ script: 'true', address: '10.9.0.6/24' });
     const before = { taps: taps(), files: runFiles() };
     const damaged = { ...guest.definition, disks: [{ bus: 0, unit: 0, path: '/etc/hostname', readOnly: true }] };
@@ -248,7 +248,7 @@ describe('a VM that cannot start', () => {
     expect(guest.exits).toEqual([]);
   });
 
-  it('is cancelled', async () => {
+  it('can be cancelled', async () => {
     const guest = await lab.define({ script: 'true', address: '10.9.0.7/24' });
     const before = { taps: taps(), files: runFiles() };
     const starting = lab.runtime.powerOn(guest.definition, guest, AbortSignal.abort());
@@ -256,7 +256,7 @@ describe('a VM that cannot start', () => {
     expect({ taps: taps(), files: runFiles() }).toEqual(before);
   });
 
-  it('is refused before anything is made when the machine cannot carry it', async () => {
+  it('is refused before anything is created when the host lacks the resources', async () => {
     const guest = await lab.define({ script: 'true', memoryMiB: 16 * 1024 * 1024 });
     await expect(lab.powerOn(guest)).rejects.toSatisfy((error) => isKind(error, 'insufficientResources'));
     expect(existsSync(join(guest.definition.directory, 'qemu.log'))).toBe(false);

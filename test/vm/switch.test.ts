@@ -19,7 +19,7 @@ const card = (index: number, mac: string, addresses?: string[]): RuntimeNic => (
 const sets = (): string => run('nft', 'list', 'table', 'bridge', 'caisson');
 const link = (name: string) =>
   (JSON.parse(run('ip', '-d', '-json', 'link', 'show', name)) as Record<string, unknown>[])[0]!;
-/** How a bridge treats it. */
+/** The bridge's settings for it. */
 const treatment = (name: string) =>
   (link(name).linkinfo as { info_slave_data: Record<string, unknown> }).info_slave_data;
 
@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => network.remove());
 
 describe('the virtual switch, as ip, bridge and nft see it', () => {
-  it('plugs a card in, whether a VM of the warm pool had it or none', async () => {
+  it('plugs a card in, whether it comes from the warm pool or is new', async () => {
     const endpoint = [card(0, '00:50:56:00:00:01', ['172.16.0.1'])];
     await network.connectEndpoint('vm-1', endpoint);
     await network.plug('vm-2', [card(0, '00:50:56:00:00:02', ['172.16.0.2', 'fd00::2'])]);
@@ -55,7 +55,7 @@ describe('the virtual switch, as ip, bridge and nft see it', () => {
       expect(known).toContain(line);
   });
 
-  it('says from where each may send as nft would', async () => {
+  it('writes the allowed senders exactly as nft would', async () => {
     const before = sets();
     for (const element of [
       '"t2n0" . 00:50:56:00:00:02',
@@ -64,7 +64,7 @@ describe('the virtual switch, as ip, bridge and nft see it', () => {
       '"t3n0" . fe80::250:56ff:fe00:3',
     ])
       expect(before).toContain(element);
-    // What nft itself adds is there already: the elements are the same to the bit.
+    // What nft adds already exists: the elements are identical.
     run(
       'nft',
       'add element bridge caisson macs { "t2n0" . 00:50:56:00:00:02 }; ' +
@@ -81,7 +81,7 @@ describe('the virtual switch, as ip, bridge and nft see it', () => {
     expect(treatment('t2n0')).toMatchObject({ learning: true, flood: true });
   });
 
-  it('plugs a card in where something of an earlier host is in the way, and leaves nothing', async () => {
+  it('plugs a card in despite leftovers of an earlier host, and leaves nothing behind', async () => {
     run('ip', 'tuntap', 'add', 'dev', 't4n0', 'mode', 'tap');
     await network.plug('vm-4', [card(0, '00:50:56:00:00:04', ['172.16.0.4'])]);
     expect(link('t4n0')).toHaveProperty('master');

@@ -1,6 +1,7 @@
 /**
- * A virtual container host with two networks, and containers on both: real VMs, the real port layer, and then the real endpoint, which
- * finds the containers and is their gateway. No Docker call asks for a second network yet, so the containers are made without the API.
+ * A virtual container host with two networks, and containers on both: real VMs and the real port layer, then the real
+ * endpoint, which finds the containers and is their gateway. No Docker call can ask for a second network yet, so the
+ * containers are created without the API.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync } from 'node:fs';
@@ -49,7 +50,7 @@ beforeAll(async () => {
     },
     () => undefined,
   );
-  // This process takes its place for a while.
+  // This process replaces it for a while.
   await powerOffVch(client, vch);
   portLayer = await openPortLayer(vch.config);
   const tar = Readable.from([await busyboxTar()], { objectMode: false });
@@ -63,7 +64,7 @@ afterAll(async () => {
   expectNoneRefused(refused);
 });
 
-/** Makes a container and starts it. @returns its id */
+/** Creates and starts a container. @returns its id */
 async function run(name: string, networks: string[], script: string, annotations = {}): Promise<string> {
   const spec: ContainerSpec = {
     version: 1,
@@ -117,7 +118,7 @@ async function printed(id: string, wanted: RegExp): Promise<string> {
   return output;
 }
 
-it('a container on two networks has a card and an address on each, and both work; so do the gateway and published ports', async () => {
+it('a container on two networks has a working card on each; the gateway and published ports work too', async () => {
   const port = await freePort();
   const published = [{ id: 1, containerPort: 80, protocol: 'tcp', hostIp: '127.0.0.1', hostPort: port }];
   const serve = 'mkdir /www; echo it works > /www/index.html; exec httpd -f -p 80 -h /www';
@@ -156,7 +157,7 @@ it('a container on two networks has a card and an address on each, and both work
   const cards = execFileSync('ip', ['-n', namespace!, '-o', '-4', 'address'], { encoding: 'utf8' });
   expect(cards).toMatch(/eth0 +inet 172\.16\.0\.1\/16/);
   expect(cards).toMatch(/eth1 +inet 10\.77\.0\.1\/24/);
-  // Published on its first network, which is not the host's first.
+  // Published on the container's first network, which is not the host's first.
   await expect
     .poll(() =>
       fetch(`http://127.0.0.1:${port}/`).then(

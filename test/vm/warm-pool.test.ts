@@ -1,4 +1,4 @@
-/** VMs that wait in the warm pool and become others: the same as those that are booted, as separate, and never left behind. */
+/** VMs from the warm pool: the same as booted ones, isolated in the same way, and never left behind. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -18,7 +18,7 @@ beforeAll(async () => {
   await prepareBootImage({ strict: true });
   cache = await mkdtemp(join(tmpdir(), 'caisson-pool-'));
   lab = await VmLab.open(cache, SIZE);
-  // The first of a shape is booted, and leaves a snapshot from which the pool is filled.
+  // The first VM of a shape is booted, and leaves a snapshot from which the pool is filled.
   await (await run('true', '10.9.0.2/24')).exit();
   await full();
 });
@@ -28,7 +28,7 @@ afterAll(async () => {
   await rm(cache, { recursive: true, force: true });
 });
 
-/** Process ids of the spare VMs and of those that came from the pool. */
+/** Process ids of the spare VMs and of VMs taken from the pool. */
 function fromPool(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -45,14 +45,14 @@ function fromPool(): number[] {
 
 const spareLogs = (): string[] => readdirSync(join(lab.paths.stateDir, 'pool')).filter((name) => name.endsWith('.log'));
 
-/** Guests of the pool's shape, all of one size and with one card. */
+/** Guests of the pool's shape: one size, one card. */
 async function run(script: string, address = '10.9.0.3/24'): Promise<LabGuest> {
   const guest = await lab.define({ script, address });
   await lab.powerOn(guest);
   return guest;
 }
 
-/** Until the pool is full and at rest: a spare VM that waits uses next to nothing. */
+/** Waits until the pool is full and idle: a waiting spare VM uses next to nothing. */
 async function full(): Promise<void> {
   const cpu = (pid: number): number => {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
@@ -114,7 +114,7 @@ describe('a VM from the warm pool', () => {
     expect((await guest.output()).split('\n')).toContain('kept');
   });
 
-  it('has nothing of its rehearsal, and the disk below stays as it is', async () => {
+  it('has nothing left of its rehearsal, and its parent disk is unchanged', async () => {
     await full();
     const base = join(lab.paths.datastoreDir, 'base', 'base.vmdk');
     const before = statSync(base).mtimeMs;
@@ -126,7 +126,7 @@ describe('a VM from the warm pool', () => {
     expect(statSync(base).mtimeMs).toBe(before);
   });
 
-  it('runs without rights as a user of its own, at normal priority', async () => {
+  it('runs without privileges as its own user, at normal priority', async () => {
     await full();
     const [one, other] = [
       await run('sleep 100', '10.9.0.5/24'),
@@ -150,7 +150,7 @@ describe('a VM from the warm pool', () => {
     expect(one.exits).toEqual([]);
   });
 
-  it('is found again by a hostd that is started anew, which ends those that wait', async () => {
+  it('is found again by a restarted hostd, which kills the waiting ones', async () => {
     await full();
     const guest = await lab.define({
       script: 'trap "exit 4" TERM; echo up; while :; do sleep 0.05; done',
@@ -175,13 +175,13 @@ describe('a VM from the warm pool', () => {
     expect(taps()).not.toContain(`t${guest.definition.moid.slice(3)}n0`);
   });
 
-  it('that does not become the VM is ended, and the VM is started otherwise', async () => {
+  it('that fails to take over is killed, and the VM is started another way', async () => {
     await (await run('true')).exit();
     await full();
     const waiting = fromPool().filter((pid) => !givenProcesses().includes(pid));
     for (const pid of waiting) process.kill(pid, 'SIGSTOP');
     const starting = run('echo lives');
-    // The monitor of one that stands still does not answer; one that is dead is gone.
+    // The monitor of a stopped process does not answer; a dead one is gone.
     await sleep(300);
     for (const pid of waiting) process.kill(pid, 'SIGKILL');
     const guest = await starting;
@@ -191,7 +191,7 @@ describe('a VM from the warm pool', () => {
     await full();
   });
 
-  it(`is like no other, over ${CLONES}`, async () => {
+  it(`is unique among ${CLONES}`, async () => {
     const seen = { random: new Set<string>(), uuid: new Set<string>() };
     const clocks: number[] = [];
     const ahead: number[] = [];
@@ -213,7 +213,7 @@ describe('a VM from the warm pool', () => {
         }
         infoSet(key, value);
       };
-      // It is filled more slowly than it is emptied here.
+      // The pool is filled more slowly than this test empties it.
       if (i % 10 === 0) await full();
       const waiting = new Set(fromPool());
       const asked = Date.now();
@@ -230,13 +230,13 @@ describe('a VM from the warm pool', () => {
     clocks.sort((a, b) => a - b);
     console.log(`${pids.size} of ${CLONES} from the pool; clocks ${clocks[0]} to ${clocks.at(-1)} ms`);
     expect(pids.size).toBeGreaterThanOrEqual(CLONES / 10);
-    // Each began, by its own clock, after it was asked for and before that was heard of.
+    // By its own clock, each began after it was requested and before its start was reported.
     expect([ahead, behind]).toEqual([[], []]);
   }, 900_000);
 });
 
 describe('the warm pool', () => {
-  it('leaves nothing when hostd ends', async () => {
+  it('leaves nothing behind when hostd ends', async () => {
     await full();
     const waiting = fromPool().filter((pid) => !givenProcesses().includes(pid));
     await lab.runtime.close();
@@ -247,7 +247,7 @@ describe('the warm pool', () => {
     await lab.restart();
   });
 
-  it('is filled before a VM is powered on, when hostd is started anew', async () => {
+  it('is filled after a restart of hostd, before any VM is powered on', async () => {
     await full();
     const before = fromPool().filter((pid) => !givenProcesses().includes(pid));
     expect(before).toHaveLength(SIZE);
@@ -256,7 +256,7 @@ describe('the warm pool', () => {
     expect(fromPool().filter((pid) => before.includes(pid))).toEqual([]);
   });
 
-  it('gone without hostd: what an earlier one left is removed', async () => {
+  it('leftovers of a killed hostd’s pool are removed', async () => {
     const stale = join(lab.paths.runDir, 'pool', '700.qmp');
     await writeFile(stale, '');
     execFileSync('ip', [

@@ -64,7 +64,7 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
   'CAP_SETFCAP',
 ];
 
-/** As a mask in which bit n is capability n. @throws invalid for an unknown name */
+/** A mask in which bit n is capability n. @throws invalid for an unknown name */
 export function capabilityBits(names: readonly string[]): bigint {
   return names.reduce((bits, name) => {
     const number = (CAPABILITIES as readonly string[]).indexOf(name);

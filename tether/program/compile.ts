@@ -1,7 +1,7 @@
 /**
- * Compiles what a container VM is to do into a program that PID 1 carries out (`tether/guest/program.c`): u32 version, then
- * steps of u8 operation (`steps.ts`), u32 length, fields. Integers are little-endian; a string is u32 length and UTF-8; a list is u32
- * count and its items.
+ * Compiles what a container VM is to do into a program that PID 1 carries out (`tether/guest/program.c`): u32 version, then steps, each of
+ * u8 operation (`steps.ts`), u32 length and fields. Integers are little-endian; a string is u32 length and UTF-8; a list is u32 count and
+ * its items.
  */
 import { posix } from 'node:path';
 import { invalid } from '../../src/common/errors.js';
@@ -10,7 +10,7 @@ import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
 import type { ProcessSpec, ProgramSpec } from './spec.js';
 import { NO_NEW_PRIVILEGES, PROGRAM_VERSION, ProcessFlag, Step, USUAL_UMASK, VolumeFlag } from './steps.js';
 
-/** Linux resource numbers (asm-generic/resource.h) by their names in `ulimit` options. */
+/** Linux resource numbers (asm-generic/resource.h) by the names that `ulimit` options use. */
 const RESOURCES: Record<string, number> = {
   cpu: 0,
   fsize: 1,
@@ -30,7 +30,7 @@ const RESOURCES: Record<string, number> = {
   rttime: 15,
 };
 
-/** Twice what the kernel takes with its usual stack. Up to here, the guest shows how the kernel refuses a command that is too long. */
+/** Twice what the kernel accepts with its default stack. Up to here, the guest shows how the kernel refuses a command that is too long. */
 const MAX_PROCESS_BYTES = 4 * 1024 * 1024;
 
 /**
@@ -61,7 +61,7 @@ export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: bo
     if (resource === undefined) throw invalid(`unknown ulimit type: ${name}`);
     bytes.u32(resource).u64(limit(soft)).u64(limit(hard));
   }
-  // A tether of an older boot image ignores what follows.
+  // The tether of an older boot image ignores what follows.
   bytes.u8(process.noNewPrivileges === true ? NO_NEW_PRIVILEGES : 0).u32((process.oomScoreAdj ?? 0) >>> 0);
   bytes.u32((process.umask ?? USUAL_UMASK) & 0o777);
   const result = bytes.bytes();
@@ -69,7 +69,7 @@ export function encodeProcess(process: ProcessSpec, options: { identifyOnly?: bo
   return result;
 }
 
-/** The guest's strings end at a zero byte, and the kernel takes no such argument. */
+/** The guest's strings end at a zero byte, and the kernel accepts no such argument either. */
 function hasZero(text: string): boolean {
   return text.includes('\0');
 }
@@ -137,7 +137,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   return program.bytes();
 }
 
-/** Programs find their container's id in `/proc/self/mountinfo`, by the path that these three are bound from: as in Docker. */
+/** As in Docker, programs find their container's id in `/proc/self/mountinfo`, in the path that these three are bound from. */
 const TELLING = ['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'];
 
 function fileSource(containerId: string, path: string, index: number): string {

@@ -1,9 +1,9 @@
 /**
- * What a container VM is asked to do, before it is compiled into a program (`compile.ts`) that PID 1 carries out.
- * Plain data; knows nothing of Docker or vSphere.
+ * What a container VM is to do, before it is compiled into a program (`compile.ts`) that PID 1 carries out. Plain data; knows nothing of
+ * Docker or vSphere.
  */
 
-/** Where a container finds the init that it asked for. */
+/** Where a container that asked for an init finds it. */
 export const INIT_PATH = '/sbin/docker-init';
 
 /** A process to run in the container: its first one, or an exec. */
@@ -12,9 +12,9 @@ export interface ProcessSpec {
   args: string[];
   /** The complete environment, `KEY=value`. The guest adds HOME (from the user's passwd entry) where it is missing. */
   env: string[];
-  /** Working directory, absolute; that of the first process is made if missing. */
+  /** Working directory, absolute. The first process's is made if it is missing. */
   cwd: string;
-  /** `""` (root), `name`, `uid`, `name:group`, `uid:gid`; resolved in the guest from the container's files. */
+  /** `""` (root), `name`, `uid`, `name:group`, `uid:gid`; looked up by the guest in the container's files. */
   user: string;
   /** Extra supplementary groups, names or numbers. */
   additionalGroups: string[];
@@ -23,13 +23,13 @@ export interface ProcessSpec {
   openStdin: boolean;
   terminalSize?: { rows: number; cols: number };
   rlimits: Rlimit[];
-  /** The capabilities it may have, such as `CAP_CHOWN` (`capabilities.ts`); undefined: Docker's default ones. */
+  /** The capabilities it may have, such as `CAP_CHOWN` (`capabilities.ts`); undefined: Docker's defaults. */
   capabilities?: string[];
-  /** It gains no rights by executing a program (prctl PR_SET_NO_NEW_PRIVS). */
+  /** It cannot gain privileges by executing a program (prctl PR_SET_NO_NEW_PRIVS). */
   noNewPrivileges?: boolean;
-  /** -1000 to 1000: how soon it is killed when memory runs out. */
+  /** -1000 to 1000: the higher, the sooner it is killed when memory runs out. */
   oomScoreAdj?: number;
-  /** As of umask(2); undefined: 022. */
+  /** As for umask(2); undefined: 022. */
   umask?: number;
 }
 
@@ -45,7 +45,7 @@ export interface NicSpec {
   /** Index of the VM's network card, 0 first. */
   index: number;
   name: string;
-  /** `xx:xx:xx:xx:xx:xx`. The guest sets it when the card has another one, as after a resume from a snapshot. */
+  /** `xx:xx:xx:xx:xx:xx`. The guest sets it if the card has another one, as it does after a resume from a snapshot. */
   mac: string;
   /** CIDR, e.g. `172.16.0.2/16`. */
   address: string;
@@ -60,7 +60,7 @@ export interface FileSpec {
   mode: number;
 }
 
-/** A filesystem in memory. `flags` as of mount(2), `options` as in its data: `size=1m,mode=700`. */
+/** A filesystem in memory. `flags` as in mount(2), `options` as in its data argument: `size=1m,mode=700`. */
 export interface TmpfsSpec {
   path: string;
   flags: number;
@@ -92,24 +92,24 @@ export interface ProgramSpec {
   rootDisk: DiskRef;
   readOnlyRoot: boolean;
   /**
-   * The container has never run: what Docker's init layer has is made first (`tether/guest/place.c`), unless that was done since the
-   * container was created, at this time in Unix seconds.
+   * The container has never run. The guest first makes what Docker's init layer has (`tether/guest/place.c`), unless that was done since
+   * the container was created, which was at this time in Unix seconds.
    */
   initLayer?: number;
-  /** Bytes that the root filesystem may use; undefined: all of its disk. */
+  /** Bytes that the root filesystem may use; undefined: its whole disk. */
   rootSize?: number;
   /** It has all devices, and /sys is writable. */
   privileged?: boolean;
-  /** The container's own control group is writable for it. */
+  /** The container may write to its own control group. */
   writableCgroups?: boolean;
-  /** Unprivileged users may make user namespaces. */
+  /** Unprivileged users may create user namespaces. */
   userNamespaces?: boolean;
   /** There is an init at {@link INIT_PATH}; `process.args` begins with it. */
   init?: boolean;
   /** Mounted with the volumes, the outer paths first. */
   tmpfs?: TmpfsSpec[];
   volumes?: VolumeSpec[];
-  /** Paths that are hidden, and paths that are read-only. Those that do not exist are skipped. */
+  /** Paths that are hidden, and paths that are read-only. Missing ones are skipped. */
   maskedPaths?: string[];
   readOnlyPaths?: string[];
   nics: NicSpec[];

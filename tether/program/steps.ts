@@ -1,12 +1,12 @@
 /**
- * The numbers of a program's bytes, and their limits. `compile.ts` writes them; the guest has them by `tether/image/c-header.ts`, and
+ * The numbers in a program's bytes, and their limits. `compile.ts` writes them; the guest gets them through `tether/image/c-header.ts`, and
  * refuses a program of another version.
  */
 
-/** Changed only when a boot image could no longer run the programs of containers that exist. */
+/** Changed only when a boot image could no longer run the programs of existing containers. */
 export const PROGRAM_VERSION = 1;
 
-/** What a step does. A number is never used again for something else: programs are kept with their containers. */
+/** What a step does. A number is never reused for something else, because programs are stored with their containers. */
 export const Step = {
   root: 1,
   hostname: 2,
@@ -38,12 +38,12 @@ export const NO_NEW_PRIVILEGES = 1;
 /** Bits of a volume's step: this mount, or its whole disk. */
 export const VolumeFlag = { mountReadOnly: 1, diskReadOnly: 2 } as const;
 
-/** The umask of a process that asks for none, and of one compiled before programs had it. */
+/** The umask of a process that asks for none, or was compiled before programs had it. */
 export const USUAL_UMASK = 0o022;
 /** /dev/shm in bytes, as the guest prepares it. */
 export const USUAL_SHM = 64 << 20;
 
-/** How many of each the guest takes. */
+/** How many of each the guest accepts. */
 export const MAX_LIMITS = 64;
 export const MAX_FILES = 64;
 export const MAX_MOUNTS = 512;

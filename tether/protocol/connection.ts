@@ -50,7 +50,7 @@ interface Events {
   limited: [request: number, problem: string];
   /** The answer to {@link TetherConnection.freeze}: the state, of `Freeze`, and what failed; '' when nothing did. */
   frozen: [request: number, state: number, problem: string];
-  /** The kernel has killed a process of the container because memory ran out; `news`: just now, not before the connection began. */
+  /** The kernel has killed a process of the container because memory ran out. `news`: just now, not before the connection began. */
   oom: [news: boolean];
   /** The guest broke the protocol and was hung up on; `close` follows. `how`: "it sent …". */
   broken: [how: string];
@@ -59,15 +59,15 @@ interface Events {
 
 const MAX_PROBLEM = 512;
 const GRANT = OUTPUT_WINDOW / 8;
-/** The most sessions for which consumed output is added up before the guest is told. */
+/** For how many sessions consumed output is added up at most, before the guest is told. */
 const MAX_OWED = 1024;
-/** The most requests without an answer. */
+/** How many requests may be unanswered. */
 const MAX_ASKED = 256;
-/** The longest process, in bytes, that a tether whose `hello` says version 1 or 2 takes. */
+/** The longest process, in bytes, that a tether accepts whose `hello` says version 1 or 2. */
 const FIRST_LONGEST_PROCESS = 900_000;
-/** A payload of this length is written as it is, instead of being copied behind its head. */
+/** A payload of at least this length is written separately, instead of being copied after its head. */
 const LONG = 4096;
-/** With more bytes waiting for the guest's machine to take them, no input is sent; no requests are; the guest is hung up on. */
+/** Limits for bytes that the guest's machine has not taken yet. Beyond them no input is sent, then no requests, then we hang up. */
 const INPUT_WAITS = 256 * 1024;
 const REQUESTS_WAIT = 8 << 20;
 const MOST_WAITING = 32 << 20;
@@ -81,9 +81,9 @@ export class TetherConnection extends EventEmitter<Events> {
   private readonly parser = new FrameParser();
   private readonly windows = new OutputWindows();
   private readonly stray = new StrayFrames();
-  /** The kernel kills many processes when memory is short. */
+  /** Allows for many: the kernel may kill one process after another when memory is short. */
   private readonly kills = new StrayFrames(10_000, 1000);
-  /** Limits the events about that: a listener needs few of them. */
+  /** Limits the events about those: a listener needs only a few. */
   private readonly toldKills = new StrayFrames(100, 5);
   private readonly inputs = new Map<number, SessionInput>();
   /** Consumed output that the guest has not been told of. */
@@ -92,7 +92,7 @@ export class TetherConnection extends EventEmitter<Events> {
   private pings = 0;
   /** Offset of the last output of the first process. */
   private lastOffset = 0;
-  /** Waiting for the guest's machine to take what was sent. */
+  /** Called when the guest's machine has taken what was sent. */
   private readonly takers = new Set<() => void>();
   private inputWindow = FIRST_INPUT_WINDOW;
   private longestProcess = FIRST_LONGEST_PROCESS;
@@ -106,7 +106,7 @@ export class TetherConnection extends EventEmitter<Events> {
   constructor(private readonly socket: Duplex) {
     super();
     this.setMaxListeners(0);
-    // A machine that was powered off takes nothing any more, but its last output may still be unread.
+    // A machine that was powered off accepts nothing any more, but its last output may still be unread.
     if (socket instanceof Socket) keepReading(socket);
     socket.on('data', (bytes: Buffer) => this.receive(bytes));
     socket.on('error', () => undefined);
@@ -142,7 +142,7 @@ export class TetherConnection extends EventEmitter<Events> {
     this.windows.subscribe(session);
   }
 
-  /** A session of an earlier connection whose output nobody reads: its end is reported all the same. */
+  /** Keeps a session of an earlier connection whose output nobody reads, so that its end is still reported. */
   adopt(session: number): void {
     this.windows.adopt(session);
   }
@@ -151,7 +151,7 @@ export class TetherConnection extends EventEmitter<Events> {
     this.send(Message.unsubscribe, session);
   }
 
-  /** Bytes of a session's output were consumed. The guest is told now and then, while it has most of the window left. */
+  /** Bytes of a session's output were consumed. The guest is told now and then, while it still has most of its window. */
   credit(session: number, bytes: number): void {
     if (this.closed || !this.windows.has(session)) return;
     const owed = (this.owed.get(session) ?? 0) + bytes;
@@ -195,8 +195,8 @@ export class TetherConnection extends EventEmitter<Events> {
   }
 
   /**
-   * Starts a process; `session` is a number not used before on this VM. `process` is from `encodeProcess`.
-   * @throws invalid when it is too long for the tether of an older engine's VM, unavailable
+   * Starts a process; `session` is a number not used before on this VM, `process` comes from `encodeProcess`.
+   * @throws invalid when it is too long for the tether in an older engine's VM, unavailable
    */
   exec(session: number, process: Buffer): void {
     if (process.length > this.longestProcess) throw invalid('argument list too long');
@@ -251,7 +251,7 @@ export class TetherConnection extends EventEmitter<Events> {
     this.asked.add(request);
   }
 
-  /** @throws unavailable when the guest takes nothing */
+  /** @throws unavailable when the guest accepts nothing */
   private request(type: number, session: number, payload?: Buffer): void {
     if (this.socket.writableLength > REQUESTS_WAIT) throw unavailable('the container VM does not read its channel');
     this.send(type, session, payload);
@@ -425,7 +425,7 @@ function decodeOutput(session: number, payload: Buffer): TetherOutput {
   };
 }
 
-/** Copies bytes that are a small part of a packet, so that they do not keep all of it in memory. */
+/** Copies bytes that are a small part of a packet, so that they do not keep the whole packet in memory. */
 function ofItsOwn(bytes: Buffer): Buffer {
   return bytes.length * 4 < bytes.buffer.byteLength ? Buffer.from(bytes) : bytes;
 }

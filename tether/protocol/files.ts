@@ -7,7 +7,7 @@ import { internal } from '../../src/common/errors.js';
 import { FieldWriter } from './fields.js';
 import { RecordGatherer } from './record-gatherer.js';
 
-/** Which files a server serves: those the container's processes see, with volumes and bound files, or only its disk's. */
+/** Which files a server serves: those the container's processes see, with volumes and bound files, or only those on its disk. */
 export const FilesView = { asSeen: 1, ofDisk: 2 } as const;
 
 export const FileRequest = { stat: 1, tree: 2, put: 3, data: 4, times: 5, finish: 6, freeze: 7 } as const;

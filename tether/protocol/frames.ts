@@ -1,7 +1,7 @@
 /**
- * Frames of the channel between the endpoint and the tether: u32 length, u8 type, u32 session, payload (little-endian; the length
- * counts type, session and payload). Each side begins a connection with the preamble; everything before it is skipped.
- * The guest's half is `tether/guest/channel.c`. It has the constants from here, by `tether/image/c-header.ts`.
+ * Frames of the channel between the endpoint and the tether: u32 length, u8 type, u32 session, payload (little-endian; the length counts
+ * type, session and payload). Each side begins a connection with the preamble; everything before it is skipped. The guest's half is
+ * `tether/guest/channel.c`, which gets the constants from here through `tether/image/c-header.ts`.
  */
 import { internal } from '../../src/common/errors.js';
 
@@ -48,9 +48,9 @@ export const Stream = { stdout: 1, stderr: 2 } as const;
 export const PREAMBLE = Buffer.from([0xca, 0x15, 0x50, 0x0e, ...Buffer.from('caisson-ch01')]);
 /** The longest frame taken from a guest. A tether sends no more than one write to its port takes, 32 KiB. */
 export const MAX_FRAME = 1 << 16;
-/** The longest frame a guest takes: a process may have as large an environment and arguments as the kernel allows. */
+/** The longest frame a guest accepts: a process may have as large an environment and arguments as the kernel allows. */
 export const MAX_HOST_FRAME = 8 << 20;
-/** A guest's preamble may follow the rest of what it was sending to an earlier endpoint, but not more than this. */
+/** A guest's preamble may come after the rest of what it was sending to an earlier endpoint, but after no more than this. */
 const MAX_BEFORE = 4 << 20;
 /** Size of the field that holds a frame's length. */
 const LENGTH = 4;

@@ -1,9 +1,9 @@
 /**
- * GuestRPC as the tether uses it: requests `info-get KEY` and `info-set KEY VALUE` to the host (`tether/guest/rpc.c`), and the keys.
- * The embedded host, which imports nothing from here, has what it needs in `src/hostd`; a unit test compares the two.
+ * GuestRPC as the tether uses it: requests `info-get KEY` and `info-set KEY VALUE` to the host (`tether/guest/rpc.c`), and the keys. The
+ * embedded host imports nothing from here and defines what it needs in `src/hostd`; a unit test compares the two.
  */
 
-/** The longest reply or command that a guest takes. */
+/** The longest reply or command that a guest accepts. */
 export const MAX_RPC_FRAME = 8 << 20;
 /** The longest request that a guest makes. */
 export const MAX_RPC_REQUEST = 1024;

@@ -27,10 +27,10 @@ export interface LogRecord {
   offset: number;
 }
 
-/** Takes the log's bytes in order, in pieces of any size, and gives its records. Never throws: damaged bytes are skipped. */
+/** Takes the log's bytes in order, in pieces of any size, and returns its records. Never throws: damaged bytes are skipped. */
 export class LogParser {
   private bytes: Buffer = Buffer.alloc(0);
-  /** Where in `bytes` to go on. */
+  /** Where to continue in `bytes`. */
   private at = 0;
   private runStart: number;
   /** A mark or header must be found first. */
@@ -65,7 +65,7 @@ export class LogParser {
     return records;
   }
 
-  /** No more bytes follow. Gives the records kept back because the following bytes could have shown them to be cut short. */
+  /** No more bytes follow. Returns the records that were held back because later bytes could have shown them to be cut short. */
   finish(): LogRecord[] {
     this.ended = true;
     return this.push(Buffer.alloc(0));
@@ -107,7 +107,7 @@ export class LogParser {
       return true;
     }
     const end = at + RECORD_HEAD + length;
-    // A record cut short seems to contain the next run's header: a header within its length ends it.
+    // A record that was cut short seems to contain the next run's header, so a header within its length ends it.
     const header = this.header.from(at);
     if (header > at && header < end) {
       this.advance(header - at);
@@ -125,7 +125,7 @@ export class LogParser {
     return true;
   }
 
-  /** Whether a run's header may begin within the record that ends at `end`, with its rest still to come. */
+  /** Whether a run's header may begin within the record that ends at `end`, with the rest of the header still to come. */
   private maySwallow(end: number): boolean {
     const { bytes, at } = this;
     for (let start = Math.max(at + 1, bytes.length - RUN_HEADER.length + 1); start < end; start++)
@@ -133,7 +133,7 @@ export class LogParser {
     return false;
   }
 
-  /** Looks for the next mark, or the next run. */
+  /** Looks for the next mark or the next run. */
   private findWay(): boolean {
     const { bytes, at } = this;
     const run = this.header.from(at);
@@ -152,7 +152,7 @@ export class LogParser {
       return true;
     }
     this.lost = run < 0;
-    // With neither, skips all bytes in which none can begin.
+    // If there is neither, skips all bytes in which none can begin.
     this.advance(run < 0 ? Math.max(0, bytes.length - at - MARK_SIZE + 1) : run - at);
     return run >= 0;
   }

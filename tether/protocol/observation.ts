@@ -10,7 +10,7 @@ export const Observation = { processes: 'p', usage: 's' } as const;
 
 /** An observer stops listing processes when its record is this long. */
 export const MAX_PROCESSES = 6 << 20;
-/** The most that an observer sends of one of the kernel's files, in bytes; of a process's, less. */
+/** The most that an observer sends of one of the kernel's files, in bytes. For files about a process it is less. */
 export const MAX_TEXT = 65_536;
 export const MAX_STAT = 4096;
 export const MAX_STATUS = 8192;

@@ -1,10 +1,10 @@
 /**
- * How much output each session of a connection may still send. The guest counts too (`tether/guest/session.c`); counting here as well
- * exposes a guest that does not keep to it.
+ * How much output each session of a connection may still send. The guest counts as well (`tether/guest/session.c`); counting here exposes a
+ * guest that exceeds its window.
  */
 import { OUTPUT_WINDOW } from './frames.js';
 
-/** The most sessions open on one connection: each may have a window of output on its way. */
+/** The most sessions open on one connection: each may have a window of output in transit. */
 export const MAX_SESSIONS = 1024;
 
 interface Session {
@@ -44,7 +44,7 @@ export class OutputWindows {
     if (!this.sessions.has(session)) this.sessions.set(session, { left: 0, subscribing: 0, since: 0, started: false });
   }
 
-  /** A subscription was sent: with it the window starts afresh. */
+  /** A subscription was sent, which makes the window start afresh. */
   subscribe(session: number): void {
     this.adopt(session);
     const one = this.sessions.get(session)!;

@@ -1,4 +1,4 @@
-/** Puts records together that begin with their length (u32, little-endian), however small the pieces they arrive in. */
+/** Assembles records that begin with their length (u32, little-endian), however small the pieces they arrive in. */
 import { internal } from '../../src/common/errors.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -6,7 +6,7 @@ const LENGTH = 4;
 
 /**
  * Takes bytes and gives whole records. An incomplete record is kept in one buffer, which grows with the bytes that have arrived, not with
- * the length that the record claims: a guest may claim anything, and send byte by byte.
+ * the length that the record claims: a guest may claim any length, and send byte by byte.
  */
 export class RecordGatherer {
   private begun: Buffer = NOTHING;

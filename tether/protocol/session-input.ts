@@ -12,7 +12,7 @@ export interface InputSender {
   whenTaken(go: () => void): void;
 }
 
-/** Makes the writer wait while the process is a window behind, or the machine takes nothing. */
+/** Makes the writer wait while the process is a window behind, or the machine accepts nothing. */
 export class SessionInput extends Writable {
   private waiting: (() => void) | null = null;
   /** The machine has not yet taken what was sent. */
@@ -32,17 +32,17 @@ export class SessionInput extends Writable {
     this.on('error', () => undefined);
   }
 
-  /** The guest takes `bytes` more, but never more than the window in all, whatever it says. @returns whether that changes anything */
+  /** The guest accepts `bytes` more, but never more than the window in all, whatever it says. @returns whether that changes anything */
   grant(bytes: number): boolean {
     const before = this.window;
     this.window = Math.max(before, Math.min(before + bytes, this.most));
     const changed = this.window > before;
-    // Input that waits is sent at once, and uses up the window again.
+    // Waiting input is sent at once, and uses up the window again.
     if (!this.stuck) this.go();
     return changed;
   }
 
-  /** What is written from now on is lost, as in a closed pipe. */
+  /** Anything written from now on is lost, as in a closed pipe. */
   processEnded(): void {
     this.over = true;
     this.go();

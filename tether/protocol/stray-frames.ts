@@ -1,6 +1,6 @@
-/** Frames that nobody asked for. A few are normal: another version's tether sends some, and so do sessions of an earlier endpoint. */
+/** Frames that nobody asked for. A few are normal: a tether of another version sends some, and so do sessions of an earlier endpoint. */
 
-/** A frame costs 1, and 1 more for each of these many bytes. */
+/** A frame costs 1, plus 1 for each time this many bytes. */
 const BYTES = 256;
 
 /** Counts the stray frames of one connection. */

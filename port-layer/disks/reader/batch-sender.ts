@@ -4,7 +4,7 @@ import { RecordPack } from '../records.js';
 import type { EndpointFiles } from './endpoint.js';
 
 export class BatchSender {
-  /** Nobody wants the rest. */
+  /** Nobody wants the rest any more. */
   cancelled = false;
   private readonly pack = new RecordPack();
   private wake: (() => void) | null = null;

@@ -1,4 +1,4 @@
-/** The endpoint as a process that reads disks sees it: the way to the datastore. */
+/** The endpoint, as seen by a disk-reading process: its access to the datastore. */
 import type { Duplex } from 'node:stream';
 import {
   type BlockReader,
@@ -11,7 +11,7 @@ import {
 import { encodeFrame } from '../frames.js';
 import { type FromReader, type ToReader, toldError } from '../messages.js';
 
-/** Longest single read: what fits into a frame. */
+/** Longest single read, so that it fits into a frame. */
 const MAX_READ = 8 << 20;
 /** Disks of layers kept open for the next call. */
 const MAX_LAYERS = 256;
@@ -26,7 +26,7 @@ type Answer = { type: 'file'; file: number; size: number } | { type: 'bytes'; by
 export class EndpointFiles {
   private readonly asked = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   private lastId = 0;
-  /** The number of each open file, with which places in it are named. */
+  /** The number of each open file, by which places in it are named. */
   private readonly numbers = new WeakMap<VmdkExtent, number>();
   /** Layers do not change: their disks stay open. The most recently used last. */
   private readonly layers = new Map<string, Promise<VmdkExtent>>();
@@ -57,7 +57,7 @@ export class EndpointFiles {
     });
   }
 
-  /** For `VmdkChain.open`. @param disk the disk that the files belong to. @param layers those of the files that are layers */
+  /** For `VmdkChain.open`. @param disk the disk that the files belong to @param layers the paths that are disks of layers */
   opener(disk: number, layers: ReadonlySet<string>): OpenFile {
     return (path) => (layers.has(path) ? this.openLayer(disk, path) : this.openExtent(disk, path, false));
   }
@@ -86,7 +86,7 @@ export class EndpointFiles {
         if (!kept) this.send({ type: 'drop', file });
       },
     };
-    // Bytes nearby will be wanted soon, and each request takes time.
+    // Bytes nearby will be needed soon, and each request takes time.
     const cached = new CachedBlocks(blocks, kept ? this.pages : new PageCache(PAGE, OWN_PAGES));
     const extent = await VmdkExtent.open(cached, kept ? this.tables : undefined);
     this.numbers.set(extent, file);

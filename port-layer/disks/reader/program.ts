@@ -1,7 +1,7 @@
 /**
  * A process that reads (and changes) disks that a guest may have written to, for one call of the endpoint at a time. Whatever such a disk
- * does to its reader happens here: the endpoint kills a process that is silent, works too long, or needs too much memory.
- * File descriptor 3 is a socket to the endpoint, which reads the datastore for it.
+ * does to its reader happens here: the endpoint kills a process that is silent, works too long, or needs too much memory. File descriptor 3
+ * is a socket to the endpoint, which reads the datastore for it.
  */
 import { writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
@@ -22,7 +22,7 @@ try {
   // When memory is short, this process goes before the endpoint.
   writeFileSync('/proc/self/oom_score_adj', '500');
 } catch {
-  // It is only a preference.
+  // Only a preference, so a failure does not matter.
 }
 
 const socket = new Socket({ fd: 3, readable: true, writable: true });

@@ -1,4 +1,4 @@
-/** One open disk in a process that reads disks: answers the endpoint's requests for it. */
+/** One open disk in a disk-reading process: answers the endpoint's requests about it. */
 import { posix } from 'node:path';
 import { internal, isKind } from '../../../src/common/errors.js';
 import {

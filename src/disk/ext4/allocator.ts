@@ -1,9 +1,9 @@
 /**
- * Free blocks and inodes of a filesystem being written: the group descriptors in memory, the bitmaps on the disk's cache.
+ * Free blocks and inodes of a filesystem being written: the group descriptors are in memory, the bitmaps in the disk's cache.
  *
- * Allocation goes upwards from behind the last block (inode) in use and only returns to freed space when the end is reached.
- * So a layer's content is stored together, in grains of its own, and the parent's grains need not be copied. With
- * {@link Allocator.reuseFreed} it also goes back to what was freed, so that a disk does not grow with every change.
+ * Allocation goes upwards from behind the last block (inode) in use and returns to freed space only when the end is reached. So a layer's
+ * content is stored together, in grains of its own, and the parent's grains need not be copied. With {@link Allocator.reuseFreed} it also
+ * reuses what was freed, so that a disk does not grow with every change.
  */
 import { insufficientResources, invalid } from '../../common/errors.js';
 import type { DeltaDisk, Grain } from '../vmdk/delta.js';
@@ -21,7 +21,7 @@ interface Group {
   freeInodes: number;
   directories: number;
   flags: number;
-  /** Inodes at the table's end never used so far. */
+  /** Inodes at the table's end that were never used. */
   unusedInodes: number;
 }
 
@@ -48,7 +48,7 @@ function findClear(bits: Buffer, base: number, from: number, to: number): number
 export class Allocator {
   private nextBlock = 0;
   private nextInode = 0;
-  /** Reuse freed blocks in grains that the disk owns: for a disk that is changed again and again. */
+  /** Whether freed blocks in grains that the disk owns are reused: for a disk that is changed again and again. */
   reuseFreed = false;
 
   private constructor(
@@ -141,7 +141,7 @@ export class Allocator {
     const group = this.groups[index] as Group;
     const place = await this.bitmap(group.blockBitmap);
     if (group.flags & c.BG_BLOCK_UNINIT) {
-      // Such a group holds nothing but its copy of the superblock, if it has one.
+      // Such a group contains nothing but its copy of the superblock, if it has one.
       place.grain.data.fill(0, place.base, place.base + c.BLOCK);
       const used = hasSuperblock(index) ? superblockSpan(this.sb.groups) : 0;
       for (let bit = 0; bit < used; bit++) place.grain.data[place.base + (bit >> 3)]! |= 1 << (bit & 7);

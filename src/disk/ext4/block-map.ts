@@ -1,14 +1,17 @@
-/** The older form of a file's map: direct and indirect block numbers ("ext4 Data Structures and Algorithms", "Direct/Indirect Block Addressing"). */
+/**
+ * The older form of a file's map: direct and indirect block numbers ("ext4 Data Structures and Algorithms", "Direct/Indirect Block
+ * Addressing").
+ */
 import { invalid, unsupported } from '../../common/errors.js';
 import { BLOCK } from './constants.js';
 import { appendRun, checkOverlap, type Extent } from './extents.js';
 
 const DIRECT = 12;
 const PER_BLOCK = BLOCK / 4;
-/** Files so mapped are small leftovers; larger ones are not worth the memory. */
+/** Files mapped this way are small leftovers; larger ones are not worth the memory. */
 const MAX_SIZE = 2 ** 30;
 
-/** The extents of a file of `size` bytes, from the 60 bytes `root`, and the blocks of the map itself. */
+/** The extents of a file of `size` bytes whose map starts in the 60 bytes `root`, and the blocks of the map itself. */
 export async function readBlockMap(
   root: Buffer,
   size: number,

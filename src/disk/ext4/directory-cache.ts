@@ -20,7 +20,7 @@ export const pack = (ino: number, type: number): number => ino * 8 + type;
 export const inoOf = (packed: number): number => Math.floor(packed / 8);
 export const typeOf = (packed: number): number => packed % 8;
 
-/** Names kept in memory, about 100 bytes each, before directories not used lately are written out. */
+/** How many names, about 100 bytes each, are kept in memory before directories not used lately are written out. */
 const NAME_LIMIT = 400_000;
 /** Largest directory read: 64 MiB of blocks. */
 const MAX_BLOCKS = 16384;
@@ -44,7 +44,7 @@ export class DirectoryCache {
     return directory;
   }
 
-  /** The directory `ino`. Change its entries only by {@link set} and {@link remove}, before the next `get` of another. */
+  /** The directory `ino`. Change its entries only with {@link set} and {@link remove}, and before the next `get` of another directory. */
   async get(ino: number): Promise<Directory> {
     const known = this.cached(ino);
     if (known) return known;
@@ -152,8 +152,8 @@ export class DirectoryCache {
   }
 
   /**
-   * Blocks for a directory of `count` blocks. Blocks in grains that are stored anyway are used again; others are given
-   * up for new ones, since changing them would copy their whole grain from the parent.
+   * Finds blocks for a directory of `count` blocks. Blocks in grains that are stored anyway are reused; others are freed and replaced by
+   * new ones, since changing them would copy their whole grain from the parent.
    */
   private async place(old: { extents: Extent[]; nodes: number[] }, count: number): Promise<number[]> {
     const blocks: number[] = [];

@@ -13,7 +13,7 @@ export interface Dirent {
   type: number;
 }
 
-/** Index blocks have room for this many entries: in the root and in the nodes below. */
+/** How many entries an index block has room for: in the root, and in the nodes below. */
 const ROOT_LIMIT = (BLOCK - 32) / 8;
 const NODE_LIMIT = Math.floor((BLOCK - 8) / 8);
 /** Leaves are filled to this many bytes, so that the guest's first new file does not split one. */
@@ -29,7 +29,7 @@ export function parseDirectoryBlock(block: Buffer, visit: (name: string, ino: nu
     if (length < 8 || length % 4 !== 0 || at + length > block.length || nameLength + 8 > length) {
       throw invalid('damaged ext4: a directory entry makes no sense');
     }
-    // A metadata checksum at the end of a block poses as an entry with inode 0.
+    // A metadata checksum at the end of a block looks like an entry with inode 0.
     if (ino !== 0 && nameLength > 0) {
       visit(block.toString('latin1', at + 8, at + 8 + nameLength), ino, block[at + 7] as number);
     }
@@ -37,7 +37,7 @@ export function parseDirectoryBlock(block: Buffer, visit: (name: string, ino: nu
   }
 }
 
-/** Bytes an entry takes. */
+/** How many bytes an entry takes. */
 const direntSize = (name: string): number => (8 + name.length + 3) & ~3;
 
 function writeDirent(block: Buffer, at: number, length: number, name: string, ino: number, type: number): void {
@@ -58,15 +58,15 @@ function packEntries(block: Buffer, from: number, entries: Dirent[]): void {
   });
 }
 
-/** A directory's blocks, one after the other, and whether they are an index (`EXT4_INDEX_FL`). */
+/** A directory's blocks, one after the other, and whether they form an index (`EXT4_INDEX_FL`). */
 export interface DirectoryBlocks {
   data: Buffer;
   indexed: boolean;
 }
 
 /**
- * Lays out a directory: one plain block when all fits, else a hash tree. The same entries, in whatever order they came, give
- * the same blocks in the indexed form; in the plain form order is kept.
+ * Lays out a directory: one plain block if everything fits, otherwise a hash tree. In the indexed form the same entries give the same
+ * blocks, whatever order they came in; the plain form keeps their order.
  */
 export function buildDirectory(ino: number, parent: number, entries: Iterable<Dirent>, seed: Buffer): DirectoryBlocks {
   const all = [...entries];
@@ -87,7 +87,7 @@ function buildIndexed(dots: Dirent[], entries: Dirent[], seed: Buffer): Buffer {
   const hashed = entries.map((entry) => ({ entry, ...directoryHash(entry.name, seed) }));
   hashed.sort((a, b) => a.hash - b.hash || a.minor - b.minor || (a.entry.name < b.entry.name ? -1 : 1));
 
-  // Leaves: runs of entries in hash order. A hash that goes on in the next leaf is marked by bit 0 in the index.
+  // Leaves: runs of entries in hash order. A hash that continues in the next leaf is marked by bit 0 in the index.
   const leaves: { hash: number; entries: Dirent[] }[] = [];
   let used = BLOCK;
   let previous = -1;
@@ -134,7 +134,7 @@ function buildIndexed(dots: Dirent[], entries: Dirent[], seed: Buffer): Buffer {
   return data;
 }
 
-/** The first entry's place holds limit and count; its hash is taken as 0. */
+/** The first entry's place holds the limit and the count; its hash counts as 0. */
 function writeIndex(node: Buffer, at: number, limit: number, entries: { hash: number; block: number }[]): void {
   entries.forEach(({ hash, block }, i) => {
     if (i > 0) node.writeUInt32LE(hash, at + i * 8);

@@ -2,7 +2,7 @@
 import { invalid } from '../../common/errors.js';
 import { BLOCK } from './constants.js';
 
-/** `count` blocks of content from file block `logical` on, at disk block `start`. */
+/** `count` blocks of content, starting at file block `logical` and disk block `start`. */
 export interface Extent {
   logical: number;
   start: number;
@@ -17,10 +17,10 @@ const NODE_ENTRIES = Math.floor((BLOCK - 12) / 12);
 /** Longest written extent. */
 const MAX_COUNT = 32768;
 const MAX_DEPTH = 5;
-/** Bounds the memory that a hostile image can claim: a file would need 4 GiB in single blocks for so many. */
+/** Bounds the memory that a hostile image can claim: a file would need 4 GiB in single blocks to have this many. */
 const MAX_EXTENTS = 2 ** 20;
 
-/** Adds a run to a list of extents, merged with the last one where they touch. */
+/** Adds a run to a list of extents, merging it with the last one if they touch. */
 export function appendRun(list: Extent[], logical: number, start: number, count: number): void {
   const last = list.at(-1);
   if (
@@ -55,7 +55,7 @@ function writeLeaf(node: Buffer, extents: Extent[], max: number): void {
 
 /**
  * Builds the tree for `extents` (sorted, without overlap) with its root in the 60 bytes `root`. Further nodes are placed by `allocate` and
- * given to `write`. Returns the number of blocks these take.
+ * passed to `write`. Returns how many blocks these take.
  */
 export async function buildExtentTree(
   root: Buffer,
@@ -110,8 +110,8 @@ function writeIndex(node: Buffer, entries: { logical: number; block: number }[],
 }
 
 /**
- * Reads the tree under `root`: all extents in file order, and the blocks its nodes are in. Every entry is checked
- * against the disk's `totalBlocks`; nodes are read at most once, and no block is in the file twice.
+ * Reads the tree under `root`: all extents in file order, and the blocks its nodes are in. Every entry is checked against the disk's
+ * `totalBlocks`; nodes are read at most once, and no block may be in the file twice.
  */
 export async function readExtentTree(
   root: Buffer,
@@ -158,7 +158,7 @@ export async function readExtentTree(
   return { extents, nodes };
 }
 
-/** @throws invalid when a block is in the file twice: reading it would take far longer than the disk is large */
+/** @throws invalid if a block is in the file twice, since reading such a file could take far longer than reading the whole disk */
 export function checkOverlap(extents: readonly Extent[], nodes: readonly number[] = []): void {
   if (extents.length + nodes.length < 2) return;
   const starts = new Float64Array(extents.length + nodes.length);

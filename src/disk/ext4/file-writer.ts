@@ -1,4 +1,4 @@
-/** Writing a file's content as it streams in. */
+/** Writes a file's content as it streams in. */
 import { invalid } from '../../common/errors.js';
 import { type DeltaDisk, isZero } from '../vmdk/delta.js';
 import type { Allocator } from './allocator.js';
@@ -81,7 +81,7 @@ export class FileWriter {
     }
   }
 
-  /** Ends the file: its size in bytes, extents, and blocks of content. */
+  /** Ends the file. Returns its size in bytes, its extents, and its number of blocks. */
   async end(): Promise<{ size: number; extents: Extent[]; blocks: number }> {
     const rest = this.position % UNIT;
     if (rest > 0) await this.emit(rest);

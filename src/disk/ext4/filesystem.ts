@@ -1,4 +1,4 @@
-/** Reading an ext4 filesystem: one of ours, or one a guest's kernel has written to since. */
+/** Reads an ext4 filesystem: one of ours, or one that a guest's kernel has written to since. */
 import { Readable } from 'node:stream';
 import { Breather } from '../../common/breather.js';
 import { invalid, notFound, unsupported } from '../../common/errors.js';
@@ -38,10 +38,10 @@ export interface FileStat {
   minor: number;
 }
 
-/** A part of a file's content: where it is on the disk (bytes), or that it is zeros. */
+/** A part of a file's content: either where it is on the disk (in bytes), or that it is zeros. */
 export type ContentPiece = { at: number; length: number } | { zeros: number };
 
-/** A name in a directory. `name` is the UTF-8 reading of `rawName`. */
+/** A name in a directory. `name` is `rawName` decoded as UTF-8. */
 export interface DirectoryEntry {
   name: string;
   rawName: Buffer;
@@ -70,9 +70,9 @@ const DIRENT_KINDS: (FileType | undefined)[] = [
 ];
 
 const MAX_SYMLINKS = 40;
-/** Metadata kept: 256 pages of 64 KiB. */
+/** How much metadata is cached: 256 pages of 64 KiB. */
 const PAGES = 256;
-/** The largest journal: what `mke2fs` makes at most. */
+/** The largest journal that `mke2fs` makes. */
 const MAX_JOURNAL = 2 ** 30;
 /** File content is read in pieces of this size. */
 const PIECE = 1 << 20;
@@ -81,10 +81,10 @@ const nanoseconds = ({ sec, nsec }: Time): bigint => BigInt(sec) * 1_000_000_000
 
 /** A read-only ext4 filesystem. A journal left by a killed VM is replayed in memory. Concurrent use is fine. */
 export class Ext4Filesystem {
-  /** Newer content of disk blocks, in the journal: block number → where. */
+  /** By block number, where in the journal the newer content of disk blocks is. */
   private overlay = new Map<number, JournalledBlock>();
   private journal: Extent[] = [];
-  /** The blocks of the overlay in order, once somebody has asked for them. */
+  /** The blocks of the overlay in order; computed when first needed. */
   private journalled: Float64Array | null = null;
   private readonly meta: CachedBlocks;
   private readonly breather = new Breather();
@@ -96,7 +96,7 @@ export class Ext4Filesystem {
     this.meta = new CachedBlocks(disk, new PageCache(65536, PAGES));
   }
 
-  /** Opens the filesystem on `disk`, which stays the caller's to close. Throws `invalid` or `unsupported`. */
+  /** Opens the filesystem on `disk`, which the caller still has to close. Throws `invalid` or `unsupported`. */
   static async open(disk: BlockReader): Promise<Ext4Filesystem> {
     if (disk.size < c.SUPER_OFFSET + c.SUPER_SIZE) throw invalid('not an ext4 filesystem: the disk is too small');
     const raw = Buffer.from(await disk.read(c.SUPER_OFFSET, c.SUPER_SIZE));
@@ -118,7 +118,7 @@ export class Ext4Filesystem {
   /** Inode number of the root directory. */
   readonly root = c.ROOT_INO;
 
-  /** Whether it was not unmounted: it has a journal to replay, which takes writing. */
+  /** Whether it was not unmounted, so that it has a journal to replay, which requires writing. */
   get needsRecovery(): boolean {
     return (this.sb.incompat & c.INCOMPAT_RECOVER) !== 0;
   }
@@ -144,8 +144,8 @@ export class Ext4Filesystem {
   }
 
   /**
-   * What must be written to the disk to make its journal empty, as a mounting kernel would: the newest content of blocks, then the
-   * superblocks of filesystem and journal. Nothing when there is nothing to replay.
+   * What must be written to the disk to empty its journal, as a kernel does when mounting: the newest content of blocks, then the
+   * superblocks of filesystem and journal. Nothing if there is nothing to replay.
    */
   async *recovery(): AsyncGenerator<{ block: number; data: Buffer }> {
     if (!this.needsRecovery) return;
@@ -158,10 +158,11 @@ export class Ext4Filesystem {
     yield { block: 0, data: first };
   }
 
-  /** A block's current content. Not to be changed. */
+  /** A block's current content, which must not be changed. */
   private async block(block: number): Promise<Buffer> {
     if (block >= this.sb.blocks) throw invalid(`damaged ext4: there is no block ${block}`);
-    // Nearly all of it comes from memory, and every operation on a filesystem passes here.
+    // Every operation on a filesystem comes through here, and nearly all of them are answered from memory, so other work would never get a
+    // turn.
     if (this.breather.due) await this.breather.breathe();
     const newer = this.overlay.get(block);
     if (newer) {
@@ -196,8 +197,8 @@ export class Ext4Filesystem {
   }
 
   /**
-   * The inode number at `path`, which counts from the root; `.`, `..` and symlinks never leave it. Throws `notFound`,
-   * also when something on the way is not a directory.
+   * The inode number at `path`, which counts from the root; `.`, `..` and symlinks never leave it. Throws `notFound`, also if something on
+   * the way is not a directory.
    */
   async resolve(path: string | Buffer, options: { followLast: boolean }): Promise<number> {
     const bytes = Buffer.isBuffer(path) ? path : Buffer.from(path);
@@ -241,7 +242,7 @@ export class Ext4Filesystem {
     return ino === 0 ? null : { ino, inode: await this.inode(ino) };
   }
 
-  /** Visits the entries of a directory block by block, until `visit` says true. */
+  /** Visits the entries of a directory block by block, until `visit` returns true. */
   private async scan(ino: number, visit: (name: string, ino: number, type: number) => boolean): Promise<void> {
     for await (const block of this.directoryBlocks(ino)) {
       let done = false;
@@ -268,12 +269,12 @@ export class Ext4Filesystem {
     }
   }
 
-  /** The guard of a walk through directories, to be passed to each {@link readdir} of it. */
+  /** A guard for a walk through directories; pass it to each {@link readdir} of the walk. */
   treeGuard(): TreeGuard {
     return new TreeGuard();
   }
 
-  /** What is at `path`; a symlink itself, unless `follow`. Throws `notFound`. */
+  /** The fields of what is at `path`; of a symlink itself, unless `follow`. Throws `notFound`. */
   async stat(path: string | Buffer, options: { follow?: boolean } = {}): Promise<FileStat> {
     return this.statInode(await this.resolve(path, { followLast: options.follow === true }));
   }
@@ -301,7 +302,7 @@ export class Ext4Filesystem {
 
   /**
    * The entries of the directory `ino`, without `.` and `..`, in the order they are stored.
-   * @param guard of the walk that this call belongs to: whoever descends into directories must have one ({@link treeGuard})
+   * @param guard of the walk that this call belongs to; whoever descends into directories must use one ({@link treeGuard})
    */
   async *readdir(ino: number, guard?: TreeGuard): AsyncGenerator<DirectoryEntry> {
     for await (const block of this.directoryBlocks(ino, guard)) {
@@ -349,8 +350,8 @@ export class Ext4Filesystem {
   }
 
   /**
-   * Where bytes `start … end` of the regular file `ino` are: places on the disk and zeros, in order. Of a place that
-   * {@link isJournalled} the content is elsewhere; {@link dataAt} knows it.
+   * Where bytes `start … end` of the regular file `ino` are: places on the disk and zeros, in order. The content of a place that {@link
+   * isJournalled} is somewhere else; {@link dataAt} finds it.
    */
   async *layout(ino: number, range: { start?: number; end?: number } = {}): AsyncGenerator<ContentPiece> {
     const inode = await this.inode(ino);
@@ -372,7 +373,7 @@ export class Ext4Filesystem {
     if (end > position) yield { zeros: end - position };
   }
 
-  /** The journal has newer content of some block between these bytes of the disk: their place does not tell it. */
+  /** Whether the journal has newer content for some block in this range of the disk, so that the range itself cannot be read. */
   isJournalled(at: number, length: number): boolean {
     if (this.overlay.size === 0) return false;
     this.journalled ??= Float64Array.from(this.overlay.keys()).sort();
@@ -387,7 +388,7 @@ export class Ext4Filesystem {
     return next !== undefined && next * c.BLOCK < at + length;
   }
 
-  /** Content of files, at a place of {@link layout}; only a filesystem mounted with `data=journal` has some of it in the journal. */
+  /** The content of files at a place from {@link layout}. Only a filesystem mounted with `data=journal` has some of it in the journal. */
   async dataAt(at: number, length: number): Promise<Buffer> {
     const data = await this.disk.read(at, length);
     if (this.overlay.size === 0) return data;
@@ -400,14 +401,14 @@ export class Ext4Filesystem {
     return patched;
   }
 
-  /** Extended attributes by full name (`security.capability`, …), ACLs in the form `getxattr` gives. */
+  /** Extended attributes by full name (`security.capability`, …), with ACLs in the form that `getxattr` returns. */
   async xattrs(ino: number): Promise<Map<string, Buffer>> {
     const inode = await this.inode(ino);
     return decodeXattrs(inode.inlineXattrs, inode.xattrBlock ? await this.block(inode.xattrBlock) : null);
   }
 }
 
-/** The extent of a sorted list that file block `index` is in. */
+/** The extent in a sorted list that contains file block `index`. */
 function extentAt(extents: readonly Extent[], index: number): Extent | null {
   let [low, high] = [0, extents.length];
   while (low < high) {

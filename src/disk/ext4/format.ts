@@ -1,6 +1,6 @@
 /**
- * Making an empty filesystem. All allocation tables of 256 block groups lie together at their beginning (flex_bg), and
- * groups not used yet are marked so, which is why 32 GiB take only a few blocks.
+ * Makes an empty filesystem. The allocation tables of each 256 block groups are together at their beginning (flex_bg), and unused groups
+ * are marked as such, which is why 32 GiB take only a few blocks.
  */
 import { createHash } from 'node:crypto';
 import { invalid } from '../../common/errors.js';
@@ -13,7 +13,7 @@ import { Inode } from './inode.js';
 
 const LOG_GROUPS_PER_FLEX = 8;
 const DESCRIPTOR = 32;
-/** A last group smaller than this is left out: it could not hold its own tables. */
+/** A last group smaller than this is left out, since it could not hold its own tables. */
 const MIN_LAST_GROUP = 1024;
 const MIN_BLOCKS = 2048;
 const COMPAT = c.COMPAT_HAS_JOURNAL | c.COMPAT_EXT_ATTR | c.COMPAT_DIR_INDEX;
@@ -64,7 +64,7 @@ function derivedUuid(purpose: string, seed: string): Buffer {
 /** Hands out blocks in order, skipping copies of the superblock. */
 class Placer {
   private next = 0;
-  /** Everything handed out and every copy of the superblock: `[first, count]`. */
+  /** Everything handed out, and every copy of the superblock: `[first, count]`. */
   readonly used: [number, number][] = [];
 
   constructor(
@@ -109,7 +109,7 @@ export async function formatExt4(disk: DeltaDisk, seed: string, label: string): 
   if (Buffer.byteLength(label) > 16) throw invalid('a filesystem label has at most 16 bytes');
   const groups = Math.ceil(blocks / c.BLOCKS_PER_GROUP);
   const groupSize = (group: number) => Math.min(c.BLOCKS_PER_GROUP, blocks - group * c.BLOCKS_PER_GROUP);
-  // One inode for 16 KiB; whole blocks of inodes.
+  // One inode per 16 KiB, in whole blocks of inodes.
   const inodesPerGroup = Math.ceil(Math.min(blocks, c.BLOCKS_PER_GROUP) / 4 / 16) * 16;
   const tableBlocks = (inodesPerGroup * c.INODE_SIZE) / c.BLOCK;
   const span = superblockSpan(groups);
@@ -132,7 +132,7 @@ export async function formatExt4(disk: DeltaDisk, seed: string, label: string): 
     }
   }
 
-  // Bitmaps: of every group that holds more than its own copy of the superblock, and of the last one.
+  // Bitmaps of every group that contains more than its own copy of the superblock, and of the last one.
   const bitmaps = new Map<number, Buffer>();
   const bitmapOf = (group: number): Buffer => {
     let bitmap = bitmaps.get(group);

@@ -64,7 +64,7 @@ export class Inode {
   set flags(value: number) {
     this.raw.writeUInt32LE(value >>> 0, 32);
   }
-  /** Blocks of 4 KiB in use, those of the extent tree and of extended attributes included. */
+  /** Blocks of 4 KiB in use, including those of the extent tree and of extended attributes. */
   get blocks(): number {
     const units = this.raw.readUInt32LE(28) + this.raw.readUInt16LE(116) * 2 ** 32;
     return this.flags & FL_HUGE_FILE ? units : units / 8;
@@ -74,7 +74,7 @@ export class Inode {
     this.raw.writeUInt32LE(sectors % 2 ** 32, 28);
     this.raw.writeUInt16LE(Math.floor(sectors / 2 ** 32), 116);
   }
-  /** The 60 bytes `i_block`: root of the extent tree, target of a short symlink, or device number. */
+  /** The 60 bytes `i_block`: the root of the extent tree, the target of a short symlink, or the device number. */
   get area(): Buffer {
     return this.raw.subarray(40, 100);
   }
@@ -116,7 +116,7 @@ export class Inode {
   get mtime(): Time {
     return this.time(16, 136);
   }
-  /** Sets modification, change and creation time to `mtime` (no clock is read), and the access time. */
+  /** Sets modification, change and creation time to `mtime` (no clock is read), and the access time to `atime`. */
   setTimes(mtime: Time, atime: Time): void {
     this.setTime(8, 140, atime);
     this.setTime(12, 132, mtime);

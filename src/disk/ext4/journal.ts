@@ -1,5 +1,5 @@
 /**
- * The journal a killed VM leaves ("ext4 Data Structures and Algorithms", "Journal (jbd2)"; big-endian). Replaying here means
+ * The journal that a killed VM leaves ("ext4 Data Structures and Algorithms", "Journal (jbd2)"; big-endian). Replaying here means
  * learning which disk blocks have newer content in the journal, and where: nothing is written.
  */
 import { Breather } from '../../common/breather.js';
@@ -18,20 +18,20 @@ const INCOMPAT_CSUM_V2 = 0x8;
 const INCOMPAT_CSUM_V3 = 0x10;
 const KNOWN = INCOMPAT_REVOKE | INCOMPAT_64BIT | INCOMPAT_ASYNC_COMMIT | INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3;
 
-/** Most blocks that a log may revoke: more than deleting a gigabyte of metadata at once produces. */
+/** How many blocks a log may revoke: more than deleting a gigabyte of metadata at once produces. */
 const MAX_REVOKED = 2 ** 18;
 
 const TAG_ESCAPED = 1;
 const TAG_SAME_UUID = 2;
 const TAG_LAST = 8;
 
-/** Where a disk block's newest content is: a block of the journal file, and whether its first word must be restored. */
+/** Where a disk block's newest content is: a block of the journal file, and whether that block's first word must be restored. */
 export interface JournalledBlock {
   journalBlock: number;
   escaped: boolean;
 }
 
-/** One transaction found complete in the log. */
+/** A complete transaction in the log. */
 interface Transaction {
   sequence: number;
   writes: { block: number; journalBlock: number; escaped: boolean }[];
@@ -44,7 +44,7 @@ interface Layout {
   csum: number;
 }
 
-/** First word of a journal block that was replaced because it looked like the journal's magic. */
+/** Restores the first word of a journal block, which was replaced because it looked like the journal's magic. */
 export function restoreMagic(block: Buffer): Buffer {
   const copy = Buffer.from(block);
   copy.writeUInt32BE(MAGIC, 0);
@@ -52,8 +52,8 @@ export function restoreMagic(block: Buffer): Buffer {
 }
 
 /**
- * The journal's superblock without a log. Its next transaction gets a number behind all that the log can hold, so that what
- * is still there is never taken for part of a later log.
+ * The journal's superblock with an empty log. The next transaction gets a number beyond any that the log can hold, so that what is still
+ * there is never taken for part of a later log.
  */
 export function emptyJournal(superblock: Buffer): Buffer {
   const empty = Buffer.from(superblock);
@@ -66,7 +66,7 @@ export function emptyJournal(superblock: Buffer): Buffer {
 /** Tags of a descriptor block: which disk block each following journal block belongs to. */
 function readTags(block: Buffer, layout: Layout): { block: number; escaped: boolean }[] {
   const tags: { block: number; escaped: boolean }[] = [];
-  // Version 2 checksums made tags two bytes longer by accident, and so they stayed (jbd2's `journal_tag_bytes`).
+  // Version 2 checksums made tags two bytes longer by accident, and it was left that way (jbd2's `journal_tag_bytes`).
   const plain = (layout.wide ? 12 : 8) + (layout.csum & INCOMPAT_CSUM_V2 ? 2 : 0);
   const size = layout.csum & INCOMPAT_CSUM_V3 ? 16 : plain;
   const end = layout.csum ? BLOCK - 4 : BLOCK;
@@ -128,7 +128,7 @@ export async function replayJournal(
   for (const { sequence, writes } of transactions) {
     for (const { block, journalBlock, escaped } of writes) {
       const until = revoked.get(block);
-      // A revoked block was freed in that transaction: older content must not come back.
+      // A revoked block was freed in that transaction, so older content must not come back.
       if (until !== undefined && isAtOrAfter(until, sequence)) continue;
       if (block >= diskBlocks) throw invalid(`damaged ext4: the journal writes to block ${block}, which is not there`);
       newest.set(block, { journalBlock, escaped });
@@ -158,7 +158,7 @@ async function scan(
   };
   const size = layout.maxLength - layout.first;
   const breather = new Breather();
-  // Each block of the log is looked at once at most, even if the log is inconsistent.
+  // Each block of the log is looked at no more than once, even if the log is inconsistent.
   for (let seen = 0; seen < size; ) {
     if (breather.due) await breather.breathe();
     const block = await read(at);

@@ -2,7 +2,7 @@
 import { invalid, unsupported } from '../../common/errors.js';
 import * as c from './constants.js';
 
-/** The fields of a superblock that are used. `raw` is the block's 1024 bytes. */
+/** The fields of a superblock that we use. `raw` is the block's 1024 bytes. */
 export interface Superblock {
   raw: Buffer;
   blocks: number;

@@ -1,4 +1,4 @@
-/** A filesystem being changed: names, files, directories and links, as a layer's tar asks for them. */
+/** Changes a filesystem: names, files, directories and links, as a layer's tar asks for. */
 import { invalid, unsupported } from '../../common/errors.js';
 import type { DeltaDisk } from '../vmdk/delta.js';
 import { Allocator } from './allocator.js';
@@ -39,9 +39,9 @@ const CAPABILITY = 'security.capability';
 export class WritableExt4 {
   /** Inode number of the root directory. */
   readonly root = c.ROOT_INO;
-  /** Attributes dropped because ext4 or the kernel has no room for them. */
+  /** How many attributes were dropped because ext4 or the kernel cannot store them. */
   skippedAttributes = 0;
-  /** Inodes that the layer being applied made, and directories that it named or filled: an opaque mark spares them. */
+  /** Inodes that the layer being applied has made, and directories that it named or filled; an opaque mark spares them. */
   private readonly fresh = new BitSet();
   /** Names that the layer gave to existing inodes: `directory inode/name`. */
   private readonly freshLinks = new Set<string>();
@@ -55,8 +55,8 @@ export class WritableExt4 {
   }
 
   /**
-   * Opens the filesystem on `disk`: one that `formatExt4` made, its journal empty. @param reuseFreed whether freed space in grains of
-   * the disk's own is used again at once
+   * Opens the filesystem on `disk`, which `formatExt4` must have made and whose journal must be empty. @param reuseFreed whether freed
+   * space in the disk's own grains is reused at once
    */
   static async open(disk: DeltaDisk, reuseFreed = false): Promise<WritableExt4> {
     const grain = await disk.load(0);
@@ -76,13 +76,13 @@ export class WritableExt4 {
   }
 
   /**
-   * The directory at `path`. Symlinks are followed inside the root. Directories that are missing are made with mode 0755 and `time`,
-   * unless it is null: then the result is null. The target of a dangling link is made too, as Docker does.
+   * The directory at `path`. Symlinks are followed inside the root. Missing directories are made with mode 0755 and `time`; if `time` is
+   * null, the result is null instead. The target of a dangling link is made too, as Docker does.
    * @param replaceLower whether a directory replaces a file of a layer below, as in Docker, which unpacks each layer separately
    */
   async directoryAt(path: string[], time: Time | null, replaceLower = false): Promise<number | null> {
     let current = c.ROOT_INO;
-    // Components still to go, the next one last.
+    // The components that are left, the next one last.
     const rest = [...path].reverse();
     let followed = 0;
     for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
@@ -156,7 +156,7 @@ export class WritableExt4 {
     await this.inodes.write(ino, inode);
   }
 
-  /** Puts a regular file at `name`, in place of what was there. `content` feeds its bytes to the writer. */
+  /** Puts a regular file at `name`, replacing what was there. `content` feeds its bytes to the writer. */
   async putFile(
     parent: number,
     name: string,
@@ -168,7 +168,7 @@ export class WritableExt4 {
     await this.endFile(parent, name, attributes);
   }
 
-  /** Makes room for a regular file at `name`. Its bytes go to the writer; nothing else may happen before {@link endFile}. */
+  /** Makes way for a regular file at `name`. Its bytes go to the writer; nothing else may happen before {@link endFile}. */
   async beginFile(parent: number, name: string): Promise<FileWriter> {
     checkName(name);
     await this.remove(parent, name);
@@ -187,7 +187,7 @@ export class WritableExt4 {
     await this.link(parent, name, ino, c.FT_REG);
   }
 
-  /** Puts a symlink, device node or fifo at `name`, in place of what was there. */
+  /** Puts a symlink, device node or fifo at `name`, replacing what was there. */
   async putSpecial(parent: number, name: string, attributes: Attributes, special: Special): Promise<void> {
     checkName(name);
     await this.remove(parent, name);
@@ -234,7 +234,7 @@ export class WritableExt4 {
   }
 
   /**
-   * Puts at `name` another name for what is at `targetName` in `targetParent`; `attributes` then apply to both, as in Docker.
+   * Makes `name` another name for what is at `targetName` in `targetParent`; `attributes` then apply to both, as in Docker.
    */
   async putLink(
     parent: number,
@@ -244,7 +244,7 @@ export class WritableExt4 {
     attributes: Attributes,
   ): Promise<void> {
     checkName(name);
-    // First remove what is there, as Docker does: a link to itself then has no target.
+    // First remove what is there, as Docker does; a link to itself then has no target.
     await this.remove(parent, name);
     const target = await this.lookup(targetParent, targetName);
     if (!target) throw invalid(`the hard link ${shown([name])} has no target ${shown([targetName])}`);
@@ -291,7 +291,7 @@ export class WritableExt4 {
     await this.inodes.setXattrs(inode, xattrs);
   }
 
-  /** The attributes that can be stored on a file of this kind: `user.` ones need a regular file or a directory. */
+  /** The attributes that a file of this kind can have: `user.` ones need a regular file or a directory. */
   private storable(xattrs: Xattrs | null, kind: number): Xattrs | null {
     if (!xattrs || xattrs.size === 0) return null;
     const kept: Xattrs = new Map();
@@ -321,7 +321,7 @@ export class WritableExt4 {
     await this.markFresh(parent);
   }
 
-  /** Marks a directory and all its parents as containing something of this layer. */
+  /** Marks a directory and all its parents as containing something from this layer. */
   private async markFresh(ino: number): Promise<void> {
     let current = ino;
     while (!this.fresh.has(current)) {
@@ -330,7 +330,7 @@ export class WritableExt4 {
     }
   }
 
-  /** Removes `name` from the directory `parent`, with all that is below it. Nothing happens if it is not there. */
+  /** Removes `name` from the directory `parent`, with everything below it. Does nothing if it is not there. */
   async remove(parent: number, name: string): Promise<void> {
     const directory = await this.directory(parent);
     const packed = directory.entries.get(name);

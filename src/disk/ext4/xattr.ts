@@ -1,6 +1,6 @@
 /**
- * Extended attributes ("ext4 Data Structures and Algorithms", "Extended Attributes"): in the inode behind its fields, then in
- * one block of their own. POSIX ACLs are stored in a shorter form than `getxattr` shows (`fs/ext4/acl.h`).
+ * Extended attributes ("ext4 Data Structures and Algorithms", "Extended Attributes"), first in the inode behind its fields, then in a block
+ * of their own. POSIX ACLs are stored in a shorter form than `getxattr` shows (`fs/ext4/acl.h`).
  */
 import { invalid, unsupported } from '../../common/errors.js';
 import { BLOCK } from './constants.js';
@@ -55,7 +55,7 @@ function toName(index: number, suffix: string): string | null {
   return prefix ? prefix[1] + suffix : null;
 }
 
-// ACL tags: the owner's, the group's, mask's and others' entries carry no id on disk.
+// ACL tags. The entries of the owner, the group, the mask and others carry no id on disk.
 const TAG_USER_OBJ = 0x1;
 const TAG_USER = 0x2;
 const TAG_GROUP_OBJ = 0x4;
@@ -112,8 +112,7 @@ function unpackAcl(value: Buffer): Buffer {
 }
 
 /**
- * The access ACL `value` after a `chmod` to `mode`, as the kernel keeps the two in step; null if it says no more than
- * the mode.
+ * The access ACL `value` after a `chmod` to `mode`, since the kernel keeps the two in step; null if it says no more than the mode.
  */
 export function aclForMode(value: Buffer, mode: number): Buffer | null {
   const entries = parseAcl(value);
@@ -159,14 +158,14 @@ function place(area: Buffer, first: number, base: number, entries: Entry[]): num
 }
 
 /**
- * Stores `xattrs` in the inode's spare bytes `inline` (overwritten) and, where they do not fit, in a block. Returns that
- * block or null. Throws `unsupported` when both are too small.
+ * Stores `xattrs` in the inode's spare bytes `inline` (overwriting them) and, if they do not fit, in a block. Returns that block or null.
+ * Throws `unsupported` if both are too small.
  */
 export function encodeXattrs(xattrs: Xattrs, inline: Buffer): Buffer | null {
   inline.fill(0);
   if (xattrs.size === 0) return null;
   const entries = [...xattrs].map(([name, value]) => toEntry(name, value));
-  // The order the kernel keeps in blocks; `security.` first into the inode, where it costs no extra read at exec.
+  // The order that the kernel keeps in blocks. `security.` goes into the inode first, where it costs no extra read on exec.
   const order = (a: Entry, b: Entry) =>
     a.index - b.index || a.suffix.length - b.suffix.length || (a.suffix < b.suffix ? -1 : 1);
   let room = inline.length - 8;

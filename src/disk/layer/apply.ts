@@ -1,7 +1,7 @@
 /**
- * Applying an image layer: tar entries and whiteouts become changes of the filesystem in the parent's chain.
+ * Applies an image layer: tar entries and whiteouts become changes to the filesystem in the parent's chain.
  *
- * Memory in use is bounded by about 200 MiB, whatever the layer: 64 MiB of grains, 400 000 directory entries, the grain
+ * Memory use is bounded by about 200 MiB, whatever the layer: 64 MiB of grains, 400 000 directory entries, the grain
  * tables (2 MiB for 32 GiB) and what a single file needs (its extents).
  */
 import type { Readable } from 'node:stream';
@@ -24,24 +24,24 @@ export const IMAGE_LABEL = 'containerfs';
 export interface LayerOptions {
   /** The parent layer's disk, or null for the first layer. Stays open; the caller closes it. */
   parent: VmdkChain | null;
-  /** The layer, an uncompressed tar. Read to its very end, also past the end mark, so that a digest over it is complete. */
+  /** The layer, an uncompressed tar. It is read to its very end, even past the end mark, so that a digest over it is complete. */
   tar: Readable;
   /** The local file to make; must not exist (`EEXIST`). Removed again on failure. */
   outPath: string;
-  /** How the new disk names its parent: a path relative to the place where the new disk will finally lie. Null without parent. */
+  /** How the new disk names its parent: a path relative to where the new disk will finally be. Null without a parent. */
   parentHint: string | null;
-  /** Capacity in bytes for the first layer (later ones have their parent's): a multiple of 64 KiB. Default 32 GiB. */
+  /** Capacity in bytes of the first layer, a multiple of 64 KiB (later layers have their parent's). Default 32 GiB. */
   capacity?: number;
-  /** The chain id: everything that would otherwise be random (UUID, hash seed, content id) comes from it. */
+  /** The chain id. Everything that would otherwise be random (UUID, hash seed, content id) is derived from it. */
   seed: string;
-  /** Asked before the file grows: it may be larger than the layer by far. */
+  /** Asked before the file grows, since it may become far larger than the layer. */
   grow?: GrowFile | undefined;
   signal?: AbortSignal;
 }
 
-/** What came of a layer. */
+/** The result of applying a layer. */
 export interface LayerResult {
-  /** Sum of the sizes of the tar's regular files, in bytes: what Docker calls the size of a layer. */
+  /** Total size of the tar's regular files, in bytes: what Docker calls the size of a layer. */
   size: number;
   /** Number of tar entries, whiteouts included. */
   entries: number;
@@ -51,20 +51,20 @@ export interface LayerResult {
   bytesWritten: number;
   /** Content id of the layer's disk, which a child must name. */
   cid: string;
-  /** Extended attributes that ext4 does not store (`system.nfs4_acl`, `user.` on a symlink, …), left out as Docker does. */
+  /** How many extended attributes ext4 cannot store (`system.nfs4_acl`, `user.` on a symlink, …); they are left out, as in Docker. */
   skippedAttributes: number;
 }
 
 const WHITEOUT = '.wh.';
 const META = '.wh..wh.';
 const OPAQUE = '.wh..wh..opq';
-/** Where AUFS kept files that have several names: hard links of the layer lead there, the directory itself is no part of an image. */
+/** Where AUFS kept files with several names. Hard links in the layer lead there, but the directory itself is not part of an image. */
 const AUFS_LINKS = '.wh..wh.plnk';
 
 /**
- * Applies one image layer: writes to `outPath` a VMDK that holds what the layer changes in the filesystem of `parent`, if it changes anything.
- * The same layer over the same parent gives the same bytes. Errors: `invalid` (a broken or hostile tar),
- * `insufficientResources` (the filesystem is full), `unsupported`, `cancelled`. The stream is destroyed on failure.
+ * Applies one image layer: writes to `outPath` a VMDK that holds what the layer changes in the filesystem of `parent`, if it changes
+ * anything. The same layer over the same parent gives the same bytes. Errors: `invalid` (a broken or hostile tar), `insufficientResources`
+ * (the filesystem is full), `unsupported`, `cancelled`. The stream is destroyed on failure.
  */
 export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
   const { parent, tar, signal } = options;
@@ -73,7 +73,7 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
   }
   const onAbort = () => tar.destroy(cancelled('the layer was cancelled'));
   signal?.addEventListener('abort', onAbort, { once: true });
-  // A stream may fail before it is read; reading then tells. Until then nobody else must be startled by the event.
+  // A stream may fail before it is read, and reading will then report it. Until then an unhandled error event must not end the process.
   tar.on('error', ignoreForNow);
   let disk: DeltaDisk | null = null;
   try {
@@ -97,7 +97,7 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
       size += entry.size;
       await applyEntry(filesystem, entry, reader);
     }
-    // Kept until here for the hard links to what is in it.
+    // Kept until here for the hard links into it.
     await filesystem.remove(filesystem.root, AUFS_LINKS);
     await filesystem.flush();
     const { skippedAttributes } = filesystem;
@@ -146,11 +146,11 @@ async function applyEntry(filesystem: WritableExt4, entry: TarEntry, reader: Tar
   };
   const name = path.pop();
   if (name === undefined) {
-    // The root stays, whatever an entry of that name claims to be.
+    // The root stays a directory, whatever an entry of that name claims to be.
     if (entry.type === 'directory') await filesystem.setRootAttributes(attributes);
     return;
   }
-  // AUFS's own files at the root (".wh..wh.plnk", …) are no part of an image.
+  // AUFS's own files at the root (".wh..wh.plnk", …) are not part of an image.
   const first = path[0] ?? name;
   if (first === AUFS_LINKS && path.length > 0 && entry.type === 'file') {
     const links = (await filesystem.directoryAt([AUFS_LINKS], entry.mtime)) as number;
@@ -194,7 +194,7 @@ async function put(
     case 'link': {
       const target = cleanPath(entry.linkName);
       const targetName = target.pop();
-      // By its last name alone, as it was kept.
+      // Looked up only by its last name, as it was kept.
       if (target[0] === AUFS_LINKS) target.splice(1);
       const targetParent = targetName === undefined ? null : await filesystem.directoryAt(target, null);
       if (targetName === undefined || targetParent === null) {
@@ -229,19 +229,19 @@ export interface FilesystemOptions {
   outPath: string;
   /** Bytes, a multiple of 64 KiB; at least 8 MiB. */
   capacity: number;
-  /** UUID and hash seed come from it: give something unique. */
+  /** UUID and hash seed are derived from it, so it must be unique. */
   seed: string;
   /** At most 16 bytes. */
   label: string;
-  /** Puts the first content into it. */
   /** Called before the file grows. */
   grow?: GrowFile | undefined;
+  /** Puts the first content into it. */
   fill?: ((filesystem: WritableExt4) => Promise<void>) | undefined;
 }
 
 /**
- * Creates a disk with an ext4 filesystem: for a volume. Takes milliseconds and a few MiB at most, unless it is to be filled.
- * @throws what `fill` does; nothing is left then
+ * Creates a disk with an ext4 filesystem, for a volume. Takes milliseconds and at most a few MiB, unless it is to be filled.
+ * @throws what `fill` throws; nothing is left then
  */
 export async function createFilesystem(options: FilesystemOptions): Promise<{ bytesWritten: number; cid: string }> {
   const disk = await DeltaDisk.create(options.outPath, null, options.capacity, options.grow);

@@ -1,4 +1,4 @@
-/** Changing the filesystem on a container's disk while its VM is off, in a local copy of the disk's file. */
+/** Changes the filesystem on a container's disk while its VM is off, in a local copy of the disk's file. */
 import { unsupported } from '../../common/errors.js';
 import { type BlockReader, FileBlocks } from '../blocks.js';
 import { BLOCK } from '../ext4/constants.js';
@@ -19,8 +19,8 @@ export class ChangedDisk {
   ) {}
 
   /**
-   * Opens the VMDK at `path`, a file of our own, over its parent's chain; null: it has none, as a volume's. A journal that a killed VM
-   * left is carried out first.
+   * Opens the VMDK at `path`, a file of our own, over its parent's chain (null if it has none, like a volume's). A journal that a killed VM
+   * left is replayed first.
    * @throws invalid, unsupported (a filesystem or disk that this program did not make)
    */
   static async open(path: string, parent: VmdkChain | null): Promise<ChangedDisk> {

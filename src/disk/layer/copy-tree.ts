@@ -1,16 +1,16 @@
-/** A directory of one filesystem copied into another: an image's content into an empty volume. */
+/** Copies a directory from one filesystem into another: an image's content into an empty volume. */
 import { cancelled } from '../../common/errors.js';
 import type { Ext4Filesystem, FileStat } from '../ext4/filesystem.js';
 import type { Time } from '../ext4/inode.js';
 import type { TreeGuard } from '../ext4/tree-guard.js';
 import type { Attributes, WritableExt4 } from '../ext4/writable.js';
 
-/** As the kernel's PATH_MAX: what lies deeper has no path. */
+/** Follows from the kernel's PATH_MAX: anything deeper has no path. */
 const MAX_DEPTH = 2048;
 
 /**
- * Copies what is in the directory `ino` of `source` to the root of `target`, which gets the directory's owner, mode, times and extended
- * attributes. Files with several names have them in the copy too; sockets are left out. @throws insufficientResources, cancelled, invalid
+ * Copies the contents of the directory `ino` of `source` to the root of `target`, which gets the directory's owner, mode, times and
+ * extended attributes. Hard links stay hard links; sockets are left out. @throws insufficientResources, cancelled, invalid
  */
 export async function copyTree(
   source: Ext4Filesystem,
@@ -23,7 +23,7 @@ export async function copyTree(
 }
 
 class TreeCopy {
-  /** Files with several names, by inode: where their first name was put. */
+  /** For files with several names, by inode: where their first name was put. */
   private readonly linked = new Map<number, { parent: number; name: string }>();
   private readonly guard: TreeGuard;
 

@@ -1,12 +1,12 @@
-/** Names in a layer's tar: cleaned, and kept inside the root. */
+/** Cleans names in a layer's tar and keeps them inside the root. */
 import { invalid } from '../../common/errors.js';
 
-/** As the kernel's PATH_MAX. */
+/** The kernel's PATH_MAX. */
 const MAX_PATH = 4096;
 
 /**
- * The components of `name`, which counts from the root whether or not it begins with a slash. `.` vanishes, `..` takes
- * back what is before it. Throws `invalid` for a name that leads out of the root.
+ * The components of `name`, which starts at the root whether or not it begins with a slash. `.` is dropped, and `..` removes the component
+ * before it. Throws `invalid` for a name that leads out of the root.
  */
 export function cleanPath(name: string): string[] {
   if (name.length >= MAX_PATH) throw invalid('a path in the layer has more than 4095 bytes');

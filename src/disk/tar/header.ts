@@ -3,7 +3,7 @@ import { invalid } from '../../common/errors.js';
 
 export const TAR_BLOCK = 512;
 
-/** The fields of one header block; names one character per byte. */
+/** The fields of one header block; names have one character per byte. */
 export interface TarHeader {
   name: string;
   mode: number;

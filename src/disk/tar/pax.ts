@@ -1,7 +1,7 @@
 /** Extended headers: POSIX.1-2017 `pax`, "pax Extended Header". Keys and values are strings, one character per byte. */
 import { invalid } from '../../common/errors.js';
 
-/** Bound on the number of parts of one sparse file. */
+/** How many parts a sparse file may have. */
 export const MAX_PARTS = 1_000_000;
 /** Offset and length of a part in sparse format 0.0 (GNU tar manual, "Storing Sparse Files"). */
 const SPARSE = ['GNU.sparse.offset', 'GNU.sparse.numbytes'] as const;
@@ -9,7 +9,7 @@ const SPARSE = ['GNU.sparse.offset', 'GNU.sparse.numbytes'] as const;
 /** Parses records of the form `length key=value\n`. Throws `invalid`. */
 export function parsePax(data: Buffer): Map<string, string> {
   const records = new Map<string, string>();
-  /** Of a sparse file in format 0.0: the records come in pairs, as often as it has parts. */
+  /** For a sparse file in format 0.0, whose records come in pairs, one pair for each part. */
   const sparse: string[] = [];
   for (let at = 0; at < data.length; ) {
     if (data[at] === 0) break; // padding that some writers count as data
@@ -31,7 +31,7 @@ export function parsePax(data: Buffer): Map<string, string> {
     } else records.set(key, value);
     at = end;
   }
-  // The same file in format 0.1.
+  // Presents the file as one in format 0.1.
   if (sparse.length > 0) records.set('GNU.sparse.map', sparse.join(','));
   return records;
 }

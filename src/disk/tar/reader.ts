@@ -1,6 +1,6 @@
 /**
- * Reading a tar stream entry by entry: ustar, pax, GNU long names, GNU sparse files, old V7. Bytes of names are kept as they are
- * (one character per byte), extended attributes included, which is what a layer needs and ready-made parsers drop.
+ * Reads a tar stream entry by entry: ustar, pax, GNU long names, GNU sparse files, old V7. The bytes of names are kept as they are (one
+ * character per byte), and so are extended attributes. A layer needs both, and ready-made parsers drop them.
  */
 import type { Readable } from 'node:stream';
 import { invalid, unsupported } from '../../common/errors.js';
@@ -26,7 +26,7 @@ export interface TarEntry {
   major: number;
   minor: number;
   xattrs: Map<string, Buffer> | null;
-  /** For a sparse file where its data goes; null for an ordinary one. */
+  /** For a sparse file, where its data goes; null for an ordinary one. */
   parts: SparsePart[] | null;
 }
 
@@ -112,7 +112,7 @@ export class TarReader {
     const sizeRecord = pax.get('size');
     const stored = sizeRecord === undefined ? header.size : paxNumber(sizeRecord, 'size');
     const hasData = type === 'file';
-    // Some writers give links and directories a size but no data.
+    // Some writers give links and directories a size, but no data.
     this.left = hasData ? stored : 0;
     const number = (key: string, value: number) => {
       const record = pax.get(key);
@@ -171,11 +171,11 @@ export class TarReader {
         this.left -= TAR_BLOCK;
         return this.block();
       });
-      // The padding was computed for a size that differs by whole blocks only.
+      // The padding is still right: it was computed for a size that differs only by whole blocks.
       entry.parts = checkParts(parts, entry.size, this.left);
       if (blocks === 0) throw invalid('a sparse file in the tar has no map');
     } else {
-      // Format 0.0, a file without data: no record of a part.
+      // A file without data in format 0.0 has no record for a part.
       entry.parts = checkParts([], entry.size, this.left);
     }
   }

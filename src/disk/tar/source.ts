@@ -33,7 +33,7 @@ export class ByteSource {
     return part;
   }
 
-  /** Exactly `length` bytes; null when the stream ends before the first, `invalid` when it ends within. */
+  /** Exactly `length` bytes; null if the stream ends before the first one. Throws `invalid` if it ends in between. */
   async exactly(length: number): Promise<Buffer | null> {
     if (this.chunk.length - this.at >= length) {
       this.at += length;
@@ -53,12 +53,12 @@ export class ByteSource {
     return out;
   }
 
-  /** Skips `length` bytes. @throws invalid when the stream ends within */
+  /** Skips `length` bytes. @throws invalid if the stream ends before that */
   async pass(length: number): Promise<void> {
     if (!(await this.passIfThere(length))) throw invalid('the tar ends in the middle of an entry');
   }
 
-  /** Skips at most `length` bytes; false when the stream ends within. */
+  /** Skips up to `length` bytes; false if the stream ends before that. */
   async passIfThere(length: number): Promise<boolean> {
     let left = length;
     while (left > 0) {

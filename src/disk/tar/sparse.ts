@@ -3,13 +3,13 @@ import { invalid } from '../../common/errors.js';
 import { tarNumber } from './header.js';
 import { MAX_PARTS, paxNumber } from './pax.js';
 
-/** A stretch of data in a sparse file; what lies between is a hole. */
+/** A stretch of data in a sparse file; everything in between is a hole. */
 export interface SparsePart {
   offset: number;
   length: number;
 }
 
-/** Parts are in order, do not overlap, lie within `size`, and hold `stored` bytes together. */
+/** Checks that parts are in order, do not overlap, are within `size`, and have `stored` bytes in total. */
 export function checkParts(parts: SparsePart[], size: number, stored: number): SparsePart[] {
   let end = 0;
   let total = 0;
@@ -45,7 +45,7 @@ export function sparseList(value: string): SparsePart[] {
 
 /**
  * Format 1.0: the map begins the data, as decimal numbers on lines of their own (count, then offset and length of each part),
- * padded to a block. `nextBlock` gives the blocks; their number is returned, too.
+ * padded to a block. `nextBlock` supplies the blocks; how many were used is returned too.
  */
 export async function readSparseMap(
   nextBlock: () => Promise<Buffer>,

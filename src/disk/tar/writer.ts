@@ -1,14 +1,14 @@
 /**
- * Writing tar entries: POSIX.1-2017 `pax`, "ustar Interchange Format"; what does not fit a header block goes into a pax extended
- * header before it. Entries are written as Go's `archive/tar` does, so that the same files give the same archive as Docker's.
+ * Writes tar entries: POSIX.1-2017 `pax`, "ustar Interchange Format"; what does not fit into a header block goes into a pax extended header
+ * before it. Entries are written as Go's `archive/tar` does, so that the same files give the same archive as with Docker.
  */
 import { TAR_BLOCK } from './header.js';
 
-/** What a header says. Strings have one character per byte. */
+/** The contents of a header. Strings have one character per byte. */
 export interface TarFields {
   /** One of the type flags of the format: `0` file, `1` link, `2` symlink, `3` char, `4` block, `5` directory, `6` fifo. */
   type: '0' | '1' | '2' | '3' | '4' | '5' | '6';
-  /** A directory's ends with a slash. */
+  /** That of a directory ends with a slash. */
   name: string;
   linkName?: string;
   /** Permission bits, setuid, setgid, sticky. */
@@ -36,7 +36,7 @@ export function tarPadding(size: number): Buffer {
   return Buffer.alloc((TAR_BLOCK - (size % TAR_BLOCK)) % TAR_BLOCK);
 }
 
-/** The header of an entry, with its extended header where one is needed. */
+/** The header of an entry, preceded by its extended header if one is needed. */
 export function tarHeader(fields: TarFields): Buffer {
   const { name, linkName = '', size = 0 } = fields;
   const records = new Map<string, string>();

@@ -9,12 +9,12 @@ import { GRAIN_BYTES, GTES_PER_GT } from './header.js';
 export const MAX_CHAIN = 256;
 
 /**
- * Opens the file at `path`: local, on a datastore, … The chain closes what it returns. A {@link VmdkExtent} is one that somebody
- * else has opened already; closing it is up to its reader.
+ * Opens the file at `path`: local, on a datastore, … The chain closes what this returns. A {@link VmdkExtent} is a file that somebody else
+ * has opened already; closing it is up to its reader.
  */
 export type OpenFile = (path: string) => Promise<BlockReader | VmdkExtent>;
 
-/** `length` bytes of a disk: those at `at` of a file of its chain; zeros where there is none. */
+/** `length` bytes of a disk: those at `at` in a file of its chain, or zeros if there is no file. */
 export interface ChainRun {
   extent: VmdkExtent | null;
   at: number;
@@ -31,8 +31,8 @@ export class VmdkChain implements BlockReader {
   }
 
   /**
-   * Opens the VMDK at `path` and its parents, found by their hints relative to the file that names them. Parents' content ids must
-   * be those their children expect. The default `open` reads local files.
+   * Opens the VMDK at `path` and its parents, which are found by their hints, relative to the file that names them. Parents must have the
+   * content ids that their children expect. The default `open` reads local files.
    */
   static async open(path: string, open: OpenFile = FileBlocks.open): Promise<VmdkChain> {
     const extents: VmdkExtent[] = [];
@@ -63,7 +63,7 @@ export class VmdkChain implements BlockReader {
     }
   }
 
-  /** What the top-most file says about itself. */
+  /** What the topmost file says about itself. */
   get info(): VmdkInfo {
     return (this.extents[0] as VmdkExtent).info;
   }
@@ -83,7 +83,7 @@ export class VmdkChain implements BlockReader {
     return null;
   }
 
-  /** True when some file of the chain holds grain `index` (64 KiB units); otherwise it reads as zeros. */
+  /** True if a file of the chain holds grain `index` (in units of 64 KiB); otherwise it reads as zeros. */
   async hasGrain(index: number): Promise<boolean> {
     return (await this.find(index)) !== null;
   }
@@ -119,7 +119,7 @@ export class VmdkChain implements BlockReader {
       const found = await this.find(first);
       return found ? found.extent.readAt(found.at + within, length) : Buffer.alloc(length);
     }
-    // Neighbours in the disk are mostly neighbours in one file: fetch such runs with one read.
+    // What is adjacent on the disk is mostly adjacent in one file: fetch such runs with one read.
     const out = Buffer.alloc(length);
     let run: { extent: VmdkExtent; at: number; to: number; length: number } | null = null;
     const pending: Promise<unknown>[] = [];
@@ -147,7 +147,7 @@ export class VmdkChain implements BlockReader {
     return out;
   }
 
-  /** Which files of the chain hold `length` bytes from `offset` on, and where; neighbours are merged. */
+  /** Which files of the chain hold `length` bytes from `offset` on, and where; adjacent runs are merged. */
   async *runs(offset: number, length: number): AsyncGenerator<ChainRun> {
     checkRange(this.size, offset, length);
     let run: ChainRun | null = null;

@@ -1,4 +1,4 @@
-/** Making empty VMDKs: a few KiB written into a sparse file, whatever the capacity. */
+/** Makes empty VMDKs: a few KiB written into a sparse file, whatever the capacity. */
 import { createHash, randomBytes } from 'node:crypto';
 import { open, unlink } from 'node:fs/promises';
 import { basename, dirname, relative, resolve } from 'node:path';
@@ -7,7 +7,7 @@ import { encodeDescriptor } from './descriptor.js';
 import { readVmdkInfo } from './extent.js';
 import { encodeDirectory, encodeHeader, layoutFor, SECTOR } from './header.js';
 
-/** A content id that is neither of the two reserved values: from `seed` when given, else random. */
+/** A content id that is neither of the two reserved values: derived from `seed` if given, otherwise random. */
 export function newCid(seed?: string): string {
   const bytes = seed === undefined ? randomBytes(4) : createHash('sha256').update(`vmdk cid ${seed}`).digest();
   const value = bytes.readUInt32LE(0);
@@ -57,8 +57,8 @@ export function createEmpty(path: string, capacity: number, cid = newCid()): Pro
 }
 
 /**
- * Creates at `path`, which must not exist, an empty child of the VMDK at `parentPath`: same capacity, all content from
- * the parent. `hint` is the parent's path as the child shall name it; without it, the path relative to the child.
+ * Creates an empty child of the VMDK at `parentPath` at `path`, which must not exist: the same capacity, and all content from the parent.
+ * `hint` is how the child names the parent's path; by default, the path relative to the child.
  */
 export async function createChild(path: string, parentPath: string, hint?: string): Promise<void> {
   const parent = await FileBlocks.open(parentPath);

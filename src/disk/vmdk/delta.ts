@@ -1,6 +1,6 @@
 /**
- * Writing a new disk over a parent: a write-back cache of grains in front of one growing VMDK file. Only grains that are
- * changed are stored; a grain changed in part is filled up from the parent.
+ * Writes a new disk over a parent: a write-back cache of grains in front of one growing VMDK file. Only changed grains are stored; a partly
+ * changed grain is filled up from the parent.
  */
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -29,7 +29,7 @@ export function isZero(data: Buffer): boolean {
   return data.equals(data.length === GRAIN_BYTES ? ZEROS : ZEROS.subarray(0, data.length));
 }
 
-/** Appends grains to a file in batches, the next batch filled while the last one is being written. */
+/** Appends grains to a file in batches; the next batch is filled while the last one is being written. */
 class GrainAppender {
   private batch = Buffer.allocUnsafeSlow(BATCH * GRAIN_BYTES);
   private spare = Buffer.allocUnsafeSlow(BATCH * GRAIN_BYTES);
@@ -101,7 +101,7 @@ async function writeAll(file: FileHandle, data: Buffer, at: number): Promise<voi
   }
 }
 
-/** Called when the file is about to grow by so many bytes. What it throws ends the writing. */
+/** Called when the file is about to grow by this many bytes. An error that it throws ends the writing. */
 export type GrowFile = (bytes: number) => Promise<void>;
 
 /** A disk being written: a new one, or one that is changed. For one caller at a time: operations must not overlap. */
@@ -127,7 +127,7 @@ export class DeltaDisk {
     this.appender = new GrainAppender(file, end * SECTOR, grow);
   }
 
-  /** Makes the file at `path`, which must not exist, for a disk of `size` bytes (a multiple of 64 KiB) over `parent`. */
+  /** Creates the file at `path`, which must not exist, for a disk of `size` bytes (a multiple of 64 KiB) over `parent`. */
   static async create(
     path: string,
     parent: VmdkChain | null,
@@ -141,7 +141,7 @@ export class DeltaDisk {
 
   /**
    * Opens the file at `path` for changes in place: a disk over `parent` that this program or a VM has written. `finish` must get the
-   * identity it had. @throws invalid, unsupported (another layout than this program gives disks)
+   * identity it had. @throws invalid, unsupported (a layout that this program does not use)
    */
   static async open(path: string, parent: VmdkChain | null): Promise<DeltaDisk> {
     const file = await open(path, 'r+');
@@ -200,12 +200,12 @@ export class DeltaDisk {
     return grain;
   }
 
-  /** True when the grain is part of the new disk already, so that changing more of it costs nothing. */
+  /** True if the grain is already part of the new disk, so that changing more of it costs nothing. */
   isOwn(index: number): boolean {
     return this.sectors[index] !== 0 || this.cache.get(index)?.dirty === true;
   }
 
-  /** Writes `data` at `offset`. Grains filled to their end are stored at once: file data does not push metadata out. */
+  /** Writes `data` at `offset`. Grains filled to their end are stored at once, so that file data does not push metadata out. */
   async write(offset: number, data: Buffer): Promise<void> {
     checkRange(this.size, offset, data.length);
     for (let done = 0; done < data.length; ) {
@@ -245,7 +245,7 @@ export class DeltaDisk {
 
   private async evict(): Promise<void> {
     const oldest = [...this.cache.values()].sort((a, b) => a.used - b.used).slice(0, CACHE_LIMIT / 4);
-    // In disk order: neighbours on the disk become neighbours in the file.
+    // In disk order, so that neighbours on the disk become neighbours in the file.
     oldest.sort((a, b) => a.index - b.index);
     for (const grain of oldest) {
       if (grain.dirty) await this.store(grain.index, grain.data);
@@ -268,7 +268,7 @@ export class DeltaDisk {
     return this.appender.end;
   }
 
-  /** Writes runs of grain tables that hold something; the others stay holes of the file. */
+  /** Writes the runs of grain tables that are not empty; the others stay holes in the file. */
   private async writeTables(tables: Buffer, start: number): Promise<void> {
     const step = GTES_PER_GT * 4;
     const empty = (at: number) => isZero(tables.subarray(at, at + step));

@@ -9,9 +9,9 @@ import { DESCRIPTOR_SECTORS, SECTOR } from './header.js';
 export interface VmdkDescriptor {
   /** Content id, 8 lower-case hex digits; changes when the content of the disk changes. */
   cid: string;
-  /** Content id the parent had when this disk was made; null for a disk without parent. */
+  /** The parent's content id when this disk was made; null for a disk without a parent. */
   parentCid: string | null;
-  /** Path of the parent, relative to the directory of this file; null for a disk without parent. */
+  /** Path of the parent, relative to the directory of this file; null for a disk without a parent. */
   parentHint: string | null;
   createType: string;
 }
@@ -28,8 +28,8 @@ export function checkCid(cid: string): string {
 }
 
 /**
- * Throws `invalid` unless `hint` is a relative path that is safe inside the quotes of a descriptor and means a file to
- * QEMU: no protocol prefix (`nbd:`, `json:`).
+ * Throws `invalid` unless `hint` is a relative path that is safe inside the quotes of a descriptor and that QEMU takes for a file: no
+ * protocol prefix (`nbd:`, `json:`).
  */
 export function checkHint(hint: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
@@ -74,7 +74,7 @@ ddb.virtualHWVersion = "14"
   return b;
 }
 
-/** Parses the text of a descriptor (NUL padding allowed), line by line: it may be of any guest, and a megabyte long. */
+/** Parses the text of a descriptor (NUL padding allowed), line by line, since a guest may have written it and it may be a megabyte long. */
 export function decodeDescriptor(bytes: Buffer): VmdkDescriptor {
   const end = bytes.indexOf(0);
   const lines = bytes.toString('utf8', 0, end < 0 ? bytes.length : end).split(/[\r\n]+/);
@@ -85,7 +85,7 @@ export function decodeDescriptor(bytes: Buffer): VmdkDescriptor {
     const equals = line.indexOf('=');
     const key = line.slice(0, Math.max(0, equals)).trimEnd().toLowerCase();
     const text = equals < 0 ? null : unquoted(line.slice(equals + 1));
-    // The first one counts.
+    // The first of several counts.
     if (text !== null && !values.has(key)) values.set(key, text);
   }
   if (extents > 1) throw unsupported(`a VMDK of ${extents} extents is not supported`);
@@ -100,7 +100,7 @@ export function decodeDescriptor(bytes: Buffer): VmdkDescriptor {
   return { cid, parentCid: hasParent ? parentCid : null, parentHint, createType: value('createType') ?? '' };
 }
 
-/** `value`, `"value"`; null for what has quotes elsewhere. */
+/** The text of `value` or `"value"`; null if there are quotes anywhere else. */
 function unquoted(text: string): string | null {
   let plain = text.trim();
   if (plain.startsWith('"')) plain = plain.slice(1);

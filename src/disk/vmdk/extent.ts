@@ -1,4 +1,4 @@
-/** Reading one monolithicSparse VMDK file: header, descriptor, grain directory and tables. */
+/** Reads one monolithicSparse VMDK file: header, descriptor, grain directory and tables. */
 import { invalid, unsupported } from '../../common/errors.js';
 import { type BlockReader, CachedBlocks, checkRange, PageCache } from '../blocks.js';
 import { decodeDescriptor, type VmdkDescriptor } from './descriptor.js';
@@ -12,7 +12,7 @@ export interface VmdkInfo extends VmdkDescriptor {
 
 async function readHead(file: BlockReader): Promise<{ header: SparseHeader; info: VmdkInfo }> {
   if (file.size < SECTOR) throw invalid('not a VMDK: the file is too short');
-  // One read, in the usual layout, for header and descriptor: over HTTP each read is a request.
+  // In the usual layout, one read gets header and descriptor: over HTTP each read is a request.
   const head = await file.read(0, Math.min(file.size, 21 * SECTOR));
   const header = decodeHeader(head, file.size);
   const start = header.descriptorOffset * SECTOR;
@@ -48,7 +48,7 @@ export class VmdkExtent {
     readonly info: VmdkInfo,
   ) {}
 
-  /** Opens the VMDK in `file`; takes ownership of `file`, also on failure. @param pages where its tables are kept */
+  /** Opens the VMDK in `file`; takes ownership of `file`, even on failure. @param pages where its tables are cached */
   static async open(file: BlockReader, pages = new PageCache(65536, 16)): Promise<VmdkExtent> {
     try {
       const { header, info } = await readHead(file);
@@ -63,7 +63,7 @@ export class VmdkExtent {
     }
   }
 
-  /** Number of grains, the last one perhaps partial. */
+  /** Number of grains; the last one may be partial. */
   get grains(): number {
     return Math.ceil(this.info.capacity / GRAIN_BYTES);
   }
@@ -105,13 +105,13 @@ export class VmdkExtent {
     return entry * SECTOR;
   }
 
-  /** `length` bytes at the file offset a `locate` gave. */
+  /** `length` bytes at a file offset that {@link locate} returned. */
   readAt(fileOffset: number, length: number): Promise<Buffer> {
     checkRange(this.file.size, fileOffset, length);
     return this.file.read(fileOffset, length);
   }
 
-  /** True when a table has no grain at all: lets a scan skip 32 MiB at a time. */
+  /** True if a table has no grains at all, so that a scan can skip 32 MiB at a time. */
   async isTableEmpty(table: number): Promise<boolean> {
     return (await this.table(table)) === null;
   }

@@ -10,7 +10,7 @@ export const GRAIN_SECTORS = 128;
 export const GRAIN_BYTES = GRAIN_SECTORS * SECTOR;
 /** Entries per grain table; the note fixes it at 512. */
 export const GTES_PER_GT = 512;
-/** Sectors kept for the embedded descriptor, as VMware's tools and QEMU reserve them. */
+/** Sectors reserved for the embedded descriptor, as VMware's tools and QEMU do. */
 export const DESCRIPTOR_SECTORS = 20;
 /** The largest capacity accepted: with 64 KiB grains a grain directory of 32 Ki entries. */
 export const MAX_CAPACITY = 1024 * 2 ** 30;
@@ -37,7 +37,7 @@ export interface SparseHeader {
   zeroGrains: boolean;
 }
 
-/** Where the parts of an extent of `capacity` sectors lie when all grain tables are laid out at creation. */
+/** Where the parts of an extent of `capacity` sectors are if all grain tables are laid out at creation. */
 export interface SparseLayout {
   capacity: number;
   grains: number;

@@ -1,6 +1,6 @@
 /**
- * What must not change in a VMDK that a virtual machine writes to: all that says where its content lies. Read strictly, so that what is
- * passed here is read by QEMU in one way only: one sparse extent in the file itself.
+ * What must not change in a VMDK that a virtual machine writes to: everything that says where its content is. It is read strictly, so that
+ * QEMU can read whatever passes here in only one way: as one sparse extent in the file itself.
  */
 import { createHash } from 'node:crypto';
 import { invalid, unsupported } from '../../common/errors.js';
@@ -17,19 +17,19 @@ export interface VmdkIdentity {
   createType: string;
   /** The descriptor's extent lines without the name, which means nothing in this type. */
   extents: string[];
-  /** Content id of the parent, and its path as the file names it; null: none. */
+  /** Content id of the parent, and its path as the file names it; null if there is none. */
   parentCid: string | null;
   parentHint: string | null;
 }
 
 /** Offset of `uncleanShutdown` in the header. */
 const UNCLEAN = 72;
-/** Lines that must be there once: programs differ in which of several they take. */
+/** Lines that must be there exactly once, since programs differ in which of several they take. */
 const SINGLE = ['CID', 'parentCID', 'createType', 'parentFileNameHint'];
 
 /**
- * Reads a disk's identity, and the content id that it has now.
- * @throws invalid, unsupported for all but a VMDK of type monolithicSparse with one extent
+ * Reads a disk's identity and its present content id.
+ * @throws invalid, unsupported for anything but a VMDK of type monolithicSparse with one extent
  */
 export async function readVmdkIdentity(file: BlockReader): Promise<{ identity: VmdkIdentity; cid: string }> {
   if (file.size < SECTOR) throw invalid('it is no VMDK: the file is too short');
@@ -56,12 +56,12 @@ export async function readVmdkIdentity(file: BlockReader): Promise<{ identity: V
   return { identity: { header: digest, capacity, createType, extents, parentCid, parentHint }, cid };
 }
 
-/** An extent line without the file's name; one that says more than that stays as it is. */
+/** An extent line without the file's name; a line in any other form stays as it is. */
 function extentOf(line: string): string {
   return (/^\s*(\w+\s+\d+\s+\w+)\s+"[^"/]*"\s*$/.exec(line)?.[1] ?? line.trim()).replace(/\s+/g, ' ');
 }
 
-/** What a disk has otherwise than `recorded`, in words; null: nothing. */
+/** How a disk differs from `recorded`, as text; null if it does not. */
 export function vmdkDifference(recorded: VmdkIdentity, found: VmdkIdentity): string | null {
   const differ = (what: string, was: string | number | null, is: string | number | null): string | null =>
     was === is ? null : `${what} is ${told(is)} and was ${told(was)}`;

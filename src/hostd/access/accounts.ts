@@ -1,4 +1,4 @@
-/** Users, roles and permissions of the host, without its administrator. They are kept in `access.json`, which only root may read. */
+/** The host's users, roles and permissions, except for its administrator. They are kept in `access.json`, which only root may read. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { logger } from '../../common/log.js';
@@ -30,19 +30,19 @@ const stored = z.object({
   nextRole: z.number(),
 });
 
-/** A role given to a user on an entity. */
+/** A role granted to a user on an entity. */
 export interface GrantedRole {
   entity: ManagedObjectReference;
   principal: string;
   roleId: number;
-  /** It holds for everything below the entity too. */
+  /** Whether it also holds for everything below the entity. */
   propagate: boolean;
 }
 
 const invalidArgument = (property: string, message: string): Error =>
   fault('InvalidArgument', message, { invalidProperty: property });
 
-/** Who may log in, and what they may do. A change is on the disk before it is answered. */
+/** Who may log in, and what they may do. A change is on disk before the call is answered. */
 export class Accounts {
   private data: z.infer<typeof stored> = { users: [], roles: [], permissions: [], nextRole: FIRST_ROLE };
   private byPrincipal = new Map<string, Map<string, GrantedRole>>();
@@ -119,7 +119,7 @@ export class Accounts {
     await this.changed();
   }
 
-  /** True for a user's right password. @throws RequestCanceled when too many are asking */
+  /** Whether this is the user's password. @throws RequestCanceled when too many are asking */
   async accepts(name: string, password: string): Promise<boolean> {
     const user = this.data.users.find((one) => one.name === name);
     return user !== undefined && password.length <= MAX_PASSWORD && (await this.checks.matches(name, password, user));
@@ -211,7 +211,7 @@ export class Accounts {
     await this.changed();
   }
 
-  /** An entity is gone. Its permissions go too, since another entity may get its id later. */
+  /** Removes the permissions of an entity that is gone, since another entity may get its id later. */
   entityRemoved({ value }: ManagedObjectReference): void {
     if (!this.data.permissions.some(({ entity }) => entity.value === value)) return;
     this.data.permissions = this.data.permissions.filter(({ entity }) => entity.value !== value);

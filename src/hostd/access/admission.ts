@@ -7,7 +7,7 @@ import type { Rule } from './operation-rules.js';
 
 const VISIBLE = 'System.View';
 
-/** @throws NoPermission that names the object and the privilege that is missing */
+/** @throws NoPermission naming the object and the missing privilege */
 export function admit(objects: GuardedObjects, caller: Caller, rule: Rule, object: GuardedObject, args: unknown): void {
   if (!caller.restricted) return;
   mustSee(caller, object);
@@ -15,13 +15,13 @@ export function admit(objects: GuardedObjects, caller: Caller, rule: Rule, objec
     const named = objects.find(ref);
     if (named !== undefined) mustSee(caller, named);
   }
-  // Objects that are no entities have no permissions of their own: whoever sees one may use it.
+  // Objects that are not entities have no permissions of their own: whoever sees one may use it.
   const on = placeOf(objects, rule, object);
   if (on.isEntity() ? !caller.has(on, rule.privilege) : rule.privilege !== VISIBLE)
     throw noPermission(on.ref, rule.privilege);
   for (const [name, privilege] of Object.entries(rule.arguments ?? {})) {
     const ref = (args as Record<string, unknown>)[name];
-    // Left out, it would mean the host's root pool or the like.
+    // If it were left out, it would mean the host's root pool or the like.
     if (!isReference(ref)) throw noPermission(object.ref, privilege);
     if (!caller.has(objects.get(ref), privilege)) throw noPermission(ref, privilege);
   }

@@ -1,7 +1,7 @@
 /**
  * Decides who may do what on which object; nothing else does. The rules are vSphere's: a role on the object itself overrides inherited
- * ones. Without one, the nearest ancestor's role that propagates counts, along each line of ancestors (a VM has two: its folder and its
- * resource pool). Administrators have the role Admin on the root folder.
+ * ones. Without one, the nearest propagating role counts, along each line of ancestors (a VM has two: its folder and its resource pool).
+ * Administrators have the role Admin on the root folder.
  */
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import { isReference, PROPERTY_COLLECTOR, ROOT_FOLDER } from '../references.js';
@@ -13,7 +13,7 @@ import { ADMINISTRATOR, LOOKING } from './roles.js';
 
 const MAX_DEPTH = 64;
 
-/** Singletons that everybody who is logged in may use. What they do and answer depends on the caller. */
+/** Singletons that every logged-in user may use. What they do and answer depends on the caller. */
 const FOR_EVERYBODY = new Set([
   'ServiceInstance',
   'SessionManager',
@@ -31,7 +31,7 @@ const FOR_EVERYBODY = new Set([
 /** True for a VM that only an administrator may change: one that hostd runs as a process. */
 export type IsEndpoint = (object: GuardedObject) => boolean;
 
-/** Decides. */
+/** See the file's head. */
 export class Authority {
   /** The administrator's own permission, which is not stored. */
   private readonly builtIn: GrantedRole;
@@ -41,7 +41,7 @@ export class Authority {
     private readonly administrator: string,
     private readonly registry: GuardedObjects,
     private readonly isEndpoint: IsEndpoint,
-    /** What is kept for each user. */
+    /** What hostd holds in memory for each user. */
     readonly holdings = new Holdings(),
   ) {
     this.builtIn = { entity: ROOT_FOLDER, principal: administrator, roleId: ADMINISTRATOR, propagate: true };
@@ -101,15 +101,15 @@ export class Authority {
   has(principal: string | null, object: GuardedObject, privilege: string): boolean {
     if (principal === null) return false;
     if (this.isAdministrator(principal)) return true;
-    // An endpoint is a process of this machine, and its configuration says what it may do.
+    // An endpoint is a process on this machine, and its configuration says what it may do.
     if (!object.isEntity() || (this.isEndpoint(object) && !LOOKING.includes(privilege))) return false;
     return this.rolesOn(principal, object).some((id) => this.accounts.role(id)?.privileges.includes(privilege));
   }
 
-  /** True when a caller may know of an object. */
+  /** Whether a caller may know of an object. */
   sees(caller: Pick<Caller, 'principal' | 'owns'>, object: GuardedObject): boolean {
     const { principal } = caller;
-    // Where every client begins.
+    // This is where every client begins.
     if (principal === null) return object.ref.type === 'ServiceInstance';
     if (this.isAdministrator(principal)) return true;
     const { belongsTo } = object;

@@ -1,11 +1,11 @@
-/** Whose call is being carried out. What hostd does of its own accord has no caller and may do everything. */
+/** Whose call is being carried out. What hostd does on its own has no caller and may do everything. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import type { GuardedObject } from './guarded-object.js';
 import { NOTHING_HELD, type Release } from './holdings.js';
 
-/** One who calls. What it may do is decided by {@link Authority}. */
+/** A caller. {@link Authority} decides what it may do. */
 export interface Caller {
   /** The user's name; null for one who has not logged in. */
   readonly principal: string | null;
@@ -21,13 +21,13 @@ export interface Caller {
   permissionsOn(object: GuardedObject): object[];
   /** A value without references to objects that the caller may not see. */
   redact<T>(value: T): T;
-  /** Counts what is kept in memory for the caller. @throws LimitExceeded when that is too much */
+  /** Counts memory held for the caller. @throws LimitExceeded when that is too much */
   hold(bytes: number): Release;
 }
 
 const calling = new AsyncLocalStorage<Caller>();
 
-/** Runs a call's body. */
+/** Runs the body of a call on behalf of the caller. */
 export function asCaller<T>(caller: Caller, body: () => T): T {
   return calling.run(caller, body);
 }
@@ -37,7 +37,7 @@ export function currentCaller(): Caller | undefined {
   return calling.getStore();
 }
 
-/** The caller if there is one who may not do everything. */
+/** The caller, if there is one and it may not do everything. */
 export function restrictedCaller(): Caller | undefined {
   const caller = calling.getStore();
   return caller?.restricted === true ? caller : undefined;
@@ -58,12 +58,12 @@ export function mustHave(object: GuardedObject, privilege: string): void {
   if (!callerHas(object, privilege)) throw noPermission(object.ref, privilege);
 }
 
-/** Counts memory that is kept for the caller; an administrator's is not counted. @throws LimitExceeded */
+/** Counts memory held for the caller; an administrator's is not counted. @throws LimitExceeded */
 export function holdForCaller(bytes: number): Release {
   return restrictedCaller()?.hold(bytes) ?? NOTHING_HELD;
 }
 
-/** The fault for a missing privilege. @param why in words; without it the privilege and the object are named */
+/** The fault for a missing privilege. @param why the message; the default names the privilege and the object */
 export function noPermission(object: ManagedObjectReference, privilegeId: string, why?: string): Error {
   const reason = why ?? `it needs ${privilegeId} on ${object.type} ${object.value}`;
   return fault('NoPermission', `Permission to perform this operation was denied: ${reason}`, {

@@ -1,11 +1,11 @@
-/** How much one call may look up. hostd does one thing at a time and has each answer in memory as a whole. */
+/** Limits how much one call may look up, since hostd does one thing at a time and holds each answer in memory as a whole. */
 import { currentCaller } from './caller.js';
 import { sizeOf, tooMuch } from './holdings.js';
 
-/** Objects visited and properties looked at. A list of a thousand VMs with ten properties each takes 11,000. */
+/** Most objects and properties looked at. Listing a thousand VMs with ten properties each takes 11,000. */
 const MAX_STEPS = 100_000;
 const MAKING_STEPS = 3;
-/** Of an answer. */
+/** Largest answer. */
 const MAX_BYTES = 64 * 2 ** 20;
 
 /** Counts for one call. Administrators and hostd itself are not counted. */
@@ -20,12 +20,12 @@ export class Effort {
     if (this.counts && this.steps > MAX_STEPS) throw tooMuch(MAX_STEPS, 'what one call looks up');
   }
 
-  /** A property is about to be made, which may mean reading files. @throws LimitExceeded */
+  /** Counts a property that is about to be computed, which may mean reading files. @throws LimitExceeded */
   make(): void {
     this.step(MAKING_STEPS);
   }
 
-  /** A value that is to be answered. @throws LimitExceeded */
+  /** Counts a value that goes into the answer, and returns it. @throws LimitExceeded */
   answer<T>(value: T): T {
     if (!this.counts || value === undefined) return value;
     this.bytes += sizeOf(value, MAX_BYTES);

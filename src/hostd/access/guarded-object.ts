@@ -3,7 +3,7 @@ import type { ManagedObjectReference } from '../../vim25/server.js';
 
 export interface GuardedObject {
   readonly ref: ManagedObjectReference;
-  /** Whose it is and what it is about, where that decides who may know of it: tasks have this. */
+  /** Its owner and its subject, for objects where these decide who may know of them: tasks. */
   readonly belongsTo?: { user: string; about: GuardedObject };
   isEntity(): boolean;
   /** The value of a first-level property. */

@@ -1,15 +1,15 @@
 /**
- * What hostd keeps in memory for each user: unread answers, request bodies, filters, views, search results. Each of these is bounded where
- * it is made; here their sum is, so that an endpoint that was taken over cannot fill hostd's memory.
+ * What hostd holds in memory for each user: unread answers, request bodies, filters, views, search results. Each of these is bounded where
+ * it is made; their sum is bounded here, so that an endpoint that was taken over cannot fill hostd's memory.
  */
 import { fault } from '../faults.js';
 
-/** Of one user. Endpoints take a few MiB. */
+/** Most memory for one user. Endpoints take a few MiB. */
 const MAX_BYTES = 128 * 2 ** 20;
-/** What a value or an object takes besides its text. */
+/** What a value or an object takes in addition to its text. */
 const NODE_BYTES = 64;
 
-/** Gives back what was taken. A second call does nothing. */
+/** Releases what was taken. A second call does nothing. */
 export type Release = () => void;
 
 export const NOTHING_HELD: Release = () => undefined;
@@ -35,13 +35,13 @@ export class Holdings {
     };
   }
 
-  /** Bytes that are taken. */
+  /** Bytes taken by a user. */
   of(user: string): number {
     return this.sums.get(user) ?? 0;
   }
 }
 
-/** The fault for a caller who asks for more than is allowed. */
+/** The fault for a caller that asks for more than is allowed. */
 export function tooMuch(limit: number, what = 'what this user has open'): Error {
   return fault('LimitExceeded', `The limit is exceeded: ${what} is bounded`, {
     property: what.slice(0, 80),

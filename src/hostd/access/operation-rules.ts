@@ -1,17 +1,17 @@
 /**
  * Which privilege each operation needs (vSphere API reference, "Required Privileges" of each method). An operation that is not listed here
- * is refused to everybody. For callers who are no administrators there is more: they must see the object and every object named in the
- * arguments; each file is checked (`file-access.ts`), and so is each VM's configuration (`machine-access.ts`).
+ * is refused to everybody. There is more for callers who are not administrators: they must be able to see the object and every object named
+ * in the arguments, and each file (`file-access.ts`) and each VM's configuration (`machine-access.ts`) is checked.
  */
 export interface Rule {
   privilege: string;
-  /** The object on which it is needed, if that is not the called one. */
+  /** The object on which it is needed, if not the one that is called. */
   on?: 'datastore' | 'host' | 'root';
   /** Arguments that are objects, and the privilege needed on them. */
   arguments?: Readonly<Record<string, string>>;
 }
 
-/** For whoever sees the object. Objects of a session are seen by that session only. */
+/** For whoever sees the object. Only the session itself sees its objects. */
 const SEEN: Rule = { privilege: 'System.View' };
 const onDatastore = (privilege: string): Rule => ({ privilege, on: 'datastore' });
 const onHost = (privilege: string): Rule => ({ privilege, on: 'host' });
@@ -20,7 +20,7 @@ const machine = (privilege: string): Rule => ({ privilege: `VirtualMachine.${pri
 
 const seen = (...operations: string[]): [string, Rule][] => operations.map((operation) => [operation, SEEN]);
 
-/** By name, or by `Type.name` where it differs from type to type. */
+/** By name, or by `Type.name` where types differ. */
 const RULES = new Map<string, Rule>([
   // Properties that the caller may not read are left out.
   ...seen('Fetch', 'RetrieveProperties', 'RetrievePropertiesEx', 'ContinueRetrievePropertiesEx'),
@@ -28,7 +28,7 @@ const RULES = new Map<string, Rule>([
   ...seen('CheckForUpdates', 'CancelWaitForUpdates', 'CreatePropertyCollector', 'DestroyPropertyCollector'),
   ...seen('CreateContainerView', 'CreateListView', 'DestroyView', 'ModifyListView', 'ResetListView'),
   ...seen('ResetListViewFromView'),
-  // Objects that are found but may not be seen are left out.
+  // Objects that the caller may not see are left out of the results.
   ...seen('FindByUuid', 'FindAllByUuid', 'FindByInventoryPath', 'FindByIp', 'FindByDnsName', 'FindChild'),
   ...seen('FindByDatastorePath'),
   ...seen('RetrieveServiceContent', 'CurrentTime', 'Login', 'Logout'),
@@ -90,7 +90,7 @@ const RULES = new Map<string, Rule>([
   ['RefreshDatastoreStorageInfo', { privilege: 'System.Read' }],
 ]);
 
-/** The rule of an operation on an object of a type; undefined: there is none, and nobody may do it. */
+/** The rule of an operation on an object of a type; undefined if there is none, so that nobody may call it. */
 export function ruleOf(type: string, operation: string): Rule | undefined {
   return RULES.get(`${type}.${operation}`) ?? RULES.get(operation);
 }

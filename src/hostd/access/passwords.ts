@@ -1,11 +1,11 @@
-/** Passwords of users: kept as scrypt hashes, and checked without letting strangers use up the machine's time. */
+/** Users' passwords: kept as scrypt hashes, and checked without letting strangers use up the machine's time. */
 import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { fault } from '../faults.js';
 
 const derive = promisify<string, Buffer, number, Buffer>(scrypt);
 const KEY_BYTES = 32;
-/** Attempts that wait for their turn; more are turned away. */
+/** How many attempts may wait for their turn; more are turned away. */
 const MAX_WAITING = 20;
 
 /** A stored password. Both members are base64. */
@@ -21,8 +21,8 @@ export async function hashPassword(password: string): Promise<PasswordHash> {
 }
 
 /**
- * Checks passwords, one at a time. A password that was right once is recognised by a keyed digest in memory: the expensive hash is
- * computed once per user, not once per login.
+ * Checks passwords, one at a time. A password that was right once is recognised by a keyed digest in memory, so the expensive hash is
+ * computed once per user and not once per login.
  */
 export class PasswordChecks {
   private readonly key = randomBytes(32);
@@ -34,7 +34,7 @@ export class PasswordChecks {
   async matches(user: string, password: string, kept: PasswordHash): Promise<boolean> {
     const digest = createHmac('sha256', this.key).update(password).digest();
     const known = this.proven.get(user);
-    // The salt differs: the password was changed while an attempt with the old one was under way.
+    // The salt differs if the password was changed while an attempt with the old one was under way.
     if (known?.salt === kept.salt) return timingSafeEqual(known.digest, digest);
     if (this.waiting >= MAX_WAITING)
       throw fault('RequestCanceled', 'Too many logins are under way. Try again in a while.');

@@ -2,7 +2,7 @@
 
 export const ADMINISTRATOR = -1;
 
-/** What everybody may do who may look at an object. */
+/** The privileges of everybody who may look at an object. */
 export const LOOKING: readonly string[] = ['System.Anonymous', 'System.View', 'System.Read'];
 
 /** A set of privileges with a name. */
@@ -12,7 +12,7 @@ export interface Role {
   privileges: readonly string[];
 }
 
-/** Privileges that this host asks for. A role may have others; they are kept but mean nothing here. */
+/** The privileges that this host checks. A role may have others; they are kept but mean nothing here. */
 export const PRIVILEGES: readonly string[] = [
   ...LOOKING,
   'Authorization.ModifyPermissions',
@@ -58,7 +58,7 @@ export const PRIVILEGES: readonly string[] = [
   'VirtualMachine.State.CreateSnapshot',
 ];
 
-/** Those that every host has and that cannot be changed. */
+/** The roles that every host has and that cannot be changed. */
 export const SYSTEM_ROLES: readonly Role[] = [
   { id: ADMINISTRATOR, name: 'Admin', privileges: PRIVILEGES },
   { id: -2, name: 'ReadOnly', privileges: LOOKING },

@@ -1,6 +1,6 @@
 /**
- * Which files of the datastore and which sockets of the machine belong to a virtual container host. Its endpoint's configuration says so,
- * as JSON under {@link SCOPE_KEY}; only an administrator may change that.
+ * Which files of the datastore and which sockets of the machine belong to a virtual container host. This is in its endpoint's
+ * configuration, as JSON under {@link SCOPE_KEY}; only an administrator may change it.
  */
 import { z } from 'zod';
 
@@ -9,11 +9,11 @@ export const SCOPE_KEY = 'caisson.scope';
 export const OWNER_KEY = 'caisson.vch';
 
 const scope = z.object({
-  /** Datastore paths of directories whose content is the host's. */
+  /** Datastore paths of directories whose contents belong to the virtual container host. */
   files: z.array(z.string()),
-  /** Datastore paths of directories in which the host's VMs get new directories. */
+  /** Datastore paths of directories in which its VMs get new directories. */
   machines: z.array(z.string()),
-  /** Absolute paths of directories with sockets that serial ports of the host's VMs may be connected to. */
+  /** Absolute paths of directories with sockets that its VMs' serial ports may be connected to. */
   sockets: z.array(z.string()),
 });
 

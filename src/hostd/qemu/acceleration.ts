@@ -1,6 +1,6 @@
 /**
- * Which accelerator is used, and why. `/dev/kvm` may exist and open and still hang a guest, so the answer comes from booting one. A
- * definite answer (it booted; QEMU or the guest gave up) is remembered for this kernel and QEMU. A time-out is no answer, since the
+ * Decides which accelerator is used, and says why. `/dev/kvm` may exist and open, and guests may still hang, so one is booted to find out.
+ * A definite answer (it booted; QEMU or the guest gave up) is remembered for this kernel and QEMU. A time-out is not an answer, since the
  * machine may have been busy: the next start tries again with more time.
  */
 import { existsSync } from 'node:fs';
@@ -22,18 +22,18 @@ import { type Acceleration, qemuArguments } from './command-line.js';
 import { complaints, printedIn } from './qemu-words.js';
 
 const log = logger('qemu');
-/** How long a guest may take to boot, in ms, at the first try, the second, …; later tries have the last. */
+/** How long a guest may take to boot, in ms, at the first try, the second, and so on; the last value holds for all later tries. */
 const PROBE_MS = [6000, 20_000, 60_000];
 const KILL_MS = 5000;
-/** Someone who asks for KVM waits for it. */
+/** Longest wait when KVM was asked for explicitly. */
 const WANTED_MS = 120_000;
-/** What QEMU prints when it goes on running though its guest does not. */
+/** What QEMU prints when it keeps running although its guest does not. */
 const GAVE_UP = /.*(KVM internal error|kvm run failed).*/i;
 
 /** What a user may ask for. */
 export type WantedAcceleration = Acceleration | 'auto';
 
-/** The accelerator in use, with the reason in words for people. */
+/** The accelerator in use, with the reason as text for people. */
 export interface AccelerationChoice {
   acceleration: Acceleration;
   why: string;
@@ -44,7 +44,7 @@ export type ProbeResult = { outcome: 'boots' } | { outcome: 'fails'; why: string
 
 const memoryFile = z.object({
   key: z.string(),
-  /** The definite answer; null as long as there is none. */
+  /** The definite answer; null until there is one. */
   answer: z.object({ acceleration: z.enum(['kvm', 'tcg']), why: z.string() }).nullable(),
   /** Tries that ran out of time. */
   timeouts: z.number().int().nonnegative(),
@@ -58,9 +58,9 @@ export function wantedAcceleration(text: string): WantedAcceleration {
 
 /**
  * The accelerator to use.
- * @param memory the file that keeps what was found out
- * @param probe boots a guest under KVM within so many ms
- * @throws unavailable when KVM is asked for and does not work
+ * @param memory the file in which the result is kept
+ * @param probe boots a guest under KVM within the given number of ms
+ * @throws unavailable if KVM is asked for and does not work
  */
 export async function chooseAcceleration(
   wanted: WantedAcceleration,
@@ -91,7 +91,7 @@ async function findOut(
     () => null,
   );
   const known = kept?.key === key ? kept : { key, answer: null, timeouts: 0 };
-  // Who asks for KVM may have mended it.
+  // Whoever asks for KVM may have fixed it since, so a negative answer is not used then.
   if (known.answer !== null && (wanted === 'auto' || known.answer.acceleration === 'kvm')) return known.answer;
   const ms = wanted === 'kvm' ? WANTED_MS : PROBE_MS[Math.min(known.timeouts, PROBE_MS.length - 1)]!;
   log.info({ seconds: ms / 1000 }, 'trying hardware virtualization by booting a machine');
@@ -111,7 +111,7 @@ async function findOut(
   return answer;
 }
 
-/** The stored answer; null if it is damaged or was written by an older version, which took time-outs for answers. */
+/** The stored answer; null if it is damaged or comes from an older version, which took time-outs for answers. */
 function parseMemory(text: string): z.infer<typeof memoryFile> | null {
   try {
     return memoryFile.parse(JSON.parse(text));
@@ -120,7 +120,7 @@ function parseMemory(text: string): z.infer<typeof memoryFile> | null {
   }
 }
 
-/** Boots a VM under KVM to the tether's first request. */
+/** Boots a VM under KVM until the tether's first request. */
 export async function probeKvm(
   boot: BootImage,
   qemu: QemuCapabilities,
@@ -164,7 +164,7 @@ export async function probeKvm(
       }
       if (await asks(sockets.guestRpc, left)) return { outcome: 'boots' };
     }
-    // A guest that crashes resets its machine, and QEMU ends (`-no-reboot`).
+    // A guest that crashes resets its machine, which ends QEMU (`-no-reboot`).
     return { outcome: 'fails', why: complaints(await words())[0]?.slice(0, 500) || 'QEMU or the guest ended' };
   } catch (error) {
     return { outcome: 'fails', why: messageOf(error) };

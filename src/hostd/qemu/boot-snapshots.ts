@@ -1,10 +1,10 @@
 /**
- * Snapshots of booted VMs. Other VMs of the same shape resume from them instead of booting. A snapshot is a directory with the VM's memory
+ * Snapshots of booted VMs, from which other VMs of the same shape resume instead of booting. A snapshot is a directory with the VM's memory
  * (`memory`, a sparse file that resumed VMs map copy-on-write), its devices' state (`state`), a small disk (`rehearsal`) and `info.json`.
  *
- * It fits only one QEMU, accelerator, kernel, boot image, command line and shape; all of these are in its key. Its digests are checked
- * once by each host, through the descriptors that are then used (`snapshot-files.ts`). A snapshot that does not fit or is damaged is
- * removed. No QEMU that resumes from it can write to it (`preload/memory.c`). A removed snapshot stays usable for those who have it open.
+ * It fits only one QEMU, accelerator, kernel, boot image, command line and shape, all of which are in its key. Each host checks its digests
+ * once, through the descriptors that it then uses (`snapshot-files.ts`). A snapshot that does not fit or is damaged is removed. No QEMU
+ * that resumes from it can write to it (`preload/memory.c`). Whoever has a removed snapshot open can still use it.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
@@ -16,14 +16,14 @@ import { findProcess, signal } from '../../common/process-id.js';
 import { SNAPSHOT_FILES, SnapshotFiles } from './snapshot-files.js';
 
 const log = logger('snapshots');
-/** Disk space for all snapshots together: those used longest ago make room. */
+/** Disk space for all snapshots together; the least recently used ones make room. */
 const BUDGET_BYTES = 4 * 2 ** 30;
-/** Says what a snapshot is. */
+/** Describes a snapshot. */
 const INFO = 'info.json';
 /** Bytes in a block of `stat.blocks`, whatever the filesystem; see stat(2). */
 const STAT_BLOCK = 512;
 
-/** A snapshot that may be resumed. */
+/** A snapshot that VMs may resume from. */
 export interface BootSnapshot {
   readonly key: string;
   readonly files: Pick<SnapshotFiles, 'again'>;
@@ -39,7 +39,7 @@ type Info = z.infer<typeof stored>;
 
 /** The snapshots in one directory. Hosts that share the directory share the snapshots. */
 export class BootSnapshots {
-  /** The files of snapshots that were checked or are being checked, by key; null: there is none. */
+  /** By key, the files of snapshots that were or are being checked; null: there is no good snapshot. */
   private readonly checked = new Map<string, Promise<SnapshotFiles | null>>();
 
   /**
@@ -52,7 +52,7 @@ export class BootSnapshots {
     private readonly budgetBytes = BUDGET_BYTES,
   ) {}
 
-  /** Key of the snapshot for VMs with this command line (with everything replaced that VMs of one shape differ in). */
+  /** Key of the snapshot for VMs with this command line, in which everything that differs between VMs of one shape was replaced. */
   keyOf(commandLine: readonly string[]): string {
     return createHash('sha256')
       .update(JSON.stringify([this.host, commandLine]))
@@ -68,7 +68,8 @@ export class BootSnapshots {
       const path = join(this.directory, name);
       const stale = builder !== undefined ? !processRuns(Number(builder)) : (await readInfo(path))?.host !== this.host;
       if (!stale) continue;
-      // A killed host may have left the VM that it was booting. VMs that resumed from a finished snapshot do not need its name.
+      // A killed host may have left the VM that it was booting, which is ended. VMs that resumed from a finished snapshot do not need its
+      // files' names.
       const left = builder === undefined ? null : findProcess(`${path}/`);
       if (left !== null) signal(left, 'SIGKILL');
       await rm(path, { recursive: true, force: true });
@@ -86,7 +87,7 @@ export class BootSnapshots {
     const now = new Date();
     try {
       if (files === null) throw internal('there is none');
-      // Also tells whether it is still there.
+      // Also finds out whether it is still there.
       await utimes(join(this.directory, key, INFO), now, now);
       return { key, files };
     } catch {
@@ -98,7 +99,7 @@ export class BootSnapshots {
   /** Removes a snapshot that turned out to be bad. */
   async discard({ key, files }: BootSnapshot): Promise<void> {
     const current = (await this.checked.get(key)) ?? files;
-    // There is another one by now.
+    // Another one has taken its place.
     if (current !== files) return;
     await this.remove(key);
   }
@@ -131,7 +132,7 @@ export class BootSnapshots {
     try {
       await make(building);
       files = await SnapshotFiles.open(building);
-      // A crash of the machine must not leave half of a snapshot.
+      // A crash of the machine must not leave half a snapshot.
       await files.sync();
       const info: Info = { host: this.host, digests: await files.digests() };
       await writeFile(join(building, INFO), JSON.stringify(info));
@@ -171,7 +172,7 @@ export class BootSnapshots {
     return null;
   }
 
-  /** Removes the snapshots used longest ago until all fit the budget. `keep` always stays. */
+  /** Removes the least recently used snapshots until the rest fit the budget. `keep` always stays. */
   private async makeRoom(keep: string): Promise<void> {
     const kept = [];
     for (const name of await readdir(this.directory)) {

@@ -1,16 +1,16 @@
 /**
- * Ids of the users that QEMUs run as. A QEMU's launcher picks one and keeps all others on the machine from using it while that QEMU runs
- * (`launcher/users.c`). Each has a group of the same number; they need no names.
+ * Ids of the users that QEMUs run as. A QEMU's launcher picks one and keeps every other launcher on the machine from using it while that
+ * QEMU runs (`launcher/users.c`). Each user has a group with the same number; neither needs a name.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { usersOfProcesses } from '../../common/process-id.js';
 
-/** Numbers from one to another, both included. */
+/** A range of ids, both ends included. */
 export type UserRange = [first: number, last: number];
 
 /**
- * The ids that a container's user namespace usually has, without `nobody` and the one that looks like it in 16 bits; then ids that nobody
- * assigns.
+ * First the ids that a container's user namespace usually has, without `nobody` and the one that looks like it in 16 bits; then ids that
+ * nobody assigns.
  */
 const RANGES: readonly UserRange[] = [
   [64_101, 65_100],
@@ -19,10 +19,10 @@ const RANGES: readonly UserRange[] = [
 ];
 /** Ids of spare VMs are looked for from here on, so that people can tell them by the id. */
 const FIRST_SPARE = 65_101;
-/** As many as the launcher takes. */
+/** As many ranges as the launcher takes. */
 const MOST = 60;
 
-/** Ids that may be taken: not those of running processes, which an older version may have started, and not those with names. */
+/** Ids that may be used: not those of running processes, which an older version may have started, and not those with names. */
 export function freeUsers(taken: ReadonlySet<number> = takenOnMachine()): UserRange[] {
   const free: UserRange[] = [];
   for (const [first, last] of RANGES) {
@@ -33,7 +33,7 @@ export function freeUsers(taken: ReadonlySet<number> = takenOnMachine()): UserRa
     }
     if (begin <= last) free.push([begin, last]);
   }
-  // The longest ranges: between ids that are taken there may be many ranges of one.
+  // The longest ranges are kept: between used ids there may be many ranges of just one.
   return free
     .sort((a, b) => b[1] - b[0] - (a[1] - a[0]))
     .slice(0, MOST)

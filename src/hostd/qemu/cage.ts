@@ -1,10 +1,10 @@
 /**
- * The cage in which each QEMU runs: a user and group of its own without capabilities, mount, PID, IPC, UTS and control group namespaces of
- * its own, an empty root, a list of allowed system calls, limits, and no descriptors but those it was given. A small program in C makes it
+ * The cage in which each QEMU runs: a user and group of its own, without capabilities; its own mount, PID, IPC, UTS and control group
+ * namespaces; an empty root; a list of allowed system calls; limits; and no descriptors but those it was given. A small C program builds it
  * (`launcher/`), since Node can do none of that.
  *
- * What a machine does not allow is left out, and reported once in the log and in `docker info`. User, capabilities, descriptors and limits
- * always apply.
+ * What the machine does not allow is left out, and reported once in the log and in `docker info`. User, capabilities, descriptors and
+ * limits always apply.
  */
 import { execFile, spawn } from 'node:child_process';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
@@ -27,11 +27,11 @@ const ANSWER_MS = 30_000;
 const CONTROL_FD = 3;
 /** The first inherited descriptor. The numbers before it are for what the launcher makes: sockets that QEMU listens on, and taps. */
 export const FIRST_FD = 20;
-/** Memory of QEMU besides the VM's own, in MiB: 60 to 90 measured, including the code that the emulator generates. */
+/** QEMU's memory on top of the VM's, in MiB: 60 to 90 were measured, including the code that the emulator generates. */
 const OVERHEAD_MIB = 256;
 /** Threads of QEMU: up to 64 for disks, one for each virtual processor, and a few more. */
 const THREADS = 96;
-/** OOM scores: spare VMs are killed first, then VMs; hostd and endpoints stay as long as there is anything else. */
+/** OOM scores: spare VMs are killed first, then VMs, and hostd and endpoints only when nothing else is left. */
 export const VM_OOM_SCORE = 300;
 const SPARE_OOM_SCORE = 500;
 
@@ -41,34 +41,34 @@ export interface CageContents {
   name: string;
   cpus: number;
   memoryMiB: number;
-  /** Unix sockets that it listens on, which only root may use, and their descriptors. */
+  /** Unix sockets it listens on, which only root may use, with their descriptors. */
   listeners: { fd: number; path: string }[];
-  /** Existing taps, and their descriptors. */
+  /** Existing taps, with their descriptors. */
   taps: { fd: number; name: string }[];
-  /** What it reads while it starts. */
+  /** Files that it reads while it starts. */
   files: string[];
-  /** Directories with sockets that it connects to by their paths. */
+  /** Directories of sockets that it connects to by path. */
   connects?: string[];
-  /** As descriptors {@link FIRST_FD} and on. */
+  /** Numbered from {@link FIRST_FD} on. */
   inherited: readonly FileHandle[];
   /** Its memory is mapped from a snapshot: see `launcher/filter.c`. */
   sharesMemory?: boolean;
-  /** A library that is loaded into it. */
+  /** A library to load into it. */
   preload?: string;
   /** It waits at the lowest priority until it is used. */
   spare?: boolean;
   kvm?: boolean;
 }
 
-/** A program that was started. */
+/** A started program. */
 export interface Caged extends ProcessIdentity {
   /** The id of its user and group. No other caged program on this machine has it while this one runs. */
   uid: number;
-  /** Takes its root away, once it has loaded what it needs. @throws internal, timeout; it must be ended then */
+  /** Takes its root away; call it once the program has loaded what it needs. @throws internal, timeout; end the program then */
   enclose(): Promise<void>;
 }
 
-/** Namespaces that a machine may not allow. */
+/** Namespaces that some machines do not allow. */
 const NAMESPACES = ['mount', 'pid', 'ipc', 'uts', 'cgroup'] as const;
 type Namespace = (typeof NAMESPACES)[number];
 const NAMES: Record<Namespace, string> = {
@@ -82,7 +82,7 @@ const NAMES: Record<Namespace, string> = {
 /** What a host's cages are made of. */
 export interface CageParts {
   present: string[];
-  /** With the reasons. */
+  /** What this machine does not allow, with the reasons. */
   missing: string[];
 }
 
@@ -99,9 +99,9 @@ export class Cages {
 
   /**
    * Finds out what this machine allows.
-   * @param runDir for the directory on which roots are built
+   * @param runDir gets the directory on which roots are built
    * @param instance names the control groups
-   * @throws internal when the launcher does not run
+   * @throws internal if the launcher cannot run
    */
   static async open(runDir: string, instance: string, launcher = launcherPath()): Promise<Cages> {
     const stage = join(runDir, 'root');
@@ -131,7 +131,7 @@ export class Cages {
     return new Cages(launcher, stage, namespaces, freeUsers(), groups, parts);
   }
 
-  /** Whether this machine has filters of system calls, QEMU's own included. */
+  /** Whether this machine supports system call filters, including QEMU's own. */
   get filters(): boolean {
     return this.parts.present.includes('seccomp');
   }
@@ -140,7 +140,7 @@ export class Cages {
    * Starts a program in a cage.
    * @param netns path of the network namespace to enter, or null to stay
    * @param logFile for what it prints
-   * @throws internal with what could not be made
+   * @throws internal saying what could not be made
    */
   async start(program: string[], netns: string | null, logFile: string, contents: CageContents): Promise<Caged> {
     const { name, cpus, memoryMiB, inherited, spare = false } = contents;
@@ -204,7 +204,7 @@ export class Cages {
   }
 }
 
-/** What the launcher says: a line for each step. */
+/** Reads what the launcher says: one line per step. */
 class ControlLines {
   private text = '';
   private failure: Error | null = null;
@@ -217,7 +217,7 @@ class ControlLines {
       this.wake();
     });
     socket.on('error', () => undefined);
-    // Only somebody who waits for an answer keeps this process alive.
+    // The socket must not keep this process alive; waiting for an answer does.
     socket.unref();
     socket.on('close', () => this.fail(internal('QEMU’s launcher has ended')));
   }
@@ -252,7 +252,7 @@ class ControlLines {
   }
 }
 
-/** Null for each part that works, else why not. */
+/** For each part of a cage: null if it works, otherwise why not. */
 async function probe(launcher: string, stage: string): Promise<Map<string, string | null>> {
   const { stdout } = await promisify(execFile)(launcher, ['probe', stage], { timeout: ANSWER_MS }).catch(
     (error: unknown) => {

@@ -1,4 +1,4 @@
-/** What is in the cage of each kind of QEMU. */
+/** What the cage of each kind of QEMU contains. */
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, normalize } from 'node:path';
 import { invalid } from '../../common/errors.js';
@@ -25,9 +25,9 @@ export interface QemuStart {
 export type LaunchQemu = (start: QemuStart) => Promise<Caged>;
 
 /**
- * A way to start QEMUs.
+ * Makes a function that starts QEMUs.
  * @param netns path of the network namespace that they run in, or null for this process's
- * @param runDir where the sockets of endpoints are
+ * @param runDir contains the endpoints' sockets
  */
 export function qemuLauncher(
   cages: Cages,
@@ -58,15 +58,15 @@ export function qemuLauncher(
 function foreignDirectories({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): string[] {
   const elsewhere = socketPorts(serials).filter(({ backing }) => isForeign(backing.path, runDir));
   const inRoot = elsewhere.find(({ backing }) => dirname(normalize(backing.path)) === '/');
-  // It would see the whole machine.
+  // With the root directory visible, QEMU would see the whole machine.
   if (inRoot !== undefined) throw invalid(`the socket ${inRoot.backing.path} is not in a directory of its own`);
-  // What is below belongs to hostd and the endpoints: no QEMU has business there.
+  // Everything below the run directory belongs to hostd and the endpoints; no QEMU may see it.
   return [...new Set(elsewhere.map(({ backing }) => dirname(normalize(backing.path))))].filter(
     (path) => !isBelow(path, runDir),
   );
 }
 
-/** A spare VM cannot connect to sockets itself. */
+/** Whether hostd connects all of the VM's sockets: a spare VM cannot connect to any itself. */
 export function connectsBelow({ serials }: Pick<VmDefinition, 'serials'>, runDir: string): boolean {
   return socketPorts(serials).every(({ backing }) => !isForeign(backing.path, runDir));
 }

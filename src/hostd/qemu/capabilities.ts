@@ -1,6 +1,6 @@
 /**
- * What this machine's QEMU can do. QEMU itself is asked, never its version number: options come and go (`reconnect` is gone from Debian's
- * 10.0 and 11.1), and distributions leave parts out.
+ * What this machine's QEMU can do. QEMU itself is asked; its version number decides nothing, since options come and go (`reconnect` is gone
+ * from Debian's 10.0 and 11.1), and distributions leave parts out.
  */
 import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -12,15 +12,15 @@ export const QEMU = 'qemu-system-x86_64';
 /** QEMU answers within 0.3 s on an idle machine. */
 const ANSWER_MS = 60_000;
 
-/** How this QEMU wants to be told what others want otherwise. */
+/** How this QEMU takes what other versions take differently. */
 export interface QemuDialect {
-  /** The name and unit of the time after which a socket reconnects. */
+  /** Name of the parameter for a socket's reconnect delay, which also decides its unit. */
   reconnect: 'reconnect' | 'reconnect-ms';
-  /** How it takes a saved state from an open file: newer versions do not take `fd:` any more. */
+  /** How it takes a saved state from an open file: newer versions no longer accept `fd:`. */
   state: 'fd' | 'file';
-  /** How it is given a monitor: newer versions warn about `-mon`. */
+  /** How it is told of a monitor: newer versions warn about `-mon`. */
   monitor: 'mon' | 'object';
-  /** The kernel has no filters of system calls, and QEMU would not start with its own. */
+  /** The kernel has no system call filters, so QEMU would not start with its own sandbox. */
   unfiltered?: boolean;
 }
 
@@ -32,7 +32,7 @@ export interface QemuCapabilities extends QemuDialect {
   snapshots: boolean;
 }
 
-/** One of `query-command-line-options`. */
+/** One entry of `query-command-line-options`. */
 export interface CommandLineOption {
   option: string;
   parameters: { name: string }[];
@@ -41,19 +41,19 @@ export interface CommandLineOption {
 /** What QEMU answered. */
 export interface QemuAnswers {
   version: string;
-  /** The output of `-help`: the only place that lists options which are no groups, such as `-device`. */
+  /** The output of `-help`, the only place that lists options that are not groups, such as `-device`. */
   help: string;
-  /** Groups of options with their parameters, of `query-command-line-options`. */
+  /** Option groups with their parameters, from `query-command-line-options`. */
   options: CommandLineOption[];
-  /** Names of `query-machines`. */
+  /** Names from `query-machines`. */
   machines: string[];
-  /** Names of `qom-list-types` below `device`. */
+  /** Names from `qom-list-types` below `device`. */
   devices: string[];
-  /** Names of `query-migrate-capabilities`. */
+  /** Names from `query-migrate-capabilities`. */
   migration: string[];
-  /** Names of `qom-list-types` below `user-creatable`: what `-object` makes. */
+  /** Names from `qom-list-types` below `user-creatable`: what `-object` can make. */
   objects: string[];
-  /** Enumerations of `query-qmp-schema`, whose names QEMU hides. */
+  /** Enumerations from `query-qmp-schema`; QEMU hides their names. */
   enumerations: string[][];
   /** The output of `-accel help`. */
   accelerators: string;
@@ -64,7 +64,7 @@ export interface QemuAnswers {
 const OPTIONS = ['-machine', '-object', '-chardev', '-device', '-drive', '-netdev', '-add-fd', '-incoming'];
 const DEVICES = ['virtio-blk-pci', 'virtio-net-pci', 'virtio-serial-pci', 'virtserialport', 'virtio-balloon-pci'];
 
-/** Reads a dialect out of what QEMU answered. @throws unavailable with all that is missing, and what to do */
+/** Derives the capabilities from QEMU's answers. @throws unavailable naming everything that is missing, and what to do about it */
 export function readCapabilities(answers: QemuAnswers): QemuCapabilities {
   const parameters = (group: string): string[] => parametersOf(answers.options, group);
   const has = (option: string): boolean => new RegExp(`^${option}(\\s|$)`, 'm').test(answers.help);
@@ -87,12 +87,12 @@ export function readCapabilities(answers: QemuAnswers): QemuCapabilities {
   return { version: answers.version, reconnect, state, monitor, snapshots };
 }
 
-/** `file:` is among the kinds of addresses that a state comes from (MigrationAddressType in QEMU's qapi/migration.json). */
+/** Whether a state can come from a `file:` address (MigrationAddressType in QEMU's qapi/migration.json). */
 function readsStateFiles(enumerations: string[][]): boolean {
   return enumerations.some((values) => ['socket', 'exec', 'rdma', 'file'].every((kind) => values.includes(kind)));
 }
 
-/** How it is told to reconnect; null if it cannot. Some versions take both names. */
+/** The parameter that makes a socket reconnect; null if there is none. Some versions take both names. */
 export function chooseReconnect(options: CommandLineOption[]): QemuDialect['reconnect'] | null {
   const chardev = parametersOf(options, 'chardev');
   return (['reconnect-ms', 'reconnect'] as const).find((name) => chardev.includes(name)) ?? null;
@@ -108,7 +108,7 @@ function unusable(version: string, what: string): Error {
   );
 }
 
-/** Asks the QEMU in PATH. @throws unavailable when there is none, it does not run, or it cannot be used */
+/** Asks the QEMU in PATH. @throws unavailable if there is none, it does not run, or it cannot be used */
 export async function qemuCapabilities(): Promise<QemuCapabilities> {
   let answers: QemuAnswers;
   try {
@@ -129,7 +129,7 @@ export async function qemuCapabilities(): Promise<QemuCapabilities> {
   return readCapabilities(answers);
 }
 
-/** What it prints; some versions exit with a failure after printing help. */
+/** What QEMU prints. Some versions exit with a failure after printing help, which does not matter. */
 async function output(...args: string[]): Promise<string> {
   const run = promisify(execFile)(QEMU, args, { timeout: ANSWER_MS, maxBuffer: 16 << 20 });
   const { stdout, stderr } = await run.catch((error: unknown) => {
@@ -150,7 +150,7 @@ const QUESTIONS = [
   ['query-qmp-schema', {}],
 ] as const;
 
-/** A QEMU without a machine answers over its monitor. It is not told to quit: it would drop answers that the pipe had no room for yet. */
+/** Asks a QEMU without a machine over its monitor. It is not told to quit: it would drop answers that did not fit into the pipe yet. */
 async function ask(): Promise<Omit<QemuAnswers, 'version' | 'help' | 'accelerators' | 'formats'>> {
   const args = ['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'none', '-S', '-qmp', 'stdio'];
   const child = spawn(QEMU, args, { stdio: ['pipe', 'pipe', 'pipe'] });

@@ -1,14 +1,14 @@
-/** Notices when a socket that a VM is to be connected to is made anew, and when its listener asks for a connection by touching it. */
+/** Notices when a socket that a VM connects to is made again, and when its listener asks for a connection by touching it. */
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 
-/** What the watch has missed is found within this time. */
+/** Anything the watch missed is found within this time. */
 const SLOW_MS = 30_000;
 
 interface Directory {
   watcher: FSWatcher | null;
   inode: number;
-  /** By the socket's name. */
+  /** What to call, by the socket's name. */
   sockets: Map<string, () => void>;
 }
 
@@ -17,7 +17,7 @@ export class ChannelWatch {
   private readonly directories = new Map<string, Directory>();
   private timer: NodeJS.Timeout | null = null;
 
-  /** @param look is called whenever the socket may be there again, and now and then @returns what ends that */
+  /** @param look is called whenever the socket may be there again, and now and then @returns a function that ends this */
   add(path: string, look: () => void): () => void {
     const name = dirname(path);
     let directory = this.directories.get(name);
@@ -69,7 +69,7 @@ export class ChannelWatch {
       });
       directory.watcher = watcher;
     } catch {
-      // The directory is gone, or the kernel has no more watches: it is checked now and then.
+      // The directory is gone, or the kernel has no watches left: the sockets are still checked now and then.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** QEMU's command line for a VM: pure. */
+/** Builds QEMU's command line for a VM. Pure functions only. */
 import type { BootImage } from '../../common/paths.js';
 import type { RuntimeSerial, VmDefinition } from '../runtime.js';
 import { type CageContents, FIRST_FD } from './cage.js';
@@ -11,11 +11,11 @@ export type Acceleration = 'kvm' | 'tcg';
 export interface VmSockets {
   qmp: string;
   guestRpc: string;
-  /** A second monitor, over which a VM of the warm pool is handed open files. */
+  /** A second monitor, over which a VM of the warm pool receives open files. */
   handOver?: string;
 }
 
-/** A tap that is ready, for the card of that index. */
+/** A tap that is ready for the card with that index. */
 export interface VmTap {
   index: number;
   mac: string;
@@ -23,9 +23,9 @@ export interface VmTap {
 }
 
 /**
- * What is behind a disk's device when QEMU starts. A VM gets its disks when QEMU has dropped its rights, and until then has nothing but their
- * size (`given-files.ts`). What a boot snapshot is made with, and what waits in the warm pool, has raw placeholders, by descriptors that
- * QEMU inherits: it opens them once more when the state is loaded.
+ * What is behind a disk's device when QEMU starts. A VM gets its disks only after QEMU has dropped its rights; until then it knows only
+ * their size (`given-files.ts`). VMs that a boot snapshot is made of and VMs in the warm pool have raw placeholders, as descriptors that
+ * QEMU inherits, because QEMU opens them again when it loads the state.
  */
 export type DiskBacking =
   | { kind: 'none'; capacityBytes: number }
@@ -39,8 +39,9 @@ export interface InheritedSet {
 }
 
 /**
- * A boot snapshot's part in a VM: `make` when it is being made, `resume` for a VM that goes on from it, `spare` for one that goes on from it
- * into the warm pool. `memory` is the descriptor of the file that is the VM's memory, or that it maps copy-on-write.
+ * What a boot snapshot is to a VM: `make` while it is being made from the VM, `resume` for a VM that resumes from it, `spare` for one that
+ * resumes from it into the warm pool. `memory` is the descriptor of the file that is the VM's memory (`make`) or that it maps
+ * copy-on-write.
  */
 export interface SnapshotUse {
   use: 'make' | 'resume' | 'spare';
@@ -51,17 +52,17 @@ export interface SnapshotUse {
 export const MIGRATION_CAPABILITIES = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
 /** A resumed VM reads its device state from the first descriptor that it inherits. */
 export const STATE_FD = FIRST_FD;
-/** Descriptors of what the launcher makes: the sockets that QEMU listens at, and taps. */
+/** Descriptors that the launcher makes: the sockets QEMU listens on, and taps. */
 const QMP_FD = 4;
 const GUEST_RPC_FD = 5;
 const HAND_OVER_FD = 6;
 const FIRST_TAP_FD = 7;
-/** Sets of descriptors: those of raw disks are numbered from 0, then come files behind serial ports, the state, and what VMs are given. */
+/** Descriptor sets: raw disks are numbered from 0, then come files behind serial ports, the state, and what VMs are given later. */
 const SERIAL_SET = 500;
 const STATE_SET = 999;
 export const FIRST_GIVEN_SET = 1000;
 
-/** For `migrate-incoming`: where the state of a VM that was started for it is. */
+/** For `migrate-incoming`: where a VM that was started to resume finds its state. */
 export function incomingState({ state }: Pick<QemuDialect, 'state'>): { uri: string } {
   return { uri: state === 'file' ? `file:/dev/fdset/${STATE_SET}` : `fd:${STATE_FD}` };
 }
@@ -70,9 +71,9 @@ export function incomingState({ state }: Pick<QemuDialect, 'state'>): { uri: str
 export const GUEST_RPC_PORT = 'guestrpc-port';
 
 /**
- * Kernel parameters: quiet and without waits for hardware that no container VM has. `panic=-1` with QEMU's `-no-reboot` ends a
- * VM whose kernel gives up. Mitigations are off: the guest kernel and the container share one trust domain, and the
- * host's own protect the host.
+ * Kernel parameters: quiet, and no waiting for hardware that no container VM has. `panic=-1` with QEMU's `-no-reboot` ends a VM whose
+ * kernel gives up. CPU mitigations are off: the guest kernel and the container share one trust domain, and the host's own mitigations
+ * protect the host.
  */
 const KERNEL_PARAMETERS = [
   'quiet',
@@ -92,7 +93,7 @@ const KERNEL_PARAMETERS = [
   'net.ifnames=0',
 ];
 
-/** What QEMU's command line has of nobody else's. */
+/** The part of QEMU's command line that no other process has. */
 export function processName(sockets: Pick<VmSockets, 'qmp'>): string {
   return `guest=${sockets.qmp}`;
 }
@@ -133,14 +134,14 @@ export function qemuArguments(
     disks: DiskBacking[];
     /** Descriptors of the files behind serial ports, by the ports' index. */
     serialFiles: ReadonlyMap<number, number>;
-    /** What it is to be given before it runs. */
+    /** Its disks, as inherited descriptors. QEMU then starts stopped, so that they can be put in place before the VM runs. */
     given?: InheritedSet[];
     snapshot?: SnapshotUse;
   },
 ): string[] {
   const { acceleration, dialect, boot, sockets, taps, snapshot, given } = options;
   const args = [
-    // By this a process is found again. Every user of the machine can read it: a container's name is nobody's business.
+    // The process is found again by this name. Every user of the machine can read it, so it must not tell the container's name.
     ['-name', value(processName(sockets))],
     ['-uuid', vm.uuid],
     ['-nodefaults', '-no-user-config', '-no-reboot'],
@@ -153,11 +154,11 @@ export function qemuArguments(
     ...(given === undefined ? [] : [['-S'], ...given.map(({ set, fd }) => ['-add-fd', `fd=${fd},set=${set}`])]),
     acceleration === 'kvm'
       ? ['-accel', 'kvm', '-cpu', 'host']
-      : // With ERMS the guest copies with `rep movsb`, which the emulator carries out byte by byte.
+      : // With ERMS the guest would copy with `rep movsb`, which the emulator executes byte by byte.
         ['-accel', 'tcg,thread=multi,tb-size=32', '-cpu', 'max,-erms'],
     ['-smp', String(vm.cpus)],
     ['-m', `${vm.memoryMiB}M`],
-    // What is resumed has its kernel in memory.
+    // A resumed VM already has its kernel in memory.
     ...(isResumed(snapshot) ? [] : bootArguments(boot, acceleration, snapshot?.use === 'make')),
     ...(isResumed(snapshot) && dialect.state === 'file' ? [['-add-fd', `fd=${STATE_FD},set=${STATE_SET}`]] : []),
     ...monitorArguments('qmp', QMP_FD, dialect),
@@ -172,7 +173,7 @@ export function qemuArguments(
     args.push(['-chardev', serialBacking(id, backing, SERIAL_SET + index)]);
     args.push(['-device', `virtserialport,bus=ports.0,chardev=${id},name=${id}`]);
   }
-  // The last port: a guest that finds it finds the others.
+  // This port comes last: a guest that finds it also finds the others.
   args.push(['-chardev', `socket,id=guestrpc,fd=${GUEST_RPC_FD},server=on,wait=off`]);
   args.push(['-device', `virtserialport,bus=ports.0,chardev=guestrpc,name=guestrpc,id=${GUEST_RPC_PORT}`]);
   let further = -1;
@@ -184,7 +185,7 @@ export function qemuArguments(
       args.push(['-drive', `if=none,id=${id},driver=null-co,size=${backing.capacityBytes}${readOnly}`]);
     } else {
       for (const fd of [backing.readFd, backing.writeFd]) if (fd >= 0) args.push(['-add-fd', `fd=${fd},set=${index}`]);
-      // Nobody else has it; QEMU, which opens it twice, would take its own lock for another's.
+      // Nobody else has the file, and QEMU opens it twice: it would take its own lock for somebody else's.
       const file = `file.driver=file,file.locking=off,file.filename=/dev/fdset/${index}`;
       args.push(['-drive', `if=none,id=${id},format=raw,cache=writeback,${file}${readOnly}`]);
     }
@@ -199,13 +200,13 @@ export function qemuArguments(
   return args.flat();
 }
 
-/** PCI slots for the disks of further SCSI controllers, 45 at most: from this one up to the last, 0x1f. */
+/** PCI slots for the disks of further SCSI controllers (45 at most): from this one to the last, 0x1f. */
 const FURTHER_SLOT = 0x1a;
 const FUNCTIONS = 8;
 
 /**
- * Where on the PCI bus a disk is: those of the first controller have a slot each, as they come. A machine has not enough of them for
- * the others, which are functions of common slots; `index` counts them.
+ * PCI address of a disk on a further controller. Disks of the first controller get a slot each, in order. There are not enough slots for
+ * the others, so they share slots as functions of them; `index` counts them.
  */
 function furtherAddress(index: number): string {
   const slot = FURTHER_SLOT + Math.floor(index / FUNCTIONS);
@@ -225,18 +226,20 @@ function monitorArguments(id: string, fd: number, { monitor }: QemuDialect): str
   ];
 }
 
-/** A socket is connected to again a second after it was closed: the parameter, as this QEMU has it. */
+/** This QEMU's parameter for reconnecting to a socket a second after it was closed. */
 export function reconnectParameter({ reconnect }: Pick<QemuDialect, 'reconnect'>): Record<string, number> {
   return { [reconnect]: reconnect === 'reconnect' ? 1 : 1000 };
 }
 
-/** A file is always there; what a socket's listener is for is given later, and looks to the guest as one that is not there. */
+/**
+ * A file is there from the start. A connection to a socket's listener is given later; until then the guest sees the port as disconnected.
+ */
 function serialBacking(id: string, backing: RuntimeSerial['backing'], set: number): string {
   return backing.kind === 'file' ? `file,id=${id},path=/dev/fdset/${set},append=on` : `null,id=${id}`;
 }
 
 function bootArguments(boot: BootImage, acceleration: Acceleration, rehearse: boolean): string[][] {
-  // An emulated guest that measures its counter on a busy machine may be wrong several times over, and then so is its clock.
+  // An emulated guest that calibrates its counter on a busy machine may be off by a factor, and then its clock is too.
   const tsc = acceleration === 'tcg' ? hostTscKhz() : null;
   const more = [...(tsc === null ? [] : [`tsc_early_khz=${tsc}`]), ...(rehearse ? ['caisson.rehearse=1'] : [])];
   return [
@@ -247,8 +250,8 @@ function bootArguments(boot: BootImage, acceleration: Acceleration, rehearse: bo
 }
 
 /**
- * A snapshot's memory is a file that the VM it is made of shares and that others map copy-on-write; only the rest goes into its
- * state (see {@link MIGRATION_CAPABILITIES}). Those must seem to punch holes into it (`launcher/filter.c`).
+ * A snapshot's memory is a file: the VM that it is made from maps it shared, resumed VMs map it copy-on-write. Only the rest goes into its
+ * state (see {@link MIGRATION_CAPABILITIES}). For resumed VMs, punching holes into the file must seem to succeed (`launcher/filter.c`).
  */
 function memoryArguments(memoryMiB: number, snapshot: SnapshotUse | undefined): string[][] {
   if (snapshot === undefined) return [];

@@ -1,6 +1,6 @@
 /**
- * Where control groups can be made on this machine, and for which controllers. Places are found in `/proc` and tried out with a process:
- * that a directory can be made does not prove that it bounds anything.
+ * Where control groups can be made on this machine, and for which controllers. Places are found in `/proc` and tried with a process, since
+ * being able to make a directory does not prove that it limits anything.
  *
  * Facts: cgroups(7), proc_pid_mountinfo(5), the kernel's cgroup-v2.rst.
  */
@@ -11,7 +11,7 @@ import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 
-/** What a group is bounded by. */
+/** The limits of a group. */
 export interface GroupLimits {
   memoryMiB: number;
   processes: number;
@@ -19,21 +19,21 @@ export interface GroupLimits {
 
 export const CONTROLLERS = ['memory', 'pids'] as const;
 export type Controller = (typeof CONTROLLERS)[number];
-/** A group made only to find out whether groups can be made. */
+/** Name of a group made only to find out whether groups can be made. */
 const TRIAL = 'trial';
 const TRIAL_LIMITS: GroupLimits = { memoryMiB: 64, processes: 8 };
 
-/** Where groups are made, and for which controllers. */
+/** A directory in which groups are made, and for which controllers. */
 export interface Place {
   version: 1 | 2;
   controllers: Controller[];
   directory: string;
 }
 
-/** A mounted hierarchy: its root's path inside of it, and where that is. */
+/** A mounted hierarchy: which of its groups is the mount's root, and where that is mounted. */
 export interface Hierarchy {
   version: 1 | 2;
-  /** Of version 1. */
+  /** For version 1. */
   controllers: string[];
   root: string;
   mountPoint: string;
@@ -43,11 +43,15 @@ export interface Hierarchy {
 export interface Places {
   places: Place[];
   hierarchies: Hierarchy[];
-  /** Why there is none for a controller. */
+  /** Why a controller has no place. */
   reasons: Map<Controller, string>;
 }
 
-/** Finds where groups can be made. @param name of the group that is to have all of them @param proc directory of this process in `/proc` */
+/**
+ * Finds where groups can be made.
+ * @param name of the group that will contain all of them
+ * @param proc this process's directory in `/proc`
+ */
 export async function findPlaces(name: string, proc: string): Promise<Places> {
   const places: Place[] = [];
   const reasons = new Map<Controller, string>();
@@ -65,14 +69,14 @@ export async function findPlaces(name: string, proc: string): Promise<Places> {
   return { places: merge(places), hierarchies, reasons };
 }
 
-/** True if the group is gone. A group with processes stays. */
+/** Removes a group, unless it has processes. @returns whether it is gone */
 export function removed(group: string): Promise<boolean> {
   return rmdir(group).then(
     () => true,
     (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT',
   );
 }
-/** One place for all controllers of a hierarchy. */
+/** Merges places, so that there is one for all controllers of a hierarchy. */
 function merge(places: Place[]): Place[] {
   const merged = new Map<string, Place>();
   for (const { version, controllers, directory } of places) {
@@ -83,7 +87,7 @@ function merge(places: Place[]): Place[] {
   return [...merged.values()];
 }
 
-/** Gives a group its bounds. @throws anything */
+/** Sets a group's limits. @throws anything */
 export async function bound(
   group: string,
   version: 1 | 2,
@@ -112,7 +116,7 @@ export function readHierarchies(mountinfo: string): Hierarchy[] {
   });
 }
 
-/** Makes the group that has those of all VMs. @throws anything, in words */
+/** Makes the group that contains those of all VMs. @throws anything, with a message that explains it */
 async function place(name: string, controller: Controller, hierarchies: Hierarchy[], own: string): Promise<Place> {
   const first = hierarchies.find(({ version, controllers }) => version === 1 && controllers.includes(controller));
   if (first !== undefined) {
@@ -144,14 +148,17 @@ async function place(name: string, controller: Controller, hierarchies: Hierarch
   throw new Error(why);
 }
 
-/** Makes a group there with a process in it, and removes it again. @throws anything, in words; nothing is left then */
+/**
+ * Makes a group there with a process in it, and removes it again.
+ * @throws anything, with a message that explains it; nothing is left then
+ */
 async function tried(place: Place): Promise<Place> {
   const group = join(place.directory, `${TRIAL}-${place.controllers.join('-')}`);
   let child: ChildProcess | null = null;
   try {
     await mkdir(group, { recursive: true });
     await bound(group, place.version, place.controllers, TRIAL_LIMITS);
-    // It ends with its input.
+    // It ends when its input does.
     child = spawn('cat', { stdio: ['pipe', 'ignore', 'ignore'], cwd: '/' });
     await once(child, 'spawn');
     await writeFile(join(group, 'cgroup.procs'), String(child.pid), { flag: 'r+' });
@@ -161,7 +168,7 @@ async function tried(place: Place): Promise<Place> {
   } catch (error) {
     if (child !== null) await end(child).catch(() => undefined);
     await removed(group);
-    // What is there is another controller's, or an earlier hostd's, whose VMs go on.
+    // Whatever stays there belongs to another controller, or to an earlier hostd whose VMs go on.
     await removed(place.directory);
     throw error;
   }
@@ -174,7 +181,7 @@ async function end(child: ChildProcess): Promise<void> {
   await over;
 }
 
-/** Why a group cannot be made: the kernel's words say little to who has not read its documentation. */
+/** Why a group cannot be made. The kernel's own messages say little to people who have not read its documentation. */
 function reasonOf(error: unknown): string {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'EBUSY') return 'processes are in the group that hostd is in, and it has no other for groups of its own';
@@ -183,14 +190,14 @@ function reasonOf(error: unknown): string {
   return messageOf(error);
 }
 
-/** The directory of a group. In a container its path may be that of the machine, which is mounted from its own group on. */
+/** The directory of a group. In a container, the path may be the one on the machine, while only the container's own group is mounted. */
 export function inside({ root, mountPoint }: Hierarchy, path: string): string {
   const below = root !== '/' && path.startsWith(root) ? path.slice(root.length) : path;
   const directory = join(mountPoint, below);
   return existsSync(directory) ? directory : mountPoint;
 }
 
-/** Lets the groups in a group have a controller. */
+/** Enables a controller for the groups inside a group. */
 async function enable(group: string, controller: Controller): Promise<void> {
   const file = join(group, 'cgroup.subtree_control');
   if ((await readFile(file, 'utf8')).split(/\s+/).includes(controller)) return;

@@ -1,7 +1,7 @@
 /**
- * A control group for each QEMU, with bounds for memory and processes, where the machine lets us make one: below hostd's own group with version 1,
- * and with version 2 beside it or beside one above (a group that has groups of its own holds no processes there). No weights of
- * processor time: a machine of the warm pool has to give way by its priority, which counts only within a group.
+ * A control group for each QEMU, with limits on memory and processes, where the machine lets us make one: with version 1 below hostd's own
+ * group, with version 2 beside it or beside one above it (there, a group that contains groups holds no processes). CPU weights are not set:
+ * a VM of the warm pool has to give way by its priority, which counts only within a group.
  */
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -20,16 +20,16 @@ import {
 
 const log = logger('cage');
 
-/** Groups of an earlier hostd are looked for so deep in a hierarchy. */
+/** How deep in a hierarchy groups of an earlier hostd are looked for. */
 const DEPTH = 6;
 
 /** The groups of one host. */
 export class ControlGroups {
-  /** Directories of groups, by their names. */
+  /** Directories of each group, by its name. */
   private readonly groups = new Map<string, string[]>();
-  /** Directories that are to be removed. */
+  /** Directories that still have to be removed. */
   private readonly left = new Set<string>();
-  /** What is being done to a group, by its name. */
+  /** What is being done to each group, by its name. */
   private readonly turns = new Map<string, Promise<unknown>>();
   private told = false;
 
@@ -37,13 +37,13 @@ export class ControlGroups {
     private readonly name: string,
     private readonly places: Place[],
     private readonly hierarchies: Hierarchy[],
-    /** As they are told of, e.g. `cgroup-memory`. */
+    /** The limits in force, as they are reported, e.g. `cgroup-memory`. */
     readonly limits: string[],
-    /** With the reasons. */
+    /** The limits that cannot be had, with the reasons. */
     readonly missing: string[],
   ) {}
 
-  /** Finds where groups can be made. @param name of the group that has all of them */
+  /** Finds where groups can be made. @param name of the group that contains all of them */
   static async open(name: string, proc = '/proc/self'): Promise<ControlGroups> {
     const { places, hierarchies, reasons } = await findPlaces(name, proc);
     return new ControlGroups(
@@ -55,7 +55,7 @@ export class ControlGroups {
     );
   }
 
-  /** Makes a group. @returns its directories, to be joined; none where that is not possible any more */
+  /** Makes a group. @returns its directories, for the process to join; without those where that is no longer possible */
   make(name: string, limits: GroupLimits): Promise<string[]> {
     return this.inTurn(name, async () => {
       const made: string[] = [];
@@ -77,21 +77,21 @@ export class ControlGroups {
     });
   }
 
-  /** Takes over the group of a process that runs since before this hostd, perhaps elsewhere. @returns its name here */
+  /** Takes over the group of a process that was started before this hostd, perhaps in another place. @returns its name here */
   async adopt(pid: number): Promise<string> {
     const name = `process ${pid}`;
     this.groups.set(name, await this.of(pid));
     return name;
   }
 
-  /** Removes the group of what has ended. One that the kernel is not done with yet is removed with the next. */
+  /** Removes the group of a process that has ended. If the kernel is not done with it yet, it is removed together with the next one. */
   async remove(name: string): Promise<void> {
     for (const group of this.groups.get(name) ?? []) this.left.add(group);
     this.groups.delete(name);
     await this.clear();
   }
 
-  /** Removes groups that an earlier hostd left, also one that was in another group than this one is. */
+  /** Removes groups that an earlier hostd left, even if that hostd ran in another group than this one. */
   async sweep(): Promise<void> {
     const used = new Set([...this.groups.values()].flat());
     const roots = this.hierarchies.filter(({ version, controllers }) => version === 2 || controllers.some(isOurs));
@@ -102,13 +102,13 @@ export class ControlGroups {
     for (const directory of found.flat()) if (!this.isPlace(directory)) await removed(directory);
   }
 
-  /** Removes all groups, as far as they have no processes, and what they are in. */
+  /** Removes all groups without processes, and the group they are in. */
   async close(): Promise<void> {
     await this.sweep();
     for (const { directory } of this.places) await removed(directory);
   }
 
-  /** Directories of the groups of a process, as far as they are ours. */
+  /** Directories of those groups of a process that are ours. */
   private async of(pid: number): Promise<string[]> {
     const text = await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '');
     return text.split('\n').flatMap((line) => {
@@ -128,10 +128,10 @@ export class ControlGroups {
   }
 
   private async drop(group: string): Promise<void> {
-    // It was made again meanwhile.
+    // It may have been made again in the meantime.
     if (!this.left.has(group) || !(await removed(group))) return;
     this.left.delete(group);
-    // Of an earlier hostd that was started elsewhere.
+    // It was left by an earlier hostd that was started in another place.
     if (!this.isPlace(dirname(group))) await removed(dirname(group));
   }
 
@@ -139,7 +139,10 @@ export class ControlGroups {
     return this.places.some((place) => place.directory === directory);
   }
 
-  /** What is made must not be removed because it was there before; groups of different names have nothing to do with each other. */
+  /**
+   * One thing at a time for each group, so that a group just made is not removed on account of its predecessor; groups of different names
+   * do not wait for each other.
+   */
   private inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
     const done = (this.turns.get(name) ?? Promise.resolve()).then(work);
     const over = done.then(

@@ -1,10 +1,10 @@
 /**
- * Hands open files to QEMUs that run: opens them as root and sends the descriptors over a monitor with `add-fd`, since a QEMU that
- * runs may open next to nothing by itself.
+ * Hands open files to running QEMUs: opens them as root and sends the descriptors over a monitor with `add-fd`, since a running QEMU may
+ * open next to nothing by itself.
  *
- * Node cannot send descriptors, so a small process in Perl (part of every Debian: perl-base) does; it is started when it is first
- * needed, serves one request after the other, and ends with hostd. A QEMU may be stopped, or taken over and silent: a request that is not
- * answered soon keeps its process for itself, and those of other VMs go on with another one.
+ * Node cannot send descriptors, so a small Perl process does (every Debian has perl-base). It is started when first needed, serves one
+ * request at a time, and ends with hostd. A QEMU may be stopped, or taken over and silent. A request that is not answered soon therefore
+ * keeps its process, and the requests for other VMs go on with another one.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
@@ -12,18 +12,18 @@ import { internal, messageOf, timeout } from '../../common/errors.js';
 import { Semaphore } from '../../common/semaphore.js';
 import { within } from '../../common/within.js';
 
-/** Longest wait for an answer; one takes 1 to 2 ms. */
+/** Longest wait for an answer; it normally takes 1 to 2 ms. */
 const ANSWER_MS = 5000;
-/** After this the next request does not wait for the answer any more. */
+/** After this, the next request no longer waits for the answer. */
 const TURN_MS = 100;
-/** Processes at most: each but one has a QEMU that does not answer. */
+/** Most processes at a time: all but one are waiting for a QEMU that does not answer. */
 const MAX_HELPERS = 32;
-/** Why one cannot connect to a socket that nobody listens on yet, or nobody takes connections of just now. */
+/** Why connecting fails when nobody listens on the socket yet, or nobody is accepting connections right now. */
 const ABSENT = ['No such file or directory', 'Connection refused', 'Resource temporarily unavailable'];
 
 /** A file to be opened for QEMU. */
 export interface FileToSend {
-  /** Number of the set that it is found in, as `/dev/fdset/<set>`. */
+  /** Number of its descriptor set: QEMU has it as `/dev/fdset/<set>`. */
   set: number;
   path: string;
   access: 'read' | 'write' | 'append';
@@ -31,10 +31,11 @@ export interface FileToSend {
 
 /**
  * A request is a line of fields separated by spaces: the monitor's path, then `set`, `access` and path of each file, all paths in
- * hexadecimal. With the access `connect` the path is a socket's, and instead of the set there is the character device that is to be
- * connected to it. With `save` the machine's state goes to that socket. With `tap` there is the id of a network backend that is to be made, and
- * instead of the path a network namespace's, a zero byte and the name of a tap in it, which from then on only root can attach to. What listens must be of the user to whom the socket belongs: a link that is put in its place leads nowhere.
- * struct msghdr and struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
+ * hexadecimal. With the access `connect`, the path is that of a socket, and in place of the set stands the character device to connect to
+ * it. With `save`, the machine's state goes to that socket. With `tap`, in place of the set stands the id of the network backend to make,
+ * and in place of the path that of a network namespace, a zero byte and the name of a tap in it; from then on only root can attach to that
+ * tap. The listener must run as the user who owns the socket, so putting a link in the socket's place gains nothing. struct msghdr and
+ * struct cmsghdr are those of Linux on x86-64; see sendmsg(2) and unix(7).
  */
 const PROGRAM = `
 use strict;
@@ -116,7 +117,7 @@ while (defined(my $line = <STDIN>)) {
 }
 `;
 
-/** One process, which has one request at a time. */
+/** One process; it handles one request at a time. */
 class Helper {
   private readonly process: ChildProcessByStdio<Writable, Readable, null>;
   private settle: ((line: string) => void) | null = null;
@@ -140,12 +141,12 @@ class Helper {
     this.process.unref();
   }
 
-  /** It can be asked something. */
+  /** Whether it can take a request. */
   get usable(): boolean {
     return this.over === null;
   }
 
-  /** @throws internal, timeout; with a timeout it is usable no more, so that no other answer is taken for this one */
+  /** @throws internal, timeout; after a timeout it is no longer usable, so that a late answer is not taken for that of another request */
   async ask(request: string): Promise<void> {
     if (this.over !== null) throw internal(this.over);
     let timer: NodeJS.Timeout | undefined;
@@ -182,7 +183,7 @@ export class DescriptorSender {
   private readonly idle: Helper[] = [];
   private readonly all = new Semaphore(MAX_HELPERS);
   private readonly turns = new Semaphore(1);
-  /** By monitor: what is under way there. QEMU serves one at a time. */
+  /** What is under way, by monitor: QEMU serves one connection at a time. */
   private readonly monitors = new Map<string, Promise<void>>();
   private closed = false;
 
@@ -192,7 +193,7 @@ export class DescriptorSender {
   }
 
   /**
-   * Opens files and gives them to the QEMU whose monitor is at `monitor`, which nobody else may be connected to.
+   * Opens files and gives them to the QEMU whose monitor is at `monitor`. Nobody else may be connected to that monitor.
    * @throws internal naming the file or what QEMU said; timeout
    */
   async send(monitor: string, files: readonly FileToSend[]): Promise<void> {
@@ -200,9 +201,9 @@ export class DescriptorSender {
   }
 
   /**
-   * Connects to a socket, as root, and has the QEMU whose monitor is at `monitor`, which nobody else may be connected to, take the
-   * connection for the character device `id`. @returns false when nobody listens there
-   * @throws internal with what QEMU said, or because somebody listens there whose socket it is not; timeout
+   * Connects to a socket as root and gives the connection to the character device `id` of the QEMU whose monitor is at `monitor`. Nobody
+   * else may be connected to that monitor. @returns false when nobody listens there
+   * @throws internal with what QEMU said, or because the listener is not the socket's owner; timeout
    */
   async connect(monitor: string, id: string, path: string): Promise<boolean> {
     try {
@@ -215,17 +216,17 @@ export class DescriptorSender {
   }
 
   /**
-   * Attaches to a tap, as root, and has the QEMU whose monitor is at `monitor`, which nobody else may be connected to, make the network
-   * backend `id` of it.
+   * Attaches to a tap as root and has the QEMU whose monitor is at `monitor` make the network backend `id` of it. Nobody else may be
+   * connected to that monitor.
    * @param namespace path of the network namespace that the tap is in
-   * @throws internal with what could not be done, timeout
+   * @throws internal saying what failed, timeout
    */
   async tap(monitor: string, id: string, namespace: string, tap: string): Promise<void> {
     await this.request([hex(monitor), id, 'tap', hex(`${namespace}\0${tap}`)]);
   }
 
   /**
-   * Has the QEMU whose monitor is at `monitor`, which nobody else may be connected to, begin to save its state to a socket.
+   * Has the QEMU whose monitor is at `monitor` begin to save its state to a socket. Nobody else may be connected to that monitor.
    * @throws internal with what QEMU said, timeout
    */
   async save(monitor: string, path: string): Promise<void> {
@@ -269,7 +270,7 @@ export class DescriptorSender {
     try {
       await helper.ask(request);
     } finally {
-      // One is enough while all is well.
+      // One idle process is enough while all is well.
       if (helper.usable && this.idle.length === 0 && !this.closed) this.idle.push(helper);
       else {
         helper.end();

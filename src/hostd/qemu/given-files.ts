@@ -1,6 +1,6 @@
 /**
  * The files that a VM is given: descriptors that its QEMU inherits, and disks that are put behind its devices after it has dropped its
- * rights. QEMU follows no path of a disk and opens none as root.
+ * rights. QEMU never follows a disk's path, nor opens a disk as root.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
@@ -11,18 +11,18 @@ import { FIRST_FD } from './cage.js';
 import { type DiskBacking, FIRST_GIVEN_SET, type InheritedSet } from './command-line.js';
 import type { Qmp } from './qmp.js';
 
-/** Descriptors that a QEMU inherits. Its owner must `close()` it when QEMU was started, or was not. */
+/** Descriptors that a QEMU inherits. Its owner must `close()` it whether or not QEMU was started. */
 export class Inherited {
-  /** As descriptors {@link FIRST_FD} and on. */
+  /** QEMU has them as descriptors {@link FIRST_FD} and up. */
   readonly handles: FileHandle[] = [];
   private readonly own: FileHandle[] = [];
 
-  /** @returns the number that the file has in QEMU. Whoever opened the file closes it here. */
+  /** @returns the number that the file has in QEMU. In this process, whoever opened the file closes it. */
   lend(handle: FileHandle): number {
     return FIRST_FD + this.handles.push(handle) - 1;
   }
 
-  /** @returns the same for one that is closed with this */
+  /** @returns the same, for a file that {@link close} closes */
   give(handle: FileHandle): number {
     this.own.push(handle);
     return this.lend(handle);
@@ -36,19 +36,19 @@ export class Inherited {
 /** How a file is opened for QEMU. */
 export type Access = 'read' | 'write';
 
-/** A disk as QEMU's monitor takes it, and the device that it belongs behind. */
+/** A disk as QEMU's monitor takes it, and the device that it belongs to. */
 export interface DiskNode {
   id: string;
   node: object;
 }
 
-/** Disks and all they stand on, each as an open file. @param give tells how QEMU is to name a file that it is given */
+/** The disks with everything they are based on, each as an open file. @param give gives QEMU a file and returns its name there */
 export function diskNodes(disks: readonly OpenDisk[], give: (file: OpenFile, access: Access) => string): DiskNode[] {
   return disks.map(({ bus, unit, readOnly, own, parents }) => {
     const node = (file: OpenFile, access: Access, backing: object | null): object => ({
       driver: 'vmdk',
       'read-only': access === 'read',
-      // It could not lock the file: it looks for /dev/null first, which its cage does not have, and complains.
+      // QEMU could not lock the file: it first looks for /dev/null, which its cage does not have, and complains.
       file: { driver: 'file', locking: 'off', filename: give(file, access), 'read-only': access === 'read' },
       backing,
     });
@@ -58,7 +58,7 @@ export function diskNodes(disks: readonly OpenDisk[], give: (file: OpenFile, acc
   });
 }
 
-/** What a VM that is started gets: its disks, and files behind its serial ports. */
+/** What a VM gets when it is started: its disks, and the files behind its serial ports. */
 export interface StartFiles {
   disks: DiskBacking[];
   nodes: DiskNode[];
@@ -79,7 +79,7 @@ export async function startFiles(vm: VmDefinition, opened: OpenDisks, inherited:
   return { disks, nodes, serialFiles, given };
 }
 
-/** Opens the files that its serial ports write to. @param instead one file for all of them */
+/** Opens the files that a VM's serial ports write to. @param instead one file to use for all of them */
 export async function openSerialFiles(
   { serials }: Pick<VmDefinition, 'serials'>,
   inherited: Inherited,
@@ -91,13 +91,13 @@ export async function openSerialFiles(
   return files;
 }
 
-/** A raw placeholder, by descriptors. */
+/** Opens a raw placeholder and gives QEMU its descriptors. */
 export async function openRaw(path: string, readOnly: boolean, inherited: Inherited): Promise<DiskBacking> {
   const readFd = inherited.give(await open(path, 'r'));
   return { kind: 'raw', readFd, writeFd: readOnly ? -1 : inherited.give(await open(path, 'r+')) };
 }
 
-/** Makes sure that a process has a file open for reading only. @throws internal */
+/** Makes sure that a process has a file open read-only. @throws internal */
 export async function checkReadOnly(pid: number, file: FileHandle): Promise<void> {
   const wanted = await file.stat();
   for (const fd of await readdir(`/proc/${pid}/fd`)) {
@@ -109,7 +109,7 @@ export async function checkReadOnly(pid: number, file: FileHandle): Promise<void
   }
 }
 
-/** Puts disks behind existing devices. QEMU does this in order. @throws invalid with QEMU's words */
+/** Puts disks behind existing devices. QEMU does this in order. @throws invalid with QEMU's message */
 export async function putDisks(qmp: Qmp, nodes: readonly DiskNode[]): Promise<void> {
   const put = Promise.all(
     nodes.flatMap(({ id, node }) => [

@@ -1,7 +1,7 @@
 /**
- * The host side of GuestRPC, which stands for VMware's backdoor RPC on ESXi and runs over a virtio-serial port. Frames of u32 length (LE)
- * and that many bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and characters,
- * and a guest that does not read its replies is not read either.
+ * The host side of GuestRPC, which stands for VMware's backdoor RPC on ESXi and runs over a virtio-serial port. A frame is a u32 length
+ * (LE) and that many bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and
+ * characters, and while it does not read its replies, nothing is read from it.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -17,15 +17,15 @@ const log = logger('guestrpc');
 const MAX_REQUEST = 64 * 1024;
 /** Longest reply a guest takes (`tether/protocol/guest-rpc.ts`). */
 export const MAX_REPLY = 8 << 20;
-/** Different keys one guest may set. */
+/** How many different keys one guest may set. */
 const MAX_KEYS = 32;
-/** Requests that a guest may make at once, and the time until one more is granted. */
+/** Requests that a guest may make in a burst, and the time until one more is granted. */
 const BURST = 200;
 const REFILL_MS = 200;
 const RECONNECT_MS = 200;
 const FIRST_CONNECT_MS = 5;
 const KEY = /^[\w.:-]{1,128}$/;
-/** Characters that XML 1.0 cannot carry: no vim25 client could be sent such a value. */
+/** Characters that XML 1.0 cannot carry, so that no vim25 client could receive the value. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNPRINTABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g;
 
@@ -96,8 +96,8 @@ function seed(): string {
 }
 
 /**
- * What a spare VM is told instead of a seed: first to rehearse, then nothing, and once it is a VM of the inventory, to ask for its seed
- * again.
+ * What a spare VM gets instead of a seed: first it is told to rehearse, then nothing, and once it is a VM of the inventory, to ask for its
+ * seed again.
  */
 export class SpareAnswers {
   private rehearses = true;
@@ -106,12 +106,12 @@ export class SpareAnswers {
   private readonly becameVm = new Promise<void>((resolve) => {
     this.taken = resolve;
   });
-  /** Resolves when it has rehearsed and waits. */
+  /** Resolves when the spare VM has rehearsed and waits. */
   readonly waits = new Promise<void>((resolve) => {
     this.finished = resolve;
   });
 
-  /** It is a VM of the inventory from now on. */
+  /** Makes it a VM of the inventory from now on. */
   take(): void {
     this.taken();
   }
@@ -144,7 +144,7 @@ export class GuestRpcServer {
     this.heard = resolve;
   });
 
-  /** @param spare answers until {@link take} */
+  /** @param spare gives the answers until {@link take} */
   constructor(
     private path: string,
     hooks: VmHooks | null,
@@ -154,7 +154,7 @@ export class GuestRpcServer {
     this.connect();
   }
 
-  /** A spare VM becomes a VM of the inventory. @param path where its port is found now */
+  /** Serves the VM of the inventory that a spare VM has become. @param path where its port is now */
   take(path: string, hooks: VmHooks): void {
     this.path = path;
     this.answers = new GuestRpcAnswers(hooks);
@@ -192,7 +192,9 @@ export class GuestRpcServer {
     });
   }
 
-  /** One request at a time: neither a flood of requests nor a guest that does not read can make hostd keep more than that. */
+  /**
+   * Serves one request at a time, so that neither a flood of requests nor a guest that does not read can make hostd hold more than that.
+   */
   private async serve(socket: Socket): Promise<void> {
     let pending: Buffer = Buffer.alloc(0);
     try {
@@ -215,7 +217,7 @@ export class GuestRpcServer {
         }
       }
     } catch {
-      // The connection broke: it is made again.
+      // The connection broke; it will be made again.
     } finally {
       socket.destroy();
     }
@@ -235,7 +237,7 @@ export class GuestRpcServer {
   }
 }
 
-/** Resolves when the guest's side has taken the reply. */
+/** Sends a reply; resolves when the guest's side has taken it. */
 function send(socket: Socket, reply: string): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.write(encodeGuestRpc(reply), (error) => (error ? reject(error) : resolve()));

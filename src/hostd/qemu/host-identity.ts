@@ -7,12 +7,13 @@ import type { BootImage } from '../../common/paths.js';
 import { QEMU } from './capabilities.js';
 import type { Acceleration } from './command-line.js';
 
-/** Raised when the tether's ready point or what a snapshot's files mean changes. */
+/** Increase this when the tether's ready point or the meaning of a snapshot's files changes. */
 const FORMAT = 3;
 
 /**
- * One text for QEMU's binary, the accelerator (under KVM with the machine's CPU, whose features become the guest's), kernel and initramfs.
- * @throws internal when one is not there
+ * One string that identifies QEMU's binary, the accelerator (under KVM with the machine's CPU, whose features become the guest's), the
+ * kernel and the initramfs.
+ * @throws internal if one is missing
  */
 export async function snapshotHost(boot: BootImage, acceleration: Acceleration): Promise<string> {
   const files = await Promise.all([await findQemu(), boot.kernel, boot.initramfs].map(describe));

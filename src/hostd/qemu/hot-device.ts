@@ -4,7 +4,7 @@ import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { Qmp } from './qmp.js';
 import type { ChannelHost } from './serial-ports.js';
 
-/** What all VMs' devices have in common. */
+/** What the devices of all VMs share. */
 export interface QemuHost extends ChannelHost {
   virtualSwitch: VirtualSwitch;
   /** Directory of the datastore. */
@@ -22,7 +22,7 @@ export interface HotVm {
   host: QemuHost;
 }
 
-/** Whose a disk is says on what it may stand. */
+/** A disk's owner, which decides what the disk may be based on. */
 export type DiskOwner = Pick<VmDefinition, 'extraConfig' | 'vch'>;
 
 /** One device. All calls may be repeated. */
@@ -30,7 +30,7 @@ export interface HotDevice {
   /**
    * Makes what is behind the device.
    * @returns the arguments of `device_add`; null for a device that is not connected, of which QEMU knows nothing
-   * @throws CaissonError; nothing of it stays then
+   * @throws CaissonError; nothing is left of it then
    */
   open(owner: DiskOwner): Promise<Record<string, unknown> | null>;
   /** The device's path in QEMU; null when QEMU has none. */

@@ -8,7 +8,7 @@ import { diskNodes } from './given-files.js';
 import type { DiskOwner, HotDevice, HotVm } from './hot-device.js';
 import { deviceOfId } from './qom.js';
 
-/** Sets of descriptors of a disk that is plugged in: so many for each place that a disk can have, from here on. */
+/** Descriptor sets of plugged-in disks start here: this many for each place that a disk can have. */
 const FIRST_SET = 100_000;
 const SETS = 1000;
 const UNITS = 16;
@@ -40,7 +40,7 @@ export class HotDisk implements HotDevice {
       const files: FileToSend[] = [];
       const nodes = diskNodes(opened.disks, ({ handle }, access) => {
         const set = this.firstSet + files.length;
-        // The file that was checked, by the descriptor that hostd has of it.
+        // Named by hostd's own descriptor, so that it is the file that was checked.
         files.push({ set, path: `/proc/${process.pid}/fd/${handle.fd}`, access });
         return `/dev/fdset/${set}`;
       });
@@ -69,7 +69,7 @@ export class HotDisk implements HotDevice {
     for (const set of await this.sets()) await qmp.command('remove-fd', { 'fdset-id': set });
   }
 
-  /** Sets of descriptors that were given for it: when the VM was started, that of its own file alone is known. */
+  /** The descriptor sets that were given for this disk. If it was there when the VM started, only the set of its own file is known. */
   private async sets(): Promise<number[]> {
     const own = await stat(this.disk.path).catch(() => null);
     const found: number[] = [];
@@ -91,7 +91,7 @@ function unusable(error: unknown): never {
   throw isKind(error, 'internal') ? invalid(`a disk cannot be used: ${messageOf(error)}`, error) : error;
 }
 
-/** What QEMU says of its sets of descriptors. */
+/** Reads QEMU's answer about its descriptor sets. */
 function fdSets(said: unknown): { set: number; fds: number[] }[] {
   if (!Array.isArray(said)) throw internal('QEMU tells no sets of descriptors');
   return said.map(({ 'fdset-id': set, fds }: { 'fdset-id'?: unknown; fds?: unknown }) => ({

@@ -4,7 +4,7 @@ import type { RuntimeNic } from '../runtime.js';
 import type { HotDevice, HotVm } from './hot-device.js';
 import { deviceWith } from './qom.js';
 
-/** Id of a card that was plugged into a running VM. Those that it was started with have none. */
+/** Id of a card that was plugged into a running VM. Cards that were there from the start have none. */
 export function nicDevice(index: number): string {
   return `net${index}-device`;
 }
@@ -22,7 +22,7 @@ export class HotNic implements HotDevice {
 
   async open(): Promise<Record<string, unknown> | null> {
     const { moid, monitor, host } = this.vm;
-    // The switch has its rules for the card before QEMU has the tap.
+    // This comes first: the switch must have its rules for the card before QEMU has the tap.
     const tap = await host.virtualSwitch.plugCard(moid, this.nic);
     if (tap === null) return null;
     try {

@@ -1,8 +1,8 @@
 /**
- * Devices that a VM gets and loses while it runs. What a device needs in QEMU besides itself stands with its kind (`hot-nic.ts`,
- * `hot-disk.ts`); here is what all have in common: adding a PCI device, and having the guest release it.
+ * Devices that a VM gets and loses while it runs. What a device needs in QEMU besides itself is up to its kind (`hot-nic.ts`,
+ * `hot-disk.ts`); this file does what all have in common: adding a PCI device, and having the guest release it.
  *
- * No list of them is kept but QEMU's own, so a hostd that is started anew knows what was plugged.
+ * The only list of them is QEMU's own, so that a restarted hostd knows what was plugged in.
  */
 import { insufficientResources, messageOf, timeout, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -14,16 +14,16 @@ import { HotNic, nicDevice } from './hot-nic.js';
 import { deviceIds } from './qom.js';
 
 const log = logger('hotplug');
-/** An emulated guest on a busy machine releases a device within a second or two. */
+/** Longest wait for the guest to release a device. An emulated guest on a busy machine needs a second or two. */
 const RELEASE_MS = 30_000;
-/** A QEMU that was taken over may answer slowly and without end: nobody is kept from powering its VM off for longer than this. */
+/** A QEMU that was taken over may answer slowly and without end. It cannot delay powering its VM off for longer than this. */
 const MOST_MS = 60_000;
 
-/** The devices of one running VM. They change one after the other. */
+/** The devices of one running VM, which change one at a time. */
 export class HotDevices {
   private turn: Promise<unknown> = Promise.resolve();
 
-  /** @param vm its monitor is null when an earlier version started it: it has none that could be used */
+  /** @param vm its monitor is null if an earlier version started it: it has none that could be used */
   constructor(
     private readonly vm: Omit<HotVm, 'monitor'> & { monitor: string | null },
     private readonly releaseMs = RELEASE_MS,
@@ -48,7 +48,7 @@ export class HotDevices {
   }
 
   private async add(hot: HotDevice, owner: DiskOwner): Promise<void> {
-    // A hostd that was killed may have begun with it.
+    // A hostd that was killed may have begun plugging it in.
     await this.release(hot);
     const settings = await hot.open(owner);
     if (settings === null) return;
@@ -56,14 +56,14 @@ export class HotDevices {
       await this.vm.qmp.command('device_add', settings);
     } catch (error) {
       await hot.close();
-      // QEMU's words: "PCI: no slot/function available for virtio-net-pci, all in use or reserved".
+      // QEMU's message is "PCI: no slot/function available for virtio-net-pci, all in use or reserved".
       if (/no slot/.test(messageOf(error))) throw insufficientResources('the VM has no free PCI slot', error);
       throw error;
     }
   }
 
   /**
-   * Takes from a VM what was plugged in but is not in its definition: the hostd that did it was killed before it had written it down.
+   * Unplugs what was plugged in but is not in the VM's definition, because hostd was killed before it could write it down.
    * Never throws.
    */
   sweep(vm: Pick<VmDefinition, 'nics' | 'disks'>): Promise<void> {
@@ -106,11 +106,11 @@ export class HotDevices {
     const released = this.deleted(path).then((is) => (is ? hot.close() : undefined));
     released.catch((error: unknown) => log.warn({ moid, err: messageOf(error) }, 'what was behind a device stays'));
     await qmp.command('device_del', { id: path }).catch(async (error: unknown) => {
-      // It was asked to release the device before, and was not waited for this long; or it has just done so.
+      // The guest was asked before, by somebody who gave up waiting, or it has just released the device.
       if (!/process of unplug/.test(messageOf(error)) && (await hot.find()) !== null) throw error;
     });
     await within(released, this.releaseMs, () => {
-      // A guest that releases it later is not forgotten: what is behind it goes then, and who asks again finds it gone.
+      // The guest may still release it later: what is behind it is removed then, and whoever asks again finds it gone.
       throw timeout('the guest does not release the device');
     });
   }
@@ -135,7 +135,7 @@ export class HotDevices {
   }
 }
 
-/** The device with an id that hot-plug gives; null for another one. */
+/** The device with this id, if the id is one that hot-plug gives; otherwise null. */
 function deviceOf(id: string): RuntimeDevice | null {
   const [, index] = /^net(\d+)-device$/.exec(id) ?? [];
   if (index !== undefined)

@@ -14,7 +14,7 @@ export class BadSnapshot extends Error {
 }
 
 /**
- * Runs a part of a start in which a VM depends on its snapshot. @param guilty tells whether the snapshot is to blame for a failure
+ * Runs a part of a start that depends on the snapshot. @param guilty tells whether the snapshot is to blame for a failure
  * @throws BadSnapshot if it is, else the failure itself
  */
 export async function onSnapshot<T>(guilty: () => Promise<boolean>, body: () => Promise<T>): Promise<T> {

@@ -1,17 +1,17 @@
 /**
- * The digest of a boot snapshot's file: SHA-256 of its size and of its 64 KiB blocks that are not all zeros, each after its offset. So
- * holes, which are most of the memory, cost nothing, and it does not matter where they are.
+ * The digest of a boot snapshot's file: SHA-256 of its size and of those of its 64 KiB blocks that are not all zeros, each preceded by its
+ * offset. So holes, which make up most of the memory, cost nothing, and it does not matter whether zeros are a hole.
  *
- * One process reads and another one hashes (0.3 s for 120 MB on an idle machine), while hostd serves others.
+ * One process reads and another one hashes (0.3 s for 120 MB on an idle machine), so hostd can do other work meanwhile.
  */
 import { spawn } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
 import { internal } from '../../common/errors.js';
 
-/** On a busy machine it takes long. */
+/** Generous, since it takes long on a busy machine. */
 const DIGEST_MS = 120_000;
 
-/** SEEK_DATA is 3 and SEEK_HOLE is 4; no more data is ENXIO, 6. Where there are no holes all is data; see lseek(2). */
+/** SEEK_DATA is 3 and SEEK_HOLE is 4; ENXIO (6) means no more data. Filesystems without holes report everything as data; see lseek(2). */
 const PROGRAM = `
 use strict;
 my $size = 65536;
@@ -38,7 +38,7 @@ print $digest pack("Q<", $end);
 close $digest or die "sha256sum: $!\\n";
 `;
 
-/** The digest of an open file, whatever its name leads to by now. Nobody else may read through this handle meanwhile. @throws internal */
+/** The digest of an open file, whatever its name refers to by now. Nobody else may read through this handle meanwhile. @throws internal */
 export async function fileDigest(file: FileHandle): Promise<string> {
   const child = spawn('perl', ['-e', PROGRAM], { stdio: ['ignore', 'pipe', 'pipe', file.fd], timeout: DIGEST_MS });
   const said = { out: '', err: '' };

@@ -1,6 +1,6 @@
 /**
- * Runs container VMs as QEMU processes: unprivileged, sandboxed, in the switch's network namespace, detached from hostd and found
- * again when hostd restarts.
+ * Runs container VMs as QEMU processes: unprivileged, sandboxed, in the switch's network namespace, and detached from hostd, which finds
+ * them again after a restart.
  *
  * Relies on: the boot image, the virtual switch, `nsenter` and QEMU on the machine. Never: touches a VM's disks while it runs,
  * trusts a process id alone, or leaves a process, tap or socket of a VM that did not start.
@@ -54,17 +54,17 @@ import { readUsualShape, writeUsualShape } from './usual-shape.js';
 import { freeMemoryMiB, WarmPool } from './warm-pool.js';
 
 const log = logger('qemu');
-/** Longest wait for QEMU's monitor: it is there after 0.05 s on an idle machine. */
+/** Longest wait for QEMU's monitor. On an idle machine it answers within 0.05 s. */
 const MONITOR_MS = 20_000;
 const KILL_MS = 5000;
-/** A start waits for QEMU and the guest about half of its time. */
+/** A start spends about half of its time waiting for QEMU and the guest, so twice as many as CPUs keep the machine busy. */
 const STARTS_AT_ONCE = Math.max(4, 2 * cpus().length);
 /** A resumed VM asks for its program within 0.1 s on an idle machine. */
 const RESUME_MS = 30_000;
-/** A VM this young has yet to take the memory it boots with. */
+/** A VM younger than this has not yet taken all the memory it boots with. */
 const YOUNG_MS = 10_000;
 
-/** QEMU as the carrier of VMs. */
+/** Runs VMs in QEMU. */
 export class QemuRuntime implements VmRuntime {
   private readonly snapshots: SnapshotService | null;
   private readonly launchQemu: LaunchQemu;
@@ -74,12 +74,12 @@ export class QemuRuntime implements VmRuntime {
   private readonly spareMaker: SpareMaker;
   private readonly usualShapeFile: string;
   private spares = 0;
-  /** Starts that are under way: more at once would each take longer, and none would be ready sooner. Others wait in their order. */
+  /** Limits concurrent starts: with more at once each would take longer and none would be ready sooner. The others wait in order. */
   private readonly starts = new Semaphore(STARTS_AT_ONCE);
   private starting = 0;
-  /** A resumed QEMU of this host was seen to have the snapshot's memory for reading only. */
+  /** A QEMU resumed by this host was checked: it has the snapshot's memory open read-only. */
   private memoryChecked = false;
-  /** VMs that started lately: process ids, and when. */
+  /** When recently started VMs started, by process id. */
   private readonly young = new Map<number, number>();
 
   constructor(
@@ -89,9 +89,9 @@ export class QemuRuntime implements VmRuntime {
     private readonly dialect: QemuDialect,
     private readonly virtualSwitch: VirtualSwitch,
     private readonly cages: Cages,
-    /** Null: every VM is booted. */
+    /** Null: no snapshots, every VM boots. */
     snapshots: BootSnapshots | null = null,
-    /** VMs that wait, resumed, to be powered on. */
+    /** How many resumed VMs are kept ready to be powered on. */
     warmPool = 0,
   ) {
     this.launchQemu = qemuLauncher(cages, { boot, acceleration, netns: virtualSwitch.path, runDir: paths.runDir });
@@ -133,7 +133,7 @@ export class QemuRuntime implements VmRuntime {
     });
   }
 
-  /** Ends what an earlier runtime left that belongs to no VM. Before any VM is powered on or adopted. */
+  /** Ends leftovers of an earlier runtime that belong to no VM. Call it before any VM is powered on or adopted. */
   async open(): Promise<void> {
     const given = await this.givenProcesses();
     this.sender.prepare();
@@ -162,7 +162,7 @@ export class QemuRuntime implements VmRuntime {
       }
     };
     return this.starts.run(start, abort).catch((error: unknown) => {
-      // While it waited for others.
+      // Cancelled while it waited for its turn.
       if (abort?.aborted && error === abort.reason) throw cancelled(`starting VM ${vm.name} was cancelled`, error);
       throw error;
     });
@@ -172,14 +172,14 @@ export class QemuRuntime implements VmRuntime {
     try {
       admit(vm, this.promisedMiB());
     } catch (error) {
-      // What waits for nobody in particular gives way.
+      // Spare VMs, which wait for nobody in particular, give way.
       if (!isKind(error, 'insufficientResources') || !(await this.pool.giveUp())) throw error;
       admit(vm, this.promisedMiB());
     }
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
-    // Disks of VMs that were made before disks were recorded.
+    // For VMs created before disks were recorded.
     await recordDisks(vm.disks.map(({ path }) => path));
     const files = await this.files(vm);
     const identity = await runningProcess(files);
@@ -210,7 +210,7 @@ export class QemuRuntime implements VmRuntime {
     return null;
   }
 
-  /** Ends what runs for this runtime alone; VMs go on running. */
+  /** Ends what runs only for this runtime; VMs keep running. */
   async close(): Promise<void> {
     await Promise.all([this.pool.close(), this.snapshots?.close()]);
     this.host.watch.close();
@@ -233,7 +233,7 @@ export class QemuRuntime implements VmRuntime {
     }
   }
 
-  /** Takes a VM of the warm pool, or resumes the VM from a snapshot of one of its shape, or boots it. */
+  /** Takes a VM from the warm pool, or else resumes a snapshot of the VM's shape, or else boots it. */
   private async startWith(vm: VmDefinition, disks: OpenDisks, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
     const shaped = hasManyDisks(vm) ? null : (this.snapshots?.shapeOf(vm, disks.disks) ?? null);
     if (shaped !== null) {
@@ -254,10 +254,10 @@ export class QemuRuntime implements VmRuntime {
         if (abort?.aborted || isKind(error, 'insufficientResources')) throw error;
         if ((error as Error).cause instanceof BadSnapshot) {
           await this.snapshots?.discard(snapshot);
-          // Another one is made for the next VM.
+          // Has a new one made for the next VM.
           if (shaped !== null) await this.snapshots?.find(vm, shaped.key, shaped.shape);
         }
-        // A disk that QEMU does not read would be none for a VM that is booted either.
+        // A disk that QEMU cannot read would not work for a booted VM either.
         else if (isKind(error, 'invalid')) throw error;
         else this.snapshots?.failed(snapshot);
         log.warn({ vm: vm.name, err: messageOf(error) }, 'the VM does not go on from its boot snapshot and is booted');
@@ -266,7 +266,7 @@ export class QemuRuntime implements VmRuntime {
     return this.launch(vm, disks, hooks, null, abort);
   }
 
-  /** The VM as one of the warm pool; null when there is none, or it does not become that VM. */
+  /** Starts the VM from the warm pool; null if there is no spare VM, or it fails to become this one. */
   private async startSpare(
     vm: VmDefinition,
     disks: OpenDisks,
@@ -349,10 +349,10 @@ export class QemuRuntime implements VmRuntime {
       this.young.set(started.pid, Date.now());
       await span('enclose', () => started.enclose());
       if (memoryFile !== null) {
-        // All are started in the same way.
+        // Checking one is enough: all are started the same way.
         if (!this.memoryChecked) await checkReadOnly(started.pid, memoryFile);
         this.memoryChecked = true;
-        // QEMU says what is wrong with a state, and ends.
+        // If the state is bad, QEMU says why and ends.
         await span('load', () =>
           onSnapshot(
             () => saidWhy(files),
@@ -360,12 +360,12 @@ export class QemuRuntime implements VmRuntime {
           ),
         );
       }
-      // It has dropped its rights, and stands still.
+      // QEMU has dropped its rights by now, and the VM is still stopped.
       await span('give', () => putDisks(qmp, nodes));
       const held = new HeldHooks(hooks);
       const cleanUp = this.cleanUp(vm.moid, vm.moid);
       const running = new QemuVm(started, qmp, files, vm, this.host, held, cleanUp);
-      // The ports of one that has not run yet cannot be changed.
+      // Ports cannot be changed before the VM has run, so this goes along with `cont`.
       await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
       void running.connectPorts();
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
@@ -378,7 +378,7 @@ export class QemuRuntime implements VmRuntime {
       held.handOver();
       return running;
     } catch (error) {
-      // Of one that is killed here, its launcher will say just that.
+      // If we kill QEMU below, its launcher will only report that, so its words do not count.
       const words = identity === null ? none : isRunning(identity) ? ownComplaints : complaints;
       if (identity !== null) {
         signal(identity, 'SIGKILL');
@@ -395,16 +395,16 @@ export class QemuRuntime implements VmRuntime {
     }
   }
 
-  /** Removes what a VM had on this machine besides its files. @param group its control group */
+  /** Removes what a VM had on this machine apart from its files. @param group its control group */
   private cleanUp(moid: string, group: string): () => Promise<void> {
     return async () => {
-      // Nobody waits for that: no other VM has a group of this name before it is gone.
+      // Not awaited: no other VM gets a group of this name before it is gone.
       void this.cages.groups.remove(group);
       await this.virtualSwitch.unplug(moid);
     };
   }
 
-  /** Processes that are VMs of the inventory. */
+  /** Ids of the processes that are VMs of the inventory. */
   private async givenProcesses(): Promise<Set<number>> {
     const directory = join(this.paths.runDir, 'vm');
     const names = existsSync(directory) ? await readdir(directory) : [];
@@ -414,7 +414,7 @@ export class QemuRuntime implements VmRuntime {
     return new Set((await Promise.allSettled(pids)).flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])));
   }
 
-  /** Memory in MiB that VMs which were let in have yet to take. */
+  /** Memory in MiB that admitted VMs have not taken yet. */
   private promisedMiB(): number {
     let promised = this.starting * STARTING_VM_MIB;
     for (const [pid, since] of this.young) {
@@ -428,7 +428,7 @@ export class QemuRuntime implements VmRuntime {
   private async files(vm: VmDefinition): Promise<VmFiles> {
     const directory = join(this.paths.runDir, 'vm');
     if (!existsSync(directory)) await mkdir(directory, { recursive: true });
-    // The sockets of monitors are here: nobody but root has business with them.
+    // It holds the monitors' sockets, which only root may use.
     await chown(directory, 0, 0);
     await chmod(directory, 0o700);
     const path = (suffix: string): string => join(directory, `${vm.moid}.${suffix}`);
@@ -437,7 +437,7 @@ export class QemuRuntime implements VmRuntime {
   }
 }
 
-/** @throws BadSnapshot when it is not what was checked */
+/** @throws BadSnapshot if the file is no longer the one that was checked */
 async function snapshotFile({ files }: BootSnapshot, name: SnapshotFile): Promise<FileHandle> {
   return onSnapshot(
     () => Promise.resolve(true),
@@ -445,7 +445,10 @@ async function snapshotFile({ files }: BootSnapshot, name: SnapshotFile): Promis
   );
 }
 
-/** The VM's QEMU process, if it runs. One whose hostd was killed before it wrote the pid file is found by its monitor's path, which is its name. */
+/**
+ * The VM's QEMU process, if it runs. If hostd was killed before it wrote the pid file, the process is found by its monitor's path, which is
+ * its name.
+ */
 async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
   const known = await readFile(files.pid, 'utf8').then(
     (text) => JSON.parse(text) as VmProcess,
@@ -455,7 +458,7 @@ async function runningProcess(files: VmFiles): Promise<VmProcess | null> {
   return identity !== null && isRunning(identity) ? identity : null;
 }
 
-/** Files that hostd opens for a VM: they need no other owner than root. */
+/** Prepares the files that hostd opens for a VM; they can stay root's. */
 async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
   const logs = vm.serials.flatMap(({ backing }) => (backing.kind === 'file' ? [backing.path] : []));
   await Promise.all([
@@ -464,10 +467,10 @@ async function prepareFiles(vm: VmDefinition, files: VmFiles): Promise<void> {
   ]);
 }
 
-/** Of a start that has printed nothing yet. */
+/** For a start in which nothing has been printed yet. */
 const none = (): string[] => [];
 
-/** What to tell of a VM that did not start. @param words what counts of what was printed */
+/** The error for a VM that did not start. @param words picks the lines that count from QEMU's output */
 async function startFailure(
   vm: VmDefinition,
   files: VmFiles,
@@ -485,7 +488,7 @@ async function startFailure(
   return make(`VM ${vm.name} could not be started: ${why}`, error);
 }
 
-/** Its snapshot would take long to make and much room, and hardly another VM is of its shape. */
+/** Such a VM gets no snapshot: making it would take long and much space, and hardly any other VM has the same shape. */
 function hasManyDisks(vm: VmDefinition): boolean {
   return vm.disks.some(({ bus }) => bus > 0);
 }

@@ -13,7 +13,7 @@ import { disconnectedPorts, SocketPorts, tellOfDisconnection } from './serial-po
 const log = logger('qemu');
 /** How long QEMU may take to end by itself before it is killed. */
 const QUIT_MS = 3000;
-/** Its launcher is done as soon as it has ended. */
+/** The launcher is normally done as soon as QEMU has ended. */
 const WORDS_MS = 2000;
 
 /** A VM's process. `poweredOn`: when it became the VM, in Unix ms, if it ran before that. */
@@ -26,10 +26,10 @@ export interface VmFiles {
   /** {@link VmProcess} as JSON. */
   pid: string;
   qmp: string;
-  /** A further monitor, over which it is given descriptors. */
+  /** A second monitor, over which QEMU is given descriptors. */
   handOver: string;
   guestRpc: string;
-  /** What QEMU prints; stays after the VM has ended. */
+  /** What QEMU prints; kept after the VM has ended. */
   log: string;
 }
 
@@ -38,13 +38,13 @@ export async function removeRunFiles(files: VmFiles): Promise<void> {
   await Promise.all([files.pid, files.qmp, files.handOver, files.guestRpc].map((path) => rm(path, { force: true })));
 }
 
-/** Logs what a QEMU was refused: it needs a call that this version has not needed so far, or was taken over. */
+/** Logs the system calls that a QEMU was refused: either it needs one that no QEMU needed so far, or it was taken over. */
 export async function tellRefused(logFile: string): Promise<void> {
   const calls = refusedCalls(await printedIn(logFile));
   if (calls.length > 0) log.warn({ logFile, calls }, 'QEMU was refused system calls');
 }
 
-/** The end of what QEMU printed, on one line. @param of what of it counts */
+/** The end of what QEMU printed, on one line. @param of picks the lines that count */
 export async function lastWords(files: Pick<VmFiles, 'log'>, of = complaints): Promise<string> {
   return of(await printedIn(files.log))
     .slice(-5)
@@ -52,7 +52,7 @@ export async function lastWords(files: Pick<VmFiles, 'log'>, of = complaints): P
     .slice(-1000);
 }
 
-/** True when QEMU itself printed why it does not go on; one that was ended by others says nothing. */
+/** True if QEMU itself printed why it gave up; a QEMU that was killed says nothing. */
 export async function saidWhy(files: Pick<VmFiles, 'log'>): Promise<boolean> {
   return (await lastWords(files, ownComplaints)) !== '';
 }
@@ -67,7 +67,7 @@ export class QemuVm implements RunningVm {
   private readonly ports: SocketPorts;
   private readonly serials: readonly RuntimeSerial[];
   private readonly devices: HotDevices;
-  /** Its launcher, which tells in QEMU's log what a signal has ended. */
+  /** Its launcher, which notes in QEMU's log if a signal ended QEMU. */
   private readonly launcher: ProcessIdentity | null;
 
   constructor(
@@ -79,8 +79,8 @@ export class QemuVm implements RunningVm {
     private readonly hooks: VmHooks,
     private readonly cleanUp: () => Promise<void>,
     /**
-     * Of a VM that came from the warm pool: when it became this one, and what has served it so far. `older`: an earlier version's hostd has
-     * started it, and it has no monitor for being given descriptors.
+     * `since` and `rpc`, for a VM from the warm pool: when it became this VM, and what has served its GuestRPC port so far. `older`: an
+     * earlier version's hostd started it, and it has no monitor for receiving descriptors.
      */
     past: { since?: Date | undefined; rpc?: GuestRpcServer; older?: boolean } = {},
   ) {
@@ -94,13 +94,13 @@ export class QemuVm implements RunningVm {
     qmp.on('event', (name, data) => this.event(name, data));
     this.gone = new Promise((resolve) => {
       const over = (): void => void this.finish().finally(resolve);
-      // The monitor of a spare VM may have closed just before it became this one.
+      // A spare VM's monitor may have closed just before it became this VM.
       if (qmp.closed) over();
       else qmp.once('close', over);
     });
   }
 
-  /** Resolves when the guest has asked for something, or with false when it has ended before. */
+  /** Resolves with true when the guest has asked for something, or with false if it ends before that. */
   lives(): Promise<boolean> {
     return Promise.race([this.rpc.alive.then(() => true), this.gone.then(() => false)]);
   }
@@ -133,17 +133,17 @@ export class QemuVm implements RunningVm {
   }
 
   async resume(): Promise<void> {
-    // Who went while the VM stood still is not reported to it.
+    // QEMU does not notice listeners that went away while the VM was stopped.
     const gone = await disconnectedPorts(this.qmp, this.serials);
     await this.qmp.command('cont');
     for (const serial of gone) await tellOfDisconnection(this.qmp, serial);
     await this.ports.renew(gone);
     void this.connectPorts();
-    // Its clock has stood still.
+    // The guest has to set its clock, which stood still.
     this.rpc.command('OS_Resume');
   }
 
-  /** Connects the serial ports that are connected to nobody. Resolves when that is done, or cannot be done now. */
+  /** Connects the serial ports that are not connected. Resolves when that is done, or cannot be done now. */
   connectPorts(): Promise<void> {
     return this.ports.look();
   }
@@ -182,19 +182,19 @@ export class QemuVm implements RunningVm {
   }
 
   private event(name: string, data: Record<string, unknown>): void {
-    // QEMU's policy for disks (`werror=enospc`): it stops the VM where there is no room; of other failures the guest is told.
+    // QEMU's policy for disks (`werror=enospc`): it stops the VM when there is no space left, and reports other failures to the guest.
     if (name === 'BLOCK_IO_ERROR' && data.action === 'stop') this.hooks.stalled();
     if (name !== 'SHUTDOWN') return;
     if (data.reason === 'guest-shutdown') this.exit ??= { reason: 'guestPowerOff' };
-    // A kernel that panics resets the machine (`panic=-1`). It must not be started again and again, so a reset that nobody asked
-    // for counts as a crash.
+    // A kernel that panics resets the machine (`panic=-1`). It must not be restarted over and over, so a reset that nobody asked for counts
+    // as a crash.
     else if (data.reason === 'guest-reset')
       this.exit ??= this.rebooting
         ? { reason: 'guestReset' }
         : { reason: 'crashed', message: 'the guest kernel panicked or reset the machine' };
   }
 
-  /** What the guest has written is with the kernel already: QEMU has nothing to do before it ends. */
+  /** Kills QEMU: the kernel already has everything the guest wrote, so QEMU has nothing left to do. */
   private async end(): Promise<void> {
     signal(this.identity, 'SIGKILL');
     await this.gone;
@@ -210,7 +210,7 @@ export class QemuVm implements RunningVm {
     }
     this.rpc.close();
     this.ports.close();
-    // Whatever is left behind: a VM whose end is not told would count as on for ever.
+    // The end is reported even if cleaning up fails: otherwise the VM would count as on for ever.
     await Promise.all([removeRunFiles(this.files), this.cleanUp()]).catch((error: unknown) =>
       log.error({ err: error }, 'cleaning up after a VM failed'),
     );
@@ -219,7 +219,7 @@ export class QemuVm implements RunningVm {
   }
 
   private async why(killed: boolean): Promise<string> {
-    // An older version's has another parent, which stays.
+    // A QEMU of an older version has another parent, which does not end with it.
     if (this.launcher !== null && this.launcher.pid > 1) await ended(this.launcher, WORDS_MS);
     const words = await lastWords(this.files);
     const what = killed ? 'QEMU lost its monitor and was ended' : 'QEMU ended unexpectedly';

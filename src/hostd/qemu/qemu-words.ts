@@ -1,10 +1,10 @@
 /** Finds in QEMU's output why it ended. */
 import { open } from 'node:fs/promises';
 
-/** A guest may have made it print much; the log is bounded to hardly more. */
+/** A guest may have made QEMU print a lot; the log is bounded to little more than this. */
 const MOST_READ = 1024 * 1024;
 
-/** The end of its log; '' if there is none. */
+/** The end of QEMU's log; '' if there is none. */
 export async function printedIn(logFile: string): Promise<string> {
   try {
     const file = await open(logFile, 'r');
@@ -21,7 +21,10 @@ export async function printedIn(logFile: string): Promise<string> {
   }
 }
 
-/** System calls that QEMU was refused in its cage, as its launcher tells of them (`launcher/calls.c`), e.g. `ptrace (101): Function not implemented`. */
+/**
+ * System calls that QEMU was refused in its cage, as its launcher reports them (`launcher/calls.c`), e.g. `ptrace (101): Function not
+ * implemented`.
+ */
 export function refusedCalls(printed: string): string[] {
   return [...printed.matchAll(/^caisson-cage: QEMU was refused the system call (.*)$/gm)].map(([, call = '']) => call);
 }
@@ -33,8 +36,8 @@ const lines = (printed: string): string[] =>
     .filter((line) => line !== '' && !/: warning: /.test(line));
 
 /**
- * The lines that are no warnings: a newer QEMU warns about options that it still has, and ends for another reason. Refused system calls
- * are reported only if there is nothing else: most of them fail on every machine.
+ * The lines that are not warnings: a newer QEMU warns about options that it still has, and ends for another reason. Refused system calls
+ * are reported only if there is nothing else, since most of them are refused on every machine.
  */
 export function complaints(printed: string): string[] {
   const all = lines(printed);
@@ -42,7 +45,7 @@ export function complaints(printed: string): string[] {
   return others.length > 0 ? others : all;
 }
 
-/** The lines that come from QEMU itself and not from its launcher. A QEMU that was killed has none. */
+/** The lines that come from QEMU itself and not from its launcher. A QEMU that was killed leaves none. */
 export function ownComplaints(printed: string): string[] {
   return lines(printed).filter((line) => !line.startsWith('caisson-cage: '));
 }

@@ -5,34 +5,34 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { internal, timeout } from '../../common/errors.js';
 import { keepReading } from '../../common/keep-reading.js';
 
-/** A message from QEMU: greeting, reply or event. QEMU may have been taken over, so the message was checked to be one of these. */
+/** A message from QEMU: greeting, reply or event. It was checked to be one of these, since QEMU may have been taken over. */
 export type QmpMessage =
   | { QMP: unknown }
   | { event: string; data: Record<string, unknown> }
   | { id: number; return: unknown }
   | { id: number; error: string }
-  /** A reply to nothing that we asked. */
+  /** A reply that belongs to no command of ours. */
   | { id: undefined };
 
 const MAX_LINE = 16 << 20;
-/** Pieces of a line that are put together at a time. */
+/** How many pieces of a line are joined at a time. */
 const PIECES = 1000;
-/** Bytes that one QEMU may send at once, and in each second after that. It sends little, apart from the answers to some commands. */
+/** Bytes that one QEMU may send at once, and in each second after that. QEMU sends little, except for the answers to some commands. */
 const BURST = 32 << 20;
 const PER_SECOND = 1 << 20;
-/** Characters of an error, which goes to logs and clients. */
+/** Longest error text, in characters; it goes to logs and clients. */
 const MAX_WORDS = 4096;
 const COMMAND_TIMEOUT_MS = 10_000;
 const POLL_MS = 4;
 
-/** Splits QEMU's text into messages, one a line. */
+/** Splits QEMU's text into messages, one per line. */
 export class QmpParser {
-  /** The unfinished line: what was put together, and what arrived since. */
+  /** The unfinished line: what was joined already, and what has arrived since. */
   private readonly begun: string[] = [];
   private rest: string[] = [];
   private length = 0;
 
-  /** The messages complete with this text. @throws internal when it is not QMP, or a line has no end */
+  /** Returns the messages that this text completes. @throws internal when it is not QMP, or a line does not end */
   push(text: string): QmpMessage[] {
     const end = text.lastIndexOf('\n');
     this.length = end < 0 ? this.length + text.length : text.length - end - 1;
@@ -92,7 +92,7 @@ export class Qmp extends EventEmitter<Events> {
 
   private constructor(private readonly socket: Socket) {
     super();
-    // A QEMU that ends tells why before.
+    // Before QEMU ends, it may say why: keep reading what it has sent.
     keepReading(socket);
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => this.receive(text));
@@ -106,7 +106,7 @@ export class Qmp extends EventEmitter<Events> {
 
   /**
    * Connects and negotiates.
-   * @param alive tells whether QEMU still runs: there is no waiting for a dead one
+   * @param alive tells whether QEMU still runs, so that nobody waits for a dead one
    * @throws internal, timeout, cancelled
    */
   static async connect(path: string, alive: () => boolean, timeoutMs: number, signal?: AbortSignal): Promise<Qmp> {
@@ -188,7 +188,7 @@ export class Qmp extends EventEmitter<Events> {
     for (const message of messages) this.handle(message);
   }
 
-  /** A QEMU that talks without end must not keep hostd from the others. */
+  /** A QEMU that never stops talking must not keep hostd from serving the others. */
   private pace(length: number): void {
     const now = performance.now();
     this.allowed = Math.min(BURST, this.allowed + ((now - this.allowedAt) / 1000) * PER_SECOND) - length;

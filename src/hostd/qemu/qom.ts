@@ -1,4 +1,4 @@
-/** QEMU's devices as its object model (QOM) has them. */
+/** Finds QEMU's devices in its object model (QOM). */
 import { isKind } from '../../common/errors.js';
 import type { Qmp } from './qmp.js';
 
@@ -7,7 +7,7 @@ const NAMED = '/machine/peripheral';
 /** Where it keeps the others. */
 const ANONYMOUS = '/machine/peripheral-anon';
 
-/** More than fit into a VM: who tells of more is no QEMU of ours. */
+/** More than fit into a VM: a QEMU that lists more has been taken over. */
 const MOST_DEVICES = 300;
 
 /** The ids of devices. */
@@ -15,12 +15,12 @@ export function deviceIds(qmp: Qmp): Promise<string[]> {
   return children(qmp, NAMED);
 }
 
-/** The path of the device of that id; null for none. */
+/** The path of the device with that id; null if there is none. */
 export async function deviceOfId(qmp: Qmp, id: string): Promise<string | null> {
   return (await deviceIds(qmp)).includes(id) ? `${NAMED}/${id}` : null;
 }
 
-/** The path of the device, with or without an id, whose property has that value; null for none. */
+/** The path of the device, with or without an id, whose property has that value; null if there is none. */
 export async function deviceWith(qmp: Qmp, property: string, value: string): Promise<string | null> {
   for (const place of [NAMED, ANONYMOUS])
     for (const name of await children(qmp, place)) {

@@ -1,10 +1,10 @@
-/** Files that QEMU opens itself, as a user without rights. Set-up may have run with a umask that closes them to others. */
+/** Files that QEMU opens itself, as an unprivileged user. Set-up may have run with a umask that keeps others from reading them. */
 import { chmod, stat } from 'node:fs/promises';
 import { errnoOf, messageOf, unavailable } from '../../common/errors.js';
 
 const READABLE = 0o444;
 
-/** Lets everybody read them. A missing file is reported by whoever needs it. @throws unavailable when that cannot be done */
+/** Makes them readable for everybody. A missing file is reported by whoever needs it. @throws unavailable if that fails */
 export async function makeReadable(paths: string[]): Promise<void> {
   for (const path of paths) {
     try {

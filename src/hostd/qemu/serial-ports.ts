@@ -4,8 +4,8 @@
  * hostd connects, as root, and hands QEMU the connection. QEMU knows no path and may connect to nothing, and only the listener may use the
  * socket (mode 0600), so no other QEMU can reach it. When the listener goes away, the port is disconnected; when it is back, the port is
  * connected again ({@link ChannelWatch}). hostd must not connect to sockets outside of the instance's directories with root's rights: QEMU
- * is told their path and connects with its own rights. So does a VM that an earlier version's hostd started, as long as it runs ({@link
- * admitOlder}).
+ * is told their path and connects with its own rights. A VM that an earlier version's hostd started also connects by itself, as long as it
+ * runs ({@link admitOlder}).
  *
  * While the VM is stopped, QEMU removes a virtio-serial port's handlers (`virtconsole_enable_backend`) and does not notice if the other
  * side hangs up. The port then stays open for the guest, and the first write before the other side is back blocks it for good, because
@@ -28,17 +28,17 @@ const log = logger('serial');
 /** A port whose backing is a socket that the VM connects to. */
 type SocketPort = RuntimeSerial & { backing: { kind: 'unixClient' } };
 
-/** A socket exists before somebody listens on it: it is tried again after so many ms. */
+/** A socket exists before anybody listens on it, so connecting is tried again after these times, in ms. */
 const SOON_MS = [20, 100, 400];
 
 /** Where endpoints listen, below an instance's run directory. */
 const CHANNEL = /^(vch\/[^/]+\/)?[\w.-]+\.sock$/;
 
-/** What all VMs' ports have in common. */
+/** What the ports of all VMs share. */
 export interface ChannelHost {
   sender: DescriptorSender;
   watch: ChannelWatch;
-  /** Of the instance. */
+  /** The instance's run directory. */
   runDir: string;
 }
 
@@ -57,14 +57,14 @@ export class SocketPorts {
     private readonly monitor: string,
     serials: readonly RuntimeSerial[],
     private readonly host: ChannelHost,
-    /** An earlier version's hostd has started the VM. */
+    /** The VM was started by an earlier version's hostd. */
     private readonly older = false,
   ) {
     this.ports = socketPorts(serials).filter(({ backing }) => !isForeign(backing.path, host.runDir));
     this.leave = this.ports.map(({ backing }) => host.watch.add(backing.path, () => void this.look()));
   }
 
-  /** Connects disconnected ports, if somebody listens. */
+  /** Connects the disconnected ports that somebody listens for. */
   look(): Promise<void> {
     if (this.looking !== null) {
       this.again = true;
@@ -103,7 +103,7 @@ export class SocketPorts {
         const gone = await disconnectedPorts(this.qmp, this.ports);
         if (gone.length === 0) return;
         const { status } = (await this.qmp.command('query-status')) as { status?: unknown };
-        // A stopped VM is connected when it continues.
+        // A stopped VM's ports are connected when it continues.
         if (status !== 'running') return;
         if (await connectPorts(this.host.sender, this.monitor, gone)) return;
         if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
@@ -116,7 +116,7 @@ export class SocketPorts {
 }
 
 /**
- * Connects ports to the sockets that they are for. @returns whether somebody listened on all of them
+ * Connects ports to their sockets. @returns whether somebody listened on all of them
  * @throws internal with QEMU's words, timeout
  */
 export async function connectPorts(
@@ -130,11 +130,11 @@ export async function connectPorts(
 }
 
 /**
- * The group of all QEMUs of versions that had QEMU connect to the channels itself. No QEMU of this version that could reach a channel has
- * it.
+ * The group of all QEMUs of versions that had QEMU connect to the channels itself. No QEMU that this version starts and that could reach a
+ * channel is in it.
  */
 const OLDER_GID = 64_100;
-/** `O_PATH` of Linux: names a file without opening it. */
+/** Linux's `O_PATH`: refers to a file without opening it. */
 const O_PATH = 0o10_000_000;
 
 /**
@@ -160,7 +160,7 @@ export function socketPorts(serials: readonly RuntimeSerial[]): SocketPort[] {
   return serials.filter((serial): serial is SocketPort => serial.backing.kind === 'unixClient');
 }
 
-/** True for a socket that hostd does not connect to itself. */
+/** True for a socket that hostd must not connect to itself. */
 export function isForeign(path: string, runDir: string): boolean {
   return !CHANNEL.test(relative(runDir, path)) || basename(path) === 'docker.sock' || dirname(path) === path;
 }
@@ -175,14 +175,14 @@ export function connectForeignPorts(qmp: Qmp, serials: readonly RuntimeSerial[],
 
 async function connectByPath(qmp: Qmp, ports: readonly SocketPort[]): Promise<void> {
   if (ports.length === 0) return;
-  // The dialect of this VM's QEMU, which may be older than the machine's present one.
+  // This VM's QEMU may be older than the one installed now, so its own dialect is asked for.
   const options = (await qmp.command('query-command-line-options', { option: 'chardev' })) as CommandLineOption[];
   const dialect = { reconnect: chooseReconnect(options) ?? ('reconnect-ms' as const) };
   for (const { index, backing } of ports)
     await qmp.command('chardev-change', { id: `serial${index}`, backend: socketBackend(backing.path, dialect) });
 }
 
-/** The backend that connects to a socket, and connects again when it is closed: `ChardevBackend` of the QMP schema. */
+/** The backend that connects to a socket, and again whenever it is closed: `ChardevBackend` of the QMP schema. */
 export function socketBackend(path: string, dialect: Pick<QemuDialect, 'reconnect'>): object {
   return {
     type: 'socket',
@@ -190,7 +190,7 @@ export function socketBackend(path: string, dialect: Pick<QemuDialect, 'reconnec
   };
 }
 
-/** Ports that are disconnected now. @throws internal, timeout */
+/** The ports that are disconnected now. @throws internal, timeout */
 export async function disconnectedPorts(qmp: Qmp, serials: readonly RuntimeSerial[]): Promise<SocketPort[]> {
   const answer = (await qmp.command('query-chardev')) as { label?: unknown; filename?: unknown }[];
   const connected = new Set(

@@ -1,6 +1,6 @@
 /**
- * Makes boot snapshots: boots a VM of the wanted shape, with placeholders for whatever differs between VMs, until its tether waits for its
- * host, and saves it. No container's code ever runs in it.
+ * Makes boot snapshots: boots a VM of the wanted shape, with placeholders for whatever differs between VMs, until its tether waits for the
+ * host, then saves it. No container's code ever runs in it.
  */
 import { createWriteStream } from 'node:fs';
 import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
@@ -36,17 +36,17 @@ import { complaints, printedIn } from './qemu-words.js';
 import { Qmp } from './qmp.js';
 
 const log = logger('snapshots');
-/** A boot takes 1.5 s on an idle machine; at the lowest priority on a busy one, much longer. */
+/** A boot takes 1.5 s on an idle machine, but much longer on a busy one, since it runs at the lowest priority. */
 const BOOT_MS = 120_000;
-/** By then the kernel has finished what it does after starting the tether. */
+/** Within this time the kernel finishes what it does after starting the tether. */
 const SETTLE_MS = 300;
 const SAVE_MS = 60_000;
 const KILL_MS = 5000;
 const REHEARSAL_BYTES = 16 * 2 ** 20;
-/** The name of the VM that is booted: one at a time for each host. */
+/** Name of the VM that is booted; each host boots one at a time. */
 const MAKER = 'vm-snapshot';
 
-/** What VMs that can go on from the same snapshot have in common. */
+/** What VMs that can resume from the same snapshot have in common. */
 export interface VmShape {
   cpus: number;
   memoryMiB: number;
@@ -71,7 +71,7 @@ const sockets = (directory: string): Required<VmSockets> => ({
 
 const NO_DEVICES: MadeDevices = { memory: FIRST_FD, disks: [], serialFiles: new Map() };
 
-/** Boots and saves. */
+/** Boots VMs and saves them. */
 export class SnapshotBuilder {
   private process: ProcessIdentity | null = null;
 
@@ -99,7 +99,7 @@ export class SnapshotBuilder {
     });
   }
 
-  /** Ends the VM that is being booted: `build` fails. */
+  /** Ends the VM that is being booted, so `build` fails. */
   abort(): void {
     if (this.process !== null) signal(this.process, 'SIGKILL');
   }
@@ -200,8 +200,8 @@ function booted(qmp: Qmp): Promise<void> {
 }
 
 /**
- * Has the devices' state written to a file. The VM runs until QEMU stops it for that, so that resumed VMs run at once. QEMU has no paths
- * any more, so it sends the state over a socket that hostd connects for it.
+ * Has the devices' state written to a file. The VM runs until QEMU stops it for that, so that resumed VMs run at once. QEMU can no longer
+ * open paths, so it sends the state over a socket that hostd connects for it.
  */
 async function save(qmp: Qmp, send: (to: string) => Promise<void>, socketPath: string, file: string): Promise<void> {
   const server = createServer();
@@ -230,7 +230,7 @@ async function save(qmp: Qmp, send: (to: string) => Promise<void>, socketPath: s
   }
 }
 
-/** A disk with a small filesystem, for the kernel to mount once. */
+/** Makes a disk with a small filesystem, for the kernel to mount once. */
 async function makeDisk(path: string, bytes: number): Promise<void> {
   const vmdk = `${path}.vmdk`;
   await createFilesystem({ outPath: vmdk, capacity: REHEARSAL_BYTES, seed: 'rehearsal', label: 'rehearsal' });
@@ -268,7 +268,7 @@ export function placeholder(shape: VmShape, directory: string): VmDefinition {
   };
 }
 
-/** The cards of a snapshot have these, until the guest is told its own. */
+/** The cards of a snapshot have these addresses until the guest is told its own. */
 export function placeholderMac(index: number): string {
   return `00:50:56:00:00:${index.toString(16).padStart(2, '0')}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The files of one boot snapshot, opened once, and checked and read through the same descriptors: whatever is put in their place later, a
- * resumed VM gets what was checked.
+ * The files of one boot snapshot, opened once, and checked and read through the same descriptors, so that a resumed VM gets what was
+ * checked, whatever is put in their place later.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -8,19 +8,19 @@ import { join } from 'node:path';
 import { internal } from '../../common/errors.js';
 import { fileDigest } from './memory-digest.js';
 
-/** What is read of a snapshot: a VM's memory, its devices' state, and the beginning of a disk to rehearse on. */
+/** The files of a snapshot: a VM's memory, its devices' state, and the beginning of a disk to rehearse on. */
 export const SNAPSHOT_FILES = ['memory', 'state', 'rehearsal'] as const;
 export type SnapshotFile = (typeof SNAPSHOT_FILES)[number];
 export type SnapshotDigests = Record<SnapshotFile, string>;
 
-/** Its owner must `close()` it; what was opened of it stays open. */
+/** Its owner must `close()` it; handles from {@link again} stay open. */
 export class SnapshotFiles {
   private constructor(
     private readonly handles: Record<SnapshotFile, FileHandle>,
     private readonly seen: Record<SnapshotFile, string>,
   ) {}
 
-  /** @throws as `open` does, internal for what is no regular file; nothing stays open then */
+  /** @throws as `open` does, and internal for anything but a regular file; nothing stays open then */
   static async open(directory: string): Promise<SnapshotFiles> {
     const handles: Partial<Record<SnapshotFile, FileHandle>> = {};
     const seen: Partial<Record<SnapshotFile, string>> = {};
@@ -30,7 +30,7 @@ export class SnapshotFiles {
         const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
         handles[name] = handle;
         if (!(await handle.stat()).isFile()) throw internal(`${path} is no regular file`);
-        // Taken before the check, so that changes made meanwhile are noticed.
+        // Taken before the check, so that changes made during it are noticed.
         seen[name] = await stamp(handle);
       }
     } catch (error) {
@@ -48,7 +48,7 @@ export class SnapshotFiles {
     return Object.fromEntries(pairs) as SnapshotDigests;
   }
 
-  /** Has what was written put on the disk. */
+  /** Flushes what was written to the disk. */
   async sync(): Promise<void> {
     for (const name of SNAPSHOT_FILES) await this.handles[name].sync();
   }
@@ -58,7 +58,7 @@ export class SnapshotFiles {
     const handle = this.handles[name];
     if (handle.fd < 0) throw internal('the boot snapshot was removed');
     if ((await stamp(handle)) !== this.seen[name]) throw internal(`the ${name} of the boot snapshot was changed`);
-    // No name of a directory is followed.
+    // Opened through the descriptor, so that no name in a directory is followed.
     return open(`/proc/self/fd/${handle.fd}`, 'r');
   }
 

@@ -1,4 +1,4 @@
-/** Decides which VMs are resumed instead of booted, and has snapshots made for those that cannot be yet. */
+/** Decides which VMs resume instead of booting, and has snapshots made for those that cannot resume yet. */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { Rounds } from '../../common/rounds.js';
@@ -8,17 +8,17 @@ import type { BootSnapshot, BootSnapshots } from './boot-snapshots.js';
 import type { SnapshotBuilder, VmShape } from './snapshot-builder.js';
 
 const log = logger('snapshots');
-/** So that a machine on which it fails does not try again and again. */
+/** How often making a snapshot is tried, so that a machine on which it fails does not try for ever. */
 const ATTEMPTS = 2;
-/** After so many failures in a row to resume from good snapshots, VMs are booted on this machine. */
+/** After this many failures in a row to resume from good snapshots, VMs are booted on this machine. */
 const MAX_FAILED = 3;
-/** Snapshots that wait to be made; others are asked for again with the next VM of their shape. */
+/** How many snapshots may wait to be made; any further one is asked for again with the next VM of its shape. */
 const MAX_WAITING = 8;
 
 /** See the file's head. */
 export class SnapshotService {
   private readonly failures = new Map<string, number>();
-  /** By key: VMs in a row that did not resume, though the snapshot was not to blame. */
+  /** By key, how many VMs in a row did not resume although the snapshot was not to blame. */
   private readonly failedStarts = new Map<string, number>();
   private readonly waiting = new Map<string, () => Promise<void>>();
   private readonly rounds = new Rounds(() => this.work());
@@ -31,7 +31,7 @@ export class SnapshotService {
     private readonly made: () => void,
   ) {}
 
-  /** A VM's shape, and the key of snapshots of that shape. */
+  /** A VM's shape and the key of its snapshots. */
   shapeOf(vm: VmDefinition, disks: readonly Pick<OpenDisk, 'capacityBytes'>[]): { key: string; shape: VmShape } {
     const shape = shapeOf(vm, disks);
     return { key: this.keyOf(shape), shape };
@@ -39,7 +39,7 @@ export class SnapshotService {
 
   /** The key of snapshots of a shape. */
   keyOf(shape: VmShape): string {
-    // The command line does not say how large a disk is; a guest that was booted knows.
+    // The command line does not contain the disks' sizes, but a booted guest knows them.
     const capacities = shape.disks.map(({ capacityBytes }) => String(capacityBytes));
     return this.snapshots.keyOf([...this.builder.commandLine(shape, '/'), ...capacities]);
   }
@@ -57,25 +57,25 @@ export class SnapshotService {
     return this.snapshots.find(key);
   }
 
-  /** A VM did not come to life, but the snapshot was not to blame: it stays. */
+  /** Notes that a VM did not come to life, though not because of the snapshot, which stays. */
   failed({ key }: BootSnapshot): void {
     const failed = (this.failedStarts.get(key) ?? 0) + 1;
     this.failedStarts.set(key, failed);
     if (failed === MAX_FAILED) log.warn({ snapshot: key }, 'VMs do not resume from this boot snapshot and are booted');
   }
 
-  /** A VM came to life from it. */
+  /** Notes that a VM came to life from it. */
   succeeded({ key }: BootSnapshot): void {
     this.failedStarts.delete(key);
   }
 
-  /** A VM did not come to life from a snapshot, and no other one would. */
+  /** Discards a snapshot from which a VM did not come to life, and from which no other VM would. */
   async discard(snapshot: BootSnapshot): Promise<void> {
     this.failures.set(snapshot.key, (this.failures.get(snapshot.key) ?? 0) + 1);
     await this.snapshots.discard(snapshot);
   }
 
-  /** Ends what is being made. */
+  /** Ends the snapshot that is being made. */
   async close(): Promise<void> {
     this.closed = true;
     this.waiting.clear();

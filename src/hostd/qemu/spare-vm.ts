@@ -1,11 +1,11 @@
 /**
- * A VM of the warm pool: resumed from a boot snapshot ahead of time, rehearsed, and waiting to become a VM of the inventory. Until then it
- * has placeholders for disks, taps that are plugged in nowhere and nothing behind its serial ports, and no container's code has
- * run in it; its QEMU has a user of its own, which it keeps.
+ * A VM of the warm pool: resumed from a boot snapshot ahead of time, rehearsed, and waiting to become a VM of the inventory. Until then its
+ * disks are placeholders, its taps are not plugged in, and nothing is behind its serial ports. No container's code has run in it. Its QEMU
+ * has a user of its own and keeps it.
  *
- * Becoming another VM: the files are opened by hostd and handed over as descriptors (`descriptor-sender.ts`), disks are put behind the
- * devices that are there (`qom-set drive`), the ports are connected (`chardev-change`), the taps renamed and plugged in; only then is the guest
- * told, and takes its seed, its clock and its program. Never: given to a second VM, or kept after anything of that failed.
+ * To become another VM, hostd opens the files and hands over their descriptors (`descriptor-sender.ts`), disks are put behind the existing
+ * devices (`qom-set drive`), the ports are connected (`chardev-change`), and the taps are renamed and plugged in. Only then is the guest
+ * told, and takes its seed, its clock and its program. Never: given to a second VM, or kept if any of that failed.
  */
 import { readdirSync } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
@@ -45,11 +45,11 @@ import { placeholder, placeholderMac, type VmShape } from './snapshot-builder.js
 
 const log = logger('pool');
 const MONITOR_MS = 60_000;
-/** Resuming and rehearsing take 0.4 s on an idle machine; at the lowest priority on a busy one, much longer. */
+/** Resuming and rehearsing take 0.4 s on an idle machine, but much longer on a busy one, since they run at the lowest priority. */
 const READY_MS = 120_000;
 const KILL_MS = 5000;
 
-/** What a spare VM has of its own. */
+/** What each spare VM gets for itself. */
 export interface SpareDevices {
   sockets: VmSockets;
   taps: VmTap[];
@@ -59,11 +59,11 @@ export interface SpareDevices {
   serialFiles: Map<number, number>;
 }
 
-/** What a spare VM is made with. */
+/** What spare VMs are made with. */
 export interface SpareMaker {
-  /** For its sockets; root's alone. */
+  /** For its sockets; only root may enter it. */
   runDirectory: string;
-  /** For what it prints and its placeholders; on the datastore's filesystem. */
+  /** For its log and placeholders; on the datastore's filesystem. */
   directory: string;
   virtualSwitch: VirtualSwitch;
   host: QemuHost;
@@ -99,10 +99,10 @@ export class SpareVm {
   }
 
   /**
-   * Resumes a VM and has it rehearse.
-   * @param number another one for each spare VM of this host
-   * @param gone called when it ends by itself before it became a VM
-   * @throws internal, timeout; nothing of it is left then
+   * Resumes a VM and lets it rehearse.
+   * @param number unique among the spare VMs of this host
+   * @param gone called if it ends by itself before it becomes a VM
+   * @throws internal, timeout; it leaves nothing behind then
    */
   static async make(
     maker: SpareMaker,
@@ -169,11 +169,11 @@ export class SpareVm {
   }
 
   /**
-   * Becomes that VM.
-   * @param disks its disks, which stay the caller's
+   * Becomes the given VM.
+   * @param disks its disks, which the caller still owns
    * @param files where the VM's sockets, pid file and log belong
    * @param cleanUp called once when the VM has ended
-   * @throws internal; it has ended then, and all of it is gone
+   * @throws internal; the spare VM has ended then and left nothing behind
    */
   async become(
     vm: VmDefinition,
@@ -186,7 +186,7 @@ export class SpareVm {
     const { host } = this.maker;
     try {
       raisePriority(this.identity.pid);
-      // Waits for all: otherwise one that is still going when another fails would be cleaned up too early.
+      // Waits for all of them: if one fails while another is still going, cleaning up would come too early.
       const parts = await span('hand over', () =>
         Promise.allSettled([
           span('wire', () => this.maker.virtualSwitch.handOver(this.moid, vm.moid, vm.nics)),
@@ -203,14 +203,14 @@ export class SpareVm {
       ]);
       this.bound.stop();
       const since = new Date();
-      // From here on a hostd that is started anew takes it for this VM; until then it ends it.
+      // From here on a restarted hostd takes the process for this VM; before that it would end it.
       await writeWhole(files.pid, JSON.stringify({ ...identityOf(this.identity), poweredOn: since.getTime() }), 0o600);
-      // Its monitor's end is the VM's now, also one that came meanwhile.
+      // From now on, the monitor's end is the VM's end, even if it came in the meantime.
       const running = new QemuVm(this.identity, this.qmp, files, vm, host, hooks, cleanUp, {
         rpc: this.rpc,
         since,
       });
-      // An endpoint that listens no more by now may be there again.
+      // Tries again the ports whose endpoint was not listening a moment ago.
       void running.connectPorts();
       if (!isRunning(this.identity)) throw internal('QEMU has ended');
       this.rpc.take(files.guestRpc, hooks);
@@ -221,7 +221,7 @@ export class SpareVm {
     }
   }
 
-  /** Ends it and removes all of it. */
+  /** Ends it and removes everything it had. */
   dispose(): Promise<void> {
     this.spent = true;
     this.disposed ??= this.end();
@@ -235,7 +235,7 @@ export class SpareVm {
     await clear(this.maker, this.moid, this.sockets, this.logFile);
   }
 
-  /** Disks and serial ports. */
+  /** Hands over disks and serial ports. */
   private async handOver(vm: VmDefinition, opened: OpenDisks): Promise<void> {
     const toSend: FileToSend[] = [];
     const send = (path: string, access: FileToSend['access']): string => {
@@ -243,7 +243,7 @@ export class SpareVm {
       toSend.push({ set, path, access });
       return `/dev/fdset/${set}`;
     };
-    // The files that were checked, by the descriptors that hostd has of them.
+    // Named by hostd's own descriptors, so that these are the files that were checked.
     const nodes = diskNodes(opened.disks, ({ handle }, access) => send(`/proc/${process.pid}/fd/${handle.fd}`, access));
     const logs = vm.serials.flatMap(({ index, backing }) =>
       backing.kind === 'file'
@@ -260,7 +260,7 @@ export class SpareVm {
     const ports = socketPorts(vm.serials).filter(({ backing }) => !isForeign(backing.path, runDir));
     await Promise.all([
       putDisks(this.qmp, nodes),
-      // It is tried again when it is that VM.
+      // Tried again once it is the VM.
       connectPorts(sender, this.sockets.handOver, ports).catch(() => false),
       connectForeignPorts(this.qmp, vm.serials, runDir),
       ...logs.map((change) => this.qmp.command('chardev-change', change)),
@@ -269,8 +269,9 @@ export class SpareVm {
 }
 
 /**
- * The highest number of those that became VMs and still run: they keep the name of their control group. Taps and sockets were given others.
- * @param processes ids
+ * The highest number of the spare VMs that became VMs and still run. They keep the name of their control group, though not those of their
+ * taps and sockets.
+ * @param processes process ids of running VMs
  */
 export function lastSpare({ runDirectory }: Pick<SpareMaker, 'runDirectory'>, processes: Iterable<number>): number {
   let last = 0;
@@ -281,7 +282,7 @@ export function lastSpare({ runDirectory }: Pick<SpareMaker, 'runDirectory'>, pr
   return last;
 }
 
-/** Ends what spare VMs an earlier hostd left, and removes their files. @param processes those that became no VM */
+/** Ends the spare VMs that an earlier hostd left, and removes their files. @param processes those that did not become VMs */
 export async function removeStaleSpares(
   maker: Pick<SpareMaker, 'runDirectory' | 'directory' | 'virtualSwitch'>,
   processes: readonly ProcessIdentity[],
@@ -310,7 +311,7 @@ async function ready(qmp: Qmp, answers: SpareAnswers): Promise<void> {
   }
 }
 
-/** Placeholders, open and without a name. */
+/** Makes the placeholders: open files whose names are gone. */
 async function makeDisks(
   shape: VmShape,
   snapshot: BootSnapshot,
@@ -341,18 +342,18 @@ async function copyRehearsal({ files }: BootSnapshot, path: string): Promise<voi
   }
 }
 
-/** It is no longer the first to go when memory runs out. */
+/** Makes it no longer the first to be killed when memory runs out. */
 async function raiseScore(pid: number): Promise<void> {
   await writeFile(`/proc/${pid}/oom_score_adj`, String(VM_OOM_SCORE)).catch(() => undefined);
 }
 
-/** Priorities are the threads' own. */
+/** Sets it for each thread, since each has its own priority. */
 function raisePriority(pid: number): void {
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     try {
       setPriority(Number(thread), constants.priority.PRIORITY_NORMAL);
     } catch {
-      // It ended in between.
+      // The thread has ended.
     }
   }
 }

@@ -12,7 +12,7 @@ const stored = z.strictObject({
   nics: z.array(z.int()),
 });
 
-/** The shape in a file; null when there is none that can be read. */
+/** The shape stored in a file; null if there is no readable one. */
 export async function readUsualShape(path: string): Promise<VmShape | null> {
   try {
     return stored.parse(JSON.parse(await readFile(path, 'utf8')));
@@ -21,7 +21,7 @@ export async function readUsualShape(path: string): Promise<VmShape | null> {
   }
 }
 
-/** Puts it there. */
+/** Stores it. */
 export async function writeUsualShape(path: string, shape: VmShape): Promise<void> {
   await writeWhole(path, JSON.stringify(shape), 0o600);
 }

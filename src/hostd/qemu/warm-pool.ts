@@ -1,6 +1,6 @@
 /**
  * The warm pool: a few spare VMs of the usual shape, ready to become the VM that is powered on next. They are made in the background, one
- * at a time and at the lowest priority, when no start is under way and memory is plentiful; when it is not, they are given up.
+ * at a time and at the lowest priority, while no start is under way and memory is plentiful; when memory is short, they are given up.
  *
  * Owns its spare VMs until they are taken, and ends them when it is closed.
  */
@@ -13,14 +13,14 @@ import type { BootSnapshot } from './boot-snapshots.js';
 import type { VmShape } from './snapshot-builder.js';
 
 const log = logger('pool');
-/** The latest starts, which decide the usual shape. */
+/** How many of the latest starts decide the usual shape. */
 const REMEMBERED = 8;
-/** A pause after a start: what was started comes first. */
+/** Pause after a start, so that what was started comes first. */
 const QUIET_MS = 50;
 const BUSY_POLL_MS = 20;
 /** How often memory is checked while there are spare VMs, or while none could be made. */
 const WATCH_MS = 5000;
-/** Failures in a row after which no more are made until hostd is started anew. */
+/** After this many failures in a row no more are made until hostd restarts. */
 const ATTEMPTS = 3;
 
 /** What the pool keeps; see {@link SpareVm}. */
@@ -31,17 +31,17 @@ export interface Spare {
 
 /** What the pool asks others for. */
 export interface PoolHost<S extends Spare> {
-  /** The snapshot of a key, if there is one. */
+  /** The snapshot with a key, if there is one. */
   snapshot(key: string): Promise<BootSnapshot | null>;
-  /** Makes a spare VM. @param gone called when it ends by itself */
+  /** Makes a spare VM. @param gone called if it ends by itself */
   make(shape: VmShape, snapshot: BootSnapshot, gone: (spare: S) => void): Promise<S>;
   /** True while VMs are being started. */
   busy(): boolean;
-  /** Free memory in MiB, without what admitted VMs have yet to take. */
+  /** Free memory in MiB, less what admitted VMs have not taken yet. */
   freeMiB(): number;
 }
 
-/** Free memory as the machine has it. */
+/** The machine's free memory, less what is promised. */
 export function freeMemoryMiB(promisedMiB: number): number {
   return machineMemory().availableMiB - promisedMiB;
 }
@@ -67,21 +67,21 @@ export class WarmPool<S extends Spare> {
     this.watch.unref();
   }
 
-  /** How many wait. */
+  /** How many spare VMs are waiting. */
   get waiting(): number {
     return this.spares.length;
   }
 
-  /** Takes a spare VM that resumed from the snapshot of that key; the caller owns it. */
+  /** Takes a spare VM that resumed from the snapshot with that key; the caller then owns it. */
   take(key: string): S | null {
     const index = this.spares.findIndex((spare) => spare.key === key);
     return index < 0 ? null : (this.spares.splice(index, 1)[0] ?? null);
   }
 
   /**
-   * A VM of that shape is powered on: the pool is kept for the shape that was so most often of late. One of no size notes it too, for the
-   * next hostd, whose pool may have one.
-   * @returns whether that shape is the usual one from now on, and was not before
+   * Notes that a VM of that shape is powered on: the pool is kept for the shape that was powered on most often of late. A pool of size 0
+   * notes it too, for the next hostd, whose pool may be larger.
+   * @returns whether that shape has just become the usual one
    */
   note(key: string, shape: VmShape): boolean {
     const before = this.usual();
@@ -92,13 +92,13 @@ export class WarmPool<S extends Spare> {
     return before !== key && this.usual() === key;
   }
 
-  /** Fills the pool in the background: after a start, and when a snapshot was made. */
+  /** Fills the pool in the background. Called after a start, and when a snapshot was made. */
   fill(): void {
     if (this.size === 0 || this.closed || this.failures >= ATTEMPTS) return;
     void this.rounds.ask();
   }
 
-  /** Gives up all spare VMs: their memory is needed. @returns whether there was any */
+  /** Gives up all spare VMs, because their memory is needed. @returns whether there were any */
   async giveUp(): Promise<boolean> {
     const spares = this.spares.splice(0);
     await Promise.all(spares.map((spare) => spare.dispose()));
@@ -114,7 +114,7 @@ export class WarmPool<S extends Spare> {
     await this.giveUp();
   }
 
-  /** The shape that was powered on most often of late; of two, the later one. */
+  /** The shape that was powered on most often of late; if there are several, the latest of them. */
   private usual(): string | null {
     let best: string | null = null;
     let most = 0;

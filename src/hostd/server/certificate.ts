@@ -1,4 +1,4 @@
-/** hostd's own certificate: made once, kept with its key in the state directory. */
+/** hostd's own certificate: made once and kept, with its key, in the state directory. */
 import 'reflect-metadata';
 import { webcrypto, X509Certificate } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
 
-// The library asks for the DOM type; Node has the same thing under another name.
+// The library expects the DOM type; Node has the same thing under another name.
 x509.cryptoProvider.set(webcrypto as never);
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 

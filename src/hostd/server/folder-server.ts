@@ -22,7 +22,7 @@ const STATUS: Record<string, number> = {
 
 const READING = new Set(['GET', 'HEAD']);
 
-/** Answers one request; the caller is already known. */
+/** Answers one request of a caller that is already known. */
 export async function serveFolder(
   files: DatastoreFiles,
   request: IncomingMessage,
@@ -97,7 +97,7 @@ async function send(
   await pipeline(createReadStream(path, { start, end: end - 1, highWaterMark: 256 * 1024 }), response);
 }
 
-/** One byte range (RFC 9110, 14.1.2); several are answered with the whole file. */
+/** Parses a single byte range (RFC 9110, 14.1.2); a request for several is answered with the whole file. */
 function parseRange(header: string | undefined, size: number): { start: number; end: number } | null | 'unsatisfiable' {
   const match = header === undefined ? null : /^bytes=(\d*)-(\d*)$/.exec(header.trim());
   if (match === null || (match[1] === '' && match[2] === '')) return null;

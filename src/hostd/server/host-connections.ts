@@ -1,23 +1,23 @@
 /**
  * hostd's connections, bounded in number and time. Everybody on the machine may connect, but clients that have not logged in compete only
- * with each other: the one that has been idle longest makes room. So nobody can keep out endpoints, which have a login.
+ * with each other: the one that has been idle longest makes room. So nobody can keep out the endpoints, which are logged in.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { ConnectionBudget, connectionLimit } from '../../common/connection-budget.js';
 
-/** Of each kind. The endpoint of a virtual container host has a handful. */
+/** Most connections of each kind. The endpoint of a virtual container host has a handful. */
 const MAX_STRANGERS = 250;
 const MAX_KNOWN = 1000;
-/** One user's part of that: a user whose requests never end keeps no other user out. */
+/** One user's share of that, so that a user whose requests never end cannot keep out others. */
 const SHARE = 0.4;
-/** A client must finish the TLS handshake in this time. */
+/** A client must finish the TLS handshake within this time. */
 export const HANDSHAKE_MS = 15_000;
-/** If more than this is still to come of a request that was answered, its connection is closed. */
+/** If the rest of a request that was answered already takes longer than this to arrive, its connection is closed. */
 const REST_MS = 60_000;
 
-/** By the sockets that requests come over. */
+/** Clients, by the sockets that their requests come over. */
 const clients = new WeakMap<Socket, Client>();
 
 interface Client {
@@ -36,7 +36,7 @@ export function limitConnections(
   const evict = (socket: Socket): void => void socket.destroy();
   const strangers = new ConnectionBudget<Socket>(limits.strangers ?? connectionLimit(MAX_STRANGERS), evict);
   const known = new ConnectionBudget<Socket>(limits.known ?? connectionLimit(MAX_KNOWN), evict);
-  /** Those of each user who has some. */
+  /** The connections of each user who has any. */
   const shares = new Map<string, ConnectionBudget<Socket>>();
   const shareOf = new WeakMap<Socket, ConnectionBudget<Socket>>();
   const enterShare = (socket: Socket, user: string): boolean => {
@@ -51,7 +51,7 @@ export function limitConnections(
     share.busy(socket);
     return true;
   };
-  /** The sockets below TLS, by the address at their other end. */
+  /** The sockets below TLS, by the address of the other end. */
   const accepted = new Map<string, Socket>();
 
   server.on('connection', (socket: Socket) => {
@@ -84,7 +84,7 @@ export function limitConnections(
     const secure = request.socket;
     const socket = accepted.get(peer(secure));
     if (socket === undefined) return;
-    // A stranger whose request has not arrived whole gets no more time than others.
+    // A stranger whose request has not arrived completely gets no more time than others.
     request.once('end', () => strangers.busy(socket));
     response.once('close', () => {
       strangers.idle(socket);
@@ -97,13 +97,13 @@ export function limitConnections(
       secure.once('close', () => clearTimeout(timer));
       timer.unref();
     });
-    // One that has logged in keeps its place while it is answered.
+    // A logged-in client keeps its place while it is being answered.
     known.busy(socket);
     shareOf.get(socket)?.busy(socket);
   });
 }
 
-/** The client of this request has logged in. */
+/** Notes that the client of this request has logged in. */
 export function isKnownClient(request: IncomingMessage, user: string): void {
   clients.get(request.socket)?.known(user);
 }

@@ -1,6 +1,6 @@
 /**
- * Uploads: a file is put in place when it is whole. Until then it is beside that place, under a name that clients cannot use. The next
- * hostd removes what a killed one left. An upload that makes no progress is given up.
+ * Uploads: a file is put in place only when it is complete. Until then it is in the same directory, under a name that clients cannot use.
+ * The next hostd removes what a killed one left. An upload that makes no progress is given up.
  */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
@@ -13,16 +13,16 @@ import { logger } from '../../common/log.js';
 import { UPLOAD_SUFFIX } from '../datastore/own-files.js';
 
 const log = logger('uploads');
-/** So much must arrive in this time, or the rest of the file, unless hostd itself was too slow. */
+/** At least this much (or the rest of the file) must arrive within this time, unless hostd itself was too slow. */
 const PACE = { ms: 300_000, bytes: 64 * 1024 };
 
-/** Of this process. */
+/** Uploads of this process. */
 const underWay = new Set<string>();
 
 /**
- * Takes a file that a client sends. Nothing is left of an upload that breaks off.
+ * Receives a file from a client. Nothing is left of an upload that breaks off.
  * @returns whether there was a file at that place
- * @throws timeout for a client that does not go on sending; Error of the system
+ * @throws timeout for a client that stops sending; system errors
  */
 export async function receiveFile(path: string, request: IncomingMessage, pace = PACE): Promise<boolean> {
   const partial = join(dirname(path), `.${randomBytes(8).toString('hex')}${UPLOAD_SUFFIX}`);
@@ -48,7 +48,7 @@ export async function receiveFile(path: string, request: IncomingMessage, pace =
 function keepPace(request: IncomingMessage, file: WriteStream, { ms, bytes }: typeof PACE): NodeJS.Timeout {
   let before = 0;
   let [looks, waited] = [0, 0];
-  // It looks more often than it judges: a disk that was slow meanwhile is not the client's fault.
+  // It looks more often than it judges, because a slow disk is not the client's fault.
   return setInterval(() => {
     if (file.writableNeedDrain) waited++;
     if (++looks < 10) return;
@@ -73,7 +73,7 @@ export async function removeLeftUploads(directory: string): Promise<void> {
       }
     }
   } catch (error) {
-    // Directories come and go meanwhile.
+    // Directories may come and go meanwhile.
     log.debug({ err: messageOf(error), directory }, 'a directory could not be looked through');
   }
 }

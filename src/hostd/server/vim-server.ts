@@ -36,9 +36,9 @@ import { STRANGER_BYTES, STRANGER_ELEMENTS, STRANGER_MS } from './strangers.js';
 const log = logger('vim-server');
 const MAX_REQUEST = 16 * 1024 * 1024;
 const MAX_DISCARDED = 16 * MAX_REQUEST;
-/** Elements in a request of a user who is no administrator. Each takes some 200 bytes. */
+/** Most elements in a request from a user who is not an administrator. Each takes about 200 bytes. */
 const USER_ELEMENTS = 100_000;
-/** Bytes that are not counted, and bytes that are counted at a time. */
+/** Bytes that are not counted, and the step in which further bytes are counted. */
 const SMALL_BYTES = 64 * 1024;
 const HELD_BYTES = 1024 * 1024;
 const COOKIE = 'vmware_soap_session';
@@ -72,7 +72,7 @@ export class VimServer {
         });
       },
     );
-    server.requestTimeout = 0; // uploads take as long as they take
+    server.requestTimeout = 0; // uploads may take any time
     server.keepAliveTimeout = 120_000;
     limitConnections(server);
     await new Promise<void>((resolve, reject) => {
@@ -143,7 +143,7 @@ async function serveSoap(
   response.on('close', () => abort.abort());
   let call: Request | null = null;
   const held: Release[] = [];
-  // Also of an answer that is not read.
+  // Also comes when the answer was not read.
   response.on('close', () => held.splice(0).forEach((release) => void release()));
   try {
     const stranger = session.user === null;
@@ -157,7 +157,7 @@ async function serveSoap(
     );
     if (isTask(result)) await inventory.tasks.soon(result);
     if (!stranger && session.user === null && call.operation !== 'Logout') throw notLoggedIn(call.target);
-    // Some values are made only when they are encoded: that is done for the caller too.
+    // Some values are computed only when they are encoded, so encoding runs as the caller too.
     const text = asCaller(session, () => encodeResponse(asked.operation, stranger ? result : session.redact(result)));
     if (text.length > SMALL_BYTES) held.push(session.hold(text.length));
     if (call.operation === 'Login')
@@ -234,7 +234,7 @@ function isOpen({ operation, target, args }: Request): boolean {
   return objects.length > 0 && objects.every(({ obj, selectSet }) => anyone(obj) && (selectSet ?? []).length === 0);
 }
 
-/** A whole message. @throws InvalidRequest for one of more than `limit` bytes */
+/** Reads a whole message. @throws InvalidRequest for more than `limit` bytes */
 async function readBody(request: IncomingMessage, limit: number, hold: (bytes: number) => void): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;
@@ -246,7 +246,7 @@ async function readBody(request: IncomingMessage, limit: number, hold: (bytes: n
       size += (part as Buffer).length;
       if (size > held && size <= limit && refusal === undefined) {
         try {
-          // The bytes, and what is made of them.
+          // Twice: the bytes, and what is made of them.
           hold(2 * HELD_BYTES);
           held += HELD_BYTES;
         } catch (error) {
@@ -255,7 +255,7 @@ async function readBody(request: IncomingMessage, limit: number, hold: (bytes: n
         }
       }
       if (size <= limit && refusal === undefined) parts.push(part as Buffer);
-      // Read to its end all the same, within reason: a client that is still sending does not look for the answer.
+      // The rest is still read, within reason: a client that is still sending does not look for the answer.
       else if (size > MAX_DISCARDED) request.destroy();
     }
   } finally {

@@ -1,6 +1,6 @@
 /**
- * The supervisor as a program; takes hostd's arguments. `npm start` leaves it running, `npm stop` ends it. Small on purpose: it loads none
- * of hostd's modules and only checks twice a second whether all is well.
+ * The supervisor as a program; it takes hostd's arguments. `npm start` leaves it running, `npm stop` ends it. It is small on purpose: it
+ * loads none of hostd's modules and only checks twice a second whether all is well.
  */
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -23,15 +23,15 @@ function log(level: 'info' | 'warn' | 'error', message: string): void {
   try {
     writeSync(1, `${JSON.stringify(line)}\n`);
   } catch {
-    // Without room for its log it does its work all the same.
+    // If there is no space for its log, it carries on without.
   }
 }
 
-/** Makes this the only supervisor of the instance. Returns false when there is one. */
+/** Makes this the only supervisor of the instance. Returns false if there is one already. */
 function claim(): boolean {
   mkdirSync(dirname(paths.supervisorFile), { recursive: true, mode: 0o711 });
   for (;;) {
-    // Linked into place with all that it says.
+    // Written first and then linked into place, so that the file is never seen half written.
     const mine = `${paths.supervisorFile}.${process.pid}`;
     try {
       writeFileSync(mine, JSON.stringify(identify(process.pid)), { mode: 0o600 });
@@ -45,7 +45,7 @@ function claim(): boolean {
     try {
       if (isRunning(JSON.parse(readFileSync(paths.supervisorFile, 'utf8')) as ProcessIdentity)) return false;
     } catch {
-      // Gone by now.
+      // It is gone already.
     }
     rmSync(paths.supervisorFile, { force: true });
   }

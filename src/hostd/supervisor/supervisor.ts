@@ -1,6 +1,6 @@
 /**
- * Keeps hostd running: starts it again on the same port when it ends or hangs, with a growing pause when that happens again and again. VMs
- * and endpoints go on meanwhile, and the next hostd finds them. It works without systemd, which containers do not have.
+ * Keeps hostd running: starts it again on the same port when it ends or hangs, with a growing pause if that happens repeatedly. VMs and
+ * endpoints keep running meanwhile, and the next hostd finds them. It works without systemd, which containers do not have.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { HANG_MS, watchOver } from '../../common/watchdog.js';
 const LOOK_MS = 500;
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 60_000;
-/** After a run of this length the pause is the shortest again. */
+/** After a run of this length the pause is back at its shortest. */
 const STABLE_MS = 60_000;
 
 /** What it works on. */
@@ -21,7 +21,7 @@ export interface Supervised {
   program: string;
   args: string[];
   log(level: 'info' | 'warn' | 'error', message: string): void;
-  /** hostd never came up: there is nothing to keep running. */
+  /** Called when hostd never came up, so that there is nothing to keep running. */
   gaveUp(code: number): void;
   hangMs?: number;
   firstBackoffMs?: number;
@@ -32,7 +32,7 @@ export function beatFile(paths: InstancePaths): string {
   return `${paths.runDir}/hostd.beat`;
 }
 
-/** The supervisor's own heartbeat file, for `npm start`: nobody else watches over it. */
+/** The supervisor's own heartbeat file, for `npm start`, since nobody else watches over it. */
 export function supervisorBeat(paths: InstancePaths): string {
   return `${paths.runDir}/supervisor.beat`;
 }
@@ -58,7 +58,7 @@ export class Supervisor {
     return this.hostd?.pid ?? null;
   }
 
-  /** Takes over the hostd that runs, or starts one. */
+  /** Takes over a running hostd, or starts one. */
   start(): void {
     const pid = this.readFile();
     const running = pid === null || !this.isHostd(pid) ? null : identify(pid);
@@ -69,7 +69,7 @@ export class Supervisor {
     }
   }
 
-  /** Watches no longer; hostd goes on. */
+  /** Stops watching; hostd keeps running. */
   stop(): void {
     this.stopped = true;
     this.rest();
@@ -92,7 +92,7 @@ export class Supervisor {
       log('error', `hostd cannot be started: ${error.message}`);
       if (!this.stopped && child.pid === undefined) this.ended(1);
     });
-    // Only this event says how it ended. It also comes when there was nothing left to watch.
+    // Only this event says how hostd ended. It also comes when there is nothing left to watch.
     child.once('exit', (code) => {
       if (!this.stopped && this.child === child) this.ended(code ?? 1);
     });
@@ -100,7 +100,7 @@ export class Supervisor {
     if (identity !== null) this.watch(identity);
   }
 
-  /** The arguments, with the port that the first hostd was given: endpoints know it. */
+  /** The arguments, with the port that the first hostd got, because endpoints know that one. */
   private args(): string[] {
     const { args } = this.what;
     const at = args.indexOf('--listen');

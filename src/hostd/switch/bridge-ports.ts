@@ -8,18 +8,18 @@ import { ipBatch, ipTry } from './ip.js';
 import type { PortTreatment } from './link-messages.js';
 import type { SecurityPolicy } from './security-policy.js';
 
-/** Entries that the bridge of a learning port group may learn. */
+/** How many entries the bridge of a learning port group may learn. */
 const MAX_LEARNED = 4096;
 const PROBE = 'brprobe';
 const PROBE_PORT = 'tprobe';
 
-/** What this kernel and its `ip` have. */
+/** What this kernel and its `ip` support. */
 export interface BridgeFeatures {
   locked: boolean;
   maxLearned: boolean;
 }
 
-/** Tries this out on a bridge made for it, which is removed again. */
+/** Finds this out on a bridge made for the purpose, which is removed again. */
 export async function bridgeFeatures(namespace: string): Promise<BridgeFeatures> {
   const works = (command: string): Promise<boolean> =>
     ipBatch(namespace, [command]).then(

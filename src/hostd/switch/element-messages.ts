@@ -1,5 +1,5 @@
 /**
- * Elements of nftables' sets, as messages to the kernel (`netlink.ts`): what `nft add element` and `nft delete element` send. All
+ * Elements of nftables sets, as messages to the kernel (`netlink.ts`): what `nft add element` and `nft delete element` send. Either all
  * changes of a batch are carried out, or none.
  *
  * Facts: <linux/netfilter/nfnetlink.h>, <linux/netfilter/nf_tables.h>. The parts of a key have the kernel's form and begin at multiples of

@@ -1,8 +1,8 @@
-/** The commands that make the virtual switch: `ip` (iproute2) and `nft` (nftables). The start of a VM does without them (`netlink.ts`). */
+/** The commands that build the virtual switch: `ip` (iproute2) and `nft` (nftables). Starting a VM does without them (`netlink.ts`). */
 import { spawn } from 'node:child_process';
 import { internal } from '../../common/errors.js';
 
-/** A failure names at most this much of what was printed. */
+/** An error quotes at most this much of what was printed. */
 const MAX_MESSAGE = 2000;
 
 /** Runs `ip` with these arguments; returns what it printed. @throws internal with its message */
@@ -15,7 +15,7 @@ export async function ipBatch(namespace: string, commands: string[]): Promise<vo
   if (commands.length > 0) await run('ip', ['-n', namespace, '-batch', '-'], commands.join('\n'));
 }
 
-/** The same, but every command is tried and failures are ignored: for removing what may be gone. */
+/** The same, but every command is tried and failures are ignored: for removing things that may be gone. */
 export async function ipTry(namespace: string, commands: string[]): Promise<void> {
   if (commands.length > 0)
     await run('ip', ['-n', namespace, '-force', '-batch', '-'], commands.join('\n')).catch(() => undefined);
@@ -26,7 +26,7 @@ export async function nft(namespacePath: string, text: string): Promise<void> {
   await run('nsenter', [`--net=${namespacePath}`, '--', 'nft', '-f', '-'], text);
 }
 
-/** What `nft` has in the network namespace at that path, as JSON. @throws internal with its message */
+/** The nftables rules of the network namespace at that path, as JSON. @throws internal with the message of `nft` */
 export function nftList(namespacePath: string, table: string): Promise<string> {
   return run('nsenter', [`--net=${namespacePath}`, '--', 'nft', '--json', 'list', 'table', ...table.split(' ')], '');
 }

@@ -34,7 +34,7 @@ const AF_INET6 = 10;
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
 const NTF_MASTER = 4;
-/** The two states of a bridge's static entry, as `bridge` sets them. */
+/** The two states of a bridge's static entry, as the `bridge` command sets them. */
 const STATIC = 0x40 | 0x02;
 const PERMANENT = 0x80;
 
@@ -90,11 +90,11 @@ export function joinBridge(index: number, bridge: number): Message {
 export interface PortTreatment {
   learning: boolean;
   flood: boolean;
-  /** Undefined: left as it is, because the kernel does not have it. */
+  /** Undefined: not set, because the kernel does not support it. */
   locked?: boolean | undefined;
 }
 
-/** Makes a bridge treat a port so. */
+/** Sets how a bridge treats a port. */
 export function treatPort(index: number, { learning, flood, locked }: PortTreatment): Message {
   const info = nest(
     IFLA_LINKINFO,
@@ -114,14 +114,14 @@ export function bringUp(index: number): Message {
   return { type: SET_LINK, body: link(index, IFF_UP, IFF_UP), what: 'bring up' };
 }
 
-/** Keeps the kernel from giving an interface an IPv6 address. It fails without IPv6, where none is given anyway. */
+/** Keeps the kernel from giving an interface an IPv6 address. It fails on a kernel without IPv6, which gives none anyway. */
 export function withoutAddress(name: string): Message {
   const none = attribute(INET6_ADDR_GEN_MODE, byte(ADDR_GEN_NONE));
   const body = Buffer.concat([link(0), attribute(IFLA_IFNAME, text(name)), nest(IFLA_AF_SPEC, nest(AF_INET6, none))]);
   return { type: SET_LINK, body, what: `keep ${name} from having addresses`, soft: true };
 }
 
-/** Tells a port's bridge which address is behind it, for good. */
+/** Tells a port's bridge permanently which address is behind the port. */
 export function staticEntry(index: number, address: string): Message {
   return {
     type: NEW_NEIGHBOUR,

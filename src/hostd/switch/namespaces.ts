@@ -7,7 +7,7 @@ import { interfaces, ip, ipBatch, ipTry, shellIn } from './ip.js';
 /** Where `ip netns` keeps its names. */
 export const NAMESPACES = '/run/netns';
 
-/** Makes a network namespace, or repairs a leftover name. */
+/** Makes a network namespace, and repairs one that was left half made. */
 export async function ensureNamespace(namespace: string): Promise<void> {
   const lo = ['link set lo up'];
   if (existsSync(`${NAMESPACES}/${namespace}`)) {
@@ -25,11 +25,11 @@ export async function ensureNamespace(namespace: string): Promise<void> {
 export async function deleteNamespace(namespace: string): Promise<void> {
   const path = `${NAMESPACES}/${namespace}`;
   if (!existsSync(path)) return;
-  // If the namespace was left half made, its name is a plain file with nothing mounted, about which ip complains.
+  // If the namespace was left half made, its name is a plain file with nothing mounted on it, which `ip` complains about.
   await ip('netns', 'delete', namespace).catch(() => rm(path, { force: true }));
 }
 
-/** Removes interfaces; some may be gone already. @throws internal when one stays */
+/** Removes interfaces, some of which may be gone already. @throws internal if one stays */
 export async function removeLinks(namespace: string, names: string[]): Promise<void> {
   if (names.length === 0) return;
   const commands = names.map((name) => `link delete ${name}`);
@@ -44,9 +44,9 @@ export async function removeLinks(namespace: string, names: string[]): Promise<v
 }
 
 /**
- * Makes a namespace ignore what strangers on its networks say about routes and addresses (router advertisements and redirects), on present
- * and future interfaces.
- * @throws internal when the kernel's settings cannot be written
+ * Makes a namespace ignore what others on its networks say about routes and addresses (router advertisements and redirects), on present and
+ * future interfaces.
+ * @throws internal if the kernel's settings cannot be written
  */
 export async function deafen(namespace: string): Promise<void> {
   const script = `set -e

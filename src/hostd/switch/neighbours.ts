@@ -1,6 +1,6 @@
 /**
- * Neighbours of the endpoints: their namespaces have a permanent entry for each address of a VM that is on. So nobody's ARP answer counts,
- * and the first connection to a container has nothing to ask.
+ * Neighbours of the endpoints: their namespaces have a permanent entry for each address of a powered-on VM. So nobody can forge an ARP
+ * answer, and the first connection to a container needs no ARP request.
  */
 import { isIP } from 'node:net';
 import { messageOf } from '../../common/errors.js';
@@ -13,13 +13,13 @@ import { type Message, type Netlink, ROUTE } from './netlink.js';
 
 const log = logger('switch');
 
-/** An endpoint's namespace and the numbers of its cards in it, by port group. */
+/** An endpoint's namespace, and the numbers of its cards in there, by port group. */
 export interface EndpointCards {
   namespace: string;
   cards: Map<string, number>;
 }
 
-/** @returns what adds or removes what an endpoint knows of these cards */
+/** @returns the messages that add or remove what an endpoint knows of these cards */
 function entries(verb: 'replace' | 'delete', { cards }: EndpointCards, nics: readonly RuntimeNic[]): Message[] {
   return nics.flatMap(({ connected, portGroup, mac, addresses }) => {
     const card = cards.get(portGroup);
@@ -41,18 +41,18 @@ export class Neighbours {
 
   constructor(private readonly netlink: Netlink) {}
 
-  /** Makes VMs' cards known to the endpoints on their networks. It does not matter if an endpoint is just going away. */
+  /** Makes VMs' cards known to the endpoints on their networks. An endpoint that is just going away does no harm. */
   async learn(nics: readonly RuntimeNic[]): Promise<void> {
     const gone = this.takeGone();
     await Promise.all(
       [...this.endpoints.values()].map((endpoint) =>
-        // In this order: an address may have a new owner.
+        // Removals come first: an address may have a new owner.
         this.tell(endpoint, [...entries('delete', endpoint, gone), ...entries('replace', endpoint, nics)]),
       ),
     );
   }
 
-  /** These cards are gone. The endpoints learn that with the next change, or soon; nobody waits for it. */
+  /** Takes back cards that are gone. The endpoints learn of it with the next change, or soon; nobody waits for it. */
   forget(nics: readonly RuntimeNic[]): void {
     this.gone.push(...nics);
     if (this.gone.length === 0) return;
@@ -67,7 +67,7 @@ export class Neighbours {
     return gone;
   }
 
-  /** An endpoint has appeared: it gets entries for all VMs, in place of whatever it had. */
+  /** Adds an endpoint: it gets entries for all VMs, replacing whatever it had. */
   async add(
     moid: string,
     namespace: string,
@@ -83,7 +83,7 @@ export class Neighbours {
     const found = await this.netlink.carryOut(`${NAMESPACES}/${namespace}`, ROUTE, names.map(findLink));
     const cards = new Map(connected.map(({ portGroup }, at) => [portGroup, indexOf(found[at] ?? [])]));
     const endpoint = { namespace, cards };
-    // From here on it is told of new cards; present ones it is told of now.
+    // From here on it is told of new cards; now it is told of the present ones.
     this.endpoints.set(moid, endpoint);
     await this.tell(endpoint, entries('replace', endpoint, others()));
   }

@@ -1,23 +1,25 @@
 /**
- * The process that speaks netlink for hostd: Node has no such sockets, and running `ip`, `bridge` and `nft` for each start costs several
- * times what the kernel does. It sends what it is given and hands back what the kernel answers; what that means is known to
- * `netlink.ts`.
+ * The process that speaks netlink for hostd: Node has no such sockets, and running `ip`, `bridge` and `nft` for each start takes several
+ * times as long as the kernel's own work. It sends what it is given and hands back the kernel's answers; `netlink.ts` knows what they mean.
  *
- * In Perl, which is part of every Debian (perl-base). Started when it is first needed, it serves one request after the other and ends with
- * hostd. It keeps no namespace open, so one that is made anew under its old name is found.
+ * It is written in Perl, which every Debian has (perl-base). It is started when first needed, serves one request at a time and ends with
+ * hostd. It keeps no namespace open, so that one made again under its old name is found.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { internal, timeout } from '../../common/errors.js';
 
-/** Longest wait for an answer. One takes less than 1 ms, but all starts of a busy machine are before it, and whoever waits loses them all. */
+/**
+ * Longest wait for an answer. A request takes less than 1 ms, but on a busy machine those of all other starts may come first, and a timeout
+ * fails them all.
+ */
 const ANSWER_MS = 120_000;
 
 /**
- * A request is a line: the path of a network namespace, then either a protocol of netlink(7) and messages, or `tap` and the name of a tap
- * that is to be made; path, messages and name in hexadecimal. The kernel has answered by the time that it has taken a message, so whatever is
- * there is the answer. The numbers are those of Linux on x86-64: setns(2), CLONE_NEWNET, MSG_DONTWAIT, TUNSETIFF with IFF_TAP,
+ * A request is a line: the path of a network namespace, then either a protocol of netlink(7) and messages, or `tap` and the name of the tap
+ * to make; path, messages and name are in hexadecimal. By the time the kernel has taken a message it has also answered it, so whatever can
+ * be read then is the answer. The numbers are those of Linux on x86-64: setns(2), CLONE_NEWNET, MSG_DONTWAIT, TUNSETIFF with IFF_TAP,
  * IFF_NO_PI and IFF_TUN_EXCL, TUNSETPERSIST.
  */
 const PROGRAM = `
@@ -64,17 +66,17 @@ export class NetlinkHelper {
   private helper: Helper | null = null;
   private readonly waiting: Waiting[] = [];
 
-  /** Sends messages, and returns the kernel's. @param namespace its path @throws internal, timeout */
+  /** Sends messages and returns the kernel's answers. @param namespace its path @throws internal, timeout */
   async ask(namespace: string, protocol: number, messages: Buffer): Promise<Buffer> {
     return Buffer.from(await this.request(namespace, String(protocol), messages), 'hex');
   }
 
-  /** Makes a tap that stays when nobody has it open. @throws internal, also when it is there already; timeout */
+  /** Makes a tap that stays when nobody has it open. @throws internal, also if it exists already; timeout */
   async tap(namespace: string, name: string): Promise<void> {
     await this.request(namespace, 'tap', Buffer.from(name));
   }
 
-  /** Ends the process, once it has done what it was asked for; it is started again when it is needed. */
+  /** Ends the process once it has done what it was asked for; it is started again when needed. */
   close(): void {
     this.helper?.stdin.end();
     if (this.waiting.length === 0) this.helper = null;
@@ -86,7 +88,7 @@ export class NetlinkHelper {
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<string>((resolve, reject) => {
-        // Answers come in order: one that is late ends the process, so that no other answer is taken for it.
+        // Answers come in order. A late one ends the process, so that it is not taken for the answer to another request.
         timer = setTimeout(() => {
           helper.kill('SIGKILL');
           reject(timeout('the network takes too long to be set up'));
@@ -132,7 +134,7 @@ export class NetlinkHelper {
   }
 }
 
-/** It keeps this process alive only while there is a request. */
+/** The helper keeps this process alive only while there is a request. */
 function stayFor(helper: Helper, asked: boolean): void {
   for (const part of [helper, helper.stdin as Socket, helper.stdout as Socket]) {
     if (asked) part.ref();

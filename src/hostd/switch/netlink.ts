@@ -13,22 +13,22 @@ export const NETFILTER = 12;
 
 const REQUEST = 1;
 const ACK = 4;
-/** Makes what is not there. */
+/** Creates the object if it does not exist. */
 export const CREATE = 0x400;
-/** Puts it in the place of what is there. */
+/** Replaces the object if it exists. */
 export const REPLACE = 0x100;
 const HEAD_BYTES = 16;
 const ERROR = 2;
-/** Messages sent at once: their answers must fit into a socket's buffer. */
+/** How many messages are sent at once: their answers must fit into a socket's buffer. */
 const AT_ONCE = 32;
 
 /** A message without its number. */
 export interface Message {
   type: number;
-  /** Besides those that each has. */
+  /** Flags besides those that every message has. */
   flags?: number;
   body: Buffer;
-  /** What it does, for the message when it fails. */
+  /** What it does, for the error message if it fails. */
   what: string;
   /** It may fail: its subject may be gone. */
   soft?: boolean;
@@ -36,7 +36,7 @@ export interface Message {
   silent?: boolean;
 }
 
-/** One that the kernel sent. */
+/** A message from the kernel. */
 interface Received {
   type: number;
   number: number;
@@ -52,15 +52,15 @@ export function attribute(type: number, value: Buffer): Buffer {
   return whole;
 }
 
-/** One that has others in it. */
+/** An attribute that contains others. */
 export function nest(type: number, ...attributes: Buffer[]): Buffer {
   return attribute(type | 0x8000, Buffer.concat(attributes));
 }
 
-/** A name, as the kernel has them. */
+/** A name, as the kernel represents it. */
 export const text = (value: string): Buffer => Buffer.from(`${value}\0`);
 
-/** A number of 32 bits. */
+/** A 32-bit number. */
 export function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);
@@ -72,11 +72,11 @@ export class Netlink {
   constructor(private readonly helper = new NetlinkHelper()) {}
 
   /**
-   * Has messages carried out, one after the other.
+   * Has the kernel carry out messages, one after the other.
    * @param namespace path of a network namespace
-   * @param options.whole all of them or, when one fails, none: what the protocol has to be told for that is among them
-   * @returns what the kernel answered to each besides that it is done
-   * @throws internal naming the first that failed; what follows it may have been carried out
+   * @param options.whole if one fails, none of them is carried out; the messages must include what the protocol needs for that
+   * @returns what the kernel answered to each, apart from acknowledgements
+   * @throws internal naming the first that failed; later ones may have been carried out
    */
   async carryOut(
     namespace: string,
@@ -96,7 +96,7 @@ export class Netlink {
     await this.helper.tap(namespace, name);
   }
 
-  /** Ends what this has started. */
+  /** Ends the helper process. */
   close(): void {
     this.helper.close();
   }
@@ -114,7 +114,7 @@ export class Netlink {
   }
 }
 
-/** A message as it is sent. */
+/** The bytes of a message. */
 export function encode({ type, flags = 0, body, silent }: Message, number: number): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUInt32LE(HEAD_BYTES + body.length, 0);
@@ -124,7 +124,7 @@ export function encode({ type, flags = 0, body, silent }: Message, number: numbe
   return Buffer.concat([head, body, Buffer.alloc(aligned(body.length) - body.length)]);
 }
 
-/** The messages in what was received. */
+/** The messages in the bytes received. */
 export function decode(bytes: Buffer): Received[] {
   const found: Received[] = [];
   for (let at = 0; at + HEAD_BYTES <= bytes.length; ) {

@@ -2,7 +2,7 @@
  * The source checks of a switch: which cards may send from which addresses (`source-rules.ts`).
  *
  * An unknown card is cut off, so it does not matter whether its interface or its entry is made first. Without nftables nothing is checked;
- * {@link problem} says why.
+ * {@link problem} then says why.
  */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -33,17 +33,17 @@ interface Change {
 const NOTHING: Elements = new Map();
 const FORGET_MS = 300;
 
-/** The checks in one network namespace. Changes that arrive while others are being made are made together. */
+/** The checks in one network namespace. Changes that arrive while others are being made are then made together. */
 export class SourceChecks {
-  /** Why there are none; null: they work. */
+  /** Why there are no checks; null if they work. */
   problem: string | null = null;
-  /** What the kernel has, by port. */
+  /** The elements that the kernel has, by port. */
   private known = new Map<string, Elements>();
   private waiting: Change[] = [];
   private readonly rounds = new Rounds(() => this.work());
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param namespacePath of the switch */
+  /** @param namespacePath the switch's */
   constructor(
     private readonly namespacePath: string,
     private readonly netlink: Netlink,
@@ -57,7 +57,7 @@ export class SourceChecks {
       this.problem = null;
     } catch (error) {
       this.problem = messageOf(error).split('\n')[0] ?? '';
-      // Half of it would cut everybody off.
+      // Half a table would cut everybody off.
       await nft(this.namespacePath, `delete table ${TABLE}`).catch(() => undefined);
     }
   }
@@ -68,7 +68,7 @@ export class SourceChecks {
     await this.flush();
   }
 
-  /** A port's card may send from these addresses once this resolves. @throws internal */
+  /** Allows a port's card to send from these addresses, once this resolves. @throws internal */
   allow(port: string, card: CardSources): Promise<void> {
     if (this.problem !== null) return Promise.resolve();
     return new Promise((resolve, reject) => {
@@ -77,7 +77,7 @@ export class SourceChecks {
     });
   }
 
-  /** Removes what there is of ports that are gone, with the next change or soon: their names are not reused. */
+  /** Removes the elements of ports that are gone, along with the next change or soon. There is no hurry: their names are not reused. */
   forget(ports: readonly string[]): void {
     const known = ports.filter((port) => this.known.has(port) || this.waiting.some((one) => one.port === port));
     if (this.problem !== null || known.length === 0) return;
@@ -103,7 +103,7 @@ export class SourceChecks {
         await this.carryOut(changes);
         for (const change of changes) change.resolve();
       } catch {
-        // One of them is wrong, or the kernel has something else than we thought.
+        // Either one of the changes is wrong, or the kernel's elements are not what we thought.
         await this.oneByOne(changes);
       }
     }
@@ -121,7 +121,7 @@ export class SourceChecks {
     }
   }
 
-  /** All or none. */
+  /** Makes all of the changes or none. */
   private async carryOut(changes: Change[]): Promise<void> {
     const next = new Map(changes.map(({ port, elements }) => [port, elements]));
     const all = [...next].flatMap(([port, elements]) => changesOf(this.known.get(port) ?? NOTHING, elements));
@@ -138,7 +138,7 @@ export class SourceChecks {
   }
 }
 
-/** The same changes, a set at a time; what leaves goes first, since a card's new elements may be another's old ones. */
+/** The same changes, merged by set. Removals come first, since a card's new elements may be another card's old ones. */
 function merged(changes: readonly ElementChange[]): ElementChange[] {
   const all = new Map<string, ElementChange>();
   for (const { verb, set, elements } of [...changes].sort((a, b) => b.verb.localeCompare(a.verb))) {

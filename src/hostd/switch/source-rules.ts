@@ -1,6 +1,6 @@
 /**
- * Source checks as nftables rules of the bridge family: what a card may send. They run before the bridge sees a frame, so it learns
- * nothing from a dropped one. Everything that is not allowed is dropped. A card is an element of a few hash sets, so a start changes no
+ * Source checks as nftables rules of the bridge family: what a card may send. They run before the bridge sees a frame, so it learns nothing
+ * from a dropped one. Everything that is not allowed is dropped. Cards are elements of a few hash sets, so that starting a VM changes no
  * rule, and a frame costs the same with any number of cards.
  *
  * Facts: nft(8); RFC 826 (ARP), 4861 (neighbour discovery: the target of a solicitation or advertisement is at offset 8 of the ICMPv6
@@ -15,13 +15,16 @@ export const TABLE = 'bridge caisson';
 /** A card of the switch, and what it may send from. */
 export interface CardSources {
   mac: string;
-  /** IPv4 and IPv6; undefined: any address. */
+  /** IPv4 and IPv6 addresses; undefined: any address. */
   addresses: readonly string[] | undefined;
-  /** Anything goes. */
+  /** It may send anything. */
   unchecked?: boolean;
 }
 
-/** The sets, each with the type of its elements. `targets6` has the addresses of `addresses6` as numbers: nft before 1.0.8 has no other way to look at an ICMPv6 message's target. */
+/**
+ * The sets, each with the type of its elements. `targets6` has the addresses of `addresses6` as numbers, because nft before 1.0.8 cannot
+ * look at an ICMPv6 message's target in any other way.
+ */
 const SETS = {
   unchecked: 'type ifname;',
   macs: 'type ifname . ether_addr;',
@@ -33,12 +36,12 @@ const SETS = {
 
 export type SetName = keyof typeof SETS;
 
-/** What a card is in each of the sets, as nft writes it. */
+/** A card's elements in each of the sets, as nft writes them. */
 export type Elements = Map<SetName, Set<string>>;
 
 /**
- * `meta l4proto != 255` (a number that is nobody's) is true of each packet whose protocol can be told. It cannot where a fragment has not
- * all headers before the protocol's own (RFC 7112): what the packet is after those would pass unseen.
+ * `meta l4proto != 255` (an unassigned number) is true for every packet whose protocol is known. It is unknown if a fragment does not
+ * contain all headers before the protocol's own (RFC 7112): what comes after them would pass unchecked.
  */
 const CHAINS: Record<string, string[]> = {
   arp_from_card: [
@@ -48,14 +51,14 @@ const CHAINS: Record<string, string[]> = {
     'arp plen != 4 drop',
     'iifname . arp saddr ether != @macs drop',
     'iifname @anyaddress accept',
-    // A probe for an address claims none.
+    // A probe for an address does not claim it.
     'arp operation request arp saddr ip 0.0.0.0 accept',
     'iifname . arp saddr ip @addresses4 accept',
     'drop',
   ],
   ip4_from_card: [
     'icmp type { redirect, router-advertisement } drop',
-    // What a DHCP client takes for an answer.
+    // What a DHCP client would take for an answer.
     'udp dport 68 drop',
     'meta l4proto != 255 iifname @anyaddress accept',
     'meta l4proto != 255 iifname . ip saddr @addresses4 accept',
@@ -67,7 +70,7 @@ const CHAINS: Record<string, string[]> = {
     'meta l4proto != 255 iifname @anyaddress accept',
     'icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @targets6 drop',
     'meta l4proto != 255 iifname . ip6 saddr @addresses6 accept',
-    // Duplicate address detection, for its own addresses only.
+    // Duplicate address detection, only for its own addresses.
     'ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @targets6 accept',
     'ip6 saddr :: icmpv6 type { mld-listener-report, mld2-listener-report } accept',
     'drop',
@@ -75,12 +78,15 @@ const CHAINS: Record<string, string[]> = {
   from_card: [
     'iifname @unchecked accept',
     'iifname . ether saddr != @macs drop',
-    // Of the frame as it came: with a VLAN tag it is none of these.
+    // Looks at the frame as it came: with a VLAN tag it is none of these.
     'ether type vmap { arp : jump arp_from_card, ip : jump ip4_from_card, ip6 : jump ip6_from_card }',
   ],
 };
 
-/** Makes the table, or gives one that is there these rules; its elements stay. Frames are checked by the old or the new rules at any time. */
+/**
+ * Makes the table, or puts these rules into an existing one, whose elements stay. At any time, frames are checked by either the old or the
+ * new rules.
+ */
 export function tableText(): string {
   const lines = [`add table ${TABLE}`];
   for (const [name, type] of Object.entries(SETS)) lines.push(`add set ${TABLE} ${name} { ${type} }`);
@@ -124,7 +130,7 @@ export function linkLocal(mac: string): string {
   return new Address6(`fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`).correctForm();
 }
 
-/** Elements to be added to a set or removed from it. */
+/** Elements to add to a set or remove from it. */
 export interface ElementChange {
   verb: 'add' | 'delete';
   set: SetName;
@@ -145,7 +151,7 @@ export function changesOf(before: Elements, after: Elements): ElementChange[] {
   return changes;
 }
 
-/** What `nft --json list ruleset` tells of the sets: each card's elements by its port. */
+/** Reads the sets from the output of `nft --json list ruleset`: each card's elements, by its port. */
 export function parseElements(json: string): Map<string, Elements> {
   const found = new Map<string, Elements>();
   const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: ListedSet }[] };
@@ -171,5 +177,5 @@ interface ListedSet {
   elem?: (string | { concat: (string | number)[] })[];
 }
 
-/** Numbers are listed in decimal or hexadecimal, by the version. */
+/** nft lists numbers in decimal or hexadecimal, depending on its version. */
 const hexOf = (number: string): string => `0x${BigInt(number).toString(16).padStart(32, '0')}`;

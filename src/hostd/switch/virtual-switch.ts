@@ -2,9 +2,9 @@
  * The virtual switch: port groups as bridges in a network namespace of their own, a tap for each connected card of a VM, and for
  * each endpoint VM a namespace with one veth per card.
  *
- * Relies on `ip`, `bridge` (iproute2) and root. Who is on a network is kept from harming the others by `wiring.ts`. Never: touches the machine's own interfaces, routes or firewall, or gives a bridge an
- * address (no VM reaches this machine through it). What an earlier hostd made, also one that was killed half way, is found by its
- * names and used again or replaced.
+ * Relies on `ip`, `bridge` (iproute2) and root. `wiring.ts` keeps the VMs of a network from harming each other. Never: touches the
+ * machine's own interfaces, routes or firewall, or gives a bridge an address (so no VM reaches this machine through it). What an earlier
+ * hostd made is found by its names and used again or replaced, even if that hostd was killed half way.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
@@ -20,15 +20,15 @@ import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
 
-/** Keeps the kernel from giving our end of a card an IPv6 address: a card belongs to its VM alone. */
+/** Keeps the kernel from giving our end of a card an IPv6 address: the card belongs only to its VM. */
 const noAddress = (link: string): string[] =>
   existsSync('/proc/sys/net/ipv6') ? [`link set ${link} addrgenmode none`] : [];
 
-/** The switch of one instance. All calls may be repeated: what is there already stays. */
+/** The switch of one instance. All calls may be repeated: what exists already stays. */
 export class VirtualSwitch {
   readonly namespace: string;
   private readonly bridges = new Map<string, string>();
-  /** Interfaces of VMs' cards that are known to be there, by VM. */
+  /** The interfaces of VMs' cards that are known to exist, by VM. */
   private readonly ports = new Map<string, string[]>();
   private readonly netlink = new Netlink();
   private readonly wiring: Wiring;
@@ -45,7 +45,7 @@ export class VirtualSwitch {
     return `${NAMESPACES}/${this.namespace}`;
   }
 
-  /** Means of keeping VMs from harming each other that this machine lacks, in words for a user. */
+  /** Which protections of VMs from each other this machine lacks, as text for a user. */
   get lacks(): readonly string[] {
     return this.wiring.lacks;
   }
@@ -96,7 +96,7 @@ export class VirtualSwitch {
   }
 
   /**
-   * Makes the taps of a VM's connected cards, which root alone may open.
+   * Makes the taps of a VM's connected cards, which only root may open.
    * @returns tap names by card index
    * @throws notFound for an unknown port group, internal
    */
@@ -110,7 +110,7 @@ export class VirtualSwitch {
     try {
       await add();
     } catch {
-      // An earlier hostd left something in the way.
+      // What an earlier hostd left may be in the way.
       await this.unplugStale(moid);
       await add();
     }
@@ -120,7 +120,7 @@ export class VirtualSwitch {
   }
 
   /**
-   * Makes taps that are plugged in nowhere and stay down, for a VM that has yet to become another one.
+   * Makes taps that are not plugged in and stay down, for a spare VM.
    * @returns tap names by card index
    * @throws internal
    */
@@ -134,7 +134,7 @@ export class VirtualSwitch {
   }
 
   /**
-   * Makes the taps of `spare` ({@link plugSpare}) those of the VM `moid`, and plugs them in. Whoever has them open keeps them.
+   * Turns the taps of `spare` ({@link plugSpare}) into those of the VM `moid`, and plugs them in. Whoever has them open keeps them.
    * @throws notFound for an unknown port group, internal
    */
   async handOver(spare: string, moid: string, nics: RuntimeNic[]): Promise<void> {
@@ -143,7 +143,7 @@ export class VirtualSwitch {
     try {
       await this.wiring.add(moid, ports, plugging);
     } catch (error) {
-      // It is half done or not done at all: the caller unplugs both names.
+      // It may be half done, so the caller unplugs both names.
       await this.adopt(moid);
       throw error;
     }
@@ -157,13 +157,13 @@ export class VirtualSwitch {
   /**
    * Makes the tap of a card that a running VM gets, and plugs it in.
    * @returns its name; null for a card that is not connected
-   * @throws notFound for an unknown port group, internal; nothing of it stays then
+   * @throws notFound for an unknown port group, internal; nothing is left of it then
    */
   async plugCard(moid: string, nic: RuntimeNic): Promise<string | null> {
     const [port] = portsOf(moid, [nic]);
     if (port === undefined) return null;
     const plugging = this.plugging([port]);
-    // One that a killed hostd left is in the way.
+    // A tap that a killed hostd left may be in the way.
     await this.unplugCard(moid, nic.index);
     try {
       await this.makeTaps([port.name]);
@@ -187,12 +187,12 @@ export class VirtualSwitch {
     await removeLinks(this.namespace, [name]);
   }
 
-  /** Sets the addresses that the cards of a VM that is on may send from. @throws internal */
+  /** Sets the addresses that the cards of a powered-on VM may send from. @throws internal */
   allow(moid: string, nics: RuntimeNic[]): Promise<void> {
     return this.wiring.change(moid, nics);
   }
 
-  /** Removes what spare VMs of an earlier hostd had. @param isSpare tells their interfaces by name */
+  /** Removes the interfaces of an earlier hostd's spare VMs. @param isSpare matches the names of their interfaces */
   async unplugSpares(isSpare = /^tpool\d+n\d+$/): Promise<void> {
     await this.open();
     await removeLinks(
@@ -209,15 +209,15 @@ export class VirtualSwitch {
     await removeLinks(this.namespace, names);
   }
 
-  /** Removes the interfaces of a VM's cards, also those that an earlier hostd made. */
+  /** Removes the interfaces of a VM's cards, including those that an earlier hostd made. */
   async unplugStale(moid: string): Promise<void> {
     await this.adopt(moid);
     await this.unplug(moid);
   }
 
   /**
-   * Finds the interfaces of a VM that runs since before this hostd, and gives its cards what belongs to them.
-   * @param nics its cards; none: it is about to be unplugged
+   * Finds the interfaces of a VM that was started before this hostd, and restores the rules and neighbour entries of its cards.
+   * @param nics its cards; none if it is about to be unplugged
    */
   async adopt(moid: string, nics: RuntimeNic[] = []): Promise<void> {
     await this.open();
@@ -228,7 +228,7 @@ export class VirtualSwitch {
     this.ports.set(moid, names);
     const ports = portsOf(moid, nics).filter(({ name }) => names.includes(name));
     if (ports.length === 0) return;
-    // A running VM is not ended for this: at worst it is cut off.
+    // A failure must not end a running VM: at worst it is cut off.
     await this.wiring
       .add(moid, ports)
       .catch((error: unknown) =>
@@ -237,7 +237,7 @@ export class VirtualSwitch {
   }
 
   /**
-   * Makes the namespace of an endpoint VM, with its cards as eth0, eth1, …; one that is there already is replaced.
+   * Makes the namespace of an endpoint VM, with its cards as eth0, eth1, …; an existing one is replaced.
    * @returns its path
    * @throws notFound for an unknown port group, internal
    */
@@ -265,7 +265,7 @@ export class VirtualSwitch {
     return `${NAMESPACES}/${namespace}`;
   }
 
-  /** The namespace of an endpoint VM that runs since before this hostd, or null when it is not there with all its cards. */
+  /** The namespace of an endpoint VM that was started before this hostd; null if it does not exist with all its cards. */
   async adoptEndpoint(moid: string, nics: RuntimeNic[]): Promise<string | null> {
     await this.adopt(moid);
     const namespace = this.endpointNamespace(moid);
@@ -281,7 +281,7 @@ export class VirtualSwitch {
   /** Removes an endpoint VM's namespace and cards. */
   async disconnectEndpoint(moid: string): Promise<void> {
     this.wiring.removeEndpoint(moid);
-    // The cards go first: a process that is still in the namespace would keep it, and them, alive.
+    // The cards go first: a process that is still in the namespace would keep both alive.
     await this.unplugStale(moid);
     await deleteNamespace(this.endpointNamespace(moid));
   }
@@ -302,7 +302,7 @@ export class VirtualSwitch {
     return `${this.namespace}-${moid}`;
   }
 
-  /** Taps that nobody has open, and that are down. */
+  /** Makes taps that nobody has open and that are down. */
   private async makeTaps(names: string[]): Promise<void> {
     for (const name of names) await this.netlink.tap(this.path, name);
     await this.netlink.carryOut(this.path, ROUTE, names.map(withoutAddress));

@@ -1,5 +1,5 @@
 /**
- * What keeps the cards of a switch from harming each other: how the bridges treat their ports, the source checks, and the endpoints'
+ * Keeps the cards of a switch from harming each other: sets how the bridges treat their ports, the source checks, and the endpoints'
  * neighbour entries. `virtual-switch.ts` makes and removes the ports.
  */
 import { messageOf } from '../../common/errors.js';
@@ -16,26 +16,26 @@ import { SourceChecks } from './source-checks.js';
 
 const log = logger('switch');
 
-/** A card and the interface that it is plugged in by. */
+/** A card and its interface on the switch. */
 export interface Port {
   name: string;
   nic: RuntimeNic;
 }
 
-/** How ports are plugged in that are not plugged in yet. */
+/** How to plug in ports that are not plugged in yet. */
 export interface Plugging {
   /** The bridge's name. */
   bridge(port: Port): string;
-  /** What the port is called until then; undefined: it has its final name. A port that is up keeps its name. */
+  /** The port's name until then; undefined: it already has its final name. A port that is up cannot be renamed. */
   before?(port: Port): string;
 }
 
 /** The rules of one switch. */
 export class Wiring {
-  /** What of this the machine cannot do, in words for a user. */
+  /** What this machine cannot do of it, as text for a user. */
   readonly lacks: string[] = [];
   private readonly policies = new Map<string, SecurityPolicy>();
-  /** Connected cards of VMs that are on, by VM, without those of endpoints. */
+  /** Connected cards of powered-on VMs, by VM, without those of endpoints. */
   private readonly ports = new Map<string, Port[]>();
   private readonly neighbours: Neighbours;
   private readonly checks: SourceChecks;
@@ -88,9 +88,9 @@ export class Wiring {
   }
 
   /**
-   * Makes the cards of a VM known to their bridges, to the source checks and to the endpoints on their networks. An unknown card is cut
-   * off, so the order does not matter.
-   * @param plugging how they are plugged in; none: they are
+   * Tells the bridges, the source checks and the endpoints of its networks about a VM's cards. An unknown card is cut off, so the order
+   * does not matter.
+   * @param plugging how to plug them in; none if they are plugged in already
    * @throws internal
    */
   async add(moid: string, ports: Port[], plugging?: Plugging): Promise<void> {
@@ -99,13 +99,13 @@ export class Wiring {
     await together([...this.rules(ports, plugging), this.neighbours.learn(nics)]);
   }
 
-  /** As {@link add}, for one more card of a VM. @throws internal */
+  /** Like {@link add}, for one more card of a VM. @throws internal */
   async addPort(moid: string, port: Port, plugging: Plugging): Promise<void> {
     this.ports.set(moid, [...this.portsBut(moid, port.name), port]);
     await together([...this.rules([port], plugging), this.neighbours.learn([port.nic])]);
   }
 
-  /** As {@link remove}, for one card of a VM. */
+  /** Like {@link remove}, for one card of a VM. */
   removePort(moid: string, name: string): void {
     const port = this.ports.get(moid)?.find((one) => one.name === name);
     this.ports.set(moid, this.portsBut(moid, name));
@@ -117,7 +117,7 @@ export class Wiring {
     return (this.ports.get(moid) ?? []).filter((one) => one.name !== name);
   }
 
-  /** Sets the addresses that a VM that is on may send from. @throws internal */
+  /** Sets the addresses that a powered-on VM may send from. @throws internal */
   async change(moid: string, nics: readonly RuntimeNic[]): Promise<void> {
     const before = this.ports.get(moid);
     if (before === undefined) return;
@@ -128,7 +128,7 @@ export class Wiring {
     );
   }
 
-  /** Removes what there is of a VM's cards, soon. @param names of its interfaces, which are about to be removed */
+  /** Removes everything about a VM's cards, though not at once. @param names of its interfaces, which are about to be removed */
   remove(moid: string, names: readonly string[]): void {
     const ports = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
@@ -147,7 +147,7 @@ export class Wiring {
     this.neighbours.remove(moid);
   }
 
-  /** Makes an endpoint's namespace deaf to its neighbours. Where that is impossible, {@link open} has said so. */
+  /** Makes an endpoint's namespace ignore what its neighbours say. If that is impossible, {@link open} has reported it. */
   async deafen(namespace: string): Promise<void> {
     await deafen(namespace).catch((error: unknown) =>
       log.debug({ namespace, err: messageOf(error) }, 'the network settings of an endpoint could not be changed'),
@@ -163,7 +163,7 @@ export class Wiring {
     ];
   }
 
-  /** Ports come up last. */
+  /** Sets how the bridges treat the ports, and plugs them in first if need be. They come up last, when everything is set. */
   private async treat(ports: Port[], plugging: Plugging | undefined): Promise<void> {
     const path = `${NAMESPACES}/${this.namespace}`;
     const bridges = plugging === undefined ? [] : [...new Set(ports.map((port) => plugging.bridge(port)))];
@@ -194,8 +194,7 @@ export class Wiring {
 }
 
 /**
- * Waits for all: otherwise one that is still going when another fails would be cleaned up too early. @throws what the first that failed
- * threw
+ * Waits for all of them: if one fails while another is still going, cleaning up would come too early. @throws the first error
  */
 async function together(all: Promise<void>[]): Promise<void> {
   for (const one of await Promise.allSettled(all)) if (one.status === 'rejected') throw one.reason;

@@ -1,4 +1,4 @@
-/** The configuration that a VirtualMachineConfigSpec makes of a VM's: everything but its devices. */
+/** Applies a VirtualMachineConfigSpec to a VM's configuration: everything but its devices. */
 import type { VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import { MAX_SHARES, sharesOf } from './cpu-shares.js';
@@ -7,7 +7,7 @@ import { isOwnKey, type VmConfig } from './vm-config.js';
 const MAX_NAME = 80;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** @throws ConcurrentAccess where the client has seen an older configuration than there is */
+/** @throws ConcurrentAccess if the client has seen an older configuration than the present one */
 export function checkVersion(config: VmConfig, spec: VirtualMachineConfigSpec): void {
   const { changeVersion } = spec;
   if (changeVersion !== undefined && changeVersion !== '' && changeVersion !== String(config.changeVersion))
@@ -19,7 +19,7 @@ export function checkNameLength(name: string): void {
   if (name.length > MAX_NAME) throw fault('InvalidName', `The name is longer than ${MAX_NAME} characters`, { name });
 }
 
-/** A copy of the configuration with what the spec says of it; name and devices are the same. @throws InvalidArgument */
+/** A copy of the configuration changed as the spec says; name and devices stay the same. @throws InvalidArgument */
 export function changedConfig(config: VmConfig, spec: VirtualMachineConfigSpec): VmConfig {
   const next: VmConfig = { ...config, extraConfig: new Map(config.extraConfig) };
   next.cpus = inRange('numCPUs', spec.numCPUs ?? config.cpus, 1, 256);

@@ -1,4 +1,4 @@
-/** A VM's weight against others for the host's processors, as vSphere counts it (SharesInfo): 1000 per processor is the usual. */
+/** A VM's weight against others for the host's processors, as vSphere counts it (SharesInfo): usually 1000 per processor. */
 import { readdirSync } from 'node:fs';
 import { setPriority } from 'node:os';
 
@@ -26,11 +26,11 @@ export function niceLevel(shares: number, cpus: number): number {
   return Math.min(LEAST, Math.max(MOST, level)) + 0;
 }
 
-/** Gives a VM's process its weight; threads that it makes later have it too. */
+/** Gives a VM's process its weight; threads that it creates later inherit it. */
 export function weigh(pid: number, shares: number, cpus: number): void {
   try {
     for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceLevel(shares, cpus));
   } catch {
-    // It has ended in between.
+    // The thread has ended.
   }
 }

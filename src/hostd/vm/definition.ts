@@ -6,11 +6,11 @@ import type { Disk, Nic, Serial } from './hardware/hardware.js';
 import { socketOf } from './hardware/serial-ports.js';
 import type { VmConfig } from './vm-config.js';
 
-/** Local path of a datastore path. */
+/** The local path of a datastore path. */
 type Resolve = (file: string) => string;
 
 export function runtimeDisk({ bus, unit, file, mode }: Disk, resolve: Resolve): RuntimeDisk {
-  // What a guest writes to such a disk is to be gone after its run: here it cannot write at all.
+  // What a guest writes to such a disk must be gone after its run, so here it cannot write to it at all.
   return { bus, unit, path: resolve(file), readOnly: mode === 'independent_nonpersistent' };
 }
 
@@ -26,7 +26,7 @@ export function runtimeNic(
 
 export function runtimeNics({ hardware, extraConfig }: VmConfig): RuntimeNic[] {
   const assigned = assignedAddresses(extraConfig);
-  // By its key, a card keeps its number when one before it is removed.
+  // Numbered by key, so that a card keeps its number when one before it is removed.
   return hardware.nics.map((nic) => runtimeNic(nic, nic.key - KEY.nic, assigned));
 }
 

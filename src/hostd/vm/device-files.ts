@@ -19,11 +19,11 @@ export async function makeDisks(
     for (const file of made) await deleteDisk(file);
     throw error;
   }
-  // Before any QEMU has them: a guest cannot change what is on record.
+  // Recorded before any QEMU has them, so that a guest cannot change what is on record.
   await recordDisks(hardware.disks.map(({ file }) => resolve(file)));
 }
 
-/** Deletes the files that {@link makeDisks} has made, when the change comes to nothing. */
+/** Deletes the files that {@link makeDisks} has made, if the change fails. */
 export async function deleteMade({ create }: ChangedHardware, resolve: (file: string) => string): Promise<void> {
   for (const { disk } of create) await deleteDisk(resolve(disk.file));
 }

@@ -7,7 +7,7 @@ import { DESCRIPTOR_SECTORS, decodeDescriptor, decodeHeader, SECTOR } from '../.
 /** One file of a chain. */
 export interface DiskFacts {
   capacityBytes: number;
-  /** As vSphere writes a disk's UUID: `6000C293-…`, of the path: a disk file has none of its own. */
+  /** In vSphere's form of a disk's UUID, `6000C293-…`. Derived from the path, since a disk file has no UUID of its own. */
   uuid: string;
   contentId: string;
   /** Local path of the parent. */
@@ -17,12 +17,12 @@ export interface DiskFacts {
 const KEPT = 5000;
 const known = new Map<string, { inode: number; facts: DiskFacts }>();
 
-/** The facts of a disk by its local path, or null if there is no file or it is no disk. */
+/** The facts of a disk by its local path; null if there is no file or it is not a disk. */
 export function diskFacts(path: string): DiskFacts | null {
   try {
-    // Capacity and parent never change within a file, and a file put in its place has another inode.
+    // Capacity and parent of a file never change, and a file put in its place has another inode.
     const stat = statSync(path);
-    // Files of guests and clients name parents: a device or pipe of the host must not be opened.
+    // Parents are named in files that guests and clients can write, so a device or pipe of the host must not be opened.
     if (!stat.isFile()) return null;
     const { ino, size } = stat;
     const kept = known.get(path);

@@ -1,6 +1,6 @@
 /**
- * A VM whose disk could not be written for lack of room on the datastore: QEMU has stopped this one VM. As on ESXi, the VM asks a question
- * (`runtime.question`), to be answered with Retry or Cancel. Retry is given by itself as soon as there is room.
+ * A VM whose disk could not be written because the datastore is full: QEMU has stopped just this VM. As on ESXi, the VM asks a question
+ * (`runtime.question`), to be answered with Retry or Cancel. As soon as there is space, Retry is answered automatically.
  */
 import { statfs } from 'node:fs/promises';
 import { messageOf } from '../../common/errors.js';
@@ -12,20 +12,20 @@ const log = logger('hostd');
 const LOOK_MS = 2_000;
 /** Free bytes at which the VM continues by itself. */
 const ROOM = 64 << 20;
-/** Of a small filesystem, a part of it. */
+/** On a small filesystem, this part of it is enough. */
 const ROOM_PART = 0.02;
 /** Keys of the choices. */
 export const RETRY = '0';
 export const CANCEL = '1';
 
-/** What is done with the VM. */
+/** What it needs of its VM. */
 export interface StalledVm {
-  /** The VM's directory: there must be room on its filesystem. */
+  /** The VM's directory, whose filesystem must have space. */
   directory: string;
-  /** Goes on, until it lacks room again. */
+  /** Continues the VM, until space runs out again. */
   resume(): Promise<void>;
   powerOff(): Promise<void>;
-  /** The question is there, or is gone. */
+  /** Called when the question appears or goes away. */
   changed(): void;
 }
 
@@ -36,7 +36,7 @@ export class DiskStall {
 
   constructor(private readonly vm: StalledVm) {}
 
-  /** The VM stands still. */
+  /** Called when the VM has been stopped. */
   raise(): void {
     const text =
       'There is no more space for a virtual disk on the datastore. The virtual machine stands still until there is: free disk space, and choose Retry. Choose Cancel to power it off.';
@@ -69,7 +69,7 @@ export class DiskStall {
     await this.vm.resume();
   }
 
-  /** The VM is no longer stopped for lack of room. */
+  /** Called when the VM is no longer stopped for lack of space. */
   clear(): void {
     if (this.timer !== null) clearInterval(this.timer);
     this.timer = null;

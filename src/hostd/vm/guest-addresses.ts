@@ -1,18 +1,18 @@
-/** Addresses that the guest tells. It may run anybody's program, so only valid addresses of the VM's own cards count. */
+/** Addresses that the guest reports. It may run anybody's program, so only valid addresses of the VM's own cards count. */
 import { isIP } from 'node:net';
 
 const FIRST = 'guestinfo.ip';
-/** `MAC=address/prefix`, one per card, with commas between them. */
+/** `MAC=address/prefix`, one per card, separated by commas. */
 const ALL = 'guestinfo.caisson.run.addresses';
 const ENTRY = /^([0-9a-f]{2}(?::[0-9a-f]{2}){5})=([0-9a-f.:]{2,45})\/(\d{1,3})$/i;
 const MAX_LENGTH = 4096;
 
-/** True for the keys that tell addresses. */
+/** True for the keys that report addresses. */
 export function isAddressKey(key: string): boolean {
   return key === FIRST || key === ALL;
 }
 
-/** The first address that the guest told, unchecked. */
+/** The first address that the guest reported, unchecked. */
 export function firstAddress(extraConfig: ReadonlyMap<string, string>): string | undefined {
   return extraConfig.get(FIRST);
 }
@@ -31,7 +31,7 @@ export function guestAddresses(
   return found;
 }
 
-/** Whether one of its cards has that address. */
+/** Whether one of the VM's cards has that address. */
 export function hasAddress(extraConfig: ReadonlyMap<string, string>, address: string): boolean {
   if (firstAddress(extraConfig) === address) return true;
   return [...guestAddresses(extraConfig).values()].some(({ ipAddress }) => ipAddress === address);

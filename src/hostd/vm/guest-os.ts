@@ -1,5 +1,6 @@
 /**
- * Guest types as a .vmx names them: the API's `other5xLinux64Guest` is `other5xlinux-64` there. Readers tell 64-bit guests by the suffix.
+ * Guest types as a .vmx names them: the API's `other5xLinux64Guest` is `other5xlinux-64` there. Readers recognise 64-bit guests by the
+ * suffix.
  */
 import { enumValues } from '../../vim25/server.js';
 
@@ -10,7 +11,7 @@ const name = (guestId: string): string =>
     .toLowerCase();
 
 const byName = new Map<string, string | null>();
-// A name that two types would share belongs to neither.
+// A name that two types would share is used for neither.
 for (const one of enumValues('VirtualMachineGuestOsIdentifier') ?? [])
   byName.set(name(one), byName.has(name(one)) ? null : one);
 

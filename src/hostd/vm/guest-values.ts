@@ -1,4 +1,4 @@
-/** What the guest reads and sets of its VM's keys over GuestRPC. */
+/** The guest's access to its VM's keys over GuestRPC. */
 import { invalid } from '../../common/errors.js';
 import { isAddressKey } from './guest-addresses.js';
 import { Paced } from './paced.js';
@@ -8,9 +8,9 @@ const STATUS_PREFIX = 'guestinfo.caisson.run.';
 const MAX_KEY = 128;
 const MAX_VALUE = 4096;
 
-/** The keys that the guest may reach. It may set something all the time, so telling and saving them is paced. */
+/** The keys that the guest may reach. It may set keys all the time, so watchers are told and keys are saved only so often. */
 export class GuestValues {
-  /** Properties to be told of. */
+  /** Changed properties that watchers have not been told of yet. */
   private readonly changed = new Set<string>();
   private readonly pace = new Paced(() => {
     const properties = [...this.changed];
@@ -20,7 +20,7 @@ export class GuestValues {
 
   /**
    * @param keys the VM's extra configuration
-   * @param tell wakes those who watch these properties, and saves the keys
+   * @param tell wakes those who watch these properties and saves the keys
    */
   constructor(
     private readonly keys: () => Map<string, string>,
@@ -31,7 +31,7 @@ export class GuestValues {
     return key.startsWith(READABLE_PREFIX) ? this.keys().get(key) : undefined;
   }
 
-  /** @throws invalid for a key that a guest may not set, and for a value that is too long */
+  /** @throws invalid for a key that a guest may not set, or a value that is too long */
   set(key: string, value: string): void {
     if (!(key.startsWith(STATUS_PREFIX) && key.length < MAX_KEY) && !isAddressKey(key))
       throw invalid(`the guest may not set ${key}`);
@@ -49,7 +49,7 @@ export class GuestValues {
     for (const key of keys.keys()) if (key.startsWith(STATUS_PREFIX) || isAddressKey(key)) keys.delete(key);
   }
 
-  /** Tells at once what is still to be told. */
+  /** Tells at once whatever has not been told yet. */
   flush(): void {
     this.pace.flush();
   }

@@ -1,4 +1,4 @@
-/** Device changes of a VM that runs: which can be made, and as which vim25 faults those that fail are told. */
+/** Device changes of a running VM: which ones are possible, and which vim25 faults report those that fail. */
 import { type ErrorKind, errnoOf, kindOf, messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { type FaultError, fault } from '../faults.js';
@@ -16,15 +16,15 @@ export interface HotStep {
 }
 
 /**
- * The steps from one hardware to another, removals first: a new disk may take the place of an old one. Null when a VM must be off for
- * it: whatever is not the adding and removing of network cards and disks, and of controllers without disks.
+ * The steps from one hardware to another, removals first, since a new disk may take the place of an old one. Null if the VM must be off for
+ * it. While it runs, only network cards, disks and controllers without disks can be added and removed.
  */
 export function hotSteps(before: Hardware, after: Hardware): HotStep[] | null {
   if (!same(before.serials, after.serials)) return null;
-  // A controller is nothing in QEMU, but its disks would be lost with it.
+  // QEMU knows no controllers, but removing one would lose its disks.
   if (!before.controllers.every((one) => after.controllers.some((other) => same(one, other)))) return null;
   const nics = steps('nic', before.nics, after.nics);
-  // A card that stays has the same settings; a disk that differs is another one in its place.
+  // A card that stays must keep its settings; a disk that differs counts as another disk in the same place.
   if (nics.some(({ key, operation }) => operation === 'remove' && after.nics.some((one) => one.key === key)))
     return null;
   const all = [...steps('disk', before.disks, after.disks), ...nics];
@@ -51,17 +51,17 @@ function same(one: unknown, other: unknown): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 
-/** What the steps are taken with. */
+/** What carrying out the steps needs. */
 export interface HotContext {
   running: RunningVm;
   owner: Pick<VmDefinition, 'extraConfig' | 'vch'>;
-  /** A step's device as the runtime knows it: for one that is removed, as it was. */
+  /** A step's device as the runtime knows it; a removed one as it was. */
   device(step: HotStep): RuntimeDevice;
-  /** Where in the request it stands. */
+  /** Its position in the request. */
   index(step: HotStep): number;
 }
 
-/** Carries the steps out: all of them or none. @throws vim25 faults */
+/** Carries out all of the steps or none. @throws vim25 faults */
 export async function takeHotSteps(
   steps: readonly HotStep[],
   { running, owner, device, index }: HotContext,
@@ -93,7 +93,7 @@ const FAULTS: Partial<Record<ErrorKind, (message: string, index: number) => Faul
 
 function hotFault(error: unknown, index: number): unknown {
   const message = messageOf(error);
-  // A disk whose file, or the file of one that it stands on, is missing.
+  // The disk's file, or a file that it is based on, is missing.
   if (errnoOf((error as Error).cause) === 'ENOENT') return fault('FileNotFound', message, { file: message });
   return FAULTS[kindOf(error)]?.(message, index) ?? error;
 }

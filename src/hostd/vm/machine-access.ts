@@ -1,4 +1,4 @@
-/** Which parts of a VM's configuration a caller may decide: the files, sockets and networks that it uses, and its keys. */
+/** Which parts of a VM's configuration a caller may set: the files, sockets and networks that it uses, and its keys. */
 import { normalize } from 'node:path';
 import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
@@ -8,7 +8,7 @@ import type { NewDisk } from './hardware/device-kind.js';
 import type { Hardware, Serial } from './hardware/hardware.js';
 import type { VmHost } from './vm-host.js';
 
-/** Keys below `caisson.` that mean nothing to the host, or nothing beyond the VM itself. */
+/** Keys below `caisson.` that mean nothing to the host, or affect only the VM itself. */
 const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses']);
 const OWN_KEY = /^caisson\./i;
 const UNIX = 'unix://';
@@ -38,7 +38,7 @@ export function checkChange(machine: ManagedObject, spec: VirtualMachineConfigSp
   }
 }
 
-/** Refuses keys that would make the VM somebody else's or the host's own. @throws NoPermission */
+/** Refuses keys that would make the VM somebody else's, or one of the host's own. @throws NoPermission */
 export function checkKeys(
   host: VmHost,
   machine: ManagedObject,
@@ -47,7 +47,7 @@ export function checkKeys(
 ): void {
   if (restrictedCaller() === undefined) return;
   const owner = ownerOf(host, machine.property('resourcePool') as Ref);
-  // By this key the VM is found when its virtual container host is removed.
+  // This key is how the VM is found when its virtual container host is removed.
   if (owner !== undefined && after.get(OWNER_KEY) !== owner)
     throw noPermission(
       machine.ref,
@@ -65,7 +65,7 @@ export function checkKeys(
   }
 }
 
-/** Id of the virtual container host whose pool that is, or one of the pools above it. */
+/** Id of the virtual container host that owns this pool or one of the pools above it. */
 export function ownerOf(host: VmHost, pool: Ref): string | undefined {
   const endpoints = host.machines.all().filter(({ config }) => isEndpointConfig(config.extraConfig));
   for (let at: Ref | undefined = pool; at?.type === 'ResourcePool'; ) {
@@ -78,7 +78,7 @@ export function ownerOf(host: VmHost, pool: Ref): string | undefined {
 }
 
 /**
- * Refuses new devices that use what the caller may not use.
+ * Refuses new devices that use something the caller may not use.
  * @throws NoPermission, InvalidDatastorePath
  */
 export async function checkDevices(

@@ -1,22 +1,22 @@
-/** How much VM configuration one user may have: hostd keeps it in memory and writes all of it with each change. */
+/** Limits how much VM configuration one user may have, since hostd keeps it in memory and writes all of it with each change. */
 
 import { restrictedCaller } from '../access/caller.js';
 import { tooMuch } from '../access/holdings.js';
 import type { VmConfig } from './vm-config.js';
 import type { MachineList } from './vm-host.js';
 
-/** A container's program may take 8 MiB, its specification as much. */
+/** Of one VM: a container's program may take 8 MiB, and its specification as much again. */
 const MAX_MACHINE_BYTES = 24 * 2 ** 20;
-/** For all VMs in one pool together; a container's takes some 10 KiB. */
+/** Of all VMs in one pool together; a container normally takes about 10 KiB. */
 const MAX_POOL_BYTES = 128 * 2 ** 20;
 /** VMs in one pool. */
 const MAX_MACHINES = 5000;
-/** What a key takes besides its text. */
+/** What a key takes in addition to its text. */
 const KEY_BYTES = 128;
 const MACHINE_BYTES = 2048;
 const MAX_ANNOTATION = 64 * 1024;
 
-/** Sizes of configurations. A configuration is never changed, except by its guest, which can set little. */
+/** Sizes of configurations. A configuration never changes, except for what its guest sets, which is little. */
 const sizes = new WeakMap<VmConfig, number>();
 
 function sizeOf(config: VmConfig): number {
@@ -30,8 +30,8 @@ function sizeOf(config: VmConfig): number {
 }
 
 /**
- * Refuses users who are no administrators a configuration that is too large, or one VM too many.
- * @param machines of the host @param pool of the machine @param before what is replaced by it @throws LimitExceeded
+ * Refuses a configuration that is too large, or one VM too many, to users who are not administrators.
+ * @param machines of the host @param pool of the machine @param before the configuration it replaces @throws LimitExceeded
  */
 export function checkBounds(
   machines: Pick<MachineList, 'withUnfinished'>,

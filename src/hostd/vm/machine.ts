@@ -8,7 +8,7 @@ import type { VmConfig } from './vm-config.js';
 export interface Machine extends ManagedObject, FileOwner {
   /** Local path of the .vmx file. */
   readonly vmx: string;
-  /** Local path of the directory that the .vmx file is in. */
+  /** Local path of the directory that contains the .vmx file. */
   readonly directory: string;
   readonly config: VmConfig;
   readonly pool: ManagedObjectReference;

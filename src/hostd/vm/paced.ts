@@ -1,10 +1,13 @@
-/** Does what a guest causes, but not as often as the guest likes. */
+/** Carries out an action that a guest triggers, but only so often. */
 
-/** As often as this without a pause: what a guest has to tell when it starts or ends. After that, {@link EVERY_MS} apart. */
+/**
+ * This many may come without a pause, which is enough for what a guest reports when it starts or ends. After that they are {@link EVERY_MS}
+ * apart.
+ */
 const BURST = 10;
 const EVERY_MS = 500;
 
-/** Carries an action out at once, or soon and once for all who asked meanwhile. */
+/** Carries out an action at once, or else soon, and then once for everybody who asked meanwhile. */
 export class Paced {
   private left = BURST;
   private at = performance.now();
@@ -26,7 +29,7 @@ export class Paced {
     this.timer = setTimeout(() => this.flush(), EVERY_MS * (1 - this.left));
   }
 
-  /** Carries out now what was asked for. */
+  /** Carries out now whatever is pending. */
   flush(): void {
     if (this.timer === null) return;
     clearTimeout(this.timer);

@@ -22,28 +22,28 @@ const WORDS: Record<PowerState, string> = {
   suspended: 'Suspended',
 };
 
-/** The VM whose power this is. */
+/** What it needs of its VM. */
 export interface PoweredVm {
   readonly directory: string;
   readonly config: VmConfig;
   readonly guestValues: GuestValues;
   readonly postEvent: PostVmEvent;
   definition(): VmDefinition;
-  /** These properties have changed. */
+  /** Tells watchers that these properties have changed. */
   touch(...properties: string[]): void;
   /** Resolves when its .vmx file is written, if it is being written. */
   fileIdle(): Promise<void>;
-  /** Runs when all operations before have ended. */
+  /** Runs work once all operations before it have ended. */
   exclusive<T>(body: () => Promise<T>): Promise<T>;
 }
 
 export class VmPower {
   private current: PowerState = 'poweredOff';
-  /** What runs it; null as soon as that has ended, which is before everybody knows that the VM is off. */
+  /** What runs the VM; null as soon as that has ended, which is before everybody knows that the VM is off. */
   private carrier: RunningVm | null = null;
   /** Resolves when everybody knows that the last run has ended. */
   private ended: Promise<void> = Promise.resolve();
-  /** A reset is under way, and will start the VM again itself. */
+  /** A reset is under way, which will start the VM again itself. */
   private resetting = false;
   private readonly stall: DiskStall;
 
@@ -76,7 +76,7 @@ export class VmPower {
     return this.carrier?.startedAt;
   }
 
-  /** What the VM asks when there is no room for its disks. */
+  /** What the VM asks when there is no space for its disks. */
   get question(): DiskStall['question'] {
     return this.stall.question;
   }
@@ -105,7 +105,7 @@ export class VmPower {
   async powerOff(): Promise<void> {
     if (this.current === 'poweredOff') throw this.invalidState();
     await this.carrier?.powerOff();
-    // Whoever is told that it is off may power it on at once.
+    // The run must be over by the time the caller learns that the VM is off: it may power it on at once.
     await this.ended;
   }
 
@@ -118,7 +118,7 @@ export class VmPower {
     } finally {
       this.resetting = false;
     }
-    // It is on when the task is done: the next operation may need that.
+    // The VM must be on when the task is done, since the next operation may need that.
     if (this.current === 'poweredOff') await this.start(user);
   }
 
@@ -141,7 +141,7 @@ export class VmPower {
     await this.carrier?.rebootGuest();
   }
 
-  /** Gives the VM's process the weight that its configuration has. */
+  /** Gives the VM's process the CPU weight from its configuration. */
   weigh(): void {
     const { cpuShares, cpus } = this.vm.config;
     if (this.carrier !== null) weigh(this.carrier.pid, cpuShares ?? 1000 * cpus, cpus);
@@ -153,7 +153,7 @@ export class VmPower {
     const carrier = await this.runtime.adopt(this.vm.definition(), hooks);
     if (carrier === null) return;
     this.carrier = carrier;
-    // One that does not answer has ended, or its end will be noticed: until then it is on.
+    // A VM that does not answer has ended, and that will be noticed; until then it counts as on.
     const [suspended, stalled] = await Promise.all([
       carrier.suspended().catch(() => false),
       carrier.stalled().catch(() => false),
@@ -164,7 +164,7 @@ export class VmPower {
     hooks.handOver();
   }
 
-  /** hostd is stopping: the VM goes on without it. */
+  /** Lets go of the VM when hostd stops; the VM keeps running. */
   release(): void {
     this.stall.clear();
     this.vm.guestValues.flush();
@@ -194,8 +194,8 @@ export class VmPower {
   }
 
   /**
-   * Acts on the running VM. @throws InvalidPowerState when the run ends before that is done: the VM is off, and must not be called
-   * anything else
+   * Acts on the running VM. @throws InvalidPowerState if the run ends before that is done: the VM is off then, and must not be reported in
+   * any other state
    */
   async duringRun(act: (carrier: RunningVm) => Promise<void>): Promise<void> {
     const { carrier } = this;
@@ -234,7 +234,7 @@ export class VmPower {
 
   private exited(exit: VmExit): void {
     this.stall.clear();
-    // How it ended is known before it is known to be off.
+    // What the guest said last is told before the VM is known to be off.
     this.vm.guestValues.flush();
     this.carrier = null;
     this.ended = this.vm.fileIdle().then(() => {

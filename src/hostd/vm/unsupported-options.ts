@@ -1,5 +1,6 @@
 /**
- * Refuses VM options that this host does not have, rather than ignore them. A value that describes what this host does anyway is accepted.
+ * Refuses VM options that this host does not have, rather than ignoring them. A value that describes what this host does anyway is
+ * accepted.
  */
 import type { VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
@@ -22,7 +23,7 @@ const CARRIED_OUT = new Set([
 ]);
 
 /**
- * By path, the values that describe what this host does anyway; others are refused. Paths that are not listed may only have `false` or
+ * By path, the values that describe what this host does anyway; all others are refused. A path that is not listed may only be `false` or
  * `''`.
  */
 const AS_IT_IS: Record<string, readonly unknown[]> = {
@@ -61,7 +62,7 @@ const AS_IT_IS: Record<string, readonly unknown[]> = {
   npivTemporaryDisabled: [true],
 };
 
-/** Handled or meaningless below the first level. */
+/** Nested options that are handled elsewhere or do not matter. */
 const PASSED = new Set([
   'cpuAllocation.shares',
   'cpuAllocation.expandableReservation',
@@ -72,7 +73,7 @@ const PASSED = new Set([
 /** @throws InvalidVmConfig that names the first option this host cannot give */
 export function refuseUnsupported(spec: VirtualMachineConfigSpec, creating: boolean): void {
   for (const [key, value] of Object.entries(spec)) {
-    // A new VM may name the hardware version and date of the VM that it is modelled on.
+    // A new VM may carry the hardware version and date of the VM that it is modelled on.
     if (creating && (key === 'version' || key === 'createDate')) continue;
     if (key === 'version' && /^vmx-\d+$/.test(String(value)) && value === 'vmx-14') continue;
     if (CARRIED_OUT.has(key) && key !== 'cpuAllocation') continue;

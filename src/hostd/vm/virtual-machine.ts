@@ -1,4 +1,4 @@
-/** VirtualMachine: a VM of the inventory with its operations. */
+/** VirtualMachine: a VM of the inventory and its operations. */
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { logger } from '../../common/log.js';
@@ -110,7 +110,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     return this.power.rebootGuest(context.userName);
   }
 
-  /** A VM without room for its disks asks a question. */
+  /** Answers the question that a VM asks when there is no space for its disks. */
   AnswerVM(args: { questionId: string; answerChoice: string }): Promise<void> {
     return this.power.answer(args.questionId, args.answerChoice);
   }
@@ -120,7 +120,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     return this.power.adopt();
   }
 
-  /** hostd is stopping: the VM goes on without it. */
+  /** Lets go of the VM when hostd stops; the VM keeps running. */
   release(): void {
     this.power.release();
   }
@@ -158,7 +158,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     return this.task('ManagedEntity.rename', context, () => this.reconfigure({ name: args.newName }, context.userName));
   }
 
-  /** Gives a VM that is being made its configuration. @throws typed faults */
+  /** Sets the configuration of a VM that is being created. @throws typed faults */
   async configure(spec: VirtualMachineConfigSpec): Promise<void> {
     await this.apply(spec, true);
   }
@@ -189,7 +189,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) {
       const hardware = await this.changeDevices(changes, next);
-      // The guest may have set keys meanwhile: they are in the present configuration only.
+      // The guest may have set keys meanwhile, so start again from the present configuration.
       next = { ...changedConfig(this.config, spec), name, hardware };
     }
     next.changeVersion++;
@@ -201,7 +201,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     this.touch('config', 'name', 'summary', 'guest', 'network');
   }
 
-  /** @param next the configuration that the VM is about to get, but for its devices */
+  /** @param next the configuration that the VM is about to get, apart from its devices */
   private async changeDevices(changes: readonly VirtualDeviceConfigSpec[], next: VmConfig): Promise<Hardware> {
     if (this.power.state !== 'poweredOn') this.power.mustBe('poweredOff');
     if (this.power.question !== undefined)
@@ -210,7 +210,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     const { files: datastore } = this.host;
     const base = basename(this.vmx, '.vmx');
     const changed = applyDeviceChanges(before, changes, {
-      // To the caller, port groups that it may not see do not exist.
+      // For the caller, port groups that it may not see do not exist.
       portGroups: this.host.portGroups.seen(),
       defaultDiskFile: (index) =>
         datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
@@ -230,7 +230,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     return hardware;
   }
 
-  /** Gives a VM that runs its new devices, and takes others from it: all or none. */
+  /** Adds devices to a running VM and removes others: all of them or none. */
   private async changeRunning(
     steps: readonly HotStep[],
     changes: readonly VirtualDeviceConfigSpec[],
@@ -260,7 +260,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
         if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
         return true;
       };
-      // Where there is no room to write the inventory, there will be when the VM's files are gone.
+      // If there is no space to write the inventory, there will be once the VM's files are gone.
       const again = await this.unregister(context.userName).then(() => false, full);
       // Disks elsewhere (volumes, images) belong to others.
       await rm(this.directory, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-/** A VM's configuration: what its .vmx file holds. */
+/** A VM's configuration: the contents of its .vmx file. */
 import { randomUUID } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { fromGuestOs, toGuestOs } from './guest-os.js';
@@ -16,7 +16,7 @@ export interface VmConfig {
   annotation: string;
   cpus: number;
   memoryMiB: number;
-  /** Its weight for processors (`cpu-shares.ts`); null: the default. */
+  /** Its CPU weight (`cpu-shares.ts`); null: the default. */
   cpuShares: number | null;
   createdAt: Date;
   changeVersion: number;
@@ -80,7 +80,7 @@ export async function saveVmx(path: string, directory: string, config: VmConfig)
     ...vmxDevices(withFiles(config.hardware, (file) => toVmxFile(file, directory))),
     ...config.extraConfig,
   ];
-  // The file holds secrets of the container's configuration.
+  // The file contains secrets from the container's configuration.
   await writeFile(`${path}.new`, formatVmx(entries), { mode: 0o600 });
   await rename(`${path}.new`, path);
 }

@@ -8,7 +8,7 @@ import type { VmHost } from './vm-host.js';
 /** Posts an event that reads `NAME on HOST WHAT`. */
 export type PostVmEvent = (type: string, what: string, user: string, elements?: Record<string, unknown>) => void;
 
-/** @param config looked at with each event: the VM may have been renamed */
+/** @param config read with each event, since the VM may have been renamed */
 export function vmEvents(host: VmHost, vm: ManagedObjectReference, config: () => VmConfig): PostVmEvent {
   return (type, what, user, elements = {}) => {
     const { name } = config();

@@ -1,4 +1,4 @@
-/** What a VM needs of the host that it is on. */
+/** What a VM needs of its host. */
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import type { DatastoreFiles } from '../datastore/datastore-files.js';
 import type { FileAccess } from '../datastore/file-access.js';
@@ -28,9 +28,9 @@ export interface VmHost {
 /** The VMs of the host. */
 export interface MachineList {
   all(): Machine[];
-  /** Together with those that are being made. */
+  /** All VMs, including those that are being created. */
   withUnfinished(): Machine[];
-  /** @param self the VM that is to have the name @throws DuplicateName, InvalidName */
+  /** @param self the VM that will have the name @throws DuplicateName, InvalidName */
   checkName(name: string, self?: Machine): string;
   /** Takes a VM out of the inventory. */
   forget(vm: Machine): Promise<void>;
@@ -38,8 +38,8 @@ export interface MachineList {
 
 /** The port groups of the host. */
 export interface PortGroupList {
-  /** The network of a port group; undefined: there is no such port group. */
+  /** The network of a port group; undefined if there is no such port group. */
   networkOf(portGroup: string): ManagedObjectReference | undefined;
-  /** Those that the caller may know of. */
+  /** The port groups that the caller may see. */
   seen(): { has(name: string): boolean };
 }

@@ -1,5 +1,5 @@
 /**
- * File names in a .vmx. VMware writes the bare name of a file beside the .vmx, and otherwise its path below the datastore's mount point.
+ * File names in a .vmx. VMware writes just the name of a file beside the .vmx, and for others the path below the datastore's mount point.
  * Readers of these files reject the API's form, `[datastore] path` (libvirt: "Could not handle file name").
  */
 import { DATASTORE, DATASTORE_MOUNT } from '../datastore/datastore-paths.js';
@@ -15,7 +15,7 @@ export function toVmxFile(file: string, directory: string): string {
   return `${DATASTORE_MOUNT}/${file.slice(ROOT.length)}`;
 }
 
-/** The datastore path of a name in a .vmx. A datastore path stays as it is: earlier versions wrote those. */
+/** The datastore path of a name in a .vmx. A datastore path stays as it is, since earlier versions wrote those. */
 export function fromVmxFile(name: string, directory: string): string {
   if (name.startsWith(`${DATASTORE_MOUNT}/`)) return `${ROOT}${name.slice(DATASTORE_MOUNT.length + 1)}`;
   if (name === '' || name.startsWith('[') || name.startsWith('/')) return name;

@@ -1,4 +1,4 @@
-/** The package archive that this machine's apt uses, read from its sources (sources.list(5)): a new root is made from it. */
+/** The package archive that this machine's apt uses, read from its sources (sources.list(5)). New roots are made from it. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { unavailable } from '../../common/errors.js';
@@ -9,9 +9,9 @@ interface Source {
 }
 
 /**
- * The source that is most likely Debian's own: third-party archives may be listed before it.
+ * The source that is most likely Debian's own, since third-party archives may be listed before it.
  * @param texts of `sources.list` and the files of `sources.list.d`, in either of apt's formats
- * @returns its address, as apt has it: including `mirror+file:`; null if there is none
+ * @returns its address as apt has it, including `mirror+file:`; null if there is none
  */
 export function archiveOf(texts: string[]): string | null {
   const sources = texts
@@ -42,14 +42,14 @@ function words(text: string): string[] {
   return text.split(/\s+/).filter((word) => word !== '');
 }
 
-/** Reads this machine's. @throws unavailable when it names none */
+/** Finds this machine's archive. @throws unavailable if its sources name none */
 export async function archive(): Promise<string> {
   const directory = '/etc/apt/sources.list.d';
   const names = (await readdir(directory).catch((): string[] => [])).sort();
   const files = ['/etc/apt/sources.list', ...names.map((name) => join(directory, name))];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   const found = archiveOf(texts);
-  // A list of mirrors in a file, as Debian's images for clouds have it: apt-transport-mirror(1).
+  // A file with a list of mirrors, as in Debian's cloud images: apt-transport-mirror(1).
   const list = /^mirror\+file:(?:\/\/)?(\/.*)$/.exec(found ?? '')?.[1];
   const mirror = list === undefined ? found : words((await readFile(list, 'utf8')).replace(/^#.*$/gm, ''))[0];
   if (mirror === undefined || mirror === null || mirror.startsWith('mirror+'))

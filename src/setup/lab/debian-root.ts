@@ -1,4 +1,4 @@
-/** Roots of Debian releases, made by debootstrap and kept: to run Caisson on another release than this machine's. */
+/** Roots of Debian releases, made by debootstrap and kept, to run Caisson on other releases than this machine's. */
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
@@ -7,7 +7,7 @@ import { step } from '../console.js';
 import { RUN_PACKAGES, run } from '../packages.js';
 import { archive } from './apt-archive.js';
 
-/** What the tests need there in addition. The docker CLI and, if possible, Node.js come from this machine. */
+/** What the tests also need there. The docker CLI and, if possible, Node.js come from this machine. */
 const LAB_PACKAGES = [
   ...RUN_PACKAGES,
   'busybox-static',
@@ -20,7 +20,7 @@ const LAB_PACKAGES = [
 ];
 const PROJECT = '/opt/caisson';
 
-/** Whether this machine runs Debian, whose archive roots are made from; see os-release(5). */
+/** Whether this machine runs Debian, since roots are made from its archive; see os-release(5). */
 export function onDebian(): boolean {
   const about = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   return /^ID="?debian"?$/m.test(about);
@@ -33,10 +33,10 @@ export interface DebianRoot {
 }
 
 /**
- * Makes the root of a release, unless it exists with all packages.
+ * Makes the root of a release, unless it already exists with all packages.
  * @param directory where roots are kept
- * @param more packages besides those that Caisson and its tests need
- * @throws unavailable with debootstrap's words
+ * @param more packages in addition to those that Caisson and its tests need
+ * @throws unavailable with debootstrap's message
  */
 export async function debianRoot(
   directory: string,
@@ -56,13 +56,13 @@ export async function debianRoot(
     const aside = `${path}.new`;
     await rm(aside, { recursive: true, force: true });
     const what = ['--variant=minbase', `--include=${packages.join(',')}`, suite, aside, await archive()];
-    // Its processes and mounts go when it ends, or when this program does; leftover files are removed the next time.
+    // Its processes and mounts go away when it ends, or when this program does; leftover files are removed the next time.
     await run('setpriv', [
       ...['--pdeathsig', 'KILL', 'unshare', '-m', '-p', '-f', '--kill-child', '--mount-proc'],
       ...['debootstrap', ...what],
     ]);
     await rm(join(aside, 'var/cache/apt/archives'), { recursive: true, force: true });
-    // The archive may be a frozen copy.
+    // The archive may be a frozen copy, whose files have expired.
     await writeFile(join(aside, 'etc/apt/apt.conf.d/99lab'), 'Acquire::Check-Valid-Until "false";\n');
     await rename(aside, path);
     await writeFile(stamp, wanted);
@@ -70,7 +70,7 @@ export async function debianRoot(
   return { suite, path };
 }
 
-/** Puts Node.js, the docker CLI and this project, built and with its dependencies, into a root. */
+/** Puts Node.js, the docker CLI and this project (built, and with its dependencies) into a root. */
 export async function furnish(root: DebianRoot, project: string): Promise<void> {
   const bin = join(root.path, 'usr/local/bin');
   await mkdir(bin, { recursive: true });
@@ -85,7 +85,10 @@ export async function furnish(root: DebianRoot, project: string): Promise<void> 
     if (name !== '.git') await cp(join(project, name), join(target, name), { recursive: true, verbatimSymlinks: true });
 }
 
-/** Debian's own package of Node.js has most of it in libraries of that release; a root has that package then. */
+/**
+ * Whether this machine's Node.js runs on its own. Debian's package has most of it in libraries of that release; a root then gets its own
+ * package.
+ */
 async function nodeStandsAlone(): Promise<boolean> {
   return !/\blibnode\./.test(await run('ldd', [process.execPath]));
 }

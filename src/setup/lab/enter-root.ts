@@ -1,13 +1,13 @@
 /**
- * Runs a command in a root with namespaces of its own: mounts, processes and, unless it fetches something, network. When the command
- * ends, or this program does, all of its processes and mounts are gone.
+ * Runs a command in a root, with its own namespaces for mounts, processes and, unless it fetches something, network. When the command ends,
+ * or this program does, all of its processes and mounts are gone.
  */
 import { spawn } from 'node:child_process';
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DebianRoot, projectInRoot } from './debian-root.js';
 
-/** Run by sh as the first process of the namespaces: `$1` the root, the rest the command. */
+/** Run by sh as the first process of the namespaces: `$1` is the root, the rest the command. */
 const ENTER = `set -e
 root=$1; shift
 mount --make-rprivate /
@@ -24,14 +24,14 @@ ip link set lo up
 cd ${projectInRoot}
 exec "$@"`;
 
-/** How a command ended in a root. */
+/** How a command in a root ended. */
 export interface InRoot {
   code: number;
 }
 
 /**
- * @param options.network `machine`: the machine's, to fetch packages; `none`: loopback only
- * @param options.env variables; nothing else of this process's environment is there
+ * @param options.network `machine`: the machine's network, to fetch packages; `none`: only loopback
+ * @param options.env environment variables; nothing of this process's environment is passed on
  */
 export async function inRoot(
   root: DebianRoot,

@@ -1,16 +1,16 @@
-/** A root serves one run at a time: each run installs its own project in it, and all use the same paths. */
+/** A root serves one run at a time, because each run installs its own project in it and all use the same paths. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { unavailable } from '../../common/errors.js';
 import { say } from '../console.js';
 
 /**
- * Waits until nobody else, another process included, holds the file of that name, and holds it.
- * @returns a function that lets go of it; so does the end of this process
+ * Waits until nobody else, in this or another process, holds the file of that name, then holds it.
+ * @returns a function that lets go of it; it is also let go when this process ends
  * @throws unavailable
  */
 export async function hold(file: string): Promise<() => Promise<void>> {
-  // It holds the lock until its input ends, as it does with this process.
+  // It holds the lock until its input ends, which also happens when this process does.
   const holder = spawn('flock', ['--exclusive', file, 'sh', '-c', 'echo held; exec cat >/dev/null'], {
     stdio: ['pipe', 'pipe', 'inherit'],
     detached: true,

@@ -16,7 +16,7 @@ const DISK_BYTES = '8G';
 const BEGINS = '=== begins';
 const ENDS = '=== ends';
 
-/** The machine's first process: makes it fit for use, runs the command, and switches it off. */
+/** The machine's first process: sets the machine up, runs the command, and switches it off. */
 const INIT = (command: string): string => `#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb LANG=C.UTF-8
 mount -t proc proc /proc; mount -t sysfs sys /sys 2>/dev/null; mount -t devtmpfs dev /dev 2>/dev/null
@@ -30,9 +30,9 @@ sync; echo o >/proc/sysrq-trigger; sleep 60
 `;
 
 /**
- * Boots a machine from a root with a kernel of its own, runs a command there and prints what that prints.
- * @param limitSeconds after these the machine is ended
- * @returns the command's status; 124 when the machine was ended or crashed
+ * Boots a machine from a root that has its own kernel, runs a command there and prints its output.
+ * @param limitSeconds after which the machine is ended
+ * @returns the command's status; 124 if the machine was ended or crashed
  */
 export async function runMachine(root: DebianRoot, command: string, limitSeconds: number): Promise<number> {
   const kernel = (await readdir(join(root.path, 'boot')))
@@ -41,7 +41,7 @@ export async function runMachine(root: DebianRoot, command: string, limitSeconds
     .at(-1);
   if (kernel === undefined) throw unavailable(`${root.path} has no kernel`);
   const work = await mkdtemp(join(tmpdir(), 'caisson-kvm-machine-'));
-  // The disk is large.
+  // The disk is large, so it is removed even when interrupted.
   const interrupted = (): void => {
     rmSync(work, { recursive: true, force: true });
     process.exit(124);
@@ -62,7 +62,10 @@ export async function runMachine(root: DebianRoot, command: string, limitSeconds
   }
 }
 
-/** On a busy machine the kernel's check of its timer fails; one that gives up ends the machine (`-no-reboot`). */
+/**
+ * Boots the machine. The kernel's check of its timer is off, since it fails on a busy host. A kernel that gives up ends the machine
+ * (`-no-reboot`).
+ */
 async function boot(root: DebianRoot, kernel: string, disk: string, limitSeconds: number): Promise<number> {
   const args = [
     ['-machine', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max,+svm', '-smp', '2'],

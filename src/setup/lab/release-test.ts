@@ -11,9 +11,9 @@ import { hold } from './hold.js';
 const SHORT = ['-t', 'boots, asks for its program|keeps its disk over runs'];
 
 /**
- * Makes the root, gives it its own kernel and boot image, and runs the walk (`test/releases/walk.ts`) and the VM suite there.
+ * Makes the root with a kernel and boot image of its own, and runs the walk (`test/releases/walk.ts`) and the VM suite there.
  * @param project this checkout, built
- * @returns false when something failed; it was printed
+ * @returns false if something failed, which was printed
  */
 export async function testRelease(suite: string, project: string, options: { short: boolean }): Promise<boolean> {
   const roots = rootsDirectory(cacheDirectory());
@@ -28,7 +28,7 @@ export async function testRelease(suite: string, project: string, options: { sho
 
 async function runIn(root: DebianRoot, project: string, options: { short: boolean }): Promise<boolean> {
   await furnish(root, project);
-  // Boot snapshots must be made anew, and an earlier run that was killed left its files.
+  // Boot snapshots must be made afresh, and an earlier run may have been killed and left its files.
   for (const left of ['var/cache/caisson/snapshots', 'tmp'])
     await rm(join(root.path, left), { recursive: true, force: true });
   await mkdir(join(root.path, 'tmp'));

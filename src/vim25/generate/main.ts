@@ -1,6 +1,6 @@
 /**
- * Generates `types.generated.ts` and `table.generated.json` from govmomi's Go sources (Debian package
- * golang-github-vmware-govmomi-dev): run by hand when the subset changes.
+ * Generates `types.generated.ts` and `table.generated.json` from govmomi's Go sources (Debian package golang-github-vmware-govmomi-dev).
+ * Run it by hand when the subset changes:
  *
  *   npm run build && node dist/src/vim25/generate/main.js [sources of govmomi/vim25] [target directory]
  */
@@ -139,7 +139,7 @@ function include(type: string): void {
   if (struct.base !== null) include(struct.base);
   for (const field of struct.fields) (field.polymorphic ? includeFamily : include)(field.type);
 }
-/** A type with all its subclasses: what a polymorphic element may hold. */
+/** Includes a type with all its subclasses: what a polymorphic element may hold. */
 function includeFamily(type: string): void {
   include(type);
   if (included.has(type)) for (const child of children.get(type) ?? []) includeFamily(child);

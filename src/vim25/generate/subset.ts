@@ -1,6 +1,6 @@
 /**
  * Which part of vim25 is generated: the operations we call or answer, the managed objects, and all types they reach, with all
- * subclasses where an element is polymorphic. Types that are only used as xsd:anyType (task results, say) are listed here.
+ * subclasses where an element is polymorphic. Types that are used only as xsd:anyType (task results, say) are listed here.
  */
 
 /** Operations by wire name. */
@@ -32,8 +32,8 @@ PostEvent LogUserEvent
   .split(/\s+/);
 
 /**
- * Operations that no public description has, but that every managed object answers: pyVmomi reads each property with `Fetch`
- * (pyVmomi 8, `VmomiSupport.py`; it is what vSphere's own clients have always had).
+ * Operations that are not in any public description, but that every managed object answers: pyVmomi reads each property with `Fetch`
+ * (pyVmomi 8, `VmomiSupport.py`; vSphere's own clients have always used it).
  */
 export const UNDESCRIBED: Record<string, { args: [name: string, type: string][]; result: string }> = {
   Fetch: { args: [['prop', 'string']], result: 'anyType' },
@@ -61,7 +61,7 @@ AuthorizationManager HostLocalAccountManager CustomFieldsManager HttpNfcLease
   .trim()
   .split(/\s+/);
 
-/** Large parts of the model that nothing here uses; left out wherever they are referred to. */
+/** Large parts of the model that nothing here uses; they are left out wherever they are referred to. */
 export const CUT = new Set([
   'HostListSummaryGatewaySummary',
   'ClusterConfigInfoEx',

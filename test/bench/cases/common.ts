@@ -14,14 +14,14 @@ export async function havePulled(engine: Engine): Promise<void> {
 /** Removes all containers whose names contain `part`. */
 export async function removeNamed(engine: Engine, part: string): Promise<void> {
   const ids = (await docker(engine, 'ps', '-aq', '--filter', `name=${part}`)).split('\n').filter((id) => id !== '');
-  // A few at a time: one request of the CLI for hundreds would stop them one after the other as well.
+  // A few at a time: a single CLI request for hundreds would also stop them one by one.
   for (let at = 0; at < ids.length; at += 50) await docker(engine, 'rm', '-f', ...ids.slice(at, at + 50));
 }
 
-/** `count` times `body`, all at once. */
+/** Runs `body` `count` times, all at once. */
 export async function atOnce<T>(count: number, body: (index: number) => Promise<T>): Promise<T[]> {
   return Promise.all(Array.from({ length: count }, (_, index) => body(index)));
 }
 
-/** A script that has the trap set when it prints, and ends within 50 ms of SIGTERM. */
+/** A script that has set its trap by the time it prints, and ends within 50 ms of SIGTERM. */
 export const OBEDIENT = 'trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done';

@@ -8,7 +8,7 @@ import { busybox, havePulled, removeNamed } from './common.js';
 const COPY_MEGABYTES = 200;
 const SMALL_FILES = 5000;
 
-/** Files to copy, made once and removed at the end of the process. */
+/** Files to copy, created once and removed when the process ends. */
 let copied: string | null = null;
 function filesToCopy(): string {
   if (copied !== null && existsSync(copied)) return copied;
@@ -24,7 +24,7 @@ function filesToCopy(): string {
   return directory;
 }
 
-/** Of a container that runs or not. */
+/** The cases for a running or a stopped container. */
 function copyCases(what: 'running' | 'stopped'): BenchCase[] {
   const name = `bench-copy-${what}`;
   const prepare = async (engine: Engine): Promise<void> => {

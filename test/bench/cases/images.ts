@@ -1,8 +1,8 @@
-/** Pulls, and what images take. */
+/** Pulls, and the space that images take. */
 import { execFileSync } from 'node:child_process';
 import { type BenchCase, docker, type Engine } from '../measure.js';
 
-/** A pull of an image that is not there. */
+/** A pull of an image that is not present. */
 function pullCase(title: string, image: string, runs: number): BenchCase {
   const name = (engine: Engine): string => `${engine.registry}/${image}:latest`;
   return {

@@ -1,4 +1,4 @@
-/** What is measured, with the docker CLI from end to end. */
+/** The cases, measured end to end with the docker CLI. */
 import type { BenchCase } from '../measure.js';
 import { fileCases } from './files.js';
 import { imageCases } from './images.js';

@@ -5,7 +5,7 @@ import { type BenchCase, docker, type Engine, type Figure } from '../measure.js'
 import { busybox, havePulled, removeNamed } from './common.js';
 
 const LISTED = 500;
-/** Starts under way at a time. */
+/** Number of concurrent starts. */
 const AT_A_TIME = 8;
 const SETTLE_MS = 10_000;
 const WATCH_MS = 20_000;
@@ -19,7 +19,7 @@ function field(text: string, pattern: RegExp): number {
 
 const availableMB = (): number => field(readFileSync('/proc/meminfo', 'utf8'), /^MemAvailable:\s+(\d+)/m) / 1000;
 
-/** Seconds that the machine's processors have worked. */
+/** Busy time of the machine's processors, in seconds. */
 function busySeconds(): number {
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = readFileSync('/proc/stat', 'utf8')
     .split('\n', 1)[0]!
@@ -29,7 +29,7 @@ function busySeconds(): number {
   return (user + nice + system + irq + softirq) / 100;
 }
 
-/** Proportional share of memory that processes have, in MB. */
+/** Proportional set size of processes, in MB. */
 function memoryOf(processes: number[]): number {
   return processes.reduce((sum, pid) => {
     try {
@@ -40,7 +40,7 @@ function memoryOf(processes: number[]): number {
   }, 0);
 }
 
-/** Does `body` for each index, some at a time. */
+/** Runs `body` for each index, a few at a time. */
 async function forAll(count: number, body: (index: number) => Promise<unknown>): Promise<void> {
   let next = 0;
   const worker = async (): Promise<void> => {
@@ -85,7 +85,7 @@ const idleCase = (count: number): BenchCase => ({
     try {
       return await idle(engine, count);
     } finally {
-      // Before the other engine has its turn: its figures are the whole machine's.
+      // Before the other engine's turn: the figures are those of the whole machine.
       await removeNamed(engine, 'bench-idle');
       await sleep(SETTLE_MS);
     }

@@ -6,7 +6,7 @@ import { atOnce, busybox, havePulled, OBEDIENT, removeNamed } from './common.js'
 const PARALLEL_RUNS = 20;
 const PARALLEL_STARTS = 50;
 
-/** A case on a container of its own for each run, made by `docker …make`. */
+/** A case with a new container for each run, created by `docker …make`. */
 function onFresh(name: string, title: string, make: string[], run: string[]): BenchCase {
   const container = `bench-${name}`;
   return {

@@ -1,4 +1,4 @@
-/** `npm start`, when all is set up, until the first container has run. */
+/** `npm start` after set-up, until the first container has run. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

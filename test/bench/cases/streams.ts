@@ -8,7 +8,7 @@ const MEGABYTES = 200;
 const BYTES = MEGABYTES * 1_000_000;
 const BLOCK = 64_000;
 const INPUT = Buffer.alloc(BYTES, 'input ');
-/** A program that reads all its input; `wc -c` of busybox does so byte by byte. */
+/** A program that reads all its input; busybox's `wc -c` reads byte by byte. */
 const SWALLOW = ['sh', '-c', 'cat > /dev/null'];
 const LINE = 'a line of the log, sixty-four bytes long with its line feed...';
 
@@ -75,7 +75,7 @@ export const streamCases: BenchCase[] = [
   },
 ];
 
-/** A program that writes so many bytes, in large pieces: an emulated `head -c` of busybox spends most of its time on single ones. */
+/** Writes so many bytes in large blocks: an emulated busybox `head -c` spends most of its time on single bytes. */
 function zeros(bytes: number): string[] {
   return ['dd', 'if=/dev/zero', `bs=${BLOCK}`, `count=${bytes / BLOCK}`, 'status=none'];
 }
@@ -85,7 +85,7 @@ async function runs(engine: Engine, name: string): Promise<void> {
   await docker(engine, 'run', '-d', '--name', name, busybox(engine), 'sleep', '100000');
 }
 
-/** The time that something takes, and how much the engine's own processes grow at most meanwhile. */
+/** The time that something takes, and the peak growth of the engine's own processes meanwhile. */
 async function withGrowth(engine: Engine, body: () => Promise<unknown>): Promise<Record<string, Figure>> {
   const resident = (): number => engine.processes().reduce((sum, pid) => sum + residentMegabytes(pid), 0);
   const before = resident();

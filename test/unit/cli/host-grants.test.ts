@@ -15,7 +15,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 const given = (...args: string[]): GrantOptions =>
   grantOptions(new Command().exitOverride()).parse(args, { from: 'user' }).opts<GrantOptions>();
 
-it('what is given applies, what is not stays as it was', async () => {
+it('given options apply, the others keep their earlier value', async () => {
   expect(await hostGrants(given())).toEqual({});
   const ca = join(directory, 'ca.pem');
   writeFileSync(ca, 'PEM');
@@ -35,7 +35,7 @@ it('what is given applies, what is not stays as it was', async () => {
   expect(await hostGrants(open, first)).toEqual({});
 });
 
-it('refuses what is no regular file of that size, at once', async () => {
+it('refuses at once anything but a small regular file, and malformed values', async () => {
   const pipe = join(directory, 'pipe');
   execFileSync('mkfifo', [pipe]);
   const large = join(directory, 'large');

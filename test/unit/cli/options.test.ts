@@ -51,7 +51,7 @@ describe('values of options', () => {
     expect(() => parseDockerAddress('h:70000')).toThrow(/host:port/);
   });
   it.each(['127.0.0.1', '127.9.9.9', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1', 'localhost', 'LOCALHOST'])(
-    '%s is for this machine alone: plain TCP there is warned of',
+    '%s is only reachable from this machine: plain TCP there gets a warning',
     (host) => expect(plainTcpWarning({ host, port: 2375 }, false)).toMatch(/^Warning: .*every user .* is root in all/),
   );
   it.each([
@@ -63,7 +63,7 @@ describe('values of options', () => {
     '127.0.0.1.example.com',
     'fe80::1',
     '::ffff:10.0.0.1',
-  ])('%s is reached by others: plain TCP there is refused unless insisted on', (host) => {
+  ])('%s is reachable from other machines: plain TCP there is refused unless insisted on', (host) => {
     expect(() => plainTcpWarning({ host, port: 2375 }, false)).toThrow(/--insecure-tcp/);
     expect(plainTcpWarning({ host, port: 2375 }, true)).toMatch(/^Warning: .*everybody who reaches/);
   });
@@ -100,7 +100,7 @@ describe('--config', () => {
     return command.opts();
   }
 
-  it('fills in what the command line left open', () => {
+  it('fills in what the command line leaves out', () => {
     expect(parse('name: one\nno-tls: true\ncount: 4\nregistry-mirror: [a, b]\n')).toMatchObject({
       name: 'one',
       tls: false,

@@ -18,7 +18,7 @@ afterEach(() => vi.unstubAllEnvs());
 const nobody = null;
 
 describe('the password', () => {
-  it('is what the command was given, then the target’s, then the environment’s, then what is typed', async () => {
+  it('comes from the option, else the target, else the environment, else the prompt', async () => {
     const typed = async (): Promise<string> => 'typed';
     const variable = (): void => vi.stubEnv(PASSWORD_VARIABLE, 'variable') as never;
     variable();
@@ -85,11 +85,11 @@ describe('ps', () => {
   it.each([
     ['--password', ['--target', 'TARGET', '--user', 'root', '--password', SECRET]],
     ['--target', ['--target', `root:${SECRET}@TARGET`]],
-  ])('does not show what was given by %s, nor does it show it of what npm starts', async (_, options) => {
+  ])('does not show a password given by %s, not even in the processes that npm starts', async (_, options) => {
     const target = `127.0.0.1:${(silent.address() as AddressInfo).port}`;
     const command = [process.execPath, program, 'ls', ...options.map((one) => one.replace('TARGET', target))];
     const connected = once(silent, 'connection');
-    // As npm does it; the shell stays because of what comes after.
+    // As npm does it; the command after it keeps the shell from replacing itself.
     const shell = spawn('sh', ['-c', `${command.join(' ')}; exit 3`], {
       env: { ...process.env, npm_lifecycle_event: 'vic-machine' },
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -102,7 +102,7 @@ describe('ps', () => {
     expect(showing()).toEqual([]);
     expect(readFileSync(`/proc/${shell.pid}/cmdline`, 'latin1')).toContain('*'.repeat(SECRET.length));
     socket.destroy();
-    // The shell goes on with what it was to do.
+    // The shell carries on with its next command.
     expect((await once(shell, 'close'))[0]).toBe(3);
     expect(warned).toMatch(/Warning: a password on the command line/);
   });

@@ -18,7 +18,7 @@ const HOSTD = [
 ].join('\n');
 const events = [...traceEvents(HOSTD, 'hostd'), ...traceEvents(ENDPOINT, 'endpoint')];
 
-it('begins with the creation of the latest container, in the order of what began first', () => {
+it('begins with the creation of the latest container and is ordered by start time', () => {
   expect(timelineOf(events).map(({ at, what }) => [at, what.slice(0, 14)])).toEqual([
     [2000, 'begins POST /c'],
     [2010, 'vim25 CreateVM'],
@@ -32,7 +32,7 @@ it('ends where the next container was created', () => {
   expect(() => timelineOf(events, 3)).toThrow('2 containers were created');
 });
 
-it('is printed with a line for each step of the guest', () => {
+it('prints one line for each step of the guest', () => {
   expect(printTimeline(timelineOf(events))).toBe(`   at ms  took ms  who       what
      0.0           endpoint  begins POST /containers/create  [bb]
     10.0     20.0  endpoint  vim25 CreateVM_Task  [bb]

@@ -13,18 +13,18 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
-/** Ready at the n-th look. */
+/** Ready at the n-th check. */
 const atLook = (looks: number) => async (): Promise<string | null> => (looks-- > 0 ? null : 'up');
 const base = () => ({ what: 'the endpoint', logFile, quietMs: 300 });
 
 describe('waiting for a process', () => {
-  it('goes on as long as it uses the processor', async () => {
+  it('continues as long as the process uses the processor', async () => {
     let ticks = 0;
     const ready = atLook(20);
     expect(await waitWhileMoving({ ...base(), ready, ticks: () => (ticks += 25) })).toBe('up');
   });
 
-  it('goes on as long as it writes to its log', async () => {
+  it('continues as long as the process writes to its log', async () => {
     const ready = atLook(20);
     const writing = async (): Promise<string | null> => {
       await appendFile(logFile, '{"msg":"loading"}\n');
@@ -33,21 +33,21 @@ describe('waiting for a process', () => {
     expect(await waitWhileMoving({ ...base(), ready: writing, ticks: () => 1 })).toBe('up');
   });
 
-  it('fails when nothing moves, with the last words', async () => {
+  it('fails with the last log lines when there is no progress', async () => {
     await appendFile(logFile, 'waiting for the moon\n');
     let looks = 0;
-    // What a process that only waits uses.
+    // What an idle process uses.
     const waited = waitWhileMoving({ ...base(), ready: async () => null, ticks: () => (looks++ > 4 ? 3 : 2) });
     await expect(waited).rejects.toThrow(/^The endpoint has not come up.*\n.*before.*\nwaiting for the moon$/s);
   });
 
-  it('fails at once when it died, with the last words', async () => {
+  it('fails at once with the last log lines when the process has died', async () => {
     await appendFile(logFile, 'port 2375 is taken\n');
     const waited = waitWhileMoving({ ...base(), quietMs: 60_000, ready: async () => null, ticks: () => null });
     await expect(waited).rejects.toThrow(/^The endpoint did not start\..*port 2375 is taken$/s);
   });
 
-  it('tolerates that a restarted process dies, but not for ever', async () => {
+  it('tolerates some deaths of a restarted process, but not endlessly', async () => {
     const lives = [1, null, 1, null, 1];
     const ticks = (): number | null => (lives.length > 1 ? lives.shift()! : 1);
     expect(await waitWhileMoving({ ...base(), quietMs: 60_000, deaths: 3, ready: atLook(5), ticks })).toBe('up');
@@ -62,7 +62,7 @@ describe('waiting for a process', () => {
     await expect(waited).rejects.toThrow('did not start');
   });
 
-  it('knows the processor time of a process, and that there is none', () => {
+  it('reads the processor time of a process, null if there is none', () => {
     expect(processTicks(process.pid)).toBeGreaterThan(0);
     expect(processTicks(2 ** 30)).toBeNull();
   });

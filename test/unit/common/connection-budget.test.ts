@@ -10,14 +10,14 @@ describe('a budget of three', () => {
     return { budget, ended, all };
   }
 
-  it('has the one that was idle longest make room', () => {
+  it('closes the connection idle longest to make room', () => {
     const { budget, ended, all } = three();
     budget.idle(all[0]!);
     expect(budget.enter(all[3]!)).toBe(true);
     expect([ended, budget.size]).toEqual([['b'], 3]);
   });
 
-  it('leaves busy ones alone, and refuses when there are no others', () => {
+  it('leaves busy connections alone, and refuses a new one when all are busy', () => {
     const { budget, ended, all } = three();
     for (const one of all.slice(0, 3)) budget.busy(one);
     expect(budget.enter(all[3]!)).toBe(false);
@@ -28,7 +28,7 @@ describe('a budget of three', () => {
     expect([ended, budget.size]).toEqual([['c'], 3]);
   });
 
-  it('does not take in again what has left', () => {
+  it('does not count a connection again that has left', () => {
     const { budget, all } = three();
     budget.leave(all[0]!);
     budget.idle(all[0]!);

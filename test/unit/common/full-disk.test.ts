@@ -1,4 +1,4 @@
-/** A filesystem without room keeps no process of the engine from its work: not by its log, not by its heartbeat. */
+/** A full filesystem stops no process of the engine: neither through its log nor through its heartbeat. */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 const compiled = (name: string): string =>
   JSON.stringify(fileURLToPath(new URL(`../../../dist/src/common/${name}.js`, import.meta.url)));
 
-/** Runs a program with that standard output. @returns how it ended */
+/** Runs a program with that standard output. @returns its exit code */
 async function run(program: string, output: number): Promise<number | null> {
   const file = join(directory, 'program.mjs');
   writeFileSync(file, program);
@@ -27,7 +27,7 @@ async function run(program: string, output: number): Promise<number | null> {
   return new Promise((resolve) => child.once('exit', resolve));
 }
 
-it('a process whose log cannot be written goes on, and ends when it likes', async () => {
+it('a process whose log cannot be written carries on, and exits as it chooses', async () => {
   const full = openSync('/dev/full', 'w');
   const program = `import { logger } from ${compiled('log')};
     process.on('uncaughtException', () => process.exit(7));
@@ -42,7 +42,7 @@ it('a process whose log cannot be written goes on, and ends when it likes', asyn
   closeSync(full);
 });
 
-it('the log tells how many lines it lacks, when there is room again', async () => {
+it('the log reports how many lines it lost once there is room again', async () => {
   const path = join(directory, 'log');
   writeFileSync(path, '');
   const [full, file] = [openSync('/dev/full', 'w'), openSync(path, 'a')];
@@ -54,13 +54,13 @@ it('the log tells how many lines it lacks, when there is room again', async () =
   for (const one of [full, file]) closeSync(one);
 });
 
-it.runIf(process.getuid?.() === 0)('a heartbeat is told without room', () => {
+it.runIf(process.getuid?.() === 0)('a heartbeat needs no room on the disk', () => {
   const full = smallFilesystem(1);
   const path = join(full.path, 'beat');
   full.take(1);
   const beating = startHeartbeat(path);
   beating.stop();
-  // Nothing could be written; its length, and so the time of its change, is another one all the same.
+  // Nothing could be written; its length, and with it the modification time, changes all the same.
   expect(statSync(path)).toMatchObject({ blocks: 0, size: 2 });
   full.remove();
 });

@@ -26,7 +26,7 @@ it.each([
   expect(matchesGlob(text, pattern)).toBe(fits);
 });
 
-it('takes no time that grows with the number of stars', () => {
+it('takes no longer with more stars', () => {
   expect(matchesGlob('a'.repeat(255), `${'*a'.repeat(120)}*b`)).toBe(false);
   expect(matchesGlob('a'.repeat(255), `${'*a'.repeat(100)}*b`)).toBe(false);
   expect(matchesGlob('a'.repeat(255), `${'*'.repeat(1_000_000)}b`)).toBe(false);

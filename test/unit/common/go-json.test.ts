@@ -1,4 +1,4 @@
-/** What Docker Engine takes as JSON, refuses, and says of it: the words are those of Docker Engine 28.5.2 (Go 1.27). */
+/** What Docker Engine accepts and refuses as JSON; the error messages are those of Docker Engine 28.5.2 (Go 1.27). */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -19,7 +19,7 @@ function problem(read: () => unknown): string {
   return 'taken';
 }
 
-describe('texts that are no JSON', () => {
+describe('texts that are not JSON', () => {
   it.each([
     ['{invalid json', "invalid character 'i' looking for beginning of object key string"],
     ['{"a":}', "invalid character '}' looking for beginning of value"],
@@ -57,7 +57,7 @@ describe('texts that are no JSON', () => {
     expect(problem(() => parseGoJson(text))).toBe(words);
   });
 
-  it('what is JSON is read as JSON.parse reads it', () => {
+  it('valid JSON is read as JSON.parse reads it', () => {
     for (const value of [
       {},
       [],
@@ -77,7 +77,7 @@ describe('texts that are no JSON', () => {
     expect(readGoJson('{"a":"\\ud83dx"}', z.object({ a: z.string() }))).toEqual({ a: '\ufffdx' });
   });
 
-  it('any text: what is JSON is read as JSON.parse reads it, everything else is refused in words', () => {
+  it('any text: valid JSON is read as JSON.parse reads it, anything else is refused with a message', () => {
     const any = z.looseObject({});
     const same = (text: string): void => {
       let expected: unknown;
@@ -88,7 +88,7 @@ describe('texts that are no JSON', () => {
         problem = true;
       }
       if (problem) expect(() => readGoJson(`{"v":${text}}`, any)).toThrow(GoJsonError);
-      // Text in JavaScript may have halves of pairs, and -0 is 0 in JSON.stringify.
+      // JavaScript strings may hold lone surrogates, and JSON.stringify writes -0 as 0.
       else
         expect(JSON.stringify(readGoJson(`{"v":${text}}`, any))).toBe(
           JSON.stringify(expected).replace(LONE, '\\ufffd'),
@@ -102,7 +102,7 @@ describe('texts that are no JSON', () => {
     );
   });
 
-  it('is deep where nobody looks', () => {
+  it('may be nested deeply in fields that are ignored', () => {
     const text = `{"Image":"b","z":${'['.repeat(9998)}${']'.repeat(9998)}}`;
     expect(readGoJson(text, createSchema)).toEqual({ Image: 'b' });
     expect(JSON.stringify(readGoJson(text, z.looseObject({})))).toContain('[[[[');
@@ -154,7 +154,7 @@ describe('a schema is filled as a struct', () => {
     expect(create(text)).toEqual(body ?? {});
   });
 
-  it('a name that is exact comes before one that is so but for the case', () => {
+  it('an exact name takes precedence over one that differs in case', () => {
     const schema = z.object({ a: z.string().optional(), A: z.string().optional() });
     expect(readGoJson('{"A":"x","a":"y"}', schema)).toEqual({ A: 'x', a: 'y' });
   });
@@ -213,11 +213,11 @@ describe('a schema is filled as a struct', () => {
     expect(problem(() => create(text))).toBe(`json: cannot unmarshal ${kind} into ${where}`);
   });
 
-  it('a field is told with the name of its type', () => {
+  it('an error names the field with its type', () => {
     expect(problem(() => readGoJson('{"Cmd":1}', execSchema))).toBe(
       'json: cannot unmarshal number into Go struct field ExecOptions.Cmd of type []string',
     );
-    // Errors in the value are reported before errors in what follows it.
+    // Errors in the value are reported before errors in the text after it.
     expect(problem(() => readGoJson('{"Cmd":1} x', execSchema))).toMatch(/^json: cannot unmarshal/);
   });
 

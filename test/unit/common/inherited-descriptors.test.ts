@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 
 const dist = fileURLToPath(new URL('../../../dist/src/common/inherited-descriptors.js', import.meta.url));
 
-test('what a shell had open is closed, and not passed on; the standard streams stay', () => {
+test('descriptors that a shell left open are closed and not passed on; the standard streams stay', () => {
   const program = `
     import { closeInherited } from ${JSON.stringify(dist)};
     import { spawnSync } from 'node:child_process';

@@ -35,7 +35,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-/** The peer has sent its last words and is gone; then we write, and only then read. */
+/** The peer has sent its last bytes and is gone; then we write, and only then read. */
 async function readLate(): Promise<number> {
   await once(socket, 'connect');
   while ((await new Promise<number>((resolve) => server.getConnections((_, count) => resolve(count)))) > 0)
@@ -53,12 +53,12 @@ async function readLate(): Promise<number> {
   return read;
 }
 
-it('what a peer sent before it went is read, though it takes nothing any more', async () => {
+it('what a peer sent before it closed is read, even after a write to it has failed', async () => {
   keepReading(socket);
   expect(await readLate()).toBe(LAST.length);
   expect(problem).toMatchObject({ code: 'EPIPE' });
 });
 
-it('is what Node does not do by itself', async () => {
+it('Node loses some of it by default', async () => {
   expect(await readLate()).toBeLessThan(LAST.length);
 });

@@ -28,14 +28,14 @@ const BOUND = { bytes: 1000, kept: 2 };
 const content = (name: string): string => readFileSync(join(directory, name), 'utf8');
 
 describe('a log', () => {
-  it('that is short, or is not there, is left alone', async () => {
+  it('that is short or missing is left alone', async () => {
     expect(await boundLog(path, BOUND)).toBe(false);
     writeFileSync(path, 'x'.repeat(1000));
     expect(await boundLog(path, BOUND)).toBe(false);
     expect(readdirSync(directory)).toEqual(['x.log']);
   });
 
-  it('that is long is begun anew; so many older ones are kept, with its rights and the bound’s length', async () => {
+  it('that is too long is started afresh; a few old ones are kept, cut to the bound, with the same mode', async () => {
     for (const letter of ['a', 'b', 'c', 'd']) {
       writeFileSync(path, `${letter.repeat(5000)}end`, { mode: 0o600 });
       expect(await boundLog(path, BOUND)).toBe(true);
@@ -47,14 +47,14 @@ describe('a log', () => {
     expect(statSync(`${path}.1`).mode & 0o777).toBe(0o600);
   });
 
-  it('that is a link to something else is not followed', async () => {
+  it('that is a symbolic link is not followed', async () => {
     writeFileSync(join(directory, 'else'), 'y'.repeat(5000));
     symlinkSync('else', path);
     await expect(boundLog(path, BOUND)).rejects.toMatchObject({ code: 'ELOOP' });
     expect(content('else')).toHaveLength(5000);
   });
 
-  it('of a process that prints without end stays small while it prints on', async () => {
+  it('of a process that prints endlessly stays small', async () => {
     const output = openSync(path, APPEND_ANEW, 0o600);
     const child = spawn('sh', ['-c', 'while :; do echo 0123456789; done'], { stdio: ['ignore', output, output] });
     closeSync(output);
@@ -69,7 +69,7 @@ describe('a log', () => {
           { interval: 20 },
         )
         .toBeGreaterThan(4);
-      // Not at the place where it was before: the file would have a hole, and its old length.
+      // It must not write on at its old offset: the file would have a hole, and its old length.
       expect(content('x.log')).not.toContain('\0');
       expect(statSync(`${path}.1`).size).toBeLessThanOrEqual(100_000);
     } finally {

@@ -3,7 +3,7 @@ import { Rounds } from '../../../src/common/rounds.js';
 
 const INSTANTS = Array.from({ length: 12 }, (_, microtasks) => microtasks);
 
-it.each(INSTANTS)('does what is asked for %i microtasks after a round began', async (microtasks) => {
+it.each(INSTANTS)('serves a request made %i microtasks after a round began', async (microtasks) => {
   const wanted = ['first'];
   const done: string[] = [];
   const rounds = new Rounds(async () => {
@@ -18,7 +18,7 @@ it.each(INSTANTS)('does what is asked for %i microtasks after a round began', as
   await first;
 });
 
-it('does one round at a time, and one for all who ask meanwhile', async () => {
+it('runs one round at a time, and a single one for all requests made meanwhile', async () => {
   let under = 0;
   let count = 0;
   const rounds = new Rounds(async () => {
@@ -32,7 +32,7 @@ it('does one round at a time, and one for all who ask meanwhile', async () => {
   await rounds.idle();
 });
 
-it('goes on after a round that failed', async () => {
+it('carries on after a failed round', async () => {
   let fails = true;
   const rounds = new Rounds(async () => {
     if (fails) throw new Error('no');

@@ -19,6 +19,6 @@ test.each([
   expect(socketGroup(file)).toBe(number);
 });
 
-test('where there is no such file there is no group', () => {
+test('without the file there is no group', () => {
   expect(socketGroup(join(directory, 'none'))).toBeNull();
 });

@@ -4,7 +4,7 @@ import { Watchdog } from '../../../src/common/watchdog.js';
 const EVERY_MS = 2000;
 const HANG_MS = 30_000;
 
-/** What happens to a process that continues like this. @returns after how many seconds it was given up, and why */
+/** Watches a process that behaves like this. @returns after how many seconds it was given up, and why */
 function watch(
   seconds: number,
   at: (ms: number) => { beat?: number | null; state?: string; usedMs?: number },
@@ -20,10 +20,10 @@ function watch(
 }
 
 describe('a process is left alone', () => {
-  it('while it says that it turns', () =>
+  it('while its event loop beats', () =>
     expect(watch(10_000, (ms) => ({ beat: 1 + ms, state: 'R', usedMs: ms }))).toBeNull());
 
-  it('when it is heard of now and then', () =>
+  it('when it beats now and then', () =>
     expect(watch(10_000, (ms) => ({ beat: 1 + Math.floor(ms / 28_000) }))).toBeNull());
 
   it('for minutes, when it waits for a processor or a disk', () => {
@@ -31,7 +31,7 @@ describe('a process is left alone', () => {
     expect(watch(290, () => ({ state: 'D' }))).toBeNull();
   });
 
-  it('when whoever looks was kept waiting itself, or the machine slept', () =>
+  it('when the watchdog itself was delayed, or the machine was suspended', () =>
     expect(
       watch(
         18,
@@ -40,25 +40,25 @@ describe('a process is left alone', () => {
       ),
     ).toBeNull());
 
-  it('while it is being loaded', () => expect(watch(590, (ms) => ({ beat: -1, usedMs: ms }))).toBeNull());
+  it('while it is loading', () => expect(watch(590, (ms) => ({ beat: -1, usedMs: ms }))).toBeNull());
 
-  it('when it never says that it turns', () => expect(watch(10_000, () => ({ beat: null }))).toBeNull());
+  it('when it has no heartbeat at all', () => expect(watch(10_000, () => ({ beat: null }))).toBeNull());
 });
 
 describe('a process is ended', () => {
   it('when it is stopped', () =>
     expect(watch(60, () => ({ state: 'T' }))).toEqual([32, expect.stringContaining('stopped')]));
 
-  it('when it waits for what is not the next event', () =>
+  it('when it waits, but not in its event loop', () =>
     expect(watch(60, () => ({}))).toEqual([32, expect.stringContaining('done nothing')]));
 
-  it('when it goes round in a circle', () =>
+  it('when it is in an endless loop', () =>
     expect(watch(60, (ms) => ({ state: 'R', usedMs: ms }))).toEqual([32, expect.stringContaining('circle')]));
 
-  it('when it goes round in a circle on a machine that is busy, a little later', () =>
+  it('when it is in an endless loop on a busy machine, a little later', () =>
     expect(watch(600, (ms) => ({ state: 'R', usedMs: ms / 5 }))).toEqual([122, expect.stringContaining('circle')]));
 
-  it('when it got nowhere for ten times as long, whatever the machine does', () =>
+  it('when it made no progress for ten times as long, whatever the machine does', () =>
     expect(watch(1000, () => ({ state: 'D' }))).toEqual([302, expect.stringContaining('anywhere')]));
 
   it('when it never comes up', () =>

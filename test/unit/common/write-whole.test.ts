@@ -11,7 +11,7 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('a file that is written whole', () => {
-  it('is one of those that are written at the same time, and all succeed', async () => {
+  it('has the content of one of several concurrent writes, all of which succeed', async () => {
     const path = join(directory, 'record');
     const contents = Array.from({ length: 50 }, (_, i) => `${i}`.repeat(1000));
     await Promise.all(contents.map((content) => writeWhole(path, content, 0o600)));
@@ -20,7 +20,7 @@ describe('a file that is written whole', () => {
     expect(readdirSync(directory)).toEqual(['record']);
   });
 
-  it('that cannot be written leaves nothing', async () => {
+  it('that cannot be written leaves nothing behind', async () => {
     await expect(writeWhole(join(directory, 'none', 'record'), '')).rejects.toThrow(/ENOENT/);
     await expect(writeWhole(directory, '')).rejects.toThrow(/EISDIR|ENOTEMPTY|EEXIST/);
     expect(readdirSync(directory)).toEqual(['record']);

@@ -1,4 +1,4 @@
-/** The compatibility table is what the accepted differences say. */
+/** The compatibility table matches the accepted differences. */
 import { expect, it } from 'vitest';
 import { compatibilityDocument } from '../../differential/compatibility.js';
 

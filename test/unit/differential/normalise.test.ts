@@ -1,4 +1,4 @@
-/** The differential suite sees differences, and only those that are none of the run's. */
+/** The differential suite reports real differences, and none that come from the run itself. */
 import { describe, expect, it } from 'vitest';
 import { differences } from '../../differential/compare.js';
 import { type Known, normalise, normaliseText } from '../../differential/normalise.js';
@@ -47,7 +47,7 @@ describe('normalisation', () => {
 describe('comparison', () => {
   const body = (value: unknown) => ({ status: 200, headers: {}, body: value });
 
-  it('finds what is missing, what is too much, other types and other values', () => {
+  it('finds missing and extra fields, other types and other values', () => {
     expect(differences(body({ a: 1, b: [1, { c: null }], d: 'x' }), body({ a: '1', b: [1, {}], e: 2 }))).toEqual([
       { path: 'body.a', reference: 1, ours: '1' },
       { path: 'body.b[1].c', reference: null, ours: undefined },

@@ -52,7 +52,7 @@ async function putFile({ filesystem }: ChangedDisk, path: string[], content: Buf
 }
 
 describe('a disk that is changed in place', () => {
-  test('has what was put, again and again, and keeps its identity and its parent as they were', async () => {
+  test('holds what was put each time, and keeps its identity and its parent', async () => {
     const parentBefore = await readFile(stack.top);
     const chainBefore = await VmdkChain.open(child);
     const { cid, parentCid, parentHint } = chainBefore.info;
@@ -86,17 +86,17 @@ describe('a disk that is changed in place', () => {
     expect((await readFile(stack.top)).equals(parentBefore)).toBe(true);
   });
 
-  test('does not grow when the same is put again', async () => {
+  test('does not grow when the same content is put again', async () => {
     const put = (): Promise<void> => change((disk) => putFile(disk, ['one'], Buffer.alloc(1_000_000, 'x')));
     await put();
     const first = (await readFile(child)).length;
     for (let i = 0; i < 4; i++) await put();
-    // What is freed is used again; directories and the first allocation may take a grain more.
+    // Freed blocks are reused; directories and the first allocation may take one more grain.
     expect((await readFile(child)).length).toBeLessThan(first + 300_000);
     expect((await fsck(child)).code).toBe(0);
   });
 
-  test('refuses a disk over another parent, and leaves the file alone', async () => {
+  test('refuses a disk on another parent, and leaves the file alone', async () => {
     await stack.add(await tarOf([{ name: 'x', content: 'x' }]));
     const before = await readFile(child);
     await expect(change(async () => undefined)).rejects.toMatchObject({ kind: 'unsupported' });
@@ -105,7 +105,7 @@ describe('a disk that is changed in place', () => {
 
   test('refuses damaged tables', async () => {
     const damaged = await readFile(child);
-    // The grain directory's copy is at sector 21; the tables that count lie behind the second directory.
+    // The grain directory's copy is at sector 21; the tables in use come after the second directory.
     const tables = Number(damaged.readBigUInt64LE(56)) * 512;
     const first = damaged.readUInt32LE(tables) * 512;
     damaged.writeUInt32LE(0x7fffffff, first);

@@ -18,7 +18,7 @@ describe('directory hash', () => {
     'n'.repeat(255),
     'ümläut',
     '日本語',
-  ])('of %j is what debugfs says', async (name) => {
+  ])('of %j is what debugfs computes', async (name) => {
     const { output } = await program('debugfs', '-R', `dx_hash -h 4 -s ${uuid} "${name}"`);
     const match = /is 0x([0-9a-f]+) \(minor 0x([0-9a-f]+)\)/.exec(output);
     const { hash, minor } = directoryHash(Buffer.from(name).toString('latin1'), seed);

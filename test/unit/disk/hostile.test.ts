@@ -1,4 +1,4 @@
-/** Filesystems that a hostile guest makes to hold up whoever reads them: each is refused, at little cost. */
+/** Filesystems that a hostile guest builds to exhaust their reader: each is refused cheaply. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MemoryBlocks } from '../../../src/disk/index.js';
 import { type Cost, costOf, HostileExt4, MOST_LAG_MS, makeExt4, walk } from '../../support/hostile-ext4.js';
@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => directory.remove());
 
-/** Looks at it, and holds what every look must cost. */
+/** Walks the filesystem, and checks that it costs no more than a walk may. */
 async function look(hostile: HostileExt4): Promise<Cost> {
   const cost = await costOf(new MemoryBlocks(hostile.image), walk);
   expect(cost.cpuMs).toBeLessThan(1000);
@@ -26,7 +26,7 @@ async function look(hostile: HostileExt4): Promise<Cost> {
 const directoriesOf = (hostile: HostileExt4, count: number): number[] =>
   Array.from({ length: count }, (_, i) => hostile.find(`d${i}`));
 
-test('the good one is read whole', async () => {
+test('the intact filesystem is read completely', async () => {
   expect(await look(new HostileExt4(base))).toMatchObject({ refused: null, entries: 40 * 4 + 1 });
 });
 
@@ -41,7 +41,7 @@ test('directories that are hard links of directories: 8^30 paths without a cycle
   expect((await look(hostile)).refused).toMatch(/directory \d+ is in two places/);
 });
 
-test('a directory below itself', async () => {
+test('a directory inside itself', async () => {
   const hostile = new HostileExt4(base);
   const [ino] = directoriesOf(hostile, 1);
   hostile.setDirectory(hostile.firstBlock(ino!), [{ name: 'again', ino: ino!, type: DIRECTORY }]);
@@ -56,7 +56,7 @@ test('a directory with 340 extents over the same blocks', async () => {
   expect((await look(hostile)).refused).toMatch(/a block is in a file twice/);
 });
 
-test('directories of their own over the same blocks', async () => {
+test('separate directories over the same blocks', async () => {
   const hostile = new HostileExt4(base);
   const [first, ...others] = directoriesOf(hostile, 40);
   const block = hostile.firstBlock(first!);
@@ -64,14 +64,14 @@ test('directories of their own over the same blocks', async () => {
   expect((await look(hostile)).refused).toMatch(/block \d+ belongs to two directories/);
 });
 
-test('directories whose maps are in the same blocks, with nothing in them', async () => {
+test('empty directories whose block maps share the same blocks', async () => {
   const hostile = new HostileExt4(base);
   const runs = Array.from({ length: 340 }, (_, i) => ({ logical: i * 2, start: 3000 + i * 2, count: 1 }));
   for (const ino of directoriesOf(hostile, 40)) hostile.setExtents(ino, runs, 7000, 0);
   expect((await look(hostile)).refused).toMatch(/block 7000 belongs to two directories/);
 });
 
-test('blocks behind the end of a directory do not count', async () => {
+test('blocks beyond the end of a directory are ignored', async () => {
   const hostile = new HostileExt4(base);
   const [ino] = directoriesOf(hostile, 1);
   const start = hostile.firstBlock(ino!);
@@ -87,14 +87,14 @@ test('blocks behind the end of a directory do not count', async () => {
   expect(await look(hostile)).toMatchObject({ refused: null, entries: 40 * 4 + 1 });
 });
 
-test('a directory by a map of holes', async () => {
+test('a directory with a block map full of holes', async () => {
   const hostile = new HostileExt4(base);
   for (const ino of directoriesOf(hostile, 40)) {
     const inode = hostile.inode(ino);
     inode.writeUInt32LE(0, 32);
     inode.writeUInt32LE(2 ** 30, 4);
     inode.subarray(40, 100).fill(0);
-    // Doubly indirect: a block of block numbers, all of the same block of zeros.
+    // Doubly indirect: a block of block numbers that all name the same block of zeros.
     inode.writeUInt32LE(7000, 40 + 13 * 4);
     for (let i = 0; i < 1024; i++) hostile.block(7000).writeUInt32LE(7001, i * 4);
     hostile.block(7001).fill(0);
@@ -110,14 +110,14 @@ test('a journal with overlapping extents', async () => {
   expect((await look(hostile)).refused).toMatch(/a block is in a file twice/);
 });
 
-test('a journal that claims to be larger than any', async () => {
+test('a journal that claims an impossible size', async () => {
   const hostile = new HostileExt4(base);
   hostile.dirtyJournal();
   hostile.inode(8).writeUInt32LE(1, 108);
   expect((await look(hostile)).refused).toMatch(/larger than 1 GiB/);
 });
 
-test('a journal that revokes and revokes', async () => {
+test('a journal that revokes endlessly', async () => {
   const hostile = new HostileExt4(base);
   const first = hostile.dirtyJournal();
   let block = 0;
@@ -143,7 +143,7 @@ test('a journal full of tags', async () => {
   await look(hostile);
 });
 
-test('a symbolic link whose map has nodes', async () => {
+test('a symbolic link whose extent tree has inner nodes', async () => {
   const hostile = new HostileExt4(base);
   const ino = hostile.find('d0');
   hostile.setExtents(

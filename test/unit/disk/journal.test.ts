@@ -55,7 +55,7 @@ async function prepare(format: 'ours' | 'kernel-default'): Promise<string> {
   );
   await flatten(stack.top, raw);
   if (format === 'kernel-default') {
-    // Checksums in metadata and journal, wide descriptors: what `mkfs.ext4` makes today.
+    // Checksums in metadata and journal, wide descriptors: what `mkfs.ext4` produces today.
     const tree = join(own, 'tree');
     await run('mkdir', ['-p', join(tree, 'd')]);
     await writeFile(join(tree, 'd', 'a'), 'a');
@@ -68,7 +68,7 @@ async function prepare(format: 'ours' | 'kernel-default'): Promise<string> {
 }
 
 describe.each(['ours', 'kernel-default'] as const)('a journal to be replayed (%s)', (format) => {
-  test('committed blocks count, revoked ones do not; e2fsck agrees', async () => {
+  test('committed blocks apply, revoked ones do not; e2fsck agrees', async () => {
     const raw = await prepare(format);
     const [link, other] = [await blockOf(raw, '/longlink'), await blockOf(raw, '/otherlink')];
     const first = Buffer.alloc(4096);
@@ -105,7 +105,7 @@ describe.each(['ours', 'kernel-default'] as const)('a journal to be replayed (%s
 });
 
 describe('damaged filesystems', () => {
-  test('random damage gives a known error or some answer, and ends', async () => {
+  test('random damage gives a known error or some answer, but never hangs', async () => {
     const raw = await prepare('ours');
     const target = await blockOf(raw, '/longlink');
     await journalled(raw, [{ blocks: [target], data: Buffer.alloc(4096, 65) }]);

@@ -69,7 +69,7 @@ async function expectClean(): Promise<void> {
 }
 
 describe('the kinds of entries', () => {
-  test('each is there with its attributes', async () => {
+  test('every kind is written with its attributes', async () => {
     await stack.add(
       await tarOf([
         dir('./', { mode: 0o711, uid: 7 }),
@@ -96,7 +96,7 @@ describe('the kinds of entries', () => {
         gid: 70000,
         mtime: 1234567890123456789n,
       });
-      // The hard link's header counts for both names.
+      // The hard link's header applies to both names.
       expect(await filesystem.stat('/d/f')).toMatchObject({ mode: 0o640, uid: 9, nlink: 2, mtime: 77_000_000_000n });
       expect((await filesystem.stat('/d/again')).ino).toBe((await filesystem.stat('/d/f')).ino);
       expect(await contentOf(filesystem, '/d/again')).toBe('hello');
@@ -145,7 +145,7 @@ describe('the kinds of entries', () => {
       }),
     );
     await expectClean();
-    // A directory named again keeps what it has and gets more; a file is new.
+    // A directory that is named again keeps its attributes and gains more; a file starts afresh.
     await layer(file('cap', 'y'), link('many2', 'many'));
     await expectClean();
     await stack.read(async (filesystem) => {
@@ -184,7 +184,7 @@ describe('the kinds of entries', () => {
     });
   });
 
-  test('attributes with no place are counted and left out', async () => {
+  test('attributes that do not fit are left out and counted', async () => {
     const result = await stack.add(
       await tarOf([
         { ...symlink('s', 't'), pax: xattr('user.x', 'y') },
@@ -241,14 +241,14 @@ describe('layers over layers', () => {
       ]);
       expect(await contentOf(filesystem, 'todir')).toBe('now a file');
     });
-    // The first layer's disk still shows the first layer.
+    // The first layer's disk still holds the first layer.
     await withFilesystem(stack.paths[0] as string, async (filesystem) => {
       expect(await contentOf(filesystem, 'gone')).toBe('gone');
       expect(await contentOf(filesystem, 'opaque/sub/lower')).toBe('opaque/sub/lower');
     });
   });
 
-  test('a file named again with new permissions, a hard link to a lower file, the last of two entries', async () => {
+  test('a file repeated with new permissions, a hard link to a lower file, the last of two entries wins', async () => {
     await layer(file('a', 'content'), file('b', 'b'));
     await layer(file('a', 'content', { mode: 0o400 }), link('c', 'b', { mode: 0o755, uid: 3 }));
     await layer(file('twice', 'first'), file('twice', 'second'), file('.wh.b', ''));
@@ -373,7 +373,7 @@ describe('bad layers', () => {
     });
   });
 
-  test('garbage, a tar cut off, a wrong checksum', async () => {
+  test('garbage, a truncated tar and a wrong checksum are refused', async () => {
     const good = await tarOf([file('a', 'x'.repeat(5000))]);
     const flipped = Buffer.from(good);
     flipped[3] = 0x41;
@@ -383,7 +383,7 @@ describe('bad layers', () => {
     }
   });
 
-  test('a full filesystem', async () => {
+  test('a full filesystem is an error', async () => {
     stack = new Stack(directory, 16 * 2 ** 20);
     const outPath = join(directory, 'refused.vmdk');
     const tar = await tarOf([{ name: 'big', content: Buffer.alloc(20 * 2 ** 20, 1) }]);
@@ -398,7 +398,7 @@ describe('bad layers', () => {
     await expectClean();
   });
 
-  test('an entry that is the root itself leaves it, whatever it claims to be', async () => {
+  test('an entry for the root itself leaves it a directory, whatever type it claims', async () => {
     await layer(dir('d'), file('d/kept'));
     for (const name of ['.', './', './.', 'x/..', '/'])
       await layer(file(name, 'data'), symlink(name, '/etc'), link(name, 'd/kept'), file('after'));
@@ -406,7 +406,7 @@ describe('bad layers', () => {
     await stack.read(async (filesystem) => expect(await tree(filesystem)).toEqual(['after', 'd', 'd/kept']));
   });
 
-  test('hard links to what AUFS kept, and whiteouts that are hard links', async () => {
+  test('hard links to AUFS’s own files, and whiteouts that are hard links', async () => {
     await layer(dir('gone'), file('gone/x'));
     await layer(
       dir('.wh..wh.plnk'),
@@ -424,7 +424,7 @@ describe('bad layers', () => {
     });
   });
 
-  test('below a link to nothing, and below a file of a lower layer, directories are made', async () => {
+  test('directories are created below a dangling link and below a file of a lower layer', async () => {
     await layer(file('lower'), dir('d'), file('d/lower'));
     await layer(symlink('x', '/no/where'), file('x/y/z'), file('lower/f'), file('d/lower/a/b'));
     await expectClean();
@@ -435,13 +435,13 @@ describe('bad layers', () => {
     await expect(layer(file('own'), file('own/f'))).rejects.toMatchObject({ kind: 'invalid' });
   });
 
-  test('an empty layer and a stream without any bytes', async () => {
+  test('an empty layer and an empty stream', async () => {
     await layer();
     const { cid } = await stack.add(Buffer.alloc(0));
-    // What changes nothing has no disk of its own: chains stay short.
+    // A layer that changes nothing has no disk of its own: chains stay short.
     for (const nothing of [Buffer.alloc(0), Buffer.alloc(1024)])
       expect(await stack.add(nothing)).toMatchObject({ unchanged: true, bytesWritten: 0, size: 0, cid });
-    // A root directory that is as it was, and a whiteout of nothing.
+    // An unchanged root directory, and a whiteout of a file that does not exist.
     const same = [dir('./', { mtime: new Date(5000) }), file('.wh.nothing', '')];
     await layer(...same);
     expect(await stack.add(await tarOf(same))).toMatchObject({ unchanged: true, entries: 2 });

@@ -1,4 +1,4 @@
-/** Helpers of the disk tests: temporary places, tars, and the judges (`e2fsck`, `qemu-img`, `debugfs`). */
+/** Helpers of the disk tests: temporary directories, tars, and reference tools (`e2fsck`, `qemu-img`, `debugfs`). */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, open, rm } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { applyLayer, Ext4Filesystem, type FileStat, type LayerResult, VmdkChain 
 
 const run = promisify(execFile);
 
-/** A directory of its own below the system's temporary one; `remove` it at the end. */
+/** A fresh temporary directory; `remove` it at the end. */
 export async function temporaryDirectory(): Promise<{ path: string; remove: () => Promise<void> }> {
   const path = await mkdtemp(join(tmpdir(), 'caisson-disk-'));
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
@@ -20,7 +20,7 @@ export async function temporaryDirectory(): Promise<{ path: string; remove: () =
 /** An entry for {@link tarOf}: tar-stream's header, and content. */
 export type Entry = Partial<Header> & { name: string; content?: Buffer | string };
 
-/** A tar of `entries`, made by a writer that is not ours. */
+/** A tar of `entries`, made by a third-party writer. */
 export async function tarOf(entries: Entry[]): Promise<Buffer> {
   const packer = pack();
   const chunks: Buffer[] = [];
@@ -64,7 +64,7 @@ export class Stack {
     return this.paths.at(-1) as string;
   }
 
-  /** Applies a layer over the top. */
+  /** Applies a layer on top. */
   async add(tar: Buffer | Readable, options: { signal?: AbortSignal; outPath?: string } = {}): Promise<LayerResult> {
     const parent = this.paths.length === 0 ? null : await VmdkChain.open(this.top);
     const outPath = options.outPath ?? join(this.directory, `${this.prefix}${this.paths.length}.vmdk`);
@@ -117,7 +117,7 @@ export async function flatten(path: string, raw: string): Promise<void> {
   }
 }
 
-/** Runs a program; its exit code and all it printed. */
+/** Runs a program; gives its exit code and output. */
 export async function program(name: string, ...args: string[]): Promise<{ code: number; output: string }> {
   try {
     const { stdout, stderr } = await run(name, args, { maxBuffer: 64 * 2 ** 20 });
@@ -129,7 +129,7 @@ export async function program(name: string, ...args: string[]): Promise<{ code: 
   }
 }
 
-/** `e2fsck -fn` on the chain at `path`; its exit code and words. */
+/** `e2fsck -fn` on the chain at `path`; gives its exit code and output. */
 export async function fsck(path: string): Promise<{ code: number; output: string }> {
   const raw = `${path}.raw`;
   await flatten(path, raw);

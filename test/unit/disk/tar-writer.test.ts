@@ -62,7 +62,7 @@ test.each(CASES)('$type $name comes back as it was', async (fields) => {
   expect(entry?.xattrs ?? null).toEqual(xattrs ?? null);
 });
 
-test('a whole archive is taken by GNU tar, sizes and padding included', async () => {
+test('GNU tar accepts a whole archive, sizes and padding included', async () => {
   const contents = ['', 'x', 'x'.repeat(511), 'x'.repeat(512), 'x'.repeat(513), 'y'.repeat(100_000)];
   const parts = contents.flatMap((content, i) => [
     tarHeader(file(`${'n'.repeat(60 * i)}${i}`, { size: content.length })),
@@ -78,7 +78,7 @@ test('a whole archive is taken by GNU tar, sizes and padding included', async ()
   expect(sizes).toEqual([...contents.map((content) => content.length), 0, 0, 0, 0]);
 });
 
-test('sizes beyond the octal field are told in full', async () => {
+test('sizes beyond the octal field are written in full', async () => {
   const header = tarHeader(file('huge', { size: 2 ** 33 }));
   expect(header.length).toBe(3 * 512);
   expect(header.toString('latin1')).toContain('size=8589934592\n');

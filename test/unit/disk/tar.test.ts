@@ -96,7 +96,7 @@ describe('hostile tars', () => {
     change(tar);
     return read(tar);
   };
-  /** Makes the checksum of the header at `at` right again. */
+  /** Corrects the checksum of the header at `at`. */
   const seal = (tar: Buffer, at: number) => {
     tar.fill(32, at + 148, at + 156);
     const sum = tar.subarray(at, at + 512).reduce((total, byte) => total + byte, 0);
@@ -148,7 +148,7 @@ describe('hostile tars', () => {
     }
   });
 
-  test('random damage gives a known error or some entries, never anything else', async () => {
+  test('random damage gives a known error or some entries, nothing else', async () => {
     const good = await tarOf(
       Array.from({ length: 5 }, (_, i) => ({ name: `f${i}`, content: 'x'.repeat(i * 300), pax: { mtime: '1.5' } })),
     );

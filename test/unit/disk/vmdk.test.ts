@@ -37,7 +37,7 @@ async function write(path: string, parent: string | null, writes: [number, Buffe
 }
 
 describe('new disks', () => {
-  test('an empty disk and its child please qemu-img and take little room', async () => {
+  test('qemu-img accepts an empty disk and its child, and they take little room', async () => {
     await createEmpty(at('base.vmdk'), 32 * 2 ** 30);
     await createChild(at('child.vmdk'), at('base.vmdk'));
     expect((await stat(at('child.vmdk'))).blocks * 512).toBeLessThan(64 * 1024);
@@ -73,7 +73,7 @@ describe('new disks', () => {
 });
 
 describe('chains', () => {
-  test('a chain reads as QEMU reads it, also after QEMU has written to a child', async () => {
+  test('a chain reads as in QEMU, also after QEMU has written to a child', async () => {
     const pattern = (byte: number, length: number) => Buffer.alloc(length, byte);
     await write(at('0.vmdk'), null, [
       [0, pattern(1, 3 * GRAIN)],
@@ -187,7 +187,7 @@ describe('hostile files', () => {
     expect(survived).toBeGreaterThan(10);
   });
 
-  test('a file cut short is refused when its missing part is read', async () => {
+  test('a truncated file is refused when its missing part is read', async () => {
     await write(at('0.vmdk'), null, [[0, Buffer.alloc(4 * GRAIN, 7)]]);
     const file = await open(at('0.vmdk'), 'r+');
     await file.truncate((await file.stat()).size - GRAIN);
@@ -202,7 +202,7 @@ test.each([
   ['CID=', '"x"y'],
   ['parentFileNameHint=', 'x""'],
   ['createType', '=x'],
-])('a descriptor line %s with a megabyte of spaces costs no time', (before, after) => {
+])('a descriptor line %s with a megabyte of spaces is parsed quickly', (before, after) => {
   const start = process.cpuUsage();
   const text = `CID=01234567\n${before}${' '.repeat(1 << 20)}${after}\ncreateType="monolithicSparse"\n`;
   expect(decodeDescriptor(Buffer.from(text))).toMatchObject({ cid: '01234567', parentCid: null });

@@ -1,6 +1,7 @@
 /**
- * Every field of Docker's request bodies (moby `api/types`, 1.40 to 1.56) is done or refused by its name: an answer of success means that
- * `inspect` shows what was asked for. A field that the schema does not know would be dropped in silence.
+ * Every field of Docker's request bodies (moby `api/types`, 1.40 to 1.56) takes effect or is refused by name: a
+ * successful answer means that `inspect` shows what was asked for. A field that the schema does not know would be
+ * dropped silently.
  */
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
@@ -112,7 +113,7 @@ const HOST: Record<string, unknown> = {
   IOMaximumIOps: 1,
   IOMaximumBandwidth: 1,
 };
-/** What makes sense only with something beside it. */
+/** Fields that make sense only together with others. */
 const BESIDE: Record<string, Record<string, unknown>> = {
   MemorySwap: { Memory: 2 ** 27 },
   MemorySwappiness: { Memory: 2 ** 27 },
@@ -138,7 +139,7 @@ const ENDPOINT: Record<string, unknown> = {
   GwPriority: 1,
   MacAddress: '02:42:ac:11:00:09',
 };
-/** Shown by running containers: Docker passes them over. */
+/** Shown by running containers: Docker ignores them in requests. */
 const FILLED_IN: Record<string, unknown> = {
   NetworkID: 'n',
   EndpointID: 'e',
@@ -168,7 +169,7 @@ interface Sent {
   status: number;
   message: string;
   warnings: string[];
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into it
+  // biome-ignore lint/suspicious/noExplicitAny: tests inspect it
   seen: any;
 }
 
@@ -199,7 +200,7 @@ describe('schemas have the fields that Docker has', () => {
   });
 });
 
-describe('a field of create is done, or refused by its name', () => {
+describe('a field of create takes effect, or is refused by name', () => {
   it.each(Object.keys(HOST))('HostConfig.%s', async (name) => {
     const { status, message, seen, warnings } = await create({ HostConfig: { [name]: HOST[name], ...BESIDE[name] } });
     if (/^BlkioWeight|^CpuPercent/.test(name)) expect(warnings).toEqual([expect.stringMatching(/ discarded\.$/)]);
@@ -226,7 +227,7 @@ describe('a field of create is done, or refused by its name', () => {
     else expect(message).toMatch(new RegExp(name === 'Aliases' ? 'alias' : `bridge\\.${name}`));
   });
 
-  it.each(Object.keys(FILLED_IN))('EndpointsConfig.%s is passed over', async (name) => {
+  it.each(Object.keys(FILLED_IN))('EndpointsConfig.%s is ignored', async (name) => {
     const { status } = await create({
       NetworkingConfig: { EndpointsConfig: { bridge: { [name]: FILLED_IN[name], NoSuchField: 'x' } } },
     });
@@ -248,18 +249,18 @@ describe('a field of create is done, or refused by its name', () => {
   });
 });
 
-it('lists and maps without anything in them are not shown where Docker leaves them out', async () => {
+it('empty lists and maps are left out where Docker leaves them out', async () => {
   const empty = { Annotations: {}, Mounts: [], StorageOpt: {}, Sysctls: {}, Tmpfs: {} };
   const { seen } = await create({ HostConfig: empty });
   for (const name of Object.keys(empty)) expect(seen.HostConfig).not.toHaveProperty(name);
 });
 
-it('an endpoint of which nothing is said is none, as in Docker', async () => {
+it('an endpoint whose settings are null is refused, as by Docker', async () => {
   const { status, message } = await create({ NetworkingConfig: { EndpointsConfig: { bridge: null } } });
   expect([status, message]).toEqual([400, 'invalid config for network bridge: EndpointsConfig is nil']);
 });
 
-describe('update takes what Docker takes', () => {
+describe('update accepts what Docker accepts', () => {
   const RESOURCES = Object.keys(HOST).slice(Object.keys(HOST).indexOf('CpuShares'));
   const update = async (body: object): Promise<[number, string]> => {
     const { status, json } = await engine.call('POST', '/v1.56/containers/con/update', body);
@@ -271,7 +272,7 @@ describe('update takes what Docker takes', () => {
     expect(fieldsOf(updateSchema)).toEqual(known(RESOURCES, ['RestartPolicy'], older));
   });
 
-  it('looks at those too that it does not change', async () => {
+  it('also checks the fields that it does not change', async () => {
     await create({});
     expect(await update({ MemorySwappiness: 500 })).toEqual([400, expect.stringContaining('range is 0-100')]);
     expect(await update({ IOMaximumIOps: 5 })).toEqual([400, expect.stringContaining('Invalid QoS settings')]);
@@ -284,7 +285,7 @@ describe('update takes what Docker takes', () => {
   });
 });
 
-describe('memory of the kernel, which older versions could limit', () => {
+describe('kernel memory, which older versions could limit', () => {
   it.each([
     ['1.41', 'KernelMemory', 201, [expect.stringMatching('Limitation discarded')]],
     ['1.42', 'KernelMemory', 201, []],

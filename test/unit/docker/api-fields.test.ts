@@ -1,4 +1,4 @@
-/** The fields of answers in every version of the API, against what each version has (`test/docker-cli/api-fields.test.ts`: on machines). */
+/** The fields of answers in every version of the API (`test/docker-cli/api-fields.test.ts` does the same on VMs). */
 import { expect, it } from 'vitest';
 import { deviations, engineApi } from '../../support/engine-api.js';
 import { sharedEngine } from '../../support/shared-engine.js';
@@ -6,7 +6,7 @@ import { sharedEngine } from '../../support/shared-engine.js';
 const engine = sharedEngine();
 const VERSIONS = Array.from({ length: 56 - 24 + 1 }, (_, i) => `1.${24 + i}`);
 
-/** What a version has must be there, though Docker Engine may leave it out elsewhere. */
+/** Fields of a version that must be there, though Docker Engine may omit them elsewhere. */
 const PRESENT: [string, string, string, string][] = [
   ['inspect', 'inspect.NetworkSettings.IPAddress', '1.24', '1.51'],
   ['inspect', 'inspect.Storage', '1.52', '1.56'],

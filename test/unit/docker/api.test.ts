@@ -40,13 +40,13 @@ describe('versions', () => {
     expect(answer.headers['api-version']).toBe('1.56');
   });
 
-  it('clients older than JSON errors are told in plain text', async () => {
+  it('clients from before JSON errors get plain text', async () => {
     const answer = await engine.call('GET', '/v1.23/version');
     expect(answer.headers['content-type']).toBe('text/plain; charset=utf-8');
     expect(answer.json).toBeUndefined();
   });
 
-  it('a path that is no route is none in any version, and tells nothing of the engine', async () => {
+  it('an unknown path is not found in any version, and its answer reveals nothing about the engine', async () => {
     for (const path of ['/nosuch', '/v1.51/nosuch', '/v1.99/nosuch', '/v1.x/version', '/v1.51/version/', '/VERSION']) {
       const answer = await engine.call('GET', path);
       expect(answer).toMatchObject({ status: 404, json: { message: 'page not found' } });
@@ -70,7 +70,7 @@ describe('versions', () => {
   });
 });
 
-describe('requests that mean nothing', () => {
+describe('malformed requests', () => {
   it.each([
     ['GET', '/nosuch'],
     ['PUT', '/containers/json'],
@@ -125,7 +125,7 @@ describe('requests that mean nothing', () => {
     ['1.40', 0],
     ['1.41', 1],
     ['1.51', 1],
-  ])('images of version %s by the filter of old', async (version, count) => {
+  ])('images of version %s by the old `filter` parameter', async (version, count) => {
     expect((await engine.call('GET', `/v${version}/images/json?filter=nosuch`)).json).toHaveLength(count);
     expect((await engine.call('GET', `/v${version}/images/json?filter=busyb*`)).json).toHaveLength(1);
   });
@@ -136,7 +136,7 @@ describe('requests that mean nothing', () => {
   });
 });
 
-/** Every endpoint of the Engine API 1.51 (its reference, in order) that the engine does not do yet. */
+/** Every endpoint of the Engine API 1.51 (its reference, in order) that the engine does not implement. */
 const NOT_DONE = `
 POST /build; POST /images/x/push
 GET /images/search; GET /images/x/get; GET /images/get; POST /images/load
@@ -150,7 +150,7 @@ POST /images/a/b:1/push`
   .map((one) => one.trim())
   .filter((one) => one !== '');
 
-/** What only a swarm's managers are asked. */
+/** Endpoints that only swarm managers serve. */
 const OF_A_SWARM = `
 GET /nodes; GET /nodes/x; DELETE /nodes/x; POST /nodes/x/update; GET /swarm
 POST /swarm/leave; POST /swarm/update; GET /swarm/unlockkey; POST /swarm/unlock; GET /services
@@ -161,7 +161,7 @@ POST /configs/create; GET /configs/x; DELETE /configs/x; POST /configs/x/update`
   .map((one) => one.trim())
   .filter((one) => one !== '');
 
-describe('what this engine is not', () => {
+describe('swarm and experimental endpoints', () => {
   it.each(OF_A_SWARM)('%s', async (endpoint) => {
     const [method = '', path = ''] = endpoint.split(' ');
     const answer = await engine.call(method, `/v1.51${path}`);
@@ -186,7 +186,7 @@ describe('what this engine is not', () => {
   );
 });
 
-describe('endpoints that are not done', () => {
+describe('endpoints that are not implemented', () => {
   it.each(NOT_DONE)('%s', async (endpoint) => {
     const [method = '', path = ''] = endpoint.split(' ');
     const answer = await engine.call(method, `/v1.51${path}`);
@@ -196,7 +196,7 @@ describe('endpoints that are not done', () => {
 });
 
 describe('the engine', () => {
-  it('tells what keeps machines apart elsewhere and is not to be had on its host', async () => {
+  it('warns of isolation that its host cannot provide', async () => {
     const { portLayer } = engine;
     const before = portLayer.hostInfo.bind(portLayer);
     expect((await engine.call('GET', '/info')).json.Warnings).toBeNull();
@@ -206,14 +206,14 @@ describe('the engine', () => {
     expect(json.Warnings).toEqual(['WARNING: Container networks: senders are not checked']);
   });
 
-  it('tells what images take of what they may', async () => {
+  it('tells how much of their quota images take', async () => {
     expect((await engine.call('GET', '/info')).text).not.toContain('Space of images');
     engine.portLayer.room = new StorageReserve({}, storageLimits({ imageQuotaGiB: 2 }), () => 5e8);
     const { DriverStatus } = (await engine.call('GET', '/info')).json;
     expect(DriverStatus).toContainEqual(['Space of images', '500MB of 2.147GB used']);
   });
 
-  it('tells of itself', async () => {
+  it('describes itself', async () => {
     const { json } = await engine.call('GET', '/info');
     expect(json).toMatchObject({
       OSType: 'linux',

@@ -68,14 +68,14 @@ const REQUESTS: [method: string, url: string, headers: Record<string, string>][]
 describe.each(REQUESTS)('%s %s', (method, url, headers) => {
   const host = (): string => `127.0.0.1:${engine.port}`;
 
-  test('is refused to a page whose name was made to resolve to this machine', async () => {
+  test('is refused to a page whose name was rebound to this machine’s address', async () => {
     for (const foreign of [
       'evil.example',
       `evil.example:${engine.port}`,
       '127.0.0.1.evil.example',
       'localhost.evil.example:80',
       `${hostname().split('.')[0]}.evil.example`,
-      // No name with a port, whatever it begins or ends with.
+      // Not a host name with a port, whatever it begins or ends with.
       'evil.example:port',
       'evil.example:80:80',
       'me:word@evil.example:80',
@@ -96,7 +96,7 @@ describe.each(REQUESTS)('%s %s', (method, url, headers) => {
       expect(await status(method, url, { ...headers, host: host(), 'sec-fetch-site': site })).toBe(403);
   });
 
-  test('is answered to clients, by whatever name they know this machine', async () => {
+  test('is answered to clients, whatever name they use for this machine', async () => {
     for (const known of [
       'localhost:2375',
       'localhost.',
@@ -111,14 +111,14 @@ describe.each(REQUESTS)('%s %s', (method, url, headers) => {
     expect(await status(method, url, { ...headers, host: host(), 'sec-fetch-site': 'none' })).not.toBe(403);
   });
 
-  test('is answered on a unix socket, where no browser comes', async () => {
+  test('is answered on a unix socket, which no browser can reach', async () => {
     const answer = await status(method, url, { ...headers, host: 'evil.example' }, { socketPath: path });
     expect(answer).not.toBe(403);
   });
 });
 
-test('who has sent a request is known by where it came in, also when the client is gone by then', async () => {
-  // What Node says of a socket whose other end is gone.
+test('a request is judged by the socket it came in on, even when the client is already gone', async () => {
+  // What Node reports for a socket whose other end is gone.
   const opened = createServer((socket) => Object.defineProperty(socket, 'remoteAddress', { value: undefined }));
   await new Promise<void>((resolve) => opened.listen(0, '127.0.0.1', resolve));
   const server = await listenDocker(dockerApp(engine.engine), { host: '127.0.0.1', port: 0 }, opened);
@@ -127,7 +127,7 @@ test('who has sent a request is known by where it came in, also when the client 
   await server.close();
 });
 
-test('the refusal says what to do', async () => {
+test('the refusal says what to do about it', async () => {
   const answer = await engine.call('GET', '/containers/json', undefined, { host: 'evil.example' });
   expect(answer.json.message).toMatch(/"evil\.example" is not this machine's: use its address, or TLS/);
 });
@@ -145,11 +145,11 @@ describe('every route', () => {
     },
   ];
 
-  /** What the router has, with something for each name in a path. */
+  /** The router's routes, with a value for each parameter in a path. */
   function routes(): [method: string, path: string][] {
     return dockerRouter(engine.engine).stack.flatMap(({ route }) => {
       if (route === undefined) return [];
-      // The methods are there, and in no type.
+      // The methods exist, but no type declares them.
       const { path, methods } = route as unknown as { path: string; methods: Record<string, boolean> };
       const plain = path.replace(/[:*]\w+|[{}]/g, (word) => (word.length === 1 ? '' : 'x'));
       return Object.keys(methods).map((method): [string, string] => [method.toUpperCase(), plain]);

@@ -1,4 +1,4 @@
-/** `POST /commit`, and the instructions of `--change`. The answers are those Docker's engine gave to the same requests. */
+/** `POST /commit`, and the instructions of `--change`. The answers are those of Docker Engine to the same requests. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DockerConfig } from '../../../appliance/docker/containers/config/docker-config.js';
 import { applyChanges } from '../../../appliance/docker/images/commit-changes.js';
@@ -73,7 +73,7 @@ describe('changes', () => {
     ['ONBUILD FROM a', "FROM isn't allowed as an ONBUILD trigger"],
   ])('%s is refused', (change, message) => expect(() => applyChanges(CONFIG, [change])).toThrow(message));
 
-  it('leaves what it is given alone', () => {
+  it('does not modify its input', () => {
     const before = structuredClone(CONFIG);
     applyChanges(CONFIG, ['ENV X=y\nLABEL a=b', 'VOLUME /x']);
     expect(CONFIG).toEqual(before);
@@ -109,7 +109,7 @@ describe('POST /commit', () => {
     });
   });
 
-  it('takes the configuration of the request first, and fills it up from the container', async () => {
+  it('takes the configuration from the request, and fills it in from the container', async () => {
     await engine.call('POST', '/commit?container=box', {
       Env: ['Z=1'],
       Labels: { q: 'r' },

@@ -1,4 +1,4 @@
-/** Slow and greedy clients: how many connections are kept, and for how long what is unfinished. */
+/** Slow and greedy clients: how many connections are kept, and for how long unfinished requests. */
 
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -79,7 +79,7 @@ class Client {
     });
   }
 
-  /** Sends, and waits for an answer that has so much in it. */
+  /** Sends, and waits for an answer that contains the given text. */
   async ask(bytes: string, wanted = 'OK'): Promise<this> {
     this.socket.write(bytes);
     await expect.poll(() => this.text).toContain(wanted);
@@ -106,7 +106,7 @@ const places = {
 };
 
 describe.each(Object.entries(places))('on %s', (name, client) => {
-  it('the connection that was idle longest makes room for another', async () => {
+  it('the connection idle longest is closed to make room for another', async () => {
     const first = await client().ask(PING);
     const second = await client().ask(PING);
     const third = await client().ask(PING);
@@ -117,12 +117,12 @@ describe.each(Object.entries(places))('on %s', (name, client) => {
     expect([first.closed, third.closed]).toEqual([false, false]);
   });
 
-  it('half heads, and clients that say nothing, keep nobody out', async () => {
+  it('half heads and silent clients keep nobody out', async () => {
     for (let i = 0; i < 4 * LIMIT; i++) client().socket.write(i % 2 === 0 ? 'GET /_pi' : '');
     await client().ask(PING);
   });
 
-  it('requests under way are not ended: who comes too late is told', async () => {
+  it('requests under way are not ended: a client too many is refused with a message', async () => {
     const busy = [];
     for (let i = 0; i < LIMIT; i++) busy.push(await client().ask(EVENTS, '200 OK'));
     const late = client();
@@ -131,7 +131,7 @@ describe.each(Object.entries(places))('on %s', (name, client) => {
     if (!name.startsWith('TLS'))
       expect(late.text).toMatch(/^HTTP\/1\.1 503 [\s\S]*Connection: close\r\n\r\n\{"message":"too many/);
     expect(busy.map(({ closed }) => closed)).toEqual(busy.map(() => false));
-    // Who ends one may have another.
+    // Whoever ends one may open another.
     busy[0]!.socket.destroy();
     await expect
       .poll(async () => {
@@ -144,22 +144,22 @@ describe.each(Object.entries(places))('on %s', (name, client) => {
   });
 });
 
-it('who uses up TCP keeps nobody from the unix socket', async () => {
+it('exhausting TCP connections keeps nobody from the unix socket', async () => {
   for (let i = 0; i < LIMIT; i++) await places.TCP().ask(EVENTS, '200 OK');
   await places['the unix socket']().ask(PING);
 });
 
-describe('what is unfinished', () => {
+describe('an unfinished request', () => {
   const head = (line: string, ...headers: string[]): string => [line, 'Host: d', ...headers, '', ''].join('\r\n');
   const JSON_TYPE = 'Content-Type: application/json';
   const create = 'POST /containers/create HTTP/1.1';
   const UPGRADE = ['Connection: Upgrade', 'Upgrade: tcp'];
 
-  /** Requests of `/streamed` that the server has begun to serve. */
+  /** How many requests for `/streamed` the server has begun to serve. */
   let streamed = 0;
 
   /**
-   * Sends something unfinished, and lets time pass until the connection ends, or so many times.
+   * Sends an unfinished request, and lets time pass until the connection ends, but at most `times` times.
    * @param ready no time passes before that: on a busy machine the server needs longer than one step to read the bytes
    */
   async function waiting(seconds: number, bytes: string, times = 200, ready = () => true): Promise<Client> {
@@ -167,7 +167,7 @@ describe('what is unfinished', () => {
     try {
       const client = unhurried();
       client.socket.write(bytes);
-      // Intervals are real: they give the server time to read what there is.
+      // Intervals are real: they give the server time to read what has arrived.
       const step = (): Promise<unknown> => new Promise((done) => setInterval(done, 20).unref());
       while (!ready() && !client.closed) await step();
       for (let i = 0; i < times && !client.closed; i++) {
@@ -204,19 +204,19 @@ describe('what is unfinished', () => {
       'half of a body beside Upgrade',
       `${head('POST /exec/x/start HTTP/1.1', ...UPGRADE, JSON_TYPE, 'Content-Length: 20')}{`,
     ],
-  ])('%s: answered after a minute, and the connection ends', async (_, bytes) => {
+  ])('with %s is answered after a minute, and the connection ends', async (_, bytes) => {
     const client = await waiting(61, bytes);
     await expect.poll(() => client.text).toMatch(/^HTTP\/1\.1 400 [\s\S]*nothing in 60 seconds/);
     await expect.poll(() => client.closed).toBe(true);
   });
 
-  it('a body that nobody reads ends with the answer, a minute later', async () => {
+  it('with a body that nobody reads is answered, and the connection ends a minute later', async () => {
     const client = await waiting(61, `${head('GET /_ping HTTP/1.1', 'Content-Length: 20')}x`);
     expect(client.text).toContain('OK');
     await expect.poll(() => client.closed).toBe(true);
   });
 
-  it('a body that is streamed has no limit', async () => {
+  it('with a streamed body has no time limit', async () => {
     const before = streamed;
     const request = `${head('POST /streamed HTTP/1.1', 'Content-Length: 4')}abc`;
     const client = await waiting(24 * 3600, request, 10, () => streamed > before);
@@ -224,7 +224,7 @@ describe('what is unfinished', () => {
     await expect.poll(() => client.text).toMatch(/abc\r\n1\r\nd\r\n0/);
   });
 
-  it('a body that comes by drops has five minutes', async () => {
+  it('with a body that trickles in has five minutes', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
       const client = unhurried();
@@ -241,8 +241,8 @@ describe('what is unfinished', () => {
   });
 });
 
-describe('bytes that come one by one', () => {
-  it('are put together without being copied again for each', () => {
+describe('bytes that arrive one by one', () => {
+  it('are joined without copying everything again for each', () => {
     const buffer = new GrowingBuffer();
     const stores = new Set<ArrayBufferLike>();
     const text = 'abcdefghij'.repeat(20_000);
@@ -251,11 +251,11 @@ describe('bytes that come one by one', () => {
       stores.add(buffer.bytes.buffer);
     }
     expect(buffer.bytes.toString()).toBe(text);
-    // A copy of all for each of these: doubling needs 9 for 200,000.
+    // Each of these is a full copy: doubling needs 9 for 200,000 bytes.
     expect(stores.size).toBeLessThan(12);
   });
 
-  it('leave pieces that were taken as they were', () => {
+  it('do not change pieces that were already taken', () => {
     const buffer = new GrowingBuffer();
     const taken: Buffer[] = [];
     for (let i = 0; i < 5000; i++) {
@@ -269,7 +269,7 @@ describe('bytes that come one by one', () => {
     expect(Buffer.concat([...taken, buffer.bytes]).toString()).toBe(expected);
   });
 
-  it('make a request all the same', async () => {
+  it('still make a request', async () => {
     const client = places.TCP();
     const bytes = `GET /_ping HTTP/1.1\r\nHost: d\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`;
     for (const byte of bytes) client.socket.write(byte);

@@ -1,4 +1,4 @@
-/** What the engine keeps with a container: written and read by one module, checked, and read again as earlier versions wrote it. */
+/** The record that the engine keeps with a container: one module writes, reads and checks it, earlier versions' too. */
 import { describe, expect, it } from 'vitest';
 import { annotationsOf, intactRecord, recordOf } from '../../../appliance/docker/containers/container-record.js';
 import type { ContainerInfo } from '../../../port-layer/index.js';
@@ -10,7 +10,7 @@ const keeping = (annotations: Record<string, string>): Pick<ContainerInfo, 'spec
   ({ spec: { id: ID, annotations } }) as ContainerInfo;
 
 describe('the record', () => {
-  it('is read as it was written, once for each spec, and cannot be changed in place', () => {
+  it('is read back as written, once for each spec, and cannot be changed in place', () => {
     const parts = {
       hostConfig: { Memory: 5, Binds: ['v:/v'], RestartPolicy: { Name: 'always', MaximumRetryCount: 0 } },
       gatewayPriority: 3,
@@ -27,7 +27,7 @@ describe('the record', () => {
     expect(recordOf(keeping(annotationsOf({ leftNetwork: null }))).leftNetwork).toBeNull();
   });
 
-  it('of an earlier version has what that version did not know', () => {
+  it('of an earlier version gets defaults for what that version did not know', () => {
     const config = { Hostname: 'h', User: '', Env: ['A=b'], Cmd: ['sh'], Image: 'busybox', Labels: { a: 'b' } };
     const record = intactRecord(keeping({ 'docker.config': JSON.stringify(config), 'docker.hostConfig': '{}' }));
     expect(record.config).toMatchObject({ ...config, Volumes: null, OnBuild: null, Tty: false });
@@ -41,7 +41,7 @@ describe('the record', () => {
     ['docker.hostConfig', '{', 'docker.hostConfig: '],
     ['docker.links', '[{"id": 1}]', 'docker.links: 0.id: '],
     ['docker.mounts', 'null', 'docker.mounts: '],
-  ])('%s=%s is told of by name', (key, text, words) => {
+  ])('%s=%s is reported by name', (key, text, words) => {
     const container = keeping({ [key]: text });
     expect(recordOf(container).broken).toContain(words);
     expect(() => intactRecord(container)).toThrow(
@@ -50,7 +50,7 @@ describe('the record', () => {
   });
 });
 
-it('a container whose record is broken is listed, refused by name, and can be removed; others are not touched by it', async () => {
+it('a container with a broken record is listed, refused by name and can be removed; others work', async () => {
   const create = (name: string): Promise<unknown> =>
     engine.call('POST', `/containers/create?name=${name}`, { Image: 'busybox', Cmd: ['sleep', '60'] });
   await create('good');

@@ -43,7 +43,7 @@ describe('create', () => {
     });
   });
 
-  it('gives each of many at once a name of its own', async () => {
+  it('gives many containers created at once different names', async () => {
     const { exec } = engine.portLayer;
     const quick = exec.create.bind(exec);
     const slow = vi.spyOn(exec, 'create').mockImplementation(async (...args) => {
@@ -58,7 +58,7 @@ describe('create', () => {
     expect(new Set(exec.list().map(({ spec }) => spec.name)).size).toBe(300);
   });
 
-  it('refuses in Docker’s words', async () => {
+  it('refuses with Docker’s messages', async () => {
     const { json: first } = await create('taken');
     expect(await create('taken')).toMatchObject({
       status: 409,
@@ -141,7 +141,7 @@ describe('the life of a container', () => {
     expect(await state('sig')).toMatchObject({ Status: 'exited', ExitCode: 137 });
   });
 
-  it('wait answers its head at once, and at the end the exit code', async () => {
+  it('wait sends its head at once, and the exit code at the end', async () => {
     await create('ww', { Cmd: ['sh', '-c', 'exit 5'] });
     const answer = await fetch(`http://127.0.0.1:${engine.port}/containers/ww/wait?condition=next-exit`, {
       method: 'POST',
@@ -199,7 +199,7 @@ describe('the life of a container', () => {
     'POST exec',
     'GET logs?stdout=1',
     'POST resize?h=1&w=1',
-  ])('of one that is not there: %s', async (request) => {
+  ])('of one that does not exist: %s', async (request) => {
     const [method = '', path = ''] = request.split(' ');
     const answer = await call(method, `/containers/nosuch/${path}`, path === 'exec' ? { Cmd: ['x'] } : undefined);
     expect(answer.status).toBe(404);

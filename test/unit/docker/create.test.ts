@@ -151,7 +151,7 @@ describe('the machine', () => {
 });
 
 describe('options', () => {
-  /** What `docker run` sends of options that were not given. */
+  /** What `docker run` sends for options that were not given. */
   const ZERO = {
     Binds: null,
     ContainerIDFile: '',
@@ -217,7 +217,7 @@ describe('options', () => {
     ReadonlyPaths: null,
   };
 
-  it('that were not given pass', () => {
+  it('that were not given are accepted', () => {
     const endpoint = {
       IPAMConfig: { IPv4Address: '' },
       Links: null,
@@ -272,7 +272,7 @@ describe('options', () => {
     expect(message).toContain(name);
   });
 
-  it('that are done arrive', () => {
+  it('that are supported arrive', () => {
     const made = spec({
       Domainname: 'example.org',
       StopSignal: 'SIGUSR1',
@@ -340,7 +340,7 @@ describe('names and signals', () => {
       expect(() => parseSignal(bad)).toThrow(`the linux daemon does not support signal ${bad}`);
   });
 
-  it('random names are free ones', () => {
+  it('random names are not taken yet', () => {
     const seen = new Set<string>();
     const name = randomName((one) => seen.size < 5 && seen.add(one).size > 0);
     expect(name).toMatch(/^[a-z]+_[a-z]+\d*$/);

@@ -97,7 +97,7 @@ describe('events', () => {
     expect(await past('&filters={"event":["die"],"type":["image"]}')).toEqual([]);
   });
 
-  it('a failed start is no death', async () => {
+  it('a failed start is not a death', async () => {
     await create('ff', { Cmd: ['nosuch'] });
     await engine.call('POST', '/containers/ff/start');
     expect((await past('&filters={"container":["ff"]}')).map(({ Action }) => Action)).toEqual(['create']);
@@ -121,7 +121,7 @@ describe('events', () => {
     });
   });
 
-  it('come as they happen, until the time that was asked for', async () => {
+  it('come as they happen, until the requested time', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
     try {
       const [since, until] = [0, 60].map((seconds) => (Date.now() / 1000 + seconds).toFixed(3));
@@ -150,7 +150,7 @@ describe('events', () => {
     }
   });
 
-  it('that are kept come without a beginning too, and none without an end', async () => {
+  it('that are kept are sent without `since` if there is an `until`', async () => {
     const until = (Date.now() / 1000).toFixed(3);
     expect((await engine.call('GET', `/events?until=${until}`)).text).toContain('"Action":"create"');
   });
@@ -188,7 +188,7 @@ describe('events', () => {
     expect(await engine.call('GET', `/events?${query}`)).toMatchObject({ status: 400, json: { message } });
   });
 
-  it('end when the client has closed its side, also with a body that nobody asked for', async () => {
+  it('end when the client closes its side, even after an unexpected body', async () => {
     for (const body of [undefined, { not: 'asked for' }]) {
       const { socket, status, rest } = await rawRequest(engine.port, '/events', {
         method: 'GET',
@@ -201,7 +201,7 @@ describe('events', () => {
     }
   });
 
-  it('are kept up to a number', () => {
+  it('are kept up to a limit', () => {
     const bus = new EventBus();
     for (let i = 0; i < 1000; i++) bus.publish('container', `e${i}`, 'id', {});
     const kept = bus.past(0n, null);

@@ -45,7 +45,7 @@ describe('HEAD and GET archive', () => {
     expect((await engine.call('HEAD', path)).status).toBe(status);
   });
 
-  it('break the connection when the archive breaks off', async () => {
+  it('break the connection when the archive fails midway', async () => {
     engine.portLayer.files.breakOff = true;
     await expect(engine.call('GET', archive('/etc'))).rejects.toThrow(/aborted|hang up|reset/);
     engine.portLayer.files.breakOff = false;
@@ -53,7 +53,7 @@ describe('HEAD and GET archive', () => {
 });
 
 describe('PUT archive', () => {
-  it('passes on the plain archive, however it was compressed, and the options', async () => {
+  it('passes on the options and the plain archive, however it was compressed', async () => {
     const tar = Buffer.alloc(3000, 'tar');
     for (const body of [tar, gzipSync(tar)]) {
       const answer = await fetch(
@@ -69,7 +69,7 @@ describe('PUT archive', () => {
     }
   });
 
-  it('answers errors also when the body was not read', async () => {
+  it('answers with errors even when the body was not read', async () => {
     const answer = await fetch(`http://127.0.0.1:${engine.port}${archive('/nope')}`, {
       method: 'PUT',
       body: Buffer.alloc(4 << 20),
@@ -86,7 +86,7 @@ describe('PUT archive', () => {
 });
 
 describe('changes and export', () => {
-  it('are null without changes, and have their kinds as numbers', async () => {
+  it('are null when there are none, and have numeric kinds', async () => {
     expect((await engine.call('GET', '/containers/box/changes')).text).toBe('null\n');
     engine.portLayer.files.changed = [
       { kind: 'modified', path: '/etc' },

@@ -16,8 +16,8 @@ import { startTestEngine, type TestEngine } from '../../support/docker-engine.js
 
 const SECOND = 1e9;
 
-describe('what a health check is', () => {
-  it('is the request’s, and the image’s where that says nothing', () => {
+describe('a health check', () => {
+  it('comes from the request, and from the image where the request says nothing', () => {
     expect(mergeHealthConfig(null, undefined)).toBeUndefined();
     const image = { Test: ['CMD', 'true'], Interval: 5, Retries: 2 };
     expect(mergeHealthConfig(null, image)).toEqual(image);
@@ -116,7 +116,7 @@ describe('the state machine', () => {
     vi.useRealTimers();
   });
 
-  it('goes from starting to healthy, to unhealthy after so many failures in a row, and back', async () => {
+  it('goes from starting to healthy, to unhealthy after enough failures in a row, and back', async () => {
     answers = [0, 1, 0, 1, 1, 0];
     watch({});
     const seen: [string, number][] = [];
@@ -135,7 +135,7 @@ describe('the state machine', () => {
     expect(state.log.map(({ exitCode }) => exitCode)).toEqual([1, 0, 1, 1, 0]);
   });
 
-  it('does not count failures of the start period, in which it looks more often', async () => {
+  it('does not count failures in the start period, and probes more often in it', async () => {
     answers = [1, 1, 1, 1, 1, 1, 1];
     watch({ startPeriodMs: 350 });
     await pass(349);
@@ -146,7 +146,7 @@ describe('the state machine', () => {
     expect(state).toMatchObject({ status: 'unhealthy', failingStreak: 3 });
   });
 
-  it('counts failures of the start period once it was healthy', async () => {
+  it('counts failures in the start period once it was healthy', async () => {
     answers = [0, 1, 1];
     watch({ startPeriodMs: 60_000 });
     await pass(100);
@@ -155,7 +155,7 @@ describe('the state machine', () => {
     expect(state).toMatchObject({ status: 'unhealthy', failingStreak: 2 });
   });
 
-  it('takes a probe that cannot be run for a failure', async () => {
+  it('counts a probe that cannot be run as a failure', async () => {
     answers = [new Error('no such thing')];
     watch({ retries: 1 });
     await pass(1300);
@@ -163,7 +163,7 @@ describe('the state machine', () => {
     expect(state.log[0]).toMatchObject({ exitCode: -1, output: 'no such thing' });
   });
 
-  it('takes nothing from a probe that ends with its container', async () => {
+  it('ignores a probe that ends with its container', async () => {
     answers = [137];
     watch({ retries: 1 });
     await pass(1100);
@@ -172,7 +172,7 @@ describe('the state machine', () => {
     expect(state).toMatchObject({ status: 'starting', log: [] });
   });
 
-  it('counts the interval from the end of a probe, and forgets one that is under way when it stops', async () => {
+  it('counts the interval from the end of a probe, and drops one that is under way when it stops', async () => {
     let ended = 0;
     watch({}, async (signal) => {
       probes.push(Date.now());
@@ -202,13 +202,13 @@ describe('a container with a health check', () => {
   const list = async (filters: object) =>
     (await engine.call('GET', `/containers/json?all=1&filters=${encodeURIComponent(JSON.stringify(filters))}`)).json;
 
-  it('is probed by execs, is seen to be well or not, and not when it has ended', async () => {
+  it('is probed by execs and shown as healthy or not, and not probed once it has ended', async () => {
     const Healthcheck = {
       Test: ['CMD-SHELL', 'echo looked; test -z "$SICK"'],
       Interval: SECOND / 20,
       Retries: 1,
     };
-    // It is not due before it was looked at.
+    // No probe is due before the first one.
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     await engine.call('POST', '/containers/create?name=well', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
     expect((await inspect('well')).State.Health).toBeUndefined();
@@ -249,7 +249,7 @@ describe('a container with a health check', () => {
     expect(await list({ health: ['none'] })).toEqual([]);
   });
 
-  it('is as well after the engine was restarted as before, and is probed when it is due', async () => {
+  it('keeps its health over a restart of the engine, and is probed when it is due', async () => {
     const Healthcheck = { Test: ['CMD-SHELL', 'echo no; exit 1'], Interval: 60 * SECOND, Retries: 9 };
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
     await engine.call('POST', '/containers/create?name=kept', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
@@ -259,7 +259,7 @@ describe('a container with a health check', () => {
     await expect.poll(async () => (await health()).FailingStreak).toBe(1);
     const before = await health();
     const id = (await inspect('kept')).Id as string;
-    // One probe like the one before changes nothing that is worth a write.
+    // A probe with the same result as the last one is not worth a write.
     expect(engine.portLayer.stored.has(`health.${id}`)).toBe(false);
     await engine.restart();
     expect(engine.portLayer.stored.has(`health.${id}`)).toBe(true);
@@ -280,7 +280,7 @@ describe('a container with a health check', () => {
     await expect.poll(() => engine.portLayer.stored.has(`health.${id}`)).toBe(false);
   });
 
-  it('is not known of from a damaged record', async () => {
+  it('starts anew when its record is damaged', async () => {
     const Healthcheck = { Test: ['CMD', 'true'] };
     await engine.call('POST', '/containers/create?name=odd', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
     await engine.call('POST', '/containers/odd/start');
@@ -302,7 +302,7 @@ describe('a container with a health check', () => {
     expect((await inspect('new')).Config.Healthcheck).toEqual(Healthcheck);
   });
 
-  it('that takes too long is unhealthy, and its probe is ended', async () => {
+  it('whose probe takes too long is unhealthy, and the probe is killed', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'caisson-health-'));
     const begun = join(directory, 'begun');
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });

@@ -19,7 +19,7 @@ const chunked = (text: string, extension = ''): string =>
   `${text.length.toString(16)}${extension}\r\n${text}\r\n0\r\n\r\n`;
 const status = (answer: string): string => answer.split('\r\n', 1)[0]!;
 const bodyOf = (answer: string): string => answer.slice(answer.indexOf('\r\n\r\n') + 4);
-/** The answer to one request: its head, and as much as the head says. */
+/** The answer to one request: its head, and as much body as the head announces. */
 function whole(answer: string): boolean {
   const end = answer.indexOf('\r\n\r\n');
   const length = /^content-length: (\d+)/im.exec(answer.slice(0, end))?.[1];
@@ -77,7 +77,7 @@ describe('targets and methods', () => {
   });
 });
 
-describe('what is no request', () => {
+describe('malformed requests', () => {
   const bad = '400 Bad Request';
   it.each([
     ['no Host', 'GET /_ping HTTP/1.1\r\n\r\n', `${bad}: missing required Host header`],
@@ -116,7 +116,7 @@ describe('what is no request', () => {
     expect(closed).toBe(true);
   });
 
-  it('an encoding that nobody knows, an expectation, a head that is cut short', async () => {
+  it('an unknown encoding, an unknown expectation, a truncated head', async () => {
     const gzip = request('POST /v1.47/containers/create HTTP/1.1', 'Transfer-Encoding: gzip\r\n');
     expect((await rawExchange(engine.port, [gzip])).text).toMatch(
       /^HTTP\/1\.1 501 Not Implemented\r\n[\s\S]*\r\n\r\nUnsupported transfer encoding$/,
@@ -127,7 +127,7 @@ describe('what is no request', () => {
     expect(await rawExchange(engine.port, [], { end: true })).toMatchObject({ text: '', closed: true });
   });
 
-  it('the preface of HTTP/2 is redirected, as by Docker, which does not speak it either', async () => {
+  it('the HTTP/2 preface is redirected, as by Docker, which does not speak HTTP/2 either', async () => {
     const { text, closed } = await rawExchange(engine.port, ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0']);
     expect(text).toMatch(/^HTTP\/1\.1 301 [\s\S]*\r\nLocation: \/%2A\r\n/);
     expect(closed).toBe(true);
@@ -135,7 +135,7 @@ describe('what is no request', () => {
 });
 
 describe('heads', () => {
-  it('of almost 1 MiB are taken, in the target and in a header', async () => {
+  it('of almost 1 MiB are accepted, in the target and in a header', async () => {
     expect(status(await ask(request(`GET /_ping?${'a'.repeat(1_000_000)} HTTP/1.1`)))).toBe('HTTP/1.1 200 OK');
     expect(status(await ask(request('GET /_ping HTTP/1.1', `X-Registry-Auth: ${'a'.repeat(1_040_000)}\r\n`)))).toBe(
       'HTTP/1.1 200 OK',
@@ -155,7 +155,7 @@ describe('heads', () => {
     expect(Config.Env).toContain(env[0]);
   });
 
-  it('may come byte by byte, end in LF alone, and go on over lines', async () => {
+  it('may come in pieces, end in LF alone, and continue over lines', async () => {
     expect(bodyOf(await ask(...ping.match(/.{1,9}/gs)!))).toBe('OK');
     expect(bodyOf(await ask('GET /_ping HTTP/1.1\nHost: d\n\n'))).toBe('OK');
     expect(bodyOf(await ask(request('GET /_ping HTTP/1.1', 'A: b\r\n c\r\n')))).toBe('OK');
@@ -169,7 +169,7 @@ describe('heads', () => {
 describe('connections', () => {
   const codes = (text: string): string[] => text.match(/HTTP\/1\.1 \d{3}/g) ?? [];
 
-  it('serve one request after the other, also those that came ahead, and bodies that nobody reads', async () => {
+  it('serve one request after the other, also pipelined ones and those with bodies that nobody reads', async () => {
     const { text, socket } = await rawExchange(
       engine.port,
       [
@@ -193,7 +193,7 @@ describe('connections', () => {
     expect(closed).toBe(true);
   });
 
-  it('stay after HTTP/1.0 that asks for it', async () => {
+  it('stay open after HTTP/1.0 that asks for it', async () => {
     const bytes = 'GET /_ping HTTP/1.0\r\nConnection: keep-alive\r\n\r\n';
     const { text, socket } = await rawExchange(engine.port, [bytes, bytes], {
       until: (all) => codes(all).length === 2 && all.endsWith('OK'),
@@ -202,7 +202,7 @@ describe('connections', () => {
     expect(text).toMatch(/\r\nConnection: keep-alive\r\n/);
   });
 
-  it('answer a client that has closed its side', async () => {
+  it('still answer a client that has closed its side', async () => {
     const { text } = await rawExchange(engine.port, [ping + ping], { end: true });
     expect(codes(text)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200']);
     expect(bodyOf(text).endsWith('OK')).toBe(true);
@@ -218,7 +218,7 @@ describe('connections', () => {
     ]);
   });
 
-  it('have no limit while nothing is asked, and say nothing of one; what is begun has to be finished', async () => {
+  it('may be idle without limit and announce none, but a request that was begun has to be finished', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
       const socket = connect({ port: engine.port, host: '127.0.0.1' });
@@ -266,14 +266,14 @@ describe('bodies', () => {
     expect(bodyOf(await create(headers, ...body))).toBe(EMPTY);
   });
 
-  it('beside Upgrade leave the connection to the next request', async () => {
+  it('of a request with Upgrade leave the connection to the next request', async () => {
     const first = request('POST /v1.47/containers/create HTTP/1.1', `${JSON_TYPE}${H2C}Content-Length: 2\r\n`, '{}');
     const { text, socket } = await rawExchange(engine.port, [first + ping], { until: (all) => all.endsWith('OK') });
     socket.destroy();
     expect(text).not.toContain('101');
   });
 
-  it('are asked for where the client waits for that', async () => {
+  it('are asked for where the client waits for 100 Continue', async () => {
     const answer = await rawExchange(
       engine.port,
       [
@@ -294,14 +294,14 @@ describe('bodies', () => {
     ['zz\r\n{\r\n', 'invalid byte in chunk length'],
     ['1\r\n{}\r\n0\r\n\r\n', 'malformed chunked encoding'],
     ['2\n{}\n0\n\n', 'chunked line ends with bare LF'],
-  ])('in chunks that are none: %j', async (body, words) => {
+  ])('in malformed chunks: %j', async (body, words) => {
     const bytes = request('POST /v1.47/containers/create HTTP/1.1', JSON_TYPE + CHUNKED, body);
     const { text, closed } = await rawExchange(engine.port, [bytes]);
     expect(JSON.parse(bodyOf(text))).toEqual({ message: `invalid JSON: ${words}` });
     expect(closed).toBe(true);
   });
 
-  it.each([CHUNKED, 'Content-Length: 20\r\n'])('that stop: %s', async (headers) => {
+  it.each([CHUNKED, 'Content-Length: 20\r\n'])('that end early: %s', async (headers) => {
     const bytes = request('POST /v1.47/containers/create HTTP/1.1', JSON_TYPE + headers, '5\r\n{');
     const { text } = await rawExchange(engine.port, [bytes], { end: true });
     expect(JSON.parse(bodyOf(text))).toEqual({
@@ -309,7 +309,7 @@ describe('bodies', () => {
     });
   });
 
-  it('are taken out of any cut of their bytes', () => {
+  it('are decoded however their bytes are split', () => {
     const bytes = Buffer.from('4;x=y\r\nWiki\r\n5\r\npedia\r\n0\r\nT: r\r\n\r\nnext');
     for (let cut = 1; cut < bytes.length; cut++) {
       const decoder = new BodyDecoder('chunked');
@@ -372,7 +372,7 @@ describe('a connection becomes a stream', () => {
     expect(demultiplex(Buffer.from(bodyOf(text), 'latin1'))).toEqual({ stdout: 'HELLO\n', stderr: '' });
   });
 
-  it('exec: HTTP/1.0, and a client that waits to be asked for the body', async () => {
+  it('exec: HTTP/1.0, and a client that waits for 100 Continue', async () => {
     const old = await rawExchange(engine.port, [start(await made(), length, '1.0'), START, 'HELLO\n'], { end: true });
     expect(status(old.text)).toBe('HTTP/1.1 200 OK');
     const waits = `${UPGRADE}${CHUNKED}Expect: 100-continue\r\n`;
@@ -382,7 +382,7 @@ describe('a connection becomes a stream', () => {
     expect(text).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 101 UPGRADED\r\n[\s\S]*HELLO\n$/);
   });
 
-  it('exec: what the body says of Tty and Detach counts', async () => {
+  it('exec: Tty and Detach come from the body', async () => {
     const tty = '{"Tty":true}';
     const { text } = await rawExchange(engine.port, [start(await made(), UPGRADE + CHUNKED), chunked(tty), 'HELLO\n'], {
       end: true,
@@ -393,7 +393,7 @@ describe('a connection becomes a stream', () => {
     expect(status(detached)).toBe('HTTP/1.1 200 OK');
   });
 
-  it('exec: a chunked body with nothing in it, and one that is refused, leave the connection as it is', async () => {
+  it('exec: an empty chunked body, and one that is refused, leave the connection as it is', async () => {
     const id = await made();
     expect(bodyOf(await ask(start(id, UPGRADE + CHUNKED), '0\r\n\r\n'))).toBe(
       '{"message":"invalid JSON: got EOF while reading request body"}\n',
@@ -422,7 +422,7 @@ describe('a connection becomes a stream', () => {
     expect(demultiplex(Buffer.from(bodyOf(text), 'latin1'))).toEqual({ stdout: 'HELLO\n', stderr: '' });
   });
 
-  it.each(['/build', '/session', '/grpc'])('not for POST %s, which is refused in words', async (path) => {
+  it.each(['/build', '/session', '/grpc'])('but not for POST %s, which is refused with a message', async (path) => {
     const answer = await ask(request(`POST ${path} HTTP/1.1`, H2C));
     expect(status(answer)).toBe('HTTP/1.1 501 Not Implemented');
     expect(JSON.parse(bodyOf(answer)).message).toContain('not implemented');

@@ -26,7 +26,7 @@ describe('images', () => {
     expect(await tags({ reference: [`${'*a'.repeat(100)}*`, `${'*'.repeat(1000)}!`] })).toEqual([]);
     expect(await tags({ reference: ['*/*:1'] })).toEqual(['library/nginx:1']);
     expect(await tags({ label: ['tier=web'] })).toEqual(['library/nginx:1']);
-    // No label, but a property of every object.
+    // Not a label, but a property of every object.
     expect(await tags({ label: ['constructor'] })).toEqual([]);
     expect(await tags({ dangling: ['true'] })).toEqual([]);
     expect((await engine.call('GET', '/images/json?filters={"foo":["x"]}')).json.message).toBe("invalid filter 'foo'");
@@ -42,7 +42,7 @@ describe('images', () => {
     });
   });
 
-  it('are inspected, by names with slashes too', async () => {
+  it('are inspected, also by names with slashes', async () => {
     const { json } = await engine.call('GET', '/v1.51/images/library/nginx:1/json');
     expect(json).toMatchObject({
       RepoTags: ['library/nginx:1'],
@@ -61,7 +61,7 @@ describe('images', () => {
     });
   });
 
-  it('are pulled with progress, with the credentials of the request', async () => {
+  it('are pulled with progress messages and the credentials of the request', async () => {
     engine.images.registry.set('p:1', fakeImage('p:1'));
     const auth = Buffer.from(JSON.stringify({ username: 'u', password: 'p' })).toString('base64url');
     const answer = await engine.call('POST', '/images/create?fromImage=p&tag=1&platform=linux/amd64', undefined, {
@@ -83,7 +83,7 @@ describe('images', () => {
     expect(engine.images.pulls.at(-1)?.reference).toBe(`p@${digest}`);
   });
 
-  it('a pull that fails is a status before the first message, and a message after it', async () => {
+  it('a pull that fails is an error status before the first progress message, and a message after it', async () => {
     expect(await engine.call('POST', '/images/create?fromImage=nosuch&tag=latest')).toMatchObject({
       status: 404,
       json: { message: expect.stringContaining('pull access denied for nosuch') },
@@ -99,7 +99,7 @@ describe('images', () => {
     expect((await engine.call('POST', '/images/create')).status).toBe(400);
   });
 
-  it('are tagged and removed, not while a container needs them', async () => {
+  it('are tagged and removed, but not while a container needs them', async () => {
     expect((await engine.call('POST', '/images/p:1/tag?repo=q&tag=2')).status).toBe(201);
     expect((await engine.call('POST', '/images/nosuch/tag?repo=q')).status).toBe(404);
     await engine.call('POST', '/containers/create?name=user', { Image: 'q:2', Cmd: ['x'] });

@@ -1,13 +1,13 @@
-/** Use cases stand apart from HTTP: only the edge knows of requests and answers, and nothing below it knows of the whole engine. */
+/** Use cases do not depend on HTTP: only the edge knows requests and answers, and only it knows the whole engine. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 const DOCKER = join(import.meta.dirname, '../../../appliance/docker');
 
-/** Where HTTP is known. */
+/** Files that may know HTTP. */
 const EDGE = /^http\/|-routes\.ts$|^routes\.ts$|^server\.ts$/;
-/** Of `http/`, what the views of answers may use: the version of the API changes them. */
+/** What the views of answers may use of `http/`: they depend on the version of the API. */
 const FOR_VIEWS = /\/http\/api-version\.js$/;
 /** Files that may know the whole engine. */
 const WHOLE = /^engine\.ts$|^routes\.ts$|^server\.ts$/;
@@ -19,7 +19,7 @@ const files = readdirSync(DOCKER, { recursive: true, encoding: 'utf8' })
     imports: [...readFileSync(join(DOCKER, file), 'utf8').matchAll(/\bfrom '([^']+)'/g)].map(([, from]) => from!),
   }));
 
-test('only routes and http/ know of requests and answers', () => {
+test('only routes and http/ know requests and answers', () => {
   const wrong = files
     .filter(({ file }) => !EDGE.test(file))
     .flatMap(({ file, imports }) =>

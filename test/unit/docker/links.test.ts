@@ -1,4 +1,4 @@
-/** `--link`, against what the reference engine shows. */
+/** `--link`, compared with the reference engine. */
 import { describe, expect, it } from 'vitest';
 import { resolveLinks } from '../../../appliance/docker/containers/links.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
@@ -20,7 +20,7 @@ const links = () => {
 const shown = async (): Promise<unknown> => (await engine.call('GET', '/containers/child/json')).json.HostConfig.Links;
 
 describe('links', () => {
-  it('are shown from both ends, under the names of now', async () => {
+  it('are shown from both ends, under the current names', async () => {
     const target = (await create('db-1', {})).json.Id as string;
     expect((await create('child', { Links: ['db-1:db', '/db-1:/old/other'] })).status).toBe(201);
     expect(await shown()).toEqual(['/db-1:/child/db', '/db-1:/child/other']);
@@ -93,7 +93,7 @@ describe('links', () => {
     expect((await engine.call('POST', '/containers/child/start')).status).toBe(204);
   });
 
-  it('tell ports in a row as a range too', async () => {
+  it('also give consecutive ports as a range', async () => {
     await create('db', {}, { ExposedPorts: { '80/tcp': {}, '81/tcp': {}, '82/tcp': {}, '90/tcp': {}, '91/tcp': {} } });
     await create('child', { Links: ['db'] });
     await engine.call('POST', '/containers/db/start');
@@ -107,7 +107,7 @@ describe('links', () => {
     [['nosuch'], 'could not get container for nosuch: No such container: nosuch'],
     [['a:b:c'], 'bad format for links: a:b:c'],
     [[''], 'empty string specified for links'],
-  ])('%j are refused in Docker’s words', async (Links, message) => {
+  ])('%j are refused with Docker’s message', async (Links, message) => {
     expect(await create('child', { Links })).toMatchObject({ status: 400, json: { message } });
   });
 });

@@ -63,14 +63,14 @@ describe('options', () => {
     ['json-file', { 'labels-regex': '(' }, 'error parsing regexp: missing closing ): `(`'],
     ['json-file', { tag: '{{.X}}' }, `executing "log-tag" at <.X>: can't evaluate field X in type *logger.Info`],
     ['syslog', { tag: '{{' }, 'template: log-tag:1: unclosed action'],
-  ])('%s %j is found out when the container is started', (type, config, message) => {
+  ])('%s %j is only refused when the container is started', (type, config, message) => {
     const log = { Type: type, Config: config as Record<string, string> };
     expect(() => checkLogConfig(log)).not.toThrow();
     expect(logKeeping(log).kept).toBe(true);
     expect(() => checkLogValues(log, { id: '', name: '', imageId: '', imageName: '' })).toThrow(message);
   });
 
-  it.each(['constructor', '__proto__', 'toString'])('%s is no driver', (Type) => {
+  it.each(['constructor', '__proto__', 'toString'])('%s is not a driver', (Type) => {
     expect(() => checkLogConfig({ Type })).toThrow(`plugin "${Type}" not found`);
   });
 
@@ -79,7 +79,7 @@ describe('options', () => {
     expect(logKeeping({ Type: 'none', Config: { any: 'thing' } })).toEqual({ kept: false });
     const files = (format: string, fileBytes: number, count: number): object => ({
       kept: true,
-      // Each takes a last line beyond its size.
+      // Each file holds one last line beyond its size.
       keepBytes: count * (fileBytes + 16_397),
       rotation: { format, fileBytes, files: count },
     });
@@ -97,7 +97,7 @@ describe('options', () => {
       E: 'e=f',
       AZ: '',
     });
-    // Without a bound this takes years.
+    // Without a time limit this would take years.
     const slow = { Config: { 'labels-regex': '^(a+)+$' } };
     expect(() => logAttributes(slow, { [`${'a'.repeat(60)}!`]: '1' }, [])).toThrow('takes too long');
     expect(encodeDetails({ b: '2 &', a: 'ä' })).toBe('a=%C3%A4,b=2+%26');
@@ -126,7 +126,7 @@ describe('syslog', () => {
     expect(syslogSettings({ 'syslog-facility': '5' }, null).facility).toBe(5);
   });
 
-  it('names nothing of the machine but what its owner lets it name', () => {
+  it('accepts only the paths of the machine that its owner has granted', () => {
     const directory = mkdtempSync(join(tmpdir(), 'caisson-syslog-'));
     const secret = join(directory, 'secret');
     writeFileSync(secret, '-----BEGIN CERTIFICATE-----');
@@ -134,7 +134,7 @@ describe('syslog', () => {
       (path: string, sockets: string[] = []) =>
       () =>
         checkLogConfig({ Type: 'syslog', Config: { 'syslog-address': `unix://${path}` } }, { sockets, files: {} });
-    // Files that are there and files that are not look the same.
+    // Existing and missing files look the same.
     for (const path of [secret, join(directory, 'none'), '/etc/shadow', '/root/none', '/dev/log/../../etc/shadow'])
       expect(check(path)).toThrow(`stat ${path}: no such file or directory`);
     expect(check(secret, [secret])).toThrow('no such file');

@@ -1,4 +1,4 @@
-/** What API 1.52 to 1.56 have changed, and that older versions do not hear of it (moby's version history and routers). */
+/** What API 1.52 to 1.56 changed, and that older versions are unaffected (moby's version history and routers). */
 import { describe, expect, it, vi } from 'vitest';
 import { streamType } from '../../../appliance/docker/http/json-stream.js';
 import { sharedEngine } from '../../support/shared-engine.js';
@@ -18,7 +18,7 @@ const LEGACY = [
 ].flatMap((line) => line.split(','));
 
 describe('inspect', () => {
-  it('shows addresses below Networks alone since 1.52', async () => {
+  it('shows addresses only below Networks since 1.52', async () => {
     await create('1.51', { MacAddress: MAC });
     await engine.call('POST', '/containers/con/start');
     const { NetworkSettings: old, Config } = await get('/v1.51/containers/con/json');
@@ -80,7 +80,7 @@ describe('create', () => {
 });
 
 describe('ps', () => {
-  it('tells of health since 1.52', async () => {
+  it('shows the health since 1.52', async () => {
     await create('1.56');
     const [row] = await get('/v1.52/containers/json?all=1');
     expect(row.Health).toEqual({ Status: 'none', FailingStreak: 0 });
@@ -154,7 +154,7 @@ describe('streams of values', () => {
 });
 
 describe('system/df', () => {
-  it('sums up by kind since 1.52, with the old form beside it in 1.52 alone', async () => {
+  it('sums up by kind since 1.52, together with the old form in 1.52 only', async () => {
     await create('1.56');
     expect(Object.keys(await get('/v1.51/system/df'))).toEqual(
       expect.arrayContaining(['LayersSize', 'Images', 'Containers', 'Volumes', 'BuildCache']),
@@ -174,7 +174,7 @@ describe('system/df', () => {
 });
 
 describe('images', () => {
-  it('are inspected without what is not set since 1.52', async () => {
+  it('are inspected without unset fields since 1.52', async () => {
     const old = await get('/v1.51/images/busybox/json');
     expect(old).toMatchObject({ Parent: '', DockerVersion: '', Config: { OnBuild: null, User: '' } });
     const seen = await get('/v1.52/images/busybox/json');
@@ -182,13 +182,13 @@ describe('images', () => {
     expect(Object.values(seen.Config).filter((value) => value === null || value === '')).toEqual([]);
   });
 
-  it('containers of theirs are counted since 1.51', async () => {
+  it('their containers are counted since 1.51', async () => {
     await create('1.56');
     expect((await get('/v1.50/images/json'))[0].Containers).toBe(-1);
     expect((await get('/v1.51/images/json'))[0].Containers).toBe(1);
   });
 
-  it('tell of identities and attestations in the versions that have them', async () => {
+  it('have identities and attestations in the versions that know them', async () => {
     expect(await engine.call('GET', '/v1.54/images/json?identity=1')).toMatchObject({
       status: 400,
       json: { message: 'conflicting options: identity requires manifests=1' },
@@ -202,20 +202,20 @@ describe('images', () => {
   });
 });
 
-it('update hears of limits of devices since 1.55', async () => {
+it('update accepts device limits since 1.55', async () => {
   await create('1.56');
   const rates = { BlkioDeviceReadBps: [{ Path: '/dev/sda', Rate: 1 }] };
   expect((await engine.call('POST', '/v1.54/containers/con/update', rates)).status).toBe(200);
   expect((await engine.call('POST', '/v1.55/containers/con/update', rates)).status).toBe(501);
 });
 
-it('stats name the system since 1.52', async () => {
+it('stats name the operating system since 1.52', async () => {
   await create('1.56');
   expect(await get('/v1.52/containers/con/stats?stream=0')).toHaveProperty('os_type', 'linux');
   expect(await get('/v1.51/containers/con/stats?stream=0')).not.toHaveProperty('os_type');
 });
 
-it('info leaves out what a version does not have', async () => {
+it('info leaves out the fields that a version does not have', async () => {
   const has = async (version: string, field: string): Promise<boolean> =>
     Object.hasOwn(await get(`/v${version}/info`), field);
   expect([await has('1.51', 'KernelMemoryTCP'), await has('1.52', 'KernelMemoryTCP')]).toEqual([true, false]);
@@ -224,7 +224,7 @@ it('info leaves out what a version does not have', async () => {
   expect(await registry('1.47')).not.toHaveProperty('AllowNondistributableArtifactsCIDRs');
 });
 
-it('the engine says which Docker it is like, and what it is', async () => {
+it('the engine names the Docker version that it corresponds to and its own', async () => {
   const { Version, Components } = await get('/version');
   expect(Version).toMatch(/^(\d+)\.(\d+)\.(\d+)\+caisson\.\d+\.\d+\.\d+$/);
   expect((await get('/info')).ServerVersion).toBe(Version);
@@ -232,7 +232,7 @@ it('the engine says which Docker it is like, and what it is', async () => {
   expect(named).toMatchObject({ Engine: Version, Caisson: Version.split('+caisson.')[1], QEMU: '7.2.22' });
 });
 
-it('the kernel is the one that containers see; what runs them is told of where it is known', async () => {
+it('the kernel shown is that of the containers; the emulator is shown where it is known', async () => {
   const { KernelVersion, Components } = await get('/version');
   const info = await get('/info');
   expect([KernelVersion, info.KernelVersion]).toEqual(Array(2).fill('6.1.0-50-cloud-amd64'));

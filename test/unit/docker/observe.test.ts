@@ -54,11 +54,11 @@ describe('the options of ps', () => {
   ])('%j', (options, titles, first) => {
     const top = topView(list, options);
     expect(top.Titles.join(' ')).toBe(titles);
-    // The words of a column are one where it is the last.
+    // The last column keeps its spaces.
     expect(top.Processes[0]!.join('|')).toBe(first.replace(/ {2,}/g, ' '));
   });
 
-  it('a process without arguments has its name in brackets, whatever it holds', () => {
+  it('a process without arguments is shown by its name in brackets, whatever the name contains', () => {
     expect(topView(list, 'u').Processes[1]).toEqual('web|79|60.0|0.3|976|400|pts/0|RNLl+|11:59|0:06|[a) b]'.split('|'));
   });
 
@@ -90,7 +90,7 @@ describe('what a guest sends', () => {
     return Buffer.concat([new FieldWriter().u32(bytes.length).bytes(), bytes]);
   };
 
-  it('is put together from pieces', () => {
+  it('is assembled from pieces', () => {
     const parser = new ObservationParser();
     const bytes = Buffer.concat([
       record([['a', '1']]),
@@ -118,7 +118,7 @@ describe('what a guest sends', () => {
     expect(() => new ObservationParser().push(Buffer.from([255, 255, 255, 255]))).toThrow('too long');
   });
 
-  it('counts as nothing where it is no number', () => {
+  it('counts as zero where it is not a number', () => {
     const usage = parseUsage(
       facts({
         'memory.current': '99999999999999999999',
@@ -149,7 +149,7 @@ describe('the API', () => {
     await engine.call('POST', `/containers/${name}/start`);
   };
 
-  it('top: titles and processes; refusals before anything is asked', async () => {
+  it('top: titles and processes; bad options are refused before the guest is asked', async () => {
     await run('one');
     const { status, json } = await engine.call('GET', '/containers/one/top?ps_args=-o%20pid,comm');
     expect({ status, json }).toEqual({
@@ -214,7 +214,7 @@ describe('the API', () => {
     expect(engine.portLayer.observe.open).toBe(0);
   });
 
-  it('stats: one measurement, and what does not run', async () => {
+  it('stats: a single measurement, and containers that do not run', async () => {
     await run('one');
     const { json } = await engine.call('GET', '/containers/one/stats?stream=0&one-shot=1');
     expect(json.preread).toBe('0001-01-01T00:00:00Z');
@@ -229,7 +229,7 @@ describe('the API', () => {
     expect(still).not.toHaveProperty('networks');
   });
 
-  it('stats: a stream goes on while the container stops and starts, ends when it is removed, and measures for nobody', async () => {
+  it('stats: a stream survives stop and start, ends on removal, and nothing is measured without a reader', async () => {
     await run('one');
     const records: { read: string; preread: string; cpu_stats: { online_cpus?: number } }[] = [];
     let text = '';

@@ -1,4 +1,4 @@
-/** What clients of older API versions ask for, as the newest understands it. */
+/** Requests of older API versions, translated to the newest. */
 import { describe, expect, it, vi } from 'vitest';
 import { sharedEngine } from '../../support/shared-engine.js';
 
@@ -33,13 +33,13 @@ describe('create', () => {
     expect((await inspect()).HostConfig).toMatchObject(kept);
   });
 
-  it('options of other kinds of mounts are not there before 1.42', async () => {
+  it('options of other kinds of mounts are ignored before 1.42', async () => {
     const mounts = [{ Type: 'tmpfs', Target: '/t' }];
     await create('1.41', { HostConfig: { Mounts: [{ ...mounts[0], VolumeOptions: {} }] } });
     expect((await inspect()).HostConfig.Mounts).toEqual(mounts);
   });
 
-  it('annotations are not heard before 1.43, and not shown in lists before 1.46', async () => {
+  it('annotations are ignored before 1.43, and not shown in lists before 1.46', async () => {
     const annotated = { HostConfig: { Annotations: { a: 'b' } } };
     await create('1.42', annotated);
     expect((await inspect()).HostConfig.Annotations).toBeUndefined();
@@ -50,7 +50,7 @@ describe('create', () => {
     expect((await row('1.46')).HostConfig).toEqual({ NetworkMode: 'bridge', Annotations: { a: 'b' } });
   });
 
-  it('a platform is not heard before 1.41', async () => {
+  it('a platform is ignored before 1.41', async () => {
     await create('1.40', {}, '&platform=linux/arm64');
     const refused = await engine.call('POST', '/v1.41/containers/create?platform=linux/arm64', { Image: 'busybox' });
     expect(refused.status).toBe(404);
@@ -77,7 +77,7 @@ it('wait knows conditions from 1.30 on, stop a signal from 1.42 on', async () =>
   expect((await inspect()).State.ExitCode).toBe(4);
 });
 
-it('capabilities as a whole were of 1.40, and are refused there', async () => {
+it('`Capabilities` existed in 1.40 only, and is refused there', async () => {
   const body = { Image: 'busybox', HostConfig: { Capabilities: ['CAP_CHOWN'] } };
   const answer = await engine.call('POST', '/v1.40/containers/create?name=con', body);
   expect(answer).toMatchObject({ status: 400, json: { message: expect.stringContaining('use CapAdd and CapDrop') } });
@@ -85,7 +85,7 @@ it('capabilities as a whole were of 1.40, and are refused there', async () => {
   expect((await inspect()).HostConfig).not.toHaveProperty('Capabilities');
 });
 
-it('the size of an exec’s terminal is heard of from 1.42 on', async () => {
+it('the size of an exec’s terminal is accepted from 1.42 on', async () => {
   await create('1.51', {});
   await engine.call('POST', '/containers/con/start');
   for (const [version, size] of [

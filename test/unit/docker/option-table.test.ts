@@ -1,4 +1,4 @@
-/** The table of options is whole, and the only list of the fields of `HostConfig` and `Config`. */
+/** The table of options is complete, and the only list of the fields of `HostConfig` and `Config`. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -17,7 +17,7 @@ import { ENGINE_API } from '../../support/engine-api.js';
 const { HostConfig, Config } = ENGINE_API.inspect as Record<string, Record<string, unknown>>;
 const APPLIANCE = join(import.meta.dirname, '../../../appliance');
 
-/** Later than the document that the shapes come from, or gone before it. */
+/** Newer than the document that the shapes come from, or removed before it. */
 const OTHER_VERSIONS = ['Capabilities', 'KernelMemory', 'Umask'];
 
 describe('the table', () => {
@@ -27,7 +27,7 @@ describe('the table', () => {
     expect(Object.keys(dockerConfigSchema.shape).sort()).toEqual(Object.keys(Config!).sort());
   });
 
-  it('is what requests, updates and inspect go by', () => {
+  it('drives requests, updates and inspect', () => {
     const fields = Object.keys(HOST_OPTIONS);
     expect(Object.keys(hostConfigSchema.shape)).toEqual(fields);
     expect(Object.keys(createSchema.shape).sort()).toEqual(
@@ -50,7 +50,7 @@ describe('the table', () => {
   });
 });
 
-/** Names that stand in a file as keys of an object or as texts, each on a line of its own or in a list: `Memory: …,`, `'Memory',`. */
+/** Names that occur in a file as object keys or strings, on their own line or in a list: `Memory: …,`, `'Memory',`. */
 function listed(file: string, fields: string[]): string[] {
   const text = readFileSync(file, 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
   const names = new Set(

@@ -1,4 +1,4 @@
-/** Options of a container that its VM's guest carries out, from the request to what the guest is told. */
+/** Options of a container that its VM's guest carries out, from the request to the guest's instructions. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { containerSpec } from '../../../appliance/docker/containers/config/container-spec.js';
@@ -35,14 +35,14 @@ const refusal = (HostConfig: object, request: object = {}): [string, string] => 
   return ['none', ''];
 };
 
-/** As /proc/self/status shows it. */
+/** In the form of /proc/self/status. */
 const effective = (HostConfig: object): string =>
   capabilityBits(spec(HostConfig).process.capabilities ?? [])
     .toString(16)
     .padStart(16, '0');
 
 describe('capabilities', () => {
-  // What the reference engine's processes show as CapEff, on a kernel with all of them.
+  // CapEff of the reference engine's processes, on a kernel with all capabilities.
   it.each([
     [{}, '00000000a80425fb'],
     [{ CapAdd: ['net_admin', 'CAP_SYS_TIME'], CapDrop: ['chown'] }, '00000000aa0435fa'],
@@ -69,7 +69,7 @@ describe('capabilities', () => {
 });
 
 describe('security options', () => {
-  it('are kept, or moot', () => {
+  it('are kept, or have no effect here', () => {
     expect(spec({ SecurityOpt: ['no-new-privileges'] }).process.noNewPrivileges).toBe(true);
     expect(spec({ SecurityOpt: ['no-new-privileges=true'] }).process.noNewPrivileges).toBe(true);
     expect(spec({ SecurityOpt: ['no-new-privileges:false'] }).process.noNewPrivileges).toBe(false);
@@ -131,7 +131,7 @@ describe('tmpfs', () => {
 });
 
 describe('limits', () => {
-  it('without the kernel’s right to kill are within the machine’s memory', () => {
+  it('without the OOM killer stay within the machine’s memory', () => {
     expect(spec({ OomKillDisable: true, OomScoreAdj: 5 }).process.oomScoreAdj).toBe(-1000);
     expect(spec({ OomKillDisable: true, Memory: 64 * MIB }).memoryMiB).toBe(2048);
     expect(spec({ OomKillDisable: true, Memory: 4096 * MIB }).memoryMiB).toBe(4096 + 96);
@@ -156,7 +156,7 @@ describe('limits', () => {
     [{ PidsLimit: 7 }, { 'pids.max': '7' }],
     [{ PidsLimit: 0 }, {}],
     [{ PidsLimit: -7 }, {}],
-    // The machine keeps some for its kernel, whatever is asked for.
+    // The machine keeps some memory for its kernel, whatever is asked for.
     [{ OomKillDisable: true }, { 'memory.max': String((2048 - 96) * MIB) }],
     [{ OomKillDisable: true, Memory: 64 * MIB }, { 'memory.max': String(64 * MIB) }],
     [{ OomKillDisable: true, Memory: 4096 * MIB }, { 'memory.max': String(4096 * MIB) }],
@@ -164,7 +164,7 @@ describe('limits', () => {
     expect(spec(host).limits).toEqual(limits);
   });
 
-  it('of shares are a VM’s too', () => {
+  it('in shares apply to the VM too', () => {
     expect(spec({}).cpuShares).toBeUndefined();
     expect(spec({ CpuShares: 1024 }).cpuShares).toBe(2000);
     expect(spec({ CpuShares: 512, NanoCpus: 1e9 }).cpuShares).toBe(500);
@@ -210,7 +210,7 @@ describe('limits', () => {
     expect(refusal(host)).toEqual(['invalid', message]);
   });
 
-  it('of the disk, and of what is in memory', () => {
+  it('of the disk, and of filesystems in memory', () => {
     expect(spec({ StorageOpt: { size: '1.5g' } }).rootSize).toBe(1.5 * 2 ** 30);
     expect(spec({ StorageOpt: { size: '10MiB' } }).rootSize).toBe(10 * MIB);
     expect(spec({}).rootSize).toBeUndefined();
@@ -234,7 +234,7 @@ describe('the card’s address', () => {
     expect(cards).toContainEqual(expect.objectContaining({ addressType: 'manual', macAddress: '02:42:ac:11:00:98' }));
   });
 
-  it('is refused when it is none', () => {
+  it('is refused when it is not a valid address', () => {
     const bad = 'invalid config for network bridge: invalid MAC address bogus';
     expect(refusal({}, { MacAddress: 'bogus' })).toEqual(['invalid', bad]);
     expect(refusal({}, endpoint('bogus'))).toEqual(['invalid', bad]);
@@ -247,7 +247,7 @@ describe('the card’s address', () => {
 });
 
 describe('the program', () => {
-  it('has them all, and the init before the command', () => {
+  it('has all of them, and the init before the command', () => {
     const made = spec(
       { Init: true, Privileged: true, Tmpfs: { '/t': 'size=1m' }, PidsLimit: 5, StorageOpt: { size: '1g' } },
       { Cmd: ['a', 'b'] },
@@ -267,7 +267,7 @@ describe('the program', () => {
     for (const text of ['pids.max', 'size=1m', '/sbin/docker-init']) expect(bytes).toContain(text);
   });
 
-  it('is made of containers that were made before there were any', () => {
+  it('is built for containers from before these options existed', () => {
     const { capabilities, noNewPrivileges, oomScoreAdj, ...process } = spec({}).process;
     expect(encodeProcess(process)).toEqual(
       encodeProcess({ ...process, capabilities, noNewPrivileges, oomScoreAdj } as never),
@@ -285,7 +285,7 @@ describe('the table of options', () => {
     table.includes(`\`${field}\``) ||
     [...table.matchAll(/`(\w+)\*`/g)].some(([, beginning]) => field.startsWith(beginning!));
 
-  it('has every field', () => {
+  it('documents every field', () => {
     const fields = [...Object.keys(createSchema.shape), ...Object.keys(hostConfigSchema.shape)].filter(
       (field) => !['HostConfig', 'NetworkingConfig', 'Cgroup', 'Capabilities'].includes(field),
     );

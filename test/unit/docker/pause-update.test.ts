@@ -20,7 +20,7 @@ async function run(name: string, HostConfig: object = {}): Promise<string> {
   return id;
 }
 
-/** What Docker's engine answers to the same requests. */
+/** Docker Engine's answers to the same requests. */
 const refused = (status: number, message: string): object => ({ status, json: { message } });
 
 async function actions(id: string): Promise<string[]> {
@@ -37,7 +37,7 @@ async function actions(id: string): Promise<string[]> {
 }
 
 describe('a paused container', () => {
-  it('is shown as such, and goes on', async () => {
+  it('is shown as paused, and continues when unpaused', async () => {
     const id = await run('one');
     expect((await call('POST', '/containers/one/pause')).status).toBe(204);
     expect(await call('POST', '/containers/one/pause')).toMatchObject(
@@ -55,7 +55,7 @@ describe('a paused container', () => {
     expect(await actions(id)).toEqual(['create', 'start', 'pause', 'unpause']);
   });
 
-  it('refuses what it cannot do meanwhile, in Docker’s words', async () => {
+  it('refuses what it cannot do while paused, with Docker’s messages', async () => {
     const id = await run('one');
     const { json: exec } = await call('POST', '/containers/one/exec', { Cmd: ['true'] });
     await call('POST', '/containers/one/pause');
@@ -99,7 +99,7 @@ describe('a paused container', () => {
     ['POST', '/containers/one/kill?signal=USR1', ['pause', 'kill', 'unpause', 'die']],
     ['POST', '/containers/one/stop?t=5', ['pause', 'kill', 'unpause', 'die', 'stop']],
     ['DELETE', '/containers/one?force=1', ['pause', 'kill', 'unpause', 'die', 'destroy']],
-  ])('%s %s: it is woken to end', async (method, path, expected) => {
+  ])('%s %s: it is resumed so that it can end', async (method, path, expected) => {
     const id = await run('one');
     await call('POST', '/containers/one/pause');
     const waited = call('POST', '/containers/one/wait');
@@ -112,7 +112,7 @@ describe('a paused container', () => {
 describe('update', () => {
   const update = (name: string, body: unknown): Promise<Answer> => call('POST', `/containers/${name}/update`, body);
 
-  it('changes limits at once, and what the VM has at the next start', async () => {
+  it('changes limits at once, and the VM’s size at the next start', async () => {
     const id = await run('one', { Memory: 64 * MIB, NanoCpus: 5e8 });
     expect(
       await update('one', { Memory: 128 * MIB, MemorySwap: 256 * MIB, NanoCpus: 2e9, PidsLimit: 50 }),
@@ -138,7 +138,7 @@ describe('update', () => {
     });
     const { json } = await call('GET', '/containers/one/json');
     expect(json.HostConfig).toMatchObject({ Memory: 128 * MIB, MemorySwap: 256 * MIB, NanoCpus: 2e9, PidsLimit: 50 });
-    // None of that is asked for again, so nothing is said about it.
+    // The request repeats none of that, so there is no warning about it.
     expect((await update('one', { CpuShares: 512 })).json).toEqual({ Warnings: null });
     expect((await update('one', {})).json).toEqual({ Warnings: null });
     expect((await actions(id)).slice(2)).toEqual(['update', 'update', 'update']);
@@ -181,14 +181,14 @@ describe('update', () => {
     ],
     [{ CpusetCpus: '99' }, 400, 'Requested CPUs are not available - requested 99, available: 0-1'],
     [{ CpuRealtimeRuntime: 5 }, 501, 'CpuRealtimeRuntime is not implemented'],
-  ])('%j is answered with %i, and nothing is changed', async (body, status, message) => {
+  ])('%j is answered with %i and changes nothing', async (body, status, message) => {
     const id = await run('one', { Memory: 64 * MIB, NanoCpus: 5e8, AutoRemove: true });
     const before = engine.portLayer.exec.resolve(id).spec;
     expect(await update('one', body)).toMatchObject(refused(status, message.replace('ID', id)));
     expect(engine.portLayer.exec.resolve(id).spec).toEqual(before);
   });
 
-  it('a limit below what is used now is refused; pages of files do not count', async () => {
+  it('a limit below the current use is refused; page cache does not count', async () => {
     await run('one', { Memory: 64 * MIB });
     engine.portLayer.observe.usage = {
       ...USAGE,
@@ -201,7 +201,7 @@ describe('update', () => {
     expect((await update('one', { Memory: 26 * MIB })).status).toBe(200);
   });
 
-  it('a container that there is not', async () => {
+  it('a container that does not exist', async () => {
     expect(await update('none', {})).toMatchObject(refused(404, 'No such container: none'));
   });
 });

@@ -1,4 +1,4 @@
-/** What `inspect` shows, posted back to `create`: the same container, any number of times, in every version of the API. */
+/** The output of `inspect` posted back to `create` gives the same container, repeatedly and in every API version. */
 import { describe, expect, it } from 'vitest';
 import { sharedEngine } from '../../support/shared-engine.js';
 
@@ -18,7 +18,7 @@ const inspect = async (version: string, name = 'web'): Promise<Inspect> =>
 const create = (version: string, body: object, name = 'web') =>
   engine.call('POST', `/v${version}/containers/create?name=${encodeURIComponent(`/${name}`)}`, body);
 
-/** As tools do it: what inspect shows, the old container away, the new one of the same name. */
+/** As tools do it: inspect, remove the old container, create a new one of the same name. */
 async function again(version: string, change: Change = () => undefined): Promise<[Inspect, Inspect]> {
   const before = await inspect(version);
   const Config = structuredClone(before.Config);
@@ -33,7 +33,7 @@ async function again(version: string, change: Change = () => undefined): Promise
   return [before, await inspect(version)];
 }
 
-/** Without ids, times and addresses: names of volumes that nobody has named are ids too. */
+/** Without ids, times and addresses; names of anonymous volumes are ids too. */
 function lasting({ Config, HostConfig, NetworkSettings, Mounts }: Inspect): object {
   const { MacAddress: _, ...config } = Config;
   const networks = Object.fromEntries(
@@ -147,7 +147,7 @@ describe.each(VERSIONS)('API %s', (version) => {
 });
 
 describe.each(['1.25', '1.51', '1.56'])('API %s', (version) => {
-  it('of a container that runs, with fields emptied that are the image’s', async () => {
+  it('of a running container, with the fields emptied that come from the image', async () => {
     await create(version, { Image: 'busybox', Cmd: ['sleep', '60'], ExposedPorts: { '80/tcp': {} } });
     await engine.call('POST', '/containers/web/start');
     const env = (await engine.call('GET', '/images/busybox/json')).json.Config.Env as string[];
@@ -177,7 +177,7 @@ describe.each(['1.25', '1.51', '1.56'])('API %s', (version) => {
   });
 });
 
-it('random options come back as they were', async () => {
+it('random options come back unchanged', async () => {
   let seed = 20261129;
   const random = (below: number): number => {
     seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
@@ -193,7 +193,7 @@ it('random options come back as they were', async () => {
       for (const [name, value] of Object.entries(HostConfig)) if (random(4) === 0) host[name] = value;
     }
     const answer = await create(version, { ...body, HostConfig: host });
-    // Some do not go together.
+    // Some options exclude each other.
     if (answer.status !== 201) continue;
     const [before, after] = await again(version);
     expect(lasting(after), JSON.stringify([version, body, host])).toEqual(lasting(before));
@@ -211,13 +211,13 @@ describe('networks', () => {
       { IPAMConfig: { IPv4Address: '172.17.0.99' } },
       '* user specified IP address is supported on user defined networks only\n* user specified IP address is supported only when connecting to networks with user configured subnets',
     ],
-  ])('%j is none of the default one’s', async (bridge, words) => {
+  ])('%j is refused on the default network', async (bridge, words) => {
     const answer = await create('1.47', { Image: 'busybox', NetworkingConfig: { EndpointsConfig: { bridge } } });
     expect(answer.status).toBe(400);
     expect(answer.json.message).toBe(`invalid config for network bridge: invalid endpoint settings:\n${words}`);
   });
 
-  it('a container that does not run leaves its own and joins it again', async () => {
+  it('a stopped container can leave the network and join it again', async () => {
     await create('1.47', { Image: 'busybox', Cmd: ['sleep', '60'] });
     const { Id, NetworkSettings } = await inspect('1.47');
     expect((await bridge('disconnect', { Container: 'web', Force: true })).status).toBe(200);
@@ -236,7 +236,7 @@ describe('networks', () => {
     expect((await bridge('disconnect', { Container: 'web', Force: true })).status).toBe(501);
   });
 
-  it('what cannot be is told in Docker’s words', async () => {
+  it('what is impossible is refused with Docker’s messages', async () => {
     await create('1.47', { Image: 'busybox', Cmd: ['sleep', '60'] });
     expect(await bridge('disconnect', { Container: 'nosuch', Force: true })).toMatchObject({
       status: 404,

@@ -15,7 +15,7 @@ const create = async (name: string, Labels: object = {}): Promise<string> =>
     .json.Id;
 
 describe('pruning containers', () => {
-  it('removes those that do not run, and says what that frees', async () => {
+  it('removes those that do not run, and reports the space freed', async () => {
     const running = await create('running');
     await engine.call('POST', '/containers/running/start');
     const [one, two] = [await create('one', { k: 'v' }), await create('two', { k: 'w' })];
@@ -42,7 +42,7 @@ describe('pruning containers', () => {
 });
 
 describe('pruning images', () => {
-  it('removes those without a tag, or all that are not used', async () => {
+  it('removes untagged ones, or all unused ones', async () => {
     engine.images.registry.set('other:1', fakeImage('other:1'));
     await engine.call('POST', '/images/create?fromImage=other&tag=1');
     expect((await prune('images')).json).toEqual({ ImagesDeleted: null, SpaceReclaimed: 0 });
@@ -55,7 +55,7 @@ describe('pruning images', () => {
   });
 });
 
-describe('what there is nothing of', () => {
+describe('kinds with nothing to remove', () => {
   it.each([
     ['networks', { NetworksDeleted: null }],
     ['volumes', { VolumesDeleted: [], SpaceReclaimed: 0 }],
@@ -87,7 +87,7 @@ describe('filters', () => {
 });
 
 describe('GET /system/df', () => {
-  it('tells what images and containers take', async () => {
+  it('reports the space that images and containers take', async () => {
     engine.portLayer.files.bytes = 1000;
     const { json } = await engine.call('GET', '/v1.51/system/df');
     expect(json).toMatchObject({ Volumes: [], BuildCache: [] });
@@ -97,7 +97,7 @@ describe('GET /system/df', () => {
     expect(json.Containers[0]).toMatchObject({ Names: ['/user'], SizeRw: 1000, SizeRootFs: Size + 1000 });
   });
 
-  it('of the kinds that are asked for', async () => {
+  it('reports only the requested kinds', async () => {
     expect((await engine.call('GET', '/v1.51/system/df?type=volume&type=build-cache')).json).toEqual({
       LayersSize: 0,
       Images: null,
@@ -111,7 +111,7 @@ describe('GET /system/df', () => {
     });
   });
 
-  it('and sizes stand in ps and inspect where they are asked for', async () => {
+  it('sizes are in ps and inspect where requested', async () => {
     const [row] = (await engine.call('GET', '/containers/json?all=1&size=1')).json;
     expect(row).toMatchObject({ SizeRw: 1000 });
     engine.portLayer.files.bytes = 0;

@@ -10,7 +10,7 @@ const policy = (name: RestartPolicy['name'], maximumRetryCount = 0): RestartPoli
 const run = (exitCode = 0, durationMs = 0, manuallyStopped = false) => ({ exitCode, durationMs, manuallyStopped });
 
 describe('the back-off', () => {
-  it('doubles from 100 ms to a minute, and begins again after 10 s of running', () => {
+  it('doubles from 100 ms to a minute, and starts over after 10 s of running', () => {
     const backoff = new RestartBackoff();
     const pauses = Array.from({ length: 12 }, () => backoff.next(policy('always'), run(0, 9999)));
     expect(pauses).toEqual([100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
@@ -33,7 +33,7 @@ describe('the back-off', () => {
     expect(new RestartBackoff(count).next(policy(name), ended)).toBe(expected);
   });
 
-  it('gives up after as many restarts as on-failure allows', () => {
+  it('gives up after the number of restarts that on-failure allows', () => {
     const backoff = new RestartBackoff();
     const limited = policy('on-failure', 2);
     expect([1, 2, 3].map(() => backoff.next(limited, run(1)))).toEqual([100, 200, null]);
@@ -73,7 +73,7 @@ describe('the supervisor', () => {
     vi.useRealTimers();
   });
 
-  it('starts a container after the pause, and counts and keeps that', async () => {
+  it('starts a container after the pause, and stores the count', async () => {
     supervisor.ended(ended(1));
     expect(supervisor.isRestarting('box')).toBe(true);
     await vi.advanceTimersByTimeAsync(99);
@@ -92,7 +92,7 @@ describe('the supervisor', () => {
     expect(supervisor.restartCount(ended(1))).toBe(2);
   });
 
-  it('gives up between two runs when a user stops it, and says so to who waits', async () => {
+  it('gives up between two runs when a user stops the container, and tells those who wait', async () => {
     supervisor.ended(ended(1));
     const told = vi.fn();
     void supervisor.notRestarted('box', new AbortController().signal).then(told);
@@ -101,12 +101,12 @@ describe('the supervisor', () => {
     expect(kept).toEqual({ 'docker.restart': '{"count":1,"stopped":true}' });
     await vi.advanceTimersByTimeAsync(60_000);
     expect(starts).toHaveLength(0);
-    // Nor does the next engine start it.
+    // Nor does a restarted engine start it.
     await supervisor.restore();
     expect(starts).toHaveLength(0);
   });
 
-  it('leaves a signal to the process that is being started, and does not start another', async () => {
+  it('leaves a signal to the process that is starting, and does not start another one', async () => {
     supervisor.ended(ended(1));
     await vi.advanceTimersByTimeAsync(100);
     expect(await supervisor.signalled(ended(1), true)).toBe(false);
@@ -116,7 +116,7 @@ describe('the supervisor', () => {
     expect(supervisor.isRestarting('box')).toBe(false);
   });
 
-  it('tries again when vSphere is not to be reached, and gives up on what cannot start', async () => {
+  it('tries again when vSphere is unreachable, and gives up on what cannot start', async () => {
     supervisor.ended(ended(1));
     await vi.advanceTimersByTimeAsync(100);
     starts[0]!.reject(unavailable('connect ECONNREFUSED'));
@@ -128,7 +128,7 @@ describe('the supervisor', () => {
     expect([supervisor.isRestarting('box'), starts.length]).toEqual([false, 2]);
   });
 
-  it('hears of a run that is over before its start is through', async () => {
+  it('notices a run that ends before its start returns', async () => {
     supervisor.ended(ended(1));
     await vi.advanceTimersByTimeAsync(100);
     supervisor.started('box');
@@ -140,7 +140,7 @@ describe('the supervisor', () => {
     expect(starts).toHaveLength(2);
   });
 
-  it('starts nothing any more once it is closed', async () => {
+  it('starts nothing once it is closed', async () => {
     supervisor.ended(ended(1));
     supervisor.close();
     await vi.advanceTimersByTimeAsync(60_000);
@@ -182,20 +182,20 @@ describe('a container with a restart policy', () => {
   });
   afterAll(() => engine.close());
 
-  it('is started again until it has failed too often', async () => {
+  it('is restarted until it has failed too often', async () => {
     await runIt('failing', 'exit 3', { Name: 'on-failure', MaximumRetryCount: 2 });
     const ended = { RestartCount: 2, State: { Status: 'exited', ExitCode: 3, Restarting: false } };
     const tried = ['start', 'die', 'start', 'die', 'start', 'die'];
     await expect.poll(() => inspect('failing')).toMatchObject(ended);
     expect(await actions('failing')).toEqual(['create', ...tried]);
-    // A start by a user resets the count.
+    // A start by the user resets the count.
     expect((await call('POST', '/containers/failing/start')).status).toBe(204);
     await expect.poll(() => actions('failing')).toEqual(['create', ...tried, ...tried]);
     expect(await inspect('failing')).toMatchObject(ended);
   });
 
-  it('runs, for Docker, while it waits to be restarted', async () => {
-    // It waits until it is told that the time is over.
+  it('counts as running, as in Docker, while it waits to be restarted', async () => {
+    // It waits until the test lets the pause end.
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     await runIt('waiting', 'exit 4', { Name: 'always' });
     const pausing = (): Promise<void> =>
@@ -223,7 +223,7 @@ describe('a container with a restart policy', () => {
           'cannot remove container "waiting": container is restarting: stop the container before removing or force remove',
       },
     });
-    // The next one, as it is restarting.
+    // `next-exit`, as it is restarting.
     let next: unknown;
     void call('POST', '/containers/waiting/wait').then(({ json }) => {
       next = json;
@@ -244,7 +244,7 @@ describe('a container with a restart policy', () => {
     expect((await inspect('waiting')).State.Status).toBe('exited');
   });
 
-  it.each(['stop?t=0', 'kill', 'kill?signal=USR1'])('is not started again after %s', async (verb) => {
+  it.each(['stop?t=0', 'kill', 'kill?signal=USR1'])('is not restarted after %s', async (verb) => {
     await runIt('ended', 'trap "exit 5" USR1; while :; do sleep 0.05; done', { Name: 'always' });
     expect((await call('POST', `/containers/ended/${verb}`)).status).toBe(204);
     await expect.poll(async () => (await inspect('ended')).State.Status).toBe('exited');
@@ -253,7 +253,7 @@ describe('a container with a restart policy', () => {
     expect((await inspect('ended')).RestartCount).toBe(0);
   });
 
-  it('takes another policy from its next end on', async () => {
+  it('applies a changed policy at its next exit', async () => {
     await runIt('changed', 'sleep 60', { Name: 'no' });
     const { Id: id } = await inspect('changed');
     await setRestartPolicy(engine.portLayer.exec, engine.engine.restarts, id, {
@@ -265,7 +265,7 @@ describe('a container with a restart policy', () => {
     expect((await inspect('changed')).HostConfig.RestartPolicy).toEqual({ Name: 'on-failure', MaximumRetryCount: 1 });
   });
 
-  it('is started when the engine is, unless a user stopped it', async () => {
+  it('is started with the engine, unless a user stopped it', async () => {
     await runIt('kept', 'while :; do sleep 0.05; done', { Name: 'unless-stopped' });
     await runIt('always', 'while :; do sleep 0.05; done', { Name: 'always' });
     await call('POST', '/containers/kept/stop?t=0');

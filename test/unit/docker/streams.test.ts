@@ -42,7 +42,7 @@ describe('attach', () => {
     expect(demultiplex(await rest)).toEqual({ stdout: 'out\n', stderr: 'err\n' });
   });
 
-  it('gives input, whose end is the process’s where stdin is given once', async () => {
+  it('passes on input, and with StdinOnce also its end', async () => {
     await create('con', { Cmd: ['cat'], OpenStdin: true, StdinOnce: true });
     const { socket, rest } = await attach('con');
     await start('con');
@@ -52,7 +52,7 @@ describe('attach', () => {
     await expect.poll(() => state('con')).toBe('exited');
   });
 
-  it('where stdin stays open, the end of input detaches', async () => {
+  it('without StdinOnce, the end of input detaches', async () => {
     await create('con', { Cmd: ['cat'], OpenStdin: true });
     await start('con');
     const { socket, rest, received } = await attach('con');
@@ -100,7 +100,7 @@ describe('attach', () => {
     expect(demultiplex(await rest)).toEqual({ stdout: 'out\n', stderr: 'err\n' });
   });
 
-  it.each([true, false])('takes input after the head, and its end at any time (Upgrade: %s)', async (upgrade) => {
+  it.each([true, false])('takes input, and its end at any time after the head (Upgrade: %s)', async (upgrade) => {
     await create('con', { Cmd: ['sh', '-c', 'cat; echo over'], OpenStdin: true, StdinOnce: true });
     const { socket, rest } = await attach('con', 'stream=1&stdin=1&stdout=1', { upgrade });
     socket.end('typed\n');
@@ -109,13 +109,13 @@ describe('attach', () => {
     expect(demultiplex(await rest).stdout).toBe('typed\nover\n');
   });
 
-  it('to no stream ends at once', async () => {
+  it('without any stream ends at once', async () => {
     await create('con', { Cmd: ['sleep', '60'] });
     await start('con');
     expect(await (await attach('con', 'stream=1')).rest).toHaveLength(0);
   });
 
-  it('only what was asked for', async () => {
+  it('gives only what was asked for', async () => {
     await create('con', { Cmd: ['sh', '-c', 'echo out; echo err >&2'] });
     const { rest } = await attach('con', 'stream=1&stderr=1');
     await start('con');
@@ -123,7 +123,7 @@ describe('attach', () => {
     expect(demultiplex(await (await attach('con', 'logs=1&stdout=1')).rest)).toEqual({ stdout: 'out\n', stderr: '' });
   });
 
-  it('to what is not there is an answer without JSON, and older versions get the older type', async () => {
+  it('to a missing container is answered in plain text, with the older content type in older versions', async () => {
     const none = await attach('nosuch', 'stream=1&stdout=1', { upgrade: false });
     expect(none.status).toBe(404);
     expect((await none.rest).toString()).toBe('No such container: nosuch\r\n');
@@ -135,7 +135,7 @@ describe('attach', () => {
 });
 
 describe('exec', () => {
-  it.each([true, false])('whose client is done with its input at once (Upgrade: %s)', async (upgrade) => {
+  it.each([true, false])('whose client ends its input at once (Upgrade: %s)', async (upgrade) => {
     await create('box', { Cmd: ['sleep', '60'] });
     await start('box');
     const { json } = await engine.call('POST', '/containers/box/exec', {
@@ -155,7 +155,7 @@ describe('exec', () => {
     slow.mockRestore();
   });
 
-  it('streams, and tells its exit code', async () => {
+  it('streams, and gives its exit code', async () => {
     await create('box', { Cmd: ['sleep', '60'], Env: ['A=1'] });
     await start('box');
     const { id, answer } = await exec({
@@ -184,7 +184,7 @@ describe('exec', () => {
     expect(demultiplex(await again.rest).stdout).toBe(`exec command ${id} has already run\r\n`);
   });
 
-  it('that cannot be started says so on its stream; detached, as an error', async () => {
+  it('that cannot be started says so on its stream, or with an error when detached', async () => {
     await create('box', { Cmd: ['sleep', '60'] });
     await start('box');
     const message =
@@ -199,7 +199,7 @@ describe('exec', () => {
     });
   });
 
-  it('on a terminal: raw, resized, detached with keys of its own', async () => {
+  it('on a terminal: raw, resized, detached with its own keys', async () => {
     await create('box', { Cmd: ['sleep', '60'] });
     await start('box');
     const { id, answer } = await exec(
@@ -217,7 +217,7 @@ describe('exec', () => {
     expect((await engine.call('GET', `/exec/${id}/json`)).json.DetachKeys).toBe('Ag==');
   });
 
-  it('is framed as the client says that it takes it', async () => {
+  it('is framed as the client’s Accept header asks', async () => {
     await create('box', { Cmd: ['sleep', '60'] });
     await start('box');
     const process = { Cmd: ['sh', '-c', 'echo out; echo err >&2'], AttachStdout: true, AttachStderr: true };
@@ -229,7 +229,7 @@ describe('exec', () => {
     expect(demultiplex(await plain.answer.rest)).toEqual({ stdout: 'out\n', stderr: 'err\n' });
   });
 
-  it('is refused in Docker’s words', async () => {
+  it('is refused with Docker’s messages', async () => {
     await create('box', { Cmd: ['sleep', '60'] });
     const { Id } = (await engine.call('GET', '/containers/box/json')).json;
     expect(await engine.call('POST', '/containers/box/exec', { Cmd: ['x'] })).toMatchObject({
@@ -253,7 +253,7 @@ describe('exec', () => {
 });
 
 describe('logs', () => {
-  it('by stream, tail, time, and with time stamps', async () => {
+  it('by stream, tail and time, and with timestamps', async () => {
     await create('con', { Cmd: ['sh', '-c', 'echo 1; echo e >&2; sleep 0.1; echo 2; printf 3'] });
     await start('con');
     await engine.call('POST', '/containers/con/wait');
@@ -289,7 +289,7 @@ describe('logs', () => {
 });
 
 describe('over TLS', () => {
-  it('clients need a certificate; the end of input is no end of output; a server that closes ends streams', async () => {
+  it('clients need a certificate; the end of input does not end output; closing the server ends streams', async () => {
     const made = await makeCertificates('127.0.0.1', ['localhost'], 'test');
     const secure = await startTestEngine({ cert: made.serverCert, key: made.serverKey, clientCa: made.ca });
     const tls = { ca: made.ca, cert: made.clientCert, key: made.clientKey };
@@ -315,7 +315,7 @@ describe('over TLS', () => {
   });
 });
 
-/** What create makes of a request. */
+/** The record that create makes of a request. */
 async function specOf(body: object) {
   const { json } = await create('template', body);
   const { spec } = engine.portLayer.exec.resolve(json.Id);
@@ -324,7 +324,7 @@ async function specOf(body: object) {
 }
 
 describe('the pieces', () => {
-  it('output waits for a slow client and stops when it has gone', async () => {
+  it('output waits for a slow client and stops when it is gone', async () => {
     let produced = 0;
     const output = Readable.from(
       (function* (): Generator<OutputChunk> {
@@ -359,7 +359,7 @@ describe('the pieces', () => {
       expect(() => parseDetachKeys(bad)).toThrow(`Invalid detach keys (${bad}) provided`);
   });
 
-  it('input without the keys passes unchanged, however it is cut', () => {
+  it('input without the keys passes unchanged, however it is split', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 6 })), (parts) => {
         const all = Buffer.concat(parts);

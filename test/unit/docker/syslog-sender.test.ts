@@ -1,4 +1,4 @@
-/** Sending to syslog servers of every kind, which are real ones on loopback. */
+/** Sending to real syslog servers of every kind, on loopback. */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -37,7 +37,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** A server that keeps what it is sent. */
+/** A server that records what it receives. */
 class Receiver {
   text = '';
   private readonly sockets = new Set<Socket>();
@@ -74,7 +74,7 @@ class Receiver {
   }
 }
 
-/** What the machine's owner lets be named. */
+/** What the machine's owner has granted. */
 let grants: SyslogGrants;
 const open = (address: string, options: Record<string, string> = {}) =>
   openSyslog(syslogSettings({ 'syslog-address': address, ...options }, grants));
@@ -107,7 +107,7 @@ describe.each(['tcp', 'unix', 'tcp+tls'])('%s', (scheme) => {
     scheme === 'unix' ? `unix://${file('socket')}` : `${scheme}://127.0.0.1:${receiver.port}`;
   const options = (): Record<string, string> => (scheme === 'tcp+tls' ? { 'syslog-tls-ca-cert': file('ca.pem') } : {});
 
-  it('sends all, and again after the server was restarted', async () => {
+  it('sends everything, and continues after a restart of the server', async () => {
     const first = await Receiver.listen(where(), tls());
     const sender = await open(address(first), options());
     const big = `${'x'.repeat(500_000)}\n`;
@@ -116,7 +116,7 @@ describe.each(['tcp', 'unix', 'tcp+tls'])('%s', (scheme) => {
     await expect.poll(() => first.text).toBe(`one\n${big}`);
     const place = scheme === 'unix' ? where() : first.port;
     await first.close();
-    // Nobody is there, so it is reported and dropped.
+    // No server is there, so the line is reported and dropped.
     await expect.poll(() => sender.send(Buffer.from('lost\n')).then(() => true)).toBe(true);
     const second = await Receiver.listen(place, tls());
     await expect
@@ -158,7 +158,7 @@ describe('TLS', () => {
     await receiver.close();
   });
 
-  it('shows a certificate of its own where the server wants one', async () => {
+  it('presents its own certificate where the server wants one', async () => {
     const { serverCert: cert, serverKey: key, ca } = own;
     const receiver = await Receiver.listen(0, { cert, key, ca, requestCert: true, rejectUnauthorized: true });
     const sender = await open(`tcp+tls://127.0.0.1:${receiver.port}`, {
@@ -181,7 +181,7 @@ describe('TLS', () => {
     [{ 'syslog-tls-cert': '/nosuch' }, 'Could not load X509 key pair: open /nosuch: no such file or directory'],
     [{ 'syslog-tls-cert': 'cert.pem' }, 'Could not load X509 key pair: open : no such file or directory'],
     [{ 'syslog-tls-cert': 'cert.pem', 'syslog-tls-key': 'ca.pem' }, 'Could not load X509 key pair: tls: '],
-  ])('with files that are none: %j', async (given, message) => {
+  ])('with invalid files: %j', async (given, message) => {
     const options = Object.fromEntries(
       Object.entries(given).map(([name, value]) => [name, value.startsWith('/') ? value : file(value)]),
     );
@@ -195,7 +195,7 @@ it.each([
   ['tcp://127.0.0.1:70000', 'dial tcp: address 70000: invalid port'],
   ['udp://127.0.0.1:70000', 'dial udp: address 70000: invalid port'],
   ['unix:///nosuch', 'Unix syslog delivery error'],
-])('%s cannot be connected with', async (address, message) => {
+])('%s cannot be connected to', async (address, message) => {
   const receiver = await Receiver.listen(0);
   const port = String(receiver.port);
   await receiver.close();

@@ -52,7 +52,7 @@ it('a container is made, renamed and updated', async () => {
   await expect(updateContainer(engine, id, { Memory: 1 })).rejects.toThrow('Minimum memory limit allowed is 6MB');
 });
 
-it('volumes that were made for a container go again when the container cannot be made', async () => {
+it('volumes created for a container are removed again when the container cannot be created', async () => {
   const engine = parts();
   const creation = new ContainerCreation({
     ...engine,
@@ -66,7 +66,7 @@ it('volumes that were made for a container go again when the container cannot be
   expect(engine.discarded).toEqual(['one']);
 });
 
-it('names are chosen, each once, and a taken one is refused before a volume is made', async () => {
+it('generated names are unique, and a taken name is refused before a volume is created', async () => {
   const engine = parts();
   const creation = new ContainerCreation(engine);
   const made = await Promise.all(Array.from({ length: 20 }, () => creation.create(request(''))));

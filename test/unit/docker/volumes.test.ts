@@ -39,7 +39,7 @@ const volumeEvents = async (): Promise<string[]> => {
     });
 };
 
-describe('volumes that cannot be', () => {
+describe('impossible volumes', () => {
   it.each([
     ['/', `invalid volume specification: '/': ${volumeMount("invalid specification: destination can't be '/'")}`],
     [
@@ -68,7 +68,7 @@ describe('volumes that cannot be', () => {
     ['a:/b', TOO_SHORT],
     ['../a:/b', INVALID_NAME('../a')],
     ['-a:/b', INVALID_NAME('-a')],
-  ])('Binds: %j, by its name', async (bind, message) => {
+  ])('Binds: %j, refused by name', async (bind, message) => {
     expect(await create({ HostConfig: { Binds: [bind] } })).toMatchObject({ status: 400, json: { message } });
   });
 
@@ -119,7 +119,7 @@ describe('volumes that cannot be', () => {
     [{ HostConfig: { Binds: ['ab:/b'], Tmpfs: { '/b': '' } } }],
     [{ HostConfig: { Binds: ['ab:/b'], Mounts: [{ Type: 'volume', Source: 'cd', Target: '/b' }] } }],
     [{ HostConfig: { Mounts: ['volume', 'tmpfs'].map((Type) => ({ Type, Target: '/b' })) } }],
-  ])('two at one place: %j', async (body) => {
+  ])('two mounts at one path: %j', async (body) => {
     expect(await create(body)).toMatchObject({ status: 400, json: { message: 'Duplicate mount point: /b' } });
   });
 
@@ -137,7 +137,7 @@ describe('volumes that cannot be', () => {
     { Binds: ['/etc:/b'] },
     { Binds: ['/etc/../x:/b:ro'] },
     { Mounts: [{ Type: 'bind', Source: '/etc', Target: '/b' }] },
-  ])('a directory of the host: %j', async (HostConfig) => {
+  ])('a host directory: %j', async (HostConfig) => {
     const { status, json } = await create({ HostConfig });
     expect([status, json.message]).toEqual([
       501,
@@ -163,7 +163,7 @@ describe('volumes that cannot be', () => {
       404,
       'create hv: No volume store named (fast) exists',
     ],
-  ])('created by themselves: %j', async (body, status, message) => {
+  ])('created on their own: %j', async (body, status, message) => {
     expect(await engine.call('POST', '/volumes/create', body)).toMatchObject({ status, json: { message } });
   });
 
@@ -184,8 +184,8 @@ describe('volumes that cannot be', () => {
   });
 });
 
-describe('volumes by themselves', () => {
-  it('are made once, looked at and removed', async () => {
+describe('volumes on their own', () => {
+  it('are created once, inspected and removed', async () => {
     const made = await engine.call('POST', '/volumes/create', { Name: 'one', Labels: { k: 'v' }, DriverOpts: {} });
     expect(made).toMatchObject({
       status: 201,
@@ -204,7 +204,7 @@ describe('volumes by themselves', () => {
     expect((await engine.call('DELETE', '/volumes/one?force=1')).status).toBe(204);
   });
 
-  it('have the capacity that was asked for', async () => {
+  it('have the requested capacity', async () => {
     for (const [Name, Driver, DriverOpts, bytes] of [
       ['c1', 'vsphere', { Capacity: '512' }, 512 * 2 ** 20],
       ['c2', 'vsphere', { capacity: '2GB', VolumeStore: 'default' }, 2 * 2 ** 30],
@@ -252,7 +252,7 @@ describe('volumes by themselves', () => {
     ]);
   });
 
-  it('are pruned: without a name since 1.42, with one when all are meant', async () => {
+  it('are pruned: only anonymous ones since 1.42, named ones too with `all`', async () => {
     const prune = (filters: object, version = '') =>
       engine.call('POST', `${version}/volumes/prune${filtered(filters)}`);
     const { json: anonymous } = await engine.call('POST', '/volumes/create');
@@ -278,14 +278,14 @@ describe('volumes by themselves', () => {
     await engine.call('DELETE', '/volumes/hv1');
   });
 
-  it('are not updated: that is for swarms', async () => {
+  it('cannot be updated outside a swarm', async () => {
     expect((await engine.call('PUT', '/volumes/x', {})).status).toBe(503);
     expect((await engine.call('POST', '/volumes/create', { Name: 'x1', ClusterVolumeSpec: {} })).status).toBe(503);
   });
 });
 
 describe('volumes of containers', () => {
-  it('show as they were asked for', async () => {
+  it('are shown as they were requested', async () => {
     const { json } = await create(
       {
         Volumes: { '/anon': {}, '/data': {} },
@@ -339,7 +339,7 @@ describe('volumes of containers', () => {
     expect(engine.portLayer.volumes.contents.slice(-2).map(({ path }) => path)).toEqual(['/data', '/anon']);
   });
 
-  it('are found by `ps`, by name and by place', async () => {
+  it('are found by `ps`, by name and by path', async () => {
     const found = async (volume: string): Promise<number> =>
       (await engine.call('GET', `/containers/json${filtered({ volume: [volume] })}&all=1`)).json.length;
     for (const [volume, count] of [
@@ -353,7 +353,7 @@ describe('volumes of containers', () => {
       expect([volume, await found(volume)]).toEqual([volume, count]);
   });
 
-  it('come from other containers, of which the later ones count', async () => {
+  it('come from other containers, of which later ones take precedence', async () => {
     await create({ HostConfig: { VolumesFrom: ['c1:ro'] } }, 'c2');
     await create({ HostConfig: { VolumesFrom: ['c2', 'c1'], Binds: ['own:/data'] } }, 'c3');
     const rows = async (name: string): Promise<string[]> =>
@@ -375,7 +375,7 @@ describe('volumes of containers', () => {
     );
   });
 
-  it('go with the last container when nobody has named them and that is wished for', async () => {
+  it('are removed with the last container if they are anonymous and it is asked for', async () => {
     const before = await names();
     await remove('c1', '?v=1');
     expect(await names()).toEqual(before);
@@ -389,7 +389,7 @@ describe('volumes of containers', () => {
     await engine.call('POST', '/volumes/prune');
   });
 
-  it('of an image are covered by what is mounted there', async () => {
+  it('of an image are replaced by what is mounted there', async () => {
     await create({ Image: 'db:1', HostConfig: { Binds: ['db:/var/db/'] } }, 'covered');
     expect((await inspect('covered')).Mounts).toMatchObject([{ Name: 'db', Destination: '/var/db' }]);
     await create({ Image: 'db:1', HostConfig: { Tmpfs: { '/var/db': '' } } }, 'memory');
@@ -398,7 +398,7 @@ describe('volumes of containers', () => {
     await engine.call('DELETE', '/volumes/db');
   });
 
-  it('are told in events as Docker tells them', async () => {
+  it('appear in events as in Docker', async () => {
     const past = (await volumeEvents()).length;
     await create({ Volumes: { '/an': {} }, HostConfig: { Binds: ['ev:/d:ro'], AutoRemove: true } }, 'told');
     const { Id: id, Mounts } = await inspect('told');

@@ -1,4 +1,4 @@
-/** Attaching over a WebSocket, with a client of its own. */
+/** Attaching over a WebSocket, with a third-party client. */
 import { describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { sharedEngine } from '../../support/shared-engine.js';
@@ -10,7 +10,7 @@ async function run(body: object, start = true): Promise<void> {
   if (start) await engine.call('POST', '/containers/con/start');
 }
 
-/** A connected client that keeps what it gets. */
+/** A connected client that records what it receives. */
 async function open(query: string, version = '1.51') {
   const socket = new WebSocket(`ws://127.0.0.1:${engine.port}/v${version}/containers/con/attach/ws?${query}`);
   const messages: { data: Buffer; binary: boolean }[] = [];
@@ -24,7 +24,7 @@ async function open(query: string, version = '1.51') {
 }
 
 describe('a WebSocket', () => {
-  it('gives output as it is, in binary messages, and ends with the process', async () => {
+  it('gives raw output in binary messages, and ends with the process', async () => {
     await run({ Cmd: ['sh', '-c', 'echo out; echo err >&2'] }, false);
     const client = await open('stream=1&stdout=1&stderr=1');
     await engine.call('POST', '/containers/con/start');
@@ -33,7 +33,7 @@ describe('a WebSocket', () => {
     expect(client.messages.every(({ binary }) => binary)).toBe(true);
   });
 
-  it('gives the log, and one stream alone', async () => {
+  it('gives the log, and a single stream', async () => {
     await run({ Cmd: ['sh', '-c', 'echo out; echo err >&2'] });
     await engine.call('POST', '/containers/con/wait');
     const client = await open('logs=1&stderr=1');
@@ -41,7 +41,7 @@ describe('a WebSocket', () => {
     expect(client.text()).toBe('err\n');
   });
 
-  it('takes input; its end is the end of input that is given once', async () => {
+  it('takes input; closing it ends stdin with StdinOnce', async () => {
     await run({ Cmd: ['cat'], OpenStdin: true, StdinOnce: true });
     const client = await open('stream=1&stdin=1&stdout=1');
     const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251));
@@ -72,7 +72,7 @@ describe('a WebSocket', () => {
     expect(client.messages.every(({ binary }) => !binary)).toBe(true);
   });
 
-  it('is refused in Docker’s words', async () => {
+  it('is refused with Docker’s messages', async () => {
     expect(await engine.call('GET', '/containers/con/attach/ws')).toMatchObject({
       status: 404,
       json: { message: 'No such container: con' },

@@ -1,4 +1,4 @@
-/** Docker's sentences for errors of the port layer, to the byte: clients and scripts look for them. */
+/** Docker's messages for errors of the port layer, byte for byte: clients and scripts match them. */
 import { expect, it } from 'vitest';
 import { dockerMessage, dockerMessageOf } from '../../../appliance/docker/words/docker-message.js';
 import { type ErrorCode, type ErrorSubject, errorRecord, PortLayerError } from '../../../port-layer/index.js';
@@ -66,11 +66,11 @@ it.each([
   row('container.stopped', {}, 'the container has stopped'),
 ])('%s', (error, words) => {
   expect(dockerMessage(error)).toBe(words);
-  // Kept, as text, and read again.
+  // Stored as text and read again.
   expect(dockerMessageOf(JSON.parse(JSON.stringify(errorRecord(error))))).toBe(words);
 });
 
-it('other errors keep their message; so does a record of a code that this version does not know', () => {
+it('other errors keep their message, and so does a stored error with a code unknown to this version', () => {
   expect(dockerMessageOf(errorRecord(conflict('as it is')))).toBe('as it is');
   const known = { code: 'container.later' as ErrorCode, subject: {} };
   expect(dockerMessageOf({ kind: 'conflict', message: 'as it was', known })).toBe('as it was');

@@ -1,4 +1,4 @@
-/** A porter, or a worker, that does not answer: waiting callers get an error, and what comes too late is undone. */
+/** A porter or worker that does not answer: waiting callers get an error, and late results are undone. */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ describe('a porter that does not answer', () => {
     expect(sent.at(-1)?.kind).toBe(kind);
   });
 
-  it('a port that is open too late is closed, and so is a socket', async () => {
+  it('a port that opens too late is closed, and so is a socket', async () => {
     await expect(gateway.publish(8, 'tcp', '127.0.0.1', 0)).rejects.toThrow('not answered');
     hear({ kind: 'done', request: (sent.at(-1) as { request: number }).request, port: 1234 });
     expect(sent.at(-1)).toEqual({ kind: 'close', id: 8 });
@@ -42,7 +42,7 @@ describe('a porter that does not answer', () => {
     expect(closed).toBe(true);
   });
 
-  it('a late error changes nothing, and what is answered in time is passed on', async () => {
+  it('a late error changes nothing, and an answer in time is passed on', async () => {
     await expect(gateway.publish(9, 'tcp', '127.0.0.1', 0)).rejects.toThrow('not answered');
     const count = sent.length;
     hear({ kind: 'failed', request: (sent.at(-1) as { request: number }).request, error: { message: 'taken' } });
@@ -67,7 +67,7 @@ describe('a worker that hangs', () => {
     compiled.remove();
   });
 
-  it('is killed and restarted when that is noticed; a socket it has not taken is reported', async () => {
+  it('is killed and restarted; a socket that it has not taken is reported', async () => {
     let pid = 0;
     let hangs: (why: string) => void = () => undefined;
     let watched = 0;
@@ -82,7 +82,7 @@ describe('a worker that hangs', () => {
     expect(readFileSync(beatFile, 'utf8')).toBe('.');
     const first = pid;
     process.kill(first, 'SIGSTOP');
-    // Node passes one socket at a time: further ones wait for the worker to have taken it.
+    // Node passes one socket at a time: further ones wait until the worker has taken it.
     const asked = Promise.allSettled([1, 2, 3].map((id) => worker.publish(id, 'tcp', '127.0.0.1', 0)));
     hangs('a test says so');
     const ended = await asked;

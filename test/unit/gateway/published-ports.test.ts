@@ -9,8 +9,8 @@ import { hasIpv6 } from '../../support/ipv6.js';
 
 const SAID = 50_000;
 
-describe('what is wanted', () => {
-  it('comes from bindings and, with -P, from what is exposed', () => {
+describe('the requested ports', () => {
+  it('come from bindings and, with -P, from the exposed ports', () => {
     expect(
       wantedPorts(
         {
@@ -104,7 +104,7 @@ describe('published ports', () => {
         .once('error', () => resolve(true)),
     );
 
-  it('carry connections, each direction ending by itself', async () => {
+  it('carry connections whose directions end independently', async () => {
     serve = (socket) => {
       let length = 0;
       let first = '';
@@ -166,9 +166,9 @@ describe('published ports', () => {
     socket.destroy();
   });
 
-  it('what one side sent before it closed reaches the other, whose own data then goes nowhere', async () => {
-    // The container answers without reading all, and is gone: as a server does that refuses an upload.
-    // The answer fits into a connection's first window: of a longer one its own kernel would drop what has not been sent.
+  it('what one side sent before it closed reaches the other, whose further data is dropped', async () => {
+    // The container answers without reading everything and closes, like a server that refuses an upload.
+    // The answer fits into a connection's first window: its own kernel would drop the unsent part of a longer one.
     serve = (socket) => socket.once('data', () => socket.write('x'.repeat(SAID), () => socket.destroy()));
     const port = await publish();
     ports.activate('c', '127.0.0.1');
@@ -182,7 +182,7 @@ describe('published ports', () => {
     clearInterval(upload);
   });
 
-  it('nobody listening inside closes the connection; release closes the port', async () => {
+  it('the connection is closed if nobody listens inside; release closes the port', async () => {
     const port = await publish('tcp', 1);
     ports.activate('c', '127.0.0.1');
     const socket = dial(port);
@@ -191,7 +191,7 @@ describe('published ports', () => {
     await expect.poll(() => refused(port)).toBe(true);
   });
 
-  it('a port that is taken is refused in Docker’s words, and none of the others stays open', async () => {
+  it('a taken port is refused with Docker’s message, and none of the others stays open', async () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const { port } = taken.address() as { port: number };
@@ -209,7 +209,7 @@ describe('published ports', () => {
         `^failed to set up container networking: driver failed programming external connectivity on endpoint web \\([0-9a-f]{64}\\): failed to bind host port for 127.0.0.1:${port}:80/tcp: address already in use$`,
       ),
     );
-    // What another container has published is not in use but allocated.
+    // A port published by another container is "allocated", not "in use".
     const [held] = await ports.reserve('other', 'other', [{ ...request, hostPort: 0 }]);
     for (const hostIp of ['127.0.0.1', '0.0.0.0'])
       await expect(ports.reserve('c', 'web', [{ ...request, hostIp, hostPort: held!.hostPort }])).rejects.toThrow(
@@ -219,7 +219,7 @@ describe('published ports', () => {
     await expect.poll(() => refused(held!.hostPort)).toBe(true);
     expect(ports.portsOf('c')).toEqual([]);
     await expect.poll(() => refused(free)).toBe(true);
-    // Of a range the next one is taken.
+    // From a range the next free port is taken.
     const [ranged] = await ports.reserve('c', 'web', [
       { ...request, hostPort: port, lastHostPort: Math.min(65535, port + 50) },
     ]);
@@ -228,7 +228,7 @@ describe('published ports', () => {
     taken.close();
   });
 
-  it.runIf(hasIpv6)('are the same on all addresses, of both families, or are on none', async () => {
+  it.runIf(hasIpv6)('are the same on all addresses of both families, or open on none', async () => {
     serve = (socket) => socket.end('here');
     const containerPort = (inside.address() as { port: number }).port;
     const request = { containerPort, protocol: 'tcp' as const, hostIp: '', hostPort: 0 };
@@ -256,7 +256,7 @@ describe('published ports', () => {
     taken.close();
   });
 
-  it('carry datagrams, each client its own answers', async () => {
+  it('carry datagrams, and each client gets its own answers', async () => {
     const echo = createSocket('udp4', (data, from) => echo.send(`${data} back`, from.port, from.address));
     echo.bind(0, '127.0.0.1');
     await once(echo, 'listening');
@@ -295,8 +295,8 @@ describe('published ports', () => {
     expect(published).toMatchObject([{ hostIp: '127.0.0.1' }]);
   });
 
-  it("pass on nobody's datagrams but the service's, and go on with a container that has moved", async () => {
-    // It tells a stranger where the question came from, and answers only when that one has sent there.
+  it("pass on only the service's datagrams, and follow a container to its new address", async () => {
+    // It tells a stranger where the request came from, and answers only after the stranger has sent there.
     const stranger = createSocket('udp4');
     stranger.bind(0, '127.0.0.1');
     const service = (text: string): UdpSocket =>
@@ -335,7 +335,7 @@ describe('published ports', () => {
     for (const socket of [stranger, service1, client, moved]) socket.close();
   });
 
-  it('come back when the worker dies', async () => {
+  it('come back after the worker dies', async () => {
     serve = (socket) => socket.end('alive');
     const port = await publish();
     ports.activate('c', '127.0.0.1');

@@ -20,7 +20,7 @@ const qemu = {
   snapshots: true,
 } as const;
 
-/** A machine on which tries end as given, one after the other; counts the time each was given. */
+/** A machine on which trial boots end as given, one after the other; records the time that each was given. */
 function machine(...results: ProbeResult[]) {
   const given: number[] = [];
   const start = (wanted: 'auto' | 'kvm' | 'tcg' = 'auto', version = 'QEMU 7.2', device = '/dev/null') =>
@@ -38,7 +38,7 @@ function machine(...results: ProbeResult[]) {
 }
 
 describe('the choice of an accelerator', () => {
-  it('takes a time-out for no answer: it is tried again at later starts, with more time', async () => {
+  it('does not take a timeout for an answer: later starts try again, with more time', async () => {
     const { given, start } = machine({ outcome: 'timeout' }, { outcome: 'timeout' }, { outcome: 'boots' });
     expect(await start()).toMatchObject({ acceleration: 'tcg', why: expect.stringContaining('tried again') });
     expect((await start()).acceleration).toBe('tcg');
@@ -49,7 +49,7 @@ describe('the choice of an accelerator', () => {
     expect(given[2]).toBeGreaterThan(given[0]!);
   });
 
-  it('keeps that QEMU or the guest gave up, for this QEMU', async () => {
+  it('remembers a failure of QEMU or the guest, for this QEMU only', async () => {
     const { given, start } = machine({ outcome: 'fails', why: 'the guest crashed' }, { outcome: 'boots' });
     const no = { acceleration: 'tcg', why: expect.stringContaining('the guest crashed') };
     expect(await start()).toMatchObject(no);
@@ -58,7 +58,7 @@ describe('the choice of an accelerator', () => {
     expect((await start('auto', 'QEMU 10')).acceleration).toBe('kvm');
   });
 
-  it('trusts neither what an earlier version kept nor what is damaged', async () => {
+  it('trusts neither a record of an earlier version nor a damaged one', async () => {
     for (const text of ['{"key":"x QEMU 7.2","acceleration":"tcg"}', '{']) {
       await writeFile(memory, text);
       expect((await machine({ outcome: 'boots' }).start()).acceleration).toBe('kvm');
@@ -66,7 +66,7 @@ describe('the choice of an accelerator', () => {
     expect(JSON.parse(await readFile(memory, 'utf8'))).toMatchObject({ answer: { acceleration: 'kvm' } });
   });
 
-  it('refuses --accel kvm where it does not work, and tries anew each time', async () => {
+  it('refuses --accel kvm where it does not work, and tries again each time', async () => {
     const { given, start } = machine({ outcome: 'fails', why: 'nothing boots' }, { outcome: 'boots' });
     await expect(start('kvm')).rejects.toThrow(/--accel kvm: .*nothing boots/);
     expect((await start('kvm')).acceleration).toBe('kvm');

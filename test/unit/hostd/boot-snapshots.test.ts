@@ -36,7 +36,7 @@ const snapshot = (name: string, host: string): void => {
   );
 };
 
-it('those of another boot image are removed, and VMs that go on from them live on', async () => {
+it('those of another boot image are removed, and VMs resumed from them live on', async () => {
   snapshot('old', 'the boot image before');
   const vm = await user('old');
   await new BootSnapshots(directory, 'this boot image').open();
@@ -45,8 +45,8 @@ it('those of another boot image are removed, and VMs that go on from them live o
   expect(vm.exitCode ?? vm.signalCode).toBeNull();
 });
 
-it('one that was being built is removed with the VM that a killed host left', async () => {
-  // No process has that number.
+it('an unfinished one is removed together with the VM that a killed host left behind', async () => {
+  // No process has that id.
   const name = 'new.4194305.building';
   mkdirSync(join(directory, name));
   const vm = await user(name);

@@ -20,7 +20,7 @@ const group = (option: string, ...names: string[]) => ({ option, parameters: nam
 const SANDBOX = group('sandbox', 'enable', 'obsolete', 'elevateprivileges', 'spawn', 'resourcecontrol');
 const CHARDEV = ['backend', 'path', 'host', 'port', 'server', 'wait', 'append', 'mux'];
 
-/** QEMU's answers on Debian 12, 13 and sid, as far as they are used. */
+/** QEMU's answers on Debian 12, 13 and sid, limited to what is used. */
 const recorded: Record<string, QemuAnswers> = {
   '7.2': answers('QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)', {
     help: [
@@ -42,7 +42,7 @@ const recorded: Record<string, QemuAnswers> = {
     addresses: ['socket', 'exec', 'rdma', 'file'],
   }),
   '11.1': answers('QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1)', {
-    // The user is told of on the next line there.
+    // There, the user option is on the next line.
     help: [
       '-run-with [async-teardown=on|off][,chroot=dir]',
       '-chardev socket,id=id,path=path[,reconnect-ms=milliseconds]',
@@ -92,7 +92,7 @@ const vm = {
   extraConfig: new Map<string, string>(),
 };
 
-describe('what a QEMU is told', () => {
+describe('the options for a QEMU', () => {
   it.each([
     ['7.2', { reconnect: 1 }],
     ['10.0', { 'reconnect-ms': 1000 }],
@@ -117,7 +117,7 @@ describe('what a QEMU is told', () => {
     ['7.2', 'fd:20', '-mon chardev=qmp,mode=control'],
     ['10.0', 'file:/dev/fdset/999', '-mon chardev=qmp,mode=control'],
     ['11.1', 'file:/dev/fdset/999', '-object monitor-qmp,id=qmp-monitor,chardev=qmp'],
-  ])('QEMU %s has its saved state from %s, and its monitor by %s', (version, uri, monitor) => {
+  ])('QEMU %s loads its saved state from %s, and serves its monitor by %s', (version, uri, monitor) => {
     const dialect = readCapabilities(recorded[version]!);
     expect(incomingState(dialect)).toEqual({ uri });
     const args = qemuArguments(vm, {
@@ -134,7 +134,7 @@ describe('what a QEMU is told', () => {
     expect(args.includes('-add-fd fd=20,set=999')).toBe(uri.startsWith('file:'));
   });
 
-  it('is not decided by its version number', () => {
+  it('do not depend on its version number', () => {
     const backported = readCapabilities({ ...recorded['10.0']!, version: 'QEMU emulator version 7.2.0' });
     expect(backported.reconnect).toBe('reconnect-ms');
   });
@@ -146,19 +146,19 @@ describe('what a QEMU is told', () => {
     ['no VMDKs', { formats: 'Supported formats: raw qcow2' }, /format vmdk/],
     ['no monitor', { help: recorded['10.0']!.help.replace(/^-mon .*$/m, '') }, /a monitor/],
     ['no accelerator', { accelerators: 'Accelerators supported in QEMU binary:\nxen\n' }, /accelerator/],
-  ])('refuses one with %s in words, with what to do', (_, changed, words) => {
+  ])('a QEMU with %s is refused with advice', (_, changed, words) => {
     const refused = (): unknown => readCapabilities({ ...recorded['10.0']!, ...changed });
     expect(refused).toThrow(words);
     expect(refused).toThrow(/Install one of these/);
   });
 
-  it('does not take its warnings for why it ended', () => {
+  it('its warnings are not taken for the reason it ended', () => {
     const printed = "qemu: -mon x: warning: '-mon' is deprecated\nqemu: -drive y: Could not open 'y'\n";
     expect(complaints(printed)).toEqual(["qemu: -drive y: Could not open 'y'"]);
     expect(complaints('qemu: warning: only this\n')).toEqual([]);
   });
 
-  it('says it where a state cannot be saved without memory, and goes on', () => {
+  it('there are no snapshots where a state cannot be saved without memory', () => {
     expect(readCapabilities({ ...recorded['7.2']!, migration: ['events'] }).snapshots).toBe(false);
   });
 });

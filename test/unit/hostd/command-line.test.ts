@@ -33,7 +33,7 @@ const options = {
   serialFiles: new Map([[1, 7]]),
 };
 
-/** The values given for an option. */
+/** The values of an option. */
 function given(option: string, args = qemuArguments(vm, options)): string[] {
   return args.flatMap((arg, index) => (arg === option ? [args[index + 1]!] : []));
 }
@@ -56,7 +56,7 @@ describe("QEMU's command line", () => {
     expect(given(option)).toEqual(values);
   });
 
-  it('names disks, serial ports and cards so that the guest finds them', () => {
+  it('names disks, serial ports and network cards so that the guest finds them', () => {
     const devices = given('-device');
     expect(devices).toContain('virtio-blk-pci,id=disk0-0-device,drive=disk0-0,serial=scsi0:0');
     expect(devices).toContain('virtio-blk-pci,id=disk0-1-device,drive=disk0-1,serial=scsi0:1');
@@ -69,7 +69,7 @@ describe("QEMU's command line", () => {
     expect(given('-add-fd')).toEqual(['fd=7,set=501']);
   });
 
-  it('names no disk, log, channel or container, whatever the VM is started with', () => {
+  it('reveals no path of a disk, log or channel and no container name, however the VM is started', () => {
     const raw: DiskBacking[] = [
       { kind: 'raw', readFd: 4, writeFd: 5 },
       { kind: 'raw', readFd: 6, writeFd: -1 },
@@ -84,14 +84,14 @@ describe("QEMU's command line", () => {
     for (const args of all) expect(args.join(' ')).not.toMatch(/store|c,?,?h\.sock|web/);
   });
 
-  it('stands still until it was given its disks', () => {
+  it('starts paused until its disks are passed to it', () => {
     const args = qemuArguments(vm, { ...options, given: [{ set: 1000, fd: 9 }] });
     expect(args).toContain('-S');
     expect(given('-add-fd', args)[0]).toBe('fd=9,set=1000');
     expect(qemuArguments(vm, options)).not.toContain('-S');
   });
 
-  it('of a boot snapshot shares its memory and runs nobody’s code; one that goes on from it maps it', () => {
+  it('shares the memory when a boot snapshot is made, and maps it privately when a VM resumes from it', () => {
     const disks: DiskBacking[] = [
       { kind: 'raw', readFd: 4, writeFd: 5 },
       { kind: 'raw', readFd: 6, writeFd: -1 },
@@ -113,7 +113,7 @@ describe("QEMU's command line", () => {
     expect(given('-machine', make)).toEqual(given('-machine', resume));
   });
 
-  it('puts the disks of further controllers into common slots, each slot with its first function', () => {
+  it('packs the disks of further controllers into multifunction slots, each starting at function 0', () => {
     const place = (index: number): { bus: number; unit: number } => ({
       bus: 1 + Math.floor(index / 15),
       unit: index % 15,
@@ -133,7 +133,7 @@ describe("QEMU's command line", () => {
     expect(given('-accel', qemuArguments(vm, { ...options, acceleration: 'kvm' }))).toEqual(['kvm']);
   });
 
-  it('has no sandbox of its own where the kernel has no filters', () => {
+  it('leaves out the sandbox where the kernel has no seccomp filters', () => {
     expect(given('-sandbox')).toHaveLength(1);
     const dialect = { ...options.dialect, unfiltered: true };
     expect(given('-sandbox', qemuArguments(vm, { ...options, dialect }))).toEqual([]);

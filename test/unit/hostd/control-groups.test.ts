@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-/** Stands in for the kernel: below the machine's directory, groups are made with their files, and go with them. */
+/** Stands in for the kernel: below the machine's directory, groups are created and removed with their files. */
 const kernel = vi.hoisted(() => ({
   root: '/nonexistent',
   made: (_directory: string): void => undefined,
-  /** @returns true when there is nothing more to be written */
+  /** @returns true when nothing else should be written */
   written: (_file: string, _text: string): boolean => false,
   busy: (_directory: string): boolean => false,
 }));
@@ -36,7 +36,7 @@ vi.mock('node:fs/promises', async (original) => {
   };
 });
 
-// Test files share loaded modules: load it again with the mock, and let the next file load it without.
+// Test files share loaded modules: load it again with the mock, and let the next file load it without the mock.
 vi.resetModules();
 const { ControlGroups } = await import('../../../src/hostd/qemu/control-groups.js');
 afterAll(() => void vi.resetModules());
@@ -50,7 +50,7 @@ let machine = '';
 const at = (...path: string[]): string => join(machine, 'cgroup', ...path);
 const read = (...path: string[]): string => readFileSync(at(...path), 'utf8');
 
-/** What this process sees in /proc. */
+/** The contents of /proc for this process. */
 function proc(mounts: string[], groups: string[]): string {
   writeFileSync(join(machine, 'mountinfo'), mounts.map((line, i) => `${i} 1 0:1 ${line}\n`).join(''));
   writeFileSync(join(machine, 'cgroup-of-process'), '');
@@ -60,7 +60,7 @@ function proc(mounts: string[], groups: string[]): string {
   return join(machine, 'self');
 }
 
-/** A group with the files that the kernel gives it. */
+/** A group with the files that the kernel creates in it. */
 function group(path: string, files: Record<string, string>): void {
   mkdirSync(path, { recursive: true });
   for (const [name, text] of Object.entries(files)) writeFileSync(join(path, name), text);
@@ -79,7 +79,7 @@ function version1(own = '/'): string {
   );
 }
 
-/** @param full groups that have processes */
+/** @param full groups with processes in them */
 function version2(own: string, full: string[]): string {
   kernel.made = (path) => {
     const parent = readFileSync(join(dirname(path), 'cgroup.subtree_control'), 'utf8');
@@ -111,7 +111,7 @@ afterEach(() => {
 });
 
 describe('control groups of version 1', () => {
-  it("are made below hostd's own, with bounds, and removed", async () => {
+  it("are created below hostd's own, with limits, and removed", async () => {
     const groups = await ControlGroups.open(NAME, version1('/daemons'));
     expect(groups.limits).toEqual(['cgroup-memory', 'cgroup-pids']);
     expect(groups.missing).toEqual([]);
@@ -127,14 +127,14 @@ describe('control groups of version 1', () => {
     expect(existsSync(at('memory/daemons', NAME))).toBe(false);
   });
 
-  it('that the kernel is not done with are removed with the next, unless they were made again', async () => {
+  it('that are still busy are removed along with the next one, unless they were created again', async () => {
     const groups = await ControlGroups.open(NAME, version1());
     for (const name of ['vm-1', 'vm-2', 'vm-3']) await groups.make(name, LIMITS);
     kernel.busy = (path) => path.endsWith('/vm-1') || path.endsWith('/vm-2');
     await groups.remove('vm-1');
     await groups.remove('vm-2');
     kernel.busy = () => false;
-    // At once, as for a VM that is started again.
+    // At once, as for a VM that is restarted.
     const removed = groups.remove('vm-3');
     await groups.make('vm-2', LIMITS);
     await removed;
@@ -155,7 +155,7 @@ describe('control groups of version 1', () => {
     }
   });
 
-  it('that can be made, but hold no process, are none', async () => {
+  it('that can be created but take no process are not used', async () => {
     const self = version1();
     kernel.written = (file) => file.includes('/memory/') && basename(file) === 'cgroup.procs' && refuse('EACCES');
     const groups = await ControlGroups.open(NAME, self);
@@ -165,7 +165,7 @@ describe('control groups of version 1', () => {
     expect(await groups.make('vm-1', LIMITS)).toEqual([at('pids', NAME, 'vm-1')]);
   });
 
-  it('whose bounds cannot be set any more are not left behind', async () => {
+  it('whose limits can no longer be set are not left behind', async () => {
     const groups = await ControlGroups.open(NAME, version1());
     kernel.written = (file) => basename(file) === 'pids.max' && refuse('EINVAL');
     expect(await groups.make('vm-1', LIMITS)).toEqual([at('memory', NAME, 'vm-1')]);
@@ -174,7 +174,7 @@ describe('control groups of version 1', () => {
 });
 
 describe('control groups of version 2', () => {
-  it("are made beside hostd's own, which has processes", async () => {
+  it("are created beside hostd's own, which has processes", async () => {
     const groups = await ControlGroups.open(
       NAME,
       version2('system.slice/caisson.service', ['system.slice/caisson.service']),
@@ -205,7 +205,7 @@ describe('control groups of version 2', () => {
 });
 
 describe('a machine without control groups', () => {
-  it('is reported, and starts VMs all the same', async () => {
+  it('is reported, and still starts VMs', async () => {
     const groups = await ControlGroups.open(NAME, proc(['/ / rw - ext4 /dev/sda rw'], []));
     expect(groups.limits).toEqual([]);
     expect(groups.missing).toEqual([

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { niceLevel, sharesInfo, sharesOf, weigh } from '../../../src/hostd/vm/cpu-shares.js';
 import { loadVmx, newVmConfig, saveVmx } from '../../../src/hostd/vm/vm-config.js';
 
-describe('shares of processors', () => {
+describe('CPU shares', () => {
   it.each([
     [1000, 1, 0],
     [2000, 2, 0],
@@ -15,11 +15,11 @@ describe('shares of processors', () => {
     [2, 1, 19],
     [0, 1, 19],
     [1_000_000, 1, -5],
-  ])('%i of %i processors are nice level %i', (shares, cpus, level) => {
+  ])('%i with %i processors are nice level %i', (shares, cpus, level) => {
     expect(niceLevel(shares, cpus)).toBe(level);
   });
 
-  it('have levels, and are kept with the VM', async () => {
+  it('have vSphere’s levels, and are stored with the VM', async () => {
     expect(sharesOf('custom', 700, 2)).toBe(700);
     expect(sharesOf('high', 0, 2)).toBe(4000);
     expect(sharesOf('normal', 5, 2)).toBeNull();
@@ -39,7 +39,7 @@ describe('shares of processors', () => {
     }
   });
 
-  it('are given to a process', () => {
+  it('are applied to a process', () => {
     const child = spawn('sleep', ['30']);
     try {
       weigh(child.pid!, 500, 1);

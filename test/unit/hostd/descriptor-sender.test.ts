@@ -1,4 +1,4 @@
-/** Handing descriptors to QEMUs, of which some do not answer: those of others do not wait for that, nor fail. */
+/** Passing descriptors to QEMUs, some of which do not answer: the others neither wait for them nor fail. */
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -36,7 +36,7 @@ async function listen(name: string, serve: (socket: Socket) => void): Promise<st
   return path;
 }
 
-/** Answers like QEMU's monitor. @param heard the commands it has received */
+/** Answers like QEMU's monitor. @param heard the commands that it received */
 const answers =
   (heard: string[] = []) =>
   (socket: Socket): void => {
@@ -49,7 +49,7 @@ const answers =
     });
   };
 
-it('one monitor that does not answer holds up nobody else', async () => {
+it('monitors that do not answer hold up nobody else', async () => {
   const silent = await Promise.all(
     Array.from({ length: 5 }, (_, i) => listen(`silent${i}`, (socket) => void socket.pause())),
   );
@@ -65,11 +65,11 @@ it('one monitor that does not answer holds up nobody else', async () => {
   for (let i = 0; i < 10; i++) expect(await sender.connect(good, 'serial0', channel)).toBe(true);
   expect(failed).toBe(0);
   await Promise.all(stuck);
-  // What they have cost is over.
+  // They no longer hold anything up.
   expect(await sender.connect(good, 'serial0', channel)).toBe(true);
 }, 30_000);
 
-it('a channel whose listener takes no connection is as good as none', async () => {
+it('a listener that never accepts still gets its connection; a missing one gets none', async () => {
   const good = await listen('good', answers());
   const path = await listen('channel', () => undefined);
   expect(await sender.connect(good, 'serial0', path)).toBe(true);
@@ -78,7 +78,7 @@ it('a channel whose listener takes no connection is as good as none', async () =
   await expect(sender.connect(good, 'serial0', join(directory, 'file'))).rejects.toThrow('no socket');
 });
 
-it('one monitor has one request at a time, and each its own answer', async () => {
+it('a monitor gets one request at a time, and each request its own answer', async () => {
   let open = 0;
   let most = 0;
   const heard: string[] = [];
@@ -98,7 +98,7 @@ it('one monitor has one request at a time, and each its own answer', async () =>
   expect(most).toBeLessThanOrEqual(2);
 });
 
-it('one that talks without end is cut off', async () => {
+it('a monitor that talks endlessly is cut off', async () => {
   const chatty = await listen('chatty', (socket) => {
     const text = Buffer.alloc(65_536, 'x');
     const write = (): void => {

@@ -3,7 +3,7 @@ import { guestAddresses, hasAddress } from '../../../src/hostd/vm/guest-addresse
 
 const told = (value: string): Map<string, string> => new Map([['guestinfo.caisson.run.addresses', value]]);
 
-describe('addresses that the guest tells', () => {
+describe('addresses that the guest reports', () => {
   it('are those of its cards', () => {
     const config = told('00:0C:29:00:00:01=172.16.0.2/16,00:0c:29:00:00:02=fd00::2/64');
     expect([...guestAddresses(config)]).toEqual([
@@ -22,7 +22,7 @@ describe('addresses that the guest tells', () => {
     '00:0c:29:00:00:01=1.2.3.4/33',
     '00:0c:29:00:00:01=1.2.3.4/8 ',
     `${'x'.repeat(1e6)}`,
-  ])('are passed over where they are none: %.40s', (value) => {
+  ])('are ignored where they are invalid: %.40s', (value) => {
     expect(guestAddresses(told(value)).size).toBe(0);
   });
 });

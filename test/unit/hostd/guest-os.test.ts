@@ -15,7 +15,7 @@ describe('kinds of guests in a .vmx', () => {
     expect(fromGuestOs(guestId)).toBe(guestId);
   });
 
-  it('are read back as they were, all of them', () => {
+  it('are all read back unchanged', () => {
     const all = enumValues('VirtualMachineGuestOsIdentifier') ?? [];
     expect(all.length).toBeGreaterThan(100);
     for (const one of all) expect(fromGuestOs(toGuestOs(one))).toBe(one);

@@ -22,7 +22,7 @@ const hooks: VmHooks = {
 beforeEach(() => values.clear());
 
 describe('frames', () => {
-  it('are found however they are cut', () => {
+  it('are found however they are split', () => {
     fc.assert(
       fc.property(
         fc.array(fc.string({ unit: 'grapheme', maxLength: 30 })),
@@ -43,7 +43,7 @@ describe('frames', () => {
     );
   });
 
-  it('that are too long are refused by their length alone', () => {
+  it('that are too long are refused as soon as their length is read', () => {
     expect(takeGuestRpc(Buffer.from([1, 0, 1, 0]))).toBeNull();
     expect(takeGuestRpc(Buffer.from([0, 0, 1, 0]))).not.toBeNull();
     expect(takeGuestRpc(Buffer.from([0xff, 0xff, 0xff, 0xff]))).toBeNull();
@@ -53,7 +53,7 @@ describe('frames', () => {
 describe('answers', () => {
   const answers = new GuestRpcAnswers(hooks);
 
-  it('gives and sets keys', () => {
+  it('get and set keys', () => {
     expect(answers.answer('info-get guestinfo.a')).toBe('R0 No value found');
     expect(answers.answer('info-set guestinfo.a one two\nthree')).toBe('R1 ');
     expect(answers.answer('info-get guestinfo.a')).toBe('R1 one two\nthree');
@@ -75,12 +75,12 @@ describe('answers', () => {
     expect(answers.answer(request)).toBe(`R0 ${message}`);
   });
 
-  it('keeps only characters that XML can carry', () => {
+  it('keep only characters that XML can carry', () => {
     answers.answer('info-set guestinfo.a x\0\u001b[1my\tz\uffff\u{1f600}');
     expect(values.get('guestinfo.a')).toBe('x\ufffd\ufffd[1my\tz\ufffd\u{1f600}');
   });
 
-  it('lets one guest set a bounded number of keys', () => {
+  it('let one guest set only a limited number of keys', () => {
     const flooding = new GuestRpcAnswers(hooks);
     const replies = Array.from({ length: 100 }, (_, i) => flooding.answer(`info-set guestinfo.k${i} v`));
     expect(replies.filter((reply) => reply === 'R1 ')).toHaveLength(32);
@@ -125,7 +125,7 @@ describe('the server', () => {
     expect(takeGuestRpc(reply)!.requests).toEqual(['R1 1']);
   });
 
-  it('sends a command that was given before the port was there', async () => {
+  it('sends a command that was queued before the port was connected', async () => {
     const late = join(directory, 'late');
     rpc = new GuestRpcServer(late, hooks);
     rpc.command('OS_Halt');
@@ -157,11 +157,11 @@ describe('the server', () => {
     socket.write(flood);
     await expect.poll(() => asked).toBeGreaterThanOrEqual(200);
     await sleep(500);
-    // So many at once, and some a second.
+    // A burst at once, then a few a second.
     expect(asked).toBeLessThanOrEqual(200 + Math.ceil(((performance.now() - begun) / 1000) * 5));
   });
 
-  it('does not go on for a guest that reads no replies', async () => {
+  it('stops serving a guest that reads no replies', async () => {
     let asked = 0;
     rpc = new GuestRpcServer(path, {
       ...hooks,

@@ -67,7 +67,7 @@ describe('device changes', () => {
     expect(removedFiles).toEqual([]);
   });
 
-  it('remove devices by key, and leave the hardware before alone', () => {
+  it('remove devices by key, and do not modify the earlier hardware', () => {
     const before = structuredClone(HARDWARE);
     const { hardware, removedFiles } = applyDeviceChanges(
       before,
@@ -99,13 +99,13 @@ describe('device changes', () => {
 });
 
 describe('the devices in a .vmx file', () => {
-  it('are read as they were written', () => {
+  it('are read back as written', () => {
     const settings = new Map(vmxDevices(HARDWARE));
     expect([...settings.keys()].every(isDeviceKey)).toBe(true);
     expect(readVmxDevices(settings)).toEqual(HARDWARE);
   });
 
-  it('are read from files of earlier versions, which had network ports for sockets', () => {
+  it('are read from files of earlier versions, which wrote sockets as network ports', () => {
     const settings = {
       'serial0.present': 'TRUE',
       'serial0.fileType': 'network',
@@ -125,7 +125,7 @@ describe('the devices in a .vmx file', () => {
     ['guestinfo.scsi0.mode', false],
     ['ethernet0', false],
     ['serialized.present', false],
-  ])('have keys of their own: %s', (key, is) => {
+  ])('have their own keys: %s', (key, is) => {
     expect(isDeviceKey(key)).toBe(is);
   });
 });

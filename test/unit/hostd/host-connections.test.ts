@@ -58,19 +58,19 @@ function ask(path: string, rest = '', socket?: TLSSocket): Promise<{ text: strin
   });
 }
 
-it('a client that says nothing is ended when it should have said who it is', async () => {
+it('a silent client is disconnected when its time to log in is over', async () => {
   await end();
   await listen(500);
   const socket = silent();
   await expect.poll(() => socket.closed).toBe(true);
 });
 
-it('clients that say nothing keep nobody out', async () => {
+it('silent clients keep nobody out', async () => {
   for (let i = 0; i < 5 * STRANGERS; i++) silent();
   expect((await ask('/')).text).toContain('done');
 });
 
-it('half requests of strangers keep nobody out, nor do strangers keep out who has logged in', async () => {
+it('half requests of strangers keep nobody out, and strangers do not keep out users who have logged in', async () => {
   const known = await ask('/known');
   const halves: Promise<unknown>[] = [];
   for (let i = 0; i < 2 * STRANGERS; i++) halves.push(ask('/', 'Content-Length: 10\r\n\r\nhalf').catch(() => 'ended'));
@@ -79,7 +79,7 @@ it('half requests of strangers keep nobody out, nor do strangers keep out who ha
   expect(await Promise.race(halves)).toBe('ended');
 });
 
-it('strangers whose requests are being answered are not ended', async () => {
+it('strangers whose requests are being answered are not disconnected', async () => {
   for (let i = 0; i < STRANGERS; i++) ask('/held').catch(() => undefined);
   await expect.poll(() => held).toBe(STRANGERS);
   await expect
@@ -93,15 +93,15 @@ it('strangers whose requests are being answered are not ended', async () => {
   expect(sockets.slice(0, STRANGERS).map(({ closed }) => closed)).toEqual([false, false, false]);
 });
 
-it('the rest of a request that was answered is not waited for for ever', async () => {
+it('the rest of a request that was answered is not waited for forever', async () => {
   const { socket, text } = await ask('/early', 'Content-Length: 10\r\n\r\nhalf');
   expect(text).toContain('early');
   await expect.poll(() => socket.closed).toBe(true);
 });
 
-it('a user whose requests never end keeps no other one out', async () => {
+it('a user whose requests never end keeps no other user out', async () => {
   const closed = (): number => sockets.filter((socket) => socket.closed).length;
-  // Two of five are one user's.
+  // One user may have two of the five.
   for (let i = 1; i <= 5; i++) {
     ask('/held/greedy').catch(() => undefined);
     await expect.poll(() => held).toBe(i);

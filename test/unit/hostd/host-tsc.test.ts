@@ -1,4 +1,4 @@
-/** The time stamp counter's rate, from what the kernel says of the machine. */
+/** The time stamp counter's rate, from what the kernel reports about the machine. */
 import { expect, it } from 'vitest';
 import { parseTscKhz } from '../../../src/hostd/qemu/host-tsc.js';
 

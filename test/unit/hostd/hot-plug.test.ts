@@ -1,4 +1,4 @@
-/** Devices of a running VM: which changes can be made, and what QEMU may answer. QEMU, switch and guest are played here. */
+/** Devices of a running VM: possible changes, and QEMU's possible answers. QEMU, switch and guest are fakes. */
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { internal } from '../../../src/common/errors.js';
@@ -13,13 +13,13 @@ const NIC: RuntimeDevice = {
 };
 const OWNER = { extraConfig: new Map<string, string>() };
 
-/** QEMU's monitor, with the devices that it has: paths and the backends of cards. */
+/** QEMU's monitor, with its devices: paths and the backends of network cards. */
 class FakeQmp extends EventEmitter {
   closed = false;
   readonly devices = new Map<string, string>();
   readonly backends = new Set<string>();
   readonly asked: string[] = [];
-  /** What the guest does when it is to release a device. */
+  /** What the guest does when asked to release a device. */
   guest: 'releases' | 'keeps' = 'releases';
   full = false;
 
@@ -80,8 +80,8 @@ function hotDevices(qmp = new FakeQmp(), monitor: string | null = '/m') {
   return { qmp, taps, devices };
 }
 
-describe('a card of a running VM', () => {
-  it('has a tap, a backend and a device, and loses all three', async () => {
+describe('a network card of a running VM', () => {
+  it('gets a tap, a backend and a device, and loses all three', async () => {
     const { qmp, taps, devices } = hotDevices();
     await devices.plug(NIC, OWNER);
     expect([...qmp.devices]).toEqual([['/machine/peripheral/net1-device', 'net1']]);
@@ -97,19 +97,19 @@ describe('a card of a running VM', () => {
     expect([...qmp.devices.keys()]).toEqual(['/machine/peripheral/ports']);
   });
 
-  it('for which there is no slot leaves nothing', async () => {
+  it('for which there is no slot leaves nothing behind', async () => {
     const { qmp, taps, devices } = hotDevices();
     qmp.full = true;
     await expect(devices.plug(NIC, OWNER)).rejects.toMatchObject({ kind: 'insufficientResources' });
     expect([taps.size, qmp.backends.size]).toEqual([0, 0]);
   });
 
-  it('that the guest keeps stays whole, and is cleared away when the guest releases it late', async () => {
+  it('that the guest keeps stays intact, and is cleaned up when the guest releases it late', async () => {
     const { qmp, taps, devices } = hotDevices();
     await devices.plug(NIC, OWNER);
     qmp.guest = 'keeps';
     await expect(devices.unplug(NIC)).rejects.toMatchObject({ kind: 'timeout' });
-    // Asked again: QEMU says that the guest has been asked already.
+    // Asked again, QEMU says that the guest has been asked already.
     await expect(devices.unplug(NIC)).rejects.toMatchObject({ kind: 'timeout' });
     expect([taps.size, qmp.backends.size]).toEqual([1, 1]);
     qmp.release('/machine/peripheral/net1-device');
@@ -118,14 +118,14 @@ describe('a card of a running VM', () => {
     expect(qmp.backends.size).toBe(0);
   });
 
-  it('of a killed hostd makes room for the same one', async () => {
+  it('left by a killed hostd is replaced by the same one', async () => {
     const { qmp, taps, devices } = hotDevices();
     await devices.plug(NIC, OWNER);
     await devices.plug(NIC, OWNER);
     expect([qmp.devices.size, taps.size, qmp.backends.size]).toEqual([1, 1, 1]);
   });
 
-  it('is nothing that is waited for when the VM ends', async () => {
+  it('is not waited for when the VM ends', async () => {
     const { qmp, devices } = hotDevices();
     await devices.plug(NIC, OWNER);
     qmp.guest = 'keeps';
@@ -135,12 +135,12 @@ describe('a card of a running VM', () => {
     expect(qmp.listenerCount('event')).toBe(0);
   });
 
-  it('cannot come to a VM that an earlier version started', async () => {
+  it('cannot be added to a VM that an earlier version started', async () => {
     const { devices } = hotDevices(new FakeQmp(), null);
     await expect(devices.plug(NIC, OWNER)).rejects.toMatchObject({ kind: 'unsupported' });
   });
 
-  it('that the inventory does not know is taken back; others are left alone', async () => {
+  it('that the inventory does not know is removed; others are left alone', async () => {
     const { qmp, taps, devices } = hotDevices();
     await devices.plug(NIC, OWNER);
     qmp.devices.set('/machine/peripheral/net2-device', 'net2').set('/machine/peripheral/guestrpc-port', '');
@@ -152,7 +152,7 @@ describe('a card of a running VM', () => {
 
 it('the devices of a VM change one after the other', async () => {
   const { qmp, taps, devices } = hotDevices();
-  // A hostd that finds the VM is given a card for it before it has looked through what QEMU has.
+  // A restarted hostd gets a card for the VM before it has checked QEMU's devices.
   const swept = devices.sweep({ nics: [], disks: [] });
   await Promise.all([swept, devices.plug(NIC, OWNER), devices.unplug(NIC), devices.plug(NIC, OWNER)]);
   expect([qmp.devices.size, taps.size, qmp.backends.size]).toEqual([1, 1, 1]);
@@ -191,7 +191,7 @@ describe('the steps of a change', () => {
     expect(steps?.map(({ operation, kind, key }) => `${operation} ${kind} ${key}`) ?? null).toEqual(wanted);
   });
 
-  it('are undone, the last one first, when one fails', async () => {
+  it('are undone in reverse order when one fails', async () => {
     const done: string[] = [];
     const after = { ...before, disks: [disk(0)], nics: [...before.nics, nic(4002), nic(4003)] };
     const running = {

@@ -1,4 +1,4 @@
-/** `inventory.json`: what it keeps, and files that earlier versions wrote. */
+/** `inventory.json`: its contents, and files that earlier versions wrote. */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,14 +15,14 @@ afterAll(() => rm(directory, { recursive: true }));
 const root = { id: 'ha-root-pool', name: 'Resources', parent: null, cpu: UNLIMITED, memory: UNLIMITED };
 const lax = { ...REJECT_ALL, macChanges: true };
 
-it('begins with a root pool and one port group', async () => {
+it('starts with a root pool and one port group', async () => {
   const file = new InventoryFile(join(directory, 'none.json'), () => expect.fail('nothing is written'));
   const records = await file.load();
   expect(records).toEqual({ pools: [root], portGroups: new Map([['VM Network', REJECT_ALL]]), vms: [] });
   expect(file.nextId()).toBe(1);
 });
 
-it('reads what it wrote, and gives no number twice', async () => {
+it('reads what it wrote, and never gives a number twice', async () => {
   const path = join(directory, 'kept.json');
   const records: InventoryRecords = {
     pools: [root, { ...root, id: 'pool-1', name: 'p', parent: root.id }],

@@ -4,7 +4,7 @@ import { bringUp, findLink, indexOf, neighbourEntry } from '../../../src/hostd/s
 import { decode, encode, NETFILTER, Netlink, ROUTE } from '../../../src/hostd/switch/netlink.js';
 import { NetlinkHelper } from '../../../src/hostd/switch/netlink-helper.js';
 
-/** What the kernel says to a message: 0, or minus the number of an error. */
+/** The kernel's answer to a message: 0, or a negative error number. */
 function said(number: number, code: number): Buffer {
   const body = Buffer.alloc(20);
   body.writeInt32LE(code);
@@ -22,7 +22,7 @@ function kernel(...answers: Buffer[]): { netlink: Netlink; asked: Buffer[] } {
 }
 
 describe('netlink', () => {
-  it('gives each message its answer', async () => {
+  it('matches each message with its answer', async () => {
     const link = Buffer.alloc(16);
     link.writeInt32LE(7, 4);
     const { netlink } = kernel(Buffer.concat([encode({ type: 16, body: link, what: '' }, 1), said(1, 0), said(2, 0)]));
@@ -31,7 +31,7 @@ describe('netlink', () => {
     expect(done).toEqual([]);
   });
 
-  it('names what failed, but not what may fail', async () => {
+  it('reports what failed, except where failing is allowed', async () => {
     const gone = neighbourEntry(2, '10.0.0.1', null);
     await kernel(said(1, -2)).netlink.carryOut('/n', ROUTE, [gone]);
     await expect(kernel(said(1, -19)).netlink.carryOut('/n', ROUTE, [findLink('t1n0')])).rejects.toThrow(
@@ -40,13 +40,13 @@ describe('netlink', () => {
     await expect(kernel(said(1, 0)).netlink.carryOut('/n', ROUTE, [bringUp(1), bringUp(2)])).rejects.toThrow(
       'the kernel does not answer',
     );
-    // Half of an answer is none.
+    // Half an answer is not an answer.
     await expect(kernel(said(1, 0).subarray(0, 20)).netlink.carryOut('/n', ROUTE, [bringUp(1)])).rejects.toThrow(
       'the kernel does not answer',
     );
   });
 
-  it('sends many in pieces, and what belongs together at once', async () => {
+  it('sends many messages in batches, but keeps related ones together', async () => {
     const links = Array.from({ length: 40 }, (_, index) => bringUp(index));
     const some = kernel(
       Buffer.concat(links.slice(0, 32).map((_, i) => said(i + 1, 0))),
@@ -67,7 +67,7 @@ describe('netlink', () => {
     ).rejects.toThrow(/^nftables: delete "t500n0", .* \(unchecked\): ENOENT$/);
   });
 
-  it('says which namespace is not there, and goes on', async () => {
+  it('reports a missing namespace, and carries on', async () => {
     const netlink = new Netlink();
     for (let i = 0; i < 2; i++)
       await expect(netlink.carryOut('/run/netns/no such one', ROUTE, [findLink('lo')])).rejects.toThrow(

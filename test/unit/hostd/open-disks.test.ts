@@ -1,4 +1,4 @@
-/** Disks that a QEMU which was taken over has written to, before a VM is started with them again. */
+/** Disks that a compromised QEMU has written to, when a VM is started with them again. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, open, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
@@ -23,7 +23,7 @@ let store: string;
 const at = (path: string): string => join(store, path);
 const layerPath = (name: string, vch = VCH): string => at(`${vch}/images/${name}/${name}.vmdk`);
 
-/** A layer's disk, on another one's if it has a parent. */
+/** A layer's disk, on top of its parent's if it has one. */
 async function layer(name: string, parent?: string, vch = VCH): Promise<string> {
   const path = layerPath(name, vch);
   await mkdir(dirname(path), { recursive: true });
@@ -46,7 +46,7 @@ async function volume(name: string): Promise<string> {
   return path;
 }
 
-/** What a start does with one disk. @returns the names of the files that QEMU would be given */
+/** What a start does with one disk. @returns the names of the files that QEMU would get */
 async function start(path: string, { vch = 'default', readOnly = false } = {}): Promise<string[]> {
   const extraConfig = new Map(vch === '' ? [] : [['caisson.vch', vch]]);
   const opened = await OpenDisks.open({ disks: [{ bus: 0, unit: 0, path, readOnly }], extraConfig }, store);
@@ -57,7 +57,7 @@ async function start(path: string, { vch = 'default', readOnly = false } = {}): 
   }
 }
 
-/** What a QEMU can do with the descriptor that it has: the file stays the same one. */
+/** What a QEMU can do through its descriptor: the file stays the same. */
 async function tamper(path: string, change: (text: string) => string): Promise<void> {
   const file = await open(path, 'r+');
   try {
@@ -94,7 +94,7 @@ describe("a container's disk", () => {
     await start(disk);
   });
 
-  it('is opened with the layers it stands on, also after QEMU has given it another content id', async () => {
+  it('is opened with its parent layers, also after QEMU has given it another content id', async () => {
     await tamper(disk, (text) => text.replace(/^CID=.*$/m, 'CID=1234567'));
     expect(await start(disk)).toEqual([disk, layerPath('b'), layerPath('a')]);
   });
@@ -132,7 +132,7 @@ describe("a container's disk", () => {
     await expect(start(disk)).rejects.toMatchObject({ kind: 'invalid' });
   });
 
-  it('that was made a text descriptor of a file of the host is refused', async () => {
+  it('that was turned into a text descriptor of a host file is refused', async () => {
     await overwrite(
       disk,
       '# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 8 FLAT "/etc/shadow" 0\n',
@@ -151,7 +151,7 @@ describe("a container's disk", () => {
     await expect(start(disk)).rejects.toThrow('box.vmdk cannot be used');
   });
 
-  it('that a client put in its place is refused if it was tampered with, and is taken when it stands on nothing', async () => {
+  it('replaced by a client is refused if it was tampered with, and accepted if it has no parent', async () => {
     await copyFile(disk, `${disk}.upload`);
     await rename(`${disk}.upload`, disk);
     await diskReplaced(disk);
@@ -165,7 +165,7 @@ describe("a container's disk", () => {
     expect(await start(disk)).toEqual([disk]);
   });
 
-  it('stays what it is when it is copied and moved', async () => {
+  it('keeps its record when it is copied and moved', async () => {
     await tamper(disk, (text) => text.replace(/Hint=".*"/, 'Hint="../victim/victim.vmdk"'));
     const copy = at('box/copy.vmdk');
     await copyFile(disk, copy);
@@ -184,7 +184,7 @@ describe("a container's disk", () => {
     await expect(recordDisk(disk)).rejects.toThrow();
   });
 
-  it('from before there were records is accepted as it is, once', async () => {
+  it('from before records existed is accepted as it is, once', async () => {
     await forgetRecord(disk);
     await recordDisk(disk);
     await tamper(disk, (text) => text.replace(/Hint=".*"/, 'Hint="../victim/victim.vmdk"'));
@@ -192,13 +192,13 @@ describe("a container's disk", () => {
     await expect(start(disk)).rejects.toThrow(/its parent is/);
   });
 
-  it('is no pipe, and none is waited for', async () => {
+  it('that is a pipe is refused without waiting for it', async () => {
     await rm(disk);
     execFileSync('mkfifo', [disk]);
     await expect(start(disk)).rejects.toThrow(/no regular file/);
   });
 
-  it('keeps nothing open when it is refused', async () => {
+  it('leaves no file open when it is refused', async () => {
     await tamper(disk, (text) => text.replace(/^(RW .*)$/m, '$1\nRW 8 FLAT "/etc/shadow" 0'));
     const count = (): number => readdirSync('/proc/self/fd').length;
     const before = count();
@@ -207,8 +207,8 @@ describe("a container's disk", () => {
   });
 });
 
-describe('what a disk may stand on', () => {
-  it('is images of its own VCH', async () => {
+describe('the parent of a disk', () => {
+  it('may be an image of its own VCH', async () => {
     const foreign = await layer('c', undefined, 'VIC/other');
     const disk = await container('box', foreign);
     await expect(start(disk)).rejects.toThrow(/not in the directory of its images/);
@@ -216,12 +216,12 @@ describe('what a disk may stand on', () => {
     await expect(start(await container('box2', stolen))).rejects.toThrow(/d.vmdk, which .*box2.vmdk stands on, cannot/);
   });
 
-  it('is no disk of another container', async () => {
+  it('may not be a disk of another container', async () => {
     const victim = await container('victim', await layer('a'));
     await expect(start(await container('box', victim))).rejects.toThrow(/not in the directory of its images/);
   });
 
-  it('is nothing outside the datastore', async () => {
+  it('may not be outside the datastore', async () => {
     const outside = await mkdtemp(join(tmpdir(), 'caisson-outside-'));
     await createEmpty(join(outside, 'o.vmdk'), MIB);
     const disk = await container('box', join(outside, 'o.vmdk'));
@@ -229,7 +229,7 @@ describe('what a disk may stand on', () => {
     await rm(outside, { recursive: true });
   });
 
-  it('is any disk of the datastore for a machine made over plain vSphere, whose parents are recorded as well', async () => {
+  it('may be any disk of the datastore for a machine made over plain vSphere, and is recorded too', async () => {
     await mkdir(at('plain'));
     await createEmpty(at('plain/base.vmdk'), MIB);
     const disk = await container('clone', at('plain/base.vmdk'));
@@ -240,7 +240,7 @@ describe('what a disk may stand on', () => {
     await expect(start(disk, { vch: '' })).rejects.toThrow(/base.vmdk, which .*clone.vmdk stands on, cannot be used/);
   });
 
-  it('is not itself, nor a layer that stands on it, nor more than a chain has', async () => {
+  it('may not be itself, nor a layer on top of it, nor make the chain too long', async () => {
     const a = await layer('a');
     const b = await layer('b', a);
     const disk = await container('box', b);
@@ -250,7 +250,7 @@ describe('what a disk may stand on', () => {
     await expect(start(disk)).rejects.toThrow(/it stands on itself/);
   });
 
-  it('is a layer that was not changed after it was made', async () => {
+  it('must be a layer that was not changed after it was made', async () => {
     const a = await layer('a');
     const disk = await container('box', a);
     await tamper(a, (text) => text.replace(/^CID=.*$/m, 'CID=12345678'));
@@ -270,7 +270,7 @@ describe('a volume', () => {
     for (const readOnly of [false, true]) await expect(start(disk, { readOnly })).rejects.toThrow(/its parent is/);
   });
 
-  it('that was put beside images is refused', async () => {
+  it('that was placed among images is refused', async () => {
     await expect(start(await layer('a'))).rejects.toThrow(/part of an image/);
     expect(await start(layerPath('a'), { readOnly: true })).toHaveLength(1);
   });

@@ -1,4 +1,4 @@
-/** Every operation that hostd carries out has a rule for who may call it; adding one without a rule fails here. */
+/** Every operation that hostd implements has a rule for who may call it; adding one without a rule fails here. */
 import { beforeAll, expect, test } from 'vitest';
 import { ruleOf } from '../../../src/hostd/access/operation-rules.js';
 import { PRIVILEGES } from '../../../src/hostd/access/roles.js';
@@ -9,7 +9,7 @@ beforeAll(async () => {
   implemented = await implementedOperations();
 });
 
-test('what is implemented is found', () => {
+test('the implemented operations are found', () => {
   const operations = new Set(implemented.map(([, operation]) => operation));
   expect(operations.size).toBeGreaterThan(70);
   for (const operation of ['PowerOnVM_Task', 'MakeDirectory', 'CreateUser', 'ReadNextEvents', 'ModifyListView'])
@@ -20,7 +20,7 @@ test('every implemented operation has a rule', () => {
   expect(implemented.filter(([type, operation]) => ruleOf(type, operation) === undefined)).toEqual([]);
 });
 
-test('rules ask for privileges that roles can have', () => {
+test('rules only require privileges that roles can have', () => {
   const asked = implemented.flatMap(([type, operation]) => {
     const rule = ruleOf(type, operation);
     return rule === undefined ? [] : [rule.privilege, ...Object.values(rule.arguments ?? {})];

@@ -1,11 +1,11 @@
-/** What a guest causes again and again. */
+/** Pacing of work that a guest can trigger over and over. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Paced } from '../../../src/hostd/vm/paced.js';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-it('is carried out at once while it is little, and twice a second while it is much; the last word is never lost', () => {
+it('runs at once while calls are rare, and twice a second while there are many; the last call is never lost', () => {
   let value = 0;
   const seen: number[] = [];
   const paced = new Paced(() => seen.push(value));
@@ -25,7 +25,7 @@ it('is carried out at once while it is little, and twice a second while it is mu
   expect(seen).toHaveLength(told);
 });
 
-it('is carried out at once when everything is over', () => {
+it('runs at once on flush', () => {
   let acted = 0;
   const paced = new Paced(() => acted++);
   for (let i = 0; i < 30; i++) paced.ask();

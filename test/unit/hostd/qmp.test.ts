@@ -8,7 +8,7 @@ import { isKind } from '../../../src/common/errors.js';
 import { Qmp, QmpParser } from '../../../src/hostd/qemu/qmp.js';
 
 describe('QmpParser', () => {
-  it('gives messages whole, however the text is cut', () => {
+  it('gives whole messages, however the text is split', () => {
     const text = '{"QMP":{}}\r\n{"event":"STOP","data":{"a":"x\\ny"}}\r\n\r\n{"return":{},"id":1}\r\n';
     for (let size = 1; size <= text.length; size++) {
       const parser = new QmpParser();
@@ -31,7 +31,7 @@ describe('QmpParser', () => {
     expect(() => new QmpParser().push(text)).toThrow('damaged');
   });
 
-  it('refuses a line without end', () => {
+  it('refuses an endless line', () => {
     const parser = new QmpParser();
     const chunk = 'x'.repeat(1 << 20);
     expect(() => {
@@ -39,7 +39,7 @@ describe('QmpParser', () => {
     }).toThrow('too long');
   });
 
-  it('looks at a long line once, however many pieces it comes in', () => {
+  it('scans a long line once, however many pieces it comes in', () => {
     const parser = new QmpParser();
     const text = `{"id":1,"return":"${'x'.repeat(2_000_000)}"}\n`;
     const messages = [...text].flatMap((piece) => parser.push(piece));
@@ -81,7 +81,7 @@ describe('Qmp', () => {
     return Qmp.connect(path, () => true, 2000);
   }
 
-  it('gives replies to their commands, also out of order, and events', async () => {
+  it('matches replies with their commands, even out of order, and gives events', async () => {
     const seen: number[] = [];
     const qmp = await monitor(({ id }, socket) => {
       seen.push(id);
@@ -97,7 +97,7 @@ describe('Qmp', () => {
     qmp.release();
   });
 
-  it('reads no more than a little of a QEMU that talks without end', async () => {
+  it('reads only a little of a QEMU that talks endlessly', async () => {
     let taken = 0;
     const qmp = await monitor((_command, socket) => {
       const line = `{"event":"TALK","data":{"a":"${'x'.repeat(1 << 20)}"}}\n`;
@@ -110,12 +110,12 @@ describe('Qmp', () => {
     const before = taken;
     const since = performance.now();
     await sleep(1000);
-    // One in each second, and what was on its way.
+    // One a second, and what was already on its way.
     expect(taken - before).toBeLessThan(12 + (performance.now() - since) / 1000);
     qmp.release();
   });
 
-  it('gives errors as QEMU words them', async () => {
+  it('passes on QEMU’s error messages', async () => {
     const qmp = await monitor(({ id }, socket) => {
       socket.write(`{"error":{"class":"GenericError","desc":"no such device"},"id":${id}}\n`);
     });
@@ -134,7 +134,7 @@ describe('Qmp', () => {
     await expect(qmp.command('quit')).rejects.toThrow('QEMU has ended');
   });
 
-  it('does not wait for a greeting without end', async () => {
+  it('does not wait forever for a greeting', async () => {
     await expect(Qmp.connect(path, () => true, 100)).rejects.toSatisfy((error) => isKind(error, 'timeout'));
   });
 

@@ -1,4 +1,4 @@
-/** Serial ports that are connected to sockets: those of VMs that an earlier version's hostd has started. */
+/** Serial ports connected to sockets: those of VMs that an earlier version's hostd started. */
 import { once } from 'node:events';
 import { chmod, chown, mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
@@ -65,7 +65,7 @@ const access = async (path: string): Promise<string> => {
   return `${uid}:${gid} ${(mode & 0o777).toString(8)}`;
 };
 
-it('reach their channels as before, also with another endpoint', async () => {
+it('reach their channels as before, also those of another endpoint', async () => {
   const path = join(directory, 'c.sock');
   const ports = older(path);
   // Nobody listens yet.
@@ -73,7 +73,7 @@ it('reach their channels as before, also with another endpoint', async () => {
   await listen(path, ENDPOINT);
   await expect.poll(() => access(path), { timeout: 5000 }).toBe(`${ENDPOINT}:${OLDER_GROUP} 660`);
   ports.close();
-  // QEMU connects by itself: it is asked for nothing.
+  // QEMU connects by itself: no command is sent.
   expect(asked).toEqual([]);
 });
 
@@ -94,7 +94,7 @@ it('reach nothing else', async () => {
   expect(await Promise.all([secret, foreign, others].map(access))).toEqual(['0:0 600', '0:0 600', '0:0 600']);
 });
 
-it('connect by themselves after a pause, too', async () => {
+it('also connect by themselves after a pause', async () => {
   const path = await listen(join(directory, 'c.sock'), ENDPOINT);
   const ports = older(path);
   await ports.renew([{ index: 0, backing: { kind: 'unixClient', path } }]);

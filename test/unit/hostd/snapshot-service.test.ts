@@ -12,7 +12,7 @@ const shape = (...capacities: number[]): VmShape => ({
 });
 
 describe('the key of a boot snapshot', () => {
-  it('tells disks of other capacities apart, which the command line does not', () => {
+  it('distinguishes disks of different capacities, which the command line does not', () => {
     const builder = { commandLine: () => ['qemu'] } as unknown as SnapshotBuilder;
     const service = new SnapshotService(new BootSnapshots('/nowhere', 'host'), builder, () => undefined);
     const keys = [shape(2 ** 35), shape(2 ** 35, 2 ** 34), shape(2 ** 35, 2 ** 26)].map((one) => service.keyOf(one));

@@ -4,7 +4,7 @@ import { SourceChecks } from '../../../src/hostd/switch/source-checks.js';
 
 const INSTANTS = Array.from({ length: 16 }, (_, microtasks) => microtasks);
 
-it.each(INSTANTS)('lets in a card that comes %i microtasks after another one', async (microtasks) => {
+it.each(INSTANTS)('lets in a card that is added %i microtasks after another one', async (microtasks) => {
   const netlink = { carryOut: async () => [] } as unknown as Netlink;
   const checks = new SourceChecks('/run/netns/none', netlink);
   const card = (last: number) => ({

@@ -6,7 +6,7 @@ import { ADDRESSES_KEY, assignedAddresses } from '../../../src/hostd/vm/assigned
 const MAC = '00:50:56:aa:bb:cc';
 
 describe('source rules', () => {
-  it('know the address that a card gives itself', () => {
+  it('allow a card’s own link-local address', () => {
     expect(linkLocal(MAC)).toBe('fe80::250:56ff:feaa:bbcc');
     expect(linkLocal('02:00:00:00:00:01')).toBe('fe80::ff:fe00:1');
   });
@@ -22,11 +22,11 @@ describe('source rules', () => {
     expect([...elementsOf('t1n0', { mac: MAC, addresses: undefined }).keys()]).toContain('anyaddress');
     expect([...elementsOf('t1n0', { mac: MAC, addresses: [] }).keys()]).not.toContain('addresses4');
     expect([...elementsOf('t1n0', { mac: MAC, addresses: [], unchecked: true }).keys()]).toEqual(['unchecked']);
-    // Whoever is in none of the sets is cut off.
+    // A card in none of the sets is cut off.
     expect(tableText()).toContain('policy drop');
   });
 
-  it('change what differs only', () => {
+  it('change only what differs', () => {
     const before = elementsOf('t1n0', { mac: MAC, addresses: ['172.16.0.2'] });
     const after = elementsOf('t1n0', { mac: MAC, addresses: ['172.16.0.3'] });
     expect(changesOf(before, after)).toEqual([
@@ -36,7 +36,7 @@ describe('source rules', () => {
     expect(changesOf(before, before)).toEqual([]);
   });
 
-  it('are found again as nft lists them, numbers in either way', () => {
+  it('are recognised as nft lists them, with either form of numbers', () => {
     const set = (name: string, elem: unknown[]): object => ({
       set: { family: 'bridge', table: 'caisson', name, elem },
     });
@@ -62,7 +62,7 @@ describe('source rules', () => {
 describe('assigned addresses', () => {
   const read = (text: string) => assignedAddresses(new Map([[ADDRESSES_KEY, text]]));
 
-  it('are those that the port layer writes', () => {
+  it('are read as the port layer writes them', () => {
     const endpoint = {
       network: 'bridge',
       networkId: '',
@@ -75,7 +75,7 @@ describe('assigned addresses', () => {
     expect(read(text)).toEqual(new Map([[MAC, ['172.16.0.2']]]));
   });
 
-  it('of several cards and families; anything else is left out', () => {
+  it('may be of several cards and both families; anything else is left out', () => {
     expect(read(`${MAC}=172.16.0.2,fd00::2,no,1.2.3.4/8,fe80::1%eth0;junk;02:00:00:00:00:01=`)).toEqual(
       new Map([
         [MAC, ['172.16.0.2', 'fd00::2']],

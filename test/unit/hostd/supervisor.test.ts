@@ -27,7 +27,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-/** A program that says it is up, as hostd does, keeps a list of its starts, and beats. */
+/** A program that reports it is up, as hostd does, keeps a list of its starts, and beats. */
 const UP = `
   const fs = require('node:fs');
   const [directory, listen] = [process.argv[3], process.argv[5]];
@@ -62,12 +62,12 @@ const starts = (): string[] => {
     return [];
   }
 };
-/** It has come up, and is heard of. */
+/** It has come up, and beats. */
 const isUp = (): boolean => existsSync(join(directory, 'hostd.beat'));
 const later = { interval: 20 };
 
 describe('hostd', () => {
-  it.each(['SIGKILL', 'SIGTERM'] as const)('that ends by %s is started again, where it listened', async (how) => {
+  it.each(['SIGKILL', 'SIGTERM'] as const)('that ends by %s is restarted on the same address', async (how) => {
     const { pid } = start(UP);
     await expect.poll(isUp, later).toBe(true);
     process.kill(pid!, how);
@@ -84,15 +84,15 @@ describe('hostd', () => {
     expect(identify(pid!)).toBeNull();
   });
 
-  it('that loops without end is replaced', async () => {
+  it('that loops endlessly is replaced', async () => {
     const loop = `if (fs.readFileSync(directory + '/starts', 'utf8').split('\\n').length === 2) setTimeout(() => { for (;;); }, 300);`;
     start(UP + loop, 800);
     await expect.poll(starts, later).toHaveLength(2);
-    // With little processor time it is less clear what it does.
+    // With little processor time it is harder to tell.
     expect(said.join()).toMatch(/hangs and is ended: it has (gone round in a circle|not got anywhere)/);
   });
 
-  it('that dies again and again is started at a growing pause', async () => {
+  it('that keeps dying is restarted with growing pauses', async () => {
     start(`${UP}\nsetTimeout(() => process.exit(1), 20);`);
     await expect.poll(() => said.length, later).toBeGreaterThan(5);
     const pauses = said.map((text) => Number(/again in (\S+) s/.exec(text)?.[1]));
@@ -100,15 +100,15 @@ describe('hostd', () => {
     expect(gaveUp).toEqual([]);
   });
 
-  it('that never comes up is not tried again, and whoever started it is told', async () => {
+  it('that never comes up is not tried again, and its starter is told', async () => {
     start('process.exit(7)');
     await expect.poll(() => gaveUp, later).toEqual([7]);
     expect(supervisor?.pid).toBeNull();
   });
 
-  it('that ended before the supervisor looked still says why', async () => {
+  it('that ends before the supervisor looks still gives its reason', async () => {
     const { pid } = start('process.exit(7)');
-    // The supervisor's turn comes late: when its timer is due, too.
+    // The supervisor is delayed until its timer is due as well.
     const begun = performance.now();
     while (identify(pid!) !== null || performance.now() - begun < 1000);
     await expect.poll(() => gaveUp, later).toEqual([7]);
@@ -125,7 +125,7 @@ describe('hostd', () => {
     await expect.poll(() => gaveUp, later).toEqual([7]);
   });
 
-  it('that runs already is taken over', async () => {
+  it('that is already running is taken over', async () => {
     mkdirSync(join(directory, 'hostd'));
     writeFileSync(join(directory, 'hostd', 'main.js'), UP);
     const child = spawn(process.execPath, [
@@ -142,7 +142,7 @@ describe('hostd', () => {
     await expect.poll(starts, later).toEqual(['h:0', '127.0.0.1:4711']);
   });
 
-  it('goes on when the supervisor is stopped', async () => {
+  it('keeps running when the supervisor is stopped', async () => {
     const { pid } = start(UP);
     await expect.poll(isUp, later).toBe(true);
     supervisor?.stop();

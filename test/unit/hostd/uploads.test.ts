@@ -1,4 +1,4 @@
-/** Clients that send a file, and those that do not go on. */
+/** Clients that upload a file, and those that stall. */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type ClientRequest, createServer, request as httpRequest, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -10,7 +10,7 @@ import { receiveFile, removeLeftUploads } from '../../../src/hostd/server/upload
 
 let directory: string;
 let server: Server;
-/** What became of each upload. */
+/** The result of each upload. */
 let ends: string[];
 
 beforeEach(async () => {
@@ -48,7 +48,7 @@ const answer = (upload: ClientRequest): Promise<unknown> =>
     upload.once('close', () => resolve('closed'));
   });
 
-it('a file is there when it is whole, and not before', async () => {
+it('a file appears when it is complete, and not before', async () => {
   const upload = put(null);
   upload.write('begun');
   await expect.poll(() => readdirSync(directory)).toHaveLength(1);
@@ -66,7 +66,7 @@ it.each([
   ['nothing of the length that was declared', 10, ''],
   ['a part of it', 10_000, 'x'.repeat(1000)],
   ['no end', null, 'x'],
-])('%s comes: the client is ended, and nothing is left', async (_what, length, sent) => {
+])('an upload with %s is cut off, and leaves nothing behind', async (_what, length, sent) => {
   const upload = put(length);
   const told = answer(upload);
   upload.flushHeaders();
@@ -76,7 +76,7 @@ it.each([
   expect(readdirSync(directory)).toEqual([]);
 });
 
-it('so it does when a byte comes now and then', async () => {
+it('an upload that trickles in is cut off too', async () => {
   const upload = put(null);
   const told = answer(upload);
   const drops = setInterval(() => upload.write('x'), 50);
@@ -85,7 +85,7 @@ it('so it does when a byte comes now and then', async () => {
   expect(readdirSync(directory)).toEqual([]);
 });
 
-it('a slow client that goes on is waited for', async () => {
+it('a slow client that makes progress is waited for', async () => {
   const upload = put(null);
   for (let i = 0; i < 20; i++) {
     upload.write('x'.repeat(1000));
@@ -95,7 +95,7 @@ it('a slow client that goes on is waited for', async () => {
   await expect.poll(() => ends).toEqual(['made']);
 });
 
-it('what a hostd that was killed has left is removed, and nothing else', async () => {
+it('leftovers of a killed hostd are removed, and nothing else', async () => {
   const elsewhere = mkdtempSync(join(tmpdir(), 'caisson-elsewhere-'));
   const left = '.0123456789abcdef.caisson-upload';
   writeFileSync(join(elsewhere, left), '');

@@ -1,4 +1,4 @@
-/** What hostd keeps and does for one user, who may be an attacker. */
+/** Limits on what hostd keeps and does for one user, who may be an attacker. */
 import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -22,7 +22,7 @@ import type { ManagedObjectReference, TaskInfo, UserSession } from '../../../src
 const limited = expect.objectContaining({ fault: expect.objectContaining({ $type: 'LimitExceeded' }) as unknown });
 
 describe('holdings', () => {
-  it('are bounded for each user, and given back once', () => {
+  it('are limited for each user, and given back once', () => {
     const holdings = new Holdings(100);
     const first = holdings.take('a', 60);
     expect(() => holdings.take('a', 60)).toThrow(limited as Error);
@@ -35,7 +35,7 @@ describe('holdings', () => {
     expect(holdings.of('a')).toBe(0);
   });
 
-  it('count all of a value, and no longer than is needed', () => {
+  it('count everything in a value, and stop counting early', () => {
     expect(sizeOf({ a: ['x'.repeat(1000), { b: 'y'.repeat(500) }] })).toBeGreaterThan(1500);
     expect(
       sizeOf(
@@ -58,11 +58,11 @@ const user: Caller = {
   hold: () => NOTHING_HELD,
 };
 
-describe('what is of others stays, whatever one user does', () => {
+describe('what belongs to others stays, whatever one user does', () => {
   const registry = new Registry();
   const entity = registry.add(new SimpleObject('HostSystem', 'host', { name: 'h' }));
 
-  it('tasks, those that run above all', async () => {
+  it('tasks, above all running ones', async () => {
     const tasks = registry.add(new TaskManager(registry));
     let end = (): void => undefined;
     const running = new Promise<void>((resolve) => {
@@ -136,7 +136,7 @@ describe("the configuration of a user's machines", () => {
   const check = (before: VmConfig, next: VmConfig, machines: { pool: string; config: VmConfig }[]): void =>
     asCaller(user, () => checkBounds(list(machines), 'p', before, next));
 
-  it('is bounded for one machine, and for all in the pool', () => {
+  it('is limited for one machine, and for all in the pool', () => {
     const small = config(0);
     expect(() => check(small, config(25), [])).toThrow(limited as Error);
     const machines = Array.from({ length: 6 }, () => ({ pool: 'p', config: config(20) }));
@@ -152,14 +152,14 @@ describe("the configuration of a user's machines", () => {
     expect(() => checkBounds(list(machines), 'p', small, config(25))).not.toThrow();
   });
 
-  it('is of so many machines', () => {
+  it('is limited in the number of machines', () => {
     const small = config(0);
     const machines = Array.from({ length: 5000 }, () => ({ pool: 'p', config: small }));
     expect(() => check(newVmConfig('y'), newVmConfig('y'), machines)).toThrow(limited as Error);
   });
 });
 
-it('a pipe that a disk calls its parent is not waited for', async () => {
+it('a pipe in place of a disk is not waited for', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'caisson-pipe-'));
   try {
     const pipe = join(directory, 'pipe');

@@ -18,13 +18,13 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
-it('is read as it was written', async () => {
+it('is read back as written', async () => {
   await writeUsualShape(join(directory, 'shape'), SHAPE);
   expect(await readUsualShape(join(directory, 'shape'))).toEqual(SHAPE);
 });
 
 it.each(['', '{', 'null', '{"cpus":2}', JSON.stringify({ ...SHAPE, memoryMiB: '2048' })])(
-  'is none of %j',
+  'is ignored if it is %j',
   async (text) => {
     await writeFile(join(directory, 'shape'), text);
     expect(await readUsualShape(join(directory, 'shape'))).toBeNull();

@@ -6,7 +6,7 @@ import { VchUsers } from '../../../src/hostd/endpoint-vm/vch-users.js';
 
 let root: string;
 let taken: Set<number>;
-// The machine that this runs on may have endpoints.
+// The machine that runs this test may have endpoints.
 const users = (): VchUsers =>
   new VchUsers(
     join(root, 'users.json'),
@@ -24,7 +24,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true }));
 
-it('a VM keeps its two numbers, which no other one has', async () => {
+it('a VM keeps its two ids, which no other VM has', async () => {
   const all = users();
   const names = Array.from({ length: 60 }, (_, i) => place(`vm${i}`));
   const given = await Promise.all(names.map((name) => all.of(name)));
@@ -39,7 +39,7 @@ it('a VM keeps its two numbers, which no other one has', async () => {
   expect(await later.kept(place('none'))).toBeNull();
 });
 
-it('numbers that the machine uses are left alone; those of VMs that are gone are reused', async () => {
+it('ids used on the machine are avoided; those of removed VMs are reused', async () => {
   for (let number = 63_100; number < 64_098; number++) taken.add(number);
   const last = { endpoint: 64_098, worker: 64_099 };
   expect(await users().of(place('first'))).toEqual(last);
@@ -48,7 +48,7 @@ it('numbers that the machine uses are left alone; those of VMs that are gone are
   expect(await users().of(place('second'))).toEqual(last);
 });
 
-it('a damaged file is reported, not taken for an empty one', async () => {
+it('a damaged file is reported, not treated as empty', async () => {
   writeFileSync(join(root, 'users.json'), '{"');
   await expect(users().of(place('vm'))).rejects.toThrow();
 });

@@ -7,7 +7,7 @@ import { fromVmxFile, toVmxFile } from '../../../src/hostd/vm/vmx-files.js';
 
 const DIRECTORY = '[datastore1] vm/a';
 
-describe('names of files in a .vmx', () => {
+describe('file names in a .vmx', () => {
   it.each([
     ['[datastore1] vm/a/disk.vmdk', 'disk.vmdk'],
     ['[datastore1] vm/a/b/disk.vmdk', '/vmfs/volumes/datastore1/vm/a/b/disk.vmdk'],
@@ -20,7 +20,7 @@ describe('names of files in a .vmx', () => {
     expect(fromVmxFile(name, DIRECTORY)).toBe(file);
   });
 
-  it('are read as they were written earlier, and in a .vmx at the top', () => {
+  it('are read as earlier versions wrote them, and in a .vmx at the top level', () => {
     expect(fromVmxFile('[datastore1] vm/a/disk.vmdk', DIRECTORY)).toBe('[datastore1] vm/a/disk.vmdk');
     expect(fromVmxFile('b/disk.vmdk', DIRECTORY)).toBe('[datastore1] vm/a/b/disk.vmdk');
     expect(fromVmxFile('/etc/passwd', DIRECTORY)).toBe('/etc/passwd');

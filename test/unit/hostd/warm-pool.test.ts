@@ -1,4 +1,4 @@
-/** What the warm pool keeps, and when it gives it up; the spare VMs themselves are `test/vm/warm-pool.test.ts`'s. */
+/** What the warm pool keeps, and when it gives it up; `test/vm/warm-pool.test.ts` tests the spare VMs themselves. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { SPARE_RESERVE_MIB } from '../../../src/hostd/admission.js';
@@ -50,7 +50,7 @@ function poolOf(size: number): FakeHost {
 }
 
 describe('the warm pool', () => {
-  it('is filled with VMs of the shape that was powered on most often of late', async () => {
+  it('is filled with VMs of the shape powered on most often lately', async () => {
     const host = poolOf(2);
     expect(pool.note('small', shape(64))).toBe(true);
     expect(pool.note('small', shape(64))).toBe(false);
@@ -63,7 +63,7 @@ describe('the warm pool', () => {
     for (let i = 0; i < 8; i++) pool.note('large', shape(4096));
     pool.fill();
     await expect.poll(() => host.alive.filter((key) => key === 'large')).toHaveLength(2);
-    // The one that was taken no longer belongs to the pool.
+    // The VM that was taken no longer belongs to the pool.
     expect(host.alive).toEqual(['small', 'large', 'large']);
   });
 
@@ -78,14 +78,14 @@ describe('the warm pool', () => {
     await expect.poll(() => pool.waiting).toBe(1);
   });
 
-  it('is given up when memory is short, and filled when it is not', async () => {
+  it('is given up when memory runs short, and refilled when there is enough', async () => {
     const host = poolOf(2);
     pool.note('small', shape(64));
     pool.fill();
     await expect.poll(() => pool.waiting).toBe(2);
     host.free = SPARE_RESERVE_MIB - 1;
     await expect.poll(() => host.alive).toEqual([]);
-    // Enough for what waits, but not to make more.
+    // Enough for waiting VMs, but not to make more.
     host.free = SPARE_RESERVE_MIB + 1;
     await sleep(150);
     expect(pool.waiting).toBe(0);
@@ -93,7 +93,7 @@ describe('the warm pool', () => {
     await expect.poll(() => pool.waiting).toBe(2);
   });
 
-  it('is given up for a VM that is wanted', async () => {
+  it('is given up for a VM that needs the room', async () => {
     const host = poolOf(1);
     pool.note('small', shape(64));
     pool.fill();
@@ -103,7 +103,7 @@ describe('the warm pool', () => {
     expect(await pool.giveUp()).toBe(false);
   });
 
-  it('has another one for one that ended by itself', async () => {
+  it('replaces a VM that ended by itself', async () => {
     const host = poolOf(1);
     pool.note('small', shape(64));
     pool.fill();
@@ -113,7 +113,7 @@ describe('the warm pool', () => {
     await expect.poll(() => host.made.length).toBe(2);
   });
 
-  it('is not tried for ever where it does not work', async () => {
+  it('is not retried forever where it does not work', async () => {
     const host = poolOf(2);
     host.fails = true;
     pool.note('small', shape(64));
@@ -137,7 +137,7 @@ describe('the warm pool', () => {
     expect([none.attempts, host.attempts]).toEqual([0, 0]);
   });
 
-  it('leaves nothing when it is closed', async () => {
+  it('leaves nothing behind when it is closed', async () => {
     const host = poolOf(2);
     pool.note('small', shape(64));
     pool.fill();

@@ -1,4 +1,4 @@
-/** An image of a container: one layer more, a configuration, a reference. */
+/** An image made from a container: one more layer, a configuration, a reference. */
 import { readdirSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -37,7 +37,7 @@ const options = (tar: Buffer, more: Partial<CommitOptions> = {}): CommitOptions 
 });
 
 describe('a commit', () => {
-  test('is an image over the one below, with history, that has its reference', async () => {
+  test('makes an image on top of the container’s image, with history and its reference', async () => {
     const tar = await new TarBuilder().file('new', 'y').build();
     const image = await harness.service.commit(options(tar));
     const diffId = `sha256:${sha256(tar)}`;
@@ -56,7 +56,7 @@ describe('a commit', () => {
     expect(readdirSync(harness.spoolDir)).toEqual([]);
   });
 
-  test('has no layer of its own when nothing was changed', async () => {
+  test('adds no layer when nothing was changed', async () => {
     const image = await harness.service.commit(
       options(Buffer.alloc(1024), { reference: null, comment: '', author: '' }),
     );
@@ -66,7 +66,7 @@ describe('a commit', () => {
     expect(image.repoTags).toEqual([]);
   });
 
-  test('leaves nothing when the archive breaks off', async () => {
+  test('leaves nothing behind when the archive fails midway', async () => {
     const broken = Readable.from(
       (async function* () {
         yield Buffer.alloc(512);

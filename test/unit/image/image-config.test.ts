@@ -1,4 +1,4 @@
-/** Configurations as Docker's engine takes and refuses them (all recorded from Docker Engine 28.5.2). */
+/** Configurations that Docker accepts and refuses (all recorded from Docker Engine 28.5.2). */
 import { describe, expect, it } from 'vitest';
 import { checkConfig, parseConfig } from '../../../appliance/image/image-config.js';
 import { platformWarning } from '../../../appliance/image/platform.js';
@@ -57,7 +57,7 @@ describe('deviations from the specification are accepted', () => {
     },
   );
 
-  it('names in other case, and the last of several, at the top level too', () => {
+  it('names in another case, and the last of duplicate names, at the top level too', () => {
     const config = taken(
       `{"OS":"linux","Architecture":"arm","architecture":"amd64","RootFS":{"Diff_IDs":["${DIFF}"]},"config":{"Cmd":["x"]},"Config":{"Env":["A"]}}`,
     );
@@ -70,7 +70,7 @@ describe('deviations from the specification are accepted', () => {
   });
 });
 
-describe("what Docker refuses is refused in Docker's words", () => {
+describe("what Docker refuses is refused with Docker's message", () => {
   it.each<[unknown, string]>([
     [
       { ...whole, config: { OnBuild: 'RUN x' } },
@@ -146,7 +146,7 @@ it.each([
   [{ os: 'linux', architecture: '' }, 'linux'],
   [{ os: '', architecture: '' }, 'unknown'],
   [{ os: 'linux', architecture: 'amd64', variant: 'v9' }, 'linux/amd64/v9'],
-])('an image of another platform is warned of: %j', (config, name) => {
+])('an image of another platform gets a warning: %j', (config, name) => {
   expect(platformWarning(config)).toMatch(
     new RegExp(
       `^The requested image's platform \\(${name}\\) does not match the detected host platform \\(linux/amd64/v[123]\\) and no specific platform was requested$`,
@@ -159,6 +159,6 @@ it.each([
   { os: '', architecture: 'x86_64' },
   { os: 'linux', architecture: '386' },
   { os: 'linux', architecture: 'amd64', variant: 'v1' },
-])('none is warned of: %j', (config) => {
+])('no warning: %j', (config) => {
   expect(platformWarning(config)).toBeNull();
 });

@@ -1,4 +1,4 @@
-/** Layers read by a thread of their own, and small ones without. */
+/** Layers read in their own thread, and small ones without. */
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
@@ -56,26 +56,26 @@ describe.each([
     expect(reads.at(-1)).toBe(blob.length);
   });
 
-  it('is passed on whole to a reader that takes the last of it long after it was sent', async () => {
+  it('is passed on whole to a reader that takes the last part long after it was sent', async () => {
     const { tar } = await opened(gzipSync(content, { level: 1 }));
     let got = 0;
     for await (const part of tar) {
       got += (part as Buffer).length;
       if (content.length - got > 1_000_000) continue;
-      // Everything is here, and the thread that sent it is gone.
+      // Everything has arrived, and the thread that sent it is gone.
       while (tar.readableLength < content.length - got) await sleep(10);
       await sleep(200);
     }
     expect(got).toBe(content.length);
   });
 
-  it('is hashed to its end when the reader has enough of it', async () => {
+  it('is hashed to its end even when the reader stops early', async () => {
     const one = await opened(gzipSync(content, { level: 1 }));
     for await (const part of one.tar) if ((part as Buffer).length > 0) break;
     await one.verify(digestOf(content));
   });
 
-  it('is not read further than it is wanted', async () => {
+  it('is not read much further than the reader wants', async () => {
     let read = 0;
     const blob = gzipSync(content, { level: 1 });
     await opened(blob, (bytes) => {
@@ -85,7 +85,7 @@ describe.each([
     expect(read).toBeLessThanOrEqual(6_000_000);
   });
 
-  it('that is torn fails the reader and the verification', async () => {
+  it('that is truncated fails the reader and the verification', async () => {
     const one = await opened(gzipSync(content, { level: 1 }).subarray(0, -1000));
     await expect(
       (async () => {
@@ -95,7 +95,7 @@ describe.each([
     await expect(one.verify(digestOf(content))).rejects.toMatchObject({ kind: 'invalid' });
   });
 
-  it('that only begins like a compressed one fails', async () => {
+  it('that only starts like a compressed one fails', async () => {
     const one = await opened(Buffer.concat([Buffer.from('BZh'), content]));
     const reading = (async () => {
       for await (const part of one.tar) void part;
@@ -111,7 +111,7 @@ describe.each([
   });
 });
 
-/** All that a reader of it passes on. */
+/** Everything that a reader of the blob passes on. */
 async function drained(blob: Buffer): Promise<Buffer> {
   const parts: Buffer[] = [];
   for await (const part of (await opened(blob)).tar) parts.push(part as Buffer);
@@ -129,7 +129,7 @@ it.each(['bzip2', 'xz'])('compressed with %s is passed on whole, and verified', 
   await one.verify(digestOf(content));
 });
 
-it('xz that wants more memory than its own highest level does is refused', async () => {
+it('xz that needs more memory than its own highest level is refused', async () => {
   const blob = execFileSync('xz', ['-9e', '-c'], { input: Buffer.alloc(1000) });
   expect((await drained(blob)).length).toBe(1000);
   // The size of the dictionary, in the first block's head (.xz file format 1.0.4, 3.1 and 5.3.1): 2 GiB.

@@ -97,14 +97,14 @@ describe('media types', () => {
       expect(() => of(DOCKER, type, layerType)).toThrow(`Encountered remote "${type}"(unknown) when fetching`);
   });
 
-  test('names in other letters', () => {
+  test('names in another case', () => {
     const text = `{"SchemaVersion":2,"config":{"Digest":"${DIGEST}","SIZE":3},"layers":null}`;
     expect(parseManifest({ body: Buffer.from(text), mediaType: OCI }, 'x')).toMatchObject({ config: { size: 3 } });
   });
 });
 
 describe('selectManifest', () => {
-  test('one without a platform comes after those that fit', () => {
+  test('a manifest without a platform comes after those that match', () => {
     const entry = (n: number, platform?: object) => ({ ...layer(OCI, `sha256:${String(n).repeat(64)}`), platform });
     const chosen = (...manifests: object[]) => {
       const parsed = parse({ schemaVersion: 2, manifests }, 'application/vnd.oci.image.index.v1+json');
@@ -133,7 +133,7 @@ describe('selectManifest', () => {
     })),
   });
 
-  test('picks linux/amd64 and no attestation', () => {
+  test('picks linux/amd64, not an attestation', () => {
     const chosen = selectManifest(
       index(['unknown', 'unknown'], ['linux', 'arm64'], ['linux', 'amd64'], ['windows', 'amd64']),
     );
@@ -158,7 +158,7 @@ describe('selectManifest', () => {
     );
   });
 
-  test('platforms are told in several ways', () => {
+  test('platforms may be written in several ways', () => {
     expect(parsePlatform('linux/x86_64')).toEqual(parsePlatform('amd64'));
     expect(parsePlatform('linux/arm64/v8')).toEqual(parsePlatform('linux/aarch64'));
     expect(platformMatch(parsePlatform('linux/amd64'), parsePlatform('linux/amd64/v3'))).toBe(0);

@@ -27,13 +27,13 @@ test.each([
   expect(humanSize(bytes)).toBe(text);
 });
 
-test('odd numbers do not break the bar', () => {
+test('odd values do not break the bar', () => {
   expect(progressBar(0, 0)).toBe('');
   expect(progressBar(10, 0)).toBe('     10B');
   expect(progressBar(20, 10)).toBe(`[${'='.repeat(50)}>]      20B`);
 });
 
-test('a meter reports little and always the end', () => {
+test('a meter reports rarely, but always the end', () => {
   const reports: number[] = [];
   const meter = new ProgressMeter(10_000_000, (current) => reports.push(current));
   for (let done = 0; done <= 10_000_000; done += 1000) meter.update(done);

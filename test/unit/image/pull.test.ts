@@ -21,7 +21,7 @@ let lower: Buffer;
 let upper: Buffer;
 let image: BuiltImage;
 
-/** Incompressible, so that blobs are of a size worth breaking off. */
+/** Incompressible, so that blobs are large enough to be interrupted. */
 const noise = (seed: number, length: number) => {
   const data = Buffer.alloc(length);
   let state = seed;
@@ -44,7 +44,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   try {
-    // Nothing of any pull, good or bad, may be left in the spool, nor a layer half written.
+    // No pull, good or bad, may leave anything in the spool, nor a half-written layer.
     expect(await harness.spooled()).toEqual([]);
     expect(harness.layers.writing).toBe(0);
   } finally {
@@ -65,7 +65,7 @@ const layerDigest = (built: BuiltImage, index: number): string =>
 const short = (digest: string) => digest.slice(7, 19);
 
 describe('a good pull', () => {
-  test('speaks as Docker does, stores, and remembers', async () => {
+  test('reports progress as Docker does, stores the image, and lists it', async () => {
     const { address } = await registry();
     const { image: pulled, messages } = await harness.pull(`${address}/x`);
     const ids = [0, 1].map((index) => short(layerDigest(image, index)));
@@ -130,7 +130,7 @@ describe('a good pull', () => {
     expect(pulled).toMatchObject({ repoTags: [], repoDigests: [name] });
   });
 
-  test('a tag that moved leaves the old image without it', async () => {
+  test('a tag that moved is taken from the old image', async () => {
     const faulty = await registry();
     await harness.pull(`${faulty.address}/x`);
     const newer = buildImage({ layers: [lower] });
@@ -152,7 +152,7 @@ describe('a good pull', () => {
     expect(harness.layers.layers.size).toBe(4);
   });
 
-  test('an index: the platform asked for', async () => {
+  test('an index: the requested platform', async () => {
     const arm = buildImage({ layers: [upper], architecture: 'arm64', variant: 'v8' });
     const { address } = await registry({ images: { 'x:latest': buildIndex([arm, image]) } });
     expect((await harness.pull(`${address}/x`)).image.id).toBe(image.id);
@@ -176,7 +176,7 @@ describe('a good pull', () => {
 });
 
 describe('the number of layers', () => {
-  test('is Docker’s at most, and the same layer counts at each place', async () => {
+  test('is limited as in Docker, and a repeated layer counts each time', async () => {
     const images = {
       'most:latest': buildImage({ layers: Array(125).fill(upper) }),
       'more:latest': buildImage({ layers: Array(126).fill(upper) }),
@@ -190,7 +190,7 @@ describe('the number of layers', () => {
   });
 });
 
-describe('pulls side by side', () => {
+describe('concurrent pulls', () => {
   test('share layers', async () => {
     const second = buildImage({ layers: [lower], config: { Cmd: ['other'] } });
     const faulty = await registry({ images: { 'x:latest': image, 'y:latest': second } });
@@ -211,7 +211,7 @@ describe('pulls side by side', () => {
     expect(statuses.filter((status) => status === 'Waiting')).toHaveLength(2);
   });
 
-  test('one that goes away does not take the other with it', async () => {
+  test('one that is cancelled does not cancel the other', async () => {
     const faulty = await registry();
     const leaving = new AbortController();
     let release!: () => void;
@@ -231,7 +231,7 @@ describe('pulls side by side', () => {
     const isThere = new Promise<void>((resolve) => {
       joined = resolve;
     });
-    // A caller who joins a piece of work learns at once how far it is.
+    // A caller that joins a download learns its progress at once.
     const progress = ({ status }: { status: string }): void => {
       if (status === 'Extracting') joined();
     };
@@ -244,8 +244,8 @@ describe('pulls side by side', () => {
     expect(harness.layers.writes).toBe(2);
   });
 
-  test('a joined download that fails for the other is tried again on our own', async () => {
-    // The first registry corrupts the layer, the second does not: same digest, other source.
+  test('a joined download that fails for its owner is retried by the one who joined', async () => {
+    // The first registry corrupts the layer, the second does not: same digest, different source.
     const bad = await registry({
       fault: ({ path }) => (isBlob(path, layerDigest(image, 0)) ? { kind: 'corrupt' } : undefined),
     });
@@ -260,7 +260,7 @@ describe('pulls side by side', () => {
 describe('registries that misbehave', () => {
   const blob0 = () => layerDigest(image, 0);
 
-  test('500, then well', async () => {
+  test('500, then a good answer', async () => {
     const { address } = await registry({
       fault: ({ nth, path }) => (nth === 1 && path !== '/v2/' ? { kind: 'status', status: 500 } : undefined),
     });
@@ -268,7 +268,7 @@ describe('registries that misbehave', () => {
     expect(statuses).toContain('Retrying in 1 second');
   });
 
-  test('500 for ever', async () => {
+  test('500 every time', async () => {
     const { address } = await registry({
       fault: ({ path }) => (isBlob(path) ? { kind: 'status', status: 500 } : undefined),
     });
@@ -279,18 +279,18 @@ describe('registries that misbehave', () => {
     expect(harness.service.list()).toEqual([]);
   });
 
-  test.each(['truncate', 'stall'] as const)('%s: goes on where it broke off', async (kind) => {
+  test.each(['truncate', 'stall'] as const)('%s: resumes where it stopped', async (kind) => {
     const faulty = await registry({
       fault: ({ path, nth }) => (isBlob(path, blob0()) && nth === 1 ? { kind, after: 100_000 } : undefined),
     });
     if (kind === 'stall') await harness.reopen({}, { idle: 700 });
     expect((await harness.pull(`${faulty.address}/x`)).image.id).toBe(image.id);
     const ranges = faulty.requests.filter(({ path }) => isBlob(path, blob0())).map(({ headers }) => headers.range);
-    // A busy machine may be silent for so long, too.
+    // A busy machine may be silent that long, too.
     expect(ranges.slice(0, 2)).toEqual([undefined, expect.stringMatching(/^bytes=[1-9]\d*-$/)]);
   });
 
-  test('truncated, and ignores ranges: begins again', async () => {
+  test('truncated, and ignores ranges: starts over', async () => {
     const { address } = await registry({
       fault: ({ path, nth }) =>
         isBlob(path, blob0()) ? (nth === 1 ? { kind: 'truncate', after: 1000 } : { kind: 'ignore-range' }) : undefined,
@@ -298,11 +298,11 @@ describe('registries that misbehave', () => {
     expect((await harness.pull(`${address}/x`)).image.id).toBe(image.id);
   });
 
-  test('a resumed download that does not fit together is made anew', async () => {
+  test('a resumed download with a wrong digest is started over', async () => {
     const faulty = await registry({
       fault: ({ path, nth }) => {
         if (!isBlob(path, blob0())) return undefined;
-        // The corrupt byte is the middle one: in the second part.
+        // The corrupt byte is the middle one, which is in the second part.
         if (nth === 1) return { kind: 'truncate', after: 100_000 };
         return nth === 2 ? { kind: 'corrupt' } : undefined;
       },
@@ -312,7 +312,7 @@ describe('registries that misbehave', () => {
     expect(ranges).toEqual([undefined, expect.stringMatching(/^bytes=/), undefined]);
   });
 
-  test('a layer that is not what its digest says', async () => {
+  test('a layer that does not match its digest', async () => {
     const { address } = await registry({
       fault: ({ path }) => (isBlob(path, blob0()) ? { kind: 'corrupt' } : undefined),
     });
@@ -323,7 +323,7 @@ describe('registries that misbehave', () => {
     expect(harness.layers.has(digestOf(lower))).toBe(false);
   });
 
-  test('a layer longer than its descriptor says', async () => {
+  test('a layer longer than its descriptor’s size', async () => {
     const { address } = await registry({
       fault: ({ path }) => (isBlob(path, blob0()) ? { kind: 'replace', body: noise(9, 900_000) } : undefined),
     });
@@ -333,7 +333,7 @@ describe('registries that misbehave', () => {
     });
   });
 
-  test('a layer whose content is not its diff_id', async () => {
+  test('a layer whose content does not match its diff_id', async () => {
     const other = await new TarBuilder().file('evil', 'x').build();
     const { gzipSync } = await import('node:zlib');
     const lying = buildImage({ layers: [{ tar: lower, blob: gzipSync(other) }] });
@@ -357,7 +357,7 @@ describe('registries that misbehave', () => {
     });
   });
 
-  test('a manifest that is not what was asked for', async () => {
+  test('a manifest that does not match the requested digest', async () => {
     const { address } = await registry({
       fault: ({ path }) => (path.includes('/manifests/') ? { kind: 'replace', body: Buffer.from('{}') } : undefined),
     });
@@ -367,7 +367,7 @@ describe('registries that misbehave', () => {
     });
   });
 
-  test('a manifest without end', async () => {
+  test('an endless manifest', async () => {
     const { address } = await registry({
       fault: ({ path }) =>
         path.includes('/manifests/') ? { kind: 'replace', body: Buffer.alloc(5 << 20, 32) } : undefined,
@@ -387,7 +387,7 @@ describe('registries that misbehave', () => {
     );
   });
 
-  test('hangs, in an instant or for good', async () => {
+  test('never answers a request', async () => {
     const { address } = await registry({
       fault: ({ path }) => (path.includes('/manifests/') ? { kind: 'hang' } : undefined),
     });
@@ -398,7 +398,7 @@ describe('registries that misbehave', () => {
     });
   });
 
-  test('hangs, and the client goes away', async () => {
+  test('stalls, and the client goes away', async () => {
     const leaving = new AbortController();
     const { address } = await registry({
       fault: ({ path }) => {
@@ -410,7 +410,7 @@ describe('registries that misbehave', () => {
     await expect(harness.pull(`${address}/x`, { signal: leaving.signal })).rejects.toMatchObject({ kind: 'cancelled' });
   });
 
-  test('takes connections and says nothing', async () => {
+  test('accepts connections and says nothing', async () => {
     const server = createServer();
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -420,7 +420,7 @@ describe('registries that misbehave', () => {
     server.close();
   });
 
-  test('redirects without end', async () => {
+  test('redirects endlessly', async () => {
     const { address } = await registry({
       fault: ({ path }) =>
         path.includes('/manifests/') ? { kind: 'redirect', location: '/v2/x/manifests/latest' } : undefined,
@@ -429,7 +429,7 @@ describe('registries that misbehave', () => {
   });
 });
 
-describe('what is not there', () => {
+describe('missing images', () => {
   test('no such tag', async () => {
     const { address } = await registry();
     const failed = harness.pull(`${address}/x:nope`);
@@ -457,7 +457,7 @@ describe('what is not there', () => {
     });
   });
 
-  test('no progress before the failure is known', async () => {
+  test('no progress before a failure', async () => {
     const { address } = await registry();
     const messages: unknown[] = [];
     await harness.service.pull(`${address}/x:nope`, { progress: (message) => messages.push(message) }).catch(() => {});
@@ -487,14 +487,14 @@ describe('credentials', () => {
     });
   });
 
-  test('anonymous token', async () => {
+  test('an anonymous token', async () => {
     const faulty = await registry({ auth: { kind: 'token' } });
     await harness.pull(`${faulty.address}/x`);
     const asked = faulty.requests.filter(({ path }) => path.startsWith('/token'));
     expect(asked.map(({ path }) => path)).toEqual(['/token?service=test&scope=repository%3Ax%3Apull']);
   });
 
-  test('token for a password, renewed when it is refused', async () => {
+  test('a token for a password, renewed when it is refused', async () => {
     const faulty = await registry({ auth: { kind: 'token', user: 'me', password: 'secret', uses: 2 } });
     await expect(harness.pull(`${faulty.address}/x`)).rejects.toMatchObject({ kind: 'unauthorized' });
     await harness.pull(`${faulty.address}/x`, { auth: { auth: Buffer.from('me:secret').toString('base64') } });
@@ -502,14 +502,14 @@ describe('credentials', () => {
     expect(await harness.service.login({ ...login, serveraddress: faulty.address })).toBe('Login Succeeded');
   });
 
-  test('token for an identity token', async () => {
+  test('a token for an identity token', async () => {
     const { address } = await registry({
       auth: { kind: 'token', user: 'me', password: 'secret', refreshToken: 'refresh' },
     });
     await harness.pull(`${address}/x`, { auth: { identitytoken: 'refresh' } });
   });
 
-  test('are not sent to where a blob is redirected', async () => {
+  test('are not sent to the target of a blob’s redirect', async () => {
     const storage = await registry();
     const front = await registry({
       auth: { kind: 'basic', user: 'me', password: 'secret' },
@@ -523,7 +523,7 @@ describe('credentials', () => {
 });
 
 describe('mirrors', () => {
-  test('serve plain names, and only those', async () => {
+  test('serve unqualified names, and only those', async () => {
     const mirror = await registry({ images: { 'library/busybox:latest': image } });
     await harness.reopen({ mirrors: [`http://${mirror.address}`] });
     const { image: pulled, messages } = await harness.pull('busybox', { auth: { username: 'me', password: 'secret' } });
@@ -560,14 +560,14 @@ describe('https', () => {
     rmSync(directory, { recursive: true });
   });
 
-  test('on loopback is accepted as it is', async () => {
+  test('on loopback is accepted with any certificate', async () => {
     const { address } = await registry({ tls });
     expect((await harness.pull(`${address}/x`)).image.id).toBe(image.id);
   });
 
-  test('a mirror elsewhere needs a certificate we trust', async () => {
+  test('a mirror elsewhere needs a trusted certificate', async () => {
     const { address } = await registry({ tls, images: { 'library/x:latest': image } });
-    // A name that is not loopback's to our eyes, though it resolves to it.
+    // A name that does not count as loopback, though it resolves to it.
     const port = address.split(':')[1];
     await expect(harness.pull(`localhost.localdomain.invalid:${port}/x`)).rejects.toThrow(/no such host|lookup/);
     await harness.reopen({ mirrors: [`https://${address}`], certificateAuthorities: [tls.cert] });
@@ -576,7 +576,7 @@ describe('https', () => {
 });
 
 describe('what is left behind', () => {
-  test('a full disk in the middle: nothing but whole layers, and the next pull goes on', async () => {
+  test('a full disk midway leaves only whole layers, and the next pull continues', async () => {
     const { address } = await registry();
     harness.layers.beforePublish = async ({ chainId }) => {
       if (chainId !== digestOf(lower)) throw insufficientResources('no space left on device');
@@ -589,7 +589,7 @@ describe('what is left behind', () => {
     expect(statuses).toContain('Already exists');
   });
 
-  test('layers of a broken pull are collected at the next start', async () => {
+  test('layers of a failed pull are removed at the next start', async () => {
     const { address } = await registry();
     harness.layers.beforePublish = async ({ chainId }) => {
       if (chainId !== digestOf(lower)) throw insufficientResources('no space left on device');

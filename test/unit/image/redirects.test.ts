@@ -1,4 +1,4 @@
-/** Where a registry may send this machine: never from a public address to a private one. */
+/** Where a registry may redirect this machine: never from a public address to a private one. */
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { NetworkInterfaceInfo } from 'node:os';
@@ -37,7 +37,7 @@ describe('the class of an address', () => {
   ])('%s is private', (address) => {
     expect(classOf(address)).toBe('private');
   });
-  test("this machine's own addresses are private, however public they look", () => {
+  test("this machine's own addresses count as private, however public they look", () => {
     const own: NetworkInterfaceInfo = {
       ...{ address: '8.8.4.4', netmask: '', mac: '', internal: false, cidr: null },
       family: 'IPv4',
@@ -91,7 +91,7 @@ async function get(url: string, options: Partial<HttpRequest> & { configured?: s
   clients.push(client);
   const signal = AbortSignal.timeout(10_000);
   const request = { method: 'GET' as const, headers: {}, insecure: false, signal, ...rest };
-  // A token server is named by a registry that has answered.
+  // A token server is named in an answer of its registry.
   if (rest.from !== undefined) await (await client.send({ ...request, url: rest.from })).body.dump();
   return (await readBody(await client.send({ ...request, url: new URL(url) }), 1000, signal)).toString();
 }
@@ -102,7 +102,7 @@ test.each([
   ['an address', (port: number) => `http://${PRIVATE}:${port}/`],
   ['a name', (port: number) => `http://localhost:${port}/`],
   ['an address in IPv6', (port: number) => `http://[::ffff:${PRIVATE}]:${port}/`],
-])('from a public to a private one by %s is refused, before anything is sent', async (what, location) => {
+])('from a public address to a private one by %s is refused before anything is sent', async (what, location) => {
   const inner = await serve(PRIVATE);
   const outer = await serve(PUBLIC, () => location(inner));
   const failure = get(`http://${PUBLIC}:${outer}/`);
@@ -111,7 +111,7 @@ test.each([
   expect(asked).toHaveLength(1);
 });
 
-test('by way of another public address is refused, too', async () => {
+test('by way of another public address is refused too', async () => {
   const inner = await serve(PRIVATE);
   const second = await serve(PUBLIC, () => `http://${PRIVATE}:${inner}/`);
   const first = await serve(PUBLIC, () => `http://${PUBLIC}:${second}/`);
@@ -119,7 +119,7 @@ test('by way of another public address is refused, too', async () => {
   expect(asked).toHaveLength(2);
 });
 
-test('a token server of a public registry is not private', async () => {
+test('the token server of a public registry may not be private', async () => {
   const inner = await serve(PRIVATE);
   const registry = new URL(`http://${PUBLIC}:${await serve(PUBLIC)}/`);
   await expect(get(`http://${PRIVATE}:${inner}/token`, { from: registry })).rejects.toThrow(refused);
@@ -128,7 +128,7 @@ test('a token server of a public registry is not private', async () => {
   );
 });
 
-test('from a private one to any, and to a configured one, is followed', async () => {
+test('from a private address to any, and to a configured one, is followed', async () => {
   const inner = await serve(PRIVATE);
   const outer = await serve(PUBLIC, () => `http://${PRIVATE}:${inner}/`);
   const second = await serve(PRIVATE, () => `http://${PRIVATE}:${inner}/`);

@@ -56,7 +56,7 @@ describe('parseReference', () => {
     expect(() => parseReference(text)).toThrow(expect.objectContaining({ kind: 'invalid', message }));
   });
 
-  test('the normal form parses to itself, and no text takes long', () => {
+  test('the normal form parses to itself, and no input takes long', () => {
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom(...'abZ09._-:/@[]'), maxLength: 400 }), (text) => {
         const started = process.cpuUsage();

@@ -48,7 +48,7 @@ describe('RegistryEndpoints', () => {
     'reg.lan:5000',
     '10.1.2.3',
     '[fd00::1]',
-  ])('%s may be plain http, after https', (domain) =>
+  ])('%s may use plain http if https fails', (domain) =>
     expect(urls(domain)).toEqual([`https://${domain}`, `http://${domain}`]),
   );
 

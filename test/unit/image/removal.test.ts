@@ -5,7 +5,7 @@ import { ImageHarness } from '../../support/registry/harness.js';
 import { type BuiltImage, buildImage } from '../../support/registry/image-builder.js';
 import { TarBuilder } from '../../support/registry/tar-builder.js';
 
-// The answers expected here are those dockerd 28.5.2 gave to the same requests.
+// The expected answers are those of dockerd 28.5.2 to the same requests.
 
 let registry: FaultyRegistry;
 let harness: ImageHarness;
@@ -40,7 +40,7 @@ const container = { id: 'e6f3a9ed33f97789785302eb232d14bfe936ba747a3953dd3076c91
 const short = () => image.id.slice(7, 19);
 
 describe('by reference', () => {
-  test('the last one takes the image and its layers, topmost first', async () => {
+  test('removing the last one removes the image and its layers, topmost first', async () => {
     expect(await remove(name)).toEqual([
       untagged(`${name}:latest`),
       untagged(digested()),
@@ -62,19 +62,19 @@ describe('by reference', () => {
     expect((await remove(name)).slice(2)).toEqual([{ Deleted: image.id }, { Deleted: image.chainIds[1] }]);
   });
 
-  test('one of several is only untagged', async () => {
+  test('removing one of several only untags', async () => {
     await harness.service.tag(name, 'foo:1');
     users = [container];
     expect(await remove('foo:1')).toEqual([untagged('foo:1')]);
     expect(harness.service.resolve(name).repoTags).toEqual([`${name}:latest`]);
   });
 
-  test('a digest, while the tag stays', async () => {
+  test('a digest, but the tag stays', async () => {
     expect(await remove(digested())).toEqual([untagged(digested())]);
     expect(harness.service.resolve(name)).toMatchObject({ repoTags: [`${name}:latest`], repoDigests: [] });
   });
 
-  test('a container in the way', async () => {
+  test('a container that uses it is a conflict', async () => {
     users = [container];
     await expect(remove(name)).rejects.toMatchObject({
       kind: 'conflict',
@@ -83,7 +83,7 @@ describe('by reference', () => {
     expect(harness.service.resolve(name).repoTags).toHaveLength(1);
   });
 
-  test('forced: layers a container stands on stay, until nothing does', async () => {
+  test('forced: layers that a container uses stay until nothing uses them', async () => {
     users = [container];
     harness.layers.inUse.add(image.chainIds[1]!);
     expect(await remove(name, true)).toEqual([untagged(`${name}:latest`), untagged(digested()), { Deleted: image.id }]);
@@ -94,7 +94,7 @@ describe('by reference', () => {
     expect(harness.layers.layers.size).toBe(0);
   });
 
-  test('forced with a running container: the image stays without a name', async () => {
+  test('forced with a running container: the image stays, untagged', async () => {
     users = [{ ...container, running: true }];
     expect(await remove(name, true)).toEqual([untagged(`${name}:latest`), untagged(digested())]);
     expect(harness.service.resolve(image.id)).toMatchObject({ repoTags: [], repoDigests: [] });
@@ -102,11 +102,11 @@ describe('by reference', () => {
 });
 
 describe('by id', () => {
-  test('one tag and its digest go with it', async () => {
+  test('its only tag and digest are removed with it', async () => {
     expect((await remove(image.id.slice(7, 15))).at(2)).toEqual({ Deleted: image.id });
   });
 
-  test('several tags are a conflict, even in one repository, unless forced', async () => {
+  test('several tags are a conflict even in one repository, unless forced', async () => {
     await harness.service.tag(name, `${name}:two`);
     await expect(remove(image.id)).rejects.toMatchObject({
       kind: 'conflict',
@@ -122,7 +122,7 @@ describe('by id', () => {
     ]);
   });
 
-  test('containers in the way', async () => {
+  test('containers that use it are a conflict', async () => {
     users = [container];
     await expect(remove(image.id)).rejects.toThrow(
       `conflict: unable to delete ${short()} (must be forced) - image is being used by stopped container e6f3a9ed33f9`,
@@ -148,7 +148,7 @@ describe('names', () => {
     expect(() => harness.service.resolve(reference)).toThrow(message);
   });
 
-  test('tags can be made, moved, and not be made of digests', async () => {
+  test('tags can be created and moved, but not created from digests', async () => {
     await harness.service.tag(image.id, 'mine');
     expect(harness.service.resolve('docker.io/library/mine:latest').repoTags).toContain('mine:latest');
     const other = (await harness.pull(`${registry.address}/base`)).image;
@@ -181,7 +181,7 @@ describe('records', () => {
     await expect(harness.reopen()).rejects.toMatchObject({ kind: 'internal' });
   });
 
-  test('a removal leaves alone the layers a pull under way counts on', async () => {
+  test('a removal keeps the layers that a pull under way relies on', async () => {
     const base = (await harness.pull(`${registry.address}/base`)).image;
     await remove(name);
     expect([...harness.layers.layers.keys()]).toEqual(base.chainIds);
@@ -194,7 +194,7 @@ describe('records', () => {
     expect(removed).toBeDefined();
   });
 
-  test('a removal during a pull of the same image leaves a whole image', async () => {
+  test('a removal during a pull of the same image leaves a complete image', async () => {
     for (let round = 0; round < 10; round++) {
       const [pulled] = await Promise.allSettled([harness.pull(name), remove(name), harness.pull(name), remove(name)]);
       expect(pulled).toMatchObject({ status: 'fulfilled' });

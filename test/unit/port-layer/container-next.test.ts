@@ -1,4 +1,4 @@
-/** A container's life as a table: what follows what. No VM, no clock. */
+/** A container's life cycle as a table: which state follows which. No VM, no clock. */
 import { describe, expect, it } from 'vitest';
 import {
   type ContainerEffect,
@@ -39,7 +39,7 @@ const run = (change: Partial<Run> = {}): Run => ({
 });
 const reported = { exitCode: 4, oomKilled: false, at: now };
 
-/** One container in each state. */
+/** A container in each state. */
 const LIVES = {
   created,
   exited,
@@ -54,7 +54,7 @@ const LIVES = {
 } satisfies Record<ContainerLife['kind'], ContainerLife>;
 type Kind = ContainerLife['kind'];
 
-/** One event of each kind. */
+/** An event of each kind. */
 const EVENTS: ContainerEvent[] = [
   { type: 'start' },
   { type: 'power', startedAt: began, endpoints: [] },
@@ -117,12 +117,12 @@ describe('the table', () => {
         );
     });
 
-  it('has nothing follow a removal', () => {
+  it('has nothing after a removal', () => {
     for (const event of EVENTS)
       expect(step(LIVES.removed, event)).toEqual({ facts: facts(LIVES.removed), effects: [] });
   });
 
-  it('changes nothing where an event means nothing', () => {
+  it('ignores events that make no sense in a state', () => {
     const nonsense: [Kind, ContainerEvent['type']][] = [
       ['created', 'started'],
       ['created', 'ended'],
@@ -144,7 +144,7 @@ describe('the table', () => {
   });
 });
 
-describe('what is done', () => {
+describe('effects', () => {
   it.each<[string, ContainerLife, ContainerEvent, string[]]>([
     ['a start is told of once its process runs', LIVES.powering, { type: 'started', pid: 9 }, ['tell started']],
     ['the machine is expected to go off', LIVES.running, { type: 'ended', exit: reported }, ['expectOff']],
@@ -182,7 +182,7 @@ describe('what is done', () => {
     ],
   ])('%s', (_, life, event, effects) => expect(step(life, event).effects).toEqual(effects));
 
-  it('tells of memory that ran out only when it is news', () => {
+  it('report an out-of-memory kill only when it is new', () => {
     expect(step(LIVES.running, { type: 'oom', news: true }).effects).toEqual(['tell oom']);
     const again = step(LIVES.running, { type: 'oom', news: false });
     expect(again.effects).toEqual([]);
@@ -195,52 +195,52 @@ describe('how a run ended', () => {
     const after = step(life, { type: 'off', status, at: now }).facts.life;
     return after.kind === 'exited' ? after.run.end : after;
   };
-  it('is what the guest kept with its machine', () =>
+  it('is what the guest recorded with its machine', () =>
     expect(end(LIVES.ending, { kind: 'exited', code: 5, oomKilled: true, at: finished })).toEqual({
       exitCode: 5,
       oomKilled: true,
       error: null,
       finishedAt: finished,
     }));
-  it('or what it said on the channel', () =>
+  it('is otherwise what it said on the channel', () =>
     expect(end(LIVES.ending, { kind: 'none' })).toMatchObject({ exitCode: 4, finishedAt: now }));
-  it('or that it was killed', () =>
+  it('is otherwise that it was killed', () =>
     expect(end({ kind: 'running', run: run({ oomKilled: true }) }, { kind: 'started', at: began, pid: 7 })).toEqual({
       exitCode: 137,
       oomKilled: true,
       error: null,
       finishedAt: now,
     }));
-  it('is kept while it is started again, and after a start that fails', () => {
+  it('is kept while it is started again, and after a failed start', () => {
     expect(step(exited, { type: 'start' }).facts.life).toMatchObject({ rest: exited });
     const { life, failure } = step(exited, { type: 'start' }, { type: 'offOrLeft' }).facts;
     expect(life).toMatchObject({ kind: 'exited', run: { startedAt: past.startedAt, end: { exitCode: 128 } } });
     expect(failure).toBeInstanceOf(Error);
   });
-  it('is the run before, once it runs again', () => {
+  it('becomes that of the previous run once it runs again', () => {
     const { life } = step({ ...LIVES.powering, rest: exited }, { type: 'started', pid: 1 }).facts;
     expect(life).toMatchObject({ kind: 'running', run: { last: past, startedAt: began } });
   });
 });
 
 describe('a start', () => {
-  it('fails with what the guest kept, where the channel said nothing', () => {
+  it('fails with what the guest recorded, where the channel said nothing', () => {
     const failed = { kind: 'failed', code: 127, message: 'exec: "x": not found' } as const;
     const { facts: after } = step(LIVES.powering, { type: 'off', status: failed, at: now });
     expect(after.failure).toEqual(notStarted('container', 127, failed.message));
     expect(after.life).toMatchObject({ kind: 'created', failure: { exitCode: 127 } });
   });
-  it('fails if the machine went off and nobody knows why', () => {
+  it('fails if the machine powered off and nobody knows why', () => {
     const { facts: after } = step(LIVES.powering, { type: 'off', status: { kind: 'none' }, at: now });
     expect(after.failure?.message).toBe('container VM has unexpectedly powered off');
   });
-  it('that is aborted while it is prepared is not carried out', () => {
+  it('that is aborted while it is being prepared is not carried out', () => {
     const { facts: after } = step(LIVES.preparing, { type: 'abort', reason, exitCode: 128 }, EVENTS[1]!);
     expect(after.life).toEqual({ kind: 'preparing', rest: created, aborted: reason });
   });
-  it('is refused to one that is to be removed', () =>
+  it('is refused for a container that is being removed', () =>
     expect(step(created, { type: 'mark', yes: true }, { type: 'start' }).facts.life).toBe(created));
-  it('counts its end, so that who waits sees it', () => {
+  it('counts its end, so that waiters see it', () => {
     expect(step(LIVES.failing, { type: 'off', status: { kind: 'none' }, at: now }).facts.ends).toBe(1);
     expect(step(LIVES.running, { type: 'off', status: { kind: 'none' }, at: now }).facts.ends).toBe(1);
   });
@@ -297,7 +297,7 @@ describe('pausing', () => {
     ],
   ])('%s', (_, pause, events, then, effects) => expect(after(pause, ...events)).toEqual({ ...then, effects }));
 
-  it('says why a machine stands still by itself', () => {
+  it('says why a machine stopped by itself', () => {
     const full = step(LIVES.running, { type: 'still', yes: true, question: 'no space left on device' });
     expect(full.facts.standstill).toBe('no space left on device');
     expect(nextContainer(full.facts, still(false)).facts.standstill).toBe('');
@@ -307,7 +307,7 @@ describe('pausing', () => {
     expect(step({ kind: 'running', run: run({ pause: paused() }) }, EVENTS[12]!).facts.life.kind).toBe('exited'));
 });
 
-it('is shown as Docker’s clients know it', () => {
+it('is shown as Docker’s clients expect', () => {
   expect(Object.values(LIVES).map(shownState)).toEqual([
     'created',
     'exited',

@@ -1,4 +1,4 @@
-/** The fake port layer keeps to the contract. */
+/** The fake port layer fulfils the contract. */
 import { portLayerContract } from '../../contract/port-layer-contract.js';
 import { FakePortLayer } from '../../support/fake-port-layer.js';
 

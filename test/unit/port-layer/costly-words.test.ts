@@ -1,6 +1,6 @@
 /**
- * What a guest says is read in a time and in memory that go with its length, whatever it says: each of these kept the endpoint busy for minutes to days, or
- * took a hundred times its length. The bound is the test's own time.
+ * A guest's data is parsed in time and memory proportional to its length, whatever it contains: each of these inputs
+ * once kept the endpoint busy for minutes to days, or took a hundred times its length. The bound is the test's own time.
  */
 import { describe, expect, it } from 'vitest';
 import { parseProcesses } from '../../../port-layer/observe/processes.js';
@@ -17,7 +17,7 @@ function facts(texts: Record<string, string>): Map<string, Buffer> {
   return new Map(Object.entries(texts).map(([name, text]) => [name, Buffer.from(text)]));
 }
 
-describe('of its processes and what it uses', () => {
+describe('a guest’s processes and resource usage', () => {
   it.each<[string, Record<string, string>]>([
     ['ids among blanks', { '1/status': `Uid:${blanks}x\nGid:${blanks}x` }],
     ['ids among line feeds', { '1/status': `Uid:${'\n'.repeat(2 * MIB)}x` }],
@@ -42,7 +42,7 @@ describe('of its processes and what it uses', () => {
   });
 });
 
-it('of what it uses it may say less than of its processes', () => {
+it('its resource usage has a lower size limit than its processes', () => {
   const long = Buffer.alloc(4);
   long.writeUInt32LE(2 * MIB);
   const parser = new ObservationParser();
@@ -54,7 +54,7 @@ it('of what it uses it may say less than of its processes', () => {
 });
 
 describe('byte by byte', () => {
-  /** Pieces as they come over the channel: each is part of what was read at once, with much that is not for this reader. */
+  /** Pieces as they come over the channel: each is a slice of a larger read that is mostly for other readers. */
   function bytewise(bytes: Buffer, take: (piece: Buffer) => number): { records: number; grown: number } {
     const before = process.memoryUsage();
     let records = 0;
@@ -78,7 +78,7 @@ describe('byte by byte', () => {
     expect(grown).toBeLessThan(150 * MIB);
   });
 
-  it('what it says of its processes', () => {
+  it('records of its processes', () => {
     const parser = new ObservationParser();
     parser.asked(Observation.processes);
     const body = new FieldWriter()
@@ -103,7 +103,7 @@ describe('the log', () => {
     for (let at = 0; at < bytes.length; at += unit.length) unit.copy(bytes, at);
     const parser = new LogParser();
     expect(parser.push(bytes)).toEqual([]);
-    // What is whole after it is found.
+    // A complete record after it is found.
     const run = Buffer.concat([RUN_HEADER, Buffer.alloc(8), Buffer.of(1, 1, 0, 0, 0), Buffer.from('x')]);
     expect(parser.push(run).map(({ data }) => String(data))).toEqual(['x']);
   });

@@ -1,4 +1,4 @@
-/** Containers' disks that harm their reader: the call gets an error, and the engine continues. */
+/** Containers' disks that harm their reader: the call fails, and the engine continues. */
 import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -25,7 +25,7 @@ let files: ContainerFiles;
 let disk: string;
 let layer: string;
 
-// Many processes are started, or do much, here.
+// The tests start many processes, or have them do much.
 vi.setConfig({ testTimeout: 90_000 });
 
 beforeAll(async () => {
@@ -50,7 +50,7 @@ async function containerWith(limits: ConstructorParameters<typeof DiskReaders>[0
   hasRun(made.container);
 }
 
-/** The container's disk, for calls that do not wait for each other. */
+/** The container's disk, for concurrent calls. */
 function source(): DiskSource {
   return {
     what: 'a disk',
@@ -97,20 +97,20 @@ function manyNames(): Buffer {
   return hostile.image;
 }
 
-it('one that needs more memory than there is', async () => {
-  // It looks for room for long before it ends, and says nothing meanwhile.
+it('a disk that needs more memory than there is', async () => {
+  // It collects garbage for a long time before it ends, and is silent meanwhile.
   const long = 600_000;
   await containerWith({ heapMiB: 32, silentMs: long, silentCpuMs: long, stepMs: long, stepCpuMs: long });
   await writeToDisk(disk, manyNames());
-  // Not its size, which is given up after some seconds.
+  // Not the size, which is given up after some seconds.
   await expect(files.changes(ID)).rejects.toThrow(unreadable('reading it takes too much memory'));
   // The next call is served by another process.
   await expect(files.stat(ID, '/d2/a')).resolves.toMatchObject({ name: 'a', size: 5000 });
 });
 
-it('one whose reader takes too long for an answer', async () => {
+it('a disk whose reader takes too long to answer', async () => {
   await containerWith({ stepMs: 1000 });
-  // It says all the while that it is there, and comes to no end.
+  // It keeps sending signs of life, but never finishes.
   const opening = readers.call().open({
     what: `container ${ID}`,
     path: `${ID}/${ID}.vmdk`,
@@ -122,7 +122,7 @@ it('one whose reader takes too long for an answer', async () => {
   await expect(opening).rejects.toThrow(unreadable('reading it takes too long'));
 });
 
-/** The process that sends an export which nobody reads on with. */
+/** The process that sends an export whose client has stopped reading. */
 async function exporting(): Promise<{ pid: number; rest: () => Promise<string> }> {
   const tar = await files.export(ID);
   const iterator = tar[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
@@ -131,7 +131,7 @@ async function exporting(): Promise<{ pid: number; rest: () => Promise<string> }
   return { pid: pid!, rest: () => text({ [Symbol.asyncIterator]: () => iterator } as never) };
 }
 
-it('a reader that dies costs its own call an error, and no other', async () => {
+it('a reader that dies fails its own call, and no other', async () => {
   await containerWith();
   const { pid, rest } = await exporting();
   process.kill(pid, 'SIGKILL');
@@ -141,7 +141,7 @@ it('a reader that dies costs its own call an error, and no other', async () => {
 
 it('a reader that is silent is ended', async () => {
   await containerWith();
-  // So that a process is there.
+  // So that there is a process.
   await files.changes(ID);
   const limits = (readers as unknown as { limits: ReaderLimits }).limits;
   const { silentMs } = limits;
@@ -151,7 +151,7 @@ it('a reader that is silent is ended', async () => {
       ...source(),
       openBlocks: async () => {
         process.kill(readers.busy[0]!, 'SIGSTOP');
-        // Not before: on a busy machine a good one may be silent for so long, too.
+        // Not earlier: on a busy machine a good one may be silent that long, too.
         limits.silentMs = 1000;
         return FileBlocks.open(disk);
       },
@@ -162,7 +162,7 @@ it('a reader that is silent is ended', async () => {
   await expect(files.changes(ID)).resolves.toEqual([]);
 });
 
-/** A client of its own that reads a bit of a disk and no further, with what reads on. */
+/** A separate client that reads a bit of a disk and stops, and a function that reads on. */
 async function stalled(): Promise<() => Promise<number>> {
   const call = readers.call();
   const opened = await call.open(source());
@@ -181,7 +181,7 @@ async function stalled(): Promise<() => Promise<number>> {
   };
 }
 
-it('clients that do not read on hold up nobody, and read on when they like', async () => {
+it('clients that stop reading hold up nobody, and may continue later', async () => {
   await containerWith({ slowClientMs: 100 });
   const first = await Promise.all(Array.from({ length: 8 }, stalled));
   expect(await files.stat(ID, '/large')).toMatchObject({ size: 24 << 20 });
@@ -191,7 +191,7 @@ it('clients that do not read on hold up nobody, and read on when they like', asy
   await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
 });
 
-it('of many slow clients the slowest is given up when others wait', async () => {
+it('when others wait, the slowest of many slow clients is given up', async () => {
   await containerWith({ slowClientMs: 100 });
   const slow = await Promise.all(Array.from({ length: 16 }, stalled));
   expect(await files.stat(ID, '/large')).toMatchObject({ size: 24 << 20 });
@@ -203,7 +203,7 @@ it('of many slow clients the slowest is given up when others wait', async () => 
   await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
 });
 
-it('a client that takes or sends nothing for long is given up', async () => {
+it('a client that neither reads nor sends for long is given up', async () => {
   await containerWith({ clientMs: 300, slowClientMs: 100 });
   const { rest } = await exporting();
   await expect.poll(() => readers.busy, { timeout: 30_000 }).toEqual([]);
@@ -228,7 +228,7 @@ it('a disk that names another container’s as its parent', async () => {
   );
 });
 
-it('several calls go on beside each other, and their processes end when they are not needed', async () => {
+it('several calls run side by side, and their processes end when they are not needed', async () => {
   await containerWith({ idleMs: 50, lastIdleMs: 500 });
   const sizes = await Promise.all(Array.from({ length: 20 }, () => files.size(ID)));
   expect(new Set(sizes).size).toBe(1);

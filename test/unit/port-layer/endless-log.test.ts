@@ -1,4 +1,4 @@
-/** Logs that have no end, and hold nothing: a QEMU that was taken over can make its own as long as it likes. */
+/** Endless logs without content: a compromised QEMU can make its own log as long as it likes. */
 import { Readable } from 'node:stream';
 import { expect, it } from 'vitest';
 import { LogCursor, newestRun, readAfter, readLog, whileWanted } from '../../../port-layer/interaction/output-log.js';
@@ -30,7 +30,7 @@ function endless(): { datastore: DatastoreClient; read: () => number; closed: ()
   return { datastore: datastore as unknown as DatastoreClient, read: () => read, closed: () => source!.destroyed };
 }
 
-it('are read no longer than somebody wants to', async () => {
+it('are read only as long as somebody wants them', async () => {
   const { datastore, closed } = endless();
   let batches = 0;
   const wanted = (): boolean => batches++ < 50;
@@ -40,7 +40,7 @@ it('are read no longer than somebody wants to', async () => {
   expect(closed()).toBe(true);
 });
 
-it('are not read on for what a slow reader missed, when it has gone', async () => {
+it('are not read on for a slow reader that has gone', async () => {
   const { datastore, closed, read } = endless();
   const given: string[] = [];
   for await (const { data } of readAfter(datastore, 'x', 0, -1, () => read() < 10 * 65_536)) given.push(String(data));
@@ -49,7 +49,7 @@ it('are not read on for what a slow reader missed, when it has gone', async () =
   expect(read()).toBeLessThan(2 ** 20);
 });
 
-it('are not searched to their end for their last run', async () => {
+it('are not searched to the end for their last run', async () => {
   const { datastore } = endless();
   let asked = 0;
   const some = {

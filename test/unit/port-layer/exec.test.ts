@@ -1,4 +1,4 @@
-/** What the exec component reads from VMs, its record and its status. */
+/** What the exec component reads from VMs: its record and its status. */
 import { describe, expect, it } from 'vitest';
 import { dockerMessageOf } from '../../../appliance/docker/words/docker-message.js';
 import { type PastRun, type Resting, type Run, untouched } from '../../../port-layer/exec/container-life.js';
@@ -28,7 +28,7 @@ describe('a run’s status', () => {
     ['exited 99999999999999999999 x y z', 0],
     ['exited -5', 0],
     ['exited 511 0 0 99999999999999999999999', 255],
-  ])('%j of a hostile guest is a code and a date that can be shown', (text, code) => {
+  ])('%j of a hostile guest gives a code and a date that can be shown', (text, code) => {
     const status = parseRunStatus(text);
     expect(status).toMatchObject({ kind: 'exited', code });
     if (status.kind === 'exited') expect(() => status.at.toISOString()).not.toThrow();
@@ -36,7 +36,7 @@ describe('a run’s status', () => {
 });
 
 describe('how a run ended', () => {
-  it('is what the guest said', () => {
+  it('is what the guest reported', () => {
     const status = parseRunStatus('exited 3 0 0 1700000000000000000');
     expect(outcome(status, { at, exitCode: KILLED })).toEqual({
       exitCode: 3,
@@ -46,12 +46,12 @@ describe('how a run ended', () => {
     });
   });
 
-  it('is a kill where it said nothing', () => {
+  it('is a kill where the guest reported nothing', () => {
     expect(outcome({ kind: 'none' }, { at, exitCode: KILLED })).toMatchObject({ exitCode: 137, finishedAt: at });
     expect(outcome({ kind: 'started', at, pid: 1 }, { at, exitCode: KILLED, oomKilled: true }).oomKilled).toBe(true);
   });
 
-  it('is Docker’s message for a process that could not start', () => {
+  it('has Docker’s message for a process that could not start', () => {
     const status = parseRunStatus('failed 126 exec: "x": permission denied');
     const { exitCode, error } = outcome(status, { at, exitCode: KILLED });
     expect(exitCode).toBe(126);
@@ -65,7 +65,7 @@ describe('a run’s record', () => {
     expect(parseRunRecord(JSON.stringify(record))).toEqual(record);
   });
   it.each([undefined, '', 'x', 'null', '7', '{}', '{"startedAt":1,"endpoints":[]}', '{"startedAt":"x"}'])(
-    '%j is none',
+    '%j is not a record',
     (text) => expect(parseRunRecord(text)).toBeNull(),
   );
 });
@@ -86,12 +86,12 @@ describe('after a restart of the endpoint', () => {
     pause: { kind: 'no' },
     stop: null,
   };
-  /** As the host keeps it. */
+  /** As the host stores it. */
   const kept = (record: unknown): ReturnType<typeof parseRunRecord> => parseRunRecord(JSON.stringify(record));
   const started = { kind: 'started', at: new Date('2026-11-21T06:00:01.456Z'), pid: 7 } as const;
   const ended = { kind: 'exited', code: 4, oomKilled: true, at: new Date('2026-11-21T06:00:09.789Z') } as const;
 
-  it('a run began when it was said to have begun', () => {
+  it('a run keeps its recorded start time', () => {
     const record = kept(newRecord(run.startedAt, [], exited));
     const rest = foundRest(record, started, true);
     expect(rest).toEqual(exited);
@@ -101,27 +101,27 @@ describe('after a restart of the endpoint', () => {
     });
   });
 
-  it('also where it was paused since', () => {
+  it('also where it has been paused since', () => {
     const life = { kind: 'running', run: { ...run, pause: { kind: 'frozen', held: false } } } as const;
     const record = kept(currentRecord({ ...untouched(created), life }));
     const found = foundRun(untouched(exited), { record, status: started, suspended: true }, at);
     expect(found.run).toMatchObject({ startedAt: run.startedAt, frozen: true, suspended: true, last });
   });
 
-  it('a run ended as the guest said', () =>
+  it('a run ended as the guest reported', () =>
     expect(foundRest(kept(newRecord(run.startedAt, [], created)), ended, false)).toEqual({
       kind: 'exited',
       run: { startedAt: run.startedAt, end: { exitCode: 4, oomKilled: true, error: null, finishedAt: ended.at } },
       keep: false,
     }));
 
-  it('or as it was seen to end, where the guest said nothing', () => {
+  it('or as it was seen to end, where the guest reported nothing', () => {
     const end = { exitCode: KILLED, oomKilled: true, error: null, finishedAt: at };
     const record = kept(killedRecord({ startedAt: run.startedAt, end }));
     expect(foundRest(record, started, false)).toMatchObject({ run: { startedAt: run.startedAt, end } });
   });
 
-  it('a start that failed leaves what was before', () => {
+  it('a failed start leaves the previous run', () => {
     const status = parseRunStatus('failed 127 exec: "x": not found');
     expect(foundRest(kept(newRecord(run.startedAt, [], created)), status, false)).toMatchObject({
       kind: 'created',
@@ -133,7 +133,7 @@ describe('after a restart of the endpoint', () => {
     });
   });
 
-  it('what an administrator has powered on began when its guest says', () => {
+  it('a VM that an administrator powered on has the start time of its guest', () => {
     const killed = kept(killedRecord(last));
     const old = kept(newRecord(last.startedAt, [], created));
     for (const [record, rest] of [

@@ -1,4 +1,4 @@
-/** Files of containers that do not run: looked at, taken out and put in on their disks. */
+/** Files of stopped containers: inspected, read and written on their disks. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -75,7 +75,7 @@ describe('looking', () => {
     ['/t/dirl/', { linkTarget: '', name: 'dirl', mode: 0o040755 }],
     ['/t/dirl/deep', { size: 4 }],
     ['/t/file', { mode: 0o104755 }],
-  ])('%s is told', async (path, expected) => expect(await files.stat(ID, path)).toMatchObject(expected));
+  ])('%s is described', async (path, expected) => expect(await files.stat(ID, path)).toMatchObject(expected));
 
   it.each([
     ['/nope', 'notFound', 'Could not find the file /nope in container'],
@@ -112,7 +112,7 @@ describe('taking out', () => {
     expect(listed(await archive('/t/abs'))).toEqual(['lrwxrwxrwx 0/0 0 abs -> /etc/passwd']);
   });
 
-  it('lets go of the container also when nobody reads', async () => {
+  it('releases the container even when nobody reads', async () => {
     const { tar } = await files.archive(ID, '/t');
     let through = false;
     const next = container.exclusive(async () => {
@@ -127,7 +127,7 @@ describe('taking out', () => {
 });
 
 describe('putting in', () => {
-  it('makes, replaces and merges, and takes out what it put in', async () => {
+  it('creates, replaces and merges, and reads back what it wrote', async () => {
     const long = `${'long/'.repeat(60)}name`;
     await put('/t', [
       { name: 'sub', type: 'directory', mode: 0o700, mtime: new Date(1_000_000_000_000) },
@@ -155,7 +155,7 @@ describe('putting in', () => {
     expect(readdirSync(join(directory, 'spool'))).toEqual([]);
   });
 
-  it('goes through links and never out of the root', async () => {
+  it('follows links, but never out of the root', async () => {
     await put('/t/dirl', [{ name: 'through', content: 'link' }]);
     expect(await contentOf('/t/sub/through')).toBe('link');
     await put('/', [{ name: 't/soft', type: 'symlink', linkname: '../../..' }]);
@@ -191,7 +191,7 @@ describe('putting in', () => {
     await expect(put(path, [{ name: 'x' }])).rejects.toMatchObject({ kind, message: expect.stringContaining(message) });
   });
 
-  it('keeps directories and files apart when asked, and leaves everything as it was on an error', async () => {
+  it('does not replace a directory with a file or vice versa when asked, and changes nothing on an error', async () => {
     const keep = { keepKind: true, asUser: false };
     await expect(
       put(
@@ -212,7 +212,7 @@ describe('putting in', () => {
     expect((await fsck(disk)).code).toBe(0);
   });
 
-  it('refuses what is no tar, one that is cut, and a read-only root', async () => {
+  it('refuses data that is not a tar, a truncated tar, and a read-only root', async () => {
     const extract = (bytes: Buffer): Promise<void> =>
       asDockerSays(files.extract(ID, '/t', streamOf(bytes), { keepKind: false, asUser: false }));
     await expect(extract(Buffer.alloc(2000, 'x'))).rejects.toMatchObject({
@@ -221,7 +221,7 @@ describe('putting in', () => {
     const whole = await tarOf([{ name: 'cut', content: 'x'.repeat(3000) }]);
     await expect(extract(whole.subarray(0, 1500))).rejects.toMatchObject({ message: 'unexpected EOF' });
     await extract(Buffer.alloc(0));
-    // An archive may end where padding would stand.
+    // An archive may end where padding would begin.
     const small = await tarOf([{ name: 'small', content: 'abc' }]);
     await extract(small.subarray(0, 512 + 100));
     expect(await contentOf('/t/small')).toBe('abc');
@@ -233,7 +233,7 @@ describe('putting in', () => {
 describe('changes', () => {
   const rows = async (): Promise<string[]> => (await files.changes(ID)).map(({ kind, path }) => `${kind[0]} ${path}`);
 
-  it('are none of the destination itself, whatever an entry of that name claims to be', async () => {
+  it('do not include the destination itself, whatever type an entry for it claims', async () => {
     for (const name of ['.', './.', 'x/..', '/'])
       await put('/t', [
         { name, content: 'data' },
@@ -251,9 +251,9 @@ describe('changes', () => {
     });
   });
 
-  it('are none at first', async () => expect(await files.changes(ID)).toEqual([]));
+  it('are empty at first', async () => expect(await files.changes(ID)).toEqual([]));
 
-  it('are told in the order of the paths, with the directories above them', async () => {
+  it('are listed in path order, with the directories above them', async () => {
     await put('/', [
       { name: 't/sub/deep', content: 'longer now' },
       { name: 't/sub/deep.txt', content: '' },
@@ -275,7 +275,7 @@ describe('changes', () => {
     ]);
   });
 
-  it('tell of a directory that is gone, or a file now, once', async () => {
+  it('list a directory that was removed or replaced by a file once', async () => {
     await put('/', [{ name: 't', content: 'a file now' }]);
     expect(await rows()).toEqual(['m /t']);
     const removed: FileEntry[] = [];
@@ -285,7 +285,7 @@ describe('changes', () => {
     expect(removed.map(({ path, target }) => `${target} ${path}`)).toEqual(['deleted a', 'deleted b']);
   });
 
-  it('take inodes into account when they must be exact', async () => {
+  it('consider inodes when they must be exact', async () => {
     const old = entry('file', 0o100644);
     const changed = { ...old, ctime: { sec: 9, nsec: 9 } };
     const compare = async (exact: boolean): Promise<number> => {

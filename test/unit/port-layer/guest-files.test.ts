@@ -1,4 +1,4 @@
-/** The endpoint's side of the file server, against guests that behave and guests that do not. */
+/** The endpoint's side of the file server, against well-behaved and misbehaving guests. */
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { GuestFiles } from '../../../port-layer/files/guest-files.js';
@@ -27,7 +27,7 @@ const stat = (path: string, more: Partial<FileEntry> = {}): FileEntry => ({
   ...more,
 });
 
-/** An entry as the guest's C writes it. */
+/** An entry as the guest's C code writes it. */
 function entryRecord(entry: FileEntry): Buffer {
   const time = (w: FieldWriter, { sec, nsec }: FileEntry['mtime']) => w.u64(BigInt.asUintN(64, BigInt(sec))).u32(nsec);
   const w = new FieldWriter().u32(entry.mode).u32(entry.uid).u32(entry.gid).u32(entry.nlink).u64(BigInt(entry.size));
@@ -77,7 +77,7 @@ async function tree(answer: Buffer[], size?: number): Promise<(FileEntry | Buffe
   return parts;
 }
 
-describe('a guest that behaves', () => {
+describe('a well-behaved guest', () => {
   it('is understood however its bytes arrive', async () => {
     const entries = [
       stat('', { mode: S_IFDIR | 0o755 }),
@@ -94,12 +94,12 @@ describe('a guest that behaves', () => {
     }
   });
 
-  it('tells errors with their cause', async () => {
+  it('reports errors with their cause', async () => {
     const files = await GuestFiles.open(guest([failed(2, 'lstat', '/x')]).channel, 1);
     await expect(files.stat('/x')).rejects.toMatchObject({ errno: 2, message: 'lstat /x: no such file or directory' });
   });
 
-  it('is told to stop when nobody listens any more', async () => {
+  it('is told to stop when nobody is listening any more', async () => {
     const { channel, killed } = guest([]);
     const abort = new AbortController();
     const files = await GuestFiles.open(channel, 1, abort.signal);
@@ -124,7 +124,7 @@ describe('a guest that behaves', () => {
   });
 });
 
-describe('a guest that does not', () => {
+describe('a misbehaving guest', () => {
   it.each<[string, Buffer[]]>([
     ['a name that climbs', [entryRecord(stat('../../etc/cron.d/x')), done]],
     ['an absolute name', [entryRecord(stat('/etc/passwd')), done]],
@@ -157,7 +157,7 @@ describe('a guest that does not', () => {
     await expect(tree(answer)).rejects.toMatchObject({ kind: expect.stringMatching(/internal|conflict/) });
   });
 
-  it('never gets more than an error out of random bytes', () => {
+  it('causes no more than an error with random bytes', () => {
     let seed = 1;
     const random = (limit: number): number => {
       seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
@@ -182,7 +182,7 @@ describe('a guest that does not', () => {
   });
 });
 
-it('an archive that fails in the middle is not ended as if it were whole', async () => {
+it('an archive that fails midway does not end as if it were complete', async () => {
   const parts = async function* (): AsyncGenerator<FileEntry | Buffer> {
     yield stat('a', { size: 5 });
     yield Buffer.from('he');

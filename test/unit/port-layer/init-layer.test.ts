@@ -1,4 +1,4 @@
-/** What Docker's init layer has, in a container that was never started: whatever the image has at these paths. */
+/** Docker's init layer in a container that was never started, whatever the image has at its paths. */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -49,7 +49,7 @@ const RESOLV = '-rwxr-xr-x 0/0 0 etc/resolv.conf';
 const ENV = '-rwxr-xr-x 0/0 0 .dockerenv';
 const ENDS = ['drwxr-xr-x 0/0 0 proc/', 'drwxr-xr-x 0/0 0 sys/'];
 
-// As the reference engine's `docker export` showed them.
+// As in the reference engine's `docker export`.
 it.each<[string, Entry[], string[]]>([
   ['nothing at all', [{ name: 'b', content: 'x' }], [ENV, '-rw-r--r-- 0/0 1 b', ...DEVICES, ...ETC, RESOLV, ...ENDS]],
   [
@@ -100,7 +100,7 @@ it.each<[string, Entry[], string[]]>([
       ...ENDS,
     ],
   ],
-])('takes the place of %s, and is no change', async (_, entries, expected) => {
+])('replaces %s, and does not count as a change', async (_, entries, expected) => {
   const { files, disk } = await containerOf(entries);
   expect(await exported(files)).toEqual(expected);
   expect(await files.changes(ID)).toEqual([]);
@@ -109,7 +109,7 @@ it.each<[string, Entry[], string[]]>([
   await fsck(disk);
 });
 
-it('is made once: what is put there afterwards stays, and is a change', async () => {
+it('is made once: what is written there later stays, and counts as a change', async () => {
   const { files } = await containerOf([{ name: 'etc/mtab', content: 'old' }]);
   const mine = [
     { name: 'etc/mtab', content: 'mine' },

@@ -1,4 +1,4 @@
-/** A container's spec as it is kept with its VM. */
+/** A container's spec as it is stored with its VM. */
 import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { keptSpec, readSpec } from '../../../port-layer/exec/kept-spec.js';
@@ -13,7 +13,7 @@ it('is JSON', () => {
   expect(readSpec(kept)).toEqual(spec({ a: 'b' }));
 });
 
-it('is compressed where it is long: all 65,535 ports fit', () => {
+it('is compressed when it is long: all 65,535 ports fit', () => {
   const ports: Record<string, object[]> = {};
   for (let port = 1; port < 65_536; port++) ports[`${port}/tcp`] = [{ HostIp: '', HostPort: String(port) }];
   const long = spec({ host: JSON.stringify({ PortBindings: ports }) });
@@ -22,7 +22,7 @@ it('is compressed where it is long: all 65,535 ports fit', () => {
   expect(readSpec(kept)).toEqual(long);
 });
 
-it('is refused when it is still too long; anything else is ignored', () => {
+it('is refused when it is still too long; unknown data is ignored', () => {
   const noise = randomBytes(5_000_000).toString('base64');
   expect(() => keptSpec(spec({ noise }))).toThrow("the container's configuration is too large");
   for (const none of [undefined, '', '{', 'gzip:', 'gzip:AAAA', '{"id":"x","version":1}', 'null'])

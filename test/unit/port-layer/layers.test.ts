@@ -1,4 +1,4 @@
-/** Layers on the datastore: what a layer of many costs, and layers that change nothing. */
+/** Layers on the datastore: the cost of long chains, and layers that change nothing. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -41,7 +41,7 @@ beforeEach(async () => {
 });
 afterEach(() => remove());
 
-/** Writes layers, each over the one before. */
+/** Writes layers, each on top of the previous one. */
 async function write(tars: Buffer[], onto: string | null = null): Promise<LayerInfo[]> {
   const infos: LayerInfo[] = [];
   let parent = onto;
@@ -65,7 +65,7 @@ async function names(chain: string): Promise<string[]> {
   return found.sort();
 }
 
-it('of a long chain each is opened once, not once for each that follows', async () => {
+it('each layer of a long chain is opened once, not once for each layer above it', async () => {
   const tars = await Promise.all(Array.from({ length: 12 }, (_, i) => fileTar(`f${i}`)));
   const infos = await write(tars);
   expect(new Set(opened).size).toBe(opened.length);
@@ -73,7 +73,7 @@ it('of a long chain each is opened once, not once for each that follows', async 
   expect(await names(infos.at(-1)!.chainId)).toHaveLength(12);
 });
 
-it('one that changes nothing shares the disk of the layer below, also for layers above it and after a restart', async () => {
+it('an empty layer shares the disk of the one below, also for layers above it and after a restart', async () => {
   const [base, first, second, upper] = await write([await fileTar('a'), EMPTY, EMPTY, await fileTar('b')]);
   expect([first!.disk, second!.disk]).toEqual([base!.chainId, base!.chainId]);
   expect(upper!.disk).toBeUndefined();
@@ -90,7 +90,7 @@ it('one that changes nothing shares the disk of the layer below, also for layers
   expect(await names(over!.chainId)).toEqual(['a', 'c']);
 });
 
-it('the disk stays as long as a layer has it', async () => {
+it('a disk stays as long as a layer uses it', async () => {
   const [base, empty] = await write([await fileTar('a'), EMPTY]);
   await expect(layers.delete(base!.chainId)).rejects.toMatchObject({ kind: 'conflict' });
   layers.usedByContainers = () => new Set([empty!.chainId]);
@@ -99,23 +99,23 @@ it('the disk stays as long as a layer has it', async () => {
   await layers.delete(empty!.chainId);
   await layers.delete(base!.chainId);
   expect(await readdir(join(directory, `${ROOT}/images`))).toEqual([]);
-  // What was read of a removed one is not taken for a new one.
+  // Data cached for a removed layer is not used for a new one.
   const again = await write([await fileTar('a'), await fileTar('b')]);
   expect(await names(again[1]!.chainId)).toEqual(['a', 'b']);
 });
 
-it('the first layer of an image may be an empty one', async () => {
+it('the first layer of an image may be empty', async () => {
   const [empty, upper] = await write([EMPTY, await fileTar('a')]);
   expect(empty!.disk).toBeUndefined();
   expect(await names(empty!.chainId)).toEqual([]);
   expect(await names(upper!.chainId)).toEqual(['a']);
 });
 
-it('that come side by side keep to the quota together, and leave nothing of what is refused', async () => {
+it('layers written concurrently keep to the quota together, and refused ones leave nothing behind', async () => {
   const limits = { ...storageLimits(), imageQuota: 250 };
   const room = new StorageReserve({}, limits, () => layers.list().reduce((sum, one) => sum + one.size, 0));
   layers = await openLayers(room);
-  // Each is within it, and grows without knowing of the others.
+  // Each alone is within the quota, and grows without knowing about the others.
   const tars = await Promise.all(['a', 'b', 'c'].map((name) => tarOf([{ name, content: Buffer.alloc(100, name) }])));
   const ends = await Promise.allSettled(
     tars.map((tar) => {

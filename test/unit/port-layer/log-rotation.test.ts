@@ -1,4 +1,4 @@
-/** How many lines Docker Engine 28.5.2 still showed of logs with bounded files: the same program was run there. */
+/** How many lines of rotated logs are shown: the counts are those of Docker Engine 28.5.2 for the same program. */
 import { expect, it } from 'vitest';
 import type { LogRotation } from '../../../port-layer/index.js';
 import { RotatedLines } from '../../../port-layer/interaction/log-rotation.js';

@@ -1,4 +1,4 @@
-/** Containers on a host that tells little, late or nothing: every call ends, and a restarted endpoint says what was said before. */
+/** Containers on a host that reports little, late or nothing: calls end, and a restarted endpoint shows the same. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,7 +61,7 @@ afterEach(async () => {
   rmSync(channelDir, { recursive: true, force: true });
 });
 
-/** An endpoint. One that is started later finds what the host tells. */
+/** An endpoint. One that is started later learns its state from the host. */
 async function endpoint(host: FakeVmHost, found = false): Promise<Containers> {
   const config = vchConfigSchema.parse({
     version: 1,
@@ -89,7 +89,7 @@ async function endpoint(host: FakeVmHost, found = false): Promise<Containers> {
   return containers;
 }
 
-/** A container that is there, and was never started. */
+/** A container that exists and was never started. */
 async function created(host: FakeVmHost): Promise<Containers> {
   const containers = await endpoint(host);
   await containers.create(SPEC);
@@ -110,7 +110,7 @@ const exits =
   (host: FakeVmHost): void =>
     host.powerOff(`exited ${code} 0 0 ${Date.now()}000000`);
 
-it('a run of which nobody says a word is started, and is over: again and again', async () => {
+it('runs without any report are noticed to start and end, over and over', async () => {
   const host = new FakeVmHost();
   const containers = await created(host);
   for (const code of [3, 0, 5]) {
@@ -120,14 +120,14 @@ it('a run of which nobody says a word is started, and is over: again and again',
   }
 });
 
-it('a start whose process the guest could not start fails, though nobody says so', async () => {
+it('a start whose process could not be started fails, even without a report', async () => {
   const host = new FakeVmHost((vm) => vm.powerOff('failed 127 exec: "x": not found'));
   const containers = await created(host);
   await expect(containers.start(ID)).rejects.toThrow('exec: "x": not found');
   expect(containers.resolve(ID)).toMatchObject({ state: 'created', exitCode: 127 });
 });
 
-it('a start makes no more calls than it must', async () => {
+it('a start makes no more calls than necessary', async () => {
   const host = new FakeVmHost((vm) => {
     setImmediate(() => {
       vm.tell(containers);
@@ -141,7 +141,7 @@ it('a start makes no more calls than it must', async () => {
   expect(host.calls).toEqual(['ReconfigVM_Task', 'PowerOnVM_Task']);
 });
 
-it('old news of a run that is over bring nothing back', async () => {
+it('late news of a finished run does not revive it', async () => {
   const host = new FakeVmHost(exits(0));
   const containers = await created(host);
   await containers.start(ID);
@@ -155,7 +155,7 @@ it('old news of a run that is over bring nothing back', async () => {
   expect(events).toEqual([]);
 });
 
-it('what an administrator powers on runs, until it is off', async () => {
+it('a VM that an administrator powers on counts as running until it is off', async () => {
   const host = new FakeVmHost(exits(0));
   const containers = await created(host);
   await containers.start(ID);
@@ -171,7 +171,7 @@ it('what an administrator powers on runs, until it is off', async () => {
   expect(await next).toMatchObject({ exitCode: 9 });
 });
 
-it('the record of a run that was killed does not replace that of the next', async () => {
+it('the record of a killed run does not overwrite that of the next', async () => {
   let release = (): void => undefined;
   const host = new FakeVmHost((vm) => {
     release = vm.holdNext();
@@ -189,7 +189,7 @@ it('the record of a run that was killed does not replace that of the next', asyn
   expect((await endpoint(host, true)).resolve(ID)).toMatchObject({ startedAt, exitCode: 0 });
 });
 
-it('a start that failed is as it was for a restarted endpoint', async () => {
+it('a failed start looks the same after a restart of the endpoint', async () => {
   const host = new FakeVmHost(exits(3));
   const containers = await created(host);
   const fails = async (): Promise<void> => {
@@ -205,7 +205,7 @@ it('a start that failed is as it was for a restarted endpoint', async () => {
   await fails();
 });
 
-it('a restarted endpoint says what was said before', async () => {
+it('a restarted endpoint shows the same as before', async () => {
   const host = new FakeVmHost((vm) => {
     vm.powerOn(`started ${Date.now()}000000 4`);
     setImmediate(() => vm.tell(containers));
@@ -213,7 +213,7 @@ it('a restarted endpoint says what was said before', async () => {
   const containers = await created(host);
   void containers.start(ID).catch(() => undefined);
   await expect.poll(() => host.calls.at(-1)).toBe('PowerOnVM_Task');
-  // As the channel says it.
+  // As the channel reports it.
   const { cache } = containers;
   cache.resolve(ID).dispatch({ type: 'started', pid: 4 });
   const running = told(containers.resolve(ID));

@@ -1,4 +1,4 @@
-/** A machine's life as a table, and what no sequence of events can bring about. No VM, no clock. */
+/** A machine's life cycle as a table, and properties that hold for any sequence of events. No VM, no clock. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -95,14 +95,14 @@ describe('the table', () => {
     expect(named(step.effects)).toBe(effects);
   });
 
-  it('leaves alone what does not change: a guest that talks all the time does not put off a look', () => {
+  it('does not change without news: a guest that talks all the time does not put off a check', () => {
     const ending: MachineLife = { ...on, expects: 'guest' };
     for (const event of [seen(ON), looked(ON), { type: 'expect', what: 'guest' } as const])
       expect(nextMachine(ending, event).life).toBe(ending);
     expect(nextMachine(off, seen(OFF)).life).toBe(off);
   });
 
-  it('says when to look', () => {
+  it('says when to check', () => {
     expect(
       [off, on, gone, powering, unexpected, { ...on, expects: 'guest' as const }].map((life) => lookAfterMs(life)),
     ).toEqual([null, null, null, null, 0, 10_000]);
@@ -110,8 +110,8 @@ describe('the table', () => {
 });
 
 /**
- * A machine with its container, a host that really has it on or off, and an inventory that tells late and leaves out what changed back
- * meanwhile. What is true and what is known are apart.
+ * A machine with its container, a host that really has it on or off, and an inventory that reports late and leaves
+ * out changes that were undone meanwhile. The truth and what is known are kept apart.
  */
 class World {
   machine: MachineLife = off;
@@ -119,7 +119,7 @@ class World {
   private truth = power({ on: false, record: null });
   private news: SeenPower[] = [];
   private runs = 0;
-  /** It has been off since it was started last. */
+  /** Whether it has been off since its last start. */
   private wentOff = true;
 
   private tellMachine(event: MachineEvent): void {
@@ -127,13 +127,13 @@ class World {
     this.machine = life;
     for (const effect of effects) {
       if (effect.do === 'found') {
-        // Nothing is adopted for old news' sake.
+        // Old news never makes a run be adopted.
         expect(this.truth.on).toBe(true);
         const at = new Date(this.runs++);
         const found = foundRun(this.container, { ...(event as { power: SeenPower }).power, suspended: false }, at);
         this.tell({ type: 'found', run: found.run });
       } else if (effect.do === 'off') {
-        // No run ends for old news' sake.
+        // Old news never ends a run.
         expect(this.wentOff).toBe(true);
         this.tell({ type: 'off', status: effect.status, at: began });
       } else if (effect.do === 'still') this.tell({ type: 'still', yes: effect.yes, question: '' });
@@ -169,7 +169,7 @@ class World {
       this.change({ on: true, status: { kind: 'none' } });
       this.tellMachine({ type: 'poweredOn' });
     },
-    /** The guest says so on the channel. */
+    /** The guest reports its start on the channel. */
     started: () => {
       if (!this.truth.on) return;
       this.change({ status: { kind: 'started', at: began, pid: 1 } });
@@ -180,7 +180,7 @@ class World {
     failed: () => {
       if (this.truth.on) this.tell({ type: 'failed', reason: new Error('no'), exitCode: 127 });
     },
-    /** By its guest, an administrator or a fault; its channel ends with it, unless nobody was connected. */
+    /** Powered off by its guest, an administrator or a fault; its channel ends with it, unless nobody was connected. */
     powerOff: (choice) => {
       if (!this.truth.on) return;
       if (choice % 2 === 0) this.change({ on: false });
@@ -190,7 +190,7 @@ class World {
     adminPowersOn: () => {
       if (!this.truth.on) this.change({ on: true, status: { kind: 'none' } });
     },
-    /** The inventory tells what is so, or was some time ago, and never what is in between. */
+    /** The inventory reports the current state or an earlier one, and skips what is in between. */
     inventoryTells: (choice) => {
       const [told] = this.news.splice(0, 1 + (choice % 3)).slice(-1);
       if (told !== undefined) this.tellMachine({ type: 'seen', power: told, trusted: false });
@@ -206,7 +206,7 @@ class World {
     if (lookAfterMs(this.machine) !== null) this.tellMachine({ type: 'looked', power: this.truth });
   }
 
-  /** What the starter does with a start that has failed. */
+  /** What the starter does after a failed start. */
   private takeDown(): void {
     if (this.container.life.kind !== 'failing') return;
     if (this.truth.on) this.change({ on: false });
@@ -215,7 +215,7 @@ class World {
     this.tell({ type: 'offOrLeft' });
   }
 
-  /** Nothing happens any more: the inventory tells of all there is, and whoever wants to look looks. */
+  /** Nothing happens any more: the inventory reports everything, and all pending checks are made. */
   settle(): void {
     this.takeDown();
     for (let round = 0; round < 4; round++) {
@@ -241,19 +241,19 @@ function play(sequence: [string, number][]): World {
   return world;
 }
 
-/** What holds at any moment. */
+/** Invariants. */
 function possible({ container, machine }: World): void {
   const { life }: { life: ContainerLife } = container;
-  // A container that runs has a machine that is on, is looked after, or will be.
+  // A running container's machine is on, or will be checked.
   if (hasRun(life)) expect(['on', 'powering']).toContain(machine.kind);
   if (hasRun(life) && machine.kind === 'powering') expect(lookAfterMs(machine)).not.toBeNull();
-  // What has ended is looked after until its machine is off.
+  // A container that has ended is checked until its machine is off.
   if (life.kind === 'ending') expect(lookAfterMs(machine)).not.toBeNull();
   if (life.kind === 'powering') expect(['on', 'powering']).toContain(machine.kind);
 }
 
 describe('whatever happens, in whatever order', () => {
-  it('a container whose machine is off does not run for ever, and one whose machine is on is known to', () => {
+  it('a container does not run forever with its machine off, and is known to run with its machine on', () => {
     fc.assert(
       fc.property(acts, (sequence) => {
         const world = play(sequence);
@@ -267,7 +267,7 @@ describe('whatever happens, in whatever order', () => {
     );
   });
 
-  it('a run keeps the time that it began', () => {
+  it('a run keeps its start time', () => {
     fc.assert(
       fc.property(acts, acts, (before, after) => {
         const world = play([['start', 0], ['started', 0], ...before]);

@@ -1,4 +1,4 @@
-/** Files of containers that do not run and have volumes: one tree over several disks. */
+/** Files of stopped containers with volumes: one tree over several disks. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -34,7 +34,7 @@ beforeEach(async () => {
   disks = {};
   for (const name of ['outer', 'inner', 'shared']) disks[name] = await storedVolume(directory, name);
   mount(
-    // Not in the order in which they are mounted.
+    // Not in mount order.
     { volume: 'inner', path: '/data/sub/deep', readOnly: false },
     { volume: 'outer', path: '/data', readOnly: false },
     { volume: 'shared', path: '/var/run/s', readOnly: true },
@@ -64,7 +64,7 @@ const names = async (path: string): Promise<string[]> => (await tar(path, '-t'))
 const content = (path: string): Promise<string> => tar(path, '-xO');
 
 describe('volumes of a container that does not run', () => {
-  it('are where they will be mounted, with what leads to them', async () => {
+  it('appear where they will be mounted, with their parent directories', async () => {
     expect(await names('/data')).toEqual(['data/', 'data/sub/', 'data/sub/deep/']);
     expect(await names('/x')).toEqual(['x/', 'x/y/']);
     expect(await names('/run')).toEqual(['run/', 'run/s/']);
@@ -75,7 +75,7 @@ describe('volumes of a container that does not run', () => {
     ]);
   });
 
-  it('take what one archive brings for several of them', async () => {
+  it('take their parts of one archive', async () => {
     await put('/', [
       { name: 'data/one', content: '1' },
       { name: 'data/sub/deep/two', content: '2' },
@@ -106,7 +106,7 @@ describe('volumes of a container that does not run', () => {
     expect(await names('/toData/')).toContain('toData/sub/deep/far');
   });
 
-  it('show a directory of theirs where only that is mounted', async () => {
+  it('show a subdirectory where only that is mounted', async () => {
     await put('/data', [{ name: 'part/of/it', content: 'p' }]);
     mount({ volume: 'outer', path: '/p', readOnly: false, subpath: 'part' });
     expect(await names('/p')).toEqual(['p/', 'p/of/', 'p/of/it']);
@@ -115,7 +115,7 @@ describe('volumes of a container that does not run', () => {
     expect(await content('/data/part/of/more')).toBe('m');
   });
 
-  it('are not written to where they are read-only, nor replaced', async () => {
+  it('are neither written to where they are read-only, nor replaced', async () => {
     const told = { kind: 'invalid', message: 'mounted volume is marked read-only' };
     await expect(put('/run/s', [{ name: 'f', content: '' }])).rejects.toThrow('openat f: read-only file system');
     mount({ volume: 'shared', path: '/ro', readOnly: true }, { volume: 'outer', path: '/data', readOnly: false });
@@ -133,7 +133,7 @@ describe('volumes of a container that does not run', () => {
     ).rejects.toThrow('linkat data/a b: invalid cross-device link');
   });
 
-  it('are left alone while another container is starting with them', async () => {
+  it('are not touched while another container is starting with them', async () => {
     const other = new Container(
       {
         ...container.spec,

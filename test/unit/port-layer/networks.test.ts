@@ -1,4 +1,4 @@
-/** Containers on several networks: the configuration, the addresses, and what the VM and its guest are told. */
+/** Containers on several networks: the configuration, the addresses, and the settings of the VM and its guest. */
 import { describe, expect, it } from 'vitest';
 import { gatewayNetworks } from '../../../appliance/gateway/gateway.js';
 import { vchConfigSchema } from '../../../port-layer/config.js';
@@ -81,7 +81,7 @@ describe('the configuration', () => {
 });
 
 describe('addresses', () => {
-  it('are allotted for each network, to the cards in the order of the networks', () => {
+  it('are allocated on each network, to the cards in the order of the networks', () => {
     const endpoints = networks().bind(on('a', 'back', 'bridge'), MACS);
     expect(endpoints).toMatchObject([
       { network: 'back', mac: MACS[0], address: '10.1.2.2', prefixLength: 29, gateway: '10.1.2.1' },
@@ -90,18 +90,18 @@ describe('addresses', () => {
     expect(new Set(endpoints.flatMap(({ networkId, endpointId }) => [networkId, endpointId])).size).toBe(4);
   });
 
-  it('are taken back from all networks', () => {
+  it('are released on all networks', () => {
     const all = networks();
     const take = (id: string) => all.bind(on(id, 'bridge', 'back'), MACS);
     const taken = ['a', 'b', 'c', 'd', 'e'].map(take);
     expect(sayingAsDocker(() => take('f'))).toThrow('no available IPv4 addresses');
-    // Its address on the other network had been allotted by then.
+    // Its address on the other network had been allocated by then.
     all.release('f');
     all.release('a');
     expect(take('g')[1]?.address).toBe(taken[0]![1]!.address);
   });
 
-  it('of a running container are claimed on each network, whatever becomes of the others', () => {
+  it('of a running container are claimed on each network, independently of the others', () => {
     const all = networks();
     const found = networks().bind(on('a', 'bridge', 'back'), MACS);
     all.claim('x', [found[0]!]);
@@ -112,13 +112,13 @@ describe('addresses', () => {
     expect(sayingAsDocker(() => all.claim('y', [found[0]!]))).toThrow('Address already in use');
   });
 
-  it('are allotted on none of the networks when one does not exist', () => {
+  it('are allocated on no network when one does not exist', () => {
     const all = networks();
     expect(sayingAsDocker(() => all.bind(on('a', 'bridge', 'nosuch'), MACS))).toThrow('network nosuch not found');
     expect(all.bind(on('b', 'bridge'), MACS)[0]?.address).toBe('172.16.0.2');
   });
 
-  it('are not given twice on one network, nor for more networks than a VM has cards', () => {
+  it('are not given twice on one network, nor on more networks than a VM can have cards', () => {
     expect(sayingAsDocker(() => networks().check(on('a', 'back', 'bridge', 'back')))).toThrow(
       'network back is given twice',
     );
@@ -138,7 +138,7 @@ it('finds networks by name or the beginning of the id, names first', () => {
   expect(sayingAsDocker(() => all.resolve('bac'))).toThrow('network bac not found');
 });
 
-it('shows on each network who is on it', () => {
+it('lists the containers of each network', () => {
   const shown = new Networks(CONFIG, {
     all: () =>
       [
@@ -164,18 +164,18 @@ describe('a VM on two networks', () => {
     expect(new Set(cards.map(({ key }) => key)).size).toBe(cards.length);
   });
 
-  it('has keys of its own for each device, on as many networks as may be', () => {
+  it('has distinct keys for all devices, on the largest number of networks', () => {
     const many = on('a', ...Array.from({ length: 10 }, (_, n) => `n${n}`));
     const keys = containerVmSpec(CONFIG, many, 'parent.vmdk').deviceChange!.map(({ device }) => device.key);
     expect(new Set(keys).size).toBe(keys.length);
   });
 
-  it('may send from the address that each card has', () => {
+  it('may send from the address of each card', () => {
     expect(addressesValue(endpoints)).toBe(`${MACS[0]}=10.1.2.2;${MACS[1]}=172.16.0.2`);
     expect(addressesValue([])).toBe('none');
   });
 
-  it('sets up both interfaces, with the default route by the first', () => {
+  it('sets up both interfaces, with the default route through the first', () => {
     const { nics, files } = programSpec(spec, endpoints, true);
     expect(nics).toEqual([
       { index: 0, name: 'eth0', mac: MACS[0], address: '10.1.2.2/29', gateway: '10.1.2.1' },
@@ -185,7 +185,7 @@ describe('a VM on two networks', () => {
     expect(String(hosts)).toMatch(/10\.1\.2\.2\th\n172\.16\.0\.2\th\n$/);
   });
 
-  it('publishes its ports at the address of the first', () => {
+  it('publishes its ports at the first address', () => {
     expect(mainEndpoint(endpoints)?.address).toBe('10.1.2.2');
     expect(mainEndpoint([])).toBeUndefined();
     const [first, second] = endpoints;
@@ -193,7 +193,7 @@ describe('a VM on two networks', () => {
   });
 });
 
-it('reads the cards’ addresses in the order of the cards', () => {
+it('reads the addresses in the order of the cards', () => {
   const devices = [{ key: 1 }, { macAddress: MACS[0] }, { macAddress: undefined }, { macAddress: MACS[1] }];
   expect(cardAddresses(devices)).toEqual(MACS);
 });

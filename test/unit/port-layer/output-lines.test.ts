@@ -1,4 +1,4 @@
-/** Output put together to lines: filters, tails, and the change from stored to live output. */
+/** Output assembled into lines: filters, tails, and the switch from stored to live output. */
 import { describe, expect, it } from 'vitest';
 import type { LogOptions, OutputChunk } from '../../../port-layer/index.js';
 import {
@@ -40,11 +40,11 @@ const described = async (...given: Parameters<typeof select>): Promise<string[]>
 describe('lines', () => {
   const parts = (): LogBatches => from(chunk('a', 1), chunk('x\ny', 2, 'stderr'), chunk('b\nc', 3));
 
-  it('are whole, with the time of their first byte, and streams are kept apart', async () => {
+  it('are complete, with the time of their first byte, and streams are kept apart', async () => {
     expect(await described(parts())).toEqual(['stderr 2 x\n', 'stdout 1 ab\n', 'stderr 2 y', 'stdout 3 c']);
   });
 
-  it('that are not whole yet are left out while the process runs', async () => {
+  it('that are incomplete are left out while the process runs', async () => {
     expect(await texts(parts(), {}, false)).toEqual(['x\n', 'ab\n']);
   });
 
@@ -62,7 +62,7 @@ describe('lines', () => {
     ]);
   });
 
-  it('are those of the wanted streams and times; the first one after the end ends it', async () => {
+  it('are those of the wanted streams and times; the first one past the end ends the output', async () => {
     const all = () =>
       from(chunk('1\n', 1), chunk('2\n', 2, 'stderr'), chunk('3\n', 3), chunk('4\n', 4), chunk('5\n', 2));
     expect(await texts(all(), { stderr: false })).toEqual(['1\n', '3\n', '4\n', '5\n']);
@@ -88,12 +88,12 @@ describe('the tail', () => {
     expect(await texts(stored())).toHaveLength(5);
   });
 
-  it('is counted before streams and times are looked at', async () => {
+  it('is counted before streams and times are filtered', async () => {
     expect(await texts(stored(), { tail: 2, stderr: false })).toEqual(['5\n']);
     expect(await texts(stored(), { tail: 3, untilNs: 4n })).toEqual(['3\n', '4\n']);
   });
 
-  it('is of what was stored; what follows comes whole', async () => {
+  it('applies to stored output only; what follows comes in full', async () => {
     const followed = () => logThenLive(from(chunk('1\n', 1), chunk('2\n', 2)), cursorAt(2), live(chunk('3\n', 3)));
     expect(await texts(followed(), { tail: 1 })).toEqual(['2\n', '3\n']);
     expect(await texts(followed(), { tail: 0 })).toEqual(['3\n']);
@@ -118,7 +118,7 @@ describe('live output', () => {
     expect(output).toEqual(['1\n', '2\n', '3\n', '4']);
   });
 
-  it('ends with what is no whole line', async () => {
+  it('ends with an incomplete line', async () => {
     expect(await texts(followed(), { follow: true }, false)).toEqual(['1\n', '2\n', '3\n', '4']);
   });
 });

@@ -1,4 +1,4 @@
-/** When a look through files is given up. */
+/** When a scan of files is given up. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Quiet } from '../../../port-layer/files/quiet.js';
 import { SIZE } from '../../../port-layer/interaction/patience.js';
@@ -6,7 +6,7 @@ import { SIZE } from '../../../port-layer/interaction/patience.js';
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] }));
 afterEach(() => void vi.useRealTimers());
 
-it('the time that it waits for its turn does not count, what is silent after that is given up', async () => {
+it('time spent queueing does not count, and a silent guest is given up after that', async () => {
   let heard = Number.POSITIVE_INFINITY;
   const quiet = new Quiet('the size', SIZE, () => heard);
   vi.advanceTimersByTime(300_000);
@@ -19,7 +19,7 @@ it('the time that it waits for its turn does not count, what is silent after tha
   quiet.close();
 });
 
-it('one that answers has longer, but brings something', async () => {
+it('a guest that answers has longer, but not forever', async () => {
   const quiet = new Quiet('the size', SIZE, () => performance.now());
   vi.advanceTimersByTime(9500);
   expect(quiet.signal.aborted).toBe(false);

@@ -6,7 +6,7 @@ import { SessionStreams } from '../../../port-layer/interaction/session-streams.
 const chunk = (offset: number): OutputChunk => ({ stream: 'stdout', timeNs: 0n, data: Buffer.alloc(10), offset });
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
 
-/** A guest with a window, and a log of all that it sent. */
+/** A guest with a window, and a log of everything that it sent. */
 class Guest {
   granted = 0;
   readonly log: OutputChunk[] = [];
@@ -42,7 +42,7 @@ async function offsets(output: AsyncIterable<unknown>, slow = false): Promise<nu
 const counted = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 describe('readers', () => {
-  it('alone: the process waits for it', async () => {
+  it('that are alone make the process wait', async () => {
     const guest = new Guest();
     const reader = guest.streams.attach({ paces: true, replay: guest.replay });
     guest.send(100);
@@ -53,7 +53,7 @@ describe('readers', () => {
     expect(await read).toEqual(counted(100));
   });
 
-  it('that are slow do not keep others from going on, and miss nothing', async () => {
+  it('that are slow do not hold up others, and miss nothing', async () => {
     const guest = new Guest();
     const slow = guest.streams.attach({ paces: true, replay: guest.replay });
     const fast = offsets(guest.streams.attach({ paces: true, replay: guest.replay }));
@@ -88,7 +88,7 @@ describe('readers', () => {
     expect(guest.granted).toBe(5000);
   });
 
-  it('that cannot read again make it wait, whoever else reads', async () => {
+  it('that cannot replay make it wait, whoever else reads', async () => {
     const guest = new Guest();
     const stuck = guest.streams.attach({ paces: true });
     void offsets(guest.streams.attach({ paces: true, replay: guest.replay }));
@@ -101,7 +101,7 @@ describe('readers', () => {
     guest.streams.end();
   });
 
-  it('of what is kept no longer end', async () => {
+  it('of output that is no longer stored end', async () => {
     const guest = new Guest();
     const reader = guest.streams.attach({ paces: false, replay: async function* () {} });
     guest.send(200);

@@ -1,4 +1,4 @@
-/** What is wrong with a process that cannot be started, in Docker's words. */
+/** Docker's messages for a process that cannot be started. */
 import { expect, it } from 'vitest';
 import { dockerMessage } from '../../../appliance/docker/words/docker-message.js';
 import { PortLayerError } from '../../../port-layer/errors.js';
@@ -20,7 +20,7 @@ it.each([
   );
 });
 
-it('a way to a program that leads through a file has Docker’s hint', () => {
+it('a program path that leads through a file gives Docker’s hint', () => {
   const said = (code: number, words: string): string => dockerMessage(notStarted('container', code, words));
   expect(said(127, 'exec: "/a/x": stat /a/x: not a directory')).toMatch(
     /: stat \/a\/x: not a directory: Are you trying to mount a directory/,

@@ -1,4 +1,4 @@
-/** Room that is kept free: looked at before something is written, and while it is. */
+/** Space that is kept free: checked before and during writes. */
 import { describe, expect, it } from 'vitest';
 import { parseReserve, StorageReserve, storageLimits } from '../../../port-layer/storage/storage-reserve.js';
 
@@ -27,12 +27,12 @@ describe('the reserve', () => {
   });
 });
 
-/** One filesystem of 10 GB, with so much free. */
+/** One filesystem of 10 GB with the given free space. */
 function reserveOf(free: () => number, limits = storageLimits(), images = 0): StorageReserve {
   return new StorageReserve({ '[store]': async () => ({ capacity: 10 * GB, free: free() }) }, limits, () => images);
 }
 
-it('what would go below the reserve is refused, and remembered', async () => {
+it('a write that would go below the reserve is refused, and remembered', async () => {
   const reserve = reserveOf(() => 2 * GB);
   await reserve.check(1.4 * GB);
   expect(reserve.lastRefused).toBeNull();
@@ -41,7 +41,7 @@ it('what would go below the reserve is refused, and remembered', async () => {
   expect(reserve.lastRefused?.message).toBe(words);
 });
 
-it('what grows is refused when it comes to the reserve', async () => {
+it('growing data is refused when it reaches the reserve', async () => {
   let free = GB;
   const grow = reserveOf(() => free).growing(false);
   let written = 0;
@@ -54,7 +54,7 @@ it('what grows is refused when it comes to the reserve', async () => {
   expect(written).toBeLessThan(500e6);
 });
 
-it('images may take what they may in all, however small they come', async () => {
+it('images keep to their quota in total, however small the pieces', async () => {
   const reserve = reserveOf(() => 9 * GB, storageLimits({ imageQuotaGiB: 1 }), 0.9 * 2 ** 30);
   const grow = reserve.growing(true);
   await grow(50 << 20);

@@ -22,7 +22,7 @@ const user = (id: string, state: VolumeUser['state'], ...volumes: VolumeMount[])
 });
 
 describe('the disks of volumes', () => {
-  it('take the units after the container’s own, without the controller’s, each once', () => {
+  it('take the units after the container’s own, skipping the controller’s, each once', () => {
     const volumes = ['a', 'b', 'a', 'c', 'd', 'e', 'f', 'g', 'h'].map((name) => mountOf(name));
     expect(volumeDisks({ volumes }).map(({ volume, unit }) => `${volume}${unit}`)).toEqual([
       'a1',
@@ -51,12 +51,12 @@ describe('the disks of volumes', () => {
     expect(places.filter((place) => place.endsWith(':7'))).toEqual([]);
   });
 
-  it('are written to when one of their mounts is', () => {
+  it('are writable when one of their mounts is', () => {
     const volumes = [mountOf('a', '/a', true), mountOf('b', '/b', true), mountOf('a', '/c')];
     expect(volumeDisks({ volumes }).map(({ readOnly }) => readOnly)).toEqual([false, true]);
   });
 
-  it('have paths that any name can give', () => {
+  it('have valid paths for any name', () => {
     expect(volumeDiskPath(CONFIG, 'A')).toMatch(/^store\/VIC\/a{32}\/volumes\/([0-9a-f]{64})\/\1\.vmdk$/);
     expect(volumeId('A')).not.toBe(volumeId('a'));
   });
@@ -81,14 +81,14 @@ describe('the use of a volume', () => {
     else use.check(spec);
   });
 
-  it('is not shared with a machine that is still on, nor refused to oneself', () => {
+  it('is refused while another machine is still on, but not to the same container', () => {
     const one = { ...user('1', 'exited', mountOf('v')), poweredOn: true };
     const use = new VolumeUse(() => [one]);
     expect(() => use.check(user('2', 'created', mountOf('v')).spec)).toThrow(MESSAGE);
     use.check(one.spec);
   });
 
-  it('by the endpoint itself has a start wait, but not one that only reads beside a reader', async () => {
+  it('by the endpoint makes a start wait, unless both only read', async () => {
     const use = new VolumeUse(() => []);
     const release = await use.hold('v', { write: false });
     await use.free(user('1', 'starting', mountOf('v', '/v', true)).spec);
@@ -107,7 +107,7 @@ describe('the use of a volume', () => {
     expect(order.sort()).toEqual(['held', 'let go', 'started']);
   });
 
-  it('by the endpoint is refused while a container writes, or is written beside one that reads', async () => {
+  it('by the endpoint is refused while a container writes, and writing is refused while one reads', async () => {
     const use = new VolumeUse(() => [
       user('1', 'running', mountOf('v', '/v', true)),
       user('2', 'running', mountOf('w')),
@@ -154,7 +154,7 @@ describe('volumes', () => {
     }
   };
 
-  it('are found again, without what was left half made or removed', async () => {
+  it('are found again, without leftovers of half-made or removed ones', async () => {
     const volumes = await make();
     const info = await volumes.create({ ...named('v'), labels: { k: 'v' }, capacityBytes: 10_000_000 });
     expect(info.capacityBytes).toBe(Math.ceil(10_000_000 / 65_536) * 65_536);
@@ -175,7 +175,7 @@ describe('volumes', () => {
     expect(await readdir(join(directory, 'spool'))).toEqual([]);
   });
 
-  it('are not removed while they are needed, and made anew only when they are gone', async () => {
+  it('are not removed while in use, and recreated only once they are gone', async () => {
     const volumes = await make();
     const before = await volumes.create(named('v'));
     const release = volumes.keep(['v', 'v']);
@@ -194,7 +194,7 @@ describe('volumes', () => {
     expect((await fsck(disk('v'))).code).toBe(0);
   });
 
-  it('begin with what the image has, as it is there', async () => {
+  it('start with the image’s content, with all attributes', async () => {
     const xattr = { 'SCHILY.xattr.user.note': 'kept', 'SCHILY.xattr.security.capability': 'cap' };
     await image.add(
       await tarOf([
@@ -225,7 +225,7 @@ describe('volumes', () => {
     expect(await volumes.usage('v')).toBe(200_000 + 151);
   });
 
-  it('that are empty and not in use are filled later; nothing else is', async () => {
+  it('are filled later only if they are empty and not in use', async () => {
     await image.add(await tarOf([{ name: 'srv/file', content: 'x' }, { name: 'plain' }]));
     const volumes = await make();
     const content = { layer: 'x', path: '/srv' };
@@ -246,7 +246,7 @@ describe('volumes', () => {
     await expect(volumes.populate('w', content)).rejects.toMatchObject({ kind: 'notFound' });
   });
 
-  it('that were not unmounted are made ready for machines that only read', async () => {
+  it('that were not unmounted are recovered for machines that only read', async () => {
     const volumes = await make();
     await volumes.create({ ...named('v'), capacityBytes: 2 ** 26 });
     const before = await readdir(join(directory, 'spool'));

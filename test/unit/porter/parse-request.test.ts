@@ -50,6 +50,6 @@ it.each([
   { ...publish, port: '80' },
   { kind: 'target', id: 1, address: '', port: 1 },
   { kind: 'close', id: '1' },
-])('%j is none', (request) => {
+])('%j is refused', (request) => {
   expect(parseRequest(request)).toBeNull();
 });

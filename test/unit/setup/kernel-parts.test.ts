@@ -20,6 +20,6 @@ it.each([
     '  Depends: kmod\n  Depends: linux-modules-6.8.0-31-generic\n  Recommends: grub-pc\n',
     ['linux-modules-6.8.0-31-generic'],
   ],
-])('the packages of a kernel of %s', (_, image, depends, more) => {
+])('the packages of a kernel from %s', (_, image, depends, more) => {
   expect(kernelParts(image, depends)).toEqual([image, ...more]);
 });

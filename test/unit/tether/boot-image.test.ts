@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import { imageKey, withDependencies } from '../../../tether/image/build.js';
 
-/** A module that needs others. */
+/** A module with dependencies. */
 const module = (depends: string): Buffer => Buffer.from(`\x7fELF\0license=GPL\0depends=${depends}\0name=x\0`, 'latin1');
 
-it('loads modules after those they need, which differ by kernel', async () => {
+it('loads modules after their dependencies, which differ by kernel', async () => {
   const kernel = new Map([
     ['virtio', module('')],
     ['net_failover', module('failover')],
@@ -18,7 +18,7 @@ it('loads modules after those they need, which differ by kernel', async () => {
   expect([...found.keys()]).toEqual(['failover', 'net_failover', 'dimlib', 'virtio_net', 'virtio', 'odd']);
 });
 
-it('is built anew when a constant, a source, its name or the kernel has changed', () => {
+it('is rebuilt when a constant, a source, its name or the kernel has changed', () => {
   const keys = [
     imageKey('/modules/1', '#define A 1u', ['a.c', 'b.c'], ['a', 'b']),
     imageKey('/modules/2', '#define A 1u', ['a.c', 'b.c'], ['a', 'b']),

@@ -10,7 +10,7 @@ import { PREAMBLE } from '../../../tether/protocol/frames.js';
 const directory = mkdtempSync(join(tmpdir(), 'caisson-header-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** The guest's C by file name, without comments. */
+/** The guest's C sources by file name, without comments. */
 const sources = readdirSync(guestSources())
   .filter((name) => /\.[ch]$/.test(name))
   .map((name) => ({ name, text: withoutComments(readFileSync(join(guestSources(), name), 'utf8')) }));
@@ -50,16 +50,16 @@ describe('the generated header', () => {
 });
 
 describe("the guest's C", () => {
-  /** What a look at a file finds, as `file: found`. */
+  /** The matches in each file, as `file: match`. */
   const found = (look: (text: string) => readonly string[]): string[] =>
     sources.flatMap(({ name, text }) => look(text).map((one) => `${name}: ${one}`));
 
-  it('defines nothing that the header has', () => {
+  it('defines nothing that the header defines', () => {
     const generated = new Set(cHeaderNames());
     expect(found((text) => definitions(text).filter((name) => generated.has(name)))).toEqual([]);
   });
 
-  it('numbers no message, step or record by itself', () => {
+  it('numbers no message, step or record itself', () => {
     expect(found((text) => text.match(/\benum\s*\w*\s*\{[^}]*=[^}]*\}/g) ?? [])).toEqual([]);
     expect(found((text) => text.match(/\bcase\s+(?:\d|')[^:]*:/g) ?? [])).toEqual([]);
     expect(found((text) => text.match(/\b(?:channel_send\w*|put_head)\(\s*\d/g) ?? [])).toEqual([]);
@@ -72,7 +72,7 @@ describe("the guest's C", () => {
   it('uses every constant of the header', () => {
     const all = sources.map(({ text }) => text).join('\n');
     const unused = cHeaderNames().filter((name) => !new RegExp(`\\b${name}\\b`).test(all));
-    // A file server serves the disk unless it is asked for the other view.
+    // A file server serves the disk unless asked for the other view.
     expect(unused).toEqual(['FILES_OF_DISK']);
   });
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { guestSources } from '../../../tether/image/build.js';
 
-/** The guest's C by file name, without comments. */
+/** The guest's C sources by file name, without comments. */
 const sources = readdirSync(guestSources()).map((name) => ({
   name,
   text: readFileSync(join(guestSources(), name), 'utf8').replace(/\/\*[\s\S]*?\*\//g, ''),
@@ -17,8 +17,8 @@ it("only the platform's files know QEMU's devices", () => {
   expect(names.filter((name) => !name.startsWith('platform_qemu'))).toEqual([]);
 });
 
-it('only two files choose a container; all others are given the one they act on', () => {
-  // Messages name none, and a rehearsal has none of its own. The loop in main.c goes through the table.
+it('only two files choose a container; all others get it as an argument', () => {
+  // Messages name no container, and a rehearsal has none of its own. The loop in main.c goes through the table.
   expect(filesWith(/\bcontainers\b/)).toEqual(['container.c', 'container.h', 'instance.c', 'main.c', 'messages.c']);
   expect(filesWith(/\bcontainers\[0\]/)).toEqual(['instance.c', 'messages.c']);
 });

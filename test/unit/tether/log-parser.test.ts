@@ -39,7 +39,7 @@ describe('the log', () => {
     expect(records[4]).toMatchObject({ timeNs: 4n, offset: RUN_HEADER.length });
   });
 
-  it('can be read from any place, and begins at the next mark or run', () => {
+  it('can be read from any offset, and starts at the next mark or run', () => {
     for (let start = 1; start < log.length; start += start < 200 ? 1 : 997) {
       const expected =
         start <= first.length ? ['three', 'four'] : start <= first.length + middle.length ? ['four'] : [];
@@ -49,7 +49,7 @@ describe('the log', () => {
     }
   });
 
-  it('goes on with the next run after a record that a crash cut short', () => {
+  it('continues with the next run after a record that a crash truncated', () => {
     for (let cut = 1; cut < 30; cut++) {
       const broken = Buffer.concat([
         RUN_HEADER,
@@ -62,7 +62,7 @@ describe('the log', () => {
     }
   });
 
-  it('gives the same records in pieces of any size when a header cuts a record short', () => {
+  it('gives the same records in pieces of any size when a header truncates a record', () => {
     const whole = record('cut off in the middle of it');
     for (let cut = 1; cut <= whole.length; cut++) {
       const broken = Buffer.concat([RUN_HEADER, record('whole'), whole.subarray(0, cut), RUN_HEADER, record('next')]);
@@ -71,21 +71,21 @@ describe('the log', () => {
     }
   });
 
-  it('keeps a last record that ends like the start of a header until nothing follows', () => {
+  it('holds back a last record that ends like the start of a header until the end', () => {
     const last = Buffer.concat([RUN_HEADER, record(Buffer.concat([Buffer.from('x'), RUN_HEADER.subarray(0, 7)]))]);
     const parser = new LogParser();
     expect(parser.push(last)).toEqual([]);
     expect(parser.finish()).toHaveLength(1);
   });
 
-  it('goes on with the next mark or run after damaged bytes', () => {
+  it('continues with the next mark or run after damaged bytes', () => {
     const nonsense = Buffer.alloc(100, 0xff);
     const broken = Buffer.concat([RUN_HEADER, record('whole'), nonsense]);
     expect(texts(parse(Buffer.concat([broken, mark(broken.length), record('next')])))).toEqual(['whole', 'next']);
     expect(texts(parse(Buffer.concat([broken, RUN_HEADER, record('next')]), 0, 3))).toEqual(['whole', 'next']);
   });
 
-  it('ignores a mark with an impossible place', () => {
+  it('ignores a mark with an impossible offset', () => {
     expect(texts(parse(Buffer.concat([record('no'), mark(10_000), record('no'), mark(40), record('yes')]), 1))).toEqual(
       ['yes'],
     );

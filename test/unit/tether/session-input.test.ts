@@ -22,7 +22,7 @@ function input(): { input: SessionInput; sent: () => number; hold: (holding: boo
   };
 }
 
-it('a grant while input waits counts, even when all of it is used at once', () => {
+it('a grant while input waits is valid, even when it is used up at once', () => {
   const one = input();
   one.input.write(Buffer.alloc(5 * WINDOW));
   expect(one.sent()).toBe(WINDOW);
@@ -40,7 +40,7 @@ it('a grant beyond the window changes nothing', () => {
   expect(one.sent()).toBe(WINDOW + 10);
 });
 
-it('nothing is sent to a machine that takes nothing, whatever its guest grants', () => {
+it('nothing is sent to a machine on hold, whatever its guest grants', () => {
   const one = input();
   one.hold(true);
   one.input.write(Buffer.alloc(5 * WINDOW));

@@ -1,4 +1,4 @@
-/** The vSphere client against a scripted server: what goes over the wire, and answers no simulator gives. */
+/** The vSphere client against a scripted server: the bytes on the wire, and answers that no simulator gives. */
 import { X509Certificate } from 'node:crypto';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -86,7 +86,7 @@ const connect = (): Promise<VimClient> =>
     thumbprint,
   });
 
-it('says who it is, what it wants and in which operation', async () => {
+it('sends its session, its request and the operation id', async () => {
   const client = await withOperation('op & 7', () => connect());
   expect(seen.map((call) => call.operation)).toEqual(['RetrieveServiceContent', 'Login']);
   expect(seen[1]).toMatchObject({
@@ -103,7 +103,7 @@ it('says who it is, what it wants and in which operation', async () => {
   expect(seen.at(-1)?.operation).toBe('Logout');
 });
 
-it('logs in again once for many callers, and gives up when that does not help', async () => {
+it('logs in again once for many callers, and gives up if that does not help', async () => {
   const client = await connect();
   let loggedIn = false;
   answer = (request) => {
@@ -123,7 +123,7 @@ it('logs in again once for many callers, and gives up when that does not help', 
   await client.close();
 });
 
-it('tells a broken server from a refusal', async () => {
+it('distinguishes a broken server from a refusal', async () => {
   const client = await connect();
   for (const [status, body] of [
     [503, 'busy'],
@@ -145,7 +145,7 @@ it('tells a broken server from a refusal', async () => {
   await client.close();
 });
 
-it('asks for further pages, and without the objects that are gone', async () => {
+it('asks for further pages, and omits objects that are gone', async () => {
   const client = await connect();
   const gone = ref('VirtualMachine', 'vm-2');
   const object = (id: string) => ({

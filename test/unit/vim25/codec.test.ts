@@ -42,7 +42,7 @@ describe('the codec', () => {
     expect(round('string', 'a\u0000b\ud800c\uffff')).toBe('a\ufffdb\ufffdc\ufffd');
   });
 
-  it('keeps any string of characters XML can hold', () => {
+  it('keeps any string of characters that XML can hold', () => {
     const char = fc.oneof(
       fc.constantFrom('\t', '\n', '\r', ' ', '<', '&', ']', '>', '"'),
       fc.integer({ min: 0x20, max: 0xd7ff }).map((code) => String.fromCodePoint(code)),
@@ -80,7 +80,7 @@ describe('the codec', () => {
     expect(encodeElement(field('anyType'), date, 't')).toContain('"xsd:dateTime"');
   });
 
-  it('sends a value as its declared type where told', () => {
+  it('sends a value as its declared type where asked', () => {
     const memory = fieldOf('VirtualMachineStorageSummary', 'committed');
     expect(encodeElement(field('anyType'), typedValue(memory, 5), 't')).toBe('<x xsi:type="xsd:long">5</x>');
     const state = fieldOf('VirtualMachineRuntimeInfo', 'powerState');
@@ -140,7 +140,7 @@ describe('the codec', () => {
     expect(xml.startsWith('<x xsi:type="VirtualDisk">')).toBe(true);
   });
 
-  it('refuses to send what is not of its type', () => {
+  it('refuses to send a value of the wrong type', () => {
     const bad: [string, unknown][] = [
       ['int', 1.5],
       ['int', 2 ** 31],
@@ -222,7 +222,7 @@ describe('the codec', () => {
     }
   });
 
-  it('keeps all of a VM creation', () => {
+  it('keeps everything in a VM creation', () => {
     const { args } = operationInfo('CreateVM_Task')!;
     const value = {
       config: {
@@ -246,7 +246,7 @@ describe('the codec', () => {
     expect(decodeFields(args, parseXml(`<r ${XSI}>${xml}</r>`), 'CreateVM_Task', 'strict')).toEqual(value);
   });
 
-  it('knows the fields of whole families, own ones last', () => {
+  it('knows the fields of whole type hierarchies, own ones last', () => {
     expect(typeFields('InvalidPowerState')?.map((one) => one.name)).toEqual([
       'faultCause',
       'faultMessage',
@@ -258,11 +258,11 @@ describe('the codec', () => {
   });
 });
 
-describe('items of arrays in a place of any type', () => {
+describe('items of arrays where any type is allowed', () => {
   const any = { name: 'x', type: 'anyType', array: false, optional: false, polymorphic: false };
   const sent = (element: string, values: unknown[]): string => encodeElement(any, arrayOf(element, values), 't');
 
-  it('that never change are encoded once by name and declared type', () => {
+  it('that are constant are encoded once by name and declared type', () => {
     const keyboard = constant({ $type: 'VirtualKeyboard', key: 1 });
     const item = { name: 'device', type: 'VirtualDevice', array: true, optional: true, polymorphic: true };
     const own = { ...item, name: 'keyboard', type: 'VirtualKeyboard' };
@@ -294,7 +294,7 @@ describe('items of arrays in a place of any type', () => {
     ]);
   });
 
-  it('are of the type of the array', () => {
+  it('have the type of the array', () => {
     expect(() => sent('VirtualDevice', [{ $type: 'OptionValue', key: 'k', value: 'v' }])).toThrow(
       'is not a VirtualDevice',
     );

@@ -87,7 +87,7 @@ describe('SOAP messages', () => {
     expect(new VimFault('Op', null, '').is('MethodFault')).toBe(false);
   });
 
-  it('tells an answer that is none from a bad request', () => {
+  it('distinguishes an invalid answer from a bad request', () => {
     for (const text of ['', 'not xml', '<html><body>502</body></html>', envelope(''), envelope('<OtherResponse/>')]) {
       expect(kindOfThrown(() => decodeResponse('Login', text))).toBe('unavailable');
     }
@@ -97,7 +97,7 @@ describe('SOAP messages', () => {
 describe('hostile XML', () => {
   it('is refused', () => {
     const nested = (depth: number): string => `${'<a>'.repeat(depth)}${'</a>'.repeat(depth)}`;
-    // As deep as the chain of a disk of 256 files is, with what it stands in.
+    // As deep as the chain of a disk of 256 files, with the elements around it.
     expect(() => parseXml(nested(280))).not.toThrow();
     const deep = nested(301);
     const bomb = '<!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>';

@@ -10,7 +10,7 @@ import { makeCertificates } from '../../../src/cli/certificates.js';
 import { withOperation } from '../../../src/common/log.js';
 import { readText, Transport } from '../../../src/vim25/transport.js';
 
-/** The request that was made last. */
+/** The last request. */
 let outgoing: ClientRequest;
 const MADE = 'http.client.request.start';
 const made = (message: unknown): void => {
@@ -66,7 +66,7 @@ it('takes only https URLs', () => {
   for (const bad of ['http://x/', 'x', '', 'file:///etc']) expect(() => new Transport(bad, undefined)).toThrow(/https/);
 });
 
-it('keeps connections and the session, and hands on the operation id', async () => {
+it('keeps connections and the session, and passes on the operation id', async () => {
   const seen: (string | undefined)[] = [];
   let connections = 0;
   server.on('secureConnection', () => {
@@ -98,7 +98,7 @@ it('replaces a kept connection that the server has closed', async () => {
   await expect(text()).rejects.toMatchObject({ kind: 'unavailable' });
 });
 
-it('fails when an answer breaks off or does not come', async () => {
+it('fails when an answer is cut off or does not come', async () => {
   answer = (_, response) => {
     response.writeHead(200, { 'content-length': '100' });
     response.write('half');
@@ -137,7 +137,7 @@ it('can be aborted at once: before, while connecting, while waiting, while readi
   await expect(reading).rejects.toMatchObject(aborted);
 });
 
-it('hears a refusal in the middle of an upload, and stops sending', async () => {
+it('notices a refusal in the middle of an upload, and stops sending', async () => {
   answer = (_, response) => {
     response.writeHead(507, { connection: 'close' });
     response.end('full');
@@ -158,7 +158,7 @@ it('hears a refusal in the middle of an upload, and stops sending', async () => 
   expect(sent).toBe(then);
 });
 
-it('does not call a slow reader or a slow source silence of the server', async () => {
+it('does not mistake a slow reader or a slow source for a silent server', async () => {
   answer = (request, response) => {
     if (request.method === 'GET') response.end(Buffer.alloc(3_000_000));
     else request.resume().on('end', () => response.end('thanks'));

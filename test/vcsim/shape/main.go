@@ -1,5 +1,5 @@
-// shape: walks every property of every object of a vSphere server with govmomi, and prints one JSON line for each object: of which
-// type each property is, at every path down to the first array, and which required ones are not there.
+// shape: walks every property of every object of a vSphere server with govmomi, and prints one JSON line per object:
+// the type of each property, at every path down to the first array, and the missing required ones.
 package main
 
 import (
@@ -35,7 +35,7 @@ func check(err error) {
 	}
 }
 
-// read asks for paths of an object, or for all its properties.
+// read requests paths of an object, or all its properties.
 func read(ctx context.Context, client *govmomi.Client, ref types.ManagedObjectReference, paths []string) (map[string]interface{}, error) {
 	res, err := methods.RetrieveProperties(ctx, client.Client, &types.RetrieveProperties{
 		This: client.ServiceContent.PropertyCollector,
@@ -64,7 +64,7 @@ type nested struct {
 	required bool
 }
 
-// walk lists the paths below a value. `deep` is how far it goes.
+// walk lists the paths below a value, down to depth `deep`.
 func walk(value reflect.Value, path string, deep int, found *[]nested) {
 	for value.Kind() == reflect.Interface || value.Kind() == reflect.Ptr {
 		if value.IsNil() {
@@ -137,7 +137,7 @@ func describe(ctx context.Context, client *govmomi.Client, ref types.ManagedObje
 	return object
 }
 
-// references gives those in the fields of a struct.
+// references returns those in the fields of a struct.
 func references(value reflect.Value) []types.ManagedObjectReference {
 	var found []types.ManagedObjectReference
 	for i := 0; i < value.NumField(); i++ {

@@ -1,6 +1,6 @@
 /*
- * The calls that the filter refuses are handed to the launcher by the kernel, which names them in the program's log, each once, and refuses them. Without
- * that (before Linux 5.0, or where somebody outside has the calls handed to himself) the kernel refuses them alone.
+ * The kernel hands the calls that the filter refuses to the launcher, which names each once in the program's log and refuses it. Where that
+ * is not possible (before Linux 5.0, or if somebody outside already receives the calls), the kernel refuses them by itself.
  */
 #include "launcher.h"
 
@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* More of them tell nothing new, and would fill the log. */
+/* Any more would say nothing new, and fill the log. */
 #define MOST_TOLD 100
 
 int refusal(int call)
@@ -27,7 +27,7 @@ int refusal(int call)
     }
 }
 
-/* The argument that tells what it was for: true if there is one. */
+/* The argument that tells what the call was for; false if there is none. */
 static bool telling(const struct seccomp_data *call, unsigned *argument)
 {
     switch (call->nr) {
@@ -56,7 +56,7 @@ static void tell(const struct seccomp_data *call)
 
 void refuse_call(int notifier)
 {
-    /* A newer kernel's are larger. */
+    /* A newer kernel's structures may be larger. */
     static union { struct seccomp_notif it; char room[1024]; } call;
     static union { struct seccomp_notif_resp it; char room[1024]; } response;
     memset(&call, 0, sizeof call);
@@ -69,7 +69,7 @@ void refuse_call(int notifier)
     ioctl(notifier, SECCOMP_IOCTL_NOTIF_SEND, &response);
 }
 
-/* To the parent, together with a byte. */
+/* Sends a descriptor to the parent, together with a byte. */
 void hand_over(int socket, int fd)
 {
     char byte = 'n', room[CMSG_SPACE(sizeof fd)] = {0};
@@ -83,7 +83,7 @@ void hand_over(int socket, int fd)
     if (sendmsg(socket, &message, MSG_NOSIGNAL) != 1) fail("handing over a descriptor");
 }
 
-/* What was said, and the descriptor that came with it, or -1. As read(2). */
+/* Reads what was said, and the descriptor that came with it, or -1. Returns what read(2) does. */
 ssize_t take_over(int socket, char *text, size_t size, int *fd)
 {
     char room[CMSG_SPACE(sizeof *fd)];

@@ -1,4 +1,4 @@
-/* The descriptors that the program has: those it inherits, and those that root has to make for it. */
+/* The program's descriptors: those it inherits, and those that root has to make for it. */
 #include "launcher.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Gives a descriptor its number, which stays over execve. */
+/* Gives a descriptor its number and keeps it open across execve. */
 static void place(int fd, int number)
 {
     if (fd == number) {
@@ -32,7 +32,7 @@ int above(int fd, const struct cage *cage)
     return high;
 }
 
-/* Sockets that hostd connects to: root's alone. The program needs no directory that it may write to. */
+/* Makes the sockets that hostd connects to, which only root may use. So the program needs no directory that it may write to. */
 void make_listeners(const struct cage *cage)
 {
     mode_t mask = umask(0177);
@@ -51,7 +51,7 @@ void make_listeners(const struct cage *cage)
     umask(mask);
 }
 
-/* Attaches to taps that are there (of the network namespace that this process is in), as QEMU would by their names. */
+/* Attaches to existing taps (in this process's network namespace), as QEMU would by name. */
 void open_taps(const struct cage *cage)
 {
     for (int i = 0; i < cage->tap_count; i++) {
@@ -59,13 +59,13 @@ void open_taps(const struct cage *cage)
         struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
         if (strlen(name) >= sizeof request.ifr_name) fail("the name of the tap %s is too long", name);
         strcpy(request.ifr_name, name);
-        /* One that is not there would be made. */
+        /* A missing tap would be created otherwise. */
         if (if_nametoindex(name) == 0) fail("attaching to the tap %s", name);
         int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
         if (fd < 0) fail("opening /dev/net/tun");
         fd = above(fd, cage);
         if (ioctl(fd, TUNSETIFF, &request) < 0) fail("attaching to the tap %s", name);
-        /* Without an owner anybody in the namespace could attach to it, where /dev/net/tun is everybody's. */
+        /* Without an owner, anybody in the namespace could attach to it on machines where everybody may open /dev/net/tun. */
         if (ioctl(fd, TUNSETOWNER, (unsigned long)cage->uid) < 0) fail("giving away the tap %s", name);
         place(fd, cage->taps[i].fd);
     }

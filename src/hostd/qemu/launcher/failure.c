@@ -1,4 +1,4 @@
-/* How the launcher says what went wrong: one line, then it ends. */
+/* How the launcher reports a failure: it writes one line and ends. */
 #include "launcher.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where fail() writes: for a child, to its parent. */
+/* Where fail() writes; a child writes to its parent. */
 static int told = STDERR_FILENO;
 static const char *prefix = "caisson-cage: ";
 

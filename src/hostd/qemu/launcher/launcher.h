@@ -1,7 +1,7 @@
 /*
  * The cage in which a QEMU runs. main.c has the order of the steps.
  *
- * A function that cannot do its work ends the launcher by fail(), unless its comment says otherwise: half a cage is no cage.
+ * A function that cannot do its work ends the launcher with fail(), unless its comment says otherwise: half a cage is no cage.
  */
 #ifndef CAISSON_LAUNCHER_H
 #define CAISSON_LAUNCHER_H
@@ -12,21 +12,21 @@
 
 /* The socket to hostd: see main.c. */
 #define CONTROL_FD 3
-/* The first descriptor that the program inherits; those between are listeners and taps. `FIRST_FD` of cage.ts. */
+/* The first descriptor that the program inherits; those in between are listeners and taps. `FIRST_FD` in cage.ts. */
 #define FIRST_INHERITED_FD 20
 #define MOST 64
-/* Where user ids that are taken are locked; see users.c. */
+/* The file in which used user ids are locked; see users.c. */
 #define USERS_FILE "/run/caisson.users"
 
 enum part { MOUNT = 1, PID = 2, IPC = 4, UTS = 8, CGROUP = 16 };
 
-/* A descriptor that is made here, and its number in the program. */
+/* A descriptor that the launcher makes, and its number in the program. */
 struct made {
     int fd;
     const char *name;
 };
 
-/* Numbers of users, both ends included. */
+/* A range of user ids, both ends included. */
 struct range {
     uid_t first, last;
 };
@@ -37,7 +37,7 @@ struct cage {
     const char *netns;
     /* An existing directory, on which the root is built. */
     const char *stage;
-    /* Directories of control groups to join, and open files of them. */
+    /* Directories of the control groups to join, with an open file of each. */
     struct made groups[MOST];
     int group_count;
     struct made listeners[MOST];
@@ -47,12 +47,12 @@ struct cage {
     /* Visible, read-only, while the program is loaded. */
     const char *binds[MOST];
     int bind_count;
-    /* A library that is loaded into it; null for none. */
+    /* A library to load into it; null for none. */
     const char *preload;
-    /* Directories that stay, at their paths in the empty root: for sockets that it connects to by path. */
+    /* Directories that stay visible in the empty root, at their own paths, for sockets that it connects to by path. */
     const char *kept[MOST];
     int kept_count;
-    /* One of these, with the group of the same number. */
+    /* It runs as one of these users, with the group of the same number. */
     struct range ranges[MOST];
     int range_count;
     uid_t uid;
@@ -64,10 +64,10 @@ struct cage {
     /* How many descriptors it inherits, from FIRST_INHERITED_FD on. */
     int inherited;
     int processes;
-    /* Holes punched into a file: succeed and do nothing. */
+    /* Whether punching a hole into a file succeeds and does nothing. */
     bool pretend_punch;
     bool kvm;
-    /* Without a list of system calls. */
+    /* Whether there is no list of allowed system calls. */
     bool unfiltered;
     char **program;
 };
@@ -75,7 +75,7 @@ struct cage {
 /* failure.c */
 /* Says what went wrong, with errno if that is not 0, and ends the launcher. */
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-/* From here on fail() writes there, with these words before its own. */
+/* From here on fail() writes to `fd`, with `before` in front of its own text. */
 void tell_failures(int fd, const char *before);
 
 /* users.c */
@@ -85,7 +85,7 @@ void take_user(struct cage *cage);
 /* descriptors.c */
 void make_listeners(const struct cage *cage);
 void open_taps(const struct cage *cage);
-/* Moves a descriptor above all numbers that have a meaning: the lowest free number may be one of those. */
+/* Moves a descriptor above all numbers with a meaning, since the lowest free number may be one of them. */
 int above(int fd, const struct cage *cage);
 void close_from(int first);
 
@@ -93,15 +93,15 @@ void close_from(int first);
 /* Finds the program as execvp(3) does. */
 char *find_program(const char *name);
 void build_root(struct cage *cage, const char *program);
-/* Without a root of its own: the group that it opens /dev/kvm with. */
+/* For a program without a root of its own: finds the group with which it can open /dev/kvm. */
 void show_machines_kvm(struct cage *cage);
 /* Makes an empty directory the root of all processes of this mount namespace. */
 void enclose(void);
 
 /* limits.c */
-/* Before paths change. */
+/* Call it before paths change. */
 void open_groups(struct cage *cage);
-/* In the child only, so that a group is empty when the program has ended. */
+/* Call it in the child only, so that a group is empty when the program has ended. */
 void join_groups(const struct cage *cage);
 void set_oom_score(const struct cage *cage);
 void set_limits(const struct cage *cage);
@@ -111,7 +111,7 @@ void drop_rights(const struct cage *cage);
 /* filter.c */
 /*
  * From here on only the listed calls are allowed, and execve of exactly this string in memory.
- * Returns the descriptor that reports refused calls, or -1 where the kernel has none.
+ * Returns the descriptor that reports refused calls, or -1 if the kernel cannot report them.
  */
 int install_filter(const struct cage *cage, const char *program);
 
@@ -127,7 +127,7 @@ ssize_t take_over(int socket, char *text, size_t size, int *fd);
 const char *name_of_call(int call);
 
 /* probe.c */
-/* Prints which parts of a cage this machine allows, one a line: `<part> yes`, or `<part> no <why>`. `stage`: as a cage's. */
+/* Prints which parts of a cage this machine allows, one per line: `<part> yes`, or `<part> no <why>`. `stage` is as in `struct cage`. */
 int probe(const char *stage);
 
 #endif

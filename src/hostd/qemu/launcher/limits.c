@@ -1,4 +1,4 @@
-/* What the program may use and what it is not: limits, control groups, its user. */
+/* What bounds the program: limits, control groups, its user. */
 #include "launcher.h"
 
 #include <errno.h>
@@ -36,7 +36,7 @@ void set_oom_score(const struct cage *cage)
 {
     char score[16];
     snprintf(score, sizeof score, "%d", cage->oom_score);
-    /* One that is lower than hostd's may not be set where hostd may not lower its own. */
+    /* A score lower than hostd's cannot be set if hostd may not lower its own. */
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, score, strlen(score)) < 0) {
         if (errno != EACCES && errno != EPERM) fail("setting the OOM score");
@@ -55,18 +55,18 @@ static void limit(int what, rlim_t most)
 
 void set_limits(const struct cage *cage)
 {
-    /* A core has the guest's memory in it. */
+    /* A core dump would contain the guest's memory. */
     limit(RLIMIT_CORE, 0);
-    /* Its own descriptors, one of each open disk that it makes itself, connections, what is handed over later. */
+    /* The program's own descriptors, one that it makes for each open disk, connections, and what is handed over later. */
     limit(RLIMIT_NOFILE, 4096 + 4 * cage->inherited);
-    /* Threads of this user, whom no other machine's has. */
+    /* Threads of this user, whom no other VM has. */
     limit(RLIMIT_NPROC, cage->processes);
     limit(RLIMIT_MEMLOCK, 64 * 1024);
     limit(RLIMIT_MSGQUEUE, 0);
     limit(RLIMIT_SIGPENDING, 1024);
     limit(RLIMIT_RTPRIO, 0);
     limit(RLIMIT_NICE, 0);
-    /* No RLIMIT_FSIZE: disks and the log of its output may grow beyond any number that would bound anything, and it can open no others. */
+    /* No RLIMIT_FSIZE: disks and the log may grow larger than any useful limit, and it cannot open other files. */
 }
 
 void drop_rights(const struct cage *cage)
@@ -74,14 +74,14 @@ void drop_rights(const struct cage *cage)
     for (int capability = 0; capability < 64; capability++) {
         int there = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
         if (there < 0) break;
-        /* Who may not do so has no_new_privs below, with which nothing of it can be had. */
+        /* If we may not drop it, no_new_privs below still keeps the program from gaining it. */
         if (there && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EPERM) fail("giving up capability %d", capability);
     }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (setgroups(cage->device_group ? 1 : 0, &cage->device_group) < 0) fail("giving up groups");
     if (setresgid(cage->gid, cage->gid, cage->gid) < 0) fail("becoming group %d", cage->gid);
     if (setresuid(cage->uid, cage->uid, cage->uid) < 0) fail("becoming user %d", cage->uid);
-    /* Gone with the user already; also those that it could inherit. */
+    /* They are gone with the change of user already; this also clears the inheritable ones. */
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {0};
     if (syscall(SYS_capset, &header, none) < 0) fail("giving up capabilities");

@@ -4,10 +4,9 @@
  *   caisson-cage KEY=VALUE... -- PROGRAM ARGUMENT...
  *   caisson-cage probe STAGE
  *
- * The program runs as its own user from its first instruction: what it needs as root is made here and inherited as descriptors.
- * The program is a child, since a process cannot enter a PID namespace itself. This process stays: it waits for the program, so that
- * nobody is left with a zombie, keeps others from using its user id, and reports refused system calls. By then it has no rights. When it
- * is ended, so is the program.
+ * The program runs as its own user from its first instruction: what it needs as root is made here and inherited as descriptors. The program
+ * is a child, since a process cannot enter a PID namespace itself. This process stays: it waits for the program, so that no zombie is left,
+ * keeps others from using its user id, and reports refused system calls. By then it has no rights. When it is killed, the program ends too.
  *
  * On CONTROL_FD it writes `started <process id> <user id>` when the program was executed, or `failed <why>`. When it reads anything there,
  * or hostd is gone, it takes the program's root away (the program has loaded all it needs by then) and writes `enclosed`.
@@ -106,7 +105,7 @@ static void take(struct cage *cage, char *option)
     else fail("there is no option '%s'", option);
 }
 
-/* The child: becomes the program. `failure`: its parent reads there what went wrong; it is closed when all went well. */
+/* Runs in the child and becomes the program. The parent reads from `failure` what went wrong; it is closed when all went well. */
 static void run(const struct cage *cage, const char *program, int failure)
 {
     tell_failures(failure, "");
@@ -127,14 +126,14 @@ static void run(const struct cage *cage, const char *program, int failure)
     fail("%s", program);
 }
 
-/* So that nobody takes this process for the program because of its arguments. */
+/* Clears the arguments, so that nobody takes this process for the program because of them. */
 static void forget_arguments(int argc, char **argv)
 {
     memset(argv[1], 0, argv[argc - 1] + strlen(argv[argc - 1]) - argv[1]);
 }
 
 /*
- * Waits until hostd says something, or is gone (true), or a child has ended (false); meanwhile refuses calls.
+ * Waits until hostd says something or is gone (true), or a child has ended (false); refuses calls meanwhile.
  * `control` is -1 when hostd has nothing more to say.
  */
 static bool called(int control, int children, int notifier)
@@ -208,7 +207,7 @@ int main(int argc, char **argv)
     cage.program = argv + at + 1;
     if (cage.range_count == 0) fail("the program needs a user of its own");
 
-    /* First of all, close what was inherited by mistake. */
+    /* First, close whatever was inherited by mistake. */
     for (int fd = CONTROL_FD + 1; fd < FIRST_INHERITED_FD; fd++) close(fd);
     close_from(FIRST_INHERITED_FD + cage.inherited);
     const char *program = find_program(cage.program[0]);

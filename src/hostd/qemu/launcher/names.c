@@ -1,9 +1,9 @@
-/* Names of the system calls of x86-64, for people. Those of a newer kernel have none. */
+/* Names of the system calls of x86-64, for people. Calls of newer kernels have none here. */
 #include "launcher.h"
 
 #include <stddef.h>
 
-/* From 0 on. */
+/* Numbers from 0 on. */
 static const char *const first[] = {
     "read", "write", "open", "close", "stat", "fstat", "lstat", "poll", "lseek", "mmap", "mprotect", "munmap", "brk", "rt_sigaction",
     "rt_sigprocmask", "rt_sigreturn", "ioctl", "pread64", "pwrite64", "readv", "writev", "access", "pipe", "select", "sched_yield", "mremap",
@@ -39,7 +39,7 @@ static const char *const first[] = {
     "uretprobe", "uprobe",
 };
 
-/* From 424 on: since Linux 5.1 a call has the same number on all architectures. */
+/* Numbers from 424 on: since Linux 5.1 a new call has the same number on all architectures. */
 #define COMMON 424
 static const char *const common[] = {
     "pidfd_send_signal", "io_uring_setup", "io_uring_enter", "io_uring_register", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount",

@@ -1,4 +1,4 @@
-/* Finds out which parts of a cage this machine allows: each is tried by a process of its own, which says what went wrong. */
+/* Finds out which parts of a cage this machine allows: each is tried in a process of its own, which says what went wrong. */
 #include "launcher.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@ static void enter(int flags)
     if (unshare(flags) < 0) fail("unshare");
 }
 
-/* Both roots, as a program's would be. */
+/* Builds both roots, as for a program. */
 static void try_mount(const char *stage)
 {
     struct cage cage = {.stage = stage};
@@ -24,7 +24,7 @@ static void try_mount(const char *stage)
     enclose();
 }
 
-/* It takes a process to have one. */
+/* A PID namespace only comes into being with a process in it. */
 static void try_pid(const char *stage)
 {
     (void)stage;
@@ -75,7 +75,7 @@ static void try_told(const char *stage)
     if (notifier < 0) fail("the kernel hands no refused calls over");
 }
 
-/* What the child said, or an empty text. */
+/* Fills `said` with what the child said, or leaves it empty. */
 static void ask(void (*try)(const char *), const char *stage, char *said, size_t size)
 {
     int failure[2];

@@ -1,9 +1,9 @@
 /*
- * The root that the program is loaded from, and the one that it has afterwards.
+ * The root that the program is loaded from, and the one that it has after that.
  *
- * The first is a small filesystem in memory with what a program from this machine's packages needs: /usr and the loader's cache, read-only, the files that
- * hostd names, and three devices. The second is an empty directory, read-only, and takes the first's place
- * as soon as the program runs: then there is no path at all that it could open.
+ * The first is a small filesystem in memory with what a program from this machine's packages needs: /usr and the loader's cache, read-only,
+ * the files that hostd names, and three devices. The second is an empty read-only directory. It replaces the first as soon as the program
+ * runs, and leaves no path at all that it could open.
  */
 #include "launcher.h"
 
@@ -48,7 +48,7 @@ char *find_program(const char *name)
     fail("%s", name);
 }
 
-/* The place of a path in the new root. */
+/* Where a path is in the new root. */
 static const char *staged(const struct cage *cage, const char *path)
 {
     static char place[2 * PATH_MAX];
@@ -66,7 +66,7 @@ static void make_parents(char *path, size_t from)
     }
 }
 
-/* All mounts of a tree; those below the first are left as they are before Linux 5.12. */
+/* Makes all mounts of a tree read-only; before Linux 5.12 only the topmost one. */
 static void make_read_only(const char *place)
 {
     struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
@@ -76,7 +76,7 @@ static void make_read_only(const char *place)
         fail("making %s read-only", place);
 }
 
-/* A file or directory of the machine, read-only, below a directory. Where it is not there nothing is. */
+/* Shows a file or directory of the machine, read-only, below `base`. Does nothing if the machine does not have it. */
 static void show_below(const char *base, const char *path, unsigned long recursive)
 {
     struct stat what;
@@ -100,7 +100,7 @@ static void show(const struct cage *cage, const char *path)
     show_below(cage->stage, path, MS_REC);
 }
 
-/* /lib and its like: links into /usr, or directories where /usr is not merged. */
+/* Shows /lib and the like: links into /usr, or directories where /usr is not merged. */
 static void show_link(const struct cage *cage, const char *path)
 {
     char target[PATH_MAX];
@@ -113,7 +113,7 @@ static void show_link(const struct cage *cage, const char *path)
     if (symlink(target, staged(cage, path)) < 0) fail("linking %s", path);
 }
 
-/* Group 0, where that is the device's, means none here: root's group is nobody's to have. */
+/* If the device's group is 0, that means none: nobody gets root's group. */
 static void need_group(struct cage *cage, const struct stat *device)
 {
     if ((device->st_mode & 0060) == 0060) cage->device_group = device->st_gid;
@@ -126,8 +126,8 @@ void show_machines_kvm(struct cage *cage)
 }
 
 /*
- * A device of its own rather than the machine's: its owner and mode are ours to choose. In a container that may make none it is
- * the machine's, for which the program may need its group.
+ * Makes a new device node rather than showing the machine's, so that we can choose its owner and mode. In a container that may not make
+ * devices the machine's is shown, and the program may need the device's group to open it.
  */
 static void show_device(struct cage *cage, const char *path, mode_t mode, uid_t owner)
 {
@@ -138,7 +138,7 @@ static void show_device(struct cage *cage, const char *path, mode_t mode, uid_t 
         if (errno != EPERM) fail("making %s", path);
     } else {
         if (chmod(place, mode) < 0 || chown(place, owner, owner) < 0) fail("giving away %s", path);
-        /* A user namespace's filesystems have no devices, whatever is made there. */
+        /* Devices cannot be opened on filesystems of a user namespace, even if they can be made there. */
         int fd = open(place, O_RDONLY | O_CLOEXEC);
         if (fd >= 0) {
             close(fd);
@@ -153,7 +153,7 @@ static void show_device(struct cage *cage, const char *path, mode_t mode, uid_t 
     if (owner != 0) need_group(cage, &what);
 }
 
-/* Whatever lies outside of /usr comes with the directory that it was installed into. */
+/* Shows the program. If it is outside of /usr, the directory that it was installed into is shown. */
 static void show_program(const struct cage *cage, const char *program)
 {
     if (!strncmp(program, "/usr/", 5)) return;
@@ -197,7 +197,7 @@ void build_root(struct cage *cage, const char *program)
         fail("changing the root");
 }
 
-/* pivot_root moves all processes that have the old root. */
+/* pivot_root changes the root of all processes that have the old one. */
 void enclose(void)
 {
     if (chdir(EMPTY) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)

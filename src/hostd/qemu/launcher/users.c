@@ -1,8 +1,8 @@
 /*
- * The program's user: one that no other program in a cage of this machine has while it runs, whichever instance started it.
+ * The program's user: no other caged program on this machine has it while this one runs, whichever instance started it.
  *
- * For each user that is taken its byte of one file is locked, by the launcher: it stays as long as the program, which ends with it. So nothing is
- * kept that could be wrong after a crash, and two that look at the same time find different ones.
+ * Each user has a byte in one file, and the launcher locks the byte of the user it takes. The launcher stays as long as the program, which
+ * ends with it. So no record is left that could be wrong after a crash, and two launchers that look at the same time find different users.
  */
 #include "launcher.h"
 
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* False when somebody else has it. */
+/* Returns false if somebody else has it. */
 static bool lock(int fd, uid_t user)
 {
     struct flock byte = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = user, .l_len = 1};
@@ -26,7 +26,7 @@ void take_user(struct cage *cage)
 {
     int fd = open(USERS_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) fail("opening %s", USERS_FILE);
-    /* Stays open until this process and the child before its execve are gone. */
+    /* The lock lasts until this process is gone; the child has the file open only until its execve. */
     fd = above(fd, cage);
     for (int i = 0; i < cage->range_count; i++)
         for (uid_t user = cage->ranges[i].first; user <= cage->ranges[i].last; user++) {

@@ -1,9 +1,9 @@
 /*
- * Loaded into a QEMU that goes on from a boot snapshot (LD_PRELOAD). QEMU opens the file behind a VM's memory for writing, although it
- * maps it copy-on-write, and until 8.2 cannot be told otherwise. The file is the snapshot, which all VMs of a shape have in common: here
- * it is given the descriptor that it inherited, which hostd has opened for reading, instead of another one of the same file.
+ * Loaded into a QEMU that resumes from a boot snapshot (LD_PRELOAD). QEMU opens the file behind a VM's memory for writing, although it maps
+ * it copy-on-write, and until 8.2 cannot be told otherwise. The file is the snapshot, which all VMs of a shape share. So instead of opening
+ * the file again, this library returns the inherited descriptor, which hostd opened for reading.
  *
- * No file is opened, so that it also works for a user who may not, and without /proc.
+ * No file is opened, so this also works for a user who may not open it, and without /proc.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,12 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What hostd names memory by; see command-line.ts. */
+/* How hostd names the memory; see command-line.ts. */
 #define PREFIX "/proc/self/fd/"
 
 typedef int opener(const char *, int, ...);
 
-/* The descriptor of that name, anew; -2 for another path. */
+/* A duplicate of the descriptor that the path names; -2 for any other path. */
 static int inherited(const char *path)
 {
     if (!path || strncmp(path, PREFIX, sizeof PREFIX - 1)) return -2;
@@ -55,7 +55,7 @@ static int has_mode(int flags)
         return real(path, flags, mode);                \
     }
 
-/* As the C library's checked variants (-D_FORTIFY_SOURCE), which take no mode. */
+/* The C library's checked variants (-D_FORTIFY_SOURCE), which take no mode. */
 #define CHECKED_OPENER(name)                           \
     int name(const char *path, int flags);             \
     int name(const char *path, int flags)              \

@@ -15,7 +15,7 @@ export const KEY = {
   serial: 9000,
 };
 
-/** The key of the disk at a place: so a disk that is removed and added again has the same. */
+/** The key of the disk at a place, so that a disk that is removed and added again keeps its key. */
 export function diskKey(bus: number, unit: number): number {
   return KEY.disk + bus * 16 + unit;
 }
@@ -23,7 +23,7 @@ export function diskKey(bus: number, unit: number): number {
 /** PCI units: SCSI controllers from 3 on, network cards from 7 on. */
 export const PCI_UNIT = { scsi: 3, nic: 7 };
 
-/** The first key from `first` on that none of the devices has. */
+/** The first key from `first` on that no device has. */
 export function freeKey(devices: readonly { key: number }[], first: number): number {
   for (let key = first; ; key++) if (!devices.some((device) => device.key === key)) return key;
 }

@@ -1,4 +1,4 @@
-/** What there is to know of one kind of device: how a request changes it, how vim25 shows it, how a .vmx file writes it. */
+/** What defines a kind of device: how a request changes it, how vim25 shows it, and how a .vmx file stores it. */
 import type { ManagedObjectReference, VirtualDevice } from '../../../vim25/server.js';
 import type { DiskFacts } from '../disk-facts.js';
 import type { Controller, Disk, Hardware } from './hardware.js';
@@ -14,20 +14,20 @@ export type RequestedDevice = VirtualDevice & {
   backing?: Record<string, unknown> & { $type?: string };
 };
 
-/** A disk whose file a device change wants made. */
+/** A disk for which a device change has to make a file. */
 export interface NewDisk {
   disk: Disk;
   parent: string | null;
   capacityBytes: number;
 }
 
-/** What a device change must know of the inventory. */
+/** What a device change needs to know of the inventory. */
 export interface DeviceContext {
   portGroups: { has(name: string): boolean };
   defaultDiskFile(index: number): string;
 }
 
-/** One change of a request, and what it is applied to. */
+/** One change in a request, and what it applies to. */
 export interface DeviceChange {
   device: RequestedDevice;
   fileOperation: string | undefined;
@@ -35,7 +35,7 @@ export interface DeviceChange {
   hardware: Hardware;
   /** Controllers by the keys that the request uses for them (often negative) and by those they were given. */
   controllers: Map<number, Controller>;
-  /** Disks to be made. */
+  /** Disks whose files have to be made. */
   create: NewDisk[];
   context: DeviceContext;
   /** InvalidDeviceSpec. */
@@ -44,14 +44,14 @@ export interface DeviceChange {
   fault(type: string, message: string, property: string): Error;
 }
 
-/** What vim25 shows of a device besides the VM's own hardware. */
+/** What showing a device in vim25 needs besides the VM's hardware. */
 export interface DeviceSurroundings {
   datastore: ManagedObjectReference;
   /** A port group's network. */
   networkOf(portGroup: string): ManagedObjectReference | undefined;
   /** A disk by its datastore path; `parent` is a datastore path. */
   disk(file: string): DiskFacts | null;
-  /** Whether the VM runs: in one that does not, nothing is connected. */
+  /** Whether the VM runs: nothing is connected in one that does not. */
   on: boolean;
 }
 
@@ -59,7 +59,7 @@ export interface DeviceSurroundings {
 export interface VmxSection {
   /** The numbers in its name: `scsi0:1` has 0 and 1. */
   numbers: readonly [first: number, second: number];
-  /** A setting without the name, or an empty string. */
+  /** A setting, by its key without the device's name; '' if it is not set. */
   setting(suffix: string): string;
 }
 

@@ -1,8 +1,8 @@
-/** Types of a device as vim25 and .vmx files name them. The guest sees a virtio device whatever the name is. */
+/** Types of a device as vim25 and .vmx files name them. Whatever the type, the guest sees a virtio device. */
 
 /** One kind's types. */
 export class DeviceTypes {
-  /** @param byVmxName vim25 types by their names in .vmx files, the usual one first */
+  /** @param byVmxName vim25 types by their names in .vmx files, the default first */
   constructor(private readonly byVmxName: ReadonlyMap<string, string>) {}
 
   /** The vim25 types. */
@@ -10,7 +10,7 @@ export class DeviceTypes {
     return [...this.byVmxName.values()];
   }
 
-  /** The vim25 type of a name in a .vmx file; the usual one for a name that is not known. */
+  /** The vim25 type of a name in a .vmx file; the default for an unknown name. */
   fromVmx(name: string): string {
     return this.byVmxName.get(name) ?? [...this.byVmxName.values()][0]!;
   }

@@ -1,4 +1,4 @@
-/** All kinds of devices together: changing a VM's hardware, showing it, and its part of the .vmx file. */
+/** All kinds of devices together: changes a VM's hardware, shows it, and handles its part of the .vmx file. */
 import type { VirtualDeviceConfigSpec } from '../../../vim25/server.js';
 import { fault } from '../../faults.js';
 import type {
@@ -16,16 +16,16 @@ import { networkCards } from './network-cards.js';
 import { scsiControllers } from './scsi-controllers.js';
 import { serialPorts } from './serial-ports.js';
 
-/** In the order in which they are shown and written. */
+/** The kinds, in the order in which they are shown and written. */
 const KINDS: readonly DeviceKind<{ key: number }>[] = [scsiControllers, disks, networkCards, serialPorts] as never;
 const kindByType = new Map(KINDS.flatMap((kind) => kind.types.map((type) => [type, kind])));
 
-/** What device changes come to. */
+/** The result of device changes. */
 export interface ChangedHardware {
   hardware: Hardware;
-  /** Disks whose files must be made. */
+  /** Disks whose files have to be made. */
   create: NewDisk[];
-  /** Files of removed disks that must be deleted. */
+  /** Files of removed disks that have to be deleted. */
   removedFiles: string[];
 }
 
@@ -86,7 +86,7 @@ function remove({ device: { key }, hardware, bad, fault: faultOf }: DeviceChange
   throw faultOf('DeviceNotFound', `There is no device with key ${key}`, 'device');
 }
 
-/** All devices as vim25 has them (VirtualDevice[]), those that every VM has first. */
+/** All devices as vim25 has them (VirtualDevice[]); those that every VM has come first. */
 export function showDevices(hardware: Hardware, around: DeviceSurroundings): object[] {
   const keys = (devices: readonly { key: number }[]): number[] => devices.map(({ key }) => key);
   return [

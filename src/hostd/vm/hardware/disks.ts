@@ -6,7 +6,7 @@ import type { Disk, Hardware } from './hardware.js';
 import { CONTROLLER_UNIT } from './scsi-controllers.js';
 
 const MAX_UNITS = 16;
-/** As many files as a chain may have. */
+/** How many files a chain may have. */
 const MAX_CHAIN = 256;
 const MODES = new Set([
   'persistent',
@@ -18,7 +18,7 @@ const MODES = new Set([
 ]);
 const BACKINGS = new Set(['VirtualDiskFlatVer2BackingInfo', 'VirtualDiskSparseVer2BackingInfo']);
 
-/** Made once: making it takes longer than showing the rest of a disk. */
+/** Made only once: making it takes longer than showing the rest of a disk. */
 const THOUSANDS = new Intl.NumberFormat('en-US');
 
 export const disks: DeviceKind<Disk> = {

@@ -9,13 +9,13 @@ export function isFixedDevice(key: number): boolean {
   return FIXED.has(key);
 }
 
-/** Fixed devices by the keys on their buses: that is all they differ in, and most VMs have the same keys. */
+/** Fixed devices by the keys on their buses. They differ in nothing else, and most VMs have the same keys. */
 const known = new Map<string, readonly object[]>();
 const MAX_KNOWN = 500;
 
 /**
- * The fixed devices as vim25 has them. They are half of what a VM's hardware is on the wire, so they are made and encoded only once
- * for all VMs with the same keys.
+ * The fixed devices as vim25 has them. They make up half of a VM's hardware on the wire, so they are built and encoded only once for all
+ * VMs with the same keys.
  * @param pci keys of the devices on the PCI bus @param serial those of the serial ports
  */
 export function fixedDevices(pci: number[], serial: number[]): readonly object[] {

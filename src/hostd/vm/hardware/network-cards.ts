@@ -84,7 +84,7 @@ export const networkCards: DeviceKind<Nic> = {
   },
 };
 
-/** The card that a request describes. @param existing the card that it changes, whose key and generated address stay */
+/** The card that a request describes. @param existing the card that it changes, which keeps its key and generated address */
 function requested(change: DeviceChange, existing: Nic | undefined): Nic {
   const { device, hardware, context } = change;
   const portGroup = String(device.backing?.deviceName ?? '');
@@ -103,7 +103,7 @@ function requested(change: DeviceChange, existing: Nic | undefined): Nic {
   };
 }
 
-/** In VMware's range for generated addresses. */
+/** A random address in VMware's range for generated ones. */
 function generateMac(): string {
   return `00:0c:29:${[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
 }

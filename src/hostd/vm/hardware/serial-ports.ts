@@ -1,12 +1,12 @@
-/** Serial ports: to a file, or to a unix socket. */
+/** Serial ports, connected to a file or a unix socket. */
 import { freeKey, KEY } from './device-keys.js';
 import { type DeviceChange, type DeviceKind, label, type VmxSection } from './device-kind.js';
 import type { Serial } from './hardware.js';
 
 const MAX_SERIALS = 32;
-/** What the URI of a socket begins with. */
+/** How a socket's URI begins. */
 const UNIX = 'unix://';
-/** Bytes of a socket's path: connect(2) takes no more. */
+/** Longest path of a socket, in bytes: connect(2) takes no more. */
 const MAX_SOCKET = 107;
 
 export const serialPorts: DeviceKind<Serial> = {
@@ -76,7 +76,7 @@ function requestedBacking({ device: { backing }, bad }: DeviceChange): Serial['b
   return { kind: 'uri', serviceUri, direction: 'client' };
 }
 
-/** A backing from a .vmx file. Earlier versions wrote ports of type `network`, with the URI as it is. */
+/** Reads a backing from a .vmx file. Earlier versions wrote ports of type `network`, with the URI unchanged. */
 function storedBacking(setting: VmxSection['setting']): Serial['backing'] {
   const file = setting('fileName');
   switch (setting('fileType')) {

@@ -9,7 +9,7 @@ import { isOn, type VmView } from './vm-view.js';
 
 const HARDWARE_VERSION = 'vmx-14';
 
-/** VirtualMachineConfigInfo. Devices and keys are made only when they are looked at. */
+/** VirtualMachineConfigInfo. Devices and keys are built only when somebody reads them. */
 export function configInfo(vm: VmView): object {
   const { config, host } = vm;
   const { files: datastore } = host;
@@ -119,7 +119,7 @@ function devices(vm: VmView): object[] {
     disk: (file) => {
       const facts = diskFacts(datastore.resolve(file));
       if (facts === null || facts.parent === null) return facts;
-      // What a disk says of its parent is its guest's word: only a path that the caller may read is shown.
+      // The guest may have written what a disk says about its parent, so only a path that the caller may read is shown.
       const inside = datastore.has(facts.parent) && vm.host.fileAccess.mayRead(datastore.relative(facts.parent));
       return { ...facts, parent: inside ? datastore.pathOf(facts.parent) : null };
     },

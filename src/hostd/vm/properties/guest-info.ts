@@ -3,7 +3,7 @@ import { guestAddresses } from '../guest-addresses.js';
 import { guestName } from './guest-names.js';
 import { addressOf, isOn, type VmView } from './vm-view.js';
 
-/** What is told of VMware Tools: the tether does their work while the VM runs. */
+/** What is reported about VMware Tools: the tether does their work while the VM runs. */
 export function toolsState(on: boolean): object {
   return {
     toolsStatus: on ? 'toolsOk' : 'toolsNotRunning',

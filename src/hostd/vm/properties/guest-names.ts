@@ -1,4 +1,4 @@
-/** Names that vSphere shows for kinds of guests. */
+/** Names that vSphere shows for guest types. */
 const GUEST_NAMES: Record<string, string> = {
   otherGuest: 'Other (32-bit)',
   otherGuest64: 'Other (64-bit)',
@@ -8,7 +8,7 @@ const GUEST_NAMES: Record<string, string> = {
   other5xLinux64Guest: 'Other 5.x or later Linux (64-bit)',
 };
 
-/** The name of a guest's kind. */
+/** The name of a guest type. */
 export function guestName(guestId: string): string {
   return GUEST_NAMES[guestId] ?? guestId;
 }

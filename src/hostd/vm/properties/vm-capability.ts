@@ -1,7 +1,7 @@
 /** VirtualMachine.capability. */
 import { typeField } from '../../../vim25/server.js';
 
-/** All that a capability can speak of, in whatever version of the API. */
+/** All the fields of a capability, across versions of the API. */
 const NAMES = [
   'bootOptionsSupported',
   'changeTrackingSupported',
@@ -48,7 +48,7 @@ const NAMES = [
   'vmNpivWwnUpdateSupported',
 ];
 
-/** VirtualMachineCapability: a VM here has none of them. What the API of this host does not know is left out. */
+/** VirtualMachineCapability: a VM here has none of these. Fields that this host's API does not know are left out. */
 export const VM_CAPABILITY: object = Object.fromEntries(
   NAMES.filter((name) => typeField('VirtualMachineCapability', name) !== undefined).map((name) => [name, false]),
 );

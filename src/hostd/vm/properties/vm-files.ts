@@ -1,4 +1,4 @@
-/** A VM's files as vim25 lists them, and the space that they take. */
+/** A VM's files as vim25 lists them, and the space they take. */
 
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ interface VmFile {
   type: string;
   /** Bytes. */
   size: number;
-  /** Bytes on the datastore: less than `size` where the file has holes. */
+  /** Bytes on the datastore; less than `size` if the file has holes. */
   used: number;
 }
 
@@ -29,7 +29,7 @@ function filesOf(vm: VmView): VmFile[] {
   try {
     names = readdirSync(vm.directory).sort();
   } catch {
-    // It is being removed.
+    // The VM is being removed.
   }
   for (const name of names) {
     const path = join(vm.directory, name);
@@ -68,13 +68,13 @@ export function storageInfo(vm: VmView): object {
   return { perDatastoreUsage: [{ datastore: DATASTORE_REF, ...used(vm) }], timestamp: new Date() };
 }
 
-/** The files of each disk, the base first; those of images lie elsewhere. */
+/** The files of each disk, base first; those of images are elsewhere. */
 function chains(vm: VmView): { key: number; files: string[] }[] {
   const { files: datastore } = vm.host;
   return vm.config.hardware.disks.map(({ key, file }) => {
     const files: string[] = [];
     for (let at: string | null = datastore.resolve(file); at !== null && files.length < 256; ) {
-      // What a disk says of its parents is its guest's word: only files that the caller may read are shown.
+      // The guest may have written what a disk says about its parents, so only files that the caller may read are shown.
       if (!datastore.has(at) || !vm.host.fileAccess.mayRead(datastore.relative(at))) break;
       files.unshift(datastore.pathOf(at));
       at = diskFacts(at)?.parent ?? null;

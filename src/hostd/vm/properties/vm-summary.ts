@@ -5,7 +5,7 @@ import { runtimeInfo } from './runtime-info.js';
 import { storageSummary } from './vm-files.js';
 import { addressOf, isOn, type VmView } from './vm-view.js';
 
-/** VirtualMachineSummary. Its storage is counted only when it is looked at. */
+/** VirtualMachineSummary. Its storage is counted only when somebody reads it. */
 export function vmSummary(vm: VmView): object {
   const { config, host } = vm;
   const on = isOn(vm);

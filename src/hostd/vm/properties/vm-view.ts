@@ -1,4 +1,4 @@
-/** What a VM's properties are made of. */
+/** What a VM's properties are computed from. */
 import type { ManagedObjectReference, VirtualMachineQuestionInfo } from '../../../vim25/server.js';
 import { firstAddress } from '../guest-addresses.js';
 import type { PowerState } from '../power.js';
@@ -23,7 +23,7 @@ export function isOn(vm: VmView): boolean {
   return vm.powerState === 'poweredOn';
 }
 
-/** The first address that the guest told of, while it runs. */
+/** The first address that the guest reported, while it runs. */
 export function addressOf(vm: VmView): string | undefined {
   return isOn(vm) ? firstAddress(vm.config.extraConfig) : undefined;
 }
