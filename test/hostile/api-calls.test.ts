@@ -1,6 +1,7 @@
 /**
- * Every API call that waits for a guest, with guests that do not do what they should: all end within a deadline, in bounded memory, and a container
- * beside them is served. How long guests are waited for is shortened here; `channel-flow.test.ts` holds the true times.
+ * Every API call that waits for a guest, with misbehaving guests: all end within a deadline, in bounded memory, and a
+ * container beside them is served. The timeouts for guests are shortened here; `channel-flow.test.ts` tests the real
+ * ones.
  */
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { dockerRouter } from '../../appliance/docker/routes.js';
@@ -29,10 +30,10 @@ vi.mock('../../port-layer/interaction/patience.js', async (original) => {
   };
 });
 
-/** What `docker wait` waits for has no end: its head is all that is asked for. */
+/** `docker wait` never ends here: only its head is requested. */
 const HEAD = { head: true };
 const MIB = 1 << 20;
-/** Far more than any takes: a machine may be busy. */
+/** Far more than any call takes: a machine may be busy. */
 const DEADLINE_MS = 240_000;
 const AT_ONCE = 8;
 
@@ -54,7 +55,7 @@ const upgrade = (to: string): Partial<CallOptions> => ({
   },
 });
 
-/** Calls that are made of one container at the same time; of another one where they end it. */
+/** Calls made to one container at the same time; to another one where they end it. */
 type Container = 'streams' | 'files' | 'processes' | 'pause' | 'stop' | 'kill' | 'restart' | 'remove' | 'start';
 
 interface Call {
@@ -73,7 +74,7 @@ const call = (of: Container, route: string, query = '', more: Partial<CallOption
   make: (id) => ask(route, id, query, more),
 });
 
-/** Makes an exec, and does something with it. */
+/** Creates an exec, and does something with it. */
 const ofExec = (route: string, query: string, more: Partial<CallOptions>): Call => ({
   route,
   of: 'processes',
@@ -141,13 +142,13 @@ const calls: Record<string, Call> = {
   start: call('start', 'POST /containers/:id/start'),
 };
 
-/** Of all containers together. */
+/** Calls about all containers together. */
 const ofAll: Record<string, Call> = {
   'ps -s': call('files', 'GET /containers/json', '?size=1'),
   'system df': call('files', 'GET /system/df'),
 };
 
-/** Routes that ask nothing of a guest. */
+/** Routes that request nothing from a guest. */
 const NO_GUEST = `
 GET /_ping; HEAD /_ping; GET /version; GET /info; GET /events; POST /auth
 GET /networks; GET /networks/:id; POST /networks/prune; POST /networks/:id/connect; POST /networks/:id/disconnect
@@ -156,11 +157,11 @@ POST /containers/create; POST /containers/prune; DELETE /containers/:id/:alias
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /volumes/create; GET /volumes; GET /volumes/:name; DELETE /volumes/:name; PUT /volumes/:name; POST /volumes/prune
 `;
-/** Neither do those of images, and of what this engine does not have. */
+/** Neither do those about images, and about features that this engine lacks. */
 const NO_GUEST_BELOW =
   /^[A-Z]+ \/(images|build|plugins|distribution|swarm|nodes|services|tasks|secrets|configs|session|grpc)(\/|$)/;
 
-it('there is no route that is left out here', () => {
+it('no route is left out here', () => {
   const { stack: layers } = dockerRouter(stack.engine) as unknown as {
     stack: { route?: { path: string; methods: Record<string, boolean> } }[];
   };
@@ -172,11 +173,11 @@ it('there is no route that is left out here', () => {
   const known = (route: string): boolean => tried.has(route) || without.includes(route) || NO_GUEST_BELOW.test(route);
   expect(routes.length).toBeGreaterThan(80);
   expect(routes.filter((route) => !known(route))).toEqual([]);
-  // And none is taken for one that there is.
+  // And no listed route is missing from the router.
   expect([...tried, ...without].filter((route) => route !== '' && !routes.includes(route))).toEqual([]);
 });
 
-/** Does so for each, not for too many at once. */
+/** Runs it for each, but not for too many at once. */
 async function forEach<T>(all: readonly T[], atOnce: number, body: (one: T) => Promise<unknown>): Promise<void> {
   const rest = [...all];
   const work = async (): Promise<void> => {
@@ -196,7 +197,7 @@ it.each([
   ['wait for them, or do not understand them', quiet],
   ['are drowned', loud],
 ])(
-  'all calls end though they %s',
+  'all calls end even if they %s',
   async (_how, behaviours) => {
     const containers = new Map<string, string>();
     const wanted = Object.keys(behaviours).flatMap((behaviour) =>
@@ -230,7 +231,7 @@ it.each([
       await ask('POST /exec/:id/start', exec, '', { body: { Detach: false } });
       return JSON.parse((await ask('GET /exec/:id/json', exec)).text);
     };
-    // On a machine that is busy it takes longer than it is waited for here.
+    // On a busy machine it takes longer than this waits.
     await expect.poll(served, { timeout: DEADLINE_MS }).toMatchObject({ ExitCode: 3, Running: false });
     await Promise.all(all);
     FIRST_PROCESS.mostMs = 120_000;
@@ -245,7 +246,7 @@ it.each([
   900_000,
 );
 
-it('silent guests keep nobody from the sizes of the others, and are removed without being asked', async () => {
+it('silent guests do not block the sizes of the others, and are removed without their cooperation', async () => {
   let signals = 0;
   const silent = await Promise.all(
     Array.from({ length: 6 }, () =>
@@ -260,7 +261,7 @@ it('silent guests keep nobody from the sizes of the others, and are removed with
   expect(signals).toBe(0);
 }, 900_000);
 
-it('a probe that floods and does not end, even when killed, makes its container unhealthy', async () => {
+it('a probe that floods and never ends, even when killed, makes its container unhealthy', async () => {
   const Healthcheck = { Test: ['CMD', 'true'], Interval: 50e6, Timeout: 200e6, Retries: 1 };
   const id = await stack.run(loud.floods!, { Healthcheck });
   const health = async (): Promise<{ Status: string; Log: { Output: string }[] }> =>

@@ -1,5 +1,5 @@
 /*
- * Started in QEMU's place, in the same cage: tries what a QEMU that was taken over might, and prints a line for each try:
+ * Started in place of QEMU, in the same cage: tries what a compromised QEMU might try, and prints a line for each:
  * `<what> <name of the error, or "allowed">`.
  */
 #include <arpa/inet.h>
@@ -33,7 +33,7 @@ static void tell(const char *what, long result)
 
 static void *idle(void *unused)
 {
-    poll(NULL, 0, -1); /* pause itself is not on the list */
+    poll(NULL, 0, -1); /* pause itself is not allowed */
     return unused;
 }
 
@@ -41,7 +41,7 @@ static void calls(void)
 {
     char bytes[256] = {0};
     struct timespec time = {0};
-    /* Processes, and who they are. */
+    /* Processes and their identities. */
     TRY(clone, SIGCHLD, 0, 0, 0, 0);
     tell("clone:threads-in-namespaces", syscall(SYS_clone, CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_NEWNET, 0, 0, 0, 0));
     TRY(clone3, bytes, 88);
@@ -80,7 +80,7 @@ static void calls(void)
     TRY(fsopen, "tmpfs", 0);
     TRY(mount_setattr, 0, "/", 0, bytes, 32);
     TRY(sethostname, "x", 1);
-    /* The kernel's further doors. */
+    /* Other interfaces of the kernel. */
     TRY(io_uring_setup, 1, bytes);
     TRY(bpf, 0, bytes, 64);
     TRY(perf_event_open, bytes, 0, -1, -1, 0);
@@ -148,7 +148,7 @@ static void calls(void)
     TRY(symlink, "/", "/x");
     TRY(rename, "/x", "/y");
     TRY(chmod, "/", 0777);
-    /* Descriptors that nobody gave it. */
+    /* Descriptors that it was not given. */
     int open_files = 0;
     for (int fd = 0; fd < 4096; fd++) open_files += fcntl(fd, F_GETFD) >= 0;
     printf("descriptors %d\n", open_files);
@@ -163,7 +163,7 @@ int main(int argc, char **argv)
 {
     printf("up %d %d\n", getpid(), getuid());
     fflush(stdout);
-    /* As QEMU is: its root is taken away when it has started, or a file is, where it keeps the machine's. */
+    /* As with QEMU: after its start its root is taken away, or a file is where it keeps the machine's root. */
     const char *gate = argc > 2 && !strcmp(argv[1], "rights") ? argv[2] : "/usr";
     for (int i = 0; i < 2000 && access(gate, F_OK) == 0; i++) nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     const char *what = argc > 1 ? argv[1] : "";
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
     else if (!strcmp(what, "eat")) for (int i = 0; i < 512; i++) memset(malloc(1 << 20), 1, 1 << 20);
     else if (!strcmp(what, "sleep")) poll(NULL, 0, -1);
     else if (!strcmp(what, "rights")) {
-        /* By whatever refuses it first. */
+        /* Refused by whatever comes first. */
         tell("setuid", syscall(SYS_setreuid, 0, 0) < 0 ? (errno = EPERM, -1) : 0);
         OPEN("/etc/shadow", O_RDONLY);
         TRY(ptrace, 16, 999999999, 0, 0);

@@ -1,5 +1,5 @@
 /*
- * Runs a program (QEMU's launcher) as on a machine that does not allow a part of the cage:
+ * Runs a program (QEMU's launcher) as if the machine did not allow a part of the cage:
  *
  *   cage-without namespaces|filters|told|devices PROGRAM ARGUMENT...
  */
@@ -24,11 +24,11 @@
 static struct sock_filter namespaces[] = {
     LOAD(nr), CALL(SYS_unshare, 3), LOAD(args[0]), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, NAMESPACES, 0, 1), REFUSE(EPERM), ALLOW,
 };
-/* As a kernel that is built without them. */
+/* As on a kernel that is built without them. */
 static struct sock_filter filters[] = {
     LOAD(nr), CALL(SYS_seccomp, 1), REFUSE(ENOSYS), CALL(SYS_prctl, 3), LOAD(args[0]), CALL(PR_SET_SECCOMP, 1), REFUSE(EINVAL), ALLOW,
 };
-/* As inside of a container whose manager has calls handed over itself. */
+/* As inside a container whose manager already uses seccomp notifications. */
 static struct sock_filter told[] = {
     LOAD(nr), CALL(SYS_seccomp, 3), LOAD(args[1]), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, SECCOMP_FILTER_FLAG_NEW_LISTENER, 0, 1), REFUSE(EBUSY), ALLOW,
 };

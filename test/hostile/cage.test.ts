@@ -1,4 +1,4 @@
-/** The cage in which each QEMU runs: what a QEMU that was taken over could still do, and whether every one is in it. */
+/** The cage in which each QEMU runs: what a compromised QEMU could still do, and whether every QEMU is in its cage. */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -22,7 +22,7 @@ beforeAll(async () => {
   await prepareBootImage({ strict: true });
   await prepareLauncher({ strict: true });
   directory = await mkdtemp(join(tmpdir(), 'caisson-cage-'));
-  // The probe's user passes through it.
+  // The probe's user must be able to traverse it.
   chmodSync(directory, 0o711);
   probe = join(directory, 'probe');
   const source = new URL('cage-probe.c', import.meta.url).pathname;
@@ -36,11 +36,11 @@ afterAll(async () => {
 });
 
 let count = 0;
-/** What the launcher reported about it. */
+/** The launcher's reports. */
 let said: string[] = [];
 /**
- * Runs the probe where QEMU would run, until it has ended; what it printed. Its user is `<user>` there.
- * @param before called before it goes on without a root
+ * Runs the probe in QEMU's place until it ends. @returns its output, with its user as `<user>`
+ * @param before called before it continues without a root
  */
 async function inCage(
   args: string[],
@@ -63,54 +63,54 @@ async function inCage(
   return lines.filter((line) => !said.includes(line));
 }
 
-describe('a QEMU that was taken over', () => {
-  it('can make no system call that leads anywhere, open no path, reach no network', async () => {
+describe('a compromised QEMU', () => {
+  it('can make no useful system call, open no path and reach no network', async () => {
     const [up, ...lines] = await inCage([]);
     expect(up).toBe('up 1 <user>');
     expect(lines.at(-1)).toBe('end');
     const results = new Map(lines.map((line) => line.split(' ') as [string, string]));
     const allowed = [...results].filter(([, result]) => result === 'allowed').map(([what]) => what);
-    // A unix socket that was not connected by hostd can be connected to nothing: its root is empty.
+    // A unix socket that hostd did not connect cannot be connected to anything: the root is empty.
     expect(allowed).toEqual(['socket:AF_UNIX']);
     const refused = new Set([...results.values()].filter((result) => /^[A-Z]/.test(result)));
     expect([...refused].sort()).toEqual(['EAFNOSUPPORT', 'EINVAL', 'ENOENT', 'ENOSYS', 'ENOTTY', 'EPERM', 'EROFS']);
     expect(results.size).toBeGreaterThan(90);
-    // Its streams, and the one it could make.
+    // Its standard streams, and the socket that it could create.
     expect(results.get('descriptors')).toBe('4');
     expect(Number(results.get('threads'))).toBeLessThan(128);
     if (!lab.runtime.cages.parts.missing.some((part) => part.startsWith('a log'))) {
-      // Each once, with what tells them apart; not those that any QEMU tries.
+      // Each is reported once, with its details, but not those that any QEMU tries.
       for (const call of ['ptrace (101)', 'keyctl (250)', 'landlock_create_ruleset (444)', 'ioctl (16) of 0x5412'])
         expect(said.filter((line) => line.includes(`was refused the system call ${call}: `))).toHaveLength(1);
       expect(said.filter((line) => / (clone3|io_uring_setup|memfd_create) /.test(line))).toEqual([]);
     }
   });
 
-  it('is reported within bounds, and still refused', async () => {
+  it('is reported a limited number of times, and still refused', async () => {
     expect(await inCage(['many'])).toEqual(['up 1 <user>', 'many ENOTTY', 'end']);
     expect(said.length).toBeLessThanOrEqual(100);
     if (said.length > 0) expect(said.at(-1)).toMatch(/further ones are not told of$/);
   });
 
-  it.each(['x32', 'i386'])('is ended when it makes calls of another kind (%s)', async (kind) => {
+  it.each(['x32', 'i386'])('is killed when it makes calls of another ABI (%s)', async (kind) => {
     expect(await inCage([kind])).toEqual(['up 1 <user>']);
     expect(said.join()).toMatch(/QEMU was ended by signal 31 \(Bad system call\): it made a system call/);
   });
 
-  it('ends with its launcher, which keeps its user for it', async () => {
+  it('dies with its launcher, which holds its user id', async () => {
     const end = inCage(['sleep'], {}, (started) => {
       setTimeout(() => signal(parentOf(started.pid)!, 'SIGKILL'), 500);
     });
     expect(await end).toEqual(['up 1 <user>']);
   });
 
-  it('cannot take more memory than its machine has, and some for itself', async (context) => {
+  it('cannot take more memory than its machine has, plus some for itself', async (context) => {
     if (!lab.runtime.cages.groups.limits.includes('cgroup-memory')) context.skip();
     expect(await inCage(['eat'])).toEqual(['up 1 <user>']);
     expect(said.join()).toMatch(/QEMU was ended by signal 9 \(Killed\)/);
   });
 
-  it('punches no hole into what it shares with others', async () => {
+  it('cannot punch holes into files that it shares with others', async () => {
     const path = join(directory, 'shared');
     await writeFile(path, 'x'.repeat(65_536));
     const file = await open(path, 'r+');
@@ -148,7 +148,7 @@ describe('a QEMU that was taken over', () => {
     }
   });
 
-  it('that cannot be started says why, and leaves nothing', async () => {
+  it('that cannot be started says why, and leaves nothing behind', async () => {
     const { cages, virtualSwitch } = lab.runtime;
     const contents = { name: 'none', cpus: 1, memoryMiB: 16, listeners: [], files: [], inherited: [] };
     const log = join(directory, 'none.log');
@@ -162,13 +162,13 @@ describe('a QEMU that was taken over', () => {
   });
 });
 
-describe('a machine that does not allow all of a cage', () => {
+describe('a machine that does not support the whole cage', () => {
   it.each([
     ['namespaces', ['a mount', 'a PID', 'an IPC', 'a UTS', 'a control group'].map((name) => `${name} namespace (`)],
     ['filters', ['a list of system calls (']],
     ['told', ['a log of refused system calls (']],
     ['devices', []],
-  ])('goes on with what there is, and says what is missing (%s)', async (part, missing) => {
+  ])('uses what is available, and reports what is missing (%s)', async (part, missing) => {
     const without = join(directory, 'without');
     const source = new URL('cage-without.c', import.meta.url).pathname;
     execFileSync('gcc', ['-static', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-o', without, source]);
@@ -210,7 +210,7 @@ describe('a machine that does not allow all of a cage', () => {
 });
 
 describe('users', () => {
-  it('are never those of two at a time: of one instance, of two beside each other, and of one that is started anew', async () => {
+  it('are never shared, within an instance, between two instances, and after a restart', async () => {
     const { cages, virtualSwitch } = lab.runtime;
     const others = await Promise.all(
       ['one', 'two'].map((name) => Cages.open(join(directory, name), `${lab.paths.instance}-${name}`)),
@@ -222,7 +222,7 @@ describe('users', () => {
       running.push(await by.start([probe, 'sleep'], virtualSwitch.path, log, contents));
     };
     try {
-      // A thousand apart, the same for both instances, and all at once.
+      // Ids a thousand apart, the same for both instances, and all at once.
       const names = ['vm-7', 'vm-1007', 'vm-2007', 'vm-pool7', 'vm-snapshot'];
       await Promise.all([cages, ...others].flatMap((by, i) => names.map((name) => start(by, `${name}-${i}`))));
       // A restarted hostd knows nothing of this yet.
@@ -233,7 +233,7 @@ describe('users', () => {
       );
       expect(users).toEqual(running.map(({ uid }) => uid));
       expect(new Set(users).size).toBe(running.length);
-      // The only one that there is, which nobody else here looks for, is given again when its program has ended.
+      // With a single user id, which nobody else here uses: it is reused once its program has ended.
       const only = 69_000 + Math.floor(Math.random() * 999);
       Object.assign(anew, { users: [[only, only]] });
       await start(anew, 'vm-9');
@@ -252,7 +252,7 @@ describe('users', () => {
     }
   });
 
-  it('leaves out those that the machine knows, and that no user namespace of a container has', () => {
+  it('leave out those known to the machine, and those that a container’s user namespace may lack', () => {
     const all = freeUsers(new Set());
     expect(freeUsers(new Set([64_101, 64_200, 64_201, 65_533]))).toEqual([
       [64_102, 64_199],
@@ -260,7 +260,7 @@ describe('users', () => {
       [65_101, 65_532],
       ...all.slice(2),
     ]);
-    // Neither kind is without one while there is any.
+    // Both kinds can use every id that is left.
     for (const spare of [false, true]) expect([...inOrder(all, spare)].sort((a, b) => a[0] - b[0])).toEqual(all);
     for (const [first, last] of all) {
       expect(first).toBeGreaterThan(64_100);
@@ -270,7 +270,7 @@ describe('users', () => {
   });
 });
 
-/** Fails where a process is not in its cage. */
+/** Fails if a process is not in its cage. */
 async function audit(pid: number, spare: boolean): Promise<void> {
   const proc = (file: string): string => `/proc/${pid}/${file}`;
   const status = new Map(
@@ -285,7 +285,7 @@ async function audit(pid: number, spare: boolean): Promise<void> {
   for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) expect(status.get(set)).toMatch(/^0+$/);
   expect(status.get('NoNewPrivs')).toBe('1');
   expect(status.get('Seccomp')).toBe('2');
-  // QEMU's own sandbox makes it two at least.
+  // With QEMU's own sandbox there are at least two.
   expect(Number(status.get('Seccomp_filters') ?? 2)).toBeGreaterThan(1);
   for (const namespace of ['mnt', 'pid', 'ipc', 'uts', 'net', 'cgroup'])
     expect(readlinkSync(proc(`ns/${namespace}`))).not.toBe(readlinkSync(`/proc/self/ns/${namespace}`));
@@ -341,7 +341,7 @@ function qemus(part: string): number[] {
 describe('every QEMU is in its cage', () => {
   const script = 'trap "exit 0" TERM; echo up; while :; do sleep 0.1; done';
 
-  it('booted, resumed, waiting, taken from the pool, and found again', async () => {
+  it('whether booted, resumed, waiting, taken from the pool, or found again', async () => {
     const booted = await lab.define({ script, address: '10.9.0.2/24' });
     const first = await lab.powerOn(booted);
     await booted.printed(/up/);

@@ -1,4 +1,4 @@
-/** Guests that do not keep to the windows of the channel, or to the protocol at all: nobody's memory grows, and it is reported. */
+/** Guests that violate the channel's windows, or the protocol altogether: memory does not grow, and it is reported. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,7 +46,7 @@ async function guest(behaviour?: Behaviour, options?: { greets?: boolean; reads?
   return one;
 }
 
-/** Acknowledges subscriptions and starts whatever is asked for, as a tether does. */
+/** Acknowledges subscriptions and starts whatever is requested, as a tether does. */
 const obliging: Behaviour = (one, { type, session }) => {
   if (type === Message.subscribe) one.say(Message.subscribed, session);
   if (type === Message.exec || type === Message.files || type === Message.observe) one.started(session);
@@ -55,7 +55,7 @@ const obliging: Behaviour = (one, { type, session }) => {
 const output = (session: number, data: Buffer, offset = 0n): Buffer =>
   encodeFrame(Message.output, session, outputPayload(data, { offset }));
 
-/** Output of session 0 whose place in the log goes on as it does. */
+/** Output of session 0 with a consistent log offset. */
 function logged(size: number): () => Buffer {
   let offset = 16n;
   const data = Buffer.alloc(size, 'x');
@@ -84,7 +84,7 @@ describe('output without credit', () => {
     const one = await guest(obliging);
     readers[reader]!();
     await one.heard(Message.subscribe);
-    // That it says nothing of its place in the log does not help either.
+    // Leaving out the log offset does not help either.
     for (const next of [logged(PIECE), () => output(0, Buffer.alloc(PIECE), 2n ** 64n - 1n)]) {
       const flooding = one.closed ? await guest(obliging) : one;
       await flooding.heard(Message.subscribe);
@@ -94,7 +94,7 @@ describe('output without credit', () => {
     }
   });
 
-  it('is too much by a single byte', () => {
+  it('is detected to the byte', () => {
     const windows = new OutputWindows();
     windows.subscribe(0);
     expect(windows.take(0, 1)).toBe('it sent more output than it was granted');
@@ -103,7 +103,7 @@ describe('output without credit', () => {
     windows.credit(0, 10);
     expect(windows.take(0, 10)).toBeNull();
     expect(windows.take(0, 1)).toBe('it sent more output than it was granted');
-    // What was sent before a new subscription is acknowledged was granted by the one before.
+    // Output sent before a new subscription is acknowledged was granted by the previous one.
     windows.credit(0, 5);
     windows.subscribe(0);
     expect(windows.take(0, 5)).toBeNull();
@@ -114,7 +114,7 @@ describe('output without credit', () => {
     expect(windows.take(0, 1)).not.toBeNull();
   });
 
-  it('in an exec ends it, and its reader is told', async () => {
+  it('in an exec ends it, and its reader gets an error', async () => {
     const one = await guest(obliging);
     const { session, output: read, started } = await channel.exec(Buffer.alloc(10));
     await started;
@@ -124,7 +124,7 @@ describe('output without credit', () => {
     expect((await told).message).toContain('the guest broke the protocol: it sent more output than it was granted');
   });
 
-  it('byte by byte does not take more memory than in large pieces', async () => {
+  it('sent byte by byte takes no more memory than in large pieces', async () => {
     const one = await guest(obliging);
     const { session, output: read, started } = await channel.exec(Buffer.alloc(10));
     await started;
@@ -154,7 +154,7 @@ describe('output without credit', () => {
     expect([bytes, turns]).toEqual([OUTPUT_WINDOW, OUTPUT_WINDOW / 2]);
   });
 
-  it('among others, a container whose readers do not read is not read either', async () => {
+  it('to many stalled readers is held back in total, and arrives complete once they read', async () => {
     await newChannel(new OutputBudget(4 * MIB, 2 * MIB, 256 * 1024));
     const one = await guest(obliging);
     const sessions: number[] = [];
@@ -169,7 +169,7 @@ describe('output without credit', () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
     const held = reads.reduce((sum, read) => sum + read.readableLength * PIECE, 0);
     expect(held).toBeLessThan(3 * MIB);
-    // Those that read get it all.
+    // Readers that read get everything.
     let got = 0;
     for (const read of reads) {
       read.on('data', ({ data }: OutputChunk) => {
@@ -207,7 +207,7 @@ describe('input', () => {
     expect(grown).toBeLessThan(60 * MIB);
   });
 
-  it('is never more than a window ahead, whatever is granted', async () => {
+  it('is never more than one window ahead, whatever is granted', async () => {
     const one = await guest((self, frame) => {
       obliging(self, frame);
       if (frame.type === Message.exec) self.grant(frame.session, 0xffff_ffff);
@@ -223,7 +223,7 @@ describe('input', () => {
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(received).toBeLessThan(300 * 1024);
   });
-  it('of what has ended goes nowhere, and is not kept', async () => {
+  it('of an ended session goes nowhere, and is not kept', async () => {
     const one = await guest((self, frame) => {
       obliging(self, frame);
       if (frame.type === Message.exec) self.exited(frame.session);
@@ -239,7 +239,7 @@ describe('input', () => {
   });
 });
 
-describe('what no tether says', () => {
+describe('messages that no tether sends', () => {
   const u32 = (value: number): Buffer => new FieldWriter().u32(value).bytes();
   const lies: Record<string, (one: HostileGuest, exec: number) => void> = {
     'output of a session that nobody started': (one) => one.output(77, Buffer.from('x')),
@@ -300,7 +300,7 @@ describe('what no tether says', () => {
     expect(await one.hungUp()).toBe(true);
     expect(broken).toHaveLength(1);
     await expect(asked).rejects.toThrow(`the guest broke the protocol: ${broken[0]}`);
-    // The next one is heard.
+    // The next connection is accepted.
     await guest((self, frame) => {
       obliging(self, frame);
       if (frame.type === Message.freeze) self.say(Message.frozen, frame.session, Buffer.of(1));
@@ -308,7 +308,7 @@ describe('what no tether says', () => {
     expect(await channel.freeze(255)).toBe(1);
   });
 
-  it('bytes without a beginning', async () => {
+  it('bytes without a start of frame', async () => {
     const one = await guest(undefined, { greets: false });
     await one.flood(() => Buffer.alloc(65_536), 64 * MIB);
     expect(one.closed).toBe(true);
@@ -325,12 +325,12 @@ describe('a second peer', () => {
     expect(first.closed).toBe(false);
   });
 
-  it('takes the place of one that is gone at once, and of one that answers nothing soon', async () => {
+  it('replaces one that is gone at once, and one that does not answer soon', async () => {
     const first = await guest();
     first.close();
     const second = await guest();
     expect(await second.hungUp(3000)).toBe(false);
-    // It says nothing any more.
+    // It no longer answers.
     const third = await guest(obliging);
     expect(await second.hungUp()).toBe(true);
     await channel.subscribed();
@@ -338,8 +338,8 @@ describe('a second peer', () => {
   });
 });
 
-describe('a guest that says nothing', () => {
-  it('is not waited for without end: it is told what was given up', async () => {
+describe('a silent guest', () => {
+  it('is not waited for endlessly: the error names what was given up', async () => {
     await guest();
     const given = (what: RegExp): object => ({ kind: 'timeout', message: expect.stringMatching(what) });
     await Promise.all([
@@ -354,7 +354,7 @@ describe('a guest that says nothing', () => {
     ]);
   });
 
-  it('is waited for as long as it answers pings, to a point', async () => {
+  it('is waited for as long as it answers pings, up to a limit', async () => {
     const live = await guest((self, { type, session }) => {
       if (type === Message.ping) self.say(Message.pong, session);
       if (type === Message.exec) setTimeout(() => self.started(session, 7), 12_000);
@@ -364,7 +364,7 @@ describe('a guest that says nothing', () => {
     live.close();
   });
 
-  it('and reads nothing: requests are refused before they take memory', async () => {
+  it('that does not read either: requests are refused before they take memory', async () => {
     const one = await guest(undefined, { reads: false });
     await new Promise((resolve) => setTimeout(resolve, 50));
     const refused: unknown[] = [];

@@ -1,4 +1,4 @@
-/** The channel's socket of a real VM: who can reach it, and that hostd reconnects it. */
+/** The channel socket of a real VM: who can reach it, and that hostd reconnects it. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, stat } from 'node:fs/promises';
@@ -54,30 +54,30 @@ async function works(): Promise<void> {
   expect(said).toBe('here\n');
 }
 
-it('is named on no command line, and is for nobody else', async () => {
+it('is on no command line, and is closed to others', async () => {
   await works();
   expect(await readFile(`/proc/${vm.pid}/cmdline`, 'latin1')).not.toContain(path);
   expect((await stat(path)).mode & 0o777).toBe(0o600);
-  // As another QEMU that was taken over.
+  // As another, compromised QEMU.
   const program = `use Socket; socket(my $s, 1, 1, 0); print connect($s, sockaddr_un("${path}")) ? "in" : "$!"`;
   const other = ['--reuid', '64999', '--regid', '64100', '--clear-groups', '--no-new-privs', 'perl', '-e', program];
   const { stdout } = await promisify(execFile)('setpriv', other, { env: { ...process.env, LC_ALL: 'C' } });
   expect(stdout).toBe('Permission denied');
 });
 
-it('takes no second peer while its VM lives', async () => {
+it('accepts no second peer while its VM lives', async () => {
   const second = await HostileGuest.connect(path);
   expect(await second.hungUp()).toBe(true);
   await works();
 });
 
-it('is connected again when its endpoint is another one, and when the guest was hung up on', async () => {
+it('is reconnected to a new endpoint, and after the guest was hung up on', async () => {
   await channel.close(true);
   channel = new ContainerChannel(path);
   await channel.listen();
   channel.release();
   await works();
-  // As when it breaks the protocol.
+  // As after a protocol violation.
   const { connection } = channel as unknown as { connection: TetherConnection };
   const closed = once(connection, 'close');
   connection.close();
@@ -85,7 +85,7 @@ it('is connected again when its endpoint is another one, and when the guest was 
   await works();
 });
 
-it('is connected again after a restart of hostd, with an endpoint that came meanwhile', async () => {
+it('is reconnected after a restart of hostd, to an endpoint that appeared meanwhile', async () => {
   vm.release();
   await channel.close(true);
   channel = new ContainerChannel(path);

@@ -1,4 +1,4 @@
-/** What hostd keeps of a disk, against clients of the datastore: nobody reads, writes or replaces it, and it stays with the disk. */
+/** hostd's records of disks: no datastore client can read, write or replace one, and it follows its disk. */
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -40,7 +40,7 @@ beforeEach(async () => {
   await createFullVm(client, hostd, name);
 });
 
-/** What its QEMU may do while it runs. */
+/** What a QEMU could do to the disk while it runs. */
 async function tamper(path: string): Promise<void> {
   const cid = /^CID=(.*)$/m.exec(await readFile(at('victim/victim.vmdk'), 'latin1'))![1]!;
   const file = await open(at(path), 'r+');
@@ -56,7 +56,7 @@ async function tamper(path: string): Promise<void> {
   await file.close();
 }
 
-/** A start with a disk, as far as the disk goes. */
+/** The part of a start that concerns the disk. */
 async function start(path: string): Promise<string[]> {
   const opened = await OpenDisks.open(
     { disks: [{ bus: 0, unit: 0, path: at(path), readOnly: false }], extraConfig: new Map() },
@@ -66,7 +66,7 @@ async function start(path: string): Promise<string[]> {
   return opened.disks.flatMap(({ parents }) => parents.map((parent) => parent.path));
 }
 
-it('is made with the disk, and goes with the machine', async () => {
+it('is created with the disk, and removed with the machine', async () => {
   expect(existsSync(recordPath(at(disk)))).toBe(true);
   expect(await start(disk)).toEqual([at('images/base.vmdk')]);
   await tamper(disk);
@@ -78,7 +78,7 @@ it('is made with the disk, and goes with the machine', async () => {
   expect(existsSync(at(name))).toBe(false);
 });
 
-it('is nothing that a client can name or see', async () => {
+it('cannot be named or seen by a client', async () => {
   const record = recordPath(disk);
   for (const attempt of [
     () => files.put(record, '{}'),
@@ -106,7 +106,7 @@ it('is nothing that a client can name or see', async () => {
   expect(file.map(({ path }) => path).sort()).toEqual([`${name}.vmdk`, `${name}.vmx`]);
 });
 
-it('is copied and moved with the disk, in every way', async () => {
+it('is copied and moved with the disk, by every operation', async () => {
   await tamper(disk);
   const { fileManager, virtualDiskManager } = client.serviceContent;
   const copies = [1, 2, 3].map((number) => `${name}/copy${number}.vmdk`);
@@ -126,21 +126,21 @@ it('is copied and moved with the disk, in every way', async () => {
   expect(readdirSync(at(name)).filter((file) => file.endsWith('.caisson-disk'))).toHaveLength(3);
 });
 
-it('holds what is put in the disk’s place, unless that stands on nothing', async () => {
+it('applies to an uploaded replacement of the disk, unless that has no parent', async () => {
   await tamper(disk);
   await files.put(disk, await readFile(at(disk)));
   await expect(start(disk)).rejects.toThrow(/its parent is/);
   await createEmpty(at('empty.vmdk'), 2 ** 22);
   await files.put(disk, await readFile(at('empty.vmdk')));
   expect(await start(disk)).toEqual([]);
-  // Deleted first, another disk is another one.
+  // After a deletion, it is a new disk.
   await createChild(at(`${name}/child.vmdk`), at('images/base.vmdk'));
   await files.delete(disk);
   await files.put(disk, await readFile(at(`${name}/child.vmdk`)));
   expect(await start(disk)).toEqual([at('images/base.vmdk')]);
 });
 
-it('is made when a machine is given a disk that is there', async () => {
+it('is created when an existing disk is attached to a machine', async () => {
   await createEmpty(at('attached.vmdk'), 2 ** 22);
   const vm = await client.call('FindByInventoryPath', client.serviceContent.searchIndex!, {
     inventoryPath: `ha-datacenter/vm/${name}`,

@@ -1,6 +1,6 @@
 /**
- * What a QEMU that was taken over leaves in its disk for the next start, on each of the three ways that a VM is started: booted, resumed
- * from a snapshot, taken from the warm pool. Nothing of it is opened, and no QEMU is given a path.
+ * What a compromised QEMU leaves in its disk for the next start, for each way to start a VM: booted, resumed from a
+ * snapshot, taken from the warm pool. None of it is opened, and no QEMU is given a path.
  */
 import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
@@ -25,7 +25,7 @@ beforeAll(async () => {
   cache = await mkdtemp(join(tmpdir(), 'caisson-hostile-'));
   secret = join(cache, 'secret');
   await writeFile(secret, SECRET.padEnd(4096, '.'), { mode: 0o600 });
-  // The snapshot is made by the VM that is booted first.
+  // The first VM that is booted makes the snapshot.
   const snapshots = join(cache, 'snapshots');
   const spare = await VmLab.open(snapshots, 1);
   await (await started(spare, 'true')).guest.exit();
@@ -62,7 +62,7 @@ function argumentsOf(pid: number): string {
   }
 }
 
-/** The descriptors of a process: where they lead, and how they were opened. */
+/** The descriptors of a process: their targets, and how they were opened. */
 function openFiles(pid: number): { path: string; flags: number }[] {
   return readdirSync(`/proc/${pid}/fd`).map((fd) => ({
     path: readlinkSync(`/proc/${pid}/fd/${fd}`),
@@ -74,7 +74,7 @@ function writable(pid: number): string[] {
   return openFiles(pid).flatMap(({ path, flags }) => ((flags & 3) === constants.O_RDONLY ? [] : [path]));
 }
 
-/** Writes a descriptor into the file that QEMU has open: header and all are the attacker's. */
+/** Writes a descriptor into the file that QEMU has open: everything including the header is the attacker's. */
 async function become(path: string, content: string): Promise<void> {
   const file = await open(path, 'r+');
   await file.truncate(0);
@@ -121,7 +121,7 @@ const ATTACKS: [string, (path: string) => Promise<void>, RegExp][] = [
 ];
 
 describe.each(WAYS)('a VM that is %s', (way) => {
-  it('runs with no name of a disk, log, channel or container on its command line', async () => {
+  it('has no name of a disk, log, channel or container on its command line', async () => {
     const { guest, vm } = await started(labs[way], 'while :; do sleep 1; done');
     const told = argumentsOf(vm.pid);
     expect(told).toContain(guest.definition.uuid.slice(0, way === 'spare' ? 8 : undefined));
@@ -131,7 +131,7 @@ describe.each(WAYS)('a VM that is %s', (way) => {
     await vm.powerOff();
   });
 
-  it('has nothing open for writing but its own disk and log, its card and sockets', async () => {
+  it('has only its own disk and log, its card and sockets open for writing', async () => {
     const { guest, vm } = await started(labs[way], 'while :; do sleep 1; done');
     const { directory } = guest.definition;
     const own = [`${directory}/${guest.definition.name}.vmdk`, `${directory}/output.log`, `${directory}/qemu.log`];
@@ -139,7 +139,7 @@ describe.each(WAYS)('a VM that is %s', (way) => {
       (path) =>
         !own.includes(path) &&
         !/^(socket:|pipe:|anon_inode:|\/dev\/net\/tun$|\/dev\/null$)/.test(path) &&
-        // What it had for a disk while it waited, which nobody else has.
+        // Its placeholder disk from the pool, which nobody else has open.
         !/\/pool\/\d+\.disk\d+ \(deleted\)$/.test(path),
     );
     expect(others).toEqual([]);
@@ -149,7 +149,7 @@ describe.each(WAYS)('a VM that is %s', (way) => {
     await vm.powerOff();
   });
 
-  it.each(ATTACKS)('is not started when its disk has got %s', async (_, attack, words) => {
+  it.each(ATTACKS)('is not started when its disk has %s', async (_, attack, words) => {
     const lab = labs[way];
     const { guest } = await started(lab, 'true');
     await guest.exit();
@@ -162,13 +162,13 @@ describe.each(WAYS)('a VM that is %s', (way) => {
     );
     expect(failed).toMatch(words);
     expect(failed).toContain(`disk [datastore1] ${guest.definition.name}/${guest.definition.name}.vmdk cannot be used`);
-    // The waiting one still waits.
+    // The spare VM is still waiting.
     expect(before.filter((pid) => !spares(lab).includes(pid))).toEqual([]);
     expect(await guest.output()).not.toContain(SECRET);
   });
 });
 
-it('a volume with a parent is refused, for reading and for writing, also on a second controller', async () => {
+it('a volume with a parent is refused, read-only and writable, also on a second controller', async () => {
   const { guest, vm } = await started(labs.booted, 'true');
   await vm.powerOff();
   const path = join(labs.booted.paths.datastoreDir, 'volume.vmdk');

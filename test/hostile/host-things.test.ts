@@ -1,4 +1,4 @@
-/** Options of the API that name something of the endpoint's machine: what they reach, and that the endpoint goes on answering. */
+/** API options that name things on the endpoint's machine: what they reach, and that the endpoint keeps answering. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
 
 let stack: MirroredStack;
-/** Root's alone. */
+/** Readable by root only. */
 let directory: string;
 let server: Server;
 let connections = 0;
@@ -37,7 +37,7 @@ const syslog = (...options: string[]): string[] => [
   ...['--log-driver', 'syslog'],
   ...options.flatMap((option) => ['--log-opt', option]),
 ];
-/** What a start ended with, less the path that was named. */
+/** The result of a start, without the given path. */
 async function refused(path: string, ...options: string[]): Promise<string> {
   const outcome = await stack.docker('run', '--rm', ...options, 'busybox', 'echo', 'ran');
   expect(outcome.stdout).toBe('');
@@ -47,7 +47,7 @@ async function refused(path: string, ...options: string[]): Promise<string> {
 }
 
 describe('the log driver syslog', () => {
-  it('connects with no socket that nobody let it, and does not tell which are there', async () => {
+  it('connects to no socket that was not granted, and does not reveal which ones exist', async () => {
     const told = new Set<string>();
     for (const path of [there('socket'), there('none'), there('secret'), '/root/none', '/etc/shadow'])
       told.add(await refused(path, ...syslog(`syslog-address=unix://${path}`)));
@@ -55,7 +55,7 @@ describe('the log driver syslog', () => {
     expect(connections).toBe(0);
   });
 
-  it('opens no file: not a pipe, not what never ends, not root’s', async () => {
+  it('opens no file: no pipe, no endless device, none of root’s', async () => {
     for (const option of ['syslog-tls-ca-cert', 'syslog-tls-cert', 'syslog-tls-key']) {
       const told = new Set<string>();
       for (const path of [there('pipe'), '/dev/zero', '/etc/shadow', there('none'), there('secret')])
@@ -67,7 +67,7 @@ describe('the log driver syslog', () => {
 });
 
 describe('published ports', () => {
-  it('are where the owner of the machine lets them be', async () => {
+  it('are open only where the owner of the machine allows it', async () => {
     const options = (port: string): string[] => ['-p', port];
     expect(await refused('\0', ...options('443:80'))).toContain('only ports from 1024 on may be');
     expect(await refused('\0', ...options('0.0.0.0:8443:80'))).toContain('only addresses 127.0.0.1 may be used');
@@ -78,7 +78,7 @@ describe('published ports', () => {
   });
 });
 
-describe('what else names things of a host', () => {
+describe('other options that name things of a host', () => {
   it.each([
     [['-v', '/etc:/host']],
     [['--mount', 'type=bind,source=/etc,target=/host']],
@@ -103,7 +103,7 @@ describe('what else names things of a host', () => {
     expect(outcome.stdout).toBe('');
   });
 
-  it('volumes are no directories of the machine', async () => {
+  it('volumes cannot be directories of the machine', async () => {
     for (const options of [
       ['--opt', 'type=none', '--opt', 'o=bind', '--opt', 'device=/etc'],
       ['--opt', 'type=nfs', '--opt', 'device=:/x', '--opt', 'o=addr=127.0.0.1'],

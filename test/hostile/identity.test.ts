@@ -1,4 +1,4 @@
-/** An endpoint that was taken over: what its processes may do on the machine, which is next to nothing. */
+/** A compromised endpoint: its processes may do next to nothing on the machine. */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -30,7 +30,7 @@ import { freePort, type Outcome, run } from '../support/stack.js';
 let stack: MirroredStack;
 
 beforeAll(async () => {
-  // Nor are there secrets in what is logged for debugging.
+  // Debug logging must not contain secrets either.
   process.env.CAISSON_LOG_LEVEL = 'debug';
   stack = await startMirroredStack(['busybox']);
   const port = await freePort();
@@ -70,7 +70,7 @@ function children(pid: number): number[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
 }
 
-/** Null while they are being started. */
+/** Null while they are starting. */
 function lookFor(name: string): Processes | null {
   try {
     const { pid } = JSON.parse(readFileSync(join(channels(name), 'endpoint.json'), 'utf8')) as { pid: number };
@@ -90,7 +90,7 @@ async function processes(name: string): Promise<Processes> {
   return lookFor(name)!;
 }
 
-/** A command with an endpoint's rights. */
+/** Runs a command with an endpoint's privileges. */
 const as = (user: number, ...command: string[]): Promise<Outcome> =>
   run('setpriv', [`--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--no-new-privs', ...command]);
 
@@ -101,8 +101,8 @@ const answer = (url: string): Promise<string> =>
     () => '',
   );
 
-describe('rights', () => {
-  it('the endpoint and the worker have none; the porter has those of its work', async () => {
+describe('privileges', () => {
+  it('the endpoint and the worker have none; the porter has only those that it needs', async () => {
     const [mine, other] = [await processes('test'), await processes('other')];
     for (const pid of [mine.endpoint, mine.worker, other.endpoint, other.worker]) {
       const of = status(pid);
@@ -123,21 +123,21 @@ describe('rights', () => {
     expect(BigInt(`0x${porter.get('CapBnd')}`) & 0x08_4b_00_09n).toBe(0n);
   });
 
-  it('the worker is in the network of the containers, the endpoint is not', async () => {
+  it('the worker is in the network namespace of the containers, the endpoint is not', async () => {
     const { endpoint, worker } = await processes('test');
     const network = (pid: number): number => statSync(`/proc/${pid}/ns/net`).ino;
     expect(network(endpoint)).toBe(network(process.pid));
     expect(network(worker)).not.toBe(network(process.pid));
   });
 
-  it('root’s secrets of hostd are not in its environment', async () => {
+  it('hostd’s secrets are not in its environment', async () => {
     const environment = readFileSync(`/proc/${(await processes('test')).endpoint}/environ`, 'utf8');
     expect(environment).not.toMatch(/PASSWORD|VITEST|HOME=/);
   });
 });
 
 describe('files', () => {
-  it('neither hostd’s, nor the datastore, nor another endpoint’s are to be read', async () => {
+  it('neither hostd’s files, nor the datastore, nor those of another endpoint can be read', async () => {
     const { user } = await processes('test');
     const { stateDir, datastoreDir, runDir } = stack.paths;
     const others = statSync(channels('other')).uid;
@@ -163,7 +163,7 @@ describe('files', () => {
     expect((await as(user, 'cat', own)).stdout).toContain('guestinfo.caisson.vch');
   });
 
-  it('no endpoint may use the API, or the channels, of another one', async () => {
+  it('no endpoint can use the API or the channels of another one', async () => {
     const { user } = await processes('test');
     for (const name of readdirSync(channels('other')).filter((one) => one.endsWith('.sock'))) {
       const socket = join(channels('other'), name);
@@ -172,7 +172,7 @@ describe('files', () => {
     }
   });
 
-  it('what an endpoint that was root left is given to the new one, links not followed', async () => {
+  it('files of an endpoint that ran as root are given to the new one, without following links', async () => {
     const { user } = await processes('test');
     const marked = join(stack.paths.stateDir, 'roots');
     writeFileSync(marked, 'root’s', { mode: 0o600 });
@@ -194,13 +194,13 @@ describe('files', () => {
     expect((await stack.docker('run', '--rm', 'busybox', 'echo', 'works')).stdout).toBe('works\n');
   });
 
-  it('an endpoint that an earlier engine started, as root, is ended with all of it when hostd finds it', async () => {
+  it('an endpoint started as root by an earlier engine is killed with all its processes when found', async () => {
     const { user, endpoint, porter } = await processes('test');
     const [pidFile = ''] = runFile('.pid').filter((path) => readFileSync(path, 'utf8').includes(`"pid":${endpoint},`));
     const { host } = new URL(stack.login().url);
     await stopHostdProcess(stack.paths);
     for (const pid of [endpoint, porter]) process.kill(pid, 'SIGKILL');
-    // It had a worker in its group, and its file tells of no porter.
+    // It had a worker in its process group, and its file names no porter.
     const old = spawn('sh', ['-c', 'sleep 1000 & sleep 1000'], { detached: true, stdio: 'ignore' });
     await expect.poll(() => children(old.pid!)).toHaveLength(2);
     const group = [old.pid!, ...children(old.pid!)];
@@ -214,7 +214,7 @@ describe('files', () => {
     expect((await stack.docker('run', '--rm', 'busybox', 'echo', 'works')).stdout).toBe('works\n');
   });
 
-  it('a configuration that names somebody else’s directory does not get it', async () => {
+  it('a configuration that names somebody else’s directory gets no access to it', async () => {
     for (const directory of ['/etc', channels('other')]) {
       const created = await stack.vicMachine(
         ...['create', '--name', 'thief', '--image-store', 'datastore1', '--bridge-network', 'thief-bridge', '--no-tls'],
@@ -236,7 +236,7 @@ async function vchConfig(name: string): Promise<VchConfig> {
 }
 
 describe('published ports', () => {
-  it('low ones too, on all addresses and on one, TCP and UDP', async () => {
+  it('work for low ports too, on all addresses and on one, by TCP and UDP', async () => {
     const started = await stack.docker(
       ...[
         'run',
@@ -266,7 +266,7 @@ describe('published ports', () => {
     await bound(909);
   });
 
-  it('are back after the end of the worker, of the porter, of the endpoint, and of hostd with it', async () => {
+  it('are back after the worker, the porter, the endpoint, or hostd along with it has died', async () => {
     await stack.docker('run', '-d', '--name', 'stays', '-p', '127.0.0.1:907:80', ...SERVER);
     const served = (): Promise<unknown> => expect.poll(() => answer('http://127.0.0.1:907/')).toBe('served\n');
     await served();
@@ -281,7 +281,7 @@ describe('published ports', () => {
         .toBe(`${what}\n`);
       expect((await processes('test')).user).toBe(user);
     }
-    // What a stopped porter holds goes with it.
+    // A stopped porter loses what it holds.
     const { porter, endpoint } = await processes('test');
     process.kill(porter, 'SIGSTOP');
     process.kill(endpoint, 'SIGKILL');
@@ -310,7 +310,7 @@ describe('secrets', () => {
     return response.status;
   };
 
-  it('are used, rightly and wrongly', async () => {
+  it('are used in correct and incorrect requests', async () => {
     const registry = createServer((request, response) => {
       const wants = { 'www-authenticate': 'Basic realm="private"' };
       response.writeHead(request.headers.authorization === undefined ? 401 : 500, wants).end('{"errors":[]}');
@@ -346,7 +346,7 @@ describe('secrets', () => {
     await expect.poll(() => stack.docker('ps', '-q').then(({ code }) => code), { timeout: 60_000 }).toBe(0);
   });
 
-  it('are in no log, no list of processes, and no file that others can read', async () => {
+  it('are in no log, no process list, and no file that others can read', async () => {
     const { stateDir, runDir } = stack.paths;
     secrets.set('password of the administrator', waysOf(stack.login().password, [stack.login().user]));
     for (const name of ['test', 'other']) {
@@ -367,7 +367,7 @@ describe('secrets', () => {
         expect((await as(user, 'test', '-r', path)).code, `${has} in ${path} for ${user}`).not.toBe(0);
       }
     }
-    // Where they have to be, they are: this test can find them.
+    // They are where they have to be, so this test can find them.
     expect(found.flatMap(({ has }) => has)).toEqual(
       expect.arrayContaining([
         'password of the administrator',
@@ -380,7 +380,7 @@ describe('secrets', () => {
     expect(identify(test.endpoint)).not.toBeNull();
   });
 
-  it('are in nothing that is told of an engine, nor in what another host sees of vSphere', async () => {
+  it('are in nothing that an engine reports, nor in another host’s view of vSphere', async () => {
     const told = [
       await stack.docker('info', '--format', '{{json .}}'),
       await stack.docker('version', '--format', '{{json .}}'),
@@ -411,7 +411,7 @@ describe('secrets', () => {
         sessions,
         await client.retrieve(tasks!.props.recentTask ?? [], 'Task', ['info']),
       ];
-      // It reads its own configuration.
+      // It may read its own configuration.
       expect(secretsIn(JSON.stringify(seen), secrets)).toEqual(['password of other']);
     } finally {
       await client.close();

@@ -1,4 +1,4 @@
-/** Clients that go while they are answered: nothing of theirs stays, neither a connection (there are so many of them) nor a reader. */
+/** Clients that leave while being answered: neither a connection, of which there are few, nor a reader remains. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,7 +7,7 @@ import { Message } from '../../tether/protocol/frames.js';
 import { type HostileStack, startHostileStack } from '../support/hostile-stack.js';
 
 let stack: HostileStack;
-/** Has one process that says nothing; helpers start, and say nothing either. */
+/** A guest with one silent process; helpers start, and are silent too. */
 let id: string;
 beforeAll(async () => {
   stack = await startHostileStack();
@@ -32,12 +32,12 @@ const requests: [method: string, path: string][] = [
   ['GET', '/containers/ID/export'],
 ];
 
-/** How long a client that has closed its side waits for the server's end; null: for ever. */
+/** How long a client that has closed its side waits for the server to close; null: forever. */
 async function endAfter(method: string, path: string, ms: number): Promise<number | null> {
   const socket = connect({ host: '127.0.0.1', port: stack.port, allowHalfOpen: true });
   socket.on('error', () => undefined).resume();
   socket.write(`${method} ${path.replace('ID', id)} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-  // Before anything was done for it, or while.
+  // Before or during the work for it.
   if (ms > 0) await sleep(ms);
   socket.end();
   const since = performance.now();
@@ -51,7 +51,7 @@ async function endAfter(method: string, path: string, ms: number): Promise<numbe
 }
 
 it.each(requests)(
-  '%s %s ends when its client has gone',
+  '%s %s ends when its client is gone',
   async (method, path) => {
     const ends = await Promise.all([0, 20, 400].map((ms) => endAfter(method, path, ms)));
     expect(ends.filter((end) => end === null)).toEqual([]);

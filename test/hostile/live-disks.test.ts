@@ -1,6 +1,6 @@
 /**
- * A guest's root writes structures that lie onto the disk below its own feet. Whoever asks for the container's files then gets an answer in
- * words, soon; the engine and the other containers do not notice.
+ * A guest's root writes lying structures onto the mounted disk beneath itself. Whoever asks for the container's files
+ * soon gets an error message; the engine and the other containers do not notice.
  */
 import { rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { type MirroredStack, startMirroredStack } from '../support/mirrored-stac
 import type { Outcome } from '../support/stack.js';
 
 const DIRECTORY = 2;
-/** A busy machine included: a frozen reader would take minutes. */
+/** Enough for a busy machine: a frozen reader would take minutes. */
 const DEADLINE_MS = 30_000;
 let stack: MirroredStack;
 let directory: string;
@@ -31,10 +31,10 @@ afterAll(async () => {
 
 const soon = (...args: string[]): Promise<Outcome> => stack.dockerWith({ timeoutMs: DEADLINE_MS }, ...args);
 
-/** A container whose root has put this in place of its disk's filesystem. */
+/** A container whose root user has replaced its disk's filesystem with this. */
 async function overwritten(name: string, { image }: HostileExt4): Promise<void> {
   expect((await soon('run', '-d', '--privileged', '--name', name, 'busybox', 'sleep', '1000')).code).toBe(0);
-  // The kernel is kept from writing anything more, so that only the attacker's writes remain.
+  // The kernel is prevented from writing anything more, so that only the attacker's writes remain.
   const script = `cat >/dev/shm/image && echo u >/proc/sysrq-trigger
     while grep -q '^[^ ]* / [^ ]* rw' /proc/mounts; do usleep 50000; done
     dd if=/dev/shm/image of=/dev/vda bs=1M conv=fsync`;
@@ -87,7 +87,7 @@ describe.each(LIES)('a disk that %s', (what, words, lie) => {
     id = (await soon('inspect', '-f', '{{.Id}}', name)).stdout.trim();
   });
 
-  it('costs those an error who ask for its files, and nobody else anything', async () => {
+  it('gives an error to those who ask for its files, and affects nobody else', async () => {
     const asked = [
       ['diff', name],
       ['export', name],
@@ -108,7 +108,7 @@ describe.each(LIES)('a disk that %s', (what, words, lie) => {
     expect((await soon('images', '-q', `made-${name}`)).stdout).toBe('');
   });
 
-  it('is counted by those who count all, as well as may be', async () => {
+  it('does not fail requests that count all disks', async () => {
     const counts = [
       ['ps', '-as'],
       ['system', 'df', '-v'],
@@ -120,7 +120,7 @@ describe.each(LIES)('a disk that %s', (what, words, lie) => {
     }
   });
 
-  it('belongs to a container that is not started, or starts nothing, and can be removed', async () => {
+  it('belongs to a container that cannot be started, but can be removed', async () => {
     const started = await soon('start', name);
     expect(started.code).not.toBe(0);
     expect(started.stderr).toMatch(/Error response from daemon: ./);

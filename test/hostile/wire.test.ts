@@ -1,4 +1,4 @@
-/** The wire: what a container's root sends in other people's names reaches nobody, and changes nothing of the host's. */
+/** The wire: frames that a container's root sends with forged senders reach nobody, and change nothing on the host. */
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -70,7 +70,7 @@ const entries = (): Promise<string> =>
 const PATIENT = { timeout: 60_000, interval: 200 };
 const page = async (): Promise<string> => (await fetch(url, { signal: AbortSignal.timeout(10_000) })).text();
 
-/** Sends from the attacker, the last one with a text in it, and returns what a bystander has seen by then, in hexadecimal. */
+/** Sends from the attacker, ending with a marked frame. @returns what a bystander has seen by then, in hexadecimal */
 async function seenOf(frames: Buffer[], text: string): Promise<string[]> {
   const watching = spawn('docker', ['exec', 'bystander', '/frames', 'watch', text], {
     env: { ...process.env, DOCKER_HOST: stack.dockerHost },
@@ -163,7 +163,7 @@ function attacks(): Record<string, Buffer> {
   };
 }
 
-/** The same frame, in wrappings that could hide it from an inspector. */
+/** The same frame, encapsulated in ways that could hide it from a filter. */
 function hidden(packet: Buffer): Record<string, Buffer> {
   const own = linkLocal(attacker.mac);
   const spoofed = ipv4(BROADCAST, attacker.mac, victim.ip, '255.255.255.255', 17, packet);
@@ -208,7 +208,7 @@ function hidden(packet: Buffer): Record<string, Buffer> {
   };
 }
 
-/** Frames that every container sends. */
+/** Frames that every container may send. */
 function lawful(): Record<string, Buffer> {
   const own = linkLocal(attacker.mac);
   const all = { mac: BROADCAST, ip: victim.ip };
@@ -232,16 +232,16 @@ function lawful(): Record<string, Buffer> {
   };
 }
 
-/** Names of those frames that were seen. */
+/** Names of the frames that were seen. */
 const among = (frames: Record<string, Buffer>, seen: string[]): string[] =>
   Object.keys(frames).filter((name) => seen.some((one) => one.startsWith(frames[name]!.toString('hex'))));
 
-/** Sends all of both kinds: only the lawful ones arrive. */
+/** Sends all of both kinds: only the allowed ones arrive. */
 async function expectChecked(text: string): Promise<void> {
   const [bad, good] = [attacks(), lawful()];
   const seen = await seenOf([...Object.values(bad), ...Object.values(good)], text);
   expect(among(bad, seen)).toEqual([]);
-  // Also without a tag, which a card's driver takes off.
+  // Also without the tag, which the receiving driver strips.
   for (const mark of [Buffer.from('spoofed').toString('hex'), '20010db8dead'])
     expect(seen.filter((one) => one.includes(mark))).toEqual([]);
   expect(among(good, seen)).toEqual(Object.keys(good));
@@ -272,9 +272,9 @@ afterAll(async () => {
 });
 
 describe('a container that sends what it likes', () => {
-  it('reaches nobody in the name of another, and everybody in its own', () => expectChecked('first'));
+  it('reaches nobody with a forged sender, and everybody with its own', () => expectChecked('first'));
 
-  it("does not get a neighbour's published port", async () => {
+  it("does not receive traffic of a neighbour's published port", async () => {
     await stack.docker('exec', 'attacker', 'ip', 'address', 'add', `${victim.ip}/16`, 'dev', 'eth0');
     await stack.docker('exec', '-d', 'attacker', 'sh', '-c', 'echo stolen >/index.html; httpd -p 80 -h /');
     const claims = [1, 2] as const;
@@ -290,7 +290,7 @@ describe('a container that sends what it likes', () => {
     await stack.docker('exec', 'attacker', 'ip', 'address', 'del', `${victim.ip}/16`, 'dev', 'eth0');
   });
 
-  it('fills no table of the host, and changes none of its routes', async () => {
+  it('fills no table of the host, and changes no routes', async () => {
     const look = (): Promise<string[]> =>
       Promise.all([
         inSwitch('bridge', 'fdb', 'show').then((text) => String(text.split('\n').length)),
@@ -309,14 +309,14 @@ describe('a container that sends what it likes', () => {
     );
     const routers = Array.from({ length: 3 }, () => attacks()['a router advertisement']!);
     await send([...flood, ...askers, ...routers]);
-    // Whatever came before it has been dealt with.
+    // Everything sent before it has been handled.
     await seenOf([], 'after the flood');
     expect(await look()).toEqual(before);
     for (const setting of ['accept_ra', 'autoconf', 'accept_redirects'])
       expect(await inEndpoint('cat', `/proc/sys/net/ipv6/conf/eth0/${setting}`)).toBe('0\n');
   });
 
-  it('is checked by a hostd that is started anew, and with the address of its next run', async () => {
+  it('is checked by a restarted hostd, and with its address in the next run', async () => {
     await stack.restartHostd();
     expect(await page()).toBe('victim\n');
     await expectChecked('second');
@@ -331,7 +331,7 @@ describe('a container that sends what it likes', () => {
     );
   });
 
-  it('may do it where the port group says so, as in vSphere', async () => {
+  it('may forge where the port group allows it, as in vSphere', async () => {
     const client = await VimClient.connect(stack.login());
     const accept = (forgedTransmits: boolean): Promise<unknown> =>
       client.call(
@@ -383,7 +383,7 @@ describe('a container that sends what it likes', () => {
     await expectChecked('sixth');
   });
 
-  it('leaves nothing of itself behind', async () => {
+  it('leaves nothing behind', async () => {
     expect(await entries()).toContain(attacker.ip);
     expect((await stack.docker('rm', '-f', 'attacker', 'victim', 'bystander')).code).toBe(0);
     const left = await vi.waitFor(async () => {
@@ -405,7 +405,7 @@ describe('a machine without nftables', () => {
   it.each([
     ['that has no nft', null],
     ['whose kernel has no bridge family', 'echo "Error: Could not process rule: Operation not supported" >&2; exit 1'],
-  ])('%s goes on, and says so', async (_, script) => {
+  ])('%s carries on, and reports it', async (_, script) => {
     const directory = mkdtempSync(join(tmpdir(), 'caisson-path-'));
     const path = process.env.PATH ?? '';
     for (const name of ['ip', 'bridge', 'nsenter', 'perl', 'sh', 'cat'])
@@ -421,7 +421,7 @@ describe('a machine without nftables', () => {
       const nic: RuntimeNic = { index: 0, mac: '02:00:00:00:00:01', portGroup: 'group', connected: true };
       expect(await bare.plug('vm-1', [{ ...nic, addresses: ['172.16.0.2'] }])).toEqual(new Map([[0, 't1n0']]));
       const ports = await run('bridge', ['-n', bare.namespace, '-d', 'link', 'show']);
-      // The bridge still learns nothing, and drops what comes from another MAC address.
+      // The bridge still learns nothing, and drops frames from other MAC addresses.
       expect(ports.stdout).toMatch(/learning off/);
       if (!bare.lacks.some((one) => one.includes('lock'))) expect(ports.stdout).toMatch(/locked on/);
       await bare.unplug('vm-1');
