@@ -70,7 +70,9 @@ describe('a VM', () => {
     expect(status).toMatch(/^Seccomp:\t2$/m);
     // What the kernel counts, in hundredths of a second: user and system time, the 14th and 15th field.
     const counted = (): number => {
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ');
       return (Number(fields[11]) + Number(fields[12])) / 100;
     };
     const before = counted();
