@@ -197,8 +197,8 @@ export class Ext4Filesystem {
   }
 
   /**
-   * The inode number at `path`, which counts from the root; `.`, `..` and symlinks never leave it. Throws `notFound`, also if something on
-   * the way is not a directory.
+   * The inode number at `path`, which counts from the root; `.`, `..` and symlinks never leave it. Throws `notFound`, including when
+   * something on the way is not a directory.
    */
   async resolve(path: string | Buffer, options: { followLast: boolean }): Promise<number> {
     const bytes = Buffer.isBuffer(path) ? path : Buffer.from(path);

@@ -18,7 +18,7 @@ export interface QemuDialect {
   reconnect: 'reconnect' | 'reconnect-ms';
   /** How it takes a saved state from an open file: newer versions no longer accept `fd:`. */
   state: 'fd' | 'file';
-  /** How it is told of a monitor: newer versions warn about `-mon`. */
+  /** How it is told to open a monitor: newer versions warn about `-mon`. */
   monitor: 'mon' | 'object';
   /** The kernel has no system call filters, so QEMU would not start with its own sandbox. */
   unfiltered?: boolean;

@@ -1,6 +1,6 @@
 /**
- * The host side of GuestRPC, which stands for VMware's backdoor RPC on ESXi and runs over a virtio-serial port. A frame is a u32 length
- * (LE) and that many bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and
+ * The host side of GuestRPC, which takes the place of VMware's backdoor RPC on ESXi and runs over a virtio-serial port. A frame is a u32
+ * length (LE) and that many bytes; see docs/internals/guest-rpc.md. The guest is hostile: what it sends is bounded in size, rate, keys and
  * characters, and while it does not read its replies, nothing is read from it.
  */
 

@@ -9,7 +9,7 @@
  *
  * While the VM is stopped, QEMU removes a virtio-serial port's handlers (`virtconsole_enable_backend`) and does not notice if the other
  * side hangs up. The port then stays open for the guest, and the first write before the other side is back blocks it for good, because
- * nothing makes QEMU resume it. So QEMU must be told of the disconnection once more.
+ * nothing makes QEMU resume it. So {@link tellOfDisconnection} makes QEMU see the disconnection again.
  */
 import { constants } from 'node:fs';
 import { chmod, chown, open, stat } from 'node:fs/promises';
@@ -117,7 +117,7 @@ export class SocketPorts {
 
 /**
  * Connects ports to their sockets. @returns whether somebody listened on all of them
- * @throws internal with QEMU's words, timeout
+ * @throws internal with QEMU's message, timeout
  */
 export async function connectPorts(
   sender: DescriptorSender,
@@ -165,7 +165,7 @@ export function isForeign(path: string, runDir: string): boolean {
   return !CHANNEL.test(relative(runDir, path)) || basename(path) === 'docker.sock' || dirname(path) === path;
 }
 
-/** Has QEMU connect to sockets outside of the instance itself, and again whenever they are closed. @throws internal with QEMU's words */
+/** Has QEMU itself connect to sockets outside of the instance, and again whenever they are closed. @throws internal with QEMU's message */
 export function connectForeignPorts(qmp: Qmp, serials: readonly RuntimeSerial[], runDir: string): Promise<void> {
   return connectByPath(
     qmp,

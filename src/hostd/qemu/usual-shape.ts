@@ -1,4 +1,4 @@
-/** The shape that was powered on most often of late, kept in a file so that a new hostd can fill its warm pool at once. */
+/** The shape that was powered on most often recently, kept in a file so that a new hostd can fill its warm pool at once. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { writeWhole } from '../../common/write-whole.js';

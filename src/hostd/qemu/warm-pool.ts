@@ -79,7 +79,7 @@ export class WarmPool<S extends Spare> {
   }
 
   /**
-   * Notes that a VM of that shape is powered on: the pool is kept for the shape that was powered on most often of late. A pool of size 0
+   * Notes that a VM of that shape is powered on: the pool is kept for the shape that was powered on most often recently. A pool of size 0
    * notes it too, for the next hostd, whose pool may be larger.
    * @returns whether that shape has just become the usual one
    */
@@ -114,7 +114,7 @@ export class WarmPool<S extends Spare> {
     await this.giveUp();
   }
 
-  /** The shape that was powered on most often of late; if there are several, the latest of them. */
+  /** The shape that was powered on most often recently; if there are several, the latest of them. */
   private usual(): string | null {
     let best: string | null = null;
     let most = 0;

@@ -71,7 +71,7 @@ export class NetlinkHelper {
     return Buffer.from(await this.request(namespace, String(protocol), messages), 'hex');
   }
 
-  /** Makes a tap that stays when nobody has it open. @throws internal, also if it exists already; timeout */
+  /** Makes a tap that stays when nobody has it open. @throws internal, among other things if it exists already; timeout */
   async tap(namespace: string, name: string): Promise<void> {
     await this.request(namespace, 'tap', Buffer.from(name));
   }

@@ -50,7 +50,7 @@ static const int allowed[] = {
     SYS_timerfd_settime, SYS_timerfd_gettime, SYS_timer_create, SYS_timer_settime, SYS_timer_delete, SYS_timer_gettime,
     /* Waiting for descriptors: the main loop and the threads behind disks. */
     SYS_poll, SYS_ppoll, SYS_select, SYS_pselect6, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_wait, SYS_epoll_pwait, SYS_eventfd2, SYS_pipe2,
-    /* Open files: disks by position, logs and taps in order. fadvise: drops what was cached of a disk once a state was loaded. */
+    /* Open files: disks by position, logs and taps sequentially. fadvise: drops what was cached of a disk once a state was loaded. */
     SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek,
     SYS_fsync, SYS_fdatasync, SYS_fadvise64, SYS_ftruncate, SYS_close, SYS_close_range, SYS_dup, SYS_dup2, SYS_dup3, SYS_fcntl, SYS_fstat, SYS_fstatfs,
     /*
