@@ -1,5 +1,5 @@
 /**
- * Throughput of `src/disk`, on synthetic layers: `node dist/test/bench/disk.js`. Prints MB/s (of tar) and files/s, and the
+ * Throughput of `src/disk` on synthetic layers: `node dist/test/bench/disk.js`. Prints MB/s (of tar), files/s and the
  * process's peak memory.
  */
 import { randomBytes } from 'node:crypto';

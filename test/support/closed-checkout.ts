@@ -1,6 +1,6 @@
 /**
- * The project as many have it: in root's home, closed to other users, with the cache beside it, and set up by a shell whose mask closes
- * what it makes.
+ * A typical private checkout: in root's home, closed to other users, with the cache beside it, and set up by a shell
+ * whose umask closes what it creates.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -10,11 +10,11 @@ import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../src/common/paths.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** What is needed to run it, and to build what set-up builds. */
+/** The files needed to run it, and for the builds of the set-up. */
 const PARTS = ['dist', 'node_modules', 'src', 'tether', 'package.json'];
 
 export interface ClosedCheckout {
-  /** Of the compiled programs. */
+  /** The directory of the compiled programs. */
   dist: string;
   cache: string;
   remove(): void;
@@ -26,7 +26,7 @@ export function closedCheckout(): ClosedCheckout {
   const cache = join(directory, 'cache');
   mkdirSync(cache, { mode: 0o700 });
   for (const part of PARTS) link(join(ROOT, part), directory);
-  // Its modes change, which links have in common.
+  // Its modes change, and links share their mode.
   for (const part of ['boot', 'bin', 'kernel'])
     execFileSync('cp', ['-a', '--reflink=auto', join(cacheDirectory(), part), cache]);
   execFileSync('chmod', ['-R', 'go=', join(cache, 'boot'), join(cache, 'bin')]);
@@ -34,7 +34,7 @@ export function closedCheckout(): ClosedCheckout {
   return { dist: join(directory, 'dist'), cache, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 
-/** Hard links, where that is possible, cost nothing. */
+/** Uses hard links where possible, as they cost nothing. */
 function link(from: string, to: string): void {
   try {
     execFileSync('cp', ['-al', from, to], { stdio: 'ignore' });

@@ -1,4 +1,4 @@
-/** The Docker personality over fakes, listening on a port of its own. */
+/** The Docker personality over fakes, listening on its own port. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -35,7 +35,7 @@ export interface Answer {
   status: number;
   headers: Record<string, string | string[] | undefined>;
   text: string;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into it
+  // biome-ignore lint/suspicious/noExplicitAny: tests inspect it
   json: any;
 }
 
@@ -47,12 +47,12 @@ export interface TestEngine {
   port: number;
   dockerHost: string;
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
-  /** Another engine over the same containers, as if its process had been started again. */
+  /** Another engine over the same containers, as if its process had been restarted. */
   restart(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** The worker is a program of its own: compiled here, with what it imports, so that tests of the source need no build. */
+/** The worker is a separate program: compiled here with its imports, so that tests of the source need no build. */
 export async function compiledWorker(): Promise<{ program: string; remove(): void }> {
   const root = mkdtempSync(join(tmpdir(), 'caisson-worker-'));
   writeFileSync(join(root, 'package.json'), '{"type":"module"}');

@@ -1,24 +1,24 @@
 /**
- * The answers of the Engine API, field by field: names and types, from the OpenAPI document of 1.51, and what other versions have
- * more or less (moby's version history, its routers, and what Docker Engine 28.5.2 answers from 1.24 to 1.51).
+ * The answers of the Engine API, field by field: names and types from the OpenAPI document of 1.51, and the differences
+ * of other versions (moby's version history, its routers, and the answers of Docker Engine 28.5.2 from 1.24 to 1.51).
  */
 import { readFileSync } from 'node:fs';
 
 /** A type's name, an array of one shape, `{"*": shape}` for a map, or an object with its fields. */
 type Shape = string | [Shape] | { [field: string]: Shape };
 
-/** Shapes of answers by what they tell: `inspect`, `list`, `exec`, `info`, … */
+/** Shapes of answers by kind: `inspect`, `list`, `exec`, `info`, … */
 export const ENGINE_API = JSON.parse(
   readFileSync(new URL('./engine-api.generated.json', import.meta.url), 'utf8'),
 ) as Record<string, Shape>;
 
 interface Change {
-  /** Answers that have it. */
+  /** Answers that have the field. */
   of: string[];
-  /** The object it is in, by its path in the answer: `[]` for the items of a list, `*` for the values of a map. */
+  /** The object that contains it, by its path in the answer: `[]` for list items, `*` for map values. */
   at: string[];
   fields: Record<string, Shape>;
-  /** Versions that have it: from, and up to (without). */
+  /** Versions that have it: from (inclusive), up to (exclusive). */
   since?: string;
   before?: string;
 }
@@ -134,14 +134,14 @@ export function engineApi(version: string): Record<string, Shape> {
   return shapes;
 }
 
-/** How an answer differs from its shape: fields of the wrong type, unknown ones, and missing ones, as paths. */
+/** How an answer differs from its shape: fields of the wrong type, unknown and missing ones, as paths. */
 export interface Deviations {
   wrong: string[];
   unknown: string[];
   missing: string[];
 }
 
-/** Compares. `null` stands for every shape but a plain type, as Go writes empty ones. */
+/** Compares. `null` matches every shape except a plain type, as Go writes empty values so. */
 export function deviations(answer: unknown, shape: Shape, path: string): Deviations {
   const found: Deviations = { wrong: [], unknown: [], missing: [] };
   compare(answer, shape, path, found);

@@ -1,4 +1,4 @@
-/** What the processes of an engine under test take of the machine's memory. */
+/** The memory use of the processes of an engine under test. */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Stack } from './stack.js';
 
@@ -14,7 +14,7 @@ function read(path: string): string {
   }
 }
 
-/** What a process of this engine is called; null: it is none. */
+/** The name of a process of this engine; null if it is not one. */
 function nameOf(pid: string, { paths }: Stack): string | null {
   const [program = '', ...args] = read(`/proc/${pid}/cmdline`).split('\0');
   const belongs = (text: string): boolean => text.includes(`${paths.stateDir}`) || text.includes(`${paths.runDir}/`);
@@ -25,19 +25,19 @@ function nameOf(pid: string, { paths }: Stack): string | null {
   return null;
 }
 
-/** The memory of each now. */
+/** The current memory use of each. */
 export function engineMemory(stack: Stack): Memory {
   const memory: Memory = {};
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     const name = nameOf(pid, stack);
     const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(name === null ? '' : read(`/proc/${pid}/status`))?.[1];
-    // A process that is being started is a copy of its parent first, of its name and with less memory.
+    // A starting process is first a copy of its parent, with the same name and less memory.
     if (name !== null && kilobytes !== undefined) memory[name] = Math.max(memory[name] ?? 0, Number(kilobytes) / 1024);
   }
   return memory;
 }
 
-/** By how many megabytes each process that was there before has grown at most while `body` ran. */
+/** The peak growth in megabytes of each existing process while `body` ran. */
 export async function growthDuring(stack: Stack, body: () => Promise<void>): Promise<Memory> {
   const before = engineMemory(stack);
   const growth: Memory = Object.fromEntries(Object.keys(before).map((name) => [name, 0]));

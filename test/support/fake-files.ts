@@ -1,4 +1,4 @@
-/** Files of containers for tests of the routes: a few fixed ones; what is unpacked is kept. */
+/** Files of containers for tests of the routes: a few fixed ones; unpacked archives are recorded. */
 import { Readable } from 'node:stream';
 import { PortLayerError } from '../../port-layer/errors.js';
 import type { FileChange, FileService, PathStat } from '../../port-layer/index.js';
@@ -12,12 +12,12 @@ export class FakeFiles implements FileService {
     ['/link', { name: 'link', size: 4, mode: 0o120777, mtime: { sec: 1, nsec: 0 }, linkTarget: '/etc' }],
     ['/null', { name: 'null', size: 0, mode: 0o020666, mtime: { sec: 1, nsec: 0 }, linkTarget: '' }],
   ]);
-  /** What was unpacked, by path. */
+  /** Unpacked archives, by path. */
   readonly extracted: { path: string; bytes: Buffer; options: { keepKind: boolean; asUser: boolean } }[] = [];
   changed: FileChange[] = [];
-  /** Of every container. */
+  /** For every container. */
   bytes = 0;
-  /** The next archive breaks off after its first bytes. */
+  /** The next archive fails after its first bytes. */
   breakOff = false;
 
   stat(id: string, path: string): Promise<PathStat> {

@@ -1,4 +1,4 @@
-/** hostd on a directory of its own with a runtime that only pretends to run VMs: everything but QEMU and the network is real. */
+/** hostd on its own directory with a runtime that only pretends to run VMs: all but QEMU and the network is real. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,20 +7,20 @@ import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { type Hostd, startHostd } from '../../src/hostd/hostd.js';
 import type { RunningVm, RuntimeDevice, VmDefinition, VmHooks, VmRuntime } from '../../src/hostd/runtime.js';
 
-/** What a VM is in the middle of when it ends, for {@link FakeRuntime.endDuring}. */
+/** The operation during which a VM ends, for {@link FakeRuntime.endDuring}. */
 export type Moment = 'powerOn' | 'adopt' | 'resume' | 'suspend' | 'plug' | 'unplug';
 
 /** Pretends to run VMs; a test plays the guest through `guests`. */
 export class FakeRuntime implements VmRuntime {
-  /** By name of the VM: what hostd gave to start it, and where its guest speaks to hostd. */
+  /** By name of the VM: hostd's arguments for starting it, and its guest's connection to hostd. */
   readonly guests = new Map<string, { vm: VmDefinition; hooks: VmHooks }>();
-  /** Names of VMs that went on. */
+  /** Names of VMs that continued. */
   readonly resumed: string[] = [];
-  /** The guest powers its VM off while hostd does this with it, some time before hostd is done. */
+  /** The guest powers its VM off while hostd performs this operation, before hostd is done. */
   endDuring: Moment | null = null;
-  /** What was plugged into VMs that run and taken from them, in order, with the VM's name. */
+  /** Devices plugged into and removed from running VMs, in order, with the VM's name. */
   readonly plugged: { name: string; operation: 'plug' | 'unplug'; device: RuntimeDevice }[] = [];
-  /** Throws for what cannot be plugged in or taken out. */
+  /** Throws for devices that cannot be plugged in or removed. */
   refusePlug: (operation: 'plug' | 'unplug', device: RuntimeDevice) => void = () => undefined;
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
@@ -29,7 +29,7 @@ export class FakeRuntime implements VmRuntime {
     return this.running(vm.name);
   }
 
-  /** Finds a VM again only to have it end. */
+  /** Finds a VM again only for it to end. */
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
     if (this.endDuring !== 'adopt' || !this.guests.has(vm.name)) return null;
     this.guests.set(vm.name, { vm, hooks });
@@ -87,7 +87,7 @@ export class FakeRuntime implements VmRuntime {
 export interface FakeHostd extends Omit<Hostd, 'close'> {
   runtime: FakeRuntime;
   paths: InstancePaths;
-  /** Stops hostd and starts it again on the same directory and port. */
+  /** Restarts hostd on the same directory and port. */
   restart(): Promise<void>;
   stop(): Promise<void>;
 }

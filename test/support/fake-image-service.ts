@@ -1,4 +1,4 @@
-/** The image service for tests of what stands on it: images in memory, pulled from nowhere. */
+/** An image service for tests of its users: images in memory, pulled from nowhere. */
 import { EventEmitter } from 'node:events';
 import { familiarName } from '../../appliance/image/reference.js';
 import type {
@@ -14,7 +14,7 @@ import type {
 import { conflict, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 
-/** An image of one layer. */
+/** An image with one layer. */
 export function fakeImage(name: string, config: ImageConfig['config'] = {}): Image {
   const image: ImageConfig = {
     created: '2024-05-01T10:00:00.123456789Z',
@@ -38,7 +38,7 @@ export function fakeImage(name: string, config: ImageConfig['config'] = {}): Ima
   };
 }
 
-/** Knows the images it is made with. A pull finds what is in `registry`. */
+/** Knows the images that it is created with. A pull finds those in `registry`. */
 export class FakeImageService implements ImageService {
   private readonly events = new EventEmitter<{ event: [ImageEvent] }>();
   readonly registry = new Map<string, Image>();
@@ -89,7 +89,7 @@ export class FakeImageService implements ImageService {
     this.emit('tag', image, name);
   }
 
-  /** What was committed. */
+  /** Commits so far. */
   readonly commits: CommitOptions[] = [];
 
   async commit(options: CommitOptions): Promise<Image> {

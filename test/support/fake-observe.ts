@@ -1,4 +1,4 @@
-/** An observe service for tests: it reports what the test wants. */
+/** An observe service that reports what the test wants. */
 
 import { PortLayerError } from '../../port-layer/errors.js';
 import type { ContainerInfo } from '../../port-layer/index.js';
@@ -45,7 +45,7 @@ export const USAGE = {
   net: 'Inter-|   Receive\n face |bytes\n    lo:  1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0: 646 7 1 2 0 0 0 0 84 2 3 4 0 0 0 0\n',
 };
 
-/** Of one container: what it says can be changed. */
+/** The observer of one container; its report can be changed. */
 export class FakeObserve implements ObserveService {
   usage: Record<string, string> = USAGE;
   /** Meters that were not closed. */

@@ -1,6 +1,6 @@
 /**
- * The port layer for tests of what stands on it: containers are child processes of the test (`fake-process.ts`), everything
- * else is kept in memory. It keeps to the contract in `port-layer`.
+ * A port layer for tests of its users: containers are child processes of the test (`fake-process.ts`), everything else
+ * is kept in memory. It fulfils the contract in `port-layer`.
  */
 import { EventEmitter, once } from 'node:events';
 import { Readable } from 'node:stream';
@@ -37,7 +37,7 @@ import { FakeObserve } from './fake-observe.js';
 import { FakeProcess, NotStarted, waitingStdin } from './fake-process.js';
 import { FakeVolumes } from './fake-volumes.js';
 
-/** Exit code of an exec that was not started for another reason than its program. */
+/** Exit code of an exec that was not started for a reason other than its program. */
 const NOT_STARTED = 128;
 const BRIDGE_ID = 'b'.repeat(64);
 
@@ -81,7 +81,7 @@ class FakeExecService implements ExecService {
   readonly events = new EventEmitter<{ event: [ContainerEvent] }>().setMaxListeners(0);
   /** The next start fails with this. */
   failStart: Error | null = null;
-  /** Where containers' ports really are: the process runs on the machine itself. */
+  /** The real address of containers' ports: the process runs on the machine itself. */
   address = '127.0.0.1';
   private count = 0;
 
@@ -275,7 +275,7 @@ class FakeExecService implements ExecService {
 }
 
 class FakeInteraction implements InteractionService {
-  /** Terminal sizes that were set, by container or exec id. */
+  /** Terminal sizes set so far, by container or exec id. */
   readonly sizes: { id: string; rows: number; cols: number }[] = [];
   private readonly execs = new Map<string, { info: ExecInfo; process: FakeProcess | null }>();
 
@@ -415,7 +415,7 @@ class FakeInteraction implements InteractionService {
   }
 }
 
-/** What the port layer makes of why the guest did not start a process. */
+/** The port layer's error for the guest's reason not to start a process. */
 function notStarted(thrown: unknown, of: 'container' | 'exec'): Error {
   if (!(thrown instanceof NotStarted)) return thrown as Error;
   const { exitCode, reason } = thrown;
@@ -459,7 +459,7 @@ class FakeNetworks implements NetworkService {
   }
 }
 
-/** The whole port layer. `close` kills what still runs. */
+/** The whole port layer. `close` kills everything that still runs. */
 export class FakePortLayer implements PortLayer {
   readonly exec = new FakeExecService();
   readonly interaction = new FakeInteraction(this.exec);

@@ -1,6 +1,6 @@
 /**
- * A container's process for tests without virtual machines: a child process of the test, run on the machine itself. Its output is
- * kept as a log and given to whoever is attached. A terminal is one of `script` (1).
+ * A container's process for tests without virtual machines: a child process of the test, run on the machine itself. Its
+ * output is kept as a log and given to attached readers. A terminal is provided by `script` (1).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { Readable, Writable } from 'node:stream';
 import type { OutputChunk } from '../../port-layer/index.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 
-/** Why a process was not started, as the guest says it. */
+/** Why a process was not started, as the guest reports it. */
 export class NotStarted extends Error {
   constructor(
     readonly exitCode: number,
@@ -33,7 +33,7 @@ function find(spec: ProcessSpec): void {
       accessSync(candidate, constants.X_OK);
       if (found.isFile()) return;
     } catch {
-      // Told below.
+      // Reported below.
     }
     throw new NotStarted(126, `exec: "${command}": permission denied`);
   }
@@ -45,7 +45,7 @@ function find(spec: ProcessSpec): void {
   );
 }
 
-/** A process that runs or has run. */
+/** A process that is running or has ended. */
 export class FakeProcess {
   readonly log: OutputChunk[] = [];
   readonly over: Promise<number>;
@@ -98,7 +98,7 @@ export class FakeProcess {
     return reader;
   }
 
-  /** Moves readers that were attached before the process was started. */
+  /** Moves over readers that were attached before the process was started. */
   adopt(readers: Iterable<Readable>): void {
     for (const reader of readers) {
       if (reader.destroyed) continue;
@@ -111,7 +111,7 @@ export class FakeProcess {
     return this.child.stdin;
   }
 
-  /** To the whole process group, so that nothing of a test is left. */
+  /** Sent to the whole process group, so that no process of a test is left. */
   signal(signal: number): void {
     try {
       process.kill(signal === 9 ? -this.pid : this.pid, signal);

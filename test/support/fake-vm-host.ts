@@ -1,4 +1,4 @@
-/** A vim25 host with one VM, for the exec component: what it says of the VM, and when, is the test's. */
+/** A vim25 host with one VM, for the exec component: the test decides what it reports about the VM, and when. */
 import type { Containers } from '../../port-layer/exec/containers.js';
 import { readVm } from '../../port-layer/exec/vm-report.js';
 import { type VimClient, VimFault } from '../../src/vim25/index.js';
@@ -18,13 +18,13 @@ export class FakeVmHost {
   private readonly keys = new Map<string, string>();
   private on = false;
   private version = 1;
-  /** What the next reconfiguration waits for, on its way to the host. */
+  /** The next reconfiguration waits for this before it reaches the host. */
   private held: Promise<void> | null = null;
 
   /** @param whenOn what the VM does once it is powered on */
   constructor(public whenOn: (host: FakeVmHost) => void = () => undefined) {}
 
-  /** As much of a client as is asked. */
+  /** The part of a client that is used. */
   get client(): VimClient {
     return {
       runTask: (name: string, _ref: unknown, args: unknown) => this.runTask(name, args),
@@ -35,13 +35,13 @@ export class FakeVmHost {
     } as unknown as VimClient;
   }
 
-  /** The guest reports with its last breath. */
+  /** The guest reports just before it is off. */
   powerOff(status: string): void {
     this.keys.set(STATUS, status);
     this.on = false;
   }
 
-  /** The next reconfiguration reaches the host only when the caller lets it. */
+  /** Holds back the next reconfiguration until the caller releases it. */
   holdNext(): () => void {
     let release = (): void => undefined;
     this.held = new Promise((resolve) => {
@@ -50,7 +50,7 @@ export class FakeVmHost {
     return release;
   }
 
-  /** The inventory tells how the VM is now. */
+  /** The inventory reports the VM's current state. */
   tell({ observer }: Containers): void {
     const props = this.properties();
     observer.observe(readVm(VM, (path) => props[path]));

@@ -5,7 +5,7 @@ import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../po
 /** @param used whether a container has a volume */
 export class FakeVolumes implements VolumeStore {
   private readonly volumes = new Map<string, VolumeInfo>();
-  /** What was to be put into volumes, in order. */
+  /** Requested contents of volumes, in order. */
   readonly contents: (VolumeContent & { volume: string })[] = [];
 
   constructor(private readonly used: (name: string) => boolean) {}

@@ -1,4 +1,4 @@
-/** A VM with all the hardware that a container has: a chain of disks, a card, two serial ports. */
+/** A VM with all of a container's hardware: a chain of disks, a card, two serial ports. */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,10 +7,10 @@ import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js
 import type { FakeHostd } from './fake-hostd.js';
 import { place } from './inventory.js';
 
-/** Bytes of its disk. */
+/** Capacity of its disk in bytes. */
 export const FULL_VM_DISK = 64 * 2 ** 20;
 
-/** Makes such a VM; `images/base.vmdk` is its disk's parent. */
+/** Creates such a VM; `images/base.vmdk` is its disk's parent. */
 export async function createFullVm(client: VimClient, hostd: FakeHostd, name: string): Promise<ManagedObjectReference> {
   const { folder, pool, datastore } = await place(client);
   await mkdir(join(hostd.paths.datastoreDir, 'images'), { recursive: true });

@@ -13,7 +13,7 @@ export function testCacheDirectory(): string {
 }
 
 /**
- * The executable of the program whose `main.go` lies in `directory`; built when this source never was.
+ * The executable of the program whose `main.go` is in `directory`; built once for each version of the source.
  * Debian ships Go libraries as a GOPATH, so modules are off and nothing is downloaded.
  */
 export async function buildGo(directory: string): Promise<string> {
@@ -23,7 +23,7 @@ export async function buildGo(directory: string): Promise<string> {
   const target = join(cache, name);
   if (existsSync(target)) return target;
   await mkdir(cache, { recursive: true });
-  // Built aside and renamed: another test run may build the same.
+  // Built aside and renamed: another test run may be building the same.
   const building = `${target}.${randomBytes(4).toString('hex')}`;
   await promisify(execFile)('go', ['build', '-o', building, '.'], {
     cwd: directory,

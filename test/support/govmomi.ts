@@ -1,4 +1,4 @@
-/** A vSphere client that is not ours: the Go program of test/govmomi, to hold hostd against. */
+/** A third-party vSphere client to test hostd with: the Go program of test/govmomi. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { buildGo } from './go.js';
@@ -25,7 +25,7 @@ export interface GovmomiTarget {
 const SOURCE = new URL('../govmomi', import.meta.url).pathname;
 
 /**
- * Logs in with govmomi and lists all VMs; powers one off before, or waits until one is off, if asked to.
+ * Logs in with govmomi and lists all VMs; if asked to, first powers one off, or waits until one is off.
  * @throws with govmomi's message when anything fails
  */
 export async function govmomi(

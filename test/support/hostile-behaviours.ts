@@ -1,11 +1,11 @@
-/** What hostile guests do when they are asked something, by their description: "a guest that …". */
+/** Reactions of hostile guests to requests, by their description: "a guest that …". */
 import { FieldWriter } from '../../tether/protocol/fields.js';
 import { encodeRecord, FileReply } from '../../tether/protocol/files.js';
 import { Message, OUTPUT_WINDOW } from '../../tether/protocol/frames.js';
 import type { Behaviour, HostileGuest } from './hostile-guest.js';
 
 const MIB = 1 << 20;
-/** An exec's output has no place in the log. */
+/** An exec's output has no log offset. */
 const NO_PLACE = 2n ** 64n - 1n;
 const DIRECTORY = 0o040755;
 const LINK = 0o120777;
@@ -14,14 +14,14 @@ const FILE = 0o100644;
 const u32 = (value: number): Buffer => new FieldWriter().u32(value).bytes();
 const begins = (type: number): boolean => type === Message.exec || type === Message.files || type === Message.observe;
 
-/** What every tether does, a hostile one too as long as it wants to be asked. */
+/** What every tether does, even a hostile one as long as it wants requests. */
 const obliging: Behaviour = (guest, { type, session }) => {
   if (type === Message.ping) guest.say(Message.pong, session);
   if (type === Message.subscribe) guest.say(Message.subscribed, session);
   if (begins(type)) guest.started(session);
 };
 
-/** Does something again and again, as long as the other side takes it. Not as fast as it can: test and guests are one process. */
+/** Repeats something as long as the other side takes it, but not at full speed: test and guests share a process. */
 function endlessly(guest: HostileGuest, next: () => void, perTurn = 16): void {
   const go = (): void => {
     for (let i = 0; i < perTurn && !guest.closed && guest.socket.writableLength < MIB; i++) next();
@@ -53,7 +53,7 @@ function entry(
   return encodeRecord(FileReply.entry, Buffer.concat([fields, names]));
 }
 
-/** What file servers say that cannot be, or must not be believed. */
+/** Answers of file servers that are impossible, or must not be believed. */
 const WRONG_RECORDS: Buffer[] = [
   entry('../../../etc/passwd', { mode: FILE }),
   entry('a/../../b'),
@@ -77,15 +77,15 @@ const WRONG_RECORDS: Buffer[] = [
   Buffer.concat([u32(0xffff_ffff), Buffer.of(FileReply.entry)]),
 ];
 
-/** By their first letters they follow each other for each guest, from another one on. */
+/** Each guest goes through them in order, each starting from a different one. */
 const wrongNext = new WeakMap<HostileGuest, number>();
 let wrongFirst = 0;
 
-/** Keeps to its windows, so that nobody can find fault with how much it sends. */
+/** Keeps to its windows, so that the amount it sends is legitimate. */
 class Windows {
   private readonly left = new Map<number, number>();
 
-  /** Takes in what is granted. */
+  /** Adds the credit that is granted. */
   hear(type: number, session: number, payload: Buffer): void {
     if (begins(type)) this.left.set(session, OUTPUT_WINDOW);
     if (type === Message.credit) this.left.set(session, (this.left.get(session) ?? 0) + payload.readUInt32LE(0));
@@ -100,7 +100,7 @@ class Windows {
 }
 const windows = new WeakMap<HostileGuest, Windows>();
 
-/** Those whose calls wait, or fail at once. */
+/** Guests whose calls wait, or fail at once. */
 export const quiet: Record<string, Behaviour> = {
   'says nothing': () => undefined,
   'lives, and says nothing else': (guest, frame) => {
@@ -193,7 +193,7 @@ export const loud: Record<string, Behaviour> = {
     windows.set(guest, granted);
     granted.hear(type, session, payload);
     if (!begins(type)) return;
-    // The beginning of a record of zeros, as long as one may be.
+    // The start of a record of zeros of the maximum length.
     const record = Buffer.concat([u32(MIB - 1), Buffer.alloc(1)]);
     let sent = 0;
     endlessly(

@@ -1,4 +1,4 @@
-/** Ext4 filesystems that lie about their structure, as a guest may write them to its disk: made from a good one, field by field. */
+/** Ext4 filesystems that lie about their structure, as a guest may write them: a good one with changed fields. */
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -9,7 +9,7 @@ import { DeltaDisk } from '../../src/disk/vmdk/delta.js';
 
 const run = promisify(execFile);
 const BLOCK = 4096;
-/** Flags of an inode whose map is a tree of extents. */
+/** Flags of an inode that is mapped by an extent tree. */
 const FL_EXTENTS = 0x80000;
 const JOURNAL_INO = 8;
 const JOURNAL_MAGIC = 0xc03b3998;
@@ -21,7 +21,7 @@ export interface Run {
   count: number;
 }
 
-/** A 32 MiB filesystem by `mke2fs` with `directories` directories (`d0`, `d1`, …) of three files each, held in memory. */
+/** A 32 MiB filesystem by `mke2fs` with `directories` directories (`d0`, `d1`, …) of three files each, in memory. */
 export async function makeExt4(directory: string, directories: number): Promise<Buffer> {
   const [tree, raw] = [join(directory, 'tree'), join(directory, 'base.raw')];
   for (let i = 0; i < directories; i++) {
@@ -66,7 +66,7 @@ export class HostileExt4 {
     return this.inode(ino).readUInt32LE(40 + 12 + 8);
   }
 
-  /** The inode number that `name` has in the root directory. */
+  /** The inode number of `name` in the root directory. */
   find(name: string): number {
     const block = this.block(this.firstBlock(2));
     for (let at = 0; at < BLOCK; at += Math.max(8, block.readUInt16LE(at + 4))) {
@@ -90,7 +90,7 @@ export class HostileExt4 {
     });
   }
 
-  /** Gives an inode these extents, in one leaf in `leaf` where more than four. */
+  /** Gives an inode these extents, in one leaf at `leaf` if there are more than four. */
   setExtents(ino: number, runs: Run[], leaf: number, size: number): void {
     const inode = this.inode(ino);
     inode.writeUInt32LE(inode.readUInt32LE(32) | FL_EXTENTS, 32);
@@ -115,7 +115,7 @@ export class HostileExt4 {
     });
   }
 
-  /** Makes the journal one that needs replaying, of `length` blocks, in one run. Returns the disk block of its superblock. */
+  /** Makes the journal need a replay, with `length` contiguous blocks. Returns the disk block of its superblock. */
   dirtyJournal(length?: number): number {
     this.image.writeUInt32LE(this.image.readUInt32LE(1024 + 96) | 0x4, 1024 + 96);
     const first = 4000;
@@ -139,7 +139,7 @@ export class HostileExt4 {
   }
 }
 
-/** Puts a filesystem onto a disk in place of what is there, as the guest that has the disk can. */
+/** Overwrites a disk with a filesystem, as the guest that has the disk can. */
 export async function writeToDisk(disk: string, image: Buffer): Promise<void> {
   const chain = await VmdkChain.open(disk);
   const { cid, parentCid, parentHint } = chain.info;
@@ -151,13 +151,13 @@ export async function writeToDisk(disk: string, image: Buffer): Promise<void> {
   await parent?.close();
 }
 
-/** What looking at a filesystem took. */
+/** The cost of reading a filesystem. */
 export interface Cost {
-  /** Why it was refused; null: it was read to its end. */
+  /** Why it was refused; null: it was read completely. */
   refused: string | null;
   /** Entries that were reported. */
   entries: number;
-  /** Processor time of this process, in ms: a busy machine changes little of it. */
+  /** Processor time of this process, in ms, which hardly depends on a busy machine. */
   cpuMs: number;
   /** The most processor time between two turns of the event loop, in ms. */
   lagMs: number;
@@ -175,14 +175,15 @@ const memory = (): number => {
   return heapUsed + external;
 };
 
-/** The most processor time between two turns of the event loop that a look may take, in ms. */
+/** The most processor time that reading may take between two turns of the event loop, in ms. */
 export const MOST_LAG_MS = 50;
 const LOOKS = 3;
 
 /**
- * Looks at all of a filesystem and watches what that costs. The process is shared with other tests, and their garbage is collected in
- * between: a lag that is the reader's own comes again, so a long one is looked for again. @param look reads it and returns the number of entries
- * @throws anything that is not a {@link CaissonError}: a hostile filesystem is reported, and breaks nothing
+ * Reads a whole filesystem and measures the cost. The process is shared with other tests, whose garbage is collected in
+ * between: a lag of the reader itself recurs, so a long one is measured again. @param look reads it and returns the
+ * number of entries @throws anything that is not a {@link CaissonError}: a hostile filesystem is reported, and breaks
+ * nothing
  */
 export async function costOf(disk: BlockReader, look: (disk: BlockReader) => Promise<number>): Promise<Cost> {
   const cost = await costOfOne(disk, look);
@@ -217,7 +218,7 @@ async function costOfOne(disk: BlockReader, look: (disk: BlockReader) => Promise
   return cost;
 }
 
-/** Opens the filesystem and walks through all of it, as `docker diff` and `docker ps -s` do. */
+/** Opens the filesystem and walks all of it, as `docker diff` and `docker ps -s` do. */
 export async function walk(disk: BlockReader): Promise<number> {
   const filesystem = await Ext4Filesystem.open(disk);
   const guard = filesystem.treeGuard();

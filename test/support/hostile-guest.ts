@@ -1,4 +1,4 @@
-/** The VM's end of a channel, played by a test: it sends what the test wants, whether a tether would or not. */
+/** The VM's end of a channel, played by a test: it sends what the test wants, even if no tether would. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { FieldWriter } from '../../tether/protocol/fields.js';
@@ -11,14 +11,14 @@ export function outputPayload(data: Buffer, { stream = 1, timeNs = 1n, offset = 
   return new FieldWriter().u8(stream).u64(timeNs).u64(offset).raw(data).bytes();
 }
 
-/** What a hostile guest does when something is asked of it. */
+/** A hostile guest's reaction to a request. */
 export type Behaviour = (guest: HostileGuest, frame: Frame) => void;
 
-/** One connection. Reads as long as {@link reading}; what comes goes to the behaviour. */
+/** One connection. Reads as long as {@link reading}; frames go to the behaviour. */
 export class HostileGuest {
   readonly frames: Frame[] = [];
   closed = false;
-  /** Bytes that were written, of which the other side may have taken none. */
+  /** Bytes written so far, whether or not the other side has taken them. */
   written = 0;
   private readonly parser = new FrameParser(16 << 20);
 
@@ -39,7 +39,7 @@ export class HostileGuest {
     });
   }
 
-  /** Connects and greets. @param greets false: it says nothing at all @param reads false: it takes nothing */
+  /** Connects and greets. @param greets false: it is completely silent @param reads false: it reads nothing */
   static async connect(
     path: string,
     behaviour: Behaviour = () => undefined,
@@ -81,7 +81,7 @@ export class HostileGuest {
     return this.say(Message.output, session, outputPayload(data, options));
   }
 
-  /** The next frame of a type that comes, or came. */
+  /** A frame of a type, waiting for it if it has not arrived yet. */
   async heard(type: number): Promise<Frame> {
     for (;;) {
       const found = this.frames.find((frame) => frame.type === type);
@@ -91,7 +91,7 @@ export class HostileGuest {
     }
   }
 
-  /** Writes as fast as it is taken, until it is hung up on or has written so much. @returns bytes written */
+  /** Writes as fast as possible, until it is hung up on or has written this much. @returns bytes written */
   async flood(next: () => Buffer, most: number): Promise<number> {
     const before = this.written;
     while (!this.closed && this.written - before < most) {

@@ -1,6 +1,6 @@
 /**
- * The Docker API down to the channel's sockets, with guests that a test plays: hostd with a runtime that runs nothing, the port layer over
- * it, the personality over that.
+ * The Docker API down to the channel's sockets, with guests played by a test: hostd with a runtime that runs nothing,
+ * the port layer on it, and the personality on that.
  */
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -16,10 +16,10 @@ import { startFakeHostd } from './fake-hostd.js';
 import { FakeImageService, fakeImage } from './fake-image-service.js';
 import { type Behaviour, HostileGuest } from './hostile-guest.js';
 
-/** What came of a call. */
+/** The outcome of a call. */
 export interface Called {
   status: number;
-  /** Beginning of the body. */
+  /** Start of the body. */
   text: string;
   bytes: number;
   ms: number;
@@ -28,9 +28,9 @@ export interface Called {
 /** How far a call is followed: to its head, or to the end of its body. */
 export interface CallOptions {
   body?: Buffer | object;
-  /** Its head is all that is waited for. */
+  /** Waits for the head only. */
   head?: boolean;
-  /** Bytes of the body that are read at most. */
+  /** The maximum number of body bytes to read. */
   most?: number;
   deadlineMs: number;
   headers?: Record<string, string>;
@@ -42,13 +42,13 @@ export interface HostileStack {
   /** Where the API listens, on 127.0.0.1. */
   port: number;
   /**
-   * Makes a container whose guest behaves so, in all its runs.
-   * @param started its guest says of itself that its process runs
-   * @param config more of what the container is made with
+   * Creates a container whose guest behaves this way in all its runs.
+   * @param started its guest reports that its process runs
+   * @param config additional configuration of the container
    * @returns its id
    */
   create(behaviour: Behaviour, started?: boolean, config?: object): Promise<string>;
-  /** Makes one and starts it. @returns its id */
+  /** Creates one and starts it. @returns its id */
   run(behaviour: Behaviour, config?: object): Promise<string>;
   /** @throws Error when it takes longer than its deadline */
   call(method: string, path: string, options: CallOptions): Promise<Called>;
@@ -70,7 +70,7 @@ export async function startHostileStack(): Promise<HostileStack> {
       const guest = await HostileGuest.connect(backing.path, known.behaviour);
       guests.add(guest);
       if (known.started) guest.started(0);
-      // As a VM does: it is connected again whenever it is hung up on.
+      // Like a VM: it reconnects whenever it is hung up on.
       guest.socket.once('close', () => {
         guests.delete(guest);
         setTimeout(() => void (runtime.guests.has(vm.name) ? connect().catch(() => undefined) : undefined), 500);
@@ -98,7 +98,7 @@ export async function startHostileStack(): Promise<HostileStack> {
   const portLayer = await openPortLayer(vch.config);
   const images = new FakeImageService([{ ...fakeImage('guest:latest', { Cmd: ['sh'] }), chainIds: [] }]);
   const worker = { publish: async () => undefined, unpublish: async () => undefined, stop: async () => undefined };
-  // As far as it is read: an image is made by others.
+  // Only as far as it is read: images are created elsewhere.
   images.commit = async ({ layer }) => {
     let bytes = 0;
     for await (const part of layer) {
@@ -156,7 +156,7 @@ export async function startHostileStack(): Promise<HostileStack> {
           if (read >= most) end();
         });
         response.on('end', end);
-        // An answer that breaks off is an answer.
+        // A truncated answer is an answer too.
         response.on('error', end);
       });
       sent.end(bytes);

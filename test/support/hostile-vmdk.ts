@@ -1,4 +1,4 @@
-/** VMDKs that lie about their structure, as a QEMU that was taken over may write them: made from a good chain of two, field by field. */
+/** VMDKs that lie about their structure, as a compromised QEMU may write them: a good chain with changed fields. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { notFound } from '../../src/common/errors.js';
@@ -13,7 +13,7 @@ export const BASE = 'base/base.vmdk';
 /** The files of a chain, held in memory. */
 export type VmdkFiles = Map<string, Buffer>;
 
-/** A child over a filesystem with a few files. */
+/** A child of a disk with a filesystem and a few files. */
 export async function makeVmdks(directory: string): Promise<VmdkFiles> {
   const [base, top] = [join(directory, 'base.vmdk'), join(directory, 'top.vmdk')];
   const attributes = {
@@ -65,7 +65,7 @@ export class HostileVmdks {
     return this.files.get(TOP)!;
   }
 
-  /** For `VmdkChain.open`. */
+  /** The argument for `VmdkChain.open`. */
   open = async (path: string): Promise<BlockReader> => {
     const bytes = this.files.get(path);
     if (bytes === undefined) throw notFound(`there is no ${path}`);
@@ -79,7 +79,7 @@ export class HostileVmdks {
     return file.subarray(offset * SECTOR, (offset + size) * SECTOR);
   }
 
-  /** Replaces text in a descriptor; what is too long is cut. */
+  /** Replaces text in a descriptor, truncating it if it becomes too long. */
   rewrite(file: Buffer, change: (text: string) => string): void {
     const bytes = this.descriptor(file);
     const text = change(bytes.toString('utf8').replace(/\0+$/, ''));

@@ -1,4 +1,4 @@
-/** Finding one's way in a simulator's inventory. */
+/** Helpers for a simulator's inventory. */
 import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 
 type Named =
@@ -25,7 +25,7 @@ export async function inventory(client: VimClient, type: Named): Promise<Map<str
   return new Map(objects.map((object) => [object.props.name!, object.ref]));
 }
 
-/** Where a VM can be made. */
+/** Where a VM can be created. */
 export interface Place {
   folder: ManagedObjectReference;
   pool: ManagedObjectReference;

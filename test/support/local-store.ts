@@ -1,4 +1,4 @@
-/** An image store in a local directory: as much of `ImageStoreFiles` and its datastore client as the stores need. */
+/** An image store in a local directory: the parts of `ImageStoreFiles` and its datastore client that the stores use. */
 import { createReadStream, createWriteStream, existsSync, statSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

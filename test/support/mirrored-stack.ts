@@ -1,9 +1,9 @@
-/** A stack with a registry of its own, which has test images under plain names. */
+/** A stack with its own registry, which has test images under unqualified names. */
 import { type TestImageName, testImage } from './registry/images.js';
 import { startRegistry, type TestRegistry } from './registry/registry.js';
 import { type Stack, startStack } from './stack.js';
 
-/** To be stopped as a stack is; the registry is stopped with it. */
+/** Stopped like a stack; the registry is stopped with it. */
 export interface MirroredStack extends Stack {
   readonly registry: TestRegistry;
 }

@@ -1,4 +1,4 @@
-/** Which operations hostd carries out, by the classes that have them. */
+/** The operations that hostd implements, by class. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -8,8 +8,8 @@ const ROOT = fileURLToPath(new URL('../../src/hostd', import.meta.url));
 const DIRECTORIES = ['inventory', 'objects', 'server', 'services', 'vm'];
 
 /**
- * Class names, which are those of the managed objects but for `SimpleObject`, and operations.
- * @throws Error for a class that is not exported: it could not be looked at
+ * Class names (those of the managed objects, except for `SimpleObject`) and their operations.
+ * @throws Error for a class that is not exported, as it could not be inspected
  */
 export async function implementedOperations(): Promise<[type: string, operation: string][]> {
   const operations = new Set(operationNames());

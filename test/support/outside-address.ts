@@ -1,14 +1,14 @@
-/** An address out there that leads to this machine: one of this machine's own would be no public one. */
+/** A public address that leads to this machine: this machine's own addresses do not count as public. */
 import { execFileSync } from 'node:child_process';
 
 export interface OutsideAddress {
-  /** IPv4, nobody's, so everybody's (RFC 5737). */
+  /** An IPv4 documentation address, assigned to nobody (RFC 5737). */
   address: string;
-  /** Takes it away. */
+  /** Removes it. */
   remove(): void;
 }
 
-/** Sends what goes to an address of documentation's, at whatever port, to loopback. */
+/** Redirects packets for a documentation address, at any port, to loopback. */
 export function outsideAddress(): OutsideAddress {
   const address = `203.0.113.${1 + (process.pid % 250)}`;
   const table = `caisson-outside-${process.pid}`;

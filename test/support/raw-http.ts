@@ -1,16 +1,16 @@
-/** HTTP by hand, for what comes after a connection was taken over. */
+/** Hand-written HTTP, for the data after a connection is upgraded. */
 import { connect, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 
-/** A connection whose answer's head was read. */
+/** A connection after the head of the answer. */
 export interface RawAnswer {
   socket: Socket;
   status: number;
   /** The head, header names as sent. */
   head: string;
-  /** Resolves with all that came after the head, when the other side has ended. */
+  /** Resolves with everything after the head, when the other side has ended. */
   rest: Promise<Buffer>;
-  /** What came after the head so far. */
+  /** Everything after the head so far. */
   received(): Buffer;
 }
 
@@ -62,7 +62,7 @@ export function rawRequest(
   });
 }
 
-/** What a server answers to bytes, and whether it ends the connection; `pieces` go out one by one, each when the server has had time for the one before. */
+/** A server's answer to bytes, and whether it closes the connection; `pieces` are sent one by one with pauses. */
 export function rawExchange(
   port: number,
   pieces: (string | Buffer)[],

@@ -1,9 +1,9 @@
-/** Whatever tests have VMs do: no QEMU needs a system call that its cage does not have. */
+/** Whatever tests make VMs do, no QEMU needs a system call that its cage refuses. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { refusedCalls } from '../../src/hostd/qemu/qemu-words.js';
 
-/** What QEMUs were refused, as far as it is still to be read: of VMs that are there, and in hostd's log. @param stateDir of the instance */
+/** Refused system calls still on record: of existing VMs, and in hostd's log. @param stateDir of the instance */
 export async function refusedSoFar(stateDir: string): Promise<string[]> {
   const names = await readdir(stateDir, { recursive: true }).catch(() => []);
   const logs = names.filter((name) => /(^|\/)(qemu|hostd)\.log$|^pool\/.*\.log$/.test(name));
@@ -11,7 +11,7 @@ export async function refusedSoFar(stateDir: string): Promise<string[]> {
   return [...new Set(texts.flatMap((text) => [...refusedCalls(text), ...told(text)]))];
 }
 
-/** @throws Error with what QEMUs were refused */
+/** @throws Error with the refused system calls of QEMUs */
 export function expectNoneRefused(calls: readonly string[]): void {
   if (calls.length > 0) throw new Error(`QEMU was refused system calls: ${calls.join('; ')}`);
 }

@@ -1,15 +1,15 @@
-/** Looks for secrets wherever a run may have left them. */
+/** Searches for secrets wherever a run may have left them. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What is looked for: a secret by what it is, in the ways in which it goes about. */
+/** The secrets to search for: by description, each in all its encodings. */
 export type Secrets = Map<string, string[]>;
 
 const LARGEST = 32 * 1024 * 1024;
-/** Disks and memory of guests, whose own things these are. */
+/** Disks and memory of guests, which may hold their own secrets. */
 const GUESTS = /\.vmdk$|\/(?:memory|state)$/;
 
-/** @param users that a password may be sent with */
+/** @param users with whom a password may be sent */
 export function waysOf(secret: string, users: string[] = []): string[] {
   const encoded = [secret, ...users.map((user) => `${user}:${secret}`)].map((text) =>
     Buffer.from(text).toString('base64'),
@@ -17,12 +17,12 @@ export function waysOf(secret: string, users: string[] = []): string[] {
   return [secret, encodeURIComponent(secret), ...encoded.map((text) => text.replace(/=+$/, ''))];
 }
 
-/** Which of them are in a text. */
+/** Which of the secrets are in a text. */
 export function secretsIn(text: string, secrets: Secrets): string[] {
   return [...secrets].filter(([, ways]) => ways.some((way) => text.includes(way))).map(([what]) => what);
 }
 
-/** Files below a directory that have some, with which. */
+/** Files below a directory that contain secrets, and which. */
 export function filesWith(directory: string, secrets: Secrets): { path: string; has: string[] }[] {
   return readdirSync(directory, { recursive: true, withFileTypes: true }).flatMap((entry) => {
     const path = join(entry.parentPath, entry.name);
@@ -32,7 +32,7 @@ export function filesWith(directory: string, secrets: Secrets): { path: string; 
   });
 }
 
-/** Processes of the machine whose arguments or environment have some. */
+/** Processes of the machine whose arguments or environment contain secrets. */
 export function processesWith(secrets: Secrets): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

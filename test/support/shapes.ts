@@ -4,18 +4,18 @@ import { promisify } from 'node:util';
 import { buildGo } from './go.js';
 import type { GovmomiTarget } from './govmomi.js';
 
-/** What one object has. */
+/** The properties of one object. */
 export interface Shape {
   type: string;
   value: string;
   /** Go types by property path. */
   types: Record<string, string>;
-  /** Required properties that are not there. */
+  /** Missing required properties. */
   required: string[];
   error?: string;
 }
 
-/** Walks all objects. @throws with govmomi's message when it cannot begin */
+/** Walks all objects. @throws with govmomi's message when it cannot start */
 export async function shapes(target: GovmomiTarget): Promise<Shape[]> {
   const url = new URL(target.url);
   url.username = encodeURIComponent(target.user);
@@ -28,7 +28,7 @@ export async function shapes(target: GovmomiTarget): Promise<Shape[]> {
     .map((line) => JSON.parse(line) as Shape);
 }
 
-/** What is wrong with them: objects that could not be read, and required properties that are missing. */
+/** Problems: objects that could not be read, and missing required properties. */
 export function flaws(all: Shape[]): string[] {
   return all.flatMap(({ type, value, error, required }) => (error ? [`${type} ${value}: ${error}`] : required));
 }

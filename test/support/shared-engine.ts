@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll } from 'vitest';
 import { startTestEngine, type TestEngine } from './docker-engine.js';
 import { USAGE } from './fake-observe.js';
 
-/** Starts it before the tests and ends it after them; its containers are removed after each. To be called where hooks are set. */
+/** Starts it before the tests, removes containers after each, and stops it at the end. Call it where hooks may be set. */
 export function sharedEngine(): TestEngine {
   let engine: TestEngine;
   beforeAll(async () => {
@@ -15,6 +15,6 @@ export function sharedEngine(): TestEngine {
     observe.usage = USAGE;
   });
   afterAll(() => engine.close());
-  // It is not there yet when it is given out.
+  // The engine does not exist yet when this returns.
   return new Proxy({} as TestEngine, { get: (_, key) => Reflect.get(engine, key) });
 }

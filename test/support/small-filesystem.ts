@@ -1,4 +1,4 @@
-/** A filesystem of a few megabytes, in memory, that a test can fill. */
+/** An in-memory filesystem of a few megabytes that a test can fill. */
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 export interface SmallFilesystem {
   path: string;
-  /** Takes room. Returns a function that gives it back. */
+  /** Uses up space. Returns a function that frees it. */
   take(megabytes: number): () => void;
   remove(): void;
 }
@@ -19,7 +19,7 @@ export function smallFilesystem(megabytes: number): SmallFilesystem {
     execFileSync('umount', ['--lazy', path]);
     rmSync(path, { recursive: true, force: true });
   };
-  // Also where the test is broken off.
+  // Also if the test is aborted.
   process.once('exit', unmount);
   return {
     path,

@@ -1,6 +1,6 @@
 /**
- * The whole engine for a test: hostd as a process of its own on a temporary state directory, a virtual container host made with
- * vic-machine, and a registry with the test images as its mirror. Runs beside a running `npm start`.
+ * The whole engine for a test: hostd in its own process on a temporary state directory, a virtual container host made
+ * with vic-machine, and a registry with the test images as its mirror. Can run beside a running `npm start`.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
@@ -17,10 +17,10 @@ import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { VimClient } from '../../src/vim25/index.js';
 import { expectNoneRefused, refusedSoFar } from './refused-calls.js';
 
-/** The compiled program, also when this file runs compiled (in the benchmarks). */
+/** The compiled program, even when this file itself runs compiled (in the benchmarks). */
 const dist = fileURLToPath(new URL(import.meta.url.includes('/dist/test/') ? '../..' : '../../dist', import.meta.url));
 
-/** What a command printed and how it ended. */
+/** A command's output and exit code. */
 export interface Outcome {
   stdout: string;
   stderr: string;
@@ -57,7 +57,7 @@ export function run(
   });
 }
 
-/** A TCP port that is free now. */
+/** A currently free TCP port. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -80,15 +80,15 @@ export interface Stack {
   dockerWith(options: { input?: string | Buffer; timeoutMs?: number }, ...args: string[]): Promise<Outcome>;
   /** Runs vic-machine against the embedded host. */
   vicMachine(...args: string[]): Promise<Outcome>;
-  /** Stops hostd's process and starts it again; VMs and the endpoint go on. */
+  /** Restarts hostd's process; VMs and the endpoint keep running. */
   restartHostd(): Promise<void>;
-  /** Stops hostd and the endpoint, as `npm stop` does, and starts them again. @param meanwhile done while neither runs */
+  /** Stops hostd and the endpoint like `npm stop`, and restarts them. @param meanwhile run while they are stopped */
   restart(meanwhile?: () => void): Promise<void>;
   endpointLog(): string;
   stop(): Promise<void>;
 }
 
-/** Starts the engine. @param mirror address of a registry for plain image names. @param stateDir removed with it; a new one */
+/** Starts the engine. @param mirror registry for unqualified image names. @param stateDir a new one, removed with it */
 export async function startStack(
   options: { mirror?: string; createOptions?: string[]; hostdOptions?: string[]; stateDir?: string } = {},
 ): Promise<Stack> {

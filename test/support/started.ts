@@ -1,4 +1,4 @@
-/** An engine that `npm start` brings up, with a state directory of its own. */
+/** An engine brought up by `npm start`, with its own state directory. */
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,14 +18,14 @@ export interface Started {
   start(...options: string[]): Promise<Outcome>;
   stop(...options: string[]): Promise<Outcome>;
   docker(...args: string[]): Promise<Outcome>;
-  /** The docker CLI as a user who is not root, in these groups. */
+  /** The docker CLI as a non-root user in these groups. */
   dockerAs(groups: number[], ...args: string[]): Promise<Outcome>;
 }
 
-/** A user id that nobody has. */
+/** An unused user id. */
 const SOMEBODY = '65533';
 
-/** Starts it. @param options further ones of `npm start`. @param checkout where it is run from, by a shell with the mask 077 */
+/** Starts it. @param options more options of `npm start`. @param checkout where to run it, by a shell with umask 077 */
 export async function startEngine(
   options: string[],
   checkout?: ClosedCheckout,
@@ -67,7 +67,7 @@ export async function startEngine(
   };
 }
 
-/** Addresses on which a process listens by TCP. */
+/** TCP addresses on which a process listens. */
 export async function listening(pid: number): Promise<string[]> {
   const { stdout } = await run('ss', ['-Hltnp']);
   return stdout
@@ -82,7 +82,7 @@ export function endpointPid(paths: InstancePaths): number {
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
-/** The processes that do for the endpoint of `default` what takes rights, and serve its published ports; null while they are being started. */
+/** The porter and the worker for published ports of the endpoint of `default`; null while they are starting. */
 export function porterAndWorker(paths: InstancePaths): { porter: number; worker: number } | null {
   try {
     const directory = join(paths.runDir, 'endpoint');

@@ -1,4 +1,4 @@
-/** A container that does not run, on a datastore that is a local directory: for tests of its files. */
+/** A stopped container on a datastore that is a local directory, for tests of its files. */
 import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -20,7 +20,7 @@ export const CONTAINER_ID = 'c'.repeat(64);
 
 const CONFIG = { id: 'vch', imageStore: { datastore: 'datastore1', path: '' } } as VchConfig;
 
-/** Makes an empty volume on that datastore. Returns its disk. */
+/** Creates an empty volume on that datastore. Returns its disk. */
 export async function storedVolume(directory: string, name: string): Promise<string> {
   const outPath = join(directory, volumeDiskPath(CONFIG, name));
   mkdirSync(dirname(outPath), { recursive: true });
@@ -31,7 +31,7 @@ export async function storedVolume(directory: string, name: string): Promise<str
 /** For all tests of a file. */
 const sharedReaders = new DiskReaders();
 
-/** As much of a datastore client as the files need. */
+/** The parts of a datastore client that the files need. */
 class LocalDatastore {
   constructor(private readonly root: string) {}
 
@@ -50,7 +50,7 @@ class LocalDatastore {
   }
 }
 
-/** One over the layer at `layer`, a VMDK in `directory` whose name no other test's has: readers keep it open. Its user is `web`. */
+/** One over the layer `layer`, a VMDK in `directory` with a unique name, as readers keep it open. Its user is `web`. */
 export async function stoppedContainer(
   directory: string,
   layer: string,

@@ -1,5 +1,5 @@
 """Runs a command under a pseudo terminal and follows a script of steps, one JSON array a line on standard input:
-["expect", text, seconds]  waits until the output since the last match has the text
+["expect", text, seconds]  waits until the output since the last match contains the text
 ["send", text]             types
 ["size", rows, cols]       resizes the window
 ["end", seconds]           waits for the command to end
@@ -13,7 +13,7 @@ if pid == 0:
 output, matched, code = b"", 0, None
 
 def pump(seconds):
-    """Reads what comes within the time; False when the command's side is closed."""
+    """Reads output until the timeout; False when the command's side is closed."""
     global output
     if not select.select([master], [], [], seconds)[0]:
         return True
@@ -31,7 +31,7 @@ def resize(rows, cols):
 failed = None
 for step in steps:
     if step[0] == "send":
-        # As fingers do: programs that look for keys look at what one read gives.
+        # One key at a time, as a user types: programs that look for keys examine one read.
         for key in step[1] if len(step[1]) < 4 else [step[1]]:
             os.write(master, key.encode())
             pump(0.05)

@@ -1,4 +1,4 @@
-/** Two virtual container hosts on one hostd, each with machines, an image and a volume: one is the attacker, one the victim. */
+/** Two virtual container hosts on one hostd, an attacker and a victim, each with machines, an image and a volume. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createVch, type Vch } from '../../src/cli/vch.js';
@@ -6,7 +6,7 @@ import { createEmpty } from '../../src/disk/vmdk/create.js';
 import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import type { FakeHostd } from './fake-hostd.js';
 
-/** A host with what a client of its login needs. */
+/** A host with everything that a client with its login needs. */
 export interface TestVch extends Vch {
   client: VimClient;
   /** A powered-off machine of the host, with its directory relative to the datastore. */
@@ -16,10 +16,10 @@ export interface TestVch extends Vch {
   store: string;
 }
 
-/** A marker in everything of the victim's that could leak, to be looked for in what the attacker gets. */
+/** A marker in everything of the victim that could leak, to be searched for in what the attacker gets. */
 export const MARK = 'victims-own-secret';
 
-/** Makes a host by name, with a client that has logged in as the host does. `mark` goes wherever its clients can write. */
+/** Creates a host by name, with a client logged in as the host. `mark` is put wherever its clients can write. */
 export async function makeVch(hostd: FakeHostd, admin: VimClient, name: string, mark: string): Promise<TestVch> {
   const { url, user, password, thumbprint } = hostd;
   const vch = await createVch(
@@ -49,7 +49,7 @@ export async function makeVch(hostd: FakeHostd, admin: VimClient, name: string, 
   return { ...vch, client, machine, directory, store };
 }
 
-/** A machine as the port layer makes a container's. */
+/** A machine as the port layer creates it for a container. */
 export function machineSpec(
   vch: Pick<Vch, 'id' | 'config'> & { store: string },
   directory: string,
@@ -130,7 +130,7 @@ export function machineSpec(
   };
 }
 
-/** Makes a machine with the host's own login. @param change of its specification, as JSON */
+/** Creates a machine with the host's own login. @param change to its specification, as JSON */
 export async function makeMachine(
   vch: Pick<TestVch, 'id' | 'config' | 'store' | 'client'>,
   directory: string,

@@ -1,4 +1,4 @@
-/** A vcsim process for a test: a vCenter or ESX that is not ours. */
+/** A vcsim process for a test: a third-party vCenter or ESX. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';

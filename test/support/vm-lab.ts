@@ -1,6 +1,6 @@
 /**
- * VMs without the layers above: a runtime on a state directory of its own, disks made from busybox, and what a VM's first process
- * printed. Runs beside an engine; `close` removes everything.
+ * VMs without the layers above: a runtime on its own state directory, disks made from busybox, and the output of a VM's
+ * first process. Can run beside an engine; `close` removes everything.
  */
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ import { TarBuilder } from './registry/tar-builder.js';
 
 export const PORT_GROUP = 'lab bridge';
 
-/** The commands the scripts of VMs use. */
+/** The commands that the scripts of VMs use. */
 const APPLETS = [
   'sh',
   'cat',
@@ -48,15 +48,15 @@ export async function busyboxTar(): Promise<Buffer> {
 
 /** Options of {@link VmLab.define}. */
 export interface LabVm {
-  /** Run by the VM's first process; none: the VM has no program. */
+  /** Run by the VM's first process; without it, the VM has no program. */
   script?: string;
-  /** Address on {@link PORT_GROUP}, CIDR; none: no card. */
+  /** Address on {@link PORT_GROUP}, CIDR; without it, there is no card. */
   address?: string;
   memoryMiB?: number;
   cpus?: number;
 }
 
-/** A VM's definition, what it reported, and how it ended. */
+/** A VM's definition, its reports, and how it ended. */
 export class LabGuest implements VmHooks {
   readonly values = new Map<string, string>();
   readonly exits: VmExit[] = [];
@@ -93,7 +93,7 @@ export class LabGuest implements VmHooks {
     return this.exits[0]!;
   }
 
-  /** All that its processes have printed so far. */
+  /** Everything that its processes have printed so far. */
   async output(): Promise<string> {
     const bytes = await readFile(join(this.definition.directory, 'output.log')).catch(() => Buffer.alloc(0));
     return new LogParser()
@@ -130,7 +130,7 @@ export async function until(
 
 const hexByte = (value: number): string => value.toString(16).padStart(2, '0');
 
-/** The runtime and the VMs that were made on it. */
+/** The runtime and the VMs created on it. */
 export class VmLab {
   private count = 0;
   private readonly running = new Set<RunningVm>();
@@ -160,7 +160,7 @@ export class VmLab {
     return new VmLab(paths, runtime, baseDisk, snapshotDirectory, warmPool);
   }
 
-  /** A VM with a disk of its own over the shared one. */
+  /** A VM with its own disk on top of the shared one. */
   async define(options: LabVm): Promise<LabGuest> {
     const number = ++this.count;
     const name = `lab${number}`;
@@ -208,7 +208,7 @@ export class VmLab {
       disks: [{ bus: 0, unit: 0, path: disk, readOnly: false }],
       nics,
       serials: [
-        // Nobody listens there: that must not keep a VM from running.
+        // Nobody listens there, which must not keep a VM from running.
         { index: 0, backing: { kind: 'unixClient', path: join(this.paths.runDir, `${name}.sock`) } },
         { index: 1, backing: { kind: 'file', path: join(directory, 'output.log') } },
       ],
@@ -223,7 +223,7 @@ export class VmLab {
     return vm;
   }
 
-  /** What hostd's restart does to VMs: the old runtime lets go of one, a new one finds it. */
+  /** The effect of a restart of hostd on VMs: the old runtime lets go of one, a new one finds it. */
   async adoptAfterRestart(vm: RunningVm, guest: LabGuest): Promise<RunningVm | null> {
     vm.release();
     this.running.delete(vm);

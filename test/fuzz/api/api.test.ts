@@ -1,5 +1,5 @@
 /**
- * 10,000 malformed requests, at every route of a real endpoint: each is answered in time, with a 4xx (or what Docker says
+ * 10,000 malformed requests to every route of a real endpoint: each is answered in time, with a 4xx (or as Docker does
  * there) and a message in JSON; no stack, no hang, no leak.
  *
  *   FUZZ_API_FROM    number of the first case (default 0); with FUZZ_API_COUNT=1, repeats a failed one

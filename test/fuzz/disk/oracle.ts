@@ -65,7 +65,7 @@ export class Oracle {
     return lstatSync(this.real(path), { throwIfNoEntry: false }) ?? null;
   }
 
-  /** The real path of directory `parts`, with symlinks followed inside the root; lists those to create. Null: impossible. */
+  /** The real path of directory `parts`, following symlinks inside the root, and those to create. Null: impossible. */
   private locate(parts: string[]): { path: string; missing: string[] } | null {
     let path = '';
     const rest = parts.map((name) => ({ name, linked: false }));

@@ -1,4 +1,4 @@
-/* Fuzzes the endpoint's side of the channel: frames, messages, sessions and input, and what waits for the head start. */
+/* Fuzzes the endpoint's side of the channel: frames, messages, sessions, input, and what waits for the head start. */
 #include "world.h"
 #include "../../../tether/guest/channel.h"
 #include "../../../tether/guest/container.h"

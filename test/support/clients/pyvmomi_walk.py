@@ -1,4 +1,4 @@
-"""Reads everything of a vSphere server with pyVmomi, a client that is not ours, and prints it as JSON.
+"""Reads everything from a vSphere server with pyVmomi, a third-party client, and prints it as JSON.
 
 usage: pyvmomi_walk.py HOST PORT USER PASSWORD collector|fetch
 

@@ -1,4 +1,4 @@
-"""What a program in Python does with Docker's own library. Prints a line of JSON for each step."""
+"""A Python program that uses Docker's own library. Prints a line of JSON for each step."""
 import io
 import json
 import sys

@@ -5,13 +5,13 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { BuiltImage } from './image-builder.js';
 
-/** What to do with one request instead of answering it rightly. */
+/** What to do with a request instead of answering it correctly. */
 export type Fault =
   /** Never answer. */
   | { kind: 'hang' }
   /** Answer with this status and body. */
   | { kind: 'status'; status: number; body?: string; headers?: Record<string, string> }
-  /** Break the connection off after so many bytes of the body. */
+  /** Close the connection after so many bytes of the body. */
   | { kind: 'truncate'; after: number }
   /** Send so many bytes, then nothing more. */
   | { kind: 'stall'; after: number }
@@ -19,14 +19,14 @@ export type Fault =
   | { kind: 'corrupt' }
   /** Send this instead. */
   | { kind: 'replace'; body: Buffer; headers?: Record<string, string> }
-  /** Answer a range request with everything. */
+  /** Answer a range request with the whole body. */
   | { kind: 'ignore-range' }
   | { kind: 'redirect'; location: string };
 
 export interface FaultyOptions {
   /** Images by `name:tag`. */
   images?: Record<string, BuiltImage>;
-  /** Asked for every request. `nth` counts requests of this method and path from 1. */
+  /** Called for every request. `nth` counts requests of this method and path from 1. */
   fault?(request: {
     method: string;
     path: string;
@@ -38,7 +38,7 @@ export interface FaultyOptions {
     /** Tokens are good for `uses` requests each. */
     | { kind: 'token'; user?: string; password?: string; refreshToken?: string; uses?: number };
   tls?: { key: string; cert: string };
-  /** The address that leads to loopback's, where it listens, and by which it is known. */
+  /** An address that is redirected to loopback, where the registry listens, and by which clients know it. */
   host?: string;
 }
 

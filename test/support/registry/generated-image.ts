@@ -1,4 +1,4 @@
-/** Images by chance: layers of all kinds made by a seeded generator, and what must be in a container of each. */
+/** Random images: layers of all kinds from a seeded generator, and the expected contents of a container. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -19,13 +19,13 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { type BuiltImage, digestOf, zstdCompress } from './image-builder.js';
 
-/** By path without a slash before it: `d`, `l <target>`, or `f <size> <sha256>`. */
+/** By path without a leading slash: `d`, `l <target>`, or `f <size> <sha256>`. */
 export type Tree = Map<string, string>;
 
 export interface GeneratedImage {
   image: BuiltImage;
   tree: Tree;
-  /** What it is made of, for messages. */
+  /** A summary of its contents, for messages. */
   about: string;
 }
 
@@ -59,10 +59,10 @@ const MANIFEST_TYPES = {
 };
 const MIB = 2 ** 20;
 
-/** Numbers from a seed (mulberry32): the same ones each time. */
+/** Numbers from a seed (mulberry32), the same each time. */
 class Chance {
   constructor(private state: number) {}
-  /** 0 ≤ n < limit, whole. */
+  /** An integer with 0 ≤ n < limit. */
   below(limit: number): number {
     this.state = (this.state + 0x6d2b79f5) | 0;
     let t = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
@@ -131,11 +131,11 @@ export function generateImage(seed: number): GeneratedImage {
   return { image, tree, about: `seed ${seed}, ${kind}: ${about.join(' ')}` };
 }
 
-/** One layer over what there is: some files and directories, links, whiteouts. */
+/** One layer on top of the current tree: some files and directories, links, whiteouts. */
 function makeLayer(chance: Chance, tree: Tree, dialect: (typeof DIALECTS)[number], small: boolean): Buffer {
   const root = mkdtempSync(join(tmpdir(), 'caisson-generated-'));
   try {
-    // Whiteouts first: they are about the layers below.
+    // Whiteouts first: they apply to the layers below.
     for (let i = chance.below(3); i > 0; i--) whiteOut(chance, tree, root);
     const style = small ? 'few' : chance.of(['few', 'few', 'many', 'big', 'sparse', 'empty'] as const);
     const name = `d${chance.below(4)}`;

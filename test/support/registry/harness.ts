@@ -1,4 +1,4 @@
-/** An image service over memory stores, with its own spool directory. */
+/** An image service over in-memory stores, with its own spool directory. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,10 +6,10 @@ import { type ImageServiceOptions, type OpenImageService, openImageService } fro
 import type { ImageEvent, ProgressMessage, PullOptions } from '../../../appliance/image/types.js';
 import { MemoryKeyValueStore, MemoryLayerStore } from './memory-stores.js';
 
-/** Nothing of a test takes so long, not even on a busy machine. */
+/** Nothing in a test takes this long, not even on a busy machine. */
 const PATIENT = { connect: 60_000, headers: 60_000, idle: 60_000 };
 
-/** Owns what a test of the image service needs; `close()` it. */
+/** Owns everything that a test of the image service needs; `close()` it. */
 export class ImageHarness {
   readonly layers = new MemoryLayerStore();
   readonly kv = new MemoryKeyValueStore();

@@ -1,4 +1,4 @@
-/** Makes images — blobs, configuration, manifest — from the tars of their layers, without any container tool. */
+/** Builds images — blobs, configuration, manifest — from the tars of their layers, without any container tool. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
@@ -55,7 +55,7 @@ const TYPES = {
   },
 };
 
-/** Stores `data` as a Zstandard frame of raw blocks (RFC 8878): valid, though nothing gets smaller. */
+/** Stores `data` as a Zstandard frame of raw blocks (RFC 8878): valid, but not compressed. */
 export function zstdStore(data: Buffer): Buffer {
   const blockMax = 128 * 1024;
   // No checksum, no content size, window of 1 MiB: descriptor 0, exponent 10.
@@ -69,7 +69,7 @@ export function zstdStore(data: Buffer): Buffer {
   return Buffer.concat(parts);
 }
 
-/** Compresses with the `zstd` program where there is one. */
+/** Compresses with the `zstd` program if there is one. */
 export function zstdCompress(data: Buffer, args: string[] = ['-3']): Buffer {
   try {
     return execFileSync('zstd', ['-q', '-c', ...args], {

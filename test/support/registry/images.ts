@@ -1,4 +1,4 @@
-/** The images the tests run, made from what Debian packages put on the machine. Each is built once per process. */
+/** The images that the tests run, made from files of installed Debian packages. Each is built once per process. */
 import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { TarBuilder } from './tar-builder.js';
 
 const run = promisify(execFile);
 
-/** Names {@link testImage} knows. */
+/** Names that {@link testImage} knows. */
 export type TestImageName =
   | 'busybox'
   | 'hello'
@@ -44,14 +44,14 @@ int main(void) {
 }
 `;
 
-/** What `make` gives, from the cache of earlier runs when it has it. */
+/** The result of `make`, from the cache of earlier runs if it is there. */
 async function cached(name: string, make: () => Promise<Buffer>): Promise<Buffer> {
   const directory = join(testCacheDirectory(), 'images');
   const path = join(directory, name);
   if (existsSync(path)) return readFile(path);
   const data = await make();
   await mkdir(directory, { recursive: true });
-  // Written aside and renamed: another test run may make the same.
+  // Written aside and renamed: another test run may be making the same.
   const aside = `${path}.${randomBytes(4).toString('hex')}`;
   await writeFile(aside, data);
   await rename(aside, path);
@@ -72,7 +72,7 @@ function helloProgram(): Promise<Buffer> {
   });
 }
 
-/** Links, and other things, where an engine mounts something or users do. */
+/** Links and other things at places where an engine or a user mounts something. */
 function oddTree(): Promise<Buffer> {
   return new TarBuilder()
     .symlink('etc/resolv.conf', '../run/systemd/resolve/stub-resolv.conf')
@@ -191,7 +191,7 @@ async function nastyLayers(): Promise<Buffer[]> {
 
 const DEBIAN_PROGRAMS = 'bash cat ls cp mv rm mkdir ln env id sleep true false uname date head tail wc sort sha256sum';
 
-/** Bash and the commonest commands with the C library they need: layers as a real distribution has them. */
+/** Bash and the most common commands with the C library that they need: layers as in a real distribution. */
 async function debianLayers(): Promise<Buffer[]> {
   const programs = DEBIAN_PROGRAMS.split(' ').map((name) =>
     existsSync(`/usr/bin/${name}`) ? `/usr/bin/${name}` : `/bin/${name}`,
@@ -238,7 +238,7 @@ async function debianLayers(): Promise<Buffer[]> {
 /** Bytes of each layer of the `large` image. */
 const LARGE_LAYER = 33 * 1024 * 1024;
 
-/** Content that compresses about as programs do: words from a small vocabulary, mixed with noise. */
+/** Content that compresses about as well as programs: words from a small vocabulary, mixed with noise. */
 function pseudoProgram(length: number, seed: number): Buffer {
   const data = Buffer.alloc(length);
   let state = seed >>> 0;
@@ -289,7 +289,7 @@ async function manyFilesImage(): Promise<BuiltImage> {
   return buildImage({ layers: [{ tar, blob }], config: { Cmd: ['/none'] } });
 }
 
-/** A small system under 124 layers: every third is empty, the others write over each other's files. As deep as an image can be. */
+/** A small system under 124 layers, the maximum: every third is empty, the others overwrite each other's files. */
 async function manyLayersImage(): Promise<BuiltImage> {
   const layers = [await busyboxLayer()];
   for (let i = 0; i < 124; i++) {
@@ -354,7 +354,7 @@ const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
 
 const built = new Map<TestImageName, Promise<BuiltImage>>();
 
-/** An image of the tests, by name; `large` (three layers, 100 MB), `many-files` and `many-layers` are not among the small ones. */
+/** A test image by name; `large` (three layers, 100 MB), `many-files` and `many-layers` are not in `SMALL_IMAGES`. */
 export function testImage(name: TestImageName): Promise<BuiltImage> {
   const known = built.get(name);
   if (known) return known;

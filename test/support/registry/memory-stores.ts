@@ -1,15 +1,15 @@
-/** A layer store and a key-value store in memory, with the port layer's contracts, for tests of what stands on them. */
+/** An in-memory layer store and key-value store with the port layer's contracts, for tests of their users. */
 import type { Readable } from 'node:stream';
 import { extract } from 'tar-stream';
 import type { KeyValueStore, LayerInfo, LayerStore } from '../../../port-layer/index.js';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
 
-/** Keeps what it was given; can be told to fail. */
+/** Keeps its layers in memory; can be made to fail. */
 export class MemoryLayerStore implements LayerStore {
   readonly layers = new Map<string, LayerInfo>();
   /** Names of each layer's entries. */
   readonly entries = new Map<string, string[]>();
-  /** Layers something stands on besides other layers. */
+  /** Layers that something other than a layer depends on. */
   readonly inUse = new Set<string>();
   writing = 0;
   writes = 0;
@@ -72,7 +72,7 @@ export class MemoryLayerStore implements LayerStore {
   }
 }
 
-/** A map behind promises. */
+/** A map with an asynchronous interface. */
 export class MemoryKeyValueStore implements KeyValueStore {
   readonly values = new Map<string, Buffer>();
 

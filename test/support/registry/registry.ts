@@ -12,7 +12,7 @@ import type { BuiltImage } from './image-builder.js';
 export interface TestRegistry {
   /** `127.0.0.1:40123` */
   address: string;
-  /** Where it keeps its blobs, for a second registry over the same store. */
+  /** Where it stores its blobs, for a second registry over the same store. */
   storeDirectory: string;
   /** Stores an image under `name[:tag]`. */
   push(image: BuiltImage, name: string): Promise<void>;
@@ -44,7 +44,7 @@ export async function startRegistry(): Promise<TestRegistry> {
   try {
     const address = await new Promise<string>((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error('docker-registry did not start')), START_TIMEOUT_MS);
-      // Read on after the start, or the registry would block on a full pipe.
+      // Keep reading after the start, or the registry would block on a full pipe.
       createInterface({ input: child.stderr }).on('line', (line) => {
         const match = /listening on (127\.0\.0\.1:\d+)/.exec(line);
         if (!match) return;

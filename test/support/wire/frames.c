@@ -1,5 +1,5 @@
 /* Raw Ethernet frames on eth0, for tests. `frames send`: each line of the input is a frame in hexadecimal.
-   `frames watch`: each frame that comes in is printed so, until one holds the bytes given as text. */
+   `frames watch`: prints each incoming frame the same way, until one contains the given text. */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>

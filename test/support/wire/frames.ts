@@ -1,4 +1,4 @@
-/** Ethernet frames as a hostile guest makes them, and the program that sends and watches for them inside a container. */
+/** Ethernet frames as a hostile guest builds them, and a program that sends and watches for them in a container. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,12 +51,12 @@ export function ipv4(to: string, from: string, source: string, target: string, p
   return frame(to, from, 0x0800, Buffer.concat([head, body]));
 }
 
-/** A UDP packet's part of an IP packet, without a checksum. */
+/** The UDP part of an IP packet, without a checksum. */
 export function udp(from: number, to: number, text: string): Buffer {
   return Buffer.concat([u16(from), u16(to), u16(8 + text.length), u16(0), Buffer.from(text)]);
 }
 
-/** An ICMP message: type, code, and what follows its checksum. */
+/** An ICMP message: type, code, and the data after its checksum. */
 export function icmp(type: number, code: number, rest: Buffer): Buffer {
   const message = Buffer.concat([Buffer.from([type, code, 0, 0]), rest]);
   checksum(message).copy(message, 2);
@@ -83,7 +83,7 @@ export function icmpv6(from: string, source: string, target: string, type: numbe
   return ipv6(from, source, target, 58, message);
 }
 
-/** Of an IPv6 packet in a frame: the same with this header before what it had. */
+/** An IPv6 packet in a frame with this extension header inserted. */
 export function withHeader(packet: Buffer, type: number, header: Buffer): Buffer {
   const [ip, rest] = [Buffer.from(packet.subarray(0, 54)), packet.subarray(54)];
   const body = Buffer.concat([Buffer.from([ip[20]!]), header, rest]);
@@ -92,7 +92,7 @@ export function withHeader(packet: Buffer, type: number, header: Buffer): Buffer
   return Buffer.concat([ip, body]);
 }
 
-/** The pieces of an IPv6 packet in a frame, cut at this byte of what follows its header. */
+/** The fragments of an IPv6 packet in a frame, split at this byte of its payload. */
 export function fragments6(packet: Buffer, at: number): Buffer[] {
   const [ip, rest] = [packet.subarray(0, 54), packet.subarray(54)];
   return [rest.subarray(0, at), rest.subarray(at)].map((piece, index) =>
@@ -104,7 +104,7 @@ export function fragments6(packet: Buffer, at: number): Buffer[] {
   );
 }
 
-/** What follows the checksum of a neighbour advertisement: "I am that address, whatever you knew". */
+/** The part of a neighbour advertisement after its checksum: "I am that address, whatever you knew". */
 export function advertisement(address: string, ownMac: string): Buffer {
   return Buffer.concat([Buffer.from('20000000', 'hex'), ip6(address), Buffer.from([2, 1]), mac(ownMac)]);
 }
@@ -128,7 +128,7 @@ export function linkLocal(card: string): string {
   return new Address6(`fe80::${hex.match(/.{4}/g)!.join(':')}`).correctForm();
 }
 
-/** Compiles the program (`frames.c`), statically. @returns its path, and what removes it */
+/** Compiles the program (`frames.c`) statically. @returns its path, and a function that removes it */
 export async function compileFrames(): Promise<{ path: string; remove(): void }> {
   const directory = mkdtempSync(join(tmpdir(), 'caisson-frames-'));
   const path = join(directory, 'frames');

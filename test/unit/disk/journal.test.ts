@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => remove());
 
-/** Has debugfs write `data` for `blocks` to the journal, or revoke blocks: transactions that were never checkpointed. */
+/** Has debugfs write `data` for `blocks` to the journal, or revoke blocks, in transactions without a checkpoint. */
 async function journalled(raw: string, transactions: { blocks?: number[]; data?: Buffer; revoke?: number[] }[]) {
   const commands = ['journal_open'];
   for (const [i, { blocks = [], data, revoke }] of transactions.entries()) {

@@ -50,7 +50,7 @@ describe('the table', () => {
   });
 });
 
-/** Names that occur in a file as object keys or strings, on their own line or in a list: `Memory: …,`, `'Memory',`. */
+/** Names that a file has as object keys or strings, on their own line or in a list: `Memory: …,`, `'Memory',`. */
 function listed(file: string, fields: string[]): string[] {
   const text = readFileSync(file, 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
   const names = new Set(

@@ -1,5 +1,5 @@
-// vcsim: govmomi's vCenter/ESX simulator on a free port over HTTPS. Prints one JSON line {"url", "thumbprint"} when it serves, and
-// ends when its standard input does, so that it never outlives the test that started it.
+// vcsim: govmomi's vCenter/ESX simulator on a free port over HTTPS. Prints one JSON line {"url", "thumbprint"} when it
+// serves, and ends when its standard input does, so that it never outlives the test that started it.
 package main
 
 import (
