@@ -148,7 +148,7 @@ describe('space below the engine’s reserve', () => {
     expect(free()).toBeGreaterThan(50e6);
   });
 
-  it('is no longer touched once there is room: pulls and volumes work again', async () => {
+  it('no longer matters when there is room: a pull and a new volume succeed', async () => {
     giveBack();
     giveBack = () => undefined;
     await ok('pull', 'large');

@@ -252,7 +252,7 @@ describe('users', () => {
     }
   });
 
-  it('leave out those known to the machine, and those that a container’s user namespace may lack', () => {
+  it('leave out ids known to the machine, and ids that containers’ user namespaces lack', () => {
     const all = freeUsers(new Set());
     expect(freeUsers(new Set([64_101, 64_200, 64_201, 65_533]))).toEqual([
       [64_102, 64_199],

@@ -146,7 +146,7 @@ async function check(steps: Step[][]): Promise<void> {
 const SECONDS = Number(process.env.CAISSON_FUZZ_SECONDS ?? 40);
 
 test(
-  'random layers do what they do to real files',
+  'random layers give the same result as on real files',
   async () => {
     let last = Promise.resolve();
     const property = fc.asyncProperty(layers, (steps) => {

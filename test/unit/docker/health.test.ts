@@ -208,7 +208,7 @@ describe('a container with a health check', () => {
       Interval: SECOND / 20,
       Retries: 1,
     };
-    // No probe is due before the first one.
+    // No probe is due before the test has looked.
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     await engine.call('POST', '/containers/create?name=well', { Image: 'busybox', Cmd: ['sleep', '60'], Healthcheck });
     expect((await inspect('well')).State.Health).toBeUndefined();

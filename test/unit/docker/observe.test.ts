@@ -54,7 +54,7 @@ describe('the options of ps', () => {
   ])('%j', (options, titles, first) => {
     const top = topView(list, options);
     expect(top.Titles.join(' ')).toBe(titles);
-    // The last column keeps its spaces.
+    // The last column takes all remaining words.
     expect(top.Processes[0]!.join('|')).toBe(first.replace(/ {2,}/g, ' '));
   });
 

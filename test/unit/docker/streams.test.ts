@@ -123,7 +123,7 @@ describe('attach', () => {
     expect(demultiplex(await (await attach('con', 'logs=1&stdout=1')).rest)).toEqual({ stdout: 'out\n', stderr: '' });
   });
 
-  it('to a missing container is answered in plain text, with the older content type in older versions', async () => {
+  it('to a missing container is an error in plain text, and older versions get the older content type', async () => {
     const none = await attach('nosuch', 'stream=1&stdout=1', { upgrade: false });
     expect(none.status).toBe(404);
     expect((await none.rest).toString()).toBe('No such container: nosuch\r\n');

@@ -6,7 +6,7 @@ import { ADDRESSES_KEY, assignedAddresses } from '../../../src/hostd/vm/assigned
 const MAC = '00:50:56:aa:bb:cc';
 
 describe('source rules', () => {
-  it('allow a card’s own link-local address', () => {
+  it('know the link-local address that a card gives itself', () => {
     expect(linkLocal(MAC)).toBe('fe80::250:56ff:feaa:bbcc');
     expect(linkLocal('02:00:00:00:00:01')).toBe('fe80::ff:fe00:1');
   });
