@@ -87,7 +87,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
   const seen = (id: string): string[] =>
     events.filter(({ container }) => container.spec.id === id).map(({ type }) => type);
 
-  it('containers are found by name, id and the beginning of an id', async () => {
+  it('containers are found by name, id and id prefix', async () => {
     const { exec } = portLayer;
     const ids = await Promise.all(
       ['one', 'two'].map((name, index) => create(name, sh('true'), { id: `abcdef${index}`.padEnd(64, '0') })),

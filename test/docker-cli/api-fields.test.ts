@@ -1,4 +1,4 @@
-/** Every field of the answers about containers, against the fields of the Engine API. */
+/** Every field of the answers about containers, compared with the Engine API. */
 import Dockerode from 'dockerode';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { deviations, ENGINE_API } from '../support/engine-api.js';

@@ -92,7 +92,7 @@ describe.each([
   const compose = (...args: string[]): Promise<Outcome> =>
     ok(command, ...prefix, '--project-directory', project, '-f', join(project, 'docker-compose.yml'), ...args);
 
-  it('brings a small stack up, shows it and takes it down', async ({ skip }) => {
+  it('brings a small stack up, lists it and takes it down', async ({ skip }) => {
     const there = await run(command, [...prefix, 'version'], { env: environment() });
     skip(there.code !== 0, `this machine has no ${command} ${prefix.join(' ')}`);
     await compose('up', '-d');

@@ -90,7 +90,7 @@ describe('docker top and stats', () => {
     expect(oneShot.json.preread).toBe('0001-01-01T00:00:00Z');
   });
 
-  it('the CLI shows it, and nothing for a container that does not run', async () => {
+  it('the CLI shows usage, and nothing for a stopped container', async () => {
     await ok('create', '--name', 'idle', 'busybox', 'true');
     const format = '{{.Name}}|{{.CPUPerc}}|{{.MemUsage}}|{{.PIDs}}';
     const rows = (await ok('stats', '--no-stream', '--format', format, 'busy', 'idle')).trim().split('\n');

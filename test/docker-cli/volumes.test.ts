@@ -182,7 +182,7 @@ describe('a mount', () => {
     expect(
       await sh([...at, '--tmpfs', '/data/t'], "mount | grep -oE ' /(run|nowhere|nw)[^ ]*' | sort", 'odd-tree'),
     ).toBe('/nowhere/data\n /nowhere/data/t\n /nw/side/x\n /run/act');
-    // Names of more than one letter: the docker CLI takes `a:/` for a drive.
+    // Names longer than one letter: the docker CLI takes `a:/` for a Windows drive.
     for (const [options, words] of [
       [['-v', 'one:/plain'], 'source /plain is not directory'],
       [['-v', 'one:/loop'], 'evalSymlinksInScope: too many links in /loop'],

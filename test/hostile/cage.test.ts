@@ -225,7 +225,7 @@ describe('users', () => {
       // Ids a thousand apart, the same for both instances, and all at once.
       const names = ['vm-7', 'vm-1007', 'vm-2007', 'vm-pool7', 'vm-snapshot'];
       await Promise.all([cages, ...others].flatMap((by, i) => names.map((name) => start(by, `${name}-${i}`))));
-      // A restarted hostd knows nothing of this yet.
+      // A restarted hostd does not know about these yet.
       const anew = await Cages.open(join(directory, 'one'), `${lab.paths.instance}-one`);
       await start(anew, 'vm-8');
       const users = running.map(({ pid }) =>

@@ -271,7 +271,7 @@ afterAll(async () => {
   program?.remove();
 });
 
-describe('a container that sends what it likes', () => {
+describe('a container that sends arbitrary frames', () => {
   it('reaches nobody with a forged sender, and everybody with its own', () => expectChecked('first'));
 
   it("does not receive traffic of a neighbour's published port", async () => {

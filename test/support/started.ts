@@ -9,7 +9,7 @@ import { freePort, type Outcome, run } from './stack.js';
 
 const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
 
-/** What a user has after `npm start`. */
+/** What a user gets from `npm start`. */
 export interface Started {
   paths: InstancePaths;
   socket: string;

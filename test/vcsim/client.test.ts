@@ -21,7 +21,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
 
   const connect = (): Promise<VimClient> => VimClient.connect(vcsim);
 
-  it('logs in and knows what it talks to', () => {
+  it('logs in and identifies the server', () => {
     expect(client.serviceContent.about.apiType).toBe(model === 'vpx' ? 'VirtualCenter' : 'HostAgent');
   });
 
@@ -54,7 +54,7 @@ describe.each(['vpx', 'esx'] as const)('VimClient on the %s model', (model) => {
     }
   });
 
-  it('leaves out objects that have gone', async () => {
+  it('leaves out objects that are gone', async () => {
     const vms = [...(await inventory(client, 'VirtualMachine')).values()];
     const gone = { type: 'VirtualMachine', value: 'vm-gone' };
     const objects = await client.retrieve([vms[0]!, gone, vms[1]!], 'VirtualMachine', ['name']);

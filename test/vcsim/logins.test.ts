@@ -139,7 +139,7 @@ describe('what a user sees', () => {
     expect(JSON.stringify(host)).not.toContain('theirs-bridge');
   });
 
-  it('does not change while watching, whatever others do', async () => {
+  it('does not change during a watch, whatever others do', async () => {
     const call = as(mine.client);
     const collector = (await call(
       'CreatePropertyCollector',

@@ -87,7 +87,7 @@ test('failed logins are answered one at a time, however they come in; a correct 
   expect(Math.max(...answered)).toBeGreaterThan(8 * 290);
 });
 
-test('too many at once are turned away', async () => {
+test('too many logins at once are turned away', async () => {
   const attempts = await Promise.all(Array.from({ length: 60 }, () => send(login('x'))));
   expect(attempts.filter(({ text }) => text.includes('Too many logins have failed lately')).length).toBeGreaterThan(0);
 });

@@ -1,4 +1,4 @@
-/** What the cases share. */
+/** Shared by the cases. */
 import { docker, type Engine } from '../measure.js';
 
 /** The small image's name as this engine pulls it. */

@@ -129,7 +129,7 @@ function send(one: FuzzCase): Promise<Answer> {
   });
 }
 
-/** What is wrong with an answer, or null. */
+/** The problem with an answer, or null. */
 function problemOf(one: FuzzCase, { status, type, text, cut }: Answer): string | null {
   if (/\n\s+at .*:\d+:\d+/.test(text)) return 'a stack';
   if (status < 400) return null;

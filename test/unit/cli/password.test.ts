@@ -42,7 +42,7 @@ describe('the password', () => {
     await expect(findPassword({ passwordFile: '/nonexistent' }, undefined, nobody)).rejects.toThrow(/ENOENT/);
   });
 
-  it('is not shown in messages about a wrong target', () => {
+  it('is not shown in messages about an invalid target', () => {
     expect(() => parseTarget('http://root:secret@h')).toThrow(/root:…@h/);
     expect(() => parseTarget('root:secret@h:port')).toThrow(/root:…@h:port/);
   });

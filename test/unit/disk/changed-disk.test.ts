@@ -1,4 +1,4 @@
-/** Changing a disk while no VM uses it. */
+/** Changes to a disk that no VM is using. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';

@@ -112,7 +112,7 @@ describe('damaged filesystems', () => {
     const file = await FileBlocks.open(raw);
     const good = await file.read(0, file.size);
     await file.close();
-    // Where metadata is: superblock and descriptors, inodes, journal, directories.
+    // The location of metadata: superblock and descriptors, inodes, journal, directories.
     const inodes = Number(/Inode table at (\d+)/.exec((await program('dumpe2fs', raw)).output)?.[1]) * 4096;
     const journal = (await blockOf(raw, '<8>')) * 4096;
     const root = (await blockOf(raw, '/')) * 4096;

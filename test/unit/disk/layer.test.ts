@@ -261,7 +261,7 @@ describe('layers over layers', () => {
     });
   });
 
-  test('a small layer gives a small disk', async () => {
+  test('a small layer makes a small disk', async () => {
     const big = Buffer.alloc(20 * 2 ** 20, 1);
     await stack.add(await tarOf([{ name: 'big', content: big }]));
     const { bytesWritten, size } = await stack.add(await tarOf([file('etc/conf', 'x')]));
@@ -270,7 +270,7 @@ describe('layers over layers', () => {
     await expectClean();
   });
 
-  test('the same layer gives the same bytes, however it arrives', async () => {
+  test('the same layer makes the same disk byte for byte, however it arrives', async () => {
     const tar = await tarOf([dir('d'), ...Array.from({ length: 300 }, (_, i) => file(`d/${i}`, 'x'.repeat(i * 50)))]);
     await stack.add(streamOf(tar, 65536), { outPath: join(directory, 'one.vmdk') });
     await stack.add(streamOf(tar, 1000), { outPath: join(directory, 'two.vmdk') });
@@ -281,7 +281,7 @@ describe('layers over layers', () => {
     expect(one?.replace('one.vmdk', 'two.vmdk') === two).toBe(true);
   });
 
-  test('missing parents are made; deep paths work', async () => {
+  test('missing parents are created; deep paths work', async () => {
     const deep = Array.from({ length: 100 }, (_, i) => `level${i}`).join('/');
     await layer(file(`${deep}/leaf`, 'deep'));
     await layer(file(`${deep}/.wh.leaf`, ''), file(`${deep}/other`, 'new'));
@@ -390,7 +390,7 @@ describe('bad layers', () => {
     await expect(stack.add(tar, { outPath })).rejects.toMatchObject({ kind: 'insufficientResources' });
     const many = await tarOf(Array.from({ length: 1100 }, (_, i) => file(`f${i}`, '')));
     await expect(stack.add(many, { outPath })).rejects.toMatchObject({ kind: 'insufficientResources' });
-    // Up to the last block it works.
+    // It works up to the last block.
     const fits = await tarOf([{ name: 'big', content: Buffer.alloc(11 * 2 ** 20, 1) }]);
     await stack.add(fits);
     await layer(file('.wh.big', ''));

@@ -25,7 +25,7 @@ async function read(tar: Buffer, chunk = 65536): Promise<(TarEntry & { data: Buf
   return entries;
 }
 
-/** What GNU tar makes of a directory `in` prepared by the test. */
+/** GNU tar's archive of a directory `in` prepared by the test. */
 async function gnuTar(...options: string[]): Promise<Buffer> {
   const { stdout } = await run('tar', [...options, '-C', join(directory), '-cf', '-', '.'], {
     encoding: 'buffer',

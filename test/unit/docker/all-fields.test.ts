@@ -14,7 +14,7 @@ import { sharedEngine } from '../../support/shared-engine.js';
 
 const engine = sharedEngine();
 
-/** What each field is set to. */
+/** The value that each field is set to. */
 const CONFIG: Record<string, unknown> = {
   Hostname: 'h',
   Domainname: 'd',
@@ -188,7 +188,7 @@ const fieldsOf = (schema: z.ZodObject): string[] => Object.keys(schema.shape).so
 const known = (...lists: (object | string[])[]): string[] =>
   lists.flatMap((list) => (Array.isArray(list) ? list : Object.keys(list))).sort();
 
-describe('schemas have the fields that Docker has', () => {
+describe('schemas have the same fields as Docker', () => {
   it.each([
     ['create', createSchema, known(CONFIG, ['Image', 'HostConfig', 'NetworkingConfig'])],
     ['HostConfig', hostConfigSchema, known(HOST, ['Capabilities', 'KernelMemory', 'KernelMemoryTCP'])],

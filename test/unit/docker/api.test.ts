@@ -110,7 +110,7 @@ describe('malformed requests', () => {
     expect(answer).toMatchObject({ status: 400, json: { message: 'request body too large' } });
   });
 
-  it('a body without a type, as a page in a browser can send it', async () => {
+  it('a body without a content type, as a web page can send it', async () => {
     const answer = await fetch(`http://127.0.0.1:${engine.port}/containers/create`, {
       method: 'POST',
       body: new Blob(['{"Image":"busybox"}']),

@@ -100,7 +100,7 @@ describe('changes and export', () => {
     ]);
   });
 
-  it('export is a stream of bytes', async () => {
+  it('export streams bytes', async () => {
     const answer = await engine.call('GET', '/containers/box/export');
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'application/octet-stream' } });
     for (const path of ['changes', 'export'])

@@ -1,4 +1,4 @@
-/** HTTP as clients of Docker send it, and as Docker Engine 28.5.2 answers it: bytes in, bytes out. */
+/** HTTP as Docker clients send it, answered as by Docker Engine 28.5.2, byte for byte. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';

@@ -30,7 +30,7 @@ test('only routes and http/ know requests and answers', () => {
   expect(wrong).toEqual([]);
 });
 
-test('each part takes what it needs, not the engine', () => {
+test('each part takes only what it needs, not the whole engine', () => {
   const wrong = files.filter(
     ({ file, imports }) => !WHOLE.test(file) && imports.some((from) => /\/engine\.js$/.test(from)),
   );

@@ -32,7 +32,7 @@ describe('links', () => {
     expect(await shown()).toEqual(['/db-1:/child/db', '/db-1:/child/other']);
   });
 
-  it('are removed without the container they lead to', async () => {
+  it('are removed on their own, without the container they lead to', async () => {
     await create('db', {});
     await create('child', { Links: ['db:one', 'db:two'] });
     expect(await engine.call('DELETE', '/containers/child/nosuch?link=1')).toMatchObject({

@@ -41,7 +41,7 @@ describe('the table', () => {
     expect(shown).toEqual([...always, 'MaskedPaths', 'ReadonlyPaths']);
   });
 
-  it.each(hostOptions)('HostConfig.%s: a value that asks for nothing is shown as the default', (name, option) => {
+  it.each(hostOptions)('HostConfig.%s: an empty value is shown as the default', (name, option) => {
     const empty = [null, '', ...(option.nothing ?? [])];
     for (const value of empty) {
       const view = hostConfigView({ [name]: value }, {} as never, '1.56') as Record<string, unknown>;

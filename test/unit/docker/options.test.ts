@@ -63,7 +63,7 @@ describe('capabilities', () => {
     [{ CapDrop: ['cap_x'] }, 'invalid CapDrop: unknown capability: "CAP_X"'],
     [{ CapAdd: ['CAP_ALL'] }, 'invalid CapAdd: unknown capability: "CAP_ALL"'],
     [{ CapAdd: [''], Privileged: true }, 'invalid CapAdd: unknown capability: "CAP_"'],
-  ])('%j is refused in Docker’s words', (host, message) => {
+  ])('%j is refused with Docker’s message', (host, message) => {
     expect(refusal(host)).toEqual(['invalid', message]);
   });
 });
@@ -83,7 +83,7 @@ describe('security options', () => {
     ['bogus', 'invalid --security-opt 1: "bogus"'],
     ['bogus=1', 'invalid --security-opt 2: "bogus=1"'],
     ['no-new-privileges:bogus', 'invalid --security-opt 2: "no-new-privileges:bogus"'],
-  ])('%s is refused in Docker’s words', (option, message) => {
+  ])('%s is refused with Docker’s message', (option, message) => {
     expect(refusal({ SecurityOpt: [option] })).toEqual(['invalid', message]);
   });
 
@@ -113,7 +113,7 @@ describe('tmpfs', () => {
     expect(tmpfsMounts({ '/t': options })).toEqual([{ path: '/t', flags, options: data }]);
   });
 
-  it('is refused in Docker’s words', () => {
+  it('is refused with Docker’s message', () => {
     expect(refusal({ Tmpfs: { '/u': 'bogus' } })).toEqual(['invalid', 'invalid tmpfs option "bogus"']);
     expect(refusal({ Tmpfs: { '/u': 'size' } })).toEqual(['invalid', 'invalid tmpfs option "size"']);
     expect(refusal({ Tmpfs: { '/u': 'constructor' } })[0]).toBe('invalid');
@@ -206,7 +206,7 @@ describe('limits', () => {
     [{ Isolation: 'bogus' }, "invalid isolation (bogus): linux only supports 'default'"],
     [{ Runtime: 'bogus' }, 'unknown or invalid runtime name: bogus'],
     [{ Annotations: { '': 'x' } }, 'invalid Annotations: the empty string is not permitted as an annotation key'],
-  ])('%j is refused in Docker’s words', (host, message) => {
+  ])('%j is refused with Docker’s message', (host, message) => {
     expect(refusal(host)).toEqual(['invalid', message]);
   });
 

@@ -78,7 +78,7 @@ describe('a paused container', () => {
     expect((await call('POST', '/containers/two/pause')).json.message).toMatch(/^container \w{64} is not running$/);
   });
 
-  it('is not probed, even by an engine that finds it paused', async () => {
+  it('is not probed, even after a restart of the engine', async () => {
     const body = { Image: 'busybox', Cmd: ['sleep', '100'], Healthcheck: { Test: ['CMD', 'true'], Interval: 5e7 } };
     const { json } = await call('POST', '/containers/create?name=one', body);
     const health = async (): Promise<string> => (await call('GET', '/containers/one/json')).json.State.Health.Status;

@@ -38,7 +38,7 @@ const request = (name: string, HostConfig: object = {}) => ({
   apiVersion: '1.56',
 });
 
-it('a container is made, renamed and updated', async () => {
+it('a container is created, renamed and updated', async () => {
   const engine = parts();
   const creation = new ContainerCreation(engine);
   const { id, warnings } = await creation.create(request('/one', { Memory: 2 ** 26, BlkioWeight: 300 }));

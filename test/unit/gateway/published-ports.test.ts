@@ -282,7 +282,7 @@ describe('published ports', () => {
     echo.close();
   });
 
-  it('are published only from the lowest allowed port on, and on the allowed addresses', async () => {
+  it('are published only at or above the lowest allowed port, and only on allowed addresses', async () => {
     ports = new PortMapper(worker, { lowestPort: 1024, addresses: ['127.0.0.1'] });
     const wanted = { containerPort: 80, protocol: 'tcp' as const, hostIp: '', hostPort: 0 };
     await expect(ports.reserve('c', 'name', [{ ...wanted, hostPort: 80 }])).rejects.toThrow(

@@ -1,4 +1,4 @@
-/** Boot snapshots in a directory: which are kept when a host starts, and which processes that use them are killed. */
+/** Boot snapshots in a directory: which are kept when a host starts, and which of their processes are killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

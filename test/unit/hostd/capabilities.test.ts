@@ -97,7 +97,7 @@ describe('the options for a QEMU', () => {
     ['7.2', { reconnect: 1 }],
     ['10.0', { 'reconnect-ms': 1000 }],
     ['11.1', { 'reconnect-ms': 1000 }],
-  ])('QEMU %s by what it answers: %j', (version, member) => {
+  ])('are derived from the answers of QEMU %s: %j', (version, member) => {
     const dialect = readCapabilities(recorded[version]!);
     expect(dialect.snapshots).toBe(true);
     const args = qemuArguments(vm, {

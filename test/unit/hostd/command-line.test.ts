@@ -128,7 +128,7 @@ describe("QEMU's command line", () => {
     expect(new Set(addresses.map((address) => address?.join('.'))).size).toBe(45);
   });
 
-  it('asks for the accelerator that works', () => {
+  it('selects the working accelerator', () => {
     expect(given('-accel')[0]).toMatch(/^tcg,thread=multi/);
     expect(given('-accel', qemuArguments(vm, { ...options, acceleration: 'kvm' }))).toEqual(['kvm']);
   });

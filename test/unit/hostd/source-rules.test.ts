@@ -11,7 +11,7 @@ describe('source rules', () => {
     expect(linkLocal('02:00:00:00:00:01')).toBe('fe80::ff:fe00:1');
   });
 
-  it('allow what is assigned, and nothing else', () => {
+  it('allow assigned addresses, and nothing else', () => {
     const elements = elementsOf('t1n0', { mac: MAC.toUpperCase(), addresses: ['172.16.0.2', 'fd00::2'] });
     expect(Object.fromEntries([...elements].map(([name, list]) => [name, [...list]]))).toEqual({
       macs: [`"t1n0" . ${MAC}`],

@@ -114,7 +114,7 @@ describe('hostd', () => {
     await expect.poll(() => gaveUp, later).toEqual([7]);
   });
 
-  it('that ends before it can be watched is not waited for', async () => {
+  it('that ends before it can be identified is not waited for', async () => {
     const processId = '../../../src/hostd/process-id.js';
     vi.resetModules();
     vi.doMock(processId, async (original) => ({ ...(await original<object>()), identify: () => null }));

@@ -18,7 +18,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await reader?.close();
   reader = null;
-  // No descriptor of the blob is left open.
+  // No descriptor for the blob is left open.
   const open = await readdir('/proc/self/fd');
   expect(open.length).toBeLessThan(200);
   await rm(directory, { recursive: true, force: true });

@@ -149,7 +149,7 @@ describe('selectManifest', () => {
     expect(chosen.digest).toBe(`sha256:${'2'.repeat(64)}`);
   });
 
-  test('says what is missing, as Docker does', () => {
+  test('reports a missing platform as Docker does', () => {
     expect(() => selectManifest(index(['linux', 'arm64']))).toThrow(
       expect.objectContaining({
         kind: 'notFound',

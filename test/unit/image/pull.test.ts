@@ -105,7 +105,7 @@ describe('a good pull', () => {
     expect(harness.service.resolve(`${address}/x@${image.top.digest}`)).toEqual(pulled);
   });
 
-  test('again: up to date, by a HEAD only', async () => {
+  test('a second pull is up to date by a HEAD of the manifest alone', async () => {
     const faulty = await registry();
     await harness.pull(`${faulty.address}/x`);
     faulty.requests.length = 0;

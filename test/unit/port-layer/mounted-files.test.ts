@@ -63,7 +63,7 @@ async function tar(path: string, ...options: string[]): Promise<string> {
 const names = async (path: string): Promise<string[]> => (await tar(path, '-t')).trim().split('\n');
 const content = (path: string): Promise<string> => tar(path, '-xO');
 
-describe('volumes of a container that does not run', () => {
+describe('volumes of a stopped container', () => {
   it('appear where they will be mounted, with their parent directories', async () => {
     expect(await names('/data')).toEqual(['data/', 'data/sub/', 'data/sub/deep/']);
     expect(await names('/x')).toEqual(['x/', 'x/y/']);

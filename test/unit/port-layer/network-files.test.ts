@@ -1,4 +1,4 @@
-/** /etc/hosts and /etc/resolv.conf of a container. */
+/** A container's /etc/hosts and /etc/resolv.conf. */
 import { describe, expect, it } from 'vitest';
 import { type HostsFile, hostsFile } from '../../../port-layer/network/hosts-file.js';
 import { resolvConf } from '../../../port-layer/network/resolv-conf.js';

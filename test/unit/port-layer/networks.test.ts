@@ -128,7 +128,7 @@ describe('addresses', () => {
   });
 });
 
-it('finds networks by name or the beginning of the id, names first', () => {
+it('finds networks by name or id prefix, names first', () => {
   const all = networks();
   const [bridge, back] = all.list();
   expect([bridge?.name, back?.name]).toEqual(['bridge', 'back']);

@@ -29,7 +29,7 @@ function definitions(text: string): string[] {
 }
 
 describe('the generated header', () => {
-  it('compiles, as strictly as the tether', async () => {
+  it('compiles with the tether’s strict flags', async () => {
     await writeCHeader(directory);
     const options = COMPILER.filter((option) => option !== '-static' && option !== '-s');
     execFileSync('gcc', [...options, '-Werror', '-fsyntax-only', '-x', 'c', join(directory, HEADER_NAME)]);
@@ -41,7 +41,7 @@ describe('the generated header', () => {
     for (const name of names) expect(cHeader()).toMatch(new RegExp(`\\b${name}\\b`));
   });
 
-  it('has the values of the TypeScript', () => {
+  it('has the same values as the TypeScript', () => {
     expect(cHeader()).toContain('  MESSAGE_STDIN_EOF = 5,\n');
     expect(cHeader()).toContain("  OBSERVE_PROCESSES = 'p',\n");
     expect(cHeader()).toContain('#define PROGRAM_VERSION 1u\n');
