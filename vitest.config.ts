@@ -4,8 +4,8 @@ import { defineConfig } from 'vitest/config';
 const patient = { testTimeout: 300_000, hookTimeout: 600_000, expect: { poll: { timeout: 120_000 } } };
 
 /**
- * Slow suites run real VMs, one file after the other: two cores of emulation carry no more. A failed test is run once more until the start that
- * is given up after two minutes, about once in 3,000, is understood.
+ * Slow suites run real VMs, one file after the other: two cores of emulation carry no more. A failed test is run once more until a stall of
+ * about two minutes, seen twice in thousands of starts, is understood.
  */
 const slow = (name: string, include: string[]) => ({
   test: { name, include, ...patient, retry: 1, fileParallelism: false },
