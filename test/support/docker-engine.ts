@@ -13,21 +13,12 @@ import { PortMapper } from '../../appliance/gateway/published-ports.js';
 import type { ListenConfig, VchConfig } from '../../port-layer/config.js';
 import { FakeImageService, fakeImage } from './fake-image-service.js';
 import { FakePortLayer } from './fake-port-layer.js';
+import { VCH_CONFIG } from './vch-config.js';
 
 const CONFIG: VchConfig = {
-  version: 1,
-  id: '0'.repeat(32),
-  name: 'test',
-  target: { url: 'https://127.0.0.1/sdk', user: '', password: '' },
-  resourcePool: { type: 'ResourcePool', value: 'resgroup-1' },
-  folder: { type: 'Folder', value: 'group-v1' },
-  datacenter: 'dc',
-  imageStore: { datastore: 'datastore1', path: '' },
+  ...VCH_CONFIG,
   networks: [{ name: 'bridge', portGroup: 'test', subnet: '172.16.0.0/16' }],
-  listen: [],
-  registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
   container: { cpus: 2, memoryMiB: 2048, baseImageSizeGiB: 32 },
-  channelDir: '',
 };
 
 /** An answer. */

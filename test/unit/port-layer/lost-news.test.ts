@@ -12,6 +12,7 @@ import { Networks } from '../../../port-layer/network/networks.js';
 import type { Layers } from '../../../port-layer/storage/layers.js';
 import { VolumeUse } from '../../../port-layer/storage/volume-use.js';
 import { FakeVmHost } from '../../support/fake-vm-host.js';
+import { VCH_CONFIG } from '../../support/vch-config.js';
 
 const ID = 'a'.repeat(64);
 const SPEC: ContainerSpec = {
@@ -64,17 +65,7 @@ afterEach(async () => {
 /** An endpoint. One that is started later learns its state from the host. */
 async function endpoint(host: FakeVmHost, found = false): Promise<Containers> {
   const config = vchConfigSchema.parse({
-    version: 1,
-    id: '0'.repeat(32),
-    name: 'test',
-    target: { url: 'https://127.0.0.1/sdk', user: '', password: '' },
-    resourcePool: { type: 'ResourcePool', value: 'resgroup-1' },
-    folder: { type: 'Folder', value: 'group-v1' },
-    datacenter: 'dc',
-    imageStore: { datastore: 'datastore1', path: '' },
-    listen: [],
-    registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
-    container: { cpus: 1, memoryMiB: 512, baseImageSizeGiB: 32 },
+    ...VCH_CONFIG,
     channelDir,
     networks: [{ name: 'bridge', portGroup: 'front', subnet: '172.16.0.0/16' }],
   });

@@ -8,23 +8,11 @@ import { addressesValue, containerVmSpec } from '../../../port-layer/exec/vm-spe
 import { cardAddresses, mainEndpoint } from '../../../port-layer/network/endpoints.js';
 import { Networks } from '../../../port-layer/network/networks.js';
 import { sayingAsDocker } from '../../support/docker-words.js';
+import { VCH_CONFIG } from '../../support/vch-config.js';
 
 const FRONT = { name: 'bridge', portGroup: 'front', subnet: '172.16.0.0/16' };
 const BACK = { name: 'back', portGroup: 'back group', subnet: '10.1.2.0/29' };
-const COMMON = {
-  version: 1 as const,
-  id: '0'.repeat(32),
-  name: 'test',
-  target: { url: 'https://127.0.0.1/sdk', user: '', password: '' },
-  resourcePool: { type: 'ResourcePool', value: 'resgroup-1' },
-  folder: { type: 'Folder', value: 'group-v1' },
-  datacenter: 'dc',
-  imageStore: { datastore: 'datastore1', path: '' },
-  listen: [],
-  registry: { mirrors: [], insecure: [], certificateAuthorities: [] },
-  container: { cpus: 1, memoryMiB: 512, baseImageSizeGiB: 32 },
-  channelDir: '/run/x',
-};
+const COMMON = { ...VCH_CONFIG, channelDir: '/run/x' };
 const CONFIG = vchConfigSchema.parse({ ...COMMON, networks: [FRONT, BACK] });
 const MACS = ['00:0c:29:00:00:01', '00:0c:29:00:00:02'];
 
