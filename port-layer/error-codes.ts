@@ -127,6 +127,13 @@ export const CODES = {
   'guest.notConnected': code('unavailable', (_: Nothing) => 'the container VM does not connect its channel'),
   'guest.refusedLimits': code('invalid', (s: { reason: string }) => s.reason),
   'guest.refusedFreeze': code('unavailable', (s: { reason: string }) => s.reason),
+  /** A card, a route or a file could not be changed while the container runs. */
+  'guest.refusedNetwork': code('unavailable', (s: { reason: string }) => s.reason),
+  'guest.tooOld': code(
+    'unavailable',
+    (_: Nothing) =>
+      'an older version has started the container, and its VM cannot change its networks: stop and start the container',
+  ),
   /** A file server or an observer could not be started. */
   'guest.noHelper': code('conflict', (s: { reason: string }) => s.reason),
 

@@ -61,6 +61,8 @@ export const WORDS: Words = {
   'guest.notConnected': null,
   'guest.refusedLimits': null,
   'guest.refusedFreeze': null,
+  'guest.refusedNetwork': null,
+  'guest.tooOld': null,
   'guest.noHelper': null,
 
   'files.notFound': ({ container, path }) => `Could not find the file ${path} in container ${container}`,
