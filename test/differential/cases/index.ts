@@ -11,8 +11,6 @@ import { inspect } from './inspect.js';
 import { json } from './json.js';
 import { lifecycle } from './lifecycle.js';
 import { logs } from './logs.js';
-import { membership } from './membership.js';
-import { networks } from './networks.js';
 import { observe } from './observe.js';
 import { options } from './options.js';
 import { ps } from './ps.js';
@@ -34,8 +32,6 @@ export const SUBJECTS: Subject[] = [
   attach,
   files,
   volumes,
-  networks,
-  membership,
   images,
   events,
   observe,
