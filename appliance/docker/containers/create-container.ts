@@ -19,6 +19,7 @@ import {
   platformOf,
   platformWarning,
 } from '../../image/index.js';
+import type { DockerNetworks } from '../networks/docker-networks.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { checkNamespaceOwners } from './config/check-host-options.js';
 import { checkContainerName, containerSpec } from './config/container-spec.js';
@@ -44,6 +45,7 @@ export interface CreateParts {
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
   config: Pick<VchConfig, 'container' | 'syslog'>;
+  dockerNetworks: Pick<DockerNetworks, 'find'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -70,7 +72,7 @@ export class ContainerCreation {
     { body, platform, apiVersion }: CreateRequest,
     name: string,
   ): Promise<{ id: string; warnings: string[] }> {
-    const { exec, images, config, hostInfo } = this.parts;
+    const { exec, images, config, dockerNetworks, hostInfo } = this.parts;
     const empty = Object.keys(body).length === 0;
     const warnings = asNewest(body, apiVersion);
     const host = body.HostConfig ?? {};
@@ -88,6 +90,7 @@ export class ContainerCreation {
       hostCpus: asksForCpus(host) ? (await hostInfo()).cpus : Number.POSITIVE_INFINITY,
       syslog: config.syslog,
       links,
+      findNetwork: (reference) => dockerNetworks.find(reference),
     });
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);

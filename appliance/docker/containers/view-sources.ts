@@ -12,6 +12,6 @@ export interface ViewSources {
   portsOf(id: string): PublishedPort[];
   /** The path of a volume, as vSphere writes it. */
   sourceOf(volume: string): string;
-  /** The id of a network, also of `none`. */
-  networkId(name: string): string;
+  /** The id of the network `none`. */
+  noneId: string;
 }
