@@ -9,6 +9,7 @@ import { invalid, messageOf } from '../src/common/errors.js';
 import { startHeartbeatIfAsked } from '../src/common/heartbeat.js';
 import { logger } from '../src/common/log.js';
 import { ownSpoolDirectory } from '../src/common/paths.js';
+import { proxySettings } from '../src/common/proxies.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
@@ -55,6 +56,7 @@ async function main(): Promise<void> {
     layers: portLayer.layers,
     kv: portLayer.kv,
     registry: config.registry,
+    proxies: proxySettings(config.proxies),
     room: portLayer.room,
     spoolDir: join(ownSpoolDirectory(config.id), 'downloads'),
   });

@@ -9,6 +9,7 @@ import {
   PortLayerError,
 } from '../../../port-layer/index.js';
 import { invalid, notFound } from '../../../src/common/errors.js';
+import { proxyVariables } from '../../../src/common/proxies.js';
 import { wantedPorts } from '../../gateway/index.js';
 import {
   formatPlatform,
@@ -28,6 +29,12 @@ import { asNewest } from './config/older-versions.js';
 import { asksForCpus, resourceWarnings } from './config/resources.js';
 import { wantedLinks } from './links.js';
 
+/** Tells a new container by which proxies it reaches the world. What it says itself holds. */
+function addProxies(body: CreateBody, proxies: VchConfig['proxies']): void {
+  const variables = proxies === undefined ? [] : proxyVariables(proxies, body.Env ?? []);
+  if (variables.length > 0) body.Env = [...(body.Env ?? []), ...variables];
+}
+
 export interface CreateRequest {
   body: CreateBody;
   /** '': a name is chosen. */
@@ -43,7 +50,7 @@ export interface CreateParts {
   exec: Pick<ExecService, 'create' | 'list' | 'resolve'>;
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
-  config: Pick<VchConfig, 'container' | 'syslog'>;
+  config: Pick<VchConfig, 'container' | 'syslog' | 'proxies'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -82,6 +89,7 @@ export class ContainerCreation {
     checkPlatform(image, reference, platform);
     checkNamespaceOwners(body, exec);
     const links = wantedLinks(body, exec);
+    addProxies(body, config.proxies);
     const spec = containerSpec(body, image, name, {
       defaults: config.container,
       // The host is asked only where its processors matter.

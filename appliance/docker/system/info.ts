@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
 import type { ContainerInfo, ExecService, HostInfo, StorageReserve } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
+import { maskedProxy, proxySettings } from '../../../src/common/proxies.js';
 import { isUp } from '../containers/container-state.js';
 import { atLeast } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
@@ -30,6 +31,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
   const before = (version: string, fields: object): object => (atLeast(apiVersion, version) ? {} : fields);
   const containers = exec.list();
   const running = containers.filter(isUp).length;
+  const proxies = proxySettings(config.proxies);
   const paused = containers.filter((container) => container.paused).length;
   return {
     ID: uuid(config.id),
@@ -90,9 +92,9 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
     MemTotal: host.memoryBytes,
     GenericResources: null,
     DockerRootDir: '',
-    HttpProxy: '',
-    HttpsProxy: '',
-    NoProxy: '',
+    HttpProxy: maskedProxy(proxies.http),
+    HttpsProxy: maskedProxy(proxies.https),
+    NoProxy: proxies.no ?? '',
     Name: config.name,
     Labels: [],
     ExperimentalBuild: false,
