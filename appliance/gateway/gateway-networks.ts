@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { NetworkInfo } from '../../port-layer/index.js';
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import type { AddressPort, GatewayCard, Protocol } from '../../src/porter/messages.js';
+import type { AddressPort, GatewayCard, GatewayNetwork, Protocol } from '../../src/porter/messages.js';
 import type { Gateway } from './gateway.js';
 
 const log = logger('gateway');
@@ -41,6 +41,14 @@ export function gatewayCard({
   return addresses.length === 0
     ? null
     : { interface: name, addresses, egress: egress === 'relay' && !internal, internal, mtu };
+}
+
+/** The gateway's first place on each network, with which it starts. */
+export function gatewayNetworks(networks: readonly ServedNetwork[]): GatewayNetwork[] {
+  return networks.flatMap((network) => {
+    const card = gatewayCard(network);
+    return card === null ? [] : [{ interface: card.interface, address: card.addresses[0]! }];
+  });
 }
 
 /** What is forwarded to the machine. */

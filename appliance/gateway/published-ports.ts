@@ -111,9 +111,15 @@ export class PortMapper {
 
   /**
    * Listens for a container's ports. Connections wait until {@link activate}.
+   * @param failed what the message of a failure begins with
    * @throws internal in Docker's words when a port is taken; then none of them is listened on
    */
-  async reserve(containerId: string, name: string, wanted: PortRequest[]): Promise<PublishedPort[]> {
+  async reserve(
+    containerId: string,
+    name: string,
+    wanted: PortRequest[],
+    failed = 'failed to set up container networking: ',
+  ): Promise<PublishedPort[]> {
     const ports: PublishedPort[] = [];
     this.published.set(containerId, ports);
     const { starts } = this;
@@ -123,7 +129,7 @@ export class PortMapper {
         try {
           ports.push(...(await this.listenInRange(request)));
         } catch (error) {
-          throw this.bindError(name, request, error);
+          throw this.bindError(failed, name, request, error);
         }
       }
       // Those it listened on before may be lost.
@@ -226,7 +232,12 @@ export class PortMapper {
   }
 
   /** In Docker's words: a port of another container is "allocated", one of another program is "in use". */
-  private bindError(name: string, { containerPort, protocol }: PortRequest, error: unknown): CaissonError {
+  private bindError(
+    failed: string,
+    name: string,
+    { containerPort, protocol }: PortRequest,
+    error: unknown,
+  ): CaissonError {
     const { address = '', port = 0 } = error as { address?: string; port?: number };
     const ours = [...this.published.values()]
       .flat()
@@ -239,7 +250,7 @@ export class PortMapper {
           : `failed to bind host port for ${address}:${port}:${containerPort}/${protocol}: address already in use`;
     log.info({ container: name, err: messageOf(error) }, 'a port could not be published');
     return internal(
-      `failed to set up container networking: driver failed programming external connectivity on endpoint ${name} (${newId()}): ${why}`,
+      `${failed}driver failed programming external connectivity on endpoint ${name} (${newId()}): ${why}`,
       error,
     );
   }

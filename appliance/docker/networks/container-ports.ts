@@ -71,7 +71,7 @@ export class ContainerPorts {
     }
     const fresh = before.length === 0 ? wanted(container) : [];
     if (fresh.length > 0) {
-      const ports = await this.mapper.reserve(id, name, fresh);
+      const ports = await this.mapper.reserve(id, name, fresh, '');
       // It may have ended meanwhile, and been started again.
       if (!isUp(this.exec.resolve(id))) {
         this.release(id);
