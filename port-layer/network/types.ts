@@ -29,6 +29,8 @@ export interface NetworkWish {
   /** `container:alias`: other containers as this one knows them on this network. */
   links?: string[];
   driverOpts?: Record<string, string>;
+  /** Opaque to the port layer; kept with the wish. */
+  annotations?: Record<string, string>;
 }
 
 /** A container's place on a network while it runs. Records of earlier versions lack the fields about IPv6; see `endpoints.ts`. */
