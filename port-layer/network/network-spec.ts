@@ -6,7 +6,10 @@ export interface Pool {
   subnet: string;
   /** Always set, and chosen if it was not asked for; '' only for external networks without one. */
   gateway: string;
-  /** CIDR within the subnet: containers' addresses are chosen from it. */
+  /**
+   * Containers' addresses are chosen from it: CIDR within the subnet. On an external network also `first-last`, and several, separated by
+   * commas.
+   */
   ipRange?: string;
   /** Addresses that no container gets, by name. */
   aux: Record<string, string>;

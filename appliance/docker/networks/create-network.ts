@@ -112,8 +112,7 @@ function checkKind(body: CreateNetworkBody, driver: string, ipv4: boolean, ipv6:
       'configuration network can only contain network specific fields. Network operator fields like [ ingress | internal | attachable | scope ] are not supported.',
     );
   if (from !== '') {
-    if (ConfigOnly === true)
-      throw forbidden('a configuration network cannot depend on another configuration network');
+    if (ConfigOnly === true) throw forbidden('a configuration network cannot depend on another configuration network');
     const given = [Labels, IPAM?.Options, IPAM?.Config].some((one) => Object.keys(one ?? {}).length > 0);
     if (given || !ipv4 || ipv6 || !['', 'default'].includes(IPAM?.Driver ?? ''))
       throw forbidden(
@@ -134,8 +133,7 @@ function checkKind(body: CreateNetworkBody, driver: string, ipv4: boolean, ipv6:
 
 function checkDriver(driver: string): void {
   if (driver === 'bridge') return;
-  if (driver === 'host' || driver === 'null')
-    throw forbidden(`only one instance of "${driver}" network is allowed`);
+  if (driver === 'host' || driver === 'null') throw forbidden(`only one instance of "${driver}" network is allowed`);
   const why = OTHER_DRIVERS[driver];
   if (why !== undefined) throw unsupported(`networks of the driver '${driver}' are not implemented: ${why}`);
   throw notFound(`plugin ${JSON.stringify(driver)} not found`);

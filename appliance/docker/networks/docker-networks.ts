@@ -1,5 +1,11 @@
 /** The networks as Docker's users see them: the port layer's, and `none`. */
-import type { ContainerInfo, ExecService, NetworkInfo, NetworkRequest, NetworkService } from '../../../port-layer/index.js';
+import type {
+  ContainerInfo,
+  ExecService,
+  NetworkInfo,
+  NetworkRequest,
+  NetworkService,
+} from '../../../port-layer/index.js';
 import { isCode, PortLayerError } from '../../../port-layer/index.js';
 import { isOnNone, NONE, noneEndpointId, noneId, noneNetwork } from './none-network.js';
 

@@ -39,10 +39,17 @@ export function checkEndpoint(name: string, network: NetworkInfo | undefined, en
   problems.push(...sysctlProblems(endpoint.DriverOpts?.[SYSCTLS]));
   if (problems.length > 0) throw invalid(`invalid endpoint settings:\n${joined(problems)}`);
   if ((endpoint.IPAMConfig?.LinkLocalIPs ?? []).length > 0)
-    throw unsupported('link-local addresses of a container (--link-local-ip, LinkLocalIPs) are not implemented');
+    throw unsupported(`${fieldOf(name)}.IPAMConfig.LinkLocalIPs (--link-local-ip) is not implemented`);
+  // Without names there is nothing that a link could be.
+  if (!isUserDefined(name) && (endpoint.Links ?? []).length > 0)
+    throw unsupported(
+      `${fieldOf(name)}.Links is not implemented: links on the default network are in HostConfig.Links`,
+    );
   for (const option of [SYSCTLS, INTERFACE_NAME])
-    if (endpoint.DriverOpts?.[option]) throw unsupported(`the endpoint option ${option} is not implemented`);
+    if (endpoint.DriverOpts?.[option]) throw unsupported(`${fieldOf(name)}.DriverOpts: ${option} is not implemented`);
 }
+
+const fieldOf = (network: string): string => `NetworkingConfig.EndpointsConfig.${network}`;
 
 /** A container's wish to be on a network. @param mac of the container itself, for its main network; '' for none */
 export function wishOf(network: string, endpoint: EndpointRequest, mac: string, connected = false): NetworkWish {

@@ -1,8 +1,8 @@
 /** The subnets that a request to make a network asks for, checked in Docker's words (moby `api/types/network/ipam.go`). Pure. */
 import { z } from 'zod';
+import type { AskedPool } from '../../../port-layer/index.js';
 import { forbidden, invalid, notFound } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
-import type { AskedPool } from '../../../port-layer/index.js';
 import { text, words } from '../values/go-fields.js';
 import { addressText, contains, overlap, parseAddress, parseSubnet, type Subnet, subnetText } from './addresses.js';
 import { joined } from './problems.js';
@@ -88,7 +88,8 @@ function rangeProblems(asked: string, subnet: Subnet): string[] {
   if (asked === '') return [];
   const range = parseSubnet(asked);
   if (range === null) return [`invalid ip-range ${asked}: invalid CIDR block notation`];
-  if (range.family !== subnet.family) return [`invalid ip-range ${asked}: parent subnet is an ${FAMILY[subnet.family]} block`];
+  if (range.family !== subnet.family)
+    return [`invalid ip-range ${asked}: parent subnet is an ${FAMILY[subnet.family]} block`];
   const problems: string[] = [];
   if (range.bits < subnet.bits)
     problems.push(`invalid ip-range ${asked}: CIDR block is bigger than its parent subnet ${subnetText(subnet)}`);

@@ -8,6 +8,7 @@ import {
 import { invalid, notFound, unavailable } from '../../../src/common/errors.js';
 import type { ContainerLives } from '../containers/container-lives.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
+import type { ContainerPorts } from './container-ports.js';
 import type { DockerNetworks } from './docker-networks.js';
 import type { EndpointRequest } from './endpoint-request.js';
 import { checkEndpoint, checkMac, wishOf } from './endpoint-settings.js';
@@ -19,12 +20,12 @@ export interface MembershipParts {
   network: Pick<NetworkService, 'connect' | 'disconnect'>;
   dockerNetworks: DockerNetworks;
   lives: Pick<ContainerLives, 'isUp'>;
+  ports: Pick<ContainerPorts, 'follow'>;
 }
 
-const WITH_NONE =
-  'container cannot be connected to multiple networks with one of the networks in private (none) mode';
+const WITH_NONE = 'container cannot be connected to multiple networks with one of the networks in private (none) mode';
 
-/** @param mac '': any @throws in Docker's words; unsupported */
+/** @param mac of the card; '': any @throws in Docker's words; unsupported */
 export async function connect(
   parts: MembershipParts,
   reference: string,
@@ -52,6 +53,13 @@ export async function connect(
   if (wanted.name === NONE) return exec.annotate(id, annotationsOf({ onNone: true }));
   const { network: _, ...options } = wishOf(wanted.name, endpoint, mac === '' ? '' : checkMac(mac), true);
   await network.connect(id, wanted.id, options);
+  try {
+    await parts.ports.follow(id);
+  } catch (error) {
+    // A port that it publishes there is taken.
+    await network.disconnect(id, wanted.id);
+    throw error;
+  }
 }
 
 /** @param force a container that does not exist is reported as an endpoint that does not @throws in Docker's words */
@@ -85,6 +93,7 @@ export async function disconnect(
     );
   if (name === NONE) return exec.annotate(id, annotationsOf({ onNone: false }));
   await network.disconnect(id, wanted?.id ?? name);
+  await parts.ports.follow(id);
 }
 
 /** The names of a container's networks. An earlier version only noted that a container had left its network. */

@@ -41,7 +41,12 @@ export function filterNetworks<T extends Filtered>(networks: T[], given: Filters
 }
 
 /** A value is a part of the text, or a regular expression for it. */
-function matches<T>(name: string, given: Filters, networks: T[], textOf: (network: T) => string): (network: T) => boolean {
+function matches<T>(
+  name: string,
+  given: Filters,
+  networks: T[],
+  textOf: (network: T) => string,
+): (network: T) => boolean {
   const values = given.get(name) ?? [];
   if (values.length === 0) return () => true;
   const found = new Set<T>();

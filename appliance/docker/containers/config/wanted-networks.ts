@@ -96,8 +96,7 @@ function checkMode({ HostConfig: host, Hostname, ExposedPorts }: CreateBody): vo
     if (some(host?.ExtraHosts)) throw invalid('conflicting options: custom host-to-IP mapping and the network mode');
     if (some(host?.PortBindings) || host?.PublishAllPorts === true)
       throw invalid('conflicting options: port publishing and the container type network mode');
-    if (some(ExposedPorts))
-      throw invalid('conflicting options: port exposing and the container type network mode');
+    if (some(ExposedPorts)) throw invalid('conflicting options: port exposing and the container type network mode');
   }
   if (shared || mode === 'host')
     throw unsupported(
