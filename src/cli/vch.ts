@@ -8,6 +8,7 @@ import { type VchConfig, vchConfigSchema } from '../../port-layer/config.js';
 import { CaissonError, conflict, invalid, isKind, notFound } from '../common/errors.js';
 import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
+import type { NetworkSettings } from './network-options.js';
 import { grantVchPermissions, keepVchLogin, makeVchLogin, type OpsUser, removeVchLogin } from './vch-login.js';
 
 /** How long an endpoint may take to shut down. */
@@ -53,6 +54,8 @@ export interface NewVch {
   channelDir: string;
   syslog?: VchConfig['syslog'];
   publish?: VchConfig['publish'];
+  /** Of the networks and the way out. */
+  settings?: NetworkSettings;
 }
 
 async function listOwnedVms(client: VimClient): Promise<OwnedVm[]> {
@@ -122,6 +125,10 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       }
       networks.push((await findObject(client, 'Network', portGroup, '--bridge-network')).ref);
     }
+    for (const portGroup of await provideContainerNetworks(client, options.settings?.containerNetworks)) {
+      progress(`Created container network "${portGroup}"`);
+      undo.push(() => removePortGroup(client, portGroup));
+    }
     progress(`Creating resource pool "${options.name}"`);
     const pool = await createPool(client, parent, options.name);
     undo.push(() => client.runTask('Destroy_Task', pool, {}));
@@ -149,6 +156,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       channelDir: options.channelDir,
       ...(options.syslog === undefined ? {} : { syslog: options.syslog }),
       ...(options.publish === undefined ? {} : { publish: options.publish }),
+      ...options.settings,
     };
     progress('Creating the endpoint VM');
     const endpoint = await createEndpointVm(client, config, networks);
@@ -195,11 +203,25 @@ async function createPool(
   });
 }
 
+/**
+ * Makes the port groups of container networks that are missing on a single host. They outlive the virtual container host: others may use
+ * them too. @returns those that it made @throws invalid when one is missing on a vCenter
+ */
+export async function provideContainerNetworks(
+  client: VimClient,
+  networks: VchConfig['containerNetworks'] = [],
+): Promise<string[]> {
+  const made: string[] = [];
+  for (const { portGroup } of networks)
+    if (await ensurePortGroup(client, portGroup, '--container-network')) made.push(portGroup);
+  return made;
+}
+
 /** Makes a standard port group on a single host when it is missing. Returns whether it did. */
-async function ensurePortGroup(client: VimClient, name: string): Promise<boolean> {
+async function ensurePortGroup(client: VimClient, name: string, option = '--bridge-network'): Promise<boolean> {
   if ((await listObjects(client, 'Network')).some((network) => network.name === name)) return false;
   if (client.serviceContent.about.apiType !== 'HostAgent') {
-    throw invalid(`--bridge-network '${name}' was not found. On a vCenter, create the port group first.`);
+    throw invalid(`${option} '${name}' was not found. On a vCenter, create the port group first.`);
   }
   await client.call('AddPortGroup', await hostNetworkSystem(client), {
     portgrp: { name, vlanId: 0, vswitchName: 'vSwitch0', policy: {} },
@@ -283,7 +305,9 @@ export async function grantLogin(
     vmFolder: config.folder,
     datacenter: await named('Datacenter', config.datacenter),
     datastore: await named('Datastore', config.imageStore.datastore),
-    networks: await Promise.all(config.networks.map(({ portGroup }) => named('Network', portGroup))),
+    networks: await Promise.all(
+      [...config.networks, ...(config.containerNetworks ?? [])].map(({ portGroup }) => named('Network', portGroup)),
+    ),
     endpoint,
   });
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-static const char not_running[] = "the container is not running", damaged[] = "damaged request";
+static const char not_running[] = "the container is not running", damaged[] = "damaged request", not_yet[] = "this guest cannot change its networks yet";
 
 /* A message names no container: it is for the one that its session belongs to, else for the first. */
 static struct container *container_of(uint32_t id) {
@@ -156,6 +156,13 @@ void message_act(struct container *c, enum message type, uint32_t id, struct rea
       break;
     case MESSAGE_FREEZE:
       set_freeze(c, id, payload);
+      break;
+    case MESSAGE_NIC_ADD:
+    case MESSAGE_NIC_REMOVE:
+    case MESSAGE_ROUTES:
+    case MESSAGE_REWRITE:
+    case MESSAGE_NAME_SERVERS:
+      channel_send(MESSAGE_ANSWERED, id, not_yet, sizeof not_yet - 1);
       break;
     case MESSAGE_PING:
       channel_send(MESSAGE_PONG, id, NULL, 0);

@@ -21,6 +21,11 @@ export const Message = {
   limit: 12,
   observe: 13,
   freeze: 14,
+  nicAdd: 15,
+  nicRemove: 16,
+  routes: 17,
+  rewrite: 18,
+  nameServers: 19,
   hello: 65,
   started: 66,
   failed: 67,
@@ -32,6 +37,7 @@ export const Message = {
   limited: 74,
   oom: 75,
   frozen: 76,
+  answered: 77,
 } as const;
 
 /**

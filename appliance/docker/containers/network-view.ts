@@ -1,5 +1,5 @@
 /** The networks and ports of a container, as `inspect` and `ps` show them. */
-import type { ContainerInfo, NetworkEndpoint } from '../../../port-layer/index.js';
+import { type ContainerInfo, type NetworkEndpoint, wholeEndpoint } from '../../../port-layer/index.js';
 import { sha256 } from '../../../src/common/ids.js';
 import { recordOf } from './container-record.js';
 import { isUp } from './container-state.js';
@@ -20,22 +20,22 @@ export function containerNetworks(sources: NetworkSources, container: ContainerI
   }));
 }
 
-const NO_ENDPOINT = { endpointId: '', mac: '', address: '', prefixLength: 0, gateway: '', aliases: [] };
-
 /** `NetworkSettings.Networks`, by network name. A container that does not run is shown without addresses. */
 export function networksView(sources: NetworkSources, container: ContainerInfo): Record<string, object> {
   const { gatewayPriority } = recordOf(container);
   return Object.fromEntries(
     containerNetworks(sources, container).map(({ name, id }) => {
       const wanted = container.spec.networks.find(({ network }) => network === name);
-      const endpoint = container.endpoints.find((one) => one.network === name) ?? {
-        ...NO_ENDPOINT,
-        network: name,
-        networkId: id,
-        endpointId: container.spec.networks.length === 0 && isUp(container) ? sha256(`${id} ${container.spec.id}`) : '',
-        aliases: wanted?.aliases ?? [],
-        mac: wanted?.mac ?? '',
-      };
+      const endpoint =
+        container.endpoints.find((one) => one.network === name) ??
+        wholeEndpoint({
+          network: name,
+          networkId: id,
+          endpointId:
+            container.spec.networks.length === 0 && isUp(container) ? sha256(`${id} ${container.spec.id}`) : '',
+          aliases: wanted?.aliases ?? [],
+          mac: wanted?.mac ?? '',
+        });
       return [name, endpointView(endpoint, gatewayPriority)];
     }),
   );
@@ -54,9 +54,9 @@ function endpointView(endpoint: NetworkEndpoint, gatewayPriority: number): objec
     Gateway: endpoint.gateway,
     IPAddress: endpoint.address,
     IPPrefixLen: endpoint.prefixLength,
-    IPv6Gateway: '',
-    GlobalIPv6Address: '',
-    GlobalIPv6PrefixLen: 0,
+    IPv6Gateway: endpoint.gateway6,
+    GlobalIPv6Address: endpoint.address6,
+    GlobalIPv6PrefixLen: endpoint.prefixLength6,
     DNSNames: null,
   };
 }
