@@ -7,6 +7,11 @@ import { z } from 'zod';
 /** The network of containers that do not name one. */
 export const DEFAULT_NETWORK = 'bridge';
 
+export const DEFAULT_EGRESS = 'relay';
+
+/** Each takes two listening sockets on every network. */
+export const MOST_HOST_PORTS = 64;
+
 const moRef = z.object({ type: z.string(), value: z.string() });
 
 const listen = z.object({
@@ -30,6 +35,16 @@ const network = z.object({
   portGroup: z.string(),
   /** CIDR; the first address is the gateway's. */
   subnet: z.string(),
+});
+
+/** What leaves a container's network: `relay` dials from the machine for it, with `none` nothing does. */
+const egress = z.enum(['relay', 'none']);
+
+/** One entry of Docker's `default-address-pools`: networks of `/size` are cut from `base`. */
+const addressPool = z.object({
+  /** CIDR, IPv4 or IPv6. */
+  base: z.string(),
+  size: z.number().int().min(1).max(128),
 });
 
 const vchConfig = z.object({
@@ -81,6 +96,18 @@ const vchConfig = z.object({
       lowestPort: z.number().int().min(1).max(65535),
     })
     .optional(),
+  /** The way out of networks that do not say themselves; undefined: {@link DEFAULT_EGRESS}. */
+  egress: egress.optional(),
+  /** TCP and UDP ports of the machine that containers reach by the gateway's address (`host-gateway`); undefined: none. */
+  hostPorts: z.array(z.number().int().min(1).max(65535)).max(MOST_HOST_PORTS).optional(),
+  /** Where new networks get their subnets from; undefined: as in Docker. */
+  addressPools: z.array(addressPool).min(1).optional(),
+  /** On a vCenter: whether the endpoint may make port groups for new networks. The embedded host always makes them. */
+  allowNetworkCreate: z.boolean().optional(),
+  /** For pulls, where they go before the environment's, and for the environment of containers. */
+  proxies: z
+    .object({ http: z.string().optional(), https: z.string().optional(), no: z.string().optional() })
+    .optional(),
   storage: z
     .object({
       /** Space to keep free on the filesystems that are written to: `5%`, `2GiB`. Default: 5 %, at most 2 GiB. */
@@ -109,6 +136,9 @@ function distinct(networks: z.infer<typeof network>[]): boolean {
 export type VchConfig = z.infer<typeof vchConfig>;
 export type NetworkConfig = z.infer<typeof network>;
 export type SyslogGrants = NonNullable<VchConfig['syslog']>;
+export type Egress = z.infer<typeof egress>;
+export type AddressPoolConfig = z.infer<typeof addressPool>;
+export type Proxies = NonNullable<VchConfig['proxies']>;
 export type PublishPolicy = NonNullable<VchConfig['publish']>;
 export type ListenConfig = z.infer<typeof listen>;
 

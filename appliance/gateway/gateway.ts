@@ -1,8 +1,11 @@
 /** How the endpoint reaches the machine's addresses: through the porter that hostd gives it, or by itself if it was started without one. */
 import type { Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { unavailable } from '../../src/common/errors.js';
+import { unavailable, unsupported } from '../../src/common/errors.js';
 import {
+  type AddressPort,
+  type Counter,
+  type GatewayCard,
   type GatewayNetwork,
   type PorterAnswer,
   type PorterRequest,
@@ -10,6 +13,7 @@ import {
   type ServePlace,
   toldError,
 } from '../../src/porter/messages.js';
+import type { NamesTable } from '../../src/porter/names-table.js';
 import { WorkerProcess } from '../../src/porter/worker-process.js';
 
 /** hostd ends a porter that hangs long before this (`src/common/watchdog.ts`), and this process with it. */
@@ -38,6 +42,21 @@ export interface Gateway {
   publish(id: number, protocol: Protocol, host: string, port: number): Promise<number>;
   target(id: number, address: string, port: number): void;
   close(id: number): void;
+  /** Sets up one of its cards, or changes it. @throws unavailable, unsupported without a porter */
+  network(card: GatewayCard): Promise<void>;
+  /** The card is about to go, or has gone. */
+  networkGone(name: string): Promise<void>;
+  /**
+   * Carries what is sent to `inner`, on the containers' side, to `outer`, as seen from the machine, until {@link close}.
+   * @param inner.port 0: any free one
+   * @returns the port of `inner`
+   * @throws unavailable, unsupported without a porter, invalid for what the virtual container host was not granted
+   */
+  forward(id: number, protocol: Protocol, inner: AddressPort, outer: AddressPort): Promise<number>;
+  /** What the relay has carried. */
+  counters(): Promise<Counter[]>;
+  /** What containers may look up, from now on. */
+  names(table: NamesTable): void;
   stop(): void;
 }
 
@@ -66,6 +85,21 @@ export class OwnGateway implements Gateway {
     this.worker.close(id);
   }
 
+  /** Its cards are those of the machine that it runs on, which are not its to change. */
+  async network(): Promise<void> {}
+
+  async networkGone(): Promise<void> {}
+
+  async forward(): Promise<number> {
+    throw unsupported('only a gateway with a porter forwards anything');
+  }
+
+  async counters(): Promise<Counter[]> {
+    return [];
+  }
+
+  names(): void {}
+
   stop(): void {
     this.worker.stop();
   }
@@ -88,11 +122,20 @@ export function porterChannel(): PorterChannel | null {
   };
 }
 
+/** What a request was answered with. */
+interface Answer {
+  port?: number;
+  counters?: Counter[];
+  socket: unknown;
+}
+
+const nothing = (): void => undefined;
+
 interface Waiting {
   /** It timed out, so nobody wants the result any more. */
   late: boolean;
   giveUp(socket: unknown): void;
-  resolve(answer: { port?: number; socket: unknown }): void;
+  resolve(answer: Answer): void;
   reject(error: Error): void;
 }
 
@@ -101,16 +144,21 @@ export class PorterGateway implements Gateway {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
 
-  /** @param onDeath called when all published ports have to be set up again */
+  /**
+   * @param onDeath called when all published ports and forwards have to be set up again
+   * @param onNamesDeath called when the table of names has to be sent again
+   */
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
     private readonly answerMs = ANSWER_MS,
     private readonly beginMs = BEGIN_MS,
+    onNamesDeath: () => void = nothing,
   ) {
     porter.onMessage((message, socket) => {
       if (message.kind === 'again') {
-        onDeath();
+        if (message.of === 'relay') onDeath();
+        else onNamesDeath();
         return;
       }
       const waiting = this.waiting.get(message.request);
@@ -123,11 +171,7 @@ export class PorterGateway implements Gateway {
   }
 
   async start(networks: GatewayNetwork[]): Promise<void> {
-    await this.ask(
-      (request) => ({ kind: 'gateway', request, networks }),
-      this.beginMs,
-      () => undefined,
-    );
+    await this.ask((request) => ({ kind: 'gateway', request, networks }), this.beginMs, nothing);
   }
 
   async publish(id: number, protocol: Protocol, host: string, port: number): Promise<number> {
@@ -145,6 +189,32 @@ export class PorterGateway implements Gateway {
 
   close(id: number): void {
     this.porter.send({ kind: 'close', id });
+  }
+
+  async network(card: GatewayCard): Promise<void> {
+    await this.ask((request) => ({ kind: 'network', request, ...card }), this.answerMs, nothing);
+  }
+
+  async networkGone(name: string): Promise<void> {
+    await this.ask((request) => ({ kind: 'network-gone', request, interface: name }), this.answerMs, nothing);
+  }
+
+  async forward(id: number, protocol: Protocol, inner: AddressPort, outer: AddressPort): Promise<number> {
+    const answer = await this.ask(
+      (request) => ({ kind: 'forward', request, id, protocol, inner, outer }),
+      this.answerMs,
+      () => this.close(id),
+    );
+    return answer.port ?? inner.port;
+  }
+
+  async counters(): Promise<Counter[]> {
+    const answer = await this.ask((request) => ({ kind: 'counters', request }), this.answerMs, nothing);
+    return answer.counters ?? [];
+  }
+
+  names(table: NamesTable): void {
+    this.porter.send({ kind: 'names', table });
   }
 
   /** The porter ends with this process. */
@@ -166,7 +236,7 @@ export class PorterGateway implements Gateway {
     message: (request: number) => PorterRequest,
     ms: number,
     giveUp: (socket: unknown) => void,
-  ): Promise<{ port?: number; socket: unknown }> {
+  ): Promise<Answer> {
     const request = ++this.last;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {

@@ -53,6 +53,12 @@ export function hostdOption(paths: InstancePaths, option: string): string | null
   return index < 0 ? null : (args[index + 1] ?? null);
 }
 
+/** All values of an option of the running hostd that may be given several times. */
+export function hostdOptionList(paths: InstancePaths, option: string): string[] {
+  const args = hostdArguments(paths) ?? [];
+  return args.flatMap((arg, at) => (arg === option ? (args[at + 1] ?? []) : []));
+}
+
 /** How to log in to the embedded host, or null when it does not run. */
 export function runningHostd(paths: InstancePaths): RunningHostd | null {
   if (!existsSync(paths.hostdFile) || !existsSync(paths.credentialsFile)) return null;

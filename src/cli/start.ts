@@ -11,6 +11,7 @@ import { conflict } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
 import { SOCKET_GROUP, socketGroup } from '../common/socket-group.js';
 import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
+import { parseUplinks } from '../hostd/uplinks.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
 import { say, step } from '../setup/console.js';
 import { exitWith, prepareMachine } from '../setup/prepare.js';
@@ -22,11 +23,13 @@ import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import {
   endHangingSupervisor,
   hostdOption,
+  hostdOptionList,
   provideSupervisor,
   type RunningHostd,
   runningHostd,
   startHostdProcess,
 } from './hostd-process.js';
+import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import type { Login } from './target.js';
 import { createVch, grantLogin, listVchs, powerOnVch, reconfigureVch, separateLogin } from './vch.js';
 import { keepVchLogin } from './vch-login.js';
@@ -41,7 +44,7 @@ import {
   storageReserve,
 } from './vch-options.js';
 
-interface StartOptions extends GrantOptions {
+interface StartOptions extends GrantOptions, NetworkOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
@@ -57,10 +60,11 @@ interface StartOptions extends GrantOptions {
   warmPool?: string;
   accel?: string;
   hangAfter?: number;
+  uplink: string[];
   foreground: boolean;
 }
 
-const program = grantOptions(new Command('npm start --'))
+const program = networkOptions(grantOptions(new Command('npm start --')))
   .description(
     'Sets this machine up, starts the embedded host with a virtual container host, and says how to point docker at it.\nEverything runs on in the background: `npm stop` stops it (containers go on running), `npm stop -- --remove` removes it all.',
   )
@@ -112,6 +116,12 @@ const program = grantOptions(new Command('npm start --'))
     'the embedded host, or an endpoint, of which nothing is heard for so long is started again (default: 30)',
     positiveInteger('--hang-after'),
   )
+  .option(
+    '--uplink <port group=interface|none>',
+    "join a port group of the embedded host with one of this machine's network interfaces (may be repeated; default: as before, at first none)",
+    collect,
+    [],
+  )
   .option('--foreground', 'stay in the foreground; interrupt to stop the engine (containers go on running)', false)
   .allowExcessArguments(false);
 
@@ -121,6 +131,8 @@ const options = program.opts<StartOptions>();
 try {
   const paths = instancePaths(resolve(options.stateDir));
   checkName(options.name);
+  // Whatever is wrong is said before anything is started.
+  networkSettings(options);
   const listen = askedListen(options);
   const bridgeRange = parseBridgeRange(options.bridgeNetworkRange);
   const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
@@ -141,10 +153,17 @@ try {
     throw conflict(
       `the embedded host runs with --hang-after ${runningHang}: npm stop ends it (containers go on running)`,
     );
+  const uplinks = parseUplinks(options.uplink);
+  const runningUplinks = hostdOptionList(paths, '--uplink');
+  if (running !== null && uplinks !== null && uplinks.join(' ') !== runningUplinks.join(' '))
+    throw conflict(
+      `the embedded host runs with ${runningUplinks.map((one) => `--uplink ${one}`).join(' ') || 'no --uplink'}: npm stop ends it (containers go on running)`,
+    );
   const hostdOptions = [
     ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
     ...(accel === null ? [] : ['--accel', accel]),
     ...(options.hangAfter === undefined ? [] : ['--hang-after', String(options.hangAfter)]),
+    ...(uplinks ?? []).flatMap((uplink) => ['--uplink', uplink]),
   ];
   const hostd =
     running ??
@@ -181,6 +200,7 @@ async function provideVch(
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     const grants = await hostGrants(options, config);
+    const settings = networkSettings(options, config);
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
         const vch = await createVch(
@@ -188,6 +208,7 @@ async function provideVch(
           {
             ...wanted,
             ...grants,
+            settings,
             listen: listen ?? [],
             name: options.name,
             imageStore: { datastore: 'datastore1', path: '' },
@@ -200,10 +221,10 @@ async function provideVch(
         return vch.config;
       });
     } else {
-      const { syslog: _syslog, publish: _publish, ...rest } = config;
       const changed: VchConfig = {
-        ...rest,
+        ...withoutOptions(config),
         ...grants,
+        ...settings,
         target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,
@@ -226,6 +247,20 @@ async function provideVch(
   } finally {
     await client.close();
   }
+}
+
+/** Without what follows from options whose value is kept. */
+function withoutOptions({
+  syslog: _syslog,
+  publish: _publish,
+  egress: _egress,
+  hostPorts: _hostPorts,
+  addressPools: _addressPools,
+  allowNetworkCreate: _allowNetworkCreate,
+  proxies: _proxies,
+  ...rest
+}: VchConfig): Omit<VchConfig, keyof ReturnType<typeof networkSettings> | 'syslog' | 'publish'> {
+  return rest;
 }
 
 /** What `--docker-address` asks for; null if it was not given and the present address stays. @throws invalid */

@@ -8,6 +8,7 @@ import { type VchConfig, vchConfigSchema } from '../../port-layer/config.js';
 import { CaissonError, conflict, invalid, isKind, notFound } from '../common/errors.js';
 import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
+import type { NetworkSettings } from './network-options.js';
 import { grantVchPermissions, keepVchLogin, makeVchLogin, type OpsUser, removeVchLogin } from './vch-login.js';
 
 /** How long an endpoint may take to shut down. */
@@ -53,6 +54,8 @@ export interface NewVch {
   channelDir: string;
   syslog?: VchConfig['syslog'];
   publish?: VchConfig['publish'];
+  /** Of the networks and the way out. */
+  settings?: NetworkSettings;
 }
 
 async function listOwnedVms(client: VimClient): Promise<OwnedVm[]> {
@@ -149,6 +152,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       channelDir: options.channelDir,
       ...(options.syslog === undefined ? {} : { syslog: options.syslog }),
       ...(options.publish === undefined ? {} : { publish: options.publish }),
+      ...options.settings,
     };
     progress('Creating the endpoint VM');
     const endpoint = await createEndpointVm(client, config, networks);

@@ -13,6 +13,7 @@ import { applyConfigFile, collect } from './config-file.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
+import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
 import { connectTarget, type Login, parseTarget, resolveLogin, type TargetOptions } from './target.js';
 import { createVch, deleteVch, findVch, listVchs, type Vch } from './vch.js';
@@ -175,7 +176,7 @@ const program = new Command('vic-machine')
   .showHelpAfterError()
   .exitOverride();
 
-grantOptions(targetCommand(program, 'create', 'create a virtual container host'))
+networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))
   .option('--force', "accept the target's certificate whatever it is")
   .option('--name <name>', 'name of the virtual container host, at most 31 characters (required)')
   .option('--image-store <[ds://]datastore[/path]>', 'where images and containers are kept (required)')
@@ -221,7 +222,7 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
-      const options = command.opts<CreateOptions & TargetOptions & GrantOptions>();
+      const options = command.opts<CreateOptions & TargetOptions & GrantOptions & NetworkOptions>();
       const name = checkName(options.name);
       const mode = tlsMode(options);
       const address = parseDockerAddress(
@@ -234,6 +235,7 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
         certificateAuthorities: readPems(options.registryCa),
       };
       const grants = await hostGrants(options);
+      const settings = networkSettings(options);
       const opsUser = parseOpsUser(options);
       const imageStore = parseImageStore(options.imageStore);
       const subnet = parseBridgeRange(options.bridgeNetworkRange);
@@ -258,6 +260,7 @@ grantOptions(targetCommand(program, 'create', 'create a virtual container host')
             baseImageSizeGiB: options.baseImageSize,
           },
           ...grants,
+          settings,
           storage: storageOf(options),
           channelDir: options.channelDir ?? join(instancePaths(DEFAULT_STATE_DIR).runDir, 'vch', name),
         },

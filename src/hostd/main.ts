@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { invalid, messageOf } from '../common/errors.js';
+import { invalid, messageOf, unsupported } from '../common/errors.js';
 import { startHeartbeat } from '../common/heartbeat.js';
 import { closeInherited } from '../common/inherited-descriptors.js';
 import { logger } from '../common/log.js';
@@ -12,6 +12,7 @@ import { startHostd } from './hostd.js';
 import { wantedAcceleration } from './qemu/acceleration.js';
 import { createRuntime } from './runtime-factory.js';
 import { beatFile } from './supervisor/supervisor.js';
+import { parseUplinks } from './uplinks.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
 
 const log = logger('hostd');
@@ -28,6 +29,12 @@ const program = new Command('hostd')
     'an endpoint of which nothing is heard for so long is started again',
     String(HANG_MS / 1000),
   )
+  .option(
+    '--uplink <port group=interface>',
+    'join a port group with an interface of the machine (may be repeated)',
+    (value: string, before: string[]) => [...before, value],
+    [],
+  )
   .parse();
 const options = program.opts<{
   stateDir: string;
@@ -35,6 +42,7 @@ const options = program.opts<{
   warmPool: string;
   accel: string;
   hangAfter: string;
+  uplink: string[];
 }>();
 
 closeInherited();
@@ -55,6 +63,8 @@ try {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const hangSeconds = Number(options.hangAfter);
   if (!(hangSeconds > 0)) throw invalid(`--hang-after takes a number of seconds, not '${options.hangAfter}'`);
+  if ((parseUplinks(options.uplink) ?? []).length > 0)
+    throw unsupported('--uplink: joining a port group with an interface of the machine is not implemented');
   startHeartbeat(beatFile(paths));
   const accel = wantedAcceleration(options.accel);
   const runtime = await createRuntime(paths, undefined, warmPoolSize(options.warmPool), accel, hangSeconds * 1000);

@@ -5,16 +5,15 @@
  *
  * The endpoint is not trusted: what it says is checked here, and is never a path or a command.
  */
-import { execFile } from 'node:child_process';
 import type { Server } from 'node:net';
-import { promisify } from 'node:util';
-import { invalid } from '../common/errors.js';
+import { invalid, unsupported } from '../common/errors.js';
 import { startHeartbeatIfAsked } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
 import { identify } from '../common/process-id.js';
 import { socketGroup } from '../common/socket-group.js';
 import { watchOver } from '../common/watchdog.js';
 import { bindSocket, bindTcp } from './binding.js';
+import { setUpCard } from './gateway-cards.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { parseRequest } from './parse-request.js';
 import { PORTER_SETUP, type PorterSetup } from './setup.js';
@@ -49,21 +48,16 @@ async function serve(request: number, place: (PorterRequest & { kind: 'serve' })
 async function startWorker(networks: readonly GatewayNetwork[]): Promise<void> {
   if (worker !== null) throw invalid('the gateway is there already');
   const { descriptor, beatFile, hangMs } = setup.watch;
-  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again' }), {
+  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again', of: 'relay' }), {
     descriptor,
     watch: (pid, hangs) => {
       const process = identify(pid);
       return process === null ? { stop: () => undefined } : watchOver(process, beatFile, hangs, hangMs);
     },
   });
-  for (const network of networks) await setAddress(network);
+  for (const { interface: name, address } of networks)
+    await setUpCard(setup.netns, { interface: name, addresses: [address], mtu: 0 });
   await worker.start();
-}
-
-/** {@link parseRequest} has checked both texts. */
-async function setAddress({ interface: name, address }: GatewayNetwork): Promise<void> {
-  const ip = ['ip', 'address', 'replace', address, 'dev', name];
-  await promisify(execFile)('nsenter', [`--net=${setup.netns}`, '--', ...ip]);
 }
 
 /** @throws invalid for an address that the virtual container host was not granted. An honest endpoint has refused it already. */
@@ -86,6 +80,19 @@ async function handle(message: PorterRequest): Promise<void> {
       const port = await worker.publish(message.id, message.protocol, message.host, message.port);
       return answer({ kind: 'done', request: message.request, port });
     }
+    case 'network': {
+      if (message.egress) throw unsupported('the relay carries nothing to the world outside yet');
+      await setUpCard(setup.netns, message);
+      return answer({ kind: 'done', request: message.request });
+    }
+    case 'network-gone':
+      return answer({ kind: 'done', request: message.request });
+    case 'forward':
+      throw unsupported('the relay forwards nothing yet');
+    case 'counters':
+      return answer({ kind: 'done', request: message.request, counters: [] });
+    case 'names':
+      return;
     case 'target':
       worker?.target(message.id, message.address, message.port);
       return;

@@ -1,9 +1,16 @@
 /**
- * What an endpoint asks of its porter, and a porter of the gateway's worker, over Node's channel between processes, which passes open
- * sockets. The endpoint has no rights on the machine; the porter (`main.ts`) has just those that this takes.
+ * What an endpoint asks of its porter, over Node's channel between processes, which passes open sockets. The endpoint has no rights on the
+ * machine; the porter (`main.ts`) has just those that this takes.
  */
+import type { NamesTable } from './names-table.js';
 
 export type Protocol = 'tcp' | 'udp';
+
+/** An address, IPv4 or IPv6, with a port. */
+export interface AddressPort {
+  address: string;
+  port: number;
+}
 
 /** Messages to the worker; `listen` comes with the socket. */
 export type WorkerMessage =
@@ -16,22 +23,58 @@ export type ServePlace = { socket: true } | { host: string; port: number };
 
 /** A network that the gateway serves. */
 export interface GatewayNetwork {
-  /** `eth0`, `eth1`, …, in the worker's network namespace. */
+  /** `eth0`, `eth1`, …, in the gateway's network namespace. */
   interface: string;
   /** The gateway's IPv4 or IPv6 address there, with its prefix length. */
   address: string;
+}
+
+/** How the gateway is to treat one of its cards. */
+export interface GatewayCard {
+  /** `eth0`, `eth1`, …, in the gateway's network namespace. */
+  interface: string;
+  /** The gateway's addresses there, IPv4 and IPv6, each with its prefix length. Others that the card has are removed. */
+  addresses: string[];
+  /** Whether what is sent from there to the world outside is carried by the relay. */
+  egress: boolean;
+  /** It has no way out. As `egress: false`; there is no more to it at the gateway. */
+  internal: boolean;
+  /** 0: as it is. */
+  mtu: number;
+}
+
+/** What an address of a container has sent through the relay (`out`), and what came back for it (`in`). */
+export interface Counter {
+  address: string;
+  bytesIn: number;
+  bytesOut: number;
+  /** How many connections and the like there were so far. */
+  flows: number;
 }
 
 /** Messages to the porter. Those with a `request` are answered with its number. */
 export type PorterRequest =
   /** Answered with the listening socket. */
   | { kind: 'serve'; request: number; place: ServePlace }
-  /** Gives the gateway its addresses and starts the worker. */
+  /** The first one: gives the gateway its addresses and starts the relay. */
   | { kind: 'gateway'; request: number; networks: GatewayNetwork[] }
-  /** Listens for the published port `id`, and hands the socket to the worker. `port` 0: any free one. */
+  /** Sets up a card of the gateway, or changes it. Answered when it is done. */
+  | ({ kind: 'network'; request: number } & GatewayCard)
+  /** Nothing is carried for that card any longer; it need not exist. */
+  | { kind: 'network-gone'; request: number; interface: string }
+  /** The relay listens for the published port `id` on the machine. `port` 0: any free one. Connections wait for `target`. */
   | { kind: 'publish'; request: number; id: number; protocol: Protocol; host: string; port: number }
   | { kind: 'target'; id: number; address: string; port: number }
-  | { kind: 'close'; id: number };
+  /**
+   * What is sent to `inner`, an address in the gateway's network namespace, goes to `outer`, as seen from the machine. Its numbers are those
+   * of published ports, and `close` ends it. `inner.port` 0: any free one, which the answer names.
+   */
+  | { kind: 'forward'; request: number; id: number; protocol: Protocol; inner: AddressPort; outer: AddressPort }
+  | { kind: 'close'; id: number }
+  /** The names that containers may look up, from now on. */
+  | { kind: 'names'; table: NamesTable }
+  /** Answered with what the relay has carried, by address of a container. */
+  | { kind: 'counters'; request: number };
 
 /** A system error as it is told to another process. */
 export interface ToldError {
@@ -43,10 +86,10 @@ export interface ToldError {
 
 /** Messages of the porter. */
 export type PorterAnswer =
-  | { kind: 'done'; request: number; port?: number }
+  | { kind: 'done'; request: number; port?: number; counters?: Counter[] }
   | { kind: 'failed'; request: number; error: ToldError }
-  /** The worker ended and was restarted; it serves nothing yet. */
-  | { kind: 'again' };
+  /** That process ended and was started again. It serves nothing yet: published ports and forwards, or names, have to be sent again. */
+  | { kind: 'again'; of: 'relay' | 'names' };
 
 export function tellError(error: unknown): ToldError {
   const { message, code, address, port } = error as Error & { code?: unknown; address?: unknown; port?: unknown };

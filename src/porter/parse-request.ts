@@ -1,67 +1,102 @@
 /** Reads what an endpoint asks of its porter. Nothing that it says is trusted. */
 import { isIP } from 'node:net';
-import type { GatewayNetwork, PorterRequest, ServePlace } from './messages.js';
+import type { AddressPort, GatewayCard, GatewayNetwork, PorterRequest, Protocol, ServePlace } from './messages.js';
+import { isAddress, isCount, isText, record } from './parse-basics.js';
+import { parseNames } from './parse-names.js';
 
-/** No name or address is longer (a DNS name: RFC 1035, 2.3.4). */
-const MAX_TEXT = 255;
-
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 const isPort = (value: unknown): value is number => isCount(value) && value <= 65_535;
-const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_TEXT;
-const isAddress = (value: unknown): value is string => isText(value) && isIP(value) !== 0;
+const isProtocol = (value: unknown): value is Protocol => value === 'tcp' || value === 'udp';
+/** These texts become arguments of `ip`. */
+const isCard = (value: unknown): value is string => isText(value) && /^eth\d$/.test(value);
+/** The largest that a card of Linux takes. */
+const isMtu = (value: unknown): value is number => isCount(value) && value <= 65_535;
 
 /** A VM has no more network cards. */
 const MAX_NETWORKS = 10;
+/** On one card: an IPv4 and an IPv6 address for each of its pools. */
+const MAX_ADDRESSES = 16;
 
-function isNetworks(value: unknown): value is GatewayNetwork[] {
-  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_NETWORKS || !value.every(isNetwork))
-    return false;
-  return new Set(value.map((one) => one.interface)).size === value.length;
-}
-
-/** These texts become arguments of `ip`. */
-function isNetwork(value: unknown): value is GatewayNetwork {
-  if (typeof value !== 'object' || value === null) return false;
-  const { interface: name, address } = value as Record<string, unknown>;
-  if (!isText(name) || !/^eth\d$/.test(name) || !isText(address)) return false;
-  const [ip = '', prefix = '', ...more] = address.split('/');
+/** An address with its prefix length; an argument of `ip` too. */
+function isPrefixed(value: unknown): value is string {
+  if (!isText(value)) return false;
+  const [ip = '', prefix = '', ...more] = value.split('/');
   const bits = isIP(ip) === 6 ? 128 : 32;
   return isAddress(ip) && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits && more.length === 0;
 }
 
+function parseNetworks(value: unknown): GatewayNetwork[] | null {
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_NETWORKS) return null;
+  const networks: GatewayNetwork[] = [];
+  for (const one of value.map(record)) {
+    if (one === null || !isCard(one.interface) || !isPrefixed(one.address)) return null;
+    networks.push({ interface: one.interface, address: one.address });
+  }
+  return new Set(networks.map((one) => one.interface)).size === networks.length ? networks : null;
+}
+
+function parseCard({ interface: name, addresses, egress, internal, mtu }: Record<string, unknown>): GatewayCard | null {
+  const whole =
+    isCard(name) &&
+    Array.isArray(addresses) &&
+    addresses.length <= MAX_ADDRESSES &&
+    addresses.every(isPrefixed) &&
+    typeof egress === 'boolean' &&
+    typeof internal === 'boolean' &&
+    isMtu(mtu);
+  return whole ? { interface: name, addresses: [...addresses], egress, internal, mtu } : null;
+}
+
+function parseAddressPort(raw: unknown): AddressPort | null {
+  const { address, port } = record(raw) ?? {};
+  return isAddress(address) && isPort(port) ? { address, port } : null;
+}
+
+function parsePlace(raw: unknown): ServePlace | null {
+  const { socket, host, port } = record(raw) ?? {};
+  if (socket === true) return { socket };
+  return isText(host) && host !== '' && isPort(port) ? { host, port } : null;
+}
+
 /** The request, with only the fields that it may have; null if it is not a valid request. */
 export function parseRequest(raw: unknown): PorterRequest | null {
-  if (typeof raw !== 'object' || raw === null) return null;
-  const { kind, request, id, protocol, host, port, address, place, networks } = raw as Record<string, unknown>;
+  const fields = record(raw);
+  if (fields === null) return null;
+  const { kind, request, id, protocol, host, port, address } = fields;
   switch (kind) {
     case 'serve': {
-      const where = parsePlace(place);
-      return isCount(request) && where !== null ? { kind, request, place: where } : null;
+      const place = parsePlace(fields.place);
+      return isCount(request) && place !== null ? { kind, request, place } : null;
     }
-    case 'gateway':
-      return isCount(request) && isNetworks(networks)
-        ? { kind, request, networks: networks.map((one) => ({ interface: one.interface, address: one.address })) }
-        : null;
+    case 'gateway': {
+      const networks = parseNetworks(fields.networks);
+      return isCount(request) && networks !== null ? { kind, request, networks } : null;
+    }
+    case 'network': {
+      const card = parseCard(fields);
+      return isCount(request) && card !== null ? { kind, request, ...card } : null;
+    }
+    case 'network-gone':
+      return isCount(request) && isCard(fields.interface) ? { kind, request, interface: fields.interface } : null;
     case 'publish':
-      return isCount(request) &&
-        isCount(id) &&
-        (protocol === 'tcp' || protocol === 'udp') &&
-        isAddress(host) &&
-        isPort(port)
+      return isCount(request) && isCount(id) && isProtocol(protocol) && isAddress(host) && isPort(port)
         ? { kind, request, id, protocol, host, port }
         : null;
     case 'target':
       return isCount(id) && isAddress(address) && isPort(port) ? { kind, id, address, port } : null;
+    case 'forward': {
+      const [inner, outer] = [parseAddressPort(fields.inner), parseAddressPort(fields.outer)];
+      if (!isCount(request) || !isCount(id) || !isProtocol(protocol) || inner === null || outer === null) return null;
+      return outer.port === 0 ? null : { kind, request, id, protocol, inner, outer };
+    }
     case 'close':
       return isCount(id) ? { kind, id } : null;
+    case 'names': {
+      const table = parseNames(fields.table);
+      return table === null ? null : { kind, table };
+    }
+    case 'counters':
+      return isCount(request) ? { kind, request } : null;
     default:
       return null;
   }
-}
-
-function parsePlace(raw: unknown): ServePlace | null {
-  if (typeof raw !== 'object' || raw === null) return null;
-  const { socket, host, port } = raw as Record<string, unknown>;
-  if (socket === true) return { socket };
-  return isText(host) && host !== '' && isPort(port) ? { host, port } : null;
 }

@@ -5,8 +5,45 @@ const eth0 = { interface: 'eth0', address: '172.16.0.1/16' };
 const eth1 = { interface: 'eth1', address: 'fd00::1/64' };
 const publish = { kind: 'publish', request: 1, id: 2, protocol: 'tcp', host: '::1', port: 443 };
 
+const network = {
+  kind: 'network',
+  request: 4,
+  interface: 'eth2',
+  addresses: ['10.0.0.1/8', 'fd00::1/64'],
+  egress: true,
+  internal: false,
+  mtu: 0,
+};
+const forward = {
+  kind: 'forward',
+  request: 5,
+  id: 9,
+  protocol: 'udp',
+  inner: { address: '127.0.0.1', port: 5301 },
+  outer: { address: 'fd00::53', port: 53 },
+};
+const owner = {
+  addresses: ['10.0.0.2', 'fd00::2'],
+  names: ['db'],
+  links: [['x', ['10.0.0.3']]],
+  dns: ['9.9.9.9'],
+  search: ['a.b'],
+};
+const table = {
+  networks: [{ interface: 'eth1', gateway4: '10.0.0.1', gateway6: '', own: [owner] }],
+  servers: ['127.0.0.1:5301', '[::1]:53'],
+};
+
 it.each([
   publish,
+  network,
+  { ...network, addresses: [], egress: false, internal: true, mtu: 1500 },
+  { kind: 'network-gone', request: 5, interface: 'eth3' },
+  forward,
+  { ...forward, inner: { address: '127.0.0.1', port: 0 } },
+  { kind: 'names', table },
+  { kind: 'names', table: { networks: [], servers: [] } },
+  { kind: 'counters', request: 6 },
   { kind: 'serve', request: 1, place: { socket: true } },
   { kind: 'serve', request: 1, place: { host: 'localhost', port: 0 } },
   { kind: 'gateway', request: 3, networks: [eth0] },
@@ -50,6 +87,43 @@ it.each([
   { ...publish, port: '80' },
   { kind: 'target', id: 1, address: '', port: 1 },
   { kind: 'close', id: '1' },
+  ...[
+    { interface: 'eth10' },
+    { interface: 'lo' },
+    { addresses: '10.0.0.1/8' },
+    { addresses: ['10.0.0.1'] },
+    { addresses: ['fe80::1%eth0/64'] },
+    { addresses: Array.from({ length: 17 }, (_, n) => `10.0.0.${n}/8`) },
+    { egress: 1 },
+    { internal: undefined },
+    { mtu: -1 },
+    { mtu: 70_000 },
+    { request: 'x' },
+  ].map((wrong) => ({ ...network, ...wrong })),
+  { kind: 'network-gone', request: 5, interface: 'lo' },
+  { ...forward, protocol: 'sctp' },
+  { ...forward, outer: { address: 'fd00::53', port: 0 } },
+  { ...forward, outer: { address: 'localhost', port: 53 } },
+  { ...forward, inner: null },
+  { ...forward, inner: { address: '127.0.0.1', port: 70_000 } },
+  { kind: 'counters' },
+  ...[
+    null,
+    { ...table, servers: ['127.0.0.1'] },
+    { ...table, servers: ['localhost:53'] },
+    { ...table, servers: ['127.0.0.1:0'] },
+    { ...table, networks: [{ ...table.networks[0], interface: 'lo' }] },
+    { ...table, networks: [{ ...table.networks[0], gateway4: 'x' }] },
+    { ...table, networks: Array.from({ length: 11 }, () => table.networks[0]) },
+    ...[
+      { addresses: ['x'] },
+      { names: ['x'.repeat(256)] },
+      { links: [['x']] },
+      { links: [['x', ['y']]] },
+      { dns: 'x' },
+      { search: [1] },
+    ].map((wrong) => ({ ...table, networks: [{ ...table.networks[0], own: [{ ...owner, ...wrong }] }] })),
+  ].map((wrong) => ({ kind: 'names', table: wrong })),
 ])('%j is refused', (request) => {
   expect(parseRequest(request)).toBeNull();
 });

@@ -1,0 +1,191 @@
+/** Options of `npm start` and `vic-machine create` about the networks of a virtual container host, its way out, and proxies. */
+import { type Command, Option } from 'commander';
+import { Address4, Address6 } from 'ip-address';
+import { type AddressPoolConfig, type Egress, MOST_HOST_PORTS, type VchConfig } from '../../port-layer/config.js';
+import { invalid } from '../common/errors.js';
+import { collect } from './config-file.js';
+
+/** The value that puts an option back to what holds when it was never given. */
+const NONE = 'none';
+const DEFAULT = 'default';
+const DNS_PORT = 53;
+
+/** As commander returns them; empty or undefined if not given. */
+export interface NetworkOptions {
+  egress?: Egress;
+  allowHostPorts: string[];
+  defaultAddressPool: string[];
+  allowNetworkCreate?: boolean;
+  httpProxy?: string;
+  httpsProxy?: string;
+  noProxy?: string;
+}
+
+/** The part of a configuration that these options determine. */
+export type NetworkSettings = Pick<
+  VchConfig,
+  'egress' | 'hostPorts' | 'addressPools' | 'allowNetworkCreate' | 'proxies'
+>;
+
+/** Adds the options to a command. */
+export function networkOptions(command: Command): Command {
+  return command
+    .option(
+      '--egress <relay|none>',
+      'whether containers reach what this machine reaches, or nothing outside; a network can differ: docker network create -o caisson.egress=none (default: relay)',
+      parseEgress,
+    )
+    .option(
+      '--allow-host-ports <port[-port],…|none>',
+      "ports of this machine that containers reach at their gateway's address, which --add-host NAME:host-gateway names (may be repeated; default: none)",
+      collect,
+      [],
+    )
+    .option(
+      '--default-address-pool <base=CIDR,size=N|default>',
+      'where new networks get their subnets from (may be repeated; default: as in Docker)',
+      collect,
+      [],
+    )
+    .option('--allow-network-create <yes|no>', 'on a vCenter: make a port group for each new network', yesOrNo)
+    .option('--http-proxy <url|none>', 'proxy for pulls; also HTTP_PROXY in the environment of new containers')
+    .option('--https-proxy <url|none>', 'proxy for pulls; also HTTPS_PROXY in the environment of new containers')
+    .addOption(noProxyOption());
+}
+
+/** Commander takes `--no-…` for a switch that turns something off. */
+function noProxyOption(): Option {
+  const option = new Option(
+    '--no-proxy <list|none>',
+    'hosts that pulls reach without a proxy; also NO_PROXY in the environment of new containers',
+  );
+  option.negate = false;
+  return option;
+}
+
+/**
+ * What the options say.
+ * @param before the current values, which stay where an option is not given
+ * @throws invalid
+ */
+export function networkSettings(options: NetworkOptions, before: NetworkSettings = {}): NetworkSettings {
+  const egress = options.egress ?? before.egress;
+  const hostPorts = said(options.allowHostPorts, NONE, parseHostPorts) ?? before.hostPorts ?? [];
+  const addressPools = said(options.defaultAddressPool, DEFAULT, parseAddressPools) ?? before.addressPools ?? [];
+  const allowNetworkCreate = options.allowNetworkCreate ?? before.allowNetworkCreate ?? false;
+  const { http, https, no } = before.proxies ?? {};
+  const proxies = withoutEmpty({
+    http: options.httpProxy === undefined ? http : parseProxy('--http-proxy', options.httpProxy),
+    https: options.httpsProxy === undefined ? https : parseProxy('--https-proxy', options.httpsProxy),
+    no: options.noProxy === undefined ? no : parseNoProxy(options.noProxy),
+  });
+  return {
+    ...(egress === undefined ? {} : { egress }),
+    ...(hostPorts.length > 0 ? { hostPorts } : {}),
+    ...(addressPools.length > 0 ? { addressPools } : {}),
+    ...(allowNetworkCreate ? { allowNetworkCreate } : {}),
+    ...(Object.keys(proxies).length > 0 ? { proxies } : {}),
+  };
+}
+
+/** Undefined if the option was not given; empty if it was given to empty it. @throws invalid for both at once */
+function said<T>(given: string[], nothing: string, parse: (given: string[]) => T[]): T[] | undefined {
+  if (given.length === 0) return undefined;
+  return given.length === 1 && given[0] === nothing ? [] : parse(given);
+}
+
+function parseEgress(text: string): Egress {
+  if (text !== 'relay' && text !== 'none') throw invalid(`--egress '${text}' is neither relay nor none`);
+  return text;
+}
+
+function yesOrNo(text: string): boolean {
+  if (text !== 'yes' && text !== 'no') throw invalid(`--allow-network-create '${text}' is neither yes nor no`);
+  return text === 'yes';
+}
+
+/** `8080,9000-9010`. @throws invalid */
+export function parseHostPorts(lists: string[]): number[] {
+  const ports = new Set<number>();
+  for (const part of lists.flatMap((list) => list.split(','))) {
+    const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part.trim());
+    const [first, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+    if (match === null || first < 1 || last > 65_535 || first > last)
+      throw invalid(`--allow-host-ports '${part}' is neither a port nor a range of ports`);
+    // Names are looked up at the gateway's address: it has that port for itself.
+    if (first <= DNS_PORT && DNS_PORT <= last)
+      throw invalid(`--allow-host-ports '${part}': port ${DNS_PORT} of the gateway answers DNS`);
+    if (last - first >= MOST_HOST_PORTS) throw tooManyPorts();
+    for (let port = first; port <= last; port++) ports.add(port);
+  }
+  if (ports.size > MOST_HOST_PORTS) throw tooManyPorts();
+  return [...ports].sort((a, b) => a - b);
+}
+
+const tooManyPorts = (): Error => invalid(`--allow-host-ports: at most ${MOST_HOST_PORTS} ports can be listed`);
+
+/** `base=CIDR,size=N`, each as Docker takes it. @throws invalid */
+export function parseAddressPools(texts: string[]): AddressPoolConfig[] {
+  const pools = texts.map(parseAddressPool);
+  for (const [i, pool] of pools.entries())
+    for (const other of pools.slice(0, i))
+      if (overlaps(pool.base, other.base))
+        throw invalid(`--default-address-pool: ${other.base} and ${pool.base} overlap`);
+  return pools;
+}
+
+function parseAddressPool(text: string): AddressPoolConfig {
+  const wrong = (why: string): Error => invalid(`--default-address-pool '${text}': ${why}`);
+  const fields = new Map(
+    text.split(',').map((part): [string, string] => {
+      const [name = '', ...value] = part.split('=');
+      return [name.trim().toLowerCase(), value.join('=').trim()];
+    }),
+  );
+  for (const name of fields.keys())
+    if (name !== 'base' && name !== 'size') throw wrong('it is not of the form base=CIDR,size=N');
+  const [base = '', size = ''] = [fields.get('base'), fields.get('size')];
+  const network = networkOf(base);
+  if (network === null) throw wrong(`base '${base}' is not a network such as 172.80.0.0/16`);
+  if (!/^\d{1,3}$/.test(size)) throw wrong(`size '${size}' is not the length of a prefix, such as 24`);
+  const number = Number(size);
+  const [least, most] = [network.subnetMask, network.v4 ? 29 : 112];
+  if (number < least || number > most) throw wrong(`size ${number} is not between ${least} and ${most}`);
+  return { base: `${network.startAddress().correctForm()}/${network.subnetMask}`, size: number };
+}
+
+function networkOf(text: string): Address4 | Address6 | null {
+  if (!text.includes('/')) return null;
+  if (Address4.isValid(text)) return new Address4(text);
+  return Address6.isValid(text) ? new Address6(text) : null;
+}
+
+function overlaps(one: string, other: string): boolean {
+  const [a, b] = [networkOf(one)!, networkOf(other)!];
+  if (a instanceof Address4 !== b instanceof Address4) return false;
+  return a.isInSubnet(b as never) || b.isInSubnet(a as never);
+}
+
+/** '' for none. @throws invalid */
+function parseProxy(option: string, text: string): string {
+  if (text === NONE || text === '') return '';
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.hostname === '')
+    throw invalid(`${option} '${withoutPassword(text)}' is not of the form http://host:port`);
+  return text;
+}
+
+/** A proxy's URL may have a password, which is not to be shown again. */
+const withoutPassword = (text: string): string => text.replace(/\/\/[^@/]*@/, '//…@');
+
+/** '' for none. @throws invalid */
+function parseNoProxy(text: string): string {
+  if (text === NONE) return '';
+  if (!/^[^\s\0=]*$/.test(text))
+    throw invalid(`--no-proxy '${text}' is not a list of hosts, such as localhost,.example.org`);
+  return text;
+}
+
+function withoutEmpty(values: Record<'http' | 'https' | 'no', string | undefined>): NonNullable<VchConfig['proxies']> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== ''));
+}
