@@ -23,14 +23,6 @@ const ANSWER_MS = 60_000;
 /** For the first requests: a worker has to be started, on a machine that may be busy starting many. */
 const BEGIN_MS = 300_000;
 
-/** The gateway's place on each network. @param networks in the order of the endpoint VM's cards */
-export function gatewayNetworks(networks: readonly { gateway: string; subnet: string }[]): GatewayNetwork[] {
-  return networks.map(({ gateway, subnet }, card) => ({
-    interface: `eth${card}`,
-    address: `${gateway}/${subnet.split('/')[1]}`,
-  }));
-}
-
 /** Makes ready what an asker needs to reach the addresses that it is about to be told. */
 export type NamesObserver = (answer: NamesAnswer) => Promise<void> | void;
 
@@ -157,19 +149,19 @@ export class PorterGateway implements Gateway {
 
   /**
    * @param onDeath called when all published ports and forwards have to be set up again
-   * @param onNamesDeath called when the table of names has to be sent again
+   * @param onNamesStart called when the table of names has to be sent
    */
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
     private readonly answerMs = ANSWER_MS,
     private readonly beginMs = BEGIN_MS,
-    onNamesDeath: () => void = nothing,
+    onNamesStart: () => void = nothing,
   ) {
     porter.onMessage((message, socket) => {
       if (message.kind === 'again') {
         if (message.of === 'relay') onDeath();
-        else onNamesDeath();
+        else onNamesStart();
         return;
       }
       if (message.kind === 'report') {

@@ -73,7 +73,7 @@ export type PorterRequest =
   | { kind: 'close'; id: number }
   /** Changes what containers may look up. Answered when the names server answers accordingly. */
   | { kind: 'names'; request: number; change: NamesChange }
-  /** What {@link NamesAnswer} `id` allows is in place: the asker may be told. */
+  /** What report `id` allows is in place: the asker may be told. */
   | { kind: 'reported'; id: number }
   /** Answered with what the relay has carried, by address of a container. */
   | { kind: 'counters'; request: number };
@@ -90,7 +90,10 @@ export interface ToldError {
 export type PorterAnswer =
   | { kind: 'done'; request: number; port?: number; counters?: Counter[] }
   | { kind: 'failed'; request: number; error: ToldError }
-  /** That process ended and was started again. It serves nothing yet: published ports and forwards, or names, have to be sent again. */
+  /**
+   * The relay ended and was started again; the names server was started, for the first time or again. It serves nothing yet: published ports
+   * and forwards, or names, have to be sent.
+   */
   | { kind: 'again'; of: 'relay' | 'names' }
   /** An asker is about to be told this, and waits for `reported`, though not for long. */
   | { kind: 'report'; id: number; answer: NamesAnswer };

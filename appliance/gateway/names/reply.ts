@@ -99,7 +99,10 @@ function fitted(
   const shorter = make(answers, []);
   if (answers.length > 0 && shorter.length <= limit) return shorter;
   const room = limit - make([], []).length;
-  let used = 0;
-  const fitting = answers.filter((record) => (used += record.length) <= room);
-  return make(fitting, [], FLAG.truncated);
+  let fitting = 0;
+  for (let used = 0; fitting < answers.length; fitting++) {
+    used += answers[fitting]!.length;
+    if (used > room) break;
+  }
+  return make(answers.slice(0, fitting), [], FLAG.truncated);
 }

@@ -138,13 +138,31 @@ export class Wiring {
 
   /** Wires an endpoint's cards, and gives it entries for its neighbours. @param namespace the endpoint's @throws internal */
   async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
-    const others = (): RuntimeNic[] => [...this.ports.values()].flat().map(({ nic }) => nic);
     const own = ports.map(({ nic }) => nic);
-    await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, others)]);
+    await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, () => this.others())]);
   }
 
   removeEndpoint(moid: string): void {
     this.neighbours.remove(moid);
+  }
+
+  /** Like {@link addEndpoint}, for one more card. @throws internal */
+  async addEndpointCard(moid: string, namespace: string, port: Port, plugging: Plugging): Promise<void> {
+    await together([
+      ...this.rules([port], plugging),
+      this.neighbours.addCard(moid, namespace, port.nic, () => this.others()),
+    ]);
+  }
+
+  /** Forgets one card of an endpoint. @param name of its port */
+  removeEndpointCard(moid: string, nic: RuntimeNic, name: string): void {
+    this.neighbours.removeCard(moid, nic);
+    this.checks.forget([name]);
+  }
+
+  /** The cards of all powered-on VMs but endpoints. */
+  private others(): RuntimeNic[] {
+    return [...this.ports.values()].flat().map(({ nic }) => nic);
   }
 
   /** Makes an endpoint's namespace ignore what its neighbours say. If that is impossible, {@link open} has reported it. */
