@@ -2,15 +2,12 @@
  * What an endpoint asks of its porter, over Node's channel between processes, which passes open sockets. The endpoint has no rights on the
  * machine; the porter (`main.ts`) has just those that this takes.
  */
+import type { AddressPort } from './address-port.js';
 import type { NamesAnswer, NamesChange } from './names-table.js';
 
-export type Protocol = 'tcp' | 'udp';
+export type { AddressPort } from './address-port.js';
 
-/** An address, IPv4 or IPv6, with a port. */
-export interface AddressPort {
-  address: string;
-  port: number;
-}
+export type Protocol = 'tcp' | 'udp';
 
 /** Messages to the worker; `listen` comes with the socket. */
 export type WorkerMessage =

@@ -2,7 +2,7 @@
  * What containers may look up at their gateways. The endpoint keeps the names server's table up to date by differences, since a table of a
  * thousand containers is too much to send whenever one of them starts.
  */
-import type { AddressPort } from './messages.js';
+import type { AddressPort } from './address-port.js';
 
 /** A network as the names server sees it. */
 export interface NamesNetwork {
