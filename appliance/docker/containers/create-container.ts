@@ -5,6 +5,7 @@ import {
   type ContainerInfo,
   type ContainerSpec,
   type ExecService,
+  HOST_GATEWAY,
   type HostInfo,
   PortLayerError,
 } from '../../../port-layer/index.js';
@@ -35,6 +36,15 @@ function addProxies(body: CreateBody, proxies: VchConfig['proxies']): void {
   if (variables.length > 0) body.Env = [...(body.Env ?? []), ...variables];
 }
 
+/** Docker Desktop's name of the machine. */
+const HOST_NAME = 'host.docker.internal';
+
+/** Where containers reach ports of the machine, they know it by a name. */
+function namesHost(spec: ContainerSpec, ports: readonly number[] = []): ContainerSpec {
+  if (ports.length === 0 || spec.extraHosts.some(({ host }) => host === HOST_NAME)) return spec;
+  return { ...spec, extraHosts: [...spec.extraHosts, { host: HOST_NAME, address: HOST_GATEWAY }] };
+}
+
 export interface CreateRequest {
   body: CreateBody;
   /** '': a name is chosen. */
@@ -50,7 +60,7 @@ export interface CreateParts {
   exec: Pick<ExecService, 'create' | 'list' | 'resolve'>;
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
-  config: Pick<VchConfig, 'container' | 'syslog' | 'proxies'>;
+  config: Pick<VchConfig, 'container' | 'syslog' | 'proxies' | 'hostPorts'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -99,7 +109,7 @@ export class ContainerCreation {
     });
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);
-    const created = await this.createWithVolumes(body, spec);
+    const created = await this.createWithVolumes(body, namesHost(spec, config.hostPorts));
     const ofPlatform = platform === '' ? platformWarning(image.config) : null;
     return {
       id: created.spec.id,

@@ -2,13 +2,19 @@
  * Publishes the ports of containers, and keeps with each container which ports its current run has. As in Docker, they lead to the
  * container's main endpoint; a container that is on internal networks only publishes none.
  */
-import { type ContainerInfo, type ExecService, mainEndpoint, type NetworkService } from '../../../port-layer/index.js';
+import {
+  type ContainerInfo,
+  type ExecService,
+  mainEndpoint,
+  type NetworkInfo,
+  type NetworkService,
+} from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { type PortMapper, type PublishedPort, wantedPorts } from '../../gateway/index.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
-import { reachable } from './reachable.js';
+import { outerNetwork, reachable } from './reachable.js';
 
 const log = logger('docker');
 
@@ -29,12 +35,9 @@ export class ContainerPorts {
 
   /** Listens for the ports that a container asks for. @returns the annotations that keep them @throws internal in Docker's words */
   async reserve(container: ContainerInfo): Promise<Record<string, string>> {
-    const { id, name, networks } = container.spec;
-    const internal = new Set(
-      this.networks.list().flatMap((network) => (network.internal ? [network.id, network.name] : [])),
-    );
-    const outside = networks.some(({ network, networkId }) => !internal.has(networkId ?? network));
-    const reserved = await this.mapper.reserve(id, name, outside ? wanted(container) : []);
+    const { id, name } = container.spec;
+    const main = outerNetwork(container, this.networks.list());
+    const reserved = await this.mapper.reserve(id, name, main === undefined ? [] : wanted(container, main));
     return annotationsOf({ ports: reserved });
   }
 
@@ -69,7 +72,8 @@ export class ContainerPorts {
       if (before.length > 0) await this.exec.annotate(id, annotationsOf({ ports: [] }));
       return;
     }
-    const fresh = before.length === 0 ? wanted(container) : [];
+    const main = outerNetwork(container, this.networks.list());
+    const fresh = before.length === 0 && main !== undefined ? wanted(container, main) : [];
     if (fresh.length > 0) {
       const ports = await this.mapper.reserve(id, name, fresh, '');
       // It may have ended meanwhile, and been started again.
@@ -106,8 +110,15 @@ export class ContainerPorts {
   }
 }
 
-function wanted(container: ContainerInfo): ReturnType<typeof wantedPorts> {
+/** Where ports that are published on no particular address go for the containers of a network. */
+const HOST_BINDING = 'com.docker.network.bridge.host_binding_ipv4';
+
+function wanted(container: ContainerInfo, { options }: Pick<NetworkInfo, 'options'>): ReturnType<typeof wantedPorts> {
   const { config, hostConfig: host } = recordOf(container);
   const exposed = Object.keys(config.ExposedPorts ?? {});
-  return wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
+  const address = options[HOST_BINDING] ?? '';
+  const ports = wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
+  return address === '' || address === '0.0.0.0'
+    ? ports
+    : ports.map((port) => (port.hostIp === '' ? { ...port, hostIp: address } : port));
 }

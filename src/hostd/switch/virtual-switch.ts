@@ -15,6 +15,7 @@ import { interfaces, ipBatch, ipTry } from './ip.js';
 import { withoutAddress } from './link-messages.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
 import { Netlink, ROUTE } from './netlink.js';
+import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
@@ -49,6 +50,11 @@ export class VirtualSwitch {
   /** Which protections of VMs from each other this machine lacks, as text for a user. */
   get lacks(): readonly string[] {
     return this.wiring.lacks;
+  }
+
+  /** What the containers of each virtual container host may send to each other. */
+  get flows(): PolicyTables {
+    return this.wiring.flows;
   }
 
   /** Makes the namespace. @throws internal */

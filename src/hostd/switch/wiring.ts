@@ -12,6 +12,7 @@ import { bringUp, findLink, indexOf, joinBridge, renameLink, setMtu, staticEntry
 import { deafen, NAMESPACES } from './namespaces.js';
 import { Neighbours } from './neighbours.js';
 import { type Netlink, ROUTE } from './netlink.js';
+import { PolicyTables } from './policy-tables.js';
 import { ORDINARY, type PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { SourceChecks } from './source-checks.js';
@@ -46,6 +47,8 @@ export class Wiring {
   private readonly gateways = new Map<string, Port[]>();
   private readonly neighbours: Neighbours;
   private readonly checks: SourceChecks;
+  /** What containers may send to each other. */
+  readonly flows: PolicyTables;
   private features: BridgeFeatures = { locked: false, maxLearned: false };
 
   /** @param namespace the switch's */
@@ -55,6 +58,7 @@ export class Wiring {
   ) {
     this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`, netlink);
     this.neighbours = new Neighbours(netlink);
+    this.flows = new PolicyTables(`${NAMESPACES}/${namespace}`);
   }
 
   /** Finds out what this machine can do, and makes the rules in the namespace, which exists already. */
@@ -120,12 +124,14 @@ export class Wiring {
   async add(moid: string, ports: Port[], plugging?: Plugging): Promise<void> {
     this.ports.set(moid, ports);
     const nics = ports.map(({ nic }) => nic);
+    await this.flows.add(ports);
     await together([...this.rules(ports, plugging), this.neighbours.learn(nics)]);
   }
 
   /** Like {@link add}, for one more card of a VM. @throws internal */
   async addPort(moid: string, port: Port, plugging: Plugging): Promise<void> {
     this.ports.set(moid, [...this.portsBut(moid, port.name), port]);
+    await this.flows.add([port]);
     await together([...this.rules([port], plugging), this.neighbours.learn([port.nic])]);
   }
 
@@ -135,6 +141,7 @@ export class Wiring {
     this.ports.set(moid, this.portsBut(moid, name));
     if (port !== undefined) this.neighbours.forget([port.nic]);
     this.checks.forget([name]);
+    this.flows.remove([name]);
   }
 
   private portsBut(moid: string, name: string): Port[] {
@@ -157,6 +164,7 @@ export class Wiring {
     const ports = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
     this.neighbours.forget(ports.map(({ nic }) => nic));
+    this.flows.remove([...names, ...ports.map(({ name }) => name)]);
     this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
   }
 

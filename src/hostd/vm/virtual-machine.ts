@@ -140,6 +140,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     const { ref, directory, host } = this;
     const { uuid, name, cpus, memoryMiB, hardware, extraConfig } = config;
     const resolve = (file: string): string => host.files.resolve(file);
+    const vch = ownerOf(host, this.pool);
     return {
       moid: ref.value,
       uuid,
@@ -148,10 +149,10 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       cpus,
       memoryMiB,
       disks: hardware.disks.map((disk) => runtimeDisk(disk, resolve)),
-      nics: runtimeNics(config),
+      nics: runtimeNics(config, vch),
       serials: hardware.serials.map((serial, index) => runtimeSerial(serial, index, resolve)),
       extraConfig,
-      vch: ownerOf(host, this.pool),
+      vch,
     };
   }
 
@@ -209,7 +210,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     if (next.cpuShares !== config.cpuShares) this.power.weigh();
     if (networksChange) await host.portGroups.settle(next.extraConfig.get(OWNER_KEY) ?? '', next.extraConfig);
     if (this.power.running !== null && next.extraConfig.get(ADDRESSES_KEY) !== config.extraConfig.get(ADDRESSES_KEY))
-      await host.virtualSwitch?.allow(this.ref.value, runtimeNics(next));
+      await host.virtualSwitch?.allow(this.ref.value, runtimeNics(next, ownerOf(host, this.pool)));
     this.touch('config', 'name', 'summary', 'guest', 'network');
   }
 

@@ -7,7 +7,14 @@ const INTERNAL = 'inner';
 let listening: Map<number, string>;
 let taken: Set<number>;
 let container: ContainerInfo;
+let bindings: Record<string, string>;
 let ports: ContainerPorts;
+
+const networks = () =>
+  ['a', 'b', INTERNAL].map((name) => ({
+    ...{ id: name, name, ipv4: true, ipv6: false, internal: name === INTERNAL },
+    options: name in bindings ? { 'com.docker.network.bridge.host_binding_ipv4': bindings[name] } : {},
+  }));
 
 const gateway = {
   publish: async (id: number, _protocol: string, host: string, port: number) => {
@@ -54,12 +61,8 @@ beforeEach(() => {
       };
     },
   };
-  const network = {
-    list: () => [
-      { id: INTERNAL, name: INTERNAL, internal: true },
-      { id: 'a', name: 'a', internal: false },
-    ],
-  };
+  bindings = {};
+  const network = { list: () => networks() };
   ports = new ContainerPorts(new PortMapper(gateway as never), exec as never, network as never);
 });
 
@@ -124,4 +127,21 @@ it('an endpoint that is started again publishes the same ports', async () => {
     (before as { hostPort: number }[]).map((one) => one.hostPort),
   );
   expect([...listening.values()]).toEqual(['127.0.0.1 8080 → 10.1.0.2 80', '127.0.0.1 40002 → 10.1.0.2 80']);
+});
+
+it('ports on no particular address go where the main network wants them', async () => {
+  const hostConfig = { PortBindings: { '80/tcp': [{ HostPort: '8080' }] } };
+  container.spec.annotations = { 'docker.hostConfig': JSON.stringify(hostConfig) };
+  bindings = { a: '127.0.0.1', b: '127.0.0.2' };
+  on(['b', '10.2.0.2'], ['a', '10.1.0.2'], [INTERNAL, '10.0.0.2']);
+  await ports.reserve(container);
+  expect([...listening.values()]).toEqual(['127.0.0.1 8080']);
+  container.spec.networks[0]!.gwPriority = 1;
+  ports.release('c');
+  await ports.reserve(container);
+  expect([...listening.values()]).toEqual(['127.0.0.2 8080']);
+  bindings = {};
+  ports.release('c');
+  await ports.reserve(container);
+  expect([...listening.values()]).toEqual(['0.0.0.0 8080', ':: 8080']);
 });
