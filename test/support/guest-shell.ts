@@ -1,4 +1,10 @@
 /** A lab VM's channel, and commands in its container. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import { encodeProcess } from '../../tether/program/compile.js';
 import type { LabGuest } from './vm-lab.js';
@@ -24,4 +30,23 @@ export async function sh(channel: ContainerChannel, script: string, user = ''): 
   let printed = '';
   for await (const { data } of output) printed += data.toString();
   return printed;
+}
+
+/** Compiles `guest-network-tool.c` and puts it into the container as `/bin/tool`. */
+export async function putTool(channel: ContainerChannel): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'caisson-tool-'));
+  try {
+    const source = fileURLToPath(new URL('guest-network-tool.c', import.meta.url));
+    await promisify(execFile)('gcc', ['-static', '-Os', '-s', '-D_GNU_SOURCE', '-o', join(directory, 'tool'), source]);
+    const process = encodeProcess({
+      ...{ args: ['/bin/sh', '-c', 'cat > /bin/tool; chmod 755 /bin/tool'], env: ['PATH=/bin'], cwd: '/', user: '' },
+      ...{ additionalGroups: [], tty: false, openStdin: true, rlimits: [] },
+    });
+    const { session, output, started } = await channel.exec(process);
+    await started;
+    channel.stdin(session)!.end(await readFile(join(directory, 'tool')));
+    for await (const { data } of output) throw new Error(data.toString());
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 }

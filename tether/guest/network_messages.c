@@ -7,6 +7,7 @@
 #include "container.h"
 #include "netlink.h"
 #include "network.h"
+#include "resolver.h"
 #include "rewrite.h"
 
 #include <stdlib.h>
@@ -117,6 +118,8 @@ void network_message(struct container *c, enum message type, uint32_t id, struct
   } else if (type == MESSAGE_REWRITE) {
     answer(id, rewrite_all(c, payload));
   } else {
-    answer(id, "this guest cannot pass on DNS questions yet");
+    char **servers = read_strings(payload);
+    answer(id, payload->bad ? "damaged request" : resolver_set(c, servers));
+    free_strings(servers);
   }
 }

@@ -66,6 +66,7 @@ const NUMBERS: Readonly<Record<string, number>> = {
   MAX_FILES: steps.MAX_FILES,
   MAX_MOUNTS: steps.MAX_MOUNTS,
   MAX_NICS: steps.MAX_NICS,
+  MAX_NAME_SERVERS: network.MAX_NAME_SERVERS,
   MAX_REWRITTEN: network.MAX_REWRITTEN,
   MAX_BUSES: steps.MAX_BUSES,
   MAX_UNITS: steps.MAX_UNITS,

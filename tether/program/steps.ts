@@ -30,6 +30,7 @@ export const Step = {
   writableCgroups: 24,
   initLayer: 30,
   card: 31,
+  nameServers: 32,
 } as const;
 
 /** Bits of a process's first byte. */
