@@ -1,6 +1,7 @@
 /** The networks and ports of a container, as `inspect` and `ps` show them. */
 import { type ContainerInfo, type NetworkEndpoint, wholeEndpoint } from '../../../port-layer/index.js';
 import { sha256 } from '../../../src/common/ids.js';
+import { reachable } from '../networks/reachable.js';
 import { recordOf } from './container-record.js';
 import { isUp } from './container-state.js';
 import type { ViewSources } from './view-sources.js';
@@ -86,7 +87,7 @@ type PortBinding = { HostIp: string; HostPort: string };
 /** `NetworkSettings.Ports`: published ports by `80/tcp`; exposed ones that are not published have null. */
 export function portsView({ portsOf }: PortSources, container: ContainerInfo): Record<string, PortBinding[] | null> {
   const view: Record<string, PortBinding[] | null> = {};
-  if (!isUp(container)) return view;
+  if (!isUp(container) || reachable(container.endpoints) === undefined) return view;
   for (const port of Object.keys(recordOf(container).config.ExposedPorts ?? {}))
     view[port.includes('/') ? port : `${port}/tcp`] = null;
   for (const { containerPort, protocol, hostIp, hostPort } of portsOf(container.spec.id)) {
@@ -106,7 +107,7 @@ export interface ListPort {
 
 /** Published and exposed ports, sorted by the port in the container. A container that does not run has none. */
 export function listPorts({ portsOf }: PortSources, container: ContainerInfo): ListPort[] {
-  if (!isUp(container)) return [];
+  if (!isUp(container) || reachable(container.endpoints) === undefined) return [];
   const published = portsOf(container.spec.id);
   const ports: ListPort[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
     IP: hostIp,
