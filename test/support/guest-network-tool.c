@@ -4,9 +4,13 @@
  *                     or its error code, and whom it came from
  *   flood COUNT NAME  asks so often without waiting for answers
  *   listen            listens on port 53 of all addresses, UDP and TCP, IPv4 and IPv6
+ *   reach KIND SOURCE ADDRESS PORT   says whether a connection (tcp) or a datagram (udp) gets there: one that nobody takes is refused
+ *   netfilter         passes its input on to the kernel's packet filter
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netlink.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,9 +96,34 @@ static int listen_everywhere(void) {
   return printf("listens\n"), 0;
 }
 
+static int reach(const char *kind, const char *source, const char *address, const char *port) {
+  int tcp = strcmp(kind, "tcp") == 0;
+  struct addrinfo how = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = tcp ? SOCK_STREAM : SOCK_DGRAM}, *from, *to;
+  if (getaddrinfo(source, "0", &how, &from) != 0 || getaddrinfo(address, port, &how, &to) != 0) return 1;
+  int fd = socket(to->ai_family, to->ai_socktype | SOCK_NONBLOCK, 0), failed = 0;
+  socklen_t size = sizeof failed;
+  if (bind(fd, from->ai_addr, from->ai_addrlen) != 0) return fail("bind");
+  if (connect(fd, to->ai_addr, to->ai_addrlen) != 0 && errno != EINPROGRESS) return fail("connect");
+  if (!tcp && send(fd, "?", 1, 0) < 0) return fail("send");
+  struct pollfd one = {fd, tcp ? POLLOUT : POLLIN, 0};
+  if (poll(&one, 1, 2000) != 1) return printf("no\n"), 0;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &size);
+  return printf(failed == 0 || failed == ECONNREFUSED ? "yes\n" : "no\n"), 0;
+}
+
+static int netfilter(void) {
+  int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+  ssize_t n = read(0, bytes, sizeof bytes);
+  if (send(fd, bytes, (size_t)n, 0) < 0 || recv(fd, bytes, sizeof bytes, 0) < 0) return fail("netfilter");
+  errno = -((const struct nlmsgerr *)NLMSG_DATA((struct nlmsghdr *)bytes))->error;
+  return fail("netfilter");
+}
+
 int main(int argc, char **argv) {
   if (argc == 4 && strcmp(argv[1], "ask") == 0) return ask(argv[2], argv[3]);
   if (argc == 4 && strcmp(argv[1], "flood") == 0) return flood(atoi(argv[2]), argv[3]);
   if (argc == 2 && strcmp(argv[1], "listen") == 0) return listen_everywhere();
+  if (argc == 6 && strcmp(argv[1], "reach") == 0) return reach(argv[2], argv[3], argv[4], argv[5]);
+  if (argc == 2 && strcmp(argv[1], "netfilter") == 0) return netfilter();
   return 1;
 }

@@ -1,10 +1,13 @@
 /** 127.0.0.11 in a container: questions go on to the name servers of its networks' gateways, and port 53 is the container's own. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
-import { openChannel, putTool, sh } from '../support/guest-shell.js';
+import { buildTool, openChannel, putTool, sh } from '../support/guest-shell.js';
 import { PORT_GROUP, VmLab } from '../support/vm-lab.js';
 
 const GATEWAY = '10.9.0.1';
@@ -16,6 +19,7 @@ const NOBODY = '10.9.0.99';
 let lab: VmLab;
 let channel: ContainerChannel;
 let server: ChildProcess;
+let tools: string;
 
 beforeAll(async () => {
   lab = await VmLab.open();
@@ -43,13 +47,15 @@ beforeAll(async () => {
   channel = await openChannel(guest);
   await lab.powerOn(guest);
   await guest.printed(/up/);
-  await putTool(channel);
+  tools = await mkdtemp(join(tmpdir(), 'caisson-tool-'));
+  await putTool(channel, await buildTool(tools));
 });
 afterAll(async () => {
   await channel?.close(true);
   server?.kill();
   await lab?.runtime.virtualSwitch.disconnectEndpoint('vm-9').catch(() => undefined);
   await lab?.close();
+  await rm(tools, { recursive: true, force: true });
 });
 
 const FOUND = '1.2.3.4 from 127.0.0.11:53\n';

@@ -110,8 +110,7 @@ void network_message(struct container *c, enum message type, uint32_t id, struct
     add(id, payload);
   } else if (type == MESSAGE_NIC_REMOVE) {
     char *mac = read_string(payload);
-    if (!payload->bad) remove_nic(mac);
-    answer(id, payload->bad ? "damaged request" : NULL);
+    answer(id, payload->bad ? "damaged request" : remove_nic(mac, payload->at, (size_t)(payload->end - payload->at)));
     free(mac);
   } else if (type == MESSAGE_ROUTES) {
     answer(id, set_routes(payload));

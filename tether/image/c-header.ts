@@ -82,6 +82,9 @@ const BYTES: Readonly<Record<string, Uint8Array>> = {
 
 const STRINGS: Readonly<Record<string, string>> = {
   INIT_PATH,
+  CARD_NAME: steps.CARD_NAME,
+  BOOT_MODULES: steps.BOOT_MODULES,
+  FILTER_MODULES: steps.FILTER_MODULES,
   PROGRAM_KEY: GuestInfo.program,
   SEED_KEY: GuestInfo.seed,
   STATUS_KEY: GuestInfo.status,
