@@ -82,11 +82,10 @@ export function endpointPid(paths: InstancePaths, vch = 'default'): number {
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
+const CARRIES_PORTS = /gateway\/worker\.js|caisson-relay/;
+
 /** The porter and the worker for published ports of an endpoint; null while they are starting. */
-export function porterAndWorker(
-  paths: InstancePaths,
-  vch = 'default',
-): { porter: number; worker: number } | null {
+export function porterAndWorker(paths: InstancePaths, vch = 'default'): { porter: number; worker: number } | null {
   try {
     const directory = join(paths.runDir, 'endpoint');
     const endpoint = endpointPid(paths, vch);
@@ -96,8 +95,9 @@ export function porterAndWorker(
         (name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { pid: number; porter: { pid: number } },
       )
       .find(({ pid }) => pid === endpoint)!.porter.pid;
-    const worker = Number(readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim());
-    return worker > 0 ? { porter, worker } : null;
+    const children = readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim().split(' ').map(Number);
+    const worker = children.find((pid) => CARRIES_PORTS.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8')));
+    return worker === undefined ? null : { porter, worker };
   } catch {
     return null;
   }
