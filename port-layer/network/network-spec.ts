@@ -66,7 +66,7 @@ export interface NetworkSpec {
   dns?: string[];
   labels: Record<string, string>;
   options: Record<string, string>;
-  /** Null: none were given. */
+  /** null: none were given. */
   ipamOptions: Record<string, string> | null;
   ipamDriver: string;
 }
@@ -88,7 +88,7 @@ export interface NetworkRequest {
   mtu?: number;
   labels: Record<string, string>;
   options: Record<string, string>;
-  /** Null: none were given. */
+  /** null: none were given. */
   ipamOptions: Record<string, string> | null;
   /** Default: `default`. */
   ipamDriver?: string;
