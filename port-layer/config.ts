@@ -47,6 +47,24 @@ const addressPool = z.object({
   size: z.number().int().min(1).max(128),
 });
 
+/** How far the containers of a container network are trusted: what may come in (docs/networks.md). */
+export const TRUST_LEVELS = ['closed', 'outbound', 'peers', 'published', 'open'] as const;
+
+/** A vSphere network that containers can join with a card of their own. */
+const containerNetwork = z.object({
+  /** Its name in Docker; unique in the VCH. */
+  name: z.string().min(1),
+  /** An existing port group, which is not a bridge network of a VCH. */
+  portGroup: z.string().min(1),
+  /** CIDR: the gateway's address, with the length of the subnet's prefix. Undefined: containers get their addresses by DHCP. */
+  gateway: z.string().optional(),
+  /** The addresses that containers may get, each CIDR or `first-last`; empty: all of the gateway's subnet. */
+  ipRanges: z.array(z.string()),
+  /** Name servers; empty: those that DHCP names, or the machine's. */
+  dns: z.array(z.string()),
+  trust: z.enum(TRUST_LEVELS),
+});
+
 const vchConfig = z.object({
   version: z.literal(1),
   /** 32 hex digits; part of datastore paths and of every container VM's `caisson.vch`. */
@@ -67,6 +85,7 @@ const vchConfig = z.object({
   imageStore: z.object({ datastore: z.string(), path: z.string() }),
   /** In the order of the endpoint VM's network cards. Each has its own port group and subnet. */
   networks: z.tuple([network], network).refine(distinct, 'two networks share a name, a port group or a subnet'),
+  containerNetworks: z.array(containerNetwork).optional(),
   listen: z.array(listen),
   registry: z.object({
     mirrors: z.array(z.string()),
@@ -135,6 +154,7 @@ function distinct(networks: z.infer<typeof network>[]): boolean {
 
 export type VchConfig = z.infer<typeof vchConfig>;
 export type NetworkConfig = z.infer<typeof network>;
+export type ContainerNetworkConfig = z.infer<typeof containerNetwork>;
 export type SyslogGrants = NonNullable<VchConfig['syslog']>;
 export type Egress = z.infer<typeof egress>;
 export type AddressPoolConfig = z.infer<typeof addressPool>;

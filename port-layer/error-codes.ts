@@ -127,6 +127,13 @@ export const CODES = {
   'guest.notConnected': code('unavailable', (_: Nothing) => 'the container VM does not connect its channel'),
   'guest.refusedLimits': code('invalid', (s: { reason: string }) => s.reason),
   'guest.refusedFreeze': code('unavailable', (s: { reason: string }) => s.reason),
+  /** A card, a route or a file could not be changed while the container runs. */
+  'guest.refusedNetwork': code('unavailable', (s: { reason: string }) => s.reason),
+  'guest.tooOld': code(
+    'unavailable',
+    (_: Nothing) =>
+      'an older version has started the container, and its VM cannot change its networks: stop and start the container',
+  ),
   /** A file server or an observer could not be started. */
   'guest.noHelper': code('conflict', (s: { reason: string }) => s.reason),
 
@@ -259,6 +266,71 @@ export const CODES = {
     (s: { address: string; subnet: string }) => `${s.address} is not an address of ${s.subnet}`,
   ),
   'network.addressInUse': code('conflict', (s: { address: string }) => `the address ${s.address} is in use`),
+  'network.ambiguous': code(
+    'invalid',
+    (s: { prefix: string; matches: number; by: 'name' | 'id' }) =>
+      `${s.matches} networks have ${s.by === 'name' ? 'the name' : 'an id that begins with'} ${s.prefix}`,
+  ),
+  'network.nameTaken': code('conflict', (s: { name: string }) => `there is a network '${s.name}' already`),
+  /** It is in the configuration. */
+  'network.predefined': code(
+    'forbidden',
+    (s: { network: string; doing: 'create' | 'remove' }) =>
+      `the network '${s.network}' is predefined: ${s.doing === 'create' ? 'no other can have its name' : 'it cannot be removed'}`,
+  ),
+  'network.inUse': code(
+    'forbidden',
+    (s: { network: string; holders: { name: string; id: string }[] }) =>
+      `running containers are on the network '${s.network}': ${s.holders.map(({ name }) => name).join(', ')}`,
+  ),
+  'network.noFamily': code('invalid', (_: Nothing) => 'a network has IPv4, IPv6 or both'),
+  /** Every problem is told. */
+  'network.badConfig': code(
+    'invalid',
+    (s: { problems: string[] }) => `a network cannot be made like that: ${s.problems.join('; ')}`,
+  ),
+  'network.overlap': code('forbidden', (s: { subnet: string }) => `${s.subnet} overlaps with another network`),
+  'network.noPoolLeft': code(
+    'forbidden',
+    (s: { family: 4 | 6 }) => `no subnet for IPv${s.family} is left in the default address pools`,
+  ),
+  /** An address that a network needs for itself cannot be had. `of`: the gateway, or the name of an auxiliary address. */
+  'network.reservedInUse': code(
+    'forbidden',
+    (s: { address: string; of: 'gateway' | { aux: string } }) =>
+      `${s.of === 'gateway' ? 'the gateway' : s.of.aux} cannot have ${s.address}: it is in use`,
+  ),
+  /** The network has nothing to do with the address. `why`: it chose its subnets itself; the address is in none of them. */
+  'network.addressRefused': code(
+    'invalid',
+    (s: { network: string; address: string; why: 'chosenSubnets' | 'outside' | 'predefined' }) =>
+      `nobody can ask for the address ${s.address} on the network '${s.network}'`,
+  ),
+  'network.alreadyOn': code(
+    'forbidden',
+    (s: { container: string; network: string }) => `container ${s.container} is on the network '${s.network}' already`,
+  ),
+  'network.notOn': code(
+    'forbidden',
+    (s: ById & { network: string }) => `container ${s.container} is not on the network '${s.network}'`,
+  ),
+  /** Its virtual machine is suspended, so that no card can be plugged in or out. */
+  'network.paused': code(
+    'conflict',
+    (s: ById & { doing: 'connect' | 'disconnect' }) =>
+      `container ${s.container} is paused, so it cannot be ${s.doing}ed`,
+  ),
+  /** Nothing was changed. */
+  'network.notConnected': code(
+    'unavailable',
+    (s: ById & { network: string; doing: 'connect' | 'disconnect'; reason: string }) =>
+      `${s.doing}ing container ${s.container} and network '${s.network}': ${s.reason}`,
+  ),
+  /** The host does not let the endpoint make port groups. */
+  'network.notMade': code(
+    'unavailable',
+    (s: { network: string; reason: string }) => `the network '${s.network}' cannot be made: ${s.reason}`,
+  ),
 
   // --- what answers vim25
   'target.noDatacenter': code(

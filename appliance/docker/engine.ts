@@ -1,7 +1,7 @@
 /** Puts the Docker engine together over a port layer. What each part does stands in the part. */
 import type { VchConfig } from '../../port-layer/config.js';
 import type { HostInfo, PortLayer } from '../../port-layer/index.js';
-import type { PortMapper } from '../gateway/index.js';
+import type { GatewayNetworks, PortMapper } from '../gateway/index.js';
 import type { ImageService } from '../image/index.js';
 import { ContainerLives } from './containers/container-lives.js';
 import { ContainerObserver } from './containers/container-observer.js';
@@ -20,6 +20,9 @@ import { noneId } from './networks/none-network.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
 
+/** The gateway is somebody else's. */
+const NO_GATEWAY = { follow: async () => undefined, again: async () => undefined };
+
 export class Engine {
   readonly exec: PortLayer['exec'];
   readonly interaction: PortLayer['interaction'];
@@ -37,7 +40,7 @@ export class Engine {
   readonly sizes: ContainerSizes;
   readonly containerImages: ContainerImages;
   readonly views: ViewSources;
-  private readonly ports: ContainerPorts;
+  readonly ports: ContainerPorts;
   private readonly health: HealthService;
   private readonly forwarding: LogForwarding;
   private readonly observer: ContainerObserver;
@@ -48,6 +51,7 @@ export class Engine {
     readonly images: ImageService,
     mapper: PortMapper,
     readonly config: VchConfig,
+    readonly gatewayNetworks: Pick<GatewayNetworks, 'follow' | 'again'> = NO_GATEWAY,
   ) {
     const { exec, interaction, observe, kv, files, network, volumes: volumeStore } = portLayer;
     this.exec = exec;
@@ -62,7 +66,7 @@ export class Engine {
     this.volumes = new VolumeService(volumeStore, exec, this.events, config);
     this.sizes = new ContainerSizes(files);
     this.containerImages = new ContainerImages(images, exec);
-    this.ports = new ContainerPorts(mapper, exec);
+    this.ports = new ContainerPorts(mapper, exec, network);
     this.forwarding = new LogForwarding(interaction, kv, config.syslog);
     this.health = new HealthService({ interaction, kv, publish, resolve: (id) => exec.resolve(id) });
     const launcher = new Launcher(exec, this.ports, this.forwarding);
@@ -102,6 +106,9 @@ export class Engine {
     };
     this.stopListening = [
       portLayer.onEvent((event) => this.observer.on(event)),
+      network.onChange(({ type }) => {
+        if (type === 'made' || type === 'gone') void this.gatewayNetworks.follow();
+      }),
       images.onEvent(({ action, id, name, labels }) =>
         this.events.publish('image', action, action === 'pull' ? name : id, { ...labels, name }),
       ),
@@ -114,9 +121,14 @@ export class Engine {
 
   readonly hostInfo = (): Promise<HostInfo> => this.portLayer.hostInfo();
 
-  /** Before the API is served: publishes the ports of containers that run already. Also after the gateway was started again. */
+  /** Before the API is served: publishes the ports of containers that run already. */
   restorePorts(): Promise<void> {
     return this.ports.restore();
+  }
+
+  /** The gateway was started again and serves nothing yet. */
+  async serveAgain(): Promise<void> {
+    await Promise.all([this.gatewayNetworks.again(), this.ports.republish()]);
   }
 
   /** Before the API is served: reads what the endpoint before this one knew of its containers. */

@@ -21,14 +21,6 @@ const ANSWER_MS = 60_000;
 /** For the first requests: a worker has to be started, on a machine that may be busy starting many. */
 const BEGIN_MS = 300_000;
 
-/** The gateway's place on each network. @param networks in the order of the endpoint VM's cards */
-export function gatewayNetworks(networks: readonly { gateway: string; subnet: string }[]): GatewayNetwork[] {
-  return networks.map(({ gateway, subnet }, card) => ({
-    interface: `eth${card}`,
-    address: `${gateway}/${subnet.split('/')[1]}`,
-  }));
-}
-
 /** Serves published ports. */
 export interface Gateway {
   /** @param networks those on which it is the containers' gateway @throws unavailable */

@@ -1,6 +1,6 @@
 /** What a container is, as given at create; stored in the VM's extraConfig. */
 import type { FileSpec, ProcessSpec, TmpfsSpec } from '../../tether/program/spec.js';
-import type { HOST_GATEWAY, Links } from '../network/types.js';
+import type { HOST_GATEWAY, Links, NetworkWish } from '../network/types.js';
 import type { VolumeMount } from '../storage/types.js';
 
 /** What a container is, as given at create; stored in the VM's extraConfig. */
@@ -54,13 +54,8 @@ export interface ContainerSpec {
   links?: Links;
   /** Further files bind-mounted into the container. */
   files: FileSpec[];
-  /** Networks to join, by name; the first one gives the default route. Empty: no network card. */
-  networks: {
-    network: string;
-    aliases: string[];
-    /** `xx:xx:xx:xx:xx:xx`; undefined: the host makes one. */
-    mac?: string;
-  }[];
+  /** Networks to join, each with a card of its VM, in this order. Empty: no network card. */
+  networks: NetworkWish[];
   /** What its output log keeps; undefined: everything. */
   log?: { kept: boolean; keepBytes?: number; rotation?: LogRotation };
   /** Remove it when it exits. */

@@ -7,7 +7,7 @@ import {
   type ProgramSpec,
   type VolumeSpec,
 } from '../../tether/program/spec.js';
-import { mainEndpoint } from '../network/endpoints.js';
+import { wayOut4 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
 import { resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
@@ -31,7 +31,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
       name: `eth${index}`,
       mac: endpoint.mac,
       address: `${endpoint.address}/${endpoint.prefixLength}`,
-      ...(endpoint === mainEndpoint(endpoints) ? { gateway: endpoint.gateway } : {}),
+      ...(endpoint === wayOut4(endpoints) ? { gateway: endpoint.gateway } : {}),
     })),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
     sysctls: spec.sysctls,

@@ -1,6 +1,7 @@
 /** What the port layer stores with a VM about its current or last run (key `caisson.run`), for a restarted endpoint to find. */
 
 import type { ErrorRecord } from '../errors.js';
+import { wholeEndpoint } from '../network/endpoints.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import type { ContainerFacts, FoundRun, PastRun, Resting } from './container-life.js';
 import { hasRun, restOf } from './container-life.js';
@@ -31,7 +32,8 @@ export function parseRunRecord(text: string | undefined): RunRecord | null {
   try {
     const record = JSON.parse(text) as RunRecord | null;
     if (typeof record?.startedAt !== 'string' || Number.isNaN(Date.parse(record.startedAt))) return null;
-    return Array.isArray(record.endpoints) ? record : null;
+    if (!Array.isArray(record.endpoints)) return null;
+    return { ...record, endpoints: record.endpoints.map(wholeEndpoint) };
   } catch {
     return null;
   }

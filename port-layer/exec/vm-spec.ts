@@ -42,7 +42,10 @@ function portGroupOf({ networks }: Pick<VchConfig, 'networks'>, name: string): s
 /** The value of {@link ADDRESSES_KEY}. */
 export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
   // A container without addresses must still set the key: without it, the host would let its cards send from any address.
-  return endpoints.map(({ mac, address }) => `${mac}=${address}`).join(';') || 'none';
+  const cards = endpoints.map(
+    ({ mac, address, address6 }) => `${mac}=${[address, address6].filter((one) => one !== '').join(',')}`,
+  );
+  return cards.join(';') || 'none';
 }
 
 /** The VM of a new container. @param parentDisk path of the image's last layer, relative to the datastore */

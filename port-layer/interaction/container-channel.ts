@@ -6,11 +6,13 @@ import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { isKind } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
+import type { AddedNic, DefaultRoutes } from '../../tether/program/spec.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
 import { Freeze } from '../../tether/protocol/frames.js';
+import type { RewrittenFile } from '../../tether/protocol/network-requests.js';
 import { PortLayerError } from '../errors.js';
 import { type OutputBudget, OutputShare, outputBudget } from './output-budget.js';
-import { ANSWER, brokeProtocol, fromGuest, type Patience, START } from './patience.js';
+import { ANSWER, brokeProtocol, fromGuest, NETWORK, type Patience, START } from './patience.js';
 import { SecondPeer } from './second-peer.js';
 import { type ReaderOptions, SessionStreams } from './session-streams.js';
 import { UnixSocketListener, type VmListener } from './vm-listener.js';
@@ -223,6 +225,55 @@ export class ContainerChannel extends EventEmitter<Events> {
     });
     if (problem !== '') throw new PortLayerError('guest.refusedFreeze', { reason: problem });
     return now;
+  }
+
+  /**
+   * Sets up a network card that was just plugged in: the guest waits for the card, names it, and gives it its addresses and routes.
+   * @throws unavailable with the guest's words, or when an older version has started the VM; conflict when it ends meanwhile; timeout
+   */
+  addNic(nic: AddedNic): Promise<void> {
+    return this.changeNetwork((connection, request) => connection.addNic(request, nic));
+  }
+
+  /** Takes a card out of use that is about to be unplugged; one that is gone is no error. @throws as {@link addNic} */
+  removeNic(mac: string): Promise<void> {
+    return this.changeNetwork((connection, request) => connection.removeNic(request, mac));
+  }
+
+  /** Sets the container's default routes. @throws as {@link addNic} */
+  routes(routes: DefaultRoutes): Promise<void> {
+    return this.changeNetwork((connection, request) => connection.routes(request, routes));
+  }
+
+  /** Writes files anew that the container's program has, in place: `/etc/hosts`, `/etc/resolv.conf`. @throws as {@link addNic} */
+  rewrite(files: readonly RewrittenFile[]): Promise<void> {
+    return this.changeNetwork((connection, request) => connection.rewrite(request, files));
+  }
+
+  /** Sets the name servers that 127.0.0.11 passes questions on to; none: nothing answers there any more. @throws as {@link addNic} */
+  nameServers(servers: string[]): Promise<void> {
+    return this.changeNetwork((connection, request) => connection.nameServers(request, servers));
+  }
+
+  private async changeNetwork(send: (connection: TetherConnection, request: number) => void): Promise<void> {
+    const what = 'changing its networks';
+    const connection = await this.connected();
+    if (connection.changesNetwork === null)
+      await fromGuest<void>(connection, what, ANSWER, (resolve) => {
+        connection.once('hello', resolve);
+        return () => connection.off('hello', resolve);
+      });
+    if (connection.changesNetwork !== true) throw new PortLayerError('guest.tooOld', {});
+    const change = (now: TetherConnection, request: number, answer: (problem: string) => void): (() => void) => {
+      const onAnswered = (id: number, problem: string): void => {
+        if (id === request) answer(problem);
+      };
+      send(now, request);
+      now.on('answered', onAnswered);
+      return () => now.off('answered', onAnswered);
+    };
+    const problem = await this.ask<string>(what, change, NETWORK);
+    if (problem !== '') throw new PortLayerError('guest.refusedNetwork', { reason: problem });
   }
 
   /** One request and its answer. @param send sends the request and returns a function that stops listening for the answer */

@@ -16,6 +16,8 @@ export interface Patience {
 export const START: Patience = { silenceMs: 10_000, mostMs: 30_000 };
 /** Something that the guest does at once. */
 export const ANSWER: Patience = { silenceMs: 5000, mostMs: 15_000 };
+/** A change of the container's network: the guest waits up to 20 s for a card that was plugged in. */
+export const NETWORK: Patience = { silenceMs: 10_000, mostMs: 40_000 };
 /** An observer's answer about the processes: one record. */
 export const OBSERVATION: Patience = { silenceMs: 10_000, mostMs: 20_000 };
 /** Each record of a file server; a large directory is read and sorted before its first one. */

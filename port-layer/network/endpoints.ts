@@ -1,12 +1,62 @@
 /** What follows from a container's list of networks. Pure. */
 import type { NetworkEndpoint } from './types.js';
 
+type Ranked = Pick<NetworkEndpoint, 'network' | 'gwPriority' | 'internal' | 'address' | 'address6'>;
+
 /**
- * The endpoint whose gateway is the container's default route and whose address published ports lead to: the first one that has
- * an address. Undefined for a container without networks, or one that does not run.
+ * In the order in which Docker looks for the way out: by priority, networks with a way out before internal ones, those with IPv4 and IPv6
+ * before those with one of them, then by name.
  */
-export function mainEndpoint(endpoints: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
-  return endpoints.find(({ address }) => address !== '');
+function byRank(one: Ranked, other: Ranked): number {
+  const both = ({ address, address6 }: Ranked): number => Number(address !== '') + Number(address6 !== '');
+  if (one.gwPriority !== other.gwPriority) return other.gwPriority - one.gwPriority;
+  if (one.internal !== other.internal) return one.internal ? 1 : -1;
+  if (both(one) !== both(other)) return both(other) - both(one);
+  if (one.network === other.network) return 0;
+  return one.network < other.network ? -1 : 1;
+}
+
+/**
+ * The endpoint whose gateway is the container's default route and whose address published ports lead to. Undefined for a container
+ * without networks, or one that does not run.
+ */
+export function mainEndpoint<T extends Ranked>(endpoints: readonly T[]): T | undefined {
+  return [...endpoints].sort(byRank).find(({ address, address6 }) => address !== '' || address6 !== '');
+}
+
+/** The endpoint whose gateway is the container's default route for IPv4. Undefined if it cannot leave its networks. */
+export function wayOut4<T extends Ranked & { gateway: string }>(endpoints: readonly T[]): T | undefined {
+  return [...endpoints]
+    .sort(byRank)
+    .find(({ address, gateway, internal }) => address !== '' && gateway !== '' && !internal);
+}
+
+/** The same for IPv6. */
+export function wayOut6<T extends Ranked & { gateway6: string }>(endpoints: readonly T[]): T | undefined {
+  return [...endpoints]
+    .sort(byRank)
+    .find(({ address6, gateway6, internal }) => address6 !== '' && gateway6 !== '' && !internal);
+}
+
+/** An endpoint of a record that an earlier version wrote gets the fields that it lacks. */
+export function wholeEndpoint(kept: Partial<NetworkEndpoint>): NetworkEndpoint {
+  return {
+    network: '',
+    networkId: '',
+    endpointId: '',
+    mac: '',
+    address: '',
+    prefixLength: 0,
+    gateway: '',
+    address6: '',
+    prefixLength6: 0,
+    gateway6: '',
+    gwPriority: 0,
+    mtu: 0,
+    internal: false,
+    aliases: [],
+    ...kept,
+  };
 }
 
 /** The MAC addresses of a VM's network cards, in the order of the cards. @param devices `config.hardware.device` */

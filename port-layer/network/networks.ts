@@ -1,16 +1,35 @@
 /** The container networks in the virtual container host's configuration. */
 
-import { isKind } from '../../src/common/errors.js';
+import { isKind, unsupported } from '../../src/common/errors.js';
 import { newId, sha256 } from '../../src/common/ids.js';
 import { DEFAULT_NETWORK, type NetworkConfig, type VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 import { AddressPool } from './address-pool.js';
-import type { NetworkEndpoint, NetworkInfo, NetworkService } from './types.js';
+import { wholeEndpoint } from './endpoints.js';
+import type { NetworkSpec } from './network-spec.js';
+import type { NetworkChange, NetworkEndpoint, NetworkInfo, NetworkService, PoolUse } from './types.js';
 
 /** vSphere's limit per VM. */
 const MAX_CARDS = 10;
+
+/** What a configured network is besides its name, place and subnet. */
+const PLAIN = {
+  kind: 'bridge',
+  ipv4: true,
+  ipv6: false,
+  internal: false,
+  attachable: false,
+  ingress: false,
+  icc: true,
+  egress: 'none',
+  mtu: 0,
+  labels: {},
+  options: {},
+  ipamOptions: {},
+  ipamDriver: 'default',
+} as const satisfies Partial<NetworkSpec>;
 
 interface Network extends NetworkConfig {
   id: string;
@@ -50,16 +69,19 @@ export class Networks implements NetworkService {
    */
   bind(spec: Pick<ContainerSpec, 'id' | 'networks'>, macs: readonly string[]): NetworkEndpoint[] {
     const joined = spec.networks.map((wanted) => ({ ...wanted, network: this.joinable(wanted.network) }));
-    return joined.map(({ network: { name, id, pool }, aliases }, card) => ({
-      network: name,
-      networkId: id,
-      endpointId: newId(),
-      mac: macs[card] ?? '',
-      address: pool.take(spec.id),
-      prefixLength: pool.prefixLength,
-      gateway: pool.gateway,
-      aliases,
-    }));
+    return joined.map(({ network: { name, id, pool }, aliases, gwPriority = 0 }, card) =>
+      wholeEndpoint({
+        network: name,
+        networkId: id,
+        endpointId: newId(),
+        mac: macs[card] ?? '',
+        address: pool.take(spec.id),
+        prefixLength: pool.prefixLength,
+        gateway: pool.gateway,
+        gwPriority,
+        aliases,
+      }),
+    );
   }
 
   /** Takes back all addresses of a container. */
@@ -87,14 +109,18 @@ export class Networks implements NetworkService {
 
   list(): NetworkInfo[] {
     const running = this.containers.all().filter((container) => container.running);
-    return this.networks.map(({ id, name, portGroup, pool }) => ({
+    return this.networks.map(({ id, name, portGroup, pool }, card) => ({
+      ...PLAIN,
       id,
       name,
+      portGroup,
       driver: 'bridge',
       createdAt: new Date(0),
+      predefined: true,
+      interface: `eth${card}`,
+      pools: [{ subnet: pool.subnet, gateway: pool.gateway, aux: {} }],
       subnet: pool.subnet,
       gateway: pool.gateway,
-      portGroup,
       endpoints: running.flatMap((container) =>
         container.endpoints
           .filter(({ networkId }) => networkId === id)
@@ -111,6 +137,30 @@ export class Networks implements NetworkService {
       networks.find(({ id }) => wanted.length >= 4 && id.startsWith(wanted));
     if (found === undefined) throw new PortLayerError('network.notFound', { network: reference });
     return found;
+  }
+
+  create(): Promise<NetworkInfo> {
+    return Promise.reject(unsupported('making a network is not implemented'));
+  }
+
+  remove(): Promise<void> {
+    return Promise.reject(unsupported('removing a network is not implemented'));
+  }
+
+  connect(): Promise<void> {
+    return Promise.reject(unsupported('connecting a container to a further network is not implemented'));
+  }
+
+  disconnect(): Promise<void> {
+    return Promise.reject(unsupported('disconnecting a container from its network is not implemented'));
+  }
+
+  usage(): PoolUse[] {
+    return [];
+  }
+
+  onChange(_listener: (change: NetworkChange) => void): () => void {
+    return () => undefined;
   }
 
   private joinable(name: string): Network {

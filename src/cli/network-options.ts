@@ -4,6 +4,7 @@ import { Address4, Address6 } from 'ip-address';
 import { type AddressPoolConfig, type Egress, MOST_HOST_PORTS, type VchConfig } from '../../port-layer/config.js';
 import { invalid } from '../common/errors.js';
 import { collect } from './config-file.js';
+import { type ContainerNetworkOptions, containerNetworkOptions, containerNetworks } from './container-networks.js';
 
 /** The value that puts an option back to what holds when it was never given. */
 const NONE = 'none';
@@ -11,7 +12,7 @@ const DEFAULT = 'default';
 const DNS_PORT = 53;
 
 /** As commander returns them; empty or undefined if not given. */
-export interface NetworkOptions {
+export interface NetworkOptions extends ContainerNetworkOptions {
   egress?: Egress;
   allowHostPorts: string[];
   defaultAddressPool: string[];
@@ -24,12 +25,12 @@ export interface NetworkOptions {
 /** The part of a configuration that these options determine. */
 export type NetworkSettings = Pick<
   VchConfig,
-  'egress' | 'hostPorts' | 'addressPools' | 'allowNetworkCreate' | 'proxies'
+  'egress' | 'hostPorts' | 'addressPools' | 'allowNetworkCreate' | 'proxies' | 'containerNetworks'
 >;
 
 /** Adds the options to a command. */
 export function networkOptions(command: Command): Command {
-  return command
+  return containerNetworkOptions(command)
     .option(
       '--egress <relay|none>',
       'whether containers reach what this machine reaches, or nothing outside; a network can differ: docker network create -o caisson.egress=none (default: relay)',
@@ -66,13 +67,19 @@ function noProxyOption(): Option {
 /**
  * What the options say.
  * @param before the current values, which stay where an option is not given
+ * @param bridges port groups of its bridge networks
  * @throws invalid
  */
-export function networkSettings(options: NetworkOptions, before: NetworkSettings = {}): NetworkSettings {
+export function networkSettings(
+  options: NetworkOptions,
+  before: NetworkSettings = {},
+  bridges: readonly string[] = [],
+): NetworkSettings {
   const egress = options.egress ?? before.egress;
   const hostPorts = said(options.allowHostPorts, NONE, parseHostPorts) ?? before.hostPorts ?? [];
   const addressPools = said(options.defaultAddressPool, DEFAULT, parseAddressPools) ?? before.addressPools ?? [];
   const allowNetworkCreate = options.allowNetworkCreate ?? before.allowNetworkCreate ?? false;
+  const external = containerNetworks(options, bridges) ?? before.containerNetworks ?? [];
   const { http, https, no } = before.proxies ?? {};
   const proxies = withoutEmpty({
     http: options.httpProxy === undefined ? http : parseProxy('--http-proxy', options.httpProxy),
@@ -85,6 +92,7 @@ export function networkSettings(options: NetworkOptions, before: NetworkSettings
     ...(addressPools.length > 0 ? { addressPools } : {}),
     ...(allowNetworkCreate ? { allowNetworkCreate } : {}),
     ...(Object.keys(proxies).length > 0 ? { proxies } : {}),
+    ...(external.length > 0 ? { containerNetworks: external } : {}),
   };
 }
 

@@ -31,7 +31,15 @@ import {
 } from './hostd-process.js';
 import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import type { Login } from './target.js';
-import { createVch, grantLogin, listVchs, powerOnVch, reconfigureVch, separateLogin } from './vch.js';
+import {
+  createVch,
+  grantLogin,
+  listVchs,
+  powerOnVch,
+  provideContainerNetworks,
+  reconfigureVch,
+  separateLogin,
+} from './vch.js';
 import { keepVchLogin } from './vch-login.js';
 import {
   checkName,
@@ -132,7 +140,7 @@ try {
   const paths = instancePaths(resolve(options.stateDir));
   checkName(options.name);
   // Whatever is wrong is said before anything is started.
-  networkSettings(options);
+  networkSettings(options, {}, [bridgeOf(options)]);
   const listen = askedListen(options);
   const bridgeRange = parseBridgeRange(options.bridgeNetworkRange);
   const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
@@ -200,7 +208,7 @@ async function provideVch(
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     const grants = await hostGrants(options, config);
-    const settings = networkSettings(options, config);
+    const settings = networkSettings(options, config, [bridgeOf(options)]);
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
         const vch = await createVch(
@@ -212,7 +220,7 @@ async function provideVch(
             listen: listen ?? [],
             name: options.name,
             imageStore: { datastore: 'datastore1', path: '' },
-            networks: [{ name: DEFAULT_NETWORK, portGroup: `${options.name}-bridge`, subnet }],
+            networks: [{ name: DEFAULT_NETWORK, portGroup: bridgeOf(options), subnet }],
             channelDir: join(paths.runDir, 'vch', options.name),
           },
           progress,
@@ -231,6 +239,7 @@ async function provideVch(
         container: wanted.container,
         storage: wanted.storage,
       };
+      await provideContainerNetworks(client, changed.containerNetworks);
       await grantLogin(client, changed, existing.endpoint);
       if (isDeepStrictEqual(changed, config)) await powerOnVch(client, existing);
       else
@@ -249,6 +258,11 @@ async function provideVch(
   }
 }
 
+/** The port group of a virtual container host's default network. */
+function bridgeOf({ name }: Pick<StartOptions, 'name'>): string {
+  return `${name}-bridge`;
+}
+
 /** Without what follows from options whose value is kept. */
 function withoutOptions({
   syslog: _syslog,
@@ -258,6 +272,7 @@ function withoutOptions({
   addressPools: _addressPools,
   allowNetworkCreate: _allowNetworkCreate,
   proxies: _proxies,
+  containerNetworks: _containerNetworks,
   ...rest
 }: VchConfig): Omit<VchConfig, keyof ReturnType<typeof networkSettings> | 'syslog' | 'publish'> {
   return rest;

@@ -9,13 +9,22 @@ import { CaissonError, conflict, invalid, isKind, notFound } from '../common/err
 import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
 import type { NetworkSettings } from './network-options.js';
-import { grantVchPermissions, keepVchLogin, makeVchLogin, type OpsUser, removeVchLogin } from './vch-login.js';
+import {
+  grantVchPermissions,
+  keepVchLogin,
+  makeVchLogin,
+  type OpsUser,
+  removeVchLogin,
+  vchUserName,
+} from './vch-login.js';
 
 /** How long an endpoint may take to shut down. */
 const SHUTDOWN_MS = 8000;
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 const APPLIANCE_KEY = 'caisson.appliance';
 const OWNER_KEY = 'caisson.vch';
+/** The vendor of the embedded host, which lets a login change only the port groups that are its own. */
+const EMBEDDED = 'Caisson';
 /** Tells the embedded host which files and sockets belong to a VCH: `src/hostd/access/scope.ts`. */
 const SCOPE_KEY = 'caisson.scope';
 
@@ -125,6 +134,10 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       }
       networks.push((await findObject(client, 'Network', portGroup, '--bridge-network')).ref);
     }
+    for (const portGroup of await provideContainerNetworks(client, options.settings?.containerNetworks)) {
+      progress(`Created container network "${portGroup}"`);
+      undo.push(() => removePortGroup(client, portGroup));
+    }
     progress(`Creating resource pool "${options.name}"`);
     const pool = await createPool(client, parent, options.name);
     undo.push(() => client.runTask('Destroy_Task', pool, {}));
@@ -199,11 +212,25 @@ async function createPool(
   });
 }
 
+/**
+ * Makes the port groups of container networks that are missing on a single host. They outlive the virtual container host: others may use
+ * them too. @returns those that it made @throws invalid when one is missing on a vCenter
+ */
+export async function provideContainerNetworks(
+  client: VimClient,
+  networks: VchConfig['containerNetworks'] = [],
+): Promise<string[]> {
+  const made: string[] = [];
+  for (const { portGroup } of networks)
+    if (await ensurePortGroup(client, portGroup, '--container-network')) made.push(portGroup);
+  return made;
+}
+
 /** Makes a standard port group on a single host when it is missing. Returns whether it did. */
-async function ensurePortGroup(client: VimClient, name: string): Promise<boolean> {
+async function ensurePortGroup(client: VimClient, name: string, option = '--bridge-network'): Promise<boolean> {
   if ((await listObjects(client, 'Network')).some((network) => network.name === name)) return false;
   if (client.serviceContent.about.apiType !== 'HostAgent') {
-    throw invalid(`--bridge-network '${name}' was not found. On a vCenter, create the port group first.`);
+    throw invalid(`${option} '${name}' was not found. On a vCenter, create the port group first.`);
   }
   await client.call('AddPortGroup', await hostNetworkSystem(client), {
     portgrp: { name, vlanId: 0, vswitchName: 'vSwitch0', policy: {} },
@@ -287,8 +314,11 @@ export async function grantLogin(
     vmFolder: config.folder,
     datacenter: await named('Datacenter', config.datacenter),
     datastore: await named('Datastore', config.imageStore.datastore),
-    networks: await Promise.all(config.networks.map(({ portGroup }) => named('Network', portGroup))),
+    networks: await Promise.all(
+      [...config.networks, ...(config.containerNetworks ?? [])].map(({ portGroup }) => named('Network', portGroup)),
+    ),
     endpoint,
+    makesPortGroups: client.serviceContent.about.vendor === EMBEDDED || config.allowNetworkCreate === true,
   });
 }
 
@@ -310,8 +340,12 @@ async function writeConfig(client: VimClient, vch: Vch, config: VchConfig): Prom
   });
 }
 
-/** Gives a host that an earlier version made, whose endpoint uses vic-machine's login, a login of its own. */
+/**
+ * Gives a host that an earlier version made, whose endpoint uses vic-machine's login, a login of its own; one that has its own gets the
+ * rights that this version's endpoints have.
+ */
 export async function separateLogin(client: VimClient, vch: Vch, login: NewVch['login']): Promise<void> {
+  if (vch.config.target.user === vchUserName(vch.id)) await grantLogin(client, vch.config, vch.endpoint);
   if (vch.config.target.user !== login.user) return;
   const config = { ...vch.config, target: await keepVchLogin(client, vch.id, vch.config.target, login) };
   await grantLogin(client, config, vch.endpoint);
@@ -360,7 +394,8 @@ export async function deleteVch(
     });
   progress('Removing images and volumes');
   await removeImageStore(client, vch);
-  progress('Removing the endpoint VM, its network and its resource pool');
+  progress('Removing the endpoint VM, its networks and its resource pool');
+  // The embedded host removes with it the port groups of networks that were made through the Docker API.
   await destroyVm(client, vch.endpoint);
   if (client.serviceContent.about.apiType === 'HostAgent')
     for (const { portGroup } of vch.config.networks) await removePortGroup(client, portGroup);

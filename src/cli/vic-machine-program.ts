@@ -235,7 +235,7 @@ networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual c
         certificateAuthorities: readPems(options.registryCa),
       };
       const grants = await hostGrants(options);
-      const settings = networkSettings(options);
+      const settings = networkSettings(options, {}, [options.bridgeNetwork]);
       const opsUser = parseOpsUser(options);
       const imageStore = parseImageStore(options.imageStore);
       const subnet = parseBridgeRange(options.bridgeNetworkRange);

@@ -19,8 +19,8 @@ import type {
   KeyValueStore,
   LayerStore,
   LogOptions,
-  NetworkInfo,
-  NetworkService,
+  NetworkEndpoint,
+  NetworkWish,
   OutputChunk,
   PortLayer,
   Preparation,
@@ -33,13 +33,13 @@ import { cancelled, internal } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
 import { FakeFiles } from './fake-files.js';
+import { FakeNetworks } from './fake-networks.js';
 import { FakeObserve } from './fake-observe.js';
 import { FakeProcess, NotStarted, waitingStdin } from './fake-process.js';
 import { FakeVolumes } from './fake-volumes.js';
 
 /** Exit code of an exec that was not started for a reason other than its program. */
 const NOT_STARTED = 128;
-const BRIDGE_ID = 'b'.repeat(64);
 
 /** A container of the fake. */
 class FakeContainer extends EventEmitter<{ started: [FakeProcess]; exited: [ExitStatus]; removed: [] }> {
@@ -83,6 +83,10 @@ class FakeExecService implements ExecService {
   failStart: Error | null = null;
   /** The real address of containers' ports: the process runs on the machine itself. */
   address = '127.0.0.1';
+  /** Gives a container its place on a network. */
+  join = (_wish: NetworkWish, _address: string): NetworkEndpoint => {
+    throw internal('the fake has no networks');
+  };
   private count = 0;
 
   container(reference: string): FakeContainer {
@@ -161,16 +165,7 @@ class FakeExecService implements ExecService {
       finishedAt: null,
       exitCode: 0,
       error: null,
-      endpoints: info.spec.networks.map(({ network, aliases }) => ({
-        network,
-        networkId: BRIDGE_ID,
-        endpointId: newId(),
-        mac: '00:50:56:00:00:02',
-        address: this.address,
-        prefixLength: 16,
-        gateway: '172.16.0.1',
-        aliases,
-      })),
+      endpoints: info.spec.networks.map((wish) => this.join(wish, this.address)),
     });
     this.emit('started', container);
     container.emit('started', process);
@@ -430,35 +425,6 @@ function lines(chunk: OutputChunk): OutputChunk[] {
   }));
 }
 
-class FakeNetworks implements NetworkService {
-  constructor(private readonly service: FakeExecService) {}
-
-  list(): NetworkInfo[] {
-    return [
-      {
-        id: BRIDGE_ID,
-        name: 'bridge',
-        driver: 'bridge',
-        createdAt: new Date(0),
-        subnet: '172.16.0.0/16',
-        gateway: '172.16.0.1',
-        portGroup: 'test',
-        endpoints: this.service
-          .list()
-          .flatMap(({ spec, endpoints }) =>
-            endpoints.map((endpoint) => ({ ...endpoint, containerId: spec.id, containerName: spec.name })),
-          ),
-      },
-    ];
-  }
-
-  resolve(reference: string): NetworkInfo {
-    const found = this.list().find(({ id, name }) => name === reference || id.startsWith(reference));
-    if (found === undefined) throw new PortLayerError('network.notFound', { network: reference });
-    return found;
-  }
-}
-
 /** The whole port layer. `close` kills everything that still runs. */
 export class FakePortLayer implements PortLayer {
   readonly exec = new FakeExecService();
@@ -490,6 +456,7 @@ export class FakePortLayer implements PortLayer {
       kernelVersion: '6.1.0',
       hostName: 'test',
       acceleration: 'kvm: it works here',
+      api: 'HostAgent',
       cage: 'user seccomp mount pid',
       emulator: 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)',
       containerKernel: '6.1.0-50-cloud-amd64',

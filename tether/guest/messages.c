@@ -3,6 +3,7 @@
 #include "channel.h"
 #include "container.h"
 #include "files.h"
+#include "network_messages.h"
 #include "observe.h"
 #include "session.h"
 
@@ -156,6 +157,13 @@ void message_act(struct container *c, enum message type, uint32_t id, struct rea
       break;
     case MESSAGE_FREEZE:
       set_freeze(c, id, payload);
+      break;
+    case MESSAGE_NIC_ADD:
+    case MESSAGE_NIC_REMOVE:
+    case MESSAGE_ROUTES:
+    case MESSAGE_REWRITE:
+    case MESSAGE_NAME_SERVERS:
+      network_message(c, type, id, payload);
       break;
     case MESSAGE_PING:
       channel_send(MESSAGE_PONG, id, NULL, 0);

@@ -47,10 +47,42 @@ export interface NicSpec {
   name: string;
   /** `xx:xx:xx:xx:xx:xx`. The guest sets it if the card has another one, as it does after a resume from a snapshot. */
   mac: string;
-  /** CIDR, e.g. `172.16.0.2/16`. */
+  /** IPv4, CIDR: `172.16.0.2/16`; '': none. */
   address: string;
+  /** Where the default route leads. Only the main card has one, for each of IPv4 and IPv6. */
   gateway?: string;
+  /** CIDR; without it, the card does not speak IPv6 at all. */
+  address6?: string;
+  gateway6?: string;
   mtu?: number;
+  /** `IFNAME` in a key stands for the card's name: `net.ipv4.conf.IFNAME.log_martians`. */
+  sysctls?: Record<string, string>;
+  /** What may pass the card; undefined: everything. */
+  filter?: NicFilter;
+}
+
+/** A card that is set up while the container runs. An empty `name` means the first free one of `eth0`, `eth1`, … */
+export type AddedNic = Omit<NicSpec, 'index'>;
+
+/**
+ * How far a network outside is trusted. In each case answers pass to what the container began, except under `closed`, where nothing passes:
+ * `outbound` lets nothing in, `peers` lets in the peers, `published` the ports (and pings), `open` everything.
+ */
+export interface NicFilter {
+  trust: 'closed' | 'outbound' | 'peers' | 'published' | 'open';
+  /** Let in under `published` and, from peers only, under `peers`. */
+  ports: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
+  /** The networks of the peers, CIDR. */
+  peers: string[];
+}
+
+/** Where a container's default routes lead. '': there is none. */
+export interface DefaultRoutes {
+  gateway: string;
+  /** The card that it is reached by: its MAC address. */
+  mac: string;
+  gateway6: string;
+  mac6: string;
 }
 
 /** A file that does not become part of the container's disk: it is in memory, and bind-mounted over `path`. */
@@ -113,6 +145,10 @@ export interface ProgramSpec {
   maskedPaths?: string[];
   readOnlyPaths?: string[];
   nics: NicSpec[];
+  /**
+   * The name servers that 127.0.0.11 passes questions on to, in order: `172.18.0.1`, `fd00::1`. Undefined or empty: nothing answers there.
+   */
+  nameServers?: string[];
   files: FileSpec[];
   sysctls: Record<string, string>;
   /** Values for files of the container's control group (cgroup v2), such as `memory.max`. */

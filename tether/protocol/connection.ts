@@ -4,6 +4,7 @@ import { Socket } from 'node:net';
 import type { Duplex, Writable } from 'node:stream';
 import { invalid, messageOf, unavailable } from '../../src/common/errors.js';
 import { keepReading } from '../../src/common/keep-reading.js';
+import type { AddedNic, DefaultRoutes } from '../program/spec.js';
 import { FieldWriter } from './fields.js';
 import {
   encodeFrame,
@@ -19,6 +20,7 @@ import {
   PREAMBLE,
   Stream,
 } from './frames.js';
+import { cardFields, nameServerFields, type RewrittenFile, rewriteFields, routeFields } from './network-requests.js';
 import { OutputWindows } from './output-windows.js';
 import { SessionInput } from './session-input.js';
 import { StrayFrames } from './stray-frames.js';
@@ -50,6 +52,8 @@ interface Events {
   limited: [request: number, problem: string];
   /** The answer to {@link TetherConnection.freeze}: the state, of `Freeze`, and what failed; '' when nothing did. */
   frozen: [request: number, state: number, problem: string];
+  /** The answer to requests that change the network: what failed; '' when nothing did. */
+  answered: [request: number, problem: string];
   /** The kernel has killed a process of the container because memory ran out. `news`: just now, not before the connection began. */
   oom: [news: boolean];
   /** The guest broke the protocol and was hung up on; `close` follows. `how`: "it sent …". */
@@ -65,6 +69,8 @@ const MAX_OWED = 1024;
 const MAX_ASKED = 256;
 /** The longest process, in bytes, that a tether accepts whose `hello` says version 1 or 2. */
 const FIRST_LONGEST_PROCESS = 900_000;
+/** The first version of a tether that changes its network while it runs. */
+const NETWORK_VERSION = 4;
 /** A payload of at least this length is written separately, instead of being copied after its head. */
 const LONG = 4096;
 /** Limits for bytes that the guest's machine has not taken yet. Beyond them no input is sent, then no requests, then we hang up. */
@@ -96,7 +102,8 @@ export class TetherConnection extends EventEmitter<Events> {
   private readonly takers = new Set<() => void>();
   private inputWindow = FIRST_INPUT_WINDOW;
   private longestProcess = FIRST_LONGEST_PROCESS;
-  private greeted = false;
+  /** What its `hello` said; null: it has not said it yet. */
+  private version: number | null = null;
   private closed = false;
   /** Why the guest was hung up on; null: it was not. */
   private wrong: string | null = null;
@@ -227,6 +234,36 @@ export class TetherConnection extends EventEmitter<Events> {
     this.ask(Message.freeze, request, new FieldWriter().u8(state).bytes());
   }
 
+  /** Whether its tether can change its network while it runs; null: it has not said hello yet. */
+  get changesNetwork(): boolean | null {
+    return this.version === null ? null : this.version >= NETWORK_VERSION;
+  }
+
+  /** Sets up a card that was plugged in, as soon as it is there; answered by `answered` with the same `request`. */
+  addNic(request: number, nic: AddedNic): void {
+    this.ask(Message.nicAdd, request, cardFields(new FieldWriter(), nic).bytes());
+  }
+
+  /** Takes a card out of use that is about to be unplugged; answered by `answered`. */
+  removeNic(request: number, mac: string): void {
+    this.ask(Message.nicRemove, request, new FieldWriter().string(mac).bytes());
+  }
+
+  /** Sets the default routes; answered by `answered`. */
+  routes(request: number, routes: DefaultRoutes): void {
+    this.ask(Message.routes, request, routeFields(routes));
+  }
+
+  /** Writes files of the container anew, in place; answered by `answered`. @throws invalid */
+  rewrite(request: number, files: readonly RewrittenFile[]): void {
+    this.ask(Message.rewrite, request, rewriteFields(files));
+  }
+
+  /** Sets the name servers behind 127.0.0.11; answered by `answered`. @throws invalid */
+  nameServers(request: number, servers: string[]): void {
+    this.ask(Message.nameServers, request, nameServerFields(servers));
+  }
+
   /** Asks the guest for a sign of life, which updates {@link heardAt}. */
   ping(): void {
     if (this.closed || this.pings >= MAX_ASKED || this.socket.writableLength > REQUESTS_WAIT) return;
@@ -346,6 +383,10 @@ export class TetherConnection extends EventEmitter<Events> {
         if (payload.length === 0 || !this.asked.delete(session)) return false;
         this.emit('frozen', session, payload[0]!, payload.toString('utf8', 1, MAX_PROBLEM));
         return true;
+      case Message.answered:
+        if (!this.asked.delete(session)) return false;
+        this.emit('answered', session, payload.toString('utf8', 0, MAX_PROBLEM));
+        return true;
       case Message.oom:
         if (this.check(this.kills.take(payload.length)) && this.toldKills.take(0) === null)
           this.emit('oom', payload[0] === 1);
@@ -365,10 +406,10 @@ export class TetherConnection extends EventEmitter<Events> {
   }
 
   private hello(payload: Buffer): boolean {
-    if (this.greeted) return false;
-    this.greeted = true;
-    if (payload.length >= 4 && payload.readUInt32LE(0) >= 2) this.inputWindow = INPUT_WINDOW;
-    if (payload.length >= 4 && payload.readUInt32LE(0) >= 3) this.longestProcess = Number.POSITIVE_INFINITY;
+    if (this.version !== null) return false;
+    this.version = payload.length >= 4 ? payload.readUInt32LE(0) : 0;
+    if (this.version >= 2) this.inputWindow = INPUT_WINDOW;
+    if (this.version >= 3) this.longestProcess = Number.POSITIVE_INFINITY;
     this.emit('hello');
     return true;
   }

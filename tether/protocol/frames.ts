@@ -21,6 +21,11 @@ export const Message = {
   limit: 12,
   observe: 13,
   freeze: 14,
+  nicAdd: 15,
+  nicRemove: 16,
+  routes: 17,
+  rewrite: 18,
+  nameServers: 19,
   hello: 65,
   started: 66,
   failed: 67,
@@ -32,6 +37,7 @@ export const Message = {
   limited: 74,
   oom: 75,
   frozen: 76,
+  answered: 77,
 } as const;
 
 /**
@@ -41,7 +47,7 @@ export const Message = {
 export const Freeze = { thawed: 0, frozen: 1, held: 2, ask: 255 } as const;
 
 /** What the tether's `hello` says: which of the rules below it follows. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 /** Which of a process's outputs; a terminal's is `stdout`. */
 export const Stream = { stdout: 1, stderr: 2 } as const;
 

@@ -5,10 +5,12 @@ import {
   type ContainerInfo,
   type ContainerSpec,
   type ExecService,
+  HOST_GATEWAY,
   type HostInfo,
   PortLayerError,
 } from '../../../port-layer/index.js';
 import { invalid, notFound } from '../../../src/common/errors.js';
+import { proxyVariables } from '../../../src/common/proxies.js';
 import { wantedPorts } from '../../gateway/index.js';
 import {
   formatPlatform,
@@ -28,6 +30,21 @@ import { asNewest } from './config/older-versions.js';
 import { asksForCpus, resourceWarnings } from './config/resources.js';
 import { wantedLinks } from './links.js';
 
+/** Tells a new container by which proxies it reaches the world. What it says itself holds. */
+function addProxies(body: CreateBody, proxies: VchConfig['proxies']): void {
+  const variables = proxies === undefined ? [] : proxyVariables(proxies, body.Env ?? []);
+  if (variables.length > 0) body.Env = [...(body.Env ?? []), ...variables];
+}
+
+/** Docker Desktop's name of the machine. */
+const HOST_NAME = 'host.docker.internal';
+
+/** Where containers reach ports of the machine, they know it by a name. */
+function namesHost(spec: ContainerSpec, ports: readonly number[] = []): ContainerSpec {
+  if (ports.length === 0 || spec.extraHosts.some(({ host }) => host === HOST_NAME)) return spec;
+  return { ...spec, extraHosts: [...spec.extraHosts, { host: HOST_NAME, address: HOST_GATEWAY }] };
+}
+
 export interface CreateRequest {
   body: CreateBody;
   /** '': a name is chosen. */
@@ -43,7 +60,7 @@ export interface CreateParts {
   exec: Pick<ExecService, 'create' | 'list' | 'resolve'>;
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
-  config: Pick<VchConfig, 'container' | 'syslog'>;
+  config: Pick<VchConfig, 'container' | 'syslog' | 'proxies' | 'hostPorts'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -82,6 +99,7 @@ export class ContainerCreation {
     checkPlatform(image, reference, platform);
     checkNamespaceOwners(body, exec);
     const links = wantedLinks(body, exec);
+    addProxies(body, config.proxies);
     const spec = containerSpec(body, image, name, {
       defaults: config.container,
       // The host is asked only where its processors matter.
@@ -91,7 +109,7 @@ export class ContainerCreation {
     });
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);
-    const created = await this.createWithVolumes(body, spec);
+    const created = await this.createWithVolumes(body, namesHost(spec, config.hostPorts));
     const ofPlatform = platform === '' ? platformWarning(image.config) : null;
     return {
       id: created.spec.id,

@@ -1,6 +1,7 @@
 /** The networks and ports of a container, as `inspect` and `ps` show them. */
-import type { ContainerInfo, NetworkEndpoint } from '../../../port-layer/index.js';
+import { type ContainerInfo, type NetworkEndpoint, wholeEndpoint } from '../../../port-layer/index.js';
 import { sha256 } from '../../../src/common/ids.js';
+import { reachable } from '../networks/reachable.js';
 import { recordOf } from './container-record.js';
 import { isUp } from './container-state.js';
 import type { ViewSources } from './view-sources.js';
@@ -20,22 +21,22 @@ export function containerNetworks(sources: NetworkSources, container: ContainerI
   }));
 }
 
-const NO_ENDPOINT = { endpointId: '', mac: '', address: '', prefixLength: 0, gateway: '', aliases: [] };
-
 /** `NetworkSettings.Networks`, by network name. A container that does not run is shown without addresses. */
 export function networksView(sources: NetworkSources, container: ContainerInfo): Record<string, object> {
   const { gatewayPriority } = recordOf(container);
   return Object.fromEntries(
     containerNetworks(sources, container).map(({ name, id }) => {
       const wanted = container.spec.networks.find(({ network }) => network === name);
-      const endpoint = container.endpoints.find((one) => one.network === name) ?? {
-        ...NO_ENDPOINT,
-        network: name,
-        networkId: id,
-        endpointId: container.spec.networks.length === 0 && isUp(container) ? sha256(`${id} ${container.spec.id}`) : '',
-        aliases: wanted?.aliases ?? [],
-        mac: wanted?.mac ?? '',
-      };
+      const endpoint =
+        container.endpoints.find((one) => one.network === name) ??
+        wholeEndpoint({
+          network: name,
+          networkId: id,
+          endpointId:
+            container.spec.networks.length === 0 && isUp(container) ? sha256(`${id} ${container.spec.id}`) : '',
+          aliases: wanted?.aliases ?? [],
+          mac: wanted?.mac ?? '',
+        });
       return [name, endpointView(endpoint, gatewayPriority)];
     }),
   );
@@ -54,9 +55,9 @@ function endpointView(endpoint: NetworkEndpoint, gatewayPriority: number): objec
     Gateway: endpoint.gateway,
     IPAddress: endpoint.address,
     IPPrefixLen: endpoint.prefixLength,
-    IPv6Gateway: '',
-    GlobalIPv6Address: '',
-    GlobalIPv6PrefixLen: 0,
+    IPv6Gateway: endpoint.gateway6,
+    GlobalIPv6Address: endpoint.address6,
+    GlobalIPv6PrefixLen: endpoint.prefixLength6,
     DNSNames: null,
   };
 }
@@ -86,7 +87,7 @@ type PortBinding = { HostIp: string; HostPort: string };
 /** `NetworkSettings.Ports`: published ports by `80/tcp`; exposed ones that are not published have null. */
 export function portsView({ portsOf }: PortSources, container: ContainerInfo): Record<string, PortBinding[] | null> {
   const view: Record<string, PortBinding[] | null> = {};
-  if (!isUp(container)) return view;
+  if (!isUp(container) || reachable(container.endpoints) === undefined) return view;
   for (const port of Object.keys(recordOf(container).config.ExposedPorts ?? {}))
     view[port.includes('/') ? port : `${port}/tcp`] = null;
   for (const { containerPort, protocol, hostIp, hostPort } of portsOf(container.spec.id)) {
@@ -106,7 +107,7 @@ export interface ListPort {
 
 /** Published and exposed ports, sorted by the port in the container. A container that does not run has none. */
 export function listPorts({ portsOf }: PortSources, container: ContainerInfo): ListPort[] {
-  if (!isUp(container)) return [];
+  if (!isUp(container) || reachable(container.endpoints) === undefined) return [];
   const published = portsOf(container.spec.id);
   const ports: ListPort[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
     IP: hostIp,

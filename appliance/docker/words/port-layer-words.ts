@@ -61,6 +61,8 @@ export const WORDS: Words = {
   'guest.notConnected': null,
   'guest.refusedLimits': null,
   'guest.refusedFreeze': null,
+  'guest.refusedNetwork': null,
+  'guest.tooOld': null,
   'guest.noHelper': null,
 
   'files.notFound': ({ container, path }) => `Could not find the file ${path} in container ${container}`,
@@ -116,6 +118,31 @@ export const WORDS: Words = {
   'network.noAddress': ({ subnet }) => `no available IPv4 addresses on this network's address pools: ${subnet}`,
   'network.foreignAddress': null,
   'network.addressInUse': () => 'Address already in use',
+  'network.ambiguous': ({ prefix, matches, by }) =>
+    `network ${prefix} is ambiguous (${matches} matches found ${by === 'name' ? 'based on name' : 'on ID prefix'})`,
+  'network.nameTaken': ({ name }) => `network with name ${name} already exists`,
+  'network.predefined': ({ network, doing }) =>
+    doing === 'create'
+      ? `operation is not permitted on predefined ${network} network`
+      : `${network} is a pre-defined network and cannot be removed`,
+  'network.inUse': ({ network, holders }) =>
+    `error while removing network: network ${network} has active endpoints (${holders.map(({ name, id }) => `name:${JSON.stringify(name)} id:"${id.slice(0, 12)}"`).join(', ')})`,
+  'network.noFamily': () => 'IPv4 or IPv6 must be enabled',
+  'network.badConfig': ({ problems }) => `invalid network config:\n${problems.join('\n')}`,
+  'network.overlap': () => 'invalid pool request: Pool overlaps with other one on this address space',
+  'network.noPoolLeft': () => 'all predefined address pools have been fully subnetted',
+  'network.reservedInUse': ({ address, of }) =>
+    of === 'gateway'
+      ? `failed to allocate gateway (${address}): Address already in use`
+      : `failed to allocate secondary ip address (${of.aux}:${address}): Address already in use`,
+  'network.addressRefused': ({ address, why }) => `invalid endpoint settings:\n${addressRefused(why, address)}`,
+  'network.alreadyOn': ({ container, network }) =>
+    `endpoint with name ${container} already exists in network ${network}`,
+  'network.notOn': ({ container, network }) => `container ${container} is not connected to network ${network}`,
+  'network.paused': ({ container, doing }) =>
+    `Container ${container} is paused, unpause the container before you ${doing} it`,
+  'network.notConnected': null,
+  'network.notMade': null,
 
   'target.noDatacenter': null,
   'target.noDatastore': null,
@@ -182,5 +209,16 @@ function badContent(path: string, why: ErrorSubject<'volume.badContent'>['why'])
       return `lstat ${path}: not a directory`;
     case 'notADirectory':
       return `source ${path} is not directory`;
+  }
+}
+
+function addressRefused(why: ErrorSubject<'network.addressRefused'>['why'], address: string): string {
+  switch (why) {
+    case 'predefined':
+      return 'user specified IP address is supported on user defined networks only';
+    case 'chosenSubnets':
+      return 'user specified IP address is supported only when connecting to networks with user configured subnets';
+    case 'outside':
+      return `no configured subnet or ip-range contain the IP address ${address}`;
   }
 }

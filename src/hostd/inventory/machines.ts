@@ -6,9 +6,11 @@ import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { callerSees } from '../access/caller.js';
+import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { DATASTORE } from '../datastore/datastore-paths.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
+import type { ManagedObject } from '../objects/managed-object.js';
 import { DATASTORE_REF, HOST_SYSTEM, ROOT_POOL, ref, VM_FOLDER } from '../references.js';
 import { emptyHardware } from '../vm/hardware/hardware.js';
 import type { Machine } from '../vm/machine.js';
@@ -56,6 +58,14 @@ export class Machines implements MachineList {
 
   inPortGroup(name: string): VirtualMachine[] {
     return this.all().filter((vm) => vm.config.hardware.nics.some((nic) => nic.portGroup === name));
+  }
+
+  /** The resource pool of a virtual container host. */
+  poolOf(vch: string): ManagedObject | undefined {
+    const endpoint = this.all().find(
+      ({ config: { extraConfig } }) => isEndpointConfig(extraConfig) && extraConfig.get(OWNER_KEY) === vch,
+    );
+    return endpoint === undefined ? undefined : this.host.registry.find(endpoint.pool);
   }
 
   // --- keeping ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import { bringUp, findLink, indexOf, joinBridge, renameLink, staticEntry, treatP
 import { deafen, NAMESPACES } from './namespaces.js';
 import { Neighbours } from './neighbours.js';
 import { type Netlink, ROUTE } from './netlink.js';
+import { PolicyTables } from './policy-tables.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { SourceChecks } from './source-checks.js';
 
@@ -39,6 +40,8 @@ export class Wiring {
   private readonly ports = new Map<string, Port[]>();
   private readonly neighbours: Neighbours;
   private readonly checks: SourceChecks;
+  /** What containers may send to each other. */
+  readonly flows: PolicyTables;
   private features: BridgeFeatures = { locked: false, maxLearned: false };
 
   /** @param namespace the switch's */
@@ -48,6 +51,7 @@ export class Wiring {
   ) {
     this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`, netlink);
     this.neighbours = new Neighbours(netlink);
+    this.flows = new PolicyTables(`${NAMESPACES}/${namespace}`);
   }
 
   /** Finds out what this machine can do, and makes the rules in the namespace, which exists already. */
@@ -96,12 +100,14 @@ export class Wiring {
   async add(moid: string, ports: Port[], plugging?: Plugging): Promise<void> {
     this.ports.set(moid, ports);
     const nics = ports.map(({ nic }) => nic);
+    await this.flows.add(ports);
     await together([...this.rules(ports, plugging), this.neighbours.learn(nics)]);
   }
 
   /** Like {@link add}, for one more card of a VM. @throws internal */
   async addPort(moid: string, port: Port, plugging: Plugging): Promise<void> {
     this.ports.set(moid, [...this.portsBut(moid, port.name), port]);
+    await this.flows.add([port]);
     await together([...this.rules([port], plugging), this.neighbours.learn([port.nic])]);
   }
 
@@ -111,6 +117,7 @@ export class Wiring {
     this.ports.set(moid, this.portsBut(moid, name));
     if (port !== undefined) this.neighbours.forget([port.nic]);
     this.checks.forget([name]);
+    this.flows.remove([name]);
   }
 
   private portsBut(moid: string, name: string): Port[] {
@@ -133,18 +140,37 @@ export class Wiring {
     const ports = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
     this.neighbours.forget(ports.map(({ nic }) => nic));
+    this.flows.remove([...names, ...ports.map(({ name }) => name)]);
     this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
   }
 
   /** Wires an endpoint's cards, and gives it entries for its neighbours. @param namespace the endpoint's @throws internal */
   async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
-    const others = (): RuntimeNic[] => [...this.ports.values()].flat().map(({ nic }) => nic);
     const own = ports.map(({ nic }) => nic);
-    await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, others)]);
+    await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, () => this.others())]);
   }
 
   removeEndpoint(moid: string): void {
     this.neighbours.remove(moid);
+  }
+
+  /** Like {@link addEndpoint}, for one more card. @throws internal */
+  async addEndpointCard(moid: string, namespace: string, port: Port, plugging: Plugging): Promise<void> {
+    await together([
+      ...this.rules([port], plugging),
+      this.neighbours.addCard(moid, namespace, port.nic, () => this.others()),
+    ]);
+  }
+
+  /** Forgets one card of an endpoint. @param name of its port */
+  removeEndpointCard(moid: string, nic: RuntimeNic, name: string): void {
+    this.neighbours.removeCard(moid, nic);
+    this.checks.forget([name]);
+  }
+
+  /** The cards of all powered-on VMs but endpoints. */
+  private others(): RuntimeNic[] {
+    return [...this.ports.values()].flat().map(({ nic }) => nic);
   }
 
   /** Makes an endpoint's namespace ignore what its neighbours say. If that is impossible, {@link open} has reported it. */

@@ -42,4 +42,6 @@ export interface PortGroupList {
   networkOf(portGroup: string): ManagedObjectReference | undefined;
   /** The port groups that the caller may see. */
   seen(): { has(name: string): boolean };
+  /** Removes those that a virtual container host has made, apart from those that are in use. */
+  removeOf(vch: string): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { addressesValue } from '../../../port-layer/exec/vm-spec.js';
+import { wholeEndpoint } from '../../../port-layer/network/endpoints.js';
 import { changesOf, elementsOf, linkLocal, parseElements, tableText } from '../../../src/hostd/switch/source-rules.js';
 import { ADDRESSES_KEY, assignedAddresses } from '../../../src/hostd/vm/assigned-addresses.js';
 
@@ -63,14 +64,7 @@ describe('assigned addresses', () => {
   const read = (text: string) => assignedAddresses(new Map([[ADDRESSES_KEY, text]]));
 
   it('are read as the port layer writes them', () => {
-    const endpoint = {
-      network: 'bridge',
-      networkId: '',
-      endpointId: '',
-      prefixLength: 16,
-      gateway: '172.16.0.1',
-      aliases: [],
-    };
+    const endpoint = wholeEndpoint({ network: 'bridge', prefixLength: 16, gateway: '172.16.0.1' });
     const text = addressesValue([{ ...endpoint, mac: MAC.toUpperCase(), address: '172.16.0.2' }]);
     expect(read(text)).toEqual(new Map([[MAC, ['172.16.0.2']]]));
   });

@@ -1,14 +1,12 @@
 /** A container's /etc/hosts and /etc/resolv.conf. */
 import { describe, expect, it } from 'vitest';
+import { wholeEndpoint } from '../../../port-layer/network/endpoints.js';
 import { type HostsFile, hostsFile } from '../../../port-layer/network/hosts-file.js';
 import { resolvConf } from '../../../port-layer/network/resolv-conf.js';
 import { HOST_GATEWAY, type NetworkEndpoint } from '../../../port-layer/network/types.js';
 
-const at = (address: string, gateway = '172.16.0.1'): NetworkEndpoint => ({
-  ...{ network: 'bridge', networkId: '', endpointId: '', mac: '', prefixLength: 16, aliases: [] },
-  address,
-  gateway,
-});
+const at = (address: string, gateway = '172.16.0.1'): NetworkEndpoint =>
+  wholeEndpoint({ network: 'bridge', prefixLength: 16, address, gateway });
 const BOTH = [at('172.16.0.2'), at('10.0.0.2', '10.0.0.1')];
 const FIXED = `127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback

@@ -1,6 +1,6 @@
 /** Containers on several networks: the configuration, the addresses, and the settings of the VM and its guest. */
 import { describe, expect, it } from 'vitest';
-import { gatewayNetworks } from '../../../appliance/gateway/gateway.js';
+import { gatewayNetworks } from '../../../appliance/gateway/gateway-networks.js';
 import { vchConfigSchema } from '../../../port-layer/config.js';
 import type { ContainerSpec } from '../../../port-layer/exec/container-spec.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';

@@ -1,0 +1,52 @@
+/** Container networks: vSphere networks in a virtual container host's configuration that containers join with a card of their own. Pure. */
+import { Address4, Address6 } from 'ip-address';
+import { sha256 } from '../../src/common/ids.js';
+import type { ContainerNetworkConfig, VchConfig } from '../config.js';
+import type { NetworkSpec, Pool } from './network-spec.js';
+
+/** They are as old as anything can be, so that they always look the same. */
+const CREATED = new Date(0).toISOString();
+
+/** The container networks of a configuration, in its order. One without a subnet gives its addresses by DHCP. */
+export function externalNetworks(config: Pick<VchConfig, 'id' | 'containerNetworks'>): NetworkSpec[] {
+  return (config.containerNetworks ?? []).map((network) => {
+    const pools = poolsOf(network);
+    const ipv6 = network.gateway?.includes(':') === true;
+    return {
+      id: sha256(`network ${config.id} ${network.name}`),
+      name: network.name,
+      createdAt: CREATED,
+      kind: 'external',
+      portGroup: network.portGroup,
+      pools,
+      ipv4: !ipv6,
+      ipv6,
+      internal: false,
+      attachable: false,
+      ingress: false,
+      icc: true,
+      // Its way out is the network itself: the endpoint is not its gateway.
+      egress: 'none',
+      mtu: 0,
+      trust: network.trust,
+      dns: network.dns,
+      labels: {},
+      options: {},
+      ipamOptions: {},
+      ipamDriver: pools.length === 0 ? 'dhcp' : 'default',
+    };
+  });
+}
+
+function poolsOf({ gateway, ipRanges }: ContainerNetworkConfig): Pool[] {
+  if (gateway === undefined) return [];
+  const address = Address4.isValid(gateway) ? new Address4(gateway) : new Address6(gateway);
+  return [
+    {
+      subnet: `${address.startAddress().correctForm()}/${address.subnetMask}`,
+      gateway: address.correctForm(),
+      ...(ipRanges.length === 0 ? {} : { ipRange: ipRanges.join(',') }),
+      aux: {},
+    },
+  ];
+}

@@ -1,0 +1,84 @@
+/** A network as it is kept: with the endpoint VM (user-made ones) or in the virtual container host's configuration. */
+
+/** One subnet of a network. */
+export interface Pool {
+  /** CIDR, IPv4 or IPv6, without host bits. */
+  subnet: string;
+  /** Always set, and chosen if it was not asked for; '' only for external networks without one. */
+  gateway: string;
+  /**
+   * Containers' addresses are chosen from it: CIDR within the subnet. On an external network also `first-last`, and several, separated by
+   * commas.
+   */
+  ipRange?: string;
+  /** Addresses that no container gets, by name. */
+  aux: Record<string, string>;
+}
+
+/** What a request says of a subnet. */
+export interface AskedPool {
+  subnet?: string;
+  gateway?: string;
+  ipRange?: string;
+  aux?: Record<string, string>;
+}
+
+/** How far the containers of an external network are trusted: vSphere Integrated Containers' five levels. */
+export type TrustLevel = 'closed' | 'outbound' | 'peers' | 'published' | 'open';
+
+export interface NetworkSpec {
+  /** 64 hex digits. */
+  id: string;
+  name: string;
+  /** ISO 8601. */
+  createdAt: string;
+  /** `external`: a vSphere network that is exposed to containers. */
+  kind: 'bridge' | 'external';
+  /** On vSphere without the right to make port groups, several networks share one. */
+  portGroup: string;
+  /** IPv4 first. */
+  pools: Pool[];
+  /** What the request said; absent: nothing, so that what was chosen is shown. */
+  asked?: AskedPool[];
+  ipv4: boolean;
+  ipv6: boolean;
+  /** It has no way out. */
+  internal: boolean;
+  attachable: boolean;
+  ingress: false;
+  /** Containers on it may talk to each other. */
+  icc: boolean;
+  egress: 'relay' | 'none';
+  /** 0: the default. */
+  mtu: number;
+  /** External networks only. */
+  trust?: TrustLevel;
+  /** External networks only. */
+  dns?: string[];
+  labels: Record<string, string>;
+  options: Record<string, string>;
+  ipamOptions: Record<string, string>;
+  ipamDriver: string;
+}
+
+/** A network to be made. The caller has checked that its name is one, and read what its options mean. */
+export interface NetworkRequest {
+  name: string;
+  /** Without an entry for a kind of address that is on, a subnet is chosen. */
+  pools: AskedPool[];
+  ipv4: boolean;
+  ipv6: boolean;
+  internal: boolean;
+  attachable: boolean;
+  /** Default: true. */
+  icc?: boolean;
+  /** Default: the virtual container host's. */
+  egress?: 'relay' | 'none';
+  /** Default: 0. */
+  mtu?: number;
+  labels: Record<string, string>;
+  options: Record<string, string>;
+  ipamOptions: Record<string, string>;
+  /** Default: `default`. */
+  ipamDriver?: string;
+}
