@@ -12,12 +12,6 @@ export interface AddressPort {
   port: number;
 }
 
-/** Messages to the worker; `listen` comes with the socket. */
-export type WorkerMessage =
-  | { kind: 'listen'; id: number; protocol: Protocol }
-  | { kind: 'target'; id: number; address: string; port: number }
-  | { kind: 'close'; id: number };
-
 /** Where the Docker API listens: the VCH's own unix socket, whose path the porter knows, or TCP. */
 export type ServePlace = { socket: true } | { host: string; port: number };
 

@@ -6,9 +6,9 @@ export const PORTER_SETUP = 'CAISSON_PORTER';
 export interface PorterSetup {
   /** Path of the network namespace where the containers are. */
   netns: string;
-  /** The command that starts the gateway's worker there, without any rights. */
-  worker: string[];
-  /** How to notice that the worker hangs: the file that it writes its heartbeat to, as the porter's `descriptor` and as a path. */
+  /** The command that starts the relay. */
+  relay: string[];
+  /** How to notice that the relay hangs: the file that it writes its heartbeat to, as the porter's `descriptor` and as a path. */
   watch: { descriptor: number; beatFile: string; hangMs: number };
   /** Where the Docker API's unix socket goes. */
   socket: string;
@@ -18,4 +18,6 @@ export interface PorterSetup {
   listen: { host: string; port: number }[];
   /** Where ports may be published: see the endpoint's configuration. */
   publish: { addresses?: string[]; lowestPort: number };
+  /** Ports of the machine that containers may reach. */
+  hostPorts: number[];
 }

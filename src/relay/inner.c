@@ -7,20 +7,22 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_log.h>
+#include <linux/netlink.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <string.h>
 #include <unistd.h>
 
 /* See gateway-rules.ts: a packet with it is received, whatever its address. */
-#define MARK_BRING_IN 3
+#define MARK_BRING_IN 0x60000000
+#define LOG_GROUP 29
 /* A thread that makes sockets needs little. */
 #define STACK (64 * 1024)
 
-struct inner inner = {.raw = {-1, -1}, .bringing = {-1, -1}, .packets = {-1, -1}};
+struct inner inner = {.raw = {-1, -1}, .bringing = {-1, -1}, .log = -1};
 
 static struct {
     sem_t asked, answered;
@@ -54,59 +56,47 @@ static int raw_socket(int family, int mark)
     return fd;
 }
 
-/*
- * Sees a copy of what a card receives: beginnings of TCP connections, and ICMP echo requests. Everything else is left out in the kernel.
- */
-static int packet_socket(uint16_t protocol)
+static bool configure(int fd, uint8_t type, const void *value, size_t size)
 {
-    static struct sock_filter four[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_PKTTYPE),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_HOST, 0, 11),
-        /* No fragment but the first. */
-        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 6),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x1fff, 9, 0),
-        BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0),
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 9),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 3),
-        BPF_STMT(BPF_LD | BPF_B | BPF_IND, 13),
-        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x17),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 4, 3),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_ICMP, 0, 2),
-        BPF_STMT(BPF_LD | BPF_B | BPF_IND, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 8, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, 0),
-        BPF_STMT(BPF_RET | BPF_K, 65535),
+    struct {
+        struct nlmsghdr head;
+        struct nfgenmsg about;
+        struct nlattr attribute;
+        uint8_t value[16];
+    } message = {
+        .head = {.nlmsg_type = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+        .about = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0, .res_id = htons(LOG_GROUP)},
+        .attribute = {.nla_type = type, .nla_len = NLA_HDRLEN + size},
     };
-    /* Without extension headers: the rules drop such packets. */
-    static struct sock_filter six[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_PKTTYPE),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_HOST, 0, 8),
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 6),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 3),
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 40 + 13),
-        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x17),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 4, 3),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_ICMPV6, 0, 2),
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 40),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 128, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, 0),
-        BPF_STMT(BPF_RET | BPF_K, 65535),
-    };
-    bool is_four = protocol == ETH_P_IP;
-    struct sock_fprog filter = {
-        .len = is_four ? sizeof four / sizeof *four : sizeof six / sizeof *six,
-        .filter = is_four ? four : six,
-    };
-    /* Without a protocol it receives nothing until the filter is in place. */
-    int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_ll all = {.sll_family = AF_PACKET, .sll_protocol = htons(protocol)};
+    _Alignas(struct nlmsghdr) char answer[512];
+    memcpy(message.value, value, size);
+    message.head.nlmsg_len = offsetof(typeof(message), value) + NLA_ALIGN(size);
+    if (send(fd, &message, message.head.nlmsg_len, 0) < 0) return false;
+    /* The kernel has answered before send() returns. */
+    if (recv(fd, answer, sizeof answer, MSG_DONTWAIT) < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr))) return false;
+    const struct nlmsghdr *head = (struct nlmsghdr *)answer;
+    return head->nlmsg_type == NLMSG_ERROR && !((const struct nlmsgerr *)NLMSG_DATA(head))->error;
+}
+
+/* What the rules of the namespace log: see nfnetlink_log.h of Linux. */
+static int log_socket(void)
+{
+    struct sockaddr_nl any = {.nl_family = AF_NETLINK};
+    struct nfulnl_msg_config_cmd bind_group = {.command = NFULNL_CFG_CMD_BIND};
+    struct nfulnl_msg_config_mode whole = {.copy_mode = NFULNL_COPY_PACKET, .copy_range = htonl(65535)};
+    /* One packet a message: nothing waits for others. */
+    uint32_t at_once = htonl(1);
+    int on = 1, room = 1 << 20;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_NETFILTER);
     if (fd < 0) return -1;
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) < 0 ||
-        bind(fd, (struct sockaddr *)&all, sizeof all) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
+    /* If there is too much of it, some is lost, as on any network. */
+    (void)setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    if (!bind(fd, (struct sockaddr *)&any, sizeof any) && configure(fd, NFULA_CFG_CMD, &bind_group, sizeof bind_group) &&
+        configure(fd, NFULA_CFG_MODE, &whole, sizeof whole) && configure(fd, NFULA_CFG_QTHRESH, &at_once, sizeof at_once))
+        return fd;
+    close(fd);
+    return -1;
 }
 
 static void *stay_inside(void *unused)
@@ -119,8 +109,7 @@ static void *stay_inside(void *unused)
     inner.raw[1] = raw_socket(AF_INET6, 0);
     inner.bringing[0] = raw_socket(AF_INET, MARK_BRING_IN);
     inner.bringing[1] = raw_socket(AF_INET6, MARK_BRING_IN);
-    inner.packets[0] = packet_socket(ETH_P_IP);
-    inner.packets[1] = packet_socket(ETH_P_IPV6);
+    inner.log = log_socket();
     give_up_rights(work.user);
     sem_post(&work.answered);
     for (;;) {

@@ -5,11 +5,10 @@
  *   forward REQUEST ID tcp|udp HOST PORT HOST PORT       from inside, to outside; answered likewise
  *   target ID HOST PORT                                  where the published port leads; connections wait for it
  *   close ID                                             ends either
- *   egress REQUEST CARD on|off                           `ok REQUEST 0` or `err REQUEST ENODEV CARD 0`
  *   inside RANGE...                                      the networks inside, which are never outside
  *   count REQUEST                                        `count REQUEST HOST IN OUT FLOWS` for each container, `ok REQUEST 0`
  *
- * Without being asked it says `ready PORT` once, with the port of outward_port(), and `note TEXT` for what somebody should know.
+ * Without being asked it says `ready PORT LOG` once, with the port of outward_port() and 1 if it sees logged packets, and `note TEXT` for what somebody should know.
  */
 #include "relay.h"
 
@@ -92,11 +91,6 @@ static void obey(char *text)
         aim_port(atol(words[1]), &target);
     } else if (!strcmp(verb, "close") && count == 2) {
         close_port(atol(words[1]));
-    } else if (!strcmp(verb, "egress") && count == 4) {
-        if (set_egress(words[2], !strcmp(words[3], "on")))
-            say("ok %s 0", words[1]);
-        else
-            say("err %s ENODEV %s 0", words[1], words[2]);
     } else if (!strcmp(verb, "inside")) {
         set_inside(words, count);
     } else if (!strcmp(verb, "count") && count == 2) {

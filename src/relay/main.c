@@ -71,7 +71,7 @@ int main(int count, char **arguments)
     open_outward();
     open_lines();
     beat(file);
-    say("ready %u", outward_port());
+    say("ready %u %d", outward_port(), inner.log >= 0);
     uint64_t checked = now, beaten = now;
     for (;;) {
         turn_loop(CHECK_MS);

@@ -1,13 +1,15 @@
 /*
  * What containers send to the world outside. The rules of the inner namespace (gateway-rules.ts) bring it here, whatever its address.
  *
- * The first packet of a TCP connection and ICMP echo requests come by packet sockets, and the rules drop them: so nothing answers a
- * container before the other side does.
+ * The first packet of a TCP connection and ICMP echo requests are logged by the rules, and dropped: so nothing answers a container before the
+ * other side does. They are logged when all other rules, such as those of policies, have let them through.
  */
 #include "relay.h"
 
 #include <errno.h>
-#include <linux/if_packet.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_log.h>
+#include <linux/netlink.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/tcp.h>
@@ -20,7 +22,7 @@
 /* As long as Linux itself tries. */
 #define CONNECT_MS 130000
 
-static struct watch streams[2], datagrams[2], packets[2];
+static struct watch streams[2], datagrams[2], logged;
 static uint16_t port;
 
 uint16_t outward_port(void)
@@ -92,34 +94,41 @@ static size_t whole_length(const uint8_t *packet)
     return sizeof(struct ip6_hdr) + ntohs(((const struct ip6_hdr *)packet)->ip6_plen);
 }
 
-static void packet_ready(struct watch *watch, uint32_t events)
+static void note(const uint8_t *packet, size_t length)
 {
-    static _Alignas(8) uint8_t packet[65536];
+    union address from, to;
+    size_t header;
+    if (!read_packet(packet, length, &from, &to, &header)) return;
+    size_t whole = whole_length(packet);
+    if (whole > length || whole < header + 8) return;
+    uint8_t protocol = packet[0] >> 4 == 4 ? packet[9] : packet[6];
+    if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
+        note_echo(packet + header, whole - header, &from, &to);
+    } else if (protocol == IPPROTO_TCP) {
+        const struct tcphdr *tcp = (const struct tcphdr *)(packet + header);
+        if (whole < header + sizeof *tcp || tcp->doff < 5 || whole < header + tcp->doff * 4u) return;
+        from.four.sin_port = tcp->source;
+        to.four.sin_port = tcp->dest;
+        note_opening(packet, whole, &from, &to);
+    }
+}
+
+static void log_ready(struct watch *watch, uint32_t events)
+{
+    static _Alignas(8) uint8_t message[65536 + 1024];
     (void)events;
     for (int turn = 0; turn < TURN; turn++) {
-        struct sockaddr_ll card;
-        socklen_t room = sizeof card;
-        ssize_t length = recvfrom(watch->fd, packet, sizeof packet, MSG_DONTWAIT, (struct sockaddr *)&card, &room);
-        union address from, to;
-        size_t header;
-        if (length < 0) {
-            if (errno == EAGAIN) return;
-            continue;
-        }
-        /* What was brought in comes by here once more. */
-        if (!carries_out(card.sll_ifindex) || !read_packet(packet, length, &from, &to, &header)) continue;
-        /* Short frames are padded. */
-        size_t whole = whole_length(packet);
-        if (whole > (size_t)length || whole < header + 8) continue;
-        uint8_t protocol = packet[0] >> 4 == 4 ? packet[9] : packet[6];
-        if (protocol == IPPROTO_TCP) {
-            const struct tcphdr *tcp = (const struct tcphdr *)(packet + header);
-            if (whole < header + sizeof *tcp || tcp->doff < 5 || whole < header + tcp->doff * 4u) continue;
-            from.four.sin_port = tcp->source;
-            to.four.sin_port = tcp->dest;
-            note_opening(packet, whole, &from, &to);
-        } else {
-            note_echo(packet + header, whole - header, &from, &to);
+        ssize_t left = recv(watch->fd, message, sizeof message, MSG_DONTWAIT);
+        if (left < 0 && errno == EAGAIN) return;
+        for (struct nlmsghdr *head = (void *)message; left > 0 && NLMSG_OK(head, left); head = NLMSG_NEXT(head, left)) {
+            if (head->nlmsg_type != (NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET)) continue;
+            const uint8_t *at = (uint8_t *)NLMSG_DATA(head) + sizeof(struct nfgenmsg), *end = (uint8_t *)head + head->nlmsg_len;
+            while (end - at >= NLA_HDRLEN) {
+                const struct nlattr *attribute = (const struct nlattr *)at;
+                if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > end - at) break;
+                if (attribute->nla_type == NFULA_PAYLOAD) note(at + NLA_HDRLEN, attribute->nla_len - NLA_HDRLEN);
+                at += NLA_ALIGN(attribute->nla_len);
+            }
         }
     }
 }
@@ -145,7 +154,7 @@ static bool listen_inside(int family, int type, struct watch *watch, void (*read
 
 void open_outward(void)
 {
-    static bool told;
+    static bool told, untold;
     if (!inner.apart) return;
     bool four = listen_inside(AF_INET, SOCK_STREAM, &streams[0], stream_ready) &&
                 listen_inside(AF_INET, SOCK_DGRAM, &datagrams[0], datagram_ready);
@@ -157,8 +166,9 @@ void open_outward(void)
     /* A machine without IPv6 has none to carry. */
     (void)(listen_inside(AF_INET6, SOCK_STREAM, &streams[1], stream_ready) &&
            listen_inside(AF_INET6, SOCK_DGRAM, &datagrams[1], datagram_ready));
-    for (int kind = 0; kind < 2; kind++) {
-        packets[kind] = (struct watch){.fd = inner.packets[kind], .ready = packet_ready};
-        if (packets[kind].fd >= 0 && !start_watching(&packets[kind], EPOLLIN)) fail("watching packets");
-    }
+    logged = (struct watch){.fd = inner.log, .ready = log_ready};
+    if (inner.log < 0)
+        tell_once(&untold, "containers are told that the other side is there before it is known, and cannot ping it: packets cannot be logged here");
+    else if (!start_watching(&logged, EPOLLIN))
+        fail("watching packets");
 }

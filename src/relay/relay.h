@@ -88,8 +88,8 @@ struct inner {
     int raw[2];
     /* The like, for packets that are to be received in the namespace itself. */
     int bringing[2];
-    /* Packet sockets, which show what containers send out: IPv4 and IPv6. -1 likewise. */
-    int packets[2];
+    /* Shows packets that the namespace's rules have logged and dropped. -1 likewise. */
+    int log;
 };
 
 extern struct inner inner;
@@ -234,11 +234,6 @@ int dial(bool inside, int type, const union address *server, const union address
 void open_outward(void);
 /* Where the rules of the inner namespace bring what containers send: a port of its loopback, the same for TCP and UDP. 0: none. */
 uint16_t outward_port(void);
-
-/* cards.c: the gateway's cards from which things are carried to the world outside. */
-/* False if there is none of that name. */
-bool set_egress(const char *card, bool on);
-bool carries_out(int index);
 
 /* openings.c: connections of containers that wait for the other side. */
 /* `packet` is the container's SYN. */

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { internal } from '../../common/errors.js';
 import { HEARTBEAT_FD } from '../../common/heartbeat.js';
+import { relayPath } from '../../common/paths.js';
 import { identify, type ProcessIdentity } from '../../common/process-id.js';
 import { PORTER_SETUP, type PorterSetup } from '../../porter/setup.js';
 import type { OfEach } from './endpoint-beats.js';
@@ -12,14 +13,13 @@ import { asPorter, asUser } from './rights.js';
 import type { VchUser } from './vch-users.js';
 
 const PORTER = fileURLToPath(new URL('../../porter/main.js', import.meta.url));
-const WORKER = fileURLToPath(new URL('../../../appliance/gateway/worker.js', import.meta.url));
 /** The porter has a few sockets to know about: an endpoint must not fill the machine's memory with what it sends. */
 const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
 /** Descriptor of the channel in both. */
 const CHANNEL = 3;
 /** Descriptors of their heartbeat files. */
 const BEAT = 4;
-/** The porter's, of the file for the worker's. */
+/** The porter's, of the file for the relay's. */
 const WORKER_BEAT = 5;
 
 /** What an endpoint is given of hostd's environment: the rest may have secrets of root's. */
@@ -36,12 +36,12 @@ export interface EndpointCommand {
   /** Path of the network namespace of its gateway. */
   netns: string;
   /** What its porter may do for it. */
-  allowed: Pick<PorterSetup, 'socket' | 'socketDraft' | 'listen' | 'publish'>;
+  allowed: Omit<PorterSetup, 'netns' | 'relay' | 'watch'>;
   /** Descriptor of its log. */
   output: number;
   /** Descriptors of their heartbeat files. */
   beats: OfEach<number>;
-  /** How the porter watches over the worker. */
+  /** How the porter watches over the relay. */
   watch: Omit<PorterSetup['watch'], 'descriptor'>;
   env: Record<string, string>;
 }
@@ -57,13 +57,7 @@ export async function startEndpoint(command: EndpointCommand): Promise<EndpointP
   const { place, program, user, netns, allowed, output, beats, watch } = command;
   const setup: PorterSetup = {
     netns,
-    worker: [
-      ...['nsenter', `--net=${netns}`, '--'],
-      ...place.prefix(),
-      ...asUser(user.worker, true),
-      place.node,
-      place.program(WORKER),
-    ],
+    relay: [relayPath(), '--inner', netns, '--user', String(user.worker)],
     watch: { ...watch, descriptor: WORKER_BEAT },
     ...allowed,
   };
