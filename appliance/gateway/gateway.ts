@@ -1,6 +1,7 @@
 /** How the endpoint reaches the machine's addresses: through the porter that hostd gives it, or by itself if it was started without one. */
 import type { Server } from 'node:net';
 import { unavailable, unsupported } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
 import { relayPath } from '../../src/common/paths.js';
 import {
   type AddressPort,
@@ -13,15 +14,19 @@ import {
   type ServePlace,
   toldError,
 } from '../../src/porter/messages.js';
-import type { NamesTable } from '../../src/porter/names-table.js';
+import type { NamesAnswer, NamesChange } from '../../src/porter/names-table.js';
 import { RelayProcess } from '../../src/porter/relay-process.js';
 
+const log = logger('gateway');
 /** hostd ends a porter that hangs long before this (`src/common/watchdog.ts`), and this process with it. */
 const ANSWER_MS = 60_000;
 /** For the first requests: a worker has to be started, on a machine that may be busy starting many. */
 const BEGIN_MS = 300_000;
 
-/** Serves published ports. */
+/** Makes ready what an asker needs to reach the addresses that it is about to be told. */
+export type NamesObserver = (answer: NamesAnswer) => Promise<void> | void;
+
+/** Serves published ports and names, and carries what containers send. */
 export interface Gateway {
   /** @param networks those on which it is the containers' gateway @throws unavailable */
   start(networks: GatewayNetwork[]): Promise<void>;
@@ -47,8 +52,10 @@ export interface Gateway {
   forward(id: number, protocol: Protocol, inner: AddressPort, outer: AddressPort): Promise<number>;
   /** What the relay has carried. */
   counters(): Promise<Counter[]>;
-  /** What containers may look up, from now on. */
-  names(table: NamesTable): void;
+  /** Changes what containers may look up. Resolves when they are answered accordingly. @throws unavailable while nobody answers them */
+  names(change: NamesChange): Promise<void>;
+  /** @param observer is told of the addresses that an asker is about to be told (`NamesChange.reported`); the asker waits for it */
+  onNamesAnswer(observer: NamesObserver): void;
   stop(): void;
 }
 
@@ -90,7 +97,10 @@ export class OwnGateway implements Gateway {
     return this.relay.counters();
   }
 
-  names(): void {}
+  /** Containers have no names there. */
+  async names(): Promise<void> {}
+
+  onNamesAnswer(): void {}
 
   stop(): void {
     this.relay.stop();
@@ -135,22 +145,27 @@ interface Waiting {
 export class PorterGateway implements Gateway {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
+  private observer: NamesObserver = nothing;
 
   /**
    * @param onDeath called when all published ports and forwards have to be set up again
-   * @param onNamesDeath called when the table of names has to be sent again
+   * @param onNamesStart called when the table of names has to be sent
    */
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
     private readonly answerMs = ANSWER_MS,
     private readonly beginMs = BEGIN_MS,
-    onNamesDeath: () => void = nothing,
+    onNamesStart: () => void = nothing,
   ) {
     porter.onMessage((message, socket) => {
       if (message.kind === 'again') {
         if (message.of === 'relay') onDeath();
-        else onNamesDeath();
+        else onNamesStart();
+        return;
+      }
+      if (message.kind === 'report') {
+        void this.report(message.id, message.answer);
         return;
       }
       const waiting = this.waiting.get(message.request);
@@ -205,8 +220,12 @@ export class PorterGateway implements Gateway {
     return answer.counters ?? [];
   }
 
-  names(table: NamesTable): void {
-    this.porter.send({ kind: 'names', table });
+  async names(change: NamesChange): Promise<void> {
+    await this.ask((request) => ({ kind: 'names', request, change }), this.answerMs, nothing);
+  }
+
+  onNamesAnswer(observer: NamesObserver): void {
+    this.observer = observer;
   }
 
   /** The porter ends with this process. */
@@ -221,6 +240,15 @@ export class PorterGateway implements Gateway {
     );
     if (socket === undefined) throw unavailable('the porter sent no socket');
     return socket as Server;
+  }
+
+  private async report(id: number, answer: NamesAnswer): Promise<void> {
+    try {
+      await this.observer(answer);
+    } catch (error) {
+      log.error({ err: error }, 'an answer to a question for a name could not be taken into account');
+    }
+    this.porter.send({ kind: 'reported', id });
   }
 
   /** @param giveUp undoes what an answer that comes too late has done @throws unavailable when no answer comes */

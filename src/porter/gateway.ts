@@ -6,7 +6,8 @@ import { logger } from '../common/log.js';
 import { egressTable, insideOf, PREPARE } from './egress-rules.js';
 import { setUpCard } from './gateway-cards.js';
 import type { GatewayCard, GatewayNetwork } from './messages.js';
-import { type OutwardPlace, RelayProcess, type RelayWatch } from './relay-process.js';
+import { type OutwardPlace, RelayProcess } from './relay-process.js';
+import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('gateway');
 
@@ -27,7 +28,7 @@ export class NamespaceGateway {
     private readonly netns: string,
     command: string[],
     again: () => void,
-    watch: RelayWatch | null = null,
+    watch: WorkerWatch | null = null,
   ) {
     this.relay = new RelayProcess(command, again, watch, (place) => {
       this.place = place;

@@ -16,8 +16,10 @@ import { bindSocket, bindTcp } from './binding.js';
 import { NamespaceGateway } from './gateway.js';
 import { checkForward, checkPublished, thisMachine } from './grants.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
+import { NamesProcess } from './names-process.js';
 import { parseRequest } from './parse-request.js';
-import { PORTER_SETUP, type PorterSetup } from './setup.js';
+import { type ChildWatch, PORTER_SETUP, type PorterSetup } from './setup.js';
+import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('porter');
 const setup = JSON.parse(process.env[PORTER_SETUP] ?? '') as PorterSetup;
@@ -25,6 +27,14 @@ delete process.env[PORTER_SETUP];
 startHeartbeatIfAsked();
 
 let gateway: NamespaceGateway | null = null;
+const names = new NamesProcess(
+  setup.names,
+  {
+    ready: () => void answer({ kind: 'again', of: 'names' }),
+    report: (id, told) => void answer({ kind: 'report', id, answer: told }),
+  },
+  watchFor(setup.namesWatch),
+);
 
 function answer(message: PorterAnswer, socket?: Server): Promise<void> {
   // The endpoint may have gone; the channel will tell.
@@ -44,17 +54,23 @@ async function serve(request: number, place: (PorterRequest & { kind: 'serve' })
   server.close();
 }
 
-/** The first request starts the relay. Only an endpoint that can no longer be trusted would send a second. */
-async function startGateway(networks: readonly GatewayNetwork[]): Promise<void> {
-  if (gateway !== null) throw invalid('the gateway is there already');
-  const { descriptor, beatFile, hangMs } = setup.watch;
-  gateway = new NamespaceGateway(setup.netns, setup.relay, () => void answer({ kind: 'again', of: 'relay' }), {
+function watchFor({ descriptor, beatFile, hangMs }: ChildWatch): WorkerWatch {
+  return {
     descriptor,
     watch: (pid, hangs) => {
       const process = identify(pid);
       return process === null ? { stop: () => undefined } : watchOver(process, beatFile, hangs, hangMs);
     },
-  });
+  };
+}
+
+/** The first request starts the relay. Only an endpoint that can no longer be trusted would send a second. */
+async function startGateway(networks: readonly GatewayNetwork[]): Promise<void> {
+  if (gateway !== null) throw invalid('the gateway is there already');
+  const again = (): void => void answer({ kind: 'again', of: 'relay' });
+  gateway = new NamespaceGateway(setup.netns, setup.relay, again, watchFor(setup.watch));
+  // Nobody waits for it: the endpoint is told when it listens.
+  names.start();
   await gateway.start(networks);
 }
 
@@ -94,6 +110,10 @@ async function handle(message: PorterRequest): Promise<void> {
     case 'counters':
       return answer({ kind: 'done', request: message.request, counters: await theGateway().relay.counters() });
     case 'names':
+      await names.change(message.change);
+      return answer({ kind: 'done', request: message.request });
+    case 'reported':
+      names.reported(message.id);
       return;
     case 'target':
       gateway?.relay.target(message.id, message.address, message.port);
@@ -119,6 +139,7 @@ process.on('message', (raw, socket) => {
 });
 process.on('disconnect', () => {
   gateway?.relay.stop();
+  names.stop();
   process.exit(0);
 });
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));

@@ -7,6 +7,7 @@ import { unavailable } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import type { AddressPort, Counter, Protocol } from './messages.js';
 import { parseRelayLine, type RelayLine } from './relay-lines.js';
+import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('gateway');
 /** A relay that ended is started again at once; one that ends soon after its start, only after this. */
@@ -14,14 +15,6 @@ const RESTART_MS = 500;
 const STABLE_MS = 2000;
 /** The relay's descriptor of its heartbeat file. */
 const BEAT = 3;
-
-/** How to notice that the relay hangs. */
-export interface RelayWatch {
-  /** Descriptor of its heartbeat file. */
-  descriptor: number;
-  /** @param hangs called when the relay must be given up */
-  watch(pid: number, hangs: (why: string) => void): { stop(): void };
-}
 
 /** Where the relay takes what containers send out. */
 export interface OutwardPlace {
@@ -56,7 +49,7 @@ export class RelayProcess {
   constructor(
     private readonly command: string[],
     private readonly restarted: () => void,
-    private readonly watch: RelayWatch | null = null,
+    private readonly watch: WorkerWatch | null = null,
     private readonly prepare: (place: OutwardPlace) => Promise<void> = async () => undefined,
   ) {}
 

@@ -82,7 +82,7 @@ export function endpointPid(paths: InstancePaths): number {
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
-/** The porter and the worker for published ports of the endpoint of `default`; null while they are starting. */
+/** The porter and the relay of the endpoint of `default`; null while they are starting. */
 export function porterAndWorker(paths: InstancePaths): { porter: number; worker: number } | null {
   try {
     const directory = join(paths.runDir, 'endpoint');
@@ -93,8 +93,11 @@ export function porterAndWorker(paths: InstancePaths): { porter: number; worker:
         (name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { pid: number; porter: { pid: number } },
       )
       .find(({ pid }) => pid === endpoint)!.porter.pid;
-    const worker = Number(readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim());
-    return worker > 0 ? { porter, worker } : null;
+    const relay = readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8')
+      .trim()
+      .split(' ')
+      .find((child) => readFileSync(`/proc/${child}/comm`, 'utf8') === 'caisson-relay\n');
+    return relay === undefined ? null : { porter, worker: Number(relay) };
   } catch {
     return null;
   }

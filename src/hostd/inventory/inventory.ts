@@ -44,7 +44,10 @@ import { ResourcePools } from './resource-pools.js';
 import { SearchIndex } from './search-index.js';
 
 /** What the inventory needs of the virtual switch. */
-export type HostSwitch = Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'allow'>;
+export type HostSwitch = Pick<
+  VirtualSwitch,
+  'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow'
+>;
 
 /** Makes all objects that every host has, and holds the parts that change. */
 export class Inventory implements VmHost {
