@@ -5,15 +5,8 @@ import type { GatewayCard } from './messages.js';
 
 /** An address as `ip --json address` shows it. */
 interface Shown {
-<<<<<<< HEAD
   local?: string;
   prefixlen?: number;
-=======
-  family: string;
-  local?: string;
-  prefixlen: number;
-  scope: string;
->>>>>>> land-13
 }
 
 /** Lines for `ip -batch` that give a card its addresses, and take away those that it no longer has. @param before those it has */
@@ -36,13 +29,8 @@ export async function setUpCard(
 ): Promise<void> {
   const shown = await ip(netns, ['-json', 'address', 'show', 'dev', card.interface, 'scope', 'global']);
   const [{ addr_info: list = [] } = {}] = JSON.parse(shown) as { addr_info?: Shown[] }[];
-<<<<<<< HEAD
   // What `scope` leaves out, some versions show as an object without anything in it.
   const before = list.flatMap(({ local, prefixlen }) => (local === undefined ? [] : `${local}/${prefixlen}`));
-=======
-  // Some versions of `ip` show an empty object for an address that is left out.
-  const before = list.flatMap(({ local, prefixlen }) => (local === undefined ? [] : [`${local}/${prefixlen}`]));
->>>>>>> land-13
   for (const command of cardCommands(card, before)) await ip(netns, command.split(' '));
 }
 
