@@ -4,6 +4,7 @@ import type { ExecService } from '../../../port-layer/index.js';
 import { unavailable, unsupported } from '../../../src/common/errors.js';
 import type { LogForwarding } from '../logging/log-forwarding.js';
 import type { ContainerPorts } from '../networks/container-ports.js';
+import { hasNames, type Names, NO_NAMES } from '../networks/names-feed.js';
 import { intactRecord } from './container-record.js';
 import { resolveLinks } from './links.js';
 
@@ -12,6 +13,7 @@ export class Launcher {
     private readonly exec: Pick<ExecService, 'list' | 'resolve' | 'start'>,
     private readonly ports: Pick<ContainerPorts, 'reserve'>,
     private readonly forwarding: Pick<LogForwarding, 'prepare'>,
+    private readonly names: Pick<Names, 'follow'> = NO_NAMES,
   ) {}
 
   /** @param annotations to be kept with the container; called once it is clear that it may be started */
@@ -27,6 +29,8 @@ export class Launcher {
       await this.forwarding.prepare(container);
       return { annotations: { ...ports, ...annotations() }, links };
     });
+    // Whoever is told that it has started may look it up at once.
+    if (hasNames(container)) await this.names.follow();
   }
 }
 
