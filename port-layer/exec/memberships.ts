@@ -155,7 +155,7 @@ export class Memberships implements Members {
     container.spec = after.spec;
     container.dispatch({ type: 'networks', endpoints: after.endpoints });
     try {
-      await this.channelOf(container).addNic({ name: '', mac, ...cardSettings(endpoint, after.endpoints) });
+      await this.channelOf(container).addNic({ name: endpoint.interfaceName ?? '', mac, ...cardSettings(endpoint, after.endpoints) });
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
       if (await this.takeBack(container, before, mac)) networks.leave(container.id, network.id);
@@ -186,7 +186,7 @@ export class Memberships implements Members {
       });
     } catch (error) {
       await channel
-        .addNic({ name: '', mac, ...cardSettings(endpoint, before.endpoints) })
+        .addNic({ name: endpoint.interfaceName ?? '', mac, ...cardSettings(endpoint, before.endpoints) })
         .then(() => this.tellGuest(container, after.endpoints))
         .catch((failure: unknown) =>
           log.error({ container: container.id, err: messageOf(failure) }, 'a card that was to go is not set up again'),

@@ -232,6 +232,8 @@ export class Networks implements NetworkService {
       internal: spec.internal,
       nameServers: spec.kind === 'external' ? (spec.dns ?? []) : isDefault ? [] : gateways,
       aliases: wish.aliases,
+      ...(wish.interfaceName === undefined ? {} : { interfaceName: wish.interfaceName }),
+      ...(wish.sysctls === undefined ? {} : { sysctls: wish.sysctls }),
     });
   }
 
