@@ -190,6 +190,37 @@ rules:
     expect(await Promise.all([tcp(late, web!, 80), tcp(web!, late, 80)])).toEqual(['ok', 'ok']);
   });
 
+  test('a packet that is sent on behalf of a container takes its way and names the rule', async () => {
+    await enforce(ONLY_API);
+    tables.addGateway([port(gateway!)]);
+    const send = (from: TestHost, to: TestHost, protocol: 'tcp' | 'udp' | 'icmp', number: number, six = false) =>
+      tables.probe(VCH, {
+        fromMac: from.mac,
+        toMac: to.mac,
+        packet: {
+          protocol,
+          from: six ? from.address6 : from.address4,
+          to: six ? to.address6 : to.address4,
+          sourcePort: 40_000,
+          port: number,
+        },
+      });
+    const rule = (number: number | undefined): string | undefined =>
+      number === undefined ? undefined : (tables.policyOf(VCH)?.rules[number]?.id ?? '?');
+    const passed = await send(api!, db!, 'tcp', 80);
+    expect([passed.delivered, rule(passed.rule)]).toEqual([true, 'project/api-to-db']);
+    const dropped = await send(web!, db!, 'udp', 53, six);
+    expect([dropped.delivered, rule(dropped.rule)]).toEqual([false, 'project/db-alone']);
+    expect(dropped.droppedIn).toMatch(/^bridge caisson_policy_\S+ r\d+$/);
+    const icmp = await send(web!, api!, 'icmp', 1, six);
+    expect([icmp.delivered, rule(icmp.rule)]).toEqual([true, 'preset/open-out']);
+    const out = await send(web!, gateway!, 'tcp', 443);
+    expect([out.delivered, out.rule]).toEqual([true, undefined]);
+    // Nothing is left of them.
+    expect(net.inside(net.namespace, 'ip', '-o', 'link')).not.toMatch(/ tq/);
+    expect(net.inside(net.namespace, 'nft', 'list', 'ruleset')).not.toMatch(/"tq/);
+  });
+
   test('is taken over by the next hostd, and goes when nobody wants it', async () => {
     await enforce(ONLY_API);
     const next = new PolicyTables(net.path);

@@ -2,7 +2,8 @@
  * The policies of the virtual container hosts on a switch (`policy-rules.ts`), each in a table of its own, which is replaced as a whole. One
  * without a policy costs nothing.
  */
-import { messageOf, unsupported } from '../../common/errors.js';
+import { basename } from 'node:path';
+import { invalid, messageOf, notFound, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { SwitchPolicy } from '../../common/policy/compiled.js';
 import {
@@ -14,12 +15,15 @@ import {
 } from '../../common/policy/nft-rules.js';
 import type { RuntimeNic } from '../runtime.js';
 import { nft, nftCounters, nftSummary, nftTables } from './ip.js';
-import { cardsText, type PolicyCard, rejectTable, switchTable, tableName } from './policy-rules.js';
+import { type ProbeRequest, type ProbeResult, sendProbe } from './policy-probe.js';
+import { cardElements, cardsText, type PolicyCard, rejectTable, switchTable, tableName } from './policy-rules.js';
+import { TABLE as SOURCE_TABLE } from './source-rules.js';
 
 const log = logger('switch');
 
 interface KnownCard extends PolicyCard {
   vch: string;
+  addresses: readonly string[] | undefined;
 }
 
 interface Enforced {
@@ -32,13 +36,15 @@ interface Enforced {
 /** A port of the switch as the policies see it. */
 export interface PolicyPort {
   name: string;
-  nic: Pick<RuntimeNic, 'mac' | 'vch'>;
+  nic: Pick<RuntimeNic, 'mac' | 'vch' | 'addresses'>;
 }
 
 /** All changes are made one after the other. */
 export class PolicyTables {
   /** Connected cards of powered-on VMs that belong to a virtual container host, by port. */
   private readonly cards = new Map<string, KnownCard>();
+  /** The gateways' cards: MAC addresses by port. */
+  private readonly gateways = new Map<string, string>();
   private readonly enforced = new Map<string, Enforced>();
   private turn: Promise<unknown> = Promise.resolve();
   private rejects = false;
@@ -48,7 +54,9 @@ export class PolicyTables {
 
   /** Tells the policies about cards, before they can send anything. @throws internal */
   async add(ports: readonly PolicyPort[]): Promise<void> {
-    const cards = ports.flatMap(({ name, nic: { mac, vch } }) => (vch === undefined ? [] : [{ port: name, mac, vch }]));
+    const cards = ports.flatMap(({ name, nic: { mac, vch, addresses } }) =>
+      vch === undefined ? [] : [{ port: name, mac: mac.toLowerCase(), vch, addresses }],
+    );
     for (const card of cards) this.cards.set(card.port, card);
     for (const vch of new Set(cards.map((card) => card.vch)))
       if (this.enforced.has(vch))
@@ -60,9 +68,17 @@ export class PolicyTables {
         );
   }
 
+  /** An endpoint's cards, whose flows are not judged here. */
+  addGateway(ports: readonly PolicyPort[]): void {
+    for (const { name, nic } of ports) this.gateways.set(name, nic.mac.toLowerCase());
+  }
+
   /** Forgets cards. Their elements go with the next change of the policy: nobody else gets their names. */
   remove(names: readonly string[]): void {
-    for (const name of names) this.cards.delete(name);
+    for (const name of names) {
+      this.cards.delete(name);
+      this.gateways.delete(name);
+    }
   }
 
   /**
@@ -89,6 +105,46 @@ export class PolicyTables {
     if (there === undefined) return null;
     const ids = [...there.policy.rules.map(({ id }) => id), 'unlisted'];
     return parseCounters(await nftCounters(this.namespacePath, tableName(vch)), ids);
+  }
+
+  /**
+   * Sends a packet from a container's card and watches its way.
+   * @throws notFound for cards that are not there or not this virtual container host's, invalid for a sender that the card may not be
+   */
+  async probe(vch: string, request: ProbeRequest): Promise<ProbeResult> {
+    const own = [...this.cards.values()].filter((card) => card.vch === vch);
+    const from = own.find(({ mac }) => mac === request.fromMac);
+    if (from === undefined) throw notFound('the sender has no card on the switch');
+    if (from.addresses?.includes(request.packet.from) === false) throw invalid('that is not an address of the sender');
+    const to =
+      own.find(({ mac }) => mac === request.toMac)?.port ??
+      [...this.gateways].find(([, mac]) => mac === request.toMac)?.[0];
+    const table = this.enforced.has(vch) ? tableName(vch) : undefined;
+    const checks = (await nftTables(this.namespacePath)).includes(SOURCE_TABLE);
+    const policy = this.enforced.get(vch)?.policy;
+    return this.inTurn(() =>
+      sendProbe(
+        { namespace: basename(this.namespacePath), path: this.namespacePath },
+        request,
+        { from: from.port, to },
+        table,
+        (port) => {
+          const elements = [
+            ...(checks ? [`${SOURCE_TABLE} unchecked { "${port}" }`] : []),
+            ...(policy === undefined ? [] : cardElements(vch, policy, port, from.mac)),
+          ];
+          return {
+            add: elements.map((one) => `add element ${one}`),
+            remove: elements.map((one) => `delete element ${one.replace(/ : \S+/, '')}`),
+          };
+        },
+      ),
+    );
+  }
+
+  /** What is enforced for a virtual container host. */
+  policyOf(vch: string): SwitchPolicy | undefined {
+    return this.enforced.get(vch)?.policy;
   }
 
   /** Whether a refused packet is answered; otherwise it is only dropped. */

@@ -147,6 +147,7 @@ export class Wiring {
   /** Wires an endpoint's cards, and gives it entries for its neighbours. @param namespace the endpoint's @throws internal */
   async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
     const own = ports.map(({ nic }) => nic);
+    this.flows.addGateway(ports);
     await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, () => this.others())]);
   }
 
