@@ -25,6 +25,7 @@ import { keptSpec } from './kept-spec.js';
 import { keepsNothing } from './lasting-disks.js';
 import { Pauser } from './pause.js';
 import { Starter } from './start.js';
+import { StartGate } from './start-gate.js';
 import type {
   ContainerEvent,
   ContainerInfo,
@@ -78,6 +79,7 @@ export class Containers implements ExecService, ExecContext {
     private readonly layers: Layers,
     readonly volumes: Pick<Volumes, 'keep' | 'recover'>,
     readonly volumeUse: VolumeUse,
+    readonly gate: StartGate = new StartGate(),
   ) {
     this.events.setMaxListeners(0);
   }

@@ -81,6 +81,8 @@ export class Starter {
       annotations: { ...former.annotations, ...annotations },
     };
     const endpoints = networks.bind(spec, machine.macs ?? (await this.readMacs(container)));
+    // Its addresses mean something before it can send from them.
+    await this.context.gate.pass(container, endpoints);
     const wrong = environmentProblem(spec.process.env);
     if (wrong !== undefined)
       throw new PortLayerError('process.badEnvironment', { of: 'container', exitCode: START_FAILED, ...wrong });
