@@ -2,26 +2,35 @@
 import type { Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { unavailable, unsupported } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
+import type { GatewayPolicy } from '../../src/common/policy/compiled.js';
+import type { RuleCount } from '../../src/common/policy/nft-rules.js';
+import type { ProbePacket } from '../../src/common/policy/probe-packet.js';
 import {
   type AddressPort,
   type Counter,
   type GatewayCard,
   type GatewayNetwork,
+  type PolicyAnswer,
   type PorterAnswer,
   type PorterRequest,
   type Protocol,
   type ServePlace,
   toldError,
 } from '../../src/porter/messages.js';
-import type { NamesTable } from '../../src/porter/names-table.js';
+import type { NamesAnswer, NamesChange } from '../../src/porter/names-table.js';
 import { WorkerProcess } from '../../src/porter/worker-process.js';
 
+const log = logger('gateway');
 /** hostd ends a porter that hangs long before this (`src/common/watchdog.ts`), and this process with it. */
 const ANSWER_MS = 60_000;
 /** For the first requests: a worker has to be started, on a machine that may be busy starting many. */
 const BEGIN_MS = 300_000;
 
-/** Serves published ports. */
+/** Makes ready what an asker needs to reach the addresses that it is about to be told. */
+export type NamesObserver = (answer: NamesAnswer) => Promise<void> | void;
+
+/** Serves published ports and names, and carries what containers send. */
 export interface Gateway {
   /** @param networks those on which it is the containers' gateway @throws unavailable */
   start(networks: GatewayNetwork[]): Promise<void>;
@@ -47,8 +56,16 @@ export interface Gateway {
   forward(id: number, protocol: Protocol, inner: AddressPort, outer: AddressPort): Promise<number>;
   /** What the relay has carried. */
   counters(): Promise<Counter[]>;
-  /** What containers may look up, from now on. */
-  names(table: NamesTable): void;
+  /** Changes what containers may look up. Resolves when they are answered accordingly. @throws unavailable while nobody answers them */
+  names(change: NamesChange): Promise<void>;
+  /** What containers may send to the outside, and it to them; null: everything. @throws unsupported if that cannot be enforced */
+  policy(policy: GatewayPolicy | null): Promise<void>;
+  /** What each rule of the policy has decided about. */
+  policyCounts(): Promise<Record<string, RuleCount>>;
+  /** Watches for a packet; null: no longer, and the answer says what has become of it. */
+  policyTrace(packet: ProbePacket | null): Promise<PolicyAnswer['trace']>;
+  /** @param observer is told of the addresses that an asker is about to be told (`NamesChange.reported`); the asker waits for it */
+  onNamesAnswer(observer: NamesObserver): void;
   stop(): void;
 }
 
@@ -82,6 +99,18 @@ export class OwnGateway implements Gateway {
 
   async networkGone(): Promise<void> {}
 
+  async policy(policy: GatewayPolicy | null): Promise<void> {
+    if (policy !== null) throw unsupported('only a gateway with a porter enforces a policy');
+  }
+
+  async policyCounts(): Promise<Record<string, RuleCount>> {
+    return {};
+  }
+
+  async policyTrace(): Promise<PolicyAnswer['trace']> {
+    return undefined;
+  }
+
   async forward(): Promise<number> {
     throw unsupported('only a gateway with a porter forwards anything');
   }
@@ -90,7 +119,10 @@ export class OwnGateway implements Gateway {
     return [];
   }
 
-  names(): void {}
+  /** Containers have no names there. */
+  async names(): Promise<void> {}
+
+  onNamesAnswer(): void {}
 
   stop(): void {
     this.worker.stop();
@@ -118,6 +150,7 @@ export function porterChannel(): PorterChannel | null {
 interface Answer {
   port?: number;
   counters?: Counter[];
+  policy?: PolicyAnswer;
   socket: unknown;
 }
 
@@ -135,22 +168,27 @@ interface Waiting {
 export class PorterGateway implements Gateway {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
+  private observer: NamesObserver = nothing;
 
   /**
    * @param onDeath called when all published ports and forwards have to be set up again
-   * @param onNamesDeath called when the table of names has to be sent again
+   * @param onNamesStart called when the table of names has to be sent
    */
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
     private readonly answerMs = ANSWER_MS,
     private readonly beginMs = BEGIN_MS,
-    onNamesDeath: () => void = nothing,
+    onNamesStart: () => void = nothing,
   ) {
     porter.onMessage((message, socket) => {
       if (message.kind === 'again') {
         if (message.of === 'relay') onDeath();
-        else onNamesDeath();
+        else onNamesStart();
+        return;
+      }
+      if (message.kind === 'report') {
+        void this.report(message.id, message.answer);
         return;
       }
       const waiting = this.waiting.get(message.request);
@@ -200,13 +238,31 @@ export class PorterGateway implements Gateway {
     return answer.port ?? inner.port;
   }
 
+  async policy(policy: GatewayPolicy | null): Promise<void> {
+    await this.ask((request) => ({ kind: 'policy', request, policy }), this.answerMs, nothing);
+  }
+
+  async policyCounts(): Promise<Record<string, RuleCount>> {
+    const answer = await this.ask((request) => ({ kind: 'policy-counts', request }), this.answerMs, nothing);
+    return answer.policy?.counts ?? {};
+  }
+
+  async policyTrace(packet: ProbePacket | null): Promise<PolicyAnswer['trace']> {
+    const answer = await this.ask((request) => ({ kind: 'policy-trace', request, packet }), this.answerMs, nothing);
+    return answer.policy?.trace;
+  }
+
   async counters(): Promise<Counter[]> {
     const answer = await this.ask((request) => ({ kind: 'counters', request }), this.answerMs, nothing);
     return answer.counters ?? [];
   }
 
-  names(table: NamesTable): void {
-    this.porter.send({ kind: 'names', table });
+  async names(change: NamesChange): Promise<void> {
+    await this.ask((request) => ({ kind: 'names', request, change }), this.answerMs, nothing);
+  }
+
+  onNamesAnswer(observer: NamesObserver): void {
+    this.observer = observer;
   }
 
   /** The porter ends with this process. */
@@ -221,6 +277,15 @@ export class PorterGateway implements Gateway {
     );
     if (socket === undefined) throw unavailable('the porter sent no socket');
     return socket as Server;
+  }
+
+  private async report(id: number, answer: NamesAnswer): Promise<void> {
+    try {
+      await this.observer(answer);
+    } catch (error) {
+      log.error({ err: error }, 'an answer to a question for a name could not be taken into account');
+    }
+    this.porter.send({ kind: 'reported', id });
   }
 
   /** @param giveUp undoes what an answer that comes too late has done @throws unavailable when no answer comes */

@@ -3,18 +3,33 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deleteVch, separateLogin } from '../../src/cli/vch.js';
+import type { HostSwitch } from '../../src/hostd/inventory/inventory.js';
+import { PolicyTables } from '../../src/hostd/switch/policy-tables.js';
 import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
 import { makeVch, type TestVch } from '../support/two-vchs.js';
 
 const NETWORK_SYSTEM: ManagedObjectReference = { type: 'HostNetworkSystem', value: 'networkSystem' };
+/** What the virtual switch was told of port groups. */
+const treated: string[] = [];
+const nothing = async (): Promise<void> => undefined;
+const virtualSwitch: HostSwitch = {
+  addPortGroup: nothing,
+  removePortGroup: nothing,
+  setPolicy: nothing,
+  allow: nothing,
+  flows: new PolicyTables('/nowhere'),
+  configurePortGroup: async (name, { isolated, mtu }) => {
+    treated.push(`${name} ${isolated ? 'isolated' : 'open'} ${mtu}`);
+  },
+};
 let hostd: FakeHostd;
 let admin: VimClient;
 let mine: TestVch;
 let theirs: TestVch;
 
 beforeAll(async () => {
-  hostd = await startFakeHostd();
+  hostd = await startFakeHostd({ virtualSwitch });
   admin = await VimClient.connect(hostd);
   mine = await makeVch(hostd, admin, 'mine', 'mine');
   theirs = await makeVch(hostd, admin, 'theirs', 'theirs');
@@ -133,16 +148,22 @@ describe('port groups that a virtual container host makes', () => {
 
 describe('an endpoint VM', () => {
   it('gets and loses cards while it runs, together with the key in which it keeps its networks', async () => {
-    const key = (value: string) => ({ key: 'caisson.networks', value });
+    const key = (...names: string[]) => ({
+      key: 'caisson.networks',
+      value: JSON.stringify(names.map((portGroup) => ({ portGroup }))),
+    });
     // The pretended VMs have not survived the restart.
     await admin.runTask('PowerOnVM_Task', mine.endpoint, {});
     for (const name of ['mine-a', 'mine-b']) await add(mine.client, name);
-    await reconfigure(mine, [card('mine-a')], [key('[1]')]);
-    await reconfigure(mine, [card('mine-b')], [key('[1,2]')]);
-    expect(await has(mine)).toEqual({ cards: ['4000 mine-bridge', '4001 mine-a', '4002 mine-b'], kept: '[1,2]' });
+    await reconfigure(mine, [card('mine-a')], [key('mine-a')]);
+    await reconfigure(mine, [card('mine-b')], [key('mine-a', 'mine-b')]);
+    expect(await has(mine)).toEqual({
+      cards: ['4000 mine-bridge', '4001 mine-a', '4002 mine-b'],
+      kept: key('mine-a', 'mine-b').value,
+    });
     await expect(remove(mine.client, 'mine-a')).rejects.toMatchObject(fails('ResourceInUse'));
-    await reconfigure(mine, [unplug(4001)], [key('[2]')]);
-    expect(await has(mine)).toEqual({ cards: ['4000 mine-bridge', '4002 mine-b'], kept: '[2]' });
+    await reconfigure(mine, [unplug(4001)], [key('mine-b')]);
+    expect(await has(mine)).toEqual({ cards: ['4000 mine-bridge', '4002 mine-b'], kept: key('mine-b').value });
     expect(
       hostd.runtime.plugged.map(({ name, operation, device }) => `${name} ${operation} ${JSON.stringify(device)}`),
     ).toEqual([
@@ -154,9 +175,34 @@ describe('an endpoint VM', () => {
     hostd.runtime.refusePlug = () => {
       throw new Error('there is no card to be had');
     };
-    await expect(reconfigure(mine, [card('mine-a')], [key('[1,2]')])).rejects.toThrow('there is no card to be had');
+    await expect(reconfigure(mine, [card('mine-a')], [key('mine-a', 'mine-b')])).rejects.toThrow(
+      'there is no card to be had',
+    );
     hostd.runtime.refusePlug = () => undefined;
-    expect(await has(mine)).toEqual({ cards: ['4000 mine-bridge', '4002 mine-b'], kept: '[2]' });
+    expect(await has(mine)).toEqual({ cards: ['4000 mine-bridge', '4002 mine-b'], kept: key('mine-b').value });
+  });
+
+  it('says how its own port groups are treated, also after a restart of hostd', async () => {
+    const value = JSON.stringify([
+      { portGroup: 'mine-a', icc: false, mtu: 9000, more: 'of the endpoint' },
+      { portGroup: 'mine-b', icc: true, mtu: 0 },
+      { portGroup: 'mine-bridge', icc: false },
+      { portGroup: 'theirs-bridge', icc: false, mtu: 68 },
+    ]);
+    treated.length = 0;
+    await reconfigure(mine, [], [{ key: 'caisson.networks', value }]);
+    expect(treated).toEqual(['mine-a isolated 9000']);
+    await hostd.restart();
+    for (const one of [mine, theirs]) one.client = await VimClient.connect(one.config.target);
+    admin = await VimClient.connect(hostd);
+    await admin.runTask('PowerOnVM_Task', mine.endpoint, {});
+    expect(treated).toEqual(['mine-a isolated 9000', 'mine-a isolated 9000']);
+    for (const bad of ['x', '{}', '[{}]', '[{"portGroup":"mine-a","mtu":70000}]', '[{"portGroup":"mine-a","icc":1}]'])
+      await expect(reconfigure(mine, [], [{ key: 'caisson.networks', value: bad }])).rejects.toMatchObject(
+        fails('InvalidArgument'),
+      );
+    await reconfigure(mine, [], [{ key: 'caisson.networks', value: '[]' }]);
+    expect(treated.slice(2)).toEqual(['mine-a open 1500']);
   });
 
   it('may have 200 cards, any other VM ten', async () => {

@@ -2,9 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import type { ContainerInfo, EndpointKeys, PortLayer } from '../../../port-layer/index.js';
 import { internal, unsupported } from '../../../src/common/errors.js';
+import type { GatewayPolicy, SwitchPolicy } from '../../../src/common/policy/compiled.js';
 import type { RuleCount } from '../../../src/common/policy/nft-rules.js';
 import type { Gateway } from '../../gateway/index.js';
 import { NOT_ENFORCED, type PolicyPlaces, policyDigest, type Subject, type Tier } from '../../policy/index.js';
+import { recordOf } from '../containers/container-record.js';
 
 const POLICY_KEY = 'caisson.policy';
 const ENFORCED_KEY = 'caisson.policy.enforced';
@@ -76,7 +78,7 @@ export class HostPolicy implements PolicyPlaces {
     else await kv.put(PROJECT, Buffer.from(text));
   }
 
-  async onSwitch(policy: object | null): Promise<void> {
+  async onSwitch(policy: SwitchPolicy | null): Promise<void> {
     const endpoint = this.keys();
     const text = policy === null ? '' : JSON.stringify(policy);
     await endpoint.set({ [POLICY_KEY]: text });
@@ -87,7 +89,7 @@ export class HostPolicy implements PolicyPlaces {
     }
   }
 
-  atGateway(policy: object | null): Promise<void> {
+  atGateway(policy: GatewayPolicy | null): Promise<void> {
     return this.gateway.policy(policy);
   }
 
@@ -129,14 +131,15 @@ export class HostPolicy implements PolicyPlaces {
 }
 
 /** None for a container without addresses. */
-function subjectOf({ spec, endpoints }: ContainerInfo): Subject[] {
+function subjectOf(container: ContainerInfo): Subject[] {
+  const { spec, endpoints } = container;
   const placed = endpoints.filter(({ address, address6 }) => address !== '' || address6 !== '');
   if (placed.length === 0) return [];
   return [
     {
       id: spec.id,
       name: spec.name,
-      labels: spec.labels ?? {},
+      labels: recordOf(container).config.Labels ?? {},
       networks: placed.map(({ network }) => network),
       macs: placed.map(({ mac }) => mac.toLowerCase()),
       addresses: placed.flatMap(({ address, address6 }) => [address, address6]).filter((one) => one !== ''),

@@ -121,7 +121,7 @@ export class EndpointVm implements RunningVm {
         },
         output: output.fd,
         beats: beats.descriptors,
-        watch: { beatFile: this.beats.worker, hangMs: place.hangMs },
+        watch: { files: this.beats, hangMs: place.hangMs },
         env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid, [OWN_SPOOL]: spool.path },
       });
       const identity = { ...endpoint, porter };

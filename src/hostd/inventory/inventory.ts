@@ -49,7 +49,10 @@ import { ResourcePools } from './resource-pools.js';
 import { SearchIndex } from './search-index.js';
 
 /** What the inventory needs of the virtual switch. */
-export type HostSwitch = Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'allow' | 'flows'>;
+export type HostSwitch = Pick<
+  VirtualSwitch,
+  'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow' | 'flows'
+>;
 
 const log = logger('inventory');
 

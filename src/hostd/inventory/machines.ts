@@ -17,7 +17,7 @@ import type { Machine } from '../vm/machine.js';
 import { checkDevices, checkKeys } from '../vm/machine-access.js';
 import { checkBounds } from '../vm/machine-bounds.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
-import { loadVmx, newVmConfig } from '../vm/vm-config.js';
+import { loadVmx, newVmConfig, type VmConfig } from '../vm/vm-config.js';
 import type { MachineList, VmHost } from '../vm/vm-host.js';
 import type { InventoryFile, VmRecord } from './inventory-file.js';
 import { ResourcePool } from './resource-pool.js';
@@ -81,9 +81,21 @@ export class Machines implements MachineList {
         log.error({ vmx, err: messageOf(error) }, 'a registered VM cannot be read and is left out');
       }
     }
+    // Before running VMs are found, whose cards are treated as their port groups say.
+    for (const { config } of this.all()) await this.settle(config);
     const failed = (vm: VirtualMachine, error: unknown): void =>
       log.error({ err: messageOf(error), vm: vm.config.name }, 'looking for a running VM failed');
     await Promise.all(this.all().map((vm) => vm.adopt().catch((error: unknown) => failed(vm, error))));
+  }
+
+  private async settle({ name, extraConfig }: VmConfig): Promise<void> {
+    const vch = extraConfig.get(OWNER_KEY);
+    if (!isEndpointConfig(extraConfig) || vch === undefined) return;
+    await this.host.portGroups
+      .settle(vch, extraConfig)
+      .catch((error: unknown) =>
+        log.error({ err: messageOf(error), vm: name }, 'settings of port groups could not be restored'),
+      );
   }
 
   records(): VmRecord[] {

@@ -5,10 +5,12 @@ import { tooMuch } from '../access/holdings.js';
 import { fault } from '../faults.js';
 import type { Registry } from '../objects/registry.js';
 import { HOST_SYSTEM, NETWORK_FOLDER, networkRef } from '../references.js';
+import { ORDINARY, type PortGroupSettings } from '../switch/port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy, samePolicy } from '../switch/security-policy.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { PortGroupList } from '../vm/vm-host.js';
 import { Network } from './network.js';
+import { wishedSettings } from './wished-settings.js';
 
 const MAX_NAME = 80;
 /** How many port groups one virtual container host may make. */
@@ -18,7 +20,10 @@ const CONFIGURE = 'Host.Config.Network';
 /** What the port groups need of the rest of the inventory. */
 export interface PortGroupHost {
   readonly registry: Registry;
-  readonly virtualSwitch: Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup' | 'setPolicy'> | null;
+  readonly virtualSwitch: Pick<
+    VirtualSwitch,
+    'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup'
+  > | null;
   /** VMs with a card in that port group. */
   vmsIn(portGroup: string): ManagedObjectReference[];
   /** Ids of the virtual container hosts whose login the caller has. */
@@ -30,6 +35,8 @@ export class PortGroups implements PortGroupList {
   private readonly policies = new Map<string, SecurityPolicy>();
   /** The virtual container hosts that made port groups, by the port group's name. */
   private readonly madeBy = new Map<string, string>();
+  /** Settings of those that differ from {@link ORDINARY}. */
+  private readonly settings = new Map<string, PortGroupSettings>();
   /** Names of port groups that are being made. */
   private readonly making = new Map<string, string>();
 
@@ -117,8 +124,24 @@ export class PortGroups implements PortGroupList {
     if (unused.length > 0) await this.host.save();
   }
 
+  checkWishes(extraConfig: ReadonlyMap<string, string>): void {
+    wishedSettings(extraConfig);
+  }
+
+  async settle(vch: string, extraConfig: ReadonlyMap<string, string>): Promise<void> {
+    const wished = wishedSettings(extraConfig);
+    for (const [name, owner] of this.madeBy) {
+      if (owner !== vch) continue;
+      const [before, after] = [this.settings.get(name) ?? ORDINARY, wished.get(name) ?? ORDINARY];
+      if (before.isolated === after.isolated && before.mtu === after.mtu) continue;
+      await this.host.virtualSwitch?.configurePortGroup(name, after);
+      this.settings.set(name, after);
+    }
+  }
+
   private async drop(name: string): Promise<void> {
     this.policies.delete(name);
+    this.settings.delete(name);
     this.madeBy.delete(name);
     const network = this.host.registry.find(networkRef(name));
     if (network !== undefined) this.host.registry.remove(network);

@@ -16,6 +16,7 @@ import { withoutAddress } from './link-messages.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
 import { Netlink, ROUTE } from './netlink.js';
 import type { PolicyTables } from './policy-tables.js';
+import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
@@ -94,10 +95,17 @@ export class VirtualSwitch {
     return this.wiring.setPolicy(name, policy);
   }
 
+  /** Sets how a port group's cards are treated, plugged-in ones included. @throws notFound, internal */
+  async configurePortGroup(name: string, settings: PortGroupSettings): Promise<void> {
+    await ipBatch(this.namespace, [`link set ${this.bridge(name)} mtu ${settings.mtu}`]);
+    await this.wiring.configure(name, settings);
+  }
+
   async removePortGroup(name: string): Promise<void> {
     const bridge = this.bridges.get(name);
     if (bridge === undefined) return;
     this.bridges.delete(name);
+    this.wiring.forgetPortGroup(name);
     await ipTry(this.namespace, [`link delete ${bridge}`]);
   }
 
@@ -256,6 +264,7 @@ export class VirtualSwitch {
       await ensureNamespace(namespace);
       // Before there are cards: they inherit it.
       await this.wiring.deafen(namespace);
+      await this.wiring.guard(namespace);
       await this.makeEndpointCards(namespace, ports);
       await this.adopt(moid);
       await this.wiring.addEndpoint(moid, namespace, ports, plugging);
@@ -287,6 +296,7 @@ export class VirtualSwitch {
     );
     this.ports.set(moid, [...kept]);
     await this.wiring.deafen(namespace);
+    await this.wiring.guard(namespace);
     await this.wiring.addEndpoint(moid, namespace, whole);
     for (const { name, nic } of ports) if (!kept.has(name)) await this.plugEndpointCard(moid, nic);
     return `${NAMESPACES}/${namespace}`;

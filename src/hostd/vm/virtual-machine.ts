@@ -11,6 +11,7 @@ import {
 } from '../../vim25/server.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { fault } from '../faults.js';
+import { NETWORKS_KEY } from '../inventory/wished-settings.js';
 import type { CallContext } from '../objects/call-context.js';
 import { ManagedObject } from '../objects/managed-object.js';
 import type { VmDefinition } from '../runtime.js';
@@ -192,7 +193,10 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     checkNameLength(name);
     if (spec.numCPUs !== undefined || spec.memoryMB !== undefined) this.power.mustBe('poweredOff');
     let next: VmConfig = { ...changedConfig(config, spec), name };
-    if (isEndpointConfig(config.extraConfig)) checkEndpointKeys(this, config, next);
+    const endpoint = isEndpointConfig(config.extraConfig);
+    const networksChange = endpoint && next.extraConfig.get(NETWORKS_KEY) !== config.extraConfig.get(NETWORKS_KEY);
+    if (networksChange) host.portGroups.checkWishes(next.extraConfig);
+    if (endpoint) checkEndpointKeys(this, config, next);
     else checkKeys(host, this, config.extraConfig, next.extraConfig);
     checkBounds(host.machines, this.pool.value, config, next);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
@@ -206,6 +210,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     this.config = next;
     await this.file.save();
     if (next.cpuShares !== config.cpuShares) this.power.weigh();
+    if (networksChange) await host.portGroups.settle(next.extraConfig.get(OWNER_KEY) ?? '', next.extraConfig);
     if (this.power.running !== null && next.extraConfig.get(ADDRESSES_KEY) !== config.extraConfig.get(ADDRESSES_KEY))
       await host.virtualSwitch?.allow(this.ref.value, runtimeNics(next, ownerOf(host, this.pool)));
     this.touch('config', 'name', 'summary', 'guest', 'network');
