@@ -12,6 +12,7 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { proxySettings } from '../src/common/proxies.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
+import { Policies } from './docker/policy/policies.js';
 import { dockerApp, listenDocker } from './docker/server.js';
 import {
   counter,
@@ -51,6 +52,15 @@ async function connect(config: VchConfig): Promise<PortLayer> {
   }
 }
 
+/** Has the answers about these outside names told. */
+function reportNames(gateway: Gateway, patterns: string[] | null): void {
+  gateway
+    .names({ whole: false, networks: null, servers: null, containers: [], gone: [], reported: patterns ?? [] })
+    .catch((error: unknown) =>
+      log.warn({ err: messageOf(error) }, 'policies learn no names: nobody answers containers'),
+    );
+}
+
 async function main(): Promise<void> {
   const config = await readConfig();
   const portLayer = await connect(config);
@@ -84,8 +94,17 @@ async function main(): Promise<void> {
     config,
     porter === null ? undefined : served,
   );
+  const policies = new Policies({
+    portLayer,
+    gateway,
+    events: engine.events,
+    resolvers: () => resolvers.list(),
+    watchNames: (patterns) => reportNames(gateway, patterns),
+  });
+  engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
   await gateway.start(gatewayNetworks(portLayer.network.list()));
   if (porter !== null) await served.follow();
+  await policies.open();
   await engine.restorePorts();
   await engine.recall();
   const app = dockerApp(engine);

@@ -17,6 +17,7 @@ import { ContainerImages } from './images/container-images.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { ContainerPorts } from './networks/container-ports.js';
 import { noneId } from './networks/none-network.js';
+import type { PolicyParts } from './policy/policy-routes.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
 
@@ -40,6 +41,8 @@ export class Engine {
   readonly sizes: ContainerSizes;
   readonly containerImages: ContainerImages;
   readonly views: ViewSources;
+  /** Null: nothing here can enforce any. */
+  policies: PolicyParts | null = null;
   readonly ports: ContainerPorts;
   private readonly health: HealthService;
   private readonly forwarding: LogForwarding;
@@ -128,7 +131,7 @@ export class Engine {
 
   /** The gateway was started again and serves nothing yet. */
   async serveAgain(): Promise<void> {
-    await Promise.all([this.gatewayNetworks.again(), this.ports.republish()]);
+    await Promise.all([this.gatewayNetworks.again(), this.ports.republish(), this.policies?.policies.again()]);
   }
 
   /** Before the API is served: reads what the endpoint before this one knew of its containers. */
@@ -145,6 +148,7 @@ export class Engine {
   async close(): Promise<void> {
     this.restarts.close();
     this.forwarding.close();
+    this.policies?.policies.close();
     for (const stop of this.stopListening) stop();
     await this.health.close();
   }

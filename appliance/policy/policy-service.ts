@@ -47,6 +47,7 @@ export class PolicyService {
   };
   /** A tier that cannot be read: no container starts until somebody mends it. */
   private problem: Error | null = null;
+  private watched = 'null';
 
   constructor(private readonly places: PolicyPlaces) {}
 
@@ -148,7 +149,9 @@ export class PolicyService {
     const { places, active } = this;
     const rules = this.rules();
     const names = watchedNames(rules);
-    places.watch(active && names.length > 0 ? names : null);
+    const watched = active && names.length > 0 ? names : null;
+    if (JSON.stringify(watched) !== this.watched) places.watch(watched);
+    this.watched = JSON.stringify(watched);
     const subjects = active ? places.subjects() : [];
     const onSwitch = active ? compileForSwitch(rules, subjects) : null;
     const atGateway = active ? compileForGateway(rules, subjects, this.learned.list(Date.now())) : null;

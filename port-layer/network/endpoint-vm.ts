@@ -10,6 +10,8 @@ const OWNER_KEY = 'caisson.vch';
 
 /** Keys of the endpoint's VM. */
 export interface EndpointKeys {
+  /** Whether there is such a VM. */
+  readonly known: boolean;
   /** As last heard of. */
   get(key: string): string | undefined;
   /** Reads a key anew. @throws unavailable without a VM */
@@ -30,6 +32,10 @@ export class EndpointVm implements EndpointKeys {
     private readonly client: Pick<VimClient, 'runTask' | 'retrieve'>,
     private readonly id: string,
   ) {}
+
+  get known(): boolean {
+    return this.ref !== null;
+  }
 
   /** News about a VM. @returns whether it is the endpoint's */
   observe(vm: { ref: ManagedObjectReference; keys: ReadonlyMap<string, string> }): boolean {

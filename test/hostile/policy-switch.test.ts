@@ -38,7 +38,10 @@ async function enforce(
   await tables.set(VCH, readSwitchPolicy(JSON.parse(JSON.stringify(compileForSwitch(rules, subjects)))));
 }
 
-const port = (host: TestHost) => ({ name: host.port, nic: { mac: host.mac, vch: VCH } });
+const port = (host: TestHost) => ({
+  name: host.port,
+  nic: { mac: host.mac, vch: VCH, addresses: undefined, portGroup: 'net' },
+});
 const tcp = (from: TestHost, to: TestHost, number: number): Promise<string> =>
   net.reach(from.name, 'tcp', to.address4, number);
 const udp = (from: TestHost, to: TestHost, number: number, source?: number): Promise<string> =>
@@ -193,14 +196,14 @@ rules:
   test('a packet that is sent on behalf of a container takes its way and names the rule', async () => {
     await enforce(ONLY_API);
     tables.addGateway([port(gateway!)]);
-    const send = (from: TestHost, to: TestHost, protocol: 'tcp' | 'udp' | 'icmp', number: number, six = false) =>
+    const send = (from: TestHost, to: TestHost | null, protocol: 'tcp' | 'udp' | 'icmp', number: number, six = false) =>
       tables.probe(VCH, {
         fromMac: from.mac,
-        toMac: to.mac,
+        toMac: to?.mac ?? 'gateway',
         packet: {
           protocol,
           from: six ? from.address6 : from.address4,
-          to: six ? to.address6 : to.address4,
+          to: six ? (to ?? gateway!).address6 : (to ?? gateway!).address4,
           sourcePort: 40_000,
           port: number,
         },
@@ -214,7 +217,7 @@ rules:
     expect(dropped.droppedIn).toMatch(/^bridge caisson_policy_\S+ r\d+$/);
     const icmp = await send(web!, api!, 'icmp', 1, six);
     expect([icmp.delivered, rule(icmp.rule)]).toEqual([true, 'preset/open-out']);
-    const out = await send(web!, gateway!, 'tcp', 443);
+    const out = await send(web!, null, 'tcp', 443);
     expect([out.delivered, out.rule]).toEqual([true, undefined]);
     // Nothing is left of them.
     expect(net.inside(net.namespace, 'ip', '-o', 'link')).not.toMatch(/ tq/);

@@ -66,7 +66,9 @@ export class HostPolicy implements PolicyPlaces {
   async read(tier: Tier): Promise<string> {
     const { kv, endpoint } = this.parts;
     if (tier === 'project') return (await kv.get(PROJECT))?.toString('utf8') ?? '';
-    const text = endpoint?.get(ADMIN_KEY);
+    if (endpoint?.known !== true) return '';
+    // Not as last heard of: whoever asks has just set it.
+    const text = await endpoint.read(ADMIN_KEY);
     if (text === undefined) return '';
     const tiers = JSON.parse(text) as Partial<Record<Tier, unknown>>;
     return String(tiers[tier] ?? '');

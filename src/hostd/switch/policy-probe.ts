@@ -17,7 +17,8 @@ const address = z.string().refine((text) => isIP(text) !== 0 && !text.includes('
 const port = z.number().int().min(0).max(65_535);
 const request = z.object({
   fromMac: mac,
-  toMac: mac,
+  /** `gateway`: that of the sender's network. */
+  toMac: z.union([mac, z.literal('gateway')]),
   packet: z.object({ protocol: z.enum(['tcp', 'udp', 'icmp']), from: address, to: address, sourcePort: port, port }),
 });
 

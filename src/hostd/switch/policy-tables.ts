@@ -24,6 +24,7 @@ const log = logger('switch');
 interface KnownCard extends PolicyCard {
   vch: string;
   addresses: readonly string[] | undefined;
+  portGroup: string;
 }
 
 interface Enforced {
@@ -36,15 +37,15 @@ interface Enforced {
 /** A port of the switch as the policies see it. */
 export interface PolicyPort {
   name: string;
-  nic: Pick<RuntimeNic, 'mac' | 'vch' | 'addresses'>;
+  nic: Pick<RuntimeNic, 'mac' | 'vch' | 'addresses' | 'portGroup'>;
 }
 
 /** All changes are made one after the other. */
 export class PolicyTables {
   /** Connected cards of powered-on VMs that belong to a virtual container host, by port. */
   private readonly cards = new Map<string, KnownCard>();
-  /** The gateways' cards: MAC addresses by port. */
-  private readonly gateways = new Map<string, string>();
+  /** The gateways' cards, by port. */
+  private readonly gateways = new Map<string, PolicyPort['nic']>();
   private readonly enforced = new Map<string, Enforced>();
   private turn: Promise<unknown> = Promise.resolve();
   private rejects = false;
@@ -54,8 +55,8 @@ export class PolicyTables {
 
   /** Tells the policies about cards, before they can send anything. @throws internal */
   async add(ports: readonly PolicyPort[]): Promise<void> {
-    const cards = ports.flatMap(({ name, nic: { mac, vch, addresses } }) =>
-      vch === undefined ? [] : [{ port: name, mac: mac.toLowerCase(), vch, addresses }],
+    const cards = ports.flatMap(({ name, nic: { mac, vch, addresses, portGroup } }) =>
+      vch === undefined ? [] : [{ port: name, mac: mac.toLowerCase(), vch, addresses, portGroup }],
     );
     for (const card of cards) this.cards.set(card.port, card);
     for (const vch of new Set(cards.map((card) => card.vch)))
@@ -70,7 +71,7 @@ export class PolicyTables {
 
   /** An endpoint's cards, whose flows are not judged here. */
   addGateway(ports: readonly PolicyPort[]): void {
-    for (const { name, nic } of ports) this.gateways.set(name, nic.mac.toLowerCase());
+    for (const { name, nic } of ports) this.gateways.set(name, nic);
   }
 
   /** Forgets cards. Their elements go with the next change of the policy: nobody else gets their names. */
@@ -116,17 +117,21 @@ export class PolicyTables {
     const from = own.find(({ mac }) => mac === request.fromMac);
     if (from === undefined) throw notFound('the sender has no card on the switch');
     if (from.addresses?.includes(request.packet.from) === false) throw invalid('that is not an address of the sender');
+    const gateway = [...this.gateways].find(([, nic]) => nic.portGroup === from.portGroup && nic.vch === vch);
     const to =
-      own.find(({ mac }) => mac === request.toMac)?.port ??
-      [...this.gateways].find(([, mac]) => mac === request.toMac)?.[0];
+      request.toMac === 'gateway'
+        ? { port: gateway?.[0], mac: gateway?.[1].mac.toLowerCase() }
+        : own.find(({ mac, portGroup }) => mac === request.toMac && portGroup === from.portGroup);
+    if (to?.mac === undefined) throw notFound('the receiver has no card on the network of the sender');
+    const packet = { ...request, toMac: to.mac };
     const table = this.enforced.has(vch) ? tableName(vch) : undefined;
     const checks = (await nftTables(this.namespacePath)).includes(SOURCE_TABLE);
     const policy = this.enforced.get(vch)?.policy;
     return this.inTurn(() =>
       sendProbe(
         { namespace: basename(this.namespacePath), path: this.namespacePath },
-        request,
-        { from: from.port, to },
+        packet,
+        { from: from.port, to: to.port },
         table,
         (port) => {
           const elements = [
