@@ -16,6 +16,8 @@ import { HealthService } from './health/health-service.js';
 import { ContainerImages } from './images/container-images.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { ContainerPorts } from './networks/container-ports.js';
+import { DockerNetworks } from './networks/docker-networks.js';
+import { publishNetworkChange } from './networks/network-events.js';
 import { noneId } from './networks/none-network.js';
 import type { PolicyParts } from './policy/policy-routes.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
@@ -30,6 +32,7 @@ export class Engine {
   readonly observe: PortLayer['observe'];
   readonly files: PortLayer['files'];
   readonly network: PortLayer['network'];
+  readonly dockerNetworks: DockerNetworks;
   readonly volumeStore: PortLayer['volumes'];
   readonly events = new EventBus();
   readonly publish: PublishContainerEvent;
@@ -63,7 +66,8 @@ export class Engine {
     this.files = files;
     this.network = network;
     this.volumeStore = volumeStore;
-    const publisher = new EventPublisher(this.events, network);
+    this.dockerNetworks = new DockerNetworks(network, exec, config);
+    const publisher = new EventPublisher(this.events, this.dockerNetworks);
     const publish = publisher.container;
     this.publish = publish;
     this.volumes = new VolumeService(volumeStore, exec, this.events, config);
@@ -72,7 +76,7 @@ export class Engine {
     this.ports = new ContainerPorts(mapper, exec, network);
     this.forwarding = new LogForwarding(interaction, kv, config.syslog);
     this.health = new HealthService({ interaction, kv, publish, resolve: (id) => exec.resolve(id) });
-    const launcher = new Launcher(exec, this.ports, this.forwarding);
+    const launcher = new Launcher(exec, this.ports, this.forwarding, network);
     this.restarts = new RestartSupervisor({
       list: () => exec.list(),
       start: (id, annotations) => launcher.launch(id, annotations),
@@ -105,11 +109,14 @@ export class Engine {
       execIds: (id) => interaction.execIds(id),
       portsOf: (id) => this.ports.of(id),
       sourceOf: this.volumes.sourceOf,
-      networkId: (name) => (name === 'none' ? noneId(config) : network.resolve(name).id),
+      networkId: (name) => this.dockerNetworks.find(name)?.id ?? '',
+      noneEndpointOf: (container) => this.dockerNetworks.noneEndpointOf(container),
     };
     this.stopListening = [
       portLayer.onEvent((event) => this.observer.on(event)),
-      network.onChange(({ type }) => {
+      network.onChange((change) => {
+        const { type } = change;
+        publishNetworkChange(this.events, change);
         if (type === 'made' || type === 'gone') void this.gatewayNetworks.follow();
       }),
       images.onEvent(({ action, id, name, labels }) =>

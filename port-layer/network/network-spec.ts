@@ -57,7 +57,8 @@ export interface NetworkSpec {
   dns?: string[];
   labels: Record<string, string>;
   options: Record<string, string>;
-  ipamOptions: Record<string, string>;
+  /** null: none were given. */
+  ipamOptions: Record<string, string> | null;
   ipamDriver: string;
 }
 
@@ -78,7 +79,8 @@ export interface NetworkRequest {
   mtu?: number;
   labels: Record<string, string>;
   options: Record<string, string>;
-  ipamOptions: Record<string, string>;
+  /** null: none were given. */
+  ipamOptions: Record<string, string> | null;
   /** Default: `default`. */
   ipamDriver?: string;
 }

@@ -27,7 +27,7 @@ const PLAIN = {
   mtu: 0,
   labels: {},
   options: {},
-  ipamOptions: {},
+  ipamOptions: null,
   ipamDriver: 'default',
 } as const satisfies Partial<NetworkSpec>;
 

@@ -6,7 +6,7 @@ import type { GatewayCard } from './messages.js';
 /** An address as `ip --json address` shows it. */
 interface Shown {
   family: string;
-  local: string;
+  local?: string;
   prefixlen: number;
   scope: string;
 }
@@ -31,7 +31,8 @@ export async function setUpCard(
 ): Promise<void> {
   const shown = await ip(netns, ['-json', 'address', 'show', 'dev', card.interface, 'scope', 'global']);
   const [{ addr_info: list = [] } = {}] = JSON.parse(shown) as { addr_info?: Shown[] }[];
-  const before = list.map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+  // Some versions of `ip` show an empty object for an address that is left out.
+  const before = list.flatMap(({ local, prefixlen }) => (local === undefined ? [] : [`${local}/${prefixlen}`]));
   for (const command of cardCommands(card, before)) await ip(netns, command.split(' '));
 }
 

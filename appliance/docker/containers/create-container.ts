@@ -21,6 +21,7 @@ import {
   platformOf,
   platformWarning,
 } from '../../image/index.js';
+import type { DockerNetworks } from '../networks/docker-networks.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { checkNamespaceOwners } from './config/check-host-options.js';
 import { checkContainerName, containerSpec } from './config/container-spec.js';
@@ -61,6 +62,7 @@ export interface CreateParts {
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
   config: Pick<VchConfig, 'container' | 'syslog' | 'proxies' | 'hostPorts'>;
+  dockerNetworks: Pick<DockerNetworks, 'find'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -87,7 +89,7 @@ export class ContainerCreation {
     { body, platform, apiVersion }: CreateRequest,
     name: string,
   ): Promise<{ id: string; warnings: string[] }> {
-    const { exec, images, config, hostInfo } = this.parts;
+    const { exec, images, config, dockerNetworks, hostInfo } = this.parts;
     const empty = Object.keys(body).length === 0;
     const warnings = asNewest(body, apiVersion);
     const host = body.HostConfig ?? {};
@@ -106,6 +108,7 @@ export class ContainerCreation {
       hostCpus: asksForCpus(host) ? (await hostInfo()).cpus : Number.POSITIVE_INFINITY,
       syslog: config.syslog,
       links,
+      findNetwork: (reference) => dockerNetworks.find(reference),
     });
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);
