@@ -18,7 +18,6 @@ import { LogForwarding } from './logging/log-forwarding.js';
 import { ContainerPorts } from './networks/container-ports.js';
 import { DockerNetworks } from './networks/docker-networks.js';
 import { publishNetworkChange } from './networks/network-events.js';
-import { noneId } from './networks/none-network.js';
 import type { PolicyParts } from './policy/policy-routes.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
