@@ -5,7 +5,7 @@ import type { ContainerEvent, ExecService } from './exec/types.js';
 import type { FileService } from './files/types.js';
 import type { HostInfo } from './host-info.js';
 import type { InteractionService } from './interaction/types.js';
-import type { EndpointKeys } from './network/endpoint-vm.js';
+import type { EndpointKeys } from './network/endpoint-keys.js';
 import type { NetworkService } from './network/types.js';
 import type { ObserveService } from './observe/types.js';
 import type { StorageReserve } from './storage/storage-reserve.js';
