@@ -54,15 +54,6 @@ async function connect(config: VchConfig): Promise<PortLayer> {
   }
 }
 
-/** Has the answers about these outside names told. */
-function reportNames(gateway: Gateway, patterns: string[] | null): void {
-  gateway
-    .names({ whole: false, networks: null, servers: null, containers: [], gone: [], reported: patterns ?? [] })
-    .catch((error: unknown) =>
-      log.warn({ err: messageOf(error) }, 'policies learn no names: nobody answers containers'),
-    );
-}
-
 async function main(): Promise<void> {
   const config = await readConfig();
   const portLayer = await connect(config);
@@ -114,7 +105,7 @@ async function main(): Promise<void> {
     gateway,
     events: engine.events,
     resolvers: () => resolvers.list(),
-    watchNames: (patterns) => reportNames(gateway, patterns),
+    watchNames: (patterns) => void names.report(patterns ?? []),
   });
   engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
   await gateway.start(gatewayNetworks(portLayer.network.list()));

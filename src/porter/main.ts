@@ -154,6 +154,7 @@ process.on('message', (raw, socket) => {
   });
 });
 process.on('disconnect', () => {
+  policies.close();
   gateway?.relay.stop();
   names.stop();
   process.exit(0);

@@ -21,6 +21,7 @@ import {
   type Style,
   type TableText,
 } from '../common/policy/nft-rules.js';
+import { PolicyLog } from '../common/policy/policy-log.js';
 import type { ProbePacket } from '../common/policy/probe-packet.js';
 import { deciderOf } from '../common/policy/trace-lines.js';
 import { type TraceWatch, watchTrace } from '../common/policy/watch-trace.js';
@@ -118,9 +119,19 @@ export class GatewayTable {
   private policy: GatewayPolicy | null = null;
   private trace: { watch: TraceWatch } | null = null;
   private turn: Promise<unknown> = Promise.resolve();
+  private readonly logs: PolicyLog;
 
   /** @param netns path of its network namespace */
-  constructor(private readonly netns: string) {}
+  constructor(
+    private readonly netns: string,
+    logs = new PolicyLog(netns),
+  ) {
+    this.logs = logs;
+  }
+
+  close(): void {
+    this.logs.close();
+  }
 
   /** Enforces a policy; null: none. @throws unsupported if this machine cannot do it; the one before stays */
   set(policy: GatewayPolicy | null): Promise<void> {
@@ -189,6 +200,7 @@ export class GatewayTable {
         await this.nft(replaceTable(gatewayTable(policy), present));
       }
       this.policy = policy;
+      this.logs.follow(TABLE, policy?.rules ?? null);
     } catch (error) {
       throw unsupported(`the policy cannot be enforced at the gateway: ${messageOf(error).split('\n')[0]}`, error);
     }

@@ -5,6 +5,7 @@ import { compileForSwitch } from '../../appliance/policy/compile.js';
 import { ordered } from '../../appliance/policy/evaluate.js';
 import type { Subject } from '../../appliance/policy/parties.js';
 import { readPolicy } from '../../appliance/policy/read-policy.js';
+import { PolicyLog } from '../../src/common/policy/policy-log.js';
 import { readSwitchPolicy } from '../../src/common/policy/read-compiled.js';
 import { PolicyTables } from '../../src/hostd/switch/policy-tables.js';
 import { TestBridge, type TestHost } from '../support/namespaces.js';
@@ -14,6 +15,7 @@ const net = new TestBridge(`pol${process.pid}`);
 const six = existsSync('/proc/sys/net/ipv6');
 let [gateway, web, api, db]: TestHost[] = [];
 let tables: PolicyTables;
+const logged: string[] = [];
 
 const subject = (host: TestHost, role: string): Subject => ({
   id: host.name,
@@ -56,11 +58,14 @@ rules:
 beforeAll(async () => {
   net.open();
   [gateway, web, api, db] = [9, 1, 2, 3].map((number) => net.host(number));
-  tables = new PolicyTables(net.path);
+  tables = new PolicyTables(net.path, new PolicyLog(net.path, ({ id }, packet) => logged.push(`${id}: ${packet}`)));
   await tables.add([web!, api!, db!].map(port));
   await Promise.all([gateway!, web!, api!, db!].map(({ name }) => net.serve(name, 53, 80, 81)));
 }, 60_000);
-afterAll(() => net.close());
+afterAll(async () => {
+  tables.close();
+  await net.close();
+});
 
 describe('a policy on the switch', () => {
   test('lets through what it allows and nothing else, over TCP, UDP and ICMP, IPv4 and IPv6', async () => {
@@ -179,6 +184,19 @@ rules:
     expect(await counts('project/api-to-db')).toBe(allowed);
   });
 
+  test('logs the packets of a rule that asks for it, and no others', async () => {
+    await enforce(ONLY_API.replace('action: drop }', 'action: drop, log: true }'));
+    await expect
+      .poll(async () => {
+        await tcp(web!, db!, 80);
+        return logged.length;
+      })
+      .toBeGreaterThan(0);
+    await tcp(api!, db!, 80);
+    for (const line of logged) expect(line).toMatch(/^project\/db-alone: .*ip saddr 172\.31\.0\.1 .*dport 80/);
+    await enforce(ONLY_API);
+  });
+
   test('cuts off a card that it does not know yet, until it does', async () => {
     const late = net.host(4);
     await net.serve(late.name, 80);
@@ -230,6 +248,7 @@ rules:
     await next.add([web!, api!, db!].map(port));
     await next.keep([VCH]);
     expect(await tcp(web!, db!, 80)).toBe('silence');
+    tables.close();
     tables = next;
     await enforce('');
     expect(await tcp(web!, db!, 80)).toBe('ok');

@@ -17,6 +17,9 @@ export const ADMIN_KEY = 'caisson.policy.admin';
 /** In the key-value store. */
 const PROJECT = 'policy-project.yaml';
 
+/** A container that has not got its addresses by then will not. */
+const AWAITED_MS = 120_000;
+
 /** A packet to be sent, and what came of it: as hostd has them. */
 export interface Probe {
   fromMac: string;
@@ -34,8 +37,8 @@ export type PolicyHostParts = Pick<PortLayer, 'exec' | 'kv' | 'endpoint'>;
 
 /** What the policy needs of the engine. */
 export class HostPolicy implements PolicyPlaces {
-  /** Containers that are about to get their addresses. */
-  private readonly starting = new Map<string, ContainerInfo>();
+  /** Containers that are about to get addresses, as they will be, and since when. */
+  private readonly awaited = new Map<string, { container: ContainerInfo; since: number }>();
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -47,20 +50,21 @@ export class HostPolicy implements PolicyPlaces {
 
   /** The container is about to have these endpoints. */
   starts(container: ContainerInfo): void {
-    this.starting.set(container.spec.id, container);
+    this.awaited.set(container.spec.id, { container, since: Date.now() });
   }
 
   subjects(): Subject[] {
     const all = this.parts.exec.list();
-    const states = new Map(all.map(({ spec, state }) => [spec.id, state]));
-    for (const id of this.starting.keys()) if (states.get(id) !== 'starting') this.starting.delete(id);
-    return all
-      .map((one) =>
-        one.endpoints.some(({ address, address6 }) => address !== '' || address6 !== '')
-          ? one
-          : (this.starting.get(one.spec.id) ?? one),
-      )
-      .flatMap(subjectOf);
+    const known = new Map(all.map((one) => [one.spec.id, one]));
+    for (const [id, { container, since }] of this.awaited) {
+      const now = known.get(id);
+      const arrived = container.endpoints.every(({ mac }) =>
+        now?.endpoints.some((one) => one.mac === mac && one.address + one.address6 !== ''),
+      );
+      const waits = now !== undefined && ['created', 'exited', 'starting', 'running'].includes(now.state);
+      if (arrived || !waits || Date.now() - since > AWAITED_MS) this.awaited.delete(id);
+    }
+    return all.map((one) => this.awaited.get(one.spec.id)?.container ?? one).flatMap(subjectOf);
   }
 
   async read(tier: Tier): Promise<string> {

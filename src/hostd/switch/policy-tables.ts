@@ -13,6 +13,7 @@ import {
   type RuleCount,
   replaceTable,
 } from '../../common/policy/nft-rules.js';
+import { PolicyLog } from '../../common/policy/policy-log.js';
 import type { RuntimeNic } from '../runtime.js';
 import { nft, nftCounters, nftSummary, nftTables } from './ip.js';
 import { type ProbeRequest, type ProbeResult, sendProbe } from './policy-probe.js';
@@ -50,8 +51,15 @@ export class PolicyTables {
   private turn: Promise<unknown> = Promise.resolve();
   private rejects = false;
 
+  private readonly logs: PolicyLog;
+
   /** @param namespacePath the switch's */
-  constructor(private readonly namespacePath: string) {}
+  constructor(
+    private readonly namespacePath: string,
+    logs = new PolicyLog(namespacePath),
+  ) {
+    this.logs = logs;
+  }
 
   /** Tells the policies about cards, before they can send anything. @throws internal */
   async add(ports: readonly PolicyPort[]): Promise<void> {
@@ -152,6 +160,11 @@ export class PolicyTables {
     return this.enforced.get(vch)?.policy;
   }
 
+  /** hostd stops: what is enforced stays. */
+  close(): void {
+    this.logs.close();
+  }
+
   /** Whether a refused packet is answered; otherwise it is only dropped. */
   get answers(): boolean {
     return this.rejects;
@@ -164,6 +177,7 @@ export class PolicyTables {
       const present = this.enforced.get(vch)?.present ?? (await this.look(vch));
       const text = switchTable(vch, policy, cards);
       await nft(this.namespacePath, replaceTable(text, present));
+      this.logs.follow(tableName(vch), policy.rules);
       this.enforced.set(vch, {
         policy,
         present: { chains: [...text.chains.keys()], counters: text.counters },
@@ -176,6 +190,7 @@ export class PolicyTables {
 
   private async drop(vch: string): Promise<void> {
     const table = tableName(vch);
+    this.logs.follow(table, null);
     if (this.enforced.delete(vch) || (await nftTables(this.namespacePath)).includes(table))
       await nft(this.namespacePath, `delete table ${table}`);
   }
