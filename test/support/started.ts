@@ -82,9 +82,7 @@ export function endpointPid(paths: InstancePaths, vch = 'default'): number {
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
-const CARRIES_PORTS = /gateway\/worker\.js|caisson-relay/;
-
-/** The porter and the worker for published ports of an endpoint; null while they are starting. */
+/** The porter and the relay of an endpoint; null while they are starting. */
 export function porterAndWorker(paths: InstancePaths, vch = 'default'): { porter: number; worker: number } | null {
   try {
     const directory = join(paths.runDir, 'endpoint');
@@ -96,7 +94,7 @@ export function porterAndWorker(paths: InstancePaths, vch = 'default'): { porter
       )
       .find(({ pid }) => pid === endpoint)!.porter.pid;
     const children = readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim().split(' ').map(Number);
-    const worker = children.find((pid) => CARRIES_PORTS.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8')));
+    const worker = children.find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'caisson-relay\n');
     return worker === undefined ? null : { porter, worker };
   } catch {
     return null;

@@ -4,7 +4,7 @@ import { connect, createServer, isIPv6, type Server, type Socket } from 'node:ne
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OwnGateway } from '../../../appliance/gateway/gateway.js';
 import { PortMapper, type PublishedPort, parsePort, wantedPorts } from '../../../appliance/gateway/published-ports.js';
-import { compiledWorker } from '../../support/docker-engine.js';
+import { compiledRelay } from '../../support/docker-engine.js';
 import { hasIpv6 } from '../../support/ipv6.js';
 
 const SAID = 50_000;
@@ -31,6 +31,7 @@ describe('the requested ports', () => {
       { containerPort: 81, protocol: 'tcp', hostIp: '', hostPort: 0 },
     ]);
     expect(parsePort('80')).toEqual({ port: 80, protocol: 'tcp' });
+    expect(parsePort('80/UDP')).toEqual({ port: 80, protocol: 'udp' });
   });
 
   it('are published in an order in which a range leaves alone what is asked for by number', () => {
@@ -44,8 +45,8 @@ describe('the requested ports', () => {
 
   it.each([
     [{ x: [] }, 'invalid port specification: "x"'],
-    [{ '0/tcp': [] }, 'invalid port specification: "0/tcp"'],
-    [{ '70000/tcp': [] }, 'invalid port specification: "70000/tcp"'],
+    [{ '0/tcp': [] }, 'invalid port specification: "0"'],
+    [{ '70000/tcp': [] }, 'invalid port specification: "70000"'],
     [{ '80/foo': [] }, 'invalid proto: foo'],
     [{ '80/sctp': [] }, 'publishing sctp ports is not supported'],
     [{ '80/tcp': [{ HostPort: 'abc' }] }, 'invalid port specification: "abc"'],
@@ -58,7 +59,6 @@ describe('the requested ports', () => {
 });
 
 describe('published ports', () => {
-  let compiled: Awaited<ReturnType<typeof compiledWorker>>;
   let worker: OwnGateway;
   let ports: PortMapper;
   let inside: Server;
@@ -67,8 +67,7 @@ describe('published ports', () => {
   let serve: (socket: Socket) => void;
 
   beforeAll(async () => {
-    compiled = await compiledWorker();
-    worker = new OwnGateway(() => deaths(), compiled.program);
+    worker = new OwnGateway(() => deaths(), await compiledRelay());
     await worker.start();
     inside = createServer({ allowHalfOpen: true }, (socket) => {
       socket.on('error', () => undefined);
@@ -80,7 +79,6 @@ describe('published ports', () => {
   afterAll(() => {
     worker.stop();
     inside.close();
-    compiled.remove();
   });
   beforeEach(() => {
     ports = new PortMapper(worker);
@@ -358,8 +356,7 @@ describe('published ports', () => {
     const restored = new Promise<void>((resolve) => {
       deaths = () => void ports.republish().then(resolve);
     });
-    // Its socket is the only one that listens there: find the worker by it.
-    const { child } = (worker as unknown as { worker: { child: { pid: number } } }).worker;
+    const { child } = (worker as unknown as { relay: { child: { pid: number } } }).relay;
     process.kill(child.pid, 'SIGKILL');
     await restored;
     expect(await all(dial(port))).toBe('alive');
