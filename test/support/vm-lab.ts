@@ -12,6 +12,7 @@ import { applyLayer, createChild } from '../../src/disk/index.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../../src/hostd/runtime.js';
 import { createRuntime, type HostRuntime } from '../../src/hostd/runtime-factory.js';
 import { compileProgram } from '../../tether/program/compile.js';
+import type { NicSpec, ProgramSpec } from '../../tether/program/spec.js';
 import { LogParser } from '../../tether/protocol/log.js';
 import { expectNoneRefused, refusedSoFar } from './refused-calls.js';
 import { TarBuilder } from './registry/tar-builder.js';
@@ -37,6 +38,13 @@ const APPLETS = [
   'date',
   'sync',
   'httpd',
+  'nc',
+  'nslookup',
+  'wget',
+  'ls',
+  'timeout',
+  'kill',
+  'tail',
 ];
 
 /** A layer with a shell and its commands. */
@@ -52,6 +60,10 @@ export interface LabVm {
   script?: string;
   /** Address on {@link PORT_GROUP}, CIDR; without it, there is no card. */
   address?: string;
+  /** More of that card. */
+  nic?: Partial<NicSpec>;
+  /** More of its program. */
+  program?: Partial<ProgramSpec>;
   memoryMiB?: number;
   cpus?: number;
 }
@@ -178,7 +190,7 @@ export class VmLab {
         domainname: '',
         rootDisk: { bus: 0, unit: 0 },
         readOnlyRoot: false,
-        nics: nics.map(({ index }) => ({ index, name: 'eth0', mac, address: options.address! })),
+        nics: nics.map(({ index }) => ({ index, name: 'eth0', mac, address: options.address!, ...options.nic })),
         files: [],
         sysctls: {},
         shmSize: 2 ** 30,
@@ -195,6 +207,7 @@ export class VmLab {
         stopSignal: 15,
         stopTimeoutSeconds: 1,
         gateTimeoutMs: 0,
+        ...options.program,
       });
       extraConfig.set('guestinfo.caisson.program', program.toString('base64'));
     }

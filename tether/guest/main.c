@@ -11,6 +11,7 @@
 #include "instance.h"
 #include "messages.h"
 #include "network.h"
+#include "network_messages.h"
 #include "platform.h"
 #include "prepare.h"
 #include "session.h"
@@ -81,6 +82,7 @@ static int timeout(void) {
   int head = -1;
   for each_container(c) head = earlier(head, headstart_look(c, message_act));
   uint64_t now = monotonic_ms(), until = sessions_due();
+  if (network_due() < until) until = network_due();
   for each_container(c)
     if (container_due(c) < until) until = container_due(c);
   int due = until == UINT64_MAX ? -1 : until <= now ? 0 : (int)(until - now > 60000 ? 60000 : until - now);
@@ -90,7 +92,7 @@ static int timeout(void) {
 /* ---- what is polled ---- */
 
 #define MOST_POLLED 256
-enum { SIGNALS, RPC, CHANNEL, MEMORY /* one for each container; sessions follow */ };
+enum { SIGNALS, RPC, CHANNEL, CARDS, MEMORY /* one for each container; sessions follow */ };
 #define SESSIONS (MEMORY + MAX_CONTAINERS)
 
 static struct pollfd polls[MOST_POLLED];
@@ -113,6 +115,7 @@ static void watch_all(int signals) {
   watch(signals, POLLIN);
   watch(platform_rpc_fd(), POLLIN);
   watch(channel_fd(), (short)(POLLIN | (channel_wants_write() ? POLLOUT : 0)));
+  watch(network_fd(), POLLIN);
   for each_container(c) watch(container_runs(c) ? c->cgroup.events : -1, POLLPRI);
   for (struct session *s = sessions; s != NULL && count + 3 <= MOST_POLLED; s = s->next) {
     if (session_takes_output(s)) {
@@ -145,6 +148,7 @@ static void turn(int signals) {
   } else if (polls[RPC].revents & POLLHUP) {
     platform_rpc_check();
   }
+  if (polls[CARDS].revents || monotonic_ms() >= network_due()) network_look();
   for (size_t i = 0; i < MAX_CONTAINERS; i++)
     if (polls[MEMORY + i].revents) container_check_memory(&containers[i]);
   for (nfds_t i = SESSIONS; i < count; i++)

@@ -3,6 +3,7 @@
 #include "channel.h"
 #include "container.h"
 #include "files.h"
+#include "network_messages.h"
 #include "observe.h"
 #include "session.h"
 
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-static const char not_running[] = "the container is not running", damaged[] = "damaged request", not_yet[] = "this guest cannot change its networks yet";
+static const char not_running[] = "the container is not running", damaged[] = "damaged request";
 
 /* A message names no container: it is for the one that its session belongs to, else for the first. */
 static struct container *container_of(uint32_t id) {
@@ -162,7 +163,7 @@ void message_act(struct container *c, enum message type, uint32_t id, struct rea
     case MESSAGE_ROUTES:
     case MESSAGE_REWRITE:
     case MESSAGE_NAME_SERVERS:
-      channel_send(MESSAGE_ANSWERED, id, not_yet, sizeof not_yet - 1);
+      network_message(c, type, id, payload);
       break;
     case MESSAGE_PING:
       channel_send(MESSAGE_PONG, id, NULL, 0);

@@ -1,14 +1,22 @@
-/* The machine's network interfaces (network.c). */
+/* The machine's network cards: their names, addresses and routes (network.c). */
 #ifndef NETWORK_H
 #define NETWORK_H
 
-#include "common.h"
+#include "card.h"
 
 void loopback_up(void);
 /* Brings all cards up, without an address: before a snapshot is made. */
 void prepare_nics(void);
-/* NULL or what failed. */
-const char *configure_nic(uint32_t index, const char *name, const char *mac, const char *address, uint32_t prefix,
-                          const char *gateway, uint32_t mtu);
+/* Sets up card number `index`, which was there when the machine began. NULL or what failed. */
+const char *configure_nic(uint32_t index, const struct card *card);
+/* Sets up a card that was plugged in. NULL or what failed; `missing` tells that it is not there yet. */
+const char *add_nic(const struct card *card, bool *missing);
+/* Takes the addresses of the card with this MAC and stops it; one that is not there is none. */
+void remove_nic(const char *mac);
+/* Where the default route leads and by which card (its MAC address); an empty gateway: there is none. NULL or what failed. */
+const char *set_default_route(const char *gateway, const char *mac, bool ipv6);
+
+/* Tells the host which card has which address. */
+void report_addresses(void);
 
 #endif

@@ -26,6 +26,8 @@ const char *platform_disk(uint32_t bus, uint32_t unit);
 
 /* What the kernel has called network card number `index` of the machine, in the host's order. */
 void platform_nic(uint32_t index, char name[IFNAMSIZ]);
+/* Whether an interface is a network card, and not something that software has made. */
+bool platform_is_nic(const char *name);
 
 /* ---- serial ports ---- */
 

@@ -68,6 +68,12 @@ const char *platform_disk(uint32_t bus, uint32_t unit) {
 
 void platform_nic(uint32_t index, char name[IFNAMSIZ]) { snprintf(name, IFNAMSIZ, "eth%u", index); }
 
+bool platform_is_nic(const char *name) {
+  char path[64];
+  snprintf(path, sizeof path, "/sys/class/net/%.20s/device", name);
+  return access(path, F_OK) == 0;
+}
+
 /* ---- ports ---- */
 
 #define PORTS "/sys/class/virtio-ports"

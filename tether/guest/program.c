@@ -5,7 +5,6 @@
 #include "network.h"
 #include "place.h"
 #include "root.h"
-#include "rpc.h"
 #include "setup.h"
 #include "system.h"
 #include "trace.h"
@@ -62,24 +61,28 @@ static const char *step_file(struct container *c, struct reader *r) {
   if (fd < 0 || !write_all(fd, content, strlen(content))) return "cannot write a file";
   fchmod(fd, mode);
   close(fd);
-  free(content);
-  program->files[program->file_count++] = (struct bound_file){path, name};
+  bool changes = strcmp(path, "/etc/hosts") == 0 || strcmp(path, "/etc/resolv.conf") == 0; /* with the container's networks */
+  if (!changes) free(content);
+  program->files[program->file_count++] = (struct bound_file){path, name, changes ? content : NULL};
   return NULL;
 }
 
-static const char *step_nic(struct program *program, struct reader *r) {
+/* A card with IPv4 alone. */
+static const char *step_nic(struct reader *r) {
+  static char nothing[] = "", *no_sysctls[] = {NULL};
   uint32_t index = read_u32(r);
-  char *name = read_string(r), *mac = read_string(r), *address = read_string(r);
-  uint32_t prefix = read_u32(r);
-  char *gateway = read_string(r);
-  uint32_t mtu = read_u32(r);
-  if (r->bad) return "damaged step";
-  const char *failed = configure_nic(index, name, mac, address, prefix, gateway, mtu);
-  if (program->first_address[0] == 0) snprintf(program->first_address, sizeof program->first_address, "%s", address);
-  size_t told = strlen(program->addresses);
-  int size = snprintf(program->addresses + told, sizeof program->addresses - told, "%s%s=%s/%u", told == 0 ? "" : ",", mac, address, prefix);
-  if (address[0] == 0 || size < 0 || (size_t)size >= sizeof program->addresses - told) program->addresses[told] = 0;
-  free(name), free(mac), free(address), free(gateway);
+  struct card card = {.name = read_string(r), .mac = read_string(r), .address6 = nothing, .gateway6 = nothing, .sysctls = no_sysctls};
+  card.address = read_string(r), card.prefix = read_u32(r), card.gateway = read_string(r), card.mtu = read_u32(r);
+  const char *failed = r->bad ? "damaged step" : configure_nic(index, &card);
+  free(card.name), free(card.mac), free(card.address), free(card.gateway);
+  return failed;
+}
+
+static const char *step_card(struct reader *r) {
+  uint32_t index = read_u32(r);
+  struct card card = card_read(r);
+  const char *failed = r->bad ? "damaged step" : configure_nic(index, &card);
+  card_free(&card);
   return failed;
 }
 
@@ -99,7 +102,9 @@ static const char *carry_out(struct container *c, enum step step, struct reader 
       free(a), free(b);
       return failed;
     case STEP_NIC:
-      return step_nic(program, r);
+      return step_nic(r);
+    case STEP_CARD:
+      return step_card(r);
     case STEP_FILE:
       return step_file(c, r);
     case STEP_SYSCTL:
@@ -177,8 +182,7 @@ const char *program_load(struct container *c, const uint8_t *bytes, size_t lengt
     static const char *const names[] = {[STEP_ROOT] = "root", [STEP_HOSTNAME] = "hostname", [STEP_NIC] = "nic", [STEP_FILE] = "file", [STEP_SYSCTL] = "sysctl"};
     if (step < sizeof names / sizeof *names && names[step] != NULL) trace_mark(names[step]);
   }
-  if (c->program.addresses[0] != 0) rpc_tell(ADDRESSES_KEY, c->program.addresses);
-  if (c->program.first_address[0] != 0) rpc_tell(IP_KEY, c->program.first_address);
+  report_addresses();
   return c->program.loaded ? NULL : "the program has no process";
 }
 

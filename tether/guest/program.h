@@ -20,6 +20,7 @@ struct cover {
 /* A file bound over a path, with its name below c->files. */
 struct bound_file {
   char *path, *name;
+  char *content; /* as the host wrote it last; NULL: it stays as it is */
 };
 
 struct program {
@@ -31,7 +32,6 @@ struct program {
   uint32_t file_count;
   struct cover covers[MAX_MOUNTS]; /* in order */
   uint32_t cover_count;
-  char first_address[64], addresses[900]; /* of its cards, `MAC=address/prefix`, separated by commas */
   struct process process;
 };
 

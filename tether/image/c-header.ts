@@ -10,6 +10,7 @@ import * as files from '../protocol/files.js';
 import * as frames from '../protocol/frames.js';
 import { GuestInfo, MAX_RPC_FRAME, MAX_RPC_REQUEST } from '../protocol/guest-rpc.js';
 import * as log from '../protocol/log.js';
+import * as network from '../protocol/network-requests.js';
 import * as observation from '../protocol/observation.js';
 
 /** C's include of the header. */
@@ -19,6 +20,7 @@ export const HEADER_NAME = 'protocol.generated.h';
 const ENUMS: readonly [name: string, prefix: string, constants: Record<string, number | string>][] = [
   ['message', 'MESSAGE', frames.Message],
   ['freeze', 'FREEZE', frames.Freeze],
+  ['changed', 'CHANGED', network.Changed],
   ['stream', 'STREAM', frames.Stream],
   ['files_view', 'FILES', files.FilesView],
   ['file_request', 'REQUEST', files.FileRequest],
@@ -63,6 +65,8 @@ const NUMBERS: Readonly<Record<string, number>> = {
   MAX_LIMITS: steps.MAX_LIMITS,
   MAX_FILES: steps.MAX_FILES,
   MAX_MOUNTS: steps.MAX_MOUNTS,
+  MAX_NICS: steps.MAX_NICS,
+  MAX_REWRITTEN: network.MAX_REWRITTEN,
   MAX_BUSES: steps.MAX_BUSES,
   MAX_UNITS: steps.MAX_UNITS,
   MAX_RPC_FRAME,

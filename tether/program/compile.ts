@@ -6,8 +6,9 @@
 import { posix } from 'node:path';
 import { invalid } from '../../src/common/errors.js';
 import { FieldWriter } from '../protocol/fields.js';
+import { cardFields } from '../protocol/network-requests.js';
 import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
-import type { ProcessSpec, ProgramSpec } from './spec.js';
+import type { NicSpec, ProcessSpec, ProgramSpec } from './spec.js';
 import { NO_NEW_PRIVILEGES, PROGRAM_VERSION, ProcessFlag, Step, USUAL_UMASK, VolumeFlag } from './steps.js';
 
 /** Linux resource numbers (asm-generic/resource.h) by the names that `ulimit` options use. */
@@ -90,20 +91,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   step(Step.gate, fields().u32(spec.gateTimeoutMs));
   step(Step.stop, fields().u32(spec.stopSignal).u32(spec.stopTimeoutSeconds));
   step(Step.hostname, fields().string(spec.hostname).string(spec.domainname));
-  for (const nic of spec.nics) {
-    const [address = '', prefix = '32'] = nic.address.split('/');
-    step(
-      Step.nic,
-      fields()
-        .u32(nic.index)
-        .string(nic.name)
-        .string(nic.mac)
-        .string(address)
-        .u32(Number(prefix))
-        .string(nic.gateway ?? '')
-        .u32(nic.mtu ?? 0),
-    );
-  }
+  for (const nic of spec.nics) step(...nicStep(nic));
   for (const [index, { path, mode, content }] of spec.files.entries())
     step(
       Step.file,
@@ -135,6 +123,17 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   for (const [file, value] of Object.entries(spec.limits ?? {})) step(Step.limit, fields().string(file).string(value));
   step(Step.process, fields().raw(encodeProcess(spec.process)));
   return program.bytes();
+}
+
+/** A card with IPv4 alone needs no newer boot image than before. */
+function nicStep(nic: NicSpec): [operation: number, fields: FieldWriter] {
+  const { index, name, mac, mtu = 0, gateway = '' } = nic;
+  const [address = '', prefix = '32'] = nic.address.split('/');
+  const plain =
+    nic.address !== '' && nic.address6 === undefined && nic.sysctls === undefined && nic.filter === undefined;
+  const fields = new FieldWriter().u32(index);
+  if (!plain) return [Step.card, cardFields(fields, nic)];
+  return [Step.nic, fields.string(name).string(mac).string(address).u32(Number(prefix)).string(gateway).u32(mtu)];
 }
 
 /** As in Docker, programs find their container's id in `/proc/self/mountinfo`, in the path that these three are bound from. */

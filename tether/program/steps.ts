@@ -29,6 +29,7 @@ export const Step = {
   volume: 19,
   writableCgroups: 24,
   initLayer: 30,
+  card: 31,
 } as const;
 
 /** Bits of a process's first byte. */
@@ -47,6 +48,7 @@ export const USUAL_SHM = 64 << 20;
 export const MAX_LIMITS = 64;
 export const MAX_FILES = 64;
 export const MAX_MOUNTS = 512;
+export const MAX_NICS = 16;
 /** SCSI controllers of a machine, and the units of each: vSphere's configuration maximums. */
 export const MAX_BUSES = 4;
 export const MAX_UNITS = 16;

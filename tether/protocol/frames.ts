@@ -47,7 +47,7 @@ export const Message = {
 export const Freeze = { thawed: 0, frozen: 1, held: 2, ask: 255 } as const;
 
 /** What the tether's `hello` says: which of the rules below it follows. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 /** Which of a process's outputs; a terminal's is `stdout`. */
 export const Stream = { stdout: 1, stderr: 2 } as const;
 

@@ -37,10 +37,7 @@ export function cardFields(fields: FieldWriter, nic: AddedNic): FieldWriter {
     .u32(nic.mtu ?? 0);
   cidr(fields, nic.address).string(nic.gateway ?? '');
   cidr(fields, nic.address6).string(nic.gateway6 ?? '');
-  const sysctls = Object.entries(nic.sysctls ?? {});
-  fields.u32(sysctls.length);
-  for (const [key, value] of sysctls) fields.string(key).string(value);
-  return fields;
+  return fields.strings(Object.entries(nic.sysctls ?? {}).flat());
 }
 
 /** @throws invalid for a file that is too long */

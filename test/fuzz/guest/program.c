@@ -32,6 +32,7 @@ static bool world_process(struct reader *r, struct process *p) {
 #define read_string world_string
 #define free world_free
 #include "../../../tether/guest/program.c"
+#include "../../../tether/guest/card.c"
 #undef read_string
 #undef free
 #undef process_read
@@ -44,9 +45,13 @@ const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool 
   HOLDS(bus < MAX_BUSES && unit < MAX_UNITS);
   return (void)c, (void)read_only, NULL;
 }
-const char *configure_nic(uint32_t index, const char *name, const char *mac, const char *address, uint32_t prefix, const char *gateway, uint32_t mtu) {
-  return (void)index, (void)prefix, (void)mtu, strlen(name) + strlen(mac) + strlen(address) + strlen(gateway) > 4000 ? "too long" : NULL;
+const char *configure_nic(uint32_t index, const struct card *card) {
+  size_t length = strlen(card->name) + strlen(card->mac) + strlen(card->address) + strlen(card->gateway) + strlen(card->address6) + strlen(card->gateway6);
+  for (char **one = card->sysctls; *one != NULL; one++) length += strlen(*one);
+  for (size_t i = 0; i < card->filter_length; i++) length += card->filter[i] == 0;
+  return (void)index, length > 4000 ? "too long" : NULL;
 }
+void report_addresses(void) {}
 const char *cgroup_limit(const struct cgroup *group, const char *file, const char *value) { return (void)group, strlen(file) + strlen(value) > 4000 ? "too long" : NULL; }
 void confine_devices(const struct cgroup *group, bool confined) { (void)group, (void)confined; }
 void log_close(struct output_log *log) { log->fd = -1; }

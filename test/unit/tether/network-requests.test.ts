@@ -1,0 +1,126 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { ContainerChannel } from '../../../port-layer/interaction/container-channel.js';
+import { compileProgram } from '../../../tether/program/compile.js';
+import type { NicSpec, ProgramSpec } from '../../../tether/program/spec.js';
+import { Step } from '../../../tether/program/steps.js';
+import { FieldWriter } from '../../../tether/protocol/fields.js';
+import {
+  encodeFrame,
+  type Frame,
+  FrameParser,
+  MAX_HOST_FRAME,
+  Message,
+  PREAMBLE,
+} from '../../../tether/protocol/frames.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'caisson-requests-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const NIC: NicSpec = { index: 1, name: 'eth1', mac: '00:0c:29:00:00:01', address: '10.8.0.2/24' };
+
+/** The steps of a program with these cards that are about cards. */
+function cardSteps(nics: NicSpec[]): [operation: number, length: number][] {
+  const program = compileProgram({ ...EMPTY, nics });
+  const found: [number, number][] = [];
+  for (let at = 4; at < program.length; ) {
+    const [operation, length] = [program.readUInt8(at), program.readUInt32LE(at + 1)];
+    if (operation === Step.nic || operation === Step.card) found.push([operation, length]);
+    at += 5 + length;
+  }
+  return found;
+}
+
+describe('the step of a card', () => {
+  it.each([
+    ['IPv4 alone, as older boot images know it', {}, Step.nic],
+    ['with an MTU and a default route', { mtu: 1400, gateway: '10.8.0.1' }, Step.nic],
+    ['with IPv6', { address6: 'fd00::2/64' }, Step.card],
+    ['without IPv4', { address: '', address6: 'fd00::2/64' }, Step.card],
+    ['without any address', { address: '' }, Step.card],
+    ['with settings of its own', { sysctls: { 'net.ipv4.conf.IFNAME.rp_filter': '2' } }, Step.card],
+  ])('%s', (_, more, wanted) => {
+    expect(cardSteps([{ ...NIC, ...more }]).map(([operation]) => operation)).toEqual([wanted]);
+  });
+});
+
+describe('requests to a running container', () => {
+  let count = 0;
+  let channel: ContainerChannel;
+  let guest: Socket;
+  let asked: Frame[];
+
+  beforeEach(async () => {
+    const path = join(directory, `${++count}.sock`);
+    channel = new ContainerChannel(path);
+    await channel.listen();
+    asked = [];
+    const parser = new FrameParser(MAX_HOST_FRAME);
+    guest = connect(path);
+    guest.on('data', (bytes: Buffer) => asked.push(...parser.push(bytes)));
+    guest.write(PREAMBLE);
+    return async () => {
+      guest.destroy();
+      await channel.close(true);
+    };
+  });
+
+  const hello = (version: number): boolean =>
+    guest.write(encodeFrame(Message.hello, 0, new FieldWriter().u32(version).bytes()));
+
+  async function request(type: number): Promise<Frame> {
+    await expect.poll(() => asked.some((frame) => frame.type === type)).toBe(true);
+    return asked.find((frame) => frame.type === type)!;
+  }
+
+  it('are answered with nothing, or with what failed', async () => {
+    hello(4);
+    const added = channel.addNic({ ...NIC, name: '' });
+    const first = await request(Message.nicAdd);
+    guest.write(encodeFrame(Message.answered, first.session));
+    await added;
+
+    const removed = channel.removeNic(NIC.mac);
+    const second = await request(Message.nicRemove);
+    expect(second.payload.toString('utf8', 4)).toBe(NIC.mac);
+    guest.write(encodeFrame(Message.answered, second.session, Buffer.from('it does not want to')));
+    await expect(removed).rejects.toMatchObject({ code: 'guest.refusedNetwork', message: 'it does not want to' });
+  });
+
+  it('wait for a guest that has not said hello yet, and are refused for one of an older version', async () => {
+    const added = channel.addNic(NIC);
+    const refused = expect(added).rejects.toMatchObject({ code: 'guest.tooOld' });
+    hello(3);
+    await refused;
+    expect(asked.filter(({ type }) => type === Message.nicAdd)).toEqual([]);
+  });
+
+  it('carry files with what becomes of changes in them', async () => {
+    hello(4);
+    const written = channel.rewrite([
+      { path: '/etc/hosts', content: 'a\n', changed: 'merged' },
+      { path: '/etc/resolv.conf', content: 'b\n', changed: 'left' },
+    ]);
+    const { session, payload } = await request(Message.rewrite);
+    const wanted = new FieldWriter().string('/etc/hosts').u8(1).string('a\n').string('/etc/resolv.conf').u8(0);
+    expect(payload).toEqual(wanted.string('b\n').bytes());
+    guest.write(encodeFrame(Message.answered, session));
+    await written;
+    const long = channel.rewrite([{ path: '/etc/hosts', content: 'x'.repeat(2 << 20), changed: 'merged' }]);
+    await expect(long).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(channel.nameServers(Array.from({ length: 9 }, () => '10.0.0.1'))).rejects.toMatchObject({
+      kind: 'invalid',
+    });
+  });
+});
+
+const EMPTY: ProgramSpec = {
+  ...{ containerId: 'c', hostname: 'c', domainname: '', rootDisk: { bus: 0, unit: 0 }, readOnlyRoot: false },
+  ...{ nics: [], files: [], sysctls: {}, shmSize: 0, stopSignal: 15, stopTimeoutSeconds: 1, gateTimeoutMs: 0 },
+  process: {
+    ...{ args: ['true'], env: [], cwd: '/', user: '', additionalGroups: [], tty: false, openStdin: false, rlimits: [] },
+  },
+};

@@ -1,0 +1,20 @@
+/* See card.h; ../protocol/network-requests.ts writes what is read here. */
+#include "card.h"
+
+#include <stdlib.h>
+
+struct card card_read(struct reader *r) {
+  struct card card = {.name = read_string(r), .mac = read_string(r)};
+  card.mtu = read_u32(r);
+  card.address = read_string(r), card.prefix = read_u32(r), card.gateway = read_string(r);
+  card.address6 = read_string(r), card.prefix6 = read_u32(r), card.gateway6 = read_string(r);
+  card.sysctls = read_strings(r);
+  card.filter = r->at, card.filter_length = (size_t)(r->end - r->at);
+  r->at = r->end;
+  return card;
+}
+
+void card_free(struct card *card) {
+  free(card->name), free(card->mac), free(card->address), free(card->gateway), free(card->address6), free(card->gateway6);
+  free_strings(card->sysctls);
+}

@@ -1,0 +1,21 @@
+/* A network card as the host wants it (card.c). */
+#ifndef CARD_H
+#define CARD_H
+
+#include "buffer.h"
+
+/* Empty strings and 0 where there is nothing. Only the main card has gateways. */
+struct card {
+  char *name, *mac;
+  uint32_t mtu;
+  char *address, *gateway, *address6, *gateway6;
+  uint32_t prefix, prefix6;
+  char **sysctls;               /* keys and values, in turn; `IFNAME` in a key is the card's name */
+  const uint8_t *filter;        /* packet_filter.h; belongs to whoever read the card */
+  size_t filter_length;
+};
+/* Reads one, to the end of the fields. */
+struct card card_read(struct reader *r);
+void card_free(struct card *card);
+
+#endif
