@@ -102,7 +102,9 @@ export const membership: Subject = {
         { ...started('x'), quiet: false },
         sh('docker inspect -f "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}" @x'),
         sh('docker rm @x; docker run --rm --name @x --network @n dt/busybox true'),
-        sh('docker create --name @x --network @n dt/busybox true >/dev/null && docker network create @n >/dev/null && docker start -a @x'),
+        sh(
+          'docker create --name @x --network @n dt/busybox true >/dev/null && docker network create @n >/dev/null && docker start -a @x',
+        ),
         sh('docker rm @x && docker network rm @n'),
         cleared('x', 'n'),
       ],
@@ -114,7 +116,13 @@ export const membership: Subject = {
         subnet('n', '10.213.32.0/24'),
         made(
           'a',
-          { '@n': { Aliases: ['one', 'two'], IPAMConfig: { IPv4Address: '10.213.32.77' }, MacAddress: '02:42:0a:d5:20:4d' } },
+          {
+            '@n': {
+              Aliases: ['one', 'two'],
+              IPAMConfig: { IPv4Address: '10.213.32.77' },
+              MacAddress: '02:42:0a:d5:20:4d',
+            },
+          },
           { NetworkMode: '@n' },
           { Hostname: 'host-a' },
         ),
@@ -204,7 +212,9 @@ export const membership: Subject = {
         post('/networks/nosuch/disconnect', { Container: '@a', Force: true }),
         sh('docker network disconnect bridge @a; docker exec @a ip -4 -o addr | wc -l'),
         looked('a'),
-        sh('docker network connect --alias z --ip 10.213.36.51 @n @a && docker exec @a ip -4 -o addr show | grep -c 10.213.36.51'),
+        sh(
+          'docker network connect --alias z --ip 10.213.36.51 @n @a && docker exec @a ip -4 -o addr show | grep -c 10.213.36.51',
+        ),
         looked('a'),
         sh('docker pause @a', { quiet: true }),
         connect('m', '@a'),
@@ -288,8 +298,12 @@ export const membership: Subject = {
         ),
         started('a'),
         sh('docker inspect -f "{{range \\$k, \\$v := .NetworkSettings.Networks}}{{\\$k}} {{end}}" @a'),
-        sh('docker network connect $(docker network inspect -f "{{slice .Id 0 12}}" @m) @a; docker inspect -f "{{range \\$k, \\$v := .NetworkSettings.Networks}}{{\\$k}} {{end}}" @a'),
-        sh('docker network disconnect $(docker network inspect -f "{{.Id}}" @m) @a; docker inspect -f "{{range \\$k, \\$v := .NetworkSettings.Networks}}{{\\$k}} {{end}}" @a'),
+        sh(
+          'docker network connect $(docker network inspect -f "{{slice .Id 0 12}}" @m) @a; docker inspect -f "{{range \\$k, \\$v := .NetworkSettings.Networks}}{{\\$k}} {{end}}" @a',
+        ),
+        sh(
+          'docker network disconnect $(docker network inspect -f "{{.Id}}" @m) @a; docker inspect -f "{{range \\$k, \\$v := .NetworkSettings.Networks}}{{\\$k}} {{end}}" @a',
+        ),
         sh('docker rm -f @a && docker network rm @n @m'),
         cleared('a', 'n', 'm'),
       ],

@@ -62,16 +62,23 @@ export const networks: Subject = {
         made('m', {
           Driver: 'bridge',
           Scope: 'local',
-          IPAM: { Config: [{ Subnet: '10.213.1.0/24', IPRange: '10.213.1.128/25', AuxiliaryAddresses: { one: '10.213.1.5' } }] },
+          IPAM: {
+            Config: [
+              { Subnet: '10.213.1.0/24', IPRange: '10.213.1.128/25', AuxiliaryAddresses: { one: '10.213.1.5' } },
+            ],
+          },
         }),
         get('/networks/@m'),
         sh(
           'docker network create --subnet 10.213.2.0/24 --gateway 10.213.2.9 --ip-range 10.213.2.128/25 --aux-address a=10.213.2.130 --aux-address b=10.213.2.131 --internal --attachable --label l=1 -o com.docker.network.bridge.enable_icc=false -o com.docker.network.driver.mtu=1400 --ipam-opt x=y @k',
         ),
         get('/networks/@k'),
-        sh('docker network ls --filter name=@n --filter name=@m --filter name=@k --format "{{.Name}} {{.Driver}} {{.Scope}} {{.Internal}} {{.IPv6}} {{.Labels}}"', {
-          sorted: true,
-        }),
+        sh(
+          'docker network ls --filter name=@n --filter name=@m --filter name=@k --format "{{.Name}} {{.Driver}} {{.Scope}} {{.Internal}} {{.IPv6}} {{.Labels}}"',
+          {
+            sorted: true,
+          },
+        ),
         cleared('n', 'm', 'k'),
       ],
     },
@@ -84,12 +91,21 @@ export const networks: Subject = {
         get('/networks/@n'),
         made('m', { EnableIPv6: true, IPAM: { Config: [{ Subnet: '10.213.3.0/24' }, { Subnet: 'fd00:213:3::/64' }] } }),
         get('/networks/@m'),
-        made('k', { EnableIPv4: false, EnableIPv6: true, IPAM: { Config: [{ Subnet: 'fd00:213:4::/64', Gateway: 'fd00:213:4::9' }] } }),
+        made('k', {
+          EnableIPv4: false,
+          EnableIPv6: true,
+          IPAM: { Config: [{ Subnet: 'fd00:213:4::/64', Gateway: 'fd00:213:4::9' }] },
+        }),
         get('/networks/@k'),
         get('/networks/@k', { version: '1.46' }),
-        made('o', { EnableIPv6: false, IPAM: { Config: [{ Subnet: '10.213.4.0/24' }, { Subnet: 'fd00:213:5::/64' }] } }),
+        made('o', {
+          EnableIPv6: false,
+          IPAM: { Config: [{ Subnet: '10.213.4.0/24' }, { Subnet: 'fd00:213:5::/64' }] },
+        }),
         get('/networks/@o'),
-        sh('docker network ls --filter name=@n --filter name=@k --format "{{.Name}} {{.IPv4}} {{.IPv6}}"', { sorted: true }),
+        sh('docker network ls --filter name=@n --filter name=@k --format "{{.Name}} {{.IPv4}} {{.IPv6}}"', {
+          sorted: true,
+        }),
         cleared('n', 'm', 'k', 'o'),
       ],
     },
@@ -285,7 +301,19 @@ export const networks: Subject = {
         get('/networks/none'),
         get('/networks/default'),
         get('/networks/host', { only: ['Name', 'Driver', 'Scope', 'Labels', 'Options', 'IPAM'] }),
-        get('/networks/bridge', { only: ['Name', 'Driver', 'Scope', 'Internal', 'Attachable', 'EnableIPv4', 'EnableIPv6', 'Labels', 'ConfigOnly'] }),
+        get('/networks/bridge', {
+          only: [
+            'Name',
+            'Driver',
+            'Scope',
+            'Internal',
+            'Attachable',
+            'EnableIPv4',
+            'EnableIPv6',
+            'Labels',
+            'ConfigOnly',
+          ],
+        }),
         post('/networks/bridge/connect', {}),
         post('/networks/nosuch/connect', { Container: 'nosuch' }),
         post('/networks/bridge/connect', { Container: 'nosuch' }),
@@ -345,7 +373,9 @@ export const networks: Subject = {
         ].map((filters) =>
           get(`/networks?filters=${filters}`, {
             sorted: true,
-            ...(filters === '{"name":[]}' || filters === '{"type":[]}' || filters.includes('[true') ? { only: [] } : { only: ['Name', 'Driver'] }),
+            ...(filters === '{"name":[]}' || filters === '{"type":[]}' || filters.includes('[true')
+              ? { only: [] }
+              : { only: ['Name', 'Driver'] }),
           }),
         ),
         get('/networks/@aa', { only: ['Id'], keep: { id: 'Id' } }),
@@ -393,8 +423,12 @@ export const networks: Subject = {
         post('/networks/prune?filters={"dangling":["true"]}'),
         post('/networks/prune?filters={"label":["dt-prune"],"label!":["dt-prune=1","dt-prune"]}'),
         sh('docker network ls --filter label=dt-prune --format "{{.Name}}"', { sorted: true }),
-        sh('docker network create --label dt-prune=1 @n 2>/dev/null; docker network prune -f --filter label=dt-prune=1'),
-        sh('docker network create --label dt-prune=2 @m >/dev/null 2>&1; docker network prune -f --filter label=dt-prune --filter until=1ms'),
+        sh(
+          'docker network create --label dt-prune=1 @n 2>/dev/null; docker network prune -f --filter label=dt-prune=1',
+        ),
+        sh(
+          'docker network create --label dt-prune=2 @m >/dev/null 2>&1; docker network prune -f --filter label=dt-prune --filter until=1ms',
+        ),
         sh('docker network prune -f --filter label=dt-prune'),
         get('/events?since={begin}&until={now}&filters={"type":["network"],"event":["prune"]}', { only: [] }),
         cleared('n', 'm'),
@@ -404,7 +438,9 @@ export const networks: Subject = {
       name: 'events',
       steps: [
         cleared('n', 'm'),
-        sh('docker network create --label k=v @n >/dev/null && docker network create --internal @m >/dev/null && docker network rm @n @m'),
+        sh(
+          'docker network create --label k=v @n >/dev/null && docker network create --internal @m >/dev/null && docker network rm @n @m',
+        ),
         sh('sleep 0.2', { quiet: true }),
         sh(
           `docker events --since {begin} --until {now} --filter network=@n --format '{{.Type}} {{.Action}} {{.Actor.ID}} {{json .Actor.Attributes}} {{.Scope}}'`,
@@ -412,7 +448,9 @@ export const networks: Subject = {
         sh(
           `docker events --since {begin} --until {now} --filter type=network --filter event=destroy --filter network=@m --format '{{.Action}} {{.Type}} {{json .Actor.Attributes}}'`,
         ),
-        get('/events?since={begin}&until={now}&filters={"network":["@n"],"label":["k=v"]}', { only: ['Action', 'Actor'] }),
+        get('/events?since={begin}&until={now}&filters={"network":["@n"],"label":["k=v"]}', {
+          only: ['Action', 'Actor'],
+        }),
         cleared('n', 'm'),
       ],
     },
